@@ -1,0 +1,25 @@
+# One image for web, worker, clock and migrate: compose.yaml says which command each runs.
+
+FROM python:3.13-slim AS packages
+RUN python -m venv /opt/venv
+COPY requirements/production.txt /tmp/
+RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check \
+      --require-hashes --only-binary :all: -r /tmp/production.txt
+
+FROM python:3.13-slim
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ENVIRONMENT=production
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin revcred
+WORKDIR /srv/revcred
+COPY --from=packages /opt/venv /opt/venv
+COPY . .
+# The settings insist on these. None of them is used here, nor kept in the image.
+RUN SECRET_KEY=build FERNET_KEYS=build-ring FINGERPRINT_KEY=build \
+    DATABASE_URL=postgres://build/build REDIS_URL=redis://build \
+    python manage.py collectstatic --no-input \
+ && python -m compileall -q manage.py revcred metering storefront
+# The code stays root's: the processes read it and cannot change it.
+USER revcred
+EXPOSE 8000
+CMD ["granian", "revcred.wsgi:application", "--interface", "wsgi", "--host", "0.0.0.0", \
+     "--port", "8000", "--workers", "2", "--blocking-threads", "4", "--no-ws", \
+     "--respawn-failed-workers", "--workers-kill-timeout", "10", "--log-level", "warning"]

@@ -1,0 +1,76 @@
+# Every command there is. `make` alone lists them.
+
+# Another Python (3.11 to 3.14) for the virtual environment: make run PYTHON=python3.13
+PYTHON ?= python3
+export PORT ?= 8000
+
+HERE := .venv/bin
+UV := UV_PYTHON_DOWNLOADS=never $(HERE)/uv
+# mypy reads the settings to know the models; nothing is connected to.
+FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00 \
+	DATABASE_URL=postgres://nowhere/none REDIS_URL=redis://nowhere
+TEMPLATES := $(wildcard templates)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint check fix lock screenshots
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/.run-installed ## everything on this machine, with demo data, at http://127.0.0.1:$PORT
+	@exec $(HERE)/python -m revcred.launcher
+
+test: .venv/.dev-installed ## the tests, on stores of their own; ARGS="tests/launcher -k valkey" picks some
+	@exec $(HERE)/python -m pytest -q -n 2 $(ARGS)
+
+lint: .venv/.dev-installed ## style, types, the direction of imports, templates
+	$(HERE)/ruff check
+	$(HERE)/ruff format --check
+	$(FOR_MYPY) $(HERE)/mypy
+	$(HERE)/lint-imports
+	$(if $(TEMPLATES),$(HERE)/djlint --check $(TEMPLATES))
+	$(if $(TEMPLATES),$(HERE)/djlint --lint $(TEMPLATES))
+
+check: lint test ## what CI asks for
+
+fix: .venv/.dev-installed ## mend what a machine can mend
+	$(HERE)/ruff check --fix
+	$(HERE)/ruff format
+	$(if $(TEMPLATES),$(HERE)/djlint --reformat $(TEMPLATES))
+
+# uv.lock stays here: it names the index it came from. The exported lists do not.
+lock: .venv/.uv ## the newest versions pyproject.toml allows, into requirements/
+	$(UV) lock --upgrade
+	$(call export,production,--no-dev)
+	$(call export,run,--no-dev --group embedded)
+	$(call export,dev,--all-groups)
+
+screenshots: .venv/.dev-installed ## the pictures in the docs, taken anew
+	$(HERE)/python docs/screenshots.py
+
+export = $(UV) export -q --locked --format requirements-txt --no-header --no-annotate \
+	--no-emit-project $(2) -o requirements/$(1).txt
+
+# --- The virtual environment: made when missing, filled again when a list has changed ------------
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+	  || { echo "revcred needs Python 3.11 to 3.14. Name one: make run PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "This Python cannot make virtual environments." \
+	       "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(HERE)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@$(HERE)/python -c 'import pip' 2>/dev/null || $(HERE)/python -m ensurepip >/dev/null
+	@touch $@
+
+.venv/.uv: .venv/.made requirements/uv.txt
+	@$(HERE)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+# pip is slower, but may know of an index, from its own configuration, that uv does not.
+.venv/.%-installed: requirements/%.txt .venv/.uv
+	@echo "Installing $<, once …"
+	@$(UV) pip install -q --python $(HERE)/python --require-hashes -r $< 2>.venv/uv.log \
+	  || { echo "uv could not (.venv/uv.log); pip takes its time …"; \
+	       $(HERE)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<; }
+	@touch $@

@@ -1,0 +1,41 @@
+"""What people do with gateways' tokens and with what waits in the inbox."""
+
+from collections.abc import Iterable
+
+from django.db.models.functions import Now
+from django.db.transaction import atomic, on_commit
+from django.utils import timezone
+
+from metering.models import Delivery, GatewayToken
+from metering.tasks import bell
+from revcred.models import AuditEvent, Gateway, User
+
+Verb = AuditEvent.Verb
+
+
+@atomic
+def issue_token(
+    *, gateway: Gateway, name: str, scopes: Iterable[str], by: User | None
+) -> tuple[GatewayToken, str]:
+    """A new token of the gateway, and the only sight of it there will be."""
+    kept, token = GatewayToken.issue(gateway, name=name, scopes=list(scopes))
+    details = {"token": str(kept), "name": name, "scopes": list(kept.scopes)}
+    AuditEvent.objects.record(Verb.TOKEN_ISSUED, target=gateway, by=by, details=details)
+    return kept, token
+
+
+@atomic
+def revoke_token(*, token: GatewayToken, by: User | None) -> None:
+    """Refused from now on. Revoking a revoked token changes nothing."""
+    if token.revoked_at:
+        return
+    token.revoke(at=timezone.now())
+    details = {"token": str(token), "name": token.name}
+    AuditEvent.objects.record(Verb.TOKEN_REVOKED, target=token.gateway, by=by, details=details)
+
+
+@atomic
+def try_again(*, delivery: Delivery) -> None:
+    """Settle it now rather than after the pause that its failures have earned it."""
+    Delivery.objects.filter(pk=delivery.pk).update(next_try_at=Now())
+    on_commit(bell.ring)

@@ -1,0 +1,27 @@
+from django.contrib import admin
+
+from metering.models import Claim
+from revcred.admin.badges import badge
+from revcred.admin.recorded import ReadOnly
+
+
+@admin.register(Claim)
+class ClaimAdmin(ReadOnly):
+    list_display = (
+        "created_at",
+        "cause",
+        "state",
+        "looked_at",
+        "attributed",
+        "corrected",
+        "by",
+        "finished_at",
+    )
+    fields = ("cause", "by", "state", "since", *list_display[3:6], "created_at", "finished_at")
+    readonly_fields = fields
+
+    @admin.display(description="state")
+    def state(self, claim: Claim) -> str:
+        if claim.finished_at:
+            return badge("finished", "good")
+        return badge("correcting" if claim.correcting else "claiming", "warn")

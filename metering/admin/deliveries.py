@@ -1,0 +1,46 @@
+from collections.abc import Mapping
+from typing import ClassVar
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from metering import actions
+from metering.models import Delivery
+from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.recorded import ReadOnly
+from revcred.models import User
+
+
+class TryAgainForm(ActForm):
+    title = "Try again now"
+    button = "Try again"
+    explanation = (
+        "A delivery that failed is tried again after pauses that grow. This ends the pause."
+    )
+
+    def act(self, by: User) -> str:
+        actions.try_again(delivery=self.target)
+        return "It is being tried again. If it succeeds, it leaves this list."
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(WithActs, ReadOnly):
+    list_display = (
+        "received_at",
+        "gateway",
+        "transactions",
+        "rejected",
+        "attempts",
+        "last_error",
+        "next_try_at",
+    )
+    list_select_related = ("gateway",)
+    fields = ("id", *list_display)
+    readonly_fields = fields
+    change_form_template = "admin/metering/delivery/change_form.html"
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {"try-again": TryAgainForm}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        """Without the bodies, which may be a megabyte each."""
+        return super().get_queryset(request).defer("body")

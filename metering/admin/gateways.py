@@ -1,0 +1,136 @@
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from metering import actions
+from metering.models import GatewayToken
+from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.badges import badge
+from revcred.admin.generic import ModelChoiceField
+from revcred.admin.products import FoundByName
+from revcred.models import Gateway, User
+
+QUIET_AFTER = timedelta(minutes=15)
+
+
+class IssueTokenForm(ActForm):
+    title = "Issue a token"
+    button = "Issue"
+    explanation = "The token is shown once, on the next page, and never again."
+
+    name = forms.CharField(max_length=100, help_text="Where it is used.")
+    scopes = forms.MultipleChoiceField(
+        choices=GatewayToken.Scope.choices,
+        initial=GatewayToken.Scope.values,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    token = ""
+
+    def act(self, by: User) -> str:
+        said = self.cleaned_data
+        kept, self.token = actions.issue_token(
+            gateway=self.target, name=said["name"], scopes=said["scopes"], by=by
+        )
+        return f"{kept} was issued."
+
+
+class TokenChoice(ModelChoiceField):
+    def label_from_instance(self, token: GatewayToken) -> str:
+        used = f"{token.last_used_at:%Y-%m-%d %H:%M}" if token.last_used_at else "never"
+        return f"{token.name or 'unnamed'} ({token}), last used {used}"
+
+
+class RevokeTokenForm(ActForm):
+    title = "Revoke a token"
+    button = "Revoke for good"
+    grave = True
+    explanation = "Whoever posts with it is refused from now on. What it has posted stays."
+
+    token = TokenChoice(GatewayToken.objects.none(), widget=forms.RadioSelect, empty_label=None)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["token"]
+        field.queryset = self.target.tokens.filter(revoked_at=None)
+
+    def act(self, by: User) -> str:
+        token = self.cleaned_data["token"]
+        actions.revoke_token(token=token, by=by)
+        return f"{token} is revoked."
+
+
+@admin.register(Gateway)
+class GatewayAdmin(FoundByName, WithActs):
+    list_display = ("name", "kind", "state", "tokens", "last_seen_at", "clock")
+    search_fields = ("name",)
+    search_help_text = "The beginning of a name."
+    fields = ("name", "kind", "suspended_at", "last_seen_at", "clock", "created_at")
+    readonly_fields = ("last_seen_at", "clock", "created_at")
+    change_form_template = "admin/revcred/gateway/change_form.html"
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {
+        "issue-token": IssueTokenForm,
+        "revoke-token": RevokeTokenForm,
+    }
+
+    @admin.display(description="valid tokens")
+    def tokens(self, gateway: Any) -> int:
+        return int(gateway.valid_tokens)
+
+    @admin.display(description="clock")
+    def clock(self, gateway: Gateway) -> str | None:
+        """Its newest transaction against our clock, when that arrived."""
+        if gateway.clock_ahead is None:
+            return None
+        seconds = gateway.clock_ahead.total_seconds()
+        return f"{abs(seconds):,.1f} s {'ahead' if seconds > 0 else 'behind'}"
+
+    @admin.display(description="state")
+    def state(self, gateway: Gateway) -> str:
+        now = timezone.now()
+        if gateway.suspended_at and gateway.suspended_at <= now:
+            return badge("suspended", "warn")
+        if gateway.last_seen_at is None:
+            return badge("never seen", "over")
+        is_quiet = gateway.last_seen_at < now - QUIET_AFTER
+        return badge("quiet", "over") if is_quiet else badge("reporting", "good")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        valid = Count("tokens", filter=Q(tokens__revoked_at=None))
+        gateways: QuerySet[Any] = super().get_queryset(request).annotate(valid_tokens=valid)
+        return gateways
+
+    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+        return [Gateway.objects.filter(name__istartswith=term).values("pk")]
+
+    def autocomplete_label(self, found: Gateway) -> str:
+        return found.name
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        tokens = GatewayToken.objects.filter(gateway=int(object_id)) if object_id.isdigit() else ()
+        context = {"tokens": tokens} | (extra_context or {})
+        return super().change_view(request, object_id, form_url, context)
+
+    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+        """A new token is in this one answer, and in no message, session or log."""
+        if not isinstance(form, IssueTokenForm):
+            return super().done(request, form, target, sentence)
+        context = self.admin_site.each_context(request) | {
+            "title": "The new token",
+            "subtitle": None,
+            "opts": self.opts,
+            "original": target,
+            "back": self.url_of(target),
+            "token": form.token,
+        }
+        response = TemplateResponse(request, "admin/revcred/gateway/token.html", context)
+        response["Cache-Control"] = "no-store"
+        return response

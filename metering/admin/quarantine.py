@@ -1,0 +1,245 @@
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+
+from metering import quarantine
+from metering.admin import groups
+from metering.admin.groups import Group
+from metering.admin.transactions import WithReceipts, elements
+from metering.models import Quarantined, Reason
+from metering.models.transactions import Metered
+from revcred.actions import credentials
+from revcred.admin import pickers
+from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.credential_acts import IN_USE, REVOKED
+from revcred.admin.lists import Chosen
+from revcred.admin.moments import MomentField
+from revcred.models import ExternalKey, Gateway, User
+
+PER_PAGE = 50
+
+
+class ReleaseForm(ActForm):
+    title = "Release"
+    button = "Release"
+    explanation = (
+        "You have looked at it: it leaves the list of what is open. It is not lost: a credential"
+        " that appears later still claims it, and it can be put back."
+    )
+
+    note = forms.CharField(max_length=500, help_text="What you found out, for whoever asks later.")
+
+    def act(self, by: User) -> str:
+        note = self.cleaned_data["note"]
+        count = quarantine.release(self.target.transactions(), by=by, note=note)
+        return f"{count:,} released."
+
+
+class PutBackForm(ActForm):
+    title = "Put back"
+    button = "Put back"
+    explanation = "What was released from this group is open again."
+
+    def act(self, by: User) -> str:
+        count = quarantine.put_back(self.target.transactions(), by=by)
+        return f"{count:,} put back."
+
+
+class ClaimNowForm(ActForm):
+    title = "Claim now"
+    button = "Judge it again"
+    explanation = (
+        "Credentials, keys and subscriptions that appear claim what waits for them by themselves."
+        " This judges it once more: what waits for the same credential, or all of the quarantine"
+        " where no credential has the key."
+    )
+
+    def act(self, by: User) -> str:
+        known = ExternalKey.objects.filter(fingerprint=self.target.fingerprint).first()
+        credential = known.credential if known else None
+        quarantine.expect(cause=f"“{by}” asked for it", by=by, credential=credential)
+        return "It is being judged again in the background. See Claims for how far it is."
+
+
+class AttachForm(ActForm):
+    title = "This is a key of …"
+    button = "Add it as an alias"
+    explanation = (
+        "The string itself is not known here, and does not have to be: its fingerprint becomes an"
+        " alias of the credential, and what waits under it is claimed."
+    )
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        credentials.AlreadyRevoked: ("credential", REVOKED),
+        credentials.KeyInUse: (None, IN_USE),
+    }
+
+    credential = pickers.credential()
+    only_here = forms.BooleanField(required=False, label="Only at this gateway")
+    active_from = MomentField(
+        required=False,
+        label="Valid from",
+        help_text="Empty: from as far back as transactions are accepted.",
+    )
+
+    def act(self, by: User) -> str:
+        said = self.cleaned_data
+        credentials.add_alias_by_fingerprint(
+            credential=said["credential"],
+            mark=self.target.fingerprint,
+            hint=self.target.hint,
+            gateway=self.target.gateway if said["only_here"] else None,
+            active_from=said["active_from"],
+            by=by,
+        )
+        return (
+            f"It is an alias of “{said['credential']}” now. What waits under it is being claimed."
+        )
+
+
+class OfGroup(Chosen):
+    title, parameter_name = "group", "group"
+
+    def described(self) -> str:
+        group = known_group(self.value() or "")
+        return str(group) if group else "nothing that is there"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() is None:
+            return queryset
+        group = Group.from_slug(self.value() or "")
+        return queryset.filter(pk__in=group.transactions()) if group else queryset.none()
+
+
+class Released(admin.SimpleListFilter):
+    title, parameter_name = "whether it was looked at", "released"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", "Open"), ("yes", "Released")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in ("no", "yes"):
+            return queryset
+        return queryset.filter(released_at__isnull=self.value() == "no")
+
+
+@admin.register(Quarantined)
+class QuarantinedAdmin(WithActs, WithReceipts):
+    list_display = (
+        "transaction_id",
+        "occurred_at",
+        "gateway",
+        "reason",
+        "key",
+        "subscription_named",
+        "counted",
+        "released_at",
+    )
+    list_display_in_group = (
+        "transaction_id",
+        "occurred_at",
+        "method",
+        "path",
+        "subscription_named",
+        "source_named",
+        "counted",
+        "released_at",
+        "release_note",
+    )
+    list_select_related = ("gateway",)
+    list_filter = (Released, OfGroup)
+    ordering = ("-pk",)
+    counted_as = "waiting"
+    change_list_template = "admin/metering/quarantined/change_list.html"
+    group_acts: ClassVar[Mapping[str, type[ActForm]]] = {
+        "release": ReleaseForm,
+        "put-back": PutBackForm,
+        "claim": ClaimNowForm,
+        "attach": AttachForm,
+    }
+
+    @admin.display(description="key")
+    def key(self, row: Quarantined) -> str | None:
+        return f"…{row.hint}" if row.hint else None
+
+    @admin.display(description="counted")
+    def counted(self, row: Metered) -> str:
+        return elements(row)
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        return self.list_display_in_group if "group" in request.GET else self.list_display
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                f"groups/<str:slug>/{name}/",
+                self.admin_site.admin_view(self._group_page_of(form)),
+                name=f"metering_quarantined_{name}",
+            )
+            for name, form in self.group_acts.items()
+        ]
+        return own + super().get_urls()
+
+    def _group_page_of(self, form_class: type[ActForm]) -> Any:
+        def page(request: HttpRequest, slug: str) -> HttpResponse:
+            group = known_group(slug)
+            if group is None:
+                raise Http404
+            return self.act_page(request, form_class, group)
+
+        return page
+
+    def may(self, request: HttpRequest, form_class: type[ActForm]) -> bool:
+        user: Any = request.user
+        if form_class is AttachForm and not user.has_perm("revcred.change_credential"):
+            return False
+        return super().may(request, form_class)
+
+    def url_of(self, target: Any) -> str:
+        return f"{self._list_url()}?group={target.slug}"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """By groups, unless one of them or what was released is asked for."""
+        if {"group", "released"}.isdisjoint(request.GET):
+            return self.groups_view(request)
+        context = {"group": known_group(request.GET.get("group", ""))}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def groups_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        reason = request.GET.get("reason", "")
+        gateway = request.GET.get("gateway", "")
+        found = groups.find(
+            reason=Reason(reason) if reason in Reason.values else None,
+            gateway=int(gateway) if gateway.isascii() and gateway.isdigit() else None,
+        )
+        page = Paginator(found, PER_PAGE).get_page(request.GET.get("p"))
+        context = self.admin_site.each_context(request) | {
+            "title": "Quarantine",
+            "subtitle": None,
+            "opts": self.opts,
+            "groups": groups.measure(list(page)),
+            "page": page,
+            "is_cut": len(found) >= groups.MOST,
+            "reasons": Reason,
+            "reason": reason,
+            "gateways": Gateway.objects.all()[:100],
+            "gateway": gateway,
+        }
+        return TemplateResponse(request, "admin/metering/quarantined/groups.html", context)
+
+
+def known_group(slug: str) -> Group | None:
+    """The group of this name with what is known of it, as long as something is of it."""
+    group = Group.from_slug(slug)
+    return group and group.known()

@@ -1,0 +1,123 @@
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from metering import receipts
+from metering.admin.usage import OfCredential, OfGateway, OfSubscription
+from metering.models import Conflict, Transaction
+from metering.models.transactions import Metered
+from revcred.admin.badges import badge
+from revcred.admin.recorded import ReadOnly
+from revcred.models import Assignment, Gateway
+
+LATEST = timedelta(days=1)
+
+
+class LatestOfGateway(OfGateway):
+    """No index knows a gateway's transactions, so only its latest day is read."""
+
+    title = "gateway, its latest day"
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        gateway = Gateway.objects.filter(pk=chosen).first()
+        if gateway is None or gateway.last_seen_at is None:
+            return queryset.none()
+        since = gateway.last_seen_at - LATEST
+        return queryset.filter(gateway=gateway, occurred_at__gte=since)
+
+
+class ByIndexOfCredential(OfCredential):
+    """An index knows a subscription's transactions, so they are found through what it has fed."""
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        fed = Assignment.objects.filter(credential=chosen).values_list("subscription", flat=True)
+        return queryset.filter(credential=chosen, subscription__in=list(fed.distinct()))
+
+
+class WithReceipts(ReadOnly):
+    """The page about a row is its receipt."""
+
+    list_display_links = ("transaction_id",)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        return self.show_receipts(request, [receipts.receipt_of(row)], str(row.transaction_id))
+
+    def show_receipts(
+        self, request: HttpRequest, found: list[receipts.Receipt], transaction_id: str
+    ) -> HttpResponse:
+        context = self.admin_site.each_context(request) | {
+            "title": f"Receipt of {transaction_id}",
+            "subtitle": None,
+            "opts": self.opts,
+            "transaction_id": transaction_id,
+            "receipts": found,
+        }
+        return TemplateResponse(request, "admin/metering/receipts.html", context)
+
+
+@admin.register(Transaction)
+class TransactionAdmin(WithReceipts):
+    list_display = (
+        "transaction_id",
+        "occurred_at",
+        "gateway",
+        "credential",
+        "subscription",
+        "customer",
+        "counted",
+        "status",
+        "kind",
+    )
+    list_select_related = ("gateway", "credential", "subscription", "customer")
+    list_filter = (OfSubscription, ByIndexOfCredential, LatestOfGateway)
+    search_fields: ClassVar[tuple[str, ...]] = ("transaction_id",)
+    search_help_text = "A whole transaction id: shows its receipt, wherever the transaction is."
+
+    @admin.display(description="counted")
+    def counted(self, row: Metered) -> str:
+        return elements(row)
+
+    @admin.display(description="", empty_value="")
+    def kind(self, row: Transaction) -> str | None:
+        if row.sign < 0:
+            return badge("reversal", "bad")
+        return badge("correction", "warn") if row.corrects else None
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Latest first: by the moment where an index knows it, or else by when it was settled."""
+        is_narrow = not {"subscription", "credential"}.isdisjoint(request.GET)
+        return ("-occurred_at", "-pk") if is_narrow else ("-pk",)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        transaction_id = request.GET.get("q", "").strip().replace("\0", "")
+        if transaction_id and self.has_view_permission(request):
+            found = receipts.find_all(transaction_id)
+            return self.show_receipts(request, found, transaction_id)
+        return super().changelist_view(request, extra_context)
+
+
+@admin.register(Conflict)
+class ConflictAdmin(ReadOnly):
+    list_display = ("received_at", "transaction_id", "gateway")
+    list_select_related = ("gateway",)
+    fields = ("transaction_id", "gateway", "received_at", "content")
+    readonly_fields = fields
+
+
+def elements(row: Metered) -> str:
+    """What was counted, such as "calls 1, tokens 250"."""
+    return ", ".join(f"{name} {quantity}" for name, quantity in row.elements.items())

@@ -1,0 +1,120 @@
+"""Who is at the door: a gateway, by the digest of its token."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+from uuid import UUID
+
+from django.db.models import Q
+from django.db.models.functions import Now
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from metering.models import GatewayToken
+from metering.models.gateways import digest_of, is_well_formed
+from revcred.models import Gateway
+
+FRESH = 1.0  # seconds that an admission is believed: a revoked token is dead after that
+MOST_KEPT = 10_000
+STAMP_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """A gateway that showed a valid token, and what the database's clock said then."""
+
+    gateway: Gateway
+    scopes: frozenset[str]
+    clock: datetime
+    read_at: float  # time.monotonic() of that moment
+
+    def now(self) -> datetime:
+        """The moment by the database's clock, which no web server's wrong clock can change."""
+        return self.clock + timedelta(seconds=time.monotonic() - self.read_at)
+
+
+_admissions: dict[UUID, Admission | None] = {}
+_read_at: dict[UUID, float] = {}
+
+
+def admit(token: str) -> Admission | None:
+    """The admission of a valid token, asked of the database once a second; None for any other."""
+    if not is_well_formed(token):
+        return None
+    digest = digest_of(token)
+    now = time.monotonic()
+    if now - _read_at.get(digest, -FRESH) < FRESH:
+        return _admissions.get(digest)
+    if len(_admissions) >= MOST_KEPT:
+        forget()
+    admission = _ask(digest, now)
+    _admissions[digest] = admission
+    _read_at[digest] = now
+    return admission
+
+
+def forget() -> None:
+    """Ask the database again, whoever comes."""
+    _admissions.clear()
+    _read_at.clear()
+
+
+def _ask(digest: UUID, read_at: float) -> Admission | None:
+    tokens = GatewayToken.objects.valid().filter(digest=digest)
+    token = tokens.select_related("gateway").annotate(clock=Now()).first()
+    if token is None:
+        return None
+    stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - STAMP_EVERY)
+    GatewayToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
+    return Admission(
+        gateway=token.gateway,
+        scopes=frozenset(token.scopes),
+        clock=token.clock,  # type: ignore[attr-defined]  # annotated
+        read_at=read_at,
+    )
+
+
+class GatewayAuthentication(BaseAuthentication):
+    """`Authorization: Bearer TOKEN` or `x-api-key: TOKEN`."""
+
+    def authenticate(self, request: Request) -> tuple[None, Admission]:
+        token = _token_of(request)
+        if not token:
+            message = "Send the gateway's token as 'Authorization: Bearer' or 'x-api-key'."
+            raise AuthenticationFailed(message, code="not_authenticated")
+        admission = admit(token)
+        if admission is None:
+            raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
+        return None, admission
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="revcred"'
+
+
+def admission_of(request: Request) -> Admission:
+    return cast("Admission", request.auth)
+
+
+def _token_of(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return request.headers.get("x-api-key", "").strip()
+
+
+class MayPost(BasePermission):
+    message = "This token may not post transactions."
+    code = "not_allowed"
+    scope: str = GatewayToken.Scope.POST
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return self.scope in admission_of(request).scopes
+
+
+class MayRead(MayPost):
+    message = "This token may not read receipts."
+    scope = GatewayToken.Scope.READ

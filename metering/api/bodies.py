@@ -1,0 +1,49 @@
+"""A request's body, inflated, and never more of it than is allowed."""
+
+import zlib
+
+from django.http import HttpRequest
+from django.http.request import RawPostDataException, UnreadablePostError
+
+from metering.api.errors import Malformed, TooLarge, UnknownEncoding
+
+MOST_BYTES = 1_000_000
+GZIP = 16 + zlib.MAX_WBITS
+TOO_LARGE = f"A body has at most {MOST_BYTES:,} bytes, also when it is inflated. Send it in parts."
+
+
+def read(request: HttpRequest) -> bytes:
+    """Raises Malformed, TooLarge, UnknownEncoding."""
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MOST_BYTES:
+        raise TooLarge(TOO_LARGE)
+    # Django reads as much as Content-Length says, which is nothing of a chunked body.
+    chunked = "HTTP_TRANSFER_ENCODING" in request.META
+    stream = request.META["wsgi.input"] if chunked else request
+    try:
+        body = stream.read(MOST_BYTES + 1)
+    except (RawPostDataException, UnreadablePostError) as error:
+        message = "The body did not arrive whole."
+        raise Malformed(message) from error
+    if len(body) > MOST_BYTES:
+        raise TooLarge(TOO_LARGE)
+    return _inflated(body, request.headers.get("content-encoding", "").strip().lower())
+
+
+def _inflated(body: bytes, encoding: str) -> bytes:
+    if encoding in {"", "identity"}:
+        return body
+    if encoding not in {"gzip", "x-gzip"}:
+        message = "A body may be plain or compressed with gzip."
+        raise UnknownEncoding(message)
+    inflate = zlib.decompressobj(wbits=GZIP)
+    try:
+        inflated = inflate.decompress(body, MOST_BYTES + 1)
+    except zlib.error as error:
+        message = "The body is not what gzip makes."
+        raise Malformed(message) from error
+    if len(inflated) > MOST_BYTES:
+        raise TooLarge(TOO_LARGE)
+    if not inflate.eof:
+        message = "The compressed body ends too early."
+        raise Malformed(message)
+    return inflated

@@ -1,0 +1,267 @@
+"""JSON into the typed items a door asks for: one pass if all is well, item by item if not.
+
+An item that cannot be taken is refused by its index, field and reason, and spoils no other.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from metering.api.errors import Malformed, TooLarge
+
+MOST_ITEMS = 1_000
+NDJSON = {
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+}
+
+Item = TypeVar("Item", bound=msgspec.Struct)
+
+STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+PLACE = re.compile(r" - at (?:`key` in )?`\$(?:\[\d+\])?\.?(?P<field>[^`]*)`$")
+UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+NOT_A_NUMBER = object()
+SPACE = re.compile(r"[ \t\r\n]*")
+MISSING_FIELD = re.compile(r"^Object missing required field `(?P<field>.*)`")
+
+
+def _ignore(_: str) -> None:
+    """Numbers are only passed over: some are too long for Python to be patient with."""
+
+
+class Refused(Exception):
+    """One item that cannot be taken: which field, a code for programs, a reason for people."""
+
+    transaction_id: str | None = None
+
+    def __init__(self, field: str | None, code: str, message: str) -> None:
+        super().__init__(message)
+        self.field, self.code, self.message = field, code, message
+
+
+class Decoder(Generic[Item]):
+    """Decodes one object, an array of them or one a line into items, or what refuses them."""
+
+    def __init__(self, item: type[Item]) -> None:
+        self._one = msgspec.json.Decoder(item)
+        self._many = msgspec.json.Decoder(list[item])  # type: ignore[valid-type]
+
+    def decode(self, body: bytes, media_type: str) -> list[Item | Refused]:
+        """Raises Malformed when there are no items to be told apart, TooLarge when too many."""
+        if not body.strip():
+            message = "The body is empty."
+            raise Malformed(message, code="empty")
+        if media_type in NDJSON:
+            items = self._all_well(body, self._one.decode_lines) or self._each(_lines(body))
+        else:
+            items = self._all_well(body, self._array) or self._each(_elements(body))
+        if not items:
+            message = "There is no transaction in it."
+            raise Malformed(message, code="empty")
+        if len(items) > MOST_ITEMS:
+            message = f"At most {MOST_ITEMS:,} transactions at once. Send them in parts."
+            raise TooLarge(message, code="too_many")
+        return items
+
+    def _array(self, body: bytes) -> list[Item]:
+        if body.lstrip()[:1] == b"[":
+            return self._many.decode(body)
+        return [self._one.decode(body)]
+
+    def _all_well(
+        self, body: bytes, at_once: Callable[[bytes], list[Item]]
+    ) -> list[Item | Refused]:
+        """All items, or none if anything in the body needs to be looked at closely."""
+        try:
+            items = at_once(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return []
+        if rb"\u0000" in body or _members(body) != sum(map(_count, items)):
+            return []
+        return list(items)
+
+    def _each(self, raws: Iterable[bytes]) -> list[Item | Refused]:
+        return [self._alone_or_refused(raw) for raw in raws]
+
+    def _alone_or_refused(self, raw: bytes) -> Item | Refused:
+        try:
+            return self._alone(raw)
+        except Refused as refused:
+            refused.transaction_id = _transaction_id(raw)
+            return refused
+
+    def _alone(self, raw: bytes) -> Item:
+        try:
+            item = self._one.decode(raw)
+        except msgspec.ValidationError as error:
+            raise _refusal(str(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _objection_to(raw) or Refused(None, "malformed", "It is not JSON.") from error
+        if rb"\u0000" in raw or _members(raw) != _count(item):
+            objection = _objection_to(raw)
+            if objection:
+                raise objection
+        return item
+
+
+def _objection_to(raw: bytes) -> Refused | None:
+    """Why this JSON, which may even be JSON, is not taken, and in which field that is."""
+    try:
+        members = _outline.decode(raw.decode())
+    except UnicodeDecodeError as error:
+        return Refused(None, "bad_text", f"It is not UTF-8: byte {error.start}.")
+    except RecursionError:
+        return Refused(None, "too_deep", "It is nested too deeply.")
+    except ValueError as error:
+        return Refused(None, "malformed", f"It is malformed: {error}.")
+    for name, value in members if isinstance(members, Members) else ():
+        objection = _bad_text(name) or _bad_text(value) or _bad_members(value)
+        if objection:
+            return Refused(name if name.isprintable() else None, *objection)
+    doubled = _doubled(members)
+    return Refused(doubled, "duplicate_field", "It is there twice.") if doubled else None
+
+
+class Members(list[tuple[str, Any]]):
+    """An object as it was sent: with all its members, also those named twice."""
+
+
+# How it is read then: as sent, and with a stand-in for what is no JSON but some send.
+_outline = json.JSONDecoder(
+    strict=False,
+    object_pairs_hook=Members,
+    parse_int=_ignore,
+    parse_float=_ignore,
+    parse_constant=lambda _: NOT_A_NUMBER,
+)
+
+
+def _bad_text(value: Any) -> tuple[str, str] | None:
+    if value is NOT_A_NUMBER:
+        return "malformed", "NaN and Infinity are not numbers."
+    if isinstance(value, str) and "\0" in value:
+        return "bad_text", "It contains a NUL character."
+    if isinstance(value, str) and LONE_SURROGATE.search(value):
+        return "bad_text", "It contains half of a surrogate pair."
+    return None
+
+
+def _bad_members(value: Any) -> tuple[str, str] | None:
+    if isinstance(value, Members):
+        if _doubled(value):
+            return "duplicate_field", "It has a member twice."
+        value = [each for pair in value for each in pair]
+    if not isinstance(value, list):
+        return None
+    return next(filter(None, (_bad_text(each) or _bad_members(each) for each in value)), None)
+
+
+def _doubled(members: Any) -> str | None:
+    names = [name for name, _ in members] if isinstance(members, Members) else []
+    return next((name for name in names if names.count(name) > 1), None)
+
+
+def _members(body: bytes) -> int:
+    """How many members the objects in this JSON have: what a colon outside of strings means."""
+    return STRINGS.sub(b"", body).count(b":")
+
+
+def _count(item: Any) -> int:
+    """How many members were decoded. Of a field named twice only the last one was."""
+    if isinstance(item, msgspec.Struct):
+        values = [getattr(item, name) for name in item.__struct_fields__]
+        present = [value for value in values if value is not UNSET]
+        return len(present) + sum(map(_count, filter(_nests, present)))
+    if isinstance(item, dict):
+        return len(item) + sum(map(_count, filter(_nests, item.values())))
+    return sum(map(_count, filter(_nests, item)))
+
+
+def _nests(value: Any) -> bool:
+    return type(value) is dict or type(value) is list or isinstance(value, msgspec.Struct)
+
+
+def _transaction_id(raw: bytes) -> str | None:
+    """The id of what was refused, if there is one to be read."""
+    try:
+        item = _scanner.decode(raw.decode())
+    except (ValueError, RecursionError):
+        return None
+    said = item.get("transaction_id") if isinstance(item, dict) else None
+    return said[:200] if isinstance(said, str) and said.isprintable() else None
+
+
+# Where each element ends, also of those that Python itself would not take.
+_scanner = json.JSONDecoder(
+    strict=False, parse_int=_ignore, parse_float=_ignore, parse_constant=_ignore
+)
+
+
+def _lines(body: bytes) -> Iterator[bytes]:
+    return (line for line in body.split(b"\n") if line.strip())
+
+
+def _elements(body: bytes) -> Iterator[bytes]:
+    """The elements of an array as they were sent, or the one value there is."""
+    try:
+        text = body.decode()
+        stripped = text.strip(" \t\r\n")
+        return iter(list(_slices(stripped)) if stripped[:1] == "[" else [_whole(stripped)])
+    except UnicodeDecodeError as error:
+        message = f"The body is not UTF-8: byte {error.start}."
+        raise Malformed(message) from error
+    except json.JSONDecodeError as error:
+        message = f"The JSON is malformed: {error.msg}, line {error.lineno} column {error.colno}."
+        raise Malformed(message) from error
+    except RecursionError as error:
+        message = "The JSON is nested too deeply."
+        raise Malformed(message, code="too_deep") from error
+
+
+def _whole(text: str) -> bytes:
+    _, end = _scanner.raw_decode(text)
+    if end != len(text):
+        message = "Extra data"
+        raise json.JSONDecodeError(message, text, end)
+    return text.encode()
+
+
+def _slices(text: str) -> Iterator[bytes]:
+    at = _past_space(text, 1)
+    if text[at : at + 1] == "]":
+        end = at
+    else:
+        while True:
+            _, end = _scanner.raw_decode(text, at)
+            yield text[at:end].encode()
+            end = _past_space(text, end)
+            if text[end : end + 1] != ",":
+                break
+            at = _past_space(text, end + 1)
+    if text[end : end + 1] != "]" or end + 1 != len(text):
+        message = "Expecting ',' or ']'"
+        raise json.JSONDecodeError(message, text, end)
+
+
+def _past_space(text: str, at: int) -> int:
+    match = SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _refusal(message: str) -> Refused:
+    """What msgspec says of one item, as field, code and reason."""
+    if match := UNKNOWN_FIELD.match(message):
+        return Refused(match["field"], "unknown_field", "There is no such field.")
+    if match := MISSING_FIELD.match(message):
+        return Refused(match["field"], "missing", "It is required.")
+    place = PLACE.search(message)
+    field = place["field"].removesuffix("[...]") if place else ""
+    reason = PLACE.sub("", message).replace("`", "")
+    return Refused(field or None, "invalid", f"{reason}.")

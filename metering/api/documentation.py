@@ -1,0 +1,244 @@
+"""What the OpenAPI page says of the doors. The body's shape is read from its decoder's types."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+MOMENT = {"type": "string", "format": "date-time"}
+NAMED = {
+    "type": ["object", "null"],
+    "properties": {"name": {"type": "string"}, "external_key": {"type": "string"}},
+}
+ERROR = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+}
+ACCEPTANCE = {
+    "type": "object",
+    "required": ["delivery", "accepted", "rejected"],
+    "properties": {
+        "delivery": {"type": "string", "format": "uuid"},
+        "accepted": {"type": "integer", "description": "Also counts what was sent before."},
+        "rejected": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["index", "transaction_id", "field", "code", "message"],
+                "properties": {
+                    "index": {"type": "integer", "description": "Its place in the body, from 0."},
+                    "transaction_id": {"type": ["string", "null"]},
+                    "field": {"type": ["string", "null"]},
+                    "code": {"type": "string"},
+                    "message": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+RECEIPT = {
+    "type": "object",
+    "required": ["transaction_id", "gateway", "state", "elements", "occurred_at", "received_at"],
+    "properties": {
+        "transaction_id": {"type": "string"},
+        "gateway": {"type": "string"},
+        "state": {"type": "string", "enum": ["waiting", "attributed", "quarantined"]},
+        "reason": {
+            "type": ["string", "null"],
+            "enum": [
+                "unknown_key",
+                "key_not_valid",
+                "no_subscription",
+                "subscription_mismatch",
+                "ambiguous",
+                "anonymous",
+                "poison",
+                None,
+            ],
+        },
+        "reason_text": {"type": ["string", "null"]},
+        "matched_by": {
+            "type": ["string", "null"],
+            "enum": ["key", "alias", "subscription", None],
+        },
+        "key_hint": {"type": ["string", "null"]},
+        "credential": {
+            "type": ["object", "null"],
+            "properties": {
+                "id": {"type": "integer"},
+                "name": {"type": "string"},
+                "environment": {"type": "string"},
+            },
+        },
+        "assignment": {
+            "type": ["object", "null"],
+            "properties": {
+                "id": {"type": "integer"},
+                "active_from": MOMENT,
+                "active_until": MOMENT | {"type": ["string", "null"]},
+            },
+        },
+        "subscription": NAMED,
+        "customer": NAMED,
+        "product": NAMED,
+        "source": NAMED,
+        "subscription_named": {"type": ["string", "null"]},
+        "source_named": {"type": ["string", "null"]},
+        "method": {"type": ["string", "null"]},
+        "path": {"type": ["string", "null"]},
+        "status": {"type": ["integer", "null"]},
+        "request_bytes": {"type": ["integer", "null"]},
+        "response_bytes": {"type": ["integer", "null"]},
+        "latency_ms": {"type": ["number", "null"]},
+        "elements": {"type": "object", "additionalProperties": {"type": "number"}},
+        "metadata": {"type": ["object", "null"]},
+        "occurred_at": MOMENT,
+        "received_at": MOMENT,
+        "settled_at": MOMENT | {"type": ["string", "null"]},
+        "history": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "at": MOMENT,
+                    "what": {"type": "string"},
+                    "by": {"type": "string"},
+                },
+            },
+        },
+        "conflicts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"received_at": MOMENT, "content": {"type": "object"}},
+            },
+        },
+    },
+}
+
+CALL = {
+    "transaction_id": "b2c1e0d4-5a77-4f0e-9a57-0d6f6c1b7a01",
+    "occurred_at": "2026-01-15T12:00:00Z",
+    "key": "the-callers-own-key",
+    "source": "maps",
+    "method": "GET",
+    "path": "/maps/v1/tiles/5/16/11",
+    "status": 200,
+    "response_bytes": 20481,
+    "latency_ms": 12.5,
+    "elements": {"calls": 1, "tiles": 4},
+}
+LEAST = {
+    "transaction_id": "req-2",
+    "occurred_at": "2026-01-15T12:00:01Z",
+    "subscription": "acme-maps",
+}
+
+PROBLEMS = {
+    401: ERROR,
+    403: ERROR,
+    503: ERROR,
+}
+
+
+def _schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
+    (_,), components = msgspec.json.schema_components([item])
+    schema: dict[str, Any] = components[item.__name__]
+    return schema
+
+
+def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
+    one = _schema_of(item)
+    return extend_schema(
+        operation_id="post_transactions",
+        summary="Post metered transactions",
+        description=(
+            "One object, an array of up to 1,000, or one object a line "
+            "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. Answered once "
+            "everything accepted is safe on disk. An item that cannot be taken is rejected by "
+            "itself. A transaction sent again is accepted and counted once, so after any error or "
+            "silence simply send it again."
+        ),
+        request={
+            "application/json": {"oneOf": [one, {"type": "array", "items": one, "maxItems": 1000}]},
+            "application/x-ndjson": one,
+        },
+        responses={202: ACCEPTANCE, 400: ERROR, 413: ERROR, 415: ERROR, **PROBLEMS},
+        examples=[
+            OpenApiExample("One call", value=CALL, request_only=True),
+            OpenApiExample(
+                "Two, the second as small as can be", value=[CALL, LEAST], request_only=True
+            ),
+            OpenApiExample(
+                "One of two was refused",
+                value={
+                    "delivery": "01a20c40-d37e-7c5e-a3b6-4ca8bbdd2c37",
+                    "accepted": 1,
+                    "rejected": [
+                        {
+                            "index": 1,
+                            "transaction_id": "req-2",
+                            "field": "occurred_at",
+                            "code": "too_old",
+                            "message": "It is more than 31 days ago.",
+                        }
+                    ],
+                },
+                response_only=True,
+                status_codes=["202"],
+            ),
+        ],
+    )
+
+
+get_receipt = extend_schema(
+    operation_id="get_receipt",
+    summary="What became of a transaction",
+    description="Of the gateway's own transactions only.",
+    parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
+    responses={200: RECEIPT, 404: ERROR, **PROBLEMS},
+    examples=[
+        OpenApiExample(
+            "Attributed",
+            value={
+                "transaction_id": "req-2",
+                "gateway": "edge",
+                "state": "attributed",
+                "reason": None,
+                "matched_by": "key",
+                "key_hint": "7a01",
+                "credential": {"id": 7, "name": "Backend", "environment": "production"},
+                "subscription": {"name": "Acme Maps", "external_key": "acme-maps"},
+                "customer": {"name": "Acme", "external_key": "acme"},
+                "elements": {"calls": 1},
+                "occurred_at": "2026-01-15T12:00:01Z",
+                "received_at": "2026-01-15T12:00:01.310Z",
+                "settled_at": "2026-01-15T12:00:01.402Z",
+                "history": [
+                    {"at": "2026-01-15T12:00:01.310Z", "what": "Received from edge", "by": ""},
+                    {"at": "2026-01-15T12:00:01.402Z", "what": "Attributed to Acme Maps", "by": ""},
+                ],
+                "conflicts": [],
+            },
+            response_only=True,
+            status_codes=["200"],
+        )
+    ],
+)
+
+
+class GatewayTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "metering.api.authentication.GatewayAuthentication"
+    name = ["bearer", "x-api-key"]  # noqa: RUF012 - as the base class has it
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        return [
+            {"type": "http", "scheme": "bearer", "description": "A gateway's token, rvg_…"},
+            {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        ]

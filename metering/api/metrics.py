@@ -1,0 +1,68 @@
+"""Figures for Prometheus, read from the database: the same whichever process is asked."""
+
+from collections.abc import Iterator
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+COUNTS = """
+SELECT
+    coalesce(sum(accepted), 0), coalesce(sum(rejected), 0), coalesce(sum(repeated), 0),
+    coalesce(sum(conflicting), 0), coalesce(sum(attributed), 0), coalesce(sum(quarantined), 0),
+    coalesce(sum(lag), 0)
+FROM metering_tally
+"""
+WAITING = """
+SELECT
+    coalesce(sum(transactions), 0),
+    coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)
+FROM metering_delivery
+"""
+CLAIMS = "SELECT count(*) FROM metering_claim WHERE finished_at IS NULL"
+
+
+class Metering(Collector):
+    def collect(self) -> Iterator[Metric]:
+        with connection.cursor() as cursor:
+            cursor.execute(COUNTS)
+            accepted, rejected, repeated, conflicting, attributed, quarantined, lag = (
+                cursor.fetchone()
+            )
+            cursor.execute(WAITING)
+            waiting, oldest = cursor.fetchone()
+            cursor.execute(CLAIMS)
+            (claims,) = cursor.fetchone()
+        yield _counter("accepted", "Transactions accepted, repeats included", accepted)
+        yield _counter("rejected", "Transactions refused", rejected)
+        yield _counter("repeated", "Transactions sent again", repeated)
+        yield _counter("conflicting", "Transactions sent again with another content", conflicting)
+        yield _counter("attributed", "Transactions attributed when they were settled", attributed)
+        yield _counter(
+            "quarantined", "Transactions quarantined when they were settled", quarantined
+        )
+        yield CounterMetricFamily(
+            "revcred_lag_seconds",
+            "From received to settled, summed over transactions: divide by accepted",
+            value=float(lag),
+        )
+        yield GaugeMetricFamily("revcred_waiting_transactions", "In the inbox", value=int(waiting))
+        yield GaugeMetricFamily(
+            "revcred_oldest_waiting_seconds", "Age of the oldest in the inbox", value=float(oldest)
+        )
+        yield GaugeMetricFamily("revcred_open_claims", "Claims not finished", value=int(claims))
+
+
+def _counter(name: str, what: str, value: int) -> Metric:
+    return CounterMetricFamily(f"revcred_transactions_{name}", what, value=int(value))
+
+
+registry = CollectorRegistry(auto_describe=False)
+registry.register(Metering())
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

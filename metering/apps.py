@@ -1,0 +1,22 @@
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class MeteringConfig(AppConfig):
+    name = "metering"
+
+    def ready(self) -> None:
+        # Models can be imported only now.
+        from metering.quarantine import expect
+        from revcred.links import link_changed
+
+        link_changed.connect(expect)
+        post_migrate.connect(_ensure_partitions, sender=self)
+
+
+def _ensure_partitions(**_: Any) -> None:
+    from metering import partitions
+
+    partitions.ensure()

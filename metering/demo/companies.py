@@ -1,0 +1,234 @@
+"""Who there is: made by the acts that an admin's clicks call, so that all of it is on record."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from allauth.account.models import EmailAddress
+
+from revcred.actions import credentials, subscriptions
+from revcred.actions.credentials import Keyed, generate_key, generate_secret
+from revcred.models import (
+    Credential,
+    Customer,
+    Membership,
+    Product,
+    Source,
+    Subscriber,
+    Subscription,
+    User,
+)
+
+OWNER, MEMBER, VIEWER = Membership.Role.OWNER, Membership.Role.MEMBER, Membership.Role.VIEWER
+
+ADMIN = "admin@revcred.example"
+HARBOUR, QUILL, TIDEWRACK, BRAMBLEGATE = CUSTOMERS = (
+    "harbour-pine",
+    "quillfeather",
+    "tidewrack",
+    "bramblegate",
+)
+BEGINNING = timedelta(days=31)  # the oldest moment a transaction may have
+WEEK = timedelta(days=7)
+
+# Strings a caller is known by besides its key. They open nothing, so they need no secrecy.
+SCANNERS = "harbour-scanners"
+OLD_DESK = "claims-desk-2"
+
+
+Keys = dict[str, str]  # by the name of their credential
+
+
+@dataclass
+class Cast:
+    """Makes people and things for the demo, and keeps the keys, which only now are in clear."""
+
+    admin: User
+    now: datetime
+    keys: Keys = field(default_factory=dict)
+    old_keys: Keys = field(default_factory=dict)  # those on their way out, and those revoked
+
+    def customer(self, name: str, external_key: str, **facts: object) -> Customer:
+        return Customer.objects.create(
+            name=name,
+            external_key=external_key,
+            email_domains=[f"{external_key}.example"],
+            **facts,
+        )
+
+    def subscriber(self, name: str, customer: Customer, role: Membership.Role) -> Subscriber:
+        email = f"{name.split(maxsplit=1)[0].lower()}@{customer.email_domains[0]}"
+        user = account(email, name=name)
+        subscriber = Subscriber.objects.create(email=email, name=name, user=user)
+        Membership.objects.create(customer=customer, subscriber=subscriber, role=role)
+        return subscriber
+
+    def subscription(
+        self,
+        name: str,
+        external_key: str,
+        customer: Customer,
+        product: Product,
+        *,
+        quota: int | None = None,
+        ended: timedelta | None = None,
+    ) -> Subscription:
+        subscription = Subscription(
+            name=name,
+            external_key=external_key,
+            customer=customer,
+            product=product,
+            quota=quota,
+            active_from=self.now - BEGINNING,
+            active_until=self.now - ended if ended else None,
+        )
+        subscriptions.start(subscription=subscription, by=self.admin)
+        return subscription
+
+    def credential(
+        self,
+        name: str,
+        *feeds: Subscription,
+        holders: Iterable[Subscriber],
+        environment: str = "production",
+        tags: Iterable[str] = (),
+        has_secret: bool = False,
+        expires_at: datetime | None = None,
+    ) -> Credential:
+        self.keys[name] = generate_key()
+        return credentials.issue(
+            customer=feeds[0].customer,
+            name=name,
+            keyed=Keyed(
+                key=self.keys[name],
+                secret=generate_secret() if has_secret else None,
+                active_from=self.now - BEGINNING,
+            ),
+            subscriptions=feeds,
+            holders=holders,
+            environment=environment,
+            tags=tags,
+            expires_at=expires_at,
+            by=self.admin,
+        )
+
+    def rotate(self, credential: Credential, *, overlap: timedelta) -> None:
+        self.old_keys[credential.name] = self.keys.pop(credential.name)
+        self.keys[credential.name] = generate_key()
+        credentials.rotate(
+            credential=credential,
+            overlap=overlap,
+            key=self.keys[credential.name],
+            secret=generate_secret(),
+            by=self.admin,
+        )
+
+    def revoke(self, credential: Credential, *, reason: str) -> None:
+        self.old_keys[credential.name] = self.keys.pop(credential.name)
+        credentials.revoke(credential=credential, reason=reason, by=self.admin)
+
+
+def account(email: str, *, name: str, is_staff: bool = False) -> User:
+    """Somebody who can sign in, once given a password."""
+    user, is_new = User.objects.get_or_create(
+        email=email, defaults={"name": name, "is_staff": is_staff, "is_superuser": is_staff}
+    )
+    if is_new:
+        EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    return user
+
+
+def found(cast: Cast) -> None:
+    """All four companies, what they subscribe to, and what has happened to their credentials."""
+    maps = _product("Cartography", "2", "maps", tiles="/maps/v2/tiles/", routes="/maps/v2/routes/")
+    prose = _product("Prose", "1", "prose", completions="/prose/v1/", embeddings="/prose/v1/embed/")
+    vault = _product("Vault", "", "vault", objects="/vault/v1/")
+    _harbour_and_pine(cast, maps, vault)
+    _quillfeather(cast, prose, vault)
+    _tidewrack(cast, maps, prose)
+    _bramblegate(cast, prose)
+
+
+def _product(name: str, version: str, external_key: str, **prefixes: str) -> Product:
+    product = Product.objects.create(name=name, version=version, external_key=external_key)
+    product.sources.set(
+        [
+            Source.objects.create(name=key.title(), external_key=key, url_prefixes=[prefix])
+            for key, prefix in prefixes.items()
+        ]
+    )
+    return product
+
+
+def _harbour_and_pine(cast: Cast, maps: Product, vault: Product) -> None:
+    """Several credentials share one subscription, and one has moved to another last week."""
+    harbour = cast.customer("Harbour & Pine Logistics", HARBOUR, tags=["freight"])
+    ines = cast.subscriber("Ines Okafor", harbour, OWNER)
+    tom = cast.subscriber("Tom Varga", harbour, MEMBER)
+    lea = cast.subscriber("Lea Brandt", harbour, VIEWER)
+    fleet = cast.subscription("Fleet maps", "harbour-fleet", harbour, maps, quota=15_000)
+    planning = cast.subscription("Planning maps", "harbour-planning", harbour, maps, quota=8_000)
+    notes = cast.subscription("Delivery notes", "harbour-notes", harbour, vault)
+
+    cast.credential("Delivery app", fleet, holders=[ines, tom], tags=["mobile"], has_secret=True)
+    cast.credential("Driver tablets", fleet, holders=[tom], tags=["mobile"], has_secret=True)
+    cast.credential("Depot screens", fleet, holders=[tom, lea])
+    planner = cast.credential("Route planner", fleet, holders=[ines, lea], has_secret=True)
+    credentials.move(
+        credential=planner, subscription=fleet, to=planning, at=cast.now - WEEK, by=cast.admin
+    )
+    scanners = cast.credential("Scanner uplink", notes, holders=[tom], tags=["warehouse"])
+    credentials.add_alias(credential=scanners, alias=SCANNERS, by=cast.admin)
+
+
+def _quillfeather(cast: Cast, prose: Product, vault: Product) -> None:
+    """One credential feeds two subscriptions; one is in rotation, one is suspended."""
+    quill = cast.customer("Quillfeather Press", QUILL, tags=["publishing"])
+    mirela = cast.subscriber("Mirela Aho", quill, OWNER)
+    sam = cast.subscriber("Sam Pettigrew", quill, MEMBER)
+    editors = cast.subscription("Prose for editors", "quill-prose", quill, prose, quota=10_000)
+    manuscripts = cast.subscription("Manuscripts", "quill-vault", quill, vault)
+
+    suite = cast.credential("Editorial suite", editors, holders=[mirela], has_secret=True)
+    credentials.assign(
+        credential=suite, subscription=manuscripts, at=cast.now - BEGINNING, by=cast.admin
+    )
+    search = cast.credential("Manuscript search", editors, holders=[sam], has_secret=True)
+    cast.rotate(search, overlap=WEEK)
+    shop = cast.credential("Print shop", manuscripts, holders=[mirela, sam])
+    credentials.suspend(credential=shop, by=cast.admin)
+
+
+def _tidewrack(cast: Cast, maps: Product, prose: Product) -> None:
+    """A trial that has ended, and a key that got out."""
+    tidewrack = cast.customer("Tidewrack Forecasting", TIDEWRACK, tags=["weather", "trial"])
+    jonas = cast.subscriber("Jonas Reed", tidewrack, OWNER)
+    storms = cast.subscription("Storm maps", "tidewrack-maps", tidewrack, maps, quota=12_000)
+    trial = cast.subscription(
+        "Prose, trial", "tidewrack-trial", tidewrack, prose, ended=timedelta(days=5)
+    )
+
+    cast.credential("Storm map", storms, holders=[jonas], has_secret=True)
+    cast.credential("Forecast newsletter", trial, holders=[jonas], environment="staging")
+    webcams = cast.credential("Beach webcams", storms, holders=[jonas])
+    cast.revoke(webcams, reason="The key was found in a public repository.")
+
+
+def _bramblegate(cast: Cast, prose: Product) -> None:
+    """An alias that has been ended, a credential that will expire, a member of two customers."""
+    bramblegate = cast.customer("Bramblegate Mutual", BRAMBLEGATE, tags=["insurance"])
+    ada = cast.subscriber("Ada Lindqvist", bramblegate, OWNER)
+    jonas = Subscriber.objects.get(email="jonas@tidewrack.example")
+    Membership.objects.create(customer=bramblegate, subscriber=jonas, role=VIEWER)
+    claims = cast.subscription("Prose for claims", "bramblegate-prose", bramblegate, prose)
+
+    desk = cast.credential("Claims desk", claims, holders=[ada], has_secret=True)
+    alias = credentials.add_alias(credential=desk, alias=OLD_DESK, by=cast.admin)
+    credentials.end_key(key=alias, at=cast.now - timedelta(days=12), by=cast.admin)
+    cast.credential(
+        "Valuation notebook",
+        claims,
+        holders=[ada],
+        environment="staging",
+        expires_at=cast.now + timedelta(days=10),
+    )

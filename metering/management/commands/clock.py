@@ -1,0 +1,81 @@
+import logging
+import signal
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from threading import Event
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from metering import attribution, claims, partitions
+from metering.models import Claim, Delivery, Remembered
+from revcred import preflight
+
+logger = logging.getLogger(__name__)
+
+TICK = 1.0  # seconds
+CHORES_EVERY = 600.0  # seconds
+GRACE = timedelta(seconds=1)  # that a bell has, before what it announced is swept without it
+FORGET_AT_ONCE = 10_000
+
+
+class Command(BaseCommand):
+    """Sweeps what no bell announced, so that attribution goes on without Redis and Celery."""
+
+    help = "Keep time: sweep the inbox, work through open claims, make and drop partitions."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        preflight.check_at_start()
+        stopped = Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        chores_at = 0.0
+        while not stopped.wait(TICK):
+            attempt(sweep)
+            if time.monotonic() >= chores_at and attempt(do_chores):
+                chores_at = time.monotonic() + CHORES_EVERY
+
+
+def attempt(step: Callable[[], None]) -> bool:
+    """Whatever goes wrong, there is a next tick."""
+    try:
+        step()
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("The database is away: %s", type(error).__name__)
+        connection.close()
+        return False
+    except Exception:
+        logger.exception("A tick failed")
+        return False
+    finally:
+        close_old_connections()
+    return True
+
+
+def sweep() -> None:
+    forgotten = Delivery.objects.filter(next_try_at__lt=Now() - GRACE)
+    if forgotten.exists():
+        attribution.settle_waiting()
+    if Claim.objects.open().filter(created_at__lt=Now() - GRACE).exists():
+        claims.work()
+
+
+def do_chores() -> None:
+    now = timezone.now()
+    partitions.ensure()
+    partitions.drop(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
+    forget(before=now - timedelta(days=settings.REMEMBERED_DAYS))
+    call_command("clearsessions")
+
+
+def forget(before: datetime) -> None:
+    """What could not be accepted again anyway, a few at a time."""
+    old = Remembered.objects.filter(received_at__lt=before)
+    while Remembered.objects.filter(pk__in=old.values("pk")[:FORGET_AT_ONCE]).delete()[0]:
+        pass

@@ -1,0 +1,20 @@
+import signal
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from metering.demo.gateway import DemoGateway
+
+
+class Command(BaseCommand):
+    help = "Post a trickle of transactions through the real door, as the demo's gateway."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--url", required=True, help="Such as http://127.0.0.1:8000.")
+
+    def handle(self, *args: Any, url: str, **options: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit(0))
+        DemoGateway(url).run()

@@ -1,0 +1,49 @@
+from argparse import ArgumentParser
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.transaction import atomic
+from django.utils import timezone
+
+from metering.statements import DIFFERENCES
+
+
+class Command(BaseCommand):
+    help = "Recompute usage from the ledger, hour by hour, and report where the two differ."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--since",
+            type=datetime.fromisoformat,
+            help="A day, such as 2026-01-15.",
+        )
+
+    def handle(self, *args: Any, since: datetime | None, **options: Any) -> None:
+        end = timezone.now().replace(minute=0, second=0, microsecond=0) + timedelta(days=2)
+        start = since.replace(tzinfo=UTC) if since else end - timedelta(days=settings.LEDGER_DAYS)
+        differences = 0
+        for row in differences_between(start, end):
+            differences += 1
+            subscription, hour, element, credential, kept, counted, quantity, summed = row
+            self.stdout.write(
+                f"{hour:%Y-%m-%d %H}h subscription {subscription}"
+                f" credential {credential} {element}:"
+                f" usage says {quantity} in {kept}, the ledger {summed} in {counted}"
+            )
+        if differences:
+            message = f"{differences} differences."
+            raise CommandError(message)
+        self.stdout.write("Usage equals the ledger: 0 differences.")
+
+
+@atomic
+def differences_between(start: datetime, end: datetime) -> list[tuple[Any, ...]]:
+    """Hours of usage that are not what the ledger says, in one snapshot of both."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        cursor.execute(DIFFERENCES, {"start": start, "end": end})
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -1,0 +1,26 @@
+from metering.models.claims import Claim
+from metering.models.deliveries import Delivery
+from metering.models.gateways import GatewayToken
+from metering.models.transactions import (
+    Conflict,
+    MatchedBy,
+    Quarantined,
+    Reason,
+    Remembered,
+    Transaction,
+)
+from metering.models.usage import Tally, Usage
+
+__all__ = [
+    "Claim",
+    "Conflict",
+    "Delivery",
+    "GatewayToken",
+    "MatchedBy",
+    "Quarantined",
+    "Reason",
+    "Remembered",
+    "Tally",
+    "Transaction",
+    "Usage",
+]

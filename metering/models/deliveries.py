@@ -1,0 +1,31 @@
+from django.db import models
+from django.db.models.functions import Now
+
+from metering.models.functions import TimeOrderedId
+from revcred.models import Gateway
+
+
+class Delivery(models.Model):
+    """The inbox: one POST's worth of transactions, kept until every one of them is settled.
+
+    `body` is a JSON array in our own terms (see `metering.ingestion.Call`): keys are
+    fingerprints by then.
+    """
+
+    id = models.UUIDField(primary_key=True, db_default=TimeOrderedId(), editable=False)
+    gateway = models.ForeignKey(Gateway, models.PROTECT, related_name="+")
+    received_at = models.DateTimeField(db_default=Now())
+    transactions = models.PositiveIntegerField()
+    rejected = models.PositiveIntegerField(default=0)
+    body = models.TextField()
+    attempts = models.PositiveIntegerField(db_default=0)
+    next_try_at = models.DateTimeField(db_default=Now())
+    last_error = models.CharField(max_length=200, db_default="")
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        ordering = ("next_try_at",)
+        indexes = (models.Index(fields=["next_try_at"], name="delivery_by_next_try"),)
+
+    def __str__(self) -> str:
+        return f"{self.transactions} from {self.gateway}"

@@ -1,0 +1,193 @@
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Exists, OuterRef
+
+from revcred.models import (
+    Assignment,
+    Credential,
+    Customer,
+    ExternalKey,
+    Gateway,
+    Product,
+    Source,
+    Subscription,
+)
+
+
+class Reason(models.TextChoices):
+    """Why nobody could be found for a transaction."""
+
+    UNKNOWN_KEY = "unknown_key", "No credential has this key"
+    KEY_NOT_VALID = "key_not_valid", "The key or its credential was not valid then"
+    NO_SUBSCRIPTION = "no_subscription", "No subscription fits that moment and source"
+    SUBSCRIPTION_MISMATCH = "subscription_mismatch", "The key does not feed the named subscription"
+    AMBIGUOUS = "ambiguous", "More than one subscription fits"
+    ANONYMOUS = "anonymous", "Neither a key nor a subscription is named"
+    POISON = "poison", "It could not be processed"
+
+
+class MatchedBy(models.TextChoices):
+    KEY = "key"
+    ALIAS = "alias"
+    SUBSCRIPTION = "subscription"
+
+
+def reference(model: type[models.Model], *, null: bool = False) -> "models.ForeignKey[Any, Any]":
+    """A link that is written a thousand times a second and outlives what it points to."""
+    return models.ForeignKey(
+        model,
+        models.DO_NOTHING,
+        null=null,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+
+
+class Metered(models.Model):
+    """What a gateway says of one call. Sizes in bytes, latency in milliseconds."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    gateway = reference(Gateway)
+    transaction_id = models.TextField()
+    occurred_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    subscription_named = models.TextField(blank=True, default="")
+    source_named = models.TextField(blank=True, default="")
+    method = models.TextField(blank=True, default="")
+    path = models.TextField(blank=True, default="")
+    status = models.SmallIntegerField(null=True)
+    request_bytes = models.BigIntegerField(null=True)
+    response_bytes = models.BigIntegerField(null=True)
+    latency_ms = models.FloatField(null=True)
+    elements = models.JSONField()
+    metadata = models.JSONField(null=True)
+    corrects = models.UUIDField(null=True)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.transaction_id
+
+
+class TransactionQuerySet(models.QuerySet["Transaction"]):
+    def of(self, subscription: Subscription) -> Self:
+        return self.filter(subscription=subscription)
+
+    def standing(self) -> Self:
+        """What counts today: neither a reversal nor corrected by one."""
+        corrections = self.model._base_manager.filter(corrects=OuterRef("pk"))
+        return self.filter(~Exists(corrections), sign=1)
+
+
+class Transaction(Metered):
+    """The ledger: one metered call and whose it is. Only ever added to.
+
+    A correction is a pair: a row with the sign -1, which takes the one it `corrects` back, and
+    one with the sign +1 that stands in its place (in quarantine, if nobody can be found now).
+    The table is partitioned by day of `occurred_at`, by the migration.
+    """
+
+    attributed_at = models.DateTimeField()
+    matched_by = models.CharField(max_length=12, choices=MatchedBy)
+    external_key = reference(ExternalKey, null=True)
+    credential = reference(Credential, null=True)
+    assignment = reference(Assignment, null=True)
+    subscription = reference(Subscription)
+    customer = reference(Customer)
+    product = reference(Product)
+    source = reference(Source, null=True)
+    quarantined_at = models.DateTimeField(null=True)
+    quarantine_reason = models.CharField(  # noqa: DJ001 - NULL: it never was there
+        max_length=21, choices=Reason, null=True
+    )
+    claim = reference("metering.Claim", null=True)  # type: ignore[arg-type]
+    sign = models.SmallIntegerField(default=1)
+
+    objects = TransactionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-occurred_at",)
+        indexes = (
+            models.Index(
+                fields=["subscription", "-occurred_at"], name="transaction_by_subscription"
+            ),
+            models.Index(
+                fields=["corrects"],
+                condition=models.Q(corrects__isnull=False),
+                name="transaction_by_corrected",
+            ),
+        )
+
+
+class Quarantined(Metered):
+    """A transaction nobody could be found for, kept until somebody is.
+
+    Released means looked at: it leaves the list of what is open, and is still claimed by
+    a credential that appears later.
+    """
+
+    fingerprint = models.UUIDField(null=True)
+    hint = models.CharField(max_length=4, blank=True, default="")
+    reason = models.CharField(max_length=21, choices=Reason)
+    quarantined_at = models.DateTimeField()
+    error = models.CharField(max_length=200, blank=True, default="")
+    released_at = models.DateTimeField(null=True)
+    released_by = models.CharField(max_length=254, blank=True, default="")
+    release_note = models.CharField(max_length=500, blank=True, default="")
+
+    class Meta:
+        verbose_name_plural = "quarantine"
+        ordering = ("-occurred_at",)
+        indexes = (
+            models.Index(fields=["fingerprint"], name="quarantined_by_fingerprint"),
+            models.Index(fields=["subscription_named"], name="quarantined_by_subscription"),
+            models.Index(
+                fields=["reason", "fingerprint", "gateway", "hint", "occurred_at"],
+                condition=models.Q(released_at=None),
+                name="quarantined_open",
+            ),
+            models.Index(
+                fields=["corrects"],
+                condition=models.Q(corrects__isnull=False),
+                name="quarantined_by_corrected",
+            ),
+        )
+
+
+class Remembered(models.Model):
+    """That a transaction has been counted, for longer than it could be accepted again.
+
+    `identity` stands for (gateway, transaction id), `digest` for all the gateway said of it.
+    Hash-partitioned by the migration.
+    """
+
+    identity = models.UUIDField(primary_key=True)
+    transaction = models.UUIDField()
+    digest = models.UUIDField()
+    occurred_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.identity)
+
+
+class Conflict(models.Model):
+    """A transaction sent again with another content. The first stands; this is what came later."""
+
+    transaction = models.UUIDField(db_index=True)
+    gateway = models.ForeignKey(Gateway, models.PROTECT, related_name="+")
+    transaction_id = models.TextField()
+    received_at = models.DateTimeField()
+    content = models.JSONField()
+
+    class Meta:
+        ordering = ("-pk",)
+
+    def __str__(self) -> str:
+        return self.transaction_id

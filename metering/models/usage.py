@@ -1,0 +1,120 @@
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal, Self
+
+from django.db import models
+from django.db.models import Case, F, Sum, Value, When
+from django.db.models.functions import Coalesce, TruncDay, TruncHour
+
+from revcred.models import Credential, Customer, Gateway, Product, Subscription
+
+Party = Literal["credential", "subscription"]
+
+# What a transaction without elements is counted as.
+CALLS = "calls"
+
+# Who used something where no credential was named, and all who are not told apart.
+NOBODY, OTHERS = 0, -1
+
+PARTY_NAMES = {
+    "credential": F("credential__name"),
+    "subscription": Case(
+        When(subscription__name="", then=F("subscription__external_key")),
+        default=F("subscription__name"),
+    ),
+}
+
+
+class UsageQuerySet(models.QuerySet["Usage"]):
+    def between(self, start: datetime, end: datetime) -> Self:
+        return self.filter(hour__gte=start, hour__lt=end)
+
+    def by_day(self) -> Iterable[tuple[int, datetime, Decimal]]:
+        """Subscription, day in UTC, and how much. For one element, or the sum means nothing."""
+        days = self.annotate(day=TruncDay("hour", tzinfo=UTC)).order_by()
+        return days.values_list("subscription", "day").annotate(Sum("quantity"))
+
+    def by_element(self) -> dict[str, Decimal]:
+        """What was counted, and how much of each."""
+        sums = self.order_by("element").values_list("element").annotate(Sum("quantity"))
+        return dict(sums)
+
+    def by_party(self, party: Party, *, most: int) -> list[tuple[int, str | None, Decimal]]:
+        """Who used most: number, name and how much."""
+        return list(
+            self.annotate(party=Coalesce(f"{party}_id", NOBODY), name=PARTY_NAMES[party])
+            .values_list("party", "name")
+            .annotate(total=Sum("quantity"))
+            .order_by("-total", "party")[:most]
+        )
+
+    def over_time(
+        self, step: timedelta, party: Party, *, told_apart: Collection[int]
+    ) -> Iterable[tuple[datetime, int, Decimal]]:
+        """Hour by hour or day by day in UTC, who used how much. The rest are OTHERS."""
+        trunc = TruncHour if step == timedelta(hours=1) else TruncDay
+        number = Coalesce(f"{party}_id", NOBODY)
+        return (
+            self.annotate(number=number, start=trunc("hour", tzinfo=UTC))
+            .annotate(
+                party=Case(When(number__in=told_apart, then=F("number")), default=Value(OTHERS))
+            )
+            .order_by()
+            .values_list("start", "party")
+            .annotate(Sum("quantity"))
+        )
+
+
+class Usage(models.Model):
+    """What was used in an hour: a cache of the ledger that always equals it."""
+
+    hour = models.DateTimeField()
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="usage")
+    credential = models.ForeignKey(Credential, models.PROTECT, null=True, related_name="usage")
+    customer = models.ForeignKey(Customer, models.PROTECT, related_name="+", db_index=False)
+    product = models.ForeignKey(Product, models.PROTECT, related_name="+", db_index=False)
+    element = models.TextField()
+    count = models.BigIntegerField()
+    quantity = models.DecimalField(max_digits=38, decimal_places=9)
+
+    objects = UsageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "usage"
+        ordering = ("-hour",)
+        constraints = (
+            models.UniqueConstraint(
+                "subscription",
+                "hour",
+                "element",
+                "credential",
+                name="usage_once_an_hour",
+                nulls_distinct=False,
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.element} of {self.subscription} in {self.hour:%Y-%m-%d %H}h"
+
+
+class Tally(models.Model):
+    """What one gateway's deliveries came to, by the hour they were received in."""
+
+    hour = models.DateTimeField()
+    gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="tallies")
+    accepted = models.BigIntegerField(default=0)
+    rejected = models.BigIntegerField(default=0)
+    repeated = models.BigIntegerField(default=0)
+    conflicting = models.BigIntegerField(default=0)
+    attributed = models.BigIntegerField(default=0)
+    quarantined = models.BigIntegerField(default=0)
+    lag = models.FloatField("seconds from received to settled, summed", default=0)
+
+    class Meta:
+        verbose_name_plural = "tallies"
+        ordering = ("-hour",)
+        constraints = (models.UniqueConstraint("hour", "gateway", name="tally_once_an_hour"),)
+
+    def __str__(self) -> str:
+        return f"{self.gateway} in {self.hour:%Y-%m-%d %H}h"

@@ -1,0 +1,63 @@
+"""What nobody could be found for: claimed when somebody appears, released when looked at."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from django.db.transaction import atomic, on_commit
+from django.utils import timezone
+
+from metering.models import Claim, Quarantined
+from metering.tasks import claim_bell
+from revcred.models import AuditEvent, Credential, Product, Subscription, User
+
+
+def expect(
+    *,
+    cause: str,
+    by: User | None,
+    since: datetime | None = None,
+    credential: Credential | None = None,
+    subscription: Subscription | None = None,
+    product: Product | None = None,
+    **_: Any,
+) -> Claim:
+    """Note, in the transaction of the change itself, that it may concern what waits.
+
+    Without a credential, subscription or product: all of the quarantine is judged again.
+    """
+    claim = Claim.objects.create(
+        cause=cause[:200],
+        by=by.email if by else "",
+        since=since,
+        credential=credential,
+        subscription=subscription,
+        product=product,
+    )
+    on_commit(claim_bell.ring)
+    return claim
+
+
+@atomic
+def release(transactions: QuerySet[Quarantined], *, by: User, note: str) -> int:
+    """Looked at: they leave the open list, and are still claimed if somebody appears."""
+    count = transactions.filter(released_at=None).update(
+        released_at=timezone.now(), released_by=by.email, release_note=note
+    )
+    _record(count, by, note)
+    return count
+
+
+@atomic
+def put_back(transactions: QuerySet[Quarantined], *, by: User) -> int:
+    """The opposite of a release."""
+    count = transactions.exclude(released_at=None).update(
+        released_at=None, released_by="", release_note=""
+    )
+    _record(count, by, "put back")
+    return count
+
+
+def _record(count: int, by: User, note: str) -> None:
+    details = {"transactions": count, "note": note}
+    AuditEvent.objects.record(AuditEvent.Verb.RELEASED, target=by, by=by, details=details)

@@ -1,0 +1,244 @@
+"""What became of one transaction: the same for the API, the admin and the storefront."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import models
+
+from metering.ingestion import Call, identity
+from metering.models import Claim, Conflict, Delivery, Quarantined, Reason, Remembered, Transaction
+from revcred.models import (
+    Assignment,
+    Credential,
+    Customer,
+    ExternalKey,
+    Gateway,
+    Product,
+    Source,
+    Subscription,
+)
+
+
+class State(models.TextChoices):
+    WAITING = "waiting"
+    ATTRIBUTED = "attributed"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Something that happened to the transaction, and who caused it if somebody did."""
+
+    at: datetime
+    what: str
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """All that is known of one transaction, as it stands now. Sizes in bytes, latency in ms."""
+
+    id: UUID | None = None
+    gateway: Gateway
+    transaction_id: str
+    state: State
+    reason: str = ""
+    matched_by: str = ""
+    external_key: ExternalKey | None = None
+    credential: Credential | None = None
+    assignment: Assignment | None = None
+    subscription: Subscription | None = None
+    customer: Customer | None = None
+    product: Product | None = None
+    source: Source | None = None
+    hint: str = ""
+    subscription_named: str = ""
+    source_named: str = ""
+    method: str = ""
+    path: str = ""
+    status: int | None = None
+    request_bytes: int | None = None
+    response_bytes: int | None = None
+    latency_ms: float | None = None
+    elements: dict[str, int | Decimal] = field(default_factory=dict)
+    metadata: dict[str, Any] | None = None
+    occurred_at: datetime
+    received_at: datetime
+    settled_at: datetime | None = None
+    error: str = ""
+    history: list[Moment] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+    @property
+    def reason_text(self) -> str:
+        return str(Reason(self.reason).label) if self.reason else ""
+
+
+Row = Transaction | Quarantined
+
+SAID = (
+    "transaction_id",
+    "subscription_named",
+    "source_named",
+    "method",
+    "path",
+    "status",
+    "request_bytes",
+    "response_bytes",
+    "latency_ms",
+    "elements",
+    "metadata",
+    "occurred_at",
+    "received_at",
+)
+FOUND = (
+    "external_key",
+    "credential",
+    "assignment",
+    "subscription",
+    "customer",
+    "product",
+    "source",
+)
+
+
+def find(gateway: Gateway, transaction_id: str) -> Receipt | None:
+    """The receipt of what this gateway sent under this id, or None if it never did."""
+    key = UUID(identity(gateway.pk, transaction_id))
+    remembered = Remembered.objects.filter(pk=key).first()
+    if remembered is None:
+        return _waiting(gateway, transaction_id)
+    row = _row(remembered.transaction, occurred_at=remembered.occurred_at)
+    return receipt_of(row) if row else None
+
+
+def find_all(transaction_id: str) -> list[Receipt]:
+    """The receipts under this id of whichever gateways sent it."""
+    found = (find(gateway, transaction_id) for gateway in Gateway.objects.all())
+    return [receipt for receipt in found if receipt]
+
+
+def receipt_of(row: Row) -> Receipt:
+    """The receipt of the transaction that this row of ledger or quarantine is about."""
+    chain = _chain(_first(row))
+    standing = chain[-1]
+    conflicts = list(Conflict.objects.filter(transaction=chain[0].pk).order_by("pk"))
+    facts: dict[str, Any] = {name: getattr(standing, name) for name in SAID}
+    if isinstance(standing, Transaction):
+        facts |= {name: getattr(standing, name) for name in FOUND}
+        facts |= {
+            "state": State.ATTRIBUTED,
+            "matched_by": standing.matched_by,
+            "settled_at": standing.attributed_at,
+            "hint": standing.external_key.hint if standing.external_key else "",
+        }
+    else:
+        facts |= {
+            "state": State.QUARANTINED,
+            "reason": standing.reason,
+            "settled_at": standing.quarantined_at,
+            "hint": standing.hint,
+            "error": standing.error,
+        }
+    return Receipt(
+        id=chain[0].pk,
+        gateway=standing.gateway,
+        history=sorted(_history(chain, conflicts), key=lambda moment: moment.at),
+        conflicts=conflicts,
+        **facts,
+    )
+
+
+def _row(pk: UUID, *, occurred_at: datetime) -> Row | None:
+    ledger = Transaction.objects.select_related("gateway", *FOUND)
+    row = ledger.filter(pk=pk, occurred_at=occurred_at).first()
+    return row or Quarantined.objects.select_related("gateway").filter(pk=pk).first()
+
+
+def _first(row: Row) -> Row:
+    """The row that the first settlement wrote, from which corrections lead on."""
+    while row.corrects:
+        before = _row(row.corrects, occurred_at=row.occurred_at)
+        if before is None:
+            break
+        row = before
+    return row
+
+
+def _chain(row: Row) -> list[Row]:
+    """The first row, and each that took the place of the one before."""
+    chain = [row]
+    while successor := _successor(chain[-1]):
+        chain.append(successor)
+    return chain
+
+
+def _successor(row: Row) -> Row | None:
+    ledger = Transaction.objects.select_related("gateway", *FOUND)
+    of_same_day = {"occurred_at": row.occurred_at, "corrects": row.pk}
+    return (
+        ledger.filter(**of_same_day, sign=1).first()
+        or Quarantined.objects.select_related("gateway").filter(corrects=row.pk).first()
+    )
+
+
+def _history(chain: list[Row], conflicts: list[Conflict]) -> Iterator[Moment]:
+    first = chain[0]
+    yield Moment(at=first.received_at, what=f"Received from {first.gateway}")
+    for row in chain:
+        yield from _settled(row)
+    for conflict in conflicts:
+        yield Moment(at=conflict.received_at, what="Sent again with another content; not counted")
+
+
+def _settled(row: Row) -> Iterator[Moment]:
+    if isinstance(row, Quarantined):
+        yield Moment(at=row.quarantined_at, what=f"Quarantined: {row.get_reason_display()}")
+        if row.released_at:
+            what = f"Released: {row.release_note}" if row.release_note else "Released"
+            yield Moment(at=row.released_at, what=what, by=row.released_by)
+        return
+    if row.quarantined_at and row.quarantine_reason:
+        reason = Reason(row.quarantine_reason).label
+        yield Moment(at=row.quarantined_at, what=f"Quarantined: {reason}")
+    what = (
+        f"Corrected: now {row.subscription}"
+        if row.corrects
+        else f"Attributed to {row.subscription}"
+    )
+    claim = Claim.objects.filter(pk=row.claim_id).first() if row.claim_id else None
+    if claim:
+        what += f", because {claim.cause}"
+    yield Moment(at=row.attributed_at, what=what, by=claim.by if claim else "")
+
+
+def _waiting(gateway: Gateway, transaction_id: str) -> Receipt | None:
+    """From the inbox. PostgreSQL looks for the id as text first, which is fast and nearly right."""
+    quoted = msgspec.json.encode(transaction_id).decode()
+    holding = Delivery.objects.filter(gateway=gateway, body__contains=quoted).order_by(
+        "received_at"
+    )
+    for delivery in holding.iterator():
+        for call in msgspec.json.decode(delivery.body, type=list[Call]):
+            if call.transaction_id == transaction_id:
+                return _receipt_of_call(call, delivery, gateway)
+    return None
+
+
+def _receipt_of_call(call: Call, delivery: Delivery, gateway: Gateway) -> Receipt:
+    received = Moment(at=delivery.received_at, what=f"Received from {gateway}")
+    said = msgspec.structs.asdict(call)
+    del said["fingerprint"]
+    return Receipt(
+        gateway=gateway,
+        state=State.WAITING,
+        received_at=delivery.received_at,
+        error=delivery.last_error,
+        history=[received],
+        **{name: value for name, value in said.items() if value is not None},
+    )

@@ -1,0 +1,520 @@
+"""What attribution says to PostgreSQL: whole chunks in one statement, never a row at a time.
+
+The verdict is the rule of `metering.attribution.verdict`, for many rows at once; tests hold the
+two together. Each look-up is LATERAL and by index: for a set the planner cannot estimate, it
+would otherwise read every credential there is.
+"""
+
+# From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
+# path, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
+JUDGED = """
+judged AS MATERIALIZED (
+    SELECT
+        j.*,
+        CASE
+            WHEN j.fingerprint IS NULL AND j.subscription_named IS NULL THEN 'anonymous'
+            WHEN j.fingerprint IS NULL THEN
+                CASE WHEN direct.id IS NULL THEN 'no_subscription' END
+            WHEN key.id IS NULL THEN
+                CASE WHEN EXISTS (
+                    SELECT FROM revcred_externalkey k
+                    WHERE k.fingerprint = j.fingerprint
+                        AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
+                ) THEN 'key_not_valid' ELSE 'unknown_key' END
+            WHEN NOT key.credential_valid THEN 'key_not_valid'
+            WHEN fed.candidates = 0 THEN 'no_subscription'
+            WHEN fed.named = 0 THEN 'subscription_mismatch'
+            WHEN fed.fitting = 0 THEN 'no_subscription'
+            WHEN fed.fitting > 1 THEN 'ambiguous'
+        END AS reason,
+        CASE WHEN j.fingerprint IS NULL THEN 'subscription' ELSE key.kind END AS matched_by,
+        key.id AS external_key_id,
+        key.credential_id,
+        fed.assignment_id,
+        coalesce(fed.subscription_id, direct.id) AS subscription_id,
+        coalesce(fed.customer_id, direct.customer_id) AS customer_id,
+        coalesce(fed.product_id, direct.product_id) AS product_id,
+        source.id AS source_id
+    FROM judging j
+    LEFT JOIN LATERAL (
+        SELECT s.id
+        FROM revcred_source s
+        WHERE s.external_key = j.source_named
+        UNION ALL (
+            SELECT s.id
+            FROM revcred_source s, unnest(s.url_prefixes) AS prefix
+            WHERE j.source_named IS NULL AND starts_with(j.path, prefix)
+            ORDER BY length(prefix) DESC, s.id
+            LIMIT 1
+        )
+    ) source ON true
+    LEFT JOIN LATERAL (
+        SELECT
+            k.id, k.kind, k.credential_id,
+            (c.revoked_at IS NULL OR j.occurred_at < c.revoked_at)
+            AND (c.expires_at IS NULL OR j.occurred_at < c.expires_at)
+            AND NOT EXISTS (
+                SELECT FROM revcred_suspension p
+                WHERE p.credential_id = c.id
+                    AND p.active_from <= j.occurred_at
+                    AND (p.active_until IS NULL OR j.occurred_at < p.active_until)
+            ) AS credential_valid
+        FROM revcred_externalkey k
+        JOIN revcred_credential c ON c.id = k.credential_id
+        WHERE k.fingerprint = j.fingerprint
+            AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
+            AND k.active_from <= j.occurred_at
+            AND (k.active_until IS NULL OR j.occurred_at < k.active_until)
+        ORDER BY k.gateway_id NULLS LAST
+        LIMIT 1
+    ) key ON true
+    LEFT JOIN LATERAL (
+        SELECT
+            count(*) AS candidates,
+            count(*) FILTER (WHERE is_named) AS named,
+            count(*) FILTER (WHERE is_named AND is_sourced) AS fitting,
+            min(assignment_id) FILTER (WHERE is_named AND is_sourced) AS assignment_id,
+            min(subscription_id) FILTER (WHERE is_named AND is_sourced) AS subscription_id,
+            min(customer_id) FILTER (WHERE is_named AND is_sourced) AS customer_id,
+            min(product_id) FILTER (WHERE is_named AND is_sourced) AS product_id
+        FROM (
+            SELECT
+                a.id AS assignment_id, s.id AS subscription_id, s.customer_id, s.product_id,
+                j.subscription_named IS NULL OR s.external_key = j.subscription_named AS is_named,
+                (j.source_named IS NULL AND source.id IS NULL)
+                OR NOT EXISTS (
+                    SELECT FROM revcred_product_sources x WHERE x.product_id = s.product_id
+                )
+                OR EXISTS (
+                    SELECT FROM revcred_product_sources x
+                    WHERE x.product_id = s.product_id AND x.source_id = source.id
+                ) AS is_sourced
+            FROM revcred_assignment a
+            JOIN revcred_subscription s ON s.id = a.subscription_id
+            WHERE a.credential_id = key.credential_id
+                AND a.active_from <= j.occurred_at
+                AND (a.active_until IS NULL OR j.occurred_at < a.active_until)
+                AND s.active_from <= j.occurred_at
+                AND (s.active_until IS NULL OR j.occurred_at < s.active_until)
+        ) candidate
+    ) fed ON true
+    LEFT JOIN LATERAL (
+        SELECT s.id, s.customer_id, s.product_id
+        FROM revcred_subscription s
+        WHERE j.fingerprint IS NULL
+            AND s.external_key = j.subscription_named
+            AND s.active_from <= j.occurred_at
+            AND (s.active_until IS NULL OR j.occurred_at < s.active_until)
+    ) direct ON true
+)
+"""
+
+METERED = """
+    id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
+    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, corrects
+"""
+
+METERED_OF_JUDGED = """
+    id, gateway_id, transaction_id, occurred_at, received_at, coalesce(subscription_named, ''),
+    coalesce(source_named, ''), coalesce(method, ''), coalesce(path, ''), status, request_bytes,
+    response_bytes, latency_ms, elements, metadata, corrects
+"""
+
+ATTRIBUTED = """
+    attributed_at, matched_by, external_key_id, credential_id, assignment_id, subscription_id,
+    customer_id, product_id, source_id, quarantined_at, quarantine_reason, claim_id, sign
+"""
+
+LEDGER = f"""
+ledger AS (
+    INSERT INTO metering_transaction ({METERED}, {ATTRIBUTED})
+    SELECT
+        {METERED_OF_JUDGED},
+        clock_timestamp(), matched_by, external_key_id, credential_id, assignment_id,
+        subscription_id, customer_id, product_id, source_id, quarantined_at, quarantine_reason,
+        claim_id, 1
+    FROM judged WHERE reason IS NULL
+)
+"""
+
+QUARANTINED = f"""
+quarantined AS (
+    INSERT INTO metering_quarantined (
+        {METERED}, fingerprint, hint, reason, quarantined_at, error, released_by, release_note
+    )
+    SELECT
+        {METERED_OF_JUDGED}, fingerprint, coalesce(hint, ''), reason, clock_timestamp(), '', '', ''
+    FROM judged WHERE reason IS NOT NULL
+)
+"""
+
+
+def usage_of(counted: str) -> str:
+    """Add `counted` (rows of the ledger with their sign) to usage, every worker in one order."""
+    return f"""
+usage AS (
+    INSERT INTO metering_usage AS standing (
+        subscription_id, hour, element, credential_id, customer_id, product_id, count, quantity
+    )
+    SELECT
+        c.subscription_id, date_trunc('hour', c.occurred_at, 'UTC'), element.key, c.credential_id,
+        c.customer_id, c.product_id, sum(c.sign), sum(c.sign * element.value::numeric)
+    FROM ({counted}) c CROSS JOIN LATERAL jsonb_each_text(c.elements) element
+    GROUP BY 1, 2, 3, 4, 5, 6
+    ORDER BY 1, 2, 3, 4
+    ON CONFLICT (subscription_id, hour, element, credential_id) DO UPDATE SET
+        count = standing.count + excluded.count,
+        quantity = standing.quantity + excluded.quantity
+)
+"""
+
+
+COUNTED = """
+    SELECT occurred_at, subscription_id, credential_id, customer_id, product_id, elements, 1 AS sign
+    FROM judged WHERE reason IS NULL
+"""
+
+# Which deliveries a settlement takes: those whose time has come, up to %(most)s transactions …
+WAITING = """
+    SELECT id FROM (
+        SELECT id, sum(transactions) OVER (ORDER BY next_try_at, id) - transactions AS before
+        FROM (
+            SELECT id, next_try_at, transactions FROM metering_delivery
+            WHERE next_try_at <= clock_timestamp()
+            ORDER BY next_try_at LIMIT 200
+            FOR UPDATE SKIP LOCKED
+        ) locked
+    ) counted
+    WHERE before < %(most)s
+"""
+
+# … or a single one.
+ONE = "SELECT id FROM metering_delivery WHERE id = %(delivery)s FOR UPDATE SKIP LOCKED"
+
+
+def settle(deliveries: str) -> str:
+    """Take these deliveries out of the inbox and settle every transaction in them.
+
+    Answers one row: how many deliveries, and transactions in them.
+    """
+    return f"""
+WITH claimed AS MATERIALIZED (
+    DELETE FROM metering_delivery WHERE id = ANY (ARRAY({deliveries}))
+    RETURNING id, gateway_id, received_at, transactions, rejected, body
+), item AS MATERIALIZED (
+    SELECT
+        time_ordered_id() AS id, c.gateway_id, c.received_at, call.*,
+        row_number() OVER (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
+            AS copy
+    FROM claimed c CROSS JOIN LATERAL ROWS FROM (
+        json_to_recordset(c.body::json) AS (
+            identity uuid, digest uuid, transaction_id text, occurred_at timestamptz,
+            fingerprint uuid, hint text, subscription_named text, source_named text, method text,
+            path text, status smallint, request_bytes bigint, response_bytes bigint,
+            latency_ms double precision, elements jsonb, metadata jsonb
+        )
+    ) WITH ORDINALITY AS call (
+        identity, digest, transaction_id, occurred_at, fingerprint, hint, subscription_named,
+        source_named, method, path, status, request_bytes, response_bytes, latency_ms, elements,
+        metadata, place
+    )
+), remembered AS (
+    -- A repeat leaves no trace here. The same transaction with another content changes nothing
+    -- either, but is returned, with what stands.
+    INSERT INTO metering_remembered AS standing
+        (identity, transaction, digest, occurred_at, received_at)
+    SELECT identity, id, digest, occurred_at, received_at
+    FROM item WHERE copy = 1 ORDER BY identity
+    ON CONFLICT (identity) DO UPDATE SET digest = standing.digest
+        WHERE standing.digest <> excluded.digest
+    RETURNING identity, transaction, digest
+), judging AS MATERIALIZED (
+    SELECT
+        item.*, NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
+        NULL::bigint AS claim_id, NULL::uuid AS corrects
+    FROM item JOIN remembered r ON r.transaction = item.id
+), conflicting AS (
+    SELECT
+        item.*,
+        coalesce(r.transaction, (
+            SELECT m.transaction FROM metering_remembered m WHERE m.identity = item.identity
+        )) AS transaction
+    FROM item
+    JOIN item first ON first.identity = item.identity AND first.copy = 1
+    LEFT JOIN remembered r ON r.identity = item.identity
+    WHERE item.digest <> coalesce(r.digest, first.digest)
+), conflict AS (
+    INSERT INTO metering_conflict (transaction, gateway_id, transaction_id, received_at, content)
+    SELECT
+        transaction, gateway_id, transaction_id, received_at,
+        jsonb_strip_nulls(jsonb_build_object(
+            'occurred_at', occurred_at, 'key_hint', hint, 'subscription', subscription_named,
+            'source', source_named, 'method', method, 'path', path, 'status', status,
+            'request_bytes', request_bytes, 'response_bytes', response_bytes,
+            'latency_ms', latency_ms, 'elements', elements, 'metadata', metadata
+        ))
+    FROM conflicting
+), {JUDGED}, {LEDGER}, {QUARANTINED}, {usage_of(COUNTED)}, tally AS (
+    INSERT INTO metering_tally AS standing (
+        hour, gateway_id, accepted, rejected, repeated, conflicting, attributed, quarantined, lag
+    )
+    SELECT
+        hour, gateway_id, sum(accepted), sum(rejected), sum(accepted - fresh - conflicting),
+        sum(conflicting), sum(attributed), sum(fresh - attributed), sum(lag)
+    FROM (
+        SELECT
+            date_trunc('hour', received_at, 'UTC') AS hour, gateway_id,
+            transactions AS accepted, rejected, 0 AS conflicting, 0 AS fresh, 0 AS attributed,
+            transactions * extract(epoch FROM clock_timestamp() - received_at)::float AS lag
+        FROM claimed
+        UNION ALL
+        SELECT date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 1, 0, 0, 0
+        FROM conflicting
+        UNION ALL
+        SELECT
+            date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 1,
+            (reason IS NULL)::int, 0
+        FROM judged
+    ) part
+    GROUP BY hour, gateway_id ORDER BY hour, gateway_id
+    ON CONFLICT (hour, gateway_id) DO UPDATE SET
+        accepted = standing.accepted + excluded.accepted,
+        rejected = standing.rejected + excluded.rejected,
+        repeated = standing.repeated + excluded.repeated,
+        conflicting = standing.conflicting + excluded.conflicting,
+        attributed = standing.attributed + excluded.attributed,
+        quarantined = standing.quarantined + excluded.quarantined,
+        lag = standing.lag + excluded.lag
+), key_seen AS (
+    -- To the minute, and never waiting for another worker: a stamp is not worth a queue.
+    UPDATE revcred_externalkey k SET last_used_at = seen.at
+    FROM (
+        SELECT external_key_id, max(occurred_at) AS at
+        FROM judged WHERE external_key_id IS NOT NULL GROUP BY 1
+    ) seen
+    WHERE k.id = seen.external_key_id
+        AND k.id IN (
+            SELECT l.id FROM revcred_externalkey l
+            WHERE l.id IN (SELECT external_key_id FROM judged)
+            ORDER BY l.id FOR NO KEY UPDATE SKIP LOCKED
+        )
+        AND (k.last_used_at IS NULL OR k.last_used_at < seen.at - interval '1 minute')
+), gateway_seen AS (
+    UPDATE revcred_gateway g SET last_seen_at = seen.at, clock_ahead = seen.ahead
+    FROM (
+        SELECT gateway_id, max(received_at) AS at, max(occurred_at - received_at) AS ahead
+        FROM item GROUP BY gateway_id
+    ) seen
+    WHERE g.id = seen.gateway_id
+        AND g.id IN (
+            SELECT l.id FROM revcred_gateway l
+            WHERE l.id IN (SELECT gateway_id FROM item)
+            ORDER BY l.id FOR NO KEY UPDATE SKIP LOCKED
+        )
+        AND (g.last_seen_at IS NULL OR g.last_seen_at < seen.at - interval '5 seconds')
+)
+SELECT (SELECT count(*) FROM claimed), (SELECT count(*) FROM item)
+"""
+
+
+SETTLE = settle(WAITING)
+SETTLE_ONE = settle(ONE)
+
+# What a claim concerns: the keys of a credential, of a subscription's credentials, of a
+# product's subscriptions' credentials, and what names such a subscription itself.
+SCOPE_OF_CREDENTIAL = """
+    q.fingerprint IN (
+        SELECT fingerprint FROM revcred_externalkey WHERE credential_id = %(credential)s
+    )
+"""
+SCOPE_OF_SUBSCRIPTIONS = """
+    q.fingerprint IN (
+        SELECT k.fingerprint FROM revcred_externalkey k
+        JOIN revcred_assignment a ON a.credential_id = k.credential_id
+        JOIN revcred_subscription s ON s.id = a.subscription_id
+        WHERE {which}
+    ) OR q.subscription_named IN (SELECT s.external_key FROM revcred_subscription s WHERE {which})
+"""
+SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
+SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
+
+
+def claim(scope: str) -> str:
+    """Judge the next %(most)s waiting in quarantine again, and move out what belongs to somebody.
+
+    Answers one row: looked at, attributed, the last one's id.
+    """
+    return f"""
+WITH judging AS MATERIALIZED (
+    SELECT
+        q.id, q.gateway_id, q.transaction_id, q.occurred_at, q.received_at, q.fingerprint, q.hint,
+        nullif(q.subscription_named, '') AS subscription_named,
+        nullif(q.source_named, '') AS source_named, q.method, nullif(q.path, '') AS path, q.status,
+        q.request_bytes, q.response_bytes, q.latency_ms, q.elements, q.metadata, q.corrects,
+        q.quarantined_at, q.reason AS quarantine_reason, %(claim)s::bigint AS claim_id
+    FROM metering_quarantined q
+    WHERE q.id > %(after)s AND ({scope})
+    ORDER BY q.id LIMIT %(most)s
+    FOR UPDATE
+), {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, left_quarantine AS (
+    DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
+), for_another_reason AS (
+    UPDATE metering_quarantined q SET reason = judged.reason
+    FROM judged WHERE q.id = judged.id AND q.reason <> judged.reason
+)
+SELECT
+    (SELECT count(*) FROM judged),
+    (SELECT count(*) FROM judged WHERE reason IS NULL),
+    (SELECT id FROM judging ORDER BY id DESC LIMIT 1)
+"""
+
+
+# The ledger's rows a change may have made wrong: by their subscription, for that is the index.
+LEDGER_OF_CREDENTIAL = """
+    t.credential_id = %(credential)s AND t.subscription_id IN (
+        SELECT subscription_id FROM metering_usage WHERE credential_id = %(credential)s
+    )
+"""
+LEDGER_OF_SUBSCRIPTION = """
+    t.subscription_id = %(subscription)s
+    OR t.subscription_id IN (
+        SELECT other.subscription_id FROM revcred_assignment a
+        JOIN revcred_assignment other ON other.credential_id = a.credential_id
+        WHERE a.subscription_id = %(subscription)s
+    )
+"""
+LEDGER_OF_PRODUCT = """
+    t.subscription_id IN (
+        SELECT other.subscription_id FROM revcred_subscription s
+        JOIN revcred_assignment a ON a.subscription_id = s.id
+        JOIN revcred_assignment other ON other.credential_id = a.credential_id
+        WHERE s.product_id = %(product)s
+    )
+"""
+
+
+def correct(scope: str) -> str:
+    """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
+
+    Answers one row: looked at, corrected, the last one's id.
+    """
+    return f"""
+WITH standing AS MATERIALIZED (
+    SELECT t.*, k.fingerprint, k.hint
+    FROM metering_transaction t
+    LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
+    WHERE t.id > %(after)s AND t.occurred_at >= %(since)s AND t.sign = 1 AND ({scope})
+        AND NOT EXISTS (SELECT FROM metering_transaction c WHERE c.corrects = t.id)
+        AND NOT EXISTS (SELECT FROM metering_quarantined c WHERE c.corrects = t.id)
+    ORDER BY t.id LIMIT %(most)s
+), judging AS MATERIALIZED (
+    SELECT
+        time_ordered_id() AS id, t.id AS corrects, t.gateway_id, t.transaction_id, t.occurred_at,
+        t.received_at, t.fingerprint, t.hint,
+        nullif(t.subscription_named, '') AS subscription_named,
+        nullif(t.source_named, '') AS source_named, t.method, nullif(t.path, '') AS path, t.status,
+        t.request_bytes, t.response_bytes, t.latency_ms, t.elements, t.metadata,
+        NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
+        %(claim)s::bigint AS claim_id
+    FROM standing t
+), {JUDGED.replace("judged AS", "judged_again AS", 1)}, judged AS MATERIALIZED (
+    SELECT j.* FROM judged_again j JOIN standing t ON t.id = j.corrects
+    WHERE j.reason IS NOT NULL
+        OR (j.subscription_id, j.credential_id, j.assignment_id)
+            IS DISTINCT FROM (t.subscription_id, t.credential_id, t.assignment_id)
+), {LEDGER}, {QUARANTINED}, reversal AS (
+    INSERT INTO metering_transaction ({METERED}, {ATTRIBUTED})
+    SELECT
+        time_ordered_id(), t.gateway_id, t.transaction_id, t.occurred_at, t.received_at,
+        t.subscription_named, t.source_named, t.method, t.path, t.status, t.request_bytes,
+        t.response_bytes, t.latency_ms, t.elements, t.metadata, t.id,
+        clock_timestamp(), t.matched_by, t.external_key_id, t.credential_id, t.assignment_id,
+        t.subscription_id, t.customer_id, t.product_id, t.source_id, t.quarantined_at,
+        t.quarantine_reason, %(claim)s, -1
+    FROM standing t JOIN judged j ON j.corrects = t.id
+), {
+        usage_of(
+            COUNTED
+            + '''
+    UNION ALL
+    SELECT t.occurred_at, t.subscription_id, t.credential_id, t.customer_id, t.product_id,
+        t.elements, -1
+    FROM standing t JOIN judged j ON j.corrects = t.id
+'''
+        )
+    }
+SELECT
+    (SELECT count(*) FROM judged_again),
+    (SELECT count(*) FROM judged),
+    (SELECT corrects FROM judging ORDER BY corrects DESC LIMIT 1)
+"""
+
+
+# Usage that is not what the ledger says it should be, hour by hour.
+DIFFERENCES = """
+WITH ledger AS (
+    SELECT
+        t.subscription_id, date_trunc('hour', t.occurred_at, 'UTC') AS hour, element.key AS element,
+        t.credential_id, sum(t.sign) AS count, sum(t.sign * element.value::numeric) AS quantity
+    FROM metering_transaction t CROSS JOIN LATERAL jsonb_each_text(t.elements) element
+    WHERE t.occurred_at >= %(start)s AND t.occurred_at < %(end)s
+    GROUP BY 1, 2, 3, 4
+), kept AS (
+    SELECT subscription_id, hour, element, credential_id, count, quantity
+    FROM metering_usage WHERE hour >= %(start)s AND hour < %(end)s
+)
+SELECT
+    coalesce(kept.subscription_id, ledger.subscription_id), coalesce(kept.hour, ledger.hour),
+    coalesce(kept.element, ledger.element), coalesce(kept.credential_id, ledger.credential_id),
+    coalesce(kept.count, 0), coalesce(ledger.count, 0),
+    coalesce(kept.quantity, 0), coalesce(ledger.quantity, 0)
+FROM kept FULL JOIN ledger
+    ON kept.subscription_id = ledger.subscription_id AND kept.hour = ledger.hour
+    AND kept.element = ledger.element
+    AND coalesce(kept.credential_id, 0) = coalesce(ledger.credential_id, 0)
+WHERE (coalesce(kept.count, 0), coalesce(kept.quantity, 0))
+    <> (coalesce(ledger.count, 0), coalesce(ledger.quantity, 0))
+ORDER BY 2, 1, 3, 4
+"""
+
+# A delivery taken apart into one per transaction, so that only what fails is put aside.
+TAKE_APART = """
+WITH whole AS (
+    DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions > 1
+    RETURNING gateway_id, received_at, rejected, attempts, last_error, body
+)
+INSERT INTO metering_delivery
+    (gateway_id, received_at, transactions, rejected, attempts, last_error, body)
+SELECT
+    gateway_id, received_at, 1, CASE WHEN call.place = 1 THEN rejected ELSE 0 END, attempts,
+    last_error, json_build_array(call.value)::text
+FROM whole CROSS JOIN LATERAL json_array_elements(body::json) WITH ORDINALITY call (value, place)
+"""
+
+# A delivery of one transaction that cannot be processed, with nothing in it looked at closely.
+PUT_ASIDE = """
+WITH poison AS (
+    DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions = 1
+    RETURNING gateway_id, received_at, last_error, body::json -> 0 AS call
+), remembered AS (
+    INSERT INTO metering_remembered (identity, transaction, digest, occurred_at, received_at)
+    SELECT
+        (call ->> 'identity')::uuid, time_ordered_id(), (call ->> 'digest')::uuid,
+        (call ->> 'occurred_at')::timestamptz, received_at
+    FROM poison
+    ON CONFLICT (identity) DO NOTHING
+    RETURNING transaction
+)
+INSERT INTO metering_quarantined (
+    id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
+    method, path, elements, metadata, fingerprint, hint, reason, quarantined_at, error,
+    released_by, release_note
+)
+SELECT
+    transaction, gateway_id, call ->> 'transaction_id', (call ->> 'occurred_at')::timestamptz,
+    received_at, coalesce(call ->> 'subscription_named', ''), coalesce(call ->> 'source_named', ''),
+    coalesce(call ->> 'method', ''), coalesce(call ->> 'path', ''), (call -> 'elements')::jsonb,
+    (call -> 'metadata')::jsonb, (call ->> 'fingerprint')::uuid, coalesce(call ->> 'hint', ''),
+    'poison', clock_timestamp(), last_error, '', ''
+FROM poison, remembered
+"""

@@ -1,0 +1,498 @@
+"""What people do with credentials. Each act happens whole, and is on record."""
+
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+import psycopg
+from django.conf import settings
+from django.db import IntegrityError
+from django.db.models import Max, Q
+from django.db.transaction import atomic
+from django.utils import timezone
+
+from revcred.crypto import CannotUnseal
+from revcred.fingerprints import fingerprint, hint
+from revcred.links import announce
+from revcred.models import (
+    Assignment,
+    AuditEvent,
+    Credential,
+    Customer,
+    ExternalKey,
+    Gateway,
+    Membership,
+    SealedValue,
+    Subscriber,
+    Subscription,
+    Suspension,
+    User,
+)
+from revcred.models.credentials import ExternalKeyQuerySet
+from revcred.models.periods import Dated
+
+Verb = AuditEvent.Verb
+Field = Literal["value", "secret"]
+
+KEY_PREFIX = "rck_"
+SECRET_PREFIX = "rcs_"  # noqa: S105 - no secret, but how to tell one
+
+PLAIN = ("name", "environment", "tags", "expires_at")
+
+
+class NameInUse(Exception):
+    """The customer has a credential of this name already."""
+
+
+class KeyInUse(Exception):
+    """The key means another credential in that time already."""
+
+
+class OtherCustomer(Exception):
+    """The subscription is another customer's."""
+
+
+class AlreadyRevoked(Exception):
+    """A revoked credential stays revoked, and keeps its key and secret to itself."""
+
+
+class NotAssigned(Exception):
+    """The credential does not feed that subscription then."""
+
+
+class AlreadyAssigned(Exception):
+    """The credential feeds that subscription in that time already."""
+
+
+class NothingToReveal(Exception):
+    """There is no such value, or its customer is suspended."""
+
+
+class Damaged(Exception):
+    """What is kept does not open, or was sealed for another place."""
+
+
+def generate_key() -> str:
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def generate_secret() -> str:
+    return SECRET_PREFIX + secrets.token_urlsafe(32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyed:
+    """The string of a key and what is to be known of it. `key=None` lets one be generated."""
+
+    key: str | None = None
+    secret: str | None = None
+    gateway: Gateway | None = None
+    active_from: datetime | None = None
+
+
+@atomic
+def issue(
+    *,
+    customer: Customer,
+    name: str,
+    by: User | None,
+    keyed: Keyed | None = None,
+    subscriptions: Iterable[Subscription] = (),
+    holders: Iterable[Subscriber] = (),
+    environment: str = "",
+    tags: Iterable[str] = (),
+    expires_at: datetime | None = None,
+) -> Credential:
+    """A new credential, its key and what it feeds.
+
+    An existing key counts from as far back as transactions are accepted, unless said otherwise,
+    so that usage waiting under it is claimed.
+
+    Raises NameInUse, KeyInUse, OtherCustomer, AlreadyAssigned.
+    """
+    with _refusing(NameInUse, "credential_name_of_customer"):
+        credential = Credential.objects.create(
+            customer=customer,
+            name=name,
+            environment=environment,
+            tags=list(tags),
+            expires_at=expires_at,
+        )
+    set_holders(credential=credential, holders=holders)
+    key = _add_key(credential, keyed or Keyed())
+    for subscription in subscriptions:
+        _assign(credential, subscription, active_from=key.active_from)
+    AuditEvent.objects.record(Verb.ISSUED, target=credential, by=by, details={"hint": key.hint})
+    announce(f"Credential “{credential}” was issued", credential=credential, by=by)
+    return credential
+
+
+@atomic
+def change(
+    *, credential: Credential, by: User | None, holders: Iterable[Subscriber] | None = None
+) -> None:
+    """Save what has been changed of its plain facts, and its holders where they are given.
+
+    Usage follows another expiry, also into the past. Raises NameInUse.
+    """
+    before = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
+    changed = [each for each in PLAIN if getattr(before, each) != getattr(credential, each)]
+    with _refusing(NameInUse, "credential_name_of_customer"):
+        credential.save(update_fields=changed)
+    if holders is not None and {*credential.holders.all()} != {*(holders := list(holders))}:
+        set_holders(credential=credential, holders=holders)
+        changed.append("holders")
+    if changed:
+        details = {"changed": changed}
+        AuditEvent.objects.record(Verb.CHANGED, target=credential, by=by, details=details)
+    if "expires_at" in changed:
+        since = min(filter(None, (before.expires_at, credential.expires_at)))
+        announce(
+            f"The expiry of “{credential}” was changed", credential=credential, since=since, by=by
+        )
+
+
+def set_holders(*, credential: Credential, holders: Iterable[Subscriber]) -> None:
+    """Who uses it and may reveal it. A holder belongs to the credential's customer."""
+    holders = list(holders)
+    Membership.objects.bulk_create(
+        [Membership(customer=credential.customer, subscriber=each) for each in holders],
+        ignore_conflicts=True,
+    )
+    credential.holders.set(holders)
+
+
+@atomic
+def add_alias(
+    *,
+    credential: Credential,
+    alias: str,
+    by: User | None,
+    gateway: Gateway | None = None,
+    active_from: datetime | None = None,
+) -> ExternalKey:
+    """Another string under which its usage may arrive. Raises KeyInUse, AlreadyRevoked."""
+    _lock_unrevoked(credential)
+    keyed = Keyed(key=alias, gateway=gateway, active_from=active_from)
+    key = _add_key(credential, keyed, kind=ExternalKey.Kind.ALIAS)
+    AuditEvent.objects.record(
+        Verb.ALIAS_ADDED, target=credential, by=by, details={"hint": key.hint}
+    )
+    announce(f"An alias of “{credential}” was added", credential=credential, by=by)
+    return key
+
+
+@atomic
+def add_alias_by_fingerprint(
+    *,
+    credential: Credential,
+    mark: UUID,
+    hint: str,
+    by: User | None,
+    gateway: Gateway | None = None,
+    active_from: datetime | None = None,
+) -> ExternalKey:
+    """A string that only transactions have shown so far is one of its own, whatever it says.
+
+    Raises KeyInUse, AlreadyRevoked.
+    """
+    _lock_unrevoked(credential)
+    key = ExternalKey(
+        credential=credential,
+        kind=ExternalKey.Kind.ALIAS,
+        gateway=gateway,
+        fingerprint=mark,
+        hint=hint,
+        active_from=_free_from(mark, gateway, active_from),
+    )
+    _keep(key)
+    AuditEvent.objects.record(Verb.ALIAS_ADDED, target=credential, by=by, details={"hint": hint})
+    announce(f"An alias of “{credential}” was added", credential=credential, by=by)
+    return key
+
+
+@atomic
+def end_key(*, key: ExternalKey, by: User | None, at: datetime | None = None) -> None:
+    """Ending a key that has ended leaves its end where it was; one not begun never begins."""
+    credential, at = key.credential, at or timezone.now()
+    _lock(credential)
+    key.refresh_from_db(fields=["active_from", "active_until"])
+    if key.active_until and key.active_until <= at:
+        return
+    _end(key, at)
+    details = {"hint": key.hint, "at": at.isoformat()}
+    AuditEvent.objects.record(Verb.KEY_ENDED, target=credential, by=by, details=details)
+    announce(f"A key of “{credential}” was ended", credential=credential, since=at, by=by)
+
+
+@atomic
+def rotate(
+    *,
+    credential: Credential,
+    overlap: timedelta,
+    by: User | None,
+    key: str | None = None,
+    secret: str | None = None,
+) -> ExternalKey:
+    """A new key from now on; the old ones stay valid until the overlap ends.
+
+    Raises KeyInUse, AlreadyRevoked.
+    """
+    _lock_unrevoked(credential)
+    now = timezone.now()
+    ends = now + overlap
+    its_keys = credential.keys.filter(kind=ExternalKey.Kind.KEY)
+    latest = its_keys.select_related("gateway").first()
+    for each in its_keys.not_over(ends):
+        _end(each, ends)
+    gateway = latest.gateway if latest else None
+    keyed = Keyed(key=key, secret=secret, gateway=gateway, active_from=now)
+    new = _add_key(credential, keyed)
+    details = {"hint": new.hint, "old_until": ends.isoformat()}
+    AuditEvent.objects.record(Verb.ROTATED, target=credential, by=by, details=details)
+    announce(f"“{credential}” was rotated", credential=credential, since=ends, by=by)
+    return new
+
+
+@atomic
+def suspend(*, credential: Credential, by: User | None) -> None:
+    """From now on nothing is attributed to it. Suspending a suspended one changes nothing."""
+    _lock_unrevoked(credential)
+    now = timezone.now()
+    if credential.suspensions.at(now).exists():
+        return
+    Suspension.objects.create(credential=credential, active_from=now)
+    AuditEvent.objects.record(Verb.SUSPENDED, target=credential, by=by)
+    announce(f"“{credential}” was suspended", credential=credential, since=now, by=by)
+
+
+@atomic
+def resume(*, credential: Credential, by: User | None) -> None:
+    """From now on it counts again; what it did meanwhile stays unattributed."""
+    _lock_unrevoked(credential)
+    now = timezone.now()
+    if credential.suspensions.at(now).update(active_until=now):
+        AuditEvent.objects.record(Verb.RESUMED, target=credential, by=by)
+        announce(f"“{credential}” was resumed", credential=credential, by=by)
+
+
+@atomic
+def revoke(*, credential: Credential, reason: str, by: User | None) -> None:
+    """For good: there is no way back. Raises AlreadyRevoked."""
+    _lock_unrevoked(credential)
+    now = timezone.now()
+    credential.revoked_at = now
+    credential.revocation_reason = reason
+    credential.save(update_fields=["revoked_at", "revocation_reason"])
+    AuditEvent.objects.record(Verb.REVOKED, target=credential, by=by, details={"reason": reason})
+    announce(f"“{credential}” was revoked", credential=credential, since=now, by=by)
+
+
+@atomic
+def assign(
+    *,
+    credential: Credential,
+    subscription: Subscription,
+    by: User | None,
+    at: datetime | None = None,
+) -> Assignment:
+    """It feeds this subscription too. Raises OtherCustomer, AlreadyAssigned, AlreadyRevoked."""
+    _lock_unrevoked(credential)
+    at = at or timezone.now()
+    assignment = _assign(credential, subscription, active_from=at)
+    _record_link(Verb.ASSIGNED, credential, subscription, by, at)
+    announce(f"“{credential}” feeds “{subscription}”", credential=credential, since=at, by=by)
+    return assignment
+
+
+@atomic
+def unassign(
+    *,
+    credential: Credential,
+    subscription: Subscription,
+    by: User | None,
+    at: datetime | None = None,
+) -> None:
+    """It no longer feeds this subscription. Raises NotAssigned."""
+    _lock(credential)
+    at = at or timezone.now()
+    _end_assignment(credential, subscription, at)
+    _record_link(Verb.UNASSIGNED, credential, subscription, by, at)
+    announce(
+        f"“{credential}” no longer feeds “{subscription}”", credential=credential, since=at, by=by
+    )
+
+
+@atomic
+def move(
+    *,
+    credential: Credential,
+    subscription: Subscription,
+    to: Subscription,
+    by: User | None,
+    at: datetime | None = None,
+) -> Assignment:
+    """From this moment on it feeds another subscription. What came before stays where it is.
+
+    Raises NotAssigned, OtherCustomer, AlreadyAssigned, AlreadyRevoked.
+    """
+    _lock_unrevoked(credential)
+    at = at or timezone.now()
+    _end_assignment(credential, subscription, at)
+    assignment = _assign(credential, to, active_from=at)
+    details = {"from": str(subscription), "to": str(to), "at": at.isoformat()}
+    AuditEvent.objects.record(Verb.MOVED, target=credential, by=by, details=details)
+    announce(
+        f"“{credential}” was moved from “{subscription}” to “{to}”",
+        credential=credential,
+        since=at,
+        by=by,
+    )
+    return assignment
+
+
+def reveal(*, key: ExternalKey, field: Field, by: User, address: str | None = None) -> str:
+    """The key or its secret in clear, after the record of it has been committed.
+
+    Raises AlreadyRevoked, NothingToReveal, Damaged.
+    """
+    verb = Verb.KEY_REVEALED if field == "value" else Verb.SECRET_REVEALED
+    with atomic(durable=True):
+        credential = _to_reveal(key, field)
+        AuditEvent.objects.record(
+            verb, target=credential, by=by, details={"hint": key.hint}, address=address
+        )
+    try:
+        text = SealedValue.objects.only(field).get(pk=key.pk).unseal(field)
+    except CannotUnseal as error:
+        raise Damaged from error
+    if text is None:
+        raise NothingToReveal
+    return text
+
+
+def _lock(credential: Credential) -> None:
+    """Acts on one credential follow each other, and each sees what the one before has left."""
+    locked = Credential.objects.select_for_update(no_key=True)
+    credential.refresh_from_db(fields=["revoked_at", "revocation_reason"], from_queryset=locked)
+
+
+def _lock_unrevoked(credential: Credential) -> None:
+    _lock(credential)
+    _refuse_revoked(credential)
+
+
+def _refuse_revoked(credential: Credential) -> None:
+    if credential.revoked_at:
+        raise AlreadyRevoked
+
+
+@contextmanager
+def _refusing(refusal: type[Exception], constraint: str) -> Iterator[None]:
+    """In the act's own words, what only the database saw: another act was quicker."""
+    try:
+        yield
+    except IntegrityError as error:
+        cause = error.__cause__
+        if not isinstance(cause, psycopg.Error) or cause.diag.constraint_name != constraint:
+            raise
+        raise refusal from error
+
+
+def _to_reveal(key: ExternalKey, field: Field) -> Credential:
+    """Its credential as it is now. Raises AlreadyRevoked, NothingToReveal."""
+    credential = Credential.objects.select_related("customer").get(pk=key.credential_id)
+    _refuse_revoked(credential)
+    if credential.customer.suspended_at:
+        raise NothingToReveal
+    if not SealedValue.objects.filter(pk=key.pk, **{f"{field}__isnull": False}).exists():
+        raise NothingToReveal
+    return credential
+
+
+def _keep(key: ExternalKey) -> None:
+    with _refusing(KeyInUse, "externalkey_means_one_credential"):
+        key.save(force_insert=True)
+
+
+def _add_key(
+    credential: Credential, keyed: Keyed, *, kind: ExternalKey.Kind = ExternalKey.Kind.KEY
+) -> ExternalKey:
+    text = keyed.key or generate_key()
+    mark = fingerprint(text)
+    generated_from = None if keyed.key else timezone.now()
+    active_from = _free_from(mark, keyed.gateway, keyed.active_from or generated_from)
+    key = ExternalKey(
+        credential=credential,
+        kind=kind,
+        gateway=keyed.gateway,
+        fingerprint=mark,
+        hint=hint(text),
+        active_from=active_from,
+    )
+    _keep(key)
+    sealed = SealedValue(external_key=key)
+    sealed.seal(value=text, secret=keyed.secret)
+    sealed.save(force_insert=True)
+    return key
+
+
+def _free_from(mark: UUID, gateway: Gateway | None, active_from: datetime | None) -> datetime:
+    """The moment asked for, or else the first possible one. Raises KeyInUse if it is taken."""
+    same = ExternalKey.objects.filter(fingerprint=mark, gateway=gateway)
+    active_from = active_from or _as_far_back_as_possible(same)
+    if same.filter(Q(active_until=None) | Q(active_until__gt=active_from)).exists():
+        raise KeyInUse
+    return active_from
+
+
+def _as_far_back_as_possible(same: ExternalKeyQuerySet) -> datetime:
+    """The oldest moment a transaction may have, but not before the key's last owner let go."""
+    oldest = timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+    let_go = same.aggregate(at=Max("active_until"))["at"]
+    return max(oldest, let_go) if let_go else oldest
+
+
+def _assign(
+    credential: Credential, subscription: Subscription, *, active_from: datetime
+) -> Assignment:
+    if subscription.customer_id != credential.customer_id:
+        raise OtherCustomer
+    if credential.assignments.not_over(active_from).filter(subscription=subscription).exists():
+        raise AlreadyAssigned
+    return Assignment.objects.create(
+        customer=credential.customer,
+        credential=credential,
+        subscription=subscription,
+        active_from=active_from,
+    )
+
+
+def _end_assignment(credential: Credential, subscription: Subscription, at: datetime) -> None:
+    assignment = credential.assignments.at(at).filter(subscription=subscription).first()
+    if assignment is None:
+        raise NotAssigned
+    _end(assignment, at)
+
+
+def _end(dated: Dated, at: datetime) -> None:
+    if at <= dated.active_from:  # it would have held for no time at all
+        dated.delete()
+        return
+    dated.active_until = at
+    dated.save(update_fields=["active_until"])
+
+
+def _record_link(
+    verb: AuditEvent.Verb,
+    credential: Credential,
+    subscription: Subscription,
+    by: User | None,
+    at: datetime,
+) -> None:
+    details = {"subscription": str(subscription), "at": at.isoformat()}
+    AuditEvent.objects.record(verb, target=credential, by=by, details=details)

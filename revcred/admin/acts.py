@@ -1,0 +1,135 @@
+"""A page for each act: what it asks, what it warns of, and the act itself behind the button."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_permission_codename
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.db.transaction import atomic
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from revcred.admin.recorded import Recorded
+from revcred.models import User
+
+
+class ConcealedField(forms.CharField):
+    """Takes a key or a secret. A page that comes back with errors doesn't bring it along."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        attrs = {"autocomplete": "off", "spellcheck": "false", "class": "vTextField"}
+        widget = forms.PasswordInput(attrs=attrs, render_value=False)
+        super().__init__(widget=widget, required=False, max_length=500, **kwargs)
+
+
+class ActForm(forms.Form):
+    """What one act asks. `refusals` says which field each of its refusals belongs to, and how."""
+
+    title: ClassVar[str]
+    button: ClassVar[str]
+    explanation: ClassVar[str] = ""
+    grave: ClassVar[bool] = False
+    permission: ClassVar[str] = "change"
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {}
+
+    def __init__(self, *args: Any, request: HttpRequest, target: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+        self.target = target
+
+    def act(self, by: User) -> str:
+        """Do it, and say so in a sentence."""
+        raise NotImplementedError
+
+    def carry_out(self, by: User) -> str | None:
+        """The act's sentence, or None with the refusal as an error of its field."""
+        try:
+            with atomic():
+                return self.act(by)
+        except tuple(self.refusals) as refusal:
+            self.add_error(*self.refusals[type(refusal)])
+            return None
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether a key or secret was typed that is not shown again."""
+        return bool(self.errors) and any(
+            isinstance(field, ConcealedField) and self.data.get(self.add_prefix(name))
+            for name, field in self.fields.items()
+        )
+
+
+class WithActs(Recorded):
+    """A change page with a button, and a page behind it, for each act."""
+
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {}
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                f"<path:object_id>/{slug}/",
+                self.admin_site.admin_view(self._page_of(form)),
+                name=f"{self.opts.app_label}_{self.opts.model_name}_{slug}",
+            )
+            for slug, form in self.acts.items()
+        ]
+        return own + super().get_urls()
+
+    def _page_of(self, form_class: type[ActForm]) -> Any:
+        def page(request: HttpRequest, object_id: str) -> HttpResponse:
+            target = self.get_object(request, unquote(object_id))
+            if target is None:
+                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+            return self.act_page(request, form_class, target)
+
+        return page
+
+    def may(self, request: HttpRequest, form_class: type[ActForm]) -> bool:
+        """An act asks for a permission of its own, also where nothing can be edited by hand."""
+        codename = get_permission_codename(form_class.permission, self.opts)
+        user: Any = request.user
+        return bool(user.has_perm(f"{self.opts.app_label}.{codename}"))
+
+    def act_page(
+        self, request: HttpRequest, form_class: type[ActForm], target: Any = None
+    ) -> HttpResponse:
+        if not self.may(request, form_class):
+            raise PermissionDenied
+        if request.method != "POST":
+            form = form_class(request=request, target=target, initial=request.GET.dict())
+            return self._show(request, form, target)
+        form = form_class(request.POST, request=request, target=target)
+        sentence = form.carry_out(request.user) if form.is_valid() else None  # type: ignore[arg-type]
+        if sentence is None:
+            return self._show(request, form, target)
+        return self.done(request, form, target, sentence)
+
+    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+        messages.success(request, sentence)
+        return HttpResponseRedirect(self.url_of(target or form.target))
+
+    def url_of(self, target: models.Model) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        return reverse(name, args=[target.pk])
+
+    def _show(self, request: HttpRequest, form: ActForm, target: Any) -> HttpResponse:
+        context = self.admin_site.each_context(request) | {
+            "title": form.title,
+            "subtitle": None,
+            "opts": self.opts,
+            "original": target,
+            "back": self.url_of(target) if target else self._list_url(),
+            "form": form,
+            "fieldsets": list(AdminForm(form, [(None, {"fields": [*form.fields]})], {})),  # type: ignore[arg-type]
+            "media": self.media + form.media,
+        }
+        return TemplateResponse(request, "admin/act.html", context)
+
+    def _list_url(self) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")

@@ -1,0 +1,233 @@
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST
+
+from revcred.actions import credentials
+from revcred.admin import finding
+from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.badges import Tone, badge
+from revcred.admin.credential_acts import (
+    AddAliasForm,
+    AssignForm,
+    EndKeyForm,
+    IssueForm,
+    MoveForm,
+    ResumeForm,
+    RevokeForm,
+    RotateForm,
+    SuspendForm,
+    UnassignForm,
+)
+from revcred.admin.customers import OfCustomer, OfSubscriber
+from revcred.admin.lists import Chosen
+from revcred.admin.moments import KeepsMoments
+from revcred.fingerprints import fingerprint
+from revcred.models import Assignment, AuditEvent, Credential, ExternalKey, Subscription
+
+State = Credential.State
+
+TONES: dict[Credential.State, Tone] = {
+    State.ACTIVE: "good",
+    State.SUSPENDED: "warn",
+    State.EXPIRED: "over",
+    State.REVOKED: "bad",
+}
+EVENTS_SHOWN = 20
+PERIODS_SHOWN = 100
+
+
+class OfHolder(OfSubscriber):
+    title, parameter_name = "holder", "holder"
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        return queryset.filter(holders=chosen)
+
+
+class OfSubscription(Chosen):
+    title, parameter_name, model = "subscription", "subscription", Subscription
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        feeding = Assignment.objects.filter(subscription=chosen)
+        return queryset.filter(pk__in=feeding.values("credential"))
+
+
+class WithFingerprint(Chosen):
+    """What a search by key leads to. An address that says the fingerprint doesn't say the key."""
+
+    title, parameter_name = "key", "fingerprint"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        mark = as_fingerprint(self.value())
+        if self.value() is None:
+            return queryset
+        if mark is None:
+            return queryset.none()
+        return queryset.filter(pk__in=finding.with_fingerprint(mark).values("pk"))
+
+    def described(self) -> str:
+        return "the one that was typed"
+
+
+def as_fingerprint(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
+
+
+class CredentialForm(KeepsMoments):
+    def clean_name(self) -> str:
+        """Checked here, because the customer, which the constraint is about too, is no field."""
+        name = str(self.cleaned_data["name"])
+        same = Credential.objects.filter(customer=self.instance.customer_id, name=name)
+        if same.exclude(pk=self.instance.pk).exists():
+            self.add_error("name", "This customer has a credential of this name already.")
+        return name
+
+
+@admin.register(Credential)
+class CredentialAdmin(WithActs):
+    form = CredentialForm
+    list_display = ("name", "customer", "keys", "feeds", "environment", "state", "last_used")
+    list_select_related = ("customer",)
+    list_filter = (WithFingerprint, OfCustomer, OfSubscription, OfHolder)
+    search_fields = ("name",)
+    search_help_text = (
+        "A whole key, its last four characters, a holder's e-mail address, or the beginning of a"
+        " name, customer or subscription. A key is not kept in the address."
+    )
+    fields = ("name", "holders", "environment", "tags", "expires_at")
+    autocomplete_fields = ("holders",)
+    change_list_template = "admin/revcred/credential/change_list.html"
+    change_form_template = "admin/revcred/credential/change_form.html"
+    acts: ClassVar[dict[str, type[ActForm]]] = {
+        "add-alias": AddAliasForm,
+        "rotate": RotateForm,
+        "suspend": SuspendForm,
+        "resume": ResumeForm,
+        "revoke": RevokeForm,
+        "move": MoveForm,
+        "assign": AssignForm,
+        "unassign": UnassignForm,
+        "end-key": EndKeyForm,
+    }
+
+    @admin.display(description="keys")
+    def keys(self, credential: Any) -> str:
+        return format_html_join(" ", "<code>…{}</code>", ((k.hint,) for k in credential.now_keys))
+
+    @admin.display(description="feeds")
+    def feeds(self, credential: Any) -> str:
+        return ", ".join(str(each.subscription) for each in credential.now_assignments)
+
+    @admin.display(description="state")
+    def state(self, credential: Any) -> str:
+        state = credential.state_at(timezone.now(), suspended=credential.suspended)
+        return badge(state.label.lower(), TONES[state])
+
+    @admin.display(description="last used")
+    def last_used(self, credential: Any) -> Any:
+        return max(filter(None, (k.last_used_at for k in credential.now_keys)), default=None)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        now = timezone.now()
+        keys = ExternalKey.objects.at(now)
+        assignments = Assignment.objects.at(now).select_related("subscription")
+        them: Any = super().get_queryset(request).select_related("customer")
+        found: QuerySet[Any] = them.with_suspended(now).prefetch_related(
+            Prefetch("keys", keys, to_attr="now_keys"),
+            Prefetch("assignments", assignments, to_attr="now_assignments"),
+        )
+        return found
+
+    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+        return finding.ways(term)
+
+    def autocomplete_label(self, found: Any) -> str:
+        hints = "".join(f" …{key.hint}" for key in found.now_keys)
+        return f"{found} · {found.customer}{hints}"
+
+    def get_urls(self) -> list[URLPattern]:
+        find = self.admin_site.admin_view(require_POST(self.find))
+        return [path("find/", find, name="revcred_credential_find"), *super().get_urls()]
+
+    def find(self, request: HttpRequest) -> HttpResponse:
+        """Where the search box posts to. A key that was typed gets into no address and no log."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        term = request.POST.get("term", "").replace("\0", "").strip()
+        if not term:
+            return HttpResponseRedirect(self._list_url())
+        if not finding.may_be_a_key(term):
+            return self._to_list(q=term)
+        return self._to_key(fingerprint(term))
+
+    def _to_key(self, mark: UUID) -> HttpResponse:
+        found = list(finding.with_fingerprint(mark).values_list("pk", flat=True)[:2])
+        if len(found) == 1:
+            return HttpResponseRedirect(self.url_of(Credential(pk=found[0])))
+        return self._to_list(fingerprint=str(mark))
+
+    def _to_list(self, **query: str) -> HttpResponse:
+        return HttpResponseRedirect(f"{self._list_url()}?{urlencode(query)}")
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        term = request.GET.get("q", "").strip()
+        if term and finding.is_a_key(term):
+            return self._to_key(fingerprint(term))
+        sought = as_fingerprint(request.GET.get("fingerprint"))
+        return super().changelist_view(request, {"sought": sought} | (extra_context or {}))
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return self.act_page(request, IssueForm)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        credential = self.get_object(request, object_id)
+        known = what_is_known_of(credential) if isinstance(credential, Credential) else {}
+        return super().change_view(request, object_id, form_url, known | (extra_context or {}))
+
+    def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: Any) -> None:
+        credentials.change(
+            credential=obj,
+            holders=form.cleaned_data["holders"],
+            by=request.user,  # type: ignore[arg-type]
+        )
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
+        """The act has saved the holders."""
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+        """The act has recorded it."""
+
+
+def what_is_known_of(credential: Any) -> dict[str, Any]:
+    """All but the key and its secret, for the page about it."""
+    now = timezone.now()
+    state = credential.state_at(now, suspended=credential.suspended)
+    return {
+        "now": now,
+        "state": badge(state.label.lower(), TONES[state]),
+        "is_revoked": state is State.REVOKED,
+        "is_suspended": credential.suspended,
+        "keys": credential.keys.select_related("gateway")[:PERIODS_SHOWN],
+        "assignments": credential.assignments.select_related("subscription__product")[
+            :PERIODS_SHOWN
+        ],
+        "suspensions": credential.suspensions.all()[:PERIODS_SHOWN],
+        "events": AuditEvent.objects.about(credential)[:EVENTS_SHOWN],
+    }

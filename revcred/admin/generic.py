@@ -1,0 +1,30 @@
+"""Django's classes that are generic to the type checker and not when they run."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth import admin as auth_admin
+from django.contrib.auth import forms as auth_forms
+from django.core import paginator
+
+if TYPE_CHECKING:
+    from revcred.models import User
+
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
+    ModelForm = forms.ModelForm[Any]
+    ModelChoiceField = forms.ModelChoiceField[Any]
+    Paginator = paginator.Paginator[Any]
+    UserAdmin = auth_admin.UserAdmin[User]
+    NewUserForm = auth_forms.AdminUserCreationForm[User]
+    UserForm = auth_forms.UserChangeForm[User]
+else:
+    ModelAdmin = admin.ModelAdmin
+    TabularInline = admin.TabularInline
+    ModelForm = forms.ModelForm
+    ModelChoiceField = forms.ModelChoiceField
+    Paginator = paginator.Paginator
+    UserAdmin = auth_admin.UserAdmin
+    NewUserForm = auth_forms.AdminUserCreationForm
+    UserForm = auth_forms.UserChangeForm

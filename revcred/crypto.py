@@ -1,0 +1,66 @@
+"""Seal and unseal: the only module that knows how values are encrypted.
+
+Fernet (AES-128-CBC with HMAC-SHA256) through `fernet_fields`, under the ring FERNET_KEYS: the
+newest key seals, every key of the ring opens. Fernet has no associated data, so a sealed text
+begins with the name of the row and field it belongs to, and one found elsewhere does not open.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any
+
+from cryptography.fernet import InvalidToken
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import BaseDatabaseWrapper
+from fernet_fields import EncryptedTextField
+
+SEPARATOR = "\0"
+
+
+class CannotUnseal(Exception):
+    """No key of the ring opens this, or it was sealed for another place."""
+
+
+class SealedTextField(EncryptedTextField):  # type: ignore[misc]
+    """Text that the database only ever sees sealed. NULL stays NULL."""
+
+    @property
+    def keys(self) -> list[str]:
+        # The package would fall back to SECRET_KEY without a word.
+        if not settings.FERNET_KEYS:
+            message = "FERNET_KEYS is empty: there is nothing to seal with."
+            raise ImproperlyConfigured(message)
+        return list(settings.FERNET_KEYS)
+
+    def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        # bulk_update hands over SQL expressions, whose text the package would seal as the value.
+        if hasattr(value, "as_sql"):
+            return value
+        return super().get_db_prep_save(value, connection)
+
+    def from_db_value(self, value: Any, *args: Any) -> str | None:
+        try:
+            opened: str | None = super().from_db_value(value, *args)
+        except InvalidToken as error:
+            raise CannotUnseal from error
+        if value is not None and not _is_as_sealed(bytes(value)):
+            raise CannotUnseal
+        return opened
+
+
+def _is_as_sealed(token: bytes) -> bool:
+    # What base64 passes over is not authenticated: a token with more behind it opens as well.
+    return urlsafe_b64encode(urlsafe_b64decode(token)) == token
+
+
+def bind(text: str, *, to: str) -> str:
+    """What is sealed: the text, and before it the place it belongs to."""
+    return f"{to}{SEPARATOR}{text}"
+
+
+def unbind(bound: str, *, to: str) -> str:
+    """The text, if it was sealed for this place. Raises CannotUnseal if it was not."""
+    place, _, text = bound.partition(SEPARATOR)
+    if place != to:
+        raise CannotUnseal
+    return text

@@ -1,0 +1,131 @@
+"""`make run`: stores, migrations, demo data, then every process under one supervisor."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from revcred.launcher import environment
+from revcred.launcher.errors import LaunchError, StopRequestedError
+from revcred.launcher.greeting import greeting
+from revcred.launcher.leftovers import end_leftovers
+from revcred.launcher.lock import only_one
+from revcred.launcher.places import Places
+from revcred.launcher.postgresql import set_aside
+from revcred.launcher.processes import Supervisor
+from revcred.launcher.programs import Programs
+from revcred.launcher.stores import Stores
+from revcred.launcher.terminal import say
+from revcred.launcher.web import HOST, refuse_taken, when_healthy
+
+TURN = 0.2
+PORTS = range(1, 65_536)
+
+
+@dataclass(frozen=True)
+class Launch:
+    places: Places
+    port: int
+    supervisor: Supervisor
+    began: float
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def run(self) -> None:
+        given = environment.given(self.places.project)
+        self._make_room()
+        stores = Stores(
+            self.supervisor,
+            given=given,
+            data=self.places.data,
+            logs=self.places.run,
+            durable=True,
+        )
+        try:
+            self._run_with(stores, given)
+        finally:
+            self.supervisor.stop()
+            stores.clear_away()
+
+    def _make_room(self) -> None:
+        if left := end_leftovers(self.supervisor.record_path):
+            say(f"Ended what the last run had left: {', '.join(left)}.")
+        refuse_taken(self.port)
+        if not self._environment_file.exists():
+            for old in set_aside(self.places.data):
+                say(f"The keys for the data of an earlier run are gone; it is now in {old}.")
+
+    def _run_with(self, stores: Stores, given: environment.Environment) -> None:
+        addresses = stores.start()
+        if self.places.data != self.places.run and "DATABASE_URL" in addresses:
+            say(f"As root, PostgreSQL runs as nobody and keeps its data in {self.places.data}.")
+        settings = environment.complete(self._environment_file, others=given, addresses=addresses)
+        programs = Programs(settings, self.places.project)
+        self._prepare_data(programs)
+        self._start_all(programs)
+        when_healthy(self.url, self._greet)
+        while True:
+            self.supervisor.attend(TURN)
+
+    def _prepare_data(self, programs: Programs) -> None:
+        for program in (
+            programs.manage("migrate", "--no-input"),
+            programs.manage("demo", "--url", self.url),
+        ):
+            self.supervisor.run_to_end(program, log=self.places.run / f"{program.name}.log")
+
+    def _start_all(self, programs: Programs) -> None:
+        for program in (
+            programs.web(self.port),
+            programs.worker(),
+            programs.clock(),
+            programs.manage("demo_gateway", "--url", self.url),
+        ):
+            self.supervisor.start(program)
+
+    def _greet(self) -> None:
+        seconds = time.monotonic() - self.began
+        say(greeting(self.url, self.places.run / "demo.json", seconds=seconds))
+
+    @property
+    def _environment_file(self) -> Path:
+        return self.places.run / "environment"
+
+
+def launch() -> int:
+    places = Places(Path.cwd())
+    places.prepare()
+    with only_one(places.run / "lock"):
+        supervisor = Supervisor(places.run / "processes.json")
+        supervisor.obey_signals()
+        Launch(places, _port(), supervisor, BEGAN).run()
+    return 0
+
+
+def _port() -> int:
+    text = os.environ.get("PORT") or "8000"
+    if not text.isdigit() or int(text) not in PORTS:
+        message = f"PORT has to be a number up to 65535, not {text!r}."
+        raise LaunchError(message)
+    return int(text)
+
+
+def main(run: Callable[[], int] = launch) -> int:
+    try:
+        return run()
+    except StopRequestedError:
+        say("Stopped.")
+        return 0
+    except LaunchError as problem:
+        say(str(problem).strip())
+        return 1
+
+
+BEGAN = time.monotonic()
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The three kinds of process revcred is made of, as they run on one machine."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from revcred.launcher.environment import Environment
+from revcred.launcher.processes import Program
+from revcred.launcher.web import HOST
+
+# More would be waiting for PostgreSQL anyway, and Granian warns of more on a small machine.
+THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
+GRANIAN = (
+    *("-m", "granian", "revcred.wsgi:application", "--interface", "wsgi", "--host", HOST),
+    *("--workers", "1", "--blocking-threads", str(THREADS), "--no-ws"),
+    *("--log-level", "warning", "--no-access-log", "--workers-kill-timeout", "8"),
+)
+WORKER = (
+    # Its warning to root is about pickle, which the settings do not accept.
+    *("-W", "ignore:::celery.platforms"),
+    *("-m", "celery", "-A", "revcred", "--quiet", "worker", "--loglevel", "warning"),
+    *("--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """With the settings they find in their environment, in the project's directory."""
+
+    settings: Environment
+    project: Path
+    logs: Path | None = None  # None: onto the terminal
+
+    def web(self, port: int) -> Program:
+        return self._python("web", *GRANIAN, "--port", str(port))
+
+    def worker(self) -> Program:
+        return self._python("worker", *WORKER)
+
+    def clock(self) -> Program:
+        return self.manage("clock")
+
+    def manage(self, command: str, *arguments: str) -> Program:
+        return self._python(command, "manage.py", command, *arguments)
+
+    def _python(self, name: str, *arguments: str) -> Program:
+        return Program(
+            name=name,
+            command=[sys.executable, *arguments],
+            # Unbuffered, so that what it prints is shown when it is printed.
+            environment={**self.settings, "PYTHONUNBUFFERED": "1"},
+            directory=self.project,
+            log=self.logs / name if self.logs else None,
+        )

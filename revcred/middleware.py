@@ -1,0 +1,63 @@
+import sys
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils.cache import add_never_cache_headers
+
+Respond = Callable[[HttpRequest], HttpResponse]
+
+MACHINES = ("/v1/", "/readyz", "/metrics")
+DATABASE_AWAY = (OperationalError, InterfaceError)
+RETRY_AFTER = "1"  # seconds
+
+
+def database_away(request: HttpRequest) -> HttpResponse:
+    """503 with Retry-After: as JSON where machines ask, as a page where people do."""
+    if request.path.startswith(MACHINES):
+        body = {"code": "unavailable", "message": "The database is away. Send it again."}
+        response: HttpResponse = JsonResponse(body, status=503)
+    else:
+        response = render(request, "503.html", status=503)
+    response["Retry-After"] = RETRY_AFTER
+    return response
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """The last resort. A database that goes away in a middleware ends up here, too."""
+    if isinstance(sys.exc_info()[1], DATABASE_AWAY):
+        return database_away(request)
+    if request.path.startswith(MACHINES):
+        body = {"code": "error", "message": "Something went wrong here. Send it again."}
+        return JsonResponse(body, status=500)
+    return render(request, "500.html", status=500)
+
+
+class DatabaseAway:
+    """Say so honestly when PostgreSQL is away, instead of failing."""
+
+    def __init__(self, get_response: Respond) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, DATABASE_AWAY):
+            return database_away(request)
+        return None
+
+
+class PrivatePages:
+    """What a signed-in person sees is nobody else's: no cache keeps it."""
+
+    def __init__(self, get_response: Respond) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and "Cache-Control" not in response:
+            add_never_cache_headers(response)
+        return response

@@ -1,0 +1,265 @@
+from datetime import datetime
+from typing import Self
+
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import ArrayField, RangeOperators
+from django.contrib.postgres.indexes import OpClass
+from django.db import models
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Coalesce, Lower
+from django.utils import timezone
+
+from revcred.crypto import CannotUnseal, SealedTextField, bind, unbind
+from revcred.models.customers import Customer, Subscriber
+from revcred.models.gateways import Gateway
+from revcred.models.periods import PERIOD, Dated, DatedQuerySet
+from revcred.models.subscriptions import Subscription
+from revcred.models.users import User
+
+
+class CredentialQuerySet(models.QuerySet["Credential"]):
+    def seen_by(self, user: User) -> Self:
+        """Those the user holds as a member of their customer, and those of customers owned."""
+        held = Credential.holders.through.objects.filter(
+            subscriber__user=user,
+            credential__customer__memberships__subscriber__user=user,
+        )
+        of_owned = Customer.objects.owned_by(user).values("pk")
+        return self.filter(Q(pk__in=held.values("credential")) | Q(customer__in=of_owned))
+
+    def with_suspended(self, moment: datetime) -> Self:
+        """Each with `suspended`, so that a list asks no question per row."""
+        suspensions = Suspension.objects.at(moment).filter(credential=OuterRef("pk"))
+        return self.annotate(suspended=Exists(suspensions))
+
+
+class Credential(models.Model):
+    """What a caller is known by: the lasting thing that keys come and go under."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active"
+        SUSPENDED = "suspended"
+        EXPIRED = "expired"
+        REVOKED = "revoked"
+
+    customer = models.ForeignKey(Customer, models.PROTECT, related_name="credentials")
+    name = models.CharField(max_length=200)
+    holders = models.ManyToManyField(
+        Subscriber,
+        related_name="credentials",
+        blank=True,
+        help_text="The people who use it and may reveal it.",
+    )
+    environment = models.CharField(
+        max_length=50, blank=True, help_text="Such as production or staging."
+    )
+    tags = ArrayField(
+        models.CharField(max_length=100), default=list, blank=True, help_text="Separated by commas."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revocation_reason = models.CharField(max_length=500, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = CredentialQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        constraints = (
+            models.UniqueConstraint(
+                "customer",
+                "name",
+                name="credential_name_of_customer",
+                violation_error_message="This customer has a credential of this name already.",
+            ),
+            # What an assignment refers to, so that both its sides are of one customer.
+            models.UniqueConstraint("id", "customer", name="credential_of_customer"),
+            models.CheckConstraint(
+                name="credential_revoked_with_a_reason",
+                condition=Q(revoked_at=None, revocation_reason="")
+                | (Q(revoked_at__isnull=False) & ~Q(revocation_reason="")),
+            ),
+        )
+        indexes = (
+            models.Index(OpClass(Lower("name"), "text_pattern_ops"), name="credential_by_name"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    def state_at(self, moment: datetime, *, suspended: bool) -> State:
+        if self.revoked_at and self.revoked_at <= moment:
+            return self.State.REVOKED
+        if self.expires_at and self.expires_at <= moment:
+            return self.State.EXPIRED
+        return self.State.SUSPENDED if suspended else self.State.ACTIVE
+
+
+class Suspension(Dated):
+    """A time in which a credential was not to be used. Kept, so that the past is judged by it."""
+
+    credential = models.ForeignKey(Credential, models.CASCADE, related_name="suspensions")
+
+    objects = DatedQuerySet["Suspension"].as_manager()
+
+    class Meta(Dated.Meta):
+        abstract = False
+        ordering = ("active_from",)
+        constraints = (
+            *Dated.Meta.constraints,
+            ExclusionConstraint(
+                name="suspension_once_at_a_time",
+                expressions=[
+                    ("credential", RangeOperators.EQUAL),
+                    (PERIOD, RangeOperators.OVERLAPS),
+                ],
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.credential} from {self.active_from:%Y-%m-%d %H:%M}"
+
+
+class ExternalKeyQuerySet(DatedQuerySet["ExternalKey"]):
+    def current(self, moment: datetime) -> Self:
+        """The one in force, and in a rotation the one that is on its way out."""
+        return self.at(moment).filter(kind=ExternalKey.Kind.KEY)
+
+    def with_sealed(self) -> Self:
+        """Each with `has_value` and `has_secret`: whether there is anything to reveal."""
+        return self.annotate(
+            has_value=Q(sealed__value__isnull=False), has_secret=Q(sealed__secret__isnull=False)
+        )
+
+
+class ExternalKey(Dated):
+    """One string under which usage may arrive, known by its fingerprint, in its period."""
+
+    class Kind(models.TextChoices):
+        KEY = "key"
+        ALIAS = "alias"
+
+    credential = models.ForeignKey(Credential, models.CASCADE, related_name="keys")
+    kind = models.CharField(max_length=5, choices=Kind, default=Kind.KEY)
+    gateway = models.ForeignKey(
+        Gateway,
+        models.PROTECT,
+        related_name="external_keys",
+        null=True,
+        blank=True,
+        help_text="The only gateway it counts at. Empty: any.",
+    )
+    fingerprint = models.UUIDField(editable=False)
+    hint = models.CharField(max_length=4, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = ExternalKeyQuerySet.as_manager()
+
+    class Meta(Dated.Meta):
+        abstract = False
+        ordering = ("-active_from", "-pk")
+        constraints = (
+            *Dated.Meta.constraints,
+            ExclusionConstraint(
+                name="externalkey_means_one_credential",
+                expressions=[
+                    ("fingerprint", RangeOperators.EQUAL),
+                    (Coalesce(F("gateway_id"), 0), RangeOperators.EQUAL),
+                    (PERIOD, RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="This key is in use already in that time.",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=["fingerprint"],
+                include=["gateway", "active_from", "active_until", "credential"],
+                name="externalkey_by_fingerprint",
+            ),
+            models.Index(fields=["hint"], name="externalkey_by_hint"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} …{self.hint}" if self.hint else self.get_kind_display()
+
+
+class SealedValue(models.Model):
+    """The key itself and its secret, sealed. Only the act of revealing reads this table."""
+
+    external_key = models.OneToOneField(
+        ExternalKey, models.CASCADE, primary_key=True, related_name="sealed"
+    )
+    value: "models.Field[str | None, str | None]" = SealedTextField(null=True)
+    secret: "models.Field[str | None, str | None]" = SealedTextField(null=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"Sealed value of {self.external_key_id}"
+
+    def _place(self, field: str) -> str:
+        return f"revcred.sealedvalue.{field}:{self.external_key_id}"
+
+    def seal(self, *, value: str | None, secret: str | None) -> None:
+        self.value = None if value is None else bind(value, to=self._place("value"))
+        self.secret = None if secret is None else bind(secret, to=self._place("secret"))
+
+    def unseal(self, field: str) -> str | None:
+        """The text of `value` or `secret`. Raises CannotUnseal if it was sealed for another row."""
+        bound = getattr(self, field)
+        return None if bound is None else unbind(bound, to=self._place(field))
+
+
+class SealedCanary(models.Model):
+    """One sealed word by which a start-up knows that its ring is the one that sealed the rest."""
+
+    WORD = "canary"
+
+    text: "models.Field[str, str]" = SealedTextField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = (models.CheckConstraint(name="sealedcanary_only_one", condition=Q(pk=1)),)
+
+    def __str__(self) -> str:
+        return "Canary"
+
+    @classmethod
+    def sing(cls) -> None:
+        """Raises CannotUnseal if the ring does not open what it has sealed before."""
+        place = "revcred.sealedcanary.text:1"
+        canary, _ = cls.objects.get_or_create(pk=1, defaults={"text": bind(cls.WORD, to=place)})
+        if unbind(canary.text, to=place) != cls.WORD:
+            raise CannotUnseal
+
+
+class Assignment(Dated):
+    """Which subscription a credential feeds, from one moment until, but not including, another."""
+
+    customer = models.ForeignKey(Customer, models.PROTECT, related_name="+", editable=False)
+    credential = models.ForeignKey(Credential, models.CASCADE, related_name="assignments")
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="assignments")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = DatedQuerySet["Assignment"].as_manager()
+
+    class Meta(Dated.Meta):
+        abstract = False
+        ordering = ("-active_from", "-pk")
+        constraints = (
+            *Dated.Meta.constraints,
+            ExclusionConstraint(
+                name="assignment_once_at_a_time",
+                expressions=[
+                    ("credential", RangeOperators.EQUAL),
+                    ("subscription", RangeOperators.EQUAL),
+                    (PERIOD, RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="It feeds this subscription already in that time.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.credential} → {self.subscription}"

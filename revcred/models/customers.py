@@ -1,0 +1,112 @@
+from typing import Self
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import OpClass
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from revcred.models.users import User
+
+
+class CustomerQuerySet(models.QuerySet["Customer"]):
+    def owned_by(self, user: User) -> Self:
+        return self.filter(
+            memberships__subscriber__user=user, memberships__role=Membership.Role.OWNER
+        )
+
+
+class Customer(models.Model):
+    """Who pays."""
+
+    name = models.CharField(max_length=200)
+    external_key = models.CharField(
+        max_length=200, unique=True, help_text="The name other systems know this customer by."
+    )
+    email_domains = ArrayField(
+        models.CharField(max_length=253),
+        default=list,
+        blank=True,
+        help_text="Separated by commas, such as example.com, example.org.",
+    )
+    tags = ArrayField(
+        models.CharField(max_length=100), default=list, blank=True, help_text="Separated by commas."
+    )
+    metadata = models.JSONField(default=dict, blank=True)
+    suspended_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="From then on its keys and secrets are not revealed. Usage is still counted.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = CustomerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        indexes = (
+            models.Index(OpClass(Lower("name"), "text_pattern_ops"), name="customer_by_name"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SubscriberQuerySet(models.QuerySet["Subscriber"]):
+    def of(self, user: User) -> Self:
+        return self.filter(user=user)
+
+
+class Subscriber(models.Model):
+    """A person at one or several customers. Becomes a user with the first invitation."""
+
+    email = models.EmailField(max_length=254, unique=True)
+    name = models.CharField(max_length=200, blank=True)
+    external_key = models.CharField(max_length=200, unique=True, null=True, blank=True)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="subscriber",
+    )
+    customers = models.ManyToManyField(
+        Customer, through="revcred.Membership", related_name="subscribers"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = SubscriberQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        constraints = (models.UniqueConstraint(Lower("email"), name="subscriber_email_any_case"),)
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class Membership(models.Model):
+    """What a subscriber may see of a customer: an owner all of it, others what they hold."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        MEMBER = "member"
+        VIEWER = "viewer"
+
+    customer = models.ForeignKey(Customer, models.CASCADE, related_name="memberships")
+    subscriber = models.ForeignKey(Subscriber, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                "customer",
+                "subscriber",
+                name="membership_once",
+                violation_error_message="This subscriber belongs to this customer already.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.subscriber}, {self.get_role_display()} at {self.customer}"

@@ -1,0 +1,39 @@
+from django.db import models
+from django.utils import timezone
+
+
+class Gateway(models.Model):
+    """Who reports transactions."""
+
+    class Kind(models.TextChoices):
+        OTHER = "other", "Other"
+        NGINX = "nginx", "nginx"
+        ENVOY = "envoy", "Envoy"
+        KONG = "kong", "Kong"
+        TRAEFIK = "traefik", "Traefik"
+        APISIX = "apisix", "APISIX"
+        TYK = "tyk", "Tyk"
+        GRAVITEE = "gravitee", "Gravitee"
+        AWS = "aws", "AWS API Gateway"
+        AZURE = "azure", "Azure API Management"
+        APIGEE = "apigee", "Apigee"
+
+    name = models.CharField(max_length=100, unique=True)
+    kind = models.CharField(max_length=20, choices=Kind, default=Kind.OTHER)
+    suspended_at = models.DateTimeField(
+        null=True, blank=True, help_text="From then on its tokens are refused."
+    )
+    last_seen_at = models.DateTimeField(null=True, editable=False)
+    clock_ahead = models.DurationField(
+        null=True,
+        editable=False,
+        help_text="How far its newest transaction was ahead of our clock when it arrived; "
+        "negative for the usual delay.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name

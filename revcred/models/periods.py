@@ -1,0 +1,50 @@
+"""What is true from one moment until, but not including, another."""
+
+from datetime import datetime
+from typing import ClassVar, Self, TypeVar
+
+from django.contrib.postgres.fields import DateTimeRangeField
+from django.db import models
+from django.db.models import F, Func, Q
+
+
+class TsTzRange(Func):
+    function = "TSTZRANGE"
+    output_field = DateTimeRangeField()
+
+
+PERIOD = TsTzRange("active_from", "active_until")
+
+
+M = TypeVar("M", bound="Dated")
+
+
+class DatedQuerySet(models.QuerySet[M]):
+    def at(self, moment: datetime) -> Self:
+        return self.filter(active_from__lte=moment).exclude(active_until__lte=moment)
+
+    def not_over(self, moment: datetime) -> Self:
+        """What holds now or will."""
+        return self.exclude(active_until__lte=moment)
+
+
+class Dated(models.Model):
+    active_from = models.DateTimeField("from")
+    active_until = models.DateTimeField(
+        "until", null=True, blank=True, help_text="Not included. Empty: open-ended."
+    )
+
+    class Meta:
+        abstract = True
+        constraints: ClassVar[tuple[models.BaseConstraint, ...]] = (
+            models.CheckConstraint(
+                name="%(class)s_ends_after_it_starts",
+                condition=Q(active_until=None) | Q(active_until__gt=F("active_from")),
+                violation_error_message="The end has to be after the start.",
+            ),
+        )
+
+    def holds(self, moment: datetime) -> bool:
+        return self.active_from <= moment and (
+            self.active_until is None or moment < self.active_until
+        )

@@ -1,0 +1,54 @@
+from typing import Self
+
+from django.contrib.postgres.indexes import OpClass
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from revcred.models.customers import Customer
+from revcred.models.periods import Dated, DatedQuerySet
+from revcred.models.products import Product
+from revcred.models.users import User
+
+
+class SubscriptionQuerySet(DatedQuerySet["Subscription"]):
+    def seen_by(self, user: User) -> Self:
+        """Those of the customers the user owns, and those the user's own credentials feed."""
+        of_owned = Customer.objects.owned_by(user).values("pk")
+        held = self.model._base_manager.filter(
+            assignments__credential__holders__user=user,
+            assignments__credential__customer__memberships__subscriber__user=user,
+        )
+        return self.filter(models.Q(customer__in=of_owned) | models.Q(pk__in=held.values("pk")))
+
+
+class Subscription(Dated):
+    """A customer's right to a product, from one moment until, but not including, another."""
+
+    customer = models.ForeignKey(Customer, models.PROTECT, related_name="subscriptions")
+    product = models.ForeignKey(Product, models.PROTECT, related_name="subscriptions")
+    external_key = models.CharField(
+        max_length=200, unique=True, help_text="What gateways send as subscription."
+    )
+    name = models.CharField(max_length=200, blank=True)
+    quota = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Calls a month that are included. Shown, not enforced."
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = SubscriptionQuerySet.as_manager()
+
+    class Meta(Dated.Meta):
+        abstract = False
+        ordering = ("-pk",)
+        constraints = (
+            *Dated.Meta.constraints,
+            # What an assignment refers to, so that both its sides are of one customer.
+            models.UniqueConstraint("id", "customer", name="subscription_of_customer"),
+        )
+        indexes = (
+            models.Index(OpClass(Lower("name"), "text_pattern_ops"), name="subscription_by_name"),
+        )
+
+    def __str__(self) -> str:
+        return self.name or self.external_key

@@ -1,0 +1,15 @@
+from django.contrib import admin
+from django.urls import include, path
+
+from revcred.health import healthz, readyz
+
+urlpatterns = [
+    path("", include("storefront.urls")),
+    path("", include("metering.urls")),
+    path("account/", include("allauth.urls")),
+    path("admin/", admin.site.urls),
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+]
+
+handler500 = "revcred.middleware.broken"

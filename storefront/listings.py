@@ -1,0 +1,112 @@
+"""What lists of credentials and subscriptions say of each, at a fixed number of queries."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from django.db.models import Max, OuterRef, Prefetch, QuerySet, Subquery
+
+from metering.models.usage import CALLS
+from revcred.models import Assignment, Customer, ExternalKey, Subscription
+from storefront.access import own_usage
+
+if TYPE_CHECKING:
+    from revcred.models import User
+    from revcred.models.credentials import CredentialQuerySet
+
+DAYS_SHOWN = 30
+
+
+def listed(credentials: "CredentialQuerySet", now: datetime) -> "CredentialQuerySet":
+    """With all that a row says, but in no order yet."""
+    last_used = (
+        ExternalKey.objects.filter(credential=OuterRef("pk"))
+        .order_by()
+        .values("credential")
+        .values_list(Max("last_used_at"))
+    )
+    keys = ExternalKey.objects.current(now)
+    assignments = Assignment.objects.at(now).select_related("subscription")
+    return (
+        credentials.with_suspended(now)
+        .annotate(last_used_at=Subquery(last_used))
+        .select_related("customer")
+        .prefetch_related("holders")
+        .prefetch_related(Prefetch("keys", keys, to_attr="current_keys"))
+        .prefetch_related(Prefetch("assignments", assignments, to_attr="current_assignments"))
+    )
+
+
+def ending_keys(
+    credentials: "CredentialQuerySet", now: datetime, *, before: datetime
+) -> "QuerySet[ExternalKey]":
+    """Keys on their way out, that somebody may still be using."""
+    return (
+        ExternalKey.objects.current(now)
+        .filter(
+            credential__in=credentials.filter(revoked_at=None).values("pk"),
+            active_until__lt=before,
+        )
+        .select_related("credential")
+        .order_by("active_until")
+    )
+
+
+@dataclass(frozen=True)
+class SubscriptionRow:
+    """A subscription and what the asker sees of its calls."""
+
+    subscription: Subscription
+    owned: bool
+    calls_by_day: list[Decimal]
+    calls_this_month: Decimal
+
+    @property
+    def has_calls(self) -> bool:
+        return any(self.calls_by_day)
+
+    @property
+    def bars(self) -> list[tuple[int, float, float]]:
+        """The days as bars in a box of 30 by 10: left, top, height."""
+        most = max(self.calls_by_day) or 1
+        heights = [round(float(10 * each / most), 2) for each in self.calls_by_day]
+        return [(left, 10 - height, height) for left, height in enumerate(heights)]
+
+
+def with_calls(
+    subscriptions: Iterable[Subscription], user: "User", now: datetime
+) -> list[SubscriptionRow]:
+    subscriptions = list(subscriptions)
+    days = _last_days(now)
+    first = min(days[0], days[-1].replace(day=1))
+    usage = own_usage(user).filter(subscription__in=subscriptions, element=CALLS)
+    calls: dict[int, dict[datetime, Decimal]] = defaultdict(dict)
+    for subscription, day, amount in usage.between(first, now + timedelta(days=1)).by_day():
+        calls[subscription][day] = amount
+    owned = set(Customer.objects.owned_by(user).values_list("pk", flat=True))
+    return [_row(each, calls[each.pk], days, owned) for each in subscriptions]
+
+
+def _row(
+    subscription: Subscription,
+    calls: dict[datetime, Decimal],
+    days: list[datetime],
+    owned: set[int],
+) -> SubscriptionRow:
+    month = (days[-1].year, days[-1].month)
+    return SubscriptionRow(
+        subscription=subscription,
+        owned=subscription.customer_id in owned,
+        calls_by_day=[calls.get(day, Decimal(0)) for day in days],
+        calls_this_month=sum(
+            (amount for day, amount in calls.items() if (day.year, day.month) == month), Decimal(0)
+        ),
+    )
+
+
+def _last_days(now: datetime) -> list[datetime]:
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return [today - timedelta(days=ago) for ago in reversed(range(DAYS_SHOWN))]

@@ -1,0 +1,117 @@
+// Draws the figures of a usage section as stacked bars, the largest party at the bottom.
+
+(() => {
+  const HOUR = 3600;
+  const DAY = 24 * HOUR;
+  const compact = new Intl.NumberFormat("en", { notation: "compact" });
+  const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 9 });
+  const said = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
+  const hour = said({ hour: "2-digit", minute: "2-digit" });
+  const day = said({ day: "numeric", month: "short" });
+  const weekday = said({ weekday: "short", day: "numeric", month: "short" });
+
+  const stacked = (series) => {
+    const heights = [];
+    for (const amounts of series) {
+      const below = heights.at(-1);
+      heights.push(amounts.map((each, n) => (each === null ? null : each + (below ? below[n] : 0))));
+    }
+    return heights;
+  };
+
+  class Chart {
+    constructor(section) {
+      this.section = section;
+      this.box = section.querySelector(".chart");
+      this.figures = JSON.parse(section.querySelector("#usage-chart").textContent);
+      this.when = section.querySelector("[data-when]");
+      this.totals = [...section.querySelectorAll(".legend [data-total]")];
+      this.swatches = [...section.querySelectorAll(".legend i")];
+      this.step = this.figures.byHour ? HOUR : DAY;
+      this.resized = new ResizeObserver(() => this.fit());
+      this.resized.observe(this.box);
+      this.draw();
+    }
+
+    get size() {
+      return { width: this.box.clientWidth, height: this.box.clientHeight };
+    }
+
+    fit() {
+      if (!this.box.isConnected) this.resized.disconnect();
+      else if (this.plot.width !== this.box.clientWidth) this.plot.setSize(this.size);
+    }
+
+    draw() {
+      this.plot?.destroy();
+      const { starts, series } = this.figures;
+      // The tallest first, so that each is painted over the one that reaches above it.
+      const data = [starts, ...stacked(series).reverse()];
+      this.plot = new uPlot(this.options(), data, this.box);
+    }
+
+    options() {
+      const style = getComputedStyle(document.documentElement);
+      const [ink, grid] = ["--pico-muted-color", "--grid"].map((each) => style.getPropertyValue(each));
+      const axis = { stroke: ink, font: "12px system-ui, sans-serif", ticks: { show: false } };
+      const { starts, byHour } = this.figures;
+      const around = [starts[0] - this.step / 2, starts.at(-1) + this.step / 2];
+      return {
+        ...this.size,
+        legend: { show: false },
+        padding: [8, 18, 0, 0],
+        cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
+        scales: { x: { range: () => around }, y: { range: (_, __, most) => [0, (most || 1) * 1.05] } },
+        axes: [
+          {
+            ...axis,
+            size: 26,
+            grid: { show: false },
+            incrs: (byHour ? [1, 2, 3, 6, 12] : [1, 2, 7, 14]).map((each) => each * this.step),
+            splits: (_, __, least, most, step) => starts.filter((each) => (each - starts[0]) % step === 0),
+            values: (_, splits) => splits.map((each) => (byHour ? hour : day).format(each * 1000)),
+          },
+          {
+            ...axis,
+            size: 52,
+            grid: { stroke: grid, width: 1 },
+            values: (_, splits) => splits.map((each) => compact.format(each)),
+          },
+        ],
+        series: [{}, ...this.swatches.map((each) => this.bars(each)).reverse()],
+        hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx)] },
+      };
+    }
+
+    bars(swatch) {
+      return {
+        fill: getComputedStyle(swatch).backgroundColor,
+        width: 0,
+        points: { show: false },
+        paths: uPlot.paths.bars({ size: [0.72, 44] }),
+      };
+    }
+
+    // What the pointer is over, in the legend; the whole when it is over nothing.
+    tell(index) {
+      const { starts, series, byHour } = this.figures;
+      const over = index != null && series[0]?.[index] != null;
+      const moment = over && new Date(starts[index] * 1000);
+      const then = over && (byHour ? `from ${hour.format(moment)} UTC` : `on ${weekday.format(moment)}`);
+      this.when.textContent = over ? `in all, of which ${then}:` : this.when.dataset.whole;
+      this.totals.forEach((total, n) => {
+        total.textContent = over ? exact.format(series[n][index]) : total.dataset.total;
+      });
+    }
+  }
+
+  let chart = null;
+  const begin = () => {
+    const section = document.getElementById("usage");
+    if (section?.querySelector("#usage-chart") && chart?.section !== section) chart = new Chart(section);
+  };
+
+  document.addEventListener("DOMContentLoaded", begin);
+  document.addEventListener("htmx:load", begin);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart?.draw());
+})();

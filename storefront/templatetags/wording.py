@@ -1,0 +1,72 @@
+"""How the pages write numbers and moments."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django import template
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+
+from revcred.models import Credential
+
+register = template.Library()
+
+NOTHING = "\N{EN DASH}"
+
+
+@register.filter
+def number(value: Decimal | float | None) -> str:
+    """1234567.500000000 as 1,234,567.5."""
+    if value is None:
+        return NOTHING
+    text = f"{Decimal(str(value)):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@register.simple_tag
+def moment(at: datetime | None, otherwise: str = NOTHING) -> SafeString | str:
+    """In full, in UTC."""
+    return _time(at, date_format(at.astimezone(UTC), "j M Y, H:i")) if at else otherwise
+
+
+@register.simple_tag
+def day(at: datetime | None, otherwise: str = NOTHING) -> SafeString | str:
+    return _time(at, date_format(at.astimezone(UTC), "j M Y")) if at else otherwise
+
+
+@register.simple_tag
+def since(at: datetime | None, now: datetime, otherwise: str = "never") -> SafeString | str:
+    """As people say it: how long ago, or in how long."""
+    if at is None:
+        return otherwise
+    if at > now:
+        return _time(at, f"in {timeuntil(at, now, depth=1)}")
+    ago = timesince(at, now, depth=1)
+    return _time(at, "just now" if ago.startswith("0") else f"{ago} ago")
+
+
+@register.simple_tag
+def state(credential: Credential, at: datetime) -> SafeString:
+    """Of a credential listed `with_suspended`."""
+    suspended: bool = credential.suspended  # type: ignore[attr-defined]
+    said = credential.state_at(at, suspended=suspended)
+    return format_html('<span class="state {}">{}</span>', said.value, said.label)
+
+
+@register.filter
+def percent_of(part: Any, whole: Any) -> int:
+    """Never 100 before it is reached."""
+    return int(100 * part / whole) if whole else 0
+
+
+def _time(at: datetime, text: str) -> SafeString:
+    utc = at.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>',
+        utc.isoformat(timespec="seconds"),
+        date_format(utc, "j F Y, H:i:s"),
+        text,
+    )

@@ -1,0 +1,147 @@
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
+from allauth.core.ratelimit import consume_or_429
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.decorators.http import require_http_methods
+
+from revcred.actions import credentials
+from revcred.models import AuditEvent, Credential, ExternalKey
+from storefront.access import (
+    SignedInRequest,
+    has_confirmed,
+    may_reveal,
+    never_kept,
+    own_credentials,
+    own_transactions,
+    own_usage,
+    signed_in,
+)
+from storefront.forms import ConfirmForm, SearchForm
+from storefront.listings import listed
+from storefront.views.usage import answer, usage_section, wants_section
+
+PER_PAGE = 25
+LATEST = 10
+LATEST_SINCE = timedelta(days=31)
+
+logger = logging.getLogger(__name__)
+
+
+@signed_in
+def listing(request: SignedInRequest) -> HttpResponse:
+    now = timezone.now()
+    search = SearchForm(request.GET)
+    found = search.narrow(own_credentials(request.user))
+    pages = Paginator(listed(found, now).order_by("customer__name", "name", "pk"), PER_PAGE)
+    context = {"page": pages.get_page(request.GET.get("page")), "search": search, "now": now}
+    return render(request, "storefront/credentials.html", context)
+
+
+@signed_in
+def page(request: SignedInRequest, credential: int) -> HttpResponse:
+    now = timezone.now()
+    mine = own_credentials(request.user).with_suspended(now).select_related("customer")
+    found = get_object_or_404(mine, pk=credential)
+    usage = own_usage(request.user).filter(credential=found)
+    context = usage_section(request, usage, party="subscription", now=now)
+    if not wants_section(request):
+        context |= _around(request, found, now)
+    return answer(request, "storefront/credential.html", context)
+
+
+def _around(request: SignedInRequest, credential: Credential, now: datetime) -> dict[str, Any]:
+    """What stands on the page beside its usage."""
+    keys = list(credential.keys.select_related("gateway").with_sealed())
+    assignments = list(credential.assignments.select_related("subscription__product"))
+    latest = (
+        own_transactions(request.user)
+        .standing()
+        .filter(
+            credential=credential,
+            # The ledger is in order by subscription: this tells it where to look.
+            subscription__in={each.subscription_id for each in assignments},
+            occurred_at__gt=now - LATEST_SINCE,
+        )
+    )
+    return {
+        "credential": credential,
+        "holders": credential.holders.all(),
+        "keys": [each for each in keys if not _is_over(each, now)],
+        "ended_keys": [each for each in keys if _is_over(each, now)],
+        "may_reveal": may_reveal(request.user, credential) and not credential.revoked_at,
+        "assignments": assignments,
+        "reveals": AuditEvent.objects.about(credential).reveals()[:LATEST],
+        "transactions": latest.select_related("subscription")[:LATEST],
+    }
+
+
+def _is_over(key: ExternalKey, now: datetime) -> bool:
+    return key.active_until is not None and key.active_until <= now
+
+
+@never_kept
+@require_http_methods(["GET", "POST"])
+@sensitive_post_parameters()
+@signed_in
+def reveal(
+    request: SignedInRequest, credential: int, key: int, field: credentials.Field
+) -> HttpResponse:
+    """GET says what will happen. POST confirms who asks, if that was not lately, and shows it."""
+    mine = own_credentials(request.user).select_related("customer")
+    found = get_object_or_404(mine, pk=credential)
+    its_key = get_object_or_404(found.keys.not_over(timezone.now()), pk=key)
+    if not may_reveal(request.user, found):
+        raise PermissionDenied
+    context = {"credential": found, "key": its_key, "what": "key" if field == "value" else "secret"}
+    if request.method == "POST":
+        return _confirm_and_reveal(request, its_key, field, context)
+    form = None if has_confirmed(request) else ConfirmForm(user=request.user)
+    return render(request, "storefront/reveal.html", context | {"form": form})
+
+
+def _confirm_and_reveal(
+    request: SignedInRequest, key: ExternalKey, field: credentials.Field, context: dict[str, Any]
+) -> HttpResponse:
+    if has_confirmed(request):
+        return _reveal(request, key, field, context)
+    limited: HttpResponse | None = consume_or_429(
+        request, action="reauthenticate", user=request.user
+    )
+    if limited:
+        return limited
+    form = ConfirmForm(request.POST, user=request.user)
+    if not request.user.has_usable_password() or not form.is_valid():
+        return render(request, "storefront/reveal.html", context | {"form": form}, status=403)
+    reauthenticate_by_password(request)
+    return _reveal(request, key, field, context)
+
+
+@sensitive_variables("text")
+def _reveal(
+    request: SignedInRequest, key: ExternalKey, field: credentials.Field, context: dict[str, Any]
+) -> HttpResponse:
+    address = get_adapter().get_client_ip(request)
+    try:
+        text = credentials.reveal(key=key, field=field, by=request.user, address=address)
+    except credentials.AlreadyRevoked:
+        return _refuse(request, "revoked", context)
+    except credentials.NothingToReveal:
+        return _refuse(request, "nothing", context)
+    except credentials.Damaged:
+        # Without a traceback: what was being opened is in its frames.
+        logger.error("The %s of key %s cannot be unsealed", context["what"], key.pk)  # noqa: TRY400
+        return _refuse(request, "damaged", context)
+    return render(request, "storefront/revealed.html", context | {"text": text})
+
+
+def _refuse(request: SignedInRequest, why: str, context: dict[str, Any]) -> HttpResponse:
+    return render(request, "storefront/not_revealed.html", context | {"why": why}, status=409)

@@ -1,0 +1,22 @@
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+
+from metering.receipts import receipt_of
+from storefront.access import SignedInRequest, own_transactions, signed_in
+
+
+@signed_in
+def page(request: SignedInRequest, transaction: UUID) -> HttpResponse:
+    """The receipt of what stands today: a correction may have made it another's since."""
+    mine = own_transactions(request.user)
+    asked = get_object_or_404(mine, pk=transaction)
+    standing = get_object_or_404(
+        mine.standing(),
+        occurred_at=asked.occurred_at,
+        gateway=asked.gateway_id,
+        transaction_id=asked.transaction_id,
+    )
+    context = {"row": standing, "receipt": receipt_of(standing)}
+    return render(request, "storefront/receipt.html", context)

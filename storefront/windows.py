@@ -1,0 +1,79 @@
+"""The stretch of time a page of usage looks at: a calendar day, week or month, in UTC."""
+
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+
+from django.db.models import TextChoices
+from django.utils.formats import date_format
+
+
+class Span(TextChoices):
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True)
+class Window:
+    span: Span
+    first: date
+    days: int
+
+    @classmethod
+    def holding(cls, day: date, span: Span) -> "Window":
+        """The day, the week from Monday, or the month that the day lies in."""
+        match span:
+            case Span.DAY:
+                return cls(span, day, 1)
+            case Span.WEEK:
+                return cls(span, day - timedelta(days=day.weekday()), 7)
+            case Span.MONTH:
+                return cls(span, day.replace(day=1), monthrange(day.year, day.month)[1])
+
+    @property
+    def start(self) -> datetime:
+        return _midnight(self.first)
+
+    @property
+    def end(self) -> datetime:
+        return _midnight(self.first + timedelta(days=self.days))
+
+    @property
+    def step(self) -> timedelta:
+        return timedelta(hours=1) if self.span is Span.DAY else timedelta(days=1)
+
+    @cached_property
+    def starts(self) -> list[datetime]:
+        """Where each of its hours or days begins."""
+        return [self.start + n * self.step for n in range((self.end - self.start) // self.step)]
+
+    def holds(self, day: date) -> bool:
+        return self.first <= day < self.following
+
+    @property
+    def previous(self) -> date:
+        return self.first - timedelta(days=1)
+
+    @property
+    def following(self) -> date:
+        return self.first + timedelta(days=self.days)
+
+    def __str__(self) -> str:
+        match self.span:
+            case Span.DAY:
+                return date_format(self.first, "j F Y")
+            case Span.WEEK:
+                return _from_to(self.first, self.first + timedelta(days=6))
+            case Span.MONTH:
+                return date_format(self.first, "F Y")
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _from_to(first: date, last: date) -> str:
+    said = "j" if first.month == last.month else "j F" if first.year == last.year else "j F Y"
+    return f"{date_format(first, said)} to {date_format(last, 'j F Y')}"

@@ -1,0 +1,156 @@
+"""A subscriber's way through the storefront, in a real Chromium."""
+
+import os
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from playwright.sync_api import Error, expect, sync_playwright
+
+from revcred.models import AuditEvent, Membership
+from tests import factories
+
+KEY = "a-key-to-be-seen-once-W1x2"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def chromium(monkeypatch):
+    # Playwright runs an event loop in this thread, which makes Django suspicious.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield browser
+        browser.close()
+        # The loop has a connection of its own, that would keep the database from being dropped.
+        connection.close()
+
+
+@pytest.fixture
+def complaints():
+    return []
+
+
+@pytest.fixture
+def page(chromium, live_server, complaints):
+    """A page whose complaints (of scripts, of the policy) are heard, and whose clock is ours."""
+    context = chromium.new_context(base_url=live_server.url)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    page.clock.install()
+    page.on(
+        "console", lambda said: said.type in ("error", "warning") and complaints.append(said.text)
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return page
+
+
+@pytest.fixture
+def ada(live_server):
+    customer = factories.a_customer("Acme Maps")
+    ada = factories.a_subscriber(customer, Membership.Role.OWNER, "ada@example.com")
+    subscription = factories.a_subscription(customer, name="Geocoding", quota=1000)
+    factories.a_credential(
+        customer, key=KEY, name="checkout", subscriptions=[subscription], holders=[ada]
+    )
+    calls = [factories.a_call(KEY, ago=timedelta(seconds=n)) for n in range(3)]
+    factories.settled(*calls)
+    return ada
+
+
+def sign_in(page, subscriber):
+    page.goto("/")
+    page.get_by_label("Email").fill(subscriber.email)
+    page.get_by_label("Password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def to_the_key(page):
+    page.get_by_role("link", name="Credentials", exact=True).click()
+    page.get_by_role("link", name="checkout").click()
+    page.get_by_role("link", name="Show key").click()
+
+
+def test_a_key_is_shown_after_the_password_and_hidden_again(page, ada, complaints):
+    sign_in(page, ada)
+    to_the_key(page)
+    page.get_by_label("Your password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Show the key").click()
+
+    expect(page.get_by_text(KEY)).to_be_visible()
+    assert KEY not in page.url + page.title()
+    page.clock.fast_forward(29_000)
+    expect(page.get_by_text(KEY)).to_be_visible()
+    page.clock.fast_forward(2_000)
+    expect(page.get_by_text("It is hidden again.")).to_be_visible()
+    assert KEY not in page.content()
+
+    page.get_by_role("button", name="Show it once more").click()
+    expect(page.get_by_text(KEY)).to_be_visible()
+    page.get_by_role("link", name="checkout").click()
+    expect(page.get_by_text("had the key")).to_have_count(2)
+    assert AuditEvent.objects.reveals().count() == 2
+    assert complaints == []
+
+
+def test_going_back_does_not_bring_it_back(page, ada):
+    sign_in(page, ada)
+    to_the_key(page)
+    page.get_by_label("Your password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Show the key").click()
+    expect(page.get_by_text(KEY)).to_be_visible()
+
+    page.get_by_role("link", name="Subscriptions").click()
+    with pytest.raises(Error, match="ERR_CACHE_MISS"):  # it would have to be asked for again
+        page.go_back()
+
+    expect(page.locator("body")).not_to_contain_text(KEY)
+    assert AuditEvent.objects.reveals().count() == 1
+
+
+def test_usage_is_drawn_and_another_span_fetched_in_place(page, ada, complaints):
+    sign_in(page, ada)
+    page.get_by_role("link", name="Geocoding").first.click()
+    expect(page.locator(".chart canvas")).to_be_visible()
+    expect(page.get_by_role("img", name="calls per day")).to_be_visible()
+    page.evaluate("window.stillHere = true")
+
+    page.get_by_role("link", name="Day", exact=True).click()
+    expect(page.get_by_role("img", name="calls per hour")).to_be_visible()
+    expect(page.locator(".chart canvas")).to_be_visible()
+    page.get_by_text("The same as a table").click()
+
+    expect(page.get_by_role("cell", name="3", exact=True).last).to_be_visible()
+    assert "span=day" in page.url
+    assert page.evaluate("window.stillHere")
+    kept = page.evaluate("Object.keys(localStorage).concat(Object.keys(sessionStorage))")
+    assert kept == ["htmx-current-path-for-history"]
+    page.go_back()
+    expect(page.get_by_role("img", name="calls per day")).to_be_visible()
+    assert complaints == []
+
+
+def test_all_of_it_works_without_javascript(chromium, live_server, ada):
+    context = chromium.new_context(base_url=live_server.url, java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, ada)
+    page.get_by_role("link", name="Geocoding").first.click()
+    page.get_by_role("link", name="Week").click()
+    page.get_by_role("button", name="Show").click()
+    page.get_by_text("The same as a table").click()
+    expect(page.get_by_role("columnheader", name="Day (UTC)")).to_be_visible()
+
+    to_the_key(page)
+    page.get_by_label("Your password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Show the key").click()
+
+    expect(page.get_by_text(KEY)).to_be_visible()

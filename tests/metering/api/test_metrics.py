@@ -1,0 +1,43 @@
+import pytest
+
+from metering.ingestion import take_in
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def test_metrics(client):
+    gateway = factories.a_gateway()
+    customer = factories.a_customer()
+    factories.a_credential(
+        customer, "a-key-for-metrics", subscriptions=[factories.a_subscription(customer)]
+    )
+    call = factories.a_call("a-key-for-metrics")
+    factories.settled(call, call, factories.a_call("unknown-key"), gateway=gateway)
+    take_in(gateway, [call], rejected=2)
+
+    text = client.get("/metrics").text
+
+    figures = dict(line.split(" ") for line in text.splitlines() if not line.startswith("#"))
+    figures = {name.removeprefix("revcred_"): float(value) for name, value in figures.items()}
+    assert figures.pop("lag_seconds_total") > 0
+    assert figures.pop("oldest_waiting_seconds") > 0
+    assert figures == {
+        "transactions_accepted_total": 3,
+        "transactions_rejected_total": 0,
+        "transactions_repeated_total": 1,
+        "transactions_conflicting_total": 0,
+        "transactions_attributed_total": 1,
+        "transactions_quarantined_total": 1,
+        "waiting_transactions": 1,
+        "open_claims": 1,
+    }
+
+
+def test_the_documentation_is_served_by_ourselves(client):
+    page = client.get("/v1/docs/")
+
+    assert page.status_code == 200
+    assert "https://" not in page.text.replace("https://github.com", "")
+    schema = client.get("/v1/openapi.json").json()
+    assert set(schema["paths"]) == {"/v1/transactions", "/v1/transactions/{transaction_id}"}

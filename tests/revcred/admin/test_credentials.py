@@ -1,0 +1,428 @@
+"""Finding, issuing and keeping credentials. Neither key nor secret is on any page or in any address."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+from django.utils import timezone
+
+from metering.models import Claim
+from revcred.actions import credentials
+from revcred.admin.lists import BoundedPaginator
+from revcred.fingerprints import fingerprint
+from revcred.models import AuditEvent, Credential, ExternalKey, SealedValue
+from tests.factories import (
+    a_call,
+    a_credential,
+    a_customer,
+    a_gateway,
+    a_subscriber,
+    a_subscription,
+    a_user,
+    settled,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = "the-whole-key-of-an-old-app-wxyz"
+SECRET = "a-secret-that-nobody-is-to-see"
+LIST = reverse("admin:revcred_credential_changelist")
+FIND = reverse("admin:revcred_credential_find")
+ADD = reverse("admin:revcred_credential_add")
+
+
+def page_of(credential: Credential, page: str = "change") -> str:
+    return reverse(f"admin:revcred_credential_{page}", args=[credential.pk])
+
+
+def errors_of(response) -> dict[str, list[str]]:
+    return dict(response.context["form"].errors)
+
+
+def verbs_about(credential: Credential) -> list[str]:
+    return list(AuditEvent.objects.about(credential).order_by("pk").values_list("verb", flat=True))
+
+
+# --- Finding -----------------------------------------------------------------------------------
+
+
+def test_a_whole_key_leads_to_its_credential(admin_client):
+    a_credential()
+    credential = a_credential(key=KEY)
+
+    response = admin_client.post(FIND, {"term": f" {KEY} "})
+
+    assert response.status_code == 302
+    assert response.url == page_of(credential)
+
+
+def test_an_ended_key_is_found_too(admin_client):
+    credential = a_credential(key=KEY)
+    credentials.end_key(key=credential.keys.get(), by=None)
+
+    assert admin_client.post(FIND, {"term": KEY}).url == page_of(credential)
+
+
+def test_a_key_of_two_after_another_leads_to_both(admin_client):
+    first = a_credential(key=KEY)
+    credentials.end_key(key=first.keys.get(), by=None)
+    second = a_credential(key="another-key-altogether", name="second")
+    credentials.add_alias(credential=second, alias=KEY, by=None)
+
+    response = admin_client.post(FIND, {"term": KEY}, follow=True)
+
+    assert response.redirect_chain[0][0] == f"{LIST}?fingerprint={fingerprint(KEY)}"
+    assert set(response.context["cl"].result_list) == {first, second}
+
+
+def test_an_unknown_key_gets_into_no_address_and_its_waiting_usage_is_named(admin_client):
+    settled(a_call(KEY), a_call(KEY))
+
+    response = admin_client.post(FIND, {"term": KEY}, follow=True)
+
+    assert response.redirect_chain[0][0] == f"{LIST}?fingerprint={fingerprint(KEY)}"
+    assert KEY not in response.content.decode()
+    assert "no credential has it" in response.content.decode()
+    assert "2\n          transactions" in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "Checkout",
+        "checkOUT prod",
+        "wxyz",
+        "ann@example.com",
+        "Acme",
+        "acme-key",
+        "Maps",
+        "maps-pro",
+    ],
+)
+def test_all_else_that_is_known_finds_it(admin_client, term):
+    customer = a_customer("Acme")
+    type(customer).objects.update(external_key="acme-key")
+    a_credential(name="Another")
+    credential = a_credential(
+        customer,
+        key=KEY,
+        name="Checkout production",
+        holders=[a_subscriber(customer, email="ann@example.com")],
+        subscriptions=[a_subscription(customer, name="Maps Pro", external_key="maps-pro-1")],
+    )
+
+    response = admin_client.post(FIND, {"term": term}, follow=True)
+
+    assert "q=" in response.redirect_chain[0][0]
+    assert list(response.context["cl"].result_list) == [credential]
+
+
+def test_a_key_typed_into_the_address_by_hand_does_not_stay_there(admin_client):
+    credential = a_credential(key=KEY)
+
+    assert admin_client.get(LIST, {"q": KEY}).url == page_of(credential)
+
+
+def test_finding_asks_for_a_post_and_for_permission(admin_client, client):
+    assert admin_client.get(FIND).status_code == 405
+
+    client.force_login(a_user(is_staff=True))
+    assert client.post(FIND, {"term": KEY}).status_code == 403
+
+
+def test_nothing_typed_shows_the_list(admin_client):
+    assert admin_client.post(FIND, {"term": " "}).url == LIST
+
+
+def test_a_nonsensical_fingerprint_finds_nothing(admin_client):
+    a_credential()
+
+    response = admin_client.get(LIST, {"fingerprint": "nonsense"})
+
+    assert list(response.context["cl"].result_list) == []
+
+
+def test_a_list_counts_no_further_than_it_must(monkeypatch):
+    monkeypatch.setattr("revcred.admin.lists.COUNTED", 1)
+    for _ in range(3):
+        a_credential()
+    everything = BoundedPaginator(Credential.objects.order_by("pk"), 1)
+    some = BoundedPaginator(Credential.objects.filter(environment="").order_by("pk"), 1)
+
+    assert everything.described.startswith("about ")
+    assert some.described == "more than 1"
+    assert some.num_pages == 1
+
+
+# --- Issuing -----------------------------------------------------------------------------------
+
+
+def test_issuing_with_an_existing_key(admin_client):
+    customer = a_customer()
+    subscriptions = [a_subscription(customer), a_subscription(customer)]
+    holders = [a_subscriber(customer), a_subscriber()]
+
+    response = admin_client.post(
+        ADD,
+        {
+            "customer": customer.pk,
+            "name": "Checkout",
+            "key": KEY,
+            "secret": SECRET,
+            "gateway": a_gateway().pk,
+            "subscriptions": [each.pk for each in subscriptions],
+            "holders": [each.pk for each in holders],
+            "tags": "a, b",
+            "environment": "production",
+            "expires_at": "2030-01-01T12:00",
+        },
+    )
+
+    credential = Credential.objects.get()
+    assert response.url == page_of(credential)
+    key = credential.keys.get()
+    assert key.fingerprint == fingerprint(KEY)
+    assert key.sealed.unseal("secret") == SECRET
+    assert key.active_from < timezone.now() - timedelta(days=30)
+    assert {each.subscription for each in credential.assignments.all()} == set(subscriptions)
+    assert set(credential.holders.all()) == set(holders)
+    assert credential.tags == ["a", "b"]
+    assert credential.expires_at == datetime(2030, 1, 1, 12, tzinfo=UTC)
+    assert verbs_about(credential) == ["issued"]
+    assert AuditEvent.objects.get().actor == "admin@example.com"
+
+
+def test_issuing_with_a_generated_key_and_secret(admin_client):
+    said = {"customer": a_customer().pk, "name": "Checkout", "generate_secret": "on"}
+
+    response = admin_client.post(ADD, said, follow=True)
+
+    key = ExternalKey.objects.get()
+    page = response.content.decode()
+    assert "find the key in the storefront" in page
+    assert key.sealed.unseal("value") not in page
+    assert key.sealed.unseal("secret").startswith(credentials.SECRET_PREFIX)
+    assert key.sealed.unseal("secret") not in page
+
+
+def test_a_key_in_use_is_an_error_of_its_field_and_not_shown_again(admin_client):
+    a_credential(key=KEY)
+    said = {"customer": a_customer().pk, "name": "Checkout", "key": KEY, "secret": SECRET}
+
+    response = admin_client.post(ADD, said)
+
+    assert list(errors_of(response)) == ["key"]
+    page = response.content.decode()
+    assert KEY not in page
+    assert SECRET not in page
+    assert "please type it once more" in page
+    assert Credential.objects.count() == 1
+
+
+def test_what_does_not_fit_is_an_error_of_its_field(admin_client):
+    customer = a_customer()
+    a_credential(customer, name="Checkout")
+    said = {"customer": customer.pk, "name": "Checkout", "subscriptions": [a_subscription().pk]}
+
+    assert list(errors_of(admin_client.post(ADD, said))) == ["name"]
+    assert list(errors_of(admin_client.post(ADD, said | {"name": "Other"}))) == ["subscriptions"]
+    both = said | {"secret": SECRET, "generate_secret": "on"}
+    assert list(errors_of(admin_client.post(ADD, both))) == ["generate_secret", "name"]
+    assert Credential.objects.count() == 1
+
+
+def test_a_key_with_a_nul_is_refused_kindly(admin_client):
+    said = {"customer": a_customer().pk, "name": "Checkout", "key": "a\0b"}
+
+    assert list(errors_of(admin_client.post(ADD, said))) == ["key"]
+
+
+# --- Keeping -----------------------------------------------------------------------------------
+
+
+def test_plain_facts_are_changed_by_the_act(admin_client):
+    customer = a_customer()
+    credential = a_credential(customer, subscriptions=[a_subscription(customer)])
+    holder = a_subscriber(customer)
+    Claim.objects.all().delete()
+
+    response = admin_client.post(
+        page_of(credential),
+        {
+            "name": "Renamed",
+            "holders": [holder.pk],
+            "environment": "staging",
+            "tags": "",
+            "expires_at": "2026-01-01T00:00:00",
+        },
+    )
+
+    assert response.status_code == 302
+    credential.refresh_from_db()
+    assert (credential.name, list(credential.holders.all())) == ("Renamed", [holder])
+    changed = AuditEvent.objects.about(credential).first()
+    assert changed.details == {"changed": ["name", "environment", "expires_at", "holders"]}
+    assert Claim.objects.get().since == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_saving_without_a_change_is_not_on_record(admin_client):
+    expires_at = timezone.now() + timedelta(days=9)  # with microseconds, which no input shows
+    credential = a_credential(expires_at=expires_at)
+    said = {"name": credential.name, "expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%S}"}
+
+    admin_client.post(page_of(credential), said)
+
+    credential.refresh_from_db()
+    assert credential.expires_at == expires_at
+    assert verbs_about(credential) == ["issued"]
+
+
+def test_a_name_that_is_taken_is_an_error(admin_client):
+    customer = a_customer()
+    a_credential(customer, name="Checkout")
+    credential = a_credential(customer)
+
+    response = admin_client.post(page_of(credential), {"name": "Checkout"})
+
+    assert response.context["adminform"].form.errors.keys() == {"name"}
+
+
+def test_the_verbs(admin_client):
+    customer = a_customer()
+    first, second, third = (a_subscription(customer) for _ in range(3))
+    credential = a_credential(customer, key=KEY, subscriptions=[first])
+
+    def do(page: str, **said) -> None:
+        response = admin_client.post(page_of(credential, page), said)
+        assert response.status_code == 302, errors_of(response)
+
+    do("add-alias", key="another-string-it-is-known-by")
+    do("rotate", overlap="24", generate_secret="on")
+    do("rotate", overlap="other", hours="3", key="a-new-key-that-exists")
+    do("suspend")
+    do("resume")
+    do("assign", to=second.pk)
+    do("move", subscription=first.pk, to=third.pk, at="2026-02-01T00:00")
+    do("unassign", subscription=second.pk)
+    do("end-key", key=credential.keys.filter(kind="alias").get().pk)
+    do("revoke", reason="It leaked")
+
+    assert verbs_about(credential) == [
+        "issued",
+        "alias_added",
+        "rotated",
+        "rotated",
+        "suspended",
+        "resumed",
+        "assigned",
+        "moved",
+        "unassigned",
+        "key_ended",
+        "revoked",
+    ]
+    credential.refresh_from_db()
+    assert credential.revocation_reason == "It leaked"
+
+
+@pytest.mark.parametrize(
+    ("page", "said", "field"),
+    [
+        ("add-alias", {}, "key"),
+        ("add-alias", {"key": "taken-by-another-one"}, "key"),
+        ("rotate", {"overlap": "other"}, "hours"),
+        ("rotate", {"overlap": "0", "key": "taken-by-another-one"}, "key"),
+        ("revoke", {}, "reason"),
+        ("revoke", {"reason": " "}, "reason"),
+        ("assign", {"to": "fed"}, "to"),
+        ("assign", {"to": "foreign"}, "to"),
+        ("move", {"subscription": "fed", "to": "foreign"}, "to"),
+        ("move", {"subscription": "fed", "to": "own", "at": "2020-01-01T00:00"}, "at"),
+        ("move", {"subscription": "own", "to": "fed"}, "subscription"),
+        ("unassign", {"subscription": "fed", "at": "2020-01-01T00:00"}, "at"),
+        ("end-key", {}, "key"),
+        ("end-key", {"key": "own", "at": "2020-01-01T00:00"}, "at"),
+    ],
+)
+def test_refusals_are_errors_of_their_field(admin_client, page, said, field):
+    customer = a_customer()
+    a_credential(key="taken-by-another-one")
+    things = {
+        "fed": a_subscription(customer),
+        "own": a_subscription(customer),
+        "foreign": a_subscription(),
+    }
+    credential = a_credential(customer, subscriptions=[things["fed"]])
+    keys = {"own": credential.keys.get()} if page == "end-key" else things
+    said = {name: keys[value].pk if value in keys else value for name, value in said.items()}
+    before = verbs_about(credential)
+
+    response = admin_client.post(page_of(credential, page), said)
+
+    assert list(errors_of(response)) == [field]
+    assert verbs_about(credential) == before
+
+
+@pytest.mark.parametrize("page", ["rotate", "suspend", "resume", "add-alias", "revoke"])
+def test_a_revoked_one_is_left_alone(admin_client, page):
+    credential = a_credential()
+    credentials.revoke(credential=credential, reason="Lost", by=None)
+    said = {"overlap": "0", "key": "a-key-of-some-length", "reason": "Again"}
+
+    response = admin_client.post(page_of(credential, page), said)
+
+    assert "no way back" in response.context["form"].non_field_errors()[0]
+
+
+def test_a_rotation_says_when_the_old_key_was_last_used(admin_client):
+    credential = a_credential(key=KEY)
+    credential.keys.update(last_used_at=timezone.now() - timedelta(hours=3))
+
+    page = admin_client.get(page_of(credential, "rotate")).content.decode()
+
+    assert "Key …wxyz was last used 3\xa0hours ago." in page
+
+
+# --- What nobody sees --------------------------------------------------------------------------
+
+
+def test_no_page_shows_a_key_or_a_secret(admin_client):
+    customer = a_customer()
+    subscription = a_subscription(customer)
+    credential = a_credential(customer, key=KEY, secret=SECRET, subscriptions=[subscription])
+    settled(a_call(KEY))
+    pages = [reverse("admin:index"), LIST, page_of(credential), page_of(credential, "history")]
+    pages += [page_of(credential, act) for act in ("rotate", "move", "end-key", "delete", "revoke")]
+    picker = {"app_label": "revcred", "model_name": "externalkey", "field_name": "credential"}
+    pages.append(reverse("admin:autocomplete", query={**picker, "term": credential.name}))
+    pages.append(reverse("admin:revcred_auditevent_changelist"))
+    sealed = SealedValue.objects.values_list("value", flat=True)
+
+    for page in pages:
+        text = admin_client.get(page).content.decode()
+        assert KEY not in text
+        assert SECRET not in text
+        assert not any(each in text for each in sealed)
+
+
+def test_who_may_only_look_has_no_buttons_and_no_verbs(client):
+    staff = a_user(is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="view_credential"))
+    client.force_login(staff)
+    credential = a_credential()
+
+    page = client.get(page_of(credential)).content.decode()
+
+    assert page_of(credential, "rotate") not in page
+    assert client.get(page_of(credential, "rotate")).status_code == 403
+    assert client.post(page_of(credential, "revoke"), {"reason": "Mine"}).status_code == 403
+    assert client.get(ADD).status_code == 403
+    credential.refresh_from_db()
+    assert credential.revoked_at is None
+
+
+def test_a_credential_that_is_gone_leads_back_kindly(admin_client):
+    gone = Credential(pk=999_999)
+
+    assert admin_client.get(page_of(gone)).status_code == 302
+    assert admin_client.get(page_of(gone, "rotate")).status_code == 302

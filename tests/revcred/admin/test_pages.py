@@ -1,0 +1,152 @@
+"""Every page opens, and asks the database as often for three rows as for one."""
+
+import pytest
+from django.contrib import admin
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from metering.ingestion import take_in
+from metering.models import Claim, Conflict, GatewayToken
+from revcred.actions import credentials
+from tests.factories import (
+    a_call,
+    a_credential,
+    a_customer,
+    a_gateway,
+    a_product,
+    a_subscriber,
+    a_subscription,
+    settled,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LISTS = [
+    "auth_group",
+    "metering_claim",
+    "metering_conflict",
+    "metering_delivery",
+    "metering_quarantined",
+    "metering_tally",
+    "metering_transaction",
+    "metering_usage",
+    "revcred_auditevent",
+    "revcred_credential",
+    "revcred_customer",
+    "revcred_gateway",
+    "revcred_membership",
+    "revcred_product",
+    "revcred_source",
+    "revcred_subscriber",
+    "revcred_subscription",
+    "revcred_user",
+]
+
+
+def one_more(number: int) -> None:
+    """A row more in every list."""
+    customer = a_customer()
+    gateway = a_gateway()
+    GatewayToken.issue(gateway, name="", scopes=[])
+    product = a_product()
+    product.sources.create(name=f"Source {number}", external_key=f"source-{number}")
+    subscription = a_subscription(customer, product=product)
+    credential = a_credential(
+        customer,
+        key=f"a-key-of-some-length-{number}",
+        subscriptions=[subscription],
+        holders=[a_subscriber(customer)],
+    )
+    credentials.suspend(credential=credential, by=None)
+    credentials.resume(credential=credential, by=None)
+    known = a_call(f"a-key-of-some-length-{number}", transaction_id=f"known-{number}")
+    settled(known, a_call(f"an-unknown-key-{number}"), gateway=gateway)
+    Conflict.objects.create(
+        transaction=f"00000000-0000-0000-0000-{number:012}",
+        gateway=gateway,
+        transaction_id=f"known-{number}",
+        received_at=timezone.now(),
+        content={"calls": 2},
+    )
+    Claim.objects.create(cause="A test")
+    take_in(gateway, [a_call(f"a-key-of-some-length-{number}")])
+
+
+def queries_of(client, url: str) -> int:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        response = client.get(url)
+    assert response.status_code == 200
+    return len(queries)
+
+
+@pytest.fixture
+def queries_of_lists(admin_client):
+    def ask() -> dict[str, int]:
+        return {
+            name: queries_of(admin_client, reverse(f"admin:{name}_changelist")) for name in LISTS
+        }
+
+    return ask
+
+
+def test_all_lists_are_named_here():
+    ours = ("revcred", "metering", "auth")
+    registered = {
+        f"{model._meta.app_label}_{model._meta.model_name}"
+        for model in admin.site._registry
+        if model._meta.app_label in ours
+    }
+    assert sorted(registered) == LISTS
+
+
+def test_a_list_asks_as_often_for_three_rows_as_for_one(queries_of_lists):
+    one_more(1)
+    queries_of_lists()  # caches of content types and the like are warm from here on
+    with_one = queries_of_lists()
+    one_more(2)
+    one_more(3)
+
+    assert queries_of_lists() == with_one
+    assert max(with_one.values()) <= 9
+
+
+def test_the_overview_asks_no_more_with_more_rows(admin_client):
+    one_more(1)
+    with_one = queries_of(admin_client, reverse("admin:index"))
+    one_more(2)
+
+    assert queries_of(admin_client, reverse("admin:index")) == with_one
+
+
+def test_every_page_about_one_thing_opens(admin_client):
+    one_more(1)
+    for model, its_admin in admin.site._registry.items():
+        if model._meta.app_label not in ("revcred", "metering"):
+            continue
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        one = model._default_manager.first()
+        for page in ("change", "history"):
+            response = admin_client.get(reverse(f"{name}_{page}", args=[one.pk]))
+            assert response.status_code == 200, f"{name}_{page}"
+        for act in getattr(its_admin, "acts", {}):
+            response = admin_client.get(reverse(f"{name}_{act}", args=[one.pk]))
+            assert response.status_code == 200, f"{name}_{act}"
+
+
+def test_nobody_but_staff_gets_in(client):
+    response = client.get(reverse("admin:index"), follow=True)
+
+    assert response.redirect_chain[-1][0].startswith(reverse("account_login"))
+
+
+def test_a_page_runs_no_script_and_style_of_its_own(admin_client):
+    one_more(1)
+    for name in LISTS:
+        page = admin_client.get(reverse(f"admin:{name}_changelist")).content.decode()
+        assert "<style" not in page
+        assert " style=" not in page
+        assert "<script>" not in page

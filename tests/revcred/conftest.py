@@ -1,0 +1,51 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from revcred.links import link_changed
+from revcred.models import SealedCanary, SealedValue
+
+SEALED = [
+    SealedValue._meta.get_field("value"),
+    SealedValue._meta.get_field("secret"),
+    SealedCanary._meta.get_field("text"),
+]
+
+
+def _forget_derived_keys() -> None:
+    """A field derives the keys of its ring once, because in a process they don't change."""
+    for field in SEALED:
+        for derived in ("fernet", "fernet_keys"):
+            field.__dict__.pop(derived, None)
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def ring(settings: Any) -> Iterator[Callable[..., None]]:
+    """Exchanges the ring: `ring("new", "old")`."""
+
+    def exchange(*keys: str) -> None:
+        settings.FERNET_KEYS = list(keys)
+        _forget_derived_keys()
+
+    exchange("first")
+    yield exchange
+    _forget_derived_keys()
+
+
+@pytest.fixture
+def announced() -> Iterator[list[dict[str, Any]]]:
+    """What the core has said of links that changed."""
+    heard: list[dict[str, Any]] = []
+
+    def hear(sender: object, signal: object, **said: Any) -> None:
+        heard.append(said)
+
+    link_changed.connect(hear)
+    yield heard
+    link_changed.disconnect(hear)

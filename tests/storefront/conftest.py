@@ -1,0 +1,21 @@
+import pytest
+from django.test import Client
+
+from revcred.models import User
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def _signed_in(somebody) -> Client:
+    client = Client()
+    client.force_login(somebody if isinstance(somebody, User) else somebody.user)
+    return client
+
+
+@pytest.fixture
+def sign_in(db):
+    """A browser in which this user or subscriber has just signed in."""
+    return _signed_in

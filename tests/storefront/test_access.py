@@ -1,0 +1,188 @@
+"""Who gets what: every page, for everybody, about own things, another's and none."""
+
+import re
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, reverse
+
+from metering.models import Transaction
+from revcred.models import Membership
+from storefront.urls import urlpatterns
+from tests import factories
+
+Role = Membership.Role
+
+OWN, HELD_BY_OTHERS, FOREIGN, NONE = "own", "held by others", "foreign", "none"
+ABOUT = (OWN, HELD_BY_OTHERS, FOREIGN, NONE)
+EVERYBODY = ("owner", "member", "viewer", "stranger", "staff")
+
+
+@dataclass
+class Thing:
+    """A credential with a key, a subscription it feeds and a call that was counted."""
+
+    credential: int
+    key: int
+    subscription: int
+    transaction: object
+
+    def urls(self):
+        return {
+            "credential": reverse("storefront:credential", args=[self.credential]),
+            "reveal_key": reverse("storefront:reveal_key", args=[self.credential, self.key]),
+            "reveal_secret": reverse("storefront:reveal_secret", args=[self.credential, self.key]),
+            "subscription": reverse("storefront:subscription", args=[self.subscription]),
+            "transaction": reverse("storefront:transaction", args=[self.transaction]),
+        }
+
+
+def a_thing(customer, holders=()):
+    subscription = factories.a_subscription(customer)
+    key = f"a-key-to-count-{subscription.pk:08}"
+    credential = factories.a_credential(
+        customer, key=key, secret="a-secret", subscriptions=[subscription], holders=holders
+    )
+    factories.settled(factories.a_call(key))
+    counted = Transaction.objects.get(subscription=subscription)
+    return Thing(credential.pk, credential.keys.get().pk, subscription.pk, counted.pk)
+
+
+@pytest.fixture
+def world(db):
+    customer = factories.a_customer()
+    people = {role.value: factories.a_subscriber(customer, role) for role in Role}
+    users = {name: each.user for name, each in people.items()}
+    users["stranger"] = factories.a_subscriber(factories.a_customer(), Role.OWNER).user
+    users["staff"] = factories.a_user(is_staff=True, is_superuser=True)
+    things = {
+        OWN: a_thing(customer, holders=[people["member"], people["viewer"]]),
+        HELD_BY_OTHERS: a_thing(customer),
+        FOREIGN: a_thing(factories.a_customer()),
+        NONE: Thing(999_999, 999_999, 999_999, uuid4()),
+    }
+    return users, things
+
+
+def expected(who, about, page):
+    seen = about == OWN or (who == "owner" and about == HELD_BY_OTHERS)
+    if who in ("stranger", "staff") or not seen:
+        return 404
+    return 403 if who == "viewer" and page.startswith("reveal") else 200
+
+
+def test_every_page_about_a_thing_for_everybody(world, sign_in):
+    users, things = world
+    wrong = []
+    for who in EVERYBODY:
+        client = sign_in(users[who])
+        for about in ABOUT:
+            for page, url in things[about].urls().items():
+                status = client.get(url).status_code
+                if status != expected(who, about, page):
+                    wrong.append((who, about, page, status))
+
+    assert wrong == []
+
+
+def test_nobody_reveals_what_they_may_not(world, sign_in):
+    users, things = world
+    wrong = []
+    for who in EVERYBODY:
+        client = sign_in(users[who])
+        for about in ABOUT:
+            for page in ("reveal_key", "reveal_secret"):
+                answer = client.post(things[about].urls()[page], {"password": factories.PASSWORD})
+                if answer.status_code != expected(who, about, page):
+                    wrong.append((who, about, page, answer.status_code))
+
+    assert wrong == []
+
+
+def test_what_is_anothers_is_as_good_as_not_there(world, sign_in):
+    users, things = world
+    client = sign_in(users["owner"])
+
+    for page, url in things[FOREIGN].urls().items():
+        foreign, none = client.get(url), client.get(things[NONE].urls()[page])
+        assert (foreign.status_code, said(foreign)) == (none.status_code, said(none))
+
+
+@pytest.mark.parametrize("about", ABOUT)
+def test_the_anonymous_are_asked_to_sign_in_whatever_they_ask_for(world, about):
+    _, things = world
+    for url in (*things[about].urls().values(), *lists()):
+        for answer in (Client().get(url), Client().post(url)):
+            if answer.status_code == 405:
+                continue
+            assert (answer.status_code, answer["Location"]) == (
+                302,
+                f"{reverse('account_login')}?next={url}",
+            )
+
+
+def test_lists_are_for_whoever_has_signed_in(world, sign_in):
+    users, _ = world
+    for who in EVERYBODY:
+        client = sign_in(users[who])
+        assert [client.get(url).status_code for url in lists()] == [200, 200, 200]
+
+
+def test_lists_hold_own_things_only(world, sign_in):
+    users, things = world
+
+    def listed(who, page, kind):
+        found = sign_in(users[who]).get(reverse(f"storefront:{page}")).content.decode()
+        return {about for about, thing in things.items() if f'href="{thing.urls()[kind]}"' in found}
+
+    owned, held = {OWN, HELD_BY_OTHERS}, {OWN}
+    rows = {"owner": owned, "member": held, "viewer": held, "stranger": set(), "staff": set()}
+    assert {who: listed(who, "credentials", "credential") for who in EVERYBODY} == rows
+    assert {who: listed(who, "subscriptions", "subscription") for who in EVERYBODY} == rows
+
+
+def test_a_key_of_another_credential_is_not_found_under_ones_own(world, sign_in):
+    users, things = world
+    mine, anothers = things[OWN], things[FOREIGN]
+    url = reverse("storefront:reveal_key", args=[mine.credential, anothers.key])
+
+    answer = sign_in(users["member"]).post(url, {"password": factories.PASSWORD})
+
+    assert answer.status_code == 404
+
+
+def test_a_holder_who_left_the_customer_sees_nothing_of_it(world, sign_in):
+    users, things = world
+    Membership.objects.filter(subscriber__user=users["member"]).delete()
+    client = sign_in(users["member"])
+
+    statuses = {client.get(url).status_code for url in things[OWN].urls().values()}
+
+    assert statuses == {404}
+
+
+def test_numbers_no_database_holds_are_not_found(world, sign_in):
+    users, _ = world
+    huge = Thing(10**30, 10**30, 10**30, uuid4())
+
+    statuses = {sign_in(users["owner"]).get(url).status_code for url in huge.urls().values()}
+
+    assert statuses == {404}
+
+
+def test_every_page_there_is_has_been_asked_for():
+    pages = {each.name for each in urlpatterns if isinstance(each, URLPattern)}
+
+    about_things = set(Thing(1, 1, 1, uuid4()).urls())
+    assert pages == about_things | {"home", "credentials", "subscriptions"}
+
+
+def said(answer):
+    """But for the token of the form to sign out, which is another each time."""
+    return re.sub(rb'name="csrfmiddlewaretoken" value="\w+"', b"", answer.content)
+
+
+def lists():
+    return [reverse(f"storefront:{each}") for each in ("home", "credentials", "subscriptions")]

@@ -1,0 +1,188 @@
+"""allauth's pages in our dress, and the pages for when something is wrong."""
+
+import re
+
+import pytest
+from allauth.account.models import EmailAddress
+from allauth.core.context import request_context
+from django.core import mail
+from django.template.loader import render_to_string
+from django.test import RequestFactory
+from django.urls import reverse
+from django.views.defaults import server_error
+
+from revcred.actions import subscribers
+from revcred.middleware import database_away
+from revcred.models import Subscriber
+from tests import factories
+
+NEW_PASSWORD = "another staple for a horse"
+
+
+def text_of(answer):
+    return " ".join(answer.content.decode().split())
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("account_login", "Sign in"),
+        ("account_signup", "By invitation"),
+        ("account_reset_password", "Forgotten password"),
+        ("account_reset_password_done", "Look into your mail"),
+        ("account_reset_password_from_key_done", "Your password is set"),
+        ("account_inactive", "This account is switched off"),
+        ("account_email_verification_sent", "Verify"),
+    ],
+)
+def test_pages_for_whoever_has_not_signed_in(client, name, said):
+    page = text_of(client.get(reverse(name)))
+
+    assert said in page
+    assert "storefront/storefront.css" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("account_change_password", "Change password"),
+        ("account_logout", "Do you want to sign out"),
+        ("account_reauthenticate", "Confirm that it is you"),
+        ("account_email", "Your e-mail address"),
+    ],
+)
+def test_pages_for_whoever_has(sign_in, name, said):
+    page = text_of(sign_in(factories.a_user()).get(reverse(name)))
+
+    assert said in page
+    assert "storefront/storefront.css" in page
+
+
+@pytest.mark.django_db
+def test_nobody_signs_up(client):
+    answer = client.post(
+        reverse("account_signup"),
+        {"email": "me@example.com", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD},
+    )
+
+    assert "By invitation" in text_of(answer)
+    assert not EmailAddress.objects.exists()
+
+
+@pytest.mark.django_db
+def test_signing_in_leads_to_what_was_asked_for(client):
+    subscriber = factories.a_subscriber(factories.a_customer())
+    asked = client.get(reverse("storefront:credentials"))
+
+    answer = client.post(
+        asked["Location"], {"login": subscriber.email, "password": factories.PASSWORD}
+    )
+
+    assert answer.status_code == 302
+    assert answer["Location"] == reverse("storefront:credentials")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "next_url", ["https://evil.example/", "//evil.example", "javascript:alert(1)"]
+)
+def test_signing_in_leads_nowhere_else(client, next_url):
+    subscriber = factories.a_subscriber(factories.a_customer())
+
+    answer = client.post(
+        reverse("account_login"),
+        {"login": subscriber.email, "password": factories.PASSWORD, "next": next_url},
+    )
+
+    assert answer["Location"] == reverse("storefront:home")
+
+
+@pytest.mark.django_db
+def test_guessing_a_password_is_limited(client):
+    subscriber = factories.a_subscriber(factories.a_customer())
+    for _ in range(5):
+        client.post(reverse("account_login"), {"login": subscriber.email, "password": "wrong"})
+
+    answer = client.post(
+        reverse("account_login"), {"login": subscriber.email, "password": factories.PASSWORD}
+    )
+
+    assert "Too many failed login attempts" in text_of(answer)
+
+
+@pytest.mark.django_db
+def test_a_forgotten_password_is_replaced_by_mail(client):
+    subscriber = factories.a_subscriber(factories.a_customer())
+
+    client.post(reverse("account_reset_password"), {"email": subscriber.email})
+    [sent] = mail.outbox
+    choose_password(client, sent)
+    answer = client.post(
+        reverse("account_login"), {"login": subscriber.email, "password": NEW_PASSWORD}
+    )
+
+    assert sent.subject == "Choose a new password"
+    assert "revcred at testserver" in sent.body
+    assert answer["Location"] == reverse("storefront:home")
+    assert [each.subject for each in mail.outbox[1:]] == ["Your password was changed"]
+
+
+@pytest.mark.django_db
+def test_an_address_nobody_has_is_sent_nothing_and_told_nothing(client):
+    subscriber = factories.a_subscriber(factories.a_customer())
+
+    known, unknown = (
+        client.post(reverse("account_reset_password"), {"email": email})
+        for email in (subscriber.email, "nobody@example.com")
+    )
+
+    assert (known.status_code, known["Location"]) == (unknown.status_code, unknown["Location"])
+    assert [each.to for each in mail.outbox] == [[subscriber.email]]
+
+
+def test_an_invitation_leads_to_a_password_and_in(client, db, django_capture_on_commit_callbacks):
+    subscriber = Subscriber.objects.create(email="New@Example.com", name="Nell <3")
+    request = RequestFactory().get("/")
+    with request_context(request), django_capture_on_commit_callbacks(execute=True):
+        subscribers.invite(subscriber=subscriber, by=factories.a_user(), request=request)
+
+    [sent] = mail.outbox
+    choose_password(client, sent)
+    answer = client.post(
+        reverse("account_login"), {"login": "new@example.com", "password": NEW_PASSWORD}
+    )
+
+    assert sent.subject == "Your API credentials are waiting for you"
+    assert "Hello Nell <3," in sent.body
+    assert answer["Location"] == reverse("storefront:home")
+
+
+def test_an_address_is_not_changed_by_its_owner(sign_in):
+    user = factories.a_user("ada@example.com")
+
+    sign_in(user).post(reverse("account_email"), {"action_add": "", "email": "other@example.com"})
+
+    assert list(EmailAddress.objects.values_list("email", flat=True)) == ["ada@example.com"]
+
+
+def test_the_last_pages_ask_neither_the_database_nor_the_session(db, django_assert_num_queries):
+    request = RequestFactory().get("/")  # without session and user: asking for either would fail
+
+    with django_assert_num_queries(0):
+        broken, away = server_error(request), database_away(request)
+
+    assert (broken.status_code, away.status_code) == (500, 503)
+    assert "Something went wrong here" in text_of(broken)
+    assert "Back in a moment" in text_of(away)
+
+
+def test_too_much_is_said_kindly(rf):
+    assert "That was a bit much" in render_to_string("429.html", request=rf.get("/"))
+
+
+def choose_password(client, sent):
+    path = re.search(r"http://testserver(/\S+)", sent.body)[1]
+    form = client.get(path, follow=True)
+    action = form.request["PATH_INFO"]
+    client.post(action, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD})

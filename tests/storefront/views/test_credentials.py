@@ -1,0 +1,187 @@
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from revcred.actions import credentials
+from revcred.models import Membership
+from tests import factories
+
+LISTING = "storefront:credentials"
+
+
+@pytest.fixture
+def customer(db):
+    return factories.a_customer("Acme")
+
+
+@pytest.fixture
+def owner(customer):
+    return factories.a_subscriber(customer, Membership.Role.OWNER, "ada@example.com")
+
+
+@pytest.fixture
+def browser(owner, sign_in):
+    return sign_in(owner)
+
+
+def text_of(answer):
+    return " ".join(answer.content.decode().split())
+
+
+def a_full_credential(customer, **fields):
+    subscription = factories.a_subscription(customer)
+    holders = [factories.a_subscriber(customer) for _ in range(2)]
+    return factories.a_credential(customer, subscriptions=[subscription], holders=holders, **fields)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_list_asks_the_same_number_of_questions(
+    browser, customer, rows, django_assert_num_queries
+):
+    for _ in range(rows):
+        a_full_credential(customer)
+
+    with django_assert_num_queries(7):
+        browser.get(reverse(LISTING))
+
+
+def test_the_list_says_what_a_credential_is(browser, customer, owner):
+    subscription = factories.a_subscription(customer, name="Maps")
+    credential = factories.a_credential(
+        customer,
+        key="a-key-that-ends-in-W1x2",
+        name="checkout",
+        environment="production",
+        subscriptions=[subscription],
+        holders=[owner],
+    )
+    credential.keys.update(last_used_at=timezone.now() - timedelta(hours=3))
+
+    page = text_of(browser.get(reverse(LISTING)))
+
+    for said in (
+        "checkout",
+        "…W1x2",
+        "production",
+        "Active",
+        "Maps",
+        "ada@example.com",
+        "3 hours ago",
+    ):
+        assert said in page
+
+
+def test_the_list_is_searched_by_name_and_by_hint(browser, customer):
+    factories.a_credential(customer, key="a-key-that-ends-in-W1x2", name="checkout")
+    factories.a_credential(customer, key="a-key-that-ends-in-Q9q9", name="billing")
+
+    def found(said):
+        page = browser.get(reverse(LISTING), {"q": said}).context["page"]
+        return [each.name for each in page]
+
+    assert found("CHECK") == ["checkout"]
+    assert found("Q9q9") == ["billing"]
+    assert found("") == ["billing", "checkout"]
+    assert found("neither") == []
+
+
+def test_a_search_does_not_reach_beyond_what_is_ones_own(browser):
+    factories.a_credential(key="a-key-that-ends-in-W1x2", name="checkout")
+
+    for said in ("checkout", "W1x2"):
+        assert not browser.get(reverse(LISTING), {"q": said}).context["page"].object_list
+
+
+def test_a_long_list_is_cut_into_pages(browser, customer):
+    for n in range(26):
+        factories.a_credential(customer, name=f"number {n:02}")
+
+    first, second = browser.get(reverse(LISTING)), browser.get(reverse(LISTING), {"page": 2})
+
+    assert [len(each.context["page"]) for each in (first, second)] == [25, 1]
+    assert "Page 1 of 2" in text_of(first)
+    assert [each.name for each in second.context["page"]] == ["number 25"]
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "nonsense", "9" * 40])
+def test_a_page_there_is_not_is_the_nearest_there_is(browser, page):
+    assert browser.get(reverse(LISTING), {"page": page}).status_code == 200
+
+
+def test_nothing_held_yet_says_what_to_do(customer, sign_in):
+    member = factories.a_subscriber(customer)
+
+    assert "You hold no credentials yet." in text_of(sign_in(member).get(reverse(LISTING)))
+
+
+def test_a_rotation_is_there_to_be_followed(browser, customer):
+    credential = factories.a_credential(customer, key="the-old-key-ends-in-OLDo")
+    credential.keys.update(last_used_at=timezone.now() - timedelta(minutes=5))
+    credentials.rotate(
+        credential=credential, overlap=timedelta(days=3), by=None, key="the-new-key-ends-in-NEWn"
+    )
+    credentials.add_alias(credential=credential, alias="client-of-partner-ALIa", by=None)
+
+    page = text_of(browser.get(reverse("storefront:credential", args=[credential.pk])))
+
+    for said in ("…OLDo", "…NEWn", "…ALIa", "key, on its way out", "5 minutes ago", "alias"):
+        assert said in page
+    assert 'the old key <code class="hint">…OLDo' in text_of(
+        browser.get(reverse("storefront:home"))
+    )
+
+
+def test_a_viewer_is_offered_nothing_to_show(customer, sign_in):
+    viewer = factories.a_subscriber(customer, Membership.Role.VIEWER)
+    credential = factories.a_credential(customer, holders=[viewer])
+
+    page = text_of(sign_in(viewer).get(reverse("storefront:credential", args=[credential.pk])))
+
+    assert "Show key" not in page
+    assert "You are here to look on" in page
+
+
+def test_a_revoked_one_says_why_and_offers_nothing_to_show(browser, customer):
+    credential = factories.a_credential(customer)
+    credentials.revoke(credential=credential, reason="The contract has ended.", by=None)
+
+    page = text_of(browser.get(reverse("storefront:credential", args=[credential.pk])))
+
+    assert "“The contract has ended.”" in page
+    assert "Show key" not in page
+
+
+def test_where_it_went_and_when_is_told(browser, customer):
+    before, after = (factories.a_subscription(customer, name=name) for name in ("Before", "After"))
+    credential = factories.a_credential(customer, subscriptions=[before])
+    moved = timezone.now() - timedelta(days=7)
+    credentials.move(credential=credential, subscription=before, to=after, by=None, at=moved)
+
+    page = browser.get(reverse("storefront:credential", args=[credential.pk]))
+
+    told = [
+        (str(a.subscription), a.active_from, a.active_until) for a in page.context["assignments"]
+    ]
+    assert told == [("After", moved, None), ("Before", factories.LONG_AGO, moved)]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_its_page_asks_the_same_number_of_questions(
+    browser, customer, rows, django_assert_num_queries
+):
+    credential = a_full_credential(customer, key="the-first-key-of-several")
+    for n in range(rows):
+        credentials.add_alias(credential=credential, alias=f"alias-number-{n:08}", by=None)
+        subscription = factories.a_subscription(customer)
+        credentials.assign(credential=credential, subscription=subscription, by=None)
+    factories.settled(
+        *(
+            factories.a_call("the-first-key-of-several", ago=timedelta(minutes=5))
+            for _ in range(rows)
+        )
+    )
+
+    with django_assert_num_queries(12):
+        browser.get(reverse("storefront:credential", args=[credential.pk]))

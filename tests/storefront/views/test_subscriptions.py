@@ -1,0 +1,269 @@
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from metering.models import Usage
+from revcred.models import Membership
+from tests import factories
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+LISTING = "storefront:subscriptions"
+
+
+@pytest.fixture
+def customer(db):
+    return factories.a_customer("Acme")
+
+
+@pytest.fixture
+def owner(customer):
+    return factories.a_subscriber(customer, Membership.Role.OWNER)
+
+
+@pytest.fixture
+def browser(owner, sign_in):
+    return sign_in(owner)
+
+
+@pytest.fixture
+def subscription(customer):
+    return factories.a_subscription(customer, name="Maps")
+
+
+def used(subscription, credential, at, quantity, element="calls"):
+    Usage.objects.create(
+        subscription=subscription,
+        credential=credential,
+        customer=subscription.customer,
+        product=subscription.product,
+        hour=at.replace(minute=0, second=0, microsecond=0),
+        element=element,
+        count=1,
+        quantity=Decimal(quantity),
+    )
+
+
+def url_of(subscription):
+    return reverse("storefront:subscription", args=[subscription.pk])
+
+
+def text_of(answer):
+    return " ".join(answer.content.decode().split())
+
+
+def table_of(answer):
+    """The figures as they stand in the table, row by row."""
+    html = answer.content.decode()
+    table = html[
+        html.index('<details class="figures">') : html.index(
+            "</details>", html.index('<details class="figures">')
+        )
+    ]
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in cells]
+
+
+def chart_of(answer):
+    found = re.search(r'<script id="usage-chart"[^>]*>(.*?)</script>', answer.content.decode())
+    return json.loads(found[1])
+
+
+def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
+    shop, app = (factories.a_credential(customer, name=name) for name in ("shop", "app"))
+    used(subscription, shop, NOON, 1000)
+    used(subscription, shop, NOON + timedelta(hours=3), "0.5")
+    used(subscription, app, NOON, 20)
+    used(subscription, None, NOON - DAY, 3)
+    used(subscription, shop, NOON - 40 * DAY, 7)
+    used(subscription, shop, NOON, 99, element="tokens")
+
+    page = browser.get(url_of(subscription), {"span": "week", "day": "2026-01-15"})
+
+    assert table_of(page) == [
+        ["Day (UTC)", "shop", "app", "Without a credential", "Together"],
+        ["Mon 12 Jan", "0", "0", "0", "0"],
+        ["Tue 13 Jan", "0", "0", "0", "0"],
+        ["Wed 14 Jan", "0", "0", "3", "3"],
+        ["Thu 15 Jan", "1,000.5", "20", "0", "1,020.5"],
+        ["Fri 16 Jan", "0", "0", "0", "0"],
+        ["Sat 17 Jan", "0", "0", "0", "0"],
+        ["Sun 18 Jan", "0", "0", "0", "0"],
+        ["In all", "1,000.5", "20", "3", "1,023.5"],
+    ]
+    assert chart_of(page) == {
+        "starts": [int((NOON.replace(hour=0) + n * DAY).timestamp()) for n in range(-3, 4)],
+        "byHour": False,
+        "series": [
+            [0, 0, 0, 1000.5, 0, 0, 0],
+            [0, 0, 0, 20, 0, 0, 0],
+            [0, 0, 3, 0, 0, 0, 0],
+        ],
+    }
+
+
+def test_a_day_is_told_by_the_hour(browser, customer, subscription):
+    used(subscription, factories.a_credential(customer), NOON, 5)
+
+    table = table_of(browser.get(url_of(subscription), {"span": "day", "day": "2026-01-15"}))
+
+    assert len(table) == 26
+    assert [row for row in table if row[-1] != "0"] == [
+        ["Hour (UTC)", table[0][1], "Together"],
+        ["12:00", "5", "5"],
+        ["In all", "5", "5"],
+    ]
+
+
+def test_another_element_can_be_looked_at(browser, customer, subscription):
+    credential = factories.a_credential(customer)
+    used(subscription, credential, NOON, 5)
+    used(subscription, credential, NOON, "12.25", element="tokens <in>")
+
+    page = browser.get(url_of(subscription), {"day": "2026-01-15", "element": "tokens <in>"})
+
+    assert table_of(page)[-1] == ["In all", "12.25", "12.25"]
+    assert "tokens &lt;in&gt;" in text_of(page)
+
+
+def test_the_many_are_told_together(browser, customer, subscription):
+    for n in range(8):
+        credential = factories.a_credential(customer, name=f"credential {n}")
+        used(subscription, credential, NOON, 10 + n)
+
+    table = table_of(browser.get(url_of(subscription), {"day": "2026-01-15"}))
+
+    named = [f"credential {n}" for n in (7, 6, 5, 4, 3, 2)]
+    assert table[0] == ["Day (UTC)", *named, "Other credentials", "Together"]
+    assert table[-1] == ["In all", "17", "16", "15", "14", "13", "12", "21", "108"]
+
+
+def test_a_name_cannot_leave_the_data_of_the_chart(browser, customer, subscription):
+    credential = factories.a_credential(customer, name="</script><script>alert(1)</script>")
+    used(subscription, credential, NOON, 5)
+
+    page = browser.get(url_of(subscription), {"day": "2026-01-15"}).content.decode()
+
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"span": "century"},
+        {"day": "yesterday"},
+        {"day": "0001-01-01"},
+        {"day": "9999-12-31"},
+        {"day": "2026-02-31"},
+        {"element": "\0"},
+        {"element": "x" * 5000},
+        {"span": ["day", "week"], "day": "", "element": ""},
+    ],
+)
+def test_nonsense_is_as_if_it_had_not_been_asked(browser, subscription, asked):
+    assert browser.get(url_of(subscription), asked).status_code == 200
+
+
+def test_htmx_is_answered_with_the_section_alone(browser, subscription):
+    url = url_of(subscription)
+
+    part = browser.get(url, headers={"HX-Request": "true"})
+    restored = browser.get(
+        url, headers={"HX-Request": "true", "HX-History-Restore-Request": "true"}
+    )
+
+    assert part.content.decode().lstrip().startswith('<section id="usage"')
+    assert "<html" in restored.content.decode()
+    assert {"HX-Request" in each["Vary"] for each in (part, restored, browser.get(url))} == {True}
+
+
+def test_the_links_lead_on(browser, subscription):
+    context = browser.get(url_of(subscription), {"day": "2026-01-15"}).context
+
+    assert context["previous"] == "?span=month&day=2025-12-31&element=calls"
+    assert context["following"] == "?span=month&day=2026-02-01&element=calls"
+    assert context["spans"] == [
+        ("Day", "?span=day&day=2026-01-01&element=calls", False),
+        ("Week", "?span=week&day=2026-01-01&element=calls", False),
+        ("Month", "?span=month&day=2026-01-01&element=calls", True),
+    ]
+    assert browser.get(url_of(subscription)).context["following"] is None
+
+
+def test_a_member_sees_what_own_credentials_used_and_is_told_so(customer, sign_in):
+    subscription = factories.a_subscription(customer, quota=1000)
+    member = factories.a_subscriber(customer)
+    mine = factories.a_credential(
+        customer, key="the-key-of-the-member", subscriptions=[subscription], holders=[member]
+    )
+    anothers = factories.a_credential(
+        customer, name="anothers", key="the-key-of-another", subscriptions=[subscription]
+    )
+    factories.settled(
+        factories.a_call("the-key-of-the-member", transaction_id="mine-1"),
+        factories.a_call("the-key-of-another", transaction_id="anothers-1"),
+    )
+
+    page = sign_in(member).get(url_of(subscription))
+
+    assert [series.name for series in page.context["figures"].series] == [mine.name]
+    assert page.context["calls_this_month"] == 1
+    assert [each.transaction_id for each in page.context["transactions"]] == ["mine-1"]
+    said = text_of(page)
+    assert "You see what the credentials you hold have used" in said
+    assert "<progress" not in said
+    assert anothers.name not in said
+
+
+def test_an_owner_sees_the_quota_and_how_much_of_it_is_used(browser, customer):
+    subscription = factories.a_subscription(customer, quota=2000)
+    used(subscription, None, timezone.now(), 500)
+
+    said = text_of(browser.get(url_of(subscription)))
+
+    assert "of 2,000 (25 %)" in said
+    assert 'max="2000"' in said
+
+
+def test_the_list_tells_the_calls_of_this_month(browser, subscription):
+    used(subscription, None, timezone.now(), 1234)
+    used(subscription, None, timezone.now() - 70 * DAY, 5)
+
+    [row] = browser.get(reverse(LISTING)).context["rows"]
+
+    assert (row.calls_this_month, row.calls_by_day[-1]) == (1234, 1234)
+    assert len(row.calls_by_day) == 30
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_list_asks_the_same_number_of_questions(
+    browser, customer, rows, django_assert_num_queries
+):
+    for _ in range(rows):
+        used(factories.a_subscription(customer), None, timezone.now(), 1)
+
+    with django_assert_num_queries(6):
+        browser.get(reverse(LISTING))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_page_asks_the_same_number_of_questions(
+    browser, customer, subscription, rows, django_assert_num_queries
+):
+    for n in range(rows):
+        key = f"a-key-to-count-{n:08}"
+        factories.a_credential(customer, key=key, subscriptions=[subscription])
+        factories.settled(factories.a_call(key))
+
+    with django_assert_num_queries(9):
+        browser.get(url_of(subscription))
+
+
+def test_nothing_used_says_so(browser, subscription):
+    assert "Nothing was used in" in text_of(browser.get(url_of(subscription)))

@@ -1,0 +1,105 @@
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from metering import claims
+from metering.models import Transaction
+from revcred.actions import credentials
+from revcred.models import Membership
+from tests import factories
+
+KEY = "a-key-that-ends-in-W1x2"
+
+
+@pytest.fixture
+def customer(db):
+    return factories.a_customer("Acme")
+
+
+@pytest.fixture
+def owner(customer):
+    return factories.a_subscriber(customer, Membership.Role.OWNER)
+
+
+def text_of(answer):
+    return " ".join(answer.content.decode().split())
+
+
+def receipt_url(transaction):
+    return reverse("storefront:transaction", args=[transaction.pk])
+
+
+def test_a_receipt_says_what_was_counted_and_why(customer, owner, sign_in):
+    subscription = factories.a_subscription(customer, name="Maps")
+    factories.a_credential(customer, key=KEY, name="checkout", subscriptions=[subscription])
+    call = factories.a_call(
+        KEY,
+        transaction_id="call-4711",
+        method="GET",
+        path="/v2/reverse",
+        status=200,
+        latency_ms=12.5,
+        elements={"calls": 1, "tokens": 1234},
+        metadata={"region": "eu"},
+    )
+    factories.settled(call, gateway=factories.a_gateway("edge-1"))
+
+    page = text_of(sign_in(owner).get(receipt_url(Transaction.objects.get())))
+
+    for said in (
+        "call-4711",
+        "GET /v2/reverse",
+        "12.5 ms",
+        "1,234",
+        "Maps",
+        "checkout",
+        "…W1x2",
+        "eu",
+        "Reported by edge-1",
+        "Counted for Maps",
+    ):
+        assert said in page
+
+
+def test_what_waited_in_quarantine_says_so_but_not_who_let_it_out(customer, owner, sign_in):
+    admin = factories.a_user("admin@provider.example", is_staff=True)
+    subscription = factories.a_subscription(customer, name="Maps")
+    factories.settled(factories.a_call(KEY, ago=timedelta(minutes=1)))
+    credentials.issue(
+        customer=customer,
+        name="checkout",
+        by=admin,
+        keyed=credentials.Keyed(key=KEY),
+        subscriptions=[subscription],
+    )
+    claims.work()
+
+    page = text_of(sign_in(owner).get(receipt_url(Transaction.objects.get())))
+
+    assert "Put aside: No credential has this key" in page
+    assert "Counted for Maps" in page
+    assert "admin@provider.example" not in page
+
+
+def test_after_a_correction_it_is_only_for_whom_it_is_now(customer, owner, sign_in):
+    member = factories.a_subscriber(customer)
+    first, second = (factories.a_subscription(customer, name=name) for name in ("First", "Second"))
+    credential = factories.a_credential(customer, key=KEY, subscriptions=[first], holders=[member])
+    factories.settled(factories.a_call(KEY, ago=timedelta(minutes=5)))
+    counted = Transaction.objects.get()
+    credentials.move(
+        credential=credential,
+        subscription=first,
+        to=second,
+        by=None,
+        at=timezone.now() - timedelta(hours=1),
+    )
+    claims.work()
+
+    page = text_of(sign_in(member).get(receipt_url(counted)))
+
+    assert Transaction.objects.count() == 3
+    assert "Corrected: counted for Second" in page
+    assert "First" not in page
