@@ -128,6 +128,11 @@ class Group:
         return f"{self.reason.label}: {key} at {self.gateway or self.gateway_id}"
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether its key means nobody yet, and so may be said to mean somebody."""
+        return self.reason is Reason.UNKNOWN_KEY
+
+    @property
     def counted(self) -> str:
         return f"{self.count:,}" if self.count <= COUNTED else f"more than {COUNTED:,}"
 

@@ -119,7 +119,7 @@ class OfGroup(Chosen):
 
 
 class Released(admin.SimpleListFilter):
-    title, parameter_name = "whether it was looked at", "released"
+    title, parameter_name = "state", "released"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("no", "Open"), ("yes", "Released")]

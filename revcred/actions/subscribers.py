@@ -4,6 +4,7 @@ from allauth.account.adapter import get_adapter
 from allauth.account.forms import default_token_generator
 from allauth.account.models import EmailAddress
 from allauth.account.utils import user_pk_to_url_str
+from allauth.core.context import request_context
 from django.db.transaction import atomic, on_commit
 from django.http import HttpRequest
 from django.urls import reverse
@@ -50,4 +51,5 @@ def _send(user: User, request: HttpRequest) -> None:
         },
     )
     context = {"user": user, "url": request.build_absolute_uri(path)}
-    get_adapter(request).send_mail("emails/invitation", user.email, context)
+    with request_context(request):  # allauth asks for it behind the adapter's back
+        get_adapter(request).send_mail("emails/invitation", user.email, context)

@@ -46,7 +46,7 @@ def end(*, subscription: Subscription, by: User | None, at: datetime | None = No
     """Ending an ended subscription leaves its end where it was. Raises NotStarted."""
     at = at or timezone.now()
     locked = Subscription.objects.select_for_update(no_key=True)
-    subscription.refresh_from_db(fields=["active_from", "active_until"], from_queryset=locked)
+    subscription.refresh_from_db(from_queryset=locked)
     if at <= subscription.active_from:
         raise NotStarted
     if subscription.holds(at):

@@ -91,6 +91,9 @@ class IssueForm(SecretFields, ActForm):
     tags = _tags()
     expires_at = _moment("Empty: never.")
 
+    class Media:
+        js = ("admin/js/jquery.init.js", "revcred/issue.js")
+
     field_order = (
         "customer",
         "name",

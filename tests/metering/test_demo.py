@@ -22,11 +22,10 @@ URL = "http://127.0.0.1:8123"
 
 
 @pytest.fixture(autouse=True)
-def path(monkeypatch, tmp_path, settings):
+def path(monkeypatch, tmp_path):
     """Notes of its own, and not as much traffic."""
     fewer = tuple(replace(each, calls=min(each.calls, 60)) for each in traffic.STREAMS)
     monkeypatch.setattr(traffic, "STREAMS", fewer)
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     monkeypatch.setattr(notes, "PATH", tmp_path / ".run" / "demo.json")
     return notes.PATH
 

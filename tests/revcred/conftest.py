@@ -20,11 +20,6 @@ def _forget_derived_keys() -> None:
             field.__dict__.pop(derived, None)
 
 
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def ring(settings: Any) -> Iterator[Callable[..., None]]:
     """Exchanges the ring: `ring("new", "old")`."""

@@ -4,11 +4,6 @@ from django.test import Client
 from revcred.models import User
 
 
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 def _signed_in(somebody) -> Client:
     client = Client()
     client.force_login(somebody if isinstance(somebody, User) else somebody.user)

@@ -332,7 +332,7 @@ def test_an_alias_is_another_string_of_the_same(credential, by, now, announced):
         {"hint": "send"},
         by.email,
     )
-    assert [(each["credential"], each["since"]) for each in announced[1:]] == [(credential, None)]
+    assert [(each["credential"], each["since"]) for each in announced] == [(credential, None)]
 
 
 def test_an_alias_known_by_its_fingerprint_only_has_nothing_to_reveal(credential, by):
@@ -533,7 +533,7 @@ def test_suspending_and_resuming(credential, by, announced):
     suspension = credential.suspensions.get()
     assert suspension.active_from < suspension.active_until
     assert verbs(credential) == [Verb.ISSUED, Verb.SUSPENDED, Verb.RESUMED]
-    assert [each["since"] for each in announced[1:]] == [suspension.active_from, None]
+    assert [each["since"] for each in announced] == [suspension.active_from, None]
 
 
 def test_suspending_a_suspended_one_changes_nothing(credential, announced):
@@ -549,7 +549,7 @@ def test_resuming_what_is_not_suspended_changes_nothing(credential, announced):
     credentials.resume(credential=credential, by=None)
 
     assert verbs(credential) == [Verb.ISSUED]
-    assert len(announced) == 1
+    assert announced == []
 
 
 def test_it_may_be_suspended_again(credential):
@@ -720,18 +720,14 @@ def test_it_may_be_moved_back(customer, now):
     [
         ("another customer's", credentials.OtherCustomer),
         ("one it feeds", credentials.AlreadyAssigned),
-        ("itself", None),
     ],
 )
 def test_a_refused_move_moves_nothing(customer, to, refusal):
     old, fed = factories.a_subscription(customer), factories.a_subscription(customer)
     credential = factories.a_credential(customer, subscriptions=[old, fed])
     before = periods(credential.assignments)
-    target = {"another customer's": factories.a_subscription(), "one it feeds": fed, "itself": old}
+    target = {"another customer's": factories.a_subscription(), "one it feeds": fed}
 
-    if refusal is None:
-        credentials.move(credential=credential, subscription=old, to=target[to], by=None)
-        return
     with pytest.raises(refusal):
         credentials.move(credential=credential, subscription=old, to=target[to], by=None)
 
@@ -829,7 +825,7 @@ def test_a_suspended_customers_keys_are_not_revealed(key, customer, by, now):
 def test_what_cannot_be_put_on_record_is_not_revealed(key, by):
     with connection.cursor() as cursor:
         cursor.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON revcred_auditevent"
+            "CREATE TRIGGER nothing_more BEFORE INSERT ON revcred_auditevent"
             " FOR EACH ROW EXECUTE FUNCTION refuse_change()"
         )
 

@@ -139,7 +139,7 @@ def test_a_viewer_is_offered_nothing_to_show(customer, sign_in):
 
     page = text_of(sign_in(viewer).get(reverse("storefront:credential", args=[credential.pk])))
 
-    assert "Show key" not in page
+    assert "Reveal key" not in page
     assert "You are here to look on" in page
 
 
@@ -150,7 +150,7 @@ def test_a_revoked_one_says_why_and_offers_nothing_to_show(browser, customer):
     page = text_of(browser.get(reverse("storefront:credential", args=[credential.pk])))
 
     assert "“The contract has ended.”" in page
-    assert "Show key" not in page
+    assert "Reveal key" not in page
 
 
 def test_where_it_went_and_when_is_told(browser, customer):

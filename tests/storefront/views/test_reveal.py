@@ -228,7 +228,7 @@ def test_holders_and_owners_see_who_looked(browser, credential, ada, sign_in):
 
     page = sign_in(owner).get(reverse("storefront:credential", args=[credential.pk]))
 
-    assert "<strong>ada@example.com</strong> had the key" in page.content.decode()
+    assert "<strong>ada@example.com</strong> revealed the key" in page.content.decode()
 
 
 def test_the_pages_say_what_could_be_shown_without_reading_it(browser, credential):

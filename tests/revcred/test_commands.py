@@ -1,0 +1,101 @@
+"""What an operator runs by hand."""
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from revcred import preflight
+from revcred.crypto import CannotUnseal
+from revcred.management.commands import rotate_ring
+from revcred.models import AuditEvent, ExternalKey, SealedValue
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+# --- rotate_ring ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keys(ring):
+    """Three, of which one has a secret and one is an alias without anything sealed."""
+    preflight.check()
+    with_secret = factories.a_credential(key="key-number-1", secret="secret-1")
+    without = factories.a_credential(key="key-number-2")
+    ExternalKey.objects.create(
+        credential=without, fingerprint="0" * 32, active_from=factories.LONG_AGO
+    )
+    return [with_secret.keys.get(), without.keys.get(hint="er-2")]
+
+
+def opened(keys):
+    sealed = [SealedValue.objects.get(pk=each.pk) for each in keys]
+    return [(each.unseal("value"), each.unseal("secret")) for each in sealed]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 500])
+def test_after_a_rotation_the_old_key_may_leave_the_ring(keys, ring, monkeypatch, at_once):
+    monkeypatch.setattr(rotate_ring, "AT_ONCE", at_once)
+    ring("second", "first")
+
+    call_command("rotate_ring")
+
+    ring("second")
+    preflight.check()
+    assert opened(keys) == [("key-number-1", "secret-1"), ("key-number-2", None)]
+
+
+def test_it_may_be_run_again(keys, ring):
+    ring("second", "first")
+    call_command("rotate_ring")
+
+    call_command("rotate_ring")
+
+    assert opened(keys) == [("key-number-1", "secret-1"), ("key-number-2", None)]
+
+
+def test_with_nothing_sealed_there_is_nothing_to_do(ring, capsys):
+    call_command("rotate_ring")
+
+    assert capsys.readouterr().out == "Done: the older keys may leave the ring.\n"
+
+
+def test_what_does_not_open_is_named_and_keeps_no_other_from_being_sealed(keys, ring):
+    damaged, whole = keys
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE revcred_sealedvalue SET value = 'garbage' WHERE external_key_id = %s",
+            [damaged.pk],
+        )
+    ring("second", "first")
+
+    with pytest.raises(CommandError, match=rf"external keys: {damaged.pk}\.$"):
+        call_command("rotate_ring")
+
+    ring("second")
+    assert opened([whole]) == [("key-number-2", None)]
+    with pytest.raises(CannotUnseal):
+        opened([damaged])
+
+
+# --- verify_audit ---------------------------------------------------------------------------------
+
+
+def test_a_whole_chain_is_said_to_be_whole(capsys):
+    factories.a_credential()
+    factories.a_credential()
+
+    call_command("verify_audit")
+
+    assert capsys.readouterr().out == "The chain is whole: 2 events.\n"
+
+
+def test_a_broken_chain_fails_and_names_where():
+    factories.a_credential()
+    event = AuditEvent.objects.get()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE revcred_auditevent DISABLE TRIGGER auditevent_append_only")
+        cursor.execute("UPDATE revcred_auditevent SET actor = 'somebody else'")
+
+    with pytest.raises(CommandError, match=f"Event {event.pk} of .* is not as it was written"):
+        call_command("verify_audit")
