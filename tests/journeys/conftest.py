@@ -47,6 +47,7 @@ class Stack:
     children: dict[str, Child]
     environment: dict[str, str]
     url: str
+    logs: Path
     token: str = ""
     sent: int = 0
 
@@ -61,10 +62,10 @@ class Stack:
         )
         return done.stdout.strip().splitlines()[-1]
 
-    def ask(self, path, body=None, **headers):
+    def ask(self, path, body=None, *, raw=None, **headers):
         request = urllib.request.Request(
             self.url + path,
-            json.dumps(body).encode() if body else None,
+            json.dumps(body).encode() if body else raw,
             {"authorization": f"Bearer {self.token}", "content-type": "application/json"} | headers,
         )
         began = time.monotonic()
@@ -77,14 +78,13 @@ class Stack:
         is_json = headers["content-type"] == "application/json"
         return Answer(status, json.loads(text) if is_json else {}, dict(headers), seconds)
 
-    def post(self):
+    def post(self, **fields):
         """One transaction; its id and the answer."""
         self.sent += 1
         name = f"journey-{self.sent}"
         now = datetime.now(UTC).isoformat()
-        return name, self.ask(
-            "/v1/transactions", {"transaction_id": name, "occurred_at": now, "key": KEY}
-        )
+        said = {"transaction_id": name, "occurred_at": now, "key": KEY} | fields
+        return name, self.ask("/v1/transactions", said)
 
     def seconds_until_attributed(self, name):
         began = time.monotonic()
@@ -130,7 +130,7 @@ def started(supervisor, stores, directory):
     environment = dict(os.environ) | stores.start() | {"ENVIRONMENT": "test"}
     port = a_free_port()
     children = {child.program.name: child for child in supervisor.children}
-    stack = Stack(children, environment, f"http://127.0.0.1:{port}")
+    stack = Stack(children, environment, f"http://127.0.0.1:{port}", directory)
     stack.manage("migrate", "--no-input")
     stack.token = stack.manage("shell", "--no-imports", "--command", SEED)
     programs = Programs(environment, PROJECT, logs=directory)

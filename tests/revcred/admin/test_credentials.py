@@ -1,4 +1,4 @@
-"""Finding, issuing and keeping credentials. Neither key nor secret is on any page or in any address."""
+"""Finding, issuing and keeping credentials, with neither key nor secret on any page."""
 
 from datetime import UTC, datetime, timedelta
 
