@@ -166,8 +166,8 @@ def _harbour_and_pine(cast: Cast, maps: Product, vault: Product) -> None:
     ines = cast.subscriber("Ines Okafor", harbour, OWNER)
     tom = cast.subscriber("Tom Varga", harbour, MEMBER)
     lea = cast.subscriber("Lea Brandt", harbour, VIEWER)
-    fleet = cast.subscription("Fleet maps", "harbour-fleet", harbour, maps, quota=15_000)
-    planning = cast.subscription("Planning maps", "harbour-planning", harbour, maps, quota=8_000)
+    fleet = cast.subscription("Fleet maps", "harbour-fleet", harbour, maps, quota=12_000)
+    planning = cast.subscription("Planning maps", "harbour-planning", harbour, maps, quota=5_000)
     notes = cast.subscription("Delivery notes", "harbour-notes", harbour, vault)
 
     cast.credential("Delivery app", fleet, holders=[ines, tom], tags=["mobile"], has_secret=True)
@@ -186,7 +186,7 @@ def _quillfeather(cast: Cast, prose: Product, vault: Product) -> None:
     quill = cast.customer("Quillfeather Press", QUILL, tags=["publishing"])
     mirela = cast.subscriber("Mirela Aho", quill, OWNER)
     sam = cast.subscriber("Sam Pettigrew", quill, MEMBER)
-    editors = cast.subscription("Prose for editors", "quill-prose", quill, prose, quota=10_000)
+    editors = cast.subscription("Prose for editors", "quill-prose", quill, prose, quota=8_000)
     manuscripts = cast.subscription("Manuscripts", "quill-vault", quill, vault)
 
     suite = cast.credential("Editorial suite", editors, holders=[mirela], has_secret=True)
@@ -203,7 +203,7 @@ def _tidewrack(cast: Cast, maps: Product, prose: Product) -> None:
     """A trial that has ended, and a key that got out."""
     tidewrack = cast.customer("Tidewrack Forecasting", TIDEWRACK, tags=["weather", "trial"])
     jonas = cast.subscriber("Jonas Reed", tidewrack, OWNER)
-    storms = cast.subscription("Storm maps", "tidewrack-maps", tidewrack, maps, quota=12_000)
+    storms = cast.subscription("Storm maps", "tidewrack-maps", tidewrack, maps, quota=9_000)
     trial = cast.subscription(
         "Prose, trial", "tidewrack-trial", tidewrack, prose, ended=timedelta(days=5)
     )

@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -101,6 +101,7 @@ class Cluster:
     home: Path
     account: Account
     durable: bool
+    settings: Mapping[str, str] = field(default_factory=dict)  # on top of ours
 
     @property
     def data(self) -> Path:
@@ -115,7 +116,7 @@ class Cluster:
         return socket_directory(self.data, self.account)
 
     def program(self, log: Path) -> Program:
-        settings = SETTINGS if self.durable else SETTINGS | FORGETFUL
+        settings = SETTINGS | ({} if self.durable else FORGETFUL) | self.settings
         return Program(
             name="database",
             command=[

@@ -1,7 +1,7 @@
 """Both stores together. DATABASE_URL or REDIS_URL in the environment: that one is not started."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,13 +15,21 @@ from revcred.launcher.valkey import Valkey, find_binary
 
 class Stores:
     def __init__(
-        self, supervisor: Supervisor, *, given: Environment, data: Path, logs: Path, durable: bool
+        self,
+        supervisor: Supervisor,
+        *,
+        given: Environment,
+        data: Path,
+        logs: Path,
+        durable: bool,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.supervisor = supervisor
         self.given = given
         self.data = data
         self.logs = logs
         self.durable = durable
+        self.settings = settings or {}  # PostgreSQL's
         self.addresses: dict[str, str] = {}
         self.sockets: list[Path] = []
 
@@ -44,7 +52,7 @@ class Stores:
             message = f"The database's user cannot reach {self.data}."
             raise LaunchError(message)
         found = find_installation(self.data).executable_by(account, copies=self.data)
-        cluster = Cluster(found, self.data, account, self.durable)
+        cluster = Cluster(found, self.data, account, self.durable, self.settings)
         self._await(cluster, cluster.program(self.logs / "postgresql.log"))
         self.addresses["DATABASE_URL"] = cluster.url
 

@@ -29,12 +29,12 @@ def when_healthy(url: str, then: Callable[[], None]) -> None:
 
 
 def _wait(url: str, then: Callable[[], None]) -> None:
-    while not _answers(f"{url}/healthz"):
+    while not answers(f"{url}/healthz"):
         time.sleep(GLANCE)
     then()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     # No proxy between us and our own machine, whatever the environment says.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

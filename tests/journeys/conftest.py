@@ -1,15 +1,9 @@
 """All of revcred as it runs in production: its own stores, web, worker and clock."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from revcred.launcher.fresh import fresh_directory
-from revcred.launcher.processes import Child, Supervisor
-from revcred.launcher.programs import Programs
-from revcred.launcher.stores import Stores
+from revcred.launcher.stack import Stack, a_stack
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "the-key-of-the-journey"
@@ -43,24 +35,9 @@ class Answer:
 
 
 @dataclass
-class Stack:
-    children: dict[str, Child]
-    environment: dict[str, str]
-    url: str
-    logs: Path
+class Journeys(Stack):
     token: str = ""
     sent: int = 0
-
-    def manage(self, *arguments):
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=PROJECT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip().splitlines()[-1]
 
     def ask(self, path, body=None, *, raw=None, **headers):
         request = urllib.request.Request(
@@ -93,56 +70,11 @@ class Stack:
             time.sleep(0.05)
         return time.monotonic() - began
 
-    def kill(self, name):
-        child = self.children[name]
-        os.killpg(child.process.pid, signal.SIGKILL)
-        child.process.wait()
-
-    def start(self, name):
-        self.children[name].start()
-
-    @contextmanager
-    def frozen(self, name):
-        os.killpg(self.children[name].process.pid, signal.SIGSTOP)
-        yield
-        os.killpg(self.children[name].process.pid, signal.SIGCONT)
-
-
-def a_free_port():
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]
-
 
 @pytest.fixture(scope="session")
 def stack():
-    with fresh_directory() as directory:
-        supervisor = Supervisor(directory / "processes.json")
-        stores = Stores(supervisor, given={}, data=directory, logs=directory, durable=True)
-        try:
-            yield started(supervisor, stores, directory)
-        finally:
-            supervisor.stop()
-            stores.clear_away()
-
-
-def started(supervisor, stores, directory):
-    environment = dict(os.environ) | stores.start() | {"ENVIRONMENT": "test"}
-    port = a_free_port()
-    children = {child.program.name: child for child in supervisor.children}
-    stack = Stack(children, environment, f"http://127.0.0.1:{port}", directory)
-    stack.manage("migrate", "--no-input")
-    stack.token = stack.manage("shell", "--no-imports", "--command", SEED)
-    programs = Programs(environment, PROJECT, logs=directory)
-    for program in (programs.web(port), programs.worker(), programs.clock()):
-        children[program.name] = supervisor.start(program)
-    supervisor.wait_until(lambda: answers(stack), children["web"])
-    stack.seconds_until_attributed(stack.post()[0])  # until the worker is there, too
-    return stack
-
-
-def answers(stack):
-    try:
-        return stack.ask("/healthz").status == 200
-    except OSError:
-        return False
+    with fresh_directory() as directory, a_stack(Journeys, directory, PROJECT) as stack:
+        stack.token = stack.manage("shell", "--no-imports", "--command", SEED)
+        stack.serve()
+        stack.seconds_until_attributed(stack.post()[0])  # until the worker is there, too
+        yield stack

@@ -1,4 +1,4 @@
-"""What is sealed opens as what it was, where it was sealed, with a key of the ring; or not at all."""
+"""What is sealed opens as what it was, where it was sealed, with a key of the ring. Or not."""
 
 import pytest
 from django.core.exceptions import FieldError, ImproperlyConfigured
@@ -176,8 +176,8 @@ def test_no_byte_of_it_may_differ(sealed):
 @pytest.mark.parametrize(
     "tamper",
     [
-        lambda token: b"",
-        lambda token: KEY.encode(),
+        lambda _: b"",
+        lambda _: KEY.encode(),
         lambda token: token[:-1],
         lambda token: token[:-4],
         lambda token: token[4:],

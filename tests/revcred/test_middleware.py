@@ -15,7 +15,7 @@ def away(*_):
 
 
 def middleware():
-    return DatabaseAway(lambda request: HttpResponse())
+    return DatabaseAway(lambda _: HttpResponse())
 
 
 # --- The database is away -------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def kept_by_caches(rf, settings, *, signed_in, said=None):
     if signed_in:
         request.COOKIES[settings.SESSION_COOKIE_NAME] = "a session"
     headers = {"Cache-Control": said} if said else {}
-    return PrivatePages(lambda request: HttpResponse(headers=headers))(request).get("Cache-Control")
+    return PrivatePages(lambda _: HttpResponse(headers=headers))(request).get("Cache-Control")
 
 
 def test_a_page_for_somebody_is_kept_by_no_cache(rf, settings):

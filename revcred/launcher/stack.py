@@ -1,0 +1,104 @@
+"""All of revcred at once, as it runs in production: for the tests and the benchmark."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from revcred.launcher.environment import MADE, Environment
+from revcred.launcher.errors import LaunchError
+from revcred.launcher.processes import Child, Program, Supervisor
+from revcred.launcher.programs import Programs
+from revcred.launcher.stores import Stores
+from revcred.launcher.web import HOST, answers
+
+
+@dataclass
+class Stack:
+    """Stores of its own, migrated; web, worker and clock once it is to `serve`."""
+
+    supervisor: Supervisor
+    environment: Environment
+    project: Path
+    logs: Path
+    children: dict[str, Child] = field(default_factory=dict)
+
+    @cached_property
+    def port(self) -> int:
+        with socket.socket() as trial:
+            trial.bind((HOST, 0))
+            return int(trial.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def manage(self, *arguments: str) -> str:
+        """The last line that `manage.py` prints."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=self.project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            message = f"{done.stdout}{done.stderr}\nmanage.py {arguments[0]} failed."
+            raise LaunchError(message)
+        return done.stdout.strip().rpartition("\n")[2]
+
+    def serve(self) -> None:
+        programs = Programs(self.environment, self.project, logs=self.logs)
+        for program in (programs.web(self.port), programs.worker(), programs.clock()):
+            self._begin(program)
+        self.supervisor.wait_until(lambda: answers(f"{self.url}/healthz"), self.children["web"])
+
+    def kill(self, name: str) -> None:
+        child = self.children[name]
+        os.killpg(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+
+    def start(self, name: str) -> None:
+        self.children[name].start()
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        group = self.children[name].process.pid
+        os.killpg(group, signal.SIGSTOP)
+        yield
+        os.killpg(group, signal.SIGCONT)
+
+    def _begin(self, program: Program) -> None:
+        self.children[program.name] = self.supervisor.start(program)
+
+
+S = TypeVar("S", bound=Stack)
+
+
+@contextmanager
+def a_stack(
+    kind: type[S], directory: Path, project: Path, *, settings: Mapping[str, str] | None = None
+) -> Iterator[S]:
+    """Fresh and durable, in that directory. The `settings` are PostgreSQL's."""
+    supervisor = Supervisor(directory / "processes.json")
+    stores = Stores(
+        supervisor, given={}, data=directory, logs=directory, durable=True, settings=settings
+    )
+    try:
+        made = {name: make() for name, make in MADE.items()}
+        environment = {**made, **os.environ, **stores.start(), "ENVIRONMENT": "test"}
+        stack = kind(supervisor, environment, project, directory)
+        stack.children = {child.program.name: child for child in supervisor.children}
+        stack.manage("migrate", "--no-input")
+        yield stack
+    finally:
+        supervisor.stop()
+        stores.clear_away()

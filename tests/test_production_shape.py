@@ -1,0 +1,44 @@
+"""What an operator copies and starts, held together with what the settings ask for."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+ONLY_FOR_COMPOSE = {"POSTGRES_PASSWORD", "LISTEN"}
+
+
+def names(pattern, file):
+    return set(re.findall(pattern, (ROOT / file).read_text(), re.MULTILINE))
+
+
+def test_every_setting_has_a_line_in_the_example():
+    asked_for = names(r'\benv(?:\.\w+)?\(\s*"(\w+)"', "revcred/settings.py")
+
+    assert names(r"^#?([A-Z_]+)=", ".env.example") == asked_for | ONLY_FOR_COMPOSE
+
+
+def test_the_example_says_every_default_of_the_settings():
+    """A line that is commented out promises what counts without it."""
+    settings = (ROOT / "revcred/settings.py").read_text()
+    defaults = dict(re.findall(r'env\.\w+\("(\w+)", default="?([\w@:/.]+)', settings))
+    example = dict(
+        re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    )
+
+    for name in example.keys() & defaults.keys():
+        assert example[name].lower() == defaults[name].replace("_", "").lower(), name
+
+
+def test_only_nginx_is_reached_from_outside():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+
+    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
+
+
+def test_one_image_runs_every_process():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+
+    ours = {name for name, service in services.items() if service["image"] == "revcred"}
+    assert ours == {"web", "worker", "clock", "migrate"}
