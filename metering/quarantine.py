@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
 from metering.models import Claim, Quarantined
 from metering.tasks import claim_bell
-from revcred.models import AuditEvent, Credential, Product, Subscription, User
+from revcred.models import AuditEvent, Credential, Gateway, Product, Subscription, User
 
 
 def expect(
@@ -41,23 +41,25 @@ def expect(
 @atomic
 def release(transactions: QuerySet[Quarantined], *, by: User, note: str) -> int:
     """Looked at: they leave the open list, and are still claimed if somebody appears."""
-    count = transactions.filter(released_at=None).update(
-        released_at=timezone.now(), released_by=by.email, release_note=note
-    )
-    _record(count, by, note)
-    return count
+    waiting = transactions.filter(released_at=None)
+    _record(AuditEvent.Verb.RELEASED, waiting, by, note)
+    return waiting.update(released_at=timezone.now(), released_by=by.email, release_note=note)
 
 
 @atomic
 def put_back(transactions: QuerySet[Quarantined], *, by: User) -> int:
     """The opposite of a release."""
-    count = transactions.exclude(released_at=None).update(
-        released_at=None, released_by="", release_note=""
-    )
-    _record(count, by, "put back")
-    return count
+    released = transactions.exclude(released_at=None)
+    _record(AuditEvent.Verb.PUT_BACK, released, by, "")
+    return released.update(released_at=None, released_by="", release_note="")
 
 
-def _record(count: int, by: User, note: str) -> None:
-    details = {"transactions": count, "note": note}
-    AuditEvent.objects.record(AuditEvent.Verb.RELEASED, target=by, by=by, details=details)
+def _record(
+    verb: AuditEvent.Verb, transactions: QuerySet[Quarantined], by: User, note: str
+) -> None:
+    """One event for each gateway they came from."""
+    counts = transactions.order_by().values("gateway").annotate(count=Count("pk"))
+    for gateway in Gateway.objects.filter(pk__in=[each["gateway"] for each in counts]):
+        count = next(each["count"] for each in counts if each["gateway"] == gateway.pk)
+        details = {"transactions": count, "note": note}
+        AuditEvent.objects.record(verb, target=gateway, by=by, details=details)

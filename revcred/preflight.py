@@ -16,7 +16,7 @@ PLACEHOLDER = "change-me"
 def check() -> None:
     """Raises ImproperlyConfigured with what to do, or OperationalError without a database."""
     _check_settings()
-    _check_ring()
+    _check_keys()
     if settings.PRODUCTION:
         _check_durability()
 
@@ -45,9 +45,10 @@ def _check_settings() -> None:
             _refuse(f"{name} is still the placeholder of .env.example.")
 
 
-def _check_ring() -> None:
+def _check_keys() -> None:
     try:
-        SealedCanary.sing()
+        if not SealedCanary.sing():
+            _refuse("FINGERPRINT_KEY is not the one that the keys in the database are known by.")
     except CannotUnseal:
         _refuse("FERNET_KEYS does not hold the key that sealed what is in the database.")
     except ProgrammingError:

@@ -6,6 +6,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
 
 application = get_wsgi_application()
 
-from revcred import preflight  # noqa: E402 - models are loaded only now
+from django.urls import get_resolver  # noqa: E402 - settings and models are loaded only now
+
+from revcred import preflight  # noqa: E402
 
 preflight.check_at_start()
+# Every page's module, now rather than while the first request waits.
+get_resolver().url_patterns  # noqa: B018

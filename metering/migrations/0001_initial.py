@@ -596,4 +596,12 @@ class Migration(migrations.Migration):
                 nulls_distinct=False,
             ),
         ),
+        migrations.AddIndex(
+            model_name="quarantined",
+            index=models.Index(
+                condition=models.Q(("released_at__isnull", False)),
+                fields=["released_at"],
+                name="quarantined_released",
+            ),
+        ),
     ]

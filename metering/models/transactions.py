@@ -150,6 +150,11 @@ class Quarantined(Metered):
                 name="quarantined_open",
             ),
             models.Index(
+                fields=["released_at"],
+                condition=models.Q(released_at__isnull=False),
+                name="quarantined_released",
+            ),
+            models.Index(
                 fields=["corrects"],
                 condition=models.Q(corrects__isnull=False),
                 name="quarantined_by_corrected",

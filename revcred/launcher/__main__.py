@@ -72,11 +72,9 @@ class Launch:
             self.supervisor.attend(TURN)
 
     def _prepare_data(self, programs: Programs) -> None:
-        for program in (
-            programs.manage("migrate", "--no-input"),
-            programs.manage("demo", "--url", self.url),
-        ):
-            self.supervisor.run_to_end(program, log=self.places.run / f"{program.name}.log")
+        # Migrates, too: starting Django once more would take longer than both.
+        program = programs.manage("demo", "--url", self.url)
+        self.supervisor.run_to_end(program, log=self.places.run / "demo.log")
 
     def _start_all(self, programs: Programs) -> None:
         for program in (

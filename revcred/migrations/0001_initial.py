@@ -250,7 +250,7 @@ class Migration(migrations.Migration):
                             ("token_issued", "Token issued"),
                             ("token_revoked", "Token revoked"),
                             ("released", "Released"),
-                            ("claimed", "Claimed"),
+                            ("put_back", "Put back"),
                         ],
                         max_length=20,
                     ),

@@ -87,7 +87,7 @@ class AuditEvent(models.Model):
         TOKEN_ISSUED = "token_issued", "Token issued"
         TOKEN_REVOKED = "token_revoked", "Token revoked"
         RELEASED = "released"
-        CLAIMED = "claimed"
+        PUT_BACK = "put_back", "Put back"
 
     at = models.DateTimeField()
     actor_id = models.BigIntegerField(null=True)

@@ -9,7 +9,8 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
 
-from revcred.crypto import CannotUnseal, SealedTextField, bind, unbind
+from revcred.crypto import SealedTextField, bind, unbind
+from revcred.fingerprints import fingerprint_hex
 from revcred.models.customers import Customer, Subscriber
 from revcred.models.gateways import Gateway
 from revcred.models.periods import PERIOD, Dated, DatedQuerySet
@@ -213,9 +214,7 @@ class SealedValue(models.Model):
 
 
 class SealedCanary(models.Model):
-    """One sealed word by which a start-up knows that its ring is the one that sealed the rest."""
-
-    WORD = "canary"
+    """One sealed fingerprint, by which a start-up knows that its keys are those of the rest."""
 
     text: "models.Field[str, str]" = SealedTextField()
 
@@ -227,12 +226,11 @@ class SealedCanary(models.Model):
         return "Canary"
 
     @classmethod
-    def sing(cls) -> None:
-        """Raises CannotUnseal if the ring does not open what it has sealed before."""
-        place = "revcred.sealedcanary.text:1"
-        canary, _ = cls.objects.get_or_create(pk=1, defaults={"text": bind(cls.WORD, to=place)})
-        if unbind(canary.text, to=place) != cls.WORD:
-            raise CannotUnseal
+    def sing(cls) -> bool:
+        """Whether fingerprints are what they were. Raises CannotUnseal if the ring is another."""
+        place, song = "revcred.sealedcanary.text:1", fingerprint_hex("canary", label="canary")
+        canary, _ = cls.objects.get_or_create(pk=1, defaults={"text": bind(song, to=place)})
+        return unbind(canary.text, to=place) == song
 
 
 class Assignment(Dated):

@@ -1,6 +1,7 @@
 """Keys, secrets, tokens and passwords that were used everywhere are afterwards found nowhere."""
 
 import base64
+import html
 import http.cookiejar
 import json
 import re
@@ -26,9 +27,7 @@ CANARIES = {
     "a token that is none": "rvg_canaryToKeN91b3a7e5c0d2f4a6b8c1e3d5f7a9b",
 }
 ISSUED, UNKNOWN, ALIAS, REFUSED, NO_TOKEN = (
-    CANARIES[name]
-    for name in CANARIES
-    if name != "its secret"
+    CANARIES[name] for name in CANARIES if name != "its secret"
 )
 
 SEED = f"""
@@ -77,8 +76,7 @@ class Browser:
         while next_paths and len(pages) < 120:
             path = next_paths.pop(0)
             pages[path] = self.get(path)
-            for link in re.findall(r'href="(/[^"#]*)"', pages[path]):
-                link = link.replace("&amp;", "&")
+            for link in re.findall(r'href="(/[^"#]*)"', html.unescape(pages[path])):
                 if link not in pages and link not in next_paths and "logout" not in link:
                     next_paths.append(link)
         return pages
@@ -120,7 +118,7 @@ def listen_to_redis(stack):
     def listen():
         with suppress(redis.ConnectionError):  # in the end it is stopped
             for command in monitor.listen():
-                heard.append(str(command))
+                heard.append(str(command))  # noqa: PERF401 - it never ends
 
     Thread(target=listen, daemon=True).start()
     return heard
@@ -171,8 +169,8 @@ def test_the_database_holds_none_of_them(used, stack):
     dump = []
     with psycopg.connect(url) as connection:
         tables = connection.execute(
-            "SELECT format('%I', relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
-            " WHERE relkind = 'r' AND nspname = 'public'"
+            "SELECT format('%I', relname) FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         ).fetchall()
         for (table,) in tables:
             with connection.cursor().copy(f"COPY {table} TO STDOUT") as rows:

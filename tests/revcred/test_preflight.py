@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import OperationalError, connection
 
-from revcred import preflight
+from revcred import fingerprints, preflight
 from revcred.models import SealedCanary
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
@@ -79,6 +79,16 @@ def test_with_a_ring_that_has_grown(ring):
     ring("second", "first")
 
     preflight.check()
+
+
+def test_with_another_fingerprint_key(settings):
+    preflight.check()
+    settings.FINGERPRINT_KEY = "another"
+    fingerprints._labelled.cache_clear()
+
+    with refused("FINGERPRINT_KEY is not the one"):
+        preflight.check()
+    fingerprints._labelled.cache_clear()
 
 
 def test_with_a_canary_of_somebody_else():
