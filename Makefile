@@ -3,6 +3,8 @@
 # Another Python (3.11 to 3.14) for the virtual environment: make run PYTHON=python3.13
 PYTHON ?= python3
 export PORT ?= 8000
+CREDENTIALS ?= 1000000
+SECONDS ?= 20
 
 HERE := .venv/bin
 UV := UV_PYTHON_DOWNLOADS=never $(HERE)/uv
@@ -12,7 +14,7 @@ FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00
 TEMPLATES := $(wildcard templates)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fix lock screenshots
+.PHONY: help run test lint check fix bench lock screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +39,9 @@ fix: .venv/.dev-installed ## mend what a machine can mend
 	$(HERE)/ruff check --fix
 	$(HERE)/ruff format
 	$(if $(TEMPLATES),$(HERE)/djlint --reformat $(TEMPLATES))
+
+bench: .venv/.dev-installed ## how fast it is here, beside this machine's limit; CREDENTIALS= and SECONDS=
+	@exec $(HERE)/python -m bench --credentials $(CREDENTIALS) --seconds $(SECONDS)
 
 # uv.lock stays here: it names the index it came from. The exported lists do not.
 lock: .venv/.uv ## the newest versions pyproject.toml allows, into requirements/

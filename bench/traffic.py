@@ -8,12 +8,11 @@ import json
 import random
 from bisect import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 OWN, EARLIER = b"########", b"@@@@@@@@"
-BACK = 150  # sendings between a transaction and its repetition: more than are under way at once
 FIRST = 10_000  # the number of the first sending: there is none before it to repeat
 
 REPEATED = 0.10
@@ -24,7 +23,6 @@ SEED = 20_260_115
 
 MOST_BODIES = 60_000
 TRANSACTIONS = 200_000  # in all bodies together, so that they reach many keys
-MAKES_ONE = 2 * BACK
 
 PATHS = ("/v1/tiles", "/v1/routes/fastest", "/v2/geocode", "/v1/elevation", "/v2/places/search")
 
@@ -43,15 +41,16 @@ class Item:
 class Body:
     items: Sequence[Item]
     text: bytes
+    back: int  # sendings between a transaction and its repetition
 
     def numbered(self, number: int) -> bytes:
-        own, earlier = digits(number), digits(number - BACK)
+        own, earlier = digits(number), digits(number - self.back)
         return self.text.replace(OWN, own).replace(EARLIER, earlier)
 
     def ids(self, prefix: str, number: int) -> list[tuple[str, bool]]:
         """What was sent under that number: ids, and whether their keys are known."""
         return [
-            (transaction_id(prefix, number - BACK * each.repeated, each.place), each.known)
+            (transaction_id(prefix, number - self.back * each.repeated, each.place), each.known)
             for each in self.items
         ]
 
@@ -68,20 +67,21 @@ def key(number: int) -> str:
     return f"bench-key-{number:07}"
 
 
-def bodies(prefix: str, batch: int, credentials: int) -> list[Body]:
+def bodies(prefix: str, batch: int, credentials: int, *, under_way: int) -> list[Body]:
     """As many as it takes for variety; the one after the last is the first again."""
-    count = min(MOST_BODIES, max(MAKES_ONE, TRANSACTIONS // batch))
+    back = 2 * under_way  # so that what is repeated has been answered
+    count = max(2 * back, min(MOST_BODIES, TRANSACTIONS // batch))
     calls = _Calls(prefix, credentials)
     own = [[calls.one(place) for place in range(batch)] for _ in range(count)]
     return [
-        _body([calls.perhaps_again(each, earlier) for each in items], batch)
-        for items, earlier in zip(own, own[-BACK:] + own[:-BACK], strict=True)
+        _body([calls.or_again(each, earlier) for each in items], back)
+        for items, earlier in zip(own, own[-back:] + own[:-back], strict=True)
     ]
 
 
-def _body(items: list[Item], batch: int) -> Body:
+def _body(items: list[Item], back: int) -> Body:
     text = b",".join(each.text for each in items)
-    return Body(items, text if batch == 1 else b"[" + text + b"]")
+    return Body(items, text if len(items) == 1 else b"[" + text + b"]", back)
 
 
 class _Calls:
@@ -94,6 +94,7 @@ class _Calls:
 
     def one(self, place: int) -> Item:
         known = self._random.random() >= UNKNOWN
+        repeated = self._random.random() < REPEATED
         said = {
             "transaction_id": f"{self._prefix}-{OWN.decode()}-{place:03}",
             "occurred_at": self._moment(),
@@ -106,13 +107,15 @@ class _Calls:
             "latency_ms": round(self._random.uniform(1, 300), 2),
             "elements": self._elements(),
         }
-        return Item(place, False, known, json.dumps(said, separators=(",", ":")).encode())
+        return Item(place, repeated, known, json.dumps(said, separators=(",", ":")).encode())
 
-    def perhaps_again(self, item: Item, earlier: list[Item]) -> Item:
-        if self._random.random() >= REPEATED:
-            return item
-        again = self._random.choice(earlier)
-        return Item(again.place, True, again.known, again.text.replace(OWN, EARLIER))
+    def or_again(self, item: Item, earlier: list[Item]) -> Item:
+        """The item itself, or in its place what that earlier body said first."""
+        originals = [each for each in earlier if not each.repeated] if item.repeated else []
+        if not originals:
+            return replace(item, repeated=False)
+        again = self._random.choice(originals)
+        return replace(again, repeated=True, text=again.text.replace(OWN, EARLIER))
 
     def _key(self) -> str:
         rank = bisect(self._weights, self._random.random() * self._weights[-1])

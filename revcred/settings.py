@@ -223,7 +223,7 @@ CONTENT_SECURITY_POLICY = {
 STATIC_URL = "static/"
 # Collected at build time; elsewhere served from where they lie in the apps.
 STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
-WHITENOISE_USE_FINDERS = not PRODUCTION
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not PRODUCTION
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

@@ -63,7 +63,7 @@ class RevokeTokenForm(ActForm):
     def act(self, by: User) -> str:
         token = self.cleaned_data["token"]
         actions.revoke_token(token=token, by=by)
-        return f"{token} is revoked."
+        return f"The token {token} is revoked."
 
 
 @admin.register(Gateway)

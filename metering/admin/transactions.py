@@ -120,4 +120,5 @@ class ConflictAdmin(ReadOnly):
 
 def elements(row: Metered) -> str:
     """What was counted, such as "calls 1, tokens 250"."""
-    return ", ".join(f"{name} {quantity}" for name, quantity in row.elements.items())
+    sign = "\N{MINUS SIGN}" if getattr(row, "sign", 1) < 0 else ""
+    return ", ".join(f"{name} {sign}{quantity}" for name, quantity in row.elements.items())

@@ -5,7 +5,10 @@ An item that cannot be taken is refused by its index, field and reason, and spoi
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sized
+from io import BytesIO
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -28,6 +31,7 @@ PLACE = re.compile(r" - at (?:`key` in )?`\$(?:\[\d+\])?\.?(?P<field>[^`]*)`$")
 UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_A_NUMBER = object()
+NESTS = frozenset({dict, list})
 SPACE = re.compile(r"[ \t\r\n]*")
 MISSING_FIELD = re.compile(r"^Object missing required field `(?P<field>.*)`")
 
@@ -65,9 +69,6 @@ class Decoder(Generic[Item]):
         if not items:
             message = "There is no transaction in it."
             raise Malformed(message, code="empty")
-        if len(items) > MOST_ITEMS:
-            message = f"At most {MOST_ITEMS:,} transactions at once. Send them in parts."
-            raise TooLarge(message, code="too_many")
         return items
 
     def _array(self, body: bytes) -> list[Item]:
@@ -83,12 +84,16 @@ class Decoder(Generic[Item]):
             items = at_once(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return []
+        _refuse_too_many(items)
         if rb"\u0000" in body or _members(body) != sum(map(_count, items)):
             return []
         return list(items)
 
     def _each(self, raws: Iterable[bytes]) -> list[Item | Refused]:
-        return [self._alone_or_refused(raw) for raw in raws]
+        # Counted before any is looked at: what is refused costs the most.
+        few = list(islice(raws, MOST_ITEMS + 1))
+        _refuse_too_many(few)
+        return [self._alone_or_refused(raw) for raw in few]
 
     def _alone_or_refused(self, raw: bytes) -> Item | Refused:
         try:
@@ -164,8 +169,14 @@ def _bad_members(value: Any) -> tuple[str, str] | None:
 
 
 def _doubled(members: Any) -> str | None:
-    names = [name for name, _ in members] if isinstance(members, Members) else []
-    return next((name for name in names if names.count(name) > 1), None)
+    names = Counter(name for name, _ in members) if isinstance(members, Members) else Counter()
+    return next((name for name, count in names.items() if count > 1), None)
+
+
+def _refuse_too_many(items: Sized) -> None:
+    if len(items) > MOST_ITEMS:
+        message = f"At most {MOST_ITEMS:,} transactions at once. Send them in parts."
+        raise TooLarge(message, code="too_many")
 
 
 def _members(body: bytes) -> int:
@@ -176,16 +187,15 @@ def _members(body: bytes) -> int:
 def _count(item: Any) -> int:
     """How many members were decoded. Of a field named twice only the last one was."""
     if isinstance(item, msgspec.Struct):
-        values = [getattr(item, name) for name in item.__struct_fields__]
-        present = [value for value in values if value is not UNSET]
-        return len(present) + sum(map(_count, filter(_nests, present)))
+        values = msgspec.structs.astuple(item)
+        return len(values) - values.count(UNSET) + sum(map(_count, filter(_nests, values)))
     if isinstance(item, dict):
         return len(item) + sum(map(_count, filter(_nests, item.values())))
     return sum(map(_count, filter(_nests, item)))
 
 
 def _nests(value: Any) -> bool:
-    return type(value) is dict or type(value) is list or isinstance(value, msgspec.Struct)
+    return type(value) in NESTS
 
 
 def _transaction_id(raw: bytes) -> str | None:
@@ -205,15 +215,14 @@ _scanner = json.JSONDecoder(
 
 
 def _lines(body: bytes) -> Iterator[bytes]:
-    return (line for line in body.split(b"\n") if line.strip())
+    return (line for line in BytesIO(body) if line.strip())
 
 
 def _elements(body: bytes) -> Iterator[bytes]:
     """The elements of an array as they were sent, or the one value there is."""
     try:
-        text = body.decode()
-        stripped = text.strip(" \t\r\n")
-        return iter(list(_slices(stripped)) if stripped[:1] == "[" else [_whole(stripped)])
+        text = body.decode().strip(" \t\r\n")
+        yield from _slices(text) if text[:1] == "[" else (_whole(text),)
     except UnicodeDecodeError as error:
         message = f"The body is not UTF-8: byte {error.start}."
         raise Malformed(message) from error

@@ -31,9 +31,12 @@ MOST_METADATA = 4_096  # bytes, as JSON
 DEEPEST_METADATA = 8
 MOST_ELEMENTS = 50
 MOST_QUANTITY = 10**18
+MOST_DIGITS = 18
 FINEST_QUANTITY = Decimal("1e-9")
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
+# As it was sent, so that no decimal is lost and no text passes for a number.
+Quantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "minimum": 0})]
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1, description="In bytes.")]
 
 
@@ -75,7 +78,7 @@ class Posted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ) = UNSET
     elements: (
         Annotated[
-            dict[Annotated[str, Meta(min_length=1, max_length=100)], int | Decimal],
+            dict[Annotated[str, Meta(min_length=1, max_length=100)], Quantity],
             Meta(
                 max_length=MOST_ELEMENTS,
                 description="What is counted: names and quantities. Without any it is one call.",
@@ -131,18 +134,20 @@ def _within_window(occurred_at: datetime, now: datetime) -> datetime:
     return occurred_at.astimezone(UTC)
 
 
-def _quantities(elements: dict[str, int | Decimal]) -> dict[str, int | Decimal]:
-    return {name: _quantity(name, quantity) for name, quantity in elements.items()}
+def _quantities(elements: dict[str, msgspec.Raw]) -> dict[str, int | Decimal]:
+    return {name: _quantity(name, bytes(raw)) for name, raw in elements.items()}
 
 
-def _quantity(name: str, quantity: int | Decimal) -> int | Decimal:
-    """The same number in its shortest form, so that 1.50 and 1.5 are the same content."""
-    finite = isinstance(quantity, int) or quantity.is_finite()
-    if not finite or not 0 <= quantity < MOST_QUANTITY:
+def _quantity(name: str, raw: bytes) -> int | Decimal:
+    """The number in its shortest form, so that 1.50 and 1.5 are the same content."""
+    if raw.isdigit() and len(raw) <= MOST_DIGITS:
+        return int(raw)
+    if raw[:1] not in b"-0123456789":
+        raise Refused(f"elements.{name}", "invalid", "A quantity is a number.")
+    quantity = Decimal(raw.decode())
+    if not 0 <= quantity < MOST_QUANTITY:
         message = "A quantity is zero or more and below 10^18."
         raise Refused(f"elements.{name}", "out_of_range", message)
-    if isinstance(quantity, int):
-        return quantity
     rounded = quantity.quantize(FINEST_QUANTITY)
     if rounded != quantity:
         message = "A quantity has at most nine decimal places."

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from itertools import accumulate
 from random import Random
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
 from metering.api.transactions import Posted
@@ -62,16 +61,13 @@ class Kind:
             elements=self._elements(random),
         )
 
-    def _elements(self, random: Random) -> dict[str, int | Decimal]:
+    def _elements(self, random: Random) -> dict[str, Raw]:
         if not self.element:
-            return {CALLS: 1}
+            return {CALLS: Raw(b"1")}
         least, most = self.between
         quantity = least * (most / least) ** random.random()
-        return {CALLS: 1, self.element: round(quantity) if least >= 1 else _thousandths(quantity)}
-
-
-def _thousandths(quantity: float) -> Decimal:
-    return Decimal(max(1, round(quantity * 1000))).scaleb(-3)
+        digits = f"{quantity:.0f}" if least >= 1 else f"{max(0.001, quantity):.3f}"
+        return {CALLS: Raw(b"1"), self.element: Raw(digits.encode())}
 
 
 TILE = Kind(
@@ -176,7 +172,7 @@ def month(keys: Keys, old_keys: Keys, now: datetime) -> list[Posted]:
         key=lambda call: call.occurred_at,
     )
     # A gateway with a bug: the same transaction, and it says something else of it.
-    contradiction = replace(calls[-1], elements={CALLS: 2})
+    contradiction = replace(calls[-1], elements={CALLS: Raw(b"2")})
     return [*calls, *random.sample(calls, REPEATS), contradiction]
 
 

@@ -127,7 +127,7 @@ def issue(
     for subscription in subscriptions:
         _assign(credential, subscription, active_from=key.active_from)
     AuditEvent.objects.record(Verb.ISSUED, target=credential, by=by, details={"hint": key.hint})
-    announce(f"Credential “{credential}” was issued", credential=credential, by=by)
+    announce(f"credential “{credential}” was issued", credential=credential, by=by)
     return credential
 
 
@@ -152,7 +152,7 @@ def change(
     if "expires_at" in changed:
         since = min(filter(None, (before.expires_at, credential.expires_at)))
         announce(
-            f"The expiry of “{credential}” was changed", credential=credential, since=since, by=by
+            f"the expiry of “{credential}” was changed", credential=credential, since=since, by=by
         )
 
 
@@ -182,7 +182,7 @@ def add_alias(
     AuditEvent.objects.record(
         Verb.ALIAS_ADDED, target=credential, by=by, details={"hint": key.hint}
     )
-    announce(f"An alias of “{credential}” was added", credential=credential, by=by)
+    announce(f"an alias of “{credential}” was added", credential=credential, by=by)
     return key
 
 
@@ -211,7 +211,7 @@ def add_alias_by_fingerprint(
     )
     _keep(key)
     AuditEvent.objects.record(Verb.ALIAS_ADDED, target=credential, by=by, details={"hint": hint})
-    announce(f"An alias of “{credential}” was added", credential=credential, by=by)
+    announce(f"an alias of “{credential}” was added", credential=credential, by=by)
     return key
 
 
@@ -226,7 +226,7 @@ def end_key(*, key: ExternalKey, by: User | None, at: datetime | None = None) ->
     _end(key, at)
     details = {"hint": key.hint, "at": at.isoformat()}
     AuditEvent.objects.record(Verb.KEY_ENDED, target=credential, by=by, details=details)
-    announce(f"A key of “{credential}” was ended", credential=credential, since=at, by=by)
+    announce(f"a key of “{credential}” was ended", credential=credential, since=at, by=by)
 
 
 @atomic
@@ -342,6 +342,8 @@ def move(
     """
     _lock_unrevoked(credential)
     at = at or timezone.now()
+    if subscription == to:
+        raise AlreadyAssigned
     _end_assignment(credential, subscription, at)
     assignment = _assign(credential, to, active_from=at)
     details = {"from": str(subscription), "to": str(to), "at": at.isoformat()}

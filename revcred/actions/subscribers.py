@@ -42,6 +42,19 @@ def _user_for(subscriber: Subscriber) -> User:
     return user
 
 
+@atomic
+def change_address(*, subscriber: Subscriber, by: User | None) -> None:
+    """After the address was changed: that is the one to sign in with, and none else."""
+    user = subscriber.user
+    if user is None or user.email == subscriber.email.lower():
+        return
+    user.email = subscriber.email.lower()
+    user.save(update_fields=["email"])
+    EmailAddress.objects.filter(user=user).delete()
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=user, by=by)
+
+
 def _send(user: User, request: HttpRequest) -> None:
     path = reverse(
         "account_reset_password_from_key",

@@ -18,7 +18,7 @@ def start(*, subscription: Subscription, by: User | None) -> None:
     """Save a new one. Transactions that named it and waited are claimed."""
     subscription.save(force_insert=True)
     AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=subscription, by=by)
-    announce(f"Subscription “{subscription}” was added", subscription=subscription, by=by)
+    announce(f"subscription “{subscription}” was added", subscription=subscription, by=by)
 
 
 @atomic
@@ -34,7 +34,7 @@ def change(*, subscription: Subscription, by: User | None) -> None:
     since = _first_difference(before, subscription)
     if since:
         announce(
-            f"Subscription “{subscription}” was changed",
+            f"subscription “{subscription}” was changed",
             subscription=subscription,
             since=since,
             by=by,
@@ -57,7 +57,7 @@ def end(*, subscription: Subscription, by: User | None, at: datetime | None = No
 @atomic
 def sources_changed(*, product: Product, by: User | None) -> None:
     """After the sources of a product were set: what waits may fit it now."""
-    announce(f"The sources of “{product}” were changed", product=product, by=by)
+    announce(f"the sources of “{product}” were changed", product=product, by=by)
 
 
 def _differences(before: Subscription, after: Subscription) -> list[str]:

@@ -11,6 +11,7 @@ from revcred.actions import subscribers
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.lists import Chosen, any_of, starting_with
+from revcred.admin.moments import KeepsMoments
 from revcred.admin.recorded import Recorded
 from revcred.models import Customer, Membership, Subscriber, User
 
@@ -112,8 +113,19 @@ class InviteForm(ActForm):
         return f"An invitation was sent to {self.target.email}."
 
 
+class SubscriberForm(KeepsMoments):
+    def clean_email(self) -> str:
+        email: str = self.cleaned_data["email"].lower()
+        others = User.objects.filter(email=email).exclude(pk=self.instance.user_id)
+        if self.instance.user_id and others.exists():
+            message = "Somebody else signs in with this address."
+            raise forms.ValidationError(message)
+        return email
+
+
 @admin.register(Subscriber)
 class SubscriberAdmin(WithMemberships, WithActs):
+    form = SubscriberForm
     list_display = ("email", "name", "external_key", "signs_in", "created_at")
     search_fields = ("email", "external_key")
     search_help_text = "The beginning of an e-mail address or external key."
@@ -126,6 +138,10 @@ class SubscriberAdmin(WithMemberships, WithActs):
     @admin.display(description="signs in", boolean=True)
     def signs_in(self, subscriber: Subscriber) -> bool:
         return subscriber.user_id is not None
+
+    def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:  # noqa: FBT001
+        super().save_model(request, obj, form, change)
+        subscribers.change_address(subscriber=obj, by=request.user)  # type: ignore[arg-type]
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [

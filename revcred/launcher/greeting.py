@@ -21,8 +21,9 @@ TRIAL = """
 id=hello-$(date +%s)
 curl -sS {url}/v1/transactions -H 'Authorization: Bearer {token}' \\
   -H 'Content-Type: application/json' \\
-  -d '{{"transaction_id": "'$id'", "occurred_at": "'$(date -u +%FT%TZ)'", "key": "{key}"}}'
-curl -sS {url}/v1/transactions/$id -H 'Authorization: Bearer {token}'
+  -d '{{"transaction_id": "'$id'", "occurred_at": "'$(date -u +%FT%TZ)'", "key": "{key}"}}'; echo
+sleep 2
+curl -sS {url}/v1/transactions/$id -H 'Authorization: Bearer {token}'; echo
 """
 ENDING = """
   Ctrl-C stops everything. The next `make run` goes on with the same data.

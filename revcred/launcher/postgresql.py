@@ -116,7 +116,7 @@ class Cluster:
         return socket_directory(self.data, self.account)
 
     def program(self, log: Path) -> Program:
-        settings = SETTINGS | ({} if self.durable else FORGETFUL) | self.settings
+        settings = {**SETTINGS, **({} if self.durable else FORGETFUL), **self.settings}
         return Program(
             name="database",
             command=[

@@ -705,7 +705,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="user",
             constraint=models.UniqueConstraint(
-                django.db.models.functions.text.Lower("email"), name="user_email_any_case"
+                django.db.models.functions.text.Lower("email"),
+                name="user_email_any_case",
+                violation_error_message="There is a user with this address already.",
             ),
         ),
         migrations.AddIndex(
@@ -750,7 +752,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="subscriber",
             constraint=models.UniqueConstraint(
-                django.db.models.functions.text.Lower("email"), name="subscriber_email_any_case"
+                django.db.models.functions.text.Lower("email"),
+                name="subscriber_email_any_case",
+                violation_error_message="There is a subscriber with this address already.",
             ),
         ),
         migrations.AddConstraint(

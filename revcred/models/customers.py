@@ -80,7 +80,13 @@ class Subscriber(models.Model):
 
     class Meta:
         ordering = ("-pk",)
-        constraints = (models.UniqueConstraint(Lower("email"), name="subscriber_email_any_case"),)
+        constraints = (
+            models.UniqueConstraint(
+                Lower("email"),
+                name="subscriber_email_any_case",
+                violation_error_message="There is a subscriber with this address already.",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.email

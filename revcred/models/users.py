@@ -42,7 +42,13 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         ordering = ("email",)
-        constraints = (models.UniqueConstraint(Lower("email"), name="user_email_any_case"),)
+        constraints = (
+            models.UniqueConstraint(
+                Lower("email"),
+                name="user_email_any_case",
+                violation_error_message="There is a user with this address already.",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.email

@@ -83,7 +83,7 @@ def test_an_unknown_key_waits_until_an_admin_issues_its_credential(report):
     assert [moment["what"] for moment in claimed["history"]] == [
         "Received from edge",
         "Quarantined: No credential has this key",
-        "Attributed to Maps, because Credential “Backend” was issued",
+        "Attributed to Maps, because credential “Backend” was issued",
     ]
 
 

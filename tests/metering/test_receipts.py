@@ -114,7 +114,7 @@ def test_its_history_names_who_caused_what(gateway):
     assert [(moment.what, moment.by) for moment in receipt.history] == [
         ("Received from edge", ""),
         ("Quarantined: No credential has this key", ""),
-        ("Attributed to Maps, because Credential “Backend” was issued", "admin@example.com"),
+        ("Attributed to Maps, because credential “Backend” was issued", "admin@example.com"),
         (
             "Corrected: now Tiles, because “Backend” was moved from “Maps” to “Tiles”",
             "admin@example.com",

@@ -124,7 +124,7 @@ def test_issuing_is_announced(customer, by, announced):
 
     assert announced == [
         {
-            "cause": "Credential “Production” was issued",
+            "cause": "credential “Production” was issued",
             "by": by,
             "since": None,
             "credential": issued,
@@ -829,3 +829,14 @@ def test_what_cannot_be_put_on_record_is_not_revealed(key, by):
 
     with pytest.raises(DatabaseError):
         credentials.reveal(key=key, field="value", by=by)
+
+
+def test_moving_to_where_it_is_already_changes_nothing():
+    credential = factories.a_credential(customer := factories.a_customer())
+    subscription = factories.a_subscription(customer)
+    credentials.assign(credential=credential, subscription=subscription, by=None)
+
+    with pytest.raises(credentials.AlreadyAssigned):
+        credentials.move(credential=credential, subscription=subscription, to=subscription, by=None)
+
+    assert credential.assignments.count() == 1

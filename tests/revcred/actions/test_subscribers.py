@@ -3,6 +3,8 @@
 import re
 
 import pytest
+from allauth.account.models import EmailAddress
+from django.contrib.auth import authenticate
 from django.core import mail
 from django.urls import reverse
 
@@ -126,3 +128,15 @@ def test_nobody_signs_up(client):
     client.post(reverse("account_signup"), chosen)
 
     assert not User.objects.exists()
+
+
+def test_who_changes_address_signs_in_with_the_new_one():
+    subscriber = factories.a_subscriber(email="old@example.com")
+    subscriber.email = "New@example.com"
+    subscriber.save()
+
+    subscribers.change_address(subscriber=subscriber, by=None)
+
+    assert authenticate(email="new@example.com", password=factories.PASSWORD)
+    assert not authenticate(email="old@example.com", password=factories.PASSWORD)
+    assert EmailAddress.objects.get().email == "new@example.com"

@@ -42,7 +42,7 @@ def test_starting_saves_it_and_claims_what_named_it(by, announced):
     assert on_record(subscription) == [(Verb.CREATED, by.email, {})]
     assert announced == [
         {
-            "cause": "Subscription “s-1” was added",
+            "cause": "subscription “s-1” was added",
             "by": by,
             "since": None,
             "credential": None,

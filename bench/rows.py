@@ -1,0 +1,186 @@
+"""One row of the table: load for some seconds, and what it came to."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import quantiles
+from typing import TYPE_CHECKING, Any
+
+from bench.load import ACCEPTED, Heard, Plan, Sent, post
+from bench.stack import GLANCE, PROCESSES, Bench
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.sharedctypes import Synchronized
+
+WARM_UP = 0.2  # of the seconds, in which caches fill and the inbox too
+CONNECTIONS = {1: 64, 100: 16, 1_000: 4}
+MOST_WAITING = {1: 2_000, 100: 20_000, 1_000: 20_000}  # about a second's worth
+
+# From the 202 to the commit of what settled it: PostgreSQL's own clock of commits.
+LAGS = """
+SELECT
+    percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
+        ORDER BY extract(epoch FROM pg_xact_commit_timestamp(settled.xmin)) - sent.answered_at
+    )
+FROM (
+    SELECT transaction_id, min(answered_at) AS answered_at FROM bench_sent
+    WHERE starts_with(transaction_id, %s) GROUP BY 1
+) sent
+JOIN (
+    SELECT transaction_id, xmin FROM metering_transaction
+    UNION ALL SELECT transaction_id, xmin FROM metering_quarantined
+) settled USING (transaction_id)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    name: str
+    batch: int
+    seconds: float
+    rate: float | None = None  # transactions a second; None: as many as are attributed
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.name}-{self.batch}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    name: str
+    batch: int
+    connections: int
+    seconds: float
+    offered: float | None  # transactions a second
+    accepted: float  # the same
+    attributed: float  # or quarantined, or known to be a repeat
+    post_p50: float
+    post_p99: float
+    lag_p50: float
+    lag_p99: float
+    cpu: dict[str, float]  # microseconds a transaction
+    answers: dict[int, int]
+
+    @property
+    def cpu_of_all(self) -> float:
+        """Of the system; the generator is not part of it."""
+        return sum(spent for name, spent in self.cpu.items() if name != "generator")
+
+
+@dataclass(frozen=True)
+class Took:
+    """What was seen, before it is made into figures."""
+
+    heard: Heard
+    progress: list[tuple[float, int]]  # moments, and transactions settled by then
+    cpu: dict[str, float]  # seconds
+    lags: tuple[float, float]
+
+
+def measure(bench: Bench, load: Load) -> Row:
+    plan = _plan(bench, load)
+    settled = PROCESSES.Value("q", 0, lock=False)
+    ours, theirs = PROCESSES.Pipe()
+    client = PROCESSES.Process(target=post, args=(plan, settled, theirs), daemon=True)
+    client.start()
+    theirs.close()
+    ours.recv()
+    bench.database.execute("CHECKPOINT")
+    before, base = bench.cpu(), bench.settled()
+    ours.send(None)
+    heard, progress = _follow(bench, ours, settled, base)
+    bench.wait_until_settled()
+    spent = {name: after - before[name] for name, after in bench.cpu().items()}
+    client.join()
+    _keep_record(bench, plan)
+    took = Took(heard, progress, {**spent, "generator": heard.cpu}, _lags(bench, load))
+    return _row(load, plan, took)
+
+
+def _plan(bench: Bench, load: Load) -> Plan:
+    return Plan(
+        address=bench.address,
+        prefix=load.prefix,
+        batch=load.batch,
+        connections=CONNECTIONS[load.batch],
+        seconds=load.seconds,
+        credentials=bench.credentials,
+        most_waiting=MOST_WAITING[load.batch],
+        record=bench.logs / f"sent-{load.prefix}",
+        rate=load.rate and load.rate / load.batch,
+    )
+
+
+def _follow(
+    bench: Bench, client: "Connection[Any, Any]", settled: "Synchronized[int]", base: int
+) -> tuple[Heard, list[tuple[float, int]]]:
+    """Tells the client how far the worker is, until it is done. Answers with that, too."""
+    progress = []
+    while not client.poll(GLANCE):
+        settled.value = bench.settled() - base
+        progress.append((time.time(), settled.value))
+    heard: Heard = client.recv()
+    return heard, progress
+
+
+def _keep_record(bench: Bench, plan: Plan) -> None:
+    with (
+        bench.database.cursor() as cursor,
+        cursor.copy("COPY bench_sent FROM STDIN") as copy,
+        plan.record.open("rb") as file,
+    ):
+        while data := file.read(1 << 20):
+            copy.write(data)
+    bench.database.execute("ANALYZE bench_sent")
+    plan.record.unlink()
+
+
+def _lags(bench: Bench, load: Load) -> tuple[float, float]:
+    row = bench.database.execute(LAGS.encode(), [f"{load.prefix}-"]).fetchone()
+    assert row
+    p50, p99 = row[0] or (0.0, 0.0)
+    return float(p50), float(p99)
+
+
+def _row(load: Load, plan: Plan, took: Took) -> Row:
+    sent = took.heard.sent
+    accepted = [each for each in sent if each.status == ACCEPTED]
+    began = min(each.began for each in sent)
+    start, end = began + WARM_UP * load.seconds, began + load.seconds
+    within = [each for each in accepted if start <= each.ended < end]
+    transactions = len(accepted) * load.batch
+    post_p50, post_p99 = _percentiles(within)
+    lag_p50, lag_p99 = took.lags
+    return Row(
+        name=load.name,
+        batch=load.batch,
+        connections=plan.connections,
+        seconds=load.seconds,
+        offered=load.rate,
+        accepted=len(within) * load.batch / (end - start),
+        attributed=_growth(took.progress, start, end),
+        post_p50=post_p50,
+        post_p99=post_p99,
+        lag_p50=lag_p50,
+        lag_p99=lag_p99,
+        cpu={name: spent * 1e6 / transactions for name, spent in took.cpu.items()},
+        answers=dict(Counter(each.status for each in sent)),
+    )
+
+
+def _percentiles(sent: Sequence[Sent]) -> tuple[float, float]:
+    hundredths = quantiles((each.seconds for each in sent), n=100, method="inclusive")
+    return hundredths[49], hundredths[98]
+
+
+def _growth(progress: Sequence[tuple[float, int]], start: float, end: float) -> float:
+    """How much a second, from one settlement's end to another's: they come in thousands."""
+    pairs = pairwise(progress)
+    steps = [now for before, now in pairs if now[1] > before[1] and start <= now[0] < end]
+    if len(steps) < 2:  # noqa: PLR2004 - a start and an end
+        return 0.0
+    (first_at, first), (last_at, last) = steps[0], steps[-1]
+    return (last - first) / (last_at - first_at)

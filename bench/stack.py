@@ -1,0 +1,119 @@
+"""Everything started and seeded, and the questions a benchmark asks of it."""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench import cpu
+from bench.load import Address
+from revcred.launcher.fresh import fresh_directory
+from revcred.launcher.stack import Stack, a_stack
+from revcred.launcher.web import HOST
+
+PROJECT = Path(__file__).resolve().parent.parent
+CREDENTIALS, SECONDS = 1_000_000, 20.0
+GIGABYTE = 1 << 30
+GLANCE = 0.1
+PATIENCE = 300.0
+
+# Of a client's own process, which shares nothing with us.
+PROCESSES = multiprocessing.get_context("spawn")
+
+SENT = """
+CREATE UNLOGGED TABLE bench_sent (transaction_id text, known int, answered_at float8)
+"""
+
+
+@dataclass
+class Bench(Stack):
+    """The stack under measurement."""
+
+    credentials: int = 0
+    token: str = ""
+
+    @cached_property
+    def database(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        return psycopg.connect(self.environment["DATABASE_URL"], autocommit=True)
+
+    @property
+    def address(self) -> Address:
+        return Address(HOST, self.port, self.token)
+
+    def ask(self, question: str) -> Any:
+        """The first column of the first row."""
+        row = self.database.execute(question.encode()).fetchone()
+        return row[0] if row else None
+
+    def seed(self) -> None:
+        self.token = self.call("seed", self.credentials)
+        self.database.execute(SENT)
+
+    def call(self, name: str, *arguments: object) -> str:
+        """What a function of bench.seeding prints, run where the application is configured."""
+        said = ", ".join(map(repr, arguments))
+        script = f"from bench import seeding; seeding.{name}({said})"
+        return self.manage("shell", "--no-imports", "--command", script)
+
+    def cpu(self) -> dict[str, float]:
+        return cpu.seconds(self.children)
+
+    def settled(self) -> int:
+        """Transactions that are out of the inbox, by the tally that settling keeps: cheap."""
+        return int(self.ask("SELECT coalesce(sum(accepted), 0) FROM metering_tally"))
+
+    def waiting(self) -> int:
+        return int(self.ask("SELECT coalesce(sum(transactions), 0) FROM metering_delivery"))
+
+    def wait_until_settled(self) -> None:
+        self.wait_until(lambda: self.waiting() == 0)
+
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not done():
+            if time.monotonic() > deadline:
+                message = f"Not within {PATIENCE:.0f} s. The logs: {self.logs}"
+                raise TimeoutError(message)
+            time.sleep(GLANCE)
+
+
+@contextmanager
+def a_bench(credentials: int) -> Iterator[Bench]:
+    """Started, seeded and serving."""
+    began = time.monotonic()
+    with fresh_directory() as directory, a_stack(Bench, directory, PROJECT, settings=tuned()) as it:
+        it.credentials = credentials
+        it.seed()
+        say(f"{credentials:,} credentials seeded after {time.monotonic() - began:.0f} s.")
+        it.serve()
+        yield it
+
+
+def tuned() -> dict[str, str]:
+    """As an operator would set PostgreSQL for this machine. Durability is as it comes: on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "shared_buffers": f"{min(4 * GIGABYTE, memory // 4) >> 20}MB",
+        "max_wal_size": "8GB",
+        "track_commit_timestamp": "on",
+    }
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--credentials", type=int, default=CREDENTIALS)
+    return parser
+
+
+def say(text: str = "") -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
