@@ -10,6 +10,8 @@ from django.http.request import RawPostDataException, UnreadablePostError
 from metering.api.errors import Malformed, TooLarge, UnknownEncoding
 
 MOST_BYTES = 1_000_000
+MEMBER = b"\x1f\x8b\x08"  # how a member of a gzip file begins
+MOST_MEMBERS = 1_000
 TOO_LARGE = f"A body has at most {MOST_BYTES:,} bytes, also when it is inflated. Send it in parts."
 
 
@@ -36,6 +38,9 @@ def _inflated(body: bytes, encoding: str) -> bytes:
     if encoding not in {"gzip", "x-gzip"}:
         message = "A body may be plain or compressed with gzip."
         raise UnknownEncoding(message)
+    if body.count(MEMBER) > MOST_MEMBERS:
+        message = "The body is compressed in too many parts."
+        raise Malformed(message)
     try:
         # All of its members: what is written to a log bit by bit has several.
         inflated = GzipFile(fileobj=BytesIO(body)).read(MOST_BYTES + 1)

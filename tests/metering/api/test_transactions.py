@@ -232,6 +232,7 @@ def test_what_cannot_be_told_apart_is_refused_whole(post, body, status, code):
 COMPRESSED = {
     "bomb": (gzip.compress(bytes(50_000_000)), "gzip", 413, "too_large"),
     "no gzip": (b"{}", "gzip", 400, "malformed"),
+    "many members": (gzip.compress(b"") * 2_000, "gzip", 400, "malformed"),
     "more than gzip": (gzip.compress(b"{}") + b"JUNK", "gzip", 400, "malformed"),
     "half": (gzip.compress(b"{}" * 100)[:-9], "gzip", 400, "malformed"),
     "another": (b"{}", "br", 415, "unknown_encoding"),
