@@ -14,6 +14,7 @@ from metering.models import GatewayToken
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.badges import badge
 from revcred.admin.generic import ModelChoiceField
+from revcred.admin.lists import as_number
 from revcred.admin.products import FoundByName
 from revcred.models import Gateway, User
 
@@ -115,7 +116,7 @@ class GatewayAdmin(FoundByName, WithActs):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        tokens = GatewayToken.objects.filter(gateway=int(object_id)) if object_id.isdigit() else ()
+        tokens = GatewayToken.objects.filter(gateway=as_number(object_id))
         context = {"tokens": tokens} | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
 

@@ -20,7 +20,7 @@ from revcred.actions import credentials
 from revcred.admin import pickers
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.credential_acts import IN_USE, REVOKED
-from revcred.admin.lists import Chosen
+from revcred.admin.lists import Chosen, as_number
 from revcred.admin.moments import MomentField
 from revcred.models import ExternalKey, Gateway, User
 
@@ -221,7 +221,7 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         gateway = request.GET.get("gateway", "")
         found = groups.find(
             reason=Reason(reason) if reason in Reason.values else None,
-            gateway=int(gateway) if gateway.isascii() and gateway.isdigit() else None,
+            gateway=as_number(gateway),
         )
         page = Paginator(found, PER_PAGE).get_page(request.GET.get("p"))
         context = self.admin_site.each_context(request) | {

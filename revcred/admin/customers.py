@@ -12,6 +12,7 @@ from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.lists import Chosen, any_of, starting_with
 from revcred.admin.moments import KeepsMoments
+from revcred.admin.pickers import WithPickers
 from revcred.admin.recorded import Recorded
 from revcred.models import Customer, Membership, Subscriber, User
 
@@ -56,7 +57,7 @@ class MembershipForm(ModelForm):
             self.fields[name].widget = forms.Select(choices=[(other.pk, str(other))])
 
 
-class MembershipInline(TabularInline):
+class MembershipInline(WithPickers, TabularInline):
     model = Membership
     form = MembershipForm
     autocomplete_fields = ("customer", "subscriber")

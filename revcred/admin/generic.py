@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     ModelChoiceField = forms.ModelChoiceField[Any]
     Paginator = paginator.Paginator[Any]
     UserAdmin = auth_admin.UserAdmin[User]
+    GroupAdmin = auth_admin.GroupAdmin
     NewUserForm = auth_forms.AdminUserCreationForm[User]
     UserForm = auth_forms.UserChangeForm[User]
 else:
@@ -26,5 +27,6 @@ else:
     ModelChoiceField = forms.ModelChoiceField
     Paginator = paginator.Paginator
     UserAdmin = auth_admin.UserAdmin
+    GroupAdmin = auth_admin.GroupAdmin
     NewUserForm = auth_forms.AdminUserCreationForm
     UserForm = auth_forms.UserChangeForm

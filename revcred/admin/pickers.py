@@ -4,8 +4,14 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
+from django.contrib.admin.widgets import (
+    AutocompleteMixin,
+    AutocompleteSelect,
+    AutocompleteSelectMultiple,
+)
+from django.http import HttpRequest
 
+from revcred.admin.lists import as_number
 from revcred.models import (
     Assignment,
     Credential,
@@ -17,7 +23,34 @@ from revcred.models import (
 )
 
 
-class SubscriptionSelect(AutocompleteSelect):
+class OnlyNumbers(AutocompleteMixin):
+    """What an address or a form says that is no number is nothing that could have been picked."""
+
+    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
+        numbers = [each for each in value if as_number(each) is not None]
+        return super().optgroups(name, numbers, attr)
+
+
+class Select(OnlyNumbers, AutocompleteSelect):
+    pass
+
+
+class SelectMultiple(OnlyNumbers, AutocompleteSelectMultiple):
+    pass
+
+
+class WithPickers:
+    """An admin, or an inline of one, whose `autocomplete_fields` are these pickers."""
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        admin: Any = super()
+        if db_field.name in self.autocomplete_fields:  # type: ignore[attr-defined]
+            select = SelectMultiple if db_field.many_to_many else Select
+            kwargs["widget"] = select(db_field, self.admin_site)  # type: ignore[attr-defined]
+        return admin.formfield_for_dbfield(db_field, request, **kwargs)
+
+
+class SubscriptionSelect(Select):
     """Offers one customer's subscriptions, once it is known which customer's."""
 
     customer: Customer | None = None
@@ -32,17 +65,17 @@ def _field(model: Any, name: str) -> Any:
 
 
 def customer() -> forms.Field:
-    widget = AutocompleteSelect(_field(Credential, "customer"), admin.site)
+    widget = Select(_field(Credential, "customer"), admin.site)
     return forms.ModelChoiceField(Customer.objects.all(), widget=widget)
 
 
 def credential(**kwargs: Any) -> forms.Field:
-    widget = AutocompleteSelect(_field(ExternalKey, "credential"), admin.site)
+    widget = Select(_field(ExternalKey, "credential"), admin.site)
     return forms.ModelChoiceField(Credential.objects.all(), widget=widget, **kwargs)
 
 
 def gateway(**kwargs: Any) -> forms.Field:
-    widget = AutocompleteSelect(_field(ExternalKey, "gateway"), admin.site)
+    widget = Select(_field(ExternalKey, "gateway"), admin.site)
     help_text = "The only gateway it counts at. Empty: any."
     return forms.ModelChoiceField(
         Gateway.objects.all(), widget=widget, required=False, help_text=help_text, **kwargs
@@ -55,14 +88,14 @@ def subscription(**kwargs: Any) -> forms.Field:
 
 
 def subscriptions(**kwargs: Any) -> forms.Field:
-    widget = AutocompleteSelectMultiple(_field(Assignment, "subscription"), admin.site)
+    widget = SelectMultiple(_field(Assignment, "subscription"), admin.site)
     return forms.ModelMultipleChoiceField(
         Subscription.objects.all(), widget=widget, required=False, **kwargs
     )
 
 
 def holders(**kwargs: Any) -> forms.Field:
-    widget = AutocompleteSelectMultiple(_field(Credential, "holders"), admin.site)
+    widget = SelectMultiple(_field(Credential, "holders"), admin.site)
     return forms.ModelMultipleChoiceField(
         Subscriber.objects.all(), widget=widget, required=False, **kwargs
     )

@@ -13,8 +13,10 @@ from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 
 from revcred.admin.generic import ModelAdmin, ModelForm
-from revcred.admin.lists import BoundedPaginator, any_of
+from revcred.admin.lists import BoundedPaginator, FilteredList, any_of
 from revcred.admin.moments import KeepsMoments, MomentField, MomentInput
+from revcred.admin.objects import ObjectField
+from revcred.admin.pickers import WithPickers
 from revcred.models import AuditEvent
 
 Verb = AuditEvent.Verb
@@ -23,12 +25,13 @@ HANGING_COUNTED = 100
 HISTORY_SHOWN = 200
 
 
-class Recorded(ModelAdmin):
+class Recorded(WithPickers, ModelAdmin):
     """Plain facts are saved as Django's admin does, and recorded as audit events."""
 
     form: type[ModelForm] = KeepsMoments
     formfield_overrides: ClassVar[dict[Any, Any]] = {
-        models.DateTimeField: {"form_class": MomentField, "widget": MomentInput}
+        models.DateTimeField: {"form_class": MomentField, "widget": MomentInput},
+        models.JSONField: {"form_class": ObjectField},
     }
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -41,6 +44,9 @@ class Recorded(ModelAdmin):
     sortable_by = ()
     counted_as = ""
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FilteredList]:
+        return FilteredList
+
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         """Queries for the numbers of what a search should find, each by an index."""
         return []
@@ -49,10 +55,11 @@ class Recorded(ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip().replace("\0", "")
-        if not term:
+        ways = self.ways_to_find(term) if term else []
+        if not ways:
             return queryset, False
         # Found first: joined, PostgreSQL would rather read the whole table in its order.
-        found = any_of(self.ways_to_find(term)).values_list("pk", flat=True)
+        found = any_of(ways).values_list("pk", flat=True)
         return queryset.filter(pk__in=list(found)), False
 
     def changelist_view(

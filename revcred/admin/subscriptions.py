@@ -9,7 +9,7 @@ from revcred.actions import subscriptions
 from revcred.admin.badges import badge
 from revcred.admin.customers import OfCustomer, named
 from revcred.admin.generic import ModelForm
-from revcred.admin.lists import Chosen, starting_with
+from revcred.admin.lists import Chosen, as_number, starting_with
 from revcred.admin.recorded import Recorded
 from revcred.models import Product, Subscription
 
@@ -61,9 +61,9 @@ class SubscriptionAdmin(Recorded):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """A picker on a page about one customer's credential offers that customer's only."""
-        customer = request.GET.get("of_customer", "")
-        if customer.isdigit():
-            queryset = queryset.filter(customer=int(customer))
+        customer = as_number(request.GET.get("of_customer"))
+        if customer is not None:
+            queryset = queryset.filter(customer=customer)
         return super().get_search_results(request, queryset, search_term)
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:

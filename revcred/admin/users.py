@@ -1,6 +1,7 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 
 from revcred.admin import generic
@@ -61,3 +62,14 @@ class UserAdmin(Recorded, generic.UserAdmin):
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [starting_with(User.objects.all(), "email", term).values("pk")]
+
+
+admin.site.unregister(Group)  # as Django registers it
+
+
+@admin.register(Group)
+class GroupAdmin(Recorded, generic.GroupAdmin):
+    search_help_text = "The beginning of a name."
+
+    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+        return [Group.objects.filter(name__istartswith=term).values("pk")]

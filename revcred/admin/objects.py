@@ -1,0 +1,51 @@
+"""JSON that somebody types: taken if PostgreSQL keeps it and Python reads it back."""
+
+import json
+import re
+from math import isfinite
+from typing import Any, ClassVar
+
+from django import forms
+
+DEEPEST = 20  # levels of nesting
+NEVER_KEPT = re.compile("[\0\ud800-\udfff]")  # as escapes, these are JSON and yet no text
+
+
+class _Decoder(json.JSONDecoder):
+    """Says of all that can't be kept what Django expects to hear of all that is no JSON."""
+
+    def decode(self, text: str, *args: Any) -> Any:
+        try:
+            said = super().decode(text, *args)
+        except (ValueError, RecursionError):
+            said = None
+        if not (isinstance(said, dict) and _is_kept(said)):
+            message = "It is no object that can be kept"
+            raise json.JSONDecodeError(message, "", 0)
+        return said
+
+
+def _is_kept(value: Any, levels: int = DEEPEST) -> bool:
+    if isinstance(value, str):
+        return not NEVER_KEPT.search(value)
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, dict):
+        return _is_kept([*value, *value.values()], levels)
+    if isinstance(value, list):
+        return levels > 0 and all(_is_kept(each, levels - 1) for each in value)
+    return True
+
+
+class ObjectField(forms.JSONField):
+    """An object. Nothing typed is an empty one."""
+
+    default_error_messages: ClassVar[dict[str, Any]] = {
+        "invalid": "Enter a valid JSON object, such as {}."
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs | {"decoder": _Decoder})
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(value) or {}
