@@ -85,6 +85,13 @@ def test_a_page_about_nonsense_leads_back(admin_client, value):
             assert response.status_code in (302, 403), (name, page)
 
 
+@pytest.mark.parametrize("page", ["change", "delete"])
+def test_a_field_that_is_left_empty_is_the_number(admin_client, page):
+    url = reverse(f"admin:revcred_customer_{page}", args=[a_customer().pk])
+
+    assert admin_client.get(url, {"_to_field": ""}).status_code == 200
+
+
 @pytest.mark.parametrize("value", NONSENSE, ids=lambda value: repr(value[:10]))
 def test_a_picker_answers_to_nonsense(admin_client, value):
     one_more(1)
