@@ -7,7 +7,8 @@ CREDENTIALS ?= 1000000
 SECONDS ?= 20
 
 HERE := .venv/bin
-UV := UV_PYTHON_DOWNLOADS=never $(HERE)/uv
+# The system's certificates, so that a company's own authority is believed.
+UV := UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 $(HERE)/uv
 # mypy reads the settings to know the models; nothing is connected to.
 FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00 \
 	DATABASE_URL=postgres://nowhere/none REDIS_URL=redis://nowhere

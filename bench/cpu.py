@@ -21,6 +21,15 @@ def seconds(children: Mapping[str, Child]) -> dict[str, float]:
     }
 
 
+def of_machine() -> tuple[float, float]:
+    """How long its cores were busy, and how long in all: with what others do on it, too."""
+    user, nice, system, idle, iowait, *interrupts = map(
+        int, (PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    busy = user + nice + system + sum(interrupts)
+    return busy * TICK, (busy + idle + iowait) * TICK
+
+
 def _table() -> tuple[dict[int, float], dict[int, list[int]]]:
     spent: dict[int, float] = defaultdict(float)
     offspring: dict[int, list[int]] = defaultdict(list)

@@ -34,6 +34,7 @@ def rows(measured: Sequence[Row]) -> None:
             *("", "a POST", "conn.", "offered/s", "accepted/s", "attributed/s"),
             *("POST p50", "p99 ms", "lag p50", "p99 ms", "CPU µs"),
             *PROCESSES,
+            "others",
         ],
         [
             [
@@ -43,6 +44,7 @@ def rows(measured: Sequence[Row]) -> None:
                 *(_ms(row.post_p50), _ms(row.post_p99), _ms(row.lag_p50), _ms(row.lag_p99)),
                 f"{row.cpu_of_all:,.0f}",
                 *(f"{row.cpu[name]:,.1f}" for name in PROCESSES),
+                f"{row.foreign:.0%}",
             ]
             for row in measured
         ],
@@ -50,7 +52,8 @@ def rows(measured: Sequence[Row]) -> None:
     say(
         "\nCPU µs: of all processes but the generator's, a transaction. attributed: settled, which"
         " includes\nquarantine and repeats. lag: from the 202 to the commit that settled it"
-        " (track_commit_timestamp)."
+        " (track_commit_timestamp).\nothers:"
+        " the share of all cores' time that went to what is not ours."
     )
     for row in measured:
         if set(row.answers) != {202}:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import quantiles
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
+from bench.cpu import of_machine
 from bench.load import ACCEPTED, Heard, Plan, Sent, post
 from bench.stack import GLANCE, PROCESSES, Bench
 
@@ -62,6 +64,7 @@ class Row:
     lag_p50: float
     lag_p99: float
     cpu: dict[str, float]  # microseconds a transaction
+    foreign: float  # the share of the machine's time that others took meanwhile
     answers: dict[int, int]
 
     @property
@@ -77,6 +80,7 @@ class Took:
     heard: Heard
     progress: list[tuple[float, int]]  # moments, and transactions settled by then
     cpu: dict[str, float]  # seconds
+    foreign: float
     lags: tuple[float, float]
 
 
@@ -89,14 +93,16 @@ def measure(bench: Bench, load: Load) -> Row:
     theirs.close()
     ours.recv()
     bench.database.execute("CHECKPOINT")
-    before, base = bench.cpu(), bench.settled()
+    before, base, machine, own = bench.cpu(), bench.settled(), of_machine(), process_time()
     ours.send(None)
     heard, progress = _follow(bench, ours, settled, base)
     bench.wait_until_settled()
     spent = {name: after - before[name] for name, after in bench.cpu().items()}
+    spent["generator"] = heard.cpu
+    foreign = _foreign(machine, sum(spent.values()) + process_time() - own)
     client.join()
     _keep_record(bench, plan)
-    took = Took(heard, progress, {**spent, "generator": heard.cpu}, _lags(bench, load))
+    took = Took(heard, progress, spent, foreign, _lags(bench, load))
     return _row(load, plan, took)
 
 
@@ -167,8 +173,14 @@ def _row(load: Load, plan: Plan, took: Took) -> Row:
         lag_p50=lag_p50,
         lag_p99=lag_p99,
         cpu={name: spent * 1e6 / transactions for name, spent in took.cpu.items()},
+        foreign=took.foreign,
         answers=dict(Counter(each.status for each in sent)),
     )
+
+
+def _foreign(since: tuple[float, float], ours: float) -> float:
+    busy, total = (now - then for now, then in zip(of_machine(), since, strict=True))
+    return max(0.0, busy - ours) / total
 
 
 def _percentiles(sent: Sequence[Sent]) -> tuple[float, float]:

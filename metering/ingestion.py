@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from django.db import connection
 
+from metering.models.usage import CALLS
 from metering.tasks import bell
 from revcred.models import Gateway
 
@@ -33,7 +34,7 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     metadata: dict[str, Any] | None = None
 
 
-ONE_CALL: dict[str, int | Decimal] = {"calls": 1}
+ONE_CALL: dict[str, int | Decimal] = {CALLS: 1}
 
 # Sorted, so that the same content in another order is the same content.
 _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode

@@ -9,3 +9,11 @@ class RevcredConfig(AppConfig):
 
 class AdminConfig(DjangoAdminConfig):
     default_site = "revcred.administration.Administration"
+
+    def ready(self) -> None:
+        super().ready()
+        # Addresses change with their subscriber, on record; not one by one, behind its back.
+        from allauth.account.models import EmailAddress
+        from django.contrib.admin import site
+
+        site.unregister(EmailAddress)

@@ -47,7 +47,9 @@ class Recorded(WithPickers, ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FilteredList]:
         return FilteredList
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
         """Django takes a field that an address leaves empty for one of that name."""
         return super().get_object(request, object_id, from_field or None)
 
