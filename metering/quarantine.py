@@ -58,8 +58,7 @@ def _record(
     verb: AuditEvent.Verb, transactions: QuerySet[Quarantined], by: User, note: str
 ) -> None:
     """One event for each gateway they came from."""
-    counts = transactions.order_by().values("gateway").annotate(count=Count("pk"))
-    for gateway in Gateway.objects.filter(pk__in=[each["gateway"] for each in counts]):
-        count = next(each["count"] for each in counts if each["gateway"] == gateway.pk)
-        details = {"transactions": count, "note": note}
+    counts = dict(transactions.order_by().values_list("gateway").annotate(Count("pk")))
+    for pk, gateway in Gateway.objects.in_bulk(counts).items():
+        details = {"transactions": counts[pk], "note": note}
         AuditEvent.objects.record(verb, target=gateway, by=by, details=details)

@@ -30,8 +30,8 @@ from revcred.models import Assignment, Customer, Product, Source, Subscription
 MOST_METADATA = 4_096  # bytes, as JSON
 DEEPEST_METADATA = 8
 MOST_ELEMENTS = 50
-MOST_QUANTITY = 10**18
-MOST_DIGITS = 18
+MOST_DIGITS = 18  # of a quantity, before the point
+MOST_QUANTITY = 10**MOST_DIGITS
 FINEST_QUANTITY = Decimal("1e-9")
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]

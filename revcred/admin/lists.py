@@ -28,8 +28,8 @@ WHERE oid = %(table)s::regclass
 
 def as_number(text: str | None) -> int | None:
     """The number that an address says, if it is one that PostgreSQL takes."""
-    is_one = text and text.isascii() and text.isdigit() and len(text) <= DIGITS
-    return int(text) if text and is_one else None
+    text = text or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None
 
 
 class BoundedPaginator(Paginator):
