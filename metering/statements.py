@@ -7,6 +7,7 @@ would otherwise read every credential there is.
 
 # From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
 # path, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
+# OFFSET 0 keeps the planner from copying an expression to every place that names it.
 JUDGED = """
 judged AS MATERIALIZED (
     SELECT
@@ -33,21 +34,25 @@ judged AS MATERIALIZED (
         fed.assignment_id,
         coalesce(fed.subscription_id, direct.id) AS subscription_id,
         coalesce(fed.customer_id, direct.customer_id) AS customer_id,
-        coalesce(fed.product_id, direct.product_id) AS product_id,
-        source.id AS source_id
-    FROM judging j
-    LEFT JOIN LATERAL (
-        SELECT s.id
-        FROM revcred_source s
-        WHERE s.external_key = j.source_named
-        UNION ALL (
-            SELECT s.id
-            FROM revcred_source s, unnest(s.url_prefixes) AS prefix
-            WHERE j.source_named IS NULL AND starts_with(j.path, prefix)
-            ORDER BY length(prefix) DESC, s.id
-            LIMIT 1
-        )
-    ) source ON true
+        coalesce(fed.product_id, direct.product_id) AS product_id
+    FROM (
+        SELECT
+            judging.*,
+            CASE
+                WHEN source_named IS NOT NULL THEN (
+                    SELECT s.id FROM revcred_source s WHERE s.external_key = source_named
+                )
+                ELSE (
+                    SELECT s.id
+                    FROM revcred_source s, unnest(s.url_prefixes) AS prefix
+                    WHERE starts_with(judging.path, prefix)
+                    ORDER BY length(prefix) DESC, s.id
+                    LIMIT 1
+                )
+            END AS source_id
+        FROM judging
+        OFFSET 0
+    ) j
     LEFT JOIN LATERAL (
         SELECT
             k.id, k.kind, k.credential_id,
@@ -65,38 +70,47 @@ judged AS MATERIALIZED (
             AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
             AND k.active_from <= j.occurred_at
             AND (k.active_until IS NULL OR j.occurred_at < k.active_until)
-        ORDER BY k.gateway_id NULLS LAST
+        ORDER BY k.gateway_id
         LIMIT 1
     ) key ON true
     LEFT JOIN LATERAL (
         SELECT
             count(*) AS candidates,
             count(*) FILTER (WHERE is_named) AS named,
-            count(*) FILTER (WHERE is_named AND is_sourced) AS fitting,
-            min(assignment_id) FILTER (WHERE is_named AND is_sourced) AS assignment_id,
-            min(subscription_id) FILTER (WHERE is_named AND is_sourced) AS subscription_id,
-            min(customer_id) FILTER (WHERE is_named AND is_sourced) AS customer_id,
-            min(product_id) FILTER (WHERE is_named AND is_sourced) AS product_id
+            count(*) FILTER (WHERE is_fitting) AS fitting,
+            min(assignment_id) FILTER (WHERE is_fitting) AS assignment_id,
+            min(subscription_id) FILTER (WHERE is_fitting) AS subscription_id,
+            min(customer_id) FILTER (WHERE is_fitting) AS customer_id,
+            min(product_id) FILTER (WHERE is_fitting) AS product_id
         FROM (
             SELECT
-                a.id AS assignment_id, s.id AS subscription_id, s.customer_id, s.product_id,
-                j.subscription_named IS NULL OR s.external_key = j.subscription_named AS is_named,
-                (j.source_named IS NULL AND source.id IS NULL)
-                OR NOT EXISTS (
-                    SELECT FROM revcred_product_sources x WHERE x.product_id = s.product_id
-                )
-                OR EXISTS (
-                    SELECT FROM revcred_product_sources x
-                    WHERE x.product_id = s.product_id AND x.source_id = source.id
-                ) AS is_sourced
-            FROM revcred_assignment a
-            JOIN revcred_subscription s ON s.id = a.subscription_id
-            WHERE a.credential_id = key.credential_id
-                AND a.active_from <= j.occurred_at
-                AND (a.active_until IS NULL OR j.occurred_at < a.active_until)
-                AND s.active_from <= j.occurred_at
-                AND (s.active_until IS NULL OR j.occurred_at < s.active_until)
-        ) candidate
+                candidate.*,
+                is_named AND (
+                    (j.source_named IS NULL AND j.source_id IS NULL)
+                    OR NOT EXISTS (
+                        SELECT FROM revcred_product_sources x
+                        WHERE x.product_id = candidate.product_id
+                    )
+                    OR EXISTS (
+                        SELECT FROM revcred_product_sources x
+                        WHERE x.product_id = candidate.product_id AND x.source_id = j.source_id
+                    )
+                ) AS is_fitting
+            FROM (
+                SELECT
+                    a.id AS assignment_id, s.id AS subscription_id, s.customer_id, s.product_id,
+                    j.subscription_named IS NULL OR s.external_key = j.subscription_named
+                        AS is_named
+                FROM revcred_assignment a
+                JOIN revcred_subscription s ON s.id = a.subscription_id
+                WHERE a.credential_id = key.credential_id
+                    AND a.active_from <= j.occurred_at
+                    AND (a.active_until IS NULL OR j.occurred_at < a.active_until)
+                    AND s.active_from <= j.occurred_at
+                    AND (s.active_until IS NULL OR j.occurred_at < s.active_until)
+            ) candidate
+            OFFSET 0
+        ) fitted
     ) fed ON true
     LEFT JOIN LATERAL (
         SELECT s.id, s.customer_id, s.product_id
@@ -203,46 +217,51 @@ WITH claimed AS MATERIALIZED (
     RETURNING id, gateway_id, received_at, transactions, rejected, body
 ), item AS MATERIALIZED (
     SELECT
-        time_ordered_id() AS id, c.gateway_id, c.received_at, call.*,
-        row_number() OVER (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
-            AS copy
+        coalesce(call.made_id, time_ordered_id()) AS id, c.gateway_id, c.received_at, call.*,
+        row_number() OVER same = 1 AS is_first, first_value(call.digest) OVER same AS first_digest
     FROM claimed c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
-            identity uuid, digest uuid, transaction_id text, occurred_at timestamptz,
+            made_id uuid, identity uuid, digest uuid, transaction_id text, occurred_at timestamptz,
             fingerprint uuid, hint text, subscription_named text, source_named text, method text,
             path text, status smallint, request_bytes bigint, response_bytes bigint,
             latency_ms double precision, elements jsonb, metadata jsonb
         )
     ) WITH ORDINALITY AS call (
-        identity, digest, transaction_id, occurred_at, fingerprint, hint, subscription_named,
-        source_named, method, path, status, request_bytes, response_bytes, latency_ms, elements,
-        metadata, place
+        made_id, identity, digest, transaction_id, occurred_at, fingerprint, hint,
+        subscription_named, source_named, method, path, status, request_bytes, response_bytes,
+        latency_ms, elements, metadata, place
     )
+    WINDOW same AS (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
 ), remembered AS (
     -- A repeat leaves no trace here. The same transaction with another content changes nothing
     -- either, but is returned, with what stands.
     INSERT INTO metering_remembered AS standing
         (identity, transaction, digest, occurred_at, received_at)
     SELECT identity, id, digest, occurred_at, received_at
-    FROM item WHERE copy = 1 ORDER BY identity
+    FROM item WHERE is_first ORDER BY identity
     ON CONFLICT (identity) DO UPDATE SET digest = standing.digest
         WHERE standing.digest <> excluded.digest
     RETURNING identity, transaction, digest
-), judging AS MATERIALIZED (
-    SELECT
-        item.*, NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
-        NULL::bigint AS claim_id, NULL::uuid AS corrects
-    FROM item JOIN remembered r ON r.transaction = item.id
-), conflicting AS (
+), compared AS MATERIALIZED (
+    -- What is returned for an identity stands; where nothing is, the first here repeats it.
     SELECT
         item.*,
-        coalesce(r.transaction, (
-            SELECT m.transaction FROM metering_remembered m WHERE m.identity = item.identity
+        is_first AND r.transaction = item.id AS is_new,
+        item.digest <> coalesce(r.digest, first_digest) AS is_conflicting,
+        r.transaction AS standing
+    FROM item LEFT JOIN remembered r ON r.identity = item.identity
+), judging AS (
+    SELECT
+        compared.*, NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
+        NULL::bigint AS claim_id, NULL::uuid AS corrects
+    FROM compared WHERE is_new
+), conflicting AS (
+    SELECT
+        compared.*,
+        coalesce(standing, (
+            SELECT m.transaction FROM metering_remembered m WHERE m.identity = compared.identity
         )) AS transaction
-    FROM item
-    JOIN item first ON first.identity = item.identity AND first.copy = 1
-    LEFT JOIN remembered r ON r.identity = item.identity
-    WHERE item.digest <> coalesce(r.digest, first.digest)
+    FROM compared WHERE is_conflicting
 ), conflict AS (
     INSERT INTO metering_conflict (transaction, gateway_id, transaction_id, received_at, content)
     SELECT
@@ -286,19 +305,22 @@ WITH claimed AS MATERIALIZED (
         quarantined = standing.quarantined + excluded.quarantined,
         lag = standing.lag + excluded.lag
 ), key_seen AS (
-    -- To the minute, and never waiting for another worker: a stamp is not worth a queue.
-    UPDATE revcred_externalkey k SET last_used_at = seen.at
+    -- To the minute, so that a busy key is not written with every settlement.
+    INSERT INTO revcred_keyuse AS standing (external_key_id, last_used_at)
+    SELECT seen.external_key_id, seen.at
     FROM (
         SELECT external_key_id, max(occurred_at) AS at
         FROM judged WHERE external_key_id IS NOT NULL GROUP BY 1
     ) seen
-    WHERE k.id = seen.external_key_id
-        AND k.id IN (
-            SELECT l.id FROM revcred_externalkey l
-            WHERE l.id IN (SELECT external_key_id FROM judged)
-            ORDER BY l.id FOR NO KEY UPDATE SKIP LOCKED
-        )
-        AND (k.last_used_at IS NULL OR k.last_used_at < seen.at - interval '1 minute')
+    LEFT JOIN LATERAL (
+        SELECT u.last_used_at FROM revcred_keyuse u
+        WHERE u.external_key_id = seen.external_key_id
+        OFFSET 0
+    ) before ON true
+    WHERE before.last_used_at IS NULL OR before.last_used_at < seen.at - interval '1 minute'
+    ORDER BY seen.external_key_id
+    ON CONFLICT (external_key_id) DO UPDATE SET
+        last_used_at = greatest(standing.last_used_at, excluded.last_used_at)
 ), gateway_seen AS (
     UPDATE revcred_gateway g SET last_seen_at = seen.at, clock_ahead = seen.ahead
     FROM (

@@ -26,7 +26,7 @@ def listed(credentials: "CredentialQuerySet", now: datetime) -> "CredentialQuery
         ExternalKey.objects.filter(credential=OuterRef("pk"))
         .order_by()
         .values("credential")
-        .values_list(Max("last_used_at"))
+        .values_list(Max("use__last_used_at"))
     )
     keys = ExternalKey.objects.current(now)
     assignments = Assignment.objects.at(now).select_related("subscription")
@@ -50,7 +50,7 @@ def ending_keys(
             credential__in=credentials.filter(revoked_at=None).values("pk"),
             active_until__lt=before,
         )
-        .select_related("credential")
+        .select_related("credential", "use")
         .order_by("active_until")
     )
 

@@ -13,7 +13,9 @@ class Delivery(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, db_default=TimeOrderedId(), editable=False)
-    gateway = models.ForeignKey(Gateway, models.PROTECT, related_name="+")
+    gateway = models.ForeignKey(
+        Gateway, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     received_at = models.DateTimeField(db_default=Now())
     transactions = models.PositiveIntegerField()
     rejected = models.PositiveIntegerField(default=0)

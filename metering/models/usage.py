@@ -70,10 +70,19 @@ class Usage(models.Model):
     """What was used in an hour: a cache of the ledger that always equals it."""
 
     hour = models.DateTimeField()
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="usage")
-    credential = models.ForeignKey(Credential, models.PROTECT, null=True, related_name="usage")
-    customer = models.ForeignKey(Customer, models.PROTECT, related_name="+", db_index=False)
-    product = models.ForeignKey(Product, models.PROTECT, related_name="+", db_index=False)
+    # Written as often as the ledger, and from it: nobody needs to check again that they exist.
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, related_name="usage", db_constraint=False, db_index=False
+    )
+    credential = models.ForeignKey(
+        Credential, models.PROTECT, null=True, related_name="usage", db_constraint=False
+    )
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+    product = models.ForeignKey(
+        Product, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     element = models.TextField()
     count = models.BigIntegerField()
     quantity = models.DecimalField(max_digits=38, decimal_places=9)

@@ -208,7 +208,10 @@ class RotateForm(SecretFields, CredentialActForm):
     @property
     def explanation(self) -> str:  # type: ignore[override]
         now = timezone.now()
-        lines = [(each, _last_used(each, now)) for each in self.target.keys.current(now)]
+        lines = [
+            (each, _last_used(each, now))
+            for each in self.target.keys.current(now).select_related("use")
+        ]
         return format_html_join(" ", "{} was {}.", lines)
 
     def clean(self) -> dict[str, Any]:

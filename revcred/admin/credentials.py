@@ -140,7 +140,7 @@ class CredentialAdmin(WithActs):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         now = timezone.now()
-        keys = ExternalKey.objects.at(now)
+        keys = ExternalKey.objects.at(now).select_related("use")
         assignments = Assignment.objects.at(now).select_related("subscription")
         them: Any = super().get_queryset(request).select_related("customer")
         found: QuerySet[Any] = them.with_suspended(now).prefetch_related(
@@ -224,7 +224,7 @@ def what_is_known_of(credential: Any) -> dict[str, Any]:
         "state": badge(state.label.lower(), TONES[state]),
         "is_revoked": state is State.REVOKED,
         "is_suspended": credential.suspended,
-        "keys": credential.keys.select_related("gateway")[:PERIODS_SHOWN],
+        "keys": credential.keys.select_related("gateway", "use")[:PERIODS_SHOWN],
         "assignments": credential.assignments.select_related("subscription__product")[
             :PERIODS_SHOWN
         ],

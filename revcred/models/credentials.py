@@ -152,7 +152,6 @@ class ExternalKey(Dated):
     )
     fingerprint = models.UUIDField(editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)
-    last_used_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = ExternalKeyQuerySet.as_manager()
@@ -173,9 +172,10 @@ class ExternalKey(Dated):
             ),
         )
         indexes = (
+            # All that attribution asks of a key, in the order it asks for it.
             models.Index(
-                fields=["fingerprint"],
-                include=["gateway", "active_from", "active_until", "credential"],
+                fields=["fingerprint", "gateway"],
+                include=["id", "kind", "active_from", "active_until", "credential"],
                 name="externalkey_by_fingerprint",
             ),
             models.Index(fields=["hint"], name="externalkey_by_hint"),
@@ -183,6 +183,26 @@ class ExternalKey(Dated):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} …{self.hint}" if self.hint else self.get_kind_display()
+
+    @property
+    def last_used_at(self) -> datetime | None:
+        use: KeyUse | None = getattr(self, "use", None)
+        return use and use.last_used_at
+
+
+class KeyUse(models.Model):
+    """When a key was last used. Stamped with every settlement, so it is narrow and unchecked."""
+
+    external_key = models.OneToOneField(
+        ExternalKey, models.CASCADE, primary_key=True, related_name="use", db_constraint=False
+    )
+    last_used_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"Use of {self.external_key_id}"
 
 
 class SealedValue(models.Model):
@@ -237,7 +257,9 @@ class Assignment(Dated):
     """Which subscription a credential feeds, from one moment until, but not including, another."""
 
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="+", editable=False)
-    credential = models.ForeignKey(Credential, models.CASCADE, related_name="assignments")
+    credential = models.ForeignKey(
+        Credential, models.CASCADE, related_name="assignments", db_index=False
+    )
     subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="assignments")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -256,6 +278,14 @@ class Assignment(Dated):
                     (PERIOD, RangeOperators.OVERLAPS),
                 ],
                 violation_error_message="It feeds this subscription already in that time.",
+            ),
+        )
+        indexes = (
+            # All that attribution asks of an assignment.
+            models.Index(
+                fields=["credential"],
+                include=["id", "subscription", "active_from", "active_until"],
+                name="assignment_by_credential",
             ),
         )
 

@@ -60,7 +60,7 @@ def page(request: SignedInRequest, credential: int) -> HttpResponse:
 
 def _around(request: SignedInRequest, credential: Credential, now: datetime) -> dict[str, Any]:
     """What stands on the page beside its usage."""
-    keys = list(credential.keys.select_related("gateway").with_sealed())
+    keys = list(credential.keys.select_related("gateway", "use").with_sealed())
     assignments = list(credential.assignments.select_related("subscription__product"))
     latest = (
         own_transactions(request.user)

@@ -11,7 +11,7 @@ from metering.models import Claim
 from revcred.actions import credentials
 from revcred.admin.lists import BoundedPaginator
 from revcred.fingerprints import fingerprint
-from revcred.models import AuditEvent, Credential, ExternalKey, SealedValue
+from revcred.models import AuditEvent, Credential, ExternalKey, KeyUse, SealedValue
 from tests.factories import (
     a_call,
     a_credential,
@@ -376,7 +376,9 @@ def test_a_revoked_one_is_left_alone(admin_client, page):
 
 def test_a_rotation_says_when_the_old_key_was_last_used(admin_client):
     credential = a_credential(key=KEY)
-    credential.keys.update(last_used_at=timezone.now() - timedelta(hours=3))
+    KeyUse.objects.create(
+        external_key=credential.keys.get(), last_used_at=timezone.now() - timedelta(hours=3)
+    )
 
     page = admin_client.get(page_of(credential, "rotate")).content.decode()
 

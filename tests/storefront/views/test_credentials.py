@@ -5,7 +5,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from revcred.actions import credentials
-from revcred.models import Membership
+from revcred.models import KeyUse, Membership
 from tests import factories
 
 LISTING = "storefront:credentials"
@@ -57,7 +57,9 @@ def test_the_list_says_what_a_credential_is(browser, customer, owner):
         subscriptions=[subscription],
         holders=[owner],
     )
-    credential.keys.update(last_used_at=timezone.now() - timedelta(hours=3))
+    KeyUse.objects.create(
+        external_key=credential.keys.get(), last_used_at=timezone.now() - timedelta(hours=3)
+    )
 
     page = text_of(browser.get(reverse(LISTING)))
 
@@ -118,7 +120,9 @@ def test_nothing_held_yet_says_what_to_do(customer, sign_in):
 
 def test_a_rotation_is_there_to_be_followed(browser, customer):
     credential = factories.a_credential(customer, key="the-old-key-ends-in-OLDo")
-    credential.keys.update(last_used_at=timezone.now() - timedelta(minutes=5))
+    KeyUse.objects.create(
+        external_key=credential.keys.get(), last_used_at=timezone.now() - timedelta(minutes=5)
+    )
     credentials.rotate(
         credential=credential, overlap=timedelta(days=3), by=None, key="the-new-key-ends-in-NEWn"
     )
