@@ -1,15 +1,23 @@
 import sys
 from collections.abc import Callable
 
+from csp.middleware import CSPMiddleware
 from django.conf import settings
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.common import CommonMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 Respond = Callable[[HttpRequest], HttpResponse]
 
-MACHINES = ("/v1/", "/readyz", "/metrics")
+GATEWAYS = "/v1/"
+MACHINES = (GATEWAYS, "/readyz", "/metrics")
 DATABASE_AWAY = (OperationalError, InterfaceError)
 RETRY_AFTER = "1"  # seconds
 
@@ -33,6 +41,45 @@ def broken(request: HttpRequest) -> HttpResponse:
         body = {"code": "error", "message": "Something went wrong here. Send it again."}
         return JsonResponse(body, status=500)
     return render(request, "500.html", status=500)
+
+
+class ForPages:
+    """A middleware that gateways' requests, which are many, pass by."""
+
+    get_response: Respond
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith(GATEWAYS):
+            return self.get_response(request)
+        return super().__call__(request)  # type: ignore[misc,no-any-return]
+
+
+class ContentSecurityPolicy(ForPages, CSPMiddleware):
+    pass
+
+
+class StaticFiles(ForPages, WhiteNoiseMiddleware):
+    pass
+
+
+class Sessions(ForPages, SessionMiddleware):
+    pass
+
+
+class Common(ForPages, CommonMiddleware):
+    pass
+
+
+class Csrf(ForPages, CsrfViewMiddleware):
+    pass
+
+
+class Authentication(ForPages, AuthenticationMiddleware):
+    pass
+
+
+class Messages(ForPages, MessageMiddleware):
+    pass
 
 
 class DatabaseAway:

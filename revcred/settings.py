@@ -65,13 +65,13 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "revcred.middleware.DatabaseAway",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "revcred.middleware.StaticFiles",
+    "revcred.middleware.ContentSecurityPolicy",
+    "revcred.middleware.Sessions",
+    "revcred.middleware.Common",
+    "revcred.middleware.Csrf",
+    "revcred.middleware.Authentication",
+    "revcred.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "revcred.middleware.PrivatePages",
@@ -98,9 +98,10 @@ STATEMENT_TIMEOUT = env.int("STATEMENT_TIMEOUT", default=30)  # seconds
 
 DATABASES = {"default": env.db("DATABASE_URL")}
 DATABASES["default"] |= {
+    "ENGINE": "revcred.postgresql",
     "ATOMIC_REQUESTS": False,  # acts and steps open their own transactions
     "CONN_MAX_AGE": 600,
-    # One round trip a request, so that the first one after a restart of PostgreSQL succeeds.
+    # So that the first request after a restart of PostgreSQL succeeds.
     "CONN_HEALTH_CHECKS": True,
     "OPTIONS": DATABASES["default"].get("OPTIONS", {})
     | {

@@ -1,9 +1,11 @@
 """The native door: transactions in our own terms, and their receipts."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -97,41 +99,53 @@ class Posted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 decoder = Decoder(Posted)
 
 
-def call_of(posted: Posted, now: datetime) -> Call:
+@dataclass(frozen=True)
+class Window:
+    """When a call may have happened to be taken now, by the database's clock."""
+
+    oldest: datetime
+    newest: datetime
+
+    @classmethod
+    def at(cls, now: datetime) -> "Window":
+        return cls(
+            now - timedelta(days=settings.OLDEST_TRANSACTION_DAYS),
+            now + timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES),
+        )
+
+    def check(self, moment: datetime) -> None:
+        """Raises Refused."""
+        if moment < self.oldest:
+            oldest = f"It is more than {settings.OLDEST_TRANSACTION_DAYS} days ago."
+            raise Refused("occurred_at", "too_old", oldest)
+        if moment > self.newest:
+            newest = f"It is more than {settings.NEWEST_TRANSACTION_MINUTES} minutes ahead."
+            raise Refused("occurred_at", "too_new", newest)
+
+
+def call_of(posted: Posted, window: Window) -> Call:
     """The call in the inbox's terms: from here on the key is a fingerprint. Raises Refused."""
     key = posted.key or None
     if key is None and not posted.subscription:
         raise Refused("key", "missing", "A key or a subscription is required.")
+    occurred_at = posted.occurred_at
+    window.check(occurred_at)
     return Call(
         transaction_id=posted.transaction_id,
-        occurred_at=_within_window(posted.occurred_at, now),
+        occurred_at=occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC),
         fingerprint=fingerprint_hex(key) if key else None,
         hint=hint(key) if key else None,
         subscription_named=posted.subscription or None,
         source_named=posted.source or None,
         method=posted.method or None,
         path=posted.path or None,
-        status=_said(posted.status),
-        request_bytes=_said(posted.request_bytes),
-        response_bytes=_said(posted.response_bytes),
-        latency_ms=_said(posted.latency_ms),
+        status=posted.status,
+        request_bytes=posted.request_bytes,
+        response_bytes=posted.response_bytes,
+        latency_ms=posted.latency_ms,
         elements=_quantities(posted.elements) if posted.elements else ONE_CALL,
         metadata=_within_limits(posted.metadata) if posted.metadata else None,
     )
-
-
-def _said(value: Any) -> Any:
-    return None if value is UNSET else value
-
-
-def _within_window(occurred_at: datetime, now: datetime) -> datetime:
-    if occurred_at < now - timedelta(days=settings.OLDEST_TRANSACTION_DAYS):
-        oldest = f"It is more than {settings.OLDEST_TRANSACTION_DAYS} days ago."
-        raise Refused("occurred_at", "too_old", oldest)
-    if occurred_at > now + timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES):
-        newest = f"It is more than {settings.NEWEST_TRANSACTION_MINUTES} minutes ahead."
-        raise Refused("occurred_at", "too_new", newest)
-    return occurred_at.astimezone(UTC)
 
 
 def _quantities(elements: dict[str, msgspec.Raw]) -> dict[str, int | Decimal]:
@@ -183,21 +197,38 @@ class Transactions(APIView):
 
     @documentation.post_transactions(Posted)
     def post(self, request: Request) -> Response:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         admission = admission_of(request)
-        items = decoder.decode(bodies.read(request._request), media_type)
-        now = admission.now()
-        calls, rejected = [], []
-        for index, item in enumerate(items):
-            try:
-                if isinstance(item, Refused):
-                    raise item
-                calls.append(call_of(item, now))
-            except Refused as refused:
-                rejected.append(_rejection(index, item, refused))
+        read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
+        calls, rejected = judge(read, admission.now())
         delivery = take_in(admission.gateway, calls, rejected=len(rejected))
-        answer = {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
-        return Response(answer, status=202)
+        return Response(answer_of(delivery, calls, rejected), status=202)
+
+
+def read_in(body: bytes, content_type: str) -> list[Posted | Refused]:
+    """Raises Malformed, TooLarge."""
+    return decoder.decode(body, content_type.partition(";")[0].strip().lower())
+
+
+def judge(
+    items: Sequence[Posted | Refused], now: datetime
+) -> tuple[list[Call], list[dict[str, Any]]]:
+    """The calls among them that are taken, and why the others are not."""
+    window = Window.at(now)
+    calls, rejected = [], []
+    for index, item in enumerate(items):
+        try:
+            if isinstance(item, Refused):
+                raise item
+            calls.append(call_of(item, window))
+        except Refused as refused:
+            rejected.append(_rejection(index, item, refused))
+    return calls, rejected
+
+
+def answer_of(
+    delivery: UUID, calls: Sequence[Call], rejected: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
 
 
 def _rejection(index: int, item: Posted | Refused, refused: Refused) -> dict[str, Any]:

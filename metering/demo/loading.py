@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from metering import attribution, claims
 from metering.actions import issue_token, revoke_token
-from metering.api.transactions import call_of
+from metering.api.transactions import Window, call_of
 from metering.demo import notes, traffic
 from metering.demo.companies import ADMIN, CUSTOMERS, Cast, Keys, account, found
 from metering.demo.notes import Account, Caller, Notes, Reporter
@@ -66,7 +66,8 @@ def _administrator() -> User:
 
 
 def _take_in_month(gateway: Gateway, keys: Keys, old_keys: Keys, now: datetime) -> None:
-    calls = [call_of(each, now) for each in traffic.month(keys, old_keys, now)]
+    window = Window.at(now)
+    calls = [call_of(each, window) for each in traffic.month(keys, old_keys, now)]
     for start in range(0, len(calls), AT_ONCE):
         take_in(gateway, calls[start : start + AT_ONCE])
 

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from metering.api.transactions import call_of, decoder
+from metering.api.transactions import Window, call_of, decoder
 from metering.demo import notes, traffic
 from metering.demo.gateway import DemoGateway
 from metering.models import Claim, Conflict, Quarantined, Reason, Tally, Transaction
@@ -173,8 +173,9 @@ def test_what_goes_on_is_what_the_door_takes():
     calls = traffic.at_random(200, Random(1), now, {"Delivery app": "a-key"}, {})
 
     body = msgspec.json.Encoder(decimal_format="number").encode(calls)
-    assert [call_of(each, now) for each in decoder.decode(body, "")] == [
-        call_of(each, now) for each in calls
+    window = Window.at(now)
+    assert [call_of(each, window) for each in decoder.decode(body, "")] == [
+        call_of(each, window) for each in calls
     ]
     assert {each.key for each in calls if each.source is msgspec.UNSET} >= {"a-key"}
 

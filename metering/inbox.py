@@ -1,0 +1,144 @@
+"""The inbox: where deliveries are safe. Those that come at the same time are committed together."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from secrets import randbits
+from time import time_ns
+from uuid import UUID
+
+import psycopg
+from django.db import DatabaseError, OperationalError, connection
+
+from revcred.postgresql import patience_left
+
+# The answer is the id that was given, so that a second try after a lost answer changes nothing.
+KEEP = """
+INSERT INTO metering_delivery (id, gateway_id, transactions, rejected, body)
+SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::text[])
+ON CONFLICT (id) DO NOTHING
+"""
+
+IDS_IN_A_ROW = 1 << 16
+PATIENCE = 30.0  # seconds that others are waited for; who has less of it says so
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One POST's worth. `body` is a JSON array of calls in our own terms."""
+
+    gateway_id: int
+    transactions: int
+    rejected: int
+    body: str
+    id: UUID = field(default_factory=lambda: UUID(int=time_ordered_id()))
+
+
+def time_ordered_id() -> int:
+    """A version 7 UUID that is followed by IDS_IN_A_ROW free ones."""
+    high, low = divmod(randbits(74) & -IDS_IN_A_ROW, 1 << 62)
+    return time_ns() // 1_000_000 << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low
+
+
+def write(entries: Sequence[Entry]) -> None:
+    """Commit them all, or none. Raises django.db.DatabaseError.
+
+    A connection that broke since it was last used is made anew, once.
+    """
+    columns = [
+        [entry.id for entry in entries],
+        [entry.gateway_id for entry in entries],
+        [entry.transactions for entry in entries],
+        [entry.rejected for entry in entries],
+        [entry.body for entry in entries],
+    ]
+    try:
+        _execute(columns)
+    except OperationalError:
+        if connection.in_atomic_block or connection.is_usable():
+            raise
+        connection.close()
+        _execute(columns)
+
+
+def _execute(columns: Sequence[Sequence[object]]) -> None:
+    connection.ensure_connection()
+    # Not Django's own cursor, which writes every body into the statement, escaped.
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(KEEP, columns)
+
+
+class _Waiting:
+    """An entry whose thread waits for it to be committed, or to be the one who commits."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.woken = threading.Event()
+        self.leads = False
+        self.error: Exception | None = None
+
+
+class Together:
+    """Commits the entries of all threads that wait, in one of these threads.
+
+    While one group is written the next one gathers: the slower a commit, the larger the group.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._writing = False
+
+    def keep(self, entry: Entry) -> None:
+        """Returns once the entry is committed. Raises django.db.DatabaseError."""
+        mine = _Waiting(entry)
+        with self._lock:
+            self._waiting.append(mine)
+            mine.leads, self._writing = not self._writing, True
+        if not mine.leads:
+            self._wait(mine)
+        if mine.leads:
+            self._write_all()
+        if mine.error:
+            raise mine.error
+
+    def _wait(self, mine: _Waiting) -> None:
+        if mine.woken.wait(patience_left(PATIENCE)):
+            return
+        with self._lock:
+            if not mine.woken.is_set():
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
+                message = "The database did not answer in time."
+                mine.error = OperationalError(message)
+
+    def _write_all(self) -> None:
+        with self._lock:
+            group, self._waiting = self._waiting, []
+        try:
+            _write_or_say_why(group)
+        finally:
+            with self._lock:
+                if self._waiting:
+                    self._waiting[0].leads = True
+                    self._waiting[0].woken.set()
+                else:
+                    self._writing = False
+            for each in group:
+                each.woken.set()
+
+
+def _write_or_say_why(group: Sequence[_Waiting]) -> None:
+    """One that PostgreSQL does not take spoils no other."""
+    try:
+        write([each.entry for each in group])
+    except DatabaseError as error:
+        if len(group) > 1 and not isinstance(error, OperationalError):
+            for each in group:
+                _write_or_say_why([each])
+            return
+        for each in group:
+            each.error = error
+
+
+together = Together()

@@ -1,0 +1,25 @@
+"""Django's own backend for PostgreSQL, on connections that know patience."""
+
+from typing import Any
+
+from django.db.backends.postgresql import base
+
+from revcred.postgresql.patience import PatientConnection
+
+
+class _Database:
+    """psycopg as Django knows it, but for the kind of connection."""
+
+    connect = PatientConnection.connect
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(base.Database, name)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    Database = _Database()
+
+    def is_usable(self) -> bool:
+        """By what the socket says, and not by a round trip before every request."""
+        connection: PatientConnection | None = self.connection
+        return connection is not None and not connection.closed and connection.is_quiet()

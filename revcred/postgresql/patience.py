@@ -1,0 +1,58 @@
+"""How long to wait for the database. What is frozen closes no connection and answers no cancel.
+
+The server's own limits do not help then, and neither do TCP's: somebody has to stop waiting.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from select import POLLIN, poll
+from typing import Any
+
+import psycopg
+from psycopg.errors import OperationalError, _WaitTimeout
+
+_here = threading.local()
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """In this thread, give up waiting for the database after that long at most.
+
+    Inside it raises django.db.OperationalError then; what was under way may yet be done.
+    """
+    before = getattr(_here, "deadline", None)
+    deadline = time.monotonic() + seconds
+    _here.deadline = deadline if before is None else min(before, deadline)
+    try:
+        yield
+    finally:
+        _here.deadline = before
+
+
+def patience_left(at_most: float) -> float:
+    """How many more seconds this thread may wait."""
+    deadline = getattr(_here, "deadline", None)
+    return at_most if deadline is None else max(0.0, min(at_most, deadline - time.monotonic()))
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that is closed when the thread's patience ends."""
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        deadline = getattr(_here, "deadline", None)
+        if deadline is not None:
+            kwargs["timeout"] = max(0.0, deadline - time.monotonic())
+        try:
+            return super().wait(gen, *args, **kwargs)
+        except _WaitTimeout as error:
+            self.close()
+            message = "The database did not answer in time."
+            raise OperationalError(message) from error
+
+    def is_quiet(self) -> bool:
+        """Whether the server said nothing unasked, which could only be a farewell."""
+        farewell = poll()
+        farewell.register(self.fileno(), POLLIN)
+        return not farewell.poll(0)
