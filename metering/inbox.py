@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from secrets import randbits
 from time import time_ns
+from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from revcred.postgresql import patience_left
 
@@ -19,6 +20,7 @@ SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::text[])
 ON CONFLICT (id) DO NOTHING
 """
 
+AWAY = (OperationalError, InterfaceError)
 IDS_IN_A_ROW = 1 << 16
 PATIENCE = 30.0  # seconds that others are waited for; who has less of it says so
 
@@ -41,11 +43,11 @@ def time_ordered_id() -> int:
 
 
 def write(entries: Sequence[Entry]) -> None:
-    """Commit them all, or none. Raises django.db.DatabaseError.
+    """Commit them all, or none. Raises django.db.DatabaseError or InterfaceError.
 
     A connection that broke since it was last used is made anew, once.
     """
-    columns = [
+    columns: list[list[Any]] = [
         [entry.id for entry in entries],
         [entry.gateway_id for entry in entries],
         [entry.transactions for entry in entries],
@@ -54,14 +56,27 @@ def write(entries: Sequence[Entry]) -> None:
     ]
     try:
         _execute(columns)
-    except OperationalError:
-        if connection.in_atomic_block or connection.is_usable():
+    except AWAY:
+        if connection.in_atomic_block or connection.is_usable() or not patience_left(PATIENCE):
             raise
         connection.close()
         _execute(columns)
 
 
-def _execute(columns: Sequence[Sequence[object]]) -> None:
+def write_each(entries: Sequence[Entry]) -> list[Exception | None]:
+    """Commit them together, and say of each what went wrong. One that is bad spoils no other."""
+    try:
+        write(entries)
+    except AWAY as error:
+        return [error] * len(entries)
+    except DatabaseError as error:
+        if len(entries) == 1:
+            return [error]
+        return [outcome for entry in entries for outcome in write_each([entry])]
+    return [None] * len(entries)
+
+
+def _execute(columns: Sequence[Sequence[Any]]) -> None:
     connection.ensure_connection()
     # Not Django's own cursor, which writes every body into the statement, escaped.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
@@ -75,7 +90,8 @@ class _Waiting:
         self.entry = entry
         self.woken = threading.Event()
         self.leads = False
-        self.error: Exception | None = None
+        # Until somebody knows better, so that nothing is ever taken for committed by mistake.
+        self.error: Exception | None = OperationalError("The delivery was not kept.")
 
 
 class Together:
@@ -109,36 +125,26 @@ class Together:
             if not mine.woken.is_set():
                 if mine in self._waiting:
                     self._waiting.remove(mine)
-                message = "The database did not answer in time."
-                mine.error = OperationalError(message)
+                mine.woken.set()
 
     def _write_all(self) -> None:
         with self._lock:
             group, self._waiting = self._waiting, []
         try:
-            _write_or_say_why(group)
+            errors = write_each([each.entry for each in group])
+            for each, error in zip(group, errors, strict=True):
+                each.error = error
         finally:
-            with self._lock:
-                if self._waiting:
-                    self._waiting[0].leads = True
-                    self._waiting[0].woken.set()
-                else:
-                    self._writing = False
+            self._hand_over()
             for each in group:
                 each.woken.set()
 
-
-def _write_or_say_why(group: Sequence[_Waiting]) -> None:
-    """One that PostgreSQL does not take spoils no other."""
-    try:
-        write([each.entry for each in group])
-    except DatabaseError as error:
-        if len(group) > 1 and not isinstance(error, OperationalError):
-            for each in group:
-                _write_or_say_why([each])
-            return
-        for each in group:
-            each.error = error
+    def _hand_over(self) -> None:
+        with self._lock:
+            self._writing = bool(self._waiting)
+            if self._waiting:
+                self._waiting[0].leads = True
+                self._waiting[0].woken.set()
 
 
 together = Together()

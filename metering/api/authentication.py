@@ -9,11 +9,12 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from metering.api.errors import CHALLENGE
 from metering.models import GatewayToken
 from metering.models.gateways import digest_of, is_well_formed
 from revcred.models import Gateway
@@ -47,7 +48,7 @@ def admit(token: str) -> Admission | None:
         return None
     digest = digest_of(token)
     now = time.monotonic()
-    if now - _read_at.get(digest, -FRESH) < FRESH:
+    if _is_fresh(digest, now):
         return _admissions.get(digest)
     if len(_admissions) >= MOST_KEPT:
         forget()
@@ -82,28 +83,42 @@ class GatewayAuthentication(BaseAuthentication):
     """`Authorization: Bearer TOKEN` or `x-api-key: TOKEN`."""
 
     def authenticate(self, request: Request) -> tuple[None, Admission]:
-        token = _token_of(request)
-        if not token:
-            message = "Send the gateway's token as 'Authorization: Bearer' or 'x-api-key'."
-            raise AuthenticationFailed(message, code="not_authenticated")
-        admission = admit(token)
-        if admission is None:
-            raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
-        return None, admission
+        headers = request.headers
+        return None, admission_for(headers.get("authorization", ""), headers.get("x-api-key", ""))
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="revcred"'
+        return CHALLENGE
+
+
+def admission_for(authorization: str, api_key: str) -> Admission:
+    """By the two headers a token may come in. Raises AuthenticationFailed."""
+    token = _token_in(authorization, api_key)
+    if not token:
+        message = "Send the gateway's token as 'Authorization: Bearer' or 'x-api-key'."
+        raise AuthenticationFailed(message, code="not_authenticated")
+    admission = admit(token)
+    if admission is None:
+        raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
+    return admission
 
 
 def admission_of(request: Request) -> Admission:
     return cast("Admission", request.auth)
 
 
-def _token_of(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
-    return request.headers.get("x-api-key", "").strip()
+def is_known(authorization: str, api_key: str) -> bool:
+    """Whether the database need not be asked about the token now."""
+    token = _token_in(authorization, api_key)
+    return not is_well_formed(token) or _is_fresh(digest_of(token), time.monotonic())
+
+
+def _is_fresh(digest: UUID, now: float) -> bool:
+    return now - _read_at.get(digest, -FRESH) < FRESH
+
+
+def _token_in(authorization: str, api_key: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else api_key.strip()
 
 
 class MayPost(BasePermission):
@@ -113,6 +128,12 @@ class MayPost(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return self.scope in admission_of(request).scopes
+
+    @classmethod
+    def check(cls, admission: Admission) -> None:
+        """Raises PermissionDenied."""
+        if cls.scope not in admission.scopes:
+            raise PermissionDenied(cls.message, cls.code)
 
 
 class MayRead(MayPost):

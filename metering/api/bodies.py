@@ -12,27 +12,33 @@ from metering.api.errors import Malformed, TooLarge, UnknownEncoding
 MOST_BYTES = 1_000_000
 MEMBER = b"\x1f\x8b\x08"  # how a member of a gzip file begins
 MOST_MEMBERS = 1_000
+NOT_WHOLE = "The body did not arrive whole."
 TOO_LARGE = f"A body has at most {MOST_BYTES:,} bytes, also when it is inflated. Send it in parts."
 
 
 def read(request: HttpRequest) -> bytes:
     """Raises Malformed, TooLarge, UnknownEncoding."""
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MOST_BYTES:
-        raise TooLarge(TOO_LARGE)
+    check_length(int(request.META.get("CONTENT_LENGTH") or 0))
     # Django reads as much as Content-Length says, which is nothing of a chunked body.
     chunked = "HTTP_TRANSFER_ENCODING" in request.META
     stream = request.META["wsgi.input"] if chunked else request
     try:
         body = stream.read(MOST_BYTES + 1)
     except (RawPostDataException, UnreadablePostError) as error:
-        message = "The body did not arrive whole."
-        raise Malformed(message) from error
-    if len(body) > MOST_BYTES:
+        raise Malformed(NOT_WHOLE) from error
+    check_length(len(body))
+    return inflate(body, request.headers.get("content-encoding", ""))
+
+
+def check_length(length: int) -> None:
+    """Raises TooLarge."""
+    if length > MOST_BYTES:
         raise TooLarge(TOO_LARGE)
-    return _inflated(body, request.headers.get("content-encoding", "").strip().lower())
 
 
-def _inflated(body: bytes, encoding: str) -> bytes:
+def inflate(body: bytes, content_encoding: str) -> bytes:
+    """Raises Malformed, TooLarge, UnknownEncoding."""
+    encoding = content_encoding.strip().lower()
     if encoding in {"", "identity"}:
         return body
     if encoding not in {"gzip", "x-gzip"}:
@@ -50,6 +56,5 @@ def _inflated(body: bytes, encoding: str) -> bytes:
     except (BadGzipFile, zlib.error) as error:
         message = "The body is not what gzip makes."
         raise Malformed(message) from error
-    if len(inflated) > MOST_BYTES:
-        raise TooLarge(TOO_LARGE)
+    check_length(len(inflated))
     return inflated

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from msgspec import UNSET, Meta, UnsetType
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -23,12 +25,15 @@ from metering.api.authentication import (
     MayRead,
     admission_of,
 )
+from metering.api.backlog import backlog
 from metering.api.decoding import Decoder, Refused
 from metering.ingestion import ONE_CALL, Call, take_in
 from metering.receipts import Receipt
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.models import Assignment, Customer, Product, Source, Subscription
+from revcred.postgresql import patience
 
+LONGEST_WAIT = 0.9  # seconds for the database, so that a frozen one is told of within a second
 MOST_METADATA = 4_096  # bytes, as JSON
 DEEPEST_METADATA = 8
 MOST_ELEMENTS = 50
@@ -195,12 +200,18 @@ class Transactions(APIView):
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayPost,)
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        with patience(LONGEST_WAIT):
+            return super().dispatch(request, *args, **kwargs)
+
     @documentation.post_transactions(Posted)
     def post(self, request: Request) -> Response:
         admission = admission_of(request)
+        backlog.check(admission.gateway.pk)
         read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
         calls, rejected = judge(read, admission.now())
         delivery = take_in(admission.gateway, calls, rejected=len(rejected))
+        backlog.add(admission.gateway.pk, len(calls))
         return Response(answer_of(delivery, calls, rejected), status=202)
 
 

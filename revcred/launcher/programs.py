@@ -12,10 +12,14 @@ from revcred.launcher.web import HOST
 # More would be waiting for PostgreSQL anyway, and Granian warns of more on a small machine.
 THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
 GRANIAN = (
-    *("-m", "granian", "revcred.wsgi:application", "--interface", "wsgi", "--host", HOST),
-    *("--workers", "1", "--blocking-threads", str(THREADS), "--no-ws"),
+    *("-m", "granian", "--host", HOST, "--workers", "1", "--no-ws"),
     *("--log-level", "warning", "--no-access-log", "--workers-kill-timeout", "8"),
 )
+WEB = (
+    *(*GRANIAN, "revcred.wsgi:application", "--interface", "wsgi"),
+    *("--blocking-threads", str(THREADS)),
+)
+FAST_DOOR = (*GRANIAN, "metering.asgi:application", "--interface", "asgi")
 WORKER = (
     # Its warning to root is about pickle, which the settings do not accept.
     *("-W", "ignore:::celery.platforms"),
@@ -33,7 +37,10 @@ class Programs:
     logs: Path | None = None  # None: onto the terminal
 
     def web(self, port: int) -> Program:
-        return self._python("web", *GRANIAN, "--port", str(port))
+        return self._python("web", *WEB, "--port", str(port))
+
+    def fast_door(self, port: int) -> Program:
+        return self._python("fast-door", *FAST_DOOR, "--port", str(port))
 
     def worker(self) -> Program:
         return self._python("worker", *WORKER)

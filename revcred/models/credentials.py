@@ -187,7 +187,7 @@ class ExternalKey(Dated):
     @property
     def last_used_at(self) -> datetime | None:
         use: KeyUse | None = getattr(self, "use", None)
-        return use and use.last_used_at
+        return use.last_used_at if use else None
 
 
 class KeyUse(models.Model):

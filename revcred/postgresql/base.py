@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base
 
 from revcred.postgresql.patience import PatientConnection
@@ -13,11 +14,11 @@ class _Database:
     connect = PatientConnection.connect
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(base.Database, name)
+        return getattr(psycopg, name)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    Database = _Database()
+    Database = _Database()  # type: ignore[assignment]
 
     def is_usable(self) -> bool:
         """By what the socket says, and not by a round trip before every request."""

@@ -1,0 +1,46 @@
+"""How much waits to be settled: whoever sends more than is settled is told to slow down."""
+
+import time
+from collections import Counter
+
+from django.conf import settings
+from django.db.models import Sum
+
+from metering.api.errors import Overloaded, SlowDown
+from metering.models import Delivery
+
+FRESH = 1.0  # seconds that a count is believed
+
+
+class Backlog:
+    """Transactions in the inbox, counted once a second, and what this process added since."""
+
+    def __init__(self) -> None:
+        self._waiting: Counter[int] = Counter()
+        self._total = 0
+        self._read_at = -FRESH
+
+    def is_fresh(self) -> bool:
+        return time.monotonic() - self._read_at < FRESH
+
+    def check(self, gateway_id: int) -> None:
+        """Raises SlowDown, Overloaded."""
+        if not self.is_fresh():
+            self._count()
+        if self._total >= settings.MOST_WAITING:
+            raise Overloaded
+        if self._waiting[gateway_id] >= settings.MOST_WAITING_OF_A_GATEWAY:
+            raise SlowDown
+
+    def add(self, gateway_id: int, transactions: int) -> None:
+        self._waiting[gateway_id] += transactions
+        self._total += transactions
+
+    def _count(self) -> None:
+        self._read_at = time.monotonic()  # before the rest, so that only one of many threads asks
+        counts = Delivery.objects.order_by().values_list("gateway").annotate(Sum("transactions"))
+        self._waiting = Counter(dict(counts))
+        self._total = self._waiting.total()
+
+
+backlog = Backlog()

@@ -1,0 +1,159 @@
+"""The fast door: POST /v1/transactions and nothing else, without the layers a page needs.
+
+The same decoder, checks, inbox and answers as `metering.api.transactions.Transactions`, for an
+event loop: one process takes in several times as many small POSTs.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+import msgspec
+from django.db import DatabaseError, InterfaceError, close_old_connections
+from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
+
+from metering.api import bodies
+from metering.api.authentication import Admission, MayPost, admission_for, is_known
+from metering.api.backlog import backlog
+from metering.api.errors import Malformed, Unavailable, answer_to
+from metering.api.transactions import LONGEST_WAIT, answer_of, judge, read_in
+from metering.inbox import Entry, write_each
+from metering.ingestion import entry_of
+from metering.tasks import bell
+from revcred.postgresql import patience
+
+PATHS = {"/v1/transactions", "/v1/transactions/"}
+MOST_TOGETHER = 500  # entries in one commit
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Answer = tuple[int, dict[str, Any], dict[str, str]]
+T = TypeVar("T")
+
+
+class Gathering:
+    """Commits what came while the last commit was under way, all of it in the next one."""
+
+    def __init__(self, in_thread: Callable[..., Awaitable[Any]]) -> None:
+        self._in_thread = in_thread
+        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def keep(self, entry: Entry) -> None:
+        """Returns once the entry is committed. Raises django.db.DatabaseError."""
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, kept))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
+        await kept
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            group = self._waiting[:MOST_TOGETHER]
+            del self._waiting[:MOST_TOGETHER]
+            errors = await self._in_thread(write_each, [entry for entry, _ in group])
+            for (_, kept), error in zip(group, errors, strict=True):
+                if kept.done():  # its client has gone
+                    continue
+                if error is None:
+                    kept.set_result(None)
+                else:
+                    kept.set_exception(error)
+        self._writer = None
+
+
+class FastDoor:
+    """An ASGI application. The database is only spoken to from one thread of its own."""
+
+    def __init__(self, thread: Executor) -> None:
+        self._thread = thread
+        self._gathering = Gathering(self._in_thread)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _respond(send, *await self._answer(scope, receive))
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        try:
+            return 202, await self._take_in(scope, receive), {}
+        except APIException as error:
+            return answer_to(error)
+        except (DatabaseError, InterfaceError):
+            return answer_to(Unavailable())
+
+    async def _take_in(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        body = await _body(receive, int(headers.get("content-length") or 0))
+        _check_address(scope)
+        admission = await self._admit(headers)
+        gateway = admission.gateway.pk
+        inflated = bodies.inflate(body, headers.get("content-encoding", ""))
+        calls, rejected = judge(read_in(inflated, headers.get("content-type", "")), admission.now())
+        entry = entry_of(gateway, calls, rejected=len(rejected))
+        await self._gathering.keep(entry)
+        bell.ring()
+        backlog.add(gateway, len(calls))
+        return answer_of(entry.id, calls, rejected)
+
+    async def _admit(self, headers: dict[str, str]) -> Admission:
+        tokens = headers.get("authorization", ""), headers.get("x-api-key", "")
+        if is_known(*tokens) and backlog.is_fresh():
+            return _admit(*tokens)
+        return await self._in_thread(_admit, *tokens)
+
+    async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _with_patience, step, *arguments)
+
+
+def _admit(authorization: str, api_key: str) -> Admission:
+    admission = admission_for(authorization, api_key)
+    MayPost.check(admission)
+    backlog.check(admission.gateway.pk)
+    return admission
+
+
+def _with_patience(step: Callable[..., T], *arguments: Any) -> T:
+    close_old_connections()
+    with patience(LONGEST_WAIT):
+        return step(*arguments)
+
+
+def _check_address(scope: Scope) -> None:
+    """Raises NotFound, MethodNotAllowed."""
+    if scope["path"] not in PATHS:
+        raise NotFound
+    if scope["method"] != "POST":
+        raise MethodNotAllowed(scope["method"])
+
+
+async def _body(receive: Receive, length: int) -> bytes:
+    """Raises Malformed, TooLarge."""
+    bodies.check_length(length)
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Malformed(bodies.NOT_WHOLE)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        bodies.check_length(size)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+async def _respond(
+    send: Send, status: int, answer: dict[str, Any], headers: dict[str, str]
+) -> None:
+    body = msgspec.json.encode(answer)
+    said = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    pairs: Sequence[tuple[bytes, bytes]] = [
+        (name.lower().encode(), value.encode()) for name, value in said.items()
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
