@@ -16,6 +16,10 @@ class Backlog:
     """Transactions in the inbox, counted once a second, and what this process added since."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Count again, whoever comes."""
         self._waiting: Counter[int] = Counter()
         self._total = 0
         self._read_at = -FRESH

@@ -169,7 +169,14 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
             "application/json": {"oneOf": [one, {"type": "array", "items": one, "maxItems": 1000}]},
             "application/x-ndjson": one,
         },
-        responses={202: ACCEPTANCE, 400: ERROR, 413: ERROR, 415: ERROR, **PROBLEMS},
+        responses={
+            202: ACCEPTANCE,
+            400: ERROR,
+            413: ERROR,
+            415: ERROR,
+            429: ERROR,
+            **PROBLEMS,
+        },
         examples=[
             OpenApiExample("One call", value=CALL, request_only=True),
             OpenApiExample(
