@@ -15,7 +15,8 @@ FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00
 TEMPLATES := $(wildcard templates)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fix bench lock screenshots
+.PHONY: help run test lint check fix bench history memory overload \
+	faults teeth order lock screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,24 @@ fix: .venv/.dev-installed ## mend what a machine can mend
 
 bench: .venv/.dev-installed ## how fast it is here, beside this machine's limit; CREDENTIALS= and SECONDS=
 	@exec $(HERE)/python -m bench --credentials $(CREDENTIALS) --seconds $(SECONDS)
+
+faults: .venv/.dev-installed ## 200 faults and 100,000 transactions: nothing lost, nothing counted twice
+	@exec $(HERE)/python -m bench.faults $(ARGS)
+
+teeth: .venv/.dev-installed ## seven deliberate breaks of that promise, which `make faults` has to catch
+	@exec $(HERE)/python -m bench.faults.teeth $(ARGS)
+
+history: .venv/.dev-installed ## whether 50 million transactions behind it make it slower; ARGS=
+	@exec $(HERE)/python -m bench.history $(ARGS)
+
+memory: .venv/.dev-installed ## whether memory grows in an hour; ARGS="--minutes 5"
+	@exec $(HERE)/python -m bench.memory $(ARGS)
+
+overload: .venv/.dev-installed ## whether one gateway's flood drowns another
+	@exec $(HERE)/python -m bench.overload $(ARGS)
+
+order: .venv/.dev-installed ## 50,000 steps in random order against an oracle; FROM=seed
+	@exec $(HERE)/python -m pytest -q tests/metering/test_order.py --steps 50000 --from $(or $(FROM),1)
 
 # uv.lock stays here: it names the index it came from. The exported lists do not.
 lock: .venv/.uv ## the newest versions pyproject.toml allows, into requirements/

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from bench import limits, report
+from bench import beside, limits, report
 from bench.machine import describe
 from bench.proof import prove
 from bench.rows import Load, Row, measure
@@ -25,10 +25,13 @@ def main() -> int:
         copied = limits.copy(bench)
         answered = limits.answer(bench, min(5, options.seconds))
         proof = prove(bench)
+        textbook = beside.textbook(bench, options.seconds)
     report.about(machine, options.credentials)
     report.rows(rows)
+    report.legend()
     report.limits(rows, copied, answered)
     report.proof(proof)
+    report.beside(rows, textbook)
     report.keep(
         machine=machine,
         credentials=options.credentials,
@@ -36,6 +39,9 @@ def main() -> int:
         copy=copied,
         healthz=answered,
         proof=proof,
+        textbook=textbook,
+        shares=report.shares(rows, copied, answered),
+        times_textbook=report.times(rows, textbook),
     )
     return 0 if proof.holds else 1
 

@@ -1,4 +1,4 @@
-"""CPU seconds of each process with all it ever started, from /proc."""
+"""CPU seconds and memory of each process with all it started, from /proc."""
 
 import os
 from collections import defaultdict
@@ -19,6 +19,13 @@ def seconds(children: Mapping[str, Child]) -> dict[str, float]:
         name: sum(spent[pid] for pid in _family(child.process.pid, offspring))
         for name, child in children.items()
     }
+
+
+def memory(child: Child) -> tuple[int, int]:
+    """PSS and RSS in kilobytes, of it and all it started. What they share is in RSS each time."""
+    _, offspring = _table()
+    rolled = [_rolled_up(pid) for pid in _family(child.process.pid, offspring)]
+    return sum(each.get("Pss", 0) for each in rolled), sum(each.get("Rss", 0) for each in rolled)
 
 
 def of_machine() -> tuple[float, float]:
@@ -47,6 +54,14 @@ def _stat(directory: Path) -> list[str]:
     except OSError:
         return []
     return text[text.rindex(")") + 2 :].split()
+
+
+def _rolled_up(pid: int) -> dict[str, int]:
+    try:
+        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        return {}
+    return {name.rstrip(":"): int(kilobytes) for name, kilobytes, _ in map(str.split, lines)}
 
 
 def _family(pid: int, offspring: Mapping[int, list[int]]) -> list[int]:

@@ -23,6 +23,7 @@ def main() -> int:
         clock = measure(bench, Load(name="clock", batch=1, seconds=options.seconds, rate=RATE))
     say("\nworker: everything runs. clock: Redis and the worker are killed, the clock sweeps.\n")
     report.rows([worker, clock])
+    report.legend()
     return 0
 
 

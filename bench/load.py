@@ -7,6 +7,7 @@ their status alone.
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,8 @@ GLANCE = 0.002
 PATIENCE = 30.0
 HANDFUL = 1 << 16
 OK, ACCEPTED = 200, 202
-LENGTH = b"content-length: "
+TOO_MANY, OVERLOADED = 429, 503
+CHUNKED, LAST_CHUNK = b"transfer-encoding: chunked", b"0\r\n\r\n"
 UNANSWERED = 0
 UNSURE = {UNANSWERED, *range(500, 600)}
 
@@ -53,6 +55,7 @@ class Sent:
     began: float
     ended: float
     status: int
+    retry_after: str = ""  # of what was turned away
 
     @property
     def seconds(self) -> float:
@@ -96,13 +99,25 @@ class Line:
             return UNANSWERED
         self.heard += data
         head, found, body = self.heard.partition(b"\r\n\r\n")
-        if not found or len(body) < _length(head.lower()):
+        if not found or not _is_whole(head.lower(), body):
             return None
         return int(head[9:12])
 
+    @property
+    def retry_after(self) -> str:
+        """When to come again, as the answer says; empty if it does not."""
+        head = self.heard.partition(b"\r\n\r\n")[0].lower()
+        return _header(head, b"retry-after: ").decode()
 
-def _length(head: bytes) -> int:
-    return int(head.partition(LENGTH)[2].partition(b"\r\n")[0] or 0)
+
+def _is_whole(head: bytes, body: bytes) -> bool:
+    if CHUNKED in head:
+        return body.endswith(LAST_CHUNK)
+    return len(body) >= int(_header(head, b"content-length: ") or 0)
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    return head.partition(b"\r\n" + name)[2].partition(b"\r\n")[0]
 
 
 class Drive:
@@ -121,7 +136,8 @@ class Drive:
         self.request, self.address = request, address
         self.seconds, self.rate, self.may = seconds, rate, may
         self.sent: list[Sent] = []
-        self._idle = [Line(address) for _ in range(connections)]
+        # In turn, so that none is idle for so long that the server closes it.
+        self._idle = deque(Line(address) for _ in range(connections))
         self._started = 0
         self._selector = selectors.DefaultSelector()
 
@@ -136,7 +152,7 @@ class Drive:
 
     def _start_what_may(self) -> None:
         while self._idle and (due := self._due()) is not None:
-            line, number = self._idle.pop(), traffic.FIRST + self._started
+            line, number = self._idle.popleft(), traffic.FIRST + self._started
             self._started += 1
             line.say(number, self.request(number), due)
             self._selector.register(line.socket, _interest(line), line)
@@ -159,7 +175,8 @@ class Drive:
 
     def _end(self, line: Line, status: int) -> None:
         self._selector.unregister(line.socket)
-        self.sent.append(Sent(line.number, line.began, time.time(), status))
+        retry_after = line.retry_after if status in {TOO_MANY, OVERLOADED} else ""
+        self.sent.append(Sent(line.number, line.began, time.time(), status, retry_after))
         if status == UNANSWERED:
             line.socket.close()
             line = Line(self.address)
@@ -189,7 +206,7 @@ class Plan:
     seconds: float
     credentials: int
     most_waiting: int  # transactions
-    record: Path
+    record: Path | None
     rate: float | None = None  # requests a second
 
 
@@ -227,7 +244,12 @@ def post(plan: Plan, settled: "Synchronized[int]", pipe: "Connection[Any, Any]")
 
 
 def _write_down(plan: Plan, bodies: Sequence[traffic.Body], sent: list[Sent]) -> None:
-    """The clients' own record. What got no answer, or a 5xx, may have been kept all the same."""
+    """The clients' own record, if it is asked for.
+
+    What got no answer, or a 5xx, may have been kept all the same.
+    """
+    if plan.record is None:
+        return
     with plan.record.open("w") as file:
         for each in sent:
             if each.status == ACCEPTED or each.status in UNSURE:

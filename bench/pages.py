@@ -3,7 +3,7 @@
 import http.client
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from urllib.parse import urlencode
@@ -35,6 +35,7 @@ class Page:
     size: int
     median: float
     worst: float  # the first, with nothing in any cache, is among them
+    goal: float = GOAL
 
 
 class Browser:
@@ -44,10 +45,14 @@ class Browser:
         self.line = http.client.HTTPConnection(HOST, bench.port, timeout=60)
         self.csrf = "b" * 32
         self.session = bench.call("sign_in")
+        self.token = bench.token  # for the doors of gateways, which know no session
 
     def open(self, path: str, **form: str) -> http.client.HTTPResponse:
         """A form is posted, without one it is asked for; redirects are followed."""
-        headers = {"cookie": f"sessionid={self.session}; csrftoken={self.csrf}"}
+        headers = {
+            "cookie": f"sessionid={self.session}; csrftoken={self.csrf}",
+            "authorization": f"Bearer {self.token}",
+        }
         if form:
             body = urlencode(form | {"csrfmiddlewaretoken": self.csrf})
             headers["content-type"] = "application/x-www-form-urlencoded"
@@ -87,29 +92,46 @@ def _pages(browser: Browser, credentials: int) -> Iterator[Page]:
 
 
 def timed(browser: Browser, name: str, path: str, **form: str) -> Page:
-    seconds = []
-    for _ in range(TIMES):
+    return timed_all(browser, name, [path] * TIMES, form=form)
+
+
+def timed_all(
+    browser: Browser,
+    name: str,
+    paths: Sequence[str],
+    *,
+    goal: float = GOAL,
+    form: Mapping[str, str] | None = None,
+) -> Page:
+    """One figure for several pages of a kind."""
+    browser.line.close()  # it may have been idle for too long
+    seconds, statuses = [], set()
+    for path in paths:
         began = time.perf_counter()
-        answer = browser.open(path, **form)
+        answer = browser.open(path, **(form or {}))
         text = answer.read()
         seconds.append(time.perf_counter() - began)
-    return Page(name, answer.status, len(text), median(seconds), max(seconds))
+        statuses.add(answer.status)
+    return Page(name, max(statuses), len(text), median(seconds), max(seconds), goal)
 
 
 def show(pages: list[Page]) -> None:
     say()
     report.table(
-        ["page", "status", "KB", "median ms", "worst ms", f"goal {GOAL * 1e3:.0f} ms"],
+        ["page", "status", "KB", "median ms", "worst ms", "goal ms", ""],
         [
             [
                 *(page.name, str(page.status), f"{page.size / 1e3:,.0f}"),
                 *(f"{page.median * 1e3:,.0f}", f"{page.worst * 1e3:,.0f}"),
-                "reached" if page.median <= GOAL else "MISSED",
+                *(f"{page.goal * 1e3:.0f}", "reached" if page.median <= page.goal else "MISSED"),
             ]
             for page in pages
         ],
     )
-    say(f"\nMedian and worst of {TIMES}, through web, with a redirect where a search leads to one.")
+    say(
+        f"\nMedian and worst, of {TIMES} where nothing else is said, through web, with a redirect"
+        " where a search leads to one."
+    )
 
 
 if __name__ == "__main__":

@@ -49,15 +49,18 @@ def rows(measured: Sequence[Row]) -> None:
             for row in measured
         ],
     )
+    for row in measured:
+        if set(row.answers) != {202}:
+            say(f"Not all were 202 at {row.batch:,} a POST: {row.answers}")
+
+
+def legend() -> None:
     say(
         "\nCPU µs: of all processes but the generator's, a transaction. attributed: settled, which"
         " includes\nquarantine and repeats. lag: from the 202 to the commit that settled it"
         " (track_commit_timestamp).\nothers:"
         " the share of all cores' time that went to what is not ours."
     )
-    for row in measured:
-        if set(row.answers) != {202}:
-            say(f"Not all were 202 at {row.batch:,} a POST: {row.answers}")
 
 
 def limits(measured: Sequence[Row], copied: Copied, answered: Answered) -> None:
@@ -71,16 +74,56 @@ def limits(measured: Sequence[Row], copied: Copied, answered: Answered) -> None:
         ["a POST", "attributed ÷ COPY", "CPU of all ÷ COPY's", "POSTs ÷ /healthz", "web's CPU ÷"],
         [
             [
-                f"{row.batch:,}",
-                f"{row.attributed / copied.rate:.2f}",
-                f"{row.cpu_of_all / copied.cpu:.1f}",
-                f"{row.accepted / row.batch / answered.rate:.2f}",
-                f"{row.cpu['web'] * row.batch / answered.cpu:.1f}",
+                f"{each['batch']:,}",
+                f"{each['attributed_of_copy']:.2f}",
+                f"{each['cpu_of_copy']:.1f}",
+                f"{each['posts_of_healthz']:.2f}",
+                f"{each['web_cpu_of_healthz']:.1f}",
             ]
-            for row in measured
-            if row.offered is None
+            for each in shares(measured, copied, answered)
         ],
     )
+
+
+def shares(measured: Sequence[Row], copied: Copied, answered: Answered) -> list[dict[str, float]]:
+    """How near the rows at full load come to what the machine can do."""
+    return [
+        {
+            "batch": row.batch,
+            "attributed_of_copy": row.attributed / copied.rate,
+            "cpu_of_copy": row.cpu_of_all / copied.cpu,
+            "posts_of_healthz": row.accepted / row.batch / answered.rate,
+            "web_cpu_of_healthz": row.cpu["web"] * row.batch / answered.cpu,
+        }
+        for row in measured
+        if row.offered is None
+    ]
+
+
+def beside(measured: Sequence[Row], textbook: Sequence[Row]) -> None:
+    say("\nThe textbook way on the same machine, stores and credentials (bench/textbook):\n")
+    rows(textbook)
+    say()
+    table(
+        ["a POST", "ours ÷ textbook's attributed/s", "textbook's CPU ÷ ours"],
+        [
+            [f"{each['batch']:,}", f"{each['attributed']:,.0f}", f"{each['cpu']:,.0f}"]
+            for each in times(measured, textbook)
+        ],
+    )
+
+
+def times(measured: Sequence[Row], textbook: Sequence[Row]) -> list[dict[str, float]]:
+    """How many times the textbook's rate, and how much less CPU, by batch at full load."""
+    ours = {row.batch: row for row in measured if row.offered is None}
+    return [
+        {
+            "batch": row.batch,
+            "attributed": ours[row.batch].attributed / row.attributed,
+            "cpu": row.cpu_of_all / ours[row.batch].cpu_of_all,
+        }
+        for row in textbook
+    ]
 
 
 def proof(it: Proof) -> None:
@@ -95,7 +138,9 @@ def proof(it: Proof) -> None:
 
 
 def keep(**measured: Any) -> None:
-    RESULTS.write_text(json.dumps(measured, indent=1, default=asdict) + "\n")
+    """Beside what other benchmarks have measured, and in the place of what was there before."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(kept | measured, indent=1, default=asdict) + "\n")
     say(f"\nAlso in {RESULTS.relative_to(PROJECT)}.")
 
 
@@ -105,5 +150,7 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
         say("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
-def _ms(seconds: float) -> str:
+def _ms(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
     return f"{seconds * 1e3:,.1f}" if seconds < 1 else f"{seconds * 1e3:,.0f}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import quantiles
 from time import process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.cpu import of_machine
 from bench.load import ACCEPTED, Heard, Plan, Sent, post
@@ -32,7 +32,9 @@ FROM (
     WHERE starts_with(transaction_id, %s) GROUP BY 1
 ) sent
 JOIN (
+    -- Nothing sent says it was earlier; what was before need not be read.
     SELECT transaction_id, xmin FROM metering_transaction
+    WHERE occurred_at >= to_timestamp(%s) - interval '10 minutes'
     UNION ALL SELECT transaction_id, xmin FROM metering_quarantined
 ) settled USING (transaction_id)
 """
@@ -61,8 +63,8 @@ class Row:
     attributed: float  # or quarantined, or known to be a repeat
     post_p50: float
     post_p99: float
-    lag_p50: float
-    lag_p99: float
+    lag_p50: float | None
+    lag_p99: float | None
     cpu: dict[str, float]  # microseconds a transaction
     foreign: float  # the share of the machine's time that others took meanwhile
     answers: dict[int, int]
@@ -81,11 +83,29 @@ class Took:
     progress: list[tuple[float, int]]  # moments, and transactions settled by then
     cpu: dict[str, float]  # seconds
     foreign: float
-    lags: tuple[float, float]
+
+
+class Measured(Protocol):
+    """What is under load: ours, or the yardstick beside it."""
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds so far, by process."""
+
+    def settled(self) -> int:
+        """Transactions so far. Asked all the time, so it has to be cheap."""
+
+    def wait_until_settled(self) -> None: ...
 
 
 def measure(bench: Bench, load: Load) -> Row:
-    plan = _plan(bench, load)
+    plan = plan_of(bench, load)
+    took = watch(bench, plan, bench)
+    keep_record(bench, plan)
+    return row_of(load, plan, took, _lags(bench, load, took))
+
+
+def watch(bench: Bench, plan: Plan, measured: Measured) -> Took:
+    """Sends what is planned, and waits until it is settled."""
     settled = PROCESSES.Value("q", 0, lock=False)
     ours, theirs = PROCESSES.Pipe()
     client = PROCESSES.Process(target=post, args=(plan, settled, theirs), daemon=True)
@@ -93,20 +113,19 @@ def measure(bench: Bench, load: Load) -> Row:
     theirs.close()
     ours.recv()
     bench.database.execute("CHECKPOINT")
-    before, base, machine, own = bench.cpu(), bench.settled(), of_machine(), process_time()
+    before, base = measured.cpu(), measured.settled()
+    machine, own = of_machine(), process_time()
     ours.send(None)
-    heard, progress = _follow(bench, ours, settled, base)
-    bench.wait_until_settled()
-    spent = {name: after - before[name] for name, after in bench.cpu().items()}
+    heard, progress = _follow(measured, ours, settled, base)
+    measured.wait_until_settled()
+    spent = {name: after - before[name] for name, after in measured.cpu().items()}
     spent["generator"] = heard.cpu
     foreign = _foreign(machine, sum(spent.values()) + process_time() - own)
     client.join()
-    _keep_record(bench, plan)
-    took = Took(heard, progress, spent, foreign, _lags(bench, load))
-    return _row(load, plan, took)
+    return Took(heard, progress, spent, foreign)
 
 
-def _plan(bench: Bench, load: Load) -> Plan:
+def plan_of(bench: Bench, load: Load) -> Plan:
     return Plan(
         address=bench.address,
         prefix=load.prefix,
@@ -121,18 +140,19 @@ def _plan(bench: Bench, load: Load) -> Plan:
 
 
 def _follow(
-    bench: Bench, client: "Connection[Any, Any]", settled: "Synchronized[int]", base: int
+    measured: Measured, client: "Connection[Any, Any]", settled: "Synchronized[int]", base: int
 ) -> tuple[Heard, list[tuple[float, int]]]:
     """Tells the client how far the worker is, until it is done. Answers with that, too."""
     progress = []
     while not client.poll(GLANCE):
-        settled.value = bench.settled() - base
+        settled.value = measured.settled() - base
         progress.append((time.time(), settled.value))
     heard: Heard = client.recv()
     return heard, progress
 
 
-def _keep_record(bench: Bench, plan: Plan) -> None:
+def keep_record(bench: Bench, plan: Plan) -> None:
+    assert plan.record
     with (
         bench.database.cursor() as cursor,
         cursor.copy("COPY bench_sent FROM STDIN") as copy,
@@ -144,22 +164,26 @@ def _keep_record(bench: Bench, plan: Plan) -> None:
     plan.record.unlink()
 
 
-def _lags(bench: Bench, load: Load) -> tuple[float, float]:
-    row = bench.database.execute(LAGS.encode(), [f"{load.prefix}-"]).fetchone()
+def _lags(bench: Bench, load: Load, took: Took) -> tuple[float, float]:
+    began = min(each.began for each in took.heard.sent)
+    row = bench.database.execute(LAGS.encode(), [f"{load.prefix}-", began]).fetchone()
     assert row
     p50, p99 = row[0] or (0.0, 0.0)
     return float(p50), float(p99)
 
 
-def _row(load: Load, plan: Plan, took: Took) -> Row:
+def row_of(load: Load, plan: Plan, took: Took, lags: tuple[float | None, float | None]) -> Row:
     sent = took.heard.sent
     accepted = [each for each in sent if each.status == ACCEPTED]
     began = min(each.began for each in sent)
     start, end = began + WARM_UP * load.seconds, began + load.seconds
     within = [each for each in accepted if start <= each.ended < end]
+    if not within:
+        message = f"Nothing was accepted: {Counter(each.status for each in sent)}"
+        raise RuntimeError(message)
     transactions = len(accepted) * load.batch
     post_p50, post_p99 = _percentiles(within)
-    lag_p50, lag_p99 = took.lags
+    lag_p50, lag_p99 = lags
     return Row(
         name=load.name,
         batch=load.batch,
@@ -184,7 +208,10 @@ def _foreign(since: tuple[float, float], ours: float) -> float:
 
 
 def _percentiles(sent: Sequence[Sent]) -> tuple[float, float]:
-    hundredths = quantiles((each.seconds for each in sent), n=100, method="inclusive")
+    seconds = [each.seconds for each in sent]
+    if len(seconds) == 1:
+        return seconds[0], seconds[0]
+    hundredths = quantiles(seconds, n=100, method="inclusive")
     return hundredths[49], hundredths[98]
 
 

@@ -3,6 +3,7 @@
 import argparse
 import multiprocessing
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import psycopg
 from bench import cpu
 from bench.load import Address
 from revcred.launcher.fresh import fresh_directory
+from revcred.launcher.processes import Program
 from revcred.launcher.stack import Stack, a_stack
 from revcred.launcher.web import HOST
 
@@ -54,15 +56,29 @@ class Bench(Stack):
         row = self.database.execute(question.encode()).fetchone()
         return row[0] if row else None
 
-    def seed(self) -> None:
-        self.token = self.call("seed", self.credentials)
+    def seed(self, *, overlaps: bool) -> None:
+        self.token = self.call("seed", self.credentials, overlaps=overlaps)
         self.database.execute(SENT)
 
-    def call(self, name: str, *arguments: object) -> str:
-        """What a function of bench.seeding prints, run where the application is configured."""
-        said = ", ".join(map(repr, arguments))
-        script = f"from bench import seeding; seeding.{name}({said})"
+    def call(self, name: str, *arguments: object, **named: object) -> str:
+        """The last line a function of bench.seeding or, by its full name, of another prints.
+
+        It runs where the application is configured.
+        """
+        module, _, function = name.rpartition(".")
+        said = [*map(repr, arguments), *(f"{key}={value!r}" for key, value in named.items())]
+        script = (
+            f"from {module or 'bench.seeding'} import {function}; {function}({', '.join(said)})"
+        )
         return self.manage("shell", "--no-imports", "--command", script)
+
+    def begin(self, program: Program) -> None:
+        self._begin(program)
+
+    def free_port(self) -> int:
+        with socket.socket() as trial:
+            trial.bind((HOST, 0))
+            return int(trial.getsockname()[1])
 
     def cpu(self) -> dict[str, float]:
         return cpu.seconds(self.children)
@@ -87,12 +103,12 @@ class Bench(Stack):
 
 
 @contextmanager
-def a_bench(credentials: int) -> Iterator[Bench]:
-    """Started, seeded and serving."""
+def a_bench(credentials: int, *, overlaps: bool = True) -> Iterator[Bench]:
+    """Started, seeded and serving. Without what forbids overlaps, if it is to be large soon."""
     began = time.monotonic()
     with fresh_directory() as directory, a_stack(Bench, directory, PROJECT, settings=tuned()) as it:
         it.credentials = credentials
-        it.seed()
+        it.seed(overlaps=overlaps)
         say(f"{credentials:,} credentials seeded after {time.monotonic() - began:.0f} s.")
         it.serve()
         yield it

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from django.db.models.functions import Now
+from django.db.models.functions import Least, Now
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
@@ -36,6 +36,7 @@ def revoke_token(*, token: GatewayToken, by: User | None) -> None:
 
 @atomic
 def try_again(*, delivery: Delivery) -> None:
-    """Settle it now rather than after the pause that its failures have earned it."""
-    Delivery.objects.filter(pk=delivery.pk).update(next_try_at=Now())
+    """Settle it now rather than after the pause that its failures have earned it, as the first."""
+    tried_once = Least("attempts", 1)
+    Delivery.objects.filter(pk=delivery.pk).update(next_try_at=Now(), attempts=tried_once)
     on_commit(bell.ring)

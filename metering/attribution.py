@@ -1,19 +1,31 @@
 """Who used what: find whose each waiting transaction is, or say why it is nobody's."""
 
 import logging
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
+from typing import NamedTuple
 from uuid import UUID
 
-from django.db import DataError, IntegrityError, InternalError, ProgrammingError, connection
+from django.db import Error, connection
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 from django.db.models.functions import Now
 from django.db.transaction import atomic
 
-from metering import partitions
+from metering import faults, partitions
 from metering.models import Delivery, MatchedBy, Reason
-from metering.statements import PUT_ASIDE, SETTLE, SETTLE_ONE, TAKE_APART
+from metering.statements import (
+    PUT_ASIDE,
+    SETTLE,
+    SETTLE_TAKEN,
+    TAKE,
+    TAKE_APART,
+    TRIED_BEFORE,
+)
 from revcred.models.periods import Dated
 
 logger = logging.getLogger(__name__)
@@ -21,10 +33,23 @@ logger = logging.getLogger(__name__)
 MOST = 5_000  # transactions settled in one statement
 SETTLING = 0x5E771E  # advisory: settlements share it, a claim waits for those under way
 
-# What can only be the transaction's fault, and not PostgreSQL's or the network's.
-POISON = (DataError, IntegrityError, InternalError, ProgrammingError)
-TRIES_WHOLE = 2
-TRIES_APART = 4
+LIMIT = 2.0  # seconds a settlement may take …
+MOST_CAREFULLY = 1_000  # transactions in one that is made with care, which may take …
+LIMIT_MORE_EACH_TRY = 0.5  # … so many seconds more each time
+LIMIT_PER_TRANSACTION = 0.0004
+TRIES_IN_COMPANY = 1
+TRIES_WHOLE = TRIES_IN_COMPANY + 1
+TRIES_SINGLE = TRIES_IN_COMPANY + 4
+CAREFUL_FOR = 5.0  # seconds
+GLANCE_EVERY = 1.0  # seconds
+PAUSE = timedelta(seconds=1)
+MOST_PATIENT = 8
+
+BEGIN = """
+SELECT
+    pg_advisory_xact_lock_shared(%s), set_config('statement_timeout', %s, true),
+    set_config('lock_timeout', %s, true)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,59 +134,173 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     return Attributed(fitting[0].subscription, then[0].kind)
 
 
+class Care:
+    """Whether this process settles in small company, with each attempt on record before it is made.
+
+    It does so for some seconds after anything failed, after it came upon what failed elsewhere,
+    and when it is new: what waits may have killed the one before it.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._until: float | None = None
+        self._glance_at = 0.0
+        self.patience = 1  # times the usual limits
+
+    def take(self) -> None:
+        self._until = monotonic() + CAREFUL_FOR
+
+    def be_patient(self) -> None:
+        self.patience = min(2 * self.patience, MOST_PATIENT)
+
+    def is_called_for(self) -> bool:
+        if self._until is None or self._glances():
+            self.take()
+        if self._until is not None and monotonic() < self._until:
+            return True
+        self.patience = 1
+        return False
+
+    def _glances(self) -> bool:
+        """Now and then, whether what has been tried before is first in the queue."""
+        if monotonic() < self._glance_at:
+            return False
+        self._glance_at = monotonic() + GLANCE_EVERY
+        with connection.cursor() as cursor:
+            cursor.execute(TRIED_BEFORE)
+            return bool(cursor.fetchone()[0])
+
+
+care = Care()
+os.register_at_fork(after_in_child=care.forget)
+
+
+class Taken(NamedTuple):
+    """A delivery whose attempt is on record, this one included in `attempts`."""
+
+    id: UUID
+    transactions: int
+    attempts: int
+
+    def has_had(self, tries: int) -> bool:
+        """Whether there is no use in trying it, as it is, once more."""
+        return tries >= (TRIES_WHOLE if self.transactions > 1 else TRIES_SINGLE)
+
+
 def settle_waiting() -> int:
     """Settle what waits in the inbox until nothing does, and say how many deliveries that were."""
     return sum(iter(settle, 0))
 
 
 def settle(most: int = MOST) -> int:
-    """Settle the longest waiting deliveries, all or none: about `most` transactions at once."""
-    try:
-        return _execute(SETTLE, most=most)
-    except POISON:
-        logger.exception("A chunk could not be settled; trying its deliveries one by one")
-        partitions.ensure()
-        return sum(map(_settle_alone, _due()))
+    """Settle the longest waiting deliveries, all or none: about `most` transactions at once.
+
+    Answers how many, 0 when nothing is due that can be settled. Raises django.db.Error when the
+    database is away.
+    """
+    connection.ensure_connection()  # not to have one is no delivery's fault
+    if not care.is_called_for():
+        try:
+            return _execute(SETTLE, LIMIT, most=most)
+        except Error as error:
+            if faults.is_away(error):
+                raise
+            logger.warning("Settling failed: %s. Going on with care.", faults.name_of(error))
+            care.take()
+            partitions.ensure()
+    return _settle_carefully(min(most, MOST_CAREFULLY))
 
 
-def _due() -> list[UUID]:
-    due = Delivery.objects.filter(next_try_at__lte=Now()).order_by("next_try_at")
-    return list(due.values_list("pk", flat=True)[:200])
-
-
-def _settle_alone(delivery: UUID) -> int:
-    """Settle one delivery. If it fails again and again, take it apart, and then put it aside."""
-    try:
-        return _execute(SETTLE_ONE, delivery=delivery)
-    except POISON as error:
-        return _fail(delivery, type(error.__cause__ or error).__name__)
-
-
-def _fail(delivery: UUID, error: str) -> int:
-    """Try again later, after pauses that grow; the error's class is all that is kept of it."""
-    failed = Delivery.objects.get(pk=delivery)
-    failed.attempts += 1
-    pause = timedelta(seconds=2**failed.attempts)
-    Delivery.objects.filter(pk=delivery).update(
-        attempts=F("attempts") + 1, last_error=error, next_try_at=Now() + pause
-    )
-    if failed.transactions > 1 and failed.attempts >= TRIES_WHOLE:
-        _run(TAKE_APART, delivery)
-    elif failed.transactions == 1 and failed.attempts >= TRIES_APART:
-        _run(PUT_ASIDE, delivery)
+def _settle_carefully(most: int) -> int:
+    while company := _take(most):
+        if settled := _attempt(company):
+            return settled
     return 0
 
 
-def _run(statement: str, delivery: UUID) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"delivery": delivery})
+def _take(most: int) -> list[Taken]:
+    """Who is next, on record as tried. What has failed alone only if nothing else is due."""
+    for least, greatest in ((0, TRIES_IN_COMPANY), (TRIES_WHOLE, None)):
+        with connection.cursor() as cursor:
+            cursor.execute(TAKE, {"least": least, "greatest": greatest, "most": most})
+            if taken := [Taken(*row) for row in cursor.fetchall()]:
+                return taken
+    return []
 
 
-@atomic
-def _execute(statement: str, **arguments: int | UUID) -> int:
-    with connection.cursor() as cursor:
-        # A statement of its own: what follows sees all that was committed before the lock.
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [SETTLING])
+def _attempt(company: Sequence[Taken]) -> int:
+    first = company[0]
+    if first.has_had(first.attempts - 1):
+        _give_up(first)  # nobody came back from the last attempts to say so
+        return 0
+    limit = LIMIT_MORE_EACH_TRY * first.attempts + LIMIT_PER_TRANSACTION * sum(
+        each.transactions for each in company
+    )
+    try:
+        return _execute(SETTLE_TAKEN, limit, deliveries=[each.id for each in company])
+    except Error as error:
+        care.take()
+        _blame(company, error, limit)
+        return 0
+
+
+def _blame(company: Sequence[Taken], error: Error, limit: float) -> None:
+    """Note that they failed: in company at first, so that each is tried alone, at once."""
+    first, deliveries = company[0], Delivery.objects.filter(pk__in=[each.id for each in company])
+    if faults.is_away(error):
+        with suppress(Error):
+            deliveries.update(attempts=F("attempts") - 1)
+        raise error
+    if faults.is_contention(error) or (faults.took_too_long(error) and _everything_is_slow(limit)):
+        care.be_patient()
+        deliveries.update(attempts=F("attempts") - 1, next_try_at=Now() + PAUSE)
+        return
+    name = faults.name_of(error)
+    logger.warning("Not settled: deliveries %d, tries %d, %s", len(company), first.attempts, name)
+    if first.attempts == TRIES_IN_COMPANY:
+        deliveries.update(last_error=name, next_try_at=F("received_at"))
+        return
+    deliveries.update(last_error=name)
+    if first.has_had(first.attempts):
+        _give_up(first)
+
+
+def _everything_is_slow(limit: float) -> bool:
+    """Whether to settle nothing at all takes long, too: then time says nothing of who was in it."""
+    began = monotonic()
+    try:
+        _execute(SETTLE_TAKEN, limit, deliveries=[])
+    except Error:
+        return True
+    return monotonic() - began > limit / 4
+
+
+def _give_up(taken: Taken) -> None:
+    """Take it apart, or put it aside. If even that fails, it stays and is tried ever less often."""
+    statement = TAKE_APART if taken.transactions > 1 else PUT_ASIDE
+    try:
+        with _limited(LIMIT) as cursor:
+            cursor.execute(statement, {"delivery": taken.id})
+    except Error as error:
+        if faults.is_away(error):
+            raise
+        logger.error("A delivery stays in the inbox: %s", faults.name_of(error))  # noqa: TRY400
+
+
+def _execute(statement: str, limit: float, **arguments: int | list[UUID]) -> int:
+    with _limited(limit) as cursor:
         cursor.execute(statement, arguments)
         deliveries, _ = cursor.fetchone()
     return int(deliveries)
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[CursorWrapper]:
+    """A transaction in which no statement takes longer, and to wait for a lock is told apart."""
+    milliseconds = int(seconds * 1_000) * care.patience
+    with atomic(), connection.cursor() as cursor:
+        # A statement of its own: what follows sees all that was committed before the lock.
+        cursor.execute(BEGIN, [SETTLING, f"{milliseconds}", f"{milliseconds // 2}"])
+        yield cursor

@@ -9,7 +9,15 @@ from django.utils import timezone
 
 from metering.models import Claim, Quarantined
 from metering.tasks import claim_bell
-from revcred.models import AuditEvent, Credential, Gateway, Product, Subscription, User
+from revcred.models import (
+    AuditEvent,
+    Credential,
+    ExternalKey,
+    Gateway,
+    Product,
+    Subscription,
+    User,
+)
 
 
 def expect(
@@ -52,6 +60,18 @@ def put_back(transactions: QuerySet[Quarantined], *, by: User) -> int:
     released = transactions.exclude(released_at=None)
     _record(AuditEvent.Verb.PUT_BACK, released, by, "")
     return released.update(released_at=None, released_by="", release_note="")
+
+
+@atomic
+def run_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) -> Claim:
+    """Judge what waits under the same key once more, also what could not be processed before.
+
+    Where no credential has the key, that is all of the quarantine.
+    """
+    transactions.exclude(error="").update(error="")
+    marks = transactions.values("fingerprint")
+    known = ExternalKey.objects.filter(fingerprint__in=marks).select_related("credential").first()
+    return expect(cause=cause, by=by, credential=known.credential if known else None)
 
 
 def _record(

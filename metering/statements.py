@@ -42,7 +42,8 @@ judged AS MATERIALIZED (
                 WHEN source_named IS NOT NULL THEN (
                     SELECT s.id FROM revcred_source s WHERE s.external_key = source_named
                 )
-                ELSE (
+                -- Asked once a statement: most installations name no prefixes.
+                WHEN EXISTS (SELECT FROM revcred_source WHERE url_prefixes <> '{}') THEN (
                     SELECT s.id
                     FROM revcred_source s, unnest(s.url_prefixes) AS prefix
                     WHERE starts_with(judging.path, prefix)
@@ -119,6 +120,7 @@ judged AS MATERIALIZED (
             AND s.external_key = j.subscription_named
             AND s.active_from <= j.occurred_at
             AND (s.active_until IS NULL OR j.occurred_at < s.active_until)
+        LIMIT 1
     ) direct ON true
 )
 """
@@ -188,13 +190,13 @@ COUNTED = """
     FROM judged WHERE reason IS NULL
 """
 
-# Which deliveries a settlement takes: those whose time has come, up to %(most)s transactions …
+# Which deliveries a settlement takes: those that were never tried, up to %(most)s transactions …
 WAITING = """
     SELECT id FROM (
         SELECT id, sum(transactions) OVER (ORDER BY next_try_at, id) - transactions AS before
         FROM (
             SELECT id, next_try_at, transactions FROM metering_delivery
-            WHERE next_try_at <= clock_timestamp()
+            WHERE next_try_at <= clock_timestamp() AND attempts = 0 AND last_error = ''
             ORDER BY next_try_at LIMIT 200
             FOR UPDATE SKIP LOCKED
         ) locked
@@ -202,8 +204,42 @@ WAITING = """
     WHERE before < %(most)s
 """
 
-# … or a single one.
-ONE = "SELECT id FROM metering_delivery WHERE id = %(delivery)s FOR UPDATE SKIP LOCKED"
+# … or those taken before, with care.
+TAKEN = """
+    SELECT id FROM metering_delivery WHERE id = ANY (%(deliveries)s::uuid[]) FOR UPDATE SKIP LOCKED
+"""
+
+# Put on record that these are tried now: one that was tried before alone, others in small company.
+# Should nobody come back from it, they are tried again after a pause, which grows.
+TAKE = """
+WITH due AS MATERIALIZED (
+    SELECT id, next_try_at, transactions, attempts FROM metering_delivery
+    WHERE next_try_at <= clock_timestamp()
+        AND attempts BETWEEN %(least)s AND coalesce(%(greatest)s::int, attempts)
+    ORDER BY next_try_at LIMIT 20
+    FOR UPDATE SKIP LOCKED
+), company AS (
+    SELECT
+        id, attempts, row_number() OVER queue AS place, first_value(attempts) OVER queue AS first,
+        sum(transactions) OVER queue - transactions AS before
+    FROM due WINDOW queue AS (ORDER BY next_try_at, id)
+)
+UPDATE metering_delivery taken
+SET attempts = taken.attempts + 1,
+    next_try_at = clock_timestamp() + interval '1 second' * 2 ^ least(taken.attempts, 12)
+FROM company
+WHERE taken.id = company.id
+    AND (place = 1 OR (first = 0 AND company.attempts = 0 AND before < %(most)s))
+RETURNING taken.id, taken.transactions, taken.attempts
+"""
+
+# Whether what was tried before is due, and among the first. Others leave it where it is.
+TRIED_BEFORE = """
+SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
+    SELECT attempts, last_error FROM metering_delivery
+    WHERE next_try_at <= clock_timestamp() ORDER BY next_try_at LIMIT 20
+) first
+"""
 
 
 def settle(deliveries: str) -> str:
@@ -340,7 +376,7 @@ SELECT (SELECT count(*) FROM claimed), (SELECT count(*) FROM item)
 
 
 SETTLE = settle(WAITING)
-SETTLE_ONE = settle(ONE)
+SETTLE_TAKEN = settle(TAKEN)
 
 # What a claim concerns: the keys of a credential, of a subscription's credentials, of a
 # product's subscriptions' credentials, and what names such a subscription itself.
@@ -359,6 +395,17 @@ SCOPE_OF_SUBSCRIPTIONS = """
 """
 SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
 SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
+
+
+# What could not be processed is judged again only when somebody asks, which clears the error.
+NOT_POISON = "q.error = ''"
+
+
+def next_waiting(scope: str) -> str:
+    """The id of the first that `claim` would judge."""
+    return f"""
+SELECT q.id FROM metering_quarantined q WHERE q.id > %(after)s AND ({scope}) ORDER BY q.id LIMIT 1
+"""
 
 
 def claim(scope: str) -> str:
@@ -392,9 +439,15 @@ SELECT
 
 
 # The ledger's rows a change may have made wrong: by their subscription, for that is the index.
-LEDGER_OF_CREDENTIAL = """
-    t.credential_id = %(credential)s AND t.subscription_id IN (
-        SELECT subscription_id FROM metering_usage WHERE credential_id = %(credential)s
+# A key that is bound to a gateway may take over from another credential's, which is not.
+OF_THE_SAME_KEYS = """
+    SELECT other.credential_id FROM revcred_externalkey k
+    JOIN revcred_externalkey other ON other.fingerprint = k.fingerprint
+    WHERE k.credential_id = %(credential)s
+"""
+LEDGER_OF_CREDENTIAL = f"""
+    t.credential_id IN ({OF_THE_SAME_KEYS}) AND t.subscription_id IN (
+        SELECT subscription_id FROM metering_usage WHERE credential_id IN ({OF_THE_SAME_KEYS})
     )
 """
 LEDGER_OF_SUBSCRIPTION = """
@@ -499,44 +552,61 @@ WHERE (coalesce(kept.count, 0), coalesce(kept.quantity, 0))
 ORDER BY 2, 1, 3, 4
 """
 
-# A delivery taken apart into one per transaction, so that only what fails is put aside.
+# A delivery taken apart into one per transaction, so that only what fails is put aside. They are
+# tried in company again, with care; what was rejected is told of by one that holds nothing else.
 TAKE_APART = """
 WITH whole AS (
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions > 1
-    RETURNING gateway_id, received_at, rejected, attempts, last_error, body
+    RETURNING gateway_id, received_at, rejected, last_error, body
 )
 INSERT INTO metering_delivery
-    (gateway_id, received_at, transactions, rejected, attempts, last_error, body)
+    (gateway_id, received_at, next_try_at, transactions, rejected, last_error, body)
 SELECT
-    gateway_id, received_at, 1, CASE WHEN call.place = 1 THEN rejected ELSE 0 END, attempts,
-    last_error, json_build_array(call.value)::text
-FROM whole CROSS JOIN LATERAL json_array_elements(body::json) WITH ORDINALITY call (value, place)
+    gateway_id, received_at, received_at, 1, 0, last_error, json_build_array(call)::text
+FROM whole CROSS JOIN LATERAL json_array_elements(body::json) call
+UNION ALL
+SELECT gateway_id, received_at, received_at, 0, rejected, last_error, '[]'
+FROM whole WHERE rejected > 0
 """
 
-# A delivery of one transaction that cannot be processed, with nothing in it looked at closely.
+# A delivery of one transaction that cannot be processed, with nothing in it looked at closely:
+# a number that its column cannot hold is left out.
 PUT_ASIDE = """
 WITH poison AS (
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions = 1
-    RETURNING gateway_id, received_at, last_error, body::json -> 0 AS call
+    RETURNING
+        gateway_id, received_at, coalesce(nullif(last_error, ''), 'ProcessLost') AS error,
+        body::json -> 0 AS call
 ), remembered AS (
     INSERT INTO metering_remembered (identity, transaction, digest, occurred_at, received_at)
     SELECT
-        (call ->> 'identity')::uuid, time_ordered_id(), (call ->> 'digest')::uuid,
-        (call ->> 'occurred_at')::timestamptz, received_at
+        (call ->> 'identity')::uuid, coalesce((call ->> 'made_id')::uuid, time_ordered_id()),
+        (call ->> 'digest')::uuid, (call ->> 'occurred_at')::timestamptz, received_at
     FROM poison
     ON CONFLICT (identity) DO NOTHING
     RETURNING transaction
+), number AS (
+    SELECT
+        (call ->> 'status')::numeric AS status,
+        (call ->> 'request_bytes')::numeric AS request_bytes,
+        (call ->> 'response_bytes')::numeric AS response_bytes,
+        (call ->> 'latency_ms')::numeric AS latency_ms
+    FROM poison
 )
 INSERT INTO metering_quarantined (
     id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
-    method, path, elements, metadata, fingerprint, hint, reason, quarantined_at, error,
-    released_by, release_note
+    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata,
+    fingerprint, hint, reason, quarantined_at, error, released_by, release_note
 )
 SELECT
     transaction, gateway_id, call ->> 'transaction_id', (call ->> 'occurred_at')::timestamptz,
     received_at, coalesce(call ->> 'subscription_named', ''), coalesce(call ->> 'source_named', ''),
-    coalesce(call ->> 'method', ''), coalesce(call ->> 'path', ''), (call -> 'elements')::jsonb,
-    (call -> 'metadata')::jsonb, (call ->> 'fingerprint')::uuid, coalesce(call ->> 'hint', ''),
-    'poison', clock_timestamp(), last_error, '', ''
-FROM poison, remembered
+    coalesce(call ->> 'method', ''), coalesce(call ->> 'path', ''),
+    CASE WHEN abs(status) < 1 << 15 THEN status END,
+    CASE WHEN abs(request_bytes) < 1::bigint << 62 THEN request_bytes END,
+    CASE WHEN abs(response_bytes) < 1::bigint << 62 THEN response_bytes END,
+    CASE WHEN abs(latency_ms) < 1e300 THEN latency_ms END,
+    (call -> 'elements')::jsonb, (call -> 'metadata')::jsonb, (call ->> 'fingerprint')::uuid,
+    coalesce(call ->> 'hint', ''), 'poison', clock_timestamp(), error, '', ''
+FROM poison, remembered, number
 """

@@ -9,7 +9,6 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
@@ -62,10 +61,6 @@ class StaticFiles(ForPages, WhiteNoiseMiddleware):  # type: ignore[misc]
 
 
 class Sessions(ForPages, SessionMiddleware):
-    pass
-
-
-class Common(ForPages, CommonMiddleware):
     pass
 
 

@@ -68,7 +68,7 @@ MIDDLEWARE = [
     "revcred.middleware.StaticFiles",
     "revcred.middleware.ContentSecurityPolicy",
     "revcred.middleware.Sessions",
-    "revcred.middleware.Common",
+    "django.middleware.common.CommonMiddleware",
     "revcred.middleware.Csrf",
     "revcred.middleware.Authentication",
     "revcred.middleware.Messages",

@@ -22,7 +22,7 @@ from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.credential_acts import IN_USE, REVOKED
 from revcred.admin.lists import Chosen, as_number
 from revcred.admin.moments import MomentField
-from revcred.models import ExternalKey, Gateway, User
+from revcred.models import Gateway, User
 
 PER_PAGE = 50
 
@@ -59,13 +59,12 @@ class ClaimNowForm(ActForm):
     explanation = (
         "Credentials, keys and subscriptions that appear claim what waits for them by themselves."
         " This judges it once more: what waits for the same credential, or all of the quarantine"
-        " where no credential has the key."
+        " where no credential has the key. What could not be processed is tried once more."
     )
 
     def act(self, by: User) -> str:
-        known = ExternalKey.objects.filter(fingerprint=self.target.fingerprint).first()
-        credential = known.credential if known else None
-        quarantine.expect(cause=f"“{by}” asked for it", by=by, credential=credential)
+        cause = f"“{by}” asked for it"
+        quarantine.run_again(self.target.transactions(), cause=cause, by=by)
         return "It is being judged again in the background. See Claims for how far it is."
 
 
@@ -150,6 +149,7 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         "subscription_named",
         "source_named",
         "counted",
+        "error",
         "released_at",
         "release_note",
     )

@@ -1,5 +1,6 @@
 from typing import Any, Self
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Exists, OuterRef
 
@@ -177,6 +178,8 @@ class Remembered(models.Model):
 
     class Meta:
         default_permissions = ()
+        # By which it is forgotten: rows lie in the order they came in.
+        indexes = (BrinIndex(fields=["received_at"], name="remembered_by_received"),)
 
     def __str__(self) -> str:
         return str(self.identity)

@@ -127,7 +127,12 @@ def issue(
     for subscription in subscriptions:
         _assign(credential, subscription, active_from=key.active_from)
     AuditEvent.objects.record(Verb.ISSUED, target=credential, by=by, details={"hint": key.hint})
-    announce(f"credential “{credential}” was issued", credential=credential, by=by)
+    announce(
+        f"credential “{credential}” was issued",
+        credential=credential,
+        since=_since(key),
+        by=by,
+    )
     return credential
 
 
@@ -182,7 +187,12 @@ def add_alias(
     AuditEvent.objects.record(
         Verb.ALIAS_ADDED, target=credential, by=by, details={"hint": key.hint}
     )
-    announce(f"an alias of “{credential}” was added", credential=credential, by=by)
+    announce(
+        f"an alias of “{credential}” was added",
+        credential=credential,
+        since=_since(key),
+        by=by,
+    )
     return key
 
 
@@ -211,7 +221,12 @@ def add_alias_by_fingerprint(
     )
     _keep(key)
     AuditEvent.objects.record(Verb.ALIAS_ADDED, target=credential, by=by, details={"hint": hint})
-    announce(f"an alias of “{credential}” was added", credential=credential, by=by)
+    announce(
+        f"an alias of “{credential}” was added",
+        credential=credential,
+        since=_since(key),
+        by=by,
+    )
     return key
 
 
@@ -479,6 +494,11 @@ def _end_assignment(credential: Credential, subscription: Subscription, at: date
     if assignment is None:
         raise NotAssigned
     _end(assignment, at)
+
+
+def _since(key: ExternalKey) -> datetime | None:
+    """From when it may take over what the same key for any gateway has been attributed."""
+    return key.active_from if key.gateway_id else None
 
 
 def _end(dated: Dated, at: datetime) -> None:

@@ -23,4 +23,4 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def is_usable(self) -> bool:
         """By what the socket says, and not by a round trip before every request."""
         connection: PatientConnection | None = self.connection
-        return connection is not None and not connection.closed and connection.is_quiet()
+        return connection is not None and connection.is_sound()

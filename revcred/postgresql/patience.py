@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg.errors import OperationalError, _WaitTimeout
+from psycopg.pq import TransactionStatus
 
 _here = threading.local()
 
@@ -51,8 +52,10 @@ class PatientConnection(psycopg.Connection[Any]):
             message = "The database did not answer in time."
             raise OperationalError(message) from error
 
-    def is_quiet(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether the server said nothing unasked, which could only be a farewell."""
+        if self.closed or self.info.transaction_status is TransactionStatus.INERROR:
+            return False
         farewell = poll()
         farewell.register(self.fileno(), POLLIN)
         return not farewell.poll(0)

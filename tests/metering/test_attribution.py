@@ -346,49 +346,6 @@ def test_a_delivery_in_which_everything_was_rejected_is_tallied(gateway):
     assert not Delivery.objects.exists()
 
 
-# --- Poison -------------------------------------------------------------------------------------
-
-
-def poisoned(call):
-    """What no door lets through, and the ledger cannot hold."""
-    call.status = 99_999
-    return call
-
-
-def retry_now():
-    Delivery.objects.update(next_try_at=timezone.now() - HOUR)
-    settle_waiting()
-
-
-def test_a_poisonous_transaction_is_put_aside_alone_and_named(credential, gateway):
-    good = [factories.a_call("the-key-of-the-tests") for _ in range(3)]
-    take_in(gateway, [good[0], poisoned(factories.a_call("the-key-of-the-tests")), good[1]])
-    take_in(gateway, [good[2]])
-
-    settle_waiting()
-    assert Transaction.objects.get().transaction_id == good[2].transaction_id
-    for _ in range(4):
-        retry_now()
-
-    assert set(Transaction.objects.values_list("transaction_id", flat=True)) == {
-        each.transaction_id for each in good
-    }
-    poison = Quarantined.objects.get()
-    assert (poison.reason, poison.error) == (Reason.POISON, "NumericValueOutOfRange")
-    assert not Delivery.objects.exists()
-
-
-def test_a_failure_waits_longer_each_time(gateway):
-    take_in(gateway, [poisoned(factories.a_call()), factories.a_call()])
-
-    settle_waiting()
-
-    failed = Delivery.objects.get()
-    assert failed.attempts == 1
-    assert failed.last_error == "NumericValueOutOfRange"
-    assert failed.next_try_at > timezone.now() + timedelta(seconds=1)
-
-
 # --- Judged by the moment of the call -----------------------------------------------------------
 
 

@@ -1,0 +1,86 @@
+"""What the benchmark asks the application's own code. Runs inside `manage.py shell`.
+
+Each function prints one line of JSON.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import OperationalError
+from django.utils import timezone
+
+from bench.stack import say
+from metering import partitions
+from metering.ingestion import identity
+from metering.management.commands.clock import forget
+from metering.models import Remembered, Transaction, Usage
+from storefront.figures import figures
+from storefront.windows import Span, Window
+
+YEAR = 365
+TIMES = 5
+
+
+def remember(most: int) -> None:
+    """Some transactions of the month that was written get the identity their ids really have."""
+    latest = Transaction.objects.filter(occurred_at__lt=timezone.now() - timedelta(days=2))
+    some = list(latest.order_by("-occurred_at")[:most])
+    Remembered.objects.bulk_create(
+        Remembered(
+            identity=UUID(identity(each.gateway_id, each.transaction_id)),
+            transaction=each.pk,
+            digest=each.pk,
+            occurred_at=each.occurred_at,
+            received_at=each.received_at,
+        )
+        for each in some
+    )
+    say(json.dumps([each.transaction_id for each in some]))
+
+
+def year(subscription: int) -> None:
+    """The figures of a subscription's year, day by day: seconds of each time, and rows of usage."""
+    now = timezone.now()
+    window = Window(Span.MONTH, now.date() - timedelta(days=YEAR - 1), YEAR)
+    usage = Usage.objects.filter(subscription=subscription)
+
+    def ask() -> None:
+        figures(usage, window, party="credential", element=None, now=now)
+
+    rows = usage.between(window.start, window.end).count()
+    say(json.dumps({"rows": rows, "seconds": [_took(ask) for _ in range(TIMES)]}))
+
+
+def days_come_and_go(after: float) -> None:
+    """Three days ahead are made and the two oldest dropped, a full one among them: seconds each."""
+    time.sleep(after)
+    today, oldest = timezone.now().date(), partitions.existing_days()[0]
+    ensured = _took(lambda: partitions.ensure(today + timedelta(days=3)))
+    dropped = [
+        _took(lambda day=day: partitions.drop(before=oldest + timedelta(days=day)))  # type: ignore[misc]
+        for day in (1, 2)
+    ]
+    say(json.dumps({"ensured": ensured, "dropped": dropped}))
+
+
+def forgetting() -> None:
+    """What the clock does now and then: look for what is too old to be remembered.
+
+    Null if PostgreSQL is told to stop before it is done.
+    """
+    old = timezone.now() - timedelta(days=settings.REMEMBERED_DAYS)
+    try:
+        say(json.dumps(_took(lambda: forget(before=old))))
+    except OperationalError:
+        say(json.dumps(None))
+
+
+def _took(do: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began

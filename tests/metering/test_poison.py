@@ -1,0 +1,406 @@
+"""What cannot be processed delays nothing else, and ends named where an admin sees it."""
+
+import os
+import signal
+import time
+import warnings
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.urls import reverse
+from django.utils import timezone
+
+from metering import actions, attribution, claims
+from metering.admin import groups
+from metering.attribution import care, settle_waiting
+from metering.ingestion import take_in
+from metering.management.commands.clock import sweep
+from metering.models import Claim, Delivery, Quarantined, Reason, Transaction
+from revcred.actions import credentials
+from tests import factories
+from tests.metering.test_attribution import no_differences
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = "the-key-of-the-healthy"
+SOON = 10  # seconds, on a busy machine
+
+# What a transaction of this id does to PostgreSQL, when it reaches the ledger.
+EVILS = {
+    "raises": "RAISE 'I am poison'",
+    "exits": "PERFORM pg_terminate_backend(pg_backend_pid())",
+    "loops": "LOOP END LOOP",
+    "wants too much": "PERFORM repeat('x', 2000000000)",
+    "is refused memory": "RAISE 'I want more' USING ERRCODE = 'out_of_memory'",
+}
+NAMES = {
+    "raises": "RaiseException",
+    "exits": "AdminShutdown",
+    "loops": "QueryCanceled",
+    "wants too much": "ProgramLimitExceeded",
+    "is refused memory": "OutOfMemory",
+}
+TABLES = ("metering_transaction", "metering_quarantined")
+
+
+@contextmanager
+def evil(does, *tables):
+    """While this lasts, a transaction whose id begins with `evil` does that in these tables."""
+    function = f"""
+        CREATE OR REPLACE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF starts_with(NEW.transaction_id, 'evil') THEN {does}; END IF;
+            RETURN NEW;
+        END $$
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(function)
+        for table in tables:
+            cursor.execute(
+                f"CREATE TRIGGER evil BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION evil()"
+            )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            for table in tables:
+                cursor.execute(f"DROP TRIGGER evil ON {table}")
+
+
+@pytest.fixture
+def gateway():
+    return factories.a_gateway()
+
+
+@pytest.fixture
+def credential():
+    customer = factories.a_customer()
+    return factories.a_credential(customer, KEY, subscriptions=[factories.a_subscription(customer)])
+
+
+def healthy(count):
+    return [factories.a_call(KEY) for _ in range(count)]
+
+
+def poison(name="evil", **fields):
+    return factories.a_call(KEY, transaction_id=name, **fields)
+
+
+def names(model=Transaction):
+    return set(model.objects.values_list("transaction_id", flat=True))
+
+
+def without_pauses(most=20):
+    """As if time went by between the tries, until nothing waits."""
+    for _ in range(most):
+        Delivery.objects.update(next_try_at=timezone.now() - timedelta(hours=1))
+        care.take()
+        settle_waiting()
+        if not Delivery.objects.exists():
+            return
+
+
+@pytest.mark.parametrize("kind", EVILS)
+def test_the_others_are_settled_at_once_and_the_poison_ends_named(credential, gateway, kind):
+    calls = healthy(40)
+    for call in calls[:20]:
+        take_in(gateway, [call])
+    take_in(gateway, [poison()])
+    for call in calls[20:]:
+        take_in(gateway, [call])
+
+    with evil(EVILS[kind], "metering_transaction"):
+        began = time.monotonic()
+        settle_waiting()
+        seconds = time.monotonic() - began
+        assert names() == {call.transaction_id for call in calls}
+        assert seconds < SOON
+        without_pauses()
+
+    waiting = Quarantined.objects.get()
+    assert (waiting.transaction_id, waiting.reason) == ("evil", Reason.POISON)
+    assert waiting.error == NAMES[kind]
+    assert names() == {call.transaction_id for call in calls}
+    assert no_differences()
+
+
+def test_in_one_post_too_only_the_poison_is_put_aside(credential, gateway):
+    good = healthy(300)
+    take_in(gateway, [*good[:150], poison(), *good[150:]], rejected=2)
+
+    with evil(EVILS["exits"], "metering_transaction"):
+        began = time.monotonic()
+        settle_waiting()
+        assert names() == {call.transaction_id for call in good}
+        assert time.monotonic() - began < SOON
+        without_pauses()
+
+    assert names(Quarantined) == {"evil"}
+    assert no_differences()
+
+
+def test_a_number_that_nothing_can_hold_is_left_out(gateway):
+    """No door lets it through."""
+    take_in(gateway, [poison(status=99_999, request_bytes=12, latency_ms=0.5)])
+
+    settle_waiting()
+    without_pauses()
+
+    waiting = Quarantined.objects.get()
+    assert waiting.error == "NumericValueOutOfRange"
+    assert (waiting.status, waiting.request_bytes, waiting.latency_ms) == (None, 12, 0.5)
+
+
+def test_a_failure_waits_longer_each_time(credential, gateway):
+    take_in(gateway, [poison()])
+    pauses = []
+
+    with evil(EVILS["raises"], "metering_transaction"):
+        for _ in range(3):
+            settle_waiting()
+            failed = Delivery.objects.get()
+            pauses.append(failed.next_try_at - timezone.now())
+            Delivery.objects.update(next_try_at=timezone.now())
+
+    assert [round(pause.total_seconds()) for pause in pauses] == [2, 4, 8]
+    assert failed.last_error == "RaiseException"
+
+
+def test_what_cannot_even_be_put_aside_stays_and_is_tried_ever_less_often(credential, gateway):
+    take_in(gateway, [poison(), *healthy(1)])
+
+    with evil(EVILS["raises"], *TABLES):
+        settle_waiting()
+        without_pauses(most=8)
+        left = Delivery.objects.get()
+
+        assert left.last_error == "RaiseException"
+        assert left.next_try_at > timezone.now() + timedelta(seconds=30)
+        assert Transaction.objects.count() == 1
+
+    actions.try_again(delivery=left)
+    settle_waiting()
+    assert Transaction.objects.count() == 2
+
+
+# --- A process that is gone ----------------------------------------------------------------------
+
+
+def settle_in_a_process_until_killed():
+    """Whether it was: as soon as the poison is at work, as a worker is that runs out of memory."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        pid = os.fork()  # as Celery's workers are, only that here are threads
+    if not pid:
+        settle_and_leave()
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if at_work():
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def settle_and_leave():
+    parents = connection.connection  # not to be closed, for it is the parent's
+    try:
+        connection.connection = None
+        settle_waiting()
+    finally:
+        os._exit(parents is None)
+
+
+def at_work():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'evil'")
+        return cursor.fetchone()[0]
+
+
+def test_one_that_kills_every_process_is_found_out(credential, gateway):
+    calls = healthy(30)
+    for call in calls[:15]:
+        take_in(gateway, [call])
+    take_in(gateway, [poison()])
+    for call in calls[15:]:
+        take_in(gateway, [call])
+
+    works = "PERFORM set_config('application_name', 'evil', true), pg_sleep(1)"
+    with evil(works, "metering_transaction"):
+        kills = 0
+        for _ in range(12):
+            kills += settle_in_a_process_until_killed()
+            wait_until(lambda: not at_work())
+            if not Delivery.objects.exists():
+                break
+            Delivery.objects.update(next_try_at=timezone.now() - timedelta(hours=1))
+
+    assert names() == {call.transaction_id for call in calls}
+    assert Quarantined.objects.get().error == "ProcessLost"
+    assert kills <= 5
+    assert no_differences()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# --- What is nobody's fault ----------------------------------------------------------------------
+
+
+@contextmanager
+def another_session():
+    other = connection.copy()
+    other.set_autocommit(False)
+    try:
+        yield other
+    finally:
+        other.rollback()
+        other.close()
+
+
+def test_to_wait_for_a_lock_puts_nothing_aside(credential, gateway):
+    take_in(gateway, healthy(1))
+
+    with another_session() as other:
+        with other.cursor() as cursor:
+            cursor.execute("LOCK TABLE metering_usage IN ACCESS EXCLUSIVE MODE")
+        for _ in range(6):
+            care.take()
+            Delivery.objects.update(next_try_at=timezone.now())
+            settle_waiting()
+        assert Delivery.objects.get().attempts == 0
+
+    without_pauses()
+    assert Transaction.objects.count() == 1
+
+
+def test_when_everything_is_slow_nobody_is_blamed(credential, gateway, monkeypatch):
+    """Even to settle nothing takes longer than it may."""
+    take_in(gateway, healthy(1))
+    slow = "WITH slow AS MATERIALIZED (SELECT pg_sleep(0.6)) SELECT 1, 1 FROM slow"
+    with monkeypatch.context() as patched:
+        patched.setattr(attribution, "SETTLE_TAKEN", slow)
+        patched.setattr(attribution, "MOST_PATIENT", 1)
+        for _ in range(6):
+            care.take()
+            Delivery.objects.update(next_try_at=timezone.now())
+            settle_waiting()
+
+    assert Delivery.objects.get().attempts == 0
+
+
+def test_a_database_that_is_away_is_no_attempt(credential, gateway):
+    take_in(gateway, healthy(1))
+    care.take()
+    with evil("RAISE 'full' USING ERRCODE = 'disk_full'", "metering_transaction"):
+        Delivery.objects.update(body=Delivery.objects.get().body.replace('"call-', '"evil-call-'))
+        for _ in range(6):
+            Delivery.objects.update(next_try_at=timezone.now())
+            with pytest.raises(OperationalError):
+                settle_waiting()
+        assert Delivery.objects.get().attempts == 0
+
+
+def test_who_is_not_careful_leaves_to_others_what_failed(credential, gateway):
+    take_in(gateway, healthy(1))
+    Delivery.objects.update(attempts=1, next_try_at=timezone.now())
+    care._glance_at = time.monotonic() + 60
+
+    assert settle_waiting() == 0
+    care._glance_at = 0
+
+    assert settle_waiting() == 1
+    assert Transaction.objects.count() == 1
+
+
+def test_a_healthy_settlement_writes_nothing_more(credential, gateway, django_assert_num_queries):
+    take_in(gateway, healthy(3))
+    care._glance_at = time.monotonic() + 60
+
+    with django_assert_num_queries(4):  # BEGIN, the lock and the limit, settling, COMMIT
+        assert attribution.settle() == 1
+
+
+# --- Judged again --------------------------------------------------------------------------------
+
+
+def put_aside(gateway, *calls):
+    take_in(gateway, calls)
+    with evil(EVILS["raises"], "metering_transaction"):
+        settle_waiting()
+        without_pauses()
+    assert names(Quarantined) == {"evil"}
+
+
+def test_one_click_runs_it_again(credential, gateway, admin_client):
+    put_aside(gateway, poison(status=201, response_bytes=7, metadata={"a": 1}), *healthy(1))
+    (group,) = groups.find(reason=Reason.POISON)
+    url = reverse("admin:metering_quarantined_changelist")
+    assert "RaiseException" in admin_client.get(url, {"group": group.slug}).text
+
+    admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
+    claims.work()
+
+    assert not Quarantined.objects.exists()
+    row = Transaction.objects.get(transaction_id="evil")
+    assert (row.quarantine_reason, row.status, row.response_bytes) == (Reason.POISON, 201, 7)
+    assert row.metadata == {"a": 1}
+    assert no_differences()
+
+
+def test_what_is_poison_still_comes_back_named_and_holds_up_no_claim(
+    credential, gateway, admin_client
+):
+    put_aside(gateway, poison())
+    take_in(gateway, [factories.a_call("a-key-of-later")])
+    settle_waiting()
+    (group,) = groups.find(reason=Reason.POISON)
+
+    with evil(EVILS["exits"], "metering_transaction"):
+        admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
+        credentials.add_alias(credential=credential, alias="a-key-of-later", by=None)
+        claims.work()
+
+    assert Quarantined.objects.get().error == "AdminShutdown"
+    assert Transaction.objects.count() == 1
+    assert not Claim.objects.open().exists()
+
+
+def test_poison_that_is_claimed_is_passed_over(gateway):
+    """It waited for its credential like any other, and turns out to be poison only then."""
+    later = "a-key-of-later"
+    calls = [factories.a_call(later) for _ in range(50)]
+    factories.settled(
+        *calls[:25],
+        factories.a_call(later, transaction_id="evil"),
+        *calls[25:],
+        gateway=gateway,
+    )
+    customer = factories.a_customer()
+    subscription = factories.a_subscription(customer)
+
+    with evil(EVILS["raises"], "metering_transaction"):
+        factories.a_credential(customer, later, subscriptions=[subscription])
+        claims.work()
+
+    assert names() == {call.transaction_id for call in calls}
+    waiting = Quarantined.objects.get()
+    assert (waiting.reason, waiting.error) == (Reason.POISON, "RaiseException")
+    assert not Claim.objects.open().exists()
+    assert no_differences()
+
+
+def test_the_clock_takes_up_what_failed(credential, gateway):
+    with evil(EVILS["raises"], "metering_transaction"):
+        take_in(gateway, [poison()])
+        settle_waiting()
+    care._until = care._glance_at = 0.0
+    Delivery.objects.update(next_try_at=timezone.now() - timedelta(seconds=5))
+
+    sweep()
+
+    assert Transaction.objects.count() == 1
