@@ -115,7 +115,7 @@ def beside(measured: Sequence[Row], textbook: Sequence[Row]) -> None:
 
 def times(measured: Sequence[Row], textbook: Sequence[Row]) -> list[dict[str, float]]:
     """How many times the textbook's rate, and how much less CPU, by batch at full load."""
-    ours = {row.batch: row for row in measured if row.offered is None}
+    ours = {row.batch: row for row in measured if row.name == "full"}
     return [
         {
             "batch": row.batch,

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import quantiles
 from time import process_time
@@ -46,6 +46,7 @@ class Load:
     batch: int
     seconds: float
     rate: float | None = None  # transactions a second; None: as many as are attributed
+    port: int | None = None  # None: the web's
 
     @property
     def prefix(self) -> str:
@@ -127,7 +128,7 @@ def watch(bench: Bench, plan: Plan, measured: Measured) -> Took:
 
 def plan_of(bench: Bench, load: Load) -> Plan:
     return Plan(
-        address=bench.address,
+        address=replace(bench.address, port=load.port or bench.port),
         prefix=load.prefix,
         batch=load.batch,
         connections=CONNECTIONS[load.batch],

@@ -19,6 +19,7 @@ from bench import cpu
 from bench.load import Address
 from revcred.launcher.fresh import fresh_directory
 from revcred.launcher.processes import Program
+from revcred.launcher.programs import Programs
 from revcred.launcher.stack import Stack, a_stack
 from revcred.launcher.web import HOST
 
@@ -80,8 +81,18 @@ class Bench(Stack):
             trial.bind((HOST, 0))
             return int(trial.getsockname()[1])
 
+    def open_fast_door(self) -> int:
+        """The port it listens on."""
+        port = self.free_port()
+        self._begin(Programs(self.environment, self.project, logs=self.logs).fast_door(port))
+        self.wait_until(lambda: _listens(port))
+        return port
+
     def cpu(self) -> dict[str, float]:
-        return cpu.seconds(self.children)
+        """By process; the fast door is part of the web."""
+        spent = cpu.seconds(self.children)
+        spent["web"] += spent.pop("fast-door", 0.0)
+        return spent
 
     def settled(self) -> int:
         """Transactions that are out of the inbox, by the tally that settling keeps: cheap."""
@@ -100,6 +111,11 @@ class Bench(Stack):
                 message = f"Not within {PATIENCE:.0f} s. The logs: {self.logs}"
                 raise TimeoutError(message)
             time.sleep(GLANCE)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex((HOST, port)) == 0
 
 
 @contextmanager

@@ -197,7 +197,7 @@ WAITING = """
         FROM (
             SELECT id, next_try_at, transactions FROM metering_delivery
             WHERE next_try_at <= clock_timestamp() AND attempts = 0 AND last_error = ''
-            ORDER BY next_try_at LIMIT 200
+            ORDER BY next_try_at LIMIT 1000
             FOR UPDATE SKIP LOCKED
         ) locked
     ) counted

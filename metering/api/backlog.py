@@ -6,8 +6,10 @@ from collections import Counter
 from django.conf import settings
 from django.db.models import Sum
 
+from metering.api.authentication import LONGEST_WAIT
 from metering.api.errors import Overloaded, SlowDown
 from metering.models import Delivery
+from revcred.postgresql import patience
 
 FRESH = 1.0  # seconds that a count is believed
 
@@ -24,13 +26,11 @@ class Backlog:
         self._total = 0
         self._read_at = -FRESH
 
-    def is_fresh(self) -> bool:
-        return time.monotonic() - self._read_at < FRESH
-
     def check(self, gateway_id: int) -> None:
         """Raises SlowDown, Overloaded."""
-        if not self.is_fresh():
-            self._count()
+        if time.monotonic() - self._read_at >= FRESH:
+            with patience(LONGEST_WAIT):
+                self._count()
         if self._total >= settings.MOST_WAITING:
             raise Overloaded
         if self._waiting[gateway_id] >= settings.MOST_WAITING_OF_A_GATEWAY:
@@ -41,10 +41,10 @@ class Backlog:
         self._total += transactions
 
     def _count(self) -> None:
-        self._read_at = time.monotonic()  # before the rest, so that only one of many threads asks
         counts = Delivery.objects.order_by().values_list("gateway").annotate(Sum("transactions"))
         self._waiting = Counter(dict(counts))
         self._total = self._waiting.total()
+        self._read_at = time.monotonic()
 
 
 backlog = Backlog()

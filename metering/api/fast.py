@@ -10,14 +10,15 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import msgspec
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 
 from metering.api import bodies
-from metering.api.authentication import Admission, MayPost, admission_for, is_known
+from metering.api.authentication import LONGEST_WAIT, Admission, MayPost, admission_for
 from metering.api.backlog import backlog
 from metering.api.errors import Malformed, Unavailable, answer_to
-from metering.api.transactions import LONGEST_WAIT, answer_of, judge, read_in
+from metering.api.transactions import answer_of, judge, read_in
 from metering.inbox import Entry, write_each
 from metering.ingestion import entry_of
 from metering.tasks import bell
@@ -101,9 +102,10 @@ class FastDoor:
 
     async def _admit(self, headers: dict[str, str]) -> Admission:
         tokens = headers.get("authorization", ""), headers.get("x-api-key", "")
-        if is_known(*tokens) and backlog.is_fresh():
+        try:
             return _admit(*tokens)
-        return await self._in_thread(_admit, *tokens)
+        except SynchronousOnlyOperation:  # what is known is too old: the database has to be asked
+            return await self._in_thread(_admit, *tokens)
 
     async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()

@@ -1,6 +1,5 @@
 """The three kinds of process revcred is made of, as they run on one machine."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,8 @@ from revcred.launcher.environment import Environment
 from revcred.launcher.processes import Program
 from revcred.launcher.web import HOST
 
-# More would be waiting for PostgreSQL anyway, and Granian warns of more on a small machine.
-THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
+# More than the cores can run: those that wait for a commit share it.
+THREADS = 16
 GRANIAN = (
     *("-m", "granian", "--host", HOST, "--workers", "1", "--no-ws"),
     *("--log-level", "warning", "--no-access-log", "--workers-kill-timeout", "8"),

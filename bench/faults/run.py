@@ -1,0 +1,120 @@
+"""One run: everything started, faults from a seed under load, quiet, and then the judge."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.faults.asides import moving, sending
+from bench.faults.clients import Address, History
+from bench.faults.judge import Verdict, judge
+from bench.faults.kinds import KINDS, Fault, Kind, strike
+from bench.faults.proxy import HOST
+from bench.faults.trial import SETTINGS, Trial
+from bench.faults.world import FAST_DOOR, WEB
+from bench.stack import PROJECT, say
+from revcred.launcher.environment import Environment
+from revcred.launcher.fresh import fresh_directory
+from revcred.launcher.stack import a_stack
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+
+TOLD_EVERY = 50  # faults
+LAST_WORDS = 1.0  # seconds in which the last transactions come in while no bell is heard
+
+WAITING = """
+SELECT
+    (SELECT coalesce(sum(transactions), 0) FROM metering_delivery)
+    + (SELECT count(*) FROM metering_claim WHERE finished_at IS NULL)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    seed: int
+    faults: int
+    transactions: int = 0
+    kinds: Sequence[Kind] = field(default_factory=lambda: list(KINDS.values()))
+    lasting: tuple[float, float] = (0.3, 2.5)  # seconds of a fault
+    pause: tuple[float, float] = (0.8, 1.6)  # seconds after it
+    quiet: float = 60.0  # seconds until all that was accepted has to be settled
+    settings: Mapping[str, str] = field(default_factory=dict)  # PostgreSQL's
+    environment: Environment = field(default_factory=dict)  # of the processes on trial
+    statements: Sequence[str] = ()  # to the database before anything serves
+
+
+@dataclass(frozen=True)
+class Outcome:
+    faults: Sequence[Fault]
+    fallen: Sequence[str]
+    verdict: Verdict
+    seconds: float
+
+
+def run(plan: Plan) -> Outcome:
+    with fresh_directory() as directory:
+        return run_in(directory, plan)
+
+
+def run_in(directory: Path, plan: Plan) -> Outcome:
+    began = time.monotonic()
+    chance = random.Random(plan.seed)  # noqa: S311 - the same faults for the same seed
+    settings = {**SETTINGS, **plan.settings}
+    with a_stack(Trial, directory, PROJECT, settings=settings) as trial:
+        for statement in plan.statements:
+            trial.execute(statement)
+        trial.connect_through_proxies(plan.environment)
+        addresses = {door: Address(HOST, trial.proxies[door].port) for door in (WEB, FAST_DOOR)}
+        with moving(trial.direct, plan.seed) as (gateways, stop_moving):
+            trial.serve()
+            with sending(addresses, gateways, plan.seed) as (accepted, stop_sending):
+                faults = list(_strike_all(plan, trial, chance, accepted))
+                while accepted.value < plan.transactions:
+                    time.sleep(1)
+                world = stop_moving()
+                history = _last_words(trial, stop_sending)
+        waiting = wait_for_quiet(trial, plan.quiet)
+        verdict = judge(trial, history, world, faults, waiting)
+        return Outcome(faults, trial.fallen, verdict, time.monotonic() - began)
+
+
+def _strike_all(
+    plan: Plan, trial: Trial, chance: random.Random, accepted: "Synchronized[int]"
+) -> Iterator[Fault]:
+    """Every kind once, in any order, and again, until there are enough."""
+    deck: list[Kind] = []
+    for done in range(plan.faults):
+        if done and done % TOLD_EVERY == 0:
+            say(f"{done} faults, {accepted.value:,} transactions accepted …")
+        if not deck:
+            deck = list(plan.kinds)
+            chance.shuffle(deck)
+        time.sleep(chance.uniform(*plan.pause))
+        yield strike(deck.pop(), trial, chance, chance.uniform(*plan.lasting))
+    time.sleep(plan.pause[1])
+
+
+def _last_words(trial: Trial, stop_sending: Callable[[], History]) -> History:
+    """No bell is heard for the last transactions: only the clock can find them."""
+    trial.kill("worker")
+    time.sleep(LAST_WORDS)
+    history = stop_sending()
+    time.sleep(LAST_WORDS)
+    trial.broker().flushall()
+    trial.begin("worker")
+    return history
+
+
+def wait_for_quiet(trial: Trial, seconds: float) -> int:
+    """How many transactions and claims still wait when it has had long enough."""
+    with suppress(TimeoutError):
+        trial.wait_until(lambda: _waiting(trial) == 0, "quiet", patience=seconds)
+    return _waiting(trial)
+
+
+def _waiting(trial: Trial) -> int:
+    return int(trial.ask(WAITING)[0][0])

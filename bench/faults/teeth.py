@@ -1,0 +1,124 @@
+"""`make teeth`: seven deliberate breaks of the promise, each of which the harness has to catch."""
+
+import argparse
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.faults import report
+from bench.faults.kinds import KINDS
+from bench.faults.mutants.apps import MUTANT
+from bench.faults.run import Plan, run
+from bench.faults.trial import end_in_order
+from bench.stack import say
+
+FORGETFUL = """
+ALTER TABLE metering_remembered DROP CONSTRAINT metering_remembered_pkey CASCADE
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """What is broken, by what fault that shows, and which promise is then not kept."""
+
+    name: str
+    kinds: Sequence[str]
+    betrayed_by: Sequence[str]  # any of them
+    breaks: str = "nothing"  # in bench.faults.mutants.breaks
+    settings: Mapping[str, str] = field(default_factory=dict)
+    statements: Sequence[str] = ()
+
+
+MUTANTS = (
+    Mutant(
+        name="synchronous_commit=off",
+        settings={"synchronous_commit": "off", "wal_writer_delay": "10s"},
+        kinds=("database: killed",),
+        betrayed_by=("lost",),
+    ),
+    Mutant(
+        name="202 before the commit",
+        breaks="accept_before_commit",
+        kinds=("web: killed", "database: killed"),
+        betrayed_by=("lost",),
+    ),
+    Mutant(
+        name="no unique constraint",
+        breaks="forget",
+        statements=(FORGETFUL,),
+        kinds=("web: killed", "worker: killed"),
+        betrayed_by=("double",),
+    ),
+    Mutant(
+        name="repeats remembered in Redis",
+        breaks="remember_in_redis",
+        statements=(FORGETFUL,),
+        kinds=("broker: flushed",),
+        betrayed_by=("double", "lost"),
+    ),
+    Mutant(
+        name="no sweeper, and Redis flushed",
+        breaks="sweep_nothing",
+        kinds=("broker: flushed",),
+        betrayed_by=("waiting",),
+    ),
+    Mutant(
+        name="inbox and ledger in two transactions",
+        breaks="settle_in_two_transactions",
+        kinds=("database: killed",),
+        betrayed_by=("lost",),
+    ),
+    Mutant(
+        name="attribution by now",
+        breaks="judge_by_now",
+        kinds=("worker: killed",),
+        betrayed_by=("misattributed",),
+    ),
+)
+FAULTS = 8
+TRANSACTIONS = 2_000  # at least, however slow the machine is
+QUIET = 15.0  # seconds
+
+
+def main() -> int:
+    end_in_order()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--only", default="", help="mutants whose names begin with this")
+    options = parser.parse_args()
+    say(f"Seed {options.seed}.")
+    mutants = [each for each in MUTANTS if each.name.startswith(options.only)]
+    caught = sum(_is_caught(each, options.seed) for each in mutants)
+    say(f"{caught} of {len(mutants)}")
+    return 0 if caught == len(mutants) else 1
+
+
+def _is_caught(mutant: Mutant, seed: int) -> bool:
+    plan = Plan(
+        seed=seed,
+        faults=FAULTS,
+        transactions=TRANSACTIONS,
+        kinds=[KINDS[name] for name in mutant.kinds],
+        lasting=(0.2, 0.5),
+        pause=(0.8, 1.4),
+        quiet=QUIET,
+        settings=mutant.settings,
+        statements=mutant.statements,
+        environment={
+            "DJANGO_SETTINGS_MODULE": "bench.faults.mutants.settings",
+            MUTANT: mutant.breaks,
+        },
+    )
+    outcome = run(plan)
+    caught = any(outcome.verdict.broken.get(promise) for promise in mutant.betrayed_by)
+    said = "caught" if caught else "NOT CAUGHT"
+    say(
+        f"{mutant.name}: {said} in {outcome.seconds:.0f} s,"
+        f" {outcome.verdict.accepted:,} accepted. {report.verdict_line(outcome.verdict)}"
+    )
+    return caught
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""All of revcred with a network between its parts, and the hands that reach into it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import redis
+
+from bench.faults.proxy import HOST, Network, Proxy, free_port
+from bench.faults.world import FAST_DOOR, WEB
+from revcred.launcher.census import servers_on
+from revcred.launcher.environment import Environment
+from revcred.launcher.programs import Programs
+from revcred.launcher.stack import Stack
+from revcred.launcher.web import answers
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+PROCESSES = (WEB, FAST_DOOR, "worker", "clock")
+PATIENCE = 60.0
+GOODBYE = 20.0  # seconds a process may take to end when it is asked to
+GLANCE = 0.05
+CONNECTIONS = 40  # that PostgreSQL takes
+
+SETTINGS = {"max_connections": str(CONNECTIONS)}
+
+
+def end_in_order() -> None:
+    """Also when asked to: what is frozen has to be thawed to be stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
+@dataclass
+class Trial(Stack):
+    """Web, worker and clock reach the stores, and clients reach web, through proxies."""
+
+    network: Network = field(default_factory=Network)
+    proxies: dict[str, Proxy] = field(default_factory=dict)
+    fallen: list[str] = field(default_factory=list)  # ended though nobody had killed them
+
+    @cached_property
+    def port(self) -> int:
+        return free_port()
+
+    @cached_property
+    def fast_port(self) -> int:
+        return free_port()
+
+    @cached_property
+    def direct(self) -> Environment:
+        """As it is without proxies, for what is not on trial."""
+        return dict(self.environment)
+
+    @property
+    def broker_socket(self) -> str:
+        return urlsplit(self.direct["REDIS_URL"]).path
+
+    @property
+    def database_socket(self) -> Path:
+        url = urlsplit(self.direct["DATABASE_URL"])
+        return Path(parse_qs(url.query)["host"][0]) / f".s.PGSQL.{url.port}"
+
+    def connect_through_proxies(self, extra: Environment) -> None:
+        self.proxies = {
+            WEB: self.network.proxy((HOST, self.port)),
+            FAST_DOOR: self.network.proxy((HOST, self.fast_port)),
+            "database": self.network.proxy(self.database_socket),
+            "broker": self.network.proxy(Path(self.broker_socket)),
+        }
+        ports = {name: proxy.port for name, proxy in self.proxies.items()}
+        self.environment = {
+            **self.direct,
+            "DATABASE_URL": f"postgres://revcred@{HOST}:{ports['database']}/revcred",
+            "REDIS_URL": f"redis://{HOST}:{ports['broker']}/0",
+            **extra,
+        }
+
+    def serve(self) -> None:
+        super().serve()
+        programs = Programs(self.environment, self.project, logs=self.logs)
+        self._begin(programs.fast_door(self.fast_port))
+        self.wait_until_ready(FAST_DOOR)
+
+    def database(self) -> Connection:
+        """A new connection, past all proxies."""
+        return psycopg.connect(self.direct["DATABASE_URL"], autocommit=True, connect_timeout=2)
+
+    def ask(self, question: str) -> list[tuple[Any, ...]]:
+        with self.database() as connection:
+            return connection.execute(question.encode()).fetchall()
+
+    def execute(self, statement: str) -> None:
+        with self.database() as connection:
+            connection.execute(statement.encode())
+
+    def broker(self) -> "redis.Redis":
+        return redis.Redis(unix_socket_path=self.broker_socket, socket_timeout=2)
+
+    def ask_to_end(self, names: Iterable[str]) -> None:
+        """As an operator's supervisor does: SIGTERM to the one process it knows, and wait."""
+        processes = [self.children[name].process for name in names]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for name, process in zip(names, processes, strict=True):
+            try:
+                process.wait(GOODBYE)
+            except subprocess.TimeoutExpired:
+                self.fallen.append(f"{name} did not end within {GOODBYE:.0f} s of SIGTERM")
+            self.kill(name)
+
+    def kill(self, name: str) -> None:
+        """With all of its group. It may have ended already."""
+        process = self.children[name].process
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def signal_database(self, number: signal.Signals) -> None:
+        """To all of PostgreSQL: its backends lead sessions of their own."""
+        for pid in sorted(self.database_family):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    @property
+    def database_family(self) -> set[int]:
+        command = list(self.children["database"].program.command)
+        return servers_on(Path(command[command.index("-D") + 1]), None)
+
+    def is_ready(self, name: str) -> bool:
+        if name == WEB:
+            return answers(f"{self.url}/healthz")
+        if name == FAST_DOOR:
+            return _listens(self.fast_port)
+        if name == "database":
+            with suppress(psycopg.Error):
+                return bool(self.ask("SELECT 1"))
+        if name == "broker":
+            with suppress(redis.RedisError):
+                return bool(self.broker().ping())
+        return name in ("worker", "clock")
+
+    def begin(self, *names: str) -> None:
+        """Start what was killed, and wait until it serves."""
+        for name in names:
+            self.start(name)
+        for name in names:
+            self.wait_until_ready(name)
+
+    def wait_until_ready(self, name: str) -> None:
+        def is_back() -> bool:
+            self.look_after(name)
+            return self.is_ready(name)
+
+        self.wait_until(is_back, f"{name} to be back")
+
+    def wait_until(self, done: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+        deadline = time.monotonic() + patience
+        while not done():
+            if time.monotonic() > deadline:
+                message = f"Waited {patience:.0f} s in vain for {what}. The logs: {self.logs}"
+                raise TimeoutError(message)
+            time.sleep(GLANCE)
+
+    def look_after(self, *names: str) -> None:
+        """What ended by itself is noted and started again, as the supervisor would."""
+        for name in names or self.children:
+            child = self.children[name]
+            if child.ended():
+                self.fallen.append(f"{name} {child.outcome()}: {_last_line(child.program.log)}")
+                self.kill(name)
+                self.start(name)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+def _last_line(log: Path | None) -> str:
+    said = log.read_text(errors="replace").strip() if log else ""
+    return said.rpartition("\n")[2]
