@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bench import beside, limits, report
 from bench.machine import describe
 from bench.proof import prove
-from bench.rows import Load, Row, measure
+from bench.rows import Load, Row, measure, warm_up
 from bench.stack import SECONDS, Bench, a_bench, arguments, say
 
 BATCHES = (1, 100, 1_000)
@@ -47,6 +47,7 @@ def main() -> int:
 
 
 def _rows(bench: Bench, seconds: float) -> Iterator[Row]:
+    warm_up(bench)
     for batch in BATCHES:
         full = measure(bench, Load(name="full", batch=batch, seconds=seconds))
         say(f"{batch:,} a POST: {full.attributed:,.0f} a second.")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.sharedctypes import Synchronized
 
+CAREFUL_FOR = 6.0  # seconds, and a little: see metering.attribution.Care
 WARM_UP = 0.2  # of the seconds, in which caches fill and the inbox too
 CONNECTIONS = {1: 64, 100: 16, 1_000: 4}
 MOST_WAITING = {1: 2_000, 100: 20_000, 1_000: 20_000}  # about a second's worth
@@ -103,6 +104,12 @@ def measure(bench: Bench, load: Load) -> Row:
     took = watch(bench, plan, bench)
     keep_record(bench, plan)
     return row_of(load, plan, took, _lags(bench, load, took))
+
+
+def warm_up(bench: Bench) -> None:
+    """Until the worker is no longer new, and settles as it does from then on."""
+    measure(bench, Load(name="warm-up", batch=1, seconds=1, rate=10))
+    time.sleep(CAREFUL_FOR)
 
 
 def watch(bench: Bench, plan: Plan, measured: Measured) -> Took:
