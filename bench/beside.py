@@ -11,6 +11,7 @@ from bench.rows import Load, Row, plan_of, row_of, watch
 from bench.stack import Bench, say
 from revcred.launcher.processes import Program
 from revcred.launcher.programs import Programs
+from revcred.launcher.stack import free_port
 from revcred.launcher.web import answers
 
 BATCHES = (1, 100)
@@ -67,7 +68,7 @@ def _serve(bench: Bench) -> int:
     tables = [sys.executable, "-m", "bench.textbook.tables"]
     made = replace(programs.manage("tables"), command=tables)
     bench.supervisor.run_to_end(made, log=bench.logs / "textbook-tables")
-    port = bench.free_port()
+    port = free_port()
     for name, program in ((WEB, programs.web(port)), (WORKER, programs.worker())):
         bench.begin(_instead(program, name, bench))
     healthy = f"http://{bench.address.host}:{port}/healthz"

@@ -20,7 +20,7 @@ from bench.load import Address
 from revcred.launcher.fresh import fresh_directory
 from revcred.launcher.processes import Program
 from revcred.launcher.programs import Programs
-from revcred.launcher.stack import Stack, a_stack
+from revcred.launcher.stack import Stack, a_stack, free_port
 from revcred.launcher.web import HOST
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -76,14 +76,9 @@ class Bench(Stack):
     def begin(self, program: Program) -> None:
         self._begin(program)
 
-    def free_port(self) -> int:
-        with socket.socket() as trial:
-            trial.bind((HOST, 0))
-            return int(trial.getsockname()[1])
-
     def open_fast_door(self) -> int:
         """The port it listens on."""
-        port = self.free_port()
+        port = free_port()
         self._begin(Programs(self.environment, self.project, logs=self.logs).fast_door(port))
         self.wait_until(lambda: _listens(port))
         return port

@@ -120,12 +120,16 @@ class MayPost(BasePermission):
     scope: str = GatewayToken.Scope.POST
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return self.scope in admission_of(request).scopes
+        return self.allows(admission_of(request))
+
+    @classmethod
+    def allows(cls, admission: Admission) -> bool:
+        return cls.scope in admission.scopes
 
     @classmethod
     def check(cls, admission: Admission) -> None:
         """Raises PermissionDenied."""
-        if cls.scope not in admission.scopes:
+        if not cls.allows(admission):
             raise PermissionDenied(cls.message, cls.code)
 
 

@@ -20,6 +20,12 @@ from revcred.launcher.stores import Stores
 from revcred.launcher.web import HOST, answers
 
 
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind((HOST, 0))
+        return int(trial.getsockname()[1])
+
+
 @dataclass
 class Stack:
     """Stores of its own, migrated; web, worker and clock once it is to `serve`."""
@@ -32,9 +38,7 @@ class Stack:
 
     @cached_property
     def port(self) -> int:
-        with socket.socket() as trial:
-            trial.bind((HOST, 0))
-            return int(trial.getsockname()[1])
+        return free_port()
 
     @property
     def url(self) -> str:
