@@ -29,12 +29,12 @@ Lag = tuple[float, float]  # when it was accepted, and how many seconds later it
 ROWS = """
 SELECT
     gateway_id, transaction_id, id, corrects, sign, occurred_at, subscription_id, NULL,
-    coalesce(quarantined_at, attributed_at), (elements ->> 'bytes')::bigint
+    coalesce(quarantined_at, attributed_at), (elements ->> 'bytes')::bigint, ''
 FROM metering_transaction
 UNION ALL
 SELECT
     gateway_id, transaction_id, id, corrects, 1, occurred_at, NULL, reason, quarantined_at,
-    (elements ->> 'bytes')::bigint
+    (elements ->> 'bytes')::bigint, error
 FROM metering_quarantined
 """
 INBOX = """
@@ -71,6 +71,7 @@ class Row(NamedTuple):
     reason: str | None
     settled_at: datetime
     quantity: int
+    error: str  # why it could not be processed
 
     @property
     def name(self) -> Name:
@@ -115,6 +116,7 @@ class Verdict:
     answers: Mapping[int, int]
     by_kind: Mapping[str, "Times"]
     strays: Sequence[str]  # each 5xx that nothing excuses, and what was going on
+    misattributed: Sequence[str]  # each that is not as the oracle says, and what it says
 
     @property
     def broken(self) -> dict[str, int]:
@@ -145,13 +147,14 @@ def judge(
     refused = {(call.gateway, name) for call in history.calls for name in call.refused}
     lags = list(_lags(accepted, rows))
     strays = [call for call in history.calls if _is_stray(call, faults)]
+    misattributed = list(_misattributed(standing, history, world))
     wrong = Wrong(
         lost=sum(name not in stored for name in accepted),
         double=sum(len(each) - 1 for each in standing.values()),
         never_sent=sum(name not in history.transactions for name in stored),
         changed=_changed(standing, history),
         unpaired=_unpaired(rows),
-        misattributed=_misattributed(standing, history, world),
+        misattributed=len(misattributed),
         invalid=trial.ask(INVALID)[0][0],
         usage=_usage_differences(trial, standing),
         waiting=waiting,
@@ -174,6 +177,7 @@ def judge(
         wrong=wrong,
         answers=Counter(call.status for call in history.calls),
         strays=[_told(call, faults) for call in strays],
+        misattributed=misattributed,
         by_kind=_by_kind(history.calls, faults, lags),
     )
 
@@ -221,13 +225,18 @@ def _unpaired(rows: Sequence[Row]) -> int:
     return differing.total() + orphans + sum(count - 1 for count in reversals.values())
 
 
-def _misattributed(standing: Mapping[Name, list[Row]], history: History, world: World) -> int:
-    return sum(
-        row.whose != verdict(world.get(sent.key), sent.at)
-        for name, each in standing.items()
-        if (sent := history.transactions.get(name))
-        for row in each
-    )
+def _misattributed(
+    standing: Mapping[Name, list[Row]], history: History, world: World
+) -> Iterator[str]:
+    for name, each in standing.items():
+        if sent := history.transactions.get(name):
+            right = verdict(world.get(sent.key), sent.at)
+            yield from (
+                f"{name}, settled at {row.settled_at:%H:%M:%S.%f}, is {row.whose} {row.error}"
+                f" and not {right}"
+                for row in each
+                if row.whose != right
+            )
 
 
 def _usage_differences(trial: Trial, standing: Mapping[Name, list[Row]]) -> int:

@@ -6,7 +6,7 @@ from bench.faults.judge import Verdict
 from bench.faults.run import Outcome
 from bench.stack import say
 
-MOST_STRAYS = 20  # that are told of one by one
+MOST_TOLD = 20  # of a kind, one by one
 HEADINGS = ("fault", "times", "5xx", "none", "longest", "503 in", "202 after", "lag")
 
 
@@ -15,8 +15,10 @@ def about(outcome: Outcome) -> None:
     _figures(outcome)
     for name in outcome.fallen:
         say(f"By itself: {name}")
-    for stray in outcome.verdict.strays[:MOST_STRAYS]:
+    for stray in outcome.verdict.strays[:MOST_TOLD]:
         say(f"Not excused: {stray}")
+    for wrong in outcome.verdict.misattributed[:MOST_TOLD]:
+        say(f"Misattributed: {wrong}")
     say(verdict_line(outcome.verdict))
 
 
