@@ -33,7 +33,6 @@ from revcred.models import (
     User,
 )
 from revcred.models.credentials import ExternalKeyQuerySet
-from revcred.models.periods import Dated
 
 Verb = AuditEvent.Verb
 Field = Literal["value", "secret"]
@@ -236,9 +235,9 @@ def end_key(*, key: ExternalKey, by: User | None, at: datetime | None = None) ->
     credential, at = key.credential, at or timezone.now()
     _lock(credential)
     key.refresh_from_db(fields=["active_from", "active_until"])
-    if key.active_until and key.active_until <= at:
+    if key.active_until and key.active_until <= max(at, key.active_from):
         return
-    _end(key, at)
+    _end_key(key, at)
     details = {"hint": key.hint, "at": at.isoformat()}
     AuditEvent.objects.record(Verb.KEY_ENDED, target=credential, by=by, details=details)
     announce(f"a key of “{credential}” was ended", credential=credential, since=at, by=by)
@@ -263,7 +262,7 @@ def rotate(
     its_keys = credential.keys.filter(kind=ExternalKey.Kind.KEY)
     latest = its_keys.select_related("gateway").first()
     for each in its_keys.not_over(ends):
-        _end(each, ends)
+        _end_key(each, ends)
     gateway = latest.gateway if latest else None
     keyed = Keyed(key=key, secret=secret, gateway=gateway, active_from=now)
     new = _add_key(credential, keyed)
@@ -460,7 +459,7 @@ def _add_key(
 
 def _free_from(mark: UUID, gateway: Gateway | None, active_from: datetime | None) -> datetime:
     """The moment asked for, or else the first possible one. Raises KeyInUse if it is taken."""
-    same = ExternalKey.objects.filter(fingerprint=mark, gateway=gateway)
+    same = ExternalKey.objects.ever_counting().filter(fingerprint=mark, gateway=gateway)
     active_from = active_from or _as_far_back_as_possible(same)
     if same.filter(Q(active_until=None) | Q(active_until__gt=active_from)).exists():
         raise KeyInUse
@@ -493,20 +492,21 @@ def _end_assignment(credential: Credential, subscription: Subscription, at: date
     assignment = credential.assignments.at(at).filter(subscription=subscription).first()
     if assignment is None:
         raise NotAssigned
-    _end(assignment, at)
+    if at <= assignment.active_from:  # it would have held for no time at all
+        assignment.delete()
+    else:
+        assignment.active_until = at
+        assignment.save(update_fields=["active_until"])
+
+
+def _end_key(key: ExternalKey, at: datetime) -> None:
+    key.active_until = max(at, key.active_from)
+    key.save(update_fields=["active_until"])
 
 
 def _since(key: ExternalKey) -> datetime | None:
     """From when it may take over what the same key for any gateway has been attributed."""
     return key.active_from if key.gateway_id else None
-
-
-def _end(dated: Dated, at: datetime) -> None:
-    if at <= dated.active_from:  # it would have held for no time at all
-        dated.delete()
-        return
-    dated.active_until = at
-    dated.save(update_fields=["active_until"])
 
 
 def _record_link(

@@ -122,6 +122,9 @@ class Suspension(Dated):
 
 
 class ExternalKeyQuerySet(DatedQuerySet["ExternalKey"]):
+    def ever_counting(self) -> Self:
+        return self.exclude(active_until__lte=F("active_from"))
+
     def current(self, moment: datetime) -> Self:
         """The one in force, and in a rotation the one that is on its way out."""
         return self.at(moment).filter(kind=ExternalKey.Kind.KEY)
@@ -160,7 +163,12 @@ class ExternalKey(Dated):
         abstract = False
         ordering = ("-active_from", "-pk")
         constraints = (
-            *Dated.Meta.constraints,
+            # One that was withdrawn before it counted ends where it starts. It stays, for what came
+            # under it is known by its fingerprint.
+            models.CheckConstraint(
+                name="externalkey_ends_no_earlier_than_it_starts",
+                condition=Q(active_until=None) | Q(active_until__gte=F("active_from")),
+            ),
             ExclusionConstraint(
                 name="externalkey_means_one_credential",
                 expressions=[

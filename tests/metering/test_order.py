@@ -31,7 +31,7 @@ from metering.ingestion import take_in
 from metering.models import Claim, Conflict, Quarantined, Reason, Transaction, Usage
 from revcred.actions import credentials, subscriptions
 from revcred.actions.credentials import Keyed
-from revcred.models import ExternalKey, Source, Subscription
+from revcred.models import Source, Subscription
 from tests import factories
 
 STEPS, SEED = 400, 1
@@ -146,6 +146,12 @@ def cut(kept, which, at):
         kept[:] = [each for each in kept if each[-1] is not which]
     else:
         which.end = at
+
+
+def end_key(period, at):
+    """It is known ever after, also if it counted for no time at all."""
+    if period.end is None or period.end > at:
+        period.end = max(at, period.start)
 
 
 # --- What is -------------------------------------------------------------------------------------
@@ -347,27 +353,20 @@ class Order(RuleBasedStateMachine):
         credential, owner = self._one_of(self.credentials, which)
         text = self._one_of(self.strings, string)
         ends = self.now + overlap * STEP
-        if self._would_vanish(ends, *(each[-1] for each in self.oracle.keys if each[3] is owner)):
-            return
         with suppress(*REFUSALS):
             key = credentials.rotate(
                 credential=credential, overlap=overlap * STEP, key=text, by=None
             )
             for each in [each for each in self.oracle.keys if each[2:4] == ("key", owner)]:
-                if each[-1].end is None or each[-1].end > ends:
-                    cut(self.oracle.keys, each[-1], ends)
+                end_key(each[-1], ends)
             self._keep(key, text, owner)
 
     @precondition(lambda self: self.keys)
     @rule(which=some, at=moments)
     def end_key(self, which, at):
         key, period = self._one_of(self.keys, which)
-        if self._would_vanish(at, period):
-            return
-        if ExternalKey.objects.filter(pk=key.pk).exists():
-            credentials.end_key(key=key, at=at, by=None)
-            if period.end is None or period.end > at:
-                cut(self.oracle.keys, period, at)
+        credentials.end_key(key=key, at=at, by=None)
+        end_key(period, at)
 
     @precondition(lambda self: self.credentials)
     @rule(which=some)
@@ -463,11 +462,6 @@ class Order(RuleBasedStateMachine):
             period = self.oracle.active[ended.external_key]
             if period.holds(at):
                 self.oracle.active[ended.external_key] = Period(period.start, at)
-
-    @staticmethod
-    def _would_vanish(at, *periods):
-        """A key that ends before it begins is deleted, and what it had attributed loses its key."""
-        return any(at <= each.start for each in periods)
 
     # What the oracle is told
 
