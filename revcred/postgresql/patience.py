@@ -3,6 +3,7 @@
 The server's own limits do not help then, and neither do TCP's: somebody has to stop waiting.
 """
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -40,6 +41,21 @@ def patience_left(at_most: float) -> float:
 
 class PatientConnection(psycopg.Connection[Any]):
     """A connection that is closed when the thread's patience ends."""
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Any:
+        """The steps of connecting; psycopg asks for the next one several times a second."""
+        steps: Any = super()._connect_gen(conninfo)
+        ready = None
+        try:
+            while True:
+                step = steps.send(ready)
+                if patience_left(math.inf) <= 0:
+                    message = "The database did not let us in in time."
+                    raise _WaitTimeout(message)
+                ready = yield step
+        except StopIteration as connected:
+            return connected.value
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         deadline = getattr(_here, "deadline", None)

@@ -1,9 +1,12 @@
 """Deliveries that come together are committed together, and each knows whether it was kept."""
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from uuid import UUID
 
+import psycopg
 import pytest
 from django.db import OperationalError, connection
 
@@ -11,6 +14,7 @@ from metering import inbox
 from metering.inbox import Entry, Together, time_ordered_id, write, write_each
 from metering.models import Delivery
 from revcred.postgresql import patience
+from revcred.postgresql.patience import PatientConnection
 from tests import factories
 
 BAD = "[\0]"  # which PostgreSQL does not take
@@ -116,6 +120,16 @@ def test_a_statement_that_takes_too_long_for_this_thread_ends():
 
     connection.close()
     assert factories.a_gateway().pk
+
+
+def test_a_server_that_does_not_let_us_in_is_not_waited_for_any_longer():
+    began = monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent, patience(0.2):
+        host, port = silent.getsockname()
+        with pytest.raises(psycopg.OperationalError):
+            PatientConnection.connect(host=host, port=port, connect_timeout=2)
+
+    assert monotonic() - began < 1
 
 
 def _keep(together):
