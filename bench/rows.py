@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.cpu import of_machine
 from bench.load import ACCEPTED, Heard, Plan, Sent, post
-from bench.stack import GLANCE, PROCESSES, Bench
+from bench.stack import PROCESSES, Bench
+from revcred.launcher.stack import GLANCE
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,8 +26,6 @@ from revcred.launcher.web import HOST
 PROJECT = Path(__file__).resolve().parent.parent
 CREDENTIALS, SECONDS = 1_000_000, 20.0
 GIGABYTE = 1 << 30
-GLANCE = 0.1
-PATIENCE = 300.0
 
 # Of a client's own process, which shares nothing with us.
 PROCESSES = multiprocessing.get_context("spawn")
@@ -98,14 +96,6 @@ class Bench(Stack):
 
     def wait_until_settled(self) -> None:
         self.wait_until(lambda: self.waiting() == 0)
-
-    def wait_until(self, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not done():
-            if time.monotonic() > deadline:
-                message = f"Not within {PATIENCE:.0f} s. The logs: {self.logs}"
-                raise TimeoutError(message)
-            time.sleep(GLANCE)
 
 
 def _listens(port: int) -> bool:

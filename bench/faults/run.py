@@ -112,7 +112,7 @@ def _last_words(trial: Trial, stop_sending: Callable[[], History]) -> History:
 def wait_for_quiet(trial: Trial, seconds: float) -> int:
     """How many transactions and claims still wait when it has had long enough."""
     with suppress(TimeoutError):
-        trial.wait_until(lambda: _waiting(trial) == 0, "quiet", patience=seconds)
+        trial.wait_until(lambda: _waiting(trial) == 0, patience=seconds)
     return _waiting(trial)
 
 

@@ -5,8 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,9 +27,7 @@ from revcred.launcher.web import answers
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 PROCESSES = (WEB, FAST_DOOR, "worker", "clock")
-PATIENCE = 60.0
 GOODBYE = 20.0  # seconds a process may take to end when it is asked to
-GLANCE = 0.05
 CONNECTIONS = 40  # that PostgreSQL takes
 
 SETTINGS = {"max_connections": str(CONNECTIONS)}
@@ -162,15 +159,7 @@ class Trial(Stack):
             self.look_after(name)
             return self.is_ready(name)
 
-        self.wait_until(is_back, f"{name} to be back")
-
-    def wait_until(self, done: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-        deadline = time.monotonic() + patience
-        while not done():
-            if time.monotonic() > deadline:
-                message = f"Waited {patience:.0f} s in vain for {what}. The logs: {self.logs}"
-                raise TimeoutError(message)
-            time.sleep(GLANCE)
+        self.wait_until(is_back)
 
     def look_after(self, *names: str) -> None:
         """What ended by itself is noted and started again, as the supervisor would."""

@@ -5,7 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,9 @@ from revcred.launcher.processes import Child, Program, Supervisor
 from revcred.launcher.programs import Programs
 from revcred.launcher.stores import Stores
 from revcred.launcher.web import HOST, answers
+
+PATIENCE = 300.0  # seconds, on a busy machine
+GLANCE = 0.05  # seconds
 
 
 def free_port() -> int:
@@ -64,6 +68,15 @@ class Stack:
         for program in (programs.web(self.port), programs.worker(), programs.clock()):
             self._begin(program)
         self.supervisor.wait_until(lambda: answers(f"{self.url}/healthz"), self.children["web"])
+
+    def wait_until(self, done: Callable[[], bool], *, patience: float = PATIENCE) -> None:
+        """Raises TimeoutError after that many seconds."""
+        deadline = time.monotonic() + patience
+        while not done():
+            if time.monotonic() > deadline:
+                message = f"Waited {patience:.0f} s in vain. The logs: {self.logs}"
+                raise TimeoutError(message)
+            time.sleep(GLANCE)
 
     def kill(self, name: str) -> None:
         child = self.children[name]

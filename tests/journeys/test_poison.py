@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -55,7 +54,7 @@ def a_killer(stack):
             while not over.wait(0.05):
                 if at_work(database):
                     kill_settling_process(stack)
-                    wait_until(lambda: not at_work(database))
+                    stack.wait_until(lambda: not at_work(database))
 
     thread = Thread(target=kill_on)
     thread.start()
@@ -77,13 +76,6 @@ def kill_settling_process(stack):
         os.kill(int(child), signal.SIGKILL)
 
 
-def wait_until(condition, patience=SOON):
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_poison_delays_nobody_and_ends_named(stack, database):
     healthy, poison = [], []
     with a_killer(stack):
@@ -92,10 +84,10 @@ def test_poison_delays_nobody_and_ends_named(stack, database):
             if number % (HEALTHY // len(EVILS)) == 0:
                 kind = list(EVILS)[len(poison)]
                 poison.append(stack.post(transaction_id=f"poison-{kind}")[0])
-        wait_until(lambda: settled(database, healthy)[1] == HEALTHY, patience=2 * SOON)
+        stack.wait_until(lambda: settled(database, healthy)[1] == HEALTHY, patience=2 * SOON)
         seconds, _ = settled(database, healthy)
 
-        wait_until(lambda: not waiting(database), patience=IN_THE_END)
+        stack.wait_until(lambda: not waiting(database), patience=IN_THE_END)
 
     assert seconds < SOON
     assert named(database) == {f"poison-{kind}" for kind in EVILS}
