@@ -200,7 +200,7 @@ def settle(most: int = MOST) -> int:
     Answers how many, 0 when nothing is due that can be settled. Raises django.db.Error when the
     database is away.
     """
-    connection.ensure_connection()  # not to have one is no delivery's fault
+    connect()
     if not care.is_called_for():
         try:
             return _execute(SETTLE, LIMIT, most=most)
@@ -211,6 +211,13 @@ def settle(most: int = MOST) -> int:
             care.take()
             partitions.ensure()
     return _settle_carefully(min(most, MOST_CAREFULLY))
+
+
+def connect() -> None:
+    """Not to have a connection, or a broken one, is no delivery's fault."""
+    if not connection.is_usable():
+        connection.close()
+    connection.ensure_connection()
 
 
 def _settle_carefully(most: int) -> int:

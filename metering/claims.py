@@ -6,17 +6,19 @@ from typing import Any
 from uuid import UUID
 
 from django.db import Error, connection
+from django.db.models import F
 from django.db.transaction import atomic
 from django.utils import timezone
 
 from metering import faults, statements
-from metering.attribution import SETTLING
+from metering.attribution import SETTLING, connect
 from metering.models import Claim, Quarantined, Reason
 
 logger = logging.getLogger(__name__)
 
 MOST = 2_000  # transactions judged again in one statement
 FEWER = 40  # times, when that fails
+TRIES_ALONE = 10  # of one that loses the connection or the process, which others may have done
 LONG = 1.0  # seconds to find a transaction: then it is the search that takes long
 ENOUGH = 40.0  # seconds; what is left then is taken up by the next bell
 NIL = UUID(int=0)
@@ -24,6 +26,7 @@ NIL = UUID(int=0)
 
 def work() -> None:
     """Work through the open claims, the oldest first; another worker's are passed over."""
+    connect()
     enough = monotonic() + ENOUGH
     for pk in list(Claim.objects.open().order_by("pk").values_list("pk", flat=True)):
         _let_settlements_end()
@@ -33,19 +36,47 @@ def work() -> None:
 def _work_through(pk: int, enough: float) -> None:
     """A chunk that fails is tried again in smaller ones, and what fails alone is passed over."""
     most = MOST
-    while monotonic() < enough:
-        connection.ensure_connection()  # not to have one is no transaction's fault
-        try:
-            if not _step(pk, most):
-                return
-            most = min(2 * most, MOST)
-        except Error as error:
-            if faults.is_away(error):
-                raise
-            logger.warning("A claim failed, judging %d: %s", most, faults.name_of(error))
-            if faults.is_contention(error) or (most == 1 and not _pass_over(pk, error)):
-                return  # to be taken up with the next bell
-            most = max(1, most // FEWER)
+    while most and monotonic() < enough:
+        most = _go_on(pk, most)
+
+
+def _go_on(pk: int, most: int) -> int:
+    """Judge one more chunk, and say how large the next may be: 0 when it is over for now."""
+    connect()
+    tries = _put_on_record(pk)
+    if tries is None:
+        return 0
+    most = max(1, min(most, MOST // FEWER ** (tries - 1)))
+    if tries > TRIES_ALONE and _pass_over(pk):  # nobody came back from the last one to say so
+        return 1
+    try:
+        return min(2 * most, MOST) if _step(pk, most) else 0
+    except Error as error:
+        if faults.is_away(error):
+            raise
+        logger.warning("A claim failed, judging %d: %s", most, faults.name_of(error))
+        if faults.is_contention(error):
+            Claim.objects.filter(pk=pk).update(attempts=F("attempts") - 1)
+            return 0  # to be taken up with the next bell, or tick of the clock
+        if most == 1:
+            may_be_others_doing = faults.is_lost(error) and tries < TRIES_ALONE
+            return 0 if may_be_others_doing else int(_pass_over(pk, error))
+        return most
+
+
+def _put_on_record(pk: int) -> int | None:
+    """How many tries that makes since one succeeded. None if it is over, or at work elsewhere."""
+    with atomic():
+        claim = _free(pk)
+        if claim is None:
+            return None
+        claim.attempts = min(claim.attempts + 1, TRIES_ALONE + 1)
+        claim.save(update_fields=["attempts"])
+        return claim.attempts
+
+
+def _free(pk: int) -> Claim | None:
+    return Claim.objects.open().select_for_update(skip_locked=True).filter(pk=pk).first()
 
 
 def _let_settlements_end() -> None:
@@ -57,7 +88,7 @@ def _let_settlements_end() -> None:
 @atomic
 def _step(pk: int, most: int | None = None) -> bool:
     """Judge one more chunk. False when there is no more to do, or another worker is doing it."""
-    claim = Claim.objects.open().select_for_update(skip_locked=True).filter(pk=pk).first()
+    claim = _free(pk)
     if claim is None:
         return False
     looked_at, found, last = _execute(_statement(claim), claim, most=most or MOST)
@@ -66,20 +97,22 @@ def _step(pk: int, most: int | None = None) -> bool:
 
 
 @atomic
-def _pass_over(pk: int, error: Error) -> bool:
+def _pass_over(pk: int, error: Error | None = None) -> bool:
     """Name what the claim cannot judge as poison, which no other claim touches by itself.
 
     False if nothing can be said against it: the ledger's rows stay as they are.
     """
-    claim = Claim.objects.open().select_for_update(skip_locked=True).filter(pk=pk).first()
+    claim = _free(pk)
     if claim is None or claim.correcting:
         return False
     began = monotonic()
     found = _execute(statements.next_waiting(_scope_of(claim)), claim)
-    if not found or (faults.took_too_long(error) and monotonic() - began > LONG):
+    if not found or (error and faults.took_too_long(error) and monotonic() - began > LONG):
         return False
-    poison = Quarantined.objects.filter(pk=found[0])
-    poison.update(reason=Reason.POISON, error=faults.name_of(error))
+    name = faults.name_of(error) if error else faults.PROCESS_LOST
+    Quarantined.objects.filter(pk=found[0]).update(reason=Reason.POISON, error=name)
+    claim.attempts = 0
+    claim.save(update_fields=["attempts"])
     return True
 
 

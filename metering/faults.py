@@ -8,6 +8,9 @@ CONTENTION = ("40", "55")
 AWAY = ("08", "25", "53", "57P03", "58")
 OUT_OF_MEMORY = "53200"  # which a transaction may cause
 CANCELED = "57014"
+# The connection was ended: by what it did, or by what somebody else did.
+ENDED = ("", "57P01", "57P02")
+PROCESS_LOST = "ProcessLost"
 
 
 def is_contention(error: Error) -> bool:
@@ -18,6 +21,10 @@ def is_away(error: Error) -> bool:
     """Whether the database cannot work at all. A connection that is lost may be their doing."""
     state = _state(error)
     return state.startswith(AWAY) and state != OUT_OF_MEMORY
+
+
+def is_lost(error: Error) -> bool:
+    return _state(error) in ENDED
 
 
 def took_too_long(error: Error) -> bool:

@@ -34,6 +34,8 @@ class Claim(models.Model):
     since = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     correcting = models.BooleanField(default=False, editable=False)
+    # Since one succeeded: on record before each, for what it judges may take the process along.
+    attempts = models.PositiveSmallIntegerField(db_default=0, editable=False)
     after = models.UUIDField(null=True, editable=False)
     looked_at = models.PositiveBigIntegerField("looked at", default=0, editable=False)
     attributed = models.PositiveBigIntegerField(default=0, editable=False)
@@ -53,6 +55,7 @@ class Claim(models.Model):
 
     def note(self, *, looked_at: int, found: int, last: UUID | None, at: datetime) -> None:
         """Note one chunk. An empty one ends the quarantine's part, and then the ledger's."""
+        self.attempts = 0
         if looked_at:
             self.looked_at += looked_at
             self.after = last

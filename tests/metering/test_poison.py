@@ -4,7 +4,7 @@ import os
 import signal
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -363,7 +363,8 @@ def test_what_is_poison_still_comes_back_named_and_holds_up_no_claim(
     with evil(EVILS["exits"], "metering_transaction"):
         admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
         credentials.add_alias(credential=credential, alias="a-key-of-later", by=None)
-        claims.work()
+        for _ in range(claims.TRIES_ALONE):
+            claims.work()
 
     assert Quarantined.objects.get().error == "AdminShutdown"
     assert Transaction.objects.count() == 1
@@ -392,6 +393,42 @@ def test_poison_that_is_claimed_is_passed_over(gateway):
     assert (waiting.reason, waiting.error) == (Reason.POISON, "RaiseException")
     assert not Claim.objects.open().exists()
     assert no_differences()
+
+
+def test_nobody_is_poison_because_connections_were_lost_while_it_was_judged(gateway):
+    later = "a-key-of-later"
+    factories.settled(factories.a_call(later, transaction_id="evil"), gateway=gateway)
+    customer = factories.a_customer()
+    factories.a_credential(customer, later, subscriptions=[factories.a_subscription(customer)])
+
+    with evil(EVILS["exits"], "metering_transaction"):
+        for _ in range(claims.TRIES_ALONE // 2):
+            claims.work()
+    assert Quarantined.objects.get().error == ""
+    claims.work()
+
+    assert names() == {"evil"}
+    assert Claim.objects.values_list("attempts", flat=True).distinct().get() == 0
+
+
+def test_a_claim_that_takes_its_process_along_is_over_in_the_end(gateway):
+    later = "a-key-of-later"
+    factories.settled(factories.a_call(later), gateway=gateway)
+    factories.a_credential(factories.a_customer(), later)
+    Claim.objects.update(attempts=claims.TRIES_ALONE)  # nobody came back from any of them
+
+    claims.work()
+
+    assert Quarantined.objects.get().error == "ProcessLost"
+    assert not Claim.objects.open().exists()
+
+
+def test_a_connection_that_broke_is_made_anew_before_anything_is_settled(credential, gateway):
+    take_in(gateway, healthy(3))
+    with suppress(OperationalError), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    assert settle_waiting() == 1
 
 
 def test_the_clock_takes_up_what_failed(credential, gateway):
