@@ -20,6 +20,8 @@ RUN SECRET_KEY=build FERNET_KEYS=build-ring FINGERPRINT_KEY=build \
 # The code stays root's: the processes read it and cannot change it.
 USER revcred
 EXPOSE 8000
+# One fewer than the threads below.
+ENV MOST_AT_ONCE=3
 CMD ["granian", "revcred.wsgi:application", "--interface", "wsgi", "--host", "0.0.0.0", \
      "--port", "8000", "--workers", "2", "--blocking-threads", "4", "--no-ws", \
      "--respawn-failed-workers", "--workers-kill-timeout", "10", "--log-level", "warning"]

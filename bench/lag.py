@@ -1,28 +1,42 @@
-"""How soon a call counts at a modest traffic, also without Redis: `python -m bench.lag`."""
+"""How soon a call counts, also without Redis: `python -m bench.lag`.
+
+Ten minutes without it at a third of what the machine settles:
+`python -m bench.lag --seconds 600 --batch 100 --rate 5000`.
+"""
 
 import sys
 
 from bench import report
-from bench.rows import Load, measure
+from bench.rows import CONNECTIONS, Load, measure, warm_up
 from bench.stack import a_bench, arguments, say
 
-RATE = 2  # transactions a second, as the demo's gateway posts them
-SECONDS = 30
+RATE = 2.0  # transactions a second, as the demo's gateway posts them
+SECONDS = 30.0
 CREDENTIALS = 20_000
 
 
 def main() -> int:
     parser = arguments(__doc__)
     parser.set_defaults(credentials=CREDENTIALS)
-    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each row")
+    parser.add_argument("--rate", type=float, default=RATE, help="transactions a second")
+    parser.add_argument("--batch", type=int, default=1, choices=CONNECTIONS, help="in a POST")
     options = parser.parse_args()
+
+    def row(name: str) -> None:
+        load = Load(name=name, batch=options.batch, seconds=options.seconds, rate=options.rate)
+        rows.append(measure(bench, load))
+
+    rows = []
     with a_bench(options.credentials) as bench:
-        worker = measure(bench, Load(name="worker", batch=1, seconds=options.seconds, rate=RATE))
+        warm_up(bench)
+        row("everything")
         bench.kill("broker")
+        row("no Redis")
         bench.kill("worker")
-        clock = measure(bench, Load(name="clock", batch=1, seconds=options.seconds, rate=RATE))
-    say("\nworker: everything runs. clock: Redis and the worker are killed, the clock sweeps.\n")
-    report.rows([worker, clock])
+        row("clock alone")
+    say("\neverything runs; then Redis is killed; then the worker, too, and the clock sweeps.\n")
+    report.rows(rows)
     report.legend()
     return 0
 

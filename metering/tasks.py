@@ -15,7 +15,7 @@ from metering import attribution, claims
 logger = logging.getLogger(__name__)
 
 PAUSE = 0.05  # seconds a ring is held back, so that many deliveries share one
-GATHER = 0.1  # seconds from one settlement to the next, if there is so little to do
+GATHER = 0.2  # seconds from one settlement to the next, if there is so little to do
 SILENCE = 5.0  # seconds without ringing after the broker did not answer
 STALE = 10  # seconds after which a bell that nobody heard is not worth hearing
 
