@@ -7,7 +7,7 @@ Ten minutes without it at a third of what the machine settles:
 import sys
 
 from bench import report
-from bench.rows import CONNECTIONS, Load, measure, warm_up
+from bench.rows import CONNECTIONS, Load, Row, measure, warm_up
 from bench.stack import a_bench, arguments, say
 
 RATE = 2.0  # transactions a second, as the demo's gateway posts them
@@ -27,7 +27,7 @@ def main() -> int:
         load = Load(name=name, batch=options.batch, seconds=options.seconds, rate=options.rate)
         rows.append(measure(bench, load))
 
-    rows = []
+    rows: list[Row] = []
     with a_bench(options.credentials) as bench:
         warm_up(bench)
         row("everything")

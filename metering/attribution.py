@@ -289,7 +289,7 @@ def _give_up(taken: Taken) -> None:
     statement = TAKE_APART if taken.transactions > 1 else PUT_ASIDE
     try:
         with _limited(LIMIT) as cursor:
-            cursor.execute(statement, {"delivery": taken.id})
+            cursor.execute(statement, {"delivery": taken.id, "unsaid": faults.PROCESS_LOST})
     except Error as error:
         if faults.is_away(error):
             raise

@@ -5,8 +5,6 @@ two together. Each look-up is LATERAL and by index: for a set the planner cannot
 would otherwise read every credential there is.
 """
 
-from metering.faults import PROCESS_LOST
-
 # From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
 # path, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
 # OFFSET 0 keeps the planner from copying an expression to every place that names it.
@@ -572,12 +570,12 @@ FROM whole WHERE rejected > 0
 """
 
 # A delivery of one transaction that cannot be processed, with nothing in it looked at closely:
-# a number that its column cannot hold is left out.
-PUT_ASIDE = f"""
+# a number that its column cannot hold is left out. %(unsaid)s is its error if none was said.
+PUT_ASIDE = """
 WITH poison AS (
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions = 1
     RETURNING
-        gateway_id, received_at, coalesce(nullif(last_error, ''), '{PROCESS_LOST}') AS error,
+        gateway_id, received_at, coalesce(nullif(last_error, ''), %(unsaid)s) AS error,
         body::json -> 0 AS call
 ), remembered AS (
     INSERT INTO metering_remembered (identity, transaction, digest, occurred_at, received_at)
