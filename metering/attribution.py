@@ -147,7 +147,14 @@ class Care:
     def forget(self) -> None:
         self._until: float | None = None
         self._glance_at = 0.0
+        self._turn = False
         self.patience = 1  # times the usual limits
+
+    def turns(self) -> list[tuple[int, int | None]]:
+        """From how many tries, up to how many: who comes first, and who if none is due."""
+        self._turn = not self._turn
+        turns: list[tuple[int, int | None]] = [(0, TRIES_IN_COMPANY), (TRIES_WHOLE, None)]
+        return turns if self._turn else turns[::-1]
 
     def take(self) -> None:
         self._until = monotonic() + CAREFUL_FOR
@@ -228,8 +235,8 @@ def _settle_carefully(most: int) -> int:
 
 
 def _take(most: int) -> list[Taken]:
-    """Who is next, on record as tried. What has failed alone only if nothing else is due."""
-    for least, greatest in ((0, TRIES_IN_COMPANY), (TRIES_WHOLE, None)):
+    """Who is next, on record as tried. What has failed alone has every other turn."""
+    for least, greatest in care.turns():
         with connection.cursor() as cursor:
             cursor.execute(TAKE, {"least": least, "greatest": greatest, "most": most})
             if taken := [Taken(*row) for row in cursor.fetchall()]:

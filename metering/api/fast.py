@@ -5,6 +5,7 @@ event loop: one process takes in several times as many small POSTs.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -109,7 +110,8 @@ class FastDoor:
 
     async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, _with_patience, step, *arguments)
+        deadline = time.monotonic() + LONGEST_WAIT
+        return await loop.run_in_executor(self._thread, _before, deadline, step, *arguments)
 
 
 def _admit(authorization: str, api_key: str) -> Admission:
@@ -119,9 +121,10 @@ def _admit(authorization: str, api_key: str) -> Admission:
     return admission
 
 
-def _with_patience(step: Callable[..., T], *arguments: Any) -> T:
+def _before(deadline: float, step: Callable[..., T], *arguments: Any) -> T:
+    """The time a step waits for the thread is time its gateway waits."""
     close_old_connections()
-    with patience(LONGEST_WAIT):
+    with patience(max(0.0, deadline - time.monotonic())):
         return step(*arguments)
 
 

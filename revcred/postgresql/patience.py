@@ -15,17 +15,27 @@ import psycopg
 from psycopg.errors import OperationalError, _WaitTimeout
 from psycopg.pq import TransactionStatus
 
+ONCE_IN_VAIN = 0.2  # seconds
+
 _here = threading.local()
+
+
+class _Word:
+    """Whether who waited for the database last, in this process, waited in vain."""
+
+    in_vain = False
 
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
     """In this thread, give up waiting for the database after that long at most.
 
-    Inside it raises django.db.OperationalError then; what was under way may yet be done.
+    Inside it raises django.db.OperationalError then; what was under way may yet be done. Once
+    somebody has waited in vain, nobody waits long until the database has answered again: or else
+    those who come next would wait for a thread, too.
     """
     before = getattr(_here, "deadline", None)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (min(seconds, ONCE_IN_VAIN) if _Word.in_vain else seconds)
     _here.deadline = deadline if before is None else min(before, deadline)
     try:
         yield
@@ -51,6 +61,7 @@ class PatientConnection(psycopg.Connection[Any]):
             while True:
                 step = steps.send(ready)
                 if patience_left(math.inf) <= 0:
+                    _Word.in_vain = True
                     message = "The database did not let us in in time."
                     raise _WaitTimeout(message)
                 ready = yield step
@@ -62,11 +73,14 @@ class PatientConnection(psycopg.Connection[Any]):
         if deadline is not None:
             kwargs["timeout"] = max(0.0, deadline - time.monotonic())
         try:
-            return super().wait(gen, *args, **kwargs)
+            answer = super().wait(gen, *args, **kwargs)
         except _WaitTimeout as error:
+            _Word.in_vain = True
             self.close()
             message = "The database did not answer in time."
             raise OperationalError(message) from error
+        _Word.in_vain = False
+        return answer
 
     def is_sound(self) -> bool:
         """Whether the server said nothing unasked, which could only be a farewell."""

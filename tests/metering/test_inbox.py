@@ -14,7 +14,7 @@ from metering import inbox
 from metering.inbox import Entry, Together, time_ordered_id, write, write_each
 from metering.models import Delivery
 from revcred.postgresql import patience
-from revcred.postgresql.patience import PatientConnection
+from revcred.postgresql.patience import ONCE_IN_VAIN, PatientConnection
 from tests import factories
 
 BAD = "[\0]"  # which PostgreSQL does not take
@@ -120,6 +120,26 @@ def test_a_statement_that_takes_too_long_for_this_thread_ends():
 
     connection.close()
     assert factories.a_gateway().pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_once_somebody_has_waited_in_vain_nobody_waits_long_until_there_is_an_answer():
+    _wait_in_vain(0.1)
+    began = monotonic()
+    _wait_in_vain(30)
+    assert monotonic() - began < 5
+    connection.close()
+
+    with patience(30), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    with patience(30), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(2 * %s)", [ONCE_IN_VAIN])
+
+
+def _wait_in_vain(seconds):
+    connection.close()
+    with pytest.raises(OperationalError), patience(seconds), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(20)")
 
 
 def test_a_server_that_does_not_let_us_in_is_not_waited_for_any_longer():
