@@ -4,12 +4,14 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
 
-application = get_wsgi_application()
+pages = get_wsgi_application()
 
 from django.urls import get_resolver  # noqa: E402 - settings and models are loaded only now
+from django.utils.module_loading import import_string  # noqa: E402
 
 from revcred import preflight  # noqa: E402
 
 preflight.check_at_start()
 # Every page's module, now rather than while the first request waits.
 get_resolver().url_patterns  # noqa: B018
+application = import_string("metering.api.room.Doorkeeper")(pages)

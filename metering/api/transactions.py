@@ -26,11 +26,10 @@ from metering.api.authentication import (
 )
 from metering.api.backlog import backlog
 from metering.api.decoding import Decoder, Refused
-from metering.api.room import room
 from metering.ingestion import ONE_CALL, Call, take_in
 from metering.receipts import Receipt
 from revcred.fingerprints import fingerprint_hex, hint
-from revcred.models import Assignment, Customer, Gateway, Product, Source, Subscription
+from revcred.models import Assignment, Customer, Product, Source, Subscription
 from revcred.postgresql import patience
 
 MOST_METADATA = 4_096  # bytes, as JSON
@@ -201,18 +200,14 @@ class Transactions(APIView):
 
     @documentation.post_transactions(Posted)
     def post(self, request: Request) -> Response:
-        gateway = admission_of(request).gateway
-        with room.of(gateway.pk):
-            backlog.check(gateway.pk)
-            return Response(self._take_in(request, gateway), status=202)
-
-    def _take_in(self, request: Request, gateway: Gateway) -> dict[str, Any]:
+        admission = admission_of(request)
+        backlog.check(admission.gateway.pk)
         read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
-        calls, rejected = judge(read, admission_of(request).now())
+        calls, rejected = judge(read, admission.now())
         with patience(LONGEST_WAIT):
-            delivery = take_in(gateway, calls, rejected=len(rejected))
-        backlog.add(gateway.pk, len(calls))
-        return answer_of(delivery, calls, rejected)
+            delivery = take_in(admission.gateway, calls, rejected=len(rejected))
+        backlog.add(admission.gateway.pk, len(calls))
+        return Response(answer_of(delivery, calls, rejected), status=202)
 
 
 def read_in(body: bytes, content_type: str) -> list[Posted | Refused]:

@@ -1,9 +1,13 @@
 """A gateway that fills the threads makes way for the others."""
 
+import json
+from contextlib import ExitStack
+
 import pytest
 
+from metering.api import authentication
 from metering.api.errors import SlowDown
-from metering.api.room import Room, room
+from metering.api.room import Doorkeeper, Room
 
 GREEDY, MODEST = 1, 2
 
@@ -61,18 +65,45 @@ def test_one_that_failed_has_left_too():
 
 
 @pytest.fixture
-def asked(client):
-    """The web: the fast door has no threads to be filled."""
-    return client
+def ask(gateway, token):
+    """Ask the doorkeeper something as the gateway: the status, the headers and the body."""
+
+    def ask(doorkeeper):
+        heard = []
+        environ = {"HTTP_AUTHORIZATION": f"Bearer {token}"}
+        body = b"".join(doorkeeper(environ, lambda *start: heard.extend(start)))
+        status, headers = heard
+        return status, dict(headers), body
+
+    authentication.forget()
+    assert authentication.admit(token)
+    yield ask
+    authentication.forget()
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
 
 
 @pytest.mark.django_db
-def test_the_door_says_so(post, call, gateway, settings):
-    settings.MOST_AT_ONCE = 1
-    enter(room, MODEST)
+def test_the_doorkeeper_turns_away_whoever_has_most(ask, gateway):
+    doorkeeper = Doorkeeper(hello)
+    enter(doorkeeper._room, gateway.pk + 1)
+    with ExitStack() as under_way:
+        for _ in range(4):
+            under_way.enter_context(doorkeeper._room.of(gateway.pk))
+        status, headers, body = ask(doorkeeper)
 
-    with room.of(gateway.pk):
-        response = post(call())
+    assert (status, headers["Retry-After"]) == ("429 Too Many Requests", "1")
+    assert json.loads(body)["code"] == "slow_down"
+    assert ask(doorkeeper)[0] == "200 OK"
 
-    assert (response.status_code, response.json()["code"]) == (429, "slow_down")
-    assert response.headers["Retry-After"] == "1"
+
+@pytest.mark.django_db
+def test_who_is_not_known_is_the_application_s_business(ask, gateway):
+    doorkeeper = Doorkeeper(hello)
+    authentication.forget()
+
+    assert ask(doorkeeper)[0] == "200 OK"
+    assert doorkeeper._room._inside.total() == 0
