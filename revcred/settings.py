@@ -152,8 +152,8 @@ CELERY_DB_REUSE_MAX = 10_000
 # beyond the other number all of them are (503).
 MOST_WAITING_OF_A_GATEWAY = env.int("MOST_WAITING_OF_A_GATEWAY", default=50_000)
 MOST_WAITING = env.int("MOST_WAITING", default=1_000_000)
-# Requests under way in a process from which on a gateway may only have its share of them: a few
-# fewer than it has threads.
+# Requests under way in a process from which on a gateway may only have its share of them: some
+# fewer than the process has threads.
 MOST_AT_ONCE = env.int("MOST_AT_ONCE", default=8)
 # How old and how far ahead a transaction may be, by the database's clock.
 OLDEST_TRANSACTION_DAYS = env.int("OLDEST_TRANSACTION_DAYS", default=31)

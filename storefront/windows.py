@@ -1,6 +1,6 @@
-"""The stretch of time a page of usage looks at: a calendar day, week or month, in UTC."""
+"""The stretch of time a page of usage looks at: a calendar day, week, month or year, in UTC."""
 
-from calendar import monthrange
+from calendar import isleap, monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
@@ -13,6 +13,7 @@ class Span(TextChoices):
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+    YEAR = "year"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Window:
                 return cls(span, day - timedelta(days=day.weekday()), 7)
             case Span.MONTH:
                 return cls(span, day.replace(day=1), monthrange(day.year, day.month)[1])
+            case Span.YEAR:
+                return cls(span, day.replace(month=1, day=1), 366 if isleap(day.year) else 365)
 
     @property
     def start(self) -> datetime:
@@ -68,6 +71,8 @@ class Window:
                 return _from_to(self.first, self.first + timedelta(days=6))
             case Span.MONTH:
                 return date_format(self.first, "F Y")
+            case Span.YEAR:
+                return f"{self.first.year}"
 
 
 def _midnight(day: date) -> datetime:

@@ -13,6 +13,7 @@ THURSDAY = date(2026, 1, 15)
         (Span.DAY, (2026, 1, 15), (2026, 1, 16), "15 January 2026", 24),
         (Span.WEEK, (2026, 1, 12), (2026, 1, 19), "12 to 18 January 2026", 7),
         (Span.MONTH, (2026, 1, 1), (2026, 2, 1), "January 2026", 31),
+        (Span.YEAR, (2026, 1, 1), (2027, 1, 1), "2026", 365),
     ],
 )
 def test_a_window_holds_its_day(span, start, end, said, parts):

@@ -192,6 +192,7 @@ def test_the_links_lead_on(browser, subscription):
         ("Day", "?span=day&day=2026-01-01&element=calls", False),
         ("Week", "?span=week&day=2026-01-01&element=calls", False),
         ("Month", "?span=month&day=2026-01-01&element=calls", True),
+        ("Year", "?span=year&day=2026-01-01&element=calls", False),
     ]
     assert browser.get(url_of(subscription)).context["following"] is None
 
@@ -261,7 +262,7 @@ def test_a_page_asks_the_same_number_of_questions(
         factories.a_credential(customer, key=key, subscriptions=[subscription])
         factories.settled(factories.a_call(key))
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         browser.get(url_of(subscription))
 
 
