@@ -16,15 +16,22 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 0.05  # seconds a ring is held back, so that many deliveries share one
 GATHER = 0.2  # seconds from one settlement to the next, if there is so little to do
+ENOUGH = 5.0  # seconds of settling for one bell
 SILENCE = 5.0  # seconds without ringing after the broker did not answer
 STALE = 10  # seconds after which a bell that nobody heard is not worth hearing
 
 
 @shared_task(name="metering.settle")
 def settle() -> None:
-    """Until nothing waits; in between it lets some gather, for few cost nearly as much as many."""
-    began = time.monotonic()
+    """Until nothing waits; in between it lets some gather, for few cost nearly as much as many.
+
+    Where something always waits another bell goes on, so that a worker can end between the two.
+    """
+    began = since = time.monotonic()
     while attribution.settle():
+        if began - since > ENOUGH:
+            bell.ring()
+            return
         time.sleep(max(0.0, began + GATHER - time.monotonic()))
         began = time.monotonic()
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from random import Random
+from time import sleep
 
 import pytest
 from django.utils import timezone
 
+from metering import attribution, tasks
 from metering.attribution import Attributed, Candidate, Key, settle, settle_waiting, verdict
 from metering.ingestion import take_in
 from metering.management.commands.verify_usage import differences_between
@@ -397,3 +399,20 @@ def test_a_key_given_on_belongs_to_each_in_its_time(gateway):
 
     rows = Transaction.objects.order_by("occurred_at")
     assert [row.subscription for row in rows] == subscriptions
+
+
+def test_where_something_always_waits_one_bell_hands_over_to_the_next(monkeypatch):
+    """So that a worker that is asked to end does."""
+    monkeypatch.setattr(tasks, "ENOUGH", -1.0)
+    monkeypatch.setattr(attribution, "MOST", 1)
+    monkeypatch.setattr(attribution, "MOST_CAREFULLY", 1)
+    gateway = factories.a_gateway()
+    for _ in range(3):
+        take_in(gateway, [factories.a_call()])
+    while tasks.bell._rung.is_set():  # by what was just taken in
+        sleep(0.01)
+
+    tasks.settle()
+
+    assert tasks.bell._rung.is_set()
+    assert Delivery.objects.count() == 2
