@@ -186,6 +186,7 @@ RAW = {
     "infinite": ('"latency_ms": 1e999', "latency_ms", "invalid"),
     "nan as text": ('"elements": {"a": "NaN"}', "elements.a", "invalid"),
     "astronomic": ('"elements": {"a": 1e999999999}', "elements.a", "out_of_range"),
+    "beyond all": ('"elements": {"a": 1e99999999999999999999}', "elements.a", "out_of_range"),
     "very long": ('"elements": {"a": ' + "9" * 5_000 + "}", "elements.a", "out_of_range"),
     "twice": ('"key": "other"', "key", "duplicate_field"),
     "twice, escaped": ('"k\\u0065y": "other"', "key", "duplicate_field"),
