@@ -25,7 +25,9 @@ from metering.statements import (
     TAKE,
     TAKE_APART,
     TRIED_BEFORE,
+    WOULD_BE,
 )
+from revcred.models import Gateway
 from revcred.models.periods import Dated
 
 logger = logging.getLogger(__name__)
@@ -132,6 +134,21 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     if len(fitting) > 1:
         return Reason.AMBIGUOUS
     return Attributed(fitting[0].subscription, then[0].kind)
+
+
+def would_be(
+    gateway: Gateway, *, fingerprint: str | None, subscription_named: str | None
+) -> Reason | None:
+    """Why a call of now, to whatever source, would be nobody's; None if it would be somebody's."""
+    arguments = {
+        "gateway": gateway.pk,
+        "fingerprint": fingerprint,
+        "subscription_named": subscription_named,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(WOULD_BE, arguments)
+        (reason,) = cursor.fetchone()
+    return Reason(reason) if reason else None
 
 
 class Care:

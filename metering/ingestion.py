@@ -1,7 +1,7 @@
 """Take in: keep a delivery where nothing can lose it, and ring the bell."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import UnsetType
+from msgspec.structs import replace
 
 from metering.inbox import Entry, time_ordered_id, together
 from metering.models.usage import CALLS
@@ -33,9 +34,12 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     latency_ms: float | UnsetType | None = None
     elements: dict[str, int | Decimal]
     metadata: dict[str, Any] | None = None
+    # It came without a moment, so `occurred_at` is when it arrived, and no part of what it says.
+    undated: bool = False
 
 
 ONE_CALL: dict[str, int | Decimal] = {CALLS: 1}
+ANY_TIME = datetime.fromtimestamp(0, UTC)
 
 # Sorted, so that the same content in another order is the same content.
 _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
@@ -69,9 +73,10 @@ def _body(gateway_id: int, calls: Sequence[Call]) -> str:
 
 def _line(gateway_id: int, made_id: int, call: Call) -> str:
     said = _encode(call)
+    digest = _digest(_encode(replace(call, occurred_at=ANY_TIME)) if call.undated else said)
     return (
         f'{{"made_id":"{made_id:032x}","identity":"{identity(gateway_id, call.transaction_id)}",'
-        f'"digest":"{_digest(said)}",{said[1:].decode()}'
+        f'"digest":"{digest}",{said[1:].decode()}'
     )
 
 

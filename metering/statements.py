@@ -125,6 +125,17 @@ judged AS MATERIALIZED (
 )
 """
 
+# Why a call of now would be nobody's, or nothing.
+WOULD_BE = f"""
+WITH judging AS (
+    SELECT
+        %(gateway)s::bigint AS gateway_id, clock_timestamp() AS occurred_at,
+        %(fingerprint)s::uuid AS fingerprint, %(subscription_named)s::text AS subscription_named,
+        NULL::text AS source_named, NULL::text AS path
+), {JUDGED}
+SELECT reason FROM judged
+"""
+
 METERED = """
     id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
     method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, corrects

@@ -110,7 +110,7 @@ class Decoder(Generic[Item]):
         try:
             item = self._one.decode(raw)
         except msgspec.ValidationError as error:
-            raise _refusal(str(error)) from error
+            raise refusal_of(str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _objection_to(raw) or Refused(None, "malformed", "It is not JSON.") from error
         if not _all_of(raw, [item]):
@@ -277,7 +277,7 @@ def _past_space(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _refusal(message: str) -> Refused:
+def refusal_of(message: str) -> Refused:
     """What msgspec says of one item, as field, code and reason."""
     if match := UNKNOWN_FIELD.match(message):
         return Refused(match["field"], "unknown_field", "There is no such field.")

@@ -1,0 +1,75 @@
+"""What gateways and clients ask: is this key, or this subscription, good for a call now?"""
+
+from http import HTTPStatus
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+
+from metering.api.authentication import LONGEST_WAIT, admission_of
+from metering.api.decoding import Refused
+from metering.api.doors import Answer, Doorway
+from metering.api.revenium.dialect import ReveniumManner, marks_of
+from metering.api.revenium.records import ERROR, Invalid
+from metering.attribution import would_be
+from metering.models import Reason
+from revcred.models import Gateway
+from revcred.postgresql import patience
+
+GOOD = {None, Reason.AMBIGUOUS}
+ERRORS = dict.fromkeys((400, 401, 403, 503), ERROR)
+VALIDITY = {"type": "object", "properties": {"valid": {"type": "boolean"}}}
+
+
+class ProductKey(Doorway):
+    """Gateways ask this on the way of a request: one statement answers it."""
+
+    manner = ReveniumManner()
+
+    @extend_schema(
+        operation_id="revenium_v1_product_key",
+        summary="Whether a key or a subscription is good for a call now",
+        tags=["Revenium: metering v1"],
+        parameters=[
+            OpenApiParameter("application", description="A key or alias."),
+            OpenApiParameter("productKey", description="A subscription's external key."),
+        ],
+        responses={200: VALIDITY, 404: ERROR, **ERRORS},
+    )
+    def get(self, request: Request) -> HttpResponse:
+        asked = request.query_params
+        with patience(LONGEST_WAIT):
+            is_good = _is_good(
+                admission_of(request).gateway, asked.get("application"), asked.get("productKey")
+            )
+        if not is_good:
+            raise NotFound("It is unknown, or not good for a call now.")
+        return self.respond(Answer(HTTPStatus.OK, {"valid": True}))
+
+
+class ResolveKey(Doorway):
+    """Any gateway's token that may post is good."""
+
+    manner = ReveniumManner()
+
+    @extend_schema(
+        operation_id="revenium_resolve_key",
+        summary="Whether this token is good",
+        tags=["Revenium: metering v2"],
+        responses={200: VALIDITY, **ERRORS},
+    )
+    def get(self, request: Request) -> HttpResponse:
+        return self.respond(Answer(HTTPStatus.OK, {"valid": True}))
+
+
+def _is_good(gateway: Gateway, key: str | None, subscription: str | None) -> bool:
+    """Raises Invalid."""
+    try:
+        marks = marks_of("application", key)
+    except Refused as refused:
+        raise Invalid(refused) from refused
+    reason = would_be(
+        gateway, fingerprint=marks.get("fingerprint"), subscription_named=subscription or None
+    )
+    return reason in GOOD

@@ -1,0 +1,38 @@
+"""Whether a transaction has come before, and then when the first of it happened.
+
+What waits to be settled is only known to the process that took it in; its repeats mostly come
+later. Being wrong here for a second changes an answer and counts nothing twice.
+"""
+
+from collections import OrderedDict
+from datetime import datetime
+from uuid import UUID
+
+from metering.ingestion import Call, identity
+from metering.models import Remembered
+from revcred.models import Gateway
+
+MOST_KEPT = 10_000
+
+_recent: OrderedDict[str, datetime] = OrderedDict()
+
+
+def first_moment(gateway: Gateway, call: Call) -> datetime:
+    """When the first transaction of this id happened: this call's moment if it is the first."""
+    mark = identity(gateway.pk, call.transaction_id)
+    moment = _recent.get(mark)
+    if moment is None:
+        moment = _remembered(mark) or call.occurred_at
+        _recent[mark] = moment
+        if len(_recent) > MOST_KEPT:
+            _recent.popitem(last=False)
+    return moment
+
+
+def forget() -> None:
+    _recent.clear()
+
+
+def _remembered(mark: str) -> datetime | None:
+    found = Remembered.objects.filter(pk=UUID(mark))
+    return found.values_list("occurred_at", flat=True).first()
