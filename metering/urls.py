@@ -1,16 +1,41 @@
-from django.urls import path
+from django.urls import URLPattern, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
+from metering.api.cloudevents import CloudEvents, OpenMeter
+from metering.api.doors import Dialect, Door
 from metering.api.metrics import metrics
+from metering.api.revenium import ai, v1, v2
+from metering.api.revenium.keys import ProductKey, ResolveKey
+from metering.api.revenium.tools import ToolEvents
 from metering.api.transactions import TransactionReceipt, Transactions
 
 app_name = "metering"
 
+
+# A slash at the end is not worth a redirect, which clients answer with a GET.
+def posted_at(address: str, dialect: Dialect) -> list[URLPattern]:
+    return [
+        path(address, Door.as_view(dialect=dialect)),
+        path(f"{address}/", Door.as_view(dialect=dialect, schema=None)),
+    ]
+
+
 urlpatterns = [
     path("v1/transactions", Transactions.as_view(), name="transactions"),
-    # A slash at the end is not worth a redirect, which clients answer with a GET.
     path("v1/transactions/", Transactions.as_view(schema=None)),
     path("v1/transactions/<path:transaction_id>", TransactionReceipt.as_view(), name="receipt"),
+    *posted_at("v1/events", CloudEvents()),
+    *posted_at("api/v1/events", OpenMeter()),
+    *posted_at("meter/v1/api/meter", v1.Meter()),
+    path("meter/v1/api/meter/product-key", ProductKey.as_view()),
+    *posted_at("meter/v2/events", v2.Events()),
+    *posted_at("meter/v2/ai/completions", ai.Completions()),
+    *posted_at("meter/v2/ai/images", ai.Images()),
+    *posted_at("meter/v2/ai/audio", ai.Audio()),
+    *posted_at("meter/v2/ai/video", ai.Video()),
+    *posted_at("meter/v2/tool/events", ToolEvents()),
+    path("meter/v2/sdk/resolve-key", ResolveKey.as_view()),
+    path("v2/sdk/resolve-key", ResolveKey.as_view(schema=None)),
     path("v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="metering:openapi"), name="docs"),
     path("metrics", metrics, name="metrics"),
