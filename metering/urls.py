@@ -6,6 +6,7 @@ from metering.api.doors import Dialect, Door
 from metering.api.metrics import metrics
 from metering.api.revenium import ai, v1, v2
 from metering.api.revenium.keys import ProductKey, ResolveKey
+from metering.api.revenium.otlp import Logs, LogsDoor
 from metering.api.revenium.tools import ToolEvents
 from metering.api.transactions import TransactionReceipt, Transactions
 
@@ -13,10 +14,10 @@ app_name = "metering"
 
 
 # A slash at the end is not worth a redirect, which clients answer with a GET.
-def posted_at(address: str, dialect: Dialect) -> list[URLPattern]:
+def posted_at(address: str, dialect: Dialect, door: type[Door] = Door) -> list[URLPattern]:
     return [
-        path(address, Door.as_view(dialect=dialect)),
-        path(f"{address}/", Door.as_view(dialect=dialect, schema=None)),
+        path(address, door.as_view(dialect=dialect)),
+        path(f"{address}/", door.as_view(dialect=dialect, schema=None)),
     ]
 
 
@@ -34,6 +35,8 @@ urlpatterns = [
     *posted_at("meter/v2/ai/audio", ai.Audio()),
     *posted_at("meter/v2/ai/video", ai.Video()),
     *posted_at("meter/v2/tool/events", ToolEvents()),
+    *posted_at("meter/v2/otlp/v1/logs", Logs(), LogsDoor),
+    path("v2/otlp/v1/logs", LogsDoor.as_view(dialect=Logs(), schema=None)),
     path("meter/v2/sdk/resolve-key", ResolveKey.as_view()),
     path("v2/sdk/resolve-key", ResolveKey.as_view(schema=None)),
     path("v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),

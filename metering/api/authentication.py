@@ -110,7 +110,8 @@ def admission_of(request: Request) -> Admission:
 
 
 def _token_in(authorization: str, api_key: str) -> str:
-    scheme, _, token = authorization.partition(" ")
+    # Headers from the environment are escaped by some OpenTelemetry exporters.
+    scheme, _, token = authorization.replace("%20", " ", 1).partition(" ")
     return token.strip() if scheme.lower() == "bearer" else api_key.strip()
 
 

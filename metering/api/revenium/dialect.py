@@ -55,7 +55,7 @@ class ReveniumDialect(ReveniumManner, Dialect, Generic[Item]):
         try:
             item = self.decoded(post.body)
             call = self.call_of(item, values_of(msgspec.Raw(post.body)), post)
-            _check_text(call)
+            check_text(call)
         except Refused as refused:
             raise Invalid(refused) from refused
         return Reading([call])
@@ -93,6 +93,6 @@ def dated(said: datetime | None, post: Post) -> dict[str, Any]:
     return {"occurred_at": said}
 
 
-def _check_text(call: Call) -> None:
+def check_text(call: Call) -> None:
     if NUL.search(_encode(call)):
         raise Refused(None, "bad_text", "It contains a NUL character.")
