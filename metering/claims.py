@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 MOST = 2_000  # transactions judged again in one statement
 FEWER = 40  # times, when that fails
 LONG = 1.0  # seconds to find a transaction: then it is the search that takes long
+CORRECTING = 0xC0881  # advisory: what is corrected is corrected by one at a time
 ENOUGH = 40.0  # seconds; what is left then is taken up by the next bell
 NIL = UUID(int=0)
 
@@ -60,6 +61,9 @@ def _step(pk: int, most: int | None = None) -> bool:
     claim = Claim.objects.open().select_for_update(skip_locked=True).filter(pk=pk).first()
     if claim is None:
         return False
+    if claim.correcting:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CORRECTING])
     looked_at, found, last = _execute(_statement(claim), claim, most=most or MOST)
     claim.note(looked_at=looked_at, found=found, last=last, at=timezone.now())
     return claim.finished_at is None

@@ -155,6 +155,9 @@ MOST_WAITING = env.int("MOST_WAITING", default=1_000_000)
 # How old and how far ahead a transaction may be, by the database's clock.
 OLDEST_TRANSACTION_DAYS = env.int("OLDEST_TRANSACTION_DAYS", default=31)
 NEWEST_TRANSACTION_MINUTES = env.int("NEWEST_TRANSACTION_MINUTES", default=60)
+# How long one half of a transaction waits for the other, in seconds, until it is attributed on what
+# is known. A half that comes later than that completes it.
+OTHER_HALF_WAIT = env.int("OTHER_HALF_WAIT", default=600)
 # How long a transaction is remembered: longer than it could be accepted again, so that it is
 # counted once for ever. Its receipt can be asked for by its id as long.
 REMEMBERED_DAYS = env.int("REMEMBERED_DAYS", default=400)

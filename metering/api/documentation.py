@@ -60,6 +60,11 @@ RECEIPT = {
                 "subscription_mismatch",
                 "ambiguous",
                 "anonymous",
+                "unknown_credential",
+                "unknown_customer",
+                "unknown_product",
+                "unknown_subscriber",
+                "names_disagree",
                 "poison",
                 None,
             ],
@@ -67,7 +72,7 @@ RECEIPT = {
         "reason_text": {"type": ["string", "null"]},
         "matched_by": {
             "type": ["string", "null"],
-            "enum": ["key", "alias", "subscription", None],
+            "enum": ["key", "alias", "subscription", "name", None],
         },
         "key_hint": {"type": ["string", "null"]},
         "credential": {
@@ -100,6 +105,7 @@ RECEIPT = {
         "latency_ms": {"type": ["number", "null"]},
         "elements": {"type": "object", "additionalProperties": {"type": "number"}},
         "metadata": {"type": ["object", "null"]},
+        "names": {"type": ["object", "null"]},
         "occurred_at": MOMENT,
         "received_at": MOMENT,
         "settled_at": MOMENT | {"type": ["string", "null"]},
@@ -156,14 +162,16 @@ def schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
     return schema
 
 
-def _inlined(schema: Any, components: Mapping[str, Any]) -> Any:
+def _inlined(schema: Any, components: Mapping[str, Any], within: Sequence[str] = ()) -> Any:
+    """What contains itself may contain anything there."""
     if isinstance(schema, list):
-        return [_inlined(each, components) for each in schema]
+        return [_inlined(each, components, within) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        return _inlined(components[schema["$ref"]], components)
-    return {name: _inlined(each, components) for name, each in schema.items()}
+    if name := schema.get("$ref"):
+        inner = components[name] if name not in within else {}
+        return _inlined(inner, components, (*within, name))
+    return {name: _inlined(each, components, within) for name, each in schema.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from metering.api.authentication import (
 from metering.api.backlog import backlog
 from metering.api.documentation import Documented, DoorSchema
 from metering.api.errors import Unavailable, answer_to
-from metering.ingestion import Call, take_in
+from metering.ingestion import Call, Side, take_in, take_in_half
 from revcred.models import Gateway
 from revcred.postgresql import patience
 
@@ -51,10 +51,14 @@ class Post:
 
 @dataclass(frozen=True)
 class Reading:
-    """The calls in a body, and why each of the others is not taken, in the dialect's own shape."""
+    """The calls in a body, and why each of the others is not taken, in the dialect's own shape.
+
+    With a side, the only call in it is half a call, of which the other half comes by itself.
+    """
 
     calls: Sequence[Call]
     rejected: Sequence[Any] = ()
+    side: Side | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,9 @@ class Dialect(Manner, ABC):
         return self.answer(post, reading, self.keep(post, reading))
 
     def keep(self, post: Post, reading: Reading) -> UUID:
+        if reading.side:
+            (half,) = reading.calls
+            return take_in_half(post.gateway, half, reading.side)
         delivery = take_in(post.gateway, reading.calls, rejected=len(reading.rejected))
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery

@@ -307,6 +307,7 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
         "latency_ms": receipt.latency_ms,
         "elements": receipt.elements,
         "metadata": receipt.metadata,
+        "names": receipt.names,
         "occurred_at": receipt.occurred_at,
         "received_at": receipt.received_at,
         "settled_at": receipt.settled_at,

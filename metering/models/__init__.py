@@ -1,6 +1,7 @@
 from metering.models.claims import Claim
 from metering.models.deliveries import Delivery
 from metering.models.gateways import GatewayToken
+from metering.models.halves import Half
 from metering.models.transactions import (
     Conflict,
     MatchedBy,
@@ -16,6 +17,7 @@ __all__ = [
     "Conflict",
     "Delivery",
     "GatewayToken",
+    "Half",
     "MatchedBy",
     "Quarantined",
     "Reason",

@@ -17,7 +17,7 @@ from metering.api.quantities import values_of
 from metering.api.revenium import fields
 from metering.api.revenium.records import Invalid, error_record, rate_limit
 from metering.api.transactions import Window
-from metering.ingestion import Call
+from metering.ingestion import Call, Side
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.models import Gateway
 
@@ -56,9 +56,14 @@ class ReveniumDialect(ReveniumManner, Dialect, Generic[Item]):
             item = self.decoded(post.body)
             call = self.call_of(item, values_of(msgspec.Raw(post.body)), post)
             check_text(call)
+            side = self.side_of(item)
         except Refused as refused:
             raise Invalid(refused) from refused
-        return Reading([call])
+        return Reading([call], side=side)
+
+    def side_of(self, item: Any) -> Side | None:
+        """Which half of a call it is, if it is only half of one. Raises Refused."""
+        return None
 
     def decoded(self, body: bytes) -> Any:
         """Raises Refused, Malformed."""

@@ -70,7 +70,7 @@ class Meter(ReveniumDialect[Metered]):
             transaction_id=str(uuid4()),
             subscription_named=fields.text("productKey", item.product_key),
             source_named=fields.text("api", item.api),
-            method=_method(item.method),
+            method=method_of(item.method),
             path=fields.path(fields.text("url", item.url, most=fields.LARGEST)),
             status=fields.status("responseCode", item.response_code),
             request_bytes=fields.whole("requestMessageSize", item.request_message_size),
@@ -96,5 +96,5 @@ def latency_of(backend: Number, gateway: Number) -> float | None:
     return sum(known) if known else None
 
 
-def _method(said: Text) -> str | None:
+def method_of(said: Text) -> str | None:
     return fields.text("method", said, most=20)

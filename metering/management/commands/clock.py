@@ -13,8 +13,8 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from metering import attribution, claims, partitions
-from metering.models import Claim, Delivery, Remembered
+from metering import attribution, claims, joining, partitions
+from metering.models import Claim, Delivery, Half, Remembered
 from revcred import preflight
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,9 @@ def attempt(step: Callable[[], None]) -> bool:
 
 
 def sweep() -> None:
+    if Half.objects.filter(next_look_at__lt=Now() - GRACE).exists():
+        while joining.join():
+            pass
     forgotten = Delivery.objects.filter(next_try_at__lt=Now() - GRACE)
     if forgotten.exists():
         attribution.settle_waiting()

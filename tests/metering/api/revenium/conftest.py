@@ -3,6 +3,7 @@ import json
 import pytest
 
 from metering.attribution import settle_waiting
+from metering.joining import join
 from metering.models import Quarantined, Transaction
 from tests import factories
 
@@ -38,6 +39,8 @@ def settled():
     """Whatever waits, settled: the ledger's rows and those in quarantine, by transaction id."""
 
     def settled():
+        while join():
+            pass
         settle_waiting()
         rows = [*Transaction.objects.order_by("pk"), *Quarantined.objects.order_by("pk")]
         return {row.transaction_id: row for row in rows}

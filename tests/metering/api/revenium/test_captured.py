@@ -151,3 +151,92 @@ def test_a_model_s_answer(revenium, credential, settled):
     assert row.latency_ms == 1000
     assert (row.metadata["model"], row.metadata["provider"]) == ("gpt-4o-mini", "OpenAI")
     assert Transaction.objects.count() == 1
+
+
+def test_the_two_events_of_a_call_of_v1(revenium, credential, settled):
+    asked = {
+        "requestId": "r-1",
+        "eventType": "REQUEST",
+        "assetId": "src001",
+        "application": KEY,
+        "method": "GET",
+        "currentMillis": 1764000000000,
+        "uri": "/api/1",
+    }
+    answered = {
+        "requestId": "r-1",
+        "eventType": "RESPONSE",
+        "currentMillis": 1764000000100,
+        "elapsedTime": 100,
+        "responseCode": 200,
+        "requestMessageSize": 1,
+        "responseMessageSize": 2,
+        "contentType": "application/json",
+        "correlationId": "c-1",
+        "backendLatency": 99.5,
+    }
+    answers = [revenium("/meter/v1/api/event", each) for each in (answered, asked)]
+
+    row = settled()["r-1"]
+    assert [(each.status_code, each.content) for each in answers] == [(201, b"")] * 2
+    assert row.credential == credential
+    assert (row.method, row.path, row.status) == ("GET", "/api/1", 200)
+    assert (row.request_bytes, row.response_bytes, row.latency_ms) == (1, 2, 100)
+    assert row.metadata == {"contentType": "application/json", "correlationId": "c-1"}
+
+
+def test_a_request_and_its_response(revenium, credential, settled):
+    asked = {
+        "transactionId": "tx-1",
+        "contentType": "application/json",
+        "credential": KEY,
+        "method": "GET",
+        "remoteHost": "203.0.113.9",
+        "requestMessageSize": 10,
+        "resource": "/v1/orders",
+        "sourceId": "src001",
+        "sourceType": "KONG",
+        "userAgent": "curl/8",
+    }
+    answered = {
+        "responseCode": 200,
+        "transactionId": "tx-1",
+        "backendLatency": 12.5,
+        "contentType": "application/json",
+        "gatewayLatency": 1.5,
+        "responseMessageSize": 99,
+        "totalDuration": 14,
+    }
+    first = revenium("/meter/v2/apis/requests", asked)
+    second = revenium("/meter/v2/apis/responses", answered)
+
+    row = settled()["tx-1"]
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json()
+    assert row.credential == credential
+    assert (row.method, row.path, row.status, row.latency_ms) == ("GET", "/v1/orders", 200, 14)
+    assert row.elements == {"calls": 1}
+    assert row.metadata["sourceType"] == "KONG"
+
+
+def test_a_tool_s_call(revenium, credential, settled):
+    answer = revenium(
+        "/meter/v2/tool/events",
+        {
+            "transactionId": "44444444-4444-4444-8444-444444444444",
+            "toolId": "search",
+            "durationMs": 120,
+            "success": True,
+            "timestamp": "2025-03-02T15:04:05Z",
+            "costUsd": 0.0125,
+            "subscriberCredential": KEY,
+            "usageMetadata": {"pages": 3},
+        },
+    )
+
+    (row,) = settled().values()
+    assert answer.status_code == 201
+    assert row.credential == credential
+    assert row.elements == {"calls": 1, "costUsd": 0.0125}
+    assert row.latency_ms == 120
+    assert row.metadata == {"toolId": "search", "success": True, "usageMetadata": {"pages": 3}}
