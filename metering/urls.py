@@ -4,7 +4,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 from metering.api.cloudevents import CloudEvents, OpenMeter
 from metering.api.doors import Dialect, Door
 from metering.api.metrics import metrics
-from metering.api.revenium import ai, v1, v2
+from metering.api.revenium import ai, halves, v1, v2
 from metering.api.revenium.keys import ProductKey, ResolveKey
 from metering.api.revenium.otlp import Logs, LogsDoor
 from metering.api.revenium.tools import ToolEvents
@@ -29,7 +29,10 @@ urlpatterns = [
     *posted_at("api/v1/events", OpenMeter()),
     *posted_at("meter/v1/api/meter", v1.Meter()),
     path("meter/v1/api/meter/product-key", ProductKey.as_view()),
+    *posted_at("meter/v1/api/event", halves.V1Events()),
     *posted_at("meter/v2/events", v2.Events()),
+    *posted_at("meter/v2/apis/requests", halves.ApiRequests()),
+    *posted_at("meter/v2/apis/responses", halves.ApiResponses()),
     *posted_at("meter/v2/ai/completions", ai.Completions()),
     *posted_at("meter/v2/ai/images", ai.Images()),
     *posted_at("meter/v2/ai/audio", ai.Audio()),
