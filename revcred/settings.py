@@ -155,6 +155,10 @@ MOST_WAITING = env.int("MOST_WAITING", default=1_000_000)
 # How old and how far ahead a transaction may be, by the database's clock.
 OLDEST_TRANSACTION_DAYS = env.int("OLDEST_TRANSACTION_DAYS", default=31)
 NEWEST_TRANSACTION_MINUTES = env.int("NEWEST_TRANSACTION_MINUTES", default=60)
+# Calls of AI name customer, product, subscriber and credential. Strictly: whatever is named has to
+# be there and belong together, or the call waits in quarantine. And whether what is unknown is made.
+STRICT_NAMES = env.bool("STRICT_NAMES", default=False)
+CREATE_NAMED = env.bool("CREATE_NAMED", default=False)
 # How long one half of a transaction waits for the other, in seconds, until it is attributed on what
 # is known. A half that comes later than that completes it.
 OTHER_HALF_WAIT = env.int("OTHER_HALF_WAIT", default=600)

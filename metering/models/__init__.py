@@ -2,6 +2,7 @@ from metering.models.claims import Claim
 from metering.models.deliveries import Delivery
 from metering.models.gateways import GatewayToken
 from metering.models.halves import Half
+from metering.models.idempotency import IdempotentPost
 from metering.models.transactions import (
     Conflict,
     MatchedBy,
@@ -18,6 +19,7 @@ __all__ = [
     "Delivery",
     "GatewayToken",
     "Half",
+    "IdempotentPost",
     "MatchedBy",
     "Quarantined",
     "Reason",

@@ -2,11 +2,15 @@
 
 from typing import Any, ClassVar
 
+from django.conf import settings
+
+from metering import newcomers
 from metering.api.doors import Post
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
 from metering.api.revenium.elements import amounts
 from metering.api.revenium.fields import Moment, Number, Text
+from metering.api.revenium.naming import names_of
 from metering.api.revenium.v2 import V2, documented
 from metering.ingestion import ONE_CALL, Call
 
@@ -33,7 +37,9 @@ class AiCall(Body):
     subscriber_email: Text = None
     credential_alias: Text = None
     organization_name: Text = None
+    organization_id: Text = None
     product_name: Text = None
+    product_id: Text = None
     subscription_id: Text = None
 
 
@@ -135,15 +141,28 @@ class Ai(V2[AiCall]):
     def call_of(self, item: AiCall, said: Said, post: Post) -> Call:
         subscriber = item.subscriber or Subscriber()
         credential = subscriber.credential or Credential()
-        return Call(
-            transaction_id=id_of("transactionId", item.transaction_id),
+        names = names_of(
+            customer=item.organization_name or item.organization_id,
+            product=item.product_name or item.product_id,
+            subscriber=subscriber.email
+            or item.subscriber_email
+            or subscriber.id
+            or item.subscriber_id,
+            credential=credential.name or item.credential_alias,
+        )
+        call = Call(
+            transaction_id=id_of("transactionId", item.transaction_id, post),
             subscription_named=fields.text("subscriptionId", item.subscription_id),
             latency_ms=fields.decimal("requestDuration", item.request_duration),
             elements=ONE_CALL | amounts(said, (*self.amounts, *COSTS)),
             metadata=metadata.kept(said, LABELS) or None,
+            names=names,
             **marks_of("subscriber.credential.value", credential.value),
             **dated(fields.moment("requestTime", item.request_time), post),
         )
+        if settings.CREATE_NAMED and names and not call.subscription_named:
+            newcomers.make(names, key=fields.text("subscriber.credential.value", credential.value))
+        return call
 
 
 class Completions(Ai):

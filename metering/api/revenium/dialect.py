@@ -14,7 +14,7 @@ from metering.api.decoding import Refused, refusal_of
 from metering.api.doors import Answer, Dialect, Manner, Post, Reading
 from metering.api.errors import Malformed
 from metering.api.quantities import values_of
-from metering.api.revenium import fields
+from metering.api.revenium import fields, idempotency
 from metering.api.revenium.records import Invalid, error_record, rate_limit
 from metering.api.transactions import Window
 from metering.ingestion import Call, Side
@@ -61,6 +61,9 @@ class ReveniumDialect(ReveniumManner, Dialect, Generic[Item]):
             raise Invalid(refused) from refused
         return Reading([call], side=side)
 
+    def take(self, post: Post) -> Answer:
+        return idempotency.once(post, super().take)
+
     def side_of(self, item: Any) -> Side | None:
         """Which half of a call it is, if it is only half of one. Raises Refused."""
         return None
@@ -85,9 +88,14 @@ def marks_of(field: str, key: fields.Text) -> dict[str, Any]:
     return {"fingerprint": fingerprint_hex(said), "hint": hint(said)}
 
 
-def id_of(field: str, said: fields.Text) -> str:
-    """Without an id of its own nothing tells a call from a repeat. Raises Refused."""
-    return fields.text(field, said, most=fields.LONGEST_ID) or str(uuid4())
+def id_of(field: str, said: fields.Text, post: Post) -> str:
+    """With neither id nor idempotency key nothing tells it from a repeat. Raises Refused."""
+    return fields.text(field, said, most=fields.LONGEST_ID) or new_id(post)
+
+
+def new_id(post: Post) -> str:
+    key = idempotency.key_of(post)
+    return str(idempotency.mark_of(post, key) if key else uuid4())
 
 
 def dated(said: datetime | None, post: Post) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def text(field: str, value: Text, *, most: int = LONGEST_NAME) -> str | None:
     said = "" if value is None else str(value)
     if len(said) > most:
         raise Refused(field, "too_long", f"It has more than {most:,} characters.")
+    if "\0" in said:
+        raise Refused(field, "bad_text", "It contains a NUL character.")
     return said or None
 
 

@@ -8,7 +8,7 @@ from metering.api.doors import Answer, Post, Reading
 from metering.api.revenium import fields, metadata, v1
 from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, id_of, marks_of
 from metering.api.revenium.fields import Moment, Number, Text
-from metering.api.revenium.records import ERROR
+from metering.api.revenium.records import ERROR, ERRORS
 from metering.api.revenium.v2 import V2, documented
 from metering.ingestion import ONE_CALL, Call, Side
 
@@ -44,6 +44,7 @@ class V1Events(ReveniumDialect[Event]):
         tag=v1.TAG,
         request={"application/json": schema_of(Event)},
         answers={201: None},
+        errors=ERRORS,
         error=ERROR,
     )
 
@@ -55,7 +56,7 @@ class V1Events(ReveniumDialect[Event]):
 
     def call_of(self, item: Event, said: Said, post: Post) -> Call:
         return Call(
-            transaction_id=id_of("requestId", item.request_id),
+            transaction_id=id_of("requestId", item.request_id, post),
             subscription_named=fields.text("productKey", item.product_key),
             source_named=fields.text("assetId", item.asset_id),
             method=v1.method_of(item.method),
@@ -107,7 +108,7 @@ class ApiRequests(V2[ApiRequest]):
 
     def call_of(self, item: ApiRequest, said: Said, post: Post) -> Call:
         return Call(
-            transaction_id=id_of("transactionId", item.transaction_id),
+            transaction_id=id_of("transactionId", item.transaction_id, post),
             source_named=fields.text("sourceId", item.source_id),
             method=v1.method_of(item.method),
             path=fields.path(fields.text("resource", item.resource, most=fields.LARGEST)),
@@ -130,7 +131,7 @@ class ApiResponses(V2[ApiResponse]):
 
     def call_of(self, item: ApiResponse, said: Said, post: Post) -> Call:
         return Call(
-            transaction_id=id_of("transactionId", item.transaction_id),
+            transaction_id=id_of("transactionId", item.transaction_id, post),
             status=fields.status("responseCode", item.response_code),
             response_bytes=fields.whole("responseMessageSize", item.response_message_size),
             latency_ms=fields.decimal("totalDuration", item.total_duration)

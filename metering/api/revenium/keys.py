@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from metering.api.authentication import LONGEST_WAIT, admission_of
 from metering.api.decoding import Refused
 from metering.api.doors import Answer, Doorway
+from metering.api.revenium import fields
 from metering.api.revenium.dialect import ReveniumManner, marks_of
 from metering.api.revenium.records import ERROR, Invalid
 from metering.attribution import would_be
@@ -67,9 +68,8 @@ def _is_good(gateway: Gateway, key: str | None, subscription: str | None) -> boo
     """Raises Invalid."""
     try:
         marks = marks_of("application", key)
+        named = fields.text("productKey", subscription)
     except Refused as refused:
         raise Invalid(refused) from refused
-    reason = would_be(
-        gateway, fingerprint=marks.get("fingerprint"), subscription_named=subscription or None
-    )
+    reason = would_be(gateway, fingerprint=marks.get("fingerprint"), subscription_named=named)
     return reason in GOOD

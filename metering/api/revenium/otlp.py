@@ -31,7 +31,8 @@ from metering.api.doors import Answer, Dialect, Door, Post, Reading
 from metering.api.errors import Malformed, TooLarge
 from metering.api.quantities import elements_of
 from metering.api.revenium import fields, metadata
-from metering.api.revenium.dialect import ReveniumManner, check_text, id_of, marks_of
+from metering.api.revenium.dialect import ReveniumManner, check_text, marks_of
+from metering.api.revenium.naming import names_of
 from metering.api.revenium.records import ERROR, MOMENT, moment_of
 from metering.api.revenium.v2 import TAG
 from metering.api.transactions import Window, judge
@@ -64,6 +65,9 @@ LATEST = 2**63  # nanoseconds, in the year 2262
 PREFIX = "revenium."
 KEYS = ("subscriber.credential", "subscriber.credential.value", "credential")
 SUBSCRIPTIONS = ("subscription.id",)
+CUSTOMERS = ("organization.name",)
+PRODUCTS = ("product.name",)
+SUBSCRIBERS = ("user.email", "subscriber.id")
 IDS = ("transaction.id", "log.record.uid")
 LATENCY = "duration_ms"
 
@@ -197,17 +201,27 @@ def call_of(logged: Logged, gateway: Gateway, now: datetime) -> Call:
     elements = _elements(logged, gateway.event_elements)
     said = {**logged.resource, **logged.attributes, "body": logged.body}
     call = Call(
-        transaction_id=id_of("transaction.id", logged.transaction_id),
+        transaction_id=_id(logged),
         occurred_at=occurred_at.astimezone(UTC),
         undated=not logged.nanoseconds,
         subscription_named=fields.text("subscription.id", logged.named(SUBSCRIPTIONS)),
         latency_ms=fields.decimal(LATENCY, logged.attributes.get(LATENCY)),
         elements=ONE_CALL | elements,
         metadata=metadata.kept(said, said.keys() - elements.keys() - NOT_KEPT) or None,
+        names=names_of(
+            customer=logged.named(CUSTOMERS),
+            product=logged.named(PRODUCTS),
+            subscriber=logged.named(SUBSCRIBERS),
+        ),
         **marks_of(KEYS[0], logged.named(KEYS)),
     )
     check_text(call)
     return call
+
+
+def _id(logged: Logged) -> str:
+    said = fields.text("transaction.id", logged.transaction_id, most=fields.LONGEST_ID)
+    return said or logged.transaction_id
 
 
 def _moment(nanoseconds: int) -> datetime:

@@ -57,6 +57,7 @@ ERROR = {
         "retryAfterSeconds": {"type": "integer"},
     },
 }
+ERRORS = (400, 401, 403, 409, 413, 415, 429, 503)
 BUCKET = "metering"
 
 

@@ -1,17 +1,17 @@
 """Metering API v1: one finished call at once."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 
 from metering.api.documentation import Documented, schema_of
 from metering.api.doors import Answer, Post, Reading
 from metering.api.revenium import fields, metadata
-from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, marks_of
+from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, marks_of, new_id
 from metering.api.revenium.elements import counted
 from metering.api.revenium.fields import Number, Text
-from metering.api.revenium.records import ERROR
+from metering.api.revenium.records import ERROR, ERRORS
 from metering.ingestion import ONE_CALL, Call
 
 TAG = "Revenium: metering v1"
@@ -61,13 +61,14 @@ class Meter(ReveniumDialect[Metered]):
         tag=TAG,
         request={"application/json": schema_of(Metered)},
         answers={200: {"type": "object"}},
+        errors=ERRORS,
         error=ERROR,
     )
 
     def call_of(self, item: Metered, said: Said, post: Post) -> Call:
         elements, texts = counted((each.name, each.value) for each in item.elements or ())
         return Call(
-            transaction_id=str(uuid4()),
+            transaction_id=new_id(post),
             subscription_named=fields.text("productKey", item.product_key),
             source_named=fields.text("api", item.api),
             method=method_of(item.method),

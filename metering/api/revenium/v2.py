@@ -13,7 +13,7 @@ from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, id_of, marks_of
 from metering.api.revenium.elements import counted
 from metering.api.revenium.fields import Text
-from metering.api.revenium.records import ERROR, RECORD, record
+from metering.api.revenium.records import ERROR, ERRORS, RECORD, record
 from metering.api.revenium.repeats import first_moment
 from metering.ingestion import ONE_CALL, Call
 
@@ -32,7 +32,7 @@ def documented(
         tag=TAG,
         request={"application/json": schema_of(item)},
         answers={201: RECORD},
-        errors=(400, 401, 403, 409, 413, 415, 429, 503),
+        errors=ERRORS,
         error=ERROR,
     )
 
@@ -67,7 +67,7 @@ class Events(V2[Event]):
     def call_of(self, item: Event, said: Said, post: Post) -> Call:
         elements, texts = counted((said.get("payload") or {}).items())
         return Call(
-            transaction_id=id_of("transactionId", item.transaction_id),
+            transaction_id=id_of("transactionId", item.transaction_id, post),
             source_named=fields.text("sourceId", item.source_id),
             elements=elements or ONE_CALL,
             metadata=metadata.kept(texts | metadata.kept(said, ["sourceType"])) or None,

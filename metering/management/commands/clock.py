@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from metering import attribution, claims, joining, partitions
-from metering.models import Claim, Delivery, Half, Remembered
+from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
 from revcred import preflight
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def do_chores() -> None:
     partitions.ensure()
     partitions.drop(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
     forget(before=now - timedelta(days=settings.REMEMBERED_DAYS))
+    IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
 
 
