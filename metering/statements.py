@@ -668,6 +668,50 @@ WITH RECURSIVE said AS MATERIALIZED (
 SELECT count(*) FROM judged
 """
 
+# What was called since a moment, by name or the beginning of its path, and is no source.
+DISCOVER = """
+INSERT INTO metering_discoveredsource AS standing
+    (name, kind, gateway_id, first_seen_at, last_seen_at)
+SELECT name, kind, min(gateway_id), min(received_at), max(received_at)
+FROM (
+    SELECT
+        left(
+            coalesce(nullif(source_named, ''), substring(path FROM '^/[^/]*/?')), 200
+        ) AS name,
+        CASE WHEN source_named <> '' THEN 'named' ELSE 'path' END AS kind,
+        gateway_id, received_at
+    FROM (
+        SELECT source_named, path, gateway_id, received_at FROM metering_transaction
+        WHERE id >= %(since)s AND source_id IS NULL AND sign = 1
+        UNION ALL
+        SELECT source_named, path, gateway_id, received_at FROM metering_quarantined
+        WHERE id >= %(since)s
+    ) called
+    WHERE source_named <> '' OR path LIKE '/_%%'
+) unknown
+WHERE NOT EXISTS (
+    SELECT FROM revcred_source s
+    WHERE (kind = 'named' AND s.external_key = name) OR (kind = 'path' AND EXISTS (
+        SELECT FROM unnest(s.url_prefixes) prefix WHERE starts_with(name, prefix)
+    ))
+)
+GROUP BY name, kind ORDER BY count(*) DESC LIMIT 1000
+ON CONFLICT (name, kind) DO UPDATE
+SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
+"""
+
+# What has become a source, and beyond some thousands what was not seen for the longest.
+FORGET_DISCOVERED = """
+DELETE FROM metering_discoveredsource d
+WHERE EXISTS (
+    SELECT FROM revcred_source s
+    WHERE (d.kind = 'named' AND s.external_key = d.name)
+        OR (d.kind = 'path' AND d.name = ANY (s.url_prefixes))
+) OR d.id IN (
+    SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET 5000
+)
+"""
+
 FORGET_HALVES = """
 DELETE FROM metering_half
 WHERE (identity, side) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))

@@ -3,6 +3,7 @@ from metering.models.deliveries import Delivery
 from metering.models.gateways import GatewayToken
 from metering.models.halves import Half
 from metering.models.idempotency import IdempotentPost
+from metering.models.sources import DiscoveredSource
 from metering.models.transactions import (
     Conflict,
     MatchedBy,
@@ -17,6 +18,7 @@ __all__ = [
     "Claim",
     "Conflict",
     "Delivery",
+    "DiscoveredSource",
     "GatewayToken",
     "Half",
     "IdempotentPost",

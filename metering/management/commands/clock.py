@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from metering import attribution, claims, joining, partitions
+from metering.discovery import Discovery
 from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
 from revcred import preflight
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds
 CHORES_EVERY = 600.0  # seconds
+DISCOVERY_EVERY = 30.0  # seconds
 GRACE = timedelta(seconds=1)  # that a bell has, before what it announced is swept without it
 FORGET_AT_ONCE = 10_000
 
@@ -35,11 +37,14 @@ class Command(BaseCommand):
         stopped = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        chores_at = 0.0
+        chores_at = discovery_at = 0.0
+        discovery = Discovery()
         while not stopped.wait(TICK):
             attempt(sweep)
             if time.monotonic() >= chores_at and attempt(do_chores):
                 chores_at = time.monotonic() + CHORES_EVERY
+            if time.monotonic() >= discovery_at and attempt(discovery.look):
+                discovery_at = time.monotonic() + DISCOVERY_EVERY
 
 
 def attempt(step: Callable[[], None]) -> bool:
