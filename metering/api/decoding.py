@@ -123,13 +123,17 @@ class Decoder(Generic[Item]):
 def _objection_to(raw: bytes) -> Refused | None:
     """Why this JSON, which may even be JSON, is not taken, and in which field that is."""
     try:
-        members = _outline.decode(raw.decode())
+        return _objection_in(_outline.decode(raw.decode()))
     except UnicodeDecodeError as error:
         return Refused(None, "bad_text", f"It is not UTF-8: byte {error.start}.")
     except RecursionError:
         return Refused(None, "too_deep", "It is nested too deeply.")
     except ValueError as error:
         return Refused(None, "malformed", f"It is malformed: {error}.")
+
+
+def _objection_in(members: Any) -> Refused | None:
+    """Raises RecursionError."""
     for name, value in members if isinstance(members, Members) else ():
         objection = _bad_text(name) or _bad_text(value) or _bad_members(value)
         if objection:

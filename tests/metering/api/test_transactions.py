@@ -192,6 +192,11 @@ RAW = {
     "twice, escaped": ('"k\\u0065y": "other"', "key", "duplicate_field"),
     "element twice": ('"elements": {"a": 1, "a": 2}', "elements", "duplicate_field"),
     "deep": ('"metadata": {"a": ' + "[" * 40 + "]" * 40 + "}", "metadata", "too_deep"),
+    "twice, and deep": (
+        '"key": "other", "metadata": {"a": ' + "[" * 600 + "]" * 600 + "}",
+        None,
+        "too_deep",
+    ),
     "a raw newline": ('"path": "a\nb"', "path", "malformed"),
 }
 
