@@ -43,7 +43,7 @@ class AiCall(Body):
     subscription_id: Text = None
 
 
-LABELS = [
+LABELS = {
     "model",
     "provider",
     "costType",
@@ -122,7 +122,7 @@ LABELS = [
     "completionStatus",
     "sourceTransactionId",
     "creditRate",
-]
+}
 COSTS = (
     "inputTokenCost",
     "outputTokenCost",

@@ -11,24 +11,31 @@ from metering.api.transactions import MOST_METADATA, within_limits
 
 def kept(said: Mapping[str, Any], labels: Collection[str] = ()) -> dict[str, Any]:
     """These labels, or all that is said: the smallest first, up to what metadata may hold."""
+    named = {
+        name: value
+        for name, value in said.items()
+        if value is not None and (not labels or name in labels)
+    }
+    return named if _may_be_kept(named) else _fitting(named)
+
+
+def _fitting(said: Mapping[str, Any]) -> dict[str, Any]:
     fitting: dict[str, Any] = {}
     left = MOST_METADATA - len("{}")
-    sized = [
-        (len(msgspec.json.encode({name: said[name]})), name)
-        for name in labels or said
-        if said.get(name) is not None and _may_be_kept(said[name])
-    ]
-    for size, name in sorted(sized):
-        left -= size
-        if left < 0:
-            break
-        fitting[name] = said[name]
+    for name, value in sorted(said.items(), key=_size):
+        left -= _size((name, value))
+        if left >= 0 and _may_be_kept({name: value}):
+            fitting[name] = value
     return fitting
 
 
-def _may_be_kept(value: Any) -> bool:
+def _size(member: tuple[str, Any]) -> int:
+    return len(msgspec.json.encode(dict([member])))
+
+
+def _may_be_kept(said: dict[str, Any]) -> bool:
     try:
-        within_limits({"": value})
+        within_limits(said)
     except Refused:
         return False
     return True

@@ -21,7 +21,12 @@ _recent: OrderedDict[str, datetime] = OrderedDict()
 
 
 def first_moment(gateway: Gateway, call: Call) -> datetime:
-    """When the first transaction of this id happened: this call's moment if it is the first."""
+    """When the first transaction of this id happened: this call's moment if it is the first.
+
+    What says itself when it happened says so again in a repeat.
+    """
+    if not call.undated:
+        return call.occurred_at
     mark = identity(gateway.pk, call.transaction_id)
     moment = _recent.get(mark)
     if moment is None:
