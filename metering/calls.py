@@ -1,16 +1,18 @@
 """Calls as the inbox keeps them: in our own terms, and without a key."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any
+from typing import Any, ClassVar
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict, replace
 
-from metering.inbox import Entry, time_ordered_id
+from metering.inbox import KEEP_AND_RECALL, Entry, Recalling, time_ordered_id
 from metering.models.usage import CALLS
 
 
@@ -59,6 +61,26 @@ def _said(call: Call) -> dict[str, Any]:
 
 def entry_of(gateway_id: int, calls: Sequence[Call], *, rejected: int = 0) -> Entry:
     return Entry(gateway_id, len(calls), rejected, _body(gateway_id, calls))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallingEntry(Recalling, Entry):
+    """One call, asking whether it came before."""
+
+    statement: ClassVar = KEEP_AND_RECALL
+
+    def row(self) -> Sequence[Any]:
+        return *super().row(), self.identity
+
+
+def recalling_entry_of(gateway_id: int, call: Call) -> RecallingEntry:
+    return RecallingEntry(
+        identity=UUID(identity(gateway_id, call.transaction_id)),
+        gateway_id=gateway_id,
+        transactions=1,
+        rejected=0,
+        body=_body(gateway_id, [call]),
+    )
 
 
 def identity(gateway_id: int, transaction_id: str) -> str:

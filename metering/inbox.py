@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from secrets import randbits
 from time import time_ns
 from typing import Any, ClassVar, Protocol
@@ -20,6 +21,10 @@ SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::text[])
 ON CONFLICT (id) DO NOTHING
 """
 
+# The same, and when what came before under the same identities happened.
+RECALL = "SELECT identity, occurred_at FROM metering_remembered WHERE identity = ANY(%b::uuid[])"
+KEEP_AND_RECALL = f"WITH kept AS ({KEEP}) {RECALL}"
+
 AWAY = (OperationalError, InterfaceError)
 IDS_IN_A_ROW = 1 << 16
 PATIENCE = 30.0  # seconds that others are waited for; who has less of it says so
@@ -32,6 +37,9 @@ class Kept(Protocol):
     def statement(self) -> str: ...
 
     def row(self) -> Sequence[Any]: ...
+
+    def hear(self, rows: Sequence[Any]) -> None:
+        """What the statement answered."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,24 @@ class Entry:
 
     def row(self) -> Sequence[Any]:
         return self.id, self.gateway_id, self.transactions, self.rejected, self.body
+
+    def hear(self, rows: Sequence[Any]) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalling:
+    """Hears when the transaction of its identity happened, if that came before and is settled."""
+
+    identity: UUID
+    recalled: list[datetime] = field(default_factory=list)
+
+    def hear(self, rows: Sequence[Any]) -> None:
+        self.recalled.extend(at for identity, at in rows if identity == self.identity)
+
+    @property
+    def first_at(self) -> datetime | None:
+        return self.recalled[0] if self.recalled else None
 
 
 def time_ordered_id() -> int:
@@ -66,12 +92,14 @@ def write(entries: Sequence[Kept]) -> None:
     statement = entries[0].statement
     columns = [list(column) for column in zip(*(entry.row() for entry in entries), strict=True)]
     try:
-        _execute(statement, columns)
+        rows = _execute(statement, columns)
     except AWAY:
         if connection.in_atomic_block or connection.is_usable() or not patience_left(PATIENCE):
             raise
         connection.close()
-        _execute(statement, columns)
+        rows = _execute(statement, columns)
+    for entry in entries:
+        entry.hear(rows)
 
 
 def write_each(entries: Sequence[Kept]) -> list[Exception | None]:
@@ -87,11 +115,12 @@ def write_each(entries: Sequence[Kept]) -> list[Exception | None]:
     return [None] * len(entries)
 
 
-def _execute(statement: str, columns: Sequence[Sequence[Any]]) -> None:
+def _execute(statement: str, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
     connection.ensure_connection()
     # Not Django's own cursor, which writes every body into the statement, escaped.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(statement, columns)
+        return cursor.fetchall() if cursor.description else ()
 
 
 class _Waiting:

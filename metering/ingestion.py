@@ -3,13 +3,29 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from metering.calls import ONE_CALL, Call, entry_of, identity
-from metering.halves import Side, entry_of_half, halves_together
-from metering.inbox import together
+from metering.calls import (
+    ONE_CALL,
+    Call,
+    RecallingEntry,
+    entry_of,
+    identity,
+    recalling_entry_of,
+)
+from metering.halves import HalfEntry, Side, entry_of_half, halves_together
+from metering.inbox import Together, together
 from metering.tasks import bell, joining_bell
 from revcred.models import Gateway
 
-__all__ = ["ONE_CALL", "Call", "Side", "entry_of", "identity", "take_in", "take_in_half"]
+__all__ = [
+    "ONE_CALL",
+    "Call",
+    "Side",
+    "entry_of",
+    "identity",
+    "take_in",
+    "take_in_half",
+    "take_in_one",
+]
 
 
 def take_in(gateway: Gateway | int, calls: Sequence[Call], *, rejected: int = 0) -> UUID:
@@ -23,7 +39,7 @@ def take_in(gateway: Gateway | int, calls: Sequence[Call], *, rejected: int = 0)
     return entry.id
 
 
-def take_in_half(gateway: Gateway, call: Call, side: Side) -> UUID:
+def take_in_half(gateway: Gateway, call: Call, side: Side) -> HalfEntry:
     """Keep what one half of a transaction says, until the other comes or has had its time.
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
@@ -31,4 +47,18 @@ def take_in_half(gateway: Gateway, call: Call, side: Side) -> UUID:
     entry = entry_of_half(gateway.pk, call, side)
     halves_together.keep(entry)
     joining_bell.ring()
-    return entry.identity
+    return entry
+
+
+def take_in_one(gateway: Gateway, call: Call) -> RecallingEntry:
+    """Keep one call, and hear whether it came before.
+
+    Raises django.db.OperationalError when the database is away: then sending it again is safe.
+    """
+    entry = recalling_entry_of(gateway.pk, call)
+    recalling_together.keep(entry)
+    bell.ring()
+    return entry
+
+
+recalling_together = Together()

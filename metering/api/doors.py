@@ -52,7 +52,7 @@ class Post:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
     """The calls in a body, and why each of the others is not taken, in the dialect's own shape.
 
@@ -62,6 +62,7 @@ class Reading:
     calls: Sequence[Call]
     rejected: Sequence[Any] = ()
     side: Side | None = None
+    first_at: datetime | None = None  # when it happened, if it is known by now to have come before
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ class Dialect(Manner, ABC):
     def keep(self, post: Post, reading: Reading) -> UUID:
         if reading.side:
             (half,) = reading.calls
-            return take_in_half(post.gateway, half, reading.side)
+            kept = take_in_half(post.gateway, half, reading.side)
+            reading.first_at = kept.first_at
+            return kept.identity
         delivery = take_in(post.gateway, reading.calls, rejected=len(reading.rejected))
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery

@@ -1,12 +1,12 @@
 """Metering API v2: what its doors share, and product events."""
 
 from abc import ABC
-from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 
+from metering.api.backlog import backlog
 from metering.api.documentation import Documented, schema_of
 from metering.api.doors import Answer, Post, Reading
 from metering.api.revenium import fields, metadata
@@ -15,7 +15,7 @@ from metering.api.revenium.elements import counted
 from metering.api.revenium.fields import Text
 from metering.api.revenium.records import ERROR, ERRORS, RECORD, record
 from metering.api.revenium.repeats import first_moment
-from metering.ingestion import ONE_CALL, Call
+from metering.ingestion import ONE_CALL, Call, take_in_one
 
 TAG = "Revenium: metering v2"
 
@@ -40,12 +40,19 @@ def documented(
 class V2(ReveniumDialect[Item], ABC):
     """Answers the record of the call, and a repeat with the record of the first."""
 
+    def keep(self, post: Post, reading: Reading) -> UUID:
+        (call,) = reading.calls
+        if reading.side or not call.undated:  # what says when it was says so again in a repeat
+            return super().keep(post, reading)
+        kept = take_in_one(post.gateway, call)
+        backlog.add(post.gateway.pk, 1)
+        reading.first_at = kept.first_at
+        return kept.id
+
     def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
         (call,) = reading.calls
-        return Answer(201, record(post.gateway, call.transaction_id, self._created(post, call)))
-
-    def _created(self, post: Post, call: Call) -> datetime:
-        return first_moment(post.gateway, call)
+        created = first_moment(post.gateway, call, reading.first_at)
+        return Answer(201, record(post.gateway, call.transaction_id, created))
 
 
 class Event(Body):

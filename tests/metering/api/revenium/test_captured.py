@@ -1,10 +1,13 @@
 """Requests as the published clients sent them, and what became of them."""
 
 import pytest
+from django.utils import timezone
 
+from metering.api.revenium import repeats
 from metering.models import Transaction
 
 KEY = "ak_live_demo_9c2e"
+NOW = timezone.now().isoformat()
 
 pytestmark = pytest.mark.django_db
 
@@ -133,6 +136,25 @@ def test_a_repeat_is_answered_with_the_first_record(revenium, credential, settle
 
     assert [each.status_code for each in (first, repeat, other)] == [201, 201, 201]
     assert first.json() == repeat.json() == other.json()
+    assert len(settled()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/meter/v2/events", EVENT),
+        ("/meter/v2/apis/requests", {"transactionId": "t", "credential": KEY}),
+        ("/meter/v2/ai/completions", {"transactionId": "t", "requestTime": NOW}),
+    ],
+)
+def test_a_repeat_at_another_process_has_the_first_record(revenium, settled, settings, path, body):
+    settings.OTHER_HALF_WAIT = 0
+    first = revenium(path, body)
+    settled()
+    repeats._recent.clear()
+    later = revenium(path, body)
+
+    assert first.json() == later.json()
     assert len(settled()) == 1
 
 
