@@ -86,12 +86,12 @@ def _rows(client: Client, stack: Stack, ledger: Ledger, tokens: Mapping[str, str
         return
     name = f"{client.package} {version(python, client.package)}"
     mine = {each: token for each, token in tokens.items() if each.startswith(client.gateway(""))}
-    told, error = _run(python, client, stack.url, mine)
+    told, failure = _run(python, client, stack.url, mine)
     ledger.wait()
     receipts = ledger.receipts(mine)
     for each in told:
         yield Row(name, each.call, judged(each, receipts))
-    yield Row(name, "nothing else", error or left_over(receipts))
+    yield Row(name, "nothing else", failure or left_over(receipts))
 
 
 def _run(

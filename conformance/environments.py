@@ -20,8 +20,16 @@ def environment(requirements: Sequence[str]) -> Path:
     made = directory / "made-of.txt"
     if not made.exists() or made.read_text().split("\n") != list(requirements):
         venv.create(directory, clear=True, with_pip=True)
-        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)  # noqa: S603
+        pip = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            *requirements,
+        ]
+        done = subprocess.run([*pip, *requirements], capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise NotInstalled(done.stderr.strip().rpartition("\n")[2])
         made.write_text("\n".join(requirements))
@@ -30,5 +38,5 @@ def environment(requirements: Sequence[str]) -> Path:
 
 def version(python: Path, package: str) -> str:
     question = f"from importlib.metadata import version; print(version({package!r}))"
-    asked = [python, "-c", question]
-    return subprocess.check_output(asked, text=True).strip()  # noqa: S603
+    said = subprocess.check_output([str(python), "-c", question], text=True)  # noqa: S603
+    return str(said).strip()

@@ -1,4 +1,5 @@
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, register_converter
+from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from metering.api.cloudevents import CloudEvents, OpenMeter
@@ -13,6 +14,15 @@ from metering.api.transactions import TransactionReceipt, Transactions
 app_name = "metering"
 
 
+class AnythingConverter(PathConverter):
+    """Also a line's end, which an id may have."""
+
+    regex = "(?s:.+)"
+
+
+register_converter(AnythingConverter, "anything")
+
+
 # A slash at the end is not worth a redirect, which clients answer with a GET.
 def posted_at(address: str, dialect: Dialect, door: type[Door] = Door) -> list[URLPattern]:
     return [
@@ -24,7 +34,7 @@ def posted_at(address: str, dialect: Dialect, door: type[Door] = Door) -> list[U
 urlpatterns = [
     path("v1/transactions", Transactions.as_view(), name="transactions"),
     path("v1/transactions/", Transactions.as_view(schema=None)),
-    path("v1/transactions/<path:transaction_id>", TransactionReceipt.as_view(), name="receipt"),
+    path("v1/transactions/<anything:transaction_id>", TransactionReceipt.as_view(), name="receipt"),
     *posted_at("v1/events", CloudEvents()),
     *posted_at("api/v1/events", OpenMeter()),
     *posted_at("meter/v1/api/meter", v1.Meter()),

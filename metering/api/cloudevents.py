@@ -67,7 +67,7 @@ class Event(msgspec.Struct, kw_only=True):
 decoder = Decoder(Event)
 
 ONE = schema_of(Event)
-MANY = {"type": "array", "items": ONE, "maxItems": MOST_ITEMS}
+MANY = {"type": "array", "items": ONE, "minItems": 1, "maxItems": MOST_ITEMS}
 FORMATS = {
     f"{STRUCTURED}+json": ONE,
     f"{STRUCTURED}-batch+json": MANY,

@@ -189,7 +189,15 @@ class Documented:
     parameters: Sequence[OpenApiParameter] = ()
 
 
-class DoorSchema(AutoSchema):
+class Schema(AutoSchema):
+    """Whoever posts has something to say."""
+
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        return body | {"required": True} if body else body
+
+
+class DoorSchema(Schema):
     """Reads it from the door's dialect."""
 
     @property
@@ -233,7 +241,9 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
             "silence simply send it again."
         ),
         request={
-            "application/json": {"oneOf": [one, {"type": "array", "items": one, "maxItems": 1000}]},
+            "application/json": {
+                "oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 1000}]
+            },
             "application/x-ndjson": one,
         },
         responses={

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from metering.api import authentication, backlog, doors, transactions
 from metering.attribution import settle_waiting
 from metering.joining import join
 from metering.models import Delivery, Quarantined, Reason
@@ -54,11 +53,7 @@ NATIVE = ("transaction_id", "key")
 
 
 @pytest.fixture
-def ask(client, token, monkeypatch):
-    # Of so many questions one may take long on a busy machine, which is not what this is about.
-    for module in (authentication, backlog, doors, transactions):
-        monkeypatch.setattr(module, "LONGEST_WAIT", 60.0)
-
+def ask(client, token, patient):
     def ask(address, body):
         return client.post(
             address,

@@ -310,6 +310,14 @@ def test_a_receipt(client, token, post, call, gateway):
     ]
 
 
+def test_a_receipt_by_an_id_of_two_lines(client, token, post, call):
+    post(call(transaction_id="a\nb"))
+
+    receipt = client.get("/v1/transactions/a%0Ab", headers={"x-api-key": token})
+
+    assert receipt.json()["transaction_id"] == "a\nb"
+
+
 def test_a_receipt_of_what_waits(client, token, post, call):
     post(call())
 
