@@ -7,6 +7,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,7 +107,36 @@ DOORS: dict[str, Said] = {
         "time": moment,
         "data": {"calls": 1, "megabytes": 1.5},
     },
+    "/meter/v2/otlp/v1/logs": lambda name, key, _: {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": [_text("service.name", "bench")]},
+                "scopeLogs": [
+                    {
+                        "logRecords": [
+                            {
+                                "timeUnixNano": str(time.time_ns()),
+                                "body": {"stringValue": "api_request"},
+                                "attributes": [
+                                    _text("transaction.id", name),
+                                    _text("subscriber.credential", key),
+                                    _text("model", "m"),
+                                    _text("input_tokens", "50"),
+                                    _text("output_tokens", "150"),
+                                ],
+                            }
+                        ]
+                    }
+                ],
+            }
+        ]
+    },
 }
+DOORS["/api/v1/events"] = DOORS["/v1/events"]
+
+
+def _text(name: str, value: str) -> dict[str, Any]:
+    return {"key": name, "value": {"stringValue": value}}
 
 
 def main() -> int:
@@ -114,10 +144,11 @@ def main() -> int:
     parser.set_defaults(credentials=CREDENTIALS)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each turn")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("paths", nargs="*", help="only these")
     options = parser.parse_args()
     with a_bench(options.credentials) as bench:
         _rate(bench, NATIVE, 0, options.seconds)
-        for path in DOORS.keys() - {NATIVE}:
+        for path in options.paths or DOORS.keys() - {NATIVE}:
             say(_compared(bench, path, options))
     return 0
 

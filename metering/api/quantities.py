@@ -38,15 +38,23 @@ def values_of(data: msgspec.Raw, field: str = "data") -> Any:
 def quantity(value: Any) -> int | Decimal | None:
     """To nine decimal places; None if it is not zero or more and below 10^18."""
     if isinstance(value, str):
-        value = Decimal(value) if NUMBER.fullmatch(value) else None
+        value = _number(value)
     elif isinstance(value, float):
         value = Decimal(repr(value)) if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     if not 0 <= value < MOST_QUANTITY:
         return None
-    rounded = Decimal(value).quantize(FINEST_QUANTITY)
+    if isinstance(value, int):
+        return value
+    rounded = value.quantize(FINEST_QUANTITY)
     return int(rounded) if rounded == int(rounded) else rounded.normalize()
+
+
+def _number(text: str) -> int | Decimal | None:
+    if not NUMBER.fullmatch(text):
+        return None
+    return int(text) if text.isdigit() else Decimal(text)
 
 
 def elements_of(data: Any, named: Collection[str] = ()) -> dict[str, int | Decimal]:

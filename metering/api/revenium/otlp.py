@@ -193,9 +193,8 @@ def _plain_attributes(pairs: Iterable[Any]) -> dict[str, Any]:
     return {pair.key: _plain(pair.value) for pair in pairs}
 
 
-def call_of(logged: Logged, gateway: Gateway, now: datetime) -> Call:
+def call_of(logged: Logged, gateway: Gateway, window: Window, now: datetime) -> Call:
     """The call in the inbox's terms: from here on the key is a fingerprint. Raises Refused."""
-    window = Window.at(now)
     occurred_at = _moment(logged.nanoseconds) if logged.nanoseconds else now
     window.check(occurred_at, "timeUnixNano")
     elements = _elements(logged, gateway.event_elements)
@@ -261,7 +260,8 @@ class Logs(ReveniumManner, Dialect):
 
     def read(self, post: Post) -> Reading:
         logged = read_in(post.body, protobuf=is_protobuf(post.headers))
-        return Reading(*judge(logged, partial(call_of, gateway=post.gateway, now=post.now)))
+        take = partial(call_of, gateway=post.gateway, window=Window.at(post.now), now=post.now)
+        return Reading(*judge(logged, take))
 
     def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
         body: dict[str, Any] = {
