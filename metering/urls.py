@@ -6,7 +6,7 @@ from metering.api.cloudevents import CloudEvents, OpenMeter
 from metering.api.doors import Dialect, Door
 from metering.api.metrics import metrics
 from metering.api.revenium import ai, halves, v1, v2
-from metering.api.revenium.keys import ProductKey, ResolveKey
+from metering.api.revenium.keys import Nowhere, ProductKey, ResolveKey
 from metering.api.revenium.otlp import Logs, LogsDoor
 from metering.api.revenium.tools import ToolEvents
 from metering.api.transactions import TransactionReceipt, Transactions
@@ -52,6 +52,7 @@ urlpatterns = [
     path("v2/otlp/v1/logs", LogsDoor.as_view(dialect=Logs(), schema=None)),
     path("meter/v2/sdk/resolve-key", ResolveKey.as_view()),
     path("v2/sdk/resolve-key", ResolveKey.as_view(schema=None)),
+    path("meter/<path:address>", Nowhere.as_view()),
     path("v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="metering:openapi"), name="docs"),
     path("metrics", metrics, name="metrics"),

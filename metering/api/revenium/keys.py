@@ -1,11 +1,15 @@
 """What gateways and clients ask: is this key, or this subscription, good for a call now?"""
 
+import time
+from functools import lru_cache
 from http import HTTPStatus
+from typing import Any
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from metering.api.authentication import LONGEST_WAIT, admission_of
 from metering.api.decoding import Refused
@@ -19,12 +23,14 @@ from revcred.models import Gateway
 from revcred.postgresql import patience
 
 GOOD = {None, Reason.AMBIGUOUS}
+FRESH = 1.0  # seconds that an answer is believed
+MOST_KEPT = 10_000
 ERRORS = dict.fromkeys((400, 401, 403, 503), ERROR)
 VALIDITY = {"type": "object", "properties": {"valid": {"type": "boolean"}}}
 
 
 class ProductKey(Doorway):
-    """Gateways ask this on the way of a request: one statement answers it."""
+    """Gateways ask this on the way of a request: one statement answers it, once a second."""
 
     manner = ReveniumManner()
 
@@ -64,6 +70,17 @@ class ResolveKey(Doorway):
         return self.respond(Answer(HTTPStatus.OK, {"valid": True}))
 
 
+class Nowhere(Doorway):
+    """Whatever else is asked for where clients look for Revenium."""
+
+    manner = ReveniumManner()
+    schema = None
+
+    def http_method_not_allowed(self, request: HttpRequest, *args: Any, **named: Any) -> Response:
+        message = "There is nothing at this address."
+        raise NotFound(message)
+
+
 def _is_good(gateway: Gateway, key: str | None, subscription: str | None) -> bool:
     """Raises Invalid."""
     try:
@@ -71,5 +88,13 @@ def _is_good(gateway: Gateway, key: str | None, subscription: str | None) -> boo
         named = fields.text("productKey", subscription)
     except Refused as refused:
         raise Invalid(refused) from refused
-    reason = would_be(gateway, fingerprint=marks.get("fingerprint"), subscription_named=named)
+    return _asked_lately(gateway, marks.get("fingerprint"), named, int(time.monotonic() / FRESH))
+
+
+@lru_cache(MOST_KEPT)
+def _asked_lately(
+    gateway: Gateway, fingerprint: str | None, subscription: str | None, second: int
+) -> bool:
+    """What was true a second ago is true enough: active gateways ask before every call."""
+    reason = would_be(gateway, fingerprint=fingerprint, subscription_named=subscription)
     return reason in GOOD

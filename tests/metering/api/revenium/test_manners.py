@@ -281,6 +281,13 @@ def test_a_malformed_key(revenium, key):
     assert answer.json()["errors"][0]["code"] == "invalid_idempotency_key"
 
 
+@pytest.mark.parametrize("body", [None, {}])
+def test_nothing_is_found_in_their_manner(revenium, body):
+    answer = revenium("/meter/v2/nope", body)
+
+    assert (answer.status_code, answer.json()["path"]) == (404, "/meter/v2/nope")
+
+
 # --- Questions ----------------------------------------------------------------------------------
 
 
