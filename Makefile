@@ -16,7 +16,7 @@ TEMPLATES := $(wildcard templates)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint check fix bench history memory overload \
-	faults teeth order lock screenshots
+	faults teeth conformance fuzz order lock screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ memory: .venv/.dev-installed ## whether memory grows in an hour; ARGS="--minutes
 
 overload: .venv/.dev-installed ## whether one gateway's flood drowns another
 	@exec $(HERE)/python -m bench.overload $(ARGS)
+
+conformance: .venv/.dev-installed ## published clients, installed and run against it; ARGS="openmeter cloudevents"
+	@exec $(HERE)/python -m conformance $(ARGS)
+
+fuzz: .venv/.dev-installed ## 1,000 generated requests at each operation of every door; ARGS="--cases 50"
+	@exec $(HERE)/python -m conformance.fuzz $(ARGS)
 
 order: .venv/.dev-installed ## 50,000 steps in random order against an oracle; FROM=seed
 	@exec $(HERE)/python -m pytest -q tests/metering/test_order.py --steps 50000 --from $(or $(FROM),1)

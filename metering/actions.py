@@ -1,4 +1,4 @@
-"""What people do with gateways' tokens and with what waits in the inbox."""
+"""What people do with gateways' tokens, what waits in the inbox, and sources discovered."""
 
 from collections.abc import Iterable
 
@@ -6,9 +6,9 @@ from django.db.models.functions import Least, Now
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
-from metering.models import Delivery, GatewayToken
+from metering.models import Delivery, DiscoveredSource, GatewayToken
 from metering.tasks import bell
-from revcred.models import AuditEvent, Gateway, User
+from revcred.models import AuditEvent, Gateway, Source, User
 
 Verb = AuditEvent.Verb
 
@@ -32,6 +32,20 @@ def revoke_token(*, token: GatewayToken, by: User | None) -> None:
     token.revoke(at=timezone.now())
     details = {"token": str(token), "name": token.name}
     AuditEvent.objects.record(Verb.TOKEN_REVOKED, target=token.gateway, by=by, details=details)
+
+
+@atomic
+def enter_source(*, discovered: DiscoveredSource, name: str, by: User | None) -> Source:
+    """Make a source of what was discovered. If it has become one, that one."""
+    is_path = discovered.kind == DiscoveredSource.Kind.PATH
+    prefixes = [discovered.name] if is_path else []
+    source, is_new = Source.objects.get_or_create(
+        external_key=discovered.name, defaults={"name": name, "url_prefixes": prefixes}
+    )
+    if is_new:
+        AuditEvent.objects.record(Verb.CREATED, target=source, by=by)
+    discovered.delete()
+    return source
 
 
 @atomic

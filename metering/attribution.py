@@ -25,7 +25,9 @@ from metering.statements import (
     TAKE,
     TAKE_APART,
     TRIED_BEFORE,
+    WOULD_BE,
 )
+from revcred.models import Gateway
 from revcred.models.periods import Dated
 
 logger = logging.getLogger(__name__)
@@ -101,16 +103,18 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     named: str | None = None,
     directly: Dated | None = None,
     source: str | None = None,
+    by_name: Attributed | Reason | None = None,
 ) -> Attributed | Reason:
     """Whose one transaction is, judged by the moment of the call `at`, never by today.
 
     `keyed`: it bears a key. `keys`: those with its fingerprint that count at its gateway.
     `named`: the subscription it names, and `directly` that one's period if there is such a one.
     `source`: the source it names, or else the one its path belongs to.
+    `by_name`: whose it is by the names it gives, which only count without a key or subscription.
     """
     if not keyed:
         if named is None:
-            return Reason.ANONYMOUS
+            return by_name or Reason.ANONYMOUS
         if directly is None or not directly.holds(at):
             return Reason.NO_SUBSCRIPTION
         return Attributed(named, MatchedBy.SUBSCRIPTION)
@@ -132,6 +136,21 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     if len(fitting) > 1:
         return Reason.AMBIGUOUS
     return Attributed(fitting[0].subscription, then[0].kind)
+
+
+def would_be(
+    gateway: Gateway, *, fingerprint: str | None, subscription_named: str | None
+) -> Reason | None:
+    """Why a call of now, to whatever source, would be nobody's; None if it would be somebody's."""
+    arguments = {
+        "gateway": gateway.pk,
+        "fingerprint": fingerprint,
+        "subscription_named": subscription_named,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(WOULD_BE, arguments)
+        (reason,) = cursor.fetchone()
+    return Reason(reason) if reason else None
 
 
 class Care:

@@ -20,6 +20,7 @@ MOST = 2_000  # transactions judged again in one statement
 FEWER = 40  # times, when that fails
 TRIES_ALONE = 10  # of one that loses the connection or the process, which others may have done
 LONG = 1.0  # seconds to find a transaction: then it is the search that takes long
+CORRECTING = 0xC0881  # advisory: what is corrected is corrected by one at a time
 ENOUGH = 40.0  # seconds; what is left then is taken up by the next bell
 NIL = UUID(int=0)
 
@@ -91,6 +92,9 @@ def _step(pk: int, most: int | None = None) -> bool:
     claim = _free(pk)
     if claim is None:
         return False
+    if claim.correcting:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CORRECTING])
     looked_at, found, last = _execute(_statement(claim), claim, most=most or MOST)
     claim.note(looked_at=looked_at, found=found, last=last, at=timezone.now())
     return claim.finished_at is None

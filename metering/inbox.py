@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from secrets import randbits
 from time import time_ns
-from typing import Any
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 import psycopg
@@ -20,20 +21,59 @@ SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::text[])
 ON CONFLICT (id) DO NOTHING
 """
 
+# The same, and when what came before under the same identities happened.
+RECALL = "SELECT identity, occurred_at FROM metering_remembered WHERE identity = ANY(%b::uuid[])"
+KEEP_AND_RECALL = f"WITH kept AS ({KEEP}) {RECALL}"
+
 AWAY = (OperationalError, InterfaceError)
 IDS_IN_A_ROW = 1 << 16
 PATIENCE = 30.0  # seconds that others are waited for; who has less of it says so
+
+
+class Kept(Protocol):
+    """What is kept by a statement that takes its columns as arrays."""
+
+    @property
+    def statement(self) -> str: ...
+
+    def row(self) -> Sequence[Any]: ...
+
+    def hear(self, rows: Sequence[Any]) -> None:
+        """What the statement answered."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """One POST's worth. `body` is a JSON array of calls in our own terms."""
 
+    statement: ClassVar = KEEP
+
     gateway_id: int
     transactions: int
     rejected: int
     body: str
     id: UUID = field(default_factory=lambda: UUID(int=time_ordered_id()))
+
+    def row(self) -> Sequence[Any]:
+        return self.id, self.gateway_id, self.transactions, self.rejected, self.body
+
+    def hear(self, rows: Sequence[Any]) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalling:
+    """Hears when the transaction of its identity happened, if that came before and is settled."""
+
+    identity: UUID
+    recalled: list[datetime] = field(default_factory=list)
+
+    def hear(self, rows: Sequence[Any]) -> None:
+        self.recalled.extend(at for identity, at in rows if identity == self.identity)
+
+    @property
+    def first_at(self) -> datetime | None:
+        return self.recalled[0] if self.recalled else None
 
 
 def time_ordered_id() -> int:
@@ -42,28 +82,27 @@ def time_ordered_id() -> int:
     return time_ns() // 1_000_000 << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low
 
 
-def write(entries: Sequence[Entry]) -> None:
-    """Commit them all, or none. Raises django.db.DatabaseError or InterfaceError.
+def write(entries: Sequence[Kept]) -> None:
+    """Commit them all, all of one kind, or none.
+
+    Raises django.db.DatabaseError or InterfaceError.
 
     A connection that broke since it was last used is made anew, once.
     """
-    columns: list[list[Any]] = [
-        [entry.id for entry in entries],
-        [entry.gateway_id for entry in entries],
-        [entry.transactions for entry in entries],
-        [entry.rejected for entry in entries],
-        [entry.body for entry in entries],
-    ]
+    statement = entries[0].statement
+    columns = [list(column) for column in zip(*(entry.row() for entry in entries), strict=True)]
     try:
-        _execute(columns)
+        rows = _execute(statement, columns)
     except AWAY:
         if connection.in_atomic_block or connection.is_usable() or not patience_left(PATIENCE):
             raise
         connection.close()
-        _execute(columns)
+        rows = _execute(statement, columns)
+    for entry in entries:
+        entry.hear(rows)
 
 
-def write_each(entries: Sequence[Entry]) -> list[Exception | None]:
+def write_each(entries: Sequence[Kept]) -> list[Exception | None]:
     """Commit them together, and say of each what went wrong. One that is bad spoils no other."""
     try:
         write(entries)
@@ -76,17 +115,18 @@ def write_each(entries: Sequence[Entry]) -> list[Exception | None]:
     return [None] * len(entries)
 
 
-def _execute(columns: Sequence[Sequence[Any]]) -> None:
+def _execute(statement: str, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
     connection.ensure_connection()
     # Not Django's own cursor, which writes every body into the statement, escaped.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(KEEP, columns)
+        cursor.execute(statement, columns)
+        return cursor.fetchall() if cursor.description else ()
 
 
 class _Waiting:
     """An entry whose thread waits for it to be committed, or to be the one who commits."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Kept) -> None:
         self.entry = entry
         self.woken = threading.Event()
         self.leads = False
@@ -95,7 +135,7 @@ class _Waiting:
 
 
 class Together:
-    """Commits the entries of all threads that wait, in one of these threads.
+    """Commits the entries, all of one kind, of all threads that wait, in one of these threads.
 
     While one group is written the next one gathers: the slower a commit, the larger the group.
     """
@@ -105,7 +145,7 @@ class Together:
         self._waiting: list[_Waiting] = []
         self._writing = False
 
-    def keep(self, entry: Entry) -> None:
+    def keep(self, entry: Kept) -> None:
         """Returns once the entry is committed. Raises django.db.DatabaseError."""
         mine = _Waiting(entry)
         with self._lock:

@@ -11,7 +11,16 @@ import msgspec
 from django.db import models
 
 from metering.ingestion import Call, identity
-from metering.models import Claim, Conflict, Delivery, Quarantined, Reason, Remembered, Transaction
+from metering.models import (
+    Claim,
+    Conflict,
+    Delivery,
+    Half,
+    Quarantined,
+    Reason,
+    Remembered,
+    Transaction,
+)
 from revcred.models import (
     Assignment,
     Credential,
@@ -67,6 +76,7 @@ class Receipt:
     latency_ms: float | None = None
     elements: dict[str, int | Decimal] = field(default_factory=dict)
     metadata: dict[str, Any] | None = None
+    names: dict[str, Any] | None = None
     occurred_at: datetime
     received_at: datetime
     settled_at: datetime | None = None
@@ -93,6 +103,7 @@ SAID = (
     "latency_ms",
     "elements",
     "metadata",
+    "names",
     "occurred_at",
     "received_at",
 )
@@ -112,7 +123,7 @@ def find(gateway: Gateway, transaction_id: str) -> Receipt | None:
     key = UUID(identity(gateway.pk, transaction_id))
     remembered = Remembered.objects.filter(pk=key).first()
     if remembered is None:
-        return _waiting(gateway, transaction_id)
+        return _waiting(gateway, transaction_id) or _half(gateway, key)
     row = _row(remembered.transaction, occurred_at=remembered.occurred_at)
     return receipt_of(row) if row else None
 
@@ -230,15 +241,27 @@ def _waiting(gateway: Gateway, transaction_id: str) -> Receipt | None:
     return None
 
 
-def _receipt_of_call(call: Call, delivery: Delivery, gateway: Gateway) -> Receipt:
-    received = Moment(at=delivery.received_at, what=f"Received from {gateway}")
+def _half(gateway: Gateway, key: UUID) -> Receipt | None:
+    """Of what waits for its other half."""
+    half = Half.objects.filter(identity=key).first()
+    if half is None:
+        return None
+    receipt = _receipt_of_call(msgspec.json.decode(half.call, type=Call), half, gateway)
+    other = next(side for side in Half.Side if side != half.side)
+    receipt.history.append(Moment(at=half.received_at, what=f"Waits for its {other}"))
+    return receipt
+
+
+def _receipt_of_call(call: Call, kept: Delivery | Half, gateway: Gateway) -> Receipt:
+    received = Moment(at=kept.received_at, what=f"Received from {gateway}")
     said = msgspec.structs.asdict(call)
-    del said["fingerprint"]
+    for name in ("fingerprint", "undated"):
+        del said[name]
     return Receipt(
         gateway=gateway,
         state=State.WAITING,
-        received_at=delivery.received_at,
-        error=delivery.last_error,
+        received_at=kept.received_at,
+        error=kept.last_error if isinstance(kept, Delivery) else "",
         history=[received],
         **{name: value for name, value in said.items() if value is not None},
     )

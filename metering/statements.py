@@ -5,17 +5,29 @@ two together. Each look-up is LATERAL and by index: for a set the planner cannot
 would otherwise read every credential there is.
 """
 
+DISAGREES = """
+(j.by_name).is_strict AND (
+                (j.by_name).credential_id <> key.credential_id
+                OR (j.by_name).customer_id <> coalesce(fed.customer_id, direct.customer_id)
+                OR (j.by_name).product_id <> coalesce(fed.product_id, direct.product_id)
+            )
+""".strip()
+
 # From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
 # path, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
 # OFFSET 0 keeps the planner from copying an expression to every place that names it.
-JUDGED = """
+JUDGED = f"""
 judged AS MATERIALIZED (
     SELECT
         j.*,
         CASE
+            WHEN (j.by_name).decides THEN (j.by_name).reason
             WHEN j.fingerprint IS NULL AND j.subscription_named IS NULL THEN 'anonymous'
             WHEN j.fingerprint IS NULL THEN
-                CASE WHEN direct.id IS NULL THEN 'no_subscription' END
+                CASE
+                    WHEN direct.id IS NULL THEN 'no_subscription'
+                    WHEN {DISAGREES} THEN 'names_disagree'
+                END
             WHEN key.id IS NULL THEN
                 CASE WHEN EXISTS (
                     SELECT FROM revcred_externalkey k
@@ -27,14 +39,20 @@ judged AS MATERIALIZED (
             WHEN fed.named = 0 THEN 'subscription_mismatch'
             WHEN fed.fitting = 0 THEN 'no_subscription'
             WHEN fed.fitting > 1 THEN 'ambiguous'
+            WHEN {DISAGREES} THEN 'names_disagree'
         END AS reason,
-        CASE WHEN j.fingerprint IS NULL THEN 'subscription' ELSE key.kind END AS matched_by,
+        CASE
+            WHEN (j.by_name).decides THEN 'name'
+            WHEN j.fingerprint IS NULL THEN 'subscription'
+            ELSE key.kind
+        END AS matched_by,
         key.id AS external_key_id,
-        key.credential_id,
-        fed.assignment_id,
-        coalesce(fed.subscription_id, direct.id) AS subscription_id,
-        coalesce(fed.customer_id, direct.customer_id) AS customer_id,
-        coalesce(fed.product_id, direct.product_id) AS product_id
+        CASE WHEN (j.by_name).decides THEN (j.by_name).credential_id ELSE key.credential_id END
+            AS credential_id,
+        coalesce(fed.assignment_id, (j.by_name).assignment_id) AS assignment_id,
+        coalesce(fed.subscription_id, direct.id, (j.by_name).subscription_id) AS subscription_id,
+        coalesce(fed.customer_id, direct.customer_id, (j.by_name).customer_id) AS customer_id,
+        coalesce(fed.product_id, direct.product_id, (j.by_name).product_id) AS product_id
     FROM (
         SELECT
             judging.*,
@@ -43,14 +61,19 @@ judged AS MATERIALIZED (
                     SELECT s.id FROM revcred_source s WHERE s.external_key = source_named
                 )
                 -- Asked once a statement: most installations name no prefixes.
-                WHEN EXISTS (SELECT FROM revcred_source WHERE url_prefixes <> '{}') THEN (
+                WHEN EXISTS (SELECT FROM revcred_source WHERE url_prefixes <> '{{}}') THEN (
                     SELECT s.id
                     FROM revcred_source s, unnest(s.url_prefixes) AS prefix
                     WHERE starts_with(judging.path, prefix)
                     ORDER BY length(prefix) DESC, s.id
                     LIMIT 1
                 )
-            END AS source_id
+            END AS source_id,
+            CASE
+                WHEN names IS NOT NULL THEN owner_by_name(
+                    names, occurred_at, fingerprint IS NULL AND subscription_named IS NULL
+                )
+            END AS by_name
         FROM judging
         OFFSET 0
     ) j
@@ -125,15 +148,34 @@ judged AS MATERIALIZED (
 )
 """
 
+# Why a call of now would be nobody's, or nothing.
+WOULD_BE = f"""
+WITH judging AS (
+    SELECT
+        %(gateway)s::bigint AS gateway_id, clock_timestamp() AS occurred_at,
+        %(fingerprint)s::uuid AS fingerprint, %(subscription_named)s::text AS subscription_named,
+        NULL::text AS source_named, NULL::text AS path, NULL::jsonb AS names
+), {JUDGED}
+SELECT reason FROM judged
+"""
+
 METERED = """
     id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
-    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, corrects
+    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, names,
+    corrects
 """
 
 METERED_OF_JUDGED = """
     id, gateway_id, transaction_id, occurred_at, received_at, coalesce(subscription_named, ''),
     coalesce(source_named, ''), coalesce(method, ''), coalesce(path, ''), status, request_bytes,
-    response_bytes, latency_ms, elements, metadata, corrects
+    response_bytes, latency_ms, elements, metadata, names, corrects
+"""
+
+# What a gateway says of a call, without what tells it from others.
+FACTS = """
+    gateway_id, transaction_id, occurred_at, received_at, fingerprint, hint, subscription_named,
+    source_named, method, path, status, request_bytes, response_bytes, latency_ms, elements,
+    metadata, names
 """
 
 ATTRIBUTED = """
@@ -260,12 +302,12 @@ WITH claimed AS MATERIALIZED (
             made_id uuid, identity uuid, digest uuid, transaction_id text, occurred_at timestamptz,
             fingerprint uuid, hint text, subscription_named text, source_named text, method text,
             path text, status smallint, request_bytes bigint, response_bytes bigint,
-            latency_ms double precision, elements jsonb, metadata jsonb
+            latency_ms double precision, elements jsonb, metadata jsonb, names jsonb
         )
     ) WITH ORDINALITY AS call (
         made_id, identity, digest, transaction_id, occurred_at, fingerprint, hint,
         subscription_named, source_named, method, path, status, request_bytes, response_bytes,
-        latency_ms, elements, metadata, place
+        latency_ms, elements, metadata, names, place
     )
     WINDOW same AS (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
 ), remembered AS (
@@ -306,7 +348,7 @@ WITH claimed AS MATERIALIZED (
             'occurred_at', occurred_at, 'key_hint', hint, 'subscription', subscription_named,
             'source', source_named, 'method', method, 'path', path, 'status', status,
             'request_bytes', request_bytes, 'response_bytes', response_bytes,
-            'latency_ms', latency_ms, 'elements', elements, 'metadata', metadata
+            'latency_ms', latency_ms, 'elements', elements, 'metadata', metadata, 'names', names
         ))
     FROM conflicting
 ), {JUDGED}, {LEDGER}, {QUARANTINED}, {usage_of(COUNTED)}, tally AS (
@@ -379,11 +421,12 @@ SETTLE = settle(WAITING)
 SETTLE_TAKEN = settle(TAKEN)
 
 # What a claim concerns: the keys of a credential, of a subscription's credentials, of a
-# product's subscriptions' credentials, and what names such a subscription itself.
+# product's subscriptions' credentials, what names such a subscription itself, and whatever
+# names anybody by name.
 SCOPE_OF_CREDENTIAL = """
     q.fingerprint IN (
         SELECT fingerprint FROM revcred_externalkey WHERE credential_id = %(credential)s
-    )
+    ) OR q.names IS NOT NULL
 """
 SCOPE_OF_SUBSCRIPTIONS = """
     q.fingerprint IN (
@@ -391,7 +434,9 @@ SCOPE_OF_SUBSCRIPTIONS = """
         JOIN revcred_assignment a ON a.credential_id = k.credential_id
         JOIN revcred_subscription s ON s.id = a.subscription_id
         WHERE {which}
-    ) OR q.subscription_named IN (SELECT s.external_key FROM revcred_subscription s WHERE {which})
+    )
+    OR q.subscription_named IN (SELECT s.external_key FROM revcred_subscription s WHERE {which})
+    OR q.names IS NOT NULL
 """
 SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
 SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
@@ -419,7 +464,8 @@ WITH judging AS MATERIALIZED (
         q.id, q.gateway_id, q.transaction_id, q.occurred_at, q.received_at, q.fingerprint, q.hint,
         nullif(q.subscription_named, '') AS subscription_named,
         nullif(q.source_named, '') AS source_named, q.method, nullif(q.path, '') AS path, q.status,
-        q.request_bytes, q.response_bytes, q.latency_ms, q.elements, q.metadata, q.corrects,
+        q.request_bytes, q.response_bytes, q.latency_ms, q.elements, q.metadata, q.names,
+        q.corrects,
         q.quarantined_at, q.reason AS quarantine_reason, %(claim)s::bigint AS claim_id
     FROM metering_quarantined q
     WHERE q.id > %(after)s AND ({scope})
@@ -468,6 +514,28 @@ LEDGER_OF_PRODUCT = """
 """
 
 
+# What takes back each of `standing` that `judged` corrects.
+REVERSAL = f"""
+reversal AS (
+    INSERT INTO metering_transaction ({METERED}, {ATTRIBUTED})
+    SELECT
+        time_ordered_id(), t.gateway_id, t.transaction_id, t.occurred_at, t.received_at,
+        t.subscription_named, t.source_named, t.method, t.path, t.status, t.request_bytes,
+        t.response_bytes, t.latency_ms, t.elements, t.metadata, t.names, t.id,
+        clock_timestamp(), t.matched_by, t.external_key_id, t.credential_id, t.assignment_id,
+        t.subscription_id, t.customer_id, t.product_id, t.source_id, t.quarantined_at,
+        t.quarantine_reason, %(claim)s, -1
+    FROM standing t JOIN judged j ON j.corrects = t.id
+)
+"""
+TAKEN_BACK = """
+    UNION ALL
+    SELECT t.occurred_at, t.subscription_id, t.credential_id, t.customer_id, t.product_id,
+        t.elements, -1
+    FROM standing t JOIN judged j ON j.corrects = t.id
+"""
+
+
 def correct(scope: str) -> str:
     """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
 
@@ -488,7 +556,7 @@ WITH standing AS MATERIALIZED (
         t.received_at, t.fingerprint, t.hint,
         nullif(t.subscription_named, '') AS subscription_named,
         nullif(t.source_named, '') AS source_named, t.method, nullif(t.path, '') AS path, t.status,
-        t.request_bytes, t.response_bytes, t.latency_ms, t.elements, t.metadata,
+        t.request_bytes, t.response_bytes, t.latency_ms, t.elements, t.metadata, t.names,
         NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
         %(claim)s::bigint AS claim_id
     FROM standing t
@@ -497,33 +565,157 @@ WITH standing AS MATERIALIZED (
     WHERE j.reason IS NOT NULL
         OR (j.subscription_id, j.credential_id, j.assignment_id)
             IS DISTINCT FROM (t.subscription_id, t.credential_id, t.assignment_id)
-), {LEDGER}, {QUARANTINED}, reversal AS (
-    INSERT INTO metering_transaction ({METERED}, {ATTRIBUTED})
-    SELECT
-        time_ordered_id(), t.gateway_id, t.transaction_id, t.occurred_at, t.received_at,
-        t.subscription_named, t.source_named, t.method, t.path, t.status, t.request_bytes,
-        t.response_bytes, t.latency_ms, t.elements, t.metadata, t.id,
-        clock_timestamp(), t.matched_by, t.external_key_id, t.credential_id, t.assignment_id,
-        t.subscription_id, t.customer_id, t.product_id, t.source_id, t.quarantined_at,
-        t.quarantine_reason, %(claim)s, -1
-    FROM standing t JOIN judged j ON j.corrects = t.id
-), {
-        usage_of(
-            COUNTED
-            + '''
-    UNION ALL
-    SELECT t.occurred_at, t.subscription_id, t.credential_id, t.customer_id, t.product_id,
-        t.elements, -1
-    FROM standing t JOIN judged j ON j.corrects = t.id
-'''
-        )
-    }
+), {LEDGER}, {QUARANTINED}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}
 SELECT
     (SELECT count(*) FROM judged_again),
     (SELECT count(*) FROM judged),
     (SELECT corrects FROM judging ORDER BY corrects DESC LIMIT 1)
 """
 
+
+# Complete what stands of transactions whose other half came late: %(calls)s, with identities. What
+# stands says stays; a half that adds nothing changes nothing.
+COMPLETE = f"""
+WITH RECURSIVE said AS MATERIALIZED (
+    SELECT call.*, r.transaction, r.occurred_at
+    FROM json_to_recordset(%(calls)s::json) AS call (
+        identity uuid, fingerprint uuid, hint text, subscription_named text, source_named text,
+        method text, path text, status smallint, request_bytes bigint, response_bytes bigint,
+        latency_ms double precision, elements jsonb, metadata jsonb, names jsonb
+    )
+    JOIN metering_remembered r ON r.identity = call.identity
+), chain AS (
+    SELECT identity, transaction AS id, occurred_at, 0 AS place FROM said
+    UNION ALL
+    SELECT chain.identity, successor.id, chain.occurred_at, place + 1
+    FROM chain CROSS JOIN LATERAL (
+        SELECT t.id FROM metering_transaction t
+        WHERE t.corrects = chain.id AND t.occurred_at = chain.occurred_at AND t.sign = 1
+        UNION ALL
+        SELECT q.id FROM metering_quarantined q WHERE q.corrects = chain.id
+    ) successor
+), latest AS (
+    SELECT DISTINCT ON (identity) identity, id, occurred_at
+    FROM chain ORDER BY identity, place DESC
+), standing AS MATERIALIZED (
+    SELECT t.*, k.fingerprint, k.hint, latest.identity
+    FROM latest
+    JOIN metering_transaction t ON t.id = latest.id AND t.occurred_at = latest.occurred_at
+    LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
+), waiting AS MATERIALIZED (
+    SELECT q.*, latest.identity
+    FROM latest JOIN metering_quarantined q ON q.id = latest.id
+    WHERE {NOT_POISON}
+    FOR UPDATE OF q
+), before AS (
+    SELECT
+        identity, true AS is_waiting, id, {FACTS}, corrects, quarantined_at,
+        reason AS quarantine_reason
+    FROM waiting
+    UNION ALL
+    SELECT identity, false, time_ordered_id(), {FACTS}, id, NULL, NULL FROM standing
+), judging AS MATERIALIZED (
+    SELECT
+        before.identity, is_waiting, before.id, gateway_id, transaction_id, before.occurred_at,
+        received_at, corrects, quarantined_at, quarantine_reason, %(claim)s::bigint AS claim_id,
+        completed.*
+    FROM before JOIN said ON said.identity = before.identity
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(before.fingerprint, said.fingerprint) AS fingerprint,
+            CASE WHEN before.fingerprint IS NULL THEN said.hint ELSE before.hint END AS hint,
+            coalesce(nullif(before.subscription_named, ''), said.subscription_named)
+                AS subscription_named,
+            coalesce(nullif(before.source_named, ''), said.source_named) AS source_named,
+            coalesce(nullif(before.method, ''), said.method) AS method,
+            coalesce(nullif(before.path, ''), said.path) AS path,
+            coalesce(before.status, said.status) AS status,
+            coalesce(before.request_bytes, said.request_bytes) AS request_bytes,
+            coalesce(before.response_bytes, said.response_bytes) AS response_bytes,
+            coalesce(before.latency_ms, said.latency_ms) AS latency_ms,
+            coalesce(said.elements, '{{}}') || before.elements AS elements,
+            nullif(coalesce(said.metadata, '{{}}') || coalesce(before.metadata, '{{}}'), '{{}}')
+                AS metadata,
+            coalesce(before.names, said.names) AS names
+    ) completed
+    WHERE (
+        completed.fingerprint, coalesce(completed.subscription_named, ''),
+        coalesce(completed.source_named, ''),
+        coalesce(completed.method, ''), coalesce(completed.path, ''), completed.status,
+        completed.request_bytes, completed.response_bytes, completed.latency_ms,
+        completed.elements, completed.metadata, completed.names
+    ) IS DISTINCT FROM (
+        before.fingerprint, before.subscription_named, before.source_named,
+        before.method, before.path, before.status, before.request_bytes,
+        before.response_bytes, before.latency_ms, before.elements, before.metadata, before.names
+    )
+), {JUDGED}, {LEDGER}, {
+    QUARANTINED.replace("reason IS NOT NULL", "reason IS NOT NULL AND NOT is_waiting")
+}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}, left_quarantine AS (
+    DELETE FROM metering_quarantined q USING judged j
+    WHERE q.id = j.id AND j.is_waiting AND j.reason IS NULL
+), still_waiting AS (
+    UPDATE metering_quarantined q SET
+        fingerprint = j.fingerprint, hint = coalesce(j.hint, ''),
+        subscription_named = coalesce(j.subscription_named, ''),
+        source_named = coalesce(j.source_named, ''), method = coalesce(j.method, ''),
+        path = coalesce(j.path, ''), status = j.status, request_bytes = j.request_bytes,
+        response_bytes = j.response_bytes, latency_ms = j.latency_ms, elements = j.elements,
+        metadata = j.metadata, names = j.names, reason = j.reason
+    FROM judged j
+    WHERE q.id = j.id AND j.is_waiting AND j.reason IS NOT NULL
+)
+SELECT count(*) FROM judged
+"""
+
+# What was called since a moment, by name or the beginning of its path, and is no source.
+DISCOVER = """
+INSERT INTO metering_discoveredsource AS standing
+    (name, kind, gateway_id, first_seen_at, last_seen_at)
+SELECT name, kind, min(gateway_id), min(received_at), max(received_at)
+FROM (
+    SELECT
+        left(
+            coalesce(nullif(source_named, ''), substring(path FROM '^/[^/]*/?')), 200
+        ) AS name,
+        CASE WHEN source_named <> '' THEN 'named' ELSE 'path' END AS kind,
+        gateway_id, received_at
+    FROM (
+        SELECT source_named, path, gateway_id, received_at FROM metering_transaction
+        WHERE id >= %(since)s AND source_id IS NULL AND sign = 1
+        UNION ALL
+        SELECT source_named, path, gateway_id, received_at FROM metering_quarantined
+        WHERE id >= %(since)s
+    ) called
+    WHERE source_named <> '' OR path LIKE '/_%%'
+) unknown
+WHERE NOT EXISTS (
+    SELECT FROM revcred_source s
+    WHERE (kind = 'named' AND s.external_key = name) OR (kind = 'path' AND EXISTS (
+        SELECT FROM unnest(s.url_prefixes) prefix WHERE starts_with(name, prefix)
+    ))
+)
+GROUP BY name, kind ORDER BY count(*) DESC LIMIT 1000
+ON CONFLICT (name, kind) DO UPDATE
+SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
+"""
+
+# What has become a source, and beyond some thousands what was not seen for the longest.
+FORGET_DISCOVERED = """
+DELETE FROM metering_discoveredsource d
+WHERE EXISTS (
+    SELECT FROM revcred_source s
+    WHERE (d.kind = 'named' AND s.external_key = d.name)
+        OR (d.kind = 'path' AND d.name = ANY (s.url_prefixes))
+) OR d.id IN (
+    SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET 5000
+)
+"""
+
+FORGET_HALVES = """
+DELETE FROM metering_half
+WHERE (identity, side) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))
+"""
 
 # Usage that is not what the ledger says it should be, hour by hour.
 DIFFERENCES = """
@@ -595,7 +787,7 @@ WITH poison AS (
 )
 INSERT INTO metering_quarantined (
     id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
-    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata,
+    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, names,
     fingerprint, hint, reason, quarantined_at, error, released_by, release_note
 )
 SELECT
@@ -606,7 +798,8 @@ SELECT
     CASE WHEN abs(request_bytes) < 1::bigint << 62 THEN request_bytes END,
     CASE WHEN abs(response_bytes) < 1::bigint << 62 THEN response_bytes END,
     CASE WHEN abs(latency_ms) < 1e300 THEN latency_ms END,
-    (call -> 'elements')::jsonb, (call -> 'metadata')::jsonb, (call ->> 'fingerprint')::uuid,
+    (call -> 'elements')::jsonb, (call -> 'metadata')::jsonb, (call -> 'names')::jsonb,
+    (call ->> 'fingerprint')::uuid,
     coalesce(call ->> 'hint', ''), 'poison', clock_timestamp(), error, '', ''
 FROM poison, remembered, number
 """

@@ -10,7 +10,7 @@ import time
 
 from celery import current_app, shared_task
 
-from metering import attribution, claims
+from metering import attribution, claims, joining
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,12 @@ def settle() -> None:
             return
         time.sleep(max(0.0, began + GATHER - time.monotonic()))
         began = time.monotonic()
+
+
+@shared_task(name="metering.join")
+def join() -> None:
+    while joining.join():
+        bell.ring()
 
 
 @shared_task(name="metering.claim")
@@ -74,4 +80,5 @@ class Bell:
 
 
 bell = Bell("metering.settle")
+joining_bell = Bell("metering.join")
 claim_bell = Bell("metering.claim")

@@ -43,6 +43,7 @@ class Administration(AdminSite):
             "revcred.Gateway",
             "metering.Transaction",
             "metering.Quarantined",
+            "metering.DiscoveredSource",
             "metering.Conflict",
             "metering.Usage",
             "metering.Tally",

@@ -16,8 +16,8 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 Respond = Callable[[HttpRequest], HttpResponse]
 
-GATEWAYS = "/v1/"
-MACHINES = (GATEWAYS, "/readyz", "/metrics")
+GATEWAYS = ("/v1/", "/api/v1/", "/meter/", "/v2/")
+MACHINES = (*GATEWAYS, "/readyz", "/metrics")
 DATABASE_AWAY = (OperationalError, InterfaceError)
 RETRY_AFTER = "1"  # seconds
 

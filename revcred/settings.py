@@ -158,6 +158,13 @@ MOST_AT_ONCE = env.int("MOST_AT_ONCE", default=8)
 # How old and how far ahead a transaction may be, by the database's clock.
 OLDEST_TRANSACTION_DAYS = env.int("OLDEST_TRANSACTION_DAYS", default=31)
 NEWEST_TRANSACTION_MINUTES = env.int("NEWEST_TRANSACTION_MINUTES", default=60)
+# Calls of AI name customer, product, subscriber and credential. Strictly: whatever is named has to
+# be there and belong together, or the call waits in quarantine. And whether what is unknown is made.
+STRICT_NAMES = env.bool("STRICT_NAMES", default=False)
+CREATE_NAMED = env.bool("CREATE_NAMED", default=False)
+# How long one half of a transaction waits for the other, in seconds, until it is attributed on what
+# is known. A half that comes later than that completes it.
+OTHER_HALF_WAIT = env.int("OTHER_HALF_WAIT", default=600)
 # How long a transaction is remembered: longer than it could be accepted again, so that it is
 # counted once for ever. Its receipt can be asked for by its id as long.
 REMEMBERED_DAYS = env.int("REMEMBERED_DAYS", default=400)
@@ -247,7 +254,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "metering.api.documentation.Schema",
     "EXCEPTION_HANDLER": "metering.api.errors.as_json",
     "UNAUTHENTICATED_USER": None,
 }

@@ -210,5 +210,6 @@ def test_a_task_carries_nothing():
 
     assert {name: list(inspect.signature(task.run).parameters) for name, task in tasks.items()} == {
         "metering.claim": [],
+        "metering.join": [],
         "metering.settle": [],
     }

@@ -1,3 +1,3 @@
-from metering.admin import claims, deliveries, gateways, quarantine, transactions, usage
+from metering.admin import claims, deliveries, gateways, quarantine, sources, transactions, usage
 
-__all__ = ["claims", "deliveries", "gateways", "quarantine", "transactions", "usage"]
+__all__ = ["claims", "deliveries", "gateways", "quarantine", "sources", "transactions", "usage"]

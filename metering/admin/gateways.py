@@ -72,7 +72,10 @@ class GatewayAdmin(FoundByName, WithActs):
     list_display = ("name", "kind", "state", "tokens", "last_seen_at", "clock")
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
-    fields = ("name", "kind", "suspended_at", "last_seen_at", "clock", "created_at")
+    fields = (
+        *("name", "kind", "suspended_at", "event_subject", "event_elements"),
+        *("last_seen_at", "clock", "created_at"),
+    )
     readonly_fields = ("last_seen_at", "clock", "created_at")
     change_form_template = "admin/revcred/gateway/change_form.html"
     acts: ClassVar[Mapping[str, type[ActForm]]] = {

@@ -36,6 +36,11 @@ class Backlog:
         if self._waiting[gateway_id] >= settings.MOST_WAITING_OF_A_GATEWAY:
             raise SlowDown
 
+    def left_to(self, gateway_id: int) -> int:
+        """How many more of the gateway's transactions may wait."""
+        most: int = settings.MOST_WAITING_OF_A_GATEWAY
+        return max(0, most - self._waiting[gateway_id])
+
     def add(self, gateway_id: int, transactions: int) -> None:
         self._waiting[gateway_id] += transactions
         self._total += transactions

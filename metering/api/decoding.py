@@ -110,7 +110,7 @@ class Decoder(Generic[Item]):
         try:
             item = self._one.decode(raw)
         except msgspec.ValidationError as error:
-            raise _refusal(str(error)) from error
+            raise refusal_of(str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _objection_to(raw) or Refused(None, "malformed", "It is not JSON.") from error
         if not _all_of(raw, [item]):
@@ -123,13 +123,17 @@ class Decoder(Generic[Item]):
 def _objection_to(raw: bytes) -> Refused | None:
     """Why this JSON, which may even be JSON, is not taken, and in which field that is."""
     try:
-        members = _outline.decode(raw.decode())
+        return _objection_in(_outline.decode(raw.decode()))
     except UnicodeDecodeError as error:
         return Refused(None, "bad_text", f"It is not UTF-8: byte {error.start}.")
     except RecursionError:
         return Refused(None, "too_deep", "It is nested too deeply.")
     except ValueError as error:
         return Refused(None, "malformed", f"It is malformed: {error}.")
+
+
+def _objection_in(members: Any) -> Refused | None:
+    """Raises RecursionError."""
     for name, value in members if isinstance(members, Members) else ():
         objection = _bad_text(name) or _bad_text(value) or _bad_members(value)
         if objection:
@@ -277,7 +281,7 @@ def _past_space(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _refusal(message: str) -> Refused:
+def refusal_of(message: str) -> Refused:
     """What msgspec says of one item, as field, code and reason."""
     if match := UNKNOWN_FIELD.match(message):
         return Refused(match["field"], "unknown_field", "There is no such field.")

@@ -1,10 +1,12 @@
 """What the OpenAPI page says of the doors. The body's shape is read from its decoder's types."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 
@@ -58,6 +60,11 @@ RECEIPT = {
                 "subscription_mismatch",
                 "ambiguous",
                 "anonymous",
+                "unknown_credential",
+                "unknown_customer",
+                "unknown_product",
+                "unknown_subscriber",
+                "names_disagree",
                 "poison",
                 None,
             ],
@@ -65,7 +72,7 @@ RECEIPT = {
         "reason_text": {"type": ["string", "null"]},
         "matched_by": {
             "type": ["string", "null"],
-            "enum": ["key", "alias", "subscription", None],
+            "enum": ["key", "alias", "subscription", "name", None],
         },
         "key_hint": {"type": ["string", "null"]},
         "credential": {
@@ -98,6 +105,7 @@ RECEIPT = {
         "latency_ms": {"type": ["number", "null"]},
         "elements": {"type": "object", "additionalProperties": {"type": "number"}},
         "metadata": {"type": ["object", "null"]},
+        "names": {"type": ["object", "null"]},
         "occurred_at": MOMENT,
         "received_at": MOMENT,
         "settled_at": MOMENT | {"type": ["string", "null"]},
@@ -147,14 +155,81 @@ PROBLEMS = {
 }
 
 
-def _schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
-    (_,), components = msgspec.json.schema_components([item])
-    schema: dict[str, Any] = components[item.__name__]
+def schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
+    """The JSON schema of what a struct decodes, whole in itself."""
+    (_,), components = msgspec.json.schema_components([item], ref_template="{name}")
+    schema: dict[str, Any] = _inlined(components[item.__name__], components)
     return schema
 
 
+def _inlined(schema: Any, components: Mapping[str, Any], within: Sequence[str] = ()) -> Any:
+    """What contains itself may contain anything there."""
+    if isinstance(schema, list):
+        return [_inlined(each, components, within) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if name := schema.get("$ref"):
+        inner = components[name] if name not in within else {}
+        return _inlined(inner, components, (*within, name))
+    return {name: _inlined(each, components, within) for name, each in schema.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documented:
+    """What the page says of one door. `request` and `answers` are JSON schemas."""
+
+    name: str
+    summary: str
+    description: str = ""
+    tag: str
+    request: Mapping[str, Any] | None = None  # by media type
+    answers: Mapping[Any, Any]  # by status, or by status and media type
+    errors: Sequence[int] = (400, 401, 403, 413, 415, 429, 503)
+    error: Mapping[str, Any] = field(default_factory=lambda: ERROR)
+    parameters: Sequence[OpenApiParameter] = ()
+
+
+class Schema(AutoSchema):
+    """Whoever posts has something to say."""
+
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        return body | {"required": True} if body else body
+
+
+class DoorSchema(Schema):
+    """Reads it from the door's dialect."""
+
+    @property
+    def _documented(self) -> Documented:
+        documented: Documented = self.view.dialect.documented  # type: ignore[attr-defined]
+        return documented
+
+    def get_operation_id(self) -> str:
+        return self._documented.name
+
+    def get_summary(self) -> str:
+        return self._documented.summary
+
+    def get_description(self) -> str:  # type: ignore[override]  # as AutoSchema has it
+        return self._documented.description
+
+    def get_tags(self) -> list[str]:
+        return [self._documented.tag]
+
+    def get_override_parameters(self) -> list[Any]:
+        return list(self._documented.parameters)
+
+    def get_request_serializer(self) -> Any:
+        return dict(self._documented.request or {})
+
+    def get_response_serializers(self) -> Any:
+        documented = self._documented
+        return {**documented.answers, **dict.fromkeys(documented.errors, documented.error)}
+
+
 def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
-    one = _schema_of(item)
+    one = schema_of(item)
     return extend_schema(
         operation_id="post_transactions",
         summary="Post metered transactions",
@@ -166,7 +241,9 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
             "silence simply send it again."
         ),
         request={
-            "application/json": {"oneOf": [one, {"type": "array", "items": one, "maxItems": 1000}]},
+            "application/json": {
+                "oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 1000}]
+            },
             "application/x-ndjson": one,
         },
         responses={

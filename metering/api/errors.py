@@ -25,6 +25,12 @@ class UnknownEncoding(APIException):
     default_code = "unknown_encoding"
 
 
+class UnknownFormat(APIException):
+    status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
+    default_code = "unknown_format"
+    default_detail = "Of CloudEvents' formats this is not one that is understood: send JSON."
+
+
 class SlowDown(APIException):
     """More of this gateway waits than is good for the others."""
 

@@ -19,7 +19,7 @@ from metering.api import bodies
 from metering.api.authentication import LONGEST_WAIT, Admission, MayPost, admission_for
 from metering.api.backlog import backlog
 from metering.api.errors import Malformed, Unavailable, answer_to
-from metering.api.transactions import answer_of, judge, read_in
+from metering.api.transactions import answer_of, judge, read_in, taker
 from metering.inbox import Entry, write_each
 from metering.ingestion import entry_of
 from metering.tasks import bell
@@ -94,7 +94,9 @@ class FastDoor:
         admission = await self._admit(headers)
         gateway = admission.gateway.pk
         inflated = bodies.inflate(body, headers.get("content-encoding", ""))
-        calls, rejected = judge(read_in(inflated, headers.get("content-type", "")), admission.now())
+        calls, rejected = judge(
+            read_in(inflated, headers.get("content-type", "")), taker(admission.now())
+        )
         entry = entry_of(gateway, calls, rejected=len(rejected))
         await self._gathering.keep(entry)
         bell.ring()

@@ -1,10 +1,11 @@
 """The native door: transactions in our own terms, and their receipts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Annotated, Any
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Annotated, Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -99,6 +100,13 @@ class Posted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ) = UNSET
 
 
+class Identified(Protocol):
+    @property
+    def transaction_id(self) -> str | None: ...
+
+
+Item = TypeVar("Item", bound=Identified)
+
 decoder = Decoder(Posted)
 
 
@@ -116,14 +124,14 @@ class Window:
             now + timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES),
         )
 
-    def check(self, moment: datetime) -> None:
+    def check(self, moment: datetime, field: str = "occurred_at") -> None:
         """Raises Refused."""
         if moment < self.oldest:
             oldest = f"It is more than {settings.OLDEST_TRANSACTION_DAYS} days ago."
-            raise Refused("occurred_at", "too_old", oldest)
+            raise Refused(field, "too_old", oldest)
         if moment > self.newest:
             newest = f"It is more than {settings.NEWEST_TRANSACTION_MINUTES} minutes ahead."
-            raise Refused("occurred_at", "too_new", newest)
+            raise Refused(field, "too_new", newest)
 
 
 def call_of(posted: Posted, window: Window) -> Call:
@@ -147,7 +155,7 @@ def call_of(posted: Posted, window: Window) -> Call:
         response_bytes=posted.response_bytes,
         latency_ms=posted.latency_ms,
         elements=_quantities(posted.elements) if posted.elements else ONE_CALL,
-        metadata=_within_limits(posted.metadata) if posted.metadata else None,
+        metadata=within_limits(posted.metadata) if posted.metadata else None,
     )
 
 
@@ -161,8 +169,8 @@ def _quantity(name: str, raw: bytes) -> int | Decimal:
         return int(raw)
     if raw[:1] not in b"-0123456789":
         raise Refused(f"elements.{name}", "invalid", "A quantity is a number.")
-    quantity = Decimal(raw.decode())
-    if not 0 <= quantity < MOST_QUANTITY:
+    quantity = _exact(raw)
+    if quantity is None or not 0 <= quantity < MOST_QUANTITY:
         message = "A quantity is zero or more and below 10^18."
         raise Refused(f"elements.{name}", "out_of_range", message)
     rounded = quantity.quantize(FINEST_QUANTITY)
@@ -172,7 +180,14 @@ def _quantity(name: str, raw: bytes) -> int | Decimal:
     return int(rounded) if rounded == int(rounded) else rounded.normalize()
 
 
-def _within_limits(metadata: dict[str, Any]) -> dict[str, Any]:
+def _exact(raw: bytes) -> Decimal | None:
+    try:
+        return Decimal(raw.decode())
+    except InvalidOperation:  # an exponent of twenty digits
+        return None
+
+
+def within_limits(metadata: dict[str, Any]) -> dict[str, Any]:
     if len(msgspec.json.encode(metadata)) > MOST_METADATA:
         message = f"It has more than {MOST_METADATA:,} bytes."
         raise Refused("metadata", "too_large", message)
@@ -203,7 +218,7 @@ class Transactions(APIView):
         admission = admission_of(request)
         backlog.check(admission.gateway.pk)
         read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
-        calls, rejected = judge(read, admission.now())
+        calls, rejected = judge(read, taker(admission.now()))
         with patience(LONGEST_WAIT):
             delivery = take_in(admission.gateway, calls, rejected=len(rejected))
         backlog.add(admission.gateway.pk, len(calls))
@@ -215,17 +230,20 @@ def read_in(body: bytes, content_type: str) -> list[Posted | Refused]:
     return decoder.decode(body, content_type.partition(";")[0].strip().lower())
 
 
+def taker(now: datetime) -> Callable[[Posted], Call]:
+    return partial(call_of, window=Window.at(now))
+
+
 def judge(
-    items: Sequence[Posted | Refused], now: datetime
+    items: Sequence[Item | Refused], call_of: Callable[[Item], Call]
 ) -> tuple[list[Call], list[dict[str, Any]]]:
     """The calls among them that are taken, and why the others are not."""
-    window = Window.at(now)
     calls, rejected = [], []
     for index, item in enumerate(items):
         try:
             if isinstance(item, Refused):
                 raise item
-            calls.append(call_of(item, window))
+            calls.append(call_of(item))
         except Refused as refused:
             rejected.append(_rejection(index, item, refused))
     return calls, rejected
@@ -237,7 +255,7 @@ def answer_of(
     return {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
 
 
-def _rejection(index: int, item: Posted | Refused, refused: Refused) -> dict[str, Any]:
+def _rejection(index: int, item: Identified | Refused, refused: Refused) -> dict[str, Any]:
     return {
         "index": index,
         "transaction_id": item.transaction_id,
@@ -289,6 +307,7 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
         "latency_ms": receipt.latency_ms,
         "elements": receipt.elements,
         "metadata": receipt.metadata,
+        "names": receipt.names,
         "occurred_at": receipt.occurred_at,
         "received_at": receipt.received_at,
         "settled_at": receipt.settled_at,

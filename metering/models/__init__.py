@@ -1,6 +1,9 @@
 from metering.models.claims import Claim
 from metering.models.deliveries import Delivery
 from metering.models.gateways import GatewayToken
+from metering.models.halves import Half
+from metering.models.idempotency import IdempotentPost
+from metering.models.sources import DiscoveredSource
 from metering.models.transactions import (
     Conflict,
     MatchedBy,
@@ -15,7 +18,10 @@ __all__ = [
     "Claim",
     "Conflict",
     "Delivery",
+    "DiscoveredSource",
     "GatewayToken",
+    "Half",
+    "IdempotentPost",
     "MatchedBy",
     "Quarantined",
     "Reason",

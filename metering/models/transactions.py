@@ -25,6 +25,11 @@ class Reason(models.TextChoices):
     SUBSCRIPTION_MISMATCH = "subscription_mismatch", "The key does not feed the named subscription"
     AMBIGUOUS = "ambiguous", "More than one subscription fits"
     ANONYMOUS = "anonymous", "Neither a key nor a subscription is named"
+    UNKNOWN_CREDENTIAL = "unknown_credential", "There is no credential of that name"
+    UNKNOWN_CUSTOMER = "unknown_customer", "There is no customer of that name"
+    UNKNOWN_PRODUCT = "unknown_product", "There is no product of that name"
+    UNKNOWN_SUBSCRIBER = "unknown_subscriber", "There is no such subscriber"
+    NAMES_DISAGREE = "names_disagree", "The names and the key do not belong together"
     POISON = "poison", "It could not be processed"
 
 
@@ -32,6 +37,7 @@ class MatchedBy(models.TextChoices):
     KEY = "key"
     ALIAS = "alias"
     SUBSCRIPTION = "subscription"
+    NAME = "name"
 
 
 def reference(model: type[models.Model], *, null: bool = False) -> "models.ForeignKey[Any, Any]":
@@ -64,6 +70,8 @@ class Metered(models.Model):
     latency_ms = models.FloatField(null=True)
     elements = models.JSONField()
     metadata = models.JSONField(null=True)
+    # Whose it is by name, where a sender says so: see `owner_by_name` in the migrations.
+    names = models.JSONField(null=True)
     corrects = models.UUIDField(null=True)
 
     class Meta:
@@ -145,6 +153,11 @@ class Quarantined(Metered):
         indexes = (
             models.Index(fields=["fingerprint"], name="quarantined_by_fingerprint"),
             models.Index(fields=["subscription_named"], name="quarantined_by_subscription"),
+            models.Index(
+                fields=["quarantined_at"],
+                condition=models.Q(names__isnull=False),
+                name="quarantined_by_names",
+            ),
             models.Index(
                 fields=["reason", "fingerprint", "gateway", "hint", "occurred_at"],
                 condition=models.Q(released_at=None),

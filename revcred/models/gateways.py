@@ -1,3 +1,4 @@
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
@@ -18,6 +19,10 @@ class Gateway(models.Model):
         AZURE = "azure", "Azure API Management"
         APIGEE = "apigee", "Apigee"
 
+    class EventSubject(models.TextChoices):
+        KEY = "key", "The key of the caller"
+        SUBSCRIPTION = "subscription", "The external key of the subscription"
+
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.OTHER)
     suspended_at = models.DateTimeField(
@@ -29,6 +34,19 @@ class Gateway(models.Model):
         editable=False,
         help_text="How far its newest transaction was ahead of our clock when it arrived; "
         "negative for the usual delay.",
+    )
+    event_subject = models.CharField(
+        max_length=12,
+        choices=EventSubject,
+        default=EventSubject.KEY,
+        help_text="What the subject of its CloudEvents names.",
+    )
+    event_elements = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text="Which members of its CloudEvents' data are counted, such as tokens or "
+        "usage.output_tokens. Empty: all that are numbers.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

@@ -30,6 +30,19 @@ ISSUED, UNKNOWN, ALIAS, REFUSED, NO_TOKEN = (
     CANARIES[name] for name in CANARIES if name != "its secret"
 )
 
+AT_OTHER_DOORS = {
+    "/meter/v1/api/meter": {"application": ISSUED, "url": f"/a?key={ISSUED}"},
+    "/meter/v1/api/event": {"requestId": "canary-half", "application": UNKNOWN},
+    "/meter/v2/events": {"transactionId": "canary-event", "subscriberCredential": ISSUED},
+    "/meter/v2/apis/requests": {"transactionId": "canary-request", "credential": ALIAS},
+    "/meter/v2/tool/events": {"transactionId": "canary-tool", "subscriberCredential": UNKNOWN},
+    "/meter/v2/ai/completions": {
+        "transactionId": "canary-model",
+        "subscriber": {"credential": {"name": "Songbird", "value": ISSUED}},
+        "inputMessages": f"My key is {ISSUED}.",
+    },
+}
+
 SEED = f"""
 from revcred.actions import credentials
 from revcred.models import Membership
@@ -92,7 +105,14 @@ def used(stack):
     stack.post(key=REFUSED, transaction_id=7, elements={"a": -1})
     stack.ask("/v1/transactions", raw=f'[{{"key": "{REFUSED}", '.encode())
     stack.ask("/v1/transactions", {"key": REFUSED}, authorization=f"Bearer {NO_TOKEN}")
+    for path, said in AT_OTHER_DOORS.items():
+        assert stack.ask(path, said).status in {200, 201, 202}
+    stack.ask(f"/meter/v1/api/meter/product-key?application={ISSUED}")
+    stack.ask(f"/meter/v1/api/meter/product-key?application={UNKNOWN}")
+    stack.ask("/meter/v2/events", {"subscriberCredential": REFUSED, "payload": {"a": -1}})
+    stack.ask("/meter/v2/events", {"subscriberCredential": REFUSED}, **{"idempotency-key": " "})
     stack.seconds_until_attributed("canary-1")
+    stack.seconds_until_attributed("canary-model")
     ada = Browser(stack.url, "ada@aviary.example")
     reveal = f"/credentials/{credential}/keys/{key}/reveal"
     shown = ada.send(f"{reveal}/", password=PASSWORD) + ada.send(f"{reveal}-secret/")

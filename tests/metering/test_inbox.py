@@ -93,7 +93,7 @@ def test_those_who_wait_are_written_in_one_commit(monkeypatch):
 @pytest.mark.django_db(transaction=True)
 def test_nobody_is_told_that_it_was_kept_when_it_was_not(monkeypatch):
     together = Together()
-    monkeypatch.setattr(inbox, "KEEP", "SELECT 1 FROM nowhere -- %b %b %b %b %b")
+    monkeypatch.setattr(Entry, "statement", "SELECT 1 FROM nowhere -- %b %b %b %b %b")
 
     with ThreadPoolExecutor(4) as threads:
         outcomes = [threads.submit(_keep, together) for _ in range(4)]

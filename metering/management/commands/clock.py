@@ -13,14 +13,16 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from metering import attribution, claims, partitions
-from metering.models import Claim, Delivery, Remembered
+from metering import attribution, claims, joining, partitions
+from metering.discovery import Discovery
+from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
 from revcred import preflight
 
 logger = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds
 CHORES_EVERY = 600.0  # seconds
+DISCOVERY_EVERY = 30.0  # seconds
 GRACE = timedelta(seconds=1)  # that a bell has, before what it announced is swept without it
 FORGET_AT_ONCE = 10_000
 
@@ -35,11 +37,14 @@ class Command(BaseCommand):
         stopped = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        chores_at = 0.0
+        chores_at = discovery_at = 0.0
+        discovery = Discovery()
         while not stopped.wait(TICK):
             attempt(sweep)
             if time.monotonic() >= chores_at and attempt(do_chores):
                 chores_at = time.monotonic() + CHORES_EVERY
+            if time.monotonic() >= discovery_at and attempt(discovery.look):
+                discovery_at = time.monotonic() + DISCOVERY_EVERY
 
 
 def attempt(step: Callable[[], None]) -> bool:
@@ -59,6 +64,9 @@ def attempt(step: Callable[[], None]) -> bool:
 
 
 def sweep() -> None:
+    if Half.objects.filter(next_look_at__lt=Now() - GRACE).exists():
+        while joining.join():
+            pass
     forgotten = Delivery.objects.filter(next_try_at__lt=Now() - GRACE)
     if forgotten.exists():
         attribution.settle_waiting()
@@ -71,6 +79,7 @@ def do_chores() -> None:
     partitions.ensure()
     partitions.drop(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
     forget(before=now - timedelta(days=settings.REMEMBERED_DAYS))
+    IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
 
 

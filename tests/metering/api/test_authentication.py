@@ -17,6 +17,15 @@ def test_a_bearer_token_and_an_api_key_are_the_same(client, token, call):
         assert response.status_code == 202
 
 
+def test_some_clients_send_nothing_without_a_prefix_of_their_own(client, token, call):
+    headers = {"x-api-key": f"hak_{token}"}
+    response = client.post(
+        "/v1/transactions", call(), content_type="application/json", headers=headers
+    )
+
+    assert response.status_code == 202
+
+
 def test_no_token(client, call):
     response = client.post("/v1/transactions", call(), content_type="application/json")
 

@@ -186,11 +186,17 @@ RAW = {
     "infinite": ('"latency_ms": 1e999', "latency_ms", "invalid"),
     "nan as text": ('"elements": {"a": "NaN"}', "elements.a", "invalid"),
     "astronomic": ('"elements": {"a": 1e999999999}', "elements.a", "out_of_range"),
+    "beyond all": ('"elements": {"a": 1e99999999999999999999}', "elements.a", "out_of_range"),
     "very long": ('"elements": {"a": ' + "9" * 5_000 + "}", "elements.a", "out_of_range"),
     "twice": ('"key": "other"', "key", "duplicate_field"),
     "twice, escaped": ('"k\\u0065y": "other"', "key", "duplicate_field"),
     "element twice": ('"elements": {"a": 1, "a": 2}', "elements", "duplicate_field"),
     "deep": ('"metadata": {"a": ' + "[" * 40 + "]" * 40 + "}", "metadata", "too_deep"),
+    "twice, and deep": (
+        '"key": "other", "metadata": {"a": ' + "[" * 600 + "]" * 600 + "}",
+        None,
+        "too_deep",
+    ),
     "a raw newline": ('"path": "a\nb"', "path", "malformed"),
 }
 
@@ -302,6 +308,14 @@ def test_a_receipt(client, token, post, call, gateway):
         "Received from edge",
         "Attributed to Maps",
     ]
+
+
+def test_a_receipt_by_an_id_of_two_lines(client, token, post, call):
+    post(call(transaction_id="a\nb"))
+
+    receipt = client.get("/v1/transactions/a%0Ab", headers={"x-api-key": token})
+
+    assert receipt.json()["transaction_id"] == "a\nb"
 
 
 def test_a_receipt_of_what_waits(client, token, post, call):

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from metering.ingestion import take_in
-from metering.models import Claim, Conflict, GatewayToken
+from metering.models import Claim, Conflict, DiscoveredSource, GatewayToken
 from revcred.actions import credentials
 from tests.factories import (
     a_call,
@@ -28,6 +28,7 @@ LISTS = [
     "metering_claim",
     "metering_conflict",
     "metering_delivery",
+    "metering_discoveredsource",
     "metering_quarantined",
     "metering_tally",
     "metering_transaction",
@@ -72,6 +73,13 @@ def one_more(number: int) -> None:
     )
     Claim.objects.create(cause="A test")
     take_in(gateway, [a_call(f"a-key-of-some-length-{number}")])
+    DiscoveredSource.objects.create(
+        name=f"Unknown {number}",
+        kind="named",
+        gateway=gateway,
+        first_seen_at=timezone.now(),
+        last_seen_at=timezone.now(),
+    )
 
 
 def queries_of(client, url: str) -> int:

@@ -1,0 +1,53 @@
+"""`make fuzz`: generated requests at every operation that is documented, and every check there is.
+
+What schemathesis is told beyond the document is in schemathesis.toml, each with its reason.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from conformance.environments import PROJECT
+from revcred.launcher.fresh import fresh_directory
+from revcred.launcher.stack import Stack, a_stack
+
+HERE = Path(__file__).parent
+CASES = 1_000
+SEED = """
+from conformance.seeding import seed
+seed({"fuzz": "key"})
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=CASES, help="of each operation")
+    options, others = parser.parse_known_args()
+    with fresh_directory() as directory, a_stack(Stack, directory, PROJECT) as stack:
+        token = json.loads(stack.manage("shell", "--no-imports", "--command", SEED))["fuzz"]
+        stack.serve()
+        return _fuzz(stack, token, ["--max-examples", str(options.cases), *others], directory)
+
+
+def _fuzz(stack: Stack, token: str, options: list[str], directory: Path) -> int:
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli"),
+        *("--config-file", str(HERE / "schemathesis.toml")),
+        *("run", f"{stack.url}/v1/openapi.json"),
+        *("--phases", "examples,coverage,fuzzing"),
+        *("--checks", "all", "--continue-on-failure", "--generation-database", "none"),
+        *options,
+    ]
+    said = {
+        "TOKEN": token,
+        "SCHEMATHESIS_HOOKS": "conformance.hooks",
+        "PYTHONPATH": str(PROJECT),
+    }
+    return subprocess.call(command, cwd=directory, env={**os.environ, **said})  # noqa: S603
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""What every client's calls are about: one customer's credential, and a gateway for each client."""
+
+import json
+from datetime import timedelta
+
+from django.utils import timezone
+
+from conformance.cast import CREDENTIAL, CUSTOMER, KEY, SUBSCRIPTION
+from metering.models import GatewayToken
+from revcred.actions import credentials
+from revcred.actions.credentials import Keyed
+from revcred.models import Customer, Gateway, Product, Subscription
+
+
+def seed(gateways: dict[str, str]) -> None:
+    """Prints the gateways' tokens as JSON. Given is what the subject of their events names."""
+    customer = Customer.objects.create(name="Acme", external_key=CUSTOMER)
+    product = Product.objects.create(name="AI", external_key="ai")
+    subscription = Subscription.objects.create(
+        customer=customer,
+        product=product,
+        name="Acme AI",
+        external_key=SUBSCRIPTION,
+        active_from=timezone.now() - timedelta(days=40),
+    )
+    credentials.issue(
+        customer=customer,
+        name=CREDENTIAL,
+        by=None,
+        subscriptions=[subscription],
+        keyed=Keyed(key=KEY, active_from=subscription.active_from),
+    )
+    print(json.dumps({name: _token(name, subject) for name, subject in gateways.items()}))  # noqa: T201
+
+
+def _token(name: str, subject: str) -> str:
+    gateway = Gateway.objects.create(name=name, event_subject=subject)
+    return GatewayToken.issue(gateway, name="", scopes=list(GatewayToken.Scope))[1]

@@ -1,0 +1,43 @@
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from metering import actions
+from metering.models import DiscoveredSource
+from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.recorded import ReadOnly
+from revcred.models import User
+
+
+class EnterForm(ActForm):
+    title = "Enter as a source"
+    button = "Enter it"
+    explanation = (
+        "It becomes a source, which products may have. What was metered stays as it is: nothing"
+        " waited for this."
+    )
+
+    name = forms.CharField(max_length=200, help_text="What it is called here.")
+
+    def act(self, by: User) -> str:
+        name = self.cleaned_data["name"]
+        source = actions.enter_source(discovered=self.target, name=name, by=by)
+        return f"{source} is a source."
+
+
+@admin.register(DiscoveredSource)
+class DiscoveredSourceAdmin(WithActs, ReadOnly):
+    list_display = ("name", "kind", "gateway", "first_seen_at", "last_seen_at")
+    list_filter = ("kind", "gateway")
+    list_select_related = ("gateway",)
+    fields = list_display
+    readonly_fields = fields
+    change_form_template = "admin/metering/discoveredsource/change_form.html"
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {"enter": EnterForm}
+
+    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+        messages.success(request, sentence)
+        return HttpResponseRedirect(self._list_url())

@@ -1,0 +1,210 @@
+"""What every door does: know the gateway, read the body, keep its calls, answer.
+
+A dialect says what a body means and how the answer looks. How to add one: `docs/gateways.md`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.exceptions import APIException
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from metering.api import bodies
+from metering.api.authentication import (
+    LONGEST_WAIT,
+    Admission,
+    GatewayAuthentication,
+    MayPost,
+    admission_for,
+    admission_of,
+)
+from metering.api.backlog import backlog
+from metering.api.documentation import Documented, DoorSchema
+from metering.api.errors import Unavailable, answer_to
+from metering.ingestion import Call, Side, take_in, take_in_half
+from revcred.models import Gateway
+from revcred.postgresql import patience
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """What a gateway posted: the body inflated, the moment by the database's clock."""
+
+    gateway: Gateway
+    path: str
+    headers: Mapping[str, str]  # asked for by names in lower case
+    body: bytes
+    now: datetime
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@dataclass
+class Reading:
+    """The calls in a body, and why each of the others is not taken, in the dialect's own shape.
+
+    With a side, the only call in it is half a call, of which the other half comes by itself.
+    """
+
+    calls: Sequence[Call]
+    rejected: Sequence[Any] = ()
+    side: Side | None = None
+    first_at: datetime | None = None  # when it happened, if it is known by now to have come before
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`body` goes out as JSON, bytes as they are, None as nothing at all."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+class Manner:
+    """How somebody wants to be spoken to."""
+
+    def refuse(self, error: APIException, path: str) -> Answer:
+        return Answer(*answer_to(error))
+
+    def headers(self, gateway: Gateway) -> Mapping[str, str]:
+        """On every answer to a gateway that is known."""
+        return {}
+
+
+class Dialect(Manner, ABC):
+    """One kind of body that is posted, and how its sender wants to be answered.
+
+    Both know nothing of Django's requests. What is wrong is said by raising an APIException.
+    """
+
+    documented: Documented
+
+    @abstractmethod
+    def read(self, post: Post) -> Reading:
+        """The calls that are meant, their keys fingerprints already. Raises APIException."""
+
+    @abstractmethod
+    def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
+        """Once all of it is safe."""
+
+    def take(self, post: Post) -> Answer:
+        """Raises APIException, django.db.OperationalError."""
+        reading = self.read(post)
+        return self.answer(post, reading, self.keep(post, reading))
+
+    def keep(self, post: Post, reading: Reading) -> UUID:
+        if reading.side:
+            (half,) = reading.calls
+            kept = take_in_half(post.gateway, half, reading.side)
+            reading.first_at = kept.first_at
+            return kept.identity
+        delivery = take_in(post.gateway, reading.calls, rejected=len(reading.rejected))
+        backlog.add(post.gateway.pk, len(reading.calls))
+        return delivery
+
+
+class WhateverIsAccepted(BaseContentNegotiation):
+    """A door has one way to answer, and old clients ask for the oddest ones."""
+
+    def select_parser(self, request: Request, parsers: Any) -> None:
+        return None
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: Any = None
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
+class Doorway(APIView):
+    """Only gateways come through, and all of them are answered in their manner."""
+
+    manner = Manner()
+    admission: Admission | None = None
+    authentication_classes = (GatewayAuthentication,)
+    permission_classes = (MayPost,)
+    content_negotiation_class = WhateverIsAccepted
+
+    def perform_authentication(self, request: Request) -> None:
+        super().perform_authentication(request)
+        self.admission = admission_of(request)
+
+    def handle_exception(self, error: Exception) -> HttpResponse:  # type: ignore[override]
+        if isinstance(error, OperationalError | InterfaceError):
+            error = Unavailable()
+        if not isinstance(error, APIException):
+            return super().handle_exception(error)
+        return self.respond(self.manner.refuse(error, self.request.path))
+
+    def respond(self, answer: Answer) -> HttpResponse:
+        known = self.manner.headers(self.admission.gateway) if self.admission else {}
+        return _response_of(answer, known)
+
+
+class Door(Doorway):
+    """Where one dialect is posted: `Door.as_view(dialect=…)`."""
+
+    dialect: Dialect | None = None
+    schema = DoorSchema()
+
+    def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:
+        """Straight through: REST framework's own way costs as much again as all the rest."""
+        if request.method != "POST":
+            return super().dispatch(request, *args, **named)
+        self.request = request  # type: ignore[assignment]
+        try:
+            return self.respond(self._take(request))
+        except APIException as error:
+            return self.respond(self.manner.refuse(error, request.path))
+        except (OperationalError, InterfaceError):
+            return self.respond(self.manner.refuse(Unavailable(), request.path))
+
+    def post(self, request: Request) -> HttpResponse:
+        """What is posted is dispatched before; this says that something may be."""
+        raise NotImplementedError
+
+    def _take(self, request: HttpRequest) -> Answer:
+        assert self.dialect is not None
+        headers = request.headers
+        tokens = headers.get("authorization", ""), headers.get("x-api-key", "")
+        self.admission = admission_for(*tokens)
+        MayPost.check(self.admission)
+        backlog.check(self.admission.gateway.pk)
+        post = Post(
+            gateway=self.admission.gateway,
+            path=request.path,
+            headers=headers,
+            body=bodies.read(request),
+            now=self.admission.now(),
+        )
+        with patience(LONGEST_WAIT):
+            return self.dialect.take(post)
+
+    @property
+    def manner(self) -> Manner:  # type: ignore[override]
+        return self.dialect or Manner()
+
+
+def _response_of(answer: Answer, headers: Mapping[str, str]) -> HttpResponse:
+    said = {**headers, **answer.headers}
+    if answer.body is None:
+        response = HttpResponse(status=answer.status, headers=said)
+        del response["Content-Type"]
+        return response
+    body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
+    return HttpResponse(body, status=answer.status, headers=said, content_type=answer.content_type)

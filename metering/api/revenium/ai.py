@@ -1,0 +1,202 @@
+"""Metering API v2: what models were asked, and what they made."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+
+from metering import newcomers
+from metering.api.doors import Post
+from metering.api.revenium import fields, metadata
+from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
+from metering.api.revenium.elements import amounts
+from metering.api.revenium.fields import Moment, Number, Text
+from metering.api.revenium.naming import names_of
+from metering.api.revenium.v2 import V2, documented
+from metering.ingestion import ONE_CALL, Call
+
+
+class Credential(Body):
+    name: Text = None
+    value: Text = None
+
+
+class Subscriber(Body):
+    id: Text = None
+    email: Text = None
+    credential: Credential | None = None
+
+
+class AiCall(Body):
+    transaction_id: Text = None
+    request_time: Moment = None
+    request_duration: Number = None
+    model: Any = None
+    provider: Any = None
+    subscriber: Subscriber | None = None
+    subscriber_id: Text = None
+    subscriber_email: Text = None
+    credential_alias: Text = None
+    organization_name: Text = None
+    organization_id: Text = None
+    product_name: Text = None
+    product_id: Text = None
+    subscription_id: Text = None
+
+
+LABELS = {
+    "model",
+    "provider",
+    "costType",
+    "isStreamed",
+    "stopReason",
+    "requestTime",
+    "completionStartTime",
+    "responseTime",
+    "operationType",
+    "operationSubtype",
+    "timeToFirstToken",
+    "mediationLatency",
+    "temperature",
+    "responseQualityScore",
+    "retryNumber",
+    "subscriberEmailSource",
+    "costMultiplier",
+    "billingSkipped",
+    "skipReason",
+    "actualServiceTier",
+    "requestedServiceTier",
+    "pricingTier",
+    "subscriptionTier",
+    "agent",
+    "agentVersion",
+    "taskType",
+    "transactionName",
+    "parentTransactionId",
+    "traceId",
+    "traceType",
+    "traceName",
+    "ticketId",
+    "environment",
+    "region",
+    "modelSource",
+    "modelHost",
+    "middlewareSource",
+    "systemFingerprint",
+    "errorReason",
+    "errorCode",
+    "effort",
+    "speed",
+    "querySource",
+    "subagentType",
+    "clientSurface",
+    "entrypoint",
+    "promptId",
+    "promptLength",
+    "promptsTruncated",
+    "agenticJobId",
+    "agenticJobName",
+    "agenticJobType",
+    "agenticJobVersion",
+    "squadId",
+    "squadName",
+    "squadRole",
+    "codingAssistantAccountUuid",
+    "resolution",
+    "aspectRatio",
+    "quality",
+    "style",
+    "format",
+    "revisedPromptProvided",
+    "language",
+    "voice",
+    "audioFormat",
+    "sampleRate",
+    "responseFormat",
+    "sourceLanguage",
+    "targetLanguage",
+    "isRealtime",
+    "billingUnit",
+    "fps",
+    "videoJobId",
+    "asyncOperation",
+    "completionStatus",
+    "sourceTransactionId",
+    "creditRate",
+}
+COSTS = (
+    "inputTokenCost",
+    "outputTokenCost",
+    "cacheCreationTokenCost",
+    "cacheReadTokenCost",
+    "totalCost",
+)
+
+
+class Ai(V2[AiCall]):
+    """Counts the call, what it used and what that cost; never keeps a prompt."""
+
+    item = AiCall
+    amounts: ClassVar[tuple[str, ...]]
+
+    def call_of(self, item: AiCall, said: Said, post: Post) -> Call:
+        subscriber = item.subscriber or Subscriber()
+        credential = subscriber.credential or Credential()
+        names = names_of(
+            customer=item.organization_name or item.organization_id,
+            product=item.product_name or item.product_id,
+            subscriber=subscriber.email
+            or item.subscriber_email
+            or subscriber.id
+            or item.subscriber_id,
+            credential=credential.name or item.credential_alias,
+        )
+        call = Call(
+            transaction_id=id_of("transactionId", item.transaction_id, post),
+            subscription_named=fields.text("subscriptionId", item.subscription_id),
+            latency_ms=fields.decimal("requestDuration", item.request_duration),
+            elements=ONE_CALL | amounts(said, (*self.amounts, *COSTS)),
+            metadata=metadata.kept(said, LABELS) or None,
+            names=names,
+            **marks_of("subscriber.credential.value", credential.value),
+            **dated(fields.moment("requestTime", item.request_time), post),
+        )
+        if settings.CREATE_NAMED and names and not call.subscription_named:
+            newcomers.make(names, key=fields.text("subscriber.credential.value", credential.value))
+        return call
+
+
+class Completions(Ai):
+    amounts = (
+        "inputTokenCount",
+        "outputTokenCount",
+        "totalTokenCount",
+        "reasoningTokenCount",
+        "cacheCreationTokenCount",
+        "cacheCreation5mTokenCount",
+        "cacheCreation1hTokenCount",
+        "cacheReadTokenCount",
+    )
+    documented = documented("ai_completions", "A model's answer", AiCall)
+
+
+class Images(Ai):
+    amounts = ("requestedImageCount", "actualImageCount")
+    documented = documented("ai_images", "Images a model made", AiCall)
+
+
+class Audio(Ai):
+    amounts = (
+        "durationSeconds",
+        "characterCount",
+        "inputAudioTokenCount",
+        "outputAudioTokenCount",
+        "inputTokenCount",
+        "outputTokenCount",
+        "totalTokenCount",
+    )
+    documented = documented("ai_audio", "Audio a model made or heard", AiCall)
+
+
+class Video(Ai):
+    amounts = ("durationSeconds", "requestedDurationSeconds", "creditsConsumed")
+    documented = documented("ai_video", "Video a model made", AiCall)

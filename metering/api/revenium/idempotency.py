@@ -1,0 +1,95 @@
+"""`Idempotency-Key`: a post is answered once, and the same again with the same answer for a day."""
+
+import re
+from collections.abc import Callable
+from hashlib import blake2b
+from uuid import UUID
+
+from django.db import connection
+from rest_framework import status
+from rest_framework.exceptions import APIException
+
+from metering.api.doors import Answer, Post
+from metering.models import IdempotentPost
+
+HEADER = "idempotency-key"
+WELL_FORMED = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
+
+# Ours if nobody has it, if that is a day ago, or if whoever began has not been heard of since.
+BEGIN = """
+INSERT INTO metering_idempotentpost AS standing (mark, content) VALUES (%(mark)s, %(content)s)
+ON CONFLICT (mark) DO UPDATE
+SET content = excluded.content, began_at = clock_timestamp(), status = NULL, answer = NULL
+WHERE standing.began_at < clock_timestamp() - interval '24 hours'
+    OR (standing.status IS NULL AND standing.began_at < clock_timestamp() - interval '1 minute')
+RETURNING true
+"""
+
+
+class InvalidKey(APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "invalid_idempotency_key"
+    default_detail = "An idempotency key has 1 to 255 printable characters, no blank at either end."
+
+
+class OtherContent(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "idempotency_key_mismatch"
+    default_detail = "Something else was posted under this idempotency key."
+
+
+class StillRunning(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "idempotency_key_in_progress"
+    default_detail = "The first post under this idempotency key is not answered yet."
+    wait = 1
+
+
+def once(post: Post, take: Callable[[Post], Answer]) -> Answer:
+    """Raises InvalidKey, OtherContent, StillRunning, and what `take` raises."""
+    key = key_of(post)
+    if key is None:
+        return take(post)
+    mark, content = mark_of(post, key), _digest(post.path.encode(), post.body)
+    if not _begin(mark, content):
+        return _replayed(mark, content)
+    try:
+        answer = take(post)
+    except Exception:
+        IdempotentPost.objects.filter(pk=mark).delete()
+        raise
+    IdempotentPost.objects.filter(pk=mark).update(status=answer.status, answer=answer.body)
+    return answer
+
+
+def key_of(post: Post) -> str | None:
+    """Raises InvalidKey."""
+    key = post.headers.get(HEADER)
+    if key is not None and not WELL_FORMED.fullmatch(key):
+        raise InvalidKey
+    return key
+
+
+def mark_of(post: Post, key: str) -> UUID:
+    return _digest(b"%d" % post.gateway.pk, key.encode())
+
+
+def _begin(mark: UUID, content: UUID) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(BEGIN, {"mark": mark, "content": content})
+        return cursor.fetchone() is not None
+
+
+def _replayed(mark: UUID, content: UUID) -> Answer:
+    standing = IdempotentPost.objects.filter(pk=mark).first()
+    if standing is None:  # its post failed just now
+        raise StillRunning
+    if standing.content != content:
+        raise OtherContent
+    if standing.status is None:
+        raise StillRunning
+    return Answer(standing.status, standing.answer)
+
+
+def _digest(*parts: bytes) -> UUID:
+    return UUID(bytes=blake2b(b"\0".join(parts), digest_size=16).digest())

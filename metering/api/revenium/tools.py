@@ -1,0 +1,51 @@
+"""Metering API v2: calls of tools."""
+
+from metering.api.doors import Post
+from metering.api.revenium import fields, metadata
+from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
+from metering.api.revenium.elements import amounts
+from metering.api.revenium.fields import Moment, Number, Text
+from metering.api.revenium.naming import names_of
+from metering.api.revenium.v2 import V2, documented
+from metering.ingestion import ONE_CALL, Call
+
+
+class ToolCall(Body):
+    transaction_id: Text = None
+    timestamp: Moment = None
+    duration_ms: Number = None
+    cost_usd: Number = None
+    subscriber_credential: Text = None
+    organization_name: Text = None
+    product_name: Text = None
+
+
+LABELS = (
+    "toolId",
+    "operation",
+    "success",
+    "errorMessage",
+    "agent",
+    "workflowId",
+    "traceId",
+    "agenticJobId",
+    "usageMetadata",
+)
+
+
+class ToolEvents(V2[ToolCall]):
+    """POST /meter/v2/tool/events"""
+
+    item = ToolCall
+    documented = documented("tool_events", "A tool's call", ToolCall)
+
+    def call_of(self, item: ToolCall, said: Said, post: Post) -> Call:
+        return Call(
+            transaction_id=id_of("transactionId", item.transaction_id, post),
+            latency_ms=fields.decimal("durationMs", item.duration_ms),
+            elements=ONE_CALL | amounts(said, ["costUsd"]),
+            metadata=metadata.kept(said, LABELS) or None,
+            names=names_of(customer=item.organization_name, product=item.product_name),
+            **marks_of("subscriberCredential", item.subscriber_credential),
+            **dated(fields.moment("timestamp", item.timestamp), post),
+        )

@@ -1,0 +1,33 @@
+from django.db import models
+from django.db.models.functions import Now
+
+from metering.models.transactions import reference
+from revcred.models import Gateway
+
+
+class Half(models.Model):
+    """Half of a transaction that waits for the other: what was asked, or what was answered.
+
+    `call` is in our own terms (see `metering.calls.Call`). Of the same half sent twice the first
+    is kept.
+    """
+
+    class Side(models.TextChoices):
+        REQUEST = "request"
+        RESPONSE = "response"
+
+    pk = models.CompositePrimaryKey("identity", "side")
+    identity = models.UUIDField()
+    side = models.CharField(max_length=8, choices=Side)
+    gateway = reference(Gateway)
+    received_at = models.DateTimeField(db_default=Now())
+    next_look_at = models.DateTimeField(db_default=Now())
+    call = models.TextField()
+
+    class Meta:
+        default_permissions = ()
+        verbose_name_plural = "halves"
+        indexes = (models.Index(fields=["next_look_at"], name="half_by_next_look"),)
+
+    def __str__(self) -> str:
+        return f"{self.get_side_display()} of {self.identity}"

@@ -1,0 +1,138 @@
+"""Make what calls name and nobody knows yet, where the installation says so. It is on record."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import connection
+from django.db.models import Model, Q
+from django.db.transaction import atomic
+from django.utils import timezone
+
+from revcred.actions import credentials, subscriptions
+from revcred.actions.credentials import Keyed
+from revcred.fingerprints import fingerprint, hint
+from revcred.models import (
+    AuditEvent,
+    Customer,
+    ExternalKey,
+    Membership,
+    Product,
+    Subscriber,
+    Subscription,
+)
+
+MAKING = 0xA0B0  # advisory: one makes what others would make at the same time
+MOST_KEPT = 10_000
+
+Named = TypeVar("Named", bound=Model)
+
+_made: OrderedDict[tuple[str | None, ...], None] = OrderedDict()
+
+
+def make(names: Mapping[str, str], *, key: str | None) -> None:
+    """Whatever is missing of customer, product, subscriber, subscription and credential.
+
+    Without a customer there is nobody it could belong to, and nothing is made.
+    """
+    asked = (
+        *(names.get(each) for each in ("customer", "product", "subscriber", "credential")),
+        str(fingerprint(key)) if key else None,
+    )
+    if asked in _made or not names.get("customer"):
+        return
+    with atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [MAKING])
+        _make(names, key)
+    _made[asked] = None
+    if len(_made) > MOST_KEPT:
+        _made.popitem(last=False)
+
+
+def forget() -> None:
+    _made.clear()
+
+
+def _make(names: Mapping[str, str], key: str | None) -> None:
+    mark = fingerprint(key) if key else None
+    if mark and ExternalKey.objects.filter(fingerprint=mark).exists():
+        return  # the key says whose it is
+    customer = _named(Customer, names["customer"])
+    product = _named(Product, names["product"]) if "product" in names else None
+    subscriber = _subscriber(customer, names["subscriber"]) if "subscriber" in names else None
+    subscription = _subscription(customer, product) if product else None
+    if key or "credential" in names:
+        name = names.get("credential") or f"Key …{hint(key or '')}"
+        _credential(customer, name, key, subscription, subscriber)
+
+
+def _named(model: type[Named], name: str) -> Named:
+    objects = model._base_manager
+    found = objects.filter(Q(external_key=name) | Q(name__iexact=name)).order_by("pk").first()
+    if found is None:
+        found = objects.create(name=name, external_key=name)
+        _record(found)
+    return found
+
+
+def _subscriber(customer: Customer, email: str) -> Subscriber | None:
+    """A member of the customer. Who is not named by an address cannot be made."""
+    known = Q(email__iexact=email) | Q(external_key=email)
+    subscriber = Subscriber.objects.filter(known).first()
+    if subscriber is None:
+        try:
+            validate_email(email)
+        except ValidationError:
+            return None
+        subscriber = Subscriber.objects.create(email=email)
+        _record(subscriber)
+    Membership.objects.get_or_create(customer=customer, subscriber=subscriber)
+    return subscriber
+
+
+def _subscription(customer: Customer, product: Product) -> Subscription:
+    """As old as a call may be, so that what waits is claimed."""
+    found = customer.subscriptions.at(timezone.now()).filter(product=product).first()
+    if found is None:
+        found = Subscription(
+            customer=customer,
+            product=product,
+            external_key=f"{customer.external_key}/{product.external_key}"[:200],
+            active_from=_as_far_back_as_possible(),
+        )
+        subscriptions.start(subscription=found, by=None)
+    return found
+
+
+def _credential(
+    customer: Customer,
+    name: str,
+    key: str | None,
+    subscription: Subscription | None,
+    subscriber: Subscriber | None,
+) -> None:
+    credential = customer.credentials.filter(name__iexact=name).first()
+    if credential is None:
+        credentials.issue(
+            customer=customer,
+            name=name,
+            keyed=Keyed(key=key, active_from=_as_far_back_as_possible()),
+            subscriptions=[subscription] if subscription else [],
+            holders=[subscriber] if subscriber else [],
+            by=None,
+        )
+    elif key:
+        credentials.add_alias(credential=credential, alias=key, by=None)
+
+
+def _as_far_back_as_possible() -> datetime:
+    return timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+
+
+def _record(made: Model) -> None:
+    details = {"because": "a call named it"}
+    AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=made, by=None, details=details)

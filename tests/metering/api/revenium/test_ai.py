@@ -1,0 +1,178 @@
+"""Whose a model's call is, by whatever its client names."""
+
+import pytest
+
+from metering import newcomers
+from metering.models import Quarantined, Transaction
+from revcred.models import AuditEvent, Credential, Customer, Product, Subscriber
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+PATH = "/meter/v2/ai/completions"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_made_before():
+    newcomers.forget()
+
+
+@pytest.fixture
+def maps(subscription):
+    subscription.product.name = "API Gold"
+    subscription.product.save()
+    return subscription
+
+
+@pytest.fixture
+def used(revenium, settled):
+    """What became of a call that names these."""
+
+    def used(path=PATH, **fields):
+        answer = revenium(path, {"transactionId": "t", "inputTokenCount": 5} | fields)
+        assert answer.status_code == 201, answer.content
+        return settled()["t"]
+
+    return used
+
+
+def test_by_organization_and_product(used, maps):
+    row = used(organizationName="acme", productName="API Gold")
+
+    assert (row.subscription, row.credential, row.matched_by) == (maps, None, "name")
+    assert row.names == {"customer": "acme", "product": "API Gold"}
+
+
+def test_by_the_name_of_a_credential(used, maps, credential):
+    row = used(subscriber={"credential": {"name": credential.name}})
+
+    assert (row.subscription, row.credential) == (maps, credential)
+
+
+def test_by_its_alias(used, maps, credential):
+    assert used(credentialAlias=credential.name).credential == credential
+
+
+def test_by_a_subscriber(used, maps):
+    factories.a_subscriber(maps.customer, email="ada@acme.test")
+
+    assert used(subscriber={"email": "Ada@acme.test"}).subscription == maps
+
+
+def test_by_a_subscription(used, maps):
+    row = used(subscriptionId="sub-key-1", organizationName="Whoever")
+
+    assert (row.subscription, row.matched_by) == (maps, "subscription")
+
+
+@pytest.mark.parametrize("path", ["images", "audio", "video"])
+def test_by_a_subscriber_as_pictures_and_sounds_have_it(used, maps, path):
+    factories.a_subscriber(maps.customer, email="ada@acme.test")
+
+    row = used(
+        f"/meter/v2/ai/{path}",
+        subscriberEmail="ada@acme.test",
+        subscriberId="ext-1",
+        organizationName="Acme",
+    )
+
+    assert row.subscription == maps
+
+
+UNKNOWN = {
+    "unknown_customer": {"organizationName": "Umbrella", "productName": "API Gold"},
+    "unknown_product": {"organizationName": "Acme", "productName": "Moon"},
+    "unknown_subscriber": {"organizationName": "Acme", "subscriber": {"email": "no@one.test"}},
+    "unknown_credential": {"organizationName": "Acme", "credentialAlias": "Nobody's"},
+}
+
+
+@pytest.mark.parametrize(("reason", "fields"), UNKNOWN.items(), ids=UNKNOWN)
+def test_what_is_unknown_is_named(used, maps, reason, fields):
+    assert used(**fields).reason == reason
+    assert Customer.objects.count() == 1
+
+
+def test_strictly_a_key_is_not_enough(used, credential, settings):
+    settings.STRICT_NAMES = True
+
+    row = used(
+        organizationName="Umbrella", subscriber={"credential": {"value": "ak_live_demo_9c2e"}}
+    )
+
+    assert row.reason == "unknown_customer"
+
+
+NEW = {
+    "organizationName": "Umbrella",
+    "productName": "Moon",
+    "subscriber": {
+        "email": "eve@umbrella.test",
+        "credential": {"name": "Backend", "value": "a-key-of-umbrella"},
+    },
+}
+
+
+def test_who_is_unknown_is_made_where_the_installation_says_so(used, settings):
+    settings.CREATE_NAMED = True
+
+    row = used(**NEW)
+
+    assert (row.customer.name, row.product.name) == ("Umbrella", "Moon")
+    assert (row.credential.name, row.matched_by) == ("Backend", "key")
+    (holder,) = row.credential.holders.all()
+    assert holder.email == "eve@umbrella.test"
+    made = AuditEvent.objects.values_list("verb", "target")
+    assert {
+        ("created", "Umbrella"),
+        ("created", "Moon"),
+        ("created", "eve@umbrella.test"),
+        ("created", "Umbrella/Moon"),
+        ("issued", "Backend"),
+    } <= set(made)
+
+
+def test_it_is_made_once(revenium, settled, settings):
+    settings.CREATE_NAMED = True
+
+    for n in range(3):
+        newcomers.forget()
+        revenium(PATH, {"transactionId": f"t-{n}"} | NEW)
+
+    assert {row.credential.name for row in settled().values()} == {"Backend"}
+    assert [model.objects.count() for model in (Customer, Product, Subscriber, Credential)] == [
+        1,
+        1,
+        1,
+        1,
+    ]
+
+
+def test_nobody_is_made_unless_the_installation_says_so(used):
+    assert used(**NEW).reason == "unknown_key"
+    assert not Customer.objects.exists()
+
+
+def test_a_known_key_makes_nobody(used, credential, settings):
+    settings.CREATE_NAMED = True
+
+    row = used(
+        organizationName="Umbrella", subscriber={"credential": {"value": "ak_live_demo_9c2e"}}
+    )
+
+    assert row.credential == credential
+    assert Customer.objects.count() == 1
+
+
+def test_prompts_are_not_kept(used, credential):
+    row = used(
+        subscriber={"credential": {"value": "ak_live_demo_9c2e"}},
+        systemPrompt="a secret",
+        inputMessages="a secret",
+        outputResponse="a secret",
+        model="m",
+    )
+
+    assert row.metadata == {"model": "m"}
+    assert Transaction.objects.count() == 1
+    assert not Quarantined.objects.exists()

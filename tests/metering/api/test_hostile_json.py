@@ -1,0 +1,100 @@
+"""JSONTestSuite's vectors (https://github.com/nst/JSONTestSuite, MIT) at every door.
+
+Whatever is posted, the answer is a documented one, and what was taken can be settled.
+"""
+
+import json
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from metering.attribution import settle_waiting
+from metering.joining import join
+from metering.models import Delivery, Quarantined, Reason
+from tests.metering.api.documented import documented
+
+pytestmark = pytest.mark.django_db
+
+LINES = (Path(__file__).parent / "JSONTestSuite" / "vectors.txt").read_text().splitlines()
+VECTORS = {name: b64decode(text) for name, _, text in (line.partition(" ") for line in LINES)} | {
+    "n_structure_100000_opening_arrays": b"[" * 100_000,
+    "n_structure_open_array_object": b'[{"":' * 50_000 + b"\n",
+}
+DOORS = documented()
+
+# Where in a body anything at all may stand; elsewhere in a field that nobody knows.
+OPEN = {
+    "/v1/transactions": b'"metadata":{"a":%b}',
+    "/v1/events": b'"data":{"a":%b}',
+    "/api/v1/events": b'"data":{"a":%b}',
+    "/meter/v1/api/meter": b'"elements":[{"name":"a","value":%b}]',
+    "/meter/v2/events": b'"payload":{"a":%b}',
+    "/meter/v2/tool/events": b'"usageMetadata":{"a":%b}',
+    "/meter/v2/otlp/v1/logs": b'"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":%b}]}]}]',
+}
+ALL_OF_THEM = {
+    "transaction_id": "t-%d",
+    "transactionId": "t-%d",
+    "requestId": "t-%d",
+    "eventType": "REQUEST",
+    "id": "t-%d",
+    "source": "vectors",
+    "type": "vector",
+    "specversion": "1.0",
+    "key": "some-key-of-a-caller",
+    "success": True,
+    "toolId": "a-tool",
+    "durationMs": 1,
+    "responseCode": 200,
+}
+NATIVE = ("transaction_id", "key")
+
+
+@pytest.fixture
+def ask(client, token, patient):
+    def ask(address, body):
+        return client.post(
+            address,
+            body,
+            content_type="application/json",
+            headers={"x-api-key": token},
+        )
+
+    return ask
+
+
+def around(address, vector, number):
+    """A body that is good but for the vector in it."""
+    said = {
+        name: value.replace("%d", str(number)) if isinstance(value, str) else value
+        for name, value in ALL_OF_THEM.items()
+        if address != "/v1/transactions" or name in NATIVE
+    }
+    now = timezone.now().isoformat()
+    said |= {"occurred_at": now} if address == "/v1/transactions" else {"time": now}
+    return json.dumps(said).encode()[:-1] + b"," + OPEN.get(address, b'"x":%b') % vector + b"}"
+
+
+@pytest.mark.parametrize("address", DOORS)
+def test_no_json_breaks_a_door(ask, address):
+    answers = {}
+    for number, (name, vector) in enumerate(VECTORS.items()):
+        answers[name] = ask(address, vector)
+        answers[f"{name}, in a body"] = ask(address, around(address, vector, number))
+
+    wrong = {
+        name: response.status_code
+        for name, response in answers.items()
+        if response.status_code not in DOORS[address] or response.status_code >= 500
+    }
+    assert wrong == {}
+    assert any(response.status_code < 300 for response in answers.values())
+
+    while join():
+        pass
+    while settle_waiting():
+        pass
+    assert not Delivery.objects.exists()
+    assert not Quarantined.objects.filter(reason=Reason.POISON).exists()
