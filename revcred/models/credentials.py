@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
 
 from revcred.crypto import SealedTextField, bind, unbind
-from revcred.fingerprints import fingerprint_hex
+from revcred.fingerprints import fingerprint, fingerprint_hex
 from revcred.models.customers import Customer, Subscriber
 from revcred.models.gateways import Gateway
 from revcred.models.periods import PERIOD, Dated, DatedQuerySet
@@ -206,13 +206,17 @@ class KeyUse(models.Model):
 
 
 class SealedValue(models.Model):
-    """The key itself and its secret, sealed. Only the act of revealing reads this table."""
+    """The key itself and its secret, sealed. Only the act of revealing reads what is sealed.
+
+    A secret's mark is its keyed fingerprint, by which an upload tells whether it is the same.
+    """
 
     external_key = models.OneToOneField(
         ExternalKey, models.CASCADE, primary_key=True, related_name="sealed"
     )
     value: "models.Field[str | None, str | None]" = SealedTextField(null=True)
     secret: "models.Field[str | None, str | None]" = SealedTextField(null=True)
+    secret_mark = models.UUIDField(null=True)
 
     class Meta:
         default_permissions = ()
@@ -226,6 +230,7 @@ class SealedValue(models.Model):
     def seal(self, *, value: str | None, secret: str | None) -> None:
         self.value = None if value is None else bind(value, to=self._place("value"))
         self.secret = None if secret is None else bind(secret, to=self._place("secret"))
+        self.secret_mark = None if secret is None else fingerprint(secret, label="secret")
 
     def unseal(self, field: str) -> str | None:
         """The text of `value` or `secret`. Raises CannotUnseal if it was sealed for another row."""
