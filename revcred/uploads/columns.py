@@ -57,7 +57,10 @@ def named(kind: Kind) -> Mapping[str, Column]:
 
 EMAIL = re.compile(r"[^\s@<>(),;:\"\[\]\\]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
 DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
 OTHER_ORDER = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b")
+LONGEST_EMAIL = 254
+LONGEST_DOMAIN = 253
 LARGEST_QUOTA = 2**63 - 1
 
 
@@ -87,14 +90,14 @@ def several(parse_one: Parse) -> Parse:
 
 def email(cell: str) -> str:
     value = cell.strip().lower()
-    if value and (len(value) > 254 or not EMAIL.fullmatch(value)):
+    if value and (len(value) > LONGEST_EMAIL or not EMAIL.fullmatch(value)):
         raise Invalid("It is no e-mail address.")
     return value
 
 
 def domain(cell: str) -> str:
     value = cell.strip().lower().removeprefix("@")
-    if value and (len(value) > 253 or not DOMAIN.fullmatch(value)):
+    if value and (len(value) > LONGEST_DOMAIN or not DOMAIN.fullmatch(value)):
         raise Invalid("It is no domain, such as example.com.")
     return value
 
@@ -114,7 +117,7 @@ def moment(cell: str) -> str:
 
 
 def _moment(value: str) -> datetime:
-    if len(value) == 10:
+    if DAY.fullmatch(value):
         return datetime.combine(date.fromisoformat(value), time(), UTC)
     read = datetime.fromisoformat(value)
     return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
@@ -152,7 +155,7 @@ def json_object(cell: str) -> str:
 CUSTOMER = Column(
     name="customer",
     title="Customer",
-    help="The customer’s external key.",
+    help="The external key of the customer.",
     example="acme",
     parse=text(200),
     required=True,
@@ -298,7 +301,7 @@ CUSTOMERS = (
     Column(
         name="email_domains",
         title="E-mail domains",
-        help="The domains of its people’s addresses. Several are separated by |.",
+        help="The domains of the addresses of its people. Several are separated by |.",
         example="example.com|example.org",
         parse=several(domain),
         several=True,

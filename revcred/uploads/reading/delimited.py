@@ -1,0 +1,83 @@
+"""CSV: cells between commas, semicolons or tabs."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from revcred.uploads.formulas import plain
+from revcred.uploads.reading.encodings import TITLES, encoding_of
+from revcred.uploads.reading.headers import names_in
+from revcred.uploads.reading.lists import List, Row, RowError, Unreadable, fitting
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+MARK = "\ufeff"  # of the order of bytes; no part of the text
+SAMPLE = 1 << 16  # characters, in which the header has to end
+
+
+@contextmanager
+def open_delimited(
+    path: Path, *, encoding: str | None = None, delimiter: str | None = None
+) -> Iterator[List]:
+    """Raises Unreadable."""
+    if delimiter is not None and delimiter not in DELIMITERS:
+        raise Unreadable(f"Cells may be separated by {', '.join(DELIMITERS.values())}.")
+    encoding = encoding_of(path, encoding)
+    size = path.stat().st_size
+    with path.open(encoding=encoding, newline="") as file:
+        delimiter = delimiter or _sniffed(file.read(SAMPLE))
+        file.seek(0)
+        if file.read(1) != MARK:
+            file.seek(0)
+        records = _records(csv.reader(file, delimiter=delimiter, strict=True))
+        header = _header(records)
+        yield List(
+            shape=f"CSV, {DELIMITERS[delimiter]}, {TITLES[encoding]}",
+            header=header,
+            rows=_without_guards(fitting(header, records)),
+            position=lambda: file.buffer.tell() / size,
+        )
+
+
+def _sniffed(sample: str) -> str:
+    """What parts the first line into the most cells; of several, the first."""
+    lines = [line for line in sample.splitlines() if line.strip()]
+    if not lines:
+        raise Unreadable("The file is empty.")
+    cells = {each: len(next(csv.reader(lines, delimiter=each))) for each in DELIMITERS}
+    return max(cells, key=cells.__getitem__)
+
+
+def _header(records: Iterator[Row]) -> list[str]:
+    for number, row in records:
+        if isinstance(row, RowError):
+            raise Unreadable(row.message, row=number)
+        if any(row):
+            return names_in(row, row=number)
+    raise Unreadable("The file is empty.")
+
+
+def _records(reader: Any) -> Iterator[Row]:
+    """Each record with the line it begins in. Raises Unreadable where a quote never closes."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error) or "field limit" in str(error):
+                raise Unreadable("A quote opens here and never closes.", row=number) from None
+            yield number, RowError("", "A quote stands in the middle of a cell.")
+        else:
+            yield number, cells
+
+
+def _without_guards(rows: Iterator[Row]) -> Iterator[Row]:
+    """Formulas as they were before an export guarded spreadsheets against them."""
+    for number, row in rows:
+        if not isinstance(row, RowError) and "'" in "".join(row):
+            yield number, [plain(each) for each in row]
+        else:
+            yield number, row
