@@ -1,7 +1,7 @@
 """Which column of a file is which of ours."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 from revcred.uploads.columns import Column, Invalid, Kind, of
@@ -9,10 +9,6 @@ from revcred.uploads.reading import Cells
 
 KEY = re.compile(r"(?=\S*\d)[!-~]{16,}")  # what only a machine would write
 ADDRESS = re.compile(r"\s*[^\s@]+@[^\s@]+\.[^\s@]+\s*")
-BY_CONTENT = {  # the column that a column of such cells is, whatever its name
-    Kind.CREDENTIALS: {"holders": ADDRESS, "key": KEY},
-    Kind.SUBSCRIBERS: {"email": ADDRESS},
-}
 
 
 def guess(kind: Kind, header: Sequence[str], sample: Sequence[Cells]) -> dict[int, str]:
@@ -82,16 +78,25 @@ def _can_be(column: Column, cell: str) -> bool:
 def _by_content(
     kind: Kind, header: Sequence[str], sample: Sequence[Cells]
 ) -> Iterator[tuple[int, str]]:
-    for name, looks in BY_CONTENT.get(kind, {}).items():
-        alike = [
-            position
-            for position in range(len(header))
-            if _all_different(cells := [row[position] for row in sample if row[position]])
-            and all(looks.fullmatch(cell) for cell in cells)
-        ]
+    """Only where a single column looks like it: a guess between two is none."""
+    columns = [
+        [row[position] for row in sample if row[position]] for position in range(len(header))
+    ]
+    for name, looks_like in BY_CONTENT.get(kind, {}).items():
+        alike = [position for position, cells in enumerate(columns) if cells and looks_like(cells)]
         if len(alike) == 1:
             yield alike[0], name
 
 
-def _all_different(cells: Sequence[str]) -> bool:
-    return bool(cells) and len({*cells}) == len(cells)
+def _addresses(cells: Sequence[str]) -> bool:
+    return all(ADDRESS.fullmatch(each) for each in cells)
+
+
+def _keys(cells: Sequence[str]) -> bool:
+    return all(KEY.fullmatch(each) for each in cells) and len({*cells}) == len(cells)
+
+
+BY_CONTENT: Mapping[Kind, Mapping[str, Callable[[Sequence[str]], bool]]] = {
+    Kind.CREDENTIALS: {"holders": _addresses, "key": _keys},
+    Kind.SUBSCRIBERS: {"email": _addresses},
+}

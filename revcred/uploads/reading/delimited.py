@@ -3,13 +3,14 @@
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from revcred.uploads.formulas import plain
 from revcred.uploads.reading.encodings import TITLES, encoding_of
 from revcred.uploads.reading.headers import names_in
-from revcred.uploads.reading.lists import List, Row, RowError, Unreadable, fitting
+from revcred.uploads.reading.lists import LONGEST_CELL, List, Row, RowError, Unreadable, fitting
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 MARK = "\ufeff"  # of the order of bytes; no part of the text
@@ -25,7 +26,7 @@ def open_delimited(
         raise Unreadable(f"Cells may be separated by {', '.join(DELIMITERS.values())}.")
     encoding = encoding_of(path, encoding)
     size = path.stat().st_size
-    with path.open(encoding=encoding, newline="") as file:
+    with path.open("rb") as read, TextIOWrapper(read, encoding, newline="") as file:
         delimiter = delimiter or _sniffed(file.read(SAMPLE))
         file.seek(0)
         if file.read(1) != MARK:
@@ -36,7 +37,7 @@ def open_delimited(
             shape=f"CSV, {DELIMITERS[delimiter]}, {TITLES[encoding]}",
             header=header,
             rows=_without_guards(fitting(header, records)),
-            position=lambda: file.buffer.tell() / size,
+            position=lambda: read.tell() / size,
         )
 
 
@@ -45,8 +46,14 @@ def _sniffed(sample: str) -> str:
     lines = [line for line in sample.splitlines() if line.strip()]
     if not lines:
         raise Unreadable("The file is empty.")
-    cells = {each: len(next(csv.reader(lines, delimiter=each))) for each in DELIMITERS}
-    return max(cells, key=cells.__getitem__)
+    return max(DELIMITERS, key=lambda each: _cells_in_first(lines, each))
+
+
+def _cells_in_first(lines: list[str], delimiter: str) -> int:
+    try:
+        return len(next(csv.reader(lines, delimiter=delimiter, strict=True)))
+    except csv.Error:
+        return 0
 
 
 def _header(records: Iterator[Row]) -> list[str]:
@@ -67,11 +74,20 @@ def _records(reader: Any) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            if "unexpected end" in str(error) or "field limit" in str(error):
-                raise Unreadable("A quote opens here and never closes.", row=number) from None
-            yield number, RowError("", "A quote stands in the middle of a cell.")
+            yield number, _told(error, number, lines=reader.line_num - number)
         else:
             yield number, cells
+
+
+def _told(error: csv.Error, number: int, *, lines: int) -> RowError:
+    """What is wrong with the row. Raises Unreadable if there is no telling where it ends."""
+    too_long = "field limit" in str(error)
+    if "unexpected end" in str(error) or (too_long and lines):
+        raise Unreadable("A quote opens here and never closes.", row=number)
+    if too_long:
+        most = csv.field_size_limit()
+        return RowError("", f"A cell has over {most:,} characters; {LONGEST_CELL:,} is the most.")
+    return RowError("", "A quote stands in the middle of a cell.")
 
 
 def _without_guards(rows: Iterator[Row]) -> Iterator[Row]:

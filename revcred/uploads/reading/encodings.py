@@ -39,7 +39,10 @@ def encoding_of(path: Path, chosen: str | None) -> str:
 
 
 def _verify(path: Path, encoding: str) -> None:
-    """Go through all of it, because the one wrong byte may be in the last row."""
+    """Go through all of it, because the one wrong byte may be in the last row.
+
+    A line longer than a chunk is refused, because lines are read whole.
+    """
     decoder = codecs.getincrementaldecoder(encoding)()
     read = lines = 0
     with path.open("rb") as file:
@@ -58,6 +61,8 @@ def _verify(path: Path, encoding: str) -> None:
             if not chunk:
                 return
             read += len(chunk)
+            if len(chunk) == CHUNK and "\n" not in text and "\r" not in text:
+                raise Unreadable("This line is too long.", row=lines + 1)
             lines += text.count("\n")
 
 

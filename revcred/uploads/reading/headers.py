@@ -8,7 +8,7 @@ LONGEST_NAME = 200  # characters
 IGNORED = "error"  # the column in which refused rows say why
 
 # What is no name of a column: an address, a number, a day, a long string without a space.
-DATA = re.compile(r"\S+@\S+\.\S+|[\d.,:/+-]+|\d{4}-\d\d-\d\d.*|(?=\S*\d)[^\s_]{20,}")
+DATA = re.compile(r"\S+@\S+\.\S+|[\d.,:/+-]+|\d{4}-\d\d-\d\d.*|(?=(\D*\d){4})\S{20,}")
 
 
 def names_in(cells: list[str], *, row: int = 1) -> list[str]:
