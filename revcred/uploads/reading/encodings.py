@@ -22,10 +22,11 @@ TITLES = {
 CHUNK = 1 << 20  # bytes
 
 
-def encoding_of(path: Path, chosen: str | None) -> str:
+def encoding_of(path: Path, chosen: str | None = None, *, by_line: bool = True) -> str:
     """What Python calls the encoding: the one of the mark it begins with, the chosen one, UTF-8.
 
-    Raises Unreadable where the text is not in it, or not in any that is read here.
+    Raises Unreadable where the text is not in it, or in none that is read here; also where it is
+    to be read by line, and one is longer than memory is for.
     """
     if chosen is not None and chosen not in ENCODINGS:
         raise Unreadable(f"The encoding may be {', '.join(ENCODINGS.values())}.")
@@ -34,15 +35,12 @@ def encoding_of(path: Path, chosen: str | None) -> str:
     encoding = next((MARKS[mark] for mark in MARKS if start.startswith(mark)), None)
     if encoding is None:
         encoding = "utf-16-le" if chosen == "utf-16" else chosen or "utf-8"
-    _verify(path, encoding)
+    _verify(path, encoding, by_line=by_line)
     return encoding
 
 
-def _verify(path: Path, encoding: str) -> None:
-    """Go through all of it, because the one wrong byte may be in the last row.
-
-    A line longer than a chunk is refused, because lines are read whole.
-    """
+def _verify(path: Path, encoding: str, *, by_line: bool) -> None:
+    """Go through all of it, because the one wrong byte may be in the last row."""
     decoder = codecs.getincrementaldecoder(encoding)()
     read = lines = 0
     with path.open("rb") as file:
@@ -61,7 +59,7 @@ def _verify(path: Path, encoding: str) -> None:
             if not chunk:
                 return
             read += len(chunk)
-            if len(chunk) == CHUNK and "\n" not in text and "\r" not in text:
+            if by_line and len(chunk) == CHUNK and "\n" not in text and "\r" not in text:
                 raise Unreadable("This line is too long.", row=lines + 1)
             lines += text.count("\n")
 

@@ -11,7 +11,7 @@ IGNORED = "error"  # the column in which refused rows say why
 DATA = re.compile(r"\S+@\S+\.\S+|[\d.,:/+-]+|\d{4}-\d\d-\d\d.*|(?=(\D*\d){4})\S{20,}")
 
 
-def names_in(cells: list[str], *, row: int = 1) -> list[str]:
+def names_in(cells: list[str], *, row: int | None) -> list[str]:
     """The header in these cells, without blank ones at its end.
 
     Raises Unreadable if it is none, has a doubled or an empty name, or too many.
