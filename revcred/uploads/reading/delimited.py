@@ -61,7 +61,7 @@ def _header(records: Iterator[Row]) -> list[str]:
         if isinstance(row, RowError):
             raise Unreadable(row.message, row=number)
         if any(row):
-            return names_in(row, row=number)
+            return names_in([plain(each) for each in row], row=number)
     raise Unreadable("The file is empty.")
 
 

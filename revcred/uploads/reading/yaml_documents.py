@@ -59,18 +59,18 @@ class _Reader:
     def _sequence(self) -> Iterator[Record]:
         while not isinstance(event := self._event(), yaml.SequenceEndEvent):
             self._nodes = 0
-            yield event.start_mark.line + 1, self._value(event)
+            yield _line(event.start_mark), self._value(event)
 
     def _event(self) -> yaml.Event:
         try:
             event = next(self._events)
         except yaml.MarkedYAMLError as error:
-            row = error.problem_mark.line + 1 if error.problem_mark else None
-            raise Unreadable(f"This is no YAML: {error.problem}.", row=row) from None
+            message = f"This is no YAML: {error.problem}."
+            raise Unreadable(message, row=_line(error.problem_mark)) from None
         except yaml.YAMLError:
             raise Unreadable("This is no YAML in UTF-8.") from None
         if isinstance(event, yaml.AliasEvent):
-            raise Unreadable("Aliases are not read.", row=event.start_mark.line + 1)
+            raise Unreadable("Aliases are not read.", row=_line(event.start_mark))
         return event
 
     def _skip(self, event: yaml.Event) -> None:
@@ -85,7 +85,7 @@ class _Reader:
     def _value(self, event: yaml.Event, depth: int = 0) -> Any:
         self._nodes += 1
         if self._nodes > MOST_NODES or depth > DEEPEST:
-            raise Unreadable("There is too much in here.", row=event.start_mark.line + 1)
+            raise Unreadable("There is too much in here.", row=_line(event.start_mark))
         if isinstance(event, yaml.ScalarEvent):
             return None if event.implicit[0] and event.value in NOTHING else event.value
         if isinstance(event, yaml.SequenceStartEvent):
@@ -97,6 +97,11 @@ class _Reader:
         """Those of the collection that has just begun."""
         while not isinstance(event := self._event(), yaml.CollectionEndEvent):
             yield self._value(event, depth + 1)
+
+
+def _line(mark: yaml.Mark | None) -> int:
+    """As people count them; 0 if it is not known."""
+    return mark.line + 1 if mark else 0
 
 
 def _says(event: yaml.Event, text: str) -> bool:
