@@ -3,10 +3,10 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from enum import StrEnum
-from json import JSONDecodeError
-from json import loads as parse_json
+
+import msgspec
 
 from revcred.models import Membership
 
@@ -108,17 +108,18 @@ def moment(cell: str) -> str:
     if not value:
         return ""
     try:
-        read = _moment(value)
+        return _moment(value).isoformat()
     except (ValueError, OverflowError):
-        if OTHER_ORDER.match(value):
-            raise Invalid("Write a day as year-month-day, such as 2027-12-31.") from None
-        raise Invalid("It is no date or time; write 2027-12-31 or 2027-12-31T23:59:00Z.") from None
-    return read.isoformat()
+        raise Invalid(
+            "Write a day as year-month-day, such as 2027-12-31."
+            if OTHER_ORDER.match(value)
+            else "It is no date or time; write 2027-12-31 or 2027-12-31T23:59:00Z."
+        ) from None
 
 
 def _moment(value: str) -> datetime:
-    if DAY.fullmatch(value):
-        return datetime.combine(date.fromisoformat(value), time(), UTC)
+    if not DAY.match(value):
+        raise ValueError
     read = datetime.fromisoformat(value)
     return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
 
@@ -142,11 +143,13 @@ def json_object(cell: str) -> str:
     if not value:
         return ""
     try:
-        read = parse_json(value)
-    except (JSONDecodeError, RecursionError):
+        read = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
         raise Invalid('It is no JSON, such as {"region": "EU"}.') from None
     if not isinstance(read, dict):
         raise Invalid('It is no JSON object, such as {"region": "EU"}.')
+    if "\\u0000" in value:
+        raise Invalid("It holds U+0000, which is no text.")
     return value
 
 
@@ -233,7 +236,7 @@ CREDENTIALS = (
         example="ada@example.com|grace@example.com",
         parse=several(email),
         several=True,
-        aliases=("holder", "subscriber email", "subscriber", "email", "e-mail", "owner", "users"),
+        aliases=("holder", "subscriber email", "subscriber", "email", "owner", "users"),
     ),
     Column(
         name="environment",

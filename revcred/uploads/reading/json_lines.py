@@ -3,16 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from revcred.uploads.reading.encodings import encoding_of
-from revcred.uploads.reading.lists import List, RowError, Unreadable
-from revcred.uploads.reading.records import Record, of_records
-
-# Numbers as they were written: a key of digits has to stay what it is.
-DECODER = msgspec.json.Decoder[Any](float_hook=str)
+from revcred.uploads.reading.lists import List, Unreadable
+from revcred.uploads.reading.records import Record, decoded, of_records
 
 
 @contextmanager
@@ -28,13 +22,6 @@ def open_json_lines(path: Path) -> Iterator[List]:
             file.seek(3 if encoding == "utf-8-sig" else 0)
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _decoded(line)
+                    yield number, decoded(line)
 
         yield of_records("JSON Lines", records, lambda: file.tell() / size)
-
-
-def _decoded(line: bytes) -> Any:
-    try:
-        return DECODER.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return RowError("", "It is no JSON.")

@@ -9,8 +9,8 @@ LARGEST_FILE = 1_000_000_000  # bytes
 MOST_COLUMNS = 50
 LONGEST_CELL = 4_096  # characters
 
-# What no table takes, or no eye sees: control characters, and halves of surrogate pairs.
-UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+# What no table takes, or no eye sees: control characters, half characters and none at all.
+UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 Cells: TypeAlias = list[str]
 
@@ -102,5 +102,5 @@ def _unfit(header: list[str], row: Cells) -> RowError | None:
             return RowError(name, f"It has {len(cell):,} characters; {LONGEST_CELL:,} is the most.")
         found = UNFIT.search(cell)
         if found:
-            return RowError(name, f"It holds a control character, U+{ord(found[0]):04X}.")
+            return RowError(name, f"It holds U+{ord(found[0]):04X}, which is no text.")
     return None

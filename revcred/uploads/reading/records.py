@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
-from msgspec import json
+import msgspec
 
 from revcred.uploads.columns import SEPARATOR
 from revcred.uploads.reading.foreign import SHAPES, Shape
@@ -18,7 +18,27 @@ from revcred.uploads.reading.lists import (
     fitting,
 )
 
-Record: TypeAlias = tuple[int, Any]  # what it is, or a RowError
+# Of JSON, values are kept as they were written: a key of digits has to stay what it is.
+DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+TEXT = msgspec.json.Decoder(str)
+VALUES = msgspec.json.Decoder(list[msgspec.Raw])
+NOTHING = msgspec.Raw(b"null")
+
+Record: TypeAlias = tuple[int, dict[str, Any] | RowError]
+
+
+class SeveralInOne(Exception):
+    """A value of a list would look like two."""
+
+
+def decoded(text: bytes | str) -> dict[str, Any] | RowError:
+    """One record of JSON."""
+    try:
+        return DECODER.decode(text)
+    except msgspec.ValidationError:
+        return RowError("", "It is no object.")
+    except (msgspec.DecodeError, RecursionError):
+        return RowError("", "It is no JSON.")
 
 
 def of_records(
@@ -28,8 +48,8 @@ def of_records(
 
     Another system's shape is known by the first record; it comes out under our own names.
     """
-    first = next((record for _, record in records() if not isinstance(record, RowError)), None)
-    foreign = next((each for each in SHAPES if each.fits(first)), None)
+    first = next((record for _, record in records() if isinstance(record, dict)), {})
+    foreign = next((each for each in SHAPES if each.fits(whole(first))), None)
     if foreign:
         rows = fitting(foreign.header, _translated(foreign, records()))
         return List(f"{foreign.title}, {title}", foreign.header, rows, position)
@@ -38,14 +58,22 @@ def of_records(
     return List(title, header, fitting(header, _placed(fields, records())), position)
 
 
+def whole(record: dict[str, Any]) -> dict[str, Any]:
+    """With all that is in it."""
+    return {
+        name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+        for name, value in record.items()
+    }
+
+
 def _translated(foreign: Shape, records: Iterable[Record]) -> Iterator[Row]:
     for number, record in records:
         if isinstance(record, RowError):
             yield number, record
-        elif not foreign.fits(record):
+        elif not foreign.fits(full := whole(record)):
             yield number, RowError("", f"It is not what {foreign.title} exports.")
         else:
-            for row in foreign.rows(record):
+            for row in foreign.rows(full):
                 yield number, row
 
 
@@ -66,39 +94,36 @@ def _fields(records: Iterable[Record]) -> list[str]:
 
 def _placed(fields: list[str], records: Iterable[Record]) -> Iterator[Row]:
     for number, record in records:
-        if isinstance(record, RowError):
-            yield number, record
-        elif isinstance(record, dict):
-            yield number, _row(fields, record)
-        else:
-            yield number, RowError("", "It is no object.")
+        yield number, record if isinstance(record, RowError) else _row(fields, record)
 
 
-def _row(fields: list[str], record: dict[str, Any]) -> Cells | RowError:
+def _row(fields: list[str], record: dict[str, msgspec.Raw]) -> Cells | RowError:
     cells = []
     for field in fields:
-        value = record.get(field)
-        if isinstance(value, str):
-            cells.append(value)
-        elif isinstance(value, list) and any(SEPARATOR in text_of(each) for each in value):
+        try:
+            cells.append(_text(record.get(field, NOTHING)))
+        except (msgspec.DecodeError, RecursionError):
+            return RowError(field.strip(), "It is no JSON.")
+        except SeveralInOne:
             return RowError(field.strip(), f"One of several values may not contain {SEPARATOR}.")
-        else:
-            cells.append(text_of(value))
     return cells
 
 
-def text_of(value: Any) -> str:
-    """A value as one would write it into a cell."""
-    match value:
-        case None:
+def _text(value: msgspec.Raw) -> str:
+    """A value as one would write it into a cell. Raises SeveralInOne, DecodeError."""
+    written = bytes(value)
+    match written[:1]:
+        case b'"':
+            return TEXT.decode(written)
+        case b"[":
+            return _joined([_text(each) for each in VALUES.decode(written)])
+        case b"n":
             return ""
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case list():
-            return SEPARATOR.join(text_of(each) for each in value)
-        case dict():
-            return json.encode(value).decode()
         case _:
-            return str(value)
+            return written.decode()
+
+
+def _joined(values: list[str]) -> str:
+    if any(SEPARATOR in each for each in values):
+        raise SeveralInOne
+    return SEPARATOR.join(values)
