@@ -146,6 +146,14 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 # Otherwise Celery closes the database's connection around every task.
 CELERY_DB_REUSE_MAX = 10_000
 
+# A worker of its own goes through uploads: settling never waits for a list.
+CELERY_TASK_ROUTES = {"revcred.uploads": {"queue": "uploads"}}
+
+# --- Uploads ------------------------------------------------------------------------------------
+
+# Where the files of uploads lie until they end. Web and worker have to share it.
+UPLOADS_DIR = Path(env.str("UPLOADS_DIR", default=str(BASE_DIR / ".run" / "uploads")))
+
 # --- Metering -----------------------------------------------------------------------------------
 
 # How many transactions may wait to be settled: beyond it a gateway is told to slow down (429), and

@@ -43,7 +43,10 @@ class Credential(models.Model):
         EXPIRED = "expired"
         REVOKED = "revoked"
 
-    customer = models.ForeignKey(Customer, models.PROTECT, related_name="credentials")
+    # By the index on its name.
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, related_name="credentials", db_index=False
+    )
     name = models.CharField(max_length=200)
     holders = models.ManyToManyField(
         Subscriber,
@@ -224,8 +227,14 @@ class SealedValue(models.Model):
     def __str__(self) -> str:
         return f"Sealed value of {self.external_key_id}"
 
+    @classmethod
+    def token(cls, field: str, text: str, *, of: int) -> bytes:
+        """The text as the table keeps it in the row of that key, for who writes many at once."""
+        column: SealedTextField = cls._meta.get_field(field)  # type: ignore[assignment]
+        return column.seal(bind(text, to=_place(field, of)))
+
     def _place(self, field: str) -> str:
-        return f"revcred.sealedvalue.{field}:{self.external_key_id}"
+        return _place(field, self.external_key_id)
 
     def seal(self, *, value: str | None, secret: str | None) -> None:
         self.value = None if value is None else bind(value, to=self._place("value"))
@@ -236,6 +245,10 @@ class SealedValue(models.Model):
         """The text of `value` or `secret`. Raises CannotUnseal if it was sealed for another row."""
         bound = getattr(self, field)
         return None if bound is None else unbind(bound, to=self._place(field))
+
+
+def _place(field: str, key: int) -> str:
+    return f"revcred.sealedvalue.{field}:{key}"
 
 
 class SealedCanary(models.Model):
@@ -261,11 +274,20 @@ class SealedCanary(models.Model):
 class Assignment(Dated):
     """Which subscription a credential feeds, from one moment until, but not including, another."""
 
-    customer = models.ForeignKey(Customer, models.PROTECT, related_name="+", editable=False)
-    credential = models.ForeignKey(
-        Credential, models.CASCADE, related_name="assignments", db_index=False
+    # The foreign keys over two columns (see the migrations) hold each of these as well.
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, related_name="+", editable=False, db_constraint=False
     )
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="assignments")
+    credential = models.ForeignKey(
+        Credential,
+        models.CASCADE,
+        related_name="assignments",
+        db_index=False,
+        db_constraint=False,
+    )
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, related_name="assignments", db_constraint=False
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = DatedQuerySet["Assignment"].as_manager()

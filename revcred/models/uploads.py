@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Self
 
 from django.db import models
 from django.db.models import Q
@@ -65,6 +65,7 @@ class Upload(models.Model):
         REFUSED = "refused"
 
     UNDER_WAY = (State.CHECKING, State.APPLYING, State.UNDOING)
+    UNDOABLE = (State.APPLIED, State.CANCELLED, State.FAILED)
     WITH_FILE = (State.CHECKING, State.UNMAPPED, State.READY, State.APPLYING)
 
     kind = models.CharField(max_length=20, editable=False)
@@ -85,15 +86,26 @@ class Upload(models.Model):
     preview = models.JSONField(default=dict, editable=False)
     whole = models.BooleanField("all or nothing", default=False, editable=False)
     total = models.PositiveBigIntegerField("rows", null=True, editable=False)
-    # Of the phase under way: rows gone through, how much of it that is, and since when.
+    # Of what is under way: rows gone through, how much of it that is, since when, from which on.
+    to_do = models.PositiveBigIntegerField(null=True, editable=False)
     done = models.PositiveBigIntegerField(default=0, editable=False)
     fraction = models.FloatField(default=0, editable=False)
     began_at = models.DateTimeField(null=True, editable=False)
     done_before = models.PositiveBigIntegerField(default=0, editable=False)
     after = models.BigIntegerField(default=0, editable=False)
+    seen_at = models.DateTimeField(null=True, editable=False)
+    tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    is_staged = models.BooleanField(default=False, editable=False)
     outcome = models.JSONField(default=dict, editable=False)
+    since = models.DateTimeField(null=True, editable=False)
     by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="uploads", editable=False)
     applied_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="+", editable=False
+    )
+    cancelled_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="+", editable=False
+    )
+    undone_by = models.ForeignKey(
         User, models.SET_NULL, null=True, related_name="+", editable=False
     )
     cancel_asked_at = models.DateTimeField(null=True, editable=False)
@@ -125,9 +137,11 @@ class Upload(models.Model):
         fresh = self.done - self.done_before
         rate = fresh / seconds if seconds > 0 else 0.0
         left = None
-        if self.total and rate:
-            left = timedelta(seconds=round((self.total - self.done) / rate))
-        return Progress(self.done, self.total, self.fraction, rate, left)
+        if rate and self.to_do:
+            left = timedelta(seconds=round((self.to_do - self.done) / rate))
+        elif seconds and self.fraction:
+            left = timedelta(seconds=round(seconds / self.fraction - seconds))
+        return Progress(self.done, self.to_do, self.fraction, rate, left)
 
 
 class UploadChangeQuerySet(models.QuerySet["UploadChange"]):
@@ -142,7 +156,9 @@ class UploadChange(models.Model):
     numbers of what was added to it or ended.
     """
 
-    upload = models.ForeignKey(Upload, models.CASCADE, related_name="changes")
+    upload = models.ForeignKey(
+        Upload, models.CASCADE, related_name="changes", db_constraint=False, db_index=False
+    )
     row = models.PositiveBigIntegerField(null=True)
     action = models.CharField(max_length=10, choices=Upload.Action)
     target_type = models.CharField(max_length=100)

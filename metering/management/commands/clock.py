@@ -16,6 +16,7 @@ from django.utils import timezone
 from metering import attribution, claims, partitions
 from metering.models import Claim, Delivery, Remembered
 from revcred import preflight
+from revcred.uploads import runs
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def sweep() -> None:
         attribution.settle_waiting()
     if Claim.objects.open().filter(created_at__lt=Now() - GRACE).exists():
         claims.work()
+    runs.sweep()
 
 
 def do_chores() -> None:
@@ -72,6 +74,7 @@ def do_chores() -> None:
     partitions.drop(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
     forget(before=now - timedelta(days=settings.REMEMBERED_DAYS))
     call_command("clearsessions")
+    runs.tidy()
 
 
 def forget(before: datetime) -> None:
