@@ -31,7 +31,7 @@ MOST_DIGITS = 1e15  # from where on a number of Excel is not what was typed
 WORKBOOK = "xl/workbook.xml"
 TEXTS = "xl/sharedStrings.xml"
 
-FAR_CELL = re.compile(rb' r="((?:A[YZ]|[B-Z][A-Z]|[A-Z]{3})\d+)"[^>]*[^/]>')
+FAR_CELL = re.compile(rb' r="((?:A[YZ]|[B-Z][A-Z]|[A-Z]{3})\d+)"(?:[^>]*[^/])?>')
 FAULTY_CELL = re.compile(rb' r="([A-Z]{1,2})(\d+)"[^>]* t="e"')
 
 Told: TypeAlias = tuple[int, list[str]] | tuple[int, int, str]
@@ -53,9 +53,7 @@ def limit() -> None:
 def tell(path: str) -> None:
     try:
         sheet, faults = opened(path)
-        say(
-            {"sheet": sheet.name, "rows": sheet.total_height + sheet.start[0] if sheet.start else 0}
-        )
+        say({"sheet": sheet.name, "rows": sheet.end[0] + 1 if sheet.end else 0})
         rows = told(sheet, faults)
         while some := [*islice(rows, AT_ONCE)]:
             say(some)
@@ -75,9 +73,7 @@ def opened(path: str) -> tuple[CalamineSheet, dict[int, str]]:
         members = {each.filename: each for each in archive.infolist()}
         check_members(archive)
         name, part = first_sheet(archive, members)
-        for each in (part, TEXTS):
-            if each in members:
-                check_size(members[each])
+        check_sizes([members[each] for each in (part, TEXTS) if each in members])
         faults = faults_in(archive, members[part])
     try:
         workbook = CalamineWorkbook.from_path(path)
@@ -96,14 +92,17 @@ def check_members(archive: ZipFile) -> None:
         raise Unfit("The workbook is protected by a password.")
 
 
-def check_size(member: ZipInfo) -> None:
-    if member.file_size > LARGEST_INFLATED:
+def check_sizes(members: list[ZipInfo]) -> None:
+    size = sum(each.file_size for each in members)
+    if size > LARGEST_INFLATED:
         raise Unfit(
-            f"{member.filename} unpacks to {member.file_size:,} bytes; {LARGEST_INFLATED:,} is "
-            "the most. Save it as CSV, which may be far longer."
+            f"The sheet and its texts unpack to {size:,} bytes; {LARGEST_INFLATED:,} is the most. "
+            "Save it as CSV, which may be far longer."
         )
-    if member.file_size > CHUNK and member.file_size > RATIO * member.compress_size:
-        raise Unfit(f"{member.filename} is packed more than {RATIO} to 1, as no list is.")
+    if any(
+        each.file_size > CHUNK and each.file_size > RATIO * each.compress_size for each in members
+    ):
+        raise Unfit(f"The sheet or its texts are packed more than {RATIO} to 1, as no list is.")
 
 
 def first_sheet(archive: ZipFile, members: dict[str, ZipInfo]) -> tuple[str, str]:

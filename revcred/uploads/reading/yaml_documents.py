@@ -99,7 +99,7 @@ class _Reader:
             yield self._value(event, depth + 1)
 
 
-def _line(mark: yaml.Mark | None) -> int:
+def _line(mark: Any) -> int:
     """As people count them; 0 if it is not known."""
     return mark.line + 1 if mark else 0
 
