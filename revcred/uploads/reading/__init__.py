@@ -11,6 +11,7 @@ import msgspec
 
 from revcred.uploads.reading.delimited import DELIMITERS, open_delimited
 from revcred.uploads.reading.encodings import ENCODINGS
+from revcred.uploads.reading.foreign import aws
 from revcred.uploads.reading.headers import ignored
 from revcred.uploads.reading.json_documents import open_json
 from revcred.uploads.reading.json_lines import open_json_lines
@@ -52,7 +53,8 @@ def open_list(
     if size > LARGEST_FILE:
         raise Unreadable(f"The file has {size:,} bytes; {LARGEST_FILE:,} is the most.")
     with _opened(path, name, encoding, delimiter) as read:
-        yield _without_errors(read)
+        ours = _without_errors(read)
+        yield aws.translated(ours) if aws.fits(ours.header) else ours
 
 
 def _opened(

@@ -51,11 +51,18 @@ def of_records(
     first = next((record for _, record in records() if isinstance(record, dict)), {})
     foreign = next((each for each in SHAPES if each.fits(whole(first))), None)
     if foreign:
-        rows = fitting(foreign.header, _translated(foreign, records()))
-        return List(f"{foreign.title}, {title}", foreign.header, rows, position)
+        return of_foreign(foreign, title, records(), position)
     fields = _fields(records())
     header = names_in(fields, row=None)
     return List(title, header, fitting(header, _placed(fields, records())), position)
+
+
+def of_foreign(
+    foreign: Shape, title: str, records: Iterable[Record], position: Callable[[], float]
+) -> List:
+    """The list of what another system has exported."""
+    rows = fitting(foreign.header, _translated(foreign, records))
+    return List(f"{foreign.title}, {title}", foreign.header, rows, position)
 
 
 def whole(record: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +74,7 @@ def whole(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _translated(foreign: Shape, records: Iterable[Record]) -> Iterator[Row]:
+    key = foreign.header.index("key")
     for number, record in records:
         if isinstance(record, RowError):
             yield number, record
@@ -74,7 +82,8 @@ def _translated(foreign: Shape, records: Iterable[Record]) -> Iterator[Row]:
             yield number, RowError("", f"It is not what {foreign.title} exports.")
         else:
             for row in foreign.rows(full):
-                yield number, row
+                keyless = not isinstance(row, RowError) and not row[key]
+                yield number, RowError("key", "It has no key.") if keyless else row
 
 
 def _fields(records: Iterable[Record]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import yaml
 
+from revcred.uploads.reading.foreign import kong
 from revcred.uploads.reading.lists import List, Unreadable
-from revcred.uploads.reading.records import Record, of_records
+from revcred.uploads.reading.records import Record, of_foreign
 
 LARGEST_YAML = 100_000_000  # bytes
 DEEPEST = 20
@@ -25,12 +27,9 @@ def open_yaml(path: Path) -> Iterator[List]:
     if size > LARGEST_YAML:
         raise Unreadable(f"YAML may have {LARGEST_YAML:,} bytes; this has {size:,}.")
     with path.open("rb") as file:
-
-        def records() -> Iterator[Record]:
-            file.seek(0)
-            return _Reader(file).consumers()
-
-        yield of_records("YAML", records, lambda: file.tell() / size)
+        consumers = _Reader(file).consumers()
+        first = next(consumers)
+        yield of_foreign(kong.SHAPE, "YAML", chain([first], consumers), lambda: file.tell() / size)
 
 
 class _Reader:
@@ -40,14 +39,19 @@ class _Reader:
         self._events = yaml.parse(file, Loader=yaml.CSafeLoader)
 
     def consumers(self) -> Iterator[Record]:
-        """Each with the line it begins in. Raises Unreadable."""
+        """Each with the line it begins in. Raises Unreadable, also if there is none."""
         self._enter()
+        some = False
         while not isinstance(key := self._event(), yaml.MappingEndEvent):
             value = self._event()
             if _says(key, "consumers") and isinstance(value, yaml.SequenceStartEvent):
-                yield from self._sequence()
+                for record in self._sequence():
+                    some = True
+                    yield record
             else:
                 self._skip(value)
+        if not some:
+            raise Unreadable(NOT_KONG)
 
     def _enter(self) -> None:
         """Go to the document's first key."""
@@ -59,7 +63,10 @@ class _Reader:
     def _sequence(self) -> Iterator[Record]:
         while not isinstance(event := self._event(), yaml.SequenceEndEvent):
             self._nodes = 0
-            yield _line(event.start_mark), self._value(event)
+            line, consumer = _line(event.start_mark), self._value(event)
+            if not isinstance(consumer, dict):
+                raise Unreadable(NOT_KONG, row=line)
+            yield line, consumer
 
     def _event(self) -> yaml.Event:
         try:

@@ -6,7 +6,7 @@ A consumer's `custom_id` is what another system calls it: the customer, and else
 from collections.abc import Iterator
 from typing import Any
 
-from revcred.uploads.reading.foreign.shapes import Shape, joined, numbered, text, things
+from revcred.uploads.reading.foreign.shapes import Shape, joined, listed, numbered, text, things
 from revcred.uploads.reading.lists import Cells, RowError
 
 
@@ -19,7 +19,7 @@ def _rows(consumer: dict[str, Any]) -> Iterator[Cells | RowError]:
     customer = text(consumer.get("custom_id") or consumer.get("username"))
     keys = things(consumer.get("keyauth_credentials"))
     clients = things(consumer.get("oauth2_credentials"))
-    of_consumer = consumer.get("tags") or []
+    tags = listed(consumer.get("tags"))
     for number, each in enumerate([*keys, *clients], start=1):
         yield [
             customer,
@@ -27,7 +27,7 @@ def _rows(consumer: dict[str, Any]) -> Iterator[Cells | RowError]:
             text(each.get("key") or each.get("client_id")),
             # A hashed one is of no use to anybody.
             "" if each.get("hash_secret") == "true" else text(each.get("client_secret")),
-            joined([*of_consumer, *(each.get("tags") or [])]),
+            joined([*tags, *listed(each.get("tags"))]),
         ]
 
 

@@ -23,14 +23,19 @@ def text(value: Any) -> str:
     return str(value) if isinstance(value, str | int | float) else ""
 
 
-def joined(values: Iterable[Any]) -> str:
-    """Each of them once."""
-    return SEPARATOR.join(dict.fromkeys(filter(None, map(text, values))))
+def listed(value: Any) -> list[Any]:
+    """What should be a list, and else nothing."""
+    return value if isinstance(value, list) else []
 
 
 def things(value: Any) -> list[dict[str, Any]]:
     """The objects in what should be a list of them."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [each for each in listed(value) if isinstance(each, dict)]
+
+
+def joined(values: Iterable[Any]) -> str:
+    """Each of them once."""
+    return SEPARATOR.join(dict.fromkeys(filter(None, map(text, values))))
 
 
 def numbered(name: str, number: int, *, of: int) -> str:
