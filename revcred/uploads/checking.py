@@ -164,6 +164,7 @@ def patient_cursor() -> Iterator[CursorWrapper]:
     with atomic(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {int(LONG.total_seconds() * 1000)}")
         cursor.execute(f"SET LOCAL work_mem = '{MEMORY}'")
+        cursor.execute("SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off")  # see kinds.credentials.JUDGED
         yield cursor
 
 
@@ -213,8 +214,10 @@ def _adds(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
 
 
 def applicable(upload: Upload, between: str = "true") -> str:
-    """The rows that change anything, for a FROM."""
-    names = ", ".join(["number", "invalid", *staging.facts(Kind(upload.kind)), "target_id AS known_id"])
+    """The rows that change anything, for a FROM: what they say, and what was found of them."""
+    kind = Kind(upload.kind)
+    found = [f"{name} AS known_{name}" for name in ("action", "was", "target_id")]
+    names = ", ".join(["number", "invalid", *staging.facts(kind), *found, *MERGES[kind].made])
     return (
         f"(SELECT {names} FROM {staging.table(upload.pk)} "
         f"WHERE action IN ('create', 'update', 'move') AND {between})"
@@ -233,7 +236,7 @@ def _firsts(cursor: CursorWrapper, upload: Upload, action: str) -> list[dict[str
         {
             "row": number,
             "title": str(facts[MERGES[kind].title] or ""),
-            "values": _values(kind, before, after, facts),
+            "values": _values(kind, staging.decoded(before), staging.decoded(after), facts),
         }
         for number, before, after, *values in cursor.fetchall()
         for facts in [dict(zip(names, values, strict=True))]

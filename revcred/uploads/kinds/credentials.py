@@ -23,7 +23,10 @@ MESSAGES = {
     "assigned_from:before_key": "The key has not begun by then at the other customer.",
 }
 
-# Each text is looked up once, however many rows say it.
+# Each text is looked up once, however many rows say it; each key by the index made for that:
+# = ANY (ARRAY[…]) is what the other, of the exclusion constraint, cannot be asked without a bitmap,
+# and bitmaps are off here. OFFSET 0 keeps the planner from copying an expression to every place that names it,
+# and from reading all credentials for a few.
 JUDGED = """
 WITH subs AS MATERIALIZED (
     SELECT
@@ -80,7 +83,7 @@ WITH subs AS MATERIALIZED (
         o.external_key AS owner,
         e.customer_id IS DISTINCT FROM c.id AND e.id IS NOT NULL AS is_of_another,
         v.secret_mark AS old_secret_mark,
-        v.secret IS NOT NULL AS had_secret,
+        coalesce(v.had_secret, false) AS had_secret,
         fed.names AS old_subscription_names,
         held.names AS old_holder_names,
         coalesce(row.assigned_from, %(now)s) AS moved_at,
@@ -105,7 +108,7 @@ WITH subs AS MATERIALIZED (
     LEFT JOIN LATERAL (
         SELECT x.id, x.credential_id, x.gateway_id, x.active_from, x.active_until
         FROM revcred_externalkey x
-        WHERE x.fingerprint = row.fingerprint
+        WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
             AND (x.active_until IS NULL OR x.active_until > %(now)s)
         ORDER BY (x.gateway_id IS NOT DISTINCT FROM g.id) DESC, x.active_from
         LIMIT 1
@@ -120,13 +123,19 @@ WITH subs AS MATERIALIZED (
         FROM revcred_credential x
         WHERE row.fingerprint IS NULL AND x.customer_id = c.id AND x.name = row.name
     ) n ON true
-    LEFT JOIN revcred_credential e ON e.id = coalesce(k.credential_id, n.id)
+    LEFT JOIN LATERAL (
+        SELECT * FROM revcred_credential x WHERE x.id = coalesce(k.credential_id, n.id) OFFSET 0
+    ) e ON true
     LEFT JOIN revcred_customer o ON o.id = e.customer_id
-    LEFT JOIN revcred_sealedvalue v ON v.external_key_id = coalesce(k.id, n.key_id)
+    LEFT JOIN LATERAL (
+        SELECT x.secret_mark, x.secret IS NOT NULL AS had_secret FROM revcred_sealedvalue x
+        WHERE x.external_key_id = coalesce(k.id, n.key_id)
+        OFFSET 0
+    ) v ON true
     LEFT JOIN LATERAL (
         SELECT array_agg(s.external_key::text ORDER BY s.external_key COLLATE "C") AS names
         FROM revcred_assignment a JOIN revcred_subscription s ON s.id = a.subscription_id
-        WHERE a.credential_id = e.id AND row.subscription IS NOT NULL
+        WHERE a.credential_id = ANY (ARRAY[e.id]) AND row.subscription IS NOT NULL
             AND (a.active_until IS NULL OR a.active_until > coalesce(row.assigned_from, %(now)s))
     ) fed ON true
     LEFT JOIN LATERAL (
@@ -134,6 +143,7 @@ WITH subs AS MATERIALIZED (
         FROM revcred_credential_holders h JOIN revcred_subscriber p ON p.id = h.subscriber_id
         WHERE h.credential_id = e.id AND row.holders IS NOT NULL
     ) held ON true
+    OFFSET 0
 ), compared AS (
     SELECT
         seen.*,
@@ -219,7 +229,7 @@ WITH subs AS MATERIALIZED (
                     AND key_active_from <> key_began THEN 'key_active_from:fixed'
                 WHEN target_id IS NULL AND key_active_from IS NOT NULL AND EXISTS (
                     SELECT FROM revcred_externalkey x
-                    WHERE x.fingerprint = seen.fingerprint
+                    WHERE x.fingerprint = ANY (ARRAY[seen.fingerprint])
                         AND x.gateway_id IS NOT DISTINCT FROM seen.gateway_id
                         AND x.active_until > key_active_from
                 ) THEN 'key_active_from:in_use'
@@ -227,6 +237,7 @@ WITH subs AS MATERIALIZED (
             CASE WHEN is_of_another AND moved_at <= key_began THEN 'assigned_from:before_key' END
         ], NULL) AS refusals
     FROM seen
+    OFFSET 0
 )
 SELECT
     compared.*,
@@ -247,7 +258,7 @@ FROM compared
 
 LOCK = """
 SELECT id FROM revcred_credential
-WHERE id IN (SELECT known_id FROM {source} row WHERE known_id IS NOT NULL)
+WHERE id IN (SELECT known_target_id FROM {source} row WHERE known_target_id IS NOT NULL)
 ORDER BY id FOR NO KEY UPDATE
 """
 
@@ -375,7 +386,7 @@ SELECT
         WHEN row.fingerprint IS NULL THEN coalesce(key_active_from, %(now)s)
         ELSE coalesce(key_active_from, greatest(%(oldest)s, (
             SELECT max(x.active_until) FROM revcred_externalkey x
-            WHERE x.fingerprint = row.fingerprint
+            WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
                 AND x.gateway_id IS NOT DISTINCT FROM row.gateway_id
         )))
     END,
