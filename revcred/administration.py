@@ -38,6 +38,7 @@ class Administration(AdminSite):
             "revcred.Source",
             "revcred.Subscription",
             "revcred.Credential",
+            "revcred.Upload",
         ],
         "Metering": [
             "revcred.Gateway",

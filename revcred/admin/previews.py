@@ -1,0 +1,115 @@
+"""What an upload would do, or did, as its page says it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from revcred.models import Upload
+from revcred.uploads import columns
+from revcred.uploads.columns import Kind
+
+Action, State = Upload.Action, Upload.State
+
+WOULD = {
+    Action.CREATE: "Create",
+    Action.UPDATE: "Update",
+    Action.MOVE: "Move",
+    Action.UNCHANGED: "Unchanged",
+    Action.REFUSED: "Refused",
+}
+DID = {
+    Action.CREATE: "created",
+    Action.UPDATE: "updated",
+    Action.MOVE: "moved",
+    Action.UNCHANGED: "unchanged",
+    Action.REFUSED: "refused",
+}
+STEPS = ("File", "Columns", "Preview", "Apply", "Done")
+STEP_OF = {
+    State.CHECKING: 1,
+    State.UNMAPPED: 1,
+    State.READY: 2,
+    State.APPLYING: 3,
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How many rows do something, and the first of them."""
+
+    action: str
+    label: str
+    count: int
+    firsts: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows are refused, and how many are."""
+
+    column: str
+    message: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    is_over: bool
+    is_now: bool
+
+
+def steps(upload: Upload) -> list[Step]:
+    now = STEP_OF.get(State(upload.state), len(STEPS) - 1)
+    return [Step(name, at < now, at == now) for at, name in enumerate(STEPS)]
+
+
+def figures(upload: Upload) -> list[Figure]:
+    """Of a preview, each action with the columns called as on the page."""
+    counts, firsts = upload.preview["counts"], upload.preview["firsts"]
+    titles = _titles(upload)
+    return [
+        Figure(
+            action,
+            label,
+            counts[action],
+            [_titled(each, titles) for each in firsts.get(action, [])],
+        )
+        for action, label in WOULD.items()
+    ]
+
+
+def reasons(upload: Upload) -> list[Reason]:
+    titles = _titles(upload)
+    return [
+        Reason(titles.get(column, column), message, count)
+        for column, message, count in upload.preview["reasons"]
+    ]
+
+
+def to_do(upload: Upload) -> int:
+    """The rows that change anything."""
+    counts = upload.preview["counts"]
+    return sum(counts[each] for each in (Action.CREATE, Action.UPDATE, Action.MOVE))
+
+
+def did(upload: Upload) -> list[tuple[str, int]]:
+    """What came of it, such as ("created", 3); of one that is not applied yet, what is refused."""
+    refused = upload.preview.get("counts", {}).get(Action.REFUSED, 0)
+    counts = upload.outcome | {Action.REFUSED: refused + upload.outcome.get("meanwhile", 0)}
+    if upload.applied_at:
+        counts |= {Action.UNCHANGED: upload.preview["counts"][Action.UNCHANGED]}
+    return [(word, counts[action]) for action, word in DID.items() if counts.get(action)]
+
+
+def column_titles(upload: Upload, names: list[str]) -> list[str]:
+    titles = _titles(upload)
+    return [titles.get(name, name) for name in names]
+
+
+def _titles(upload: Upload) -> dict[str, str]:
+    return {each.name: each.title for each in columns.of(Kind(upload.kind))}
+
+
+def _titled(first: dict[str, Any], titles: dict[str, str]) -> dict[str, Any]:
+    values = [(titles.get(name, name), old, new) for name, old, new in first["values"]]
+    return {**first, "values": values}
