@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
@@ -88,7 +88,7 @@ class _Window:
         return bool(more)
 
 
-def _items(window: _Window) -> Iterator[dict[str, msgspec.Raw] | RowError]:
+def _items(window: _Window) -> Iterator[dict[str, Any] | RowError]:
     """Those of the one list there is, one after the other and never all of them."""
     window.peek()
     window.skip()
@@ -116,13 +116,17 @@ def _listed(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
     document = _document(text)
     if any(each.fits(whole(document)) for each in SHAPES):
         return [text]
-    lists = {name: value for name, value in document.items() if OBJECTS.match(bytes(value))}
+    lists = {
+        name: value
+        for name, value in document.items()
+        if isinstance(value, msgspec.Raw) and OBJECTS.match(value)
+    }
     if "consumers" in lists:
         return ITEMS.decode(lists["consumers"])
     return ITEMS.decode(*lists.values()) if len(lists) == 1 else [text]
 
 
-def _document(text: str) -> dict[str, msgspec.Raw]:
+def _document(text: str) -> dict[str, Any]:
     try:
         DECODER.decode(text)
     except json.JSONDecodeError as error:
