@@ -52,8 +52,9 @@ class List:
     """An open file. `shape` says what it is, as people would; `header` names the columns.
 
     `rows` can be gone through once. Each has the number a person sees beside it (the line it
-    begins in, of CSV), and as many cells as the header, "" where nothing stands, or else what is
-    wrong with it. Going through them raises Unreadable where the file cannot be read any further.
+    begins in, of CSV; always greater than the one before), and as many cells as the header, ""
+    where nothing stands, or else what is wrong with it. Going through them raises Unreadable where
+    the file cannot be read any further.
     """
 
     shape: str

@@ -65,9 +65,11 @@ def of_records(
 def of_foreign(
     foreign: Shape, title: str, records: Iterable[Record], position: Callable[[], float]
 ) -> List:
-    """The list of what another system has exported."""
-    rows = fitting(foreign.header, _translated(foreign, records))
-    return List(f"{foreign.title}, {title}", foreign.header, rows, position)
+    """The list of what another system has exported, each credential counted for itself."""
+    rows = enumerate(_translated(foreign, records), start=1)
+    return List(
+        f"{foreign.title}, {title}", foreign.header, fitting(foreign.header, rows), position
+    )
 
 
 def whole(record: dict[str, Any]) -> dict[str, Any]:
@@ -78,17 +80,17 @@ def whole(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _translated(foreign: Shape, records: Iterable[Record]) -> Iterator[Row]:
+def _translated(foreign: Shape, records: Iterable[Record]) -> Iterator[Cells | RowError]:
     key = foreign.header.index("key")
-    for number, record in records:
+    for _, record in records:
         if isinstance(record, RowError):
-            yield number, record
+            yield record
         elif not foreign.fits(full := whole(record)):
-            yield number, RowError("", f"It is not what {foreign.title} exports.")
+            yield RowError("", f"It is not what {foreign.title} exports.")
         else:
             for row in foreign.rows(full):
                 keyless = not isinstance(row, RowError) and not row[key]
-                yield number, RowError("key", "It has no key.") if keyless else row
+                yield RowError("key", "It has no key.") if keyless else row
 
 
 def _fields(records: Iterable[Record]) -> list[str]:

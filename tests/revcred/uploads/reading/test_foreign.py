@@ -97,11 +97,11 @@ def test_what_deck_dumps_of_kong(opened, name):
         assert read.shape == "Kong decK, YAML"
         assert read.header == ["customer", "name", "key", "secret", "tags"]
         assert list(read.rows) == [
-            (11, ["acme", "Acme Ltd. 1", "0012", "", "eu|old"]),
-            (11, ["acme", "Acme Ltd. 2", "k-2", "", "eu"]),
-            (11, ["acme", "Portal", "portal-1", "s-1", "eu"]),
-            (24, ["globex", "globex", "k-3", "", ""]),
-            (31, ["initech", "Hashed", "hashed-1", "", ""]),
+            (1, ["acme", "Acme Ltd. 1", "0012", "", "eu|old"]),
+            (2, ["acme", "Acme Ltd. 2", "k-2", "", "eu"]),
+            (3, ["acme", "Portal", "portal-1", "s-1", "eu"]),
+            (4, ["globex", "globex", "k-3", "", ""]),
+            (5, ["initech", "Hashed", "hashed-1", "", ""]),
         ]
         assert read.done == 1.0
 
@@ -155,7 +155,7 @@ def test_tags_of_yaml_are_not_followed(opened):
 
     with opened(content, name="kong.yaml") as read:
         assert list(read.rows) == [
-            (2, RowError("key", "It has no key.")),
+            (1, RowError("key", "It has no key.")),
             (2, ["acme", "acme 2", "k-1", "", ""]),
         ]
 
@@ -166,8 +166,8 @@ def test_a_consumer_that_is_none_leaves_the_others_alone(rows_of):
     )
 
     assert rows_of(content, name="kong.yaml") == {
-        2: RowError("", "It is not what Kong decK exports."),
-        3: ["a", "a", "k", "", ""],
+        1: RowError("", "It is not what Kong decK exports."),
+        2: ["a", "a", "k", "", ""],
     }
 
 
@@ -206,8 +206,8 @@ def test_the_apps_that_apigeecli_exports(opened, write):
         assert list(read.rows) == [
             (1, ["d-1", "Orders", "ck-1", "cs-1", "maps|weather", ""]),
             (2, ["Acme", "Orders 1", "ck-2", "", "", "2028-01-01T00:00:00+00:00"]),
-            (2, RowError("", "It is revoked at Apigee.")),
-            (3, RowError("", "It is not what apigeecli exports.")),
+            (3, RowError("", "It is revoked at Apigee.")),
+            (4, RowError("", "It is not what apigeecli exports.")),
         ]
 
 
