@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from django.db import Error, connection
@@ -180,7 +180,7 @@ class _Sealing:
         self._upload = upload
         self._stack = ExitStack()
 
-    def __enter__(self) -> "_Sealing":
+    def __enter__(self) -> Self:
         read = self._stack.enter_context(open_upload(self._upload))
         self._sealer = Sealer(read.rows, mapped_of(self._upload))
         self._thread = self._stack.enter_context(ThreadPoolExecutor(1, "sealing"))

@@ -164,7 +164,9 @@ def patient_cursor() -> Iterator[CursorWrapper]:
     with atomic(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {int(LONG.total_seconds() * 1000)}")
         cursor.execute(f"SET LOCAL work_mem = '{MEMORY}'")
-        cursor.execute("SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off")  # see kinds.credentials.JUDGED
+        cursor.execute(
+            "SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off"
+        )  # see kinds.credentials.JUDGED
         yield cursor
 
 
@@ -198,8 +200,14 @@ def preview(upload: Upload) -> dict[str, Any]:
             "adds": _adds(cursor, upload),
             "firsts": {each: _firsts(cursor, upload, each) for each in counts if counts[each]},
             "reasons": refusals.reasons(cursor, upload),
-            "claim": waiting_for(MERGES[Kind(upload.kind)].waits.format(source=applicable(upload))),
+            "claim": _claim(upload),
         }
+
+
+def _claim(upload: Upload) -> dict[str, Any] | None:
+    """What waits in quarantine for these, or None of a kind that nothing waits for."""
+    waits = MERGES[Kind(upload.kind)].waits
+    return waiting_for(waits.format(source=applicable(upload))) if waits else None
 
 
 def _adds(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:

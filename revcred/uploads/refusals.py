@@ -53,12 +53,12 @@ def of(upload: Upload, *, after: int, most: int) -> list[Refusal]:
 def _of_row(
     kind: Kind,
     number: int,
-    invalid: list[list[str]] | None,
+    invalid: str | None,
     codes: list[str] | None,
     other: int | None,
     facts: Mapping[str, Any],
 ) -> Iterator[Refusal]:
-    for column, hint, message in invalid or ():
+    for column, hint, message in staging.decoded(invalid) or ():
         yield Refusal(number, column, hint, message)
     for code in codes or ():
         column = code.partition(":")[0]

@@ -80,6 +80,11 @@ def copy(upload: int, kind: Kind, mapped: Mapping[int, Column], rows: list[Stage
             copy_.write_row(row)
 
 
+def decoded(value: str | None) -> Any:
+    """What PostgreSQL keeps as JSON: Django has it come as text."""
+    return None if value is None else json.loads(value)
+
+
 def rows(read: List, mapped: Mapping[int, Column]) -> Iterator[Staged]:
     """What COPY takes of each row, in the order of `mapped`."""
     readers = [(position, _reader(column)) for position, column in mapped.items()]

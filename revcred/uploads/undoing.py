@@ -92,13 +92,8 @@ def _undo_some(upload: Upload) -> bool:
         count, last = cursor.fetchone()
         if not count:
             return False
-        cursor.execute(
-            f"""
-            SELECT id FROM revcred_credential
-            WHERE id IN (SELECT target_id FROM {UNDONE} WHERE target_type = 'revcred.credential')
-            ORDER BY id FOR NO KEY UPDATE
-            """
-        )
+        for each in UNDOS:
+            cursor.execute(_lock(each))
         kept = _keep(cursor, _later(cursor, UNDONE))
         for each in UNDOS:  # what depends on one kind of thing may be gone by then
             kept += _keep(cursor, _depending(cursor, each, UNDONE, own=False))
@@ -111,6 +106,14 @@ def _undo_some(upload: Upload) -> bool:
     upload.fraction = upload.done / max(upload.to_do or 0, upload.done)
     upload.save(update_fields=["outcome", "after", "done", "fraction"])
     return True
+
+
+def _lock(undo: Undo) -> str:
+    return f"""
+        SELECT id FROM {undo.table}
+        WHERE id IN (SELECT target_id FROM {UNDONE} WHERE target_type = '{undo.target}')
+        ORDER BY id FOR NO KEY UPDATE
+    """
 
 
 def _keep(cursor: CursorWrapper, depending: Iterable[Depending]) -> int:

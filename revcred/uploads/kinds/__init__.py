@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 
 from revcred.uploads.columns import Kind
-from revcred.uploads.kinds import credentials, others
+from revcred.uploads.kinds import credentials, customers, subscribers, subscriptions
 from revcred.uploads.kinds.merge import Merge, Undo
 
 MERGES: Mapping[Kind, Merge] = {
     Kind.CREDENTIALS: credentials.MERGE,
+    Kind.CUSTOMERS: customers.MERGE,
+    Kind.SUBSCRIBERS: subscribers.MERGE,
+    Kind.SUBSCRIPTIONS: subscriptions.MERGE,
 }
-# In the order in which they may go.
+# In the order in which things may go.
 UNDOS: tuple[Undo, ...] = (
     credentials.UNDO,
-    others.MEMBERSHIPS,
-    others.SUBSCRIPTIONS,
-    others.SUBSCRIBERS,
-    others.CUSTOMERS,
+    subscribers.UNDO_MEMBERSHIPS,
+    subscriptions.UNDO,
+    subscribers.UNDO,
+    customers.UNDO,
 )

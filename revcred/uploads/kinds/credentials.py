@@ -1,6 +1,6 @@
 """Credentials: told by their key, or where a row has none by their name within the customer."""
 
-from revcred.uploads.kinds.merge import CHUNK, SEALED, UNDONE, Merge, Undo
+from revcred.uploads.kinds.merge import CHUNK, SEALED, UNDONE, Merge, Undo, added, lock
 
 TARGET = "revcred.credential"
 
@@ -23,10 +23,10 @@ MESSAGES = {
     "assigned_from:before_key": "The key has not begun by then at the other customer.",
 }
 
-# Each text is looked up once, however many rows say it; each key by the index made for that:
-# = ANY (ARRAY[…]) is what the other, of the exclusion constraint, cannot be asked without a bitmap,
-# and bitmaps are off here. OFFSET 0 keeps the planner from copying an expression to every place that names it,
-# and from reading all credentials for a few.
+# Each text is looked up once, however many rows say it; each key by the index made for that, for
+# the other, of the exclusion constraint, cannot be asked = ANY (ARRAY[…]) but by a bitmap, and
+# these are off here. OFFSET 0 keeps the planner from copying an expression to every place that
+# names it, and from reading all credentials for a few.
 JUDGED = """
 WITH subs AS MATERIALIZED (
     SELECT
@@ -256,48 +256,39 @@ SELECT
 FROM compared
 """
 
-LOCK = """
-SELECT id FROM revcred_credential
-WHERE id IN (SELECT known_target_id FROM {source} row WHERE known_target_id IS NOT NULL)
-ORDER BY id FOR NO KEY UPDATE
-"""
-
 # --- What rows name and is not there yet ----------------------------------------------------------
 
-NEW_CUSTOMERS = """
-WITH added AS (
+NEW_CUSTOMERS = added(
+    "revcred.customer",
+    """
     INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
     SELECT named, named, '{{}}', '{{}}', '{{}}', %(now)s
     FROM (SELECT customer AS named, min(number) AS number FROM {source} row GROUP BY customer) d
     WHERE %(create_customers)s
     ORDER BY number
     ON CONFLICT (external_key) DO NOTHING
-    RETURNING id
+    """,
 )
-INSERT INTO revcred_uploadchange (upload_id, action, target_type, target_id)
-SELECT %(upload)s, 'create', 'revcred.customer', id FROM added ORDER BY id
-"""
 
-NEW_SUBSCRIBERS = """
-WITH added AS (
+NEW_SUBSCRIBERS = added(
+    "revcred.subscriber",
+    """
     INSERT INTO revcred_subscriber (email, name, created_at)
-    SELECT DISTINCT named, '', %(now)s
+    SELECT DISTINCT named, '', %(now)s::timestamptz
     FROM (SELECT DISTINCT holders FROM {source} row WHERE holders IS NOT NULL) d
     CROSS JOIN unnest(string_to_array(holders, '|')) named
     WHERE %(create_subscribers)s
         AND NOT EXISTS (SELECT FROM revcred_subscriber p WHERE lower(p.email) = named)
     ON CONFLICT DO NOTHING
-    RETURNING id
+    """,
 )
-INSERT INTO revcred_uploadchange (upload_id, action, target_type, target_id)
-SELECT %(upload)s, 'create', 'revcred.subscriber', id FROM added ORDER BY id
-"""
 
-NEW_SUBSCRIPTIONS = """
-WITH added AS (
+NEW_SUBSCRIPTIONS = added(
+    "revcred.subscription",
+    """
     INSERT INTO revcred_subscription
         (external_key, name, customer_id, product_id, active_from, created_at)
-    SELECT named, '', min(c.id), %(product)s, %(oldest)s, %(now)s
+    SELECT named, '', min(c.id), %(product)s::bigint, %(oldest)s, %(now)s
     FROM (
         SELECT DISTINCT subscription, customer FROM {source} row WHERE subscription IS NOT NULL
     ) d
@@ -306,11 +297,8 @@ WITH added AS (
     WHERE %(create_subscriptions)s
     GROUP BY named
     ON CONFLICT (external_key) DO NOTHING
-    RETURNING id
+    """,
 )
-INSERT INTO revcred_uploadchange (upload_id, action, target_type, target_id)
-SELECT %(upload)s, 'create', 'revcred.subscription', id FROM added ORDER BY id
-"""
 
 ADDS = {
     "customers": """
@@ -435,7 +423,9 @@ WHERE a.credential_id = target_id AND NOT is_new AND after ? 'subscription'
 """
 
 ASSIGNMENTS = f"""
-INSERT INTO revcred_assignment (credential_id, customer_id, subscription_id, active_from, created_at)
+INSERT INTO revcred_assignment (
+    credential_id, customer_id, subscription_id, active_from, created_at
+)
 SELECT target_id, customer_id, fed, moved_at, clock_timestamp()
 FROM {CHUNK} row CROSS JOIN unnest(subscription_ids) fed
 WHERE NOT is_new AND after ? 'subscription' AND NOT EXISTS (
@@ -448,7 +438,9 @@ ORDER BY number
 
 # A new credential feeds its subscriptions for as long as it has its key.
 NEW_ASSIGNMENTS = f"""
-INSERT INTO revcred_assignment (credential_id, customer_id, subscription_id, active_from, created_at)
+INSERT INTO revcred_assignment (
+    credential_id, customer_id, subscription_id, active_from, created_at
+)
 SELECT
     new_id, row.customer_id, fed,
     coalesce(assigned_from, x.active_from), clock_timestamp()
@@ -472,19 +464,17 @@ ORDER BY number
 ON CONFLICT DO NOTHING
 """
 
-MEMBERSHIPS = f"""
-WITH added AS (
+MEMBERSHIPS = added(
+    "revcred.membership",
+    f"""
     INSERT INTO revcred_membership (customer_id, subscriber_id, role)
     SELECT DISTINCT customer_id, holder, 'member'
     FROM {CHUNK} CROSS JOIN unnest(holder_ids) holder
     WHERE is_new OR after ? 'holders'
     ORDER BY customer_id, holder
     ON CONFLICT DO NOTHING
-    RETURNING id
+    """,
 )
-INSERT INTO revcred_uploadchange (upload_id, action, target_type, target_id)
-SELECT %(upload)s, 'create', 'revcred.membership', id FROM added ORDER BY id
-"""
 
 CHANGES = f"""
 INSERT INTO revcred_uploadchange (
@@ -512,7 +502,7 @@ MERGE = Merge(
     judged=JUDGED,
     keeps=("key_id",),
     made={"new_id": "revcred_credential_id_seq", "new_key_id": "revcred_externalkey_id_seq"},
-    lock=LOCK,
+    lock=lock("revcred_credential"),
     prepare=(NEW_CUSTOMERS, NEW_SUBSCRIBERS, NEW_SUBSCRIPTIONS),
     write=(
         LINKS,
@@ -621,6 +611,7 @@ ON CONFLICT DO NOTHING
 
 UNDO = Undo(
     target=TARGET,
+    table="revcred_credential",
     uses=USES,
     statements=(
         f"DELETE FROM revcred_credential_holders WHERE credential_id IN {NEW_ONES}",
