@@ -50,7 +50,12 @@ class Administration(AdminSite):
             "metering.Delivery",
             "metering.Claim",
         ],
-        "Access and audit": ["revcred.User", "auth.Group", "revcred.AuditEvent"],
+        "Access and audit": [
+            "revcred.User",
+            "auth.Group",
+            "revcred.UserToken",
+            "revcred.AuditEvent",
+        ],
     }
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:

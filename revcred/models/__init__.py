@@ -12,6 +12,7 @@ from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
 from revcred.models.products import Product, Source
 from revcred.models.subscriptions import Subscription
+from revcred.models.tokens import UserToken
 from revcred.models.uploads import Progress, RememberedMapping, Upload, UploadChange
 from revcred.models.users import User
 
@@ -36,4 +37,5 @@ __all__ = [
     "Upload",
     "UploadChange",
     "User",
+    "UserToken",
 ]
