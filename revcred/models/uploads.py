@@ -37,6 +37,7 @@ class Upload(models.Model):
         counts   of rows, by action
         adds     what rows name and is not there yet, by kind: customers, subscribers, subscriptions
         firsts   of each action: row, title, values (column, old, new), of keys the hint only
+                 and of a move from when on, None being when it is applied
         reasons  of refusals: column, message, how many rows
         claim    transactions in quarantine under these keys: how many, since, customers (name, n)
 

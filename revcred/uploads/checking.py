@@ -244,11 +244,18 @@ def _firsts(cursor: CursorWrapper, upload: Upload, action: str) -> list[dict[str
         {
             "row": number,
             "title": str(facts[MERGES[kind].title] or ""),
+            "from": _moved_from(facts) if action == Action.MOVE else None,
             "values": _values(kind, staging.decoded(before), staging.decoded(after), facts),
         }
         for number, before, after, *values in cursor.fetchall()
         for facts in [dict(zip(names, values, strict=True))]
     ]
+
+
+def _moved_from(facts: Mapping[str, Any]) -> str | None:
+    """None: from when it is applied."""
+    moment = facts["assigned_from"]
+    return moment and moment.isoformat()
 
 
 def _values(

@@ -14,7 +14,7 @@ from revcred.uploads.kinds import MERGES
 from revcred.uploads.kinds.merge import MEANWHILE
 
 WORDS = {MEANWHILE: "What it is about has been changed since it was checked."}
-OTHER = "another"  # in place of a row's number, where many rows are told of at once
+OTHER = "another row"  # in place of a row's number, where many rows are told of at once
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _of_row(
 
 def message_of(kind: Kind, code: str, other: int | None) -> str:
     words = WORDS.get(code) or MERGES[kind].messages[code]
-    return words.format(other_row=f"{other:,}" if other else OTHER)
+    return words.format(other_row=f"row {other:,}" if other else OTHER)
 
 
 def shown(column: str, facts: Mapping[str, Any]) -> str:

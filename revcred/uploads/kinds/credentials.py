@@ -6,10 +6,10 @@ TARGET = "revcred.credential"
 
 MESSAGES = {
     "customer:unknown": "There is no customer of that external key.",
-    "key:twice": "The same key is in row {other_row}, too.",
+    "key:twice": "The same key is in {other_row}, too.",
     "key:of_another": "This key belongs to another customer.",
     "key:revoked": "Its credential has been revoked.",
-    "name:twice": "The same name of this customer is in row {other_row}, too.",
+    "name:twice": "The same name of this customer is in {other_row}, too.",
     "name:in_use": "This customer has another credential of that name.",
     "secret:no_key": "The credential has no key that the secret would go with.",
     "subscription:unknown": "There is no subscription of that external key.",

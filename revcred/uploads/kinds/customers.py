@@ -67,7 +67,7 @@ MERGE = Merge(
     made={"new_id": "revcred_customer_id_seq"},
     lock=lock(TABLE),
     write=(CREATED, UPDATED, changes(TARGET)),
-    messages={"external_key:twice": "The same external key is in row {other_row}, too."},
+    messages={"external_key:twice": "The same external key is in {other_row}, too."},
 )
 
 UNDO = Undo(

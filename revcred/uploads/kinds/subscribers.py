@@ -174,8 +174,8 @@ MERGE = Merge(
         """
     },
     messages={
-        "email:twice": "The same address is in row {other_row}, too.",
-        "external_key:twice": "The same external key is in row {other_row}, too.",
+        "email:twice": "The same address is in {other_row}, too.",
+        "external_key:twice": "The same external key is in {other_row}, too.",
         "external_key:in_use": "Another subscriber has this external key.",
         "customer:unknown": "There is no customer of that external key.",
     },

@@ -140,7 +140,7 @@ MERGE = Merge(
         """
     },
     messages={
-        "external_key:twice": "The same external key is in row {other_row}, too.",
+        "external_key:twice": "The same external key is in {other_row}, too.",
         "customer:unknown": "There is no customer of that external key.",
         "customer:another": "This subscription belongs to another customer.",
         "product:unknown": "There is no product of that external key.",

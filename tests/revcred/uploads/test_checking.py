@@ -160,8 +160,8 @@ def test_the_same_twice_in_a_file_names_both_rows(uploaded, acme):
         (5, "name", "C", "The same name of this customer is in row 4, too."),
     ]
     assert upload.preview["reasons"] == [
-        ["key", "The same key is in row another, too.", 2],
-        ["name", "The same name of this customer is in row another, too.", 2],
+        ["key", "The same key is in another row, too.", 2],
+        ["name", "The same name of this customer is in another row, too.", 2],
     ]
 
 
