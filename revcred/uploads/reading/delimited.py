@@ -43,6 +43,8 @@ def open_delimited(
 
 def _sniffed(sample: str) -> str:
     """What parts the first line into the most cells; of several, the first."""
+    if "\0" in sample[:2]:
+        raise Unreadable("This looks like UTF-16. Choose it, or save as UTF-8.")
     lines = [line for line in sample.splitlines() if line.strip()]
     if not lines:
         raise Unreadable("The file is empty.")

@@ -28,6 +28,7 @@ CHUNK = 1 << 20  # bytes
 OVERLAP = 200  # bytes, in which what a cell says of itself fits
 AT_ONCE = 500  # rows in a line
 MOST_DIGITS = 1e15  # from where on a number of Excel is not what was typed
+TOO_LARGE = "The workbook needs more memory than one may have. Save it as CSV."
 WORKBOOK = "xl/workbook.xml"
 TEXTS = "xl/sharedStrings.xml"
 
@@ -61,6 +62,8 @@ def tell(path: str) -> None:
         say({"error": str(error)})
     except BadZipFile:
         say({"error": "The workbook is damaged."})
+    except MemoryError:
+        say({"error": TOO_LARGE})
 
 
 def say(message: Any) -> None:

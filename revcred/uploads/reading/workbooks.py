@@ -81,5 +81,7 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[Any]:
     code = process.wait()
     if code == -SIGXCPU:
         raise Unreadable("The workbook takes too long to read. Save it as CSV.")
+    if code < 0:
+        raise Unreadable(workbook_process.TOO_LARGE)
     if code:
-        raise Unreadable("The workbook needs more memory than one may have. Save it as CSV.")
+        raise Unreadable("The workbook cannot be read. Save it as CSV.")

@@ -174,6 +174,24 @@ def test_a_character_over_the_end_of_a_block_is_no_error(rows_of):
     }
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_has_to_be_chosen(opened, encoding):
+    said = "This looks like UTF-16. Choose it, or save as UTF-8."
+
+    assert refused(opened, "name,key\nA,k-1\n".encode(encoding)) == said
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"encoding": "latin-7"}, "The encoding may be UTF-8, Windows-1252, UTF-16."),
+        ({"delimiter": "|"}, "Cells may be separated by comma, semicolon, tab."),
+    ],
+)
+def test_what_cannot_be_chosen(opened, chosen, said):
+    assert refused(opened, "a,b\n1,2\n", **chosen) == said
+
+
 def test_half_a_character_at_the_end(opened):
     assert refused(opened, "a,b\nx,é".encode()[:-1]).startswith("Row 2, byte 7: This is not UTF-8.")
 
@@ -199,6 +217,8 @@ NO_HEADER = "Row 1: This looks like data. The first row has to name the columns.
         ("acme,2026-01-01\n", NO_HEADER),
         ("acme,ak_live_5f2b8c1e9d00aa77bb66\n", NO_HEADER),
         (",".join(f"c{n}" for n in range(51)), "Row 1: There are 51 columns; 50 is the most."),
+        ("a,b\x07\n1,2\n", "Row 1: The name of column 2 is no text."),
+        ("a," + "@" * 100_000, "Row 1: The name of column 2 is too long."),
         ("a," + "b" * 201, "Row 1: The name of column 2 is too long."),
     ],
     ids=lambda each: each[:40],
