@@ -24,9 +24,10 @@ DID = {
     Action.REFUSED: "refused",
 }
 STEPS = ("File", "Columns", "Preview", "Apply", "Done")
+COLUMNS = 1
 STEP_OF = {
-    State.CHECKING: 1,
-    State.UNMAPPED: 1,
+    State.CHECKING: COLUMNS,
+    State.UNMAPPED: COLUMNS,
     State.READY: 2,
     State.APPLYING: 3,
 }
@@ -59,8 +60,22 @@ class Step:
 
 
 def steps(upload: Upload) -> list[Step]:
-    now = STEP_OF.get(State(upload.state), len(STEPS) - 1)
+    return steps_at(STEP_OF.get(State(upload.state), len(STEPS) - 1))
+
+
+def steps_at(now: int) -> list[Step]:
     return [Step(name, at < now, at == now) for at, name in enumerate(STEPS)]
+
+
+def in_short(upload: Upload) -> str:
+    """What came of it, or would, in a line of the list."""
+    if upload.state == State.READY and (count := to_do(upload)):
+        said = [("to apply", count), *did(upload)]
+    else:
+        said = did(upload)
+    if not said and upload.total is not None:
+        said = [("read", upload.total)]
+    return ", ".join(f"{count:,} {word}".replace(" ", "\N{NO-BREAK SPACE}") for word, count in said)
 
 
 def figures(upload: Upload) -> list[Figure]:
@@ -92,10 +107,15 @@ def to_do(upload: Upload) -> int:
     return sum(counts[each] for each in (Action.CREATE, Action.UPDATE, Action.MOVE))
 
 
+def refused(upload: Upload) -> int:
+    """When it was checked, and meanwhile."""
+    before = upload.preview.get("counts", {}).get(Action.REFUSED, 0)
+    return int(before + upload.outcome.get("meanwhile", 0))
+
+
 def did(upload: Upload) -> list[tuple[str, int]]:
     """What came of it, such as ("created", 3); of one that is not applied yet, what is refused."""
-    refused = upload.preview.get("counts", {}).get(Action.REFUSED, 0)
-    counts = upload.outcome | {Action.REFUSED: refused + upload.outcome.get("meanwhile", 0)}
+    counts = upload.outcome | {Action.REFUSED: refused(upload)}
     if upload.applied_at:
         counts |= {Action.UNCHANGED: upload.preview["counts"][Action.UNCHANGED]}
     return [(word, counts[action]) for action, word in DID.items() if counts.get(action)]

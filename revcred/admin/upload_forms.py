@@ -108,10 +108,14 @@ BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     },
     "subscription": {
         "subscriptions": _either(
-            "Unknown subscriptions", UNKNOWN, ("create", "Create the subscription, of this product")
+            "Unknown subscriptions", UNKNOWN, ("create", "Create the subscription")
         ),
         "product": ModelChoiceField(
-            Product.objects.all(), required=False, to_field_name="external_key", empty_label=""
+            Product.objects.all(),
+            label="Product of new subscriptions",
+            required=False,
+            to_field_name="external_key",
+            empty_label="",
         ),
     },
     "key": {

@@ -79,9 +79,7 @@ class UploadAdmin(ReadOnly):
 
     @admin.display(description="rows")
     def did(self, upload: Upload) -> str:
-        if said := previews.did(upload):
-            return ", ".join(f"{count:,} {word}" for word, count in said)
-        return f"{upload.total:,}" if upload.total is not None else ""
+        return previews.in_short(upload)
 
     @admin.display(description="took")
     def took_(self, upload: Upload) -> str | None:
@@ -146,11 +144,8 @@ class UploadAdmin(ReadOnly):
             **context,
         }
         if upload:
-            whole |= {
-                "state": state_badge(upload),
-                "steps": previews.steps(upload),
-                "back": self.url_of(upload),
-            }
+            whole |= {"state": state_badge(upload), "back": self.url_of(upload)}
+            whole.setdefault("steps", previews.steps(upload))
         return TemplateResponse(request, f"admin/uploads/{name}.html", whole)
 
     def url_of(self, upload: Upload) -> str:
@@ -249,7 +244,8 @@ class UploadAdmin(ReadOnly):
     def columns_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         form = ColumnsForm(request.POST or None, upload=upload)
         if request.method != "POST" or not form.is_valid():
-            return self._show(request, "columns", str(upload), upload, form=form)
+            steps = previews.steps_at(previews.COLUMNS)
+            return self._show(request, "columns", str(upload), upload, form=form, steps=steps)
         said = form.cleaned_data
         is_anew = form.is_read_anew
         return self._change(
@@ -283,7 +279,7 @@ class UploadAdmin(ReadOnly):
             upload,
             figures=figures,
             adds={name: count for name, count in upload.preview["adds"].items() if count},
-            refused=upload.preview["counts"]["refused"],
+            refused=previews.refused(upload),
             reasons=previews.reasons(upload),
             to_do=previews.to_do(upload),
             choices=choices,
@@ -296,6 +292,7 @@ class UploadAdmin(ReadOnly):
     def _refused(self, request: HttpRequest, upload: Upload) -> dict[str, Any]:
         return {
             "refusals": _refusals(upload, most=REFUSALS_SHOWN),
+            "are_all": previews.refused(upload) <= REFUSALS_SHOWN,
             "may_have_refused": _brought(request, upload) and runs.refused_format(upload=upload),
         }
 
@@ -314,7 +311,7 @@ class UploadAdmin(ReadOnly):
     # --- What is done with it ---
 
     def _change(
-        self, request: HttpRequest, upload: Upload, act: Callable[..., None], said: str = ""
+        self, request: HttpRequest, upload: Upload, act: Callable[..., None]
     ) -> HttpResponse:
         try:
             act(upload=upload, by=_user(request))
@@ -324,9 +321,6 @@ class UploadAdmin(ReadOnly):
             messages.error(request, "Some rows are refused, so not all of it can be applied.")
         except runs.NothingToApply:
             messages.error(request, "No row would change anything.")
-        else:
-            if said:
-                messages.success(request, said)
         return self._to(upload)
 
     def apply(self, request: HttpRequest, upload: Upload) -> HttpResponse:
@@ -337,7 +331,7 @@ class UploadAdmin(ReadOnly):
         """Who may upload may also give it up again; what is being applied takes the other right."""
         if upload.state == State.APPLYING and not request.user.has_perm(APPLY):
             raise PermissionDenied
-        return self._change(request, upload, runs.cancel, "It is being cancelled.")
+        return self._change(request, upload, runs.cancel)
 
     def undo_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         if request.method == "POST":

@@ -25,6 +25,12 @@ def told(value: Any) -> str:
 
 
 @register.filter
+def of(values: dict[str, Any] | None, name: str) -> Any:
+    """The value of that name, if there is one."""
+    return (values or {}).get(name)
+
+
+@register.filter
 def lasting(span: timedelta) -> str:
     """How long, such as 0.4 s, 12 s, 3 min 5 s, 1 h 2 min."""
     seconds = span.total_seconds()

@@ -178,6 +178,7 @@ def check(
         if choices is not None:
             upload.choices = asdict(choices)
         upload.state, upload.error, upload.preview = State.CHECKING, "", {}
+        upload.is_staged = False
         _begin(upload)
 
 
@@ -392,12 +393,14 @@ def _break_off(upload: Upload, error: str) -> None:
 def _end(upload: Upload, state: Upload.State, error: str = "") -> None:
     """What it did is announced and on record in the transaction that says so."""
     did = upload.is_under_way and upload.state != State.CHECKING
+    is_given_up = not did and state == State.CANCELLED
     if did:
         refused.keep(upload)
     with _changing(upload):
         before = upload.state
         upload.state, upload.error = state, error[:1000]
         upload.ended_at = timezone.now()
+        upload.is_staged = upload.is_staged and not is_given_up
         upload.save()
         _record(upload, before)
         if did and upload.changes.exists():
@@ -410,7 +413,7 @@ def _end(upload: Upload, state: Upload.State, error: str = "") -> None:
             )
     if state != State.FAILED or did:
         files.path_of(upload.pk).unlink(missing_ok=True)
-    if not did and state == State.CANCELLED:
+    if is_given_up:
         staging.drop(upload.pk)
 
 
