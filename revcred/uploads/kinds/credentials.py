@@ -603,8 +603,8 @@ WHERE {OLD} AND after ? 'holders' AND h.credential_id = target_id AND p.id = h.s
 HELD_AGAIN = f"""
 INSERT INTO revcred_credential_holders (credential_id, subscriber_id)
 SELECT target_id, p.id
-FROM {UNDONE} CROSS JOIN jsonb_array_elements_text(before -> 'holders') email
-JOIN revcred_subscriber p ON lower(p.email) = email
+FROM {UNDONE} CROSS JOIN jsonb_array_elements_text(before -> 'holders') was_held (by)
+JOIN revcred_subscriber p ON lower(p.email) = was_held.by
 WHERE {OLD} AND after ? 'holders' AND before ? 'holders'
 ON CONFLICT DO NOTHING
 """

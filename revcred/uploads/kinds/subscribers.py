@@ -108,8 +108,8 @@ MEMBERSHIPS = added(
     f"""
     INSERT INTO revcred_membership (customer_id, subscriber_id, role)
     SELECT
-        customer, CASE WHEN is_new THEN new_id ELSE target_id END, coalesce(role, 'member')
-    FROM {CHUNK} CROSS JOIN unnest(customer_ids) customer
+        joined, CASE WHEN is_new THEN new_id ELSE target_id END, coalesce(role, 'member')
+    FROM {CHUNK} CROSS JOIN unnest(customer_ids) joined
     ORDER BY number
     ON CONFLICT DO NOTHING
     """,
