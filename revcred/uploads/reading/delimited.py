@@ -14,6 +14,7 @@ from revcred.uploads.reading.lists import LONGEST_CELL, List, Row, RowError, Unr
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 MARK = "\ufeff"  # of the order of bytes; no part of the text
+ADVICE = "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
 SAMPLE = 1 << 16  # characters, in which the header has to end
 
 
@@ -24,7 +25,7 @@ def open_delimited(
     """Raises Unreadable."""
     if delimiter is not None and delimiter not in DELIMITERS:
         raise Unreadable(f"Cells may be separated by {', '.join(DELIMITERS.values())}.")
-    encoding = encoding_of(path, encoding)
+    encoding = encoding_of(path, encoding, advice=ADVICE)
     size = path.stat().st_size
     with path.open("rb") as read, TextIOWrapper(read, encoding, newline="") as file:
         delimiter = delimiter or _sniffed(file.read(SAMPLE))

@@ -22,7 +22,9 @@ TITLES = {
 CHUNK = 1 << 20  # bytes
 
 
-def encoding_of(path: Path, chosen: str | None = None, *, by_line: bool = True) -> str:
+def encoding_of(
+    path: Path, chosen: str | None = None, *, by_line: bool = True, advice: str = ""
+) -> str:
     """What Python calls the encoding: the one of the mark it begins with, the chosen one, UTF-8.
 
     Raises Unreadable where the text is not in it, or in none that is read here; also where it is
@@ -35,11 +37,11 @@ def encoding_of(path: Path, chosen: str | None = None, *, by_line: bool = True) 
     encoding = next((MARKS[mark] for mark in MARKS if start.startswith(mark)), None)
     if encoding is None:
         encoding = "utf-16-le" if chosen == "utf-16" else chosen or "utf-8"
-    _verify(path, encoding, by_line=by_line)
+    _verify(path, encoding, by_line=by_line, advice="" if chosen else advice)
     return encoding
 
 
-def _verify(path: Path, encoding: str, *, by_line: bool) -> None:
+def _verify(path: Path, encoding: str, *, by_line: bool, advice: str) -> None:
     """Go through all of it, because the one wrong byte may be in the last row."""
     decoder = codecs.getincrementaldecoder(encoding)()
     read = lines = 0
@@ -52,7 +54,7 @@ def _verify(path: Path, encoding: str, *, by_line: bool) -> None:
                 pending = len(error.object) - len(chunk)
                 before = error.object[: error.start].decode(encoding, errors="replace")
                 raise Unreadable(
-                    _not_in(encoding),
+                    f"This is not {TITLES[encoding]}. {advice}".strip(),
                     row=lines + before.count("\n") + 1,
                     byte=read - pending + error.start + 1,
                 ) from None
@@ -62,10 +64,3 @@ def _verify(path: Path, encoding: str, *, by_line: bool) -> None:
             if by_line and len(chunk) == CHUNK and "\n" not in text and "\r" not in text:
                 raise Unreadable("This line is too long.", row=lines + 1)
             lines += text.count("\n")
-
-
-def _not_in(encoding: str) -> str:
-    message = f"This is not {TITLES[encoding]}."
-    if encoding == "utf-8":
-        return f"{message} A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
-    return message

@@ -15,7 +15,7 @@ from revcred.uploads.reading.foreign import SHAPES
 from revcred.uploads.reading.lists import List, RowError, Unreadable
 from revcred.uploads.reading.records import Record, decoded, of_records, whole
 
-LARGEST_OBJECT = 16_000_000  # bytes, because it is read whole
+LARGEST_OBJECT = 8_000_000  # bytes, because it is read whole
 LONGEST_ITEM = 1_000_000  # characters
 CHUNK = 1 << 16  # characters
 BLANK = " \t\r\n\ufeff"
@@ -40,8 +40,8 @@ def open_json(path: Path) -> Iterator[List]:
             yield of_records("JSON", records, lambda: read.tell() / size)
         else:
             file.seek(0)
-            listed = [*map(decoded, _listed(file, size))]
-            yield of_records("JSON", lambda: enumerate(listed, start=1), lambda: 1.0)
+            listed = _listed(file, size)
+            yield of_records("JSON", lambda: enumerate(map(decoded, listed), 1), lambda: 1.0)
 
 
 class _Window:
@@ -114,7 +114,7 @@ def _listed(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
         )
     text = file.read().strip(BLANK)
     document = _document(text)
-    if any(each.fits(whole(document)) for each in SHAPES):
+    if len(text) <= LONGEST_ITEM and any(each.fits(whole(document)) for each in SHAPES):
         return [text]
     lists = {
         name: value
@@ -127,13 +127,13 @@ def _listed(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
 
 
 def _document(text: str) -> dict[str, Any]:
+    document = decoded(text)
+    if not isinstance(document, RowError):
+        return document
     try:
         DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Unreadable(f"This is no JSON: {error.msg}.", row=error.lineno) from None
     except RecursionError:
         raise Unreadable("This is nested too deeply.") from None
-    document = decoded(text)
-    if isinstance(document, RowError):
-        raise Unreadable(document.message)
-    return document
+    raise Unreadable(document.message)

@@ -25,6 +25,7 @@ def open_workbook(path: Path) -> Iterator[List]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env={},  # among ours are the keys of everything
     ) as process:
         try:
             yield _list(process)

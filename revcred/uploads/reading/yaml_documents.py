@@ -8,11 +8,12 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from revcred.uploads.reading.encodings import encoding_of
 from revcred.uploads.reading.foreign import kong
 from revcred.uploads.reading.lists import List, Unreadable
 from revcred.uploads.reading.records import Record, of_foreign
 
-LARGEST_YAML = 100_000_000  # bytes
+LARGEST_YAML = 50_000_000  # bytes
 DEEPEST = 20
 MOST_NODES = 10_000  # of one consumer
 
@@ -26,6 +27,7 @@ def open_yaml(path: Path) -> Iterator[List]:
     size = path.stat().st_size
     if size > LARGEST_YAML:
         raise Unreadable(f"YAML may have {LARGEST_YAML:,} bytes; this has {size:,}.")
+    encoding_of(path)
     with path.open("rb") as file:
         consumers = _Reader(file).consumers()
         first = next(consumers)
@@ -75,7 +77,7 @@ class _Reader:
             message = f"This is no YAML: {error.problem}."
             raise Unreadable(message, row=_line(error.problem_mark)) from None
         except yaml.YAMLError:
-            raise Unreadable("This is no YAML in UTF-8.") from None
+            raise Unreadable("This is no YAML: it holds what is no text.") from None
         if isinstance(event, yaml.AliasEvent):
             raise Unreadable("Aliases are not read.", row=_line(event.start_mark))
         return event

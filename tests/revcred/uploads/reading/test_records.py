@@ -155,7 +155,7 @@ def test_a_line_that_is_wrong_leaves_the_others_alone(rows_of, content, error):
         (lines({"a": 1}).encode() * 2 + b'{"a": "\xe9"}', "Row 3, byte 26: This is not UTF-8."),
         (b'[{"a": "\xe9"}]', "Row 1, byte 9: This is not UTF-8."),
         ('[{"a": "' + "x" * 3_000_000 + '"}]', "Row 1: This is no JSON: Unterminated string"),
-        ('{"a": "' + "x" * 17_000_000 + '"}', "One object may have 16,000,000 bytes; write a"),
+        ('{"a": "' + "x" * 9_000_000 + '"}', "One object may have 8,000,000 bytes; write a"),
     ],
     ids=lambda each: str(each)[:40],
 )
