@@ -25,7 +25,7 @@ LARGEST_SMALL = 1_000_000  # bytes of the parts that say where the others are
 LARGEST_INFLATED = 100_000_000  # bytes of the sheet and its texts
 RATIO = 100  # to one, which no honest sheet is packed
 CHUNK = 1 << 20  # bytes
-OVERLAP = 200  # bytes, in which what a cell says of itself fits
+OVERLAP = 10_000  # bytes, in which a cell with its formula fits
 AT_ONCE = 500  # rows in a line
 MOST_DIGITS = 1e15  # from where on a number of Excel is not what was typed
 TOO_LARGE = "The workbook needs more memory than one may have. Save it as CSV."
@@ -33,8 +33,21 @@ WORKBOOK = "xl/workbook.xml"
 TEXTS = "xl/sharedStrings.xml"
 
 FAR_CELL = re.compile(rb' r="((?:A[YZ]|[B-Z][A-Z]|[A-Z]{3})\d+)"(?:[^>]*[^/])?>')
-FAULTY_CELL = re.compile(rb' r="([A-Z]{1,2})(\d+)"[^>]* t="e"')
+# Where the first is nowhere to be seen, there is no need to look for the second.
+FAULTY_CELLS = (
+    (
+        b' t="e"',
+        re.compile(rb' r="([A-Z]{1,2})(\d+)"[^>]* t="e"'),
+        "It holds an error of Excel.",
+    ),
+    (
+        b"<f",
+        re.compile(rb' r="([A-Z]{1,2})(\d+)"[^>]*><f[^>]*(?:/>|>[^<]*</f>)(?:<v/>|<v></v>)?</c>'),
+        "It holds a formula without a value. Open it in Excel and save it.",
+    ),
+)
 
+Fault: TypeAlias = tuple[str, str]  # the letters of the column, and what is wrong
 Told: TypeAlias = tuple[int, list[str]] | tuple[int, int, str]
 
 
@@ -70,7 +83,7 @@ def say(message: Any) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
 
 
-def opened(path: str) -> tuple[CalamineSheet, dict[int, str]]:
+def opened(path: str) -> tuple[CalamineSheet, dict[int, Fault]]:
     """The sheet, and the faulty cell of each row that has one. Raises Unfit, BadZipFile."""
     with ZipFile(path) as archive:
         members = {each.filename: each for each in archive.infolist()}
@@ -134,9 +147,9 @@ def small(archive: ZipFile, members: dict[str, ZipInfo], name: str) -> ET.Elemen
         raise Unfit("The workbook is damaged.") from error
 
 
-def faults_in(archive: ZipFile, member: ZipInfo) -> dict[int, str]:
-    """The column of a cell that could not be worked out, by row. Raises Unfit of a far cell."""
-    faults: dict[int, str] = {}
+def faults_in(archive: ZipFile, member: ZipInfo) -> dict[int, Fault]:
+    """The cells that have no value though they should, by row. Raises Unfit of a far cell."""
+    faults: dict[int, Fault] = {}
     tail = b""
     with archive.open(member) as file:
         while chunk := file.read(CHUNK):
@@ -144,17 +157,19 @@ def faults_in(archive: ZipFile, member: ZipInfo) -> dict[int, str]:
             far = FAR_CELL.search(text)
             if far:
                 raise Unfit(f"Cell {far[1].decode()} is far out; 50 columns are the most.")
-            for column, row in FAULTY_CELL.findall(text):
-                faults[int(row)] = column.decode()
+            for sign, faulty, message in FAULTY_CELLS:
+                for column, row in faulty.findall(text) if sign in text else ():
+                    faults[int(row)] = column.decode(), message
             tail = text[-OVERLAP:]
     return faults
 
 
-def told(sheet: CalamineSheet, faults: dict[int, str]) -> Iterator[Told]:
+def told(sheet: CalamineSheet, faults: dict[int, Fault]) -> Iterator[Told]:
     first_column = sheet.start[1] if sheet.start else 0
     for number, row in enumerate(sheet.iter_rows(), start=1):
         if number in faults:
-            yield number, position_of(faults[number]) - first_column, "It holds an error of Excel."
+            column, message = faults[number]
+            yield number, position_of(column) - first_column, message
             continue
         numbers = [at for at, value in enumerate(row) if is_rounded(value)]
         if numbers:

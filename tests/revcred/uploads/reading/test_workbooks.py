@@ -111,6 +111,24 @@ def test_what_is_left_unread_leaves_no_process_behind(opened):
     assert read.done < 1.0
 
 
+def test_a_formula_that_was_never_worked_out_is_no_blank(rows_of):
+    def cells(row, *filled):
+        return f'<row r="{row}">' + "".join(filled) + "</row>"
+
+    def text(place, said):
+        return f'<c r="{place}" t="inlineStr"><is><t>{said}</t></is></c>'
+
+    sheet = SHEET.format(
+        cells(1, text("A1", "name"), text("B1", "key"))
+        + cells(2, text("A2", "A"), '<c r="B2"><f>A2&amp;"-1"</f></c>')
+        + cells(3, text("A3", "B"), '<c r="B3" s="1"><f t="shared" si="0"/><v></v></c>')
+        + cells(4, text("A4", "C"), '<c r="B4" t="str"><f>A4</f><v>C</v></c>')
+    )
+
+    error = RowError("key", "It holds a formula without a value. Open it in Excel and save it.")
+    assert rows_of(changed(LIST, **{PART: sheet})) == {2: error, 3: error, 4: ["C", "C"]}
+
+
 # --- A clear word ---------------------------------------------------------------------------------
 
 
