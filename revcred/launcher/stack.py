@@ -103,7 +103,7 @@ def a_stack(
     )
     try:
         made = {name: make() for name, make in MADE.items()}
-        ours = {"ENVIRONMENT": "test", "UPLOADS_DIR": str(directory / "uploads")}
+        ours = {"ENVIRONMENT": "test", "UPLOADS_DIR": str(directory / "files")}
         environment = {**made, **os.environ, **stores.start(), **ours}
         stack = kind(supervisor, environment, project, directory)
         stack.children = {child.program.name: child for child in supervisor.children}

@@ -94,7 +94,6 @@ class Upload(models.Model):
     began_at = models.DateTimeField(null=True, editable=False)
     done_before = models.PositiveBigIntegerField(default=0, editable=False)
     after = models.BigIntegerField(default=0, editable=False)
-    seen_at = models.DateTimeField(null=True, editable=False)
     tries = models.PositiveSmallIntegerField(default=0, editable=False)
     is_staged = models.BooleanField(default=False, editable=False)
     outcome = models.JSONField(default=dict, editable=False)

@@ -254,8 +254,8 @@ def _firsts(cursor: CursorWrapper, upload: Upload, action: str) -> list[dict[str
 
 def _moved_from(facts: Mapping[str, Any]) -> str | None:
     """None: from when it is applied."""
-    moment = facts["assigned_from"]
-    return moment and moment.isoformat()
+    moment: datetime | None = facts["assigned_from"]
+    return moment.isoformat() if moment else None
 
 
 def _values(

@@ -9,7 +9,6 @@ from threading import Event
 from typing import BinaryIO, Literal
 
 from django.db import connection
-from django.db.models import Q
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
@@ -57,8 +56,7 @@ logger = logging.getLogger(__name__)
 State, Verb = Upload.State, AuditEvent.Verb
 
 DAY = timedelta(days=1)  # that a file is kept at most
-SILENT = timedelta(seconds=30)  # after which nobody seems to be at it
-TRIES = 5  # of one that breaks off without having come any further
+TRIES = 10  # of one that breaks off without having come any further
 MINE = 0x10AD  # advisory; one worker at an upload
 
 bell = Bell("revcred.uploads")
@@ -288,7 +286,7 @@ def _begin(upload: Upload, *, to_do: int | None = None) -> None:
     """From its first row on, as soon as a worker hears of it."""
     upload.to_do, upload.done, upload.done_before, upload.after = to_do, 0, 0, 0
     upload.fraction, upload.began_at, upload.tries = 0.0, None, 0
-    upload.cancel_asked_at = upload.seen_at = None
+    upload.cancel_asked_at = None
     upload.save()
     on_commit(bell.ring)
 
@@ -337,7 +335,7 @@ def _go_on(upload: Upload, tell: Callable[[Upload], None] | None, stopping: Even
     """From where it was left. False if this worker is to stop."""
 
     def told(upload: Upload) -> None:
-        Upload.objects.filter(pk=upload.pk).update(seen_at=timezone.now(), tries=0)
+        Upload.objects.filter(pk=upload.pk).update(tries=0)
         if tell:
             tell(upload)
         if stopping and stopping.is_set():
@@ -350,9 +348,9 @@ def _go_on(upload: Upload, tell: Callable[[Upload], None] | None, stopping: Even
         _end(upload, State.FAILED, "It broke off again and again; the log says why.")
         return True
     upload.tries += 1
-    upload.began_at = upload.seen_at = timezone.now()
+    upload.began_at = timezone.now()
     upload.done_before = upload.done
-    upload.save(update_fields=["tries", "began_at", "seen_at", "done_before"])
+    upload.save(update_fields=["tries", "began_at", "done_before"])
     try:
         _one_phase(upload, told)
     except _Stopped:
@@ -431,10 +429,20 @@ def _record(upload: Upload, before: str) -> None:
 
 
 def sweep() -> None:
-    """Ring for what waits and nobody is at."""
-    silent = Q(seen_at=None) | Q(seen_at__lt=timezone.now() - SILENT)
-    if Upload.objects.waiting().filter(silent).exists():
+    """Ring for what waits, unless a worker is at one: it goes on with the others by itself."""
+    if Upload.objects.waiting().exists() and not _somebody_works():
         bell.ring()
+
+
+def _somebody_works() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = %s "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))",
+            [MINE],
+        )
+        (works,) = cursor.fetchone()
+    return bool(works)
 
 
 def tidy() -> None:
