@@ -35,12 +35,13 @@ STEP_OF = {
 
 @dataclass(frozen=True)
 class Figure:
-    """How many rows do something, and the first of them."""
+    """How many rows do something; and of the first of them, column by column, what."""
 
     action: str
     label: str
     count: int
     firsts: list[dict[str, Any]]
+    columns: list[tuple[str, list[tuple[Any, Any] | None]]]
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,23 @@ def in_short(upload: Upload) -> str:
 
 
 def figures(upload: Upload) -> list[Figure]:
-    """Of a preview, each action with the columns called as on the page."""
-    counts, firsts = upload.preview["counts"], upload.preview["firsts"]
-    titles = _titles(upload)
+    counts = upload.preview["counts"]
     return [
-        Figure(
-            action,
-            label,
-            counts[action],
-            [_titled(each, titles) for each in firsts.get(action, [])],
-        )
+        Figure(action, label, counts[action], firsts, _by_column(upload, firsts))
         for action, label in WOULD.items()
+        for firsts in [upload.preview["firsts"].get(action, [])]
+    ]
+
+
+def _by_column(
+    upload: Upload, firsts: list[dict[str, Any]]
+) -> list[tuple[str, list[tuple[Any, Any] | None]]]:
+    """Old and new of each row, or None where it says nothing of that column."""
+    rows = [{name: (old, new) for name, old, new in each["values"]} for each in firsts]
+    return [
+        (column.title, [row.get(column.name) for row in rows])
+        for column in columns.of(Kind(upload.kind))
+        if any(column.name in row for row in rows)
     ]
 
 
@@ -128,8 +135,3 @@ def column_titles(upload: Upload, names: list[str]) -> list[str]:
 
 def _titles(upload: Upload) -> dict[str, str]:
     return {each.name: each.title for each in columns.of(Kind(upload.kind))}
-
-
-def _titled(first: dict[str, Any], titles: dict[str, str]) -> dict[str, Any]:
-    values = [(titles.get(name, name), old, new) for name, old, new in first["values"]]
-    return {**first, "values": values}

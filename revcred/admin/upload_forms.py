@@ -42,9 +42,9 @@ class FileForm(ReadingFields):
 class ColumnsForm(ReadingFields):
     """A choice for each column of the file."""
 
-    def __init__(self, *args: Any, upload: Upload, **kwargs: Any) -> None:
-        said = {"encoding": upload.encoding, "delimiter": upload.delimiter}
-        super().__init__(*args, initial=said, **kwargs)
+    def __init__(self, said: Any = None, *, upload: Upload) -> None:
+        known = {"encoding": upload.encoding, "delimiter": upload.delimiter}
+        super().__init__(said, initial=known)
         self.upload = upload
         self.kind = Kind(upload.kind)
         ours = [(each.name, each.title) for each in columns.of(self.kind)]
@@ -132,8 +132,8 @@ class ChoicesForm(forms.Form):
     Only of what the list has columns for.
     """
 
-    def __init__(self, *args: Any, upload: Upload, **kwargs: Any) -> None:
-        super().__init__(*args, initial=upload.choices, **kwargs)
+    def __init__(self, said: Any = None, *, upload: Upload) -> None:
+        super().__init__(said, initial=upload.choices)
         mapped = {*upload.mapping.values()}
         for name, fields in BY_COLUMN.items():
             if name in mapped and _decides(Kind(upload.kind), name):

@@ -10,7 +10,14 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -46,7 +53,7 @@ NOT_NOW = "That was not possible any more: here is how things are now."
 REFUSALS_SHOWN = 10
 REFUSALS_A_PAGE = 100
 
-Page = Callable[[HttpRequest, Upload], HttpResponse]
+Page = Callable[[HttpRequest, Upload], HttpResponseBase]
 
 
 class OfState(admin.SimpleListFilter):
@@ -122,7 +129,7 @@ class UploadAdmin(ReadOnly):
     def _page(self, page: Page, *rights: str, post: bool = False) -> Any:
         """About one upload, for those who may see it and have one of these rights."""
 
-        def shown(request: HttpRequest, number: int) -> HttpResponse:
+        def shown(request: HttpRequest, number: int) -> HttpResponseBase:
             if not self.has_view_permission(request):
                 raise PermissionDenied
             if rights and not any(request.user.has_perm(each) for each in rights):
@@ -208,7 +215,7 @@ class UploadAdmin(ReadOnly):
 
     def list_for_people(
         self, request: HttpRequest, kind: str, what: str, form: str
-    ) -> HttpResponse:
+    ) -> HttpResponseBase:
         """A template, or a filled example."""
         makers = {"template": writing.template, "example": writing.example}
         if kind not in [*Kind] or form not in [*Format] or what not in makers:
@@ -360,7 +367,7 @@ class UploadAdmin(ReadOnly):
         more = max(rows) if len(rows) == REFUSALS_A_PAGE else None
         return self._show(request, "refusals", "Refused rows", upload, refusals=found, more=more)
 
-    def refused(self, request: HttpRequest, upload: Upload) -> HttpResponse:
+    def refused(self, request: HttpRequest, upload: Upload) -> HttpResponseBase:
         """Keys as they came are in it, so that it goes back to nobody but who brought them."""
         if not _brought(request, upload):
             raise PermissionDenied

@@ -91,7 +91,7 @@ def read_as(shape: type[S], said: Any, *, strict: bool = True) -> S:
 class ForUploads(APIView):
     authentication_classes = (UserAuthentication,)
     permission_classes: Any = (MayUpload,)
-    parser_classes = (JSONParser,)
+    parser_classes: Any = (JSONParser,)
 
     def uploads(self) -> QuerySet[Upload]:
         return Upload.objects.select_related("by", "applied_by")
@@ -146,7 +146,8 @@ def _brought(request: Request) -> tuple[Brought, BinaryIO, str]:
     said = read_as(Brought, request.query_params.dict(), strict=False)
     # Django reads as much as Content-Length says, which is nothing of a chunked body.
     chunked = "HTTP_TRANSFER_ENCODING" in request.META
-    return said, request.META["wsgi.input"] if chunked else request._request, NAMES[kind]
+    body: Any = request.META["wsgi.input"] if chunked else request._request
+    return said, body, NAMES[kind]
 
 
 class OneUpload(ForUploads):
@@ -220,7 +221,7 @@ class UploadCheck(UploadAct):
         act = partial(
             runs.check,
             mapping=None if said.columns is None else _mapping(upload, said.columns),
-            choices=said.choices and said.choices.choices(),
+            choices=said.choices.choices() if said.choices else None,
             encoding=said.encoding,
             delimiter=said.delimiter,
         )

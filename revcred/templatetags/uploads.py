@@ -15,13 +15,17 @@ def told(value: Any) -> str:
         return ", ".join(map(str, value))
     if isinstance(value, dict):
         return ", ".join(f"{name}: {told(each)}" for name, each in value.items())
-    if value is None:
-        return ""
+    return "" if value is None else _moment_or_text(str(value))
+
+
+def _moment_or_text(value: str) -> str:
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return str(value)
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}" if moment.tzinfo else str(value)
+    except ValueError:
+        return value
+    if not moment.tzinfo:
+        return value
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}".removesuffix(" 00:00")  # a day was meant
 
 
 @register.filter

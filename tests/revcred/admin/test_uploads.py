@@ -159,7 +159,7 @@ def test_unknown_things_are_created_if_that_is_chosen(admin_client, bring):
     worked(upload)
 
     assert upload.preview["adds"]["customers"] == 1
-    assert "1 customers" in text_of(admin_client.get(to("change", upload)))
+    assert "<strong>1 customer</strong>" in text_of(admin_client.get(to("change", upload)))
     admin_client.post(to("apply", upload), {"which": "good"})
     worked(upload)
     assert Customer.objects.filter(external_key="globex").exists()
