@@ -5,7 +5,7 @@ too, what waits for somebody or has been attributed already.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django.dispatch import Signal
 
@@ -49,7 +49,8 @@ def waiting_for(rows: str) -> dict[str, Any]:
     transactions would name them.
     """
     answers = waiting_asked.send(sender=None, rows=rows)
-    return answers[0][1] if answers else {"transactions": 0, "since": None, "customers": []}
+    nothing = {"transactions": 0, "since": None, "customers": []}
+    return cast("dict[str, Any]", answers[0][1]) if answers else nothing
 
 
 def used(rows: str, *, most: int) -> list[int]:
@@ -58,4 +59,4 @@ def used(rows: str, *, most: int) -> list[int]:
     `rows` is a query for `number`, and `credential_id` or `subscription_ids` or both, `since`.
     """
     answers = use_asked.send(sender=None, rows=rows, most=most)
-    return answers[0][1] if answers else []
+    return cast("list[int]", answers[0][1]) if answers else []

@@ -271,7 +271,8 @@ def _put_aside(cursor: CursorWrapper, upload: Upload) -> int:
         FROM overtaken WHERE row.number = overtaken.number
         """
     )
-    return cursor.rowcount
+    overtaken: int = cursor.rowcount
+    return overtaken
 
 
 def _take_sealed(cursor: CursorWrapper, sealed: list[Sealed]) -> None:
