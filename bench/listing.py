@@ -33,14 +33,16 @@ AT_ONCE = 1_000
 
 
 def receive(path: str) -> None:
-    """Prints the number of the upload."""
+    """Prints the number of the upload, and when a worker could begin."""
     with Path(path).open("rb") as file:
         upload = runs.receive(kind=Kind.CREDENTIALS, file=file, name=Path(path).name, by=None)
-    say(str(upload.pk))
+    say(json.dumps([upload.pk, time.time()]))
 
 
 def apply(number: int) -> None:
+    """Prints when a worker could begin."""
     runs.apply(upload=Upload.objects.get(pk=number), by=None, whole=False)
+    say(json.dumps(time.time()))
 
 
 def bulk_create(path: str) -> None:
@@ -102,7 +104,7 @@ def _sealed(keys: list[ExternalKey], chunk: list[dict[str, str]]) -> Iterator[Se
         yield sealed
 
 
-class Listed(ModelResource):
+class Listed(ModelResource):  # type: ignore[misc]
     """Of six columns the three that are the credential's own: no key, no secret, no assignment."""
 
     customer = Field(

@@ -84,13 +84,15 @@ def main() -> int:
 
 def _ours(bench: Bench, rows: int, browser: Browser, others: list[Others]) -> Iterator[Way]:
     path = _a_list(bench, f"ours-{rows}", rows)
-    number = int(bench.call("bench.listing.receive", str(path)))
-    yield _phase(bench, "ours, preview", rows, _until(bench, number, "ready"))
-    bench.call("bench.listing.apply", number)
+    before = bench.cpu()
+    number, began = json.loads(bench.call("bench.listing.receive", str(path)))
+    yield _phase(bench, "ours, preview", rows, before, began, _until(bench, number, "ready"))
+    before = bench.cpu()
+    began = json.loads(bench.call("bench.listing.apply", number))
     beside = Thread(target=lambda: others.append(_others(bench, browser, f"beside {rows:,}")))
     if rows > ROWS[0]:  # a short one is over before anything could be measured beside it
         beside.start()
-    yield _phase(bench, "ours, apply", rows, _until(bench, number, "applied"))
+    yield _phase(bench, "ours, apply", rows, before, began, _until(bench, number, "applied"))
     if beside.ident:
         beside.join()
     _check(bench, rows)
@@ -125,17 +127,24 @@ def _until(bench: Bench, number: int, state: str) -> Callable[[], bool]:
     return is_so
 
 
-def _phase(bench: Bench, name: str, rows: int, is_over: Callable[[], bool]) -> Way:
-    began, before = time.monotonic(), bench.cpu()
+def _phase(  # noqa: PLR0917 - as it is said
+    bench: Bench,
+    name: str,
+    rows: int,
+    before: Mapping[str, float],
+    began: float,
+    is_over: Callable[[], bool],
+) -> Way:
+    """What it took from then on, until it is over."""
     while not is_over():
-        if time.monotonic() - began > HOUR:
+        if time.time() - began > HOUR:
             raise TimeoutError(name)
         time.sleep(GLANCE)
-    spent = _since(bench, before)
+    seconds, spent = time.time() - began, _since(bench, before)
     return Way(
         name=name,
         rows=rows,
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         cpu=spent["uploads"],
         database=spent["database"],
         peak=_peak(bench),

@@ -11,6 +11,7 @@ ROWS = 12_000
 STRUCK = ("uploads", "web", "database")
 
 RECEIVE = """
+from io import BytesIO
 from revcred.uploads import runs
 from revcred.uploads.columns import Kind
 from tests import factories
