@@ -113,8 +113,8 @@ UPLOAD: dict[str, Any] = {
                     },
                 },
                 "claim": {
-                    "type": "object",
-                    "description": "What waits in quarantine and would be claimed.",
+                    "type": ["object", "null"],
+                    "description": "What waits in quarantine and would be claimed, if any can be.",
                     "properties": {
                         "transactions": {"type": "integer"},
                         "since": MOMENT,

@@ -314,7 +314,6 @@ def _progress(upload: Upload) -> dict[str, Any]:
 
 
 def _preview(preview: dict[str, Any]) -> dict[str, Any]:
-    claim = preview["claim"]
     return {
         "counts": preview["counts"],
         "adds": preview["adds"],
@@ -336,12 +335,15 @@ def _preview(preview: dict[str, Any]) -> dict[str, Any]:
             {"column": column, "message": message, "rows": rows}
             for column, message, rows in preview["reasons"]
         ],
-        "claim": {
-            "transactions": claim["transactions"],
-            "since": claim["since"],
-            "customers": [
-                {"customer": customer, "transactions": count}
-                for customer, count in claim["customers"]
-            ],
-        },
+        "claim": _claim(preview["claim"]) if preview["claim"] else None,
+    }
+
+
+def _claim(claim: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "transactions": claim["transactions"],
+        "since": claim["since"],
+        "customers": [
+            {"customer": customer, "transactions": count} for customer, count in claim["customers"]
+        ],
     }

@@ -153,7 +153,8 @@ class Command(BaseCommand):
         for name, count in preview["adds"].items():
             if count:
                 self.stdout.write(f"Besides, {count:,} {name} would be created.")
-        if waiting := preview["claim"]["transactions"]:
+        if preview["claim"] and preview["claim"]["transactions"]:
+            waiting = preview["claim"]["transactions"]
             self.stdout.write(f"{waiting:,} transactions in quarantine would be claimed.")
         for each in runs.refusals(upload=upload, most=SHOWN):
             value = f" {each.hint}" if each.hint else ""
