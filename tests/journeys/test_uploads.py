@@ -82,7 +82,7 @@ def through(stack, number, until, *, dice, kills):
     return struck
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_whatever_is_killed_no_row_is_lost_doubled_or_half(stack, seed):
     dice = random.Random(seed)
     name = f"killed-{seed}"

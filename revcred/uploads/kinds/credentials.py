@@ -99,7 +99,9 @@ WITH subs AS MATERIALIZED (
         same_key.first IS NOT NULL AS is_key_twice,
         same_name.first IS NOT NULL AND same_key.first IS NULL AS is_name_twice
     FROM {source} row
-    LEFT JOIN revcred_customer c ON c.external_key = row.customer
+    LEFT JOIN LATERAL (
+        SELECT x.id FROM revcred_customer x WHERE x.external_key = row.customer OFFSET 0
+    ) c ON true
     LEFT JOIN revcred_gateway g ON g.name = row.gateway
     LEFT JOIN subs ON subs.given = row.subscription
     LEFT JOIN people ON people.given = row.holders
@@ -122,6 +124,7 @@ WITH subs AS MATERIALIZED (
         ) AS key_id
         FROM revcred_credential x
         WHERE row.fingerprint IS NULL AND x.customer_id = c.id AND x.name = row.name
+        OFFSET 0
     ) n ON true
     LEFT JOIN LATERAL (
         SELECT * FROM revcred_credential x WHERE x.id = coalesce(k.credential_id, n.id) OFFSET 0
