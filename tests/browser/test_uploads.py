@@ -129,7 +129,7 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
 
     page.get_by_role("group", name="Unknown customers").get_by_label("Create").check()
     page.get_by_role("button", name="Check it again with this").click()
-    globex = page.get_by_text("It is another customer")  # whose subscription its row names
+    globex = page.get_by_text("belongs to another customer")  # whose subscription its row names
     expect(globex.first).to_be_visible(timeout=PATIENCE)
 
     page.get_by_role("button", name="Apply", exact=True).click()
