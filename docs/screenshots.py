@@ -63,7 +63,7 @@ def new_ones() -> Iterator[tuple[str, ...]]:
 
 
 def others() -> Iterator[tuple[str, ...]]:
-    first, second, *_, last = KNOWN
+    first, second, third, *_, last = KNOWN
     moved = next(
         each["subscription"]
         for each in KNOWN
@@ -71,7 +71,7 @@ def others() -> Iterator[tuple[str, ...]]:
     )
     yield first["customer"], first["name"], first["external_key"], "", "", "pilot", ""
     yield second["customer"], second["name"], second["external_key"], "", moved, "", ""
-    yield last["customer"], "Sandbox", first["external_key"], "", "", "", ""
+    yield last["customer"], "Sandbox", third["external_key"], "", "", "", ""
     yield last["customer"], "Sometime", "portal-2024-sometime", "", "", "", "31.12.2028"
     yield "northwind", "Warehouse", "portal-2024-warehouse", "", "", "", ""
 

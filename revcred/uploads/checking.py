@@ -98,11 +98,11 @@ def mapped_of(upload: Upload) -> dict[int, Column]:
 
 
 def _without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
-    """Cells as a page may show them: of what may be a key, its hint."""
-    shown = {at for at, column in mapped_of(upload).items() if not column.secret}
+    """Cells as a page may show them: of a secret nothing, of what may be a key its hint."""
+    mapped = mapped_of(upload)
     return [
         [
-            cell[: staging.SHOWN] if at in shown else f"…{hint(cell)}"
+            staging.shown(mapped[at], cell) if at in mapped else f"…{hint(cell)}"
             for at, cell in enumerate(cells)
         ]
         for cells in sample

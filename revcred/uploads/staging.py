@@ -138,7 +138,9 @@ def _spread(column: Column) -> Callable[[str, list[str | None]], None]:
 
 
 def shown(column: Column, cell: str) -> str:
-    """Enough of a value to find it by; of a key or secret only what a hint may show."""
+    """Enough of a value to find it by; of a key only what a hint may show, of a secret nothing."""
+    if column.name == "secret":
+        return ""
     if column.secret:
         end = hint(cell.strip())
         return f"…{end}" if end else ""
