@@ -152,7 +152,7 @@ CELERY_TASK_ROUTES = {"revcred.uploads": {"queue": "uploads"}}
 # --- Uploads ------------------------------------------------------------------------------------
 
 # Where the files of uploads lie until they end. Web and worker have to share it.
-UPLOADS_DIR = Path(env.str("UPLOADS_DIR", default=str(BASE_DIR / ".run" / "uploads")))
+UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
 
 # --- Metering -----------------------------------------------------------------------------------
 
