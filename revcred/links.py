@@ -49,7 +49,7 @@ def waiting_for(rows: str) -> dict[str, Any]:
     transactions would name them.
     """
     answers = waiting_asked.send(sender=None, rows=rows)
-    nothing = {"transactions": 0, "since": None, "customers": []}
+    nothing: dict[str, Any] = {"transactions": 0, "since": None, "customers": []}
     return cast("dict[str, Any]", answers[0][1]) if answers else nothing
 
 

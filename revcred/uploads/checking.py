@@ -48,16 +48,15 @@ def check(upload: Upload, *, tell: Tell) -> None:
         mapped = mapped_of(upload)
         if mapping.missing(kind, {at: each.name for at, each in mapped.items()}):
             upload.state = Upload.State.UNMAPPED
-            upload.save()
+            note(upload, "state")
             return
         read.rows = rows
         _stage(upload, read, mapped, tell)
     _judge(upload)
-    upload.is_staged = True
-    upload.preview = preview(upload)
-    upload.state = Upload.State.READY
-    upload.fraction = 1.0
-    upload.save()
+    upload.is_staged, upload.preview = True, preview(upload)
+    upload.state, upload.fraction = Upload.State.READY, 1.0
+    stop_if_asked(upload)
+    upload.save(update_fields=["is_staged", "preview", "state", "fraction", "total"])
 
 
 @contextmanager
@@ -88,7 +87,7 @@ def _described(upload: Upload, read: List) -> Iterator[Any]:
         guessed = mapping.guess(kind, read.header, sample)
         upload.mapping = remembered.mapping if remembered else guessed
     upload.sample = _without_keys(upload, sample[:FIRSTS])
-    upload.save()
+    upload.save(update_fields=["shape", "header", "mapping", "sample"])
     return chain(first, read.rows)
 
 
@@ -112,12 +111,13 @@ def _without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
 def _stage(upload: Upload, read: List, mapped: Mapping[int, Column], tell: Tell) -> None:
     kind = Kind(upload.kind)
     staging.begin(upload.pk, kind)
+    upload.done = upload.done_before = 0
     rows = staging.rows(read, mapped)
     while chunk := list(islice(rows, AT_ONCE)):
         staging.copy(upload.pk, kind, mapped, chunk)
         upload.done += len(chunk)
         upload.fraction = READING * read.done
-        note(upload, "done", "fraction")
+        note(upload, "done", "done_before", "fraction")
         tell(upload)
     upload.total = upload.done
 

@@ -375,7 +375,10 @@ def _one_phase(upload: Upload, tell: Callable[[Upload], None]) -> None:
     except applying.Overtaken:
         _break_off(upload, "Something was changed since it was checked; nothing was kept of it.")
     except Cancelled:
-        _end(upload, State.CANCELLED)
+        if upload.whole and upload.state == State.APPLYING:
+            _break_off(upload, "It was cancelled; nothing was kept of it.")
+        else:
+            _end(upload, State.CANCELLED)
 
 
 def _break_off(upload: Upload, error: str) -> None:
@@ -391,14 +394,13 @@ def _break_off(upload: Upload, error: str) -> None:
 def _end(upload: Upload, state: Upload.State, error: str = "") -> None:
     """What it did is announced and on record in the transaction that says so."""
     did = upload.is_under_way and upload.state != State.CHECKING
-    is_given_up = not did and state == State.CANCELLED
     if did:
         refused.keep(upload)
     with _changing(upload):
         before = upload.state
         upload.state, upload.error = state, error[:1000]
         upload.ended_at = timezone.now()
-        upload.is_staged = upload.is_staged and not is_given_up
+        upload.is_staged = upload.is_staged and did
         upload.save()
         _record(upload, before)
         if did and upload.changes.exists():
@@ -411,7 +413,7 @@ def _end(upload: Upload, state: Upload.State, error: str = "") -> None:
             )
     if state != State.FAILED or did:
         files.path_of(upload.pk).unlink(missing_ok=True)
-    if is_given_up:
+    if not did:
         staging.drop(upload.pk)
 
 

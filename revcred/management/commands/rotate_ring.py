@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Model
 from django.db.transaction import atomic
 
 from revcred.crypto import CannotUnseal
@@ -9,7 +10,7 @@ from revcred.models import SealedCanary, SealedValue, UploadChange
 
 AT_ONCE = 500
 
-Sealed = type[SealedValue] | type[UploadChange]
+Sealed = type[Model]
 FIELDS: dict[Sealed, Sequence[str]] = {SealedValue: ("value", "secret"), UploadChange: ("secret",)}
 
 

@@ -297,6 +297,24 @@ def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
     assert Claim.objects.count() == 1
 
 
+def test_a_cancelled_all_or_nothing_is_nothing(uploaded, acme, monkeypatch):
+    monkeypatch.setattr(applying, "FEWEST", 2)
+    monkeypatch.setattr(applying, "MOST", 2)
+    upload = uploaded(many(6))
+    runs.apply(upload=upload, by=None, whole=True)
+
+    def cancel(upload):
+        if upload.state == Upload.State.APPLYING and upload.done == 4:
+            runs.cancel(upload=Upload.objects.get(pk=upload.pk), by=None)
+
+    runs.work(only=upload, tell=cancel)
+    upload.refresh_from_db()
+
+    assert (upload.state, upload.outcome["undone"]) == (Upload.State.FAILED, 4)
+    assert upload.error == "It was cancelled; nothing was kept of it."
+    assert not Credential.objects.exists()
+
+
 def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded, acme, monkeypatch):
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
