@@ -153,6 +153,8 @@ CELERY_TASK_ROUTES = {"revcred.uploads": {"queue": "uploads"}}
 
 # Where the files of uploads lie until they end. Web and worker have to share it.
 UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
+# What is still arriving lies there, too, and in no directory that others may read.
+FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
 
 # --- Metering -----------------------------------------------------------------------------------
 
@@ -246,7 +248,7 @@ STORAGES = {
     },
 }
 
-# --- The doors for gateways ---------------------------------------------------------------------
+# --- The doors for programs ---------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -257,8 +259,9 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
-    "TITLE": "revcred for gateways",
-    "DESCRIPTION": "Post metered transactions, and ask what became of them.",
+    "TITLE": "revcred",
+    "DESCRIPTION": "For gateways: post metered transactions, and ask what became of them."
+    " For scripts of the staff: upload lists.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,

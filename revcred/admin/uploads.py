@@ -34,7 +34,7 @@ from revcred.admin.recorded import ReadOnly
 from revcred.admin.upload_forms import ChoicesForm, ColumnsForm, FileForm
 from revcred.models import Upload, User
 from revcred.templatetags.uploads import lasting
-from revcred.uploads import columns, examples, runs, writing
+from revcred.uploads import columns, examples, files, runs, writing
 from revcred.uploads.columns import Kind
 from revcred.uploads.reading import LARGEST_FILE
 from revcred.uploads.writing import CONTENT_TYPES, Format
@@ -172,6 +172,7 @@ class UploadAdmin(ReadOnly):
             raise PermissionDenied
         if int(request.META.get("CONTENT_LENGTH") or 0) > LARGEST_FILE:
             return self._show_file_form(request, FileForm(), TOO_LARGE)
+        files.place()
         return csrf_protect(self._take_file)(request)
 
     def _take_file(self, request: HttpRequest) -> HttpResponse:
@@ -374,7 +375,7 @@ class UploadAdmin(ReadOnly):
         form = runs.refused_format(upload=upload)
         if form is None:
             raise Http404
-        file = TemporaryFile()  # noqa: SIM115 - closed when all of it is sent
+        file = TemporaryFile(dir=files.place())  # noqa: SIM115 - closed when all of it is sent
         runs.write_refused(upload=upload, to=file)
         file.seek(0)
         stem = upload.file_name.rpartition(".")[0] or upload.file_name

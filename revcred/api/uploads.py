@@ -184,7 +184,7 @@ class UploadRefused(ForUploads):
         form = runs.refused_format(upload=upload) if upload.by == request.user else None
         if form is None:
             raise NotFound("There are no refused rows of yours, or not any more.")
-        file = TemporaryFile()  # noqa: SIM115 - closed when all of it is sent
+        file = TemporaryFile(dir=files.place())  # noqa: SIM115 - closed when all of it is sent
         runs.write_refused(upload=upload, to=file)
         file.seek(0)
         response = FileResponse(file, as_attachment=True, filename=f"refused.{form}")

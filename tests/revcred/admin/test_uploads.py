@@ -8,7 +8,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from revcred.admin import uploads as pages
-from revcred.models import Credential, Customer, Upload, User
+from revcred.models import Credential, Customer, Subscriber, Subscription, Upload, User
 from revcred.uploads import runs
 from revcred.uploads.columns import Kind
 from revcred.uploads.reading import open_list
@@ -404,3 +404,27 @@ def test_the_list_says_what_came_of_each(admin_client, bring):
     assert "1\N{NO-BREAK SPACE}created" in page
     assert upload.digest in page
     assert "keys.csv" not in text_of(admin_client.get(f"{url}?state=failed"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "model"),
+    [
+        ("customers", "external_key,name\nglobex,Globex\n", Customer),
+        ("subscribers", "email,customer,role\nada@example.com,acme,owner\n", Subscriber),
+        ("subscriptions", "external_key,customer,product\nacme-maps,acme,maps\n", Subscription),
+    ],
+)
+def test_every_kind_goes_the_whole_way(admin_client, bring, kind, text, model):
+    factories.a_product("Maps")
+    before = model.objects.count()
+    upload = bring(text, kind=Kind(kind))
+    assert text_of(admin_client.get(to("change", upload))).count("Create: this one") == 1
+
+    admin_client.post(to("apply", upload), {"which": "whole"})
+    assert worked(upload).state == Upload.State.APPLIED
+    assert model.objects.count() == before + 1
+    assert "It was applied" in text_of(admin_client.get(to("change", upload)))
+
+    admin_client.post(to("undo", upload))
+    assert worked(upload).state == Upload.State.UNDONE
+    assert model.objects.count() == before
