@@ -32,37 +32,24 @@ def of(upload: Upload, *, after: int, most: int) -> list[Refusal]:
     if not upload.is_staged:
         return []
     kind = Kind(upload.kind)
-    names = staging.facts(kind)
+    names = ["number", "invalid", "refusals", "other_row", *staging.facts(kind)]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT number, invalid, refusals, other_row, {', '.join(names)} "
-            f"FROM {staging.table(upload.pk)} "
+            f"SELECT {', '.join(names)} FROM {staging.table(upload.pk)} "
             "WHERE action = 'refused' AND number > %s ORDER BY number LIMIT %s",
             [after, most],
         )
-        found = cursor.fetchall()
-    return [
-        refusal
-        for number, invalid, codes, other, *values in found
-        for refusal in _of_row(
-            kind, number, invalid, codes, other, dict(zip(names, values, strict=True))
-        )
-    ]
+        found = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    return [refusal for row in found for refusal in _of_row(kind, row)]
 
 
-def _of_row(
-    kind: Kind,
-    number: int,
-    invalid: str | None,
-    codes: list[str] | None,
-    other: int | None,
-    facts: Mapping[str, Any],
-) -> Iterator[Refusal]:
-    for column, hint, message in staging.decoded(invalid) or ():
-        yield Refusal(number, column, hint, message)
-    for code in codes or ():
+def _of_row(kind: Kind, row: Mapping[str, Any]) -> Iterator[Refusal]:
+    for column, hint, message in staging.decoded(row["invalid"]) or ():
+        yield Refusal(row["number"], column, hint, message)
+    for code in row["refusals"] or ():
         column = code.partition(":")[0]
-        yield Refusal(number, column, shown(column, facts), message_of(kind, code, other))
+        message = message_of(kind, code, row["other_row"])
+        yield Refusal(row["number"], column, shown(column, row), message)
 
 
 def message_of(kind: Kind, code: str, other: int | None) -> str:
