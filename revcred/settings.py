@@ -153,6 +153,7 @@ CELERY_TASK_ROUTES = {"revcred.uploads": {"queue": "uploads"}}
 
 # Where the files of uploads lie until they end. Web and worker have to share it.
 UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
+UPLOADS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 # What is still arriving lies there, too, and in no directory that others may read.
 FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
 
