@@ -70,11 +70,11 @@ def steps_at(now: int) -> list[Step]:
 
 def in_short(upload: Upload) -> str:
     """What came of it, or would, in a line of the list."""
-    if upload.state == State.READY and (count := to_do(upload)):
-        said = [("to apply", count), *did(upload)]
-    else:
+    if upload.state == State.READY:
+        said = [("to apply", to_do(upload)), *did(upload)]
+    elif upload.applied_at or upload.total is None:
         said = did(upload)
-    if not said and upload.total is not None:
+    else:
         said = [("read", upload.total)]
     return ", ".join(f"{count:,} {word}".replace(" ", "\N{NO-BREAK SPACE}") for word, count in said)
 

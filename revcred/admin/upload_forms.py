@@ -75,7 +75,7 @@ class ColumnsForm(ReadingFields):
     @property
     def is_read_anew(self) -> bool:
         """Whether other columns may come out of the file, so that none can be named yet."""
-        return bool({"encoding", "delimiter"} & {*self.changed_data})
+        return not self.upload.header or bool({"encoding", "delimiter"} & {*self.changed_data})
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

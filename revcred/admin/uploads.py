@@ -90,7 +90,7 @@ class UploadAdmin(ReadOnly):
 
     @admin.display(description="took")
     def took_(self, upload: Upload) -> str | None:
-        return lasting(upload.took) if upload.took else None
+        return lasting(upload.took).replace(" ", "\N{NO-BREAK SPACE}") if upload.took else None
 
     @admin.display(description="SHA-256")
     def digest_(self, upload: Upload) -> str:

@@ -40,4 +40,4 @@ def test_the_documentation_is_served_by_ourselves(client):
     assert page.status_code == 200
     assert "https://" not in page.text.replace("https://github.com", "")
     schema = client.get("/v1/openapi.json").json()
-    assert set(schema["paths"]) == {"/v1/transactions", "/v1/transactions/{transaction_id}"}
+    assert {"/v1/transactions", "/v1/transactions/{transaction_id}"} <= set(schema["paths"])

@@ -214,6 +214,9 @@ def test_a_list_is_read_in_another_encoding(admin_client, bring):
     assert "Row 2, byte" in page
     assert "Windows-1252" in page
 
+    page = text_of(admin_client.get(to("columns", upload)))
+    assert "How it is to be read" in page
+    assert '<option value="windows-1252">' in page
     admin_client.post(to("columns", upload), {"encoding": "windows-1252"})
 
     assert worked(upload).preview["firsts"]["create"][0]["title"] == "Müller"
