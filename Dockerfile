@@ -17,6 +17,8 @@ RUN SECRET_KEY=build FERNET_KEYS=build-ring FINGERPRINT_KEY=build \
     DATABASE_URL=postgres://build/build REDIS_URL=redis://build \
     python manage.py collectstatic --no-input \
  && python -m compileall -q manage.py revcred metering storefront
+# Where the files of uploads lie: a volume, which takes its owner from here.
+RUN install --directory --owner=revcred --mode=0700 /var/lib/revcred/uploads
 # The code stays root's: the processes read it and cannot change it.
 USER revcred
 EXPOSE 8000

@@ -15,11 +15,11 @@ FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00
 TEMPLATES := $(wildcard templates)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fix bench history memory overload \
-	faults teeth conformance fuzz order lock screenshots
+.PHONY: help run test lint check fix bench bench-upload history memory overload \
+	faults teeth conformance order lock screenshots
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.run-installed ## everything on this machine, with demo data, at http://127.0.0.1:$PORT
 	@exec $(HERE)/python -m revcred.launcher
@@ -44,6 +44,9 @@ fix: .venv/.dev-installed ## mend what a machine can mend
 
 bench: .venv/.dev-installed ## how fast it is here, beside this machine's limit; CREDENTIALS= and SECONDS=
 	@exec $(HERE)/python -m bench --credentials $(CREDENTIALS) --seconds $(SECONDS)
+
+bench-upload: .venv/.dev-installed ## how fast lists are taken in, beside others' ways; ARGS="--rows 1000000"
+	@exec $(HERE)/python -m bench.uploads $(ARGS)
 
 faults: .venv/.dev-installed ## 200 faults and 100,000 transactions: nothing lost, nothing counted twice
 	@exec $(HERE)/python -m bench.faults $(ARGS)

@@ -3,8 +3,11 @@
 `make screenshots`, with CHROMIUM naming the browser if it is not /usr/bin/chromium.
 """
 
+import csv
 import json
 import os
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -12,7 +15,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGES = PROJECT / "docs" / "images"
 DEMO = json.loads((PROJECT / ".run" / "demo.json").read_text())
+KNOWN = DEMO["credentials"]
 SIZE = {"width": 1280, "height": 800}
+UPPER_PART = {"x": 0, "y": 0, "width": 1280, "height": 1400}
+APPLICATIONS = ("Web shop", "Route planner", "Night batch", "Partner feed", "Kiosk")
+# Under these the demo's gateway reports calls that are nobody's yet.
+WAITING = ("legacy-erp-7731", "partner-sandbox-04ce", "loadtest-north-2291")
 
 
 def signed_in(browser: Browser, person: dict[str, str]) -> Page:
@@ -34,6 +42,56 @@ def take(page: Page, name: str, path: str, *, then: str | None = None) -> None:
     page.screenshot(path=IMAGES / f"{name}.png")
 
 
+def a_list() -> bytes:
+    """What somebody might bring: most of it is new, some known, some waited for, some wrong."""
+    text = StringIO()
+    writer = csv.writer(text, delimiter=";")
+    writer.writerow(("Company", "Application", "API key", "Secret", "Plan", "Stage", "Expires"))
+    writer.writerows(new_ones())
+    writer.writerows(others())
+    return text.getvalue().encode()
+
+
+def new_ones() -> Iterator[tuple[str, ...]]:
+    places = sorted({(each["customer"], each["subscription"]) for each in KNOWN})
+    for number in range(600):
+        customer, subscription = places[number % len(places)]
+        name = f"{APPLICATIONS[number % len(APPLICATIONS)]} {number // len(APPLICATIONS) + 1}"
+        key = WAITING[number] if number < len(WAITING) else f"portal-2024-{number * 7919:08x}"
+        stage = ("production", "production", "staging")[number % 3]
+        yield customer, name, key, f"{number * 104729:016x}", subscription, stage, "2028-12-31"
+
+
+def others() -> Iterator[tuple[str, ...]]:
+    first, second, third, *_, last = KNOWN
+    moved = next(
+        each["subscription"]
+        for each in KNOWN
+        if each["customer"] == second["customer"] and each["subscription"] != second["subscription"]
+    )
+    yield first["customer"], first["name"], first["external_key"], "", "", "pilot", ""
+    yield second["customer"], second["name"], second["external_key"], "", moved, "", ""
+    yield last["customer"], "Sandbox", third["external_key"], "", "", "", ""
+    yield last["customer"], "Sometime", "portal-2024-sometime", "", "", "", "31.12.2028"
+    yield "northwind", "Warehouse", "portal-2024-warehouse", "", "", "", ""
+
+
+def take_upload(page: Page) -> None:
+    """From the file to the preview; then it is given up, so that the demo stays as it is."""
+    page.goto(DEMO["url"] + "/admin/revcred/upload/add/")
+    page.screenshot(path=IMAGES / "admin-upload.png")
+    file = {"name": "keys-of-the-old-portal.csv", "mimeType": "text/csv", "buffer": a_list()}
+    page.set_input_files("input[type=file]", [file])
+    page.click("text=Upload and check")
+    page.click("text=Change which column is which", timeout=60_000)
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=IMAGES / "admin-upload-columns.png")
+    page.click("text=Back")
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=IMAGES / "admin-upload-preview.png", full_page=True, clip=UPPER_PART)
+    page.click("text=Give it up")
+
+
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
@@ -50,6 +108,7 @@ def main() -> None:
         take(admin, "admin-credential", "/admin/revcred/credential/", then="text=Manuscript search")
         take(admin, "admin-issue", "/admin/revcred/credential/add/")
         take(admin, "admin-quarantine", "/admin/metering/quarantined/")
+        take_upload(admin)
         browser.close()
 
 

@@ -9,10 +9,12 @@ class MeteringConfig(AppConfig):
 
     def ready(self) -> None:
         # Models can be imported only now.
-        from metering.quarantine import expect
-        from revcred.links import link_changed
+        from metering.quarantine import expect, used, waiting_for
+        from revcred.links import link_changed, use_asked, waiting_asked
 
         link_changed.connect(expect)
+        waiting_asked.connect(waiting_for)
+        use_asked.connect(used)
         post_migrate.connect(_ensure_partitions, sender=self)
 
 

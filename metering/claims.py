@@ -130,6 +130,7 @@ def _execute(statement: str, claim: Claim, *, most: int = MOST) -> Any:
         "credential": claim.credential_id,
         "subscription": claim.subscription_id,
         "product": claim.product_id,
+        "upload": claim.upload_id,
     }
     with connection.cursor() as cursor:
         cursor.execute(statement, arguments)
@@ -147,6 +148,8 @@ def _scope_of(claim: Claim) -> str:
 
 
 def _concerned_by(claim: Claim) -> str:
+    if claim.upload_id:
+        return statements.SCOPE_OF_UPLOAD
     if claim.credential_id:
         return statements.SCOPE_OF_CREDENTIAL
     if claim.subscription_id:
@@ -155,6 +158,8 @@ def _concerned_by(claim: Claim) -> str:
 
 
 def _ledger_of(claim: Claim) -> str:
+    if claim.upload_id:
+        return statements.LEDGER_OF_UPLOAD
     if claim.credential_id:
         return statements.LEDGER_OF_CREDENTIAL
     if claim.subscription_id:

@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count, QuerySet
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
+from metering import statements
 from metering.models import Claim, Quarantined
 from metering.tasks import claim_bell
 from revcred.models import (
@@ -16,8 +18,11 @@ from revcred.models import (
     Gateway,
     Product,
     Subscription,
+    Upload,
     User,
 )
+
+CUSTOMERS_NAMED = 10  # of those an upload would claim for
 
 
 def expect(
@@ -28,11 +33,12 @@ def expect(
     credential: Credential | None = None,
     subscription: Subscription | None = None,
     product: Product | None = None,
+    upload: Upload | None = None,
     **_: Any,
 ) -> Claim:
     """Note, in the transaction of the change itself, that it may concern what waits.
 
-    Without a credential, subscription or product: all of the quarantine is judged again.
+    Without a credential, subscription, product or upload: all of the quarantine is judged again.
     """
     claim = Claim.objects.create(
         cause=cause[:200],
@@ -41,9 +47,30 @@ def expect(
         credential=credential,
         subscription=subscription,
         product=product,
+        upload=upload,
     )
     on_commit(claim_bell.ring)
     return claim
+
+
+def waiting_for(*, rows: str, **_: Any) -> dict[str, Any]:
+    """What an upload would claim; see `revcred.links`."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.WAITING_FOR.format(rows=rows))
+        found = cursor.fetchall()
+    since = min((each for _, _, each in found), default=None)
+    return {
+        "transactions": sum(count for _, count, _ in found),
+        "since": since and since.isoformat(),
+        "customers": [(customer, count) for customer, count, _ in found[:CUSTOMERS_NAMED]],
+    }
+
+
+def used(*, rows: str, most: int, **_: Any) -> list[int]:
+    """What usage hangs on; see `revcred.links`."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.USED.format(rows=rows, most=most))
+        return [number for (number,) in cursor.fetchall()]
 
 
 @atomic

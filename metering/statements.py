@@ -441,6 +441,17 @@ SCOPE_OF_SUBSCRIPTIONS = """
 SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
 SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
 
+SCOPE_OF_UPLOAD = """
+    q.fingerprint IN (
+        SELECT k.fingerprint FROM revcred_uploadchange u
+        JOIN revcred_externalkey k ON k.credential_id = u.target_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
+    ) OR q.subscription_named IN (
+        SELECT s.external_key FROM revcred_uploadchange u
+        JOIN revcred_subscription s ON s.id = u.target_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+    )
+"""
 
 # What could not be processed is judged again only when somebody asks, which clears the error.
 NOT_POISON = "q.error = ''"
@@ -511,6 +522,49 @@ LEDGER_OF_PRODUCT = """
         JOIN revcred_assignment other ON other.credential_id = a.credential_id
         WHERE s.product_id = %(product)s
     )
+"""
+# Only those that what has been attributed may have had: new ones had nothing.
+LEDGER_OF_UPLOAD = """
+    t.subscription_id IN (
+        SELECT s.subscription_id FROM revcred_uploadchange u
+        JOIN metering_usage s ON s.credential_id = u.target_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
+        UNION
+        SELECT s.subscription_id FROM revcred_uploadchange u
+        JOIN revcred_externalkey k ON k.credential_id = u.target_id
+        JOIN revcred_externalkey other
+            ON other.fingerprint = k.fingerprint AND other.credential_id <> k.credential_id
+        JOIN metering_usage s ON s.credential_id = other.credential_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
+        UNION
+        SELECT u.target_id FROM revcred_uploadchange u
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+    )
+"""
+
+# How much waits under these keys and names, and whose it would be.
+WAITING_FOR = """
+WITH named AS NOT MATERIALIZED ({rows}), waiting AS (
+    SELECT n.customer, q.occurred_at
+    FROM named n JOIN metering_quarantined q ON q.fingerprint = n.fingerprint
+    UNION ALL
+    SELECT n.customer, q.occurred_at
+    FROM named n JOIN metering_quarantined q ON q.subscription_named = n.subscription
+    WHERE q.fingerprint IS NULL
+)
+SELECT customer, count(*), min(occurred_at) FROM waiting GROUP BY customer ORDER BY 2 DESC, 1
+"""
+
+USED = """
+SELECT n.number FROM ({rows}) n
+WHERE EXISTS (
+    SELECT FROM metering_usage u
+    WHERE (n.credential_id IS NULL OR u.credential_id = n.credential_id)
+        AND (n.subscription_ids IS NULL OR u.subscription_id = ANY (n.subscription_ids))
+        AND (n.since IS NULL OR u.hour >= date_trunc('hour', n.since, 'UTC'))
+        AND (u.count, u.quantity) <> (0, 0)
+)
+ORDER BY 1 LIMIT {most}
 """
 
 

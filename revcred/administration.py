@@ -38,6 +38,7 @@ class Administration(AdminSite):
             "revcred.Source",
             "revcred.Subscription",
             "revcred.Credential",
+            "revcred.Upload",
         ],
         "Metering": [
             "revcred.Gateway",
@@ -50,7 +51,12 @@ class Administration(AdminSite):
             "metering.Delivery",
             "metering.Claim",
         ],
-        "Access and audit": ["revcred.User", "auth.Group", "revcred.AuditEvent"],
+        "Access and audit": [
+            "revcred.User",
+            "auth.Group",
+            "revcred.UserToken",
+            "revcred.AuditEvent",
+        ],
     }
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:

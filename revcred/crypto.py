@@ -32,6 +32,10 @@ class SealedTextField(EncryptedTextField):  # type: ignore[misc]
             raise ImproperlyConfigured(message)
         return list(settings.FERNET_KEYS)
 
+    def seal(self, text: str) -> bytes:
+        token: bytes = self.fernet.encrypt(text.encode())
+        return token
+
     def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
         # bulk_update hands over SQL expressions, whose text the package would seal as the value.
         if hasattr(value, "as_sql"):

@@ -146,6 +146,17 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 # Otherwise Celery closes the database's connection around every task.
 CELERY_DB_REUSE_MAX = 10_000
 
+# A worker of its own goes through uploads: settling never waits for a list.
+CELERY_TASK_ROUTES = {"revcred.uploads": {"queue": "uploads"}}
+
+# --- Uploads ------------------------------------------------------------------------------------
+
+# Where the files of uploads lie until they end. Web and worker have to share it.
+UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
+UPLOADS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+# What is still arriving lies there, too, and in no directory that others may read.
+FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
+
 # --- Metering -----------------------------------------------------------------------------------
 
 # How many transactions may wait to be settled: beyond it a gateway is told to slow down (429), and
@@ -248,7 +259,7 @@ STORAGES = {
     },
 }
 
-# --- The doors for gateways ---------------------------------------------------------------------
+# --- The doors for programs ---------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -259,8 +270,9 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
-    "TITLE": "revcred for gateways",
-    "DESCRIPTION": "Post metered transactions, and ask what became of them.",
+    "TITLE": "revcred",
+    "DESCRIPTION": "For gateways: post metered transactions, and ask what became of them."
+    " For scripts of the staff: upload lists.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -5,6 +5,7 @@ from revcred.health import healthz, readyz
 
 urlpatterns = [
     path("", include("storefront.urls")),
+    path("", include("revcred.api.urls")),
     path("", include("metering.urls")),
     path("account/", include("allauth.urls")),
     path("admin/", admin.site.urls),

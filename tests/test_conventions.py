@@ -206,10 +206,12 @@ def test_an_act_is_called_by_its_words():
 def test_a_task_carries_nothing():
     """The table is the queue. A bell that carried data could lose it."""
     import_module("metering.tasks")
+    import_module("revcred.tasks")
     tasks = {name: task for name, task in celery.tasks.items() if not name.startswith("celery.")}
 
     assert {name: list(inspect.signature(task.run).parameters) for name, task in tasks.items()} == {
         "metering.claim": [],
         "metering.join": [],
         "metering.settle": [],
+        "revcred.uploads": [],
     }

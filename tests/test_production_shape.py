@@ -41,4 +41,4 @@ def test_one_image_runs_every_process():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 
     ours = {name for name, service in services.items() if service["image"] == "revcred"}
-    assert ours == {"web", "worker", "clock", "migrate"}
+    assert ours == {"web", "worker", "uploads", "clock", "migrate"}

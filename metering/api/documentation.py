@@ -12,6 +12,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+TAGS = ["Transactions"]
+
 MOMENT = {"type": "string", "format": "date-time"}
 NAMED = {
     "type": ["object", "null"],
@@ -233,6 +235,7 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
     return extend_schema(
         operation_id="post_transactions",
         summary="Post metered transactions",
+        tags=TAGS,
         description=(
             "One object, an array of up to 1,000, or one object a line "
             "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. Answered once "
@@ -284,6 +287,7 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
 get_receipt = extend_schema(
     operation_id="get_receipt",
     summary="What became of a transaction",
+    tags=TAGS,
     description="Of the gateway's own transactions only.",
     parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
     responses={200: RECEIPT, 404: ERROR, **PROBLEMS},

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from revcred.models import Credential, Product, Subscription
+from revcred.models import Credential, Product, Subscription, Upload
 
 
 class ClaimQuerySet(models.QuerySet["Claim"]):
@@ -31,6 +31,7 @@ class Claim(models.Model):
         Subscription, models.CASCADE, null=True, blank=True, related_name="+"
     )
     product = models.ForeignKey(Product, models.CASCADE, null=True, blank=True, related_name="+")
+    upload = models.ForeignKey(Upload, models.CASCADE, null=True, blank=True, related_name="+")
     since = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     correcting = models.BooleanField(default=False, editable=False)

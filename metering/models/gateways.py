@@ -1,5 +1,3 @@
-import secrets
-from binascii import crc32
 from datetime import datetime
 from typing import Self
 from uuid import UUID
@@ -8,36 +6,19 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
+from revcred import tokens
 from revcred.fingerprints import fingerprint, hint
 from revcred.models import Gateway
 
-DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIX = "rvg_"
-RANDOM_LENGTH = 32
-CHECKSUM_LENGTH = 6
-
-
-def _checksum(text: str) -> str:
-    """CRC-32 in six digits of base 62: a scanner knows a token without asking us."""
-    rest, digits = crc32(text.encode()), ""
-    for _ in range(CHECKSUM_LENGTH):
-        rest, digit = divmod(rest, len(DIGITS))
-        digits = DIGITS[digit] + digits
-    return digits
 
 
 def generate_token() -> str:
-    start = PREFIX + "".join(secrets.choice(DIGITS) for _ in range(RANDOM_LENGTH))
-    return start + _checksum(start)
+    return tokens.generate(PREFIX)
 
 
 def is_well_formed(token: str) -> bool:
-    start, checksum = token[:-CHECKSUM_LENGTH], token[-CHECKSUM_LENGTH:]
-    return (
-        token.startswith(PREFIX)
-        and len(start) == len(PREFIX) + RANDOM_LENGTH
-        and checksum == _checksum(start)
-    )
+    return tokens.is_well_formed(token, PREFIX)
 
 
 def digest_of(token: str) -> UUID:

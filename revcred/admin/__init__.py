@@ -1,3 +1,21 @@
-from revcred.admin import audit, credentials, customers, products, subscriptions, users
+from revcred.admin import (
+    audit,
+    credentials,
+    customers,
+    products,
+    subscriptions,
+    tokens,
+    uploads,
+    users,
+)
 
-__all__ = ["audit", "credentials", "customers", "products", "subscriptions", "users"]
+__all__ = [
+    "audit",
+    "credentials",
+    "customers",
+    "products",
+    "subscriptions",
+    "tokens",
+    "uploads",
+    "users",
+]

@@ -17,7 +17,7 @@ from revcred.admin.lists import BoundedPaginator, FilteredList, any_of
 from revcred.admin.moments import KeepsMoments, MomentField, MomentInput
 from revcred.admin.objects import ObjectField
 from revcred.admin.pickers import WithPickers
-from revcred.models import AuditEvent
+from revcred.models import AuditEvent, UploadChange
 
 Verb = AuditEvent.Verb
 
@@ -108,6 +108,7 @@ class Recorded(WithPickers, ModelAdmin):
             "opts": self.opts,
             "object": obj,
             "events": AuditEvent.objects.about(obj)[:HISTORY_SHOWN],
+            "changes": UploadChange.objects.about(obj).select_related("upload")[:HISTORY_SHOWN],
         }
         return TemplateResponse(request, "admin/object_history.html", context)
 

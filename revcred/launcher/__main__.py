@@ -80,6 +80,7 @@ class Launch:
         for program in (
             programs.web(self.port),
             programs.worker(),
+            programs.uploads(),
             programs.clock(),
             programs.manage("demo_gateway", "--url", self.url),
         ):

@@ -1,4 +1,4 @@
-"""The three kinds of process revcred is made of, as they run on one machine."""
+"""The kinds of process revcred is made of, as they run on one machine."""
 
 import sys
 from dataclasses import dataclass
@@ -23,8 +23,11 @@ WORKER = (
     # Its warning to root is about pickle, which the settings do not accept.
     *("-W", "ignore:::celery.platforms"),
     *("-m", "celery", "-A", "revcred", "--quiet", "worker", "--loglevel", "warning"),
-    *("--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 )
+SETTLING = ("--concurrency", "1")
+# One list after the other, in the process itself.
+UPLOADS = ("--queues", "uploads", "--hostname", "uploads@%h", "--pool", "solo")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class Programs:
         return self._python("fast-door", *FAST_DOOR, "--port", str(port))
 
     def worker(self) -> Program:
-        return self._python("worker", *WORKER)
+        return self._python("worker", *WORKER, *SETTLING)
+
+    def uploads(self) -> Program:
+        return self._python("uploads", *WORKER, *UPLOADS)
 
     def clock(self) -> Program:
         return self.manage("clock")

@@ -32,7 +32,7 @@ def free_port() -> int:
 
 @dataclass
 class Stack:
-    """Stores of its own, migrated; web, worker and clock once it is to `serve`."""
+    """Stores of its own, migrated; web, workers and clock once it is to `serve`."""
 
     supervisor: Supervisor
     environment: Environment
@@ -65,7 +65,12 @@ class Stack:
 
     def serve(self) -> None:
         programs = Programs(self.environment, self.project, logs=self.logs)
-        for program in (programs.web(self.port), programs.worker(), programs.clock()):
+        for program in (
+            programs.web(self.port),
+            programs.worker(),
+            programs.uploads(),
+            programs.clock(),
+        ):
             self._begin(program)
         self.supervisor.wait_until(lambda: answers(f"{self.url}/healthz"), self.children["web"])
 
@@ -111,7 +116,8 @@ def a_stack(
     )
     try:
         made = {name: make() for name, make in MADE.items()}
-        environment = {**made, **os.environ, **stores.start(), "ENVIRONMENT": "test"}
+        ours = {"ENVIRONMENT": "test", "UPLOADS_DIR": str(directory / "files")}
+        environment = {**made, **os.environ, **stores.start(), **ours}
         stack = kind(supervisor, environment, project, directory)
         stack.children = {child.program.name: child for child in supervisor.children}
         stack.manage("migrate", "--no-input")

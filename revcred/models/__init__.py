@@ -12,6 +12,8 @@ from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
 from revcred.models.products import Product, Source
 from revcred.models.subscriptions import Subscription
+from revcred.models.tokens import UserToken
+from revcred.models.uploads import Progress, RememberedMapping, Upload, UploadChange
 from revcred.models.users import User
 
 __all__ = [
@@ -24,11 +26,16 @@ __all__ = [
     "KeyUse",
     "Membership",
     "Product",
+    "Progress",
+    "RememberedMapping",
     "SealedCanary",
     "SealedValue",
     "Source",
     "Subscriber",
     "Subscription",
     "Suspension",
+    "Upload",
+    "UploadChange",
     "User",
+    "UserToken",
 ]

@@ -88,6 +88,10 @@ class AuditEvent(models.Model):
         TOKEN_REVOKED = "token_revoked", "Token revoked"
         RELEASED = "released"
         PUT_BACK = "put_back", "Put back"
+        UPLOADED = "uploaded"
+        APPLIED = "applied"
+        CANCELLED = "cancelled"
+        UNDONE = "undone"
 
     at = models.DateTimeField()
     actor_id = models.BigIntegerField(null=True)

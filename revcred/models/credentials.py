@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
 
 from revcred.crypto import SealedTextField, bind, unbind
-from revcred.fingerprints import fingerprint_hex
+from revcred.fingerprints import fingerprint, fingerprint_hex
 from revcred.models.customers import Customer, Subscriber
 from revcred.models.gateways import Gateway
 from revcred.models.periods import PERIOD, Dated, DatedQuerySet
@@ -43,7 +43,10 @@ class Credential(models.Model):
         EXPIRED = "expired"
         REVOKED = "revoked"
 
-    customer = models.ForeignKey(Customer, models.PROTECT, related_name="credentials")
+    # By the index on its name.
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, related_name="credentials", db_index=False
+    )
     name = models.CharField(max_length=200)
     holders = models.ManyToManyField(
         Subscriber,
@@ -214,13 +217,17 @@ class KeyUse(models.Model):
 
 
 class SealedValue(models.Model):
-    """The key itself and its secret, sealed. Only the act of revealing reads this table."""
+    """The key itself and its secret, sealed. Only the act of revealing reads what is sealed.
+
+    A secret's mark is its keyed fingerprint, by which an upload tells whether it is the same.
+    """
 
     external_key = models.OneToOneField(
         ExternalKey, models.CASCADE, primary_key=True, related_name="sealed"
     )
     value: "models.Field[str | None, str | None]" = SealedTextField(null=True)
     secret: "models.Field[str | None, str | None]" = SealedTextField(null=True)
+    secret_mark = models.UUIDField(null=True)
 
     class Meta:
         default_permissions = ()
@@ -228,17 +235,28 @@ class SealedValue(models.Model):
     def __str__(self) -> str:
         return f"Sealed value of {self.external_key_id}"
 
+    @classmethod
+    def token(cls, field: str, text: str, *, of: int) -> bytes:
+        """The text as the table keeps it in the row of that key, for who writes many at once."""
+        column: SealedTextField = cls._meta.get_field(field)  # type: ignore[assignment]
+        return column.seal(bind(text, to=_place(field, of)))
+
     def _place(self, field: str) -> str:
-        return f"revcred.sealedvalue.{field}:{self.external_key_id}"
+        return _place(field, self.external_key_id)
 
     def seal(self, *, value: str | None, secret: str | None) -> None:
         self.value = None if value is None else bind(value, to=self._place("value"))
         self.secret = None if secret is None else bind(secret, to=self._place("secret"))
+        self.secret_mark = None if secret is None else fingerprint(secret, label="secret")
 
     def unseal(self, field: str) -> str | None:
         """The text of `value` or `secret`. Raises CannotUnseal if it was sealed for another row."""
         bound = getattr(self, field)
         return None if bound is None else unbind(bound, to=self._place(field))
+
+
+def _place(field: str, key: int) -> str:
+    return f"revcred.sealedvalue.{field}:{key}"
 
 
 class SealedCanary(models.Model):
@@ -264,11 +282,20 @@ class SealedCanary(models.Model):
 class Assignment(Dated):
     """Which subscription a credential feeds, from one moment until, but not including, another."""
 
-    customer = models.ForeignKey(Customer, models.PROTECT, related_name="+", editable=False)
-    credential = models.ForeignKey(
-        Credential, models.CASCADE, related_name="assignments", db_index=False
+    # The foreign keys over two columns (see the migrations) hold each of these as well.
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, related_name="+", editable=False, db_constraint=False
     )
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="assignments")
+    credential = models.ForeignKey(
+        Credential,
+        models.CASCADE,
+        related_name="assignments",
+        db_index=False,
+        db_constraint=False,
+    )
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, related_name="assignments", db_constraint=False
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = DatedQuerySet["Assignment"].as_manager()

@@ -7,7 +7,7 @@ from django.db import connection
 from revcred import preflight
 from revcred.crypto import CannotUnseal
 from revcred.management.commands import rotate_ring
-from revcred.models import AuditEvent, ExternalKey, SealedValue
+from revcred.models import AuditEvent, ExternalKey, SealedValue, UploadChange
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -43,6 +43,24 @@ def test_after_a_rotation_the_old_key_may_leave_the_ring(keys, ring, monkeypatch
     ring("second")
     preflight.check()
     assert opened(keys) == [("key-number-1", "secret-1"), ("key-number-2", None)]
+
+
+def test_a_secret_that_an_upload_replaced_is_sealed_again(keys, ring):
+    its_key = keys[0]
+    sealed = SealedValue.objects.get(pk=its_key.pk)
+    change = UploadChange.objects.create(
+        upload_id=1,
+        action="update",
+        target_type="revcred.credential",
+        target_id=its_key.credential_id,
+        secret=sealed.secret,
+    )
+    ring("second", "first")
+
+    call_command("rotate_ring")
+
+    ring("second")
+    assert UploadChange.objects.get(pk=change.pk).secret == sealed.secret
 
 
 def test_it_may_be_run_again(keys, ring):

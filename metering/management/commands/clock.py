@@ -17,6 +17,7 @@ from metering import attribution, claims, joining, partitions
 from metering.discovery import Discovery
 from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
 from revcred import preflight
+from revcred.uploads import runs
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def sweep() -> None:
         attribution.settle_waiting()
     if Claim.objects.open().filter(created_at__lt=Now() - GRACE).exists():
         claims.work()
+    runs.sweep()
 
 
 def do_chores() -> None:
@@ -81,6 +83,7 @@ def do_chores() -> None:
     forget(before=now - timedelta(days=settings.REMEMBERED_DAYS))
     IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
+    runs.tidy()
 
 
 def forget(before: datetime) -> None:

@@ -1,47 +1,62 @@
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Model
 from django.db.transaction import atomic
 
 from revcred.crypto import CannotUnseal
-from revcred.models import SealedCanary, SealedValue
+from revcred.models import SealedCanary, SealedValue, UploadChange
 
 AT_ONCE = 500
+
+Sealed = type[Model]
+FIELDS: dict[Sealed, Sequence[str]] = {SealedValue: ("value", "secret"), UploadChange: ("secret",)}
 
 
 class Command(BaseCommand):
     help = "Seal everything again under the newest of FERNET_KEYS. May be stopped and run again."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        last, done, damaged = 0, 0, list[int]()
-        while keys := waiting_after(last):
-            damaged += seal_again(keys)
-            last, done = keys[-1], done + len(keys)
-            self.stdout.write(f"{done} sealed again")
-        if damaged:
-            named = ", ".join(map(str, damaged))
-            message = f"No key of the ring opens what is sealed of these external keys: {named}."
+        if damaged := self._seal_all(SealedValue):
+            message = f"No key of the ring opens what is sealed of these external keys: {damaged}."
+            raise CommandError(message)
+        if damaged := self._seal_all(UploadChange):
+            message = f"No key of the ring opens what these changes of uploads replaced: {damaged}."
             raise CommandError(message)
         for canary in SealedCanary.objects.all():
             canary.save()
         self.stdout.write("Done: the older keys may leave the ring.")
 
+    def _seal_all(self, model: Sealed) -> str:
+        """The numbers of those that do not open."""
+        last, done, damaged = 0, 0, list[int]()
+        while numbers := waiting_after(model, last):
+            damaged += seal_again(model, numbers)
+            last, done = numbers[-1], done + len(numbers)
+            self.stdout.write(f"{done} sealed again")
+        return ", ".join(map(str, damaged))
 
-def waiting_after(last: int) -> list[int]:
-    later = SealedValue.objects.filter(pk__gt=last).order_by("pk")
-    return list(later.values_list("pk", flat=True)[:AT_ONCE])
+
+def waiting_after(model: Sealed, last: int) -> list[int]:
+    sealed = model._base_manager.filter(pk__gt=last)
+    if model is UploadChange:  # few of them replace a secret
+        sealed = sealed.filter(secret__isnull=False)
+    return list(sealed.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
 
 
 @atomic
-def seal_again(keys: list[int]) -> list[int]:
+def seal_again(model: Sealed, numbers: list[int]) -> list[int]:
     """Open these with whichever key of the ring fits, and seal them with the newest.
 
     Answers which do not open. They stay as they are, and keep no other from being sealed.
     """
-    rows = SealedValue.objects.select_for_update().filter(pk__in=keys)
+    rows = model._base_manager.select_for_update().filter(pk__in=numbers)
     try:
-        SealedValue.objects.bulk_update(rows, ["value", "secret"])
+        model._base_manager.bulk_update(rows, FIELDS[model])
     except CannotUnseal:
-        half = len(keys) // 2
-        return seal_again(keys[:half]) + seal_again(keys[half:]) if half else keys
+        half = len(numbers) // 2
+        if not half:
+            return numbers
+        return seal_again(model, numbers[:half]) + seal_again(model, numbers[half:])
     return []

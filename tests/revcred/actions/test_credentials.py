@@ -129,6 +129,7 @@ def test_issuing_is_announced(customer, by, announced):
             "credential": issued,
             "subscription": None,
             "product": None,
+            "upload": None,
         }
     ]
 

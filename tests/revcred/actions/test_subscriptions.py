@@ -48,6 +48,7 @@ def test_starting_saves_it_and_claims_what_named_it(by, announced):
             "credential": None,
             "subscription": subscription,
             "product": None,
+            "upload": None,
         }
     ]
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from metering.ingestion import take_in
 from metering.models import Claim, Conflict, DiscoveredSource, GatewayToken
 from revcred.actions import credentials
+from revcred.models import Upload, UserToken
 from tests.factories import (
     a_call,
     a_credential,
@@ -18,6 +19,7 @@ from tests.factories import (
     a_product,
     a_subscriber,
     a_subscription,
+    a_user,
     settled,
 )
 
@@ -42,7 +44,9 @@ LISTS = [
     "revcred_source",
     "revcred_subscriber",
     "revcred_subscription",
+    "revcred_upload",
     "revcred_user",
+    "revcred_usertoken",
 ]
 
 
@@ -72,6 +76,8 @@ def one_more(number: int) -> None:
         content={"calls": 2},
     )
     Claim.objects.create(cause="A test")
+    Upload.objects.create(kind="credentials", file_name="keys.csv", size=1, digest="0" * 64)
+    UserToken.issue(a_user(), name="A script", scopes=[])
     take_in(gateway, [a_call(f"a-key-of-some-length-{number}")])
     DiscoveredSource.objects.create(
         name=f"Unknown {number}",

@@ -1,0 +1,30 @@
+"""What people do with the tokens of their scripts."""
+
+from collections.abc import Iterable
+
+from django.db.transaction import atomic
+from django.utils import timezone
+
+from revcred.models import AuditEvent, User, UserToken
+
+Verb = AuditEvent.Verb
+
+
+@atomic
+def issue(*, user: User, name: str, scopes: Iterable[str], by: User) -> tuple[UserToken, str]:
+    """A new token of the user, and the only sight of it there will be."""
+    kept, token = UserToken.issue(user, name=name, scopes=list(scopes))
+    details = {"token": str(kept), "name": name, "scopes": list(kept.scopes)}
+    AuditEvent.objects.record(Verb.TOKEN_ISSUED, target=user, by=by, details=details)
+    return kept, token
+
+
+@atomic
+def revoke(*, token: UserToken, by: User) -> None:
+    """Refused from now on. Revoking a revoked token changes nothing."""
+    if token.revoked_at:
+        return
+    token.revoked_at = timezone.now()
+    token.save(update_fields=["revoked_at"])
+    details = {"token": str(token), "name": token.name}
+    AuditEvent.objects.record(Verb.TOKEN_REVOKED, target=token.user, by=by, details=details)

@@ -1,0 +1,137 @@
+"""What an upload would do, or did, as its page says it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from revcred.models import Upload
+from revcred.uploads import columns
+from revcred.uploads.columns import Kind
+
+Action, State = Upload.Action, Upload.State
+
+WOULD = {
+    Action.CREATE: "Create",
+    Action.UPDATE: "Update",
+    Action.MOVE: "Move",
+    Action.UNCHANGED: "Unchanged",
+    Action.REFUSED: "Refused",
+}
+DID = {
+    Action.CREATE: "created",
+    Action.UPDATE: "updated",
+    Action.MOVE: "moved",
+    Action.UNCHANGED: "unchanged",
+    Action.REFUSED: "refused",
+}
+STEPS = ("File", "Columns", "Preview", "Apply", "Done")
+COLUMNS = 1
+STEP_OF = {
+    State.CHECKING: COLUMNS,
+    State.UNMAPPED: COLUMNS,
+    State.READY: 2,
+    State.APPLYING: 3,
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How many rows do something; and of the first of them, column by column, what."""
+
+    action: str
+    label: str
+    count: int
+    firsts: list[dict[str, Any]]
+    columns: list[tuple[str, list[tuple[Any, Any] | None]]]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows are refused, and how many are."""
+
+    column: str
+    message: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    is_over: bool
+    is_now: bool
+
+
+def steps(upload: Upload) -> list[Step]:
+    return steps_at(STEP_OF.get(State(upload.state), len(STEPS) - 1))
+
+
+def steps_at(now: int) -> list[Step]:
+    return [Step(name, at < now, at == now) for at, name in enumerate(STEPS)]
+
+
+def in_short(upload: Upload) -> str:
+    """What came of it, or would, in a line of the list."""
+    if upload.state == State.READY:
+        said = [("to apply", to_do(upload)), *did(upload)]
+    elif upload.applied_at or upload.total is None:
+        said = did(upload)
+    else:
+        said = [("read", upload.total)]
+    return ", ".join(f"{count:,} {word}".replace(" ", "\N{NO-BREAK SPACE}") for word, count in said)
+
+
+def figures(upload: Upload) -> list[Figure]:
+    counts = upload.preview["counts"]
+    return [
+        Figure(action, label, counts[action], firsts, _by_column(upload, firsts))
+        for action, label in WOULD.items()
+        for firsts in [upload.preview["firsts"].get(action, [])]
+    ]
+
+
+def _by_column(
+    upload: Upload, firsts: list[dict[str, Any]]
+) -> list[tuple[str, list[tuple[Any, Any] | None]]]:
+    """Old and new of each row, or None where it says nothing of that column."""
+    rows = [{name: (old, new) for name, old, new in each["values"]} for each in firsts]
+    return [
+        (column.title, [row.get(column.name) for row in rows])
+        for column in columns.of(Kind(upload.kind))
+        if any(column.name in row for row in rows)
+    ]
+
+
+def reasons(upload: Upload) -> list[Reason]:
+    titles = _titles(upload)
+    return [
+        Reason(titles.get(column, column), message, count)
+        for column, message, count in upload.preview["reasons"]
+    ]
+
+
+def to_do(upload: Upload) -> int:
+    """The rows that change anything."""
+    counts = upload.preview["counts"]
+    return sum(counts[each] for each in (Action.CREATE, Action.UPDATE, Action.MOVE))
+
+
+def refused(upload: Upload) -> int:
+    """When it was checked, and meanwhile."""
+    before = upload.preview.get("counts", {}).get(Action.REFUSED, 0)
+    return int(before + upload.outcome.get("meanwhile", 0))
+
+
+def did(upload: Upload) -> list[tuple[str, int]]:
+    """What came of it, such as ("created", 3); of one that is not applied yet, what is refused."""
+    counts = upload.outcome | {Action.REFUSED: refused(upload)}
+    if upload.applied_at:
+        counts |= {Action.UNCHANGED: upload.preview["counts"][Action.UNCHANGED]}
+    return [(word, counts[action]) for action, word in DID.items() if counts.get(action)]
+
+
+def column_titles(upload: Upload, names: list[str]) -> list[str]:
+    titles = _titles(upload)
+    return [titles.get(name, name) for name in names]
+
+
+def _titles(upload: Upload) -> dict[str, str]:
+    return {each.name: each.title for each in columns.of(Kind(upload.kind))}

@@ -1,0 +1,96 @@
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from revcred.actions import tokens
+from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.badges import badge
+from revcred.admin.recorded import ReadOnly
+from revcred.models import User, UserToken
+
+
+class IssueTokenForm(ActForm):
+    title = "Issue a token"
+    button = "Issue"
+    permission = "add"
+    explanation = (
+        "For a script of yours. It may do what you may, of what is chosen here, and what it does is"
+        " on record under your name. It is shown once, on the next page, and never again."
+    )
+
+    name = forms.CharField(max_length=100, help_text="Where it is used.")
+    scopes = forms.MultipleChoiceField(
+        label="May",
+        choices=UserToken.Scope.choices,
+        initial=UserToken.Scope.values,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    token = ""
+
+    def act(self, by: User) -> str:
+        said = self.cleaned_data
+        self.target, self.token = tokens.issue(
+            user=by, name=said["name"], scopes=said["scopes"], by=by
+        )
+        return f"{self.target} was issued."
+
+
+class RevokeTokenForm(ActForm):
+    title = "Revoke"
+    button = "Revoke for good"
+    grave = True
+    explanation = "Whoever comes with it is refused from now on. What was done with it stays."
+
+    def act(self, by: User) -> str:
+        tokens.revoke(token=self.target, by=by)
+        return f"The token {self.target} is revoked."
+
+
+@admin.register(UserToken)
+class UserTokenAdmin(WithActs, ReadOnly):
+    list_display = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
+    list_select_related = ("user",)
+    fields = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
+    readonly_fields = fields
+    change_form_template = "admin/revcred/usertoken/change_form.html"
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {"revoke": RevokeTokenForm}
+
+    @admin.display(description="token")
+    def token(self, token: UserToken) -> str:
+        return str(token)
+
+    @admin.display(description="may")
+    def scopes_(self, token: UserToken) -> str:
+        return ", ".join(token.scopes)
+
+    @admin.display(description="state")
+    def state(self, token: UserToken) -> str:
+        return badge("revoked", "bad") if token.revoked_at else badge("valid", "good")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("revcred.add_usertoken")
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return self.act_page(request, IssueTokenForm)
+
+    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+        """A new token is in this one answer, and in no message, session or log."""
+        if not isinstance(form, IssueTokenForm):
+            return super().done(request, form, target, sentence)
+        context = self.admin_site.each_context(request) | {
+            "title": "The new token",
+            "subtitle": None,
+            "opts": self.opts,
+            "original": form.target,
+            "back": self.url_of(form.target),
+            "token": form.token,
+        }
+        response = TemplateResponse(request, "admin/revcred/gateway/token.html", context)
+        response["Cache-Control"] = "no-store"
+        return response

@@ -1,0 +1,58 @@
+"""Who is at the door: somebody of the staff, by a token of theirs."""
+
+from datetime import timedelta
+from typing import cast
+
+from django.db.models import Q
+from django.db.models.functions import Now
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from revcred.models import User, UserToken
+
+STAMP_EVERY = timedelta(minutes=1)
+
+
+class UserAuthentication(BaseAuthentication):
+    """`Authorization: Bearer TOKEN`."""
+
+    def authenticate(self, request: Request) -> tuple[User, UserToken]:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            message = "Send a token of yours as 'Authorization: Bearer'."
+            raise AuthenticationFailed(message, code="not_authenticated")
+        kept = UserToken.objects.valid().of(token.strip()).select_related("user").first()
+        if kept is None:
+            raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - STAMP_EVERY)
+        UserToken.objects.filter(stale, pk=kept.pk).update(last_used_at=Now())
+        return kept.user, kept
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="revcred"'
+
+
+def user_of(request: Request) -> User:
+    return cast("User", request.user)
+
+
+class MayUpload(BasePermission):
+    """The token has the scope, and its user the right."""
+
+    message = "This token, or its user, may not upload lists."
+    code = "not_allowed"
+    scope: str = UserToken.Scope.CHECK
+    right = "revcred.add_upload"
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        token = cast("UserToken", request.auth)
+        return self.scope in token.scopes and user_of(request).has_perm(self.right)
+
+
+class MayApply(MayUpload):
+    message = "This token, or its user, may not apply, cancel or undo uploads."
+    scope = UserToken.Scope.APPLY
+    right = "revcred.apply_upload"

@@ -1,0 +1,326 @@
+"""What the OpenAPI page says of the doors for lists."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+
+from revcred.models import Upload
+from revcred.uploads.columns import Kind
+from revcred.uploads.reading import DELIMITERS, ENCODINGS, LARGEST_FILE
+
+TOO_LARGE = f"A list has at most {LARGEST_FILE:,} bytes."
+TAGS = ["Uploads"]
+
+MOMENT = {"type": ["string", "null"], "format": "date-time"}
+ERROR = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+}
+EITHER = {"type": "string", "enum": ["refuse", "create"], "default": "refuse"}
+CHOICES: dict[str, Any] = {
+    "customers": EITHER | {"description": "Of rows that name an unknown customer."},
+    "subscribers": EITHER | {"description": "Of rows that name an unknown holder."},
+    "subscriptions": EITHER | {"description": "Of rows that name an unknown subscription."},
+    "product": {
+        "type": "string",
+        "description": "The external key of the product of subscriptions that are created.",
+    },
+    "keys_of_others": {
+        "type": "string",
+        "enum": ["refuse", "take_over"],
+        "default": "refuse",
+        "description": "Of rows with a key of another customer.",
+    },
+}
+ABOUT_FILE: dict[str, Any] = {
+    "kind": {"type": "string", "enum": [*Kind], "default": Kind.CREDENTIALS.value},
+    "name": {"type": "string", "description": "What the file is called."},
+    "encoding": {"type": "string", "enum": [*ENCODINGS], "description": "If CSV does not say it."},
+    "delimiter": {"type": "string", "enum": [*DELIMITERS], "description": "If CSV hides it."},
+    **CHOICES,
+}
+COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+VALUE = {
+    "type": "object",
+    "properties": {"column": {"type": "string"}, "old": {}, "new": {}},
+}
+UPLOAD: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "integer"},
+        "kind": {"type": "string", "enum": [*Kind]},
+        "name": {"type": "string"},
+        "bytes": {"type": "integer"},
+        "sha256": {"type": "string"},
+        "state": {"type": "string", "enum": Upload.State.values},
+        "error": {"type": ["string", "null"]},
+        "shape": {"type": ["string", "null"]},
+        "columns": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "header": {"type": "string"},
+                    "column": {"type": ["string", "null"]},
+                },
+            },
+        },
+        "choices": {"type": "object", "properties": CHOICES},
+        "rows": {"type": ["integer", "null"]},
+        "progress": {
+            "type": ["object", "null"],
+            "description": "While it is checked, applied or undone.",
+            "properties": {
+                "done": {"type": "integer"},
+                "of": {"type": ["integer", "null"]},
+                "fraction": {"type": "number"},
+                "rows_a_second": {"type": "integer"},
+                "seconds_left": {"type": ["number", "null"]},
+            },
+        },
+        "preview": {
+            "type": ["object", "null"],
+            "description": "Once it is ready: what each row would do.",
+            "properties": {
+                "counts": COUNTS,
+                "adds": COUNTS,
+                "firsts": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {
+                                "row": {"type": "integer"},
+                                "title": {"type": "string"},
+                                "values": {"type": "array", "items": VALUE},
+                            },
+                        },
+                    },
+                },
+                "reasons": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "column": {"type": "string"},
+                            "message": {"type": "string"},
+                            "rows": {"type": "integer"},
+                        },
+                    },
+                },
+                "claim": {
+                    "type": ["object", "null"],
+                    "description": "What waits in quarantine and would be claimed, if any can be.",
+                    "properties": {
+                        "transactions": {"type": "integer"},
+                        "since": MOMENT,
+                        "customers": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "properties": {
+                                    "customer": {"type": ["string", "null"]},
+                                    "transactions": {"type": "integer"},
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        },
+        "outcome": {"type": ["object", "null"], "additionalProperties": {"type": "integer"}},
+        "by": {"type": ["string", "null"]},
+        "applied_by": {"type": ["string", "null"]},
+        "created_at": {"type": "string", "format": "date-time"},
+        "applied_at": MOMENT,
+        "ended_at": MOMENT,
+    },
+}
+ERRORS = {
+    "type": "object",
+    "properties": {
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "row": {"type": "integer"},
+                    "column": {"type": "string"},
+                    "hint": {
+                        "type": "string",
+                        "description": "The value: of a key its end only, of a secret nothing.",
+                    },
+                    "message": {"type": "string"},
+                },
+            },
+        },
+        "after": {
+            "type": ["integer", "null"],
+            "description": "Ask again with this for the further ones; null once there are none.",
+        },
+    },
+}
+PROBLEMS = {401: ERROR, 403: ERROR, 503: ERROR}
+OF_ONE = {404: ERROR, **PROBLEMS}
+
+TEXT = """A file as `multipart/form-data`, or as the body itself: CSV, XLSX, JSON, JSON Lines, YAML.
+
+It is checked in the background: ask for it until its `state` is `ready`. Nothing has been written
+until it is applied. `unmapped` means that required columns could not be told: say which they are
+with `check`. `failed` says why in `error`."""
+
+list_uploads = extend_schema(
+    operation_id="list_uploads",
+    summary="The last uploads",
+    tags=TAGS,
+    responses={
+        200: {
+            "type": "object",
+            "properties": {"uploads": {"type": "array", "items": UPLOAD}},
+        },
+        **PROBLEMS,
+    },
+)
+post_upload = extend_schema(
+    operation_id="post_upload",
+    summary="Upload a list and have it checked",
+    description=TEXT,
+    tags=TAGS,
+    parameters=[
+        OpenApiParameter(
+            name,
+            schema,
+            OpenApiParameter.QUERY,
+            description="If the body is the file itself.",
+        )
+        for name, schema in ABOUT_FILE.items()
+    ],
+    request={
+        "multipart/form-data": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": {"type": "string", "format": "binary"}, **ABOUT_FILE},
+        },
+        "application/x-ndjson": {
+            "type": "object",
+            "description": "One a line. Its fields are columns, or are mapped to them.",
+        },
+        "text/csv": {"type": "string"},
+    },
+    responses={202: UPLOAD, 400: ERROR, 413: ERROR, 415: ERROR, **PROBLEMS},
+    examples=[
+        OpenApiExample(
+            "One credential of a list",
+            value={
+                "customer": "acme",
+                "name": "Orders service",
+                "key": "ak_live_5f2b8c1e9d",
+                "subscription": "acme-maps",
+            },
+            request_only=True,
+            media_type="application/x-ndjson",
+        )
+    ],
+)
+get_upload = extend_schema(
+    operation_id="get_upload",
+    summary="How far an upload is, and what it would do or did",
+    tags=TAGS,
+    responses={200: UPLOAD, **OF_ONE},
+)
+get_errors = extend_schema(
+    operation_id="get_upload_errors",
+    summary="Why rows are refused, row by row",
+    tags=TAGS,
+    parameters=[
+        OpenApiParameter("after", OpenApiTypes.INT, description="Of rows after that one."),
+        OpenApiParameter("most", OpenApiTypes.INT, description="Of so many rows at most."),
+    ],
+    responses={200: ERRORS, 400: ERROR, **OF_ONE},
+)
+get_refused = extend_schema(
+    operation_id="get_refused_rows",
+    summary="The refused rows, to be mended and sent again",
+    description=(
+        "As they came, with the reasons in a column `error` that is left out when the file comes"
+        " back. Only for the user who brought the list, because keys are in it."
+    ),
+    tags=TAGS,
+    responses={(200, "text/csv"): OpenApiTypes.BINARY, **OF_ONE},
+)
+check_upload = extend_schema(
+    operation_id="check_upload",
+    summary="Have it checked again, with other columns or choices",
+    description="What is not said stays. Which column is which is remembered for such files.",
+    tags=TAGS,
+    request={
+        "application/json": {
+            "type": "object",
+            "properties": {
+                "columns": {
+                    "type": "object",
+                    "additionalProperties": {"type": ["string", "null"]},
+                    "description": "Of headers of the file, which of our columns they are.",
+                },
+                "choices": {"type": "object", "properties": CHOICES},
+                "encoding": ABOUT_FILE["encoding"],
+                "delimiter": ABOUT_FILE["delimiter"],
+            },
+        }
+    },
+    responses={202: UPLOAD, 400: ERROR, 409: ERROR, **OF_ONE},
+    examples=[
+        OpenApiExample(
+            "Columns, and what to create",
+            value={
+                "columns": {"Org": "customer", "Remark": None},
+                "choices": {"customers": "create"},
+            },
+            request_only=True,
+        )
+    ],
+)
+apply_upload = extend_schema(
+    operation_id="apply_upload",
+    summary="Apply it in the background",
+    description=(
+        "`good` applies the rows that are not refused; `all` means all or nothing. What somebody"
+        " changes meanwhile is not overwritten."
+    ),
+    tags=TAGS,
+    request={
+        "application/json": {
+            "type": "object",
+            "required": ["rows"],
+            "properties": {"rows": {"type": "string", "enum": ["good", "all"]}},
+        }
+    },
+    responses={202: UPLOAD, 400: ERROR, 409: ERROR, **OF_ONE},
+)
+cancel_upload = extend_schema(
+    operation_id="cancel_upload",
+    summary="Give it up, or stop it at the end of a row",
+    tags=TAGS,
+    request=None,
+    responses={202: UPLOAD, 409: ERROR, **OF_ONE},
+)
+undo_upload = extend_schema(
+    operation_id="undo_upload",
+    summary="Undo all that it did",
+    description="Refused with `depended` if something later depends on it; the message says what.",
+    tags=TAGS,
+    request=None,
+    responses={202: UPLOAD, 409: ERROR, **OF_ONE},
+)
+
+
+class UserTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "revcred.api.authentication.UserAuthentication"
+    name = "user"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "A token of yours, rvu_…"}

@@ -1,0 +1,26 @@
+"""Refusals, each with a code for programs and a message for people."""
+
+from rest_framework import status
+from rest_framework.exceptions import APIException
+
+
+class Malformed(APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "malformed"
+
+
+class TooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+
+class UnknownType(APIException):
+    status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
+    default_code = "unknown_type"
+
+
+class NotNow(APIException):
+    """It is in no state for that."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "not_now"

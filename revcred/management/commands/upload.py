@@ -1,0 +1,283 @@
+import sys
+import time
+from argparse import ArgumentParser, BooleanOptionalAction
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from revcred.models import Product, Upload, User
+from revcred.templatetags.uploads import lasting
+from revcred.uploads import mapping, runs
+from revcred.uploads.columns import Kind, named
+from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, Unreadable, open_list
+from revcred.uploads.runs import Choices
+
+State = Upload.State
+
+SOME_REFUSED, NOT_DONE, INTERRUPTED = 1, 2, 130
+SHOWN = 10  # refused rows
+SAMPLE = 20  # rows that columns are guessed by
+PAUSE = 0.2  # seconds between two looks at what another process works on
+WIDTH = 30  # characters of the bar
+NAMED = {name: delimiter for delimiter, name in DELIMITERS.items()}
+
+
+class Command(BaseCommand):
+    help = (
+        "Upload a list: see what it would do (--check), or do it (--apply). Ends with 0 if no row "
+        "was refused, 1 if some were, 2 if nothing could be done, 130 if it was interrupted."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", type=Path, help="CSV, XLSX, JSON, JSON Lines, or decK's YAML.")
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--check", action="store_true", help="Say what it would do.")
+        what.add_argument("--apply", action="store_true", help="Apply the rows that are good.")
+        parser.add_argument("--kind", choices=[*Kind], default=Kind.CREDENTIALS)
+        parser.add_argument(
+            "--all-or-nothing", action="store_true", help="With --apply: only if no row is refused."
+        )
+        parser.add_argument(
+            "--column",
+            action="append",
+            default=[],
+            metavar="HEADER=COLUMN",
+            help="Which column is which, where it is not told rightly; HEADER= leaves it out.",
+        )
+        parser.add_argument("--create-customers", action="store_true")
+        parser.add_argument("--create-subscribers", action="store_true")
+        parser.add_argument(
+            "--create-subscriptions", metavar="PRODUCT", help="Of this product's external key."
+        )
+        parser.add_argument(
+            "--take-over", action="store_true", help="Move keys of other customers to these."
+        )
+        parser.add_argument("--encoding", choices=[*ENCODINGS])
+        parser.add_argument("--delimiter", choices=[*NAMED])
+        parser.add_argument(
+            "--refused", type=Path, metavar="FILE", help="Write the refused rows there."
+        )
+        parser.add_argument("--by", metavar="EMAIL", help="On whose behalf, for the record.")
+        parser.add_argument("--progress", action=BooleanOptionalAction, default=None)
+
+    def handle(self, *args: Any, file: Path, **options: Any) -> None:
+        self.bar = Bar(self.stderr, shown=options["progress"])
+        by = _user(options["by"])
+        upload = self._receive(file, by, options)
+        try:
+            with self._cancelled_if_interrupted(upload, by):
+                self._work(upload)
+                self._stop_unless_ready(upload)
+                refused = self._tell_preview(upload)
+                if options["apply"]:
+                    refused = self._apply(upload, by, whole=options["all_or_nothing"])
+                if refused and options["refused"]:
+                    self._write_refused(upload, options["refused"])
+        finally:
+            upload.refresh_from_db()
+            if upload.state in (State.UNMAPPED, State.READY):
+                runs.cancel(upload=upload, by=by)
+        if refused:
+            sys.exit(SOME_REFUSED)
+
+    def _receive(self, path: Path, by: User | None, said: dict[str, Any]) -> Upload:
+        delimiter = said["delimiter"] and NAMED[said["delimiter"]]
+        choices = _choices(said)
+        try:
+            mapped = _mapping(path, Kind(said["kind"]), said["column"], said["encoding"], delimiter)
+            with path.open("rb") as file:
+                return runs.receive(
+                    kind=Kind(said["kind"]),
+                    file=file,
+                    name=path.name,
+                    by=by,
+                    encoding=said["encoding"],
+                    delimiter=delimiter,
+                    mapping=mapped,
+                    choices=choices,
+                )
+        except OSError as error:
+            raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
+        except Unreadable as error:
+            raise CommandError(str(error), returncode=NOT_DONE) from error
+        except runs.TooLarge as error:
+            raise CommandError("The file is too large.", returncode=NOT_DONE) from error
+
+    @contextmanager
+    def _cancelled_if_interrupted(self, upload: Upload, by: User | None) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.bar.clear()
+            try:
+                runs.cancel(upload=upload, by=by)
+            except runs.NotNow:
+                sys.exit(INTERRUPTED)
+            self.stderr.write("It stops at the end of a row …")
+            self._work(upload)
+            self.stderr.write(f"Interrupted: {_did(upload) or 'nothing was written'}.")
+            sys.exit(INTERRUPTED)
+
+    def _work(self, upload: Upload) -> None:
+        """In this process, unless another has begun with it."""
+        while True:
+            runs.work(only=upload, tell=self.bar.show)
+            upload.refresh_from_db()
+            self.bar.show(upload)
+            if not upload.is_under_way:
+                break
+            time.sleep(PAUSE)
+        self.bar.clear()
+
+    def _stop_unless_ready(self, upload: Upload) -> None:
+        if upload.state == State.UNMAPPED:
+            known = {int(position): name for position, name in upload.mapping.items()}
+            missing = ", ".join(mapping.missing(Kind(upload.kind), known))
+            headers = ", ".join(upload.header)
+            raise CommandError(
+                f"No column was found for: {missing}. Say which it is with --column HEADER=COLUMN."
+                f" The file has: {headers}.",
+                returncode=NOT_DONE,
+            )
+        if upload.state != State.READY:
+            raise CommandError(upload.error or upload.get_state_display(), returncode=NOT_DONE)
+
+    def _tell_preview(self, upload: Upload) -> int:
+        preview = upload.preview
+        counts = ", ".join(f"{preview['counts'][each]:,} {each}" for each in Upload.Action.values)
+        self.stdout.write(f"{upload.shape}. {upload.total:,} rows: {counts}.")
+        for name, count in preview["adds"].items():
+            if count:
+                self.stdout.write(f"Besides, {count:,} {name} would be created.")
+        if preview["claim"] and preview["claim"]["transactions"]:
+            waiting = preview["claim"]["transactions"]
+            self.stdout.write(f"{waiting:,} transactions in quarantine would be claimed.")
+        for each in runs.refusals(upload=upload, most=SHOWN):
+            value = f" {each.hint}" if each.hint else ""
+            place = f", {each.column}{value}" if each.column else ""
+            self.stderr.write(f"Row {each.row:,}{place}: {each.message}")
+        refused = int(preview["counts"]["refused"])
+        if refused > SHOWN:
+            self.stderr.write(f"… {refused:,} rows are refused; --refused FILE writes all of them.")
+        return refused
+
+    def _apply(self, upload: Upload, by: User | None, *, whole: bool) -> int:
+        """Returns how many rows are refused by then."""
+        refused = int(upload.preview["counts"]["refused"])
+        try:
+            runs.apply(upload=upload, by=by, whole=whole)
+        except runs.SomeRefused as error:
+            message = "Nothing was applied: all or nothing, and some rows are refused."
+            raise CommandError(message, returncode=NOT_DONE) from error
+        except runs.NothingToApply:
+            self.stdout.write("Nothing to apply.")
+            return refused
+        self._work(upload)
+        if upload.state != State.APPLIED:
+            said = upload.error or upload.get_state_display()
+            raise CommandError(f"{said} {_did(upload)}".strip(), returncode=NOT_DONE)
+        assert upload.took
+        self.stdout.write(f"Applied: {_did(upload)}, in {lasting(upload.took)}.")
+        return refused + int(upload.outcome.get("meanwhile", 0))
+
+    def _write_refused(self, upload: Upload, path: Path) -> None:
+        try:
+            with path.open("wb") as file:
+                runs.write_refused(upload=upload, to=file)
+        except OSError as error:
+            raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
+        self.stdout.write(f"The refused rows are in {path}.")
+
+
+class Bar:
+    """How far it is, in one line that is written over; nothing where nobody looks."""
+
+    def __init__(self, to: Any, *, shown: bool | None) -> None:
+        self._to = to
+        self._shown = to.isatty() if shown is None else shown
+        self._width = 0
+
+    def show(self, upload: Upload) -> None:
+        if not self._shown or not upload.is_under_way:
+            return
+        progress = upload.progress(timezone.now())
+        full = round(progress.fraction * WIDTH)
+        parts = [
+            f"{upload.get_state_display().capitalize():9}",
+            f"{'█' * full}{'░' * (WIDTH - full)} {progress.fraction:4.0%}",
+            f"{progress.done:,} rows",
+            f"{progress.rate:,.0f} a second",
+        ]
+        if progress.left is not None:
+            parts.append(f"{lasting(progress.left)} left")
+        self._write("  ".join(parts))
+
+    def clear(self) -> None:
+        if self._width:
+            self._write("")
+            self._width = 0
+
+    def _write(self, line: str) -> None:
+        self._to.write(f"\r{line:{self._width}}\r{line}", ending="")
+        self._to.flush()
+        self._width = len(line)
+
+
+def _user(email: str | None) -> User | None:
+    if email is None:
+        return None
+    user = User.objects.filter(email=email.lower()).first()
+    if user is None:
+        raise CommandError(f"Nobody signs in as {email}.", returncode=NOT_DONE)
+    return user
+
+
+def _choices(said: dict[str, Any]) -> Choices:
+    product = said["create_subscriptions"]
+    if product and not Product.objects.filter(external_key=product).exists():
+        raise CommandError(f"There is no product {product}.", returncode=NOT_DONE)
+    return Choices(
+        customers="create" if said["create_customers"] else "refuse",
+        subscribers="create" if said["create_subscribers"] else "refuse",
+        subscriptions="create" if product else "refuse",
+        product=product or "",
+        keys_of_others="take_over" if said["take_over"] else "refuse",
+    )
+
+
+def _mapping(
+    path: Path, kind: Kind, said: list[str], encoding: str | None, delimiter: str | None
+) -> dict[int, str] | None:
+    """What is guessed, but for what is said; None if nothing is. Raises Unreadable, OSError."""
+    if not said:
+        return None
+    with open_list(path, name=path.name, encoding=encoding, delimiter=delimiter) as read:
+        sample = [
+            cells
+            for _, (_, cells) in zip(range(SAMPLE), read.rows, strict=False)
+            if not isinstance(cells, RowError)
+        ]
+        mapped = mapping.guess(kind, read.header, sample)
+        header = read.header
+    for each in said:
+        name, _, column = each.rpartition("=")
+        if name not in header:
+            raise CommandError(f"The file has no column “{name}”.", returncode=NOT_DONE)
+        if column and column not in named(kind):
+            ours = ", ".join(named(kind))
+            raise CommandError(f"“{column}” is none of {ours}.", returncode=NOT_DONE)
+        mapped.pop(header.index(name), None)
+        mapped = {at: known for at, known in mapped.items() if known != column}
+        if column:
+            mapped[header.index(name)] = column
+    return mapped
+
+
+def _did(upload: Upload) -> str:
+    words = {"create": "created", "update": "updated", "move": "moved"}
+    counted = [f"{n:,} {words[each]}" for each, n in upload.outcome.items() if each in words and n]
+    return ", ".join(counted)

@@ -1,0 +1,62 @@
+from typing import Self
+from uuid import UUID
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
+
+from revcred import tokens
+from revcred.fingerprints import fingerprint, hint
+from revcred.models.users import User
+
+PREFIX = "rvu_"
+
+
+def digest_of(token: str) -> UUID:
+    return fingerprint(token, label="user token")
+
+
+class UserTokenQuerySet(models.QuerySet["UserToken"]):
+    def valid(self) -> Self:
+        return self.filter(revoked_at=None, user__is_active=True, user__is_staff=True)
+
+    def of(self, token: str) -> Self:
+        """Nothing for what is no such token at all, without asking."""
+        known = tokens.is_well_formed(token, PREFIX)
+        return self.filter(digest=digest_of(token)) if known else self.none()
+
+
+class UserToken(models.Model):
+    """What a script shows at the door, to do what its user may. Only its digest is kept."""
+
+    class Scope(models.TextChoices):
+        CHECK = "uploads:check", "Upload lists, and see what they would do"
+        APPLY = "uploads:apply", "Apply, cancel and undo uploads"
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100, help_text="Where it is used.")
+    digest = models.UUIDField(unique=True, editable=False)
+    hint = models.CharField(max_length=4, editable=False)
+    scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=list)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    objects = UserTokenQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "token"
+        ordering = ("-pk",)
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return f"{PREFIX}…{self.hint}"
+
+    @classmethod
+    def issue(cls, user: User, *, name: str, scopes: list[str]) -> tuple["UserToken", str]:
+        """A new token of the user, and the only sight of it there will be."""
+        token = tokens.generate(PREFIX)
+        kept = cls.objects.create(
+            user=user, name=name, digest=digest_of(token), hint=hint(token), scopes=scopes
+        )
+        return kept, token

@@ -1,0 +1,203 @@
+"""Lists that were uploaded: how far each has come, and all that it changed."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from revcred.crypto import SealedTextField
+from revcred.models.users import User
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of what is under way now. `rate` in rows a second; `left` once there is a rate."""
+
+    done: int
+    total: int | None
+    fraction: float
+    rate: float
+    left: timedelta | None
+
+
+class UploadQuerySet(models.QuerySet["Upload"]):
+    def waiting(self) -> Self:
+        """Those with work to do, whether or not a worker is at it."""
+        return self.filter(state__in=Upload.UNDER_WAY)
+
+
+class Upload(models.Model):
+    """One list that somebody brought, from the file to what became of it.
+
+    `preview`, once it is READY:
+
+        counts   of rows, by action
+        adds     what rows name and is not there yet, by kind: customers, subscribers, subscriptions
+        firsts   of each action: row, title, values (column, old, new), of keys the hint only
+                 and of a move from when on, None being when it is applied
+        reasons  of refusals: column, message, how many rows
+        claim    transactions in quarantine under these keys: how many, since, customers (name, n)
+
+    `outcome`, while it is applied or undone and after: rows by action, those that were `refused`
+    because of what happened `meanwhile` among them; things `undone` and `kept`.
+    """
+
+    class State(models.TextChoices):
+        CHECKING = "checking"
+        UNMAPPED = "unmapped", "Columns to be named"
+        READY = "ready", "Ready to apply"
+        APPLYING = "applying"
+        APPLIED = "applied"
+        CANCELLED = "cancelled"
+        FAILED = "failed"
+        UNDOING = "undoing"
+        UNDONE = "undone"
+
+    class Action(models.TextChoices):
+        """What a row does."""
+
+        CREATE = "create"
+        UPDATE = "update"
+        MOVE = "move"
+        UNCHANGED = "unchanged"
+        REFUSED = "refused"
+
+    UNDER_WAY = (State.CHECKING, State.APPLYING, State.UNDOING)
+    UNDOABLE = (State.APPLIED, State.CANCELLED, State.FAILED)
+    WITH_FILE = (State.CHECKING, State.UNMAPPED, State.READY, State.APPLYING)
+
+    kind = models.CharField(max_length=20, editable=False)
+    file_name = models.CharField(max_length=255, editable=False)
+    size = models.PositiveBigIntegerField(help_text="In bytes.", editable=False)
+    digest = models.CharField("SHA-256", max_length=64, editable=False)
+    encoding = models.CharField(max_length=20, blank=True, editable=False)
+    delimiter = models.CharField(max_length=1, blank=True, editable=False)
+    shape = models.CharField(max_length=200, blank=True, editable=False)
+    header = models.JSONField(default=list, editable=False)
+    sample = models.JSONField(default=list, editable=False)
+    mapping = models.JSONField(default=dict, editable=False)
+    choices = models.JSONField(default=dict, editable=False)
+    state = models.CharField(
+        max_length=10, choices=State, default=State.CHECKING, editable=False, db_index=True
+    )
+    error = models.CharField(max_length=1000, blank=True, editable=False)
+    preview = models.JSONField(default=dict, editable=False)
+    whole = models.BooleanField("all or nothing", default=False, editable=False)
+    total = models.PositiveBigIntegerField("rows", null=True, editable=False)
+    # Of what is under way: rows gone through, how much of it that is, since when, from which on.
+    to_do = models.PositiveBigIntegerField(null=True, editable=False)
+    done = models.PositiveBigIntegerField(default=0, editable=False)
+    fraction = models.FloatField(default=0, editable=False)
+    began_at = models.DateTimeField(null=True, editable=False)
+    done_before = models.PositiveBigIntegerField(default=0, editable=False)
+    after = models.BigIntegerField(default=0, editable=False)
+    tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    is_staged = models.BooleanField(default=False, editable=False)
+    outcome = models.JSONField(default=dict, editable=False)
+    since = models.DateTimeField(null=True, editable=False)
+    by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="uploads", editable=False)
+    applied_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="+", editable=False
+    )
+    cancelled_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="+", editable=False
+    )
+    undone_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="+", editable=False
+    )
+    cancel_asked_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    applied_at = models.DateTimeField(null=True, editable=False)
+    ended_at = models.DateTimeField(null=True, editable=False)
+
+    objects = UploadQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        default_permissions = ("add", "view")
+        permissions = (("apply_upload", "Can apply, cancel and undo uploads"),)
+
+    def __str__(self) -> str:
+        return f"{self.file_name} ({self.kind})"
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.state in self.UNDER_WAY
+
+    @property
+    def took(self) -> timedelta | None:
+        """From when it was applied until it ended."""
+        return self.ended_at - self.applied_at if self.ended_at and self.applied_at else None
+
+    def progress(self, moment: datetime) -> Progress:
+        seconds = (moment - self.began_at).total_seconds() if self.began_at else 0.0
+        fresh = self.done - self.done_before
+        rate = fresh / seconds if seconds > 0 else 0.0
+        left = None
+        if rate and self.to_do:
+            left = timedelta(seconds=round((self.to_do - self.done) / rate))
+        elif seconds and self.fraction:
+            left = timedelta(seconds=round(seconds / self.fraction - seconds))
+        return Progress(self.done, self.to_do, self.fraction, rate, left)
+
+
+class UploadChangeQuerySet(models.QuerySet["UploadChange"]):
+    def about(self, target: models.Model) -> Self:
+        return self.filter(target_type=target._meta.label_lower, target_id=target.pk)
+
+
+class UploadChange(models.Model):
+    """What an upload did to one thing: shown in its history, and what undoing goes by.
+
+    `before` and `after` hold the fields that were changed, keys and secrets never; `links` the
+    numbers of what was added to it or ended.
+    """
+
+    upload = models.ForeignKey(
+        Upload, models.CASCADE, related_name="changes", db_constraint=False, db_index=False
+    )
+    row = models.PositiveBigIntegerField(null=True)
+    action = models.CharField(max_length=10, choices=Upload.Action)
+    target_type = models.CharField(max_length=100)
+    target_id = models.BigIntegerField()
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+    links = models.JSONField(null=True)
+    # As it was sealed for the row it was taken from.
+    secret: "models.Field[str | None, str | None]" = SealedTextField(null=True)
+
+    objects = UploadChangeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(
+                "target_type", "target_id", "upload", name="uploadchange_of_target"
+            ),
+            models.CheckConstraint(
+                name="uploadchange_changes_something",
+                condition=Q(action__in=["create", "update", "move"]),
+            ),
+        )
+        indexes = (models.Index(fields=["upload", "id"], name="uploadchange_by_upload"),)
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()} {self.target_type} {self.target_id}"
+
+
+class RememberedMapping(models.Model):
+    """Which column is which, as somebody said of a file of this shape."""
+
+    signature = models.CharField(max_length=64, primary_key=True)
+    mapping = models.JSONField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.signature

@@ -1,0 +1,282 @@
+"""Check: take every row of a file in, judge all of them at once, and say what they would do."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from typing import Any, TypeAlias
+
+from django.conf import settings
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+from django.db.transaction import atomic
+from django.utils import timezone
+
+from revcred.fingerprints import hint
+from revcred.links import waiting_for
+from revcred.models import Product, RememberedMapping, Upload
+from revcred.uploads import columns, files, mapping, refusals, staging
+from revcred.uploads.columns import Column, Kind
+from revcred.uploads.kinds import MERGES
+from revcred.uploads.reading import List, RowError, Unreadable, open_list
+
+Action = Upload.Action
+Tell: TypeAlias = Callable[[Upload], None]
+
+AT_ONCE = 10_000  # rows taken in with one COPY
+SAMPLE = 20  # rows that columns are guessed by
+FIRSTS = 3  # rows of each action that a preview shows
+READING = 0.8  # of the whole of checking
+LONG = timedelta(minutes=30)  # for statements over all rows
+MEMORY = "64MB"  # that PostgreSQL may sort and hash in, of each
+
+OUTCOME = ("action", "is_new", "target_id", "before", "after", "refusals", "other_row", "was")
+
+
+class Cancelled(Exception):
+    """Somebody asked for it while it was under way."""
+
+
+def check(upload: Upload, *, tell: Tell) -> None:
+    """Stage, judge and count. Whatever was staged before is replaced.
+
+    Raises Unreadable, Cancelled.
+    """
+    kind = Kind(upload.kind)
+    with open_upload(upload) as read:
+        rows = _described(upload, read)
+        mapped = mapped_of(upload)
+        if mapping.missing(kind, {at: each.name for at, each in mapped.items()}):
+            upload.state = Upload.State.UNMAPPED
+            note(upload, "state")
+            return
+        read.rows = rows
+        _stage(upload, read, mapped, tell)
+    _judge(upload)
+    upload.is_staged, upload.preview = True, preview(upload)
+    upload.state, upload.fraction = Upload.State.READY, 1.0
+    stop_if_asked(upload)
+    upload.save(update_fields=["is_staged", "preview", "state", "fraction", "total"])
+
+
+@contextmanager
+def open_upload(upload: Upload) -> Iterator[List]:
+    """Its file. Raises Unreadable, also if it is not there."""
+    path = files.path_of(upload.pk)
+    if not path.exists():
+        message = "The file is not where the worker looks for it: UPLOADS_DIR has to be shared."
+        raise Unreadable(message)
+    with open_list(
+        path,
+        name=upload.file_name,
+        encoding=upload.encoding or None,
+        delimiter=upload.delimiter or None,
+    ) as read:
+        yield read
+
+
+def _described(upload: Upload, read: List) -> Iterator[Any]:
+    """Note what kind of file it is, and how its columns are mapped if nobody has said it."""
+    kind = Kind(upload.kind)
+    upload.shape, upload.header = read.shape[:200], read.header
+    first = list(islice(read.rows, SAMPLE))
+    sample = [cells for _, cells in first if not isinstance(cells, RowError)]
+    if not upload.mapping:
+        signature = mapping.signature(kind, read.header)
+        remembered = RememberedMapping.objects.filter(pk=signature).first()
+        guessed = mapping.guess(kind, read.header, sample)
+        upload.mapping = remembered.mapping if remembered else guessed
+    upload.sample = _without_keys(upload, sample[:FIRSTS])
+    upload.save(update_fields=["shape", "header", "mapping", "sample"])
+    return chain(first, read.rows)
+
+
+def mapped_of(upload: Upload) -> dict[int, Column]:
+    named = columns.named(Kind(upload.kind))
+    return {int(position): named[name] for position, name in upload.mapping.items()}
+
+
+def _without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
+    """Cells as a page may show them: of a secret nothing, of what may be a key its hint."""
+    mapped = mapped_of(upload)
+    return [
+        [
+            staging.shown(mapped[at], cell) if at in mapped else f"…{hint(cell)}"
+            for at, cell in enumerate(cells)
+        ]
+        for cells in sample
+    ]
+
+
+def _stage(upload: Upload, read: List, mapped: Mapping[int, Column], tell: Tell) -> None:
+    kind = Kind(upload.kind)
+    staging.begin(upload.pk, kind)
+    upload.done = upload.done_before = 0
+    rows = staging.rows(read, mapped)
+    while chunk := list(islice(rows, AT_ONCE)):
+        staging.copy(upload.pk, kind, mapped, chunk)
+        upload.done += len(chunk)
+        upload.fraction = READING * read.done
+        note(upload, "done", "done_before", "fraction")
+        tell(upload)
+    upload.total = upload.done
+
+
+def note(upload: Upload, *fields: str) -> None:
+    """Save these. Raises Cancelled if somebody asked for it."""
+    upload.save(update_fields=fields)
+    stop_if_asked(upload)
+
+
+def stop_if_asked(upload: Upload) -> None:
+    """Raises Cancelled."""
+    upload.refresh_from_db(fields=["cancel_asked_at"])
+    if upload.cancel_asked_at:
+        raise Cancelled
+
+
+def _judge(upload: Upload) -> None:
+    kind = Kind(upload.kind)
+    merge = MERGES[kind]
+    incoming, judged = staging.incoming(upload.pk), staging.table(upload.pk)
+    made = [
+        f"CASE WHEN is_new AND action <> 'refused' THEN nextval('{sequence}') END AS {name}"
+        for name, sequence in merge.made.items()
+    ]
+    kept = ", ".join(["number", "invalid", *staging.facts(kind), *OUTCOME, *merge.keeps, *made])
+    source = merge.judged.format(source=incoming)
+    with patient_cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {judged}")
+        cursor.execute(f"ANALYZE {incoming}")
+        cursor.execute(
+            f"CREATE TABLE {judged} AS SELECT {kept} FROM ({source}) judged",
+            arguments(upload, at=timezone.now()),
+        )
+        cursor.execute(f"ALTER TABLE {judged} ADD PRIMARY KEY (number)")
+        cursor.execute(f"CREATE INDEX ON {judged} (number) WHERE action = 'refused'")
+        cursor.execute(f"ANALYZE {judged}")
+        cursor.execute(f"DROP TABLE {incoming}")
+
+
+@contextmanager
+def patient_cursor() -> Iterator[CursorWrapper]:
+    """In one transaction, for statements over all rows of an upload."""
+    with atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = {int(LONG.total_seconds() * 1000)}")
+        cursor.execute(f"SET LOCAL work_mem = '{MEMORY}'")
+        cursor.execute(
+            "SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off"
+        )  # see kinds.credentials.JUDGED
+        yield cursor
+
+
+def arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
+    """What the statements of every kind may ask for."""
+    choices = upload.choices
+    product = Product.objects.filter(external_key=choices.get("product", "")).first()
+    return {
+        "upload": upload.pk,
+        "now": at,
+        "oldest": at - timedelta(days=settings.OLDEST_TRANSACTION_DAYS),
+        "create_customers": choices.get("customers") == "create",
+        "create_subscribers": choices.get("subscribers") == "create",
+        "create_subscriptions": choices.get("subscriptions") == "create",
+        "take_over": choices.get("keys_of_others") == "take_over",
+        "product": product.pk if product else None,
+    }
+
+
+# --- The preview ----------------------------------------------------------------------------------
+
+
+def preview(upload: Upload) -> dict[str, Any]:
+    """As described at `Upload`."""
+    table = staging.table(upload.pk)
+    with patient_cursor() as cursor:
+        cursor.execute(f"SELECT action, count(*) FROM {table} GROUP BY action")
+        counts = dict.fromkeys(Action.values, 0) | dict(cursor.fetchall())
+        return {
+            "counts": counts,
+            "adds": _adds(cursor, upload),
+            "firsts": {each: _firsts(cursor, upload, each) for each in counts if counts[each]},
+            "reasons": refusals.reasons(cursor, upload),
+            "claim": _claim(upload),
+        }
+
+
+def _claim(upload: Upload) -> dict[str, Any] | None:
+    """What waits in quarantine for these, or None of a kind that nothing waits for."""
+    waits = MERGES[Kind(upload.kind)].waits
+    return waiting_for(waits.format(source=applicable(upload))) if waits else None
+
+
+def _adds(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
+    """How many of what rows name, that is not there yet."""
+    counted = {}
+    for name, statement in MERGES[Kind(upload.kind)].adds.items():
+        cursor.execute(
+            statement.format(source=applicable(upload)), arguments(upload, at=timezone.now())
+        )
+        counted[name] = cursor.fetchone()[0]
+    return counted
+
+
+def applicable(upload: Upload, between: str = "true") -> str:
+    """The rows that change anything, for a FROM: what they say, and what was found of them."""
+    kind = Kind(upload.kind)
+    found = [f"{name} AS known_{name}" for name in ("action", "was", "target_id")]
+    names = ", ".join(["number", "invalid", *staging.facts(kind), *found, *MERGES[kind].made])
+    return (
+        f"(SELECT {names} FROM {staging.table(upload.pk)} "
+        f"WHERE action IN ('create', 'update', 'move') AND {between})"
+    )
+
+
+def _firsts(cursor: CursorWrapper, upload: Upload, action: str) -> list[dict[str, Any]]:
+    kind = Kind(upload.kind)
+    names = staging.facts(kind)
+    cursor.execute(
+        f"SELECT number, before, after, {', '.join(names)} FROM {staging.table(upload.pk)} "
+        "WHERE action = %s ORDER BY number LIMIT %s",
+        [action, FIRSTS],
+    )
+    return [
+        {
+            "row": number,
+            "title": str(facts[MERGES[kind].title] or ""),
+            "from": _moved_from(facts) if action == Action.MOVE else None,
+            "values": _values(kind, staging.decoded(before), staging.decoded(after), facts),
+        }
+        for number, before, after, *values in cursor.fetchall()
+        for facts in [dict(zip(names, values, strict=True))]
+    ]
+
+
+def _moved_from(facts: Mapping[str, Any]) -> str | None:
+    """None: from when it is applied."""
+    moment: datetime | None = facts["assigned_from"]
+    return moment.isoformat() if moment else None
+
+
+def _values(
+    kind: Kind, before: dict[str, Any] | None, after: dict[str, Any] | None, facts: dict[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """Column, old and new: of what changes, or of all that a new one has."""
+    if after is not None:
+        return [(name, (before or {}).get(name), after[name]) for name in sorted(after)]
+    return [
+        (each.name, None, value)
+        for each in columns.of(kind)
+        if (value := _new(each, facts)) is not None
+    ]
+
+
+def _new(column: Column, facts: dict[str, Any]) -> Any:
+    if column.name == "key":
+        return f"…{facts['hint'] or ''}" if facts["fingerprint"] else None
+    if column.name == "secret":
+        return True if facts["secret_mark"] else None
+    value = facts[column.name]
+    if column.several and value is not None:
+        return value.split(columns.SEPARATOR)
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,40 @@
+"""Rows that show what may stand in a list of each kind, beside the example of each column."""
+
+from collections.abc import Mapping, Sequence
+
+from revcred.uploads.columns import Kind, of
+
+MORE: Mapping[Kind, Sequence[Mapping[str, str]]] = {
+    Kind.CREDENTIALS: (
+        {"customer": "acme", "name": "Nightly sync", "subscription": "acme-maps|acme-weather"},
+        {
+            "customer": "globex",
+            "name": "Mobile app",
+            "key": "globex-mobile-7c41",
+            "holders": "hank@example.org",
+            "environment": "staging",
+            "key_active_from": "2026-03-01T08:00:00+01:00",
+        },
+    ),
+    Kind.CUSTOMERS: ({"external_key": "globex", "name": "Globex Corporation", "tags": "us"},),
+    Kind.SUBSCRIBERS: (
+        {"email": "grace@example.com", "name": "Grace Hopper", "customer": "acme|globex"},
+        {"email": "hank@example.org", "customer": "globex", "role": "viewer"},
+    ),
+    Kind.SUBSCRIPTIONS: (
+        {"external_key": "acme-weather", "customer": "acme", "product": "weather"},
+        {
+            "external_key": "globex-maps",
+            "customer": "globex",
+            "product": "maps",
+            "active_from": "2026-03-01T08:00:00+01:00",
+        },
+    ),
+}
+
+
+def rows(kind: Kind) -> list[list[str]]:
+    """Those of the filled example, each as wide as there are columns."""
+    columns = of(kind)
+    first = [each.example for each in columns]
+    return [first, *([row.get(each.name, "") for each in columns] for row in MORE[kind])]

@@ -1,0 +1,153 @@
+"""Undo: the newest change first, chunk by chunk, but for what something later depends on."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
+
+from django.apps import apps
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+from django.db.transaction import atomic
+
+from revcred.links import used
+from revcred.models import Upload, UploadChange
+from revcred.uploads.checking import Tell, patient_cursor
+from revcred.uploads.kinds import UNDOS
+from revcred.uploads.kinds.merge import UNDONE, Undo
+
+AT_ONCE = 2_000  # changes undone in one transaction
+FIRSTS = 5  # named of what depends
+MOST = 100_000  # looked for of each reason
+Depending: TypeAlias = tuple[str, list[int]]  # why, and which changes
+USED = "Transactions have been attributed to it"
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """Why something of an upload cannot be undone: what depends on it, how often, the first."""
+
+    reason: str
+    count: int
+    first: list[str]
+
+
+# Of any thing: what people did with it since, and later uploads.
+LATER = {
+    "It has been acted on since": """
+        SELECT c.id FROM {changes} c
+        WHERE EXISTS (
+            SELECT FROM revcred_auditevent e
+            WHERE e.target_type = c.target_type AND e.target_id = c.target_id
+                AND e.at > (SELECT applied_at FROM revcred_upload u WHERE u.id = c.upload_id)
+        )
+    """,
+    "A later upload changed it": """
+        SELECT c.id FROM {changes} c
+        WHERE EXISTS (
+            SELECT FROM revcred_uploadchange n JOIN revcred_upload p ON p.id = n.upload_id
+            WHERE n.target_type = c.target_type AND n.target_id = c.target_id
+                AND n.id > c.id AND n.upload_id <> c.upload_id AND p.state <> 'undone'
+        )
+    """,
+}
+
+
+def dependents(upload: Upload) -> list[Dependent]:
+    """What keeps some of it from being undone, besides what the upload itself has brought."""
+    changes = f"(SELECT * FROM revcred_uploadchange WHERE upload_id = {upload.pk:d})"
+    with patient_cursor() as cursor:
+        return [
+            Dependent(reason, len(found), _names(found[:FIRSTS]))
+            for reason, found in (
+                *_later(cursor, changes),
+                *chain.from_iterable(_depending(cursor, each, changes, own=True) for each in UNDOS),
+            )
+        ]
+
+
+def undo(upload: Upload, *, tell: Tell) -> None:
+    """Go on before what has been undone already. What something depends on now is kept."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {UNDONE}")
+        cursor.execute(
+            f"CREATE TEMPORARY TABLE {UNDONE} (LIKE revcred_uploadchange) ON COMMIT DELETE ROWS"
+        )
+    while _undo_some(upload):
+        tell(upload)
+
+
+@atomic
+def _undo_some(upload: Upload) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {UNDONE}
+            SELECT * FROM revcred_uploadchange
+            WHERE upload_id = %s AND (%s = 0 OR id < %s) ORDER BY id DESC LIMIT %s
+            """,
+            [upload.pk, upload.after, upload.after, AT_ONCE],
+        )
+        cursor.execute(f"SELECT count(*), min(id) FROM {UNDONE}")
+        count, last = cursor.fetchone()
+        if not count:
+            return False
+        for each in UNDOS:
+            cursor.execute(_lock(each))
+        kept = _keep(cursor, _later(cursor, UNDONE))
+        for each in UNDOS:  # what depends on one kind of thing may be gone by then
+            kept += _keep(cursor, _depending(cursor, each, UNDONE, own=False))
+            for statement in each.statements:
+                cursor.execute(statement)
+    outcome = upload.outcome.copy()
+    outcome["undone"] = outcome.get("undone", 0) + count - kept
+    outcome["kept"] = outcome.get("kept", 0) + kept
+    upload.outcome, upload.after, upload.done = outcome, last, upload.done + count
+    upload.fraction = upload.done / max(upload.to_do or 0, upload.done)
+    upload.save(update_fields=["outcome", "after", "done", "fraction"])
+    return True
+
+
+def _lock(undo: Undo) -> str:
+    return f"""
+        SELECT id FROM {undo.table}
+        WHERE id IN (SELECT target_id FROM {UNDONE} WHERE target_type = '{undo.target}')
+        ORDER BY id FOR NO KEY UPDATE
+    """
+
+
+def _keep(cursor: CursorWrapper, depending: Iterable[Depending]) -> int:
+    """Leave these out of what is undone; how many those are."""
+    kept = {each for _, found in depending for each in found}
+    cursor.execute(f"DELETE FROM {UNDONE} WHERE id = ANY (%s)", [list(kept)])
+    return len(kept)
+
+
+def _later(cursor: CursorWrapper, changes: str) -> Iterator[Depending]:
+    for reason, query in LATER.items():
+        yield from _found(cursor, reason, query.format(changes=changes))
+
+
+def _depending(
+    cursor: CursorWrapper, undo: Undo, changes: str, *, own: bool
+) -> Iterator[Depending]:
+    """Reason by reason, the changes that something depends on; `own` does not count then."""
+    for reason, query in undo.depends.items():
+        yield from _found(cursor, reason, query.format(changes=changes, own=own))
+    if undo.uses and (found := used(undo.uses.format(changes=changes), most=MOST)):
+        yield USED, found
+
+
+def _found(cursor: CursorWrapper, reason: str, query: str) -> Iterator[Depending]:
+    cursor.execute(f"{query} LIMIT {MOST}")
+    if found := [number for (number,) in cursor.fetchall()]:
+        yield reason, found
+
+
+def _names(changes: list[int]) -> list[str]:
+    """What these changes are about, as people call it."""
+    names = []
+    for change in UploadChange.objects.filter(pk__in=changes).order_by("pk"):
+        target = apps.get_model(change.target_type)._base_manager.filter(pk=change.target_id)
+        names.append(str(target.first() or change))
+    return names

@@ -1,0 +1,189 @@
+"""`manage.py upload`, as a script calls it."""
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from revcred.management.commands.upload import INTERRUPTED, NOT_DONE, SOME_REFUSED
+from revcred.models import AuditEvent, Credential, Customer, Upload
+from revcred.uploads import runs
+from tests import factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = "the-key-of-orders-1a2b"
+GOOD = f"customer,name,key\nacme,Orders,{KEY}\n"
+MIXED = f"{GOOD}nobody,Bills,the-key-of-bills-3c4d\n"
+
+
+@pytest.fixture(autouse=True)
+def _place(settings, tmp_path):
+    settings.UPLOADS_DIR = tmp_path / "uploads"
+
+
+@pytest.fixture(autouse=True)
+def acme():
+    return factories.a_customer("Acme")
+
+
+@pytest.fixture
+def upload(tmp_path):
+    """What it ended with, and what it said: `upload(GOOD, "--check")`."""
+
+    def upload(text, *options, name="keys.csv"):
+        file = tmp_path / name
+        if text is not None:
+            file.write_text(text)
+        said, complained = StringIO(), StringIO()
+        try:
+            call_command("upload", str(file), *options, stdout=said, stderr=complained)
+        except SystemExit as end:
+            return end.code, said.getvalue(), complained.getvalue()
+        except CommandError as error:
+            return error.returncode, said.getvalue(), str(error)
+        return 0, said.getvalue(), complained.getvalue()
+
+    return upload
+
+
+def test_check_says_what_it_would_do_and_leaves_nothing(upload, settings):
+    code, said, complained = upload(GOOD, "--check")
+
+    assert code == 0
+    assert "1 rows: 1 create, 0 update, 0 move, 0 unchanged, 0 refused." in said
+    assert complained == ""
+    assert not Credential.objects.exists()
+    assert Upload.objects.get().state == Upload.State.CANCELLED
+    assert [*settings.UPLOADS_DIR.iterdir()] == []
+
+
+def test_apply_does_it_for_whom_it_was_said(upload):
+    user = factories.a_user("ops@example.com", is_staff=True)
+
+    code, said, _ = upload(GOOD, "--apply", "--by", "ops@example.com")
+
+    assert code == 0
+    assert "Applied: 1 created, in " in said
+    assert Credential.objects.get().name == "Orders"
+    assert AuditEvent.objects.about(Upload.objects.get()).first().actor == user.email
+
+
+def test_some_rows_are_refused_and_written_to_a_file(upload, tmp_path):
+    refused = tmp_path / "refused.csv"
+
+    code, said, complained = upload(MIXED, "--apply", "--refused", str(refused))
+
+    assert code == SOME_REFUSED
+    assert "Row 3, customer nobody: There is no customer of that external key." in complained
+    assert refused.read_text("utf-8-sig").splitlines() == [
+        "customer,name,key,error",
+        "nobody,Bills,the-key-of-bills-3c4d,customer: There is no customer of that external key.",
+    ]
+    assert str(refused) in said
+    assert Credential.objects.count() == 1
+
+
+def test_refused_rows_are_written_of_a_check_as_well(upload, tmp_path):
+    refused = tmp_path / "refused.csv"
+
+    code, _, _ = upload(MIXED, "--check", "--refused", str(refused))
+
+    assert code == SOME_REFUSED
+    assert len(refused.read_text().splitlines()) == 2
+
+
+def test_all_or_nothing_is_nothing_if_a_row_is_refused(upload):
+    code, _, complained = upload(MIXED, "--apply", "--all-or-nothing")
+
+    assert code == NOT_DONE
+    assert "Nothing was applied" in complained
+    assert not Credential.objects.exists()
+    assert Upload.objects.get().state == Upload.State.CANCELLED
+
+
+def test_what_is_not_known_is_created_if_asked_for(upload):
+    factories.a_product("Maps")
+    text = "customer,name,subscription,holders\nglobex,Orders,globex-maps,ada@example.com\n"
+
+    code, said, _ = upload(
+        text,
+        *("--apply", "--create-customers", "--create-subscribers"),
+        *("--create-subscriptions", "maps"),
+    )
+
+    assert code == 0, said
+    assert "Besides, 1 customers would be created." in said
+    globex = Customer.objects.get(external_key="globex")
+    assert globex.subscriptions.get().product.external_key == "maps"
+
+
+def test_columns_are_named(upload):
+    text = f"whose,what it is,string\nacme,Orders,{KEY}\n"
+    columns = ("--column", "whose=customer", "--column", "what it is=name")
+
+    code, _, complained = upload(text, "--check")
+    assert code == NOT_DONE
+    assert complained.startswith("No column was found for: customer, name.")
+
+    assert upload(text, "--apply", *columns, "--column", "string=key")[0] == 0
+    assert Credential.objects.get().keys.get().hint == KEY[-4:]
+
+
+def test_the_same_list_again_has_nothing_to_apply(upload):
+    upload(GOOD, "--apply")
+
+    code, said, _ = upload(GOOD, "--apply")
+
+    assert (code, said.splitlines()[-1]) == (0, "Nothing to apply.")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--by", "nobody@example.com"), "Nobody signs in as nobody@example.com."),
+        (("--create-subscriptions", "cats"), "There is no product cats."),
+        (("--column", "cats=key"), "The file has no column “cats”."),
+        (("--column", "name=cats"), "“cats” is none of customer, name"),
+    ],
+)
+def test_what_cannot_be_is_told(upload, options, reason):
+    code, _, complained = upload(GOOD, "--check", *options)
+
+    assert code == NOT_DONE
+    assert complained.startswith(reason)
+
+
+def test_a_file_that_is_not_there_or_no_list(upload):
+    assert upload(None, "--check", name="nowhere.csv")[0] == NOT_DONE
+    code, _, complained = upload("%PDF-1.7", "--check")
+    assert code == NOT_DONE
+    assert complained == "This is a PDF. Only tables of text are read."
+
+
+def test_progress_is_drawn_where_somebody_looks(upload):
+    *_, silent = upload(GOOD, "--check")
+    *_, drawn = upload(GOOD, "--check", "--progress")
+
+    assert "█" not in silent
+    assert "100%" in drawn or "80%" in drawn
+    assert "1 rows" in drawn
+
+
+def test_an_interrupted_one_is_cancelled(upload, monkeypatch):
+    real, calls = runs.work, []
+
+    def interrupted(**how):
+        calls.append(how)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(**how)
+
+    monkeypatch.setattr(runs, "work", interrupted)
+
+    code, _, complained = upload(GOOD, "--apply")
+
+    assert code == INTERRUPTED
+    assert "Interrupted: nothing was written." in complained
+    assert Upload.objects.get().state == Upload.State.CANCELLED
+    assert not Credential.objects.exists()

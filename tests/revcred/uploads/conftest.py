@@ -1,0 +1,62 @@
+"""Lists as people bring them, and what becomes of them in the worker."""
+
+from io import BytesIO
+
+import pytest
+
+from revcred.uploads import runs
+from revcred.uploads.columns import Kind
+
+
+@pytest.fixture(autouse=True)
+def _place(settings, tmp_path):
+    settings.UPLOADS_DIR = tmp_path / "uploads"
+
+
+@pytest.fixture
+def uploaded():
+    """A list that has been received and checked: `uploaded("customer,name\\nacme,Orders\\n")`."""
+
+    def upload(text, *, kind=Kind.CREDENTIALS, name="list.csv", by=None, **choices):
+        made = runs.receive(
+            kind=kind,
+            file=BytesIO(text.encode()),
+            name=name,
+            by=by,
+            choices=runs.Choices(**choices),
+        )
+        return worked(made)
+
+    return upload
+
+
+def worked(upload):
+    """After a worker has done all that waits."""
+    runs.work()
+    upload.refresh_from_db()
+    return upload
+
+
+@pytest.fixture
+def applied(uploaded):
+    """A list whose good rows have been applied as well."""
+
+    def apply(text, *, whole=False, **how):
+        upload = uploaded(text, **how)
+        runs.apply(upload=upload, by=None, whole=whole)
+        return worked(upload)
+
+    return apply
+
+
+@pytest.fixture
+def undone():
+    def undo(upload):
+        runs.undo(upload=upload, by=None)
+        return worked(upload)
+
+    return undo
+
+
+def rows(header, *lines):
+    return "\n".join([header, *lines, ""])

@@ -1,0 +1,280 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from revcred.actions import credentials
+from revcred.models import Credential, Customer, Upload
+from revcred.uploads import runs
+from revcred.uploads.columns import Kind
+from tests import factories
+from tests.revcred.uploads.conftest import rows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HEADER = "customer,name,key,secret,subscription,holders,environment,tags,expires_at,assigned_from"
+
+
+def counts(upload):
+    assert upload.state == Upload.State.READY, upload.error
+    return {action: count for action, count in upload.preview["counts"].items() if count}
+
+
+def refusals(upload):
+    return [
+        (each.row, each.column, each.hint, each.message) for each in runs.refusals(upload=upload)
+    ]
+
+
+@pytest.fixture
+def acme():
+    return factories.a_customer("Acme")
+
+
+@pytest.fixture
+def maps(acme):
+    return factories.a_subscription(acme, external_key="maps")
+
+
+def test_a_new_key_would_create(uploaded, acme, maps):
+    upload = uploaded(rows("customer,name,key,subscription", "acme,Orders,the-key-of-orders,maps"))
+
+    assert counts(upload) == {"create": 1}
+    assert upload.preview["firsts"]["create"] == [
+        {
+            "row": 2,
+            "title": "Orders",
+            "from": None,
+            "values": [
+                ["customer", None, "acme"],
+                ["name", None, "Orders"],
+                ["key", None, "…ders"],
+                ["subscription", None, ["maps"]],
+            ],
+        }
+    ]
+    assert not Credential.objects.exists()
+
+
+def test_the_same_again_is_unchanged(uploaded, applied, acme, maps):
+    text = rows(HEADER, "acme,Orders,the-key-of-orders,the-secret,maps,,production,a|b,2030-01-01,")
+    applied(text)
+
+    assert counts(uploaded(text)) == {"unchanged": 1}
+
+
+def test_a_known_key_would_update_what_is_said_otherwise(uploaded, acme):
+    factories.a_credential(acme, "the-key-of-orders", "old secret", name="Orders", tags=["a"])
+
+    upload = uploaded(rows(HEADER, "acme,Bills,the-key-of-orders,new secret,,,,b,,"))
+
+    assert counts(upload) == {"update": 1}
+    assert upload.preview["firsts"]["update"][0]["values"] == [
+        ["name", "Orders", "Bills"],
+        ["secret", True, True],
+        ["tags", ["a"], ["b"]],
+    ]
+
+
+def test_another_subscription_is_a_move(uploaded, acme, maps):
+    factories.a_subscription(acme, external_key="routes")
+    factories.a_credential(acme, "the-key-of-orders", name="Orders", subscriptions=[maps])
+
+    upload = uploaded(
+        rows("customer,name,key,subscription", "acme,Orders,the-key-of-orders,routes")
+    )
+
+    assert counts(upload) == {"move": 1}
+    assert upload.preview["firsts"]["move"][0]["values"] == [["subscription", ["maps"], ["routes"]]]
+
+
+def test_one_more_subscription_is_an_update(uploaded, acme, maps):
+    factories.a_subscription(acme, external_key="routes")
+    factories.a_credential(acme, "the-key-of-orders", name="Orders", subscriptions=[maps])
+
+    upload = uploaded(
+        rows("customer,name,key,subscription", "acme,Orders,the-key-of-orders,routes|maps")
+    )
+
+    assert counts(upload) == {"update": 1}
+
+
+def test_every_refusal_names_row_column_hint_and_reason(uploaded, acme, maps):
+    other = factories.a_customer("Other")
+    factories.a_subscription(other, external_key="of-other")
+    factories.a_credential(other, "the-key-of-another", name="Theirs")
+    revoked = factories.a_credential(acme, "the-key-that-is-over", name="Over")
+    credentials.revoke(credential=revoked, reason="leaked", by=None)
+    factories.a_credential(acme, "the-key-of-bills", name="Bills")
+
+    upload = uploaded(
+        rows(
+            "customer,name,key,secret,subscription,holders,gateway,expires_at",
+            "nobody,A,key-number-01,,,,,",
+            "acme,B,key-number-02,,nothing,,,",
+            "acme,C,key-number-03,,of-other,,,",
+            "acme,D,key-number-04,,,ada@example.com,,",
+            "acme,E,key-number-05,,,,nowhere,",
+            "acme,F,the-key-of-another,,,,,",
+            "acme,Over,the-key-that-is-over,,,,,",
+            "acme,Bills,key-number-06,,,,,",
+            "acme,G,key-number-07,,,,,31.12.2027",
+            "acme,,key-number-08,,,,,",
+        )
+    )
+
+    assert counts(upload) == {"refused": 10}
+    assert refusals(upload) == [
+        (2, "customer", "nobody", "There is no customer of that external key."),
+        (3, "subscription", "nothing", "There is no subscription of that external key."),
+        (4, "subscription", "of-other", "The subscription belongs to another customer."),
+        (5, "holders", "ada@example.com", "There is no subscriber of that address."),
+        (6, "gateway", "nowhere", "There is no gateway of that name."),
+        (7, "key", "…ther", "This key belongs to another customer."),
+        (8, "key", "…over", "Its credential has been revoked."),
+        (9, "name", "Bills", "This customer has another credential of that name."),
+        (
+            10,
+            "expires_at",
+            "31.12.2027",
+            "Write a day as year-month-day, such as 2027-12-31.",
+        ),
+        (11, "name", "", "It is empty."),
+    ]
+
+
+def test_the_same_twice_in_a_file_names_both_rows(uploaded, acme):
+    upload = uploaded(
+        rows(
+            "customer,name,key",
+            "acme,A,the-same-key-twice",
+            "acme,B,the-same-key-twice",
+            "acme,C,key-number-01",
+            "acme,C,key-number-02",
+        )
+    )
+
+    assert refusals(upload) == [
+        (2, "key", "…wice", "The same key is in row 3, too."),
+        (3, "key", "…wice", "The same key is in row 2, too."),
+        (4, "name", "C", "The same name of this customer is in row 5, too."),
+        (5, "name", "C", "The same name of this customer is in row 4, too."),
+    ]
+    assert upload.preview["reasons"] == [
+        ["key", "The same key is in another row, too.", 2],
+        ["name", "The same name of this customer is in another row, too.", 2],
+    ]
+
+
+def test_what_is_named_and_not_there_is_created_if_chosen(uploaded):
+    factories.a_product("Maps")
+
+    upload = uploaded(
+        rows("customer,name,key,subscription,holders", "acme,A,key-number-01,maps,ada@example.com"),
+        customers="create",
+        subscribers="create",
+        subscriptions="create",
+        product="maps",
+    )
+
+    assert counts(upload) == {"create": 1}
+    assert upload.preview["adds"] == {"customers": 1, "subscribers": 1, "subscriptions": 1}
+    assert not Customer.objects.exists()
+
+
+def test_a_subscription_named_for_two_customers_can_be_neithers(uploaded):
+    factories.a_product("Maps")
+
+    upload = uploaded(
+        rows("customer,name,key,subscription", "a,A,key-number-01,maps", "b,B,key-number-02,maps"),
+        customers="create",
+        subscriptions="create",
+        product="maps",
+    )
+
+    assert counts(upload) == {"refused": 2}
+
+
+def test_a_row_without_a_key_is_told_by_its_name(uploaded, acme):
+    factories.a_credential(acme, name="Orders")
+
+    upload = uploaded(rows("customer,name,tags", "acme,Orders,a", "acme,Bills,b"))
+
+    assert counts(upload) == {"update": 1, "create": 1}
+
+
+def test_a_preview_tells_what_waits_in_quarantine(uploaded, acme):
+    factories.settled(
+        factories.a_call("the-key-of-orders", ago=timedelta(hours=2)),
+        factories.a_call("the-key-of-orders"),
+        factories.a_call("some-other-key-of-theirs"),
+    )
+
+    claim = uploaded(rows("customer,name,key", "acme,Orders,the-key-of-orders")).preview["claim"]
+
+    assert claim["transactions"] == 2
+    assert claim["customers"] == [["acme", 2]]
+    assert claim["since"] < (timezone.now() - timedelta(hours=1)).isoformat()
+
+
+def test_columns_that_cannot_be_told_are_asked_for_and_remembered(uploaded, acme):
+    text = rows("firm,label of it,what", "acme,Orders,the-key-of-orders")
+    upload = uploaded(text)
+    assert upload.state == Upload.State.UNMAPPED
+
+    with pytest.raises(runs.ColumnsMissing, match="customer"):
+        runs.check(upload=upload, by=None, mapping={1: "name"})
+    runs.check(upload=upload, by=None, mapping={0: "customer", 1: "name", 2: "key"})
+    runs.work()
+    upload.refresh_from_db()
+
+    assert counts(upload) == {"create": 1}
+    assert counts(uploaded(text)) == {"create": 1}
+
+
+def test_keys_are_not_in_what_a_page_may_show(uploaded, acme):
+    upload = uploaded(
+        rows("customer,name,key,secret,odd", "acme,A,key-number-01,hushhushhush,odd-and-secret")
+    )
+
+    assert upload.sample == [["acme", "A", "…r-01", "", "…cret"]]
+
+
+def test_a_file_that_is_none_fails_with_a_word(uploaded):
+    upload = uploaded("")
+
+    assert upload.state == Upload.State.FAILED
+    assert upload.error
+
+
+def test_other_kinds_are_checked_the_same_way(uploaded, acme):
+    factories.a_product("Maps")
+    factories.a_subscriber(acme, email="ada@example.com")
+
+    customers = uploaded(
+        rows("external_key,name", "acme,Acme Ltd.", "new,New"), kind=Kind.CUSTOMERS
+    )
+    subscribers = uploaded(
+        rows("email,name,customer,role", "ADA@example.com,Ada,acme,owner", "b@example.com,,acme,"),
+        kind=Kind.SUBSCRIBERS,
+    )
+    subscriptions = uploaded(
+        rows(
+            "external_key,customer,product,active_from,active_until",
+            "acme-maps,acme,maps,2026-01-01,",
+            "acme-odd,acme,nothing,2026-01-01,2025-01-01",
+        ),
+        kind=Kind.SUBSCRIPTIONS,
+    )
+
+    assert counts(customers) == {"update": 1, "create": 1}
+    assert counts(subscribers) == {"update": 1, "create": 1}
+    assert subscribers.preview["firsts"]["update"][0]["values"] == [
+        ["name", "", "Ada"],
+        ["role", "member", "owner"],
+    ]
+    assert counts(subscriptions) == {"create": 1, "refused": 1}
+    assert refusals(subscriptions) == [
+        (3, "product", "nothing", "There is no product of that external key."),
+        (3, "active_until", "2025-01-01 00:00:00+00:00", "The end has to be after the start."),
+    ]

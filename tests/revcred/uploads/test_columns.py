@@ -1,0 +1,148 @@
+"""What a cell may say, and what of it is kept."""
+
+import pytest
+
+from revcred.uploads import columns
+from revcred.uploads.columns import Invalid, Kind
+
+
+def parsed(name, cell, kind=Kind.CREDENTIALS):
+    return columns.named(kind)[name].parse(cell)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_blank_cell_means_nothing(kind):
+    for column in columns.of(kind):
+        assert column.parse("") == ""
+        assert column.parse("  ") == ""
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_example_of_a_column_can_be_parsed(kind):
+    for column in columns.of(kind):
+        assert bool(column.parse(column.example)) == bool(column.example)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_no_name_means_two_columns(kind):
+    names = [
+        name.replace(" ", "").replace("_", "").replace("-", "").lower()
+        for column in columns.of(kind)
+        for name in {column.name.replace("_", " "), column.title.lower().replace("-", "")}
+        | {*column.aliases}
+    ]
+
+    assert sorted(names) == sorted({*names})
+
+
+def test_only_keys_and_secrets_are_secret():
+    secret = [(kind, each.name) for kind in Kind for each in columns.of(kind) if each.secret]
+
+    assert secret == [(Kind.CREDENTIALS, "key"), (Kind.CREDENTIALS, "secret")]
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        ("2027-12-31", "2027-12-31T00:00:00+00:00"),
+        (" 2027-12-31 ", "2027-12-31T00:00:00+00:00"),
+        ("2027-12-31T12:00", "2027-12-31T12:00:00+00:00"),
+        ("2027-12-31 12:00:00", "2027-12-31T12:00:00+00:00"),
+        ("2027-12-31T12:00:00Z", "2027-12-31T12:00:00+00:00"),
+        ("2027-12-31T12:00:00+02:00", "2027-12-31T10:00:00+00:00"),
+    ],
+)
+def test_moments_are_kept_in_utc(cell, kept):
+    assert parsed("expires_at", cell) == kept
+
+
+@pytest.mark.parametrize(
+    "cell", ["31.12.2027", "12/31/2027", "31-12-27", "1/2/2027 10:00", "3.4.27"]
+)
+def test_a_date_in_another_order_is_not_guessed_at(cell):
+    with pytest.raises(Invalid, match="year-month-day, such as 2027-12-31"):
+        parsed("expires_at", cell)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "soon",
+        "2027-13-01",
+        "2027-02-30",
+        "20271231",
+        "2027-W01-1",
+        "45000",
+        "0001-01-01T00:00+14:00",
+        "9999-12-31T23:00-14:00",
+    ],
+)
+def test_what_is_no_date(cell):
+    with pytest.raises(Invalid, match="It is no date or time; write 2027-12-31"):
+        parsed("expires_at", cell)
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        ("Ada@Example.com", "ada@example.com"),
+        ("a@example.com | B@example.com|", "a@example.com|b@example.com"),
+        ("a@example.com|A@example.com", "a@example.com"),
+        ("o'neil+api@sub.example.co.uk", "o'neil+api@sub.example.co.uk"),
+    ],
+)
+def test_addresses_are_kept_in_lower_case_and_once(cell, kept):
+    assert parsed("holders", cell) == kept
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["ada", "ada@", "@example.com", "ada@example", "a b@example.com", "a@b@example.com",
+     "a@example.com;b@example.com", "a@example.com, b@example.com", "<a@example.com>",
+     "a" * 250 + "@example.com"],
+)  # fmt: skip
+def test_what_is_no_address(cell):
+    with pytest.raises(Invalid, match="It is no e-mail address"):
+        parsed("holders", cell)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "kind", "said"),
+    [
+        ("name", "x" * 201, Kind.CREDENTIALS, "It has 201 characters; 200 is the most."),
+        ("tags", "a|" + "x" * 101, Kind.CREDENTIALS, "It has 101 characters; 100 is the most."),
+        ("email_domains", "example", Kind.CUSTOMERS, "It is no domain, such as example.com."),
+        ("metadata", "{", Kind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        ("metadata", "[1]", Kind.CUSTOMERS, 'It is no JSON object, such as {"region": "EU"}.'),
+        ("metadata", "[" * 4000, Kind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        ("metadata", '{"a": NaN}', Kind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        ("metadata", '{"a": 1e9999}', Kind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        (
+            "metadata",
+            r'{"a": "\ud800"}',
+            Kind.CUSTOMERS,
+            'It is no JSON, such as {"region": "EU"}.',
+        ),
+        ("role", "boss", Kind.SUBSCRIBERS, "It is none of owner, member, viewer."),
+        ("quota", "-1", Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("quota", "1.5", Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("quota", "٣", Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("quota", "9223372036854775808", Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("quota", "9" * 4096, Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+    ],
+)
+def test_why_a_cell_is_not_taken(name, cell, kind, said):
+    with pytest.raises(Invalid) as raised:
+        parsed(name, cell, kind)
+
+    assert str(raised.value) == said
+
+
+def test_a_role_may_be_written_in_any_case():
+    assert parsed("role", " Owner ", Kind.SUBSCRIBERS) == "owner"
+
+
+@pytest.mark.parametrize("said", [r'{"a": "\u0000"}', r'{"\u0000": 1}'])
+def test_metadata_holds_only_text(said):
+    with pytest.raises(Invalid, match=r"It holds U\+0000, which is no text\."):
+        parsed("metadata", said, Kind.CUSTOMERS)

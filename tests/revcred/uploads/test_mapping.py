@@ -1,0 +1,115 @@
+"""Which column is which: by its name, by another name for it, by what stands in it."""
+
+import pytest
+
+from revcred.uploads.columns import Kind
+from revcred.uploads.mapping import guess, missing, signature
+
+CREDENTIALS = Kind.CREDENTIALS
+
+
+def guessed(header, *rows, kind=CREDENTIALS):
+    names = guess(kind, header, rows)
+    return {header[position]: name for position, name in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("customer", "customer"),
+        ("Expires at", "expires_at"),
+        ("EXPIRES_AT", "expires_at"),
+        ("expiresAt", "expires_at"),
+        ("API Key", "key"),
+        ("apiKey", "key"),
+        ("api-key", "key"),
+        ("Organization", "customer"),
+        ("Client Secret", "secret"),
+        ("E-mail", "holders"),
+        ("Credential ID", "key"),
+        ("valid until", "expires_at"),
+    ],
+)
+def test_by_name_however_it_is_written(header, name):
+    assert guessed([header]) == {header: name}
+
+
+def test_the_fields_of_a_form_of_revenium():
+    header = [
+        "Name",
+        "Subscriber e-mail",
+        "Organization",
+        "Credential ID",
+        "External secret",
+        "Subscription",
+        "Tags",
+    ]
+
+    assert [*guessed(header).values()] == [
+        "name",
+        "holders",
+        "customer",
+        "key",
+        "secret",
+        "subscription",
+        "tags",
+    ]
+
+
+def test_its_own_name_counts_more_than_another_wherever_it_stands():
+    assert guessed(["Client ID", "Key"]) == {"Key": "key"}
+
+
+def test_another_name_is_not_believed_against_what_stands_below():
+    rows = [["Sales", "A"], ["Support", "B"]]
+
+    assert guessed(["owner", "name"], *rows) == {"name": "name"}
+    assert guessed(["owner", "name"], ["ada@example.com", "A"]) == {
+        "owner": "holders",
+        "name": "name",
+    }
+
+
+def test_by_what_stands_in_it():
+    rows = [
+        ["Orders", "ada@example.com", "ak_live_5f2b8c1e9d"],
+        ["Nightly", "ada@example.com", "ak_live_77aa01bc3e"],
+        ["Mobile", "", "ak_live_0d9c8b7a6f"],
+    ]
+
+    assert guessed(["What", "Who", "String"], *rows) == {"Who": "holders", "String": "key"}
+
+
+def test_between_two_that_look_alike_there_is_no_guess():
+    assert guessed(["one", "two"], ["ak_live_5f2b8c1e9d", "sk_live_5f2b8c1e9d"]) == {}
+
+
+def test_what_repeats_itself_is_no_key():
+    rows = [["sub-2026-000001-eu"], ["sub-2026-000001-eu"]]
+
+    assert guessed(["which"], *rows) == {}
+
+
+def test_addresses_of_subscribers():
+    assert guessed(["Wer", "Wie"], ["ada@example.com", "Ada"], kind=Kind.SUBSCRIBERS) == {
+        "Wer": "email"
+    }
+
+
+def test_nothing_is_guessed_of_a_list_without_rows_but_its_names():
+    assert guessed(["String", "Key"]) == {"Key": "key"}
+
+
+def test_files_of_one_shape_have_one_signature():
+    shape = signature(CREDENTIALS, ["Name", "API key"])
+
+    assert signature(CREDENTIALS, ["name", "api_key"]) == shape
+    assert signature(CREDENTIALS, ["API key", "Name"]) != shape
+    assert signature(CREDENTIALS, ["Name", "API key", "x"]) != shape
+    assert signature(CREDENTIALS, ["Name API", "key"]) != shape
+    assert signature(Kind.CUSTOMERS, ["Name", "API key"]) != shape
+
+
+def test_what_is_missing():
+    assert missing(CREDENTIALS, {0: "name", 3: "key"}) == ["customer"]
+    assert missing(CREDENTIALS, {0: "name", 1: "customer"}) == []

@@ -1,0 +1,213 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from metering import claims
+from revcred.actions import credentials
+from revcred.models import (
+    Assignment,
+    Credential,
+    Customer,
+    ExternalKey,
+    Membership,
+    SealedValue,
+    Subscriber,
+    Subscription,
+    Upload,
+)
+from revcred.uploads import runs, undoing
+from revcred.uploads.columns import Kind
+from tests import factories
+from tests.revcred.uploads.conftest import rows, worked
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HEADER = "customer,name,key,secret,subscription,holders,environment,tags,expires_at,assigned_from"
+NEW = "customer,name,key,subscription"
+
+
+def state():
+    """All that an upload may touch, but for times of creation."""
+    tables = (
+        (Customer, ("external_key", "name", "tags", "email_domains", "metadata")),
+        (Subscriber, ("email", "name", "external_key")),
+        (Membership, ("customer__external_key", "subscriber__email", "role")),
+        (Subscription, ("external_key", "product_id", "active_from", "active_until", "quota")),
+        (Credential, ("name", "environment", "tags", "expires_at", "holders__email")),
+        (ExternalKey, ("fingerprint", "credential__name", "active_from", "active_until")),
+        (Assignment, ("credential__name", "subscription_id", "active_from", "active_until")),
+        (SealedValue, ("external_key_id", "secret_mark")),
+    )
+    return {
+        model.__name__: sorted(model.objects.values_list(*fields), key=repr)
+        for model, fields in tables
+    }
+
+
+@pytest.fixture
+def acme():
+    return factories.a_customer("Acme")
+
+
+@pytest.fixture
+def maps(acme):
+    return factories.a_subscription(acme, external_key="maps")
+
+
+def test_a_whole_upload_of_everything_is_undone(applied, undone, acme, maps, monkeypatch):
+    monkeypatch.setattr(undoing, "AT_ONCE", 3)
+    factories.a_product("P")
+    factories.a_subscription(acme, external_key="routes")
+    holder = factories.a_subscriber(acme, email="ada@example.com")
+    factories.a_credential(
+        acme,
+        "the-key-of-orders",
+        "its secret",
+        name="Orders",
+        tags=["x"],
+        subscriptions=[maps],
+        holders=[holder],
+    )
+    factories.a_credential(factories.a_customer("Other"), "the-key-of-another", name="Theirs")
+    before = state()
+
+    upload = applied(
+        rows(
+            HEADER,
+            "acme,Bills,the-key-of-orders,new secret,routes,bo@example.com,test,a|b,2030-01-01,",
+            "acme,Ours,the-key-of-another,,maps,,,,,",
+            "fresh,A,key-number-01,,fresh-maps,cy@example.com,,,,",
+            "fresh,B,key-number-02,,fresh-maps,,,,,",
+        ),
+        customers="create",
+        subscribers="create",
+        subscriptions="create",
+        product="p",
+        keys_of_others="take_over",
+    )
+    assert upload.outcome == {"move": 2, "create": 2, "meanwhile": 0}
+    assert state() != before
+    undone(upload)
+
+    assert (upload.state, upload.outcome["kept"]) == (Upload.State.UNDONE, 0)
+    assert state() == before
+    assert (
+        credentials.reveal(
+            key=ExternalKey.objects.get(credential__name="Orders"),
+            field="secret",
+            by=factories.a_user(),
+        )
+        == "its secret"
+    )
+
+
+def test_an_assignment_that_had_never_begun_is_put_back(applied, undone, acme, maps):
+    factories.a_subscription(acme, external_key="routes")
+    made = factories.a_credential(acme, "the-key-of-orders", name="Orders")
+    tomorrow = timezone.now() + timedelta(days=1)
+    credentials.assign(credential=made, subscription=maps, at=tomorrow, by=None)
+    before = state()
+
+    upload = applied(rows(NEW, "acme,Orders,the-key-of-orders,routes"))
+    assert [each.subscription.external_key for each in made.assignments.all()] == ["routes"]
+    undone(upload)
+
+    assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (
+            Kind.CUSTOMERS,
+            rows("external_key,name,tags,metadata", 'acme,New,a,"{""a"": 1}"', "b,B,,"),
+        ),
+        (
+            Kind.SUBSCRIBERS,
+            rows("email,name,customer,role", "ada@example.com,New,acme,owner", "b@b.bb,,acme,"),
+        ),
+        (
+            Kind.SUBSCRIPTIONS,
+            rows("external_key,customer,product,name,quota", "maps,acme,p,New,7", "b,acme,p,,"),
+        ),
+    ],
+)
+@pytest.mark.usefixtures("maps")
+def test_other_kinds_are_undone_as_well(applied, undone, acme, kind, text):
+    factories.a_product("P")
+    factories.a_subscriber(acme, email="ada@example.com")
+    before = state()
+
+    upload = applied(text, kind=kind)
+    assert state() != before
+    undone(upload)
+
+    assert upload.state == Upload.State.UNDONE
+    assert state() == before
+
+
+def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
+    upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
+    factories.settled(factories.a_call("key-number-01"))
+
+    with pytest.raises(runs.Depended) as refused:
+        runs.undo(upload=upload, by=None)
+
+    assert refused.value.dependents == [
+        runs.Dependent("Transactions have been attributed to it", 1, ["A"])
+    ]
+    upload.refresh_from_db()
+    assert upload.state == Upload.State.APPLIED
+
+
+def test_so_does_usage_that_was_claimed(applied, acme, maps):
+    factories.settled(factories.a_call("key-number-01"))
+    upload = applied(rows(NEW, "acme,A,key-number-01,maps"))
+    claims.work()
+
+    assert [each.count for each in runs.dependents(upload=upload)] == [1]
+
+
+def test_acts_and_later_uploads_are_told(applied, acme, maps):
+    upload = applied(rows(NEW, "acme,A,key-number-01,", "acme,B,key-number-02,"))
+    credentials.suspend(credential=Credential.objects.get(name="A"), by=None)
+    applied(rows(NEW, "acme,C,key-number-02,"))
+
+    told = [(each.reason, each.first) for each in runs.dependents(upload=upload)]
+    assert told == [("It has been acted on since", ["A"]), ("A later upload changed it", ["C"])]
+
+
+def test_what_was_created_is_kept_while_others_use_it(applied, acme):
+    factories.a_product("P")
+    upload = applied(rows("external_key,name", "fresh,Fresh"), kind=Kind.CUSTOMERS)
+    factories.a_credential(Customer.objects.get(external_key="fresh"))
+
+    told = [(each.reason, each.first) for each in runs.dependents(upload=upload)]
+    assert told == [("The customer has other credentials", ["Fresh"])]
+
+
+def test_what_is_depended_on_while_it_is_undone_is_kept(applied, acme, maps):
+    upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
+    runs.undo(upload=upload, by=None)
+    factories.settled(factories.a_call("key-number-01"))
+
+    worked(upload)
+
+    assert (upload.state, upload.outcome["undone"], upload.outcome["kept"]) == ("undone", 1, 1)
+    assert [each.name for each in Credential.objects.all()] == ["A"]
+
+
+def test_an_upload_is_undone_once(applied, undone, acme):
+    upload = applied(rows(NEW, "acme,A,key-number-01,"))
+    undone(upload)
+
+    with pytest.raises(runs.NotNow):
+        runs.undo(upload=upload, by=None)
+
+
+def test_an_undone_list_can_be_applied_again(applied, undone, acme):
+    text = rows(NEW, "acme,A,key-number-01,")
+    undone(applied(text))
+
+    assert applied(text).outcome == {"create": 1, "meanwhile": 0}
