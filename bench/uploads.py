@@ -18,7 +18,8 @@ from bench import report
 from bench.pages import Browser
 from bench.rows import Load, Row, measure, warm_up
 from bench.sizes import customers_of
-from bench.stack import PATIENCE, Bench, a_bench, arguments, say
+from bench.stack import Bench, a_bench, arguments, say
+from revcred.launcher.stack import PATIENCE
 
 CREDENTIALS = 100_000  # that are there before
 ROWS = (100_000,)

@@ -170,7 +170,7 @@ MOST_AT_ONCE = env.int("MOST_AT_ONCE", default=8)
 OLDEST_TRANSACTION_DAYS = env.int("OLDEST_TRANSACTION_DAYS", default=31)
 NEWEST_TRANSACTION_MINUTES = env.int("NEWEST_TRANSACTION_MINUTES", default=60)
 # Calls of AI name customer, product, subscriber and credential. Strictly: whatever is named has to
-# be there and belong together, or the call waits in quarantine. And whether what is unknown is made.
+# be there and belong together, or the call waits in quarantine. And whether the unknown is made.
 STRICT_NAMES = env.bool("STRICT_NAMES", default=False)
 CREATE_NAMED = env.bool("CREATE_NAMED", default=False)
 # How long one half of a transaction waits for the other, in seconds, until it is attributed on what

@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0004_narrow_lookups"),
+        ("revcred", "0006_what_events_say"),
     ]
 
     operations = [

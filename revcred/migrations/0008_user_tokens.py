@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0005_uploads"),
+        ("revcred", "0007_uploads"),
     ]
 
     operations = [

@@ -117,58 +117,132 @@ DROP TYPE named_owner;
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('metering', '0004_forget_by_received'),
-        ('revcred', '0004_narrow_lookups'),
+        ("metering", "0005_claims_on_record"),
+        ("revcred", "0004_narrow_lookups"),
     ]
 
     operations = [
         migrations.RunSQL(OWNER_BY_NAME, WITHOUT),
         migrations.AddField(
-            model_name='quarantined',
-            name='names',
+            model_name="quarantined",
+            name="names",
             field=models.JSONField(null=True),
         ),
         migrations.AddField(
-            model_name='transaction',
-            name='names',
+            model_name="transaction",
+            name="names",
             field=models.JSONField(null=True),
         ),
         migrations.AddIndex(
-            model_name='quarantined',
-            index=models.Index(condition=models.Q(('names__isnull', False)), fields=['quarantined_at'], name='quarantined_by_names'),
+            model_name="quarantined",
+            index=models.Index(
+                condition=models.Q(("names__isnull", False)),
+                fields=["quarantined_at"],
+                name="quarantined_by_names",
+            ),
         ),
         migrations.AlterField(
-            model_name='quarantined',
-            name='reason',
-            field=models.CharField(choices=[('unknown_key', 'No credential has this key'), ('key_not_valid', 'The key or its credential was not valid then'), ('no_subscription', 'No subscription fits that moment and source'), ('subscription_mismatch', 'The key does not feed the named subscription'), ('ambiguous', 'More than one subscription fits'), ('anonymous', 'Neither a key nor a subscription is named'), ('unknown_credential', 'There is no credential of that name'), ('unknown_customer', 'There is no customer of that name'), ('unknown_product', 'There is no product of that name'), ('unknown_subscriber', 'There is no such subscriber'), ('names_disagree', 'The names and the key do not belong together'), ('poison', 'It could not be processed')], max_length=21),
+            model_name="quarantined",
+            name="reason",
+            field=models.CharField(
+                choices=[
+                    ("unknown_key", "No credential has this key"),
+                    ("key_not_valid", "The key or its credential was not valid then"),
+                    ("no_subscription", "No subscription fits that moment and source"),
+                    ("subscription_mismatch", "The key does not feed the named subscription"),
+                    ("ambiguous", "More than one subscription fits"),
+                    ("anonymous", "Neither a key nor a subscription is named"),
+                    ("unknown_credential", "There is no credential of that name"),
+                    ("unknown_customer", "There is no customer of that name"),
+                    ("unknown_product", "There is no product of that name"),
+                    ("unknown_subscriber", "There is no such subscriber"),
+                    ("names_disagree", "The names and the key do not belong together"),
+                    ("poison", "It could not be processed"),
+                ],
+                max_length=21,
+            ),
         ),
         migrations.AlterField(
-            model_name='transaction',
-            name='matched_by',
-            field=models.CharField(choices=[('key', 'Key'), ('alias', 'Alias'), ('subscription', 'Subscription'), ('name', 'Name')], max_length=12),
+            model_name="transaction",
+            name="matched_by",
+            field=models.CharField(
+                choices=[
+                    ("key", "Key"),
+                    ("alias", "Alias"),
+                    ("subscription", "Subscription"),
+                    ("name", "Name"),
+                ],
+                max_length=12,
+            ),
         ),
         migrations.AlterField(
-            model_name='transaction',
-            name='quarantine_reason',
-            field=models.CharField(choices=[('unknown_key', 'No credential has this key'), ('key_not_valid', 'The key or its credential was not valid then'), ('no_subscription', 'No subscription fits that moment and source'), ('subscription_mismatch', 'The key does not feed the named subscription'), ('ambiguous', 'More than one subscription fits'), ('anonymous', 'Neither a key nor a subscription is named'), ('unknown_credential', 'There is no credential of that name'), ('unknown_customer', 'There is no customer of that name'), ('unknown_product', 'There is no product of that name'), ('unknown_subscriber', 'There is no such subscriber'), ('names_disagree', 'The names and the key do not belong together'), ('poison', 'It could not be processed')], max_length=21, null=True),
+            model_name="transaction",
+            name="quarantine_reason",
+            field=models.CharField(
+                choices=[
+                    ("unknown_key", "No credential has this key"),
+                    ("key_not_valid", "The key or its credential was not valid then"),
+                    ("no_subscription", "No subscription fits that moment and source"),
+                    ("subscription_mismatch", "The key does not feed the named subscription"),
+                    ("ambiguous", "More than one subscription fits"),
+                    ("anonymous", "Neither a key nor a subscription is named"),
+                    ("unknown_credential", "There is no credential of that name"),
+                    ("unknown_customer", "There is no customer of that name"),
+                    ("unknown_product", "There is no product of that name"),
+                    ("unknown_subscriber", "There is no such subscriber"),
+                    ("names_disagree", "The names and the key do not belong together"),
+                    ("poison", "It could not be processed"),
+                ],
+                max_length=21,
+                null=True,
+            ),
         ),
         migrations.CreateModel(
-            name='Half',
+            name="Half",
             fields=[
-                ('pk', models.CompositePrimaryKey('identity', 'side', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('identity', models.UUIDField()),
-                ('side', models.CharField(choices=[('request', 'Request'), ('response', 'Response')], max_length=8)),
-                ('received_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('next_look_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('call', models.TextField()),
-                ('gateway', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='revcred.gateway')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "identity",
+                        "side",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("identity", models.UUIDField()),
+                (
+                    "side",
+                    models.CharField(
+                        choices=[("request", "Request"), ("response", "Response")], max_length=8
+                    ),
+                ),
+                (
+                    "received_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                (
+                    "next_look_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("call", models.TextField()),
+                (
+                    "gateway",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="revcred.gateway",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'halves',
-                'default_permissions': (),
-                'indexes': [models.Index(fields=['next_look_at'], name='half_by_next_look')],
+                "verbose_name_plural": "halves",
+                "default_permissions": (),
+                "indexes": [models.Index(fields=["next_look_at"], name="half_by_next_look")],
             },
         ),
     ]

@@ -6,8 +6,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("metering", "0004_forget_by_received"),
-        ("revcred", "0005_uploads"),
+        ("metering", "0008_discovered_sources"),
+        ("revcred", "0007_uploads"),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0004_narrow_lookups"),
+        ("revcred", "0005_keys_that_never_counted"),
     ]
 
     operations = [
