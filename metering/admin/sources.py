@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from metering import actions
+from metering.admin.usage import OfGateway
 from metering.models import DiscoveredSource
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.recorded import ReadOnly
@@ -31,7 +32,7 @@ class EnterForm(ActForm):
 @admin.register(DiscoveredSource)
 class DiscoveredSourceAdmin(WithActs, ReadOnly):
     list_display = ("name", "kind", "gateway", "first_seen_at", "last_seen_at")
-    list_filter = ("kind", "gateway")
+    list_filter = (OfGateway,)
     list_select_related = ("gateway",)
     fields = list_display
     readonly_fields = fields
