@@ -44,6 +44,7 @@ TRIES_WHOLE = TRIES_IN_COMPANY + 1
 TRIES_SINGLE = TRIES_IN_COMPANY + 4
 CAREFUL_FOR = 5.0  # seconds
 GLANCE_EVERY = 1.0  # seconds
+SUSPECTS_EVERY, SUSPECTS_FOR = 5.0, 1.0  # seconds
 PAUSE = timedelta(seconds=1)
 MOST_PATIENT = 8
 
@@ -166,14 +167,7 @@ class Care:
     def forget(self) -> None:
         self._until: float | None = None
         self._glance_at = 0.0
-        self._turn = False
         self.patience = 1  # times the usual limits
-
-    def turns(self) -> list[tuple[int, int | None]]:
-        """From how many tries, up to how many: who comes first, and who if none is due."""
-        self._turn = not self._turn
-        turns: list[tuple[int, int | None]] = [(0, TRIES_IN_COMPANY), (TRIES_WHOLE, None)]
-        return turns if self._turn else turns[::-1]
 
     def take(self) -> None:
         self._until = monotonic() + CAREFUL_FOR
@@ -254,13 +248,23 @@ def _settle_carefully(most: int) -> int:
 
 
 def _take(most: int) -> list[Taken]:
-    """Who is next, on record as tried. What has failed alone has every other turn."""
-    for least, greatest in care.turns():
+    """Who is next, on record as tried."""
+    for least, greatest in _turns():
         with connection.cursor() as cursor:
             cursor.execute(TAKE, {"least": least, "greatest": greatest, "most": most})
             if taken := [Taken(*row) for row in cursor.fetchall()]:
                 return taken
     return []
+
+
+def _turns() -> Sequence[tuple[int, int | None]]:
+    """From how many tries, up to how many: who comes first, and who if none of those is due.
+
+    What has failed alone comes last, but for one second in five: a try of it may take as long as
+    it is allowed to, and take the process along.
+    """
+    turns = ((0, TRIES_IN_COMPANY), (TRIES_WHOLE, None))
+    return turns[::-1] if monotonic() % SUSPECTS_EVERY < SUSPECTS_FOR else turns
 
 
 def _attempt(company: Sequence[Taken]) -> int:
