@@ -178,10 +178,13 @@ class Care:
     def is_called_for(self) -> bool:
         if self._until is None or self._glances():
             self.take()
-        if self._until is not None and monotonic() < self._until:
+        if self.is_taken():
             return True
         self.patience = 1
         return False
+
+    def is_taken(self) -> bool:
+        return self._until is not None and monotonic() < self._until
 
     def _glances(self) -> bool:
         """Now and then, whether what has been tried before is first in the queue."""

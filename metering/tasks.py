@@ -15,14 +15,16 @@ ENOUGH = 5.0  # seconds of settling for one bell
 def settle() -> None:
     """Until nothing waits; in between it lets some gather, for few cost nearly as much as many.
 
-    Where something always waits another bell goes on, so that a worker can end between the two.
+    With care it goes on at once, for then many are tried one by one. Where something always waits
+    another bell goes on, so that a worker can end between the two.
     """
     began = since = time.monotonic()
     while attribution.settle():
         if began - since > ENOUGH:
             bell.ring()
             return
-        time.sleep(max(0.0, began + GATHER - time.monotonic()))
+        if not attribution.care.is_taken():
+            time.sleep(max(0.0, began + GATHER - time.monotonic()))
         began = time.monotonic()
 
 
