@@ -7,7 +7,8 @@ from io import BytesIO
 from django.http import HttpRequest
 from django.http.request import RawPostDataException, UnreadablePostError
 
-from metering.api.errors import Malformed, TooLarge, UnknownEncoding
+from metering.api.errors import UnknownEncoding
+from revcred.api.errors import Malformed, TooLarge
 
 MOST_BYTES = 1_000_000
 MEMBER = b"\x1f\x8b\x08"  # how a member of a gzip file begins

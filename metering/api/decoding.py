@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from metering.api.errors import Malformed, TooLarge
+from revcred.api.errors import Malformed, TooLarge
 
 MOST_ITEMS = 1_000
 NDJSON = {

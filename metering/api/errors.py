@@ -10,16 +10,6 @@ from rest_framework.views import exception_handler
 CHALLENGE = 'Bearer realm="revcred"'
 
 
-class Malformed(APIException):
-    status_code = status.HTTP_400_BAD_REQUEST
-    default_code = "malformed"
-
-
-class TooLarge(APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_code = "too_large"
-
-
 class UnknownEncoding(APIException):
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "unknown_encoding"

@@ -18,11 +18,12 @@ from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 from metering.api import bodies
 from metering.api.authentication import LONGEST_WAIT, Admission, MayPost, admission_for
 from metering.api.backlog import backlog
-from metering.api.errors import Malformed, Unavailable, answer_to
+from metering.api.errors import Unavailable, answer_to
 from metering.api.transactions import answer_of, judge, read_in, taker
 from metering.inbox import Entry, write_each
 from metering.ingestion import entry_of
 from metering.tasks import bell
+from revcred.api.errors import Malformed
 from revcred.postgresql import patience
 
 PATHS = {"/v1/transactions", "/v1/transactions/"}

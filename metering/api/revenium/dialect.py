@@ -12,12 +12,12 @@ from rest_framework.exceptions import APIException
 
 from metering.api.decoding import Refused, refusal_of
 from metering.api.doors import Answer, Dialect, Manner, Post, Reading
-from metering.api.errors import Malformed
 from metering.api.quantities import values_of
 from metering.api.revenium import fields, idempotency
 from metering.api.revenium.records import Invalid, error_record, rate_limit
 from metering.api.transactions import Window
 from metering.ingestion import Call, Side
+from revcred.api.errors import Malformed
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.models import Gateway
 

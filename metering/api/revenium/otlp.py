@@ -28,7 +28,6 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from metering.api.decoding import MOST_ITEMS, Refused, refusal_of
 from metering.api.documentation import Documented, schema_of
 from metering.api.doors import Answer, Dialect, Door, Post, Reading
-from metering.api.errors import Malformed, TooLarge
 from metering.api.quantities import elements_of
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import ReveniumManner, check_text, marks_of
@@ -37,6 +36,7 @@ from metering.api.revenium.records import ERROR, MOMENT, moment_of
 from metering.api.revenium.v2 import TAG
 from metering.api.transactions import Window, judge
 from metering.ingestion import ONE_CALL, Call
+from revcred.api.errors import Malformed, TooLarge
 from revcred.models import Gateway
 
 PROTOBUF = "application/x-protobuf"
