@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
 
-from django.db.models import Q
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -24,7 +23,6 @@ LONGEST_WAIT = 0.9  # seconds for the database, so that a frozen one is told of 
 FRESH = 1.0  # seconds that an admission is believed: a revoked token is dead after that
 MOST_KEPT = 10_000
 FOREIGN_PREFIX = "hak_"  # some of Revenium's clients send nothing that begins with anything else
-STAMP_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +77,7 @@ def _ask(digest: UUID, read_at: float) -> Admission | None:
     token = tokens.select_related("gateway").annotate(clock=Now()).first()
     if token is None:
         return None
-    stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - STAMP_EVERY)
-    GatewayToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
+    token.stamp()
     return Admission(
         gateway=token.gateway,
         scopes=frozenset(token.scopes),

@@ -42,6 +42,8 @@ class Room:
         finally:
             with self._lock:
                 self._inside[gateway_id] -= 1
+                if not self._inside[gateway_id]:
+                    del self._inside[gateway_id]  # or each request would count all gateways
 
     def _enter(self, gateway_id: int) -> None:
         with self._lock:

@@ -1,14 +1,13 @@
-from datetime import datetime
 from typing import Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.utils import timezone
 
 from revcred import tokens
 from revcred.fingerprints import fingerprint, hint
 from revcred.models import Gateway
+from revcred.models.tokens import Token
 
 PREFIX = "rvg_"
 
@@ -33,8 +32,8 @@ class GatewayTokenQuerySet(models.QuerySet["GatewayToken"]):
         return self.filter(digest=digest_of(token))
 
 
-class GatewayToken(models.Model):
-    """What a gateway shows at the door. Only its digest is kept; the token is shown once."""
+class GatewayToken(Token):
+    """What a gateway shows at the door."""
 
     class Scope(models.TextChoices):
         POST = "transactions:post", "Post transactions"
@@ -42,17 +41,12 @@ class GatewayToken(models.Model):
 
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, blank=True, help_text="Where it is used.")
-    digest = models.UUIDField(unique=True, editable=False)
-    hint = models.CharField(max_length=4, editable=False)
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=list)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    revoked_at = models.DateTimeField(null=True, editable=False)
-    last_used_at = models.DateTimeField(null=True, editable=False)
 
     objects = GatewayTokenQuerySet.as_manager()
 
-    class Meta:
-        ordering = ("-pk",)
+    class Meta(Token.Meta):
+        abstract = False
 
     def __str__(self) -> str:
         return f"{PREFIX}…{self.hint}"
@@ -69,9 +63,3 @@ class GatewayToken(models.Model):
             scopes=scopes,
         )
         return kept, token
-
-    def revoke(self, *, at: datetime) -> None:
-        """Revoking a revoked token leaves the moment where it was."""
-        if self.revoked_at is None:
-            self.revoked_at = at
-            self.save(update_fields=["revoked_at"])

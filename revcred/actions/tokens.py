@@ -24,7 +24,6 @@ def revoke(*, token: UserToken, by: User) -> None:
     """Refused from now on. Revoking a revoked token changes nothing."""
     if token.revoked_at:
         return
-    token.revoked_at = timezone.now()
-    token.save(update_fields=["revoked_at"])
+    token.revoke(at=timezone.now())
     details = {"token": str(token), "name": token.name}
     AuditEvent.objects.record(Verb.TOKEN_REVOKED, target=token.user, by=by, details=details)

@@ -1,10 +1,7 @@
 """Who is at the door: somebody of the staff, by a token of theirs."""
 
-from datetime import timedelta
 from typing import cast
 
-from django.db.models import Q
-from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
@@ -12,8 +9,6 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from revcred.models import User, UserToken
-
-STAMP_EVERY = timedelta(minutes=1)
 
 
 class UserAuthentication(BaseAuthentication):
@@ -27,8 +22,7 @@ class UserAuthentication(BaseAuthentication):
         kept = UserToken.objects.valid().of(token.strip()).select_related("user").first()
         if kept is None:
             raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
-        stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - STAMP_EVERY)
-        UserToken.objects.filter(stale, pk=kept.pk).update(last_used_at=Now())
+        kept.stamp()
         return kept.user, kept
 
     def authenticate_header(self, request: Request) -> str:

@@ -1,8 +1,11 @@
+from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from revcred import tokens
@@ -10,10 +13,36 @@ from revcred.fingerprints import fingerprint, hint
 from revcred.models.users import User
 
 PREFIX = "rvu_"
+STAMP_EVERY = timedelta(minutes=1)
 
 
 def digest_of(token: str) -> UUID:
     return fingerprint(token, label="user token")
+
+
+class Token(models.Model):
+    """What a program shows at a door. Only its digest is kept; it is shown once."""
+
+    digest = models.UUIDField(unique=True, editable=False)
+    hint = models.CharField(max_length=4, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        abstract = True
+        ordering = ("-pk",)
+
+    def revoke(self, *, at: datetime) -> None:
+        """Revoking a revoked token leaves the moment where it was."""
+        if self.revoked_at is None:
+            self.revoked_at = at
+            self.save(update_fields=["revoked_at"])
+
+    def stamp(self) -> None:
+        """It was used just now. To the minute, so that it is not written with each use."""
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - STAMP_EVERY)
+        type(self)._base_manager.filter(stale, pk=self.pk).update(last_used_at=Now())
 
 
 class UserTokenQuerySet(models.QuerySet["UserToken"]):
@@ -26,8 +55,8 @@ class UserTokenQuerySet(models.QuerySet["UserToken"]):
         return self.filter(digest=digest_of(token)) if known else self.none()
 
 
-class UserToken(models.Model):
-    """What a script shows at the door, to do what its user may. Only its digest is kept."""
+class UserToken(Token):
+    """What a script shows at the door, to do what its user may."""
 
     class Scope(models.TextChoices):
         CHECK = "uploads:check", "Upload lists, and see what they would do"
@@ -35,18 +64,13 @@ class UserToken(models.Model):
 
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, help_text="Where it is used.")
-    digest = models.UUIDField(unique=True, editable=False)
-    hint = models.CharField(max_length=4, editable=False)
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=list)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    revoked_at = models.DateTimeField(null=True, editable=False)
-    last_used_at = models.DateTimeField(null=True, editable=False)
 
     objects = UserTokenQuerySet.as_manager()
 
-    class Meta:
+    class Meta(Token.Meta):
+        abstract = False
         verbose_name = "token"
-        ordering = ("-pk",)
         default_permissions = ("add", "change", "view")
 
     def __str__(self) -> str:
