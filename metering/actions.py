@@ -37,12 +37,12 @@ def revoke_token(*, token: GatewayToken, by: User | None) -> None:
 @atomic
 def enter_source(*, discovered: DiscoveredSource, name: str, by: User | None) -> Source:
     """Make a source of what was discovered. If it has become one, that one."""
-    is_path = discovered.kind == DiscoveredSource.Kind.PATH
-    prefixes = [discovered.name] if is_path else []
     source, is_new = Source.objects.get_or_create(
-        external_key=discovered.name, defaults={"name": name, "url_prefixes": prefixes}
+        external_key=discovered.name, defaults={"name": name}
     )
     if is_new:
+        if discovered.kind == DiscoveredSource.Kind.PATH:
+            source.path_rules.create(text=discovered.name)
         AuditEvent.objects.record(Verb.CREATED, target=source, by=by)
     discovered.delete()
     return source

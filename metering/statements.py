@@ -13,6 +13,18 @@ DISAGREES = """
             )
 """.strip()
 
+
+def fits(path: str) -> str:
+    """Whether a rule `r` fits the path, an SQL expression. Expressions are read by PostgreSQL."""
+    return f"""CASE r.match
+                        WHEN 'equals' THEN {path} = r.text
+                        WHEN 'begins_with' THEN starts_with({path}, r.text)
+                        WHEN 'ends_with' THEN right({path}, length(r.text)) = r.text
+                        WHEN 'contains' THEN strpos({path}, r.text) > 0
+                        ELSE {path} ~ r.text
+                    END"""
+
+
 # From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
 # path, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
 # OFFSET 0 keeps the planner from copying an expression to every place that names it.
@@ -60,12 +72,12 @@ judged AS MATERIALIZED (
                 WHEN source_named IS NOT NULL THEN (
                     SELECT s.id FROM revcred_source s WHERE s.external_key = source_named
                 )
-                -- Asked once a statement: most installations name no prefixes.
-                WHEN EXISTS (SELECT FROM revcred_source WHERE url_prefixes <> '{{}}') THEN (
-                    SELECT s.id
-                    FROM revcred_source s, unnest(s.url_prefixes) AS prefix
-                    WHERE starts_with(judging.path, prefix)
-                    ORDER BY length(prefix) DESC, s.id
+                -- Asked once a statement: most installations have no rules.
+                WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
+                    SELECT r.source_id FROM revcred_pathrule r WHERE {fits("judging.path")}
+                    ORDER BY
+                        array_position('{{equals,begins_with,ends_with,contains}}', r.match::text),
+                        length(r.text) DESC, r.id
                     LIMIT 1
                 )
             END AS source_id,
@@ -723,7 +735,7 @@ SELECT count(*) FROM judged
 """
 
 # What was called since a moment, by name or the beginning of its path, and is no source.
-DISCOVER = """
+DISCOVER = f"""
 INSERT INTO metering_discoveredsource AS standing
     (name, kind, gateway_id, first_seen_at, last_seen_at)
 SELECT name, kind, min(gateway_id), min(received_at), max(received_at)
@@ -733,7 +745,7 @@ FROM (
             coalesce(nullif(source_named, ''), substring(path FROM '^/[^/]*/?')), 200
         ) AS name,
         CASE WHEN source_named <> '' THEN 'named' ELSE 'path' END AS kind,
-        gateway_id, received_at
+        path, gateway_id, received_at
     FROM (
         SELECT source_named, path, gateway_id, received_at FROM metering_transaction
         WHERE id >= %(since)s AND source_id IS NULL AND sign = 1
@@ -743,25 +755,22 @@ FROM (
     ) called
     WHERE source_named <> '' OR path LIKE '/_%%'
 ) unknown
-WHERE NOT EXISTS (
-    SELECT FROM revcred_source s
-    WHERE (kind = 'named' AND s.external_key = name) OR (kind = 'path' AND EXISTS (
-        SELECT FROM unnest(s.url_prefixes) prefix WHERE starts_with(name, prefix)
-    ))
-)
+WHERE CASE kind
+    WHEN 'named' THEN NOT EXISTS (SELECT FROM revcred_source s WHERE s.external_key = name)
+    ELSE NOT EXISTS (SELECT FROM revcred_pathrule r WHERE {fits("path")})
+END
 GROUP BY name, kind ORDER BY count(*) DESC LIMIT 1000
 ON CONFLICT (name, kind) DO UPDATE
 SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
 """
 
 # What has become a source, and beyond some thousands what was not seen for the longest.
-FORGET_DISCOVERED = """
+FORGET_DISCOVERED = f"""
 DELETE FROM metering_discoveredsource d
-WHERE EXISTS (
-    SELECT FROM revcred_source s
-    WHERE (d.kind = 'named' AND s.external_key = d.name)
-        OR (d.kind = 'path' AND d.name = ANY (s.url_prefixes))
-) OR d.id IN (
+WHERE CASE d.kind
+    WHEN 'named' THEN EXISTS (SELECT FROM revcred_source s WHERE s.external_key = d.name)
+    ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {fits("d.name")})
+END OR d.id IN (
     SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET 5000
 )
 """

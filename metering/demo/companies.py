@@ -13,7 +13,6 @@ from revcred.models import (
     Customer,
     Membership,
     Product,
-    Source,
     Subscriber,
     Subscription,
     User,
@@ -151,12 +150,9 @@ def found(cast: Cast) -> None:
 
 def _product(name: str, version: str, external_key: str, **prefixes: str) -> Product:
     product = Product.objects.create(name=name, version=version, external_key=external_key)
-    product.sources.set(
-        [
-            Source.objects.create(name=key.title(), external_key=key, url_prefixes=[prefix])
-            for key, prefix in prefixes.items()
-        ]
-    )
+    for key, prefix in prefixes.items():
+        source = product.sources.create(name=key.title(), external_key=key)
+        source.path_rules.create(text=prefix)
     return product
 
 

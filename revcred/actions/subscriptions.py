@@ -6,7 +6,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.links import announce
-from revcred.models import AuditEvent, Product, Subscription, User
+from revcred.models import AuditEvent, Product, Source, Subscription, User
 
 
 class NotStarted(Exception):
@@ -58,6 +58,13 @@ def end(*, subscription: Subscription, by: User | None, at: datetime | None = No
 def sources_changed(*, product: Product, by: User | None) -> None:
     """After the sources of a product were set: what waits may fit it now."""
     announce(f"the sources of “{product}” were changed", product=product, by=by)
+
+
+@atomic
+def paths_changed(*, source: Source, by: User | None) -> None:
+    """After the rules of a source were set: what waits may belong to a product that has it."""
+    for product in source.products.all():
+        announce(f"the paths of “{source}” were changed", product=product, by=by)
 
 
 def _differences(before: Subscription, after: Subscription) -> list[str]:

@@ -5,9 +5,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from revcred.actions import subscriptions
-from revcred.admin.generic import ModelForm
+from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.recorded import Recorded
-from revcred.models import Product, Source
+from revcred.models import PathRule, Product, Source
 
 
 class FoundByName(Recorded):
@@ -42,8 +42,28 @@ class ProductAdmin(FoundByName):
             subscriptions.sources_changed(product=form.instance, by=request.user)  # type: ignore[arg-type]
 
 
+class PathRuleInline(TabularInline):
+    model = PathRule
+    extra = 0
+
+
 @admin.register(Source)
 class SourceAdmin(FoundByName):
-    list_display = ("name", "external_key", "url_prefixes")
+    list_display = ("name", "external_key", "paths")
     search_fields = ("name", "external_key")
-    fields = ("name", "external_key", "url_prefixes")
+    fields = ("name", "external_key")
+    inlines = (PathRuleInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
+        return super().get_queryset(request).prefetch_related("path_rules")
+
+    @admin.display(description="paths")
+    def paths(self, source: Source) -> str:
+        return ", ".join(str(rule) for rule in source.path_rules.all())
+
+    def save_related(
+        self, request: HttpRequest, form: ModelForm, formsets: Any, change: Any
+    ) -> None:
+        super().save_related(request, form, formsets, change)
+        if any(formset.has_changed() for formset in formsets):
+            subscriptions.paths_changed(source=form.instance, by=request.user)  # type: ignore[arg-type]

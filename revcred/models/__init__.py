@@ -10,7 +10,8 @@ from revcred.models.credentials import (
 )
 from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
-from revcred.models.products import Product, Source
+from revcred.models.products import Product
+from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
 from revcred.models.uploads import Progress, RememberedMapping, Upload, UploadChange
@@ -25,6 +26,7 @@ __all__ = [
     "Gateway",
     "KeyUse",
     "Membership",
+    "PathRule",
     "Product",
     "Progress",
     "RememberedMapping",

@@ -1,27 +1,6 @@
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-
-class Source(models.Model):
-    """An API behind a product: what a transaction says it was a call to."""
-
-    name = models.CharField(max_length=200)
-    external_key = models.CharField(
-        max_length=200, unique=True, help_text="What gateways send as source."
-    )
-    url_prefixes = ArrayField(
-        models.CharField(max_length=500),
-        default=list,
-        blank=True,
-        help_text="Paths that belong to it where no source is sent, such as /maps/v1/. "
-        "The longest that fits wins.",
-    )
-
-    class Meta:
-        ordering = ("name", "pk")
-
-    def __str__(self) -> str:
-        return self.name
+from revcred.models.sources import Source
 
 
 class Product(models.Model):

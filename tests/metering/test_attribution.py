@@ -1,5 +1,6 @@
 """The statement that settles thousands of rows says what the rule for one row says."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -30,6 +31,7 @@ from revcred.models import (
     Credential,
     ExternalKey,
     Gateway,
+    PathRule,
     Source,
     Subscription,
     Suspension,
@@ -47,6 +49,30 @@ def no_differences():
     return differences_between(now - 40 * DAY, now + 2 * DAY) == []
 
 
+PATHS = ["/a/1", "/a/b/1", "/a/b/1.json", "/c", "/c/", "/d", "/d/A%_1", ""]
+RULES = [  # source, match, text
+    (0, "equals", "/a/1"),
+    (1, "equals", "/c"),
+    (0, "begins_with", "/a/"),
+    (1, "begins_with", "/a/b/"),
+    (2, "begins_with", "/d/A%_"),
+    (1, "ends_with", ".json"),
+    (2, "ends_with", "1"),
+    (0, "contains", "/b/"),
+    (2, "contains", "%_"),
+    (0, "regex", "^/[a-c](/|$)"),
+    (1, "regex", "[0-9]$"),
+    (2, "regex", "(?i)/D"),
+]
+FITS = {
+    "equals": str.__eq__,
+    "begins_with": str.startswith,
+    "ends_with": str.endswith,
+    "contains": str.__contains__,
+    "regex": lambda path, text: re.search(text, path) is not None,
+}
+
+
 # --- A generated world, and both ways to judge it -----------------------------------------------
 
 
@@ -58,8 +84,12 @@ class World:
         self.now = timezone.now()
         self.gateways = [factories.a_gateway() for _ in range(2)]
         self.sources = [
-            Source.objects.create(name=f"s{i}", external_key=f"s{i}-{seed}", url_prefixes=prefixes)
-            for i, prefixes in enumerate([["/a/"], ["/a/b/", "/c"], []])
+            Source.objects.create(name=f"s{i}", external_key=f"s{i}-{seed}") for i in range(3)
+        ]
+        PathRule.objects.all().delete()  # which hold for all: one world after the other
+        self.rules = [
+            self.sources[i].path_rules.create(match=match, text=text)
+            for i, match, text in self.random.sample(RULES, len(RULES) // 2)
         ]
         self.products = [factories.a_product() for _ in range(3)]
         self.products[0].sources.set(self.sources[:1])
@@ -139,7 +169,7 @@ class World:
             source_named=self.maybe(
                 lambda: self.random.choice([*(s.external_key for s in self.sources), "no-such"])
             ),
-            path=self.maybe(lambda: self.random.choice(["/a/1", "/a/b/1", "/c", "/d"]), 0.5),
+            path=self.maybe(lambda: self.random.choice(PATHS), 0.5),
         ), string
 
     def judged_one_by_one(self, call, string, gateway):
@@ -183,13 +213,14 @@ class World:
         )
 
     def _source_of(self, path):
-        fitting = [
-            (len(prefix), source.external_key)
-            for source in self.sources
-            for prefix in source.url_prefixes
-            if path and path.startswith(prefix)
-        ]
-        return max(fitting)[1] if fitting else None
+        fitting = [rule for rule in self.rules if path and FITS[rule.match](path, rule.text)]
+        order = list(PathRule.Match)
+        first = min(
+            fitting,
+            key=lambda rule: (order.index(rule.match), -len(rule.text), rule.pk),
+            default=None,
+        )
+        return first.source.external_key if first else None
 
 
 def outcomes():
@@ -228,10 +259,9 @@ BY_NAME = {
 
 
 def test_the_generated_cases_reach_every_outcome():
-    worlds = [World(seed) for seed in range(4)]
     found = [
         world.judged_one_by_one(*world.call(), world.gateways[0])
-        for world in worlds
+        for world in map(World, range(4))
         for _ in range(1_000)
     ]
 

@@ -18,12 +18,15 @@ def called():
     """Of an attributed and of a nobody's call each."""
     customer = factories.a_customer()
     factories.a_credential(customer, KEY, subscriptions=[factories.a_subscription(customer)])
-    Source.objects.create(name="Maps", external_key="maps", url_prefixes=["/maps/"])
+    maps = Source.objects.create(name="Maps", external_key="maps")
+    maps.path_rules.create(text="/maps/")
+    maps.path_rules.create(match="ends_with", text=".png")
     for key in (KEY, None):
         factories.settled(
             factories.a_call(key, source_named="maps"),
             factories.a_call(key, source_named="routes", path="/elsewhere/1"),
             factories.a_call(key, path="/maps/v1/1"),
+            factories.a_call(key, path="/pictures/1.png"),
             factories.a_call(key, path="/orders/7/items"),
             factories.a_call(key, path="/health"),
             factories.a_call(key, path="/"),
@@ -61,7 +64,8 @@ def test_looking_again_finds_it_once():
 def test_what_has_become_a_source_is_no_discovery():
     Discovery().look()
     Source.objects.create(name="Routes", external_key="routes")
-    Source.objects.create(name="Orders", external_key="orders", url_prefixes=["/orders/"])
+    orders = Source.objects.create(name="Orders", external_key="orders")
+    orders.path_rules.create(match="regex", text="^/order")
     Discovery().look()
 
     assert discovered() == {("/health", "path")}
@@ -81,6 +85,7 @@ def test_an_admin_enters_them_as_sources(client):
         client.post(enter, {"name": each.name.strip("/").title()})
 
     assert not DiscoveredSource.objects.exists()
-    assert Source.objects.get(external_key="routes").url_prefixes == []
-    assert Source.objects.get(external_key="/orders/").url_prefixes == ["/orders/"]
+    assert not Source.objects.get(external_key="routes").path_rules.exists()
+    (rule,) = Source.objects.get(external_key="/orders/").path_rules.all()
+    assert (rule.match, rule.text) == ("begins_with", "/orders/")
     assert AuditEvent.objects.filter(verb="created", actor=admin.email).count() == 3

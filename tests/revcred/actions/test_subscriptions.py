@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from revcred.actions import subscriptions
-from revcred.models import AuditEvent, Subscription
+from revcred.models import AuditEvent, Source, Subscription
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -150,6 +150,17 @@ def test_one_that_has_not_started_has_no_end(at):
 
 
 # --- sources --------------------------------------------------------------------------------------
+
+
+def test_other_paths_of_a_source_claim_for_each_product_that_has_it(by, announced):
+    source = Source.objects.create(name="Tiles", external_key="tiles")
+    products = [factories.a_product() for _ in range(3)]
+    for each in products[:2]:
+        each.sources.add(source)
+
+    subscriptions.paths_changed(source=source, by=by)
+
+    assert {each["product"] for each in announced} == set(products[:2])
 
 
 def test_other_sources_of_a_product_claim_what_waits(by, announced):
