@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from bench.stack import say
 from metering import partitions
+from metering.discovery import first_id_at
 from metering.ingestion import identity
 from metering.management.commands.clock import forget
 from metering.models import Remembered, Transaction, Usage
@@ -28,8 +29,8 @@ TIMES = 5
 
 def remember(most: int) -> None:
     """Some transactions of the month that was written get the identity their ids really have."""
-    latest = Transaction.objects.filter(occurred_at__lt=timezone.now() - timedelta(days=2))
-    some = list(latest.order_by("-occurred_at")[:most])
+    past = Transaction.objects.filter(pk__lt=first_id_at(timezone.now() - timedelta(days=2)))
+    some = list(past.order_by("-pk")[:most])
     Remembered.objects.bulk_create(
         Remembered(
             identity=UUID(identity(each.gateway_id, each.transaction_id)),

@@ -5,6 +5,7 @@ key is drawn after the same Zipf's law as the traffic's. Columns that are not na
 or what they are by default.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,7 @@ class Month:
         self._write_year(days[0])
         self._all_at_once(partial(self._finish, table) for table in parts)
         self.bench.database.execute("CHECKPOINT")
+        os.sync()  # or the disk would be busy with it for minutes to come
 
     def _write_day(self, number: int, day: date, connection: Connection) -> None:
         table = f"metering_transaction_{day:%Y%m%d}"

@@ -120,7 +120,9 @@ def tuned() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "shared_buffers": f"{min(4 * GIGABYTE, memory // 4) >> 20}MB",
-        "max_wal_size": "8GB",
+        "max_wal_size": "16GB",
+        # A page that is changed for the first time after a checkpoint is logged whole.
+        "checkpoint_timeout": "30min",
         "track_commit_timestamp": "on",
     }
 

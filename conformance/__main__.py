@@ -39,6 +39,8 @@ CLIENTS = (
     # Every release is yanked, so that only an exact pin installs.
     Client("revenium", ["revenium-metering==6.8.3"]),
     Client("hypercurrent", ["hypercurrent-metering==1.0.0"]),
+    Client("revenium_sdk", ["revenium-python-sdk==0.12.0", "openai"]),
+    Client("hypercurrent_middleware", ["hypercurrent-django==1.0.5", "Django<5"]),
     Client("openmeter_events", ["openmeter==1.0.0b236"]),  # only betas are published
     Client("cloudevents_http", ["cloudevents", "requests"]),
     Client("opentelemetry_logs", ["opentelemetry-exporter-otlp-proto-http"]),

@@ -14,6 +14,14 @@ from tests import factories
 KEY = "a-key-to-be-seen-once-W1x2"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+KEEP_WHAT_IS_DRAWN = """
+    window.drawn = [];
+    const draw = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+        window.drawn.push(text);
+        return draw.call(this, text, ...place);
+    };
+"""
 
 pytestmark = [
     pytest.mark.browser,
@@ -155,3 +163,18 @@ def test_all_of_it_works_without_javascript(chromium, live_server, ada):
     page.get_by_role("button", name="Reveal the key").click()
 
     expect(page.get_by_text(KEY)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("span", "said"), [("Day", "12:00"), ("Week", "Nov"), ("Month", "Nov"), ("Year", "Jan")]
+)
+def test_the_time_of_a_chart_is_named(page, ada, span, said):
+    sign_in(page, ada)
+    page.get_by_role("link", name="Geocoding").first.click()
+    page.add_init_script(KEEP_WHAT_IS_DRAWN)
+    page.goto(page.url.partition("?")[0] + f"?span={span.lower()}&day=2025-11-12")
+
+    expect(page.locator(".chart canvas")).to_be_visible()
+    page.wait_for_function("window.drawn.length > 0")
+    drawn = page.evaluate("window.drawn")
+    assert any(said in each for each in drawn), drawn

@@ -3,11 +3,13 @@
 (() => {
   const HOUR = 3600;
   const DAY = 24 * HOUR;
+  const MONTH = 31 * DAY; // as far as their names are apart
   const compact = new Intl.NumberFormat("en", { notation: "compact" });
   const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 9 });
   const said = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
   const hour = said({ hour: "2-digit", minute: "2-digit" });
   const day = said({ day: "numeric", month: "short" });
+  const month = said({ month: "short" });
   const weekday = said({ weekday: "short", day: "numeric", month: "short" });
 
   const stacked = (series) => {
@@ -17,6 +19,26 @@
       heights.push(amounts.map((each, n) => (each === null ? null : each + (below ? below[n] : 0))));
     }
     return heights;
+  };
+
+  // Where the horizontal axis may be named: so many seconds apart, at which starts, and how.
+  const everyStart = (step, times, name) => ({
+    apart: times.map((each) => each * step),
+    at: (starts, apart) => starts.filter((each) => (each - starts[0]) % apart === 0),
+    name,
+  });
+  const firstsOfMonths = {
+    apart: [1, 2, 3, 6].map((each) => each * MONTH),
+    at: (starts, apart) =>
+      starts.filter((each) => {
+        const date = new Date(each * 1000);
+        return date.getUTCDate() === 1 && date.getUTCMonth() % (apart / MONTH) === 0;
+      }),
+    name: month,
+  };
+  const naming = ({ starts, byHour }) => {
+    if (byHour) return everyStart(HOUR, [1, 2, 3, 6, 12], hour);
+    return starts.length > 31 ? firstsOfMonths : everyStart(DAY, [1, 2, 7, 14], day);
   };
 
   class Chart {
@@ -54,7 +76,8 @@
       const style = getComputedStyle(document.documentElement);
       const [ink, grid] = ["--pico-muted-color", "--grid"].map((each) => style.getPropertyValue(each));
       const axis = { stroke: ink, font: "12px system-ui, sans-serif", ticks: { show: false } };
-      const { starts, byHour } = this.figures;
+      const { starts } = this.figures;
+      const { apart, at, name } = naming(this.figures);
       const around = [starts[0] - this.step / 2, starts.at(-1) + this.step / 2];
       return {
         ...this.size,
@@ -67,9 +90,9 @@
             ...axis,
             size: 26,
             grid: { show: false },
-            incrs: (byHour ? [1, 2, 3, 6, 12] : [1, 2, 7, 14]).map((each) => each * this.step),
-            splits: (_, __, least, most, step) => starts.filter((each) => (each - starts[0]) % step === 0),
-            values: (_, splits) => splits.map((each) => (byHour ? hour : day).format(each * 1000)),
+            incrs: apart,
+            splits: (_, __, least, most, step) => at(starts, step),
+            values: (_, splits) => splits.map((each) => name.format(each * 1000)),
           },
           {
             ...axis,
