@@ -20,7 +20,7 @@ def environment(requirements: Sequence[str]) -> Path:
     made = directory / "made-of.txt"
     if not made.exists() or made.read_text().split("\n") != list(requirements):
         venv.create(directory, clear=True, with_pip=True)
-        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         done = subprocess.run([*pip, *requirements], capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise NotInstalled(done.stderr.strip().rpartition("\n")[2])

@@ -2,7 +2,7 @@
 
 import django
 from django.conf import settings
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
 from telling import ADDRESS, KEY, TOKEN, call
@@ -20,14 +20,14 @@ settings.configure(
 django.setup()
 
 
-def orders(request):
+def orders(request: HttpRequest) -> HttpResponse:
     return HttpResponse("One, two, three.", status=201 if request.method == "POST" else 200)
 
 
 urlpatterns = [path("orders", orders)]
 client = Client(headers={"clientId": KEY, "user-agent": "curl/8"})
 
-with call("GET", {"method": "GET"}, path="/orders", status=200, response_bytes=16):
+with call("GET", {"method": "GET", "path": "/orders"}, status=200, response_bytes=16):
     client.get("/orders")
 
 with call("POST", {"method": "POST"}, path="/orders", status=201, response_bytes=16):

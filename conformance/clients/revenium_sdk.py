@@ -58,7 +58,7 @@ os.environ |= {
 }
 
 import revenium_middleware  # noqa: E402 - reads its settings when it is imported
-import revenium_middleware.openai  # noqa: E402, F401 - instruments the client
+import revenium_middleware.openai  # noqa: E402 - instruments the client
 from openai import OpenAI  # noqa: E402
 
 model = OpenAI()

@@ -22,7 +22,6 @@ from revcred.postgresql import patience
 LONGEST_WAIT = 0.9  # seconds for the database, so that a frozen one is told of within a second
 FRESH = 1.0  # seconds that an admission is believed: a revoked token is dead after that
 MOST_KEPT = 10_000
-FOREIGN_PREFIX = "hak_"  # some of Revenium's clients send nothing that begins with anything else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +115,7 @@ def admission_of(request: Request) -> Admission:
 def _token_in(authorization: str, api_key: str) -> str:
     # Headers from the environment are escaped by some OpenTelemetry exporters.
     scheme, _, token = authorization.replace("%20", " ", 1).partition(" ")
-    said = token.strip() if scheme.lower() == "bearer" else api_key.strip()
-    return said.removeprefix(FOREIGN_PREFIX)
+    return token.strip() if scheme.lower() == "bearer" else api_key.strip()
 
 
 class MayPost(BasePermission):

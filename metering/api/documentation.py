@@ -327,6 +327,6 @@ class GatewayTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         return [
-            {"type": "http", "scheme": "bearer", "description": "A gateway's token, rvg_…"},
+            {"type": "http", "scheme": "bearer", "description": "A gateway's token, hak_rvg_…"},
             {"type": "apiKey", "in": "header", "name": "x-api-key"},
         ]

@@ -10,18 +10,21 @@ from revcred.models import Gateway
 from revcred.models.tokens import Token
 
 PREFIX = "rvg_"
+# Some of Revenium's clients send nothing with a key that does not begin like one of theirs.
+FOREIGN_PREFIX = "hak_"
 
 
 def generate_token() -> str:
-    return tokens.generate(PREFIX)
+    return FOREIGN_PREFIX + tokens.generate(PREFIX)
 
 
 def is_well_formed(token: str) -> bool:
-    return tokens.is_well_formed(token, PREFIX)
+    return tokens.is_well_formed(token.removeprefix(FOREIGN_PREFIX), PREFIX)
 
 
 def digest_of(token: str) -> UUID:
-    return fingerprint(token, label="gateway token")
+    """The same with and without the foreign prefix."""
+    return fingerprint(token.removeprefix(FOREIGN_PREFIX), label="gateway token")
 
 
 class GatewayTokenQuerySet(models.QuerySet["GatewayToken"]):

@@ -44,6 +44,12 @@ class Figure:
     columns: list[tuple[str, list[tuple[Any, Any] | None]]]
 
 
+def for_all(upload: Upload) -> list[tuple[str, str]]:
+    """The titles of columns, and what every row has there."""
+    named = columns.named(Kind(upload.kind))
+    return [(named[name].title, value) for name, value in upload.for_all.items()]
+
+
 @dataclass(frozen=True)
 class Reason:
     """Why rows are refused, and how many are."""

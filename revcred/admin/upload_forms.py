@@ -5,15 +5,17 @@ from copy import deepcopy
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 
 from revcred.admin.generic import ModelChoiceField
 from revcred.models import Product, Upload
 from revcred.uploads import columns, mapping
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import Column, Invalid, Kind
 from revcred.uploads.reading import DELIMITERS, ENCODINGS
 from revcred.uploads.runs import Choices
 
 LEFT_OUT = ("", "left out")
+ALL = "all_"
 
 
 class ReadingFields(forms.Form):
@@ -39,8 +41,22 @@ class FileForm(ReadingFields):
     field_order = ("file", "encoding", "delimiter")
 
 
+class CellField(forms.CharField):
+    """What a cell of the column may say, or nothing."""
+
+    def __init__(self, column: Column, **options: Any) -> None:
+        super().__init__(label=column.title, help_text=column.help, required=False, **options)
+        self._parse = column.parse
+
+    def clean(self, value: Any) -> str:
+        try:
+            return self._parse(super().clean(value))
+        except Invalid as error:
+            raise ValidationError(str(error)) from error
+
+
 class ColumnsForm(ReadingFields):
-    """A choice for each column of the file."""
+    """A choice for each column of the file, and what every row has that no column says."""
 
     def __init__(self, said: Any = None, *, upload: Upload) -> None:
         known = {"encoding": upload.encoding, "delimiter": upload.delimiter}
@@ -55,6 +71,10 @@ class ColumnsForm(ReadingFields):
                 required=False,
                 initial=upload.mapping.get(str(position), ""),
             )
+        for column in columns.of(self.kind):
+            if mapping.may_be_for_all(column):
+                said = upload.for_all.get(column.name, "")
+                self.fields[ALL + column.name] = CellField(column, initial=said)
 
     @property
     def columns(self) -> list[dict[str, Any]]:
@@ -66,6 +86,24 @@ class ColumnsForm(ReadingFields):
             }
             for position in range(len(self.upload.header))
         ]
+
+    @property
+    def of_all(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.fields if name.startswith(ALL)]
+
+    @property
+    def asks_of_all(self) -> bool:
+        """Whether it is worth a look: something is said there, or wrong, or needed."""
+        needed = mapping.missing(self.kind, self.upload.mapping)
+        return any(
+            each.value() or each.errors or each.name.removeprefix(ALL) in needed
+            for each in self.of_all
+        )
+
+    def for_all(self) -> dict[str, str]:
+        said = self.cleaned_data
+        cells = {name.removeprefix(ALL): said[name] for name in said if name.startswith(ALL)}
+        return {name: cell for name, cell in cells.items() if cell}
 
     def chosen(self) -> dict[int, str]:
         said = self.cleaned_data
@@ -86,7 +124,9 @@ class ColumnsForm(ReadingFields):
         for position, name in chosen.items():
             if [*chosen.values()].count(name) > 1:
                 self.add_error(f"column_{position}", f"More than one column is {titles[name]}.")
-        if missing := mapping.missing(self.kind, chosen):
+        for name in {*self.for_all()} & {*chosen.values()}:
+            self.add_error(ALL + name, "A column of the file is that already.")
+        if missing := mapping.missing(self.kind, chosen, self.for_all()):
             names = ", ".join(titles[name] for name in missing)
             self.add_error(None, f"A list of {self.kind} needs a column for: {names}.")
         return cleaned
@@ -134,9 +174,9 @@ class ChoicesForm(forms.Form):
 
     def __init__(self, said: Any = None, *, upload: Upload) -> None:
         super().__init__(said, initial=upload.choices)
-        mapped = {*upload.mapping.values()}
+        said = {*upload.mapping.values(), *upload.for_all}
         for name, fields in BY_COLUMN.items():
-            if name in mapped and _decides(Kind(upload.kind), name):
+            if name in said and _decides(Kind(upload.kind), name):
                 self.fields.update(deepcopy(fields))
 
     def clean(self) -> dict[str, Any]:

@@ -262,6 +262,7 @@ class UploadAdmin(ReadOnly):
             partial(
                 runs.check,
                 mapping=None if is_anew else form.chosen(),
+                for_all=form.for_all(),
                 encoding=said["encoding"] if is_anew else None,
                 delimiter=said["delimiter"] if is_anew else None,
             ),
@@ -294,6 +295,7 @@ class UploadAdmin(ReadOnly):
             left_out=[
                 name for at, name in enumerate(upload.header) if str(at) not in upload.mapping
             ],
+            for_all=previews.for_all(upload),
             **self._refused(request, upload),
         )
 

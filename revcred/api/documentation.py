@@ -40,7 +40,16 @@ ABOUT_FILE: dict[str, Any] = {
     "name": {"type": "string", "description": "What the file is called."},
     "encoding": {"type": "string", "enum": [*ENCODINGS], "description": "If CSV does not say it."},
     "delimiter": {"type": "string", "enum": [*DELIMITERS], "description": "If CSV hides it."},
+    "for_all": {
+        "type": "string",
+        "description": 'What every row has, by column, as JSON: `{"customer": "acme"}`.',
+    },
     **CHOICES,
+}
+FOR_ALL = {
+    "type": "object",
+    "description": "What every row has, by column, where no column of the file says it.",
+    "additionalProperties": {"type": "string"},
 }
 COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
 VALUE = {
@@ -68,6 +77,7 @@ UPLOAD: dict[str, Any] = {
                 },
             },
         },
+        "for_all": FOR_ALL,
         "choices": {"type": "object", "properties": CHOICES},
         "rows": {"type": ["integer", "null"]},
         "progress": {
@@ -266,6 +276,7 @@ check_upload = extend_schema(
                     "additionalProperties": {"type": ["string", "null"]},
                     "description": "Of headers of the file, which of our columns they are.",
                 },
+                "for_all": FOR_ALL,
                 "choices": {"type": "object", "properties": CHOICES},
                 "encoding": ABOUT_FILE["encoding"],
                 "delimiter": ABOUT_FILE["delimiter"],
@@ -277,7 +288,8 @@ check_upload = extend_schema(
         OpenApiExample(
             "Columns, and what to create",
             value={
-                "columns": {"Org": "customer", "Remark": None},
+                "columns": {"Client": "name", "Remark": None},
+                "for_all": {"customer": "acme"},
                 "choices": {"customers": "create"},
             },
             request_only=True,

@@ -22,7 +22,8 @@ from revcred.api.authentication import MayApply, MayUpload, UserAuthentication, 
 from revcred.api.errors import Malformed, NotNow, TooLarge, UnknownType
 from revcred.models import Upload
 from revcred.uploads import files, runs
-from revcred.uploads.columns import Kind, named
+from revcred.uploads import mapping as mappings
+from revcred.uploads.columns import Invalid, Kind, named
 from revcred.uploads.reading import LARGEST_FILE
 from revcred.uploads.runs import Choices
 from revcred.uploads.writing import CONTENT_TYPES
@@ -63,6 +64,7 @@ class Brought(Chosen, forbid_unknown_fields=True, kw_only=True):
 
     kind: Kind = Kind.CREDENTIALS
     name: str = ""
+    for_all: str = "{}"  # as JSON, for a form's fields are flat
     encoding: str | None = None
     delimiter: str | None = None
 
@@ -71,6 +73,7 @@ class Recheck(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What is said now. What is not stays."""
 
     columns: dict[str, str | None] | None = None
+    for_all: dict[str, str] | None = None
     choices: Chosen | None = None
     encoding: str | None = None
     delimiter: str | None = None
@@ -122,6 +125,7 @@ class Uploads(ForUploads):
                 name=said.name or name,
                 encoding=said.encoding,
                 delimiter=said.delimiter,
+                for_all=_for_all(said.kind, _decoded(said.for_all)),
                 choices=said.choices(),
                 by=user_of(request),
             )
@@ -221,6 +225,7 @@ class UploadCheck(UploadAct):
         act = partial(
             runs.check,
             mapping=None if said.columns is None else _mapping(upload, said.columns),
+            for_all=said.for_all and _for_all(Kind(upload.kind), said.for_all),
             choices=said.choices.choices() if said.choices else None,
             encoding=said.encoding,
             delimiter=said.delimiter,
@@ -242,6 +247,23 @@ def _mapping(upload: Upload, said: dict[str, str | None]) -> dict[int, str]:
             mapping = {at: known for at, known in mapping.items() if known != name}
             mapping[position] = name
     return mapping
+
+
+def _for_all(kind: Kind, said: dict[str, str]) -> dict[str, str]:
+    """Raises Malformed."""
+    try:
+        return mappings.for_all(kind, said)
+    except Invalid as error:
+        raise Malformed(f"`for_all`: {error}") from error
+
+
+def _decoded(said: str) -> dict[str, str]:
+    """Raises Malformed."""
+    try:
+        return msgspec.json.decode(said, type=dict[str, str])
+    except msgspec.DecodeError as error:
+        message = '`for_all` is a JSON object, such as {"customer": "acme"}.'
+        raise Malformed(message) from error
 
 
 class UploadApply(UploadAct):
@@ -289,6 +311,7 @@ def as_json(upload: Upload) -> dict[str, Any]:
             {"header": header, "column": upload.mapping.get(str(position))}
             for position, header in enumerate(upload.header)
         ],
+        "for_all": upload.for_all,
         "choices": upload.choices,
         "rows": upload.total,
         "progress": _progress(upload) if upload.is_under_way else None,

@@ -79,6 +79,8 @@ class Upload(models.Model):
     header = models.JSONField(default=list, editable=False)
     sample = models.JSONField(default=list, editable=False)
     mapping = models.JSONField(default=dict, editable=False)
+    # What every row has, by column, where no column of the file says it.
+    for_all = models.JSONField(default=dict, editable=False)
     choices = models.JSONField(default=dict, editable=False)
     state = models.CharField(
         max_length=10, choices=State, default=State.CHECKING, editable=False, db_index=True

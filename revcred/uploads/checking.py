@@ -46,7 +46,7 @@ def check(upload: Upload, *, tell: Tell) -> None:
     with open_upload(upload) as read:
         rows = _described(upload, read)
         mapped = mapped_of(upload)
-        if mapping.missing(kind, {at: each.name for at, each in mapped.items()}):
+        if mapping.missing(kind, {at: each.name for at, each in mapped.items()}, upload.for_all):
             upload.state = Upload.State.UNMAPPED
             note(upload, "state")
             return
@@ -84,8 +84,8 @@ def _described(upload: Upload, read: List) -> Iterator[Any]:
     if not upload.mapping:
         signature = mapping.signature(kind, read.header)
         remembered = RememberedMapping.objects.filter(pk=signature).first()
-        guessed = mapping.guess(kind, read.header, sample)
-        upload.mapping = remembered.mapping if remembered else guessed
+        found = remembered.mapping if remembered else mapping.guess(kind, read.header, sample)
+        upload.mapping = mapping.besides(found, upload.for_all)
     upload.sample = _without_keys(upload, sample[:FIRSTS])
     upload.save(update_fields=["shape", "header", "mapping", "sample"])
     return chain(first, read.rows)
@@ -110,7 +110,7 @@ def _without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
 
 def _stage(upload: Upload, read: List, mapped: Mapping[int, Column], tell: Tell) -> None:
     kind = Kind(upload.kind)
-    staging.begin(upload.pk, kind)
+    staging.begin(upload.pk, kind, upload.for_all)
     upload.done = upload.done_before = 0
     rows = staging.rows(read, mapped)
     while chunk := list(islice(rows, AT_ONCE)):

@@ -42,6 +42,7 @@ class Column:
     required: bool = False
     several: bool = False
     secret: bool = False
+    identifying: bool = False  # says which one a row is about, and is not the same in each
     aliases: tuple[str, ...] = ()
 
 
@@ -182,6 +183,7 @@ CREDENTIALS = (
         help="What people call it. Unique within a customer.",
         example="Orders service",
         parse=text(200),
+        identifying=True,
         required=True,
         aliases=("credential name", "credential", "application", "app", "label", "key name"),
     ),
@@ -289,6 +291,7 @@ CUSTOMERS = (
         help="The name other systems know this customer by. Unique.",
         example="acme",
         parse=text(200),
+        identifying=True,
         required=True,
         aliases=("customer key", "key", "id", "customer id", "customer", "organization id"),
     ),
@@ -298,6 +301,7 @@ CUSTOMERS = (
         help="What people call the customer.",
         example="Acme Ltd.",
         parse=text(200),
+        identifying=True,
         required=True,
         aliases=("customer name", "organization", "organisation", "company", "account"),
     ),
@@ -327,6 +331,7 @@ SUBSCRIBERS = (
         help="The address to sign in with. Unique.",
         example="ada@example.com",
         parse=email,
+        identifying=True,
         required=True,
         aliases=("subscriber email", "email address", "mail", "subscriber", "user"),
     ),
@@ -336,6 +341,7 @@ SUBSCRIBERS = (
         help="What the person is called.",
         example="Ada Lovelace",
         parse=text(200),
+        identifying=True,
         aliases=("full name", "subscriber name", "display name"),
     ),
     Column(
@@ -344,6 +350,7 @@ SUBSCRIBERS = (
         help="The name other systems know this person by. Unique.",
         example="u-1001",
         parse=text(200),
+        identifying=True,
         aliases=("id", "subscriber id", "user id", "key"),
     ),
     Column(
@@ -371,6 +378,7 @@ SUBSCRIPTIONS = (
         help="What gateways send as subscription. Unique.",
         example="acme-maps",
         parse=text(200),
+        identifying=True,
         required=True,
         aliases=("subscription", "subscription id", "product key", "key", "id"),
     ),
@@ -390,6 +398,7 @@ SUBSCRIPTIONS = (
         help="What people call it.",
         example="Maps for Acme",
         parse=text(200),
+        identifying=True,
         aliases=("subscription name",),
     ),
     Column(

@@ -1,11 +1,14 @@
 """Which column of a file is which of ours."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from typing import TypeVar
 
 from revcred.uploads.columns import Column, Invalid, Kind, of
 from revcred.uploads.reading import Cells
+
+Position = TypeVar("Position", int, str)  # in the header; kept as JSON, it is text
 
 KEY = re.compile(r"(?=\S*\d)[!-~]{16,}")  # what only a machine would write
 ADDRESS = re.compile(r"\s*[^\s@]+@[^\s@]+\.[^\s@]+\s*")
@@ -34,10 +37,36 @@ def signature(kind: Kind, header: Sequence[str]) -> str:
     return sha256(shape.encode()).hexdigest()
 
 
-def missing(kind: Kind, mapping: Mapping[int, str]) -> list[str]:
-    """The names of the required columns that nothing is mapped to."""
-    mapped = set(mapping.values())
-    return [each.name for each in of(kind) if each.required and each.name not in mapped]
+def missing(kind: Kind, mapping: Mapping[int, str], for_all: Iterable[str] = ()) -> list[str]:
+    """The names of the required columns that nothing is mapped to, and not every row has."""
+    said = {*mapping.values(), *for_all}
+    return [each.name for each in of(kind) if each.required and each.name not in said]
+
+
+def for_all(kind: Kind, said: Mapping[str, str]) -> dict[str, str]:
+    """What every row is to have, as it is taken in: of columns that may be the same in each.
+
+    Raises Invalid, with the column's name.
+    """
+    ours = {each.name: each for each in of(kind) if may_be_for_all(each)}
+    taken = {}
+    for name, cell in said.items():
+        if name not in ours:
+            raise Invalid(f"“{name[:100]}” is none of {', '.join(ours)}.")
+        try:
+            taken[name] = ours[name].parse(cell)
+        except Invalid as error:
+            raise Invalid(f"{name}: {error}") from None
+    return {name: value for name, value in taken.items() if value}
+
+
+def besides(mapping: Mapping[Position, str], for_all: Container[str]) -> dict[Position, str]:
+    """What every row has is not taken from a column."""
+    return {position: name for position, name in mapping.items() if name not in for_all}
+
+
+def may_be_for_all(column: Column) -> bool:
+    return not (column.secret or column.identifying)
 
 
 def _bare(name: str) -> str:

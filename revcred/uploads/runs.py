@@ -117,9 +117,12 @@ def receive(
     encoding: str | None = None,
     delimiter: str | None = None,
     mapping: Mapping[int, str] | None = None,
+    for_all: Mapping[str, str] | None = None,
     choices: Choices | None = None,
 ) -> Upload:
     """Keep the file and have it checked in the background. Without a mapping one is guessed.
+
+    `for_all` is what every row has, by column, as `mapping.for_all` gives it.
 
     Raises TooLarge. `Upload.state` is CHECKING, then READY with its `preview`, UNMAPPED if
     required columns could not be told, or FAILED with its `error`.
@@ -134,7 +137,8 @@ def receive(
                 digest=digest,
                 encoding=encoding or "",
                 delimiter=delimiter or "",
-                mapping=mapping or {},
+                mapping=mappings.besides(mapping or {}, for_all or {}),
+                for_all=for_all or {},
                 choices=asdict(choices or Choices()),
                 by=by,
             )
@@ -152,6 +156,7 @@ def check(
     upload: Upload,
     by: User | None,
     mapping: Mapping[int, str] | None = None,
+    for_all: Mapping[str, str] | None = None,
     choices: Choices | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
@@ -161,7 +166,8 @@ def check(
     Raises NotNow unless it is UNMAPPED or READY, or could not be read; ColumnsMissing.
     """
     kind = Kind(upload.kind)
-    if mapping is not None and (missing := mappings.missing(kind, mapping)):
+    for_all = upload.for_all if for_all is None else for_all
+    if mapping is not None and (missing := mappings.missing(kind, mapping, for_all)):
         raise ColumnsMissing(missing)
     with _changing(upload):
         if not _may_be_checked(upload):
@@ -173,6 +179,8 @@ def check(
         if mapping is not None:
             upload.mapping = {str(position): name for position, name in mapping.items()}
             _remember(kind, upload)
+        upload.mapping = mappings.besides(upload.mapping, for_all)
+        upload.for_all = for_all
         if choices is not None:
             upload.choices = asdict(choices)
         upload.state, upload.error, upload.preview = State.CHECKING, "", {}

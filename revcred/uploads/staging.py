@@ -61,14 +61,20 @@ def drop(upload: int) -> None:
         cursor.execute(f"DROP TABLE IF EXISTS {table(upload)}, {incoming(upload)}")
 
 
-def begin(upload: int, kind: Kind) -> None:
+def begin(upload: int, kind: Kind, for_all: Mapping[str, str]) -> None:
     """An empty table to take rows in, in place of whatever was there."""
     drop(upload)
-    typed = [f"{name} {kind_}" for each in columns.of(kind) for name, kind_ in becomes(each)]
+    typed = [
+        f"{name} {kind_}{' DEFAULT %s' if name in for_all else ''}"
+        for each in columns.of(kind)
+        for name, kind_ in becomes(each)
+    ]
+    given = [for_all[name] for name in facts(kind) if name in for_all]
     with connection.cursor() as cursor:
         cursor.execute(
             f"CREATE UNLOGGED TABLE {incoming(upload)} "
-            f"(number bigint NOT NULL, invalid jsonb, {', '.join(typed)})"
+            f"(number bigint NOT NULL, invalid jsonb, {', '.join(typed)})",
+            given,
         )
 
 

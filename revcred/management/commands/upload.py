@@ -12,7 +12,7 @@ from django.utils import timezone
 from revcred.models import Product, Upload, User
 from revcred.templatetags.uploads import lasting
 from revcred.uploads import mapping, runs
-from revcred.uploads.columns import Kind, named
+from revcred.uploads.columns import Invalid, Kind, named
 from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, Unreadable, open_list
 from revcred.uploads.runs import Choices
 
@@ -47,6 +47,13 @@ class Command(BaseCommand):
             default=[],
             metavar="HEADER=COLUMN",
             help="Which column is which, where it is not told rightly; HEADER= leaves it out.",
+        )
+        parser.add_argument(
+            "--for-all",
+            action="append",
+            default=[],
+            metavar="COLUMN=VALUE",
+            help="What every row has, where no column of the file says it: customer=acme.",
         )
         parser.add_argument("--create-customers", action="store_true")
         parser.add_argument("--create-subscribers", action="store_true")
@@ -86,7 +93,7 @@ class Command(BaseCommand):
 
     def _receive(self, path: Path, by: User | None, said: dict[str, Any]) -> Upload:
         delimiter = said["delimiter"] and NAMED[said["delimiter"]]
-        choices = _choices(said)
+        choices, for_all = _choices(said), _for_all(Kind(said["kind"]), said["for_all"])
         try:
             mapped = _mapping(path, Kind(said["kind"]), said["column"], said["encoding"], delimiter)
             with path.open("rb") as file:
@@ -98,6 +105,7 @@ class Command(BaseCommand):
                     encoding=said["encoding"],
                     delimiter=delimiter,
                     mapping=mapped,
+                    for_all=for_all,
                     choices=choices,
                 )
         except OSError as error:
@@ -136,10 +144,11 @@ class Command(BaseCommand):
     def _stop_unless_ready(self, upload: Upload) -> None:
         if upload.state == State.UNMAPPED:
             known = {int(position): name for position, name in upload.mapping.items()}
-            missing = ", ".join(mapping.missing(Kind(upload.kind), known))
+            missing = ", ".join(mapping.missing(Kind(upload.kind), known, upload.for_all))
             headers = ", ".join(upload.header)
             raise CommandError(
-                f"No column was found for: {missing}. Say which it is with --column HEADER=COLUMN."
+                f"No column was found for: {missing}. Say which it is with --column HEADER=COLUMN,"
+                " or what every row has with --for-all COLUMN=VALUE."
                 f" The file has: {headers}.",
                 returncode=NOT_DONE,
             )
@@ -247,6 +256,18 @@ def _choices(said: dict[str, Any]) -> Choices:
         product=product or "",
         keys_of_others="take_over" if said["take_over"] else "refuse",
     )
+
+
+def _for_all(kind: Kind, said: list[str]) -> dict[str, str]:
+    try:
+        return mapping.for_all(kind, dict(_named(each) for each in said))
+    except Invalid as error:
+        raise CommandError(f"--for-all {error}", returncode=NOT_DONE) from error
+
+
+def _named(said: str) -> tuple[str, str]:
+    name, _, value = said.partition("=")
+    return name, value
 
 
 def _mapping(

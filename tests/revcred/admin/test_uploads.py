@@ -75,6 +75,36 @@ def staff(*rights):
     return User.objects.get(pk=user.pk)
 
 
+AWS = "Enabled,Name,key,UsageplanIds\ntrue,Orders,aws-key-of-orders-1a2b,maps\n"
+
+
+def test_what_a_file_does_not_say_is_said_for_every_row(bring, admin_client, acme):
+    """The keys of AWS name no customer, and are all of one."""
+    factories.a_subscription(acme, external_key="maps")
+    upload = bring(AWS)
+    assert upload.state == Upload.State.UNMAPPED
+    page = text_of(admin_client.get(to("change", upload)))
+    assert "<details open>" in page
+    mapped = {f"column_{at}": name for at, name in upload.mapping.items()}
+
+    said = mapped | {"all_customer": "acme", "all_expires_at": "31.12.2029"}
+    refused = text_of(admin_client.post(to("columns", upload), said))
+    assert "Write a day as year-month-day" in refused
+    said |= {"all_expires_at": "2029-12-31", "all_subscription": "maps"}
+    refused = text_of(admin_client.post(to("columns", upload), said))
+    assert "A column of the file is that already." in refused
+    admin_client.post(to("columns", upload), said | {"all_subscription": ""})
+
+    page = text_of(admin_client.get(to("change", worked(upload))))
+    assert "Customer <code>acme</code>" in page
+    assert "Unknown customers" in page
+    admin_client.post(to("apply", upload), {"rows": "good"})
+    worked(upload)
+    credential = Credential.objects.get()
+    assert (credential.customer, credential.expires_at.year) == (acme, 2029)
+    assert credential.assignments.get().subscription.external_key == "maps"
+
+
 # --- From the file to the end ---------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Lists by script, with the worker's part done in between."""
 
 import json
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -376,3 +377,35 @@ def test_it_is_documented(client):
     }
     form = document["paths"]["/v1/uploads"]["post"]["requestBody"]["content"]
     assert {"multipart/form-data", NDJSON} <= form.keys()
+
+
+def test_what_every_row_has_is_said_beside_the_file(ask, posted):
+    row = {"name": "Orders", "key": KEY}
+    upload = posted(row, query=f"?for_all={quote(json.dumps({'customer': 'acme'}))}")
+    path = f"/{upload.pk}"
+
+    ready = ask("GET", path).json()
+    assert (ready["state"], ready["for_all"]) == ("ready", {"customer": "acme"})
+    ask("POST", f"{path}/check", {"for_all": {"customer": "acme", "tags": "x|y"}})
+    runs.work()
+    values = ask("GET", path).json()["preview"]["firsts"]["create"][0]["values"]
+    assert {"column": "tags", "old": None, "new": ["x", "y"]} in values
+    ask("POST", f"{path}/check", {"for_all": {}})
+    runs.work()
+    assert ask("GET", path).json()["state"] == "unmapped"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("acme", "`for_all` is a JSON object"),
+        ("[1]", "`for_all` is a JSON object"),
+        ('{"key": "the-same"}', "`for_all`: “key” is none of"),
+        ('{"expires_at": "soon"}', "`for_all`: expires_at: It is no date"),
+    ],
+)
+def test_what_no_row_can_have(ask, said, reason):
+    response = ask("POST", f"?for_all={quote(said)}", json.dumps(ROW), content_type=NDJSON)
+
+    assert response.status_code == 400
+    assert reason in response.json()["message"]

@@ -187,3 +187,22 @@ def test_an_interrupted_one_is_cancelled(upload, monkeypatch):
     assert "Interrupted: nothing was written." in complained
     assert Upload.objects.get().state == Upload.State.CANCELLED
     assert not Credential.objects.exists()
+
+
+def test_what_every_row_has_is_said_beside_the_file(upload):
+    code, said, _ = upload("name,key\nOrders,the-key-of-orders-1a2b\n", "--check")
+    assert code == 2
+    code, said, _ = upload(
+        "Client,name,key\nbeta,Orders,the-key-of-orders-1a2b\n",
+        *("--check", "--column", "Client=customer", "--for-all", "customer=acme"),
+    )
+
+    assert (code, "1 create" in said) == (0, True)
+    assert Upload.objects.first().for_all == {"customer": "acme"}
+
+
+def test_what_no_row_can_have(upload):
+    code, _, complained = upload(GOOD, "--check", "--for-all", "key=the-same")
+
+    assert code == 2
+    assert "--for-all “key” is none of customer," in complained

@@ -17,12 +17,13 @@ def _place(settings, tmp_path):
 def uploaded():
     """A list that has been received and checked: `uploaded("customer,name\\nacme,Orders\\n")`."""
 
-    def upload(text, *, kind=Kind.CREDENTIALS, name="list.csv", by=None, **choices):
+    def upload(text, *, kind=Kind.CREDENTIALS, name="list.csv", by=None, for_all=None, **choices):
         made = runs.receive(
             kind=kind,
             file=BytesIO(text.encode()),
             name=name,
             by=by,
+            for_all=for_all,
             choices=runs.Choices(**choices),
         )
         return worked(made)

@@ -1,3 +1,4 @@
+import json
 from datetime import timedelta
 
 import pytest
@@ -5,8 +6,9 @@ from django.utils import timezone
 
 from revcred.actions import credentials
 from revcred.models import Credential, Customer, Upload
-from revcred.uploads import runs
+from revcred.uploads import columns, runs
 from revcred.uploads.columns import Kind
+from revcred.uploads.mapping import for_all, may_be_for_all
 from tests import factories
 from tests.revcred.uploads.conftest import rows
 
@@ -278,3 +280,16 @@ def test_other_kinds_are_checked_the_same_way(uploaded, acme):
         (3, "product", "nothing", "There is no product of that external key."),
         (3, "active_until", "2025-01-01 00:00:00+00:00", "The end has to be after the start."),
     ]
+
+
+@pytest.mark.parametrize("kind", [*Kind])
+def test_what_every_row_has_is_as_if_it_stood_in_each(uploaded, acme, maps, kind):
+    examples = {each.name: each.example for each in columns.of(kind)}
+    shared = {each.name for each in columns.of(kind) if may_be_for_all(each)}
+    own = {name: cell for name, cell in examples.items() if name not in shared}
+    given = for_all(kind, {name: examples[name] for name in shared})
+
+    in_each = uploaded(json.dumps([examples]), kind=kind, name="list.json")
+    for_each = uploaded(json.dumps([own]), kind=kind, name="list.json", for_all=given)
+
+    assert for_each.preview == in_each.preview

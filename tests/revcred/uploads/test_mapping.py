@@ -2,8 +2,8 @@
 
 import pytest
 
-from revcred.uploads.columns import Kind
-from revcred.uploads.mapping import guess, missing, signature
+from revcred.uploads.columns import Invalid, Kind
+from revcred.uploads.mapping import for_all, guess, missing, signature
 
 CREDENTIALS = Kind.CREDENTIALS
 
@@ -113,3 +113,29 @@ def test_files_of_one_shape_have_one_signature():
 def test_what_is_missing():
     assert missing(CREDENTIALS, {0: "name", 3: "key"}) == ["customer"]
     assert missing(CREDENTIALS, {0: "name", 1: "customer"}) == []
+
+
+def test_what_every_row_may_have():
+    said = {"customer": " acme ", "tags": "a|b|a", "expires_at": "2029-12-31", "environment": ""}
+
+    assert for_all(CREDENTIALS, said) == {
+        "customer": "acme",
+        "tags": "a|b",
+        "expires_at": "2029-12-31T00:00:00+00:00",
+    }
+    assert missing(CREDENTIALS, {0: "name"}, ["customer"]) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"key": "one-for-all"}, "“key” is none of customer, subscription"),
+        ({"secret": "one-for-all"}, "“secret” is none of"),
+        ({"name": "Orders"}, "“name” is none of"),
+        ({"shoe_size": "43"}, "“shoe_size” is none of"),
+        ({"expires_at": "soon"}, "expires_at: It is no date"),
+    ],
+)
+def test_what_every_row_may_not_have(said, reason):
+    with pytest.raises(Invalid, match=reason):
+        for_all(CREDENTIALS, said)
