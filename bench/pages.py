@@ -53,17 +53,25 @@ class Browser:
             "cookie": f"sessionid={self.session}; csrftoken={self.csrf}",
             "authorization": f"Bearer {self.token}",
         }
+        body = None
         if form:
             body = urlencode(form | {"csrfmiddlewaretoken": self.csrf})
             headers["content-type"] = "application/x-www-form-urlencoded"
-            self.line.request("POST", path, body, headers)
-        else:
-            self.line.request("GET", path, headers=headers)
-        answer = self.line.getresponse()
+        try:
+            answer = self._ask(path, body, headers)
+        except http.client.RemoteDisconnected:  # nothing was asked for a while
+            self.line.close()
+            answer = self._ask(path, body, headers)
         if where := answer.getheader("location"):
             answer.read()
             return self.open(where)
         return answer
+
+    def _ask(
+        self, path: str, body: str | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        self.line.request("GET" if body is None else "POST", path, body, headers)
+        return self.line.getresponse()
 
 
 def main() -> int:

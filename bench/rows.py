@@ -121,7 +121,6 @@ def watch(bench: Bench, plan: Plan, measured: Measured) -> Took:
     client.start()
     theirs.close()
     ours.recv()
-    bench.database.execute("CHECKPOINT")
     before, base = measured.cpu(), measured.settled()
     machine, own = of_machine(), process_time()
     ours.send(None)

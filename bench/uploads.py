@@ -10,9 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
+
+from xlsxwriter import Workbook
 
 from bench import report
 from bench.pages import Browser
@@ -74,6 +77,7 @@ def main() -> int:
         browser = Browser(bench)
         others = [_others(bench, browser, "alone")]
         ways = [way for rows in options.rows for way in _ours(bench, rows, browser, others)]
+        ways.append(_workbook(bench))
         ways += _theirs(bench, options.beside)
     _show(ways, others)
     report.keep(uploads={"ways": ways, "others": others})
@@ -99,21 +103,34 @@ def _ours(bench: Bench, rows: int, browser: Browser, others: list[Others]) -> It
     _check(bench, rows)
 
 
+def _workbook(bench: Bench) -> Way:
+    path = bench.logs / "workbook.xlsx"
+    workbook = Workbook(path, {"constant_memory": True})
+    sheet = workbook.add_worksheet()
+    for number, row in enumerate([COLUMNS, *_rows(bench, "workbook", ROWS[0])]):
+        sheet.write_row(number, 0, row)
+    workbook.close()
+    before = bench.cpu()
+    number, began = json.loads(bench.call("bench.listing.receive", str(path)))
+    is_ready = _until(bench, number, "ready")
+    return _phase(bench, "ours, preview of XLSX", ROWS[0], before, began, is_ready)
+
+
 def _a_list(bench: Bench, name: str, rows: int) -> Path:
-    customers = customers_of(bench.credentials)
     path = bench.logs / f"{name}.csv"
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for each in range(rows):
-            customer = 1 + each % customers
-            writer.writerow(
-                [
-                    *(f"customer-{customer}", f"{name} {each}", f"key-of-{name}-{each:08}"),
-                    *(f"secret-of-{name}-{each:08}", f"subscription-{customer}", "production"),
-                ]
-            )
+        csv.writer(file).writerows(chain([COLUMNS], _rows(bench, name, rows)))
     return path
+
+
+def _rows(bench: Bench, name: str, rows: int) -> Iterator[tuple[str, ...]]:
+    customers = customers_of(bench.credentials)
+    for each in range(rows):
+        customer = 1 + each % customers
+        yield (
+            *(f"customer-{customer}", f"{name} {each}", f"key-of-{name}-{each:08}"),
+            *(f"secret-of-{name}-{each:08}", f"subscription-{customer}", "production"),
+        )
 
 
 def _until(bench: Bench, number: int, state: str) -> Callable[[], bool]:
@@ -142,6 +159,7 @@ def _phase(  # noqa: PLR0917 - as it is said
             raise TimeoutError(name)
         time.sleep(GLANCE)
     seconds, spent = time.time() - began, _since(bench, before)
+    say(f"{name}: {rows:,} rows in {seconds:.1f} s.")
     return Way(
         name=name,
         rows=rows,

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from metering.models.usage import CALLS, OTHERS, Party, UsageQuerySet
+from metering.models.usage import CALLS, OTHERS, Party, UsageQuerySet, names_of
 from storefront.windows import Span, Window
 
 TOLD_APART = 6
@@ -64,15 +64,16 @@ def figures(
 ) -> Figures:
     """How much of one element was used in the window, by whom, and what else was counted."""
     usage = usage.between(window.start, window.end)
-    elements = usage.by_element()
+    shares = usage.shares(party)
+    elements = {name: sum(used.values(), Decimal(0)) for name, used in shares.items()}
     element = element or _first_of(elements)
-    usage = usage.filter(element=element)
-    leading = usage.by_party(party, most=TOLD_APART)
+    leading = _largest(shares.get(element, {}))
     amounts: dict[int, Amounts] = defaultdict(dict)
-    told_apart = [number for number, _, _ in leading]
-    for start, number, amount in usage.over_time(window.step, party, told_apart=told_apart):
+    of_element = usage.filter(element=element)
+    for start, number, amount in of_element.over_time(window.step, party, told_apart=leading):
         amounts[number][start] = amount
-    names = {number: name or f"Without a {party}" for number, name, _ in leading}
+    named = names_of(party, leading)
+    names = {number: named.get(number, f"Without a {party}") for number in leading}
     if OTHERS in amounts:
         names[OTHERS] = f"Other {party}s"
     # A gateway's clock may be ahead of ours: what it has counted already is shown already.
@@ -90,6 +91,10 @@ def figures(
 def _series(name: str, amounts: Amounts, starts: list[datetime]) -> Series:
     listed = [amounts.get(start, Decimal(0)) for start in starts]
     return Series(name, sum(listed, Decimal(0)), listed)
+
+
+def _largest(shares: dict[int, Decimal]) -> list[int]:
+    return sorted(shares, key=lambda number: (-shares[number], number))[:TOLD_APART]
 
 
 def _first_of(elements: dict[str, Decimal]) -> str:

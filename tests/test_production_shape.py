@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import yaml
+from django.urls import reverse
 
 ROOT = Path(__file__).parent.parent
 ONLY_FOR_COMPOSE = {"POSTGRES_PASSWORD", "LISTEN"}
@@ -42,3 +43,14 @@ def test_one_image_runs_every_process():
 
     ours = {name for name, service in services.items() if service["image"] == "revcred"}
     assert ours == {"web", "worker", "uploads", "clock", "migrate"}
+
+
+def test_nginx_lets_lists_through_that_are_larger_than_what_gateways_post():
+    conf = (ROOT / "deploy/nginx.conf").read_text()
+    places = re.findall(r"location ~ (\S+) \{([^}]*)\}", conf)
+    (lists,) = [re.compile(place) for place, what in places if "client_max_body_size 0;" in what]
+
+    assert lists.search(reverse("api:uploads"))
+    assert lists.search(reverse("admin:revcred_upload_add"))
+    assert not lists.search(reverse("api:upload", args=[1]))
+    assert not lists.search("/v1/transactions")

@@ -69,8 +69,16 @@ def metadata(name: str) -> dict[str, object]:
 
 
 name = new_id()
-counted = {"calls": 1, "inputTokenCount": 12, "outputTokenCount": 30, "totalTokenCount": 42}
-with call("chat.completions.create", {"metadata": {"traceId": name}}, model=counted):
+counted = {
+    "calls": 1,
+    "inputTokenCount": 12,
+    "outputTokenCount": 30,
+    "totalTokenCount": 42,
+    "cacheCreationTokenCount": 0,
+    "cacheReadTokenCount": 0,
+    "reasoningTokenCount": 0,
+}
+with call("chat.completions.create", {"metadata": {"traceId": name}}, elements=counted):
     model.chat.completions.create(
         model="gpt-4o",
         messages=[{"role": "user", "content": "Good morning"}],
@@ -86,7 +94,8 @@ with call("embeddings.create", {"metadata": {"traceId": name}}):
     assert revenium_middleware.flush_metering(10) == 0
 
 name = new_id()
-with call("report_tool_call", {"transaction_id": name}):
+# The id it is given is that of the call of a model that called the tool.
+with call("report_tool_call", {"metadata": {"traceId": name}}, elements={"calls": 1}):
     revenium_middleware.report_tool_call(
         "search",
         operation="find",
@@ -103,6 +112,6 @@ def look_up() -> str:
     return "found"
 
 
-with call("meter_tool", {"metadata": {"traceId": name}}):
+with call("meter_tool", {"metadata": {"traceId": name}}, elements={"calls": 1}):
     look_up()
     assert revenium_middleware.flush_metering(10) == 0

@@ -6,14 +6,14 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from metering import actions
 from metering.models import GatewayToken
-from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.acts import ActForm
 from revcred.admin.badges import badge
 from revcred.admin.generic import ModelChoiceField
+from revcred.admin.issuing import IssueForm, IssuesTokens
 from revcred.admin.lists import as_number
 from revcred.admin.products import FoundByName
 from revcred.models import Gateway, User
@@ -21,18 +21,9 @@ from revcred.models import Gateway, User
 QUIET_AFTER = timedelta(minutes=15)
 
 
-class IssueTokenForm(ActForm):
-    title = "Issue a token"
-    button = "Issue"
+class IssueTokenForm(IssueForm):
+    scope = GatewayToken.Scope
     explanation = "The token is shown once, on the next page, and never again."
-
-    name = forms.CharField(max_length=100, help_text="Where it is used.")
-    scopes = forms.MultipleChoiceField(
-        choices=GatewayToken.Scope.choices,
-        initial=GatewayToken.Scope.values,
-        widget=forms.CheckboxSelectMultiple,
-    )
-    token = ""
 
     def act(self, by: User) -> str:
         said = self.cleaned_data
@@ -68,7 +59,7 @@ class RevokeTokenForm(ActForm):
 
 
 @admin.register(Gateway)
-class GatewayAdmin(FoundByName, WithActs):
+class GatewayAdmin(FoundByName, IssuesTokens):
     list_display = ("name", "kind", "state", "tokens", "last_seen_at", "clock")
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
@@ -122,19 +113,3 @@ class GatewayAdmin(FoundByName, WithActs):
         tokens = GatewayToken.objects.filter(gateway=as_number(object_id))
         context = {"tokens": tokens} | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
-
-    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
-        """A new token is in this one answer, and in no message, session or log."""
-        if not isinstance(form, IssueTokenForm):
-            return super().done(request, form, target, sentence)
-        context = self.admin_site.each_context(request) | {
-            "title": "The new token",
-            "subtitle": None,
-            "opts": self.opts,
-            "original": target,
-            "back": self.url_of(target),
-            "token": form.token,
-        }
-        response = TemplateResponse(request, "admin/revcred/gateway/token.html", context)
-        response["Cache-Control"] = "no-store"
-        return response

@@ -23,6 +23,11 @@ PARTIES: dict[Party, type[Credential] | type[Subscription]] = {
 }
 
 
+def names_of(party: Party, numbers: Iterable[int]) -> dict[int, str]:
+    """Of those that there are. To join them would ask for the name of every hour's row."""
+    return {number: str(each) for number, each in PARTIES[party].objects.in_bulk(numbers).items()}
+
+
 def _binned(step: timedelta) -> Func:
     """Where the hours or days in UTC begin: date_trunc, which knows of time zones, takes longer."""
     origin = Value(datetime(2001, 1, 1, tzinfo=UTC))
@@ -40,23 +45,22 @@ class UsageQuerySet(models.QuerySet["Usage"]):
         days = self.annotate(day=_binned(timedelta(days=1))).order_by()
         return days.values_list("subscription", "day").annotate(Sum("quantity"))
 
-    def by_element(self) -> dict[str, Decimal]:
-        """What was counted, and how much of each."""
-        sums = self.order_by("element").values_list("element").annotate(Sum("quantity"))
-        return dict(sums)
+    def of_calls(self) -> Decimal:
+        """How many there were."""
+        return self.filter(element=CALLS).aggregate(of=Sum("quantity"))["of"] or Decimal(0)
 
-    def by_party(self, party: Party, *, most: int) -> list[tuple[int, str | None, Decimal]]:
-        """Who used most: number, name and how much."""
-        totals = list(
-            self.annotate(party=Coalesce(f"{party}_id", NOBODY))
-            .values_list("party")
-            .annotate(total=Sum("quantity"))
-            .order_by("-total", "party")[:most]
+    def shares(self, party: Party) -> dict[str, dict[int, Decimal]]:
+        """Of each element that was counted, who used how much."""
+        sums = (
+            self.annotate(number=Coalesce(f"{party}_id", NOBODY))
+            .order_by("element")
+            .values_list("element", "number")
+            .annotate(Sum("quantity"))
         )
-        # Asked for only now: a join would ask for the name of every hour's row.
-        named = PARTIES[party].objects.in_bulk([number for number, _ in totals])
-        names = {number: str(each) for number, each in named.items()}
-        return [(number, names.get(number), total) for number, total in totals]
+        shares: dict[str, dict[int, Decimal]] = {}
+        for element, number, quantity in sums:
+            shares.setdefault(element, {})[number] = quantity
+        return shares
 
     def over_time(
         self, step: timedelta, party: Party, *, told_apart: Collection[int]

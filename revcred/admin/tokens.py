@@ -1,35 +1,24 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 
 from revcred.actions import tokens
-from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.acts import ActForm
 from revcred.admin.badges import badge
+from revcred.admin.issuing import IssueForm, IssuesTokens
 from revcred.admin.recorded import ReadOnly
 from revcred.models import User, UserToken
 
 
-class IssueTokenForm(ActForm):
-    title = "Issue a token"
-    button = "Issue"
+class IssueTokenForm(IssueForm):
     permission = "add"
+    scope = UserToken.Scope
     explanation = (
         "For a script of yours. It may do what you may, of what is chosen here, and what it does is"
         " on record under your name. It is shown once, on the next page, and never again."
     )
-
-    name = forms.CharField(max_length=100, help_text="Where it is used.")
-    scopes = forms.MultipleChoiceField(
-        label="May",
-        choices=UserToken.Scope.choices,
-        initial=UserToken.Scope.values,
-        widget=forms.CheckboxSelectMultiple,
-    )
-    token = ""
 
     def act(self, by: User) -> str:
         said = self.cleaned_data
@@ -51,7 +40,7 @@ class RevokeTokenForm(ActForm):
 
 
 @admin.register(UserToken)
-class UserTokenAdmin(WithActs, ReadOnly):
+class UserTokenAdmin(IssuesTokens, ReadOnly):
     list_display = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
     list_select_related = ("user",)
     fields = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
@@ -78,19 +67,3 @@ class UserTokenAdmin(WithActs, ReadOnly):
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         return self.act_page(request, IssueTokenForm)
-
-    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
-        """A new token is in this one answer, and in no message, session or log."""
-        if not isinstance(form, IssueTokenForm):
-            return super().done(request, form, target, sentence)
-        context = self.admin_site.each_context(request) | {
-            "title": "The new token",
-            "subtitle": None,
-            "opts": self.opts,
-            "original": form.target,
-            "back": self.url_of(form.target),
-            "token": form.token,
-        }
-        response = TemplateResponse(request, "admin/revcred/gateway/token.html", context)
-        response["Cache-Control"] = "no-store"
-        return response

@@ -43,7 +43,7 @@ PAUSE = 0.2  # seconds before the next
 # and planning anew would cost each chunk a tenth of its time.
 BY_INDEX = """
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off;
-SET LOCAL plan_cache_mode = force_generic_plan
+SET LOCAL plan_cache_mode = force_generic_plan;
 """
 
 
@@ -227,16 +227,15 @@ def _is_contention(error: Error) -> bool:
 @atomic
 def _apply(upload: Upload, merge: Merge, chunk: Chunk) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(BY_INDEX)
-        cursor.execute("EXECUTE lock (%s, %s)", [chunk.after, chunk.until])
-        cursor.execute("EXECUTE judge (%s, %s)", [chunk.after, chunk.until])
+        # Few round trips: after each one this thread waits until the one that seals lets it go on.
+        judging = "EXECUTE lock (%(after)s, %(until)s); EXECUTE judge (%(after)s, %(until)s)"
+        cursor.execute(BY_INDEX + judging, {"after": chunk.after, "until": chunk.until})
         overtaken = _put_aside(cursor, upload)
         if overtaken and upload.whole:
             raise Overtaken
         if chunk.sealed:
             _take_sealed(cursor, chunk.sealed.result())
-        for number in range(len(merge.write)):
-            cursor.execute(f"EXECUTE write_{number}")
+        cursor.execute("; ".join(f"EXECUTE write_{number}" for number in range(len(merge.write))))
         cursor.execute("EXECUTE since")
         since = [each for each in (upload.since, *cursor.fetchone()) if each]
         cursor.execute("EXECUTE count")

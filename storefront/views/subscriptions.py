@@ -5,7 +5,6 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
-from metering.models.usage import CALLS
 from revcred.models import Subscription
 from storefront.access import (
     SignedInRequest,
@@ -48,11 +47,11 @@ def page(request: SignedInRequest, subscription: int) -> HttpResponse:
 def _around(request: SignedInRequest, subscription: Subscription) -> dict[str, Any]:
     """What stands on the page beside its usage."""
     month = Window.holding(timezone.now().date(), Span.MONTH)
-    usage = own_usage(request.user).filter(subscription=subscription, element=CALLS)
+    usage = own_usage(request.user).filter(subscription=subscription)
     latest = own_transactions(request.user).of(subscription).standing()
     return {
         "subscription": subscription,
         "owned": owns(request.user, subscription.customer),
-        "calls_this_month": usage.between(month.start, month.end).by_element().get(CALLS, 0),
+        "calls_this_month": usage.between(month.start, month.end).of_calls(),
         "transactions": latest.select_related("credential")[:LATEST],
     }

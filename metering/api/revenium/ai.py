@@ -2,15 +2,12 @@
 
 from typing import Any, ClassVar
 
-from django.conf import settings
-
-from metering import newcomers
 from metering.api.doors import Post
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
 from metering.api.revenium.elements import amounts
 from metering.api.revenium.fields import Moment, Number, Text
-from metering.api.revenium.naming import names_of
+from metering.api.revenium.naming import make_unknown, names_of
 from metering.api.revenium.v2 import V2, documented
 from metering.ingestion import ONE_CALL, Call
 
@@ -160,9 +157,7 @@ class Ai(V2[AiCall]):
             **marks_of("subscriber.credential.value", credential.value),
             **dated(fields.moment("requestTime", item.request_time), post),
         )
-        if settings.CREATE_NAMED and names and not call.subscription_named:
-            newcomers.make(names, key=fields.text("subscriber.credential.value", credential.value))
-        return call
+        return make_unknown(call, key=credential.value)
 
 
 class Completions(Ai):

@@ -1,6 +1,7 @@
 """CSV: cells between commas, semicolons or tabs."""
 
 import csv
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -13,6 +14,7 @@ from revcred.uploads.reading.headers import names_in
 from revcred.uploads.reading.lists import LONGEST_CELL, List, Row, RowError, Unreadable, fitting
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+TOLD = re.compile(r"sep=([,;\t])\r?\n", re.IGNORECASE)  # a first line, by and for Excel
 MARK = "\ufeff"  # of the order of bytes; no part of the text
 ADVICE = "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
 SAMPLE = 1 << 16  # characters, in which the header has to end
@@ -28,11 +30,16 @@ def open_delimited(
     encoding = encoding_of(path, encoding, advice=ADVICE)
     size = path.stat().st_size
     with path.open("rb") as read, TextIOWrapper(read, encoding, newline="") as file:
-        delimiter = delimiter or _sniffed(file.read(SAMPLE))
+        sample = file.read(SAMPLE).removeprefix(MARK)
+        told = TOLD.match(sample)
+        delimiter = delimiter or (told[1] if told else _sniffed(sample))
         file.seek(0)
         if file.read(1) != MARK:
             file.seek(0)
-        records = _records(csv.reader(file, delimiter=delimiter, strict=True))
+        if told:
+            file.readline()
+        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        records = _records(lines, before=1 if told else 0)
         header = _header(records)
         yield List(
             shape=f"CSV, {DELIMITERS[delimiter]}, {TITLES[encoding]}",
@@ -68,16 +75,19 @@ def _header(records: Iterator[Row]) -> list[str]:
     raise Unreadable("The file is empty.")
 
 
-def _records(reader: Any) -> Iterator[Row]:
-    """Each record with the line it begins in. Raises Unreadable where a quote never closes."""
+def _records(reader: Any, *, before: int) -> Iterator[Row]:
+    """Each record with the line it begins in, behind so many that the reader has not seen.
+
+    Raises Unreadable where a quote never closes.
+    """
     while True:
-        number = reader.line_num + 1
+        number = before + reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, _told(error, number, lines=reader.line_num - number)
+            yield number, _told(error, number, lines=before + reader.line_num - number)
         else:
             yield number, cells
 

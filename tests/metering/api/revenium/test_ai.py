@@ -148,6 +148,46 @@ def test_it_is_made_once(revenium, settled, settings):
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "/meter/v2/tool/events",
+            {
+                "toolId": "search",
+                "organizationName": "Umbrella",
+                "productName": "Moon",
+                "subscriberCredential": "k" * 300,
+            },
+        ),
+        (
+            "/meter/v2/otlp/v1/logs",
+            {
+                "resourceLogs": [
+                    {
+                        "resource": {
+                            "attributes": [
+                                {"key": "organization.name", "value": {"stringValue": "Umbrella"}},
+                                {"key": "product.name", "value": {"stringValue": "Moon"}},
+                                {"key": "credential", "value": {"stringValue": "k" * 300}},
+                            ]
+                        },
+                        "scopeLogs": [{"logRecords": [{}]}],
+                    }
+                ]
+            },
+        ),
+    ],
+)
+def test_tools_and_logs_make_who_is_unknown_as_well(revenium, settled, settings, path, body):
+    settings.CREATE_NAMED = True
+
+    assert revenium(path, body).status_code in {200, 201}
+
+    (row,) = settled().values()
+    assert (row.customer.name, row.product.name, row.matched_by) == ("Umbrella", "Moon", "key")
+
+
 def test_nobody_is_made_unless_the_installation_says_so(used):
     assert used(**NEW).reason == "unknown_key"
     assert not Customer.objects.exists()

@@ -30,6 +30,16 @@ def test_a_comma_within_quotes_separates_nothing(opened):
         assert read.header == ["name, in full", "key, if any, or none"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_first_line_for_excel_says_what_separates(opened, mark, end):
+    content = end.join([f"{mark}sep=;", "name;key, if any", "A;B", ""])
+    with opened(content) as read:
+        assert read.shape == "CSV, semicolon, UTF-8"
+        assert read.header == ["name", "key, if any"]
+        assert list(read.rows) == [(3, ["A", "B"])]
+
+
 def test_what_separates_may_be_chosen(opened):
     with opened("name,first;key\nA,a;B\n", delimiter=";") as read:
         assert read.header == ["name,first", "key"]
