@@ -86,7 +86,7 @@ def take_upload(page: Page) -> None:
     page.click("text=Change which column is which", timeout=60_000)
     page.wait_for_load_state("networkidle")
     page.screenshot(path=IMAGES / "admin-upload-columns.png")
-    page.click("text=Back")
+    page.get_by_role("link", name="Back", exact=True).click()
     page.wait_for_load_state("networkidle")
     page.screenshot(path=IMAGES / "admin-upload-preview.png", full_page=True, clip=UPPER_PART)
     page.click("text=Give it up")

@@ -89,7 +89,10 @@ class ColumnsForm(ReadingFields):
 
     @property
     def of_all(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.fields if name.startswith(ALL)]
+        """Of what no column says, or what is wrong."""
+        said = {ALL + name for name in self.upload.mapping.values()}
+        fields = [self[name] for name in self.fields if name.startswith(ALL)]
+        return [each for each in fields if each.name not in said or each.errors]
 
     @property
     def asks_of_all(self) -> bool:
