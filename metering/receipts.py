@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from django.db import models
+from django.db.models import prefetch_related_objects
 
 from metering.ingestion import Call, identity
 from metering.models import (
@@ -137,6 +138,9 @@ def find_all(transaction_id: str) -> list[Receipt]:
 def receipt_of(row: Row) -> Receipt:
     """The receipt of the transaction that this row of ledger or quarantine is about."""
     chain = _chain(_first(row))
+    # One after the other: to plan a join of them all takes longer.
+    prefetch_related_objects([row for row in chain if isinstance(row, Transaction)], *FOUND)
+    prefetch_related_objects(chain, "gateway")
     standing = chain[-1]
     conflicts = list(Conflict.objects.filter(transaction=chain[0].pk).order_by("pk"))
     facts: dict[str, Any] = {name: getattr(standing, name) for name in SAID}
@@ -166,9 +170,8 @@ def receipt_of(row: Row) -> Receipt:
 
 
 def _row(pk: UUID, *, occurred_at: datetime) -> Row | None:
-    ledger = Transaction.objects.select_related("gateway", *FOUND)
-    row = ledger.filter(pk=pk, occurred_at=occurred_at).first()
-    return row or Quarantined.objects.select_related("gateway").filter(pk=pk).first()
+    row = Transaction.objects.filter(pk=pk, occurred_at=occurred_at).first()
+    return row or Quarantined.objects.filter(pk=pk).first()
 
 
 def _first(row: Row) -> Row:
@@ -190,11 +193,10 @@ def _chain(row: Row) -> list[Row]:
 
 
 def _successor(row: Row) -> Row | None:
-    ledger = Transaction.objects.select_related("gateway", *FOUND)
     of_same_day = {"occurred_at": row.occurred_at, "corrects": row.pk}
     return (
-        ledger.filter(**of_same_day, sign=1).first()
-        or Quarantined.objects.select_related("gateway").filter(corrects=row.pk).first()
+        Transaction.objects.filter(**of_same_day, sign=1).first()
+        or Quarantined.objects.filter(corrects=row.pk).first()
     )
 
 
