@@ -74,7 +74,9 @@ def _seed(stack: Stack, clients: Sequence[Client]) -> dict[str, str]:
         for client in clients
         for subject in ("key", "subscription")
     }
-    script = f"from conformance.seeding import seed; seed({gateways!r})"
+    script = (
+        f"import json; from conformance.seeding import seed; print(json.dumps(seed({gateways!r})))"
+    )
     tokens: dict[str, str] = json.loads(stack.manage("shell", "--no-imports", "--command", script))
     return tokens
 

@@ -17,8 +17,9 @@ from revcred.launcher.stack import Stack, a_stack
 HERE = Path(__file__).parent
 CASES = 1_000
 SEED = """
-from conformance.seeding import seed
-seed({"fuzz": "key"})
+import json
+from conformance.seeding import seed, user_token
+print(json.dumps({"TOKEN": seed({"fuzz": "key"})["fuzz"], "USER_TOKEN": user_token()}))
 """
 
 
@@ -27,12 +28,12 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=CASES, help="of each operation")
     options, others = parser.parse_known_args()
     with fresh_directory() as directory, a_stack(Stack, directory, PROJECT) as stack:
-        token = json.loads(stack.manage("shell", "--no-imports", "--command", SEED))["fuzz"]
+        tokens = json.loads(stack.manage("shell", "--no-imports", "--command", SEED))
         stack.serve()
-        return _fuzz(stack, token, ["--max-examples", str(options.cases), *others], directory)
+        return _fuzz(stack, tokens, ["--max-examples", str(options.cases), *others], directory)
 
 
-def _fuzz(stack: Stack, token: str, options: list[str], directory: Path) -> int:
+def _fuzz(stack: Stack, tokens: dict[str, str], options: list[str], directory: Path) -> int:
     command = [
         *(sys.executable, "-m", "schemathesis.cli"),
         *("--config-file", str(HERE / "schemathesis.toml")),
@@ -42,7 +43,7 @@ def _fuzz(stack: Stack, token: str, options: list[str], directory: Path) -> int:
         *options,
     ]
     said = {
-        "TOKEN": token,
+        **tokens,
         "SCHEMATHESIS_HOOKS": "conformance.hooks",
         "PYTHONPATH": str(PROJECT),
     }

@@ -15,6 +15,15 @@ moments = st.datetimes(
 schemathesis.openapi.format("date-time", moments.map(datetime.isoformat))
 
 
-@schemathesis.serializer("application/x-protobuf")
-def protobuf(context: Any, value: Any) -> bytes:
+def as_it_is(context: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
+
+
+# Bodies that are no JSON: bytes are sent as they are.
+for kind in (
+    "application/x-protobuf",
+    "application/x-ndjson",
+    "application/jsonl",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+):
+    schemathesis.serializer(kind)(as_it_is)

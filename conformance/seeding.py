@@ -1,6 +1,5 @@
 """What every client's calls are about: one customer's credential, and a gateway for each client."""
 
-import json
 from datetime import timedelta
 
 from django.utils import timezone
@@ -9,11 +8,11 @@ from conformance.cast import CREDENTIAL, CUSTOMER, KEY, SUBSCRIPTION
 from metering.models import GatewayToken
 from revcred.actions import credentials
 from revcred.actions.credentials import Keyed
-from revcred.models import Customer, Gateway, Product, Subscription
+from revcred.models import Customer, Gateway, Product, Subscription, User, UserToken
 
 
-def seed(gateways: dict[str, str]) -> None:
-    """Prints the gateways' tokens as JSON. Given is what the subject of their events names."""
+def seed(gateways: dict[str, str]) -> dict[str, str]:
+    """The gateways' tokens. Given is what the subject of their events names."""
     customer = Customer.objects.create(name="Acme", external_key=CUSTOMER)
     product = Product.objects.create(name="AI", external_key="ai")
     subscription = Subscription.objects.create(
@@ -30,9 +29,15 @@ def seed(gateways: dict[str, str]) -> None:
         subscriptions=[subscription],
         keyed=Keyed(key=KEY, active_from=subscription.active_from),
     )
-    print(json.dumps({name: _token(name, subject) for name, subject in gateways.items()}))  # noqa: T201
+    return {name: _token(name, subject) for name, subject in gateways.items()}
 
 
 def _token(name: str, subject: str) -> str:
     gateway = Gateway.objects.create(name=name, event_subject=subject)
     return GatewayToken.issue(gateway, name="", scopes=list(GatewayToken.Scope))[1]
+
+
+def user_token() -> str:
+    """Of somebody who may do everything with lists."""
+    user = User.objects.create_superuser("ops@example.com")
+    return UserToken.issue(user, name="", scopes=list(UserToken.Scope))[1]

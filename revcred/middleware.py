@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
+from django.views.defaults import page_not_found
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 Respond = Callable[[HttpRequest], HttpResponse]
@@ -41,6 +42,14 @@ def broken(request: HttpRequest) -> HttpResponse:
         body = {"code": "error", "message": "Something went wrong here. Send it again."}
         return JsonResponse(body, status=500)
     return render(request, "500.html", status=500)
+
+
+def not_here(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: as JSON where machines ask, as a page where people do."""
+    if request.path.startswith(MACHINES):
+        body = {"code": "not_found", "message": "There is nothing here."}
+        return JsonResponse(body, status=404)
+    return page_not_found(request, exception)
 
 
 class ForPages:

@@ -13,4 +13,5 @@ urlpatterns = [
     path("readyz", readyz, name="readyz"),
 ]
 
+handler404 = "revcred.middleware.not_here"
 handler500 = "revcred.middleware.broken"

@@ -51,6 +51,9 @@ FOR_ALL = {
     "description": "What every row has, by column, where no column of the file says it.",
     "additionalProperties": {"type": "string"},
 }
+ERRORS_AT_MOST = 10_000  # rows
+COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0}
+MOST_ERRORS = {"type": "integer", "minimum": 1, "maximum": ERRORS_AT_MOST, "default": 1_000}
 COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
 VALUE = {
     "type": "object",
@@ -247,8 +250,8 @@ get_errors = extend_schema(
     summary="Why rows are refused, row by row",
     tags=TAGS,
     parameters=[
-        OpenApiParameter("after", OpenApiTypes.INT, description="Of rows after that one."),
-        OpenApiParameter("most", OpenApiTypes.INT, description="Of so many rows at most."),
+        OpenApiParameter("after", COUNT, description="Of rows after that one."),
+        OpenApiParameter("most", MOST_ERRORS, description="Of so many rows at most."),
     ],
     responses={200: ERRORS, 400: ERROR, **OF_ONE},
 )
@@ -270,6 +273,7 @@ check_upload = extend_schema(
     request={
         "application/json": {
             "type": "object",
+            "additionalProperties": False,
             "properties": {
                 "columns": {
                     "type": "object",
@@ -308,6 +312,7 @@ apply_upload = extend_schema(
         "application/json": {
             "type": "object",
             "required": ["rows"],
+            "additionalProperties": False,
             "properties": {"rows": {"type": "string", "enum": ["good", "all"]}},
         }
     },

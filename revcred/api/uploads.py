@@ -29,7 +29,6 @@ from revcred.uploads.runs import Choices
 from revcred.uploads.writing import CONTENT_TYPES
 
 SHOWN = 50  # uploads of the list
-ERRORS_AT_MOST = 10_000  # rows
 ROOM = 10_000  # bytes that a body may have besides the file
 MULTIPART = "multipart/form-data"
 # What a body is that is the file itself. Its name only matters where its contents don't say it.
@@ -168,8 +167,9 @@ class UploadErrors(ForUploads):
             most: int = 1_000
 
         asked = read_as(Asked, request.query_params.dict(), strict=False)
-        if not (0 <= asked.after < 2**63 and 1 <= asked.most <= ERRORS_AT_MOST):
-            raise Malformed(f"`after` is the number of a row, `most` from 1 to {ERRORS_AT_MOST:,}.")
+        if not (0 <= asked.after < 2**63 and 1 <= asked.most <= documentation.ERRORS_AT_MOST):
+            most = documentation.ERRORS_AT_MOST
+            raise Malformed(f"`after` is the number of a row, `most` from 1 to {most:,}.")
         found = runs.refusals(upload=self.upload(number), after=asked.after, most=asked.most)
         rows = {each.row for each in found}
         return Response(

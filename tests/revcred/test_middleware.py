@@ -30,6 +30,20 @@ def test_a_machine_is_told_in_its_own_terms(rf, path, error):
     assert answer["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("path", ["/v1/nowhere", "/v1/uploads/one"])
+def test_a_machine_is_told_as_json_that_there_is_nothing(client, path):
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_person_is_told_on_a_page_that_there_is_nothing(client):
+    answer = client.get("/nowhere")
+
+    assert answer.status_code == 404
+    assert "There is nothing here" in answer.text
+
+
 def test_a_person_is_told_on_a_page(rf):
     answer = middleware().process_exception(rf.get(PAGE), OperationalError())
 
