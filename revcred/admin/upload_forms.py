@@ -46,11 +46,11 @@ class CellField(forms.CharField):
 
     def __init__(self, column: Column, **options: Any) -> None:
         super().__init__(label=column.title, help_text=column.help, required=False, **options)
-        self._parse = column.parse
+        self._column = column
 
     def clean(self, value: Any) -> str:
         try:
-            return self._parse(super().clean(value))
+            return mapping.cell_for_all(self._column, super().clean(value))
         except Invalid as error:
             raise ValidationError(str(error)) from error
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from revcred.uploads.columns import Column, Invalid, Kind, of
 from revcred.uploads.reading import Cells
+from revcred.uploads.reading.lists import unfit
 
 Position = TypeVar("Position", int, str)  # in the header; kept as JSON, it is text
 
@@ -54,10 +55,17 @@ def for_all(kind: Kind, said: Mapping[str, str]) -> dict[str, str]:
         if name not in ours:
             raise Invalid(f"“{name[:100]}” is none of {', '.join(ours)}.")
         try:
-            taken[name] = ours[name].parse(cell)
+            taken[name] = cell_for_all(ours[name], cell)
         except Invalid as error:
             raise Invalid(f"{name}: {error}") from None
     return {name: value for name, value in taken.items() if value}
+
+
+def cell_for_all(column: Column, cell: str) -> str:
+    """As if it stood in every row. Raises Invalid."""
+    if error := unfit(column.name, cell):
+        raise Invalid(error.message)
+    return column.parse(cell)
 
 
 def besides(mapping: Mapping[Position, str], for_all: Container[str]) -> dict[Position, str]:

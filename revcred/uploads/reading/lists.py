@@ -86,7 +86,7 @@ def fitting(header: list[str], rows: Iterable[Row]) -> Iterator[Row]:
         if not together:
             continue
         if len(together) > LONGEST_CELL or not together.isprintable():
-            error = _unfit(header, row)
+            error = next(filter(None, map(unfit, header, row)), None)
             if error:
                 yield number, error
                 continue
@@ -97,11 +97,9 @@ def _ragged(cells: int, columns: int) -> RowError:
     return RowError("", f"It has {cells:,} cells, the header {columns:,}.")
 
 
-def _unfit(header: list[str], row: Cells) -> RowError | None:
-    for name, cell in zip(header, row, strict=True):
-        if len(cell) > LONGEST_CELL:
-            return RowError(name, f"It has {len(cell):,} characters; {LONGEST_CELL:,} is the most.")
-        found = UNFIT.search(cell)
-        if found:
-            return RowError(name, f"It holds U+{ord(found[0]):04X}, which is no text.")
-    return None
+def unfit(name: str, cell: str) -> RowError | None:
+    """Why a cell under this header cannot be kept, if it cannot."""
+    if len(cell) > LONGEST_CELL:
+        return RowError(name, f"It has {len(cell):,} characters; {LONGEST_CELL:,} is the most.")
+    found = UNFIT.search(cell)
+    return found and RowError(name, f"It holds U+{ord(found[0]):04X}, which is no text.")

@@ -402,6 +402,7 @@ def test_what_every_row_has_is_said_beside_the_file(ask, posted):
         ("[1]", "`for_all` is a JSON object"),
         ('{"key": "the-same"}', "`for_all`: “key” is none of"),
         ('{"expires_at": "soon"}', "`for_all`: expires_at: It is no date"),
+        ('{"customer": "ac\\u0000me"}', "`for_all`: customer: It holds U+0000"),
     ],
 )
 def test_what_no_row_can_have(ask, said, reason):

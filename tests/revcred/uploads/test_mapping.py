@@ -134,6 +134,9 @@ def test_what_every_row_may_have():
         ({"name": "Orders"}, "“name” is none of"),
         ({"shoe_size": "43"}, "“shoe_size” is none of"),
         ({"expires_at": "soon"}, "expires_at: It is no date"),
+        ({"customer": "ac\0me"}, "customer: It holds U\\+0000"),
+        ({"environment": "\x1b[31m"}, "environment: It holds U\\+001B"),
+        ({"tags": "a|" * 2_049}, "tags: It has 4,098 characters"),
     ],
 )
 def test_what_every_row_may_not_have(said, reason):
