@@ -57,7 +57,7 @@ def _rows(bench: Bench, port: int, seconds: float) -> Iterator[Row]:
             address=replace(bench.address, port=port),
             most_waiting=MOST_WAITING[batch],
         )
-        row = row_of(load, plan, watch(bench, plan, Textbook(bench)), (None, None))
+        row = row_of(load, plan, watch(plan, Textbook(bench)), (None, None))
         say(f"The textbook way, {batch:,} a POST: {row.attributed:,.0f} a second.")
         yield row
 

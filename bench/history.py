@@ -186,7 +186,7 @@ def _read_whole(bench: Bench, seconds: float) -> dict[str, int]:
     """Rows of large tables that were read in passing through all of them, while it settled."""
     before = plans.rows_read_whole(bench)
     plan = plan_of(bench, Load(name="whole", batch=100, seconds=seconds))
-    watch(bench, plan, bench)
+    watch(plan, bench)
     time.sleep(STATISTICS_LATE)
     read = {name: rows - before.get(name, 0) for name, rows in plans.rows_read_whole(bench).items()}
     keep_record(bench, plan)

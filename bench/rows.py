@@ -102,7 +102,7 @@ class Measured(Protocol):
 
 def measure(bench: Bench, load: Load) -> Row:
     plan = plan_of(bench, load)
-    took = watch(bench, plan, bench)
+    took = watch(plan, bench)
     keep_record(bench, plan)
     return row_of(load, plan, took, _lags(bench, load, took))
 
@@ -113,7 +113,7 @@ def warm_up(bench: Bench) -> None:
     time.sleep(CAREFUL_FOR)
 
 
-def watch(bench: Bench, plan: Plan, measured: Measured) -> Took:
+def watch(plan: Plan, measured: Measured) -> Took:
     """Sends what is planned, and waits until it is settled."""
     settled = PROCESSES.Value("q", 0, lock=False)
     ours, theirs = PROCESSES.Pipe()

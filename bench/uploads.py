@@ -107,7 +107,7 @@ def _workbook(bench: Bench) -> Way:
     path = bench.logs / "workbook.xlsx"
     workbook = Workbook(path, {"constant_memory": True})
     sheet = workbook.add_worksheet()
-    for number, row in enumerate([COLUMNS, *_rows(bench, "workbook", ROWS[0])]):
+    for number, row in enumerate(chain([COLUMNS], _rows(bench, "workbook", ROWS[0]))):
         sheet.write_row(number, 0, row)
     workbook.close()
     before = bench.cpu()
