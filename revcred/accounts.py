@@ -21,3 +21,8 @@ class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]
         uid, _, token = key.partition("-")
         path = reverse("account_reset_password_from_key", kwargs={"uidb36": uid, "key": token})
         return absolute_url(path, current.request)
+
+    def send_notification_mail(self, template_prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Leave second factors out: they are told of where they are recorded, once."""
+        if not template_prefix.startswith("mfa/"):
+            super().send_notification_mail(template_prefix, *args, **kwargs)

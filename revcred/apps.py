@@ -6,6 +6,14 @@ class RevcredConfig(AppConfig):
     name = "revcred"
     verbose_name = "Customers and credentials"
 
+    def ready(self) -> None:
+        from django.db.models.signals import post_migrate
+
+        from revcred import roles, second_factor
+
+        second_factor.connect()
+        post_migrate.connect(roles.keep_roles, sender=self)
+
 
 class AdminConfig(DjangoAdminConfig):
     default_site = "revcred.administration.Administration"
@@ -14,6 +22,9 @@ class AdminConfig(DjangoAdminConfig):
         super().ready()
         # Addresses change with their subscriber, on record; not one by one, behind its back.
         from allauth.account.models import EmailAddress
+        from allauth.mfa.models import Authenticator
         from django.contrib.admin import site
 
         site.unregister(EmailAddress)
+        # Whoever could edit these could sign in as somebody else.
+        site.unregister(Authenticator)

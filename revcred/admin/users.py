@@ -1,10 +1,16 @@
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from allauth.mfa.models import Authenticator
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
+from django.http import HttpRequest
 
+from revcred.actions import second_factors
 from revcred.admin import generic
+from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.lists import starting_with
 from revcred.admin.recorded import Recorded
 from revcred.models import User
@@ -25,8 +31,34 @@ class UserForm(generic.UserForm):
         fields = "__all__"
 
 
+class ResetSecondFactorForm(ActForm):
+    title = "Reset the second factor"
+    button = "Reset"
+    grave = True
+    explanation = (
+        "For somebody whose phone or passkey is lost, and who has no recovery code. Make sure that"
+        " you speak with that person. Apps, passkeys and recovery codes are removed, the person is"
+        " signed out everywhere, told by mail, and sets up a new second factor at the next sign-in."
+    )
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        second_factors.NotBelow: (
+            None,
+            "Only a superuser may do this, and not to a superuser.",
+        ),
+        second_factors.NoFactor: (None, "This person has no second factor: nothing was reset."),
+    }
+
+    reason = forms.CharField(
+        max_length=200, help_text="How you know who asked. It is on record, and in the mail."
+    )
+
+    def act(self, by: User) -> str:
+        second_factors.reset(user=self.target, by=by, reason=self.cleaned_data["reason"])
+        return f"The second factor of {self.target} was reset."
+
+
 @admin.register(User)
-class UserAdmin(Recorded, generic.UserAdmin):
+class UserAdmin(WithActs, generic.UserAdmin):
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "last_login")
@@ -34,9 +66,11 @@ class UserAdmin(Recorded, generic.UserAdmin):
     search_fields = ("email", "name")
     search_help_text = "The beginning of an e-mail address."
     ordering = ("email",)
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("second_factor", "last_login", "date_joined")
+    change_form_template = "admin/revcred/user/change_form.html"
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {"reset-second-factor": ResetSecondFactorForm}
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("email", "name", "password")}),
+        (None, {"fields": ("email", "name", "password", "second_factor")}),
         (
             "May",
             {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
@@ -59,6 +93,15 @@ class UserAdmin(Recorded, generic.UserAdmin):
             },
         ),
     )
+
+    @admin.display(description="second factor")
+    def second_factor(self, user: User) -> str:
+        types = Authenticator.objects.filter(user=user).values_list("type", flat=True)
+        return ", ".join(sorted({second_factors.NAMES[each] for each in types})) or "none"
+
+    def may(self, request: HttpRequest, form_class: type[ActForm]) -> bool:
+        """Only superusers reset a second factor."""
+        return bool(request.user.is_superuser)
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [starting_with(User.objects.all(), "email", term).values("pk")]
