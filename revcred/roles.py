@@ -86,6 +86,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
         "revcred.view_usertoken": "See tokens of scripts",
         "revcred.add_usertoken": "Issue tokens for scripts of one's own",
         "revcred.change_usertoken": "Revoke tokens of scripts",
+        "revcred.view_outgoingmail": "See which mails were sent to whom",
         "revcred.view_auditevent": "See the audit",
     },
 }

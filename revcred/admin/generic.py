@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     TabularInline = admin.TabularInline[Any, Any]
     ModelForm = forms.ModelForm[Any]
     ModelChoiceField = forms.ModelChoiceField[Any]
+    ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Any]
     Paginator = paginator.Paginator[Any]
     UserAdmin = auth_admin.UserAdmin[User]
     GroupAdmin = auth_admin.GroupAdmin
@@ -25,6 +26,7 @@ else:
     TabularInline = admin.TabularInline
     ModelForm = forms.ModelForm
     ModelChoiceField = forms.ModelChoiceField
+    ModelMultipleChoiceField = forms.ModelMultipleChoiceField
     Paginator = paginator.Paginator
     UserAdmin = auth_admin.UserAdmin
     GroupAdmin = auth_admin.GroupAdmin

@@ -8,11 +8,13 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from revcred import roles
 from revcred.actions import second_factors
 from revcred.admin import generic
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.lists import starting_with
 from revcred.admin.recorded import Recorded
+from revcred.admin.rights import OWN_GROUP, OffersRights
 from revcred.models import User
 
 
@@ -58,7 +60,7 @@ class ResetSecondFactorForm(ActForm):
 
 
 @admin.register(User)
-class UserAdmin(WithActs, generic.UserAdmin):
+class UserAdmin(OffersRights, WithActs, generic.UserAdmin):
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "last_login")
@@ -71,10 +73,8 @@ class UserAdmin(WithActs, generic.UserAdmin):
     acts: ClassVar[Mapping[str, type[ActForm]]] = {"reset-second-factor": ResetSecondFactorForm}
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("email", "name", "password", "second_factor")}),
-        (
-            "May",
-            {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
-        ),
+        ("May", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("Single rights", {"classes": ("collapse",), "fields": ("user_permissions",)}),
         ("When", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets: Any = (
@@ -107,12 +107,44 @@ class UserAdmin(WithActs, generic.UserAdmin):
         return [starting_with(User.objects.all(), "email", term).values("pk")]
 
 
+class GroupForm(generic.ModelForm):
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if name in roles.BY_NAME:
+            message = "A role has this name. Choose another for a group of your own."
+            raise forms.ValidationError(message)
+        return name
+
+
 admin.site.unregister(Group)  # as Django registers it
 
 
 @admin.register(Group)
-class GroupAdmin(Recorded, generic.GroupAdmin):
+class GroupAdmin(OffersRights, Recorded, generic.GroupAdmin):
+    """Roles are kept as their table has them; other groups are for those who may change them."""
+
+    form = GroupForm
+    list_display = ("name", "explanation")
+    fields = ("name", "permissions")
     search_help_text = "The beginning of a name."
+
+    @admin.display(description="what it is for")
+    def explanation(self, group: Group) -> str:
+        role = roles.BY_NAME.get(group.name)
+        return role.explanation if role else OWN_GROUP
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return not _is_role(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return not _is_role(obj) and super().has_delete_permission(request, obj)
+
+    def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+        return ("name", "explanation", "permissions") if _is_role(obj) else self.fields
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [Group.objects.filter(name__istartswith=term).values("pk")]
+
+
+def _is_role(group: Group | None) -> bool:
+    return group is not None and group.name in roles.BY_NAME
