@@ -9,7 +9,11 @@ class RevcredConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate
 
-        from revcred import roles, second_factor
+        from revcred import (
+            accounts,  # noqa: F401 - listens to who signs in and out
+            roles,
+            second_factor,
+        )
 
         second_factor.connect()
         post_migrate.connect(roles.keep_roles, sender=self)

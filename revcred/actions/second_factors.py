@@ -6,11 +6,11 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from allauth.core import context
 from allauth.mfa.models import Authenticator
-from django.contrib.auth import SESSION_KEY
-from django.contrib.sessions.models import Session
+from django.db.models import F
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred.actions import users
 from revcred.models import AuditEvent, User
 from revcred.outbox import queue_mail, site_name
 
@@ -25,12 +25,14 @@ NAMES = {
 }
 
 
-class NotBelow(Exception):
-    """Only a superuser resets a second factor, and only that of somebody who is not one."""
-
-
 class NoFactor(Exception):
     """There is nothing to reset."""
+
+
+def names_of(*, user: User) -> list[str]:
+    """Return which kinds of second factors the user has, in words."""
+    types = Authenticator.objects.filter(user=user).values_list("type", flat=True)
+    return sorted({NAMES[each] for each in types})
 
 
 @atomic
@@ -76,21 +78,15 @@ def reset(*, user: User, by: User | None, reason: str) -> None:
 
     `by` is None on the command line. Raises NotBelow, NoFactor.
     """
-    if by is not None and (not by.is_superuser or user.is_superuser):
-        raise NotBelow
+    if not users.is_superuser_above(user=user, by=by):
+        raise users.NotBelow
     authenticators = Authenticator.objects.filter(user=user)
     if not authenticators.exists():
         raise NoFactor
     authenticators.delete()
-    _end_sessions(user)
+    User.objects.filter(pk=user.pk).update(session_number=F("session_number") + 1)
     _record(Verb.FACTOR_RESET, user, by=by, reason=reason)
     _tell(user, "reset", by=by, reason=reason)
-
-
-def _end_sessions(user: User) -> None:
-    for session in Session.objects.filter(expire_date__gt=timezone.now()).iterator():
-        if session.get_decoded().get(SESSION_KEY) == str(user.pk):
-            session.delete()
 
 
 _SIGNED_IN: Any = object()

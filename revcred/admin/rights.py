@@ -7,13 +7,12 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.db.models import QuerySet
-from django.forms.models import ModelChoiceIterator
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from revcred import roles
-from revcred.admin.generic import ModelAdmin, ModelMultipleChoiceField
+from revcred.admin.generic import ModelAdmin, ModelChoiceIterator, ModelMultipleChoiceField
 from revcred.models import User
 
 OWN_GROUP = "A group of this installation's own."
@@ -86,7 +85,7 @@ class OffersRights(ModelAdmin):
         "permissions": "its_rights",
     }
 
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
         if db_field.name == "groups":
             return RolesField()
         if db_field.name in ("permissions", "user_permissions"):
@@ -94,13 +93,18 @@ class OffersRights(ModelAdmin):
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fieldsets = super().get_fieldsets(request, obj)
-        if self.has_change_permission(request, obj) or obj is None:
-            return fieldsets
+        """Where rights are not to be chosen, they stand as sentences."""
+        if obj is None or self.has_change_permission(request, obj):
+            closed = set(self.get_readonly_fields(request, obj))
+        else:
+            closed = set(self.in_words.values())
         return [
-            (title, {**options, "fields": self.closed(options["fields"])})
-            for title, options in fieldsets
+            (title, options | {"fields": [self._shown(each, closed) for each in options["fields"]]})
+            for title, options in super().get_fieldsets(request, obj)
         ]
+
+    def _shown(self, name: Any, closed: set[Any]) -> Any:
+        return words if (words := self.in_words.get(name)) in closed else name
 
     def closed(self, fields: Iterable[Any]) -> tuple[Any, ...]:
         """Return the fields with those of rights as sentences."""

@@ -3,8 +3,7 @@
 Whoever adds a page adds its case here, and its line to `matrix.txt`.
 """
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from io import BytesIO
@@ -33,8 +32,6 @@ from metering.models import (
 from revcred import roles
 from revcred.models import (
     AuditEvent,
-    Membership,
-    OutgoingMail,
     Subscriber,
     Upload,
     User,
@@ -176,7 +173,7 @@ class Case:
     """An address with one target. `said` is what is posted, over what the page's form holds."""
 
     target: str = "-"
-    at: Target = lambda world, actor: None
+    at: Target = lambda _world, _actor: None
     said: dict[str, Any] = field(default_factory=dict)
     query: str = ""
     # What the form holds, where the superuser's own view of the page does not show all of it.
@@ -184,7 +181,7 @@ class Case:
 
 
 def _of(name: str) -> Target:
-    return lambda world, actor: getattr(world, name)
+    return lambda world, _actor: getattr(world, name)
 
 
 def one(of: str, /, **said: Any) -> list[Case]:
@@ -192,11 +189,11 @@ def one(of: str, /, **said: Any) -> list[Case]:
 
 
 LOGINS: dict[str, Target] = {
-    "own": lambda world, actor: actor,
+    "own": lambda _world, actor: actor,
     "superuser": _of("superuser"),
     "administrator": _of("administrator"),
     "staff": _of("staff"),
-    "subscriber": lambda world, actor: world.subscriber.user,
+    "subscriber": lambda world, _actor: world.subscriber.user,
 }
 
 
@@ -251,8 +248,8 @@ def cases(world: World) -> dict[str, list[Case]]:
         "password_change": [Case()],
         "password_change_done": [Case()],
         "jsi18n": [Case()],
-        "view_on_site": [Case(at=lambda world, actor: ("1", "1"))],
-        "app_list": [Case(at=lambda world, actor: "revcred")],
+        "view_on_site": [Case(at=lambda _world, _actor: ("1", "1"))],
+        "app_list": [Case(at=lambda _world, _actor: "revcred")],
         "autocomplete": [
             Case(
                 model,
@@ -360,7 +357,7 @@ def cases(world: World) -> dict[str, list[Case]]:
     pages |= standard("upload", "revcred_upload", add=[Case(said={})], change=one("upload"))
     pages["revcred_upload_add"] = [Case(said={"file": "a file"})]
     pages |= {
-        "revcred_upload_list": [Case(at=lambda world, actor: ("subscribers", "example", "csv"))],
+        "revcred_upload_list": [Case(at=lambda *_: ("subscribers", "example", "csv"))],
         "revcred_upload_columns": one("unmapped", column_0="email", column_1="customer"),
         "revcred_upload_choices": one("upload"),
         "revcred_upload_apply": one("upload", rows="good"),
@@ -538,11 +535,11 @@ def writes() -> dict[str, int]:
         return {name: count for name, count in cursor if name not in NOT_COUNTED}
 
 
-def columns(rows: Iterator[tuple[str, ...]]) -> str:
-    """The rows as text, each column as wide as its widest."""
-    lines = [*rows]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join(
-        re.sub(r" +$", "", "  ".join(text.ljust(width) for text, width in zip(line, widths)))
+def columns(lines: list[tuple[str, ...]]) -> str:
+    """The lines as text, each column as wide as its widest."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = (
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
         for line in lines
     )
+    return "\n".join(text.rstrip() for text in texts)

@@ -15,21 +15,18 @@ back again. To write the table anew, and to read the difference: MATRIX=write.
 import logging
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from django.contrib.admin.sites import site
-from django.contrib.auth.models import User as DjangoUser
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.transaction import atomic, set_rollback
 from django.template.response import SimpleTemplateResponse
 from django.test import Client
-from django.urls import reverse
 from django.views.generic import RedirectView
 
-from revcred import roles
 from tests.revcred.admin import matrix
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -139,9 +136,9 @@ def test_who_may_do_what(place, capsys):
     took = time.monotonic() - began
     table = matrix.columns([("page", "target", *matrix.ACTORS), *lines]) + "\n"
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\nmatrix: {len(cases)} pages, {len(lines)} cases, {len(matrix.ACTORS)} roles,"
-            f" {asked.requests} requests, {took:.0f} s"
+            f" {asked.requests} requests, {took:.0f} s\n"
         )
     if os.environ.get("MATRIX") == "write":
         TABLE.write_text(table)
