@@ -34,6 +34,7 @@ def expect(
     subscription: Subscription | None = None,
     product: Product | None = None,
     upload: Upload | None = None,
+    with_sources: bool = False,
     **_: Any,
 ) -> Claim:
     """Note, in the transaction of the change itself, that it may concern what waits.
@@ -48,6 +49,7 @@ def expect(
         subscription=subscription,
         product=product,
         upload=upload,
+        with_sources=with_sources,
     )
     on_commit(claim_bell.ring)
     return claim
