@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from bench.faults import report
-from bench.faults.asides import moving, sending
+from bench.faults.background_load import moving, sending
 from bench.faults.clients import ACCEPTED, Address, Call
 from bench.faults.judge import judge
 from bench.faults.proxy import HOST, free_port

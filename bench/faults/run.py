@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.faults.asides import moving, sending
+from bench.faults.background_load import moving, sending
 from bench.faults.clients import Address, History
 from bench.faults.judge import Verdict, judge
 from bench.faults.kinds import KINDS, Fault, Kind, strike
