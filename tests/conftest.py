@@ -5,7 +5,14 @@ import pytest
 from django.core import mail
 
 from metering.api import authentication
+from tests.emptying import quick_flush
 from revcred import outbox
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_flush() -> Iterator[None]:
+    with quick_flush():
+        yield
 
 
 @pytest.fixture(autouse=True)
