@@ -17,15 +17,17 @@ from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
 from revcred.models.uploads import Progress, RememberedMapping, Upload, UploadChange
-from revcred.models.users import User
+from revcred.models.users import AddressChange, FailedSignIns, User
 
 __all__ = [
+    "AddressChange",
     "Assignment",
     "AuditEvent",
     "Credential",
     "Customer",
     "ExternalKey",
     "FormerName",
+    "FailedSignIns",
     "Gateway",
     "KeyUse",
     "Membership",
