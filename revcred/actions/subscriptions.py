@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from revcred.links import announce
 from revcred.models import AuditEvent, Product, Source, Subscription, User
+from revcred.models.audit import difference
 
 
 class NotStarted(Exception):
@@ -30,7 +31,8 @@ def change(*, subscription: Subscription, by: User | None) -> None:
     if not changed:
         return
     subscription.save(update_fields=changed)
-    details = {"changed": changed}
+    values = {each: difference(getattr(before, each), getattr(subscription, each)) for each in changed}
+    details = {"changed": values}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
     since = _first_difference(before, subscription)
     if since:
@@ -78,7 +80,14 @@ def delete_source(*, source: Source, by: User | None) -> None:
     products = list(source.products.all())
     since = _first_start_with_sources()
     cause = f"the source “{source}” was deleted"
-    details = {"deleted": {"products": [[str(each) for each in products], None]}}
+    details = {
+        "changed": {
+            "name": difference(source.name, None),
+            "external_key": difference(source.external_key, None),
+            "products": difference(products, None),
+            "path_rules": [[str(each) for each in source.path_rules.all()], None],
+        }
+    }
     AuditEvent.objects.record(AuditEvent.Verb.DELETED, target=source, by=by, details=details)
     source.delete()
     if since is None:  # no subscription's product had a source

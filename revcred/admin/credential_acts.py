@@ -11,9 +11,10 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.timesince import timesince
 
+from revcred import links
 from revcred.actions import credentials
 from revcred.actions.credentials import Keyed
-from revcred.admin import pickers
+from revcred.admin import asking, pickers
 from revcred.admin.acts import ActForm, ConcealedField
 from revcred.admin.generic import ModelChoiceField
 from revcred.admin.moments import MomentField
@@ -148,6 +149,19 @@ class CredentialActForm(ActForm):
     }
 
 
+class EndingForm(CredentialActForm):
+    """An act after which calls are charged to nobody: what it cuts off is said by the last days."""
+
+    grave = True
+
+    def cut_off(self) -> list[str]:
+        subscription = self.cleaned_data.get("subscription")
+        lately = links.used_lately(credential=self.target, subscription=subscription)
+        at = self.cleaned_data.get("at") or timezone.now()
+        through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
+        return [asking.ends_calls(through, at, lately)]
+
+
 class AddAliasForm(CredentialActForm):
     title = "Add an alias"
     button = "Add"
@@ -233,10 +247,9 @@ class RotateForm(SecretFields, CredentialActForm):
         return f"“{self.target}” has a new key."
 
 
-class SuspendForm(CredentialActForm):
+class SuspendForm(EndingForm):
     title = "Suspend"
     button = "Suspend"
-    grave = True
     explanation = (
         "From now on nothing is attributed to it: its transactions wait in quarantine until it is"
         " known what to do with them. It can be resumed."
@@ -260,10 +273,9 @@ class ResumeForm(CredentialActForm):
         return f"“{self.target}” counts again."
 
 
-class RevokeForm(CredentialActForm):
+class RevokeForm(EndingForm):
     title = "Revoke"
     button = "Revoke for good"
-    grave = True
     explanation = (
         "There is no way back: its keys mean nobody from now on, and neither key nor secret is"
         " revealed again. What it has used stays."
@@ -334,10 +346,9 @@ class MoveForm(AssignForm):
         return f"“{self.target}” was moved to “{said['to']}”."
 
 
-class UnassignForm(CredentialActForm):
+class UnassignForm(EndingForm):
     title = "Unassign"
     button = "Unassign"
-    grave = True
     explanation = "From that moment on it no longer feeds the subscription."
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NotAssigned: ("at", NOT_ASSIGNED)
@@ -361,10 +372,9 @@ class KeyChoice(ModelChoiceField):
         return f"{key}, from {key.active_from:%Y-%m-%d %H:%M}, {_last_used(key, timezone.now())}"
 
 
-class EndKeyForm(CredentialActForm):
+class EndKeyForm(EndingForm):
     title = "End a key"
     button = "End it"
-    grave = True
     explanation = "From that moment on the string means nobody. The credential itself stays."
 
     key = KeyChoice(ExternalKey.objects.none(), widget=forms.RadioSelect, empty_label=None)
@@ -380,6 +390,11 @@ class EndKeyForm(CredentialActForm):
         if key and at and not key.holds(at):
             self.add_error("at", "It is not valid at that moment.")
         return cleaned
+
+    def cut_off(self) -> list[str]:
+        key, at = self.cleaned_data["key"], self.cleaned_data.get("at") or timezone.now()
+        used = _last_used(key, timezone.now())
+        return [f"From {at:%Y-%m-%d %H:%M} UTC on, calls with {key} are charged to nobody: {used}."]
 
     def act(self, by: User) -> str:
         key = self.cleaned_data["key"]
