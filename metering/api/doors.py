@@ -61,6 +61,7 @@ class Reading:
 
     calls: Sequence[Call]
     rejected: Sequence[Any] = ()
+    passed_over: int = 0  # records that are no calls
     side: Side | None = None
     first_at: datetime | None = None  # when it happened, if it is known by now to have come before
 
@@ -113,7 +114,12 @@ class Dialect(Manner, ABC):
             kept = take_in_half(post.gateway, half, reading.side)
             reading.first_at = kept.first_at
             return kept.identity
-        delivery = take_in(post.gateway, reading.calls, rejected=len(reading.rejected))
+        delivery = take_in(
+            post.gateway,
+            reading.calls,
+            rejected=len(reading.rejected),
+            passed_over=reading.passed_over,
+        )
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery
 
