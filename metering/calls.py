@@ -71,7 +71,7 @@ def entry_of(
     passed_over: int = 0,
     ids_from_callers: bool | None = False,
 ) -> Entry:
-    body = _body(gateway_id, calls, bool(ids_from_callers))
+    body = _body(gateway_id, calls, ids_from_callers=bool(ids_from_callers))
     return Entry(gateway_id, len(calls), rejected, body, passed_over=passed_over)
 
 
@@ -93,7 +93,7 @@ def recalling_entry_of(
         gateway_id=gateway_id,
         transactions=1,
         rejected=0,
-        body=_body(gateway_id, [call], bool(ids_from_callers)),
+        body=_body(gateway_id, [call], ids_from_callers=bool(ids_from_callers)),
     )
 
 
@@ -108,26 +108,27 @@ def identity_of(gateway_id: int, call: Call, *, ids_from_callers: bool | None = 
     Where callers may choose ids, a call is also known by its moment, method, path and status: a
     repeat has the same ones, and another call under an id that was used before has not.
     """
-    known_by = [call.distinguished_by] if call.distinguished_by else []
+    known_by: list[Any] = [call.distinguished_by] if call.distinguished_by else []
     if ids_from_callers:
         moment = None if call.undated else call.occurred_at
         known_by += [moment, call.method or "", call.path or "", call.status or None]
     if not known_by:
         return identity(gateway_id, call.transaction_id)
     # No id contains a NUL, so that this is never the identity of another id.
-    return _digest(
-        b"%d\0" % gateway_id + call.transaction_id.encode() + b"\0" + encode(known_by)
-    )
+    return _digest(b"%d\0" % gateway_id + call.transaction_id.encode() + b"\0" + encode(known_by))
 
 
-def _body(gateway_id: int, calls: Sequence[Call], ids_from_callers: bool) -> str:
+def _body(gateway_id: int, calls: Sequence[Call], *, ids_from_callers: bool) -> str:
     """A JSON array of the calls, each led by its ids and the digest of all it says."""
     first = time_ordered_id()
-    lines = (_line(gateway_id, first + n, call, ids_from_callers) for n, call in enumerate(calls))
+    lines = (
+        _line(gateway_id, first + n, call, ids_from_callers=ids_from_callers)
+        for n, call in enumerate(calls)
+    )
     return f"[{','.join(lines)}]"
 
 
-def _line(gateway_id: int, made_id: int, call: Call, ids_from_callers: bool) -> str:
+def _line(gateway_id: int, made_id: int, call: Call, *, ids_from_callers: bool) -> str:
     said = encode(call)
     digest = call.content or _digest(
         encode(replace(call, occurred_at=ANY_TIME)) if call.undated else said

@@ -7,8 +7,8 @@ from metering.calls import (
     ONE_CALL,
     Call,
     RecallingEntry,
-    entry_of,
     digest_of,
+    entry_of,
     identity,
     identity_of,
     recalling_entry_of,
@@ -39,13 +39,12 @@ def take_in(
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    by_number = isinstance(gateway, int)
     entry = entry_of(
-        gateway if by_number else gateway.pk,
+        gateway if isinstance(gateway, int) else gateway.pk,
         calls,
         rejected=rejected,
         passed_over=passed_over,
-        ids_from_callers=not by_number and gateway.ids_from_callers,
+        ids_from_callers=not isinstance(gateway, int) and gateway.ids_from_callers,
     )
     together.keep(entry)
     bell.ring()

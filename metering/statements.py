@@ -312,9 +312,10 @@ WITH claimed AS MATERIALIZED (
     FROM claimed c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
             made_id uuid, identity uuid, shared_id uuid, digest uuid, transaction_id text,
-            occurred_at timestamptz, fingerprint uuid, hint text, subscription_named text, source_named text, method text,
-            path text, status smallint, request_bytes bigint, response_bytes bigint,
-            latency_ms double precision, elements jsonb, metadata jsonb, names jsonb
+            occurred_at timestamptz, fingerprint uuid, hint text, subscription_named text,
+            source_named text, method text, path text, status smallint, request_bytes bigint,
+            response_bytes bigint, latency_ms double precision, elements jsonb, metadata jsonb,
+            names jsonb
         )
     ) WITH ORDINALITY AS call (
         made_id, identity, shared_id, digest, transaction_id, occurred_at, fingerprint, hint,
@@ -375,7 +376,8 @@ WITH claimed AS MATERIALIZED (
     FROM (
         SELECT
             date_trunc('hour', received_at, 'UTC') AS hour, gateway_id,
-            transactions AS accepted, rejected, passed_over, 0 AS conflicting, 0 AS fresh, 0 AS attributed,
+            transactions AS accepted, rejected, passed_over, 0 AS conflicting, 0 AS fresh,
+            0 AS attributed,
             transactions * extract(epoch FROM clock_timestamp() - received_at)::float AS lag
         FROM claimed
         UNION ALL

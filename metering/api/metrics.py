@@ -29,10 +29,8 @@ class Metering(Collector):
     def collect(self) -> Iterator[Metric]:
         with connection.cursor() as cursor:
             cursor.execute(COUNTS)
-            (
-                *(accepted, rejected, passed_over, repeated, conflicting),
-                *(attributed, quarantined, lag),
-            ) = cursor.fetchone()
+            accepted, rejected, passed_over, *further = cursor.fetchone()
+            repeated, conflicting, attributed, quarantined, lag = further
             cursor.execute(WAITING)
             waiting, oldest = cursor.fetchone()
             cursor.execute(CLAIMS)

@@ -16,6 +16,7 @@ class Migration(migrations.Migration):
             name="ids_from_callers",
             field=models.BooleanField(
                 blank=True,
+                choices=[(None, "As usual for its kind"), (True, "Yes"), (False, "No")],
                 help_text="Yes: a caller may choose the id that this gateway reports, as with "
                 "X-Request-Id behind Envoy. Calls of one id are then told apart by moment, method, "
                 "path and status, so that nobody's later calls are free. No: one id is one call.",

@@ -55,6 +55,7 @@ class Gateway(models.Model):
     )
     ids_from_callers = models.BooleanField(
         "ids may come from callers",
+        choices=[(None, "As usual for its kind"), (True, "Yes"), (False, "No")],
         null=True,
         blank=True,
         help_text="Yes: a caller may choose the id that this gateway reports, as with X-Request-Id "
