@@ -621,9 +621,14 @@ LEDGER_OF_SUBSCRIPTION = """
         WHERE a.subscription_id = %(subscription)s
     )
     OR t.subscription_id IN (
+        -- Others that had a name that this one has or had.
         SELECT f.target_id FROM revcred_formername f
-        JOIN revcred_subscription s ON s.external_key = f.name
-        WHERE f.kind = 'subscription' AND s.id = %(subscription)s
+        WHERE f.kind = 'subscription' AND f.name IN (
+            SELECT s.external_key FROM revcred_subscription s WHERE s.id = %(subscription)s
+            UNION ALL
+            SELECT o.name FROM revcred_formername o
+            WHERE o.kind = 'subscription' AND o.target_id = %(subscription)s
+        )
     )
 """
 LEDGER_OF_PRODUCT = """

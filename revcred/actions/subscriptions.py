@@ -5,8 +5,13 @@ from datetime import datetime
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred.actions.constraints import refusing
 from revcred.links import announce
-from revcred.models import AuditEvent, Product, Source, Subscription, User
+from revcred.models import AuditEvent, FormerName, Product, Source, Subscription, User
+
+
+class ExternalKeyInUse(Exception):
+    """Another subscription has this external key in that time."""
 
 
 class NotStarted(Exception):
@@ -15,20 +20,35 @@ class NotStarted(Exception):
 
 @atomic
 def start(*, subscription: Subscription, by: User | None) -> None:
-    """Save a new one. Transactions that named it and waited are claimed."""
-    subscription.save(force_insert=True)
+    """Save a new one. Transactions that named it and waited are claimed.
+
+    What has been counted under its name as another's former one follows it, as far as it reaches
+    back. Raises ExternalKeyInUse.
+    """
+    with refusing(ExternalKeyInUse, "subscription_external_key_once_at_a_time"):
+        subscription.save(force_insert=True)
     AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=subscription, by=by)
-    announce(f"subscription “{subscription}” was added", subscription=subscription, by=by)
+    announce(
+        f"subscription “{subscription}” was added",
+        subscription=subscription,
+        since=subscription.active_from if losing_name_to(subscription) else None,
+        by=by,
+    )
 
 
 @atomic
 def change(*, subscription: Subscription, by: User | None) -> None:
-    """Save what has been changed. Usage follows a new start or end, also into the past."""
+    """Save what has been changed. Usage follows a new start or end, also into the past.
+
+    Under another external key it is still known by the one before: see `FormerName`. Raises
+    ExternalKeyInUse.
+    """
     before = Subscription.objects.select_for_update(no_key=True).get(pk=subscription.pk)
     changed = _differences(before, subscription)
     if not changed:
         return
-    subscription.save(update_fields=changed)
+    with refusing(ExternalKeyInUse, "subscription_external_key_once_at_a_time"):
+        subscription.save(update_fields=changed)
     details = {"changed": changed}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
     since = _first_difference(before, subscription)
@@ -52,6 +72,37 @@ def end(*, subscription: Subscription, by: User | None, at: datetime | None = No
     if subscription.holds(at):
         subscription.active_until = at
         change(subscription=subscription, by=by)
+
+
+def losing_name_to(subscription: Subscription) -> list[Subscription]:
+    """Others whose former name is the external key it has or is about to have."""
+    former = FormerName.objects.filter(
+        kind=FormerName.Kind.SUBSCRIPTION, name=subscription.external_key
+    ).exclude(target_id=subscription.pk)
+    return list(Subscription.objects.filter(pk__in=former.values("target_id")).order_by("pk"))
+
+
+@atomic
+def forget_name(*, subscription: Subscription, name: str, by: User | None) -> None:
+    """Let a former name of it no longer count: as if it had never had it.
+
+    Whoever had the name before, and lost it to this one, has it again.
+    """
+    former = subscription.former_names().filter(name=name).first()
+    if former is None:
+        return
+    lost = FormerName.objects.filter(
+        kind=FormerName.Kind.SUBSCRIPTION, name=name, taken_by_id=subscription.pk
+    )
+    had_it_before = list(Subscription.objects.filter(pk__in=lost.values("target_id")))
+    lost.update(counts_until=former.counts_until, taken_by_id=former.taken_by_id)
+    former.delete()
+    details = {"former_name": [name, None]}
+    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
+    cause = f"“{name}” no longer means “{subscription}”"
+    announce(cause, subscription=subscription, since=subscription.active_from, by=by)
+    for each in had_it_before:
+        announce(cause, subscription=each, by=by)
 
 
 @atomic

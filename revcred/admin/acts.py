@@ -29,14 +29,17 @@ class ConcealedField(forms.CharField):
 
 
 class ActForm(forms.Form):
-    """What one act asks. `refusals` says which field each of its refusals belongs to, and how."""
+    """What one act asks. `refusals` says which field each of its refusals belongs to, and how.
+
+    Without a sentence there, the refusal says it itself.
+    """
 
     title: ClassVar[str]
     button: ClassVar[str]
     explanation: ClassVar[str] = ""
     grave: ClassVar[bool] = False
     permission: ClassVar[str] = "change"
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {}
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str | None]]] = {}
 
     def __init__(self, *args: Any, request: HttpRequest, target: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -53,7 +56,8 @@ class ActForm(forms.Form):
             with atomic():
                 return self.act(by)
         except tuple(self.refusals) as refusal:
-            self.add_error(*self.refusals[type(refusal)])
+            field, sentence = self.refusals[type(refusal)]
+            self.add_error(field, sentence or str(refusal))
             return None
 
     @property

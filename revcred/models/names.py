@@ -1,4 +1,17 @@
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
 from django.db import models
+
+
+class FormerNameQuerySet(models.QuerySet["FormerName"]):
+    def holder(self, model: type[models.Model], name: str) -> models.QuerySet[Any]:
+        """The number of whatever had this name last and would still be meant by it, as a query."""
+        kinds = FormerName.KINDS[model._meta.model_name or ""]
+        meant = models.Q()
+        for kind, folded in kinds:
+            meant |= models.Q(kind=kind, name=name.lower() if folded else name)
+        return self.filter(meant, counts_until=None).values("target_id")[:1]
 
 
 class FormerName(models.Model):
@@ -30,6 +43,18 @@ class FormerName(models.Model):
     # The moment from which another has the name, and which other. NULL: it counts still.
     counts_until = models.DateTimeField(null=True, editable=False)
     taken_by_id = models.BigIntegerField(null=True, editable=False)
+
+    objects = FormerNameQuerySet.as_manager()
+
+    # By model: the kinds that mean one of it, and whether calls may write them in any case.
+    KINDS: ClassVar[Mapping[str, Sequence[tuple[str, bool]]]] = {
+        "subscription": [(Kind.SUBSCRIPTION, False)],
+        "source": [(Kind.SOURCE, False)],
+        "customer": [(Kind.CUSTOMER, False), (Kind.CUSTOMER_NAME, True)],
+        "product": [(Kind.PRODUCT, False), (Kind.PRODUCT_NAME, True)],
+        "subscriber": [(Kind.SUBSCRIBER, False), (Kind.SUBSCRIBER_EMAIL, True)],
+        "credential": [(Kind.CREDENTIAL_NAME, True)],
+    }
 
     class Meta:
         default_permissions = ()
