@@ -108,14 +108,13 @@ def _subscription(customer: Customer, product: Product) -> Subscription:
     if found is None:
         name = f"{customer.external_key}/{product.external_key}"[:200]
         having = Subscription.objects.filter(external_key=name)
+        begins = _as_far_back_as_possible()
         if having.not_over(timezone.now()).exists():
             name = f"{name[:180]}/{uuid4().hex[:8]}"  # one of another product, or yet to begin
-        had_until = having.aggregate(at=Max("active_until"))["at"]
+        elif had_until := having.aggregate(at=Max("active_until"))["at"]:
+            begins = max(begins, had_until)
         found = Subscription(
-            customer=customer,
-            product=product,
-            external_key=name,
-            active_from=max(filter(None, (_as_far_back_as_possible(), had_until))),
+            customer=customer, product=product, external_key=name, active_from=begins
         )
         subscriptions.start(subscription=found, by=None)
     return found
