@@ -35,6 +35,7 @@ def expect(
     subscription: Subscription | None = None,
     product: Product | None = None,
     upload: Upload | None = None,
+    with_sources: bool = False,
     **_: Any,
 ) -> Claim:
     """Note, in the transaction of the change itself, that it may concern what waits.
@@ -51,6 +52,7 @@ def expect(
         subscription=subscription,
         product=product,
         upload=upload,
+        with_sources=with_sources,
     )
     on_commit(claim_bell.ring)
     return claim

@@ -547,6 +547,21 @@ SCOPE_OF_SUBSCRIPTIONS = """
 SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
 SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
 
+# Where it matters which source a call belongs to: only of credentials that feed a subscription to
+# a product with sources.
+FED_WITH_SOURCES = """
+    SELECT other.{wanted} FROM revcred_subscription s
+    JOIN revcred_assignment a ON a.subscription_id = s.id
+    JOIN revcred_assignment other ON other.credential_id = a.credential_id
+    WHERE s.product_id IN (SELECT product_id FROM revcred_product_sources)
+"""
+SCOPE_WITH_SOURCES = f"""
+    q.fingerprint IN (
+        SELECT fingerprint FROM revcred_externalkey
+        WHERE credential_id IN ({FED_WITH_SOURCES.format(wanted="credential_id")})
+    ) OR q.names IS NOT NULL
+"""
+
 SCOPE_OF_UPLOAD = """
     q.fingerprint IN (
         SELECT k.fingerprint FROM revcred_uploadchange u
@@ -570,13 +585,10 @@ SELECT q.id FROM metering_quarantined q WHERE q.id > %(after)s AND ({scope}) ORD
 """
 
 
-def claim(scope: str) -> str:
-    """Judge the next %(most)s waiting in quarantine again, and move out what belongs to somebody.
-
-    Answers one row: looked at, attributed, the last one's id.
-    """
+def waiting_in(scope: str, *, lock: str = "FOR UPDATE") -> str:
+    """`judging`: the next %(most)s of the quarantine after %(after)s, as a claim judges them."""
     return f"""
-WITH judging AS MATERIALIZED (
+judging AS MATERIALIZED (
     SELECT
         q.id, q.gateway_id, q.transaction_id, q.occurred_at, q.received_at, q.fingerprint, q.hint,
         nullif(q.subscription_named, '') AS subscription_named,
@@ -587,8 +599,18 @@ WITH judging AS MATERIALIZED (
     FROM metering_quarantined q
     WHERE q.id > %(after)s AND ({scope})
     ORDER BY q.id LIMIT %(most)s
-    FOR UPDATE
-), {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, left_quarantine AS (
+    {lock}
+)
+""".strip()
+
+
+def claim(scope: str) -> str:
+    """Judge the next %(most)s waiting in quarantine again, and move out what belongs to somebody.
+
+    Answers one row: looked at, attributed, the last one's id.
+    """
+    return f"""
+WITH {waiting_in(scope)}, {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, left_quarantine AS (
     DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
 ), for_another_reason AS (
     UPDATE metering_quarantined q SET reason = judged.reason
@@ -598,6 +620,26 @@ SELECT
     (SELECT count(*) FROM judged),
     (SELECT count(*) FROM judged WHERE reason IS NULL),
     (SELECT id FROM judging ORDER BY id DESC LIMIT 1)
+"""
+
+
+def count_claimed(scope: str) -> str:
+    """Count what `claim` would move out of the next %(most)s, and change nothing.
+
+    Answers rows: how many looked at, the last one's id; then of each movement the reason before,
+    subscription, calls, first and last moment.
+    """
+    return f"""
+WITH {waiting_in(scope, lock="")}, {JUDGED}, moved AS (
+    SELECT
+        quarantine_reason, subscription_id, count(*) AS calls,
+        min(occurred_at) AS first, max(occurred_at) AS last
+    FROM judged WHERE reason IS NULL GROUP BY 1, 2
+)
+SELECT
+    (SELECT count(*) FROM judging), (SELECT id FROM judging ORDER BY id DESC LIMIT 1),
+    moved.quarantine_reason, moved.subscription_id, moved.calls, moved.first, moved.last
+FROM (SELECT) always LEFT JOIN moved ON true
 """
 
 
@@ -638,6 +680,9 @@ LEDGER_OF_PRODUCT = """
         JOIN revcred_assignment other ON other.credential_id = a.credential_id
         WHERE s.product_id = %(product)s
     )
+"""
+LEDGER_WITH_SOURCES = f"""
+    t.subscription_id IN ({FED_WITH_SOURCES.format(wanted="subscription_id")})
 """
 # Only those that what has been attributed may have had: new ones had nothing.
 LEDGER_OF_UPLOAD = """
@@ -711,20 +756,17 @@ TAKEN_BACK = """
 """
 
 
-def correct(scope: str) -> str:
-    """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
-
-    Answers one row: looked at, corrected, the last one's id.
-    """
+def standing_in(scope: str, *, bounds: str, limit: str = "") -> str:
+    """`standing`, `judging` and `judged`: what of the ledger has another owner by now."""
     return f"""
-WITH standing AS MATERIALIZED (
+standing AS MATERIALIZED (
     SELECT t.*, k.fingerprint, k.hint
     FROM metering_transaction t
     LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
-    WHERE t.id > %(after)s AND t.occurred_at >= %(since)s AND t.sign = 1 AND ({scope})
+    WHERE {bounds} AND t.sign = 1 AND ({scope})
         AND NOT EXISTS (SELECT FROM metering_transaction c WHERE c.corrects = t.id)
         AND NOT EXISTS (SELECT FROM metering_quarantined c WHERE c.corrects = t.id)
-    ORDER BY t.id LIMIT %(most)s
+    {limit}
 ), judging AS MATERIALIZED (
     SELECT
         time_ordered_id() AS id, t.id AS corrects, t.gateway_id, t.transaction_id, t.occurred_at,
@@ -740,11 +782,52 @@ WITH standing AS MATERIALIZED (
     WHERE j.reason IS NOT NULL
         OR (j.subscription_id, j.credential_id, j.assignment_id)
             IS DISTINCT FROM (t.subscription_id, t.credential_id, t.assignment_id)
-), {LEDGER}, {QUARANTINED}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}
+)
+""".strip()
+
+
+def correct(scope: str) -> str:
+    """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
+
+    Answers one row: looked at, corrected, the last one's id.
+    """
+    which = standing_in(
+        scope,
+        bounds="t.id > %(after)s AND t.occurred_at >= %(since)s",
+        limit="ORDER BY t.id LIMIT %(most)s",
+    )
+    return f"""
+WITH {which}, {LEDGER}, {QUARANTINED}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}
 SELECT
     (SELECT count(*) FROM judged_again),
     (SELECT count(*) FROM judged),
     (SELECT corrects FROM judging ORDER BY corrects DESC LIMIT 1)
+"""
+
+
+def count_corrected(scope: str) -> str:
+    """Count what `correct` would write between two moments, and change nothing.
+
+    Answers rows: subscription before, reason and subscription after, credentials before and after
+    where only those differ, calls, first and last moment.
+    """
+    bounds = "t.occurred_at >= %(start)s AND t.occurred_at < %(end)s"
+    return f"""
+WITH {standing_in(scope, bounds=bounds)}, moved AS (
+    SELECT
+        t.subscription_id AS before, j.reason, j.subscription_id AS after, t.occurred_at,
+        CASE WHEN j.reason IS NULL AND j.subscription_id = t.subscription_id
+            THEN t.credential_id END AS credential_before,
+        CASE WHEN j.reason IS NULL AND j.subscription_id = t.subscription_id
+            THEN j.credential_id END AS credential_after
+    FROM judged j JOIN standing t ON t.id = j.corrects
+    WHERE j.reason IS NOT NULL OR (j.subscription_id, j.credential_id)
+        IS DISTINCT FROM (t.subscription_id, t.credential_id)
+)
+SELECT
+    before, reason, CASE WHEN reason IS NULL THEN after END, credential_before, credential_after,
+    count(*), min(occurred_at), max(occurred_at)
+FROM moved GROUP BY 1, 2, 3, 4, 5
 """
 
 

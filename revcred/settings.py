@@ -213,6 +213,11 @@ ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="revcred@localhost")
 vars().update(env.email("EMAIL_URL", default="consolemail://"))
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)  # seconds the mail server has for an answer
+# Such as https://credentials.example.com: links in mails begin with it. Without it they begin with
+# the host of the request that asked for the mail.
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+SENT_MAIL_DAYS = env.int("SENT_MAIL_DAYS", default=30)  # recipient and subject are kept so long
 
 # --- Headers and cookies ------------------------------------------------------------------------
 

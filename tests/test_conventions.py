@@ -213,5 +213,6 @@ def test_a_task_carries_nothing():
         "metering.claim": [],
         "metering.join": [],
         "metering.settle": [],
+        "revcred.send_mail": [],
         "revcred.uploads": [],
     }

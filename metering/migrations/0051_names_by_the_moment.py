@@ -220,7 +220,7 @@ def let_bills_stay(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("metering", "0009_claims_of_uploads"),
+        ("metering", "0041_claims_with_sources"),
         ("revcred", "0052_kept_by_triggers"),
     ]
 

@@ -1,15 +1,14 @@
 """What people do with subscribers."""
 
-from allauth.account.adapter import get_adapter
 from allauth.account.forms import default_token_generator
 from allauth.account.models import EmailAddress
 from allauth.account.utils import user_pk_to_url_str
-from allauth.core.context import request_context
-from django.db.transaction import atomic, on_commit
+from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
 
 from revcred.models import AuditEvent, Subscriber, User
+from revcred.outbox import absolute_url, queue_mail, site_name
 
 
 class AnotherSubscriber(Exception):
@@ -26,7 +25,7 @@ def invite(*, subscriber: Subscriber, by: User, request: HttpRequest) -> None:
     subscriber.refresh_from_db(fields=["user"], from_queryset=locked)
     user = subscriber.user or _user_for(subscriber)
     AuditEvent.objects.record(AuditEvent.Verb.INVITED, target=subscriber, by=by)
-    on_commit(lambda: _send(user, request))
+    _send(user, request)
 
 
 def _user_for(subscriber: Subscriber) -> User:
@@ -63,6 +62,5 @@ def _send(user: User, request: HttpRequest) -> None:
             "key": default_token_generator.make_token(user),
         },
     )
-    context = {"user": user, "url": request.build_absolute_uri(path)}
-    with request_context(request):  # allauth asks for it behind the adapter's back
-        get_adapter(request).send_mail("emails/invitation", user.email, context)
+    context = {"user": user, "url": absolute_url(path, request), "site": site_name(request)}
+    queue_mail("emails/invitation", user.email, context)

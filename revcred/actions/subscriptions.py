@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from django.db.models import Min, QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
 
@@ -107,15 +108,47 @@ def forget_name(*, subscription: Subscription, name: str, by: User | None) -> No
 
 @atomic
 def sources_changed(*, product: Product, by: User | None) -> None:
-    """After the sources of a product were set: what waits may fit it now."""
-    announce(f"the sources of “{product}” were changed", product=product, by=by)
+    """After the sources of a product were set: they have no moments, so they count ever since."""
+    since = _first_start(product.subscriptions.all())
+    announce(f"the sources of “{product}” were changed", product=product, since=since, by=by)
 
 
 @atomic
 def paths_changed(*, source: Source, by: User | None) -> None:
-    """After the rules of a source were set: what waits may belong to a product that has it."""
-    for product in source.products.all():
-        announce(f"the paths of “{source}” were changed", product=product, by=by)
+    """After the key or the path rules of a source were set.
+
+    A call belongs to one source at most, so this concerns every product that has any.
+    """
+    cause = f"the paths of “{source}” were changed"
+    announce(cause, with_sources=True, since=_first_start_with_sources(), by=by)
+
+
+@atomic
+def delete_source(*, source: Source, by: User | None) -> None:
+    """Delete it with its path rules; calls to it are judged again."""
+    products = list(source.products.all())
+    since = _first_start_with_sources()
+    cause = f"the source “{source}” was deleted"
+    details = {"deleted": {"products": [[str(each) for each in products], None]}}
+    AuditEvent.objects.record(AuditEvent.Verb.DELETED, target=source, by=by, details=details)
+    source.delete()
+    if since is None:  # no subscription's product had a source
+        return
+    announce(cause, with_sources=True, since=since, by=by)
+    for product in products:  # one that has no source any more is none of those
+        if not product.sources.exists():
+            announce(cause, product=product, since=since, by=by)
+
+
+def _first_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
+    at: datetime | None = subscriptions.aggregate(at=Min("active_from"))["at"]
+    return at
+
+
+def _first_start_with_sources() -> datetime | None:
+    """The start of the first subscription to a product that has sources."""
+    with_sources = Product.sources.through.objects.values("product")
+    return _first_start(Subscription.objects.filter(product__in=with_sources))
 
 
 def _differences(before: Subscription, after: Subscription) -> list[str]:

@@ -8,9 +8,9 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 
 from revcred.models import Upload
 from revcred.uploads.columns import Kind
-from revcred.uploads.reading import DELIMITERS, ENCODINGS, LARGEST_FILE
+from revcred.uploads.reading import DELIMITERS, ENCODINGS, MAX_FILE_BYTES
 
-TOO_LARGE = f"A list has at most {LARGEST_FILE:,} bytes."
+TOO_LARGE = f"A list has at most {MAX_FILE_BYTES:,} bytes."
 TAGS = ["Uploads"]
 
 MOMENT = {"type": ["string", "null"], "format": "date-time"}

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0010_upload_for_all"),
+        ("revcred", "0011_outgoing_mail"),
     ]
 
     operations = [

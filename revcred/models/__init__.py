@@ -10,6 +10,7 @@ from revcred.models.credentials import (
 )
 from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
+from revcred.models.mail import OutgoingMail
 from revcred.models.names import FormerName
 from revcred.models.products import Product
 from revcred.models.sources import PathRule, Source
@@ -28,6 +29,7 @@ __all__ = [
     "Gateway",
     "KeyUse",
     "Membership",
+    "OutgoingMail",
     "PathRule",
     "Product",
     "Progress",

@@ -1,4 +1,7 @@
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from hashlib import sha256
 from ipaddress import ip_address
@@ -11,6 +14,30 @@ from django.utils import timezone
 from revcred.models.users import User
 
 CHAIN_LOCK = 0x5EA1ED  # advisory; one writer at a time, so that the chain has one end
+
+# Events that wait for the end of a block, where there is one: see `events_at_the_end`.
+_waiting: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
+
+
+@contextmanager
+def events_at_the_end() -> Iterator[None]:
+    """Write the events of the block when it ends, or none of them if it fails.
+
+    Writing one locks the end of the chain, for which every other writer would wait as long as
+    the block takes.
+    """
+    if _waiting.get() is not None:
+        yield
+        return
+    events: list[AuditEvent] = []
+    token = _waiting.set(events)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+    if not connection.needs_rollback:
+        for event in events:
+            event.chain()
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -29,13 +56,10 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         details: dict[str, Any] | None = None,
         address: str | None = None,
     ) -> "AuditEvent":
-        """Add to the end of the chain. `details` name things and moments, never a value."""
+        """Add to the end of the chain. `details` never hold a key, a secret or a password."""
         if not connection.in_atomic_block:
             message = "An event is recorded in the transaction of what it records."
             raise TransactionManagementError(message)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
-        last = self.order_by("-pk").values_list("digest", flat=True).first()
         event = self.model(
             at=timezone.now(),
             actor_id=by.pk if by else None,
@@ -47,8 +71,11 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             details=details or {},
             address=address,
         )
-        event.digest = event.chained_to(bytes(last) if last else b"")
-        event.save(force_insert=True)
+        waiting = _waiting.get()
+        if waiting is None:
+            event.chain()
+        else:
+            waiting.append(event)
         return event
 
     def first_broken(self) -> "AuditEvent | None":
@@ -112,6 +139,15 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_verb_display()}: {self.target}"
+
+    def chain(self) -> None:
+        """Save it as the last of the chain. One writer at a time, until the transaction ends."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+        events = type(self)._base_manager.order_by("-pk")
+        last = events.values_list("digest", flat=True).first()
+        self.digest = self.chained_to(bytes(last) if last else b"")
+        self.save(force_insert=True)
 
     def chained_to(self, before: bytes) -> bytes:
         """SHA-256 over the digest before this one and all this event says."""

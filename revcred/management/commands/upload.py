@@ -13,7 +13,7 @@ from revcred.models import Product, Upload, User
 from revcred.templatetags.uploads import lasting
 from revcred.uploads import mapping, runs
 from revcred.uploads.columns import Invalid, Kind, named
-from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, Unreadable, open_list
+from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, UnreadableFile, open_list
 from revcred.uploads.runs import Choices
 
 State = Upload.State
@@ -115,7 +115,7 @@ class Command(BaseCommand):
                 )
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
-        except Unreadable as error:
+        except UnreadableFile as error:
             raise CommandError(str(error), returncode=NOT_DONE) from error
         except runs.TooLarge as error:
             raise CommandError("The file is too large.", returncode=NOT_DONE) from error

@@ -23,14 +23,13 @@ def by():
 
 
 @pytest.fixture
-def invite(by, rf, django_capture_on_commit_callbacks):
+def invite(by, rf, sent_mail):
     """Invites, and gives the mail that was sent."""
 
     def invited(subscriber):
         mail.outbox.clear()
-        with django_capture_on_commit_callbacks(execute=True):
-            subscribers.invite(subscriber=subscriber, by=by, request=rf.get("/admin/"))
-        (sent,) = mail.outbox
+        subscribers.invite(subscriber=subscriber, by=by, request=rf.get("/admin/"))
+        (sent,) = sent_mail()
         return sent
 
     return invited

@@ -1,7 +1,6 @@
 from datetime import timedelta
 
 import pytest
-from django.core import mail
 from django.urls import reverse
 from django.utils import timezone
 
@@ -116,14 +115,14 @@ def test_what_nothing_hangs_on_is_deleted_and_on_record(admin_client):
     assert (event.verb, event.target) == ("deleted", "Acme")
 
 
-def test_a_subscriber_is_invited(admin_client):
+def test_a_subscriber_is_invited(admin_client, sent_mail):
     subscriber = Subscriber.objects.create(email="Ann@example.com")
     url = reverse("admin:revcred_subscriber_invite", args=[subscriber.pk])
 
     response = admin_client.post(url, follow=True)
 
     assert "An invitation was sent to Ann@example.com." in response.content.decode()
-    assert mail.outbox[0].to == ["ann@example.com"]
+    assert sent_mail()[0].to == ["ann@example.com"]
     subscriber.refresh_from_db()
     assert subscriber.user.email == "ann@example.com"
 

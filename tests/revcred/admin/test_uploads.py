@@ -12,7 +12,7 @@ from revcred.models import Credential, Customer, Subscriber, Subscription, Uploa
 from revcred.uploads import runs
 from revcred.uploads.columns import Kind
 from revcred.uploads.reading import open_list
-from revcred.uploads.writing import Format
+from revcred.uploads.writing import ListFormat
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -118,7 +118,7 @@ def test_the_page_explains_each_column_and_offers_lists(admin_client):
 
 
 @pytest.mark.parametrize("kind", [*Kind])
-@pytest.mark.parametrize("form", [*Format])
+@pytest.mark.parametrize("form", [*ListFormat])
 @pytest.mark.parametrize("what", ["template", "example"])
 def test_the_lists_offered_can_be_read(admin_client, tmp_path, kind, form, what):
     response = admin_client.get(reverse("admin:revcred_upload_list", args=[kind, what, form]))
