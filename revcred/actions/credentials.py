@@ -12,6 +12,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred.actions import names
 from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
 from revcred.fingerprints import fingerprint, hint
@@ -172,6 +173,8 @@ def change(
     if changed:
         details = {"changed": changed}
         AuditEvent.objects.record(Verb.CHANGED, target=credential, by=by, details=details)
+    if "name" in changed:
+        names.renamed(target=credential, by=by)
     if "expires_at" in changed:
         since = min(filter(None, (before.expires_at, credential.expires_at)))
         announce(

@@ -15,6 +15,14 @@ class ExternalKeyInUse(Exception):
     """Another subscription has this external key in that time."""
 
 
+class LastSource(Exception):
+    """These products have no other source, and nobody has said what they count without it."""
+
+    def __init__(self, products: list[Product]) -> None:
+        super().__init__(products)
+        self.products = products
+
+
 class NotStarted(Exception):
     """The subscription has not started by then, so that it would have held for no time at all."""
 
@@ -114,6 +122,19 @@ def sources_changed(*, product: Product, by: User | None) -> None:
 
 
 @atomic
+def open_to_all(*, product: Product, by: User | None) -> None:
+    """Let a product without sources count all calls. One with sources stays restricted to them."""
+    opened = Product.objects.filter(pk=product.pk, restricted=True, sources=None)
+    if not opened.update(restricted=False):
+        return
+    product.restricted = False
+    details = {"changed": {"restricted": [True, False]}}
+    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=product, by=by, details=details)
+    since = _first_start(product.subscriptions.all())
+    announce(f"“{product}” was opened to all calls", product=product, since=since, by=by)
+
+
+@atomic
 def paths_changed(*, source: Source, by: User | None) -> None:
     """After the key or the path rules of a source were set.
 
@@ -123,21 +144,33 @@ def paths_changed(*, source: Source, by: User | None) -> None:
     announce(cause, with_sources=True, since=_first_start_with_sources(), by=by)
 
 
+def only_of(source: Source) -> list[Product]:
+    """The products that have no other source."""
+    return [
+        each for each in source.products.all() if not each.sources.exclude(pk=source.pk).exists()
+    ]
+
+
 @atomic
-def delete_source(*, source: Source, by: User | None) -> None:
-    """Delete it with its path rules; calls to it are judged again."""
+def delete_source(*, source: Source, by: User | None, opens: bool | None = None) -> None:
+    """Delete it with its path rules; calls to it are judged again.
+
+    `opens`: whether products that have no other source count all calls then, or none. Raises
+    LastSource if that is not said of any.
+    """
+    last_of = only_of(source)
+    if last_of and opens is None:
+        raise LastSource(last_of)
     products = list(source.products.all())
     since = _first_start_with_sources()
     cause = f"the source “{source}” was deleted"
     details = {"deleted": {"products": [[str(each) for each in products], None]}}
     AuditEvent.objects.record(AuditEvent.Verb.DELETED, target=source, by=by, details=details)
     source.delete()
-    if since is None:  # no subscription's product had a source
-        return
-    announce(cause, with_sources=True, since=since, by=by)
-    for product in products:  # one that has no source any more is none of those
-        if not product.sources.exists():
-            announce(cause, product=product, since=since, by=by)
+    if since:
+        announce(cause, with_sources=True, since=since, by=by)
+    for product in last_of if opens else ():
+        open_to_all(product=product, by=by)
 
 
 def _first_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
@@ -146,9 +179,8 @@ def _first_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
 
 
 def _first_start_with_sources() -> datetime | None:
-    """The start of the first subscription to a product that has sources."""
-    with_sources = Product.sources.through.objects.values("product")
-    return _first_start(Subscription.objects.filter(product__in=with_sources))
+    """The start of the first subscription to a product that does not count every call."""
+    return _first_start(Subscription.objects.filter(product__restricted=True))
 
 
 def _differences(before: Subscription, after: Subscription) -> list[str]:

@@ -13,6 +13,7 @@ from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.lists import Chosen, any_of, starting_with
 from revcred.admin.moments import KeepsMoments
 from revcred.admin.pickers import WithPickers
+from revcred.admin.naming import ToldByName
 from revcred.admin.recorded import Recorded
 from revcred.models import Customer, Membership, Subscriber, User
 
@@ -67,7 +68,7 @@ class MembershipInline(WithPickers, TabularInline):
         return super().get_queryset(request).select_related("customer", "subscriber")
 
 
-class WithMemberships(Recorded):
+class WithMemberships(ToldByName):
     """Memberships are kept with either side, unless there are too many for one page."""
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
