@@ -7,7 +7,7 @@ too, what waits for somebody or has been attributed already, and what an action 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
@@ -22,8 +22,10 @@ link_changed = Signal()
 waiting_asked = Signal()
 use_asked = Signal()
 consequences_asked = Signal()
+lately_asked = Signal()
 
 LOCK_TIMEOUT_SECONDS = 3  # for an action that is tried out
+LATELY_DAYS = 7
 LOCK_NOT_AVAILABLE = "55P03"
 
 T = TypeVar("T")
@@ -63,12 +65,14 @@ class Consequences:
 
     `since`: the earliest moment the action reaches back to, None where it reaches no counted call.
     `is_complete`: False if there are more calls than could be counted in time.
+    `is_announced`: whether the action changes a link at all, also if no counted call moves.
     `others_under_way`: earlier corrections not finished yet, whose calls may be among these.
     """
 
     movements: tuple[Movement, ...] = ()
     since: datetime | None = None
     is_complete: bool = True
+    is_announced: bool = False
     others_under_way: int = 0
 
     @property
@@ -170,7 +174,9 @@ def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool])
 
 def _counted(said: list[dict[str, Any]]) -> Consequences:
     answers = consequences_asked.send(sender=None, announced=said) if said else []
-    return cast("Consequences", answers[0][1]) if answers else Consequences()
+    if not answers:
+        return Consequences(is_announced=bool(said))
+    return replace(cast("Consequences", answers[0][1]), is_announced=True)
 
 
 def _tell(answers: list[Any], consequences: Consequences) -> None:
@@ -193,6 +199,24 @@ def _short_wait_for_locks() -> Iterator[None]:
     if not connection.needs_rollback:
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
+
+
+@dataclass(frozen=True)
+class Lately:
+    """How many calls there were in the last LATELY_DAYS, and the last hour with any."""
+
+    calls: int = 0
+    last_hour: datetime | None = None
+
+
+def used_lately(
+    *, credential: Credential | None = None, subscription: Subscription | None = None
+) -> Lately:
+    """Of the calls charged through the credential, or to the subscription."""
+    answers = lately_asked.send(
+        sender=None, credential=credential, subscription=subscription, days=LATELY_DAYS
+    )
+    return Lately(*answers[0][1]) if answers else Lately()
 
 
 def waiting_for(rows: str) -> dict[str, Any]:

@@ -75,10 +75,10 @@ class AttachForm(ActForm):
         "The string itself is not known here, and does not have to be: its fingerprint becomes an"
         " alias of the credential, and what waits under it is claimed."
     )
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str | None]]] = {
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.AlreadyRevoked: ("credential", REVOKED),
         credentials.KeyInUse: (None, IN_USE),
-        credentials.KeyOfRevoked: ("use_again", None),
+        credentials.KeyOfRevoked: ("use_again", ""),
     }
 
     credential = pickers.credential()

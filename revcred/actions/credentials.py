@@ -31,6 +31,7 @@ from revcred.models import (
     Suspension,
     User,
 )
+from revcred.models.audit import as_recorded, difference
 from revcred.models.credentials import ExternalKeyQuerySet
 
 Verb = AuditEvent.Verb
@@ -140,11 +141,18 @@ def issue(
             tags=list(tags),
             expires_at=expires_at,
         )
+    subscriptions, holders = list(subscriptions), list(holders)
     set_holders(credential=credential, holders=holders)
     key, used_again = _add_key(credential, keyed or Keyed(), by=by)
     for subscription in subscriptions:
         _assign(credential, subscription, active_from=key.active_from)
-    details = {"hint": key.hint, **used_again}
+    details = {
+        "hint": key.hint,
+        "subscriptions": [str(each) for each in subscriptions],
+        "holders": [str(each) for each in holders],
+        "from": key.active_from.isoformat(),
+        **used_again,
+    }
     AuditEvent.objects.record(Verb.ISSUED, target=credential, by=by, details=details)
     announce(
         f"credential “{credential}” was issued",
@@ -164,12 +172,18 @@ def change(
     Usage follows another expiry, also into the past. Raises NameInUse.
     """
     before = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
-    changed = [each for each in PLAIN if getattr(before, each) != getattr(credential, each)]
+    changed = {
+        each: difference(getattr(before, each), getattr(credential, each))
+        for each in PLAIN
+        if getattr(before, each) != getattr(credential, each)
+    }
     with refusing(NameInUse, "credential_name_of_customer"):
-        credential.save(update_fields=changed)
-    if holders is not None and {*credential.holders.all()} != {*(holders := list(holders))}:
-        set_holders(credential=credential, holders=holders)
-        changed.append("holders")
+        credential.save(update_fields=list(changed))
+    if holders is not None:
+        held, holders = list(credential.holders.all()), list(holders)
+        if {*held} != {*holders}:
+            set_holders(credential=credential, holders=holders)
+            changed["holders"] = difference(held, holders)
     if changed:
         details = {"changed": changed}
         AuditEvent.objects.record(Verb.CHANGED, target=credential, by=by, details=details)
@@ -209,8 +223,7 @@ def add_alias(
     _lock_unrevoked(credential)
     keyed = Keyed(key=alias, gateway=gateway, active_from=active_from, use_again=use_again)
     key, used_again = _add_key(credential, keyed, kind=ExternalKey.Kind.ALIAS, by=by)
-    details = {"hint": key.hint, **used_again}
-    AuditEvent.objects.record(Verb.ALIAS_ADDED, target=credential, by=by, details=details)
+    _record_alias(key, by, used_again)
     announce(
         f"an alias of “{credential}” was added",
         credential=credential,
@@ -247,8 +260,7 @@ def add_alias_by_fingerprint(
         active_from=_free_from(mark, gateway, active_from),
     )
     _keep(key)
-    details = {"hint": hint, **used_again}
-    AuditEvent.objects.record(Verb.ALIAS_ADDED, target=credential, by=by, details=details)
+    _record_alias(key, by, used_again)
     announce(
         f"an alias of “{credential}” was added",
         credential=credential,
@@ -266,8 +278,15 @@ def end_key(*, key: ExternalKey, by: User | None, at: datetime | None = None) ->
     key.refresh_from_db(fields=["active_from", "active_until"])
     if key.active_until and key.active_until <= max(at, key.active_from):
         return
+    before = key.active_until
     _end_key(key, at)
-    details = {"hint": key.hint, "at": at.isoformat()}
+    until = difference(before, key.active_until)
+    details = {
+        "hint": key.hint,
+        "at": at.isoformat(),
+        "changed": {"until": until},
+        "undo": {"key": key.pk, "until": until},
+    }
     AuditEvent.objects.record(Verb.KEY_ENDED, target=credential, by=by, details=details)
     announce(f"a key of “{credential}” was ended", credential=credential, since=at, by=by)
 
@@ -291,12 +310,20 @@ def rotate(
     ends = now + overlap
     its_keys = credential.keys.filter(kind=ExternalKey.Kind.KEY)
     latest = its_keys.select_related("gateway").first()
+    ended = {}
     for each in its_keys.not_over(ends):
+        before = each.active_until
         _end_key(each, ends)
+        ended[str(each)] = difference(before, each.active_until)
     gateway = latest.gateway if latest else None
     keyed = Keyed(key=key, secret=secret, gateway=gateway, active_from=now, use_again=use_again)
     new, used_again = _add_key(credential, keyed, by=by)
-    details = {"hint": new.hint, "old_until": ends.isoformat(), **used_again}
+    details = {
+        "hint": new.hint,
+        "old_until": ends.isoformat(),
+        "changed": ended,
+        **used_again,
+    }
     AuditEvent.objects.record(Verb.ROTATED, target=credential, by=by, details=details)
     announce(f"“{credential}” was rotated", credential=credential, since=ends, by=by)
     return new
@@ -309,8 +336,9 @@ def suspend(*, credential: Credential, by: User | None) -> None:
     now = timezone.now()
     if credential.suspensions.at(now).exists():
         return
-    Suspension.objects.create(credential=credential, active_from=now)
-    AuditEvent.objects.record(Verb.SUSPENDED, target=credential, by=by)
+    suspension = Suspension.objects.create(credential=credential, active_from=now)
+    details = {"undo": {"suspension": suspension.pk}}
+    AuditEvent.objects.record(Verb.SUSPENDED, target=credential, by=by, details=details)
     announce(f"“{credential}” was suspended", credential=credential, since=now, by=by)
 
 
@@ -319,8 +347,13 @@ def resume(*, credential: Credential, by: User | None) -> None:
     """From now on it counts again; what it did meanwhile stays unattributed."""
     _lock_unrevoked(credential)
     now = timezone.now()
-    if credential.suspensions.at(now).update(active_until=now):
-        AuditEvent.objects.record(Verb.RESUMED, target=credential, by=by)
+    suspension = credential.suspensions.at(now).first()
+    if suspension:
+        before, suspension.active_until = suspension.active_until, now
+        suspension.save(update_fields=["active_until"])
+        until = difference(before, now)
+        details = {"undo": {"suspension": suspension.pk, "until": until}}
+        AuditEvent.objects.record(Verb.RESUMED, target=credential, by=by, details=details)
         announce(f"“{credential}” was resumed", credential=credential, by=by)
 
 
@@ -348,7 +381,8 @@ def assign(
     _lock_unrevoked(credential)
     at = at or timezone.now()
     assignment = _assign(credential, subscription, active_from=at)
-    _record_link(Verb.ASSIGNED, credential, subscription, by, at)
+    undo = {"began": assignment.pk, "at": as_recorded(at)}
+    _record_link(Verb.ASSIGNED, credential, subscription, by, at, undo)
     announce(f"“{credential}” feeds “{subscription}”", credential=credential, since=at, by=by)
     return assignment
 
@@ -364,8 +398,8 @@ def unassign(
     """It no longer feeds this subscription. Raises NotAssigned."""
     _lock(credential)
     at = at or timezone.now()
-    _end_assignment(credential, subscription, at)
-    _record_link(Verb.UNASSIGNED, credential, subscription, by, at)
+    undo = _end_assignment(credential, subscription, at)
+    _record_link(Verb.UNASSIGNED, credential, subscription, by, at, undo)
     announce(
         f"“{credential}” no longer feeds “{subscription}”", credential=credential, since=at, by=by
     )
@@ -388,9 +422,14 @@ def move(
     at = at or timezone.now()
     if subscription == to:
         raise AlreadyAssigned
-    _end_assignment(credential, subscription, at)
+    undo = _end_assignment(credential, subscription, at)
     assignment = _assign(credential, to, active_from=at)
-    details = {"from": str(subscription), "to": str(to), "at": at.isoformat()}
+    details = {
+        "from": str(subscription),
+        "to": str(to),
+        "at": at.isoformat(),
+        "undo": undo | {"began": assignment.pk},
+    }
     AuditEvent.objects.record(Verb.MOVED, target=credential, by=by, details=details)
     announce(
         f"“{credential}” was moved from “{subscription}” to “{to}”",
@@ -557,15 +596,26 @@ def _assign(
     )
 
 
-def _end_assignment(credential: Credential, subscription: Subscription, at: datetime) -> None:
+def _end_assignment(
+    credential: Credential, subscription: Subscription, at: datetime
+) -> dict[str, Any]:
+    """End it, and answer what it takes to put it back."""
     assignment = credential.assignments.at(at).filter(subscription=subscription).first()
     if assignment is None:
         raise NotAssigned
+    undo = {
+        "ended": assignment.pk,
+        "subscription": assignment.subscription_id,
+        "from": as_recorded(assignment.active_from),
+        "until": as_recorded(assignment.active_until),
+        "at": as_recorded(at),
+    }
     if at <= assignment.active_from:  # it would have held for no time at all
         assignment.delete()
     else:
         assignment.active_until = at
         assignment.save(update_fields=["active_until"])
+    return undo
 
 
 def _end_key(key: ExternalKey, at: datetime) -> None:
@@ -578,12 +628,22 @@ def _since(key: ExternalKey) -> datetime | None:
     return key.active_from if key.gateway_id else None
 
 
+def _record_alias(key: ExternalKey, by: User | None, used_again: dict[str, Any]) -> None:
+    details = used_again | {
+        "hint": key.hint,
+        "from": key.active_from.isoformat(),
+        "undo": {"key": key.pk, "until": [None, None], "withdraw": True},
+    }
+    AuditEvent.objects.record(Verb.ALIAS_ADDED, target=key.credential, by=by, details=details)
+
+
 def _record_link(
     verb: AuditEvent.Verb,
     credential: Credential,
     subscription: Subscription,
     by: User | None,
     at: datetime,
+    undo: dict[str, Any],
 ) -> None:
-    details = {"subscription": str(subscription), "at": at.isoformat()}
+    details = {"subscription": str(subscription), "at": at.isoformat(), "undo": undo}
     AuditEvent.objects.record(verb, target=credential, by=by, details=details)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from revcred.actions.constraints import refusing
 from revcred.links import announce
 from revcred.models import AuditEvent, FormerName, Product, Source, Subscription, User
+from revcred.models.audit import difference
 
 
 class ExternalKeyInUse(Exception):
@@ -58,7 +59,10 @@ def change(*, subscription: Subscription, by: User | None) -> None:
         return
     with refusing(ExternalKeyInUse, "subscription_external_key_once_at_a_time"):
         subscription.save(update_fields=changed)
-    details = {"changed": changed}
+    values = {
+        each: difference(getattr(before, each), getattr(subscription, each)) for each in changed
+    }
+    details = {"changed": values}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
     since = _first_difference(before, subscription)
     if since:
@@ -106,7 +110,7 @@ def forget_name(*, subscription: Subscription, name: str, by: User | None) -> No
     had_it_before = list(Subscription.objects.filter(pk__in=lost.values("target_id")))
     lost.update(counts_until=former.counts_until, taken_by_id=former.taken_by_id)
     former.delete()
-    details = {"former_name": [name, None]}
+    details = {"changed": {"former_name": difference(name, None)}}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
     cause = f"“{name}” no longer means “{subscription}”"
     announce(cause, subscription=subscription, since=subscription.active_from, by=by)
@@ -128,7 +132,7 @@ def open_to_all(*, product: Product, by: User | None) -> None:
     if not opened.update(restricted=False):
         return
     product.restricted = False
-    details = {"changed": {"restricted": [True, False]}}
+    details = {"changed": {"restricted": difference(before=True, after=False)}}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=product, by=by, details=details)
     since = _first_start(product.subscriptions.all())
     announce(f"“{product}” was opened to all calls", product=product, since=since, by=by)
@@ -164,7 +168,14 @@ def delete_source(*, source: Source, by: User | None, opens: bool | None = None)
     products = list(source.products.all())
     since = _first_start_with_sources()
     cause = f"the source “{source}” was deleted"
-    details = {"deleted": {"products": [[str(each) for each in products], None]}}
+    details = {
+        "changed": {
+            "name": difference(source.name, None),
+            "external_key": difference(source.external_key, None),
+            "products": difference(products, None),
+            "path_rules": [[str(each) for each in source.path_rules.all()], None],
+        }
+    }
     AuditEvent.objects.record(AuditEvent.Verb.DELETED, target=source, by=by, details=details)
     source.delete()
     if since:

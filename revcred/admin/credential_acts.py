@@ -11,9 +11,10 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.timesince import timesince
 
+from revcred import links
 from revcred.actions import credentials
 from revcred.actions.credentials import Keyed
-from revcred.admin import pickers
+from revcred.admin import asking, pickers
 from revcred.admin.acts import ActForm, ConcealedField
 from revcred.admin.generic import ModelChoiceField
 from revcred.admin.moments import MomentField
@@ -71,10 +72,10 @@ class IssueForm(SecretFields, ActForm):
     title = "Issue a credential"
     button = "Issue"
     permission = "add"
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str | None]]] = {
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NameInUse: ("name", NAME_IN_USE),
         credentials.KeyInUse: ("key", IN_USE),
-        credentials.KeyOfRevoked: ("key", None),
+        credentials.KeyOfRevoked: ("key", ""),
         credentials.OtherCustomer: ("subscriptions", "One of these is another customer's."),
     }
 
@@ -158,11 +159,24 @@ class IssueForm(SecretFields, ActForm):
 
 class CredentialActForm(ActForm):
     target: Credential
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str | None]]] = {
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.AlreadyRevoked: (None, REVOKED),
         credentials.KeyInUse: ("key", IN_USE),
-        credentials.KeyOfRevoked: ("key", None),
+        credentials.KeyOfRevoked: ("key", ""),
     }
+
+
+class EndingForm(CredentialActForm):
+    """An act after which calls are charged to nobody: what it cuts off is said by the last days."""
+
+    grave = True
+
+    def cut_off(self) -> list[str]:
+        subscription = self.cleaned_data.get("subscription")
+        lately = links.used_lately(credential=self.target, subscription=subscription)
+        at = self.cleaned_data.get("at") or timezone.now()
+        through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
+        return [asking.ends_calls(through, at, lately)]
 
 
 class AddAliasForm(CredentialActForm):
@@ -255,10 +269,9 @@ class RotateForm(SecretFields, CredentialActForm):
         return f"“{self.target}” has a new key."
 
 
-class SuspendForm(CredentialActForm):
+class SuspendForm(EndingForm):
     title = "Suspend"
     button = "Suspend"
-    grave = True
     explanation = (
         "From now on nothing is attributed to it: its transactions wait in quarantine until it is"
         " known what to do with them. It can be resumed."
@@ -282,10 +295,9 @@ class ResumeForm(CredentialActForm):
         return f"“{self.target}” counts again."
 
 
-class RevokeForm(CredentialActForm):
+class RevokeForm(EndingForm):
     title = "Revoke"
     button = "Revoke for good"
-    grave = True
     explanation = (
         "There is no way back: its keys mean nobody from now on, and neither key nor secret is"
         " revealed again. What it has used stays."
@@ -305,7 +317,7 @@ class AssignForm(CredentialActForm):
         "It feeds this subscription too. A transaction that more than one subscription fits waits"
         " in quarantine as ambiguous."
     )
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str | None]]] = {
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.AlreadyRevoked: (None, REVOKED),
         credentials.OtherCustomer: ("to", OTHER_CUSTOMER),
         credentials.AlreadyAssigned: ("to", ALREADY_ASSIGNED),
@@ -356,12 +368,11 @@ class MoveForm(AssignForm):
         return f"“{self.target}” was moved to “{said['to']}”."
 
 
-class UnassignForm(CredentialActForm):
+class UnassignForm(EndingForm):
     title = "Unassign"
     button = "Unassign"
-    grave = True
     explanation = "From that moment on it no longer feeds the subscription."
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str | None]]] = {
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NotAssigned: ("at", NOT_ASSIGNED)
     }
 
@@ -383,10 +394,9 @@ class KeyChoice(ModelChoiceField):
         return f"{key}, from {key.active_from:%Y-%m-%d %H:%M}, {_last_used(key, timezone.now())}"
 
 
-class EndKeyForm(CredentialActForm):
+class EndKeyForm(EndingForm):
     title = "End a key"
     button = "End it"
-    grave = True
     explanation = "From that moment on the string means nobody. The credential itself stays."
 
     key = KeyChoice(ExternalKey.objects.none(), widget=forms.RadioSelect, empty_label=None)
@@ -402,6 +412,11 @@ class EndKeyForm(CredentialActForm):
         if key and at and not key.holds(at):
             self.add_error("at", "It is not valid at that moment.")
         return cleaned
+
+    def cut_off(self) -> list[str]:
+        key, at = self.cleaned_data["key"], self.cleaned_data.get("at") or timezone.now()
+        used = _last_used(key, timezone.now())
+        return [f"From {at:%Y-%m-%d %H:%M} UTC on, calls with {key} are charged to nobody: {used}."]
 
     def act(self, by: User) -> str:
         key = self.cleaned_data["key"]

@@ -12,8 +12,8 @@ from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.lists import Chosen, any_of, starting_with
 from revcred.admin.moments import KeepsMoments
-from revcred.admin.pickers import WithPickers
 from revcred.admin.naming import ToldByName
+from revcred.admin.pickers import WithPickers
 from revcred.admin.recorded import Recorded
 from revcred.models import Customer, Membership, Subscriber, User
 

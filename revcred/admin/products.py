@@ -109,5 +109,12 @@ class SourceAdmin(FoundByName):
         self, request: HttpRequest, form: ModelForm, formsets: Any, change: Any
     ) -> None:
         super().save_related(request, form, formsets, change)
-        if any(formset.has_changed() for formset in formsets):
+        has_another_key = "external_key" in form.changed_data
+        if has_another_key or any(formset.has_changed() for formset in formsets):
             subscriptions.paths_changed(source=form.instance, by=request.user)  # type: ignore[arg-type]
+
+    def delete_model(self, request: HttpRequest, obj: Source) -> None:
+        subscriptions.delete_source(source=obj, by=request.user)  # type: ignore[arg-type]
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
+        """The act records it."""

@@ -40,6 +40,26 @@ def events_at_the_end() -> Iterator[None]:
             event.chain()
 
 
+def as_recorded(value: Any) -> Any:
+    """The value of a field as JSON: a moment as text, a row by its number and name."""
+    if isinstance(value, datetime):
+        return _canonical(value)
+    if isinstance(value, models.Model):
+        return {"id": value.pk, "name": str(value)[:300]}
+    if isinstance(value, models.QuerySet | models.Manager):
+        return [as_recorded(each) for each in value.all()]
+    if isinstance(value, list | tuple | set):
+        return [as_recorded(each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): as_recorded(each) for name, each in value.items()}
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+
+
+def difference(old: Any, new: Any) -> list[Any]:
+    """What an event keeps of one field that was changed."""
+    return [as_recorded(old), as_recorded(new)]
+
+
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def about(self, target: models.Model) -> Self:
         return self.filter(target_type=target._meta.label_lower, target_id=target.pk)
@@ -92,6 +112,12 @@ class AuditEvent(models.Model):
     """Who did what to which thing. Only ever added to: a trigger refuses anything else.
 
     It refers to things by number and name and not by foreign key, so that it outlives them.
+
+    Of `details`, three are more than names and moments:
+
+        changed    old and new value of each field, by its name
+        rows       of what is kept with it, such as path rules: model, id, name, old and new fields
+        undo       what `revcred.actions.undoing` needs to put things back
     """
 
     class Verb(models.TextChoices):
