@@ -553,18 +553,19 @@ SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscripti
 SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
 
 # Where it matters which source a call belongs to: only of credentials that feed a subscription to
-# a product with sources.
+# a product that does not count every call.
 FED_WITH_SOURCES = """
     SELECT other.{wanted} FROM revcred_subscription s
     JOIN revcred_assignment a ON a.subscription_id = s.id
     JOIN revcred_assignment other ON other.credential_id = a.credential_id
-    WHERE s.product_id IN (SELECT product_id FROM revcred_product_sources)
+    WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
 """
 SCOPE_WITH_SOURCES = f"""
-    q.fingerprint IN (
-        SELECT fingerprint FROM revcred_externalkey
-        WHERE credential_id IN ({FED_WITH_SOURCES.format(wanted="credential_id")})
-    ) OR q.names IS NOT NULL
+    {
+    SCOPE_OF_SUBSCRIPTIONS.format(
+        which="s.product_id IN (SELECT id FROM revcred_product WHERE restricted)"
+    )
+}
 """
 
 SCOPE_OF_UPLOAD = """
@@ -576,6 +577,10 @@ SCOPE_OF_UPLOAD = """
         SELECT s.external_key FROM revcred_uploadchange u
         JOIN revcred_subscription s ON s.id = u.target_id
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+    ) OR q.names IS NOT NULL AND EXISTS (
+        SELECT FROM revcred_uploadchange u
+        WHERE u.upload_id = %(upload)s
+            AND u.target_type IN ('revcred.customer', 'revcred.subscriber')
     )
 """
 
@@ -668,9 +673,19 @@ LEDGER_OF_SUBSCRIPTION = """
         WHERE a.subscription_id = %(subscription)s
     )
     OR t.subscription_id IN (
+        -- Others that had a name that this one has or had.
         SELECT f.target_id FROM revcred_formername f
-        JOIN revcred_subscription s ON s.external_key = f.name
-        WHERE f.kind = 'subscription' AND s.id = %(subscription)s
+        WHERE f.kind = 'subscription' AND f.name IN (
+            SELECT s.external_key FROM revcred_subscription s WHERE s.id = %(subscription)s
+            UNION ALL
+            SELECT o.name FROM revcred_formername o
+            WHERE o.kind = 'subscription' AND o.target_id = %(subscription)s
+        )
+    )
+    OR t.matched_by = 'name' AND t.subscription_id IN (
+        SELECT o.id FROM revcred_subscription s
+        JOIN revcred_subscription o ON o.customer_id = s.customer_id
+        WHERE s.id = %(subscription)s
     )
 """
 LEDGER_OF_PRODUCT = """
@@ -680,9 +695,21 @@ LEDGER_OF_PRODUCT = """
         JOIN revcred_assignment other ON other.credential_id = a.credential_id
         WHERE s.product_id = %(product)s
     )
+    OR t.subscription_id IN (
+        SELECT s.id FROM revcred_subscription s WHERE s.product_id = %(product)s
+    )
+    OR t.matched_by = 'name' AND t.subscription_id IN (
+        SELECT o.id FROM revcred_subscription s
+        JOIN revcred_subscription o ON o.customer_id = s.customer_id
+        WHERE s.product_id = %(product)s
+    )
 """
 LEDGER_WITH_SOURCES = f"""
     t.subscription_id IN ({FED_WITH_SOURCES.format(wanted="subscription_id")})
+    OR t.subscription_id IN (
+        SELECT s.id FROM revcred_subscription s
+        WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
+    )
 """
 # Only those that what has been attributed may have had: new ones had nothing.
 LEDGER_OF_UPLOAD = """

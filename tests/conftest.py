@@ -5,8 +5,8 @@ import pytest
 from django.core import mail
 
 from metering.api import authentication
-from tests.emptying import quick_flush
 from revcred import outbox
+from tests.emptying import quick_flush
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -34,6 +34,13 @@ CHOICES: dict[str, Any] = {
         "default": "refuse",
         "description": "Of rows with a key of another customer.",
     },
+    "revoked_keys": {
+        "type": "string",
+        "enum": ["refuse", "use_again"],
+        "default": "refuse",
+        "description": "Of rows with a key that a revoked credential had. Used again, it counts"
+        " from now on, or from `key_active_from`.",
+    },
 }
 ABOUT_FILE: dict[str, Any] = {
     "kind": {"type": "string", "enum": [*Kind], "default": Kind.CREDENTIALS.value},

@@ -53,6 +53,7 @@ class Chosen(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     subscriptions: Either = "refuse"
     product: str = ""
     keys_of_others: Literal["refuse", "take_over"] = "refuse"
+    revoked_keys: Literal["refuse", "use_again"] = "refuse"
 
     def choices(self) -> Choices:
         return Choices(**{each: getattr(self, each) for each in Chosen.__struct_fields__})

@@ -1,4 +1,20 @@
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
 from django.db import models
+
+
+class FormerNameQuerySet(models.QuerySet["FormerName"]):
+    def holder(self, model: type[models.Model], name: str) -> models.QuerySet[Any]:
+        """The number of whatever had this name last and would still be meant by it, as a query."""
+        return self.of_name(model, name).filter(counts_until=None).values("target_id")[:1]
+
+    def of_name(self, model: type[models.Model], name: str) -> Self:
+        """Rows of whatever was called so, in any field that calls may name it by."""
+        meant = models.Q()
+        for kind, in_any_case in FormerName.KINDS[model._meta.model_name or ""].values():
+            meant |= models.Q(kind=kind, name=name.lower() if in_any_case else name)
+        return self.filter(meant)
 
 
 class FormerName(models.Model):
@@ -30,6 +46,24 @@ class FormerName(models.Model):
     # The moment from which another has the name, and which other. NULL: it counts still.
     counts_until = models.DateTimeField(null=True, editable=False)
     taken_by_id = models.BigIntegerField(null=True, editable=False)
+
+    objects = FormerNameQuerySet.as_manager()
+
+    # By model and field, and whether calls may write it in any case.
+    KINDS: ClassVar[Mapping[str, Mapping[str, tuple[Kind, bool]]]] = {
+        "subscription": {"external_key": (Kind.SUBSCRIPTION, False)},
+        "source": {"external_key": (Kind.SOURCE, False)},
+        "customer": {
+            "external_key": (Kind.CUSTOMER, False),
+            "name": (Kind.CUSTOMER_NAME, True),
+        },
+        "product": {"external_key": (Kind.PRODUCT, False), "name": (Kind.PRODUCT_NAME, True)},
+        "subscriber": {
+            "external_key": (Kind.SUBSCRIBER, False),
+            "email": (Kind.SUBSCRIBER_EMAIL, True),
+        },
+        "credential": {"name": (Kind.CREDENTIAL_NAME, True)},
+    }
 
     class Meta:
         default_permissions = ()

@@ -182,6 +182,7 @@ def arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
         "create_subscribers": choices.get("subscribers") == "create",
         "create_subscriptions": choices.get("subscriptions") == "create",
         "take_over": choices.get("keys_of_others") == "take_over",
+        "use_again": choices.get("revoked_keys") == "use_again",
         "product": product.pk if product else None,
     }
 

@@ -103,6 +103,7 @@ class Choices:
     subscriptions: Literal["refuse", "create"] = "refuse"
     product: str = ""  # of subscriptions that are created: its external key
     keys_of_others: Literal["refuse", "take_over"] = "refuse"
+    revoked_keys: Literal["refuse", "use_again"] = "refuse"
 
 
 # --- What people do -------------------------------------------------------------------------------

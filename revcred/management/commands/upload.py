@@ -63,6 +63,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--take-over", action="store_true", help="Move keys of other customers to these."
         )
+        parser.add_argument(
+            "--use-revoked-keys-again",
+            action="store_true",
+            help="Let keys that revoked credentials had count again, from now on.",
+        )
         parser.add_argument("--encoding", choices=[*ENCODINGS])
         parser.add_argument("--delimiter", choices=[*NAMED])
         parser.add_argument(
@@ -255,6 +260,7 @@ def _choices(said: dict[str, Any]) -> Choices:
         subscriptions="create" if product else "refuse",
         product=product or "",
         keys_of_others="take_over" if said["take_over"] else "refuse",
+        revoked_keys="use_again" if said["use_revoked_keys_again"] else "refuse",
     )
 
 
