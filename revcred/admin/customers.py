@@ -12,6 +12,7 @@ from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.lists import Chosen, any_of, starting_with
 from revcred.admin.moments import KeepsMoments
+from revcred.admin.naming import ToldByName
 from revcred.admin.pickers import WithPickers
 from revcred.admin.recorded import Recorded
 from revcred.models import AddressChange, Customer, Membership, Subscriber, User
@@ -91,7 +92,7 @@ def _by(request: HttpRequest) -> dict[str, Any]:
     return {"by": request.user, "request": request}
 
 
-class WithMemberships(RecordsMemberships):
+class WithMemberships(RecordsMemberships, ToldByName):
     """Memberships are kept with either side, unless there are too many for one page."""
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
