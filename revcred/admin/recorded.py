@@ -92,7 +92,11 @@ class Recorded(WithPickers, ModelAdmin):
         return []
 
     def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any  # noqa: FBT001, FBT002
+        self,
+        request: HttpRequest,
+        obj: Any = None,
+        change: bool = False,
+        **kwargs: Any,  # noqa: FBT001, FBT002
     ) -> Any:
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         if refused := getattr(request, "refused_save", None):
@@ -183,7 +187,12 @@ class Recorded(WithPickers, ModelAdmin):
         return view()
 
     def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        *args: Any,
+        obj: Any = None,
+        **kwargs: Any,
     ) -> Any:
         if obj is not None and obj.pk and self.has_change_permission(request, obj):
             current = self.model._base_manager.filter(pk=obj.pk).first()
@@ -196,7 +205,11 @@ class Recorded(WithPickers, ModelAdmin):
     # --- On record ---
 
     def construct_change_message(
-        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False  # noqa: FBT001, FBT002
+        self,
+        request: HttpRequest,
+        form: Any,
+        formsets: Any,
+        add: bool = False,  # noqa: FBT001, FBT002
     ) -> Any:
         """What `log_addition` and `log_change` keep: old and new values instead of names."""
         request.saved_form = form  # type: ignore[attr-defined]
