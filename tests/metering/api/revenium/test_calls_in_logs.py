@@ -668,6 +668,29 @@ def test_one_bad_record_costs_no_other(revenium, what, path):
         assert {"good-0", "good-1"} <= ids, wrong
 
 
+@pytest.mark.parametrize("levels", [31, 32, 90, 200, 5_000, 20_000])
+@pytest.mark.parametrize("place", ["attribute", "body", "resource"])
+def test_what_is_nested_deeply_costs_no_other(revenium, levels, place):
+    text = '{"arrayValue":{"values":[' * levels + '{"stringValue":"x"}' + "]}}" * levels
+    bad = record(GOOD | {"transaction.id": "bad"})
+    body = {"resourceLogs": [of_resource(bad), of_resource(record(GOOD))]}
+    marked = {"key": "prompt", "value": "HERE"}
+    if place == "attribute":
+        bad["attributes"].append(marked)
+    elif place == "body":
+        bad["body"] = "HERE"
+    else:
+        body["resourceLogs"][0]["resource"]["attributes"].append(marked)
+
+    answer = revenium(PATH, json.dumps(body).replace('"HERE"', text))
+
+    if levels >= 5_000:  # deeper than any JSON that is read
+        assert answer.status_code in {200, 400}, answer.content
+        return
+    assert answer.status_code == 200
+    assert answer.json()["processedEvents"] == (2 if levels < 32 else 1)
+
+
 def test_which_record_was_bad_is_told(revenium):
     bad = [{"attributes": "x"}, {"timeUnixNano": "never"}, 5]
     body = logs(record(GOOD), *bad, record(GOOD | {"transaction.id": "t"}))
