@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from metering import actions
 from metering.models import GatewayToken, Tally
+from revcred import links
+from revcred.admin import asking
 from revcred.admin.acts import ActForm
 from revcred.admin.badges import badge
 from revcred.admin.generic import ModelChoiceField
@@ -119,6 +121,20 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         valid = Count("tokens", filter=Q(tokens__revoked_at=None))
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(valid_tokens=valid)
         return gateways
+
+    def cut_off(self, form: Any) -> list[str]:
+        at = form.cleaned_data.get("suspended_at")
+        if not asking.ends_earlier(form, "suspended_at"):
+            return []
+        since = timezone.now() - timedelta(days=links.LATELY_DAYS)
+        tallies = Tally.objects.filter(gateway=form.instance, hour__gte=since)
+        calls = tallies.aggregate(of=Sum("accepted", default=0))["of"]
+        if not calls:
+            return []
+        return [
+            f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens are refused and its calls are not"
+            f" counted. It reported {calls:,} calls in the last {links.LATELY_DAYS} days."
+        ]
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [Gateway.objects.filter(name__istartswith=term).values("pk")]

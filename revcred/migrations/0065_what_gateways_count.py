@@ -7,7 +7,7 @@ AS_BEFORE = "UPDATE revcred_gateway SET ids_from_callers = false"
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0010_upload_for_all"),
+        ("revcred", "0052_kept_by_triggers"),
     ]
 
     operations = [
