@@ -8,7 +8,7 @@ from django.utils import timezone
 from metering import claims, newcomers
 from metering.models import Quarantined, Transaction
 from revcred.links import announce
-from revcred.models import AuditEvent, Credential, Customer, Product, Subscriber
+from revcred.models import AuditEvent, Credential, Customer, Product, Subscriber, Subscription
 from tests import factories
 from tests.metering.api.revenium.logs import logs, record
 
@@ -289,6 +289,16 @@ def test_a_subscription_that_has_ended_is_a_mismatch_too(said, credential, subsc
     )
 
     assert said(subscriptionId="ended", **BY_KEY).reason == "subscription_mismatch"
+
+
+def test_a_former_name_of_a_subscription_is_one_of_ours(said, credential, subscription):
+    for name in ("umbrella", "sub-key-1"):
+        if name == "umbrella":
+            factories.a_subscription(factories.a_customer("Umbrella"), external_key=name)
+        Subscription.objects.filter(external_key=name).update(external_key=f"new-{name}")
+
+    assert said("a", subscriptionId="sub-key-1", **BY_KEY).subscription == subscription
+    assert said("b", subscriptionId="umbrella", **BY_KEY).reason == "subscription_mismatch"
 
 
 def test_a_subscription_that_the_key_feeds_decides(said, credential, subscription):

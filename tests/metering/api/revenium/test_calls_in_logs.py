@@ -4,6 +4,7 @@ import copy
 import gzip
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ from metering.models import Conflict, Delivery, Quarantined, Tally, Transaction
 from tests import factories
 from tests.metering.api.revenium.logs import PATH, attributes, logs, of_resource, record
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("patient")]
 
 KEY = "ak_live_demo_9c2e"
 SECRET = "what-somebody-asked-a-model"
@@ -761,3 +762,13 @@ def test_passed_over_is_counted_where_nothing_else_is(revenium, gateway):
     tally = Tally.objects.get()
     assert (tally.gateway, tally.passed_over, tally.accepted) == (gateway, 3, 1)
     factories.a_gateway()
+
+
+# --- What the documentation says ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(USAGE | labels.OF_LOGS | labels.OF_AI | labels.OF_TOOLS))
+def test_the_lists_are_documented(name):
+    guide = (Path(__file__).parents[4] / "docs" / "gateways.md").read_text()
+
+    assert f"`{name}`" in guide
