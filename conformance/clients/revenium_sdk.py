@@ -107,24 +107,6 @@ with call("report_tool_call", {"metadata": {"traceId": name}}, elements={"calls"
     assert revenium_middleware.flush_metering(10) == 0
 
 
-# Two tools, called by one answer of a model: its id is theirs.
-name = new_id()
-for tool in ("find", "read"):
-    with call(
-        f"report_tool_call, {tool}, under one id",
-        {"transaction_id": name, "metadata": {"toolId": tool}},
-        elements={"calls": 1, "costUsd": 0.5},
-    ):
-        revenium_middleware.report_tool_call(
-            tool,
-            duration_ms=120,
-            cost_usd=0.5,
-            subscriber_credential=KEY,
-            transaction_id=name,
-        )
-        assert revenium_middleware.flush_metering(10) == 0
-
-
 @revenium_middleware.meter_tool("lookup", subscriber_credential=KEY, trace_id=(name := new_id()))
 def look_up() -> str:
     return "found"
