@@ -393,20 +393,21 @@ def settle(deliveries: str) -> str:
     return f"""
 WITH claimed AS MATERIALIZED (
     DELETE FROM metering_delivery WHERE id = ANY (ARRAY({deliveries}))
-    RETURNING id, gateway_id, received_at, transactions, rejected, body
+    RETURNING id, gateway_id, received_at, transactions, rejected, passed_over, body
 ), item AS MATERIALIZED (
     SELECT
         coalesce(call.made_id, time_ordered_id()) AS id, c.gateway_id, c.received_at, call.*,
         row_number() OVER same = 1 AS is_first, first_value(call.digest) OVER same AS first_digest
     FROM claimed c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
-            made_id uuid, identity uuid, digest uuid, transaction_id text, occurred_at timestamptz,
-            fingerprint uuid, hint text, subscription_named text, source_named text, method text,
-            path text, status smallint, request_bytes bigint, response_bytes bigint,
-            latency_ms double precision, elements jsonb, metadata jsonb, names jsonb
+            made_id uuid, identity uuid, shared_id uuid, digest uuid, transaction_id text,
+            occurred_at timestamptz, fingerprint uuid, hint text, subscription_named text,
+            source_named text, method text, path text, status smallint, request_bytes bigint,
+            response_bytes bigint, latency_ms double precision, elements jsonb, metadata jsonb,
+            names jsonb
         )
     ) WITH ORDINALITY AS call (
-        made_id, identity, digest, transaction_id, occurred_at, fingerprint, hint,
+        made_id, identity, shared_id, digest, transaction_id, occurred_at, fingerprint, hint,
         subscription_named, source_named, method, path, status, request_bytes, response_bytes,
         latency_ms, elements, metadata, names, place
     )
@@ -415,8 +416,8 @@ WITH claimed AS MATERIALIZED (
     -- A repeat leaves no trace here. The same transaction with another content changes nothing
     -- either, but is returned, with what stands.
     INSERT INTO metering_remembered AS standing
-        (identity, transaction, digest, occurred_at, received_at)
-    SELECT identity, id, digest, occurred_at, received_at
+        (identity, shared_id, transaction, digest, occurred_at, received_at)
+    SELECT identity, shared_id, id, digest, occurred_at, received_at
     FROM item WHERE is_first ORDER BY identity
     ON CONFLICT (identity) DO UPDATE SET digest = standing.digest
         WHERE standing.digest <> excluded.digest
@@ -454,23 +455,26 @@ WITH claimed AS MATERIALIZED (
     FROM conflicting
 ), {JUDGED}, {LEDGER}, {QUARANTINED}, {usage_of(COUNTED)}, tally AS (
     INSERT INTO metering_tally AS standing (
-        hour, gateway_id, accepted, rejected, repeated, conflicting, attributed, quarantined, lag
+        hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
+        quarantined, lag
     )
     SELECT
-        hour, gateway_id, sum(accepted), sum(rejected), sum(accepted - fresh - conflicting),
+        hour, gateway_id, sum(accepted), sum(rejected), sum(passed_over),
+        sum(accepted - fresh - conflicting),
         sum(conflicting), sum(attributed), sum(fresh - attributed), sum(lag)
     FROM (
         SELECT
             date_trunc('hour', received_at, 'UTC') AS hour, gateway_id,
-            transactions AS accepted, rejected, 0 AS conflicting, 0 AS fresh, 0 AS attributed,
+            transactions AS accepted, rejected, passed_over, 0 AS conflicting, 0 AS fresh,
+            0 AS attributed,
             transactions * extract(epoch FROM clock_timestamp() - received_at)::float AS lag
         FROM claimed
         UNION ALL
-        SELECT date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 1, 0, 0, 0
+        SELECT date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 1, 0, 0, 0
         FROM conflicting
         UNION ALL
         SELECT
-            date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 1,
+            date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 0, 1,
             (reason IS NULL)::int, 0
         FROM judged
     ) part
@@ -478,6 +482,7 @@ WITH claimed AS MATERIALIZED (
     ON CONFLICT (hour, gateway_id) DO UPDATE SET
         accepted = standing.accepted + excluded.accepted,
         rejected = standing.rejected + excluded.rejected,
+        passed_over = standing.passed_over + excluded.passed_over,
         repeated = standing.repeated + excluded.repeated,
         conflicting = standing.conflicting + excluded.conflicting,
         attributed = standing.attributed + excluded.attributed,
@@ -1034,16 +1039,16 @@ ORDER BY 2, 1, 3, 4
 TAKE_APART = """
 WITH whole AS (
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions > 1
-    RETURNING gateway_id, received_at, rejected, last_error, body
+    RETURNING gateway_id, received_at, rejected, passed_over, last_error, body
 )
 INSERT INTO metering_delivery
-    (gateway_id, received_at, next_try_at, transactions, rejected, last_error, body)
+    (gateway_id, received_at, next_try_at, transactions, rejected, passed_over, last_error, body)
 SELECT
-    gateway_id, received_at, received_at, 1, 0, last_error, json_build_array(call)::text
+    gateway_id, received_at, received_at, 1, 0, 0, last_error, json_build_array(call)::text
 FROM whole CROSS JOIN LATERAL json_array_elements(body::json) call
 UNION ALL
-SELECT gateway_id, received_at, received_at, 0, rejected, last_error, '[]'
-FROM whole WHERE rejected > 0
+SELECT gateway_id, received_at, received_at, 0, rejected, passed_over, last_error, '[]'
+FROM whole WHERE rejected > 0 OR passed_over > 0
 """
 
 # A delivery of one transaction that cannot be processed, with nothing in it looked at closely:
@@ -1055,9 +1060,11 @@ WITH poison AS (
         gateway_id, received_at, coalesce(nullif(last_error, ''), %(unsaid)s) AS error,
         body::json -> 0 AS call
 ), remembered AS (
-    INSERT INTO metering_remembered (identity, transaction, digest, occurred_at, received_at)
+    INSERT INTO metering_remembered
+        (identity, shared_id, transaction, digest, occurred_at, received_at)
     SELECT
-        (call ->> 'identity')::uuid, coalesce((call ->> 'made_id')::uuid, time_ordered_id()),
+        (call ->> 'identity')::uuid, (call ->> 'shared_id')::uuid,
+        coalesce((call ->> 'made_id')::uuid, time_ordered_id()),
         (call ->> 'digest')::uuid, (call ->> 'occurred_at')::timestamptz, received_at
     FROM poison
     ON CONFLICT (identity) DO NOTHING

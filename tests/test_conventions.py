@@ -25,9 +25,13 @@ ACTS = [
     import_module(name)
     for name in (
         "metering.actions",
+        "revcred.actions.addresses",
         "revcred.actions.credentials",
+        "revcred.actions.reveals",
+        "revcred.actions.sign_ins",
         "revcred.actions.subscribers",
         "revcred.actions.subscriptions",
+        "revcred.actions.users",
     )
 ]
 

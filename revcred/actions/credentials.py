@@ -12,7 +12,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from revcred.actions import names
+from revcred.actions import names, reveals
 from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
 from revcred.fingerprints import fingerprint, hint
@@ -80,6 +80,10 @@ class NotAssigned(Exception):
 
 class AlreadyAssigned(Exception):
     """The credential feeds that subscription in that time already."""
+
+
+class RevealsRest(Exception):
+    """The sign-in address was changed, and the person has not confirmed it by password since."""
 
 
 class NothingToReveal(Exception):
@@ -443,14 +447,17 @@ def move(
 def reveal(*, key: ExternalKey, field: Field, by: User, address: str | None = None) -> str:
     """The key or its secret in clear, after the record of it has been committed.
 
-    Raises AlreadyRevoked, NothingToReveal, Damaged.
+    Raises RevealsRest, AlreadyRevoked, NothingToReveal, Damaged.
     """
     verb = Verb.KEY_REVEALED if field == "value" else Verb.SECRET_REVEALED
     with atomic(durable=True):
+        if User.objects.filter(pk=by.pk, reveals_rest_since__isnull=False).exists():
+            raise RevealsRest
         credential = _to_reveal(key, field)
         AuditEvent.objects.record(
             verb, target=credential, by=by, details={"hint": key.hint}, address=address
         )
+        reveals.tell_if_many(by=by, address=address)
     try:
         text = SealedValue.objects.only(field).get(pk=key.pk).unseal(field)
     except CannotUnseal as error:

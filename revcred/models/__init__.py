@@ -17,14 +17,16 @@ from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
 from revcred.models.uploads import Progress, RememberedMapping, Upload, UploadChange
-from revcred.models.users import User
+from revcred.models.users import AddressChange, FailedSignIns, User
 
 __all__ = [
+    "AddressChange",
     "Assignment",
     "AuditEvent",
     "Credential",
     "Customer",
     "ExternalKey",
+    "FailedSignIns",
     "FormerName",
     "Gateway",
     "KeyUse",

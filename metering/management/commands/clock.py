@@ -17,6 +17,7 @@ from metering import attribution, claims, joining, partitions
 from metering.discovery import Discovery
 from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
 from revcred import outbox, preflight
+from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
 from revcred.uploads import runs
 
@@ -99,6 +100,7 @@ def do_chores() -> None:
     call_command("clearsessions")
     runs.tidy()
     outbox.prune_sent_mail()
+    sign_ins.write_counted()
 
 
 def forget(before: datetime) -> None:

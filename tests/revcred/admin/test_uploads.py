@@ -380,7 +380,7 @@ def test_what_is_being_applied_is_stopped_by_who_may_apply(client, admin_client,
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(admin_client, monkeypatch):
-    monkeypatch.setattr(pages, "LARGEST_FILE", 10)
+    monkeypatch.setattr(pages, "MAX_FILE_BYTES", 10)
     file = SimpleUploadedFile("keys.csv", LIST.encode())
 
     page = admin_client.post(reverse("admin:revcred_upload_add"), {"file": file})
