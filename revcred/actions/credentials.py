@@ -534,7 +534,7 @@ def _ask_revoked(
 
     Answers with what the audit says of it, and from when on the key counts. Raises KeyOfRevoked.
     """
-    had = list(keys_of_revoked(mark, keyed.gateway))
+    had = list(keys_of_revoked(mark=mark, gateway=keyed.gateway))
     if not had:
         return {}, keyed.active_from
     last = had[0].credential
@@ -552,7 +552,7 @@ def _ask_revoked(
     return used_again, keyed.active_from or timezone.now()
 
 
-def keys_of_revoked(mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
+def keys_of_revoked(*, mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
     """Keys with this fingerprint of credentials that were revoked, the last one first.
 
     Without those that have been used again since: whoever did that was asked.

@@ -19,9 +19,11 @@ from revcred.models import (
 )
 
 
-def names_of(model: type[Model]) -> set[str]:
-    """The fields that calls name it by."""
-    return {*FormerName.KINDS.get(model._meta.model_name or "", ())}
+def names_of(*, model: type[Model]) -> set[str]:
+    """The fields that calls name it by, of what is judged again by `renamed`."""
+    if not issubclass(model, (Customer, Product, Subscriber, Credential)):
+        return set()
+    return {*FormerName.KINDS[model._meta.model_name or ""]}
 
 
 @atomic
