@@ -11,6 +11,7 @@ from django.utils import timezone
 from metering import statements
 from metering.models import Claim, Quarantined, Usage
 from metering.tasks import claim_bell
+from revcred.links import Lately
 from revcred.models import (
     AuditEvent,
     Credential,
@@ -77,7 +78,7 @@ def used(*, rows: str, most: int, **_: Any) -> list[int]:
 
 def used_lately(
     *, credential: Credential | None, subscription: Subscription | None, days: int, **_: Any
-) -> tuple[int, datetime | None]:
+) -> Lately:
     """Calls of the last days, and the last hour with any; see `revcred.links`."""
     usage = Usage.objects.filter(hour__gte=timezone.now() - timedelta(days=days), count__gt=0)
     if credential:
@@ -88,7 +89,7 @@ def used_lately(
     by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
     found = list(by_element)
     calls = max((count for _, count, _ in found), default=0)
-    return calls, max((hour for _, _, hour in found), default=None)
+    return Lately(calls, max((hour for _, _, hour in found), default=None))
 
 
 @atomic

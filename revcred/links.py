@@ -216,7 +216,7 @@ def used_lately(
     answers = lately_asked.send(
         sender=None, credential=credential, subscription=subscription, days=LATELY_DAYS
     )
-    return Lately(*answers[0][1]) if answers else Lately()
+    return cast("Lately", answers[0][1]) if answers else Lately()
 
 
 def waiting_for(rows: str) -> dict[str, Any]:

@@ -31,7 +31,9 @@ def change(*, subscription: Subscription, by: User | None) -> None:
     if not changed:
         return
     subscription.save(update_fields=changed)
-    values = {each: difference(getattr(before, each), getattr(subscription, each)) for each in changed}
+    values = {
+        each: difference(getattr(before, each), getattr(subscription, each)) for each in changed
+    }
     details = {"changed": values}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
     since = _first_difference(before, subscription)
