@@ -22,6 +22,7 @@ from revcred.models import (
     Upload,
     User,
 )
+from revcred.models.periods import second_of
 
 CUSTOMERS_NAMED = 10  # of those an upload would claim for
 
@@ -41,11 +42,13 @@ def expect(
     """Note, in the transaction of the change itself, that it may concern what waits.
 
     Without a credential, subscription, product or upload: all of the quarantine is judged again.
+    Calls that are said in whole seconds may be of any moment of theirs, so `since` reaches back to
+    the beginning of its second.
     """
     claim = Claim.objects.create(
         cause=cause[:200],
         by=by.email if by else "",
-        since=since,
+        since=second_of(since) if since else None,
         credential=credential,
         subscription=subscription,
         product=product,

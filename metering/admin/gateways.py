@@ -21,6 +21,14 @@ from revcred.admin.products import FoundByName
 from revcred.models import Gateway, User
 
 QUIET_AFTER = timedelta(minutes=15)
+LATELY = timedelta(days=7)
+
+
+def _lately(gateway: Gateway, figure: str) -> str:
+    since = timezone.now() - LATELY
+    counted = Tally.objects.filter(gateway=gateway.pk, hour__gte=since)
+    total: int = counted.aggregate(total=Sum(figure, default=0))["total"]
+    return f"{total:,} in the last {LATELY.days} days"
 
 
 class IssueTokenForm(IssueForm):
@@ -66,10 +74,11 @@ class GatewayAdmin(FoundByName, IssuesTokens):
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
     fields = (
-        *("name", "kind", "suspended_at", "event_subject", "event_elements"),
-        *("last_seen_at", "clock", "created_at"),
+        *("name", "kind", "suspended_at", "ids_from_callers", "event_subject", "event_elements"),
+        *("counted_records", "kept_attributes"),
+        *("last_seen_at", "clock", "conflicts", "passed_over", "created_at"),
     )
-    readonly_fields = ("last_seen_at", "clock", "created_at")
+    readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")
     change_form_template = "admin/revcred/gateway/change_form.html"
     acts: ClassVar[Mapping[str, type[ActForm]]] = {
         "issue-token": IssueTokenForm,
@@ -87,6 +96,16 @@ class GatewayAdmin(FoundByName, IssuesTokens):
             return None
         seconds = gateway.clock_ahead.total_seconds()
         return f"{abs(seconds):,.1f} s {'ahead' if seconds > 0 else 'behind'}"
+
+    @admin.display(description="conflicts")
+    def conflicts(self, gateway: Gateway) -> str:
+        """How many came under an id that was used before, with another content."""
+        return _lately(gateway, "conflicting")
+
+    @admin.display(description="passed over")
+    def passed_over(self, gateway: Gateway) -> str:
+        """How many log records were no calls."""
+        return _lately(gateway, "passed_over")
 
     @admin.display(description="state")
     def state(self, gateway: Gateway) -> str:

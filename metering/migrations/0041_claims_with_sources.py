@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("metering", "0009_claims_of_uploads")]
+    dependencies = [("metering", "0021_passed_over_and_shared_ids")]
 
     operations = [
         migrations.AddField(

@@ -1,20 +1,19 @@
 """What people do with credentials. Each act happens whole, and is on record."""
 
 import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-import psycopg
 from django.conf import settings
-from django.db import IntegrityError
-from django.db.models import Max, Q
+from django.db.models import Exists, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred.actions import names, reveals
+from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
 from revcred.fingerprints import fingerprint, hint
 from revcred.links import announce
@@ -52,6 +51,21 @@ class KeyInUse(Exception):
     """The key means another credential in that time already."""
 
 
+class KeyOfRevoked(Exception):
+    """The key was a revoked credential's: it is used again only where that is asked for."""
+
+    def __init__(self, credential: Credential) -> None:
+        super().__init__(credential)
+        self.credential = credential
+
+    def __str__(self) -> str:
+        return (
+            f"This key belonged to “{self.credential}” of {self.credential.customer}, revoked on"
+            f" {self.credential.revoked_at:%Y-%m-%d}. Choose to use it again if it is to count from"
+            " now on."
+        )
+
+
 class OtherCustomer(Exception):
     """The subscription is another customer's."""
 
@@ -66,6 +80,10 @@ class NotAssigned(Exception):
 
 class AlreadyAssigned(Exception):
     """The credential feeds that subscription in that time already."""
+
+
+class RevealsRest(Exception):
+    """The sign-in address was changed, and the person has not confirmed it by password since."""
 
 
 class NothingToReveal(Exception):
@@ -86,12 +104,17 @@ def generate_secret() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Keyed:
-    """The string of a key and what is to be known of it. `key=None` lets one be generated."""
+    """The string of a key and what is to be known of it. `key=None` lets one be generated.
+
+    `use_again`: it may be one that a revoked credential had. Then it counts from now on, unless
+    said otherwise.
+    """
 
     key: str | None = None
     secret: str | None = None
     gateway: Gateway | None = None
     active_from: datetime | None = None
+    use_again: bool = False
 
 
 @atomic
@@ -112,9 +135,9 @@ def issue(
     An existing key counts from as far back as transactions are accepted, unless said otherwise,
     so that usage waiting under it is claimed.
 
-    Raises NameInUse, KeyInUse, OtherCustomer, AlreadyAssigned.
+    Raises NameInUse, KeyInUse, KeyOfRevoked, OtherCustomer, AlreadyAssigned.
     """
-    with _refusing(NameInUse, "credential_name_of_customer"):
+    with refusing(NameInUse, "credential_name_of_customer"):
         credential = Credential.objects.create(
             customer=customer,
             name=name,
@@ -124,7 +147,7 @@ def issue(
         )
     subscriptions, holders = list(subscriptions), list(holders)
     set_holders(credential=credential, holders=holders)
-    key = _add_key(credential, keyed or Keyed())
+    key, used_again = _add_key(credential, keyed or Keyed(), by=by)
     for subscription in subscriptions:
         _assign(credential, subscription, active_from=key.active_from)
     details = {
@@ -132,6 +155,7 @@ def issue(
         "subscriptions": [str(each) for each in subscriptions],
         "holders": [str(each) for each in holders],
         "from": key.active_from.isoformat(),
+        **used_again,
     }
     AuditEvent.objects.record(Verb.ISSUED, target=credential, by=by, details=details)
     announce(
@@ -157,7 +181,7 @@ def change(
         for each in PLAIN
         if getattr(before, each) != getattr(credential, each)
     }
-    with _refusing(NameInUse, "credential_name_of_customer"):
+    with refusing(NameInUse, "credential_name_of_customer"):
         credential.save(update_fields=list(changed))
     if holders is not None:
         held, holders = list(credential.holders.all()), list(holders)
@@ -167,6 +191,8 @@ def change(
     if changed:
         details = {"changed": changed}
         AuditEvent.objects.record(Verb.CHANGED, target=credential, by=by, details=details)
+    if "name" in changed:
+        names.renamed(target=credential, by=by)
     if "expires_at" in changed:
         since = min(filter(None, (before.expires_at, credential.expires_at)))
         announce(
@@ -192,12 +218,16 @@ def add_alias(
     by: User | None,
     gateway: Gateway | None = None,
     active_from: datetime | None = None,
+    use_again: bool = False,
 ) -> ExternalKey:
-    """Another string under which its usage may arrive. Raises KeyInUse, AlreadyRevoked."""
+    """Another string under which its usage may arrive.
+
+    Raises KeyInUse, KeyOfRevoked, AlreadyRevoked.
+    """
     _lock_unrevoked(credential)
-    keyed = Keyed(key=alias, gateway=gateway, active_from=active_from)
-    key = _add_key(credential, keyed, kind=ExternalKey.Kind.ALIAS)
-    _record_alias(key, by)
+    keyed = Keyed(key=alias, gateway=gateway, active_from=active_from, use_again=use_again)
+    key, used_again = _add_key(credential, keyed, kind=ExternalKey.Kind.ALIAS, by=by)
+    _record_alias(key, by, used_again)
     announce(
         f"an alias of “{credential}” was added",
         credential=credential,
@@ -216,12 +246,15 @@ def add_alias_by_fingerprint(
     by: User | None,
     gateway: Gateway | None = None,
     active_from: datetime | None = None,
+    use_again: bool = False,
 ) -> ExternalKey:
     """A string that only transactions have shown so far is one of its own, whatever it says.
 
-    Raises KeyInUse, AlreadyRevoked.
+    Raises KeyInUse, KeyOfRevoked, AlreadyRevoked.
     """
     _lock_unrevoked(credential)
+    keyed = Keyed(gateway=gateway, active_from=active_from, use_again=use_again)
+    used_again, active_from = _ask_revoked(credential, keyed, mark, by=by)
     key = ExternalKey(
         credential=credential,
         kind=ExternalKey.Kind.ALIAS,
@@ -231,7 +264,7 @@ def add_alias_by_fingerprint(
         active_from=_free_from(mark, gateway, active_from),
     )
     _keep(key)
-    _record_alias(key, by)
+    _record_alias(key, by, used_again)
     announce(
         f"an alias of “{credential}” was added",
         credential=credential,
@@ -270,10 +303,11 @@ def rotate(
     by: User | None,
     key: str | None = None,
     secret: str | None = None,
+    use_again: bool = False,
 ) -> ExternalKey:
     """A new key from now on; the old ones stay valid until the overlap ends.
 
-    Raises KeyInUse, AlreadyRevoked.
+    Raises KeyInUse, KeyOfRevoked, AlreadyRevoked.
     """
     _lock_unrevoked(credential)
     now = timezone.now()
@@ -286,9 +320,14 @@ def rotate(
         _end_key(each, ends)
         ended[str(each)] = difference(before, each.active_until)
     gateway = latest.gateway if latest else None
-    keyed = Keyed(key=key, secret=secret, gateway=gateway, active_from=now)
-    new = _add_key(credential, keyed)
-    details = {"hint": new.hint, "old_until": ends.isoformat(), "changed": ended}
+    keyed = Keyed(key=key, secret=secret, gateway=gateway, active_from=now, use_again=use_again)
+    new, used_again = _add_key(credential, keyed, by=by)
+    details = {
+        "hint": new.hint,
+        "old_until": ends.isoformat(),
+        "changed": ended,
+        **used_again,
+    }
     AuditEvent.objects.record(Verb.ROTATED, target=credential, by=by, details=details)
     announce(f"“{credential}” was rotated", credential=credential, since=ends, by=by)
     return new
@@ -408,14 +447,17 @@ def move(
 def reveal(*, key: ExternalKey, field: Field, by: User, address: str | None = None) -> str:
     """The key or its secret in clear, after the record of it has been committed.
 
-    Raises AlreadyRevoked, NothingToReveal, Damaged.
+    Raises RevealsRest, AlreadyRevoked, NothingToReveal, Damaged.
     """
     verb = Verb.KEY_REVEALED if field == "value" else Verb.SECRET_REVEALED
     with atomic(durable=True):
+        if User.objects.filter(pk=by.pk, reveals_rest_since__isnull=False).exists():
+            raise RevealsRest
         credential = _to_reveal(key, field)
         AuditEvent.objects.record(
             verb, target=credential, by=by, details={"hint": key.hint}, address=address
         )
+        reveals.tell_if_many(by=by, address=address)
     try:
         text = SealedValue.objects.only(field).get(pk=key.pk).unseal(field)
     except CannotUnseal as error:
@@ -441,18 +483,6 @@ def _refuse_revoked(credential: Credential) -> None:
         raise AlreadyRevoked
 
 
-@contextmanager
-def _refusing(refusal: type[Exception], constraint: str) -> Iterator[None]:
-    """In the act's own words, what only the database saw: another act was quicker."""
-    try:
-        yield
-    except IntegrityError as error:
-        cause = error.__cause__
-        if not isinstance(cause, psycopg.Error) or cause.diag.constraint_name != constraint:
-            raise
-        raise refusal from error
-
-
 def _to_reveal(key: ExternalKey, field: Field) -> Credential:
     """Its credential as it is now. Raises AlreadyRevoked, NothingToReveal."""
     credential = Credential.objects.select_related("customer").get(pk=key.credential_id)
@@ -465,17 +495,23 @@ def _to_reveal(key: ExternalKey, field: Field) -> Credential:
 
 
 def _keep(key: ExternalKey) -> None:
-    with _refusing(KeyInUse, "externalkey_means_one_credential"):
+    with refusing(KeyInUse, "externalkey_means_one_credential"):
         key.save(force_insert=True)
 
 
 def _add_key(
-    credential: Credential, keyed: Keyed, *, kind: ExternalKey.Kind = ExternalKey.Kind.KEY
-) -> ExternalKey:
+    credential: Credential,
+    keyed: Keyed,
+    *,
+    kind: ExternalKey.Kind = ExternalKey.Kind.KEY,
+    by: User | None,
+) -> tuple[ExternalKey, dict[str, Any]]:
+    """The new key, and for the audit whose it was if it is used again."""
     text = keyed.key or generate_key()
     mark = fingerprint(text)
+    used_again, active_from = _ask_revoked(credential, keyed, mark, by=by)
     generated_from = None if keyed.key else timezone.now()
-    active_from = _free_from(mark, keyed.gateway, keyed.active_from or generated_from)
+    active_from = _free_from(mark, keyed.gateway, active_from or generated_from)
     key = ExternalKey(
         credential=credential,
         kind=kind,
@@ -488,7 +524,52 @@ def _add_key(
     sealed = SealedValue(external_key=key)
     sealed.seal(value=text, secret=keyed.secret)
     sealed.save(force_insert=True)
-    return key
+    return key, used_again
+
+
+def _ask_revoked(
+    credential: Credential, keyed: Keyed, mark: UUID, *, by: User | None
+) -> tuple[dict[str, Any], datetime | None]:
+    """Take a key from the revoked credential that had it last, if that is asked for.
+
+    Answers with what the audit says of it, and from when on the key counts. Raises KeyOfRevoked.
+    """
+    had = list(keys_of_revoked(mark, keyed.gateway))
+    if not had:
+        return {}, keyed.active_from
+    last = had[0].credential
+    if not keyed.use_again:
+        raise KeyOfRevoked(last)
+    # It has counted for nobody since, so its end there changes nothing that was counted.
+    still = ExternalKey.objects.filter(pk__in=[each.pk for each in had], active_until=None)
+    for each in still.select_related("credential"):
+        each.active_until = max(each.credential.revoked_at or each.active_from, each.active_from)
+        each.save(update_fields=["active_until"])
+    revoked_at = last.revoked_at.isoformat() if last.revoked_at else ""
+    details = {"hint": had[0].hint, "at": revoked_at, "used_again_for": str(credential)}
+    AuditEvent.objects.record(Verb.KEY_ENDED, target=last, by=by, details=details)
+    used_again = {"key_was_of": str(last), "revoked_at": revoked_at}
+    return used_again, keyed.active_from or timezone.now()
+
+
+def keys_of_revoked(mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
+    """Keys with this fingerprint of credentials that were revoked, the last one first.
+
+    Without those that have been used again since: whoever did that was asked.
+    """
+    used_again = ExternalKey.objects.filter(
+        fingerprint=mark,
+        credential__revoked_at=None,
+        active_from__gte=OuterRef("credential__revoked_at"),
+    )
+    where = Q() if gateway is None else Q(gateway=None) | Q(gateway=gateway)
+    return (
+        ExternalKey.objects.filter(
+            where, ~Exists(used_again), fingerprint=mark, credential__revoked_at__isnull=False
+        )
+        .select_related("credential__customer")
+        .order_by("-credential__revoked_at", "-active_from")
+    )
 
 
 def _free_from(mark: UUID, gateway: Gateway | None, active_from: datetime | None) -> datetime:
@@ -554,8 +635,8 @@ def _since(key: ExternalKey) -> datetime | None:
     return key.active_from if key.gateway_id else None
 
 
-def _record_alias(key: ExternalKey, by: User | None) -> None:
-    details = {
+def _record_alias(key: ExternalKey, by: User | None, used_again: dict[str, Any]) -> None:
+    details = used_again | {
         "hint": key.hint,
         "from": key.active_from.isoformat(),
         "undo": {"key": key.pk, "until": [None, None], "withdraw": True},

@@ -38,6 +38,15 @@ def _moment(help_text: str, **kwargs: Any) -> MomentField:
     return MomentField(required=False, help_text=help_text, **kwargs)
 
 
+def use_again_field() -> forms.BooleanField:
+    return forms.BooleanField(
+        required=False,
+        label="Use a revoked credential's key again",
+        help_text="Off: a key that a revoked credential had is refused. On: it counts for this one"
+        " from now on, or from the moment given.",
+    )
+
+
 class SecretFields(forms.Form):
     """An existing secret, a generated one, or none."""
 
@@ -66,16 +75,20 @@ class IssueForm(SecretFields, ActForm):
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NameInUse: ("name", NAME_IN_USE),
         credentials.KeyInUse: ("key", IN_USE),
+        credentials.KeyOfRevoked: ("key", ""),
         credentials.OtherCustomer: ("subscriptions", "One of these is another customer's."),
     }
 
     customer = pickers.customer()
-    name = forms.CharField(max_length=200, help_text="Unique at its customer.")
+    name = forms.CharField(
+        max_length=200, help_text="Unique among those of its customer that are not revoked."
+    )
     key = ConcealedField(
         label="Existing key",
         help_text="The string that callers send. Empty: one is generated, which its holders find"
         " in the storefront.",
     )
+    use_again = use_again_field()
     gateway = pickers.gateway()
     active_from = _moment(
         "Empty: an existing key counts from as far back as transactions are accepted, so that"
@@ -99,6 +112,7 @@ class IssueForm(SecretFields, ActForm):
         "customer",
         "name",
         "key",
+        "use_again",
         "gateway",
         "active_from",
         "secret",
@@ -113,7 +127,8 @@ class IssueForm(SecretFields, ActForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         customer, name = cleaned.get("customer"), cleaned.get("name")
-        if customer and Credential.objects.filter(customer=customer, name=name).exists():
+        same = Credential.objects.filter(customer=customer, name=name, revoked_at=None)
+        if customer and same.exists():
             self.add_error("name", NAME_IN_USE)
         return cleaned
 
@@ -124,6 +139,7 @@ class IssueForm(SecretFields, ActForm):
             secret=self.chosen_secret(),
             gateway=said["gateway"],
             active_from=said["active_from"],
+            use_again=said["use_again"],
         )
         self.target = credentials.issue(
             customer=said["customer"],
@@ -146,6 +162,7 @@ class CredentialActForm(ActForm):
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.AlreadyRevoked: (None, REVOKED),
         credentials.KeyInUse: ("key", IN_USE),
+        credentials.KeyOfRevoked: ("key", ""),
     }
 
 
@@ -168,6 +185,7 @@ class AddAliasForm(CredentialActForm):
     explanation = "Another string under which its usage may arrive, such as an application's id."
 
     key = ConcealedField(label="Alias")
+    use_again = use_again_field()
     gateway = pickers.gateway()
     active_from = _moment(
         "Empty: from as far back as transactions are accepted, so that usage waiting in"
@@ -186,6 +204,7 @@ class AddAliasForm(CredentialActForm):
             alias=said["key"],
             gateway=said["gateway"],
             active_from=said["active_from"],
+            use_again=said["use_again"],
             by=by,
         )
         return "The alias was added. Usage that waits under it is being claimed."
@@ -217,7 +236,9 @@ class RotateForm(SecretFields, CredentialActForm):
         help_text="Empty: one is generated, which its holders find in the storefront.",
     )
 
-    field_order = ("overlap", "hours", "key", "secret", "generate_secret")
+    use_again = use_again_field()
+
+    field_order = ("overlap", "hours", "key", "use_again", "secret", "generate_secret")
 
     @property
     def explanation(self) -> str:  # type: ignore[override]
@@ -242,6 +263,7 @@ class RotateForm(SecretFields, CredentialActForm):
             overlap=timedelta(hours=hours),
             key=said["key"] or None,
             secret=self.chosen_secret(),
+            use_again=said["use_again"],
             by=by,
         )
         return f"“{self.target}” has a new key."

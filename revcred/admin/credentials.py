@@ -90,7 +90,9 @@ class CredentialForm(KeepsMoments):
     def clean_name(self) -> str:
         """Checked here, because the customer, which the constraint is about too, is no field."""
         name = str(self.cleaned_data["name"])
-        same = Credential.objects.filter(customer=self.instance.customer_id, name=name)
+        same = Credential.objects.filter(
+            customer=self.instance.customer_id, name=name, revoked_at=self.instance.revoked_at
+        )
         if same.exclude(pk=self.instance.pk).exists():
             self.add_error("name", "This customer has a credential of this name already.")
         return name

@@ -137,6 +137,26 @@ class AuditEvent(models.Model):
         KEY_REVEALED = "key_revealed", "Key revealed"
         SECRET_REVEALED = "secret_revealed", "Secret revealed"
         INVITED = "invited"
+        INVITATION_ACCEPTED = "invitation_accepted", "Invitation accepted"
+        SIGNED_IN = "signed_in", "Signed in"
+        SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
+        SIGN_IN_LIMITED = "sign_in_limited", "Sign-in refused, too many attempts"
+        SIGNED_OUT = "signed_out", "Signed out"
+        RESET_ASKED = "reset_asked", "Link for a new password sent"
+        RESET_LIMITED = "reset_limited", "Link refused, too many requests"
+        PASSWORD_RESET = "password_reset", "Password set by link"
+        PASSWORD_CHANGED = "password_changed", "Password changed"
+        ADDRESS_ASKED = "address_asked", "New address asked for"
+        ADDRESS_CHANGED = "address_changed", "Address changed"
+        ADDRESS_CANCELLED = "address_cancelled", "New address cancelled"
+        REVEALS_RESUMED = "reveals_resumed", "New address confirmed by password"
+        MANY_REVEALED = "many_revealed", "Many keys revealed"
+        ROLE_CHANGED = "role_changed", "Role changed"
+        RIGHTS_CHANGED = "rights_changed", "Rights changed"
+        MADE_STAFF = "made_staff", "Made staff"
+        MADE_SUPERUSER = "made_superuser", "Made superuser"
+        DEACTIVATED = "deactivated"
+        ACTIVATED = "activated"
         TOKEN_ISSUED = "token_issued", "Token issued"
         TOKEN_REVOKED = "token_revoked", "Token revoked"
         RELEASED = "released"
@@ -161,7 +181,14 @@ class AuditEvent(models.Model):
 
     class Meta:
         ordering = ("-pk",)
-        indexes = (models.Index(fields=["target_type", "target_id"], name="auditevent_by_target"),)
+        indexes = (
+            models.Index(fields=["target_type", "target_id"], name="auditevent_by_target"),
+            models.Index(
+                fields=["actor_id", "at"],
+                condition=models.Q(verb__in=["key_revealed", "secret_revealed"]),
+                name="auditevent_reveals_by_actor",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.get_verb_display()}: {self.target}"
