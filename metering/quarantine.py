@@ -11,6 +11,7 @@ from django.utils import timezone
 from metering import statements
 from metering.models import Claim, Quarantined, Transaction, Usage
 from metering.tasks import claim_bell
+from revcred.links import Lately
 from revcred.models import (
     AuditEvent,
     Credential,
@@ -86,7 +87,7 @@ def used_lately(
     named: str | None,
     days: int,
     **_: Any,
-) -> tuple[int, datetime | None]:
+) -> Lately:
     """Calls of the last days, and the last hour with any; see `revcred.links`."""
     if named is not None:
         return _named_lately(subscription, named, days)
@@ -99,12 +100,10 @@ def used_lately(
     by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
     found = list(by_element)
     calls = max((count for _, count, _ in found), default=0)
-    return calls, max((hour for _, _, hour in found), default=None)
+    return Lately(calls, max((hour for _, _, hour in found), default=None))
 
 
-def _named_lately(
-    subscription: Subscription | None, named: str, days: int
-) -> tuple[int, datetime | None]:
+def _named_lately(subscription: Subscription | None, named: str, days: int) -> Lately:
     """The same of what names the subscription so, of the ledger's latest NAMED_AT_MOST."""
     since = timezone.now() - timedelta(days=days)
     latest = Transaction.objects.standing().filter(subscription=subscription)
@@ -116,7 +115,7 @@ def _named_lately(
         if name == named
     ]
     last = max(moments, default=None)
-    return len(moments), last and last.replace(minute=0, second=0, microsecond=0)
+    return Lately(len(moments), last and last.replace(minute=0, second=0, microsecond=0))
 
 
 @atomic

@@ -226,7 +226,7 @@ def used_lately(
         named=named,
         days=LATELY_DAYS,
     )
-    return Lately(*answers[0][1]) if answers else Lately()
+    return cast("Lately", answers[0][1]) if answers else Lately()
 
 
 def waiting_for(rows: str) -> dict[str, Any]:

@@ -386,7 +386,7 @@ def assign(
     at = at or timezone.now()
     assignment = _assign(credential, subscription, active_from=at)
     undo = {"began": assignment.pk, "at": as_recorded(at)}
-    _record_link(Verb.ASSIGNED, credential, subscription, by, at, undo)
+    _record_link(Verb.ASSIGNED, credential, subscription, by=by, at=at, undo=undo)
     announce(f"“{credential}” feeds “{subscription}”", credential=credential, since=at, by=by)
     return assignment
 
@@ -403,7 +403,7 @@ def unassign(
     _lock(credential)
     at = at or timezone.now()
     undo = _end_assignment(credential, subscription, at)
-    _record_link(Verb.UNASSIGNED, credential, subscription, by, at, undo)
+    _record_link(Verb.UNASSIGNED, credential, subscription, by=by, at=at, undo=undo)
     announce(
         f"“{credential}” no longer feeds “{subscription}”", credential=credential, since=at, by=by
     )
@@ -648,6 +648,7 @@ def _record_link(
     verb: AuditEvent.Verb,
     credential: Credential,
     subscription: Subscription,
+    *,
     by: User | None,
     at: datetime,
     undo: dict[str, Any],

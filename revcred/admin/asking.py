@@ -56,7 +56,7 @@ def typed(request: HttpRequest) -> QueryDict:
     for name in [name for name in data if name.startswith(SEALED)]:
         user: Any = request.user
         try:
-            text = carrying.unseal(sealed=data[name], user=user, page=request.path)
+            text = carrying.unseal(sealed=str(data[name]), user=user, page=request.path)
         except carrying.NotCarried:
             text = ""
         del data[name]
@@ -100,9 +100,7 @@ def tell(request: HttpRequest, tried: TriedOut[Any]) -> None:
         return
     text = f"{calls_in_words(found)} are being moved in the background."
     if user.has_perm("metering.view_claim"):
-        text = format_html(
-            '{} <a href="{}">See how far that is</a>', text, tried.followed_at[0]
-        )
+        text = format_html('{} <a href="{}">See how far that is</a>', text, tried.followed_at[0])
     messages.info(request, text)
 
 
