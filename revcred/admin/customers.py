@@ -123,6 +123,7 @@ class CustomerAdmin(WithMemberships):
 class InviteForm(ActForm):
     title = "Invite"
     button = "Send the invitation"
+    permission = "invite"
     explanation = (
         "Sends a link by e-mail by which the subscriber chooses a password and signs in to the"
         " storefront. It may be sent again; a link works once and for three days. To a subscriber"
