@@ -12,6 +12,7 @@ from django.db.transaction import atomic
 
 from revcred.links import used
 from revcred.models import Upload, UploadChange
+from revcred.uploads import rights
 from revcred.uploads.checking import Tell, patient_cursor
 from revcred.uploads.kinds import UNDOS
 from revcred.uploads.kinds.merge import UNDONE, Undo
@@ -67,7 +68,10 @@ def dependents(upload: Upload) -> list[Dependent]:
 
 
 def undo(upload: Upload, *, tell: Tell) -> None:
-    """Go on before what has been undone already. What something depends on now is kept."""
+    """Go on before what has been undone already. What something depends on now is kept.
+
+    Raises NotAllowed; what was undone until then stays so.
+    """
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {UNDONE}")
         cursor.execute(
@@ -79,6 +83,7 @@ def undo(upload: Upload, *, tell: Tell) -> None:
 
 @atomic
 def _undo_some(upload: Upload) -> bool:
+    rights.demand_to_undo(upload)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
