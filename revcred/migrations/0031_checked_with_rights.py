@@ -21,6 +21,6 @@ def check_again(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("revcred", "0010_upload_for_all")]
+    dependencies = [("revcred", "0065_what_gateways_count")]
 
     operations = [migrations.RunPython(check_again, migrations.RunPython.noop)]

@@ -33,7 +33,7 @@ from revcred.uploads.checking import (
 from revcred.uploads.columns import Kind
 from revcred.uploads.kinds import MERGES
 from revcred.uploads.kinds.merge import CHUNK, MEANWHILE, SEALED, Merge
-from revcred.uploads.reading import Unreadable
+from revcred.uploads.reading import UnreadableFile
 from revcred.uploads.sealing import Place, Sealed, Sealer
 
 FEWEST, MOST = 500, 4_000  # rows of a chunk
@@ -66,11 +66,11 @@ class Chunk:
 def apply(upload: Upload, *, tell: Tell) -> None:
     """Go on behind what has been applied already.
 
-    Raises Overtaken, Cancelled, Unreadable, FileChanged, NotAllowed; what was done until then
+    Raises Overtaken, Cancelled, UnreadableFile, FileChanged, NotAllowed; what was done until then
     stays.
     """
     if "effects" not in upload.preview:
-        raise Unreadable("It was checked by an earlier version. Upload the list again.")
+        raise UnreadableFile("It was checked by an earlier version. Upload the list again.")
     rights.demand_to_apply(upload)
     merge = MERGES[Kind(upload.kind)]
     _tables(upload, merge)

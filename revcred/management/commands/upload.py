@@ -13,7 +13,7 @@ from revcred.models import Product, Upload, User
 from revcred.templatetags.uploads import lasting
 from revcred.uploads import mapping, rights, runs
 from revcred.uploads.columns import Invalid, Kind, named
-from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, Unreadable, open_list
+from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, UnreadableFile, open_list
 from revcred.uploads.runs import Choices
 
 State = Upload.State
@@ -68,6 +68,11 @@ class Command(BaseCommand):
             action="store_true",
             help="Let people who belong to other customers become members.",
         )
+        parser.add_argument(
+            "--use-revoked-keys-again",
+            action="store_true",
+            help="Let keys that revoked credentials had count again, from now on.",
+        )
         parser.add_argument("--encoding", choices=[*ENCODINGS])
         parser.add_argument("--delimiter", choices=[*NAMED])
         parser.add_argument(
@@ -84,9 +89,7 @@ class Command(BaseCommand):
         self.bar = Bar(self.stderr, shown=options["progress"])
         by = _user(options["by"])
         if options["apply"] and by is None:
-            message = (
-                "Say on whose behalf: --by EMAIL. It does what that person may do."
-            )
+            message = "Say on whose behalf: --by EMAIL. It does what that person may do."
             raise CommandError(message, returncode=NOT_DONE)
         upload = self._receive(file, by, options)
         try:
@@ -124,7 +127,7 @@ class Command(BaseCommand):
                 )
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
-        except Unreadable as error:
+        except UnreadableFile as error:
             raise CommandError(str(error), returncode=NOT_DONE) from error
         except runs.TooLarge as error:
             raise CommandError("The file is too large.", returncode=NOT_DONE) from error
@@ -293,6 +296,7 @@ def _choices(said: dict[str, Any]) -> Choices:
         product=product or "",
         keys_of_others="take_over" if said["take_over"] else "refuse",
         people_of_others="join" if said["join_people_of_others"] else "refuse",
+        revoked_keys="use_again" if said["use_revoked_keys_again"] else "refuse",
     )
 
 
@@ -311,7 +315,7 @@ def _named(said: str) -> tuple[str, str]:
 def _mapping(
     path: Path, kind: Kind, said: list[str], encoding: str | None, delimiter: str | None
 ) -> dict[int, str] | None:
-    """What is guessed, but for what is said; None if nothing is. Raises Unreadable, OSError."""
+    """What is guessed, but for what is said; None if nothing is. Raises UnreadableFile, OSError."""
     if not said:
         return None
     with open_list(path, name=path.name, encoding=encoding, delimiter=delimiter) as read:
