@@ -91,6 +91,7 @@ def a_credential(
             "customer": customer or a_customer(),
             "name": f"Credential {next(_numbers)}",
             "by": None,
+            "new_members": fields.get("holders", ()),
             "keyed": Keyed(
                 key=key or f"key-of-tests-{next(_numbers):08}", secret=secret, active_from=LONG_AGO
             ),

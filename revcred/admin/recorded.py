@@ -87,6 +87,10 @@ class Recorded(WithPickers, ModelAdmin):
 
     # --- Asked first, and refused from an old tab ---
 
+    def new_members(self, form: Any) -> list[str]:
+        """Sentences on who becomes a member of a customer by a save."""
+        return []
+
     def cut_off(self, form: Any) -> list[str]:
         """Sentences on the calls of the next days that a save ends, where it ends any."""
         return []
@@ -158,6 +162,7 @@ class Recorded(WithPickers, ModelAdmin):
                 return None
             if form := getattr(request, "saved_form", None):
                 question.cut_off = self.cut_off(form)
+                question.new_members = self.new_members(form)
             return question
 
         try:

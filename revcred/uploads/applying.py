@@ -19,7 +19,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
 from revcred.models import Upload
-from revcred.uploads import rights, staging
+from revcred.uploads import events, rights, staging
 from revcred.uploads.checking import (
     Tell,
     applicable,
@@ -243,6 +243,7 @@ def _apply(upload: Upload, merge: Merge, chunk: Chunk) -> None:
             raise Overtaken
         if chunk.sealed:
             _take_sealed(cursor, chunk.sealed.result())
+        before = events.newest_change(cursor, upload)
         cursor.execute("; ".join(f"EXECUTE write_{number}" for number in range(len(merge.write))))
         cursor.execute("EXECUTE since")
         since = [each for each in (upload.since, *cursor.fetchone()) if each]
@@ -254,6 +255,8 @@ def _apply(upload: Upload, merge: Merge, chunk: Chunk) -> None:
     upload.after, upload.done = chunk.until, upload.done + chunk.count
     upload.fraction = upload.done / max(upload.to_do or 0, upload.done)
     upload.save(update_fields=["outcome", "since", "after", "done", "fraction"])
+    with connection.cursor() as cursor:  # last, since others wait for the chain's end from here on
+        events.record_done(cursor, upload, after=before)
 
 
 def _judged_again(merge: Merge, source: str) -> str:

@@ -20,6 +20,7 @@ class Effect(StrEnum):
     UPDATE = "update"
     MOVE = "move"
     TAKE_OVER = "take_over"
+    USE_AGAIN = "use_again"
     JOIN = "join"
     JOIN_AS_OWNER = "join_as_owner"
     CHANGE_ROLE = "change_role"
@@ -37,6 +38,8 @@ REQUIRED_RIGHTS: Mapping[Kind, Mapping[Effect, tuple[str, ...]]] = {
         Effect.MOVE: ("change_credential",),
         # A new credential here, and the end of a key there.
         Effect.TAKE_OVER: ("add_credential", "change_credential"),
+        # A new credential with the key of a revoked one, which ends there.
+        Effect.USE_AGAIN: ("add_credential", "change_credential"),
         Effect.JOIN: ("add_membership",),
         Effect.ADD_CUSTOMER: ("add_customer",),
         Effect.ADD_SUBSCRIBER: ("add_subscriber",),
@@ -88,6 +91,7 @@ WORDS: Mapping[Effect, str] = {
     Effect.UPDATE: "change {kind}",
     Effect.MOVE: "move {kind}",
     Effect.TAKE_OVER: "move keys from one customer to another",
+    Effect.USE_AGAIN: "use keys of revoked credentials again",
     Effect.JOIN: "make people members of a customer",
     Effect.JOIN_AS_OWNER: "make people owners of a customer",
     Effect.CHANGE_ROLE: "change the roles of members",

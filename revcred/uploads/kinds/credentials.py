@@ -345,6 +345,7 @@ FROM compared
         {
             "create": "target_id IS NULL",
             "take_over": "is_of_another",
+            "use_again": "target_id IS NULL AND revoked_owner IS NOT NULL",
             "move": "target_id IS NOT NULL AND NOT is_of_another AND after ? 'subscription'",
             "update": "target_id IS NOT NULL AND NOT is_of_another AND "
             "after ?| ARRAY['name', 'environment', 'tags', 'expires_at', 'secret', 'holders']",

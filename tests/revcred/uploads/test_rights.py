@@ -7,6 +7,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.auth.models import Permission
 
+from revcred.actions import credentials
 from revcred.models import (
     Assignment,
     Credential,
@@ -93,6 +94,13 @@ SCENARIOS = (
         ("add_credential", "change_credential"),
         {"keys_of_others": "take_over"},
         has_happened=lambda: Credential.objects.filter(name="Taken").exists(),
+    ),
+    Scenario(
+        *(Kind.CREDENTIALS, Effect.USE_AGAIN),
+        "customer,name,key\nacme,Again,the-key-of-old\n",
+        ("add_credential", "change_credential"),
+        {"revoked_keys": "use_again"},
+        has_happened=lambda: Credential.objects.filter(name="Again").exists(),
     ),
     Scenario(
         *(Kind.CREDENTIALS, Effect.JOIN),
@@ -201,6 +209,8 @@ def _world():
         for each in ("maps", "routes")
     )
     factories.a_credential(acme, "the-key-of-orders", name="Orders", subscriptions=[maps])
+    old = factories.a_credential(acme, "the-key-of-old", name="Old")
+    credentials.revoke(credential=old, reason="Leaked", by=None)
     factories.a_subscriber(email="ada@example.com")
     factories.a_subscriber(acme, email="bo@example.com")
 
