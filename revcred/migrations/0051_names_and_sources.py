@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0021_roles_and_second_factor"),
+        ("revcred", "0031_checked_with_rights"),
     ]
 
     operations = [
