@@ -143,7 +143,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize(("kind", "name", "old", "new"), FIELDS, ids=lambda each: str(each)[:20])
-def test_every_field_that_a_list_changes_has_its_old_and_new_value(
+def test_every_field_that_a_list_changes_has_its_old_and_new_value(  # noqa: PLR0917
     applied, acme, kind, name, old, new
 ):
     """As each of them is on record when a page changes it."""
