@@ -158,6 +158,11 @@ UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
 UPLOADS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 # What is still arriving lies there, too, and in no directory that others may read.
 FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
+# Locked while it is received, so that what a process leaves that dies is told and deleted.
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "revcred.uploads.files.LockedUploadHandler",
+]
 
 # --- Metering -----------------------------------------------------------------------------------
 

@@ -223,7 +223,7 @@ class SubscriberAdmin(WithMemberships, WithActs):
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form = super().get_form(request, obj, **kwargs)
-        form.actor = request.user  # type: ignore[attr-defined] # what may be said depends on it
+        form.actor = request.user
         return form
 
     def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:  # noqa: FBT001

@@ -51,7 +51,6 @@ def let_those_invite_who_could(apps, schema_editor):
 class Migration(migrations.Migration):
     dependencies = [
         ("revcred", "0013_staff_and_subscribers_apart"),
-        ("revcred", "0065_what_gateways_count"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
     ]
