@@ -324,10 +324,11 @@ def cases(world: World) -> dict[str, list[Case]]:
             )
         ],
     }
+    at = f"memberships-{world.customer.memberships.count()}"
     new_member = {
-        "memberships-TOTAL_FORMS": "2",
-        "memberships-1-customer": world.customer.pk,
-        "memberships-1-subscriber": world.uninvited.pk,
+        "memberships-TOTAL_FORMS": world.customer.memberships.count() + 1,
+        f"{at}-customer": world.customer.pk,
+        f"{at}-subscriber": world.uninvited.pk,
     }
     pages |= standard(
         "customer",
@@ -339,8 +340,8 @@ def cases(world: World) -> dict[str, list[Case]]:
                 Case(target, _of("customer"), said, fact=roles_at_customer)
                 for target, said in {
                     "role of a member": {"memberships-0-role": "owner"},
-                    "new member": new_member | {"memberships-1-role": "member"},
-                    "new owner": new_member | {"memberships-1-role": "owner"},
+                    "new member": new_member | {f"{at}-role": "member"},
+                    "new owner": new_member | {f"{at}-role": "owner"},
                 }.items()
             ),
         ],

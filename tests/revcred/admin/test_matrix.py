@@ -94,6 +94,7 @@ class Matrix:
                 wrote = writes.so_far()
             is_changed = case.fact is None or case.fact(self.world, user) != fact
             set_rollback(True)
+        response.close()
         client.cookies.pop("messages", None)
         if wrote and "/upload/" in url:
             shutil.rmtree(self.place)
@@ -228,7 +229,7 @@ def test_no_page_opens_to(who, place, settings):
     opened = []
     for page, of_page in matrix.cases(world).items():
         for case in of_page:
-            url = matrix.address_of(page, case, world, boss)
+            url = matrix.address_of(page, case, world, world.superuser)
             for method in ("get", "post"):
                 with atomic(), matrix.Writes() as writes:
                     answer = getattr(client, method)(url, case.said)
