@@ -6,6 +6,13 @@ from django.core import mail
 
 from metering.api import authentication
 from revcred import outbox
+from tests.emptying import quick_flush
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_flush() -> Iterator[None]:
+    with quick_flush():
+        yield
 
 
 @pytest.fixture(autouse=True)

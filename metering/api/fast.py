@@ -98,7 +98,12 @@ class FastDoor:
         calls, rejected = judge(
             read_in(inflated, headers.get("content-type", "")), taker(admission.now())
         )
-        entry = entry_of(gateway, calls, rejected=len(rejected))
+        entry = entry_of(
+            gateway,
+            calls,
+            rejected=len(rejected),
+            ids_from_callers=admission.gateway.ids_from_callers,
+        )
         await self._gathering.keep(entry)
         bell.ring()
         backlog.add(gateway, len(calls))

@@ -11,13 +11,14 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.timesince import timesince
 
-from revcred.actions import credentials
+from revcred import links
+from revcred.actions import credentials, memberships
 from revcred.actions.credentials import Keyed
-from revcred.admin import pickers
+from revcred.admin import asking, pickers
 from revcred.admin.acts import ActForm, ConcealedField
 from revcred.admin.generic import ModelChoiceField
 from revcred.admin.moments import MomentField
-from revcred.models import Credential, ExternalKey, Subscription, User
+from revcred.models import Credential, ExternalKey, Subscriber, Subscription, User
 
 NAME_IN_USE = "This customer has a credential of this name already."
 IN_USE = "This key means another credential in that time already."
@@ -25,6 +26,19 @@ OTHER_CUSTOMER = "This subscription is another customer's."
 ALREADY_ASSIGNED = "The credential feeds this subscription in that time already."
 NOT_ASSIGNED = "It does not feed that subscription at that moment."
 REVOKED = "This credential has been revoked, and there is no way back."
+
+
+def may_add_members(user: Any) -> bool:
+    """Return whether somebody may make people members, which a list asks for as well."""
+    return bool(user.has_perm("revcred.add_membership"))
+
+
+def not_members_in_words(people: list[Subscriber]) -> str:
+    names = ", ".join(map(str, people))
+    return (
+        f"These people do not belong to this customer, and you may not add members: {names}."
+        " It takes the right “Can add membership”."
+    )
 
 
 def _tags() -> SimpleArrayField:
@@ -35,6 +49,15 @@ def _tags() -> SimpleArrayField:
 
 def _moment(help_text: str, **kwargs: Any) -> MomentField:
     return MomentField(required=False, help_text=help_text, **kwargs)
+
+
+def use_again_field() -> forms.BooleanField:
+    return forms.BooleanField(
+        required=False,
+        label="Use a revoked credential's key again",
+        help_text="Off: a key that a revoked credential had is refused. On: it counts for this one"
+        " from now on, or from the moment given.",
+    )
 
 
 class SecretFields(forms.Form):
@@ -65,16 +88,21 @@ class IssueForm(SecretFields, ActForm):
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NameInUse: ("name", NAME_IN_USE),
         credentials.KeyInUse: ("key", IN_USE),
+        credentials.KeyOfRevoked: ("key", ""),
         credentials.OtherCustomer: ("subscriptions", "One of these is another customer's."),
+        credentials.NotMembers: ("holders", ""),
     }
 
     customer = pickers.customer()
-    name = forms.CharField(max_length=200, help_text="Unique at its customer.")
+    name = forms.CharField(
+        max_length=200, help_text="Unique among those of its customer that are not revoked."
+    )
     key = ConcealedField(
         label="Existing key",
         help_text="The string that callers send. Empty: one is generated, which its holders find"
         " in the storefront.",
     )
+    use_again = use_again_field()
     gateway = pickers.gateway()
     active_from = _moment(
         "Empty: an existing key counts from as far back as transactions are accepted, so that"
@@ -98,6 +126,7 @@ class IssueForm(SecretFields, ActForm):
         "customer",
         "name",
         "key",
+        "use_again",
         "gateway",
         "active_from",
         "secret",
@@ -112,9 +141,20 @@ class IssueForm(SecretFields, ActForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         customer, name = cleaned.get("customer"), cleaned.get("name")
-        if customer and Credential.objects.filter(customer=customer, name=name).exists():
+        same = Credential.objects.filter(customer=customer, name=name, revoked_at=None)
+        if customer and same.exists():
             self.add_error("name", NAME_IN_USE)
+        self.joining: list[Subscriber] = []
+        if customer:
+            holders = cleaned.get("holders") or ()
+            self.joining = credentials.no_members(customer=customer, holders=holders)
+        if self.joining and not may_add_members(self.request.user):
+            self.add_error("holders", not_members_in_words(self.joining))
         return cleaned
+
+    def new_members(self) -> list[str]:
+        customer = self.cleaned_data["customer"]
+        return [memberships.in_words(each, customer) for each in self.joining]
 
     def act(self, by: User) -> str:
         said = self.cleaned_data
@@ -123,6 +163,7 @@ class IssueForm(SecretFields, ActForm):
             secret=self.chosen_secret(),
             gateway=said["gateway"],
             active_from=said["active_from"],
+            use_again=said["use_again"],
         )
         self.target = credentials.issue(
             customer=said["customer"],
@@ -130,6 +171,7 @@ class IssueForm(SecretFields, ActForm):
             keyed=keyed,
             subscriptions=said["subscriptions"],
             holders=said["holders"],
+            new_members=self.joining,
             environment=said["environment"],
             tags=said["tags"],
             expires_at=said["expires_at"],
@@ -145,7 +187,21 @@ class CredentialActForm(ActForm):
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.AlreadyRevoked: (None, REVOKED),
         credentials.KeyInUse: ("key", IN_USE),
+        credentials.KeyOfRevoked: ("key", ""),
     }
+
+
+class EndingForm(CredentialActForm):
+    """An act after which calls are charged to nobody: what it cuts off is said by the last days."""
+
+    grave = True
+
+    def cut_off(self) -> list[str]:
+        subscription = self.cleaned_data.get("subscription")
+        lately = links.used_lately(credential=self.target, subscription=subscription)
+        at = self.cleaned_data.get("at") or timezone.now()
+        through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
+        return [asking.ends_calls(through, at, lately)]
 
 
 class AddAliasForm(CredentialActForm):
@@ -154,6 +210,7 @@ class AddAliasForm(CredentialActForm):
     explanation = "Another string under which its usage may arrive, such as an application's id."
 
     key = ConcealedField(label="Alias")
+    use_again = use_again_field()
     gateway = pickers.gateway()
     active_from = _moment(
         "Empty: from as far back as transactions are accepted, so that usage waiting in"
@@ -172,6 +229,7 @@ class AddAliasForm(CredentialActForm):
             alias=said["key"],
             gateway=said["gateway"],
             active_from=said["active_from"],
+            use_again=said["use_again"],
             by=by,
         )
         return "The alias was added. Usage that waits under it is being claimed."
@@ -203,7 +261,9 @@ class RotateForm(SecretFields, CredentialActForm):
         help_text="Empty: one is generated, which its holders find in the storefront.",
     )
 
-    field_order = ("overlap", "hours", "key", "secret", "generate_secret")
+    use_again = use_again_field()
+
+    field_order = ("overlap", "hours", "key", "use_again", "secret", "generate_secret")
 
     @property
     def explanation(self) -> str:  # type: ignore[override]
@@ -228,15 +288,15 @@ class RotateForm(SecretFields, CredentialActForm):
             overlap=timedelta(hours=hours),
             key=said["key"] or None,
             secret=self.chosen_secret(),
+            use_again=said["use_again"],
             by=by,
         )
         return f"“{self.target}” has a new key."
 
 
-class SuspendForm(CredentialActForm):
+class SuspendForm(EndingForm):
     title = "Suspend"
     button = "Suspend"
-    grave = True
     explanation = (
         "From now on nothing is attributed to it: its transactions wait in quarantine until it is"
         " known what to do with them. It can be resumed."
@@ -260,10 +320,9 @@ class ResumeForm(CredentialActForm):
         return f"“{self.target}” counts again."
 
 
-class RevokeForm(CredentialActForm):
+class RevokeForm(EndingForm):
     title = "Revoke"
     button = "Revoke for good"
-    grave = True
     explanation = (
         "There is no way back: its keys mean nobody from now on, and neither key nor secret is"
         " revealed again. What it has used stays."
@@ -334,10 +393,9 @@ class MoveForm(AssignForm):
         return f"“{self.target}” was moved to “{said['to']}”."
 
 
-class UnassignForm(CredentialActForm):
+class UnassignForm(EndingForm):
     title = "Unassign"
     button = "Unassign"
-    grave = True
     explanation = "From that moment on it no longer feeds the subscription."
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NotAssigned: ("at", NOT_ASSIGNED)
@@ -361,10 +419,9 @@ class KeyChoice(ModelChoiceField):
         return f"{key}, from {key.active_from:%Y-%m-%d %H:%M}, {_last_used(key, timezone.now())}"
 
 
-class EndKeyForm(CredentialActForm):
+class EndKeyForm(EndingForm):
     title = "End a key"
     button = "End it"
-    grave = True
     explanation = "From that moment on the string means nobody. The credential itself stays."
 
     key = KeyChoice(ExternalKey.objects.none(), widget=forms.RadioSelect, empty_label=None)
@@ -380,6 +437,11 @@ class EndKeyForm(CredentialActForm):
         if key and at and not key.holds(at):
             self.add_error("at", "It is not valid at that moment.")
         return cleaned
+
+    def cut_off(self) -> list[str]:
+        key, at = self.cleaned_data["key"], self.cleaned_data.get("at") or timezone.now()
+        used = _last_used(key, timezone.now())
+        return [f"From {at:%Y-%m-%d %H:%M} UTC on, calls with {key} are charged to nobody: {used}."]
 
     def act(self, by: User) -> str:
         key = self.cleaned_data["key"]

@@ -11,8 +11,9 @@ from django.utils.html import format_html_join
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
-from revcred.actions import credentials
-from revcred.admin import finding
+from revcred import links
+from revcred.actions import credentials, memberships
+from revcred.admin import asking, finding
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.badges import Tone, badge
 from revcred.admin.credential_acts import (
@@ -26,12 +27,23 @@ from revcred.admin.credential_acts import (
     RotateForm,
     SuspendForm,
     UnassignForm,
+    may_add_members,
+    not_members_in_words,
 )
 from revcred.admin.customers import OfCustomer, OfSubscriber
 from revcred.admin.lists import Chosen
 from revcred.admin.moments import KeepsMoments
+from revcred.admin.recorded import may_undo, undone
 from revcred.fingerprints import fingerprint
-from revcred.models import Assignment, AuditEvent, Credential, ExternalKey, Subscription
+from revcred.models import (
+    Assignment,
+    AuditEvent,
+    Credential,
+    ExternalKey,
+    Subscriber,
+    Subscription,
+    User,
+)
 
 State = Credential.State
 
@@ -85,10 +97,26 @@ def as_fingerprint(text: str | None) -> UUID | None:
 
 
 class CredentialForm(KeepsMoments):
+    actor: User
+    joining: list[Subscriber]  # holders who would become members
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        self.joining = []
+        if "holders" in self.changed_data:
+            self.joining = credentials.no_members(
+                customer=self.instance.customer, holders=cleaned.get("holders") or ()
+            )
+        if self.joining and not may_add_members(self.actor):
+            self.add_error("holders", not_members_in_words(self.joining))
+        return cleaned
+
     def clean_name(self) -> str:
         """Checked here, because the customer, which the constraint is about too, is no field."""
         name = str(self.cleaned_data["name"])
-        same = Credential.objects.filter(customer=self.instance.customer_id, name=name)
+        same = Credential.objects.filter(
+            customer=self.instance.customer_id, name=name, revoked_at=self.instance.revoked_at
+        )
         if same.exclude(pk=self.instance.pk).exists():
             self.add_error("name", "This customer has a credential of this name already.")
         return name
@@ -199,14 +227,32 @@ class CredentialAdmin(WithActs):
     ) -> HttpResponse:
         credential = self.get_object(request, object_id)
         known = what_is_known_of(credential) if isinstance(credential, Credential) else {}
+        known["may_undo"] = may_undo(request, Credential)
         return super().change_view(request, object_id, form_url, known | (extra_context or {}))
 
     def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: Any) -> None:
         credentials.change(
             credential=obj,
             holders=form.cleaned_data["holders"],
+            new_members=form.joining,
             by=request.user,  # type: ignore[arg-type]
         )
+
+    def new_members(self, form: Any) -> list[str]:
+        return [memberships.in_words(each, form.instance.customer) for each in form.joining]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form = super().get_form(request, obj, **kwargs)
+        form.actor = request.user
+        return form
+
+    def cut_off(self, form: Any) -> list[str]:
+        credential, at = form.instance, form.cleaned_data.get("expires_at")
+        if not asking.ends_earlier(form, "expires_at"):
+            return []
+        lately = links.used_lately(credential=credential)
+        through = f"through “{credential}”"
+        return [asking.ends_calls(through, at, lately)] if lately.calls else []
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
         """The act has saved the holders."""
@@ -230,4 +276,5 @@ def what_is_known_of(credential: Any) -> dict[str, Any]:
         ],
         "suspensions": credential.suspensions.all()[:PERIODS_SHOWN],
         "events": AuditEvent.objects.about(credential)[:EVENTS_SHOWN],
+        "undone": undone(credential),
     }

@@ -12,6 +12,7 @@ from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.lists import Chosen, any_of, starting_with
 from revcred.admin.moments import KeepsMoments
+from revcred.admin.naming import ToldByName
 from revcred.admin.pickers import WithPickers
 from revcred.admin.recorded import Recorded
 from revcred.models import AddressChange, Customer, Membership, Subscriber, User
@@ -91,7 +92,7 @@ def _by(request: HttpRequest) -> dict[str, Any]:
     return {"by": request.user, "request": request}
 
 
-class WithMemberships(RecordsMemberships):
+class WithMemberships(RecordsMemberships, ToldByName):
     """Memberships are kept with either side, unless there are too many for one page."""
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
@@ -122,6 +123,7 @@ class CustomerAdmin(WithMemberships):
 class InviteForm(ActForm):
     title = "Invite"
     button = "Send the invitation"
+    permission = "invite"
     explanation = (
         "Sends a link by e-mail by which the subscriber chooses a password and signs in to the"
         " storefront. It may be sent again; a link works once and for three days. To a subscriber"
@@ -221,7 +223,7 @@ class SubscriberAdmin(WithMemberships, WithActs):
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form = super().get_form(request, obj, **kwargs)
-        form.actor = request.user  # type: ignore[attr-defined] # what may be said depends on it
+        form.actor = request.user
         return form
 
     def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:  # noqa: FBT001

@@ -135,19 +135,28 @@ class ColumnsForm(ReadingFields):
         return cleaned
 
 
-def _either(label: str, refuse: str, other: tuple[str, str]) -> forms.ChoiceField:
+def _either(
+    label: str, refuse: str, other: tuple[str, str], *, required: bool = True
+) -> forms.ChoiceField:
     return forms.ChoiceField(
-        label=label, choices=[("refuse", refuse), other], widget=forms.RadioSelect
+        label=label,
+        choices=[("refuse", refuse), other],
+        widget=forms.RadioSelect,
+        required=required,
     )
 
 
 UNKNOWN = "Refuse the row"
+PEOPLE_OF_OTHERS = _either(
+    "People of another customer", UNKNOWN, ("join", "Make them members of this customer, too")
+)
 BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     "customer": {
         "customers": _either("Unknown customers", UNKNOWN, ("create", "Create the customer"))
     },
     "holders": {
-        "subscribers": _either("Unknown holders", UNKNOWN, ("create", "Create the subscriber"))
+        "subscribers": _either("Unknown holders", UNKNOWN, ("create", "Create the subscriber")),
+        "people_of_others": PEOPLE_OF_OTHERS,
     },
     "subscription": {
         "subscriptions": _either(
@@ -164,7 +173,13 @@ BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     "key": {
         "keys_of_others": _either(
             "Keys of another customer", UNKNOWN, ("take_over", "Move the key to this customer")
-        )
+        ),
+        "revoked_keys": _either(
+            "Keys that a revoked credential had",
+            UNKNOWN,
+            ("use_again", "Use the key again, from now on"),
+            required=False,
+        ),
     },
 }
 
@@ -181,6 +196,8 @@ class ChoicesForm(forms.Form):
         for name, fields in BY_COLUMN.items():
             if name in said and _decides(Kind(upload.kind), name):
                 self.fields.update(deepcopy(fields))
+        if upload.kind == Kind.SUBSCRIBERS and "customer" in said:
+            self.fields["people_of_others"] = deepcopy(PEOPLE_OF_OTHERS)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -191,7 +208,8 @@ class ChoicesForm(forms.Form):
     def choices(self) -> Choices:
         said = self.cleaned_data
         product = said.get("product")
-        return Choices(**said | {"product": product.external_key if product else ""})
+        chosen = {name: value for name, value in said.items() if value}
+        return Choices(**chosen | {"product": product.external_key if product else ""})
 
 
 def _decides(kind: Kind, name: str) -> bool:

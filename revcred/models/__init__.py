@@ -11,6 +11,7 @@ from revcred.models.credentials import (
 from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
 from revcred.models.mail import OutgoingMail
+from revcred.models.names import FormerName
 from revcred.models.products import Product
 from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
@@ -26,6 +27,7 @@ __all__ = [
     "Customer",
     "ExternalKey",
     "FailedSignIns",
+    "FormerName",
     "Gateway",
     "KeyUse",
     "Membership",

@@ -1,4 +1,7 @@
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from hashlib import sha256
 from ipaddress import ip_address
@@ -11,6 +14,51 @@ from django.utils import timezone
 from revcred.models.users import User
 
 CHAIN_LOCK = 0x5EA1ED  # advisory; one writer at a time, so that the chain has one end
+MAX_EVENTS_PER_STATEMENT = 1_000
+
+# Events that wait for the end of a block, where there is one: see `events_at_the_end`.
+_waiting: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
+
+
+@contextmanager
+def events_at_the_end() -> Iterator[None]:
+    """Write the events of the block when it ends, or none of them if it fails.
+
+    Writing one locks the end of the chain, for which every other writer would wait as long as
+    the block takes.
+    """
+    if _waiting.get() is not None:
+        yield
+        return
+    events: list[AuditEvent] = []
+    token = _waiting.set(events)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+    if not connection.needs_rollback:
+        for event in events:
+            event.chain()
+
+
+def as_recorded(value: Any) -> Any:
+    """The value of a field as JSON: a moment as text, a row by its number and name."""
+    if isinstance(value, datetime):
+        return _canonical(value)
+    if isinstance(value, models.Model):
+        return {"id": value.pk, "name": str(value)[:300]}
+    if isinstance(value, models.QuerySet | models.Manager):
+        return [as_recorded(each) for each in value.all()]
+    if isinstance(value, list | tuple | set):
+        return [as_recorded(each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): as_recorded(each) for name, each in value.items()}
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+
+
+def difference(old: Any, new: Any) -> list[Any]:
+    """What an event keeps of one field that was changed."""
+    return [as_recorded(old), as_recorded(new)]
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -29,13 +77,10 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         details: dict[str, Any] | None = None,
         address: str | None = None,
     ) -> "AuditEvent":
-        """Add to the end of the chain. `details` name things and moments, never a value."""
+        """Add to the end of the chain. `details` never hold a key, a secret or a password."""
         if not connection.in_atomic_block:
             message = "An event is recorded in the transaction of what it records."
             raise TransactionManagementError(message)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
-        last = self.order_by("-pk").values_list("digest", flat=True).first()
         event = self.model(
             at=timezone.now(),
             actor_id=by.pk if by else None,
@@ -47,9 +92,28 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             details=details or {},
             address=address,
         )
-        event.digest = event.chained_to(bytes(last) if last else b"")
-        event.save(force_insert=True)
+        waiting = _waiting.get()
+        if waiting is None:
+            event.chain()
+        else:
+            waiting.append(event)
         return event
+
+    def record_many(self, events: "Sequence[AuditEvent]") -> None:
+        """Add these to the end of the chain, in their order, with one look at its end.
+
+        Everybody else who records anything waits from here to the end of the transaction: so it
+        comes last in one.
+        """
+        if not events:
+            return
+        if not connection.in_atomic_block:
+            message = "Events are recorded in the transaction of what they record."
+            raise TransactionManagementError(message)
+        before = _locked_end()
+        for event in events:
+            event.digest = before = event.chained_to(before)
+        self.bulk_create(events, batch_size=MAX_EVENTS_PER_STATEMENT)
 
     def first_broken(self) -> "AuditEvent | None":
         """The first event that is not what it was when it was written, or None."""
@@ -65,6 +129,12 @@ class AuditEvent(models.Model):
     """Who did what to which thing. Only ever added to: a trigger refuses anything else.
 
     It refers to things by number and name and not by foreign key, so that it outlives them.
+
+    Of `details`, three are more than names and moments:
+
+        changed    old and new value of each field, by its name
+        rows       of what is kept with it, such as path rules: model, id, name, old and new fields
+        undo       what `revcred.actions.undoing` needs to put things back
     """
 
     class Verb(models.TextChoices):
@@ -112,6 +182,11 @@ class AuditEvent(models.Model):
         APPLIED = "applied"
         CANCELLED = "cancelled"
         UNDONE = "undone"
+        FACTOR_ADDED = "factor_added", "Second factor added"
+        FACTOR_REMOVED = "factor_removed", "Second factor removed"
+        FACTOR_RESET = "factor_reset", "Second factor reset"
+        FACTOR_FAILED = "factor_failed", "Second factor failed"
+        RECOVERY_CODE_USED = "recovery_code_used", "Recovery code used"
 
     at = models.DateTimeField()
     actor_id = models.BigIntegerField(null=True)
@@ -140,6 +215,11 @@ class AuditEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.get_verb_display()}: {self.target}"
 
+    def chain(self) -> None:
+        """Save it as the last of the chain. One writer at a time, until the transaction ends."""
+        self.digest = self.chained_to(_locked_end())
+        self.save(force_insert=True)
+
     def chained_to(self, before: bytes) -> bytes:
         """SHA-256 over the digest before this one and all this event says."""
         said = [
@@ -155,6 +235,15 @@ class AuditEvent(models.Model):
         ]
         text = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return sha256(before + text.encode()).digest()
+
+
+def _locked_end() -> bytes:
+    """Return the digest of the last event. One writer at a time, until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+    events = AuditEvent._base_manager.order_by("-pk")
+    last = events.values_list("digest", flat=True).first()
+    return bytes(last) if last else b""
 
 
 def _canonical(moment: datetime) -> str:

@@ -1,6 +1,15 @@
 """Credentials: told by their key, or where a row has none by their name within the customer."""
 
-from revcred.uploads.kinds.merge import CHUNK, SEALED, UNDONE, Merge, Undo, added, lock
+from revcred.uploads.kinds.merge import (
+    CHUNK,
+    SEALED,
+    UNDONE,
+    Merge,
+    Undo,
+    added,
+    effects_of,
+    lock,
+)
 
 TARGET = "revcred.credential"
 
@@ -8,7 +17,8 @@ MESSAGES = {
     "customer:unknown": "There is no customer of that external key.",
     "key:twice": "The same key is in {other_row}, too.",
     "key:of_another": "This key belongs to another customer.",
-    "key:revoked": "Its credential has been revoked.",
+    "key:revoked": "A revoked credential had this key. Choose to use such keys again if it is to"
+    " count from now on.",
     "name:twice": "The same name of this customer is in {other_row}, too.",
     "name:in_use": "This customer has another credential of that name.",
     "secret:no_key": "The credential has no key that the secret would go with.",
@@ -16,6 +26,8 @@ MESSAGES = {
     "subscription:product": "A subscription can only be created with a product; none was chosen.",
     "subscription:of_another": "The subscription belongs to another customer.",
     "holders:unknown": "There is no subscriber of that address.",
+    "holders:of_another": "One of them belongs to another customer and would become a member of "
+    "this one. Allow people of other customers if that is meant.",
     "gateway:unknown": "There is no gateway of that name.",
     "gateway:other": "The key counts at another gateway.",
     "key_active_from:fixed": "The start of a key that exists cannot be changed.",
@@ -38,7 +50,13 @@ WITH subs AS MATERIALIZED (
         max(s.customer_id) AS greatest_customer
     FROM (SELECT DISTINCT subscription AS given FROM {source} row WHERE subscription IS NOT NULL) d
     CROSS JOIN unnest(string_to_array(given, '|')) named
-    LEFT JOIN revcred_subscription s ON s.external_key = named
+    LEFT JOIN LATERAL (
+        -- Of several that have this name one after the other, the one that has it now.
+        SELECT x.id, x.customer_id FROM revcred_subscription x WHERE x.external_key = named
+        ORDER BY tstzrange(x.active_from, x.active_until) @> %(now)s::timestamptz DESC,
+            x.active_from DESC
+        LIMIT 1
+    ) s ON true
     GROUP BY given
 ), contested AS MATERIALIZED (
     SELECT named
@@ -55,6 +73,29 @@ WITH subs AS MATERIALIZED (
     CROSS JOIN unnest(string_to_array(given, '|')) named
     LEFT JOIN revcred_subscriber p ON lower(p.email) = named
     GROUP BY given
+), newcomers AS MATERIALIZED (
+    -- in: each text of holders at a customer; out: those of them who are no members there yet
+    SELECT d.given, d.customer, named, p.id AS subscriber_id
+    FROM (
+        SELECT DISTINCT holders AS given, customer FROM {source} row WHERE holders IS NOT NULL
+    ) d
+    CROSS JOIN unnest(string_to_array(given, '|')) named
+    LEFT JOIN revcred_subscriber p ON lower(p.email) = named
+    LEFT JOIN revcred_customer c ON c.external_key = d.customer
+    WHERE NOT EXISTS (
+        SELECT FROM revcred_membership m WHERE m.customer_id = c.id AND m.subscriber_id = p.id
+    )
+), in_several AS MATERIALIZED (
+    -- Nobody's people yet, but named for two customers: of which they are is not ours to tell.
+    SELECT named FROM newcomers GROUP BY named HAVING min(customer) <> max(customer)
+), joining AS MATERIALIZED (
+    SELECT
+        given, customer,
+        bool_or(
+            EXISTS (SELECT FROM revcred_membership m WHERE m.subscriber_id = n.subscriber_id)
+            OR EXISTS (SELECT FROM in_several i WHERE i.named = n.named)
+        ) AS some_elsewhere
+    FROM newcomers n GROUP BY given, customer
 ), same_key AS MATERIALIZED (
     SELECT fingerprint, min(number) AS first, max(number) AS last
     FROM {source} row WHERE fingerprint IS NOT NULL GROUP BY fingerprint HAVING count(*) > 1
@@ -79,7 +120,8 @@ WITH subs AS MATERIALIZED (
         e.environment AS old_environment,
         e.tags::text[] AS old_tags,
         e.expires_at AS old_expires_at,
-        e.revoked_at AS old_revoked_at,
+        revoked.credential_id AS revoked_owner,
+        revoked.at AS revoked_at,
         o.external_key AS owner,
         e.customer_id IS DISTINCT FROM c.id AND e.id IS NOT NULL AS is_of_another,
         v.secret_mark AS old_secret_mark,
@@ -89,6 +131,8 @@ WITH subs AS MATERIALIZED (
         coalesce(row.assigned_from, %(now)s) AS moved_at,
         subs.some_unknown AS some_subscription_unknown,
         people.some_unknown AS some_holder_unknown,
+        joining.given IS NOT NULL AS some_join,
+        coalesce(joining.some_elsewhere, false) AS some_elsewhere,
         subs.least_customer IS NOT NULL AND (
             c.id IS NULL OR subs.least_customer <> c.id OR subs.greatest_customer <> c.id
         ) AS feeds_another,
@@ -105,6 +149,7 @@ WITH subs AS MATERIALIZED (
     LEFT JOIN revcred_gateway g ON g.name = row.gateway
     LEFT JOIN subs ON subs.given = row.subscription
     LEFT JOIN people ON people.given = row.holders
+    LEFT JOIN joining ON joining.given = row.holders AND joining.customer = row.customer
     LEFT JOIN same_key ON same_key.fingerprint = row.fingerprint
     LEFT JOIN same_name ON same_name.customer = row.customer AND same_name.name = row.name
     LEFT JOIN LATERAL (
@@ -112,9 +157,27 @@ WITH subs AS MATERIALIZED (
         FROM revcred_externalkey x
         WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
             AND (x.active_until IS NULL OR x.active_until > %(now)s)
+            AND NOT EXISTS (
+                SELECT FROM revcred_credential y
+                WHERE y.id = x.credential_id AND y.revoked_at IS NOT NULL
+            )
         ORDER BY (x.gateway_id IS NOT DISTINCT FROM g.id) DESC, x.active_from
         LIMIT 1
     ) k ON true
+    LEFT JOIN LATERAL (
+        -- As credentials.keys_of_revoked has it.
+        SELECT x.credential_id, y.revoked_at AS at
+        FROM revcred_externalkey x JOIN revcred_credential y ON y.id = x.credential_id
+        WHERE x.fingerprint = ANY (ARRAY[row.fingerprint]) AND y.revoked_at IS NOT NULL
+            AND (g.id IS NULL OR x.gateway_id IS NULL OR x.gateway_id = g.id)
+            AND NOT EXISTS (
+                SELECT FROM revcred_externalkey n
+                JOIN revcred_credential z ON z.id = n.credential_id
+                WHERE n.fingerprint = ANY (ARRAY[row.fingerprint]) AND z.revoked_at IS NULL
+                    AND n.active_from >= y.revoked_at
+            )
+        ORDER BY y.revoked_at DESC LIMIT 1
+    ) revoked ON true
     LEFT JOIN LATERAL (
         SELECT x.id, (
             SELECT y.id FROM revcred_externalkey y
@@ -124,6 +187,7 @@ WITH subs AS MATERIALIZED (
         ) AS key_id
         FROM revcred_credential x
         WHERE row.fingerprint IS NULL AND x.customer_id = c.id AND x.name = row.name
+            AND x.revoked_at IS NULL
         OFFSET 0
     ) n ON true
     LEFT JOIN LATERAL (
@@ -151,6 +215,10 @@ WITH subs AS MATERIALIZED (
     SELECT
         seen.*,
         target_id IS NULL OR is_of_another AS is_new,
+        -- As `HELD` and `MEMBERSHIPS` write: an existing one only if its holders change.
+        some_join AND (
+            target_id IS NULL OR is_of_another OR holder_names IS DISTINCT FROM old_holder_names
+        ) AS is_joining,
         CASE WHEN target_id IS NOT NULL THEN jsonb_strip_nulls(CASE
             WHEN is_of_another THEN jsonb_build_object('customer', owner)
             ELSE jsonb_build_object(
@@ -199,10 +267,14 @@ WITH subs AS MATERIALIZED (
             CASE WHEN is_key_twice THEN 'key:twice' END,
             CASE WHEN is_name_twice THEN 'name:twice' END,
             CASE WHEN is_of_another AND NOT %(take_over)s THEN 'key:of_another' END,
-            CASE WHEN old_revoked_at IS NOT NULL AND NOT is_of_another THEN 'key:revoked' END,
+            CASE
+                WHEN target_id IS NULL AND revoked_owner IS NOT NULL AND NOT %(use_again)s
+                THEN 'key:revoked'
+            END,
             CASE WHEN EXISTS (
                 SELECT FROM revcred_credential x
                 WHERE x.customer_id = seen.customer_id AND x.name = seen.name
+                    AND x.revoked_at IS NULL
                     AND (x.id <> target_id OR target_id IS NULL)
             ) THEN 'name:in_use' END,
             CASE
@@ -223,6 +295,13 @@ WITH subs AS MATERIALIZED (
                 WHEN some_holder_unknown AND NOT %(create_subscribers)s THEN 'holders:unknown'
             END,
             CASE
+                WHEN some_join AND some_elsewhere AND NOT %(people_of_others)s AND (
+                    target_id IS NULL OR is_of_another
+                    OR holder_names IS DISTINCT FROM old_holder_names
+                )
+                THEN 'holders:of_another'
+            END,
+            CASE
                 WHEN gateway IS NOT NULL AND gateway_id IS NULL THEN 'gateway:unknown'
                 WHEN gateway IS NOT NULL AND target_id IS NOT NULL AND fingerprint IS NOT NULL
                     AND gateway_id IS DISTINCT FROM key_gateway_id THEN 'gateway:other'
@@ -230,6 +309,8 @@ WITH subs AS MATERIALIZED (
             CASE
                 WHEN target_id IS NOT NULL AND NOT is_of_another AND fingerprint IS NOT NULL
                     AND key_active_from <> key_began THEN 'key_active_from:fixed'
+                WHEN target_id IS NULL AND key_active_from < revoked_at
+                THEN 'key_active_from:in_use'
                 WHEN target_id IS NULL AND key_active_from IS NOT NULL AND EXISTS (
                     SELECT FROM revcred_externalkey x
                     WHERE x.fingerprint = ANY (ARRAY[seen.fingerprint])
@@ -255,9 +336,23 @@ SELECT
     END AS action,
     CASE WHEN target_id IS NOT NULL THEN
         md5(concat_ws(' ', target_id, key_id, old_secret_mark, before, after))
-    END AS was
+    END AS was,
+    {effects} AS effects
 FROM compared
-"""
+""".replace(
+    "{effects}",
+    effects_of(
+        {
+            "create": "target_id IS NULL",
+            "take_over": "is_of_another",
+            "use_again": "target_id IS NULL AND revoked_owner IS NOT NULL",
+            "move": "target_id IS NOT NULL AND NOT is_of_another AND after ? 'subscription'",
+            "update": "target_id IS NOT NULL AND NOT is_of_another AND "
+            "after ?| ARRAY['name', 'environment', 'tags', 'expires_at', 'secret', 'holders']",
+            "join": "is_joining",
+        }
+    ),
+)
 
 # --- What rows name and is not there yet ----------------------------------------------------------
 
@@ -298,8 +393,9 @@ NEW_SUBSCRIPTIONS = added(
     CROSS JOIN unnest(string_to_array(subscription, '|')) named
     JOIN revcred_customer c ON c.external_key = customer
     WHERE %(create_subscriptions)s
+        AND NOT EXISTS (SELECT FROM revcred_subscription s WHERE s.external_key = named)
     GROUP BY named
-    ON CONFLICT (external_key) DO NOTHING
+    ON CONFLICT DO NOTHING
     """,
 )
 
@@ -365,6 +461,20 @@ UPDATE revcred_externalkey x SET active_until = moved_at
 FROM {CHUNK} WHERE x.id = key_id AND is_of_another
 """
 
+# A key that is used again counted for nobody since its credential was revoked.
+LET_GO = f"""
+UPDATE revcred_externalkey x SET active_until = greatest(y.revoked_at, x.active_from)
+FROM {CHUNK} row, revcred_credential y
+WHERE row.target_id IS NULL AND row.revoked_owner IS NOT NULL
+    AND x.fingerprint = ANY (ARRAY[row.fingerprint]) AND x.active_until IS NULL
+    AND y.id = x.credential_id AND y.revoked_at IS NOT NULL
+"""
+
+USED_AGAIN = f"""
+UPDATE {CHUNK} SET links = jsonb_build_object('used_again_of', revoked_owner)
+WHERE target_id IS NULL AND revoked_owner IS NOT NULL
+"""
+
 # As far back as transactions are accepted, but not before the key's last owner let go.
 KEYS = f"""
 INSERT INTO revcred_externalkey (
@@ -374,7 +484,8 @@ SELECT
     new_key_id, new_id, 'key', coalesce(row.gateway_id, key_gateway_id), s.fingerprint, s.hint,
     CASE
         WHEN is_of_another THEN moved_at
-        WHEN row.fingerprint IS NULL THEN coalesce(key_active_from, %(now)s)
+        WHEN row.fingerprint IS NULL OR revoked_owner IS NOT NULL
+        THEN coalesce(key_active_from, %(now)s)
         ELSE coalesce(key_active_from, greatest(%(oldest)s, (
             SELECT max(x.active_until) FROM revcred_externalkey x
             WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
@@ -511,6 +622,8 @@ MERGE = Merge(
         LINKS,
         CREDENTIALS,
         TAKEN_OVER,
+        LET_GO,
+        USED_AGAIN,
         KEYS,
         SEALED_VALUES,
         SECRETS,
@@ -526,6 +639,10 @@ MERGE = Merge(
     ),
     since=SINCE,
     waits="SELECT customer, fingerprint, NULL::text AS subscription FROM {source} row",
+    joins="""
+        SELECT named AS email, customer, 'member' AS role, number, action
+        FROM {source} row CROSS JOIN unnest(string_to_array(holders, '|')) named
+    """,
     seals=True,
     adds=ADDS,
     messages=MESSAGES,

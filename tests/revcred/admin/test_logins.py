@@ -143,7 +143,7 @@ def test_a_subscriber_is_not_given_the_address_of_staff(admin_client, rights):
 
 
 def test_groups_are_for_superusers(as_staff):
-    group = Group.objects.create(name="Support")
+    group = Group.objects.create(name="Night shift")
     browser = as_staff("add_group", "change_group", "delete_group", "view_group")
 
     assert browser.get(url_of(group)).status_code == 200
@@ -152,10 +152,10 @@ def test_groups_are_for_superusers(as_staff):
 
 
 def test_the_permissions_of_a_group_are_on_record(admin_client):
-    group = Group.objects.create(name="Support")
+    group = Group.objects.create(name="Night shift")
     permission = Permission.objects.get(codename="view_customer")
 
-    admin_client.post(url_of(group), {"name": "Support", "permissions": [permission.pk]})
+    admin_client.post(url_of(group), {"name": "Night shift", "permissions": [permission.pk]})
 
     event = AuditEvent.objects.about(group).get(verb="rights_changed")
     assert event.details == {"permissions": "+revcred.view_customer"}
