@@ -1,6 +1,11 @@
-"""Calls as the inbox keeps them: in our own terms, and without a key."""
+"""Calls as the inbox keeps them: in our own terms, and without a key.
 
-from collections.abc import Sequence
+Whatever door a call came in by, `encoded` makes it what is stored. Its key becomes a fingerprint
+there, no text of it keeps the key or the gateway's token, and its path is nothing but a path.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,13 +19,17 @@ from msgspec.structs import asdict, replace
 
 from metering.inbox import KEEP_AND_RECALL, Entry, Recalling, time_ordered_id
 from metering.models.usage import CALLS
+from metering.redaction import CallerKey, Withheld, is_a_name
+from revcred.fingerprints import fingerprint_hex, hint
+from revcred.redaction import Secrets, candidates, cut, secrets_of
 
 
 class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One metered call as the inbox keeps it. Its key is a fingerprint and a hint already."""
+    """One metered call: as a door reads it, with its key; as the inbox keeps it, without."""
 
     transaction_id: str
     occurred_at: datetime
+    key: CallerKey | None = None
     fingerprint: str | None = None
     hint: str | None = None
     subscription_named: str | None = None
@@ -52,15 +61,34 @@ NOT_SAID = (None, UNSET)
 ANY_TIME = datetime.fromtimestamp(0, UTC)
 
 # Sorted, so that the same content in another order is the same content.
-encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
+_encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
+
+
+# Whatever is text in a call, or holds some: all but its own marks and moments.
+CUT = tuple(
+    name
+    for name in Call.__struct_fields__
+    if name not in {"key", "fingerprint", "hint", "occurred_at", "undated"}
+)
+NOTHING = Withheld()
 
 
 def _said(call: Call) -> dict[str, Any]:
     return {name: value for name, value in asdict(call).items() if value not in NOT_SAID}
 
 
-def entry_of(gateway_id: int, calls: Sequence[Call], *, rejected: int = 0) -> Entry:
-    return Entry(gateway_id, len(calls), rejected, _body(gateway_id, calls))
+def entry_of(
+    gateway_id: int, calls: Sequence[Call], *, withheld: Withheld = NOTHING, rejected: int = 0
+) -> Entry:
+    return Entry(gateway_id, len(calls), rejected, _body(gateway_id, calls, withheld))
+
+
+def entry_of_joined(gateway_id: int, calls: Mapping[UUID, Call]) -> Entry:
+    """Of calls that were encoded half by half, by their identities."""
+    joined = [
+        (identity.hex, *encoded(gateway_id, call, NOTHING)[1:]) for identity, call in calls.items()
+    ]
+    return Entry(gateway_id, len(calls), 0, _array(joined))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +101,14 @@ class RecallingEntry(Recalling, Entry):
         return *super().row(), self.identity
 
 
-def recalling_entry_of(gateway_id: int, call: Call) -> RecallingEntry:
+def recalling_entry_of(gateway_id: int, call: Call, withheld: Withheld) -> RecallingEntry:
+    one = encoded(gateway_id, call, withheld)
     return RecallingEntry(
-        identity=UUID(identity(gateway_id, call.transaction_id)),
+        identity=UUID(one[0]),
         gateway_id=gateway_id,
         transactions=1,
         rejected=0,
-        body=_body(gateway_id, [call]),
+        body=_array([one]),
     )
 
 
@@ -88,19 +117,86 @@ def identity(gateway_id: int, transaction_id: str) -> str:
     return _digest(b"%d\0" % gateway_id + transaction_id.encode())
 
 
-def _body(gateway_id: int, calls: Sequence[Call]) -> str:
+def identity_of_cut(gateway_id: int, transaction_id: str) -> str:
+    """The same for an id in which a secret is. It is keyed, so that nobody can guess the secret."""
+    return fingerprint_hex(f"{gateway_id} {transaction_id}", label="transaction id")
+
+
+def identities(gateway_id: int, transaction_id: str) -> list[UUID]:
+    """Those that a transaction of this whole id may be remembered by."""
+    return [UUID(of(gateway_id, transaction_id)) for of in (identity, identity_of_cut)]
+
+
+# A call's identity, a digest of all that it says, and that as JSON.
+Encoded = tuple[str, str, str]
+
+
+def encoded(gateway_id: int, call: Call, withheld: Withheld) -> Encoded:
+    """What is stored of a call, and nothing else is. The same call gives the same."""
+    key, path, stored = call.key, call.path, call
+    if key:
+        stored = replace(call, key=None, fingerprint=fingerprint_hex(key.text), hint=hint(key.text))
+    if path and (path[0] != "/" or path[1:2] == "/" or "?" in path or "#" in path):
+        stored = replace(stored, path=only_path(path))
+    content = _encode(stored)
+    said = content.decode()
+    mark = identity
+    if withheld.may_be_in(said, key):
+        stored = _cut(stored, withheld.of(key), key)
+        content = _encode(stored)
+        said = content.decode()
+        if stored.transaction_id != call.transaction_id:
+            mark = identity_of_cut
+    if call.undated:
+        content = _encode(replace(stored, occurred_at=ANY_TIME))
+    return mark(gateway_id, call.transaction_id), _digest(content), said
+
+
+def without_secrets(call: Call, withheld: Withheld) -> Call:
+    """The call as it is stored, for whoever keeps or shows a part of it elsewhere."""
+    return _cut(call, withheld.of(call.key), call.key)
+
+
+def _cut(call: Call, secrets: Secrets, key: CallerKey | None) -> Call:
+    texts = {name: getattr(call, name) for name in CUT}
+    found = {name: cut(value, secrets) for name, value in texts.items() if value}
+    changed = {name: value for name, value in found.items() if value != texts[name]}
+    if changed and key and secrets[0].text in key.text and is_a_name(key):
+        return _cut(call, secrets[1:], None)
+    return replace(call, **changed) if changed else call
+
+
+def without_its_key(call: Call) -> Call:
+    """A call joined of two halves, of which only one came with the key: by its fingerprint."""
+    texts = {name: getattr(call, name) for name in CUT}
+    found = [each for each in candidates(texts) if fingerprint_hex(each) == call.fingerprint]
+    return _cut(call, secrets_of(*found), CallerKey(found[0])) if found else call
+
+
+_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
+_END_OF_PATH = re.compile(r"[?#]")
+
+
+def only_path(url: str) -> str:
+    """The path without scheme, user, host, query and fragment, any of which may hold a key."""
+    url = url.strip()
+    address = _ADDRESS.match(url)
+    path = _END_OF_PATH.split(url[address.end() if address else 0 :], maxsplit=1)[0]
+    return path or "/"
+
+
+def _body(gateway_id: int, calls: Sequence[Call], withheld: Withheld) -> str:
+    return _array([encoded(gateway_id, call, withheld) for call in calls])
+
+
+def _array(calls: Sequence[Encoded]) -> str:
     """A JSON array of the calls, each led by its ids and the digest of all it says."""
     first = time_ordered_id()
-    return f"[{','.join(_line(gateway_id, first + n, call) for n, call in enumerate(calls))}]"
-
-
-def _line(gateway_id: int, made_id: int, call: Call) -> str:
-    said = encode(call)
-    digest = _digest(encode(replace(call, occurred_at=ANY_TIME)) if call.undated else said)
-    return (
-        f'{{"made_id":"{made_id:032x}","identity":"{identity(gateway_id, call.transaction_id)}",'
-        f'"digest":"{digest}",{said[1:].decode()}'
+    lines = (
+        f'{{"made_id":"{first + n:032x}","identity":"{mark}","digest":"{content}",{said[1:]}'
+        for n, (mark, content, said) in enumerate(calls)
     )
+    return f"[{','.join(lines)}]"
 
 
 def _digest(content: bytes) -> str:

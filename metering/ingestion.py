@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from metering.calls import (
+    NOTHING,
     ONE_CALL,
     Call,
     RecallingEntry,
     entry_of,
+    identities,
     identity,
     recalling_entry_of,
+    without_secrets,
 )
 from metering.halves import HalfEntry, Side, entry_of_half, halves_together
 from metering.inbox import Together, together
+from metering.redaction import Withheld
 from metering.tasks import bell, joining_bell
 from revcred.models import Gateway
 
@@ -21,41 +25,52 @@ __all__ = [
     "Call",
     "Side",
     "entry_of",
+    "identities",
     "identity",
     "take_in",
     "take_in_half",
     "take_in_one",
+    "without_secrets",
 ]
 
 
-def take_in(gateway: Gateway | int, calls: Sequence[Call], *, rejected: int = 0) -> UUID:
+def take_in(
+    gateway: Gateway | int,
+    calls: Sequence[Call],
+    *,
+    withheld: Withheld = NOTHING,
+    rejected: int = 0,
+) -> UUID:
     """Keep one POST's calls and answer with the delivery's id, once that is committed.
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    entry = entry_of(gateway if isinstance(gateway, int) else gateway.pk, calls, rejected=rejected)
+    gateway_id = gateway if isinstance(gateway, int) else gateway.pk
+    entry = entry_of(gateway_id, calls, withheld=withheld, rejected=rejected)
     together.keep(entry)
     bell.ring()
     return entry.id
 
 
-def take_in_half(gateway: Gateway, call: Call, side: Side) -> HalfEntry:
+def take_in_half(
+    gateway: Gateway, call: Call, side: Side, *, withheld: Withheld = NOTHING
+) -> HalfEntry:
     """Keep what one half of a transaction says, until the other comes or has had its time.
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    entry = entry_of_half(gateway.pk, call, side)
+    entry = entry_of_half(gateway.pk, call, side, withheld)
     halves_together.keep(entry)
     joining_bell.ring()
     return entry
 
 
-def take_in_one(gateway: Gateway, call: Call) -> RecallingEntry:
+def take_in_one(gateway: Gateway, call: Call, *, withheld: Withheld = NOTHING) -> RecallingEntry:
     """Keep one call, and hear whether it came before.
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    entry = recalling_entry_of(gateway.pk, call)
+    entry = recalling_entry_of(gateway.pk, call, withheld)
     recalling_together.keep(entry)
     bell.ring()
     return entry

@@ -4,10 +4,8 @@ from typing import Any
 
 from django.conf import settings
 
-from metering import newcomers
 from metering.api.revenium import fields
 from metering.api.revenium.fields import Text
-from metering.ingestion import Call
 
 
 def names_of(
@@ -27,10 +25,3 @@ def names_of(
     if settings.STRICT_NAMES:
         names["strict"] = True
     return {name: value for name, value in names.items() if value} or None
-
-
-def make_unknown(call: Call, *, key: Text) -> Call:
-    """The call, whose names are all known from here on if the installation wants that."""
-    if settings.CREATE_NAMED and call.names and not call.subscription_named:
-        newcomers.make(call.names, key=fields.text("key", key, most=fields.LONGEST_KEY))
-    return call

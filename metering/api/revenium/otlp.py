@@ -31,7 +31,7 @@ from metering.api.doors import Answer, Dialect, Door, Post, Reading
 from metering.api.quantities import elements_of
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import ReveniumManner, check_text, marks_of
-from metering.api.revenium.naming import make_unknown, names_of
+from metering.api.revenium.naming import names_of
 from metering.api.revenium.records import ERROR, MOMENT, moment_of
 from metering.api.revenium.v2 import TAG
 from metering.api.transactions import Window, judge
@@ -194,7 +194,10 @@ def _plain_attributes(pairs: Iterable[Any]) -> dict[str, Any]:
 
 
 def call_of(logged: Logged, gateway: Gateway, window: Window, now: datetime) -> Call:
-    """The call in the inbox's terms: from here on the key is a fingerprint. Raises Refused."""
+    """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
+
+    Raises Refused.
+    """
     occurred_at = _moment(logged.nanoseconds) if logged.nanoseconds else now
     window.check(occurred_at, "timeUnixNano")
     elements = _elements(logged, gateway.event_elements)
@@ -215,7 +218,7 @@ def call_of(logged: Logged, gateway: Gateway, window: Window, now: datetime) -> 
         **marks_of(KEYS[0], logged.named(KEYS)),
     )
     check_text(call)
-    return make_unknown(call, key=logged.named(KEYS))
+    return call
 
 
 def _id(logged: Logged) -> str:

@@ -5,7 +5,7 @@ from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
 from metering.api.revenium.elements import amounts
 from metering.api.revenium.fields import Moment, Number, Text
-from metering.api.revenium.naming import make_unknown, names_of
+from metering.api.revenium.naming import names_of
 from metering.api.revenium.v2 import V2, documented
 from metering.ingestion import ONE_CALL, Call
 
@@ -40,7 +40,7 @@ class ToolEvents(V2[ToolCall]):
     documented = documented("tool_events", "A tool's call", ToolCall)
 
     def call_of(self, item: ToolCall, said: Said, post: Post) -> Call:
-        call = Call(
+        return Call(
             transaction_id=id_of("transactionId", item.transaction_id, post),
             latency_ms=fields.decimal("durationMs", item.duration_ms),
             elements=ONE_CALL | amounts(said, ["costUsd"]),
@@ -49,4 +49,3 @@ class ToolEvents(V2[ToolCall]):
             **marks_of("subscriberCredential", item.subscriber_credential),
             **dated(fields.moment("timestamp", item.timestamp), post),
         )
-        return make_unknown(call, key=item.subscriber_credential)
