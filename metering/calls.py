@@ -45,6 +45,10 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     names: dict[str, Any] | None = None
     # It came without a moment, so `occurred_at` is when it arrived, and no part of what it says.
     undated: bool = False
+    # A digest of what tells it from other calls under its id; None where the id is enough.
+    distinguished_by: str | None = None
+    # A digest of what makes a repeat the same; None where that is all it says.
+    content: str | None = None
 
     def completed_by(self, other: "Call") -> "Call":
         """What this one says, and what only the other does."""
@@ -65,11 +69,8 @@ _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
 # Whatever is text in a call, or holds some: all but its own marks and moments.
-CUT = tuple(
-    name
-    for name in Call.__struct_fields__
-    if name not in {"key", "fingerprint", "hint", "occurred_at", "undated"}
-)
+MARKS = {"key", "fingerprint", "hint", "occurred_at", "undated", "distinguished_by", "content"}
+CUT = tuple(name for name in Call.__struct_fields__ if name not in MARKS)
 NOTHING = Withheld()
 
 
@@ -78,16 +79,26 @@ def _said(call: Call) -> dict[str, Any]:
 
 
 def entry_of(
-    gateway_id: int, calls: Sequence[Call], *, withheld: Withheld = NOTHING, rejected: int = 0
+    gateway_id: int,
+    calls: Sequence[Call],
+    *,
+    withheld: Withheld = NOTHING,
+    rejected: int = 0,
+    passed_over: int = 0,
+    ids_from_callers: bool | None = False,
 ) -> Entry:
-    return Entry(gateway_id, len(calls), rejected, _body(gateway_id, calls, withheld))
+    lines = [
+        encoded(gateway_id, call, withheld, ids_from_callers=ids_from_callers) for call in calls
+    ]
+    return Entry(gateway_id, len(calls), rejected, _array(lines), passed_over=passed_over)
 
 
 def entry_of_joined(gateway_id: int, calls: Mapping[UUID, Call]) -> Entry:
     """Of calls that were encoded half by half, by their identities."""
-    joined = [
-        (identity.hex, *encoded(gateway_id, call, NOTHING)[1:]) for identity, call in calls.items()
-    ]
+    joined = []
+    for mark, call in calls.items():
+        _, _, digest, said = encoded(gateway_id, call, NOTHING)
+        joined.append((mark.hex, mark.hex, digest, said))
     return Entry(gateway_id, len(calls), 0, _array(joined))
 
 
@@ -101,14 +112,16 @@ class RecallingEntry(Recalling, Entry):
         return *super().row(), self.identity
 
 
-def recalling_entry_of(gateway_id: int, call: Call, withheld: Withheld) -> RecallingEntry:
-    one = encoded(gateway_id, call, withheld)
+def recalling_entry_of(
+    gateway_id: int, call: Call, withheld: Withheld, *, ids_from_callers: bool | None = False
+) -> RecallingEntry:
+    line = encoded(gateway_id, call, withheld, ids_from_callers=ids_from_callers)
     return RecallingEntry(
-        identity=UUID(one[0]),
+        identity=UUID(line[0]),
         gateway_id=gateway_id,
         transactions=1,
         rejected=0,
-        body=_array([one]),
+        body=_array([line]),
     )
 
 
@@ -127,11 +140,34 @@ def identities(gateway_id: int, transaction_id: str) -> list[UUID]:
     return [UUID(of(gateway_id, transaction_id)) for of in (identity, identity_of_cut)]
 
 
-# A call's identity, a digest of all that it says, and that as JSON.
-Encoded = tuple[str, str, str]
+def identity_of(gateway_id: int, call: Call, *, ids_from_callers: bool | None = False) -> str:
+    """Return the identity of a call: by its id, and by more where others may have the same id.
+
+    Where callers may choose ids, a call is also known by its moment, method, path and status: a
+    repeat has the same ones, and another call under an id that was used before has not.
+    """
+    known_by = _known_by(call, ids_from_callers=ids_from_callers)
+    if not known_by:
+        return identity(gateway_id, call.transaction_id)
+    # No id contains a NUL, so that this is never the identity of another id.
+    return _digest(b"%d\0" % gateway_id + call.transaction_id.encode() + b"\0" + _encode(known_by))
 
 
-def encoded(gateway_id: int, call: Call, withheld: Withheld) -> Encoded:
+def _known_by(call: Call, *, ids_from_callers: bool | None) -> list[Any]:
+    known_by: list[Any] = [call.distinguished_by] if call.distinguished_by else []
+    if ids_from_callers:
+        moment = None if call.undated else call.occurred_at
+        known_by += [moment, call.method or "", call.path or "", call.status or None]
+    return known_by
+
+
+# A call's identity, that of its id alone, a digest of all that it says, and that as JSON.
+Encoded = tuple[str, str, str, str]
+
+
+def encoded(
+    gateway_id: int, call: Call, withheld: Withheld, *, ids_from_callers: bool | None = False
+) -> Encoded:
     """What is stored of a call, and nothing else is. The same call gives the same."""
     key, path, stored = call.key, call.path, call
     if key:
@@ -140,16 +176,27 @@ def encoded(gateway_id: int, call: Call, withheld: Withheld) -> Encoded:
         stored = replace(stored, path=only_path(path))
     content = _encode(stored)
     said = content.decode()
-    mark = identity
     if withheld.may_be_in(said, key):
         stored = _cut(stored, withheld.of(key), key)
         content = _encode(stored)
         said = content.decode()
-        if stored.transaction_id != call.transaction_id:
-            mark = identity_of_cut
-    if call.undated:
+    if call.undated and not call.content:
         content = _encode(replace(stored, occurred_at=ANY_TIME))
-    return mark(gateway_id, call.transaction_id), _digest(content), said
+    own, by_id = _identities_of(gateway_id, call, stored, ids_from_callers=ids_from_callers)
+    return own, by_id, call.content or _digest(content), said
+
+
+def _identities_of(
+    gateway_id: int, call: Call, stored: Call, *, ids_from_callers: bool | None
+) -> tuple[str, str]:
+    """Its own identity and that of its id, which are mostly the same."""
+    is_cut = stored.transaction_id != call.transaction_id
+    by_id = (identity_of_cut if is_cut else identity)(gateway_id, call.transaction_id)
+    if not (ids_from_callers or call.distinguished_by):
+        return by_id, by_id
+    if not is_cut:
+        return identity_of(gateway_id, stored, ids_from_callers=ids_from_callers), by_id
+    return digest_of(by_id, _known_by(stored, ids_from_callers=ids_from_callers)), by_id
 
 
 def without_secrets(call: Call, withheld: Withheld) -> Call:
@@ -161,7 +208,7 @@ def _cut(call: Call, secrets: Secrets, key: CallerKey | None) -> Call:
     texts = {name: getattr(call, name) for name in CUT}
     found = {name: cut(value, secrets) for name, value in texts.items() if value}
     changed = {name: value for name, value in found.items() if value != texts[name]}
-    if changed and key and secrets[0].text in key.text and is_a_name(key):
+    if changed and key and secrets and secrets[0].text in key.text and is_a_name(key):
         return _cut(call, secrets[1:], None)
     return replace(call, **changed) if changed else call
 
@@ -185,18 +232,22 @@ def only_path(url: str) -> str:
     return path or "/"
 
 
-def _body(gateway_id: int, calls: Sequence[Call], withheld: Withheld) -> str:
-    return _array([encoded(gateway_id, call, withheld) for call in calls])
-
-
 def _array(calls: Sequence[Encoded]) -> str:
     """A JSON array of the calls, each led by its ids and the digest of all it says."""
     first = time_ordered_id()
-    lines = (
-        f'{{"made_id":"{first + n:032x}","identity":"{mark}","digest":"{content}",{said[1:]}'
-        for n, (mark, content, said) in enumerate(calls)
-    )
+    lines = []
+    for n, (own, by_id, digest, said) in enumerate(calls):
+        shared = "" if own == by_id else f'"shared_id":"{by_id}",'
+        lines.append(
+            f'{{"made_id":"{first + n:032x}","identity":"{own}",{shared}"digest":"{digest}",'
+            f"{said[1:]}"
+        )
     return f"[{','.join(lines)}]"
+
+
+def digest_of(*parts: Any) -> str:
+    """Return 32 hexadecimal digits that stand for these parts, which JSON can hold."""
+    return _digest(_encode(parts))
 
 
 def _digest(content: bytes) -> str:

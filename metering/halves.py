@@ -36,7 +36,7 @@ class HalfEntry(Recalling):
 
 
 def entry_of_half(gateway_id: int, call: Call, side: Side, withheld: Withheld) -> HalfEntry:
-    identity, _, said = encoded(gateway_id, call, withheld)
+    identity, _, _, said = encoded(gateway_id, call, withheld)
     return HalfEntry(identity=UUID(identity), side=side, gateway_id=gateway_id, call=said)
 
 

@@ -8,9 +8,11 @@ from metering.calls import (
     ONE_CALL,
     Call,
     RecallingEntry,
+    digest_of,
     entry_of,
     identities,
     identity,
+    identity_of,
     recalling_entry_of,
     without_secrets,
 )
@@ -24,9 +26,11 @@ __all__ = [
     "ONE_CALL",
     "Call",
     "Side",
+    "digest_of",
     "entry_of",
     "identities",
     "identity",
+    "identity_of",
     "take_in",
     "take_in_half",
     "take_in_one",
@@ -40,13 +44,20 @@ def take_in(
     *,
     withheld: Withheld = NOTHING,
     rejected: int = 0,
+    passed_over: int = 0,
 ) -> UUID:
     """Keep one POST's calls and answer with the delivery's id, once that is committed.
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    gateway_id = gateway if isinstance(gateway, int) else gateway.pk
-    entry = entry_of(gateway_id, calls, withheld=withheld, rejected=rejected)
+    entry = entry_of(
+        gateway if isinstance(gateway, int) else gateway.pk,
+        calls,
+        withheld=withheld,
+        rejected=rejected,
+        passed_over=passed_over,
+        ids_from_callers=not isinstance(gateway, int) and gateway.ids_from_callers,
+    )
     together.keep(entry)
     bell.ring()
     return entry.id
@@ -70,7 +81,9 @@ def take_in_one(gateway: Gateway, call: Call, *, withheld: Withheld = NOTHING) -
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    entry = recalling_entry_of(gateway.pk, call, withheld)
+    entry = recalling_entry_of(
+        gateway.pk, call, withheld, ids_from_callers=gateway.ids_from_callers
+    )
     recalling_together.keep(entry)
     bell.ring()
     return entry

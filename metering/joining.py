@@ -126,7 +126,7 @@ def _complete(late: list[Known]) -> None:
 def _execute(late: list[Known]) -> None:
     said = ",".join(
         f'{{"identity":"{each.identity.hex}",'
-        f"{encoded(each.gateway_id, each.call(), NOTHING)[2][1:]}"
+        f"{encoded(each.gateway_id, each.call(), NOTHING)[3][1:]}"
         for each in late
     )
     arguments: dict[str, Any] = {"calls": f"[{said}]", "claim": _claim().pk}

@@ -1,15 +1,15 @@
 """What nobody could be found for: claimed when somebody appears, released when looked at."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, QuerySet, Sum
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
 from metering import statements
-from metering.models import Claim, Quarantined
+from metering.models import Claim, Quarantined, Usage
 from metering.tasks import claim_bell
 from revcred.models import (
     AuditEvent,
@@ -21,6 +21,7 @@ from revcred.models import (
     Upload,
     User,
 )
+from revcred.models.periods import second_of
 
 CUSTOMERS_NAMED = 10  # of those an upload would claim for
 
@@ -34,20 +35,24 @@ def expect(
     subscription: Subscription | None = None,
     product: Product | None = None,
     upload: Upload | None = None,
+    with_sources: bool = False,
     **_: Any,
 ) -> Claim:
     """Note, in the transaction of the change itself, that it may concern what waits.
 
     Without a credential, subscription, product or upload: all of the quarantine is judged again.
+    Calls that are said in whole seconds may be of any moment of theirs, so `since` reaches back to
+    the beginning of its second.
     """
     claim = Claim.objects.create(
         cause=cause[:200],
         by=by.email if by else "",
-        since=since,
+        since=second_of(since) if since else None,
         credential=credential,
         subscription=subscription,
         product=product,
         upload=upload,
+        with_sources=with_sources,
     )
     on_commit(claim_bell.ring)
     return claim
@@ -71,6 +76,22 @@ def used(*, rows: str, most: int, **_: Any) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(statements.USED.format(rows=rows, most=most))
         return [number for (number,) in cursor.fetchall()]
+
+
+def used_lately(
+    *, credential: Credential | None, subscription: Subscription | None, days: int, **_: Any
+) -> tuple[int, datetime | None]:
+    """Calls of the last days, and the last hour with any; see `revcred.links`."""
+    usage = Usage.objects.filter(hour__gte=timezone.now() - timedelta(days=days), count__gt=0)
+    if credential:
+        usage = usage.filter(credential=credential)
+    if subscription:
+        usage = usage.filter(subscription=subscription)
+    # A call is counted once for each of its elements: most have one, and all the same.
+    by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
+    found = list(by_element)
+    calls = max((count for _, count, _ in found), default=0)
+    return calls, max((hour for _, _, hour in found), default=None)
 
 
 @atomic

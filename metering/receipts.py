@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
+from itertools import islice
 from operator import or_
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ import msgspec
 from django.db import models
 from django.db.models import Q, prefetch_related_objects
 
+from metering.calls import MARKS
 from metering.ingestion import Call, identities
 from metering.models import (
     Claim,
@@ -94,6 +96,8 @@ class Receipt:
 
 Row = Transaction | Quarantined
 
+MAX_RECEIPTS_OF_AN_ID = 100
+
 SAID = (
     "transaction_id",
     "subscription_named",
@@ -122,19 +126,29 @@ FOUND = (
 
 
 def find(gateway: Gateway, transaction_id: str) -> Receipt | None:
-    """The receipt of what this gateway sent under this id, or None if it never did."""
+    """The first receipt of what this gateway sent under this id, or None if it never did."""
+    return next(iter(find_each(gateway, transaction_id)), None)
+
+
+def find_each(gateway: Gateway, transaction_id: str) -> list[Receipt]:
+    """Return the receipts of all calls that this gateway sent under this id, the oldest first.
+
+    Mostly one. Tools of one model's answer share its id, and callers may choose the same id twice.
+    """
     keys = identities(gateway.pk, transaction_id)
-    remembered = Remembered.objects.filter(pk__in=keys).first()
-    if remembered is None:
-        return _waiting(gateway, keys) or _half(gateway, keys)
-    row = _row(remembered.transaction, occurred_at=remembered.occurred_at)
-    return receipt_of(row) if row else None
+    sharing = Remembered.objects.filter(shared_id__in=keys).order_by("received_at", "transaction")
+    remembered = [*Remembered.objects.filter(pk__in=keys), *sharing[:MAX_RECEIPTS_OF_AN_ID]]
+    if not remembered:
+        waiting = _waiting(gateway, keys)
+        return list(islice(waiting, MAX_RECEIPTS_OF_AN_ID)) or _half(gateway, keys)
+    rows = (_row(each.transaction, occurred_at=each.occurred_at) for each in remembered)
+    return [receipt_of(row) for row in rows if row]
 
 
 def find_all(transaction_id: str) -> list[Receipt]:
     """The receipts under this id of whichever gateways sent it."""
-    found = (find(gateway, transaction_id) for gateway in Gateway.objects.all())
-    return [receipt for receipt in found if receipt]
+    gateways = Gateway.objects.all()
+    return [receipt for gateway in gateways for receipt in find_each(gateway, transaction_id)]
 
 
 def receipt_of(row: Row) -> Receipt:
@@ -236,34 +250,34 @@ class _Line(Call):
     """A call as it stands in the inbox."""
 
     identity: UUID
+    shared_id: UUID | None = None
 
 
-def _waiting(gateway: Gateway, keys: Collection[UUID]) -> Receipt | None:
-    """From the inbox, where the identity stands as text, which PostgreSQL finds fast."""
-    held = [Q(body__contains=f'"identity":"{key.hex}"') for key in keys]
+def _waiting(gateway: Gateway, keys: Collection[UUID]) -> Iterator[Receipt]:
+    """From the inbox, where its identity stands as text, which PostgreSQL finds fast."""
+    held = [Q(body__contains=key.hex) for key in keys]
     holding = Delivery.objects.filter(reduce(or_, held), gateway=gateway).order_by("received_at")
     for delivery in holding.iterator():
         for line in msgspec.json.decode(delivery.body, type=list[_Line]):
-            if line.identity in keys:
-                return _receipt_of_call(line, delivery, gateway)
-    return None
+            if line.identity in keys or line.shared_id in keys:
+                yield _receipt_of_call(line, delivery, gateway)
 
 
-def _half(gateway: Gateway, keys: Collection[UUID]) -> Receipt | None:
+def _half(gateway: Gateway, keys: Collection[UUID]) -> list[Receipt]:
     """Of what waits for its other half."""
     half = Half.objects.filter(identity__in=keys).first()
     if half is None:
-        return None
+        return []
     receipt = _receipt_of_call(msgspec.json.decode(half.call, type=Call), half, gateway)
     other = next(side for side in Half.Side if side != half.side)
     receipt.history.append(Moment(at=half.received_at, what=f"Waits for its {other}"))
-    return receipt
+    return [receipt]
 
 
 def _receipt_of_call(call: Call, kept: Delivery | Half, gateway: Gateway) -> Receipt:
     received = Moment(at=kept.received_at, what=f"Received from {gateway}")
     said = msgspec.structs.asdict(call)
-    for name in ("key", "fingerprint", "undated", "identity"):
+    for name in (*MARKS - {"hint", "occurred_at"}, "identity", "shared_id"):
         said.pop(name, None)
     return Receipt(
         gateway=gateway,

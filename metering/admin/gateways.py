@@ -4,12 +4,14 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from metering import actions
-from metering.models import GatewayToken
+from metering.models import GatewayToken, Tally
+from revcred import links
+from revcred.admin import asking
 from revcred.admin.acts import ActForm
 from revcred.admin.badges import badge
 from revcred.admin.generic import ModelChoiceField
@@ -19,6 +21,14 @@ from revcred.admin.products import FoundByName
 from revcred.models import Gateway, User
 
 QUIET_AFTER = timedelta(minutes=15)
+LATELY = timedelta(days=7)
+
+
+def _lately(gateway: Gateway, figure: str) -> str:
+    since = timezone.now() - LATELY
+    counted = Tally.objects.filter(gateway=gateway.pk, hour__gte=since)
+    total: int = counted.aggregate(total=Sum(figure, default=0))["total"]
+    return f"{total:,} in the last {LATELY.days} days"
 
 
 class IssueTokenForm(IssueForm):
@@ -64,10 +74,11 @@ class GatewayAdmin(FoundByName, IssuesTokens):
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
     fields = (
-        *("name", "kind", "suspended_at", "event_subject", "event_elements"),
-        *("last_seen_at", "clock", "created_at"),
+        *("name", "kind", "suspended_at", "ids_from_callers", "event_subject", "event_elements"),
+        *("counted_records", "kept_attributes"),
+        *("last_seen_at", "clock", "conflicts", "passed_over", "created_at"),
     )
-    readonly_fields = ("last_seen_at", "clock", "created_at")
+    readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")
     change_form_template = "admin/revcred/gateway/change_form.html"
     acts: ClassVar[Mapping[str, type[ActForm]]] = {
         "issue-token": IssueTokenForm,
@@ -86,6 +97,16 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         seconds = gateway.clock_ahead.total_seconds()
         return f"{abs(seconds):,.1f} s {'ahead' if seconds > 0 else 'behind'}"
 
+    @admin.display(description="conflicts")
+    def conflicts(self, gateway: Gateway) -> str:
+        """How many came under an id that was used before, with another content."""
+        return _lately(gateway, "conflicting")
+
+    @admin.display(description="passed over")
+    def passed_over(self, gateway: Gateway) -> str:
+        """How many log records were no calls."""
+        return _lately(gateway, "passed_over")
+
     @admin.display(description="state")
     def state(self, gateway: Gateway) -> str:
         now = timezone.now()
@@ -100,6 +121,20 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         valid = Count("tokens", filter=Q(tokens__revoked_at=None))
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(valid_tokens=valid)
         return gateways
+
+    def cut_off(self, form: Any) -> list[str]:
+        at = form.cleaned_data.get("suspended_at")
+        if not asking.ends_earlier(form, "suspended_at"):
+            return []
+        since = timezone.now() - timedelta(days=links.LATELY_DAYS)
+        tallies = Tally.objects.filter(gateway=form.instance, hour__gte=since)
+        calls = tallies.aggregate(of=Sum("accepted", default=0))["of"]
+        if not calls:
+            return []
+        return [
+            f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens are refused and its calls are not"
+            f" counted. It reported {calls:,} calls in the last {links.LATELY_DAYS} days."
+        ]
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [Gateway.objects.filter(name__istartswith=term).values("pk")]

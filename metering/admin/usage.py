@@ -55,6 +55,7 @@ class TallyAdmin(ReadOnly):
         "gateway",
         "accepted",
         "rejected",
+        "passed_over",
         "repeated",
         "conflicting",
         "attributed",

@@ -70,6 +70,7 @@ class Reading:
 
     calls: Sequence[Call]
     rejected: Sequence[Any] = ()
+    passed_over: int = 0  # records that are no calls
     side: Side | None = None
     first_at: datetime | None = None  # when it happened, if it is known by now to have come before
 
@@ -128,6 +129,7 @@ class Dialect(Manner, ABC):
             reading.calls,
             withheld=post.withheld,
             rejected=len(reading.rejected),
+            passed_over=reading.passed_over,
         )
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery
@@ -175,6 +177,7 @@ class Door(Doorway):
     """Where one dialect is posted: `Door.as_view(dialect=…)`."""
 
     dialect: Dialect | None = None
+    token = ""
     schema = DoorSchema()
 
     def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:
@@ -195,21 +198,28 @@ class Door(Doorway):
 
     def _take(self, request: HttpRequest) -> Answer:
         assert self.dialect is not None
-        headers = request.headers
-        tokens = headers.get("authorization", ""), headers.get("x-api-key", "")
-        self.admission = admission_for(*tokens)
+        self.admission = self.admit(request)
         MayPost.check(self.admission)
         backlog.check(self.admission.gateway.pk)
         post = Post(
             gateway=self.admission.gateway,
             path=request.path,
-            headers=headers,
-            body=bodies.read(request),
+            headers=request.headers,
+            body=self.body_of(request),
             now=self.admission.now(),
-            token=token_of(headers),
+            token=self.token,
         )
         with patience(LONGEST_WAIT):
             return self.dialect.take(post)
+
+    def admit(self, request: HttpRequest) -> Admission:
+        """Raises APIException."""
+        self.token = token_of(request.headers)
+        return admission_for("", self.token)
+
+    def body_of(self, request: HttpRequest) -> bytes:
+        """Raises Malformed, TooLarge, UnknownEncoding."""
+        return bodies.read(request)
 
     @property
     def manner(self) -> Manner:  # type: ignore[override]

@@ -106,7 +106,13 @@ class FastDoor:
         calls, rejected = judge(
             read_in(inflated, headers.get("content-type", "")), taker(admission.now())
         )
-        entry = await self._encode(gateway, calls, Withheld(token_of(headers)), len(rejected))
+        entry = await self._encode(
+            gateway,
+            calls,
+            withheld=Withheld(token_of(headers)),
+            rejected=len(rejected),
+            ids_from_callers=admission.gateway.ids_from_callers,
+        )
         await self._gathering.keep(entry)
         bell.ring()
         backlog.add(gateway, len(calls))
@@ -119,14 +125,11 @@ class FastDoor:
         except SynchronousOnlyOperation:  # what is known is too old: the database has to be asked
             return await self._in_thread(_admit, *tokens)
 
-    async def _encode(
-        self, gateway: int, calls: Sequence[Call], withheld: Withheld, rejected: int
-    ) -> Entry:
+    async def _encode(self, gateway: int, calls: Sequence[Call], **named: Any) -> Entry:
         try:
-            return entry_of(gateway, calls, withheld=withheld, rejected=rejected)
+            return entry_of(gateway, calls, **named)
         except SynchronousOnlyOperation:  # a key stands in a call: is it also a name entered here?
-            step = partial(entry_of, withheld=withheld, rejected=rejected)
-            return await self._in_thread(step, gateway, calls)
+            return await self._in_thread(partial(entry_of, **named), gateway, calls)
 
     async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()

@@ -281,13 +281,14 @@ class TransactionReceipt(APIView):
 
     @documentation.get_receipt
     def get(self, request: Request, transaction_id: str) -> Response:
-        receipt = receipts.find(admission_of(request).gateway, transaction_id)
-        if receipt is None:
+        found = receipts.find_each(admission_of(request).gateway, transaction_id)
+        if not found:
             message = (
                 "This gateway sent no transaction of that id, or longer ago than is remembered."
             )
             raise NotFound(message)
-        return Response(_as_json(receipt))
+        first, *others = map(_as_json, found)
+        return Response(first | {"others_of_this_id": others})
 
 
 def _as_json(receipt: Receipt) -> dict[str, Any]:

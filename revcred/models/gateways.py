@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
@@ -22,6 +24,9 @@ class Gateway(models.Model):
     class EventSubject(models.TextChoices):
         KEY = "key", "The key of the caller"
         SUBSCRIPTION = "subscription", "The external key of the subscription"
+
+    # Their request ids are the caller's own, if the caller sends one.
+    KINDS_WITH_IDS_FROM_CALLERS = frozenset({Kind.ENVOY, Kind.APISIX, Kind.AWS})
 
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.OTHER)
@@ -48,6 +53,30 @@ class Gateway(models.Model):
         help_text="Which members of its CloudEvents' data are counted, such as tokens or "
         "usage.output_tokens. Empty: all that are numbers.",
     )
+    ids_from_callers = models.BooleanField(
+        "ids may come from callers",
+        choices=[(None, "As usual for its kind"), (True, "Yes"), (False, "No")],
+        null=True,
+        blank=True,
+        help_text="Yes: a caller may choose the id that this gateway reports, as with X-Request-Id "
+        "behind Envoy. Calls of one id are then told apart by moment, method, path and status, so "
+        "that nobody's later calls are free. No: one id is one call.",
+    )
+    counted_records = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text="OpenTelemetry only: the names of further records that are calls, such as "
+        "http.access. * stands for every record. Empty: records that carry usage, an id of a "
+        "transaction or a credential.",
+    )
+    kept_attributes = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text="OpenTelemetry and calls of AI: the names of further attributes that are kept "
+        "as metadata and shown to the customer. Never name one that holds a prompt or a key.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -55,3 +84,9 @@ class Gateway(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Choose for a new gateway, where nobody has, if its ids may come from callers."""
+        if self._state.adding and self.ids_from_callers is None:
+            self.ids_from_callers = self.kind in self.KINDS_WITH_IDS_FROM_CALLERS
+        super().save(*args, **kwargs)

@@ -98,4 +98,4 @@ def latency_of(backend: Number, gateway: Number) -> float | None:
 
 
 def method_of(said: Text) -> str | None:
-    return fields.text("method", said, most=20)
+    return fields.text("method", said, most=fields.LONGEST_METHOD)
