@@ -32,6 +32,7 @@ SELECT EXISTS (SELECT FROM revcred_subscription WHERE external_key = %(text)s)
     OR EXISTS (SELECT FROM revcred_product WHERE lower(name) = lower(%(text)s))
     OR EXISTS (SELECT FROM revcred_credential WHERE lower(name) = lower(%(text)s))
     OR EXISTS (SELECT FROM revcred_subscriber WHERE lower(email) = lower(%(text)s))
+    OR EXISTS (SELECT FROM revcred_formername WHERE name IN (%(text)s, lower(%(text)s)))
 """
 
 
