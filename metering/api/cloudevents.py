@@ -25,7 +25,7 @@ from metering.api.errors import UnknownFormat
 from metering.api.quantities import elements_of, values_of
 from metering.api.transactions import Window, answer_of, judge, within_limits
 from metering.ingestion import ONE_CALL, Call
-from revcred.fingerprints import fingerprint_hex, hint
+from metering.redaction import CallerKey
 from revcred.models import Gateway
 
 ATTRIBUTE = "ce-"  # how a header's name begins that is one
@@ -112,7 +112,10 @@ def _as_one_object(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def call_of(event: Event, gateway: Gateway, window: Window, now: datetime) -> Call:
-    """The call in the inbox's terms: from here on the key is a fingerprint. Raises Refused."""
+    """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
+
+    Raises Refused.
+    """
     occurred_at = event.time or now
     window.check(occurred_at, "time")
     data = values_of(event.data)
@@ -122,8 +125,7 @@ def call_of(event: Event, gateway: Gateway, window: Window, now: datetime) -> Ca
     return Call(
         transaction_id=event.transaction_id,
         occurred_at=occurred_at.astimezone(UTC),
-        fingerprint=fingerprint_hex(key) if key else None,
-        hint=hint(key) if key else None,
+        key=CallerKey(key) if key else None,
         subscription_named=None if is_key else event.subject or None,
         elements=elements or ONE_CALL,
         metadata=_metadata(event, data, elements),

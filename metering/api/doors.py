@@ -20,6 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from metering import newcomers
 from metering.api import bodies
 from metering.api.authentication import (
     LONGEST_WAIT,
@@ -28,11 +29,13 @@ from metering.api.authentication import (
     MayPost,
     admission_for,
     admission_of,
+    token_of,
 )
 from metering.api.backlog import backlog
 from metering.api.documentation import Documented, DoorSchema
 from metering.api.errors import Unavailable, answer_to
 from metering.ingestion import Call, Side, take_in, take_in_half
+from metering.redaction import Withheld
 from revcred.models import Gateway
 from revcred.postgresql import patience
 
@@ -46,6 +49,12 @@ class Post:
     headers: Mapping[str, str]  # asked for by names in lower case
     body: bytes
     now: datetime
+    token: str
+
+    @property
+    def withheld(self) -> Withheld:
+        """What no stored text of the calls in it may have."""
+        return Withheld(self.token)
 
     @property
     def media_type(self) -> str:
@@ -97,7 +106,7 @@ class Dialect(Manner, ABC):
 
     @abstractmethod
     def read(self, post: Post) -> Reading:
-        """The calls that are meant, their keys fingerprints already. Raises APIException."""
+        """The calls that are meant, each with its key. Raises APIException."""
 
     @abstractmethod
     def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
@@ -106,17 +115,19 @@ class Dialect(Manner, ABC):
     def take(self, post: Post) -> Answer:
         """Raises APIException, django.db.OperationalError."""
         reading = self.read(post)
+        newcomers.make_named(reading.calls, post.withheld)
         return self.answer(post, reading, self.keep(post, reading))
 
     def keep(self, post: Post, reading: Reading) -> UUID:
         if reading.side:
             (half,) = reading.calls
-            kept = take_in_half(post.gateway, half, reading.side)
+            kept = take_in_half(post.gateway, half, reading.side, withheld=post.withheld)
             reading.first_at = kept.first_at
             return kept.identity
         delivery = take_in(
             post.gateway,
             reading.calls,
+            withheld=post.withheld,
             rejected=len(reading.rejected),
             passed_over=reading.passed_over,
         )
@@ -166,6 +177,7 @@ class Door(Doorway):
     """Where one dialect is posted: `Door.as_view(dialect=…)`."""
 
     dialect: Dialect | None = None
+    token = ""
     schema = DoorSchema()
 
     def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:
@@ -195,14 +207,15 @@ class Door(Doorway):
             headers=request.headers,
             body=self.body_of(request),
             now=self.admission.now(),
+            token=self.token,
         )
         with patience(LONGEST_WAIT):
             return self.dialect.take(post)
 
     def admit(self, request: HttpRequest) -> Admission:
         """Raises APIException."""
-        headers = request.headers
-        return admission_for(headers.get("authorization", ""), headers.get("x-api-key", ""))
+        self.token = token_of(request.headers)
+        return admission_for("", self.token)
 
     def body_of(self, request: HttpRequest) -> bytes:
         """Raises Malformed, TooLarge, UnknownEncoding."""

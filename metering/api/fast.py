@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,12 +17,19 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 
 from metering.api import bodies
-from metering.api.authentication import LONGEST_WAIT, Admission, MayPost, admission_for
+from metering.api.authentication import (
+    LONGEST_WAIT,
+    Admission,
+    MayPost,
+    admission_for,
+    token_of,
+)
 from metering.api.backlog import backlog
 from metering.api.errors import Unavailable, answer_to
 from metering.api.transactions import answer_of, judge, read_in, taker
 from metering.inbox import Entry, write_each
-from metering.ingestion import entry_of
+from metering.ingestion import Call, entry_of
+from metering.redaction import Withheld
 from metering.tasks import bell
 from revcred.api.errors import Malformed
 from revcred.postgresql import patience
@@ -98,9 +106,10 @@ class FastDoor:
         calls, rejected = judge(
             read_in(inflated, headers.get("content-type", "")), taker(admission.now())
         )
-        entry = entry_of(
+        entry = await self._encode(
             gateway,
             calls,
+            withheld=Withheld(token_of(headers)),
             rejected=len(rejected),
             ids_from_callers=admission.gateway.ids_from_callers,
         )
@@ -115,6 +124,12 @@ class FastDoor:
             return _admit(*tokens)
         except SynchronousOnlyOperation:  # what is known is too old: the database has to be asked
             return await self._in_thread(_admit, *tokens)
+
+    async def _encode(self, gateway: int, calls: Sequence[Call], **named: Any) -> Entry:
+        try:
+            return entry_of(gateway, calls, **named)
+        except SynchronousOnlyOperation:  # a key stands in a call: is it also a name entered here?
+            return await self._in_thread(partial(entry_of, **named), gateway, calls)
 
     async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()

@@ -24,12 +24,13 @@ from metering.api.authentication import (
     MayPost,
     MayRead,
     admission_of,
+    token_of,
 )
 from metering.api.backlog import backlog
 from metering.api.decoding import Decoder, Refused
 from metering.ingestion import ONE_CALL, Call, take_in
 from metering.receipts import Receipt
-from revcred.fingerprints import fingerprint_hex, hint
+from metering.redaction import CallerKey, Withheld
 from revcred.models import Assignment, Customer, Product, Source, Subscription
 from revcred.postgresql import patience
 
@@ -135,7 +136,10 @@ class Window:
 
 
 def call_of(posted: Posted, window: Window) -> Call:
-    """The call in the inbox's terms: from here on the key is a fingerprint. Raises Refused."""
+    """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
+
+    Raises Refused.
+    """
     key = posted.key or None
     if key is None and not posted.subscription:
         raise Refused("key", "missing", "A key or a subscription is required.")
@@ -144,8 +148,7 @@ def call_of(posted: Posted, window: Window) -> Call:
     return Call(
         transaction_id=posted.transaction_id,
         occurred_at=occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC),
-        fingerprint=fingerprint_hex(key) if key else None,
-        hint=hint(key) if key else None,
+        key=CallerKey(key) if key else None,
         subscription_named=posted.subscription or None,
         source_named=posted.source or None,
         method=posted.method or None,
@@ -220,7 +223,12 @@ class Transactions(APIView):
         read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
         calls, rejected = judge(read, taker(admission.now()))
         with patience(LONGEST_WAIT):
-            delivery = take_in(admission.gateway, calls, rejected=len(rejected))
+            delivery = take_in(
+                admission.gateway,
+                calls,
+                withheld=Withheld(token_of(request.headers)),
+                rejected=len(rejected),
+            )
         backlog.add(admission.gateway.pk, len(calls))
         return Response(answer_of(delivery, calls, rejected), status=202)
 

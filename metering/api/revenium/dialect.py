@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 from rest_framework.exceptions import APIException
 
 from metering.api.decoding import Refused, refusal_of
@@ -17,8 +18,8 @@ from metering.api.revenium import fields, idempotency
 from metering.api.revenium.records import Invalid, error_record, rate_limit
 from metering.api.transactions import Window
 from metering.ingestion import Call, Side
+from metering.redaction import CallerKey
 from revcred.api.errors import Malformed
-from revcred.fingerprints import fingerprint_hex, hint
 from revcred.models import Gateway
 
 Said = Mapping[str, Any]
@@ -81,11 +82,11 @@ class ReveniumDialect(ReveniumManner, Dialect, Generic[Item]):
 
 
 def marks_of(field: str, key: fields.Text) -> dict[str, Any]:
-    """What is kept of a key. Raises Refused."""
+    """The key as a call has it, until it is encoded. Raises Refused."""
     said = fields.text(field, key, most=fields.LONGEST_KEY)
     if said is None:
         return {}
-    return {"fingerprint": fingerprint_hex(said), "hint": hint(said)}
+    return {"key": CallerKey(said)}
 
 
 def id_of(field: str, said: fields.Text, post: Post) -> str:
@@ -107,5 +108,5 @@ def dated(said: datetime | None, post: Post) -> dict[str, Any]:
 
 
 def check_text(call: Call) -> None:
-    if NUL.search(_encode(call)):
+    if NUL.search(_encode(replace(call, key=None))):
         raise Refused(None, "bad_text", "It contains a NUL character.")
