@@ -2,10 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import connection
@@ -20,6 +19,7 @@ from revcred.models import (
     AuditEvent,
     Customer,
     ExternalKey,
+    Gateway,
     Membership,
     Product,
     Subscriber,
@@ -130,7 +130,7 @@ def _credential(
 
 
 def _as_far_back_as_possible() -> datetime:
-    return timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+    return timezone.now() - Gateway.objects.longest_accepted_age()
 
 
 def _record(made: Model) -> None:

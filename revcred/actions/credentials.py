@@ -9,13 +9,13 @@ from typing import Literal
 from uuid import UUID
 
 import psycopg
-from django.conf import settings
 from django.db import IntegrityError
 from django.db.models import Max, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.crypto import CannotUnseal
+from revcred.external_keys import trimmed
 from revcred.fingerprints import fingerprint, hint
 from revcred.links import announce
 from revcred.models import (
@@ -438,9 +438,10 @@ def _keep(key: ExternalKey) -> None:
 def _add_key(
     credential: Credential, keyed: Keyed, *, kind: ExternalKey.Kind = ExternalKey.Kind.KEY
 ) -> ExternalKey:
-    text = keyed.key or generate_key()
+    existing = trimmed(keyed.key or "")
+    text = existing or generate_key()
     mark = fingerprint(text)
-    generated_from = None if keyed.key else timezone.now()
+    generated_from = None if existing else timezone.now()
     active_from = _free_from(mark, keyed.gateway, keyed.active_from or generated_from)
     key = ExternalKey(
         credential=credential,
@@ -468,7 +469,7 @@ def _free_from(mark: UUID, gateway: Gateway | None, active_from: datetime | None
 
 def _as_far_back_as_possible(same: ExternalKeyQuerySet) -> datetime:
     """The oldest moment a transaction may have, but not before the key's last owner let go."""
-    oldest = timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+    oldest = timezone.now() - Gateway.objects.longest_accepted_age()
     let_go = same.aggregate(at=Max("active_until"))["at"]
     return max(oldest, let_go) if let_go else oldest
 
