@@ -105,6 +105,7 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     directly: Dated | None = None,
     source: str | None = None,
     by_name: Attributed | Reason | None = None,
+    outside: bool = False,
 ) -> Attributed | Reason:
     """Whose one transaction is, judged by the moment of the call `at`, never by today.
 
@@ -112,7 +113,10 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     `named`: the subscription it names, and `directly` that one's period if there is such a one.
     `source`: the source it names, or else the one its path belongs to.
     `by_name`: whose it is by the names it gives, which only count without a key or subscription.
+    `outside`: `at` was too old or too far ahead, and nobody has said yet when it counts.
     """
+    if outside:
+        return Reason.MOMENT_OUTSIDE
     if not keyed:
         if named is None:
             return by_name or Reason.ANONYMOUS

@@ -14,6 +14,9 @@ from msgspec.structs import asdict, replace
 
 from metering.inbox import KEEP_AND_RECALL, Entry, Recalling, time_ordered_id
 from metering.models.usage import CALLS
+from metering.similar_keys import similar
+from revcred.external_keys import trimmed
+from revcred.fingerprints import fingerprint_hex, hint
 
 
 class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -23,6 +26,9 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     occurred_at: datetime
     fingerprint: str | None = None
     hint: str | None = None
+    # Of a key that is written oddly: see `metering.similar_keys`.
+    similar_fingerprint: str | None = None
+    oddities: str | None = None
     subscription_named: str | None = None
     source_named: str | None = None
     method: str | None = None
@@ -36,6 +42,8 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     names: dict[str, Any] | None = None
     # It came without a moment, so `occurred_at` is when it arrived, and no part of what it says.
     undated: bool = False
+    # Its moment is too old or too far ahead to be counted without an admin's word.
+    outside: bool = False
 
     def completed_by(self, other: "Call") -> "Call":
         """What this one says, and what only the other does."""
@@ -44,7 +52,23 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
         completed.metadata = (other.metadata or {}) | (self.metadata or {}) or None
         if self.undated and not other.undated:
             completed.occurred_at, completed.undated = other.occurred_at, False
+            completed.outside = other.outside
         return completed
+
+
+def marks_of(key: str | None) -> dict[str, Any]:
+    """What a call keeps of its key, which goes no further than this.
+
+    Raises:
+        KeyTooLong: more than MAX_KEY_CHARACTERS are left of it.
+    """
+    key = trimmed(key) if key else None
+    if not key:
+        return {}
+    marks = {"fingerprint": fingerprint_hex(key), "hint": hint(key)}
+    if found := similar(key):
+        marks["similar_fingerprint"], marks["oddities"] = found
+    return marks
 
 
 ONE_CALL: dict[str, int | Decimal] = {CALLS: 1}
@@ -96,7 +120,12 @@ def _body(gateway_id: int, calls: Sequence[Call]) -> str:
 
 def _line(gateway_id: int, made_id: int, call: Call) -> str:
     said = encode(call)
-    digest = _digest(encode(replace(call, occurred_at=ANY_TIME)) if call.undated else said)
+    content = said
+    if call.undated:
+        content = encode(replace(call, occurred_at=ANY_TIME))
+    elif call.outside:  # what it says is the same when it is sent again inside the window
+        content = encode(replace(call, outside=False))
+    digest = _digest(content)
     return (
         f'{{"made_id":"{made_id:032x}","identity":"{identity(gateway_id, call.transaction_id)}",'
         f'"digest":"{digest}",{said[1:].decode()}'

@@ -125,7 +125,11 @@ def find(gateway: Gateway, transaction_id: str) -> Receipt | None:
     remembered = Remembered.objects.filter(pk=key).first()
     if remembered is None:
         return _waiting(gateway, transaction_id) or _half(gateway, key)
-    row = _row(remembered.transaction, occurred_at=remembered.occurred_at)
+    row = _row(
+        remembered.transaction,
+        # An admin may have counted it at its arrival.
+        occurred_at=[remembered.occurred_at, remembered.received_at],
+    )
     return receipt_of(row) if row else None
 
 
@@ -169,15 +173,15 @@ def receipt_of(row: Row) -> Receipt:
     )
 
 
-def _row(pk: UUID, *, occurred_at: datetime) -> Row | None:
-    row = Transaction.objects.filter(pk=pk, occurred_at=occurred_at).first()
+def _row(pk: UUID, *, occurred_at: list[datetime]) -> Row | None:
+    row = Transaction.objects.filter(pk=pk, occurred_at__in=occurred_at).first()
     return row or Quarantined.objects.filter(pk=pk).first()
 
 
 def _first(row: Row) -> Row:
     """The row that the first settlement wrote, from which corrections lead on."""
     while row.corrects:
-        before = _row(row.corrects, occurred_at=row.occurred_at)
+        before = _row(row.corrects, occurred_at=[row.occurred_at])
         if before is None:
             break
         row = before
@@ -257,7 +261,7 @@ def _half(gateway: Gateway, key: UUID) -> Receipt | None:
 def _receipt_of_call(call: Call, kept: Delivery | Half, gateway: Gateway) -> Receipt:
     received = Moment(at=kept.received_at, what=f"Received from {gateway}")
     said = msgspec.structs.asdict(call)
-    for name in ("fingerprint", "undated"):
+    for name in ("fingerprint", "undated", "outside", "similar_fingerprint", "oddities"):
         del said[name]
     return Receipt(
         gateway=gateway,

@@ -4,12 +4,12 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from metering import actions
-from metering.models import GatewayToken
+from metering import actions, partitions
+from metering.models import GatewayToken, Rejection, Tally
 from revcred.admin.acts import ActForm
 from revcred.admin.badges import badge
 from revcred.admin.generic import ModelChoiceField
@@ -19,6 +19,8 @@ from revcred.admin.products import FoundByName
 from revcred.models import Gateway, User
 
 QUIET_AFTER = timedelta(minutes=15)
+CONFLICTS_OF = timedelta(days=7)
+MAX_REASONS = 20
 
 
 class IssueTokenForm(IssueForm):
@@ -64,7 +66,7 @@ class GatewayAdmin(FoundByName, IssuesTokens):
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
     fields = (
-        *("name", "kind", "suspended_at", "event_subject", "event_elements"),
+        *("name", "kind", "suspended_at", "event_subject", "event_elements", "accepted_days"),
         *("last_seen_at", "clock", "created_at"),
     )
     readonly_fields = ("last_seen_at", "clock", "created_at")
@@ -80,7 +82,7 @@ class GatewayAdmin(FoundByName, IssuesTokens):
 
     @admin.display(description="clock")
     def clock(self, gateway: Gateway) -> str | None:
-        """Its newest transaction against our clock, when that arrived."""
+        """The median of its latest live calls against our clock, when those arrived."""
         if gateway.clock_ahead is None:
             return None
         seconds = gateway.clock_ahead.total_seconds()
@@ -101,6 +103,12 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(valid_tokens=valid)
         return gateways
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
+        """A longer accepted age needs older days in the ledger."""
+        super().save_model(request, obj, form, change)
+        if "accepted_days" in form.changed_data:
+            partitions.ensure()
+
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [Gateway.objects.filter(name__istartswith=term).values("pk")]
 
@@ -111,5 +119,22 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         tokens = GatewayToken.objects.filter(gateway=as_number(object_id))
-        context = {"tokens": tokens} | (extra_context or {})
+        context = {"tokens": tokens, **_not_taken(as_number(object_id))} | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
+
+
+def _not_taken(gateway: int | None) -> dict[str, Any]:
+    """Why what this gateway sent lately was not counted: rejections by reason, and conflicts."""
+    kept = Rejection.objects.filter(gateway=gateway)
+    reasons = (
+        kept.order_by()
+        .values("door", "field", "code", "message")
+        .annotate(items=Count("pk"), last=Max("rejected_at"))
+        .order_by("-last")[:MAX_REASONS]
+    )
+    lately = Tally.objects.filter(gateway=gateway, hour__gte=timezone.now() - CONFLICTS_OF)
+    return {
+        "reasons": list(reasons),
+        "kept": kept.count(),
+        "conflicts": lately.aggregate(of=Sum("conflicting", default=0))["of"],
+    }

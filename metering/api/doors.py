@@ -20,6 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from metering import rejections
 from metering.api import bodies
 from metering.api.authentication import (
     LONGEST_WAIT,
@@ -35,6 +36,9 @@ from metering.api.errors import Unavailable, answer_to
 from metering.ingestion import Call, Side, take_in, take_in_half
 from revcred.models import Gateway
 from revcred.postgresql import patience
+
+# Statuses of what would be rejected again, however often it is sent.
+REJECTING = {400, 409, 413, 415}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,18 @@ class Answer:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+
+
+def rejection_of(error: APIException) -> dict[str, Any]:
+    """Why what was posted is not taken: one call, or all of a body that cannot be told apart."""
+    _, said, _ = answer_to(error)
+    where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
+    return where | said
+
+
+def keep_all_rejected(gateway_id: int, address: str, error: APIException) -> None:
+    """Keep why nothing of a body was taken, which no delivery tells of."""
+    rejections.keep(gateway_id, address, [rejection_of(error)], uncounted=1)
 
 
 class Manner:
@@ -114,6 +130,7 @@ class Dialect(Manner, ABC):
             reading.first_at = kept.first_at
             return kept.identity
         delivery = take_in(post.gateway, reading.calls, rejected=len(reading.rejected))
+        rejections.keep(post.gateway.pk, post.path, reading.rejected)
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery
 
@@ -170,6 +187,7 @@ class Door(Doorway):
         try:
             return self.respond(self._take(request))
         except APIException as error:
+            self._keep_reason(error)
             return self.respond(self.manner.refuse(error, request.path))
         except (OperationalError, InterfaceError):
             return self.respond(self.manner.refuse(Unavailable(), request.path))
@@ -194,6 +212,13 @@ class Door(Doorway):
         )
         with patience(LONGEST_WAIT):
             return self.dialect.take(post)
+
+    def _keep_reason(self, error: APIException) -> None:
+        """For the gateway's operator: why its sender was told that this was not taken."""
+        if self.admission is None or error.status_code not in REJECTING:
+            return
+        with patience(LONGEST_WAIT):
+            keep_all_rejected(self.admission.gateway.pk, self.request.path, error)
 
     @property
     def manner(self) -> Manner:  # type: ignore[override]

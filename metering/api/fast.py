@@ -15,11 +15,20 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 
+from metering import rejections
 from metering.api import bodies
 from metering.api.authentication import LONGEST_WAIT, Admission, MayPost, admission_for
 from metering.api.backlog import backlog
+from metering.api.doors import keep_all_rejected
 from metering.api.errors import Unavailable, answer_to
-from metering.api.transactions import answer_of, judge, read_in, taker
+from metering.api.transactions import (
+    ADDRESS,
+    answer_of,
+    judge,
+    read_in,
+    status_of,
+    taker,
+)
 from metering.inbox import Entry, write_each
 from metering.ingestion import entry_of
 from metering.tasks import bell
@@ -80,13 +89,13 @@ class FastDoor:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
-            return 202, await self._take_in(scope, receive), {}
+            return *await self._take_in(scope, receive), {}
         except APIException as error:
             return answer_to(error)
         except (DatabaseError, InterfaceError):
             return answer_to(Unavailable())
 
-    async def _take_in(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+    async def _take_in(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
@@ -94,15 +103,20 @@ class FastDoor:
         _check_address(scope)
         admission = await self._admit(headers)
         gateway = admission.gateway.pk
-        inflated = bodies.inflate(body, headers.get("content-encoding", ""))
-        calls, rejected = judge(
-            read_in(inflated, headers.get("content-type", "")), taker(admission.now())
-        )
+        try:
+            inflated = bodies.inflate(body, headers.get("content-encoding", ""))
+            read = read_in(inflated, headers.get("content-type", ""))
+        except APIException as error:
+            await self._in_thread(keep_all_rejected, gateway, ADDRESS, error)
+            raise
+        calls, rejected = judge(read, taker(admission))
         entry = entry_of(gateway, calls, rejected=len(rejected))
         await self._gathering.keep(entry)
         bell.ring()
         backlog.add(gateway, len(calls))
-        return answer_of(entry.id, calls, rejected)
+        if rejected:
+            await self._in_thread(rejections.keep, gateway, ADDRESS, rejected)
+        return status_of(calls, rejected), answer_of(entry.id, calls, rejected)
 
     async def _admit(self, headers: dict[str, str]) -> Admission:
         tokens = headers.get("authorization", ""), headers.get("x-api-key", "")

@@ -32,5 +32,5 @@ def names_of(
 def make_unknown(call: Call, *, key: Text) -> Call:
     """The call, whose names are all known from here on if the installation wants that."""
     if settings.CREATE_NAMED and call.names and not call.subscription_named:
-        newcomers.make(call.names, key=fields.text("key", key, most=fields.LONGEST_KEY))
+        newcomers.make(call.names, key=fields.key("key", key))
     return call

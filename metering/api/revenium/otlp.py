@@ -25,14 +25,20 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
+from metering.api import facts
 from metering.api.decoding import MOST_ITEMS, Refused, refusal_of
 from metering.api.documentation import Documented, schema_of
 from metering.api.doors import Answer, Dialect, Door, Post, Reading
 from metering.api.quantities import elements_of
 from metering.api.revenium import fields, metadata
-from metering.api.revenium.dialect import ReveniumManner, check_text, marks_of
+from metering.api.revenium.dialect import (
+    ReveniumManner,
+    check_text,
+    marks_of,
+    with_odd_facts,
+)
 from metering.api.revenium.naming import make_unknown, names_of
-from metering.api.revenium.records import ERROR, MOMENT, moment_of
+from metering.api.revenium.records import ERROR, MOMENT, error_record, moment_of
 from metering.api.revenium.v2 import TAG
 from metering.api.transactions import Window, judge
 from metering.ingestion import ONE_CALL, Call
@@ -70,6 +76,7 @@ PRODUCTS = ("product.name",)
 SUBSCRIBERS = ("user.email", "subscriber.id")
 IDS = ("transaction.id", "log.record.uid")
 LATENCY = "duration_ms"
+FACTS = {LATENCY: facts.latency}
 
 
 def _spellings(names: Iterable[str]) -> Iterator[str]:
@@ -214,6 +221,7 @@ def call_of(logged: Logged, gateway: Gateway, window: Window, now: datetime) -> 
         ),
         **marks_of(KEYS[0], logged.named(KEYS)),
     )
+    with_odd_facts(call, logged.attributes, FACTS)
     check_text(call)
     return make_unknown(call, key=logged.named(KEYS))
 
@@ -249,7 +257,8 @@ class Logs(ReveniumManner, Dialect):
             "As JSON or protobuf, up to 1,000 records. Each is a call: an attribute "
             "`subscriber.credential` of the record or its resource names the key, "
             "`subscription.id` the subscription. Attributes that are numbers are counted. The "
-            "answer's `partialSuccess` says how many records were not taken, and why."
+            "answer's `partialSuccess` says how many records were not taken, and why; it is 400 if "
+            "none was."
         ),
         tag=TAG,
         request={"application/json": schema_of(LogsData), PROTOBUF: BINARY},
@@ -260,7 +269,9 @@ class Logs(ReveniumManner, Dialect):
 
     def read(self, post: Post) -> Reading:
         logged = read_in(post.body, protobuf=is_protobuf(post.headers))
-        take = partial(call_of, gateway=post.gateway, window=Window.at(post.now), now=post.now)
+        take = partial(
+            call_of, gateway=post.gateway, window=Window.of(post.gateway, post.now), now=post.now
+        )
         return Reading(*judge(logged, take))
 
     def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
@@ -277,6 +288,10 @@ class Logs(ReveniumManner, Dialect):
                 "rejectedLogRecords": str(len(reading.rejected)),
                 "errorMessage": f"Record {first['index']}: {first['field']}: {first['message']}",
             }
+        if reading.rejected and not reading.calls:
+            # Data that is invalid for good, as OTLP says: not retried, and told of as an error.
+            message = body["partialSuccess"]["errorMessage"]
+            return error_record(Malformed(message, code=reading.rejected[0]["code"]), post.path)
         return Answer(200, body)
 
 

@@ -8,6 +8,7 @@ from metering.models import Transaction
 
 KEY = "ak_live_demo_9c2e"
 NOW = timezone.now().isoformat()
+MILLISECONDS = int(timezone.now().timestamp() * 1000)
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +21,7 @@ COMPLETION = {
     "outputTokenCount": 150,
     "provider": "OpenAI",
     "requestDuration": 1000,
-    "requestTime": "2025-03-02T15:04:05Z",
+    "requestTime": NOW,
     "responseTime": "2025-03-02T15:04:06Z",
     "stopReason": "END",
     "totalTokenCount": 200,
@@ -182,13 +183,13 @@ def test_the_two_events_of_a_call_of_v1(revenium, credential, settled):
         "assetId": "src001",
         "application": KEY,
         "method": "GET",
-        "currentMillis": 1764000000000,
+        "currentMillis": MILLISECONDS,
         "uri": "/api/1",
     }
     answered = {
         "requestId": "r-1",
         "eventType": "RESPONSE",
-        "currentMillis": 1764000000100,
+        "currentMillis": MILLISECONDS + 100,
         "elapsedTime": 100,
         "responseCode": 200,
         "requestMessageSize": 1,
@@ -249,7 +250,7 @@ def test_a_tool_s_call(revenium, credential, settled):
             "toolId": "search",
             "durationMs": 120,
             "success": True,
-            "timestamp": "2025-03-02T15:04:05Z",
+            "timestamp": NOW,
             "costUsd": 0.0125,
             "subscriberCredential": KEY,
             "usageMetadata": {"pages": 3},
