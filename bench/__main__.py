@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Iterator
 
-from bench import beside, limits, report
+from bench import limits, report, textbook_comparison
+from bench.consistency import prove
 from bench.machine import describe
-from bench.proof import prove
 from bench.rows import Load, Row, measure, warm_up
 from bench.stack import SECONDS, Bench, a_bench, arguments, say
 
@@ -25,7 +25,7 @@ def main() -> int:
         copied = limits.copy(bench)
         answered = limits.answer(bench, min(5, options.seconds))
         proof = prove(bench)
-        textbook = beside.textbook(bench, options.seconds)
+        textbook = textbook_comparison.textbook(bench, options.seconds)
     report.about(machine, options.credentials)
     report.rows(rows)
     report.legend()

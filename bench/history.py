@@ -18,8 +18,8 @@ from urllib.parse import quote
 from bench import plans, report
 from bench.machine import describe
 from bench.pages import Browser, Page, show, timed, timed_all
-from bench.past import BUSY, load
 from bench.rows import Load, Row, keep_record, measure, plan_of, watch
+from bench.seed_history import BUSY, load
 from bench.stack import SECONDS, Bench, a_bench, arguments, say
 
 TRANSACTIONS, CREDENTIALS = 50_000_000, 10_000_000
@@ -133,7 +133,7 @@ def _present(bench: Bench, seconds: float, full: float) -> Present:
     plan = plans.look_ups(bench)
     _show_plan(bench, plan, read_whole)
     show(pages := list(_pages(bench)))
-    forgetting: float | None = json.loads(bench.call("bench.inside.forgetting"))
+    forgetting: float | None = json.loads(bench.call("bench.in_process.forgetting"))
     took = "longer than a statement may take" if forgetting is None else f"{forgetting:.2f} s"
     say(f"\nThe clock looks for what is too old to be remembered: {took}.")
     days = _days(bench, seconds, rate=full * SHARE / 2)
@@ -212,11 +212,11 @@ def _pages(bench: Bench) -> Iterator[Page]:
     yield timed(browser, "admin: quarantine", "/admin/metering/quarantined/")
     month = f"{subscription}?span=month"
     yield timed_all(browser, "a subscription's month", [month] * 5, goal=MONTH_GOAL)
-    year = json.loads(bench.call("bench.inside.year", BUSY))
+    year = json.loads(bench.call("bench.in_process.year", BUSY))
     seconds = sorted(year["seconds"])
     name = f"its year's figures ({year['rows']:,} rows of usage)"
     yield Page(name, HTTPStatus.OK, 0, seconds[len(seconds) // 2], seconds[-1], YEAR_GOAL)
-    ids = json.loads(bench.call("bench.inside.remember", RECEIPTS))
+    ids = json.loads(bench.call("bench.in_process.remember", RECEIPTS))
     paths = [f"/v1/transactions/{each}" for each in ids]
     yield timed_all(browser, f"{RECEIPTS} receipts of the past", paths, goal=RECEIPT_GOAL)
     recent = "SELECT transaction_id FROM bench_sent WHERE known = 1 LIMIT %s"
@@ -229,7 +229,7 @@ def _days(bench: Bench, seconds: float, rate: float) -> Days:
     """Days come and go in the middle of the second of two equal loads."""
     steady = measure(bench, Load(name="steady", batch=100, seconds=seconds, rate=rate))
     with ThreadPoolExecutor(1) as aside:
-        days = aside.submit(bench.call, "bench.inside.days_come_and_go", seconds / 2)
+        days = aside.submit(bench.call, "bench.in_process.days_come_and_go", seconds / 2)
         meanwhile = measure(bench, Load(name="days", batch=100, seconds=seconds, rate=rate))
     return Days(**json.loads(days.result()), steady=steady, meanwhile=meanwhile)
 

@@ -12,7 +12,7 @@ from bench import report
 from bench.rows import Load, measure
 from bench.stack import Bench, a_bench, arguments, say
 from bench.traffic import key
-from revcred.launcher.web import HOST
+from revcred.launcher.web import WEB_HOST
 
 TIMES = 5
 GOAL = 0.3  # seconds
@@ -42,7 +42,7 @@ class Browser:
     """A superuser with one connection and no more of a browser than cookies."""
 
     def __init__(self, bench: Bench) -> None:
-        self.line = http.client.HTTPConnection(HOST, bench.port, timeout=60)
+        self.line = http.client.HTTPConnection(WEB_HOST, bench.port, timeout=60)
         self.csrf = "b" * 32
         self.session = bench.call("sign_in")
         self.token = bench.token  # for the doors of gateways, which know no session

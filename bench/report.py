@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.consistency import Proof
 from bench.limits import Answered, Copied
 from bench.machine import Machine
-from bench.proof import Proof
 from bench.rows import Row
 from bench.stack import PROJECT, say
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bench.cpu import of_machine
 from bench.load import ACCEPTED, Heard, Plan, Sent, post
 from bench.stack import PROCESSES, Bench
-from revcred.launcher.stack import GLANCE
+from revcred.launcher.stack import STACK_POLL_SECONDS
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -152,7 +152,7 @@ def _follow(
 ) -> tuple[Heard, list[tuple[float, int]]]:
     """Tells the client how far the worker is, until it is done. Answers with that, too."""
     progress = []
-    while not client.poll(GLANCE):
+    while not client.poll(STACK_POLL_SECONDS):
         settled.value = measured.settled() - base
         progress.append((time.time(), settled.value))
     heard: Heard = client.recv()

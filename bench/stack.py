@@ -17,11 +17,11 @@ import psycopg
 
 from bench import cpu
 from bench.load import Address
-from revcred.launcher.fresh import fresh_directory
 from revcred.launcher.processes import Program
 from revcred.launcher.programs import Programs
-from revcred.launcher.stack import Stack, a_stack, free_port
-from revcred.launcher.web import HOST
+from revcred.launcher.stack import Stack, free_port, running_stack
+from revcred.launcher.temporary import temporary_directory
+from revcred.launcher.web import WEB_HOST
 
 PROJECT = Path(__file__).resolve().parent.parent
 CREDENTIALS, SECONDS = 1_000_000, 20.0
@@ -48,7 +48,7 @@ class Bench(Stack):
 
     @property
     def address(self) -> Address:
-        return Address(HOST, self.port, self.token)
+        return Address(WEB_HOST, self.port, self.token)
 
     def ask(self, question: str) -> Any:
         """The first column of the first row."""
@@ -100,14 +100,17 @@ class Bench(Stack):
 
 def _listens(port: int) -> bool:
     with socket.socket() as trial:
-        return trial.connect_ex((HOST, port)) == 0
+        return trial.connect_ex((WEB_HOST, port)) == 0
 
 
 @contextmanager
 def a_bench(credentials: int, *, overlaps: bool = True) -> Iterator[Bench]:
     """Started, seeded and serving. Without what forbids overlaps, if it is to be large soon."""
     began = time.monotonic()
-    with fresh_directory() as directory, a_stack(Bench, directory, PROJECT, settings=tuned()) as it:
+    with (
+        temporary_directory() as directory,
+        running_stack(Bench, directory, PROJECT, settings=tuned()) as it,
+    ):
         it.credentials = credentials
         it.seed(overlaps=overlaps)
         say(f"{credentials:,} credentials seeded after {time.monotonic() - began:.0f} s.")

@@ -22,7 +22,7 @@ from bench.pages import Browser
 from bench.rows import Load, Row, measure, warm_up
 from bench.sizes import customers_of
 from bench.stack import Bench, a_bench, arguments, say
-from revcred.launcher.stack import PATIENCE
+from revcred.launcher.stack import STACK_START_SECONDS
 
 CREDENTIALS = 100_000  # that are there before
 ROWS = (100_000,)
@@ -208,7 +208,7 @@ def _others(bench: Bench, browser: Browser, name: str) -> Others:
     looking.start()
     row: Row = measure(bench, POSTING)
     over.set()
-    looking.join(PATIENCE)
+    looking.join(STACK_START_SECONDS)
     return Others(
         name=name,
         post_p99=1_000 * row.post_p99,

@@ -12,8 +12,8 @@ from pathlib import Path
 from conformance.cast import KEY, SUBSCRIPTION
 from conformance.environments import PROJECT, NotInstalled, environment, version
 from conformance.receipts import Ledger, Told, judged, left_over
-from revcred.launcher.fresh import fresh_directory
-from revcred.launcher.stack import Stack, a_stack
+from revcred.launcher.stack import Stack, running_stack
+from revcred.launcher.temporary import temporary_directory
 
 SCRIPTS = Path(__file__).parent / "clients"
 PATIENCE = 120.0
@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("packages", nargs="*", help="only these")
     packages = parser.parse_args().packages
     clients = [each for each in CLIENTS if not packages or each.package in packages]
-    with fresh_directory() as directory, a_stack(Stack, directory, PROJECT) as stack:
+    with temporary_directory() as directory, running_stack(Stack, directory, PROJECT) as stack:
         tokens = _seed(stack, clients)
         stack.serve()
         ledger = Ledger(stack.environment["DATABASE_URL"], stack.url)

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from conformance.environments import PROJECT
-from revcred.launcher.fresh import fresh_directory
-from revcred.launcher.stack import Stack, a_stack
+from revcred.launcher.stack import Stack, running_stack
+from revcred.launcher.temporary import temporary_directory
 
 HERE = Path(__file__).parent
 CASES = 1_000
@@ -27,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=CASES, help="of each operation")
     options, others = parser.parse_known_args()
-    with fresh_directory() as directory, a_stack(Stack, directory, PROJECT) as stack:
+    with temporary_directory() as directory, running_stack(Stack, directory, PROJECT) as stack:
         tokens = json.loads(stack.manage("shell", "--no-imports", "--command", SEED))
         stack.serve()
         return _fuzz(stack, tokens, ["--max-examples", str(options.cases), *others], directory)

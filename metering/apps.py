@@ -10,12 +10,21 @@ class MeteringConfig(AppConfig):
 
     def ready(self) -> None:
         # Models can be imported only now.
-        from metering.quarantine import expect, used, waiting_for
-        from revcred.links import link_changed, use_asked, waiting_asked
+        from metering.consequences import count
+        from metering.quarantine import expect, used, used_lately, waiting_for
+        from revcred.links import (
+            consequences_asked,
+            lately_asked,
+            link_changed,
+            use_asked,
+            waiting_asked,
+        )
 
         link_changed.connect(expect)
         waiting_asked.connect(waiting_for)
         use_asked.connect(used)
+        lately_asked.connect(used_lately)
+        consequences_asked.connect(count)
         post_migrate.connect(_ensure_partitions, sender=self)
 
 

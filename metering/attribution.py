@@ -28,7 +28,7 @@ from metering.statements import (
     WOULD_BE,
 )
 from revcred.models import Gateway
-from revcred.models.periods import Dated
+from revcred.models.periods import Dated, last_possible
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +67,29 @@ class Key:
     expires_at: datetime | None = None
     suspensions: Collection[Dated] = ()
 
-    def credential_is_valid_at(self, moment: datetime) -> bool:
+    def credential_is_valid_within(self, first: datetime, last: datetime) -> bool:
+        """Return True if the credential counts at any moment from `first` to `last`."""
         over = min(filter(None, (self.revoked_at, self.expires_at)), default=None)
-        return (over is None or moment < over) and not any(
-            each.holds(moment) for each in self.suspensions
+        return (over is None or first < over) and not any(
+            each.active_from <= first and each.outlasts(last) for each in self.suspensions
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """The calls that a product counts: see `Product` for its two switches."""
+
+    sources: Collection[str] = ()
+    restricted: bool = False
+    also_without_source: bool = False
+
+    def takes(self, source: str | None) -> bool:
+        if not (self.restricted or self.sources):
+            return True
+        return self.also_without_source if source is None else source in self.sources
+
+
+EVERYTHING = Coverage()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +99,44 @@ class Candidate:
     subscription: str
     assigned: Dated
     active: Dated
-    sources: Collection[str] = ()
+    coverage: Coverage = EVERYTHING
 
-    def holds(self, moment: datetime) -> bool:
-        return self.assigned.holds(moment) and self.active.holds(moment)
+    def holds_within(self, first: datetime, last: datetime) -> bool:
+        return self.assigned.holds_within(first, last) and self.active.holds_within(first, last)
 
-    def takes(self, source: str | None) -> bool:
-        return source is None or not self.sources or source in self.sources
+    def outlasts(self, moment: datetime) -> bool:
+        return self.assigned.outlasts(moment) and self.active.outlasts(moment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A subscription that has the name a transaction says, or had it until it was renamed.
+
+    `former_since`: when it was renamed. `counts_until`: the moment another took the name.
+    """
+
+    subscription: str
+    active: Dated
+    coverage: Coverage = EVERYTHING
+    former_since: datetime | None = None
+    counts_until: datetime | None = None
+
+
+def holders_within(first: datetime, last: datetime, holders: Sequence[Holder]) -> list[Holder]:
+    """Return those a name means at any moment from `first` to `last`, the one to prefer first.
+
+    Whoever has the name now comes before all who had it; of those it means the last.
+    """
+    active = [each for each in holders if each.active.holds_within(first, last)]
+    current = [each for each in active if each.former_since is None]
+    if current:
+        return sorted(current, key=lambda each: each.active.active_from, reverse=True)
+    former = [
+        (each.former_since, each)
+        for each in active
+        if each.former_since and (each.counts_until is None or first < each.counts_until)
+    ]
+    return [max(former, key=lambda pair: pair[0])[1]] if former else []
 
 
 @dataclass(frozen=True)
@@ -101,46 +150,56 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     at: datetime,
     keyed: bool,
     keys: Sequence[Key] = (),
-    named: str | None = None,
-    directly: Dated | None = None,
+    named: bool = False,
+    holders: Sequence[Holder] = (),
     source: str | None = None,
     by_name: Attributed | Reason | None = None,
     outside: bool = False,
 ) -> Attributed | Reason:
     """Whose one transaction is, judged by the moment of the call `at`, never by today.
 
+    A moment in whole seconds may have been any of its second. What holds at some moment of it
+    counts; where one thing follows another in it, the later one takes the call.
+
     `keyed`: it bears a key. `keys`: those with its fingerprint that count at its gateway.
-    `named`: the subscription it names, and `directly` that one's period if there is such a one.
+    `named`: it names a subscription, and `holders` are those that have or had that name.
     `source`: the source it names, or else the one its path belongs to.
     `by_name`: whose it is by the names it gives, which only count without a key or subscription.
     `outside`: `at` was too old or too far ahead, and nobody has said yet when it counts.
     """
     if outside:
         return Reason.MOMENT_OUTSIDE
+    first, last = at, last_possible(at)
+    named_ones = holders_within(first, last, holders)
     if not keyed:
-        if named is None:
+        if not named:
             return by_name or Reason.ANONYMOUS
-        if directly is None or not directly.holds(at):
+        if not named_ones or not named_ones[0].coverage.takes(source):
             return Reason.NO_SUBSCRIPTION
-        return Attributed(named, MatchedBy.SUBSCRIPTION)
+        return Attributed(named_ones[0].subscription, MatchedBy.SUBSCRIPTION)
     if not keys:
         return Reason.UNKNOWN_KEY
-    then = sorted((key for key in keys if key.period.holds(at)), key=lambda key: not key.bound)
-    if not then or not then[0].credential_is_valid_at(at):
+    then = [key for key in keys if key.period.holds_within(first, last)]
+    if not then:
         return Reason.KEY_NOT_VALID
-    candidates = [each for each in then[0].candidates if each.holds(at)]
+    key = max(then, key=lambda each: (each.bound, each.period.active_from))
+    if not key.credential_is_valid_within(first, last):
+        return Reason.KEY_NOT_VALID
+    candidates = [each for each in key.candidates if each.holds_within(first, last)]
     if not candidates:
         return Reason.NO_SUBSCRIPTION
-    if named is not None:
-        candidates = [each for each in candidates if each.subscription == named]
+    if named:
+        those = {each.subscription for each in named_ones}
+        candidates = [each for each in candidates if each.subscription in those]
         if not candidates:
             return Reason.SUBSCRIPTION_MISMATCH
-    fitting = [each for each in candidates if each.takes(source)]
+    fitting = [each for each in candidates if each.coverage.takes(source)]
+    fitting = [each for each in fitting if each.outlasts(last)] or fitting
     if not fitting:
         return Reason.NO_SUBSCRIPTION
     if len(fitting) > 1:
         return Reason.AMBIGUOUS
-    return Attributed(fitting[0].subscription, then[0].kind)
+    return Attributed(fitting[0].subscription, key.kind)
 
 
 def would_be(

@@ -42,6 +42,10 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     names: dict[str, Any] | None = None
     # It came without a moment, so `occurred_at` is when it arrived, and no part of what it says.
     undated: bool = False
+    # A digest of what tells it from other calls under its id; None where the id is enough.
+    distinguished_by: str | None = None
+    # A digest of what makes a repeat the same; None where that is all it says.
+    content: str | None = None
     # Its moment is too old or too far ahead to be counted without an admin's word.
     outside: bool = False
 
@@ -83,8 +87,16 @@ def _said(call: Call) -> dict[str, Any]:
     return {name: value for name, value in asdict(call).items() if value not in NOT_SAID}
 
 
-def entry_of(gateway_id: int, calls: Sequence[Call], *, rejected: int = 0) -> Entry:
-    return Entry(gateway_id, len(calls), rejected, _body(gateway_id, calls))
+def entry_of(
+    gateway_id: int,
+    calls: Sequence[Call],
+    *,
+    rejected: int = 0,
+    passed_over: int = 0,
+    ids_from_callers: bool | None = False,
+) -> Entry:
+    body = _body(gateway_id, calls, ids_from_callers=bool(ids_from_callers))
+    return Entry(gateway_id, len(calls), rejected, body, passed_over=passed_over)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +109,15 @@ class RecallingEntry(Recalling, Entry):
         return *super().row(), self.identity
 
 
-def recalling_entry_of(gateway_id: int, call: Call) -> RecallingEntry:
+def recalling_entry_of(
+    gateway_id: int, call: Call, *, ids_from_callers: bool | None = False
+) -> RecallingEntry:
     return RecallingEntry(
-        identity=UUID(identity(gateway_id, call.transaction_id)),
+        identity=UUID(identity_of(gateway_id, call, ids_from_callers=ids_from_callers)),
         gateway_id=gateway_id,
         transactions=1,
         rejected=0,
-        body=_body(gateway_id, [call]),
+        body=_body(gateway_id, [call], ids_from_callers=bool(ids_from_callers)),
     )
 
 
@@ -112,24 +126,55 @@ def identity(gateway_id: int, transaction_id: str) -> str:
     return _digest(b"%d\0" % gateway_id + transaction_id.encode())
 
 
-def _body(gateway_id: int, calls: Sequence[Call]) -> str:
+def identity_of(gateway_id: int, call: Call, *, ids_from_callers: bool | None = False) -> str:
+    """Return the identity of a call: by its id, and by more where others may have the same id.
+
+    Where callers may choose ids, a call is also known by its moment, method, path and status: a
+    repeat has the same ones, and another call under an id that was used before has not.
+    """
+    known_by: list[Any] = [call.distinguished_by] if call.distinguished_by else []
+    if ids_from_callers:
+        moment = None if call.undated else call.occurred_at
+        known_by += [moment, call.method or "", call.path or "", call.status or None]
+    if not known_by:
+        return identity(gateway_id, call.transaction_id)
+    # No id contains a NUL, so that this is never the identity of another id.
+    return _digest(b"%d\0" % gateway_id + call.transaction_id.encode() + b"\0" + encode(known_by))
+
+
+def _body(gateway_id: int, calls: Sequence[Call], *, ids_from_callers: bool) -> str:
     """A JSON array of the calls, each led by its ids and the digest of all it says."""
     first = time_ordered_id()
-    return f"[{','.join(_line(gateway_id, first + n, call) for n, call in enumerate(calls))}]"
-
-
-def _line(gateway_id: int, made_id: int, call: Call) -> str:
-    said = encode(call)
-    content = said
-    if call.undated:
-        content = encode(replace(call, occurred_at=ANY_TIME))
-    elif call.outside:  # what it says is the same when it is sent again inside the window
-        content = encode(replace(call, outside=False))
-    digest = _digest(content)
-    return (
-        f'{{"made_id":"{made_id:032x}","identity":"{identity(gateway_id, call.transaction_id)}",'
-        f'"digest":"{digest}",{said[1:].decode()}'
+    lines = (
+        _line(gateway_id, first + n, call, ids_from_callers=ids_from_callers)
+        for n, call in enumerate(calls)
     )
+    return f"[{','.join(lines)}]"
+
+
+def _line(gateway_id: int, made_id: int, call: Call, *, ids_from_callers: bool) -> str:
+    said = encode(call)
+    digest = call.content or _digest(_content(call, said))
+    own = by_id = identity(gateway_id, call.transaction_id)
+    if ids_from_callers or call.distinguished_by:
+        own = identity_of(gateway_id, call, ids_from_callers=ids_from_callers)
+    shared = f'"shared_id":"{by_id}",' if own != by_id else ""
+    return (
+        f'{{"made_id":"{made_id:032x}","identity":"{own}",{shared}"digest":"{digest}",'
+        f"{said[1:].decode()}"
+    )
+
+
+def digest_of(*parts: Any) -> str:
+    """Return 32 hexadecimal digits that stand for these parts, which JSON can hold."""
+    return _digest(encode(parts))
+
+
+def _content(call: Call, said: bytes) -> bytes:
+    """Return what has to be the same in a repeat: not when it came, nor whether that was late."""
+    if call.undated:
+        return encode(replace(call, occurred_at=ANY_TIME))
+    return encode(replace(call, outside=False)) if call.outside else said
 
 
 def _digest(content: bytes) -> str:

@@ -110,7 +110,7 @@ def _pass_over(pk: int, error: Error | None = None) -> bool:
     if claim is None or claim.correcting:
         return False
     began = monotonic()
-    found = _execute(statements.next_waiting(_scope_of(claim)), claim)
+    found = _execute(statements.next_waiting(scope_of(claim)), claim)
     if not found or (error and faults.took_too_long(error) and monotonic() - began > LONG):
         return False
     name = faults.name_of(error) if error else faults.PROCESS_LOST
@@ -122,28 +122,32 @@ def _pass_over(pk: int, error: Error | None = None) -> bool:
 
 def _execute(statement: str, claim: Claim, *, most: int = MOST) -> Any:
     """The statement's one row: looked at, of them with another owner, and the last one's id."""
-    arguments: dict[str, Any] = {
+    arguments = arguments_of(claim) | {"after": claim.after or NIL, "most": most}
+    with connection.cursor() as cursor:
+        cursor.execute(statement, arguments)
+        return cursor.fetchone()
+
+
+def arguments_of(claim: Claim) -> dict[str, Any]:
+    """What the conditions of `scope_of` and `ledger_of` name."""
+    return {
         "claim": claim.pk,
-        "after": claim.after or NIL,
-        "most": most,
         "since": claim.since,
         "credential": claim.credential_id,
         "subscription": claim.subscription_id,
         "product": claim.product_id,
         "upload": claim.upload_id,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(statement, arguments)
-        return cursor.fetchone()
 
 
 def _statement(claim: Claim) -> str:
     if claim.correcting:
-        return statements.correct(_ledger_of(claim))
-    return statements.claim(_scope_of(claim))
+        return statements.correct(ledger_of(claim))
+    return statements.claim(scope_of(claim))
 
 
-def _scope_of(claim: Claim) -> str:
+def scope_of(claim: Claim) -> str:
+    """The rows `q` of the quarantine that the claim judges, as a condition."""
     return f"({_concerned_by(claim)}) AND {statements.NOT_POISON}"
 
 
@@ -154,14 +158,19 @@ def _concerned_by(claim: Claim) -> str:
         return statements.SCOPE_OF_CREDENTIAL
     if claim.subscription_id:
         return statements.SCOPE_OF_SUBSCRIPTION
+    if claim.with_sources:
+        return statements.SCOPE_WITH_SOURCES
     return statements.SCOPE_OF_PRODUCT if claim.product_id else "true"
 
 
-def _ledger_of(claim: Claim) -> str:
+def ledger_of(claim: Claim) -> str:
+    """The rows `t` of the ledger that the claim judges again, as a condition."""
     if claim.upload_id:
         return statements.LEDGER_OF_UPLOAD
     if claim.credential_id:
         return statements.LEDGER_OF_CREDENTIAL
     if claim.subscription_id:
         return statements.LEDGER_OF_SUBSCRIPTION
+    if claim.with_sources:
+        return statements.LEDGER_WITH_SOURCES
     return statements.LEDGER_OF_PRODUCT if claim.product_id else "true"

@@ -16,8 +16,8 @@ from revcred.postgresql import patience_left
 
 # The answer is the id that was given, so that a second try after a lost answer changes nothing.
 KEEP = """
-INSERT INTO metering_delivery (id, gateway_id, transactions, rejected, body)
-SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::text[])
+INSERT INTO metering_delivery (id, gateway_id, transactions, rejected, passed_over, body)
+SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::int[], %b::text[])
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -53,9 +53,13 @@ class Entry:
     rejected: int
     body: str
     id: UUID = field(default_factory=lambda: UUID(int=time_ordered_id()))
+    passed_over: int = 0  # records that are no calls
 
     def row(self) -> Sequence[Any]:
-        return self.id, self.gateway_id, self.transactions, self.rejected, self.body
+        return (
+            *(self.id, self.gateway_id, self.transactions, self.rejected, self.passed_over),
+            self.body,
+        )
 
     def hear(self, rows: Sequence[Any]) -> None:
         pass

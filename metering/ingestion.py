@@ -7,8 +7,10 @@ from metering.calls import (
     ONE_CALL,
     Call,
     RecallingEntry,
+    digest_of,
     entry_of,
     identity,
+    identity_of,
     recalling_entry_of,
 )
 from metering.halves import HalfEntry, Side, entry_of_half, halves_together
@@ -20,20 +22,30 @@ __all__ = [
     "ONE_CALL",
     "Call",
     "Side",
+    "digest_of",
     "entry_of",
     "identity",
+    "identity_of",
     "take_in",
     "take_in_half",
     "take_in_one",
 ]
 
 
-def take_in(gateway: Gateway | int, calls: Sequence[Call], *, rejected: int = 0) -> UUID:
+def take_in(
+    gateway: Gateway | int, calls: Sequence[Call], *, rejected: int = 0, passed_over: int = 0
+) -> UUID:
     """Keep one POST's calls and answer with the delivery's id, once that is committed.
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    entry = entry_of(gateway if isinstance(gateway, int) else gateway.pk, calls, rejected=rejected)
+    entry = entry_of(
+        gateway if isinstance(gateway, int) else gateway.pk,
+        calls,
+        rejected=rejected,
+        passed_over=passed_over,
+        ids_from_callers=not isinstance(gateway, int) and gateway.ids_from_callers,
+    )
     together.keep(entry)
     bell.ring()
     return entry.id
@@ -55,7 +67,7 @@ def take_in_one(gateway: Gateway, call: Call) -> RecallingEntry:
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    entry = recalling_entry_of(gateway.pk, call)
+    entry = recalling_entry_of(gateway.pk, call, ids_from_callers=gateway.ids_from_callers)
     recalling_together.keep(entry)
     bell.ring()
     return entry

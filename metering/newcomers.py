@@ -4,11 +4,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TypeVar
+from uuid import uuid4
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import connection
-from django.db.models import Model, Q
+from django.db.models import Max, Model, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
@@ -19,6 +20,7 @@ from revcred.models import (
     AuditEvent,
     Customer,
     ExternalKey,
+    FormerName,
     Gateway,
     Membership,
     Product,
@@ -71,8 +73,11 @@ def _make(names: Mapping[str, str], key: str | None) -> None:
 
 
 def _named(model: type[Named], name: str) -> Named:
+    """The one of this name, or that had it last; a new one if there never was any."""
     objects = model._base_manager
     found = objects.filter(Q(external_key=name) | Q(name__iexact=name)).order_by("pk").first()
+    if found is None:
+        found = objects.filter(pk__in=FormerName.objects.holder(model, name)).first()
     if found is None:
         found = objects.create(name=name, external_key=name)
         _record(found)
@@ -82,7 +87,10 @@ def _named(model: type[Named], name: str) -> Named:
 def _subscriber(customer: Customer, email: str) -> Subscriber | None:
     """A member of the customer. Who is not named by an address cannot be made."""
     known = Q(email__iexact=email) | Q(external_key=email)
-    subscriber = Subscriber.objects.filter(known).first()
+    subscriber = (
+        Subscriber.objects.filter(known).first()
+        or Subscriber.objects.filter(pk__in=FormerName.objects.holder(Subscriber, email)).first()
+    )
     if subscriber is None:
         try:
             validate_email(email)
@@ -95,14 +103,18 @@ def _subscriber(customer: Customer, email: str) -> Subscriber | None:
 
 
 def _subscription(customer: Customer, product: Product) -> Subscription:
-    """As old as a call may be, so that what waits is claimed."""
+    """As old as a call may be, so that what waits is claimed, but not before its name is free."""
     found = customer.subscriptions.at(timezone.now()).filter(product=product).first()
     if found is None:
+        name = f"{customer.external_key}/{product.external_key}"[:200]
+        having = Subscription.objects.filter(external_key=name)
+        begins = _as_far_back_as_possible()
+        if having.not_over(timezone.now()).exists():
+            name = f"{name[:180]}/{uuid4().hex[:8]}"  # one of another product, or yet to begin
+        elif had_until := having.aggregate(at=Max("active_until"))["at"]:
+            begins = max(begins, had_until)
         found = Subscription(
-            customer=customer,
-            product=product,
-            external_key=f"{customer.external_key}/{product.external_key}"[:200],
-            active_from=_as_far_back_as_possible(),
+            customer=customer, product=product, external_key=name, active_from=begins
         )
         subscriptions.start(subscription=found, by=None)
     return found
@@ -115,8 +127,13 @@ def _credential(
     subscription: Subscription | None,
     subscriber: Subscriber | None,
 ) -> None:
-    credential = customer.credentials.filter(name__iexact=name).first()
-    if credential is None:
+    """Another of the same name that was revoked stays revoked, and none is made in its place.
+
+    Only where a key comes that no credential ever had, the name is free for a new one.
+    """
+    same_name = customer.credentials.filter(name__iexact=name)
+    credential = same_name.filter(revoked_at=None).first()
+    if credential is None and (key or not same_name.exists()):
         credentials.issue(
             customer=customer,
             name=name,
@@ -125,7 +142,7 @@ def _credential(
             holders=[subscriber] if subscriber else [],
             by=None,
         )
-    elif key:
+    elif credential and key:
         credentials.add_alias(credential=credential, alias=key, by=None)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, models
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
 from metering import partitions, statements
-from metering.models import Claim, Quarantined, Reason
+from metering.models import Claim, Quarantined, Reason, Usage
 from metering.tasks import claim_bell
 from revcred.models import (
     AuditEvent,
@@ -25,6 +25,7 @@ from revcred.models import (
     User,
 )
 from revcred.models.gateways import longest_possible_age
+from revcred.models.periods import second_of
 
 MOST_PREVIEWED = 10_000  # calls
 CUSTOMERS_NAMED = 10  # of those an upload would claim for
@@ -39,20 +40,24 @@ def expect(
     subscription: Subscription | None = None,
     product: Product | None = None,
     upload: Upload | None = None,
+    with_sources: bool = False,
     **_: Any,
 ) -> Claim:
     """Note, in the transaction of the change itself, that it may concern what waits.
 
     Without a credential, subscription, product or upload: all of the quarantine is judged again.
+    Calls that are said in whole seconds may be of any moment of theirs, so `since` reaches back to
+    the beginning of its second.
     """
     claim = Claim.objects.create(
         cause=cause[:200],
         by=by.email if by else "",
-        since=since,
+        since=second_of(since) if since else None,
         credential=credential,
         subscription=subscription,
         product=product,
         upload=upload,
+        with_sources=with_sources,
     )
     on_commit(claim_bell.ring)
     return claim
@@ -76,6 +81,22 @@ def used(*, rows: str, most: int, **_: Any) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(statements.USED.format(rows=rows, most=most))
         return [number for (number,) in cursor.fetchall()]
+
+
+def used_lately(
+    *, credential: Credential | None, subscription: Subscription | None, days: int, **_: Any
+) -> tuple[int, datetime | None]:
+    """Calls of the last days, and the last hour with any; see `revcred.links`."""
+    usage = Usage.objects.filter(hour__gte=timezone.now() - timedelta(days=days), count__gt=0)
+    if credential:
+        usage = usage.filter(credential=credential)
+    if subscription:
+        usage = usage.filter(subscription=subscription)
+    # A call is counted once for each of its elements: most have one, and all the same.
+    by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
+    found = list(by_element)
+    calls = max((count for _, count, _ in found), default=0)
+    return calls, max((hour for _, _, hour in found), default=None)
 
 
 class CountAt(models.TextChoices):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -92,6 +93,8 @@ class Receipt:
 
 Row = Transaction | Quarantined
 
+MAX_RECEIPTS_OF_AN_ID = 100
+
 SAID = (
     "transaction_id",
     "subscription_named",
@@ -120,23 +123,33 @@ FOUND = (
 
 
 def find(gateway: Gateway, transaction_id: str) -> Receipt | None:
-    """The receipt of what this gateway sent under this id, or None if it never did."""
+    """The first receipt of what this gateway sent under this id, or None if it never did."""
+    return next(iter(find_each(gateway, transaction_id)), None)
+
+
+def find_each(gateway: Gateway, transaction_id: str) -> list[Receipt]:
+    """Return the receipts of all calls that this gateway sent under this id, the oldest first.
+
+    Mostly one. Tools of one model's answer share its id, and callers may choose the same id twice.
+    """
     key = UUID(identity(gateway.pk, transaction_id))
-    remembered = Remembered.objects.filter(pk=key).first()
-    if remembered is None:
-        return _waiting(gateway, transaction_id) or _half(gateway, key)
-    row = _row(
-        remembered.transaction,
-        # An admin may have counted it at its arrival.
-        occurred_at=[remembered.occurred_at, remembered.received_at],
+    sharing = Remembered.objects.filter(shared_id=key).order_by("received_at", "transaction")
+    remembered = [*Remembered.objects.filter(pk=key), *sharing[:MAX_RECEIPTS_OF_AN_ID]]
+    if not remembered:
+        waiting = _waiting(gateway, transaction_id)
+        return list(islice(waiting, MAX_RECEIPTS_OF_AN_ID)) or _half(gateway, key)
+    # An admin may have counted a call at its arrival.
+    rows = (
+        _row(each.transaction, occurred_at=[each.occurred_at, each.received_at])
+        for each in remembered
     )
-    return receipt_of(row) if row else None
+    return [receipt_of(row) for row in rows if row]
 
 
 def find_all(transaction_id: str) -> list[Receipt]:
     """The receipts under this id of whichever gateways sent it."""
-    found = (find(gateway, transaction_id) for gateway in Gateway.objects.all())
-    return [receipt for receipt in found if receipt]
+    gateways = Gateway.objects.all()
+    return [receipt for gateway in gateways for receipt in find_each(gateway, transaction_id)]
 
 
 def receipt_of(row: Row) -> Receipt:
@@ -234,7 +247,7 @@ def _settled(row: Row) -> Iterator[Moment]:
     yield Moment(at=row.attributed_at, what=what, by=claim.by if claim else "")
 
 
-def _waiting(gateway: Gateway, transaction_id: str) -> Receipt | None:
+def _waiting(gateway: Gateway, transaction_id: str) -> Iterator[Receipt]:
     """From the inbox. PostgreSQL looks for the id as text first, which is fast and nearly right."""
     quoted = msgspec.json.encode(transaction_id).decode()
     holding = Delivery.objects.filter(gateway=gateway, body__contains=quoted).order_by(
@@ -243,25 +256,27 @@ def _waiting(gateway: Gateway, transaction_id: str) -> Receipt | None:
     for delivery in holding.iterator():
         for call in msgspec.json.decode(delivery.body, type=list[Call]):
             if call.transaction_id == transaction_id:
-                return _receipt_of_call(call, delivery, gateway)
-    return None
+                yield _receipt_of_call(call, delivery, gateway)
 
 
-def _half(gateway: Gateway, key: UUID) -> Receipt | None:
+def _half(gateway: Gateway, key: UUID) -> list[Receipt]:
     """Of what waits for its other half."""
     half = Half.objects.filter(identity=key).first()
     if half is None:
-        return None
+        return []
     receipt = _receipt_of_call(msgspec.json.decode(half.call, type=Call), half, gateway)
     other = next(side for side in Half.Side if side != half.side)
     receipt.history.append(Moment(at=half.received_at, what=f"Waits for its {other}"))
-    return receipt
+    return [receipt]
 
 
 def _receipt_of_call(call: Call, kept: Delivery | Half, gateway: Gateway) -> Receipt:
     received = Moment(at=kept.received_at, what=f"Received from {gateway}")
     said = msgspec.structs.asdict(call)
-    for name in ("fingerprint", "undated", "outside", "similar_fingerprint", "oddities"):
+    for name in (
+        *("fingerprint", "undated", "outside", "similar_fingerprint", "oddities"),
+        *("distinguished_by", "content"),
+    ):
         del said[name]
     return Receipt(
         gateway=gateway,

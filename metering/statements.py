@@ -25,9 +25,76 @@ def fits(path: str) -> str:
                     END"""
 
 
+# The last moment that `occurred_at` may stand for: said in whole seconds, it may have been any of
+# its second. What holds at some moment of it counts.
+LAST_POSSIBLE = """
+CASE
+                WHEN judging.occurred_at::timestamptz(0) = judging.occurred_at
+                THEN judging.occurred_at + interval '0.999999 seconds'
+                ELSE judging.occurred_at
+            END
+""".strip()
+
+
+def holds(period: str) -> str:
+    """A condition: the period, an alias, holds at some moment that the call `j` may be of."""
+    return f"""{period}.active_from <= j.last_at
+                    AND ({period}.active_until IS NULL OR j.occurred_at < {period}.active_until)"""
+
+
+# The subscription that has, or else last had, the name that the call says: see FormerName.
+NAMED = f"""coalesce(
+                (
+                    SELECT o.id FROM revcred_subscription o
+                    WHERE o.external_key = j.subscription_named AND {holds("o")}
+                    ORDER BY o.active_from DESC LIMIT 1
+                ), (
+                    SELECT o.id FROM revcred_formername f
+                    JOIN revcred_subscription o ON o.id = f.target_id
+                    WHERE f.kind = 'subscription' AND f.name = j.subscription_named
+                        AND (f.counts_until IS NULL OR j.occurred_at < f.counts_until)
+                        AND {holds("o")}
+                    ORDER BY f.former_since DESC LIMIT 1
+                )
+            )"""
+
+# The source that has, or else last had, the name that the call says.
+SOURCE_NAMED = """coalesce(
+                    (SELECT s.id FROM revcred_source s WHERE s.external_key = source_named),
+                    (
+                        SELECT f.target_id FROM revcred_formername f
+                        WHERE f.kind = 'source' AND f.name = source_named
+                            AND (f.counts_until IS NULL OR occurred_at < f.counts_until)
+                        ORDER BY f.former_since DESC LIMIT 1
+                    )
+                )"""
+
+
+def covers(product: str, source: str, source_named: str) -> str:
+    """A condition: the product counts calls to that source, each an SQL expression.
+
+    Asked once a statement whether there is a product that does not count all calls.
+    """
+    return f"""(
+                    NOT EXISTS (SELECT FROM revcred_product WHERE restricted)
+                    OR (
+                        SELECT NOT p.restricted OR CASE
+                            WHEN {source} IS NOT NULL THEN EXISTS (
+                                SELECT FROM revcred_product_sources x
+                                WHERE x.product_id = p.id AND x.source_id = {source}
+                            )
+                            ELSE p.also_without_source AND {source_named} IS NULL
+                        END
+                        FROM revcred_product p WHERE p.id = {product}
+                    )
+                )"""
+
+
 # From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
 # path, names, outside, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
 # OFFSET 0 keeps the planner from copying an expression to every place that names it.
+# Where a key or a subscription ends and another begins in the second of a call that is said in
+# whole seconds, the later one takes it.
 JUDGED = f"""
 judged AS MATERIALIZED (
     SELECT
@@ -68,26 +135,33 @@ judged AS MATERIALIZED (
         coalesce(fed.product_id, direct.product_id, (j.by_name).product_id) AS product_id
     FROM (
         SELECT
-            judging.*,
-            CASE
-                WHEN source_named IS NOT NULL THEN (
-                    SELECT s.id FROM revcred_source s WHERE s.external_key = source_named
-                )
-                -- Asked once a statement: most installations have no rules.
-                WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
-                    SELECT r.source_id FROM revcred_pathrule r WHERE {fits("judging.path")}
-                    ORDER BY
-                        array_position('{{equals,begins_with,ends_with,contains}}', r.match::text),
-                        length(r.text) DESC, r.id
-                    LIMIT 1
-                )
-            END AS source_id,
+            sourced.*,
             CASE
                 WHEN names IS NOT NULL THEN owner_by_name(
-                    names, occurred_at, fingerprint IS NULL AND subscription_named IS NULL
+                    names, occurred_at, last_at,
+                    fingerprint IS NULL AND subscription_named IS NULL, source_named, source_id
                 )
             END AS by_name
-        FROM judging
+        FROM (
+            SELECT
+                judging.*,
+                {LAST_POSSIBLE} AS last_at,
+                CASE
+                    WHEN source_named IS NOT NULL THEN {SOURCE_NAMED}
+                    -- Asked once a statement: most installations have no rules.
+                    WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
+                        SELECT r.source_id FROM revcred_pathrule r WHERE {fits("judging.path")}
+                        ORDER BY
+                            array_position(
+                                '{{equals,begins_with,ends_with,contains}}', r.match::text
+                            ),
+                            length(r.text) DESC, r.id
+                        LIMIT 1
+                    )
+                END AS source_id
+            FROM judging
+            OFFSET 0
+        ) sourced
         OFFSET 0
     ) j
     LEFT JOIN LATERAL (
@@ -99,14 +173,25 @@ judged AS MATERIALIZED (
                 SELECT FROM revcred_suspension p
                 WHERE p.credential_id = c.id
                     AND p.active_from <= j.occurred_at
-                    AND (p.active_until IS NULL OR j.occurred_at < p.active_until)
+                    AND (p.active_until IS NULL OR j.last_at < p.active_until)
             ) AS credential_valid
         FROM revcred_externalkey k
         JOIN revcred_credential c ON c.id = k.credential_id
         WHERE k.fingerprint = j.fingerprint
             AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
-            AND k.active_from <= j.occurred_at
-            AND (k.active_until IS NULL OR j.occurred_at < k.active_until)
+            AND k.active_from <= j.last_at
+            AND (
+                k.active_until IS NULL OR j.last_at < k.active_until
+                OR j.occurred_at < k.active_until AND k.active_from < k.active_until
+                -- In its second another takes over: not by order, which the index gives.
+                AND NOT EXISTS (
+                    SELECT FROM revcred_externalkey n
+                    WHERE n.fingerprint = k.fingerprint
+                        AND n.gateway_id IS NOT DISTINCT FROM k.gateway_id
+                        AND n.active_from > k.active_from AND n.active_from <= j.last_at
+                        AND (n.active_until IS NULL OR n.active_from < n.active_until)
+                )
+            )
         ORDER BY k.gateway_id
         LIMIT 1
     ) key ON true
@@ -114,37 +199,43 @@ judged AS MATERIALIZED (
         SELECT
             count(*) AS candidates,
             count(*) FILTER (WHERE is_named) AS named,
-            count(*) FILTER (WHERE is_fitting) AS fitting,
-            min(assignment_id) FILTER (WHERE is_fitting) AS assignment_id,
-            min(subscription_id) FILTER (WHERE is_fitting) AS subscription_id,
-            min(customer_id) FILTER (WHERE is_fitting) AS customer_id,
-            min(product_id) FILTER (WHERE is_fitting) AS product_id
+            coalesce(
+                nullif(count(*) FILTER (WHERE is_fitting AND outlasts), 0),
+                count(*) FILTER (WHERE is_fitting)
+            ) AS fitting,
+            coalesce(
+                min(assignment_id) FILTER (WHERE is_fitting AND outlasts),
+                min(assignment_id) FILTER (WHERE is_fitting)
+            ) AS assignment_id,
+            coalesce(
+                min(subscription_id) FILTER (WHERE is_fitting AND outlasts),
+                min(subscription_id) FILTER (WHERE is_fitting)
+            ) AS subscription_id,
+            coalesce(
+                min(customer_id) FILTER (WHERE is_fitting AND outlasts),
+                min(customer_id) FILTER (WHERE is_fitting)
+            ) AS customer_id,
+            coalesce(
+                min(product_id) FILTER (WHERE is_fitting AND outlasts),
+                min(product_id) FILTER (WHERE is_fitting)
+            ) AS product_id
         FROM (
             SELECT
                 candidate.*,
-                is_named AND (
-                    (j.source_named IS NULL AND j.source_id IS NULL)
-                    OR NOT EXISTS (
-                        SELECT FROM revcred_product_sources x
-                        WHERE x.product_id = candidate.product_id
-                    )
-                    OR EXISTS (
-                        SELECT FROM revcred_product_sources x
-                        WHERE x.product_id = candidate.product_id AND x.source_id = j.source_id
-                    )
-                ) AS is_fitting
+                is_named AND {covers("candidate.product_id", "j.source_id", "j.source_named")}
+                    AS is_fitting
             FROM (
                 SELECT
                     a.id AS assignment_id, s.id AS subscription_id, s.customer_id, s.product_id,
+                    (a.active_until IS NULL OR j.last_at < a.active_until)
+                    AND (s.active_until IS NULL OR j.last_at < s.active_until) AS outlasts,
                     j.subscription_named IS NULL OR s.external_key = j.subscription_named
-                        AS is_named
+                    OR s.id = {NAMED} AS is_named
                 FROM revcred_assignment a
                 JOIN revcred_subscription s ON s.id = a.subscription_id
                 WHERE a.credential_id = key.credential_id
-                    AND a.active_from <= j.occurred_at
-                    AND (a.active_until IS NULL OR j.occurred_at < a.active_until)
-                    AND s.active_from <= j.occurred_at
-                    AND (s.active_until IS NULL OR j.occurred_at < s.active_until)
+                    AND {holds("a")}
+                    AND {holds("s")}
             ) candidate
             OFFSET 0
         ) fitted
@@ -152,11 +243,9 @@ judged AS MATERIALIZED (
     LEFT JOIN LATERAL (
         SELECT s.id, s.customer_id, s.product_id
         FROM revcred_subscription s
-        WHERE j.fingerprint IS NULL
-            AND s.external_key = j.subscription_named
-            AND s.active_from <= j.occurred_at
-            AND (s.active_until IS NULL OR j.occurred_at < s.active_until)
-        LIMIT 1
+        WHERE j.fingerprint IS NULL AND j.subscription_named IS NOT NULL
+            AND s.id = {NAMED}
+            AND {covers("s.product_id", "j.source_id", "j.source_named")}
     ) direct ON true
 )
 """
@@ -334,21 +423,21 @@ def settle(deliveries: str) -> str:
     return f"""
 WITH claimed AS MATERIALIZED (
     DELETE FROM metering_delivery WHERE id = ANY (ARRAY({deliveries}))
-    RETURNING id, gateway_id, received_at, transactions, rejected, body
+    RETURNING id, gateway_id, received_at, transactions, rejected, passed_over, body
 ), item AS MATERIALIZED (
     SELECT
         coalesce(call.made_id, time_ordered_id()) AS id, c.gateway_id, c.received_at, call.*,
         row_number() OVER same = 1 AS is_first, first_value(call.digest) OVER same AS first_digest
     FROM claimed c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
-            made_id uuid, identity uuid, digest uuid, transaction_id text, occurred_at timestamptz,
-            fingerprint uuid, hint text, subscription_named text, source_named text, method text,
-            path text, status smallint, request_bytes bigint, response_bytes bigint,
-            latency_ms double precision, elements jsonb, metadata jsonb, names jsonb,
-            undated boolean, outside boolean, similar_fingerprint uuid, oddities text
+            made_id uuid, identity uuid, shared_id uuid, digest uuid, transaction_id text,
+            occurred_at timestamptz, fingerprint uuid, hint text, subscription_named text,
+            source_named text, method text, path text, status smallint, request_bytes bigint,
+            response_bytes bigint, latency_ms double precision, elements jsonb, metadata jsonb,
+            names jsonb, undated boolean, outside boolean, similar_fingerprint uuid, oddities text
         )
     ) WITH ORDINALITY AS call (
-        made_id, identity, digest, transaction_id, occurred_at, fingerprint, hint,
+        made_id, identity, shared_id, digest, transaction_id, occurred_at, fingerprint, hint,
         subscription_named, source_named, method, path, status, request_bytes, response_bytes,
         latency_ms, elements, metadata, names, undated, outside, similar_fingerprint, oddities,
         place
@@ -358,8 +447,8 @@ WITH claimed AS MATERIALIZED (
     -- A repeat leaves no trace here. The same transaction with another content changes nothing
     -- either, but is returned, with what stands.
     INSERT INTO metering_remembered AS standing
-        (identity, transaction, digest, occurred_at, received_at)
-    SELECT identity, id, digest, occurred_at, received_at
+        (identity, shared_id, transaction, digest, occurred_at, received_at)
+    SELECT identity, shared_id, id, digest, occurred_at, received_at
     FROM item WHERE is_first ORDER BY identity
     ON CONFLICT (identity) DO UPDATE SET digest = standing.digest
         WHERE standing.digest <> excluded.digest
@@ -397,23 +486,26 @@ WITH claimed AS MATERIALIZED (
     FROM conflicting
 ), {JUDGED}, {LEDGER}, {QUARANTINED}, {usage_of(COUNTED)}, tally AS (
     INSERT INTO metering_tally AS standing (
-        hour, gateway_id, accepted, rejected, repeated, conflicting, attributed, quarantined, lag
+        hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
+        quarantined, lag
     )
     SELECT
-        hour, gateway_id, sum(accepted), sum(rejected), sum(accepted - fresh - conflicting),
+        hour, gateway_id, sum(accepted), sum(rejected), sum(passed_over),
+        sum(accepted - fresh - conflicting),
         sum(conflicting), sum(attributed), sum(fresh - attributed), sum(lag)
     FROM (
         SELECT
             date_trunc('hour', received_at, 'UTC') AS hour, gateway_id,
-            transactions AS accepted, rejected, 0 AS conflicting, 0 AS fresh, 0 AS attributed,
+            transactions AS accepted, rejected, passed_over, 0 AS conflicting, 0 AS fresh,
+            0 AS attributed,
             transactions * extract(epoch FROM clock_timestamp() - received_at)::float AS lag
         FROM claimed
         UNION ALL
-        SELECT date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 1, 0, 0, 0
+        SELECT date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 1, 0, 0, 0
         FROM conflicting
         UNION ALL
         SELECT
-            date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 1,
+            date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 0, 1,
             (reason IS NULL)::int, 0
         FROM judged
     ) part
@@ -421,6 +513,7 @@ WITH claimed AS MATERIALIZED (
     ON CONFLICT (hour, gateway_id) DO UPDATE SET
         accepted = standing.accepted + excluded.accepted,
         rejected = standing.rejected + excluded.rejected,
+        passed_over = standing.passed_over + excluded.passed_over,
         repeated = standing.repeated + excluded.repeated,
         conflicting = standing.conflicting + excluded.conflicting,
         attributed = standing.attributed + excluded.attributed,
@@ -468,11 +561,32 @@ SCOPE_OF_SUBSCRIPTIONS = """
         JOIN revcred_subscription s ON s.id = a.subscription_id
         WHERE {which}
     )
-    OR q.subscription_named IN (SELECT s.external_key FROM revcred_subscription s WHERE {which})
+    OR q.subscription_named IN (
+        SELECT s.external_key FROM revcred_subscription s WHERE {which}
+        UNION ALL
+        SELECT f.name FROM revcred_formername f JOIN revcred_subscription s ON s.id = f.target_id
+        WHERE f.kind = 'subscription' AND {which}
+    )
     OR q.names IS NOT NULL
 """
 SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
 SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
+
+# Where it matters which source a call belongs to: only of credentials that feed a subscription to
+# a product that does not count every call.
+FED_WITH_SOURCES = """
+    SELECT other.{wanted} FROM revcred_subscription s
+    JOIN revcred_assignment a ON a.subscription_id = s.id
+    JOIN revcred_assignment other ON other.credential_id = a.credential_id
+    WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
+"""
+SCOPE_WITH_SOURCES = f"""
+    {
+    SCOPE_OF_SUBSCRIPTIONS.format(
+        which="s.product_id IN (SELECT id FROM revcred_product WHERE restricted)"
+    )
+}
+"""
 
 SCOPE_OF_UPLOAD = """
     q.fingerprint IN (
@@ -483,6 +597,10 @@ SCOPE_OF_UPLOAD = """
         SELECT s.external_key FROM revcred_uploadchange u
         JOIN revcred_subscription s ON s.id = u.target_id
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+    ) OR q.names IS NOT NULL AND EXISTS (
+        SELECT FROM revcred_uploadchange u
+        WHERE u.upload_id = %(upload)s
+            AND u.target_type IN ('revcred.customer', 'revcred.subscriber')
     )
 """
 
@@ -497,13 +615,10 @@ SELECT q.id FROM metering_quarantined q WHERE q.id > %(after)s AND ({scope}) ORD
 """
 
 
-def claim(scope: str) -> str:
-    """Judge the next %(most)s waiting in quarantine again, and move out what belongs to somebody.
-
-    Answers one row: looked at, attributed, the last one's id.
-    """
+def waiting_in(scope: str, *, lock: str = "FOR UPDATE") -> str:
+    """`judging`: the next %(most)s of the quarantine after %(after)s, as a claim judges them."""
     return f"""
-WITH judging AS MATERIALIZED (
+judging AS MATERIALIZED (
     SELECT
         q.id, q.gateway_id, q.transaction_id, q.occurred_at, q.received_at, q.fingerprint, q.hint,
         nullif(q.subscription_named, '') AS subscription_named,
@@ -514,8 +629,18 @@ WITH judging AS MATERIALIZED (
     FROM metering_quarantined q
     WHERE q.id > %(after)s AND ({scope})
     ORDER BY q.id LIMIT %(most)s
-    FOR UPDATE
-), {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, {KEY_SEEN}, left_quarantine AS (
+    {lock}
+)
+""".strip()
+
+
+def claim(scope: str) -> str:
+    """Judge the next %(most)s waiting in quarantine again, and move out what belongs to somebody.
+
+    Answers one row: looked at, attributed, the last one's id.
+    """
+    return f"""
+WITH {waiting_in(scope)}, {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, {KEY_SEEN}, left_quarantine AS (
     DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
 ), for_another_reason AS (
     UPDATE metering_quarantined q SET reason = judged.reason
@@ -525,6 +650,26 @@ SELECT
     (SELECT count(*) FROM judged),
     (SELECT count(*) FROM judged WHERE reason IS NULL),
     (SELECT id FROM judging ORDER BY id DESC LIMIT 1)
+"""
+
+
+def count_claimed(scope: str) -> str:
+    """Count what `claim` would move out of the next %(most)s, and change nothing.
+
+    Answers rows: how many looked at, the last one's id; then of each movement the reason before,
+    subscription, calls, first and last moment.
+    """
+    return f"""
+WITH {waiting_in(scope, lock="")}, {JUDGED}, moved AS (
+    SELECT
+        quarantine_reason, subscription_id, count(*) AS calls,
+        min(occurred_at) AS first, max(occurred_at) AS last
+    FROM judged WHERE reason IS NULL GROUP BY 1, 2
+)
+SELECT
+    (SELECT count(*) FROM judging), (SELECT id FROM judging ORDER BY id DESC LIMIT 1),
+    moved.quarantine_reason, moved.subscription_id, moved.calls, moved.first, moved.last
+FROM (SELECT) always LEFT JOIN moved ON true
 """
 
 
@@ -547,6 +692,21 @@ LEDGER_OF_SUBSCRIPTION = """
         JOIN revcred_assignment other ON other.credential_id = a.credential_id
         WHERE a.subscription_id = %(subscription)s
     )
+    OR t.subscription_id IN (
+        -- Others that had a name that this one has or had.
+        SELECT f.target_id FROM revcred_formername f
+        WHERE f.kind = 'subscription' AND f.name IN (
+            SELECT s.external_key FROM revcred_subscription s WHERE s.id = %(subscription)s
+            UNION ALL
+            SELECT o.name FROM revcred_formername o
+            WHERE o.kind = 'subscription' AND o.target_id = %(subscription)s
+        )
+    )
+    OR t.matched_by = 'name' AND t.subscription_id IN (
+        SELECT o.id FROM revcred_subscription s
+        JOIN revcred_subscription o ON o.customer_id = s.customer_id
+        WHERE s.id = %(subscription)s
+    )
 """
 LEDGER_OF_PRODUCT = """
     t.subscription_id IN (
@@ -554,6 +714,21 @@ LEDGER_OF_PRODUCT = """
         JOIN revcred_assignment a ON a.subscription_id = s.id
         JOIN revcred_assignment other ON other.credential_id = a.credential_id
         WHERE s.product_id = %(product)s
+    )
+    OR t.subscription_id IN (
+        SELECT s.id FROM revcred_subscription s WHERE s.product_id = %(product)s
+    )
+    OR t.matched_by = 'name' AND t.subscription_id IN (
+        SELECT o.id FROM revcred_subscription s
+        JOIN revcred_subscription o ON o.customer_id = s.customer_id
+        WHERE s.product_id = %(product)s
+    )
+"""
+LEDGER_WITH_SOURCES = f"""
+    t.subscription_id IN ({FED_WITH_SOURCES.format(wanted="subscription_id")})
+    OR t.subscription_id IN (
+        SELECT s.id FROM revcred_subscription s
+        WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
     )
 """
 # Only those that what has been attributed may have had: new ones had nothing.
@@ -571,6 +746,11 @@ LEDGER_OF_UPLOAD = """
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
         UNION
         SELECT u.target_id FROM revcred_uploadchange u
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+        UNION
+        SELECT f.target_id FROM revcred_uploadchange u
+        JOIN revcred_subscription s ON s.id = u.target_id
+        JOIN revcred_formername f ON f.kind = 'subscription' AND f.name = s.external_key
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
     )
 """
@@ -650,20 +830,17 @@ TAKEN_BACK = """
 """
 
 
-def correct(scope: str) -> str:
-    """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
-
-    Answers one row: looked at, corrected, the last one's id.
-    """
+def standing_in(scope: str, *, bounds: str, limit: str = "") -> str:
+    """`standing`, `judging` and `judged`: what of the ledger has another owner by now."""
     return f"""
-WITH standing AS MATERIALIZED (
+standing AS MATERIALIZED (
     SELECT t.*, k.fingerprint, k.hint
     FROM metering_transaction t
     LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
-    WHERE t.id > %(after)s AND t.occurred_at >= %(since)s AND t.sign = 1 AND ({scope})
+    WHERE {bounds} AND t.sign = 1 AND ({scope})
         AND NOT EXISTS (SELECT FROM metering_transaction c WHERE c.corrects = t.id)
         AND NOT EXISTS (SELECT FROM metering_quarantined c WHERE c.corrects = t.id)
-    ORDER BY t.id LIMIT %(most)s
+    {limit}
 ), judging AS MATERIALIZED (
     SELECT
         time_ordered_id() AS id, t.id AS corrects, t.gateway_id, t.transaction_id, t.occurred_at,
@@ -680,11 +857,52 @@ WITH standing AS MATERIALIZED (
     WHERE j.reason IS NOT NULL
         OR (j.subscription_id, j.credential_id, j.assignment_id)
             IS DISTINCT FROM (t.subscription_id, t.credential_id, t.assignment_id)
-), {LEDGER}, {QUARANTINED}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}
+)
+""".strip()
+
+
+def correct(scope: str) -> str:
+    """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
+
+    Answers one row: looked at, corrected, the last one's id.
+    """
+    which = standing_in(
+        scope,
+        bounds="t.id > %(after)s AND t.occurred_at >= %(since)s",
+        limit="ORDER BY t.id LIMIT %(most)s",
+    )
+    return f"""
+WITH {which}, {LEDGER}, {QUARANTINED}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}
 SELECT
     (SELECT count(*) FROM judged_again),
     (SELECT count(*) FROM judged),
     (SELECT corrects FROM judging ORDER BY corrects DESC LIMIT 1)
+"""
+
+
+def count_corrected(scope: str) -> str:
+    """Count what `correct` would write between two moments, and change nothing.
+
+    Answers rows: subscription before, reason and subscription after, credentials before and after
+    where only those differ, calls, first and last moment.
+    """
+    bounds = "t.occurred_at >= %(start)s AND t.occurred_at < %(end)s"
+    return f"""
+WITH {standing_in(scope, bounds=bounds)}, moved AS (
+    SELECT
+        t.subscription_id AS before, j.reason, j.subscription_id AS after, t.occurred_at,
+        CASE WHEN j.reason IS NULL AND j.subscription_id = t.subscription_id
+            THEN t.credential_id END AS credential_before,
+        CASE WHEN j.reason IS NULL AND j.subscription_id = t.subscription_id
+            THEN j.credential_id END AS credential_after
+    FROM judged j JOIN standing t ON t.id = j.corrects
+    WHERE j.reason IS NOT NULL OR (j.subscription_id, j.credential_id)
+        IS DISTINCT FROM (t.subscription_id, t.credential_id)
+)
+SELECT
+    before, reason, CASE WHEN reason IS NULL THEN after END, credential_before, credential_after,
+    count(*), min(occurred_at), max(occurred_at)
+FROM moved GROUP BY 1, 2, 3, 4, 5
 """
 
 
@@ -811,7 +1029,11 @@ FROM (
     WHERE source_named <> '' OR path LIKE '/_%%'
 ) unknown
 WHERE CASE kind
-    WHEN 'named' THEN NOT EXISTS (SELECT FROM revcred_source s WHERE s.external_key = name)
+    WHEN 'named' THEN NOT EXISTS (
+        SELECT FROM revcred_source s WHERE s.external_key = unknown.name
+        UNION ALL
+        SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = unknown.name
+    )
     ELSE NOT EXISTS (SELECT FROM revcred_pathrule r WHERE {fits("path")})
 END
 GROUP BY name, kind ORDER BY count(*) DESC LIMIT 1000
@@ -823,7 +1045,11 @@ SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
 FORGET_DISCOVERED = f"""
 DELETE FROM metering_discoveredsource d
 WHERE CASE d.kind
-    WHEN 'named' THEN EXISTS (SELECT FROM revcred_source s WHERE s.external_key = d.name)
+    WHEN 'named' THEN EXISTS (
+        SELECT FROM revcred_source s WHERE s.external_key = d.name
+        UNION ALL
+        SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = d.name
+    )
     ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {fits("d.name")})
 END OR d.id IN (
     SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET 5000
@@ -867,16 +1093,16 @@ ORDER BY 2, 1, 3, 4
 TAKE_APART = """
 WITH whole AS (
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions > 1
-    RETURNING gateway_id, received_at, rejected, last_error, body
+    RETURNING gateway_id, received_at, rejected, passed_over, last_error, body
 )
 INSERT INTO metering_delivery
-    (gateway_id, received_at, next_try_at, transactions, rejected, last_error, body)
+    (gateway_id, received_at, next_try_at, transactions, rejected, passed_over, last_error, body)
 SELECT
-    gateway_id, received_at, received_at, 1, 0, last_error, json_build_array(call)::text
+    gateway_id, received_at, received_at, 1, 0, 0, last_error, json_build_array(call)::text
 FROM whole CROSS JOIN LATERAL json_array_elements(body::json) call
 UNION ALL
-SELECT gateway_id, received_at, received_at, 0, rejected, last_error, '[]'
-FROM whole WHERE rejected > 0
+SELECT gateway_id, received_at, received_at, 0, rejected, passed_over, last_error, '[]'
+FROM whole WHERE rejected > 0 OR passed_over > 0
 """
 
 # A delivery of one transaction that cannot be processed, with nothing in it looked at closely:
@@ -888,9 +1114,11 @@ WITH poison AS (
         gateway_id, received_at, coalesce(nullif(last_error, ''), %(unsaid)s) AS error,
         body::json -> 0 AS call
 ), remembered AS (
-    INSERT INTO metering_remembered (identity, transaction, digest, occurred_at, received_at)
+    INSERT INTO metering_remembered
+        (identity, shared_id, transaction, digest, occurred_at, received_at)
     SELECT
-        (call ->> 'identity')::uuid, coalesce((call ->> 'made_id')::uuid, time_ordered_id()),
+        (call ->> 'identity')::uuid, (call ->> 'shared_id')::uuid,
+        coalesce((call ->> 'made_id')::uuid, time_ordered_id()),
         (call ->> 'digest')::uuid, (call ->> 'occurred_at')::timestamptz, received_at
     FROM poison
     ON CONFLICT (identity) DO NOTHING

@@ -1,4 +1,4 @@
-from django.urls import URLPattern, path, register_converter
+from django.urls import URLPattern, path, re_path, register_converter
 from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
@@ -6,7 +6,8 @@ from metering.api.cloudevents import CloudEvents, OpenMeter
 from metering.api.doors import Dialect, Door
 from metering.api.metrics import metrics
 from metering.api.revenium import ai, halves, v1, v2
-from metering.api.revenium.keys import Nowhere, ProductKey, ResolveKey
+from metering.api.revenium.keys import ProductKey, ResolveKey
+from metering.api.revenium.nowhere import ManagementApi, Metrics, Nowhere, OtherSignals
 from metering.api.revenium.otlp import Logs, LogsDoor
 from metering.api.revenium.tools import ToolEvents
 from metering.api.transactions import TransactionReceipt, Transactions
@@ -49,10 +50,15 @@ urlpatterns = [
     *posted_at("meter/v2/ai/video", ai.Video()),
     *posted_at("meter/v2/tool/events", ToolEvents()),
     *posted_at("meter/v2/otlp/v1/logs", Logs(), LogsDoor),
+    # An SDK leaves out the beginning.
+    path("tool/events", Door.as_view(dialect=ToolEvents(), schema=None)),
     path("v2/otlp/v1/logs", LogsDoor.as_view(dialect=Logs(), schema=None)),
+    re_path(r"^(?:meter/)?v2/otlp/v1/traces/?$", OtherSignals.as_view()),
+    re_path(r"^(?:meter/)?v2/otlp/v1/metrics/?$", Metrics.as_view()),
     path("meter/v2/sdk/resolve-key", ResolveKey.as_view()),
     path("v2/sdk/resolve-key", ResolveKey.as_view(schema=None)),
-    path("meter/<path:address>", Nowhere.as_view()),
+    re_path(r"^(?:meter|tool|v2)(?:/.*)?$", Nowhere.as_view()),
+    re_path(r"^(?:profitstream|api/v2)(?:/.*)?$", ManagementApi.as_view()),
     path("v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="metering:openapi"), name="docs"),
     path("metrics", metrics, name="metrics"),

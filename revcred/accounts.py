@@ -1,9 +1,99 @@
-from allauth.account.adapter import DefaultAccountAdapter
-from django.http import HttpRequest
+"""How allauth works here: who signs in, by which mail, and what of it is on record."""
+
+from typing import Any
+
+from allauth.account import signals
+from allauth.account.adapter import DefaultAccountAdapter, get_adapter
+from allauth.account.forms import ResetPasswordForm
+from allauth.account.internal.userkit import filter_users_by_email
+from allauth.core import context as current
+from django.contrib.auth.signals import user_logged_out
+from django.db.transaction import atomic
+from django.dispatch import receiver
+from django.forms import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from revcred.actions import sign_ins
+from revcred.models import AuditEvent, User
+from revcred.outbox import absolute_url, queue_mail, site_name
+
+Verb = AuditEvent.Verb
 
 
 class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]
-    """Nobody signs up: subscribers are invited by an admin."""
+    """Nobody signs up: subscribers are invited by an admin. Mails go through the outbox."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        queue_mail(template_prefix, email, {"site": site_name(current.request)} | context)
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        uid, _, token = key.partition("-")
+        path = reverse("account_reset_password_from_key", kwargs={"uidb36": uid, "key": token})
+        return absolute_url(path, current.request)
+
+    @atomic
+    def send_password_reset_mail(self, user: User, email: str, context: dict[str, Any]) -> None:
+        sign_ins.note(verb=Verb.RESET_ASKED, user=user, address=client_address(current.request))
+        super().send_password_reset_mail(user, email, context)
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            _note(Verb.SIGN_IN_LIMITED, request, credentials.get("email"))
+            raise
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        _note(Verb.SIGN_IN_FAILED, request, credentials.get("email"))
+
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        if not user.is_active:
+            sign_ins.note(verb=Verb.SIGN_IN_FAILED, user=user, address=client_address(request))
+        response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response
+
+    @atomic
+    def login(self, request: HttpRequest, user: User) -> None:
+        """Sign in, which nobody does without a record of it."""
+        sign_ins.record(verb=Verb.SIGNED_IN, user=user, address=client_address(request))
+        super().login(request, user)
+
+
+class ForgottenPasswordForm(ResetPasswordForm):  # type: ignore[misc]
+    """allauth's own, which keeps on record as well that nobody has the address."""
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        if not self.users:
+            _note(Verb.RESET_ASKED, request, None)
+        return str(super().save(request, **kwargs))
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return where a request comes from, by as many proxies as may be believed."""
+    return str(get_adapter(request).get_client_ip(request))
+
+
+def _note(verb: AuditEvent.Verb, request: HttpRequest, email: str | None) -> None:
+    found = filter_users_by_email(email, prefer_verified=True) if email else []
+    user = found[0] if found else None
+    sign_ins.note(verb=verb, user=user, address=client_address(request))
+
+
+@receiver(user_logged_out)
+def _signed_out(request: HttpRequest, user: User | None, **_: Any) -> None:
+    if user is not None and request.META.get("REMOTE_ADDR"):
+        sign_ins.record(verb=Verb.SIGNED_OUT, user=user, address=client_address(request))
+
+
+@receiver(signals.password_reset)
+def _reset(request: HttpRequest, user: User, **_: Any) -> None:
+    sign_ins.record(verb=Verb.PASSWORD_RESET, user=user, address=client_address(request))
+
+
+@receiver([signals.password_changed, signals.password_set])
+def _changed(request: HttpRequest, user: User, **_: Any) -> None:
+    sign_ins.record(verb=Verb.PASSWORD_CHANGED, user=user, address=client_address(request))

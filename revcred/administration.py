@@ -56,6 +56,7 @@ class Administration(AdminSite):
             "revcred.User",
             "auth.Group",
             "revcred.UserToken",
+            "revcred.OutgoingMail",
             "revcred.AuditEvent",
         ],
     }

@@ -6,6 +6,9 @@ class RevcredConfig(AppConfig):
     name = "revcred"
     verbose_name = "Customers and credentials"
 
+    def ready(self) -> None:
+        from revcred import accounts  # noqa: F401 - listens to who signs in and out
+
 
 class AdminConfig(DjangoAdminConfig):
     default_site = "revcred.administration.Administration"

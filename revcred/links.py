@@ -1,19 +1,113 @@
 """The one place where the core says that a link between usage and its owner has changed.
 
 Metering listens (see `metering/apps.py`); the core knows nothing of who does. It answers here,
-too, what waits for somebody or has been attributed already.
+too, what waits for somebody or has been attributed already, and what an action would move.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
+from django.db import OperationalError, connection
+from django.db.transaction import atomic, set_rollback
 from django.dispatch import Signal
 
 from revcred.models import Credential, Product, Subscription, Upload, User
+from revcred.models.audit import events_at_the_end
 
 link_changed = Signal()
 waiting_asked = Signal()
 use_asked = Signal()
+consequences_asked = Signal()
+lately_asked = Signal()
+
+LOCK_TIMEOUT_SECONDS = 3  # for an action that is tried out
+LATELY_DAYS = 7
+LOCK_NOT_AVAILABLE = "55P03"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charged:
+    """The subscription that calls are charged to, or the reason why they are nobody's."""
+
+    customer: str = ""
+    subscription: str = ""
+    subscription_id: int | None = None
+    credential: str = ""  # named only where a call changes nothing else
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.subscription_id is None:
+            return f"quarantine ({self.reason})"
+        through = f", through “{self.credential}”" if self.credential else ""
+        return f"“{self.subscription}” of {self.customer}{through}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Movement:
+    """Calls that an action takes from where they are counted to somewhere else."""
+
+    before: Charged
+    after: Charged
+    calls: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consequences:
+    """The calls that an action moves, the largest movement first.
+
+    `since`: the earliest moment the action reaches back to, None where it reaches no counted call.
+    `is_complete`: False if there are more calls than could be counted in time.
+    `is_announced`: whether the action changes a link at all, also if no counted call moves.
+    `others_under_way`: earlier corrections not finished yet, whose calls may be among these.
+    """
+
+    movements: tuple[Movement, ...] = ()
+    since: datetime | None = None
+    is_complete: bool = True
+    is_announced: bool = False
+    others_under_way: int = 0
+
+    @property
+    def calls(self) -> int:
+        return sum(each.calls for each in self.movements)
+
+    @property
+    def move_something(self) -> bool:
+        return bool(self.movements) or not self.is_complete
+
+
+@dataclass(frozen=True)
+class TriedOut(Generic[T]):
+    """What an action returned, what it moves, and whether it has been kept.
+
+    `followed_at`: addresses of the pages that show how far the corrections have come.
+    """
+
+    result: T
+    consequences: Consequences
+    is_kept: bool
+    followed_at: tuple[str, ...] = ()
+
+
+class Busy(Exception):
+    """Somebody else is changing the same thing at this moment."""
+
+
+@dataclass
+class _Announcements:
+    said: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[Any] = field(default_factory=list)
+
+
+_heard: ContextVar[_Announcements | None] = ContextVar("announcements", default=None)
 
 
 def announce(
@@ -25,21 +119,104 @@ def announce(
     subscription: Subscription | None = None,
     product: Product | None = None,
     upload: Upload | None = None,
+    with_sources: bool = False,
 ) -> None:
     """Say it inside the transaction that changes the link, so that both happen or neither.
 
     `since` is the moment from which what has been attributed already may be wrong now.
+    `with_sources`: it concerns all products that have sources, and none in particular.
     """
-    link_changed.send(
-        sender=None,
-        cause=cause,
-        by=by,
-        since=since,
-        credential=credential,
-        subscription=subscription,
-        product=product,
-        upload=upload,
+    said: dict[str, Any] = {
+        "since": since,
+        "credential": credential,
+        "subscription": subscription,
+        "product": product,
+        "upload": upload,
+        "with_sources": with_sources,
+    }
+    answers = link_changed.send(sender=None, cause=cause, by=by, **said)
+    if (heard := _heard.get()) is not None:
+        heard.said.append(said)
+        heard.answers += [answer for _, answer in answers]
+
+
+def consequences_of(action: Callable[[], Any]) -> Consequences:
+    """What the action would move. It is done and taken back. Raises Busy, and what it raises."""
+    return try_out(action, keep=lambda _, __: False).consequences
+
+
+def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool]) -> TriedOut[T]:
+    """Do it, count what it moves, and take it back unless it is to be kept.
+
+    Counted is what the action has announced, in its own transaction, by the statements that carry
+    it out later: what is shown is what happens. Raises Busy, and what the action raises.
+    """
+    heard = _Announcements()
+    token = _heard.set(heard)
+    try:
+        with atomic(), _short_wait_for_locks(), events_at_the_end():
+            result = action()
+            consequences = _counted(heard.said)
+            is_kept = keep(result, consequences)
+            if is_kept:
+                _tell(heard.answers, consequences)
+            else:
+                set_rollback(True)
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+            raise Busy from error
+        raise
+    finally:
+        _heard.reset(token)
+    followed_at = tuple(filter(None, map(_address, heard.answers))) if is_kept else ()
+    return TriedOut(result, consequences, is_kept, followed_at)
+
+
+def _counted(said: list[dict[str, Any]]) -> Consequences:
+    answers = consequences_asked.send(sender=None, announced=said) if said else []
+    if not answers:
+        return Consequences(is_announced=bool(said))
+    return replace(cast("Consequences", answers[0][1]), is_announced=True)
+
+
+def _tell(answers: list[Any], consequences: Consequences) -> None:
+    """Note with what will be worked through how much it is, if that is known and one thing."""
+    if len(answers) == 1 and consequences.is_complete and hasattr(answers[0], "expect"):
+        answers[0].expect(consequences.calls)
+
+
+def _address(answer: Any) -> str | None:
+    return cast("str", answer.get_absolute_url()) if hasattr(answer, "get_absolute_url") else None
+
+
+@contextmanager
+def _short_wait_for_locks() -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout')")
+        (before,) = cursor.fetchone()
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_SECONDS}s"])
+    yield
+    if not connection.needs_rollback:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
+
+
+@dataclass(frozen=True)
+class Lately:
+    """How many calls there were in the last LATELY_DAYS, and the last hour with any."""
+
+    calls: int = 0
+    last_hour: datetime | None = None
+
+
+def used_lately(
+    *, credential: Credential | None = None, subscription: Subscription | None = None
+) -> Lately:
+    """Of the calls charged through the credential, or to the subscription."""
+    answers = lately_asked.send(
+        sender=None, credential=credential, subscription=subscription, days=LATELY_DAYS
     )
+    return Lately(*answers[0][1]) if answers else Lately()
 
 
 def waiting_for(rows: str) -> dict[str, Any]:

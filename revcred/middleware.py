@@ -17,7 +17,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 Respond = Callable[[HttpRequest], HttpResponse]
 
-GATEWAYS = ("/v1/", "/api/v1/", "/meter/", "/v2/")
+GATEWAYS = ("/v1/", "/api/v1/", "/api/v2/", "/meter/", "/v2/", "/tool/", "/profitstream/")
 MACHINES = (*GATEWAYS, "/readyz", "/metrics")
 DATABASE_AWAY = (OperationalError, InterfaceError)
 RETRY_AFTER = "1"  # seconds

@@ -197,6 +197,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "storefront:home"
 ACCOUNT_ADAPTER = "revcred.accounts.InvitedOnly"
+ACCOUNT_FORMS = {"reset_password": "revcred.accounts.ForgottenPasswordForm"}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -210,9 +211,18 @@ ACCOUNT_MAX_EMAIL_ADDRESSES = 1  # the one that was invited; only an admin chang
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # no mail to whatever address somebody types
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds that a confirmed password lasts
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+# More different keys than that, revealed by one person within these minutes: the person and the
+# owners are told.
+REVEAL_ALERT_KEYS = env.int("REVEAL_ALERT_KEYS", default=10)
+REVEAL_ALERT_MINUTES = env.int("REVEAL_ALERT_MINUTES", default=10)
 
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="revcred@localhost")
 vars().update(env.email("EMAIL_URL", default="consolemail://"))
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)  # seconds the mail server has for an answer
+# Such as https://credentials.example.com: links in mails begin with it. Without it they begin with
+# the host of the request that asked for the mail.
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+SENT_MAIL_DAYS = env.int("SENT_MAIL_DAYS", default=30)  # recipient and subject are kept so long
 
 # --- Headers and cookies ------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_shutting_down
 
+from revcred import outbox
 from revcred.uploads import runs
 
 HOUR = 60 * 60  # seconds
@@ -27,3 +28,9 @@ def work_on_uploads() -> None:
     """In a worker of its own, so that no settlement ever waits for a list."""
     os.setpriority(os.PRIO_PROCESS, 0, POLITE)
     runs.work(stopping=_stopping)
+
+
+@shared_task(name="revcred.send_mail")
+def send_mail() -> None:
+    """Send what waits in the outbox."""
+    outbox.send_waiting_mail()

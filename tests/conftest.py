@@ -1,9 +1,18 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core import mail
 
 from metering.api import authentication
+from revcred import outbox
+from tests.emptying import quick_flush
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_flush() -> Iterator[None]:
+    with quick_flush():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +26,14 @@ def _nothing_remembered_between_tests() -> Iterator[None]:
     """A token admitted in one test is not in the next one's database."""
     yield
     authentication.forget()
+
+
+@pytest.fixture
+def sent_mail() -> Callable[[], list[Any]]:
+    """Send what waits in the outbox, as a worker does, and return all mails sent so far."""
+
+    def send() -> list[Any]:
+        outbox.send_waiting_mail()
+        return mail.outbox
+
+    return send

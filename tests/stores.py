@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from revcred.launcher import stores
-from revcred.launcher.fresh import fresh_directory
+from revcred.launcher import running_stores
+from revcred.launcher.temporary import temporary_directory
 
 KEYS = {
     "ENVIRONMENT": "test",
@@ -26,6 +26,6 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     os.environ.update(KEYS)
     running = ExitStack()
     early_config.add_cleanup(running.close)
-    directory = running.enter_context(fresh_directory())
-    os.environ.update(running.enter_context(stores(directory, durable=False)))
+    directory = running.enter_context(temporary_directory())
+    os.environ.update(running.enter_context(running_stores(directory, durable=False)))
     return (yield)

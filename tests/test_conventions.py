@@ -25,9 +25,13 @@ ACTS = [
     import_module(name)
     for name in (
         "metering.actions",
+        "revcred.actions.addresses",
         "revcred.actions.credentials",
+        "revcred.actions.reveals",
+        "revcred.actions.sign_ins",
         "revcred.actions.subscribers",
         "revcred.actions.subscriptions",
+        "revcred.actions.users",
     )
 ]
 
@@ -213,5 +217,6 @@ def test_a_task_carries_nothing():
         "metering.claim": [],
         "metering.join": [],
         "metering.settle": [],
+        "revcred.send_mail": [],
         "revcred.uploads": [],
     }

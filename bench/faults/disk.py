@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.faults.kinds import DISK_FULL
 from bench.faults.run import Outcome, Plan, run_in
-from revcred.launcher.fresh import fresh_directory
+from revcred.launcher.temporary import temporary_directory
 
 SIZE = "400m"
 SETTINGS = {"min_wal_size": "32MB", "max_wal_size": "64MB"}
@@ -28,7 +28,7 @@ def run_on_small_disk(seed: int, faults: int = FAULTS) -> Outcome:
 
 @contextmanager
 def _small_disk() -> Iterator[Path]:
-    with fresh_directory() as parent:
+    with temporary_directory() as parent:
         place = parent / "disk"
         place.mkdir()
         _call("mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=711", "none", str(place))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from bench.faults import report
-from bench.faults.asides import moving, sending
+from bench.faults.background_load import moving, sending
 from bench.faults.clients import ACCEPTED, Address, Call
 from bench.faults.judge import judge
 from bench.faults.proxy import HOST, free_port
@@ -18,11 +18,11 @@ from bench.faults.run import wait_for_quiet
 from bench.faults.trial import SETTINGS, Trial, end_in_order
 from bench.faults.world import FAST_DOOR, WEB
 from bench.stack import PROJECT, say
-from revcred.launcher.fresh import fresh_directory
 from revcred.launcher.processes import Program
 from revcred.launcher.programs import Programs
-from revcred.launcher.stack import a_stack
-from revcred.launcher.web import answers
+from revcred.launcher.stack import running_stack
+from revcred.launcher.temporary import temporary_directory
+from revcred.launcher.web import is_answering
 
 RESTARTS = 50
 PAUSE = 0.3  # seconds between a web's being healthy and the next one's end
@@ -53,9 +53,9 @@ class Rolling(Trial):
 
     def is_ready(self, name: str) -> bool:
         if name == "nginx":
-            return answers(f"{self.url}/healthz")
+            return is_answering(f"{self.url}/healthz")
         if name in self.ports:
-            return answers(f"http://{HOST}:{self.ports[name]}/healthz")
+            return is_answering(f"http://{HOST}:{self.ports[name]}/healthz")
         return super().is_ready(name)
 
     def restart(self, name: str) -> None:
@@ -102,8 +102,8 @@ def main() -> int:
     say(f"Seed {options.seed}.")
     settings = SETTINGS
     with (
-        fresh_directory() as directory,
-        a_stack(Rolling, directory, PROJECT, settings=settings) as rolling,
+        temporary_directory() as directory,
+        running_stack(Rolling, directory, PROJECT, settings=settings) as rolling,
     ):
         return _roll(rolling, options.restarts, options.seed)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.faults.asides import moving, sending
+from bench.faults.background_load import moving, sending
 from bench.faults.clients import Address, History
 from bench.faults.judge import Verdict, judge
 from bench.faults.kinds import KINDS, Fault, Kind, strike
@@ -17,8 +17,8 @@ from bench.faults.trial import SETTINGS, Trial
 from bench.faults.world import FAST_DOOR, WEB
 from bench.stack import PROJECT, say
 from revcred.launcher.environment import Environment
-from revcred.launcher.fresh import fresh_directory
-from revcred.launcher.stack import a_stack
+from revcred.launcher.stack import running_stack
+from revcred.launcher.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def run(plan: Plan) -> Outcome:
-    with fresh_directory() as directory:
+    with temporary_directory() as directory:
         return run_in(directory, plan)
 
 
@@ -64,7 +64,7 @@ def run_in(directory: Path, plan: Plan) -> Outcome:
     began = time.monotonic()
     chance = random.Random(plan.seed)  # noqa: S311 - the same faults for the same seed
     settings = {**SETTINGS, **plan.settings}
-    with a_stack(Trial, directory, PROJECT, settings=settings) as trial:
+    with running_stack(Trial, directory, PROJECT, settings=settings) as trial:
         for statement in plan.statements:
             trial.execute(statement)
         trial.connect_through_proxies(plan.environment)
@@ -112,7 +112,7 @@ def _last_words(trial: Trial, stop_sending: Callable[[], History]) -> History:
 def wait_for_quiet(trial: Trial, seconds: float) -> int:
     """How many transactions and claims still wait when it has had long enough."""
     with suppress(TimeoutError):
-        trial.wait_until(lambda: _waiting(trial) == 0, patience=seconds)
+        trial.wait_until(lambda: _waiting(trial) == 0, max_seconds=seconds)
     return _waiting(trial)
 
 

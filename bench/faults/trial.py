@@ -18,11 +18,11 @@ import redis
 
 from bench.faults.proxy import HOST, Network, Proxy, free_port
 from bench.faults.world import FAST_DOOR, WEB
-from revcred.launcher.census import servers_on
 from revcred.launcher.environment import Environment
+from revcred.launcher.process_table import postgres_pids_on
 from revcred.launcher.programs import Programs
 from revcred.launcher.stack import Stack
-from revcred.launcher.web import answers
+from revcred.launcher.web import is_answering
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -132,11 +132,11 @@ class Trial(Stack):
     @property
     def database_family(self) -> set[int]:
         command = list(self.children["database"].program.command)
-        return servers_on(Path(command[command.index("-D") + 1]), None)
+        return postgres_pids_on(Path(command[command.index("-D") + 1]))
 
     def is_ready(self, name: str) -> bool:
         if name == WEB:
-            return answers(f"{self.url}/healthz")
+            return is_answering(f"{self.url}/healthz")
         if name == FAST_DOOR:
             return _listens(self.fast_port)
         if name == "database":

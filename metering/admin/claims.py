@@ -17,7 +17,11 @@ class ClaimAdmin(ReadOnly):
         "by",
         "finished_at",
     )
-    fields = ("cause", "by", "state", "since", *list_display[3:6], "created_at", "finished_at")
+    fields = (
+        *("cause", "by", "state", "progress", "since"),
+        *list_display[3:6],
+        *("created_at", "finished_at"),
+    )
     readonly_fields = fields
 
     @admin.display(description="state")
@@ -25,3 +29,11 @@ class ClaimAdmin(ReadOnly):
         if claim.finished_at:
             return badge("finished", "good")
         return badge("correcting" if claim.correcting else "claiming", "warn")
+
+    @admin.display(description="progress")
+    def progress(self, claim: Claim) -> str:
+        """Calls moved so far, of as many as were counted before."""
+        moved = claim.attributed + claim.corrected
+        if claim.expected is None:
+            return f"{moved:,} calls moved"
+        return f"{moved:,} of {claim.expected:,} calls moved"

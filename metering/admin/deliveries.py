@@ -31,6 +31,7 @@ class DeliveryAdmin(WithActs, ReadOnly):
         "gateway",
         "transactions",
         "rejected",
+        "passed_over",
         "attempts",
         "last_error",
         "next_try_at",

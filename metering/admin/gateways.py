@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from metering import actions, partitions
 from metering.models import GatewayToken, Rejection, Tally
+from revcred import links
+from revcred.admin import asking
 from revcred.admin.acts import ActForm
 from revcred.admin.badges import badge
 from revcred.admin.generic import ModelChoiceField
@@ -19,8 +21,15 @@ from revcred.admin.products import FoundByName
 from revcred.models import Gateway, User
 
 QUIET_AFTER = timedelta(minutes=15)
-CONFLICTS_OF = timedelta(days=7)
 MAX_REASONS = 20
+LATELY = timedelta(days=7)
+
+
+def _lately(gateway: Gateway, figure: str) -> str:
+    since = timezone.now() - LATELY
+    counted = Tally.objects.filter(gateway=gateway.pk, hour__gte=since)
+    total: int = counted.aggregate(total=Sum(figure, default=0))["total"]
+    return f"{total:,} in the last {LATELY.days} days"
 
 
 class IssueTokenForm(IssueForm):
@@ -66,10 +75,11 @@ class GatewayAdmin(FoundByName, IssuesTokens):
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
     fields = (
-        *("name", "kind", "suspended_at", "event_subject", "event_elements", "accepted_days"),
-        *("last_seen_at", "clock", "created_at"),
+        *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "event_subject"),
+        *("event_elements", "counted_records", "kept_attributes"),
+        *("last_seen_at", "clock", "conflicts", "passed_over", "created_at"),
     )
-    readonly_fields = ("last_seen_at", "clock", "created_at")
+    readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")
     change_form_template = "admin/revcred/gateway/change_form.html"
     acts: ClassVar[Mapping[str, type[ActForm]]] = {
         "issue-token": IssueTokenForm,
@@ -87,6 +97,16 @@ class GatewayAdmin(FoundByName, IssuesTokens):
             return None
         seconds = gateway.clock_ahead.total_seconds()
         return f"{abs(seconds):,.1f} s {'ahead' if seconds > 0 else 'behind'}"
+
+    @admin.display(description="conflicts")
+    def conflicts(self, gateway: Gateway) -> str:
+        """How many came under an id that was used before, with another content."""
+        return _lately(gateway, "conflicting")
+
+    @admin.display(description="passed over")
+    def passed_over(self, gateway: Gateway) -> str:
+        """How many log records were no calls."""
+        return _lately(gateway, "passed_over")
 
     @admin.display(description="state")
     def state(self, gateway: Gateway) -> str:
@@ -109,6 +129,20 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         if "accepted_days" in form.changed_data:
             partitions.ensure()
 
+    def cut_off(self, form: Any) -> list[str]:
+        at = form.cleaned_data.get("suspended_at")
+        if not asking.ends_earlier(form, "suspended_at"):
+            return []
+        since = timezone.now() - timedelta(days=links.LATELY_DAYS)
+        tallies = Tally.objects.filter(gateway=form.instance, hour__gte=since)
+        calls = tallies.aggregate(of=Sum("accepted", default=0))["of"]
+        if not calls:
+            return []
+        return [
+            f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens are refused and its calls are not"
+            f" counted. It reported {calls:,} calls in the last {links.LATELY_DAYS} days."
+        ]
+
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [Gateway.objects.filter(name__istartswith=term).values("pk")]
 
@@ -124,7 +158,7 @@ class GatewayAdmin(FoundByName, IssuesTokens):
 
 
 def _not_taken(gateway: int | None) -> dict[str, Any]:
-    """Why what this gateway sent lately was not counted: rejections by reason, and conflicts."""
+    """Why what this gateway sent lately was not taken."""
     kept = Rejection.objects.filter(gateway=gateway)
     reasons = (
         kept.order_by()
@@ -132,9 +166,4 @@ def _not_taken(gateway: int | None) -> dict[str, Any]:
         .annotate(items=Count("pk"), last=Max("rejected_at"))
         .order_by("-last")[:MAX_REASONS]
     )
-    lately = Tally.objects.filter(gateway=gateway, hour__gte=timezone.now() - CONFLICTS_OF)
-    return {
-        "reasons": list(reasons),
-        "kept": kept.count(),
-        "conflicts": lately.aggregate(of=Sum("conflicting", default=0))["of"],
-    }
+    return {"reasons": list(reasons), "kept": kept.count()}

@@ -20,7 +20,7 @@ from metering.quarantine import CountAt
 from revcred.actions import credentials
 from revcred.admin import pickers
 from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.credential_acts import IN_USE, REVOKED
+from revcred.admin.credential_acts import IN_USE, REVOKED, use_again_field
 from revcred.admin.lists import Chosen, as_number
 from revcred.admin.moments import MomentField
 from revcred.models import Gateway, User
@@ -128,9 +128,11 @@ class AttachForm(ActForm):
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.AlreadyRevoked: ("credential", REVOKED),
         credentials.KeyInUse: (None, IN_USE),
+        credentials.KeyOfRevoked: ("use_again", ""),
     }
 
     credential = pickers.credential()
+    use_again = use_again_field()
     only_here = forms.BooleanField(required=False, label="Only at this gateway")
     active_from = MomentField(
         required=False,
@@ -146,6 +148,7 @@ class AttachForm(ActForm):
             hint=self.target.hint,
             gateway=self.target.gateway if said["only_here"] else None,
             active_from=said["active_from"],
+            use_again=said["use_again"],
             by=by,
         )
         return (

@@ -56,6 +56,7 @@ class TallyAdmin(ReadOnly):
         "gateway",
         "accepted",
         "rejected",
+        "passed_over",
         "repeated",
         "conflicting",
         "attributed",

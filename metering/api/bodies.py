@@ -19,6 +19,11 @@ TOO_LARGE = f"A body has at most {MOST_BYTES:,} bytes, also when it is inflated.
 
 def read(request: HttpRequest) -> bytes:
     """Raises Malformed, TooLarge, UnknownEncoding."""
+    return inflate(raw(request), request.headers.get("content-encoding", ""))
+
+
+def raw(request: HttpRequest) -> bytes:
+    """Return the body as it was sent. Raises Malformed, TooLarge."""
     check_length(int(request.META.get("CONTENT_LENGTH") or 0))
     # Django reads as much as Content-Length says, which is nothing of a chunked body.
     chunked = "HTTP_TRANSFER_ENCODING" in request.META
@@ -28,7 +33,7 @@ def read(request: HttpRequest) -> bytes:
     except (RawPostDataException, UnreadablePostError) as error:
         raise Malformed(NOT_WHOLE) from error
     check_length(len(body))
-    return inflate(body, request.headers.get("content-encoding", ""))
+    return body
 
 
 def check_length(length: int) -> None:

@@ -130,6 +130,12 @@ RECEIPT = {
                 "properties": {"received_at": MOMENT, "content": {"type": "object"}},
             },
         },
+        "others_of_this_id": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "Receipts of other calls under the same id, where ids may come from "
+            "callers, and of the tools that a model called under the id of its answer.",
+        },
     },
 }
 REJECTED = {

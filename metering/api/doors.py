@@ -65,6 +65,7 @@ class Reading:
 
     calls: Sequence[Call]
     rejected: Sequence[Any] = ()
+    passed_over: int = 0  # records that are no calls
     side: Side | None = None
     first_at: datetime | None = None  # when it happened, if it is known by now to have come before
 
@@ -129,7 +130,12 @@ class Dialect(Manner, ABC):
             kept = take_in_half(post.gateway, half, reading.side)
             reading.first_at = kept.first_at
             return kept.identity
-        delivery = take_in(post.gateway, reading.calls, rejected=len(reading.rejected))
+        delivery = take_in(
+            post.gateway,
+            reading.calls,
+            rejected=len(reading.rejected),
+            passed_over=reading.passed_over,
+        )
         rejections.keep(post.gateway.pk, post.path, reading.rejected)
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery
@@ -198,16 +204,14 @@ class Door(Doorway):
 
     def _take(self, request: HttpRequest) -> Answer:
         assert self.dialect is not None
-        headers = request.headers
-        tokens = headers.get("authorization", ""), headers.get("x-api-key", "")
-        self.admission = admission_for(*tokens)
+        self.admission = self.admit(request)
         MayPost.check(self.admission)
         backlog.check(self.admission.gateway.pk)
         post = Post(
             gateway=self.admission.gateway,
             path=request.path,
-            headers=headers,
-            body=bodies.read(request),
+            headers=request.headers,
+            body=self.body_of(request),
             now=self.admission.now(),
         )
         with patience(LONGEST_WAIT):
@@ -219,6 +223,15 @@ class Door(Doorway):
             return
         with patience(LONGEST_WAIT):
             keep_all_rejected(self.admission.gateway.pk, self.request.path, error)
+
+    def admit(self, request: HttpRequest) -> Admission:
+        """Raises APIException."""
+        headers = request.headers
+        return admission_for(headers.get("authorization", ""), headers.get("x-api-key", ""))
+
+    def body_of(self, request: HttpRequest) -> bytes:
+        """Raises Malformed, TooLarge, UnknownEncoding."""
+        return bodies.read(request)
 
     @property
     def manner(self) -> Manner:  # type: ignore[override]

@@ -110,7 +110,12 @@ class FastDoor:
             await self._in_thread(keep_all_rejected, gateway, ADDRESS, error)
             raise
         calls, rejected = judge(read, taker(admission))
-        entry = entry_of(gateway, calls, rejected=len(rejected))
+        entry = entry_of(
+            gateway,
+            calls,
+            rejected=len(rejected),
+            ids_from_callers=admission.gateway.ids_from_callers,
+        )
         await self._gathering.keep(entry)
         bell.ring()
         backlog.add(gateway, len(calls))

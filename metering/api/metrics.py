@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 
 COUNTS = """
 SELECT
-    coalesce(sum(accepted), 0), coalesce(sum(rejected), 0), coalesce(sum(repeated), 0),
-    coalesce(sum(conflicting), 0), coalesce(sum(attributed), 0), coalesce(sum(quarantined), 0),
-    coalesce(sum(lag), 0)
+    coalesce(sum(accepted), 0), coalesce(sum(rejected), 0), coalesce(sum(passed_over), 0),
+    coalesce(sum(repeated), 0), coalesce(sum(conflicting), 0), coalesce(sum(attributed), 0),
+    coalesce(sum(quarantined), 0), coalesce(sum(lag), 0)
 FROM metering_tally
 """
 WAITING = """
@@ -29,15 +29,15 @@ class Metering(Collector):
     def collect(self) -> Iterator[Metric]:
         with connection.cursor() as cursor:
             cursor.execute(COUNTS)
-            accepted, rejected, repeated, conflicting, attributed, quarantined, lag = (
-                cursor.fetchone()
-            )
+            accepted, rejected, passed_over, *further = cursor.fetchone()
+            repeated, conflicting, attributed, quarantined, lag = further
             cursor.execute(WAITING)
             waiting, oldest = cursor.fetchone()
             cursor.execute(CLAIMS)
             (claims,) = cursor.fetchone()
         yield _counter("accepted", "Transactions accepted, repeats included", accepted)
         yield _counter("rejected", "Transactions refused", rejected)
+        yield _counter("passed_over", "Log records that are no calls", passed_over)
         yield _counter("repeated", "Transactions sent again", repeated)
         yield _counter("conflicting", "Transactions sent again with another content", conflicting)
         yield _counter("attributed", "Transactions attributed when they were settled", attributed)

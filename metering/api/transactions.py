@@ -359,8 +359,8 @@ class TransactionReceipt(APIView):
 
     @documentation.get_receipt
     def get(self, request: Request, transaction_id: str) -> Response:
-        receipt = receipts.find(admission_of(request).gateway, transaction_id)
-        if receipt is None:
+        found = receipts.find_each(admission_of(request).gateway, transaction_id)
+        if not found:
             rejection = rejections.latest(admission_of(request).gateway, transaction_id)
             if rejection is None:
                 message = (
@@ -368,7 +368,8 @@ class TransactionReceipt(APIView):
                 )
                 raise NotFound(message)
             return Response(_why_rejected(rejection, transaction_id))
-        return Response(_as_json(receipt))
+        first, *others = map(_as_json, found)
+        return Response(first | {"others_of_this_id": others})
 
 
 def _why_rejected(rejection: Rejection, transaction_id: str) -> dict[str, Any]:

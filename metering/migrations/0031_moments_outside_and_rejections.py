@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("metering", "0009_claims_of_uploads"),
+        ("metering", "0051_names_by_the_moment"),
         ("revcred", "0071_gateways_accept_older_calls"),
     ]
 

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
+from django.urls import reverse
 from django.utils import timezone
 
 from revcred.models import Credential, Product, Subscription, Upload
@@ -32,7 +33,11 @@ class Claim(models.Model):
     )
     product = models.ForeignKey(Product, models.CASCADE, null=True, blank=True, related_name="+")
     upload = models.ForeignKey(Upload, models.CASCADE, null=True, blank=True, related_name="+")
+    # It concerns all products that have sources.
+    with_sources = models.BooleanField(db_default=False, editable=False)
     since = models.DateTimeField(null=True, blank=True)
+    # As counted when it was asked for, where it was counted.
+    expected = models.PositiveBigIntegerField("calls to move", null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     correcting = models.BooleanField(default=False, editable=False)
     # Since one succeeded: on record before each, for what it judges may take the process along.
@@ -53,6 +58,14 @@ class Claim(models.Model):
 
     def __str__(self) -> str:
         return self.cause
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:metering_claim_change", args=[self.pk])
+
+    def expect(self, calls: int) -> None:
+        """Keep how many calls it was said to move, for its page."""
+        self.expected = calls
+        self.save(update_fields=["expected"])
 
     def note(self, *, looked_at: int, found: int, last: UUID | None, at: datetime) -> None:
         """Note one chunk. An empty one ends the quarantine's part, and then the ledger's."""

@@ -19,6 +19,7 @@ class Delivery(models.Model):
     received_at = models.DateTimeField(db_default=Now())
     transactions = models.PositiveIntegerField()
     rejected = models.PositiveIntegerField(default=0)
+    passed_over = models.PositiveIntegerField(db_default=0)
     body = models.TextField()
     attempts = models.PositiveIntegerField(db_default=0)
     next_try_at = models.DateTimeField(db_default=Now())

@@ -200,10 +200,12 @@ class Remembered(models.Model):
     """That a transaction has been counted, for longer than it could be accepted again.
 
     `identity` stands for (gateway, transaction id), `digest` for all the gateway said of it.
-    Hash-partitioned by the migration.
+    Where several calls may have one id, more is in their `identity`, and `shared_id` stands for
+    (gateway, transaction id). Hash-partitioned by the migration.
     """
 
     identity = models.UUIDField(primary_key=True)
+    shared_id = models.UUIDField(null=True)
     transaction = models.UUIDField()
     digest = models.UUIDField()
     occurred_at = models.DateTimeField()
@@ -212,7 +214,14 @@ class Remembered(models.Model):
     class Meta:
         default_permissions = ()
         # By which it is forgotten: rows lie in the order they came in.
-        indexes = (BrinIndex(fields=["received_at"], name="remembered_by_received"),)
+        indexes = (
+            BrinIndex(fields=["received_at"], name="remembered_by_received"),
+            models.Index(
+                fields=["shared_id"],
+                condition=models.Q(shared_id__isnull=False),
+                name="remembered_by_shared_id",
+            ),
+        )
 
     def __str__(self) -> str:
         return str(self.identity)

@@ -126,6 +126,9 @@ class Tally(models.Model):
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="tallies")
     accepted = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
+    passed_over = models.BigIntegerField(
+        db_default=0, help_text="Records that are no calls, such as a program's other logs."
+    )
     repeated = models.BigIntegerField(default=0)
     conflicting = models.BigIntegerField(default=0)
     attributed = models.BigIntegerField(default=0)

@@ -1,19 +1,18 @@
 """What people do with credentials. Each act happens whole, and is on record."""
 
 import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-import psycopg
-from django.db import IntegrityError
-from django.db.models import Max, Q
+from django.db.models import Exists, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred.actions import names, reveals
+from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
 from revcred.external_keys import trimmed
 from revcred.fingerprints import fingerprint, hint
@@ -32,6 +31,7 @@ from revcred.models import (
     Suspension,
     User,
 )
+from revcred.models.audit import as_recorded, difference
 from revcred.models.credentials import ExternalKeyQuerySet
 
 Verb = AuditEvent.Verb
@@ -51,6 +51,21 @@ class KeyInUse(Exception):
     """The key means another credential in that time already."""
 
 
+class KeyOfRevoked(Exception):
+    """The key was a revoked credential's: it is used again only where that is asked for."""
+
+    def __init__(self, credential: Credential) -> None:
+        super().__init__(credential)
+        self.credential = credential
+
+    def __str__(self) -> str:
+        return (
+            f"This key belonged to “{self.credential}” of {self.credential.customer}, revoked on"
+            f" {self.credential.revoked_at:%Y-%m-%d}. Choose to use it again if it is to count from"
+            " now on."
+        )
+
+
 class OtherCustomer(Exception):
     """The subscription is another customer's."""
 
@@ -65,6 +80,10 @@ class NotAssigned(Exception):
 
 class AlreadyAssigned(Exception):
     """The credential feeds that subscription in that time already."""
+
+
+class RevealsRest(Exception):
+    """The sign-in address was changed, and the person has not confirmed it by password since."""
 
 
 class NothingToReveal(Exception):
@@ -85,12 +104,17 @@ def generate_secret() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Keyed:
-    """The string of a key and what is to be known of it. `key=None` lets one be generated."""
+    """The string of a key and what is to be known of it. `key=None` lets one be generated.
+
+    `use_again`: it may be one that a revoked credential had. Then it counts from now on, unless
+    said otherwise.
+    """
 
     key: str | None = None
     secret: str | None = None
     gateway: Gateway | None = None
     active_from: datetime | None = None
+    use_again: bool = False
 
 
 @atomic
@@ -111,9 +135,9 @@ def issue(
     An existing key counts from as far back as transactions are accepted, unless said otherwise,
     so that usage waiting under it is claimed.
 
-    Raises NameInUse, KeyInUse, OtherCustomer, AlreadyAssigned.
+    Raises NameInUse, KeyInUse, KeyOfRevoked, OtherCustomer, AlreadyAssigned.
     """
-    with _refusing(NameInUse, "credential_name_of_customer"):
+    with refusing(NameInUse, "credential_name_of_customer"):
         credential = Credential.objects.create(
             customer=customer,
             name=name,
@@ -121,11 +145,19 @@ def issue(
             tags=list(tags),
             expires_at=expires_at,
         )
+    subscriptions, holders = list(subscriptions), list(holders)
     set_holders(credential=credential, holders=holders)
-    key = _add_key(credential, keyed or Keyed())
+    key, used_again = _add_key(credential, keyed or Keyed(), by=by)
     for subscription in subscriptions:
         _assign(credential, subscription, active_from=key.active_from)
-    AuditEvent.objects.record(Verb.ISSUED, target=credential, by=by, details={"hint": key.hint})
+    details = {
+        "hint": key.hint,
+        "subscriptions": [str(each) for each in subscriptions],
+        "holders": [str(each) for each in holders],
+        "from": key.active_from.isoformat(),
+        **used_again,
+    }
+    AuditEvent.objects.record(Verb.ISSUED, target=credential, by=by, details=details)
     announce(
         f"credential “{credential}” was issued",
         credential=credential,
@@ -144,15 +176,23 @@ def change(
     Usage follows another expiry, also into the past. Raises NameInUse.
     """
     before = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
-    changed = [each for each in PLAIN if getattr(before, each) != getattr(credential, each)]
-    with _refusing(NameInUse, "credential_name_of_customer"):
-        credential.save(update_fields=changed)
-    if holders is not None and {*credential.holders.all()} != {*(holders := list(holders))}:
-        set_holders(credential=credential, holders=holders)
-        changed.append("holders")
+    changed = {
+        each: difference(getattr(before, each), getattr(credential, each))
+        for each in PLAIN
+        if getattr(before, each) != getattr(credential, each)
+    }
+    with refusing(NameInUse, "credential_name_of_customer"):
+        credential.save(update_fields=list(changed))
+    if holders is not None:
+        held, holders = list(credential.holders.all()), list(holders)
+        if {*held} != {*holders}:
+            set_holders(credential=credential, holders=holders)
+            changed["holders"] = difference(held, holders)
     if changed:
         details = {"changed": changed}
         AuditEvent.objects.record(Verb.CHANGED, target=credential, by=by, details=details)
+    if "name" in changed:
+        names.renamed(target=credential, by=by)
     if "expires_at" in changed:
         since = min(filter(None, (before.expires_at, credential.expires_at)))
         announce(
@@ -178,14 +218,16 @@ def add_alias(
     by: User | None,
     gateway: Gateway | None = None,
     active_from: datetime | None = None,
+    use_again: bool = False,
 ) -> ExternalKey:
-    """Another string under which its usage may arrive. Raises KeyInUse, AlreadyRevoked."""
+    """Another string under which its usage may arrive.
+
+    Raises KeyInUse, KeyOfRevoked, AlreadyRevoked.
+    """
     _lock_unrevoked(credential)
-    keyed = Keyed(key=alias, gateway=gateway, active_from=active_from)
-    key = _add_key(credential, keyed, kind=ExternalKey.Kind.ALIAS)
-    AuditEvent.objects.record(
-        Verb.ALIAS_ADDED, target=credential, by=by, details={"hint": key.hint}
-    )
+    keyed = Keyed(key=alias, gateway=gateway, active_from=active_from, use_again=use_again)
+    key, used_again = _add_key(credential, keyed, kind=ExternalKey.Kind.ALIAS, by=by)
+    _record_alias(key, by, used_again)
     announce(
         f"an alias of “{credential}” was added",
         credential=credential,
@@ -204,12 +246,15 @@ def add_alias_by_fingerprint(
     by: User | None,
     gateway: Gateway | None = None,
     active_from: datetime | None = None,
+    use_again: bool = False,
 ) -> ExternalKey:
     """A string that only transactions have shown so far is one of its own, whatever it says.
 
-    Raises KeyInUse, AlreadyRevoked.
+    Raises KeyInUse, KeyOfRevoked, AlreadyRevoked.
     """
     _lock_unrevoked(credential)
+    keyed = Keyed(gateway=gateway, active_from=active_from, use_again=use_again)
+    used_again, active_from = _ask_revoked(credential, keyed, mark, by=by)
     key = ExternalKey(
         credential=credential,
         kind=ExternalKey.Kind.ALIAS,
@@ -219,7 +264,7 @@ def add_alias_by_fingerprint(
         active_from=_free_from(mark, gateway, active_from),
     )
     _keep(key)
-    AuditEvent.objects.record(Verb.ALIAS_ADDED, target=credential, by=by, details={"hint": hint})
+    _record_alias(key, by, used_again)
     announce(
         f"an alias of “{credential}” was added",
         credential=credential,
@@ -237,8 +282,15 @@ def end_key(*, key: ExternalKey, by: User | None, at: datetime | None = None) ->
     key.refresh_from_db(fields=["active_from", "active_until"])
     if key.active_until and key.active_until <= max(at, key.active_from):
         return
+    before = key.active_until
     _end_key(key, at)
-    details = {"hint": key.hint, "at": at.isoformat()}
+    until = difference(before, key.active_until)
+    details = {
+        "hint": key.hint,
+        "at": at.isoformat(),
+        "changed": {"until": until},
+        "undo": {"key": key.pk, "until": until},
+    }
     AuditEvent.objects.record(Verb.KEY_ENDED, target=credential, by=by, details=details)
     announce(f"a key of “{credential}” was ended", credential=credential, since=at, by=by)
 
@@ -251,22 +303,31 @@ def rotate(
     by: User | None,
     key: str | None = None,
     secret: str | None = None,
+    use_again: bool = False,
 ) -> ExternalKey:
     """A new key from now on; the old ones stay valid until the overlap ends.
 
-    Raises KeyInUse, AlreadyRevoked.
+    Raises KeyInUse, KeyOfRevoked, AlreadyRevoked.
     """
     _lock_unrevoked(credential)
     now = timezone.now()
     ends = now + overlap
     its_keys = credential.keys.filter(kind=ExternalKey.Kind.KEY)
     latest = its_keys.select_related("gateway").first()
+    ended = {}
     for each in its_keys.not_over(ends):
+        before = each.active_until
         _end_key(each, ends)
+        ended[str(each)] = difference(before, each.active_until)
     gateway = latest.gateway if latest else None
-    keyed = Keyed(key=key, secret=secret, gateway=gateway, active_from=now)
-    new = _add_key(credential, keyed)
-    details = {"hint": new.hint, "old_until": ends.isoformat()}
+    keyed = Keyed(key=key, secret=secret, gateway=gateway, active_from=now, use_again=use_again)
+    new, used_again = _add_key(credential, keyed, by=by)
+    details = {
+        "hint": new.hint,
+        "old_until": ends.isoformat(),
+        "changed": ended,
+        **used_again,
+    }
     AuditEvent.objects.record(Verb.ROTATED, target=credential, by=by, details=details)
     announce(f"“{credential}” was rotated", credential=credential, since=ends, by=by)
     return new
@@ -279,8 +340,9 @@ def suspend(*, credential: Credential, by: User | None) -> None:
     now = timezone.now()
     if credential.suspensions.at(now).exists():
         return
-    Suspension.objects.create(credential=credential, active_from=now)
-    AuditEvent.objects.record(Verb.SUSPENDED, target=credential, by=by)
+    suspension = Suspension.objects.create(credential=credential, active_from=now)
+    details = {"undo": {"suspension": suspension.pk}}
+    AuditEvent.objects.record(Verb.SUSPENDED, target=credential, by=by, details=details)
     announce(f"“{credential}” was suspended", credential=credential, since=now, by=by)
 
 
@@ -289,8 +351,13 @@ def resume(*, credential: Credential, by: User | None) -> None:
     """From now on it counts again; what it did meanwhile stays unattributed."""
     _lock_unrevoked(credential)
     now = timezone.now()
-    if credential.suspensions.at(now).update(active_until=now):
-        AuditEvent.objects.record(Verb.RESUMED, target=credential, by=by)
+    suspension = credential.suspensions.at(now).first()
+    if suspension:
+        before, suspension.active_until = suspension.active_until, now
+        suspension.save(update_fields=["active_until"])
+        until = difference(before, now)
+        details = {"undo": {"suspension": suspension.pk, "until": until}}
+        AuditEvent.objects.record(Verb.RESUMED, target=credential, by=by, details=details)
         announce(f"“{credential}” was resumed", credential=credential, by=by)
 
 
@@ -318,7 +385,8 @@ def assign(
     _lock_unrevoked(credential)
     at = at or timezone.now()
     assignment = _assign(credential, subscription, active_from=at)
-    _record_link(Verb.ASSIGNED, credential, subscription, by, at)
+    undo = {"began": assignment.pk, "at": as_recorded(at)}
+    _record_link(Verb.ASSIGNED, credential, subscription, by, at, undo)
     announce(f"“{credential}” feeds “{subscription}”", credential=credential, since=at, by=by)
     return assignment
 
@@ -334,8 +402,8 @@ def unassign(
     """It no longer feeds this subscription. Raises NotAssigned."""
     _lock(credential)
     at = at or timezone.now()
-    _end_assignment(credential, subscription, at)
-    _record_link(Verb.UNASSIGNED, credential, subscription, by, at)
+    undo = _end_assignment(credential, subscription, at)
+    _record_link(Verb.UNASSIGNED, credential, subscription, by, at, undo)
     announce(
         f"“{credential}” no longer feeds “{subscription}”", credential=credential, since=at, by=by
     )
@@ -358,9 +426,14 @@ def move(
     at = at or timezone.now()
     if subscription == to:
         raise AlreadyAssigned
-    _end_assignment(credential, subscription, at)
+    undo = _end_assignment(credential, subscription, at)
     assignment = _assign(credential, to, active_from=at)
-    details = {"from": str(subscription), "to": str(to), "at": at.isoformat()}
+    details = {
+        "from": str(subscription),
+        "to": str(to),
+        "at": at.isoformat(),
+        "undo": undo | {"began": assignment.pk},
+    }
     AuditEvent.objects.record(Verb.MOVED, target=credential, by=by, details=details)
     announce(
         f"“{credential}” was moved from “{subscription}” to “{to}”",
@@ -374,14 +447,17 @@ def move(
 def reveal(*, key: ExternalKey, field: Field, by: User, address: str | None = None) -> str:
     """The key or its secret in clear, after the record of it has been committed.
 
-    Raises AlreadyRevoked, NothingToReveal, Damaged.
+    Raises RevealsRest, AlreadyRevoked, NothingToReveal, Damaged.
     """
     verb = Verb.KEY_REVEALED if field == "value" else Verb.SECRET_REVEALED
     with atomic(durable=True):
+        if User.objects.filter(pk=by.pk, reveals_rest_since__isnull=False).exists():
+            raise RevealsRest
         credential = _to_reveal(key, field)
         AuditEvent.objects.record(
             verb, target=credential, by=by, details={"hint": key.hint}, address=address
         )
+        reveals.tell_if_many(by=by, address=address)
     try:
         text = SealedValue.objects.only(field).get(pk=key.pk).unseal(field)
     except CannotUnseal as error:
@@ -407,18 +483,6 @@ def _refuse_revoked(credential: Credential) -> None:
         raise AlreadyRevoked
 
 
-@contextmanager
-def _refusing(refusal: type[Exception], constraint: str) -> Iterator[None]:
-    """In the act's own words, what only the database saw: another act was quicker."""
-    try:
-        yield
-    except IntegrityError as error:
-        cause = error.__cause__
-        if not isinstance(cause, psycopg.Error) or cause.diag.constraint_name != constraint:
-            raise
-        raise refusal from error
-
-
 def _to_reveal(key: ExternalKey, field: Field) -> Credential:
     """Its credential as it is now. Raises AlreadyRevoked, NothingToReveal."""
     credential = Credential.objects.select_related("customer").get(pk=key.credential_id)
@@ -431,18 +495,24 @@ def _to_reveal(key: ExternalKey, field: Field) -> Credential:
 
 
 def _keep(key: ExternalKey) -> None:
-    with _refusing(KeyInUse, "externalkey_means_one_credential"):
+    with refusing(KeyInUse, "externalkey_means_one_credential"):
         key.save(force_insert=True)
 
 
 def _add_key(
-    credential: Credential, keyed: Keyed, *, kind: ExternalKey.Kind = ExternalKey.Kind.KEY
-) -> ExternalKey:
+    credential: Credential,
+    keyed: Keyed,
+    *,
+    kind: ExternalKey.Kind = ExternalKey.Kind.KEY,
+    by: User | None,
+) -> tuple[ExternalKey, dict[str, Any]]:
+    """The new key, and for the audit whose it was if it is used again."""
     existing = trimmed(keyed.key or "")
     text = existing or generate_key()
     mark = fingerprint(text)
+    used_again, active_from = _ask_revoked(credential, keyed, mark, by=by)
     generated_from = None if existing else timezone.now()
-    active_from = _free_from(mark, keyed.gateway, keyed.active_from or generated_from)
+    active_from = _free_from(mark, keyed.gateway, active_from or generated_from)
     key = ExternalKey(
         credential=credential,
         kind=kind,
@@ -455,7 +525,52 @@ def _add_key(
     sealed = SealedValue(external_key=key)
     sealed.seal(value=text, secret=keyed.secret)
     sealed.save(force_insert=True)
-    return key
+    return key, used_again
+
+
+def _ask_revoked(
+    credential: Credential, keyed: Keyed, mark: UUID, *, by: User | None
+) -> tuple[dict[str, Any], datetime | None]:
+    """Take a key from the revoked credential that had it last, if that is asked for.
+
+    Answers with what the audit says of it, and from when on the key counts. Raises KeyOfRevoked.
+    """
+    had = list(keys_of_revoked(mark, keyed.gateway))
+    if not had:
+        return {}, keyed.active_from
+    last = had[0].credential
+    if not keyed.use_again:
+        raise KeyOfRevoked(last)
+    # It has counted for nobody since, so its end there changes nothing that was counted.
+    still = ExternalKey.objects.filter(pk__in=[each.pk for each in had], active_until=None)
+    for each in still.select_related("credential"):
+        each.active_until = max(each.credential.revoked_at or each.active_from, each.active_from)
+        each.save(update_fields=["active_until"])
+    revoked_at = last.revoked_at.isoformat() if last.revoked_at else ""
+    details = {"hint": had[0].hint, "at": revoked_at, "used_again_for": str(credential)}
+    AuditEvent.objects.record(Verb.KEY_ENDED, target=last, by=by, details=details)
+    used_again = {"key_was_of": str(last), "revoked_at": revoked_at}
+    return used_again, keyed.active_from or timezone.now()
+
+
+def keys_of_revoked(mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
+    """Keys with this fingerprint of credentials that were revoked, the last one first.
+
+    Without those that have been used again since: whoever did that was asked.
+    """
+    used_again = ExternalKey.objects.filter(
+        fingerprint=mark,
+        credential__revoked_at=None,
+        active_from__gte=OuterRef("credential__revoked_at"),
+    )
+    where = Q() if gateway is None else Q(gateway=None) | Q(gateway=gateway)
+    return (
+        ExternalKey.objects.filter(
+            where, ~Exists(used_again), fingerprint=mark, credential__revoked_at__isnull=False
+        )
+        .select_related("credential__customer")
+        .order_by("-credential__revoked_at", "-active_from")
+    )
 
 
 def _free_from(mark: UUID, gateway: Gateway | None, active_from: datetime | None) -> datetime:
@@ -489,15 +604,26 @@ def _assign(
     )
 
 
-def _end_assignment(credential: Credential, subscription: Subscription, at: datetime) -> None:
+def _end_assignment(
+    credential: Credential, subscription: Subscription, at: datetime
+) -> dict[str, Any]:
+    """End it, and answer what it takes to put it back."""
     assignment = credential.assignments.at(at).filter(subscription=subscription).first()
     if assignment is None:
         raise NotAssigned
+    undo = {
+        "ended": assignment.pk,
+        "subscription": assignment.subscription_id,
+        "from": as_recorded(assignment.active_from),
+        "until": as_recorded(assignment.active_until),
+        "at": as_recorded(at),
+    }
     if at <= assignment.active_from:  # it would have held for no time at all
         assignment.delete()
     else:
         assignment.active_until = at
         assignment.save(update_fields=["active_until"])
+    return undo
 
 
 def _end_key(key: ExternalKey, at: datetime) -> None:
@@ -510,12 +636,22 @@ def _since(key: ExternalKey) -> datetime | None:
     return key.active_from if key.gateway_id else None
 
 
+def _record_alias(key: ExternalKey, by: User | None, used_again: dict[str, Any]) -> None:
+    details = used_again | {
+        "hint": key.hint,
+        "from": key.active_from.isoformat(),
+        "undo": {"key": key.pk, "until": [None, None], "withdraw": True},
+    }
+    AuditEvent.objects.record(Verb.ALIAS_ADDED, target=key.credential, by=by, details=details)
+
+
 def _record_link(
     verb: AuditEvent.Verb,
     credential: Credential,
     subscription: Subscription,
     by: User | None,
     at: datetime,
+    undo: dict[str, Any],
 ) -> None:
-    details = {"subscription": str(subscription), "at": at.isoformat()}
+    details = {"subscription": str(subscription), "at": at.isoformat(), "undo": undo}
     AuditEvent.objects.record(verb, target=credential, by=by, details=details)

@@ -1,68 +1,195 @@
-"""What people do with subscribers."""
+"""Actions on subscribers: invitations, addresses and roles."""
 
 from allauth.account.adapter import get_adapter
-from allauth.account.forms import default_token_generator
 from allauth.account.models import EmailAddress
-from allauth.account.utils import user_pk_to_url_str
-from allauth.core.context import request_context
-from django.db.transaction import atomic, on_commit
+from django.conf import settings
+from django.core import signing
+from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 
-from revcred.models import AuditEvent, Subscriber, User
+from revcred.actions import addresses, users
+from revcred.actions.users import Refused, StaffSignsIn
+from revcred.models import AddressChange, AuditEvent, Membership, Subscriber, User
+from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
+
+Verb = AuditEvent.Verb
+
+INVITING = "revcred.invitation"
 
 
-class AnotherSubscriber(Exception):
-    """Who signs in with this address is another subscriber already."""
+class AnotherSubscriber(Refused):
+    """The login of this address belongs to another subscriber."""
+
+    sentence = "Another subscriber signs in with this address already."
+
+
+class NotInvited(Refused):
+    """The link is too old, was used, or was sent to an address the subscriber had before."""
+
+    sentence = (
+        "This link was used before, is too old, or was sent to another address. Ask whoever"
+        " provides your API for another."
+    )
+
+
+class NotTheInvited(Refused):
+    """A login of the invited address exists, and somebody else accepts."""
+
+    sentence = "You have a login already. Sign in with it to accept the invitation."
 
 
 @atomic
 def invite(*, subscriber: Subscriber, by: User, request: HttpRequest) -> None:
-    """Send a link by which the subscriber chooses a password. May be sent again.
+    """Send a link by which the subscriber accepts and chooses a password. May be sent again.
 
-    Raises AnotherSubscriber.
+    A login is made, or an existing one linked, only when that person accepts. Somebody who
+    accepted already is sent the link for another password.
+
+    Raises AnotherSubscriber, StaffSignsIn.
     """
     locked = Subscriber.objects.select_for_update(no_key=True)
-    subscriber.refresh_from_db(fields=["user"], from_queryset=locked)
-    user = subscriber.user or _user_for(subscriber)
-    AuditEvent.objects.record(AuditEvent.Verb.INVITED, target=subscriber, by=by)
-    on_commit(lambda: _send(user, request))
+    subscriber.refresh_from_db(fields=["user", "email"], from_queryset=locked)
+    if subscriber.user is not None:
+        if users.level_of(user=subscriber.user) > users.Level.SUBSCRIBER:
+            raise StaffSignsIn
+        email, url = (
+            subscriber.user.email,
+            users.password_link(user=subscriber.user, request=request),
+        )
+    else:
+        email = subscriber.email.lower()
+        refuse_login_of_another(email=email)
+        url = absolute_url(reverse("account_invitation", args=[_token(subscriber)]), request)
+    subscriber.invited_at = timezone.now()
+    subscriber.save(update_fields=["invited_at"])
+    _record(Verb.INVITED, subscriber, by, request)
+    context = {"user": subscriber, "url": url, "email": email, "site": site_name(request)}
+    queue_mail("emails/invitation", email, context)
 
 
-def _user_for(subscriber: Subscriber) -> User:
-    email = subscriber.email.lower()
-    user = User.objects.filter(email__iexact=email).first()
-    if user is None:
-        user = User.objects.create_user(email, name=subscriber.name)
-        EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
-    elif Subscriber.objects.of(user).exists():
-        raise AnotherSubscriber
-    subscriber.user = user
-    subscriber.save(update_fields=["user"])
-    return user
+def by_invitation(*, token: str) -> Subscriber:
+    """Return the subscriber whom an invitation's link stands for. Raises NotInvited."""
+    try:
+        number, email = signing.loads(token, salt=INVITING, max_age=settings.PASSWORD_RESET_TIMEOUT)
+    except signing.BadSignature as error:
+        raise NotInvited from error
+    subscriber = Subscriber.objects.filter(pk=number, user=None, email__iexact=email).first()
+    if subscriber is None:
+        raise NotInvited
+    return subscriber
+
+
+def login_of(*, email: str) -> User | None:
+    """Return the login with this address."""
+    return User.objects.filter(email__iexact=email).first()
 
 
 @atomic
-def change_address(*, subscriber: Subscriber, by: User | None) -> None:
-    """After the address was changed: that is the one to sign in with, and none else."""
-    user = subscriber.user
-    if user is None or user.email == subscriber.email.lower():
+def accept(
+    *, token: str, request: HttpRequest, user: User | None = None, password: str | None = None
+) -> Subscriber:
+    """Link the subscriber to the login of the person who accepts.
+
+    Without a login of that address one is made, with `password`. With one, `user` has to be it.
+    Raises NotInvited, NotTheInvited, AnotherSubscriber, StaffSignsIn.
+    """
+    invited = by_invitation(token=token)
+    Subscriber.objects.select_for_update(no_key=True).get(pk=invited.pk)
+    subscriber = by_invitation(token=token)  # as it is now that nobody else changes it
+    email = subscriber.email.lower()
+    refuse_login_of_another(email=email)
+    login = login_of(email=email)
+    if login is None:
+        if not password:
+            raise NotTheInvited
+        login = User.objects.create_user(email, password, name=subscriber.name[:150])
+        EmailAddress.objects.create(user=login, email=email, verified=True, primary=True)
+    elif user is None or user.pk != login.pk or not login.is_active:
+        raise NotTheInvited
+    subscriber.user = login
+    subscriber.save(update_fields=["user"])
+    _record(Verb.INVITATION_ACCEPTED, subscriber, login, request)
+    return subscriber
+
+
+def refuse_login_of_another(*, email: str) -> None:
+    """Raise StaffSignsIn or AnotherSubscriber if a new subscriber could not sign in with it."""
+    login = login_of(email=email)
+    if login is None:
         return
-    user.email = subscriber.email.lower()
-    user.save(update_fields=["email"])
-    EmailAddress.objects.filter(user=user).delete()
-    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
-    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=user, by=by)
+    if users.level_of(user=login) > users.Level.SUBSCRIBER:
+        raise StaffSignsIn
+    if Subscriber.objects.of(login).exists():
+        raise AnotherSubscriber
 
 
-def _send(user: User, request: HttpRequest) -> None:
-    path = reverse(
-        "account_reset_password_from_key",
-        kwargs={
-            "uidb36": user_pk_to_url_str(user),
-            "key": default_token_generator.make_token(user),
-        },
-    )
-    context = {"user": user, "url": request.build_absolute_uri(path)}
-    with request_context(request):  # allauth asks for it behind the adapter's back
-        get_adapter(request).send_mail("emails/invitation", user.email, context)
+def refuse_address(*, subscriber: Subscriber, email: str, by: User) -> None:
+    """Raise the reason why `by` may not give the subscriber this address, if there is one."""
+    if subscriber.user is not None:
+        addresses.refuse(user=subscriber.user, email=email, by=by)
+    else:
+        refuse_login_of_another(email=email)
+
+
+@atomic
+def change_address(
+    *, subscriber: Subscriber, email: str, by: User, request: HttpRequest
+) -> AddressChange | None:
+    """Give the subscriber another address, or ask for it if there is a login.
+
+    Returns the change that waits for its confirmation, or None where there is no login: then the
+    address is another at once, what was sent to the old one is void, and the old one is told.
+
+    Raises NotBelow, AddressTaken, StaffSignsIn, AnotherSubscriber.
+    """
+    email = email.lower()
+    before = Subscriber.objects.select_for_update(no_key=True).get(pk=subscriber.pk)
+    if before.user is not None:
+        return addresses.ask(user=before.user, email=email, by=by, request=request)
+    refuse_address(subscriber=before, email=email, by=by)
+    if email == before.email:
+        return None
+    Subscriber.objects.filter(pk=before.pk).update(email=email, invited_at=None)
+    _record(Verb.ADDRESS_CHANGED, before, by, request, address=f"{before.email} → {email}")
+    if before.invited_at:
+        context = {"subscriber": before, "new": email, "site": site_name(request)}
+        queue_mail("emails/invitation_void", before.email.lower(), context)
+    for membership in before.memberships.select_related("customer"):
+        context = {"old": before.email, "new": email}
+        notify_owners(membership.customer, "emails/member_address", context, actor=by)
+    subscriber.email, subscriber.invited_at = email, None
+    return None
+
+
+def record_joined(*, membership: Membership, by: User, request: HttpRequest) -> None:
+    """Record a new membership, and tell the customer's owners."""
+    _record(Verb.CREATED, membership, by, request, role=membership.role)
+    context = {"membership": membership, "by": by, "site": site_name(request)}
+    notify_owners(membership.customer, "emails/new_member", context, actor=by)
+
+
+def record_role(*, membership: Membership, old: str, by: User, request: HttpRequest) -> None:
+    """Record another role of a membership, and tell the customer's owners."""
+    if membership.role == old:
+        return
+    _record(Verb.ROLE_CHANGED, membership, by, request, role=f"{old} → {membership.role}")
+    context = {"membership": membership, "old": old, "by": by, "site": site_name(request)}
+    notify_owners(membership.customer, "emails/new_role", context, actor=by)
+
+
+def record_left(*, membership: Membership, by: User, request: HttpRequest) -> None:
+    """Record the end of a membership, which has been deleted."""
+    _record(Verb.DELETED, membership, by, request, role=membership.role)
+
+
+def _token(subscriber: Subscriber) -> str:
+    return signing.dumps([subscriber.pk, subscriber.email.lower()], salt=INVITING)
+
+
+def _record(
+    verb: Verb, target: Subscriber | Membership, by: User, request: HttpRequest, **details: str
+) -> None:
+    address = get_adapter(request).get_client_ip(request)
+    AuditEvent.objects.record(verb, target=target, by=by, details=details, address=address)

@@ -2,11 +2,26 @@
 
 from datetime import datetime
 
+from django.db.models import Min, QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred.actions.constraints import refusing
 from revcred.links import announce
-from revcred.models import AuditEvent, Product, Source, Subscription, User
+from revcred.models import AuditEvent, FormerName, Product, Source, Subscription, User
+from revcred.models.audit import difference
+
+
+class ExternalKeyInUse(Exception):
+    """Another subscription has this external key in that time."""
+
+
+class LastSource(Exception):
+    """These products have no other source, and nobody has said what they count without it."""
+
+    def __init__(self, products: list[Product]) -> None:
+        super().__init__(products)
+        self.products = products
 
 
 class NotStarted(Exception):
@@ -15,21 +30,39 @@ class NotStarted(Exception):
 
 @atomic
 def start(*, subscription: Subscription, by: User | None) -> None:
-    """Save a new one. Transactions that named it and waited are claimed."""
-    subscription.save(force_insert=True)
+    """Save a new one. Transactions that named it and waited are claimed.
+
+    What has been counted under its name as another's former one follows it, as far as it reaches
+    back. Raises ExternalKeyInUse.
+    """
+    with refusing(ExternalKeyInUse, "subscription_external_key_once_at_a_time"):
+        subscription.save(force_insert=True)
     AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=subscription, by=by)
-    announce(f"subscription “{subscription}” was added", subscription=subscription, by=by)
+    announce(
+        f"subscription “{subscription}” was added",
+        subscription=subscription,
+        since=subscription.active_from if losing_name_to(subscription) else None,
+        by=by,
+    )
 
 
 @atomic
 def change(*, subscription: Subscription, by: User | None) -> None:
-    """Save what has been changed. Usage follows a new start or end, also into the past."""
+    """Save what has been changed. Usage follows a new start or end, also into the past.
+
+    Under another external key it is still known by the one before: see `FormerName`. Raises
+    ExternalKeyInUse.
+    """
     before = Subscription.objects.select_for_update(no_key=True).get(pk=subscription.pk)
     changed = _differences(before, subscription)
     if not changed:
         return
-    subscription.save(update_fields=changed)
-    details = {"changed": changed}
+    with refusing(ExternalKeyInUse, "subscription_external_key_once_at_a_time"):
+        subscription.save(update_fields=changed)
+    values = {
+        each: difference(getattr(before, each), getattr(subscription, each)) for each in changed
+    }
+    details = {"changed": values}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
     since = _first_difference(before, subscription)
     if since:
@@ -54,17 +87,111 @@ def end(*, subscription: Subscription, by: User | None, at: datetime | None = No
         change(subscription=subscription, by=by)
 
 
+def losing_name_to(subscription: Subscription) -> list[Subscription]:
+    """Others whose former name is the external key it has or is about to have."""
+    former = FormerName.objects.filter(
+        kind=FormerName.Kind.SUBSCRIPTION, name=subscription.external_key
+    ).exclude(target_id=subscription.pk)
+    return list(Subscription.objects.filter(pk__in=former.values("target_id")).order_by("pk"))
+
+
+@atomic
+def forget_name(*, subscription: Subscription, name: str, by: User | None) -> None:
+    """Let a former name of it no longer count: as if it had never had it.
+
+    Whoever had the name before, and lost it to this one, has it again.
+    """
+    former = subscription.former_names().filter(name=name).first()
+    if former is None:
+        return
+    lost = FormerName.objects.filter(
+        kind=FormerName.Kind.SUBSCRIPTION, name=name, taken_by_id=subscription.pk
+    )
+    had_it_before = list(Subscription.objects.filter(pk__in=lost.values("target_id")))
+    lost.update(counts_until=former.counts_until, taken_by_id=former.taken_by_id)
+    former.delete()
+    details = {"changed": {"former_name": difference(name, None)}}
+    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
+    cause = f"“{name}” no longer means “{subscription}”"
+    announce(cause, subscription=subscription, since=subscription.active_from, by=by)
+    for each in had_it_before:
+        announce(cause, subscription=each, by=by)
+
+
 @atomic
 def sources_changed(*, product: Product, by: User | None) -> None:
-    """After the sources of a product were set: what waits may fit it now."""
-    announce(f"the sources of “{product}” were changed", product=product, by=by)
+    """After the sources of a product were set: they have no moments, so they count ever since."""
+    since = _first_start(product.subscriptions.all())
+    announce(f"the sources of “{product}” were changed", product=product, since=since, by=by)
+
+
+@atomic
+def open_to_all(*, product: Product, by: User | None) -> None:
+    """Let a product without sources count all calls. One with sources stays restricted to them."""
+    opened = Product.objects.filter(pk=product.pk, restricted=True, sources=None)
+    if not opened.update(restricted=False):
+        return
+    product.restricted = False
+    details = {"changed": {"restricted": difference(before=True, after=False)}}
+    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=product, by=by, details=details)
+    since = _first_start(product.subscriptions.all())
+    announce(f"“{product}” was opened to all calls", product=product, since=since, by=by)
 
 
 @atomic
 def paths_changed(*, source: Source, by: User | None) -> None:
-    """After the rules of a source were set: what waits may belong to a product that has it."""
-    for product in source.products.all():
-        announce(f"the paths of “{source}” were changed", product=product, by=by)
+    """After the key or the path rules of a source were set.
+
+    A call belongs to one source at most, so this concerns every product that has any.
+    """
+    cause = f"the paths of “{source}” were changed"
+    announce(cause, with_sources=True, since=_first_start_with_sources(), by=by)
+
+
+def only_of(source: Source) -> list[Product]:
+    """The products that have no other source."""
+    return [
+        each for each in source.products.all() if not each.sources.exclude(pk=source.pk).exists()
+    ]
+
+
+@atomic
+def delete_source(*, source: Source, by: User | None, opens: bool | None = None) -> None:
+    """Delete it with its path rules; calls to it are judged again.
+
+    `opens`: whether products that have no other source count all calls then, or none. Raises
+    LastSource if that is not said of any.
+    """
+    last_of = only_of(source)
+    if last_of and opens is None:
+        raise LastSource(last_of)
+    products = list(source.products.all())
+    since = _first_start_with_sources()
+    cause = f"the source “{source}” was deleted"
+    details = {
+        "changed": {
+            "name": difference(source.name, None),
+            "external_key": difference(source.external_key, None),
+            "products": difference(products, None),
+            "path_rules": [[str(each) for each in source.path_rules.all()], None],
+        }
+    }
+    AuditEvent.objects.record(AuditEvent.Verb.DELETED, target=source, by=by, details=details)
+    source.delete()
+    if since:
+        announce(cause, with_sources=True, since=since, by=by)
+    for product in last_of if opens else ():
+        open_to_all(product=product, by=by)
+
+
+def _first_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
+    at: datetime | None = subscriptions.aggregate(at=Min("active_from"))["at"]
+    return at
+
+
+def _first_start_with_sources() -> datetime | None:
+    """The start of the first subscription to a product that does not count every call."""
+    return _first_start(Subscription.objects.filter(product__restricted=True))
 
 
 def _differences(before: Subscription, after: Subscription) -> list[str]:

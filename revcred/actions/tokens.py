@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred.actions import users
 from revcred.models import AuditEvent, User, UserToken
 
 Verb = AuditEvent.Verb
@@ -21,7 +22,12 @@ def issue(*, user: User, name: str, scopes: Iterable[str], by: User) -> tuple[Us
 
 @atomic
 def revoke(*, token: UserToken, by: User) -> None:
-    """Refused from now on. Revoking a revoked token changes nothing."""
+    """Refused from now on. Revoking a revoked token changes nothing.
+
+    Raises NotBelow for the token of an equal or of somebody above.
+    """
+    if by.pk != token.user_id:
+        users.refuse_unless_below(user=token.user, by=by)
     if token.revoked_at:
         return
     token.revoke(at=timezone.now())

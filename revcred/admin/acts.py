@@ -10,13 +10,15 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from revcred import links
+from revcred.admin import asking
 from revcred.admin.recorded import Recorded
 from revcred.external_keys import MAX_KEY_CHARACTERS
+from revcred.links import TriedOut
 from revcred.models import User
 
 
@@ -30,7 +32,10 @@ class ConcealedField(forms.CharField):
 
 
 class ActForm(forms.Form):
-    """What one act asks. `refusals` says which field each of its refusals belongs to, and how."""
+    """What one act asks. `refusals` says which field each of its refusals belongs to, and how.
+
+    Where that is an empty text, the refusal says itself why.
+    """
 
     title: ClassVar[str]
     button: ClassVar[str]
@@ -48,19 +53,31 @@ class ActForm(forms.Form):
         """Do it, and say so in a sentence."""
         raise NotImplementedError
 
-    def carry_out(self, by: User) -> str | None:
-        """The act's sentence, or None with the refusal as an error of its field."""
+    def cut_off(self) -> list[str]:
+        """Sentences on what the act ends, as far as that is no call counted yet."""
+        return []
+
+    def carry_out(self, by: User) -> TriedOut[str] | None:
+        """The act's sentence, what it moves, and whether it was done: it may have to be asked first.
+
+        None with a refusal as an error of its field.
+        """
+        self.question = asking.Question(
+            self.title, self.button, is_grave=self.grave, cut_off=self.cut_off()
+        )
         try:
-            with atomic():
-                return self.act(by)
+            return asking.try_out(self.request, lambda: self.act(by), lambda _: self.question)
         except tuple(self.refusals) as refusal:
-            self.add_error(*self.refusals[type(refusal)])
-            return None
+            field, sentence = self.refusals[type(refusal)]
+            self.add_error(field, sentence or str(refusal))
+        except links.Busy:
+            self.add_error(None, asking.BUSY)
+        return None
 
     @property
     def asks_again(self) -> bool:
         """Whether a key or secret was typed that is not shown again."""
-        return bool(self.errors) and any(
+        return any(
             isinstance(field, ConcealedField) and self.data.get(self.add_prefix(name))
             for name, field in self.fields.items()
         )
@@ -105,11 +122,32 @@ class WithActs(Recorded):
         if request.method != "POST":
             form = form_class(request=request, target=target, initial=request.GET.dict())
             return self._show(request, form, target)
-        form = form_class(request.POST, request=request, target=target)
-        sentence = form.carry_out(request.user) if form.is_valid() else None  # type: ignore[arg-type]
-        if sentence is None:
+        form = form_class(asking.typed(request), request=request, target=target)
+        if asking.is_going_back(request) or not form.is_valid():
             return self._show(request, form, target)
-        return self.done(request, form, target, sentence)
+        user: Any = request.user
+        tried = form.carry_out(user)
+        if tried is None:
+            return self._show(request, form, target)
+        if not tried.is_kept:
+            return self._ask(request, form, target, tried)
+        response = self.done(request, form, target, tried.result)
+        asking.tell(request, tried)
+        return response
+
+    def _ask(
+        self, request: HttpRequest, form: ActForm, target: Any, tried: TriedOut[str]
+    ) -> HttpResponse:
+        return asking.page(
+            request,
+            self.admin_site,
+            self.opts,
+            form.question,
+            tried.consequences,
+            original=target,
+            back=self.url_of(target) if target else self._list_url(),
+            conceal=asking.concealed(form.fields),
+        )
 
     def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
         messages.success(request, sentence)

@@ -1,20 +1,63 @@
-from django.contrib import admin
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+from django.apps import apps
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html_join
+
+from revcred.actions import undoing
+from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.badges import badge
-from revcred.admin.recorded import ReadOnly
-from revcred.models import AuditEvent
+from revcred.admin.recorded import ReadOnly, may_undo
+from revcred.models import AuditEvent, User
+from revcred.templatetags.events import said
 
 Verb = AuditEvent.Verb
 
 GRAVE = {Verb.REVOKED, Verb.DELETED, Verb.KEY_REVEALED, Verb.SECRET_REVEALED, Verb.TOKEN_REVOKED}
 
 
+class UndoForm(ActForm):
+    title = "Undo"
+    button = "Undo it"
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        undoing.CannotUndo: (None, ""),
+    }
+
+    @property
+    def explanation(self) -> str:  # type: ignore[override]
+        event: AuditEvent = self.target
+        obstacle = undoing.obstacle_of(event)
+        if obstacle:
+            return f"This cannot be undone. {obstacle}"
+        by = event.actor or "revcred"
+        return (
+            f"Puts back what “{event}” changed, by {by} at {event.at:%Y-%m-%d %H:%M:%S} UTC. The"
+            " undoing is on record itself."
+        )
+
+    def clean(self) -> dict[str, Any]:
+        if obstacle := undoing.obstacle_of(self.target):
+            self.add_error(None, obstacle)
+        return super().clean() or self.cleaned_data
+
+    def act(self, by: User) -> str:
+        self.undone = undoing.undo(event=self.target, by=by)
+        return f"“{self.target}” was undone."
+
+
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnly):
+class AuditEventAdmin(WithActs, ReadOnly):
     list_display = ("at", "what", "target", "kind", "actor", "address")
     list_display_links = ("at",)
-    fields = ("at", "what", "target", "kind", "actor", "address", "details")
+    fields = ("at", "what", "target", "kind", "actor", "address", "in_detail", "undoing")
     readonly_fields = fields
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {"undo": UndoForm}
+    change_form_template = "admin/revcred/auditevent/change_form.html"
 
     @admin.display(description="what")
     def what(self, event: AuditEvent) -> str:
@@ -23,3 +66,51 @@ class AuditEventAdmin(ReadOnly):
     @admin.display(description="kind")
     def kind(self, event: AuditEvent) -> str:
         return event.target_type.rpartition(".")[2]
+
+    @admin.display(description="details")
+    def in_detail(self, event: AuditEvent) -> str:
+        return format_html_join(" ", '<span class="detail">{}: {}</span>', said(event))
+
+    @admin.display(description="undo")
+    def undoing(self, event: AuditEvent) -> str:
+        return undoing.obstacle_of(event) or "Possible, while nothing depends on it."
+
+    def may(self, request: HttpRequest, form_class: type[ActForm]) -> bool:
+        """Asked about the thing that the event is about: see `act_page`."""
+        return True
+
+    def act_page(
+        self, request: HttpRequest, form_class: type[ActForm], target: Any = None
+    ) -> HttpResponse:
+        if not may_undo(request, model_of(target)):
+            raise PermissionDenied
+        return super().act_page(request, form_class, target)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        event = self.get_object(request, object_id)
+        is_offered = (
+            event is not None
+            and undoing.obstacle_of(event) is None
+            and may_undo(request, model_of(event))
+        )
+        context = {"may_undo": is_offered} | (extra_context or {})
+        return super().change_view(request, object_id, form_url, context)
+
+    def done(self, request: HttpRequest, form: Any, target: Any, sentence: str) -> HttpResponse:
+        return super().done(request, form, form.undone, sentence)
+
+    def url_of(self, target: models.Model) -> str:
+        """Of a thing that was undone its history, where the event is."""
+        name = f"admin:{target._meta.app_label}_{target._meta.model_name}"
+        if isinstance(target, AuditEvent):
+            return reverse(f"{name}_change", args=[target.pk])
+        return reverse(f"{name}_history", args=[target.pk])
+
+
+def model_of(event: AuditEvent) -> type[models.Model] | None:
+    try:
+        return apps.get_model(event.target_type)
+    except (LookupError, ValueError):
+        return None

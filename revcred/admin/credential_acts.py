@@ -11,9 +11,10 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.timesince import timesince
 
+from revcred import links
 from revcred.actions import credentials
 from revcred.actions.credentials import Keyed
-from revcred.admin import pickers
+from revcred.admin import asking, pickers
 from revcred.admin.acts import ActForm, ConcealedField
 from revcred.admin.generic import ModelChoiceField
 from revcred.admin.moments import MomentField
@@ -35,6 +36,15 @@ def _tags() -> SimpleArrayField:
 
 def _moment(help_text: str, **kwargs: Any) -> MomentField:
     return MomentField(required=False, help_text=help_text, **kwargs)
+
+
+def use_again_field() -> forms.BooleanField:
+    return forms.BooleanField(
+        required=False,
+        label="Use a revoked credential's key again",
+        help_text="Off: a key that a revoked credential had is refused. On: it counts for this one"
+        " from now on, or from the moment given.",
+    )
 
 
 class SecretFields(forms.Form):
@@ -65,16 +75,20 @@ class IssueForm(SecretFields, ActForm):
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NameInUse: ("name", NAME_IN_USE),
         credentials.KeyInUse: ("key", IN_USE),
+        credentials.KeyOfRevoked: ("key", ""),
         credentials.OtherCustomer: ("subscriptions", "One of these is another customer's."),
     }
 
     customer = pickers.customer()
-    name = forms.CharField(max_length=200, help_text="Unique at its customer.")
+    name = forms.CharField(
+        max_length=200, help_text="Unique among those of its customer that are not revoked."
+    )
     key = ConcealedField(
         label="Existing key",
         help_text="The string that callers send. Empty: one is generated, which its holders find"
         " in the storefront.",
     )
+    use_again = use_again_field()
     gateway = pickers.gateway()
     active_from = _moment(
         "Empty: an existing key counts from as far back as transactions are accepted, so that"
@@ -98,6 +112,7 @@ class IssueForm(SecretFields, ActForm):
         "customer",
         "name",
         "key",
+        "use_again",
         "gateway",
         "active_from",
         "secret",
@@ -112,7 +127,8 @@ class IssueForm(SecretFields, ActForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         customer, name = cleaned.get("customer"), cleaned.get("name")
-        if customer and Credential.objects.filter(customer=customer, name=name).exists():
+        same = Credential.objects.filter(customer=customer, name=name, revoked_at=None)
+        if customer and same.exists():
             self.add_error("name", NAME_IN_USE)
         return cleaned
 
@@ -123,6 +139,7 @@ class IssueForm(SecretFields, ActForm):
             secret=self.chosen_secret(),
             gateway=said["gateway"],
             active_from=said["active_from"],
+            use_again=said["use_again"],
         )
         self.target = credentials.issue(
             customer=said["customer"],
@@ -145,7 +162,21 @@ class CredentialActForm(ActForm):
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.AlreadyRevoked: (None, REVOKED),
         credentials.KeyInUse: ("key", IN_USE),
+        credentials.KeyOfRevoked: ("key", ""),
     }
+
+
+class EndingForm(CredentialActForm):
+    """An act after which calls are charged to nobody: what it cuts off is said by the last days."""
+
+    grave = True
+
+    def cut_off(self) -> list[str]:
+        subscription = self.cleaned_data.get("subscription")
+        lately = links.used_lately(credential=self.target, subscription=subscription)
+        at = self.cleaned_data.get("at") or timezone.now()
+        through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
+        return [asking.ends_calls(through, at, lately)]
 
 
 class AddAliasForm(CredentialActForm):
@@ -154,6 +185,7 @@ class AddAliasForm(CredentialActForm):
     explanation = "Another string under which its usage may arrive, such as an application's id."
 
     key = ConcealedField(label="Alias")
+    use_again = use_again_field()
     gateway = pickers.gateway()
     active_from = _moment(
         "Empty: from as far back as transactions are accepted, so that usage waiting in"
@@ -172,6 +204,7 @@ class AddAliasForm(CredentialActForm):
             alias=said["key"],
             gateway=said["gateway"],
             active_from=said["active_from"],
+            use_again=said["use_again"],
             by=by,
         )
         return "The alias was added. Usage that waits under it is being claimed."
@@ -203,7 +236,9 @@ class RotateForm(SecretFields, CredentialActForm):
         help_text="Empty: one is generated, which its holders find in the storefront.",
     )
 
-    field_order = ("overlap", "hours", "key", "secret", "generate_secret")
+    use_again = use_again_field()
+
+    field_order = ("overlap", "hours", "key", "use_again", "secret", "generate_secret")
 
     @property
     def explanation(self) -> str:  # type: ignore[override]
@@ -228,15 +263,15 @@ class RotateForm(SecretFields, CredentialActForm):
             overlap=timedelta(hours=hours),
             key=said["key"] or None,
             secret=self.chosen_secret(),
+            use_again=said["use_again"],
             by=by,
         )
         return f"“{self.target}” has a new key."
 
 
-class SuspendForm(CredentialActForm):
+class SuspendForm(EndingForm):
     title = "Suspend"
     button = "Suspend"
-    grave = True
     explanation = (
         "From now on nothing is attributed to it: its transactions wait in quarantine until it is"
         " known what to do with them. It can be resumed."
@@ -260,10 +295,9 @@ class ResumeForm(CredentialActForm):
         return f"“{self.target}” counts again."
 
 
-class RevokeForm(CredentialActForm):
+class RevokeForm(EndingForm):
     title = "Revoke"
     button = "Revoke for good"
-    grave = True
     explanation = (
         "There is no way back: its keys mean nobody from now on, and neither key nor secret is"
         " revealed again. What it has used stays."
@@ -334,10 +368,9 @@ class MoveForm(AssignForm):
         return f"“{self.target}” was moved to “{said['to']}”."
 
 
-class UnassignForm(CredentialActForm):
+class UnassignForm(EndingForm):
     title = "Unassign"
     button = "Unassign"
-    grave = True
     explanation = "From that moment on it no longer feeds the subscription."
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NotAssigned: ("at", NOT_ASSIGNED)
@@ -361,10 +394,9 @@ class KeyChoice(ModelChoiceField):
         return f"{key}, from {key.active_from:%Y-%m-%d %H:%M}, {_last_used(key, timezone.now())}"
 
 
-class EndKeyForm(CredentialActForm):
+class EndKeyForm(EndingForm):
     title = "End a key"
     button = "End it"
-    grave = True
     explanation = "From that moment on the string means nobody. The credential itself stays."
 
     key = KeyChoice(ExternalKey.objects.none(), widget=forms.RadioSelect, empty_label=None)
@@ -380,6 +412,11 @@ class EndKeyForm(CredentialActForm):
         if key and at and not key.holds(at):
             self.add_error("at", "It is not valid at that moment.")
         return cleaned
+
+    def cut_off(self) -> list[str]:
+        key, at = self.cleaned_data["key"], self.cleaned_data.get("at") or timezone.now()
+        used = _last_used(key, timezone.now())
+        return [f"From {at:%Y-%m-%d %H:%M} UTC on, calls with {key} are charged to nobody: {used}."]
 
     def act(self, by: User) -> str:
         key = self.cleaned_data["key"]

@@ -11,8 +11,9 @@ from django.utils.html import format_html_join
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
+from revcred import links
 from revcred.actions import credentials
-from revcred.admin import finding
+from revcred.admin import asking, finding
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.badges import Tone, badge
 from revcred.admin.credential_acts import (
@@ -30,6 +31,7 @@ from revcred.admin.credential_acts import (
 from revcred.admin.customers import OfCustomer, OfSubscriber
 from revcred.admin.lists import Chosen
 from revcred.admin.moments import KeepsMoments
+from revcred.admin.recorded import may_undo, undone
 from revcred.fingerprints import fingerprint
 from revcred.models import Assignment, AuditEvent, Credential, ExternalKey, Subscription
 
@@ -88,7 +90,9 @@ class CredentialForm(KeepsMoments):
     def clean_name(self) -> str:
         """Checked here, because the customer, which the constraint is about too, is no field."""
         name = str(self.cleaned_data["name"])
-        same = Credential.objects.filter(customer=self.instance.customer_id, name=name)
+        same = Credential.objects.filter(
+            customer=self.instance.customer_id, name=name, revoked_at=self.instance.revoked_at
+        )
         if same.exclude(pk=self.instance.pk).exists():
             self.add_error("name", "This customer has a credential of this name already.")
         return name
@@ -199,6 +203,7 @@ class CredentialAdmin(WithActs):
     ) -> HttpResponse:
         credential = self.get_object(request, object_id)
         known = what_is_known_of(credential) if isinstance(credential, Credential) else {}
+        known["may_undo"] = may_undo(request, Credential)
         return super().change_view(request, object_id, form_url, known | (extra_context or {}))
 
     def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: Any) -> None:
@@ -207,6 +212,14 @@ class CredentialAdmin(WithActs):
             holders=form.cleaned_data["holders"],
             by=request.user,  # type: ignore[arg-type]
         )
+
+    def cut_off(self, form: Any) -> list[str]:
+        credential, at = form.instance, form.cleaned_data.get("expires_at")
+        if not asking.ends_earlier(form, "expires_at"):
+            return []
+        lately = links.used_lately(credential=credential)
+        through = f"through “{credential}”"
+        return [asking.ends_calls(through, at, lately)] if lately.calls else []
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
         """The act has saved the holders."""
@@ -230,4 +243,5 @@ def what_is_known_of(credential: Any) -> dict[str, Any]:
         ],
         "suspensions": credential.suspensions.all()[:PERIODS_SHOWN],
         "events": AuditEvent.objects.about(credential)[:EVENTS_SHOWN],
+        "undone": undone(credential),
     }

@@ -2,19 +2,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
 from django.http import HttpRequest
 
-from revcred.actions import subscribers
+from revcred.actions import addresses, subscribers, users
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.lists import Chosen, any_of, starting_with
 from revcred.admin.moments import KeepsMoments
+from revcred.admin.naming import ToldByName
 from revcred.admin.pickers import WithPickers
 from revcred.admin.recorded import Recorded
-from revcred.models import Customer, Membership, Subscriber, User
+from revcred.models import AddressChange, Customer, Membership, Subscriber, User
 
 INLINE_AT_MOST = 100
 
@@ -67,7 +68,31 @@ class MembershipInline(WithPickers, TabularInline):
         return super().get_queryset(request).select_related("customer", "subscriber")
 
 
-class WithMemberships(Recorded):
+class RecordsMemberships(Recorded):
+    """Each membership that begins, ends or has another role is an event of its own."""
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001
+        old_roles = {
+            each.instance.pk: each.initial.get("role")
+            for each in formset.forms
+            if each.instance.pk is not None
+        }
+        for gone in formset.deleted_forms:
+            if gone.instance.pk is not None:
+                subscribers.record_left(membership=gone.instance, **_by(request))
+        super().save_formset(request, form, formset, change)
+        for membership in formset.new_objects:
+            subscribers.record_joined(membership=membership, **_by(request))
+        for membership, _ in formset.changed_objects:
+            old = old_roles[membership.pk]
+            subscribers.record_role(membership=membership, old=old, **_by(request))
+
+
+def _by(request: HttpRequest) -> dict[str, Any]:
+    return {"by": request.user, "request": request}
+
+
+class WithMemberships(RecordsMemberships, ToldByName):
     """Memberships are kept with either side, unless there are too many for one page."""
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
@@ -100,49 +125,116 @@ class InviteForm(ActForm):
     button = "Send the invitation"
     explanation = (
         "Sends a link by e-mail by which the subscriber chooses a password and signs in to the"
-        " storefront. It may be sent again; a link works once and for a few days."
+        " storefront. It may be sent again; a link works once and for three days. To a subscriber"
+        " who signs in already, it is a link to choose a new password."
     )
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        subscribers.AnotherSubscriber: (
-            None,
-            "Who signs in with this address is another subscriber already.",
-        ),
+        subscribers.AnotherSubscriber: (None, subscribers.AnotherSubscriber.sentence),
+        users.StaffSignsIn: (None, users.StaffSignsIn.sentence),
     }
 
     def act(self, by: User) -> str:
         subscribers.invite(subscriber=self.target, by=by, request=self.request)
-        return f"An invitation was sent to {self.target.email}."
+        return f"An invitation was sent to {self.target.user or self.target.email}."
+
+
+class CancelAddressForm(ActForm):
+    title = "Cancel the new address"
+    button = "Cancel the new address"
+    explanation = "The address stays as it is, and the link that was sent no longer works."
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        users.NotBelow: (None, users.NotBelow.sentence),
+        addresses.NotOpen: (None, "No new address waits for its confirmation."),
+    }
+
+    def act(self, by: User) -> str:
+        login = self.target if isinstance(self.target, User) else self.target.user
+        change = AddressChange.objects.open().filter(user=login).first()
+        if change is None:
+            raise addresses.NotOpen
+        addresses.cancel(change=change, by=by, request=self.request)
+        return f"{change.new_email} was cancelled. The address stays {change.old_email}."
 
 
 class SubscriberForm(KeepsMoments):
+    actor: User
+
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].lower()
-        others = User.objects.filter(email=email).exclude(pk=self.instance.user_id)
-        if self.instance.user_id and others.exists():
-            message = "Somebody else signs in with this address."
-            raise forms.ValidationError(message)
+        if "email" not in self.changed_data:
+            return email
+        try:
+            if self.instance.pk:
+                subscribers.refuse_address(subscriber=self.instance, email=email, by=self.actor)
+            else:
+                subscribers.refuse_login_of_another(email=email)
+        except users.Refused as refusal:
+            raise forms.ValidationError(str(refusal)) from refusal
         return email
+
+
+def new_address_of(login: User | None) -> str:
+    """Say which new address waits for its confirmation, since when and by whom asked."""
+    changes = AddressChange.objects.open().filter(user=login)
+    change = changes.select_related("asked_by").first() if login else None
+    if change is None:
+        return "none"
+    return (
+        f"{change.new_email}, asked for by {change.asked_by or 'the operator'}"
+        f" at {change.asked_at:%Y-%m-%d %H:%M}. Counts once it is confirmed from there."
+    )
+
+
+def tell_asked(request: HttpRequest, change: AddressChange | None) -> None:
+    """Say on the next page that a new address does not count yet."""
+    if change is None:
+        return
+    asks = " and the password" if change.needs_password else ""
+    messages.info(
+        request,
+        f"A link was sent to {change.new_email}. Until it is confirmed with it{asks}, the address"
+        f" stays {change.old_email}, which is told as well.",
+    )
 
 
 @admin.register(Subscriber)
 class SubscriberAdmin(WithMemberships, WithActs):
     form = SubscriberForm
-    list_display = ("email", "name", "external_key", "signs_in", "created_at")
+    list_display = ("email", "name", "external_key", "signs_in", "invited_at", "created_at")
     search_fields = ("email", "external_key")
     search_help_text = "The beginning of an e-mail address or external key."
-    fields = ("email", "name", "external_key", "user", "created_at")
-    readonly_fields = ("user", "created_at")
+    fields = ("email", "new_address", "name", "external_key", "user", "invited_at", "created_at")
+    readonly_fields = ("user", "new_address", "invited_at", "created_at")
     list_select_related = ("user",)
     change_form_template = "admin/revcred/subscriber/change_form.html"
-    acts: ClassVar[dict[str, type[ActForm]]] = {"invite": InviteForm}
+    acts: ClassVar[dict[str, type[ActForm]]] = {
+        "invite": InviteForm,
+        "cancel-address": CancelAddressForm,
+    }
 
     @admin.display(description="signs in", boolean=True)
     def signs_in(self, subscriber: Subscriber) -> bool:
         return subscriber.user_id is not None
 
+    @admin.display(description="new address")
+    def new_address(self, subscriber: Subscriber) -> str:
+        return new_address_of(subscriber.user)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form = super().get_form(request, obj, **kwargs)
+        form.actor = request.user  # type: ignore[attr-defined] # what may be said depends on it
+        return form
+
     def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:  # noqa: FBT001
+        email = obj.email
+        is_another = change and "email" in form.changed_data
+        if is_another:
+            obj.email = form.initial["email"]  # it is no plain fact, but asked for
+            form.changed_data.remove("email")
         super().save_model(request, obj, form, change)
-        subscribers.change_address(subscriber=obj, by=request.user)  # type: ignore[arg-type]
+        if is_another:
+            asked = subscribers.change_address(subscriber=obj, email=email, **_by(request))
+            tell_asked(request, asked)
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [
@@ -171,3 +263,14 @@ class MembershipAdmin(Recorded):
             Membership.objects.filter(subscriber__in=with_email(term)).values("pk"),
             Membership.objects.filter(customer__in=named(term)).values("pk"),
         ]
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:  # noqa: FBT001
+        super().save_model(request, obj, form, change)
+        if change:
+            subscribers.record_role(membership=obj, old=form.initial["role"], **_by(request))
+            form.changed_data.clear()  # its role is all that changes, and has its own event
+        else:
+            subscribers.record_joined(membership=obj, **_by(request))
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+        """The membership is on record already, with its role."""

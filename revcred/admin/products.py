@@ -1,16 +1,18 @@
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from revcred.actions import subscriptions
 from revcred.admin.generic import ModelForm, TabularInline
-from revcred.admin.recorded import Recorded
+from revcred.admin.moments import KeepsMoments
+from revcred.admin.naming import ToldByName
 from revcred.models import PathRule, Product, Source
 
 
-class FoundByName(Recorded):
+class FoundByName(ToldByName):
     """Few enough to be read through."""
 
     search_help_text = "The beginning of a name or external key."
@@ -26,20 +28,62 @@ class FoundByName(Recorded):
         return f"{found} ({found.external_key})"
 
 
+class ProductForm(KeepsMoments):
+    """A product whose last source goes keeps its restriction, unless it is opened here."""
+
+    OPEN, CLOSED = "open", "closed"
+
+    without_sources = forms.ChoiceField(
+        label="Without sources",
+        choices=((CLOSED, "Counts no calls"), (OPEN, "Counts all calls")),
+        required=False,
+        widget=forms.RadioSelect,
+        help_text="Asked when the last source is taken away.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        product = self.instance
+        if product.pk and product.restricted and not product.sources.exists():
+            self.initial["without_sources"] = self.CLOSED
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        is_left = self.instance.restricted and not cleaned.get("sources")
+        if is_left and not cleaned.get("without_sources"):
+            message = (
+                "No source is left. Choose what the product counts from then on: no calls, or all."
+            )
+            self.add_error("without_sources", message)
+        return cleaned
+
+
 @admin.register(Product)
 class ProductAdmin(FoundByName):
     list_display = ("__str__", "external_key", "published")
     list_filter = ("published",)
     search_fields = ("name", "external_key")
-    fields = ("name", "version", "external_key", "published", "sources")
+    form = ProductForm
+    fields = (
+        "name",
+        "version",
+        "external_key",
+        "published",
+        "sources",
+        "also_without_source",
+        "without_sources",
+    )
     autocomplete_fields = ("sources",)
 
     def save_related(
         self, request: HttpRequest, form: ModelForm, formsets: Any, change: Any
     ) -> None:
         super().save_related(request, form, formsets, change)
-        if "sources" in form.changed_data:
-            subscriptions.sources_changed(product=form.instance, by=request.user)  # type: ignore[arg-type]
+        user: Any = request.user
+        if {"sources", "also_without_source"} & {*form.changed_data}:
+            subscriptions.sources_changed(product=form.instance, by=user)
+        if form.cleaned_data["without_sources"] == ProductForm.OPEN:
+            subscriptions.open_to_all(product=form.instance, by=user)
 
 
 class PathRuleInline(TabularInline):
@@ -65,5 +109,12 @@ class SourceAdmin(FoundByName):
         self, request: HttpRequest, form: ModelForm, formsets: Any, change: Any
     ) -> None:
         super().save_related(request, form, formsets, change)
-        if any(formset.has_changed() for formset in formsets):
+        has_another_key = "external_key" in form.changed_data
+        if has_another_key or any(formset.has_changed() for formset in formsets):
             subscriptions.paths_changed(source=form.instance, by=request.user)  # type: ignore[arg-type]
+
+    def delete_model(self, request: HttpRequest, obj: Source) -> None:
+        subscriptions.delete_source(source=obj, by=request.user)  # type: ignore[arg-type]
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
+        """The act records it."""

@@ -1,17 +1,21 @@
 """What every page of the administration has in common: its saves are on record like any act."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import PROTECT, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.db.transaction import atomic
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 
+from revcred import links
+from revcred.admin import asking, recording, versions
 from revcred.admin.generic import ModelAdmin, ModelForm
 from revcred.admin.lists import BoundedPaginator, FilteredList, any_of
 from revcred.admin.moments import KeepsMoments, MomentField, MomentInput
@@ -23,6 +27,10 @@ Verb = AuditEvent.Verb
 
 HANGING_COUNTED = 100
 HISTORY_SHOWN = 200
+OLD_TAB = (
+    "Nothing has been saved, for this form was opened before that. Below is what you typed: compare"
+    " it with the history, then save again to put it in the place of what is there now."
+)
 
 
 class Recorded(WithPickers, ModelAdmin):
@@ -77,6 +85,123 @@ class Recorded(WithPickers, ModelAdmin):
     def autocomplete_label(self, found: Any) -> str:
         return str(found)
 
+    # --- Asked first, and refused from an old tab ---
+
+    def cut_off(self, form: Any) -> list[str]:
+        """Sentences on the calls of the next days that a save ends, where it ends any."""
+        return []
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any  # noqa: FBT001, FBT002
+    ) -> Any:
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
+        if refused := getattr(request, "refused_save", None):
+            form = type(form.__name__, (_Refused, form), {"refused": refused})
+        return form
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        def view() -> HttpResponse:
+            request.saved_form = None  # type: ignore[attr-defined]
+            return super(Recorded, self).changeform_view(
+                request, object_id, form_url, extra_context
+            )
+
+        if request.method != "POST":
+            return view()
+        if asking.is_going_back(request):
+            return self._refuse(request, [asking.TAKEN_BACK], view)
+        obj = self.get_object(request, unquote(object_id)) if object_id else None
+        with atomic():
+            if obj is not None and self.has_change_permission(request, obj):
+                self.model._base_manager.select_for_update(no_key=True).get(pk=obj.pk)
+                current = self.model._base_manager.get(pk=obj.pk)
+                if sentences := versions.meanwhile(self, request, current):
+                    return self._refuse(request, [*sentences, OLD_TAB], view)
+            return self._asked_first(request, obj, view)
+
+    def delete_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        def view() -> HttpResponse:
+            return super(Recorded, self).delete_view(request, object_id, extra_context)
+
+        if request.method != "POST":
+            return view()
+        if asking.is_going_back(request):
+            return HttpResponseRedirect(request.get_full_path())
+        return self._asked_first(request, self.get_object(request, unquote(object_id)), view)
+
+    def _asked_first(
+        self, request: HttpRequest, obj: Any, view: Callable[[], HttpResponse]
+    ) -> HttpResponse:
+        """Do what was posted if it moves nothing counted, or if that was confirmed."""
+        name = str(obj or self.opts.verbose_name)
+        question = asking.Question(f"Change “{name}”", "Save it")
+        if request.resolver_match and request.resolver_match.url_name.endswith("_delete"):  # type: ignore[union-attr]
+            question = asking.Question(f"Delete “{name}”", "Delete it", is_grave=True)
+
+        def asked(response: HttpResponse) -> asking.Question | None:
+            if _is_form(response):
+                return None
+            if form := getattr(request, "saved_form", None):
+                question.cut_off = self.cut_off(form)
+            return question
+
+        try:
+            tried = asking.try_out(request, view, asked)
+        except links.Busy:
+            return self._refuse(request, [asking.BUSY], view)
+        if not tried.is_kept:
+            original = obj and self.model._base_manager.filter(pk=obj.pk).first()
+            return asking.page(
+                request,
+                self.admin_site,
+                self.opts,
+                question,
+                tried.consequences,
+                original=original,
+                back=request.path,
+                conceal=asking.concealed(self.get_form(request, obj).base_fields),
+            )
+        asking.tell(request, tried)
+        return tried.result  # type: ignore[no-any-return]
+
+    def _refuse(
+        self, request: HttpRequest, sentences: list[str], view: Callable[[], HttpResponse]
+    ) -> HttpResponse:
+        """The form with what was typed, the sentences as its errors, and nothing saved."""
+        request.refused_save = sentences  # type: ignore[attr-defined]
+        return view()
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+    ) -> Any:
+        if obj is not None and obj.pk and self.has_change_permission(request, obj):
+            current = self.model._base_manager.filter(pk=obj.pk).first()
+            posted = request.POST.get(versions.FIELD)
+            if posted is None or getattr(request, "refused_save", None) is not None:
+                posted = current and versions.version_of(self, request, current)
+            context["version"] = posted
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+
+    # --- On record ---
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False  # noqa: FBT001, FBT002
+    ) -> Any:
+        """What `log_addition` and `log_change` keep: old and new values instead of names."""
+        request.saved_form = form  # type: ignore[attr-defined]
+        return recording.changes_of(form, formsets or (), is_new=add)
+
     def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> None:  # type: ignore[override]
         self._record(Verb.CREATED, request, obj, message)
 
@@ -86,12 +211,12 @@ class Recorded(WithPickers, ModelAdmin):
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[models.Model]) -> None:  # type: ignore[override]
         for each in queryset:
-            self._record(Verb.DELETED, request, each, [])
+            self._record(Verb.DELETED, request, each, recording.last_values_of(each))
 
     def _record(
         self, verb: AuditEvent.Verb, request: HttpRequest, obj: models.Model, message: Any
     ) -> None:
-        details = _without_values(message)
+        details = message if isinstance(message, dict) else {}
         AuditEvent.objects.record(verb, target=obj, by=request.user, details=details)  # type: ignore[arg-type]
 
     def history_view(
@@ -108,6 +233,8 @@ class Recorded(WithPickers, ModelAdmin):
             "opts": self.opts,
             "object": obj,
             "events": AuditEvent.objects.about(obj)[:HISTORY_SHOWN],
+            "undone": undone(obj),
+            "may_undo": may_undo(request, self.model),
             "changes": UploadChange.objects.about(obj).select_related("upload")[:HISTORY_SHOWN],
         }
         return TemplateResponse(request, "admin/object_history.html", context)
@@ -154,12 +281,35 @@ def _counted(count: int, model: type[models.Model]) -> str:
     return f"{count} {one_or_many}"
 
 
-def _without_values(message: Any) -> dict[str, Any]:
-    """Of Django's message the fields and objects it names, by what was done to them."""
-    details: dict[str, list[str]] = {}
-    for part in message if isinstance(message, list) else []:
-        for done, what in part.items():
-            named = [what["object"]] if "object" in what else what.get("fields", [])
-            if named:
-                details.setdefault(done, []).extend(map(str, named))
-    return details
+def may_undo(request: HttpRequest, model: type[models.Model] | None) -> bool:
+    """Whoever may change a thing may put it back."""
+    if model is None:
+        return False
+    codename = get_permission_codename("change", model._meta)
+    user: Any = request.user
+    return bool(user.has_perm(f"{model._meta.app_label}.{codename}"))
+
+
+def undone(obj: models.Model) -> set[Any]:
+    """The numbers of the events about it that have been undone."""
+    events = AuditEvent.objects.about(obj).filter(verb=Verb.UNDONE)
+    return set(events.values_list("details__event", flat=True)[:HISTORY_SHOWN])
+
+
+def _is_form(response: HttpResponse) -> bool:
+    """Whether a page asks again, so that nothing has been done."""
+    context = getattr(response, "context_data", None) or {}
+    return "adminform" in context or "deleted_objects" in context
+
+
+class _Refused:
+    """A form that is shown with what was typed, and says why it was not saved."""
+
+    refused: ClassVar[list[str]]
+
+    def clean(self) -> Any:
+        form: Any = self
+        cleaned = super().clean()  # type: ignore[misc]
+        for sentence in self.refused:
+            form.add_error(None, sentence)
+        return cleaned

@@ -5,7 +5,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from revcred import links
 from revcred.actions import subscriptions
+from revcred.admin import asking
 from revcred.admin.badges import badge
 from revcred.admin.customers import OfCustomer, named
 from revcred.admin.generic import ModelForm
@@ -85,6 +87,13 @@ class SubscriptionAdmin(Recorded):
     ) -> None:
         act = subscriptions.change if change else subscriptions.start
         act(subscription=obj, by=request.user)  # type: ignore[arg-type]
+
+    def cut_off(self, form: Any) -> list[str]:
+        subscription, until = form.instance, form.cleaned_data.get("active_until")
+        if not asking.ends_earlier(form, "active_until"):
+            return []
+        lately = links.used_lately(subscription=subscription)
+        return [asking.ends_calls(f"to “{subscription}”", until, lately)] if lately.calls else []
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
         """The act has recorded it."""

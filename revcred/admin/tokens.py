@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
-from revcred.actions import tokens
+from revcred.actions import tokens, users
 from revcred.admin.acts import ActForm
 from revcred.admin.badges import badge
 from revcred.admin.issuing import IssueForm, IssuesTokens
@@ -33,6 +33,9 @@ class RevokeTokenForm(ActForm):
     button = "Revoke for good"
     grave = True
     explanation = "Whoever comes with it is refused from now on. What was done with it stays."
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        users.NotBelow: (None, users.NotBelow.sentence),
+    }
 
     def act(self, by: User) -> str:
         tokens.revoke(token=self.target, by=by)

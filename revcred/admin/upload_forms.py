@@ -135,9 +135,14 @@ class ColumnsForm(ReadingFields):
         return cleaned
 
 
-def _either(label: str, refuse: str, other: tuple[str, str]) -> forms.ChoiceField:
+def _either(
+    label: str, refuse: str, other: tuple[str, str], *, required: bool = True
+) -> forms.ChoiceField:
     return forms.ChoiceField(
-        label=label, choices=[("refuse", refuse), other], widget=forms.RadioSelect
+        label=label,
+        choices=[("refuse", refuse), other],
+        widget=forms.RadioSelect,
+        required=required,
     )
 
 
@@ -164,7 +169,13 @@ BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     "key": {
         "keys_of_others": _either(
             "Keys of another customer", UNKNOWN, ("take_over", "Move the key to this customer")
-        )
+        ),
+        "revoked_keys": _either(
+            "Keys that a revoked credential had",
+            UNKNOWN,
+            ("use_again", "Use the key again, from now on"),
+            required=False,
+        ),
     },
 }
 
@@ -191,7 +202,8 @@ class ChoicesForm(forms.Form):
     def choices(self) -> Choices:
         said = self.cleaned_data
         product = said.get("product")
-        return Choices(**said | {"product": product.external_key if product else ""})
+        chosen = {name: value for name, value in said.items() if value}
+        return Choices(**chosen | {"product": product.external_key if product else ""})
 
 
 def _decides(kind: Kind, name: str) -> bool:

@@ -36,8 +36,8 @@ from revcred.models import Upload, User
 from revcred.templatetags.uploads import lasting
 from revcred.uploads import columns, examples, files, runs, writing
 from revcred.uploads.columns import Kind
-from revcred.uploads.reading import LARGEST_FILE
-from revcred.uploads.writing import CONTENT_TYPES, Format
+from revcred.uploads.reading import MAX_FILE_BYTES
+from revcred.uploads.writing import CONTENT_TYPES, ListFormat
 
 State = Upload.State
 
@@ -48,7 +48,7 @@ TONES: dict[str, Tone] = {
     State.UNDONE: "over",
 }
 UPLOAD, APPLY = "revcred.add_upload", "revcred.apply_upload"
-TOO_LARGE = f"This file is larger than the {LARGEST_FILE // 10**9} GB that an upload may have."
+TOO_LARGE = f"This file is larger than the {MAX_FILE_BYTES // 10**9} GB that an upload may have."
 NOT_NOW = "That was not possible any more: here is how things are now."
 REFUSALS_SHOWN = 10
 REFUSALS_A_PAGE = 100
@@ -170,7 +170,7 @@ class UploadAdmin(ReadOnly):
         """The token against forgery is in the body, which is read if it is not too large."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        if int(request.META.get("CONTENT_LENGTH") or 0) > LARGEST_FILE:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES:
             return self._show_file_form(request, FileForm(), TOO_LARGE)
         files.place()
         return csrf_protect(self._take_file)(request)
@@ -209,20 +209,20 @@ class UploadAdmin(ReadOnly):
             kind=kind,
             kinds=[*Kind],
             columns=columns.of(kind),
-            examples=examples.rows(kind),
+            examples=examples.example_rows(kind),
             formats=[("csv", "CSV"), ("xlsx", "Excel"), ("jsonl", "JSON Lines")],
-            largest=LARGEST_FILE,
+            largest=MAX_FILE_BYTES,
         )
 
     def list_for_people(
         self, request: HttpRequest, kind: str, what: str, form: str
     ) -> HttpResponseBase:
         """A template, or a filled example."""
-        makers = {"template": writing.template, "example": writing.example}
-        if kind not in [*Kind] or form not in [*Format] or what not in makers:
+        makers = {"template": writing.template_file, "example": writing.example_file}
+        if kind not in [*Kind] or form not in [*ListFormat] or what not in makers:
             raise Http404
-        written = makers[what](Kind(kind), Format(form))
-        return _download(BytesIO(written), f"{kind}-{what}.{form}", Format(form))
+        written = makers[what](Kind(kind), ListFormat(form))
+        return _download(BytesIO(written), f"{kind}-{what}.{form}", ListFormat(form))
 
     # --- An upload, in whatever state it is ---
 
@@ -418,7 +418,7 @@ def _brought(request: HttpRequest, upload: Upload) -> bool:
     return upload.by_id == request.user.pk
 
 
-def _download(file: Any, name: str, form: Format) -> FileResponse:
+def _download(file: Any, name: str, form: ListFormat) -> FileResponse:
     response = FileResponse(file, as_attachment=True, filename=name)
     response["Content-Type"] = CONTENT_TYPES[form]
     response["Cache-Control"] = "no-store"

@@ -1,32 +1,79 @@
+"""Logins and groups. Which field and which page is for whom is said in `revcred.actions.users`."""
+
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 
+from revcred.actions import addresses, users
 from revcred.admin import generic
+from revcred.admin.acts import ActForm, WithActs
+from revcred.admin.customers import CancelAddressForm, new_address_of, tell_asked
 from revcred.admin.lists import starting_with
+from revcred.admin.moments import KeepsMoments
 from revcred.admin.recorded import Recorded
 from revcred.models import User
 
 
-class NewUserForm(generic.NewUserForm):
+class NewUserForm(generic.ModelForm):
+    """A new login has no password: its owner chooses one, by a link that is sent."""
+
     class Meta:
         model = User
         fields = ("email", "name", "is_staff")
 
     def clean_email(self) -> str:
-        return str(self.cleaned_data["email"]).lower()
+        email = str(self.cleaned_data["email"]).lower()
+        if not users.may_be_staff(user=None, email=email):
+            raise forms.ValidationError(users.SubscriberSignsIn.sentence)
+        return email
 
 
-class UserForm(generic.UserForm):
-    class Meta:
-        model = User
-        fields = "__all__"
+class UserForm(KeepsMoments):
+    actor: User
+
+    def clean_email(self) -> str:
+        email = str(self.cleaned_data["email"]).lower()
+        if "email" in self.changed_data:
+            try:
+                addresses.refuse(user=self.instance, email=email, by=self.actor)
+            except users.Refused as refusal:
+                raise forms.ValidationError(str(refusal)) from refusal
+        return email
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or self.cleaned_data
+        changed = users.RIGHTS_FIELDS.intersection(self.changed_data)
+        gets_rights = any(said.get(name) for name in changed)
+        if gets_rights and not users.may_be_staff(user=self.instance, email=self.instance.email):
+            raise forms.ValidationError(users.SubscriberSignsIn.sentence)
+        return said
+
+
+class PasswordLinkForm(ActForm):
+    title = "Send a password link"
+    button = "Send the link"
+    explanation = (
+        "Sends a link by e-mail by which this person chooses a new password. The password stays as"
+        " it is until then. Nobody else sets it: it is the person's own."
+    )
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        users.NotBelow: (None, users.NotBelow.sentence),
+    }
+
+    def act(self, by: User) -> str:
+        users.send_link(user=self.target, by=by, request=self.request)
+        return f"A link was sent to {self.target.email}."
 
 
 @admin.register(User)
-class UserAdmin(Recorded, generic.UserAdmin):
+class UserAdmin(WithActs, generic.UserAdmin):
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "last_login")
@@ -34,31 +81,92 @@ class UserAdmin(Recorded, generic.UserAdmin):
     search_fields = ("email", "name")
     search_help_text = "The beginning of an e-mail address."
     ordering = ("email",)
-    readonly_fields = ("last_login", "date_joined")
+    change_form_template = "admin/revcred/user/change_form.html"
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("email", "name", "password")}),
+        (None, {"fields": ("email", "new_address", "name")}),
         (
             "May",
             {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
         ),
         ("When", {"fields": ("last_login", "date_joined")}),
     )
-    add_fieldsets: Any = (
-        (
-            None,
-            {
-                "classes": ("wide",),
-                "fields": (
-                    "email",
-                    "name",
-                    "is_staff",
-                    "usable_password",
-                    "password1",
-                    "password2",
-                ),
-            },
-        ),
-    )
+    add_fieldsets: Any = ((None, {"classes": ("wide",), "fields": ("email", "name", "is_staff")}),)
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {
+        "password-link": PasswordLinkForm,
+        "cancel-address": CancelAddressForm,
+    }
+
+    def get_urls(self) -> list[Any]:
+        """Leave out Django's page by which one sets somebody else's password."""
+        return [each for each in super().get_urls() if each.name != "auth_user_password_change"]
+
+    def act_page(
+        self, request: HttpRequest, form_class: type[ActForm], target: Any = None
+    ) -> HttpResponse:
+        by: Any = request.user
+        if form_class is PasswordLinkForm and not users.may_send_link(user=target, by=by):
+            raise PermissionDenied
+        if not self.has_change_permission(request, target):
+            raise PermissionDenied
+        return super().act_page(request, form_class, target)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        user = self.get_object(request, unquote(object_id))
+        by: Any = request.user
+        may = user and self.may(request, PasswordLinkForm)
+        context = {"may_send_link": may and users.may_send_link(user=user, by=by)}
+        return super().change_view(request, object_id, form_url, context | (extra_context or {}))
+
+    @admin.display(description="new address")
+    def new_address(self, user: User) -> str:
+        return new_address_of(user)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj is None:
+            return ()
+        by: Any = request.user
+        closed = users.ALL_FIELDS - users.editable_fields(user=obj, by=by)
+        return ("new_address", "last_login", "date_joined", *sorted(closed))
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        by: Any = request.user
+        may = super().has_change_permission(request, obj)
+        return may and (obj is None or bool(users.editable_fields(user=obj, by=by)))
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        by: Any = request.user
+        may = super().has_delete_permission(request, obj)
+        return may and (obj is None or users.is_deletable(user=obj, by=by))
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form: Any = super().get_form(request, obj, **kwargs)
+        form.actor = request.user  # what may be said depends on it
+        return form
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001
+        """Everything that is changed goes through the actions, which record it one by one."""
+        by: Any = request.user
+        if not change:
+            users.add(user=obj, by=by, request=request)
+            return
+        values = {name: form.cleaned_data[name] for name in form.changed_data}
+        email = values.pop("email", None)
+        if values:
+            users.change(user=obj, values=values, by=by, request=request)
+        if email is not None:
+            asked = addresses.ask(user=obj, email=email, by=by, request=request)
+            tell_asked(request, asked)
+        obj.refresh_from_db()
+        form.changed_data[:] = [name for name in form.changed_data if name == "name"]
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
+        """Groups and permissions have been saved with the rest."""
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [starting_with(User.objects.all(), "email", term).values("pk")]
@@ -69,7 +177,29 @@ admin.site.unregister(Group)  # as Django registers it
 
 @admin.register(Group)
 class GroupAdmin(Recorded, generic.GroupAdmin):
+    """Groups give rights, so that only superusers change them."""
+
     search_help_text = "The beginning of a name."
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return _is_superuser(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_superuser(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_superuser(request)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
+        by: Any = request.user
+        before = users.permission_names(of=form.instance)
+        super().save_related(request, form, formsets, change)
+        users.record_group_change(group=form.instance, before=before, by=by, request=request)
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [Group.objects.filter(name__istartswith=term).values("pk")]
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    user: Any = request.user
+    return bool(user.is_active and user.is_superuser)

@@ -8,9 +8,9 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 
 from revcred.models import Upload
 from revcred.uploads.columns import Kind
-from revcred.uploads.reading import DELIMITERS, ENCODINGS, LARGEST_FILE
+from revcred.uploads.reading import DELIMITERS, ENCODINGS, MAX_FILE_BYTES
 
-TOO_LARGE = f"A list has at most {LARGEST_FILE:,} bytes."
+TOO_LARGE = f"A list has at most {MAX_FILE_BYTES:,} bytes."
 TAGS = ["Uploads"]
 
 MOMENT = {"type": ["string", "null"], "format": "date-time"}
@@ -33,6 +33,13 @@ CHOICES: dict[str, Any] = {
         "enum": ["refuse", "take_over"],
         "default": "refuse",
         "description": "Of rows with a key of another customer.",
+    },
+    "revoked_keys": {
+        "type": "string",
+        "enum": ["refuse", "use_again"],
+        "default": "refuse",
+        "description": "Of rows with a key that a revoked credential had. Used again, it counts"
+        " from now on, or from `key_active_from`.",
     },
 }
 ABOUT_FILE: dict[str, Any] = {

@@ -24,7 +24,7 @@ from revcred.models import Upload
 from revcred.uploads import files, runs
 from revcred.uploads import mapping as mappings
 from revcred.uploads.columns import Invalid, Kind, named
-from revcred.uploads.reading import LARGEST_FILE
+from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.runs import Choices
 from revcred.uploads.writing import CONTENT_TYPES
 
@@ -53,6 +53,7 @@ class Chosen(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     subscriptions: Either = "refuse"
     product: str = ""
     keys_of_others: Literal["refuse", "take_over"] = "refuse"
+    revoked_keys: Literal["refuse", "use_again"] = "refuse"
 
     def choices(self) -> Choices:
         return Choices(**{each: getattr(self, each) for each in Chosen.__struct_fields__})
@@ -114,7 +115,7 @@ class Uploads(ForUploads):
 
     @documentation.post_upload
     def post(self, request: Request) -> Response:
-        if int(request.META.get("CONTENT_LENGTH") or 0) > LARGEST_FILE + ROOM:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES + ROOM:
             raise TooLarge(documentation.TOO_LARGE)
         said, file, name = _brought(request)
         try:

@@ -1,8 +1,8 @@
-"""Runs revcred on a laptop: its stores, its processes, and nothing to install or to clean up.
+"""Runs all of revcred on one machine: stores and processes, with nothing to install.
 
-Imports neither Django nor the rest of revcred: it has to work before any of that is configured.
+It imports neither Django nor the rest of revcred, for it works before those are configured.
 """
 
-from revcred.launcher.stores import stores
+from revcred.launcher.stores import running_stores
 
-__all__ = ["stores"]
+__all__ = ["running_stores"]

@@ -9,34 +9,36 @@ from pathlib import Path
 
 from revcred.launcher import environment
 from revcred.launcher.errors import LaunchError, StopRequestedError
-from revcred.launcher.greeting import greeting
-from revcred.launcher.leftovers import end_leftovers
-from revcred.launcher.lock import only_one
-from revcred.launcher.places import Places
-from revcred.launcher.postgresql import set_aside
+from revcred.launcher.greeting import greeting_text
+from revcred.launcher.lock import exclusive_lock
+from revcred.launcher.orphans import end_orphans
+from revcred.launcher.paths import LauncherPaths
+from revcred.launcher.postgresql import set_data_aside
 from revcred.launcher.processes import Supervisor
 from revcred.launcher.programs import Programs
 from revcred.launcher.stores import Stores
-from revcred.launcher.terminal import say
-from revcred.launcher.web import HOST, refuse_taken, when_healthy
+from revcred.launcher.terminal import print_line
+from revcred.launcher.web import WEB_HOST, call_when_healthy, check_port_free
 
-TURN = 0.2
-PORTS = range(1, 65_536)
+TURN_SECONDS = 0.2
+VALID_PORTS = range(1, 65_536)
 
 
 @dataclass(frozen=True)
 class Launch:
-    places: Places
+    """One `make run`: from leftovers of the last one to the supervised processes."""
+
+    places: LauncherPaths
     port: int
     supervisor: Supervisor
     began: float
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{WEB_HOST}:{self.port}"
 
     def run(self) -> None:
-        given = environment.given(self.places.project)
+        given = environment.given_settings(self.places.project)
         self._make_room()
         stores = Stores(
             self.supervisor,
@@ -49,27 +51,31 @@ class Launch:
             self._run_with(stores, given)
         finally:
             self.supervisor.stop()
-            stores.clear_away()
+            stores.remove_sockets()
 
     def _make_room(self) -> None:
-        if left := end_leftovers(self.supervisor.record_path):
-            say(f"Ended what the last run had left: {', '.join(left)}.")
-        refuse_taken(self.port)
+        if left := end_orphans(self.supervisor.record_path):
+            print_line(f"Ended what the last run had left: {', '.join(left)}.")
+        check_port_free(self.port)
         if not self._environment_file.exists():
-            for old in set_aside(self.places.data):
-                say(f"The keys for the data of an earlier run are gone; it is now in {old}.")
+            for old in set_data_aside(self.places.data):
+                print_line(f"The keys for the data of an earlier run are gone; it is now in {old}.")
 
     def _run_with(self, stores: Stores, given: environment.Environment) -> None:
         addresses = stores.start()
         if self.places.data != self.places.run and "DATABASE_URL" in addresses:
-            say(f"As root, PostgreSQL runs as nobody and keeps its data in {self.places.data}.")
-        settings = environment.complete(self._environment_file, others=given, addresses=addresses)
+            print_line(
+                f"As root, PostgreSQL runs as nobody and keeps its data in {self.places.data}."
+            )
+        settings = environment.complete_settings(
+            self._environment_file, others=given, addresses=addresses
+        )
         programs = Programs(settings, self.places.project)
         self._prepare_data(programs)
         self._start_all(programs)
-        when_healthy(self.url, self._greet)
+        call_when_healthy(self.url, self._greet)
         while True:
-            self.supervisor.attend(TURN)
+            self.supervisor.attend(TURN_SECONDS)
 
     def _prepare_data(self, programs: Programs) -> None:
         # Migrates, too: starting Django once more would take longer than both.
@@ -88,7 +94,7 @@ class Launch:
 
     def _greet(self) -> None:
         seconds = time.monotonic() - self.began
-        say(greeting(self.url, self.places.run / "demo.json", seconds=seconds))
+        print_line(greeting_text(self.url, self.places.run / "demo.json", seconds=seconds))
 
     @property
     def _environment_file(self) -> Path:
@@ -96,18 +102,18 @@ class Launch:
 
 
 def launch() -> int:
-    places = Places(Path.cwd())
+    places = LauncherPaths(Path.cwd())
     places.prepare()
-    with only_one(places.run / "lock"):
+    with exclusive_lock(places.run / "lock"):
         supervisor = Supervisor(places.run / "processes.json")
         supervisor.obey_signals()
-        Launch(places, _port(), supervisor, BEGAN).run()
+        Launch(places, _port_setting(), supervisor, STARTED_AT).run()
     return 0
 
 
-def _port() -> int:
+def _port_setting() -> int:
     text = os.environ.get("PORT") or "8000"
-    if not text.isdigit() or int(text) not in PORTS:
+    if not text.isdigit() or int(text) not in VALID_PORTS:
         message = f"PORT has to be a number up to 65535, not {text!r}."
         raise LaunchError(message)
     return int(text)
@@ -117,14 +123,14 @@ def main(run: Callable[[], int] = launch) -> int:
     try:
         return run()
     except StopRequestedError:
-        say("Stopped.")
+        print_line("Stopped.")
         return 0
     except LaunchError as problem:
-        say(str(problem).strip())
+        print_line(str(problem).strip())
         return 1
 
 
-BEGAN = time.monotonic()
+STARTED_AT = time.monotonic()
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Which user a server runs as. PostgreSQL refuses to be root, so for root it is `nobody`."""
+"""System users that programs run as. PostgreSQL refuses to run as root: then it is `nobody`."""
 
 import os
 import pwd
@@ -10,7 +10,9 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Account:
+class SystemAccount:
+    """A user and group id of the operating system."""
+
     uid: int
     gid: int
 
@@ -23,17 +25,17 @@ class Account:
     def owns(self, path: Path) -> bool:
         return path.lstat().st_uid == self.uid
 
-    def is_given(self, path: Path) -> None:
+    def take_over(self, path: Path) -> None:
         if not self.owns(path):
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
-    def reaches(self, directory: Path) -> bool:
-        return self._manages('cd -- "$1"', directory)
+    def can_enter(self, directory: Path) -> bool:
+        return self._succeeds('cd -- "$1"', directory)
 
-    def executes(self, binary: Path) -> bool:
-        return self._manages('"$1" --version', binary)
+    def can_execute(self, binary: Path) -> bool:
+        return self._succeeds('"$1" --version', binary)
 
-    def _manages(self, command: str, path: Path) -> bool:
+    def _succeeds(self, command: str, path: Path) -> bool:
         arguments = ["/bin/sh", "-c", command, "sh", str(path)]
         done = subprocess.run(
             arguments, cwd="/", capture_output=True, check=False, **self.popen_arguments
@@ -41,13 +43,13 @@ class Account:
         return done.returncode == 0
 
 
-def myself() -> Account:
-    return Account(os.geteuid(), os.getegid())
+def current_account() -> SystemAccount:
+    return SystemAccount(os.geteuid(), os.getegid())
 
 
 @cache
-def database_account() -> Account:
+def database_account() -> SystemAccount:
     if os.geteuid() != 0:
-        return myself()
+        return current_account()
     nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid)
+    return SystemAccount(nobody.pw_uid, nobody.pw_gid)

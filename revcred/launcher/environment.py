@@ -1,4 +1,4 @@
-"""The settings a development run needs, made once and kept."""
+"""Settings of a development run: generated once, then kept."""
 
 import base64
 import os
@@ -13,7 +13,7 @@ def fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-MADE: Mapping[str, Callable[[], str]] = {
+GENERATED_SETTINGS: Mapping[str, Callable[[], str]] = {
     "ENVIRONMENT": lambda: "development",
     "SECRET_KEY": lambda: secrets.token_urlsafe(50),
     "FERNET_KEYS": fernet_key,
@@ -21,21 +21,33 @@ MADE: Mapping[str, Callable[[], str]] = {
 }
 
 
-def given(project: Path) -> dict[str, str]:
-    """What has been decided by others. The settings read `.env` too, in the same order."""
-    return read(project / ".env") | {name: value for name, value in os.environ.items() if value}
+def given_settings(project: Path) -> dict[str, str]:
+    """Return what the environment and `.env` set; as in the settings, the environment wins."""
+    return read_env_file(project / ".env") | {
+        name: value for name, value in os.environ.items() if value
+    }
 
 
-def complete(path: Path, *, others: Environment, addresses: Environment) -> dict[str, str]:
-    """The whole environment for the children: what others decided, and ours, which is kept."""
-    kept = {name: value for name, value in read(path).items() if name in MADE}
-    made = {name: make() for name, make in MADE.items() if name not in kept and name not in others}
+def complete_settings(path: Path, *, others: Environment, addresses: Environment) -> dict[str, str]:
+    """Return the environment for all programs, and write what was generated to `path`.
+
+    What `others` set wins; generated settings are kept from run to run; `addresses` are not.
+    """
+    kept = {
+        name: value for name, value in read_env_file(path).items() if name in GENERATED_SETTINGS
+    }
+    made = {
+        name: make()
+        for name, make in GENERATED_SETTINGS.items()
+        if name not in kept and name not in others
+    }
     ours = {**kept, **made, **addresses}
-    write(path, ours)
+    write_env_file(path, ours)
     return {**ours, **others}
 
 
-def read(path: Path) -> dict[str, str]:
+def read_env_file(path: Path) -> dict[str, str]:
+    """Return the settings in a file of `NAME=value` lines; none if there is no file."""
     if not path.exists():
         return {}
     lines = (line.strip().removeprefix("export ") for line in path.read_text().splitlines())
@@ -43,7 +55,8 @@ def read(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip().strip("'\"") for name, value in pairs}
 
 
-def write(path: Path, values: Environment) -> None:
+def write_env_file(path: Path, values: Environment) -> None:
+    """Replace the file at `path`, readable by its owner alone."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

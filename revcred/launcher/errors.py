@@ -1,6 +1,9 @@
+"""Errors of the launcher."""
+
+
 class LaunchError(Exception):
-    """Says, in a sentence for whoever typed the command, why it cannot go on."""
+    """The command cannot go on; the message says why, in a sentence for its user."""
 
 
 class StopRequestedError(Exception):
-    """Ctrl-C, or a signal that means the same."""
+    """A stop was requested by Ctrl-C or by a signal."""

@@ -1,3 +1,5 @@
+"""A lock that keeps a second launcher out."""
+
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +9,11 @@ from revcred.launcher.errors import LaunchError
 
 
 @contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Held by the kernel for as long as we live: nothing to clean up after a kill -9."""
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold a lock on the file. Raises LaunchError if another process holds it.
+
+    The kernel releases it when the process ends: nothing to clean up after a kill -9.
+    """
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

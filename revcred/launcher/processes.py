@@ -1,4 +1,4 @@
-"""Starts programs, shows what they print, starts again what falls, stops everything."""
+"""Supervision: start programs, show what they print, restart what ends, stop everything."""
 
 import ctypes
 import os
@@ -12,77 +12,85 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from revcred.launcher.accounts import Account, myself
-from revcred.launcher.census import started
+from revcred.launcher.accounts import SystemAccount, current_account
 from revcred.launcher.errors import LaunchError, StopRequestedError
-from revcred.launcher.leftovers import Running, kill_group, record
-from revcred.launcher.terminal import say, tag
+from revcred.launcher.orphans import RunningProcess, kill_group, write_running
+from revcred.launcher.process_table import process_start
+from revcred.launcher.terminal import print_line, program_label
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 10.0
-RAN_WELL = 60.0
-PATIENCE = 10.0
-GLANCE = 0.02
-HANDFUL = 1 << 16
+FIRST_RESTART_PAUSE = 0.5  # seconds; doubles with each restart
+MAX_RESTART_PAUSE = 10.0  # seconds
+STABLE_SECONDS = 60.0  # a program that ran this long restarts after the first pause again
+PROGRAM_STOP_SECONDS = 10.0  # until the next stop signal, in the end SIGKILL
+OUTPUT_POLL_SECONDS = 0.02
+READ_BYTES = 1 << 16
 
 PR_SET_PDEATHSIG = 1
 # Loaded before any fork: between fork and exec nothing should be looked up or allocated.
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+C_LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
 class Program:
+    """A command with all that is needed to run it, and how it is asked to stop."""
+
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     directory: Path = Path("/")
-    account: Account = field(default_factory=myself)
+    account: SystemAccount = field(default_factory=current_account)
     log: Path | None = None  # None: onto the terminal
-    farewells: tuple[signal.Signals, ...] = (signal.SIGTERM,)
-    prepare: Callable[[], None] | None = None
-    once: bool = False
-    store: bool = False
+    stop_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)  # sent one after the other
+    prepare: Callable[[], None] | None = None  # called before every start
+    once: bool = False  # not restarted when it ends
+    store: bool = False  # stopped after all programs that use it
 
 
 class Child:
+    """A supervised program: its process now, and when it is started again."""
+
     def __init__(self, program: Program, label: str) -> None:
         self.program = program
         self.label = label
-        self.pause = FIRST_PAUSE
-        self.due: float | None = None
+        self.pause = FIRST_RESTART_PAUSE
+        self.restart_at: float | None = None  # monotonic seconds
         self.start()
 
     def start(self) -> None:
         if self.program.prepare:
             self.program.prepare()
         self.began = time.monotonic()
-        self.due = None
-        self.process = spawn(self.program)
-        self.running = Running(
+        self.restart_at = None
+        self.process = spawn_process(self.program)
+        self.running = RunningProcess(
             self.program.name,
             self.process.pid,
-            started(self.process.pid),
-            self.program.farewells[0],
+            process_start(self.process.pid),
+            self.program.stop_signals[0],
         )
 
     def ended(self) -> bool:
         return self.process.poll() is not None
 
-    def fall(self) -> None:
-        """Plans the next start. Whatever is left of the group might still hold a port."""
+    def schedule_restart(self) -> None:
+        """Plan the next start, after a pause that grows."""
+        # A process that is left of the group might still hold the port.
         kill_group(self.process.pid)
-        if time.monotonic() - self.began >= RAN_WELL:
-            self.pause = FIRST_PAUSE
-        self.due = time.monotonic() + self.pause
-        say(f"{self.label} {self.outcome()}; again in {self.pause:g} s")
-        self.pause = min(self.pause * 2, LONGEST_PAUSE)
+        if time.monotonic() - self.began >= STABLE_SECONDS:
+            self.pause = FIRST_RESTART_PAUSE
+        self.restart_at = time.monotonic() + self.pause
+        print_line(f"{self.label} {self.outcome()}; again in {self.pause:g} s")
+        self.pause = min(self.pause * 2, MAX_RESTART_PAUSE)
 
     def outcome(self) -> str:
+        """Return how the process ended, as words for a sentence."""
         code = self.process.returncode
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
 class Supervisor:
+    """Runs programs side by side, and stops them in order: the stores last."""
+
     def __init__(self, record_path: Path) -> None:
         self.record_path = record_path
         self.children: list[Child] = []
@@ -90,35 +98,43 @@ class Supervisor:
         self.stop_requests = 0
 
     def obey_signals(self) -> None:
+        """Take SIGINT, SIGTERM and SIGHUP as a request to stop all programs in order."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._count_request)
 
     def start(self, program: Program) -> Child:
-        child = Child(program, tag(program.name, len(self.children)))
+        """Start a program and watch it from now on."""
+        child = Child(program, program_label(program.name, len(self.children)))
         self.children.append(child)
         self._watch(child)
         return child
 
     def run_to_end(self, program: Program, *, log: Path) -> None:
-        """For what has to be done before the next thing starts. Its words matter if it fails."""
+        """Run a program to its end. Raises LaunchError with its output, kept in `log`."""
         log.unlink(missing_ok=True)
         child = self.start(replace(program, log=log, once=True))
         while not child.ended():
-            self.attend(GLANCE)
+            self.attend(OUTPUT_POLL_SECONDS)
         self.children.remove(child)
         if child.process.returncode:
             message = f"{log.read_text()}\n{program.name} {child.outcome()}."
             raise LaunchError(message)
 
-    def wait_until(self, ready: Callable[[], bool], child: Child, *, patience: float = 60) -> None:
-        deadline = time.monotonic() + patience
+    def wait_until(
+        self, ready: Callable[[], bool], child: Child, *, max_seconds: float = 60
+    ) -> None:
+        """Wait for `ready()`. Raises LaunchError if the child ends or after `max_seconds`."""
+        deadline = time.monotonic() + max_seconds
         while not ready():
             if child.ended() or time.monotonic() > deadline:
                 raise LaunchError(self._no_start(child))
-            self.attend(GLANCE)
+            self.attend(OUTPUT_POLL_SECONDS)
 
     def attend(self, seconds: float) -> None:
-        """One turn: passes on what was printed, starts again what fell."""
+        """Spend `seconds` on one turn: show what was printed, restart what ended.
+
+        Raises StopRequestedError after a signal.
+        """
         if self.stop_requests:
             raise StopRequestedError
         self._relay(seconds)
@@ -126,7 +142,7 @@ class Supervisor:
             self._look_after(child)
 
     def stop(self) -> None:
-        """Those that use the stores first, all at once; then the stores."""
+        """Stop the programs that use the stores, all at once; then the stores."""
         self.stop_requests = 0
         stores = [child for child in self.children if child.program.store]
         others = [child for child in self.children if not child.program.store]
@@ -138,10 +154,10 @@ class Supervisor:
         self.record_path.unlink(missing_ok=True)
 
     def _stop_together(self, children: list[Child]) -> None:
-        longest = max((len(child.program.farewells) for child in children), default=0)
-        for turn in range(longest):
+        turns = max((len(child.program.stop_signals) for child in children), default=0)
+        for turn in range(turns):
             for child in children:
-                _say_farewell(child, turn)
+                _send_stop_signal(child, turn)
             self._await_ends(children)
         for child in children:
             kill_group(child.process.pid)
@@ -149,26 +165,26 @@ class Supervisor:
         self._relay(0)
 
     def _await_ends(self, children: list[Child]) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PROGRAM_STOP_SECONDS
         while not all(child.ended() for child in children):
             # A second Ctrl-C means: now.
             if self.stop_requests or time.monotonic() > deadline:
                 return
-            self._relay(GLANCE)
+            self._relay(OUTPUT_POLL_SECONDS)
 
     def _look_after(self, child: Child) -> None:
         if child.program.once or not child.ended():
             return
-        if child.due is None:
-            child.fall()
-        elif time.monotonic() >= child.due:
+        if child.restart_at is None:
+            child.schedule_restart()
+        elif time.monotonic() >= child.restart_at:
             child.start()
             self._watch(child)
 
     def _watch(self, child: Child) -> None:
-        record(self.record_path, [each.running for each in self.children])
+        write_running(self.record_path, [each.running for each in self.children])
         if source := child.process.stdout:
-            self.selector.register(source, selectors.EVENT_READ, Lines(child.label, source))
+            self.selector.register(source, selectors.EVENT_READ, OutputLines(child.label, source))
 
     def _relay(self, seconds: float) -> None:
         # Without anything to watch, select() would not wait on some systems.
@@ -179,7 +195,7 @@ class Supervisor:
             if not key.data.show_more():
                 self._unwatch(key.data)
 
-    def _unwatch(self, lines: "Lines") -> None:
+    def _unwatch(self, lines: "OutputLines") -> None:
         self.selector.unregister(lines.source)
         lines.source.close()
 
@@ -193,8 +209,8 @@ class Supervisor:
         self.stop_requests += 1
 
 
-class Lines:
-    """Whole lines, each with the name of who printed it."""
+class OutputLines:
+    """Prints the output of one program in whole lines, each with the program's label."""
 
     def __init__(self, label: str, source: IO[bytes]) -> None:
         self.label = label
@@ -202,16 +218,19 @@ class Lines:
         self.rest = b""
 
     def show_more(self) -> bool:
-        """Whether there may be more: nothing read is the end."""
-        data = os.read(self.source.fileno(), HANDFUL)
+        """Print the lines that have come; return False at the end of the output."""
+        data = os.read(self.source.fileno(), READ_BYTES)
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in filter(bytes.strip, lines):
-            say(f"{self.label} {line.decode(errors='replace')}")
+            print_line(f"{self.label} {line.decode(errors='replace')}")
         return bool(data)
 
 
-def spawn(program: Program) -> "subprocess.Popen[bytes]":
-    """In a session of its own: Ctrl-C reaches the supervisor alone, which then stops in order."""
+def spawn_process(program: Program) -> "subprocess.Popen[bytes]":
+    """Start the program as a new session.
+
+    Ctrl-C then reaches the supervisor alone, which stops its programs in order.
+    """
     output: int | IO[bytes] = program.log.open("ab") if program.log else subprocess.PIPE
     try:
         return subprocess.Popen(
@@ -223,7 +242,7 @@ def spawn(program: Program) -> "subprocess.Popen[bytes]":
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_ends_with_us(program.farewells[0]),  # noqa: PLW1509 - see LIBC above
+            preexec_fn=_end_with_parent(program.stop_signals[0]),  # noqa: PLW1509 - see C_LIBRARY above
             **program.account.popen_arguments,
         )
     finally:
@@ -231,23 +250,23 @@ def spawn(program: Program) -> "subprocess.Popen[bytes]":
             output.close()
 
 
-def _ends_with_us(farewell: int) -> Callable[[], None] | None:
-    """Linux tells the child when we are gone, however we went.
+def _end_with_parent(stop_signal: int) -> Callable[[], None] | None:
+    """Return a function for the child that has Linux send `stop_signal` when its parent is gone.
 
-    A change of user clears that, so it is asked for after it, which is when subprocess calls this.
+    A change of user clears that request; subprocess calls this function after it.
     """
     parent = os.getpid()
 
     def ask() -> None:
-        if LIBC is not None:
-            LIBC.prctl(PR_SET_PDEATHSIG, farewell)
+        if C_LIBRARY is not None:
+            C_LIBRARY.prctl(PR_SET_PDEATHSIG, stop_signal)
         if os.getppid() != parent:
             os._exit(1)
 
     return ask
 
 
-def _say_farewell(child: Child, turn: int) -> None:
-    farewells = child.program.farewells
-    if turn < len(farewells) and not child.ended():
-        child.process.send_signal(farewells[turn])
+def _send_stop_signal(child: Child, turn: int) -> None:
+    stop_signals = child.program.stop_signals
+    if turn < len(stop_signals) and not child.ended():
+        child.process.send_signal(stop_signals[turn])

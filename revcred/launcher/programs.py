@@ -1,4 +1,4 @@
-"""The kinds of process revcred is made of, as they run on one machine."""
+"""The programs that revcred consists of, as they run on one machine."""
 
 import sys
 from dataclasses import dataclass
@@ -6,49 +6,49 @@ from pathlib import Path
 
 from revcred.launcher.environment import Environment
 from revcred.launcher.processes import Program
-from revcred.launcher.web import HOST
+from revcred.launcher.web import WEB_HOST
 
-# More than the cores can run: those that wait for a commit share it.
-THREADS = 16
-GRANIAN = (
-    *("-m", "granian", "--host", HOST, "--workers", "1", "--no-ws"),
+# More than the cores can run: requests that wait for a commit share it.
+WEB_THREADS = 16
+GRANIAN_ARGUMENTS = (
+    *("-m", "granian", "--host", WEB_HOST, "--workers", "1", "--no-ws"),
     *("--log-level", "warning", "--no-access-log", "--workers-kill-timeout", "8"),
 )
-WEB = (
-    *(*GRANIAN, "revcred.wsgi:application", "--interface", "wsgi"),
-    *("--blocking-threads", str(THREADS)),
+WEB_ARGUMENTS = (
+    *(*GRANIAN_ARGUMENTS, "revcred.wsgi:application", "--interface", "wsgi"),
+    *("--blocking-threads", str(WEB_THREADS)),
 )
-FAST_DOOR = (*GRANIAN, "metering.asgi:application", "--interface", "asgi")
-WORKER = (
+FAST_DOOR_ARGUMENTS = (*GRANIAN_ARGUMENTS, "metering.asgi:application", "--interface", "asgi")
+WORKER_ARGUMENTS = (
     # Its warning to root is about pickle, which the settings do not accept.
     *("-W", "ignore:::celery.platforms"),
     *("-m", "celery", "-A", "revcred", "--quiet", "worker", "--loglevel", "warning"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 )
-SETTLING = ("--concurrency", "1")
+ATTRIBUTION_ARGUMENTS = ("--concurrency", "1")
 # One list after the other, in the process itself.
-UPLOADS = ("--queues", "uploads", "--hostname", "uploads@%h", "--pool", "solo")
+UPLOADS_ARGUMENTS = ("--queues", "uploads", "--hostname", "uploads@%h", "--pool", "solo")
 
 
 @dataclass(frozen=True)
 class Programs:
-    """With the settings they find in their environment, in the project's directory."""
+    """Makes each program with these settings as its environment, in the project's directory."""
 
     settings: Environment
     project: Path
     logs: Path | None = None  # None: onto the terminal
 
     def web(self, port: int) -> Program:
-        return self._python("web", *WEB, "--port", str(port))
+        return self._python("web", *WEB_ARGUMENTS, "--port", str(port))
 
     def fast_door(self, port: int) -> Program:
-        return self._python("fast-door", *FAST_DOOR, "--port", str(port))
+        return self._python("fast-door", *FAST_DOOR_ARGUMENTS, "--port", str(port))
 
     def worker(self) -> Program:
-        return self._python("worker", *WORKER, *SETTLING)
+        return self._python("worker", *WORKER_ARGUMENTS, *ATTRIBUTION_ARGUMENTS)
 
     def uploads(self) -> Program:
-        return self._python("uploads", *WORKER, *UPLOADS)
+        return self._python("uploads", *WORKER_ARGUMENTS, *UPLOADS_ARGUMENTS)
 
     def clock(self) -> Program:
         return self.manage("clock")

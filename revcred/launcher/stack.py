@@ -1,4 +1,4 @@
-"""All of revcred at once, as it runs in production: for the tests and the benchmark."""
+"""A whole installation as it runs in production, for tests and benchmarks."""
 
 import os
 import signal
@@ -13,26 +13,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from revcred.launcher.environment import MADE, Environment
+from revcred.launcher.environment import GENERATED_SETTINGS, Environment
 from revcred.launcher.errors import LaunchError
 from revcred.launcher.processes import Child, Program, Supervisor
 from revcred.launcher.programs import Programs
 from revcred.launcher.stores import Stores
-from revcred.launcher.web import HOST, answers
+from revcred.launcher.web import WEB_HOST, is_answering
 
-PATIENCE = 300.0  # seconds, on a busy machine
-GLANCE = 0.05  # seconds
+STACK_START_SECONDS = 300.0  # seconds, on a busy machine
+STACK_POLL_SECONDS = 0.05  # seconds
 
 
 def free_port() -> int:
     with socket.socket() as trial:
-        trial.bind((HOST, 0))
+        trial.bind((WEB_HOST, 0))
         return int(trial.getsockname()[1])
 
 
 @dataclass
 class Stack:
-    """Stores of its own, migrated; web, workers and clock once it is to `serve`."""
+    """A whole installation: migrated stores at first; web, workers and clock after `serve`."""
 
     supervisor: Supervisor
     environment: Environment
@@ -46,10 +46,10 @@ class Stack:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{WEB_HOST}:{self.port}"
 
     def manage(self, *arguments: str) -> str:
-        """The last line that `manage.py` prints."""
+        """Run a management command and return the last line it prints. Raises LaunchError."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=self.project,
@@ -72,16 +72,20 @@ class Stack:
             programs.clock(),
         ):
             self._begin(program)
-        self.supervisor.wait_until(lambda: answers(f"{self.url}/healthz"), self.children["web"])
+        self.supervisor.wait_until(
+            lambda: is_answering(f"{self.url}/healthz"), self.children["web"]
+        )
 
-    def wait_until(self, done: Callable[[], bool], *, patience: float = PATIENCE) -> None:
-        """Raises TimeoutError after that many seconds."""
-        deadline = time.monotonic() + patience
+    def wait_until(
+        self, done: Callable[[], bool], *, max_seconds: float = STACK_START_SECONDS
+    ) -> None:
+        """Wait for `done()`. Raises TimeoutError after `max_seconds`."""
+        deadline = time.monotonic() + max_seconds
         while not done():
             if time.monotonic() > deadline:
-                message = f"Waited {patience:.0f} s in vain. The logs: {self.logs}"
+                message = f"Waited {max_seconds:.0f} s in vain. The logs: {self.logs}"
                 raise TimeoutError(message)
-            time.sleep(GLANCE)
+            time.sleep(STACK_POLL_SECONDS)
 
     def kill(self, name: str) -> None:
         child = self.children[name]
@@ -102,20 +106,24 @@ class Stack:
         self.children[program.name] = self.supervisor.start(program)
 
 
-S = TypeVar("S", bound=Stack)
+StackType = TypeVar("StackType", bound=Stack)
 
 
 @contextmanager
-def a_stack(
-    kind: type[S], directory: Path, project: Path, *, settings: Mapping[str, str] | None = None
-) -> Iterator[S]:
-    """Fresh and durable, in that directory. The `settings` are PostgreSQL's."""
+def running_stack(
+    kind: type[StackType],
+    directory: Path,
+    project: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[StackType]:
+    """Run a new, durable installation in a directory. The `settings` are PostgreSQL's."""
     supervisor = Supervisor(directory / "processes.json")
     stores = Stores(
         supervisor, given={}, data=directory, logs=directory, durable=True, settings=settings
     )
     try:
-        made = {name: make() for name, make in MADE.items()}
+        made = {name: make() for name, make in GENERATED_SETTINGS.items()}
         ours = {"ENVIRONMENT": "test", "UPLOADS_DIR": str(directory / "files")}
         environment = {**made, **os.environ, **stores.start(), **ours}
         stack = kind(supervisor, environment, project, directory)
@@ -124,4 +132,4 @@ def a_stack(
         yield stack
     finally:
         supervisor.stop()
-        stores.clear_away()
+        stores.remove_sockets()

@@ -1,4 +1,4 @@
-"""Both stores together. DATABASE_URL or REDIS_URL in the environment: that one is not started."""
+"""PostgreSQL and Valkey together. A store that the environment names is not started."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,12 @@ from revcred.launcher.environment import Environment
 from revcred.launcher.errors import LaunchError
 from revcred.launcher.postgresql import Cluster, find_installation
 from revcred.launcher.processes import Program, Supervisor
-from revcred.launcher.valkey import Valkey, find_binary
+from revcred.launcher.valkey import Valkey, find_valkey
 
 
 class Stores:
+    """The stores of one run: started together, found by the addresses that `start` returns."""
+
     def __init__(
         self,
         supervisor: Supervisor,
@@ -34,21 +36,22 @@ class Stores:
         self.sockets: list[Path] = []
 
     def start(self) -> dict[str, str]:
-        """Starts what the environment does not name already; the addresses of that."""
+        """Start the stores that are not given; return their addresses as environment variables."""
         if not self.given.get("DATABASE_URL"):
             self._start_postgresql()
         if not self.given.get("REDIS_URL"):
             self._start_valkey()
         return self.addresses
 
-    def clear_away(self) -> None:
+    def remove_sockets(self) -> None:
+        """Remove the socket directories of stopped stores."""
         for directory in self.sockets:
             with suppress(OSError):
                 directory.rmdir()
 
     def _start_postgresql(self) -> None:
         account = database_account()
-        if not account.reaches(self.data):
+        if not account.can_enter(self.data):
             message = f"The database's user cannot reach {self.data}."
             raise LaunchError(message)
         found = find_installation(self.data).executable_by(account, copies=self.data)
@@ -57,7 +60,7 @@ class Stores:
         self.addresses["DATABASE_URL"] = cluster.url
 
     def _start_valkey(self) -> None:
-        valkey = Valkey(find_binary(), self.data)
+        valkey = Valkey(find_valkey(), self.data)
         self._await(valkey, valkey.program(self.logs / "valkey.log"))
         self.addresses["REDIS_URL"] = valkey.url
 
@@ -68,12 +71,12 @@ class Stores:
 
 
 @contextmanager
-def stores(directory: Path, *, durable: bool) -> Iterator[dict[str, str]]:
-    """Both stores, fresh in that directory; the environment by which they are found."""
+def running_stores(directory: Path, *, durable: bool) -> Iterator[dict[str, str]]:
+    """Run both stores in a directory, and give the environment by which they are found."""
     supervisor = Supervisor(directory / "processes.json")
     started = Stores(supervisor, given=os.environ, data=directory, logs=directory, durable=durable)
     try:
         yield started.start()
     finally:
         supervisor.stop()
-        started.clear_away()
+        started.remove_sockets()

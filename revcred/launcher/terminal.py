@@ -1,24 +1,24 @@
-"""What the person at the terminal sees."""
+"""Output to the terminal."""
 
 import os
 import sys
 
-COLOURS = (36, 33, 35, 32, 34, 31)
+LABEL_COLOURS = (36, 33, 35, 32, 34, 31)
 
 
-def say(text: str = "") -> None:
+def print_line(text: str = "") -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
-def bold(text: str) -> str:
-    return _painted(text, 1)
+def as_bold(text: str) -> str:
+    return _with_colour(text, 1)
 
 
-def tag(name: str, position: int) -> str:
-    return _painted(f"{name:<12} │", COLOURS[position % len(COLOURS)])
+def program_label(name: str, position: int) -> str:
+    return _with_colour(f"{name:<12} │", LABEL_COLOURS[position % len(LABEL_COLOURS)])
 
 
-def _painted(text: str, code: int) -> str:
+def _with_colour(text: str, code: int) -> str:
     colourful = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     return f"\033[{code}m{text}\033[0m" if colourful else text

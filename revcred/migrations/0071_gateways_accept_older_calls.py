@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0010_upload_for_all"),
+        ("revcred", "0065_what_gateways_count"),
     ]
 
     operations = [
@@ -42,6 +42,26 @@ class Migration(migrations.Migration):
                     ("key_revealed", "Key revealed"),
                     ("secret_revealed", "Secret revealed"),
                     ("invited", "Invited"),
+                    ("invitation_accepted", "Invitation accepted"),
+                    ("signed_in", "Signed in"),
+                    ("sign_in_failed", "Sign-in failed"),
+                    ("sign_in_limited", "Sign-in refused, too many attempts"),
+                    ("signed_out", "Signed out"),
+                    ("reset_asked", "Link for a new password sent"),
+                    ("reset_limited", "Link refused, too many requests"),
+                    ("password_reset", "Password set by link"),
+                    ("password_changed", "Password changed"),
+                    ("address_asked", "New address asked for"),
+                    ("address_changed", "Address changed"),
+                    ("address_cancelled", "New address cancelled"),
+                    ("reveals_resumed", "New address confirmed by password"),
+                    ("many_revealed", "Many keys revealed"),
+                    ("role_changed", "Role changed"),
+                    ("rights_changed", "Rights changed"),
+                    ("made_staff", "Made staff"),
+                    ("made_superuser", "Made superuser"),
+                    ("deactivated", "Deactivated"),
+                    ("activated", "Activated"),
                     ("token_issued", "Token issued"),
                     ("token_revoked", "Token revoked"),
                     ("released", "Released"),

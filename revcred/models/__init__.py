@@ -10,22 +10,28 @@ from revcred.models.credentials import (
 )
 from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
+from revcred.models.mail import OutgoingMail
+from revcred.models.names import FormerName
 from revcred.models.products import Product
 from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
 from revcred.models.uploads import Progress, RememberedMapping, Upload, UploadChange
-from revcred.models.users import User
+from revcred.models.users import AddressChange, FailedSignIns, User
 
 __all__ = [
+    "AddressChange",
     "Assignment",
     "AuditEvent",
     "Credential",
     "Customer",
     "ExternalKey",
+    "FailedSignIns",
+    "FormerName",
     "Gateway",
     "KeyUse",
     "Membership",
+    "OutgoingMail",
     "PathRule",
     "Product",
     "Progress",

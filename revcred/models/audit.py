@@ -1,4 +1,7 @@
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from hashlib import sha256
 from ipaddress import ip_address
@@ -11,6 +14,50 @@ from django.utils import timezone
 from revcred.models.users import User
 
 CHAIN_LOCK = 0x5EA1ED  # advisory; one writer at a time, so that the chain has one end
+
+# Events that wait for the end of a block, where there is one: see `events_at_the_end`.
+_waiting: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
+
+
+@contextmanager
+def events_at_the_end() -> Iterator[None]:
+    """Write the events of the block when it ends, or none of them if it fails.
+
+    Writing one locks the end of the chain, for which every other writer would wait as long as
+    the block takes.
+    """
+    if _waiting.get() is not None:
+        yield
+        return
+    events: list[AuditEvent] = []
+    token = _waiting.set(events)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+    if not connection.needs_rollback:
+        for event in events:
+            event.chain()
+
+
+def as_recorded(value: Any) -> Any:
+    """The value of a field as JSON: a moment as text, a row by its number and name."""
+    if isinstance(value, datetime):
+        return _canonical(value)
+    if isinstance(value, models.Model):
+        return {"id": value.pk, "name": str(value)[:300]}
+    if isinstance(value, models.QuerySet | models.Manager):
+        return [as_recorded(each) for each in value.all()]
+    if isinstance(value, list | tuple | set):
+        return [as_recorded(each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): as_recorded(each) for name, each in value.items()}
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+
+
+def difference(old: Any, new: Any) -> list[Any]:
+    """What an event keeps of one field that was changed."""
+    return [as_recorded(old), as_recorded(new)]
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -29,13 +76,10 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         details: dict[str, Any] | None = None,
         address: str | None = None,
     ) -> "AuditEvent":
-        """Add to the end of the chain. `details` name things and moments, never a value."""
+        """Add to the end of the chain. `details` never hold a key, a secret or a password."""
         if not connection.in_atomic_block:
             message = "An event is recorded in the transaction of what it records."
             raise TransactionManagementError(message)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
-        last = self.order_by("-pk").values_list("digest", flat=True).first()
         event = self.model(
             at=timezone.now(),
             actor_id=by.pk if by else None,
@@ -47,8 +91,11 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             details=details or {},
             address=address,
         )
-        event.digest = event.chained_to(bytes(last) if last else b"")
-        event.save(force_insert=True)
+        waiting = _waiting.get()
+        if waiting is None:
+            event.chain()
+        else:
+            waiting.append(event)
         return event
 
     def first_broken(self) -> "AuditEvent | None":
@@ -65,6 +112,12 @@ class AuditEvent(models.Model):
     """Who did what to which thing. Only ever added to: a trigger refuses anything else.
 
     It refers to things by number and name and not by foreign key, so that it outlives them.
+
+    Of `details`, three are more than names and moments:
+
+        changed    old and new value of each field, by its name
+        rows       of what is kept with it, such as path rules: model, id, name, old and new fields
+        undo       what `revcred.actions.undoing` needs to put things back
     """
 
     class Verb(models.TextChoices):
@@ -84,6 +137,26 @@ class AuditEvent(models.Model):
         KEY_REVEALED = "key_revealed", "Key revealed"
         SECRET_REVEALED = "secret_revealed", "Secret revealed"
         INVITED = "invited"
+        INVITATION_ACCEPTED = "invitation_accepted", "Invitation accepted"
+        SIGNED_IN = "signed_in", "Signed in"
+        SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
+        SIGN_IN_LIMITED = "sign_in_limited", "Sign-in refused, too many attempts"
+        SIGNED_OUT = "signed_out", "Signed out"
+        RESET_ASKED = "reset_asked", "Link for a new password sent"
+        RESET_LIMITED = "reset_limited", "Link refused, too many requests"
+        PASSWORD_RESET = "password_reset", "Password set by link"
+        PASSWORD_CHANGED = "password_changed", "Password changed"
+        ADDRESS_ASKED = "address_asked", "New address asked for"
+        ADDRESS_CHANGED = "address_changed", "Address changed"
+        ADDRESS_CANCELLED = "address_cancelled", "New address cancelled"
+        REVEALS_RESUMED = "reveals_resumed", "New address confirmed by password"
+        MANY_REVEALED = "many_revealed", "Many keys revealed"
+        ROLE_CHANGED = "role_changed", "Role changed"
+        RIGHTS_CHANGED = "rights_changed", "Rights changed"
+        MADE_STAFF = "made_staff", "Made staff"
+        MADE_SUPERUSER = "made_superuser", "Made superuser"
+        DEACTIVATED = "deactivated"
+        ACTIVATED = "activated"
         TOKEN_ISSUED = "token_issued", "Token issued"
         TOKEN_REVOKED = "token_revoked", "Token revoked"
         RELEASED = "released"
@@ -109,10 +182,26 @@ class AuditEvent(models.Model):
 
     class Meta:
         ordering = ("-pk",)
-        indexes = (models.Index(fields=["target_type", "target_id"], name="auditevent_by_target"),)
+        indexes = (
+            models.Index(fields=["target_type", "target_id"], name="auditevent_by_target"),
+            models.Index(
+                fields=["actor_id", "at"],
+                condition=models.Q(verb__in=["key_revealed", "secret_revealed"]),
+                name="auditevent_reveals_by_actor",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.get_verb_display()}: {self.target}"
+
+    def chain(self) -> None:
+        """Save it as the last of the chain. One writer at a time, until the transaction ends."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+        events = type(self)._base_manager.order_by("-pk")
+        last = events.values_list("digest", flat=True).first()
+        self.digest = self.chained_to(bytes(last) if last else b"")
+        self.save(force_insert=True)
 
     def chained_to(self, before: bytes) -> bytes:
         """SHA-256 over the digest before this one and all this event says."""

@@ -71,8 +71,9 @@ class Credential(models.Model):
         ordering = ("-pk",)
         constraints = (
             models.UniqueConstraint(
-                "customer",
-                "name",
+                # Revoked ones keep their names, which are free again.
+                fields=("customer", "name", "revoked_at"),
+                nulls_distinct=False,
                 name="credential_name_of_customer",
                 violation_error_message="This customer has a credential of this name already.",
             ),

@@ -59,7 +59,7 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
 
 
 class Subscriber(models.Model):
-    """A person at one or several customers. Becomes a user with the first invitation."""
+    """A person at one or several customers. Becomes a user by accepting an invitation."""
 
     email = models.EmailField(max_length=254, unique=True)
     name = models.CharField(max_length=200, blank=True)
@@ -71,6 +71,7 @@ class Subscriber(models.Model):
         blank=True,
         related_name="subscriber",
     )
+    invited_at = models.DateTimeField(null=True, editable=False)
     customers = models.ManyToManyField(
         Customer, through="revcred.Membership", related_name="subscribers"
     )

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -53,6 +54,9 @@ class Gateway(models.Model):
         KEY = "key", "The key of the caller"
         SUBSCRIPTION = "subscription", "The external key of the subscription"
 
+    # Their request ids are the caller's own, if the caller sends one.
+    KINDS_WITH_IDS_FROM_CALLERS = frozenset({Kind.ENVOY, Kind.APISIX, Kind.AWS})
+
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.OTHER)
     suspended_at = models.DateTimeField(
@@ -86,6 +90,30 @@ class Gateway(models.Model):
         help_text="How old a call may be when it arrives, for gateways that bring what they "
         "metered long ago. Empty: as the installation has it.",
     )
+    ids_from_callers = models.BooleanField(
+        "ids may come from callers",
+        choices=[(None, "As usual for its kind"), (True, "Yes"), (False, "No")],
+        null=True,
+        blank=True,
+        help_text="Yes: a caller may choose the id that this gateway reports, as with X-Request-Id "
+        "behind Envoy. Calls of one id are then told apart by moment, method, path and status, so "
+        "that nobody's later calls are free. No: one id is one call.",
+    )
+    counted_records = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text="OpenTelemetry only: the names of further records that are calls, such as "
+        "http.access. * stands for every record. Empty: records that carry usage, an id of a "
+        "transaction or a credential.",
+    )
+    kept_attributes = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text="OpenTelemetry and calls of AI: the names of further attributes that are kept "
+        "as metadata and shown to the customer. Never name one that holds a prompt or a key.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = GatewayQuerySet.as_manager()
@@ -102,3 +130,9 @@ class Gateway(models.Model):
         if self.accepted_days is None:
             return timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
         return timedelta(days=min(self.accepted_days, longest_possible_age()))
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Choose for a new gateway, where nobody has, if its ids may come from callers."""
+        if self._state.adding and self.ids_from_callers is None:
+            self.ids_from_callers = self.kind in self.KINDS_WITH_IDS_FROM_CALLERS
+        super().save(*args, **kwargs)

@@ -1,6 +1,6 @@
 """What is true from one moment until, but not including, another."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, Self, TypeVar
 
 from django.contrib.postgres.fields import DateTimeRangeField
@@ -16,7 +16,20 @@ class TsTzRange(Func):
 PERIOD = TsTzRange("active_from", "active_until")
 
 
+# A moment without a fraction stands for its whole second: it may have been any moment of it.
+LAST_OF_A_SECOND = timedelta(microseconds=999_999)
+
 M = TypeVar("M", bound="Dated")
+
+
+def last_possible(moment: datetime) -> datetime:
+    """Return the last moment that `moment` may stand for, as some logs say whole seconds only."""
+    return moment if moment.microsecond else moment + LAST_OF_A_SECOND
+
+
+def second_of(moment: datetime) -> datetime:
+    """Return the beginning of its second: what is said in whole seconds is judged from there on."""
+    return moment.replace(microsecond=0)
 
 
 class DatedQuerySet(models.QuerySet[M]):
@@ -48,3 +61,12 @@ class Dated(models.Model):
         return self.active_from <= moment and (
             self.active_until is None or moment < self.active_until
         )
+
+    def holds_within(self, first: datetime, last: datetime) -> bool:
+        """Return True if it holds at any moment from `first` to `last`, both included."""
+        return self.active_from <= last and (
+            self.active_until is None or max(first, self.active_from) < self.active_until
+        )
+
+    def outlasts(self, moment: datetime) -> bool:
+        return self.active_until is None or moment < self.active_until

@@ -1,12 +1,16 @@
+from datetime import datetime
 from typing import Self
 
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import RangeOperators
 from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
 from revcred.models.customers import Customer
-from revcred.models.periods import Dated, DatedQuerySet
+from revcred.models.names import FormerName
+from revcred.models.periods import PERIOD, Dated, DatedQuerySet
 from revcred.models.products import Product
 from revcred.models.users import User
 
@@ -21,6 +25,11 @@ class SubscriptionQuerySet(DatedQuerySet["Subscription"]):
         )
         return self.filter(models.Q(customer__in=of_owned) | models.Q(pk__in=held.values("pk")))
 
+    def named(self, external_key: str, moment: datetime) -> "Subscription | None":
+        """The one that has this external key at the moment, or else the last that begins."""
+        having = self.filter(external_key=external_key)
+        return having.at(moment).first() or having.order_by("-active_from").first()
+
 
 class Subscription(Dated):
     """A customer's right to a product, from one moment until, but not including, another."""
@@ -28,7 +37,10 @@ class Subscription(Dated):
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="subscriptions")
     product = models.ForeignKey(Product, models.PROTECT, related_name="subscriptions")
     external_key = models.CharField(
-        max_length=200, unique=True, help_text="What gateways send as subscription."
+        max_length=200,
+        db_index=True,
+        help_text="The name that gateways send as subscription. Calls under a former one still"
+        " count. After its end another subscription may have it.",
     )
     name = models.CharField(max_length=200, blank=True)
     quota = models.PositiveBigIntegerField(
@@ -45,6 +57,14 @@ class Subscription(Dated):
             *Dated.Meta.constraints,
             # What an assignment refers to, so that both its sides are of one customer.
             models.UniqueConstraint("id", "customer", name="subscription_of_customer"),
+            ExclusionConstraint(
+                name="subscription_external_key_once_at_a_time",
+                expressions=[
+                    ("external_key", RangeOperators.EQUAL),
+                    (PERIOD, RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="Another subscription has this external key in that time.",
+            ),
         )
         indexes = (
             models.Index(OpClass(Lower("name"), "text_pattern_ops"), name="subscription_by_name"),
@@ -52,3 +72,7 @@ class Subscription(Dated):
 
     def __str__(self) -> str:
         return self.name or self.external_key
+
+    def former_names(self) -> models.QuerySet[FormerName]:
+        """External keys it had before, under which calls may still arrive."""
+        return FormerName.objects.filter(kind=FormerName.Kind.SUBSCRIPTION, target_id=self.pk)

@@ -1,10 +1,15 @@
-from typing import Any, ClassVar
+from datetime import timedelta
+from typing import Any, ClassVar, Self
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+ADDRESS_CHANGE_OPEN = timedelta(days=3)  # as long as the link of a forgotten password
 
 
 class UserManager(BaseUserManager["User"]):
@@ -33,6 +38,15 @@ class User(AbstractBaseUser, PermissionsMixin):
         "active", default=True, help_text="Switch off instead of deleting a user."
     )
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
+    session_number = models.PositiveIntegerField(
+        default=0, editable=False, help_text="One more ends all sessions of the user."
+    )
+    reveals_rest_since = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="Since then no key is revealed to the user, until the user has confirmed the new"
+        " sign-in address.",
+    )
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -58,3 +72,79 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def get_short_name(self) -> str:
         return self.name or self.email
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """Return what a session is checked against at every request.
+
+        Django's own as long as nobody ended this user's sessions, so that an upgrade ends none.
+        """
+        own: str = super()._get_session_auth_hash(secret=secret)  # type: ignore[misc]
+        if not self.session_number:
+            return own
+        return salted_hmac(
+            "revcred.session_number", f"{self.session_number}:{own}", algorithm="sha256"
+        ).hexdigest()
+
+
+class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
+    def open(self) -> Self:
+        """Changes that the new address may still confirm."""
+        return self.filter(
+            confirmed_at=None, cancelled_at=None, asked_at__gt=Now() - ADDRESS_CHANGE_OPEN
+        )
+
+
+class AddressChange(models.Model):
+    """A new sign-in address that was asked for. It counts once it is confirmed from there."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="address_changes")
+    old_email = models.EmailField(max_length=254)
+    new_email = models.EmailField(max_length=254)
+    asked_at = models.DateTimeField(default=timezone.now)
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    needs_password = models.BooleanField(
+        default=True, help_text="The link alone does not confirm: the password is asked for."
+    )
+    confirmed_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
+
+    objects = AddressChangeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(
+                fields=["user"],
+                condition=models.Q(confirmed_at=None, cancelled_at=None),
+                name="addresschange_one_open",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.old_email} → {self.new_email}"
+
+
+class FailedSignIns(models.Model):
+    """A count of events of one kind at one login, of which at most one a minute is on record.
+
+    Row 0 stands for all addresses that nobody signs in with: what was typed is not kept, for it
+    may be a password.
+    """
+
+    user_number = models.BigIntegerField()
+    verb = models.CharField(max_length=20)
+    recorded_at = models.DateTimeField()
+    unrecorded = models.PositiveIntegerField(default=0)
+    address = models.GenericIPAddressField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(fields=["user_number", "verb"], name="failedsignins_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.verb} of user {self.user_number}"

@@ -64,7 +64,7 @@ class Chunk:
 def apply(upload: Upload, *, tell: Tell) -> None:
     """Go on behind what has been applied already.
 
-    Raises Overtaken, Cancelled, Unreadable, FileChanged; what was done until then stays.
+    Raises Overtaken, Cancelled, UnreadableFile, FileChanged; what was done until then stays.
     """
     merge = MERGES[Kind(upload.kind)]
     _tables(upload, merge)

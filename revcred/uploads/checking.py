@@ -17,7 +17,7 @@ from revcred.models import Gateway, Product, RememberedMapping, Upload
 from revcred.uploads import columns, files, mapping, refusals, staging
 from revcred.uploads.columns import Column, Kind
 from revcred.uploads.kinds import MERGES
-from revcred.uploads.reading import List, RowError, Unreadable, open_list
+from revcred.uploads.reading import ListReader, RowError, UnreadableFile, open_list
 
 Action = Upload.Action
 Tell: TypeAlias = Callable[[Upload], None]
@@ -39,7 +39,7 @@ class Cancelled(Exception):
 def check(upload: Upload, *, tell: Tell) -> None:
     """Stage, judge and count. Whatever was staged before is replaced.
 
-    Raises Unreadable, Cancelled.
+    Raises UnreadableFile, Cancelled.
     """
     kind = Kind(upload.kind)
     with open_upload(upload) as read:
@@ -59,12 +59,12 @@ def check(upload: Upload, *, tell: Tell) -> None:
 
 
 @contextmanager
-def open_upload(upload: Upload) -> Iterator[List]:
-    """Its file. Raises Unreadable, also if it is not there."""
+def open_upload(upload: Upload) -> Iterator[ListReader]:
+    """Its file. Raises UnreadableFile, also if it is not there."""
     path = files.path_of(upload.pk)
     if not path.exists():
         message = "The file is not where the worker looks for it: UPLOADS_DIR has to be shared."
-        raise Unreadable(message)
+        raise UnreadableFile(message)
     with open_list(
         path,
         name=upload.file_name,
@@ -74,7 +74,7 @@ def open_upload(upload: Upload) -> Iterator[List]:
         yield read
 
 
-def _described(upload: Upload, read: List) -> Iterator[Any]:
+def _described(upload: Upload, read: ListReader) -> Iterator[Any]:
     """Note what kind of file it is, and how its columns are mapped if nobody has said it."""
     kind = Kind(upload.kind)
     upload.shape, upload.header = read.shape[:200], read.header
@@ -107,7 +107,7 @@ def _without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
     ]
 
 
-def _stage(upload: Upload, read: List, mapped: Mapping[int, Column], tell: Tell) -> None:
+def _stage(upload: Upload, read: ListReader, mapped: Mapping[int, Column], tell: Tell) -> None:
     kind = Kind(upload.kind)
     staging.begin(upload.pk, kind, upload.for_all)
     upload.done = upload.done_before = 0
@@ -181,6 +181,7 @@ def arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
         "create_subscribers": choices.get("subscribers") == "create",
         "create_subscriptions": choices.get("subscriptions") == "create",
         "take_over": choices.get("keys_of_others") == "take_over",
+        "use_again": choices.get("revoked_keys") == "use_again",
         "product": product.pk if product else None,
     }
 

@@ -1,10 +1,10 @@
-"""Rows that show what may stand in a list of each kind, beside the example of each column."""
+"""Example rows of each kind of list, beside the example of each column."""
 
 from collections.abc import Mapping, Sequence
 
 from revcred.uploads.columns import Kind, of
 
-MORE: Mapping[Kind, Sequence[Mapping[str, str]]] = {
+FURTHER_EXAMPLES: Mapping[Kind, Sequence[Mapping[str, str]]] = {
     Kind.CREDENTIALS: (
         {"customer": "acme", "name": "Nightly sync", "subscription": "acme-maps|acme-weather"},
         {
@@ -33,8 +33,11 @@ MORE: Mapping[Kind, Sequence[Mapping[str, str]]] = {
 }
 
 
-def rows(kind: Kind) -> list[list[str]]:
-    """Those of the filled example, each as wide as there are columns."""
+def example_rows(kind: Kind) -> list[list[str]]:
+    """Return the rows of the filled example, each as wide as the list of columns."""
     columns = of(kind)
     first = [each.example for each in columns]
-    return [first, *([row.get(each.name, "") for each in columns] for row in MORE[kind])]
+    return [
+        first,
+        *([row.get(each.name, "") for each in columns] for row in FURTHER_EXAMPLES[kind]),
+    ]

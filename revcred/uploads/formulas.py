@@ -1,15 +1,20 @@
-"""Text that a spreadsheet would take for a formula. Here it is always what it says."""
+"""Guards for text that a spreadsheet would take for a formula. Here such text is just text."""
 
 import re
 
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-GUARDED = re.compile(r"'+[=+\-@\t\r]")
+FORMULA_START = re.compile(r"'*[=+\-@\t\r]")
+GUARDED_START = re.compile(r"'+[=+\-@\t\r]")
 
 
-def guarded(cell: str) -> str:
-    """What a spreadsheet shows instead of working out. `plain` takes it back exactly."""
-    return f"'{cell}" if FORMULA.match(cell) else cell
+def guard_formula(cell: str) -> str:
+    """Return the cell so that a spreadsheet shows it instead of computing it.
+
+    `remove_guard` returns the original exactly.
+    """
+    return f"'{cell}" if FORMULA_START.match(cell) else cell
 
 
-def plain(cell: str) -> str:
-    return cell[1:] if GUARDED.match(cell) else cell
+def remove_guard(cell: str) -> str:
+    """Return the cell without the apostrophe that `guard_formula` put before it."""
+    """Return the cell without the apostrophe that `guard_formula` put before it."""
+    return cell[1:] if GUARDED_START.match(cell) else cell

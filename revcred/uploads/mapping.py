@@ -6,8 +6,8 @@ from hashlib import sha256
 from typing import TypeVar
 
 from revcred.uploads.columns import Column, Invalid, Kind, of
-from revcred.uploads.reading import Cells
-from revcred.uploads.reading.lists import unfit
+from revcred.uploads.reading import RowCells
+from revcred.uploads.reading.list_reader import cell_error
 
 Position = TypeVar("Position", int, str)  # in the header; kept as JSON, it is text
 
@@ -15,7 +15,7 @@ KEY = re.compile(r"(?=\S*\d)[!-~]{16,}")  # what only a machine would write
 ADDRESS = re.compile(r"\s*[^\s@]+@[^\s@]+\.[^\s@]+\s*")
 
 
-def guess(kind: Kind, header: Sequence[str], sample: Sequence[Cells]) -> dict[int, str]:
+def guess(kind: Kind, header: Sequence[str], sample: Sequence[RowCells]) -> dict[int, str]:
     """The name of our column for each position of the header for which one can be told.
 
     Its own name or title counts most, then another name for it that its cells do not contradict,
@@ -63,7 +63,7 @@ def for_all(kind: Kind, said: Mapping[str, str]) -> dict[str, str]:
 
 def cell_for_all(column: Column, cell: str) -> str:
     """As if it stood in every row. Raises Invalid."""
-    if error := unfit(column.name, cell):
+    if error := cell_error(column.name, cell):
         raise Invalid(error.message)
     return column.parse(cell)
 
@@ -90,7 +90,7 @@ def _by_name(kind: Kind, header: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _by_alias(
-    kind: Kind, header: Sequence[str], sample: Sequence[Cells]
+    kind: Kind, header: Sequence[str], sample: Sequence[RowCells]
 ) -> Iterator[tuple[int, str]]:
     ours = {_bare(alias): column for column in of(kind) for alias in column.aliases}
     for position, name in enumerate(header):
@@ -113,7 +113,7 @@ def _can_be(column: Column, cell: str) -> bool:
 
 
 def _by_content(
-    kind: Kind, header: Sequence[str], sample: Sequence[Cells]
+    kind: Kind, header: Sequence[str], sample: Sequence[RowCells]
 ) -> Iterator[tuple[int, str]]:
     """Only where a single column looks like it: a guess between two is none."""
     columns = [

@@ -9,15 +9,19 @@ from typing import BinaryIO
 from revcred.models import Upload
 from revcred.uploads import files, refusals
 from revcred.uploads.checking import open_upload
-from revcred.uploads.reading import List, RowError
-from revcred.uploads.writing import Format, write_refused
+from revcred.uploads.reading import ListReader, RowError
+from revcred.uploads.writing import ListFormat, write_rejected
 
 AT_ONCE = 1_000  # rows
 
-FORMATS = {".xlsx": Format.XLSX, ".jsonl": Format.JSON_LINES, ".ndjson": Format.JSON_LINES}
+FORMATS = {
+    ".xlsx": ListFormat.XLSX,
+    ".jsonl": ListFormat.JSON_LINES,
+    ".ndjson": ListFormat.JSON_LINES,
+}
 
 
-def format_of(upload: Upload) -> Format | None:
+def format_of(upload: Upload) -> ListFormat | None:
     """That of the file, or CSV for one that is read only. None if there is nothing to be had."""
     has_some = upload.is_staged and (
         upload.outcome.get("meanwhile") or upload.preview.get("counts", {}).get("refused")
@@ -26,7 +30,7 @@ def format_of(upload: Upload) -> Format | None:
         each(upload.pk).exists() for each in (files.path_of, files.refused_of)
     ):
         return None
-    return FORMATS.get(Path(upload.file_name.lower()).suffix, Format.CSV)
+    return FORMATS.get(Path(upload.file_name.lower()).suffix, ListFormat.CSV)
 
 
 def write(upload: Upload, to: BinaryIO) -> None:
@@ -38,7 +42,7 @@ def write(upload: Upload, to: BinaryIO) -> None:
     form = format_of(upload)
     assert form
     with open_upload(upload) as read:
-        write_refused(to, form, read.header, _rows(upload, read))
+        write_rejected(to, form, read.header, _rows(upload, read))
 
 
 def keep(upload: Upload) -> None:
@@ -49,7 +53,7 @@ def keep(upload: Upload) -> None:
         write(upload, file)
 
 
-def _rows(upload: Upload, read: List) -> Iterator[tuple[list[str], str]]:
+def _rows(upload: Upload, read: ListReader) -> Iterator[tuple[list[str], str]]:
     """Each row that is refused, with all that is wrong with it."""
     wanted = _reasons(upload)
     number, reasons = next(wanted, (None, ""))

@@ -20,12 +20,12 @@ from revcred.uploads import mapping as mappings
 from revcred.uploads.checking import Cancelled
 from revcred.uploads.columns import Kind
 from revcred.uploads.files import TooLarge
-from revcred.uploads.reading import LARGEST_FILE, Unreadable
+from revcred.uploads.reading import MAX_FILE_BYTES, UnreadableFile
 from revcred.uploads.refusals import Refusal
 from revcred.uploads.refusals import of as refusals_of
 from revcred.uploads.sealing import FileChanged
 from revcred.uploads.undoing import Dependent
-from revcred.uploads.writing import Format
+from revcred.uploads.writing import ListFormat
 
 __all__ = [
     "Choices",
@@ -103,6 +103,7 @@ class Choices:
     subscriptions: Literal["refuse", "create"] = "refuse"
     product: str = ""  # of subscriptions that are created: its external key
     keys_of_others: Literal["refuse", "take_over"] = "refuse"
+    revoked_keys: Literal["refuse", "use_again"] = "refuse"
 
 
 # --- What people do -------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def receive(
     Raises TooLarge. `Upload.state` is CHECKING, then READY with its `preview`, UNMAPPED if
     required columns could not be told, or FAILED with its `error`.
     """
-    partial, size, digest = files.take(file, most=LARGEST_FILE)
+    partial, size, digest = files.take(file, most=MAX_FILE_BYTES)
     try:
         with atomic():
             upload = Upload.objects.create(
@@ -254,7 +255,7 @@ def refusals(*, upload: Upload, after: int = 0, most: int = 100) -> list[Refusal
     return refusals_of(upload, after=after, most=most)
 
 
-def refused_format(*, upload: Upload) -> Format | None:
+def refused_format(*, upload: Upload) -> ListFormat | None:
     """As what the refused rows can be had, or None: there are none, or not any more."""
     return refused.format_of(upload)
 
@@ -376,7 +377,7 @@ def _one_phase(upload: Upload, tell: Callable[[Upload], None]) -> None:
         else:
             undoing.undo(upload, tell=tell)
             _end(upload, State.FAILED if upload.error else State.UNDONE, upload.error)
-    except Unreadable as error:
+    except UnreadableFile as error:
         _break_off(upload, str(error))
     except FileChanged:
         _break_off(upload, "The file is not the one that was checked.")

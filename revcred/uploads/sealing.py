@@ -11,7 +11,7 @@ from revcred.actions.credentials import generate_key
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.models import SealedValue
 from revcred.uploads.columns import Column
-from revcred.uploads.reading import Row, RowError
+from revcred.uploads.reading import NumberedRow, RowError
 
 # number, fingerprint, hint, value, secret
 Sealed: TypeAlias = tuple[int, str | None, str | None, str | None, str | None]
@@ -34,7 +34,7 @@ class Place:
 class Sealer:
     """Goes through the file once, in step with the chunks."""
 
-    def __init__(self, rows: Iterable[Row], mapped: Mapping[int, Column]) -> None:
+    def __init__(self, rows: Iterable[NumberedRow], mapped: Mapping[int, Column]) -> None:
         self._rows = iter(rows)
         at = {column.name: position for position, column in mapped.items()}
         self._key, self._secret = at.get("key"), at.get("secret")

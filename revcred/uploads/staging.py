@@ -14,7 +14,7 @@ from django.db import connection
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.uploads import columns
 from revcred.uploads.columns import Column, Invalid, Kind
-from revcred.uploads.reading import List, RowError
+from revcred.uploads.reading import ListReader, RowError
 
 Staged: TypeAlias = tuple[Any, ...]
 Problem: TypeAlias = tuple[str, str, str]  # column, hint of the value, what is wrong
@@ -91,7 +91,7 @@ def decoded(value: str | None) -> Any:
     return None if value is None else json.loads(value)
 
 
-def rows(read: List, mapped: Mapping[int, Column]) -> Iterator[Staged]:
+def rows(read: ListReader, mapped: Mapping[int, Column]) -> Iterator[Staged]:
     """What COPY takes of each row, in the order of `mapped`."""
     readers = [(position, _reader(column)) for position, column in mapped.items()]
     width = sum(len(becomes(column)) for column in mapped.values())

@@ -1,4 +1,4 @@
-"""Lists for people: empty ones, filled examples, and what was refused."""
+"""Writing of lists: templates, filled examples and rejected rows."""
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
@@ -12,83 +12,87 @@ from xlsxwriter import Workbook
 
 from revcred.uploads import examples
 from revcred.uploads.columns import Kind, of
-from revcred.uploads.formulas import guarded
-from revcred.uploads.reading.headers import IGNORED
+from revcred.uploads.formulas import guard_formula
+from revcred.uploads.reading.headers import ERROR_COLUMN
 
 
-class Format(StrEnum):
+class ListFormat(StrEnum):
     CSV = "csv"
     XLSX = "xlsx"
     JSON_LINES = "jsonl"
 
 
 CONTENT_TYPES = {
-    Format.CSV: "text/csv; charset=utf-8",
-    Format.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    Format.JSON_LINES: "application/x-ndjson",
+    ListFormat.CSV: "text/csv; charset=utf-8",
+    ListFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ListFormat.JSON_LINES: "application/x-ndjson",
 }
 
 COLUMN_WIDTH = 24  # characters
 
-Header = Sequence[str]
-Rows = Iterable[Sequence[str]]
+ListHeader = Sequence[str]
+ListRows = Iterable[Sequence[str]]
 
 
-class TooLong(Exception):
-    """A sheet of Excel has no room for so many rows, or so long a cell."""
+class TooLongForSheet(Exception):
+    """The list has more rows, or a longer cell, than a sheet of Excel takes."""
 
 
-def template(kind: Kind, form: Format) -> bytes:
-    """A header and nothing below."""
-    header = _header(kind)
+def template_file(kind: Kind, form: ListFormat) -> bytes:
+    """Return a list with a header and no rows."""
+    header = _header_of(kind)
     # A line of JSON names its fields itself; a blank one is no row.
-    return _written(form, header, [[""] * len(header)] if form is Format.JSON_LINES else [])
+    return _list_as_bytes(
+        form, header, [[""] * len(header)] if form is ListFormat.JSON_LINES else []
+    )
 
 
-def example(kind: Kind, form: Format) -> bytes:
-    """A header and a few rows that show what may stand there."""
-    return _written(form, _header(kind), examples.rows(kind))
+def example_file(kind: Kind, form: ListFormat) -> bytes:
+    """Return a list with a header and example rows."""
+    return _list_as_bytes(form, _header_of(kind), examples.example_rows(kind))
 
 
-def write(to: BinaryIO, form: Format, header: Header, rows: Rows) -> None:
-    """A list that reading gives back exactly as it was, row by row as `rows` come.
+def write_list(to: BinaryIO, form: ListFormat, header: ListHeader, rows: ListRows) -> None:
+    """Write a list, row by row, that reading gives back exactly.
 
-    Raises TooLong.
+    Raises TooLongForSheet.
     """
-    WRITERS[form](to, header, rows)
+    LIST_WRITERS[form](to, header, rows)
 
 
-def write_refused(
-    to: BinaryIO, form: Format, header: Header, rows: Iterable[tuple[Sequence[str], str]]
+def write_rejected(
+    to: BinaryIO, form: ListFormat, header: ListHeader, rows: Iterable[tuple[Sequence[str], str]]
 ) -> None:
-    """The rows as they came, each with why it was refused in a column that reading leaves out.
+    """Write rejected rows as they came, each with its reason in a column that reading ignores.
 
-    One whose cells could not be read has none. It is blank but for the reason, and so no row when
-    the file comes back.
+    A row whose cells could not be read is blank but for the reason, and is therefore no row when
+    the file is uploaded again.
     """
     blank = [""] * len(header)
-    write(to, form, [*header, IGNORED], ([*(cells or blank), reason] for cells, reason in rows))
+    write_list(
+        to, form, [*header, ERROR_COLUMN], ([*(cells or blank), reason] for cells, reason in rows)
+    )
 
 
-def _header(kind: Kind) -> list[str]:
+def _header_of(kind: Kind) -> list[str]:
     return [each.name for each in of(kind)]
 
 
-def _written(form: Format, header: Header, rows: Rows) -> bytes:
+def _list_as_bytes(form: ListFormat, header: ListHeader, rows: ListRows) -> bytes:
     to = BytesIO()
-    write(to, form, header, rows)
+    write_list(to, form, header, rows)
     return to.getvalue()
 
 
-def _write_csv(to: BinaryIO, header: Header, rows: Rows) -> None:
-    # With the mark, without which Excel takes UTF-8 for something else.
+def _write_csv(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
+    # Without the byte order mark Excel takes UTF-8 for another encoding.
     text = TextIOWrapper(to, "utf-8-sig", newline="")
     writer = csv.writer(text)
-    writer.writerows([guarded(cell) for cell in row] for row in chain([header], rows))
+    writer.writerows([guard_formula(cell) for cell in row] for row in chain([header], rows))
     text.detach()
 
 
-def _write_xlsx(to: BinaryIO, header: Header, rows: Rows) -> None:
+def _write_xlsx(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
     with Workbook(to, {"constant_memory": True}) as workbook:
         sheet = workbook.add_worksheet()
         # As text, so that Excel changes nothing that is typed in later either.
@@ -98,15 +102,15 @@ def _write_xlsx(to: BinaryIO, header: Header, rows: Rows) -> None:
         for number, row in enumerate(chain([header], rows)):
             for position, cell in enumerate(row):
                 if sheet.write_string(number, position, cell, as_text):
-                    raise TooLong
+                    raise TooLongForSheet
 
 
-def _write_json_lines(to: BinaryIO, header: Header, rows: Rows) -> None:
+def _write_json_lines(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
     to.writelines(json.encode(dict(zip(header, row, strict=True))) + b"\n" for row in rows)
 
 
-WRITERS: dict[Format, Callable[[BinaryIO, Header, Rows], None]] = {
-    Format.CSV: _write_csv,
-    Format.XLSX: _write_xlsx,
-    Format.JSON_LINES: _write_json_lines,
+LIST_WRITERS: dict[ListFormat, Callable[[BinaryIO, ListHeader, ListRows], None]] = {
+    ListFormat.CSV: _write_csv,
+    ListFormat.XLSX: _write_xlsx,
+    ListFormat.JSON_LINES: _write_json_lines,
 }

@@ -132,6 +132,8 @@ def _reveal(
     address = get_adapter().get_client_ip(request)
     try:
         text = credentials.reveal(key=key, field=field, by=request.user, address=address)
+    except credentials.RevealsRest:
+        return _refuse(request, "resting", context)
     except credentials.AlreadyRevoked:
         return _refuse(request, "revoked", context)
     except credentials.NothingToReveal:

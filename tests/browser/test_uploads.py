@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from revcred.launcher.fresh import fresh_directory
-from revcred.launcher.stack import Stack, a_stack
+from revcred.launcher.stack import Stack, running_stack
+from revcred.launcher.temporary import temporary_directory
 
 PROJECT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -40,7 +40,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def stack():
-    with fresh_directory() as directory, a_stack(Stack, directory, PROJECT) as stack:
+    with temporary_directory() as directory, running_stack(Stack, directory, PROJECT) as stack:
         stack.manage("shell", "--no-imports", "--command", SEED)
         stack.serve()
         yield stack

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from revcred.launcher.fresh import fresh_directory
-from revcred.launcher.stack import Stack, a_stack
+from revcred.launcher.stack import Stack, running_stack
+from revcred.launcher.temporary import temporary_directory
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "the-key-of-the-journey"
@@ -73,7 +73,7 @@ class Journeys(Stack):
 
 @pytest.fixture(scope="session")
 def stack():
-    with fresh_directory() as directory, a_stack(Journeys, directory, PROJECT) as stack:
+    with temporary_directory() as directory, running_stack(Journeys, directory, PROJECT) as stack:
         stack.token = stack.manage("shell", "--no-imports", "--command", SEED)
         stack.serve()
         stack.seconds_until_attributed(stack.post()[0])  # until the worker is there, too

@@ -84,10 +84,10 @@ def test_poison_delays_nobody_and_ends_named(stack, database):
             if number % (HEALTHY // len(EVILS)) == 0:
                 kind = list(EVILS)[len(poison)]
                 poison.append(stack.post(transaction_id=f"poison-{kind}")[0])
-        stack.wait_until(lambda: settled(database, healthy)[1] == HEALTHY, patience=2 * SOON)
+        stack.wait_until(lambda: settled(database, healthy)[1] == HEALTHY, max_seconds=2 * SOON)
         seconds, _ = settled(database, healthy)
 
-        stack.wait_until(lambda: not waiting(database), patience=IN_THE_END)
+        stack.wait_until(lambda: not waiting(database), max_seconds=IN_THE_END)
 
     assert seconds < SOON
     assert named(database) == {f"poison-{kind}" for kind in EVILS}

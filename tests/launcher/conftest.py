@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from revcred.launcher.fresh import fresh_directory
+from revcred.launcher.temporary import temporary_directory
 
 
 @pytest.fixture(autouse=True)
@@ -16,5 +16,5 @@ def nobody_named_stores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """Unlike tmp_path, one that the database's user can reach when the tests run as root."""
-    with fresh_directory() as fresh:
+    with temporary_directory() as fresh:
         yield fresh

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from revcred.launcher.greeting import greeting
+from revcred.launcher.greeting import greeting_text
 
 URL = "http://127.0.0.1:8000"
 
@@ -18,7 +18,7 @@ def test_it_says_where_as_whom_and_what_to_try(tmp_path: Path) -> None:
             }
         )
     )
-    text = greeting(URL, demo, seconds=4.23)
+    text = greeting_text(URL, demo, seconds=4.23)
     assert "revcred is ready after 4.2 s" in text
     assert "Admin       ada@example.com  password open" in text
     assert "Subscriber  bob@example.com  password sesame" in text
@@ -27,6 +27,6 @@ def test_it_says_where_as_whom_and_what_to_try(tmp_path: Path) -> None:
 
 
 def test_without_demo_data_it_says_where(tmp_path: Path) -> None:
-    text = greeting(URL, tmp_path / "demo.json", seconds=1)
+    text = greeting_text(URL, tmp_path / "demo.json", seconds=1)
     assert f"API         {URL}/v1/docs/" in text
     assert "curl" not in text

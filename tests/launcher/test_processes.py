@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from revcred.launcher import processes
-from revcred.launcher.census import started
 from revcred.launcher.errors import LaunchError
-from revcred.launcher.leftovers import Running, end_leftovers, record
+from revcred.launcher.orphans import RunningProcess, end_orphans, write_running
+from revcred.launcher.process_table import is_same_process, process_start
 from revcred.launcher.processes import Program, Supervisor
 from tests.launcher.trials import eventually, run_python
 
@@ -60,8 +60,8 @@ def test_a_child_that_falls_is_started_again_after_growing_pauses(supervisor: Su
     child = supervisor.start(python("raise SystemExit(3)"))
     began = time.monotonic()
     for _ in range(2):
-        attend_until(supervisor, lambda: child.due)
-        attend_until(supervisor, lambda: not child.due)
+        attend_until(supervisor, lambda: child.restart_at)
+        attend_until(supervisor, lambda: not child.restart_at)
     assert time.monotonic() - began >= 0.5 + 1.0
     assert child.pause >= 2.0
 
@@ -69,17 +69,17 @@ def test_a_child_that_falls_is_started_again_after_growing_pauses(supervisor: Su
 def test_a_child_that_ran_well_is_started_again_at_once(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "RAN_WELL", 0)
+    monkeypatch.setattr(processes, "STABLE_SECONDS", 0)
     child = supervisor.start(python("raise SystemExit(3)"))
     child.pause = 10.0
-    attend_until(supervisor, lambda: child.due)
+    attend_until(supervisor, lambda: child.restart_at)
     assert child.pause == 1.0
 
 
-def test_a_child_deaf_to_its_farewell_is_killed(
+def test_a_child_deaf_to_its_stop_signal_is_killed(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    monkeypatch.setattr(processes, "PROGRAM_STOP_SECONDS", 0.3)
     child = supervisor.start(
         python(f"import signal; signal.signal(15, 1); print(flush=True); {SLEEPS}")
     )
@@ -102,7 +102,7 @@ def test_children_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     (entry,) = json.loads((tmp_path / "processes.json").read_text())
     holder.kill()
     holder.communicate(timeout=20)
-    assert eventually(lambda: started(entry["pid"]) != entry["started"])
+    assert eventually(lambda: not is_same_process(entry["pid"], entry["started"]))
 
 
 def test_a_group_that_was_left_is_ended_next_time(tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_a_group_that_was_left_is_ended_next_time(tmp_path: Path) -> None:
     assert left.stdout
     grandchild = int(left.stdout.readline())
     left.stdout.close()
-    record(path, [Running("left", left.pid, started(left.pid), signal.SIGTERM)])
-    assert end_leftovers(path) == ["left"]
+    write_running(path, [RunningProcess("left", left.pid, process_start(left.pid), signal.SIGTERM)])
+    assert end_orphans(path) == ["left"]
     assert left.wait(5) == -signal.SIGTERM
-    assert eventually(lambda: not started(grandchild))
+    assert eventually(lambda: not process_start(grandchild))
     assert not path.exists()
 
 
@@ -125,8 +125,8 @@ def test_a_pid_that_is_somebody_elses_by_now_is_left_alone(tmp_path: Path) -> No
     path = tmp_path / "processes.json"
     other = subprocess.Popen([sys.executable, "-c", SLEEPS], start_new_session=True)
     try:
-        record(path, [Running("old", other.pid, "before", signal.SIGTERM)])
-        assert end_leftovers(path) == []
+        write_running(path, [RunningProcess("old", other.pid, 1.0, signal.SIGTERM)])
+        assert end_orphans(path) == []
         assert other.poll() is None
     finally:
         other.kill()
@@ -134,6 +134,6 @@ def test_a_pid_that_is_somebody_elses_by_now_is_left_alone(tmp_path: Path) -> No
 
 
 def test_a_process_is_known_by_its_start() -> None:
-    assert started(os.getpid()) == started(os.getpid())
-    assert started(os.getpid()) != started(os.getppid())
-    assert started(4_000_000) is None
+    assert process_start(os.getpid()) == process_start(os.getpid())
+    assert process_start(os.getpid()) != process_start(os.getppid())
+    assert process_start(4_000_000) is None

@@ -8,10 +8,21 @@ from random import Random
 from time import sleep
 
 import pytest
+from django.db import IntegrityError
+from django.db.transaction import atomic
 from django.utils import timezone
 
 from metering import attribution, tasks
-from metering.attribution import Attributed, Candidate, Key, settle, settle_waiting, verdict
+from metering.attribution import (
+    Attributed,
+    Candidate,
+    Coverage,
+    Holder,
+    Key,
+    settle,
+    settle_waiting,
+    verdict,
+)
 from metering.ingestion import take_in
 from metering.management.commands.verify_usage import differences_between
 from metering.models import (
@@ -30,6 +41,7 @@ from revcred.models import (
     Assignment,
     Credential,
     ExternalKey,
+    FormerName,
     Gateway,
     PathRule,
     Source,
@@ -81,7 +93,7 @@ class World:
 
     def __init__(self, seed):
         self.random = Random(seed)
-        self.now = timezone.now()
+        self.now = timezone.now().replace(microsecond=0)
         self.gateways = [factories.a_gateway() for _ in range(2)]
         self.sources = [
             Source.objects.create(name=f"s{i}", external_key=f"s{i}-{seed}") for i in range(3)
@@ -94,8 +106,18 @@ class World:
         self.products = [factories.a_product() for _ in range(3)]
         self.products[0].sources.set(self.sources[:1])
         self.products[1].sources.set(self.sources[1:])
+        self.products.append(factories.a_product(also_without_source=True))
+        self.products[3].sources.set(self.sources[:1])
+        self.products.append(factories.a_product(also_without_source=seed % 2))
+        self.products[4].sources.set(self.sources[:1])
+        self.products[4].sources.clear()
         self.customer = factories.a_customer()
-        self.subscriptions = [self._subscription() for _ in range(6)]
+        self.subscriptions = [self._subscription() for _ in range(8)]
+        self.names = {each.external_key for each in self.subscriptions}
+        for _ in range(6):
+            self._rename()
+        self.old_names_of_sources = [each.external_key for each in self.sources]
+        self._rename_source()
         self.strings = [f"string-{seed}-{i}-of-the-world" for i in range(8)]
         self.keys = []
         for _ in range(10):
@@ -105,8 +127,15 @@ class World:
         """On a coarse grid, so that starts, ends and calls often fall on the same moment."""
         return self.now - timedelta(hours=6 * self.random.randrange(0, 80))
 
+    def moment_of_a_link(self):
+        """As above, or some time later in the same second."""
+        return self.moment() + timedelta(milliseconds=self.random.choice([0, 0, 300, 600]))
+
+    def moment_of_a_call(self):
+        return self.moment() + timedelta(milliseconds=self.random.choice([0, 0, 0, 400, 700]))
+
     def period(self):
-        start, end = sorted((self.moment(), self.moment()))
+        start, end = sorted((self.moment_of_a_link(), self.moment_of_a_link()))
         if start == end or self.random.random() < 0.5:
             return {"active_from": start}
         return {"active_from": start, "active_until": end}
@@ -119,14 +148,41 @@ class World:
             self.customer, product=self.random.choice(self.products), **self.period()
         )
 
+    def _rename(self):
+        """To a name that is free in its time, also another's of another time, or its former one."""
+        subscription = self.random.choice(self.subscriptions)
+        name = self.random.choice([*self.names, f"renamed-{len(self.names)}"])
+        try:
+            with atomic():
+                Subscription.objects.filter(pk=subscription.pk).update(external_key=name)
+        except IntegrityError:
+            return  # another has it in that time
+        subscription.refresh_from_db()
+        self.names.add(name)
+        # When another took a name is a moment like any other.
+        for each in FormerName.objects.exclude(counts_until=None):
+            if each.counts_until >= self.now:
+                each.counts_until = self.moment_of_a_link()
+                each.save()
+
+    def _rename_source(self):
+        """One takes the name that another has given up."""
+        first, second = self.random.sample(self.sources, 2)
+        if self.random.random() < 0.5:
+            free, first.external_key = first.external_key, f"{first.external_key}-renamed"
+            first.save()
+            second.external_key = free
+            second.save()
+
     def _credential(self):
         credential = Credential.objects.create(
             customer=self.customer,
             name=f"c{self.random.random()}",
-            expires_at=self.maybe(self.moment),
+            expires_at=self.maybe(self.moment_of_a_link),
         )
         if self.random.random() < 0.2:
-            credential.revoked_at, credential.revocation_reason = self.moment(), "because"
+            credential.revoked_at = self.moment_of_a_link()
+            credential.revocation_reason = "because"
             credential.save()
         if self.random.random() < 0.3:
             Suspension.objects.create(credential=credential, **self.period())
@@ -161,13 +217,20 @@ class World:
 
     def call(self):
         string = self.maybe(lambda: self.random.choice([*self.strings, "nobody-knows-this"]), 0.85)
-        named = self.maybe(lambda: self.random.choice(self.subscriptions).external_key)
+        named = self.maybe(lambda: self.random.choice(sorted(self.names)))
         return factories.a_call(
             string,
-            occurred_at=self.moment(),
+            occurred_at=self.moment_of_a_call(),
             subscription_named=self.random.choice([named, named, "no-such"]) if named else None,
             source_named=self.maybe(
-                lambda: self.random.choice([*(s.external_key for s in self.sources), "no-such"])
+                lambda: self.random.choice(
+                    [
+                        *(s.external_key for s in self.sources),
+                        *self.old_names_of_sources,
+                        "no-such",
+                    ]
+                ),
+                0.5,
             ),
             path=self.maybe(lambda: self.random.choice(PATHS), 0.5),
         ), string
@@ -181,12 +244,44 @@ class World:
                 for text, gateway_id, key in self.as_keys
                 if text == string and gateway_id in {None, gateway.pk}
             ],
-            named=call.subscription_named,
-            directly=next(
-                (s for s in self.subscriptions if s.external_key == call.subscription_named), None
-            ),
-            source=call.source_named or self._source_of(call.path),
+            named=call.subscription_named is not None,
+            holders=self.holders.get(call.subscription_named, ()),
+            source=self._source_named(call.source_named) or self._source_of(call.path),
         )
+
+    @cached_property
+    def holders(self):
+        found = {}
+        for each in self.subscriptions:
+            facts = {
+                "subscription": each.pk,
+                "active": each,
+                "coverage": self._coverage(each.product),
+            }
+            found.setdefault(each.external_key, []).append(Holder(**facts))
+            for former in each.former_names():
+                found.setdefault(former.name, []).append(
+                    Holder(
+                        former_since=former.former_since, counts_until=former.counts_until, **facts
+                    )
+                )
+        return found
+
+    @staticmethod
+    def _coverage(product):
+        product.refresh_from_db()
+        return Coverage(
+            sources=[each.pk for each in product.sources.all()],
+            restricted=product.restricted,
+            also_without_source=product.also_without_source,
+        )
+
+    def _source_named(self, name):
+        for each in self.sources:
+            if each.external_key == name:
+                return each.pk
+        former = FormerName.objects.filter(kind=FormerName.Kind.SOURCE, name=name).first()
+        return former.target_id if former else name
 
     @cached_property
     def as_keys(self):
@@ -203,10 +298,10 @@ class World:
             suspensions=list(credential.suspensions.all()),
             candidates=[
                 Candidate(
-                    subscription=each.subscription.external_key,
+                    subscription=each.subscription_id,
                     assigned=each,
                     active=each.subscription,
-                    sources=[s.external_key for s in each.subscription.product.sources.all()],
+                    coverage=self._coverage(each.subscription.product),
                 )
                 for each in credential.assignments.all()
             ],
@@ -220,15 +315,12 @@ class World:
             key=lambda rule: (order.index(rule.match), -len(rule.text), rule.pk),
             default=None,
         )
-        return first.source.external_key if first else None
+        return first.source_id if first else None
 
 
 def outcomes():
     rows = Transaction.objects.select_related("subscription")
-    found = {
-        row.transaction_id: Attributed(row.subscription.external_key, row.matched_by)
-        for row in rows
-    }
+    found = {row.transaction_id: Attributed(row.subscription_id, row.matched_by) for row in rows}
     return found | {row.transaction_id: Reason(row.reason) for row in Quarantined.objects.all()}
 
 

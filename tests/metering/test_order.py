@@ -13,6 +13,7 @@ from random import Random
 from time import monotonic
 from unittest.mock import patch
 
+from django.db import connection
 from django.db.models import Sum
 from django.db.transaction import atomic, set_rollback
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -26,12 +27,22 @@ from hypothesis.stateful import (
 )
 
 from metering import claims, quarantine
-from metering.attribution import Candidate, Key, care, settle, settle_waiting, verdict
+from metering.attribution import (
+    Candidate,
+    Coverage,
+    Holder,
+    Key,
+    care,
+    settle,
+    settle_waiting,
+    verdict,
+)
 from metering.ingestion import take_in
 from metering.models import Claim, Conflict, Quarantined, Reason, Transaction, Usage
 from revcred.actions import credentials, subscriptions
 from revcred.actions.credentials import Keyed
-from revcred.models import Source, Subscription
+from revcred.models import FormerName, Source, Subscription
+from revcred.models.periods import second_of
 from tests import factories
 
 STEPS, SEED = 400, 1
@@ -43,12 +54,19 @@ REFUSALS = (
     credentials.AlreadyAssigned,
     credentials.AlreadyRevoked,
     credentials.NotAssigned,
+    subscriptions.ExternalKeyInUse,
     subscriptions.NotStarted,
 )
 
 
 def moment(number):
+    """Calls say whole seconds. Links begin and end then, or some time later in the same second."""
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + number * STEP
+
+
+def within_its_second(at):
+    number, later = at
+    return moment(number) + timedelta(milliseconds=later)
 
 
 # --- What ought to be ----------------------------------------------------------------------------
@@ -56,11 +74,12 @@ def moment(number):
 
 @dataclass
 class Period:
-    start: datetime
-    end: datetime | None = None
+    active_from: datetime
+    active_until: datetime | None = None
 
-    def holds(self, at):
-        return self.start <= at and (self.end is None or at < self.end)
+    holds = Subscription.holds
+    holds_within = Subscription.holds_within
+    outlasts = Subscription.outlasts
 
 
 @dataclass(eq=False)
@@ -77,8 +96,10 @@ class Owner:
 class Oracle:
     """Who owns what when, and what was said first of each transaction."""
 
-    active: dict = field(default_factory=dict)  # subscription: period
-    sources: dict = field(default_factory=dict)  # subscription: names
+    active: dict = field(default_factory=dict)  # subscription's number: period
+    names: dict = field(default_factory=dict)  # subscription's number: its name now
+    former: list = field(default_factory=list)  # of [name, number, until or None], the last last
+    coverage: dict = field(default_factory=dict)  # subscription's number
     keys: list = field(default_factory=list)  # of (string, gateway or None, kind, owner, period)
     calls: dict = field(default_factory=dict)  # (gateway, id): call, string
     conflicts: int = 0
@@ -96,10 +117,42 @@ class Oracle:
                 for text, where, kind, owner, period in self.keys
                 if text == string and where in {None, gateway}
             ],
-            named=call.subscription_named,
-            directly=self.active.get(call.subscription_named),
+            named=call.subscription_named is not None,
+            holders=self._holders(call.subscription_named),
             source=call.source_named,
         )
+
+    def _holders(self, name):
+        current = [(number, None, None) for number, each in self.names.items() if each == name]
+        former = [
+            (number, moment(FIRST) + place * STEP, until)
+            for place, (each, number, until) in enumerate(self.former)
+            if each == name
+        ]
+        return [
+            Holder(
+                subscription=number,
+                active=self.active[number],
+                coverage=self.coverage[number],
+                former_since=since,
+                counts_until=until,
+            )
+            for number, since, until in current + former
+        ]
+
+    def rename(self, number, name, now):
+        """It is known by both; whoever had the new one before, only until now."""
+        self.former = [each for each in self.former if each[:2] != [name, number]]
+        self.former.append([self.names[number], number, None])
+        self.names[number] = name
+        self.take(number, name, now)
+
+    def take(self, number, name, now):
+        taken = max(now, self.active[number].active_from)
+        if self.active[number].outlasts(now):
+            for each in self.former:
+                if each[0] == name and each[1] != number and (each[2] is None or each[2] > taken):
+                    each[2] = taken
 
     def outcome(self, gateway, call, string):
         """The subscription or the reason. By which key of a credential, corrections leave open."""
@@ -112,7 +165,7 @@ class Oracle:
                 subscription=name,
                 assigned=assigned,
                 active=self.active[name],
-                sources=self.sources[name],
+                coverage=self.coverage[name],
             )
             for name, assigned in owner.assigned
         ]
@@ -142,26 +195,24 @@ class Oracle:
 
 def cut(kept, which, at):
     """End that period then. What would have held for no time at all is no more."""
-    if at <= which.start:
+    if at <= which.active_from:
         kept[:] = [each for each in kept if each[-1] is not which]
     else:
-        which.end = at
+        which.active_until = at
 
 
 def end_key(period, at):
     """It is known ever after, also if it counted for no time at all."""
-    if period.end is None or period.end > at:
-        period.end = max(at, period.start)
+    if period.active_until is None or period.active_until > at:
+        period.active_until = max(at, period.active_from)
 
 
 # --- What is -------------------------------------------------------------------------------------
 
 
 def outcomes():
-    standing = Transaction.objects.standing().select_related("subscription")
-    rows = [
-        ((row.gateway_id, row.transaction_id), row.subscription.external_key) for row in standing
-    ] + [
+    standing = Transaction.objects.standing()
+    rows = [((row.gateway_id, row.transaction_id), row.subscription_id) for row in standing] + [
         ((row.gateway_id, row.transaction_id), Reason(row.reason))
         for row in Quarantined.objects.all()
     ]
@@ -170,7 +221,7 @@ def outcomes():
 
 
 def usage():
-    rows = Usage.objects.values_list("subscription__external_key", "hour", "element")
+    rows = Usage.objects.values_list("subscription", "hour", "element")
     sums = rows.annotate(total=Sum("quantity")).filter(total__gt=0)
     return {tuple(key): total for *key, total in sums}
 
@@ -186,8 +237,9 @@ def differences(found, expected):
 
 # --- What happens --------------------------------------------------------------------------------
 
-moments = st.integers(FIRST, LAST).map(moment)
-starts = st.integers(FIRST, FIRST // 2).map(moment)
+laters = st.sampled_from([0, 0, 300, 600])  # milliseconds
+moments = st.tuples(st.integers(FIRST, LAST), laters).map(within_its_second)
+starts = st.tuples(st.integers(FIRST, FIRST // 2), laters).map(within_its_second)
 some = st.integers(0, 1 << 30)  # which one: the rest of a division by how many there are
 maybe = st.booleans()
 seldom = st.integers(0, 9).map(lambda number: number == 1)
@@ -212,7 +264,7 @@ class Order(RuleBasedStateMachine):
         self.strings = [f"string-{n}-of-the-orders" for n in range(4)]
         self.credentials, self.keys, self.sent = [], [], []
         source = Source.objects.create(name="Maps", external_key="maps")
-        self.subscriptions = []
+        self.subscriptions, self.names = [], []
         for sources in ([], [], [source]):
             product = factories.a_product()
             product.sources.set(sources)
@@ -245,7 +297,7 @@ class Order(RuleBasedStateMachine):
 
     def _call(self, chance):
         string = chance.choice([*self.strings, *self.strings, None])
-        named = chance.choice(self.subscriptions).external_key if chance.random() < 0.2 else None
+        named = chance.choice(self.names) if chance.random() < 0.2 else None
         call = factories.a_call(
             string,
             occurred_at=moment(chance.randint(FIRST, LAST)),
@@ -311,10 +363,10 @@ class Order(RuleBasedStateMachine):
 
     # Acts
 
-    @rule(hours=st.integers(1, 3))
-    def time_passes(self, hours):
+    @rule(hours=st.integers(1, 3), later=laters)
+    def time_passes(self, hours, later):
         if self.now < moment(0):
-            self.now += hours * STEP
+            self.now = second_of(self.now) + hours * STEP + timedelta(milliseconds=later)
 
     @rule(string=some, start=starts, fed=some, twice=seldom, expires_at=st.none() | moments)
     def issue(self, string, start, fed, twice, expires_at):
@@ -331,7 +383,7 @@ class Order(RuleBasedStateMachine):
             )
             owner = Owner(
                 expires_at=expires_at,
-                assigned=[(each.external_key, Period(start)) for each in fed],
+                assigned=[(each.pk, Period(start)) for each in fed],
             )
             self.credentials.append((credential, owner))
             self._keep(credential.keys.get(), text, owner)
@@ -382,12 +434,12 @@ class Order(RuleBasedStateMachine):
     def resume(self, which):
         credential, owner = self._one_of(self.credentials, which)
         begun = [each for each in owner.suspensions if each.holds(self.now)]
-        if any(each.start == self.now for each in begun):
+        if any(each.active_from == self.now for each in begun):
             return  # in the same instant: only a clock that stands still allows it
         with suppress(*REFUSALS):
             credentials.resume(credential=credential, by=None)
             for each in begun:
-                each.end = self.now
+                each.active_until = self.now
 
     @precondition(lambda self: self.credentials)
     @rule(which=some, really=st.integers(0, 3))
@@ -413,7 +465,7 @@ class Order(RuleBasedStateMachine):
         new = self._one_of(self.subscriptions, subscription)
         with suppress(*REFUSALS):
             credentials.assign(credential=credential, subscription=new, at=at, by=None)
-            owner.assigned.append((new.external_key, Period(at)))
+            owner.assigned.append((new.pk, Period(at)))
 
     @precondition(lambda self: self.credentials)
     @rule(which=some, subscription=some, at=moments)
@@ -433,7 +485,7 @@ class Order(RuleBasedStateMachine):
         with suppress(*REFUSALS):
             credentials.move(credential=credential, subscription=old, to=new, at=at, by=None)
             self._end_assignment(owner, old, at)
-            owner.assigned.append((new.external_key, Period(at)))
+            owner.assigned.append((new.pk, Period(at)))
 
     @rule(start=starts)
     def subscribe(self, start):
@@ -451,27 +503,57 @@ class Order(RuleBasedStateMachine):
         changed = self._one_of(self.subscriptions, which)
         if not ends or end > start:
             changed.active_from, changed.active_until = start, end if ends else None
-            subscriptions.change(subscription=changed, by=None)
-            self.oracle.active[changed.external_key] = Period(start, changed.active_until)
+            with suppress(*REFUSALS):
+                subscriptions.change(subscription=changed, by=None)
+                self.oracle.active[changed.pk] = Period(start, changed.active_until)
+            changed.refresh_from_db()
+
+    @rule(which=some, name=some, new=seldom)
+    def rename(self, which, name, new):
+        changed = self._one_of(self.subscriptions, which)
+        name = f"{name}-of-the-orders" if new else self._one_of(self.names, name)
+        if name != changed.external_key:
+            changed.external_key = name
+            with suppress(*REFUSALS):
+                subscriptions.change(subscription=changed, by=None)
+                self.names.append(name)
+                self.oracle.rename(changed.pk, name, self._clock())
+        changed.refresh_from_db()
+
+    @precondition(lambda self: self.oracle.former)
+    @rule(which=some)
+    def forget_name(self, which):
+        name, number, until = self._one_of(self.oracle.former, which)
+        subscription = next(each for each in self.subscriptions if each.pk == number)
+        if FormerName.objects.filter(name=name, taken_by_id=number).exists():
+            return  # whoever had it before has it again: see test_names
+        subscriptions.forget_name(subscription=subscription, name=name, by=None)
+        self.oracle.former.remove([name, number, until])
 
     @rule(which=some, at=moments)
     def end_subscription(self, which, at):
         ended = self._one_of(self.subscriptions, which)
         with suppress(*REFUSALS):
             subscriptions.end(subscription=ended, at=at, by=None)
-            period = self.oracle.active[ended.external_key]
+            period = self.oracle.active[ended.pk]
             if period.holds(at):
-                self.oracle.active[ended.external_key] = Period(period.start, at)
+                self.oracle.active[ended.pk] = Period(period.active_from, at)
 
     # What the oracle is told
 
     def _subscribe(self, subscription):
         self.subscriptions.append(subscription)
-        name = subscription.external_key
-        self.oracle.active[name] = Period(subscription.active_from)
-        self.oracle.sources[name] = [
-            each.external_key for each in subscription.product.sources.all()
-        ]
+        number, product = subscription.pk, subscription.product
+        product.refresh_from_db()
+        self.names.append(subscription.external_key)
+        self.oracle.active[number] = Period(subscription.active_from)
+        self.oracle.names[number] = subscription.external_key
+        self.oracle.coverage[number] = Coverage(
+            sources=[each.external_key for each in product.sources.all()],
+            restricted=product.restricted,
+            also_without_source=product.also_without_source,
+        )
+        self.oracle.take(number, subscription.external_key, self._clock())
 
     def _keep(self, key, text, owner):
         period = Period(key.active_from)
@@ -479,9 +561,17 @@ class Order(RuleBasedStateMachine):
         self.oracle.keys.append((text, key.gateway_id, key.kind, owner, period))
 
     def _end_assignment(self, owner, subscription, at):
-        name = subscription.external_key
-        (period,) = [each for to, each in owner.assigned if to == name and each.holds(at)]
+        (period,) = [
+            each for to, each in owner.assigned if to == subscription.pk and each.holds(at)
+        ]
         cut(owner.assigned, period, at)
+
+    @staticmethod
+    def _clock():
+        """The moment of PostgreSQL's transaction, by which it keeps names."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT now()")
+            return cursor.fetchone()[0]
 
     @staticmethod
     def _one_of(things, which):

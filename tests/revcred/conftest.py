@@ -4,13 +4,14 @@ from typing import Any
 import pytest
 
 from revcred.links import link_changed
-from revcred.models import SealedCanary, SealedValue, UploadChange
+from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
 
 SEALED = [
     SealedValue._meta.get_field("value"),
     SealedValue._meta.get_field("secret"),
     SealedCanary._meta.get_field("text"),
     UploadChange._meta.get_field("secret"),
+    OutgoingMail._meta.get_field("body"),
 ]
 
 

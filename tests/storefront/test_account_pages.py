@@ -4,8 +4,6 @@ import re
 
 import pytest
 from allauth.account.models import EmailAddress
-from allauth.core.context import request_context
-from django.core import mail
 from django.template.loader import render_to_string
 from django.test import RequestFactory
 from django.urls import reverse
@@ -112,11 +110,11 @@ def test_guessing_a_password_is_limited(client):
 
 
 @pytest.mark.django_db
-def test_a_forgotten_password_is_replaced_by_mail(client):
+def test_a_forgotten_password_is_replaced_by_mail(client, sent_mail):
     subscriber = factories.a_subscriber(factories.a_customer())
 
     client.post(reverse("account_reset_password"), {"email": subscriber.email})
-    [sent] = mail.outbox
+    [sent] = sent_mail()
     choose_password(client, sent)
     answer = client.post(
         reverse("account_login"), {"login": subscriber.email, "password": NEW_PASSWORD}
@@ -125,11 +123,11 @@ def test_a_forgotten_password_is_replaced_by_mail(client):
     assert sent.subject == "Choose a new password"
     assert "revcred at testserver" in sent.body
     assert answer["Location"] == reverse("storefront:home")
-    assert [each.subject for each in mail.outbox[1:]] == ["Your password was changed"]
+    assert [each.subject for each in sent_mail()[1:]] == ["Your password was changed"]
 
 
 @pytest.mark.django_db
-def test_an_address_nobody_has_is_sent_nothing_and_told_nothing(client):
+def test_an_address_nobody_has_is_sent_nothing_and_told_nothing(client, sent_mail):
     subscriber = factories.a_subscriber(factories.a_customer())
 
     known, unknown = (
@@ -138,16 +136,15 @@ def test_an_address_nobody_has_is_sent_nothing_and_told_nothing(client):
     )
 
     assert (known.status_code, known["Location"]) == (unknown.status_code, unknown["Location"])
-    assert [each.to for each in mail.outbox] == [[subscriber.email]]
+    assert [each.to for each in sent_mail()] == [[subscriber.email]]
 
 
-def test_an_invitation_leads_to_a_password_and_in(client, db, django_capture_on_commit_callbacks):
+def test_an_invitation_leads_to_a_password_and_in(client, db, sent_mail):
     subscriber = Subscriber.objects.create(email="New@Example.com", name="Nell <3")
     request = RequestFactory().get("/")
-    with request_context(request), django_capture_on_commit_callbacks(execute=True):
-        subscribers.invite(subscriber=subscriber, by=factories.a_user(), request=request)
+    subscribers.invite(subscriber=subscriber, by=factories.a_user(), request=request)
 
-    [sent] = mail.outbox
+    [sent] = sent_mail()
     choose_password(client, sent)
     answer = client.post(
         reverse("account_login"), {"login": "new@example.com", "password": NEW_PASSWORD}

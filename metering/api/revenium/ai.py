@@ -3,11 +3,11 @@
 from typing import Any, ClassVar
 
 from metering.api.doors import Post
-from metering.api.revenium import fields, metadata
+from metering.api.revenium import fields, labels
 from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
 from metering.api.revenium.elements import amounts
 from metering.api.revenium.fields import Moment, Number, Text
-from metering.api.revenium.naming import make_unknown, names_of
+from metering.api.revenium.naming import make_unknown, names_of, subscription_or_label
 from metering.api.revenium.v2 import V2, documented
 from metering.ingestion import ONE_CALL, Call
 
@@ -40,86 +40,6 @@ class AiCall(Body):
     subscription_id: Text = None
 
 
-LABELS = {
-    "model",
-    "provider",
-    "costType",
-    "isStreamed",
-    "stopReason",
-    "requestTime",
-    "completionStartTime",
-    "responseTime",
-    "operationType",
-    "operationSubtype",
-    "timeToFirstToken",
-    "mediationLatency",
-    "temperature",
-    "responseQualityScore",
-    "retryNumber",
-    "subscriberEmailSource",
-    "costMultiplier",
-    "billingSkipped",
-    "skipReason",
-    "actualServiceTier",
-    "requestedServiceTier",
-    "pricingTier",
-    "subscriptionTier",
-    "agent",
-    "agentVersion",
-    "taskType",
-    "transactionName",
-    "parentTransactionId",
-    "traceId",
-    "traceType",
-    "traceName",
-    "ticketId",
-    "environment",
-    "region",
-    "modelSource",
-    "modelHost",
-    "middlewareSource",
-    "systemFingerprint",
-    "errorReason",
-    "errorCode",
-    "effort",
-    "speed",
-    "querySource",
-    "subagentType",
-    "clientSurface",
-    "entrypoint",
-    "promptId",
-    "promptLength",
-    "promptsTruncated",
-    "agenticJobId",
-    "agenticJobName",
-    "agenticJobType",
-    "agenticJobVersion",
-    "squadId",
-    "squadName",
-    "squadRole",
-    "codingAssistantAccountUuid",
-    "resolution",
-    "aspectRatio",
-    "quality",
-    "style",
-    "format",
-    "revisedPromptProvided",
-    "language",
-    "voice",
-    "audioFormat",
-    "sampleRate",
-    "responseFormat",
-    "sourceLanguage",
-    "targetLanguage",
-    "isRealtime",
-    "billingUnit",
-    "fps",
-    "videoJobId",
-    "asyncOperation",
-    "completionStatus",
-    "sourceTransactionId",
-    "creditRate",
-}
 COSTS = (
     "inputTokenCost",
     "outputTokenCost",
@@ -147,12 +67,17 @@ class Ai(V2[AiCall]):
             or item.subscriber_id,
             credential=credential.name or item.credential_alias,
         )
+        subscription, label = subscription_or_label(
+            fields.text("subscriptionId", item.subscription_id), names=names, key=credential.value
+        )
+        listed = labels.OF_AI | ({"subscriptionId"} if label else set())
+        kept = labels.kept(said, listed, post.gateway.kept_attributes)
         call = Call(
             transaction_id=id_of("transactionId", item.transaction_id, post),
-            subscription_named=fields.text("subscriptionId", item.subscription_id),
+            subscription_named=subscription,
             latency_ms=fields.decimal("requestDuration", item.request_duration),
             elements=ONE_CALL | amounts(said, (*self.amounts, *COSTS)),
-            metadata=metadata.kept(said, LABELS) or None,
+            metadata=kept or None,
             names=names,
             **marks_of("subscriber.credential.value", credential.value),
             **dated(fields.moment("requestTime", item.request_time), post),

@@ -27,6 +27,7 @@ Moment = Annotated[
 LONGEST_ID = 1_000
 LONGEST_KEY = MAX_KEY_CHARACTERS
 LONGEST_NAME = 200
+LONGEST_METHOD = facts.MAX_METHOD_CHARACTERS
 LONGEST_PATH = facts.MAX_PATH_CHARACTERS
 LARGEST = 2**63 - 1
 MILLISECONDS = 1e11  # a number of seconds as large as this is far ahead

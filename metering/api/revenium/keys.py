@@ -3,13 +3,11 @@
 import time
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from metering.api.authentication import LONGEST_WAIT, admission_of
 from metering.api.decoding import Refused
@@ -68,17 +66,6 @@ class ResolveKey(Doorway):
     )
     def get(self, request: Request) -> HttpResponse:
         return self.respond(Answer(HTTPStatus.OK, {"valid": True}))
-
-
-class Nowhere(Doorway):
-    """Whatever else is asked for where clients look for Revenium."""
-
-    manner = ReveniumManner()
-    schema = None
-
-    def http_method_not_allowed(self, request: HttpRequest, *args: Any, **named: Any) -> Response:
-        message = "There is nothing at this address."
-        raise NotFound(message)
 
 
 def _is_good(gateway: Gateway, key: str | None, subscription: str | None) -> bool:

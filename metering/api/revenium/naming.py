@@ -1,5 +1,6 @@
 """Whose a call is by the names it gives, in our words: an organization is a customer."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -8,6 +9,9 @@ from metering import newcomers
 from metering.api.revenium import fields
 from metering.api.revenium.fields import Text
 from metering.ingestion import Call
+from revcred.models import Subscription
+
+NAMING = frozenset({"customer", "product", "subscriber", "credential"})
 
 
 def names_of(
@@ -27,6 +31,34 @@ def names_of(
     if settings.STRICT_NAMES:
         names["strict"] = True
     return {name: value for name, value in names.items() if value} or None
+
+
+def subscription_or_label(
+    said: str | None,
+    *,
+    names: Mapping[str, Any] | None,
+    key: Text,
+    known: Collection[str] | None = None,
+) -> tuple[str | None, str | None]:
+    """Return the subscription that is named, or else the label that stands in its place.
+
+    Clients of AI also send the name of a plan there. Where something else says whose the call is,
+    what names no subscription of ours is a label, and what names one is held to the key. Decided
+    when the call arrives: a subscription that is entered later changes nothing for it. A call that
+    says nothing else waits for a subscription of that name.
+    """
+    says_more = bool(key) or bool(NAMING & (names or {}).keys())
+    if said is None or not says_more or settings.STRICT_NAMES:
+        return said, None
+    is_known = said in (known_subscriptions([said]) if known is None else known)
+    return (said, None) if is_known else (None, said)
+
+
+def known_subscriptions(named: Collection[str]) -> set[str]:
+    """Return those of these external keys that a subscription has, ended ones included."""
+    sound = [each for each in named if "\0" not in each]  # PostgreSQL knows no NUL
+    found = Subscription.objects.filter(external_key__in=sound)
+    return set(found.values_list("external_key", flat=True)) if sound else set()
 
 
 def make_unknown(call: Call, *, key: Text) -> Call:

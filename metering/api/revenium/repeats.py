@@ -7,7 +7,7 @@ later. Being wrong here for a second changes an answer and counts nothing twice.
 from collections import OrderedDict
 from datetime import datetime
 
-from metering.ingestion import Call, identity
+from metering.ingestion import Call, identity_of
 from revcred.models import Gateway
 
 MOST_KEPT = 10_000
@@ -19,7 +19,7 @@ def first_moment(gateway: Gateway, call: Call, remembered: datetime | None) -> d
     """When the first transaction of this id happened: this call's moment if it is the first."""
     if not call.undated:
         return call.occurred_at
-    mark = identity(gateway.pk, call.transaction_id)
+    mark = identity_of(gateway.pk, call, ids_from_callers=gateway.ids_from_callers)
     moment = _recent.setdefault(mark, remembered or call.occurred_at)
     if len(_recent) > MOST_KEPT:
         _recent.popitem(last=False)

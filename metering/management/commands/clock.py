@@ -3,7 +3,7 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +16,9 @@ from django.utils import timezone
 from metering import attribution, claims, joining, partitions
 from metering.discovery import Discovery
 from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
-from revcred import preflight
+from revcred import outbox, preflight
+from revcred.actions import sign_ins
+from revcred.models import OutgoingMail
 from revcred.uploads import runs
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ class Command(BaseCommand):
         stopped = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
+        # Attribution does not wait for the mail server.
+        Thread(target=send_mail_until, args=(stopped,), name="mail", daemon=True).start()
         chores_at = discovery_at = 0.0
         discovery = Discovery()
         while not stopped.wait(TICK):
@@ -64,6 +68,17 @@ def attempt(step: Callable[[], None]) -> bool:
     return True
 
 
+def send_mail_until(stopped: Event) -> None:
+    while not stopped.wait(TICK):
+        attempt(sweep_mail)
+
+
+def sweep_mail() -> None:
+    """Send the mails of which no worker was told."""
+    if OutgoingMail.objects.waiting().filter(next_try_at__lt=Now() - GRACE).exists():
+        outbox.send_waiting_mail()
+
+
 def sweep() -> None:
     if Half.objects.filter(next_look_at__lt=Now() - GRACE).exists():
         while joining.join():
@@ -84,6 +99,8 @@ def do_chores() -> None:
     IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
     runs.tidy()
+    outbox.prune_sent_mail()
+    sign_ins.write_counted()
 
 
 def forget(before: datetime) -> None:

@@ -6,12 +6,16 @@ from django.db.models import Model
 from django.db.transaction import atomic
 
 from revcred.crypto import CannotUnseal
-from revcred.models import SealedCanary, SealedValue, UploadChange
+from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
 
 AT_ONCE = 500
 
 Sealed = type[Model]
-FIELDS: dict[Sealed, Sequence[str]] = {SealedValue: ("value", "secret"), UploadChange: ("secret",)}
+FIELDS: dict[Sealed, Sequence[str]] = {
+    SealedValue: ("value", "secret"),
+    UploadChange: ("secret",),
+    OutgoingMail: ("body",),
+}
 
 
 class Command(BaseCommand):
@@ -23,6 +27,9 @@ class Command(BaseCommand):
             raise CommandError(message)
         if damaged := self._seal_all(UploadChange):
             message = f"No key of the ring opens what these changes of uploads replaced: {damaged}."
+            raise CommandError(message)
+        if damaged := self._seal_all(OutgoingMail):
+            message = f"No key of the ring opens what is sealed of these mails: {damaged}."
             raise CommandError(message)
         for canary in SealedCanary.objects.all():
             canary.save()
@@ -42,6 +49,8 @@ def waiting_after(model: Sealed, last: int) -> list[int]:
     sealed = model._base_manager.filter(pk__gt=last)
     if model is UploadChange:  # few of them replace a secret
         sealed = sealed.filter(secret__isnull=False)
+    if model is OutgoingMail:  # few of them still wait
+        sealed = sealed.filter(body__isnull=False)
     return list(sealed.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
 
 

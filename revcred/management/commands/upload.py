@@ -13,7 +13,7 @@ from revcred.models import Product, Upload, User
 from revcred.templatetags.uploads import lasting
 from revcred.uploads import mapping, runs
 from revcred.uploads.columns import Invalid, Kind, named
-from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, Unreadable, open_list
+from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, UnreadableFile, open_list
 from revcred.uploads.runs import Choices
 
 State = Upload.State
@@ -63,6 +63,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--take-over", action="store_true", help="Move keys of other customers to these."
         )
+        parser.add_argument(
+            "--use-revoked-keys-again",
+            action="store_true",
+            help="Let keys that revoked credentials had count again, from now on.",
+        )
         parser.add_argument("--encoding", choices=[*ENCODINGS])
         parser.add_argument("--delimiter", choices=[*NAMED])
         parser.add_argument(
@@ -110,7 +115,7 @@ class Command(BaseCommand):
                 )
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
-        except Unreadable as error:
+        except UnreadableFile as error:
             raise CommandError(str(error), returncode=NOT_DONE) from error
         except runs.TooLarge as error:
             raise CommandError("The file is too large.", returncode=NOT_DONE) from error
@@ -255,6 +260,7 @@ def _choices(said: dict[str, Any]) -> Choices:
         subscriptions="create" if product else "refuse",
         product=product or "",
         keys_of_others="take_over" if said["take_over"] else "refuse",
+        revoked_keys="use_again" if said["use_revoked_keys_again"] else "refuse",
     )
 
 

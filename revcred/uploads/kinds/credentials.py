@@ -8,7 +8,8 @@ MESSAGES = {
     "customer:unknown": "There is no customer of that external key.",
     "key:twice": "The same key is in {other_row}, too.",
     "key:of_another": "This key belongs to another customer.",
-    "key:revoked": "Its credential has been revoked.",
+    "key:revoked": "A revoked credential had this key. Choose to use such keys again if it is to"
+    " count from now on.",
     "name:twice": "The same name of this customer is in {other_row}, too.",
     "name:in_use": "This customer has another credential of that name.",
     "secret:no_key": "The credential has no key that the secret would go with.",
@@ -38,7 +39,13 @@ WITH subs AS MATERIALIZED (
         max(s.customer_id) AS greatest_customer
     FROM (SELECT DISTINCT subscription AS given FROM {source} row WHERE subscription IS NOT NULL) d
     CROSS JOIN unnest(string_to_array(given, '|')) named
-    LEFT JOIN revcred_subscription s ON s.external_key = named
+    LEFT JOIN LATERAL (
+        -- Of several that have this name one after the other, the one that has it now.
+        SELECT x.id, x.customer_id FROM revcred_subscription x WHERE x.external_key = named
+        ORDER BY tstzrange(x.active_from, x.active_until) @> %(now)s::timestamptz DESC,
+            x.active_from DESC
+        LIMIT 1
+    ) s ON true
     GROUP BY given
 ), contested AS MATERIALIZED (
     SELECT named
@@ -79,7 +86,8 @@ WITH subs AS MATERIALIZED (
         e.environment AS old_environment,
         e.tags::text[] AS old_tags,
         e.expires_at AS old_expires_at,
-        e.revoked_at AS old_revoked_at,
+        revoked.credential_id AS revoked_owner,
+        revoked.at AS revoked_at,
         o.external_key AS owner,
         e.customer_id IS DISTINCT FROM c.id AND e.id IS NOT NULL AS is_of_another,
         v.secret_mark AS old_secret_mark,
@@ -112,9 +120,27 @@ WITH subs AS MATERIALIZED (
         FROM revcred_externalkey x
         WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
             AND (x.active_until IS NULL OR x.active_until > %(now)s)
+            AND NOT EXISTS (
+                SELECT FROM revcred_credential y
+                WHERE y.id = x.credential_id AND y.revoked_at IS NOT NULL
+            )
         ORDER BY (x.gateway_id IS NOT DISTINCT FROM g.id) DESC, x.active_from
         LIMIT 1
     ) k ON true
+    LEFT JOIN LATERAL (
+        -- As credentials.keys_of_revoked has it.
+        SELECT x.credential_id, y.revoked_at AS at
+        FROM revcred_externalkey x JOIN revcred_credential y ON y.id = x.credential_id
+        WHERE x.fingerprint = ANY (ARRAY[row.fingerprint]) AND y.revoked_at IS NOT NULL
+            AND (g.id IS NULL OR x.gateway_id IS NULL OR x.gateway_id = g.id)
+            AND NOT EXISTS (
+                SELECT FROM revcred_externalkey n
+                JOIN revcred_credential z ON z.id = n.credential_id
+                WHERE n.fingerprint = ANY (ARRAY[row.fingerprint]) AND z.revoked_at IS NULL
+                    AND n.active_from >= y.revoked_at
+            )
+        ORDER BY y.revoked_at DESC LIMIT 1
+    ) revoked ON true
     LEFT JOIN LATERAL (
         SELECT x.id, (
             SELECT y.id FROM revcred_externalkey y
@@ -124,6 +150,7 @@ WITH subs AS MATERIALIZED (
         ) AS key_id
         FROM revcred_credential x
         WHERE row.fingerprint IS NULL AND x.customer_id = c.id AND x.name = row.name
+            AND x.revoked_at IS NULL
         OFFSET 0
     ) n ON true
     LEFT JOIN LATERAL (
@@ -199,10 +226,14 @@ WITH subs AS MATERIALIZED (
             CASE WHEN is_key_twice THEN 'key:twice' END,
             CASE WHEN is_name_twice THEN 'name:twice' END,
             CASE WHEN is_of_another AND NOT %(take_over)s THEN 'key:of_another' END,
-            CASE WHEN old_revoked_at IS NOT NULL AND NOT is_of_another THEN 'key:revoked' END,
+            CASE
+                WHEN target_id IS NULL AND revoked_owner IS NOT NULL AND NOT %(use_again)s
+                THEN 'key:revoked'
+            END,
             CASE WHEN EXISTS (
                 SELECT FROM revcred_credential x
                 WHERE x.customer_id = seen.customer_id AND x.name = seen.name
+                    AND x.revoked_at IS NULL
                     AND (x.id <> target_id OR target_id IS NULL)
             ) THEN 'name:in_use' END,
             CASE
@@ -230,6 +261,8 @@ WITH subs AS MATERIALIZED (
             CASE
                 WHEN target_id IS NOT NULL AND NOT is_of_another AND fingerprint IS NOT NULL
                     AND key_active_from <> key_began THEN 'key_active_from:fixed'
+                WHEN target_id IS NULL AND key_active_from < revoked_at
+                THEN 'key_active_from:in_use'
                 WHEN target_id IS NULL AND key_active_from IS NOT NULL AND EXISTS (
                     SELECT FROM revcred_externalkey x
                     WHERE x.fingerprint = ANY (ARRAY[seen.fingerprint])
@@ -298,8 +331,9 @@ NEW_SUBSCRIPTIONS = added(
     CROSS JOIN unnest(string_to_array(subscription, '|')) named
     JOIN revcred_customer c ON c.external_key = customer
     WHERE %(create_subscriptions)s
+        AND NOT EXISTS (SELECT FROM revcred_subscription s WHERE s.external_key = named)
     GROUP BY named
-    ON CONFLICT (external_key) DO NOTHING
+    ON CONFLICT DO NOTHING
     """,
 )
 
@@ -365,6 +399,20 @@ UPDATE revcred_externalkey x SET active_until = moved_at
 FROM {CHUNK} WHERE x.id = key_id AND is_of_another
 """
 
+# A key that is used again counted for nobody since its credential was revoked.
+LET_GO = f"""
+UPDATE revcred_externalkey x SET active_until = greatest(y.revoked_at, x.active_from)
+FROM {CHUNK} row, revcred_credential y
+WHERE row.target_id IS NULL AND row.revoked_owner IS NOT NULL
+    AND x.fingerprint = ANY (ARRAY[row.fingerprint]) AND x.active_until IS NULL
+    AND y.id = x.credential_id AND y.revoked_at IS NOT NULL
+"""
+
+USED_AGAIN = f"""
+UPDATE {CHUNK} SET links = jsonb_build_object('used_again_of', revoked_owner)
+WHERE target_id IS NULL AND revoked_owner IS NOT NULL
+"""
+
 # As far back as transactions are accepted, but not before the key's last owner let go.
 KEYS = f"""
 INSERT INTO revcred_externalkey (
@@ -374,7 +422,8 @@ SELECT
     new_key_id, new_id, 'key', coalesce(row.gateway_id, key_gateway_id), s.fingerprint, s.hint,
     CASE
         WHEN is_of_another THEN moved_at
-        WHEN row.fingerprint IS NULL THEN coalesce(key_active_from, %(now)s)
+        WHEN row.fingerprint IS NULL OR revoked_owner IS NOT NULL
+        THEN coalesce(key_active_from, %(now)s)
         ELSE coalesce(key_active_from, greatest(%(oldest)s, (
             SELECT max(x.active_until) FROM revcred_externalkey x
             WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
@@ -511,6 +560,8 @@ MERGE = Merge(
         LINKS,
         CREDENTIALS,
         TAKEN_OVER,
+        LET_GO,
+        USED_AGAIN,
         KEYS,
         SEALED_VALUES,
         SECRETS,

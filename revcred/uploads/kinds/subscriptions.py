@@ -27,14 +27,37 @@ SELECT
     e.active_from AS old_active_from,
     e.active_until AS old_active_until,
     e.quota AS old_quota,
+    -- A new one begins as far back as calls are accepted, but not before the name is free.
+    coalesce(row.active_from, e.active_from, greatest(%(oldest)s, free.at)) AS begins,
+    EXISTS (
+        SELECT FROM revcred_formername f
+        WHERE f.kind = 'subscription' AND f.name = row.external_key
+            AND f.target_id IS DISTINCT FROM e.id
+    ) AS takes_former_name,
     CASE WHEN row.number = t.first THEN t.last ELSE t.first END AS other_row
 FROM {{source}} row
 LEFT JOIN twice t ON t.same = row.external_key
 LEFT JOIN revcred_customer c ON c.external_key = row.customer
 LEFT JOIN revcred_product p ON p.external_key = row.product
 LEFT JOIN LATERAL (
-    SELECT * FROM {TABLE} x WHERE x.external_key = row.external_key OFFSET 0
+    -- Of several that have this name one after the other, one whose time the row's dates meet, and
+    -- where it says none, the one that has the name now. After its end the name is free for others.
+    SELECT * FROM {TABLE} x
+    WHERE x.external_key = row.external_key
+        AND (
+            row.active_from IS NULL
+            AND (x.customer_id = c.id OR coalesce(x.active_until > %(now)s, true))
+            OR x.active_until IS NULL OR x.active_until > row.active_from
+        )
+        AND (row.active_until IS NULL OR x.active_from < row.active_until)
+    ORDER BY tstzrange(x.active_from, x.active_until) @> %(now)s::timestamptz DESC,
+        x.active_from DESC
+    LIMIT 1
 ) e ON true
+LEFT JOIN LATERAL (
+    SELECT max(x.active_until) AS at FROM {TABLE} x
+    WHERE x.external_key = row.external_key AND x.active_until <= %(now)s
+) free ON true
 LEFT JOIN revcred_product o ON o.id = e.product_id
 """
 
@@ -44,7 +67,7 @@ INSERT INTO {TABLE} (
 )
 SELECT
     new_id, external_key, customer_id, product_id, coalesce(name, ''),
-    coalesce(active_from, %(oldest)s), active_until, quota, clock_timestamp()
+    begins, active_until, quota, clock_timestamp()
 FROM {CHUNK} WHERE is_new ORDER BY number
 """
 
@@ -75,7 +98,8 @@ SINCE = f"""
 SELECT least(
     min(least(active_from, old_active_from)) FILTER (WHERE after ? 'active_from'),
     min(least(active_until, old_active_until)) FILTER (WHERE after ? 'active_until'),
-    min(old_active_from) FILTER (WHERE after ? 'product')
+    min(old_active_from) FILTER (WHERE after ? 'product'),
+    min(begins) FILTER (WHERE is_new AND takes_former_name)
 ) FROM {CHUNK}
 """
 
@@ -118,9 +142,16 @@ MERGE = Merge(
             """,
             "CASE WHEN product_id IS NULL THEN 'product:unknown' END",
             """
-            CASE WHEN coalesce(active_until, old_active_until) <= coalesce(
-                active_from, old_active_from, %(oldest)s
-            ) THEN 'active_until:too_early' END
+            CASE
+                WHEN coalesce(active_until, old_active_until) <= begins
+                THEN 'active_until:too_early'
+                WHEN EXISTS (
+                    SELECT FROM revcred_subscription x
+                    WHERE x.external_key = seen.external_key AND x.id IS DISTINCT FROM target_id
+                        AND tstzrange(x.active_from, x.active_until)
+                            && tstzrange(begins, coalesce(active_until, old_active_until))
+                ) THEN 'external_key:in_use'
+            END
             """,
         ),
     ),
@@ -141,6 +172,7 @@ MERGE = Merge(
     },
     messages={
         "external_key:twice": "The same external key is in {other_row}, too.",
+        "external_key:in_use": "Another subscription has this external key in that time.",
         "customer:unknown": "There is no customer of that external key.",
         "customer:another": "This subscription belongs to another customer.",
         "product:unknown": "There is no product of that external key.",

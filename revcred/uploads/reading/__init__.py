@@ -1,4 +1,4 @@
-"""Any list that people bring, row by row and in constant memory."""
+"""Reading of lists in every supported format, row by row and in constant memory."""
 
 import codecs
 import re
@@ -12,75 +12,85 @@ import msgspec
 from revcred.uploads.reading.delimited import DELIMITERS, open_delimited
 from revcred.uploads.reading.encodings import ENCODINGS
 from revcred.uploads.reading.foreign import aws
-from revcred.uploads.reading.headers import ignored
+from revcred.uploads.reading.headers import is_error_column
 from revcred.uploads.reading.json_documents import open_json
 from revcred.uploads.reading.json_lines import open_json_lines
-from revcred.uploads.reading.lists import LARGEST_FILE, Cells, List, Row, RowError, Unreadable
+from revcred.uploads.reading.list_reader import (
+    MAX_FILE_BYTES,
+    ListReader,
+    NumberedRow,
+    RowCells,
+    RowError,
+    UnreadableFile,
+)
 from revcred.uploads.reading.workbooks import open_workbook
 from revcred.uploads.reading.yaml_documents import open_yaml
 
 __all__ = [
     "DELIMITERS",
     "ENCODINGS",
-    "LARGEST_FILE",
-    "Cells",
-    "List",
-    "Row",
+    "MAX_FILE_BYTES",
+    "ListReader",
+    "NumberedRow",
+    "RowCells",
     "RowError",
-    "Unreadable",
+    "UnreadableFile",
     "open_list",
 ]
 
 
-START = 1 << 20  # bytes, by which a file is known
-REFUSED = {
+DETECTION_BYTES = 1 << 20  # from the start of a file, by which its format is recognised
+UNREADABLE_SIGNATURES = {
     b"\xd0\xcf\x11\xe0": "This is an old or a protected Excel file. Save it as .xlsx or as CSV.",
     b"\x1f\x8b": "This is compressed. Unpack it first.",
     b"%PDF": "This is a PDF. Only tables of text are read.",
 }
-DECK = re.compile(rb"(---|_format_version:|_info:|consumers:)")
+DECK_START = re.compile(rb"(---|_format_version:|_info:|consumers:)")
 
 
 @contextmanager
 def open_list(
     path: Path, *, name: str, encoding: str | None = None, delimiter: str | None = None
-) -> Iterator[List]:
-    """The list in the file at `path` that was called `name`, without its column of errors.
+) -> Iterator[ListReader]:
+    """Open the list in the file at `path`, which its user called `name`, without error column.
 
-    Raises Unreadable, also while its rows are gone through.
+    Raises UnreadableFile, also while its rows are read.
     """
     size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise Unreadable(f"The file has {size:,} bytes; {LARGEST_FILE:,} is the most.")
-    with _opened(path, name, encoding, delimiter) as read:
-        ours = _without_errors(read)
-        yield aws.translated(ours) if aws.fits(ours.header) else ours
+    if size > MAX_FILE_BYTES:
+        raise UnreadableFile(f"The file has {size:,} bytes; {MAX_FILE_BYTES:,} is the most.")
+    with _open_by_content(path, name, encoding, delimiter) as read:
+        ours = _without_error_column(read)
+        yield aws.translate_aws(ours) if aws.is_aws_header(ours.header) else ours
 
 
-def _opened(
+def _open_by_content(
     path: Path, name: str, encoding: str | None, delimiter: str | None
-) -> AbstractContextManager[List]:
-    """By what it holds rather than by what it is called. Raises Unreadable."""
+) -> AbstractContextManager[ListReader]:
+    """Choose the reader by the content of the file rather than by its name.
+
+    Raises UnreadableFile.
+    """
     with path.open("rb") as file:
-        start = file.read(START)
+        start = file.read(DETECTION_BYTES)
         more = bool(file.read(1))
-    for magic, message in REFUSED.items():
+    for magic, message in UNREADABLE_SIGNATURES.items():
         if start.startswith(magic):
-            raise Unreadable(message)
+            raise UnreadableFile(message)
     if start.startswith(b"PK"):
         return open_workbook(path)
     text = start.removeprefix(codecs.BOM_UTF8).lstrip()
     if text.startswith(b"["):
         return open_json(path)
     if text.startswith(b"{"):
-        return open_json_lines(path) if _is_lines(text, more=more) else open_json(path)
-    if name.lower().endswith((".yaml", ".yml")) or DECK.match(text):
+        return open_json_lines(path) if _is_json_lines(text, more=more) else open_json(path)
+    if name.lower().endswith((".yaml", ".yml")) or DECK_START.match(text):
         return open_yaml(path)
     return open_delimited(path, encoding=encoding, delimiter=delimiter)
 
 
-def _is_lines(text: bytes, *, more: bool) -> bool:
-    """Whether the first line is whole, and not the only one."""
+def _is_json_lines(text: bytes, *, more: bool) -> bool:
+    """Return whether the first line is a whole object and more lines follow."""
     first, _, rest = text.partition(b"\n")
     if not (rest.strip() or more):
         return False
@@ -90,20 +100,20 @@ def _is_lines(text: bytes, *, more: bool) -> bool:
         return False
 
 
-def _without_errors(read: List) -> List:
-    kept = [position for position, name in enumerate(read.header) if not ignored(name)]
+def _without_error_column(read: ListReader) -> ListReader:
+    kept = [position for position, name in enumerate(read.header) if not is_error_column(name)]
     if len(kept) == len(read.header):
         return read
-    return replace(read, header=_those(kept, read.header), rows=_without_others(kept, read.rows))
+    return replace(read, header=_cells_at(kept, read.header), rows=_with_columns(kept, read.rows))
 
 
-def _without_others(kept: list[int], rows: Iterable[Row]) -> Iterator[Row]:
+def _with_columns(kept: list[int], rows: Iterable[NumberedRow]) -> Iterator[NumberedRow]:
     for number, row in rows:
         if isinstance(row, RowError):
             yield number, row
-        elif any(cells := _those(kept, row)):
+        elif any(cells := _cells_at(kept, row)):
             yield number, cells
 
 
-def _those(kept: list[int], cells: list[str]) -> list[str]:
+def _cells_at(kept: list[int], cells: list[str]) -> list[str]:
     return [cells[position] for position in kept]

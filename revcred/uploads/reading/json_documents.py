@@ -11,41 +11,48 @@ from typing import Any, TextIO
 import msgspec
 
 from revcred.uploads.reading.encodings import encoding_of
-from revcred.uploads.reading.foreign import SHAPES
-from revcred.uploads.reading.lists import List, RowError, Unreadable
-from revcred.uploads.reading.records import Record, decoded, of_records, whole
+from revcred.uploads.reading.foreign import EXPORT_FORMATS
+from revcred.uploads.reading.list_reader import ListReader, RowError, UnreadableFile
+from revcred.uploads.reading.records import (
+    NumberedRecord,
+    decode_record,
+    decode_values,
+    read_records,
+)
 
-LARGEST_OBJECT = 8_000_000  # bytes, because it is read whole
-LONGEST_ITEM = 1_000_000  # characters
-CHUNK = 1 << 16  # characters
-BLANK = " \t\r\n\ufeff"
+MAX_OBJECT_BYTES = 8_000_000  # a single object is read whole
+MAX_ITEM_CHARACTERS = 1_000_000  # characters
+WINDOW_CHARACTERS = 1 << 16  # characters
+BLANK_CHARACTERS = " \t\r\n\ufeff"
 
-DECODER = json.JSONDecoder()
-OBJECTS = re.compile(rb"\[\s*\{")
-ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+STANDARD_DECODER = json.JSONDecoder()
+OBJECT_LIST = re.compile(rb"\[\s*\{")
+RAW_LIST_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @contextmanager
-def open_json(path: Path) -> Iterator[List]:
-    """Raises Unreadable."""
+def open_json(path: Path) -> Iterator[ListReader]:
+    """Open a JSON file. Raises UnreadableFile."""
     encoding = encoding_of(path, by_line=False)
     size = path.stat().st_size
     with path.open("rb") as read, TextIOWrapper(read, encoding) as file:
-        if _Window(file).peek() == "[":
+        if _JsonScanner(file).peek() == "[":
 
-            def records() -> Iterator[Record]:
+            def records() -> Iterator[NumberedRecord]:
                 file.seek(0)
-                return enumerate(_items(_Window(file)), start=1)
+                return enumerate(_read_items(_JsonScanner(file)), start=1)
 
-            yield of_records("JSON", records, lambda: read.tell() / size)
+            yield read_records("JSON", records, lambda: read.tell() / size)
         else:
             file.seek(0)
-            listed = _listed(file, size)
-            yield of_records("JSON", lambda: enumerate(map(decoded, listed), 1), lambda: 1.0)
+            listed = _items_of_object(file, size)
+            yield read_records(
+                "JSON", lambda: enumerate(map(decode_record, listed), 1), lambda: 1.0
+            )
 
 
-class _Window:
-    """The part of a text that is being read."""
+class _JsonScanner:
+    """Reads the items of a JSON list one after the other, holding a window of the text."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -53,87 +60,89 @@ class _Window:
         self._at = 0
 
     def peek(self) -> str:
-        """The next character that is not blank. Raises Unreadable at the end of the file."""
+        """Return the next character that is not blank. Raises UnreadableFile at the end."""
         while True:
             while self._at < len(self._text):
-                if self._text[self._at] not in BLANK:
+                if self._text[self._at] not in BLANK_CHARACTERS:
                     return self._text[self._at]
                 self._at += 1
             if not self._more():
-                raise Unreadable("The list is not closed at the end of the file.")
+                raise UnreadableFile("The list is not closed at the end of the file.")
 
     def skip(self) -> None:
-        """Go on behind the character that was looked at."""
+        """Move behind the character that was returned last."""
         self._at += 1
 
     def item(self, number: int) -> str:
-        """The object that begins here. Raises Unreadable."""
+        """Return the text of the object that begins here. Raises UnreadableFile."""
         if self.peek() != "{":
-            raise Unreadable("It is no object.", row=number)
+            raise UnreadableFile("It is no object.", row=number)
         while True:
             try:
-                _, end = DECODER.raw_decode(self._text, self._at)
+                _, end = STANDARD_DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                if len(self._text) - self._at > LONGEST_ITEM or not self._more():
-                    raise Unreadable(f"This is no JSON: {error.msg}.", row=number) from None
+                if len(self._text) - self._at > MAX_ITEM_CHARACTERS or not self._more():
+                    raise UnreadableFile(f"This is no JSON: {error.msg}.", row=number) from None
             except RecursionError:
-                raise Unreadable("This is nested too deeply.", row=number) from None
+                raise UnreadableFile("This is nested too deeply.", row=number) from None
             else:
                 item, self._at = self._text[self._at : end], end
                 return item
 
     def _more(self) -> bool:
-        more = self._file.read(CHUNK)
+        more = self._file.read(WINDOW_CHARACTERS)
         self._text, self._at = self._text[self._at :] + more, 0
         return bool(more)
 
 
-def _items(window: _Window) -> Iterator[dict[str, Any] | RowError]:
-    """Those of the one list there is, one after the other and never all of them."""
+def _read_items(window: _JsonScanner) -> Iterator[dict[str, Any] | RowError]:
+    """Give the items of the list one by one; never are all of them in memory."""
     window.peek()
     window.skip()
     if window.peek() == "]":
         return
     number = 1
     while True:
-        yield decoded(window.item(number))
+        yield decode_record(window.item(number))
         following = window.peek()
         if following == "]":
             return
         if following != ",":
-            raise Unreadable("A comma is missing behind it.", row=number)
+            raise UnreadableFile("A comma is missing behind it.", row=number)
         window.skip()
         number += 1
 
 
-def _listed(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
-    """The only list of objects that the one object there is holds, or the object itself."""
-    if size > LARGEST_OBJECT:
-        raise Unreadable(
-            f"One object may have {LARGEST_OBJECT:,} bytes; write a list, or one object a line."
+def _items_of_object(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
+    """Return the only list of objects inside a single object, or that object itself."""
+    if size > MAX_OBJECT_BYTES:
+        raise UnreadableFile(
+            f"One object may have {MAX_OBJECT_BYTES:,} bytes; write a list, or one object a line."
         )
-    text = file.read().strip(BLANK)
-    document = _document(text)
-    if len(text) <= LONGEST_ITEM and any(each.fits(whole(document)) for each in SHAPES):
+    text = file.read().strip(BLANK_CHARACTERS)
+    document = _decode_document(text)
+    if len(text) <= MAX_ITEM_CHARACTERS and any(
+        each.fits(decode_values(document)) for each in EXPORT_FORMATS
+    ):
         return [text]
     lists = {
         name: value
         for name, value in document.items()
-        if isinstance(value, msgspec.Raw) and OBJECTS.match(value)
+        if isinstance(value, msgspec.Raw) and OBJECT_LIST.match(value)
     }
     if "consumers" in lists:
-        return ITEMS.decode(lists["consumers"])
-    return ITEMS.decode(*lists.values()) if len(lists) == 1 else [text]
+        return RAW_LIST_DECODER.decode(lists["consumers"])
+    return RAW_LIST_DECODER.decode(*lists.values()) if len(lists) == 1 else [text]
 
 
-def _document(text: str) -> dict[str, Any]:
-    document = decoded(text)
+def _decode_document(text: str) -> dict[str, Any]:
+    document = decode_record(text)
     if not isinstance(document, RowError):
         return document
     try:
-        DECODER.decode(text)
+        STANDARD_DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise Unreadable(f"This is no JSON: {error.msg}.", row=error.lineno) from None
+        raise UnreadableFile(f"This is no JSON: {error.msg}.", row=error.lineno) from None
     except RecursionError:
-        raise Unreadable("This is nested too deeply.") from None
-    raise Unreadable(document.message)
+        raise UnreadableFile("This is nested too deeply.") from None
+    raise UnreadableFile(document.message)

@@ -5,23 +5,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from revcred.uploads.reading.encodings import encoding_of
-from revcred.uploads.reading.lists import List, Unreadable
-from revcred.uploads.reading.records import Record, decoded, of_records
+from revcred.uploads.reading.list_reader import ListReader, UnreadableFile
+from revcred.uploads.reading.records import NumberedRecord, decode_record, read_records
 
 
 @contextmanager
-def open_json_lines(path: Path) -> Iterator[List]:
-    """Raises Unreadable."""
+def open_json_lines(path: Path) -> Iterator[ListReader]:
+    """Open a file with one JSON object a line. Raises UnreadableFile."""
     encoding = encoding_of(path)
     if not encoding.startswith("utf-8"):
-        raise Unreadable("JSON Lines have to be in UTF-8.")
+        raise UnreadableFile("JSON Lines have to be in UTF-8.")
     size = path.stat().st_size
     with path.open("rb") as file:
 
-        def records() -> Iterator[Record]:
+        def records() -> Iterator[NumberedRecord]:
             file.seek(3 if encoding == "utf-8-sig" else 0)
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, decoded(line)
+                    yield number, decode_record(line)
 
-        yield of_records("JSON Lines", records, lambda: file.tell() / size)
+        yield read_records("JSON Lines", records, lambda: file.tell() / size)

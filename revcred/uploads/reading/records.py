@@ -1,4 +1,4 @@
-"""Lists whose cells are named instead of placed: what JSON and YAML hold."""
+"""Lists of records: in JSON and YAML each value has a name instead of a position."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
@@ -6,86 +6,94 @@ from typing import Any, TypeAlias
 import msgspec
 
 from revcred.uploads.columns import SEPARATOR
-from revcred.uploads.reading.foreign import SHAPES, Shape
-from revcred.uploads.reading.headers import names_in
-from revcred.uploads.reading.lists import (
-    MOST_COLUMNS,
-    Cells,
-    List,
-    Row,
+from revcred.uploads.reading.foreign import EXPORT_FORMATS, ExportFormat
+from revcred.uploads.reading.headers import column_names_in
+from revcred.uploads.reading.list_reader import (
+    MAX_COLUMNS,
+    ListReader,
+    NumberedRow,
+    RowCells,
     RowError,
-    Unreadable,
-    fitting,
+    UnreadableFile,
+    fitting_rows,
 )
 
-# What most records are made of; four times as fast as what all of them are.
-PLAIN = msgspec.json.Decoder(dict[str, str | int | bool | list[str] | None])
-# Anything else as it was written: a number as a key, an object as metadata.
-WRITTEN = msgspec.json.Decoder(dict[str, msgspec.Raw])
-TEXT = msgspec.json.Decoder(str)
-VALUES = msgspec.json.Decoder(list[msgspec.Raw])
+# Fits most records, and is four times as fast as the decoder below.
+PLAIN_RECORD_DECODER = msgspec.json.Decoder(dict[str, str | int | bool | list[str] | None])
+# Keeps every value as it was written: a number that is a key, an object that is metadata.
+RAW_RECORD_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+TEXT_DECODER = msgspec.json.Decoder(str)
+RAW_VALUES_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 
-Record: TypeAlias = tuple[int, dict[str, Any] | RowError]
-
-
-class SeveralInOne(Exception):
-    """A value of a list would look like two."""
+NumberedRecord: TypeAlias = tuple[int, dict[str, Any] | RowError]
 
 
-def decoded(text: bytes | str) -> dict[str, Any] | RowError:
-    """One record of JSON."""
+class SeparatorInValue(Exception):
+    """A value in a list of values contains the separator, and would look like two."""
+
+
+def decode_record(text: bytes | str) -> dict[str, Any] | RowError:
+    """Decode one JSON object; values other than plain ones stay raw."""
     try:
-        return PLAIN.decode(text)
+        return PLAIN_RECORD_DECODER.decode(text)
     except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        return WRITTEN.decode(text)
+        return RAW_RECORD_DECODER.decode(text)
     except msgspec.ValidationError:
         return RowError("", "It is no object.")
     except (msgspec.DecodeError, RecursionError):
         return RowError("", "It is no JSON.")
 
 
-def of_records(
-    title: str, records: Callable[[], Iterator[Record]], position: Callable[[], float]
-) -> List:
-    """The list of what `records` gives each time from the start. Raises Unreadable.
+def read_records(
+    title: str, records: Callable[[], Iterator[NumberedRecord]], position: Callable[[], float]
+) -> ListReader:
+    """Return the list of the records, which `records` gives from the start at each call.
 
-    Another system's shape is known by the first record; it comes out under our own names.
+    Another system's export is recognised by its first record and translated to our columns.
+    Raises UnreadableFile.
     """
     first = next((record for _, record in records() if isinstance(record, dict)), {})
-    foreign = next((each for each in SHAPES if each.fits(whole(first))), None)
+    foreign = next((each for each in EXPORT_FORMATS if each.fits(decode_values(first))), None)
     if foreign:
-        return of_foreign(foreign, title, records(), position)
-    fields = _fields(records())
-    header = names_in(fields, row=None)
-    return List(title, header, fitting(header, _placed(fields, records())), position)
-
-
-def of_foreign(
-    foreign: Shape, title: str, records: Iterable[Record], position: Callable[[], float]
-) -> List:
-    """The list of what another system has exported, each credential counted for itself."""
-    rows = enumerate(_translated(foreign, records), start=1)
-    return List(
-        f"{foreign.title}, {title}", foreign.header, fitting(foreign.header, rows), position
+        return read_export(foreign, title, records(), position)
+    fields = _field_names(records())
+    header = column_names_in(fields, row=None)
+    return ListReader(
+        title, header, fitting_rows(header, _place_cells(fields, records())), position
     )
 
 
-def whole(record: dict[str, Any]) -> dict[str, Any]:
-    """With all that is in it."""
+def read_export(
+    foreign: ExportFormat,
+    title: str,
+    records: Iterable[NumberedRecord],
+    position: Callable[[], float],
+) -> ListReader:
+    """Return the list of another system's export, with one row a credential."""
+    rows = enumerate(_translate_records(foreign, records), start=1)
+    return ListReader(
+        f"{foreign.title}, {title}", foreign.header, fitting_rows(foreign.header, rows), position
+    )
+
+
+def decode_values(record: dict[str, Any]) -> dict[str, Any]:
+    """Decode the values that are still raw."""
     return {
         name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
         for name, value in record.items()
     }
 
 
-def _translated(foreign: Shape, records: Iterable[Record]) -> Iterator[Cells | RowError]:
+def _translate_records(
+    foreign: ExportFormat, records: Iterable[NumberedRecord]
+) -> Iterator[RowCells | RowError]:
     key = foreign.header.index("key")
     for _, record in records:
         if isinstance(record, RowError):
             yield record
-        elif not foreign.fits(full := whole(record)):
+        elif not foreign.fits(full := decode_values(record)):
             yield RowError("", f"It is not what {foreign.title} exports.")
         else:
             for row in foreign.rows(full):
@@ -93,67 +101,72 @@ def _translated(foreign: Shape, records: Iterable[Record]) -> Iterator[Cells | R
                 yield RowError("key", "It has no key.") if keyless else row
 
 
-def _fields(records: Iterable[Record]) -> list[str]:
-    """All there are, in the order in which they first appear."""
+def _field_names(records: Iterable[NumberedRecord]) -> list[str]:
+    """Return the names of all fields in the order of their first appearance."""
     fields: dict[str, None] = {}
     for number, record in records:
         if isinstance(record, dict) and not record.keys() <= fields.keys():
             fields |= dict.fromkeys(record)
-        if len(fields) > MOST_COLUMNS:
-            raise Unreadable(f"There are more than {MOST_COLUMNS} fields up to here.", row=number)
+        if len(fields) > MAX_COLUMNS:
+            raise UnreadableFile(
+                f"There are more than {MAX_COLUMNS} fields up to here.", row=number
+            )
     if not fields:
-        raise Unreadable("The file is empty.")
+        raise UnreadableFile("The file is empty.")
     if not all(field.strip() for field in fields):
-        raise Unreadable("There is a field without a name.")
+        raise UnreadableFile("There is a field without a name.")
     return list(fields)
 
 
-def _placed(fields: list[str], records: Iterable[Record]) -> Iterator[Row]:
+def _place_cells(fields: list[str], records: Iterable[NumberedRecord]) -> Iterator[NumberedRow]:
     for number, record in records:
-        yield number, record if isinstance(record, RowError) else _row(fields, record)
+        yield number, record if isinstance(record, RowError) else _row_of_record(fields, record)
 
 
-def _row(fields: list[str], record: dict[str, Any]) -> Cells | RowError:
+def _row_of_record(fields: list[str], record: dict[str, Any]) -> RowCells | RowError:
     cells = []
     for field in fields:
         value = record.get(field)
         try:
-            cells.append(value if isinstance(value, str) else _text(value))
+            cells.append(value if isinstance(value, str) else _cell_text(value))
         except (msgspec.DecodeError, RecursionError):
             return RowError(field.strip(), "It is no JSON.")
-        except SeveralInOne:
+        except SeparatorInValue:
             return RowError(field.strip(), f"One of several values may not contain {SEPARATOR}.")
     return cells
 
 
-def _text(value: Any) -> str:
-    """A value as one would write it into a cell. Raises SeveralInOne, DecodeError."""
+def _cell_text(value: Any) -> str:
+    """Return a value as a person would write it into a cell.
+
+    Raises SeparatorInValue, DecodeError.
+    """
     match value:
         case None:
             return ""
         case bool():
             return "true" if value else "false"
         case list():
-            return _joined(value)
+            return _join_values(value)
         case msgspec.Raw():
-            return _written(bytes(value))
+            return _raw_cell_text(bytes(value))
         case _:
             return str(value)
 
 
-def _written(value: bytes) -> str:
+def _raw_cell_text(value: bytes) -> str:
     match value[:1]:
         case b'"':
-            return TEXT.decode(value)
+            return TEXT_DECODER.decode(value)
         case b"[":
-            return _joined([_text(each) for each in VALUES.decode(value)])
+            return _join_values([_cell_text(each) for each in RAW_VALUES_DECODER.decode(value)])
         case b"n":
             return ""
         case _:
             return value.decode()
 
 
-def _joined(values: list[str]) -> str:
+def _join_values(values: list[str]) -> str:
     if any(SEPARATOR in each for each in values):
-        raise SeveralInOne
+        raise SeparatorInValue
     return SEPARATOR.join(values)

@@ -1,8 +1,8 @@
-"""Read the first visible sheet of a workbook, in a process that may use only so much.
+"""Program that reads the first visible sheet of a workbook, with limited memory and time.
 
-It is run by its path, knows nothing of the rest, and says on its output, line by line in JSON:
-first an object (`sheet` and `rows`, or `error` and where), then lists of rows. A row is its
-number and its cells, or its number, the position of a cell (from 0) and what is wrong with it.
+It is run by its path and imports nothing of ours. It writes lines of JSON: first an object
+(`sheet` and `rows`, or `error`), then lists of rows. A row is its number and its cells, or its
+number, the position of a cell (from 0) and what is wrong with that cell.
 """
 
 import re
@@ -18,22 +18,22 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 import msgspec
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
 
-MOST_SECONDS = 20
-MOST_MEMORY = 256 << 20  # bytes
-MOST_MEMBERS = 1_000
-LARGEST_SMALL = 1_000_000  # bytes of the parts that say where the others are
-LARGEST_INFLATED = 100_000_000  # bytes of the sheet and its texts
-RATIO = 100  # to one, which no honest sheet is packed
-CHUNK = 1 << 20  # bytes
-OVERLAP = 10_000  # bytes, in which a cell with its formula fits
-AT_ONCE = 500  # rows in a line
-MOST_DIGITS = 1e15  # from where on a number of Excel is not what was typed
-TOO_LARGE = "The workbook needs more memory than one may have. Save it as CSV."
-WORKBOOK = "xl/workbook.xml"
-TEXTS = "xl/sharedStrings.xml"
+MAX_CPU_SECONDS = 20
+MAX_MEMORY_BYTES = 256 << 20
+MAX_MEMBERS = 1_000
+MAX_INDEX_BYTES = 1_000_000  # of the members that say where the others are
+MAX_INFLATED_BYTES = 100_000_000  # of the sheet and its texts
+MAX_PACKING_RATIO = 100  # to 1; no honest sheet is packed as well
+SCAN_CHUNK_BYTES = 1 << 20
+SCAN_OVERLAP_BYTES = 10_000  # a cell with its formula fits into these
+ROWS_PER_LINE = 500
+FIRST_ROUNDED_NUMBER = 1e15  # from here on Excel does not keep the digits that were typed
+NEEDS_TOO_MUCH_MEMORY = "The workbook needs more memory than one may have. Save it as CSV."
+WORKBOOK_MEMBER = "xl/workbook.xml"
+SHARED_STRINGS_MEMBER = "xl/sharedStrings.xml"
 
 FAR_CELL = re.compile(rb' r="((?:A[YZ]|[B-Z][A-Z]|[A-Z]{3})\d+)"(?:[^>]*[^/])?>')
-# Where the first is nowhere to be seen, there is no need to look for the second.
+# A plain search for the first text is quick, and spares the expression where it is not found.
 FAULTY_CELLS = (
     (
         b' t="e"',
@@ -47,87 +47,103 @@ FAULTY_CELLS = (
     ),
 )
 
-Fault: TypeAlias = tuple[str, str]  # the letters of the column, and what is wrong
-Told: TypeAlias = tuple[int, list[str]] | tuple[int, int, str]
+CellFault: TypeAlias = tuple[str, str]  # the letters of the column, and what is wrong
+WorkbookRow: TypeAlias = tuple[int, list[str]] | tuple[int, int, str]
 
 
-class Unfit(Exception):
-    """Its text says why the workbook is not read."""
+class UnreadableWorkbook(Exception):
+    """The workbook is not read; the message says why."""
 
 
-def limit() -> None:
+def limit_resources() -> None:
+    """Limit CPU time and memory of this process, and switch off core dumps."""
+    """Limit CPU time and memory of this process, and switch off core dumps."""
     for what, most in (
-        (resource.RLIMIT_CPU, MOST_SECONDS),
-        (resource.RLIMIT_AS, MOST_MEMORY),
+        (resource.RLIMIT_CPU, MAX_CPU_SECONDS),
+        (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
 
 
-def tell(path: str) -> None:
+def write_workbook(path: str) -> None:
+    """Write the sheet of the workbook at `path`, or the error that keeps it from being read."""
+    """Write the sheet of the workbook at `path`, or the error that keeps it from being read."""
     try:
-        sheet, faults = opened(path)
-        say({"sheet": sheet.name, "rows": sheet.end[0] + 1 if sheet.end else 0})
-        rows = told(sheet, faults)
-        while some := [*islice(rows, AT_ONCE)]:
-            say(some)
-    except Unfit as error:
-        say({"error": str(error)})
+        sheet, faults = open_sheet(path)
+        write_message({"sheet": sheet.name, "rows": sheet.end[0] + 1 if sheet.end else 0})
+        rows = rows_of_sheet(sheet, faults)
+        while some := [*islice(rows, ROWS_PER_LINE)]:
+            write_message(some)
+    except UnreadableWorkbook as error:
+        write_message({"error": str(error)})
     except BadZipFile:
-        say({"error": "The workbook is damaged."})
+        write_message({"error": "The workbook is damaged."})
     except MemoryError:
-        say({"error": TOO_LARGE})
+        write_message({"error": NEEDS_TOO_MUCH_MEMORY})
 
 
-def say(message: Any) -> None:
+def write_message(message: Any) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
 
 
-def opened(path: str) -> tuple[CalamineSheet, dict[int, Fault]]:
-    """The sheet, and the faulty cell of each row that has one. Raises Unfit, BadZipFile."""
+def open_sheet(path: str) -> tuple[CalamineSheet, dict[int, CellFault]]:
+    """Return the sheet, and by row the faulty cells.
+
+    Raises UnreadableWorkbook, BadZipFile.
+    """
     with ZipFile(path) as archive:
         members = {each.filename: each for each in archive.infolist()}
         check_members(archive)
         name, part = first_sheet(archive, members)
-        check_sizes([members[each] for each in (part, TEXTS) if each in members])
+        check_sizes([members[each] for each in (part, SHARED_STRINGS_MEMBER) if each in members])
         faults = faults_in(archive, members[part])
     try:
         workbook = CalamineWorkbook.from_path(path)
         return workbook.get_sheet_by_name(name), faults
     except CalamineError as error:
-        raise Unfit("The workbook is damaged.") from error
+        raise UnreadableWorkbook("The workbook is damaged.") from error
 
 
 def check_members(archive: ZipFile) -> None:
     members = archive.infolist()
-    if len(members) > MOST_MEMBERS:
-        raise Unfit(f"The ZIP holds {len(members):,} files; {MOST_MEMBERS:,} is the most.")
-    if WORKBOOK not in archive.namelist():
-        raise Unfit("This is a ZIP and no workbook. Unpack it first.")
+    if len(members) > MAX_MEMBERS:
+        raise UnreadableWorkbook(
+            f"The ZIP holds {len(members):,} files; {MAX_MEMBERS:,} is the most."
+        )
+    if WORKBOOK_MEMBER not in archive.namelist():
+        raise UnreadableWorkbook("This is a ZIP and no workbook. Unpack it first.")
     if any(each.flag_bits & 1 for each in members):
-        raise Unfit("The workbook is protected by a password.")
+        raise UnreadableWorkbook("The workbook is protected by a password.")
 
 
 def check_sizes(members: list[ZipInfo]) -> None:
     size = sum(each.file_size for each in members)
-    if size > LARGEST_INFLATED:
-        raise Unfit(
-            f"The sheet and its texts unpack to {size:,} bytes; {LARGEST_INFLATED:,} is the most. "
-            "Save it as CSV, which may be far longer."
+    if size > MAX_INFLATED_BYTES:
+        raise UnreadableWorkbook(
+            f"The sheet and its texts unpack to {size:,} bytes; {MAX_INFLATED_BYTES:,} is the"
+            " most. Save it as CSV, which may be far longer."
         )
     if any(
-        each.file_size > CHUNK and each.file_size > RATIO * each.compress_size for each in members
+        each.file_size > SCAN_CHUNK_BYTES
+        and each.file_size > MAX_PACKING_RATIO * each.compress_size
+        for each in members
     ):
-        raise Unfit(f"The sheet or its texts are packed more than {RATIO} to 1, as no list is.")
+        raise UnreadableWorkbook(
+            f"The sheet or its texts are packed more than {MAX_PACKING_RATIO} to 1, as no list is."
+        )
 
 
 def first_sheet(archive: ZipFile, members: dict[str, ZipInfo]) -> tuple[str, str]:
-    """The name of the first visible sheet, and of the member that holds it. Raises Unfit."""
+    """Return the name of the first visible sheet and the member that holds it.
+
+    Raises UnreadableWorkbook.
+    """
     targets = {
         each.get("Id"): each.get("Target", "")
-        for each in small(archive, members, "xl/_rels/workbook.xml.rels")
+        for each in read_index_member(archive, members, "xl/_rels/workbook.xml.rels")
     }
-    for each in small(archive, members, WORKBOOK).iterfind(".//{*}sheet"):
+    for each in read_index_member(archive, members, WORKBOOK_MEMBER).iterfind(".//{*}sheet"):
         relation = next((each.attrib[name] for name in each.attrib if name.endswith("}id")), None)
         target = targets.get(relation, "")
         part = target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
@@ -135,36 +151,41 @@ def first_sheet(archive: ZipFile, members: dict[str, ZipInfo]) -> tuple[str, str
             if part not in members:
                 break
             return each.get("name", ""), part
-    raise Unfit("The workbook has no visible sheet.")
+    raise UnreadableWorkbook("The workbook has no visible sheet.")
 
 
-def small(archive: ZipFile, members: dict[str, ZipInfo], name: str) -> ET.Element:
-    if name not in members or members[name].file_size > LARGEST_SMALL:
-        raise Unfit("The workbook is damaged.")
+def read_index_member(archive: ZipFile, members: dict[str, ZipInfo], name: str) -> ET.Element:
+    if name not in members or members[name].file_size > MAX_INDEX_BYTES:
+        raise UnreadableWorkbook("The workbook is damaged.")
     try:
         return ET.fromstring(archive.read(name))  # noqa: S314 - bounded, as this whole process is
     except ET.ParseError as error:
-        raise Unfit("The workbook is damaged.") from error
+        raise UnreadableWorkbook("The workbook is damaged.") from error
 
 
-def faults_in(archive: ZipFile, member: ZipInfo) -> dict[int, Fault]:
-    """The cells that have no value though they should, by row. Raises Unfit of a far cell."""
-    faults: dict[int, Fault] = {}
+def faults_in(archive: ZipFile, member: ZipInfo) -> dict[int, CellFault]:
+    """Return the cells that lack the value they should have, by row.
+
+    Raises UnreadableWorkbook if a cell lies beyond the columns that a list may have.
+    """
+    faults: dict[int, CellFault] = {}
     tail = b""
     with archive.open(member) as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(SCAN_CHUNK_BYTES):
             text = tail + chunk
             far = FAR_CELL.search(text)
             if far:
-                raise Unfit(f"Cell {far[1].decode()} is far out; 50 columns are the most.")
+                raise UnreadableWorkbook(
+                    f"Cell {far[1].decode()} is far out; 50 columns are the most."
+                )
             for sign, faulty, message in FAULTY_CELLS:
                 for column, row in faulty.findall(text) if sign in text else ():
                     faults[int(row)] = column.decode(), message
-            tail = text[-OVERLAP:]
+            tail = text[-SCAN_OVERLAP_BYTES:]
     return faults
 
 
-def told(sheet: CalamineSheet, faults: dict[int, Fault]) -> Iterator[Told]:
+def rows_of_sheet(sheet: CalamineSheet, faults: dict[int, CellFault]) -> Iterator[WorkbookRow]:
     first_column = sheet.start[1] if sheet.start else 0
     for number, row in enumerate(sheet.iter_rows(), start=1):
         if number in faults:
@@ -179,7 +200,7 @@ def told(sheet: CalamineSheet, faults: dict[int, Fault]) -> Iterator[Told]:
 
 
 def position_of(column: str) -> int:
-    """0 of A."""
+    """Return the position of a column by its letters: 0 for A."""
     position = 0
     for letter in column:
         position = position * 26 + ord(letter) - ord("A") + 1
@@ -187,7 +208,7 @@ def position_of(column: str) -> int:
 
 
 def is_rounded(value: Any) -> bool:
-    return isinstance(value, float) and abs(value) >= MOST_DIGITS
+    return isinstance(value, float) and abs(value) >= FIRST_ROUNDED_NUMBER
 
 
 def text_of(value: Any) -> str:
@@ -207,5 +228,5 @@ def text_of(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    limit()
-    tell(sys.argv[1])
+    limit_resources()
+    write_workbook(sys.argv[1])

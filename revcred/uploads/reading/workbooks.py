@@ -1,4 +1,4 @@
-"""XLSX, read in a process of its own, because what is in a ZIP may grow beyond all bounds."""
+"""XLSX, read in a process of its own: a ZIP may unpack to more than the memory there is."""
 
 import subprocess
 import sys
@@ -11,57 +11,63 @@ from typing import IO, Any
 import msgspec
 
 from revcred.uploads.reading import workbook_process
-from revcred.uploads.reading.headers import names_in
-from revcred.uploads.reading.lists import List, Row, RowError, Unreadable, fitting
+from revcred.uploads.reading.headers import column_names_in
+from revcred.uploads.reading.list_reader import (
+    ListReader,
+    NumberedRow,
+    RowError,
+    UnreadableFile,
+    fitting_rows,
+)
 
-PROGRAM = [sys.executable, "-I", workbook_process.__file__]
+READER_COMMAND = [sys.executable, "-I", workbook_process.__file__]
 
 
 @contextmanager
-def open_workbook(path: Path) -> Iterator[List]:
-    """Its first visible sheet. Raises Unreadable."""
+def open_workbook(path: Path) -> Iterator[ListReader]:
+    """Open the first visible sheet of a workbook. Raises UnreadableFile."""
     with subprocess.Popen(  # noqa: S603 - our own program, and a path without a meaning to it
-        [*PROGRAM, str(path)],
+        [*READER_COMMAND, str(path)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={},  # among ours are the keys of everything
     ) as process:
         try:
-            yield _list(process)
+            yield _list_of_process(process)
         finally:
             process.kill()
 
 
-def _list(process: subprocess.Popen[bytes]) -> List:
-    lines = _lines(process)
+def _list_of_process(process: subprocess.Popen[bytes]) -> ListReader:
+    lines = _messages_of(process)
     first = next(lines)
     total, read = first["rows"] or 1, 0
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[NumberedRow]:
         nonlocal read
         for line in lines:
             for told in line:
                 read = told[0]
-                yield _row(told, header)
+                yield _row_of_message(told, header)
 
     header: list[str] = []
     records = rows()
     for number, row in records:
         if isinstance(row, list) and any(row):
-            header += names_in(row, row=number)
+            header += column_names_in(row, row=number)
             break
     else:
-        raise Unreadable(f"The sheet “{first['sheet']}” is empty.")
-    return List(
+        raise UnreadableFile(f"The sheet “{first['sheet']}” is empty.")
+    return ListReader(
         shape=f"XLSX, sheet “{first['sheet']}”",
         header=header,
-        rows=fitting(header, records),
+        rows=fitting_rows(header, records),
         position=lambda: read / total,
     )
 
 
-def _row(told: list[Any], header: list[str]) -> Row:
+def _row_of_message(told: list[Any], header: list[str]) -> NumberedRow:
     match told:
         case [number, list(cells)]:
             return number, cells
@@ -70,19 +76,19 @@ def _row(told: list[Any], header: list[str]) -> Row:
     raise AssertionError(told)
 
 
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[Any]:
-    """What the process says. Raises Unreadable if it says so, or dies over it."""
+def _messages_of(process: subprocess.Popen[bytes]) -> Iterator[Any]:
+    """Give the messages of the process. Raises UnreadableFile if it reports an error or dies."""
     output: IO[bytes] | None = process.stdout
     assert output
     for line in output:
         said = msgspec.json.decode(line)
         if isinstance(said, dict) and "error" in said:
-            raise Unreadable(said["error"])
+            raise UnreadableFile(said["error"])
         yield said
     code = process.wait()
     if code == -SIGXCPU:
-        raise Unreadable("The workbook takes too long to read. Save it as CSV.")
+        raise UnreadableFile("The workbook takes too long to read. Save it as CSV.")
     if code < 0:
-        raise Unreadable(workbook_process.TOO_LARGE)
+        raise UnreadableFile(workbook_process.NEEDS_TOO_MUCH_MEMORY)
     if code:
-        raise Unreadable("The workbook cannot be read. Save it as CSV.")
+        raise UnreadableFile("The workbook cannot be read. Save it as CSV.")

@@ -53,6 +53,11 @@ def verbs(credential):
     return list(events.values_list("verb", flat=True))
 
 
+def readable(event):
+    """Of its details what people read."""
+    return {name: value for name, value in event.details.items() if name != "undo"}
+
+
 def newest_event(credential):
     return AuditEvent.objects.about(credential).latest("pk")
 
@@ -115,7 +120,8 @@ def test_issuing_is_on_record_without_the_key(customer, by):
 
     event = AuditEvent.objects.get()
     assert (event.verb, event.target_id, event.actor) == (Verb.ISSUED, issued.pk, by.email)
-    assert event.details == {"hint": "send"}
+    since = issued.keys.get().active_from.isoformat()
+    assert event.details == {"hint": "send", "subscriptions": [], "holders": [], "from": since}
 
 
 def test_issuing_is_announced(customer, by, announced):
@@ -130,6 +136,7 @@ def test_issuing_is_announced(customer, by, announced):
             "subscription": None,
             "product": None,
             "upload": None,
+            "with_sources": False,
         }
     ]
 
@@ -254,7 +261,7 @@ def test_a_holder_belongs_to_the_customer(customer):
 
 
 def test_what_is_changed_is_saved_and_on_record_by_name(credential, by, announced):
-    holder = factories.a_subscriber()
+    holder, before = factories.a_subscriber(), credential.name
     credential.name, credential.tags = "Renamed", ["eu"]
 
     credentials.change(credential=credential, holders=[holder], by=by)
@@ -263,7 +270,13 @@ def test_what_is_changed_is_saved_and_on_record_by_name(credential, by, announce
     assert (kept.name, kept.tags, list(kept.holders.all())) == ("Renamed", ["eu"], [holder])
     event = newest_event(credential)
     assert (event.verb, event.actor) == (Verb.CHANGED, by.email)
-    assert event.details == {"changed": ["name", "tags", "holders"]}
+    assert event.details == {
+        "changed": {
+            "name": [before, "Renamed"],
+            "tags": [[], ["eu"]],
+            "holders": [[], [{"id": holder.pk, "name": holder.email}]],
+        }
+    }
     assert announced == []
 
 
@@ -327,11 +340,12 @@ def test_an_alias_is_another_string_of_the_same(credential, by, now, announced):
     assert alias.active_from.timestamp() == about(oldest)
     assert alias.sealed.unseal("value") == STRING
     event = newest_event(credential)
-    assert (event.verb, event.details, event.actor) == (
+    assert (event.verb, event.details["hint"], event.actor) == (
         Verb.ALIAS_ADDED,
-        {"hint": "send"},
+        "send",
         by.email,
     )
+    assert alias.pk == event.details["undo"]["key"]
     assert [(each["credential"], each["since"]) for each in announced] == [(credential, None)]
 
 
@@ -384,7 +398,11 @@ def test_a_key_ends_now(credential, by, now, announced):
     assert kept.active_until.timestamp() == about(now)
     event = newest_event(credential)
     assert (event.verb, event.actor) == (Verb.KEY_ENDED, by.email)
-    assert event.details == {"hint": key.hint, "at": kept.active_until.isoformat()}
+    assert readable(event) == {
+        "hint": key.hint,
+        "at": kept.active_until.isoformat(),
+        "changed": {"until": [None, kept.active_until.isoformat()]},
+    }
     assert announced[-1]["since"] == kept.active_until
     assert announced[-1]["credential"] == credential
 
@@ -462,7 +480,9 @@ def test_a_rotation_gives_a_new_key_and_lets_the_old_one_overlap(credential, by,
     assert new.sealed.unseal("secret") == "another secret"
     event = newest_event(credential)
     assert (event.verb, event.actor) == (Verb.ROTATED, by.email)
-    assert event.details == {"hint": new.hint, "old_until": old.active_until.isoformat()}
+    until = old.active_until.isoformat()
+    changed = {str(old): [None, until]}
+    assert event.details == {"hint": new.hint, "old_until": until, "changed": changed}
     # What gateways' fast clocks have brought in under the old key, later than it is valid now.
     assert announced[-1]["since"] == old.active_until
 
@@ -637,7 +657,7 @@ def test_assigning_feeds_another_subscription_too(customer, by, now, announced):
     }
     event = newest_event(credential)
     assert (event.verb, event.actor) == (Verb.ASSIGNED, by.email)
-    assert event.details == {"subscription": second.name, "at": (now - DAY).isoformat()}
+    assert readable(event) == {"subscription": second.name, "at": (now - DAY).isoformat()}
     assert announced[-1]["since"] == now - DAY
 
 
@@ -665,7 +685,7 @@ def test_unassigning_ends_it(customer, by, now, announced):
     assert periods(credential.assignments) == [(factories.LONG_AGO, now)]
     event = newest_event(credential)
     assert (event.verb, event.actor) == (Verb.UNASSIGNED, by.email)
-    assert event.details == {"subscription": subscription.name, "at": now.isoformat()}
+    assert readable(event) == {"subscription": subscription.name, "at": now.isoformat()}
     assert announced[-1]["since"] == now
 
 
@@ -711,7 +731,7 @@ def test_a_move_leaves_the_past_where_it_was(customer, by, now, announced, days)
     assert periods(credential.assignments.filter(subscription=new)) == [(at, None)]
     event = newest_event(credential)
     assert (event.verb, event.actor) == (Verb.MOVED, by.email)
-    assert event.details == {"from": old.name, "to": new.name, "at": at.isoformat()}
+    assert readable(event) == {"from": old.name, "to": new.name, "at": at.isoformat()}
     assert announced[-1]["since"] == at
 
 

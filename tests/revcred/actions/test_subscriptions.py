@@ -49,6 +49,7 @@ def test_starting_saves_it_and_claims_what_named_it(by, announced):
             "subscription": subscription,
             "product": None,
             "upload": None,
+            "with_sources": False,
         }
     ]
 
@@ -99,11 +100,13 @@ def test_usage_follows_to_another_product(announced):
 
 def test_usage_does_not_care_for_a_name(by, announced):
     subscription = factories.a_subscription()
+    before = subscription.name
     subscription.name, subscription.quota = "Renamed", 10
 
     subscriptions.change(subscription=subscription, by=by)
 
-    assert on_record(subscription) == [(Verb.CHANGED, by.email, {"changed": ["name", "quota"]})]
+    changed = {"name": [before, "Renamed"], "quota": [None, 10]}
+    assert on_record(subscription) == [(Verb.CHANGED, by.email, {"changed": changed})]
     assert announced == []
 
 
@@ -126,7 +129,8 @@ def test_it_ends_whenever_it_is_said(by, announced, at):
     subscriptions.end(subscription=subscription, at=at, by=by)
 
     assert Subscription.objects.get().active_until == at
-    assert on_record(subscription) == [(Verb.CHANGED, by.email, {"changed": ["active_until"]})]
+    changed = {"active_until": [None, at.isoformat()]}
+    assert on_record(subscription) == [(Verb.CHANGED, by.email, {"changed": changed})]
     assert [each["since"] for each in announced] == [at]
 
 
@@ -152,22 +156,50 @@ def test_one_that_has_not_started_has_no_end(at):
 # --- sources --------------------------------------------------------------------------------------
 
 
-def test_other_paths_of_a_source_claim_for_each_product_that_has_it(by, announced):
+def test_other_paths_of_a_source_concern_all_products_with_sources(by, announced):
     source = Source.objects.create(name="Tiles", external_key="tiles")
-    products = [factories.a_product() for _ in range(3)]
-    for each in products[:2]:
-        each.sources.add(source)
+    factories.a_subscription(active_from=NOW - 9 * DAY)
+    without = factories.a_subscription(active_from=NOW - 2 * DAY)
+    for each in (without, factories.a_subscription(active_from=NOW - DAY)):
+        each.product.sources.add(source)
 
     subscriptions.paths_changed(source=source, by=by)
 
-    assert {each["product"] for each in announced} == set(products[:2])
+    assert [(each["with_sources"], each["since"], each["by"]) for each in announced] == [
+        (True, NOW - 2 * DAY, by)
+    ]
 
 
-def test_other_sources_of_a_product_claim_what_waits(by, announced):
+def test_other_sources_of_a_product_reach_back_to_its_first_subscription(by, announced):
     product = factories.a_product()
+    factories.a_subscription(product=product, active_from=NOW - DAY)
+    factories.a_subscription(product=product, active_from=NOW)
 
     subscriptions.sources_changed(product=product, by=by)
 
     assert [(each["product"], each["since"], each["by"]) for each in announced] == [
-        (product, None, by)
+        (product, NOW - DAY, by)
     ]
+
+
+def test_deleting_a_source_concerns_the_others_and_products_left_without(by, announced):
+    source, other = (
+        Source.objects.create(name=name, external_key=name) for name in ("Tiles", "Maps")
+    )
+    one, both = factories.a_subscription(), factories.a_subscription()
+    one.product.sources.set([source])
+    both.product.sources.set([source, other])
+
+    subscriptions.delete_source(source=Source.objects.get(pk=source.pk), by=by)
+
+    assert [(each["with_sources"], each["product"]) for each in announced] == [
+        (True, None),
+        (False, one.product),
+    ]
+    assert not Source.objects.filter(pk=source.pk).exists()
+    event = AuditEvent.objects.about(source).get()
+    assert (event.verb, event.actor, event.details["changed"]["name"]) == (
+        Verb.DELETED,
+        by.email,
+        ["Tiles", None],
+    )

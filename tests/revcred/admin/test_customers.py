@@ -1,7 +1,6 @@
 from datetime import timedelta
 
 import pytest
-from django.core import mail
 from django.urls import reverse
 from django.utils import timezone
 
@@ -116,16 +115,17 @@ def test_what_nothing_hangs_on_is_deleted_and_on_record(admin_client):
     assert (event.verb, event.target) == ("deleted", "Acme")
 
 
-def test_a_subscriber_is_invited(admin_client):
+def test_a_subscriber_is_invited(admin_client, sent_mail):
     subscriber = Subscriber.objects.create(email="Ann@example.com")
     url = reverse("admin:revcred_subscriber_invite", args=[subscriber.pk])
 
     response = admin_client.post(url, follow=True)
 
     assert "An invitation was sent to Ann@example.com." in response.content.decode()
-    assert mail.outbox[0].to == ["ann@example.com"]
+    assert sent_mail()[0].to == ["ann@example.com"]
     subscriber.refresh_from_db()
-    assert subscriber.user.email == "ann@example.com"
+    assert subscriber.user is None  # until it is accepted
+    assert subscriber.invited_at
 
 
 def test_a_subscription_starts_and_changes_by_its_acts(admin_client):
@@ -211,21 +211,17 @@ def test_a_picker_offers_one_customers_subscriptions(admin_client):
     assert found["results"] == [{"id": str(own.pk), "text": label}]
 
 
-def test_a_user_is_added_and_kept(admin_client):
+def test_a_user_is_added_without_a_password_and_sent_a_link(admin_client, sent_mail):
     admin_client.post(
         reverse("admin:revcred_user_add"),
-        {
-            "email": "Bob@Example.com",
-            "name": "Bob",
-            "is_staff": "on",
-            "usable_password": "true",
-            "password1": "correct horse battery staple",
-            "password2": "correct horse battery staple",
-        },
+        {"email": "Bob@Example.com", "name": "Bob", "is_staff": "on"},
     )
 
     bob = User.objects.get(name="Bob")
     assert (bob.email, bob.is_staff) == ("bob@example.com", True)
-    assert bob.check_password("correct horse battery staple")
-    event = AuditEvent.objects.about(bob).get()
-    assert (event.verb, "staple" in str(event.details)) == ("created", False)
+    assert not bob.has_usable_password()
+    assert [*AuditEvent.objects.about(bob).values_list("verb", flat=True)] == [
+        "created",
+        "made_staff",
+    ]
+    assert [each.to for each in sent_mail()] == [["bob@example.com"]]

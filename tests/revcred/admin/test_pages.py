@@ -10,7 +10,7 @@ from django.utils import timezone
 from metering.ingestion import take_in
 from metering.models import Claim, Conflict, DiscoveredSource, GatewayToken
 from revcred.actions import credentials
-from revcred.models import Upload, UserToken
+from revcred.models import OutgoingMail, Upload, UserToken
 from tests.factories import (
     a_call,
     a_credential,
@@ -40,6 +40,7 @@ LISTS = [
     "revcred_customer",
     "revcred_gateway",
     "revcred_membership",
+    "revcred_outgoingmail",
     "revcred_product",
     "revcred_source",
     "revcred_subscriber",
@@ -78,6 +79,7 @@ def one_more(number: int) -> None:
     Claim.objects.create(cause="A test")
     Upload.objects.create(kind="credentials", file_name="keys.csv", size=1, digest="0" * 64)
     UserToken.issue(a_user(), name="A script", scopes=[])
+    OutgoingMail.objects.create(recipient="ann@example.com", subject=f"Mail {number}")
     take_in(gateway, [a_call(f"a-key-of-some-length-{number}")])
     DiscoveredSource.objects.create(
         name=f"Unknown {number}",

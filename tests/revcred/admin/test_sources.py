@@ -9,6 +9,7 @@ from metering import claims
 from metering.models import Claim, Quarantined, Transaction
 from revcred.models import AuditEvent, PathRule, Source
 from tests import factories
+from tests.confirming import confirm
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -104,16 +105,20 @@ def test_what_waits_follows_the_paths_of_a_source(admin_client):
     other.product.sources.add(Source.objects.create(name="Routes", external_key="routes"))
     factories.a_credential(customer, KEY, subscriptions=[subscription, other])
     factories.settled(factories.a_call(KEY, path="/v7/tiles/1"))
+    claims.work()
     assert Quarantined.objects.get().reason == "ambiguous"
 
     page = reverse("admin:revcred_source_change", args=[source.pk])
     said = {"name": "Tiles", "external_key": "tiles"}
-    admin_client.post(page, said | rules(("contains", "/tiles/")))
+    response = admin_client.post(page, said | rules(("contains", "/tiles/")))
+    assert Claim.objects.filter(with_sources=True).count() == 0
+    assert response.context["found"].calls == 1
+    confirm(admin_client, response)
     claims.work()
 
     assert Transaction.objects.get().subscription == subscription
     claim = Claim.objects.latest("pk")
-    assert claim.product == subscription.product
+    assert (claim.with_sources, claim.expected, claim.attributed) == (True, 1, 1)
     # What is not changed announces nothing.
     admin_client.post(page, said | rules(existing=list(source.path_rules.all())))
     assert Claim.objects.latest("pk") == claim

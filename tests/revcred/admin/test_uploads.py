@@ -12,7 +12,7 @@ from revcred.models import Credential, Customer, Subscriber, Subscription, Uploa
 from revcred.uploads import runs
 from revcred.uploads.columns import Kind
 from revcred.uploads.reading import open_list
-from revcred.uploads.writing import Format
+from revcred.uploads.writing import ListFormat
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -118,7 +118,7 @@ def test_the_page_explains_each_column_and_offers_lists(admin_client):
 
 
 @pytest.mark.parametrize("kind", [*Kind])
-@pytest.mark.parametrize("form", [*Format])
+@pytest.mark.parametrize("form", [*ListFormat])
 @pytest.mark.parametrize("what", ["template", "example"])
 def test_the_lists_offered_can_be_read(admin_client, tmp_path, kind, form, what):
     response = admin_client.get(reverse("admin:revcred_upload_list", args=[kind, what, form]))
@@ -380,7 +380,7 @@ def test_what_is_being_applied_is_stopped_by_who_may_apply(client, admin_client,
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(admin_client, monkeypatch):
-    monkeypatch.setattr(pages, "LARGEST_FILE", 10)
+    monkeypatch.setattr(pages, "MAX_FILE_BYTES", 10)
     file = SimpleUploadedFile("keys.csv", LIST.encode())
 
     page = admin_client.post(reverse("admin:revcred_upload_add"), {"file": file})

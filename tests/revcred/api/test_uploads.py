@@ -231,7 +231,7 @@ def test_a_form_without_a_file(client, token):
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(ask, monkeypatch):
-    monkeypatch.setattr(doors, "LARGEST_FILE", 10)
+    monkeypatch.setattr(doors, "MAX_FILE_BYTES", 10)
     monkeypatch.setattr(doors, "ROOM", 10)
 
     answer = ask("POST", "", json.dumps(ROW), content_type=NDJSON)

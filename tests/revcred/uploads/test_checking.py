@@ -14,6 +14,10 @@ from tests.revcred.uploads.conftest import rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+KEY_OF_REVOKED = (
+    "A revoked credential had this key."
+    " Choose to use such keys again if it is to count from now on."
+)
 HEADER = "customer,name,key,secret,subscription,holders,environment,tags,expires_at,assigned_from"
 
 
@@ -133,7 +137,7 @@ def test_every_refusal_names_row_column_hint_and_reason(uploaded, acme, maps):
         (5, "holders", "ada@example.com", "There is no subscriber of that address."),
         (6, "gateway", "nowhere", "There is no gateway of that name."),
         (7, "key", "…ther", "This key belongs to another customer."),
-        (8, "key", "…over", "Its credential has been revoked."),
+        (8, "key", "…over", KEY_OF_REVOKED),
         (9, "name", "Bills", "This customer has another credential of that name."),
         (
             10,

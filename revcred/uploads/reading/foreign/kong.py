@@ -1,34 +1,45 @@
-"""Kong: what decK dumps of consumers and their credentials.
+"""Kong: consumers and their credentials as decK dumps them.
 
-A consumer's `custom_id` is what another system calls it: the customer, and else its user name.
+A consumer's `custom_id` is its name in another system and becomes the customer; without one the
+user name does.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from revcred.uploads.reading.foreign.shapes import Shape, joined, listed, numbered, text, things
-from revcred.uploads.reading.lists import Cells, RowError
+from revcred.uploads.reading.foreign.export_format import (
+    ExportFormat,
+    join_texts,
+    list_value,
+    numbered_name,
+    objects_in,
+    text_value,
+)
+from revcred.uploads.reading.list_reader import RowCells, RowError
 
 
-def _fits(consumer: Any) -> bool:
+def _is_consumer(consumer: Any) -> bool:
     return isinstance(consumer, dict) and ("username" in consumer or "custom_id" in consumer)
 
 
-def _rows(consumer: dict[str, Any]) -> Iterator[Cells | RowError]:
-    name = text(consumer.get("username") or consumer.get("custom_id"))
-    customer = text(consumer.get("custom_id") or consumer.get("username"))
-    keys = things(consumer.get("keyauth_credentials"))
-    clients = things(consumer.get("oauth2_credentials"))
-    tags = listed(consumer.get("tags"))
+def _rows_of_consumer(consumer: dict[str, Any]) -> Iterator[RowCells | RowError]:
+    name = text_value(consumer.get("username") or consumer.get("custom_id"))
+    customer = text_value(consumer.get("custom_id") or consumer.get("username"))
+    keys = objects_in(consumer.get("keyauth_credentials"))
+    clients = objects_in(consumer.get("oauth2_credentials"))
+    tags = list_value(consumer.get("tags"))
     for number, each in enumerate([*keys, *clients], start=1):
         yield [
             customer,
-            text(each.get("name")) or numbered(name, number, of=len(keys) + len(clients)),
-            text(each.get("key") or each.get("client_id")),
-            # A hashed one is of no use to anybody.
-            "" if each.get("hash_secret") == "true" else text(each.get("client_secret")),
-            joined([*tags, *listed(each.get("tags"))]),
+            text_value(each.get("name"))
+            or numbered_name(name, number, of=len(keys) + len(clients)),
+            text_value(each.get("key") or each.get("client_id")),
+            # A hashed secret cannot be shown to anybody.
+            "" if each.get("hash_secret") == "true" else text_value(each.get("client_secret")),
+            join_texts([*tags, *list_value(each.get("tags"))]),
         ]
 
 
-SHAPE = Shape("Kong decK", ["customer", "name", "key", "secret", "tags"], _fits, _rows)
+KONG_EXPORT = ExportFormat(
+    "Kong decK", ["customer", "name", "key", "secret", "tags"], _is_consumer, _rows_of_consumer
+)

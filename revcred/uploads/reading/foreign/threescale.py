@@ -1,40 +1,42 @@
-"""3scale: the listing of applications, with a user key or with an id and perhaps a secret."""
+"""3scale: the listing of applications, each with a user key or with an id and a secret."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from revcred.uploads.reading.foreign.shapes import Shape, text
-from revcred.uploads.reading.lists import Cells, RowError
+from revcred.uploads.reading.foreign.export_format import ExportFormat, text_value
+from revcred.uploads.reading.list_reader import RowCells, RowError
 
-HEADER = ["customer", "name", "key", "secret", "subscription"]
-KEYS = ("user_key", "client_id", "application_id")
+THREESCALE_HEADER = ["customer", "name", "key", "secret", "subscription"]
+KEY_FIELDS = ("user_key", "client_id", "application_id")
 
 
-def _application(listed: Any) -> dict[str, Any]:
+def _application_in(listed: Any) -> dict[str, Any]:
     inner = listed.get("application", listed) if isinstance(listed, dict) else {}
     return inner if isinstance(inner, dict) else {}
 
 
-def _fits(listed: Any) -> bool:
-    application = _application(listed)
+def _is_application(listed: Any) -> bool:
+    application = _application_in(listed)
     return {"account_id", "plan_id"} <= application.keys() and any(
-        each in application for each in KEYS
+        each in application for each in KEY_FIELDS
     )
 
 
-def _rows(listed: dict[str, Any]) -> Iterator[Cells | RowError]:
-    application = _application(listed)
-    state = text(application.get("state"))
+def _rows_of_application(listed: dict[str, Any]) -> Iterator[RowCells | RowError]:
+    application = _application_in(listed)
+    state = text_value(application.get("state"))
     if state != "live":
         yield RowError("", f"It is {state} at 3scale.")
         return
     yield [
-        text(application["account_id"]),
-        text(application.get("name")) or text(application.get("id")),
-        next((text(application[each]) for each in KEYS if application.get(each)), ""),
-        text(application.get("client_secret")),
-        text(application["plan_id"]),
+        text_value(application["account_id"]),
+        text_value(application.get("name")) or text_value(application.get("id")),
+        next((text_value(application[each]) for each in KEY_FIELDS if application.get(each)), ""),
+        text_value(application.get("client_secret")),
+        text_value(application["plan_id"]),
     ]
 
 
-SHAPE = Shape("3scale applications", HEADER, _fits, _rows)
+THREESCALE_EXPORT = ExportFormat(
+    "3scale applications", THREESCALE_HEADER, _is_application, _rows_of_application
+)

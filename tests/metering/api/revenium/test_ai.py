@@ -172,7 +172,17 @@ def test_it_is_made_once(revenium, settled, settings):
                                 {"key": "credential", "value": {"stringValue": "k" * 300}},
                             ]
                         },
-                        "scopeLogs": [{"logRecords": [{}]}],
+                        "scopeLogs": [
+                            {
+                                "logRecords": [
+                                    {
+                                        "attributes": [
+                                            {"key": "input_tokens", "value": {"intValue": "5"}}
+                                        ]
+                                    }
+                                ]
+                            }
+                        ],
                     }
                 ]
             },

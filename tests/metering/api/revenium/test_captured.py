@@ -1,5 +1,7 @@
 """Requests as the published clients sent them, and what became of them."""
 
+from decimal import Decimal
+
 import pytest
 from django.utils import timezone
 
@@ -260,6 +262,6 @@ def test_a_tool_s_call(revenium, credential, settled):
     (row,) = settled().values()
     assert answer.status_code == 201
     assert row.credential == credential
-    assert row.elements == {"calls": 1, "costUsd": 0.0125}
+    assert row.elements == {"calls": 1, "costUsd": Decimal("0.0125")}
     assert row.latency_ms == 120
     assert row.metadata == {"toolId": "search", "success": True, "usageMetadata": {"pages": 3}}

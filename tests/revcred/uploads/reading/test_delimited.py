@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revcred.uploads.formulas import plain
-from revcred.uploads.reading import LARGEST_FILE, RowError, Unreadable, open_list
+from revcred.uploads.formulas import remove_guard
+from revcred.uploads.reading import MAX_FILE_BYTES, RowError, UnreadableFile, open_list
 
 # --- As it is -------------------------------------------------------------------------------------
 
@@ -143,14 +143,14 @@ def test_whatever_a_writer_writes_is_read(tmp_path_factory, rows, delimiter, enc
     with open_list(path, name="list.csv") as read:
         found = [row for _, row in read.rows]
 
-    assert found == [[plain(each) for each in row] for row in rows if any(row)]
+    assert found == [[remove_guard(each) for each in row] for row in rows if any(row)]
 
 
 # --- A clear word ---------------------------------------------------------------------------------
 
 
 def refused(opened, content, **chosen):
-    with pytest.raises(Unreadable) as raised, opened(content, **chosen) as read:
+    with pytest.raises(UnreadableFile) as raised, opened(content, **chosen) as read:
         for _ in read.rows:
             pass
     return str(raised.value)
@@ -240,9 +240,9 @@ def test_what_is_wrong_with_the_whole(opened, content, said):
 def test_a_file_that_is_too_large_is_not_even_opened(tmp_path):
     path = tmp_path / "large.csv"
     with path.open("wb") as file:
-        file.truncate(LARGEST_FILE + 1)
+        file.truncate(MAX_FILE_BYTES + 1)
 
-    with pytest.raises(Unreadable, match=r"1,000,000,001 bytes; 1,000,000,000 is the most"):
+    with pytest.raises(UnreadableFile, match=r"1,000,000,001 bytes; 1,000,000,000 is the most"):
         open_list(path, name="large.csv").__enter__()
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from revcred.uploads.columns import Kind
 from revcred.uploads.mapping import guess, missing
-from revcred.uploads.reading import RowError, Unreadable
+from revcred.uploads.reading import RowError, UnreadableFile
 
 
 def refused(opened, content, **chosen):
-    with pytest.raises(Unreadable) as raised, opened(content, **chosen) as read:
+    with pytest.raises(UnreadableFile) as raised, opened(content, **chosen) as read:
         for _ in read.rows:
             pass
     return str(raised.value)

@@ -5,7 +5,7 @@ from json import dumps
 
 import pytest
 
-from revcred.uploads.reading import RowError, Unreadable
+from revcred.uploads.reading import RowError, UnreadableFile
 
 ORDERS = {"customer": "acme", "name": "Orders", "key": "k-1"}
 NIGHTLY = {"name": "Nightly", "tags": ["a", "b"], "customer": "acme"}
@@ -16,7 +16,7 @@ def lines(*records):
 
 
 def refused(opened, content, **chosen):
-    with pytest.raises(Unreadable) as raised, opened(content, **chosen) as read:
+    with pytest.raises(UnreadableFile) as raised, opened(content, **chosen) as read:
         for _ in read.rows:
             pass
     return str(raised.value)

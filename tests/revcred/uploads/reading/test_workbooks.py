@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 from xlsxwriter import Workbook
 
-from revcred.uploads.reading import RowError, Unreadable
+from revcred.uploads.reading import RowError, UnreadableFile
 
 
 def workbook(fill, *, sheets=("Keys",)):
@@ -46,7 +46,7 @@ def changed(content, **members):
 def refused(opened, content):
     """What is said, and how long it took."""
     began = time.monotonic()
-    with pytest.raises(Unreadable) as raised, opened(content, name="list.xlsx") as read:
+    with pytest.raises(UnreadableFile) as raised, opened(content, name="list.xlsx") as read:
         for _ in read.rows:
             pass
     return str(raised.value), time.monotonic() - began

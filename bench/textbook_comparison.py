@@ -12,7 +12,7 @@ from bench.stack import Bench, say
 from revcred.launcher.processes import Program
 from revcred.launcher.programs import Programs
 from revcred.launcher.stack import free_port
-from revcred.launcher.web import answers
+from revcred.launcher.web import is_answering
 
 BATCHES = (1, 100)
 SECONDS = 15.0
@@ -72,7 +72,7 @@ def _serve(bench: Bench) -> int:
     for name, program in ((WEB, programs.web(port)), (WORKER, programs.worker())):
         bench.begin(_instead(program, name, bench))
     healthy = f"http://{bench.address.host}:{port}/healthz"
-    bench.supervisor.wait_until(lambda: answers(healthy), bench.children[WEB])
+    bench.supervisor.wait_until(lambda: is_answering(healthy), bench.children[WEB])
     return port
 
 

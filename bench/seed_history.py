@@ -74,7 +74,7 @@ LEDGER = {
     "product_id": f"1 + customer %% {PRODUCTS}",
     "sign": "1",
 }
-# Whatever the identities are: those of ids that are asked for are written by `bench.inside`.
+# Whatever the identities are: those of ids that are asked for are written by `bench.in_process`.
 MEMORY = """
 INSERT INTO metering_remembered (identity, transaction, digest, occurred_at, received_at)
 SELECT md5(transaction_id)::uuid, id, id, occurred_at, received_at FROM {day}

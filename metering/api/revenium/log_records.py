@@ -1,0 +1,343 @@
+"""OpenTelemetry's log records, of JSON or protobuf, each by itself: a bad one spoils no other."""
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+import msgspec
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
+
+from metering.api.decoding import MOST_ITEMS, Refused, refusal_of
+from revcred.api.errors import Malformed, TooLarge
+
+T = TypeVar("T")
+
+PREFIX = "revenium."
+TOKEN = "revenium.api_key"  # noqa: S105 - the name of an attribute
+MAX_BYTES_BEFORE_TOKEN = 64_000  # looked at for a token before anybody is known
+RESOURCE_FIRST = re.compile(r'\s*\{\s*"resourceLogs"\s*:\s*\[\s*\{\s*"resource"\s*:\s*')
+IDS = ("transaction.id", "transaction_id", "log.record.uid")
+NAME = re.compile(r"[A-Za-z][\w-]*(?:\.[\w-]+)*")  # how a body looks that is an event's name
+# Escaped backslashes and whole surrogate pairs are passed over, so that halves of one are left.
+ESCAPES = re.compile(
+    rb"\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
+    rb"|(?P<half>\\u[dD][89a-fA-F][\da-fA-F]{2})"
+)
+LEN_1 = 0x0A  # protobuf: field 1, which has a length
+VARINT_BYTES = 5  # more would be more than 2^32
+
+
+class KeyValue(msgspec.Struct):
+    key: str = ""
+    value: Any = None  # an object of its kind and itself
+
+
+class Resource(msgspec.Struct):
+    attributes: list[KeyValue] | None = None
+
+
+class LogRecord(msgspec.Struct, rename="camel"):
+    time_unix_nano: int | None = 0
+    observed_time_unix_nano: int | None = 0
+    event_name: Any = ""
+    body: Any = None
+    attributes: list[KeyValue] | None = None
+
+
+class Scope(msgspec.Struct):
+    name: Any = ""
+
+
+class ScopeLogs(msgspec.Struct, rename="camel"):
+    scope: Scope | None = None
+    log_records: list[msgspec.Raw] | None = None
+
+
+class ResourceLogs(msgspec.Struct, rename="camel"):
+    resource: msgspec.Raw = msgspec.field(default_factory=partial(msgspec.Raw, b"null"))
+    scope_logs: list[msgspec.Raw] | None = None
+
+
+class LogsData(msgspec.Struct, rename="camel"):
+    resource_logs: list[msgspec.Raw] | None = None
+
+
+class DocumentedLogs(msgspec.Struct, rename="camel"):
+    """What is documented of a body, whose parts are read one by one."""
+
+    class OfResource(msgspec.Struct, rename="camel"):
+        class OfScope(msgspec.Struct, rename="camel"):
+            log_records: list[LogRecord] = []
+
+        resource: Resource | None = None
+        scope_logs: list[OfScope] = []
+
+    resource_logs: list[OfResource] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A log record, and the attributes of the resource it is about. Moments in nanoseconds."""
+
+    at: int
+    observed_at: int
+    name: str
+    scope: str
+    body: Any
+    attributes: Mapping[str, Any]
+    resource: Mapping[str, Any]
+    resource_number: int  # which of the body's resources
+
+    def own(self, names: Iterable[str]) -> str | None:
+        """Return the first of these attributes of the record itself that says something."""
+        return _first(spellings(names), self.attributes)
+
+    def named(self, names: Iterable[str]) -> str | None:
+        """Return the first of these attributes that says something, of each the record's first."""
+        return _first(spellings(names), self.attributes, self.resource)
+
+    def configured(self, names: Iterable[str]) -> str | None:
+        """Return the same, but the resource's before all.
+
+        What somebody configured is in the resource; what a program makes up is in its records.
+        """
+        return _first(spellings(names), self.resource) or self.own(names)
+
+    @property
+    def transaction_id(self) -> str | None:
+        """The id that it gives itself. A resource's would be that of all its records."""
+        return self.own(IDS)
+
+
+def spellings(names: Iterable[str]) -> Iterator[str]:
+    """Each of these names, also with the prefix that Revenium's clients use."""
+    for name in names:
+        yield from (name, PREFIX + name)
+
+
+def _first(names: Iterable[str], *attributes: Mapping[str, Any]) -> str | None:
+    for name in names:
+        for each in attributes:
+            value = each.get(name)
+            if isinstance(value, str | int) and value != "":
+                return str(value)
+    return None
+
+
+def read_in(body: bytes, *, protobuf: bool) -> list[Record | Refused]:
+    """Raises Malformed, TooLarge."""
+    records = list(islice(_of_protobuf(body) if protobuf else _of_json(body), MOST_ITEMS + 1))
+    if len(records) > MOST_ITEMS:
+        raise TooLarge(f"At most {MOST_ITEMS:,} records at once.", code="too_many")
+    return records
+
+
+def _of_protobuf(body: bytes) -> Iterator[Record]:
+    """Raises Malformed."""
+    try:
+        logs = ExportLogsServiceRequest.FromString(body)
+    except DecodeError as error:
+        raise Malformed("The body is not OTLP's protobuf.") from error
+    for number, of_resource in enumerate(logs.resource_logs):
+        resource = _attributes(of_resource.resource.attributes)
+        for of_scope in of_resource.scope_logs:
+            for each in of_scope.log_records:
+                yield _record(each, of_scope.scope.name, resource, number)
+
+
+def _of_json(body: bytes) -> Iterator[Record | Refused]:
+    """Raises Malformed."""
+    try:
+        logs = _decode(_logs_data, body)
+    except Refused as refused:
+        where = f"{refused.field}: " if refused.field else ""
+        code = refused.code if refused.code == "too_deep" else "malformed"
+        raise Malformed(f"{where}{refused.message}", code=code) from refused
+    for number, raw in enumerate(logs.resource_logs or ()):
+        yield from _of_resource(raw, number)
+
+
+def _with_sound_text(body: bytes) -> bytes:
+    """Return the body with a mark for what is no text, such as a prompt cut within a character."""
+    body = body.decode(errors="replace").encode()
+    return ESCAPES.sub(lambda match: rb"\ufffd" if match["half"] else match[0], body)
+
+
+def _of_resource(raw: msgspec.Raw, number: int) -> Iterator[Record | Refused]:
+    try:
+        of_resource = _decode(_resource_logs, raw)
+    except Refused as refused:
+        yield refused
+        return
+    try:
+        resource = _attributes(_resource_in(of_resource))
+        unfit = None
+    except Refused as refused:
+        resource, unfit = {}, refused
+    for raw_scope in of_resource.scope_logs or ():
+        try:
+            of_scope = _decode(_scope_logs, raw_scope)
+        except Refused as refused:
+            yield refused
+            continue
+        scope = of_scope.scope.name if of_scope.scope else ""
+        for raw_record in of_scope.log_records or ():
+            yield unfit or _alone(raw_record, scope, resource, number)
+
+
+def _alone(
+    raw: msgspec.Raw, scope: Any, resource: Mapping[str, Any], number: int
+) -> Record | Refused:
+    try:
+        return _record(_decode(_log_record, raw), scope, resource, number)
+    except Refused as refused:
+        return refused
+
+
+def _resource_in(of_resource: ResourceLogs) -> list[KeyValue] | None:
+    """Raises Refused."""
+    resource = _decode(_resource, of_resource.resource)
+    return resource.attributes if resource else None
+
+
+def _decode(decode: Callable[[Any], T], raw: bytes | msgspec.Raw) -> T:
+    """Raises Refused."""
+    try:
+        return decode(raw)
+    except msgspec.ValidationError as error:
+        raise refusal_of(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        mended = _with_sound_text(bytes(raw))
+        if mended != bytes(raw):
+            return _decode(decode, mended)
+        raise Refused(None, "malformed", f"It is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise Refused(None, "too_deep", "The JSON is nested too deeply.") from error
+
+
+_logs_data = msgspec.json.Decoder(LogsData, strict=False).decode
+_resource_logs = msgspec.json.Decoder(ResourceLogs, strict=False).decode
+_resource = msgspec.json.Decoder(Resource | None, strict=False).decode
+_scope_logs = msgspec.json.Decoder(ScopeLogs, strict=False).decode
+_log_record = msgspec.json.Decoder(LogRecord, strict=False).decode
+
+
+def _record(said: Any, scope: Any, resource: Mapping[str, Any], number: int) -> Record:
+    attributes = _attributes(said.attributes)
+    body = _plain(said.body)
+    named = (said.event_name, attributes.get("event.name"), _name_in(body))
+    return Record(
+        at=said.time_unix_nano or 0,
+        observed_at=said.observed_time_unix_nano or 0,
+        name=next((each for each in named if isinstance(each, str) and each), ""),
+        scope=scope if isinstance(scope, str) else "",
+        body=body,
+        attributes=attributes,
+        resource=resource,
+        resource_number=number,
+    )
+
+
+def _name_in(body: Any) -> str:
+    return body if isinstance(body, str) and NAME.fullmatch(body[:200]) else ""
+
+
+def _attributes(pairs: Iterable[Any] | None) -> dict[str, Any]:
+    return {pair.key: _plain(pair.value) for pair in pairs or ()}
+
+
+def _plain(value: Any) -> Any:
+    """Return what an AnyValue says; lists and objects as they are in JSON."""
+    if isinstance(value, Message):
+        kind = cast("str | None", value.WhichOneof("value"))
+        return _of_kind(kind, getattr(value, kind)) if kind else None
+    if isinstance(value, dict):
+        return _of_kind(*next(iter(value.items()))) if value else None
+    return value
+
+
+def _of_kind(kind: str, said: Any) -> Any:
+    if kind in {"arrayValue", "array_value"}:
+        return [_plain(each) for each in _values_in(said)]
+    if kind in {"kvlistValue", "kvlist_value"}:
+        pairs = (_pair(each) for each in _values_in(said))
+        return {str(key): _plain(value) for key, value in pairs}
+    return said
+
+
+def _values_in(said: Any) -> Iterable[Any]:
+    values = said.values if isinstance(said, Message) else _member(said, "values")
+    return values if not isinstance(values, str | int | float) and values else ()
+
+
+def _pair(said: Any) -> tuple[Any, Any]:
+    if isinstance(said, Message):
+        return said.key, said.value
+    return _member(said, "key"), _member(said, "value")
+
+
+def _member(said: Any, name: str) -> Any:
+    return said.get(name) if isinstance(said, dict) else None
+
+
+def token_in(body: bytes, content_encoding: str, *, protobuf: bool) -> str:
+    """Return the token that the first resource of a body names, or nothing.
+
+    For clients that are configured with attributes only. Nobody is known yet: no more is inflated
+    and read than the beginning.
+    """
+    beginning = _beginning_of(body, content_encoding.strip().lower())
+    try:
+        resource = _first_of_protobuf(beginning) if protobuf else _first_of_json(beginning)
+        token = _attributes(resource).get(TOKEN)
+    except (DecodeError, Refused, ValueError, RecursionError, IndexError):
+        return ""
+    return token if isinstance(token, str) else ""
+
+
+def _beginning_of(body: bytes, encoding: str) -> bytes:
+    if encoding in {"", "identity"}:
+        return body[:MAX_BYTES_BEFORE_TOKEN]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(body, MAX_BYTES_BEFORE_TOKEN)
+    except zlib.error:
+        return b""
+
+
+def _first_of_json(beginning: bytes) -> Iterable[Any] | None:
+    """Raises Refused, ValueError, RecursionError, IndexError."""
+    text = beginning.decode(errors="ignore")
+    if match := RESOURCE_FIRST.match(text):
+        said, _ = json.JSONDecoder().raw_decode(text, match.end())
+        resource = msgspec.convert(said, Resource | None, strict=False)
+        return resource.attributes if resource else None
+    first = (_decode(_logs_data, beginning).resource_logs or [])[0]
+    return _resource_in(_decode(_resource_logs, first))
+
+
+def _first_of_protobuf(beginning: bytes) -> Iterable[Any]:
+    """Raises IndexError, DecodeError."""
+    _, start = _length_at(beginning, 0)
+    length, start = _length_at(beginning, start)
+    pairs: Iterable[Any] = ResourceMessage.FromString(beginning[start : start + length]).attributes
+    return pairs
+
+
+def _length_at(data: bytes, at: int) -> tuple[int, int]:
+    """Return the length of the field 1 that begins here, and where its content does."""
+    if data[at] != LEN_1:
+        raise IndexError
+    length = 0
+    for n in range(VARINT_BYTES):
+        byte = data[at + 1 + n]
+        length |= (byte & 0x7F) << 7 * n
+        if byte < 0x80:  # noqa: PLR2004 - the last byte of a number
+            return length, at + 2 + n
+    raise IndexError

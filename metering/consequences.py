@@ -1,0 +1,204 @@
+"""How many calls an action moves, counted by the statements that carry it out."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import OperationalError, connection
+from django.db.backends.utils import CursorWrapper
+from django.db.transaction import atomic
+
+from metering import claims, faults, partitions, statements
+from metering.models import Claim, Reason
+from revcred.links import Charged, Consequences, Movement
+from revcred.models import Credential, Subscription
+
+TIME_LIMIT_SECONDS = 10.0
+WAITING_AT_ONCE = 20_000  # transactions of the quarantine counted in one statement
+DAYS_AT_ONCE = 1  # of the ledger, to begin with
+QUICK_SECONDS = 0.3  # a window of days that is counted in less is followed by a wider one
+NIL = UUID(int=0)
+
+Row = tuple[Any, ...]
+
+
+class Place(NamedTuple):
+    """Where calls are counted: under a subscription, or for a reason in quarantine."""
+
+    reason: str | None = None
+    subscription: int | None = None
+    credential: int | None = None
+
+
+class Group(NamedTuple):
+    """Calls that go from one place to another."""
+
+    before: Place
+    after: Place
+    calls: int
+    first: datetime
+    last: datetime
+
+
+class _TookTooLong(Exception):
+    """A statement was stopped at its time limit."""
+
+
+def count(*, announced: Iterable[dict[str, Any]], **_: Any) -> Consequences:
+    """What the claims of these announcements will move; see `revcred.links`.
+
+    Runs in the transaction that has changed the links. What cannot be counted within
+    TIME_LIMIT_SECONDS is left out, and the answer says so.
+    """
+    noted = [Claim(**said) for said in announced]
+    deadline = monotonic() + TIME_LIMIT_SECONDS
+    groups: list[Group] = []
+    is_complete = _count_waiting(noted, deadline, groups)
+    is_complete = _count_standing(noted, deadline, groups) and is_complete
+    return Consequences(
+        movements=_named(groups),
+        since=min(filter(None, (claim.since for claim in noted)), default=None),
+        is_complete=is_complete,
+        others_under_way=max(0, Claim.objects.open().count() - len(noted)),
+    )
+
+
+def _count_waiting(noted: Sequence[Claim], deadline: float, groups: list[Group]) -> bool:
+    """Add what leaves the quarantine. False if there was no time for all of it."""
+    scope, arguments = _any_of([(claims.scope_of(claim), claim) for claim in noted])
+    statement = statements.count_claimed(scope)
+    after = NIL
+    while True:
+        try:
+            rows = _run(statement, deadline, arguments | {"after": after, "most": WAITING_AT_ONCE})
+        except _TookTooLong:
+            return False
+        looked_at, last, *_ = rows[0]
+        groups += [
+            Group(Place(reason=reason), Place(subscription=to), *figures)
+            for _, _, reason, to, *figures in rows
+            if reason is not None
+        ]
+        if looked_at < WAITING_AT_ONCE:
+            return True
+        after = last
+
+
+def _count_standing(noted: Sequence[Claim], deadline: float, groups: list[Group]) -> bool:
+    """Add what is corrected in the ledger, the newest days first."""
+    reaching = [claim for claim in noted if claim.since]
+    days = partitions.existing_days() if reaching else []
+    if not days:
+        return True
+    scope, arguments = _any_of(
+        [
+            (f"t.occurred_at >= %(since)s AND ({claims.ledger_of(claim)})", claim)
+            for claim in reaching
+        ]
+    )
+    statement = statements.count_corrected(scope)
+    start = max(min(claim.since for claim in reaching if claim.since), _midnight(days[0]))
+    end, width = _midnight(days[-1]) + timedelta(days=1), DAYS_AT_ONCE
+    while start < end:
+        begin = max(start, end - timedelta(days=width))
+        began = monotonic()
+        try:
+            # So that a narrower window can be tried where a wide one takes too long.
+            until = deadline if width == 1 else began + (deadline - began) / 2
+            rows = _run(statement, until, arguments | {"start": begin, "end": end})
+        except _TookTooLong:
+            if width == 1:
+                return False
+            width = max(1, width // 4)
+            continue
+        groups += [_corrected(row) for row in rows]
+        end = begin
+        width = width * 4 if monotonic() - began < QUICK_SECONDS else max(1, width // 2)
+    return True
+
+
+def _corrected(row: Row) -> Group:
+    before, reason, after, credential_before, credential_after, *figures = row
+    return Group(
+        Place(subscription=before, credential=credential_before),
+        Place(reason=reason, subscription=after, credential=credential_after),
+        *figures,
+    )
+
+
+def _any_of(conditions: Sequence[tuple[str, Claim]]) -> tuple[str, dict[str, Any]]:
+    """One condition that holds where one of several does, and its arguments by numbered names."""
+    texts, arguments = [], {"claim": None}
+    for number, (text, claim) in enumerate(conditions):
+        own = claims.arguments_of(claim)
+        texts.append(re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", text))
+        arguments |= {f"{name}_{number}": value for name, value in own.items()}
+    return " OR ".join(f"({text})" for text in texts), arguments
+
+
+def _run(statement: str, deadline: float, arguments: dict[str, Any]) -> list[Row]:
+    """The statement's rows. Raises _TookTooLong at the deadline (of `monotonic`)."""
+    milliseconds = int((deadline - monotonic()) * 1_000)
+    if milliseconds <= 0:
+        raise _TookTooLong
+    try:
+        with atomic(), connection.cursor() as cursor, _statement_timeout(cursor, milliseconds):
+            cursor.execute(statement, arguments)
+            rows: list[Row] = cursor.fetchall()
+            return rows
+    except OperationalError as error:
+        if faults.took_too_long(error):
+            raise _TookTooLong from error
+        raise
+
+
+@contextmanager
+def _statement_timeout(cursor: CursorWrapper, milliseconds: int) -> Iterator[None]:
+    """Set for the block. Where it fails, the savepoint around it puts the timeout back."""
+    cursor.execute("SELECT current_setting('statement_timeout')")
+    (before,) = cursor.fetchone()
+    change = "SELECT set_config('statement_timeout', %s, true)"
+    cursor.execute(change, [f"{milliseconds}ms"])
+    yield
+    cursor.execute(change, [before])
+
+
+def _named(groups: Iterable[Group]) -> tuple[Movement, ...]:
+    """The movements with names, each once, the largest first."""
+    summed: dict[tuple[Place, Place], tuple[int, datetime, datetime]] = {}
+    for before, after, calls, first, last in groups:
+        known = summed.get((before, after), (0, first, last))
+        summed[before, after] = (known[0] + calls, min(known[1], first), max(known[2], last))
+    places = {place for pair in summed for place in pair}
+    subscriptions = Subscription.objects.select_related("customer").in_bulk(
+        {place.subscription for place in places if place.subscription}
+    )
+    credentials = Credential.objects.in_bulk(
+        {place.credential for place in places if place.credential}
+    )
+
+    def charged(place: Place) -> Charged:
+        if place.subscription is None or place.reason is not None:
+            return Charged(reason=str(Reason(place.reason).label) if place.reason else "")
+        subscription = subscriptions.get(place.subscription)
+        credential = credentials.get(place.credential) if place.credential else None
+        return Charged(
+            subscription_id=place.subscription,
+            subscription=str(subscription or f"subscription {place.subscription}"),
+            customer=str(subscription.customer) if subscription else "a deleted customer",
+            credential=str(credential or ""),
+        )
+
+    movements = [
+        Movement(before=charged(before), after=charged(after), calls=calls, first=first, last=last)
+        for (before, after), (calls, first, last) in summed.items()
+    ]
+    return tuple(sorted(movements, key=lambda each: (-each.calls, str(each.before))))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(tzinfo=UTC))

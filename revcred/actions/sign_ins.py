@@ -1,0 +1,78 @@
+"""The record of signing in and out, and of passwords.
+
+What fails may be repeated by anybody, so of each kind and login at most one event a minute is
+written. It says how many attempts it stands for; addresses that nobody signs in with share one.
+"""
+
+from datetime import timedelta
+
+from django.db.transaction import atomic
+from django.db.utils import IntegrityError
+from django.utils import timezone
+
+from revcred.models import AuditEvent, FailedSignIns, User
+
+ONE_EVENT_EVERY = timedelta(minutes=1)
+UNKNOWN = 0  # stands for all addresses nobody signs in with
+UNKNOWN_NAME = "an address that nobody signs in with"
+
+
+@atomic
+def record(*, verb: AuditEvent.Verb, user: User, address: str | None) -> None:
+    """Record what somebody did with the own login."""
+    AuditEvent.objects.record(verb, target=user, by=user, address=address)
+
+
+@atomic
+def note(*, verb: AuditEvent.Verb, user: User | None, address: str | None) -> None:
+    """Record what anybody can repeat, at most once a minute, and count it otherwise."""
+    number = user.pk if user else UNKNOWN
+    row = _row(verb, number)
+    if row is None:
+        _write(verb, user, address, attempts=1)
+    elif timezone.now() - row.recorded_at < ONE_EVENT_EVERY:
+        row.unrecorded, row.address = row.unrecorded + 1, address
+        row.save(update_fields=["unrecorded", "address"])
+    else:
+        _write(verb, user, address, attempts=row.unrecorded + 1)
+        row.unrecorded, row.recorded_at, row.address = 0, timezone.now(), address
+        row.save(update_fields=["unrecorded", "recorded_at", "address"])
+
+
+def write_counted() -> None:
+    """Record the attempts that no later one has put on record. The clock asks for it."""
+    before = timezone.now() - ONE_EVENT_EVERY
+    for number in FailedSignIns.objects.filter(recorded_at__lt=before).values_list("pk", flat=True):
+        _write_counted(number)
+
+
+@atomic
+def _write_counted(number: int) -> None:
+    rows = FailedSignIns.objects.select_for_update(skip_locked=True)
+    row = rows.filter(pk=number, recorded_at__lt=timezone.now() - ONE_EVENT_EVERY).first()
+    if row is None:
+        return
+    if row.unrecorded:
+        user = User.objects.filter(pk=row.user_number).first()
+        _write(AuditEvent.Verb(row.verb), user, row.address, attempts=row.unrecorded)
+    row.delete()
+
+
+def _row(verb: AuditEvent.Verb, number: int) -> FailedSignIns | None:
+    """Return the row of this kind and login, locked, or None after making it."""
+    rows = FailedSignIns.objects.select_for_update()
+    row = rows.filter(verb=verb, user_number=number).first()
+    if row is not None:
+        return row
+    try:
+        with atomic():
+            FailedSignIns.objects.create(verb=verb, user_number=number, recorded_at=timezone.now())
+    except IntegrityError:  # another process was quicker
+        return rows.filter(verb=verb, user_number=number).first()
+    return None
+
+
+def _write(verb: AuditEvent.Verb, user: User | None, address: str | None, *, attempts: int) -> None:
+    details = {"attempts": attempts} if attempts > 1 else {}
+    target = user or User(email=UNKNOWN_NAME)
+    AuditEvent.objects.record(verb, target=target, by=None, details=details, address=address)

@@ -1,0 +1,121 @@
+"""What a saved form changed, field by field from old to new, as an event keeps it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import ReadOnlyPasswordHashField
+from django.db import models
+from django.forms.formsets import DELETION_FIELD_NAME
+
+from revcred.models.audit import as_recorded, difference
+
+# Fields whose values are never on record, by name or by the way they are asked for.
+CONCEALED_NAMES = {"password", "password1", "password2", "usable_password", "key", "secret"}
+CONCEALED = "not shown"
+
+
+def changes_of(form: Any, formsets: Iterable[Any] = (), *, is_new: bool = False) -> dict[str, Any]:
+    """`changed` and `rows` of an event's details; see `AuditEvent`. Empty if nothing was."""
+    changed = {name: _difference(form, name, is_new=is_new) for name in form.changed_data}
+    rows = [row for formset in formsets for row in _rows_of(formset)]
+    return ({"changed": changed} if changed else {}) | ({"rows": rows} if rows else {})
+
+
+def last_values_of(obj: models.Model) -> dict[str, Any]:
+    """All that is known of a row that is deleted."""
+    fields = [
+        field
+        for field in obj._meta.concrete_fields
+        if not field.primary_key and not _is_sealed(field)
+    ]
+    return {
+        "changed": {
+            field.name: [CONCEALED, None]
+            if field.name in CONCEALED_NAMES
+            else difference(getattr(obj, field.name), None)
+            for field in fields
+            if getattr(obj, field.attname) not in (None, "", [], {})
+        }
+    }
+
+
+def is_concealed(name: str, field: forms.Field) -> bool:
+    return (
+        name in CONCEALED_NAMES
+        or isinstance(field, ReadOnlyPasswordHashField)
+        or isinstance(field.widget, forms.PasswordInput)
+    )
+
+
+def _is_sealed(field: Any) -> bool:
+    return isinstance(field, models.BinaryField) or "Sealed" in type(field).__name__
+
+
+def _difference(form: Any, name: str, *, is_new: bool) -> list[Any]:
+    field = form.fields[name]
+    if is_concealed(name, field):
+        return [CONCEALED, CONCEALED]
+    old = None if is_new else _row_of(field, form.get_initial_for_field(field, name))
+    return difference(old, form.cleaned_data.get(name))
+
+
+def _row_of(field: forms.Field, value: Any) -> Any:
+    """The row that an initial value is the number of, and a list of rows as such."""
+    if isinstance(field, forms.ModelMultipleChoiceField):
+        return list(value or [])
+    if isinstance(field, forms.ModelChoiceField) and value not in (None, ""):
+        if isinstance(value, models.Model):
+            return value
+        name = field.to_field_name or "pk"
+        return field.queryset.model._base_manager.filter(**{name: value}).first()
+    return value
+
+
+def _rows_of(formset: Any) -> list[dict[str, Any]]:
+    """Of each row that was added, changed or deleted with the form."""
+    rows = []
+    touched = {
+        *map(id, formset.new_objects),
+        *(id(obj) for obj, _ in formset.changed_objects),
+        *map(id, formset.deleted_objects),
+    }
+    added, deleted = {*map(id, formset.new_objects)}, {*map(id, formset.deleted_objects)}
+    for form in formset.forms:
+        obj = form.instance
+        if id(obj) not in touched:
+            continue
+        number = form.fields[formset._pk_field.name].initial  # noqa: SLF001 - Django's own name
+        rows.append(
+            {
+                "model": formset.model._meta.label_lower,
+                "id": number or obj.pk,
+                "name": str(obj)[:300],
+                "old": None if id(obj) in added else _old_values(formset, form),
+                "new": None if id(obj) in deleted else _new_values(formset, form),
+            }
+        )
+    return rows
+
+
+def _old_values(formset: Any, form: Any) -> dict[str, Any]:
+    return {
+        name: as_recorded(_row_of(field, form.get_initial_for_field(field, name)))
+        for name, field in _own_fields(formset, form)
+    }
+
+
+def _new_values(formset: Any, form: Any) -> dict[str, Any]:
+    return {
+        name: as_recorded(form.cleaned_data.get(name)) for name, _ in _own_fields(formset, form)
+    }
+
+
+def _own_fields(formset: Any, form: Any) -> list[tuple[str, forms.Field]]:
+    """Without the thing the row is kept with, its number, and the box that deletes it."""
+    others = {formset.fk.name, formset._pk_field.name, DELETION_FIELD_NAME}  # noqa: SLF001
+    return [
+        (name, field)
+        for name, field in form.fields.items()
+        if name not in others and not is_concealed(name, field)
+    ]

@@ -1,0 +1,89 @@
+"""A save from an old tab is refused: each form carries a version of all that it shows."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+from django.contrib.admin.utils import label_for_field
+from django.db import models
+from django.forms import model_to_dict
+from django.http import HttpRequest
+
+from revcred.models import AuditEvent
+from revcred.models.audit import as_recorded
+
+FIELD = "_version"
+EVENTS_LOOKED_AT = 50  # of those since the form was opened
+
+
+def version_of(model_admin: Any, request: HttpRequest, obj: models.Model) -> str:
+    """The digests of its fields and of the rows kept with it, and its last event on record."""
+    last = AuditEvent.objects.about(obj).values_list("pk", flat=True).first()
+    said = {"event": last or 0, "values": _values(model_admin, request, obj)}
+    return urlsafe_b64encode(json.dumps(said).encode()).decode()
+
+
+def meanwhile(model_admin: Any, request: HttpRequest, obj: models.Model) -> list[str]:
+    """Sentences on what was changed since the form with the posted version was opened."""
+    posted = request.POST.get(FIELD)
+    if posted is None:
+        return []
+    event, before = _read(posted)
+    now = _values(model_admin, request, obj)
+    changed = [name for name in now if before.get(name) != now[name]]
+    since = list(AuditEvent.objects.about(obj).filter(pk__gt=event)[:EVENTS_LOOKED_AT])
+    return [_sentence(model_admin, obj, name, since) for name in changed]
+
+
+def _read(posted: str) -> tuple[int, dict[str, str]]:
+    """What can't be read is the version of nothing."""
+    try:
+        said = json.loads(urlsafe_b64decode(posted.encode()))
+        return int(said["event"]), dict(said["values"])
+    except (ValueError, TypeError, KeyError):
+        return 0, {}
+
+
+def _values(model_admin: Any, request: HttpRequest, obj: models.Model) -> dict[str, str]:
+    form = model_admin.get_form(request, obj, change=True)
+    own = model_to_dict(obj, fields=list(form.base_fields))
+    values = {name: _digest(value) for name, value in own.items()}
+    for formset, inline in model_admin.get_formsets_with_inlines(request, obj):
+        rows = inline.get_queryset(request).filter(**{formset.fk.name: obj}).order_by("pk")
+        fields = list(formset.form.base_fields)
+        values[_rows_name(inline.model)] = _digest(
+            [[row.pk, model_to_dict(row, fields=fields)] for row in rows]
+        )
+    return values
+
+
+def _rows_name(model: type[models.Model]) -> str:
+    return f"rows of {model._meta.label_lower}"
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(as_recorded(value), sort_keys=True)
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+def _sentence(
+    model_admin: Any, obj: models.Model, name: str, since: Iterable[AuditEvent]
+) -> str:
+    label = _label(model_admin, obj, name)
+    for event in since:
+        changed, rows = event.details.get("changed", {}), event.details.get("rows", [])
+        if name in changed or any(name == f"rows of {row['model']}" for row in rows):
+            by = event.actor or "revcred"
+            return f"“{label}” was changed by {by} at {event.at:%Y-%m-%d %H:%M:%S} UTC."
+    return f"“{label}” was changed."
+
+
+def _label(model_admin: Any, obj: models.Model, name: str) -> str:
+    for formset in model_admin.inlines:
+        if name == _rows_name(formset.model):
+            return str(formset.model._meta.verbose_name_plural).capitalize()
+    if name.startswith("rows of "):
+        return name.removeprefix("rows of ")
+    return str(label_for_field(name, type(obj), model_admin)).capitalize()

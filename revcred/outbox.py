@@ -1,0 +1,191 @@
+"""The outbox: every mail is a row first, in the transaction of what it tells about.
+
+A worker sends what waits, and `manage.py clock` sends what no worker was told of. So no request
+waits for the mail server, nothing fails while it is away, and no mail is about something that was
+rolled back. A mail is sent at least once.
+"""
+
+import logging
+import smtplib
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db.models.functions import Now
+from django.db.transaction import atomic, on_commit
+from django.http import HttpRequest
+from django.template import Context
+from django.template.loader import get_template
+from django.utils import timezone
+
+from revcred.bell import Bell
+from revcred.models import Customer, Membership, OutgoingMail, Subscriber, User
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = timedelta(minutes=1)  # an attempt under way is nobody else's for as long
+LAST_RETRY = timedelta(minutes=15)
+GIVE_UP_AFTER = timedelta(days=3)  # links in mails are valid no longer
+MAX_SECONDS_PER_RUN = 30.0  # below the time limit of a task
+
+bell = Bell("revcred.send_mail")
+
+
+def queue_mail(template_prefix: str, recipient: str, context: Mapping[str, Any]) -> OutgoingMail:
+    """Render `<prefix>_subject.txt` and `<prefix>_message.txt` and put them into the outbox.
+
+    The row belongs to the caller's transaction: without its commit nothing is sent. The templates
+    are plain text, nothing in them is escaped, and they know `email` and `site`.
+    """
+    known = {"email": recipient, "site": site_name(None)} | {**context}
+    subject = " ".join(_rendered(f"{template_prefix}_subject.txt", known).split())
+    with atomic():
+        mail = OutgoingMail.objects.create(
+            recipient=recipient, subject=subject[:300], next_try_at=Now()
+        )
+        mail.seal(_rendered(f"{template_prefix}_message.txt", known).strip() + "\n")
+        mail.save(update_fields=["body"])
+        on_commit(bell.ring)
+    return mail
+
+
+def notify_owners(
+    customer: Customer,
+    template_prefix: str,
+    context: Mapping[str, Any],
+    *,
+    actor: User | None = None,
+) -> int:
+    """Tell all owners of the customer who can sign in, but not the actor. Return how many.
+
+    The templates know `customer` and `owner`, a subscriber, as well.
+    """
+    owners = Subscriber.objects.filter(
+        memberships__customer=customer,
+        memberships__role=Membership.Role.OWNER,
+        user__is_active=True,
+    ).select_related("user")
+    told = 0
+    for owner in owners:
+        user = owner.user
+        if user is None or (actor is not None and user.pk == actor.pk):
+            continue
+        queue_mail(template_prefix, user.email, {"customer": customer, "owner": owner, **context})
+        told += 1
+    return told
+
+
+def site_name(request: HttpRequest | None) -> str:
+    """Return the host that mails call this installation by: PUBLIC_URL's, or the request's."""
+    if settings.PUBLIC_URL:
+        return str(settings.PUBLIC_URL).partition("://")[2]
+    return request.get_host() if request else ""
+
+
+def absolute_url(path: str, request: HttpRequest) -> str:
+    """Return the address a mail shows. With PUBLIC_URL no request's `Host` gets into a mail."""
+    if settings.PUBLIC_URL:
+        return f"{settings.PUBLIC_URL}{path}"
+    return request.build_absolute_uri(path)
+
+
+def _rendered(template_name: str, context: Mapping[str, Any]) -> str:
+    template: Any = get_template(template_name)
+    return str(template.template.render(Context({**context}, autoescape=False)))
+
+
+def send_waiting_mail() -> int:
+    """Send the mails that are due, oldest first, and return how many were sent.
+
+    Several processes may do so at once. One that dies in between leaves its mail to the next.
+    """
+    stop_at = time.monotonic() + MAX_SECONDS_PER_RUN
+    _give_up_old()
+    sent = 0
+    connection: BaseEmailBackend | None = None
+    try:
+        while time.monotonic() < stop_at and (mail := _take_one()):
+            connection = connection or get_connection()
+            try:
+                _send(mail, connection)
+            except Exception as error:  # noqa: BLE001 - whatever a mail server or backend raises
+                _note_failure(mail, error)
+                if _is_server_away(error):
+                    break  # the others would only wait for it as well
+                _close(connection)
+                connection = None
+            else:
+                sent += 1
+    finally:
+        _close(connection)
+    return sent
+
+
+def prune_sent_mail() -> None:
+    """Delete the rows of mails that left the outbox and are older than SENT_MAIL_DAYS."""
+    before = timezone.now() - timedelta(days=settings.SENT_MAIL_DAYS)
+    OutgoingMail.objects.filter(next_try_at=None, created_at__lt=before).delete()
+
+
+@atomic
+def _take_one() -> OutgoingMail | None:
+    """Take the mail that is due longest: the attempt is on record before it is made."""
+    due = OutgoingMail.objects.waiting().filter(next_try_at__lte=Now())
+    mail = due.select_for_update(skip_locked=True).order_by("next_try_at").first()
+    if mail is None:
+        return None
+    pause = min(FIRST_RETRY * 2 ** min(mail.attempts, 10), LAST_RETRY)
+    mail.attempts += 1
+    mail.next_try_at = Now() + pause
+    mail.save(update_fields=["attempts", "next_try_at"])
+    return mail
+
+
+def _send(mail: OutgoingMail, connection: BaseEmailBackend) -> None:
+    domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip("> ") or "localhost"
+    message = EmailMessage(
+        mail.subject,
+        mail.unseal() or "",
+        to=[mail.recipient],
+        connection=connection,
+        # The same at each attempt, so that mail programs tell a repetition.
+        headers={"Message-ID": f"<{mail.pk}.{mail.created_at.timestamp()}@{domain}>"},
+    )
+    connection.open()
+    message.send()
+    OutgoingMail.objects.filter(pk=mail.pk).update(
+        sent_at=Now(), next_try_at=None, body=None, last_error=""
+    )
+
+
+def _note_failure(mail: OutgoingMail, error: Exception) -> None:
+    """Keep the error's class only: its text may hold what the mail server was told."""
+    name = type(error).__name__
+    logger.warning("Mail %s was not sent, attempt %s: %s", mail.pk, mail.attempts, name)
+    OutgoingMail.objects.filter(pk=mail.pk, sent_at=None).update(last_error=name[:100])
+
+
+def _is_server_away(error: Exception) -> bool:
+    if isinstance(error, smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError):
+        return False  # of this mail alone
+    return isinstance(error, OSError)  # as all of smtplib's are
+
+
+def _close(connection: BaseEmailBackend | None) -> None:
+    if connection is None:
+        return
+    try:
+        connection.close()
+    except Exception as error:  # noqa: BLE001 - the mails were sent all the same
+        logger.warning("The mail server did not say goodbye: %s", type(error).__name__)
+
+
+def _give_up_old() -> None:
+    before = timezone.now() - GIVE_UP_AFTER
+    old = OutgoingMail.objects.waiting().filter(created_at__lt=before, attempts__gt=0)
+    if given_up := old.update(next_try_at=None, body=None):
+        logger.error("%s mails were given up after %s", given_up, GIVE_UP_AFTER)
