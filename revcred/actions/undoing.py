@@ -41,6 +41,7 @@ INSTEAD: Mapping[str, str] = {
 OTHERWISE = "An action of this kind is not put back by itself. Change it on its own page."
 OLD = "It was recorded before the values to go back to were kept. Change it on its own page."
 CHANGEABLE: tuple[type[models.Model], ...] = (Subscription, Credential, Product, Source)
+BY_LIST = "A list did it. Undo the upload, which takes back all of it."
 GONE = "It is not there any more."
 
 
@@ -50,6 +51,8 @@ class CannotUndo(Exception):
 
 def obstacle_of(event: AuditEvent) -> str | None:
     """Why the event cannot be undone, as far as it says so itself; None if that may be tried."""
+    if "upload" in event.details:
+        return BY_LIST
     if event.verb == Verb.CHANGED:
         if event.target_type not in {model._meta.label_lower for model in CHANGEABLE}:
             return OTHERWISE
@@ -61,7 +64,7 @@ def obstacle_of(event: AuditEvent) -> str | None:
 
 
 @atomic
-def undo(*, event: AuditEvent, by: User | None) -> models.Model:
+def undo(*, event: AuditEvent, by: User | None) -> Any:
     """Put back the old values, by the same action that changed them, and record it.
 
     Answers what the event is about, as it is now. Raises CannotUndo.
@@ -77,6 +80,9 @@ def undo(*, event: AuditEvent, by: User | None) -> models.Model:
         changed = put_back(event, target, by)
     except (IntegrityError, ValidationError, credentials.NameInUse, credentials.KeyInUse) as error:
         message = "The old values do not fit what has been changed since: they are taken by now."
+        raise CannotUndo(message) from error
+    except credentials.NotMembers as error:
+        message = f"{error} Make them members first, if they are to hold it again."
         raise CannotUndo(message) from error
     details = {
         "event": event.pk,
