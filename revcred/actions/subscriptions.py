@@ -132,7 +132,7 @@ def open_to_all(*, product: Product, by: User | None) -> None:
     if not opened.update(restricted=False):
         return
     product.restricted = False
-    details = {"changed": {"restricted": difference(before=True, after=False)}}
+    details = {"changed": {"restricted": difference(old=True, new=False)}}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=product, by=by, details=details)
     since = _first_start(product.subscriptions.all())
     announce(f"“{product}” was opened to all calls", product=product, since=since, by=by)

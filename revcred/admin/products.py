@@ -1,15 +1,17 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from revcred.actions import subscriptions
+from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.moments import KeepsMoments
 from revcred.admin.naming import ToldByName
-from revcred.models import PathRule, Product, Source
+from revcred.models import PathRule, Product, Source, User
 
 
 class FoundByName(ToldByName):
@@ -32,10 +34,11 @@ class ProductForm(KeepsMoments):
     """A product whose last source goes keeps its restriction, unless it is opened here."""
 
     OPEN, CLOSED = "open", "closed"
+    CHOICES = ((CLOSED, "Counts no calls"), (OPEN, "Counts all calls"))
 
     without_sources = forms.ChoiceField(
         label="Without sources",
-        choices=((CLOSED, "Counts no calls"), (OPEN, "Counts all calls")),
+        choices=CHOICES,
         required=False,
         widget=forms.RadioSelect,
         help_text="Asked when the last source is taken away.",
@@ -91,8 +94,38 @@ class PathRuleInline(TabularInline):
     extra = 0
 
 
+class DeleteSourceForm(ActForm):
+    title = "Delete this source"
+    button = "Delete it"
+    permission = "delete"
+    grave = True
+    explanation = "Its path rules are deleted with it. Calls to it are judged again."
+
+    without_sources = forms.ChoiceField(
+        label="Products that have no other source",
+        choices=ProductForm.CHOICES,
+        widget=forms.RadioSelect,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        left = subscriptions.only_of(self.target)
+        if left:
+            names = ", ".join(f"“{each}”" for each in left)
+            self.fields["without_sources"].help_text = f"{names}: what counts for them then."
+        else:
+            del self.fields["without_sources"]
+
+    def act(self, by: User) -> str:
+        said = self.cleaned_data.get("without_sources")
+        opens = None if said is None else said == ProductForm.OPEN
+        name = str(self.target)
+        subscriptions.delete_source(source=self.target, by=by, opens=opens)
+        return f"“{name}” was deleted."
+
+
 @admin.register(Source)
-class SourceAdmin(FoundByName):
+class SourceAdmin(FoundByName, WithActs):
     list_display = ("name", "external_key", "paths")
     search_fields = ("name", "external_key")
     fields = ("name", "external_key")
@@ -113,8 +146,14 @@ class SourceAdmin(FoundByName):
         if has_another_key or any(formset.has_changed() for formset in formsets):
             subscriptions.paths_changed(source=form.instance, by=request.user)  # type: ignore[arg-type]
 
-    def delete_model(self, request: HttpRequest, obj: Source) -> None:
-        subscriptions.delete_source(source=obj, by=request.user)  # type: ignore[arg-type]
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        source = self.get_object(request, unquote(object_id))
+        if source is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+        return self.act_page(request, DeleteSourceForm, source)
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
-        """The act records it."""
+    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+        messages.success(request, sentence)
+        return HttpResponseRedirect(self._list_url())

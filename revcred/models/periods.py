@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self, TypeVar
 
 from django.contrib.postgres.fields import DateTimeRangeField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Func, Q
 
@@ -56,6 +57,13 @@ class Dated(models.Model):
                 violation_error_message="The end has to be after the start.",
             ),
         )
+
+    def clean(self) -> None:
+        """Before constraints are looked at: PostgreSQL knows no period that ends before it starts."""
+        super().clean()
+        starts, ends = self.active_from, self.active_until
+        if starts and ends and ends <= starts:
+            raise ValidationError({"active_until": "The end has to be after the start."})
 
     def holds(self, moment: datetime) -> bool:
         return self.active_from <= moment and (
