@@ -59,7 +59,7 @@ class Dated(models.Model):
         )
 
     def clean(self) -> None:
-        """Before constraints are looked at: PostgreSQL knows no period that ends before it starts."""
+        """Say so before constraints are looked at: for PostgreSQL it would be no period."""
         super().clean()
         starts, ends = self.active_from, self.active_until
         if starts and ends and ends <= starts:

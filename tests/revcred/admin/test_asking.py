@@ -182,7 +182,7 @@ def test_it_is_asked_first_and_then_moves_what_was_said(admin_client, it, name):
     assert "calls moved" in admin_client.get(claim.get_absolute_url()).text
 
 
-@pytest.mark.parametrize("name", [name for name in ACTS if name not in {"alias"}])
+@pytest.mark.parametrize("name", [name for name in ACTS if name != "alias"])
 def test_what_is_not_confirmed_is_not_done(admin_client, it, name):
     where, typed, _ = ACTS[name]
     address = where(it)
