@@ -14,7 +14,7 @@ from django.db.models import Max, Model, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from revcred.actions import credentials, subscriptions
+from revcred.actions import credentials, memberships, subscriptions
 from revcred.actions.credentials import Keyed
 from revcred.fingerprints import fingerprint, hint
 from revcred.models import (
@@ -85,7 +85,10 @@ def _named(model: type[Named], name: str) -> Named:
 
 
 def _subscriber(customer: Customer, email: str) -> Subscriber | None:
-    """A member of the customer. Who is not named by an address cannot be made."""
+    """A member of the customer. Who is not named by an address cannot be made.
+
+    None of somebody else's people: a gateway makes them no members, and no holders of a key.
+    """
     known = Q(email__iexact=email) | Q(external_key=email)
     subscriber = (
         Subscriber.objects.filter(known).first()
@@ -98,8 +101,11 @@ def _subscriber(customer: Customer, email: str) -> Subscriber | None:
             return None
         subscriber = Subscriber.objects.create(email=email)
         _record(subscriber)
-    Membership.objects.get_or_create(customer=customer, subscriber=subscriber)
-    return subscriber
+    belongs_to = {*subscriber.memberships.values_list("customer", flat=True)}
+    if not belongs_to:
+        membership = Membership.objects.create(customer=customer, subscriber=subscriber)
+        memberships.record_joined(membership=membership, by=None)
+    return subscriber if not belongs_to or customer.pk in belongs_to else None
 
 
 def _subscription(customer: Customer, product: Product) -> Subscription:

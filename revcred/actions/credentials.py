@@ -12,7 +12,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from revcred.actions import names, reveals
+from revcred.actions import memberships, names, reveals
 from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
 from revcred.fingerprints import fingerprint, hint
@@ -64,6 +64,15 @@ class KeyOfRevoked(Exception):
             f" {self.credential.revoked_at:%Y-%m-%d}. Choose to use it again if it is to count from"
             " now on."
         )
+
+
+class NotMembers(Exception):
+    """Holders would become members of the credential's customer, which nobody agreed to."""
+
+    def __init__(self, people: list[Subscriber]) -> None:
+        names = ", ".join(map(str, people))
+        super().__init__(f"No members of this customer: {names}.")
+        self.people = people
 
 
 class OtherCustomer(Exception):
@@ -126,6 +135,7 @@ def issue(
     keyed: Keyed | None = None,
     subscriptions: Iterable[Subscription] = (),
     holders: Iterable[Subscriber] = (),
+    new_members: Iterable[Subscriber] = (),
     environment: str = "",
     tags: Iterable[str] = (),
     expires_at: datetime | None = None,
@@ -133,9 +143,10 @@ def issue(
     """A new credential, its key and what it feeds.
 
     An existing key counts from as far back as transactions are accepted, unless said otherwise,
-    so that usage waiting under it is claimed.
+    so that usage waiting under it is claimed. Holders who are no members of the customer become
+    members if they are among `new_members`.
 
-    Raises NameInUse, KeyInUse, KeyOfRevoked, OtherCustomer, AlreadyAssigned.
+    Raises NameInUse, KeyInUse, KeyOfRevoked, OtherCustomer, AlreadyAssigned, NotMembers.
     """
     with refusing(NameInUse, "credential_name_of_customer"):
         credential = Credential.objects.create(
@@ -146,7 +157,7 @@ def issue(
             expires_at=expires_at,
         )
     subscriptions, holders = list(subscriptions), list(holders)
-    set_holders(credential=credential, holders=holders)
+    set_holders(credential=credential, holders=holders, new_members=new_members, by=by)
     key, used_again = _add_key(credential, keyed or Keyed(), by=by)
     for subscription in subscriptions:
         _assign(credential, subscription, active_from=key.active_from)
@@ -169,11 +180,15 @@ def issue(
 
 @atomic
 def change(
-    *, credential: Credential, by: User | None, holders: Iterable[Subscriber] | None = None
+    *,
+    credential: Credential,
+    by: User | None,
+    holders: Iterable[Subscriber] | None = None,
+    new_members: Iterable[Subscriber] = (),
 ) -> None:
     """Save what has been changed of its plain facts, and its holders where they are given.
 
-    Usage follows another expiry, also into the past. Raises NameInUse.
+    Usage follows another expiry, also into the past. Raises NameInUse, and NotMembers as `issue`.
     """
     before = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
     changed = {
@@ -186,7 +201,7 @@ def change(
     if holders is not None:
         held, holders = list(credential.holders.all()), list(holders)
         if {*held} != {*holders}:
-            set_holders(credential=credential, holders=holders)
+            set_holders(credential=credential, holders=holders, new_members=new_members, by=by)
             changed["holders"] = difference(held, holders)
     if changed:
         details = {"changed": changed}
@@ -200,13 +215,36 @@ def change(
         )
 
 
-def set_holders(*, credential: Credential, holders: Iterable[Subscriber]) -> None:
-    """Who uses it and may reveal it. A holder belongs to the credential's customer."""
-    holders = list(holders)
-    Membership.objects.bulk_create(
-        [Membership(customer=credential.customer, subscriber=each) for each in holders],
-        ignore_conflicts=True,
-    )
+def no_members(*, customer: Customer, holders: Iterable[Subscriber]) -> list[Subscriber]:
+    """Return those of these people who do not belong to the customer, by their addresses."""
+    members = {
+        *Membership.objects.filter(customer=customer)
+        .filter(subscriber__in=(holders := list(holders)))
+        .values_list("subscriber", flat=True)
+    }
+    return sorted({*holders} - {each for each in holders if each.pk in members}, key=str)
+
+
+def set_holders(
+    *,
+    credential: Credential,
+    holders: Iterable[Subscriber],
+    by: User | None,
+    new_members: Iterable[Subscriber] = (),
+) -> None:
+    """Who uses it and may reveal it. A holder belongs to the credential's customer.
+
+    Those among `new_members` who do not yet become members. They and the customer's owners are
+    told. Raises NotMembers of others.
+    """
+    holders, agreed = list(holders), {*new_members}
+    joining = no_members(customer=credential.customer, holders=holders)
+    if others := [each for each in joining if each not in agreed]:
+        raise NotMembers(others)
+    for subscriber in joining:
+        membership = Membership.objects.create(customer=credential.customer, subscriber=subscriber)
+        memberships.record_joined(membership=membership, by=by, credential=credential)
+        memberships.tell_member(membership=membership, by=by)
     credential.holders.set(holders)
 
 
@@ -534,7 +572,7 @@ def _ask_revoked(
 
     Answers with what the audit says of it, and from when on the key counts. Raises KeyOfRevoked.
     """
-    had = list(keys_of_revoked(mark, keyed.gateway))
+    had = list(keys_of_revoked(mark=mark, gateway=keyed.gateway))
     if not had:
         return {}, keyed.active_from
     last = had[0].credential
@@ -552,7 +590,7 @@ def _ask_revoked(
     return used_again, keyed.active_from or timezone.now()
 
 
-def keys_of_revoked(mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
+def keys_of_revoked(*, mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
     """Keys with this fingerprint of credentials that were revoked, the last one first.
 
     Without those that have been used again since: whoever did that was asked.

@@ -48,6 +48,7 @@ TAKEN_MEANWHILE = (
     credentials.KeyInUse,
     subscriptions.ExternalKeyInUse,
 )
+BY_LIST = "A list did it. Undo the upload, which takes back all of it."
 GONE = "It is not there any more."
 
 
@@ -57,6 +58,8 @@ class CannotUndo(Exception):
 
 def obstacle_of(event: AuditEvent) -> str | None:
     """Why the event cannot be undone, as far as it says so itself; None if that may be tried."""
+    if "upload" in event.details:
+        return BY_LIST
     if event.verb == Verb.CHANGED:
         if event.target_type not in {model._meta.label_lower for model in CHANGEABLE}:
             return OTHERWISE
@@ -84,6 +87,9 @@ def undo(*, event: AuditEvent, by: User | None) -> Any:
         changed = put_back(event, target, by)
     except TAKEN_MEANWHILE as error:
         message = "The old values do not fit what has been changed since: they are taken by now."
+        raise CannotUndo(message) from error
+    except credentials.NotMembers as error:
+        message = f"{error} Make them members first, if they are to hold it again."
         raise CannotUndo(message) from error
     details = {
         "event": event.pk,

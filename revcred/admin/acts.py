@@ -56,13 +56,21 @@ class ActForm(forms.Form):
         """Sentences on what the act ends, as far as that is no call counted yet."""
         return []
 
+    def new_members(self) -> list[str]:
+        """Sentences on who becomes a member of a customer by the act."""
+        return []
+
     def carry_out(self, by: User) -> TriedOut[str] | None:
         """The act's sentence, what it moves, and whether it was done or has to be asked first.
 
         None with a refusal as an error of its field.
         """
         self.question = asking.Question(
-            self.title, self.button, is_grave=self.grave, cut_off=self.cut_off()
+            self.title,
+            self.button,
+            is_grave=self.grave,
+            cut_off=self.cut_off(),
+            new_members=self.new_members(),
         )
         try:
             return asking.try_out(self.request, lambda: self.act(by), lambda _: self.question)

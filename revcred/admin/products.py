@@ -1,17 +1,17 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, QueryDict
 
 from revcred.actions import subscriptions
-from revcred.admin.acts import ActForm, WithActs
+from revcred.admin import asking
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.moments import KeepsMoments
 from revcred.admin.naming import ToldByName
-from revcred.models import PathRule, Product, Source, User
+from revcred.models import PathRule, Product, Source
 
 
 class FoundByName(ToldByName):
@@ -34,11 +34,10 @@ class ProductForm(KeepsMoments):
     """A product whose last source goes keeps its restriction, unless it is opened here."""
 
     OPEN, CLOSED = "open", "closed"
-    CHOICES = ((CLOSED, "Counts no calls"), (OPEN, "Counts all calls"))
 
     without_sources = forms.ChoiceField(
         label="Without sources",
-        choices=CHOICES,
+        choices=((CLOSED, "Counts no calls"), (OPEN, "Counts all calls")),
         required=False,
         widget=forms.RadioSelect,
         help_text="Asked when the last source is taken away.",
@@ -89,43 +88,16 @@ class ProductAdmin(FoundByName):
             subscriptions.open_to_all(product=form.instance, by=user)
 
 
+OPENS = {ProductForm.OPEN: True, ProductForm.CLOSED: False}
+
+
 class PathRuleInline(TabularInline):
     model = PathRule
     extra = 0
 
 
-class DeleteSourceForm(ActForm):
-    title = "Delete this source"
-    button = "Delete it"
-    permission = "delete"
-    grave = True
-    explanation = "Its path rules are deleted with it. Calls to it are judged again."
-
-    without_sources = forms.ChoiceField(
-        label="Products that have no other source",
-        choices=ProductForm.CHOICES,
-        widget=forms.RadioSelect,
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        left = subscriptions.only_of(self.target)
-        if left:
-            names = ", ".join(f"“{each}”" for each in left)
-            self.fields["without_sources"].help_text = f"{names}: what counts for them then."
-        else:
-            del self.fields["without_sources"]
-
-    def act(self, by: User) -> str:
-        said = self.cleaned_data.get("without_sources")
-        opens = None if said is None else said == ProductForm.OPEN
-        name = str(self.target)
-        subscriptions.delete_source(source=self.target, by=by, opens=opens)
-        return f"“{name}” was deleted."
-
-
 @admin.register(Source)
-class SourceAdmin(FoundByName, WithActs):
+class SourceAdmin(FoundByName):
     list_display = ("name", "external_key", "paths")
     search_fields = ("name", "external_key")
     fields = ("name", "external_key")
@@ -148,12 +120,21 @@ class SourceAdmin(FoundByName, WithActs):
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    ) -> Any:
+        """Asked with it: what products count that have no other source."""
         source = self.get_object(request, unquote(object_id))
-        if source is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
-        return self.act_page(request, DeleteSourceForm, source)
+        last_of = subscriptions.only_of(source=source) if isinstance(source, Source) else []
+        is_missing = bool(last_of) and request.POST.get("without_sources") not in OPENS
+        context = {"last_of": last_of, "is_choice_missing": False} | (extra_context or {})
+        if request.method == "POST" and is_missing and not asking.is_going_back(request):
+            # Nothing is deleted: the page is shown once more.
+            request.method, request.POST = "GET", QueryDict()
+            context["is_choice_missing"] = True
+        return super().delete_view(request, object_id, context)
 
-    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
-        messages.success(request, sentence)
-        return HttpResponseRedirect(self._list_url())
+    def delete_model(self, request: HttpRequest, obj: Source) -> None:
+        opens = OPENS.get(request.POST.get("without_sources", ""))
+        subscriptions.delete_source(source=obj, opens=opens, by=request.user)  # type: ignore[arg-type]
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
+        """The act records it."""

@@ -91,6 +91,10 @@ class Recorded(WithPickers, ModelAdmin):
         """Sentences on the calls of the next days that a save ends, where it ends any."""
         return []
 
+    def new_members(self, form: Any) -> list[str]:
+        """Sentences on who becomes a member of a customer by a save."""
+        return []
+
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form: Any = super().get_form(request, obj, **kwargs)
         if refused := getattr(request, "refused_save", None):
@@ -152,6 +156,7 @@ class Recorded(WithPickers, ModelAdmin):
                 return None
             if form := getattr(request, "saved_form", None):
                 question.cut_off = self.cut_off(form)
+                question.new_members = self.new_members(form)
             return question
 
         try:

@@ -282,7 +282,6 @@ def test_a_product_that_loses_its_last_source_is_judged_too(customer, opens):
     a_choice(customer, "maps")
     factories.settled(factories.a_call(KEY, source_named="tiles", ago=timedelta(hours=2)))
     assert standing() == []
-    source = Source.objects.get()
 
     before = links.consequences_of(
         lambda: subscriptions.delete_source(source=source, by=None, opens=opens)

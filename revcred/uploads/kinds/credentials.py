@@ -1,6 +1,15 @@
 """Credentials: told by their key, or where a row has none by their name within the customer."""
 
-from revcred.uploads.kinds.merge import CHUNK, SEALED, UNDONE, Merge, Undo, added, lock
+from revcred.uploads.kinds.merge import (
+    CHUNK,
+    SEALED,
+    UNDONE,
+    Merge,
+    Undo,
+    added,
+    effects_of,
+    lock,
+)
 
 TARGET = "revcred.credential"
 
@@ -17,6 +26,8 @@ MESSAGES = {
     "subscription:product": "A subscription can only be created with a product; none was chosen.",
     "subscription:of_another": "The subscription belongs to another customer.",
     "holders:unknown": "There is no subscriber of that address.",
+    "holders:of_another": "One of them belongs to another customer and would become a member of "
+    "this one. Allow people of other customers if that is meant.",
     "gateway:unknown": "There is no gateway of that name.",
     "gateway:other": "The key counts at another gateway.",
     "key_active_from:fixed": "The start of a key that exists cannot be changed.",
@@ -62,6 +73,29 @@ WITH subs AS MATERIALIZED (
     CROSS JOIN unnest(string_to_array(given, '|')) named
     LEFT JOIN revcred_subscriber p ON lower(p.email) = named
     GROUP BY given
+), newcomers AS MATERIALIZED (
+    -- in: each text of holders at a customer; out: those of them who are no members there yet
+    SELECT d.given, d.customer, named, p.id AS subscriber_id
+    FROM (
+        SELECT DISTINCT holders AS given, customer FROM {source} row WHERE holders IS NOT NULL
+    ) d
+    CROSS JOIN unnest(string_to_array(given, '|')) named
+    LEFT JOIN revcred_subscriber p ON lower(p.email) = named
+    LEFT JOIN revcred_customer c ON c.external_key = d.customer
+    WHERE NOT EXISTS (
+        SELECT FROM revcred_membership m WHERE m.customer_id = c.id AND m.subscriber_id = p.id
+    )
+), in_several AS MATERIALIZED (
+    -- Nobody's people yet, but named for two customers: of which they are is not ours to tell.
+    SELECT named FROM newcomers GROUP BY named HAVING min(customer) <> max(customer)
+), joining AS MATERIALIZED (
+    SELECT
+        given, customer,
+        bool_or(
+            EXISTS (SELECT FROM revcred_membership m WHERE m.subscriber_id = n.subscriber_id)
+            OR EXISTS (SELECT FROM in_several i WHERE i.named = n.named)
+        ) AS some_elsewhere
+    FROM newcomers n GROUP BY given, customer
 ), same_key AS MATERIALIZED (
     SELECT fingerprint, min(number) AS first, max(number) AS last
     FROM {source} row WHERE fingerprint IS NOT NULL GROUP BY fingerprint HAVING count(*) > 1
@@ -97,6 +131,8 @@ WITH subs AS MATERIALIZED (
         coalesce(row.assigned_from, %(now)s) AS moved_at,
         subs.some_unknown AS some_subscription_unknown,
         people.some_unknown AS some_holder_unknown,
+        joining.given IS NOT NULL AS some_join,
+        coalesce(joining.some_elsewhere, false) AS some_elsewhere,
         subs.least_customer IS NOT NULL AND (
             c.id IS NULL OR subs.least_customer <> c.id OR subs.greatest_customer <> c.id
         ) AS feeds_another,
@@ -113,6 +149,7 @@ WITH subs AS MATERIALIZED (
     LEFT JOIN revcred_gateway g ON g.name = row.gateway
     LEFT JOIN subs ON subs.given = row.subscription
     LEFT JOIN people ON people.given = row.holders
+    LEFT JOIN joining ON joining.given = row.holders AND joining.customer = row.customer
     LEFT JOIN same_key ON same_key.fingerprint = row.fingerprint
     LEFT JOIN same_name ON same_name.customer = row.customer AND same_name.name = row.name
     LEFT JOIN LATERAL (
@@ -178,6 +215,10 @@ WITH subs AS MATERIALIZED (
     SELECT
         seen.*,
         target_id IS NULL OR is_of_another AS is_new,
+        -- As `HELD` and `MEMBERSHIPS` write: an existing one only if its holders change.
+        some_join AND (
+            target_id IS NULL OR is_of_another OR holder_names IS DISTINCT FROM old_holder_names
+        ) AS is_joining,
         CASE WHEN target_id IS NOT NULL THEN jsonb_strip_nulls(CASE
             WHEN is_of_another THEN jsonb_build_object('customer', owner)
             ELSE jsonb_build_object(
@@ -254,6 +295,13 @@ WITH subs AS MATERIALIZED (
                 WHEN some_holder_unknown AND NOT %(create_subscribers)s THEN 'holders:unknown'
             END,
             CASE
+                WHEN some_join AND some_elsewhere AND NOT %(people_of_others)s AND (
+                    target_id IS NULL OR is_of_another
+                    OR holder_names IS DISTINCT FROM old_holder_names
+                )
+                THEN 'holders:of_another'
+            END,
+            CASE
                 WHEN gateway IS NOT NULL AND gateway_id IS NULL THEN 'gateway:unknown'
                 WHEN gateway IS NOT NULL AND target_id IS NOT NULL AND fingerprint IS NOT NULL
                     AND gateway_id IS DISTINCT FROM key_gateway_id THEN 'gateway:other'
@@ -288,9 +336,23 @@ SELECT
     END AS action,
     CASE WHEN target_id IS NOT NULL THEN
         md5(concat_ws(' ', target_id, key_id, old_secret_mark, before, after))
-    END AS was
+    END AS was,
+    {effects} AS effects
 FROM compared
-"""
+""".replace(
+    "{effects}",
+    effects_of(
+        {
+            "create": "target_id IS NULL",
+            "take_over": "is_of_another",
+            "use_again": "target_id IS NULL AND revoked_owner IS NOT NULL",
+            "move": "target_id IS NOT NULL AND NOT is_of_another AND after ? 'subscription'",
+            "update": "target_id IS NOT NULL AND NOT is_of_another AND "
+            "after ?| ARRAY['name', 'environment', 'tags', 'expires_at', 'secret', 'holders']",
+            "join": "is_joining",
+        }
+    ),
+)
 
 # --- What rows name and is not there yet ----------------------------------------------------------
 
@@ -577,6 +639,10 @@ MERGE = Merge(
     ),
     since=SINCE,
     waits="SELECT customer, fingerprint, NULL::text AS subscription FROM {source} row",
+    joins="""
+        SELECT named AS email, customer, 'member' AS role, number, action
+        FROM {source} row CROSS JOIN unnest(string_to_array(holders, '|')) named
+    """,
     seals=True,
     adds=ADDS,
     messages=MESSAGES,

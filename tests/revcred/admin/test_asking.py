@@ -110,7 +110,7 @@ ACTS = {
     ),
     "deleting a source": (
         lambda it: reverse("admin:revcred_source_delete", args=[it.maps]),
-        lambda _: {"without_sources": "closed"},
+        lambda _: {"post": "yes", "without_sources": "closed"},
         4,
     ),
     "move": (

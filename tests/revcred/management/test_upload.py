@@ -36,6 +36,8 @@ def upload(tmp_path):
         if text is not None:
             file.write_text(text)
         said, complained = StringIO(), StringIO()
+        if "--apply" in options and "--by" not in options:
+            options = (*options, "--by", factories.an_admin().email)
         try:
             call_command("upload", str(file), *options, stdout=said, stderr=complained)
         except SystemExit as end:
