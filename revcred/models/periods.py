@@ -61,7 +61,8 @@ class Dated(models.Model):
     def clean(self) -> None:
         """Say so before constraints are looked at: for PostgreSQL it would be no period."""
         super().clean()
-        starts, ends = self.active_from, self.active_until
+        starts: datetime | None = self.active_from  # missing where it was typed wrong
+        ends = self.active_until
         if starts and ends and ends <= starts:
             raise ValidationError({"active_until": "The end has to be after the start."})
 

@@ -284,7 +284,7 @@ def test_a_product_that_loses_its_last_source_is_judged_too(customer, opens):
     assert standing() == []
 
     before = links.consequences_of(
-        lambda: subscriptions.delete_source(source=source, by=None, opens=opens)
+        lambda: subscriptions.delete_source(source=Source.objects.get(), by=None, opens=opens)
     )
     moved = moves(
         lambda: subscriptions.delete_source(source=Source.objects.get(), by=None, opens=opens)
