@@ -65,9 +65,8 @@ def _create_some(chunk: list[dict[str, str]]) -> None:
     customers = Customer.objects.in_bulk(
         {row["customer"] for row in chunk}, field_name="external_key"
     )
-    subscriptions = Subscription.objects.in_bulk(
-        {row["subscription"] for row in chunk}, field_name="external_key"
-    )
+    named = Subscription.objects.filter(external_key__in={row["subscription"] for row in chunk})
+    subscriptions = {each.external_key: each for each in named}
     made = [
         Credential(
             customer=customers[row["customer"]], name=row["name"], environment=row["environment"]

@@ -19,8 +19,8 @@ from revcred.models import Credential, Subscription
 
 TIME_LIMIT_SECONDS = 10.0
 WAITING_AT_ONCE = 20_000  # transactions of the quarantine counted in one statement
-DAYS_AT_ONCE = 1  # of the ledger, to begin with
-QUICK_SECONDS = 0.3  # a window of days that is counted in less is followed by a wider one
+DAYS_AT_ONCE = 8  # of the ledger, to begin with
+QUICK_SECONDS = 0.5  # a window of days that is counted in less is followed by a wider one
 NIL = UUID(int=0)
 
 Row = tuple[Any, ...]

@@ -9,8 +9,9 @@ from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
 from metering import statements
-from metering.models import Claim, Quarantined, Usage
+from metering.models import Claim, Quarantined, Transaction, Usage
 from metering.tasks import claim_bell
+from revcred.links import Lately
 from revcred.models import (
     AuditEvent,
     Credential,
@@ -23,6 +24,7 @@ from revcred.models import (
 )
 from revcred.models.periods import second_of
 
+NAMED_AT_MOST = 10_000  # transactions looked through for one name
 CUSTOMERS_NAMED = 10  # of those an upload would claim for
 
 
@@ -79,9 +81,16 @@ def used(*, rows: str, most: int, **_: Any) -> list[int]:
 
 
 def used_lately(
-    *, credential: Credential | None, subscription: Subscription | None, days: int, **_: Any
-) -> tuple[int, datetime | None]:
+    *,
+    credential: Credential | None,
+    subscription: Subscription | None,
+    named: str | None,
+    days: int,
+    **_: Any,
+) -> Lately:
     """Calls of the last days, and the last hour with any; see `revcred.links`."""
+    if named is not None:
+        return _named_lately(subscription, named, days)
     usage = Usage.objects.filter(hour__gte=timezone.now() - timedelta(days=days), count__gt=0)
     if credential:
         usage = usage.filter(credential=credential)
@@ -91,7 +100,22 @@ def used_lately(
     by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
     found = list(by_element)
     calls = max((count for _, count, _ in found), default=0)
-    return calls, max((hour for _, _, hour in found), default=None)
+    return Lately(calls, max((hour for _, _, hour in found), default=None))
+
+
+def _named_lately(subscription: Subscription | None, named: str, days: int) -> Lately:
+    """The same of what names the subscription so, of the ledger's latest NAMED_AT_MOST."""
+    since = timezone.now() - timedelta(days=days)
+    latest = Transaction.objects.standing().filter(subscription=subscription)
+    moments = [
+        at
+        for name, at in latest.filter(occurred_at__gte=since)
+        .order_by("-occurred_at")
+        .values_list("subscription_named", "occurred_at")[:NAMED_AT_MOST]
+        if name == named
+    ]
+    last = max(moments, default=None)
+    return Lately(len(moments), last and last.replace(minute=0, second=0, microsecond=0))
 
 
 @atomic

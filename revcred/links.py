@@ -210,13 +210,23 @@ class Lately:
 
 
 def used_lately(
-    *, credential: Credential | None = None, subscription: Subscription | None = None
+    *,
+    credential: Credential | None = None,
+    subscription: Subscription | None = None,
+    named: str | None = None,
 ) -> Lately:
-    """Of the calls charged through the credential, or to the subscription."""
+    """Of the calls charged through the credential, or to the subscription.
+
+    `named`: only of those that name the subscription so.
+    """
     answers = lately_asked.send(
-        sender=None, credential=credential, subscription=subscription, days=LATELY_DAYS
+        sender=None,
+        credential=credential,
+        subscription=subscription,
+        named=named,
+        days=LATELY_DAYS,
     )
-    return Lately(*answers[0][1]) if answers else Lately()
+    return cast("Lately", answers[0][1]) if answers else Lately()
 
 
 def waiting_for(rows: str) -> dict[str, Any]:

@@ -131,10 +131,11 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         calls = tallies.aggregate(of=Sum("accepted", default=0))["of"]
         if not calls:
             return []
-        return [
+        sentence = (
             f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens are refused and its calls are not"
             f" counted. It reported {calls:,} calls in the last {links.LATELY_DAYS} days."
-        ]
+        )
+        return [sentence]
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [Gateway.objects.filter(name__istartswith=term).values("pk")]

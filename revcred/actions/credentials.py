@@ -424,7 +424,7 @@ def assign(
     at = at or timezone.now()
     assignment = _assign(credential, subscription, active_from=at)
     undo = {"began": assignment.pk, "at": as_recorded(at)}
-    _record_link(Verb.ASSIGNED, credential, subscription, by, at, undo)
+    _record_link(Verb.ASSIGNED, credential, subscription, by=by, at=at, undo=undo)
     announce(f"“{credential}” feeds “{subscription}”", credential=credential, since=at, by=by)
     return assignment
 
@@ -441,7 +441,7 @@ def unassign(
     _lock(credential)
     at = at or timezone.now()
     undo = _end_assignment(credential, subscription, at)
-    _record_link(Verb.UNASSIGNED, credential, subscription, by, at, undo)
+    _record_link(Verb.UNASSIGNED, credential, subscription, by=by, at=at, undo=undo)
     announce(
         f"“{credential}” no longer feeds “{subscription}”", credential=credential, since=at, by=by
     )
@@ -572,7 +572,7 @@ def _ask_revoked(
 
     Answers with what the audit says of it, and from when on the key counts. Raises KeyOfRevoked.
     """
-    had = list(keys_of_revoked(mark, keyed.gateway))
+    had = list(keys_of_revoked(mark=mark, gateway=keyed.gateway))
     if not had:
         return {}, keyed.active_from
     last = had[0].credential
@@ -590,7 +590,7 @@ def _ask_revoked(
     return used_again, keyed.active_from or timezone.now()
 
 
-def keys_of_revoked(mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
+def keys_of_revoked(*, mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
     """Keys with this fingerprint of credentials that were revoked, the last one first.
 
     Without those that have been used again since: whoever did that was asked.
@@ -686,6 +686,7 @@ def _record_link(
     verb: AuditEvent.Verb,
     credential: Credential,
     subscription: Subscription,
+    *,
     by: User | None,
     at: datetime,
     undo: dict[str, Any],

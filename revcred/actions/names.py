@@ -19,9 +19,11 @@ from revcred.models import (
 )
 
 
-def names_of(model: type[Model]) -> set[str]:
-    """The fields that calls name it by."""
-    return {*FormerName.KINDS.get(model._meta.model_name or "", ())}
+def names_of(*, model: type[Model]) -> set[str]:
+    """The fields that calls name it by, of what is judged again by `renamed`."""
+    if not issubclass(model, (Customer, Product, Subscriber, Credential)):
+        return set()
+    return {*FormerName.KINDS[model._meta.model_name or ""]}
 
 
 @atomic
@@ -59,7 +61,9 @@ def _of_the_same_name(target: Any) -> Iterable[Any]:
             same |= Q(**{f"{field}__iexact" if in_any_case else field: name})
             former |= Q(kind=kind, name=name.lower() if in_any_case else name)
     numbers = FormerName.objects.filter(former).values("target_id")
-    found = model._base_manager.filter(same | Q(pk__in=numbers)).exclude(pk=target.pk)
+    found: QuerySet[Any] = model._base_manager.filter(same | Q(pk__in=numbers)).exclude(
+        pk=target.pk
+    )
     if model is Credential:
         found = found.filter(customer=target.customer_id)
     return found.order_by("pk")

@@ -41,7 +41,7 @@ def start(*, subscription: Subscription, by: User | None) -> None:
     announce(
         f"subscription “{subscription}” was added",
         subscription=subscription,
-        since=subscription.active_from if losing_name_to(subscription) else None,
+        since=subscription.active_from if _was_of_another(subscription) else None,
         by=by,
     )
 
@@ -87,12 +87,13 @@ def end(*, subscription: Subscription, by: User | None, at: datetime | None = No
         change(subscription=subscription, by=by)
 
 
-def losing_name_to(subscription: Subscription) -> list[Subscription]:
-    """Others whose former name is the external key it has or is about to have."""
-    former = FormerName.objects.filter(
-        kind=FormerName.Kind.SUBSCRIPTION, name=subscription.external_key
-    ).exclude(target_id=subscription.pk)
-    return list(Subscription.objects.filter(pk__in=former.values("target_id")).order_by("pk"))
+def names_taken_by(*, subscription: Subscription) -> QuerySet[FormerName]:
+    """Its external key, as the former name of others for whom it no longer counts."""
+    return FormerName.objects.filter(
+        kind=FormerName.Kind.SUBSCRIPTION,
+        name=subscription.external_key,
+        taken_by_id=subscription.pk,
+    )
 
 
 @atomic
@@ -132,7 +133,7 @@ def open_to_all(*, product: Product, by: User | None) -> None:
     if not opened.update(restricted=False):
         return
     product.restricted = False
-    details = {"changed": {"restricted": difference(before=True, after=False)}}
+    details = {"changed": {"restricted": [True, False]}}
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=product, by=by, details=details)
     since = _first_start(product.subscriptions.all())
     announce(f"“{product}” was opened to all calls", product=product, since=since, by=by)
@@ -148,7 +149,7 @@ def paths_changed(*, source: Source, by: User | None) -> None:
     announce(cause, with_sources=True, since=_first_start_with_sources(), by=by)
 
 
-def only_of(source: Source) -> list[Product]:
+def only_of(*, source: Source) -> list[Product]:
     """The products that have no other source."""
     return [
         each for each in source.products.all() if not each.sources.exclude(pk=source.pk).exists()
@@ -162,7 +163,7 @@ def delete_source(*, source: Source, by: User | None, opens: bool | None = None)
     `opens`: whether products that have no other source count all calls then, or none. Raises
     LastSource if that is not said of any.
     """
-    last_of = only_of(source)
+    last_of = only_of(source=source)
     if last_of and opens is None:
         raise LastSource(last_of)
     products = list(source.products.all())
@@ -192,6 +193,13 @@ def _first_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
 def _first_start_with_sources() -> datetime | None:
     """The start of the first subscription to a product that does not count every call."""
     return _first_start(Subscription.objects.filter(product__restricted=True))
+
+
+def _was_of_another(subscription: Subscription) -> bool:
+    former = FormerName.objects.filter(
+        kind=FormerName.Kind.SUBSCRIPTION, name=subscription.external_key
+    )
+    return former.exclude(target_id=subscription.pk).exists()
 
 
 def _differences(before: Subscription, after: Subscription) -> list[str]:

@@ -64,7 +64,7 @@ def obstacle_of(event: AuditEvent) -> str | None:
 
 
 @atomic
-def undo(*, event: AuditEvent, by: User | None) -> models.Model:
+def undo(*, event: AuditEvent, by: User | None) -> Any:
     """Put back the old values, by the same action that changed them, and record it.
 
     Answers what the event is about, as it is now. Raises CannotUndo.

@@ -61,7 +61,7 @@ class ActForm(forms.Form):
         return []
 
     def carry_out(self, by: User) -> TriedOut[str] | None:
-        """The act's sentence, what it moves, and whether it was done: it may have to be asked first.
+        """The act's sentence, what it moves, and whether it was done or has to be asked first.
 
         None with a refusal as an error of its field.
         """

@@ -60,7 +60,7 @@ def typed(request: HttpRequest) -> QueryDict:
     for name in [name for name in data if name.startswith(SEALED)]:
         user: Any = request.user
         try:
-            text = carrying.unseal(sealed=data[name], user=user, page=request.path)
+            text = carrying.unseal(sealed=str(data[name]), user=user, page=request.path)
         except carrying.NotCarried:
             text = ""
         del data[name]

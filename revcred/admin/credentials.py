@@ -241,14 +241,8 @@ class CredentialAdmin(WithActs):
     def new_members(self, form: Any) -> list[str]:
         return [memberships.in_words(each, form.instance.customer) for each in form.joining]
 
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: Any = None,
-        change: bool = False,  # noqa: FBT001, FBT002
-        **kwargs: Any,
-    ) -> Any:
-        form = super().get_form(request, obj, change, **kwargs)
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form = super().get_form(request, obj, **kwargs)
         form.actor = request.user
         return form
 

@@ -11,5 +11,5 @@ from revcred.admin.recorded import Recorded
 class ToldByName(Recorded):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         super().save_model(request, obj, form, change)
-        if names.names_of(self.model) & {*form.changed_data}:
+        if names.names_of(model=self.model) & {*form.changed_data}:
             names.renamed(target=obj, by=request.user)  # type: ignore[arg-type]

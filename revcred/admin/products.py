@@ -2,10 +2,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
 from revcred.actions import subscriptions
+from revcred.admin import asking
 from revcred.admin.generic import ModelForm, TabularInline
 from revcred.admin.moments import KeepsMoments
 from revcred.admin.naming import ToldByName
@@ -86,6 +88,9 @@ class ProductAdmin(FoundByName):
             subscriptions.open_to_all(product=form.instance, by=user)
 
 
+OPENS = {ProductForm.OPEN: True, ProductForm.CLOSED: False}
+
+
 class PathRuleInline(TabularInline):
     model = PathRule
     extra = 0
@@ -113,8 +118,23 @@ class SourceAdmin(FoundByName):
         if has_another_key or any(formset.has_changed() for formset in formsets):
             subscriptions.paths_changed(source=form.instance, by=request.user)  # type: ignore[arg-type]
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Asked with it: what products count that have no other source."""
+        source = self.get_object(request, unquote(object_id))
+        last_of = subscriptions.only_of(source=source) if isinstance(source, Source) else []
+        is_missing = bool(last_of) and request.POST.get("without_sources") not in OPENS
+        context = {"last_of": last_of, "is_choice_missing": False} | (extra_context or {})
+        if request.method == "POST" and is_missing and not asking.is_going_back(request):
+            # Nothing is deleted: the page is shown once more.
+            request.method, request.POST = "GET", QueryDict()
+            context["is_choice_missing"] = True
+        return super().delete_view(request, object_id, context)
+
     def delete_model(self, request: HttpRequest, obj: Source) -> None:
-        subscriptions.delete_source(source=obj, by=request.user)  # type: ignore[arg-type]
+        opens = OPENS.get(request.POST.get("without_sources", ""))
+        subscriptions.delete_source(source=obj, opens=opens, by=request.user)  # type: ignore[arg-type]
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
         """The act records it."""

@@ -87,22 +87,16 @@ class Recorded(WithPickers, ModelAdmin):
 
     # --- Asked first, and refused from an old tab ---
 
-    def new_members(self, form: Any) -> list[str]:
-        """Sentences on who becomes a member of a customer by a save."""
-        return []
-
     def cut_off(self, form: Any) -> list[str]:
         """Sentences on the calls of the next days that a save ends, where it ends any."""
         return []
 
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: Any = None,
-        change: bool = False,
-        **kwargs: Any,  # noqa: FBT001, FBT002
-    ) -> Any:
-        form: Any = super().get_form(request, obj, change=change, **kwargs)
+    def new_members(self, form: Any) -> list[str]:
+        """Sentences on who becomes a member of a customer by a save."""
+        return []
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form: Any = super().get_form(request, obj, **kwargs)
         if refused := getattr(request, "refused_save", None):
             form = type(form.__name__, (_Refused, form), {"refused": refused})
         return form
@@ -196,16 +190,18 @@ class Recorded(WithPickers, ModelAdmin):
         request: HttpRequest,
         context: dict[str, Any],
         *args: Any,
-        obj: Any = None,
         **kwargs: Any,
     ) -> Any:
+        obj = kwargs.get("obj")
         if obj is not None and obj.pk and self.has_change_permission(request, obj):
-            current = self.model._base_manager.filter(pk=obj.pk).first()
-            posted = request.POST.get(versions.FIELD)
-            if posted is None or getattr(request, "refused_save", None) is not None:
-                posted = current and versions.version_of(self, request, current)
-            context["version"] = posted
-        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+            version = request.POST.get(versions.FIELD)
+            if version is None or getattr(request, "refused_save", None) is not None:
+                # What was typed is in the object by now.
+                is_typed = request.method == "POST"
+                current = self.model._base_manager.get(pk=obj.pk) if is_typed else obj
+                version = versions.version_of(self, request, current)
+            context["version"] = version
+        return super().render_change_form(request, context, *args, **kwargs)
 
     # --- On record ---
 

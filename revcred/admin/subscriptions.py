@@ -1,5 +1,6 @@
-from typing import Any
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -8,20 +9,60 @@ from django.utils import timezone
 from revcred import links
 from revcred.actions import subscriptions
 from revcred.admin import asking
+from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.badges import badge
 from revcred.admin.customers import OfCustomer, named
 from revcred.admin.generic import ModelForm
 from revcred.admin.lists import Chosen, as_number, starting_with
-from revcred.admin.recorded import Recorded
-from revcred.models import Product, Subscription
+from revcred.models import FormerName, Product, Subscription, User
 
 
 class OfProduct(Chosen):
     title, parameter_name, model = "product", "product", Product
 
 
+def _loses(former: FormerName, taker: Subscription) -> str:
+    """A sentence on whose calls the taker of a former name gets, and how many there were."""
+    loser = Subscription.objects.select_related("customer").get(pk=former.target_id)
+    lately = links.used_lately(subscription=loser, named=former.name)
+    return (
+        f"“{former.name}” was an external key of “{loser}” of {loser.customer}, and calls that"
+        f" name it have gone on counting there: {lately.calls:,} in the last"
+        f" {links.LATELY_DAYS} days. From {former.counts_until:%Y-%m-%d %H:%M} UTC on they do not:"
+        f" they are those of “{taker}”."
+    )
+
+
+class ForgetNameForm(ActForm):
+    title = "Forget a former external key"
+    button = "Forget it"
+    grave = True
+    explanation = (
+        "Calls that still name the subscription so no longer count for it. Whoever had that"
+        " external key before, if anybody, has it again."
+    )
+
+    name = forms.ChoiceField(label="Former external key", widget=forms.RadioSelect)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["name"]
+        field.choices = [(each.name, each.name) for each in self.target.former_names()]
+
+    def cut_off(self) -> list[str]:
+        name = self.cleaned_data["name"]
+        lately = links.used_lately(subscription=self.target, named=name)
+        return [asking.ends_calls(f"that name “{name}”", timezone.now(), lately)]
+
+    def act(self, by: User) -> str:
+        name = self.cleaned_data["name"]
+        subscriptions.forget_name(subscription=self.target, name=name, by=by)
+        return f"“{name}” no longer means “{self.target}”."
+
+
 @admin.register(Subscription)
-class SubscriptionAdmin(Recorded):
+class SubscriptionAdmin(WithActs):
+    acts: ClassVar[dict[str, type[ActForm]]] = {"forget-name": ForgetNameForm}
     list_display = (
         "__str__",
         "customer",
@@ -40,14 +81,25 @@ class SubscriptionAdmin(Recorded):
         "customer",
         "product",
         "external_key",
+        "former_names",
         "name",
         "active_from",
         "active_until",
         "quota",
         "created_at",
     )
-    readonly_fields = ("created_at",)
+    readonly_fields = ("former_names", "created_at")
     change_form_template = "admin/revcred/subscription/change_form.html"
+
+    @admin.display(description="former external keys", empty_value="none")
+    def former_names(self, subscription: Subscription) -> str:
+        """Names that calls may still give, and until when each counts."""
+        return "; ".join(
+            each.name
+            if each.counts_until is None
+            else f"{each.name}, until {each.counts_until:%Y-%m-%d %H:%M} UTC"
+            for each in subscription.former_names()
+        )
 
     @admin.display(description="state")
     def state(self, subscription: Subscription) -> str:
@@ -80,7 +132,7 @@ class SubscriptionAdmin(Recorded):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Whose it is stays: its assignments and usage are that customer's."""
-        return ("customer", "created_at") if obj else ("created_at",)
+        return ("customer", *self.readonly_fields) if obj else self.readonly_fields
 
     def save_model(
         self, request: HttpRequest, obj: Subscription, form: ModelForm, change: Any
@@ -90,10 +142,16 @@ class SubscriptionAdmin(Recorded):
 
     def cut_off(self, form: Any) -> list[str]:
         subscription, until = form.instance, form.cleaned_data.get("active_until")
-        if not asking.ends_earlier(form, "active_until"):
-            return []
-        lately = links.used_lately(subscription=subscription)
-        return [asking.ends_calls(f"to “{subscription}”", until, lately)] if lately.calls else []
+        sentences = [
+            _loses(former, subscription)
+            for former in subscriptions.names_taken_by(subscription=subscription)
+            if "external_key" in form.changed_data
+        ]
+        if asking.ends_earlier(form, "active_until"):
+            lately = links.used_lately(subscription=subscription)
+            if lately.calls:
+                sentences.append(asking.ends_calls(f"to “{subscription}”", until, lately))
+        return sentences
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
         """The act has recorded it."""

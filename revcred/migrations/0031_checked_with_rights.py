@@ -21,6 +21,6 @@ def check_again(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("revcred", "0065_what_gateways_count")]
+    dependencies = [("revcred", "0021_roles_and_second_factor")]
 
     operations = [migrations.RunPython(check_again, migrations.RunPython.noop)]

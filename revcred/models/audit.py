@@ -182,6 +182,11 @@ class AuditEvent(models.Model):
         APPLIED = "applied"
         CANCELLED = "cancelled"
         UNDONE = "undone"
+        FACTOR_ADDED = "factor_added", "Second factor added"
+        FACTOR_REMOVED = "factor_removed", "Second factor removed"
+        FACTOR_RESET = "factor_reset", "Second factor reset"
+        FACTOR_FAILED = "factor_failed", "Second factor failed"
+        RECOVERY_CODE_USED = "recovery_code_used", "Recovery code used"
 
     at = models.DateTimeField()
     actor_id = models.BigIntegerField(null=True)

@@ -200,4 +200,4 @@ def demand_to_undo(upload: Upload) -> None:
 
 
 def _as_now(number: int | None) -> User | None:
-    return User.objects.filter(pk=number).first()
+    return User.objects.filter(pk=number).first() if number else None

@@ -281,10 +281,12 @@ def test_a_product_that_loses_its_last_source_is_judged_too(customer):
     a_choice(customer, "maps")
     factories.settled(factories.a_call(KEY, source_named="tiles", ago=timedelta(hours=2)))
     assert standing() == []
-    source = Source.objects.get()
 
-    before = links.consequences_of(lambda: subscriptions.delete_source(source=source, by=None))
-    moved = moves(lambda: subscriptions.delete_source(source=Source.objects.get(), by=None))
+    def opened():
+        subscriptions.delete_source(source=Source.objects.get(), opens=True, by=None)
+
+    before = links.consequences_of(opened)
+    moved = moves(opened)
 
     assert said(before) == moved
     assert len(standing()) == sum(calls for calls, *_ in moved)

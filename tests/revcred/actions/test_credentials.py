@@ -321,7 +321,8 @@ def test_what_is_changed_is_saved_and_on_record_by_name(credential, by, announce
             "holders": [[], [{"id": holder.pk, "name": holder.email}]],
         }
     }
-    assert announced == []
+    # Calls may name it so, or go on naming it as before.
+    assert [each["credential"] for each in announced] == [credential]
 
 
 def test_nothing_changed_is_nothing_on_record(credential):

@@ -190,7 +190,10 @@ def test_deleting_a_source_concerns_the_others_and_products_left_without(by, ann
     one.product.sources.set([source])
     both.product.sources.set([source, other])
 
-    subscriptions.delete_source(source=Source.objects.get(pk=source.pk), by=by)
+    with pytest.raises(subscriptions.LastSource) as refused:
+        subscriptions.delete_source(source=Source.objects.get(pk=source.pk), by=by)
+    assert refused.value.products == [one.product]
+    subscriptions.delete_source(source=Source.objects.get(pk=source.pk), opens=True, by=by)
 
     assert [(each["with_sources"], each["product"]) for each in announced] == [
         (True, None),

@@ -320,7 +320,7 @@ def test_a_key_with_a_nul_is_refused_kindly(admin_client):
 def test_plain_facts_are_changed_by_the_act(admin_client):
     customer = a_customer()
     credential = a_credential(customer, subscriptions=[a_subscription(customer)])
-    holder = a_subscriber(customer)
+    holder, before = a_subscriber(customer), credential.name
     Claim.objects.all().delete()
 
     response = admin_client.post(
@@ -338,7 +338,14 @@ def test_plain_facts_are_changed_by_the_act(admin_client):
     credential.refresh_from_db()
     assert (credential.name, list(credential.holders.all())) == ("Renamed", [holder])
     changed = AuditEvent.objects.about(credential).first()
-    assert changed.details == {"changed": ["name", "environment", "expires_at", "holders"]}
+    assert changed.details == {
+        "changed": {
+            "name": [before, "Renamed"],
+            "environment": ["", "staging"],
+            "expires_at": [None, "2026-01-01T00:00:00+00:00"],
+            "holders": [[], [{"id": holder.pk, "name": holder.email}]],
+        }
+    }
     assert Claim.objects.get().since == datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -371,6 +378,10 @@ def test_the_verbs(admin_client):
 
     def do(page: str, **said) -> None:
         response = admin_client.post(page_of(credential, page), said)
+        assert asked(response) == (page in {"suspend", "unassign", "end-key", "revoke"})
+        if asked(response):
+            assert verbs_about(credential)[-1] != page
+            response = confirm(admin_client, response)
         assert response.status_code == 302, errors_of(response)
 
     do("add-alias", key="another-string-it-is-known-by")

@@ -106,7 +106,7 @@ def test_what_waits_follows_the_paths_of_a_source(admin_client):
     factories.a_credential(customer, KEY, subscriptions=[subscription, other])
     factories.settled(factories.a_call(KEY, path="/v7/tiles/1"))
     claims.work()
-    assert Quarantined.objects.get().reason == "ambiguous"
+    assert Quarantined.objects.get().reason == "no_subscription"
 
     page = reverse("admin:revcred_source_change", args=[source.pk])
     said = {"name": "Tiles", "external_key": "tiles"}
