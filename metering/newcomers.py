@@ -1,8 +1,8 @@
 """Make what calls name and nobody knows yet, where the installation says so. It is on record."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TypeVar
 from uuid import uuid4
 
@@ -14,7 +14,9 @@ from django.db.models import Max, Model, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from revcred.actions import credentials, subscriptions
+from metering.calls import Call, without_secrets
+from metering.redaction import Withheld
+from revcred.actions import credentials, memberships, subscriptions
 from revcred.actions.credentials import Keyed
 from revcred.fingerprints import fingerprint, hint
 from revcred.models import (
@@ -22,6 +24,7 @@ from revcred.models import (
     Customer,
     ExternalKey,
     FormerName,
+    Gateway,
     Membership,
     Product,
     Subscriber,
@@ -34,6 +37,16 @@ MOST_KEPT = 10_000
 Named = TypeVar("Named", bound=Model)
 
 _made: OrderedDict[tuple[str | None, ...], None] = OrderedDict()
+
+
+def make_named(calls: Iterable[Call], withheld: Withheld) -> None:
+    """Make what the calls name and nobody knows yet, if the installation wants that."""
+    if not settings.CREATE_NAMED:
+        return
+    for call in calls:
+        if call.names and not call.subscription_named:
+            names = without_secrets(call, withheld).names or {}
+            make(names, key=call.key.text if call.key else None)
 
 
 def make(names: Mapping[str, str], *, key: str | None) -> None:
@@ -85,7 +98,10 @@ def _named(model: type[Named], name: str) -> Named:
 
 
 def _subscriber(customer: Customer, email: str) -> Subscriber | None:
-    """A member of the customer. Who is not named by an address cannot be made."""
+    """A member of the customer. Who is not named by an address cannot be made.
+
+    None of somebody else's people: a gateway makes them no members, and no holders of a key.
+    """
     known = Q(email__iexact=email) | Q(external_key=email)
     subscriber = (
         Subscriber.objects.filter(known).first()
@@ -98,8 +114,11 @@ def _subscriber(customer: Customer, email: str) -> Subscriber | None:
             return None
         subscriber = Subscriber.objects.create(email=email)
         _record(subscriber)
-    Membership.objects.get_or_create(customer=customer, subscriber=subscriber)
-    return subscriber
+    belongs_to = {*subscriber.memberships.values_list("customer", flat=True)}
+    if not belongs_to:
+        membership = Membership.objects.create(customer=customer, subscriber=subscriber)
+        memberships.record_joined(membership=membership, by=None)
+    return subscriber if not belongs_to or customer.pk in belongs_to else None
 
 
 def _subscription(customer: Customer, product: Product) -> Subscription:
@@ -147,7 +166,7 @@ def _credential(
 
 
 def _as_far_back_as_possible() -> datetime:
-    return timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+    return timezone.now() - Gateway.objects.longest_accepted_age()
 
 
 def _record(made: Model) -> None:

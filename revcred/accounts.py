@@ -35,6 +35,11 @@ class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]
         path = reverse("account_reset_password_from_key", kwargs={"uidb36": uid, "key": token})
         return absolute_url(path, current.request)
 
+    def send_notification_mail(self, template_prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Leave second factors out: they are told of where they are recorded, once."""
+        if not template_prefix.startswith("mfa/"):
+            super().send_notification_mail(template_prefix, *args, **kwargs)
+
     @atomic
     def send_password_reset_mail(self, user: User, email: str, context: dict[str, Any]) -> None:
         sign_ins.note(verb=Verb.RESET_ASKED, user=user, address=client_address(current.request))

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from allauth.account.decorators import secure_admin_login
+from allauth.account.utils import get_next_redirect_url
 from django.contrib.admin import AdminSite
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.http import HttpRequest, HttpResponse
@@ -45,6 +46,7 @@ class Administration(AdminSite):
             "metering.Transaction",
             "metering.Quarantined",
             "metering.DiscoveredSource",
+            "metering.Rejection",
             "metering.Conflict",
             "metering.Usage",
             "metering.Tally",
@@ -93,8 +95,11 @@ class Administration(AdminSite):
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Through the door everybody uses, with its limits."""
-        return secure_admin_login(super().login)(request, extra_context)  # type: ignore[no-any-return]
+        """Lead to the sign-in that everybody uses, with its limits and its second factor.
+
+        Django's own form is never shown or posted to: it would sign in by password alone.
+        """
+        return secure_admin_login(_lead_on)(request)  # type: ignore[no-any-return]
 
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -103,6 +108,10 @@ class Administration(AdminSite):
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         return Labelled.as_view(admin_site=self)(request)  # type: ignore[return-value]
+
+
+def _lead_on(request: HttpRequest) -> HttpResponse:
+    return redirect(get_next_redirect_url(request) or "admin:index")
 
 
 def _sees_audit(request: HttpRequest) -> bool:

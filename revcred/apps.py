@@ -7,7 +7,16 @@ class RevcredConfig(AppConfig):
     verbose_name = "Customers and credentials"
 
     def ready(self) -> None:
-        from revcred import accounts  # noqa: F401 - listens to who signs in and out
+        from django.db.models.signals import post_migrate
+
+        from revcred import (
+            accounts,  # noqa: F401 - listens to who signs in and out
+            roles,
+            second_factor,
+        )
+
+        second_factor.connect()
+        post_migrate.connect(roles.keep_roles, sender=self)
 
 
 class AdminConfig(DjangoAdminConfig):
@@ -17,6 +26,9 @@ class AdminConfig(DjangoAdminConfig):
         super().ready()
         # Addresses change with their subscriber, on record; not one by one, behind its back.
         from allauth.account.models import EmailAddress
+        from allauth.mfa.models import Authenticator
         from django.contrib.admin import site
 
         site.unregister(EmailAddress)
+        # Whoever could edit these could sign in as somebody else.
+        site.unregister(Authenticator)

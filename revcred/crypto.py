@@ -57,6 +57,20 @@ def _is_as_sealed(token: bytes) -> bool:
     return urlsafe_b64encode(urlsafe_b64decode(token)) == token
 
 
+def seal_text(text: str, *, to: str) -> str:
+    """Seal a text for a column that is no SealedTextField, such as one of another package's."""
+    return SealedTextField().seal(bind(text, to=to)).decode()
+
+
+def unseal_text(sealed: str, *, to: str) -> str:
+    """Open what `seal_text` sealed for this place. Raises CannotUnseal."""
+    try:
+        bound: bytes = SealedTextField().fernet.decrypt(sealed.encode())
+    except InvalidToken as error:
+        raise CannotUnseal from error
+    return unbind(bound.decode(), to=to)
+
+
 def bind(text: str, *, to: str) -> str:
     """What is sealed: the text, and before it the place it belongs to."""
     return f"{to}{SEPARATOR}{text}"

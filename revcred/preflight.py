@@ -36,6 +36,8 @@ def _check_settings() -> None:
         _refuse("FINGERPRINT_KEY is empty: anybody could tell whether a key is known.")
     if settings.SECRET_KEY in settings.FERNET_KEYS:
         _refuse("FERNET_KEYS holds SECRET_KEY. The two rotate apart: choose another.")
+    if settings.STAFF_SECOND_FACTOR not in ("required", "optional"):
+        _refuse("STAFF_SECOND_FACTOR has to be required or optional.")
     if not settings.PRODUCTION:
         return
     if settings.DEBUG:

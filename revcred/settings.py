@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -74,6 +75,7 @@ MIDDLEWARE = [
     "revcred.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "revcred.second_factor.RequireSecondFactor",
     "revcred.middleware.PrivatePages",
 ]
 
@@ -156,6 +158,11 @@ UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
 UPLOADS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 # What is still arriving lies there, too, and in no directory that others may read.
 FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
+# Locked while it is received, so that what a process leaves that dies is told and deleted.
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "revcred.uploads.files.LockedUploadHandler",
+]
 
 # --- Metering -----------------------------------------------------------------------------------
 
@@ -215,6 +222,27 @@ ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 # owners are told.
 REVEAL_ALERT_KEYS = env.int("REVEAL_ALERT_KEYS", default=10)
 REVEAL_ALERT_MINUTES = env.int("REVEAL_ALERT_MINUTES", default=10)
+
+# "required": nobody opens the administration without a second factor. "optional": who has set one
+# up is asked for it.
+STAFF_SECOND_FACTOR = env.str(
+    "STAFF_SECOND_FACTOR", default="required" if PRODUCTION else "optional"
+)
+MFA_ADAPTER = "revcred.second_factor.SealingAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {
+    "activate_totp": "revcred.second_factor_forms.ActivateAppForm",
+    "add_webauthn": "revcred.second_factor_forms.AddPasskeyForm",
+    "authenticate": "revcred.second_factor_forms.CodeForm",
+    "authenticate_webauthn": "revcred.second_factor_forms.PasskeyForm",
+    "edit_webauthn": "revcred.second_factor_forms.RenamePasskeyForm",
+    "reauthenticate": "revcred.second_factor_forms.ConfirmByCodeForm",
+    "reauthenticate_webauthn": "revcred.second_factor_forms.ConfirmByPasskeyForm",
+}
+MFA_TOTP_TOLERANCE = 1  # steps of 30 seconds that a phone's clock may be off
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+# Nobody signs up, so that nobody locks an address's owner out by adding a factor first.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
 
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="revcred@localhost")
 vars().update(env.email("EMAIL_URL", default="consolemail://"))

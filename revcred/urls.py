@@ -42,6 +42,7 @@ urlpatterns = [
     path("", include("storefront.urls")),
     path("", include("revcred.api.urls")),
     path("", include("metering.urls")),
+    path("account/2fa/", include("revcred.second_factor_urls")),
     path("account/", include(account)),
     path("account/", include("allauth.urls")),
     path("admin/", admin.site.urls),

@@ -36,6 +36,12 @@ def a_user(email: str | None = None, **fields: Any) -> User:
     return user
 
 
+def an_admin() -> User:
+    """Somebody who may do everything, the same one each time."""
+    known = User.objects.filter(email="admin@staff.example.com").first()
+    return known or a_user("admin@staff.example.com", is_staff=True, is_superuser=True)
+
+
 def a_customer(name: str | None = None, **fields: Any) -> Customer:
     name = name or f"Customer {next(_numbers)}"
     return Customer.objects.create(name=name, external_key=name.lower(), **fields)
@@ -85,6 +91,7 @@ def a_credential(
             "customer": customer or a_customer(),
             "name": f"Credential {next(_numbers)}",
             "by": None,
+            "new_members": fields.get("holders", ()),
             "keyed": Keyed(
                 key=key or f"key-of-tests-{next(_numbers):08}", secret=secret, active_from=LONG_AGO
             ),

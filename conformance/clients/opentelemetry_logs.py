@@ -49,5 +49,24 @@ with call("BatchLogRecordProcessor, gzip, second", mark(sessions[1]), **SEEN):
     pass
 
 session = new_id()
+with call("what is no call is passed over", mark(session), **SEEN):
+    provider = LoggerProvider(Resource({"subscriber.credential": KEY}))
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter()))
+    logger = provider.get_logger("conformance")
+    prompt = {"event.name": "user_prompt", "prompt": "Good morning", "prompt_length": 12}
+    for attributes in (prompt, {"session.id": session, **USAGE}, {"event.name": "tool_result"}):
+        logger.emit(LogRecord(body="Good morning", attributes=attributes))
+    provider.shutdown()
+
+session = new_id()
+with call("the token as an attribute", mark(session), **SEEN):
+    silent = OTLPLogExporter(f"{ADDRESS}/meter/v2/otlp/v1/logs")
+    emit(
+        SimpleLogRecordProcessor(silent),
+        [session],
+        **{"subscriber.credential": KEY, "revenium.api_key": TOKEN},
+    )
+
+session = new_id()
 with call("a subscription named", mark(session), matched_by="subscription", **SEEN):
     emit(SimpleLogRecordProcessor(exporter()), [session], **{"subscription.id": SUBSCRIPTION})

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Exists, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from revcred.actions import names, reveals
+from revcred.actions import memberships, names, reveals
 from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
+from revcred.external_keys import trimmed
 from revcred.fingerprints import fingerprint, hint
 from revcred.links import announce
 from revcred.models import (
@@ -64,6 +64,15 @@ class KeyOfRevoked(Exception):
             f" {self.credential.revoked_at:%Y-%m-%d}. Choose to use it again if it is to count from"
             " now on."
         )
+
+
+class NotMembers(Exception):
+    """Holders would become members of the credential's customer, which nobody agreed to."""
+
+    def __init__(self, people: list[Subscriber]) -> None:
+        names = ", ".join(map(str, people))
+        super().__init__(f"No members of this customer: {names}.")
+        self.people = people
 
 
 class OtherCustomer(Exception):
@@ -126,6 +135,7 @@ def issue(
     keyed: Keyed | None = None,
     subscriptions: Iterable[Subscription] = (),
     holders: Iterable[Subscriber] = (),
+    new_members: Iterable[Subscriber] = (),
     environment: str = "",
     tags: Iterable[str] = (),
     expires_at: datetime | None = None,
@@ -133,9 +143,10 @@ def issue(
     """A new credential, its key and what it feeds.
 
     An existing key counts from as far back as transactions are accepted, unless said otherwise,
-    so that usage waiting under it is claimed.
+    so that usage waiting under it is claimed. Holders who are no members of the customer become
+    members if they are among `new_members`.
 
-    Raises NameInUse, KeyInUse, KeyOfRevoked, OtherCustomer, AlreadyAssigned.
+    Raises NameInUse, KeyInUse, KeyOfRevoked, OtherCustomer, AlreadyAssigned, NotMembers.
     """
     with refusing(NameInUse, "credential_name_of_customer"):
         credential = Credential.objects.create(
@@ -146,7 +157,7 @@ def issue(
             expires_at=expires_at,
         )
     subscriptions, holders = list(subscriptions), list(holders)
-    set_holders(credential=credential, holders=holders)
+    set_holders(credential=credential, holders=holders, new_members=new_members, by=by)
     key, used_again = _add_key(credential, keyed or Keyed(), by=by)
     for subscription in subscriptions:
         _assign(credential, subscription, active_from=key.active_from)
@@ -169,11 +180,15 @@ def issue(
 
 @atomic
 def change(
-    *, credential: Credential, by: User | None, holders: Iterable[Subscriber] | None = None
+    *,
+    credential: Credential,
+    by: User | None,
+    holders: Iterable[Subscriber] | None = None,
+    new_members: Iterable[Subscriber] = (),
 ) -> None:
     """Save what has been changed of its plain facts, and its holders where they are given.
 
-    Usage follows another expiry, also into the past. Raises NameInUse.
+    Usage follows another expiry, also into the past. Raises NameInUse, and NotMembers as `issue`.
     """
     before = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
     changed = {
@@ -186,7 +201,7 @@ def change(
     if holders is not None:
         held, holders = list(credential.holders.all()), list(holders)
         if {*held} != {*holders}:
-            set_holders(credential=credential, holders=holders)
+            set_holders(credential=credential, holders=holders, new_members=new_members, by=by)
             changed["holders"] = difference(held, holders)
     if changed:
         details = {"changed": changed}
@@ -200,13 +215,36 @@ def change(
         )
 
 
-def set_holders(*, credential: Credential, holders: Iterable[Subscriber]) -> None:
-    """Who uses it and may reveal it. A holder belongs to the credential's customer."""
-    holders = list(holders)
-    Membership.objects.bulk_create(
-        [Membership(customer=credential.customer, subscriber=each) for each in holders],
-        ignore_conflicts=True,
-    )
+def no_members(*, customer: Customer, holders: Iterable[Subscriber]) -> list[Subscriber]:
+    """Return those of these people who do not belong to the customer, by their addresses."""
+    members = {
+        *Membership.objects.filter(customer=customer)
+        .filter(subscriber__in=(holders := list(holders)))
+        .values_list("subscriber", flat=True)
+    }
+    return sorted({*holders} - {each for each in holders if each.pk in members}, key=str)
+
+
+def set_holders(
+    *,
+    credential: Credential,
+    holders: Iterable[Subscriber],
+    by: User | None,
+    new_members: Iterable[Subscriber] = (),
+) -> None:
+    """Who uses it and may reveal it. A holder belongs to the credential's customer.
+
+    Those among `new_members` who do not yet become members. They and the customer's owners are
+    told. Raises NotMembers of others.
+    """
+    holders, agreed = list(holders), {*new_members}
+    joining = no_members(customer=credential.customer, holders=holders)
+    if others := [each for each in joining if each not in agreed]:
+        raise NotMembers(others)
+    for subscriber in joining:
+        membership = Membership.objects.create(customer=credential.customer, subscriber=subscriber)
+        memberships.record_joined(membership=membership, by=by, credential=credential)
+        memberships.tell_member(membership=membership, by=by)
     credential.holders.set(holders)
 
 
@@ -386,7 +424,7 @@ def assign(
     at = at or timezone.now()
     assignment = _assign(credential, subscription, active_from=at)
     undo = {"began": assignment.pk, "at": as_recorded(at)}
-    _record_link(Verb.ASSIGNED, credential, subscription, by, at, undo)
+    _record_link(Verb.ASSIGNED, credential, subscription, by=by, at=at, undo=undo)
     announce(f"“{credential}” feeds “{subscription}”", credential=credential, since=at, by=by)
     return assignment
 
@@ -403,7 +441,7 @@ def unassign(
     _lock(credential)
     at = at or timezone.now()
     undo = _end_assignment(credential, subscription, at)
-    _record_link(Verb.UNASSIGNED, credential, subscription, by, at, undo)
+    _record_link(Verb.UNASSIGNED, credential, subscription, by=by, at=at, undo=undo)
     announce(
         f"“{credential}” no longer feeds “{subscription}”", credential=credential, since=at, by=by
     )
@@ -507,10 +545,11 @@ def _add_key(
     by: User | None,
 ) -> tuple[ExternalKey, dict[str, Any]]:
     """The new key, and for the audit whose it was if it is used again."""
-    text = keyed.key or generate_key()
+    existing = trimmed(keyed.key or "")
+    text = existing or generate_key()
     mark = fingerprint(text)
     used_again, active_from = _ask_revoked(credential, keyed, mark, by=by)
-    generated_from = None if keyed.key else timezone.now()
+    generated_from = None if existing else timezone.now()
     active_from = _free_from(mark, keyed.gateway, active_from or generated_from)
     key = ExternalKey(
         credential=credential,
@@ -583,7 +622,7 @@ def _free_from(mark: UUID, gateway: Gateway | None, active_from: datetime | None
 
 def _as_far_back_as_possible(same: ExternalKeyQuerySet) -> datetime:
     """The oldest moment a transaction may have, but not before the key's last owner let go."""
-    oldest = timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+    oldest = timezone.now() - Gateway.objects.longest_accepted_age()
     let_go = same.aggregate(at=Max("active_until"))["at"]
     return max(oldest, let_go) if let_go else oldest
 
@@ -648,6 +687,7 @@ def _record_link(
     verb: AuditEvent.Verb,
     credential: Credential,
     subscription: Subscription,
+    *,
     by: User | None,
     at: datetime,
     undo: dict[str, Any],

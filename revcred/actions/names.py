@@ -61,7 +61,9 @@ def _of_the_same_name(target: Any) -> Iterable[Any]:
             same |= Q(**{f"{field}__iexact" if in_any_case else field: name})
             former |= Q(kind=kind, name=name.lower() if in_any_case else name)
     numbers = FormerName.objects.filter(former).values("target_id")
-    found = model._base_manager.filter(same | Q(pk__in=numbers)).exclude(pk=target.pk)
+    found: QuerySet[Any] = model._base_manager.filter(same | Q(pk__in=numbers)).exclude(
+        pk=target.pk
+    )
     if model is Credential:
         found = found.filter(customer=target.customer_id)
     return found.order_by("pk")

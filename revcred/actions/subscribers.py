@@ -25,6 +25,15 @@ class AnotherSubscriber(Refused):
     sentence = "Another subscriber signs in with this address already."
 
 
+class DecidesWhoBelongs(Refused):
+    """The address decides who becomes the member, as no login holds the memberships yet."""
+
+    sentence = (
+        "This subscriber belongs to a customer and has not accepted an invitation yet: whoever has"
+        " the address will. To change it you need the right to change memberships."
+    )
+
+
 class NotInvited(Refused):
     """The link is too old, was used, or was sent to an address the subscriber had before."""
 
@@ -129,8 +138,10 @@ def refuse_address(*, subscriber: Subscriber, email: str, by: User) -> None:
     """Raise the reason why `by` may not give the subscriber this address, if there is one."""
     if subscriber.user is not None:
         addresses.refuse(user=subscriber.user, email=email, by=by)
-    else:
-        refuse_login_of_another(email=email)
+        return
+    if subscriber.memberships.exists() and not by.has_perm("revcred.change_membership"):
+        raise DecidesWhoBelongs
+    refuse_login_of_another(email=email)
 
 
 @atomic
@@ -142,7 +153,7 @@ def change_address(
     Returns the change that waits for its confirmation, or None where there is no login: then the
     address is another at once, what was sent to the old one is void, and the old one is told.
 
-    Raises NotBelow, AddressTaken, StaffSignsIn, AnotherSubscriber.
+    Raises NotBelow, AddressTaken, StaffSignsIn, AnotherSubscriber, DecidesWhoBelongs.
     """
     email = email.lower()
     before = Subscriber.objects.select_for_update(no_key=True).get(pk=subscriber.pk)

@@ -17,6 +17,7 @@ from django.urls import URLPattern, path, reverse
 from revcred import links
 from revcred.admin import asking
 from revcred.admin.recorded import Recorded
+from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.links import TriedOut
 from revcred.models import User
 
@@ -27,7 +28,7 @@ class ConcealedField(forms.CharField):
     def __init__(self, **kwargs: Any) -> None:
         attrs = {"autocomplete": "off", "spellcheck": "false", "class": "vTextField"}
         widget = forms.PasswordInput(attrs=attrs, render_value=False)
-        super().__init__(widget=widget, required=False, max_length=500, **kwargs)
+        super().__init__(widget=widget, required=False, max_length=MAX_KEY_CHARACTERS, **kwargs)
 
 
 class ActForm(forms.Form):
@@ -56,13 +57,21 @@ class ActForm(forms.Form):
         """Sentences on what the act ends, as far as that is no call counted yet."""
         return []
 
+    def new_members(self) -> list[str]:
+        """Sentences on who becomes a member of a customer by the act."""
+        return []
+
     def carry_out(self, by: User) -> TriedOut[str] | None:
-        """The act's sentence, what it moves, and whether it was done: it may have to be asked first.
+        """The act's sentence, what it moves, and whether it was done or has to be asked first.
 
         None with a refusal as an error of its field.
         """
         self.question = asking.Question(
-            self.title, self.button, is_grave=self.grave, cut_off=self.cut_off()
+            self.title,
+            self.button,
+            is_grave=self.grave,
+            cut_off=self.cut_off(),
+            new_members=self.new_members(),
         )
         try:
             return asking.try_out(self.request, lambda: self.act(by), lambda _: self.question)

@@ -43,8 +43,12 @@ class Question:
     is_grave: bool = False
     # What is cut off from now on, which is no call counted yet.
     cut_off: list[str] = field(default_factory=list)
+    # Who becomes a member of a customer, whose keys that person may see from then on.
+    new_members: list[str] = field(default_factory=list)
 
     def is_needed(self, found: Consequences) -> bool:
+        if self.new_members:
+            return True
         if self.is_grave:
             return found.move_something or found.is_announced
         return found.move_something or bool(self.cut_off)
@@ -56,7 +60,7 @@ def typed(request: HttpRequest) -> QueryDict:
     for name in [name for name in data if name.startswith(SEALED)]:
         user: Any = request.user
         try:
-            text = carrying.unseal(sealed=data[name], user=user, page=request.path)
+            text = carrying.unseal(sealed=str(data[name]), user=user, page=request.path)
         except carrying.NotCarried:
             text = ""
         del data[name]
@@ -84,7 +88,7 @@ def try_out(
 
     def keep(result: Any, found: Consequences) -> bool:
         asked = question(result)
-        return asked is None or not asked.is_needed(found) or _is_confirmed(request, found)
+        return asked is None or not asked.is_needed(found) or _is_confirmed(request, found, asked)
 
     _forget_messages(request)
     tried = links.try_out(action, keep=keep)
@@ -100,9 +104,7 @@ def tell(request: HttpRequest, tried: TriedOut[Any]) -> None:
         return
     text = f"{calls_in_words(found)} are being moved in the background."
     if user.has_perm("metering.view_claim"):
-        text = format_html(
-            '{} <a href="{}">See how far that is</a>', text, tried.followed_at[0]
-        )
+        text = format_html('{} <a href="{}">See how far that is</a>', text, tried.followed_at[0])
     messages.info(request, text)
 
 
@@ -130,7 +132,7 @@ def page(
         "movements": found.movements[:MOVEMENTS_SHOWN],
         "more_movements": found.movements[MOVEMENTS_SHOWN:],
         "was_confirmed": CONFIRMED in request.POST,
-        "carried": [*_carried(request, conceal), (CONFIRMED, _token(request, found))],
+        "carried": [*_carried(request, conceal), (CONFIRMED, _token(request, found, question))],
     }
     return TemplateResponse(request, "admin/asked.html", context)
 
@@ -178,8 +180,9 @@ def _carried(request: HttpRequest, conceal: Sequence[str]) -> list[tuple[str, st
     return carried
 
 
-def _token(request: HttpRequest, found: Consequences) -> str:
-    return signing.dumps([_typed_digest(request), *_figures(found)], salt=SALT)
+def _token(request: HttpRequest, found: Consequences, question: Question) -> str:
+    shown = [_typed_digest(request), question.new_members, *_figures(found)]
+    return signing.dumps(shown, salt=SALT)
 
 
 def _figures(found: Consequences) -> list[Any]:
@@ -197,7 +200,7 @@ def _typed_digest(request: HttpRequest) -> str:
     return sha256(keyed.encode()).hexdigest()
 
 
-def _is_confirmed(request: HttpRequest, found: Consequences) -> bool:
+def _is_confirmed(request: HttpRequest, found: Consequences, question: Question) -> bool:
     """Whether this was shown, and said yes to: the same typed, about as many calls."""
     try:
         shown = signing.loads(
@@ -205,7 +208,9 @@ def _is_confirmed(request: HttpRequest, found: Consequences) -> bool:
         )
     except signing.BadSignature:
         return False
-    digest, was_complete, before = shown
+    digest, new_members, was_complete, before = shown
+    if new_members != question.new_members:
+        return False
     is_complete, now = _figures(found)
     if digest != _typed_digest(request) or (was_complete, is_complete) == (False, True):
         return False

@@ -12,20 +12,35 @@ from django.utils.html import format_html_join
 from django.utils.timesince import timesince
 
 from revcred import links
-from revcred.actions import credentials
+from revcred.actions import credentials, memberships
 from revcred.actions.credentials import Keyed
 from revcred.admin import asking, pickers
 from revcred.admin.acts import ActForm, ConcealedField
 from revcred.admin.generic import ModelChoiceField
 from revcred.admin.moments import MomentField
-from revcred.models import Credential, ExternalKey, Subscription, User
+from revcred.models import Credential, ExternalKey, Subscriber, Subscription, User
+from revcred.roles import WORDS
 
+ADD_MEMBERS = "revcred.add_membership"
 NAME_IN_USE = "This customer has a credential of this name already."
 IN_USE = "This key means another credential in that time already."
 OTHER_CUSTOMER = "This subscription is another customer's."
 ALREADY_ASSIGNED = "The credential feeds this subscription in that time already."
 NOT_ASSIGNED = "It does not feed that subscription at that moment."
 REVOKED = "This credential has been revoked, and there is no way back."
+
+
+def may_add_members(user: Any) -> bool:
+    """Return whether somebody may make people members, which a list asks for as well."""
+    return bool(user.has_perm(ADD_MEMBERS))
+
+
+def not_members_in_words(people: list[Subscriber]) -> str:
+    names = ", ".join(map(str, people))
+    return (
+        f"These people do not belong to this customer, and you may not add members: {names}."
+        f" It takes the right “{WORDS[ADD_MEMBERS]}”."
+    )
 
 
 def _tags() -> SimpleArrayField:
@@ -77,6 +92,7 @@ class IssueForm(SecretFields, ActForm):
         credentials.KeyInUse: ("key", IN_USE),
         credentials.KeyOfRevoked: ("key", ""),
         credentials.OtherCustomer: ("subscriptions", "One of these is another customer's."),
+        credentials.NotMembers: ("holders", ""),
     }
 
     customer = pickers.customer()
@@ -130,7 +146,17 @@ class IssueForm(SecretFields, ActForm):
         same = Credential.objects.filter(customer=customer, name=name, revoked_at=None)
         if customer and same.exists():
             self.add_error("name", NAME_IN_USE)
+        self.joining: list[Subscriber] = []
+        if customer:
+            holders = cleaned.get("holders") or ()
+            self.joining = credentials.no_members(customer=customer, holders=holders)
+        if self.joining and not may_add_members(self.request.user):
+            self.add_error("holders", not_members_in_words(self.joining))
         return cleaned
+
+    def new_members(self) -> list[str]:
+        customer = self.cleaned_data["customer"]
+        return [memberships.in_words(each, customer) for each in self.joining]
 
     def act(self, by: User) -> str:
         said = self.cleaned_data
@@ -147,6 +173,7 @@ class IssueForm(SecretFields, ActForm):
             keyed=keyed,
             subscriptions=said["subscriptions"],
             holders=said["holders"],
+            new_members=self.joining,
             environment=said["environment"],
             tags=said["tags"],
             expires_at=said["expires_at"],

@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
 from revcred import links
-from revcred.actions import credentials
+from revcred.actions import credentials, memberships
 from revcred.admin import asking, finding
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.badges import Tone, badge
@@ -27,13 +27,23 @@ from revcred.admin.credential_acts import (
     RotateForm,
     SuspendForm,
     UnassignForm,
+    may_add_members,
+    not_members_in_words,
 )
 from revcred.admin.customers import OfCustomer, OfSubscriber
 from revcred.admin.lists import Chosen
 from revcred.admin.moments import KeepsMoments
 from revcred.admin.recorded import may_undo, undone
 from revcred.fingerprints import fingerprint
-from revcred.models import Assignment, AuditEvent, Credential, ExternalKey, Subscription
+from revcred.models import (
+    Assignment,
+    AuditEvent,
+    Credential,
+    ExternalKey,
+    Subscriber,
+    Subscription,
+    User,
+)
 
 State = Credential.State
 
@@ -87,6 +97,20 @@ def as_fingerprint(text: str | None) -> UUID | None:
 
 
 class CredentialForm(KeepsMoments):
+    actor: User
+    joining: list[Subscriber]  # holders who would become members
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        self.joining = []
+        if "holders" in self.changed_data:
+            self.joining = credentials.no_members(
+                customer=self.instance.customer, holders=cleaned.get("holders") or ()
+            )
+        if self.joining and not may_add_members(self.actor):
+            self.add_error("holders", not_members_in_words(self.joining))
+        return cleaned
+
     def clean_name(self) -> str:
         """Checked here, because the customer, which the constraint is about too, is no field."""
         name = str(self.cleaned_data["name"])
@@ -210,8 +234,17 @@ class CredentialAdmin(WithActs):
         credentials.change(
             credential=obj,
             holders=form.cleaned_data["holders"],
+            new_members=form.joining,
             by=request.user,  # type: ignore[arg-type]
         )
+
+    def new_members(self, form: Any) -> list[str]:
+        return [memberships.in_words(each, form.instance.customer) for each in form.joining]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form = super().get_form(request, obj, **kwargs)
+        form.actor = request.user
+        return form
 
     def cut_off(self, form: Any) -> list[str]:
         credential, at = form.instance, form.cleaned_data.get("expires_at")

@@ -123,6 +123,7 @@ class CustomerAdmin(WithMemberships):
 class InviteForm(ActForm):
     title = "Invite"
     button = "Send the invitation"
+    permission = "invite"
     explanation = (
         "Sends a link by e-mail by which the subscriber chooses a password and signs in to the"
         " storefront. It may be sent again; a link works once and for three days. To a subscriber"
@@ -222,7 +223,7 @@ class SubscriberAdmin(WithMemberships, WithActs):
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form = super().get_form(request, obj, **kwargs)
-        form.actor = request.user  # type: ignore[attr-defined] # what may be said depends on it
+        form.actor = request.user
         return form
 
     def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:  # noqa: FBT001

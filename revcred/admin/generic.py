@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth import forms as auth_forms
 from django.core import paginator
+from django.forms import models as form_models
 
 if TYPE_CHECKING:
     from revcred.models import User
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     TabularInline = admin.TabularInline[Any, Any]
     ModelForm = forms.ModelForm[Any]
     ModelChoiceField = forms.ModelChoiceField[Any]
+    ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Any]
+    ModelChoiceIterator = form_models.ModelChoiceIterator[Any]
     Paginator = paginator.Paginator[Any]
     UserAdmin = auth_admin.UserAdmin[User]
     GroupAdmin = auth_admin.GroupAdmin
@@ -25,6 +28,8 @@ else:
     TabularInline = admin.TabularInline
     ModelForm = forms.ModelForm
     ModelChoiceField = forms.ModelChoiceField
+    ModelMultipleChoiceField = forms.ModelMultipleChoiceField
+    ModelChoiceIterator = form_models.ModelChoiceIterator
     Paginator = paginator.Paginator
     UserAdmin = auth_admin.UserAdmin
     GroupAdmin = auth_admin.GroupAdmin

@@ -114,6 +114,12 @@ def reasons(upload: Upload) -> list[Reason]:
     ]
 
 
+def members(upload: Upload) -> dict[str, Any]:
+    """Return who would become a member, with the words for where they belong."""
+    found: dict[str, Any] = upload.preview.get("members") or {"count": 0, "people": []}
+    return found | {"more": found["count"] - len(found["people"])}
+
+
 def to_do(upload: Upload) -> int:
     """The rows that change anything."""
     counts = upload.preview["counts"]

@@ -91,10 +91,12 @@ class Recorded(WithPickers, ModelAdmin):
         """Sentences on the calls of the next days that a save ends, where it ends any."""
         return []
 
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any  # noqa: FBT001, FBT002
-    ) -> Any:
-        form: Any = super().get_form(request, obj, change=change, **kwargs)
+    def new_members(self, form: Any) -> list[str]:
+        """Sentences on who becomes a member of a customer by a save."""
+        return []
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form: Any = super().get_form(request, obj, **kwargs)
         if refused := getattr(request, "refused_save", None):
             form = type(form.__name__, (_Refused, form), {"refused": refused})
         return form
@@ -154,6 +156,7 @@ class Recorded(WithPickers, ModelAdmin):
                 return None
             if form := getattr(request, "saved_form", None):
                 question.cut_off = self.cut_off(form)
+                question.new_members = self.new_members(form)
             return question
 
         try:
@@ -183,20 +186,31 @@ class Recorded(WithPickers, ModelAdmin):
         return view()
 
     def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
+        obj = kwargs.get("obj")
         if obj is not None and obj.pk and self.has_change_permission(request, obj):
-            current = self.model._base_manager.filter(pk=obj.pk).first()
-            posted = request.POST.get(versions.FIELD)
-            if posted is None or getattr(request, "refused_save", None) is not None:
-                posted = current and versions.version_of(self, request, current)
-            context["version"] = posted
-        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+            version = request.POST.get(versions.FIELD)
+            if version is None or getattr(request, "refused_save", None) is not None:
+                # What was typed is in the object by now.
+                is_typed = request.method == "POST"
+                current = self.model._base_manager.get(pk=obj.pk) if is_typed else obj
+                version = versions.version_of(self, request, current)
+            context["version"] = version
+        return super().render_change_form(request, context, *args, **kwargs)
 
     # --- On record ---
 
     def construct_change_message(
-        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False  # noqa: FBT001, FBT002
+        self,
+        request: HttpRequest,
+        form: Any,
+        formsets: Any,
+        add: bool = False,  # noqa: FBT001, FBT002
     ) -> Any:
         """What `log_addition` and `log_change` keep: old and new values instead of names."""
         request.saved_form = form  # type: ignore[attr-defined]

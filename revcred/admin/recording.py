@@ -68,7 +68,8 @@ def _row_of(field: forms.Field, value: Any) -> Any:
         if isinstance(value, models.Model):
             return value
         name = field.to_field_name or "pk"
-        return field.queryset.model._base_manager.filter(**{name: value}).first()
+        rows: Any = field.queryset
+        return rows.model._base_manager.filter(**{name: value}).first()
     return value
 
 

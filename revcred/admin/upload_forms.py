@@ -147,12 +147,19 @@ def _either(
 
 
 UNKNOWN = "Refuse the row"
+PEOPLE_OF_OTHERS = _either(
+    "People of another customer",
+    UNKNOWN,
+    ("join", "Make them members of this customer, too"),
+    required=False,
+)
 BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     "customer": {
         "customers": _either("Unknown customers", UNKNOWN, ("create", "Create the customer"))
     },
     "holders": {
-        "subscribers": _either("Unknown holders", UNKNOWN, ("create", "Create the subscriber"))
+        "subscribers": _either("Unknown holders", UNKNOWN, ("create", "Create the subscriber")),
+        "people_of_others": PEOPLE_OF_OTHERS,
     },
     "subscription": {
         "subscriptions": _either(
@@ -192,6 +199,8 @@ class ChoicesForm(forms.Form):
         for name, fields in BY_COLUMN.items():
             if name in said and _decides(Kind(upload.kind), name):
                 self.fields.update(deepcopy(fields))
+        if upload.kind == Kind.SUBSCRIBERS and "customer" in said:
+            self.fields["people_of_others"] = deepcopy(PEOPLE_OF_OTHERS)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

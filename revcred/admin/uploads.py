@@ -34,7 +34,7 @@ from revcred.admin.recorded import ReadOnly
 from revcred.admin.upload_forms import ChoicesForm, ColumnsForm, FileForm
 from revcred.models import Upload, User
 from revcred.templatetags.uploads import lasting
-from revcred.uploads import columns, examples, files, runs, writing
+from revcred.uploads import columns, examples, files, rights, runs, writing
 from revcred.uploads.columns import Kind
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.writing import CONTENT_TYPES, ListFormat
@@ -290,6 +290,8 @@ class UploadAdmin(ReadOnly):
             adds={name: count for name, count in upload.preview["adds"].items() if count},
             refused=previews.refused(upload),
             reasons=previews.reasons(upload),
+            members=previews.members(upload),
+            lacking=rights.missing_to_apply(upload, _user(request)),
             to_do=previews.to_do(upload),
             choices=choices,
             left_out=[
@@ -331,6 +333,8 @@ class UploadAdmin(ReadOnly):
             messages.error(request, "Some rows are refused, so not all of it can be applied.")
         except runs.NothingToApply:
             messages.error(request, "No row would change anything.")
+        except runs.NotAllowed as lacking:
+            messages.error(request, str(lacking))
         return self._to(upload)
 
     def apply(self, request: HttpRequest, upload: Upload) -> HttpResponse:
@@ -359,6 +363,7 @@ class UploadAdmin(ReadOnly):
             upload,
             did=previews.did(upload),
             dependents=runs.dependents(upload=upload),
+            lacking=rights.missing_to_undo(upload, _user(request)),
         )
 
     # --- What was refused ---

@@ -11,13 +11,15 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from revcred.actions import addresses, users
+from revcred import roles
+from revcred.actions import addresses, second_factors, users
 from revcred.admin import generic
 from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.customers import CancelAddressForm, new_address_of, tell_asked
 from revcred.admin.lists import starting_with
 from revcred.admin.moments import KeepsMoments
 from revcred.admin.recorded import Recorded
+from revcred.admin.rights import OWN_GROUP, OffersRights
 from revcred.models import User
 
 
@@ -72,8 +74,31 @@ class PasswordLinkForm(ActForm):
         return f"A link was sent to {self.target.email}."
 
 
+class ResetSecondFactorForm(ActForm):
+    title = "Reset the second factor"
+    button = "Reset"
+    grave = True
+    explanation = (
+        "For somebody whose phone or passkey is lost, and who has no recovery code. Make sure that"
+        " you speak with that person. Apps, passkeys and recovery codes are removed, the person is"
+        " signed out everywhere, told by mail, and sets up a new second factor at the next sign-in."
+    )
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        users.NotBelow: (None, "Only a superuser may do this, and not to a superuser."),
+        second_factors.NoFactor: (None, "This person has no second factor: nothing was reset."),
+    }
+
+    reason = forms.CharField(
+        max_length=200, help_text="How you know who asked. It is on record, and in the mail."
+    )
+
+    def act(self, by: User) -> str:
+        second_factors.reset(user=self.target, by=by, reason=self.cleaned_data["reason"])
+        return f"The second factor of {self.target} was reset."
+
+
 @admin.register(User)
-class UserAdmin(WithActs, generic.UserAdmin):
+class UserAdmin(OffersRights, WithActs, generic.UserAdmin):
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "last_login")
@@ -83,17 +108,16 @@ class UserAdmin(WithActs, generic.UserAdmin):
     ordering = ("email",)
     change_form_template = "admin/revcred/user/change_form.html"
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("email", "new_address", "name")}),
-        (
-            "May",
-            {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
-        ),
+        (None, {"fields": ("email", "new_address", "name", "second_factor")}),
+        ("May", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("Single rights", {"classes": ("collapse",), "fields": ("user_permissions",)}),
         ("When", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets: Any = ((None, {"classes": ("wide",), "fields": ("email", "name", "is_staff")}),)
     acts: ClassVar[Mapping[str, type[ActForm]]] = {
         "password-link": PasswordLinkForm,
         "cancel-address": CancelAddressForm,
+        "reset-second-factor": ResetSecondFactorForm,
     }
 
     def get_urls(self) -> list[Any]:
@@ -105,6 +129,9 @@ class UserAdmin(WithActs, generic.UserAdmin):
     ) -> HttpResponse:
         by: Any = request.user
         if form_class is PasswordLinkForm and not users.may_send_link(user=target, by=by):
+            raise PermissionDenied
+        is_reset = form_class is ResetSecondFactorForm
+        if is_reset and not users.is_superuser_above(user=target, by=by):
             raise PermissionDenied
         if not self.has_change_permission(request, target):
             raise PermissionDenied
@@ -120,7 +147,10 @@ class UserAdmin(WithActs, generic.UserAdmin):
         user = self.get_object(request, unquote(object_id))
         by: Any = request.user
         may = user and self.may(request, PasswordLinkForm)
-        context = {"may_send_link": may and users.may_send_link(user=user, by=by)}
+        context = {
+            "may_send_link": may and users.may_send_link(user=user, by=by),
+            "may_reset_second_factor": user and users.is_superuser_above(user=user, by=by),
+        }
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
     @admin.display(description="new address")
@@ -132,7 +162,9 @@ class UserAdmin(WithActs, generic.UserAdmin):
             return ()
         by: Any = request.user
         closed = users.ALL_FIELDS - users.editable_fields(user=obj, by=by)
-        return ("new_address", "last_login", "date_joined", *sorted(closed))
+        return self.closed(
+            ("new_address", "second_factor", "last_login", "date_joined", *sorted(closed))
+        )
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         by: Any = request.user
@@ -168,27 +200,51 @@ class UserAdmin(WithActs, generic.UserAdmin):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
         """Groups and permissions have been saved with the rest."""
 
+    @admin.display(description="second factor")
+    def second_factor(self, user: User) -> str:
+        return ", ".join(second_factors.names_of(user=user)) or "none"
+
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [starting_with(User.objects.all(), "email", term).values("pk")]
+
+
+class GroupForm(generic.ModelForm):
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if name in roles.BY_NAME:
+            message = "A role has this name. Choose another for a group of your own."
+            raise forms.ValidationError(message)
+        return name
 
 
 admin.site.unregister(Group)  # as Django registers it
 
 
 @admin.register(Group)
-class GroupAdmin(Recorded, generic.GroupAdmin):
-    """Groups give rights, so that only superusers change them."""
+class GroupAdmin(OffersRights, Recorded, generic.GroupAdmin):
+    """Groups give rights, so that only superusers change them, and nobody a role."""
 
+    form = GroupForm
+    list_display = ("name", "explanation")
+    fields = ("name", "permissions")
     search_help_text = "The beginning of a name."
+
+    @admin.display(description="what it is for")
+    def explanation(self, group: Group) -> str:
+        role = roles.BY_NAME.get(group.name)
+        return role.explanation if role else OWN_GROUP
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return _is_superuser(request)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _is_superuser(request)
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return _is_superuser(request) and not _is_role(obj)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _is_superuser(request)
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return _is_superuser(request) and not _is_role(obj)
+
+    def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+        return ("name", "explanation", "permissions") if _is_role(obj) else self.fields
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
         by: Any = request.user
@@ -198,6 +254,10 @@ class GroupAdmin(Recorded, generic.GroupAdmin):
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [Group.objects.filter(name__istartswith=term).values("pk")]
+
+
+def _is_role(group: Group | None) -> bool:
+    return group is not None and group.name in roles.BY_NAME
 
 
 def _is_superuser(request: HttpRequest) -> bool:

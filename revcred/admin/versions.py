@@ -68,9 +68,7 @@ def _digest(value: Any) -> str:
     return sha256(text.encode()).hexdigest()[:12]
 
 
-def _sentence(
-    model_admin: Any, obj: models.Model, name: str, since: Iterable[AuditEvent]
-) -> str:
+def _sentence(model_admin: Any, obj: models.Model, name: str, since: Iterable[AuditEvent]) -> str:
     label = _label(model_admin, obj, name)
     for event in since:
         changed, rows = event.details.get("changed", {}), event.details.get("rows", [])

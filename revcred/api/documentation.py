@@ -34,6 +34,12 @@ CHOICES: dict[str, Any] = {
         "default": "refuse",
         "description": "Of rows with a key of another customer.",
     },
+    "people_of_others": {
+        "type": "string",
+        "enum": ["refuse", "join"],
+        "default": "refuse",
+        "description": "Of rows by which people who belong to another customer become members.",
+    },
     "revoked_keys": {
         "type": "string",
         "enum": ["refuse", "use_again"],
@@ -65,6 +71,19 @@ COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
 VALUE = {
     "type": "object",
     "properties": {"column": {"type": "string"}, "old": {}, "new": {}},
+}
+MEMBER = {
+    "type": "object",
+    "properties": {
+        "email": {"type": "string"},
+        "domain": {"type": "string"},
+        "customer": {"type": "string"},
+        "role": {"type": "string"},
+        "rows": {"type": "integer"},
+        "is_refused": {"type": "boolean", "description": "As `people_of_others` is now."},
+        "is_of_another": {"type": "boolean"},
+        "belongs_to": {"type": "array", "items": {"type": "string"}},
+    },
 }
 UPLOAD: dict[str, Any] = {
     "type": "object",
@@ -107,6 +126,30 @@ UPLOAD: dict[str, Any] = {
             "properties": {
                 "counts": COUNTS,
                 "adds": COUNTS,
+                "effects": COUNTS
+                | {"description": "How many rows do each of what takes a right of its own."},
+                "lacking": {
+                    "type": "array",
+                    "description": "What it would do and this token's user may not.",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "effect": {"type": "string"},
+                            "rights": {"type": "array", "items": {"type": "string"}},
+                            "rows": {"type": "integer"},
+                            "message": {"type": "string"},
+                        },
+                    },
+                },
+                "members": {
+                    "type": "object",
+                    "description": "Who would become a member; people of other customers first.",
+                    "properties": {
+                        "count": {"type": "integer"},
+                        "of_others": {"type": "integer"},
+                        "people": {"type": "array", "items": MEMBER},
+                    },
+                },
                 "firsts": {
                     "type": "object",
                     "additionalProperties": {
@@ -156,6 +199,7 @@ UPLOAD: dict[str, Any] = {
         "by": {"type": ["string", "null"]},
         "applied_by": {"type": ["string", "null"]},
         "created_at": {"type": "string", "format": "date-time"},
+        "file_kept_until": MOMENT | {"description": "While its file is kept."},
         "applied_at": MOMENT,
         "ended_at": MOMENT,
     },
@@ -312,7 +356,8 @@ apply_upload = extend_schema(
     summary="Apply it in the background",
     description=(
         "`good` applies the rows that are not refused; `all` means all or nothing. What somebody"
-        " changes meanwhile is not overwritten."
+        " changes meanwhile is not overwritten. It takes the rights to all that the list does, as"
+        " `lacking` of the preview says; they are asked again while it is applied."
     ),
     tags=TAGS,
     request={

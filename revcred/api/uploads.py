@@ -20,8 +20,8 @@ from rest_framework.views import APIView
 from revcred.api import documentation
 from revcred.api.authentication import MayApply, MayUpload, UserAuthentication, user_of
 from revcred.api.errors import Malformed, NotNow, TooLarge, UnknownType
-from revcred.models import Upload
-from revcred.uploads import files, runs
+from revcred.models import Upload, User
+from revcred.uploads import files, rights, runs
 from revcred.uploads import mapping as mappings
 from revcred.uploads.columns import Invalid, Kind, named
 from revcred.uploads.reading import MAX_FILE_BYTES
@@ -53,6 +53,7 @@ class Chosen(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     subscriptions: Either = "refuse"
     product: str = ""
     keys_of_others: Literal["refuse", "take_over"] = "refuse"
+    people_of_others: Literal["refuse", "join"] = "refuse"
     revoked_keys: Literal["refuse", "use_again"] = "refuse"
 
     def choices(self) -> Choices:
@@ -111,7 +112,8 @@ class Uploads(ForUploads):
 
     @documentation.list_uploads
     def get(self, request: Request) -> Response:
-        return Response({"uploads": [as_json(each) for each in self.uploads()[:SHOWN]]})
+        user = user_of(request)
+        return Response({"uploads": [as_json(each, user) for each in self.uploads()[:SHOWN]]})
 
     @documentation.post_upload
     def post(self, request: Request) -> Response:
@@ -131,7 +133,8 @@ class Uploads(ForUploads):
             )
         except runs.TooLarge as error:
             raise TooLarge(documentation.TOO_LARGE) from error
-        return Response(as_json(upload), status=202, headers={"Location": url_of(upload)})
+        body = as_json(upload, user_of(request))
+        return Response(body, status=202, headers={"Location": url_of(upload)})
 
 
 def _brought(request: Request) -> tuple[Brought, BinaryIO, str]:
@@ -157,7 +160,7 @@ def _brought(request: Request) -> tuple[Brought, BinaryIO, str]:
 class OneUpload(ForUploads):
     @documentation.get_upload
     def get(self, request: Request, number: int) -> Response:
-        return Response(as_json(self.upload(number)))
+        return Response(as_json(self.upload(number), user_of(request)))
 
 
 class UploadErrors(ForUploads):
@@ -215,7 +218,9 @@ class UploadAct(ForUploads):
         except runs.Depended as depended:
             reasons = [f"{each.reason} ({each.count:,})" for each in depended.dependents]
             raise NotNow(f"{'; '.join(reasons)}.", "depended") from None
-        return Response(as_json(upload), status=202)
+        except runs.NotAllowed as lacking:
+            raise PermissionDenied(str(lacking), "rights_missing") from None
+        return Response(as_json(upload, user_of(self.request)), status=202)
 
 
 class UploadCheck(UploadAct):
@@ -298,7 +303,8 @@ def url_of(upload: Upload) -> str:
     return reverse("api:upload", args=[upload.pk])
 
 
-def as_json(upload: Upload) -> dict[str, Any]:
+def as_json(upload: Upload, user: User) -> dict[str, Any]:
+    """Return all that is known of it, and of what it would do what this user may not."""
     return {
         "id": upload.pk,
         "kind": upload.kind,
@@ -316,11 +322,12 @@ def as_json(upload: Upload) -> dict[str, Any]:
         "choices": upload.choices,
         "rows": upload.total,
         "progress": _progress(upload) if upload.is_under_way else None,
-        "preview": _preview(upload.preview) if upload.preview else None,
+        "preview": _preview(upload, user) if upload.preview else None,
         "outcome": upload.outcome or None,
         "by": upload.by and upload.by.email,
         "applied_by": upload.applied_by and upload.applied_by.email,
         "created_at": upload.created_at,
+        "file_kept_until": upload.file_kept_until,
         "applied_at": upload.applied_at,
         "ended_at": upload.ended_at,
     }
@@ -337,10 +344,22 @@ def _progress(upload: Upload) -> dict[str, Any]:
     }
 
 
-def _preview(preview: dict[str, Any]) -> dict[str, Any]:
+def _preview(upload: Upload, user: User) -> dict[str, Any]:
+    preview = upload.preview
     return {
         "counts": preview["counts"],
         "adds": preview["adds"],
+        "effects": preview.get("effects", {}),
+        "lacking": [
+            {
+                "effect": each.effect,
+                "rights": list(each.rights),
+                "rows": each.count,
+                "message": f"You may not {each}.",
+            }
+            for each in rights.missing_to_apply(upload, user)
+        ],
+        "members": preview.get("members", {}),
         "firsts": {
             action: [
                 {

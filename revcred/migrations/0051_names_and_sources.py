@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0013_staff_and_subscribers_apart"),
+        ("revcred", "0031_checked_with_rights"),
     ]
 
     operations = [

@@ -88,6 +88,8 @@ class Subscriber(models.Model):
                 violation_error_message="There is a subscriber with this address already.",
             ),
         )
+        # Support may invite without being able to change the address that an invitation goes to.
+        permissions = (("invite_subscriber", "Can invite subscribers"),)
 
     def __str__(self) -> str:
         return self.email

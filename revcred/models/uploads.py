@@ -11,6 +11,8 @@ from django.utils import timezone
 from revcred.crypto import SealedTextField
 from revcred.models.users import User
 
+FILE_KEPT = timedelta(days=1)  # at most, from when it came
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -36,6 +38,10 @@ class Upload(models.Model):
 
         counts   of rows, by action
         adds     what rows name and is not there yet, by kind: customers, subscribers, subscriptions
+        effects  how many rows do each of what takes a right of its own (see `uploads.rights`)
+        members  who would become a member: count, of_others (who belong to other customers), and
+                 the first people: email, domain, customer, role, rows, is_refused, is_of_another,
+                 belongs_to (names of customers)
         firsts   of each action: row, title, values (column, old, new), of keys the hint only
                  and of a move from when on, None being when it is applied
         reasons  of refusals: column, message, how many rows
@@ -128,6 +134,13 @@ class Upload(models.Model):
     @property
     def is_under_way(self) -> bool:
         return self.state in self.UNDER_WAY
+
+    @property
+    def file_kept_until(self) -> datetime | None:
+        """Until when its file is kept if nobody does anything, or None if there is none now."""
+        may_be_read_again = self.state == self.State.FAILED and not self.applied_at
+        is_kept = self.state in self.WITH_FILE or may_be_read_again
+        return self.created_at + FILE_KEPT if is_kept else None
 
     @property
     def took(self) -> timedelta | None:

@@ -10,6 +10,7 @@ from revcred.models import AuditEvent
 register = template.Library()
 
 NOT_SAID = ("undo",)  # what only undoing needs
+NOTHING = "\N{EN DASH}"
 LISTED = 20  # of a long list
 
 
@@ -25,7 +26,10 @@ def _said(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         if name == "changed" and isinstance(value, dict):
             for field, (old, new) in value.items():
-                yield field.replace("_", " "), f"{_aloud(old) or '–'} → {_aloud(new) or '–'}"
+                yield (
+                    field.replace("_", " "),
+                    f"{_aloud(old) or NOTHING} → {_aloud(new) or NOTHING}",
+                )
         elif name == "rows":
             for row in value:
                 yield _row(row)
@@ -34,7 +38,7 @@ def _said(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _row(row: dict[str, Any]) -> tuple[str, str]:
-    old, new = (_fields(row[side]) or "–" for side in ("old", "new"))
+    old, new = (_fields(row[side]) or NOTHING for side in ("old", "new"))
     return f"{row['model'].rpartition('.')[2]} “{row['name']}”", f"{old} → {new}"
 
 
@@ -48,8 +52,6 @@ def may_be_undone(event: AuditEvent) -> bool:
 
 
 def _aloud(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, list):
         more = f", … ({len(value):,} in all)" if len(value) > LISTED else ""
         return ", ".join(map(_aloud, value[:LISTED])) + more
@@ -57,11 +59,15 @@ def _aloud(value: Any) -> str:
         return str(value["name"]) if value.keys() == {"id", "name"} else _fields(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    return "" if value is None else _moment_or_text(str(value))
+
+
+def _moment_or_text(value: str) -> str:
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return str(value)
+    except ValueError:
+        return value
     if not moment.tzinfo:
-        return str(value)
+        return value
     moment = moment.astimezone(UTC)
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second else f"{moment:%Y-%m-%d %H:%M}"

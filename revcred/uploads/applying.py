@@ -19,11 +19,12 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
 from revcred.models import Upload
-from revcred.uploads import staging
+from revcred.uploads import events, rights, staging
 from revcred.uploads.checking import (
     Tell,
     applicable,
     arguments,
+    count_added,
     mapped_of,
     open_upload,
     patient_cursor,
@@ -32,6 +33,7 @@ from revcred.uploads.checking import (
 from revcred.uploads.columns import Kind
 from revcred.uploads.kinds import MERGES
 from revcred.uploads.kinds.merge import CHUNK, MEANWHILE, SEALED, Merge
+from revcred.uploads.reading import UnreadableFile
 from revcred.uploads.sealing import Place, Sealed, Sealer
 
 FEWEST, MOST = 500, 4_000  # rows of a chunk
@@ -64,8 +66,12 @@ class Chunk:
 def apply(upload: Upload, *, tell: Tell) -> None:
     """Go on behind what has been applied already.
 
-    Raises Overtaken, Cancelled, UnreadableFile, FileChanged; what was done until then stays.
+    Raises Overtaken, Cancelled, UnreadableFile, FileChanged, NotAllowed; what was done until then
+    stays.
     """
+    if "effects" not in upload.preview:
+        raise UnreadableFile("It was checked by an earlier version. Upload the list again.")
+    rights.demand_to_apply(upload)
     merge = MERGES[Kind(upload.kind)]
     _tables(upload, merge)
     _prepare_statements(upload, merge)
@@ -148,6 +154,7 @@ def _refuse_overtaken(upload: Upload, merge: Merge) -> None:
 def _add_what_is_named(upload: Upload, merge: Merge) -> None:
     """What rows name and is not there yet: added once, before any of them."""
     with patient_cursor() as cursor:
+        rights.demand_to_apply(upload, adds=count_added(cursor, upload))
         for statement in merge.prepare:
             cursor.execute(
                 statement.format(source=applicable(upload)), arguments(upload, at=_at(upload))
@@ -226,6 +233,7 @@ def _is_contention(error: Error) -> bool:
 
 @atomic
 def _apply(upload: Upload, merge: Merge, chunk: Chunk) -> None:
+    rights.demand_to_apply(upload)  # as they are now, and no more than the preview counted
     with connection.cursor() as cursor:
         # Few round trips: after each one this thread waits until the one that seals lets it go on.
         judging = "EXECUTE lock (%(after)s, %(until)s); EXECUTE judge (%(after)s, %(until)s)"
@@ -235,6 +243,7 @@ def _apply(upload: Upload, merge: Merge, chunk: Chunk) -> None:
             raise Overtaken
         if chunk.sealed:
             _take_sealed(cursor, chunk.sealed.result())
+        before = events.newest_change(cursor, upload)
         cursor.execute("; ".join(f"EXECUTE write_{number}" for number in range(len(merge.write))))
         cursor.execute("EXECUTE since")
         since = [each for each in (upload.since, *cursor.fetchone()) if each]
@@ -246,14 +255,20 @@ def _apply(upload: Upload, merge: Merge, chunk: Chunk) -> None:
     upload.after, upload.done = chunk.until, upload.done + chunk.count
     upload.fraction = upload.done / max(upload.to_do or 0, upload.done)
     upload.save(update_fields=["outcome", "since", "after", "done", "fraction"])
+    with connection.cursor() as cursor:  # last, since others wait for the chain's end from here on
+        events.record_done(cursor, upload, after=before)
 
 
 def _judged_again(merge: Merge, source: str) -> str:
-    """What these rows would do now, and whether that is what was found when they were checked."""
+    """What these rows would do now, and whether that is what was found when they were checked.
+
+    They may do less by now: who became a member by an earlier row does so no more.
+    """
     return f"""
         SELECT
             judged.*, NULL::jsonb AS links, NULL::bytea AS old_secret,
-            (action, was) IS NOT DISTINCT FROM (known_action, known_was) AS is_same
+            (action, was) IS NOT DISTINCT FROM (known_action, known_was)
+                AND effects <@ known_effects AS is_same
         FROM ({merge.judged.format(source=source)}) judged
     """
 

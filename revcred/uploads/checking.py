@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
-from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
@@ -14,8 +13,8 @@ from django.utils import timezone
 
 from revcred.fingerprints import hint
 from revcred.links import waiting_for
-from revcred.models import Product, RememberedMapping, Upload
-from revcred.uploads import columns, files, mapping, refusals, staging
+from revcred.models import Gateway, Product, RememberedMapping, Upload
+from revcred.uploads import columns, files, mapping, refusals, rights, staging
 from revcred.uploads.columns import Column, Kind
 from revcred.uploads.kinds import MERGES
 from revcred.uploads.reading import ListReader, RowError, UnreadableFile, open_list
@@ -30,7 +29,12 @@ READING = 0.8  # of the whole of checking
 LONG = timedelta(minutes=30)  # for statements over all rows
 MEMORY = "64MB"  # that PostgreSQL may sort and hash in, of each
 
-OUTCOME = ("action", "is_new", "target_id", "before", "after", "refusals", "other_row", "was")
+OUTCOME = (
+    *("action", "is_new", "target_id", "before", "after", "refusals", "other_row", "was"),
+    "effects",
+)
+MAX_MEMBERS_SHOWN = 100  # of those who would become members: people of other customers first
+MAX_CUSTOMERS_NAMED = 5  # of those that such a person belongs to
 
 
 class Cancelled(Exception):
@@ -177,11 +181,12 @@ def arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
     return {
         "upload": upload.pk,
         "now": at,
-        "oldest": at - timedelta(days=settings.OLDEST_TRANSACTION_DAYS),
+        "oldest": at - Gateway.objects.longest_accepted_age(),
         "create_customers": choices.get("customers") == "create",
         "create_subscribers": choices.get("subscribers") == "create",
         "create_subscriptions": choices.get("subscriptions") == "create",
         "take_over": choices.get("keys_of_others") == "take_over",
+        "people_of_others": choices.get("people_of_others") == "join",
         "use_again": choices.get("revoked_keys") == "use_again",
         "product": product.pk if product else None,
     }
@@ -196,9 +201,12 @@ def preview(upload: Upload) -> dict[str, Any]:
     with patient_cursor() as cursor:
         cursor.execute(f"SELECT action, count(*) FROM {table} GROUP BY action")
         counts = dict.fromkeys(Action.values, 0) | dict(cursor.fetchall())
+        adds = count_added(cursor, upload)
         return {
             "counts": counts,
-            "adds": _adds(cursor, upload),
+            "adds": adds,
+            "effects": _effects(cursor, upload) | rights.counts_of_added(adds),
+            "members": _members(cursor, upload),
             "firsts": {each: _firsts(cursor, upload, each) for each in counts if counts[each]},
             "reasons": refusals.reasons(cursor, upload),
             "claim": _claim(upload),
@@ -211,7 +219,87 @@ def _claim(upload: Upload) -> dict[str, Any] | None:
     return waiting_for(waits.format(source=applicable(upload))) if waits else None
 
 
-def _adds(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
+def _effects(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
+    """Count the rows that do each of what takes a right of its own (see `uploads.rights`)."""
+    cursor.execute(
+        f"SELECT effect, count(*) FROM {staging.table(upload.pk)} "
+        "CROSS JOIN unnest(effects) effect WHERE action IN ('create', 'update', 'move') "
+        "GROUP BY effect"
+    )
+    return dict(cursor.fetchall())
+
+
+def _members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
+    """Return who would become a member of which customer: `people` of other customers first.
+
+    Those whose rows are refused only because they belong elsewhere are among them, so that
+    somebody can decide. `count` and `of_others` are of all.
+    """
+    merge = MERGES[Kind(upload.kind)]
+    if not merge.joins:
+        return {"count": 0, "of_others": 0, "people": []}
+    rows = (
+        f"(SELECT * FROM {staging.table(upload.pk)}"
+        " WHERE effects && ARRAY['join', 'join_as_owner'] AND (action <> 'refused'"
+        " OR invalid IS NULL AND refusals <@ ARRAY['holders:of_another', 'customer:of_another']))"
+    )
+    cursor.execute(
+        f"""
+        -- in: a row for each name in a cell; out: one for each person and customer
+        WITH named AS (
+            SELECT
+                email, customer, role, count(*) AS rows, min(number) AS number,
+                bool_and(action = 'refused') AS is_refused
+            FROM ({merge.joins.format(source=rows)}) j GROUP BY email, customer, role
+        ), joining AS (
+            SELECT
+                n.*, coalesce(c.name, n.customer) AS customer_name, p.id AS subscriber_id,
+                EXISTS (SELECT FROM revcred_membership m WHERE m.subscriber_id = p.id)
+                    OR count(*) OVER (PARTITION BY n.email) > 1 AS is_of_another
+            FROM named n
+            LEFT JOIN revcred_customer c ON c.external_key = n.customer
+            LEFT JOIN revcred_subscriber p ON lower(p.email) = n.email
+            WHERE NOT EXISTS (
+                SELECT FROM revcred_membership m
+                WHERE m.customer_id = c.id AND m.subscriber_id = p.id
+            )
+        )
+        SELECT
+            email, customer_name, role, rows, is_refused, is_of_another, ARRAY(
+                SELECT o.name FROM revcred_membership m JOIN revcred_customer o
+                    ON o.id = m.customer_id
+                WHERE m.subscriber_id = first.subscriber_id ORDER BY o.name LIMIT %s
+            ), count, of_others
+        FROM (
+            SELECT
+                joining.*, count(*) OVER () AS count,
+                count(*) FILTER (WHERE is_of_another) OVER () AS of_others
+            FROM joining ORDER BY is_of_another DESC, role = 'owner' DESC, number, email LIMIT %s
+        ) first
+        """,
+        [MAX_CUSTOMERS_NAMED, MAX_MEMBERS_SHOWN],
+    )
+    found = cursor.fetchall()
+    return {
+        "count": found[0][-2] if found else 0,
+        "of_others": found[0][-1] if found else 0,
+        "people": [
+            {
+                "email": email,
+                "domain": email.rpartition("@")[2],
+                "customer": customer,
+                "role": role,
+                "rows": count,
+                "is_refused": is_refused,
+                "is_of_another": is_of_another,
+                "belongs_to": belongs_to,
+            }
+            for email, customer, role, count, is_refused, is_of_another, belongs_to, *_ in found
+        ],
+    }
+
+
+def count_added(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
     """How many of what rows name, that is not there yet."""
     counted = {}
     for name, statement in MERGES[Kind(upload.kind)].adds.items():
@@ -225,7 +313,7 @@ def _adds(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
 def applicable(upload: Upload, between: str = "true") -> str:
     """The rows that change anything, for a FROM: what they say, and what was found of them."""
     kind = Kind(upload.kind)
-    found = [f"{name} AS known_{name}" for name in ("action", "was", "target_id")]
+    found = [f"{name} AS known_{name}" for name in ("action", "was", "target_id", "effects")]
     names = ", ".join(["number", "invalid", *staging.facts(kind), *found, *MERGES[kind].made])
     return (
         f"(SELECT {names} FROM {staging.table(upload.pk)} "

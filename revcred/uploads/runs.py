@@ -4,18 +4,20 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import BinaryIO, Literal
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
 from revcred.bell import Bell
 from revcred.links import announce
 from revcred.models import AuditEvent, RememberedMapping, Upload, User
-from revcred.uploads import applying, checking, files, refused, staging, undoing
+from revcred.models.uploads import FILE_KEPT
+from revcred.uploads import applying, checking, files, notices, refused, rights, staging, undoing
 from revcred.uploads import mapping as mappings
 from revcred.uploads.checking import Cancelled
 from revcred.uploads.columns import Kind
@@ -23,6 +25,7 @@ from revcred.uploads.files import TooLarge
 from revcred.uploads.reading import MAX_FILE_BYTES, UnreadableFile
 from revcred.uploads.refusals import Refusal
 from revcred.uploads.refusals import of as refusals_of
+from revcred.uploads.rights import NotAllowed
 from revcred.uploads.sealing import FileChanged
 from revcred.uploads.undoing import Dependent
 from revcred.uploads.writing import ListFormat
@@ -32,6 +35,7 @@ __all__ = [
     "ColumnsMissing",
     "Depended",
     "Dependent",
+    "NotAllowed",
     "NotNow",
     "NothingToApply",
     "Refusal",
@@ -44,6 +48,8 @@ __all__ = [
     "receive",
     "refusals",
     "refused_format",
+    "remove_abandoned_files",
+    "remove_abandoned_files_at_start",
     "sweep",
     "tidy",
     "undo",
@@ -55,7 +61,6 @@ logger = logging.getLogger(__name__)
 
 State, Verb = Upload.State, AuditEvent.Verb
 
-DAY = timedelta(days=1)  # that a file is kept at most
 TRIES = 10  # of one that breaks off without having come any further
 MINE = 0x10AD  # advisory; one worker at an upload
 
@@ -103,6 +108,7 @@ class Choices:
     subscriptions: Literal["refuse", "create"] = "refuse"
     product: str = ""  # of subscriptions that are created: its external key
     keys_of_others: Literal["refuse", "take_over"] = "refuse"
+    people_of_others: Literal["refuse", "join"] = "refuse"  # who would become members
     revoked_keys: Literal["refuse", "use_again"] = "refuse"
 
 
@@ -128,27 +134,23 @@ def receive(
     Raises TooLarge. `Upload.state` is CHECKING, then READY with its `preview`, UNMAPPED if
     required columns could not be told, or FAILED with its `error`.
     """
-    partial, size, digest = files.take(file, most=MAX_FILE_BYTES)
-    try:
-        with atomic():
-            upload = Upload.objects.create(
-                kind=kind,
-                file_name=name[-255:],
-                size=size,
-                digest=digest,
-                encoding=encoding or "",
-                delimiter=delimiter or "",
-                mapping=mappings.besides(mapping or {}, for_all or {}),
-                for_all=for_all or {},
-                choices=asdict(choices or Choices()),
-                by=by,
-            )
-            details = {"digest": digest, "bytes": size}
-            AuditEvent.objects.record(Verb.UPLOADED, target=upload, by=by, details=details)
-            partial.rename(files.path_of(upload.pk))
-            on_commit(bell.ring)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.taken(file, most=MAX_FILE_BYTES) as (copy, size, digest), atomic():
+        upload = Upload.objects.create(
+            kind=kind,
+            file_name=name[-255:],
+            size=size,
+            digest=digest,
+            encoding=encoding or "",
+            delimiter=delimiter or "",
+            mapping=mappings.besides(mapping or {}, for_all or {}),
+            for_all=for_all or {},
+            choices=asdict(choices or Choices()),
+            by=by,
+        )
+        details = {"digest": digest, "bytes": size}
+        AuditEvent.objects.record(Verb.UPLOADED, target=upload, by=by, details=details)
+        copy.rename(files.path_of(upload.pk))
+        on_commit(bell.ring)
     return upload
 
 
@@ -189,10 +191,11 @@ def check(
         _begin(upload)
 
 
-def apply(*, upload: Upload, by: User | None, whole: bool) -> None:
+def apply(*, upload: Upload, by: User, whole: bool) -> None:
     """Have it applied in the background: `whole` is all or nothing, else the good rows.
 
-    Raises NotNow unless it is READY, SomeRefused, NothingToApply.
+    Raises NotNow unless it is READY, SomeRefused, NothingToApply; NotAllowed if `by` has not all
+    the rights that it takes (see `uploads.rights`), which the worker asks again.
     """
     with _changing(upload):
         if upload.state != State.READY:
@@ -203,6 +206,8 @@ def apply(*, upload: Upload, by: User | None, whole: bool) -> None:
             raise SomeRefused
         if not to_do:
             raise NothingToApply
+        if missing := rights.missing_to_apply(upload, by):
+            raise NotAllowed(missing)
         upload.state, upload.whole, upload.applied_by = State.APPLYING, whole, by
         upload.applied_at = timezone.now()
         _begin(upload, to_do=to_do)
@@ -231,13 +236,15 @@ def dependents(*, upload: Upload) -> list[Dependent]:
     return undoing.dependents(upload)
 
 
-def undo(*, upload: Upload, by: User | None) -> None:
-    """Have all it did undone in the background.
+def undo(*, upload: Upload, by: User) -> None:
+    """Have all it did undone in the background. It takes the rights that doing it took.
 
-    Raises NotNow unless it did anything and has ended, Depended.
+    Raises NotNow unless it did anything and has ended, NotAllowed, Depended.
     """
     if upload.state not in Upload.UNDOABLE or not upload.changes.exists():
         raise NotNow
+    if missing := rights.missing_to_undo(upload, by):
+        raise NotAllowed(missing)
     if found := dependents(upload=upload):
         raise Depended(found)
     with _changing(upload):
@@ -381,6 +388,8 @@ def _one_phase(upload: Upload, tell: Callable[[Upload], None]) -> None:
         _break_off(upload, str(error))
     except FileChanged:
         _break_off(upload, "The file is not the one that was checked.")
+    except NotAllowed as lacking:
+        _break_off(upload, f"It stopped: {_who(upload)} may not go on. {_reasons(lacking)}")
     except applying.Overtaken:
         _break_off(upload, "Something was changed since it was checked; nothing was kept of it.")
     except Cancelled:
@@ -388,6 +397,15 @@ def _one_phase(upload: Upload, tell: Callable[[Upload], None]) -> None:
             _break_off(upload, "It was cancelled; nothing was kept of it.")
         else:
             _end(upload, State.CANCELLED)
+
+
+def _who(upload: Upload) -> str:
+    user = upload.undone_by if upload.state == State.UNDOING else upload.applied_by
+    return str(user) if user else "who asked for it"
+
+
+def _reasons(lacking: NotAllowed) -> str:
+    return f"No right to {'; no right to '.join(map(str, lacking.missing))}."
 
 
 def _break_off(upload: Upload, error: str) -> None:
@@ -412,6 +430,8 @@ def _end(upload: Upload, state: Upload.State, error: str = "") -> None:
         upload.is_staged = upload.is_staged and did
         upload.save()
         _record(upload, before)
+        if before == State.APPLYING:
+            notices.tell(upload)
         if did and upload.changes.exists():
             verb = "was undone" if before == State.UNDOING else "was applied"
             announce(
@@ -458,21 +478,52 @@ def _somebody_works() -> bool:
 
 def tidy() -> None:
     """Delete what is a day old: files, and what was staged. Nothing is deleted under a worker."""
-    old = timezone.now() - DAY
+    old = timezone.now() - FILE_KEPT
     resting = (State.UNMAPPED, State.READY)
     for upload in Upload.objects.filter(state__in=resting, created_at__lt=old):
         cancel(upload=upload, by=None)
-    for path, number, age in files.kept():
-        if _is_over(number, age):
-            path.unlink(missing_ok=True)
+    for path, number in files.stored():
+        if number is not None and files.age_of(path) > FILE_KEPT.total_seconds():
+            under_way = Upload.objects.filter(pk=number, state__in=Upload.UNDER_WAY)
+            if not under_way.exists():
+                path.unlink(missing_ok=True)
+    remove_abandoned_files()
     for upload in Upload.objects.filter(is_staged=True, ended_at__lt=old):
         staging.drop(upload.pk)
         Upload.objects.filter(pk=upload.pk).update(is_staged=False)
 
 
-def _is_over(number: int | None, age: float) -> bool:
+def remove_abandoned_files(*, older_than: float = files.ABANDONED_SECONDS) -> int:
+    """Delete the files that processes left behind which died, and return how many.
+
+    They hold keys in clear: lists that were still being received, or whose upload was never
+    committed, or has ended. A start of a process asks for all of them (`older_than=0`).
+    """
+    removed = 0
+    for path, number in files.stored():
+        if older_than and files.age_of(path) < older_than:
+            continue
+        removed += files.remove_if_abandoned(path, partial(_is_over, path, number))
+    if removed:
+        logger.warning("Deleted %s files that nobody was uploading any more", removed)
+    return removed
+
+
+def remove_abandoned_files_at_start() -> None:
+    """As `remove_abandoned_files`, of any age. If the database is away, the clock does it later."""
+    try:
+        remove_abandoned_files(older_than=0)
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("The database is away: %s", type(error).__name__)
+
+
+def _is_over(path: Path, number: int | None) -> bool:
+    """Return whether no upload needs this file, its list or the rows that were refused."""
     if number is None:
-        return age > files.ORPHANED
-    if age <= DAY.total_seconds():
-        return False
-    return not Upload.objects.filter(pk=number, state__in=Upload.UNDER_WAY).exists()
+        return True
+    upload = Upload.objects.filter(pk=number).first()
+    if upload is None:
+        return True
+    if upload.is_under_way or path != files.path_of(number):
+        return False  # all or nothing that is taken back writes its refused rows at the end
+    return upload.file_kept_until is None

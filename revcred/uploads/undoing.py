@@ -11,7 +11,8 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
 from revcred.links import used
-from revcred.models import Upload, UploadChange
+from revcred.models import AuditEvent, Upload, UploadChange
+from revcred.uploads import events, rights
 from revcred.uploads.checking import Tell, patient_cursor
 from revcred.uploads.kinds import UNDOS
 from revcred.uploads.kinds.merge import UNDONE, Undo
@@ -39,6 +40,7 @@ LATER = {
         WHERE EXISTS (
             SELECT FROM revcred_auditevent e
             WHERE e.target_type = c.target_type AND e.target_id = c.target_id
+                AND NOT e.details ? 'upload'  -- lists are asked for below
                 AND e.at > (SELECT applied_at FROM revcred_upload u WHERE u.id = c.upload_id)
         )
     """,
@@ -67,7 +69,10 @@ def dependents(upload: Upload) -> list[Dependent]:
 
 
 def undo(upload: Upload, *, tell: Tell) -> None:
-    """Go on before what has been undone already. What something depends on now is kept."""
+    """Go on before what has been undone already. What something depends on now is kept.
+
+    Raises NotAllowed; what was undone until then stays so.
+    """
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {UNDONE}")
         cursor.execute(
@@ -79,6 +84,7 @@ def undo(upload: Upload, *, tell: Tell) -> None:
 
 @atomic
 def _undo_some(upload: Upload) -> bool:
+    rights.demand_to_undo(upload)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -94,9 +100,12 @@ def _undo_some(upload: Upload) -> bool:
             return False
         for each in UNDOS:
             cursor.execute(_lock(each))
+        told: list[AuditEvent] = []
         kept = _keep(cursor, _later(cursor, UNDONE))
         for each in UNDOS:  # what depends on one kind of thing may be gone by then
             kept += _keep(cursor, _depending(cursor, each, UNDONE, own=False))
+            of_kind = f"(SELECT * FROM {UNDONE} WHERE target_type = '{each.target}')"
+            told += events.undone(cursor, upload, of_kind)
             for statement in each.statements:
                 cursor.execute(statement)
     outcome = upload.outcome.copy()
@@ -105,6 +114,7 @@ def _undo_some(upload: Upload) -> bool:
     upload.outcome, upload.after, upload.done = outcome, last, upload.done + count
     upload.fraction = upload.done / max(upload.to_do or 0, upload.done)
     upload.save(update_fields=["outcome", "after", "done", "fraction"])
+    AuditEvent.objects.record_many(told)  # last: others wait for the chain's end from here on
     return True
 
 

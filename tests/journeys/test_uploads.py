@@ -26,12 +26,14 @@ print(runs.receive(kind=Kind.CREDENTIALS, file=file, name="list.csv", by=None).p
 APPLY = """
 from revcred.models import Upload
 from revcred.uploads import runs
-runs.apply(upload=Upload.objects.get(pk={number}), by=None, whole=False)
+from tests import factories
+runs.apply(upload=Upload.objects.get(pk={number}), by=factories.an_admin(), whole=False)
 """
 UNDO = """
 from revcred.models import Upload
 from revcred.uploads import runs
-runs.undo(upload=Upload.objects.get(pk={number}), by=None)
+from tests import factories
+runs.undo(upload=Upload.objects.get(pk={number}), by=factories.an_admin())
 """
 # Rows that are half: a credential without its key, or a key without what is sealed of it.
 COUNTED = """

@@ -231,7 +231,7 @@ def numbers(said: Any) -> dict[str, Any]:
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
-        return all(_is_plain(each) and not isinstance(each, list) for each in value)
+        return not any(isinstance(each, list) or not _is_plain(each) for each in value)
     if isinstance(value, str):
         return len(value) <= MAX_LABEL_LENGTH
     return isinstance(value, int | float | Decimal)

@@ -30,6 +30,10 @@ ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F][\da-fA-F]{2})"
 )
+MAX_LEVELS = 32  # of lists and objects within each other
+LISTS = {"arrayValue", "array_value"}
+OBJECTS = {"kvlistValue", "kvlist_value"}
+SCALARS = (str, int, float, bytes)
 LEN_1 = 0x0A  # protobuf: field 1, which has a length
 VARINT_BYTES = 5  # more would be more than 2^32
 
@@ -139,17 +143,20 @@ def read_in(body: bytes, *, protobuf: bool) -> list[Record | Refused]:
     return records
 
 
-def _of_protobuf(body: bytes) -> Iterator[Record]:
+def _of_protobuf(body: bytes) -> Iterator[Record | Refused]:
     """Raises Malformed."""
     try:
         logs = ExportLogsServiceRequest.FromString(body)
     except DecodeError as error:
         raise Malformed("The body is not OTLP's protobuf.") from error
     for number, of_resource in enumerate(logs.resource_logs):
-        resource = _attributes(of_resource.resource.attributes)
+        try:
+            resource, unfit = _attributes(of_resource.resource.attributes), None
+        except Refused as refused:
+            resource, unfit = {}, refused
         for of_scope in of_resource.scope_logs:
             for each in of_scope.log_records:
-                yield _record(each, of_scope.scope.name, resource, number)
+                yield unfit or _or_refused(_record, each, of_scope.scope.name, resource, number)
 
 
 def _of_json(body: bytes) -> Iterator[Record | Refused]:
@@ -177,8 +184,7 @@ def _of_resource(raw: msgspec.Raw, number: int) -> Iterator[Record | Refused]:
         yield refused
         return
     try:
-        resource = _attributes(_resource_in(of_resource))
-        unfit = None
+        resource, unfit = _attributes(_resource_in(of_resource)), None
     except Refused as refused:
         resource, unfit = {}, refused
     for raw_scope in of_resource.scope_logs or ():
@@ -189,14 +195,12 @@ def _of_resource(raw: msgspec.Raw, number: int) -> Iterator[Record | Refused]:
             continue
         scope = of_scope.scope.name if of_scope.scope else ""
         for raw_record in of_scope.log_records or ():
-            yield unfit or _alone(raw_record, scope, resource, number)
+            yield unfit or _or_refused(_record_in, raw_record, scope, resource, number)
 
 
-def _alone(
-    raw: msgspec.Raw, scope: Any, resource: Mapping[str, Any], number: int
-) -> Record | Refused:
+def _or_refused(make: Callable[..., Record], *arguments: Any) -> Record | Refused:
     try:
-        return _record(_decode(_log_record, raw), scope, resource, number)
+        return make(*arguments)
     except Refused as refused:
         return refused
 
@@ -229,6 +233,11 @@ _scope_logs = msgspec.json.Decoder(ScopeLogs, strict=False).decode
 _log_record = msgspec.json.Decoder(LogRecord, strict=False).decode
 
 
+def _record_in(raw: msgspec.Raw, scope: Any, resource: Mapping[str, Any], number: int) -> Record:
+    """Raises Refused."""
+    return _record(_decode(_log_record, raw), scope, resource, number)
+
+
 def _record(said: Any, scope: Any, resource: Mapping[str, Any], number: int) -> Record:
     attributes = _attributes(said.attributes)
     body = _plain(said.body)
@@ -250,31 +259,35 @@ def _name_in(body: Any) -> str:
 
 
 def _attributes(pairs: Iterable[Any] | None) -> dict[str, Any]:
+    """Raises Refused."""
     return {pair.key: _plain(pair.value) for pair in pairs or ()}
 
 
-def _plain(value: Any) -> Any:
-    """Return what an AnyValue says; lists and objects as they are in JSON."""
+def _plain(value: Any, levels: int = MAX_LEVELS) -> Any:
+    """Return what an AnyValue says; lists and objects as they are in JSON. Raises Refused."""
+    if not levels:
+        raise Refused("attributes", "too_deep", f"A value has more than {MAX_LEVELS} levels.")
+    kind, said = _kind_of(value)
+    if kind in LISTS:
+        return [_plain(each, levels - 1) for each in _values_in(said)]
+    if kind in OBJECTS:
+        pairs = (_pair(each) for each in _values_in(said))
+        return {str(key): _plain(value, levels - 1) for key, value in pairs}
+    return said if isinstance(said, SCALARS) else None
+
+
+def _kind_of(value: Any) -> tuple[str, Any]:
     if isinstance(value, Message):
         kind = cast("str | None", value.WhichOneof("value"))
-        return _of_kind(kind, getattr(value, kind)) if kind else None
+        return (kind, getattr(value, kind)) if kind else ("", None)
     if isinstance(value, dict):
-        return _of_kind(*next(iter(value.items()))) if value else None
-    return value
-
-
-def _of_kind(kind: str, said: Any) -> Any:
-    if kind in {"arrayValue", "array_value"}:
-        return [_plain(each) for each in _values_in(said)]
-    if kind in {"kvlistValue", "kvlist_value"}:
-        pairs = (_pair(each) for each in _values_in(said))
-        return {str(key): _plain(value) for key, value in pairs}
-    return said
+        return next(iter(value.items()), ("", None))
+    return "", value
 
 
 def _values_in(said: Any) -> Iterable[Any]:
     values = said.values if isinstance(said, Message) else _member(said, "values")
-    return values if not isinstance(values, str | int | float) and values else ()
+    return () if isinstance(values, SCALARS) or values is None else values
 
 
 def _pair(said: Any) -> tuple[Any, Any]:

@@ -5,11 +5,9 @@ from typing import Any
 
 from django.conf import settings
 
-from metering import newcomers
 from metering.api.revenium import fields
 from metering.api.revenium.fields import Text
-from metering.ingestion import Call
-from revcred.models import Subscription
+from revcred.models import FormerName, Subscription
 
 NAMING = frozenset({"customer", "product", "subscriber", "credential"})
 
@@ -55,14 +53,13 @@ def subscription_or_label(
 
 
 def known_subscriptions(named: Collection[str]) -> set[str]:
-    """Return those of these external keys that a subscription has, ended ones included."""
+    """Return those of these external keys that a subscription has or had, ended ones included."""
     sound = [each for each in named if "\0" not in each]  # PostgreSQL knows no NUL
-    found = Subscription.objects.filter(external_key__in=sound)
-    return set(found.values_list("external_key", flat=True)) if sound else set()
-
-
-def make_unknown(call: Call, *, key: Text) -> Call:
-    """The call, whose names are all known from here on if the installation wants that."""
-    if settings.CREATE_NAMED and call.names and not call.subscription_named:
-        newcomers.make(call.names, key=fields.text("key", key, most=fields.LONGEST_KEY))
-    return call
+    if not sound:
+        return set()
+    current = Subscription.objects.filter(external_key__in=sound)
+    former = FormerName.objects.filter(kind=FormerName.Kind.SUBSCRIPTION, name__in=sound)
+    return {
+        *current.values_list("external_key", flat=True),
+        *former.values_list("name", flat=True),
+    }

@@ -66,9 +66,12 @@ class Invalid(APIException):
 
     status_code = HTTPStatus.BAD_REQUEST
 
-    def __init__(self, refused: Refused) -> None:
+    index = 0  # it is the only one in its body
+
+    def __init__(self, refused: Refused, transaction_id: str | None = None) -> None:
         super().__init__(refused.message, refused.code)
         self.field = refused.field
+        self.transaction_id = transaction_id
 
 
 def record(gateway: Gateway, transaction_id: str, created: datetime) -> dict[str, Any]:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds
 CHORES_EVERY = 600.0  # seconds
+ABANDONED_FILES_EVERY = 60.0  # seconds
 DISCOVERY_EVERY = 30.0  # seconds
 GRACE = timedelta(seconds=1)  # that a bell has, before what it announced is swept without it
 FORGET_AT_ONCE = 10_000
@@ -37,17 +38,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         preflight.check_at_start()
+        runs.remove_abandoned_files_at_start()
         stopped = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         # Attribution does not wait for the mail server.
         Thread(target=send_mail_until, args=(stopped,), name="mail", daemon=True).start()
-        chores_at = discovery_at = 0.0
+        chores_at = discovery_at = files_at = 0.0
         discovery = Discovery()
         while not stopped.wait(TICK):
             attempt(sweep)
             if time.monotonic() >= chores_at and attempt(do_chores):
                 chores_at = time.monotonic() + CHORES_EVERY
+            if time.monotonic() >= files_at and attempt(remove_abandoned_files):
+                files_at = time.monotonic() + ABANDONED_FILES_EVERY
             if time.monotonic() >= discovery_at and attempt(discovery.look):
                 discovery_at = time.monotonic() + DISCOVERY_EVERY
 
@@ -89,6 +93,10 @@ def sweep() -> None:
     if Claim.objects.open().filter(created_at__lt=Now() - GRACE).exists():
         claims.work()
     runs.sweep()
+
+
+def remove_abandoned_files() -> None:
+    runs.remove_abandoned_files()
 
 
 def do_chores() -> None:

@@ -1,10 +1,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Model
 from django.db.transaction import atomic
 
+from revcred import second_factor
 from revcred.crypto import CannotUnseal
 from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
 
@@ -31,6 +33,9 @@ class Command(BaseCommand):
         if damaged := self._seal_all(OutgoingMail):
             message = f"No key of the ring opens what is sealed of these mails: {damaged}."
             raise CommandError(message)
+        if damaged := self._seal_second_factors():
+            message = f"No key of the ring opens the second factors of these users: {damaged}."
+            raise CommandError(message)
         for canary in SealedCanary.objects.all():
             canary.save()
         self.stdout.write("Done: the older keys may leave the ring.")
@@ -42,6 +47,16 @@ class Command(BaseCommand):
             damaged += seal_again(model, numbers)
             last, done = numbers[-1], done + len(numbers)
             self.stdout.write(f"{done} sealed again")
+        return ", ".join(map(str, damaged))
+
+    def _seal_second_factors(self) -> str:
+        """Seal what codes are made from, which lies in another package's table."""
+        damaged = list[int]()
+        for authenticator in Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN):
+            try:
+                second_factor.seal_again(authenticator)
+            except CannotUnseal:
+                damaged.append(authenticator.user_id)
         return ", ".join(map(str, damaged))
 
 

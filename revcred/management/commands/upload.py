@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from revcred.models import Product, Upload, User
 from revcred.templatetags.uploads import lasting
-from revcred.uploads import mapping, runs
+from revcred.uploads import mapping, rights, runs
 from revcred.uploads.columns import Invalid, Kind, named
 from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, UnreadableFile, open_list
 from revcred.uploads.runs import Choices
@@ -64,6 +64,11 @@ class Command(BaseCommand):
             "--take-over", action="store_true", help="Move keys of other customers to these."
         )
         parser.add_argument(
+            "--join-people-of-others",
+            action="store_true",
+            help="Let people who belong to other customers become members.",
+        )
+        parser.add_argument(
             "--use-revoked-keys-again",
             action="store_true",
             help="Let keys that revoked credentials had count again, from now on.",
@@ -73,19 +78,26 @@ class Command(BaseCommand):
         parser.add_argument(
             "--refused", type=Path, metavar="FILE", help="Write the refused rows there."
         )
-        parser.add_argument("--by", metavar="EMAIL", help="On whose behalf, for the record.")
+        parser.add_argument(
+            "--by",
+            metavar="EMAIL",
+            help="On whose behalf. Needed with --apply, which does what this person may do.",
+        )
         parser.add_argument("--progress", action=BooleanOptionalAction, default=None)
 
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
         self.bar = Bar(self.stderr, shown=options["progress"])
         by = _user(options["by"])
+        if options["apply"] and by is None:
+            message = "Say on whose behalf: --by EMAIL. It does what that person may do."
+            raise CommandError(message, returncode=NOT_DONE)
         upload = self._receive(file, by, options)
         try:
             with self._cancelled_if_interrupted(upload, by):
                 self._work(upload)
                 self._stop_unless_ready(upload)
-                refused = self._tell_preview(upload)
-                if options["apply"]:
+                refused = self._tell_preview(upload, by)
+                if options["apply"] and by:
                     refused = self._apply(upload, by, whole=options["all_or_nothing"])
                 if refused and options["refused"]:
                     self._write_refused(upload, options["refused"])
@@ -160,13 +172,33 @@ class Command(BaseCommand):
         if upload.state != State.READY:
             raise CommandError(upload.error or upload.get_state_display(), returncode=NOT_DONE)
 
-    def _tell_preview(self, upload: Upload) -> int:
+    def _tell_members(self, members: dict[str, Any]) -> None:
+        """Say who would become a member: all people of other customers are named, or the first."""
+        if members["count"]:
+            self.stdout.write(f"{members['count']:,} people would become members of a customer.")
+        for each in members["people"]:
+            if each["is_of_another"]:
+                belongs = ", ".join(each["belongs_to"]) or "no customer yet"
+                verb = "is refused as" if each["is_refused"] else "would become"
+                self.stdout.write(
+                    f"{each['email']} (domain {each['domain']}, belongs to {belongs}) {verb} "
+                    f"{each['role']} of {each['customer']}."
+                )
+        shown = sum(each["is_of_another"] for each in members["people"])
+        if members["of_others"] > shown:
+            self.stdout.write(f"… {members['of_others']:,} people of other customers in all.")
+
+    def _tell_preview(self, upload: Upload, by: User | None) -> int:
         preview = upload.preview
         counts = ", ".join(f"{preview['counts'][each]:,} {each}" for each in Upload.Action.values)
         self.stdout.write(f"{upload.shape}. {upload.total:,} rows: {counts}.")
         for name, count in preview["adds"].items():
             if count:
                 self.stdout.write(f"Besides, {count:,} {name} would be created.")
+        self._tell_members(preview["members"])
+        if by:
+            for lacking in rights.missing_to_apply(upload, by):
+                self.stderr.write(f"{by} may not {lacking}.")
         if preview["claim"] and preview["claim"]["transactions"]:
             waiting = preview["claim"]["transactions"]
             self.stdout.write(f"{waiting:,} transactions in quarantine would be claimed.")
@@ -179,13 +211,16 @@ class Command(BaseCommand):
             self.stderr.write(f"… {refused:,} rows are refused; --refused FILE writes all of them.")
         return refused
 
-    def _apply(self, upload: Upload, by: User | None, *, whole: bool) -> int:
+    def _apply(self, upload: Upload, by: User, *, whole: bool) -> int:
         """Returns how many rows are refused by then."""
         refused = int(upload.preview["counts"]["refused"])
         try:
             runs.apply(upload=upload, by=by, whole=whole)
         except runs.SomeRefused as error:
             message = "Nothing was applied: all or nothing, and some rows are refused."
+            raise CommandError(message, returncode=NOT_DONE) from error
+        except runs.NotAllowed as error:
+            message = f"Nothing was applied. {by} lacks rights. {error}"
             raise CommandError(message, returncode=NOT_DONE) from error
         except runs.NothingToApply:
             self.stdout.write("Nothing to apply.")
@@ -260,6 +295,7 @@ def _choices(said: dict[str, Any]) -> Choices:
         subscriptions="create" if product else "refuse",
         product=product or "",
         keys_of_others="take_over" if said["take_over"] else "refuse",
+        people_of_others="join" if said["join_people_of_others"] else "refuse",
         revoked_keys="use_again" if said["use_revoked_keys_again"] else "refuse",
     )
 
@@ -279,7 +315,7 @@ def _named(said: str) -> tuple[str, str]:
 def _mapping(
     path: Path, kind: Kind, said: list[str], encoding: str | None, delimiter: str | None
 ) -> dict[int, str] | None:
-    """What is guessed, but for what is said; None if nothing is. Raises Unreadable, OSError."""
+    """What is guessed, but for what is said; None if nothing is. Raises UnreadableFile, OSError."""
     if not said:
         return None
     with open_list(path, name=path.name, encoding=encoding, delimiter=delimiter) as read:

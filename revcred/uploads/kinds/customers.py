@@ -62,6 +62,7 @@ MERGE = Merge(
             "tags": ("string_to_array(tags, '|')", "old_tags"),
             "metadata": ("metadata", "old_metadata"),
         },
+        effects={"create": "is_new", "update": "NOT is_new AND after <> '{{}}'"},
         refuses=(),
     ),
     made={"new_id": "revcred_customer_id_seq"},

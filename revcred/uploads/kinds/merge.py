@@ -19,12 +19,14 @@ class Merge:
 
     It has `number`, the facts, and `action`, `is_new`, `target_id` of what is there already,
     `before` and `after` of it, `refusals` ("column:code"), `other_row`, `was` (all it was judged
-    by), and what `write` asks for. `keeps` are columns that are kept with the row besides, `made`
-    such with numbers that new rows are given, each with its sequence.
+    by), `effects` (see `uploads.rights`), and what `write` asks for. `keeps` are columns that are
+    kept with the row besides, `made` such with numbers that new rows are given, each with its
+    sequence.
 
     Statements in `lock` and `prepare` read {source}, those in `write` the chunk. `since` says from
     when what has been attributed already may be wrong then. `adds` count what `prepare` will add,
-    `waits` asks for what transactions in quarantine may name.
+    `waits` asks for what transactions in quarantine may name. `joins` asks of {source} who becomes
+    a member: email, customer (its external key), role, number, action.
     """
 
     target: str
@@ -37,6 +39,7 @@ class Merge:
     write: tuple[str, ...]
     since: str = "SELECT NULL::timestamptz"
     waits: str = ""
+    joins: str = ""
     seals: bool = False
     adds: Mapping[str, str] = field(default_factory=dict)
     messages: Mapping[str, str]
@@ -64,12 +67,14 @@ def judged(
     same: str,
     compares: Mapping[str, tuple[str, str]],
     refuses: tuple[str, ...],
+    effects: Mapping[str, str],
     also: str = "",
 ) -> str:
     """The SELECT of a kind whose things are told by one column, `same`.
 
     `seen` finds what is there already, and joins `twice`; `also` are further WITH queries. A
     blank cell changes nothing: of each name in `compares`, the new value counts if it is one.
+    `effects` are conditions, by what a row does if it holds.
     """
 
     def changed(value: int) -> str:
@@ -109,9 +114,16 @@ SELECT
         WHEN after = '{{{{}}}}' THEN 'unchanged'
         ELSE 'update'
     END AS action,
-    CASE WHEN NOT is_new THEN md5(concat_ws(' ', target_id, before, after)) END AS was
+    CASE WHEN NOT is_new THEN md5(concat_ws(' ', target_id, before, after)) END AS was,
+    {effects_of(effects)} AS effects
 FROM compared
 """
+
+
+def effects_of(conditions: Mapping[str, str]) -> str:
+    """An array of the names whose conditions hold."""
+    each = ", ".join(f"CASE WHEN {when} THEN '{name}' END" for name, when in conditions.items())
+    return f"array_remove(ARRAY[{each}]::text[], NULL)"
 
 
 def changes(target: str) -> str:

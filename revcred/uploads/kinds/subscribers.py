@@ -16,6 +16,16 @@ from revcred.uploads.kinds.merge import (
 TABLE, TARGET = "revcred_subscriber", "revcred.subscriber"
 MEMBERSHIP = "revcred.membership"
 
+# As `actions.subscribers.refuse_login_of_another`: a new subscriber could not sign in with it.
+LOGIN_OF_ANOTHER = """(
+    SELECT CASE
+        WHEN u.is_staff OR u.is_superuser THEN 'email:of_staff'
+        WHEN EXISTS (SELECT FROM revcred_subscriber x WHERE x.user_id = u.id)
+        THEN 'email:of_another'
+    END
+    FROM revcred_user u WHERE lower(u.email) = {email}
+)"""
+
 CUSTOMERS = """
 customers AS MATERIALIZED (
     SELECT
@@ -47,6 +57,8 @@ SELECT
         GROUP BY each ORDER BY each COLLATE "C"
     ) END AS customer_names,
     belongs.names AS old_customer_names,
+    customers.ids IS NOT NULL AND NOT customers.ids <@ coalesce(belongs.ids, '{{{{}}}}')
+        AS is_joining,
     CASE WHEN role <> ALL (belongs.roles) THEN role END AS new_role,
     belongs.roles[1] AS old_role,
     coalesce(
@@ -65,6 +77,7 @@ LEFT JOIN LATERAL (
     SELECT
         coalesce(array_agg(c.external_key::text ORDER BY c.external_key COLLATE "C"), '{{{{}}}}')
             AS names,
+        array_agg(c.id) AS ids,
         array_agg(m.role::text) FILTER (WHERE c.id = ANY (customers.ids) AND m.role <> row.role)
             AS roles
     FROM revcred_membership m JOIN revcred_customer c ON c.id = m.customer_id
@@ -148,6 +161,13 @@ MERGE = Merge(
             "customer": ("customer_names", "old_customer_names"),
             "role": ("new_role", "old_role"),
         },
+        effects={
+            "create": "is_new",
+            "update": "after ?| ARRAY['name', 'external_key']",
+            "join": "is_joining AND role IS DISTINCT FROM 'owner'",
+            "join_as_owner": "is_joining AND role = 'owner'",
+            "change_role": "after ? 'role'",
+        },
         refuses=(
             "CASE WHEN is_external_key_twice THEN 'external_key:twice' END",
             f"""
@@ -158,12 +178,24 @@ MERGE = Merge(
             ) THEN 'external_key:in_use' END
             """,
             "CASE WHEN some_unknown AND NOT %(create_customers)s THEN 'customer:unknown' END",
+            f"CASE WHEN target_id IS NULL THEN {LOGIN_OF_ANOTHER.format(email='seen.email')} END",
+            """
+            CASE
+                WHEN is_joining AND old_customer_names <> '{{}}' AND NOT %(people_of_others)s
+                THEN 'customer:of_another'
+            END
+            """,
         ),
     ),
     made={"new_id": "revcred_subscriber_id_seq"},
     lock=lock(TABLE),
     prepare=(NEW_CUSTOMERS,),
     write=(CREATED, UPDATED, ROLES, MEMBERSHIPS, changes(TARGET)),
+    joins="""
+        SELECT
+            email, named AS customer, coalesce(role, 'member') AS role, number, action
+        FROM {source} row CROSS JOIN unnest(string_to_array(customer, '|')) named
+    """,
     adds={
         "customers": """
             SELECT count(DISTINCT named)
@@ -174,10 +206,14 @@ MERGE = Merge(
         """
     },
     messages={
+        "email:of_staff": "Somebody of the staff signs in with this address.",
+        "email:of_another": "Another subscriber signs in with this address.",
         "email:twice": "The same address is in {other_row}, too.",
         "external_key:twice": "The same external key is in {other_row}, too.",
         "external_key:in_use": "Another subscriber has this external key.",
         "customer:unknown": "There is no customer of that external key.",
+        "customer:of_another": "This person belongs to another customer and would become a member "
+        "of this one, too. Allow people of other customers if that is meant.",
     },
 )
 

@@ -132,6 +132,7 @@ MERGE = Merge(
             "active_until": ("active_until", "old_active_until"),
             "quota": ("quota", "old_quota"),
         },
+        effects={"create": "is_new", "update": "NOT is_new AND after <> '{{}}'"},
         refuses=(
             """
             CASE

@@ -1,10 +1,13 @@
+from datetime import timedelta
+
 import pytest
 from django.contrib.sessions.models import Session
 from django.urls import reverse
+from django.utils import timezone
 
 from metering.api.authentication import admit
-from metering.models import GatewayToken
-from revcred.models import AuditEvent
+from metering.models import GatewayToken, Tally
+from revcred.models import AuditEvent, Gateway
 from tests.factories import a_gateway
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,3 +62,39 @@ def test_a_token_of_another_gateway_is_not_revoked_here(admin_client, gateway):
     response = admin_client.post(page_of(gateway, "revoke-token"), {"token": kept.pk})
 
     assert list(response.context["form"].errors) == ["token"]
+
+
+# --- What it counts -------------------------------------------------------------------------------
+
+
+def test_its_page_says_what_was_passed_over_and_what_conflicts(admin_client, gateway):
+    at = timezone.now()
+    for ago, conflicting, passed_over in ((0, 1_200, 3), (5, 34, 4), (8, 500, 500)):
+        Tally.objects.create(
+            hour=at - timedelta(days=ago),
+            gateway=gateway,
+            conflicting=conflicting,
+            passed_over=passed_over,
+        )
+    Tally.objects.create(hour=at, gateway=a_gateway(), conflicting=7, passed_over=7)
+
+    page = admin_client.get(page_of(gateway, "change")).content.decode()
+
+    assert "1,234 in the last 7 days" in page
+    assert "7 in the last 7 days" in page
+
+
+ADDED = {"name": "New", "kind": "envoy", "event_subject": "key"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [("", True), ("True", True), ("False", False), (None, True)]
+)
+def test_ids_from_callers_are_asked_when_it_is_added(admin_client, chosen, expected):
+    said = ADDED if chosen is None else ADDED | {"ids_from_callers": chosen}
+    page = admin_client.get(reverse("admin:revcred_gateway_add")).content.decode()
+    admin_client.post(reverse("admin:revcred_gateway_add"), said)
+
+    assert "As usual for its kind" in page
+    assert Gateway.objects.get(name="New").ids_from_callers is expected
+    assert Gateway.objects.get(name="New").counted_records == []

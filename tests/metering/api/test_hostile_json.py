@@ -32,7 +32,8 @@ OPEN = {
     "/meter/v1/api/meter": b'"elements":[{"name":"a","value":%b}]',
     "/meter/v2/events": b'"payload":{"a":%b}',
     "/meter/v2/tool/events": b'"usageMetadata":{"a":%b}',
-    "/meter/v2/otlp/v1/logs": b'"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":%b}]}]}]',
+    "/meter/v2/otlp/v1/logs": b'"resourceLogs":[{"scopeLogs":[{"logRecords":[{"attributes":['
+    b'{"key":"input_tokens","value":{"intValue":"1"}},{"key":"model","value":%b}]}]}]}]',
 }
 ALL_OF_THEM = {
     "transaction_id": "t-%d",

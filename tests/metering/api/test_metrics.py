@@ -25,6 +25,7 @@ def test_metrics(client):
     assert figures == {
         "transactions_accepted_total": 3,
         "transactions_rejected_total": 0,
+        "transactions_passed_over_total": 0,
         "transactions_repeated_total": 1,
         "transactions_conflicting_total": 0,
         "transactions_attributed_total": 1,

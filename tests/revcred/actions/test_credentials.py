@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 from django.db import DatabaseError, connection
+from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import credentials
@@ -15,6 +16,7 @@ from revcred.models import (
     Credential,
     ExternalKey,
     Membership,
+    OutgoingMail,
 )
 from tests import factories
 
@@ -91,6 +93,7 @@ def test_issuing_makes_all_of_it(customer, by, announced):
         keyed=Keyed(key=STRING, secret="a secret", gateway=factories.a_gateway("edge")),
         subscriptions=feeds,
         holders=[holder],
+        new_members=[holder],
         environment="production",
         tags=["eu"],
         expires_at=expires_at,
@@ -247,6 +250,47 @@ def test_the_same_subscription_twice_is_refused(customer):
         )
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_nobody_becomes_a_member_unasked(customer, elsewhere):
+    """Neither with a new credential nor with the holders of one that is there."""
+    credential = factories.a_credential(customer)
+    stranger = factories.a_subscriber(factories.a_customer() if elsewhere else None)
+    before = stranger.memberships.count()
+
+    with pytest.raises(credentials.NotMembers, match=stranger.email), atomic():
+        credentials.issue(customer=customer, name="Other", holders=[stranger], by=None)
+    with pytest.raises(credentials.NotMembers, match=stranger.email), atomic():
+        credentials.change(credential=credential, holders=[stranger], by=None)
+    assert stranger.memberships.count() == before
+    assert not customer.credentials.filter(name="Other").exists()
+    assert not credential.holders.exists()
+
+
+def test_a_new_member_and_the_owners_are_told_and_it_is_on_record(customer, by):
+    owner = factories.a_subscriber(customer, Membership.Role.OWNER)
+    other = factories.a_customer("Globex")
+    ada = factories.a_subscriber(other, email="ada@example.com")
+    credential = factories.a_credential(customer)
+    OutgoingMail.objects.all().delete()
+
+    credentials.change(credential=credential, holders=[ada], new_members=[ada], by=by)
+
+    member = customer.memberships.get(subscriber=ada)
+    event = newest_event(member)
+    assert (event.verb, event.details) == (
+        Verb.CREATED,
+        {
+            "role": "member",
+            "as_holder_of": credential.name,
+            "belongs_to_as_well": ["Globex"],
+        },
+    )
+    mails = {each.recipient: each.unseal() for each in OutgoingMail.objects.all()}
+    assert mails.keys() == {owner.email, ada.email}
+    assert "ada@example.com was made member of" in mails[owner.email]
+    assert f"member of {customer}" in mails[ada.email]
+
+
 def test_a_holder_belongs_to_the_customer(customer):
     owner = factories.a_subscriber(customer, Membership.Role.OWNER)
     newcomer = factories.a_subscriber()
@@ -264,7 +308,7 @@ def test_what_is_changed_is_saved_and_on_record_by_name(credential, by, announce
     holder, before = factories.a_subscriber(), credential.name
     credential.name, credential.tags = "Renamed", ["eu"]
 
-    credentials.change(credential=credential, holders=[holder], by=by)
+    credentials.change(credential=credential, holders=[holder], new_members=[holder], by=by)
 
     kept = Credential.objects.get(pk=credential.pk)
     assert (kept.name, kept.tags, list(kept.holders.all())) == ("Renamed", ["eu"], [holder])

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import IntegrityError
 from django.db.transaction import atomic
 from django.urls import reverse
@@ -19,7 +20,9 @@ PASSWORD = "a battery for every horse"
 
 @pytest.fixture
 def by():
-    return factories.a_user("admin@example.com", is_staff=True)
+    user = factories.a_user("admin@example.com", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="change_membership"))
+    return user
 
 
 @pytest.fixture
@@ -261,3 +264,18 @@ def test_who_was_invited_to_the_old_address_and_the_owners_are_told(invite, by, 
         (["ann@example.com"], "Your invitation is no longer valid"),
         ([owner.email], "A member"),
     ]
+
+
+def test_without_the_right_to_memberships_nobody_passes_them_to_another_address(rf):
+    """Or else whoever may change an address and invite has what the subscriber was given."""
+    subscriber, clerk = a_newcomer(), factories.a_user(is_staff=True)
+
+    with pytest.raises(subscribers.DecidesWhoBelongs):
+        subscribers.change_address(
+            subscriber=subscriber, email="clerk@example.com", by=clerk, request=rf.get("/")
+        )
+
+    subscriber.memberships.all().delete()
+    subscribers.change_address(
+        subscriber=subscriber, email="clerk@example.com", by=clerk, request=rf.get("/")
+    )

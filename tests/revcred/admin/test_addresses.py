@@ -184,7 +184,7 @@ def test_metadata_is_kept_as_it_is(admin_client, metadata, kept):
 
 
 def test_a_group_that_is_changed_is_on_record(admin_client):
-    admin_client.post(reverse("admin:auth_group_add"), {"name": "Support"})
+    admin_client.post(reverse("admin:auth_group_add"), {"name": "Night shift"})
 
     event = AuditEvent.objects.get()
-    assert (event.verb, event.target) == ("created", "Support")
+    assert (event.verb, event.target) == ("created", "Night shift")

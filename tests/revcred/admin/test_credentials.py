@@ -11,7 +11,15 @@ from metering.models import Claim
 from revcred.actions import credentials
 from revcred.admin.lists import BoundedPaginator
 from revcred.fingerprints import fingerprint
-from revcred.models import AuditEvent, Credential, ExternalKey, KeyUse, SealedValue
+from revcred.models import (
+    AuditEvent,
+    Credential,
+    ExternalKey,
+    KeyUse,
+    Membership,
+    SealedValue,
+)
+from tests.confirming import asked, confirm
 from tests.factories import (
     a_call,
     a_credential,
@@ -161,7 +169,7 @@ def test_a_list_counts_no_further_than_it_must(monkeypatch):
 def test_issuing_with_an_existing_key(admin_client):
     customer = a_customer()
     subscriptions = [a_subscription(customer), a_subscription(customer)]
-    holders = [a_subscriber(customer), a_subscriber()]
+    holders = [a_subscriber(customer), a_subscriber(customer)]
 
     response = admin_client.post(
         ADD,
@@ -191,6 +199,74 @@ def test_issuing_with_an_existing_key(admin_client):
     assert credential.expires_at == datetime(2030, 1, 1, 12, tzinfo=UTC)
     assert verbs_about(credential) == ["issued"]
     assert AuditEvent.objects.get().actor == "admin@example.com"
+
+
+# Pages by which somebody may become a holder: what is posted, without the holders.
+BY_PAGE = {
+    "issue": lambda credential: (ADD, {"customer": credential.customer_id, "name": "Another"}),
+    "change": lambda credential: (page_of(credential), {"name": credential.name}),
+}
+
+
+@pytest.mark.parametrize("page", BY_PAGE)
+def test_a_page_names_and_asks_before_holders_become_members(admin_client, page):
+    credential, globex = a_credential(a_customer("Acme")), a_customer("Globex")
+    ada = a_subscriber(globex, email="ada@elsewhere.example.org")
+    address, said = BY_PAGE[page](credential)
+    typed = said | {"holders": [ada.pk]}
+
+    response = admin_client.post(address, typed)
+
+    assert asked(response)
+    [sentence] = response.context["question"].new_members
+    assert sentence == (
+        "ada@elsewhere.example.org becomes a member of Acme: mail domain elsewhere.example.org,"
+        " belongs to Globex."
+    )
+    assert sentence in response.content.decode()
+    assert not credential.customer.memberships.exists()
+    assert not Credential.objects.filter(holders=ada).exists()
+
+    assert confirm(admin_client, response).status_code == 302
+    assert Credential.objects.filter(holders=ada).count() == 1
+    assert credential.customer.memberships.get().subscriber == ada
+
+
+@pytest.mark.parametrize("page", BY_PAGE)
+def test_what_was_confirmed_was_about_these_people_only(admin_client, page):
+    """Another holder, or one who has become somebody else's meanwhile, is asked about anew."""
+    credential = a_credential(a_customer("Acme"))
+    ada, bo = a_subscriber(), a_subscriber()
+    address, said = BY_PAGE[page](credential)
+
+    response = admin_client.post(address, said | {"holders": [ada.pk]})
+    carried = dict(response.context["carried"]) | {"holders": [ada.pk, bo.pk]}
+    assert asked(admin_client.post(address, carried))
+
+    Membership.objects.create(customer=a_customer("Globex"), subscriber=ada)
+    assert asked(admin_client.post(address, dict(response.context["carried"])))
+    assert not credential.customer.memberships.exists()
+
+
+@pytest.mark.parametrize("page", BY_PAGE)
+def test_making_holders_members_takes_the_right_to_add_members(client, page):
+    credential, ada = a_credential(), a_subscriber()
+    clerk = a_user(is_staff=True)
+    clerk.user_permissions.set(
+        Permission.objects.filter(
+            codename__in=["add_credential", "change_credential", "view_credential"]
+        )
+    )
+    client.force_login(clerk)
+    address, said = BY_PAGE[page](credential)
+
+    response = client.post(address, said | {"holders": [ada.pk]})
+
+    assert response.status_code == 200
+    assert not asked(response)
+    assert "Add memberships" in response.content.decode()
+    assert not credential.customer.memberships.exists()
+    assert not Credential.objects.filter(holders=ada).exists()
 
 
 def test_issuing_with_a_generated_key_and_secret(admin_client):
@@ -244,7 +320,7 @@ def test_a_key_with_a_nul_is_refused_kindly(admin_client):
 def test_plain_facts_are_changed_by_the_act(admin_client):
     customer = a_customer()
     credential = a_credential(customer, subscriptions=[a_subscription(customer)])
-    holder = a_subscriber(customer)
+    holder, before = a_subscriber(customer), credential.name
     Claim.objects.all().delete()
 
     response = admin_client.post(
@@ -262,7 +338,14 @@ def test_plain_facts_are_changed_by_the_act(admin_client):
     credential.refresh_from_db()
     assert (credential.name, list(credential.holders.all())) == ("Renamed", [holder])
     changed = AuditEvent.objects.about(credential).first()
-    assert changed.details == {"changed": ["name", "environment", "expires_at", "holders"]}
+    assert changed.details == {
+        "changed": {
+            "name": [before, "Renamed"],
+            "environment": ["", "staging"],
+            "expires_at": [None, "2026-01-01T00:00:00+00:00"],
+            "holders": [[], [{"id": holder.pk, "name": holder.email}]],
+        }
+    }
     assert Claim.objects.get().since == datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -295,6 +378,10 @@ def test_the_verbs(admin_client):
 
     def do(page: str, **said) -> None:
         response = admin_client.post(page_of(credential, page), said)
+        assert asked(response) == (page in {"suspend", "unassign", "end-key", "revoke"})
+        if asked(response):
+            assert verbs_about(credential)[-1] != page
+            response = confirm(admin_client, response)
         assert response.status_code == 302, errors_of(response)
 
     do("add-alias", key="another-string-it-is-known-by")

@@ -6,6 +6,7 @@ import pytest
 
 from revcred.uploads import runs
 from revcred.uploads.columns import Kind
+from tests import factories
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +43,9 @@ def worked(upload):
 def applied(uploaded):
     """A list whose good rows have been applied as well."""
 
-    def apply(text, *, whole=False, **how):
+    def apply(text, *, whole=False, applier=None, **how):
         upload = uploaded(text, **how)
-        runs.apply(upload=upload, by=None, whole=whole)
+        runs.apply(upload=upload, by=applier or factories.an_admin(), whole=whole)
         return worked(upload)
 
     return apply
@@ -53,7 +54,7 @@ def applied(uploaded):
 @pytest.fixture
 def undone():
     def undo(upload):
-        runs.undo(upload=upload, by=None)
+        runs.undo(upload=upload, by=factories.an_admin())
         return worked(upload)
 
     return undo

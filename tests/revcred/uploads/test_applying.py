@@ -217,7 +217,7 @@ def test_what_happened_meanwhile_is_noticed_and_not_overwritten(uploaded, acme):
     credentials.change(credential=made, by=None)
     factories.a_credential(acme, "key-number-01", name="Quicker")
 
-    runs.apply(upload=upload, by=None, whole=False)
+    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
     worked(upload)
 
     assert upload.outcome == {"create": 1, "meanwhile": 2}
@@ -237,7 +237,7 @@ def test_all_or_nothing_is_nothing_if_it_was_overtaken(uploaded, acme):
     upload = uploaded(many(3))
     factories.a_credential(acme, "key-number-000001", name="Quicker")
 
-    runs.apply(upload=upload, by=None, whole=True)
+    runs.apply(upload=upload, by=factories.an_admin(), whole=True)
     worked(upload)
 
     assert upload.state == Upload.State.FAILED
@@ -248,7 +248,7 @@ def test_all_or_nothing_undoes_what_it_has_begun(uploaded, acme, monkeypatch):
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    runs.apply(upload=upload, by=None, whole=True)
+    runs.apply(upload=upload, by=factories.an_admin(), whole=True)
 
     def overtake(upload):
         if upload.done == 2:
@@ -266,7 +266,7 @@ def test_all_or_nothing_is_not_begun_with_refused_rows(uploaded, acme):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01", "nobody,B,key-number-02"))
 
     with pytest.raises(runs.SomeRefused):
-        runs.apply(upload=upload, by=None, whole=True)
+        runs.apply(upload=upload, by=factories.an_admin(), whole=True)
 
 
 def test_nothing_is_applied_where_nothing_changes(uploaded, acme):
@@ -274,7 +274,7 @@ def test_nothing_is_applied_where_nothing_changes(uploaded, acme):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01"))
 
     with pytest.raises(runs.NothingToApply):
-        runs.apply(upload=upload, by=None, whole=False)
+        runs.apply(upload=upload, by=factories.an_admin(), whole=False)
 
 
 def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
@@ -283,7 +283,7 @@ def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    runs.apply(upload=upload, by=None, whole=False)
+    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
 
     def cancel(upload):
         if upload.done == 4:
@@ -301,7 +301,7 @@ def test_a_cancelled_all_or_nothing_is_nothing(uploaded, acme, monkeypatch):
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    runs.apply(upload=upload, by=None, whole=True)
+    runs.apply(upload=upload, by=factories.an_admin(), whole=True)
 
     def cancel(upload):
         if upload.state == Upload.State.APPLYING and upload.done == 4:
@@ -319,7 +319,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(7))
-    runs.apply(upload=upload, by=None, whole=False)
+    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
 
     class LostError(Exception):
         pass
@@ -339,7 +339,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
 
 def test_one_that_breaks_off_again_and_again_is_given_up(uploaded, acme, monkeypatch):
     upload = uploaded(many(1))
-    runs.apply(upload=upload, by=None, whole=False)
+    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
 
     class BrokenError(Exception):
         pass
@@ -433,7 +433,7 @@ def test_other_kinds_are_applied_the_same_way(applied, acme):
             rows("external_key,customer,product,quota", "maps,acme,maps,1000", "more,new,maps,"),
         ),
     ):
-        upload = applied(text, kind=kind)
+        upload = applied(text, kind=kind, people_of_others="join")
         assert (upload.state, upload.error) == ("applied", "")
 
     acme.refresh_from_db()

@@ -152,7 +152,7 @@ def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
     factories.settled(factories.a_call("key-number-01"))
 
     with pytest.raises(runs.Depended) as refused:
-        runs.undo(upload=upload, by=None)
+        runs.undo(upload=upload, by=factories.an_admin())
 
     assert refused.value.dependents == [
         runs.Dependent("Transactions have been attributed to it", 1, ["A"])
@@ -189,7 +189,7 @@ def test_what_was_created_is_kept_while_others_use_it(applied, acme):
 
 def test_what_is_depended_on_while_it_is_undone_is_kept(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
-    runs.undo(upload=upload, by=None)
+    runs.undo(upload=upload, by=factories.an_admin())
     factories.settled(factories.a_call("key-number-01"))
 
     worked(upload)
@@ -203,7 +203,7 @@ def test_an_upload_is_undone_once(applied, undone, acme):
     undone(upload)
 
     with pytest.raises(runs.NotNow):
-        runs.undo(upload=upload, by=None)
+        runs.undo(upload=upload, by=factories.an_admin())
 
 
 def test_an_undone_list_can_be_applied_again(applied, undone, acme):

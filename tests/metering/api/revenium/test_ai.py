@@ -1,11 +1,16 @@
 """Whose a model's call is, by whatever its client names."""
 
-import pytest
+from datetime import timedelta
 
-from metering import newcomers
+import pytest
+from django.utils import timezone
+
+from metering import claims, newcomers
 from metering.models import Quarantined, Transaction
-from revcred.models import AuditEvent, Credential, Customer, Product, Subscriber
+from revcred.links import announce
+from revcred.models import AuditEvent, Credential, Customer, Product, Subscriber, Subscription
 from tests import factories
+from tests.metering.api.revenium.logs import logs, record
 
 pytestmark = pytest.mark.django_db
 
@@ -226,3 +231,110 @@ def test_prompts_are_not_kept(used, credential):
     assert row.metadata == {"model": "m"}
     assert Transaction.objects.count() == 1
     assert not Quarantined.objects.exists()
+
+
+# --- A subscription, or the label of a plan -------------------------------------------------------
+
+BY_KEY = {"subscriber": {"credential": {"value": "ak_live_demo_9c2e"}}}
+
+
+def of_logs(said):
+    pairs = {"transaction.id": "t", "subscription.id": said.get("subscriptionId")}
+    if "subscriber" in said:
+        pairs["credential"] = "ak_live_demo_9c2e"
+    if "organizationName" in said:
+        pairs["organization.name"] = said["organizationName"]
+    return logs(record({name: value for name, value in pairs.items() if value}))
+
+
+@pytest.fixture(params=["completions", "images", "audio", "video", "logs"])
+def said(request, revenium, settled):
+    """What became of a call that says this, at each of the doors of AI."""
+
+    def said(name="t", **fields):
+        if request.param == "logs":
+            body = of_logs(fields)
+            body["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["attributes"][0] = {
+                "key": "transaction.id",
+                "value": {"stringValue": name},
+            }
+            answer = revenium("/meter/v2/otlp/v1/logs", body)
+        else:
+            answer = revenium(f"/meter/v2/ai/{request.param}", {"transactionId": name} | fields)
+        assert answer.status_code in {200, 201}, answer.content
+        return settled()[name]
+
+    said.name = "subscription.id" if request.param == "logs" else "subscriptionId"
+    return said
+
+
+def test_a_plan_s_name_is_a_label(said, credential, subscription):
+    row = said(subscriptionId="pro-plan-Q1", **BY_KEY)
+
+    assert (row.credential, row.subscription) == (credential, subscription)
+    assert (row.subscription_named, row.metadata) == ("", {said.name: "pro-plan-Q1"})
+
+
+def test_a_subscription_that_the_key_does_not_feed_is_a_mismatch(said, credential):
+    factories.a_subscription(factories.a_customer("Umbrella"), external_key="umbrella")
+
+    row = said(subscriptionId="umbrella", **BY_KEY)
+
+    assert (row.reason, row.subscription_named) == ("subscription_mismatch", "umbrella")
+
+
+def test_a_subscription_that_has_ended_is_a_mismatch_too(said, credential, subscription):
+    factories.a_subscription(
+        subscription.customer, external_key="ended", active_until=timezone.now() - timedelta(days=9)
+    )
+
+    assert said(subscriptionId="ended", **BY_KEY).reason == "subscription_mismatch"
+
+
+def test_a_former_name_of_a_subscription_is_one_of_ours(said, credential, subscription):
+    for name in ("umbrella", "sub-key-1"):
+        if name == "umbrella":
+            factories.a_subscription(factories.a_customer("Umbrella"), external_key=name)
+        Subscription.objects.filter(external_key=name).update(external_key=f"new-{name}")
+
+    assert said("a", subscriptionId="sub-key-1", **BY_KEY).subscription == subscription
+    assert said("b", subscriptionId="umbrella", **BY_KEY).reason == "subscription_mismatch"
+
+
+def test_a_subscription_that_the_key_feeds_decides(said, credential, subscription):
+    row = said(subscriptionId="sub-key-1", **BY_KEY)
+
+    assert (row.subscription, row.subscription_named) == (subscription, "sub-key-1")
+    assert not (row.metadata or {}).get(said.name)
+
+
+def test_a_subscription_of_later_changes_nothing_for_calls_of_before(said, credential, settled):
+    before = said("before", subscriptionId="pro-plan-Q1", **BY_KEY)
+    factories.a_subscription(factories.a_customer("Umbrella"), external_key="pro-plan-Q1")
+
+    after = said("after", subscriptionId="pro-plan-Q1", **BY_KEY)
+
+    assert settled()["before"].subscription == before.subscription
+    assert after.reason == "subscription_mismatch"
+
+
+def test_with_nothing_else_it_waits_for_a_subscription_of_that_name(said, settled):
+    assert said(subscriptionId="of-later").reason == "no_subscription"
+
+    later = factories.a_subscription(factories.a_customer("Umbrella"), external_key="of-later")
+    announce("it was entered", by=None, subscription=later)
+    claims.work()
+
+    assert settled()["t"].subscription.external_key == "of-later"
+
+
+def test_names_lead_to_a_subscription_beside_a_label(said, subscription):
+    row = said(subscriptionId="pro-plan-Q1", organizationName="Acme")
+
+    assert (row.subscription, row.matched_by) == (subscription, "name")
+
+
+def test_strictly_a_label_is_a_mismatch(said, credential, settings):
+    settings.STRICT_NAMES = True
+
+    assert said(subscriptionId="pro-plan-Q1", **BY_KEY).reason == "subscription_mismatch"

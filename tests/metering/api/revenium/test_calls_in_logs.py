@@ -4,6 +4,7 @@ import copy
 import gzip
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ from metering.models import Conflict, Delivery, Quarantined, Tally, Transaction
 from tests import factories
 from tests.metering.api.revenium.logs import PATH, attributes, logs, of_resource, record
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("patient")]
 
 KEY = "ak_live_demo_9c2e"
 SECRET = "what-somebody-asked-a-model"
@@ -668,6 +669,29 @@ def test_one_bad_record_costs_no_other(revenium, what, path):
         assert {"good-0", "good-1"} <= ids, wrong
 
 
+@pytest.mark.parametrize("levels", [31, 32, 90, 200, 5_000, 20_000])
+@pytest.mark.parametrize("place", ["attribute", "body", "resource"])
+def test_what_is_nested_deeply_costs_no_other(revenium, levels, place):
+    text = '{"arrayValue":{"values":[' * levels + '{"stringValue":"x"}' + "]}}" * levels
+    bad = record(GOOD | {"transaction.id": "bad"})
+    body = {"resourceLogs": [of_resource(bad), of_resource(record(GOOD))]}
+    marked = {"key": "prompt", "value": "HERE"}
+    if place == "attribute":
+        bad["attributes"].append(marked)
+    elif place == "body":
+        bad["body"] = "HERE"
+    else:
+        body["resourceLogs"][0]["resource"]["attributes"].append(marked)
+
+    answer = revenium(PATH, json.dumps(body).replace('"HERE"', text))
+
+    if levels >= 5_000:  # deeper than any JSON that is read
+        assert answer.status_code in {200, 400}, answer.content
+        return
+    assert answer.status_code == 200
+    assert answer.json()["processedEvents"] == (2 if levels < 32 else 1)
+
+
 def test_which_record_was_bad_is_told(revenium):
     bad = [{"attributes": "x"}, {"timeUnixNano": "never"}, 5]
     body = logs(record(GOOD), *bad, record(GOOD | {"transaction.id": "t"}))
@@ -738,3 +762,13 @@ def test_passed_over_is_counted_where_nothing_else_is(revenium, gateway):
     tally = Tally.objects.get()
     assert (tally.gateway, tally.passed_over, tally.accepted) == (gateway, 3, 1)
     factories.a_gateway()
+
+
+# --- What the documentation says ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(USAGE | labels.OF_LOGS | labels.OF_AI | labels.OF_TOOLS))
+def test_the_lists_are_documented(name):
+    guide = (Path(__file__).parents[4] / "docs" / "gateways.md").read_text()
+
+    assert f"`{name}`" in guide

@@ -1,0 +1,111 @@
+"""Second factors: each change is recorded and told by mail, in the transaction of the change."""
+
+from datetime import timedelta
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from allauth.core import context
+from allauth.mfa.models import Authenticator
+from django.db.models import F
+from django.db.transaction import atomic
+from django.utils import timezone
+
+from revcred.actions import users
+from revcred.models import AuditEvent, User
+from revcred.outbox import queue_mail, site_name
+
+Verb = AuditEvent.Verb
+Type = Authenticator.Type
+
+ONE_MAIL_ABOUT_FAILURES = timedelta(hours=1)
+NAMES = {
+    Type.TOTP: "authenticator app",
+    Type.WEBAUTHN: "passkey",
+    Type.RECOVERY_CODES: "recovery codes",
+}
+
+
+class NoFactor(Exception):
+    """There is nothing to reset."""
+
+
+def names_of(*, user: User) -> list[str]:
+    """Return which kinds of second factors the user has, in words."""
+    types = Authenticator.objects.filter(user=user).values_list("type", flat=True)
+    return sorted({NAMES[each] for each in types})
+
+
+@atomic
+def record_added(*, authenticator: Authenticator) -> None:
+    """Record and tell that an app, a passkey or a set of recovery codes was added."""
+    factor = NAMES[authenticator.type]
+    _record(Verb.FACTOR_ADDED, authenticator.user, factor=factor)
+    _tell(authenticator.user, "added", factor=factor)
+
+
+@atomic
+def record_removed(*, authenticator: Authenticator) -> None:
+    """Record and tell that it was removed, by whoever is signed in."""
+    factor = NAMES[authenticator.type]
+    _record(Verb.FACTOR_REMOVED, authenticator.user, factor=factor)
+    if authenticator.type != Type.RECOVERY_CODES:  # these go with the others, or are replaced
+        _tell(authenticator.user, "removed", factor=factor)
+
+
+@atomic
+def record_recovery_code(*, authenticator: Authenticator) -> None:
+    """Record and tell that one of the recovery codes was used."""
+    authenticator.refresh_from_db(fields=["data"])  # the code was marked as used in another copy
+    left = len(authenticator.wrap().get_unused_codes())
+    user = authenticator.user
+    _record(Verb.RECOVERY_CODE_USED, user, by=user, left=left)
+    _tell(user, "recovery_code_used", left=left)
+
+
+@atomic
+def record_failure(*, user: User, factor: str, reason: str) -> None:
+    """Record a wrong code or passkey. Told by mail once an hour at most."""
+    since = timezone.now() - ONE_MAIL_ABOUT_FAILURES
+    earlier = AuditEvent.objects.about(user).filter(verb=Verb.FACTOR_FAILED, at__gt=since)
+    if not earlier.exists():
+        _tell(user, "failed")
+    _record(Verb.FACTOR_FAILED, user, by=None, factor=factor, reason=reason)
+
+
+@atomic
+def reset(*, user: User, by: User | None, reason: str) -> None:
+    """Take all second factors of somebody who lost them, and end that person's sessions.
+
+    `by` is None on the command line. Raises NotBelow, NoFactor.
+    """
+    if not users.is_superuser_above(user=user, by=by):
+        raise users.NotBelow
+    authenticators = Authenticator.objects.filter(user=user)
+    if not authenticators.exists():
+        raise NoFactor
+    authenticators.delete()
+    User.objects.filter(pk=user.pk).update(session_number=F("session_number") + 1)
+    _record(Verb.FACTOR_RESET, user, by=by, reason=reason)
+    _tell(user, "reset", by=by, reason=reason)
+
+
+_SIGNED_IN: Any = object()
+
+
+def _record(verb: AuditEvent.Verb, user: User, *, by: Any = _SIGNED_IN, **details: Any) -> None:
+    request = context.request
+    if by is _SIGNED_IN:
+        by = request.user if request and isinstance(request.user, User) else None
+    address = get_adapter(request).get_client_ip(request) if request else None
+    AuditEvent.objects.record(verb, target=user, by=by, details=details, address=address)
+
+
+def _tell(user: User, what: str, **said: Any) -> None:
+    request = context.request
+    known = {
+        "user": user,
+        "site": site_name(request),
+        "at": timezone.now(),
+        "address": get_adapter(request).get_client_ip(request) if request else None,
+    }
+    queue_mail(f"emails/second_factor_{what}", user.email, known | said)

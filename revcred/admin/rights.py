@@ -1,0 +1,123 @@
+"""How roles and single rights are offered: in words, and only those that mean something here."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from revcred import roles
+from revcred.admin.generic import ModelAdmin, ModelChoiceIterator, ModelMultipleChoiceField
+from revcred.models import User
+
+OWN_GROUP = "A group of this installation's own."
+
+
+class RolesIterator(ModelChoiceIterator):
+    """The roles as they stand in their table, then the groups that are none, by name."""
+
+    def __iter__(self) -> Iterator[Any]:
+        places = {role.name: place for place, role in enumerate(roles.ROLES)}
+        groups = list(self.queryset)
+        for group in sorted(groups, key=lambda each: (places.get(each.name, 99), each.name)):
+            yield self.choice(group)
+
+
+class RolesField(ModelMultipleChoiceField):
+    iterator = RolesIterator
+
+    def __init__(self) -> None:
+        super().__init__(
+            Group.objects.all(),
+            label="Roles",
+            required=False,
+            widget=forms.CheckboxSelectMultiple,
+            help_text="Several may be chosen: a person may do what any of them allows.",
+        )
+
+    def label_from_instance(self, obj: Any) -> SafeString:
+        role = roles.BY_NAME.get(obj.name)
+        explanation = role.explanation if role else OWN_GROUP
+        return format_html('<strong>{}</strong> <span class="help">{}</span>', obj, explanation)
+
+
+class RightsIterator(ModelChoiceIterator):
+    """The permissions by area, in the order of their table."""
+
+    def __iter__(self) -> Iterator[Any]:
+        permissions = {roles.right_of(each): each for each in self.queryset}
+        for area, words in roles.RIGHTS.items():
+            yield area, [self.choice(permissions[each]) for each in words if each in permissions]
+
+
+class RightsField(ModelMultipleChoiceField):
+    iterator = RightsIterator
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            roles.offered_permissions(),
+            label=label,
+            required=False,
+            widget=forms.CheckboxSelectMultiple,
+        )
+
+    def label_from_instance(self, obj: Any) -> str:
+        return roles.WORDS[roles.right_of(obj)]
+
+
+def rights_in_words(permissions: QuerySet[Permission]) -> str:
+    """Return what these permissions allow. Those that mean nothing here are left out."""
+    given = {roles.right_of(each) for each in permissions.select_related("content_type")}
+    return "; ".join(words for right, words in roles.WORDS.items() if right in given) or "none"
+
+
+class OffersRights(ModelAdmin):
+    """Offers groups and permissions to those who may give them, and says them to others."""
+
+    in_words: ClassVar[Mapping[str, str]] = {
+        "groups": "its_roles",
+        "user_permissions": "its_single_rights",
+        "permissions": "its_rights",
+    }
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        if db_field.name == "groups":
+            return RolesField()
+        if db_field.name in ("permissions", "user_permissions"):
+            return RightsField("")
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Where rights are not to be chosen, they stand as sentences."""
+        if obj is None or self.has_change_permission(request, obj):
+            closed = set(self.get_readonly_fields(request, obj))
+        else:
+            closed = set(self.in_words.values())
+        return [
+            (title, options | {"fields": [self._shown(each, closed) for each in options["fields"]]})
+            for title, options in super().get_fieldsets(request, obj)
+        ]
+
+    def _shown(self, name: Any, closed: set[Any]) -> Any:
+        return words if (words := self.in_words.get(name)) in closed else name
+
+    def closed(self, fields: Iterable[Any]) -> tuple[Any, ...]:
+        """Return the fields with those of rights as sentences."""
+        return tuple(self.in_words.get(each, each) for each in fields)
+
+    @admin.display(description="roles")
+    def its_roles(self, user: User) -> str:
+        return ", ".join(group.name for group in user.groups.all()) or "none"
+
+    @admin.display(description="single rights")
+    def its_single_rights(self, user: User) -> str:
+        return rights_in_words(user.user_permissions.all())
+
+    @admin.display(description="rights")
+    def its_rights(self, group: Group) -> str:
+        return rights_in_words(group.permissions.all())

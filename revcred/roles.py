@@ -1,0 +1,255 @@
+"""Ready-made roles, and the single rights they are made of, in words.
+
+A role is a group that `migrate` makes and keeps as it stands here. What an installation needs
+besides is a group of its own: no role is ever changed by hand.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps as installed
+from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q, QuerySet
+
+# Every right that a page or an action asks for. Django makes more, which nothing here asks for:
+# they are not offered.
+RIGHTS: Mapping[str, Mapping[str, str]] = {
+    "Customers and subscribers": {
+        "revcred.view_customer": "See customers",
+        "revcred.add_customer": "Add customers",
+        "revcred.change_customer": "Change and suspend customers",
+        "revcred.delete_customer": "Delete customers",
+        "revcred.view_subscriber": "See subscribers",
+        "revcred.add_subscriber": "Add subscribers",
+        "revcred.change_subscriber": "Change subscribers and their addresses",
+        "revcred.delete_subscriber": "Delete subscribers",
+        "revcred.invite_subscriber": "Invite subscribers",
+        "revcred.view_membership": "See who is owner, member or viewer of a customer",
+        "revcred.add_membership": "Add memberships",
+        "revcred.change_membership": "Change roles of members",
+        "revcred.delete_membership": "Remove memberships",
+    },
+    "Products and sources": {
+        "revcred.view_product": "See products",
+        "revcred.add_product": "Add products",
+        "revcred.change_product": "Change products and their sources",
+        "revcred.delete_product": "Delete products",
+        "revcred.view_source": "See sources",
+        "revcred.add_source": "Add sources",
+        "revcred.change_source": "Change sources",
+        "revcred.delete_source": "Delete sources",
+        "revcred.view_pathrule": "See path rules",
+        "revcred.add_pathrule": "Add path rules",
+        "revcred.change_pathrule": "Change path rules",
+        "revcred.delete_pathrule": "Delete path rules",
+    },
+    "Subscriptions and credentials": {
+        "revcred.view_subscription": "See subscriptions",
+        "revcred.add_subscription": "Start subscriptions",
+        "revcred.change_subscription": "Change and end subscriptions",
+        "revcred.delete_subscription": "Delete subscriptions",
+        "revcred.view_credential": "See credentials, but never a key or secret",
+        "revcred.add_credential": "Issue credentials",
+        "revcred.change_credential": "Change, rotate, assign, suspend and revoke credentials",
+        "revcred.delete_credential": "Delete credentials",
+    },
+    "Uploads": {
+        "revcred.view_upload": "See uploads",
+        "revcred.add_upload": "Upload lists, and see what they would do",
+        "revcred.apply_upload": "Apply, cancel and undo uploads",
+    },
+    "Metering": {
+        "revcred.view_gateway": "See gateways",
+        "revcred.add_gateway": "Add gateways",
+        "revcred.change_gateway": "Change gateways, issue and revoke their tokens",
+        "revcred.delete_gateway": "Delete gateways",
+        "metering.view_transaction": "See transactions and receipts",
+        "metering.view_usage": "See usage",
+        "metering.view_tally": "See what gateways sent in each hour",
+        "metering.view_quarantined": "See the quarantine",
+        "metering.change_quarantined": "Release, put back and claim what waits in quarantine, and"
+        " choose when late calls count",
+        "metering.view_discoveredsource": "See sources that calls have named",
+        "metering.change_discoveredsource": "Enter such a source",
+        "metering.view_conflict": "See conflicts",
+        "metering.view_rejection": "See what gateways sent and was not taken, and why",
+        "metering.view_delivery": "See what waits to be processed",
+        "metering.change_delivery": "Have it tried again",
+        "metering.view_claim": "See claims",
+    },
+    "Access and audit": {
+        "revcred.view_user": "See users",
+        "revcred.add_user": "Add users",
+        "revcred.change_user": "Change users",
+        "revcred.delete_user": "Delete users",
+        "auth.view_group": "See roles and groups",
+        "revcred.view_usertoken": "See tokens of scripts",
+        "revcred.add_usertoken": "Issue tokens for scripts of one's own",
+        "revcred.change_usertoken": "Revoke tokens of scripts",
+        "revcred.view_outgoingmail": "See which mails were sent to whom",
+        "revcred.view_auditevent": "See the audit",
+    },
+}
+WORDS: Mapping[str, str] = {
+    right: words for area in RIGHTS.values() for right, words in area.items()
+}
+
+
+@dataclass(frozen=True)
+class Role:
+    """A group that `migrate` keeps: its name, a sentence for who assigns it, and its rights."""
+
+    name: str
+    explanation: str
+    rights: frozenset[str]
+
+
+def _rights(*verbs: str, of: Iterable[str]) -> set[str]:
+    """Return the rights with these verbs to these models, such as view of revcred.customer."""
+    return {
+        right
+        for app, _, model in (name.partition(".") for name in of)
+        for right in (f"{app}.{verb}_{model}" for verb in verbs)
+        if right in WORDS
+    }
+
+
+_ABOUT_CUSTOMERS = ("revcred.customer", "revcred.subscriber", "revcred.membership")
+_ABOUT_PRODUCTS = ("revcred.product", "revcred.source", "revcred.pathrule")
+_ABOUT_CREDENTIALS = ("revcred.subscription", "revcred.credential")
+_ABOUT_CALLS = (
+    "revcred.gateway",
+    "metering.transaction",
+    "metering.usage",
+    "metering.tally",
+    "metering.quarantined",
+    "metering.discoveredsource",
+    "metering.conflict",
+    "metering.rejection",
+    "metering.delivery",
+    "metering.claim",
+)
+_SEE_ALL = {right for right in WORDS if right.partition(".")[2].startswith("view_")}
+_SEE_WORK = _rights(
+    "view", of=(*_ABOUT_CUSTOMERS, *_ABOUT_PRODUCTS, *_ABOUT_CREDENTIALS, *_ABOUT_CALLS)
+)
+_OWN_TOKENS = _rights("view", "add", "change", of=["revcred.usertoken"])
+
+ROLES = (
+    Role(
+        "Support",
+        "Sees customers, subscriptions, credentials and their calls, and invites subscribers."
+        " Changes no address, no role and no key.",
+        frozenset(_SEE_WORK | {"revcred.invite_subscriber"}),
+    ),
+    Role(
+        "Credential manager",
+        "Issues, rotates, assigns, suspends and revokes credentials, finds out whose calls wait in"
+        " quarantine, and invites subscribers.",
+        frozenset(
+            _SEE_WORK
+            | _rights("add", "change", of=["revcred.credential"])
+            | {"metering.change_quarantined", "revcred.invite_subscriber"}
+        ),
+    ),
+    Role(
+        "Importer",
+        "Brings lists: adds and changes customers, subscribers, subscriptions and credentials, by"
+        " upload or by hand. New people become members or viewers, not owners. May issue tokens"
+        " for scripts.",
+        frozenset(
+            _SEE_WORK
+            | {"revcred.add_membership"}
+            | _rights("view", "add", "apply", of=["revcred.upload"])
+            | _rights(
+                "add",
+                "change",
+                of=["revcred.customer", "revcred.subscriber", *_ABOUT_CREDENTIALS],
+            )
+            | _OWN_TOKENS
+        ),
+    ),
+    Role(
+        "Auditor",
+        "Sees everything, also users, uploads and the audit. Changes nothing.",
+        frozenset(_SEE_ALL),
+    ),
+    Role(
+        "Gateway operator",
+        "Adds and changes gateways, issues and revokes their tokens, enters discovered sources and"
+        " works through the quarantine.",
+        frozenset(
+            _SEE_WORK
+            | _rights("add", "change", of=["revcred.gateway"])
+            | {
+                "metering.change_quarantined",
+                "metering.change_discoveredsource",
+                "metering.change_delivery",
+            }
+        ),
+    ),
+    Role(
+        "Administrator",
+        "Does everything but what only superusers do: assign roles and rights, and touch"
+        " superusers and other administrators.",
+        frozenset(WORDS),
+    ),
+)
+BY_NAME: Mapping[str, Role] = {role.name: role for role in ROLES}
+
+
+def offered_permissions() -> QuerySet[Permission]:
+    """Return the permissions that mean something here, in the order of RIGHTS when sorted."""
+    wanted = Q(pk__in=[])
+    for right in WORDS:
+        app, _, codename = right.partition(".")
+        wanted |= Q(content_type__app_label=app, codename=codename)
+    return Permission.objects.filter(wanted).select_related("content_type")
+
+
+def right_of(permission: Permission) -> str:
+    return f"{permission.content_type.app_label}.{permission.codename}"
+
+
+def own_groups() -> QuerySet[Group]:
+    """Return the groups that are no roles."""
+    return Group.objects.exclude(name__in=BY_NAME)
+
+
+def keep_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> None:
+    """Make the roles' groups, and set their permissions as they stand here.
+
+    Runs after each `migrate`. Permissions are made first, because Django makes those of an
+    application only once it gets to it.
+    """
+    try:
+        group_model = apps.get_model("auth", "Group")
+        permission_model = apps.get_model("auth", "Permission")
+    except LookupError:
+        return  # migrated to a state before there were groups
+    for label in sorted({right.partition(".")[0] for right in WORDS}):
+        config = installed.get_app_config(label)
+        create_permissions(config, verbosity=0, using=using, apps=apps)
+    known = permission_model._base_manager.using(using).values_list(
+        "content_type__app_label", "codename", "pk"
+    )
+    permissions = {f"{app}.{codename}": pk for app, codename, pk in known}
+    groups = group_model._base_manager.using(using)
+    groups.bulk_create([group_model(name=each.name) for each in ROLES], ignore_conflicts=True)
+    numbers = dict(groups.filter(name__in=BY_NAME).values_list("name", "pk"))
+    wanted = {
+        (numbers[role.name], permissions[right])
+        for role in ROLES
+        for right in role.rights
+        if right in permissions
+    }
+    through = group_model.permissions.through
+    given = through._base_manager.using(using).filter(group__in=numbers.values())
+    has = {(group, permission): pk for pk, group, permission in given.values_list()}
+    given.filter(pk__in=[has[pair] for pair in has.keys() - wanted]).delete()
+    through._base_manager.using(using).bulk_create(
+        [through(group_id=group, permission_id=right) for group, right in wanted - has.keys()],
+        ignore_conflicts=True,
+    )

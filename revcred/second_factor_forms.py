@@ -1,0 +1,143 @@
+"""allauth's forms about the second factor: our words, no code twice, and failures on record."""
+
+from typing import Any
+
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.base import forms as base
+from allauth.mfa.base.internal.flows import check_rate_limit
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp import forms as totp
+from allauth.mfa.totp.internal import auth as totp_auth
+from allauth.mfa.utils import decrypt
+from allauth.mfa.webauthn import forms as webauthn
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError
+from django.db.transaction import atomic
+
+from revcred.actions import second_factors
+
+CODE = {"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"}
+LONGEST_CODE = 20  # characters, with whatever people put between digits
+LONGEST_NAME = 100
+
+
+class ActivateAppForm(totp.ActivateTOTPForm):  # type: ignore[misc]
+    code = forms.CharField(
+        label="Code from the app",
+        max_length=LONGEST_CODE,
+        widget=forms.TextInput(attrs=CODE),
+        help_text="Six digits. They change every 30 seconds.",
+    )
+
+
+class WithCode(base.BaseAuthenticateForm):  # type: ignore[misc]
+    code = forms.CharField(
+        label="Code",
+        max_length=LONGEST_CODE,
+        widget=forms.TextInput(attrs=CODE | {"autofocus": True}),
+        help_text="Six digits from your authenticator app, or one of your recovery codes.",
+    )
+
+    def clean_code(self) -> str:
+        code = str(self.cleaned_data["code"])
+        try:
+            forget_failures = check_rate_limit(self.user)
+            self.authenticator = self._find(code)
+        except ValidationError as error:
+            reason = "wrong code" if error.code == "incorrect_code" else "too many attempts"
+            second_factors.record_failure(user=self.user, factor="code", reason=reason)
+            raise
+        forget_failures()
+        return code
+
+    def _find(self, code: str) -> Authenticator:
+        with_codes = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN)
+        for authenticator in with_codes.filter(user=self.user).order_by("-type"):
+            if authenticator.type == Authenticator.Type.TOTP:
+                accepted = spend_code(authenticator, code)
+            else:
+                accepted = authenticator.wrap().validate_code(code)
+            if accepted:
+                authenticator.user = self.user
+                return authenticator
+        raise get_adapter().validation_error("incorrect_code")
+
+
+class CodeForm(WithCode, base.AuthenticateForm):  # type: ignore[misc]
+    """At sign-in."""
+
+
+class ConfirmByCodeForm(WithCode, base.ReauthenticateForm):  # type: ignore[misc]
+    """Once signed in."""
+
+
+@atomic
+def spend_code(authenticator: Authenticator, code: str) -> bool:
+    """Accept a code of the app's once.
+
+    allauth remembers used codes in the cache for one step of 30 seconds, which is shorter than a
+    code is accepted, and a cache may forget. So the newest step used is kept with the secret.
+    """
+    row = Authenticator.objects.select_for_update().get(pk=authenticator.pk)
+    secret = decrypt(row.data["secret"])
+    for step in totp_auth.yield_hotp_counters_from_time():
+        expected = totp_auth.format_hotp_value(totp_auth.hotp_value(secret, step))
+        if totp_auth.compare_user_code(actual=code, expected=expected):
+            if step <= row.data.get("last_step", 0):
+                return False
+            row.data["last_step"] = step
+            row.save(update_fields=["data"])
+            return True
+    return False
+
+
+class ReadsCredential:
+    """Turn whatever a browser sends that answers no challenge into an error of the form."""
+
+    user: Any
+
+    def read(self, reader: Any) -> Any:
+        try:
+            return reader()
+        except (ValidationError, DatabaseError):
+            raise
+        except Exception as error:
+            # The package parses JSON, base64 and CBOR of the caller's, and fails in many ways.
+            raise get_adapter().validation_error("incorrect_code") from error
+
+
+class AddPasskeyForm(ReadsCredential, webauthn.AddWebAuthnForm):  # type: ignore[misc]
+    name = forms.CharField(
+        required=False,
+        max_length=LONGEST_NAME,
+        label="Name",
+        help_text="Where it is, such as “Work laptop”, so that you can tell several apart.",
+    )
+
+    def clean(self) -> Any:
+        return self.read(super().clean)
+
+
+class WithPasskey(ReadsCredential, webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]
+    def clean_credential(self) -> Authenticator:
+        try:
+            return self.read(super().clean_credential)
+        except ValidationError as error:
+            reason = "no valid answer" if error.code == "incorrect_code" else "too many attempts"
+            second_factors.record_failure(user=self.user, factor="passkey", reason=reason)
+            raise
+
+
+class PasskeyForm(WithPasskey):
+    """At sign-in."""
+
+
+class ConfirmByPasskeyForm(WithPasskey):
+    """Once signed in."""
+
+    reauthenticated = True
+
+
+class RenamePasskeyForm(webauthn.EditWebAuthnForm):  # type: ignore[misc]
+    name = forms.CharField(max_length=LONGEST_NAME, label="Name")

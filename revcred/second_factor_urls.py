@@ -1,0 +1,18 @@
+"""allauth's pages about the second factor, each request in one transaction.
+
+So what changes and the record of it are committed together.
+"""
+
+from allauth.mfa.urls import urlpatterns as allauth_patterns
+from django.db.transaction import atomic
+from django.urls import URLPattern, URLResolver, include, path
+
+
+def _atomic(pattern: URLPattern | URLResolver) -> URLPattern | URLResolver:
+    route = str(pattern.pattern)
+    if isinstance(pattern, URLResolver):
+        return path(route, include([_atomic(each) for each in pattern.url_patterns]))
+    return path(route, atomic(pattern.callback), name=pattern.name)
+
+
+urlpatterns = [_atomic(each) for each in allauth_patterns]

@@ -1,0 +1,129 @@
+"""Many different keys revealed by one person: the person and the owners are told, once."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from revcred.actions import credentials
+from revcred.models import AuditEvent, Membership, OutgoingMail
+from tests import factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OWNER = Membership.Role.OWNER
+
+
+@pytest.fixture(autouse=True)
+def _few(settings):
+    settings.REVEAL_ALERT_KEYS, settings.REVEAL_ALERT_MINUTES = 3, 10
+
+
+@pytest.fixture
+def acme():
+    return factories.a_customer("Acme")
+
+
+@pytest.fixture
+def person(acme):
+    return factories.a_subscriber(acme, email="ann@example.com").user
+
+
+def keys_of(customer, number):
+    return [factories.a_credential(customer).keys.get() for _ in range(number)]
+
+
+def reveal(keys, by):
+    for key in keys:
+        credentials.reveal(key=key, field="value", by=by, address="198.51.100.7")
+
+
+def told():
+    return [*OutgoingMail.objects.order_by("pk").values_list("recipient", "subject")]
+
+
+def age_all_events(minutes):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE revcred_auditevent DISABLE TRIGGER auditevent_append_only")
+        cursor.execute(
+            "UPDATE revcred_auditevent SET at = at - make_interval(mins => %s)", [minutes]
+        )
+        cursor.execute("ALTER TABLE revcred_auditevent ENABLE TRIGGER auditevent_append_only")
+
+
+def test_one_more_than_usual_is_told_once(acme, person, sent_mail):
+    owner = factories.a_subscriber(acme, OWNER, "owner@example.com")
+    other = factories.a_customer("Other")
+    factories.a_subscriber(other, OWNER)
+    keys = keys_of(acme, 6)
+
+    reveal(keys[:3], person)
+    assert told() == []
+    reveal(keys[3:], person)
+
+    assert told() == [
+        ("ann@example.com", "Many keys were revealed"),
+        (owner.email, "Many keys were revealed"),
+    ]
+    event = AuditEvent.objects.get(verb="many_revealed")
+    assert (event.actor, event.details) == ("ann@example.com", {"keys": 4, "minutes": 10})
+    assert "revealed 4 different keys" in sent_mail()[0].body
+
+
+def test_the_owners_of_each_customer_are_told(acme, person):
+    other = factories.a_customer("Other")
+    first, second = factories.a_subscriber(acme, OWNER), factories.a_subscriber(other, OWNER)
+
+    reveal([*keys_of(acme, 2), *keys_of(other, 2)], person)
+
+    assert {to for to, _ in told()} == {"ann@example.com", first.email, second.email}
+
+
+def test_one_key_again_and_its_secret_are_one(acme, person):
+    credential = factories.a_credential(acme, secret="a-secret-of-some-length")
+    key = credential.keys.get()
+
+    reveal([key] * 5, person)
+    credentials.reveal(key=key, field="secret", by=person)
+
+    assert told() == []
+
+
+def test_of_each_person_there_is_an_own_count(acme, person):
+    reveal(keys_of(acme, 3), person)
+    reveal(keys_of(acme, 3), factories.a_subscriber(acme).user)
+
+    assert told() == []
+
+
+def test_after_the_window_it_begins_anew(acme, person):
+    reveal(keys_of(acme, 3), person)
+    age_all_events(minutes=11)
+    reveal(keys_of(acme, 3), person)
+    assert told() == []
+
+    reveal(keys_of(acme, 1), person)
+    assert len(told()) == 1
+    age_all_events(minutes=11)
+    reveal(keys_of(acme, 4), person)
+    assert len(told()) == 2
+
+
+def test_an_owner_is_told_once_as_the_person(acme):
+    owner = factories.a_subscriber(acme, OWNER).user
+
+    reveal(keys_of(acme, 4), owner)
+
+    assert [to for to, _ in told()] == [owner.email]
+
+
+def test_while_reveals_rest_nothing_is_revealed_nor_on_record(acme, person):
+    person.reveals_rest_since = timezone.now() - timedelta(days=30)
+    person.save()
+    (key,) = keys_of(acme, 1)
+
+    with pytest.raises(credentials.RevealsRest):
+        credentials.reveal(key=key, field="value", by=person)
+
+    assert not AuditEvent.objects.reveals().exists()
