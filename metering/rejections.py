@@ -5,7 +5,6 @@ fail, the answer stays what it is.
 """
 
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,15 +13,12 @@ from django.db import DatabaseError, InterfaceError, connection
 from metering import faults
 from metering.models import Rejection
 from revcred.models import Gateway
+from revcred.redaction import Secrets, cut_text, secrets_of
 
 logger = logging.getLogger(__name__)
 
 MAX_KEPT_OF_A_GATEWAY = 1_000
 MAX_KEPT_OF_A_POST = 100
-SHORTEST_SECRET = 8  # characters
-# Keys, secrets and tokens of our own.
-OWN_SECRET = re.compile(r"(?:hak_)?r(?:ck|cs|vg|vu)_[A-Za-z0-9_-]{16,}")
-SHOWN = 4  # characters of a secret
 
 KEEP = """
 WITH kept AS (
@@ -75,7 +71,7 @@ def keep(
     first = rejected[:MAX_KEPT_OF_A_POST]
     if not first:
         return
-    secrets = [[token, getattr(each, "key", None)] for each in first]
+    secrets = [secrets_of(token, getattr(each, "key", None)) for each in first]
     arguments: dict[str, Any] = {
         "gateway": gateway_id,
         "door": door[:200],
@@ -97,26 +93,18 @@ def keep(
 def latest(gateway: Gateway, transaction_id: str) -> Rejection | None:
     """The last time that this id was rejected, as long as that is kept."""
     of_gateway = Rejection.objects.filter(gateway=gateway)
-    found = of_gateway.filter(transaction_id=cut(transaction_id, [])[:200])
+    found = of_gateway.filter(transaction_id=cut_text(transaction_id)[:200])
     return found.order_by("-pk").first()
-
-
-def cut(text: str, secrets: Sequence[str | None]) -> str:
-    """The text with at most the last characters of any of these secrets, and of our own."""
-    for secret in secrets:
-        if secret and len(secret.strip()) >= SHORTEST_SECRET:
-            text = text.replace(secret.strip(), f"…{secret.strip()[-SHOWN:]}")
-    return OWN_SECRET.sub(lambda found: f"…{found[0][-SHOWN:]}", text)
 
 
 def _texts(
     rejected: Sequence[dict[str, Any]],
     name: str,
-    secrets: Sequence[Sequence[str | None]],
+    secrets: Sequence[Secrets],
     *,
     most: int,
 ) -> list[str]:
     return [
-        cut(str(each.get(name) or ""), of_each).replace("\0", "")[:most]
+        cut_text(str(each.get(name) or ""), of_each).replace("\0", "")[:most]
         for each, of_each in zip(rejected, secrets, strict=True)
     ]

@@ -26,7 +26,7 @@ from metering.api.quantities import elements_of, values_of
 from metering.api.transactions import (
     Window,
     answer_of,
-    checked_marks,
+    checked_key,
     judge,
     status_of,
     why_nothing,
@@ -134,7 +134,10 @@ def _as_one_object(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def call_of(event: Event, gateway: Gateway, window: Window, now: datetime) -> Call:
-    """The call in the inbox's terms: from here on the key is a fingerprint. Raises Refused."""
+    """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
+
+    Raises Refused.
+    """
     occurred_at = event.time or now
     window.check(occurred_at, "time")
     data = values_of(event.data)
@@ -148,7 +151,7 @@ def call_of(event: Event, gateway: Gateway, window: Window, now: datetime) -> Ca
         elements=elements or ONE_CALL,
         metadata=_metadata(event, data, elements),
         undated=not event.time,
-        **checked_marks("subject", key),
+        **checked_key("subject", key),
     )
 
 

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +18,13 @@ from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 
 from metering import rejections
 from metering.api import bodies
-from metering.api.authentication import LONGEST_WAIT, Admission, MayPost, admission_for
+from metering.api.authentication import (
+    LONGEST_WAIT,
+    Admission,
+    MayPost,
+    admission_for,
+    token_of,
+)
 from metering.api.backlog import backlog
 from metering.api.doors import keep_all_rejected
 from metering.api.errors import Unavailable, answer_to
@@ -30,7 +37,8 @@ from metering.api.transactions import (
     taker,
 )
 from metering.inbox import Entry, write_each
-from metering.ingestion import entry_of
+from metering.ingestion import Call, entry_of
+from metering.redaction import Withheld
 from metering.tasks import bell
 from revcred.api.errors import Malformed
 from revcred.postgresql import patience
@@ -107,12 +115,13 @@ class FastDoor:
             inflated = bodies.inflate(body, headers.get("content-encoding", ""))
             read = read_in(inflated, headers.get("content-type", ""))
         except APIException as error:
-            await self._in_thread(keep_all_rejected, gateway, ADDRESS, error)
+            await self._in_thread(keep_all_rejected, gateway, ADDRESS, error, token_of(headers))
             raise
         calls, rejected = judge(read, taker(admission))
-        entry = entry_of(
+        entry = await self._encode(
             gateway,
             calls,
+            withheld=Withheld(token_of(headers)),
             rejected=len(rejected),
             ids_from_callers=admission.gateway.ids_from_callers,
         )
@@ -120,7 +129,8 @@ class FastDoor:
         bell.ring()
         backlog.add(gateway, len(calls))
         if rejected:
-            await self._in_thread(rejections.keep, gateway, ADDRESS, rejected)
+            keep = partial(rejections.keep, token=token_of(headers))
+            await self._in_thread(keep, gateway, ADDRESS, rejected)
         return status_of(calls, rejected), answer_of(entry.id, calls, rejected)
 
     async def _admit(self, headers: dict[str, str]) -> Admission:
@@ -129,6 +139,12 @@ class FastDoor:
             return _admit(*tokens)
         except SynchronousOnlyOperation:  # what is known is too old: the database has to be asked
             return await self._in_thread(_admit, *tokens)
+
+    async def _encode(self, gateway: int, calls: Sequence[Call], **named: Any) -> Entry:
+        try:
+            return entry_of(gateway, calls, **named)
+        except SynchronousOnlyOperation:  # a key stands in a call: is it also a name entered here?
+            return await self._in_thread(partial(entry_of, **named), gateway, calls)
 
     async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()

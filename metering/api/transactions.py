@@ -26,14 +26,16 @@ from metering.api.authentication import (
     MayPost,
     MayRead,
     admission_of,
+    token_of,
 )
 from metering.api.backlog import backlog
 from metering.api.decoding import Decoder, Refused
 from metering.api.doors import keep_all_rejected
-from metering.calls import marks_of
+from metering.calls import key_of
 from metering.ingestion import ONE_CALL, Call, take_in
 from metering.models import Rejection
 from metering.receipts import Receipt
+from metering.redaction import Withheld
 from metering.rejections import Rejected
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong
 from revcred.models import Assignment, Customer, Gateway, Product, Source, Subscription
@@ -203,18 +205,21 @@ class Window:
             raise Refused(field, "too_new", newest)
 
 
-def checked_marks(field: str, key: str | None) -> dict[str, Any]:
-    """What a call keeps of its key. Raises Refused."""
+def checked_key(field: str, key: str | None) -> dict[str, Any]:
+    """The key as a call has it, until it is encoded. Raises Refused."""
     try:
-        return marks_of(key)
+        return key_of(key)
     except KeyTooLong as error:
         raise Refused(field, "too_long", str(error)) from error
 
 
 def call_of(posted: Posted, window: Window) -> Call:
-    """The call in the inbox's terms: from here on the key is a fingerprint. Raises Refused."""
-    marks = checked_marks("key", posted.key or None)
-    if not marks and not posted.subscription:
+    """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
+
+    Raises Refused.
+    """
+    key = checked_key("key", posted.key or None)
+    if not key and not posted.subscription:
         raise Refused("key", "missing", "A key or a subscription is required.")
     occurred_at = posted.occurred_at
     window.check(occurred_at)
@@ -231,7 +236,7 @@ def call_of(posted: Posted, window: Window) -> Call:
         latency_ms=posted.latency_ms,
         elements=_quantities(posted.elements) if posted.elements else ONE_CALL,
         metadata=(facts.fitting(posted.metadata) or None) if posted.metadata else None,
-        **marks,
+        **key,
     )
 
 
@@ -277,12 +282,15 @@ class Transactions(APIView):
             read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
         except APIException as error:
             with patience(LONGEST_WAIT):
-                keep_all_rejected(admission.gateway.pk, ADDRESS, error)
+                keep_all_rejected(admission.gateway.pk, ADDRESS, error, token_of(request.headers))
             raise
         calls, rejected = judge(read, taker(admission))
         with patience(LONGEST_WAIT):
-            delivery = take_in(admission.gateway, calls, rejected=len(rejected))
-            rejections.keep(admission.gateway.pk, ADDRESS, rejected)
+            token = token_of(request.headers)
+            delivery = take_in(
+                admission.gateway, calls, withheld=Withheld(token), rejected=len(rejected)
+            )
+            rejections.keep(admission.gateway.pk, ADDRESS, rejected, token=token)
         backlog.add(admission.gateway.pk, len(calls))
         return Response(answer_of(delivery, calls, rejected), status=status_of(calls, rejected))
 
@@ -298,10 +306,10 @@ def taker(admission: Admission) -> Callable[[Posted], Call]:
 
 def judge(
     items: Sequence[Item | Refused], call_of: Callable[[Item], Call]
-) -> tuple[list[Call], list[dict[str, Any]]]:
+) -> tuple[list[Call], list[Rejected]]:
     """The calls among them that are taken, and why the others are not."""
     calls: list[Call] = []
-    rejected: list[dict[str, Any]] = []
+    rejected: list[Rejected] = []
     for index, item in enumerate(items):
         try:
             if isinstance(item, Refused):
@@ -313,7 +321,7 @@ def judge(
 
 
 def answer_of(
-    delivery: UUID, calls: Sequence[Call], rejected: list[dict[str, Any]]
+    delivery: UUID, calls: Sequence[Call], rejected: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     answer = {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
     return answer if calls or not rejected else answer | why_nothing(rejected)

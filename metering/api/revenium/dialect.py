@@ -2,12 +2,13 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 from rest_framework.exceptions import APIException
 
 from metering import calls
@@ -24,6 +25,7 @@ from revcred.models import Gateway
 
 Said = Mapping[str, Any]
 IDS = ("transactionId", "requestId")
+KEYS = ("value", "application", "credential", "subscriberCredential", "clientId")
 # By the names that clients send them under.
 FACTS: Mapping[str, facts.Read] = {
     "responseCode": facts.status,
@@ -79,7 +81,7 @@ class ReveniumDialect(ReveniumManner, Dialect, Generic[Item]):
             check_text(call)
             side = self.side_of(item)
         except Refused as refused:
-            raise Invalid(refused, _id_in(post.body)) from refused
+            raise Invalid(refused, *_id_and_key_in(post.body)) from refused
         return Reading([call], side=side)
 
     def take(self, post: Post) -> Answer:
@@ -101,19 +103,26 @@ class ReveniumDialect(ReveniumManner, Dialect, Generic[Item]):
             raise Malformed("The JSON is nested too deeply.", code="too_deep") from error
 
 
-def _id_in(body: bytes) -> str | None:
-    """The id of a call that is not taken, if there is one to be read."""
+def _id_and_key_in(body: bytes) -> tuple[str | None, str | None]:
+    """The id and the key of a call that is not taken, as far as they can be read."""
     try:
         said = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    found = next((said[name] for name in IDS if said.get(name)), None)
+        return None, None
+    subscriber = said.get("subscriber")
+    if isinstance(subscriber, dict) and isinstance(subscriber.get("credential"), dict):
+        said = said | subscriber["credential"]
+    return _first_text(said, IDS), _first_text(said, KEYS)
+
+
+def _first_text(said: Said, names: Iterable[str]) -> str | None:
+    found = next((said[name] for name in names if said.get(name)), None)
     return str(found) if isinstance(found, str | int) else None
 
 
 def marks_of(field: str, key: fields.Text) -> dict[str, Any]:
-    """What is kept of a key. Raises Refused."""
-    return calls.marks_of(fields.key(field, key))
+    """The key as a call has it, until it is encoded. Raises Refused."""
+    return calls.key_of(fields.key(field, key))
 
 
 def id_of(field: str, said: fields.Text, post: Post) -> str:
@@ -145,9 +154,9 @@ def with_odd_facts(call: Call, said: Said, reads: Mapping[str, facts.Read] = FAC
 
 def check_text(call: Call) -> None:
     """See that no text has a NUL. Of what decides nothing it is taken out. Raises Refused."""
-    if not NUL.search(_encode(call)):
+    if not NUL.search(_encode(replace(call, key=None))):
         return
     call.method, call.path = facts.without_nul(call.method), facts.without_nul(call.path)
     call.metadata = facts.without_nul(call.metadata)
-    if NUL.search(_encode(call)):
+    if NUL.search(_encode(replace(call, key=None))):
         raise Refused(None, "bad_text", "It contains a NUL character.")

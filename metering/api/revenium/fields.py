@@ -5,7 +5,6 @@ Numbers come as text, text as numbers, and what a log has no value for as an emp
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +12,7 @@ from msgspec import Meta
 from metering.api import facts
 from metering.api.decoding import Refused
 from metering.api.facts import NOTHING
+from metering.calls import only_path
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trimmed
 
 Text = str | int | None
@@ -92,10 +92,4 @@ def moment(field: str, value: Moment) -> datetime | None:
 
 def path(url: str | None) -> str | None:
     """Of a whole address only the path: what follows it may hold a key."""
-    if not url:
-        return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("?")[0][:LONGEST_PATH]
-    return (parts.path or "/")[:LONGEST_PATH]
+    return only_path(url)[:LONGEST_PATH] if url else None

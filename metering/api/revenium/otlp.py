@@ -32,7 +32,6 @@ from metering.api.revenium.log_records import (
 )
 from metering.api.revenium.naming import (
     known_subscriptions,
-    make_unknown,
     names_of,
     subscription_or_label,
 )
@@ -117,7 +116,7 @@ class Taker:
         )
 
     def call_of(self, record: Record) -> Call:
-        """Return the call in the inbox's terms: its key is a fingerprint. Raises Refused."""
+        """Return the call in the inbox's terms: its key is still one. Raises Refused."""
         moment = record.at or record.observed_at
         occurred_at = _moment(moment) if moment else self.now
         self.window.check(occurred_at, "timeUnixNano")
@@ -149,7 +148,7 @@ class Taker:
             **marks_of(KEYS[0], key),
         )
         check_text(call)
-        return make_unknown(call, key=key)
+        return call
 
     def _id_of(self, record: Record, content: str) -> str:
         """Those that are equal in all are told apart by their order, the same when sent again."""
@@ -247,6 +246,8 @@ class Logs(ReveniumManner, Dialect):
         counting = [records[place] for place in places]
         calls, rejected = judge(counting, Taker.of(post, counting).call_of)
         for each in rejected:
+            record = counting[each["index"]]
+            each.key = record.named(KEYS) if isinstance(record, Record) else None
             each["index"] = places[each["index"]]
         return Reading(calls, rejected, passed_over=len(records) - len(places))
 
@@ -295,7 +296,8 @@ class LogsDoor(Door):
             return super().admit(request)
         self.raw = bodies.raw(request)
         encoding = headers.get("content-encoding", "")
-        return admission_for("", token_in(self.raw, encoding, protobuf=is_protobuf(headers)))
+        self.token = token_in(self.raw, encoding, protobuf=is_protobuf(headers))
+        return admission_for("", self.token)
 
     def body_of(self, request: HttpRequest) -> bytes:
         if self.raw is None:
