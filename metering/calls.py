@@ -19,10 +19,10 @@ from msgspec.structs import asdict, replace
 
 from metering.inbox import KEEP_AND_RECALL, Entry, Recalling, time_ordered_id
 from metering.models.usage import CALLS
-from metering.redaction import CallerKey, Withheld, is_a_name
+from metering.redaction import NOTHING, CallerKey, Withheld, is_a_name
 from metering.similar_keys import similar
 from revcred.external_keys import trimmed
-from revcred.fingerprints import fingerprint_hex, hint
+from revcred.fingerprints import fingerprint_hex
 from revcred.redaction import Secrets, candidates, cut, secrets_of
 
 
@@ -68,14 +68,22 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
         return completed
 
 
-def key_of(text: str | None) -> dict[str, CallerKey]:
-    """The key as a call has it until it is encoded, without white space around it.
+def marks_of(key: str | None) -> dict[str, Any]:
+    """The key as a call has it until it is encoded; nothing if none is left of it.
 
     Raises:
         KeyTooLong: more than MAX_KEY_CHARACTERS are left of it.
     """
-    key = trimmed(text) if text else None
-    return {"key": CallerKey(key)} if key else {}
+    text = trimmed(key) if key else None
+    return {"key": CallerKey(text)} if text else {}
+
+
+def _kept_of(key: CallerKey) -> dict[str, Any]:
+    """What is stored of a key, which goes no further than this."""
+    kept: dict[str, Any] = {"fingerprint": key.fingerprint, "hint": key.hint}
+    if found := similar(key.text):
+        kept["similar_fingerprint"], kept["oddities"] = found
+    return kept
 
 
 ONE_CALL: dict[str, int | Decimal] = {CALLS: 1}
@@ -92,7 +100,6 @@ MARKS = {
     *("occurred_at", "undated", "outside", "distinguished_by", "content"),
 }
 CUT = tuple(name for name in Call.__struct_fields__ if name not in MARKS)
-NOTHING = Withheld()
 
 
 def _said(call: Call) -> dict[str, Any]:
@@ -192,9 +199,7 @@ def encoded(
     """What is stored of a call, and nothing else is. The same call gives the same."""
     key, path, stored = call.key, call.path, call
     if key:
-        stored = replace(call, key=None, fingerprint=fingerprint_hex(key.text), hint=hint(key.text))
-        if found := similar(key.text):
-            stored.similar_fingerprint, stored.oddities = found
+        stored = replace(call, key=None, **_kept_of(key))
     if path and (path[0] != "/" or path[1:2] == "/" or "?" in path or "#" in path):
         stored = replace(stored, path=only_path(path))
     content = _encode(stored)
@@ -203,10 +208,8 @@ def encoded(
         stored = _cut(stored, withheld.of(key), key)
         content = _encode(stored)
         said = content.decode()
-    if call.undated and not call.content:
-        content = _encode(replace(stored, occurred_at=ANY_TIME))
-    elif call.outside:  # what it says is the same when it is sent again inside the window
-        content = _encode(replace(stored, outside=False))
+    if not call.content:
+        content = _content(stored, content)
     own, by_id = _identities_of(gateway_id, call, stored, ids_from_callers=ids_from_callers)
     return own, by_id, call.content or _digest(content), said
 
@@ -273,6 +276,13 @@ def _array(calls: Sequence[Encoded]) -> str:
 def digest_of(*parts: Any) -> str:
     """Return 32 hexadecimal digits that stand for these parts, which JSON can hold."""
     return _digest(_encode(parts))
+
+
+def _content(call: Call, said: bytes) -> bytes:
+    """Return what has to be the same in a repeat: not when it came, nor whether that was late."""
+    if call.undated:
+        return _encode(replace(call, occurred_at=ANY_TIME))
+    return _encode(replace(call, outside=False)) if call.outside else said
 
 
 def _digest(content: bytes) -> str:

@@ -87,6 +87,9 @@ class Withheld:
         return secrets_of(key.text if key else None, self._token)
 
 
+NOTHING = Withheld()
+
+
 def is_a_name(key: CallerKey) -> bool:
     """True of a key that is also entered here in clear, as the name of a customer or a source.
 

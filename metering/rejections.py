@@ -13,8 +13,9 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from metering import faults
 from metering.models import Rejection
+from metering.redaction import NOTHING, CallerKey, Withheld
 from revcred.models import Gateway
-from revcred.redaction import Secrets, cut_text, secrets_of, shortened
+from revcred.redaction import Secrets, cut_text, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def keep(
     door: str,
     rejected: Sequence[dict[str, Any]],
     *,
-    token: str = "",
+    withheld: Withheld = NOTHING,
     uncounted: int = 0,
 ) -> None:
     """Keep the first of these rejections, and of the gateway's no more than its latest.
@@ -74,7 +75,7 @@ def keep(
     first = rejected[:MAX_KEPT_OF_A_POST]
     if not first:
         return
-    secrets = [secrets_of(token, getattr(each, "key", None)) for each in first]
+    secrets = [withheld.of(_key_of(each)) for each in first]
     arguments: dict[str, Any] = {
         "gateway": gateway_id,
         "door": door[:200],
@@ -98,6 +99,11 @@ def latest(gateway: Gateway, transaction_id: str) -> Rejection | None:
     of_gateway = Rejection.objects.filter(gateway=gateway)
     found = of_gateway.filter(transaction_id=_cut(transaction_id, [])[:200])
     return found.order_by("-pk").first()
+
+
+def _key_of(rejected: dict[str, Any]) -> CallerKey | None:
+    key = getattr(rejected, "key", None)
+    return CallerKey(key) if key else None
 
 
 def _cut(text: str, secrets: Secrets) -> str:

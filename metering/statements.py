@@ -36,24 +36,25 @@ CASE
 """.strip()
 
 
-def holds(period: str) -> str:
-    """A condition: the period, an alias, holds at some moment that the call `j` may be of."""
-    return f"""{period}.active_from <= j.last_at
-                    AND ({period}.active_until IS NULL OR j.occurred_at < {period}.active_until)"""
+def holds(period: str, call: str = "j") -> str:
+    """A condition: the period holds at some moment that the call may be of; both are aliases."""
+    begins, ends = f"{period}.active_from", f"{period}.active_until"
+    return f"""{begins} <= {call}.last_at
+                    AND ({ends} IS NULL OR {call}.occurred_at < {ends})"""
 
 
 # The subscription that has, or else last had, the name that the call says: see FormerName.
 NAMED = f"""coalesce(
                 (
                     SELECT o.id FROM revcred_subscription o
-                    WHERE o.external_key = j.subscription_named AND {holds("o")}
+                    WHERE o.external_key = sourced.subscription_named AND {holds("o", "sourced")}
                     ORDER BY o.active_from DESC LIMIT 1
                 ), (
                     SELECT o.id FROM revcred_formername f
                     JOIN revcred_subscription o ON o.id = f.target_id
-                    WHERE f.kind = 'subscription' AND f.name = j.subscription_named
-                        AND (f.counts_until IS NULL OR j.occurred_at < f.counts_until)
-                        AND {holds("o")}
+                    WHERE f.kind = 'subscription' AND f.name = sourced.subscription_named
+                        AND (f.counts_until IS NULL OR sourced.occurred_at < f.counts_until)
+                        AND {holds("o", "sourced")}
                     ORDER BY f.former_since DESC LIMIT 1
                 )
             )"""
@@ -136,6 +137,14 @@ judged AS MATERIALIZED (
     FROM (
         SELECT
             sourced.*,
+            -- With a key, what has the name now is told by its name, and former names are asked
+            -- for where there are any: that is asked once a statement.
+            CASE
+                WHEN subscription_named IS NOT NULL AND (
+                    fingerprint IS NULL
+                    OR EXISTS (SELECT FROM revcred_formername WHERE kind = 'subscription')
+                ) THEN {NAMED}
+            END AS named_id,
             CASE
                 WHEN names IS NOT NULL THEN owner_by_name(
                     names, occurred_at, last_at,
@@ -230,7 +239,7 @@ judged AS MATERIALIZED (
                     (a.active_until IS NULL OR j.last_at < a.active_until)
                     AND (s.active_until IS NULL OR j.last_at < s.active_until) AS outlasts,
                     j.subscription_named IS NULL OR s.external_key = j.subscription_named
-                    OR s.id = {NAMED} AS is_named
+                    OR s.id = j.named_id AS is_named
                 FROM revcred_assignment a
                 JOIN revcred_subscription s ON s.id = a.subscription_id
                 WHERE a.credential_id = key.credential_id
@@ -243,9 +252,9 @@ judged AS MATERIALIZED (
     LEFT JOIN LATERAL (
         SELECT s.id, s.customer_id, s.product_id
         FROM revcred_subscription s
-        WHERE j.fingerprint IS NULL AND j.subscription_named IS NOT NULL
-            AND s.id = {NAMED}
+        WHERE j.fingerprint IS NULL AND s.id = j.named_id
             AND {covers("s.product_id", "j.source_id", "j.source_named")}
+        LIMIT 1  -- so that nothing is looked up for calls with a key
     ) direct ON true
 )
 """

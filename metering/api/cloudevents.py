@@ -26,7 +26,7 @@ from metering.api.quantities import elements_of, values_of
 from metering.api.transactions import (
     Window,
     answer_of,
-    checked_key,
+    checked_marks,
     judge,
     status_of,
     why_nothing,
@@ -151,7 +151,7 @@ def call_of(event: Event, gateway: Gateway, window: Window, now: datetime) -> Ca
         elements=elements or ONE_CALL,
         metadata=_metadata(event, data, elements),
         undated=not event.time,
-        **checked_key("subject", key),
+        **checked_marks("subject", key),
     )
 
 

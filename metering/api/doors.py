@@ -98,9 +98,11 @@ def rejection_of(error: APIException) -> Rejected:
     return rejected
 
 
-def keep_all_rejected(gateway_id: int, address: str, error: APIException, token: str) -> None:
+def keep_all_rejected(
+    gateway_id: int, address: str, error: APIException, withheld: Withheld
+) -> None:
     """Keep why nothing of a body was taken, which no delivery tells of."""
-    rejections.keep(gateway_id, address, [rejection_of(error)], token=token, uncounted=1)
+    rejections.keep(gateway_id, address, [rejection_of(error)], withheld=withheld, uncounted=1)
 
 
 class Manner:
@@ -149,7 +151,7 @@ class Dialect(Manner, ABC):
             rejected=len(reading.rejected),
             passed_over=reading.passed_over,
         )
-        rejections.keep(post.gateway.pk, post.path, reading.rejected, token=post.token)
+        rejections.keep(post.gateway.pk, post.path, reading.rejected, withheld=post.withheld)
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery
 
@@ -237,8 +239,9 @@ class Door(Doorway):
         if self.admission is None or error.status_code not in REJECTING:
             return
         with patience(LONGEST_WAIT):
-            gateway_id, address = self.admission.gateway.pk, self.request.path
-            keep_all_rejected(gateway_id, address, error, self.token)
+            keep_all_rejected(
+                self.admission.gateway.pk, self.request.path, error, Withheld(self.token)
+            )
 
     def admit(self, request: HttpRequest) -> Admission:
         """Raises APIException."""

@@ -110,18 +110,18 @@ class FastDoor:
         body = await _body(receive, int(headers.get("content-length") or 0))
         _check_address(scope)
         admission = await self._admit(headers)
-        gateway = admission.gateway.pk
+        gateway, withheld = admission.gateway.pk, Withheld(token_of(headers))
         try:
             inflated = bodies.inflate(body, headers.get("content-encoding", ""))
             read = read_in(inflated, headers.get("content-type", ""))
         except APIException as error:
-            await self._in_thread(keep_all_rejected, gateway, ADDRESS, error, token_of(headers))
+            await self._in_thread(keep_all_rejected, gateway, ADDRESS, error, withheld)
             raise
         calls, rejected = judge(read, taker(admission))
         entry = await self._encode(
             gateway,
             calls,
-            withheld=Withheld(token_of(headers)),
+            withheld=withheld,
             rejected=len(rejected),
             ids_from_callers=admission.gateway.ids_from_callers,
         )
@@ -129,7 +129,7 @@ class FastDoor:
         bell.ring()
         backlog.add(gateway, len(calls))
         if rejected:
-            keep = partial(rejections.keep, token=token_of(headers))
+            keep = partial(rejections.keep, withheld=withheld)
             await self._in_thread(keep, gateway, ADDRESS, rejected)
         return status_of(calls, rejected), answer_of(entry.id, calls, rejected)
 

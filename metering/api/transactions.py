@@ -31,7 +31,7 @@ from metering.api.authentication import (
 from metering.api.backlog import backlog
 from metering.api.decoding import Decoder, Refused
 from metering.api.doors import keep_all_rejected
-from metering.calls import key_of
+from metering.calls import marks_of
 from metering.ingestion import ONE_CALL, Call, take_in
 from metering.models import Rejection
 from metering.receipts import Receipt
@@ -205,10 +205,10 @@ class Window:
             raise Refused(field, "too_new", newest)
 
 
-def checked_key(field: str, key: str | None) -> dict[str, Any]:
-    """The key as a call has it, until it is encoded. Raises Refused."""
+def checked_marks(field: str, key: str | None) -> dict[str, Any]:
+    """What a call keeps of its key. Raises Refused."""
     try:
-        return key_of(key)
+        return marks_of(key)
     except KeyTooLong as error:
         raise Refused(field, "too_long", str(error)) from error
 
@@ -218,8 +218,8 @@ def call_of(posted: Posted, window: Window) -> Call:
 
     Raises Refused.
     """
-    key = checked_key("key", posted.key or None)
-    if not key and not posted.subscription:
+    marks = checked_marks("key", posted.key or None)
+    if not marks and not posted.subscription:
         raise Refused("key", "missing", "A key or a subscription is required.")
     occurred_at = posted.occurred_at
     window.check(occurred_at)
@@ -236,7 +236,7 @@ def call_of(posted: Posted, window: Window) -> Call:
         latency_ms=posted.latency_ms,
         elements=_quantities(posted.elements) if posted.elements else ONE_CALL,
         metadata=(facts.fitting(posted.metadata) or None) if posted.metadata else None,
-        **key,
+        **marks,
     )
 
 
@@ -278,19 +278,22 @@ class Transactions(APIView):
     def post(self, request: Request) -> Response:
         admission = admission_of(request)
         backlog.check(admission.gateway.pk)
+        withheld = Withheld(token_of(request.headers))
         try:
             read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
         except APIException as error:
             with patience(LONGEST_WAIT):
-                keep_all_rejected(admission.gateway.pk, ADDRESS, error, token_of(request.headers))
+                keep_all_rejected(admission.gateway.pk, ADDRESS, error, withheld)
             raise
         calls, rejected = judge(read, taker(admission))
         with patience(LONGEST_WAIT):
-            token = token_of(request.headers)
             delivery = take_in(
-                admission.gateway, calls, withheld=Withheld(token), rejected=len(rejected)
+                admission.gateway,
+                calls,
+                withheld=withheld,
+                rejected=len(rejected),
             )
-            rejections.keep(admission.gateway.pk, ADDRESS, rejected, token=token)
+            rejections.keep(admission.gateway.pk, ADDRESS, rejected, withheld=withheld)
         backlog.add(admission.gateway.pk, len(calls))
         return Response(answer_of(delivery, calls, rejected), status=status_of(calls, rejected))
 

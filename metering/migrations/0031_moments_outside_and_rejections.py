@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("metering", "0051_names_by_the_moment"),
+        ("metering", "0021_passed_over_and_shared_ids"),
         ("revcred", "0071_gateways_accept_older_calls"),
     ]
 

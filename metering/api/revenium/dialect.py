@@ -122,7 +122,7 @@ def _first_text(said: Said, names: Iterable[str]) -> str | None:
 
 def marks_of(field: str, key: fields.Text) -> dict[str, Any]:
     """The key as a call has it, until it is encoded. Raises Refused."""
-    return calls.key_of(fields.key(field, key))
+    return calls.marks_of(fields.key(field, key))
 
 
 def id_of(field: str, said: fields.Text, post: Post) -> str:
