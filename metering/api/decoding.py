@@ -62,6 +62,7 @@ class Refused(Exception):
     """One item that cannot be taken: which field, a code for programs, a reason for people."""
 
     transaction_id: str | None = None
+    key: str | None = None
 
     def __init__(self, field: str | None, code: str, message: str) -> None:
         super().__init__(message)
@@ -128,7 +129,7 @@ class Decoder(Generic[Item]):
         try:
             return self._alone(raw)
         except Refused as refused:
-            refused.transaction_id = _transaction_id(raw, self._id_of)
+            refused.transaction_id, refused.key = _id_and_key(raw, self._id_of)
             return refused
 
     def _alone(self, raw: bytes) -> Item:
@@ -266,14 +267,18 @@ def _nests(value: Any) -> bool:
     return type(value) in NESTS
 
 
-def _transaction_id(raw: bytes, id_of: Callable[[Any], str | None]) -> str | None:
-    """The id of what was refused, if there is one to be read."""
+def _id_and_key(raw: bytes, id_of: Callable[[Any], str | None]) -> tuple[str | None, str | None]:
+    """The id and the key of what was refused, as far as they can be read."""
     try:
         item = _scanner.decode(raw.decode())
         said = id_of(item) if isinstance(item, dict) else None
     except (ValueError, TypeError, RecursionError):
-        return None
-    return said[:200] if isinstance(said, str) and said.isprintable() else None
+        return None, None
+    key = item.get("key") or item.get("subject") if isinstance(item, dict) else None
+    return (
+        said[:200] if isinstance(said, str) and said.isprintable() else None,
+        key if isinstance(key, str) else None,
+    )
 
 
 # Where each element ends, also of those that Python itself would not take.

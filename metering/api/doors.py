@@ -36,6 +36,7 @@ from metering.api.documentation import Documented, DoorSchema
 from metering.api.errors import Unavailable, answer_to
 from metering.ingestion import Call, Side, take_in, take_in_half
 from metering.redaction import Withheld
+from metering.rejections import Rejected
 from revcred.models import Gateway
 from revcred.postgresql import patience
 
@@ -88,11 +89,13 @@ class Answer:
     content_type: str = "application/json"
 
 
-def rejection_of(error: APIException) -> dict[str, Any]:
+def rejection_of(error: APIException) -> Rejected:
     """Why what was posted is not taken: one call, or all of a body that cannot be told apart."""
     _, said, _ = answer_to(error)
     where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
-    return where | said
+    rejected = Rejected(where | said)
+    rejected.key = getattr(error, "key", None)
+    return rejected
 
 
 def keep_all_rejected(

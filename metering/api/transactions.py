@@ -309,10 +309,10 @@ def taker(admission: Admission) -> Callable[[Posted], Call]:
 
 def judge(
     items: Sequence[Item | Refused], call_of: Callable[[Item], Call]
-) -> tuple[list[Call], list[dict[str, Any]]]:
+) -> tuple[list[Call], list[Rejected]]:
     """The calls among them that are taken, and why the others are not."""
     calls: list[Call] = []
-    rejected: list[dict[str, Any]] = []
+    rejected: list[Rejected] = []
     for index, item in enumerate(items):
         try:
             if isinstance(item, Refused):
@@ -324,7 +324,7 @@ def judge(
 
 
 def answer_of(
-    delivery: UUID, calls: Sequence[Call], rejected: list[dict[str, Any]]
+    delivery: UUID, calls: Sequence[Call], rejected: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     answer = {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
     return answer if calls or not rejected else answer | why_nothing(rejected)

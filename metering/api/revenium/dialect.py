@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import uuid4
@@ -25,6 +25,7 @@ from revcred.models import Gateway
 
 Said = Mapping[str, Any]
 IDS = ("transactionId", "requestId")
+KEYS = ("value", "application", "credential", "subscriberCredential", "clientId")
 # By the names that clients send them under.
 FACTS: Mapping[str, facts.Read] = {
     "responseCode": facts.status,
@@ -80,7 +81,7 @@ class ReveniumDialect(ReveniumManner, Dialect, Generic[Item]):
             check_text(call)
             side = self.side_of(item)
         except Refused as refused:
-            raise Invalid(refused, _id_in(post.body)) from refused
+            raise Invalid(refused, *_id_and_key_in(post.body)) from refused
         return Reading([call], side=side)
 
     def take(self, post: Post) -> Answer:
@@ -102,13 +103,20 @@ class ReveniumDialect(ReveniumManner, Dialect, Generic[Item]):
             raise Malformed("The JSON is nested too deeply.", code="too_deep") from error
 
 
-def _id_in(body: bytes) -> str | None:
-    """The id of a call that is not taken, if there is one to be read."""
+def _id_and_key_in(body: bytes) -> tuple[str | None, str | None]:
+    """The id and the key of a call that is not taken, as far as they can be read."""
     try:
         said = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    found = next((said[name] for name in IDS if said.get(name)), None)
+        return None, None
+    subscriber = said.get("subscriber")
+    if isinstance(subscriber, dict) and isinstance(subscriber.get("credential"), dict):
+        said = said | subscriber["credential"]
+    return _first_text(said, IDS), _first_text(said, KEYS)
+
+
+def _first_text(said: Said, names: Iterable[str]) -> str | None:
+    found = next((said[name] for name in names if said.get(name)), None)
     return str(found) if isinstance(found, str | int) else None
 
 

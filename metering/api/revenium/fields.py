@@ -17,8 +17,9 @@ from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trimmed
 
 Text = str | int | None
 # What decides nothing is read leniently: see `metering.api.facts`.
-Number = Annotated[Any, Meta(extra_json_schema={"type": ["number", "string", "null"]})]
-Fact = Annotated[Any, Meta(extra_json_schema={"type": ["string", "null"]})]
+KEPT = "Anything else is kept as metadata, and costs no call."
+Number = Annotated[Any, Meta(description=f"A number, also as text. {KEPT}")]
+Fact = Annotated[Any, Meta(description=f"A text. {KEPT}")]
 Moment = Annotated[
     str | int | float | None,
     Meta(description="RFC 3339, or milliseconds or seconds since 1970. In UTC if it does not say."),

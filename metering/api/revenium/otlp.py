@@ -246,6 +246,8 @@ class Logs(ReveniumManner, Dialect):
         counting = [records[place] for place in places]
         calls, rejected = judge(counting, Taker.of(post, counting).call_of)
         for each in rejected:
+            record = counting[each["index"]]
+            each.key = record.named(KEYS) if isinstance(record, Record) else None
             each["index"] = places[each["index"]]
         return Reading(calls, rejected, passed_over=len(records) - len(places))
 

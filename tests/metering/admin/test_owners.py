@@ -7,8 +7,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from metering import claims
-from metering.calls import marks_of
 from metering.models import Quarantined, Transaction
+from metering.similar_keys import similar
 from revcred.actions import credentials
 from revcred.models import AuditEvent, ExternalKey
 from tests import factories
@@ -90,7 +90,10 @@ def test_not_valid_then_names_whose_since_when_and_by_whom(admin_client, credent
 
 def test_like_a_known_key_but_for(admin_client, credential):
     text = f'"Bearer {KEY}"'
-    factories.settled(factories.a_call(**marks_of(text)))
+    similar_fingerprint, oddities = similar(text)
+    factories.settled(
+        factories.a_call(text, similar_fingerprint=similar_fingerprint, oddities=oddities)
+    )
     claims.work()
 
     response = admin_client.get(LIST)
