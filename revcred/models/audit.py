@@ -187,6 +187,7 @@ class AuditEvent(models.Model):
         TOKEN_REVOKED = "token_revoked", "Token revoked"
         RELEASED = "released"
         PUT_BACK = "put_back", "Put back"
+        MOMENTS_CHOSEN = "moments_chosen", "Moments chosen"
         UPLOADED = "uploaded"
         APPLIED = "applied"
         CANCELLED = "cancelled"
