@@ -1,7 +1,6 @@
 """One limit and one way to trim for a key, wherever it comes in."""
 
 import pytest
-from revcred.uploads.reading.lists import LONGEST_CELL
 
 from revcred.actions import credentials
 from revcred.actions.credentials import Keyed
@@ -11,6 +10,7 @@ from revcred.fingerprints import fingerprint
 from revcred.models import SealedValue
 from revcred.uploads import columns
 from revcred.uploads.columns import Invalid, Kind
+from revcred.uploads.reading.list_reader import MAX_CELL_CHARACTERS
 from tests import factories
 
 LONGEST = "k" * MAX_KEY_CHARACTERS
@@ -42,7 +42,7 @@ def test_forms_and_lists_have_the_same_limit():
 
     assert form.clean(f" {LONGEST}\n") == LONGEST
     assert key.parse(f" {LONGEST}\n") == LONGEST
-    assert LONGEST_CELL >= MAX_KEY_CHARACTERS
+    assert MAX_CELL_CHARACTERS >= MAX_KEY_CHARACTERS
     with pytest.raises(Invalid, match="4,096"):
         key.parse(f"{LONGEST}x")
     with pytest.raises(Exception, match="4096"):
