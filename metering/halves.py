@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
-from metering.calls import Call, encode, identity
+from metering.calls import Call, encoded
 from metering.inbox import RECALL, Recalling, Together
 from metering.models import Half
+from metering.redaction import Withheld
 
 Side = Half.Side
 
@@ -34,9 +35,9 @@ class HalfEntry(Recalling):
         return self.identity, self.side.value, self.gateway_id, self.call, self.identity
 
 
-def entry_of_half(gateway_id: int, call: Call, side: Side) -> HalfEntry:
-    mark = UUID(identity(gateway_id, call.transaction_id))
-    return HalfEntry(identity=mark, side=side, gateway_id=gateway_id, call=encode(call).decode())
+def entry_of_half(gateway_id: int, call: Call, side: Side, withheld: Withheld) -> HalfEntry:
+    identity, _, _, said = encoded(gateway_id, call, withheld)
+    return HalfEntry(identity=UUID(identity), side=side, gateway_id=gateway_id, call=said)
 
 
 halves_together = Together()

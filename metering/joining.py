@@ -21,10 +21,11 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic
 
 from metering import faults
-from metering.calls import Call, encode, entry_of
+from metering.calls import Call, encoded, entry_of_joined, without_its_key
 from metering.claims import CORRECTING
 from metering.inbox import write
 from metering.models import Claim, Half, Remembered
+from metering.redaction import NOTHING
 from metering.statements import COMPLETE, FORGET_HALVES
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Known(NamedTuple):
         """What the request says, and what only the response does."""
         first, *others = (_decode(half.call) for half in self.halves)
         for other in others:
-            first = first.completed_by(other)
+            first = without_its_key(first.completed_by(other))
         return first
 
     def is_ripe(self, now: datetime) -> bool:
@@ -99,7 +100,8 @@ def _take_in(ripe: list[Known]) -> None:
     for gateway_id, of_gateway in groupby(
         sorted(ripe, key=attrgetter("gateway_id")), attrgetter("gateway_id")
     ):
-        write([entry_of(gateway_id, [each.call() for each in of_gateway])])
+        calls = {each.identity: each.call() for each in of_gateway}
+        write([entry_of_joined(gateway_id, calls)])
     _forget(ripe)
 
 
@@ -123,11 +125,12 @@ def _complete(late: list[Known]) -> None:
 
 
 def _execute(late: list[Known]) -> None:
-    said = b",".join(
-        b'{"identity":"%s",%s' % (each.identity.hex.encode(), encode(each.call())[1:])
+    said = ",".join(
+        f'{{"identity":"{each.identity.hex}",'
+        f"{encoded(each.gateway_id, each.call(), NOTHING)[3][1:]}"
         for each in late
     )
-    arguments: dict[str, Any] = {"calls": f"[{said.decode()}]", "claim": _claim().pk}
+    arguments: dict[str, Any] = {"calls": f"[{said}]", "claim": _claim().pk}
     with connection.cursor() as cursor:
         # What a claim corrects is not completed at the same time.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CORRECTING])

@@ -1,8 +1,8 @@
 """Make what calls name and nobody knows yet, where the installation says so. It is on record."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TypeVar
 from uuid import uuid4
 
@@ -14,6 +14,8 @@ from django.db.models import Max, Model, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from metering.calls import Call, without_secrets
+from metering.redaction import Withheld
 from revcred.actions import credentials, memberships, subscriptions
 from revcred.actions.credentials import Keyed
 from revcred.fingerprints import fingerprint, hint
@@ -22,6 +24,7 @@ from revcred.models import (
     Customer,
     ExternalKey,
     FormerName,
+    Gateway,
     Membership,
     Product,
     Subscriber,
@@ -34,6 +37,16 @@ MOST_KEPT = 10_000
 Named = TypeVar("Named", bound=Model)
 
 _made: OrderedDict[tuple[str | None, ...], None] = OrderedDict()
+
+
+def make_named(calls: Iterable[Call], withheld: Withheld) -> None:
+    """Make what the calls name and nobody knows yet, if the installation wants that."""
+    if not settings.CREATE_NAMED:
+        return
+    for call in calls:
+        if call.names and not call.subscription_named:
+            names = without_secrets(call, withheld).names or {}
+            make(names, key=call.key.text if call.key else None)
 
 
 def make(names: Mapping[str, str], *, key: str | None) -> None:
@@ -153,7 +166,7 @@ def _credential(
 
 
 def _as_far_back_as_possible() -> datetime:
-    return timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+    return timezone.now() - Gateway.objects.longest_accepted_age()
 
 
 def _record(made: Model) -> None:

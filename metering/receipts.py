@@ -1,18 +1,21 @@
 """What became of one transaction: the same for the API, the admin and the storefront."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import reduce
 from itertools import islice
+from operator import or_
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.db import models
-from django.db.models import prefetch_related_objects
+from django.db.models import Q, prefetch_related_objects
 
-from metering.ingestion import Call, identity
+from metering.calls import MARKS
+from metering.ingestion import Call, identities
 from metering.models import (
     Claim,
     Conflict,
@@ -132,13 +135,17 @@ def find_each(gateway: Gateway, transaction_id: str) -> list[Receipt]:
 
     Mostly one. Tools of one model's answer share its id, and callers may choose the same id twice.
     """
-    key = UUID(identity(gateway.pk, transaction_id))
-    sharing = Remembered.objects.filter(shared_id=key).order_by("received_at", "transaction")
-    remembered = [*Remembered.objects.filter(pk=key), *sharing[:MAX_RECEIPTS_OF_AN_ID]]
+    keys = identities(gateway.pk, transaction_id)
+    sharing = Remembered.objects.filter(shared_id__in=keys).order_by("received_at", "transaction")
+    remembered = [*Remembered.objects.filter(pk__in=keys), *sharing[:MAX_RECEIPTS_OF_AN_ID]]
     if not remembered:
-        waiting = _waiting(gateway, transaction_id)
-        return list(islice(waiting, MAX_RECEIPTS_OF_AN_ID)) or _half(gateway, key)
-    rows = (_row(each.transaction, occurred_at=each.occurred_at) for each in remembered)
+        waiting = _waiting(gateway, keys)
+        return list(islice(waiting, MAX_RECEIPTS_OF_AN_ID)) or _half(gateway, keys)
+    # An admin may have counted a call at its arrival.
+    rows = (
+        _row(each.transaction, occurred_at=[each.occurred_at, each.received_at])
+        for each in remembered
+    )
     return [receipt_of(row) for row in rows if row]
 
 
@@ -182,15 +189,15 @@ def receipt_of(row: Row) -> Receipt:
     )
 
 
-def _row(pk: UUID, *, occurred_at: datetime) -> Row | None:
-    row = Transaction.objects.filter(pk=pk, occurred_at=occurred_at).first()
+def _row(pk: UUID, *, occurred_at: list[datetime]) -> Row | None:
+    row = Transaction.objects.filter(pk=pk, occurred_at__in=occurred_at).first()
     return row or Quarantined.objects.filter(pk=pk).first()
 
 
 def _first(row: Row) -> Row:
     """The row that the first settlement wrote, from which corrections lead on."""
     while row.corrects:
-        before = _row(row.corrects, occurred_at=row.occurred_at)
+        before = _row(row.corrects, occurred_at=[row.occurred_at])
         if before is None:
             break
         row = before
@@ -243,21 +250,26 @@ def _settled(row: Row) -> Iterator[Moment]:
     yield Moment(at=row.attributed_at, what=what, by=claim.by if claim else "")
 
 
-def _waiting(gateway: Gateway, transaction_id: str) -> Iterator[Receipt]:
-    """From the inbox. PostgreSQL looks for the id as text first, which is fast and nearly right."""
-    quoted = msgspec.json.encode(transaction_id).decode()
-    holding = Delivery.objects.filter(gateway=gateway, body__contains=quoted).order_by(
-        "received_at"
-    )
+class _Line(Call):
+    """A call as it stands in the inbox."""
+
+    identity: UUID
+    shared_id: UUID | None = None
+
+
+def _waiting(gateway: Gateway, keys: Collection[UUID]) -> Iterator[Receipt]:
+    """From the inbox, where its identity stands as text, which PostgreSQL finds fast."""
+    held = [Q(body__contains=key.hex) for key in keys]
+    holding = Delivery.objects.filter(reduce(or_, held), gateway=gateway).order_by("received_at")
     for delivery in holding.iterator():
-        for call in msgspec.json.decode(delivery.body, type=list[Call]):
-            if call.transaction_id == transaction_id:
-                yield _receipt_of_call(call, delivery, gateway)
+        for line in msgspec.json.decode(delivery.body, type=list[_Line]):
+            if line.identity in keys or line.shared_id in keys:
+                yield _receipt_of_call(line, delivery, gateway)
 
 
-def _half(gateway: Gateway, key: UUID) -> list[Receipt]:
+def _half(gateway: Gateway, keys: Collection[UUID]) -> list[Receipt]:
     """Of what waits for its other half."""
-    half = Half.objects.filter(identity=key).first()
+    half = Half.objects.filter(identity__in=keys).first()
     if half is None:
         return []
     receipt = _receipt_of_call(msgspec.json.decode(half.call, type=Call), half, gateway)
@@ -269,8 +281,8 @@ def _half(gateway: Gateway, key: UUID) -> list[Receipt]:
 def _receipt_of_call(call: Call, kept: Delivery | Half, gateway: Gateway) -> Receipt:
     received = Moment(at=kept.received_at, what=f"Received from {gateway}")
     said = msgspec.structs.asdict(call)
-    for name in ("fingerprint", "undated", "distinguished_by", "content"):
-        del said[name]
+    for name in (*MARKS - {"hint", "occurred_at"}, "identity", "shared_id"):
+        said.pop(name, None)
     return Receipt(
         gateway=gateway,
         state=State.WAITING,

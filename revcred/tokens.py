@@ -6,6 +6,8 @@ from binascii import crc32
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
+# Of keys and secrets that are issued, of gateways' tokens and of users'.
+PREFIXES = ("rck_", "rcs_", "rvg_", "rvu_")
 
 
 def generate(prefix: str) -> str:
@@ -20,6 +22,11 @@ def is_well_formed(token: str, prefix: str) -> bool:
         and len(start) == len(prefix) + RANDOM_LENGTH
         and checksum == _checksum(start)
     )
+
+
+def is_own(text: str) -> bool:
+    """True of whatever was issued here: a key, a secret, or a token of a gateway or user."""
+    return any(is_well_formed(text, prefix) for prefix in PREFIXES)
 
 
 def _checksum(text: str) -> str:

@@ -11,6 +11,8 @@ from metering import receipts
 from metering.admin.usage import OfCredential, OfGateway, OfSubscription
 from metering.models import Conflict, Transaction
 from metering.models.transactions import Metered
+from metering.quantities import as_json, plain
+from revcred import pasting
 from revcred.admin.badges import badge
 from revcred.admin.recorded import ReadOnly
 from revcred.models import Assignment, Gateway
@@ -100,6 +102,19 @@ class TransactionAdmin(WithReceipts):
         is_narrow = not {"subscription", "credential"}.isdisjoint(request.GET)
         return ("-occurred_at", "-pk") if is_narrow else ("-pk",)
 
+    def search(self, request: HttpRequest) -> HttpResponse:
+        """An id may hold a key: what is found under it has another one then, and no address."""
+        term = request.POST.get("q", "").replace("\0", "").strip()
+        if not term or pasting.is_a_key(term) or not self.has_view_permission(request):
+            return super().search(request)
+        found = receipts.find_all(term)
+        if found and all(receipt.transaction_id == term for receipt in found):
+            return super().search(request)
+        return self.show_receipts(request, found, found[0].transaction_id if found else term)
+
+    def finds(self, term: str) -> bool:
+        return True
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -114,11 +129,16 @@ class TransactionAdmin(WithReceipts):
 class ConflictAdmin(ReadOnly):
     list_display = ("received_at", "transaction_id", "gateway")
     list_select_related = ("gateway",)
-    fields = ("transaction_id", "gateway", "received_at", "content")
+    list_filter = (OfGateway,)
+    fields = ("transaction_id", "gateway", "received_at", "said")
     readonly_fields = fields
+
+    @admin.display(description="content")
+    def said(self, conflict: Conflict) -> str:
+        return as_json(conflict.content)
 
 
 def elements(row: Metered) -> str:
     """What was counted, such as "calls 1, tokens 250"."""
     sign = "\N{MINUS SIGN}" if getattr(row, "sign", 1) < 0 else ""
-    return ", ".join(f"{name} {sign}{quantity}" for name, quantity in row.elements.items())
+    return ", ".join(f"{name} {sign}{plain(each)}" for name, each in row.elements.items())

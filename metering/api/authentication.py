@@ -1,6 +1,7 @@
 """Who is at the door: a gateway, by the digest of its token."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
@@ -110,6 +111,11 @@ def admission_for(authorization: str, api_key: str) -> Admission:
 
 def admission_of(request: Request) -> Admission:
     return cast("Admission", request.auth)
+
+
+def token_of(headers: Mapping[str, str]) -> str:
+    """The token that a request came with, whether or not it is good."""
+    return _token_in(headers.get("authorization", ""), headers.get("x-api-key", ""))
 
 
 def _token_in(authorization: str, api_key: str) -> str:

@@ -20,6 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from metering import newcomers, rejections
 from metering.api import bodies
 from metering.api.authentication import (
     LONGEST_WAIT,
@@ -28,13 +29,19 @@ from metering.api.authentication import (
     MayPost,
     admission_for,
     admission_of,
+    token_of,
 )
 from metering.api.backlog import backlog
 from metering.api.documentation import Documented, DoorSchema
 from metering.api.errors import Unavailable, answer_to
 from metering.ingestion import Call, Side, take_in, take_in_half
+from metering.redaction import Withheld
+from metering.rejections import Rejected
 from revcred.models import Gateway
 from revcred.postgresql import patience
+
+# Statuses of what would be rejected again, however often it is sent.
+REJECTING = {400, 409, 413, 415}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,12 @@ class Post:
     headers: Mapping[str, str]  # asked for by names in lower case
     body: bytes
     now: datetime
+    token: str
+
+    @property
+    def withheld(self) -> Withheld:
+        """What no stored text of the calls in it may have."""
+        return Withheld(self.token)
 
     @property
     def media_type(self) -> str:
@@ -76,6 +89,22 @@ class Answer:
     content_type: str = "application/json"
 
 
+def rejection_of(error: APIException) -> Rejected:
+    """Why what was posted is not taken: one call, or all of a body that cannot be told apart."""
+    _, said, _ = answer_to(error)
+    where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
+    rejected = Rejected(where | said)
+    rejected.key = getattr(error, "key", None)
+    return rejected
+
+
+def keep_all_rejected(
+    gateway_id: int, address: str, error: APIException, withheld: Withheld
+) -> None:
+    """Keep why nothing of a body was taken, which no delivery tells of."""
+    rejections.keep(gateway_id, address, [rejection_of(error)], withheld=withheld, uncounted=1)
+
+
 class Manner:
     """How somebody wants to be spoken to."""
 
@@ -97,7 +126,7 @@ class Dialect(Manner, ABC):
 
     @abstractmethod
     def read(self, post: Post) -> Reading:
-        """The calls that are meant, their keys fingerprints already. Raises APIException."""
+        """The calls that are meant, each with its key. Raises APIException."""
 
     @abstractmethod
     def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
@@ -106,20 +135,23 @@ class Dialect(Manner, ABC):
     def take(self, post: Post) -> Answer:
         """Raises APIException, django.db.OperationalError."""
         reading = self.read(post)
+        newcomers.make_named(reading.calls, post.withheld)
         return self.answer(post, reading, self.keep(post, reading))
 
     def keep(self, post: Post, reading: Reading) -> UUID:
         if reading.side:
             (half,) = reading.calls
-            kept = take_in_half(post.gateway, half, reading.side)
+            kept = take_in_half(post.gateway, half, reading.side, withheld=post.withheld)
             reading.first_at = kept.first_at
             return kept.identity
         delivery = take_in(
             post.gateway,
             reading.calls,
+            withheld=post.withheld,
             rejected=len(reading.rejected),
             passed_over=reading.passed_over,
         )
+        rejections.keep(post.gateway.pk, post.path, reading.rejected, withheld=post.withheld)
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery
 
@@ -166,6 +198,7 @@ class Door(Doorway):
     """Where one dialect is posted: `Door.as_view(dialect=…)`."""
 
     dialect: Dialect | None = None
+    token = ""
     schema = DoorSchema()
 
     def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:
@@ -176,6 +209,7 @@ class Door(Doorway):
         try:
             return self.respond(self._take(request))
         except APIException as error:
+            self._keep_reason(error)
             return self.respond(self.manner.refuse(error, request.path))
         except (OperationalError, InterfaceError):
             return self.respond(self.manner.refuse(Unavailable(), request.path))
@@ -195,14 +229,24 @@ class Door(Doorway):
             headers=request.headers,
             body=self.body_of(request),
             now=self.admission.now(),
+            token=self.token,
         )
         with patience(LONGEST_WAIT):
             return self.dialect.take(post)
 
+    def _keep_reason(self, error: APIException) -> None:
+        """For the gateway's operator: why its sender was told that this was not taken."""
+        if self.admission is None or error.status_code not in REJECTING:
+            return
+        with patience(LONGEST_WAIT):
+            keep_all_rejected(
+                self.admission.gateway.pk, self.request.path, error, Withheld(self.token)
+            )
+
     def admit(self, request: HttpRequest) -> Admission:
         """Raises APIException."""
-        headers = request.headers
-        return admission_for(headers.get("authorization", ""), headers.get("x-api-key", ""))
+        self.token = token_of(request.headers)
+        return admission_for("", self.token)
 
     def body_of(self, request: HttpRequest) -> bytes:
         """Raises Malformed, TooLarge, UnknownEncoding."""

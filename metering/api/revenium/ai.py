@@ -7,7 +7,7 @@ from metering.api.revenium import fields, labels
 from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
 from metering.api.revenium.elements import amounts
 from metering.api.revenium.fields import Moment, Number, Text
-from metering.api.revenium.naming import make_unknown, names_of, subscription_or_label
+from metering.api.revenium.naming import names_of, subscription_or_label
 from metering.api.revenium.v2 import V2, documented
 from metering.ingestion import ONE_CALL, Call
 
@@ -72,7 +72,7 @@ class Ai(V2[AiCall]):
         )
         listed = labels.OF_AI | ({"subscriptionId"} if label else set())
         kept = labels.kept(said, listed, post.gateway.kept_attributes)
-        call = Call(
+        return Call(
             transaction_id=id_of("transactionId", item.transaction_id, post),
             subscription_named=subscription,
             latency_ms=fields.decimal("requestDuration", item.request_duration),
@@ -82,7 +82,6 @@ class Ai(V2[AiCall]):
             **marks_of("subscriber.credential.value", credential.value),
             **dated(fields.moment("requestTime", item.request_time), post),
         )
-        return make_unknown(call, key=credential.value)
 
 
 class Completions(Ai):

@@ -75,7 +75,8 @@ def _is_good(gateway: Gateway, key: str | None, subscription: str | None) -> boo
         named = fields.text("productKey", subscription)
     except Refused as refused:
         raise Invalid(refused) from refused
-    return _asked_lately(gateway, marks.get("fingerprint"), named, int(time.monotonic() / FRESH))
+    fingerprint = marks["key"].fingerprint if marks else None
+    return _asked_lately(gateway, fingerprint, named, int(time.monotonic() / FRESH))
 
 
 @lru_cache(MOST_KEPT)

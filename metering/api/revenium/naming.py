@@ -5,10 +5,8 @@ from typing import Any
 
 from django.conf import settings
 
-from metering import newcomers
 from metering.api.revenium import fields
 from metering.api.revenium.fields import Text
-from metering.ingestion import Call
 from revcred.models import FormerName, Subscription
 
 NAMING = frozenset({"customer", "product", "subscriber", "credential"})
@@ -65,10 +63,3 @@ def known_subscriptions(named: Collection[str]) -> set[str]:
         *current.values_list("external_key", flat=True),
         *former.values_list("name", flat=True),
     }
-
-
-def make_unknown(call: Call, *, key: Text) -> Call:
-    """The call, whose names are all known from here on if the installation wants that."""
-    if settings.CREATE_NAMED and call.names and not call.subscription_named:
-        newcomers.make(call.names, key=fields.text("key", key, most=fields.LONGEST_KEY))
-    return call

@@ -7,7 +7,7 @@ from metering.api.revenium import fields, labels, metadata
 from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
 from metering.api.revenium.elements import amounts
 from metering.api.revenium.fields import Moment, Number, Text
-from metering.api.revenium.naming import make_unknown, names_of
+from metering.api.revenium.naming import names_of
 from metering.api.revenium.v2 import V2, documented
 from metering.ingestion import ONE_CALL, Call, digest_of
 
@@ -37,7 +37,7 @@ class ToolEvents(V2[ToolCall]):
         kept = labels.kept(said, labels.OF_TOOLS, post.gateway.kept_attributes)
         if used := labels.numbers(said.get("usageMetadata")):
             kept = metadata.kept(kept | {"usageMetadata": used})
-        call = Call(
+        return Call(
             transaction_id=id_of("transactionId", item.transaction_id, post),
             latency_ms=fields.decimal("durationMs", item.duration_ms),
             elements=ONE_CALL | amounts(said, ["costUsd"]),
@@ -47,4 +47,3 @@ class ToolEvents(V2[ToolCall]):
             **marks_of("subscriberCredential", item.subscriber_credential),
             **dated(fields.moment("timestamp", item.timestamp), post),
         )
-        return make_unknown(call, key=item.subscriber_credential)

@@ -15,7 +15,7 @@ from metering.api.revenium.elements import counted
 from metering.api.revenium.fields import Text
 from metering.api.revenium.records import ERROR, ERRORS, RECORD, record
 from metering.api.revenium.repeats import first_moment
-from metering.ingestion import ONE_CALL, Call, take_in_one
+from metering.ingestion import ONE_CALL, Call, take_in_one, without_secrets
 
 TAG = "Revenium: metering v2"
 
@@ -44,7 +44,7 @@ class V2(ReveniumDialect[Item], ABC):
         (call,) = reading.calls
         if reading.side or not call.undated:  # what says when it was says so again in a repeat
             return super().keep(post, reading)
-        kept = take_in_one(post.gateway, call)
+        kept = take_in_one(post.gateway, call, withheld=post.withheld)
         backlog.add(post.gateway.pk, 1)
         reading.first_at = kept.first_at
         return kept.id
@@ -52,7 +52,9 @@ class V2(ReveniumDialect[Item], ABC):
     def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
         (call,) = reading.calls
         created = first_moment(post.gateway, call, reading.first_at)
-        return Answer(201, record(post.gateway, call.transaction_id, created))
+        # The answer may be kept, so that it names the call as it is kept.
+        shown = without_secrets(call, post.withheld).transaction_id
+        return Answer(201, record(post.gateway, shown, created))
 
 
 class Event(Body):

@@ -5,6 +5,7 @@ Whoever adds a page adds its case here, and its line to `matrix.txt`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from html.parser import HTMLParser
 from io import BytesIO
 from typing import Any, Self
@@ -25,6 +26,7 @@ from metering.models import (
     DiscoveredSource,
     GatewayToken,
     Quarantined,
+    Rejection,
     Tally,
     Transaction,
     Usage,
@@ -116,10 +118,15 @@ class World:
             factories.a_call("a-key-of-the-matrix-1"),
             factories.a_call("an-unknown-key-1111"),
             factories.a_call("an-unknown-key-2222"),
+            factories.a_call("an-unknown-key-3333", ago=timedelta(days=40), outside=True),
             gateway=self.gateway,
         )
         slugs = {each.hint: each.slug for each in groups.find()}
         self.group, self.released = slugs["1111"], slugs["2222"]
+        self.outside = slugs["3333"]
+        self.rejection = Rejection.objects.create(
+            gateway=self.gateway, door="/v1/transactions", code="too_old", message="It is old."
+        )
         quarantine.release(
             Quarantined.objects.filter(hint="2222"), by=self.superuser, note="Looked at"
         )
@@ -483,6 +490,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "metering_quarantined_put-back": one("released"),
         "metering_quarantined_claim": one("group"),
         "metering_quarantined_attach": one("group", credential=world.credential.pk),
+        "metering_quarantined_moment": one("outside", at="arrival"),
     }
     for name, model in (
         ("transaction", "metering_transaction"),
@@ -490,6 +498,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         ("usage", "metering_usage"),
         ("tally", "metering_tally"),
         ("conflict", "metering_conflict"),
+        ("rejection", "metering_rejection"),
         ("claim", "metering_claim"),
         ("delivery", "metering_delivery"),
         ("discovered", "metering_discoveredsource"),

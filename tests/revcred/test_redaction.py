@@ -1,0 +1,188 @@
+"""Secrets are cut out of text in whatever form they stand there, and nothing else is changed."""
+
+import base64
+import json
+import string
+from urllib.parse import quote, unquote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from metering.models import gateways
+from revcred import tokens
+from revcred.actions import credentials
+from revcred.models import tokens as user_tokens
+from revcred.redaction import (
+    SHORTEST_SECRET,
+    Secret,
+    candidates,
+    cut,
+    cut_text,
+    may_hold,
+    needles_of,
+    secrets_of,
+    shortened,
+)
+
+KEY = "harbour-K3y-9f2d/c7+a1="
+OWN = tokens.generate("rck_")
+
+
+def in_base64(before="", *, behind="", alphabet=base64.b64encode):
+    return lambda secret: alphabet(f"{before}{secret}{behind}".encode()).decode()
+
+
+FORMS = {
+    "as it is": str,
+    "bearer": lambda secret: f"Authorization: Bearer {secret}",
+    "in a query": lambda secret: f"/maps?api_key={secret}&zoom=3",
+    "in a path": lambda secret: f"/v1/{secret}/tiles",
+    "percent-encoded": lambda secret: f"/v1?k={quote(secret, safe='')}",
+    "all of it percent-encoded": lambda secret: "".join(f"%{byte:02x}" for byte in secret.encode()),
+    "percent-encoded twice": lambda secret: quote(quote(secret, safe=""), safe=""),
+    "JSON in text": lambda secret: json.dumps({"headers": {"x-api-key": secret}}),
+    "JSON in JSON in text": lambda secret: json.dumps(json.dumps([secret])),
+    "JSON with slashes escaped": lambda secret: json.dumps(secret).replace("/", "\\/"),
+    "base64": in_base64(),
+    "base64 behind one byte": in_base64(":"),
+    "base64 behind two bytes": in_base64("u:", behind=":"),
+    "basic": lambda secret: f"Basic {in_base64('somebody:')(secret)}",
+    "base64 for addresses": in_base64("a?", alphabet=base64.urlsafe_b64encode),
+    "base64, percent-encoded": lambda secret: quote(in_base64(":")(secret), safe=""),
+}
+
+
+def decodings(text):
+    """The text and whatever it may be read as."""
+    forms = [text]
+    for _ in range(3):
+        forms.append(unescaped(forms[-1]))
+    runs = "".join(
+        character if character in string.ascii_letters + string.digits + "+/" else " "
+        for character in forms[-1].replace("-", "+").replace("_", "/")
+    ).split()
+    for run in runs:
+        for offset in range(4):
+            part = run[offset:]
+            forms.append(base64.b64decode(part + "A" * (-len(part) % 4)).decode("latin-1"))
+    return forms
+
+
+def unescaped(text):
+    return unquote(text).replace("\\", "")
+
+
+secrets = st.text(string.ascii_letters + string.digits + "-_.+/=~", min_size=8, max_size=60).filter(
+    lambda text: text.strip("=") and not text.startswith("hak_")
+)
+around = st.text(string.ascii_letters + string.digits + " /?&:.", max_size=20)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("secret", [KEY, OWN], ids=["foreign", "own"])
+def test_each_form_is_cut(form, secret):
+    text = FORMS[form](secret)
+
+    shown = cut_text(text, secrets_of(secret))
+
+    assert shown != text
+    assert shortened(secret) in shown
+    assert not [each for each in decodings(shown) if secret in each]
+
+
+@given(secrets, st.sampled_from(sorted(FORMS)), around, around)
+@example("AAAAAAAA", "base64 behind one byte", "", "")
+def test_no_secret_is_left_of_any_form(secret, form, before, behind):
+    text = f"{before} {FORMS[form](secret)} {behind}"
+
+    shown = cut_text(text, [Secret(secret)])
+
+    assert not [each for each in decodings(shown) if secret in each]
+    assert cut_text(shown, [Secret(secret)]) == shown
+
+
+@given(secrets, around)
+def test_what_holds_no_secret_is_left_as_it_is(secret, text):
+    if secret not in text:
+        assert cut_text(text, [Secret(secret)]) == text
+
+
+@given(secrets, st.sampled_from(sorted(FORMS)))
+def test_what_is_quickly_looked_for_is_all_that_is_cut(secret, form):
+    """Most texts are only looked at for these needles."""
+    text = FORMS[form](secret)
+
+    assert may_hold(text, needles_of(secret))
+
+
+@pytest.mark.parametrize("prefix", tokens.PREFIXES)
+@pytest.mark.parametrize("form", FORMS)
+def test_own_tokens_are_known_by_their_shape(prefix, form):
+    token = tokens.generate(prefix)
+
+    shown = cut_text(FORMS[form](token))
+
+    assert not [each for each in decodings(shown) if token in each]
+
+
+def test_whatever_is_issued_here_has_one_of_the_prefixes():
+    issued = {
+        credentials.KEY_PREFIX,
+        credentials.SECRET_PREFIX,
+        gateways.PREFIX,
+        user_tokens.PREFIX,
+    }
+
+    assert issued == set(tokens.PREFIXES)
+
+
+def test_a_token_of_another_checksum_is_none_of_ours():
+    text = f"{OWN[:-1]}{'0' if OWN[-1] != '0' else '1'}"
+
+    assert cut_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Bearer 0123456789abcdefXYZ", "Authorization: Bearer …fXYZ"),
+        ("authorization: bearer 0123456789abcdefXYZ", "authorization: bearer …fXYZ"),
+        ("Basic c29tZWJvZHk6aGVyIHBhc3N3b3Jk", "Basic …b3Jk"),
+        ("Bearer certificates are good", "Bearer certificates are good"),
+        ("Basic authentication", "Basic authentication"),
+    ],
+)
+def test_what_a_scheme_says_is_a_secret(text, shown):
+    assert cut_text(text) == shown
+
+
+def test_short_keys_are_names():
+    assert len("a-demo") < SHORTEST_SECRET
+    assert secrets_of("a-demo", "a", "", None) == []
+
+
+def test_also_in_names_of_members_at_any_depth():
+    value = {"headers": [{KEY: {"deep": [f"Bearer {KEY}", 7, None, True]}}]}
+
+    assert cut(value, secrets_of(KEY)) == {
+        "headers": [{"…+a1=": {"deep": ["Bearer …+a1=", 7, None, True]}}]
+    }
+
+
+def test_no_member_is_lost():
+    others = [tokens.generate("rck_")[:-4] + "same" for _ in range(3)]
+
+    found = cut(dict.fromkeys(others, 1), secrets_of(*others))
+
+    assert found == {"…same": 1, "…same (2)": 1, "…same (3)": 1}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "secret",
+    ["harbour-K3y-9f2d.c7a1", OWN, "7e5d1b0a-93b1-4e8d-8a1c-9c7a"],
+    ids=["foreign", "own", "uuid"],
+)
+def test_keys_are_among_the_candidates(form, secret):
+    assert secret in candidates({"a": [FORMS[form](secret)]})
