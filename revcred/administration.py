@@ -1,9 +1,11 @@
 """The site that `revcred.admin` registers with. It stands outside, to be there before that."""
 
-from typing import Any, ClassVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.utils import get_next_redirect_url
+from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +13,12 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from revcred import pasting
 from revcred.models import AuditEvent
+from revcred.redaction import SHORTEST_SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RECENT = 12
 
@@ -22,6 +29,12 @@ class Labelled(AutocompleteJsonView):
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
         text = self.model_admin.autocomplete_label(obj)  # type: ignore[attr-defined]
         return {"id": str(getattr(obj, to_field_name)), "text": text}
+
+
+NO_KEYS_IN_ADDRESSES = (
+    "That address had a key in it. Addresses are kept in histories and logs: look for a key with"
+    " the field under Credentials, which keeps it out of them."
+)
 
 
 class Administration(AdminSite):
@@ -106,8 +119,39 @@ class Administration(AdminSite):
     ) -> TemplateResponse:
         return redirect("account_change_password")  # type: ignore[return-value]
 
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """No page of the administration is shown at an address with a key in it."""
+
+        @wraps(view)
+        def at_an_address_without_keys(request: HttpRequest, *args: Any, **named: Any) -> Any:
+            if request.method == "GET" and (without := _without_keys(request, self)) is not None:
+                messages.warning(request, NO_KEYS_IN_ADDRESSES)
+                return redirect(f"{request.path}?{without}" if without else request.path)
+            return view(request, *args, **named)
+
+        return super().admin_view(at_an_address_without_keys, cacheable)
+
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        """Asked by POST, so that what is typed into a picker is in no address."""
+        if request.method == "POST":
+            request.GET = request.POST
+            request.method = "GET"
         return Labelled.as_view(admin_site=self)(request)  # type: ignore[return-value]
+
+
+def _without_keys(request: HttpRequest, site: AdminSite) -> str | None:
+    """The address's parameters but for those that are keys, or None if none is.
+
+    Who has not signed in is told nothing of which keys there are.
+    """
+    looks: Callable[[str], bool] = (
+        pasting.is_a_key if site.has_permission(request) else pasting.says_it_is_a_key
+    )
+    sound = request.GET.copy()
+    for name, values in request.GET.lists():
+        if any(len(value) >= SHORTEST_SECRET and looks(value) for value in values):
+            del sound[name]
+    return None if sound == request.GET else sound.urlencode()
 
 
 def _lead_on(request: HttpRequest) -> HttpResponse:

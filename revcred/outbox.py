@@ -33,6 +33,10 @@ FIRST_RETRY = timedelta(minutes=1)  # an attempt under way is nobody else's for 
 LAST_RETRY = timedelta(minutes=15)
 GIVE_UP_AFTER = timedelta(days=3)  # links in mails are valid no longer
 MAILS_PER_STATEMENT = 1_000
+COPY_MAILS = f"""
+COPY {OutgoingMail._meta.db_table}
+(id, recipient, subject, body, created_at, next_try_at, attempts, last_error) FROM STDIN
+"""
 MAX_SECONDS_PER_RUN = 30.0  # below the time limit of a task
 
 bell = Bell("revcred.send_mail")
@@ -59,40 +63,38 @@ def queue_mail(template_prefix: str, recipient: str, context: Mapping[str, Any])
 def queue_many(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
     """As `queue_mail`, for many recipients, each with a context. Return how many those are.
 
-    They are written a thousand at a time: a list of a hundred thousand people takes half a minute.
+    They are written with COPY, a thousand at a time.
     """
-    templates = [get_template(f"{template_prefix}_{part}.txt") for part in ("subject", "message")]
-    site, queued = site_name(None), 0
+    names = (f"{template_prefix}_{part}.txt" for part in ("subject", "message"))
+    templates = [get_template(name) for name in names]
+    body: Any = OutgoingMail._meta.get_field("body")
+    site, now, queued = site_name(None), timezone.now(), 0
     mails = iter(mails)
-    with atomic():
+    with atomic(), connections["default"].cursor() as cursor:
         while some := list(islice(mails, MAILS_PER_STATEMENT)):
-            rows = []
-            for number, (recipient, context) in zip(_new_numbers(len(some)), some, strict=True):
-                known = {"email": recipient, "site": site} | {**context}
-                subject, message = (_text(each, known) for each in templates)
-                mail = OutgoingMail(
-                    pk=number,
-                    recipient=recipient,
-                    subject=" ".join(subject.split())[:300],
-                    next_try_at=Now(),
-                )
-                mail.seal(message.strip() + "\n")
-                rows.append(mail)
-            OutgoingMail.objects.bulk_create(rows)
-            queued += len(rows)
+            numbers = _new_numbers(cursor, len(some))
+            with cursor.copy(COPY_MAILS) as copy:
+                for number, (recipient, context) in zip(numbers, some, strict=True):
+                    known = {"email": recipient, "site": site} | {**context}
+                    subject, message = (_text(each, known) for each in templates)
+                    mail = OutgoingMail(pk=number)
+                    mail.seal(message.strip() + "\n")
+                    subject = " ".join(subject.split())[:300]
+                    sealed = body.seal(mail.body or "")
+                    copy.write_row([number, recipient, subject, sealed, now, now, 0, ""])
+            queued += len(some)
         if queued:
             on_commit(bell.ring)
     return queued
 
 
-def _new_numbers(count: int) -> list[int]:
-    """Numbers of rows that are written later, since a sealed text names its row."""
-    with connections["default"].cursor() as cursor:
-        cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
-            [OutgoingMail._meta.db_table, count],
-        )
-        return [number for (number,) in cursor.fetchall()]
+def _new_numbers(cursor: Any, count: int) -> list[int]:
+    """Numbers of rows that are written next, since a sealed text names its row."""
+    cursor.execute(
+        "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+        [OutgoingMail._meta.db_table, count],
+    )
+    return [number for (number,) in cursor.fetchall()]
 
 
 def notify_owners(

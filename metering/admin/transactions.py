@@ -12,6 +12,7 @@ from metering.admin.usage import OfCredential, OfGateway, OfSubscription
 from metering.models import Conflict, Transaction
 from metering.models.transactions import Metered
 from metering.quantities import as_json, plain
+from revcred import pasting
 from revcred.admin.badges import badge
 from revcred.admin.recorded import ReadOnly
 from revcred.models import Assignment, Gateway
@@ -100,6 +101,19 @@ class TransactionAdmin(WithReceipts):
         """Latest first: by the moment where an index knows it, or else by when it was settled."""
         is_narrow = not {"subscription", "credential"}.isdisjoint(request.GET)
         return ("-occurred_at", "-pk") if is_narrow else ("-pk",)
+
+    def search(self, request: HttpRequest) -> HttpResponse:
+        """An id may hold a key: what is found under it has another one then, and no address."""
+        term = request.POST.get("q", "").replace("\0", "").strip()
+        if not term or pasting.is_a_key(term) or not self.has_view_permission(request):
+            return super().search(request)
+        found = receipts.find_all(term)
+        if found and all(receipt.transaction_id == term for receipt in found):
+            return super().search(request)
+        return self.show_receipts(request, found, found[0].transaction_id if found else term)
+
+    def finds(self, term: str) -> bool:
+        return True
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

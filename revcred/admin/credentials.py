@@ -11,7 +11,7 @@ from django.utils.html import format_html_join
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
-from revcred import links
+from revcred import links, pasting
 from revcred.actions import credentials, memberships
 from revcred.admin import asking, finding
 from revcred.admin.acts import ActForm, WithActs
@@ -197,7 +197,7 @@ class CredentialAdmin(WithActs):
             return HttpResponseRedirect(self._list_url())
         if not finding.may_be_a_key(term):
             return self._to_list(q=term)
-        return self._to_key(fingerprint(term))
+        return self._to_key(fingerprint(pasting.key_in(term)))
 
     def _to_key(self, mark: UUID) -> HttpResponse:
         found = list(finding.with_fingerprint(mark).values_list("pk", flat=True)[:2])
@@ -211,9 +211,6 @@ class CredentialAdmin(WithActs):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        term = request.GET.get("q", "").strip()
-        if term and finding.is_a_key(term):
-            return self._to_key(fingerprint(term))
         sought = as_fingerprint(request.GET.get("fingerprint"))
         return super().changelist_view(request, {"sought": sought} | (extra_context or {}))
 

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from revcred import pasting
 from revcred.admin.customers import named, with_email
 from revcred.admin.lists import any_of, starting_with
-from revcred.fingerprints import HINT_LENGTH, fingerprint
+from revcred.fingerprints import HINT_LENGTH
 from revcred.models import Assignment, Credential, ExternalKey, Subscription
 
 
@@ -32,13 +33,9 @@ def with_fingerprint(mark: UUID) -> QuerySet[Credential]:
     return Credential.objects.filter(pk__in=keys.values("credential"))
 
 
-def is_a_key(term: str) -> bool:
-    return ExternalKey.objects.filter(fingerprint=fingerprint(term)).exists()
-
-
 def may_be_a_key(term: str) -> bool:
     """Whether an address, where it would be logged, is no place for it."""
-    if is_a_key(term):
+    if pasting.is_a_key(term):
         return True
     if "@" in term or " " in term or len(term) <= HINT_LENGTH:
         return False

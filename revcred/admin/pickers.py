@@ -24,7 +24,14 @@ from revcred.models import (
 
 
 class OnlyNumbers(AutocompleteMixin):
-    """What an address or a form says that is no number is nothing that could have been picked."""
+    """What an address or a form says that is no number is nothing that could have been picked.
+
+    What is typed is posted, so that a key is in no address.
+    """
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + forms.Media(js=["admin/js/jquery.init.js", "revcred/pickers.js"])
 
     def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
         numbers = [each for each in value if as_number(each) is not None]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from django.contrib import messages
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_permission_codename
@@ -12,9 +13,11 @@ from django.db.models import PROTECT, QuerySet
 from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.text import capfirst
+from django.views.decorators.http import require_POST
 
-from revcred import links
+from revcred import links, pasting
 from revcred.admin import asking, recording, versions
 from revcred.admin.generic import ModelAdmin, ModelForm
 from revcred.admin.lists import BoundedPaginator, FilteredList, any_of
@@ -27,6 +30,10 @@ Verb = AuditEvent.Verb
 
 HANGING_COUNTED = 100
 HISTORY_SHOWN = 200
+A_KEY = "What you typed is a key. Look for it with the field under Credentials."
+NOTHING_FOUND = (
+    "Nothing was found under what you typed. It may be a key, so the address has none of it."
+)
 OLD_TAB = (
     "Nothing has been saved, for this form was opened before that. Below is what you typed: compare"
     " it with the history, then save again to put it in the place of what is there now."
@@ -75,6 +82,33 @@ class Recorded(WithPickers, ModelAdmin):
         # Found first: joined, PostgreSQL would rather read the whole table in its order.
         found = any_of(ways).values_list("pk", flat=True)
         return queryset.filter(pk__in=list(found)), False
+
+    def get_urls(self) -> list[URLPattern]:
+        search = self.admin_site.admin_view(require_POST(self.search))
+        name = f"{self.opts.app_label}_{self.opts.model_name}_search"
+        return [path("search/", search, name=name), *super().get_urls()]
+
+    def search(self, request: HttpRequest) -> HttpResponse:
+        """Where a list's search is posted to: what may be a key is not led on to an address."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        query = request.POST.copy()
+        for name, values in request.POST.lists():
+            if name in {"csrfmiddlewaretoken", "p", "q"} or pasting.are_keys(values):
+                del query[name]
+        term = request.POST.get("q", "").replace("\0", "").strip()
+        if pasting.is_a_key(term):
+            messages.warning(request, A_KEY)
+        elif pasting.may_be_a_key(term) and not self.finds(term):
+            messages.warning(request, NOTHING_FOUND)
+        elif term:
+            query["q"] = term
+        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        return HttpResponseRedirect(f"{address}?{query.urlencode()}" if query else address)
+
+    def finds(self, term: str) -> bool:
+        ways = self.ways_to_find(term)
+        return not ways or self.model._base_manager.filter(pk__in=any_of(ways)).exists()
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -5,11 +5,14 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
 from allauth.core.ratelimit import consume_or_429
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods
 
@@ -29,6 +32,10 @@ from storefront.forms import ConfirmForm, SearchForm
 from storefront.listings import listed
 from storefront.views.usage import answer, usage_section, wants_section
 
+NO_KEYS_IN_ADDRESSES = (
+    "That address had a key in it. Addresses are kept in histories and logs: search for a key with"
+    " the field below, which keeps it out of them."
+)
 PER_PAGE = 25
 LATEST = 10
 LATEST_SINCE = timedelta(days=31)
@@ -39,11 +46,22 @@ logger = logging.getLogger(__name__)
 @signed_in
 def listing(request: SignedInRequest) -> HttpResponse:
     now = timezone.now()
+    mine = own_credentials(request.user)
+    if request.method == "POST":
+        return _at(SearchForm(request.POST).address_of(mine))
     search = SearchForm(request.GET)
-    found = search.narrow(own_credentials(request.user))
+    if search.has_a_key(mine):
+        messages.warning(request, NO_KEYS_IN_ADDRESSES)
+        return _at({})
+    found = search.narrow(mine)
     pages = Paginator(listed(found, now).order_by("customer__name", "name", "pk"), PER_PAGE)
     context = {"page": pages.get_page(request.GET.get("page")), "search": search, "now": now}
     return render(request, "storefront/credentials.html", context)
+
+
+def _at(query: dict[str, str]) -> HttpResponse:
+    address = reverse("storefront:credentials")
+    return HttpResponseRedirect(f"{address}?{urlencode(query)}" if query else address)
 
 
 @signed_in

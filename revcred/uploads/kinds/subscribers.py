@@ -98,12 +98,13 @@ UPDATE {TABLE} e SET
 FROM {CHUNK} row WHERE e.id = target_id AND after ?| ARRAY['name', 'external_key']
 """
 
+# + 0 keeps the planner from going through all members of a large customer for each row.
 ROLES = f"""
 WITH other AS (
     SELECT m.id, m.role AS old, row.role AS new, row.number
     FROM {CHUNK} row JOIN revcred_membership m
-        ON m.subscriber_id = target_id AND m.customer_id = ANY (customer_ids)
-    WHERE m.role <> row.role
+        ON m.subscriber_id = target_id AND m.customer_id + 0 = ANY (customer_ids)
+    WHERE after ? 'role' AND m.role <> row.role
     ORDER BY m.id
     FOR NO KEY UPDATE OF m
 ), changed AS (

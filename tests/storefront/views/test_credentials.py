@@ -96,6 +96,48 @@ def test_a_search_does_not_reach_beyond_what_is_ones_own(browser):
         assert not browser.get(reverse(LISTING), {"q": said}).context["page"].object_list
 
 
+@pytest.mark.parametrize("line", ["{}", "Bearer {}", "x-api-key: {}", ' "{}" '])
+def test_a_whole_key_is_found_and_is_in_no_address(browser, customer, line):
+    key = "a-key-0f9-that-ends-in-W1x2"
+    factories.a_credential(customer, key=key, name="checkout")
+    factories.a_credential(customer, name="billing")
+
+    response = browser.post(reverse(LISTING), {"q": line.format(key)}, follow=True)
+
+    assert [each.name for each in response.context["page"]] == ["checkout"]
+    assert key not in response.redirect_chain[0][0]
+    assert key not in response.content.decode()
+
+
+def test_a_key_in_the_address_does_not_stay_there(browser, customer):
+    key = "a-key-0f9-that-ends-in-W1x2"
+    factories.a_credential(customer, key=key)
+
+    response = browser.get(reverse(LISTING), {"q": key}, follow=True)
+
+    assert response.redirect_chain == [(reverse(LISTING), 302)]
+    assert "That address had a key in it" in text_of(response)
+
+
+def test_a_key_of_somebody_else_is_as_unknown_as_any(browser):
+    other, nobody_s = "a-key-0f9-of-another-W1x2", "a-key-0f9-of-nobody-W1x2"
+    factories.a_credential(key=other)
+
+    for key in (other, nobody_s):
+        response = browser.post(reverse(LISTING), {"q": key}, follow=True)
+        assert not response.context["page"].object_list
+        assert key not in response.redirect_chain[0][0]
+        assert browser.get(reverse(LISTING), {"q": key}).status_code == 200
+
+
+def test_a_name_stays_in_the_address(browser, customer):
+    factories.a_credential(customer, name="checkout")
+
+    response = browser.post(reverse(LISTING), {"q": "check"}, follow=True)
+
+    assert response.redirect_chain == [(f"{reverse(LISTING)}?q=check", 302)]
+
+
 def test_a_long_list_is_cut_into_pages(browser, customer):
     for n in range(26):
         factories.a_credential(customer, name=f"number {n:02}")
