@@ -5,7 +5,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 
 from revcred.actions import addresses, subscribers, users
 from revcred.admin.acts import ActForm, WithActs
@@ -208,8 +208,19 @@ def tell_asked(request: HttpRequest, change: AddressChange | None) -> None:
     )
 
 
+class RefusesInWords(Recorded):
+    """A save that was refused only as it was written, since another one was quicker, says why."""
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except users.Refused as refusal:
+            messages.error(request, f"{refusal} Nothing was saved.")
+            return HttpResponseRedirect(request.path)
+
+
 @admin.register(Subscriber)
-class SubscriberAdmin(WithMemberships, WithActs):
+class SubscriberAdmin(RefusesInWords, WithMemberships, WithActs):
     form = SubscriberForm
     list_display = ("email", "name", "external_key", "signs_in", "invited_at", "created_at")
     search_fields = ("email", "external_key")
