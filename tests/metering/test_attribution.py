@@ -233,11 +233,13 @@ class World:
                 0.5,
             ),
             path=self.maybe(lambda: self.random.choice(PATHS), 0.5),
+            outside=self.random.random() < 0.02,
         ), string
 
     def judged_one_by_one(self, call, string, gateway):
         return verdict(
             at=call.occurred_at,
+            outside=call.outside,
             keyed=string is not None,
             keys=[
                 replace(key, bound=gateway_id == gateway.pk)
