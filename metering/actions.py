@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from metering.models import Delivery, DiscoveredSource, GatewayToken
 from metering.tasks import bell
+from revcred.actions.subscriptions import paths_changed
 from revcred.models import AuditEvent, Gateway, Source, User
 
 Verb = AuditEvent.Verb
@@ -43,6 +44,7 @@ def enter_source(*, discovered: DiscoveredSource, name: str, by: User | None) ->
     if is_new:
         if discovered.kind == DiscoveredSource.Kind.PATH:
             source.path_rules.create(text=discovered.name)
+            paths_changed(source=source, by=by)
         AuditEvent.objects.record(Verb.CREATED, target=source, by=by)
     discovered.delete()
     return source

@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.apps import apps as registry
 from django.db.models.signals import post_migrate
 
 
@@ -27,7 +28,10 @@ class MeteringConfig(AppConfig):
         post_migrate.connect(_ensure_partitions, sender=self)
 
 
-def _ensure_partitions(**_: Any) -> None:
+def _ensure_partitions(*, apps: Any = registry, **_: Any) -> None:
     from metering import partitions
 
-    partitions.ensure()
+    gateway = apps.get_model("revcred", "Gateway")
+    # Of a database that was taken back to before gateways had an age of their own, nothing.
+    if any(field.name == "accepted_days" for field in gateway._meta.fields):
+        partitions.ensure()

@@ -154,6 +154,7 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     holders: Sequence[Holder] = (),
     source: str | None = None,
     by_name: Attributed | Reason | None = None,
+    outside: bool = False,
 ) -> Attributed | Reason:
     """Whose one transaction is, judged by the moment of the call `at`, never by today.
 
@@ -164,7 +165,10 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     `named`: it names a subscription, and `holders` are those that have or had that name.
     `source`: the source it names, or else the one its path belongs to.
     `by_name`: whose it is by the names it gives, which only count without a key or subscription.
+    `outside`: `at` was too old or too far ahead, and nobody has said yet when it counts.
     """
+    if outside:
+        return Reason.MOMENT_OUTSIDE
     first, last = at, last_possible(at)
     named_ones = holders_within(first, last, holders)
     if not keyed:

@@ -19,8 +19,10 @@ from msgspec.structs import asdict, replace
 
 from metering.inbox import KEEP_AND_RECALL, Entry, Recalling, time_ordered_id
 from metering.models.usage import CALLS
-from metering.redaction import CallerKey, Withheld, is_a_name
-from revcred.fingerprints import fingerprint_hex, hint
+from metering.redaction import NOTHING, CallerKey, Withheld, is_a_name
+from metering.similar_keys import similar
+from revcred.external_keys import trimmed
+from revcred.fingerprints import fingerprint_hex
 from revcred.redaction import Secrets, candidates, cut, secrets_of
 
 
@@ -32,6 +34,9 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     key: CallerKey | None = None
     fingerprint: str | None = None
     hint: str | None = None
+    # Of a key that is written oddly: see `metering.similar_keys`.
+    similar_fingerprint: str | None = None
+    oddities: str | None = None
     subscription_named: str | None = None
     source_named: str | None = None
     method: str | None = None
@@ -49,6 +54,8 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     distinguished_by: str | None = None
     # A digest of what makes a repeat the same; None where that is all it says.
     content: str | None = None
+    # Its moment is too old or too far ahead to be counted without an admin's word.
+    outside: bool = False
 
     def completed_by(self, other: "Call") -> "Call":
         """What this one says, and what only the other does."""
@@ -57,7 +64,26 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
         completed.metadata = (other.metadata or {}) | (self.metadata or {}) or None
         if self.undated and not other.undated:
             completed.occurred_at, completed.undated = other.occurred_at, False
+            completed.outside = other.outside
         return completed
+
+
+def marks_of(key: str | None) -> dict[str, Any]:
+    """The key as a call has it until it is encoded; nothing if none is left of it.
+
+    Raises:
+        KeyTooLong: more than MAX_KEY_CHARACTERS are left of it.
+    """
+    text = trimmed(key) if key else None
+    return {"key": CallerKey(text)} if text else {}
+
+
+def _kept_of(key: CallerKey) -> dict[str, Any]:
+    """What is stored of a key, which goes no further than this."""
+    kept: dict[str, Any] = {"fingerprint": key.fingerprint, "hint": key.hint}
+    if found := similar(key.text):
+        kept["similar_fingerprint"], kept["oddities"] = found
+    return kept
 
 
 ONE_CALL: dict[str, int | Decimal] = {CALLS: 1}
@@ -69,9 +95,11 @@ _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
 # Whatever is text in a call, or holds some: all but its own marks and moments.
-MARKS = {"key", "fingerprint", "hint", "occurred_at", "undated", "distinguished_by", "content"}
+MARKS = {
+    *("key", "fingerprint", "hint", "similar_fingerprint", "oddities"),
+    *("occurred_at", "undated", "outside", "distinguished_by", "content"),
+}
 CUT = tuple(name for name in Call.__struct_fields__ if name not in MARKS)
-NOTHING = Withheld()
 
 
 def _said(call: Call) -> dict[str, Any]:
@@ -171,7 +199,7 @@ def encoded(
     """What is stored of a call, and nothing else is. The same call gives the same."""
     key, path, stored = call.key, call.path, call
     if key:
-        stored = replace(call, key=None, fingerprint=fingerprint_hex(key.text), hint=hint(key.text))
+        stored = replace(call, key=None, **_kept_of(key))
     if path and (path[0] != "/" or path[1:2] == "/" or "?" in path or "#" in path):
         stored = replace(stored, path=only_path(path))
     content = _encode(stored)
@@ -180,8 +208,8 @@ def encoded(
         stored = _cut(stored, withheld.of(key), key)
         content = _encode(stored)
         said = content.decode()
-    if call.undated and not call.content:
-        content = _encode(replace(stored, occurred_at=ANY_TIME))
+    if not call.content:
+        content = _content(stored, content)
     own, by_id = _identities_of(gateway_id, call, stored, ids_from_callers=ids_from_callers)
     return own, by_id, call.content or _digest(content), said
 
@@ -248,6 +276,13 @@ def _array(calls: Sequence[Encoded]) -> str:
 def digest_of(*parts: Any) -> str:
     """Return 32 hexadecimal digits that stand for these parts, which JSON can hold."""
     return _digest(_encode(parts))
+
+
+def _content(call: Call, said: bytes) -> bytes:
+    """Return what has to be the same in a repeat: not when it came, nor whether that was late."""
+    if call.undated:
+        return _encode(replace(call, occurred_at=ANY_TIME))
+    return _encode(replace(call, outside=False)) if call.outside else said
 
 
 def _digest(content: bytes) -> str:

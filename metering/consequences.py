@@ -48,13 +48,12 @@ class _TookTooLong(Exception):
     """A statement was stopped at its time limit."""
 
 
-def count(*, announced: Iterable[dict[str, Any]], **_: Any) -> Consequences:
-    """What the claims of these announcements will move; see `revcred.links`.
+def count(*, noted: Sequence[Claim], **_: Any) -> Consequences:
+    """What these claims will move; see `revcred.links`.
 
     Runs in the transaction that has changed the links. What cannot be counted within
     TIME_LIMIT_SECONDS is left out, and the answer says so.
     """
-    noted = [Claim(**said) for said in announced]
     deadline = monotonic() + TIME_LIMIT_SECONDS
     groups: list[Group] = []
     is_complete = _count_waiting(noted, deadline, groups)
@@ -63,7 +62,7 @@ def count(*, announced: Iterable[dict[str, Any]], **_: Any) -> Consequences:
         movements=_named(groups),
         since=min(filter(None, (claim.since for claim in noted)), default=None),
         is_complete=is_complete,
-        others_under_way=max(0, Claim.objects.open().count() - len(noted)),
+        others_under_way=Claim.objects.open().exclude(pk__in=[claim.pk for claim in noted]).count(),
     )
 
 

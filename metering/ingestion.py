@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from metering.calls import (
-    NOTHING,
     ONE_CALL,
     Call,
     RecallingEntry,
@@ -18,7 +17,7 @@ from metering.calls import (
 )
 from metering.halves import HalfEntry, Side, entry_of_half, halves_together
 from metering.inbox import Together, together
-from metering.redaction import Withheld
+from metering.redaction import NOTHING, Withheld
 from metering.tasks import bell, joining_bell
 from revcred.models import Gateway
 

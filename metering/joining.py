@@ -21,10 +21,11 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic
 
 from metering import faults
-from metering.calls import NOTHING, Call, encoded, entry_of_joined, without_its_key
+from metering.calls import Call, encoded, entry_of_joined, without_its_key
 from metering.claims import CORRECTING
 from metering.inbox import write
 from metering.models import Claim, Half, Remembered
+from metering.redaction import NOTHING
 from metering.statements import COMPLETE, FORGET_HALVES
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 from uuid import uuid4
 
@@ -24,6 +24,7 @@ from revcred.models import (
     Customer,
     ExternalKey,
     FormerName,
+    Gateway,
     Membership,
     Product,
     Subscriber,
@@ -165,7 +166,7 @@ def _credential(
 
 
 def _as_far_back_as_possible() -> datetime:
-    return timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+    return timezone.now() - Gateway.objects.longest_accepted_age()
 
 
 def _record(made: Model) -> None:

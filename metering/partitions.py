@@ -1,10 +1,11 @@
 """The ledger's days: each a partition, made ahead and dropped when its time is over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
-from django.conf import settings
 from django.db import connection
+
+from revcred.models import Gateway
 
 TABLE = "metering_transaction"
 DAYS_AHEAD = 7
@@ -13,11 +14,14 @@ DAYS_AHEAD = 7
 def ensure(today: date | None = None) -> int:
     """Make the partitions a transaction may fall into this week that are not there yet."""
     today = today or datetime.now(UTC).date()
-    first = today - timedelta(days=settings.OLDEST_TRANSACTION_DAYS + 1)
+    first = today - Gateway.objects.longest_accepted_age() - timedelta(days=1)
+    return ensure_days(_days(first, today + timedelta(days=DAYS_AHEAD)))
+
+
+def ensure_days(days: Iterable[date]) -> int:
+    """Make the partitions of these days that are not there yet, and return how many."""
     existing = set(existing_days())
-    missing = [
-        day for day in _days(first, today + timedelta(days=DAYS_AHEAD)) if day not in existing
-    ]
+    missing = [day for day in days if day not in existing]
     with connection.cursor() as cursor:
         for day in missing:
             cursor.execute(

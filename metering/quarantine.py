@@ -1,15 +1,18 @@
 """What nobody could be found for: claimed when somebody appears, released when looked at."""
 
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection
-from django.db.models import Count, Max, QuerySet, Sum
+from django.conf import settings
+from django.db import connection, models
+from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
-from metering import statements
-from metering.models import Claim, Quarantined, Transaction, Usage
+from metering import partitions, statements
+from metering.models import Claim, Quarantined, Reason, Transaction, Usage
 from metering.tasks import claim_bell
 from revcred.links import Lately
 from revcred.models import (
@@ -22,8 +25,10 @@ from revcred.models import (
     Upload,
     User,
 )
+from revcred.models.gateways import longest_possible_age
 from revcred.models.periods import second_of
 
+MOST_PREVIEWED = 10_000  # calls
 NAMED_AT_MOST = 10_000  # transactions looked through for one name
 CUSTOMERS_NAMED = 10  # of those an upload would claim for
 
@@ -116,6 +121,93 @@ def _named_lately(subscription: Subscription | None, named: str, days: int) -> L
     ]
     last = max(moments, default=None)
     return Lately(len(moments), last and last.replace(minute=0, second=0, microsecond=0))
+
+
+class CountAt(models.TextChoices):
+    """At which moment calls count whose moment is outside the window."""
+
+    SAID = "said", "At the moment they say"
+    ARRIVAL = "arrival", "At the moment they arrived"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Some of the calls that an admin chooses a moment for, and what would become of them."""
+
+    calls: int
+    subscription: Subscription | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What choosing this moment would do, of the first calls if there are very many."""
+
+    shares: list[Share]
+    beyond: int  # calls of days that the ledger does not hold, which would stay as they are
+    is_cut: bool
+
+
+def countable(at: CountAt, now: datetime) -> Q:
+    """Those whose moment the ledger holds, so that they may count then."""
+    if at == CountAt.ARRIVAL:
+        return Q(outside=True)
+    ahead = now + timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
+    oldest = now - timedelta(days=longest_possible_age())
+    return Q(outside=True, occurred_at__gte=oldest, occurred_at__lte=ahead)
+
+
+def preview_of_moments(transactions: QuerySet[Quarantined], at: CountAt) -> Preview:
+    """Judge them as if they counted at these moments, and change nothing."""
+    outside = transactions.filter(outside=True)
+    chosen = transactions.filter(countable(at, timezone.now()))
+    numbers = list(chosen.order_by("pk").values_list("pk", flat=True)[: MOST_PREVIEWED + 1])
+    with connection.cursor() as cursor:
+        cursor.execute(statements.WOULD_COUNT[at], {"chosen": numbers[:MOST_PREVIEWED]})
+        found = cursor.fetchall()
+    subscriptions = Subscription.objects.select_related("customer").in_bulk(
+        {pk for pk, _, _ in found if pk}
+    )
+    shares = [
+        Share(
+            calls=calls,
+            subscription=None if reason else subscriptions.get(pk),
+            reason=Reason(reason) if reason else None,
+        )
+        for pk, reason, calls in found
+    ]
+    most = MOST_PREVIEWED + 1
+    beyond = outside.exclude(countable(at, timezone.now())).values("pk")[:most].count()
+    return Preview(shares=shares, beyond=beyond, is_cut=len(numbers) > MOST_PREVIEWED)
+
+
+@atomic
+def choose_moments(transactions: QuerySet[Quarantined], *, at: CountAt, by: User) -> int:
+    """Say at which moment these calls count, and have them judged by it.
+
+    What they said is kept: as their moment, or among their metadata as `occurred_at_said`.
+    """
+    chosen = transactions.filter(countable(at, timezone.now()))
+    numbers = list(chosen.select_for_update().values_list("pk", flat=True))
+    if not numbers:
+        return 0
+    locked = Quarantined.objects.filter(pk__in=numbers)
+    _record(AuditEvent.Verb.MOMENTS_CHOSEN, locked, by, str(CountAt(at).label))
+    marks = list(locked.order_by().values_list("fingerprint", flat=True).distinct())
+    known = ExternalKey.objects.filter(fingerprint__in=locked.values("fingerprint"))
+    if at == CountAt.SAID:
+        days = set(locked.order_by().values_list(TruncDate("occurred_at", tzinfo=UTC), flat=True))
+        locked.update(outside=False)
+        partitions.ensure_days(sorted(days))
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute(statements.COUNT_AT_ARRIVAL, {"chosen": numbers})
+    cause = f"“{by}” had calls counted {CountAt(at).label.lower()}"
+    owners = set(known.values_list("credential", flat=True))
+    whole = len(owners) != 1 or len(marks) != 1
+    credential = None if whole else Credential.objects.get(pk=owners.pop())
+    expect(cause=cause, by=by, credential=credential)
+    return len(numbers)
 
 
 @atomic

@@ -141,7 +141,11 @@ def find_each(gateway: Gateway, transaction_id: str) -> list[Receipt]:
     if not remembered:
         waiting = _waiting(gateway, keys)
         return list(islice(waiting, MAX_RECEIPTS_OF_AN_ID)) or _half(gateway, keys)
-    rows = (_row(each.transaction, occurred_at=each.occurred_at) for each in remembered)
+    # An admin may have counted a call at its arrival.
+    rows = (
+        _row(each.transaction, occurred_at=[each.occurred_at, each.received_at])
+        for each in remembered
+    )
     return [receipt_of(row) for row in rows if row]
 
 
@@ -185,15 +189,15 @@ def receipt_of(row: Row) -> Receipt:
     )
 
 
-def _row(pk: UUID, *, occurred_at: datetime) -> Row | None:
-    row = Transaction.objects.filter(pk=pk, occurred_at=occurred_at).first()
+def _row(pk: UUID, *, occurred_at: list[datetime]) -> Row | None:
+    row = Transaction.objects.filter(pk=pk, occurred_at__in=occurred_at).first()
     return row or Quarantined.objects.filter(pk=pk).first()
 
 
 def _first(row: Row) -> Row:
     """The row that the first settlement wrote, from which corrections lead on."""
     while row.corrects:
-        before = _row(row.corrects, occurred_at=row.occurred_at)
+        before = _row(row.corrects, occurred_at=[row.occurred_at])
         if before is None:
             break
         row = before

@@ -9,13 +9,13 @@ from revcred.fingerprints import fingerprint_hex, hint
 from revcred.redaction import (
     Secret,
     bare,
+    has_own_shape,
     long_needles_of,
     may_hold,
     needles_of,
     secrets_of,
     shortened,
 )
-from revcred.tokens import is_own
 
 BELIEVED_SECONDS = 60.0  # that something is, or is not, a name entered here
 MOST_REMEMBERED = 10_000
@@ -87,13 +87,16 @@ class Withheld:
         return secrets_of(key.text if key else None, self._token)
 
 
+NOTHING = Withheld()
+
+
 def is_a_name(key: CallerKey) -> bool:
     """True of a key that is also entered here in clear, as the name of a customer or a source.
 
     It hides nothing, and to cut it out of a call would change whom the call is charged to.
     """
     text = bare(key.text)
-    if is_own(text):
+    if has_own_shape(text):
         return False
     mark = key.fingerprint
     known = _asked.get(mark)

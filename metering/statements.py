@@ -36,24 +36,25 @@ CASE
 """.strip()
 
 
-def holds(period: str) -> str:
-    """A condition: the period, an alias, holds at some moment that the call `j` may be of."""
-    return f"""{period}.active_from <= j.last_at
-                    AND ({period}.active_until IS NULL OR j.occurred_at < {period}.active_until)"""
+def holds(period: str, call: str = "j") -> str:
+    """A condition: the period holds at some moment that the call may be of; both are aliases."""
+    begins, ends = f"{period}.active_from", f"{period}.active_until"
+    return f"""{begins} <= {call}.last_at
+                    AND ({ends} IS NULL OR {call}.occurred_at < {ends})"""
 
 
 # The subscription that has, or else last had, the name that the call says: see FormerName.
 NAMED = f"""coalesce(
                 (
                     SELECT o.id FROM revcred_subscription o
-                    WHERE o.external_key = j.subscription_named AND {holds("o")}
+                    WHERE o.external_key = sourced.subscription_named AND {holds("o", "sourced")}
                     ORDER BY o.active_from DESC LIMIT 1
                 ), (
                     SELECT o.id FROM revcred_formername f
                     JOIN revcred_subscription o ON o.id = f.target_id
-                    WHERE f.kind = 'subscription' AND f.name = j.subscription_named
-                        AND (f.counts_until IS NULL OR j.occurred_at < f.counts_until)
-                        AND {holds("o")}
+                    WHERE f.kind = 'subscription' AND f.name = sourced.subscription_named
+                        AND (f.counts_until IS NULL OR sourced.occurred_at < f.counts_until)
+                        AND {holds("o", "sourced")}
                     ORDER BY f.former_since DESC LIMIT 1
                 )
             )"""
@@ -91,7 +92,7 @@ def covers(product: str, source: str, source_named: str) -> str:
 
 
 # From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
-# path, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
+# path, names, outside, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
 # OFFSET 0 keeps the planner from copying an expression to every place that names it.
 # Where a key or a subscription ends and another begins in the second of a call that is said in
 # whole seconds, the later one takes it.
@@ -100,6 +101,7 @@ judged AS MATERIALIZED (
     SELECT
         j.*,
         CASE
+            WHEN j.outside THEN 'moment_outside'
             WHEN (j.by_name).decides THEN (j.by_name).reason
             WHEN j.fingerprint IS NULL AND j.subscription_named IS NULL THEN 'anonymous'
             WHEN j.fingerprint IS NULL THEN
@@ -135,6 +137,14 @@ judged AS MATERIALIZED (
     FROM (
         SELECT
             sourced.*,
+            -- With a key, what has the name now is told by its name, and former names are asked
+            -- for where there are any: that is asked once a statement.
+            CASE
+                WHEN subscription_named IS NOT NULL AND (
+                    fingerprint IS NULL
+                    OR EXISTS (SELECT FROM revcred_formername WHERE kind = 'subscription')
+                ) THEN {NAMED}
+            END AS named_id,
             CASE
                 WHEN names IS NOT NULL THEN owner_by_name(
                     names, occurred_at, last_at,
@@ -229,7 +239,7 @@ judged AS MATERIALIZED (
                     (a.active_until IS NULL OR j.last_at < a.active_until)
                     AND (s.active_until IS NULL OR j.last_at < s.active_until) AS outlasts,
                     j.subscription_named IS NULL OR s.external_key = j.subscription_named
-                    OR s.id = {NAMED} AS is_named
+                    OR s.id = j.named_id AS is_named
                 FROM revcred_assignment a
                 JOIN revcred_subscription s ON s.id = a.subscription_id
                 WHERE a.credential_id = key.credential_id
@@ -242,9 +252,9 @@ judged AS MATERIALIZED (
     LEFT JOIN LATERAL (
         SELECT s.id, s.customer_id, s.product_id
         FROM revcred_subscription s
-        WHERE j.fingerprint IS NULL AND j.subscription_named IS NOT NULL
-            AND s.id = {NAMED}
+        WHERE j.fingerprint IS NULL AND s.id = j.named_id
             AND {covers("s.product_id", "j.source_id", "j.source_named")}
+        LIMIT 1  -- so that nothing is looked up for calls with a key
     ) direct ON true
 )
 """
@@ -255,10 +265,13 @@ WITH judging AS (
     SELECT
         %(gateway)s::bigint AS gateway_id, clock_timestamp() AS occurred_at,
         %(fingerprint)s::uuid AS fingerprint, %(subscription_named)s::text AS subscription_named,
-        NULL::text AS source_named, NULL::text AS path, NULL::jsonb AS names
+        NULL::text AS source_named, NULL::text AS path, NULL::jsonb AS names, false AS outside
 ), {JUDGED}
 SELECT reason FROM judged
 """
+
+# How old a call may be on arrival to say anything of its gateway's clock.
+LIVE = "1 hour"
 
 METERED = """
     id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
@@ -299,10 +312,12 @@ ledger AS (
 QUARANTINED = f"""
 quarantined AS (
     INSERT INTO metering_quarantined (
-        {METERED}, fingerprint, hint, reason, quarantined_at, error, released_by, release_note
+        {METERED}, fingerprint, hint, outside, similar_fingerprint, oddities, reason,
+        quarantined_at, error, released_by, release_note
     )
     SELECT
-        {METERED_OF_JUDGED}, fingerprint, coalesce(hint, ''), reason, clock_timestamp(), '', '', ''
+        {METERED_OF_JUDGED}, fingerprint, coalesce(hint, ''), coalesce(outside, false),
+        similar_fingerprint, coalesce(oddities, ''), reason, clock_timestamp(), '', '', ''
     FROM judged WHERE reason IS NOT NULL
 )
 """
@@ -331,6 +346,30 @@ usage AS (
 COUNTED = """
     SELECT occurred_at, subscription_id, credential_id, customer_id, product_id, elements, 1 AS sign
     FROM judged WHERE reason IS NULL
+"""
+
+# When keys were last used, by the moments of the calls; a clock that runs ahead is not believed.
+# To the minute, so that a busy key is not written with every settlement.
+KEY_SEEN = """
+key_seen AS (
+    INSERT INTO revcred_keyuse AS standing (external_key_id, last_used_at)
+    SELECT seen.external_key_id, seen.at
+    FROM (
+        SELECT external_key_id, max(least(occurred_at, clock_timestamp())) AS at
+        FROM judged
+        WHERE external_key_id IS NOT NULL AND reason IS DISTINCT FROM 'moment_outside'
+        GROUP BY 1
+    ) seen
+    LEFT JOIN LATERAL (
+        SELECT u.last_used_at FROM revcred_keyuse u
+        WHERE u.external_key_id = seen.external_key_id
+        OFFSET 0
+    ) before ON true
+    WHERE before.last_used_at IS NULL OR before.last_used_at < seen.at - interval '1 minute'
+    ORDER BY seen.external_key_id
+    ON CONFLICT (external_key_id) DO UPDATE SET
+        last_used_at = greatest(standing.last_used_at, excluded.last_used_at)
+)
 """
 
 # Which deliveries a settlement takes: those that were never tried, up to %(most)s transactions …
@@ -404,12 +443,13 @@ WITH claimed AS MATERIALIZED (
             occurred_at timestamptz, fingerprint uuid, hint text, subscription_named text,
             source_named text, method text, path text, status smallint, request_bytes bigint,
             response_bytes bigint, latency_ms double precision, elements jsonb, metadata jsonb,
-            names jsonb
+            names jsonb, undated boolean, outside boolean, similar_fingerprint uuid, oddities text
         )
     ) WITH ORDINALITY AS call (
         made_id, identity, shared_id, digest, transaction_id, occurred_at, fingerprint, hint,
         subscription_named, source_named, method, path, status, request_bytes, response_bytes,
-        latency_ms, elements, metadata, names, place
+        latency_ms, elements, metadata, names, undated, outside, similar_fingerprint, oddities,
+        place
     )
     WINDOW same AS (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
 ), remembered AS (
@@ -488,27 +528,16 @@ WITH claimed AS MATERIALIZED (
         attributed = standing.attributed + excluded.attributed,
         quarantined = standing.quarantined + excluded.quarantined,
         lag = standing.lag + excluded.lag
-), key_seen AS (
-    -- To the minute, so that a busy key is not written with every settlement.
-    INSERT INTO revcred_keyuse AS standing (external_key_id, last_used_at)
-    SELECT seen.external_key_id, seen.at
+), {KEY_SEEN}, gateway_seen AS (
+    -- Its clock is judged by live calls alone: what is brought later says nothing of it.
+    UPDATE revcred_gateway g
+    SET last_seen_at = seen.at, clock_ahead = coalesce(seen.ahead, g.clock_ahead)
     FROM (
-        SELECT external_key_id, max(occurred_at) AS at
-        FROM judged WHERE external_key_id IS NOT NULL GROUP BY 1
-    ) seen
-    LEFT JOIN LATERAL (
-        SELECT u.last_used_at FROM revcred_keyuse u
-        WHERE u.external_key_id = seen.external_key_id
-        OFFSET 0
-    ) before ON true
-    WHERE before.last_used_at IS NULL OR before.last_used_at < seen.at - interval '1 minute'
-    ORDER BY seen.external_key_id
-    ON CONFLICT (external_key_id) DO UPDATE SET
-        last_used_at = greatest(standing.last_used_at, excluded.last_used_at)
-), gateway_seen AS (
-    UPDATE revcred_gateway g SET last_seen_at = seen.at, clock_ahead = seen.ahead
-    FROM (
-        SELECT gateway_id, max(received_at) AS at, max(occurred_at - received_at) AS ahead
+        SELECT
+            gateway_id, max(received_at) AS at,
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY occurred_at - received_at) FILTER (
+                WHERE undated IS NOT TRUE AND occurred_at > received_at - interval '{LIVE}'
+            ) AS ahead
         FROM item GROUP BY gateway_id
     ) seen
     WHERE g.id = seen.gateway_id
@@ -604,7 +633,7 @@ judging AS MATERIALIZED (
         nullif(q.subscription_named, '') AS subscription_named,
         nullif(q.source_named, '') AS source_named, q.method, nullif(q.path, '') AS path, q.status,
         q.request_bytes, q.response_bytes, q.latency_ms, q.elements, q.metadata, q.names,
-        q.corrects,
+        q.corrects, q.outside,
         q.quarantined_at, q.reason AS quarantine_reason, %(claim)s::bigint AS claim_id
     FROM metering_quarantined q
     WHERE q.id > %(after)s AND ({scope})
@@ -620,7 +649,7 @@ def claim(scope: str) -> str:
     Answers one row: looked at, attributed, the last one's id.
     """
     return f"""
-WITH {waiting_in(scope)}, {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, left_quarantine AS (
+WITH {waiting_in(scope)}, {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, {KEY_SEEN}, left_quarantine AS (
     DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
 ), for_another_reason AS (
     UPDATE metering_quarantined q SET reason = judged.reason
@@ -740,12 +769,39 @@ WAITING_FOR = """
 WITH named AS NOT MATERIALIZED ({rows}), waiting AS (
     SELECT n.customer, q.occurred_at
     FROM named n JOIN metering_quarantined q ON q.fingerprint = n.fingerprint
+    WHERE NOT q.outside
     UNION ALL
     SELECT n.customer, q.occurred_at
     FROM named n JOIN metering_quarantined q ON q.subscription_named = n.subscription
-    WHERE q.fingerprint IS NULL
+    WHERE q.fingerprint IS NULL AND NOT q.outside
 )
 SELECT customer, count(*), min(occurred_at) FROM waiting GROUP BY customer ORDER BY 2 DESC, 1
+"""
+
+# What would become of these calls in quarantine if they counted at a moment, which is an
+# expression. Answers rows: subscription, reason why not, how many.
+WOULD_COUNT = {
+    at: f"""
+WITH judging AS (
+    SELECT
+        q.id, q.gateway_id, {moment} AS occurred_at, q.fingerprint,
+        nullif(q.subscription_named, '') AS subscription_named,
+        nullif(q.source_named, '') AS source_named, nullif(q.path, '') AS path, q.names,
+        false AS outside
+    FROM metering_quarantined q WHERE q.id = ANY (%(chosen)s::uuid[])
+), {JUDGED}
+SELECT CASE WHEN reason IS NULL THEN subscription_id END, reason, count(*)
+FROM judged GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
+"""
+    for at, moment in (("said", "q.occurred_at"), ("arrival", "q.received_at"))
+}
+
+# What a call said of its moment stays with it.
+COUNT_AT_ARRIVAL = """
+UPDATE metering_quarantined q SET
+    outside = false, occurred_at = q.received_at,
+    metadata = coalesce(q.metadata, '{}') || jsonb_build_object('occurred_at_said', q.occurred_at)
+WHERE q.id = ANY (%(chosen)s::uuid[])
 """
 
 USED = """
@@ -802,7 +858,8 @@ standing AS MATERIALIZED (
         nullif(t.source_named, '') AS source_named, t.method, nullif(t.path, '') AS path, t.status,
         t.request_bytes, t.response_bytes, t.latency_ms, t.elements, t.metadata, t.names,
         NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
-        %(claim)s::bigint AS claim_id
+        %(claim)s::bigint AS claim_id, false AS outside, NULL::uuid AS similar_fingerprint,
+        NULL::text AS oddities
     FROM standing t
 ), {JUDGED.replace("judged AS", "judged_again AS", 1)}, judged AS MATERIALIZED (
     SELECT j.* FROM judged_again j JOIN standing t ON t.id = j.corrects
@@ -862,30 +919,33 @@ FROM moved GROUP BY 1, 2, 3, 4, 5
 # stands says stays; a half that adds nothing changes nothing.
 COMPLETE = f"""
 WITH RECURSIVE said AS MATERIALIZED (
-    SELECT call.*, r.transaction, r.occurred_at
+    SELECT call.*, r.transaction, r.occurred_at, r.received_at
     FROM json_to_recordset(%(calls)s::json) AS call (
         identity uuid, fingerprint uuid, hint text, subscription_named text, source_named text,
         method text, path text, status smallint, request_bytes bigint, response_bytes bigint,
-        latency_ms double precision, elements jsonb, metadata jsonb, names jsonb
+        latency_ms double precision, elements jsonb, metadata jsonb, names jsonb,
+        similar_fingerprint uuid, oddities text
     )
     JOIN metering_remembered r ON r.identity = call.identity
 ), chain AS (
-    SELECT identity, transaction AS id, occurred_at, 0 AS place FROM said
+    -- An admin may have counted it at its arrival, and not at the moment it came with.
+    SELECT identity, transaction AS id, ARRAY[occurred_at, received_at] AS moments, 0 AS place
+    FROM said
     UNION ALL
-    SELECT chain.identity, successor.id, chain.occurred_at, place + 1
+    SELECT chain.identity, successor.id, chain.moments, place + 1
     FROM chain CROSS JOIN LATERAL (
         SELECT t.id FROM metering_transaction t
-        WHERE t.corrects = chain.id AND t.occurred_at = chain.occurred_at AND t.sign = 1
+        WHERE t.corrects = chain.id AND t.occurred_at = ANY (chain.moments) AND t.sign = 1
         UNION ALL
         SELECT q.id FROM metering_quarantined q WHERE q.corrects = chain.id
     ) successor
 ), latest AS (
-    SELECT DISTINCT ON (identity) identity, id, occurred_at
+    SELECT DISTINCT ON (identity) identity, id, moments
     FROM chain ORDER BY identity, place DESC
 ), standing AS MATERIALIZED (
     SELECT t.*, k.fingerprint, k.hint, latest.identity
     FROM latest
-    JOIN metering_transaction t ON t.id = latest.id AND t.occurred_at = latest.occurred_at
+    JOIN metering_transaction t ON t.id = latest.id AND t.occurred_at = ANY (latest.moments)
     LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
 ), waiting AS MATERIALIZED (
     SELECT q.*, latest.identity
@@ -895,14 +955,15 @@ WITH RECURSIVE said AS MATERIALIZED (
 ), before AS (
     SELECT
         identity, true AS is_waiting, id, {FACTS}, corrects, quarantined_at,
-        reason AS quarantine_reason
+        reason AS quarantine_reason, outside
     FROM waiting
     UNION ALL
-    SELECT identity, false, time_ordered_id(), {FACTS}, id, NULL, NULL FROM standing
+    SELECT identity, false, time_ordered_id(), {FACTS}, id, NULL, NULL, false FROM standing
 ), judging AS MATERIALIZED (
     SELECT
         before.identity, is_waiting, before.id, gateway_id, transaction_id, before.occurred_at,
-        received_at, corrects, quarantined_at, quarantine_reason, %(claim)s::bigint AS claim_id,
+        before.received_at, corrects, quarantined_at, quarantine_reason,
+        %(claim)s::bigint AS claim_id, outside, said.similar_fingerprint, said.oddities,
         completed.*
     FROM before JOIN said ON said.identity = before.identity
     CROSS JOIN LATERAL (
@@ -946,7 +1007,9 @@ WITH RECURSIVE said AS MATERIALIZED (
         source_named = coalesce(j.source_named, ''), method = coalesce(j.method, ''),
         path = coalesce(j.path, ''), status = j.status, request_bytes = j.request_bytes,
         response_bytes = j.response_bytes, latency_ms = j.latency_ms, elements = j.elements,
-        metadata = j.metadata, names = j.names, reason = j.reason
+        metadata = j.metadata, names = j.names, reason = j.reason,
+        similar_fingerprint = coalesce(q.similar_fingerprint, j.similar_fingerprint),
+        oddities = coalesce(nullif(q.oddities, ''), j.oddities, '')
     FROM judged j
     WHERE q.id = j.id AND j.is_waiting AND j.reason IS NOT NULL
 )
@@ -1080,7 +1143,7 @@ WITH poison AS (
 INSERT INTO metering_quarantined (
     id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
     method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, names,
-    fingerprint, hint, reason, quarantined_at, error, released_by, release_note
+    fingerprint, hint, outside, reason, quarantined_at, error, released_by, release_note
 )
 SELECT
     transaction, gateway_id, call ->> 'transaction_id', (call ->> 'occurred_at')::timestamptz,
@@ -1092,6 +1155,7 @@ SELECT
     CASE WHEN abs(latency_ms) < 1e300 THEN latency_ms END,
     (call -> 'elements')::jsonb, (call -> 'metadata')::jsonb, (call -> 'names')::jsonb,
     (call ->> 'fingerprint')::uuid,
-    coalesce(call ->> 'hint', ''), 'poison', clock_timestamp(), error, '', ''
+    coalesce(call ->> 'hint', ''), coalesce((call ->> 'outside')::boolean, false), 'poison',
+    clock_timestamp(), error, '', ''
 FROM poison, remembered, number
 """

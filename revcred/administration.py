@@ -59,6 +59,7 @@ class Administration(AdminSite):
             "metering.Transaction",
             "metering.Quarantined",
             "metering.DiscoveredSource",
+            "metering.Rejection",
             "metering.Conflict",
             "metering.Usage",
             "metering.Tally",

@@ -7,7 +7,7 @@ too, what waits for somebody or has been attributed already, and what an action 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
@@ -101,13 +101,8 @@ class Busy(Exception):
     """Somebody else is changing the same thing at this moment."""
 
 
-@dataclass
-class _Announcements:
-    said: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[Any] = field(default_factory=list)
-
-
-_heard: ContextVar[_Announcements | None] = ContextVar("announcements", default=None)
+# What listeners made of the announcements of an action that is tried out.
+_noted: ContextVar[list[Any] | None] = ContextVar("noted announcements", default=None)
 
 
 def announce(
@@ -126,18 +121,19 @@ def announce(
     `since` is the moment from which what has been attributed already may be wrong now.
     `with_sources`: it concerns all products that have sources, and none in particular.
     """
-    said: dict[str, Any] = {
-        "since": since,
-        "credential": credential,
-        "subscription": subscription,
-        "product": product,
-        "upload": upload,
-        "with_sources": with_sources,
-    }
-    answers = link_changed.send(sender=None, cause=cause, by=by, **said)
-    if (heard := _heard.get()) is not None:
-        heard.said.append(said)
-        heard.answers += [answer for _, answer in answers]
+    answers = link_changed.send(
+        sender=None,
+        cause=cause,
+        by=by,
+        since=since,
+        credential=credential,
+        subscription=subscription,
+        product=product,
+        upload=upload,
+        with_sources=with_sources,
+    )
+    if (noted := _noted.get()) is not None:
+        noted += [answer for _, answer in answers if answer is not None]
 
 
 def consequences_of(action: Callable[[], Any]) -> Consequences:
@@ -151,15 +147,15 @@ def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool])
     Counted is what the action has announced, in its own transaction, by the statements that carry
     it out later: what is shown is what happens. Raises Busy, and what the action raises.
     """
-    heard = _Announcements()
-    token = _heard.set(heard)
+    noted: list[Any] = []
+    token = _noted.set(noted)
     try:
         with atomic(), _short_wait_for_locks(), events_at_the_end():
             result = action()
-            consequences = _counted(heard.said)
+            consequences = _counted(noted)
             is_kept = keep(result, consequences)
             if is_kept:
-                _tell(heard.answers, consequences)
+                _tell(noted, consequences)
             else:
                 set_rollback(True)
     except OperationalError as error:
@@ -167,15 +163,16 @@ def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool])
             raise Busy from error
         raise
     finally:
-        _heard.reset(token)
-    followed_at = tuple(filter(None, map(_address, heard.answers))) if is_kept else ()
+        _noted.reset(token)
+    followed_at = tuple(filter(None, map(_address, noted))) if is_kept else ()
     return TriedOut(result, consequences, is_kept, followed_at)
 
 
-def _counted(said: list[dict[str, Any]]) -> Consequences:
-    answers = consequences_asked.send(sender=None, announced=said) if said else []
+def _counted(noted: list[Any]) -> Consequences:
+    """`noted` is what listeners made of the announcements: they count it themselves."""
+    answers = consequences_asked.send(sender=None, noted=noted) if noted else []
     if not answers:
-        return Consequences(is_announced=bool(said))
+        return Consequences()
     return replace(cast("Consequences", answers[0][1]), is_announced=True)
 
 

@@ -69,10 +69,12 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
         "metering.view_usage": "See usage",
         "metering.view_tally": "See what gateways sent in each hour",
         "metering.view_quarantined": "See the quarantine",
-        "metering.change_quarantined": "Release, put back and claim what waits in quarantine",
+        "metering.change_quarantined": "Release, put back and claim what waits in quarantine, and"
+        " choose when late calls count",
         "metering.view_discoveredsource": "See sources that calls have named",
         "metering.change_discoveredsource": "Enter such a source",
         "metering.view_conflict": "See conflicts",
+        "metering.view_rejection": "See what gateways sent and was not taken, and why",
         "metering.view_delivery": "See what waits to be processed",
         "metering.change_delivery": "Have it tried again",
         "metering.view_claim": "See claims",
@@ -125,6 +127,7 @@ _ABOUT_CALLS = (
     "metering.quarantined",
     "metering.discoveredsource",
     "metering.conflict",
+    "metering.rejection",
     "metering.delivery",
     "metering.claim",
 )

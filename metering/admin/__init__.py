@@ -1,3 +1,21 @@
-from metering.admin import claims, deliveries, gateways, quarantine, sources, transactions, usage
+from metering.admin import (
+    claims,
+    deliveries,
+    gateways,
+    quarantine,
+    rejections,
+    sources,
+    transactions,
+    usage,
+)
 
-__all__ = ["claims", "deliveries", "gateways", "quarantine", "sources", "transactions", "usage"]
+__all__ = [
+    "claims",
+    "deliveries",
+    "gateways",
+    "quarantine",
+    "rejections",
+    "sources",
+    "transactions",
+    "usage",
+]

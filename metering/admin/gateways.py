@@ -4,12 +4,12 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from metering import actions
-from metering.models import GatewayToken, Tally
+from metering import actions, partitions
+from metering.models import GatewayToken, Rejection, Tally
 from revcred import links
 from revcred.admin import asking
 from revcred.admin.acts import ActForm
@@ -21,6 +21,7 @@ from revcred.admin.products import FoundByName
 from revcred.models import Gateway, User
 
 QUIET_AFTER = timedelta(minutes=15)
+MAX_REASONS = 20
 LATELY = timedelta(days=7)
 
 
@@ -74,8 +75,8 @@ class GatewayAdmin(FoundByName, IssuesTokens):
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
     fields = (
-        *("name", "kind", "suspended_at", "ids_from_callers", "event_subject", "event_elements"),
-        *("counted_records", "kept_attributes"),
+        *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "event_subject"),
+        *("event_elements", "counted_records", "kept_attributes"),
         *("last_seen_at", "clock", "conflicts", "passed_over", "created_at"),
     )
     readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")
@@ -91,7 +92,7 @@ class GatewayAdmin(FoundByName, IssuesTokens):
 
     @admin.display(description="clock")
     def clock(self, gateway: Gateway) -> str | None:
-        """Its newest transaction against our clock, when that arrived."""
+        """The median of its latest live calls against our clock, when those arrived."""
         if gateway.clock_ahead is None:
             return None
         seconds = gateway.clock_ahead.total_seconds()
@@ -122,6 +123,12 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(valid_tokens=valid)
         return gateways
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
+        """A longer accepted age needs older days in the ledger."""
+        super().save_model(request, obj, form, change)
+        if "accepted_days" in form.changed_data:
+            partitions.ensure()
+
     def cut_off(self, form: Any) -> list[str]:
         at = form.cleaned_data.get("suspended_at")
         if not asking.ends_earlier(form, "suspended_at"):
@@ -147,5 +154,17 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         tokens = GatewayToken.objects.filter(gateway=as_number(object_id))
-        context = {"tokens": tokens} | (extra_context or {})
+        context = {"tokens": tokens, **_not_taken(as_number(object_id))} | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
+
+
+def _not_taken(gateway: int | None) -> dict[str, Any]:
+    """Why what this gateway sent lately was not taken."""
+    kept = Rejection.objects.filter(gateway=gateway)
+    reasons = (
+        kept.order_by()
+        .values("door", "field", "code", "message")
+        .annotate(items=Count("pk"), last=Max("rejected_at"))
+        .order_by("-last")[:MAX_REASONS]
+    )
+    return {"reasons": list(reasons), "kept": kept.count()}

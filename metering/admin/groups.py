@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from metering.models import Quarantined, Reason
-from revcred.models import Gateway
+from revcred.models import Credential, Gateway
 
 MOST = 1_000  # groups
 COUNTED = 10_000  # transactions of a group
@@ -84,6 +84,17 @@ MEASURE = MEASURE.format(count=_counted(), since=_of_group("min(occurred_at)"))
 
 
 @dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The credential that a key means, or would mean if it were written plainly."""
+
+    credential: Credential
+    but_for: str = ""  # what the key has that the credential's does not
+    state: str = ""  # why it was not valid when the last of these calls was made
+    since: datetime | None = None
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """What waits for the same reason under the same key at the same gateway."""
 
@@ -95,6 +106,7 @@ class Group:
     gateway: Gateway | None = None
     count: int = 0
     since: datetime | None = None
+    owner: Owner | None = None
 
     @property
     def slug(self) -> str:
@@ -131,6 +143,11 @@ class Group:
     def is_unknown(self) -> bool:
         """Whether its key means nobody yet, and so may be said to mean somebody."""
         return self.reason is Reason.UNKNOWN_KEY
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether an admin may say at which moment its calls count."""
+        return self.reason is Reason.MOMENT_OUTSIDE
 
     @property
     def counted(self) -> str:

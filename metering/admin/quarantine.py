@@ -11,11 +11,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from metering import quarantine
-from metering.admin import groups
+from metering.admin import groups, owners
 from metering.admin.groups import Group
 from metering.admin.transactions import WithReceipts, elements
 from metering.models import Quarantined, Reason
 from metering.models.transactions import Metered
+from metering.quarantine import CountAt
 from revcred.actions import credentials
 from revcred.admin import pickers
 from revcred.admin.acts import ActForm, WithActs
@@ -25,6 +26,7 @@ from revcred.admin.moments import MomentField
 from revcred.models import Gateway, User
 
 PER_PAGE = 50
+SHARES_NAMED = 10
 
 
 class ReleaseForm(ActForm):
@@ -66,6 +68,54 @@ class ClaimNowForm(ActForm):
         cause = f"“{by}” asked for it"
         quarantine.run_again(self.target.transactions(), cause=cause, by=by)
         return "It is being judged again in the background. See Claims for how far it is."
+
+
+class MomentForm(ActForm):
+    title = "Choose the moment"
+    button = "Count them"
+    grave = True
+    explanation = (
+        "These calls arrived with a moment that is too old or too far ahead, so nothing was"
+        " counted. Choose when they count; usage of that hour changes. The moment they came with"
+        " stays on their receipts. This cannot be taken back by a click."
+    )
+
+    at = forms.ChoiceField(label="They count", choices=CountAt.choices, widget=forms.RadioSelect)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        transactions = self.target.transactions()
+        field: Any = self.fields["at"]
+        field.choices = [
+            (at.value, _with_preview(at, quarantine.preview_of_moments(transactions, at)))
+            for at in CountAt
+        ]
+
+    def act(self, by: User) -> str:
+        at = CountAt(self.cleaned_data["at"])
+        count = quarantine.choose_moments(self.target.transactions(), at=at, by=by)
+        return f"{count:,} calls are being counted in the background. See Claims for how far it is."
+
+
+def _with_preview(at: CountAt, preview: quarantine.Preview) -> str:
+    """The choice, and what would become of how many calls."""
+    said = [
+        f"{each.calls:,} for {each.subscription.customer} / {each.subscription}"
+        if each.subscription
+        else f"{each.calls:,} would wait: {each.reason.label if each.reason else ''}"
+        for each in preview.shares[:SHARES_NAMED]
+    ]
+    if len(preview.shares) > SHARES_NAMED:
+        others = sum(each.calls for each in preview.shares[SHARES_NAMED:])
+        said.append(f"{others:,} for others")
+    if preview.is_cut:
+        said.append(f"more, beyond the first {quarantine.MOST_PREVIEWED:,}")
+    if preview.beyond:
+        said.append(
+            f"{preview.beyond:,} cannot: the ledger keeps no such day, so they count only at"
+            " their arrival"
+        )
+    return f"{at.label}: {'; '.join(said) or 'none'}"
 
 
 class AttachForm(ActForm):
@@ -166,6 +216,7 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         "put-back": PutBackForm,
         "claim": ClaimNowForm,
         "attach": AttachForm,
+        "moment": MomentForm,
     }
 
     @admin.display(description="key")
@@ -214,7 +265,9 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         """By groups, unless one of them or what was released is asked for."""
         if {"group", "released"}.isdisjoint(request.GET):
             return self.groups_view(request)
-        context = {"group": known_group(request.GET.get("group", ""))}
+        group = known_group(request.GET.get("group", ""))
+        (group,) = owners.named([group]) if group else (None,)
+        context = {"group": group}
         return super().changelist_view(request, context | (extra_context or {}))
 
     def groups_view(self, request: HttpRequest) -> HttpResponse:
@@ -231,7 +284,7 @@ class QuarantinedAdmin(WithActs, WithReceipts):
             "title": "Quarantine",
             "subtitle": None,
             "opts": self.opts,
-            "groups": groups.measure(list(page)),
+            "groups": owners.named(groups.measure(list(page))),
             "page": page,
             "is_cut": len(found) >= groups.MOST,
             "reasons": Reason,

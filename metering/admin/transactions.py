@@ -11,6 +11,7 @@ from metering import receipts
 from metering.admin.usage import OfCredential, OfGateway, OfSubscription
 from metering.models import Conflict, Transaction
 from metering.models.transactions import Metered
+from metering.quantities import as_json, plain
 from revcred import pasting
 from revcred.admin.badges import badge
 from revcred.admin.recorded import ReadOnly
@@ -128,11 +129,16 @@ class TransactionAdmin(WithReceipts):
 class ConflictAdmin(ReadOnly):
     list_display = ("received_at", "transaction_id", "gateway")
     list_select_related = ("gateway",)
-    fields = ("transaction_id", "gateway", "received_at", "content")
+    list_filter = (OfGateway,)
+    fields = ("transaction_id", "gateway", "received_at", "said")
     readonly_fields = fields
+
+    @admin.display(description="content")
+    def said(self, conflict: Conflict) -> str:
+        return as_json(conflict.content)
 
 
 def elements(row: Metered) -> str:
     """What was counted, such as "calls 1, tokens 250"."""
     sign = "\N{MINUS SIGN}" if getattr(row, "sign", 1) < 0 else ""
-    return ", ".join(f"{name} {sign}{quantity}" for name, quantity in row.elements.items())
+    return ", ".join(f"{name} {sign}{plain(each)}" for name, each in row.elements.items())

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from metering.models import Tally, Usage
+from metering.quantities import plain
 from revcred.admin.lists import Chosen
 from revcred.admin.recorded import ReadOnly
 from revcred.models import Credential, Gateway, Subscription
@@ -41,7 +42,7 @@ class UsageAdmin(ReadOnly):
 
     @admin.display(description="quantity")
     def sum(self, usage: Usage) -> str:
-        return f"{usage.quantity.normalize():,f}"
+        return plain(usage.quantity)
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """By the hour where an index knows it; otherwise by the number, which follows it nearly."""

@@ -5,7 +5,6 @@ the elements.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,17 +17,26 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from rest_framework.exceptions import APIException
 
+from metering.api import facts
 from metering.api.decoding import MOST_ITEMS, Decoder, Refused
 from metering.api.documentation import ACCEPTANCE, Documented, schema_of
 from metering.api.doors import Answer, Dialect, Post, Reading
 from metering.api.errors import UnknownFormat
 from metering.api.quantities import elements_of, values_of
-from metering.api.transactions import Window, answer_of, judge, within_limits
+from metering.api.transactions import (
+    Window,
+    answer_of,
+    checked_marks,
+    judge,
+    status_of,
+    why_nothing,
+)
 from metering.ingestion import ONE_CALL, Call
-from metering.redaction import CallerKey
+from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Gateway
 
 ATTRIBUTE = "ce-"  # how a header's name begins that is one
+MAX_SUBSCRIPTION_CHARACTERS = 200
 STRUCTURED = "application/cloudevents"
 
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -43,7 +51,11 @@ class Event(msgspec.Struct, kw_only=True):
     type: Text
     subject: (
         Annotated[
-            str, Meta(max_length=1_000, description="The key, or the subscription's external key.")
+            str,
+            Meta(
+                description="The key, or the subscription's external key.",
+                extra_json_schema={"maxLength": MAX_KEY_CHARACTERS},
+            ),
         ]
         | UnsetType
         | None
@@ -60,11 +72,21 @@ class Event(msgspec.Struct, kw_only=True):
 
     @property
     def transaction_id(self) -> str:
-        """Unique as source and id are together: the last slash is between them."""
-        return f"{self.source}/{self.id.replace('%', '%25').replace('/', '%2F')}"
+        return id_of(self.source, self.id)
 
 
-decoder = Decoder(Event)
+def id_of(source: str, event_id: str) -> str:
+    """Unique as source and id are together: the last slash is between them."""
+    return f"{source}/{event_id.replace('%', '%25').replace('/', '%2F')}"
+
+
+def _said_id(event: Mapping[str, Any]) -> str | None:
+    source, event_id = event.get("source"), event.get("id")
+    is_told = isinstance(source, str) and isinstance(event_id, str)
+    return id_of(source, event_id) if is_told else None  # type: ignore[arg-type]
+
+
+decoder = Decoder(Event, id_of=_said_id)
 
 ONE = schema_of(Event)
 MANY = {"type": "array", "items": ONE, "minItems": 1, "maxItems": MOST_ITEMS}
@@ -125,12 +147,21 @@ def call_of(event: Event, gateway: Gateway, window: Window, now: datetime) -> Ca
     return Call(
         transaction_id=event.transaction_id,
         occurred_at=occurred_at.astimezone(UTC),
-        key=CallerKey(key) if key else None,
-        subscription_named=None if is_key else event.subject or None,
+        subscription_named=None if is_key else _subscription(event),
         elements=elements or ONE_CALL,
         metadata=_metadata(event, data, elements),
         undated=not event.time,
+        **checked_marks("subject", key),
     )
+
+
+def _subscription(event: Event) -> str | None:
+    """Raises Refused."""
+    named = event.subject or ""
+    if len(named) > MAX_SUBSCRIPTION_CHARACTERS:
+        most = MAX_SUBSCRIPTION_CHARACTERS
+        raise Refused("subject", "too_long", f"A subscription has at most {most} characters.")
+    return named or None
 
 
 def _metadata(event: Event, data: Any, elements: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,8 +170,8 @@ def _metadata(event: Event, data: Any, elements: Mapping[str, Any]) -> dict[str,
     if isinstance(data, dict):
         data = {name: value for name, value in data.items() if name not in elements}
     if data:
-        with suppress(Refused):
-            return within_limits(said | {"data": data})
+        kept: dict[str, Any] = said | {"data": data}
+        return kept if facts.may_be_kept(kept) else said
     return said
 
 
@@ -161,19 +192,14 @@ class CloudEvents(Dialect):
     )
 
     def read(self, post: Post) -> Reading:
-        take = partial(call_of, gateway=post.gateway, window=Window.at(post.now), now=post.now)
+        take = partial(
+            call_of, gateway=post.gateway, window=Window.of(post.gateway, post.now), now=post.now
+        )
         return Reading(*judge(read_in(post), take))
 
     def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
         said = answer_of(delivery, reading.calls, list(reading.rejected))
-        return Answer(202, said) if reading.calls else Answer(400, said | _first(reading))
-
-
-def _first(reading: Reading) -> dict[str, str]:
-    """For senders that look at the status alone, and for who reads their logs."""
-    refused = reading.rejected[0]
-    where = f"{refused['field']}: " if refused["field"] else ""
-    return {"code": refused["code"], "message": f"{where}{refused['message']}"}
+        return Answer(status_of(reading.calls, reading.rejected), said)
 
 
 class OpenMeter(CloudEvents):
@@ -196,7 +222,7 @@ class OpenMeter(CloudEvents):
         if not reading.rejected:
             return Answer(204)
         said = answer_of(delivery, reading.calls, list(reading.rejected))
-        return _problem(Answer(400, said | _first(reading)))
+        return _problem(Answer(400, said | why_nothing(reading.rejected)))
 
     def refuse(self, error: APIException, path: str) -> Answer:
         return _problem(super().refuse(error, path))

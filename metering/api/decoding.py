@@ -6,7 +6,7 @@ An item that cannot be taken is refused by its index, field and reason, and spoi
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
 from io import BytesIO
 from itertools import islice
@@ -33,6 +33,12 @@ STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 PLACE = re.compile(r" - at (?:`key` in )?`\$(?:\[\d+\])?\.?(?P<field>[^`]*)`$")
 UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Escapes of NUL and of halves of surrogate pairs, after an even number of backslashes.
+UNFIT_ESCAPE = re.compile(
+    rb"(?<!\\)((?:\\\\)*)\\u(?:0000"
+    rb"|[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)[dD][c-fC-F][0-9a-fA-F]{2})"
+)
 NOT_A_NUMBER = object()
 NESTS = frozenset({dict, list})
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -46,10 +52,17 @@ def _ignore(_: str) -> None:
     """Numbers are only passed over: some are too long for Python to be patient with."""
 
 
+def said_id(item: Any) -> str | None:
+    """The id of an object, as the native door calls it."""
+    said: str | None = item.get("transaction_id")
+    return said
+
+
 class Refused(Exception):
     """One item that cannot be taken: which field, a code for programs, a reason for people."""
 
     transaction_id: str | None = None
+    key: str | None = None
 
     def __init__(self, field: str | None, code: str, message: str) -> None:
         super().__init__(message)
@@ -59,8 +72,21 @@ class Refused(Exception):
 class Decoder(Generic[Item]):
     """Decodes one object, an array of them or one a line into items, or what refuses them."""
 
-    def __init__(self, item: type[Item]) -> None:
+    def __init__(
+        self,
+        item: type[Item],
+        *,
+        facts: Collection[str] = (),
+        leniently: Callable[[bytes], Item] | None = None,
+        id_of: Callable[[Any], str | None] = said_id,
+    ) -> None:
+        """`facts` are fields that decide nothing: with a wrong value in one of them an item is
+        read `leniently`, and not refused. `id_of` finds the id of what is refused.
+        """
         self._one = msgspec.json.Decoder(item)
+        self._facts = frozenset(facts)
+        self._leniently = leniently
+        self._id_of = id_of
         self._many = msgspec.json.Decoder(list[item])  # type: ignore[valid-type]
 
     def decode(self, body: bytes, media_type: str) -> list[Item | Refused]:
@@ -103,10 +129,31 @@ class Decoder(Generic[Item]):
         try:
             return self._alone(raw)
         except Refused as refused:
-            refused.transaction_id = _transaction_id(raw)
+            refused.transaction_id, refused.key = _id_and_key(raw, self._id_of)
             return refused
 
     def _alone(self, raw: bytes) -> Item:
+        try:
+            return self._strictly(raw)
+        except Refused as refused:
+            if refused.field in self._facts and self._leniently:
+                return self._without_facts(raw)
+            raise
+
+    def _without_facts(self, raw: bytes) -> Item:
+        """The item if nothing is wrong with what decides. Raises Refused."""
+        assert self._leniently is not None
+        objection = _objection_to(raw, passing_over=self._facts)
+        if objection:
+            raise objection
+        try:
+            return self._leniently(_mended(raw))
+        except msgspec.ValidationError as error:
+            raise refusal_of(str(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Refused(None, "malformed", "It is not JSON.") from error
+
+    def _strictly(self, raw: bytes) -> Item:
         try:
             item = self._one.decode(raw)
         except msgspec.ValidationError as error:
@@ -120,10 +167,10 @@ class Decoder(Generic[Item]):
         return item
 
 
-def _objection_to(raw: bytes) -> Refused | None:
+def _objection_to(raw: bytes, *, passing_over: Collection[str] = ()) -> Refused | None:
     """Why this JSON, which may even be JSON, is not taken, and in which field that is."""
     try:
-        return _objection_in(_outline.decode(raw.decode()))
+        return _objection_in(_outline.decode(raw.decode()), passing_over)
     except UnicodeDecodeError as error:
         return Refused(None, "bad_text", f"It is not UTF-8: byte {error.start}.")
     except RecursionError:
@@ -132,14 +179,19 @@ def _objection_to(raw: bytes) -> Refused | None:
         return Refused(None, "malformed", f"It is malformed: {error}.")
 
 
-def _objection_in(members: Any) -> Refused | None:
+def _objection_in(members: Any, passing_over: Collection[str] = ()) -> Refused | None:
     """Raises RecursionError."""
     for name, value in members if isinstance(members, Members) else ():
         objection = _bad_text(name) or _bad_text(value) or _bad_members(value)
-        if objection:
+        if objection and (name not in passing_over or objection[0] != "bad_text"):
             return Refused(name if name.isprintable() else None, *objection)
     doubled = _doubled(members)
     return Refused(doubled, "duplicate_field", "It is there twice.") if doubled else None
+
+
+def _mended(raw: bytes) -> bytes:
+    """The same JSON with U+FFFD for what no text may hold: NUL and halves of surrogate pairs."""
+    return UNFIT_ESCAPE.sub(rb"\1\\ufffd", raw)
 
 
 class Members(list[tuple[str, Any]]):
@@ -215,14 +267,18 @@ def _nests(value: Any) -> bool:
     return type(value) in NESTS
 
 
-def _transaction_id(raw: bytes) -> str | None:
-    """The id of what was refused, if there is one to be read."""
+def _id_and_key(raw: bytes, id_of: Callable[[Any], str | None]) -> tuple[str | None, str | None]:
+    """The id and the key of what was refused, as far as they can be read."""
     try:
         item = _scanner.decode(raw.decode())
-    except (ValueError, RecursionError):
-        return None
-    said = item.get("transaction_id") if isinstance(item, dict) else None
-    return said[:200] if isinstance(said, str) and said.isprintable() else None
+        said = id_of(item) if isinstance(item, dict) else None
+    except (ValueError, TypeError, RecursionError):
+        return None, None
+    key = item.get("key") or item.get("subject") if isinstance(item, dict) else None
+    return (
+        said[:200] if isinstance(said, str) and said.isprintable() else None,
+        key if isinstance(key, str) else None,
+    )
 
 
 # Where each element ends, also of those that Python itself would not take.

@@ -19,12 +19,12 @@ NAMED = {
     "type": ["object", "null"],
     "properties": {"name": {"type": "string"}, "external_key": {"type": "string"}},
 }
-ERROR = {
+ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["code", "message"],
     "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
 }
-ACCEPTANCE = {
+ACCEPTANCE: dict[str, Any] = {
     "type": "object",
     "required": ["delivery", "accepted", "rejected"],
     "properties": {
@@ -68,6 +68,7 @@ RECEIPT = {
                 "unknown_subscriber",
                 "names_disagree",
                 "poison",
+                "moment_outside",
                 None,
             ],
         },
@@ -136,6 +137,26 @@ RECEIPT = {
             "callers, and of the tools that a model called under the id of its answer.",
         },
     },
+}
+REJECTED = {
+    "type": "object",
+    "description": "Of an id that was rejected, as long as that is kept, and never accepted.",
+    "required": ["transaction_id", "gateway", "state", "reason", "reason_text", "rejected_at"],
+    "properties": {
+        "transaction_id": {"type": "string"},
+        "gateway": {"type": "string"},
+        "state": {"type": "string", "enum": ["rejected"]},
+        "reason": {"type": "string", "description": "The code of the rejection."},
+        "reason_text": {"type": "string"},
+        "field": {"type": ["string", "null"]},
+        "rejected_at": MOMENT,
+    },
+}
+NOTHING_TAKEN = {
+    "type": "object",
+    "description": "Every item was rejected. The code and message are those of the first.",
+    "required": [*ACCEPTANCE["required"], *ERROR["required"]],
+    "properties": {**ACCEPTANCE["properties"], **ERROR["properties"]},
 }
 
 CALL = {
@@ -246,8 +267,10 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
             "One object, an array of up to 1,000, or one object a line "
             "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. Answered once "
             "everything accepted is safe on disk. An item that cannot be taken is rejected by "
-            "itself. A transaction sent again is accepted and counted once, so after any error or "
-            "silence simply send it again."
+            "itself; the answer is 400 if all of them are. What decides (id, moment, key, "
+            "subscription, source, elements) has to be right; a wrong method, path, status, size "
+            "or latency costs no call and is kept as metadata. A transaction sent again is taken "
+            "and counted once, so after any error or silence simply send it again."
         ),
         request={
             "application/json": {
@@ -257,7 +280,7 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
         },
         responses={
             202: ACCEPTANCE,
-            400: ERROR,
+            400: {"anyOf": [NOTHING_TAKEN, ERROR]},
             413: ERROR,
             415: ERROR,
             429: ERROR,
@@ -294,9 +317,11 @@ get_receipt = extend_schema(
     operation_id="get_receipt",
     summary="What became of a transaction",
     tags=TAGS,
-    description="Of the gateway's own transactions only.",
+    description=(
+        "Of the gateway's own transactions only. One that was rejected is told of with the reason."
+    ),
     parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
-    responses={200: RECEIPT, 404: ERROR, **PROBLEMS},
+    responses={200: {"oneOf": [RECEIPT, REJECTED]}, 404: ERROR, **PROBLEMS},
     examples=[
         OpenApiExample(
             "Attributed",

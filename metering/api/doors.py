@@ -20,7 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from metering import newcomers
+from metering import newcomers, rejections
 from metering.api import bodies
 from metering.api.authentication import (
     LONGEST_WAIT,
@@ -36,8 +36,12 @@ from metering.api.documentation import Documented, DoorSchema
 from metering.api.errors import Unavailable, answer_to
 from metering.ingestion import Call, Side, take_in, take_in_half
 from metering.redaction import Withheld
+from metering.rejections import Rejected
 from revcred.models import Gateway
 from revcred.postgresql import patience
+
+# Statuses of what would be rejected again, however often it is sent.
+REJECTING = {400, 409, 413, 415}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,22 @@ class Answer:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+
+
+def rejection_of(error: APIException) -> Rejected:
+    """Why what was posted is not taken: one call, or all of a body that cannot be told apart."""
+    _, said, _ = answer_to(error)
+    where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
+    rejected = Rejected(where | said)
+    rejected.key = getattr(error, "key", None)
+    return rejected
+
+
+def keep_all_rejected(
+    gateway_id: int, address: str, error: APIException, withheld: Withheld
+) -> None:
+    """Keep why nothing of a body was taken, which no delivery tells of."""
+    rejections.keep(gateway_id, address, [rejection_of(error)], withheld=withheld, uncounted=1)
 
 
 class Manner:
@@ -131,6 +151,7 @@ class Dialect(Manner, ABC):
             rejected=len(reading.rejected),
             passed_over=reading.passed_over,
         )
+        rejections.keep(post.gateway.pk, post.path, reading.rejected, withheld=post.withheld)
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery
 
@@ -188,6 +209,7 @@ class Door(Doorway):
         try:
             return self.respond(self._take(request))
         except APIException as error:
+            self._keep_reason(error)
             return self.respond(self.manner.refuse(error, request.path))
         except (OperationalError, InterfaceError):
             return self.respond(self.manner.refuse(Unavailable(), request.path))
@@ -211,6 +233,15 @@ class Door(Doorway):
         )
         with patience(LONGEST_WAIT):
             return self.dialect.take(post)
+
+    def _keep_reason(self, error: APIException) -> None:
+        """For the gateway's operator: why its sender was told that this was not taken."""
+        if self.admission is None or error.status_code not in REJECTING:
+            return
+        with patience(LONGEST_WAIT):
+            keep_all_rejected(
+                self.admission.gateway.pk, self.request.path, error, Withheld(self.token)
+            )
 
     def admit(self, request: HttpRequest) -> Admission:
         """Raises APIException."""

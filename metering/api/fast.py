@@ -16,6 +16,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 
+from metering import rejections
 from metering.api import bodies
 from metering.api.authentication import (
     LONGEST_WAIT,
@@ -25,8 +26,16 @@ from metering.api.authentication import (
     token_of,
 )
 from metering.api.backlog import backlog
+from metering.api.doors import keep_all_rejected
 from metering.api.errors import Unavailable, answer_to
-from metering.api.transactions import answer_of, judge, read_in, taker
+from metering.api.transactions import (
+    ADDRESS,
+    answer_of,
+    judge,
+    read_in,
+    status_of,
+    taker,
+)
 from metering.inbox import Entry, write_each
 from metering.ingestion import Call, entry_of
 from metering.redaction import Withheld
@@ -88,35 +97,41 @@ class FastDoor:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
-            return 202, await self._take_in(scope, receive), {}
+            return *await self._take_in(scope, receive), {}
         except APIException as error:
             return answer_to(error)
         except (DatabaseError, InterfaceError):
             return answer_to(Unavailable())
 
-    async def _take_in(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+    async def _take_in(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         body = await _body(receive, int(headers.get("content-length") or 0))
         _check_address(scope)
         admission = await self._admit(headers)
-        gateway = admission.gateway.pk
-        inflated = bodies.inflate(body, headers.get("content-encoding", ""))
-        calls, rejected = judge(
-            read_in(inflated, headers.get("content-type", "")), taker(admission.now())
-        )
+        gateway, withheld = admission.gateway.pk, Withheld(token_of(headers))
+        try:
+            inflated = bodies.inflate(body, headers.get("content-encoding", ""))
+            read = read_in(inflated, headers.get("content-type", ""))
+        except APIException as error:
+            await self._in_thread(keep_all_rejected, gateway, ADDRESS, error, withheld)
+            raise
+        calls, rejected = judge(read, taker(admission))
         entry = await self._encode(
             gateway,
             calls,
-            withheld=Withheld(token_of(headers)),
+            withheld=withheld,
             rejected=len(rejected),
             ids_from_callers=admission.gateway.ids_from_callers,
         )
         await self._gathering.keep(entry)
         bell.ring()
         backlog.add(gateway, len(calls))
-        return answer_of(entry.id, calls, rejected)
+        if rejected:
+            keep = partial(rejections.keep, withheld=withheld)
+            await self._in_thread(keep, gateway, ADDRESS, rejected)
+        return status_of(calls, rejected), answer_of(entry.id, calls, rejected)
 
     async def _admit(self, headers: dict[str, str]) -> Admission:
         tokens = headers.get("authorization", ""), headers.get("x-api-key", "")

@@ -3,26 +3,32 @@
 import math
 import re
 from collections.abc import Collection
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import msgspec
 
 from metering.api.decoding import Refused
-from metering.api.transactions import FINEST_QUANTITY, MOST_ELEMENTS, MOST_QUANTITY
+from metering.api.transactions import FINEST_QUANTITY, MOST_DIGITS, MOST_ELEMENTS, MOST_QUANTITY
 
 LONGEST_NAME = 100
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
 NOT_A_QUANTITY = "A quantity is a number, zero or more and below 10^18."
+OUT_OF_RANGE = "A quantity is zero or more and below 10^18."
+TOO_FINE = "A quantity has at most nine decimal places."
+# What JSON of others has for no number.
+NOT_FINITE = {"NaN", "Infinity", "-Infinity", "inf", "-inf", "nan"}
+IN_A_DOUBLE = Context(prec=15)  # digits of a double that mean something
 
 
-def _exact(text: str) -> Decimal:
+def exact(text: str) -> Decimal:
+    """A number of JSON with all its digits; one beyond any double is infinite."""
     if math.isinf(float(text)):
-        raise ValueError(text)
+        return Decimal(float(text))
     return Decimal(text) if NUMBER.fullmatch(text) else Decimal(repr(float(text)))
 
 
-_decode = msgspec.json.Decoder(float_hook=_exact).decode
+_decode = msgspec.json.Decoder(float_hook=exact).decode
 
 
 def values_of(data: msgspec.Raw, field: str = "data") -> Any:
@@ -35,20 +41,33 @@ def values_of(data: msgspec.Raw, field: str = "data") -> Any:
         raise Refused(field, "too_deep", "It is nested too deeply.") from error
 
 
-def quantity(value: Any) -> int | Decimal | None:
-    """To nine decimal places; None if it is not zero or more and below 10^18."""
+def quantity(value: Any, field: str, *, rounded: bool = False) -> int | Decimal | None:
+    """Return how much it is, and None if it is no number at all.
+
+    The 16th digit of a double is noise, and 0.30000000000000004 is 0.3. `rounded`: of an amount of
+    money, whatever is finer than nine decimal places is.
+
+    Raises:
+        Refused: it is a number, but negative, too large or too fine to be counted.
+    """
     if isinstance(value, str):
+        if value in NOT_FINITE:
+            raise Refused(field, "invalid", NOT_A_QUANTITY)
         value = _number(value)
     elif isinstance(value, float):
-        value = Decimal(repr(value)) if math.isfinite(value) else None
+        if not math.isfinite(value):
+            raise Refused(field, "invalid", NOT_A_QUANTITY)
+        value = Decimal(repr(value))
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     if not 0 <= value < MOST_QUANTITY:
-        return None
+        raise Refused(field, "out_of_range", OUT_OF_RANGE)
     if isinstance(value, int):
         return value
-    rounded = value.quantize(FINEST_QUANTITY)
-    return int(rounded) if rounded == int(rounded) else rounded.normalize()
+    finest = value.quantize(FINEST_QUANTITY)
+    if not rounded and finest != value and IN_A_DOUBLE.plus(value) != finest:
+        raise Refused(field, "too_fine", TOO_FINE)
+    return int(finest) if finest == int(finest) else finest.normalize()
 
 
 def _number(text: str) -> int | Decimal | None:
@@ -58,7 +77,7 @@ def _number(text: str) -> int | Decimal | None:
 
 
 def elements_of(data: Any, named: Collection[str] = ()) -> dict[str, int | Decimal]:
-    """The members that are named, or else all that are quantities. Raises Refused."""
+    """The members that are named, or else all that are numbers. Raises Refused."""
     if not isinstance(data, dict):
         return {}
     if named:
@@ -66,12 +85,19 @@ def elements_of(data: Any, named: Collection[str] = ()) -> dict[str, int | Decim
     found = {
         name: counted
         for name, value in data.items()
-        if 0 < len(name) <= LONGEST_NAME and (counted := quantity(value)) is not None
+        if 0 < len(name) <= LONGEST_NAME
+        and not _is_long_id(value)
+        and (counted := quantity(value, f"data.{name}")) is not None
     }
     if len(found) > MOST_ELEMENTS:
         message = f"More than {MOST_ELEMENTS} numbers are in it. Have the gateway's elements named."
         raise Refused("data", "too_many", message)
     return found
+
+
+def _is_long_id(value: Any) -> bool:
+    """Nobody writes a quantity of 19 digits as text where nothing says that it is one."""
+    return isinstance(value, str) and value.isdigit() and len(value) > MOST_DIGITS
 
 
 def _named(data: dict[str, Any], names: Collection[str]) -> dict[str, int | Decimal]:
@@ -80,7 +106,7 @@ def _named(data: dict[str, Any], names: Collection[str]) -> dict[str, int | Deci
         value = _at(data, name)
         if value is None:
             continue
-        counted = quantity(value)
+        counted = quantity(value, f"data.{name}")
         if counted is None:
             raise Refused(f"data.{name}", "invalid", NOT_A_QUANTITY)
         found[name] = counted

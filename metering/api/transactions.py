@@ -1,6 +1,6 @@
 """The native door: transactions in our own terms, and their receipts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -11,15 +11,17 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 from msgspec import UNSET, Meta, UnsetType
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import APIException, NotFound
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from metering import receipts
-from metering.api import bodies, documentation
+from metering import receipts, rejections
+from metering.api import bodies, documentation, facts
 from metering.api.authentication import (
     LONGEST_WAIT,
+    Admission,
     GatewayAuthentication,
     MayPost,
     MayRead,
@@ -28,14 +30,17 @@ from metering.api.authentication import (
 )
 from metering.api.backlog import backlog
 from metering.api.decoding import Decoder, Refused
+from metering.api.doors import keep_all_rejected
+from metering.calls import marks_of
 from metering.ingestion import ONE_CALL, Call, take_in
+from metering.models import Rejection
 from metering.receipts import Receipt
-from metering.redaction import CallerKey, Withheld
-from revcred.models import Assignment, Customer, Product, Source, Subscription
+from metering.redaction import Withheld
+from metering.rejections import Rejected
+from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong
+from revcred.models import Assignment, Customer, Gateway, Product, Source, Subscription
 from revcred.postgresql import patience
 
-MOST_METADATA = 4_096  # bytes, as JSON
-DEEPEST_METADATA = 8
 MOST_ELEMENTS = 50
 MOST_DIGITS = 18  # of a quantity, before the point
 MOST_QUANTITY = 10**MOST_DIGITS
@@ -44,11 +49,15 @@ FINEST_QUANTITY = Decimal("1e-9")
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 # As it was sent, so that no decimal is lost and no text passes for a number.
 Quantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "minimum": 0})]
-Size = Annotated[int, Meta(ge=0, le=2**63 - 1, description="In bytes.")]
+Size = Annotated[int, Meta(ge=0, le=facts.MAX_SIZE, description="In bytes.")]
+NULL = msgspec.Raw(b"null")
+ADDRESS = "/v1/transactions"
+
+_encode_exactly = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class Posted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """One metered call. `key` or `subscription` is needed; the key itself is not kept."""
+class Deciding(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a call is counted by: a wrong value of any of it rejects the call."""
 
     transaction_id: Annotated[
         str,
@@ -66,8 +75,9 @@ class Posted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             str,
             Meta(
                 min_length=1,
-                max_length=1_000,
-                description="What the caller came with: an API key, a client id, an alias.",
+                description="What the caller came with: an API key, a client id, an alias. "
+                "White space around it is no part of it.",
+                extra_json_schema={"maxLength": MAX_KEY_CHARACTERS},
             ),
         ]
         | UnsetType
@@ -75,14 +85,6 @@ class Posted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ) = UNSET
     subscription: Name | UnsetType | None = UNSET
     source: Name | UnsetType | None = UNSET
-    method: Annotated[str, Meta(max_length=20)] | UnsetType | None = UNSET
-    path: Annotated[str, Meta(max_length=2_000)] | UnsetType | None = UNSET
-    status: Annotated[int, Meta(ge=100, le=599)] | UnsetType | None = UNSET
-    request_bytes: Size | UnsetType | None = UNSET
-    response_bytes: Size | UnsetType | None = UNSET
-    latency_ms: (
-        Annotated[float, Meta(ge=0, le=1e12, description="In milliseconds.")] | UnsetType | None
-    ) = UNSET
     elements: (
         Annotated[
             dict[Annotated[str, Meta(min_length=1, max_length=100)], Quantity],
@@ -94,11 +96,76 @@ class Posted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         | UnsetType
         | None
     ) = UNSET
+
+
+class Posted(Deciding, kw_only=True):
+    """One metered call. `key` or `subscription` is needed; the key itself is not kept.
+
+    What it says beyond `Deciding` are facts: one that cannot be read is kept as metadata.
+    """
+
+    method: Annotated[str, Meta(max_length=facts.MAX_METHOD_CHARACTERS)] | UnsetType | None = UNSET
+    path: Annotated[str, Meta(max_length=facts.MAX_PATH_CHARACTERS)] | UnsetType | None = UNSET
+    status: Annotated[int, Meta(ge=100, le=599)] | UnsetType | None = UNSET
+    request_bytes: Size | UnsetType | None = UNSET
+    response_bytes: Size | UnsetType | None = UNSET
+    latency_ms: (
+        Annotated[float, Meta(ge=0, le=facts.MAX_LATENCY, description="In milliseconds.")]
+        | UnsetType
+        | None
+    ) = UNSET
     metadata: (
         Annotated[dict[str, Any], Meta(description="Kept and shown. At most 4 KB.")]
         | UnsetType
         | None
     ) = UNSET
+
+
+class Lenient(Deciding, kw_only=True):
+    """The same call with its facts as they were sent."""
+
+    method: msgspec.Raw = NULL
+    path: msgspec.Raw = NULL
+    status: msgspec.Raw = NULL
+    request_bytes: msgspec.Raw = NULL
+    response_bytes: msgspec.Raw = NULL
+    latency_ms: msgspec.Raw = NULL
+    metadata: msgspec.Raw = NULL
+
+
+READS: dict[str, facts.Read] = {
+    "method": facts.method,
+    "path": facts.path,
+    "status": facts.strict_status,
+    "request_bytes": facts.size,
+    "response_bytes": facts.size,
+    "latency_ms": facts.latency,
+}
+FACTS = (*READS, "metadata")
+
+_of_lenient = msgspec.json.Decoder(Lenient).decode
+
+
+def read_leniently(raw: bytes) -> Posted:
+    """The call without its odd facts, which are among its metadata. Raises msgspec.MsgspecError."""
+    item = _of_lenient(raw)
+    deciding = {name: getattr(item, name) for name in Deciding.__struct_fields__}
+    said = {name: _value_of(getattr(item, name)) for name in FACTS}
+    metadata = said.pop("metadata")
+    odd = facts.odd_ones(said, READS)
+    if not isinstance(metadata, dict | None):
+        odd["metadata"] = facts.kept_as_said(metadata)
+        metadata = None
+    read = {name: facts.readable(READS[name], value) for name, value in said.items()}
+    return Posted(**deciding, **read, metadata=facts.beside(metadata, odd))
+
+
+def _value_of(raw: msgspec.Raw) -> Any:
+    """What the JSON says, or its text where no number of ours can."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return bytes(raw).decode(errors="replace")
 
 
 class Identified(Protocol):
@@ -108,31 +175,42 @@ class Identified(Protocol):
 
 Item = TypeVar("Item", bound=Identified)
 
-decoder = Decoder(Posted)
+decoder = Decoder(Posted, facts=FACTS, leniently=read_leniently)
 
 
 @dataclass(frozen=True)
 class Window:
-    """When a call may have happened to be taken now, by the database's clock."""
+    """When a call may have happened to be counted, by the database's clock."""
 
     oldest: datetime
     newest: datetime
+    days: int
 
     @classmethod
-    def at(cls, now: datetime) -> "Window":
-        return cls(
-            now - timedelta(days=settings.OLDEST_TRANSACTION_DAYS),
-            now + timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES),
-        )
+    def of(cls, gateway: Gateway, now: datetime) -> "Window":
+        """The window of what this gateway sends now: the one place that knows how wide it is."""
+        age = gateway.accepted_age
+        ahead = timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
+        return cls(now - age, now + ahead, age.days)
+
+    def holds(self, moment: datetime) -> bool:
+        return self.oldest <= moment <= self.newest
 
     def check(self, moment: datetime, field: str = "occurred_at") -> None:
         """Raises Refused."""
         if moment < self.oldest:
-            oldest = f"It is more than {settings.OLDEST_TRANSACTION_DAYS} days ago."
-            raise Refused(field, "too_old", oldest)
+            raise Refused(field, "too_old", f"It is more than {self.days} days ago.")
         if moment > self.newest:
             newest = f"It is more than {settings.NEWEST_TRANSACTION_MINUTES} minutes ahead."
             raise Refused(field, "too_new", newest)
+
+
+def checked_marks(field: str, key: str | None) -> dict[str, Any]:
+    """What a call keeps of its key. Raises Refused."""
+    try:
+        return marks_of(key)
+    except KeyTooLong as error:
+        raise Refused(field, "too_long", str(error)) from error
 
 
 def call_of(posted: Posted, window: Window) -> Call:
@@ -140,15 +218,14 @@ def call_of(posted: Posted, window: Window) -> Call:
 
     Raises Refused.
     """
-    key = posted.key or None
-    if key is None and not posted.subscription:
+    marks = checked_marks("key", posted.key or None)
+    if not marks and not posted.subscription:
         raise Refused("key", "missing", "A key or a subscription is required.")
     occurred_at = posted.occurred_at
     window.check(occurred_at)
     return Call(
         transaction_id=posted.transaction_id,
         occurred_at=occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC),
-        key=CallerKey(key) if key else None,
         subscription_named=posted.subscription or None,
         source_named=posted.source or None,
         method=posted.method or None,
@@ -158,7 +235,8 @@ def call_of(posted: Posted, window: Window) -> Call:
         response_bytes=posted.response_bytes,
         latency_ms=posted.latency_ms,
         elements=_quantities(posted.elements) if posted.elements else ONE_CALL,
-        metadata=within_limits(posted.metadata) if posted.metadata else None,
+        metadata=(facts.fitting(posted.metadata) or None) if posted.metadata else None,
+        **marks,
     )
 
 
@@ -190,26 +268,6 @@ def _exact(raw: bytes) -> Decimal | None:
         return None
 
 
-def within_limits(metadata: dict[str, Any]) -> dict[str, Any]:
-    if len(msgspec.json.encode(metadata)) > MOST_METADATA:
-        message = f"It has more than {MOST_METADATA:,} bytes."
-        raise Refused("metadata", "too_large", message)
-    _look_through(metadata, DEEPEST_METADATA)
-    return metadata
-
-
-def _look_through(value: Any, levels: int) -> None:
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        message = "A whole number in it does not fit 64 bits."
-        raise Refused("metadata", "out_of_range", message)
-    if isinstance(value, dict | list):
-        if not levels:
-            message = f"It is nested more than {DEEPEST_METADATA} levels deep."
-            raise Refused("metadata", "too_deep", message)
-        for each in value.values() if isinstance(value, dict) else value:
-            _look_through(each, levels - 1)
-
-
 class Transactions(APIView):
     """Where gateways post what they metered."""
 
@@ -220,17 +278,24 @@ class Transactions(APIView):
     def post(self, request: Request) -> Response:
         admission = admission_of(request)
         backlog.check(admission.gateway.pk)
-        read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
-        calls, rejected = judge(read, taker(admission.now()))
+        withheld = Withheld(token_of(request.headers))
+        try:
+            read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
+        except APIException as error:
+            with patience(LONGEST_WAIT):
+                keep_all_rejected(admission.gateway.pk, ADDRESS, error, withheld)
+            raise
+        calls, rejected = judge(read, taker(admission))
         with patience(LONGEST_WAIT):
             delivery = take_in(
                 admission.gateway,
                 calls,
-                withheld=Withheld(token_of(request.headers)),
+                withheld=withheld,
                 rejected=len(rejected),
             )
+            rejections.keep(admission.gateway.pk, ADDRESS, rejected, withheld=withheld)
         backlog.add(admission.gateway.pk, len(calls))
-        return Response(answer_of(delivery, calls, rejected), status=202)
+        return Response(answer_of(delivery, calls, rejected), status=status_of(calls, rejected))
 
 
 def read_in(body: bytes, content_type: str) -> list[Posted | Refused]:
@@ -238,15 +303,16 @@ def read_in(body: bytes, content_type: str) -> list[Posted | Refused]:
     return decoder.decode(body, content_type.partition(";")[0].strip().lower())
 
 
-def taker(now: datetime) -> Callable[[Posted], Call]:
-    return partial(call_of, window=Window.at(now))
+def taker(admission: Admission) -> Callable[[Posted], Call]:
+    return partial(call_of, window=Window.of(admission.gateway, admission.now()))
 
 
 def judge(
     items: Sequence[Item | Refused], call_of: Callable[[Item], Call]
-) -> tuple[list[Call], list[dict[str, Any]]]:
+) -> tuple[list[Call], list[Rejected]]:
     """The calls among them that are taken, and why the others are not."""
-    calls, rejected = [], []
+    calls: list[Call] = []
+    rejected: list[Rejected] = []
     for index, item in enumerate(items):
         try:
             if isinstance(item, Refused):
@@ -258,19 +324,41 @@ def judge(
 
 
 def answer_of(
-    delivery: UUID, calls: Sequence[Call], rejected: list[dict[str, Any]]
+    delivery: UUID, calls: Sequence[Call], rejected: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    return {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
+    answer = {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
+    return answer if calls or not rejected else answer | why_nothing(rejected)
 
 
-def _rejection(index: int, item: Identified | Refused, refused: Refused) -> dict[str, Any]:
-    return {
-        "index": index,
-        "transaction_id": item.transaction_id,
-        "field": refused.field,
-        "code": refused.code,
-        "message": refused.message,
-    }
+def status_of(calls: Sequence[Call], rejected: Sequence[Any]) -> int:
+    """202 if anything was taken. Senders that look at the status alone learn that nothing was."""
+    return 202 if calls or not rejected else 400
+
+
+def why_nothing(rejected: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The first reason as the code and message of the whole, for who reads the senders' logs."""
+    first = rejected[0]
+    where = f"{first['field']}: " if first["field"] else ""
+    return {"code": first["code"], "message": f"{where}{first['message']}"}
+
+
+def _rejection(index: int, item: Any, refused: Refused) -> Rejected:
+    rejected = Rejected(
+        index=index,
+        transaction_id=item.transaction_id,
+        field=refused.field,
+        code=refused.code,
+        message=refused.message,
+    )
+    rejected.key = getattr(item, "key", None) or getattr(item, "subject", None) or None
+    return rejected
+
+
+class ExactRenderer(JSONRenderer):
+    """Writes decimals as numbers with all their digits."""
+
+    def render(self, data: Any, *args: Any, **named: Any) -> bytes:
+        return b"" if data is None else _encode_exactly(data)
 
 
 class TransactionReceipt(APIView):
@@ -278,17 +366,34 @@ class TransactionReceipt(APIView):
 
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayRead,)
+    renderer_classes = (ExactRenderer,)
 
     @documentation.get_receipt
     def get(self, request: Request, transaction_id: str) -> Response:
         found = receipts.find_each(admission_of(request).gateway, transaction_id)
         if not found:
-            message = (
-                "This gateway sent no transaction of that id, or longer ago than is remembered."
-            )
-            raise NotFound(message)
+            rejection = rejections.latest(admission_of(request).gateway, transaction_id)
+            if rejection is None:
+                message = (
+                    "This gateway sent no transaction of that id, or longer ago than is remembered."
+                )
+                raise NotFound(message)
+            return Response(_why_rejected(rejection, transaction_id))
         first, *others = map(_as_json, found)
         return Response(first | {"others_of_this_id": others})
+
+
+def _why_rejected(rejection: Rejection, transaction_id: str) -> dict[str, Any]:
+    """What is known of a transaction that was not taken."""
+    return {
+        "transaction_id": transaction_id,
+        "gateway": rejection.gateway.name,
+        "state": "rejected",
+        "reason": rejection.code,
+        "reason_text": rejection.message,
+        "field": rejection.field or None,
+        "rejected_at": rejection.rejected_at,
+    }
 
 
 def _as_json(receipt: Receipt) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _administrator() -> User:
 
 
 def _take_in_month(gateway: Gateway, keys: Keys, old_keys: Keys, now: datetime) -> None:
-    window = Window.at(now)
+    window = Window.of(gateway, now)
     calls = [call_of(each, window) for each in traffic.month(keys, old_keys, now)]
     for start in range(0, len(calls), AT_ONCE):
         take_in(gateway, calls[start : start + AT_ONCE])

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("metering", "0021_passed_over_and_shared_ids")]
+    dependencies = [("metering", "0031_moments_outside_and_rejections")]
 
     operations = [
         migrations.AddField(

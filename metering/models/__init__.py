@@ -3,6 +3,7 @@ from metering.models.deliveries import Delivery
 from metering.models.gateways import GatewayToken
 from metering.models.halves import Half
 from metering.models.idempotency import IdempotentPost
+from metering.models.rejections import Rejection
 from metering.models.sources import DiscoveredSource
 from metering.models.transactions import (
     Conflict,
@@ -25,6 +26,7 @@ __all__ = [
     "MatchedBy",
     "Quarantined",
     "Reason",
+    "Rejection",
     "Remembered",
     "Tally",
     "Transaction",

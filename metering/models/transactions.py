@@ -1,3 +1,5 @@
+import json
+from decimal import Decimal
 from typing import Any, Self
 
 from django.contrib.postgres.indexes import BrinIndex
@@ -31,6 +33,17 @@ class Reason(models.TextChoices):
     UNKNOWN_SUBSCRIBER = "unknown_subscriber", "There is no such subscriber"
     NAMES_DISAGREE = "names_disagree", "The names and the key do not belong together"
     POISON = "poison", "It could not be processed"
+    MOMENT_OUTSIDE = "moment_outside", "Its moment is outside the window"
+
+
+class ExactDecoder(json.JSONDecoder):
+    """Reads decimals as they are written: a quantity has up to 18 digits and nine after the point.
+
+    A binary floating-point number holds 15 of them.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"parse_float": Decimal} | options)
 
 
 class MatchedBy(models.TextChoices):
@@ -68,7 +81,7 @@ class Metered(models.Model):
     request_bytes = models.BigIntegerField(null=True)
     response_bytes = models.BigIntegerField(null=True)
     latency_ms = models.FloatField(null=True)
-    elements = models.JSONField()
+    elements = models.JSONField(decoder=ExactDecoder)
     metadata = models.JSONField(null=True)
     # Whose it is by name, where a sender says so: see `owner_by_name` in the migrations.
     names = models.JSONField(null=True)
@@ -143,6 +156,13 @@ class Quarantined(Metered):
     reason = models.CharField(max_length=21, choices=Reason)
     quarantined_at = models.DateTimeField()
     error = models.CharField(max_length=200, blank=True, default="")
+    # Its moment was too old or too far ahead when it arrived, and nobody has said yet at which
+    # moment it counts: until then no claim touches it.
+    outside = models.BooleanField(default=False, db_default=False)
+    # Under which fingerprint its key would be known if it were written without an oddity: the
+    # oddities' names stand beside it, such as "quotes". See `metering.similar_keys`.
+    similar_fingerprint = models.UUIDField(null=True)
+    oddities = models.CharField(max_length=60, blank=True, default="", db_default="")
     released_at = models.DateTimeField(null=True)
     released_by = models.CharField(max_length=254, blank=True, default="")
     release_note = models.CharField(max_length=500, blank=True, default="")
@@ -214,7 +234,7 @@ class Conflict(models.Model):
     gateway = models.ForeignKey(Gateway, models.PROTECT, related_name="+")
     transaction_id = models.TextField()
     received_at = models.DateTimeField()
-    content = models.JSONField()
+    content = models.JSONField(decoder=ExactDecoder)
 
     class Meta:
         ordering = ("-pk",)

@@ -10,11 +10,12 @@ from django.utils import timezone
 
 from metering.admin import groups
 from metering.models import Claim, Delivery, Quarantined, Reason, Tally
+from metering.quantities import as_json, plain
 
 register = template.Library()
 
 COUNTED = 1_000
-TODAY = ("accepted", "attributed", "quarantined", "rejected")
+TODAY = ("accepted", "attributed", "quarantined", "rejected", "conflicting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Figures:
     attributed: int
     quarantined: int
     rejected: int
+    conflicting: int
     oldest_waiting: datetime | None
     open_groups: int
     unfinished_claims: int
@@ -63,6 +65,10 @@ def groups_under(mark: UUID) -> list[groups.Group]:
         groups.Group(reason=Reason(reason), fingerprint=mark, gateway_id=gateway)
         for reason, gateway in sorted(set(which.order_by()[:COUNTED]))
     ]
+
+
+register.filter("plain", plain)
+register.filter("as_json", as_json)
 
 
 @register.filter

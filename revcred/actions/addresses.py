@@ -32,6 +32,15 @@ class AddressTaken(Refused):
     sentence = "Somebody else has this address. Every login and subscriber has one of its own."
 
 
+class DecidesWhoBelongs(Refused):
+    """The address decides who becomes the member, as no login holds the memberships yet."""
+
+    sentence = (
+        "This subscriber belongs to a customer and has not accepted an invitation yet: whoever has"
+        " the address will. To change it you need the right to change memberships."
+    )
+
+
 class NotOpen(Refused):
     """The change was confirmed or cancelled already, or is too old."""
 
@@ -41,7 +50,7 @@ class NotOpen(Refused):
 def refuse(*, user: User, email: str, by: User | None) -> None:
     """Raise the reason why `by` may not ask for this address for the user, if there is one.
 
-    Raises NotBelow, AddressTaken, StaffSignsIn, SubscriberSignsIn.
+    Raises NotBelow, AddressTaken, StaffSignsIn, SubscriberSignsIn, DecidesWhoBelongs.
     """
     if by is not None:
         is_own = by.pk == user.pk
@@ -50,7 +59,16 @@ def refuse(*, user: User, email: str, by: User | None) -> None:
             raise users.NotBelow
         if not is_own:
             users.refuse_unless_below(user=user, by=by)
+        if not user.has_usable_password() and not users.is_superuser_above(user=user, by=by):
+            for subscriber in Subscriber.objects.of(user):
+                refuse_to_decide_who_belongs(subscriber=subscriber, by=by)
     _refuse_taken(user, email)
+
+
+def refuse_to_decide_who_belongs(*, subscriber: Subscriber, by: User) -> None:
+    """Raise DecidesWhoBelongs if `by` would pass memberships on that nobody holds by password."""
+    if subscriber.memberships.exists() and not by.has_perm("revcred.change_membership"):
+        raise DecidesWhoBelongs
 
 
 @atomic

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Exists, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
@@ -15,6 +14,7 @@ from django.utils import timezone
 from revcred.actions import memberships, names, reveals
 from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
+from revcred.external_keys import trimmed
 from revcred.fingerprints import fingerprint, hint
 from revcred.links import announce
 from revcred.models import (
@@ -545,10 +545,11 @@ def _add_key(
     by: User | None,
 ) -> tuple[ExternalKey, dict[str, Any]]:
     """The new key, and for the audit whose it was if it is used again."""
-    text = keyed.key or generate_key()
+    existing = trimmed(keyed.key or "")
+    text = existing or generate_key()
     mark = fingerprint(text)
     used_again, active_from = _ask_revoked(credential, keyed, mark, by=by)
-    generated_from = None if keyed.key else timezone.now()
+    generated_from = None if existing else timezone.now()
     active_from = _free_from(mark, keyed.gateway, active_from or generated_from)
     key = ExternalKey(
         credential=credential,
@@ -621,7 +622,7 @@ def _free_from(mark: UUID, gateway: Gateway | None, active_from: datetime | None
 
 def _as_far_back_as_possible(same: ExternalKeyQuerySet) -> datetime:
     """The oldest moment a transaction may have, but not before the key's last owner let go."""
-    oldest = timezone.now() - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+    oldest = timezone.now() - Gateway.objects.longest_accepted_age()
     let_go = same.aggregate(at=Max("active_until"))["at"]
     return max(oldest, let_go) if let_go else oldest
 

@@ -26,12 +26,8 @@ def record_joined(
 
 def tell_member(*, membership: Membership, by: User | None) -> None:
     """Tell a new member where that person belongs from now on."""
-    joined = [{"customer": str(membership.customer), "role": membership.get_role_display()}]
-    queue_mail(
-        "emails/became_member",
-        membership.subscriber.email,
-        {"subscriber": membership.subscriber, "joined": joined, "more": 0, "by": by or NOBODY},
-    )
+    context = {"membership": membership, "by": by or NOBODY}
+    queue_mail("emails/became_member", membership.subscriber.email, context)
 
 
 def other_customers(subscriber: Subscriber, customer: Customer) -> list[str]:

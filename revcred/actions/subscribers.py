@@ -25,15 +25,6 @@ class AnotherSubscriber(Refused):
     sentence = "Another subscriber signs in with this address already."
 
 
-class DecidesWhoBelongs(Refused):
-    """The address decides who becomes the member, as no login holds the memberships yet."""
-
-    sentence = (
-        "This subscriber belongs to a customer and has not accepted an invitation yet: whoever has"
-        " the address will. To change it you need the right to change memberships."
-    )
-
-
 class NotInvited(Refused):
     """The link is too old, was used, or was sent to an address the subscriber had before."""
 
@@ -139,8 +130,7 @@ def refuse_address(*, subscriber: Subscriber, email: str, by: User) -> None:
     if subscriber.user is not None:
         addresses.refuse(user=subscriber.user, email=email, by=by)
         return
-    if subscriber.memberships.exists() and not by.has_perm("revcred.change_membership"):
-        raise DecidesWhoBelongs
+    addresses.refuse_to_decide_who_belongs(subscriber=subscriber, by=by)
     refuse_login_of_another(email=email)
 
 

@@ -41,6 +41,13 @@ INSTEAD: Mapping[str, str] = {
 OTHERWISE = "An action of this kind is not put back by itself. Change it on its own page."
 OLD = "It was recorded before the values to go back to were kept. Change it on its own page."
 CHANGEABLE: tuple[type[models.Model], ...] = (Subscription, Credential, Product, Source)
+TAKEN_MEANWHILE = (
+    IntegrityError,
+    ValidationError,
+    credentials.NameInUse,
+    credentials.KeyInUse,
+    subscriptions.ExternalKeyInUse,
+)
 BY_LIST = "A list did it. Undo the upload, which takes back all of it."
 GONE = "It is not there any more."
 
@@ -78,7 +85,7 @@ def undo(*, event: AuditEvent, by: User | None) -> Any:
     put_back = _put_values_back if event.verb == Verb.CHANGED else _UNDO[event.verb]
     try:
         changed = put_back(event, target, by)
-    except (IntegrityError, ValidationError, credentials.NameInUse, credentials.KeyInUse) as error:
+    except TAKEN_MEANWHILE as error:
         message = "The old values do not fit what has been changed since: they are taken by now."
         raise CannotUndo(message) from error
     except credentials.NotMembers as error:
@@ -112,7 +119,8 @@ def _target_of(event: AuditEvent) -> Any:
 def _put_values_back(event: AuditEvent, target: Any, by: User | None) -> dict[str, Any]:
     lists: dict[str, list[Any]] = {}
     for name, (old, new) in event.details.get("changed", {}).items():
-        field = _field(target, name)
+        if (field := _field(target, name)) is None:
+            continue
         is_list = field.many_to_many
         current = getattr(target, name) if is_list else getattr(target, field.name)
         if _comparable(as_recorded(current)) != _comparable(new):
@@ -128,10 +136,11 @@ def _put_values_back(event: AuditEvent, target: Any, by: User | None) -> dict[st
 
 
 def _field(target: models.Model, name: str) -> Any:
+    """None for what the page only asked, and did not keep."""
     try:
         return target._meta.get_field(name)
-    except FieldDoesNotExist as error:
-        raise CannotUndo(OLD) from error
+    except FieldDoesNotExist:
+        return None
 
 
 def _comparable(recorded: Any) -> Any:
@@ -189,7 +198,8 @@ def _save_plain(target: Any, lists: dict[str, list[Any]], by: User | None) -> No
     if changed:
         details = {"changed": changed}
         AuditEvent.objects.record(Verb.CHANGED, target=target, by=by, details=details)
-    if isinstance(target, Product) and "sources" in lists:
+    counting = {"sources", "also_without_source", "restricted"}
+    if isinstance(target, Product) and counting & changed.keys():
         subscriptions.sources_changed(product=target, by=by)
     if isinstance(target, Source) and "external_key" in changed:
         subscriptions.paths_changed(source=target, by=by)

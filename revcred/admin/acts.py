@@ -17,6 +17,7 @@ from django.urls import URLPattern, path, reverse
 from revcred import links
 from revcred.admin import asking
 from revcred.admin.recorded import Recorded
+from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.links import TriedOut
 from revcred.models import User
 
@@ -27,7 +28,7 @@ class ConcealedField(forms.CharField):
     def __init__(self, **kwargs: Any) -> None:
         attrs = {"autocomplete": "off", "spellcheck": "false", "class": "vTextField"}
         widget = forms.PasswordInput(attrs=attrs, render_value=False)
-        super().__init__(widget=widget, required=False, max_length=500, **kwargs)
+        super().__init__(widget=widget, required=False, max_length=MAX_KEY_CHARACTERS, **kwargs)
 
 
 class ActForm(forms.Form):

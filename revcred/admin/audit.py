@@ -18,7 +18,16 @@ from revcred.templatetags.events import said
 
 Verb = AuditEvent.Verb
 
-GRAVE = {Verb.REVOKED, Verb.DELETED, Verb.KEY_REVEALED, Verb.SECRET_REVEALED, Verb.TOKEN_REVOKED}
+GRAVE = {
+    Verb.REVOKED,
+    Verb.DELETED,
+    Verb.KEY_REVEALED,
+    Verb.SECRET_REVEALED,
+    Verb.TOKEN_REVOKED,
+    Verb.MANY_REVEALED,
+    Verb.MADE_SUPERUSER,
+    Verb.SIGN_IN_LIMITED,
+}
 
 
 class UndoForm(ActForm):

@@ -19,7 +19,9 @@ from revcred.admin.acts import ActForm, ConcealedField
 from revcred.admin.generic import ModelChoiceField
 from revcred.admin.moments import MomentField
 from revcred.models import Credential, ExternalKey, Subscriber, Subscription, User
+from revcred.roles import WORDS
 
+ADD_MEMBERS = "revcred.add_membership"
 NAME_IN_USE = "This customer has a credential of this name already."
 IN_USE = "This key means another credential in that time already."
 OTHER_CUSTOMER = "This subscription is another customer's."
@@ -30,14 +32,14 @@ REVOKED = "This credential has been revoked, and there is no way back."
 
 def may_add_members(user: Any) -> bool:
     """Return whether somebody may make people members, which a list asks for as well."""
-    return bool(user.has_perm("revcred.add_membership"))
+    return bool(user.has_perm(ADD_MEMBERS))
 
 
 def not_members_in_words(people: list[Subscriber]) -> str:
     names = ", ".join(map(str, people))
     return (
         f"These people do not belong to this customer, and you may not add members: {names}."
-        " It takes the right “Can add membership”."
+        f" It takes the right “{WORDS[ADD_MEMBERS]}”."
     )
 
 

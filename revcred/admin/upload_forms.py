@@ -148,7 +148,10 @@ def _either(
 
 UNKNOWN = "Refuse the row"
 PEOPLE_OF_OTHERS = _either(
-    "People of another customer", UNKNOWN, ("join", "Make them members of this customer, too")
+    "People of another customer",
+    UNKNOWN,
+    ("join", "Make them members of this customer, too"),
+    required=False,
 )
 BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     "customer": {

@@ -81,7 +81,6 @@ class Migration(migrations.Migration):
             model_name="subscription",
             name="external_key",
             field=models.CharField(
-                db_index=True,
                 help_text="The name that gateways send as subscription. Calls under a former one still count. After its end another subscription may have it.",
                 max_length=200,
             ),
@@ -104,6 +103,15 @@ class Migration(migrations.Migration):
                 ],
                 name="subscription_external_key_once_at_a_time",
                 violation_error_message="Another subscription has this external key in that time.",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="subscription",
+            index=models.Index(
+                fields=["external_key"],
+                include=("id", "active_from", "active_until"),
+                name="subscription_by_external_key",
+                opclasses=["varchar_pattern_ops"],
             ),
         ),
         migrations.AddIndex(

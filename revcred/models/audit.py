@@ -14,7 +14,10 @@ from django.utils import timezone
 from revcred.models.users import User
 
 CHAIN_LOCK = 0x5EA1ED  # advisory; one writer at a time, so that the chain has one end
-MAX_EVENTS_PER_STATEMENT = 1_000
+COPIED = (
+    *("at", "actor_id", "actor", "verb", "target_type", "target_id", "target", "address"),
+    *("digest", "details"),
+)
 
 # Events that wait for the end of a block, where there is one: see `events_at_the_end`.
 _waiting: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
@@ -111,9 +114,15 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             message = "Events are recorded in the transaction of what they record."
             raise TransactionManagementError(message)
         before = _locked_end()
-        for event in events:
-            event.digest = before = event.chained_to(before)
-        self.bulk_create(events, batch_size=MAX_EVENTS_PER_STATEMENT)
+        table, columns = AuditEvent._meta.db_table, ", ".join(COPIED)
+        with (
+            connection.cursor() as cursor,
+            cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy,
+        ):
+            for event in events:
+                event.digest = before = event.chained_to(before)
+                values = (getattr(event, name) for name in COPIED[:-1])
+                copy.write_row([*values, json.dumps(event.details)])
 
     def first_broken(self) -> "AuditEvent | None":
         """The first event that is not what it was when it was written, or None."""
@@ -178,6 +187,7 @@ class AuditEvent(models.Model):
         TOKEN_REVOKED = "token_revoked", "Token revoked"
         RELEASED = "released"
         PUT_BACK = "put_back", "Put back"
+        MOMENTS_CHOSEN = "moments_chosen", "Moments chosen"
         UPLOADED = "uploaded"
         APPLIED = "applied"
         CANCELLED = "cancelled"

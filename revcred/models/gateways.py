@@ -1,8 +1,37 @@
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models import Max
 from django.utils import timezone
+
+
+def longest_possible_age() -> int:
+    """Return the days back to which the ledger and the memory of repeats both reach for sure.
+
+    A call any older could be counted twice, or have no day in the ledger.
+    """
+    kept: int = min(settings.LEDGER_DAYS, settings.REMEMBERED_DAYS)
+    return max(1, kept - 1)
+
+
+def check_accepted_days(days: int) -> None:
+    """Raises ValidationError."""
+    most = longest_possible_age()
+    if not 1 <= days <= most:
+        message = f"From 1 to {most:,} days: the ledger and the memory of repeats reach no further."
+        raise ValidationError(message, code="accepted_days")
+
+
+class GatewayQuerySet(models.QuerySet["Gateway"]):
+    def longest_accepted_age(self) -> timedelta:
+        """Return the age that a call may have at the gateway that takes the oldest ones."""
+        longest = self.aggregate(days=Max("accepted_days"))["days"] or 0
+        days = max(settings.OLDEST_TRANSACTION_DAYS, min(longest, longest_possible_age()))
+        return timedelta(days=days)
 
 
 class Gateway(models.Model):
@@ -37,8 +66,8 @@ class Gateway(models.Model):
     clock_ahead = models.DurationField(
         null=True,
         editable=False,
-        help_text="How far its newest transaction was ahead of our clock when it arrived; "
-        "negative for the usual delay.",
+        help_text="How far the median of its latest live calls was ahead of our clock when they "
+        "arrived; negative for the usual delay.",
     )
     event_subject = models.CharField(
         max_length=12,
@@ -52,6 +81,14 @@ class Gateway(models.Model):
         blank=True,
         help_text="Which members of its CloudEvents' data are counted, such as tokens or "
         "usage.output_tokens. Empty: all that are numbers.",
+    )
+    accepted_days = models.PositiveSmallIntegerField(
+        "accepted age in days",
+        null=True,
+        blank=True,
+        validators=[check_accepted_days],
+        help_text="How old a call may be when it arrives, for gateways that bring what they "
+        "metered long ago. Empty: as the installation has it.",
     )
     ids_from_callers = models.BooleanField(
         "ids may come from callers",
@@ -79,11 +116,20 @@ class Gateway(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
+    objects = GatewayQuerySet.as_manager()
+
     class Meta:
         ordering = ("name",)
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def accepted_age(self) -> timedelta:
+        """The age that a call may have when it arrives from this gateway."""
+        if self.accepted_days is None:
+            return timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
+        return timedelta(days=min(self.accepted_days, longest_possible_age()))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Choose for a new gateway, where nobody has, if its ids may come from callers."""

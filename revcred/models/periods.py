@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self, TypeVar
 
 from django.contrib.postgres.fields import DateTimeRangeField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Func, Q
 
@@ -56,6 +57,14 @@ class Dated(models.Model):
                 violation_error_message="The end has to be after the start.",
             ),
         )
+
+    def clean(self) -> None:
+        """Say so before constraints are looked at: for PostgreSQL it would be no period."""
+        super().clean()
+        starts: datetime | None = self.active_from  # missing where it was typed wrong
+        ends = self.active_until
+        if starts and ends and ends <= starts:
+            raise ValidationError({"active_until": "The end has to be after the start."})
 
     def holds(self, moment: datetime) -> bool:
         return self.active_from <= moment and (

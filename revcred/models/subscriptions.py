@@ -38,7 +38,6 @@ class Subscription(Dated):
     product = models.ForeignKey(Product, models.PROTECT, related_name="subscriptions")
     external_key = models.CharField(
         max_length=200,
-        db_index=True,
         help_text="The name that gateways send as subscription. Calls under a former one still"
         " count. After its end another subscription may have it.",
     )
@@ -67,6 +66,13 @@ class Subscription(Dated):
             ),
         )
         indexes = (
+            # For what begins with some letters as well; all that attribution asks of a name.
+            models.Index(
+                fields=["external_key"],
+                opclasses=["varchar_pattern_ops"],
+                include=["id", "active_from", "active_until"],
+                name="subscription_by_external_key",
+            ),
             models.Index(OpClass(Lower("name"), "text_pattern_ops"), name="subscription_by_name"),
         )
 

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
-from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
@@ -14,7 +13,7 @@ from django.utils import timezone
 
 from revcred.fingerprints import hint
 from revcred.links import waiting_for
-from revcred.models import Product, RememberedMapping, Upload
+from revcred.models import Gateway, Product, RememberedMapping, Upload
 from revcred.uploads import columns, files, mapping, refusals, rights, staging
 from revcred.uploads.columns import Column, Kind
 from revcred.uploads.kinds import MERGES
@@ -182,7 +181,7 @@ def arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
     return {
         "upload": upload.pk,
         "now": at,
-        "oldest": at - timedelta(days=settings.OLDEST_TRANSACTION_DAYS),
+        "oldest": at - Gateway.objects.longest_accepted_age(),
         "create_customers": choices.get("customers") == "create",
         "create_subscribers": choices.get("subscribers") == "create",
         "create_subscriptions": choices.get("subscriptions") == "create",

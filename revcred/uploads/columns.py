@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
+from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Membership
 
 SEPARATOR = "|"  # between several values in one cell
@@ -193,7 +194,7 @@ CREDENTIALS = (
         help="What callers send: an API key or a client id. Empty for a new credential: "
         "one is generated.",
         example="ak_live_5f2b8c1e9d",
-        parse=text(4096),
+        parse=text(MAX_KEY_CHARACTERS),
         secret=True,
         aliases=(
             "api key",
@@ -211,7 +212,7 @@ CREDENTIALS = (
         title="Secret",
         help="What goes with the key, such as a client secret. Shown to its holders only.",
         example="s3cr3t-of-orders",
-        parse=text(4096),
+        parse=text(MAX_KEY_CHARACTERS),
         secret=True,
         aliases=(
             "external secret",

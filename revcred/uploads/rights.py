@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from revcred.models import Upload, User
+from revcred.roles import WORDS as WORDS_OF_RIGHTS
 from revcred.uploads.columns import Kind
 
 
@@ -130,8 +131,7 @@ class NotAllowed(Exception):
 
 def in_words(right: str) -> str:
     """Return the right's name as the page of a user's rights has it."""
-    verb, _, thing = right.partition("_")
-    return "Can apply, cancel and undo uploads" if right == APPLY else f"Can {verb} {thing}"
+    return WORDS_OF_RIGHTS[f"revcred.{right}"]
 
 
 def may(user: User | None, right: str) -> bool:

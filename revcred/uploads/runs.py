@@ -17,7 +17,7 @@ from revcred.bell import Bell
 from revcred.links import announce
 from revcred.models import AuditEvent, RememberedMapping, Upload, User
 from revcred.models.uploads import FILE_KEPT
-from revcred.uploads import applying, checking, files, refused, rights, staging, undoing
+from revcred.uploads import applying, checking, files, notices, refused, rights, staging, undoing
 from revcred.uploads import mapping as mappings
 from revcred.uploads.checking import Cancelled
 from revcred.uploads.columns import Kind
@@ -430,6 +430,8 @@ def _end(upload: Upload, state: Upload.State, error: str = "") -> None:
         upload.is_staged = upload.is_staged and did
         upload.save()
         _record(upload, before)
+        if before == State.APPLYING:
+            notices.tell(upload)
         if did and upload.changes.exists():
             verb = "was undone" if before == State.UNDOING else "was applied"
             announce(

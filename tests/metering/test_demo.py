@@ -173,7 +173,7 @@ def test_what_goes_on_is_what_the_door_takes():
     calls = traffic.at_random(200, Random(1), now, {"Delivery app": "a-key"}, {})
 
     body = msgspec.json.Encoder(decimal_format="number").encode(calls)
-    window = Window.at(now)
+    window = Window.of(Gateway(), now)
     assert [call_of(each, window) for each in decoder.decode(body, "")] == [
         call_of(each, window) for each in calls
     ]

@@ -33,6 +33,7 @@ NOT_DONE = (
     credentials.AlreadyAssigned,
     credentials.AlreadyRevoked,
     credentials.KeyInUse,
+    credentials.KeyOfRevoked,
     credentials.NotAssigned,
     subscriptions.NotStarted,
 )
@@ -215,13 +216,46 @@ class World:
         return None if Source.objects.filter(external_key=after).exists() else act
 
     def delete_source(self):
-        number = self.one(Source.objects.all()).pk
+        number, opens = self.one(Source.objects.all()).pk, self.one([True, False])
         if Source.objects.count() == 1:
             return None
-        return lambda: subscriptions.delete_source(source=Source.objects.get(pk=number), by=None)
+        return lambda: subscriptions.delete_source(
+            source=Source.objects.get(pk=number), by=None, opens=opens
+        )
+
+    def calls_of_no_source(self):
+        product = self.one(Product.objects.all())
+        product.also_without_source = not product.also_without_source
+
+        def act():
+            product.save()
+            now = product.also_without_source
+            _record(product, {"changed": {"also_without_source": [not now, now]}})
+            subscriptions.sources_changed(product=product, by=None)
+
+        return act
+
+    def open_to_all(self):
+        product = self.one(Product.objects.all())
+        if product.sources.exists() or not product.restricted:
+            return None
+
+        def act():
+            subscriptions.open_to_all(product=Product.objects.get(pk=product.pk), by=None)
+
+        return act
+
+    def rename(self):
+        subscription = self.one(Subscription.objects.all())
+        names = [each.external_key for each in Subscription.objects.all()]
+        taken = {*names} - {subscription.external_key}
+        names.append("another-name")
+        subscription.external_key = self.one([each for each in names if each not in taken])
+        return lambda: subscriptions.change(subscription=subscription, by=None)
 
     ACTIONS = (
         *(move, assign, unassign, end_key, add_alias, expire, suspend, resume, revoke, dates, end),
+        *(calls_of_no_source, rename, open_to_all),
         *(product, sources_of_a_product, path_rules, key_of_a_source, delete_source),
         *(move, unassign, dates, expire, path_rules, sources_of_a_product),
     )
@@ -309,7 +343,8 @@ def test_what_is_said_to_move_moves_and_comes_back(db, request, capsys):
             f" {done.total():,} actions from seed {start} moved {calls:,} calls as they were said"
             f" to, {undone.total():,} undone, {monotonic() - began:.0f} s "
         )
-    assert actions < STEPS or {each.__name__ for each in World.ACTIONS} <= {*done}
+    often = {each.__name__ for each in World.ACTIONS} - {"open_to_all"}
+    assert actions < STEPS or often <= {*done}
     assert calls
 
 
@@ -331,6 +366,8 @@ def act_once(world, chance, done, undone):
     assert said.movements == tried.consequences.movements
     assert previewed(said) == moved(before, places()), chosen.__name__
     event = AuditEvent.objects.first()
+    if chosen is World.delete_source:  # what it opened besides is another event
+        return said.calls
     if event == last or undoing.obstacle_of(event) or chance.random() < 0.3:
         return said.calls
     between = places()

@@ -5,23 +5,23 @@ from decimal import Decimal
 from typing import Any
 
 from metering.api.decoding import Refused
+from metering.api.facts import NOTHING
 from metering.api.quantities import LONGEST_NAME, quantity
-from metering.api.revenium.fields import NOTHING
 from metering.api.transactions import MOST_ELEMENTS
 
 Elements = dict[str, int | Decimal]
 
 
-def counted(values: Iterable[tuple[str, Any]]) -> tuple[Elements, dict[str, Any]]:
+def counted(
+    values: Iterable[tuple[str, Any]], *, rounded: bool = False
+) -> tuple[Elements, dict[str, Any]]:
     """The numbers, and the rest as it is. Raises Refused."""
     elements: Elements = {}
     rest: dict[str, Any] = {}
     for name, value in values:
-        number = quantity(value)
+        number = quantity(value, name, rounded=rounded)
         if number is not None:
             elements[_checked(name)] = number
-        elif isinstance(value, int | Decimal) and not isinstance(value, bool):
-            raise Refused(name, "out_of_range", "A quantity is zero or more and below 10^18.")
         else:
             rest[name] = value
     if len(elements) > MOST_ELEMENTS:
@@ -30,10 +30,11 @@ def counted(values: Iterable[tuple[str, Any]]) -> tuple[Elements, dict[str, Any]
 
 
 def amounts(said: Mapping[str, Any], names: Iterable[str]) -> Elements:
-    """Those of these members that are there. Raises Refused."""
-    elements, texts = counted((name, said[name]) for name in names if said.get(name) is not None)
+    """Those of these members that are there, of money to nine decimal places. Raises Refused."""
+    named = ((name, said[name]) for name in names if said.get(name) is not None)
+    elements, texts = counted(named, rounded=True)
     for name, text in texts.items():
-        if text not in NOTHING:
+        if not isinstance(text, str) or text not in NOTHING:
             raise Refused(name, "invalid", "It is not a number.")
     return elements
 

@@ -4,31 +4,33 @@ Numbers come as text, text as numbers, and what a log has no value for as an emp
 """
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from metering.api import facts
 from metering.api.decoding import Refused
+from metering.api.facts import NOTHING
 from metering.calls import only_path
+from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trimmed
 
 Text = str | int | None
-Number = int | float | str | None
+# What decides nothing is read leniently: see `metering.api.facts`.
+KEPT = "Anything else is kept as metadata, and costs no call."
+Number = Annotated[Any, Meta(description=f"A number, also as text. {KEPT}")]
+Fact = Annotated[Any, Meta(description=f"A text. {KEPT}")]
 Moment = Annotated[
     str | int | float | None,
     Meta(description="RFC 3339, or milliseconds or seconds since 1970. In UTC if it does not say."),
 ]
 
-NOTHING = {"", "-"}
 LONGEST_ID = 1_000
-LONGEST_KEY = 1_000
+LONGEST_KEY = MAX_KEY_CHARACTERS
 LONGEST_NAME = 200
-LONGEST_METHOD = 20
-LONGEST_PATH = 2_000
+LONGEST_METHOD = facts.MAX_METHOD_CHARACTERS
+LONGEST_PATH = facts.MAX_PATH_CHARACTERS
 LARGEST = 2**63 - 1
-LONGEST_LATENCY = 1e12  # milliseconds
-GREATEST_STATUS = 999
-STATUSES = range(100, 600)
 MILLISECONDS = 1e11  # a number of seconds as large as this is far ahead
 
 
@@ -42,32 +44,37 @@ def text(field: str, value: Text, *, most: int = LONGEST_NAME) -> str | None:
     return said or None
 
 
-def whole(field: str, value: Number, *, largest: int = LARGEST) -> int | None:
-    """A whole number from zero. Raises Refused."""
-    number = decimal(field, value, largest=largest)
-    return None if number is None else int(value) if isinstance(value, int) else int(number)
+def key(field: str, value: Text) -> str | None:
+    """Without white space around it. Raises Refused."""
+    said = text(field, value, most=LARGEST)
+    try:
+        return (trimmed(said) or None) if said else None
+    except KeyTooLong as error:
+        raise Refused(field, "too_long", str(error)) from error
 
 
-def decimal(field: str, value: Number, *, largest: float = LONGEST_LATENCY) -> float | None:
-    """A number from zero. Raises Refused."""
-    if isinstance(value, str):
-        if value.strip() in NOTHING:
-            return None
-        try:
-            value = float(value)
-        except ValueError as error:
-            raise Refused(field, "invalid", "It is not a number.") from error
-    if value is None:
-        return None
-    if not 0 <= value <= largest:
-        raise Refused(field, "out_of_range", f"It is not between 0 and {largest:g}.")
-    return float(value)
+def whole(field: str, value: Number) -> int | None:
+    """A size in bytes, or None if it is odd."""
+    size: int | None = facts.readable(facts.size, value)
+    return size
+
+
+def decimal(field: str, value: Number) -> float | None:
+    """A latency in milliseconds, or None if it is odd."""
+    latency: float | None = facts.readable(facts.latency, value)
+    return latency
 
 
 def status(field: str, value: Number) -> int | None:
-    """A gateway that never got an answer says 0. Raises Refused."""
-    code = whole(field, value, largest=GREATEST_STATUS)
-    return code if code in STATUSES else None
+    """None if it is odd, or 0 of a gateway that never got an answer."""
+    code: int | None = facts.readable(facts.status, value)
+    return code
+
+
+def fact(value: Fact) -> str | None:
+    """A fact that is a text, or None if it is odd."""
+    said: str | None = facts.readable(facts.whole_text, value)
+    return said
 
 
 def moment(field: str, value: Moment) -> datetime | None:

@@ -7,7 +7,7 @@ from metering.api.documentation import Documented, schema_of
 from metering.api.doors import Answer, Post, Reading
 from metering.api.revenium import fields, metadata, v1
 from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, id_of, marks_of
-from metering.api.revenium.fields import Moment, Number, Text
+from metering.api.revenium.fields import Fact, Moment, Number, Text
 from metering.api.revenium.records import ERROR, ERRORS
 from metering.api.revenium.v2 import V2, documented
 from metering.ingestion import ONE_CALL, Call, Side
@@ -23,9 +23,9 @@ class Event(Body):
     client_id: Text = None
     product_key: Text = None
     current_millis: Moment = None
-    method: Text = None
-    uri: Text = None
-    url: Text = None
+    method: Fact = None
+    uri: Fact = None
+    url: Fact = None
     response_code: Number = None
     request_message_size: Number = None
     response_message_size: Number = None
@@ -60,7 +60,7 @@ class V1Events(ReveniumDialect[Event]):
             subscription_named=fields.text("productKey", item.product_key),
             source_named=fields.text("assetId", item.asset_id),
             method=v1.method_of(item.method),
-            path=fields.path(fields.text("uri", item.uri or item.url, most=fields.LARGEST)),
+            path=fields.path(fields.fact(item.uri) or fields.fact(item.url)),
             status=fields.status("responseCode", item.response_code),
             request_bytes=fields.whole("requestMessageSize", item.request_message_size),
             response_bytes=fields.whole("responseMessageSize", item.response_message_size),
@@ -79,8 +79,8 @@ class V1Events(ReveniumDialect[Event]):
 class ApiRequest(Body):
     transaction_id: Text = None
     credential: Text = None
-    method: Text = None
-    resource: Text = None
+    method: Fact = None
+    resource: Fact = None
     source_id: Text = None
     request_message_size: Number = None
 
@@ -111,7 +111,7 @@ class ApiRequests(V2[ApiRequest]):
             transaction_id=id_of("transactionId", item.transaction_id, post),
             source_named=fields.text("sourceId", item.source_id),
             method=v1.method_of(item.method),
-            path=fields.path(fields.text("resource", item.resource, most=fields.LARGEST)),
+            path=fields.path(fields.fact(item.resource)),
             request_bytes=fields.whole("requestMessageSize", item.request_message_size),
             elements=ONE_CALL,
             metadata=metadata.kept(said, LABELS) or None,

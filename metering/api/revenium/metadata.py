@@ -3,10 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import msgspec
-
-from metering.api.decoding import Refused
-from metering.api.transactions import MOST_METADATA, within_limits
+from metering.api import facts
 
 
 def kept(said: Mapping[str, Any], labels: Collection[str] = ()) -> dict[str, Any]:
@@ -16,26 +13,4 @@ def kept(said: Mapping[str, Any], labels: Collection[str] = ()) -> dict[str, Any
         for name, value in said.items()
         if value is not None and (not labels or name in labels)
     }
-    return named if _may_be_kept(named) else _fitting(named)
-
-
-def _fitting(said: Mapping[str, Any]) -> dict[str, Any]:
-    fitting: dict[str, Any] = {}
-    left = MOST_METADATA - len("{}")
-    for name, value in sorted(said.items(), key=_size):
-        left -= _size((name, value))
-        if left >= 0 and _may_be_kept({name: value}):
-            fitting[name] = value
-    return fitting
-
-
-def _size(member: tuple[str, Any]) -> int:
-    return len(msgspec.json.encode(dict([member])))
-
-
-def _may_be_kept(said: dict[str, Any]) -> bool:
-    try:
-        within_limits(said)
-    except Refused:
-        return False
-    return True
+    return facts.fitting(named)

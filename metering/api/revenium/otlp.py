@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -15,7 +14,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
-from metering.api import bodies
+from metering.api import bodies, facts
 from metering.api.authentication import Admission, admission_for
 from metering.api.decoding import Refused
 from metering.api.documentation import Documented, schema_of
@@ -36,10 +35,11 @@ from metering.api.revenium.naming import (
     names_of,
     subscription_or_label,
 )
-from metering.api.revenium.records import ERROR, MOMENT, moment_of
+from metering.api.revenium.records import ERROR, MOMENT, error_record, moment_of
 from metering.api.revenium.v2 import TAG
 from metering.api.transactions import Window, judge
 from metering.ingestion import ONE_CALL, Call, digest_of
+from revcred.api.errors import Malformed
 from revcred.fingerprints import fingerprint_hex
 from revcred.models import Gateway
 
@@ -111,7 +111,7 @@ class Taker:
         return cls(
             gateway=post.gateway,
             now=post.now,
-            window=Window.at(post.now),
+            window=Window.of(post.gateway, post.now),
             subscriptions=known_subscriptions([each for each in named if each]),
         )
 
@@ -133,7 +133,7 @@ class Taker:
             known=self.subscriptions,
         )
         elements = usage_of(record, self.gateway.event_elements)
-        facts, odd = _facts(record)
+        found, odd = _facts(record)
         content = _content_of(record)
         call = Call(
             transaction_id=self._id_of(record, content),
@@ -144,7 +144,7 @@ class Taker:
             metadata=self._metadata(record, odd, elements, is_label=bool(label)),
             names=names,
             content=content,
-            **facts,
+            **found,
             **marks_of(KEYS[0], key),
         )
         check_text(call)
@@ -190,36 +190,26 @@ def _content_of(record: Record) -> str:
 
 def _facts(record: Record) -> tuple[dict[str, Any], set[str]]:
     """Return what has a column, and the names of values that fit none: they cost no call."""
-    facts: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     odd: set[str] = set()
     for column, names, read in (
-        ("method", METHOD, partial(_text, most=fields.LONGEST_METHOD)),
-        ("path", PATH, _path),
-        ("status", STATUS, fields.status),
-        ("request_bytes", REQUEST_BYTES, fields.whole),
-        ("response_bytes", RESPONSE_BYTES, fields.whole),
-        ("latency_ms", (LATENCY,), fields.decimal),
+        ("method", METHOD, facts.method),
+        ("path", PATH, facts.whole_text),
+        ("status", STATUS, facts.status),
+        ("request_bytes", REQUEST_BYTES, facts.size),
+        ("response_bytes", RESPONSE_BYTES, facts.size),
+        ("latency_ms", (LATENCY,), facts.latency),
     ):
         name = next((each for each in names if record.attributes.get(each) is not None), None)
         if name is None:
             continue
         try:
-            facts[column] = read(name, record.attributes[name])
-        except (Refused, TypeError):
+            found[column] = read(record.attributes[name])
+        except facts.Odd:
             odd.add(name)
-    return facts, odd
-
-
-def _path(name: str, said: Any) -> str | None:
-    """Raises Refused, TypeError."""
-    return fields.path(_text(name, said, most=fields.LARGEST))
-
-
-def _text(name: str, said: Any, *, most: int) -> str | None:
-    """Raises Refused, TypeError."""
-    if not isinstance(said, str):
-        raise TypeError(name)
-    return fields.text(name, said, most=most)
+    if "path" in found:
+        found["path"] = fields.path(found["path"])
+    return found, odd
 
 
 def _moment(nanoseconds: int) -> datetime:
@@ -241,7 +231,7 @@ class Logs(ReveniumManner, Dialect):
             "those that have an id of a transaction, a key or a subscription; others are passed "
             "over. An attribute `subscriber.credential` of the record or its resource names the "
             "key, `subscription.id` the subscription. The answer's `partialSuccess` says which "
-            "records were not taken, and why."
+            "records were not taken, and why; it is 400 if none was."
         ),
         tag=TAG,
         request={"application/json": schema_of(DocumentedLogs), PROTOBUF: BINARY},
@@ -256,6 +246,8 @@ class Logs(ReveniumManner, Dialect):
         counting = [records[place] for place in places]
         calls, rejected = judge(counting, Taker.of(post, counting).call_of)
         for each in rejected:
+            record = counting[each["index"]]
+            each.key = record.named(KEYS) if isinstance(record, Record) else None
             each["index"] = places[each["index"]]
         return Reading(calls, rejected, passed_over=len(records) - len(places))
 
@@ -273,6 +265,12 @@ class Logs(ReveniumManner, Dialect):
                 "rejectedLogRecords": str(len(reading.rejected)),
                 "errorMessage": _told(reading.rejected),
             }
+        if reading.rejected and not reading.calls:
+            # Data that is invalid for good, as OTLP says: not retried, and told of as an error.
+            message = body["partialSuccess"]["errorMessage"]
+            error = Malformed(message, code=reading.rejected[0]["code"])
+            answer = error_record(error, post.path)
+            return replace(answer, body=answer.body | body)
         return Answer(200, body)
 
 

@@ -66,9 +66,14 @@ class Invalid(APIException):
 
     status_code = HTTPStatus.BAD_REQUEST
 
-    def __init__(self, refused: Refused) -> None:
+    index = 0  # it is the only one in its body
+
+    def __init__(
+        self, refused: Refused, transaction_id: str | None = None, key: str | None = None
+    ) -> None:
         super().__init__(refused.message, refused.code)
         self.field = refused.field
+        self.transaction_id, self.key = transaction_id, key
 
 
 def record(gateway: Gateway, transaction_id: str, created: datetime) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from uuid import UUID
 
 import msgspec
 
+from metering.api import facts
 from metering.api.documentation import Documented, schema_of
 from metering.api.doors import Answer, Post, Reading
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, marks_of, new_id
 from metering.api.revenium.elements import counted
-from metering.api.revenium.fields import Number, Text
+from metering.api.revenium.fields import Fact, Number, Text
 from metering.api.revenium.records import ERROR, ERRORS
 from metering.ingestion import ONE_CALL, Call
 
@@ -28,8 +29,8 @@ class Metered(Body):
     application: Text = None
     product_key: Text = None
     api: Text = None
-    method: Text = None
-    url: Text = None
+    method: Fact = None
+    url: Fact = None
     response_code: Number = None
     request_message_size: Number = None
     response_message_size: Number = None
@@ -72,7 +73,7 @@ class Meter(ReveniumDialect[Metered]):
             subscription_named=fields.text("productKey", item.product_key),
             source_named=fields.text("api", item.api),
             method=method_of(item.method),
-            path=fields.path(fields.text("url", item.url, most=fields.LARGEST)),
+            path=fields.path(fields.fact(item.url)),
             status=fields.status("responseCode", item.response_code),
             request_bytes=fields.whole("requestMessageSize", item.request_message_size),
             response_bytes=fields.whole("responseMessageSize", item.response_message_size),
@@ -88,7 +89,7 @@ class Meter(ReveniumDialect[Metered]):
 
 
 def latency_of(backend: Number, gateway: Number) -> float | None:
-    """Milliseconds spent behind the gateway and in it. Raises Refused."""
+    """Milliseconds spent behind the gateway and in it."""
     spent = (
         fields.decimal("backendLatency", backend),
         fields.decimal("gatewayLatency", gateway),
@@ -97,5 +98,6 @@ def latency_of(backend: Number, gateway: Number) -> float | None:
     return sum(known) if known else None
 
 
-def method_of(said: Text) -> str | None:
-    return fields.text("method", said, most=fields.LONGEST_METHOD)
+def method_of(said: Fact) -> str | None:
+    method: str | None = facts.readable(facts.method, said)
+    return method

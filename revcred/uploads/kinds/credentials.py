@@ -26,10 +26,13 @@ MESSAGES = {
     "subscription:product": "A subscription can only be created with a product; none was chosen.",
     "subscription:of_another": "The subscription belongs to another customer.",
     "holders:unknown": "There is no subscriber of that address.",
+    "holders:login": "The address of one of them, who is no subscriber yet, is the login of "
+    "somebody of the staff, or of another subscriber.",
     "holders:of_another": "One of them belongs to another customer and would become a member of "
     "this one. Allow people of other customers if that is meant.",
     "gateway:unknown": "There is no gateway of that name.",
-    "gateway:other": "The key counts at another gateway.",
+    "gateway:several": "This key means different credentials at several gateways. Say which.",
+    "gateway:other": "The key counts at any gateway already.",
     "key_active_from:fixed": "The start of a key that exists cannot be changed.",
     "key_active_from:in_use": "The key meant another credential then.",
     "assigned_from:before_key": "The key has not begun by then at the other customer.",
@@ -68,7 +71,14 @@ WITH subs AS MATERIALIZED (
         given,
         array_agg(named::text ORDER BY named COLLATE "C") AS names,
         array_agg(p.id ORDER BY named COLLATE "C") AS ids,
-        bool_or(p.id IS NULL) AS some_unknown
+        bool_or(p.id IS NULL) AS some_unknown,
+        -- As `actions.subscribers.refuse_login_of_another`, of those that would be created.
+        bool_or(p.id IS NULL AND EXISTS (
+            SELECT FROM revcred_user u WHERE lower(u.email) = named AND (
+                u.is_staff OR u.is_superuser
+                OR EXISTS (SELECT FROM revcred_subscriber x WHERE x.user_id = u.id)
+            )
+        )) AS some_login
     FROM (SELECT DISTINCT holders AS given FROM {source} row WHERE holders IS NOT NULL) d
     CROSS JOIN unnest(string_to_array(given, '|')) named
     LEFT JOIN revcred_subscriber p ON lower(p.email) = named
@@ -98,7 +108,8 @@ WITH subs AS MATERIALIZED (
     FROM newcomers n GROUP BY given, customer
 ), same_key AS MATERIALIZED (
     SELECT fingerprint, min(number) AS first, max(number) AS last
-    FROM {source} row WHERE fingerprint IS NOT NULL GROUP BY fingerprint HAVING count(*) > 1
+    FROM {source} row WHERE fingerprint IS NOT NULL GROUP BY fingerprint
+    HAVING count(*) > count(DISTINCT gateway) AND count(*) > 1  -- at several gateways it is several
 ), same_name AS MATERIALIZED (
     SELECT customer, name, min(number) AS first, max(number) AS last
     FROM {source} row GROUP BY customer, name HAVING count(*) > 1
@@ -113,6 +124,7 @@ WITH subs AS MATERIALIZED (
         people.ids AS holder_ids,
         coalesce(k.id, n.key_id) AS key_id,
         k.gateway_id AS key_gateway_id,
+        coalesce(k.is_one_of_several, false) AS is_one_of_several,
         k.active_from AS key_began,
         k.active_until AS key_ends,
         e.id AS target_id,
@@ -131,6 +143,7 @@ WITH subs AS MATERIALIZED (
         coalesce(row.assigned_from, %(now)s) AS moved_at,
         subs.some_unknown AS some_subscription_unknown,
         people.some_unknown AS some_holder_unknown,
+        coalesce(people.some_login, false) AS some_login,
         joining.given IS NOT NULL AS some_join,
         coalesce(joining.some_elsewhere, false) AS some_elsewhere,
         subs.least_customer IS NOT NULL AND (
@@ -153,10 +166,15 @@ WITH subs AS MATERIALIZED (
     LEFT JOIN same_key ON same_key.fingerprint = row.fingerprint
     LEFT JOIN same_name ON same_name.customer = row.customer AND same_name.name = row.name
     LEFT JOIN LATERAL (
-        SELECT x.id, x.credential_id, x.gateway_id, x.active_from, x.active_until
+        SELECT
+            x.id, x.credential_id, x.gateway_id, x.active_from, x.active_until,
+            count(*) FILTER (WHERE x.gateway_id IS NOT NULL) OVER () > 1
+                AND row.gateway IS NULL AND x.gateway_id IS NOT NULL AS is_one_of_several
         FROM revcred_externalkey x
         WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
             AND (x.active_until IS NULL OR x.active_until > %(now)s)
+            -- The same string at another gateway is another key, as for the action.
+            AND (row.gateway IS NULL OR x.gateway_id IS NULL OR x.gateway_id = g.id)
             AND NOT EXISTS (
                 SELECT FROM revcred_credential y
                 WHERE y.id = x.credential_id AND y.revoked_at IS NOT NULL
@@ -265,6 +283,7 @@ WITH subs AS MATERIALIZED (
         array_remove(ARRAY[
             CASE WHEN customer_id IS NULL AND NOT %(create_customers)s THEN 'customer:unknown' END,
             CASE WHEN is_key_twice THEN 'key:twice' END,
+            CASE WHEN is_one_of_several THEN 'gateway:several' END,
             CASE WHEN is_name_twice THEN 'name:twice' END,
             CASE WHEN is_of_another AND NOT %(take_over)s THEN 'key:of_another' END,
             CASE
@@ -293,6 +312,7 @@ WITH subs AS MATERIALIZED (
             END,
             CASE
                 WHEN some_holder_unknown AND NOT %(create_subscribers)s THEN 'holders:unknown'
+                WHEN some_login THEN 'holders:login'
             END,
             CASE
                 WHEN some_join AND some_elsewhere AND NOT %(people_of_others)s AND (

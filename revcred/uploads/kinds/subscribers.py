@@ -16,6 +16,16 @@ from revcred.uploads.kinds.merge import (
 TABLE, TARGET = "revcred_subscriber", "revcred.subscriber"
 MEMBERSHIP = "revcred.membership"
 
+# As `actions.subscribers.refuse_login_of_another`: a new subscriber could not sign in with it.
+LOGIN_OF_ANOTHER = """(
+    SELECT CASE
+        WHEN u.is_staff OR u.is_superuser THEN 'email:of_staff'
+        WHEN EXISTS (SELECT FROM revcred_subscriber x WHERE x.user_id = u.id)
+        THEN 'email:of_another'
+    END
+    FROM revcred_user u WHERE lower(u.email) = {email}
+)"""
+
 CUSTOMERS = """
 customers AS MATERIALIZED (
     SELECT
@@ -88,12 +98,13 @@ UPDATE {TABLE} e SET
 FROM {CHUNK} row WHERE e.id = target_id AND after ?| ARRAY['name', 'external_key']
 """
 
+# + 0 keeps the planner from going through all members of a large customer for each row.
 ROLES = f"""
 WITH other AS (
     SELECT m.id, m.role AS old, row.role AS new, row.number
     FROM {CHUNK} row JOIN revcred_membership m
-        ON m.subscriber_id = target_id AND m.customer_id = ANY (customer_ids)
-    WHERE m.role <> row.role
+        ON m.subscriber_id = target_id AND m.customer_id + 0 = ANY (customer_ids)
+    WHERE after ? 'role' AND m.role <> row.role
     ORDER BY m.id
     FOR NO KEY UPDATE OF m
 ), changed AS (
@@ -168,6 +179,7 @@ MERGE = Merge(
             ) THEN 'external_key:in_use' END
             """,
             "CASE WHEN some_unknown AND NOT %(create_customers)s THEN 'customer:unknown' END",
+            f"CASE WHEN target_id IS NULL THEN {LOGIN_OF_ANOTHER.format(email='seen.email')} END",
             """
             CASE
                 WHEN is_joining AND old_customer_names <> '{{}}' AND NOT %(people_of_others)s
@@ -195,6 +207,8 @@ MERGE = Merge(
         """
     },
     messages={
+        "email:of_staff": "Somebody of the staff signs in with this address.",
+        "email:of_another": "Another subscriber signs in with this address.",
         "email:twice": "The same address is in {other_row}, too.",
         "external_key:twice": "The same external key is in {other_row}, too.",
         "external_key:in_use": "Another subscriber has this external key.",

@@ -150,7 +150,9 @@ MERGE = Merge(
                     SELECT FROM revcred_subscription x
                     WHERE x.external_key = seen.external_key AND x.id IS DISTINCT FROM target_id
                         AND tstzrange(x.active_from, x.active_until)
-                            && tstzrange(begins, coalesce(active_until, old_active_until))
+                            && tstzrange(
+                                seen.begins, coalesce(seen.active_until, seen.old_active_until)
+                            )
                 ) THEN 'external_key:in_use'
             END
             """,

@@ -151,8 +151,7 @@ COUNTED = {
     "no numbers": ({"a": "b", "c": True, "d": None, "e": [1]}, {"calls": 1}),
     "numbers": ({"a": 1, "b": 2.5, "c": 0}, {"a": 1, "b": 2.5, "c": 0}),
     "numbers as text": ({"a": "12", "b": "0.5", "c": "1e3"}, {"a": 12, "b": 0.5, "c": 1000}),
-    "no such numbers": ({"a": "0x1", "b": "NaN", "c": "007", "d": "1_0"}, {"calls": 1}),
-    "beyond what is counted": ({"a": -1, "b": 10**18, "c": 3}, {"c": 3}),
+    "no such numbers": ({"a": "0x1", "b": "9" * 19, "c": "007", "d": "1_0"}, {"calls": 1}),
     "finer than is counted": ({"a": 0.1 + 0.2}, {"a": 0.3}),
 }
 

@@ -9,6 +9,7 @@ from django.db.transaction import atomic
 from django.urls import reverse
 
 from revcred.actions import subscribers
+from revcred.actions.addresses import DecidesWhoBelongs
 from revcred.actions.users import StaffSignsIn
 from revcred.models import AuditEvent, Membership, Subscriber, User
 from tests import factories
@@ -270,11 +271,19 @@ def test_without_the_right_to_memberships_nobody_passes_them_to_another_address(
     """Or else whoever may change an address and invite has what the subscriber was given."""
     subscriber, clerk = a_newcomer(), factories.a_user(is_staff=True)
 
-    with pytest.raises(subscribers.DecidesWhoBelongs):
+    with pytest.raises(DecidesWhoBelongs):
         subscribers.change_address(
             subscriber=subscriber, email="clerk@example.com", by=clerk, request=rf.get("/")
         )
 
+    subscriber.user = factories.a_user(subscriber.email)  # as invitations once made them
+    subscriber.user.set_unusable_password()
+    subscriber.user.save()
+    subscriber.save()
+    with pytest.raises(DecidesWhoBelongs):
+        subscribers.change_address(
+            subscriber=subscriber, email="clerk@example.com", by=clerk, request=rf.get("/")
+        )
     subscriber.memberships.all().delete()
     subscribers.change_address(
         subscriber=subscriber, email="clerk@example.com", by=clerk, request=rf.get("/")

@@ -5,9 +5,10 @@ Whoever adds a page adds its case here, and its line to `matrix.txt`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from html.parser import HTMLParser
 from io import BytesIO
-from typing import Any
+from typing import Any, Self
 
 from django.contrib.auth.models import Group, Permission
 from django.db import connection
@@ -25,6 +26,7 @@ from metering.models import (
     DiscoveredSource,
     GatewayToken,
     Quarantined,
+    Rejection,
     Tally,
     Transaction,
     Usage,
@@ -32,6 +34,7 @@ from metering.models import (
 from revcred import roles
 from revcred.models import (
     AuditEvent,
+    Source,
     Subscriber,
     Upload,
     User,
@@ -78,7 +81,7 @@ class World:
         self.membership = self.subscriber.memberships.get()
         self.uninvited = Subscriber.objects.create(email="new@example.com")
         self.product = factories.a_product("Maps")
-        self.source = self.product.sources.create(name="Tiles", external_key="tiles")
+        self.source = Source.objects.create(name="Tiles", external_key="tiles")
         self.path_rule = self.source.path_rules.create(match="begins_with", text="/tiles")
         self.subscription = factories.a_subscription(self.customer, product=self.product)
         self.other_subscription = factories.a_subscription(self.customer)
@@ -90,8 +93,7 @@ class World:
         # Nothing hangs on these, so that they can be deleted.
         self.bare_customer = factories.a_customer("Bare")
         self.bare_product = factories.a_product("Bare")
-        self.bare_source = self.bare_product.sources.create(name="Bare", external_key="bare")
-        self.bare_product.sources.clear()
+        self.bare_source = Source.objects.create(name="Bare", external_key="bare")
         self.bare_subscription = factories.a_subscription(self.customer)
         self.bare_gateway = factories.a_gateway("Bare")
 
@@ -102,10 +104,15 @@ class World:
             factories.a_call("a-key-of-the-matrix-1"),
             factories.a_call("an-unknown-key-1111"),
             factories.a_call("an-unknown-key-2222"),
+            factories.a_call("an-unknown-key-3333", ago=timedelta(days=40), outside=True),
             gateway=self.gateway,
         )
         slugs = {each.hint: each.slug for each in groups.find()}
         self.group, self.released = slugs["1111"], slugs["2222"]
+        self.outside = slugs["3333"]
+        self.rejection = Rejection.objects.create(
+            gateway=self.gateway, door="/v1/transactions", code="too_old", message="It is old."
+        )
         quarantine.release(
             Quarantined.objects.filter(hint="2222"), by=self.superuser, note="Looked at"
         )
@@ -383,6 +390,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "metering_quarantined_put-back": one("released"),
         "metering_quarantined_claim": one("group"),
         "metering_quarantined_attach": one("group", credential=world.credential.pk),
+        "metering_quarantined_moment": one("outside", at="arrival"),
     }
     for name, model in (
         ("transaction", "metering_transaction"),
@@ -390,6 +398,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         ("usage", "metering_usage"),
         ("tally", "metering_tally"),
         ("conflict", "metering_conflict"),
+        ("rejection", "metering_rejection"),
         ("claim", "metering_claim"),
         ("delivery", "metering_delivery"),
         ("discovered", "metering_discoveredsource"),
@@ -525,8 +534,39 @@ def largest_form(html: str) -> dict[str, Any]:
 # --- What changed ---------------------------------------------------------------------------------
 
 
-def writes() -> dict[str, int]:
-    """Rows written by table, in this transaction so far, also those that were taken back."""
+class Writes:
+    """Counts the rows that are written, by table, also those that are taken back again.
+
+    PostgreSQL is asked only if something else than reading was sent to it.
+    """
+
+    READS = ("SELECT", "SAVEPOINT", "RELEASE", "SHOW", "WITH RECURSIVE KEYED")
+
+    def __init__(self) -> None:
+        self.before: dict[str, int] | None = None
+
+    def __enter__(self) -> Self:
+        self._wrapped = connection.execute_wrapper(self._look_at)
+        self._wrapped.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._wrapped.__exit__(*error)
+
+    def _look_at(self, execute: Any, sql: Any, *args: Any) -> Any:
+        if self.before is None and not str(sql).lstrip().upper().startswith(self.READS):
+            self.before = {}  # so that the question itself is not looked at
+            self.before = _rows_written()
+        return execute(sql, *args)
+
+    def so_far(self) -> dict[str, int]:
+        if self.before is None:
+            return {}
+        after = _rows_written()
+        return {name: n for name, n in after.items() if n != self.before.get(name)}
+
+
+def _rows_written() -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_xact_user_tables"

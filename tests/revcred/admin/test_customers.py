@@ -83,12 +83,12 @@ def test_a_page_with_members_asks_nothing_per_member(admin_client, django_assert
     url = reverse("admin:revcred_customer_change", args=[customer.pk])
     a_subscriber(customer)
     admin_client.get(url)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         admin_client.get(url)
     a_subscriber(customer)
     a_subscriber(customer)
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         admin_client.get(url)
 
 

@@ -67,20 +67,20 @@ class Matrix:
         """Return whether it was answered, and which rows it wrote. All of it is taken back."""
         client = self.clients[actor]
         self.requests += 1
-        with atomic(), patch.object(SimpleTemplateResponse, "rendered_content", ""):
-            before = matrix.writes()
+        with (
+            atomic(),
+            matrix.Writes() as writes,
+            patch.object(SimpleTemplateResponse, "rendered_content", ""),
+        ):
             response = getattr(client, method)(url, said)
-            after = matrix.writes()
+            wrote = writes.so_far()
             set_rollback(True)
         client.cookies.pop("messages", None)
-        if "/upload/" in url and before != after:
+        if wrote and "/upload/" in url:
             shutil.rmtree(self.place)
             shutil.copytree(self.copy, self.place)
         if response.status_code >= 500:
             self.failed.append(f"{method} {url} by {actor}: {response.status_code}")
-        wrote = {
-            name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name)
-        }
         return response.status_code < 400 and not _leads_to_sign_in(response), wrote
 
     def said(self, page: str, case: matrix.Case, user, url: str) -> dict:
@@ -123,6 +123,7 @@ def _leads_to_sign_in(response) -> bool:
 @pytest.fixture
 def place(settings, tmp_path):
     settings.UPLOADS_DIR = tmp_path / "uploads"
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     logging.disable(logging.WARNING)  # each refusal is a line
     yield settings.UPLOADS_DIR
     logging.disable(logging.NOTSET)

@@ -13,7 +13,7 @@ from revcred.uploads import runs
 from revcred.uploads.columns import Kind
 from revcred.uploads.reading import open_list
 from revcred.uploads.writing import ListFormat
-from tests import factories
+from tests import confirming, factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -275,15 +275,64 @@ def test_what_something_depends_on_is_not_undone(admin_client, bring):
     admin_client.post(to("apply", upload), {"which": "good"})
     worked(upload)
     credential = Credential.objects.get()
-    admin_client.post(
-        reverse("admin:revcred_credential_suspend", args=[credential.pk]), follow=True
-    )
+    suspend = reverse("admin:revcred_credential_suspend", args=[credential.pk])
+    confirming.post(admin_client, suspend, {})
 
     page = text_of(admin_client.get(to("undo", upload)))
     assert "something depends on it" in page
     assert "Orders" in page
     assert "something depends on it" in text_of(admin_client.post(to("undo", upload)))
     assert worked(upload).state == Upload.State.APPLIED
+
+
+def test_who_lacks_rights_reads_which_before_anything_and_cannot_apply(client, bring):
+    upload = bring(f"customer,name,key,holders\nacme,Orders,{KEY},ada@example.com\n")
+    factories.a_subscriber(email="ada@example.com")
+    runs.check(upload=upload, by=None)
+    worked(upload)
+    client.force_login(staff("view_upload", "apply_upload", "add_credential"))
+
+    page = text_of(client.get(to("change", upload)))
+    assert "You may not make people members of a customer" in page
+    assert "<strong>1 time</strong>" in page
+    assert "“Add memberships”" in page
+    assert 'value="Apply"' not in page
+    assert "may not create credentials" not in page
+
+    response = client.post(to("apply", upload), {"which": "good"}, follow=True)
+    [message] = map(str, response.context["messages"])
+    assert "Add memberships" in message
+    assert worked(upload).state == Upload.State.READY
+    assert not Credential.objects.exists()
+
+
+def test_who_lacks_rights_cannot_undo(client, admin_client, bring):
+    upload = bring(f"customer,name,key\nacme,Orders,{KEY}\n")
+    admin_client.post(to("apply", upload), {"which": "good"})
+    worked(upload)
+    client.force_login(staff("view_upload", "apply_upload"))
+
+    assert "You may not undo it" in text_of(client.get(to("undo", upload)))
+    response = client.post(to("undo", upload), follow=True)
+    assert "Issue credentials" in str(*response.context["messages"])
+    assert worked(upload).state == Upload.State.APPLIED
+
+
+def test_the_preview_names_people_of_other_customers_and_has_a_choice(admin_client, bring):
+    globex = factories.a_customer("Globex")
+    factories.a_subscriber(globex, email="ada@elsewhere.example.org")
+    upload = bring(f"customer,name,key,holders\nacme,Orders,{KEY},ada@elsewhere.example.org\n")
+
+    page = text_of(admin_client.get(to("change", upload)))
+    for told in ("ada@elsewhere.example.org", "<td>elsewhere.example.org</td>", "Globex"):
+        assert told in page
+    assert "another customer" in page
+    assert 'value="join"' in page
+
+    said = dict.fromkeys(("customers", "subscribers", "keys_of_others"), "refuse")
+    admin_client.post(to("choices", upload), said | {"people_of_others": "join"})
+    worked(upload)
+    assert upload.preview["counts"]["create"] == 1
 
 
 # --- While it is under way ------------------------------------------------------------------------
@@ -421,7 +470,7 @@ def test_a_credential_s_history_names_the_uploads_that_changed_it(admin_client, 
 
     url = reverse("admin:revcred_credential_history", args=[Credential.objects.get().pk])
     page = text_of(admin_client.get(url))
-    assert page.count("keys.csv") == 2
+    assert page.count("keys.csv") == 3  # two uploads, and the event of what one changed
     assert "→ staging" in page
 
 

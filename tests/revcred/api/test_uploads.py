@@ -410,3 +410,58 @@ def test_what_no_row_can_have(ask, said, reason):
 
     assert response.status_code == 400
     assert reason in response.json()["message"]
+
+
+# --- Rights, and people of other customers -------------------------------------------------------
+
+
+def test_a_token_does_what_its_user_may_and_reads_first_what_not(ask, posted, user):
+    upload = posted(ROW | {"holders": "ada@example.com"}, query="?subscribers=create")
+    user.is_superuser = False
+    user.save()
+    names = ["add_upload", "apply_upload", "add_credential", "add_subscriber"]
+    user.user_permissions.set(Permission.objects.filter(codename__in=names))
+
+    [lacking] = ask("GET", f"/{upload.pk}").json()["preview"]["lacking"]
+    assert (lacking["effect"], lacking["rights"], lacking["rows"]) == (
+        "join",
+        ["add_membership"],
+        1,
+    )
+    assert "Add memberships" in lacking["message"]
+
+    answer = ask("POST", f"/{upload.pk}/apply", {"rows": "good"})
+    assert refusal(answer) == (403, "rights_missing")
+    assert "Add memberships" in answer.json()["message"]
+    runs.work()
+    assert not Credential.objects.exists()
+
+
+def test_people_of_other_customers_are_named_and_joined_by_choice(ask, posted):
+    globex = factories.a_customer("Globex")
+    factories.a_subscriber(globex, email="ada@elsewhere.example.org")
+    row = ROW | {"holders": "ada@elsewhere.example.org"}
+
+    upload = posted(row)
+    preview = ask("GET", f"/{upload.pk}").json()["preview"]
+    assert preview["counts"]["refused"] == 1
+    assert preview["members"] == {
+        "count": 1,
+        "of_others": 1,
+        "people": [
+            {
+                "email": "ada@elsewhere.example.org",
+                "domain": "elsewhere.example.org",
+                "customer": "Acme",
+                "role": "member",
+                "rows": 1,
+                "is_refused": True,
+                "is_of_another": True,
+                "belongs_to": ["Globex"],
+            }
+        ],
+    }
+    answer = ask("POST", f"/{upload.pk}/check", {"choices": {"people_of_others": "join"}})
+    assert answer.status_code == 202
+    runs.work()
+    assert ask("GET", f"/{upload.pk}").json()["preview"]["counts"]["create"] == 1

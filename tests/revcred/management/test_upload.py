@@ -3,6 +3,7 @@
 from io import StringIO
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 
 from revcred.management.commands.upload import INTERRUPTED, NOT_DONE, SOME_REFUSED
@@ -63,12 +64,28 @@ def test_check_says_what_it_would_do_and_leaves_nothing(upload, settings):
 def test_apply_does_it_for_whom_it_was_said(upload):
     user = factories.a_user("ops@example.com", is_staff=True)
 
+    code, said, complained = upload(GOOD, "--apply", "--by", "ops@example.com")
+    assert code == NOT_DONE
+    assert "Issue credentials" in complained
+    assert not Credential.objects.exists()
+
+    rights = Permission.objects.filter(codename__in=["apply_upload", "add_credential"])
+    user.user_permissions.set(rights)
     code, said, _ = upload(GOOD, "--apply", "--by", "ops@example.com")
 
     assert code == 0
     assert "Applied: 1 created, in " in said
     assert Credential.objects.get().name == "Orders"
-    assert AuditEvent.objects.about(Upload.objects.get()).first().actor == user.email
+    assert AuditEvent.objects.about(Upload.objects.first()).first().actor == user.email
+
+
+def test_nothing_is_applied_on_nobodys_behalf(tmp_path):
+    file = tmp_path / "keys.csv"
+    file.write_text(GOOD)
+    with pytest.raises(CommandError, match="--by EMAIL") as error:
+        call_command("upload", str(file), "--apply")
+    assert error.value.returncode == NOT_DONE
+    assert not Upload.objects.exists()
 
 
 def test_some_rows_are_refused_and_written_to_a_file(upload, tmp_path):

@@ -142,11 +142,10 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "name", "old", "new"), FIELDS, ids=lambda each: str(each)[:20])
-def test_every_field_that_a_list_changes_has_its_old_and_new_value(  # noqa: PLR0917
-    applied, acme, kind, name, old, new
-):
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: f"{field[0]}-{field[1]}")
+def test_every_field_that_a_list_changes_has_its_old_and_new_value(applied, acme, field):
     """As each of them is on record when a page changes it."""
+    kind, name, old, new = field
     tiles = factories.a_product("Tiles")
     factories.a_product("Roads")
     target = {

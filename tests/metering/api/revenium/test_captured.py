@@ -1,5 +1,7 @@
 """Requests as the published clients sent them, and what became of them."""
 
+from decimal import Decimal
+
 import pytest
 from django.utils import timezone
 
@@ -8,6 +10,7 @@ from metering.models import Transaction
 
 KEY = "ak_live_demo_9c2e"
 NOW = timezone.now().isoformat()
+MILLISECONDS = int(timezone.now().timestamp() * 1000)
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +23,7 @@ COMPLETION = {
     "outputTokenCount": 150,
     "provider": "OpenAI",
     "requestDuration": 1000,
-    "requestTime": "2025-03-02T15:04:05Z",
+    "requestTime": NOW,
     "responseTime": "2025-03-02T15:04:06Z",
     "stopReason": "END",
     "totalTokenCount": 200,
@@ -182,13 +185,13 @@ def test_the_two_events_of_a_call_of_v1(revenium, credential, settled):
         "assetId": "src001",
         "application": KEY,
         "method": "GET",
-        "currentMillis": 1764000000000,
+        "currentMillis": MILLISECONDS,
         "uri": "/api/1",
     }
     answered = {
         "requestId": "r-1",
         "eventType": "RESPONSE",
-        "currentMillis": 1764000000100,
+        "currentMillis": MILLISECONDS + 100,
         "elapsedTime": 100,
         "responseCode": 200,
         "requestMessageSize": 1,
@@ -249,7 +252,7 @@ def test_a_tool_s_call(revenium, credential, settled):
             "toolId": "search",
             "durationMs": 120,
             "success": True,
-            "timestamp": "2025-03-02T15:04:05Z",
+            "timestamp": NOW,
             "costUsd": 0.0125,
             "subscriberCredential": KEY,
             "usageMetadata": {"pages": 3},
@@ -259,6 +262,6 @@ def test_a_tool_s_call(revenium, credential, settled):
     (row,) = settled().values()
     assert answer.status_code == 201
     assert row.credential == credential
-    assert row.elements == {"calls": 1, "costUsd": 0.0125}
+    assert row.elements == {"calls": 1, "costUsd": Decimal("0.0125")}
     assert row.latency_ms == 120
     assert row.metadata == {"toolId": "search", "success": True, "usageMetadata": {"pages": 3}}

@@ -103,20 +103,15 @@ def test_whatever_is_accepted_the_answer_is_json(revenium, accept):
         (EVENTS, {"payload": {"a": -1}}, "a"),
         (EVENTS, {"payload": {"": 1}}, ""),
         (EVENTS, {"payload": {str(n): n for n in range(51)}}, None),
-        (EVENTS, {"subscriberCredential": "x" * 1_001}, "subscriberCredential"),
+        (EVENTS, {"subscriberCredential": "x" * 4_097}, "subscriberCredential"),
         (EVENTS, {"transactionId": "a\0b"}, "transactionId"),
-        (EVENTS, {"payload": {"a": "b\0"}}, None),
         (EVENTS, [EVENT], None),
         (EVENTS, "{", None),
         (EVENTS, "", None),
         (EVENTS, '"\\ud800"', None),
         (EVENTS, "[" * 5_000, None),
-        ("/meter/v1/api/meter", {"responseCode": "many"}, "responseCode"),
-        ("/meter/v1/api/meter", {"responseCode": 1e300}, "responseCode"),
-        ("/meter/v1/api/meter", {"backendLatency": "-5"}, "backendLatency"),
         ("/meter/v1/api/event", {"eventType": "OTHER"}, "eventType"),
         ("/meter/v1/api/event", {"currentMillis": "yesterday"}, "currentMillis"),
-        ("/meter/v2/apis/requests", {"requestMessageSize": 2**64}, "requestMessageSize"),
         ("/meter/v2/ai/completions", {"inputTokenCount": "many"}, "inputTokenCount"),
         ("/meter/v2/ai/completions", {"requestTime": "2026-02-30T00:00:00Z"}, "requestTime"),
         ("/meter/v2/tool/events", {"timestamp": []}, "timestamp"),
@@ -170,15 +165,15 @@ def test_a_number_may_be_a_key(revenium, settled, subscription):
 
 
 @pytest.mark.parametrize(
-    ("said", "is_kept"),
+    ("said", "reason"),
     [
-        (lambda now: now - timedelta(days=1), True),
-        (lambda now: now - timedelta(days=400), False),
-        (lambda now: now + timedelta(days=2), False),
+        (lambda now: now - timedelta(days=1), None),
+        (lambda now: now - timedelta(days=400), "moment_outside"),
+        (lambda now: now + timedelta(days=2), "moment_outside"),
     ],
 )
-def test_a_moment_that_is_out_of_reach_is_the_moment_of_arrival(
-    revenium, credential, settled, said, is_kept
+def test_a_moment_that_is_out_of_reach_waits_as_it_was_said(
+    revenium, credential, settled, said, reason
 ):
     now = timezone.now()
     asked = said(now).isoformat()
@@ -192,10 +187,9 @@ def test_a_moment_that_is_out_of_reach_is_the_moment_of_arrival(
     )
 
     row = settled()["t"]
-    assert (row.occurred_at == said(now)) == is_kept
+    assert row.occurred_at == said(now)
     assert row.metadata["requestTime"] == asked
-    if not is_kept:
-        assert abs(row.occurred_at - now) < timedelta(seconds=5)
+    assert getattr(row, "reason", None) == reason
 
 
 def test_who_sends_too_much_is_told_when_to_come_again(revenium, gateway, settings):
@@ -307,7 +301,7 @@ def test_a_good_token_resolves(revenium, client, path):
         ("application=bad", 404),
         ("application=ak_live_demo_9c2e&productKey=bad", 404),
         ("", 404),
-        ("application=" + "x" * 2_000, 400),
+        ("application=" + "x" * 4_097, 400),
         ("application=%00", 400),
         ("productKey=%00", 400),
     ],

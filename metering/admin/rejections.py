@@ -1,0 +1,24 @@
+from django.contrib import admin
+
+from metering.admin.usage import OfGateway
+from metering.models import Rejection
+from revcred.admin.recorded import ReadOnly
+
+
+@admin.register(Rejection)
+class RejectionAdmin(ReadOnly):
+    """What gateways sent and was not taken: the latest of each."""
+
+    list_display = (
+        "rejected_at",
+        "gateway",
+        "door",
+        "transaction_id",
+        "field",
+        "message",
+        "code",
+    )
+    list_select_related = ("gateway",)
+    list_filter = (OfGateway,)
+    fields = (*list_display[:3], "place", *list_display[3:])
+    readonly_fields = fields

@@ -1,0 +1,19 @@
+"""Quantities as pages write them: all of their digits, and never an exponent."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def plain(quantity: Decimal | float) -> str:
+    """Return 1234567.500000000 as 1,234,567.5, exact to the last digit."""
+    text = f"{Decimal(str(quantity)):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def as_json(value: Any) -> str:
+    """Return what a call says in one field as people read it; lists and objects as JSON."""
+    return str(value) if isinstance(value, str) else _encode(value).decode()

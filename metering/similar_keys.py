@@ -1,0 +1,90 @@
+"""Recognise a key that is known but for how it is written.
+
+Keys are not kept, so it has to be told at the door, while the text is in hand: only of a text with
+an oddity, the fingerprint of the same text without it goes along. Quarantine then names the
+credential.
+"""
+
+import re
+import unicodedata
+from urllib.parse import unquote
+
+from revcred.fingerprints import fingerprint_hex
+
+# What keys are made of, so that ordinary ones cost one look.
+ORDINARY = re.compile(r"[A-Za-z0-9_.~+/=:-]+")
+PREFIX = re.compile(
+    r"(?:authorization|x-api-key|api-?key|key)\s*[:=]\s*|(?:bearer|basic|apikey|token)[\s:]+",
+    re.IGNORECASE,
+)
+QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+MOST_ROUNDS = 6  # such as quotes around a prefix around quotes
+
+TEXTS = {
+    "prefix": "a word before it, such as Bearer",
+    "quotes": "quotes around it",
+    "escapes": "%-escapes in it",
+    "invisible": "white space or invisible characters in it",
+    "case": "capital letters",
+}
+
+
+def similar(key: str) -> tuple[str, str] | None:
+    """The fingerprint of the same key written plainly, and what this one has instead.
+
+    The second is the names of the oddities, with commas between them. None of a key that is
+    written plainly.
+    """
+    if ORDINARY.fullmatch(key) and not key.isupper() and not PREFIX.match(key):
+        return None
+    text, oddities = _without_oddities(key)
+    if text.isupper():
+        text = text.lower()
+        oddities["case"] = None
+    if not text or text == key:
+        return None
+    return fingerprint_hex(text), ",".join(oddities)
+
+
+def described(oddities: str) -> str:
+    """The oddities in words, such as "quotes around it"."""
+    return " and ".join(TEXTS[each] for each in oddities.split(",") if each in TEXTS)
+
+
+def _without_oddities(key: str) -> tuple[str, dict[str, None]]:
+    text, oddities = key, dict[str, None]()
+    for _ in range(MOST_ROUNDS):
+        changes = ((oddity, step(text)) for oddity, step in STEPS)
+        changed = next(((oddity, after) for oddity, after in changes if after != text), None)
+        if changed is None:
+            break
+        oddities[changed[0]], text = None, changed[1]
+    return text, oddities
+
+
+def _without_prefix(text: str) -> str:
+    return PREFIX.sub("", text, count=1) if PREFIX.match(text) else text
+
+
+def _without_quotes(text: str) -> str:
+    return text.strip(QUOTES)
+
+
+def _unescaped(text: str) -> str:
+    return unquote(text, errors="replace") if "%" in text else text
+
+
+def _visible(text: str) -> str:
+    return "".join(
+        each for each in text if not each.isspace() and unicodedata.category(each) not in HIDDEN
+    )
+
+
+HIDDEN = {"Cc", "Cf"}
+# In this order: the space after a prefix tells that it is one.
+STEPS = (
+    ("escapes", _unescaped),
+    ("prefix", _without_prefix),
+    ("quotes", _without_quotes),
+    ("invisible", _visible),
+)

@@ -1,0 +1,31 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import F
+from django.db.transaction import atomic
+
+from revcred.models import AuditEvent, User
+
+
+class Command(BaseCommand):
+    """Takes what no page takes: a superuser's rights are for no other superuser to end."""
+
+    help = "Take superuser and staff status from a login, and sign it out everywhere."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("address", help="The address the superuser signs in with.")
+
+    @atomic
+    def handle(self, *args: Any, address: str, **options: Any) -> None:
+        users = User.objects.select_for_update(no_key=True)
+        user = users.filter(email__iexact=address, is_superuser=True).first()
+        if user is None:
+            message = f"No superuser signs in as {address}."
+            raise CommandError(message)
+        users.filter(pk=user.pk).update(
+            is_superuser=False, is_staff=False, session_number=F("session_number") + 1
+        )
+        details = {"superuser": "yes → no", "staff": "yes → no"}
+        verb = AuditEvent.Verb.RIGHTS_CHANGED
+        AuditEvent.objects.record(verb, target=user, by=None, details=details)
+        self.stdout.write(f"{user} is no superuser and no staff any more, and is signed out.")

@@ -1,0 +1,132 @@
+"""Mails on what a list changed about who may see what: one for each person and list."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection
+
+from revcred.actions.memberships import NOBODY
+from revcred.models import Membership, Upload
+from revcred.outbox import queue_many
+
+MAX_LINES_PER_MAIL = 20
+
+# in: the changes of an upload; out: memberships that began or have another role, as they are now
+MEMBERS = """
+SELECT
+    m.customer_id, o.name AS customer, p.id AS person, p.email, p.name, m.role,
+    c.before ->> 'role' AS old_role
+FROM revcred_uploadchange c
+JOIN revcred_membership m ON m.id = c.target_id
+JOIN revcred_customer o ON o.id = m.customer_id
+JOIN revcred_subscriber p ON p.id = m.subscriber_id
+WHERE c.upload_id = %s AND c.target_type = 'revcred.membership'
+ORDER BY o.name, m.role = 'owner' DESC, p.email
+"""
+# out: keys that belong to another customer since: which had it, which has it
+KEYS = """
+SELECT old.customer_id, had.name, old.name, k.customer_id, has.name, k.name, x.hint
+FROM revcred_uploadchange c
+JOIN revcred_externalkey x ON x.id = (c.links ->> 'taken')::bigint
+JOIN revcred_credential old ON old.id = x.credential_id
+JOIN revcred_customer had ON had.id = old.customer_id
+JOIN revcred_credential k ON k.id = c.target_id
+JOIN revcred_customer has ON has.id = k.customer_id
+WHERE c.upload_id = %s AND c.links ? 'taken' AND old.customer_id <> k.customer_id
+ORDER BY k.name
+"""
+
+
+@dataclass(frozen=True)
+class Member:
+    customer_id: int
+    customer: str
+    person: int
+    email: str
+    name: str
+    role: str
+    old_role: str | None
+
+    @property
+    def line(self) -> str:
+        """What the owners of the customer read."""
+        label = Membership.Role(self.role).label.lower()
+        if self.old_role:
+            return f"{self.email} is {label} of {self.customer}, and was {self.old_role} before"
+        return f"{self.email} is {label} of {self.customer}, and did not belong to it before"
+
+
+@dataclass
+class Notice:
+    """What one person is told: where that person belongs, and what is new at customers owned."""
+
+    email: str
+    name: str
+    joined: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def context(self, by: str) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "by": by,
+            "joined": self.joined[:MAX_LINES_PER_MAIL],
+            "more_joined": max(len(self.joined) - MAX_LINES_PER_MAIL, 0),
+            "lines": self.lines[:MAX_LINES_PER_MAIL],
+            "more_lines": max(len(self.lines) - MAX_LINES_PER_MAIL, 0),
+        }
+
+
+def tell(upload: Upload) -> int:
+    """Queue a mail to each new member, and to each owner of customers with other members or keys.
+
+    It belongs to the transaction in which the upload ends. Return how many mails those are.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(MEMBERS, [upload.pk])
+        members = [Member(*row) for row in cursor.fetchall()]
+        cursor.execute(KEYS, [upload.pk])
+        keys = cursor.fetchall()
+    notices: dict[int, Notice] = {}
+    for each in members:
+        notice = notices.setdefault(each.person, Notice(each.email, each.name))
+        notice.joined.append(f"{Membership.Role(each.role).label.lower()} of {each.customer}")
+    _add_owners(notices, upload, members, keys)
+    by = str(upload.applied_by) if upload.applied_by else NOBODY
+    mails = ((each.email, each.context(by)) for each in notices.values())
+    return queue_many("emails/list_applied", mails)
+
+
+def _add_owners(
+    notices: dict[int, Notice],
+    upload: Upload,
+    members: list[Member],
+    keys: list[tuple[Any, ...]],
+) -> None:
+    """Not those who are owners only by this list: they are told that they are."""
+    lines: dict[int, list[str]] = defaultdict(list)
+    for each in members:
+        lines[each.customer_id].append(each.line)
+    for had, had_customer, had_name, has, has_customer, has_name, hint in keys:
+        # No customer is told by name of another.
+        lines[had].append(
+            f"the key …{hint} of “{had_name}” at {had_customer} belongs to another customer"
+        )
+        lines[has].append(
+            f"the key …{hint} belongs to {has_customer}, as “{has_name}”, and belonged to another"
+            " customer before"
+        )
+    by_list = {(each.customer_id, each.person) for each in members if each.role == "owner"}
+    owners = Membership.objects.filter(
+        customer__in=lines,
+        role=Membership.Role.OWNER,
+        subscriber__user__is_active=True,
+    ).select_related("subscriber__user")
+    for owner in owners.order_by("customer__name"):
+        person = owner.subscriber
+        is_told = (owner.customer_id, person.pk) not in by_list
+        if is_told and person.user and person.user != upload.applied_by:
+            email = person.user.email
+            notice = notices.setdefault(person.pk, Notice(email, person.name))
+            notice.email = email
+            notice.lines += lines[owner.customer_id]

@@ -1,0 +1,274 @@
+"""Calls whose moment is outside the window are kept as they said, until an admin says more."""
+
+from datetime import timedelta
+from random import Random
+
+import pytest
+from django.utils import timezone
+
+from metering import claims, partitions, quarantine, receipts
+from metering.attribution import settle_waiting
+from metering.calls import Call
+from metering.ingestion import Side, take_in, take_in_half
+from metering.joining import join
+from metering.models import Claim, Conflict, Quarantined, Tally, Transaction, Usage
+from metering.quarantine import CountAt
+from revcred.actions import credentials
+from revcred.models import AuditEvent
+from tests import factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = "a-key-of-long-ago-0001"
+RANDOM_CASES = 12
+
+
+@pytest.fixture
+def admin():
+    return factories.a_user()
+
+
+@pytest.fixture
+def subscription():
+    customer = factories.a_customer("Acme")
+    subscription = factories.a_subscription(customer, name="Maps")
+    factories.a_credential(customer, KEY, subscriptions=[subscription])
+    return subscription
+
+
+def outside(ago, **fields):
+    return factories.a_call(fields.pop("key", KEY), ago=ago, outside=True, **fields)
+
+
+def choose(at, admin, transactions=None):
+    count = quarantine.choose_moments(
+        Quarantined.objects.all() if transactions is None else transactions, at=at, by=admin
+    )
+    claims.work()
+    return count
+
+
+def test_it_waits_with_the_moment_it_said(subscription):
+    gateway = factories.a_gateway()
+    call = outside(timedelta(days=5 * 365), transaction_id="t")
+    factories.settled(call, gateway=gateway)
+    claims.work()
+
+    receipt = receipts.find(gateway, "t")
+    assert (receipt.state, receipt.reason) == ("quarantined", "moment_outside")
+    assert receipt.occurred_at == call.occurred_at
+    assert not Usage.objects.exists()
+
+
+def test_no_claim_touches_it(subscription, admin):
+    factories.settled(outside(timedelta(days=40)))
+    quarantine.expect(cause="all of it", by=admin)
+    quarantine.expect(cause="its key", by=admin, credential=subscription.customer.credentials.get())
+    claims.work()
+
+    assert Quarantined.objects.get().reason == "moment_outside"
+    assert not Claim.objects.open().exists()
+
+
+def test_at_its_arrival_what_it_said_stays_beside_it(subscription, admin):
+    gateway = factories.a_gateway()
+    call = outside(timedelta(days=5 * 365), transaction_id="t", metadata={"a": 1})
+    factories.settled(call, gateway=gateway)
+    claims.work()
+
+    assert choose(CountAt.ARRIVAL, admin) == 1
+
+    row = Transaction.objects.get()
+    assert row.occurred_at == row.received_at
+    assert row.metadata["a"] == 1
+    assert row.metadata["occurred_at_said"].startswith(f"{call.occurred_at:%Y-%m-%dT%H:%M:%S}")
+    receipt = receipts.find(gateway, "t")
+    assert (receipt.state, receipt.subscription) == ("attributed", subscription)
+    assert [each.by for each in receipt.history][-1] == admin.email
+    assert Usage.objects.get().hour.date() == timezone.now().date()
+    event = AuditEvent.objects.get(verb="moments_chosen")
+    assert (event.actor, event.details["transactions"]) == (admin.email, 1)
+
+
+def test_at_the_moment_it_said_the_ledger_gets_the_day(subscription, admin):
+    call = outside(timedelta(days=200))
+    factories.settled(call)
+    assert call.occurred_at.date() not in partitions.existing_days()
+
+    assert choose(CountAt.SAID, admin) == 1
+
+    assert Transaction.objects.get().occurred_at == call.occurred_at
+    assert Usage.objects.get().hour.date() == call.occurred_at.date()
+
+
+def test_a_day_that_the_ledger_does_not_keep_cannot_be_counted_in(subscription, admin):
+    factories.settled(outside(timedelta(days=5 * 365)), outside(timedelta(days=-3)))
+
+    preview = quarantine.preview_of_moments(Quarantined.objects.all(), CountAt.SAID)
+
+    assert (preview.shares, preview.beyond) == ([], 2)
+    assert choose(CountAt.SAID, admin) == 0
+    assert Quarantined.objects.filter(outside=True).count() == 2
+
+
+def test_a_key_is_judged_by_the_moment_that_was_chosen(subscription, admin):
+    credential = subscription.customer.credentials.get()
+    credentials.revoke(credential=credential, reason="lost", by=admin)
+    factories.settled(outside(timedelta(days=40), transaction_id="then"))
+
+    choose(CountAt.ARRIVAL, admin)
+
+    assert Quarantined.objects.get().reason == "key_not_valid"
+    assert not Transaction.objects.exists()
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_CASES))
+def test_the_preview_is_what_then_happens(admin, seed):
+    random = Random(seed)
+    customer = factories.a_customer()
+    keys = [f"a-key-of-the-preview-{seed}-{n}" for n in range(3)]
+    for key in keys[:2]:
+        active_from = timezone.now() - timedelta(days=random.choice([10, 100, 900]))
+        subscription = factories.a_subscription(customer, active_from=active_from)
+        factories.a_credential(customer, key, subscriptions=[subscription])
+    days = [-300, -3, 40, 41, 90, 380, 500, 5_000]
+    calls = [
+        outside(timedelta(days=random.choice(days)), key=random.choice([*keys, None]))
+        for _ in range(random.randint(1, 20))
+    ]
+    factories.settled(*calls)
+    at = random.choice(list(CountAt))
+
+    preview = quarantine.preview_of_moments(Quarantined.objects.all(), at)
+    expected = {
+        (each.subscription and each.subscription.pk, each.reason and str(each.reason)): each.calls
+        for each in preview.shares
+    }
+    choose(at, admin)
+
+    happened = {}
+    for row in [*Transaction.objects.all(), *Quarantined.objects.filter(outside=False)]:
+        reason = getattr(row, "reason", None)
+        which = (None if reason else row.subscription_id, reason)
+        happened[which] = happened.get(which, 0) + 1
+    assert happened == expected
+    assert Quarantined.objects.filter(outside=True).count() == preview.beyond
+    assert sum(expected.values()) + preview.beyond == len(calls)
+
+
+def test_it_is_the_same_when_it_is_sent_again_inside_the_window(subscription):
+    gateway = factories.a_gateway()
+    call = outside(timedelta(hours=-2), transaction_id="t")
+    take_in(gateway, [call])
+    settle_waiting()
+    again = factories.a_call(KEY, transaction_id="t", occurred_at=call.occurred_at)
+    take_in(gateway, [again])
+    settle_waiting()
+
+    assert not Conflict.objects.exists()
+    assert Quarantined.objects.count() == 1
+
+
+def test_its_other_half_leaves_it_where_it_is(subscription, admin, settings):
+    settings.OTHER_HALF_WAIT = 0
+    gateway = factories.a_gateway()
+    asked = outside(timedelta(days=40), transaction_id="t", method="GET")
+    answered = Call(
+        transaction_id="t",
+        occurred_at=timezone.now(),
+        undated=True,
+        status=200,
+        elements=asked.elements,
+    )
+    take_in_half(gateway, asked, Side.REQUEST)
+    while join():
+        pass
+    settle_waiting()
+    take_in_half(gateway, answered, Side.RESPONSE)
+    while join():
+        pass
+
+    row = Quarantined.objects.get()
+    assert (row.reason, row.outside, row.status) == ("moment_outside", True, 200)
+
+    choose(CountAt.ARRIVAL, admin)
+    take_in_half(gateway, Call(**{**_fields(answered), "response_bytes": 7}), Side.RESPONSE)
+    while join():
+        pass
+    standing = Transaction.objects.standing().get()
+    assert (standing.response_bytes, standing.corrects is not None) == (7, True)
+
+
+def _fields(call):
+    return {name: getattr(call, name) for name in call.__struct_fields__}
+
+
+# --- A key's last use, and a gateway's clock ------------------------------------------------------
+
+
+def last_used(subscription):
+    return subscription.customer.credentials.get().keys.get().last_used_at
+
+
+def test_a_key_was_last_used_when_the_call_was_made_also_after_a_claim():
+    customer = factories.a_customer()
+    subscription = factories.a_subscription(customer)
+    call = factories.a_call("a-key-that-comes-later", ago=timedelta(days=3))
+    factories.settled(call)
+    factories.a_credential(customer, "a-key-that-comes-later", subscriptions=[subscription])
+    claims.work()
+
+    assert Transaction.objects.count() == 1
+    assert last_used(subscription) == call.occurred_at
+
+
+@pytest.mark.parametrize("is_outside", [True, False])
+def test_a_key_is_never_used_in_the_future(subscription, is_outside):
+    call = factories.a_call(KEY, ago=timedelta(minutes=-50), outside=is_outside)
+    factories.settled(call)
+
+    assert last_used(subscription) is None or last_used(subscription) <= timezone.now()
+
+
+def clock_after(*ages, undated=()):
+    gateway = factories.a_gateway()
+    calls = [factories.a_call(KEY, ago=age) for age in ages]
+    calls += [factories.a_call(KEY, ago=age, undated=True) for age in undated]
+    factories.settled(*calls, gateway=gateway)
+    gateway.refresh_from_db()
+    return gateway.clock_ahead
+
+
+def test_the_clock_is_the_median_of_live_calls():
+    minute = timedelta(minutes=1)
+    backfilled = [timedelta(days=days) for days in range(2, 12)]
+
+    ahead = clock_after(-2 * minute, -2 * minute, -2 * minute, 40 * minute, *backfilled)
+
+    assert abs(ahead - 2 * minute) < timedelta(seconds=20)
+
+
+def test_what_is_brought_later_says_nothing_of_the_clock():
+    assert clock_after(timedelta(days=2), timedelta(hours=5), undated=[timedelta()]) is None
+
+
+def test_what_is_brought_later_leaves_the_clock_as_it_was(subscription):
+    gateway = factories.a_gateway()
+    factories.settled(factories.a_call(KEY, ago=timedelta(seconds=-30)), gateway=gateway)
+    gateway.refresh_from_db()
+    before = gateway.clock_ahead
+    gateway.last_seen_at -= timedelta(minutes=1)
+    gateway.save()
+    factories.settled(factories.a_call(KEY, ago=timedelta(days=1)), gateway=gateway)
+    gateway.refresh_from_db()
+
+    assert before > timedelta(seconds=25)
+    assert gateway.clock_ahead == before
+
+
+def test_rejections_and_conflicts_are_told_apart_in_the_hours_figures(subscription):
+    gateway = factories.a_gateway()
+    factories.settled(factories.a_call(KEY, transaction_id="t"), gateway=gateway)
+    factories.settled(factories.a_call(KEY, transaction_id="t", status=500), gateway=gateway)
+
+    assert Tally.objects.get().conflicting == 1
