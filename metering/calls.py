@@ -243,9 +243,20 @@ def _cut(call: Call, secrets: Secrets, key: CallerKey | None) -> Call:
 
 def without_its_key(call: Call) -> Call:
     """A call joined of two halves, of which only one came with the key: by its fingerprint."""
-    texts = {name: getattr(call, name) for name in CUT}
-    found = [each for each in candidates(texts) if fingerprint_hex(each) == call.fingerprint]
-    return _cut(call, secrets_of(*found), CallerKey(found[0])) if found else call
+    parts = candidates(texts_of(call))
+    return without_keys(call, [each for each in parts if fingerprint_hex(each) == call.fingerprint])
+
+
+def without_keys(call: Call, keys: Sequence[str]) -> Call:
+    for key in keys:
+        call = _cut(call, secrets_of(key), CallerKey(key))
+    return call
+
+
+def texts_of(call: Call) -> dict[str, Any]:
+    """What a call says in text, by the names of its fields."""
+    said = {name: getattr(call, name) for name in CUT}
+    return {name: value for name, value in said.items() if isinstance(value, str | dict)}
 
 
 _ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")

@@ -9,13 +9,13 @@ from revcred.fingerprints import fingerprint_hex, hint
 from revcred.redaction import (
     Secret,
     bare,
+    has_own_shape,
     long_needles_of,
     may_hold,
     needles_of,
     secrets_of,
     shortened,
 )
-from revcred.tokens import is_own
 
 BELIEVED_SECONDS = 60.0  # that something is, or is not, a name entered here
 MOST_REMEMBERED = 10_000
@@ -96,7 +96,7 @@ def is_a_name(key: CallerKey) -> bool:
     It hides nothing, and to cut it out of a call would change whom the call is charged to.
     """
     text = bare(key.text)
-    if is_own(text):
+    if has_own_shape(text):
         return False
     mark = key.fingerprint
     known = _asked.get(mark)

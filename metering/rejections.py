@@ -5,7 +5,6 @@ fail, the answer stays what it is.
 """
 
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,14 +14,12 @@ from metering import faults
 from metering.models import Rejection
 from metering.redaction import NOTHING, CallerKey, Withheld
 from revcred.models import Gateway
-from revcred.redaction import Secrets, cut_text, shortened
+from revcred.redaction import Secrets, cut_text
 
 logger = logging.getLogger(__name__)
 
 MAX_KEPT_OF_A_GATEWAY = 1_000
 MAX_KEPT_OF_A_POST = 100
-# What looks like a key or a secret of ours: unlike tokens they have nothing to be checked by.
-OWN_KEY = re.compile(r"rc[ks]_[A-Za-z0-9_-]{16,}")
 
 KEEP = """
 WITH kept AS (
@@ -97,17 +94,13 @@ def keep(
 def latest(gateway: Gateway, transaction_id: str) -> Rejection | None:
     """The last time that this id was rejected, as long as that is kept."""
     of_gateway = Rejection.objects.filter(gateway=gateway)
-    found = of_gateway.filter(transaction_id=_cut(transaction_id, [])[:200])
+    found = of_gateway.filter(transaction_id=cut_text(transaction_id)[:200])
     return found.order_by("-pk").first()
 
 
 def _key_of(rejected: dict[str, Any]) -> CallerKey | None:
     key = getattr(rejected, "key", None)
     return CallerKey(key) if key else None
-
-
-def _cut(text: str, secrets: Secrets) -> str:
-    return OWN_KEY.sub(lambda found: shortened(found[0]), cut_text(text, secrets))
 
 
 def _texts(
@@ -118,6 +111,6 @@ def _texts(
     most: int,
 ) -> list[str]:
     return [
-        _cut(str(each.get(name) or ""), of_each).replace("\0", "")[:most]
+        cut_text(str(each.get(name) or ""), of_each).replace("\0", "")[:most]
         for each, of_each in zip(rejected, secrets, strict=True)
     ]

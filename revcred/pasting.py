@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 from revcred.fingerprints import fingerprint
 from revcred.models import ExternalKey
-from revcred.redaction import SHORTEST_SECRET, bare
-from revcred.tokens import is_own
+from revcred.redaction import SHORTEST_SECRET, bare, has_own_shape
 
 MOST_CHARACTERS = 2_000
 AROUND = " \t\r\n\"'`,;\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
@@ -27,7 +26,7 @@ def key_in(pasted: str) -> str:
 def says_it_is_a_key(pasted: str) -> bool:
     """True if its own shape, or what stands before it, says that it is a key."""
     key, is_labelled = _unwrapped(pasted)
-    return is_own(bare(key)) or (is_labelled and len(key) >= SHORTEST_SECRET)
+    return has_own_shape(bare(key)) or (is_labelled and len(key) >= SHORTEST_SECRET)
 
 
 def _unwrapped(pasted: str) -> tuple[str, bool]:

@@ -24,7 +24,12 @@ ESCAPE = re.compile(
     rb"|\\+u(?P<code>[0-9A-Fa-f]{4})"
     rb'|\\+(?P<character>["\\/])'
 )
-OWN_TOKEN = re.compile(f"(?:{'|'.join(tokens.PREFIXES)})[0-9A-Za-z]{{38}}")
+# Keys and secrets that were issued here have no checksum; tokens do.
+KEY_PREFIXES = ("rck_", "rcs_")
+OWN = re.compile(
+    rf"(?P<key>(?:{'|'.join(KEY_PREFIXES)})(?:[A-Za-z0-9_-]{{43}}|[A-Za-z0-9_-]{{16,42}}))"
+    rf"|(?:{'|'.join(tokens.PREFIXES)})[0-9A-Za-z]{{38}}"
+)
 # What the scheme itself says is a secret, whoever's it is.
 SCHEME = re.compile(r"(?:bearer|basic|apikey|token)\s+", re.IGNORECASE)
 BEARER = re.compile(rb"\bbearer +(?P<token>[A-Za-z0-9._~+/-]{16,}=*)", re.IGNORECASE)
@@ -41,7 +46,6 @@ MOST_PIECES_OF_A_KEY = 12
 LONGEST_KEY = 1_000  # characters
 STARTING_BYTES = 6  # of a secret, by whose base64 the rest is found
 OWN_PREFIX = 4  # characters
-OWN_LENGTH = OWN_PREFIX + tokens.RANDOM_LENGTH + tokens.CHECKSUM_LENGTH
 
 
 def _base64_of(raw: bytes, alignment: int) -> bytes:
@@ -53,11 +57,9 @@ def _base64_of(raw: bytes, alignment: int) -> bytes:
 # The same for whatever was issued here, by its prefix alone, and so at no cost.
 OWN_STARTS = {
     prefix: tuple(_base64_of(prefix.encode(), alignment).decode() for alignment in range(3))
-    for prefix in tokens.PREFIXES
+    for prefix in (*KEY_PREFIXES, *tokens.PREFIXES)
 }
 OWN_NEEDLES = tuple(start for starts in OWN_STARTS.values() for start in starts)
-# An underscore is rarer than an r, and so found sooner.
-OWN_TOKEN_BODY = re.compile("_[0-9A-Za-z]{38}")
 
 
 class Span(NamedTuple):
@@ -120,14 +122,20 @@ def secrets_of(*texts: str | None) -> list[Secret]:
     return [Secret(text) for text in texts if text and len(bare(text)) >= SHORTEST_SECRET]
 
 
+def has_own_shape(text: str) -> bool:
+    """True of whatever was issued here: a key, a secret, or a token of a gateway or user."""
+    found = OWN.fullmatch(text)
+    return found is not None and (bool(found["key"]) or tokens.is_own(text))
+
+
 def shortened(secret: str) -> str:
     return ELLIPSIS + hint(secret)
 
 
 def needles_of(secret: str) -> Sequence[str]:
     """What a text has in it if the secret is there: itself, or the start of its base64."""
-    if len(secret) == OWN_LENGTH and secret[:OWN_PREFIX] in OWN_STARTS:
-        return OWN_STARTS[secret[:OWN_PREFIX]]  # itself is looked for in any case
+    if starts := OWN_STARTS.get(secret[:OWN_PREFIX]):
+        return secret, *starts
     text = bare(secret)
     return (text, *_base64_starts(text)) if len(text) >= SHORTEST_SECRET else ()
 
@@ -157,7 +165,7 @@ def may_hold(text: str, needles: Sequence[str] = OWN_NEEDLES) -> bool:
     for needle in needles:
         if needle in text:
             return True
-    if "%" in text or "\\" in text or OWN_TOKEN_BODY.search(text):
+    if "%" in text or "\\" in text or OWN.search(text):
         return True
     return " " in text and ("earer " in text or "asic " in text)
 
@@ -217,8 +225,8 @@ def _spans_in(text: bytes, secrets: Secrets) -> Iterator[Span]:
 
 
 def _spans_by_shape(text: bytes) -> Iterator[Span]:
-    for own in OWN_TOKEN.finditer(text.decode("latin-1")):
-        if tokens.is_own(own[0]):
+    for own in OWN.finditer(text.decode("latin-1")):
+        if own["key"] or tokens.is_own(own[0]):
             yield Span(own.start(), own.end(), shortened(own[0]))
     yield from _own_in_base64(text)
     for found in BEARER.finditer(text):
@@ -234,8 +242,9 @@ def _own_in_base64(text: bytes) -> Iterator[Span]:
         return
     for run in BASE64_RUN.findall(text.decode("latin-1")):
         for decoded in _decoded(run):
-            for token in filter(tokens.is_own, OWN_TOKEN.findall(decoded)):
-                yield from Secret(token).spans(text)
+            for own in OWN.finditer(decoded):
+                if own["key"] or tokens.is_own(own[0]):
+                    yield from Secret(own[0]).spans(text)
 
 
 def _token_span(found: "re.Match[bytes]") -> Span:

@@ -6,8 +6,7 @@ from binascii import crc32
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
-# Of keys and secrets that are issued, of gateways' tokens and of users'.
-PREFIXES = ("rck_", "rcs_", "rvg_", "rvu_")
+PREFIXES = ("rvg_", "rvu_")  # of gateways and of users
 
 
 def generate(prefix: str) -> str:
@@ -25,7 +24,7 @@ def is_well_formed(token: str, prefix: str) -> bool:
 
 
 def is_own(text: str) -> bool:
-    """True of whatever was issued here: a key, a secret, or a token of a gateway or user."""
+    """True of a token of a gateway or a user."""
     return any(is_well_formed(text, prefix) for prefix in PREFIXES)
 
 

@@ -113,7 +113,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         if not connection.in_atomic_block:
             message = "Events are recorded in the transaction of what they record."
             raise TransactionManagementError(message)
-        before = _locked_end()
+        before = locked_end()
         table, columns = AuditEvent._meta.db_table, ", ".join(COPIED)
         with (
             connection.cursor() as cursor,
@@ -192,6 +192,7 @@ class AuditEvent(models.Model):
         APPLIED = "applied"
         CANCELLED = "cancelled"
         UNDONE = "undone"
+        SCRUBBED = "scrubbed"
         FACTOR_ADDED = "factor_added", "Second factor added"
         FACTOR_REMOVED = "factor_removed", "Second factor removed"
         FACTOR_RESET = "factor_reset", "Second factor reset"
@@ -228,7 +229,7 @@ class AuditEvent(models.Model):
 
     def chain(self) -> None:
         """Save it as the last of the chain. One writer at a time, until the transaction ends."""
-        self.digest = self.chained_to(_locked_end())
+        self.digest = self.chained_to(locked_end())
         self.save(force_insert=True)
 
     def chained_to(self, before: bytes) -> bytes:
@@ -248,7 +249,7 @@ class AuditEvent(models.Model):
         return sha256(before + text.encode()).digest()
 
 
-def _locked_end() -> bytes:
+def locked_end() -> bytes:
     """Return the digest of the last event. One writer at a time, until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])

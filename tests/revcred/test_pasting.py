@@ -2,7 +2,7 @@
 
 import pytest
 
-from revcred import tokens
+from revcred.actions.credentials import generate_key
 from revcred.pasting import is_a_key, key_in, may_be_a_key, says_it_is_a_key
 from tests.factories import a_credential
 
@@ -42,7 +42,7 @@ def test_what_stands_before_it_says_that_it_is_one(line):
 
 
 def test_what_was_issued_here_says_so_itself():
-    assert says_it_is_a_key(tokens.generate("rck_"))
+    assert says_it_is_a_key(generate_key())
 
 
 @pytest.mark.parametrize("text", ["", " ", "Harbour", "ada@aviary.example", "Acme: north", "token"])

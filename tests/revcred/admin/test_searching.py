@@ -7,12 +7,12 @@ import pytest
 from django.contrib.admin import site
 from django.urls import reverse
 
-from revcred import tokens
+from revcred.actions.credentials import generate_key
 from tests.factories import a_credential, a_customer, a_user
 from tests.revcred.test_pasting import PASTED
 
 KNOWN = "aKnown-K3y-0f9harbour"
-OWN = tokens.generate("rck_")
+OWN = generate_key()
 LINES = ["{}", "Bearer {}", "Authorization: Bearer {}"]
 UNKNOWN = "unKnown-0f.harbour9x"
 FIND = reverse("admin:revcred_credential_find")

@@ -1,0 +1,44 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+from metering.api.revenium.labels import NEVER_KEPT
+from metering.scrubbing import Found, Scrub, elsewhere
+
+NOTHING = "Nothing was found."
+
+
+class Command(BaseCommand):
+    help = (
+        "Find keys, secrets, tokens and whole addresses in stored calls and events, and say how"
+        " many. With --apply they are cut to their last four characters, which is put on record."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--apply", action="store_true", help="Cut them out.")
+        parser.add_argument(
+            "--prompts",
+            action="store_true",
+            help="Also leave out metadata in which prompts and answers of models were kept.",
+        )
+
+    def handle(self, *args: Any, apply: bool, prompts: bool, **options: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+        named = NEVER_KEPT if prompts else frozenset()
+        found = Scrub(apply=apply, prompts=named, say=self.stderr.write).run()
+        self._tell(found)
+        if found:
+            self.stdout.write("They are cut out." if apply else "Nothing is changed: use --apply.")
+        if left := elsewhere():
+            self.stdout.write("")
+            self.stdout.write("Left where they are, for a person to rename or remove:")
+            self._tell(left)
+
+    def _tell(self, found: Found) -> None:
+        for (place, what), count in sorted(found.items()):
+            self.stdout.write(f"{place:32} {what:30} {count:>10,}")
+        if not found:
+            self.stdout.write(NOTHING)
