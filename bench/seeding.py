@@ -28,8 +28,11 @@ LONG_AGO = "2024-01-01T00:00Z"
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 
 ROWS = """
-INSERT INTO revcred_product (id, name, version, external_key, published, also_without_source, restricted)
-SELECT n, 'Product ' || n, '1', 'product-' || n, true, false, false FROM generate_series(1, %(products)s) n;
+INSERT INTO revcred_product (
+    id, name, version, external_key, published, also_without_source, restricted
+)
+SELECT n, 'Product ' || n, '1', 'product-' || n, true, false, false
+FROM generate_series(1, %(products)s) n;
 
 INSERT INTO revcred_customer
     (id, name, external_key, email_domains, tags, metadata, created_at)

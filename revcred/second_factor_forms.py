@@ -45,8 +45,8 @@ class WithCode(base.BaseAuthenticateForm):  # type: ignore[misc]
             forget_failures = check_rate_limit(self.user)
             self.authenticator = self._find(code)
         except ValidationError as error:
-            reason = "wrong code" if error.code == "incorrect_code" else "too many attempts"
-            second_factors.record_failure(user=self.user, factor="code", reason=reason)
+            is_limited = error.code != "incorrect_code"
+            second_factors.record_failure(user=self.user, is_limited=is_limited)
             raise
         forget_failures()
         return code
@@ -124,8 +124,8 @@ class WithPasskey(ReadsCredential, webauthn.AuthenticateWebAuthnForm):  # type: 
         try:
             return self.read(super().clean_credential)
         except ValidationError as error:
-            reason = "no valid answer" if error.code == "incorrect_code" else "too many attempts"
-            second_factors.record_failure(user=self.user, factor="passkey", reason=reason)
+            is_limited = error.code != "incorrect_code"
+            second_factors.record_failure(user=self.user, is_limited=is_limited)
             raise
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from django.core import mail
 
-from metering.api import authentication
+from metering.api import authentication, backlog, doors, fast, transactions
 from revcred import outbox
 from tests.emptying import quick_flush
 
@@ -13,6 +13,13 @@ from tests.emptying import quick_flush
 def _quick_flush() -> Iterator[None]:
     with quick_flush():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _patient_doors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine an answer may take longer than a gateway is made to wait."""
+    for module in (authentication, backlog, doors, fast, transactions):
+        monkeypatch.setattr(module, "LONGEST_WAIT", 60.0)
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,13 @@ import pytest
 from django.core.management.commands import flush
 from django.db.backends.postgresql.operations import DatabaseOperations
 
+from revcred import roles
+
 # Written once by `migrate`, and the same in every test.
-KEPT_TABLES = {"django_content_type", "auth_permission"}
+KEPT_TABLES = {
+    *("django_content_type", "auth_permission"),
+    *("auth_group", "auth_group_permissions"),  # ready-made roles; others are deleted below
+}
 
 DELETE_ALL_ROWS = """
 DO $$
@@ -30,6 +35,8 @@ BEGIN
             EXECUTE format('DELETE FROM %I', table_name);
         END IF;
     END LOOP;
+    DELETE FROM auth_group WHERE name <> ALL (ARRAY[{roles}]);
+    DELETE FROM auth_group_permissions WHERE group_id NOT IN (SELECT id FROM auth_group);
 END $$;
 """
 
@@ -38,7 +45,8 @@ def _sql_flush(
     self: DatabaseOperations, style: Any, tables: list[str], **options: Any
 ) -> list[str]:
     names = ", ".join(f"'{name}'" for name in sorted({*tables} - KEPT_TABLES))
-    return [DELETE_ALL_ROWS.format(tables=names)]
+    ready_made = ", ".join(f"'{role.name}'" for role in roles.ROLES)
+    return [DELETE_ALL_ROWS.format(tables=names, roles=ready_made)]
 
 
 @contextmanager

@@ -149,7 +149,10 @@ def found(cast: Cast) -> None:
 
 
 def _product(name: str, version: str, external_key: str, **prefixes: str) -> Product:
-    product = Product.objects.create(name=name, version=version, external_key=external_key)
+    # Calls of their status pages belong to no source.
+    product = Product.objects.create(
+        name=name, version=version, external_key=external_key, also_without_source=True
+    )
     for key, prefix in prefixes.items():
         source = product.sources.create(name=key.title(), external_key=key)
         source.path_rules.create(text=prefix)

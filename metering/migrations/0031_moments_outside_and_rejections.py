@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("metering", "0021_passed_over_and_shared_ids"),
-        ("revcred", "0071_gateways_accept_older_calls"),
+        ("revcred", "0010_upload_for_all"),
     ]
 
     operations = [

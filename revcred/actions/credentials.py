@@ -1,6 +1,5 @@
 """What people do with credentials. Each act happens whole, and is on record."""
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred import tokens
 from revcred.actions import memberships, names, reveals
 from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
@@ -104,11 +104,13 @@ class Damaged(Exception):
 
 
 def generate_key() -> str:
-    return KEY_PREFIX + secrets.token_urlsafe(32)
+    """Return a new key. Its shape and checksum let it be recognised wherever it turns up."""
+    return tokens.generate(KEY_PREFIX)
 
 
 def generate_secret() -> str:
-    return SECRET_PREFIX + secrets.token_urlsafe(32)
+    """Return a new secret, of the same shape as keys."""
+    return tokens.generate(SECRET_PREFIX)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from revcred.actions import users
+from revcred.actions import sign_ins, users
 from revcred.models import AuditEvent, User
 from revcred.outbox import queue_mail, site_name
 
@@ -63,13 +63,18 @@ def record_recovery_code(*, authenticator: Authenticator) -> None:
 
 
 @atomic
-def record_failure(*, user: User, factor: str, reason: str) -> None:
-    """Record a wrong code or passkey. Told by mail once an hour at most."""
+def record_failure(*, user: User, is_limited: bool) -> None:
+    """Record a wrong code or passkey, or one that came too soon after too many of them.
+
+    Whoever knows the password can repeat it: once a minute it is on record, and once an hour told
+    by mail.
+    """
     since = timezone.now() - ONE_MAIL_ABOUT_FAILURES
-    earlier = AuditEvent.objects.about(user).filter(verb=Verb.FACTOR_FAILED, at__gt=since)
-    if not earlier.exists():
+    verbs = (Verb.FACTOR_FAILED, Verb.FACTOR_LIMITED)
+    if not AuditEvent.objects.about(user).filter(verb__in=verbs, at__gt=since).exists():
         _tell(user, "failed")
-    _record(Verb.FACTOR_FAILED, user, by=None, factor=factor, reason=reason)
+    verb = Verb.FACTOR_LIMITED if is_limited else Verb.FACTOR_FAILED
+    sign_ins.note(verb=verb, user=user, address=_address())
 
 
 @atomic
@@ -96,8 +101,12 @@ def _record(verb: AuditEvent.Verb, user: User, *, by: Any = _SIGNED_IN, **detail
     request = context.request
     if by is _SIGNED_IN:
         by = request.user if request and isinstance(request.user, User) else None
-    address = get_adapter(request).get_client_ip(request) if request else None
-    AuditEvent.objects.record(verb, target=user, by=by, details=details, address=address)
+    AuditEvent.objects.record(verb, target=user, by=by, details=details, address=_address())
+
+
+def _address() -> str | None:
+    request = context.request
+    return str(get_adapter(request).get_client_ip(request)) if request else None
 
 
 def _tell(user: User, what: str, **said: Any) -> None:
@@ -106,6 +115,6 @@ def _tell(user: User, what: str, **said: Any) -> None:
         "user": user,
         "site": site_name(request),
         "at": timezone.now(),
-        "address": get_adapter(request).get_client_ip(request) if request else None,
+        "address": _address(),
     }
     queue_mail(f"emails/second_factor_{what}", user.email, known | said)

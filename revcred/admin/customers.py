@@ -5,11 +5,11 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 
 from revcred.actions import addresses, subscribers, users
 from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.generic import ModelForm, TabularInline
+from revcred.admin.generic import BaseModelAdmin, ModelForm, TabularInline
 from revcred.admin.lists import Chosen, any_of, starting_with
 from revcred.admin.moments import KeepsMoments
 from revcred.admin.naming import ToldByName
@@ -58,7 +58,17 @@ class MembershipForm(ModelForm):
             self.fields[name].widget = forms.Select(choices=[(other.pk, str(other))])
 
 
-class MembershipInline(WithPickers, TabularInline):
+class OffersRoles(BaseModelAdmin):
+    """Owner, who may reveal everything, is a role for those to give who may change roles."""
+
+    def formfield_for_choice_field(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        if db_field.name == "role" and not request.user.has_perm("revcred.change_membership"):
+            choices = Membership.Role.choices
+            kwargs["choices"] = [each for each in choices if each[0] != Membership.Role.OWNER]
+        return super().formfield_for_choice_field(db_field, request, **kwargs)
+
+
+class MembershipInline(OffersRoles, WithPickers, TabularInline):
     model = Membership
     form = MembershipForm
     autocomplete_fields = ("customer", "subscriber")
@@ -198,8 +208,19 @@ def tell_asked(request: HttpRequest, change: AddressChange | None) -> None:
     )
 
 
+class RefusesInWords(Recorded):
+    """A save that was refused only as it was written, since another one was quicker, says why."""
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except users.Refused as refusal:
+            messages.error(request, f"{refusal} Nothing was saved.")
+            return HttpResponseRedirect(request.path)
+
+
 @admin.register(Subscriber)
-class SubscriberAdmin(WithMemberships, WithActs):
+class SubscriberAdmin(RefusesInWords, WithMemberships, WithActs):
     form = SubscriberForm
     list_display = ("email", "name", "external_key", "signs_in", "invited_at", "created_at")
     search_fields = ("email", "external_key")
@@ -249,7 +270,7 @@ class SubscriberAdmin(WithMemberships, WithActs):
 
 
 @admin.register(Membership)
-class MembershipAdmin(Recorded):
+class MembershipAdmin(OffersRoles, Recorded):
     form = MembershipForm
     list_display = ("subscriber", "customer", "role")
     list_select_related = ("subscriber", "customer")

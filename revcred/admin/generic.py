@@ -12,6 +12,7 @@ from django.forms import models as form_models
 if TYPE_CHECKING:
     from revcred.models import User
 
+    BaseModelAdmin = admin.options.BaseModelAdmin[Any]
     ModelAdmin = admin.ModelAdmin[Any]
     TabularInline = admin.TabularInline[Any, Any]
     ModelForm = forms.ModelForm[Any]
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     NewUserForm = auth_forms.AdminUserCreationForm[User]
     UserForm = auth_forms.UserChangeForm[User]
 else:
+    BaseModelAdmin = admin.options.BaseModelAdmin
     ModelAdmin = admin.ModelAdmin
     TabularInline = admin.TabularInline
     ModelForm = forms.ModelForm

@@ -85,6 +85,13 @@ class OffersRights(ModelAdmin):
         "permissions": "its_rights",
     }
 
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        """Without Django's button to add another beside it: a group is made on its own page."""
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name in self.in_words and field is not None:
+            field.widget = getattr(field.widget, "widget", field.widget)
+        return field
+
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
         if db_field.name == "groups":
             return RolesField()

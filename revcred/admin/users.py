@@ -15,7 +15,12 @@ from revcred import roles
 from revcred.actions import addresses, second_factors, users
 from revcred.admin import generic
 from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.customers import CancelAddressForm, new_address_of, tell_asked
+from revcred.admin.customers import (
+    CancelAddressForm,
+    RefusesInWords,
+    new_address_of,
+    tell_asked,
+)
 from revcred.admin.lists import starting_with
 from revcred.admin.moments import KeepsMoments
 from revcred.admin.recorded import Recorded
@@ -98,7 +103,7 @@ class ResetSecondFactorForm(ActForm):
 
 
 @admin.register(User)
-class UserAdmin(OffersRights, WithActs, generic.UserAdmin):
+class UserAdmin(OffersRights, RefusesInWords, WithActs, generic.UserAdmin):
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "last_login")
@@ -189,11 +194,11 @@ class UserAdmin(OffersRights, WithActs, generic.UserAdmin):
             return
         values = {name: form.cleaned_data[name] for name in form.changed_data}
         email = values.pop("email", None)
-        if values:
-            users.change(user=obj, values=values, by=by, request=request)
-        if email is not None:
+        if email is not None:  # first, for rights may put the login out of reach
             asked = addresses.ask(user=obj, email=email, by=by, request=request)
             tell_asked(request, asked)
+        if values:
+            users.change(user=obj, values=values, by=by, request=request)
         obj.refresh_from_db()
         form.changed_data[:] = [name for name in form.changed_data if name == "name"]
 

@@ -116,6 +116,7 @@ class Migration(migrations.Migration):
                     ("factor_removed", "Second factor removed"),
                     ("factor_reset", "Second factor reset"),
                     ("factor_failed", "Second factor failed"),
+                    ("factor_limited", "Second factor refused, too many attempts"),
                     ("recovery_code_used", "Recovery code used"),
                 ],
                 max_length=20,

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0071_gateways_accept_older_calls"),
+        ("revcred", "0052_kept_by_triggers"),
     ]
 
     operations = [

@@ -197,6 +197,7 @@ class AuditEvent(models.Model):
         FACTOR_REMOVED = "factor_removed", "Second factor removed"
         FACTOR_RESET = "factor_reset", "Second factor reset"
         FACTOR_FAILED = "factor_failed", "Second factor failed"
+        FACTOR_LIMITED = "factor_limited", "Second factor refused, too many attempts"
         RECOVERY_CODE_USED = "recovery_code_used", "Recovery code used"
 
     at = models.DateTimeField()

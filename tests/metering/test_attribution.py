@@ -61,6 +61,7 @@ def no_differences():
     return differences_between(now - 40 * DAY, now + 2 * DAY) == []
 
 
+OUTSIDE = 0.05  # of the calls have a moment outside the window
 PATHS = ["/a/1", "/a/b/1", "/a/b/1.json", "/c", "/c/", "/d", "/d/A%_1", ""]
 RULES = [  # source, match, text
     (0, "equals", "/a/1"),
@@ -233,11 +234,13 @@ class World:
                 0.5,
             ),
             path=self.maybe(lambda: self.random.choice(PATHS), 0.5),
+            outside=self.random.random() < OUTSIDE,
         ), string
 
     def judged_one_by_one(self, call, string, gateway):
         return verdict(
             at=call.occurred_at,
+            outside=call.outside,
             keyed=string is not None,
             keys=[
                 replace(key, bound=gateway_id == gateway.pk)
@@ -247,6 +250,7 @@ class World:
             named=call.subscription_named is not None,
             holders=self.holders.get(call.subscription_named, ()),
             source=self._source_named(call.source_named) or self._source_of(call.path),
+            outside=call.outside,
         )
 
     @cached_property

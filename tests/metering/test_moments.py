@@ -91,6 +91,7 @@ def test_at_its_arrival_what_it_said_stays_beside_it(subscription, admin):
 
 
 def test_at_the_moment_it_said_the_ledger_gets_the_day(subscription, admin):
+    partitions.drop(before=(timezone.now() - timedelta(days=100)).date())
     call = outside(timedelta(days=200))
     factories.settled(call)
     assert call.occurred_at.date() not in partitions.existing_days()

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from metering import newcomers
 from revcred.actions import credentials, subscriptions
-from revcred.models import Customer, Product
+from revcred.models import AuditEvent, Customer, Product
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -77,3 +77,18 @@ def test_a_name_that_another_subscription_has_is_left_to_it(acme):
 
     assert acme.subscriptions.count() == 2
     assert acme.subscriptions.exclude(pk=old.pk).get().external_key.startswith("Acme/Maps/")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_gateway_makes_nobody_elses_people_members_or_holders(acme, elsewhere):
+    """Whoever belongs to no customer yet joins, on record; others are for the staff to add."""
+    globex = factories.a_customer("Globex")
+    ada = factories.a_subscriber(globex if elsewhere else None, email="ada@example.com")
+
+    newcomers.make(NAMES | {"credential": "Ada's", "subscriber": "ada@example.com"}, key=OTHER)
+
+    assert acme.credentials.filter(name="Ada's").exists()
+    assert acme.memberships.filter(subscriber=ada).exists() is not elsewhere
+    assert ada.credentials.exists() is not elsewhere
+    member = acme.memberships.filter(subscriber=ada).first()
+    assert elsewhere or AuditEvent.objects.about(member).get().verb == AuditEvent.Verb.CREATED

@@ -50,6 +50,7 @@ STEPS_OF_AN_EXAMPLE, STEPS_BETWEEN = 50, 10  # two comparisons
 STEP = timedelta(hours=6)  # few moments, so that starts, ends and calls often fall on the same
 FIRST, LAST = -100, 4  # moments that calls have, counted from today's midnight
 REFUSALS = (
+    credentials.KeyOfRevoked,
     credentials.KeyInUse,
     credentials.AlreadyAssigned,
     credentials.AlreadyRevoked,

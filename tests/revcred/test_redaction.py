@@ -81,7 +81,7 @@ around = st.text(string.ascii_letters + string.digits + " /?&:.", max_size=20)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("secret", [KEY, OWN])
+@pytest.mark.parametrize("secret", [KEY, OWN], ids=["foreign", "own"])
 def test_each_form_is_cut(form, secret):
     text = FORMS[form](secret)
 
@@ -178,6 +178,10 @@ def test_no_member_is_lost():
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("secret", ["harbour-K3y-9f2d.c7a1", OWN, "7e5d1b0a-93b1-4e8d-8a1c-9c7a"])
+@pytest.mark.parametrize(
+    "secret",
+    ["harbour-K3y-9f2d.c7a1", OWN, "7e5d1b0a-93b1-4e8d-8a1c-9c7a"],
+    ids=["foreign", "own", "uuid"],
+)
 def test_keys_are_among_the_candidates(form, secret):
     assert secret in candidates({"a": [FORMS[form](secret)]})

@@ -1,20 +1,30 @@
 """Roles are as their table has them, after every migrate."""
 
+import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth import get_permission_codename
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db import connection
 from django.urls import reverse
 
 from revcred import roles
+from revcred.admin.acts import WithActs
 from tests import factories
 
 pytestmark = pytest.mark.django_db
+ROOT = Path(__file__).parents[2]
 migration = import_module("revcred.migrations.0021_roles_and_second_factor")
+
+
+@pytest.fixture(autouse=True)
+def _as_migrate_leaves_them(db):
+    roles.keep_roles()  # tests that commit leave no row behind
 
 
 def rights_of(group):
@@ -145,3 +155,31 @@ def test_rights_that_mean_nothing_here_are_not_given(admin_client):
     )
 
     assert "is not one of the available choices" in answer.content.decode()
+
+
+# --- No right is left out -------------------------------------------------------------------------
+
+
+def test_every_right_that_code_names_is_offered():
+    named = {
+        right
+        for package in ("revcred", "metering", "storefront")
+        for path in (ROOT / package).rglob("*.py")
+        if path.parent.name != "migrations"
+        for right in re.findall(r"\b((?:revcred|metering|auth)\.[a-z]+_[a-z]+)\"", path.read_text())
+        if right.partition(".")[2].startswith(("add_", "change_", "delete_", "view_", "apply_"))
+    }
+
+    assert named - set(roles.WORDS) == set()
+
+
+def test_every_action_asks_for_a_right_that_is_offered():
+    asked = {
+        f"{model._meta.app_label}.{get_permission_codename(form.permission, model._meta)}"
+        for model, its_admin in admin.site._registry.items()
+        for form in getattr(its_admin, "acts", {}).values()
+        if type(its_admin).may is WithActs.may
+    }
+
+    assert asked
+    assert asked - set(roles.WORDS) == set()

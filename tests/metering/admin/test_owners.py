@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering import claims
+from metering import claims, partitions
 from metering.models import Quarantined, Transaction
 from metering.similar_keys import similar
 from revcred.actions import credentials
@@ -163,3 +163,6 @@ def test_an_accepted_age_is_no_longer_than_what_is_remembered(admin_client, days
 
     gateway.refresh_from_db()
     assert (gateway.accepted_days == days) == is_taken
+    oldest = timezone.now().date() - timedelta(days=days)
+    assert (oldest in partitions.existing_days()) == is_taken or days < 1
+    partitions.drop(before=timezone.now().date() - timedelta(days=40))

@@ -9,6 +9,7 @@ from metering.admin import groups
 from metering.models import Claim, Quarantined, Transaction
 from revcred.fingerprints import fingerprint
 from revcred.models import AuditEvent
+from tests.confirming import confirm
 from tests.factories import (
     a_call,
     a_credential,
@@ -120,7 +121,10 @@ def test_a_fingerprint_becomes_an_alias_and_what_waits_under_it_is_claimed(admin
     settled(a_call(KEY), a_call(KEY), gateway=gateway)
     (group,) = groups.find()
 
-    admin_client.post(act(group, "attach"), {"credential": credential.pk, "only_here": "on"})
+    typed = {"credential": credential.pk, "only_here": "on"}
+    response = admin_client.post(act(group, "attach"), typed)
+    assert response.context["found"].calls == 2
+    confirm(admin_client, response)
     claims.work()
 
     alias = credential.keys.get(kind="alias")

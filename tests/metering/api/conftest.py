@@ -8,7 +8,6 @@ import pytest
 from django.http import HttpResponse
 from django.utils import timezone
 
-from metering.api import authentication, backlog, doors, transactions
 from metering.api.fast import FastDoor
 from metering.models import GatewayToken
 from tests import factories
@@ -106,13 +105,6 @@ def post(asked, token):
         return response
 
     return post
-
-
-@pytest.fixture
-def patient(monkeypatch):
-    """Of very many questions one may take long on a busy machine, which is not always the point."""
-    for module in (authentication, backlog, doors, transactions):
-        monkeypatch.setattr(module, "LONGEST_WAIT", 60.0)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ documented = schemathesis.openapi.from_dict(schema(), config=few)
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-def test_the_answer_is_documented(case, client, token, patient):
+def test_the_answer_is_documented(case, client, token):
     asked = Request(**case.as_transport_kwargs("http://testserver")).prepare()
     headers = {name: value for name, value in asked.headers.items() if name != "Authorization"}
 

@@ -54,7 +54,7 @@ NATIVE = ("transaction_id", "key")
 
 
 @pytest.fixture
-def ask(client, token, patient):
+def ask(client, token):
     def ask(address, body):
         return client.post(
             address,

@@ -17,7 +17,7 @@ from revcred.models import Gateway
 from tests import factories
 from tests.metering.api.revenium.logs import logs, record
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("patient")]
+pytestmark = pytest.mark.django_db
 
 KEY = "ak_live_demo_9c2e"
 ID = "11111111-1111-4111-8111-111111111111"

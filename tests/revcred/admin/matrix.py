@@ -32,7 +32,9 @@ from metering.models import (
     Usage,
 )
 from revcred import roles
+from revcred.actions import subscriptions
 from revcred.models import (
+    AddressChange,
     AuditEvent,
     Source,
     Subscriber,
@@ -55,14 +57,21 @@ class World:
     """One of everything, and a member of staff for each role."""
 
     def __init__(self) -> None:
+        roles.keep_roles()  # tests that commit leave no row behind
         self.actors = {name: self._actor(name) for name in ACTORS}
         self.administrator = self._staff("other-admin@example.com", "Administrator")
         self.superuser = factories.a_user("boss@example.com", is_staff=True, is_superuser=True)
         self.staff = self._staff("other-staff@example.com", "Support")
+        self.bare_administrator = self._staff("bare-admin@example.com", "Administrator")
+        self.bare_staff = self._staff("bare-staff@example.com", "Support")
         self._customers()
         self._metering()
         self._uploads()
         self._rest()
+
+    def everybody(self) -> list[User]:
+        """Return all staff."""
+        return [*self.actors.values(), self.superuser, self.staff, self.administrator]
 
     def _actor(self, name: str) -> User:
         email = f"{name.replace(' ', '-').lower()}@example.com"
@@ -90,6 +99,11 @@ class World:
         )
         self.suspended = factories.a_credential(self.customer, key="a-key-of-the-matrix-2")
         factories.credentials.suspend(credential=self.suspended, by=None)
+        self.former_name = self.other_subscription.external_key
+        self.other_subscription.external_key = "renamed"
+        subscriptions.change(subscription=self.other_subscription, by=self.superuser)
+        self.event_of_credential = AuditEvent.objects.get(verb="suspended")
+        self.event_of_subscription = AuditEvent.objects.about(self.other_subscription).first()
         # Nothing hangs on these, so that they can be deleted.
         self.bare_customer = factories.a_customer("Bare")
         self.bare_product = factories.a_product("Bare")
@@ -139,20 +153,22 @@ class World:
 
     def _uploads(self) -> None:
         self.upload = self._upload("Subscribers", "email,customer\nready@example.com,acme\n")
-        self.refused = self._upload("Refused", "email,customer\nx@example.com,nobody\ny,acme\n")
+        refused = "email,customer\nx@example.com,nobody\ny,acme\n"
+        self.refused = self._upload("Refused", refused)
+        self.refused_of_importer = self._upload("Own", refused, by=self.actors["Importer"])
         self.unmapped = self._upload("Unmapped", "what,else\nx@example.com,acme\n")
         self.applied = self._upload("Applied", "email,customer\napplied@example.com,acme\n")
         runs.apply(upload=self.applied, by=self.superuser, whole=True)
         runs.work()
 
-    def _upload(self, name: str, text: str) -> Upload:
+    def _upload(self, name: str, text: str, by: User | None = None) -> Upload:
         upload = runs.receive(
             kind=Kind.SUBSCRIBERS,
             file=BytesIO(text.encode()),
             name=f"{name}.csv",
             encoding=None,
             delimiter=None,
-            by=self.superuser,
+            by=by or self.superuser,
         )
         runs.work()
         upload.refresh_from_db()
@@ -161,12 +177,16 @@ class World:
     def _rest(self) -> None:
         self.tokens = {
             user.email: UserToken.issue(user, name="A script", scopes=["uploads:check"])[0]
-            for user in (*self.actors.values(), self.superuser, self.staff, self.administrator)
+            for user in self.everybody()
         }
         self.mail = queue_mail("emails/second_factor_added", "x@example.com", {"user": self.staff})
         self.single_right = Permission.objects.get(codename="view_upload")
-        for user in (*self.actors.values(), self.superuser, self.staff, self.administrator):
+        for user in (*self.everybody(), self.subscriber.user):
             an_app(user)
+        for user in (*self.everybody(), self.subscriber.user):
+            AddressChange.objects.create(
+                user=user, old_email=user.email, new_email=f"new-{user.email}"
+            )
         self.own_group = Group.objects.create(name="Night shift")
         self.role = Group.objects.get(name="Support")
         self.event = AuditEvent.objects.latest("pk")
@@ -183,6 +203,8 @@ class Case:
     at: Target = lambda _world, _actor: None
     said: dict[str, Any] = field(default_factory=dict)
     query: str = ""
+    # What has to change, where a page saves more than what the case is about.
+    fact: Callable[[World, User], Any] | None = None
     # What the form holds, where the superuser's own view of the page does not show all of it.
     form: Callable[[Any], dict[str, Any]] | None = None
 
@@ -217,13 +239,52 @@ def as_it_is(user: User) -> dict[str, Any]:
     }
 
 
-def logins(said: dict[str, dict[str, Any]] | None = None) -> list[Case]:
-    """A case for each kind of login, and for each variant of what is posted to it."""
+def logins(said: dict[str, Any] | None = None) -> list[Case]:
+    """A case for each kind of login."""
+    return [Case(login, at, said or {}) for login, at in LOGINS.items()]
+
+
+def changes_of_logins(world: World) -> list[Case]:
+    """A case for each kind of login and each field of its form."""
+    said = {
+        "name": "Changed",
+        "email": "changed-login@example.com",
+        "is_superuser": "on",
+        "groups": [world.own_group.pk],
+        "user_permissions": [world.single_right.pk],
+    }
     return [
-        Case(f"{login}{variant and f', {variant}'}", at, values, form=as_it_is)
+        Case(f"{login}, {name}", at, {name: value}, form=as_it_is, fact=_login_fact(at, name))
         for login, at in LOGINS.items()
-        for variant, values in (said or {"": {}}).items()
+        for name, value in said.items()
     ]
+
+
+def _login_fact(at: Target, name: str) -> Callable[[World, User], Any]:
+    def fact(world: World, actor: User) -> Any:
+        user = User.objects.get(pk=at(world, actor).pk)
+        if name == "email":
+            return list(user.address_changes.open().values_list("new_email", flat=True))
+        value = getattr(user, name)
+        return list(value.values_list("pk", flat=True)) if hasattr(value, "values_list") else value
+
+    return fact
+
+
+def roles_at_customer(world: World, _actor: User) -> Any:
+    return list(world.customer.memberships.order_by("pk").values_list("subscriber", "role"))
+
+
+def address_of_uninvited(world: World, _actor: User) -> Any:
+    return Subscriber.objects.get(pk=world.uninvited.pk).email
+
+
+def asked_of_subscriber(world: World, _actor: User) -> Any:
+    return list(world.subscriber.user.address_changes.open().values_list("new_email", flat=True))
+
+
+def superusers(_world: World, _actor: User) -> Any:
+    return User.objects.filter(is_superuser=True).count()
 
 
 def tokens(**said: Any) -> list[Case]:
@@ -234,9 +295,10 @@ def tokens(**said: Any) -> list[Case]:
 
 
 def standard(name: str, model: str, *, add: list[Case], change: Any, bare: str = "") -> dict:
-    """The five pages that Django makes for each model."""
+    """The pages that each model has: five of Django's, and one that a search is posted to."""
     return {
         f"{model}_changelist": [Case()],
+        f"{model}_search": SEARCH,
         f"{model}_add": add,
         f"{model}_change": change if isinstance(change, list) else one(name, **change),
         f"{model}_history": one(name),
@@ -244,6 +306,7 @@ def standard(name: str, model: str, *, add: list[Case], change: Any, bare: str =
     }
 
 
+SEARCH = [Case(said={"q": "x"})]
 NEW = [Case()]  # nothing can be added there
 NOTHING: dict[str, Any] = {}
 
@@ -270,18 +333,49 @@ def cases(world: World) -> dict[str, list[Case]]:
             )
         ],
     }
+    at = f"memberships-{world.customer.memberships.count()}"
+    new_member = {
+        "memberships-TOTAL_FORMS": world.customer.memberships.count() + 1,
+        f"{at}-customer": world.customer.pk,
+        f"{at}-subscriber": world.uninvited.pk,
+    }
     pages |= standard(
         "customer",
         "revcred_customer",
         add=[Case(said={"name": "New", "external_key": "new"})],
-        change={"name": "Changed"},
+        change=[
+            Case("name", _of("customer"), {"name": "Changed"}),
+            *(
+                Case(target, _of("customer"), said, fact=roles_at_customer)
+                for target, said in {
+                    "role of a member": {"memberships-0-role": "owner"},
+                    "new member": new_member | {f"{at}-role": "member"},
+                    "new owner": new_member | {f"{at}-role": "owner"},
+                }.items()
+            ),
+        ],
         bare="bare_customer",
     )
     subscriber: list[Case] = [
         Case("name", _of("subscriber"), {"name": "Changed"}),
-        Case("address of one who signs in", _of("subscriber"), {"email": "changed@example.com"}),
-        Case("address of one who does not", _of("uninvited"), {"email": "changed@example.com"}),
-        Case("address of a superuser", _of("uninvited"), {"email": world.superuser.email}),
+        Case(
+            "address of one who signs in",
+            _of("subscriber"),
+            {"email": "changed@example.com"},
+            fact=asked_of_subscriber,
+        ),
+        Case(
+            "address of one who does not",
+            _of("uninvited"),
+            {"email": "changed@example.com"},
+            fact=address_of_uninvited,
+        ),
+        Case(
+            "address of a superuser",
+            _of("uninvited"),
+            {"email": world.superuser.email},
+            fact=address_of_uninvited,
+        ),
     ]
     pages |= standard(
         "subscriber",
@@ -297,6 +391,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         Case("one who signs in", _of("subscriber")),
         Case("one who does not", _of("uninvited")),
     ]
+    pages["revcred_subscriber_cancel-address"] = one("subscriber")
     role_of = {"customer": world.customer.pk, "subscriber": world.uninvited.pk}
     pages |= standard(
         "membership",
@@ -337,12 +432,14 @@ def cases(world: World) -> dict[str, list[Case]]:
                     "product": world.product.pk,
                     "external_key": "new",
                     "name": "New",
+                    "active_from": "2026-01-01 00:00",
                 }
             )
         ],
         change={"name": "Changed"},
         bare="bare_subscription",
     )
+    pages["revcred_subscription_forget-name"] = one("other_subscription", name=world.former_name)
     issue = {"customer": world.customer.pk, "name": "New", "key": "a-new-key-of-the-matrix"}
     pages |= standard(
         "credential", "revcred_credential", add=[Case(said=issue)], change={"name": "Changed"}
@@ -366,12 +463,15 @@ def cases(world: World) -> dict[str, list[Case]]:
     pages |= {
         "revcred_upload_list": [Case(at=lambda *_: ("subscribers", "example", "csv"))],
         "revcred_upload_columns": one("unmapped", column_0="email", column_1="customer"),
-        "revcred_upload_choices": one("upload"),
+        "revcred_upload_choices": one("refused", customers="create", people_of_others="refuse"),
         "revcred_upload_apply": one("upload", rows="good"),
         "revcred_upload_cancel": one("upload"),
         "revcred_upload_undo": one("applied"),
         "revcred_upload_refusals": one("refused"),
-        "revcred_upload_refused": one("refused"),
+        "revcred_upload_refused": [
+            Case("brought by the importer", _of("refused_of_importer")),
+            Case("brought by somebody else", _of("refused")),
+        ],
         "revcred_upload_progress": one("upload"),
     }
     pages |= standard(
@@ -382,7 +482,9 @@ def cases(world: World) -> dict[str, list[Case]]:
         bare="bare_gateway",
     )
     pages |= {
-        "revcred_gateway_issue-token": one("gateway", name="New", scopes=["transactions:write"]),
+        "revcred_gateway_issue-token": one(
+            "gateway", name="New", scopes=[*GatewayToken.Scope.values]
+        ),
         "revcred_gateway_revoke-token": one("gateway", token=world.gateway_token.pk),
         "metering_delivery_try-again": one("delivery"),
         "metering_discoveredsource_enter": one("discovered", name="New"),
@@ -406,28 +508,38 @@ def cases(world: World) -> dict[str, list[Case]]:
         ("mail", "revcred_outgoingmail"),
     ):
         pages |= standard(name, model, add=NEW, change=NOTHING)
-    role = world.own_group.pk
+    pages["revcred_auditevent_undo"] = [
+        Case("of a credential", _of("event_of_credential")),
+        Case("of a subscription", _of("event_of_subscription")),
+    ]
     pages |= {
         "revcred_user_changelist": [Case()],
+        "revcred_user_search": SEARCH,
         "revcred_user_add": [
             Case("staff", said={"email": "new-staff@example.com", "is_staff": "on"}),
-            Case("superuser", said={"email": "new-boss@example.com", "is_superuser": "on"}),
+            Case(
+                "superuser",
+                said={"email": "new-boss@example.com", "is_superuser": "on"},
+                fact=superusers,
+            ),
         ],
         "revcred_user_history": logins(),
-        "revcred_user_delete": logins({"": {"post": "yes"}}),
-        "revcred_user_change": logins(
-            {
-                "name": {"name": "Changed"},
-                "address": {"email": "changed-login@example.com"},
-                "superuser": {"is_superuser": "on"},
-                "roles": {"groups": [role]},
-                "rights": {"user_permissions": [world.single_right.pk]},
-            }
-        ),
-        "revcred_user_reset-second-factor": logins({"": {"reason": "Lost"}}),
+        "revcred_user_delete": [
+            *(each for each in logins({"post": "yes"}) if each.target in ("own", "superuser")),
+            # Whoever has a token is switched off and not deleted.
+            Case("administrator", _of("bare_administrator"), {"post": "yes"}),
+            Case("staff", _of("bare_staff"), {"post": "yes"}),
+            Case("subscriber", LOGINS["subscriber"], {"post": "yes"}),
+        ],
+        "revcred_user_change": changes_of_logins(world),
+        "revcred_user_reset-second-factor": logins({"reason": "Lost"}),
+        "revcred_user_password-link": logins(),
+        "revcred_user_cancel-address": logins(),
         "auth_group_changelist": [Case()],
+        "auth_group_search": SEARCH,
         "auth_group_add": [Case(said={"name": "New"})],
         "revcred_usertoken_changelist": [Case()],
+        "revcred_usertoken_search": SEARCH,
         "revcred_usertoken_add": [Case(said={"name": "New", "scopes": ["uploads:check"]})],
         "revcred_usertoken_change": tokens(),
         "revcred_usertoken_history": tokens(),

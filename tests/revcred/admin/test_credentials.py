@@ -350,7 +350,8 @@ def test_plain_facts_are_changed_by_the_act(admin_client):
             "holders": [[], [{"id": holder.pk, "name": holder.email}]],
         }
     }
-    assert Claim.objects.get().since == datetime(2026, 1, 1, tzinfo=UTC)
+    of_expiry = Claim.objects.get(cause__contains="expiry")
+    assert of_expiry.since == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_saving_without_a_change_is_not_on_record(admin_client):

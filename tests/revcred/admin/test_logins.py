@@ -4,6 +4,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
+from revcred.actions.addresses import AddressTaken
 from revcred.models import AddressChange, AuditEvent, Membership, Subscriber, User, UserToken
 from tests import factories
 from tests.revcred.admin.test_customers import memberships
@@ -140,6 +141,34 @@ def test_a_subscriber_is_not_given_the_address_of_staff(admin_client, rights):
         assert "A member of staff signs in" in text_of(admin_client.post(url, said))
 
     assert not Subscriber.objects.filter(email__iexact=staff.email).exists()
+
+
+def test_what_is_refused_only_as_it_is_written_is_said_in_words(admin_client, monkeypatch):
+    """Somebody else was quicker: another has the address by now."""
+    ann, staff = factories.a_subscriber(factories.a_customer()), factories.a_user(is_staff=True)
+
+    def refuse(**_):
+        raise AddressTaken
+
+    monkeypatch.setattr("revcred.actions.addresses.ask", refuse)
+
+    for row, said in ((ann, memberships()), (staff, {"is_staff": "on", "is_active": "on"})):
+        said |= {"email": "new@example.com", "name": "Another"}
+        page = admin_client.post(url_of(row), said, follow=True)
+        assert "Somebody else has this address" in text_of(page)
+        row.refresh_from_db()
+        assert row.name == ""
+
+
+def test_address_and_rights_are_changed_by_one_save(admin_client):
+    staff = factories.a_user(is_staff=True)
+    said = {"email": "new@example.com", "is_active": "on", "is_staff": "on", "is_superuser": "on"}
+
+    admin_client.post(url_of(staff), said)
+
+    staff.refresh_from_db()
+    assert staff.is_superuser
+    assert AddressChange.objects.open().get().new_email == "new@example.com"
 
 
 def test_groups_are_for_superusers(as_staff):

@@ -5,6 +5,7 @@
     do    opens, and what is posted there changes something
     post  is posted to only, and changes something
     see   opens, and what is posted there changes nothing
+    else  opens, and saves what is posted there, but not what the line is about
     ask   is posted to only, and changes nothing
     .     neither
 
@@ -17,24 +18,33 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from django.conf import settings
+from django.contrib.admin import AdminSite
+from django.contrib.auth.backends import ModelBackend
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.transaction import atomic, set_rollback
+from django.http import HttpResponse
 from django.template.response import SimpleTemplateResponse
 from django.test import Client
+from django.urls import reverse
 from django.views.generic import RedirectView
 
+import revcred.urls
+from revcred import roles
+from revcred.models import User
+from tests import factories
 from tests.revcred.admin import matrix
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TABLE = Path(__file__).with_name("matrix.txt")
 SIGNING_OUT = "logout"  # is for everybody, and would end the actor's session
-WITHOUT_NAME = {None}  # redirects of old addresses, and the answer to addresses that are none
-SECONDS = 60
 
 
 class Matrix:
@@ -42,8 +52,11 @@ class Matrix:
         self.place = place
         self.copy = place.with_name("uploads-as-they-were")
         self.world = matrix.World()
+        _permissions.clear()
         shutil.copytree(place, self.copy)
         self.clients = {name: _client(user) for name, user in self.world.actors.items()}
+        self.forms: dict[str, dict] = {}
+        self.rights: set[str] = set()  # that any page has asked for
         self.requests = 0
         self.written_by_get: list[str] = []
         self.failed: list[str] = []
@@ -54,56 +67,97 @@ class Matrix:
     def cell(self, page: str, case: matrix.Case, actor: str) -> str:
         user = self.world.actors[actor]
         url = matrix.address_of(page, case, self.world, user)
-        said = self.said(page, case, user, url)
-        opens, wrote = self.send(actor, "get", url)
+        opens, wrote, _ = self.send(case, actor, "get", url)
         if wrote:
             self.written_by_get.append(f"{page}, {case.target}, {actor}: {wrote}")
-        taken, wrote = self.send(actor, "post", url, said)
+        said = self.said(page, case, user, url)
+        taken, wrote, is_changed = self.send(case, actor, "post", url, said)
+        if wrote and not opens:
+            return "post"
         if wrote:
-            return "do" if opens else "post"
+            return "do" if is_changed else "else"
         return "see" if opens else "ask" if taken else "."
 
-    def send(self, actor: str, method: str, url: str, said=None) -> tuple[bool, dict[str, int]]:
-        """Return whether it was answered, and which rows it wrote. All of it is taken back."""
-        client = self.clients[actor]
+    def send(
+        self, case: matrix.Case, actor: str, method: str, url: str, said=None
+    ) -> tuple[bool, dict[str, int], bool]:
+        """Return whether it was answered, which rows it wrote, and whether the fact changed.
+
+        All of it is taken back.
+        """
+        client, user = self.clients[actor], self.world.actors[actor]
         self.requests += 1
-        with (
-            atomic(),
-            matrix.Writes() as writes,
-            patch.object(SimpleTemplateResponse, "rendered_content", ""),
-        ):
-            response = getattr(client, method)(url, said)
-            wrote = writes.so_far()
+        with atomic(), nothing_drawn(), _listening(self.rights):
+            fact = case.fact and case.fact(self.world, user)
+            with matrix.Writes() as writes:
+                response = getattr(client, method)(url, said)
+                wrote = writes.so_far()
+            is_changed = case.fact is None or case.fact(self.world, user) != fact
             set_rollback(True)
+        response.close()
         client.cookies.pop("messages", None)
         if wrote and "/upload/" in url:
             shutil.rmtree(self.place)
             shutil.copytree(self.copy, self.place)
         if response.status_code >= 500:
             self.failed.append(f"{method} {url} by {actor}: {response.status_code}")
-        return response.status_code < 400 and not _leads_to_sign_in(response), wrote
+        answered = response.status_code < 400 and not _leads_to_sign_in(response)
+        return answered, wrote, is_changed
 
     def said(self, page: str, case: matrix.Case, user, url: str) -> dict:
         """What the page's form holds for a superuser, and over it what the case says."""
-        if case.form:
-            form = case.form(case.at(self.world, user))
-        else:
-            with atomic():
-                form = self.form_at(url)
-                set_rollback(True)
+        form = case.form(case.at(self.world, user)) if case.form else self.form_at(url)
         said = form | case.said
         if said.get("file"):
             said["file"] = SimpleUploadedFile("new.csv", b"email,customer\nx@example.com,acme\n")
         return said
 
     def form_at(self, url: str) -> dict:
-        if not hasattr(self, "forms"):
-            self.forms: dict[str, dict] = {}
         if url not in self.forms:
+            self.requests += 1
             response = self.clients["superuser"].get(url)
             is_page = response.status_code == 200 and not response.streaming
             self.forms[url] = matrix.largest_form(response.content.decode()) if is_page else {}
         return self.forms[url]
+
+
+@contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Leave out what takes time and decides nothing: pages' text, and reading rights again."""
+    with (
+        patch.object(SimpleTemplateResponse, "rendered_content", ""),
+        patch.object(AdminSite, "each_context", lambda *_: {}),
+        patch.object(revcred.urls, "handler403", _refuse, create=True),
+        patch.object(ModelBackend, "_get_permissions", _get_permissions),
+    ):
+        yield
+
+
+_read_permissions = ModelBackend._get_permissions
+_permissions: dict[tuple[int, str], set[str]] = {}
+
+
+def _get_permissions(self, user, obj, from_name) -> set[str]:
+    """Read each actor's permissions once: what a request changes of them is taken back."""
+    if (key := (user.pk, from_name)) not in _permissions:
+        _permissions[key] = _read_permissions(self, user, obj, from_name)
+    return _permissions[key]
+
+
+@contextmanager
+def _listening(rights: set[str]) -> Iterator[None]:
+    has_perm = User.has_perm
+
+    def listen(user, right, obj=None):
+        rights.add(right)
+        return has_perm(user, right, obj)
+
+    with patch.object(User, "has_perm", listen):
+        yield
+
+
+def _refuse(request, exception) -> HttpResponse:
+    return HttpResponse(status=403)
 
 
 def _client(user) -> Client:
@@ -113,11 +167,13 @@ def _client(user) -> Client:
     session["account_authentication_methods"] = [{"method": "mfa", "at": time.time()}]
     session["account_authentication_methods_user"] = str(user.pk)
     session.save()
+    client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key  # all of it is in there
     return client
 
 
 def _leads_to_sign_in(response) -> bool:
-    return response.status_code == 302 and "login" in response["Location"]
+    ways_in = (reverse("account_login"), reverse("admin:login"), reverse("mfa_index"))
+    return response.status_code == 302 and response["Location"].startswith(ways_in)
 
 
 @pytest.fixture
@@ -132,27 +188,53 @@ def place(settings, tmp_path):
 def test_who_may_do_what(place, capsys):
     asked = Matrix(place)
     cases = matrix.cases(asked.world)
-    began = time.monotonic()
+    there_are = matrix.pages_there_are()
+    assert set(cases) == set(there_are) - {None, SIGNING_OUT}, "a page has no case"
+    assert all(_changes_nothing(each) for each in there_are[None])
+
+    began, began_cpu = time.monotonic(), time.process_time()
     lines = [asked.line(page, case) for page, of_page in sorted(cases.items()) for case in of_page]
-    took = time.monotonic() - began
+    took, took_cpu = time.monotonic() - began, time.process_time() - began_cpu
     table = matrix.columns([("page", "target", *matrix.ACTORS), *lines]) + "\n"
     with capsys.disabled():
         sys.stdout.write(
             f"\nmatrix: {len(cases)} pages, {len(lines)} cases, {len(matrix.ACTORS)} roles,"
-            f" {asked.requests} requests, {took:.0f} s\n"
+            f" {asked.requests} requests, {took:.0f} s, of which {took_cpu:.0f} s here\n"
         )
     if os.environ.get("MATRIX") == "write":
         TABLE.write_text(table)
 
+    assert set(roles.WORDS) - asked.rights == set(), "offered, but no page asks for it"
     assert asked.failed == []
     assert asked.written_by_get == []
     assert table.splitlines() == TABLE.read_text().splitlines()
 
 
-def test_every_page_has_its_case(place):
-    there_are = matrix.pages_there_are()
+def _changes_nothing(pattern) -> bool:
+    """Return True for Django's own: the redirects of old addresses, and the answer to others."""
+    view = getattr(pattern.callback, "view_class", None)
+    return view is RedirectView or pattern.callback.__name__ == "catch_all_view"
 
-    assert set(there_are) - WITHOUT_NAME - {SIGNING_OUT} == set(matrix.cases(matrix.World()))
-    for pattern in there_are[None]:
-        view = getattr(pattern.callback, "view_class", None)
-        assert view is RedirectView or pattern.callback.__name__ == "catch_all_view"
+
+@pytest.mark.parametrize("who", ["nobody", "a session without a factor", "a subscriber"])
+def test_no_page_opens_to(who, place, settings):
+    """Neither by looking nor by posting, whatever it is about."""
+    settings.STAFF_SECOND_FACTOR = "required"
+    world = matrix.World()
+    boss = factories.a_user(is_staff=True, is_superuser=True)
+    client = Client(raise_request_exception=False)
+    if who != "nobody":
+        client.force_login(boss if "session" in who else world.subscriber.user)
+    opened = []
+    for page, of_page in matrix.cases(world).items():
+        for case in of_page:
+            url = matrix.address_of(page, case, world, world.superuser)
+            for method in ("get", "post"):
+                with atomic(), matrix.Writes() as writes:
+                    answer = getattr(client, method)(url, case.said)
+                    wrote = writes.so_far()
+                    set_rollback(True)
+                if wrote or not (_leads_to_sign_in(answer) or answer.status_code in (403, 405)):
+                    opened.append((page, method, answer.status_code, wrote))
+
+    assert opened == []

@@ -29,7 +29,7 @@ def addresses_of(response):
     ]
 
 
-@pytest.mark.parametrize("key", [KNOWN, OWN])
+@pytest.mark.parametrize("key", [KNOWN, OWN], ids=["foreign", "own"])
 def test_a_pasted_line_finds_the_credential(admin_client, key):
     credential = a_credential(key=key)
 

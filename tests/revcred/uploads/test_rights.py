@@ -388,3 +388,29 @@ def test_the_importer_may_do_with_lists_what_the_role_says(scenario, uploaded):
     missing = rights.missing_to_apply(upload, fresh(importer))
     expected = {Effect.JOIN_AS_OWNER, Effect.CHANGE_ROLE} & {scenario.effect}
     assert {each.effect for each in missing} == expected
+
+
+def test_a_list_that_was_checked_before_rights_were_counted_is_not_applied(uploaded, clerk):
+    upload = uploaded(SCENARIOS[0].text)
+    runs.apply(upload=upload, by=fresh(clerk), whole=False)
+    upload.preview.pop("effects")
+    Upload.objects.filter(pk=upload.pk).update(preview=upload.preview)
+    worked(upload)
+    assert upload.state == Upload.State.FAILED
+    assert "earlier version" in upload.error
+    assert not UploadChange.objects.exists()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.name)
+def test_what_was_applied_before_rights_were_counted_takes_them_to_be_undone(
+    scenario, applied, clerk
+):
+    """By the kinds of things it changed, since the rows' effects are not known any more."""
+    upload = applied(scenario.text, kind=scenario.kind, **scenario.choices)
+    upload.preview.pop("effects")
+    upload.save()
+    may(clerk, "apply_upload")
+    with pytest.raises(runs.NotAllowed):
+        runs.undo(upload=upload, by=fresh(clerk))
+    may(clerk, *ALL_RIGHTS)
+    runs.undo(upload=upload, by=fresh(clerk))

@@ -19,7 +19,7 @@ from metering.models import Conflict, Delivery, Quarantined, Tally, Transaction
 from tests import factories
 from tests.metering.api.revenium.logs import PATH, attributes, logs, of_resource, record
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("patient")]
+pytestmark = pytest.mark.django_db
 
 KEY = "ak_live_demo_9c2e"
 SECRET = "what-somebody-asked-a-model"
