@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("metering", "0011_scrubbing"),
+        ("metering", "0009_claims_of_uploads"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ AS_BEFORE = "UPDATE revcred_gateway SET ids_from_callers = false"
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0061_scrubbed"),
+        ("revcred", "0052_kept_by_triggers"),
     ]
 
     operations = [

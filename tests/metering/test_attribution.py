@@ -250,7 +250,6 @@ class World:
             named=call.subscription_named is not None,
             holders=self.holders.get(call.subscription_named, ()),
             source=self._source_named(call.source_named) or self._source_of(call.path),
-            outside=call.outside,
         )
 
     @cached_property

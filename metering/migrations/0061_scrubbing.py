@@ -37,7 +37,7 @@ DROP FUNCTION refuse_change_but_of_texts();
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("metering", "0009_claims_of_uploads"),
+        ("metering", "0051_names_by_the_moment"),
         ("revcred", "0071_gateways_accept_older_calls"),
     ]
 

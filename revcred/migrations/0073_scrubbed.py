@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0052_kept_by_triggers"),
+        ("revcred", "0072_choices"),
     ]
 
     operations = [
