@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance import leaks
 from conformance.cast import KEY, SUBSCRIPTION
 from conformance.environments import PROJECT, NotInstalled, environment, version
 from conformance.receipts import Ledger, Told, judged, left_over
@@ -96,6 +97,17 @@ def _rows(client: Client, stack: Stack, ledger: Ledger, tokens: Mapping[str, str
     for each in told:
         yield Row(name, each.call, judged(each, receipts))
     yield Row(name, "nothing else", failure or left_over(receipts))
+    yield Row(name, "no key, no token kept", _kept(stack, ledger, mine))
+
+
+def _kept(stack: Stack, ledger: Ledger, tokens: Mapping[str, str]) -> str:
+    """Where the database or a log has the key or a token, in whatever form."""
+    secrets = [KEY, *(token.removeprefix("hak_") for token in tokens.values())]
+    files = [path for path in stack.logs.iterdir() if path.is_file()]
+    logs = "\n".join(path.read_text(errors="replace") for path in files)
+    places = {line.partition(" ")[0] for line in ledger.lines_with(secrets)}
+    places |= {"a log"} if leaks.hits(logs, secrets) else set()
+    return f"in {', '.join(sorted(places))}" if places else ""
 
 
 def _run(

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 import psycopg
 
+from conformance import leaks
 from conformance.cast import CREDENTIAL, CUSTOMER, SUBSCRIPTION
 
 PATIENCE = 30.0
@@ -62,6 +63,11 @@ class Ledger:
             told = [first, *first["others_of_this_id"]]
             found += told + [first] * (rows - len(told))
         return found
+
+    def lines_with(self, secrets: Collection[str]) -> list[str]:
+        """Return the rows of any table in which one of these is, in whatever form."""
+        with self._database.cursor() as cursor:
+            return leaks.lines_with(leaks.everything(cursor), secrets)
 
     def _one(self, question: str) -> int:
         row = self._database.execute(question.encode()).fetchone()

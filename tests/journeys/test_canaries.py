@@ -9,12 +9,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import suppress
+from itertools import product
+from pathlib import Path
 from threading import Thread
 
 import psycopg
 import pytest
 import redis
 
+from tests import canaries
 from tests.factories import PASSWORD
 
 SECRET = "canary-SeCrEt-4f9a1c77e2"
@@ -41,6 +44,14 @@ AT_OTHER_DOORS = {
         "subscriber": {"credential": {"name": "Songbird", "value": ISSUED}},
         "inputMessages": f"My key is {ISSUED}.",
     },
+}
+
+# Where the key and the token that a call comes with do not belong: as they are, and in each form.
+WHERE = {
+    "path": lambda said: f"/v1/{said}?key={said}",
+    "source": str,
+    "metadata": lambda said: {"headers": [{"authorization": said}], said: said},
+    "elements": lambda said: {said[:100]: 1},
 }
 
 SEED = f"""
@@ -109,6 +120,13 @@ def used(stack):
         assert stack.ask(path, said).status in {200, 201, 202}
     stack.ask(f"/meter/v1/api/meter/product-key?application={ISSUED}")
     stack.ask(f"/meter/v1/api/meter/product-key?application={UNKNOWN}")
+    tried = product(WHERE.items(), canaries.FORMS.values(), (ISSUED, UNKNOWN, stack.token))
+    for number, ((field, put), form, secret) in enumerate(tried):
+        caller = secret if secret != stack.token else ISSUED
+        name = f"misplaced-{number}"
+        stack.post(key=caller, transaction_id=name, **{field: put(form(secret))})
+        stack.post(key=caller, transaction_id=f"{name} {form(secret)}"[:200])
+    stack.ask(f"/v1/transactions/{ISSUED}")
     stack.ask("/meter/v2/events", {"subscriberCredential": REFUSED, "payload": {"a": -1}})
     stack.ask("/meter/v2/events", {"subscriberCredential": REFUSED}, **{"idempotency-key": " "})
     stack.seconds_until_attributed("canary-1")
@@ -118,6 +136,9 @@ def used(stack):
     shown = ada.send(f"{reveal}/", password=PASSWORD) + ada.send(f"{reveal}-secret/")
     admin = Browser(stack.url, "root@aviary.example")
     found = admin.send("/admin/revcred/credential/find/", form_on="/admin/", term=ISSUED)
+    for line in ("{}", "Authorization: Bearer {}"):
+        admin.send("/admin/revcred/customer/search/", form_on="/admin/", q=line.format(ISSUED))
+        ada.send("/credentials/", q=line.format(ISSUED))
     return {
         "shown": shown,
         "found": found,
@@ -125,6 +146,7 @@ def used(stack):
         "pages of an admin": admin.every_page(),
         "pages of somebody else": Browser(stack.url, "bob@elsewhere.example").every_page(),
         "redis": heard,
+        "token": stack.token.removeprefix("hak_"),
     }
 
 
@@ -160,8 +182,9 @@ def forms_of(canary):
     }
 
 
-def hits(text):
-    return [name for name, canary in CANARIES.items() for form in forms_of(canary) if form in text]
+def hits(text, *more):
+    found = [name for name, canary in CANARIES.items() for form in forms_of(canary) if form in text]
+    return found + canaries.hits(text, more)
 
 
 def test_the_owner_is_shown_them(used):
@@ -198,12 +221,19 @@ def test_the_database_holds_none_of_them(used, stack):
 
     text = "".join(dump)
     assert "Songbird" in text
-    assert hits(text) == []
+    assert "misplaced-1 " in text
+    assert hits(text, ISSUED, UNKNOWN, used["token"]) == []
+
+
+def test_no_file_holds_any_of_them(used, stack):
+    files = Path(stack.environment["UPLOADS_DIR"]).rglob("*")
+
+    assert hits("".join(path.read_text(errors="replace") for path in files if path.is_file())) == []
 
 
 def test_redis_was_told_none_of_them(used):
     assert any("metering.settle" in command for command in used["redis"])
-    assert hits("".join(used["redis"])) == []
+    assert hits("".join(used["redis"]), used["token"]) == []
 
 
 def test_no_log_tells_any_of_them(used, stack):
@@ -212,4 +242,5 @@ def test_no_log_tells_any_of_them(used, stack):
     )
 
     assert "Bad Request: /v1/transactions" in logs
-    assert hits(logs) == []
+    assert "Not Found: /v1/transactions/…" in logs
+    assert hits(logs, ISSUED, used["token"]) == []
