@@ -70,7 +70,11 @@ def one_more(number: int) -> None:
     )
     credentials.suspend(credential=credential, by=None)
     credentials.resume(credential=credential, by=None)
-    known = a_call(f"a-key-of-some-length-{number}", transaction_id=f"known-{number}")
+    known = a_call(
+        f"a-key-of-some-length-{number}",
+        transaction_id=f"known-{number}",
+        source_named=f"source-{number}",
+    )
     settled(known, a_call(f"an-unknown-key-{number}"), gateway=gateway)
     Conflict.objects.create(
         transaction=f"00000000-0000-0000-0000-{number:012}",
