@@ -10,7 +10,7 @@ from django.utils import timezone
 from metering.ingestion import take_in
 from metering.models import Claim, Conflict, DiscoveredSource, GatewayToken, Rejection
 from revcred.actions import credentials
-from revcred.models import OutgoingMail, Upload, User, UserToken
+from revcred.models import OutgoingMail, Source, Upload, User, UserToken
 from tests.factories import (
     a_call,
     a_credential,
@@ -60,7 +60,8 @@ def one_more(number: int) -> None:
     gateway = a_gateway()
     GatewayToken.issue(gateway, name="", scopes=[])
     product = a_product()
-    product.sources.create(name=f"Source {number}", external_key=f"source-{number}")
+    # Of no product: the calls below name no source.
+    Source.objects.create(name=f"Source {number}", external_key=f"source-{number}")
     subscription = a_subscription(customer, product=product)
     credential = a_credential(
         customer,
@@ -70,11 +71,7 @@ def one_more(number: int) -> None:
     )
     credentials.suspend(credential=credential, by=None)
     credentials.resume(credential=credential, by=None)
-    known = a_call(
-        f"a-key-of-some-length-{number}",
-        transaction_id=f"known-{number}",
-        source_named=f"source-{number}",
-    )
+    known = a_call(f"a-key-of-some-length-{number}", transaction_id=f"known-{number}")
     settled(known, a_call(f"an-unknown-key-{number}"), gateway=gateway)
     Conflict.objects.create(
         transaction=f"00000000-0000-0000-0000-{number:012}",
@@ -155,6 +152,7 @@ def test_every_page_about_one_thing_opens(admin_client):
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         # What is done to a login is done to one of somebody below.
         one = model._default_manager.filter(**BELOW.get(model, {})).first()
+        assert one, f"one_more makes no {name}"
         for page in ("change", "history"):
             response = admin_client.get(reverse(f"{name}_{page}", args=[one.pk]))
             assert response.status_code == 200, f"{name}_{page}"
