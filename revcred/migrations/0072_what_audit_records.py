@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("revcred", "0072_choices"),
+        ("revcred", "0071_gateways_accept_older_calls"),
     ]
 
     operations = [
@@ -62,6 +62,7 @@ class Migration(migrations.Migration):
                     ("factor_removed", "Second factor removed"),
                     ("factor_reset", "Second factor reset"),
                     ("factor_failed", "Second factor failed"),
+                    ("factor_limited", "Second factor refused, too many attempts"),
                     ("recovery_code_used", "Recovery code used"),
                 ],
                 max_length=20,
