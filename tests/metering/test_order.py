@@ -52,6 +52,7 @@ FIRST, LAST = -100, 4  # moments that calls have, counted from today's midnight
 REFUSALS = (
     credentials.KeyOfRevoked,
     credentials.KeyInUse,
+    credentials.KeyOfRevoked,
     credentials.AlreadyAssigned,
     credentials.AlreadyRevoked,
     credentials.NotAssigned,
