@@ -76,11 +76,7 @@ class Withheld:
 
     def may_be_in(self, text: str, key: CallerKey | None) -> bool:
         """False if there is certainly nothing to be cut from the text."""
-        if key:
-            for needle in needles_of(key.text):
-                if needle in text:
-                    return True
-        return may_hold(text, self._needles)
+        return may_hold(text, (*needles_of(key.text), *self._needles) if key else self._needles)
 
     def of(self, key: CallerKey | None) -> list[Secret]:
         """The key first, if it is long enough to be looked for, and the token."""

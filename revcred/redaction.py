@@ -24,11 +24,11 @@ ESCAPE = re.compile(
     rb"|\\+u(?P<code>[0-9A-Fa-f]{4})"
     rb'|\\+(?P<character>["\\/])'
 )
-# Keys and secrets that were issued here have no checksum; tokens do.
+# Keys and secrets that were issued here have no checksum; tokens do. That all of it begins with one
+# letter, and not in a group, lets it be looked for by that: most texts are only looked through.
 KEY_PREFIXES = ("rck_", "rcs_")
 OWN = re.compile(
-    rf"(?P<key>(?:{'|'.join(KEY_PREFIXES)})(?:[A-Za-z0-9_-]{{43}}|[A-Za-z0-9_-]{{16,42}}))"
-    rf"|(?:{'|'.join(tokens.PREFIXES)})[0-9A-Za-z]{{38}}"
+    r"r(?:(?P<key>c[ks]_(?:[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{16,42}))|v[gu]_[0-9A-Za-z]{38})"
 )
 # What the scheme itself says is a secret, whoever's it is.
 SCHEME = re.compile(r"(?:bearer|basic|apikey|token)\s+", re.IGNORECASE)
@@ -162,10 +162,19 @@ def _base64_starts(text: str) -> Sequence[str]:
 
 def may_hold(text: str, needles: Sequence[str] = OWN_NEEDLES) -> bool:
     """False if there is certainly nothing to be cut from the text: all that most texts cost."""
+    if _may_hold_as_it_is(text, needles):
+        return True
+    if "%" not in text and "\\" not in text:
+        return False
+    plain = ESCAPE.sub(_meaning, text.encode(errors="replace")).decode(errors="replace")
+    return _may_hold_as_it_is(plain, needles)
+
+
+def _may_hold_as_it_is(text: str, needles: Sequence[str]) -> bool:
     for needle in needles:
         if needle in text:
             return True
-    if "%" in text or "\\" in text or OWN.search(text):
+    if OWN.search(text):
         return True
     return " " in text and ("earer " in text or "asic " in text)
 
@@ -253,9 +262,10 @@ def _token_span(found: "re.Match[bytes]") -> Span:
 
 def _is_name_and_password(token: bytes) -> bool:
     try:
-        return b":" in a2b_base64(token)
+        _, _, password = a2b_base64(token).partition(b":")
     except NotBase64:
         return False
+    return bool(password)
 
 
 def _unescaped(raw: bytes) -> tuple[bytes, list[int]]:

@@ -28,6 +28,7 @@ from tests.metering.api.conftest import FastClient
 from tests.metering.api.documented import documented, schema
 
 PROMPT = "the heron asked what the tide had said"
+OF_UNKNOWN_KEYS, OF_KNOWN_KEYS = "-zQ9x7Wv3.harbour", "-hb4Rw8.of/callers+="  # how all of them end
 PROMPTED = ("/meter/v2/ai/", "/meter/v2/tool/", "/meter/v2/otlp/")
 FAST = "fast"  # the fast door, at the address of the native one
 REQUESTS, RESPONSES = "/meter/v2/apis/requests", "/meter/v2/apis/responses"
@@ -248,7 +249,7 @@ class Sender:
     def post(self, door, put, secret_is, form, *, known=None, headers=None):
         """True if it was taken."""
         number = next(self.numbers)
-        key = known or f"Kn{number:05}-zQ9x7Wv3.harbour"
+        key = known or f"Kn{number:05}{OF_UNKNOWN_KEYS}"
         if not known:
             self.keys[key] = door
         secret = {"key": key, "token": self.token, "prompt": PROMPT}[secret_is]
@@ -360,7 +361,7 @@ def test_nothing_is_kept(sender, owner, settings, caplog):
         sender.ask(f"/v1/transactions/{quote(key, safe='')}")
         sender.ask(f"/meter/v1/api/meter/product-key?application={quote(key, safe='')}")
 
-    secrets = {*sender.keys, *known.values(), sender.token.removeprefix("hak_"), PROMPT}
+    secrets = {OF_UNKNOWN_KEYS, OF_KNOWN_KEYS, sender.token.removeprefix("hak_"), PROMPT}
     assert canaries.lines_with(canaries.everything(), secrets) == []
     settle_all()
     stored = canaries.everything()
