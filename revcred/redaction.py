@@ -24,9 +24,9 @@ ESCAPE = re.compile(
     rb"|\\+u(?P<code>[0-9A-Fa-f]{4})"
     rb'|\\+(?P<character>["\\/])'
 )
-# Tokens have a checksum; keys and secrets may be of a time when they had none. That all of it begins
-# with one letter, and not in a group, lets it be looked for by that: most texts are only looked
-# through.
+# Tokens have a checksum; keys and secrets may be of a time when they had none. That all of it
+# begins with one letter, and not in a group, lets it be looked for by that: most texts are only
+# looked through.
 KEY_PREFIXES = ("rck_", "rcs_")
 OWN = re.compile(
     r"r(?:(?P<key>c[ks]_(?:[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{16,42}))|v[gu]_[0-9A-Za-z]{38})"
