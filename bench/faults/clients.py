@@ -1,4 +1,4 @@
-"""Gateways: they send, and send again until they are told 202, and write down every call.
+"""Gateways: they send, and send again until an answer is final, and write down every call.
 
 In a process of their own, a thread for each connection.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE = 5.0  # seconds until a client gives up one try
 PAUSE = 0.2  # seconds before the next
 UNANSWERED = 0
-ACCEPTED, SLOW_DOWN = 202, 429
+ACCEPTED, REJECTED, SLOW_DOWN = 202, 400, 429
 COPIES = 50
 REPEATED = 0.12
 KEPT = 2_000  # transactions of a gateway that may be repeated
@@ -69,6 +69,15 @@ class Call:
     @property
     def seconds(self) -> float:
         return self.ended - self.began
+
+    @property
+    def is_final(self) -> bool:
+        """True if sending it again would change nothing: something was taken, or all rejected."""
+        return self.status == ACCEPTED or self.rejects_all
+
+    @property
+    def rejects_all(self) -> bool:
+        return self.status == REJECTED and self.refused.keys() == set(self.ids)
 
     def accepted(self) -> list[tuple[int, str]]:
         if self.status != ACCEPTED:
@@ -176,9 +185,9 @@ class Post:
         self._address = address
         self._connection = self._new_connection()
 
-    def until_accepted(self, gateway: Gateway, items: Sequence[Transaction]) -> None:
+    def until_answered(self, gateway: Gateway, items: Sequence[Transaction]) -> None:
         body = f"[{','.join(each.as_json() for each in items)}]"
-        while self._once(gateway, items, body).status != ACCEPTED:
+        while not self._once(gateway, items, body).is_final:
             time.sleep(PAUSE * (1 + gateway.chance.random()))
         self._accepted.value = len(self._history.accepted)
 
@@ -200,7 +209,8 @@ class Post:
             self._connection.request("POST", "/v1/transactions", body, headers)
             response = self._connection.getresponse()
             text = response.read()
-            return response.status, json.loads(text) if response.status == ACCEPTED else {}
+            is_read = response.status in {ACCEPTED, REJECTED}
+            return response.status, json.loads(text) if is_read else {}
         except (OSError, http.client.HTTPException, ValueError):
             self._connection.close()
             self._connection = self._new_connection()
@@ -240,7 +250,7 @@ class Clients:
             thread.start()
 
     def stop(self) -> None:
-        """What has been begun is sent until it is accepted."""
+        """Send what has been begun until its answer is final."""
         self._stopped.set()
         for thread in self._threads:
             thread.join()
@@ -248,7 +258,7 @@ class Clients:
     def _send_on(self, habit: Habit) -> None:
         gateway, post = self._gateways[habit.gateway], self._post(habit.door)
         while not self._stopped.wait(habit.pause):
-            post.until_accepted(gateway, gateway.take(gateway.chance.choice(habit.sizes)))
+            post.until_answered(gateway, gateway.take(gateway.chance.choice(habit.sizes)))
 
     def _burst_on(self) -> None:
         """Copies of one transaction, all at once."""
@@ -257,7 +267,7 @@ class Clients:
         while not self._stopped.wait(BURST.pause):
             items = gateway.take(1)
             copies = [
-                threading.Thread(target=post.until_accepted, args=(gateway, items))
+                threading.Thread(target=post.until_answered, args=(gateway, items))
                 for post in posts
             ]
             for copy in copies:

@@ -301,7 +301,8 @@ def _meanwhile(call: Call, fault: Fault) -> bool:
 
 
 def _is_other(call: Call) -> bool:
-    return call.status not in {ACCEPTED, SLOW_DOWN, UNANSWERED, *SERVER_ERRORS}
+    expected = {ACCEPTED, SLOW_DOWN, UNANSWERED, *SERVER_ERRORS}
+    return call.status not in expected and not call.rejects_all
 
 
 def _by_kind(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from bench.faults import report
 from bench.faults.background_load import moving, sending
-from bench.faults.clients import ACCEPTED, Address, Call
+from bench.faults.clients import Address, Call
 from bench.faults.judge import judge
 from bench.faults.proxy import HOST, free_port
 from bench.faults.run import wait_for_quiet
@@ -120,7 +120,7 @@ def _roll(rolling: Rolling, restarts: int, seed: int) -> int:
             seconds = time.monotonic() - began
             world, history = stop_moving(), stop_sending()
     verdict = judge(rolling, history, world, [], wait_for_quiet(rolling, QUIET))
-    errors = [call for call in history.calls if call.status != ACCEPTED]
+    errors = [call for call in history.calls if not call.is_final]
     say(f"{restarts} restarts in {seconds:.0f} s, {len(history.calls):,} calls.")
     say(f"Longest answer {max(call.seconds for call in history.calls):.2f} s.")
     say(f"Errors at the client: {len(errors)} {_statuses(errors)}")
