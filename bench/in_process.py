@@ -15,9 +15,9 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from bench.stack import say
-from metering import partitions
-from metering.discovery import first_id_at
-from metering.ingestion import identity
+from metering.attribution.discovery import first_id_at
+from metering.inbox.calls import identity
+from metering.ledger import partitions
 from metering.management.commands.clock import forget
 from metering.models import Remembered, Transaction, Usage
 from storefront.figures import figures

@@ -27,7 +27,7 @@ from revcred.models import (
     Upload,
     User,
 )
-from revcred.uploads import runs
+from revcred.uploads import actions
 from revcred.uploads.columns import Kind
 
 AT_ONCE = 1_000
@@ -36,14 +36,14 @@ AT_ONCE = 1_000
 def receive(path: str) -> None:
     """Prints the number of the upload, and when a worker could begin."""
     with Path(path).open("rb") as file:
-        upload = runs.receive(kind=Kind.CREDENTIALS, file=file, name=Path(path).name, by=None)
+        upload = actions.receive(kind=Kind.CREDENTIALS, file=file, name=Path(path).name, by=None)
     say(json.dumps([upload.pk, time.time()]))
 
 
 def apply(number: int) -> None:
     """Prints when a worker could begin."""
     admin = User.objects.filter(is_superuser=True)[0]
-    runs.apply(upload=Upload.objects.get(pk=number), by=admin, whole=False)
+    actions.apply(upload=Upload.objects.get(pk=number), by=admin, whole=False)
     say(json.dumps(time.time()))
 
 

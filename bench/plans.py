@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from bench.stack import Bench
-from metering.statements import SETTLE
+from metering.attribution.statements import SETTLE
 
 LARGE = 10_000  # rows
 MOST = 5_000  # transactions, as a worker asks for

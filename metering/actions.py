@@ -6,8 +6,8 @@ from django.db.models.functions import Least, Now
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
+from metering.bells import bell
 from metering.models import Delivery, DiscoveredSource, GatewayToken
-from metering.tasks import bell
 from revcred.actions.subscriptions import paths_changed
 from revcred.models import AuditEvent, Gateway, Source, User
 

@@ -11,8 +11,8 @@ class MeteringConfig(AppConfig):
     def ready(self) -> None:
         # Models can be imported only now.
         from metering.consequences import count
-        from metering.quarantine import expect, used, used_lately, waiting_for
-        from revcred.links import (
+        from metering.quarantine.hooks import expect, used, used_lately, waiting_for
+        from revcred.hooks import (
             consequences_asked,
             lately_asked,
             link_changed,
@@ -29,7 +29,7 @@ class MeteringConfig(AppConfig):
 
 
 def _ensure_partitions(*, apps: Any = registry, **_: Any) -> None:
-    from metering import partitions
+    from metering.ledger import partitions
 
     gateway = apps.get_model("revcred", "Gateway")
     # Of a database that was taken back to before gateways had an age of their own, nothing.

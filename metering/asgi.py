@@ -11,8 +11,8 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
 django.setup()
 
-from metering.api.fast import FastDoor  # noqa: E402 - settings and models are loaded only now
-from revcred import preflight  # noqa: E402
+from metering.api.fast_door import FastDoor  # noqa: E402 - settings and models are loaded only now
+from revcred.runtime import preflight  # noqa: E402
 
 preflight.check_at_start()
 application = FastDoor(ThreadPoolExecutor(1, "inbox"))

@@ -12,9 +12,12 @@ from django.db import OperationalError, connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
-from metering import claims, faults, partitions, statements
+from metering import failures
+from metering.ledger import partitions
 from metering.models import Claim, Reason
-from revcred.links import Charged, Consequences, Movement
+from metering.quarantine import reattribution
+from metering.quarantine.statements import count_claimed, count_corrected
+from revcred.hooks import Charged, Consequences, Movement
 from revcred.models import Credential, Subscription
 
 TIME_LIMIT_SECONDS = 10.0
@@ -49,7 +52,7 @@ class _TookTooLong(Exception):
 
 
 def count(*, noted: Sequence[Claim], **_: Any) -> Consequences:
-    """What these claims will move; see `revcred.links`.
+    """What these claims will move; see `revcred.hooks`.
 
     Runs in the transaction that has changed the links. What cannot be counted within
     TIME_LIMIT_SECONDS is left out, and the answer says so.
@@ -68,8 +71,8 @@ def count(*, noted: Sequence[Claim], **_: Any) -> Consequences:
 
 def _count_waiting(noted: Sequence[Claim], deadline: float, groups: list[Group]) -> bool:
     """Add what leaves the quarantine. False if there was no time for all of it."""
-    scope, arguments = _any_of([(claims.scope_of(claim), claim) for claim in noted])
-    statement = statements.count_claimed(scope)
+    scope, arguments = _any_of([(reattribution.scope_of(claim), claim) for claim in noted])
+    statement = count_claimed(scope)
     after = NIL
     while True:
         try:
@@ -95,11 +98,11 @@ def _count_standing(noted: Sequence[Claim], deadline: float, groups: list[Group]
         return True
     scope, arguments = _any_of(
         [
-            (f"t.occurred_at >= %(since)s AND ({claims.ledger_of(claim)})", claim)
+            (f"t.occurred_at >= %(since)s AND ({reattribution.ledger_of(claim)})", claim)
             for claim in reaching
         ]
     )
-    statement = statements.count_corrected(scope)
+    statement = count_corrected(scope)
     start = max(min(claim.since for claim in reaching if claim.since), _midnight(days[0]))
     end, width = _midnight(days[-1]) + timedelta(days=1), DAYS_AT_ONCE
     while start < end:
@@ -133,7 +136,7 @@ def _any_of(conditions: Sequence[tuple[str, Claim]]) -> tuple[str, dict[str, Any
     """One condition that holds where one of several does, and its arguments by numbered names."""
     texts, arguments = [], {"claim": None}
     for number, (text, claim) in enumerate(conditions):
-        own = claims.arguments_of(claim)
+        own = reattribution.arguments_of(claim)
         texts.append(re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", text))
         arguments |= {f"{name}_{number}": value for name, value in own.items()}
     return " OR ".join(f"({text})" for text in texts), arguments
@@ -150,7 +153,7 @@ def _run(statement: str, deadline: float, arguments: dict[str, Any]) -> list[Row
             rows: list[Row] = cursor.fetchall()
             return rows
     except OperationalError as error:
-        if faults.took_too_long(error):
+        if failures.took_too_long(error):
             raise _TookTooLong from error
         raise
 

@@ -18,8 +18,8 @@ from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering.calls import CUT, identity, identity_of_cut, only_path
-from metering.redaction import CallerKey, is_a_name
+from metering.inbox.calls import CUT, identity, identity_of_cut, only_path
+from metering.inbox.redaction import CallerKey, is_a_name
 from revcred.fingerprints import fingerprint
 from revcred.models import AuditEvent
 from revcred.models.audit import locked_end
@@ -241,7 +241,7 @@ def _batches(place: Place) -> Iterator[list[dict[str, Any]]]:
         after = f"WHERE ({order}) > ({', '.join(['%s'] * len(place.key))})" if last else ""
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {', '.join(columns)} FROM {place.table} {after}"  # noqa: S608
+                f"SELECT {', '.join(columns)} FROM {place.table} {after}"
                 f" ORDER BY {order} LIMIT {ROWS_AT_ONCE}",
                 last or [],
             )
@@ -264,7 +264,7 @@ def _write(place: Place, row: dict[str, Any], changed: dict[str, Any]) -> None:
     key = [row[name] for name in place.key]
     with connection.cursor() as cursor:
         if place.table == "metering_discoveredsource":  # its calls lead to it again
-            cursor.execute(f"DELETE FROM {place.table} WHERE {where}", key)  # noqa: S608
+            cursor.execute(f"DELETE FROM {place.table} WHERE {where}", key)
             return
         if place.is_added_to:
             cursor.execute("SET LOCAL revcred.scrubbing = 'on'")
@@ -278,7 +278,7 @@ def _write(place: Place, row: dict[str, Any], changed: dict[str, Any]) -> None:
             _know_anew(row["gateway_id"], row["transaction_id"])
         assigned = ", ".join(f"{name} = %s" for name in sets)
         cursor.execute(
-            f"UPDATE {place.table} SET {assigned} WHERE {where}",  # noqa: S608
+            f"UPDATE {place.table} SET {assigned} WHERE {where}",
             [*sets.values(), *key],
         )
         if place.is_added_to:
@@ -335,7 +335,7 @@ def _distinct(table: str, column: str) -> Iterator[list[str]]:
     quoted = connection.ops.quote_name
     with atomic(), connection.chunked_cursor() as cursor:
         cursor.execute(
-            f"SELECT DISTINCT {quoted(column)}::text FROM {quoted(table)}"  # noqa: S608
+            f"SELECT DISTINCT {quoted(column)}::text FROM {quoted(table)}"
             f" WHERE {quoted(column)} IS NOT NULL"
         )
         while rows := cursor.fetchmany(ROWS_AT_ONCE):

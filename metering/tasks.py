@@ -4,8 +4,11 @@ import time
 
 from celery import shared_task
 
-from metering import attribution, claims, joining
-from revcred.bell import Bell
+from metering.attribution import processing
+from metering.attribution.cautious_mode import care
+from metering.bells import bell
+from metering.pairing import completion
+from metering.quarantine import reattribution
 
 GATHER = 0.2  # seconds from one settlement to the next, if there is so little to do
 ENOUGH = 5.0  # seconds of settling for one bell
@@ -19,26 +22,21 @@ def settle() -> None:
     another bell goes on, so that a worker can end between the two.
     """
     began = since = time.monotonic()
-    while attribution.settle():
+    while processing.settle():
         if began - since > ENOUGH:
             bell.ring()
             return
-        if not attribution.care.is_taken():
+        if not care.is_taken():
             time.sleep(max(0.0, began + GATHER - time.monotonic()))
         began = time.monotonic()
 
 
 @shared_task(name="metering.join")
 def join() -> None:
-    while joining.join():
+    while completion.join():
         bell.ring()
 
 
 @shared_task(name="metering.claim")
 def claim() -> None:
-    claims.work()
-
-
-bell = Bell("metering.settle")
-joining_bell = Bell("metering.join")
-claim_bell = Bell("metering.claim")
+    reattribution.work()

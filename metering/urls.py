@@ -5,7 +5,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 from metering.api.cloudevents import CloudEvents, OpenMeter
 from metering.api.doors import Dialect, Door
 from metering.api.metrics import metrics
-from metering.api.revenium import ai, halves, v1, v2
+from metering.api.revenium import ai, partial_transactions, v1, v2
 from metering.api.revenium.keys import ProductKey, ResolveKey
 from metering.api.revenium.nowhere import ManagementApi, Metrics, Nowhere, OtherSignals
 from metering.api.revenium.otlp import Logs, LogsDoor
@@ -40,10 +40,10 @@ urlpatterns = [
     *posted_at("api/v1/events", OpenMeter()),
     *posted_at("meter/v1/api/meter", v1.Meter()),
     path("meter/v1/api/meter/product-key", ProductKey.as_view()),
-    *posted_at("meter/v1/api/event", halves.V1Events()),
+    *posted_at("meter/v1/api/event", partial_transactions.V1Events()),
     *posted_at("meter/v2/events", v2.Events()),
-    *posted_at("meter/v2/apis/requests", halves.ApiRequests()),
-    *posted_at("meter/v2/apis/responses", halves.ApiResponses()),
+    *posted_at("meter/v2/apis/requests", partial_transactions.ApiRequests()),
+    *posted_at("meter/v2/apis/responses", partial_transactions.ApiResponses()),
     *posted_at("meter/v2/ai/completions", ai.Completions()),
     *posted_at("meter/v2/ai/images", ai.Images()),
     *posted_at("meter/v2/ai/audio", ai.Audio()),

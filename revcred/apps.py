@@ -9,9 +9,9 @@ class RevcredConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate
 
-        from revcred import (
-            accounts,  # noqa: F401 - listens to who signs in and out
-            roles,
+        from revcred import roles
+        from revcred.accounts import (
+            adapters,  # noqa: F401 - listens to who signs in and out
             second_factor,
         )
 
@@ -20,7 +20,7 @@ class RevcredConfig(AppConfig):
 
 
 class AdminConfig(DjangoAdminConfig):
-    default_site = "revcred.administration.Administration"
+    default_site = "revcred.admin_toolkit.site.Administration"
 
     def ready(self) -> None:
         super().ready()

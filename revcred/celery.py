@@ -14,7 +14,7 @@ app.autodiscover_tasks()
 
 @worker_init.connect
 def check_before_work(**_: Any) -> None:
-    from revcred import preflight  # noqa: PLC0415 - models are loaded only now
+    from revcred.runtime import preflight  # noqa: PLC0415 - models are loaded only now
 
     try:
         preflight.check_at_start()

@@ -24,8 +24,8 @@ from django.template import Context
 from django.template.loader import get_template
 from django.utils import timezone
 
-from revcred.bell import Bell
 from revcred.models import Customer, Membership, OutgoingMail, Subscriber, User
+from revcred.runtime.bell import Bell
 
 logger = logging.getLogger(__name__)
 

@@ -64,19 +64,19 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "revcred.middleware.DatabaseAway",
+    "revcred.runtime.middleware.DatabaseAway",
     "django.middleware.security.SecurityMiddleware",
-    "revcred.middleware.StaticFiles",
-    "revcred.middleware.ContentSecurityPolicy",
-    "revcred.middleware.Sessions",
+    "revcred.runtime.middleware.StaticFiles",
+    "revcred.runtime.middleware.ContentSecurityPolicy",
+    "revcred.runtime.middleware.Sessions",
     "django.middleware.common.CommonMiddleware",
-    "revcred.middleware.Csrf",
-    "revcred.middleware.Authentication",
-    "revcred.middleware.Messages",
+    "revcred.runtime.middleware.Csrf",
+    "revcred.runtime.middleware.Authentication",
+    "revcred.runtime.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "revcred.second_factor.RequireSecondFactor",
-    "revcred.middleware.PrivatePages",
+    "revcred.accounts.second_factor.RequireSecondFactor",
+    "revcred.runtime.middleware.PrivatePages",
 ]
 
 TEMPLATES = [
@@ -90,6 +90,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
+            "libraries": {"uploads": "revcred.uploads.doors.template_tags"},
         },
     },
 ]
@@ -203,8 +204,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "storefront:home"
-ACCOUNT_ADAPTER = "revcred.accounts.InvitedOnly"
-ACCOUNT_FORMS = {"reset_password": "revcred.accounts.ForgottenPasswordForm"}
+ACCOUNT_ADAPTER = "revcred.accounts.adapters.InvitedOnly"
+ACCOUNT_FORMS = {"reset_password": "revcred.accounts.adapters.ForgottenPasswordForm"}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -228,16 +229,16 @@ REVEAL_ALERT_MINUTES = env.int("REVEAL_ALERT_MINUTES", default=10)
 STAFF_SECOND_FACTOR = env.str(
     "STAFF_SECOND_FACTOR", default="required" if PRODUCTION else "optional"
 )
-MFA_ADAPTER = "revcred.second_factor.SealingAdapter"
+MFA_ADAPTER = "revcred.accounts.second_factor.SealingAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_FORMS = {
-    "activate_totp": "revcred.second_factor_forms.ActivateAppForm",
-    "add_webauthn": "revcred.second_factor_forms.AddPasskeyForm",
-    "authenticate": "revcred.second_factor_forms.CodeForm",
-    "authenticate_webauthn": "revcred.second_factor_forms.PasskeyForm",
-    "edit_webauthn": "revcred.second_factor_forms.RenamePasskeyForm",
-    "reauthenticate": "revcred.second_factor_forms.ConfirmByCodeForm",
-    "reauthenticate_webauthn": "revcred.second_factor_forms.ConfirmByPasskeyForm",
+    "activate_totp": "revcred.accounts.second_factor_forms.ActivateAppForm",
+    "add_webauthn": "revcred.accounts.second_factor_forms.AddPasskeyForm",
+    "authenticate": "revcred.accounts.second_factor_forms.CodeForm",
+    "authenticate_webauthn": "revcred.accounts.second_factor_forms.PasskeyForm",
+    "edit_webauthn": "revcred.accounts.second_factor_forms.RenamePasskeyForm",
+    "reauthenticate": "revcred.accounts.second_factor_forms.ConfirmByCodeForm",
+    "reauthenticate_webauthn": "revcred.accounts.second_factor_forms.ConfirmByPasskeyForm",
 }
 MFA_TOTP_TOLERANCE = 1  # steps of 30 seconds that a phone's clock may be off
 MFA_RECOVERY_CODES_SHOW_ONCE = True
@@ -324,7 +325,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "filters": {"without_keys": {"()": "revcred.logs.WithoutKeys"}},
+    "filters": {"without_keys": {"()": "revcred.runtime.logs.WithoutKeys"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",

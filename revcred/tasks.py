@@ -8,7 +8,7 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 
 from revcred import outbox
-from revcred.uploads import runs
+from revcred.uploads.worker import work
 
 HOUR = 60 * 60  # seconds
 POLITE = 10  # how far behind others this process stands for the processor
@@ -27,7 +27,7 @@ def _stop(**_: Any) -> None:
 def work_on_uploads() -> None:
     """In a worker of its own, so that no settlement ever waits for a list."""
     os.setpriority(os.PRIO_PROCESS, 0, POLITE)
-    runs.work(stopping=_stopping)
+    work(stopping=_stopping)
 
 
 @shared_task(name="revcred.send_mail")

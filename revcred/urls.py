@@ -1,48 +1,46 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from revcred import account_pages
-from revcred.health import healthz, readyz
+from revcred.accounts import pages
+from revcred.runtime.health import healthz, readyz
 
 account = [
-    path(
-        "password/change/", account_pages.PasswordChange.as_view(), name="account_change_password"
-    ),
-    path("password/set/", account_pages.PasswordSet.as_view(), name="account_set_password"),
+    path("password/change/", pages.PasswordChange.as_view(), name="account_change_password"),
+    path("password/set/", pages.PasswordSet.as_view(), name="account_set_password"),
     re_path(
         r"^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
-        account_pages.PasswordByLink.as_view(),
+        pages.PasswordByLink.as_view(),
         name="account_reset_password_from_key",
     ),
     path(
         "invitation/<str:token>/",
-        account_pages.open_link,
-        {"purpose": account_pages.INVITATION},
+        pages.open_link,
+        {"purpose": pages.INVITATION},
         name="account_invitation",
     ),
-    path("invitation/", account_pages.invitation, name="account_invitation_page"),
+    path("invitation/", pages.invitation, name="account_invitation_page"),
     path(
         "address/confirm/<str:token>/",
-        account_pages.open_link,
-        {"purpose": account_pages.CONFIRM},
+        pages.open_link,
+        {"purpose": pages.CONFIRM},
         name="account_confirm_address",
     ),
-    path("address/confirm/", account_pages.confirm_address, name="account_confirm_address_page"),
+    path("address/confirm/", pages.confirm_address, name="account_confirm_address_page"),
     path(
         "address/stop/<str:token>/",
-        account_pages.open_link,
-        {"purpose": account_pages.STOP},
+        pages.open_link,
+        {"purpose": pages.STOP},
         name="account_stop_address",
     ),
-    path("address/stop/", account_pages.stop_address, name="account_stop_address_page"),
-    path("address/known/", account_pages.resume_reveals, name="account_resume_reveals"),
+    path("address/stop/", pages.stop_address, name="account_stop_address_page"),
+    path("address/known/", pages.resume_reveals, name="account_resume_reveals"),
 ]
 
 urlpatterns = [
     path("", include("storefront.urls")),
     path("", include("revcred.api.urls")),
     path("", include("metering.urls")),
-    path("account/2fa/", include("revcred.second_factor_urls")),
+    path("account/2fa/", include("revcred.accounts.second_factor_urls")),
     path("account/", include(account)),
     path("account/", include("allauth.urls")),
     path("admin/", admin.site.urls),
@@ -50,6 +48,6 @@ urlpatterns = [
     path("readyz", readyz, name="readyz"),
 ]
 
-handler404 = "revcred.middleware.not_here"
-handler429 = "revcred.account_pages.too_many"
-handler500 = "revcred.middleware.broken"
+handler404 = "revcred.runtime.middleware.not_here"
+handler429 = "revcred.accounts.pages.too_many"
+handler500 = "revcred.runtime.middleware.broken"

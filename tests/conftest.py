@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from django.core import mail
 
-from metering.api import authentication, backlog, doors, fast, transactions
+from metering.api import authentication, backlog, doors, fast_door, transactions
 from revcred import outbox
 from tests.emptying import quick_flush
 
@@ -18,7 +18,7 @@ def _quick_flush() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _patient_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine an answer may take longer than a gateway is made to wait."""
-    for module in (authentication, backlog, doors, fast, transactions):
+    for module in (authentication, backlog, doors, fast_door, transactions):
         monkeypatch.setattr(module, "LONGEST_WAIT", 60.0)
 
 

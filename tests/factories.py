@@ -7,8 +7,9 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.utils import timezone
 
-from metering.attribution import settle_waiting
-from metering.ingestion import ONE_CALL, Call, take_in
+from metering.attribution.processing import settle_waiting
+from metering.inbox.calls import ONE_CALL, Call
+from metering.inbox.intake import take_in
 from revcred.actions import credentials
 from revcred.actions.credentials import Keyed
 from revcred.fingerprints import fingerprint_hex, hint

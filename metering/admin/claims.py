@@ -1,8 +1,8 @@
 from django.contrib import admin
 
 from metering.models import Claim
-from revcred.admin.badges import badge
-from revcred.admin.recorded import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.badges import badge
 
 
 @admin.register(Claim)

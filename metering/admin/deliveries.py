@@ -7,8 +7,8 @@ from django.http import HttpRequest
 
 from metering import actions
 from metering.models import Delivery
-from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.recorded import ReadOnly
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.audited import ReadOnly
 from revcred.models import User
 
 

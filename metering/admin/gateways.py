@@ -8,16 +8,17 @@ from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from metering import actions, partitions
+from metering import actions
+from metering.ledger import partitions
 from metering.models import GatewayToken, Rejection, Tally
-from revcred import links
-from revcred.admin import asking
-from revcred.admin.acts import ActForm
-from revcred.admin.badges import badge
-from revcred.admin.generic import ModelChoiceField
-from revcred.admin.issuing import IssueForm, IssuesTokens
-from revcred.admin.lists import as_number
+from revcred import hooks
 from revcred.admin.products import FoundByName
+from revcred.admin_toolkit import confirmation
+from revcred.admin_toolkit.action_pages import ActForm
+from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.generic import ModelChoiceField
+from revcred.admin_toolkit.lists import as_number
+from revcred.admin_toolkit.token_pages import IssueForm, IssuesTokens
 from revcred.models import Gateway, User
 
 QUIET_AFTER = timedelta(minutes=15)
@@ -131,16 +132,16 @@ class GatewayAdmin(FoundByName, IssuesTokens):
 
     def cut_off(self, form: Any) -> list[str]:
         at = form.cleaned_data.get("suspended_at")
-        if not asking.ends_earlier(form, "suspended_at"):
+        if not confirmation.ends_earlier(form, "suspended_at"):
             return []
-        since = timezone.now() - timedelta(days=links.LATELY_DAYS)
+        since = timezone.now() - timedelta(days=hooks.LATELY_DAYS)
         tallies = Tally.objects.filter(gateway=form.instance, hour__gte=since)
         calls = tallies.aggregate(of=Sum("accepted", default=0))["of"]
         if not calls:
             return []
         sentence = (
             f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens are refused and its calls are not"
-            f" counted. It reported {calls:,} calls in the last {links.LATELY_DAYS} days."
+            f" counted. It reported {calls:,} calls in the last {hooks.LATELY_DAYS} days."
         )
         return [sentence]
 

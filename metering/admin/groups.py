@@ -72,7 +72,7 @@ def _of_group(what: str, then: str = "") -> str:
 
 def _counted() -> str:
     each = WAITING.format(what="1", is_same="{is_same}") + "LIMIT %(counted)s"
-    count = f"(SELECT count(*) FROM ({each}) AS counted)"  # noqa: S608  # all of it is above
+    count = f"(SELECT count(*) FROM ({each}) AS counted)"  # all of it is above
     return (
         f"CASE WHEN found.fingerprint IS NULL THEN {count.format(is_same='IS NULL')}"
         f" ELSE {count.format(is_same='= found.fingerprint')} END"

@@ -10,19 +10,19 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from metering import quarantine
 from metering.admin import groups, owners
 from metering.admin.groups import Group
 from metering.admin.transactions import WithReceipts, elements
 from metering.models import Quarantined, Reason
 from metering.models.transactions import Metered
-from metering.quarantine import CountAt
+from metering.quarantine import actions
+from metering.quarantine.actions import CountAt
 from revcred.actions import credentials
-from revcred.admin import pickers
-from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.credential_acts import IN_USE, REVOKED, use_again_field
-from revcred.admin.lists import Chosen, as_number
-from revcred.admin.moments import MomentField
+from revcred.admin.credential_actions import IN_USE, REVOKED, use_again_field
+from revcred.admin_toolkit import pickers
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.datetime_field import MomentField
+from revcred.admin_toolkit.lists import Chosen, as_number
 from revcred.models import Gateway, User
 
 PER_PAGE = 50
@@ -41,7 +41,7 @@ class ReleaseForm(ActForm):
 
     def act(self, by: User) -> str:
         note = self.cleaned_data["note"]
-        count = quarantine.release(self.target.transactions(), by=by, note=note)
+        count = actions.release(self.target.transactions(), by=by, note=note)
         return f"{count:,} released."
 
 
@@ -51,7 +51,7 @@ class PutBackForm(ActForm):
     explanation = "What was released from this group is open again."
 
     def act(self, by: User) -> str:
-        count = quarantine.put_back(self.target.transactions(), by=by)
+        count = actions.put_back(self.target.transactions(), by=by)
         return f"{count:,} put back."
 
 
@@ -66,7 +66,7 @@ class ClaimNowForm(ActForm):
 
     def act(self, by: User) -> str:
         cause = f"“{by}” asked for it"
-        quarantine.run_again(self.target.transactions(), cause=cause, by=by)
+        actions.run_again(self.target.transactions(), cause=cause, by=by)
         return "It is being judged again in the background. See Claims for how far it is."
 
 
@@ -87,17 +87,17 @@ class MomentForm(ActForm):
         transactions = self.target.transactions()
         field: Any = self.fields["at"]
         field.choices = [
-            (at.value, _with_preview(at, quarantine.preview_of_moments(transactions, at)))
+            (at.value, _with_preview(at, actions.preview_of_moments(transactions, at)))
             for at in CountAt
         ]
 
     def act(self, by: User) -> str:
         at = CountAt(self.cleaned_data["at"])
-        count = quarantine.choose_moments(self.target.transactions(), at=at, by=by)
+        count = actions.choose_moments(self.target.transactions(), at=at, by=by)
         return f"{count:,} calls are being counted in the background. See Claims for how far it is."
 
 
-def _with_preview(at: CountAt, preview: quarantine.Preview) -> str:
+def _with_preview(at: CountAt, preview: actions.Preview) -> str:
     """The choice, and what would become of how many calls."""
     said = [
         f"{each.calls:,} for {each.subscription.customer} / {each.subscription}"
@@ -109,7 +109,7 @@ def _with_preview(at: CountAt, preview: quarantine.Preview) -> str:
         others = sum(each.calls for each in preview.shares[SHARES_NAMED:])
         said.append(f"{others:,} for others")
     if preview.is_cut:
-        said.append(f"more, beyond the first {quarantine.MOST_PREVIEWED:,}")
+        said.append(f"more, beyond the first {actions.MOST_PREVIEWED:,}")
     if preview.beyond:
         said.append(
             f"{preview.beyond:,} cannot: the ledger keeps no such day, so they count only at"

@@ -2,7 +2,7 @@ from django.contrib import admin
 
 from metering.admin.usage import OfGateway
 from metering.models import Rejection
-from revcred.admin.recorded import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnly
 
 
 @admin.register(Rejection)

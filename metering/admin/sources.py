@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from metering import actions
 from metering.admin.usage import OfGateway
 from metering.models import DiscoveredSource
-from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.recorded import ReadOnly
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.audited import ReadOnly
 from revcred.models import User
 
 

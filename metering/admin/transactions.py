@@ -7,14 +7,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from metering import receipts
 from metering.admin.usage import OfCredential, OfGateway, OfSubscription
+from metering.ledger import receipts
+from metering.ledger.quantities import as_json, plain
 from metering.models import Conflict, Transaction
 from metering.models.transactions import Metered
-from metering.quantities import as_json, plain
 from revcred import pasting
-from revcred.admin.badges import badge
-from revcred.admin.recorded import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.badges import badge
 from revcred.models import Assignment, Gateway
 
 LATEST = timedelta(days=1)

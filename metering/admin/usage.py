@@ -3,10 +3,10 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from metering.ledger.quantities import plain
 from metering.models import Tally, Usage
-from metering.quantities import plain
-from revcred.admin.lists import Chosen
-from revcred.admin.recorded import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.lists import Chosen
 from revcred.models import Credential, Gateway, Subscription
 
 

@@ -31,7 +31,7 @@ from metering.api.transactions import (
     status_of,
     why_nothing,
 )
-from metering.ingestion import ONE_CALL, Call
+from metering.inbox.calls import ONE_CALL, Call
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Gateway
 

@@ -20,7 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from metering import newcomers, rejections
+from metering import provisioning
 from metering.api import bodies
 from metering.api.authentication import (
     LONGEST_WAIT,
@@ -34,9 +34,12 @@ from metering.api.authentication import (
 from metering.api.backlog import backlog
 from metering.api.documentation import Documented, DoorSchema
 from metering.api.errors import Unavailable, answer_to
-from metering.ingestion import Call, Side, take_in, take_in_half
-from metering.redaction import Withheld
-from metering.rejections import Rejected
+from metering.inbox import rejections
+from metering.inbox.calls import Call
+from metering.inbox.intake import take_in
+from metering.inbox.redaction import Withheld
+from metering.inbox.rejections import Rejected
+from metering.pairing.partial_transactions import Side, take_in_half
 from revcred.models import Gateway
 from revcred.postgresql import patience
 
@@ -135,7 +138,7 @@ class Dialect(Manner, ABC):
     def take(self, post: Post) -> Answer:
         """Raises APIException, django.db.OperationalError."""
         reading = self.read(post)
-        newcomers.make_named(reading.calls, post.withheld)
+        provisioning.make_named(reading.calls, post.withheld)
         return self.answer(post, reading, self.keep(post, reading))
 
     def keep(self, post: Post, reading: Reading) -> UUID:

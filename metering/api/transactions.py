@@ -17,7 +17,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from metering import receipts, rejections
 from metering.api import bodies, documentation, facts
 from metering.api.authentication import (
     LONGEST_WAIT,
@@ -31,12 +30,14 @@ from metering.api.authentication import (
 from metering.api.backlog import backlog
 from metering.api.decoding import Decoder, Refused
 from metering.api.doors import keep_all_rejected
-from metering.calls import marks_of
-from metering.ingestion import ONE_CALL, Call, take_in
+from metering.inbox import rejections
+from metering.inbox.calls import ONE_CALL, Call, marks_of
+from metering.inbox.intake import take_in
+from metering.inbox.redaction import Withheld
+from metering.inbox.rejections import Rejected
+from metering.ledger import receipts
+from metering.ledger.receipts import Receipt
 from metering.models import Rejection
-from metering.receipts import Receipt
-from metering.redaction import Withheld
-from metering.rejections import Rejected
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong
 from revcred.models import Assignment, Customer, Gateway, Product, Source, Subscription
 from revcred.postgresql import patience

@@ -9,14 +9,15 @@ from django.db.models import Prefetch
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering import attribution, claims
 from metering.actions import issue_token, revoke_token
 from metering.api.transactions import Window, call_of
+from metering.attribution import processing
 from metering.demo import notes, traffic
 from metering.demo.companies import ADMIN, CUSTOMERS, Cast, Keys, account, found
 from metering.demo.notes import Account, Caller, Notes, Reporter
-from metering.ingestion import take_in
+from metering.inbox.intake import take_in
 from metering.models import GatewayToken
+from metering.quarantine import reattribution
 from revcred.actions import credentials
 from revcred.models import Credential, ExternalKey, Gateway, Subscriber, User
 from revcred.models.credentials import CredentialQuerySet
@@ -47,8 +48,8 @@ def _opens(token: str) -> bool:
 
 def _load(url: str) -> Notes:
     noted = _load_all_or_nothing(url)
-    claims.work()  # before there is anything to claim, so that it need not be looked through
-    attribution.settle_waiting()
+    reattribution.work()  # before there is anything to claim, so that it need not be looked through
+    processing.settle_waiting()
     return noted
 
 

@@ -7,7 +7,7 @@ BEFORE = import_module("metering.migrations.0006_halves_and_names").OWNER_BY_NAM
 FUNCTION_BEFORE = BEFORE[BEFORE.index("CREATE FUNCTION owner_by_name") :]
 
 # `at` is the moment that a call says, `last_at` the last that it may stand for: see
-# `metering.statements.LAST_POSSIBLE`. A current name wins over a former one, of former ones the
+# `metering.attribution.judging.LAST_POSSIBLE`. A current name wins over a former one, of former ones the
 # last, and of a customer's credentials of one name the one that had it then.
 OWNER_BY_NAME = """
 DROP FUNCTION owner_by_name(jsonb, timestamptz, boolean);

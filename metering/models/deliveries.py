@@ -8,7 +8,7 @@ from revcred.models import Gateway
 class Delivery(models.Model):
     """The inbox: one POST's worth of transactions, kept until every one of them is settled.
 
-    `body` is a JSON array in our own terms (see `metering.ingestion.Call`): keys are
+    `body` is a JSON array in our own terms (see `metering.inbox.calls.Call`): keys are
     fingerprints by then.
     """
 

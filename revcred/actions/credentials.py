@@ -16,7 +16,7 @@ from revcred.actions.constraints import refusing
 from revcred.crypto import CannotUnseal
 from revcred.external_keys import trimmed
 from revcred.fingerprints import fingerprint, hint
-from revcred.links import announce
+from revcred.hooks import announce
 from revcred.models import (
     Assignment,
     AuditEvent,

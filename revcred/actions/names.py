@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Min, Model, Q, QuerySet
 from django.db.transaction import atomic
 
-from revcred.links import announce
+from revcred.hooks import announce
 from revcred.models import (
     Credential,
     Customer,

@@ -7,7 +7,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions.constraints import refusing
-from revcred.links import announce
+from revcred.hooks import announce
 from revcred.models import AuditEvent, FormerName, Product, Source, Subscription, User
 from revcred.models.audit import difference
 

@@ -9,7 +9,7 @@ from django.db import IntegrityError, models
 from django.db.transaction import atomic
 
 from revcred.actions import credentials, subscriptions
-from revcred.links import announce
+from revcred.hooks import announce
 from revcred.models import (
     Assignment,
     AuditEvent,

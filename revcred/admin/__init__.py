@@ -6,9 +6,9 @@ from revcred.admin import (
     products,
     subscriptions,
     tokens,
-    uploads,
     users,
 )
+from revcred.uploads.doors import pages as upload_pages
 
 __all__ = [
     "audit",
@@ -18,6 +18,6 @@ __all__ = [
     "products",
     "subscriptions",
     "tokens",
-    "uploads",
+    "upload_pages",
     "users",
 ]

@@ -10,9 +10,9 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 
 from revcred.actions import undoing
-from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.badges import badge
-from revcred.admin.recorded import ReadOnly, may_undo
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.audited import ReadOnly, may_undo
+from revcred.admin_toolkit.badges import badge
 from revcred.models import AuditEvent, User
 from revcred.templatetags.events import said
 

@@ -11,12 +11,9 @@ from django.utils.html import format_html_join
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
-from revcred import links, pasting
+from revcred import hooks, pasting
 from revcred.actions import credentials, memberships
-from revcred.admin import asking, finding
-from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.badges import Tone, badge
-from revcred.admin.credential_acts import (
+from revcred.admin.credential_actions import (
     AddAliasForm,
     AssignForm,
     EndKeyForm,
@@ -31,9 +28,12 @@ from revcred.admin.credential_acts import (
     not_members_in_words,
 )
 from revcred.admin.customers import OfCustomer, OfSubscriber
-from revcred.admin.lists import Chosen
-from revcred.admin.moments import KeepsMoments
-from revcred.admin.recorded import may_undo, undone
+from revcred.admin_toolkit import confirmation, search
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.audited import may_undo, undone
+from revcred.admin_toolkit.badges import Tone, badge
+from revcred.admin_toolkit.datetime_field import KeepsMoments
+from revcred.admin_toolkit.lists import Chosen
 from revcred.fingerprints import fingerprint
 from revcred.models import (
     Assignment,
@@ -83,7 +83,7 @@ class WithFingerprint(Chosen):
             return queryset
         if mark is None:
             return queryset.none()
-        return queryset.filter(pk__in=finding.with_fingerprint(mark).values("pk"))
+        return queryset.filter(pk__in=search.with_fingerprint(mark).values("pk"))
 
     def described(self) -> str:
         return "the one that was typed"
@@ -178,7 +178,7 @@ class CredentialAdmin(WithActs):
         return found
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
-        return finding.ways(term)
+        return search.ways(term)
 
     def autocomplete_label(self, found: Any) -> str:
         hints = "".join(f" …{key.hint}" for key in found.now_keys)
@@ -195,12 +195,12 @@ class CredentialAdmin(WithActs):
         term = request.POST.get("term", "").replace("\0", "").strip()
         if not term:
             return HttpResponseRedirect(self._list_url())
-        if not finding.may_be_a_key(term):
+        if not search.may_be_a_key(term):
             return self._to_list(q=term)
         return self._to_key(fingerprint(pasting.key_in(term)))
 
     def _to_key(self, mark: UUID) -> HttpResponse:
-        found = list(finding.with_fingerprint(mark).values_list("pk", flat=True)[:2])
+        found = list(search.with_fingerprint(mark).values_list("pk", flat=True)[:2])
         if len(found) == 1:
             return HttpResponseRedirect(self.url_of(Credential(pk=found[0])))
         return self._to_list(fingerprint=str(mark))
@@ -245,11 +245,11 @@ class CredentialAdmin(WithActs):
 
     def cut_off(self, form: Any) -> list[str]:
         credential, at = form.instance, form.cleaned_data.get("expires_at")
-        if not asking.ends_earlier(form, "expires_at"):
+        if not confirmation.ends_earlier(form, "expires_at"):
             return []
-        lately = links.used_lately(credential=credential)
+        lately = hooks.used_lately(credential=credential)
         through = f"through “{credential}”"
-        return [asking.ends_calls(through, at, lately)] if lately.calls else []
+        return [confirmation.ends_calls(through, at, lately)] if lately.calls else []
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
         """The act has saved the holders."""

@@ -4,36 +4,20 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.db.models.functions import Lower
 from django.http import HttpRequest, HttpResponseRedirect
 
 from revcred.actions import addresses, subscribers, users
-from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.generic import BaseModelAdmin, ModelForm, TabularInline
-from revcred.admin.lists import Chosen, any_of, starting_with
-from revcred.admin.moments import KeepsMoments
-from revcred.admin.naming import ToldByName
-from revcred.admin.pickers import WithPickers
-from revcred.admin.recorded import Recorded
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.audited import Recorded
+from revcred.admin_toolkit.datetime_field import KeepsMoments
+from revcred.admin_toolkit.generic import BaseModelAdmin, ModelForm, TabularInline
+from revcred.admin_toolkit.lists import Chosen
+from revcred.admin_toolkit.pickers import WithPickers
+from revcred.admin_toolkit.renaming import ToldByName
+from revcred.admin_toolkit.search import named, ways_to_customers, with_email
 from revcred.models import AddressChange, Customer, Membership, Subscriber, User
 
 INLINE_AT_MOST = 100
-
-
-def named(term: str) -> QuerySet[Customer]:
-    """Customers whose name or external key starts with this."""
-    return Customer.objects.filter(pk__in=any_of(ways_to_customers(term)))
-
-
-def ways_to_customers(term: str) -> list[QuerySet[Any]]:
-    return [
-        starting_with(Customer.objects.all(), "name", term).values("pk"),
-        Customer.objects.filter(external_key__startswith=term).values("pk"),
-    ]
-
-
-def with_email(term: str) -> QuerySet[Subscriber]:
-    return Subscriber.objects.alias(lowered=Lower("email")).filter(lowered=term.lower())
 
 
 class OfCustomer(Chosen):

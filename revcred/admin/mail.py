@@ -3,8 +3,8 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 
-from revcred.admin.badges import badge
-from revcred.admin.recorded import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.badges import badge
 from revcred.models import OutgoingMail
 
 

@@ -7,10 +7,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 
 from revcred.actions import subscriptions
-from revcred.admin import asking
-from revcred.admin.generic import ModelForm, TabularInline
-from revcred.admin.moments import KeepsMoments
-from revcred.admin.naming import ToldByName
+from revcred.admin_toolkit import confirmation
+from revcred.admin_toolkit.datetime_field import KeepsMoments
+from revcred.admin_toolkit.generic import ModelForm, TabularInline
+from revcred.admin_toolkit.renaming import ToldByName
 from revcred.models import PathRule, Product, Source
 
 
@@ -126,7 +126,7 @@ class SourceAdmin(FoundByName):
         last_of = subscriptions.only_of(source=source) if isinstance(source, Source) else []
         is_missing = bool(last_of) and request.POST.get("without_sources") not in OPENS
         context = {"last_of": last_of, "is_choice_missing": False} | (extra_context or {})
-        if request.method == "POST" and is_missing and not asking.is_going_back(request):
+        if request.method == "POST" and is_missing and not confirmation.is_going_back(request):
             # Nothing is deleted: the page is shown once more.
             request.method, request.POST = "GET", QueryDict()
             context["is_choice_missing"] = True

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from revcred import roles
-from revcred.admin.generic import ModelAdmin, ModelChoiceIterator, ModelMultipleChoiceField
+from revcred.admin_toolkit.generic import ModelAdmin, ModelChoiceIterator, ModelMultipleChoiceField
 from revcred.models import User
 
 OWN_GROUP = "A group of this installation's own."

@@ -6,14 +6,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from revcred import links
+from revcred import hooks
 from revcred.actions import subscriptions
-from revcred.admin import asking
-from revcred.admin.acts import ActForm, WithActs
-from revcred.admin.badges import badge
-from revcred.admin.customers import OfCustomer, named
-from revcred.admin.generic import ModelForm
-from revcred.admin.lists import Chosen, as_number, starting_with
+from revcred.admin.customers import OfCustomer
+from revcred.admin_toolkit import confirmation
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.generic import ModelForm
+from revcred.admin_toolkit.lists import Chosen, as_number, starting_with
+from revcred.admin_toolkit.search import named
 from revcred.models import FormerName, Product, Subscription, User
 
 
@@ -24,11 +25,11 @@ class OfProduct(Chosen):
 def _loses(former: FormerName, taker: Subscription) -> str:
     """A sentence on whose calls the taker of a former name gets, and how many there were."""
     loser = Subscription.objects.select_related("customer").get(pk=former.target_id)
-    lately = links.used_lately(subscription=loser, named=former.name)
+    lately = hooks.used_lately(subscription=loser, named=former.name)
     return (
         f"“{former.name}” was an external key of “{loser}” of {loser.customer}, and calls that"
         f" name it have gone on counting there: {lately.calls:,} in the last"
-        f" {links.LATELY_DAYS} days. From {former.counts_until:%Y-%m-%d %H:%M} UTC on they do not:"
+        f" {hooks.LATELY_DAYS} days. From {former.counts_until:%Y-%m-%d %H:%M} UTC on they do not:"
         f" they are those of “{taker}”."
     )
 
@@ -51,8 +52,8 @@ class ForgetNameForm(ActForm):
 
     def cut_off(self) -> list[str]:
         name = self.cleaned_data["name"]
-        lately = links.used_lately(subscription=self.target, named=name)
-        return [asking.ends_calls(f"that name “{name}”", timezone.now(), lately)]
+        lately = hooks.used_lately(subscription=self.target, named=name)
+        return [confirmation.ends_calls(f"that name “{name}”", timezone.now(), lately)]
 
     def act(self, by: User) -> str:
         name = self.cleaned_data["name"]
@@ -147,10 +148,10 @@ class SubscriptionAdmin(WithActs):
             for former in subscriptions.names_taken_by(subscription=subscription)
             if "external_key" in form.changed_data
         ]
-        if asking.ends_earlier(form, "active_until"):
-            lately = links.used_lately(subscription=subscription)
+        if confirmation.ends_earlier(form, "active_until"):
+            lately = hooks.used_lately(subscription=subscription)
             if lately.calls:
-                sentences.append(asking.ends_calls(f"to “{subscription}”", until, lately))
+                sentences.append(confirmation.ends_calls(f"to “{subscription}”", until, lately))
         return sentences
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]

@@ -5,10 +5,10 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
 from revcred.actions import tokens, users
-from revcred.admin.acts import ActForm
-from revcred.admin.badges import badge
-from revcred.admin.issuing import IssueForm, IssuesTokens
-from revcred.admin.recorded import ReadOnly
+from revcred.admin_toolkit.action_pages import ActForm
+from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.token_pages import IssueForm, IssuesTokens
 from revcred.models import User, UserToken
 
 

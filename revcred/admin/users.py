@@ -13,18 +13,18 @@ from django.http import HttpRequest, HttpResponse
 
 from revcred import roles
 from revcred.actions import addresses, second_factors, users
-from revcred.admin import generic
-from revcred.admin.acts import ActForm, WithActs
 from revcred.admin.customers import (
     CancelAddressForm,
     RefusesInWords,
     new_address_of,
     tell_asked,
 )
-from revcred.admin.lists import starting_with
-from revcred.admin.moments import KeepsMoments
-from revcred.admin.recorded import Recorded
 from revcred.admin.rights import OWN_GROUP, OffersRights
+from revcred.admin_toolkit import generic
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.audited import Recorded
+from revcred.admin_toolkit.datetime_field import KeepsMoments
+from revcred.admin_toolkit.lists import starting_with
 from revcred.models import User
 
 

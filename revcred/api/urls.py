@@ -1,6 +1,6 @@
 from django.urls import path
 
-from revcred.api.uploads import (
+from revcred.uploads.doors.api import (
     OneUpload,
     UploadApply,
     UploadCancel,

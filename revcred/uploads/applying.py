@@ -20,7 +20,8 @@ from django.db.transaction import atomic
 
 from revcred.models import Upload
 from revcred.uploads import events, rights, staging
-from revcred.uploads.checking import (
+from revcred.uploads.columns import Kind
+from revcred.uploads.opening import (
     Tell,
     applicable,
     arguments,
@@ -30,9 +31,8 @@ from revcred.uploads.checking import (
     patient_cursor,
     stop_if_asked,
 )
-from revcred.uploads.columns import Kind
-from revcred.uploads.kinds import MERGES
-from revcred.uploads.kinds.merge import CHUNK, MEANWHILE, SEALED, Merge
+from revcred.uploads.plans import MERGES
+from revcred.uploads.plans.plan import CHUNK, MEANWHILE, SEALED, Merge
 from revcred.uploads.reading import UnreadableFile
 from revcred.uploads.sealing import Place, Sealed, Sealer
 

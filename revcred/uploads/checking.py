@@ -1,33 +1,37 @@
 """Check: take every row of a file in, judge all of them at once, and say what they would do."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from itertools import chain, islice
-from typing import Any, TypeAlias
+from typing import Any
 
-from django.db import connection
 from django.db.backends.utils import CursorWrapper
-from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.fingerprints import hint
-from revcred.links import waiting_for
-from revcred.models import Gateway, Product, RememberedMapping, Upload
-from revcred.uploads import columns, files, mapping, refusals, rights, staging
+from revcred.hooks import waiting_for
+from revcred.models import RememberedMapping, Upload
+from revcred.uploads import columns, mapping, problems, rights, staging
 from revcred.uploads.columns import Column, Kind
-from revcred.uploads.kinds import MERGES
-from revcred.uploads.reading import ListReader, RowError, UnreadableFile, open_list
+from revcred.uploads.opening import (
+    Tell,
+    applicable,
+    arguments,
+    count_added,
+    mapped_of,
+    open_upload,
+    patient_cursor,
+    stop_if_asked,
+)
+from revcred.uploads.plans import MERGES
+from revcred.uploads.reading import ListReader, RowError
 
 Action = Upload.Action
-Tell: TypeAlias = Callable[[Upload], None]
 
 AT_ONCE = 10_000  # rows taken in with one COPY
 SAMPLE = 20  # rows that columns are guessed by
 FIRSTS = 3  # rows of each action that a preview shows
 READING = 0.8  # of the whole of checking
-LONG = timedelta(minutes=30)  # for statements over all rows
-MEMORY = "64MB"  # that PostgreSQL may sort and hash in, of each
 
 OUTCOME = (
     *("action", "is_new", "target_id", "before", "after", "refusals", "other_row", "was"),
@@ -35,10 +39,6 @@ OUTCOME = (
 )
 MAX_MEMBERS_SHOWN = 100  # of those who would become members: people of other customers first
 MAX_CUSTOMERS_NAMED = 5  # of those that such a person belongs to
-
-
-class Cancelled(Exception):
-    """Somebody asked for it while it was under way."""
 
 
 def check(upload: Upload, *, tell: Tell) -> None:
@@ -63,22 +63,6 @@ def check(upload: Upload, *, tell: Tell) -> None:
     upload.save(update_fields=["is_staged", "preview", "state", "fraction", "total"])
 
 
-@contextmanager
-def open_upload(upload: Upload) -> Iterator[ListReader]:
-    """Its file. Raises UnreadableFile, also if it is not there."""
-    path = files.path_of(upload.pk)
-    if not path.exists():
-        message = "The file is not where the worker looks for it: UPLOADS_DIR has to be shared."
-        raise UnreadableFile(message)
-    with open_list(
-        path,
-        name=upload.file_name,
-        encoding=upload.encoding or None,
-        delimiter=upload.delimiter or None,
-    ) as read:
-        yield read
-
-
 def _described(upload: Upload, read: ListReader) -> Iterator[Any]:
     """Note what kind of file it is, and how its columns are mapped if nobody has said it."""
     kind = Kind(upload.kind)
@@ -93,11 +77,6 @@ def _described(upload: Upload, read: ListReader) -> Iterator[Any]:
     upload.sample = _without_keys(upload, sample[:FIRSTS])
     upload.save(update_fields=["shape", "header", "mapping", "sample"])
     return chain(first, read.rows)
-
-
-def mapped_of(upload: Upload) -> dict[int, Column]:
-    named = columns.named(Kind(upload.kind))
-    return {int(position): named[name] for position, name in upload.mapping.items()}
 
 
 def _without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
@@ -132,13 +111,6 @@ def note(upload: Upload, *fields: str) -> None:
     stop_if_asked(upload)
 
 
-def stop_if_asked(upload: Upload) -> None:
-    """Raises Cancelled."""
-    upload.refresh_from_db(fields=["cancel_asked_at"])
-    if upload.cancel_asked_at:
-        raise Cancelled
-
-
 def _judge(upload: Upload) -> None:
     kind = Kind(upload.kind)
     merge = MERGES[kind]
@@ -162,36 +134,6 @@ def _judge(upload: Upload) -> None:
         cursor.execute(f"DROP TABLE {incoming}")
 
 
-@contextmanager
-def patient_cursor() -> Iterator[CursorWrapper]:
-    """In one transaction, for statements over all rows of an upload."""
-    with atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {int(LONG.total_seconds() * 1000)}")
-        cursor.execute(f"SET LOCAL work_mem = '{MEMORY}'")
-        cursor.execute(
-            "SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off"
-        )  # see kinds.credentials.JUDGED
-        yield cursor
-
-
-def arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
-    """What the statements of every kind may ask for."""
-    choices = upload.choices
-    product = Product.objects.filter(external_key=choices.get("product", "")).first()
-    return {
-        "upload": upload.pk,
-        "now": at,
-        "oldest": at - Gateway.objects.longest_accepted_age(),
-        "create_customers": choices.get("customers") == "create",
-        "create_subscribers": choices.get("subscribers") == "create",
-        "create_subscriptions": choices.get("subscriptions") == "create",
-        "take_over": choices.get("keys_of_others") == "take_over",
-        "people_of_others": choices.get("people_of_others") == "join",
-        "use_again": choices.get("revoked_keys") == "use_again",
-        "product": product.pk if product else None,
-    }
-
-
 # --- The preview ----------------------------------------------------------------------------------
 
 
@@ -208,7 +150,7 @@ def preview(upload: Upload) -> dict[str, Any]:
             "effects": _effects(cursor, upload) | rights.counts_of_added(adds),
             "members": _members(cursor, upload),
             "firsts": {each: _firsts(cursor, upload, each) for each in counts if counts[each]},
-            "reasons": refusals.reasons(cursor, upload),
+            "reasons": problems.reasons(cursor, upload),
             "claim": _claim(upload),
         }
 
@@ -297,28 +239,6 @@ def _members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
             for email, customer, role, count, is_refused, is_of_another, belongs_to, *_ in found
         ],
     }
-
-
-def count_added(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
-    """How many of what rows name, that is not there yet."""
-    counted = {}
-    for name, statement in MERGES[Kind(upload.kind)].adds.items():
-        cursor.execute(
-            statement.format(source=applicable(upload)), arguments(upload, at=timezone.now())
-        )
-        counted[name] = cursor.fetchone()[0]
-    return counted
-
-
-def applicable(upload: Upload, between: str = "true") -> str:
-    """The rows that change anything, for a FROM: what they say, and what was found of them."""
-    kind = Kind(upload.kind)
-    found = [f"{name} AS known_{name}" for name in ("action", "was", "target_id", "effects")]
-    names = ", ".join(["number", "invalid", *staging.facts(kind), *found, *MERGES[kind].made])
-    return (
-        f"(SELECT {names} FROM {staging.table(upload.pk)} "
-        f"WHERE action IN ('create', 'update', 'move') AND {between})"
-    )
 
 
 def _firsts(cursor: CursorWrapper, upload: Upload, action: str) -> list[dict[str, Any]]:

@@ -10,12 +10,12 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
-from revcred.links import used
+from revcred.hooks import used
 from revcred.models import AuditEvent, Upload, UploadChange
 from revcred.uploads import events, rights
-from revcred.uploads.checking import Tell, patient_cursor
-from revcred.uploads.kinds import UNDOS
-from revcred.uploads.kinds.merge import UNDONE, Undo
+from revcred.uploads.opening import Tell, patient_cursor
+from revcred.uploads.plans import UNDOS
+from revcred.uploads.plans.plan import UNDONE, Undo
 
 AT_ONCE = 2_000  # changes undone in one transaction
 FIRSTS = 5  # named of what depends

@@ -3,7 +3,7 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from metering.receipts import receipt_of
+from metering.ledger.receipts import receipt_of
 from storefront.access import SignedInRequest, own_transactions, signed_in
 
 

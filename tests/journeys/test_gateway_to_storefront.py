@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from metering import claims
-from metering.attribution import settle_waiting
+from metering.attribution.processing import settle_waiting
 from metering.models import GatewayToken, Quarantined
+from metering.quarantine import reattribution
 from revcred.models import Credential, Membership
 from tests import factories
 from tests.confirming import asked, confirm
@@ -77,7 +77,7 @@ def test_an_unknown_key_waits_until_an_admin_issues_its_credential(report):
     # It says first whose the waiting call will be.
     assert asked(response)
     assert confirm(admin, response).status_code == 302
-    claims.work()
+    reattribution.work()
 
     assert not Quarantined.objects.exists()
     again = report(key=KEY, transaction_id="t-2")

@@ -1,6 +1,6 @@
 import pytest
 
-from metering.attribution import care
+from metering.attribution.cautious_mode import care
 
 
 def pytest_addoption(parser):

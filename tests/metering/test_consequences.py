@@ -7,13 +7,14 @@ from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering import claims, consequences
+from metering import consequences
 from metering.models import Claim, Quarantined, Reason, Transaction, Usage
-from revcred import links
+from metering.quarantine import reattribution
+from revcred import hooks
 from revcred.actions import credentials, subscriptions
 from revcred.models import AuditEvent, PathRule, Source
 from tests import factories
-from tests.metering.test_attribution import DAY, HOUR, no_differences
+from tests.metering.attribution.test_processing import DAY, HOUR, no_differences
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +47,7 @@ def test_a_move_into_the_past_says_how_many_calls_go_from_where_to_where(
     other = factories.a_subscription(customer)
     at = timezone.now() - 4 * DAY
 
-    found = links.consequences_of(
+    found = hooks.consequences_of(
         lambda: credentials.move(
             credential=credential, subscription=subscription, to=other, by=None, at=at
         )
@@ -65,7 +66,7 @@ def test_nothing_of_what_was_tried_out_stays(customer, subscription, credential)
     factories.settled(factories.a_call(KEY, ago=DAY))
     events, open_claims = AuditEvent.objects.count(), Claim.objects.count()
 
-    found = links.consequences_of(
+    found = hooks.consequences_of(
         lambda: credentials.revoke(credential=credential, reason="lost", by=None)
     )
 
@@ -82,8 +83,8 @@ def test_calls_that_become_nobodys_or_somebodys_are_told_by_their_reason(
     subscription.active_until = timezone.now() - 2 * DAY
     other = factories.a_credential(customer, subscriptions=[factories.a_subscription(customer)])
 
-    ended = links.consequences_of(lambda: subscriptions.change(subscription=subscription, by=None))
-    claimed = links.consequences_of(
+    ended = hooks.consequences_of(lambda: subscriptions.change(subscription=subscription, by=None))
+    claimed = hooks.consequences_of(
         lambda: credentials.add_alias(credential=other, alias="another", by=None)
     )
 
@@ -96,7 +97,7 @@ def test_what_is_kept_is_worked_through_and_followed(customer, subscription, cre
     Claim.objects.all().delete()
     other = factories.a_subscription(customer)
 
-    tried = links.try_out(
+    tried = hooks.try_out(
         lambda: credentials.move(
             credential=credential,
             subscription=subscription,
@@ -112,7 +113,7 @@ def test_what_is_kept_is_worked_through_and_followed(customer, subscription, cre
     assert tried.followed_at == (claim.get_absolute_url(),)
     assert claim.expected == 2
     assert AuditEvent.objects.first().verb == AuditEvent.Verb.MOVED
-    claims.work()
+    reattribution.work()
     assert Usage.objects.get(subscription=other, count__gt=0).count == 2
 
 
@@ -120,7 +121,7 @@ def test_a_refusal_is_the_actions_own(customer, subscription, credential):
     other = factories.a_subscription()
 
     with pytest.raises(credentials.OtherCustomer):
-        links.consequences_of(
+        hooks.consequences_of(
             lambda: credentials.assign(credential=credential, subscription=other, by=None)
         )
 
@@ -130,7 +131,7 @@ def test_what_cannot_be_counted_in_time_is_said(customer, subscription, credenti
     monkeypatch.setattr(consequences, "TIME_LIMIT_SECONDS", 0.0)
     subscription.active_until = timezone.now() - 2 * DAY
 
-    found = links.consequences_of(lambda: subscriptions.change(subscription=subscription, by=None))
+    found = hooks.consequences_of(lambda: subscriptions.change(subscription=subscription, by=None))
 
     assert not found.is_complete
     assert found.move_something
@@ -148,23 +149,23 @@ def test_a_statement_is_stopped_at_the_limit_and_limits_stay_as_they_were():
     with atomic(), pytest.raises(consequences._TookTooLong):
         consequences._run("SELECT pg_sleep(5)", consequences.monotonic() + 0.05, {})
     assert consequences._run("SELECT 1", consequences.monotonic() + 5, {}) == [(1,)]
-    links.consequences_of(lambda: None)
-    links.try_out(lambda: None, keep=lambda _, __: True)
+    hooks.consequences_of(lambda: None)
+    hooks.try_out(lambda: None, keep=lambda _, __: True)
 
     assert limits() == before
 
 
 @pytest.mark.django_db(transaction=True)
 def test_who_holds_the_same_thing_is_not_waited_for_long(monkeypatch):
-    monkeypatch.setattr(links, "LOCK_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(hooks, "LOCK_TIMEOUT_SECONDS", 1)
     credential = factories.a_credential()
     holding = connection.copy()
     holding.set_autocommit(False)
     with holding.cursor() as cursor:
         cursor.execute("SELECT FROM revcred_credential WHERE id = %s FOR UPDATE", [credential.pk])
 
-    with pytest.raises(links.Busy):
-        links.consequences_of(lambda: credentials.suspend(credential=credential, by=None))
+    with pytest.raises(hooks.Busy):
+        hooks.consequences_of(lambda: credentials.suspend(credential=credential, by=None))
 
     holding.rollback()
     holding.close()
@@ -182,9 +183,9 @@ def test_the_audits_end_is_free_while_an_action_is_tried_out():
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [0x5EA1ED])
             return cursor.fetchone()[0]
 
-    assert links.try_out(act, keep=lambda _, __: False).result is True
+    assert hooks.try_out(act, keep=lambda _, __: False).result is True
     elsewhere.rollback()
-    assert links.try_out(lambda: _change(other), keep=lambda _, __: True).is_kept
+    assert hooks.try_out(lambda: _change(other), keep=lambda _, __: True).is_kept
     elsewhere.close()
 
     assert AuditEvent.objects.first().verb == AuditEvent.Verb.CHANGED
@@ -212,8 +213,8 @@ def a_choice(customer, *names):
 
 def moves(action):
     """What it was said to move, after it was done and worked through."""
-    tried = links.try_out(action, keep=lambda _, __: True)
-    claims.work()
+    tried = hooks.try_out(action, keep=lambda _, __: True)
+    reattribution.work()
     assert no_differences()
     return said(tried.consequences)
 
@@ -283,7 +284,7 @@ def test_a_product_that_loses_its_last_source_is_judged_too(customer, opens):
     factories.settled(factories.a_call(KEY, source_named="tiles", ago=timedelta(hours=2)))
     assert standing() == []
 
-    before = links.consequences_of(
+    before = hooks.consequences_of(
         lambda: subscriptions.delete_source(source=Source.objects.get(), by=None, opens=opens)
     )
     moved = moves(

@@ -7,8 +7,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
-from metering import claims
 from metering.models import Claim, Quarantined, Transaction
+from metering.quarantine import reattribution
 from revcred.actions import subscriptions
 from revcred.models import Product, Source
 from tests import factories
@@ -89,7 +89,7 @@ def test_it_keeps_its_restriction_when_the_last_source_goes_until_it_is_opened(p
     product.refresh_from_db()
     subscriptions.open_to_all(product=product, by=None)
     while Claim.objects.open().exists():
-        claims.work()
+        reattribution.work()
 
     assert not Quarantined.objects.exists()
     assert counted(subscription) == {*CALLS}

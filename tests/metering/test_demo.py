@@ -16,7 +16,7 @@ from metering.demo import notes, traffic
 from metering.demo.gateway import DemoGateway
 from metering.models import Claim, Conflict, Quarantined, Reason, Tally, Transaction
 from revcred.models import AuditEvent, Credential, Gateway, Subscriber, User
-from tests.metering.test_attribution import no_differences
+from tests.metering.attribution.test_processing import no_differences
 
 URL = "http://127.0.0.1:8123"
 

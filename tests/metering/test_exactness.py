@@ -6,9 +6,9 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.attribution import settle_waiting
+from metering.attribution.processing import settle_waiting
+from metering.ledger.quantities import plain
 from metering.models import Conflict, GatewayToken, Transaction
-from metering.quantities import plain
 from tests import factories
 
 pytestmark = pytest.mark.django_db

@@ -7,8 +7,8 @@ from django.db import IntegrityError, connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering import claims
 from metering.models import Quarantined, Transaction
+from metering.quarantine import reattribution
 from revcred.actions import subscriptions
 from revcred.models import (
     Credential,
@@ -38,7 +38,7 @@ def maps():
 def renamed(subscription, name):
     subscription.external_key = name
     subscriptions.change(subscription=subscription, by=None)
-    claims.work()
+    reattribution.work()
 
 
 def charged(call):
@@ -80,7 +80,7 @@ def test_a_current_name_wins_and_what_was_counted_follows(maps, key):
         active_from=timezone.now() - DAY,
     )
     subscriptions.start(subscription=taker, by=None)
-    claims.work()
+    reattribution.work()
 
     # From its beginning on the name is the other's; what was before stays.
     assert charged_now(before) == "atlas"
@@ -111,7 +111,7 @@ def test_a_name_that_is_forgotten_goes_back_to_whoever_had_it(maps):
     assert charged(call) == name
 
     subscriptions.forget_name(subscription=other, name="maps", by=None)
-    claims.work()
+    reattribution.work()
 
     assert charged_now(call) == "atlas"
     assert not other.former_names().filter(name="maps").exists()

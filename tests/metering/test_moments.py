@@ -6,13 +6,16 @@ from random import Random
 import pytest
 from django.utils import timezone
 
-from metering import claims, partitions, quarantine, receipts
-from metering.attribution import settle_waiting
-from metering.calls import Call
-from metering.ingestion import Side, take_in, take_in_half
-from metering.joining import join
+from metering.attribution.processing import settle_waiting
+from metering.inbox.calls import Call
+from metering.inbox.intake import take_in
+from metering.ledger import partitions, receipts
 from metering.models import Claim, Conflict, Quarantined, Tally, Transaction, Usage
-from metering.quarantine import CountAt
+from metering.pairing.completion import join
+from metering.pairing.partial_transactions import Side, take_in_half
+from metering.quarantine import actions, reattribution
+from metering.quarantine.actions import CountAt
+from metering.quarantine.hooks import expect
 from revcred.actions import credentials
 from revcred.models import AuditEvent
 from tests import factories
@@ -41,10 +44,10 @@ def outside(ago, **fields):
 
 
 def choose(at, admin, transactions=None):
-    count = quarantine.choose_moments(
+    count = actions.choose_moments(
         Quarantined.objects.all() if transactions is None else transactions, at=at, by=admin
     )
-    claims.work()
+    reattribution.work()
     return count
 
 
@@ -52,7 +55,7 @@ def test_it_waits_with_the_moment_it_said(subscription):
     gateway = factories.a_gateway()
     call = outside(timedelta(days=5 * 365), transaction_id="t")
     factories.settled(call, gateway=gateway)
-    claims.work()
+    reattribution.work()
 
     receipt = receipts.find(gateway, "t")
     assert (receipt.state, receipt.reason) == ("quarantined", "moment_outside")
@@ -62,9 +65,9 @@ def test_it_waits_with_the_moment_it_said(subscription):
 
 def test_no_claim_touches_it(subscription, admin):
     factories.settled(outside(timedelta(days=40)))
-    quarantine.expect(cause="all of it", by=admin)
-    quarantine.expect(cause="its key", by=admin, credential=subscription.customer.credentials.get())
-    claims.work()
+    expect(cause="all of it", by=admin)
+    expect(cause="its key", by=admin, credential=subscription.customer.credentials.get())
+    reattribution.work()
 
     assert Quarantined.objects.get().reason == "moment_outside"
     assert not Claim.objects.open().exists()
@@ -74,7 +77,7 @@ def test_at_its_arrival_what_it_said_stays_beside_it(subscription, admin):
     gateway = factories.a_gateway()
     call = outside(timedelta(days=5 * 365), transaction_id="t", metadata={"a": 1})
     factories.settled(call, gateway=gateway)
-    claims.work()
+    reattribution.work()
 
     assert choose(CountAt.ARRIVAL, admin) == 1
 
@@ -105,7 +108,7 @@ def test_at_the_moment_it_said_the_ledger_gets_the_day(subscription, admin):
 def test_a_day_that_the_ledger_does_not_keep_cannot_be_counted_in(subscription, admin):
     factories.settled(outside(timedelta(days=5 * 365)), outside(timedelta(days=-3)))
 
-    preview = quarantine.preview_of_moments(Quarantined.objects.all(), CountAt.SAID)
+    preview = actions.preview_of_moments(Quarantined.objects.all(), CountAt.SAID)
 
     assert (preview.shares, preview.beyond) == ([], 2)
     assert choose(CountAt.SAID, admin) == 0
@@ -140,7 +143,7 @@ def test_the_preview_is_what_then_happens(admin, seed):
     factories.settled(*calls)
     at = random.choice(list(CountAt))
 
-    preview = quarantine.preview_of_moments(Quarantined.objects.all(), at)
+    preview = actions.preview_of_moments(Quarantined.objects.all(), at)
     expected = {
         (each.subscription and each.subscription.pk, each.reason and str(each.reason)): each.calls
         for each in preview.shares
@@ -217,7 +220,7 @@ def test_a_key_was_last_used_when_the_call_was_made_also_after_a_claim():
     call = factories.a_call("a-key-that-comes-later", ago=timedelta(days=3))
     factories.settled(call)
     factories.a_credential(customer, "a-key-that-comes-later", subscriptions=[subscription])
-    claims.work()
+    reattribution.work()
 
     assert Transaction.objects.count() == 1
     assert last_used(subscription) == call.occurred_at

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from metering import claims
 from metering.models import Quarantined, Transaction
+from metering.quarantine import reattribution
 from revcred.actions import credentials, subscriptions
 from revcred.models import Product, Subscription
 from tests import factories
@@ -149,7 +149,7 @@ def test_what_names_nobody_is_claimed_when_somebody_has_that_name():
         active_from=factories.LONG_AGO,
     )
     subscriptions.start(subscription=subscription, by=None)
-    claims.work()
+    reattribution.work()
 
     assert Transaction.objects.get().subscription == subscription
     assert Transaction.objects.get().quarantine_reason == "unknown_customer"

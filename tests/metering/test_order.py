@@ -26,19 +26,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from metering import claims, quarantine
-from metering.attribution import (
-    Candidate,
-    Coverage,
-    Holder,
-    Key,
-    care,
-    settle,
-    settle_waiting,
-    verdict,
-)
-from metering.ingestion import take_in
+from metering.attribution.cautious_mode import care
+from metering.attribution.processing import settle, settle_waiting
+from metering.attribution.rules import Candidate, Coverage, Holder, Key, verdict
+from metering.inbox.intake import take_in
 from metering.models import Claim, Conflict, Quarantined, Reason, Transaction, Usage
+from metering.quarantine import actions, reattribution
 from revcred.actions import credentials, subscriptions
 from revcred.actions.credentials import Keyed
 from revcred.models import FormerName, Source, Subscription
@@ -256,7 +249,7 @@ class Order(RuleBasedStateMachine):
         self.running = ExitStack()
         self.running.enter_context(atomic())
         self.running.enter_context(patch("django.utils.timezone.now", lambda: self.now))
-        self.running.enter_context(patch.object(claims, "MOST", 3))
+        self.running.enter_context(patch.object(reattribution, "MOST", 3))
         care.forget()
         self.now = moment(FIRST // 2)
         self.taken, self.oracle = 0, Oracle()
@@ -340,7 +333,7 @@ class Order(RuleBasedStateMachine):
     def claim_some(self, which):
         waiting = list(Claim.objects.open().values_list("pk", flat=True))
         if waiting:
-            claims._step(self._one_of(waiting, which), claims.MOST)
+            reattribution._step(self._one_of(waiting, which), reattribution.MOST)
 
     @rule()
     def be_careful(self):
@@ -351,12 +344,12 @@ class Order(RuleBasedStateMachine):
         waiting = Quarantined.objects.filter(released_at=None).order_by("pk")
         if waiting:
             one = waiting.filter(pk=self._one_of(list(waiting), which).pk)
-            quarantine.release(one, by=self.admin, note="looked at")
+            actions.release(one, by=self.admin, note="looked at")
 
     def compare(self):
         settle_waiting()
         while Claim.objects.open().exists():
-            claims.work()
+            reattribution.work()
         found = outcomes()
         Order.compared += len(found)
         assert differences(found, self.oracle.outcomes()) == {}

@@ -12,15 +12,18 @@ from django.db import OperationalError, connection
 from django.urls import reverse
 from django.utils import timezone
 
-from metering import actions, attribution, claims
+from metering import actions
 from metering.admin import groups
-from metering.attribution import care, settle_waiting
-from metering.ingestion import take_in
+from metering.attribution import cautious_mode, processing
+from metering.attribution.cautious_mode import care
+from metering.attribution.processing import settle_waiting
+from metering.inbox.intake import take_in
 from metering.management.commands.clock import sweep
 from metering.models import Claim, Delivery, Quarantined, Reason, Transaction
+from metering.quarantine import reattribution
 from revcred.actions import credentials
 from tests import factories
-from tests.metering.test_attribution import no_differences
+from tests.metering.attribution.test_processing import no_differences
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -283,8 +286,8 @@ def test_when_everything_is_slow_nobody_is_blamed(credential, gateway, monkeypat
     take_in(gateway, healthy(1))
     slow = "WITH slow AS MATERIALIZED (SELECT pg_sleep(0.6)) SELECT 1, 1 FROM slow"
     with monkeypatch.context() as patched:
-        patched.setattr(attribution, "SETTLE_TAKEN", slow)
-        patched.setattr(attribution, "MOST_PATIENT", 1)
+        patched.setattr(processing, "SETTLE_TAKEN", slow)
+        patched.setattr(cautious_mode, "MOST_PATIENT", 1)
         for _ in range(6):
             care.take()
             Delivery.objects.update(next_try_at=timezone.now())
@@ -322,7 +325,7 @@ def test_a_healthy_settlement_writes_nothing_more(credential, gateway, django_as
     care._glance_at = time.monotonic() + 60
 
     with django_assert_num_queries(4):  # BEGIN, the lock and the limit, settling, COMMIT
-        assert attribution.settle() == 1
+        assert processing.settle() == 1
 
 
 # --- Judged again --------------------------------------------------------------------------------
@@ -343,7 +346,7 @@ def test_one_click_runs_it_again(credential, gateway, admin_client):
     assert "RaiseException" in admin_client.get(url, {"group": group.slug}).text
 
     admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
-    claims.work()
+    reattribution.work()
 
     assert not Quarantined.objects.exists()
     row = Transaction.objects.get(transaction_id="evil")
@@ -363,8 +366,8 @@ def test_what_is_poison_still_comes_back_named_and_holds_up_no_claim(
     with evil(EVILS["exits"], "metering_transaction"):
         admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
         credentials.add_alias(credential=credential, alias="a-key-of-later", by=None)
-        for _ in range(claims.TRIES_ALONE):
-            claims.work()
+        for _ in range(reattribution.TRIES_ALONE):
+            reattribution.work()
 
     assert Quarantined.objects.get().error == "AdminShutdown"
     assert Transaction.objects.count() == 1
@@ -386,7 +389,7 @@ def test_poison_that_is_claimed_is_passed_over(gateway):
 
     with evil(EVILS["raises"], "metering_transaction"):
         factories.a_credential(customer, later, subscriptions=[subscription])
-        claims.work()
+        reattribution.work()
 
     assert names() == {call.transaction_id for call in calls}
     waiting = Quarantined.objects.get()
@@ -402,10 +405,10 @@ def test_nobody_is_poison_because_connections_were_lost_while_it_was_judged(gate
     factories.a_credential(customer, later, subscriptions=[factories.a_subscription(customer)])
 
     with evil(EVILS["exits"], "metering_transaction"):
-        for _ in range(claims.TRIES_ALONE // 2):
-            claims.work()
+        for _ in range(reattribution.TRIES_ALONE // 2):
+            reattribution.work()
     assert Quarantined.objects.get().error == ""
-    claims.work()
+    reattribution.work()
 
     assert names() == {"evil"}
     assert Claim.objects.values_list("attempts", flat=True).distinct().get() == 0
@@ -415,9 +418,9 @@ def test_a_claim_that_takes_its_process_along_is_over_in_the_end(gateway):
     later = "a-key-of-later"
     factories.settled(factories.a_call(later), gateway=gateway)
     factories.a_credential(factories.a_customer(), later)
-    Claim.objects.update(attempts=claims.TRIES_ALONE)  # nobody came back from any of them
+    Claim.objects.update(attempts=reattribution.TRIES_ALONE)  # nobody came back from any of them
 
-    claims.work()
+    reattribution.work()
 
     assert Quarantined.objects.get().error == "ProcessLost"
     assert not Claim.objects.open().exists()

@@ -15,14 +15,14 @@ from django.db.models import Sum
 from django.db.transaction import atomic, set_rollback
 from django.utils import timezone
 
-from metering import claims
 from metering.models import Claim, Quarantined, Reason, Transaction, Usage
-from revcred import links
+from metering.quarantine import reattribution
+from revcred import hooks
 from revcred.actions import credentials, subscriptions, undoing
 from revcred.actions.credentials import Keyed
 from revcred.models import AuditEvent, Credential, ExternalKey, Product, Source, Subscription
 from tests import factories
-from tests.metering.test_attribution import no_differences
+from tests.metering.attribution.test_processing import no_differences
 
 STEPS, SEED = 400, 1
 ACTIONS_PER_WORLD, STEPS_PER_ACTION = 5, 5  # an action takes as long as some steps of the order
@@ -97,7 +97,7 @@ class World:
 
     def work(self):
         while Claim.objects.open().exists():
-            claims.work()
+            reattribution.work()
 
     def one(self, rows):
         return self.chance.choice(list(rows))
@@ -356,9 +356,9 @@ def act_once(world, chance, done, undone):
         return 0
     before, used, last = places(), usage(), AuditEvent.objects.first()
     try:
-        said = links.consequences_of(action)
+        said = hooks.consequences_of(action)
         assert places() == before
-        tried = links.try_out(action, keep=lambda _, __: True)
+        tried = hooks.try_out(action, keep=lambda _, __: True)
     except NOT_DONE:
         return 0
     done[chosen.__name__] += 1
@@ -371,7 +371,7 @@ def act_once(world, chance, done, undone):
     if event == last or undoing.obstacle_of(event) or chance.random() < 0.3:
         return said.calls
     between = places()
-    back = links.try_out(lambda: undoing.undo(event=event, by=None), keep=lambda _, __: True)
+    back = hooks.try_out(lambda: undoing.undo(event=event, by=None), keep=lambda _, __: True)
     undone[chosen.__name__] += 1
     world.work()
     assert previewed(back.consequences) == moved(between, places()), f"undo of {chosen.__name__}"

@@ -10,8 +10,8 @@ from django.db import DatabaseError, connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering import receipts
-from metering.calls import NOTHING, encoded, identity
+from metering.inbox.calls import NOTHING, encoded, identity
+from metering.ledger import receipts
 from metering.models import (
     Conflict,
     Delivery,
@@ -42,8 +42,8 @@ SECRETS = {"known": KNOWN, "of an unknown caller": WAITING, "of our shape": OWN}
 def stored(monkeypatch):
     """Every place that is looked through holds every secret, in the form that is asked for."""
     # As it was before: what was said is what was kept.
-    monkeypatch.setattr("metering.calls.Withheld.may_be_in", lambda *_: False)
-    monkeypatch.setattr("metering.calls.only_path", lambda path: path)
+    monkeypatch.setattr("metering.inbox.calls.Withheld.may_be_in", lambda *_: False)
+    monkeypatch.setattr("metering.inbox.calls.only_path", lambda path: path)
 
 
 def store(form=str):

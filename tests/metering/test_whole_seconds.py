@@ -6,8 +6,8 @@ from unittest.mock import patch
 import pytest
 from django.utils import timezone
 
-from metering import claims
 from metering.models import Claim, Quarantined, Transaction, Usage
+from metering.quarantine import reattribution
 from revcred.actions import credentials, subscriptions
 from revcred.models import Subscription
 from tests import factories
@@ -39,7 +39,7 @@ def charged(request):
         if request.param == "after":
             factories.settled(*calls)
         while Claim.objects.open().exists():
-            claims.work()
+            reattribution.work()
         waiting = {row.transaction_id: row.reason for row in Quarantined.objects.all()}
         charged = {
             row.transaction_id: row.subscription.external_key

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from revcred.links import link_changed
+from revcred.hooks import link_changed
 from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
 
 SEALED = [

@@ -4,10 +4,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from revcred import preflight
 from revcred.crypto import CannotUnseal
 from revcred.management.commands import rotate_ring
 from revcred.models import AuditEvent, ExternalKey, SealedValue, UploadChange
+from revcred.runtime import preflight
 from tests import factories
 
 pytestmark = pytest.mark.django_db

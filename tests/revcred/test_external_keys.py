@@ -4,7 +4,7 @@ import pytest
 
 from revcred.actions import credentials
 from revcred.actions.credentials import Keyed
-from revcred.admin.acts import ConcealedField
+from revcred.admin_toolkit.action_pages import ConcealedField
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trimmed
 from revcred.fingerprints import fingerprint
 from revcred.models import SealedValue

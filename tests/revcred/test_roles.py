@@ -14,7 +14,7 @@ from django.db import connection
 from django.urls import reverse
 
 from revcred import roles
-from revcred.admin.acts import WithActs
+from revcred.admin_toolkit.action_pages import WithActs
 from tests import factories
 
 pytestmark = pytest.mark.django_db

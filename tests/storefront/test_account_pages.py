@@ -10,8 +10,8 @@ from django.urls import reverse
 from django.views.defaults import server_error
 
 from revcred.actions import subscribers
-from revcred.middleware import database_away
 from revcred.models import Subscriber
+from revcred.runtime.middleware import database_away
 from tests import factories
 
 NEW_PASSWORD = "another staple for a horse"

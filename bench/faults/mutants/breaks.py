@@ -12,13 +12,14 @@ from django.conf import settings
 from django.db import connection
 from django.db.transaction import atomic
 
-from metering import attribution, ingestion
-from metering.ingestion import Call
+from metering.attribution import processing
+from metering.inbox import intake
+from metering.inbox.calls import Call
 from metering.management.commands import clock
 from revcred.models import Gateway
 
-take_in = ingestion.take_in
-settle = attribution.settle
+take_in = intake.take_in
+settle = processing.settle
 
 GAP = 0.2  # seconds between what should be one transaction
 DELAY = 0.3  # seconds until what was accepted is written
@@ -109,7 +110,7 @@ def _replace(function: Callable[..., Any], other: Callable[..., Any]) -> None:
 
 def _replace_in_statements(text: str, other: str) -> None:
     """In everything that settling may say to PostgreSQL."""
-    names = vars(attribution)
+    names = vars(processing)
     found = [name for name, value in names.items() if isinstance(value, str) and text in value]
     assert found, text
     for name in found:

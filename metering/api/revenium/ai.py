@@ -9,7 +9,7 @@ from metering.api.revenium.elements import amounts
 from metering.api.revenium.fields import Moment, Number, Text
 from metering.api.revenium.naming import names_of, subscription_or_label
 from metering.api.revenium.v2 import V2, documented
-from metering.ingestion import ONE_CALL, Call
+from metering.inbox.calls import ONE_CALL, Call
 
 
 class Credential(Body):

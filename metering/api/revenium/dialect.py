@@ -11,7 +11,6 @@ import msgspec
 from msgspec.structs import replace
 from rest_framework.exceptions import APIException
 
-from metering import calls
 from metering.api import facts
 from metering.api.decoding import Refused, refusal_of
 from metering.api.doors import Answer, Dialect, Manner, Post, Reading
@@ -19,7 +18,9 @@ from metering.api.quantities import exact, values_of
 from metering.api.revenium import fields, idempotency
 from metering.api.revenium.records import Invalid, error_record, rate_limit
 from metering.api.transactions import Window
-from metering.ingestion import Call, Side
+from metering.inbox import calls
+from metering.inbox.calls import Call
+from metering.pairing.partial_transactions import Side
 from revcred.api.errors import Malformed
 from revcred.models import Gateway
 

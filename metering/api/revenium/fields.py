@@ -12,7 +12,7 @@ from msgspec import Meta
 from metering.api import facts
 from metering.api.decoding import Refused
 from metering.api.facts import NOTHING
-from metering.calls import only_path
+from metering.inbox.calls import only_path
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trimmed
 
 Text = str | int | None

@@ -15,7 +15,7 @@ from metering.api.doors import Answer, Doorway
 from metering.api.revenium import fields
 from metering.api.revenium.dialect import ReveniumManner, marks_of
 from metering.api.revenium.records import ERROR, Invalid
-from metering.attribution import would_be
+from metering.attribution.judging import would_be
 from metering.models import Reason
 from revcred.models import Gateway
 from revcred.postgresql import patience

@@ -38,7 +38,7 @@ from metering.api.revenium.naming import (
 from metering.api.revenium.records import ERROR, MOMENT, error_record, moment_of
 from metering.api.revenium.v2 import TAG
 from metering.api.transactions import Window, judge
-from metering.ingestion import ONE_CALL, Call, digest_of
+from metering.inbox.calls import ONE_CALL, Call, digest_of
 from revcred.api.errors import Malformed
 from revcred.fingerprints import fingerprint_hex
 from revcred.models import Gateway

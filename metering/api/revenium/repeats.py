@@ -7,7 +7,7 @@ later. Being wrong here for a second changes an answer and counts nothing twice.
 from collections import OrderedDict
 from datetime import datetime
 
-from metering.ingestion import Call, identity_of
+from metering.inbox.calls import Call, identity_of
 from revcred.models import Gateway
 
 MOST_KEPT = 10_000

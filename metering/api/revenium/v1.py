@@ -13,7 +13,7 @@ from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, ma
 from metering.api.revenium.elements import counted
 from metering.api.revenium.fields import Fact, Number, Text
 from metering.api.revenium.records import ERROR, ERRORS
-from metering.ingestion import ONE_CALL, Call
+from metering.inbox.calls import ONE_CALL, Call
 
 TAG = "Revenium: metering v1"
 

@@ -15,7 +15,8 @@ from metering.api.revenium.elements import counted
 from metering.api.revenium.fields import Text
 from metering.api.revenium.records import ERROR, ERRORS, RECORD, record
 from metering.api.revenium.repeats import first_moment
-from metering.ingestion import ONE_CALL, Call, take_in_one, without_secrets
+from metering.inbox.calls import ONE_CALL, Call, without_secrets
+from metering.inbox.intake import take_in_one
 
 TAG = "Revenium: metering v2"
 

@@ -13,13 +13,17 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from metering import attribution, claims, joining, partitions
-from metering.discovery import Discovery
+from metering.attribution import processing
+from metering.attribution.discovery import Discovery
+from metering.ledger import partitions
 from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
-from revcred import outbox, preflight
+from metering.pairing import completion
+from metering.quarantine import reattribution
+from revcred import outbox
 from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
-from revcred.uploads import runs
+from revcred.runtime import preflight
+from revcred.uploads import housekeeping
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +42,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         preflight.check_at_start()
-        runs.remove_abandoned_files_at_start()
+        housekeeping.remove_abandoned_files_at_start()
         stopped = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
@@ -85,18 +89,18 @@ def sweep_mail() -> None:
 
 def sweep() -> None:
     if Half.objects.filter(next_look_at__lt=Now() - GRACE).exists():
-        while joining.join():
+        while completion.join():
             pass
     forgotten = Delivery.objects.filter(next_try_at__lt=Now() - GRACE)
     if forgotten.exists():
-        attribution.settle_waiting()
+        processing.settle_waiting()
     if Claim.objects.open().filter(created_at__lt=Now() - GRACE).exists():
-        claims.work()
-    runs.sweep()
+        reattribution.work()
+    housekeeping.sweep()
 
 
 def remove_abandoned_files() -> None:
-    runs.remove_abandoned_files()
+    housekeeping.remove_abandoned_files()
 
 
 def do_chores() -> None:
@@ -106,7 +110,7 @@ def do_chores() -> None:
     forget(before=now - timedelta(days=settings.REMEMBERED_DAYS))
     IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
-    runs.tidy()
+    housekeeping.tidy()
     outbox.prune_sent_mail()
     sign_ins.write_counted()
 

@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering.statements import DIFFERENCES
+from metering.ledger.statements import DIFFERENCES
 
 
 class Command(BaseCommand):

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Model
 from django.db.transaction import atomic
 
-from revcred import second_factor
+from revcred.accounts import second_factor
 from revcred.crypto import CannotUnseal
 from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
 

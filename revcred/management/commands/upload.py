@@ -10,11 +10,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from revcred.models import Product, Upload, User
-from revcred.templatetags.uploads import lasting
-from revcred.uploads import mapping, rights, runs
+from revcred.uploads import actions, mapping, rights
+from revcred.uploads.actions import Choices
 from revcred.uploads.columns import Invalid, Kind, named
+from revcred.uploads.doors.template_tags import lasting
 from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, UnreadableFile, open_list
-from revcred.uploads.runs import Choices
+from revcred.uploads.worker import work
 
 State = Upload.State
 
@@ -104,7 +105,7 @@ class Command(BaseCommand):
         finally:
             upload.refresh_from_db()
             if upload.state in (State.UNMAPPED, State.READY):
-                runs.cancel(upload=upload, by=by)
+                actions.cancel(upload=upload, by=by)
         if refused:
             sys.exit(SOME_REFUSED)
 
@@ -114,7 +115,7 @@ class Command(BaseCommand):
         try:
             mapped = _mapping(path, Kind(said["kind"]), said["column"], said["encoding"], delimiter)
             with path.open("rb") as file:
-                return runs.receive(
+                return actions.receive(
                     kind=Kind(said["kind"]),
                     file=file,
                     name=path.name,
@@ -129,7 +130,7 @@ class Command(BaseCommand):
             raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
         except UnreadableFile as error:
             raise CommandError(str(error), returncode=NOT_DONE) from error
-        except runs.TooLarge as error:
+        except actions.TooLarge as error:
             raise CommandError("The file is too large.", returncode=NOT_DONE) from error
 
     @contextmanager
@@ -139,8 +140,8 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self.bar.clear()
             try:
-                runs.cancel(upload=upload, by=by)
-            except runs.NotNow:
+                actions.cancel(upload=upload, by=by)
+            except actions.NotNow:
                 sys.exit(INTERRUPTED)
             self.stderr.write("It stops at the end of a row …")
             self._work(upload)
@@ -150,7 +151,7 @@ class Command(BaseCommand):
     def _work(self, upload: Upload) -> None:
         """In this process, unless another has begun with it."""
         while True:
-            runs.work(only=upload, tell=self.bar.show)
+            work(only=upload, tell=self.bar.show)
             upload.refresh_from_db()
             self.bar.show(upload)
             if not upload.is_under_way:
@@ -202,7 +203,7 @@ class Command(BaseCommand):
         if preview["claim"] and preview["claim"]["transactions"]:
             waiting = preview["claim"]["transactions"]
             self.stdout.write(f"{waiting:,} transactions in quarantine would be claimed.")
-        for each in runs.refusals(upload=upload, most=SHOWN):
+        for each in actions.refusals(upload=upload, most=SHOWN):
             value = f" {each.hint}" if each.hint else ""
             place = f", {each.column}{value}" if each.column else ""
             self.stderr.write(f"Row {each.row:,}{place}: {each.message}")
@@ -215,14 +216,14 @@ class Command(BaseCommand):
         """Returns how many rows are refused by then."""
         refused = int(upload.preview["counts"]["refused"])
         try:
-            runs.apply(upload=upload, by=by, whole=whole)
-        except runs.SomeRefused as error:
+            actions.apply(upload=upload, by=by, whole=whole)
+        except actions.SomeRefused as error:
             message = "Nothing was applied: all or nothing, and some rows are refused."
             raise CommandError(message, returncode=NOT_DONE) from error
-        except runs.NotAllowed as error:
+        except actions.NotAllowed as error:
             message = f"Nothing was applied. {by} lacks rights. {error}"
             raise CommandError(message, returncode=NOT_DONE) from error
-        except runs.NothingToApply:
+        except actions.NothingToApply:
             self.stdout.write("Nothing to apply.")
             return refused
         self._work(upload)
@@ -236,7 +237,7 @@ class Command(BaseCommand):
     def _write_refused(self, upload: Upload, path: Path) -> None:
         try:
             with path.open("wb") as file:
-                runs.write_refused(upload=upload, to=file)
+                actions.write_refused(upload=upload, to=file)
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
         self.stdout.write(f"The refused rows are in {path}.")

@@ -6,8 +6,9 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering import claims, partitions
+from metering.ledger import partitions
 from metering.models import Quarantined, Transaction
+from metering.quarantine import reattribution
 from metering.similar_keys import similar
 from revcred.actions import credentials
 from revcred.models import AuditEvent, ExternalKey
@@ -94,7 +95,7 @@ def test_like_a_known_key_but_for(admin_client, credential):
     factories.settled(
         factories.a_call(text, similar_fingerprint=similar_fingerprint, oddities=oddities)
     )
-    claims.work()
+    reattribution.work()
 
     response = admin_client.get(LIST)
 
@@ -129,7 +130,7 @@ def test_an_admin_chooses_the_moment_and_sees_before_what_it_does(admin_client, 
     assert not Transaction.objects.exists()
 
     answer = admin_client.post(address, {"at": "said"})
-    claims.work()
+    reattribution.work()
 
     assert answer.status_code == 302
     assert Transaction.objects.count() == 3

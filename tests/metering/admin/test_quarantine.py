@@ -4,9 +4,9 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 
-from metering import claims
 from metering.admin import groups
 from metering.models import Claim, Quarantined, Transaction
+from metering.quarantine import reattribution
 from revcred.fingerprints import fingerprint
 from revcred.models import AuditEvent
 from tests.confirming import confirm
@@ -125,7 +125,7 @@ def test_a_fingerprint_becomes_an_alias_and_what_waits_under_it_is_claimed(admin
     response = admin_client.post(act(group, "attach"), typed)
     assert response.context["found"].calls == 2
     confirm(admin_client, response)
-    claims.work()
+    reattribution.work()
 
     alias = credential.keys.get(kind="alias")
     assert (alias.fingerprint, alias.hint, alias.gateway) == (fingerprint(KEY), "abcd", gateway)

@@ -4,7 +4,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.ingestion import take_in
+from metering.inbox.intake import take_in
 from metering.models import Delivery, Transaction
 from tests.factories import a_call, a_credential, a_customer, a_gateway, a_subscription, settled
 

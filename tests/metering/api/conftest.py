@@ -8,7 +8,7 @@ import pytest
 from django.http import HttpResponse
 from django.utils import timezone
 
-from metering.api.fast import FastDoor
+from metering.api.fast_door import FastDoor
 from metering.models import GatewayToken
 from tests import factories
 
@@ -89,7 +89,7 @@ def asked(request, client, monkeypatch):
     """Whatever the web answers to a POST of transactions, the fast door answers, too."""
     if request.param == "web":
         return client
-    monkeypatch.setattr("metering.api.fast.close_old_connections", lambda: None)
+    monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
     return FastClient()
 
 

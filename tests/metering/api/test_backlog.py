@@ -3,7 +3,7 @@
 import pytest
 
 from metering.api.backlog import backlog
-from metering.ingestion import take_in
+from metering.inbox.intake import take_in
 from metering.models import Delivery
 from tests import factories
 

@@ -16,12 +16,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from metering import newcomers, redaction
+from metering import provisioning
 from metering.api.revenium import labels
-from metering.attribution import settle_waiting
-from metering.discovery import Discovery
-from metering.joining import join
+from metering.attribution.discovery import Discovery
+from metering.attribution.processing import settle_waiting
+from metering.inbox import redaction
 from metering.models import Half, Quarantined, Transaction
+from metering.pairing.completion import join
 from revcred.models import Membership
 from tests import canaries, factories
 from tests.metering.api.conftest import FastClient
@@ -288,10 +289,10 @@ def all_forms(secret):
 def sender(gateway, token, client, settings, monkeypatch):
     """Somebody who posts a lot, to whom nothing is refused for that."""
     settings.MOST_WAITING_OF_A_GATEWAY = 10**9
-    monkeypatch.setattr("metering.api.fast.close_old_connections", lambda: None)
+    monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
     for module in ("authentication", "backlog", "doors", "fast", "transactions"):
         monkeypatch.setattr(f"metering.api.{module}.LONGEST_WAIT", 60.0)
-    newcomers.forget()
+    provisioning.forget()
     redaction.forget()
     return Sender(client, FastClient(), token)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from metering.attribution import settle_waiting
+from metering.attribution.processing import settle_waiting
 from metering.models import Conflict, Delivery, Transaction
 from revcred.models import Gateway
 from tests import factories

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from metering.api.revenium import ai, halves, tools, v1, v2
-from metering.attribution import settle_waiting
-from metering.joining import join
+from metering.api.revenium import ai, partial_transactions, tools, v1, v2
+from metering.attribution.processing import settle_waiting
 from metering.models import Conflict, Quarantined, Rejection, Tally, Transaction, Usage
+from metering.pairing.completion import join
 from tests import factories
 from tests.metering.api.conftest import FastClient
 
@@ -133,7 +133,7 @@ DOORS = {
         path_fields=("uri", "url"),
         moment="currentMillis",
         moment_waits=True,
-        struct=halves.Event,
+        struct=partial_transactions.Event,
         deciding=frozenset(
             {
                 *("request_id", "event_type", "asset_id", "application", "client_id"),
@@ -164,7 +164,7 @@ DOORS = {
         size=("requestMessageSize",),
         method=("method",),
         path_fields=("resource",),
-        struct=halves.ApiRequest,
+        struct=partial_transactions.ApiRequest,
         deciding=frozenset({"transaction_id", "credential", "source_id"}),
     ),
     "v2 response": DoorCase(
@@ -174,7 +174,7 @@ DOORS = {
         latency=("totalDuration", "backendLatency", "gatewayLatency"),
         status=("responseCode",),
         size=("responseMessageSize",),
-        struct=halves.ApiResponse,
+        struct=partial_transactions.ApiResponse,
         deciding=frozenset({"transaction_id"}),
     ),
     **{
@@ -287,7 +287,7 @@ def ask(client, token, monkeypatch):
         headers = {"x-api-key": token}
         asked = client
         if door.fast:
-            monkeypatch.setattr("metering.api.fast.close_old_connections", lambda: None)
+            monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
             asked = FastClient()
         return asked.post(door.path, content, content_type=door.content_type, headers=headers)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from metering.attribution import settle_waiting
-from metering.joining import join
+from metering.attribution.processing import settle_waiting
 from metering.models import Delivery, Quarantined, Reason
+from metering.pairing.completion import join
 from tests.metering.api.documented import documented
 
 pytestmark = pytest.mark.django_db

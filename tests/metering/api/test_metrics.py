@@ -1,6 +1,6 @@
 import pytest
 
-from metering.ingestion import take_in
+from metering.inbox.intake import take_in
 from tests import factories
 
 pytestmark = pytest.mark.django_db

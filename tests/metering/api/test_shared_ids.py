@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metering.api import authentication
-from metering.attribution import settle_waiting
-from metering.calls import identity, identity_of
+from metering.attribution.processing import settle_waiting
+from metering.inbox.calls import identity, identity_of
+from metering.ledger.receipts import find, find_each
 from metering.models import Conflict, Quarantined, Remembered, Tally, Transaction
-from metering.receipts import find, find_each
 from revcred.models import Gateway
 from tests import factories
 from tests.metering.api.revenium.logs import logs, record

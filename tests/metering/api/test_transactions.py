@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from metering.attribution import settle_waiting
-from metering.ingestion import identity
+from metering.attribution.processing import settle_waiting
+from metering.inbox.calls import identity
 from metering.models import Delivery, Remembered, Transaction
 from tests import factories
 

@@ -170,7 +170,7 @@ def test_without_its_record_and_mail_no_password_changes(client, ann, monkeypatc
         raise ZeroDivisionError
 
     if what == "mail":
-        monkeypatch.setattr("revcred.accounts.queue_mail", fail)
+        monkeypatch.setattr("revcred.accounts.adapters.queue_mail", fail)
     else:
         monkeypatch.setattr(AuditEvent.objects.__class__, "record", fail)
     new = "another staple for a horse"

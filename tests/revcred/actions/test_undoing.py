@@ -6,13 +6,13 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering import claims
 from metering.models import Usage
+from metering.quarantine import reattribution
 from revcred.actions import credentials, subscriptions, undoing
 from revcred.models import AuditEvent, Source
 from tests import factories
 from tests.confirming import asked, confirm
-from tests.metering.test_attribution import DAY
+from tests.metering.attribution.test_processing import DAY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,7 +39,7 @@ def other(customer):
 def credential(customer, subscription):
     made = factories.a_credential(customer, KEY, subscriptions=[subscription])
     factories.settled(*[factories.a_call(KEY, ago=ago * DAY) for ago in (1, 2, 3)])
-    claims.work()
+    reattribution.work()
     return made
 
 
@@ -50,14 +50,14 @@ def usage():
 
 def undo(event=None, by=None):
     undoing.undo(event=event or AuditEvent.objects.first(), by=by)
-    claims.work()
+    reattribution.work()
 
 
 def test_a_plain_save_that_took_calls_off_a_bill_is_put_back(credential, subscription):
     before, was = usage(), subscription.active_from
     subscription.active_from = timezone.now()
     subscriptions.change(subscription=subscription, by=None)
-    claims.work()
+    reattribution.work()
     assert usage() == []
 
     undo()
@@ -91,7 +91,7 @@ def test_every_action_on_a_credential_says_whether_and_how_it_is_undone(
     }
     for verb, action in actions.items():
         action()
-        claims.work()
+        reattribution.work()
         done = AuditEvent.objects.filter(verb=verb).first()
         assert undoing.obstacle_of(done) is None
         undo(done)
@@ -113,7 +113,7 @@ def test_what_has_been_resumed_by_mistake_is_suspended_since_as_before(credentia
 def test_a_start_from_the_very_beginning_comes_back_as_it_was(credential, subscription, other):
     before, at = usage(), credential.assignments.get().active_from
     credentials.move(credential=credential, subscription=subscription, to=other, by=None, at=at)
-    claims.work()
+    reattribution.work()
     assert not credential.assignments.filter(subscription=subscription).exists()
 
     undo()
@@ -208,7 +208,7 @@ def test_one_click_from_the_history_asks_with_figures_and_puts_it_back(
     before = usage()
     subscription.active_from = timezone.now()
     subscriptions.change(subscription=subscription, by=None)
-    claims.work()
+    reattribution.work()
     event = AuditEvent.objects.first()
     history = reverse("admin:revcred_subscription_history", args=[subscription.pk])
     address = reverse("admin:revcred_auditevent_undo", args=[event.pk])
@@ -221,7 +221,7 @@ def test_one_click_from_the_history_asks_with_figures_and_puts_it_back(
     done = confirm(admin_client, response)
 
     assert done.url == history
-    claims.work()
+    reattribution.work()
     assert usage() == before
     assert address not in admin_client.get(history).text
 

@@ -16,9 +16,8 @@ from django.urls import get_resolver, reverse
 from django.urls.resolvers import URLPattern
 from django.utils import timezone
 
-from metering import quarantine
 from metering.admin import groups
-from metering.ingestion import take_in
+from metering.inbox.intake import take_in
 from metering.models import (
     Claim,
     Conflict,
@@ -31,6 +30,7 @@ from metering.models import (
     Transaction,
     Usage,
 )
+from metering.quarantine.actions import release
 from revcred import roles
 from revcred.actions import subscriptions
 from revcred.models import (
@@ -43,8 +43,9 @@ from revcred.models import (
     UserToken,
 )
 from revcred.outbox import queue_mail
-from revcred.uploads import runs
+from revcred.uploads import actions
 from revcred.uploads.columns import Kind
+from revcred.uploads.worker import work
 from tests import factories
 from tests.second_factors import an_app
 
@@ -127,9 +128,7 @@ class World:
         self.rejection = Rejection.objects.create(
             gateway=self.gateway, door="/v1/transactions", code="too_old", message="It is old."
         )
-        quarantine.release(
-            Quarantined.objects.filter(hint="2222"), by=self.superuser, note="Looked at"
-        )
+        release(Quarantined.objects.filter(hint="2222"), by=self.superuser, note="Looked at")
         self.conflict = Conflict.objects.create(
             transaction="00000000-0000-0000-0000-000000000001",
             gateway=self.gateway,
@@ -158,11 +157,11 @@ class World:
         self.refused_of_importer = self._upload("Own", refused, by=self.actors["Importer"])
         self.unmapped = self._upload("Unmapped", "what,else\nx@example.com,acme\n")
         self.applied = self._upload("Applied", "email,customer\napplied@example.com,acme\n")
-        runs.apply(upload=self.applied, by=self.superuser, whole=True)
-        runs.work()
+        actions.apply(upload=self.applied, by=self.superuser, whole=True)
+        work()
 
     def _upload(self, name: str, text: str, by: User | None = None) -> Upload:
-        upload = runs.receive(
+        upload = actions.receive(
             kind=Kind.SUBSCRIBERS,
             file=BytesIO(text.encode()),
             name=f"{name}.csv",
@@ -170,7 +169,7 @@ class World:
             delimiter=None,
             by=by or self.superuser,
         )
-        runs.work()
+        work()
         upload.refresh_from_db()
         return upload
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from metering.models import Claim
 from revcred.actions import credentials
-from revcred.admin.lists import BoundedPaginator
+from revcred.admin_toolkit.lists import BoundedPaginator
 from revcred.fingerprints import fingerprint
 from revcred.models import (
     AuditEvent,
@@ -156,7 +156,7 @@ def test_a_nonsensical_fingerprint_finds_nothing(admin_client):
 
 
 def test_a_list_counts_no_further_than_it_must(monkeypatch):
-    monkeypatch.setattr("revcred.admin.lists.COUNTED", 1)
+    monkeypatch.setattr("revcred.admin_toolkit.lists.COUNTED", 1)
     for _ in range(3):
         a_credential()
     everything = BoundedPaginator(Credential.objects.order_by("pk"), 1)

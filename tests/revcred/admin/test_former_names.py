@@ -2,8 +2,8 @@
 
 import pytest
 
-from metering import claims
 from metering.models import Transaction
+from metering.quarantine import reattribution
 from revcred.actions import subscriptions
 from revcred.models import Subscription
 from tests import factories
@@ -54,7 +54,7 @@ def test_taking_a_former_name_is_asked_and_says_who_loses_calls(admin_client, re
     assert taker.external_key != "maps"
 
     confirm(admin_client, response)
-    claims.work()
+    reattribution.work()
     assert Transaction.objects.standing().get().subscription == taker
 
 
@@ -84,7 +84,7 @@ def test_a_former_name_can_be_forgotten(admin_client, renamed):
     response = admin_client.post(page, {"name": "maps"})
     assert asked(response)
     confirm(admin_client, response)
-    claims.work()
+    reattribution.work()
 
     assert not renamed.former_names().exists()
     assert not Transaction.objects.standing().exists()

@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.ingestion import take_in
+from metering.inbox.intake import take_in
 from metering.models import Claim, Conflict, DiscoveredSource, GatewayToken, Rejection
 from revcred.actions import credentials
 from revcred.models import OutgoingMail, Source, Upload, User, UserToken

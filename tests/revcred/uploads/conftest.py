@@ -4,8 +4,9 @@ from io import BytesIO
 
 import pytest
 
-from revcred.uploads import runs
+from revcred.uploads import actions
 from revcred.uploads.columns import Kind
+from revcred.uploads.worker import work
 from tests import factories
 
 
@@ -19,13 +20,13 @@ def uploaded():
     """A list that has been received and checked: `uploaded("customer,name\\nacme,Orders\\n")`."""
 
     def upload(text, *, kind=Kind.CREDENTIALS, name="list.csv", by=None, for_all=None, **choices):
-        made = runs.receive(
+        made = actions.receive(
             kind=kind,
             file=BytesIO(text.encode()),
             name=name,
             by=by,
             for_all=for_all,
-            choices=runs.Choices(**choices),
+            choices=actions.Choices(**choices),
         )
         return worked(made)
 
@@ -34,7 +35,7 @@ def uploaded():
 
 def worked(upload):
     """After a worker has done all that waits."""
-    runs.work()
+    work()
     upload.refresh_from_db()
     return upload
 
@@ -45,7 +46,7 @@ def applied(uploaded):
 
     def apply(text, *, whole=False, applier=None, **how):
         upload = uploaded(text, **how)
-        runs.apply(upload=upload, by=applier or factories.an_admin(), whole=whole)
+        actions.apply(upload=upload, by=applier or factories.an_admin(), whole=whole)
         return worked(upload)
 
     return apply
@@ -54,7 +55,7 @@ def applied(uploaded):
 @pytest.fixture
 def undone():
     def undo(upload):
-        runs.undo(upload=upload, by=factories.an_admin())
+        actions.undo(upload=upload, by=factories.an_admin())
         return worked(upload)
 
     return undo

@@ -17,8 +17,9 @@ from metering.management.commands import clock
 from revcred.actions import tokens
 from revcred.launcher.programs import Programs
 from revcred.models import Upload, UserToken
-from revcred.uploads import files, runs
+from revcred.uploads import actions, files
 from revcred.uploads.columns import Kind
+from revcred.uploads.housekeeping import remove_abandoned_files
 from tests import factories
 from tests.revcred.uploads.conftest import worked
 
@@ -110,7 +111,7 @@ def test_half_a_list_of_a_killed_process_is_gone_at_the_next_start(multipart):
     with web(port) as process:
         talk = half_a_list(port, token, multipart=multipart)
         until(lambda: any(b"key-in-clear" in each.read_bytes() for each in lying_there()))
-        assert runs.remove_abandoned_files(older_than=0) == 0, "it is still being received"
+        assert remove_abandoned_files(older_than=0) == 0, "it is still being received"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         talk.close()
@@ -144,7 +145,7 @@ def test_without_a_start_the_clock_deletes_it_within_minutes(multipart):
 
 
 def received(text="customer,name\nnobody,Orders\n"):
-    return runs.receive(
+    return actions.receive(
         kind=Kind.CREDENTIALS, file=BytesIO(text.encode()), name="list.csv", by=None
     )
 
@@ -156,7 +157,7 @@ STATES_WITH_FILE = {"checking", "unmapped", "ready", "applying", "undoing", "fai
 def test_a_file_stays_as_long_as_its_upload_may_need_it(state):
     upload = received()
     Upload.objects.filter(pk=upload.pk).update(state=state)
-    is_removed = runs.remove_abandoned_files(older_than=0) == 1
+    is_removed = remove_abandoned_files(older_than=0) == 1
     assert is_removed is (state not in STATES_WITH_FILE)
     assert files.path_of(upload.pk).exists() is not is_removed
 
@@ -168,7 +169,7 @@ def test_a_file_whose_upload_was_never_committed_is_gone():
         path_copy = path.read_bytes()
         transaction.set_rollback(True)
     path.write_bytes(path_copy)
-    assert runs.remove_abandoned_files(older_than=0) == 1
+    assert remove_abandoned_files(older_than=0) == 1
     assert not path.exists()
 
 
@@ -176,7 +177,7 @@ def test_refused_rows_stay_and_their_drafts_do_not():
     upload = worked(received())
     files.refused_of(upload.pk).write_text("kept for a day")
     files.refused_of(upload.pk).with_suffix(".refused.draft").write_text("of a worker that died")
-    assert runs.remove_abandoned_files(older_than=0) == 1
+    assert remove_abandoned_files(older_than=0) == 1
     assert files.refused_of(upload.pk).exists()
 
 

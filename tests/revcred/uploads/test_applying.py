@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from metering import claims
 from metering.models import Claim, Quarantined, Transaction
+from metering.quarantine import reattribution
 from revcred.actions import credentials
 from revcred.models import (
     Assignment,
@@ -22,8 +22,10 @@ from revcred.models import (
     Upload,
     UploadChange,
 )
-from revcred.uploads import applying, files, runs
+from revcred.uploads import actions, applying, files
 from revcred.uploads.columns import Kind
+from revcred.uploads.housekeeping import tidy
+from revcred.uploads.worker import TRIES, work
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
 
@@ -179,7 +181,7 @@ def test_waiting_usage_is_claimed_once_for_the_whole_upload(applied, acme, maps)
         )
     )
 
-    claims.work()
+    reattribution.work()
 
     assert (Quarantined.objects.count(), Transaction.objects.count()) == (0, 2)
     claim = Claim.objects.get()
@@ -197,7 +199,7 @@ def test_a_move_into_the_past_takes_usage_along(applied, acme, maps):
             f"acme,Orders,the-key-of-orders,routes,{timezone.now() - 2 * DAY:%Y-%m-%d}",
         )
     )
-    claims.work()
+    reattribution.work()
 
     standing = Transaction.objects.filter(sign=1).order_by("-pk").first()
     assert standing.subscription == routes
@@ -217,7 +219,7 @@ def test_what_happened_meanwhile_is_noticed_and_not_overwritten(uploaded, acme):
     credentials.change(credential=made, by=None)
     factories.a_credential(acme, "key-number-01", name="Quicker")
 
-    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
     worked(upload)
 
     assert upload.outcome == {"create": 1, "meanwhile": 2}
@@ -226,7 +228,7 @@ def test_what_happened_meanwhile_is_noticed_and_not_overwritten(uploaded, acme):
         "Meanwhile",
         "Quicker",
     ]
-    told = [(each.row, each.message) for each in runs.refusals(upload=upload)]
+    told = [(each.row, each.message) for each in actions.refusals(upload=upload)]
     assert told == [
         (2, "What it is about has been changed since it was checked."),
         (3, "What it is about has been changed since it was checked."),
@@ -237,7 +239,7 @@ def test_all_or_nothing_is_nothing_if_it_was_overtaken(uploaded, acme):
     upload = uploaded(many(3))
     factories.a_credential(acme, "key-number-000001", name="Quicker")
 
-    runs.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
     worked(upload)
 
     assert upload.state == Upload.State.FAILED
@@ -248,13 +250,13 @@ def test_all_or_nothing_undoes_what_it_has_begun(uploaded, acme, monkeypatch):
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    runs.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
 
     def overtake(upload):
         if upload.done == 2:
             factories.a_credential(acme, "key-number-000005", name="Quicker")
 
-    runs.work(only=upload, tell=overtake)
+    work(only=upload, tell=overtake)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["undone"]) == (Upload.State.FAILED, 4)
@@ -265,16 +267,16 @@ def test_all_or_nothing_undoes_what_it_has_begun(uploaded, acme, monkeypatch):
 def test_all_or_nothing_is_not_begun_with_refused_rows(uploaded, acme):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01", "nobody,B,key-number-02"))
 
-    with pytest.raises(runs.SomeRefused):
-        runs.apply(upload=upload, by=factories.an_admin(), whole=True)
+    with pytest.raises(actions.SomeRefused):
+        actions.apply(upload=upload, by=factories.an_admin(), whole=True)
 
 
 def test_nothing_is_applied_where_nothing_changes(uploaded, acme):
     factories.a_credential(acme, "key-number-01", name="A")
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01"))
 
-    with pytest.raises(runs.NothingToApply):
-        runs.apply(upload=upload, by=factories.an_admin(), whole=False)
+    with pytest.raises(actions.NothingToApply):
+        actions.apply(upload=upload, by=factories.an_admin(), whole=False)
 
 
 def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
@@ -283,13 +285,13 @@ def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
 
     def cancel(upload):
         if upload.done == 4:
-            runs.cancel(upload=Upload.objects.get(pk=upload.pk), by=None)
+            actions.cancel(upload=Upload.objects.get(pk=upload.pk), by=None)
 
-    runs.work(only=upload, tell=cancel)
+    work(only=upload, tell=cancel)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["create"]) == (Upload.State.CANCELLED, 4)
@@ -301,13 +303,13 @@ def test_a_cancelled_all_or_nothing_is_nothing(uploaded, acme, monkeypatch):
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    runs.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
 
     def cancel(upload):
         if upload.state == Upload.State.APPLYING and upload.done == 4:
-            runs.cancel(upload=Upload.objects.get(pk=upload.pk), by=None)
+            actions.cancel(upload=Upload.objects.get(pk=upload.pk), by=None)
 
-    runs.work(only=upload, tell=cancel)
+    work(only=upload, tell=cancel)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["undone"]) == (Upload.State.FAILED, 4)
@@ -319,7 +321,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(7))
-    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
 
     class LostError(Exception):
         pass
@@ -329,7 +331,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
 
     for _ in range(3):
         with pytest.raises(LostError):
-            runs.work(only=upload, tell=lose)
+            work(only=upload, tell=lose)
     worked(upload)
 
     assert (upload.state, upload.outcome) == ("applied", {"create": 7, "meanwhile": 0})
@@ -339,7 +341,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
 
 def test_one_that_breaks_off_again_and_again_is_given_up(uploaded, acme, monkeypatch):
     upload = uploaded(many(1))
-    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
 
     class BrokenError(Exception):
         pass
@@ -348,9 +350,9 @@ def test_one_that_breaks_off_again_and_again_is_given_up(uploaded, acme, monkeyp
         raise BrokenError
 
     monkeypatch.setattr(applying, "apply", broken)
-    for _ in range(runs.TRIES):
+    for _ in range(TRIES):
         with pytest.raises(BrokenError):
-            runs.work()
+            work()
     worked(upload)
 
     assert upload.state == Upload.State.FAILED
@@ -363,9 +365,9 @@ def test_the_file_is_gone_when_it_ends_and_the_refused_rows_are_kept_apart(appli
     )
 
     assert not files.path_of(upload.pk).exists()
-    assert runs.refused_format(upload=upload) == "csv"
+    assert actions.refused_format(upload=upload) == "csv"
     to = BytesIO()
-    runs.write_refused(upload=upload, to=to)
+    actions.write_refused(upload=upload, to=to)
     assert to.getvalue().decode("utf-8-sig").splitlines() == [
         "customer,name,key,secret,error",
         "nobody,B,key-number-02,hush,customer: There is no customer of that external key.",
@@ -375,7 +377,7 @@ def test_the_file_is_gone_when_it_ends_and_the_refused_rows_are_kept_apart(appli
 def test_refused_rows_are_taken_once_what_they_lacked_is_there(applied, uploaded):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01"))
     to = BytesIO()
-    runs.write_refused(upload=upload, to=to)
+    actions.write_refused(upload=upload, to=to)
     factories.a_customer("Acme")
 
     assert applied(to.getvalue().decode("utf-8-sig")).outcome == {"create": 1, "meanwhile": 0}
@@ -458,7 +460,7 @@ def test_what_is_a_day_old_is_tidied_away(uploaded, acme):
     stray.write_text("of nobody")
     os.utime(stray, (0, 0))
 
-    runs.tidy()
+    tidy()
     upload.refresh_from_db()
 
     assert upload.state == Upload.State.CANCELLED

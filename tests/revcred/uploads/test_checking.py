@@ -6,9 +6,10 @@ from django.utils import timezone
 
 from revcred.actions import credentials
 from revcred.models import Credential, Customer, Upload
-from revcred.uploads import columns, runs
+from revcred.uploads import actions, columns
 from revcred.uploads.columns import Kind
 from revcred.uploads.mapping import for_all, may_be_for_all
+from revcred.uploads.worker import work
 from tests import factories
 from tests.revcred.uploads.conftest import rows
 
@@ -28,7 +29,7 @@ def counts(upload):
 
 def refusals(upload):
     return [
-        (each.row, each.column, each.hint, each.message) for each in runs.refusals(upload=upload)
+        (each.row, each.column, each.hint, each.message) for each in actions.refusals(upload=upload)
     ]
 
 
@@ -228,10 +229,10 @@ def test_columns_that_cannot_be_told_are_asked_for_and_remembered(uploaded, acme
     upload = uploaded(text)
     assert upload.state == Upload.State.UNMAPPED
 
-    with pytest.raises(runs.ColumnsMissing, match="customer"):
-        runs.check(upload=upload, by=None, mapping={1: "name"})
-    runs.check(upload=upload, by=None, mapping={0: "customer", 1: "name", 2: "key"})
-    runs.work()
+    with pytest.raises(actions.ColumnsMissing, match="customer"):
+        actions.check(upload=upload, by=None, mapping={1: "name"})
+    actions.check(upload=upload, by=None, mapping={0: "customer", 1: "name", 2: "key"})
+    work()
     upload.refresh_from_db()
 
     assert counts(upload) == {"create": 1}

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from metering import claims
 from metering.models import Transaction
+from metering.quarantine import reattribution
 from revcred.actions import credentials, subscriptions
 from revcred.models import Credential, FormerName, Subscription, UploadChange
 from revcred.uploads.columns import Kind
@@ -162,7 +162,7 @@ def test_a_list_that_takes_a_former_name_takes_its_calls(applied, acme):
     assert Transaction.objects.get().subscription == renamed
 
     applied(subscriptions_of("maps,acme,maps,"), kind=Kind.SUBSCRIPTIONS)
-    claims.work()
+    reattribution.work()
 
     taker = Subscription.objects.get(external_key="maps")
     assert Transaction.objects.standing().get().subscription == taker

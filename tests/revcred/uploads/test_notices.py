@@ -3,8 +3,9 @@
 import pytest
 
 from revcred.models import Membership, OutgoingMail
-from revcred.uploads import runs
+from revcred.uploads import actions
 from revcred.uploads.columns import Kind
+from revcred.uploads.worker import work
 from tests import factories
 from tests.revcred.uploads.conftest import rows
 
@@ -99,9 +100,9 @@ def test_a_long_list_is_summed_up(applied, acme):
 
 def test_what_is_taken_back_by_itself_tells_nobody(uploaded, acme):
     upload = uploaded(rows("email,customer", "new@example.com,acme"), kind=Kind.SUBSCRIBERS)
-    runs.apply(upload=upload, by=factories.an_admin(), whole=True)
-    runs.cancel(upload=upload, by=factories.an_admin())
-    runs.work()
+    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.cancel(upload=upload, by=factories.an_admin())
+    work()
     upload.refresh_from_db()
 
     assert upload.state in {"failed", "cancelled"}

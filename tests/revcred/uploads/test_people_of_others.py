@@ -5,7 +5,7 @@ from django.core.management import call_command
 
 from revcred.actions import subscribers, users
 from revcred.models import Credential, Membership, Subscriber, Upload
-from revcred.uploads import applying, runs
+from revcred.uploads import actions, applying
 from revcred.uploads.columns import Kind
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
@@ -54,11 +54,11 @@ def test_nobody_of_another_customer_becomes_a_member_unless_that_was_chosen(
     assert joins(upload) == [(*who, True)]
     assert upload.preview["members"]["of_others"] == 1
 
-    runs.check(upload=upload, by=None, choices=runs.Choices(people_of_others="join"))
+    actions.check(upload=upload, by=None, choices=actions.Choices(people_of_others="join"))
     worked(upload)
     assert joins(upload) == [(*who, False)]
     assert not acme.memberships.exists()
-    runs.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
     worked(upload)
     assert acme.memberships.get().subscriber == ada
 
@@ -96,7 +96,7 @@ def test_who_becomes_somebody_elses_between_preview_and_apply_is_refused(uploade
     upload = uploaded(rows(HEADER, "acme,Orders,the-key,cy@example.com"))
     Membership.objects.create(customer=factories.a_customer("Globex"), subscriber=cy)
 
-    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
     worked(upload)
 
     assert upload.outcome["meanwhile"] == 1
@@ -110,7 +110,7 @@ def test_who_loses_a_membership_between_preview_and_apply_does_not_get_it_back(u
     upload = uploaded(rows(HEADER, "acme,Orders,the-key,bo@example.com"))
     bo.memberships.all().delete()
 
-    runs.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
     worked(upload)
 
     assert upload.outcome["meanwhile"] == 1

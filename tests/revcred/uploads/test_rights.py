@@ -23,9 +23,10 @@ from revcred.models import (
     UploadChange,
     User,
 )
-from revcred.uploads import applying, rights, runs
+from revcred.uploads import actions, applying, rights
 from revcred.uploads.columns import Kind
 from revcred.uploads.rights import REQUIRED_RIGHTS, Effect
+from revcred.uploads.worker import work
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
 
@@ -261,15 +262,15 @@ def test_without_a_right_that_it_takes_nothing_of_a_list_happens(scenario, uploa
     upload = brought()
     for each in needed:
         may(clerk, *({*ALL_RIGHTS} - {each}))
-        with pytest.raises(runs.NotAllowed, match=re.escape(rights.in_words(each))):
-            runs.apply(upload=upload, by=fresh(clerk), whole=False)
+        with pytest.raises(actions.NotAllowed, match=re.escape(rights.in_words(each))):
+            actions.apply(upload=upload, by=fresh(clerk), whole=False)
         upload.refresh_from_db()
         assert upload.state == Upload.State.READY
         assert everything() == before
     for each in needed:
         late = brought()
         may(clerk, *ALL_RIGHTS)
-        runs.apply(upload=late, by=fresh(clerk), whole=False)
+        actions.apply(upload=late, by=fresh(clerk), whole=False)
         may(clerk, *({*ALL_RIGHTS} - {each}))
         worked(late)
         assert late.state == Upload.State.FAILED
@@ -291,17 +292,17 @@ def test_with_the_rights_that_it_takes_and_no_other_a_list_is_applied(scenario, 
     done = everything()
     for each in needed:
         may(clerk, *(needed - {each}))
-        with pytest.raises(runs.NotAllowed, match=re.escape(rights.in_words(each))):
-            runs.undo(upload=upload, by=fresh(clerk))
+        with pytest.raises(actions.NotAllowed, match=re.escape(rights.in_words(each))):
+            actions.undo(upload=upload, by=fresh(clerk))
         may(clerk, *needed)
-        runs.undo(upload=upload, by=fresh(clerk))
+        actions.undo(upload=upload, by=fresh(clerk))
         may(clerk, *(needed - {each}))
         worked(upload)
         assert upload.state == Upload.State.FAILED
         assert rights.in_words(each) in upload.error
         assert everything() == done
     may(clerk, *needed)
-    runs.undo(upload=upload, by=fresh(clerk))
+    actions.undo(upload=upload, by=fresh(clerk))
     worked(upload)
     assert (upload.state, upload.error) == (Upload.State.UNDONE, "")
     assert not scenario.has_happened()
@@ -311,7 +312,7 @@ def test_with_the_rights_that_it_takes_and_no_other_a_list_is_applied(scenario, 
 def test_who_is_no_staff_any_more_applies_nothing(uploaded, clerk, loss):
     upload = uploaded(SCENARIOS[0].text)
     before = everything()
-    runs.apply(upload=upload, by=fresh(clerk), whole=True)
+    actions.apply(upload=upload, by=fresh(clerk), whole=True)
     if loss == "deleted":
         clerk.delete()
     else:
@@ -339,8 +340,8 @@ def test_rights_that_go_in_the_middle_stop_a_list_there(uploaded, clerk, monkeyp
     for whole, left in ((False, 1), (True, 0)):
         may(clerk, *ALL_RIGHTS)
         upload = uploaded(text)
-        runs.apply(upload=upload, by=fresh(clerk), whole=whole)
-        runs.work(tell=lose)
+        actions.apply(upload=upload, by=fresh(clerk), whole=whole)
+        work(tell=lose)
         upload.refresh_from_db()
         assert upload.state == Upload.State.FAILED
         assert "Issue credentials" in upload.error
@@ -392,7 +393,7 @@ def test_the_importer_may_do_with_lists_what_the_role_says(scenario, uploaded):
 
 def test_a_list_that_was_checked_before_rights_were_counted_is_not_applied(uploaded, clerk):
     upload = uploaded(SCENARIOS[0].text)
-    runs.apply(upload=upload, by=fresh(clerk), whole=False)
+    actions.apply(upload=upload, by=fresh(clerk), whole=False)
     upload.preview.pop("effects")
     Upload.objects.filter(pk=upload.pk).update(preview=upload.preview)
     worked(upload)
@@ -410,7 +411,7 @@ def test_what_was_applied_before_rights_were_counted_takes_them_to_be_undone(
     upload.preview.pop("effects")
     upload.save()
     may(clerk, "apply_upload")
-    with pytest.raises(runs.NotAllowed):
-        runs.undo(upload=upload, by=fresh(clerk))
+    with pytest.raises(actions.NotAllowed):
+        actions.undo(upload=upload, by=fresh(clerk))
     may(clerk, *ALL_RIGHTS)
-    runs.undo(upload=upload, by=fresh(clerk))
+    actions.undo(upload=upload, by=fresh(clerk))

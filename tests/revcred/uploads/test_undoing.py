@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from metering import claims
+from metering.quarantine import reattribution
 from revcred.actions import credentials
 from revcred.models import (
     Assignment,
@@ -16,7 +16,7 @@ from revcred.models import (
     Subscription,
     Upload,
 )
-from revcred.uploads import runs, undoing
+from revcred.uploads import actions, undoing
 from revcred.uploads.columns import Kind
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
@@ -151,11 +151,11 @@ def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
     factories.settled(factories.a_call("key-number-01"))
 
-    with pytest.raises(runs.Depended) as refused:
-        runs.undo(upload=upload, by=factories.an_admin())
+    with pytest.raises(actions.Depended) as refused:
+        actions.undo(upload=upload, by=factories.an_admin())
 
     assert refused.value.dependents == [
-        runs.Dependent("Transactions have been attributed to it", 1, ["A"])
+        actions.Dependent("Transactions have been attributed to it", 1, ["A"])
     ]
     upload.refresh_from_db()
     assert upload.state == Upload.State.APPLIED
@@ -164,9 +164,9 @@ def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
 def test_so_does_usage_that_was_claimed(applied, acme, maps):
     factories.settled(factories.a_call("key-number-01"))
     upload = applied(rows(NEW, "acme,A,key-number-01,maps"))
-    claims.work()
+    reattribution.work()
 
-    assert [each.count for each in runs.dependents(upload=upload)] == [1]
+    assert [each.count for each in actions.dependents(upload=upload)] == [1]
 
 
 def test_acts_and_later_uploads_are_told(applied, acme, maps):
@@ -174,7 +174,7 @@ def test_acts_and_later_uploads_are_told(applied, acme, maps):
     credentials.suspend(credential=Credential.objects.get(name="A"), by=None)
     applied(rows(NEW, "acme,C,key-number-02,"))
 
-    told = [(each.reason, each.first) for each in runs.dependents(upload=upload)]
+    told = [(each.reason, each.first) for each in actions.dependents(upload=upload)]
     assert told == [("It has been acted on since", ["A"]), ("A later upload changed it", ["C"])]
 
 
@@ -183,13 +183,13 @@ def test_what_was_created_is_kept_while_others_use_it(applied, acme):
     upload = applied(rows("external_key,name", "fresh,Fresh"), kind=Kind.CUSTOMERS)
     factories.a_credential(Customer.objects.get(external_key="fresh"))
 
-    told = [(each.reason, each.first) for each in runs.dependents(upload=upload)]
+    told = [(each.reason, each.first) for each in actions.dependents(upload=upload)]
     assert told == [("The customer has other credentials", ["Fresh"])]
 
 
 def test_what_is_depended_on_while_it_is_undone_is_kept(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
-    runs.undo(upload=upload, by=factories.an_admin())
+    actions.undo(upload=upload, by=factories.an_admin())
     factories.settled(factories.a_call("key-number-01"))
 
     worked(upload)
@@ -202,8 +202,8 @@ def test_an_upload_is_undone_once(applied, undone, acme):
     upload = applied(rows(NEW, "acme,A,key-number-01,"))
     undone(upload)
 
-    with pytest.raises(runs.NotNow):
-        runs.undo(upload=upload, by=factories.an_admin())
+    with pytest.raises(actions.NotNow):
+        actions.undo(upload=upload, by=factories.an_admin())
 
 
 def test_an_undone_list_can_be_applied_again(applied, undone, acme):

@@ -4,8 +4,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering import claims
 from metering.models import Transaction
+from metering.quarantine import reattribution
 from revcred.actions import credentials
 from revcred.models import Membership
 from tests import factories
@@ -74,7 +74,7 @@ def test_what_waited_in_quarantine_says_so_but_not_who_let_it_out(customer, owne
         keyed=credentials.Keyed(key=KEY),
         subscriptions=[subscription],
     )
-    claims.work()
+    reattribution.work()
 
     page = text_of(sign_in(owner).get(receipt_url(Transaction.objects.get())))
 
@@ -96,7 +96,7 @@ def test_after_a_correction_it_is_only_for_whom_it_is_now(customer, owner, sign_
         by=None,
         at=timezone.now() - timedelta(hours=1),
     )
-    claims.work()
+    reattribution.work()
 
     page = text_of(sign_in(member).get(receipt_url(counted)))
 

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from metering.attribution import settle_waiting
-from metering.joining import join
+from metering.attribution.processing import settle_waiting
 from metering.models import Quarantined, Transaction
+from metering.pairing.completion import join
 from tests import factories
 
 KEY = "ak_live_demo_9c2e"

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from metering import claims, newcomers
+from metering import provisioning
 from metering.models import Quarantined, Transaction
-from revcred.links import announce
+from metering.quarantine import reattribution
+from revcred.hooks import announce
 from revcred.models import AuditEvent, Credential, Customer, Product, Subscriber, Subscription
 from tests import factories
 from tests.metering.api.revenium.logs import logs, record
@@ -19,7 +20,7 @@ PATH = "/meter/v2/ai/completions"
 
 @pytest.fixture(autouse=True)
 def _nobody_made_before():
-    newcomers.forget()
+    provisioning.forget()
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_it_is_made_once(revenium, settled, settings):
     settings.CREATE_NAMED = True
 
     for n in range(3):
-        newcomers.forget()
+        provisioning.forget()
         revenium(PATH, {"transactionId": f"t-{n}"} | NEW)
 
     assert {row.credential.name for row in settled().values()} == {"Backend"}
@@ -323,7 +324,7 @@ def test_with_nothing_else_it_waits_for_a_subscription_of_that_name(said, settle
 
     later = factories.a_subscription(factories.a_customer("Umbrella"), external_key="of-later")
     announce("it was entered", by=None, subscription=later)
-    claims.work()
+    reattribution.work()
 
     assert settled()["t"].subscription.external_key == "of-later"
 

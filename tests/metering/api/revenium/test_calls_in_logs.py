@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from metering.api import authentication
 from metering.api.revenium import labels
 from metering.api.revenium.calls_in_logs import USAGE
-from metering.attribution import settle_waiting
+from metering.attribution.processing import settle_waiting
 from metering.models import Conflict, Delivery, Quarantined, Tally, Transaction
 from tests import factories
 from tests.metering.api.revenium.logs import PATH, attributes, logs, of_resource, record

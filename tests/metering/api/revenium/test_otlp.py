@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
-from metering.attribution import settle_waiting
+from metering.attribution.processing import settle_waiting
 from metering.models import Conflict, Delivery, Transaction
 from tests import factories
 

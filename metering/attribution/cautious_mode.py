@@ -1,0 +1,60 @@
+"""Cautious mode of a worker: smaller batches, each attempt on record before it is made."""
+
+from time import monotonic
+
+from django.db import connection
+
+from metering.attribution.statements import TRIED_BEFORE
+
+CAREFUL_FOR = 5.0  # seconds
+
+
+GLANCE_EVERY = 1.0  # seconds
+
+
+MOST_PATIENT = 8
+
+
+class Care:
+    """Whether this process settles in small company, with each attempt on record before it is made.
+
+    It does so for some seconds after anything failed, after it came upon what failed elsewhere,
+    and when it is new: what waits may have killed the one before it.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._until: float | None = None
+        self._glance_at = 0.0
+        self.patience = 1  # times the usual limits
+
+    def take(self) -> None:
+        self._until = monotonic() + CAREFUL_FOR
+
+    def be_patient(self) -> None:
+        self.patience = min(2 * self.patience, MOST_PATIENT)
+
+    def is_called_for(self) -> bool:
+        if self._until is None or self._glances():
+            self.take()
+        if self.is_taken():
+            return True
+        self.patience = 1
+        return False
+
+    def is_taken(self) -> bool:
+        return self._until is not None and monotonic() < self._until
+
+    def _glances(self) -> bool:
+        """Now and then, whether what has been tried before is first in the queue."""
+        if monotonic() < self._glance_at:
+            return False
+        self._glance_at = monotonic() + GLANCE_EVERY
+        with connection.cursor() as cursor:
+            cursor.execute(TRIED_BEFORE)
+            return bool(cursor.fetchone()[0])
+
+
+care = Care()

@@ -1,0 +1,289 @@
+"""The rules of attribution as SQL, for many calls at once."""
+
+from django.db import connection
+
+from metering.models import Reason
+from revcred.models import Gateway
+
+
+def would_be(
+    gateway: Gateway, *, fingerprint: str | None, subscription_named: str | None
+) -> Reason | None:
+    """Why a call of now, to whatever source, would be nobody's; None if it would be somebody's."""
+    arguments = {
+        "gateway": gateway.pk,
+        "fingerprint": fingerprint,
+        "subscription_named": subscription_named,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(WOULD_BE, arguments)
+        (reason,) = cursor.fetchone()
+    return Reason(reason) if reason else None
+
+
+DISAGREES = """
+(j.by_name).is_strict AND (
+                (j.by_name).credential_id <> key.credential_id
+                OR (j.by_name).customer_id <> coalesce(fed.customer_id, direct.customer_id)
+                OR (j.by_name).product_id <> coalesce(fed.product_id, direct.product_id)
+            )
+""".strip()
+
+
+def fits(path: str) -> str:
+    """Whether a rule `r` fits the path, an SQL expression. Expressions are read by PostgreSQL."""
+    return f"""CASE r.match
+                        WHEN 'equals' THEN {path} = r.text
+                        WHEN 'begins_with' THEN starts_with({path}, r.text)
+                        WHEN 'ends_with' THEN right({path}, length(r.text)) = r.text
+                        WHEN 'contains' THEN strpos({path}, r.text) > 0
+                        ELSE {path} ~ r.text
+                    END"""
+
+
+# The last moment that `occurred_at` may stand for: said in whole seconds, it may have been any of
+# its second. What holds at some moment of it counts.
+LAST_POSSIBLE = """
+CASE
+                WHEN judging.occurred_at::timestamptz(0) = judging.occurred_at
+                THEN judging.occurred_at + interval '0.999999 seconds'
+                ELSE judging.occurred_at
+            END
+""".strip()
+
+
+def holds(period: str, call: str = "j") -> str:
+    """A condition: the period holds at some moment that the call may be of; both are aliases."""
+    begins, ends = f"{period}.active_from", f"{period}.active_until"
+    return f"""{begins} <= {call}.last_at
+                    AND ({ends} IS NULL OR {call}.occurred_at < {ends})"""
+
+
+# The subscription that has, or else last had, the name that the call says: see FormerName.
+NAMED = f"""coalesce(
+                (
+                    SELECT o.id FROM revcred_subscription o
+                    WHERE o.external_key = sourced.subscription_named AND {holds("o", "sourced")}
+                    ORDER BY o.active_from DESC LIMIT 1
+                ), (
+                    SELECT o.id FROM revcred_formername f
+                    JOIN revcred_subscription o ON o.id = f.target_id
+                    WHERE f.kind = 'subscription' AND f.name = sourced.subscription_named
+                        AND (f.counts_until IS NULL OR sourced.occurred_at < f.counts_until)
+                        AND {holds("o", "sourced")}
+                    ORDER BY f.former_since DESC LIMIT 1
+                )
+            )"""
+
+
+# The source that has, or else last had, the name that the call says.
+SOURCE_NAMED = """coalesce(
+                    (SELECT s.id FROM revcred_source s WHERE s.external_key = source_named),
+                    (
+                        SELECT f.target_id FROM revcred_formername f
+                        WHERE f.kind = 'source' AND f.name = source_named
+                            AND (f.counts_until IS NULL OR occurred_at < f.counts_until)
+                        ORDER BY f.former_since DESC LIMIT 1
+                    )
+                )"""
+
+
+def covers(product: str, source: str, source_named: str) -> str:
+    """A condition: the product counts calls to that source, each an SQL expression.
+
+    Asked once a statement whether there is a product that does not count all calls.
+    """
+    return f"""(
+                    NOT EXISTS (SELECT FROM revcred_product WHERE restricted)
+                    OR (
+                        SELECT NOT p.restricted OR CASE
+                            WHEN {source} IS NOT NULL THEN EXISTS (
+                                SELECT FROM revcred_product_sources x
+                                WHERE x.product_id = p.id AND x.source_id = {source}
+                            )
+                            ELSE p.also_without_source AND {source_named} IS NULL
+                        END
+                        FROM revcred_product p WHERE p.id = {product}
+                    )
+                )"""
+
+
+# From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
+# path, names, outside, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
+# OFFSET 0 keeps the planner from copying an expression to every place that names it.
+# Where a key or a subscription ends and another begins in the second of a call that is said in
+# whole seconds, the later one takes it.
+JUDGED = f"""
+judged AS MATERIALIZED (
+    SELECT
+        j.*,
+        CASE
+            WHEN j.outside THEN 'moment_outside'
+            WHEN (j.by_name).decides THEN (j.by_name).reason
+            WHEN j.fingerprint IS NULL AND j.subscription_named IS NULL THEN 'anonymous'
+            WHEN j.fingerprint IS NULL THEN
+                CASE
+                    WHEN direct.id IS NULL THEN 'no_subscription'
+                    WHEN {DISAGREES} THEN 'names_disagree'
+                END
+            WHEN key.id IS NULL THEN
+                CASE WHEN EXISTS (
+                    SELECT FROM revcred_externalkey k
+                    WHERE k.fingerprint = j.fingerprint
+                        AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
+                ) THEN 'key_not_valid' ELSE 'unknown_key' END
+            WHEN NOT key.credential_valid THEN 'key_not_valid'
+            WHEN fed.candidates = 0 THEN 'no_subscription'
+            WHEN fed.named = 0 THEN 'subscription_mismatch'
+            WHEN fed.fitting = 0 THEN 'no_subscription'
+            WHEN fed.fitting > 1 THEN 'ambiguous'
+            WHEN {DISAGREES} THEN 'names_disagree'
+        END AS reason,
+        CASE
+            WHEN (j.by_name).decides THEN 'name'
+            WHEN j.fingerprint IS NULL THEN 'subscription'
+            ELSE key.kind
+        END AS matched_by,
+        key.id AS external_key_id,
+        CASE WHEN (j.by_name).decides THEN (j.by_name).credential_id ELSE key.credential_id END
+            AS credential_id,
+        coalesce(fed.assignment_id, (j.by_name).assignment_id) AS assignment_id,
+        coalesce(fed.subscription_id, direct.id, (j.by_name).subscription_id) AS subscription_id,
+        coalesce(fed.customer_id, direct.customer_id, (j.by_name).customer_id) AS customer_id,
+        coalesce(fed.product_id, direct.product_id, (j.by_name).product_id) AS product_id
+    FROM (
+        SELECT
+            sourced.*,
+            -- With a key, what has the name now is told by its name, and former names are asked
+            -- for where there are any: that is asked once a statement.
+            CASE
+                WHEN subscription_named IS NOT NULL AND (
+                    fingerprint IS NULL
+                    OR EXISTS (SELECT FROM revcred_formername WHERE kind = 'subscription')
+                ) THEN {NAMED}
+            END AS named_id,
+            CASE
+                WHEN names IS NOT NULL THEN owner_by_name(
+                    names, occurred_at, last_at,
+                    fingerprint IS NULL AND subscription_named IS NULL, source_named, source_id
+                )
+            END AS by_name
+        FROM (
+            SELECT
+                judging.*,
+                {LAST_POSSIBLE} AS last_at,
+                CASE
+                    WHEN source_named IS NOT NULL THEN {SOURCE_NAMED}
+                    -- Asked once a statement: most installations have no rules.
+                    WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
+                        SELECT r.source_id FROM revcred_pathrule r WHERE {fits("judging.path")}
+                        ORDER BY
+                            array_position(
+                                '{{equals,begins_with,ends_with,contains}}', r.match::text
+                            ),
+                            length(r.text) DESC, r.id
+                        LIMIT 1
+                    )
+                END AS source_id
+            FROM judging
+            OFFSET 0
+        ) sourced
+        OFFSET 0
+    ) j
+    LEFT JOIN LATERAL (
+        SELECT
+            k.id, k.kind, k.credential_id,
+            (c.revoked_at IS NULL OR j.occurred_at < c.revoked_at)
+            AND (c.expires_at IS NULL OR j.occurred_at < c.expires_at)
+            AND NOT EXISTS (
+                SELECT FROM revcred_suspension p
+                WHERE p.credential_id = c.id
+                    AND p.active_from <= j.occurred_at
+                    AND (p.active_until IS NULL OR j.last_at < p.active_until)
+            ) AS credential_valid
+        FROM revcred_externalkey k
+        JOIN revcred_credential c ON c.id = k.credential_id
+        WHERE k.fingerprint = j.fingerprint
+            AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
+            AND k.active_from <= j.last_at
+            AND (
+                k.active_until IS NULL OR j.last_at < k.active_until
+                OR j.occurred_at < k.active_until AND k.active_from < k.active_until
+                -- In its second another takes over: not by order, which the index gives.
+                AND NOT EXISTS (
+                    SELECT FROM revcred_externalkey n
+                    WHERE n.fingerprint = k.fingerprint
+                        AND n.gateway_id IS NOT DISTINCT FROM k.gateway_id
+                        AND n.active_from > k.active_from AND n.active_from <= j.last_at
+                        AND (n.active_until IS NULL OR n.active_from < n.active_until)
+                )
+            )
+        ORDER BY k.gateway_id
+        LIMIT 1
+    ) key ON true
+    LEFT JOIN LATERAL (
+        SELECT
+            count(*) AS candidates,
+            count(*) FILTER (WHERE is_named) AS named,
+            coalesce(
+                nullif(count(*) FILTER (WHERE is_fitting AND outlasts), 0),
+                count(*) FILTER (WHERE is_fitting)
+            ) AS fitting,
+            coalesce(
+                min(assignment_id) FILTER (WHERE is_fitting AND outlasts),
+                min(assignment_id) FILTER (WHERE is_fitting)
+            ) AS assignment_id,
+            coalesce(
+                min(subscription_id) FILTER (WHERE is_fitting AND outlasts),
+                min(subscription_id) FILTER (WHERE is_fitting)
+            ) AS subscription_id,
+            coalesce(
+                min(customer_id) FILTER (WHERE is_fitting AND outlasts),
+                min(customer_id) FILTER (WHERE is_fitting)
+            ) AS customer_id,
+            coalesce(
+                min(product_id) FILTER (WHERE is_fitting AND outlasts),
+                min(product_id) FILTER (WHERE is_fitting)
+            ) AS product_id
+        FROM (
+            SELECT
+                candidate.*,
+                is_named AND {covers("candidate.product_id", "j.source_id", "j.source_named")}
+                    AS is_fitting
+            FROM (
+                SELECT
+                    a.id AS assignment_id, s.id AS subscription_id, s.customer_id, s.product_id,
+                    (a.active_until IS NULL OR j.last_at < a.active_until)
+                    AND (s.active_until IS NULL OR j.last_at < s.active_until) AS outlasts,
+                    j.subscription_named IS NULL OR s.external_key = j.subscription_named
+                    OR s.id = j.named_id AS is_named
+                FROM revcred_assignment a
+                JOIN revcred_subscription s ON s.id = a.subscription_id
+                WHERE a.credential_id = key.credential_id
+                    AND {holds("a")}
+                    AND {holds("s")}
+            ) candidate
+            OFFSET 0
+        ) fitted
+    ) fed ON true
+    LEFT JOIN LATERAL (
+        SELECT s.id, s.customer_id, s.product_id
+        FROM revcred_subscription s
+        WHERE j.fingerprint IS NULL AND s.id = j.named_id
+            AND {covers("s.product_id", "j.source_id", "j.source_named")}
+        LIMIT 1  -- so that nothing is looked up for calls with a key
+    ) direct ON true
+)
+"""
+
+
+# Why a call of now would be nobody's, or nothing.
+WOULD_BE = f"""
+WITH judging AS (
+    SELECT
+        %(gateway)s::bigint AS gateway_id, clock_timestamp() AS occurred_at,
+        %(fingerprint)s::uuid AS fingerprint, %(subscription_named)s::text AS subscription_named,
+        NULL::text AS source_named, NULL::text AS path, NULL::jsonb AS names, false AS outside
+), {JUDGED}
+SELECT reason FROM judged
+"""

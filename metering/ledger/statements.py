@@ -1,0 +1,158 @@
+"""SQL that writes judged calls: to the ledger, to quarantine, and to the sums of usage."""
+
+METERED = """
+    id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
+    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, names,
+    corrects
+"""
+
+
+METERED_OF_JUDGED = """
+    id, gateway_id, transaction_id, occurred_at, received_at, coalesce(subscription_named, ''),
+    coalesce(source_named, ''), coalesce(method, ''), coalesce(path, ''), status, request_bytes,
+    response_bytes, latency_ms, elements, metadata, names, corrects
+"""
+
+
+# What a gateway says of a call, without what tells it from others.
+FACTS = """
+    gateway_id, transaction_id, occurred_at, received_at, fingerprint, hint, subscription_named,
+    source_named, method, path, status, request_bytes, response_bytes, latency_ms, elements,
+    metadata, names
+"""
+
+
+ATTRIBUTED = """
+    attributed_at, matched_by, external_key_id, credential_id, assignment_id, subscription_id,
+    customer_id, product_id, source_id, quarantined_at, quarantine_reason, claim_id, sign
+"""
+
+
+LEDGER = f"""
+ledger AS (
+    INSERT INTO metering_transaction ({METERED}, {ATTRIBUTED})
+    SELECT
+        {METERED_OF_JUDGED},
+        clock_timestamp(), matched_by, external_key_id, credential_id, assignment_id,
+        subscription_id, customer_id, product_id, source_id, quarantined_at, quarantine_reason,
+        claim_id, 1
+    FROM judged WHERE reason IS NULL
+)
+"""
+
+
+QUARANTINED = f"""
+quarantined AS (
+    INSERT INTO metering_quarantined (
+        {METERED}, fingerprint, hint, outside, similar_fingerprint, oddities, reason,
+        quarantined_at, error, released_by, release_note
+    )
+    SELECT
+        {METERED_OF_JUDGED}, fingerprint, coalesce(hint, ''), coalesce(outside, false),
+        similar_fingerprint, coalesce(oddities, ''), reason, clock_timestamp(), '', '', ''
+    FROM judged WHERE reason IS NOT NULL
+)
+"""
+
+
+def usage_of(counted: str) -> str:
+    """Add `counted` (rows of the ledger with their sign) to usage, every worker in one order."""
+    return f"""
+usage AS (
+    INSERT INTO metering_usage AS standing (
+        subscription_id, hour, element, credential_id, customer_id, product_id, count, quantity
+    )
+    SELECT
+        c.subscription_id, date_trunc('hour', c.occurred_at, 'UTC'), element.key, c.credential_id,
+        c.customer_id, c.product_id, sum(c.sign), sum(c.sign * element.value::numeric)
+    FROM ({counted}) c CROSS JOIN LATERAL jsonb_each_text(c.elements) element
+    GROUP BY 1, 2, 3, 4, 5, 6
+    ORDER BY 1, 2, 3, 4
+    ON CONFLICT (subscription_id, hour, element, credential_id) DO UPDATE SET
+        count = standing.count + excluded.count,
+        quantity = standing.quantity + excluded.quantity
+)
+"""
+
+
+COUNTED = """
+    SELECT occurred_at, subscription_id, credential_id, customer_id, product_id, elements, 1 AS sign
+    FROM judged WHERE reason IS NULL
+"""
+
+
+# When keys were last used, by the moments of the calls; a clock that runs ahead is not believed.
+# To the minute, so that a busy key is not written with every settlement.
+KEY_SEEN = """
+key_seen AS (
+    INSERT INTO revcred_keyuse AS standing (external_key_id, last_used_at)
+    SELECT seen.external_key_id, seen.at
+    FROM (
+        SELECT external_key_id, max(least(occurred_at, clock_timestamp())) AS at
+        FROM judged
+        WHERE external_key_id IS NOT NULL AND reason IS DISTINCT FROM 'moment_outside'
+        GROUP BY 1
+    ) seen
+    LEFT JOIN LATERAL (
+        SELECT u.last_used_at FROM revcred_keyuse u
+        WHERE u.external_key_id = seen.external_key_id
+        OFFSET 0
+    ) before ON true
+    WHERE before.last_used_at IS NULL OR before.last_used_at < seen.at - interval '1 minute'
+    ORDER BY seen.external_key_id
+    ON CONFLICT (external_key_id) DO UPDATE SET
+        last_used_at = greatest(standing.last_used_at, excluded.last_used_at)
+)
+"""
+
+
+# What takes back each of `standing` that `judged` corrects.
+REVERSAL = f"""
+reversal AS (
+    INSERT INTO metering_transaction ({METERED}, {ATTRIBUTED})
+    SELECT
+        time_ordered_id(), t.gateway_id, t.transaction_id, t.occurred_at, t.received_at,
+        t.subscription_named, t.source_named, t.method, t.path, t.status, t.request_bytes,
+        t.response_bytes, t.latency_ms, t.elements, t.metadata, t.names, t.id,
+        clock_timestamp(), t.matched_by, t.external_key_id, t.credential_id, t.assignment_id,
+        t.subscription_id, t.customer_id, t.product_id, t.source_id, t.quarantined_at,
+        t.quarantine_reason, %(claim)s, -1
+    FROM standing t JOIN judged j ON j.corrects = t.id
+)
+"""
+
+
+TAKEN_BACK = """
+    UNION ALL
+    SELECT t.occurred_at, t.subscription_id, t.credential_id, t.customer_id, t.product_id,
+        t.elements, -1
+    FROM standing t JOIN judged j ON j.corrects = t.id
+"""
+
+
+# Usage that is not what the ledger says it should be, hour by hour.
+DIFFERENCES = """
+WITH ledger AS (
+    SELECT
+        t.subscription_id, date_trunc('hour', t.occurred_at, 'UTC') AS hour, element.key AS element,
+        t.credential_id, sum(t.sign) AS count, sum(t.sign * element.value::numeric) AS quantity
+    FROM metering_transaction t CROSS JOIN LATERAL jsonb_each_text(t.elements) element
+    WHERE t.occurred_at >= %(start)s AND t.occurred_at < %(end)s
+    GROUP BY 1, 2, 3, 4
+), kept AS (
+    SELECT subscription_id, hour, element, credential_id, count, quantity
+    FROM metering_usage WHERE hour >= %(start)s AND hour < %(end)s
+)
+SELECT
+    coalesce(kept.subscription_id, ledger.subscription_id), coalesce(kept.hour, ledger.hour),
+    coalesce(kept.element, ledger.element), coalesce(kept.credential_id, ledger.credential_id),
+    coalesce(kept.count, 0), coalesce(ledger.count, 0),
+    coalesce(kept.quantity, 0), coalesce(ledger.quantity, 0)
+FROM kept FULL JOIN ledger
+    ON kept.subscription_id = ledger.subscription_id AND kept.hour = ledger.hour
+    AND kept.element = ledger.element
+    AND coalesce(kept.credential_id, 0) = coalesce(ledger.credential_id, 0)
+WHERE (coalesce(kept.count, 0), coalesce(kept.quantity, 0))
+    <> (coalesce(ledger.count, 0), coalesce(ledger.quantity, 0))
+ORDER BY 2, 1, 3, 4
+"""

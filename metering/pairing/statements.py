@@ -1,0 +1,120 @@
+"""SQL of pairing: complete what stands when the second part of a call comes late."""
+
+from metering.attribution.judging import JUDGED
+from metering.ledger.statements import (
+    COUNTED,
+    FACTS,
+    LEDGER,
+    QUARANTINED,
+    REVERSAL,
+    TAKEN_BACK,
+    usage_of,
+)
+from metering.quarantine.statements import NOT_POISON
+
+# Complete what stands of transactions whose other half came late: %(calls)s, with identities. What
+# stands says stays; a half that adds nothing changes nothing.
+COMPLETE = f"""
+WITH RECURSIVE said AS MATERIALIZED (
+    SELECT call.*, r.transaction, r.occurred_at, r.received_at
+    FROM json_to_recordset(%(calls)s::json) AS call (
+        identity uuid, fingerprint uuid, hint text, subscription_named text, source_named text,
+        method text, path text, status smallint, request_bytes bigint, response_bytes bigint,
+        latency_ms double precision, elements jsonb, metadata jsonb, names jsonb,
+        similar_fingerprint uuid, oddities text
+    )
+    JOIN metering_remembered r ON r.identity = call.identity
+), chain AS (
+    -- An admin may have counted it at its arrival, and not at the moment it came with.
+    SELECT identity, transaction AS id, ARRAY[occurred_at, received_at] AS moments, 0 AS place
+    FROM said
+    UNION ALL
+    SELECT chain.identity, successor.id, chain.moments, place + 1
+    FROM chain CROSS JOIN LATERAL (
+        SELECT t.id FROM metering_transaction t
+        WHERE t.corrects = chain.id AND t.occurred_at = ANY (chain.moments) AND t.sign = 1
+        UNION ALL
+        SELECT q.id FROM metering_quarantined q WHERE q.corrects = chain.id
+    ) successor
+), latest AS (
+    SELECT DISTINCT ON (identity) identity, id, moments
+    FROM chain ORDER BY identity, place DESC
+), standing AS MATERIALIZED (
+    SELECT t.*, k.fingerprint, k.hint, latest.identity
+    FROM latest
+    JOIN metering_transaction t ON t.id = latest.id AND t.occurred_at = ANY (latest.moments)
+    LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
+), waiting AS MATERIALIZED (
+    SELECT q.*, latest.identity
+    FROM latest JOIN metering_quarantined q ON q.id = latest.id
+    WHERE {NOT_POISON}
+    FOR UPDATE OF q
+), before AS (
+    SELECT
+        identity, true AS is_waiting, id, {FACTS}, corrects, quarantined_at,
+        reason AS quarantine_reason, outside
+    FROM waiting
+    UNION ALL
+    SELECT identity, false, time_ordered_id(), {FACTS}, id, NULL, NULL, false FROM standing
+), judging AS MATERIALIZED (
+    SELECT
+        before.identity, is_waiting, before.id, gateway_id, transaction_id, before.occurred_at,
+        before.received_at, corrects, quarantined_at, quarantine_reason,
+        %(claim)s::bigint AS claim_id, outside, said.similar_fingerprint, said.oddities,
+        completed.*
+    FROM before JOIN said ON said.identity = before.identity
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(before.fingerprint, said.fingerprint) AS fingerprint,
+            CASE WHEN before.fingerprint IS NULL THEN said.hint ELSE before.hint END AS hint,
+            coalesce(nullif(before.subscription_named, ''), said.subscription_named)
+                AS subscription_named,
+            coalesce(nullif(before.source_named, ''), said.source_named) AS source_named,
+            coalesce(nullif(before.method, ''), said.method) AS method,
+            coalesce(nullif(before.path, ''), said.path) AS path,
+            coalesce(before.status, said.status) AS status,
+            coalesce(before.request_bytes, said.request_bytes) AS request_bytes,
+            coalesce(before.response_bytes, said.response_bytes) AS response_bytes,
+            coalesce(before.latency_ms, said.latency_ms) AS latency_ms,
+            coalesce(said.elements, '{{}}') || before.elements AS elements,
+            nullif(coalesce(said.metadata, '{{}}') || coalesce(before.metadata, '{{}}'), '{{}}')
+                AS metadata,
+            coalesce(before.names, said.names) AS names
+    ) completed
+    WHERE (
+        completed.fingerprint, coalesce(completed.subscription_named, ''),
+        coalesce(completed.source_named, ''),
+        coalesce(completed.method, ''), coalesce(completed.path, ''), completed.status,
+        completed.request_bytes, completed.response_bytes, completed.latency_ms,
+        completed.elements, completed.metadata, completed.names
+    ) IS DISTINCT FROM (
+        before.fingerprint, before.subscription_named, before.source_named,
+        before.method, before.path, before.status, before.request_bytes,
+        before.response_bytes, before.latency_ms, before.elements, before.metadata, before.names
+    )
+), {JUDGED}, {LEDGER}, {
+    QUARANTINED.replace("reason IS NOT NULL", "reason IS NOT NULL AND NOT is_waiting")
+}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}, left_quarantine AS (
+    DELETE FROM metering_quarantined q USING judged j
+    WHERE q.id = j.id AND j.is_waiting AND j.reason IS NULL
+), still_waiting AS (
+    UPDATE metering_quarantined q SET
+        fingerprint = j.fingerprint, hint = coalesce(j.hint, ''),
+        subscription_named = coalesce(j.subscription_named, ''),
+        source_named = coalesce(j.source_named, ''), method = coalesce(j.method, ''),
+        path = coalesce(j.path, ''), status = j.status, request_bytes = j.request_bytes,
+        response_bytes = j.response_bytes, latency_ms = j.latency_ms, elements = j.elements,
+        metadata = j.metadata, names = j.names, reason = j.reason,
+        similar_fingerprint = coalesce(q.similar_fingerprint, j.similar_fingerprint),
+        oddities = coalesce(nullif(q.oddities, ''), j.oddities, '')
+    FROM judged j
+    WHERE q.id = j.id AND j.is_waiting AND j.reason IS NOT NULL
+)
+SELECT count(*) FROM judged
+"""
+
+
+FORGET_HALVES = """
+DELETE FROM metering_half
+WHERE (identity, side) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))
+"""

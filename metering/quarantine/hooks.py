@@ -1,0 +1,111 @@
+"""Answers to what the core asks of metering: see `revcred.hooks`."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Max, Sum
+from django.db.transaction import on_commit
+from django.utils import timezone
+
+from metering.bells import claim_bell
+from metering.models import Claim, Transaction, Usage
+from metering.quarantine.statements import USED, WAITING_FOR
+from revcred.hooks import Lately
+from revcred.models import Credential, Product, Subscription, Upload, User
+from revcred.models.periods import second_of
+
+NAMED_AT_MOST = 10_000  # transactions looked through for one name
+
+
+CUSTOMERS_NAMED = 10  # of those an upload would claim for
+
+
+def expect(
+    *,
+    cause: str,
+    by: User | None,
+    since: datetime | None = None,
+    credential: Credential | None = None,
+    subscription: Subscription | None = None,
+    product: Product | None = None,
+    upload: Upload | None = None,
+    with_sources: bool = False,
+    **_: Any,
+) -> Claim:
+    """Note, in the transaction of the change itself, that it may concern what waits.
+
+    Without a credential, subscription, product or upload: all of the quarantine is judged again.
+    Calls that are said in whole seconds may be of any moment of theirs, so `since` reaches back to
+    the beginning of its second.
+    """
+    claim = Claim.objects.create(
+        cause=cause[:200],
+        by=by.email if by else "",
+        since=second_of(since) if since else None,
+        credential=credential,
+        subscription=subscription,
+        product=product,
+        upload=upload,
+        with_sources=with_sources,
+    )
+    on_commit(claim_bell.ring)
+    return claim
+
+
+def waiting_for(*, rows: str, **_: Any) -> dict[str, Any]:
+    """What an upload would claim; see `revcred.hooks`."""
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING_FOR.format(rows=rows))
+        found = cursor.fetchall()
+    since = min((each for _, _, each in found), default=None)
+    return {
+        "transactions": sum(count for _, count, _ in found),
+        "since": since and since.isoformat(),
+        "customers": [(customer, count) for customer, count, _ in found[:CUSTOMERS_NAMED]],
+    }
+
+
+def used(*, rows: str, most: int, **_: Any) -> list[int]:
+    """What usage hangs on; see `revcred.hooks`."""
+    with connection.cursor() as cursor:
+        cursor.execute(USED.format(rows=rows, most=most))
+        return [number for (number,) in cursor.fetchall()]
+
+
+def used_lately(
+    *,
+    credential: Credential | None,
+    subscription: Subscription | None,
+    named: str | None,
+    days: int,
+    **_: Any,
+) -> Lately:
+    """Calls of the last days, and the last hour with any; see `revcred.hooks`."""
+    if named is not None:
+        return _named_lately(subscription, named, days)
+    usage = Usage.objects.filter(hour__gte=timezone.now() - timedelta(days=days), count__gt=0)
+    if credential:
+        usage = usage.filter(credential=credential)
+    if subscription:
+        usage = usage.filter(subscription=subscription)
+    # A call is counted once for each of its elements: most have one, and all the same.
+    by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
+    found = list(by_element)
+    calls = max((count for _, count, _ in found), default=0)
+    return Lately(calls, max((hour for _, _, hour in found), default=None))
+
+
+def _named_lately(subscription: Subscription | None, named: str, days: int) -> Lately:
+    """The same of what names the subscription so, of the ledger's latest NAMED_AT_MOST."""
+    since = timezone.now() - timedelta(days=days)
+    latest = Transaction.objects.standing().filter(subscription=subscription)
+    moments = [
+        at
+        for name, at in latest.filter(occurred_at__gte=since)
+        .order_by("-occurred_at")
+        .values_list("subscription_named", "occurred_at")[:NAMED_AT_MOST]
+        if name == named
+    ]
+    last = max(moments, default=None)
+    return Lately(len(moments), last and last.replace(minute=0, second=0, microsecond=0))

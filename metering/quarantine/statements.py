@@ -1,0 +1,374 @@
+"""SQL of re-attribution: judge again what waits in quarantine and what stands in the ledger."""
+
+from metering.attribution.judging import JUDGED
+from metering.ledger.statements import (
+    COUNTED,
+    KEY_SEEN,
+    LEDGER,
+    QUARANTINED,
+    REVERSAL,
+    TAKEN_BACK,
+    usage_of,
+)
+
+# What a claim concerns: the keys of a credential, of a subscription's credentials, of a
+# product's subscriptions' credentials, what names such a subscription itself, and whatever
+# names anybody by name.
+SCOPE_OF_CREDENTIAL = """
+    q.fingerprint IN (
+        SELECT fingerprint FROM revcred_externalkey WHERE credential_id = %(credential)s
+    ) OR q.names IS NOT NULL
+"""
+
+
+SCOPE_OF_SUBSCRIPTIONS = """
+    q.fingerprint IN (
+        SELECT k.fingerprint FROM revcred_externalkey k
+        JOIN revcred_assignment a ON a.credential_id = k.credential_id
+        JOIN revcred_subscription s ON s.id = a.subscription_id
+        WHERE {which}
+    )
+    OR q.subscription_named IN (
+        SELECT s.external_key FROM revcred_subscription s WHERE {which}
+        UNION ALL
+        SELECT f.name FROM revcred_formername f JOIN revcred_subscription s ON s.id = f.target_id
+        WHERE f.kind = 'subscription' AND {which}
+    )
+    OR q.names IS NOT NULL
+"""
+
+
+SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
+
+
+SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
+
+
+# Where it matters which source a call belongs to: only of credentials that feed a subscription to
+# a product that does not count every call.
+FED_WITH_SOURCES = """
+    SELECT other.{wanted} FROM revcred_subscription s
+    JOIN revcred_assignment a ON a.subscription_id = s.id
+    JOIN revcred_assignment other ON other.credential_id = a.credential_id
+    WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
+"""
+
+
+SCOPE_WITH_SOURCES = f"""
+    {
+    SCOPE_OF_SUBSCRIPTIONS.format(
+        which="s.product_id IN (SELECT id FROM revcred_product WHERE restricted)"
+    )
+}
+"""
+
+
+SCOPE_OF_UPLOAD = """
+    q.fingerprint IN (
+        SELECT k.fingerprint FROM revcred_uploadchange u
+        JOIN revcred_externalkey k ON k.credential_id = u.target_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
+    ) OR q.subscription_named IN (
+        SELECT s.external_key FROM revcred_uploadchange u
+        JOIN revcred_subscription s ON s.id = u.target_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+    ) OR q.names IS NOT NULL AND EXISTS (
+        SELECT FROM revcred_uploadchange u
+        WHERE u.upload_id = %(upload)s
+            AND u.target_type IN ('revcred.customer', 'revcred.subscriber')
+    )
+"""
+
+
+# What could not be processed is judged again only when somebody asks, which clears the error.
+NOT_POISON = "q.error = ''"
+
+
+def next_waiting(scope: str) -> str:
+    """The id of the first that `claim` would judge."""
+    return f"""
+SELECT q.id FROM metering_quarantined q WHERE q.id > %(after)s AND ({scope}) ORDER BY q.id LIMIT 1
+"""
+
+
+def waiting_in(scope: str, *, lock: str = "FOR UPDATE") -> str:
+    """`judging`: the next %(most)s of the quarantine after %(after)s, as a claim judges them."""
+    return f"""
+judging AS MATERIALIZED (
+    SELECT
+        q.id, q.gateway_id, q.transaction_id, q.occurred_at, q.received_at, q.fingerprint, q.hint,
+        nullif(q.subscription_named, '') AS subscription_named,
+        nullif(q.source_named, '') AS source_named, q.method, nullif(q.path, '') AS path, q.status,
+        q.request_bytes, q.response_bytes, q.latency_ms, q.elements, q.metadata, q.names,
+        q.corrects, q.outside,
+        q.quarantined_at, q.reason AS quarantine_reason, %(claim)s::bigint AS claim_id
+    FROM metering_quarantined q
+    WHERE q.id > %(after)s AND ({scope})
+    ORDER BY q.id LIMIT %(most)s
+    {lock}
+)
+""".strip()
+
+
+def claim(scope: str) -> str:
+    """Judge the next %(most)s waiting in quarantine again, and move out what belongs to somebody.
+
+    Answers one row: looked at, attributed, the last one's id.
+    """
+    return f"""
+WITH {waiting_in(scope)}, {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, {KEY_SEEN}, left_quarantine AS (
+    DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
+), for_another_reason AS (
+    UPDATE metering_quarantined q SET reason = judged.reason
+    FROM judged WHERE q.id = judged.id AND q.reason <> judged.reason
+)
+SELECT
+    (SELECT count(*) FROM judged),
+    (SELECT count(*) FROM judged WHERE reason IS NULL),
+    (SELECT id FROM judging ORDER BY id DESC LIMIT 1)
+"""
+
+
+def count_claimed(scope: str) -> str:
+    """Count what `claim` would move out of the next %(most)s, and change nothing.
+
+    Answers rows: how many looked at, the last one's id; then of each movement the reason before,
+    subscription, calls, first and last moment.
+    """
+    return f"""
+WITH {waiting_in(scope, lock="")}, {JUDGED}, moved AS (
+    SELECT
+        quarantine_reason, subscription_id, count(*) AS calls,
+        min(occurred_at) AS first, max(occurred_at) AS last
+    FROM judged WHERE reason IS NULL GROUP BY 1, 2
+)
+SELECT
+    (SELECT count(*) FROM judging), (SELECT id FROM judging ORDER BY id DESC LIMIT 1),
+    moved.quarantine_reason, moved.subscription_id, moved.calls, moved.first, moved.last
+FROM (SELECT) always LEFT JOIN moved ON true
+"""
+
+
+# The ledger's rows a change may have made wrong: by their subscription, for that is the index.
+# A key that is bound to a gateway may take over from another credential's, which is not.
+OF_THE_SAME_KEYS = """
+    SELECT other.credential_id FROM revcred_externalkey k
+    JOIN revcred_externalkey other ON other.fingerprint = k.fingerprint
+    WHERE k.credential_id = %(credential)s
+"""
+
+
+LEDGER_OF_CREDENTIAL = f"""
+    t.credential_id IN ({OF_THE_SAME_KEYS}) AND t.subscription_id IN (
+        SELECT subscription_id FROM metering_usage WHERE credential_id IN ({OF_THE_SAME_KEYS})
+    )
+"""
+
+
+LEDGER_OF_SUBSCRIPTION = """
+    t.subscription_id = %(subscription)s
+    OR t.subscription_id IN (
+        SELECT other.subscription_id FROM revcred_assignment a
+        JOIN revcred_assignment other ON other.credential_id = a.credential_id
+        WHERE a.subscription_id = %(subscription)s
+    )
+    OR t.subscription_id IN (
+        -- Others that had a name that this one has or had.
+        SELECT f.target_id FROM revcred_formername f
+        WHERE f.kind = 'subscription' AND f.name IN (
+            SELECT s.external_key FROM revcred_subscription s WHERE s.id = %(subscription)s
+            UNION ALL
+            SELECT o.name FROM revcred_formername o
+            WHERE o.kind = 'subscription' AND o.target_id = %(subscription)s
+        )
+    )
+    OR t.matched_by = 'name' AND t.subscription_id IN (
+        SELECT o.id FROM revcred_subscription s
+        JOIN revcred_subscription o ON o.customer_id = s.customer_id
+        WHERE s.id = %(subscription)s
+    )
+"""
+
+
+LEDGER_OF_PRODUCT = """
+    t.subscription_id IN (
+        SELECT other.subscription_id FROM revcred_subscription s
+        JOIN revcred_assignment a ON a.subscription_id = s.id
+        JOIN revcred_assignment other ON other.credential_id = a.credential_id
+        WHERE s.product_id = %(product)s
+    )
+    OR t.subscription_id IN (
+        SELECT s.id FROM revcred_subscription s WHERE s.product_id = %(product)s
+    )
+    OR t.matched_by = 'name' AND t.subscription_id IN (
+        SELECT o.id FROM revcred_subscription s
+        JOIN revcred_subscription o ON o.customer_id = s.customer_id
+        WHERE s.product_id = %(product)s
+    )
+"""
+
+
+LEDGER_WITH_SOURCES = f"""
+    t.subscription_id IN ({FED_WITH_SOURCES.format(wanted="subscription_id")})
+    OR t.subscription_id IN (
+        SELECT s.id FROM revcred_subscription s
+        WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
+    )
+"""
+
+
+# Only those that what has been attributed may have had: new ones had nothing.
+LEDGER_OF_UPLOAD = """
+    t.subscription_id IN (
+        SELECT s.subscription_id FROM revcred_uploadchange u
+        JOIN metering_usage s ON s.credential_id = u.target_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
+        UNION
+        SELECT s.subscription_id FROM revcred_uploadchange u
+        JOIN revcred_externalkey k ON k.credential_id = u.target_id
+        JOIN revcred_externalkey other
+            ON other.fingerprint = k.fingerprint AND other.credential_id <> k.credential_id
+        JOIN metering_usage s ON s.credential_id = other.credential_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
+        UNION
+        SELECT u.target_id FROM revcred_uploadchange u
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+        UNION
+        SELECT f.target_id FROM revcred_uploadchange u
+        JOIN revcred_subscription s ON s.id = u.target_id
+        JOIN revcred_formername f ON f.kind = 'subscription' AND f.name = s.external_key
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+    )
+"""
+
+
+# How much waits under these keys and names, and whose it would be.
+WAITING_FOR = """
+WITH named AS NOT MATERIALIZED ({rows}), waiting AS (
+    SELECT n.customer, q.occurred_at
+    FROM named n JOIN metering_quarantined q ON q.fingerprint = n.fingerprint
+    WHERE NOT q.outside
+    UNION ALL
+    SELECT n.customer, q.occurred_at
+    FROM named n JOIN metering_quarantined q ON q.subscription_named = n.subscription
+    WHERE q.fingerprint IS NULL AND NOT q.outside
+)
+SELECT customer, count(*), min(occurred_at) FROM waiting GROUP BY customer ORDER BY 2 DESC, 1
+"""
+
+
+# What would become of these calls in quarantine if they counted at a moment, which is an
+# expression. Answers rows: subscription, reason why not, how many.
+WOULD_COUNT = {
+    at: f"""
+WITH judging AS (
+    SELECT
+        q.id, q.gateway_id, {moment} AS occurred_at, q.fingerprint,
+        nullif(q.subscription_named, '') AS subscription_named,
+        nullif(q.source_named, '') AS source_named, nullif(q.path, '') AS path, q.names,
+        false AS outside
+    FROM metering_quarantined q WHERE q.id = ANY (%(chosen)s::uuid[])
+), {JUDGED}
+SELECT CASE WHEN reason IS NULL THEN subscription_id END, reason, count(*)
+FROM judged GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
+"""
+    for at, moment in (("said", "q.occurred_at"), ("arrival", "q.received_at"))
+}
+
+
+# What a call said of its moment stays with it.
+COUNT_AT_ARRIVAL = """
+UPDATE metering_quarantined q SET
+    outside = false, occurred_at = q.received_at,
+    metadata = coalesce(q.metadata, '{}') || jsonb_build_object('occurred_at_said', q.occurred_at)
+WHERE q.id = ANY (%(chosen)s::uuid[])
+"""
+
+
+USED = """
+SELECT n.number FROM ({rows}) n
+WHERE EXISTS (
+    SELECT FROM metering_usage u
+    WHERE (n.credential_id IS NULL OR u.credential_id = n.credential_id)
+        AND (n.subscription_ids IS NULL OR u.subscription_id = ANY (n.subscription_ids))
+        AND (n.since IS NULL OR u.hour >= date_trunc('hour', n.since, 'UTC'))
+        AND (u.count, u.quantity) <> (0, 0)
+)
+ORDER BY 1 LIMIT {most}
+"""
+
+
+def standing_in(scope: str, *, bounds: str, limit: str = "") -> str:
+    """`standing`, `judging` and `judged`: what of the ledger has another owner by now."""
+    return f"""
+standing AS MATERIALIZED (
+    SELECT t.*, k.fingerprint, k.hint
+    FROM metering_transaction t
+    LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
+    WHERE {bounds} AND t.sign = 1 AND ({scope})
+        AND NOT EXISTS (SELECT FROM metering_transaction c WHERE c.corrects = t.id)
+        AND NOT EXISTS (SELECT FROM metering_quarantined c WHERE c.corrects = t.id)
+    {limit}
+), judging AS MATERIALIZED (
+    SELECT
+        time_ordered_id() AS id, t.id AS corrects, t.gateway_id, t.transaction_id, t.occurred_at,
+        t.received_at, t.fingerprint, t.hint,
+        nullif(t.subscription_named, '') AS subscription_named,
+        nullif(t.source_named, '') AS source_named, t.method, nullif(t.path, '') AS path, t.status,
+        t.request_bytes, t.response_bytes, t.latency_ms, t.elements, t.metadata, t.names,
+        NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
+        %(claim)s::bigint AS claim_id, false AS outside, NULL::uuid AS similar_fingerprint,
+        NULL::text AS oddities
+    FROM standing t
+), {JUDGED.replace("judged AS", "judged_again AS", 1)}, judged AS MATERIALIZED (
+    SELECT j.* FROM judged_again j JOIN standing t ON t.id = j.corrects
+    WHERE j.reason IS NOT NULL
+        OR (j.subscription_id, j.credential_id, j.assignment_id)
+            IS DISTINCT FROM (t.subscription_id, t.credential_id, t.assignment_id)
+)
+""".strip()
+
+
+def correct(scope: str) -> str:
+    """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
+
+    Answers one row: looked at, corrected, the last one's id.
+    """
+    which = standing_in(
+        scope,
+        bounds="t.id > %(after)s AND t.occurred_at >= %(since)s",
+        limit="ORDER BY t.id LIMIT %(most)s",
+    )
+    return f"""
+WITH {which}, {LEDGER}, {QUARANTINED}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}
+SELECT
+    (SELECT count(*) FROM judged_again),
+    (SELECT count(*) FROM judged),
+    (SELECT corrects FROM judging ORDER BY corrects DESC LIMIT 1)
+"""
+
+
+def count_corrected(scope: str) -> str:
+    """Count what `correct` would write between two moments, and change nothing.
+
+    Answers rows: subscription before, reason and subscription after, credentials before and after
+    where only those differ, calls, first and last moment.
+    """
+    bounds = "t.occurred_at >= %(start)s AND t.occurred_at < %(end)s"
+    return f"""
+WITH {standing_in(scope, bounds=bounds)}, moved AS (
+    SELECT
+        t.subscription_id AS before, j.reason, j.subscription_id AS after, t.occurred_at,
+        CASE WHEN j.reason IS NULL AND j.subscription_id = t.subscription_id
+            THEN t.credential_id END AS credential_before,
+        CASE WHEN j.reason IS NULL AND j.subscription_id = t.subscription_id
+            THEN j.credential_id END AS credential_after
+    FROM judged j JOIN standing t ON t.id = j.corrects
+    WHERE j.reason IS NOT NULL OR (j.subscription_id, j.credential_id)
+        IS DISTINCT FROM (t.subscription_id, t.credential_id)
+)
+SELECT
+    before, reason, CASE WHEN reason IS NULL THEN after END, credential_before, credential_after,
+    count(*), min(occurred_at), max(occurred_at)
+FROM moved GROUP BY 1, 2, 3, 4, 5
+"""

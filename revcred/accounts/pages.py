@@ -1,0 +1,187 @@
+"""Pages about a login besides allauth's own: invitations, new addresses, passwords as one commit.
+
+A link's token goes into the session at once, so that no address on the way further shows it.
+"""
+
+from typing import Any
+
+from allauth.account import views
+from allauth.account.adapter import get_adapter
+from allauth.account.fields import PasswordField
+from allauth.account.forms import SetPasswordForm
+from allauth.core.internal.ratelimit import handler429
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.transaction import atomic
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods
+
+from revcred.accounts.adapters import client_address
+from revcred.actions import addresses, sign_ins, subscribers
+from revcred.actions.users import Refused
+from revcred.models import AuditEvent, User
+
+Verb = AuditEvent.Verb
+
+INVITATION, CONFIRM, STOP = "invitation", "confirm_address", "stop_address"  # in the session
+
+
+class PasswordChange(views.PasswordChangeView):  # type: ignore[misc]
+    """A new password, its record and the mail about it in one commit."""
+
+    form_valid = atomic(views.PasswordChangeView.form_valid)
+
+
+class PasswordSet(views.PasswordSetView):  # type: ignore[misc]
+    """A first password, its record and the mail about it in one commit."""
+
+    form_valid = atomic(views.PasswordSetView.form_valid)
+
+
+class PasswordByLink(views.PasswordResetFromKeyView):  # type: ignore[misc]
+    """A password chosen by a link, its record and the mail about it in one commit."""
+
+    form_valid = atomic(views.PasswordResetFromKeyView.form_valid)
+
+
+class PasswordForm(forms.Form):
+    """The password of somebody who need not be signed in."""
+
+    password = PasswordField(label="Your password", autocomplete="current-password")
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+
+    def clean_password(self) -> str:
+        """Check it through the limits of signing in, and on record if it is wrong."""
+        password: str = self.cleaned_data["password"]
+        adapter = get_adapter()
+        if not adapter.reauthenticate(self.user, password):
+            raise adapter.validation_error("incorrect_password")
+        return password
+
+
+def too_many(request: HttpRequest) -> HttpResponse:
+    """Answer 429, on record: who could not sign in or have a link sent may want to know why."""
+    name = request.resolver_match.url_name if request.resolver_match else ""
+    verb = Verb.RESET_LIMITED if name == "account_reset_password" else Verb.SIGN_IN_LIMITED
+    user = request.user if isinstance(request.user, User) else None
+    sign_ins.note(verb=verb, user=user, address=client_address(request))
+    response: HttpResponse = handler429(request)
+    return response
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD"])
+def open_link(request: HttpRequest, token: str, purpose: str) -> HttpResponse:
+    """Keep the token of a mail's link in the session and lead to the page without it."""
+    request.session[f"revcred_{purpose}"] = token
+    return redirect(f"account_{purpose}_page")
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@sensitive_post_parameters()
+def invitation(request: HttpRequest) -> HttpResponse:
+    """Accept an invitation, with a new password or with the login that is there already."""
+    token = request.session.get(f"revcred_{INVITATION}", "")
+    try:
+        return _accept(request, token)
+    except Refused as refusal:
+        return _refuse(request, refusal)
+
+
+def _accept(request: HttpRequest, token: str) -> HttpResponse:
+    subscriber = subscribers.by_invitation(token=token)
+    login = subscribers.login_of(email=subscriber.email)
+    context: dict[str, Any] = {
+        "subscriber": subscriber,
+        "login": login,
+        "is_own": login == request.user,
+    }
+    form = None
+    if login is None:
+        stub = User(email=subscriber.email.lower(), name=subscriber.name)
+        form = SetPasswordForm(user=stub, data=request.POST or None)
+    if request.method == "POST":
+        if form is None:
+            user = request.user if isinstance(request.user, User) else None
+            subscribers.accept(token=token, user=user, request=request)
+        elif form.is_valid():
+            password = form.cleaned_data["password1"]
+            subscribers.accept(token=token, password=password, request=request)
+        else:
+            return render(request, "account/invitation.html", context | {"form": form})
+        del request.session[f"revcred_{INVITATION}"]
+        if login is None:
+            return redirect("account_reset_password_from_key_done")
+        return redirect("storefront:home")
+    query = urlencode({"next": reverse("account_invitation_page")})
+    context["sign_in"] = f"{reverse('account_login')}?{query}"
+    return render(request, "account/invitation.html", context | {"form": form})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@sensitive_post_parameters()
+def confirm_address(request: HttpRequest) -> HttpResponse:
+    """Confirm a new address: with the password, unless there is none or a superuser spared it."""
+    token = request.session.get(f"revcred_{CONFIRM}", "")
+    try:
+        change = addresses.by_token(token=token, purpose=addresses.CONFIRMING)
+        form = None
+        if change.needs_password:
+            form = PasswordForm(request.POST or None, user=change.user)
+        if request.method == "POST" and (form is None or form.is_valid()):
+            addresses.confirm(change=change, request=request)
+            del request.session[f"revcred_{CONFIRM}"]
+            return render(request, "account/address_confirmed.html", {"change": change})
+    except Refused as refusal:
+        return _refuse(request, refusal)
+    return render(request, "account/confirm_address.html", {"change": change, "form": form})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def stop_address(request: HttpRequest) -> HttpResponse:
+    """Let the old address drop a new one that it did not expect."""
+    token = request.session.get(f"revcred_{STOP}", "")
+    try:
+        change = addresses.by_token(token=token, purpose=addresses.STOPPING)
+        if request.method == "POST":
+            addresses.cancel(change=change, by=None, request=request)
+            del request.session[f"revcred_{STOP}"]
+            return render(request, "account/address_stopped.html", {"change": change})
+    except Refused as refusal:
+        return _refuse(request, refusal)
+    return render(request, "account/stop_address.html", {"change": change})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@sensitive_post_parameters()
+@login_required
+def resume_reveals(request: HttpRequest) -> HttpResponse:
+    """Let keys be revealed again after the address was changed: by the password, signed in."""
+    user: Any = request.user
+    if user.reveals_rest_since is None:
+        return redirect("storefront:home")
+    if not user.has_usable_password():
+        return redirect("account_set_password")
+    form = PasswordForm(request.POST or None, user=user)
+    if request.method == "POST" and form.is_valid():
+        addresses.resume_reveals(user=user, request=request)
+        messages.success(request, "Thank you. Keys and secrets are shown again.")
+        return redirect("storefront:home")
+    return render(request, "account/resume_reveals.html", {"form": form})
+
+
+def _refuse(request: HttpRequest, refusal: Refused) -> HttpResponse:
+    return render(request, "account/link_refused.html", {"why": str(refusal)}, status=409)

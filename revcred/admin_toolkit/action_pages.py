@@ -1,0 +1,182 @@
+"""A page for each act: what it asks, what it warns of, and the act itself behind the button."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_permission_codename
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from revcred import hooks
+from revcred.admin_toolkit import confirmation
+from revcred.admin_toolkit.audited import Recorded
+from revcred.external_keys import MAX_KEY_CHARACTERS
+from revcred.hooks import TriedOut
+from revcred.models import User
+
+
+class ConcealedField(forms.CharField):
+    """Takes a key or a secret. A page that comes back with errors doesn't bring it along."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        attrs = {"autocomplete": "off", "spellcheck": "false", "class": "vTextField"}
+        widget = forms.PasswordInput(attrs=attrs, render_value=False)
+        super().__init__(widget=widget, required=False, max_length=MAX_KEY_CHARACTERS, **kwargs)
+
+
+class ActForm(forms.Form):
+    """What one act asks. `refusals` says which field each of its refusals belongs to, and how.
+
+    Where that is an empty text, the refusal says itself why.
+    """
+
+    title: ClassVar[str]
+    button: ClassVar[str]
+    explanation: ClassVar[str] = ""
+    grave: ClassVar[bool] = False
+    permission: ClassVar[str] = "change"
+    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {}
+
+    def __init__(self, *args: Any, request: HttpRequest, target: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+        self.target = target
+
+    def act(self, by: User) -> str:
+        """Do it, and say so in a sentence."""
+        raise NotImplementedError
+
+    def cut_off(self) -> list[str]:
+        """Sentences on what the act ends, as far as that is no call counted yet."""
+        return []
+
+    def new_members(self) -> list[str]:
+        """Sentences on who becomes a member of a customer by the act."""
+        return []
+
+    def carry_out(self, by: User) -> TriedOut[str] | None:
+        """The act's sentence, what it moves, and whether it was done or has to be asked first.
+
+        None with a refusal as an error of its field.
+        """
+        self.question = confirmation.Question(
+            self.title,
+            self.button,
+            is_grave=self.grave,
+            cut_off=self.cut_off(),
+            new_members=self.new_members(),
+        )
+        try:
+            return confirmation.try_out(self.request, lambda: self.act(by), lambda _: self.question)
+        except tuple(self.refusals) as refusal:
+            field, sentence = self.refusals[type(refusal)]
+            self.add_error(field, sentence or str(refusal))
+        except hooks.Busy:
+            self.add_error(None, confirmation.BUSY)
+        return None
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether a key or secret was typed that is not shown again."""
+        return any(
+            isinstance(field, ConcealedField) and self.data.get(self.add_prefix(name))
+            for name, field in self.fields.items()
+        )
+
+
+class WithActs(Recorded):
+    """A change page with a button, and a page behind it, for each act."""
+
+    acts: ClassVar[Mapping[str, type[ActForm]]] = {}
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                f"<path:object_id>/{slug}/",
+                self.admin_site.admin_view(self._page_of(form)),
+                name=f"{self.opts.app_label}_{self.opts.model_name}_{slug}",
+            )
+            for slug, form in self.acts.items()
+        ]
+        return own + super().get_urls()
+
+    def _page_of(self, form_class: type[ActForm]) -> Any:
+        def page(request: HttpRequest, object_id: str) -> HttpResponse:
+            target = self.get_object(request, unquote(object_id))
+            if target is None:
+                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+            return self.act_page(request, form_class, target)
+
+        return page
+
+    def may(self, request: HttpRequest, form_class: type[ActForm]) -> bool:
+        """An act asks for a permission of its own, also where nothing can be edited by hand."""
+        codename = get_permission_codename(form_class.permission, self.opts)
+        user: Any = request.user
+        return bool(user.has_perm(f"{self.opts.app_label}.{codename}"))
+
+    def act_page(
+        self, request: HttpRequest, form_class: type[ActForm], target: Any = None
+    ) -> HttpResponse:
+        if not self.may(request, form_class):
+            raise PermissionDenied
+        if request.method != "POST":
+            form = form_class(request=request, target=target, initial=request.GET.dict())
+            return self._show(request, form, target)
+        form = form_class(confirmation.typed(request), request=request, target=target)
+        if confirmation.is_going_back(request) or not form.is_valid():
+            return self._show(request, form, target)
+        user: Any = request.user
+        tried = form.carry_out(user)
+        if tried is None:
+            return self._show(request, form, target)
+        if not tried.is_kept:
+            return self._ask(request, form, target, tried)
+        response = self.done(request, form, target, tried.result)
+        confirmation.tell(request, tried)
+        return response
+
+    def _ask(
+        self, request: HttpRequest, form: ActForm, target: Any, tried: TriedOut[str]
+    ) -> HttpResponse:
+        return confirmation.page(
+            request,
+            self.admin_site,
+            self.opts,
+            form.question,
+            tried.consequences,
+            original=target,
+            back=self.url_of(target) if target else self._list_url(),
+            conceal=confirmation.concealed(form.fields),
+        )
+
+    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+        messages.success(request, sentence)
+        return HttpResponseRedirect(self.url_of(target or form.target))
+
+    def url_of(self, target: models.Model) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        return reverse(name, args=[target.pk])
+
+    def _show(self, request: HttpRequest, form: ActForm, target: Any) -> HttpResponse:
+        context = self.admin_site.each_context(request) | {
+            "title": form.title,
+            "subtitle": None,
+            "opts": self.opts,
+            "original": target,
+            "back": self.url_of(target) if target else self._list_url(),
+            "form": form,
+            "fieldsets": list(AdminForm(form, [(None, {"fields": [*form.fields]})], {})),  # type: ignore[arg-type]
+            "media": self.media + form.media,
+        }
+        return TemplateResponse(request, "admin/act.html", context)
+
+    def _list_url(self) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")

@@ -1,0 +1,363 @@
+"""What every page of the administration has in common: its saves are on record like any act."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from django.contrib import messages
+from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_permission_codename
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.db.models import PROTECT, QuerySet
+from django.db.transaction import atomic
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.text import capfirst
+from django.views.decorators.http import require_POST
+
+from revcred import hooks, pasting
+from revcred.admin_toolkit import confirmation, field_changes, stale_saves
+from revcred.admin_toolkit.datetime_field import KeepsMoments, MomentField, MomentInput
+from revcred.admin_toolkit.generic import ModelAdmin, ModelForm
+from revcred.admin_toolkit.json_field import ObjectField
+from revcred.admin_toolkit.lists import BoundedPaginator, FilteredList, any_of
+from revcred.admin_toolkit.pickers import WithPickers
+from revcred.models import AuditEvent, UploadChange
+
+Verb = AuditEvent.Verb
+
+HANGING_COUNTED = 100
+HISTORY_SHOWN = 200
+A_KEY = "What you typed is a key. Look for it with the field under Credentials."
+NOTHING_FOUND = (
+    "Nothing was found under what you typed. It may be a key, so the address has none of it."
+)
+OLD_TAB = (
+    "Nothing has been saved, for this form was opened before that. Below is what you typed: compare"
+    " it with the history, then save again to put it in the place of what is there now."
+)
+
+
+class Recorded(WithPickers, ModelAdmin):
+    """Plain facts are saved as Django's admin does, and recorded as audit events."""
+
+    form: type[ModelForm] = KeepsMoments
+    formfield_overrides: ClassVar[dict[Any, Any]] = {
+        models.DateTimeField: {"form_class": MomentField, "widget": MomentInput},
+        models.JSONField: {"form_class": ObjectField},
+    }
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 0
+    show_facets = ShowFacets.NEVER
+    view_on_site = False
+    actions = None
+    # What may be sorted by a click would have to be sorted in full.
+    sortable_by = ()
+    counted_as = ""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FilteredList]:
+        return FilteredList
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """Django takes a field that an address leaves empty for one of that name."""
+        return super().get_object(request, object_id, from_field or None)
+
+    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+        """Queries for the numbers of what a search should find, each by an index."""
+        return []
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip().replace("\0", "")
+        ways = self.ways_to_find(term) if term else []
+        if not ways:
+            return queryset, False
+        # Found first: joined, PostgreSQL would rather read the whole table in its order.
+        found = any_of(ways).values_list("pk", flat=True)
+        return queryset.filter(pk__in=list(found)), False
+
+    def get_urls(self) -> list[URLPattern]:
+        search = self.admin_site.admin_view(require_POST(self.search))
+        name = f"{self.opts.app_label}_{self.opts.model_name}_search"
+        return [path("search/", search, name=name), *super().get_urls()]
+
+    def search(self, request: HttpRequest) -> HttpResponse:
+        """Where a list's search is posted to: what may be a key is not led on to an address."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        query = request.POST.copy()
+        for name, values in request.POST.lists():
+            if name in {"csrfmiddlewaretoken", "p", "q"} or pasting.are_keys(values):
+                del query[name]
+        term = request.POST.get("q", "").replace("\0", "").strip()
+        if pasting.is_a_key(term):
+            messages.warning(request, A_KEY)
+        elif pasting.may_be_a_key(term) and not self.finds(term):
+            messages.warning(request, NOTHING_FOUND)
+        elif term:
+            query["q"] = term
+        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        return HttpResponseRedirect(f"{address}?{query.urlencode()}" if query else address)
+
+    def finds(self, term: str) -> bool:
+        ways = self.ways_to_find(term)
+        return not ways or self.model._base_manager.filter(pk__in=any_of(ways)).exists()
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title} | (extra_context or {}))
+
+    def autocomplete_label(self, found: Any) -> str:
+        return str(found)
+
+    # --- Asked first, and refused from an old tab ---
+
+    def cut_off(self, form: Any) -> list[str]:
+        """Sentences on the calls of the next days that a save ends, where it ends any."""
+        return []
+
+    def new_members(self, form: Any) -> list[str]:
+        """Sentences on who becomes a member of a customer by a save."""
+        return []
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        form: Any = super().get_form(request, obj, **kwargs)
+        if refused := getattr(request, "refused_save", None):
+            form = type(form.__name__, (_Refused, form), {"refused": refused})
+        return form
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        def view() -> HttpResponse:
+            request.saved_form = None  # type: ignore[attr-defined]
+            return super(Recorded, self).changeform_view(
+                request, object_id, form_url, extra_context
+            )
+
+        if request.method != "POST":
+            return view()
+        if confirmation.is_going_back(request):
+            return self._refuse(request, [confirmation.TAKEN_BACK], view)
+        obj = self.get_object(request, unquote(object_id)) if object_id else None
+        with atomic():
+            if obj is not None and self.has_change_permission(request, obj):
+                self.model._base_manager.select_for_update(no_key=True).get(pk=obj.pk)
+                current = self.model._base_manager.get(pk=obj.pk)
+                if sentences := stale_saves.meanwhile(self, request, current):
+                    return self._refuse(request, [*sentences, OLD_TAB], view)
+            return self._asked_first(request, obj, view)
+
+    def delete_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        def view() -> HttpResponse:
+            return super(Recorded, self).delete_view(request, object_id, extra_context)
+
+        if request.method != "POST":
+            return view()
+        if confirmation.is_going_back(request):
+            return HttpResponseRedirect(request.get_full_path())
+        return self._asked_first(request, self.get_object(request, unquote(object_id)), view)
+
+    def _asked_first(
+        self, request: HttpRequest, obj: Any, view: Callable[[], HttpResponse]
+    ) -> HttpResponse:
+        """Do what was posted if it moves nothing counted, or if that was confirmed."""
+        name = str(obj or self.opts.verbose_name)
+        question = confirmation.Question(f"Change “{name}”", "Save it")
+        if request.resolver_match and request.resolver_match.url_name.endswith("_delete"):  # type: ignore[union-attr]
+            question = confirmation.Question(f"Delete “{name}”", "Delete it", is_grave=True)
+
+        def asked(response: HttpResponse) -> confirmation.Question | None:
+            if _is_form(response):
+                return None
+            if form := getattr(request, "saved_form", None):
+                question.cut_off = self.cut_off(form)
+                question.new_members = self.new_members(form)
+            return question
+
+        try:
+            tried = confirmation.try_out(request, view, asked)
+        except hooks.Busy:
+            return self._refuse(request, [confirmation.BUSY], view)
+        if not tried.is_kept:
+            original = obj and self.model._base_manager.filter(pk=obj.pk).first()
+            return confirmation.page(
+                request,
+                self.admin_site,
+                self.opts,
+                question,
+                tried.consequences,
+                original=original,
+                back=request.path,
+                conceal=confirmation.concealed(self.get_form(request, obj).base_fields),
+            )
+        confirmation.tell(request, tried)
+        return tried.result  # type: ignore[no-any-return]
+
+    def _refuse(
+        self, request: HttpRequest, sentences: list[str], view: Callable[[], HttpResponse]
+    ) -> HttpResponse:
+        """The form with what was typed, the sentences as its errors, and nothing saved."""
+        request.refused_save = sentences  # type: ignore[attr-defined]
+        return view()
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        obj = kwargs.get("obj")
+        if obj is not None and obj.pk and self.has_change_permission(request, obj):
+            version = request.POST.get(stale_saves.FIELD)
+            if version is None or getattr(request, "refused_save", None) is not None:
+                # What was typed is in the object by now.
+                is_typed = request.method == "POST"
+                current = self.model._base_manager.get(pk=obj.pk) if is_typed else obj
+                version = stale_saves.version_of(self, request, current)
+            context["version"] = version
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # --- On record ---
+
+    def construct_change_message(
+        self,
+        request: HttpRequest,
+        form: Any,
+        formsets: Any,
+        add: bool = False,  # noqa: FBT001, FBT002
+    ) -> Any:
+        """What `log_addition` and `log_change` keep: old and new values instead of names."""
+        request.saved_form = form  # type: ignore[attr-defined]
+        return field_changes.changes_of(form, formsets or (), is_new=add)
+
+    def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> None:  # type: ignore[override]
+        self._record(Verb.CREATED, request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> None:  # type: ignore[override]
+        if message:
+            self._record(Verb.CHANGED, request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[models.Model]) -> None:  # type: ignore[override]
+        for each in queryset:
+            self._record(Verb.DELETED, request, each, field_changes.last_values_of(each))
+
+    def _record(
+        self, verb: AuditEvent.Verb, request: HttpRequest, obj: models.Model, message: Any
+    ) -> None:
+        details = message if isinstance(message, dict) else {}
+        AuditEvent.objects.record(verb, target=obj, by=request.user, details=details)  # type: ignore[arg-type]
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
+        if not self.has_view_or_change_permission(request, obj):
+            raise PermissionDenied
+        context = self.admin_site.each_context(request) | {
+            "title": f"History of {obj}",
+            "subtitle": None,
+            "opts": self.opts,
+            "object": obj,
+            "events": AuditEvent.objects.about(obj)[:HISTORY_SHOWN],
+            "undone": undone(obj),
+            "may_undo": may_undo(request, self.model),
+            "changes": UploadChange.objects.about(obj).select_related("upload")[:HISTORY_SHOWN],
+        }
+        return TemplateResponse(request, "admin/object_history.html", context)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
+        """Django would load all that hangs on it to name it; how much it is says enough."""
+        hanging = [line for each in objs for line in what_hangs_on(each)]
+        if hanging:
+            return [], {}, set(), hanging
+        return super().get_deleted_objects(objs, request)
+
+
+class ReadOnly(Recorded):
+    """What the machine writes and nobody edits."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def what_hangs_on(obj: models.Model) -> list[str]:
+    """What keeps it from being deleted, and how much of it, such as "3 subscriptions"."""
+    lines = []
+    for relation in obj._meta.related_objects:
+        if getattr(relation, "on_delete", None) is not PROTECT:
+            continue
+        of_it = relation.related_model._base_manager.filter(**{relation.field.name: obj})
+        if count := of_it.values("pk")[: HANGING_COUNTED + 1].count():
+            lines.append(_counted(count, relation.related_model))
+    return lines
+
+
+def _counted(count: int, model: type[models.Model]) -> str:
+    if count > HANGING_COUNTED:
+        return f"more than {HANGING_COUNTED} {model._meta.verbose_name_plural}"
+    one_or_many = model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural
+    return f"{count} {one_or_many}"
+
+
+def may_undo(request: HttpRequest, model: type[models.Model] | None) -> bool:
+    """Whoever may change a thing may put it back."""
+    if model is None:
+        return False
+    codename = get_permission_codename("change", model._meta)
+    user: Any = request.user
+    return bool(user.has_perm(f"{model._meta.app_label}.{codename}"))
+
+
+def undone(obj: models.Model) -> set[Any]:
+    """The numbers of the events about it that have been undone."""
+    events = AuditEvent.objects.about(obj).filter(verb=Verb.UNDONE)
+    return set(events.values_list("details__event", flat=True)[:HISTORY_SHOWN])
+
+
+def _is_form(response: HttpResponse) -> bool:
+    """Whether a page asks again, so that nothing has been done."""
+    context = getattr(response, "context_data", None) or {}
+    return "adminform" in context or "deleted_objects" in context
+
+
+class _Refused:
+    """A form that is shown with what was typed, and says why it was not saved."""
+
+    refused: ClassVar[list[str]]
+
+    def clean(self) -> Any:
+        form: Any = self
+        cleaned = super().clean()  # type: ignore[misc]
+        for sentence in self.refused:
+            form.add_error(None, sentence)
+        return cleaned

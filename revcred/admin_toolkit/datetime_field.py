@@ -1,0 +1,30 @@
+from typing import Any
+
+from django import forms
+
+from revcred.admin_toolkit.generic import ModelForm
+
+
+class MomentInput(forms.DateTimeInput):
+    """The browser's own picker. What it shows and sends is UTC, like all the pages."""
+
+    input_type = "datetime-local"
+    supports_microseconds = False
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs={"step": "1"} | (attrs or {}), format="%Y-%m-%dT%H:%M:%S")
+
+
+class MomentField(forms.DateTimeField):
+    widget = MomentInput
+
+
+class KeepsMoments(ModelForm):
+    """A moment that nobody touched keeps the microseconds that its input doesn't show."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name, field in self.fields.items():
+            if isinstance(field, MomentField) and name not in self.changed_data:
+                cleaned[name] = getattr(self.instance, name)
+        return cleaned

@@ -1,0 +1,67 @@
+"""Find a credential by whatever is known of it, each time by an index."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.db.models.functions import Lower
+
+from revcred import pasting
+from revcred.admin_toolkit.lists import any_of, starting_with
+from revcred.fingerprints import HINT_LENGTH
+from revcred.models import Assignment, Credential, Customer, ExternalKey, Subscriber, Subscription
+
+
+def ways(term: str) -> list[QuerySet[Any]]:
+    """Numbers of the credentials this may mean: a name, a hint, a person, whom they belong to."""
+    found = [
+        starting_with(Credential.objects.all(), "name", term).values("pk"),
+        Credential.objects.filter(customer__in=named(term)).values("pk"),
+        *_feeding(term),
+    ]
+    if len(term) == HINT_LENGTH:
+        found.append(ExternalKey.objects.filter(hint=term).values("credential"))
+    if "@" in term:
+        holders = Credential.holders.through.objects
+        found.append(holders.filter(subscriber__in=with_email(term)).values("credential"))
+    return found
+
+
+def with_fingerprint(mark: UUID) -> QuerySet[Credential]:
+    """Those that have or had this key: a string may mean one after the other."""
+    keys = ExternalKey.objects.filter(fingerprint=mark)
+    return Credential.objects.filter(pk__in=keys.values("credential"))
+
+
+def may_be_a_key(term: str) -> bool:
+    """Whether an address, where it would be logged, is no place for it."""
+    if pasting.is_a_key(term):
+        return True
+    if "@" in term or " " in term or len(term) <= HINT_LENGTH:
+        return False
+    return not Credential.objects.filter(pk__in=any_of(ways(term))).exists()
+
+
+def _feeding(term: str) -> list[QuerySet[Any]]:
+    by_key: QuerySet[Any] = Subscription.objects.filter(external_key__startswith=term)
+    by_name = starting_with(Subscription.objects.all(), "name", term)
+    return [
+        Assignment.objects.filter(subscription__in=each).values("credential")
+        for each in (by_key, by_name)
+    ]
+
+
+def named(term: str) -> QuerySet[Customer]:
+    """Customers whose name or external key starts with this."""
+    return Customer.objects.filter(pk__in=any_of(ways_to_customers(term)))
+
+
+def with_email(term: str) -> QuerySet[Subscriber]:
+    return Subscriber.objects.alias(lowered=Lower("email")).filter(lowered=term.lower())
+
+
+def ways_to_customers(term: str) -> list[QuerySet[Any]]:
+    return [
+        starting_with(Customer.objects.all(), "name", term).values("pk"),
+        Customer.objects.filter(external_key__startswith=term).values("pk"),
+    ]

@@ -1,0 +1,45 @@
+"""A token is asked for on one page and shown on the next, once."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.db.models import TextChoices
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from revcred.admin_toolkit.action_pages import ActForm, WithActs
+
+
+class IssueForm(ActForm):
+    """Its `act` leaves the token in `token`, and what the token is of in `target`."""
+
+    title = "Issue a token"
+    button = "Issue"
+    scope: ClassVar[type[TextChoices]]
+    token = ""
+
+    name = forms.CharField(max_length=100, help_text="Where it is used.")
+    scopes = forms.MultipleChoiceField(label="May", widget=forms.CheckboxSelectMultiple)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["scopes"]
+        field.choices, field.initial = self.scope.choices, self.scope.values
+
+
+class IssuesTokens(WithActs):
+    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+        """A new token is in this one answer, and in no message, session or log."""
+        if not isinstance(form, IssueForm):
+            return super().done(request, form, target, sentence)
+        context = self.admin_site.each_context(request) | {
+            "title": "The new token",
+            "subtitle": None,
+            "opts": self.opts,
+            "original": form.target,
+            "back": self.url_of(form.target),
+            "token": form.token,
+        }
+        response = TemplateResponse(request, "admin/token.html", context)
+        response["Cache-Control"] = "no-store"
+        return response

@@ -1,0 +1,771 @@
+"""Credentials: told by their key, or where a row has none by their name within the customer."""
+
+from revcred.uploads.plans.plan import (
+    CHUNK,
+    SEALED,
+    UNDONE,
+    Merge,
+    Undo,
+    added,
+    effects_of,
+    lock,
+)
+
+TARGET = "revcred.credential"
+
+MESSAGES = {
+    "customer:unknown": "There is no customer of that external key.",
+    "key:twice": "The same key is in {other_row}, too.",
+    "key:of_another": "This key belongs to another customer.",
+    "key:revoked": "A revoked credential had this key. Choose to use such keys again if it is to"
+    " count from now on.",
+    "name:twice": "The same name of this customer is in {other_row}, too.",
+    "name:in_use": "This customer has another credential of that name.",
+    "secret:no_key": "The credential has no key that the secret would go with.",
+    "subscription:unknown": "There is no subscription of that external key.",
+    "subscription:product": "A subscription can only be created with a product; none was chosen.",
+    "subscription:of_another": "The subscription belongs to another customer.",
+    "holders:unknown": "There is no subscriber of that address.",
+    "holders:login": "The address of one of them, who is no subscriber yet, is the login of "
+    "somebody of the staff, or of another subscriber.",
+    "holders:of_another": "One of them belongs to another customer and would become a member of "
+    "this one. Allow people of other customers if that is meant.",
+    "gateway:unknown": "There is no gateway of that name.",
+    "gateway:several": "This key means different credentials at several gateways. Say which.",
+    "gateway:other": "The key counts at any gateway already.",
+    "key_active_from:fixed": "The start of a key that exists cannot be changed.",
+    "key_active_from:in_use": "The key meant another credential then.",
+    "assigned_from:before_key": "The key has not begun by then at the other customer.",
+}
+
+# Each text is looked up once, however many rows say it; each key by the index made for that, for
+# the other, of the exclusion constraint, cannot be asked = ANY (ARRAY[…]) but by a bitmap, and
+# these are off here. OFFSET 0 keeps the planner from copying an expression to every place that
+# names it, and from reading all credentials for a few.
+JUDGED = """
+WITH subs AS MATERIALIZED (
+    SELECT
+        given,
+        array_agg(named::text ORDER BY named COLLATE "C") AS names,
+        array_agg(s.id ORDER BY named COLLATE "C") AS ids,
+        bool_or(s.id IS NULL) AS some_unknown,
+        min(s.customer_id) AS least_customer,
+        max(s.customer_id) AS greatest_customer
+    FROM (SELECT DISTINCT subscription AS given FROM {source} row WHERE subscription IS NOT NULL) d
+    CROSS JOIN unnest(string_to_array(given, '|')) named
+    LEFT JOIN LATERAL (
+        -- Of several that have this name one after the other, the one that has it now.
+        SELECT x.id, x.customer_id FROM revcred_subscription x WHERE x.external_key = named
+        ORDER BY tstzrange(x.active_from, x.active_until) @> %(now)s::timestamptz DESC,
+            x.active_from DESC
+        LIMIT 1
+    ) s ON true
+    GROUP BY given
+), contested AS MATERIALIZED (
+    SELECT named
+    FROM (SELECT DISTINCT subscription, customer FROM {source} row WHERE subscription IS NOT NULL) d
+    CROSS JOIN unnest(string_to_array(subscription, '|')) named
+    GROUP BY named HAVING min(customer) <> max(customer)
+), people AS MATERIALIZED (
+    SELECT
+        given,
+        array_agg(named::text ORDER BY named COLLATE "C") AS names,
+        array_agg(p.id ORDER BY named COLLATE "C") AS ids,
+        bool_or(p.id IS NULL) AS some_unknown,
+        -- As `actions.subscribers.refuse_login_of_another`, of those that would be created.
+        bool_or(p.id IS NULL AND EXISTS (
+            SELECT FROM revcred_user u WHERE lower(u.email) = named AND (
+                u.is_staff OR u.is_superuser
+                OR EXISTS (SELECT FROM revcred_subscriber x WHERE x.user_id = u.id)
+            )
+        )) AS some_login
+    FROM (SELECT DISTINCT holders AS given FROM {source} row WHERE holders IS NOT NULL) d
+    CROSS JOIN unnest(string_to_array(given, '|')) named
+    LEFT JOIN revcred_subscriber p ON lower(p.email) = named
+    GROUP BY given
+), newcomers AS MATERIALIZED (
+    -- in: each text of holders at a customer; out: those of them who are no members there yet
+    SELECT d.given, d.customer, named, p.id AS subscriber_id
+    FROM (
+        SELECT DISTINCT holders AS given, customer FROM {source} row WHERE holders IS NOT NULL
+    ) d
+    CROSS JOIN unnest(string_to_array(given, '|')) named
+    LEFT JOIN revcred_subscriber p ON lower(p.email) = named
+    LEFT JOIN revcred_customer c ON c.external_key = d.customer
+    WHERE NOT EXISTS (
+        SELECT FROM revcred_membership m WHERE m.customer_id = c.id AND m.subscriber_id = p.id
+    )
+), in_several AS MATERIALIZED (
+    -- Nobody's people yet, but named for two customers: of which they are is not ours to tell.
+    SELECT named FROM newcomers GROUP BY named HAVING min(customer) <> max(customer)
+), joining AS MATERIALIZED (
+    SELECT
+        given, customer,
+        bool_or(
+            EXISTS (SELECT FROM revcred_membership m WHERE m.subscriber_id = n.subscriber_id)
+            OR EXISTS (SELECT FROM in_several i WHERE i.named = n.named)
+        ) AS some_elsewhere
+    FROM newcomers n GROUP BY given, customer
+), same_key AS MATERIALIZED (
+    SELECT fingerprint, min(number) AS first, max(number) AS last
+    FROM {source} row WHERE fingerprint IS NOT NULL GROUP BY fingerprint
+    HAVING count(*) > count(DISTINCT gateway) AND count(*) > 1  -- at several gateways it is several
+), same_name AS MATERIALIZED (
+    SELECT customer, name, min(number) AS first, max(number) AS last
+    FROM {source} row GROUP BY customer, name HAVING count(*) > 1
+), seen AS (
+    SELECT
+        row.*,
+        c.id AS customer_id,
+        g.id AS gateway_id,
+        subs.names AS subscription_names,
+        subs.ids AS subscription_ids,
+        people.names AS holder_names,
+        people.ids AS holder_ids,
+        coalesce(k.id, n.key_id) AS key_id,
+        k.gateway_id AS key_gateway_id,
+        coalesce(k.is_one_of_several, false) AS is_one_of_several,
+        k.active_from AS key_began,
+        k.active_until AS key_ends,
+        e.id AS target_id,
+        e.name AS old_name,
+        e.environment AS old_environment,
+        e.tags::text[] AS old_tags,
+        e.expires_at AS old_expires_at,
+        revoked.credential_id AS revoked_owner,
+        revoked.at AS revoked_at,
+        o.external_key AS owner,
+        e.customer_id IS DISTINCT FROM c.id AND e.id IS NOT NULL AS is_of_another,
+        v.secret_mark AS old_secret_mark,
+        coalesce(v.had_secret, false) AS had_secret,
+        fed.names AS old_subscription_names,
+        held.names AS old_holder_names,
+        coalesce(row.assigned_from, %(now)s) AS moved_at,
+        subs.some_unknown AS some_subscription_unknown,
+        people.some_unknown AS some_holder_unknown,
+        coalesce(people.some_login, false) AS some_login,
+        joining.given IS NOT NULL AS some_join,
+        coalesce(joining.some_elsewhere, false) AS some_elsewhere,
+        subs.least_customer IS NOT NULL AND (
+            c.id IS NULL OR subs.least_customer <> c.id OR subs.greatest_customer <> c.id
+        ) AS feeds_another,
+        coalesce(
+            CASE WHEN row.number = same_key.first THEN same_key.last ELSE same_key.first END,
+            CASE WHEN row.number = same_name.first THEN same_name.last ELSE same_name.first END
+        ) AS other_row,
+        same_key.first IS NOT NULL AS is_key_twice,
+        same_name.first IS NOT NULL AND same_key.first IS NULL AS is_name_twice
+    FROM {source} row
+    LEFT JOIN LATERAL (
+        SELECT x.id FROM revcred_customer x WHERE x.external_key = row.customer OFFSET 0
+    ) c ON true
+    LEFT JOIN revcred_gateway g ON g.name = row.gateway
+    LEFT JOIN subs ON subs.given = row.subscription
+    LEFT JOIN people ON people.given = row.holders
+    LEFT JOIN joining ON joining.given = row.holders AND joining.customer = row.customer
+    LEFT JOIN same_key ON same_key.fingerprint = row.fingerprint
+    LEFT JOIN same_name ON same_name.customer = row.customer AND same_name.name = row.name
+    LEFT JOIN LATERAL (
+        SELECT
+            x.id, x.credential_id, x.gateway_id, x.active_from, x.active_until,
+            count(*) FILTER (WHERE x.gateway_id IS NOT NULL) OVER () > 1
+                AND row.gateway IS NULL AND x.gateway_id IS NOT NULL AS is_one_of_several
+        FROM revcred_externalkey x
+        WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
+            AND (x.active_until IS NULL OR x.active_until > %(now)s)
+            -- The same string at another gateway is another key, as for the action.
+            AND (row.gateway IS NULL OR x.gateway_id IS NULL OR x.gateway_id = g.id)
+            AND NOT EXISTS (
+                SELECT FROM revcred_credential y
+                WHERE y.id = x.credential_id AND y.revoked_at IS NOT NULL
+            )
+        ORDER BY (x.gateway_id IS NOT DISTINCT FROM g.id) DESC, x.active_from
+        LIMIT 1
+    ) k ON true
+    LEFT JOIN LATERAL (
+        -- As credentials.keys_of_revoked has it.
+        SELECT x.credential_id, y.revoked_at AS at
+        FROM revcred_externalkey x JOIN revcred_credential y ON y.id = x.credential_id
+        WHERE x.fingerprint = ANY (ARRAY[row.fingerprint]) AND y.revoked_at IS NOT NULL
+            AND (g.id IS NULL OR x.gateway_id IS NULL OR x.gateway_id = g.id)
+            AND NOT EXISTS (
+                SELECT FROM revcred_externalkey n
+                JOIN revcred_credential z ON z.id = n.credential_id
+                WHERE n.fingerprint = ANY (ARRAY[row.fingerprint]) AND z.revoked_at IS NULL
+                    AND n.active_from >= y.revoked_at
+            )
+        ORDER BY y.revoked_at DESC LIMIT 1
+    ) revoked ON true
+    LEFT JOIN LATERAL (
+        SELECT x.id, (
+            SELECT y.id FROM revcred_externalkey y
+            WHERE y.credential_id = x.id AND y.kind = 'key' AND y.active_from <= %(now)s
+                AND (y.active_until IS NULL OR y.active_until > %(now)s)
+            ORDER BY y.active_from DESC, y.id DESC LIMIT 1
+        ) AS key_id
+        FROM revcred_credential x
+        WHERE row.fingerprint IS NULL AND x.customer_id = c.id AND x.name = row.name
+            AND x.revoked_at IS NULL
+        OFFSET 0
+    ) n ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM revcred_credential x WHERE x.id = coalesce(k.credential_id, n.id) OFFSET 0
+    ) e ON true
+    LEFT JOIN revcred_customer o ON o.id = e.customer_id
+    LEFT JOIN LATERAL (
+        SELECT x.secret_mark, x.secret IS NOT NULL AS had_secret FROM revcred_sealedvalue x
+        WHERE x.external_key_id = coalesce(k.id, n.key_id)
+        OFFSET 0
+    ) v ON true
+    LEFT JOIN LATERAL (
+        SELECT array_agg(s.external_key::text ORDER BY s.external_key COLLATE "C") AS names
+        FROM revcred_assignment a JOIN revcred_subscription s ON s.id = a.subscription_id
+        WHERE a.credential_id = ANY (ARRAY[e.id]) AND row.subscription IS NOT NULL
+            AND (a.active_until IS NULL OR a.active_until > coalesce(row.assigned_from, %(now)s))
+    ) fed ON true
+    LEFT JOIN LATERAL (
+        SELECT array_agg(lower(p.email) ORDER BY lower(p.email) COLLATE "C") AS names
+        FROM revcred_credential_holders h JOIN revcred_subscriber p ON p.id = h.subscriber_id
+        WHERE h.credential_id = e.id AND row.holders IS NOT NULL
+    ) held ON true
+    OFFSET 0
+), compared AS (
+    SELECT
+        seen.*,
+        target_id IS NULL OR is_of_another AS is_new,
+        -- As `HELD` and `MEMBERSHIPS` write: an existing one only if its holders change.
+        some_join AND (
+            target_id IS NULL OR is_of_another OR holder_names IS DISTINCT FROM old_holder_names
+        ) AS is_joining,
+        CASE WHEN target_id IS NOT NULL THEN jsonb_strip_nulls(CASE
+            WHEN is_of_another THEN jsonb_build_object('customer', owner)
+            ELSE jsonb_build_object(
+                'name', CASE WHEN name <> old_name THEN old_name END,
+                'environment', CASE WHEN environment <> old_environment THEN old_environment END,
+                'tags', CASE WHEN string_to_array(tags, '|') <> old_tags THEN old_tags END,
+                'expires_at', CASE WHEN expires_at <> old_expires_at THEN old_expires_at END,
+                'secret', CASE
+                    WHEN had_secret AND secret_mark IS NOT NULL
+                        AND secret_mark IS DISTINCT FROM old_secret_mark
+                    THEN true
+                END,
+                'subscription', CASE
+                    WHEN subscription_names <> old_subscription_names THEN old_subscription_names
+                END,
+                'holders', CASE WHEN holder_names <> old_holder_names THEN old_holder_names END
+            )
+        END) END AS before,
+        CASE WHEN target_id IS NOT NULL THEN jsonb_strip_nulls(CASE
+            WHEN is_of_another THEN jsonb_build_object('customer', customer)
+            ELSE jsonb_build_object(
+                'name', CASE WHEN name <> old_name THEN name END,
+                'environment', CASE WHEN environment <> old_environment THEN environment END,
+                'tags', CASE
+                    WHEN string_to_array(tags, '|') <> old_tags THEN string_to_array(tags, '|')
+                END,
+                'expires_at', CASE
+                    WHEN expires_at IS NOT NULL AND expires_at IS DISTINCT FROM old_expires_at
+                    THEN expires_at
+                END,
+                'secret', CASE
+                    WHEN secret_mark IS NOT NULL AND secret_mark IS DISTINCT FROM old_secret_mark
+                    THEN true
+                END,
+                'subscription', CASE
+                    WHEN subscription_names IS DISTINCT FROM old_subscription_names
+                    THEN subscription_names
+                END,
+                'holders', CASE
+                    WHEN holder_names IS DISTINCT FROM old_holder_names THEN holder_names
+                END
+            )
+        END) END AS after,
+        array_remove(ARRAY[
+            CASE WHEN customer_id IS NULL AND NOT %(create_customers)s THEN 'customer:unknown' END,
+            CASE WHEN is_key_twice THEN 'key:twice' END,
+            CASE WHEN is_one_of_several THEN 'gateway:several' END,
+            CASE WHEN is_name_twice THEN 'name:twice' END,
+            CASE WHEN is_of_another AND NOT %(take_over)s THEN 'key:of_another' END,
+            CASE
+                WHEN target_id IS NULL AND revoked_owner IS NOT NULL AND NOT %(use_again)s
+                THEN 'key:revoked'
+            END,
+            CASE WHEN EXISTS (
+                SELECT FROM revcred_credential x
+                WHERE x.customer_id = seen.customer_id AND x.name = seen.name
+                    AND x.revoked_at IS NULL
+                    AND (x.id <> target_id OR target_id IS NULL)
+            ) THEN 'name:in_use' END,
+            CASE
+                WHEN secret_mark IS NOT NULL AND target_id IS NOT NULL AND key_id IS NULL
+                THEN 'secret:no_key'
+            END,
+            CASE
+                WHEN some_subscription_unknown AND NOT %(create_subscriptions)s
+                THEN 'subscription:unknown'
+                WHEN some_subscription_unknown AND %(product)s::bigint IS NULL
+                THEN 'subscription:product'
+                WHEN feeds_another OR some_subscription_unknown AND EXISTS (
+                    SELECT FROM contested WHERE contested.named = ANY (subscription_names)
+                )
+                THEN 'subscription:of_another'
+            END,
+            CASE
+                WHEN some_holder_unknown AND NOT %(create_subscribers)s THEN 'holders:unknown'
+                WHEN some_login THEN 'holders:login'
+            END,
+            CASE
+                WHEN some_join AND some_elsewhere AND NOT %(people_of_others)s AND (
+                    target_id IS NULL OR is_of_another
+                    OR holder_names IS DISTINCT FROM old_holder_names
+                )
+                THEN 'holders:of_another'
+            END,
+            CASE
+                WHEN gateway IS NOT NULL AND gateway_id IS NULL THEN 'gateway:unknown'
+                WHEN gateway IS NOT NULL AND target_id IS NOT NULL AND fingerprint IS NOT NULL
+                    AND gateway_id IS DISTINCT FROM key_gateway_id THEN 'gateway:other'
+            END,
+            CASE
+                WHEN target_id IS NOT NULL AND NOT is_of_another AND fingerprint IS NOT NULL
+                    AND key_active_from <> key_began THEN 'key_active_from:fixed'
+                WHEN target_id IS NULL AND key_active_from < revoked_at
+                THEN 'key_active_from:in_use'
+                WHEN target_id IS NULL AND key_active_from IS NOT NULL AND EXISTS (
+                    SELECT FROM revcred_externalkey x
+                    WHERE x.fingerprint = ANY (ARRAY[seen.fingerprint])
+                        AND x.gateway_id IS NOT DISTINCT FROM seen.gateway_id
+                        AND x.active_until > key_active_from
+                ) THEN 'key_active_from:in_use'
+            END,
+            CASE WHEN is_of_another AND moved_at <= key_began THEN 'assigned_from:before_key' END
+        ], NULL) AS refusals
+    FROM seen
+    OFFSET 0
+)
+SELECT
+    compared.*,
+    CASE
+        WHEN invalid IS NOT NULL OR refusals <> '{{}}' THEN 'refused'
+        WHEN is_of_another THEN 'move'
+        WHEN target_id IS NULL THEN 'create'
+        WHEN after = '{{}}' THEN 'unchanged'
+        WHEN before -> 'subscription' IS NOT NULL
+            AND NOT old_subscription_names <@ subscription_names THEN 'move'
+        ELSE 'update'
+    END AS action,
+    CASE WHEN target_id IS NOT NULL THEN
+        md5(concat_ws(' ', target_id, key_id, old_secret_mark, before, after))
+    END AS was,
+    {effects} AS effects
+FROM compared
+""".replace(
+    "{effects}",
+    effects_of(
+        {
+            "create": "target_id IS NULL",
+            "take_over": "is_of_another",
+            "use_again": "target_id IS NULL AND revoked_owner IS NOT NULL",
+            "move": "target_id IS NOT NULL AND NOT is_of_another AND after ? 'subscription'",
+            "update": "target_id IS NOT NULL AND NOT is_of_another AND "
+            "after ?| ARRAY['name', 'environment', 'tags', 'expires_at', 'secret', 'holders']",
+            "join": "is_joining",
+        }
+    ),
+)
+
+# --- What rows name and is not there yet ----------------------------------------------------------
+
+NEW_CUSTOMERS = added(
+    "revcred.customer",
+    """
+    INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
+    SELECT named, named, '{{}}', '{{}}', '{{}}', %(now)s
+    FROM (SELECT customer AS named, min(number) AS number FROM {source} row GROUP BY customer) d
+    WHERE %(create_customers)s
+    ORDER BY number
+    ON CONFLICT (external_key) DO NOTHING
+    """,
+)
+
+NEW_SUBSCRIBERS = added(
+    "revcred.subscriber",
+    """
+    INSERT INTO revcred_subscriber (email, name, created_at)
+    SELECT DISTINCT named, '', %(now)s::timestamptz
+    FROM (SELECT DISTINCT holders FROM {source} row WHERE holders IS NOT NULL) d
+    CROSS JOIN unnest(string_to_array(holders, '|')) named
+    WHERE %(create_subscribers)s
+        AND NOT EXISTS (SELECT FROM revcred_subscriber p WHERE lower(p.email) = named)
+    ON CONFLICT DO NOTHING
+    """,
+)
+
+NEW_SUBSCRIPTIONS = added(
+    "revcred.subscription",
+    """
+    INSERT INTO revcred_subscription
+        (external_key, name, customer_id, product_id, active_from, created_at)
+    SELECT named, '', min(c.id), %(product)s::bigint, %(oldest)s, %(now)s
+    FROM (
+        SELECT DISTINCT subscription, customer FROM {source} row WHERE subscription IS NOT NULL
+    ) d
+    CROSS JOIN unnest(string_to_array(subscription, '|')) named
+    JOIN revcred_customer c ON c.external_key = customer
+    WHERE %(create_subscriptions)s
+        AND NOT EXISTS (SELECT FROM revcred_subscription s WHERE s.external_key = named)
+    GROUP BY named
+    ON CONFLICT DO NOTHING
+    """,
+)
+
+ADDS = {
+    "customers": """
+        SELECT count(DISTINCT customer) FROM {source} row
+        WHERE %(create_customers)s AND NOT EXISTS (
+            SELECT FROM revcred_customer c WHERE c.external_key = row.customer
+        )
+    """,
+    "subscribers": """
+        SELECT count(DISTINCT named)
+        FROM {source} row CROSS JOIN unnest(string_to_array(holders, '|')) named
+        WHERE %(create_subscribers)s AND NOT EXISTS (
+            SELECT FROM revcred_subscriber p WHERE lower(p.email) = named
+        )
+    """,
+    "subscriptions": """
+        SELECT count(DISTINCT named)
+        FROM {source} row CROSS JOIN unnest(string_to_array(subscription, '|')) named
+        WHERE %(create_subscriptions)s AND NOT EXISTS (
+            SELECT FROM revcred_subscription s WHERE s.external_key = named
+        )
+    """,
+}
+
+# --- A chunk --------------------------------------------------------------------------------------
+
+# What undoing has to know besides: which assignments end, what the secret was, whose key it was.
+LINKS = f"""
+UPDATE {CHUNK} row SET
+    links = jsonb_strip_nulls(jsonb_build_object(
+        'taken', CASE WHEN is_new THEN key_id END,
+        'until', CASE WHEN is_new THEN key_ends END,
+        'key', CASE WHEN after ? 'secret' THEN key_id END,
+        'secret_mark', CASE WHEN after ? 'secret' THEN old_secret_mark END,
+        'at', CASE WHEN after ? 'subscription' THEN moved_at END,
+        'ended', CASE WHEN after ? 'subscription' THEN (
+            SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.id), '[]')
+            FROM revcred_assignment a
+            WHERE a.credential_id = target_id AND NOT a.subscription_id = ANY (subscription_ids)
+                AND (a.active_until IS NULL OR a.active_until > moved_at)
+        ) END
+    )),
+    old_secret = CASE WHEN after ? 'secret' THEN (
+        SELECT v.secret FROM revcred_sealedvalue v WHERE v.external_key_id = key_id
+    ) END
+WHERE target_id IS NOT NULL
+"""
+
+CREDENTIALS = f"""
+INSERT INTO revcred_credential (
+    id, customer_id, name, environment, tags, expires_at, revocation_reason, created_at
+)
+SELECT
+    new_id, customer_id, name, coalesce(environment, ''),
+    coalesce(string_to_array(tags, '|'), '{{}}'), expires_at, '', clock_timestamp()
+FROM {CHUNK} WHERE is_new ORDER BY number
+"""
+
+TAKEN_OVER = f"""
+UPDATE revcred_externalkey x SET active_until = moved_at
+FROM {CHUNK} WHERE x.id = key_id AND is_of_another
+"""
+
+# A key that is used again counted for nobody since its credential was revoked.
+LET_GO = f"""
+UPDATE revcred_externalkey x SET active_until = greatest(y.revoked_at, x.active_from)
+FROM {CHUNK} row, revcred_credential y
+WHERE row.target_id IS NULL AND row.revoked_owner IS NOT NULL
+    AND x.fingerprint = ANY (ARRAY[row.fingerprint]) AND x.active_until IS NULL
+    AND y.id = x.credential_id AND y.revoked_at IS NOT NULL
+"""
+
+USED_AGAIN = f"""
+UPDATE {CHUNK} SET links = jsonb_build_object('used_again_of', revoked_owner)
+WHERE target_id IS NULL AND revoked_owner IS NOT NULL
+"""
+
+# As far back as transactions are accepted, but not before the key's last owner let go.
+KEYS = f"""
+INSERT INTO revcred_externalkey (
+    id, credential_id, kind, gateway_id, fingerprint, hint, active_from, created_at
+)
+SELECT
+    new_key_id, new_id, 'key', coalesce(row.gateway_id, key_gateway_id), s.fingerprint, s.hint,
+    CASE
+        WHEN is_of_another THEN moved_at
+        WHEN row.fingerprint IS NULL OR revoked_owner IS NOT NULL
+        THEN coalesce(key_active_from, %(now)s)
+        ELSE coalesce(key_active_from, greatest(%(oldest)s, (
+            SELECT max(x.active_until) FROM revcred_externalkey x
+            WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
+                AND x.gateway_id IS NOT DISTINCT FROM row.gateway_id
+        )))
+    END,
+    clock_timestamp()
+FROM {CHUNK} row JOIN {SEALED} s USING (number) WHERE is_new ORDER BY number
+"""
+
+SEALED_VALUES = f"""
+INSERT INTO revcred_sealedvalue (external_key_id, value, secret, secret_mark)
+SELECT new_key_id, s.value, s.secret, row.secret_mark
+FROM {CHUNK} row JOIN {SEALED} s USING (number) WHERE is_new ORDER BY number
+"""
+
+SECRETS = f"""
+INSERT INTO revcred_sealedvalue (external_key_id, secret, secret_mark)
+SELECT key_id, s.secret, row.secret_mark
+FROM {CHUNK} row JOIN {SEALED} s USING (number)
+WHERE NOT is_new AND after ? 'secret' ORDER BY key_id
+ON CONFLICT (external_key_id) DO UPDATE
+SET secret = excluded.secret, secret_mark = excluded.secret_mark
+"""
+
+UPDATED = f"""
+UPDATE revcred_credential e SET
+    name = row.name,
+    environment = coalesce(row.environment, e.environment),
+    tags = coalesce(string_to_array(row.tags, '|'), e.tags),
+    expires_at = coalesce(row.expires_at, e.expires_at)
+FROM {CHUNK} row
+WHERE e.id = target_id AND NOT is_new
+    AND after ?| ARRAY['name', 'environment', 'tags', 'expires_at']
+"""
+
+NEVER_BEGUN = f"""
+DELETE FROM revcred_assignment a USING {CHUNK} row
+WHERE a.credential_id = target_id AND NOT is_new AND after ? 'subscription'
+    AND a.active_from >= moved_at AND NOT a.subscription_id = ANY (subscription_ids)
+"""
+
+ENDED = f"""
+UPDATE revcred_assignment a SET active_until = moved_at
+FROM {CHUNK} row
+WHERE a.credential_id = target_id AND NOT is_new AND after ? 'subscription'
+    AND (a.active_until IS NULL OR a.active_until > moved_at)
+    AND NOT a.subscription_id = ANY (subscription_ids)
+"""
+
+ASSIGNMENTS = f"""
+INSERT INTO revcred_assignment (
+    credential_id, customer_id, subscription_id, active_from, created_at
+)
+SELECT target_id, customer_id, fed, moved_at, clock_timestamp()
+FROM {CHUNK} row CROSS JOIN unnest(subscription_ids) fed
+WHERE NOT is_new AND after ? 'subscription' AND NOT EXISTS (
+    SELECT FROM revcred_assignment a
+    WHERE a.credential_id = target_id AND a.subscription_id = fed
+        AND (a.active_until IS NULL OR a.active_until > moved_at)
+)
+ORDER BY number
+"""
+
+# A new credential feeds its subscriptions for as long as it has its key.
+NEW_ASSIGNMENTS = f"""
+INSERT INTO revcred_assignment (
+    credential_id, customer_id, subscription_id, active_from, created_at
+)
+SELECT
+    new_id, row.customer_id, fed,
+    coalesce(assigned_from, x.active_from), clock_timestamp()
+FROM {CHUNK} row CROSS JOIN unnest(subscription_ids) fed
+JOIN revcred_externalkey x ON x.id = new_key_id
+WHERE is_new ORDER BY number
+"""
+
+NO_LONGER_HELD = f"""
+DELETE FROM revcred_credential_holders h USING {CHUNK} row
+WHERE h.credential_id = target_id AND NOT is_new AND after ? 'holders'
+    AND NOT h.subscriber_id = ANY (holder_ids)
+"""
+
+HELD = f"""
+INSERT INTO revcred_credential_holders (credential_id, subscriber_id)
+SELECT CASE WHEN is_new THEN new_id ELSE target_id END, holder
+FROM {CHUNK} CROSS JOIN unnest(holder_ids) holder
+WHERE is_new OR after ? 'holders'
+ORDER BY number
+ON CONFLICT DO NOTHING
+"""
+
+MEMBERSHIPS = added(
+    "revcred.membership",
+    f"""
+    INSERT INTO revcred_membership (customer_id, subscriber_id, role)
+    SELECT DISTINCT customer_id, holder, 'member'
+    FROM {CHUNK} CROSS JOIN unnest(holder_ids) holder
+    WHERE is_new OR after ? 'holders'
+    ORDER BY customer_id, holder
+    ON CONFLICT DO NOTHING
+    """,
+)
+
+CHANGES = f"""
+INSERT INTO revcred_uploadchange (
+    upload_id, row, action, target_type, target_id, before, after, links, secret
+)
+SELECT
+    %(upload)s, number, action, '{TARGET}', CASE WHEN is_new THEN new_id ELSE target_id END,
+    before, after, links, old_secret
+FROM {CHUNK} ORDER BY number
+"""
+
+# From when what has been attributed already may be wrong now.
+SINCE = f"""
+SELECT least(
+    min(moved_at) FILTER (WHERE is_of_another OR NOT is_new AND after ? 'subscription'),
+    min(least(expires_at, old_expires_at)) FILTER (WHERE NOT is_new AND after ? 'expires_at'),
+    min(key_active_from) FILTER (WHERE is_new AND gateway_id IS NOT NULL),
+    min(%(oldest)s) FILTER (WHERE is_new AND gateway_id IS NOT NULL)
+) FROM {CHUNK}
+"""
+
+MERGE = Merge(
+    target=TARGET,
+    title="name",
+    judged=JUDGED,
+    keeps=("key_id",),
+    made={"new_id": "revcred_credential_id_seq", "new_key_id": "revcred_externalkey_id_seq"},
+    lock=lock("revcred_credential"),
+    prepare=(NEW_CUSTOMERS, NEW_SUBSCRIBERS, NEW_SUBSCRIPTIONS),
+    write=(
+        LINKS,
+        CREDENTIALS,
+        TAKEN_OVER,
+        LET_GO,
+        USED_AGAIN,
+        KEYS,
+        SEALED_VALUES,
+        SECRETS,
+        UPDATED,
+        NEVER_BEGUN,
+        ENDED,
+        ASSIGNMENTS,
+        NEW_ASSIGNMENTS,
+        NO_LONGER_HELD,
+        HELD,
+        MEMBERSHIPS,
+        CHANGES,
+    ),
+    since=SINCE,
+    waits="SELECT customer, fingerprint, NULL::text AS subscription FROM {source} row",
+    joins="""
+        SELECT named AS email, customer, 'member' AS role, number, action
+        FROM {source} row CROSS JOIN unnest(string_to_array(holders, '|')) named
+    """,
+    seals=True,
+    adds=ADDS,
+    messages=MESSAGES,
+)
+
+# --- Undoing --------------------------------------------------------------------------------------
+
+NEW = f"target_type = '{TARGET}' AND (action = 'create' OR links ? 'taken')"
+OLD = f"target_type = '{TARGET}' AND NOT (action = 'create' OR coalesce(links ? 'taken', false))"
+NEW_ONES = f"(SELECT target_id FROM {UNDONE} WHERE {NEW})"
+KEYS_OF_NEW = f"(SELECT id FROM revcred_externalkey WHERE credential_id IN {NEW_ONES})"
+
+# Usage of what is new, and what has been attributed through an assignment that was added.
+USES = f"""
+SELECT id AS number, target_id AS credential_id, NULL::bigint[] AS subscription_ids,
+    NULL::timestamptz AS since
+FROM {{changes}} c WHERE {NEW}
+UNION ALL
+SELECT id, target_id, (
+    SELECT array_agg(s.id) FROM revcred_subscription s
+    WHERE s.external_key IN (SELECT jsonb_array_elements_text(after -> 'subscription'))
+        AND NOT coalesce(before -> 'subscription', '[]') ? s.external_key
+), (links ->> 'at')::timestamptz
+FROM {{changes}} c WHERE target_type = '{TARGET}' AND links ? 'at'
+"""
+
+REOPENED = f"""
+UPDATE revcred_externalkey x SET active_until = (links ->> 'until')::timestamptz
+FROM {UNDONE} WHERE target_type = '{TARGET}' AND x.id = (links ->> 'taken')::bigint
+"""
+
+AS_BEFORE = f"""
+UPDATE revcred_credential e SET
+    name = coalesce(before ->> 'name', e.name),
+    environment = coalesce(before ->> 'environment', e.environment),
+    tags = CASE
+        WHEN before ? 'tags' THEN ARRAY(SELECT jsonb_array_elements_text(before -> 'tags'))
+        ELSE e.tags
+    END,
+    expires_at = CASE
+        WHEN after ? 'expires_at' THEN (before ->> 'expires_at')::timestamptz ELSE e.expires_at
+    END
+FROM {UNDONE} WHERE {OLD} AND e.id = target_id
+"""
+
+SECRET_AS_BEFORE = f"""
+UPDATE revcred_sealedvalue v
+SET secret = c.secret, secret_mark = (links ->> 'secret_mark')::uuid
+FROM {UNDONE} c WHERE {OLD} AND v.external_key_id = (links ->> 'key')::bigint
+"""
+
+NOT_ASSIGNED = f"""
+DELETE FROM revcred_assignment a USING {UNDONE}, revcred_subscription s
+WHERE {OLD} AND a.credential_id = target_id AND s.id = a.subscription_id
+    AND a.active_from = (links ->> 'at')::timestamptz
+    AND NOT coalesce(before -> 'subscription', '[]') ? s.external_key
+"""
+
+ASSIGNED_AGAIN = f"""
+INSERT INTO revcred_assignment (
+    id, credential_id, customer_id, subscription_id, active_from, active_until, created_at
+)
+SELECT e.id, e.credential_id, e.customer_id, e.subscription_id, e.active_from, e.active_until,
+    e.created_at
+FROM {UNDONE} CROSS JOIN LATERAL jsonb_populate_recordset(
+    NULL::revcred_assignment, links -> 'ended'
+) e
+WHERE {OLD} AND links ? 'ended'
+ON CONFLICT (id) DO UPDATE SET active_until = excluded.active_until
+"""
+
+HELD_AS_BEFORE = f"""
+DELETE FROM revcred_credential_holders h USING {UNDONE}, revcred_subscriber p
+WHERE {OLD} AND after ? 'holders' AND h.credential_id = target_id AND p.id = h.subscriber_id
+    AND NOT coalesce(before -> 'holders', '[]') ? lower(p.email)
+"""
+
+HELD_AGAIN = f"""
+INSERT INTO revcred_credential_holders (credential_id, subscriber_id)
+SELECT target_id, p.id
+FROM {UNDONE} CROSS JOIN jsonb_array_elements_text(before -> 'holders') was_held (by)
+JOIN revcred_subscriber p ON lower(p.email) = was_held.by
+WHERE {OLD} AND after ? 'holders' AND before ? 'holders'
+ON CONFLICT DO NOTHING
+"""
+
+UNDO = Undo(
+    target=TARGET,
+    table="revcred_credential",
+    uses=USES,
+    statements=(
+        f"DELETE FROM revcred_credential_holders WHERE credential_id IN {NEW_ONES}",
+        f"DELETE FROM revcred_keyuse WHERE external_key_id IN {KEYS_OF_NEW}",
+        f"DELETE FROM revcred_sealedvalue WHERE external_key_id IN {KEYS_OF_NEW}",
+        f"DELETE FROM revcred_externalkey WHERE credential_id IN {NEW_ONES}",
+        f"DELETE FROM revcred_assignment WHERE credential_id IN {NEW_ONES}",
+        f"DELETE FROM revcred_credential WHERE id IN {NEW_ONES}",
+        REOPENED,
+        AS_BEFORE,
+        SECRET_AS_BEFORE,
+        NOT_ASSIGNED,
+        ASSIGNED_AGAIN,
+        HELD_AS_BEFORE,
+        HELD_AGAIN,
+    ),
+)

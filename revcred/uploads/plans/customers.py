@@ -1,0 +1,89 @@
+"""Customers: told by their external key."""
+
+from revcred.uploads.plans.dependents import none_but_own
+from revcred.uploads.plans.plan import CHUNK, Merge, Undo, changes, deleted, judged, lock, undone
+
+TABLE, TARGET = "revcred_customer", "revcred.customer"
+
+SEEN = f"""
+SELECT
+    row.*,
+    e.id AS target_id,
+    e.name AS old_name,
+    e.email_domains::text[] AS old_email_domains,
+    e.tags::text[] AS old_tags,
+    e.metadata AS old_metadata,
+    CASE WHEN row.number = t.first THEN t.last ELSE t.first END AS other_row
+FROM {{source}} row
+LEFT JOIN twice t ON t.same = row.external_key
+LEFT JOIN LATERAL (
+    SELECT * FROM {TABLE} x WHERE x.external_key = row.external_key OFFSET 0
+) e ON true
+"""
+
+CREATED = f"""
+INSERT INTO {TABLE} (id, name, external_key, email_domains, tags, metadata, created_at)
+SELECT
+    new_id, name, external_key, coalesce(string_to_array(email_domains, '|'), '{{}}'),
+    coalesce(string_to_array(tags, '|'), '{{}}'), coalesce(metadata, '{{}}'), clock_timestamp()
+FROM {CHUNK} WHERE is_new ORDER BY number
+"""
+
+UPDATED = f"""
+UPDATE {TABLE} e SET
+    name = row.name,
+    email_domains = coalesce(string_to_array(row.email_domains, '|'), e.email_domains),
+    tags = coalesce(string_to_array(row.tags, '|'), e.tags),
+    metadata = coalesce(row.metadata, e.metadata)
+FROM {CHUNK} row WHERE e.id = target_id
+"""
+
+AS_BEFORE = f"""
+UPDATE {TABLE} e SET
+    name = coalesce(before ->> 'name', e.name),
+    email_domains = CASE WHEN before ? 'email_domains'
+        THEN ARRAY(SELECT jsonb_array_elements_text(before -> 'email_domains'))
+        ELSE e.email_domains END,
+    tags = CASE WHEN before ? 'tags'
+        THEN ARRAY(SELECT jsonb_array_elements_text(before -> 'tags')) ELSE e.tags END,
+    metadata = coalesce(before -> 'metadata', e.metadata)
+FROM {undone(TARGET, "update")} WHERE e.id = target_id
+"""
+
+MERGE = Merge(
+    target=TARGET,
+    title="external_key",
+    judged=judged(
+        SEEN,
+        same="external_key",
+        compares={
+            "name": ("name", "old_name"),
+            "email_domains": ("string_to_array(email_domains, '|')", "old_email_domains"),
+            "tags": ("string_to_array(tags, '|')", "old_tags"),
+            "metadata": ("metadata", "old_metadata"),
+        },
+        effects={"create": "is_new", "update": "NOT is_new AND after <> '{{}}'"},
+        refuses=(),
+    ),
+    made={"new_id": "revcred_customer_id_seq"},
+    lock=lock(TABLE),
+    write=(CREATED, UPDATED, changes(TARGET)),
+    messages={"external_key:twice": "The same external key is in {other_row}, too."},
+)
+
+UNDO = Undo(
+    target=TARGET,
+    table=TABLE,
+    depends={
+        "The customer has other credentials": none_but_own(
+            TARGET, "revcred_credential k", "revcred.credential", "k.id", "k.customer_id"
+        ),
+        "The customer has other subscriptions": none_but_own(
+            TARGET, "revcred_subscription s", "revcred.subscription", "s.id", "s.customer_id"
+        ),
+        "The customer has other members": none_but_own(
+            TARGET, "revcred_membership m", "revcred.membership", "m.id", "m.customer_id"
+        ),
+    },
+    statements=(deleted(TABLE, TARGET), AS_BEFORE),
+)

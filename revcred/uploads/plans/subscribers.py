@@ -1,0 +1,265 @@
+"""Subscribers: told by their e-mail address. They join customers, and leave none."""
+
+from revcred.uploads.plans.dependents import none_but_own
+from revcred.uploads.plans.plan import (
+    CHUNK,
+    Merge,
+    Undo,
+    added,
+    changes,
+    deleted,
+    judged,
+    lock,
+    undone,
+)
+
+TABLE, TARGET = "revcred_subscriber", "revcred.subscriber"
+MEMBERSHIP = "revcred.membership"
+
+# As `actions.subscribers.refuse_login_of_another`: a new subscriber could not sign in with it.
+LOGIN_OF_ANOTHER = """(
+    SELECT CASE
+        WHEN u.is_staff OR u.is_superuser THEN 'email:of_staff'
+        WHEN EXISTS (SELECT FROM revcred_subscriber x WHERE x.user_id = u.id)
+        THEN 'email:of_another'
+    END
+    FROM revcred_user u WHERE lower(u.email) = {email}
+)"""
+
+CUSTOMERS = """
+customers AS MATERIALIZED (
+    SELECT
+        given,
+        array_agg(named::text ORDER BY named COLLATE "C") AS names,
+        array_agg(c.id ORDER BY named COLLATE "C") AS ids,
+        bool_or(c.id IS NULL) AS some_unknown
+    FROM (SELECT DISTINCT customer AS given FROM {source} row WHERE customer IS NOT NULL) d
+    CROSS JOIN unnest(string_to_array(given, '|')) named
+    LEFT JOIN revcred_customer c ON c.external_key = named
+    GROUP BY given
+), same_external_key AS MATERIALIZED (
+    SELECT external_key, min(number) AS first, max(number) AS last
+    FROM {source} row WHERE external_key IS NOT NULL GROUP BY external_key HAVING count(*) > 1
+),
+"""
+
+SEEN = f"""
+SELECT
+    row.*,
+    e.id AS target_id,
+    e.name AS old_name,
+    e.external_key AS old_external_key,
+    customers.ids AS customer_ids,
+    customers.some_unknown,
+    -- Those it would belong to afterwards, and those it belongs to now.
+    CASE WHEN customer IS NOT NULL THEN ARRAY(
+        SELECT each FROM unnest(customers.names || belongs.names) each
+        GROUP BY each ORDER BY each COLLATE "C"
+    ) END AS customer_names,
+    belongs.names AS old_customer_names,
+    customers.ids IS NOT NULL AND NOT customers.ids <@ coalesce(belongs.ids, '{{{{}}}}')
+        AS is_joining,
+    CASE WHEN role <> ALL (belongs.roles) THEN role END AS new_role,
+    belongs.roles[1] AS old_role,
+    coalesce(
+        CASE WHEN row.number = t.first THEN t.last ELSE t.first END,
+        CASE WHEN row.number = k.first THEN k.last ELSE k.first END
+    ) AS other_row,
+    t.first IS NULL AND k.first IS NOT NULL AS is_external_key_twice
+FROM {{source}} row
+LEFT JOIN twice t ON t.same = row.email
+LEFT JOIN same_external_key k ON k.external_key = row.external_key
+LEFT JOIN customers ON customers.given = row.customer
+LEFT JOIN LATERAL (
+    SELECT * FROM {TABLE} x WHERE lower(x.email) = row.email OFFSET 0
+) e ON true
+LEFT JOIN LATERAL (
+    SELECT
+        coalesce(array_agg(c.external_key::text ORDER BY c.external_key COLLATE "C"), '{{{{}}}}')
+            AS names,
+        array_agg(c.id) AS ids,
+        array_agg(m.role::text) FILTER (WHERE c.id = ANY (customers.ids) AND m.role <> row.role)
+            AS roles
+    FROM revcred_membership m JOIN revcred_customer c ON c.id = m.customer_id
+    WHERE m.subscriber_id = e.id AND row.customer IS NOT NULL
+) belongs ON true
+"""
+
+CREATED = f"""
+INSERT INTO {TABLE} (id, email, name, external_key, created_at)
+SELECT new_id, email, coalesce(name, ''), external_key, clock_timestamp()
+FROM {CHUNK} WHERE is_new ORDER BY number
+"""
+
+UPDATED = f"""
+UPDATE {TABLE} e SET
+    name = coalesce(row.name, e.name),
+    external_key = coalesce(row.external_key, e.external_key)
+FROM {CHUNK} row WHERE e.id = target_id AND after ?| ARRAY['name', 'external_key']
+"""
+
+# + 0 keeps the planner from going through all members of a large customer for each row.
+ROLES = f"""
+WITH other AS (
+    SELECT m.id, m.role AS old, row.role AS new, row.number
+    FROM {CHUNK} row JOIN revcred_membership m
+        ON m.subscriber_id = target_id AND m.customer_id + 0 = ANY (customer_ids)
+    WHERE after ? 'role' AND m.role <> row.role
+    ORDER BY m.id
+    FOR NO KEY UPDATE OF m
+), changed AS (
+    UPDATE revcred_membership m SET role = other.new FROM other WHERE m.id = other.id
+)
+INSERT INTO revcred_uploadchange (upload_id, row, action, target_type, target_id, before, after)
+SELECT
+    %(upload)s, number, 'update', '{MEMBERSHIP}', id, jsonb_build_object('role', old),
+    jsonb_build_object('role', new)
+FROM other ORDER BY id
+"""
+
+MEMBERSHIPS = added(
+    MEMBERSHIP,
+    f"""
+    INSERT INTO revcred_membership (customer_id, subscriber_id, role)
+    SELECT
+        joined, CASE WHEN is_new THEN new_id ELSE target_id END, coalesce(role, 'member')
+    FROM {CHUNK} CROSS JOIN unnest(customer_ids) joined
+    ORDER BY number
+    ON CONFLICT DO NOTHING
+    """,
+)
+
+NEW_CUSTOMERS = added(
+    "revcred.customer",
+    """
+    INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
+    SELECT DISTINCT named, named, ARRAY[]::text[], ARRAY[]::text[], '{{}}'::jsonb, %(now)s
+    FROM {source} row CROSS JOIN unnest(string_to_array(customer, '|')) named
+    WHERE %(create_customers)s
+    ON CONFLICT (external_key) DO NOTHING
+    """,
+)
+
+AS_BEFORE = f"""
+UPDATE {TABLE} e SET
+    name = coalesce(before ->> 'name', e.name),
+    external_key = CASE
+        WHEN after ? 'external_key' THEN before ->> 'external_key' ELSE e.external_key
+    END
+FROM {undone(TARGET, "update")} WHERE e.id = target_id
+"""
+
+MERGE = Merge(
+    target=TARGET,
+    title="email",
+    judged=judged(
+        SEEN,
+        also=CUSTOMERS,
+        same="email",
+        compares={
+            "name": ("name", "old_name"),
+            "external_key": ("external_key", "old_external_key"),
+            "customer": ("customer_names", "old_customer_names"),
+            "role": ("new_role", "old_role"),
+        },
+        effects={
+            "create": "is_new",
+            "update": "after ?| ARRAY['name', 'external_key']",
+            "join": "is_joining AND role IS DISTINCT FROM 'owner'",
+            "join_as_owner": "is_joining AND role = 'owner'",
+            "change_role": "after ? 'role'",
+        },
+        refuses=(
+            "CASE WHEN is_external_key_twice THEN 'external_key:twice' END",
+            f"""
+            CASE WHEN external_key IS NOT NULL AND EXISTS (
+                SELECT FROM {TABLE} x
+                WHERE x.external_key = seen.external_key
+                    AND (x.id <> target_id OR target_id IS NULL)
+            ) THEN 'external_key:in_use' END
+            """,
+            "CASE WHEN some_unknown AND NOT %(create_customers)s THEN 'customer:unknown' END",
+            f"CASE WHEN target_id IS NULL THEN {LOGIN_OF_ANOTHER.format(email='seen.email')} END",
+            """
+            CASE
+                WHEN is_joining AND old_customer_names <> '{{}}' AND NOT %(people_of_others)s
+                THEN 'customer:of_another'
+            END
+            """,
+        ),
+    ),
+    made={"new_id": "revcred_subscriber_id_seq"},
+    lock=lock(TABLE),
+    prepare=(NEW_CUSTOMERS,),
+    write=(CREATED, UPDATED, ROLES, MEMBERSHIPS, changes(TARGET)),
+    joins="""
+        SELECT
+            email, named AS customer, coalesce(role, 'member') AS role, number, action
+        FROM {source} row CROSS JOIN unnest(string_to_array(customer, '|')) named
+    """,
+    adds={
+        "customers": """
+            SELECT count(DISTINCT named)
+            FROM {source} row CROSS JOIN unnest(string_to_array(customer, '|')) named
+            WHERE %(create_customers)s AND NOT EXISTS (
+                SELECT FROM revcred_customer c WHERE c.external_key = named
+            )
+        """
+    },
+    messages={
+        "email:of_staff": "Somebody of the staff signs in with this address.",
+        "email:of_another": "Another subscriber signs in with this address.",
+        "email:twice": "The same address is in {other_row}, too.",
+        "external_key:twice": "The same external key is in {other_row}, too.",
+        "external_key:in_use": "Another subscriber has this external key.",
+        "customer:unknown": "There is no customer of that external key.",
+        "customer:of_another": "This person belongs to another customer and would become a member "
+        "of this one, too. Allow people of other customers if that is meant.",
+    },
+)
+
+UNDO = Undo(
+    target=TARGET,
+    table=TABLE,
+    depends={
+        "The subscriber has been invited": none_but_own(
+            TARGET, f"{TABLE} s", "revcred.user", "s.user_id", "s.id", "s.user_id IS NOT NULL"
+        ),
+        "The subscriber belongs to other customers": none_but_own(
+            TARGET, "revcred_membership m", MEMBERSHIP, "m.id", "m.subscriber_id"
+        ),
+        "The subscriber holds other credentials": none_but_own(
+            TARGET,
+            "revcred_credential_holders h",
+            "revcred.credential",
+            "h.credential_id",
+            "h.subscriber_id",
+        ),
+    },
+    statements=(deleted(TABLE, TARGET), AS_BEFORE),
+)
+
+UNDO_MEMBERSHIPS = Undo(
+    target=MEMBERSHIP,
+    table="revcred_membership",
+    depends={
+        "The subscriber holds other credentials of that customer": none_but_own(
+            MEMBERSHIP,
+            """
+            revcred_membership m
+            JOIN revcred_credential_holders h ON h.subscriber_id = m.subscriber_id
+            JOIN revcred_credential k ON k.id = h.credential_id AND k.customer_id = m.customer_id
+            """,
+            "revcred.credential",
+            "k.id",
+            "m.id",
+        )
+    },
+    statements=(
+        deleted("revcred_membership", MEMBERSHIP),
+        f"""
+        UPDATE revcred_membership m SET role = before ->> 'role'
+        FROM {undone(MEMBERSHIP, "update")} WHERE m.id = target_id
+        """,
+    ),
+)

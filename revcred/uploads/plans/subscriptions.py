@@ -1,0 +1,204 @@
+"""Subscriptions: told by their external key."""
+
+from revcred.uploads.plans.dependents import none_but_own
+from revcred.uploads.plans.plan import (
+    CHUNK,
+    Merge,
+    Undo,
+    added,
+    changes,
+    deleted,
+    judged,
+    lock,
+    undone,
+)
+
+TABLE, TARGET = "revcred_subscription", "revcred.subscription"
+
+SEEN = f"""
+SELECT
+    row.*,
+    e.id AS target_id,
+    c.id AS customer_id,
+    p.id AS product_id,
+    e.customer_id AS old_customer_id,
+    o.external_key::text AS old_product,
+    e.name AS old_name,
+    e.active_from AS old_active_from,
+    e.active_until AS old_active_until,
+    e.quota AS old_quota,
+    -- A new one begins as far back as calls are accepted, but not before the name is free.
+    coalesce(row.active_from, e.active_from, greatest(%(oldest)s, free.at)) AS begins,
+    EXISTS (
+        SELECT FROM revcred_formername f
+        WHERE f.kind = 'subscription' AND f.name = row.external_key
+            AND f.target_id IS DISTINCT FROM e.id
+    ) AS takes_former_name,
+    CASE WHEN row.number = t.first THEN t.last ELSE t.first END AS other_row
+FROM {{source}} row
+LEFT JOIN twice t ON t.same = row.external_key
+LEFT JOIN revcred_customer c ON c.external_key = row.customer
+LEFT JOIN revcred_product p ON p.external_key = row.product
+LEFT JOIN LATERAL (
+    -- Of several that have this name one after the other, one whose time the row's dates meet, and
+    -- where it says none, the one that has the name now. After its end the name is free for others.
+    SELECT * FROM {TABLE} x
+    WHERE x.external_key = row.external_key
+        AND (
+            row.active_from IS NULL
+            AND (x.customer_id = c.id OR coalesce(x.active_until > %(now)s, true))
+            OR x.active_until IS NULL OR x.active_until > row.active_from
+        )
+        AND (row.active_until IS NULL OR x.active_from < row.active_until)
+    ORDER BY tstzrange(x.active_from, x.active_until) @> %(now)s::timestamptz DESC,
+        x.active_from DESC
+    LIMIT 1
+) e ON true
+LEFT JOIN LATERAL (
+    SELECT max(x.active_until) AS at FROM {TABLE} x
+    WHERE x.external_key = row.external_key AND x.active_until <= %(now)s
+) free ON true
+LEFT JOIN revcred_product o ON o.id = e.product_id
+"""
+
+CREATED = f"""
+INSERT INTO {TABLE} (
+    id, external_key, customer_id, product_id, name, active_from, active_until, quota, created_at
+)
+SELECT
+    new_id, external_key, customer_id, product_id, coalesce(name, ''),
+    begins, active_until, quota, clock_timestamp()
+FROM {CHUNK} WHERE is_new ORDER BY number
+"""
+
+UPDATED = f"""
+UPDATE {TABLE} e SET
+    product_id = row.product_id,
+    name = coalesce(row.name, e.name),
+    active_from = coalesce(row.active_from, e.active_from),
+    active_until = coalesce(row.active_until, e.active_until),
+    quota = coalesce(row.quota, e.quota)
+FROM {CHUNK} row WHERE e.id = target_id
+"""
+
+NEW_CUSTOMERS = added(
+    "revcred.customer",
+    """
+    INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
+    SELECT DISTINCT
+        customer, customer, ARRAY[]::text[], ARRAY[]::text[], '{{}}'::jsonb, %(now)s::timestamptz
+    FROM {source} row
+    WHERE %(create_customers)s
+    ON CONFLICT (external_key) DO NOTHING
+    """,
+)
+
+# The earliest moment at which one holds and the other does not.
+SINCE = f"""
+SELECT least(
+    min(least(active_from, old_active_from)) FILTER (WHERE after ? 'active_from'),
+    min(least(active_until, old_active_until)) FILTER (WHERE after ? 'active_until'),
+    min(old_active_from) FILTER (WHERE after ? 'product'),
+    min(begins) FILTER (WHERE is_new AND takes_former_name)
+) FROM {CHUNK}
+"""
+
+AS_BEFORE = f"""
+UPDATE {TABLE} e SET
+    product_id = coalesce(
+        (SELECT p.id FROM revcred_product p WHERE p.external_key = before ->> 'product'),
+        e.product_id
+    ),
+    name = coalesce(before ->> 'name', e.name),
+    active_from = coalesce((before ->> 'active_from')::timestamptz, e.active_from),
+    active_until = CASE
+        WHEN after ? 'active_until' THEN (before ->> 'active_until')::timestamptz
+        ELSE e.active_until
+    END,
+    quota = CASE WHEN after ? 'quota' THEN (before ->> 'quota')::bigint ELSE e.quota END
+FROM {undone(TARGET, "update")} WHERE e.id = target_id
+"""
+
+MERGE = Merge(
+    target=TARGET,
+    title="external_key",
+    judged=judged(
+        SEEN,
+        same="external_key",
+        compares={
+            "product": ("product", "old_product"),
+            "name": ("name", "old_name"),
+            "active_from": ("active_from", "old_active_from"),
+            "active_until": ("active_until", "old_active_until"),
+            "quota": ("quota", "old_quota"),
+        },
+        effects={"create": "is_new", "update": "NOT is_new AND after <> '{{}}'"},
+        refuses=(
+            """
+            CASE
+                WHEN customer_id IS NULL AND NOT %(create_customers)s THEN 'customer:unknown'
+                WHEN customer_id IS DISTINCT FROM old_customer_id AND target_id IS NOT NULL
+                THEN 'customer:another'
+            END
+            """,
+            "CASE WHEN product_id IS NULL THEN 'product:unknown' END",
+            """
+            CASE
+                WHEN coalesce(active_until, old_active_until) <= begins
+                THEN 'active_until:too_early'
+                WHEN EXISTS (
+                    SELECT FROM revcred_subscription x
+                    WHERE x.external_key = seen.external_key AND x.id IS DISTINCT FROM target_id
+                        AND tstzrange(x.active_from, x.active_until)
+                            && tstzrange(
+                                seen.begins, coalesce(seen.active_until, seen.old_active_until)
+                            )
+                ) THEN 'external_key:in_use'
+            END
+            """,
+        ),
+    ),
+    made={"new_id": "revcred_subscription_id_seq"},
+    lock=lock(TABLE),
+    prepare=(NEW_CUSTOMERS,),
+    write=(CREATED, UPDATED, changes(TARGET)),
+    since=SINCE,
+    waits="SELECT customer, NULL::uuid AS fingerprint, external_key AS subscription "
+    "FROM {source} row",
+    adds={
+        "customers": """
+            SELECT count(DISTINCT customer) FROM {source} row
+            WHERE %(create_customers)s AND NOT EXISTS (
+                SELECT FROM revcred_customer c WHERE c.external_key = row.customer
+            )
+        """
+    },
+    messages={
+        "external_key:twice": "The same external key is in {other_row}, too.",
+        "external_key:in_use": "Another subscription has this external key in that time.",
+        "customer:unknown": "There is no customer of that external key.",
+        "customer:another": "This subscription belongs to another customer.",
+        "product:unknown": "There is no product of that external key.",
+        "active_until:too_early": "The end has to be after the start.",
+    },
+)
+
+UNDO = Undo(
+    target=TARGET,
+    table=TABLE,
+    depends={
+        "Other credentials feed the subscription": none_but_own(
+            TARGET,
+            "revcred_assignment a",
+            "revcred.credential",
+            "a.credential_id",
+            "a.subscription_id",
+        )
+    },
+    uses=f"""
+        SELECT id AS number, NULL::bigint AS credential_id, ARRAY[target_id] AS subscription_ids,
+            NULL::timestamptz AS since
+        FROM {{changes}} c WHERE target_type = '{TARGET}' AND action = 'create'
+    """,
+    statements=(deleted(TABLE, TARGET), AS_BEFORE),
+)

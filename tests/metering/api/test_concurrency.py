@@ -1,0 +1,109 @@
+"""A gateway that fills the threads makes way for the others."""
+
+import json
+from contextlib import ExitStack
+
+import pytest
+
+from metering.api import authentication
+from metering.api.concurrency import Doorkeeper, Room
+from metering.api.errors import SlowDown
+
+GREEDY, MODEST = 1, 2
+
+
+@pytest.fixture(autouse=True)
+def small(settings):
+    settings.MOST_AT_ONCE = 4
+
+
+@pytest.fixture
+def crowded():
+    """Four requests of one gateway, and another that was here a moment ago."""
+    crowded = Room()
+    with crowded.of(MODEST):
+        pass
+    with crowded.of(GREEDY), crowded.of(GREEDY), crowded.of(GREEDY), crowded.of(GREEDY):
+        yield crowded
+
+
+def enter(crowded, gateway):
+    with crowded.of(gateway):
+        pass
+
+
+def test_whoever_has_most_of_the_room_is_turned_away(crowded):
+    with pytest.raises(SlowDown):
+        enter(crowded, GREEDY)
+
+
+def test_the_others_come_in(crowded):
+    with crowded.of(MODEST):
+        enter(crowded, MODEST)
+
+
+def test_alone_it_may_have_all_the_room():
+    alone = Room()
+    with alone.of(GREEDY), alone.of(GREEDY), alone.of(GREEDY), alone.of(GREEDY):
+        enter(alone, GREEDY)
+
+
+def test_who_left_takes_no_room(crowded):
+    for _ in range(9):
+        enter(crowded, MODEST)
+
+    with crowded.of(MODEST), crowded.of(MODEST), crowded.of(MODEST):
+        enter(crowded, MODEST)
+
+
+def test_one_that_failed_has_left_too():
+    some = Room()
+    with pytest.raises(ZeroDivisionError), some.of(GREEDY):
+        raise ZeroDivisionError
+
+    assert some._inside.total() == 0
+
+
+@pytest.fixture
+def ask(gateway, token):
+    """Ask the doorkeeper something as the gateway: the status, the headers and the body."""
+
+    def ask(doorkeeper):
+        heard = []
+        environ = {"HTTP_AUTHORIZATION": f"Bearer {token}"}
+        body = b"".join(doorkeeper(environ, lambda *start: heard.extend(start)))
+        status, headers = heard
+        return status, dict(headers), body
+
+    authentication.forget()
+    assert authentication.admit(token)
+    yield ask
+    authentication.forget()
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+
+@pytest.mark.django_db
+def test_the_doorkeeper_turns_away_whoever_has_most(ask, gateway):
+    doorkeeper = Doorkeeper(hello)
+    enter(doorkeeper._room, gateway.pk + 1)
+    with ExitStack() as under_way:
+        for _ in range(4):
+            under_way.enter_context(doorkeeper._room.of(gateway.pk))
+        status, headers, body = ask(doorkeeper)
+
+    assert (status, headers["Retry-After"]) == ("429 Too Many Requests", "1")
+    assert json.loads(body)["code"] == "slow_down"
+    assert ask(doorkeeper)[0] == "200 OK"
+
+
+@pytest.mark.django_db
+def test_who_is_not_known_is_the_application_s_business(ask, gateway):
+    doorkeeper = Doorkeeper(hello)
+    authentication.forget()
+
+    assert ask(doorkeeper)[0] == "200 OK"
+    assert doorkeeper._room._inside.total() == 0

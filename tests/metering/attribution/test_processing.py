@@ -1,0 +1,548 @@
+"""The statement that settles thousands of rows says what the rule for one row says."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from random import Random
+from time import sleep
+
+import pytest
+from django.db import IntegrityError
+from django.db.transaction import atomic
+from django.utils import timezone
+
+from metering import tasks
+from metering.attribution import processing
+from metering.attribution.cautious_mode import care
+from metering.attribution.processing import settle, settle_waiting
+from metering.attribution.rules import Attributed, Candidate, Coverage, Holder, Key, verdict
+from metering.bells import bell
+from metering.inbox.intake import take_in
+from metering.management.commands.verify_usage import differences_between
+from metering.models import (
+    Conflict,
+    Delivery,
+    Quarantined,
+    Reason,
+    Tally,
+    Transaction,
+    Usage,
+)
+from revcred.actions import credentials
+from revcred.actions.credentials import Keyed
+from revcred.fingerprints import fingerprint
+from revcred.models import (
+    Assignment,
+    Credential,
+    ExternalKey,
+    FormerName,
+    Gateway,
+    PathRule,
+    Source,
+    Subscription,
+    Suspension,
+)
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+
+def no_differences():
+    now = timezone.now()
+    return differences_between(now - 40 * DAY, now + 2 * DAY) == []
+
+
+OUTSIDE = 0.05  # of the calls have a moment outside the window
+PATHS = ["/a/1", "/a/b/1", "/a/b/1.json", "/c", "/c/", "/d", "/d/A%_1", ""]
+RULES = [  # source, match, text
+    (0, "equals", "/a/1"),
+    (1, "equals", "/c"),
+    (0, "begins_with", "/a/"),
+    (1, "begins_with", "/a/b/"),
+    (2, "begins_with", "/d/A%_"),
+    (1, "ends_with", ".json"),
+    (2, "ends_with", "1"),
+    (0, "contains", "/b/"),
+    (2, "contains", "%_"),
+    (0, "regex", "^/[a-c](/|$)"),
+    (1, "regex", "[0-9]$"),
+    (2, "regex", "(?i)/D"),
+]
+FITS = {
+    "equals": str.__eq__,
+    "begins_with": str.startswith,
+    "ends_with": str.endswith,
+    "contains": str.__contains__,
+    "regex": lambda path, text: re.search(text, path) is not None,
+}
+
+
+# --- A generated world, and both ways to judge it -----------------------------------------------
+
+
+class World:
+    """Random credentials, keys, aliases, assignments, subscriptions and sources, all dated."""
+
+    def __init__(self, seed):
+        self.random = Random(seed)
+        self.now = timezone.now().replace(microsecond=0)
+        self.gateways = [factories.a_gateway() for _ in range(2)]
+        self.sources = [
+            Source.objects.create(name=f"s{i}", external_key=f"s{i}-{seed}") for i in range(3)
+        ]
+        PathRule.objects.all().delete()  # which hold for all: one world after the other
+        self.rules = [
+            self.sources[i].path_rules.create(match=match, text=text)
+            for i, match, text in self.random.sample(RULES, len(RULES) // 2)
+        ]
+        self.products = [factories.a_product() for _ in range(3)]
+        self.products[0].sources.set(self.sources[:1])
+        self.products[1].sources.set(self.sources[1:])
+        self.products.append(factories.a_product(also_without_source=True))
+        self.products[3].sources.set(self.sources[:1])
+        self.products.append(factories.a_product(also_without_source=seed % 2))
+        self.products[4].sources.set(self.sources[:1])
+        self.products[4].sources.clear()
+        self.customer = factories.a_customer()
+        self.subscriptions = [self._subscription() for _ in range(8)]
+        self.names = {each.external_key for each in self.subscriptions}
+        for _ in range(6):
+            self._rename()
+        self.old_names_of_sources = [each.external_key for each in self.sources]
+        self._rename_source()
+        self.strings = [f"string-{seed}-{i}-of-the-world" for i in range(8)]
+        self.keys = []
+        for _ in range(10):
+            self._credential()
+
+    def moment(self):
+        """On a coarse grid, so that starts, ends and calls often fall on the same moment."""
+        return self.now - timedelta(hours=6 * self.random.randrange(0, 80))
+
+    def moment_of_a_link(self):
+        """As above, or some time later in the same second."""
+        return self.moment() + timedelta(milliseconds=self.random.choice([0, 0, 300, 600]))
+
+    def moment_of_a_call(self):
+        return self.moment() + timedelta(milliseconds=self.random.choice([0, 0, 0, 400, 700]))
+
+    def period(self):
+        start, end = sorted((self.moment_of_a_link(), self.moment_of_a_link()))
+        if start == end or self.random.random() < 0.5:
+            return {"active_from": start}
+        return {"active_from": start, "active_until": end}
+
+    def maybe(self, thing, probability=0.3):
+        return thing() if self.random.random() < probability else None
+
+    def _subscription(self):
+        return factories.a_subscription(
+            self.customer, product=self.random.choice(self.products), **self.period()
+        )
+
+    def _rename(self):
+        """To a name that is free in its time, also another's of another time, or its former one."""
+        subscription = self.random.choice(self.subscriptions)
+        name = self.random.choice([*self.names, f"renamed-{len(self.names)}"])
+        try:
+            with atomic():
+                Subscription.objects.filter(pk=subscription.pk).update(external_key=name)
+        except IntegrityError:
+            return  # another has it in that time
+        subscription.refresh_from_db()
+        self.names.add(name)
+        # When another took a name is a moment like any other.
+        for each in FormerName.objects.exclude(counts_until=None):
+            if each.counts_until >= self.now:
+                each.counts_until = self.moment_of_a_link()
+                each.save()
+
+    def _rename_source(self):
+        """One takes the name that another has given up."""
+        first, second = self.random.sample(self.sources, 2)
+        if self.random.random() < 0.5:
+            free, first.external_key = first.external_key, f"{first.external_key}-renamed"
+            first.save()
+            second.external_key = free
+            second.save()
+
+    def _credential(self):
+        credential = Credential.objects.create(
+            customer=self.customer,
+            name=f"c{self.random.random()}",
+            expires_at=self.maybe(self.moment_of_a_link),
+        )
+        if self.random.random() < 0.2:
+            credential.revoked_at = self.moment_of_a_link()
+            credential.revocation_reason = "because"
+            credential.save()
+        if self.random.random() < 0.3:
+            Suspension.objects.create(credential=credential, **self.period())
+        for subscription in self.random.sample(self.subscriptions, self.random.randrange(0, 4)):
+            Assignment.objects.create(
+                customer=self.customer,
+                credential=credential,
+                subscription=subscription,
+                **self.period(),
+            )
+        for string in self.random.sample(self.strings, 2):
+            self._key(credential, string)
+
+    def _key(self, credential, string):
+        gateway = self.maybe(lambda: self.random.choice(self.gateways))
+        period = self.period()
+        taken = ExternalKey.objects.filter(
+            fingerprint=fingerprint(string), gateway=gateway
+        ).exclude(active_until__lte=period["active_from"])
+        if period.get("active_until"):
+            taken = taken.exclude(active_from__gte=period["active_until"])
+        if taken.exists():
+            return
+        key = ExternalKey.objects.create(
+            credential=credential,
+            kind=self.random.choice(["key", "alias"]),
+            gateway=gateway,
+            fingerprint=fingerprint(string),
+            **period,
+        )
+        self.keys.append((string, key))
+
+    def call(self):
+        string = self.maybe(lambda: self.random.choice([*self.strings, "nobody-knows-this"]), 0.85)
+        named = self.maybe(lambda: self.random.choice(sorted(self.names)))
+        return factories.a_call(
+            string,
+            occurred_at=self.moment_of_a_call(),
+            subscription_named=self.random.choice([named, named, "no-such"]) if named else None,
+            source_named=self.maybe(
+                lambda: self.random.choice(
+                    [
+                        *(s.external_key for s in self.sources),
+                        *self.old_names_of_sources,
+                        "no-such",
+                    ]
+                ),
+                0.5,
+            ),
+            path=self.maybe(lambda: self.random.choice(PATHS), 0.5),
+            outside=self.random.random() < OUTSIDE,
+        ), string
+
+    def judged_one_by_one(self, call, string, gateway):
+        return verdict(
+            at=call.occurred_at,
+            outside=call.outside,
+            keyed=string is not None,
+            keys=[
+                replace(key, bound=gateway_id == gateway.pk)
+                for text, gateway_id, key in self.as_keys
+                if text == string and gateway_id in {None, gateway.pk}
+            ],
+            named=call.subscription_named is not None,
+            holders=self.holders.get(call.subscription_named, ()),
+            source=self._source_named(call.source_named) or self._source_of(call.path),
+        )
+
+    @cached_property
+    def holders(self):
+        found = {}
+        for each in self.subscriptions:
+            facts = {
+                "subscription": each.pk,
+                "active": each,
+                "coverage": self._coverage(each.product),
+            }
+            found.setdefault(each.external_key, []).append(Holder(**facts))
+            for former in each.former_names():
+                found.setdefault(former.name, []).append(
+                    Holder(
+                        former_since=former.former_since, counts_until=former.counts_until, **facts
+                    )
+                )
+        return found
+
+    @staticmethod
+    def _coverage(product):
+        product.refresh_from_db()
+        return Coverage(
+            sources=[each.pk for each in product.sources.all()],
+            restricted=product.restricted,
+            also_without_source=product.also_without_source,
+        )
+
+    def _source_named(self, name):
+        for each in self.sources:
+            if each.external_key == name:
+                return each.pk
+        former = FormerName.objects.filter(kind=FormerName.Kind.SOURCE, name=name).first()
+        return former.target_id if former else name
+
+    @cached_property
+    def as_keys(self):
+        return [(text, key.gateway_id, self._as_key(key)) for text, key in self.keys]
+
+    def _as_key(self, key):
+        credential = key.credential
+        return Key(
+            kind=key.kind,
+            period=key,
+            bound=False,
+            revoked_at=credential.revoked_at,
+            expires_at=credential.expires_at,
+            suspensions=list(credential.suspensions.all()),
+            candidates=[
+                Candidate(
+                    subscription=each.subscription_id,
+                    assigned=each,
+                    active=each.subscription,
+                    coverage=self._coverage(each.subscription.product),
+                )
+                for each in credential.assignments.all()
+            ],
+        )
+
+    def _source_of(self, path):
+        fitting = [rule for rule in self.rules if path and FITS[rule.match](path, rule.text)]
+        order = list(PathRule.Match)
+        first = min(
+            fitting,
+            key=lambda rule: (order.index(rule.match), -len(rule.text), rule.pk),
+            default=None,
+        )
+        return first.source_id if first else None
+
+
+def outcomes():
+    rows = Transaction.objects.select_related("subscription")
+    found = {row.transaction_id: Attributed(row.subscription_id, row.matched_by) for row in rows}
+    return found | {row.transaction_id: Reason(row.reason) for row in Quarantined.objects.all()}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_statement_agrees_with_the_rule_on_generated_cases(seed):
+    world = World(seed)
+    expected = {}
+    for gateway in world.gateways:
+        calls = [world.call() for _ in range(500)]
+        take_in(gateway, [call for call, _ in calls])
+        for call, string in calls:
+            expected[call.transaction_id] = world.judged_one_by_one(call, string, gateway)
+
+    settle_waiting()
+
+    assert outcomes() == expected
+    assert no_differences()
+
+
+# What only happens to calls that name somebody by name: see test_names.
+BY_NAME = {
+    Reason.UNKNOWN_CREDENTIAL,
+    Reason.UNKNOWN_CUSTOMER,
+    Reason.UNKNOWN_PRODUCT,
+    Reason.UNKNOWN_SUBSCRIBER,
+    Reason.NAMES_DISAGREE,
+}
+
+
+def test_the_generated_cases_reach_every_outcome():
+    found = [
+        world.judged_one_by_one(*world.call(), world.gateways[0])
+        for world in map(World, range(4))
+        for _ in range(1_000)
+    ]
+
+    reasons = {each for each in found if isinstance(each, Reason)}
+    matches = {each.matched_by for each in found if isinstance(each, Attributed)}
+
+    assert reasons == set(Reason) - {Reason.POISON} - BY_NAME
+    assert matches == {"key", "alias", "subscription"}
+
+
+# --- Counted once -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def credential():
+    customer = factories.a_customer()
+    return factories.a_credential(
+        customer, key="the-key-of-the-tests", subscriptions=[factories.a_subscription(customer)]
+    )
+
+
+@pytest.fixture
+def gateway():
+    return factories.a_gateway()
+
+
+def test_a_repeated_transaction_is_counted_once(credential, gateway):
+    call = factories.a_call("the-key-of-the-tests")
+
+    factories.settled(call, call, gateway=gateway)
+    factories.settled(call, gateway=gateway)
+
+    assert Usage.objects.values_list("element", "count", "quantity").get() == ("calls", 1, 1)
+    tally = Tally.objects.get()
+    assert (tally.accepted, tally.repeated, tally.conflicting) == (3, 2, 0)
+    assert (tally.attributed, tally.quarantined) == (1, 0)
+
+
+def test_the_same_id_from_another_gateway_is_another_transaction(credential):
+    call = factories.a_call("the-key-of-the-tests")
+
+    factories.settled(call)
+    factories.settled(call)
+
+    assert Transaction.objects.count() == 2
+
+
+def test_the_same_id_with_another_content_is_a_conflict_and_the_first_stands(credential, gateway):
+    first = factories.a_call("the-key-of-the-tests", transaction_id="t", elements={"calls": 1})
+    other = factories.a_call("the-key-of-the-tests", transaction_id="t", elements={"calls": 5})
+
+    factories.settled(first, gateway=gateway)
+    factories.settled(other, first, gateway=gateway)
+
+    assert Transaction.objects.get().elements == {"calls": 1}
+    conflict = Conflict.objects.get()
+    assert conflict.transaction == Transaction.objects.get().pk
+    assert conflict.content["elements"] == {"calls": 5}
+
+
+def test_in_one_delivery_too_the_first_of_two_contents_stands(credential, gateway):
+    contents = [
+        factories.a_call("the-key-of-the-tests", transaction_id="t", elements={"calls": n})
+        for n in (3, 4, 3)
+    ]
+    contents[2].occurred_at = contents[0].occurred_at
+
+    factories.settled(*contents, gateway=gateway)
+
+    assert Transaction.objects.get().elements == {"calls": 3}
+    assert [each.content["elements"] for each in Conflict.objects.all()] == [{"calls": 4}]
+
+
+def test_the_order_of_elements_is_not_content(credential, gateway):
+    call = factories.a_call("the-key-of-the-tests", elements={"a": 1, "b": 2})
+
+    factories.settled(call, gateway=gateway)
+    call.elements = {"b": 2, "a": 1}
+    factories.settled(call, gateway=gateway)
+
+    assert not Conflict.objects.exists()
+
+
+def test_usage_is_summed_by_hour_and_element(credential, gateway):
+    moment = timezone.now().replace(minute=10) - 2 * HOUR
+    for minutes, elements in ((0, {"calls": 1, "gb": 2}), (30, {"calls": 1}), (60, {"calls": 1})):
+        call = factories.a_call("the-key-of-the-tests", elements=elements)
+        call.occurred_at = moment + timedelta(minutes=minutes)
+        factories.settled(call, gateway=gateway)
+
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    assert list(
+        Usage.objects.order_by("hour", "element").values_list("hour", "element", "count")
+    ) == [
+        (hour, "calls", 2),
+        (hour, "gb", 1),
+        (hour + HOUR, "calls", 1),
+    ]
+    assert no_differences()
+
+
+def test_a_key_remembers_when_it_was_last_used(credential, gateway):
+    call = factories.a_call("the-key-of-the-tests", ago=HOUR)
+
+    factories.settled(call, gateway=gateway)
+
+    assert credential.keys.get().last_used_at == call.occurred_at
+    assert Gateway.objects.get().last_seen_at is not None
+
+
+def test_a_settlement_takes_no_more_than_it_is_told(credential, gateway):
+    for _ in range(4):
+        take_in(gateway, [factories.a_call("the-key-of-the-tests") for _ in range(3)])
+
+    assert settle(most=5) == 2
+    assert Delivery.objects.count() == 2
+
+
+def test_a_delivery_in_which_everything_was_rejected_is_tallied(gateway):
+    take_in(gateway, [], rejected=3)
+    settle_waiting()
+
+    assert Tally.objects.values_list("accepted", "rejected").get() == (0, 3)
+    assert not Delivery.objects.exists()
+
+
+# --- Judged by the moment of the call -----------------------------------------------------------
+
+
+def test_moving_a_credential_leaves_the_past_where_it_was(credential, gateway):
+    old = Subscription.objects.get()
+    new = factories.a_subscription(credential.customer)
+    moved_at = timezone.now() - DAY
+    credentials.move(credential=credential, subscription=old, to=new, by=None, at=moved_at)
+
+    before = factories.a_call("the-key-of-the-tests", ago=DAY + HOUR)
+    after = factories.a_call("the-key-of-the-tests", ago=DAY - HOUR)
+    factories.settled(after, before, gateway=gateway)
+
+    assert Transaction.objects.get(transaction_id=before.transaction_id).subscription == old
+    assert Transaction.objects.get(transaction_id=after.transaction_id).subscription == new
+
+
+def test_in_a_rotation_both_keys_feed_one_credential(credential, gateway):
+    credentials.rotate(credential=credential, overlap=DAY, key="the-next-key-of-the-tests", by=None)
+
+    factories.settled(
+        factories.a_call("the-key-of-the-tests"),
+        factories.a_call("the-next-key-of-the-tests"),
+        gateway=gateway,
+    )
+
+    assert Usage.objects.values_list("credential", "count").get() == (credential.pk, 2)
+
+
+def test_a_key_given_on_belongs_to_each_in_its_time(gateway):
+    customer = factories.a_customer()
+    subscriptions = [factories.a_subscription(customer) for _ in range(2)]
+    first = factories.a_credential(customer, "handed-on-key", subscriptions=subscriptions[:1])
+    noon = timezone.now() - 5 * DAY
+    credentials.end_key(key=first.keys.get(), by=None, at=noon)
+    credentials.issue(
+        customer=customer,
+        name="second",
+        by=None,
+        keyed=Keyed(key="handed-on-key"),
+        subscriptions=subscriptions[1:],
+    )
+
+    factories.settled(
+        factories.a_call("handed-on-key", ago=5 * DAY + HOUR),
+        factories.a_call("handed-on-key", ago=5 * DAY - HOUR),
+        gateway=gateway,
+    )
+
+    rows = Transaction.objects.order_by("occurred_at")
+    assert [row.subscription for row in rows] == subscriptions
+
+
+def test_where_something_always_waits_one_bell_hands_over_to_the_next(monkeypatch):
+    """So that a worker that is asked to end does."""
+    monkeypatch.setattr(tasks, "ENOUGH", -1.0)
+    monkeypatch.setattr(processing, "MOST_CAREFULLY", 1)
+    gateway = factories.a_gateway()
+    for _ in range(3):
+        take_in(gateway, [factories.a_call()])
+    care.take()
+    while bell._rung.is_set():  # by what was just taken in
+        sleep(0.01)
+
+    tasks.settle()
+
+    assert bell._rung.is_set()
+    assert Delivery.objects.count() == 2

@@ -1,0 +1,165 @@
+"""Deliveries that come together are committed together, and each knows whether it was kept."""
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from uuid import UUID
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection
+
+from metering.inbox import group_commit
+from metering.inbox.group_commit import Entry, Together, time_ordered_id, write, write_each
+from metering.models import Delivery
+from revcred.postgresql import patience
+from revcred.postgresql.patience import ONCE_IN_VAIN, PatientConnection
+from tests import factories
+
+BAD = "[\0]"  # which PostgreSQL does not take
+
+
+def an_entry(body="[]"):
+    return Entry(1, 1, 0, body)
+
+
+def test_ids_are_in_the_order_of_time_and_leave_room():
+    ids = [time_ordered_id() for _ in range(100)]
+    ms = [each >> 80 for each in ids]
+
+    assert ms == sorted(ms)
+    assert {UUID(int=each + 999).version for each in ids} == {7}
+    assert {UUID(int=each + 999).variant for each in ids} == {UUID(int=ids[0]).variant}
+    assert len(set(ids)) == 100
+
+
+@pytest.mark.django_db
+def test_written_again_it_is_there_once():
+    entry = an_entry()
+
+    write([entry, an_entry()])
+    write([entry])
+
+    assert Delivery.objects.count() == 2
+    assert Delivery.objects.filter(pk=entry.id).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bad_one_spoils_no_other():
+    outcomes = write_each([an_entry(), an_entry(BAD), an_entry()])
+
+    assert [error is None for error in outcomes] == [True, False, True]
+    assert Delivery.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_was_ended_is_made_anew():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(_end, pid).result()
+
+    write([an_entry()])
+
+    assert Delivery.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_those_who_wait_are_written_in_one_commit(monkeypatch):
+    together, written, first_is_in = Together(), [], threading.Event()
+
+    def slowly(entries):
+        written.append(len(entries))
+        first_is_in.set()
+        if len(written) == 1:
+            # Until all the others wait.
+            while len(together._waiting) < 5:
+                threading.Event().wait(0.005)
+        return write_each(entries)
+
+    monkeypatch.setattr(group_commit, "write_each", slowly)
+    with ThreadPoolExecutor(6) as threads:
+        kept = [threads.submit(_keep, together)]
+        first_is_in.wait()
+        kept += [threads.submit(_keep, together) for _ in range(5)]
+        assert [each.result() for each in kept] == [None] * 6
+
+    assert written == [1, 5]
+    assert Delivery.objects.count() == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_is_told_that_it_was_kept_when_it_was_not(monkeypatch):
+    together = Together()
+    monkeypatch.setattr(Entry, "statement", "SELECT 1 FROM nowhere -- %b %b %b %b %b")
+
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = [threads.submit(_keep, together) for _ in range(4)]
+
+    assert all(each.exception() for each in outcomes)
+    assert Delivery.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_who_has_no_patience_left_is_not_kept_waiting():
+    together = Together()
+    together._writing = True  # by somebody who does not come back
+
+    with patience(0.05), pytest.raises(OperationalError):
+        together.keep(an_entry())
+
+    assert together._waiting == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_that_takes_too_long_for_this_thread_ends():
+    with pytest.raises(OperationalError), patience(0.1), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(1)")
+
+    connection.close()
+    assert factories.a_gateway().pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_once_somebody_has_waited_in_vain_nobody_waits_long_until_there_is_an_answer():
+    _wait_in_vain(0.1)
+    began = monotonic()
+    _wait_in_vain(30)
+    assert monotonic() - began < 5
+    connection.close()
+
+    with patience(30), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    with patience(30), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(2 * %s)", [ONCE_IN_VAIN])
+
+
+def _wait_in_vain(seconds):
+    connection.close()
+    with pytest.raises(OperationalError), patience(seconds), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(20)")
+
+
+def test_a_server_that_does_not_let_us_in_is_not_waited_for_any_longer():
+    began = monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent, patience(0.2):
+        host, port = silent.getsockname()
+        with pytest.raises(psycopg.OperationalError):
+            PatientConnection.connect(host=host, port=port, connect_timeout=2)
+
+    assert monotonic() - began < 1
+
+
+def _keep(together):
+    try:
+        together.keep(an_entry())
+    finally:
+        connection.close()
+
+
+def _end(pid):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+    connection.close()

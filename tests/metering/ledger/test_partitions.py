@@ -1,0 +1,86 @@
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from metering.inbox.intake import take_in
+from metering.ledger import partitions
+from metering.management.commands.clock import do_chores, forget, sweep
+from metering.models import Delivery, Remembered
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def today():
+    return datetime.now(UTC).date()
+
+
+def test_every_day_a_transaction_may_fall_on_has_its_partition():
+    days = set(partitions.existing_days())
+
+    assert {today() + timedelta(days=n) for n in range(-32, 8)} <= days
+
+
+def test_partitions_are_made_ahead_once():
+    later = today() + timedelta(days=3)
+
+    assert partitions.ensure(later) == 3
+    assert partitions.ensure(later) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_days_whose_time_is_over_are_dropped():
+    old = date(2020, 1, 31)
+    partitions.ensure(old)
+
+    dropped = partitions.drop(before=date(2020, 2, 8))
+
+    assert dropped == 40
+    assert min(partitions.existing_days()) > date(2020, 2, 8)
+
+
+def test_what_is_too_old_to_be_accepted_is_forgotten():
+    factories.settled(factories.a_call(), factories.a_call())
+
+    forget(before=timezone.now() - timedelta(days=1))
+    assert Remembered.objects.count() == 2
+    forget(before=timezone.now() + timedelta(days=1))
+    assert Remembered.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_chores_can_be_done():
+    do_chores()
+
+
+def test_the_clock_sweeps_what_no_bell_announced():
+    take_in(factories.a_gateway(), [factories.a_call()])
+    sweep()
+    assert Delivery.objects.exists()  # a bell still has a second
+
+    Delivery.objects.update(next_try_at=timezone.now() - timedelta(seconds=2))
+    sweep()
+    assert not Delivery.objects.exists()
+
+
+def test_the_ledger_is_only_ever_added_to():
+    customer = factories.a_customer()
+    factories.a_credential(
+        customer, "a-key-for-the-ledger", subscriptions=[factories.a_subscription(customer)]
+    )
+    factories.settled(factories.a_call("a-key-for-the-ledger"))
+
+    with pytest.raises(Exception, match="is only ever added to"), connection.cursor() as cursor:
+        cursor.execute("UPDATE metering_transaction SET path = 'x'")
+
+
+def test_ids_follow_the_time():
+    factories.settled(*[factories.a_call() for _ in range(3)])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT time_ordered_id(), pg_sleep(0.002), time_ordered_id()")
+        earlier, _, later = cursor.fetchone()
+
+    assert earlier < later
+    assert (earlier.version, later.version) == (7, 7)

@@ -1,0 +1,184 @@
+"""Two halves are one transaction, in whatever order and however far apart they come."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from metering.attribution.processing import settle_waiting
+from metering.inbox.calls import ONE_CALL
+from metering.ledger import receipts
+from metering.models import Half, Quarantined, Transaction
+from metering.pairing.completion import join
+from metering.pairing.partial_transactions import Side, take_in_half
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+KEY = "key-of-a-request"
+
+
+@pytest.fixture
+def gateway():
+    return factories.a_gateway("edge")
+
+
+@pytest.fixture(autouse=True)
+def subscription(db):
+    customer = factories.a_customer("Acme")
+    subscription = factories.a_subscription(customer, name="Maps")
+    factories.a_credential(customer, KEY, subscriptions=[subscription])
+    return subscription
+
+
+@pytest.fixture
+def come(gateway):
+    """One half comes, and whatever can be done about it is done."""
+
+    def come(side, *, transaction_id="t-1", **fields):
+        said = {"transaction_id": transaction_id, "undated": True}
+        if side == Side.REQUEST:
+            said |= {"method": "GET", "path": "/maps/1", "request_bytes": 10}
+            half = factories.a_call(KEY, **said | fields)
+        else:
+            said |= {"status": 200, "response_bytes": 99, "latency_ms": 12.5}
+            half = factories.a_call(**said | fields)
+        take_in_half(gateway, half, side)
+        work()
+
+    return come
+
+
+def work():
+    Half.objects.filter(next_look_at__gt=Now()).exclude(received_at__gt=Now() - WAIT).update(
+        next_look_at=Now()
+    )
+    while join():
+        pass
+    settle_waiting()
+
+
+WAIT = timedelta(seconds=600)
+
+
+def hours_pass():
+    """For the halves that wait."""
+    for half in Half.objects.all():
+        Half.objects.filter(pk=half.pk).update(received_at=Now() - timedelta(hours=3))
+    work()
+
+
+def joined():
+    row = Transaction.objects.standing().get()
+    assert row.elements == ONE_CALL
+    assert (row.method, row.path, row.request_bytes) == ("GET", "/maps/1", 10)
+    assert (row.status, row.response_bytes, row.latency_ms) == (200, 99, 12.5)
+    assert not Half.objects.exists()
+    return row
+
+
+@pytest.mark.parametrize("first", Side)
+def test_they_are_joined_in_any_order(come, subscription, first):
+    (second,) = set(Side) - {first}
+
+    come(first)
+    assert not Transaction.objects.exists()
+    come(second)
+
+    assert joined().subscription == subscription
+    assert Transaction.objects.count() == 1
+
+
+def test_a_request_whose_response_never_comes_is_attributed_after_a_time(come, subscription):
+    come(Side.REQUEST)
+    hours_pass()
+
+    row = Transaction.objects.get()
+    assert (row.subscription, row.status) == (subscription, None)
+
+
+def test_a_late_response_completes_it_by_a_correction(come, gateway, subscription):
+    come(Side.REQUEST)
+    hours_pass()
+    come(Side.RESPONSE)
+
+    joined()
+    assert Transaction.objects.count() == 3
+    assert [each["sign"] for each in Transaction.objects.order_by("pk").values("sign")].count(
+        -1
+    ) == 1
+    receipt = receipts.find(gateway, "t-1")
+    assert [moment.what for moment in receipt.history] == [
+        "Received from edge",
+        "Attributed to Maps",
+        "Corrected: now Maps, because its other half came",
+    ]
+    (usage,) = subscription.usage.all()
+    assert (usage.count, usage.quantity) == (1, 1)
+
+
+def test_a_late_request_says_whose_the_response_was(come, gateway):
+    come(Side.RESPONSE)
+    hours_pass()
+    assert Quarantined.objects.get().reason == "anonymous"
+    come(Side.REQUEST)
+
+    joined()
+    assert not Quarantined.objects.exists()
+    receipt = receipts.find(gateway, "t-1")
+    assert [moment.what for moment in receipt.history] == [
+        "Received from edge",
+        "Quarantined: Neither a key nor a subscription is named",
+        "Attributed to Maps, because its other half came",
+    ]
+
+
+def test_a_late_half_without_an_owner_still_completes_what_waits(come):
+    come(Side.RESPONSE)
+    hours_pass()
+    come(Side.REQUEST, fingerprint=None, hint=None)
+
+    row = Quarantined.objects.get()
+    assert (row.reason, row.method, row.status) == ("anonymous", "GET", 200)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_half_sent_again_changes_nothing(come, side):
+    come(Side.REQUEST)
+    come(side)
+    come(Side.RESPONSE)
+    come(side)
+    hours_pass()
+    come(side, latency_ms=99)
+
+    joined()
+    assert Transaction.objects.count() == 1
+
+
+def test_completed_by_what_came_late_it_is_corrected_once(come):
+    come(Side.REQUEST)
+    hours_pass()
+    come(Side.RESPONSE)
+    come(Side.RESPONSE)
+    come(Side.REQUEST)
+
+    joined()
+    assert Transaction.objects.count() == 3
+
+
+def test_others_are_not_joined(come):
+    come(Side.REQUEST, transaction_id="a")
+    come(Side.RESPONSE, transaction_id="b")
+
+    assert Half.objects.count() == 2
+
+
+def test_a_receipt_of_what_waits_for_its_other_half(come, gateway):
+    come(Side.REQUEST)
+
+    receipt = receipts.find(gateway, "t-1")
+    assert (receipt.state, receipt.method) == ("waiting", "GET")
+    assert [moment.what for moment in receipt.history] == [
+        "Received from edge",
+        "Waits for its response",
+    ]

@@ -1,0 +1,130 @@
+import pytest
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.http import HttpResponse
+from django.urls import reverse
+
+from revcred.runtime.middleware import DatabaseAway, PrivatePages, broken, database_away
+from tests import factories
+
+PAGE = "/credentials/"
+MACHINES = ["/v1/transactions", "/readyz", "/metrics"]
+
+
+def away(*_):
+    raise OperationalError
+
+
+def middleware():
+    return DatabaseAway(lambda _: HttpResponse())
+
+
+# --- The database is away -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", MACHINES)
+@pytest.mark.parametrize("error", [OperationalError(), InterfaceError()])
+def test_a_machine_is_told_in_its_own_terms(rf, path, error):
+    answer = middleware().process_exception(rf.post(path), error)
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+    assert answer["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/v1/nowhere", "/v1/uploads/one"])
+def test_a_machine_is_told_as_json_that_there_is_nothing(client, path):
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_person_is_told_on_a_page_that_there_is_nothing(client):
+    answer = client.get("/nowhere")
+
+    assert answer.status_code == 404
+    assert "There is nothing here" in answer.text
+
+
+def test_a_person_is_told_on_a_page(rf):
+    answer = middleware().process_exception(rf.get(PAGE), OperationalError())
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+    assert "Back in a moment" in answer.content.decode()
+
+
+@pytest.mark.parametrize("error", [DatabaseError(), ValueError()])
+def test_what_is_our_own_fault_is_not_excused(rf, error):
+    assert middleware().process_exception(rf.get(PAGE), error) is None
+
+
+@pytest.mark.django_db
+def test_a_page_says_so_whoever_asks(client):
+    """Also where the session, which it would be greeted by, cannot be read."""
+    client.force_login(factories.a_user())
+
+    with connection.execute_wrapper(away):
+        answer = client.get(reverse("storefront:home"))
+
+    assert answer.status_code == 503
+    assert "Back in a moment" in answer.content.decode()
+
+
+# --- Something is broken --------------------------------------------------------------------------
+
+
+def after(error, request):
+    try:
+        raise error
+    except type(error):
+        return broken(request)
+
+
+def test_a_database_that_went_away_in_a_middleware_is_away(rf):
+    assert after(OperationalError(), rf.get(PAGE)).status_code == 503
+
+
+@pytest.mark.parametrize("path", MACHINES)
+def test_a_machine_learns_that_something_is_broken(rf, path):
+    answer = after(ValueError("a detail"), rf.post(path))
+
+    assert (answer.status_code, answer["Content-Type"]) == (500, "application/json")
+    assert "a detail" not in answer.content.decode()
+
+
+def test_a_person_learns_it_on_a_page(rf):
+    answer = after(ValueError("a detail"), rf.get(PAGE))
+
+    assert answer.status_code == 500
+    assert "Something went wrong here" in answer.content.decode()
+    assert "a detail" not in answer.content.decode()
+
+
+def test_the_page_asks_no_database(rf):
+    with connection.execute_wrapper(away):
+        assert database_away(rf.get(PAGE)).status_code == 503
+
+
+# --- What is private ------------------------------------------------------------------------------
+
+
+def kept_by_caches(rf, settings, *, signed_in, said=None):
+    request = rf.get(PAGE)
+    if signed_in:
+        request.COOKIES[settings.SESSION_COOKIE_NAME] = "a session"
+    headers = {"Cache-Control": said} if said else {}
+    return PrivatePages(lambda _: HttpResponse(headers=headers))(request).get("Cache-Control")
+
+
+def test_a_page_for_somebody_is_kept_by_no_cache(rf, settings):
+    kept = kept_by_caches(rf, settings, signed_in=True)
+
+    assert kept == "max-age=0, no-cache, no-store, must-revalidate, private"
+
+
+def test_what_a_page_says_itself_is_left_alone(rf, settings):
+    kept = kept_by_caches(rf, settings, signed_in=True, said="no-store")
+
+    assert kept == "no-store"
+
+
+def test_a_page_for_everybody_may_be_kept(rf, settings):
+    assert kept_by_caches(rf, settings, signed_in=False) is None

@@ -1,0 +1,211 @@
+"""What must be true before a process serves, and that none does otherwise."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from celery.signals import worker_init
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import OperationalError, connection
+
+from revcred import fingerprints
+from revcred.models import SealedCanary
+from revcred.runtime import preflight
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
+
+ROOT = Path(__file__).parents[2]
+
+
+def refused(message):
+    return pytest.raises(ImproperlyConfigured, match=message)
+
+
+def let_the_database_forget():
+    """As far as one session can have a say in it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = off")
+
+
+# --- The ring -------------------------------------------------------------------------------------
+
+
+def test_what_is_well_is_let_through():
+    preflight.check()
+
+
+def test_without_a_ring(settings):
+    settings.FERNET_KEYS = []
+
+    with refused("FERNET_KEYS is empty"):
+        preflight.check()
+
+
+@pytest.mark.parametrize("keys", [[""], [" "], ["first", ""], ["", "first"]])
+def test_with_a_key_that_anybody_knows(settings, keys):
+    settings.FERNET_KEYS = keys
+
+    with refused("FERNET_KEYS holds an empty key"):
+        preflight.check()
+
+
+def test_with_the_secret_key_in_the_ring(settings):
+    settings.FERNET_KEYS = ["first", settings.SECRET_KEY]
+
+    with refused("FERNET_KEYS holds SECRET_KEY"):
+        preflight.check()
+
+
+def test_without_a_key_for_fingerprints(settings):
+    settings.FINGERPRINT_KEY = ""
+
+    with refused("FINGERPRINT_KEY is empty"):
+        preflight.check()
+
+
+def test_with_another_ring_than_the_one_that_sealed(ring):
+    preflight.check()
+    ring("second")
+
+    with refused("FERNET_KEYS does not hold the key that sealed"):
+        preflight.check()
+
+
+def test_with_a_ring_that_has_grown(ring):
+    preflight.check()
+    ring("second", "first")
+
+    preflight.check()
+
+
+def test_with_another_fingerprint_key(settings):
+    preflight.check()
+    settings.FINGERPRINT_KEY = "another"
+    fingerprints._labelled.cache_clear()
+
+    with refused("FINGERPRINT_KEY is not the one"):
+        preflight.check()
+    fingerprints._labelled.cache_clear()
+
+
+def test_with_a_canary_of_somebody_else():
+    SealedCanary.objects.create(pk=1, text="canary")  # not bound to its place
+
+    with refused("FERNET_KEYS does not hold the key that sealed"):
+        preflight.check()
+
+
+# --- The database ---------------------------------------------------------------------------------
+
+
+def test_without_tables():
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE revcred_sealedcanary RENAME TO elsewhere")
+
+    with refused("Run: manage.py migrate"):
+        preflight.check()
+
+
+def test_a_database_that_is_away_is_no_reason_not_to_start():
+    with connection.execute_wrapper(away):
+        preflight.check_at_start()
+
+
+def test_but_it_is_said_to_who_asks_later():
+    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+        preflight.check()
+
+
+def away(*_):
+    raise OperationalError
+
+
+# --- In production --------------------------------------------------------------------------------
+
+
+def test_elsewhere_the_database_may_forget():
+    let_the_database_forget()
+
+    preflight.check()
+
+
+def test_with_a_database_that_may_forget(settings):
+    settings.PRODUCTION = True
+    let_the_database_forget()
+
+    # The tests' own forgets more than what a session can say.
+    with refused("PostgreSQL runs with (fsync|synchronous_commit)=off"):
+        preflight.check()
+
+
+def test_with_debug(settings):
+    settings.PRODUCTION = settings.DEBUG = True
+
+    with refused("DEBUG is on in production"):
+        preflight.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "change-me"),
+        ("FINGERPRINT_KEY", "change-me-too"),
+        ("FERNET_KEYS", ["first", "change-me-as-well"]),
+    ],
+)
+def test_with_a_placeholder(settings, name, value):
+    settings.PRODUCTION = True
+    setattr(settings, name, value)
+
+    with refused(f"{name} is still the placeholder"):
+        preflight.check()
+
+
+# --- No process serves ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def another_ring(ring):
+    SealedCanary.sing()
+    ring("second")
+
+
+@pytest.mark.usefixtures("another_ring")
+def test_no_clock_goes_with_another_ring():
+    with refused("FERNET_KEYS does not hold the key that sealed"):
+        call_command("clock")
+
+
+@pytest.mark.usefixtures("another_ring")
+def test_no_worker_works_with_another_ring():
+    """Celery would log any exception but this one, and go on."""
+    with pytest.raises(SystemExit, match="FERNET_KEYS does not hold the key that sealed"):
+        worker_init.send(sender=None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_page_is_served_with_another_ring():
+    SealedCanary.sing()
+
+    web = subprocess.run(
+        [sys.executable, "-m", "granian", "revcred.wsgi:application", "--interface", "wsgi"],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": _url(), "FERNET_KEYS": "second", "GRANIAN_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert web.returncode == 1
+    assert "FERNET_KEYS does not hold the key that sealed" in web.stdout + web.stderr
+
+
+def _url():
+    """The tests' database, for a process that knows only what the environment says."""
+    url = urlsplit(os.environ["DATABASE_URL"])
+    return url._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
