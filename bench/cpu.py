@@ -5,14 +5,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from revcred.launcher.processes import Child
+from revcred.launcher.processes import ChildProcess
 
 PROC = Path("/proc")
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 PPID, UTIME, END = 1, 11, 15  # in /proc/PID/stat, after the name in brackets
 
 
-def seconds(children: Mapping[str, Child]) -> dict[str, float]:
+def seconds(children: Mapping[str, ChildProcess]) -> dict[str, float]:
     """By name. What ended meanwhile is in its parent's account, so that nothing is missing."""
     spent, offspring = _table()
     return {
@@ -21,7 +21,7 @@ def seconds(children: Mapping[str, Child]) -> dict[str, float]:
     }
 
 
-def memory(child: Child) -> tuple[int, int]:
+def memory(child: ChildProcess) -> tuple[int, int]:
     """PSS and RSS in kilobytes, of it and all it started. What they share is in RSS each time."""
     _, offspring = _table()
     rolled = [_rolled_up(pid) for pid in _family(child.process.pid, offspring)]

@@ -16,12 +16,12 @@ from django.utils import timezone
 
 from bench.stack import say
 from metering.attribution.discovery import first_id_at
-from metering.inbox.calls import identity
+from metering.inbox.calls import dedup_key_of_id
 from metering.ledger import partitions
-from metering.management.commands.clock import forget
+from metering.management.commands.clock import forget_old_transactions
 from metering.models import Remembered, Transaction, Usage
-from storefront.figures import figures
-from storefront.windows import Span, Window
+from storefront.figures import build_usage_chart
+from storefront.windows import CalendarSpan, DateRange
 
 YEAR = 365
 TIMES = 5
@@ -33,7 +33,7 @@ def remember(most: int) -> None:
     some = list(past.order_by("-pk")[:most])
     Remembered.objects.bulk_create(
         Remembered(
-            identity=UUID(identity(each.gateway_id, each.transaction_id)),
+            identity=UUID(dedup_key_of_id(each.gateway_id, each.transaction_id)),
             transaction=each.pk,
             digest=each.pk,
             occurred_at=each.occurred_at,
@@ -47,11 +47,11 @@ def remember(most: int) -> None:
 def year(subscription: int) -> None:
     """The figures of a subscription's year, day by day: seconds of each time, and rows of usage."""
     now = timezone.now()
-    window = Window(Span.MONTH, now.date() - timedelta(days=YEAR - 1), YEAR)
+    window = DateRange(CalendarSpan.MONTH, now.date() - timedelta(days=YEAR - 1), YEAR)
     usage = Usage.objects.filter(subscription=subscription)
 
     def ask() -> None:
-        figures(usage, window, party="credential", element=None, now=now)
+        build_usage_chart(usage, window, party="credential", element=None, now=now)
 
     rows = usage.between(window.start, window.end).count()
     say(json.dumps({"rows": rows, "seconds": [_took(ask) for _ in range(TIMES)]}))
@@ -60,10 +60,10 @@ def year(subscription: int) -> None:
 def days_come_and_go(after: float) -> None:
     """Three days ahead are made and the two oldest dropped, a full one among them: seconds each."""
     time.sleep(after)
-    today, oldest = timezone.now().date(), partitions.existing_days()[0]
-    ensured = _took(lambda: partitions.ensure(today + timedelta(days=3)))
+    today, oldest = timezone.now().date(), partitions.partitioned_days()[0]
+    ensured = _took(lambda: partitions.ensure_partitions(today + timedelta(days=3)))
     dropped = [
-        _took(lambda day=day: partitions.drop(before=oldest + timedelta(days=day)))  # type: ignore[misc]
+        _took(lambda day=day: partitions.drop_partitions(before=oldest + timedelta(days=day)))  # type: ignore[misc]
         for day in (1, 2)
     ]
     say(json.dumps({"ensured": ensured, "dropped": dropped}))
@@ -76,7 +76,7 @@ def forgetting() -> None:
     """
     old = timezone.now() - timedelta(days=settings.REMEMBERED_DAYS)
     try:
-        say(json.dumps(_took(lambda: forget(before=old))))
+        say(json.dumps(_took(lambda: forget_old_transactions(before=old))))
     except OperationalError:
         say(json.dumps(None))
 

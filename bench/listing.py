@@ -28,7 +28,7 @@ from revcred.models import (
     User,
 )
 from revcred.uploads import actions
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 
 AT_ONCE = 1_000
 
@@ -36,14 +36,16 @@ AT_ONCE = 1_000
 def receive(path: str) -> None:
     """Prints the number of the upload, and when a worker could begin."""
     with Path(path).open("rb") as file:
-        upload = actions.receive(kind=Kind.CREDENTIALS, file=file, name=Path(path).name, by=None)
+        upload = actions.receive_upload(
+            kind=ListKind.CREDENTIALS, file=file, name=Path(path).name, by=None
+        )
     say(json.dumps([upload.pk, time.time()]))
 
 
 def apply(number: int) -> None:
     """Prints when a worker could begin."""
     admin = User.objects.filter(is_superuser=True)[0]
-    actions.apply(upload=Upload.objects.get(pk=number), by=admin, whole=False)
+    actions.apply_upload(upload=Upload.objects.get(pk=number), by=admin, whole=False)
     say(json.dumps(time.time()))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from bench.stack import Bench
-from metering.attribution.statements import SETTLE
+from metering.attribution.statements import PROCESS_UNTRIED
 
 LARGE = 10_000  # rows
 MOST = 5_000  # transactions, as a worker asks for
@@ -22,7 +22,7 @@ WHERE relid IN (SELECT oid FROM pg_class WHERE reltuples >= %s) AND relname <> '
 def look_ups(bench: Bench) -> list[str]:
     """Each way to a table that settling takes, once."""
     with psycopg.ClientCursor(bench.database) as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {SETTLE}".encode(), {"most": MOST})
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {PROCESS_UNTRIED}".encode(), {"most": MOST})
         row = cursor.fetchone()
     assert row
     ways = (node for node in _nodes(row[0][0]["Plan"]) if "Scan" in node["Node Type"])

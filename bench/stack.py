@@ -18,7 +18,7 @@ import psycopg
 from bench import cpu
 from bench.load import Address
 from revcred.launcher.processes import Program
-from revcred.launcher.programs import Programs
+from revcred.launcher.programs import ProgramFactory
 from revcred.launcher.stack import Stack, free_port, running_stack
 from revcred.launcher.temporary import temporary_directory
 from revcred.launcher.web import WEB_HOST
@@ -77,7 +77,7 @@ class Bench(Stack):
     def open_fast_door(self) -> int:
         """The port it listens on."""
         port = free_port()
-        self._begin(Programs(self.environment, self.project, logs=self.logs).fast_door(port))
+        self._begin(ProgramFactory(self.environment, self.project, logs=self.logs).fast_door(port))
         self.wait_until(lambda: _listens(port))
         return port
 

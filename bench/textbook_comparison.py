@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from bench.rows import Load, Row, plan_of, row_of, watch
 from bench.stack import Bench, say
 from revcred.launcher.processes import Program
-from revcred.launcher.programs import Programs
+from revcred.launcher.programs import ProgramFactory
 from revcred.launcher.stack import free_port
 from revcred.launcher.web import is_answering
 
@@ -64,7 +64,7 @@ def _rows(bench: Bench, port: int, seconds: float) -> Iterator[Row]:
 
 def _serve(bench: Bench) -> int:
     settings = {**bench.environment, "DJANGO_SETTINGS_MODULE": "bench.textbook.settings"}
-    programs = Programs(settings, bench.project, logs=bench.logs)
+    programs = ProgramFactory(settings, bench.project, logs=bench.logs)
     tables = [sys.executable, "-m", "bench.textbook.tables"]
     made = replace(programs.manage("tables"), command=tables)
     bench.supervisor.run_to_end(made, log=bench.logs / "textbook-tables")

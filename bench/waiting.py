@@ -4,7 +4,7 @@ import time
 
 from bench.stack import say
 from revcred.actions import credentials
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.fingerprints import fingerprint_hex
 from revcred.models import Customer
 
@@ -17,11 +17,11 @@ def mark(key: str) -> None:
 def own(key: str) -> None:
     """Issue a credential with that key, as an admin does; prints the moment it was there."""
     customer = Customer.objects.earliest("pk")
-    credentials.issue(
+    credentials.issue_credential(
         customer=customer,
         name=key,
         by=None,
-        keyed=Keyed(key=key),
+        keyed=NewKey(key=key),
         subscriptions=[customer.subscriptions.earliest("pk")],
     )
     say(repr(time.time()))

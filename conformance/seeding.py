@@ -7,7 +7,7 @@ from django.utils import timezone
 from conformance.cast import CREDENTIAL, CUSTOMER, KEY, SUBSCRIPTION
 from metering.models import GatewayToken
 from revcred.actions import credentials
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.models import Customer, Gateway, Product, Subscription, User, UserToken
 
 
@@ -22,12 +22,12 @@ def seed(gateways: dict[str, str]) -> dict[str, str]:
         external_key=SUBSCRIPTION,
         active_from=timezone.now() - timedelta(days=40),
     )
-    credentials.issue(
+    credentials.issue_credential(
         customer=customer,
         name=CREDENTIAL,
         by=None,
         subscriptions=[subscription],
-        keyed=Keyed(key=KEY, active_from=subscription.active_from),
+        keyed=NewKey(key=KEY, active_from=subscription.active_from),
     )
     return {name: _token(name, subject) for name, subject in gateways.items()}
 

@@ -10,28 +10,33 @@ class MeteringConfig(AppConfig):
 
     def ready(self) -> None:
         # Models can be imported only now.
-        from metering.consequences import count
-        from metering.quarantine.hooks import expect, used, used_lately, waiting_for
+        from metering.consequences import count_consequences
+        from metering.quarantine.hooks import (
+            open_claim,
+            preview_upload_claim,
+            recent_calls,
+            rows_with_usage,
+        )
         from revcred.hooks import (
-            consequences_asked,
-            lately_asked,
-            link_changed,
-            use_asked,
-            waiting_asked,
+            assignment_changed,
+            consequences_requested,
+            recent_calls_requested,
+            usage_requested,
+            waiting_requested,
         )
 
-        link_changed.connect(expect)
-        waiting_asked.connect(waiting_for)
-        use_asked.connect(used)
-        lately_asked.connect(used_lately)
-        consequences_asked.connect(count)
-        post_migrate.connect(_ensure_partitions, sender=self)
+        assignment_changed.connect(open_claim)
+        waiting_requested.connect(preview_upload_claim)
+        usage_requested.connect(rows_with_usage)
+        recent_calls_requested.connect(recent_calls)
+        consequences_requested.connect(count_consequences)
+        post_migrate.connect(_ensure_ledger_partitions, sender=self)
 
 
-def _ensure_partitions(*, apps: Any = registry, **_: Any) -> None:
+def _ensure_ledger_partitions(*, apps: Any = registry, **_: Any) -> None:
     from metering.ledger import partitions
 
     gateway = apps.get_model("revcred", "Gateway")
     # Of a database that was taken back to before gateways had an age of their own, nothing.
     if any(field.name == "accepted_days" for field in gateway._meta.fields):
-        partitions.ensure()
+        partitions.ensure_partitions()

@@ -2,10 +2,10 @@
 
 from revcred.runtime.bell import Bell
 
-bell = Bell("metering.settle")
+inbox_bell = Bell("metering.settle")
 
 
-joining_bell = Bell("metering.join")
+pairing_bell = Bell("metering.join")
 
 
 claim_bell = Bell("metering.claim")

@@ -12,15 +12,15 @@ from urllib.parse import unquote
 from revcred.fingerprints import fingerprint_hex
 
 # What keys are made of, so that ordinary ones cost one look.
-ORDINARY = re.compile(r"[A-Za-z0-9_.~+/=:-]+")
-PREFIX = re.compile(
+PLAIN_KEY_PATTERN = re.compile(r"[A-Za-z0-9_.~+/=:-]+")
+KEY_PREFIX_PATTERN = re.compile(
     r"(?:authorization|x-api-key|api-?key|key)\s*[:=]\s*|(?:bearer|basic|apikey|token)[\s:]+",
     re.IGNORECASE,
 )
-QUOTES = "\"'`\u201c\u201d\u2018\u2019"
-MOST_ROUNDS = 6  # such as quotes around a prefix around quotes
+QUOTE_CHARACTERS = "\"'`\u201c\u201d\u2018\u2019"
+MAX_CLEANING_ROUNDS = 6  # such as quotes around a prefix around quotes
 
-TEXTS = {
+ODDITY_TEXTS = {
     "prefix": "a word before it, such as Bearer",
     "quotes": "quotes around it",
     "escapes": "%-escapes in it",
@@ -29,13 +29,13 @@ TEXTS = {
 }
 
 
-def similar(key: str) -> tuple[str, str] | None:
+def similar_plain_key(key: str) -> tuple[str, str] | None:
     """The fingerprint of the same key written plainly, and what this one has instead.
 
     The second is the names of the oddities, with commas between them. None of a key that is
     written plainly.
     """
-    if ORDINARY.fullmatch(key) and not key.isupper() and not PREFIX.match(key):
+    if PLAIN_KEY_PATTERN.fullmatch(key) and not key.isupper() and not KEY_PREFIX_PATTERN.match(key):
         return None
     text, oddities = _without_oddities(key)
     if text.isupper():
@@ -46,15 +46,15 @@ def similar(key: str) -> tuple[str, str] | None:
     return fingerprint_hex(text), ",".join(oddities)
 
 
-def described(oddities: str) -> str:
+def describe_oddities(oddities: str) -> str:
     """The oddities in words, such as "quotes around it"."""
-    return " and ".join(TEXTS[each] for each in oddities.split(",") if each in TEXTS)
+    return " and ".join(ODDITY_TEXTS[each] for each in oddities.split(",") if each in ODDITY_TEXTS)
 
 
 def _without_oddities(key: str) -> tuple[str, dict[str, None]]:
     text, oddities = key, dict[str, None]()
-    for _ in range(MOST_ROUNDS):
-        changes = ((oddity, step(text)) for oddity, step in STEPS)
+    for _ in range(MAX_CLEANING_ROUNDS):
+        changes = ((oddity, step(text)) for oddity, step in CLEANING_STEPS)
         changed = next(((oddity, after) for oddity, after in changes if after != text), None)
         if changed is None:
             break
@@ -63,28 +63,30 @@ def _without_oddities(key: str) -> tuple[str, dict[str, None]]:
 
 
 def _without_prefix(text: str) -> str:
-    return PREFIX.sub("", text, count=1) if PREFIX.match(text) else text
+    return KEY_PREFIX_PATTERN.sub("", text, count=1) if KEY_PREFIX_PATTERN.match(text) else text
 
 
 def _without_quotes(text: str) -> str:
-    return text.strip(QUOTES)
+    return text.strip(QUOTE_CHARACTERS)
 
 
-def _unescaped(text: str) -> str:
+def _without_escapes(text: str) -> str:
     return unquote(text, errors="replace") if "%" in text else text
 
 
-def _visible(text: str) -> str:
+def _without_invisible(text: str) -> str:
     return "".join(
-        each for each in text if not each.isspace() and unicodedata.category(each) not in HIDDEN
+        each
+        for each in text
+        if not each.isspace() and unicodedata.category(each) not in HIDDEN_CATEGORIES
     )
 
 
-HIDDEN = {"Cc", "Cf"}
+HIDDEN_CATEGORIES = {"Cc", "Cf"}
 # In this order: the space after a prefix tells that it is one.
-STEPS = (
-    ("escapes", _unescaped),
+CLEANING_STEPS = (
+    ("escapes", _without_escapes),
     ("prefix", _without_prefix),
     ("quotes", _without_quotes),
-    ("invisible", _visible),
+    ("invisible", _without_invisible),
 )

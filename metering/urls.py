@@ -4,13 +4,18 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from metering.api.cloudevents import CloudEvents, OpenMeter
 from metering.api.doors import Dialect, Door
-from metering.api.metrics import metrics
+from metering.api.metrics import metrics_view
 from metering.api.revenium import ai, partial_transactions, v1, v2
-from metering.api.revenium.keys import ProductKey, ResolveKey
-from metering.api.revenium.nowhere import ManagementApi, Metrics, Nowhere, OtherSignals
-from metering.api.revenium.otlp import Logs, LogsDoor
-from metering.api.revenium.tools import ToolEvents
-from metering.api.transactions import TransactionReceipt, Transactions
+from metering.api.revenium.keys import ProductKeyView, ResolveKeyView
+from metering.api.revenium.nowhere import (
+    ManagementApiView,
+    NothingHereView,
+    OtherSignalsView,
+    OtlpMetricsView,
+)
+from metering.api.revenium.otlp import OtlpLogsDialect, OtlpLogsDoor
+from metering.api.revenium.tools import ToolEventsDialect
+from metering.api.transactions import TransactionReceiptView, TransactionsView
 
 app_name = "metering"
 
@@ -25,7 +30,7 @@ register_converter(AnythingConverter, "anything")
 
 
 # A slash at the end is not worth a redirect, which clients answer with a GET.
-def posted_at(address: str, dialect: Dialect, door: type[Door] = Door) -> list[URLPattern]:
+def door_urls(address: str, dialect: Dialect, door: type[Door] = Door) -> list[URLPattern]:
     return [
         path(address, door.as_view(dialect=dialect)),
         path(f"{address}/", door.as_view(dialect=dialect, schema=None)),
@@ -33,33 +38,37 @@ def posted_at(address: str, dialect: Dialect, door: type[Door] = Door) -> list[U
 
 
 urlpatterns = [
-    path("v1/transactions", Transactions.as_view(), name="transactions"),
-    path("v1/transactions/", Transactions.as_view(schema=None)),
-    path("v1/transactions/<anything:transaction_id>", TransactionReceipt.as_view(), name="receipt"),
-    *posted_at("v1/events", CloudEvents()),
-    *posted_at("api/v1/events", OpenMeter()),
-    *posted_at("meter/v1/api/meter", v1.Meter()),
-    path("meter/v1/api/meter/product-key", ProductKey.as_view()),
-    *posted_at("meter/v1/api/event", partial_transactions.V1Events()),
-    *posted_at("meter/v2/events", v2.Events()),
-    *posted_at("meter/v2/apis/requests", partial_transactions.ApiRequests()),
-    *posted_at("meter/v2/apis/responses", partial_transactions.ApiResponses()),
-    *posted_at("meter/v2/ai/completions", ai.Completions()),
-    *posted_at("meter/v2/ai/images", ai.Images()),
-    *posted_at("meter/v2/ai/audio", ai.Audio()),
-    *posted_at("meter/v2/ai/video", ai.Video()),
-    *posted_at("meter/v2/tool/events", ToolEvents()),
-    *posted_at("meter/v2/otlp/v1/logs", Logs(), LogsDoor),
+    path("v1/transactions", TransactionsView.as_view(), name="transactions"),
+    path("v1/transactions/", TransactionsView.as_view(schema=None)),
+    path(
+        "v1/transactions/<anything:transaction_id>",
+        TransactionReceiptView.as_view(),
+        name="receipt",
+    ),
+    *door_urls("v1/events", CloudEvents()),
+    *door_urls("api/v1/events", OpenMeter()),
+    *door_urls("meter/v1/api/meter", v1.MeterDialect()),
+    path("meter/v1/api/meter/product-key", ProductKeyView.as_view()),
+    *door_urls("meter/v1/api/event", partial_transactions.V1EventsDialect()),
+    *door_urls("meter/v2/events", v2.ProductEventsDialect()),
+    *door_urls("meter/v2/apis/requests", partial_transactions.ApiRequestsDialect()),
+    *door_urls("meter/v2/apis/responses", partial_transactions.ApiResponsesDialect()),
+    *door_urls("meter/v2/ai/completions", ai.Completions()),
+    *door_urls("meter/v2/ai/images", ai.Images()),
+    *door_urls("meter/v2/ai/audio", ai.Audio()),
+    *door_urls("meter/v2/ai/video", ai.Video()),
+    *door_urls("meter/v2/tool/events", ToolEventsDialect()),
+    *door_urls("meter/v2/otlp/v1/logs", OtlpLogsDialect(), OtlpLogsDoor),
     # An SDK leaves out the beginning.
-    path("tool/events", Door.as_view(dialect=ToolEvents(), schema=None)),
-    path("v2/otlp/v1/logs", LogsDoor.as_view(dialect=Logs(), schema=None)),
-    re_path(r"^(?:meter/)?v2/otlp/v1/traces/?$", OtherSignals.as_view()),
-    re_path(r"^(?:meter/)?v2/otlp/v1/metrics/?$", Metrics.as_view()),
-    path("meter/v2/sdk/resolve-key", ResolveKey.as_view()),
-    path("v2/sdk/resolve-key", ResolveKey.as_view(schema=None)),
-    re_path(r"^(?:meter|tool|v2)(?:/.*)?$", Nowhere.as_view()),
-    re_path(r"^(?:profitstream|api/v2)(?:/.*)?$", ManagementApi.as_view()),
+    path("tool/events", Door.as_view(dialect=ToolEventsDialect(), schema=None)),
+    path("v2/otlp/v1/logs", OtlpLogsDoor.as_view(dialect=OtlpLogsDialect(), schema=None)),
+    re_path(r"^(?:meter/)?v2/otlp/v1/traces/?$", OtherSignalsView.as_view()),
+    re_path(r"^(?:meter/)?v2/otlp/v1/metrics/?$", OtlpMetricsView.as_view()),
+    path("meter/v2/sdk/resolve-key", ResolveKeyView.as_view()),
+    path("v2/sdk/resolve-key", ResolveKeyView.as_view(schema=None)),
+    re_path(r"^(?:meter|tool|v2)(?:/.*)?$", NothingHereView.as_view()),
+    re_path(r"^(?:profitstream|api/v2)(?:/.*)?$", ManagementApiView.as_view()),
     path("v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="metering:openapi"), name="docs"),
-    path("metrics", metrics, name="metrics"),
+    path("metrics", metrics_view, name="metrics"),
 ]

@@ -15,12 +15,12 @@ class RevcredConfig(AppConfig):
             second_factor,
         )
 
-        second_factor.connect()
-        post_migrate.connect(roles.keep_roles, sender=self)
+        second_factor.connect_factor_signals()
+        post_migrate.connect(roles.sync_roles, sender=self)
 
 
-class AdminConfig(DjangoAdminConfig):
-    default_site = "revcred.admin_toolkit.site.Administration"
+class RevcredAdminConfig(DjangoAdminConfig):
+    default_site = "revcred.admin_toolkit.site.RevcredAdminSite"
 
     def ready(self) -> None:
         super().ready()

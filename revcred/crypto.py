@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
 from fernet_fields import EncryptedTextField
 
-SEPARATOR = "\0"
+PLACE_SEPARATOR = "\0"
 
 
 class CannotUnseal(Exception):
@@ -47,19 +47,19 @@ class SealedTextField(EncryptedTextField):  # type: ignore[misc]
             opened: str | None = super().from_db_value(value, *args)
         except InvalidToken as error:
             raise CannotUnseal from error
-        if value is not None and not _is_as_sealed(bytes(value)):
+        if value is not None and not _is_canonical_token(bytes(value)):
             raise CannotUnseal
         return opened
 
 
-def _is_as_sealed(token: bytes) -> bool:
+def _is_canonical_token(token: bytes) -> bool:
     # What base64 passes over is not authenticated: a token with more behind it opens as well.
     return urlsafe_b64encode(urlsafe_b64decode(token)) == token
 
 
 def seal_text(text: str, *, to: str) -> str:
     """Seal a text for a column that is no SealedTextField, such as one of another package's."""
-    return SealedTextField().seal(bind(text, to=to)).decode()
+    return SealedTextField().seal(bind_to_place(text, to=to)).decode()
 
 
 def unseal_text(sealed: str, *, to: str) -> str:
@@ -68,17 +68,17 @@ def unseal_text(sealed: str, *, to: str) -> str:
         bound: bytes = SealedTextField().fernet.decrypt(sealed.encode())
     except InvalidToken as error:
         raise CannotUnseal from error
-    return unbind(bound.decode(), to=to)
+    return unbind_from_place(bound.decode(), to=to)
 
 
-def bind(text: str, *, to: str) -> str:
+def bind_to_place(text: str, *, to: str) -> str:
     """What is sealed: the text, and before it the place it belongs to."""
-    return f"{to}{SEPARATOR}{text}"
+    return f"{to}{PLACE_SEPARATOR}{text}"
 
 
-def unbind(bound: str, *, to: str) -> str:
+def unbind_from_place(bound: str, *, to: str) -> str:
     """The text, if it was sealed for this place. Raises CannotUnseal if it was not."""
-    place, _, text = bound.partition(SEPARATOR)
+    place, _, text = bound.partition(PLACE_SEPARATOR)
     if place != to:
         raise CannotUnseal
     return text

@@ -5,17 +5,17 @@ rejected with.
 """
 
 MAX_KEY_CHARACTERS = 4_096  # long JSON Web Tokens are used as keys
-TOO_LONG = f"A key has at most {MAX_KEY_CHARACTERS:,} characters."
+KEY_TOO_LONG_MESSAGE = f"A key has at most {MAX_KEY_CHARACTERS:,} characters."
 
 
 class KeyTooLong(ValueError):
     """A key of more than MAX_KEY_CHARACTERS."""
 
     def __init__(self) -> None:
-        super().__init__(TOO_LONG)
+        super().__init__(KEY_TOO_LONG_MESSAGE)
 
 
-def trimmed(text: str) -> str:
+def trim_key(text: str) -> str:
     """The key without white space around it: no caller means the end of a line.
 
     Raises:

@@ -19,14 +19,14 @@ HINT_LENGTH = 4
 
 
 @cache
-def _labelled(label: str) -> "HMAC":
+def _keyed_hmac(label: str) -> "HMAC":
     # Keying HMAC costs as much as the digest itself; a copy of a keyed one does not.
     return hmac.new(settings.FINGERPRINT_KEY.encode(), label.encode() + b"\0", sha256)
 
 
 def fingerprint_hex(value: str, *, label: str = "key") -> str:
     """The fingerprint of `value` as 32 hexadecimal digits, as the inbox holds it."""
-    keyed = _labelled(label).copy()
+    keyed = _keyed_hmac(label).copy()
     keyed.update(value.encode())
     return keyed.hexdigest()[:32]
 

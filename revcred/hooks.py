@@ -16,23 +16,23 @@ from django.db.transaction import atomic, set_rollback
 from django.dispatch import Signal
 
 from revcred.models import Credential, Product, Subscription, Upload, User
-from revcred.models.audit import events_at_the_end
+from revcred.models.audit import events_deferred_to_end
 
-link_changed = Signal()
-waiting_asked = Signal()
-use_asked = Signal()
-consequences_asked = Signal()
-lately_asked = Signal()
+assignment_changed = Signal()
+waiting_requested = Signal()
+usage_requested = Signal()
+consequences_requested = Signal()
+recent_calls_requested = Signal()
 
-LOCK_TIMEOUT_SECONDS = 3  # for an action that is tried out
-LATELY_DAYS = 7
-LOCK_NOT_AVAILABLE = "55P03"
+TRIAL_LOCK_TIMEOUT_SECONDS = 3  # for an action that is tried out
+RECENT_CALLS_DAYS = 7
+LOCK_NOT_AVAILABLE_SQLSTATE = "55P03"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Charged:
+class ChargedTo:
     """The subscription that calls are charged to, or the reason why they are nobody's."""
 
     customer: str = ""
@@ -49,11 +49,11 @@ class Charged:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Movement:
+class CallMovement:
     """Calls that an action takes from where they are counted to somewhere else."""
 
-    before: Charged
-    after: Charged
+    before: ChargedTo
+    after: ChargedTo
     calls: int
     first: datetime
     last: datetime
@@ -69,7 +69,7 @@ class Consequences:
     `others_under_way`: earlier corrections not finished yet, whose calls may be among these.
     """
 
-    movements: tuple[Movement, ...] = ()
+    movements: tuple[CallMovement, ...] = ()
     since: datetime | None = None
     is_complete: bool = True
     is_announced: bool = False
@@ -85,7 +85,7 @@ class Consequences:
 
 
 @dataclass(frozen=True)
-class TriedOut(Generic[T]):
+class TrialResult(Generic[T]):
     """What an action returned, what it moves, and whether it has been kept.
 
     `followed_at`: addresses of the pages that show how far the corrections have come.
@@ -97,15 +97,15 @@ class TriedOut(Generic[T]):
     followed_at: tuple[str, ...] = ()
 
 
-class Busy(Exception):
+class ConcurrentChange(Exception):
     """Somebody else is changing the same thing at this moment."""
 
 
 # What listeners made of the announcements of an action that is tried out.
-_noted: ContextVar[list[Any] | None] = ContextVar("noted announcements", default=None)
+_listener_answers: ContextVar[list[Any] | None] = ContextVar("noted announcements", default=None)
 
 
-def announce(
+def announce_change(
     cause: str,
     *,
     by: User | None,
@@ -121,7 +121,7 @@ def announce(
     `since` is the moment from which what has been attributed already may be wrong now.
     `with_sources`: it concerns all products that have sources, and none in particular.
     """
-    answers = link_changed.send(
+    answers = assignment_changed.send(
         sender=None,
         cause=cause,
         by=by,
@@ -132,66 +132,72 @@ def announce(
         upload=upload,
         with_sources=with_sources,
     )
-    if (noted := _noted.get()) is not None:
+    if (noted := _listener_answers.get()) is not None:
         noted += [answer for _, answer in answers if answer is not None]
 
 
 def consequences_of(action: Callable[[], Any]) -> Consequences:
-    """What the action would move. It is done and taken back. Raises Busy, and what it raises."""
+    """What the action would move. It is done and taken back.
+
+    Raises ConcurrentChange, and what it raises.
+    """
     return try_out(action, keep=lambda _, __: False).consequences
 
 
-def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool]) -> TriedOut[T]:
+def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool]) -> TrialResult[T]:
     """Do it, count what it moves, and take it back unless it is to be kept.
 
     Counted is what the action has announced, in its own transaction, by the statements that carry
-    it out later: what is shown is what happens. Raises Busy, and what the action raises.
+    it out later: what is shown is what happens. Raises ConcurrentChange, and what the action
+    raises.
     """
     noted: list[Any] = []
-    token = _noted.set(noted)
+    token = _listener_answers.set(noted)
     try:
-        with atomic(), _short_wait_for_locks(), events_at_the_end():
+        with atomic(), _short_lock_timeout(), events_deferred_to_end():
             result = action()
-            consequences = _counted(noted)
+            consequences = _count_consequences(noted)
             is_kept = keep(result, consequences)
             if is_kept:
-                _tell(noted, consequences)
+                _expect_calls(noted, consequences)
             else:
                 set_rollback(True)
     except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE:
-            raise Busy from error
+        if getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE_SQLSTATE:
+            raise ConcurrentChange from error
         raise
     finally:
-        _noted.reset(token)
-    followed_at = tuple(filter(None, map(_address, noted))) if is_kept else ()
-    return TriedOut(result, consequences, is_kept, followed_at)
+        _listener_answers.reset(token)
+    followed_at = tuple(filter(None, map(_progress_url, noted))) if is_kept else ()
+    return TrialResult(result, consequences, is_kept, followed_at)
 
 
-def _counted(noted: list[Any]) -> Consequences:
+def _count_consequences(noted: list[Any]) -> Consequences:
     """`noted` is what listeners made of the announcements: they count it themselves."""
-    answers = consequences_asked.send(sender=None, noted=noted) if noted else []
+    answers = consequences_requested.send(sender=None, noted=noted) if noted else []
     if not answers:
         return Consequences()
     return replace(cast("Consequences", answers[0][1]), is_announced=True)
 
 
-def _tell(answers: list[Any], consequences: Consequences) -> None:
+def _expect_calls(answers: list[Any], consequences: Consequences) -> None:
     """Note with what will be worked through how much it is, if that is known and one thing."""
     if len(answers) == 1 and consequences.is_complete and hasattr(answers[0], "expect"):
         answers[0].expect(consequences.calls)
 
 
-def _address(answer: Any) -> str | None:
+def _progress_url(answer: Any) -> str | None:
     return cast("str", answer.get_absolute_url()) if hasattr(answer, "get_absolute_url") else None
 
 
 @contextmanager
-def _short_wait_for_locks() -> Iterator[None]:
+def _short_lock_timeout() -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('lock_timeout')")
         (before,) = cursor.fetchone()
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_SECONDS}s"])
+        cursor.execute(
+            "SELECT set_config('lock_timeout', %s, true)", [f"{TRIAL_LOCK_TIMEOUT_SECONDS}s"]
+        )
     yield
     if not connection.needs_rollback:
         with connection.cursor() as cursor:
@@ -199,48 +205,48 @@ def _short_wait_for_locks() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Lately:
-    """How many calls there were in the last LATELY_DAYS, and the last hour with any."""
+class RecentCalls:
+    """How many calls there were in the last RECENT_CALLS_DAYS, and the last hour with any."""
 
     calls: int = 0
     last_hour: datetime | None = None
 
 
-def used_lately(
+def recent_calls_of(
     *,
     credential: Credential | None = None,
     subscription: Subscription | None = None,
     named: str | None = None,
-) -> Lately:
+) -> RecentCalls:
     """Of the calls charged through the credential, or to the subscription.
 
     `named`: only of those that name the subscription so.
     """
-    answers = lately_asked.send(
+    answers = recent_calls_requested.send(
         sender=None,
         credential=credential,
         subscription=subscription,
         named=named,
-        days=LATELY_DAYS,
+        days=RECENT_CALLS_DAYS,
     )
-    return cast("Lately", answers[0][1]) if answers else Lately()
+    return cast("RecentCalls", answers[0][1]) if answers else RecentCalls()
 
 
-def waiting_for(rows: str) -> dict[str, Any]:
+def waiting_transactions_of(rows: str) -> dict[str, Any]:
     """How many transactions wait, since when, and those of which customers: the first of them.
 
     `rows` is a query for `customer`, `fingerprint` and `subscription` (its external key), as
     transactions would name them.
     """
-    answers = waiting_asked.send(sender=None, rows=rows)
+    answers = waiting_requested.send(sender=None, rows=rows)
     nothing: dict[str, Any] = {"transactions": 0, "since": None, "customers": []}
     return cast("dict[str, Any]", answers[0][1]) if answers else nothing
 
 
-def used(rows: str, *, most: int) -> list[int]:
+def numbers_with_usage(rows: str, *, most: int) -> list[int]:
     """The `number` of those that usage has been attributed to, so many at most.
 
     `rows` is a query for `number`, and `credential_id` or `subscription_ids` or both, `since`.
     """
-    answers = use_asked.send(sender=None, rows=rows, most=most)
+    answers = usage_requested.send(sender=None, rows=rows, most=most)
     return cast("list[int]", answers[0][1]) if answers else []

@@ -29,9 +29,9 @@ from revcred.runtime.bell import Bell
 
 logger = logging.getLogger(__name__)
 
-FIRST_RETRY = timedelta(minutes=1)  # an attempt under way is nobody else's for as long
-LAST_RETRY = timedelta(minutes=15)
-GIVE_UP_AFTER = timedelta(days=3)  # links in mails are valid no longer
+FIRST_RETRY_DELAY = timedelta(minutes=1)  # an attempt under way is nobody else's for as long
+MAX_RETRY_DELAY = timedelta(minutes=15)
+MAIL_LIFETIME = timedelta(days=3)  # links in mails are valid no longer
 MAILS_PER_STATEMENT = 1_000
 COPY_MAILS = f"""
 COPY {OutgoingMail._meta.db_table}
@@ -39,7 +39,7 @@ COPY {OutgoingMail._meta.db_table}
 """
 MAX_SECONDS_PER_RUN = 30.0  # below the time limit of a task
 
-bell = Bell("revcred.send_mail")
+mail_bell = Bell("revcred.send_mail")
 
 
 def queue_mail(template_prefix: str, recipient: str, context: Mapping[str, Any]) -> OutgoingMail:
@@ -49,18 +49,18 @@ def queue_mail(template_prefix: str, recipient: str, context: Mapping[str, Any])
     are plain text, nothing in them is escaped, and they know `email` and `site`.
     """
     known = {"email": recipient, "site": site_name(None)} | {**context}
-    subject = " ".join(_rendered(f"{template_prefix}_subject.txt", known).split())
+    subject = " ".join(_render_template(f"{template_prefix}_subject.txt", known).split())
     with atomic():
         mail = OutgoingMail.objects.create(
             recipient=recipient, subject=subject[:300], next_try_at=Now()
         )
-        mail.seal(_rendered(f"{template_prefix}_message.txt", known).strip() + "\n")
+        mail.seal(_render_template(f"{template_prefix}_message.txt", known).strip() + "\n")
         mail.save(update_fields=["body"])
-        on_commit(bell.ring)
+        on_commit(mail_bell.ring)
     return mail
 
 
-def queue_many(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+def queue_mails(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
     """As `queue_mail`, for many recipients, each with a context. Return how many those are.
 
     They are written with COPY, a thousand at a time.
@@ -72,11 +72,11 @@ def queue_many(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, Any
     mails = iter(mails)
     with atomic(), connections["default"].cursor() as cursor:
         while some := list(islice(mails, MAILS_PER_STATEMENT)):
-            numbers = _new_numbers(cursor, len(some))
+            numbers = _reserve_mail_ids(cursor, len(some))
             with cursor.copy(COPY_MAILS) as copy:
                 for number, (recipient, context) in zip(numbers, some, strict=True):
                     known = {"email": recipient, "site": site} | {**context}
-                    subject, message = (_text(each, known) for each in templates)
+                    subject, message = (_render_text(each, known) for each in templates)
                     mail = OutgoingMail(pk=number)
                     mail.seal(message.strip() + "\n")
                     subject = " ".join(subject.split())[:300]
@@ -84,11 +84,11 @@ def queue_many(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, Any
                     copy.write_row([number, recipient, subject, sealed, now, now, 0, ""])
             queued += len(some)
         if queued:
-            on_commit(bell.ring)
+            on_commit(mail_bell.ring)
     return queued
 
 
-def _new_numbers(cursor: Any, count: int) -> list[int]:
+def _reserve_mail_ids(cursor: Any, count: int) -> list[int]:
     """Numbers of rows that are written next, since a sealed text names its row."""
     cursor.execute(
         "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
@@ -137,11 +137,11 @@ def absolute_url(path: str, request: HttpRequest) -> str:
     return request.build_absolute_uri(path)
 
 
-def _rendered(template_name: str, context: Mapping[str, Any]) -> str:
-    return _text(get_template(template_name), context)
+def _render_template(template_name: str, context: Mapping[str, Any]) -> str:
+    return _render_text(get_template(template_name), context)
 
 
-def _text(template: Any, context: Mapping[str, Any]) -> str:
+def _render_text(template: Any, context: Mapping[str, Any]) -> str:
     return str(template.template.render(Context({**context}, autoescape=False)))
 
 
@@ -151,24 +151,24 @@ def send_waiting_mail() -> int:
     Several processes may do so at once. One that dies in between leaves its mail to the next.
     """
     stop_at = time.monotonic() + MAX_SECONDS_PER_RUN
-    _give_up_old()
+    _give_up_old_mails()
     sent = 0
     connection: BaseEmailBackend | None = None
     try:
-        while time.monotonic() < stop_at and (mail := _take_one()):
+        while time.monotonic() < stop_at and (mail := _take_due_mail()):
             connection = connection or get_connection()
             try:
-                _send(mail, connection)
+                _deliver_mail(mail, connection)
             except Exception as error:  # noqa: BLE001 - whatever a mail server or backend raises
-                _note_failure(mail, error)
-                if _is_server_away(error):
+                _record_mail_failure(mail, error)
+                if _is_mail_server_unavailable(error):
                     break  # the others would only wait for it as well
-                _close(connection)
+                _close_connection(connection)
                 connection = None
             else:
                 sent += 1
     finally:
-        _close(connection)
+        _close_connection(connection)
     return sent
 
 
@@ -179,20 +179,20 @@ def prune_sent_mail() -> None:
 
 
 @atomic
-def _take_one() -> OutgoingMail | None:
+def _take_due_mail() -> OutgoingMail | None:
     """Take the mail that is due longest: the attempt is on record before it is made."""
     due = OutgoingMail.objects.waiting().filter(next_try_at__lte=Now())
     mail = due.select_for_update(skip_locked=True).order_by("next_try_at").first()
     if mail is None:
         return None
-    pause = min(FIRST_RETRY * 2 ** min(mail.attempts, 10), LAST_RETRY)
+    pause = min(FIRST_RETRY_DELAY * 2 ** min(mail.attempts, 10), MAX_RETRY_DELAY)
     mail.attempts += 1
     mail.next_try_at = Now() + pause
     mail.save(update_fields=["attempts", "next_try_at"])
     return mail
 
 
-def _send(mail: OutgoingMail, connection: BaseEmailBackend) -> None:
+def _deliver_mail(mail: OutgoingMail, connection: BaseEmailBackend) -> None:
     domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip("> ") or "localhost"
     message = EmailMessage(
         mail.subject,
@@ -209,20 +209,20 @@ def _send(mail: OutgoingMail, connection: BaseEmailBackend) -> None:
     )
 
 
-def _note_failure(mail: OutgoingMail, error: Exception) -> None:
+def _record_mail_failure(mail: OutgoingMail, error: Exception) -> None:
     """Keep the error's class only: its text may hold what the mail server was told."""
     name = type(error).__name__
     logger.warning("Mail %s was not sent, attempt %s: %s", mail.pk, mail.attempts, name)
     OutgoingMail.objects.filter(pk=mail.pk, sent_at=None).update(last_error=name[:100])
 
 
-def _is_server_away(error: Exception) -> bool:
+def _is_mail_server_unavailable(error: Exception) -> bool:
     if isinstance(error, smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError):
         return False  # of this mail alone
     return isinstance(error, OSError)  # as all of smtplib's are
 
 
-def _close(connection: BaseEmailBackend | None) -> None:
+def _close_connection(connection: BaseEmailBackend | None) -> None:
     if connection is None:
         return
     try:
@@ -231,8 +231,8 @@ def _close(connection: BaseEmailBackend | None) -> None:
         logger.warning("The mail server did not say goodbye: %s", type(error).__name__)
 
 
-def _give_up_old() -> None:
-    before = timezone.now() - GIVE_UP_AFTER
+def _give_up_old_mails() -> None:
+    before = timezone.now() - MAIL_LIFETIME
     old = OutgoingMail.objects.waiting().filter(created_at__lt=before, attempts__gt=0)
     if given_up := old.update(next_try_at=None, body=None):
-        logger.error("%s mails were given up after %s", given_up, GIVE_UP_AFTER)
+        logger.error("%s mails were given up after %s", given_up, MAIL_LIFETIME)

@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet
 
 # Every right that a page or an action asks for. Django makes more, which nothing here asks for:
 # they are not offered.
-RIGHTS: Mapping[str, Mapping[str, str]] = {
+RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
     "Customers and subscribers": {
         "revcred.view_customer": "See customers",
         "revcred.add_customer": "Add customers",
@@ -92,8 +92,8 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
         "revcred.view_auditevent": "See the audit",
     },
 }
-WORDS: Mapping[str, str] = {
-    right: words for area in RIGHTS.values() for right, words in area.items()
+RIGHT_LABELS: Mapping[str, str] = {
+    right: words for area in RIGHTS_BY_AREA.values() for right, words in area.items()
 }
 
 
@@ -106,20 +106,20 @@ class Role:
     rights: frozenset[str]
 
 
-def _rights(*verbs: str, of: Iterable[str]) -> set[str]:
+def _rights_to(*verbs: str, of: Iterable[str]) -> set[str]:
     """Return the rights with these verbs to these models, such as view of revcred.customer."""
     return {
         right
         for app, _, model in (name.partition(".") for name in of)
         for right in (f"{app}.{verb}_{model}" for verb in verbs)
-        if right in WORDS
+        if right in RIGHT_LABELS
     }
 
 
-_ABOUT_CUSTOMERS = ("revcred.customer", "revcred.subscriber", "revcred.membership")
-_ABOUT_PRODUCTS = ("revcred.product", "revcred.source", "revcred.pathrule")
-_ABOUT_CREDENTIALS = ("revcred.subscription", "revcred.credential")
-_ABOUT_CALLS = (
+_CUSTOMER_MODELS = ("revcred.customer", "revcred.subscriber", "revcred.membership")
+_PRODUCT_MODELS = ("revcred.product", "revcred.source", "revcred.pathrule")
+_CREDENTIAL_MODELS = ("revcred.subscription", "revcred.credential")
+_METERING_MODELS = (
     "revcred.gateway",
     "metering.transaction",
     "metering.usage",
@@ -131,26 +131,26 @@ _ABOUT_CALLS = (
     "metering.delivery",
     "metering.claim",
 )
-_SEE_ALL = {right for right in WORDS if right.partition(".")[2].startswith("view_")}
-_SEE_WORK = _rights(
-    "view", of=(*_ABOUT_CUSTOMERS, *_ABOUT_PRODUCTS, *_ABOUT_CREDENTIALS, *_ABOUT_CALLS)
+_VIEW_ALL_RIGHTS = {right for right in RIGHT_LABELS if right.partition(".")[2].startswith("view_")}
+_VIEW_WORK_RIGHTS = _rights_to(
+    "view", of=(*_CUSTOMER_MODELS, *_PRODUCT_MODELS, *_CREDENTIAL_MODELS, *_METERING_MODELS)
 )
-_OWN_TOKENS = _rights("view", "add", "change", of=["revcred.usertoken"])
+_OWN_TOKEN_RIGHTS = _rights_to("view", "add", "change", of=["revcred.usertoken"])
 
-ROLES = (
+READY_MADE_ROLES = (
     Role(
         "Support",
         "Sees customers, subscriptions, credentials and their calls, and invites subscribers."
         " Changes no address, no role and no key.",
-        frozenset(_SEE_WORK | {"revcred.invite_subscriber"}),
+        frozenset(_VIEW_WORK_RIGHTS | {"revcred.invite_subscriber"}),
     ),
     Role(
         "Credential manager",
         "Issues, rotates, assigns, suspends and revokes credentials, finds out whose calls wait in"
         " quarantine, and invites subscribers.",
         frozenset(
-            _SEE_WORK
-            | _rights("add", "change", of=["revcred.credential"])
+            _VIEW_WORK_RIGHTS
+            | _rights_to("add", "change", of=["revcred.credential"])
             | {"metering.change_quarantined", "revcred.invite_subscriber"}
         ),
     ),
@@ -160,29 +160,29 @@ ROLES = (
         " upload or by hand. New people become members or viewers, not owners. May issue tokens"
         " for scripts.",
         frozenset(
-            _SEE_WORK
+            _VIEW_WORK_RIGHTS
             | {"revcred.add_membership"}
-            | _rights("view", "add", "apply", of=["revcred.upload"])
-            | _rights(
+            | _rights_to("view", "add", "apply", of=["revcred.upload"])
+            | _rights_to(
                 "add",
                 "change",
-                of=["revcred.customer", "revcred.subscriber", *_ABOUT_CREDENTIALS],
+                of=["revcred.customer", "revcred.subscriber", *_CREDENTIAL_MODELS],
             )
-            | _OWN_TOKENS
+            | _OWN_TOKEN_RIGHTS
         ),
     ),
     Role(
         "Auditor",
         "Sees everything, also users, uploads and the audit. Changes nothing.",
-        frozenset(_SEE_ALL),
+        frozenset(_VIEW_ALL_RIGHTS),
     ),
     Role(
         "Gateway operator",
         "Adds and changes gateways, issues and revokes their tokens, enters discovered sources and"
         " works through the quarantine.",
         frozenset(
-            _SEE_WORK
-            | _rights("add", "change", of=["revcred.gateway"])
+            _VIEW_WORK_RIGHTS
+            | _rights_to("add", "change", of=["revcred.gateway"])
             | {
                 "metering.change_quarantined",
                 "metering.change_discoveredsource",
@@ -194,31 +194,31 @@ ROLES = (
         "Administrator",
         "Does everything but what only superusers do: assign roles and rights, and touch"
         " superusers and other administrators.",
-        frozenset(WORDS),
+        frozenset(RIGHT_LABELS),
     ),
 )
-BY_NAME: Mapping[str, Role] = {role.name: role for role in ROLES}
+ROLES_BY_NAME: Mapping[str, Role] = {role.name: role for role in READY_MADE_ROLES}
 
 
 def offered_permissions() -> QuerySet[Permission]:
-    """Return the permissions that mean something here, in the order of RIGHTS when sorted."""
+    """Return the permissions that mean something here, sorted like RIGHTS_BY_AREA."""
     wanted = Q(pk__in=[])
-    for right in WORDS:
+    for right in RIGHT_LABELS:
         app, _, codename = right.partition(".")
         wanted |= Q(content_type__app_label=app, codename=codename)
     return Permission.objects.filter(wanted).select_related("content_type")
 
 
-def right_of(permission: Permission) -> str:
+def right_name(permission: Permission) -> str:
     return f"{permission.content_type.app_label}.{permission.codename}"
 
 
 def own_groups() -> QuerySet[Group]:
     """Return the groups that are no roles."""
-    return Group.objects.exclude(name__in=BY_NAME)
+    return Group.objects.exclude(name__in=ROLES_BY_NAME)
 
 
-def keep_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> None:
+def sync_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> None:
     """Make the roles' groups, and set their permissions as they stand here.
 
     Runs after each `migrate`. Permissions are made first, because Django makes those of an
@@ -229,7 +229,7 @@ def keep_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> No
         permission_model = apps.get_model("auth", "Permission")
     except LookupError:
         return  # migrated to a state before there were groups
-    for label in sorted({right.partition(".")[0] for right in WORDS}):
+    for label in sorted({right.partition(".")[0] for right in RIGHT_LABELS}):
         config = installed.get_app_config(label)
         create_permissions(config, verbosity=0, using=using, apps=apps)
     known = permission_model._base_manager.using(using).values_list(
@@ -237,11 +237,13 @@ def keep_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> No
     )
     permissions = {f"{app}.{codename}": pk for app, codename, pk in known}
     groups = group_model._base_manager.using(using)
-    groups.bulk_create([group_model(name=each.name) for each in ROLES], ignore_conflicts=True)
-    numbers = dict(groups.filter(name__in=BY_NAME).values_list("name", "pk"))
+    groups.bulk_create(
+        [group_model(name=each.name) for each in READY_MADE_ROLES], ignore_conflicts=True
+    )
+    numbers = dict(groups.filter(name__in=ROLES_BY_NAME).values_list("name", "pk"))
     wanted = {
         (numbers[role.name], permissions[right])
-        for role in ROLES
+        for role in READY_MADE_ROLES
         for right in role.rights
         if right in permissions
     }

@@ -47,7 +47,7 @@ INSTALLED_APPS = [
     "revcred.apps.RevcredConfig",
     "metering.apps.MeteringConfig",
     "storefront.apps.StorefrontConfig",
-    "revcred.apps.AdminConfig",
+    "revcred.apps.RevcredAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -64,19 +64,19 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "revcred.runtime.middleware.DatabaseAway",
+    "revcred.runtime.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "revcred.runtime.middleware.StaticFiles",
-    "revcred.runtime.middleware.ContentSecurityPolicy",
-    "revcred.runtime.middleware.Sessions",
+    "revcred.runtime.middleware.PagesStaticFilesMiddleware",
+    "revcred.runtime.middleware.PagesCspMiddleware",
+    "revcred.runtime.middleware.PagesSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "revcred.runtime.middleware.Csrf",
-    "revcred.runtime.middleware.Authentication",
-    "revcred.runtime.middleware.Messages",
+    "revcred.runtime.middleware.PagesCsrfMiddleware",
+    "revcred.runtime.middleware.PagesAuthenticationMiddleware",
+    "revcred.runtime.middleware.PagesMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "revcred.accounts.second_factor.RequireSecondFactor",
-    "revcred.runtime.middleware.PrivatePages",
+    "revcred.accounts.second_factor.SecondFactorMiddleware",
+    "revcred.runtime.middleware.PrivatePagesMiddleware",
 ]
 
 TEMPLATES = [
@@ -204,7 +204,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "storefront:home"
-ACCOUNT_ADAPTER = "revcred.accounts.adapters.InvitedOnly"
+ACCOUNT_ADAPTER = "revcred.accounts.adapters.InvitationOnlyAdapter"
 ACCOUNT_FORMS = {"reset_password": "revcred.accounts.adapters.ForgottenPasswordForm"}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
@@ -229,13 +229,13 @@ REVEAL_ALERT_MINUTES = env.int("REVEAL_ALERT_MINUTES", default=10)
 STAFF_SECOND_FACTOR = env.str(
     "STAFF_SECOND_FACTOR", default="required" if PRODUCTION else "optional"
 )
-MFA_ADAPTER = "revcred.accounts.second_factor.SealingAdapter"
+MFA_ADAPTER = "revcred.accounts.second_factor.SealingMfaAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_FORMS = {
     "activate_totp": "revcred.accounts.second_factor_forms.ActivateAppForm",
     "add_webauthn": "revcred.accounts.second_factor_forms.AddPasskeyForm",
-    "authenticate": "revcred.accounts.second_factor_forms.CodeForm",
-    "authenticate_webauthn": "revcred.accounts.second_factor_forms.PasskeyForm",
+    "authenticate": "revcred.accounts.second_factor_forms.SignInCodeForm",
+    "authenticate_webauthn": "revcred.accounts.second_factor_forms.SignInPasskeyForm",
     "edit_webauthn": "revcred.accounts.second_factor_forms.RenamePasskeyForm",
     "reauthenticate": "revcred.accounts.second_factor_forms.ConfirmByCodeForm",
     "reauthenticate_webauthn": "revcred.accounts.second_factor_forms.ConfirmByPasskeyForm",
@@ -304,8 +304,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "metering.api.documentation.Schema",
-    "EXCEPTION_HANDLER": "metering.api.errors.as_json",
+    "DEFAULT_SCHEMA_CLASS": "metering.api.documentation.RequiredBodySchema",
+    "EXCEPTION_HANDLER": "metering.api.errors.error_response",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -325,7 +325,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "filters": {"without_keys": {"()": "revcred.runtime.logs.WithoutKeys"}},
+    "filters": {"without_keys": {"()": "revcred.runtime.logs.RedactingFilter"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",

@@ -8,26 +8,29 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 
 from revcred import outbox
-from revcred.uploads.worker import work
+from revcred.uploads.worker import process_waiting_uploads
 
-HOUR = 60 * 60  # seconds
-POLITE = 10  # how far behind others this process stands for the processor
+HOUR_SECONDS = 60 * 60  # seconds
+UPLOADS_NICENESS = 10  # how far behind others this process stands for the processor
 
-_stopping = Event()
+_shutdown_requested = Event()
 
 
 @worker_shutting_down.connect
-def _stop(**_: Any) -> None:
-    _stopping.set()
+def _request_shutdown(**_: Any) -> None:
+    _shutdown_requested.set()
 
 
 @shared_task(
-    name="revcred.uploads", acks_late=False, time_limit=24 * HOUR, soft_time_limit=24 * HOUR
+    name="revcred.uploads",
+    acks_late=False,
+    time_limit=24 * HOUR_SECONDS,
+    soft_time_limit=24 * HOUR_SECONDS,
 )
 def work_on_uploads() -> None:
     """In a worker of its own, so that no settlement ever waits for a list."""
-    os.setpriority(os.PRIO_PROCESS, 0, POLITE)
-    work(stopping=_stopping)
+    os.setpriority(os.PRIO_PROCESS, 0, UPLOADS_NICENESS)
+    process_waiting_uploads(stopping=_shutdown_requested)
 
 
 @shared_task(name="revcred.send_mail")

@@ -4,17 +4,17 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
 
-pages = get_wsgi_application()
+django_application = get_wsgi_application()
 
 from django.urls import get_resolver  # noqa: E402 - settings and models are loaded only now
 from django.utils.module_loading import import_string  # noqa: E402
 
 from revcred.runtime import preflight  # noqa: E402
-from revcred.uploads.housekeeping import remove_abandoned_files_at_start  # noqa: E402
+from revcred.uploads.housekeeping import delete_abandoned_files_at_start  # noqa: E402
 
 preflight.check_at_start()
 # What a process left that died while it received a list: keys in clear.
-remove_abandoned_files_at_start()
+delete_abandoned_files_at_start()
 # Every page's module, now rather than while the first request waits.
 get_resolver().url_patterns  # noqa: B018
-application = import_string("metering.api.concurrency.Doorkeeper")(pages)
+application = import_string("metering.api.concurrency.ConcurrencyLimiter")(django_application)

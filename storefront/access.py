@@ -27,12 +27,12 @@ class SignedInRequest(HttpRequest):
     user: "User"
 
 
-def signed_in(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def sign_in_required(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A page for whoever has signed in; others are asked to, and brought back."""
     return login_required(page)
 
 
-def never_kept(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def never_cached(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """No cache on the way, and no history of the browser, keeps what this page answers."""
 
     @wraps(page)
@@ -62,7 +62,7 @@ def own_transactions(user: "User") -> "TransactionQuerySet":
     return Transaction.objects.filter(_owned_or_held(user))
 
 
-def owns(user: "User", customer: Customer) -> bool:
+def owns_customer(user: "User", customer: Customer) -> bool:
     return Customer.objects.owned_by(user).filter(pk=customer.pk).exists()
 
 
@@ -72,7 +72,7 @@ def may_reveal(user: "User", credential: Credential) -> bool:
     return memberships.exclude(role=Membership.Role.VIEWER).exists()
 
 
-def has_confirmed(request: SignedInRequest) -> bool:
+def has_confirmed_password(request: SignedInRequest) -> bool:
     """Whether the password was confirmed in this session, in the last five minutes.
 
     allauth lets those pass who have no password to confirm. We do not.

@@ -6,16 +6,22 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from metering.models.usage import CALLS, OTHERS, Party, UsageQuerySet, names_of
-from storefront.windows import Span, Window
+from metering.models.usage import (
+    CALLS_ELEMENT,
+    OTHERS,
+    UsageParty,
+    UsageQuerySet,
+    usage_party_names,
+)
+from storefront.windows import CalendarSpan, DateRange
 
-TOLD_APART = 6
+MAX_SERIES = 6
 
-Amounts = dict[datetime, Decimal]
+AmountByStart = dict[datetime, Decimal]
 
 
 @dataclass(frozen=True)
-class Series:
+class UsageSeries:
     """What one party used: the whole, and how much in each hour or day."""
 
     name: str
@@ -24,12 +30,12 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Figures:
-    window: Window
+class UsageChart:
+    window: DateRange
     element: str
     elements: dict[str, Decimal]
     starts: list[datetime]
-    series: list[Series]
+    series: list[UsageSeries]
 
     @property
     def total(self) -> Decimal:
@@ -46,7 +52,7 @@ class Figures:
 
     @property
     def by_hour(self) -> bool:
-        return self.window.span is Span.DAY
+        return self.window.span is CalendarSpan.DAY
 
     @property
     def chart(self) -> dict[str, Any]:
@@ -59,44 +65,49 @@ class Figures:
         }
 
 
-def figures(
-    usage: UsageQuerySet, window: Window, *, party: Party, element: str | None, now: datetime
-) -> Figures:
+def build_usage_chart(
+    usage: UsageQuerySet,
+    window: DateRange,
+    *,
+    party: UsageParty,
+    element: str | None,
+    now: datetime,
+) -> UsageChart:
     """How much of one element was used in the window, by whom, and what else was counted."""
     usage = usage.between(window.start, window.end)
     shares = usage.shares(party)
     elements = {name: sum(used.values(), Decimal(0)) for name, used in shares.items()}
-    element = element or _first_of(elements)
-    leading = _largest(shares.get(element, {}))
-    amounts: dict[int, Amounts] = defaultdict(dict)
+    element = element or _default_element(elements)
+    leading = _largest_parties(shares.get(element, {}))
+    amounts: dict[int, AmountByStart] = defaultdict(dict)
     of_element = usage.filter(element=element)
     for start, number, amount in of_element.over_time(window.step, party, told_apart=leading):
         amounts[number][start] = amount
-    named = names_of(party, leading)
+    named = usage_party_names(party, leading)
     names = {number: named.get(number, f"Without a {party}") for number in leading}
     if OTHERS in amounts:
         names[OTHERS] = f"Other {party}s"
     # A gateway's clock may be ahead of ours: what it has counted already is shown already.
     latest = max([now, *(start for each in amounts.values() for start in each)])
     starts = [start for start in window.starts if start <= latest]
-    return Figures(
+    return UsageChart(
         window=window,
         element=element,
         elements=elements,
         starts=starts,
-        series=[_series(name, amounts[number], starts) for number, name in names.items()],
+        series=[_build_series(name, amounts[number], starts) for number, name in names.items()],
     )
 
 
-def _series(name: str, amounts: Amounts, starts: list[datetime]) -> Series:
+def _build_series(name: str, amounts: AmountByStart, starts: list[datetime]) -> UsageSeries:
     listed = [amounts.get(start, Decimal(0)) for start in starts]
-    return Series(name, sum(listed, Decimal(0)), listed)
+    return UsageSeries(name, sum(listed, Decimal(0)), listed)
 
 
-def _largest(shares: dict[int, Decimal]) -> list[int]:
-    return sorted(shares, key=lambda number: (-shares[number], number))[:TOLD_APART]
+def _largest_parties(shares: dict[int, Decimal]) -> list[int]:
+    return sorted(shares, key=lambda number: (-shares[number], number))[:MAX_SERIES]
 
 
-def _first_of(elements: dict[str, Decimal]) -> str:
+def _default_element(elements: dict[str, Decimal]) -> str:
     """Calls where those were counted, or else what there is."""
-    return CALLS if CALLS in elements or not elements else min(elements)
+    return CALLS_ELEMENT if CALLS_ELEMENT in elements or not elements else min(elements)

@@ -9,16 +9,16 @@ from django.db.models import Q
 from revcred.fingerprints import fingerprint
 from revcred.models import ExternalKey
 from revcred.models.credentials import CredentialQuerySet
-from revcred.pasting import MOST_CHARACTERS, key_in, may_be_a_key, says_it_is_a_key
-from storefront.windows import Span, Window
+from revcred.pasting import MAX_PASTED_CHARACTERS, extract_key, is_marked_as_key, looks_like_key
+from storefront.windows import CalendarSpan, DateRange
 
 if TYPE_CHECKING:
     from django.utils.datastructures import MultiValueDict
 
-EARLIEST, LATEST = date(2000, 1, 1), date(2199, 12, 31)
+EARLIEST_DAY, LATEST_DAY = date(2000, 1, 1), date(2199, 12, 31)
 
 
-class ConfirmForm(ReauthenticateForm):  # type: ignore[misc]
+class ConfirmPasswordForm(ReauthenticateForm):  # type: ignore[misc]
     """allauth's own, so that its limits and its record of the session apply."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -27,10 +27,10 @@ class ConfirmForm(ReauthenticateForm):  # type: ignore[misc]
         self.fields["password"].widget.attrs = {"autocomplete": "current-password"}
 
 
-class WindowForm(forms.Form):
+class DateRangeForm(forms.Form):
     """Which usage to look at. What makes no sense is as if it had not been said."""
 
-    span = forms.ChoiceField(choices=Span.choices)
+    span = forms.ChoiceField(choices=CalendarSpan.choices)
     day = forms.DateField()
     element = forms.CharField()
 
@@ -40,23 +40,25 @@ class WindowForm(forms.Form):
         self.is_valid()
 
     @property
-    def window(self) -> Window:
+    def window(self) -> DateRange:
         day = self.cleaned_data.get("day") or self.today
-        if not EARLIEST <= day <= LATEST:
+        if not EARLIEST_DAY <= day <= LATEST_DAY:
             day = self.today
-        return Window.holding(day, Span(self.cleaned_data.get("span") or Span.MONTH))
+        return DateRange.holding(
+            day, CalendarSpan(self.cleaned_data.get("span") or CalendarSpan.MONTH)
+        )
 
     @property
     def chosen(self) -> str | None:
         return self.cleaned_data.get("element")
 
 
-class SearchForm(forms.Form):
+class CredentialSearchForm(forms.Form):
     """A search is posted, and its answer is an address with a name, or a key's fingerprint."""
 
     q = forms.CharField(
         required=False,
-        max_length=MOST_CHARACTERS,
+        max_length=MAX_PASTED_CHARACTERS,
         label="Search credentials",
         widget=forms.TextInput(
             attrs={
@@ -72,17 +74,17 @@ class SearchForm(forms.Form):
         """Those whose name holds what was typed, or one of whose keys ends in it, or is it."""
         said = self.cleaned_data if self.is_valid() else {}
         if mark := said.get("key"):
-            return _with_fingerprint(credentials, mark)
-        return _named(credentials, said.get("q", ""))
+            return _having_fingerprint(credentials, mark)
+        return _matching_term(credentials, said.get("q", ""))
 
     def address_of(self, credentials: CredentialQuerySet) -> dict[str, str]:
         """What the address of the answer says. Whatever may be a key is its fingerprint there."""
         term = self.cleaned_data.get("q", "") if self.is_valid() else ""
         if not term:
             return {}
-        mark = fingerprint(key_in(term))
+        mark = fingerprint(extract_key(term))
         if self.has_a_key(credentials) or (
-            may_be_a_key(term) and not _named(credentials, term).exists()
+            looks_like_key(term) and not _matching_term(credentials, term).exists()
         ):
             return {"key": str(mark)}
         return {"q": term}
@@ -92,16 +94,16 @@ class SearchForm(forms.Form):
         term = self.cleaned_data.get("q", "") if self.is_valid() else ""
         if not term:
             return False
-        found = _with_fingerprint(credentials, fingerprint(key_in(term)))
-        return says_it_is_a_key(term) or found.exists()
+        found = _having_fingerprint(credentials, fingerprint(extract_key(term)))
+        return is_marked_as_key(term) or found.exists()
 
 
-def _with_fingerprint(credentials: CredentialQuerySet, mark: UUID) -> CredentialQuerySet:
+def _having_fingerprint(credentials: CredentialQuerySet, mark: UUID) -> CredentialQuerySet:
     keys = ExternalKey.objects.filter(fingerprint=mark)
     return credentials.filter(pk__in=keys.values("credential"))
 
 
-def _named(credentials: CredentialQuerySet, term: str) -> CredentialQuerySet:
+def _matching_term(credentials: CredentialQuerySet, term: str) -> CredentialQuerySet:
     if not term:
         return credentials
     hinted = ExternalKey.objects.filter(hint=term).values("credential")

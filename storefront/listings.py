@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Max, OuterRef, Prefetch, QuerySet, Subquery
 
-from metering.models.usage import CALLS
+from metering.models.usage import CALLS_ELEMENT
 from revcred.models import Assignment, Customer, ExternalKey, Subscription
 from storefront.access import own_usage
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from revcred.models import User
     from revcred.models.credentials import CredentialQuerySet
 
-DAYS_SHOWN = 30
+CHART_DAYS = 30
 
 
-def listed(credentials: "CredentialQuerySet", now: datetime) -> "CredentialQuerySet":
+def with_listing_columns(credentials: "CredentialQuerySet", now: datetime) -> "CredentialQuerySet":
     """With all that a row says, but in no order yet."""
     last_used = (
         ExternalKey.objects.filter(credential=OuterRef("pk"))
@@ -76,21 +76,21 @@ class SubscriptionRow:
         return [(left, 10 - height, height) for left, height in enumerate(heights)]
 
 
-def with_calls(
+def subscription_rows(
     subscriptions: Iterable[Subscription], user: "User", now: datetime
 ) -> list[SubscriptionRow]:
     subscriptions = list(subscriptions)
     days = _last_days(now)
     first = min(days[0], days[-1].replace(day=1))
-    usage = own_usage(user).filter(subscription__in=subscriptions, element=CALLS)
+    usage = own_usage(user).filter(subscription__in=subscriptions, element=CALLS_ELEMENT)
     calls: dict[int, dict[datetime, Decimal]] = defaultdict(dict)
     for subscription, day, amount in usage.between(first, now + timedelta(days=1)).by_day():
         calls[subscription][day] = amount
     owned = set(Customer.objects.owned_by(user).values_list("pk", flat=True))
-    return [_row(each, calls[each.pk], days, owned) for each in subscriptions]
+    return [_subscription_row(each, calls[each.pk], days, owned) for each in subscriptions]
 
 
-def _row(
+def _subscription_row(
     subscription: Subscription,
     calls: dict[datetime, Decimal],
     days: list[datetime],
@@ -109,4 +109,4 @@ def _row(
 
 def _last_days(now: datetime) -> list[datetime]:
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return [today - timedelta(days=ago) for ago in reversed(range(DAYS_SHOWN))]
+    return [today - timedelta(days=ago) for ago in reversed(range(CHART_DAYS))]

@@ -5,22 +5,22 @@ from storefront.views import credentials, home, subscriptions, transactions
 app_name = "storefront"
 
 urlpatterns = [
-    path("", home.home, name="home"),
-    path("credentials/", credentials.listing, name="credentials"),
-    path("credentials/<int:credential>/", credentials.page, name="credential"),
+    path("", home.home_page, name="home"),
+    path("credentials/", credentials.credentials_page, name="credentials"),
+    path("credentials/<int:credential>/", credentials.credential_page, name="credential"),
     path(
         "credentials/<int:credential>/keys/<int:key>/reveal/",
-        credentials.reveal,
+        credentials.reveal_page,
         {"field": "value"},
         name="reveal_key",
     ),
     path(
         "credentials/<int:credential>/keys/<int:key>/reveal-secret/",
-        credentials.reveal,
+        credentials.reveal_page,
         {"field": "secret"},
         name="reveal_secret",
     ),
-    path("subscriptions/", subscriptions.listing, name="subscriptions"),
-    path("subscriptions/<int:subscription>/", subscriptions.page, name="subscription"),
-    path("transactions/<uuid:transaction>/", transactions.page, name="transaction"),
+    path("subscriptions/", subscriptions.subscriptions_page, name="subscriptions"),
+    path("subscriptions/<int:subscription>/", subscriptions.subscription_page, name="subscription"),
+    path("transactions/<uuid:transaction>/", transactions.transaction_page, name="transaction"),
 ]

@@ -9,7 +9,7 @@ from django.db.models import TextChoices
 from django.utils.formats import date_format
 
 
-class Span(TextChoices):
+class CalendarSpan(TextChoices):
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
@@ -17,35 +17,35 @@ class Span(TextChoices):
 
 
 @dataclass(frozen=True)
-class Window:
-    span: Span
+class DateRange:
+    span: CalendarSpan
     first: date
     days: int
 
     @classmethod
-    def holding(cls, day: date, span: Span) -> "Window":
+    def holding(cls, day: date, span: CalendarSpan) -> "DateRange":
         """The day, the week from Monday, or the month that the day lies in."""
         match span:
-            case Span.DAY:
+            case CalendarSpan.DAY:
                 return cls(span, day, 1)
-            case Span.WEEK:
+            case CalendarSpan.WEEK:
                 return cls(span, day - timedelta(days=day.weekday()), 7)
-            case Span.MONTH:
+            case CalendarSpan.MONTH:
                 return cls(span, day.replace(day=1), monthrange(day.year, day.month)[1])
-            case Span.YEAR:
+            case CalendarSpan.YEAR:
                 return cls(span, day.replace(month=1, day=1), 366 if isleap(day.year) else 365)
 
     @property
     def start(self) -> datetime:
-        return _midnight(self.first)
+        return _start_of_day(self.first)
 
     @property
     def end(self) -> datetime:
-        return _midnight(self.first + timedelta(days=self.days))
+        return _start_of_day(self.first + timedelta(days=self.days))
 
     @property
     def step(self) -> timedelta:
-        return timedelta(hours=1) if self.span is Span.DAY else timedelta(days=1)
+        return timedelta(hours=1) if self.span is CalendarSpan.DAY else timedelta(days=1)
 
     @cached_property
     def starts(self) -> list[datetime]:
@@ -65,20 +65,20 @@ class Window:
 
     def __str__(self) -> str:
         match self.span:
-            case Span.DAY:
+            case CalendarSpan.DAY:
                 return date_format(self.first, "j F Y")
-            case Span.WEEK:
-                return _from_to(self.first, self.first + timedelta(days=6))
-            case Span.MONTH:
+            case CalendarSpan.WEEK:
+                return _days_in_words(self.first, self.first + timedelta(days=6))
+            case CalendarSpan.MONTH:
                 return date_format(self.first, "F Y")
-            case Span.YEAR:
+            case CalendarSpan.YEAR:
                 return f"{self.first.year}"
 
 
-def _midnight(day: date) -> datetime:
+def _start_of_day(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _from_to(first: date, last: date) -> str:
+def _days_in_words(first: date, last: date) -> str:
     said = "j" if first.month == last.month else "j F" if first.year == last.year else "j F Y"
     return f"{date_format(first, said)} to {date_format(last, 'j F Y')}"

@@ -19,7 +19,7 @@ def _quick_flush() -> Iterator[None]:
 def _patient_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine an answer may take longer than a gateway is made to wait."""
     for module in (authentication, backlog, doors, fast_door, transactions):
-        monkeypatch.setattr(module, "LONGEST_WAIT", 60.0)
+        monkeypatch.setattr(module, "DATABASE_DEADLINE_SECONDS", 60.0)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def _quick_passwords(settings: Any) -> None:
 def _nothing_remembered_between_tests() -> Iterator[None]:
     """A token admitted in one test is not in the next one's database."""
     yield
-    authentication.forget()
+    authentication.forget_admissions()
 
 
 @pytest.fixture

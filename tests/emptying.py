@@ -45,7 +45,7 @@ def _sql_flush(
     self: DatabaseOperations, style: Any, tables: list[str], **options: Any
 ) -> list[str]:
     names = ", ".join(f"'{name}'" for name in sorted({*tables} - KEPT_TABLES))
-    ready_made = ", ".join(f"'{role.name}'" for role in roles.ROLES)
+    ready_made = ", ".join(f"'{role.name}'" for role in roles.READY_MADE_ROLES)
     return [DELETE_ALL_ROWS.format(tables=names, roles=ready_made)]
 
 

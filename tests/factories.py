@@ -7,11 +7,11 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import ONE_CALL, Call
-from metering.inbox.intake import take_in
+from metering.inbox.intake import accept_calls
 from revcred.actions import credentials
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.models import (
     Credential,
@@ -87,13 +87,13 @@ def a_credential(
     **fields: Any,
 ) -> Credential:
     """Issued long ago by nobody in particular."""
-    return credentials.issue(
+    return credentials.issue_credential(
         **{
             "customer": customer or a_customer(),
             "name": f"Credential {next(_numbers)}",
             "by": None,
             "new_members": fields.get("holders", ()),
-            "keyed": Keyed(
+            "keyed": NewKey(
                 key=key or f"key-of-tests-{next(_numbers):08}", secret=secret, active_from=LONG_AGO
             ),
         }
@@ -121,5 +121,5 @@ def a_call(key: str | None = None, *, ago: timedelta = timedelta(), **fields: An
 
 def settled(*calls: Call, gateway: Gateway | None = None) -> None:
     """Taken in from a gateway, and settled."""
-    take_in(gateway or a_gateway(), calls)
-    settle_waiting()
+    accept_calls(gateway or a_gateway(), calls)
+    process_waiting_deliveries()

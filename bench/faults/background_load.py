@@ -10,7 +10,7 @@ from bench.faults import clients
 from bench.faults.clients import Address, History
 from bench.faults.world import World
 from bench.stack import PROCESSES
-from revcred.launcher.environment import Environment
+from revcred.launcher.environment import EnvironmentVariables
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -23,7 +23,9 @@ Gateways = dict[str, tuple[int, str]]
 
 
 @contextmanager
-def moving(environment: Environment, seed: int) -> Iterator[tuple[Gateways, Callable[[], World]]]:
+def moving(
+    environment: EnvironmentVariables, seed: int
+) -> Iterator[tuple[Gateways, Callable[[], World]]]:
     """The world changes in a process of its own. The gateways in it, and how to stop that."""
     stopped = PROCESSES.Event()
     with _aside(_move, dict(environment), seed, stopped) as pipe:
@@ -37,7 +39,7 @@ def moving(environment: Environment, seed: int) -> Iterator[tuple[Gateways, Call
 
 
 def _move(
-    environment: Environment, seed: int, stopped: "Event", pipe: "Connection[Any, Any]"
+    environment: EnvironmentVariables, seed: int, stopped: "Event", pipe: "Connection[Any, Any]"
 ) -> None:
     """Sends the gateways' tokens once all is there, and in the end the world as it became."""
     os.environ.update(environment, DJANGO_SETTINGS_MODULE="revcred.settings", LOG_LEVEL="ERROR")

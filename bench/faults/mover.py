@@ -86,14 +86,14 @@ class Mover:
         text = key(number)
         subscription = self._chance.choice(self._subscriptions[number % CUSTOMERS])
         _insist(
-            lambda: credentials.issue(
+            lambda: credentials.issue_credential(
                 customer=subscription.customer,
                 name=text,
-                keyed=credentials.Keyed(key=text, active_from=since),
+                keyed=credentials.NewKey(key=text, active_from=since),
                 subscriptions=[subscription],
                 by=None,
             ),
-            credentials.NameInUse,
+            credentials.CredentialNameInUse,
         )
         credential = _ask(lambda: Credential.objects.get(name=text))
         began = _ask(lambda: credential.keys.get().active_from)
@@ -117,7 +117,7 @@ class Mover:
         to = self._chance.choice(others(list(by_number), known.current.subscription))
         at = self._moment(known.current.since)
         _insist(
-            lambda: credentials.move(
+            lambda: credentials.move_credential(
                 credential=self._credentials[text],
                 subscription=by_number[known.current.subscription],
                 to=by_number[to],
@@ -139,7 +139,9 @@ class Mover:
     def _suspend_or_resume(self) -> None:
         text, known = self._some()
         credential = self._credentials[text]
-        change = credentials.resume if known.suspended else credentials.suspend
+        change = (
+            credentials.resume_credential if known.suspended else credentials.suspend_credential
+        )
         _insist(lambda: change(credential=credential, by=None))
         kept = _ask(lambda: list(credential.suspensions.order_by("active_from")))
         known.suspensions = [Period(each.active_from, each.active_until) for each in kept]
@@ -150,8 +152,10 @@ class Mover:
         text, known = self._some()
         credential = self._credentials[text]
         _insist(
-            lambda: credentials.revoke(credential=credential, reason="On trial", by=None),
-            credentials.AlreadyRevoked,
+            lambda: credentials.revoke_credential(
+                credential=credential, reason="On trial", by=None
+            ),
+            credentials.CredentialRevoked,
         )
         _ask(credential.refresh_from_db)
         known.revoked_at = credential.revoked_at

@@ -19,7 +19,7 @@ from bench.faults.trial import SETTINGS, Trial, end_in_order
 from bench.faults.world import FAST_DOOR, WEB
 from bench.stack import PROJECT, say
 from revcred.launcher.processes import Program
-from revcred.launcher.programs import Programs
+from revcred.launcher.programs import ProgramFactory
 from revcred.launcher.stack import running_stack
 from revcred.launcher.temporary import temporary_directory
 from revcred.launcher.web import is_answering
@@ -43,7 +43,7 @@ class Rolling(Trial):
     ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in WEBS})
 
     def serve(self) -> None:
-        programs = Programs(self.environment, self.project, logs=self.logs)
+        programs = ProgramFactory(self.environment, self.project, logs=self.logs)
         for name, port in self.ports.items():
             self._begin(replace(programs.web(port), name=name, log=self.logs / name))
         for program in (programs.worker(), programs.clock(), self._nginx()):

@@ -16,7 +16,7 @@ from bench.faults.proxy import HOST
 from bench.faults.trial import SETTINGS, Trial
 from bench.faults.world import FAST_DOOR, WEB
 from bench.stack import PROJECT, say
-from revcred.launcher.environment import Environment
+from revcred.launcher.environment import EnvironmentVariables
 from revcred.launcher.stack import running_stack
 from revcred.launcher.temporary import temporary_directory
 
@@ -43,7 +43,7 @@ class Plan:
     pause: tuple[float, float] = (0.8, 1.6)  # seconds after it
     quiet: float = 60.0  # seconds until all that was accepted has to be settled
     settings: Mapping[str, str] = field(default_factory=dict)  # PostgreSQL's
-    environment: Environment = field(default_factory=dict)  # of the processes on trial
+    environment: EnvironmentVariables = field(default_factory=dict)  # of the processes on trial
     statements: Sequence[str] = ()  # to the database before anything serves
 
 

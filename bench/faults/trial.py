@@ -18,9 +18,9 @@ import redis
 
 from bench.faults.proxy import HOST, Network, Proxy, free_port
 from bench.faults.world import FAST_DOOR, WEB
-from revcred.launcher.environment import Environment
+from revcred.launcher.environment import EnvironmentVariables
 from revcred.launcher.process_table import postgres_pids_on
-from revcred.launcher.programs import Programs
+from revcred.launcher.programs import ProgramFactory
 from revcred.launcher.stack import Stack
 from revcred.launcher.web import is_answering
 
@@ -55,7 +55,7 @@ class Trial(Stack):
         return free_port()
 
     @cached_property
-    def direct(self) -> Environment:
+    def direct(self) -> EnvironmentVariables:
         """As it is without proxies, for what is not on trial."""
         return dict(self.environment)
 
@@ -68,7 +68,7 @@ class Trial(Stack):
         url = urlsplit(self.direct["DATABASE_URL"])
         return Path(parse_qs(url.query)["host"][0]) / f".s.PGSQL.{url.port}"
 
-    def connect_through_proxies(self, extra: Environment) -> None:
+    def connect_through_proxies(self, extra: EnvironmentVariables) -> None:
         self.proxies = {
             WEB: self.network.proxy((HOST, self.port)),
             FAST_DOOR: self.network.proxy((HOST, self.fast_port)),
@@ -85,7 +85,7 @@ class Trial(Stack):
 
     def serve(self) -> None:
         super().serve()
-        programs = Programs(self.environment, self.project, logs=self.logs)
+        programs = ProgramFactory(self.environment, self.project, logs=self.logs)
         self._begin(programs.fast_door(self.fast_port))
         self.wait_until_ready(FAST_DOOR)
 

@@ -1,12 +1,12 @@
 from django.contrib import admin
 
 from metering.models import Claim
-from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
 
 
 @admin.register(Claim)
-class ClaimAdmin(ReadOnly):
+class ClaimAdmin(ReadOnlyModelAdmin):
     list_display = (
         "created_at",
         "cause",

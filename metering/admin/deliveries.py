@@ -7,12 +7,12 @@ from django.http import HttpRequest
 
 from metering import actions
 from metering.models import Delivery
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
-from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.models import User
 
 
-class TryAgainForm(ActForm):
+class RetryDeliveryForm(ActionForm):
     title = "Try again now"
     button = "Try again"
     explanation = (
@@ -20,12 +20,12 @@ class TryAgainForm(ActForm):
     )
 
     def act(self, by: User) -> str:
-        actions.try_again(delivery=self.target)
+        actions.retry_delivery_now(delivery=self.target)
         return "It is being tried again. If it succeeds, it leaves this list."
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(WithActs, ReadOnly):
+class DeliveryAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     list_display = (
         "received_at",
         "gateway",
@@ -40,7 +40,7 @@ class DeliveryAdmin(WithActs, ReadOnly):
     fields = ("id", *list_display)
     readonly_fields = fields
     change_form_template = "admin/metering/delivery/change_form.html"
-    acts: ClassVar[Mapping[str, type[ActForm]]] = {"try-again": TryAgainForm}
+    acts: ClassVar[Mapping[str, type[ActionForm]]] = {"try-again": RetryDeliveryForm}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Without the bodies, which may be a megabyte each."""

@@ -12,52 +12,54 @@ from metering import actions
 from metering.ledger import partitions
 from metering.models import GatewayToken, Rejection, Tally
 from revcred import hooks
-from revcred.admin.products import FoundByName
+from revcred.admin.products import NameSearchMixin
 from revcred.admin_toolkit import confirmation
-from revcred.admin_toolkit.action_pages import ActForm
+from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.badges import badge
 from revcred.admin_toolkit.generic import ModelChoiceField
-from revcred.admin_toolkit.lists import as_number
-from revcred.admin_toolkit.token_pages import IssueForm, IssuesTokens
+from revcred.admin_toolkit.lists import parse_id
+from revcred.admin_toolkit.token_pages import BaseIssueTokenForm, TokenIssuingMixin
 from revcred.models import Gateway, User
 
 QUIET_AFTER = timedelta(minutes=15)
-MAX_REASONS = 20
-LATELY = timedelta(days=7)
+MAX_REJECTION_REASONS = 20
+RECENT_COUNTS_PERIOD = timedelta(days=7)
 
 
-def _lately(gateway: Gateway, figure: str) -> str:
-    since = timezone.now() - LATELY
+def _recent_count(gateway: Gateway, figure: str) -> str:
+    since = timezone.now() - RECENT_COUNTS_PERIOD
     counted = Tally.objects.filter(gateway=gateway.pk, hour__gte=since)
     total: int = counted.aggregate(total=Sum(figure, default=0))["total"]
-    return f"{total:,} in the last {LATELY.days} days"
+    return f"{total:,} in the last {RECENT_COUNTS_PERIOD.days} days"
 
 
-class IssueTokenForm(IssueForm):
+class IssueGatewayTokenForm(BaseIssueTokenForm):
     scope = GatewayToken.Scope
     explanation = "The token is shown once, on the next page, and never again."
 
     def act(self, by: User) -> str:
         said = self.cleaned_data
-        kept, self.token = actions.issue_token(
+        kept, self.token = actions.issue_gateway_token(
             gateway=self.target, name=said["name"], scopes=said["scopes"], by=by
         )
         return f"{kept} was issued."
 
 
-class TokenChoice(ModelChoiceField):
+class GatewayTokenField(ModelChoiceField):
     def label_from_instance(self, token: GatewayToken) -> str:
         used = f"{token.last_used_at:%Y-%m-%d %H:%M}" if token.last_used_at else "never"
         return f"{token.name or 'unnamed'} ({token}), last used {used}"
 
 
-class RevokeTokenForm(ActForm):
+class RevokeGatewayTokenForm(ActionForm):
     title = "Revoke a token"
     button = "Revoke for good"
     grave = True
     explanation = "Whoever posts with it is refused from now on. What it has posted stays."
 
-    token = TokenChoice(GatewayToken.objects.none(), widget=forms.RadioSelect, empty_label=None)
+    token = GatewayTokenField(
+        GatewayToken.objects.none(), widget=forms.RadioSelect, empty_label=None
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,12 +68,12 @@ class RevokeTokenForm(ActForm):
 
     def act(self, by: User) -> str:
         token = self.cleaned_data["token"]
-        actions.revoke_token(token=token, by=by)
+        actions.revoke_gateway_token(token=token, by=by)
         return f"The token {token} is revoked."
 
 
 @admin.register(Gateway)
-class GatewayAdmin(FoundByName, IssuesTokens):
+class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     list_display = ("name", "kind", "state", "tokens", "last_seen_at", "clock")
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
@@ -82,9 +84,9 @@ class GatewayAdmin(FoundByName, IssuesTokens):
     )
     readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")
     change_form_template = "admin/revcred/gateway/change_form.html"
-    acts: ClassVar[Mapping[str, type[ActForm]]] = {
-        "issue-token": IssueTokenForm,
-        "revoke-token": RevokeTokenForm,
+    acts: ClassVar[Mapping[str, type[ActionForm]]] = {
+        "issue-token": IssueGatewayTokenForm,
+        "revoke-token": RevokeGatewayTokenForm,
     }
 
     @admin.display(description="valid tokens")
@@ -102,12 +104,12 @@ class GatewayAdmin(FoundByName, IssuesTokens):
     @admin.display(description="conflicts")
     def conflicts(self, gateway: Gateway) -> str:
         """How many came under an id that was used before, with another content."""
-        return _lately(gateway, "conflicting")
+        return _recent_count(gateway, "conflicting")
 
     @admin.display(description="passed over")
     def passed_over(self, gateway: Gateway) -> str:
         """How many log records were no calls."""
-        return _lately(gateway, "passed_over")
+        return _recent_count(gateway, "passed_over")
 
     @admin.display(description="state")
     def state(self, gateway: Gateway) -> str:
@@ -128,20 +130,20 @@ class GatewayAdmin(FoundByName, IssuesTokens):
         """A longer accepted age needs older days in the ledger."""
         super().save_model(request, obj, form, change)
         if "accepted_days" in form.changed_data:
-            partitions.ensure()
+            partitions.ensure_partitions()
 
     def cut_off(self, form: Any) -> list[str]:
         at = form.cleaned_data.get("suspended_at")
         if not confirmation.ends_earlier(form, "suspended_at"):
             return []
-        since = timezone.now() - timedelta(days=hooks.LATELY_DAYS)
+        since = timezone.now() - timedelta(days=hooks.RECENT_CALLS_DAYS)
         tallies = Tally.objects.filter(gateway=form.instance, hour__gte=since)
         calls = tallies.aggregate(of=Sum("accepted", default=0))["of"]
         if not calls:
             return []
         sentence = (
             f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens are refused and its calls are not"
-            f" counted. It reported {calls:,} calls in the last {hooks.LATELY_DAYS} days."
+            f" counted. It reported {calls:,} calls in the last {hooks.RECENT_CALLS_DAYS} days."
         )
         return [sentence]
 
@@ -154,18 +156,20 @@ class GatewayAdmin(FoundByName, IssuesTokens):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        tokens = GatewayToken.objects.filter(gateway=as_number(object_id))
-        context = {"tokens": tokens, **_not_taken(as_number(object_id))} | (extra_context or {})
+        tokens = GatewayToken.objects.filter(gateway=parse_id(object_id))
+        context = {"tokens": tokens, **_recent_rejections(parse_id(object_id))} | (
+            extra_context or {}
+        )
         return super().change_view(request, object_id, form_url, context)
 
 
-def _not_taken(gateway: int | None) -> dict[str, Any]:
+def _recent_rejections(gateway: int | None) -> dict[str, Any]:
     """Why what this gateway sent lately was not taken."""
     kept = Rejection.objects.filter(gateway=gateway)
     reasons = (
         kept.order_by()
         .values("door", "field", "code", "message")
         .annotate(items=Count("pk"), last=Max("rejected_at"))
-        .order_by("-last")[:MAX_REASONS]
+        .order_by("-last")[:MAX_REJECTION_REASONS]
     )
     return {"reasons": list(reasons), "kept": kept.count()}

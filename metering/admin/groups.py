@@ -13,13 +13,13 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import QuerySet
 
-from metering.models import Quarantined, Reason
+from metering.models import Quarantined, QuarantineReason
 from revcred.models import Credential, Gateway
 
-MOST = 1_000  # groups
-COUNTED = 10_000  # transactions of a group
+MAX_GROUPS = 1_000  # groups
+MAX_COUNTED_PER_GROUP = 10_000  # transactions of a group
 
-FIND = """
+FIND_GROUPS = """
 WITH RECURSIVE keyed AS (
     SELECT reason, first.* FROM unnest(%(reasons)s::text[]) AS reason, LATERAL (
         SELECT fingerprint, gateway_id, hint FROM metering_quarantined AS waiting
@@ -48,7 +48,7 @@ WHERE %(gateway)s::bigint IS NULL OR gateway_id = %(gateway)s
 ORDER BY last_seen DESC NULLS LAST
 """
 
-MEASURE = """
+MEASURE_GROUPS = """
 SELECT {count}, {since}
 FROM unnest(
     %(reasons)s::text[], %(fingerprints)s::uuid[], %(gateways)s::bigint[], %(hints)s::text[]
@@ -56,22 +56,22 @@ FROM unnest(
 ORDER BY place
 """
 
-WAITING = """
+WAITING_IN_GROUP = """
 SELECT {what} FROM metering_quarantined AS waiting
 WHERE waiting.reason = found.reason AND released_at IS NULL AND waiting.fingerprint {is_same}
   AND waiting.gateway_id = found.gateway_id AND waiting.hint = found.hint
 """
 
 
-def _of_group(what: str, then: str = "") -> str:
+def _subquery_of_group(what: str, then: str = "") -> str:
     """A question about one group. PostgreSQL uses no index for "the same or both are null"."""
-    keyed = WAITING.format(what=what, is_same="= found.fingerprint") + then
-    keyless = WAITING.format(what=what, is_same="IS NULL") + then
+    keyed = WAITING_IN_GROUP.format(what=what, is_same="= found.fingerprint") + then
+    keyless = WAITING_IN_GROUP.format(what=what, is_same="IS NULL") + then
     return f"CASE WHEN found.fingerprint IS NULL THEN ({keyless}) ELSE ({keyed}) END"
 
 
-def _counted() -> str:
-    each = WAITING.format(what="1", is_same="{is_same}") + "LIMIT %(counted)s"
+def _capped_count_of_group() -> str:
+    each = WAITING_IN_GROUP.format(what="1", is_same="{is_same}") + "LIMIT %(counted)s"
     count = f"(SELECT count(*) FROM ({each}) AS counted)"  # all of it is above
     return (
         f"CASE WHEN found.fingerprint IS NULL THEN {count.format(is_same='IS NULL')}"
@@ -79,12 +79,14 @@ def _counted() -> str:
     )
 
 
-FIND = FIND.format(last_seen=_of_group("max(occurred_at)"))
-MEASURE = MEASURE.format(count=_counted(), since=_of_group("min(occurred_at)"))
+FIND_GROUPS = FIND_GROUPS.format(last_seen=_subquery_of_group("max(occurred_at)"))
+MEASURE_GROUPS = MEASURE_GROUPS.format(
+    count=_capped_count_of_group(), since=_subquery_of_group("min(occurred_at)")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Owner:
+class KeyOwner:
     """The credential that a key means, or would mean if it were written plainly."""
 
     credential: Credential
@@ -95,10 +97,10 @@ class Owner:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class QuarantineGroup:
     """What waits for the same reason under the same key at the same gateway."""
 
-    reason: Reason
+    reason: QuarantineReason
     fingerprint: UUID | None
     gateway_id: int
     hint: str = ""
@@ -106,7 +108,7 @@ class Group:
     gateway: Gateway | None = None
     count: int = 0
     since: datetime | None = None
-    owner: Owner | None = None
+    owner: KeyOwner | None = None
 
     @property
     def slug(self) -> str:
@@ -117,14 +119,14 @@ class Group:
         try:
             reason, gateway_id, fingerprint = slug.split("~")
             return cls(
-                reason=Reason(reason),
+                reason=QuarantineReason(reason),
                 gateway_id=int(gateway_id),
                 fingerprint=UUID(fingerprint) if fingerprint else None,
             )
         except ValueError:
             return None
 
-    def known(self) -> "Group | None":
+    def known(self) -> "QuarantineGroup | None":
         """With its gateway and hint, or None if nothing of it is there any more."""
         one = self.transactions().select_related("gateway").first()
         return replace(self, hint=one.hint, gateway=one.gateway) if one else None
@@ -142,31 +144,37 @@ class Group:
     @property
     def is_unknown(self) -> bool:
         """Whether its key means nobody yet, and so may be said to mean somebody."""
-        return self.reason is Reason.UNKNOWN_KEY
+        return self.reason is QuarantineReason.UNKNOWN_KEY
 
     @property
     def is_outside(self) -> bool:
         """Whether an admin may say at which moment its calls count."""
-        return self.reason is Reason.MOMENT_OUTSIDE
+        return self.reason is QuarantineReason.MOMENT_OUTSIDE
 
     @property
     def counted(self) -> str:
-        return f"{self.count:,}" if self.count <= COUNTED else f"more than {COUNTED:,}"
+        return (
+            f"{self.count:,}"
+            if self.count <= MAX_COUNTED_PER_GROUP
+            else f"more than {MAX_COUNTED_PER_GROUP:,}"
+        )
 
 
-def find(*, reason: Reason | None = None, gateway: int | None = None) -> list[Group]:
+def find_groups(
+    *, reason: QuarantineReason | None = None, gateway: int | None = None
+) -> list[QuarantineGroup]:
     """The open groups, the one last seen first."""
-    reasons = [reason] if reason else list(Reason)
+    reasons = [reason] if reason else list(QuarantineReason)
     arguments: dict[str, Any] = {
         "reasons": list(map(str, reasons)),
         "gateway": gateway,
-        "most": MOST,
+        "most": MAX_GROUPS,
     }
     with connection.cursor() as cursor:
-        cursor.execute(FIND, arguments)
+        cursor.execute(FIND_GROUPS, arguments)
         return [
-            Group(
-                reason=Reason(reason),
+            QuarantineGroup(
+                reason=QuarantineReason(reason),
                 fingerprint=fingerprint,
                 gateway_id=gateway_id,
                 hint=hint,
@@ -176,7 +184,7 @@ def find(*, reason: Reason | None = None, gateway: int | None = None) -> list[Gr
         ]
 
 
-def measure(found: Sequence[Group]) -> list[Group]:
+def measure_groups(found: Sequence[QuarantineGroup]) -> list[QuarantineGroup]:
     """The same groups with how many wait in each, since when, and the gateways they are of."""
     gateways = Gateway.objects.in_bulk({each.gateway_id for each in found})
     arguments: dict[str, Any] = {
@@ -184,10 +192,10 @@ def measure(found: Sequence[Group]) -> list[Group]:
         "fingerprints": [each.fingerprint for each in found],
         "gateways": [each.gateway_id for each in found],
         "hints": [each.hint for each in found],
-        "counted": COUNTED + 1,
+        "counted": MAX_COUNTED_PER_GROUP + 1,
     }
     with connection.cursor() as cursor:
-        cursor.execute(MEASURE, arguments)
+        cursor.execute(MEASURE_GROUPS, arguments)
         return [
             replace(each, gateway=gateways.get(each.gateway_id), count=count, since=since)
             for each, (count, since) in zip(found, cursor.fetchall(), strict=True)

@@ -11,25 +11,25 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from metering.admin import groups, owners
-from metering.admin.groups import Group
-from metering.admin.transactions import WithReceipts, elements
-from metering.models import Quarantined, Reason
-from metering.models.transactions import Metered
+from metering.admin.groups import QuarantineGroup
+from metering.admin.transactions import ReceiptModelAdmin, format_elements
+from metering.models import Quarantined, QuarantineReason
+from metering.models.transactions import MeteredCall
 from metering.quarantine import actions
-from metering.quarantine.actions import CountAt
+from metering.quarantine.actions import MomentChoice
 from revcred.actions import credentials
-from revcred.admin.credential_actions import IN_USE, REVOKED, use_again_field
+from revcred.admin.credential_actions import KEY_IN_USE_MESSAGE, REVOKED_MESSAGE, use_again_field
 from revcred.admin_toolkit import pickers
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
-from revcred.admin_toolkit.datetime_field import MomentField
-from revcred.admin_toolkit.lists import Chosen, as_number
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.datetime_field import UtcDateTimeField
+from revcred.admin_toolkit.lists import LinkedFilter, parse_id
 from revcred.models import Gateway, User
 
-PER_PAGE = 50
-SHARES_NAMED = 10
+GROUPS_PER_PAGE = 50
+MAX_SHARES_IN_PREVIEW = 10
 
 
-class ReleaseForm(ActForm):
+class ReleaseForm(ActionForm):
     title = "Release"
     button = "Release"
     explanation = (
@@ -41,21 +41,21 @@ class ReleaseForm(ActForm):
 
     def act(self, by: User) -> str:
         note = self.cleaned_data["note"]
-        count = actions.release(self.target.transactions(), by=by, note=note)
+        count = actions.release_transactions(self.target.transactions(), by=by, note=note)
         return f"{count:,} released."
 
 
-class PutBackForm(ActForm):
+class PutBackForm(ActionForm):
     title = "Put back"
     button = "Put back"
     explanation = "What was released from this group is open again."
 
     def act(self, by: User) -> str:
-        count = actions.put_back(self.target.transactions(), by=by)
+        count = actions.put_back_transactions(self.target.transactions(), by=by)
         return f"{count:,} put back."
 
 
-class ClaimNowForm(ActForm):
+class MatchAgainForm(ActionForm):
     title = "Claim now"
     button = "Judge it again"
     explanation = (
@@ -66,11 +66,11 @@ class ClaimNowForm(ActForm):
 
     def act(self, by: User) -> str:
         cause = f"“{by}” asked for it"
-        actions.run_again(self.target.transactions(), cause=cause, by=by)
+        actions.match_again(self.target.transactions(), cause=cause, by=by)
         return "It is being judged again in the background. See Claims for how far it is."
 
 
-class MomentForm(ActForm):
+class ChooseMomentForm(ActionForm):
     title = "Choose the moment"
     button = "Count them"
     grave = True
@@ -80,36 +80,38 @@ class MomentForm(ActForm):
         " stays on their receipts. This cannot be taken back by a click."
     )
 
-    at = forms.ChoiceField(label="They count", choices=CountAt.choices, widget=forms.RadioSelect)
+    at = forms.ChoiceField(
+        label="They count", choices=MomentChoice.choices, widget=forms.RadioSelect
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         transactions = self.target.transactions()
         field: Any = self.fields["at"]
         field.choices = [
-            (at.value, _with_preview(at, actions.preview_of_moments(transactions, at)))
-            for at in CountAt
+            (at.value, _label_with_preview(at, actions.preview_moments(transactions, at)))
+            for at in MomentChoice
         ]
 
     def act(self, by: User) -> str:
-        at = CountAt(self.cleaned_data["at"])
+        at = MomentChoice(self.cleaned_data["at"])
         count = actions.choose_moments(self.target.transactions(), at=at, by=by)
         return f"{count:,} calls are being counted in the background. See Claims for how far it is."
 
 
-def _with_preview(at: CountAt, preview: actions.Preview) -> str:
+def _label_with_preview(at: MomentChoice, preview: actions.MomentPreview) -> str:
     """The choice, and what would become of how many calls."""
     said = [
         f"{each.calls:,} for {each.subscription.customer} / {each.subscription}"
         if each.subscription
         else f"{each.calls:,} would wait: {each.reason.label if each.reason else ''}"
-        for each in preview.shares[:SHARES_NAMED]
+        for each in preview.shares[:MAX_SHARES_IN_PREVIEW]
     ]
-    if len(preview.shares) > SHARES_NAMED:
-        others = sum(each.calls for each in preview.shares[SHARES_NAMED:])
+    if len(preview.shares) > MAX_SHARES_IN_PREVIEW:
+        others = sum(each.calls for each in preview.shares[MAX_SHARES_IN_PREVIEW:])
         said.append(f"{others:,} for others")
     if preview.is_cut:
-        said.append(f"more, beyond the first {actions.MOST_PREVIEWED:,}")
+        said.append(f"more, beyond the first {actions.MAX_CALLS_PREVIEWED:,}")
     if preview.beyond:
         said.append(
             f"{preview.beyond:,} cannot: the ledger keeps no such day, so they count only at"
@@ -118,7 +120,7 @@ def _with_preview(at: CountAt, preview: actions.Preview) -> str:
     return f"{at.label}: {'; '.join(said) or 'none'}"
 
 
-class AttachForm(ActForm):
+class AttachKeyForm(ActionForm):
     title = "This is a key of …"
     button = "Add it as an alias"
     explanation = (
@@ -126,15 +128,15 @@ class AttachForm(ActForm):
         " alias of the credential, and what waits under it is claimed."
     )
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        credentials.AlreadyRevoked: ("credential", REVOKED),
-        credentials.KeyInUse: (None, IN_USE),
-        credentials.KeyOfRevoked: ("use_again", ""),
+        credentials.CredentialRevoked: ("credential", REVOKED_MESSAGE),
+        credentials.KeyInUse: (None, KEY_IN_USE_MESSAGE),
+        credentials.KeyOfRevokedCredential: ("use_again", ""),
     }
 
-    credential = pickers.credential()
+    credential = pickers.credential_picker()
     use_again = use_again_field()
     only_here = forms.BooleanField(required=False, label="Only at this gateway")
-    active_from = MomentField(
+    active_from = UtcDateTimeField(
         required=False,
         label="Valid from",
         help_text="Empty: from as far back as transactions are accepted.",
@@ -156,25 +158,25 @@ class AttachForm(ActForm):
         )
 
 
-class OfGroup(Chosen):
+class GroupFilter(LinkedFilter):
     title, parameter_name = "group", "group"
 
     def described(self) -> str:
-        group = known_group(self.value() or "")
+        group = existing_group(self.value() or "")
         return str(group) if group else "nothing that is there"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() is None:
             return queryset
-        group = Group.from_slug(self.value() or "")
+        group = QuarantineGroup.from_slug(self.value() or "")
         return queryset.filter(pk__in=group.transactions()) if group else queryset.none()
 
 
-class Released(admin.SimpleListFilter):
+class ReleasedFilter(admin.SimpleListFilter):
     title, parameter_name = "state", "released"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Open"), ("yes", "Released")]
+        return [("no", "Open"), ("yes", "ReleasedFilter")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() not in ("no", "yes"):
@@ -183,7 +185,7 @@ class Released(admin.SimpleListFilter):
 
 
 @admin.register(Quarantined)
-class QuarantinedAdmin(WithActs, WithReceipts):
+class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     list_display = (
         "transaction_id",
         "occurred_at",
@@ -207,16 +209,16 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         "release_note",
     )
     list_select_related = ("gateway",)
-    list_filter = (Released, OfGroup)
+    list_filter = (ReleasedFilter, GroupFilter)
     ordering = ("-pk",)
     counted_as = "waiting"
     change_list_template = "admin/metering/quarantined/change_list.html"
-    group_acts: ClassVar[Mapping[str, type[ActForm]]] = {
+    group_acts: ClassVar[Mapping[str, type[ActionForm]]] = {
         "release": ReleaseForm,
         "put-back": PutBackForm,
-        "claim": ClaimNowForm,
-        "attach": AttachForm,
-        "moment": MomentForm,
+        "claim": MatchAgainForm,
+        "attach": AttachKeyForm,
+        "moment": ChooseMomentForm,
     }
 
     @admin.display(description="key")
@@ -224,8 +226,8 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         return f"…{row.hint}" if row.hint else None
 
     @admin.display(description="counted")
-    def counted(self, row: Metered) -> str:
-        return elements(row)
+    def counted(self, row: MeteredCall) -> str:
+        return format_elements(row)
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         return self.list_display_in_group if "group" in request.GET else self.list_display
@@ -241,18 +243,18 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         ]
         return own + super().get_urls()
 
-    def _group_page_of(self, form_class: type[ActForm]) -> Any:
+    def _group_page_of(self, form_class: type[ActionForm]) -> Any:
         def page(request: HttpRequest, slug: str) -> HttpResponse:
-            group = known_group(slug)
+            group = existing_group(slug)
             if group is None:
                 raise Http404
             return self.act_page(request, form_class, group)
 
         return page
 
-    def may(self, request: HttpRequest, form_class: type[ActForm]) -> bool:
+    def may(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         user: Any = request.user
-        if form_class is AttachForm and not user.has_perm("revcred.change_credential"):
+        if form_class is AttachKeyForm and not user.has_perm("revcred.change_credential"):
             return False
         return super().may(request, form_class)
 
@@ -265,8 +267,8 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         """By groups, unless one of them or what was released is asked for."""
         if {"group", "released"}.isdisjoint(request.GET):
             return self.groups_view(request)
-        group = known_group(request.GET.get("group", ""))
-        (group,) = owners.named([group]) if group else (None,)
+        group = existing_group(request.GET.get("group", ""))
+        (group,) = owners.with_owners([group]) if group else (None,)
         context = {"group": group}
         return super().changelist_view(request, context | (extra_context or {}))
 
@@ -275,19 +277,19 @@ class QuarantinedAdmin(WithActs, WithReceipts):
             raise PermissionDenied
         reason = request.GET.get("reason", "")
         gateway = request.GET.get("gateway", "")
-        found = groups.find(
-            reason=Reason(reason) if reason in Reason.values else None,
-            gateway=as_number(gateway),
+        found = groups.find_groups(
+            reason=QuarantineReason(reason) if reason in QuarantineReason.values else None,
+            gateway=parse_id(gateway),
         )
-        page = Paginator(found, PER_PAGE).get_page(request.GET.get("p"))
+        page = Paginator(found, GROUPS_PER_PAGE).get_page(request.GET.get("p"))
         context = self.admin_site.each_context(request) | {
             "title": "Quarantine",
             "subtitle": None,
             "opts": self.opts,
-            "groups": owners.named(groups.measure(list(page))),
+            "groups": owners.with_owners(groups.measure_groups(list(page))),
             "page": page,
-            "is_cut": len(found) >= groups.MOST,
-            "reasons": Reason,
+            "is_cut": len(found) >= groups.MAX_GROUPS,
+            "reasons": QuarantineReason,
             "reason": reason,
             "gateways": Gateway.objects.all()[:100],
             "gateway": gateway,
@@ -295,7 +297,7 @@ class QuarantinedAdmin(WithActs, WithReceipts):
         return TemplateResponse(request, "admin/metering/quarantined/groups.html", context)
 
 
-def known_group(slug: str) -> Group | None:
+def existing_group(slug: str) -> QuarantineGroup | None:
     """The group of this name with what is known of it, as long as something is of it."""
-    group = Group.from_slug(slug)
+    group = QuarantineGroup.from_slug(slug)
     return group and group.known()

@@ -1,12 +1,12 @@
 from django.contrib import admin
 
-from metering.admin.usage import OfGateway
+from metering.admin.usage import GatewayFilter
 from metering.models import Rejection
-from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 
 
 @admin.register(Rejection)
-class RejectionAdmin(ReadOnly):
+class RejectionAdmin(ReadOnlyModelAdmin):
     """What gateways sent and was not taken: the latest of each."""
 
     list_display = (
@@ -19,6 +19,6 @@ class RejectionAdmin(ReadOnly):
         "code",
     )
     list_select_related = ("gateway",)
-    list_filter = (OfGateway,)
+    list_filter = (GatewayFilter,)
     fields = (*list_display[:3], "place", *list_display[3:])
     readonly_fields = fields

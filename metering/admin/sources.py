@@ -6,14 +6,14 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from metering import actions
-from metering.admin.usage import OfGateway
+from metering.admin.usage import GatewayFilter
 from metering.models import DiscoveredSource
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
-from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.models import User
 
 
-class EnterForm(ActForm):
+class EnterSourceForm(ActionForm):
     title = "Enter as a source"
     button = "Enter it"
     explanation = (
@@ -25,20 +25,22 @@ class EnterForm(ActForm):
 
     def act(self, by: User) -> str:
         name = self.cleaned_data["name"]
-        source = actions.enter_source(discovered=self.target, name=name, by=by)
+        source = actions.create_discovered_source(discovered=self.target, name=name, by=by)
         return f"{source} is a source."
 
 
 @admin.register(DiscoveredSource)
-class DiscoveredSourceAdmin(WithActs, ReadOnly):
+class DiscoveredSourceAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     list_display = ("name", "kind", "gateway", "first_seen_at", "last_seen_at")
-    list_filter = (OfGateway,)
+    list_filter = (GatewayFilter,)
     list_select_related = ("gateway",)
     fields = list_display
     readonly_fields = fields
     change_form_template = "admin/metering/discoveredsource/change_form.html"
-    acts: ClassVar[Mapping[str, type[ActForm]]] = {"enter": EnterForm}
+    acts: ClassVar[Mapping[str, type[ActionForm]]] = {"enter": EnterSourceForm}
 
-    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+    def done(
+        self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
+    ) -> HttpResponse:
         messages.success(request, sentence)
         return HttpResponseRedirect(self._list_url())

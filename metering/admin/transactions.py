@@ -7,20 +7,20 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from metering.admin.usage import OfCredential, OfGateway, OfSubscription
+from metering.admin.usage import CredentialFilter, GatewayFilter, SubscriptionFilter
 from metering.ledger import receipts
-from metering.ledger.quantities import as_json, plain
+from metering.ledger.quantities import format_field_value, format_quantity
 from metering.models import Conflict, Transaction
-from metering.models.transactions import Metered
+from metering.models.transactions import MeteredCall
 from revcred import pasting
-from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
 from revcred.models import Assignment, Gateway
 
-LATEST = timedelta(days=1)
+LATEST_PERIOD = timedelta(days=1)
 
 
-class LatestOfGateway(OfGateway):
+class LatestOfGatewayFilter(GatewayFilter):
     """No index knows a gateway's transactions, so only its latest day is read."""
 
     title = "gateway, its latest day"
@@ -29,11 +29,11 @@ class LatestOfGateway(OfGateway):
         gateway = Gateway.objects.filter(pk=chosen).first()
         if gateway is None or gateway.last_seen_at is None:
             return queryset.none()
-        since = gateway.last_seen_at - LATEST
+        since = gateway.last_seen_at - LATEST_PERIOD
         return queryset.filter(gateway=gateway, occurred_at__gte=since)
 
 
-class ByIndexOfCredential(OfCredential):
+class CredentialByIndexFilter(CredentialFilter):
     """An index knows a subscription's transactions, so they are found through what it has fed."""
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
@@ -41,7 +41,7 @@ class ByIndexOfCredential(OfCredential):
         return queryset.filter(credential=chosen, subscription__in=list(fed.distinct()))
 
 
-class WithReceipts(ReadOnly):
+class ReceiptModelAdmin(ReadOnlyModelAdmin):
     """The page about a row is its receipt."""
 
     list_display_links = ("transaction_id",)
@@ -54,7 +54,7 @@ class WithReceipts(ReadOnly):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
         if not self.has_view_permission(request, row):
             raise PermissionDenied
-        return self.show_receipts(request, [receipts.receipt_of(row)], str(row.transaction_id))
+        return self.show_receipts(request, [receipts.receipt_of_row(row)], str(row.transaction_id))
 
     def show_receipts(
         self, request: HttpRequest, found: list[receipts.Receipt], transaction_id: str
@@ -70,7 +70,7 @@ class WithReceipts(ReadOnly):
 
 
 @admin.register(Transaction)
-class TransactionAdmin(WithReceipts):
+class TransactionAdmin(ReceiptModelAdmin):
     list_display = (
         "transaction_id",
         "occurred_at",
@@ -83,13 +83,13 @@ class TransactionAdmin(WithReceipts):
         "kind",
     )
     list_select_related = ("gateway", "credential", "subscription", "customer")
-    list_filter = (OfSubscription, ByIndexOfCredential, LatestOfGateway)
+    list_filter = (SubscriptionFilter, CredentialByIndexFilter, LatestOfGatewayFilter)
     search_fields: ClassVar[tuple[str, ...]] = ("transaction_id",)
     search_help_text = "A whole transaction id: shows its receipt, wherever the transaction is."
 
     @admin.display(description="counted")
-    def counted(self, row: Metered) -> str:
-        return elements(row)
+    def counted(self, row: MeteredCall) -> str:
+        return format_elements(row)
 
     @admin.display(description="", empty_value="")
     def kind(self, row: Transaction) -> str | None:
@@ -105,9 +105,9 @@ class TransactionAdmin(WithReceipts):
     def search(self, request: HttpRequest) -> HttpResponse:
         """An id may hold a key: what is found under it has another one then, and no address."""
         term = request.POST.get("q", "").replace("\0", "").strip()
-        if not term or pasting.is_a_key(term) or not self.has_view_permission(request):
+        if not term or pasting.is_known_key(term) or not self.has_view_permission(request):
             return super().search(request)
-        found = receipts.find_all(term)
+        found = receipts.find_receipts_of_all_gateways(term)
         if found and all(receipt.transaction_id == term for receipt in found):
             return super().search(request)
         return self.show_receipts(request, found, found[0].transaction_id if found else term)
@@ -120,25 +120,25 @@ class TransactionAdmin(WithReceipts):
     ) -> HttpResponse:
         transaction_id = request.GET.get("q", "").strip().replace("\0", "")
         if transaction_id and self.has_view_permission(request):
-            found = receipts.find_all(transaction_id)
+            found = receipts.find_receipts_of_all_gateways(transaction_id)
             return self.show_receipts(request, found, transaction_id)
         return super().changelist_view(request, extra_context)
 
 
 @admin.register(Conflict)
-class ConflictAdmin(ReadOnly):
+class ConflictAdmin(ReadOnlyModelAdmin):
     list_display = ("received_at", "transaction_id", "gateway")
     list_select_related = ("gateway",)
-    list_filter = (OfGateway,)
+    list_filter = (GatewayFilter,)
     fields = ("transaction_id", "gateway", "received_at", "said")
     readonly_fields = fields
 
     @admin.display(description="content")
     def said(self, conflict: Conflict) -> str:
-        return as_json(conflict.content)
+        return format_field_value(conflict.content)
 
 
-def elements(row: Metered) -> str:
+def format_elements(row: MeteredCall) -> str:
     """What was counted, such as "calls 1, tokens 250"."""
     sign = "\N{MINUS SIGN}" if getattr(row, "sign", 1) < 0 else ""
-    return ", ".join(f"{name} {sign}{plain(each)}" for name, each in row.elements.items())
+    return ", ".join(f"{name} {sign}{format_quantity(each)}" for name, each in row.elements.items())

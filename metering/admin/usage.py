@@ -3,30 +3,30 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from metering.ledger.quantities import plain
+from metering.ledger.quantities import format_quantity
 from metering.models import Tally, Usage
-from revcred.admin_toolkit.audited import ReadOnly
-from revcred.admin_toolkit.lists import Chosen
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
+from revcred.admin_toolkit.lists import LinkedFilter
 from revcred.models import Credential, Gateway, Subscription
 
 
-class OfSubscription(Chosen):
+class SubscriptionFilter(LinkedFilter):
     title, parameter_name, model = "subscription", "subscription", Subscription
 
 
-class OfCredential(Chosen):
+class CredentialFilter(LinkedFilter):
     title, parameter_name, model = "credential", "credential", Credential
 
 
-class OfGateway(Chosen):
+class GatewayFilter(LinkedFilter):
     title, parameter_name, model = "gateway", "gateway", Gateway
 
 
 @admin.register(Usage)
-class UsageAdmin(ReadOnly):
+class UsageAdmin(ReadOnlyModelAdmin):
     list_display = ("hour", "subscription", "customer", "credential", "element", "count", "sum")
     list_select_related = ("subscription", "customer", "credential")
-    list_filter = (OfSubscription, OfCredential)
+    list_filter = (SubscriptionFilter, CredentialFilter)
     counted_as = "rows"
     fields = (
         "hour",
@@ -42,7 +42,7 @@ class UsageAdmin(ReadOnly):
 
     @admin.display(description="quantity")
     def sum(self, usage: Usage) -> str:
-        return plain(usage.quantity)
+        return format_quantity(usage.quantity)
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """By the hour where an index knows it; otherwise by the number, which follows it nearly."""
@@ -50,7 +50,7 @@ class UsageAdmin(ReadOnly):
 
 
 @admin.register(Tally)
-class TallyAdmin(ReadOnly):
+class IntakeStatsAdmin(ReadOnlyModelAdmin):
     list_display = (
         "hour",
         "gateway",
@@ -64,7 +64,7 @@ class TallyAdmin(ReadOnly):
         "mean_lag",
     )
     list_select_related = ("gateway",)
-    list_filter = (OfGateway,)
+    list_filter = (GatewayFilter,)
     fields = list_display
     readonly_fields = fields
 

@@ -14,15 +14,19 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from metering.api.errors import CHALLENGE
+from metering.api.errors import BEARER_CHALLENGE
 from metering.models import GatewayToken
-from metering.models.gateways import digest_of, is_well_formed
+from metering.models.gateways import gateway_token_digest, is_well_formed_gateway_token
 from revcred.models import Gateway
-from revcred.postgresql import patience
+from revcred.postgresql import database_deadline
 
-LONGEST_WAIT = 0.9  # seconds for the database, so that a frozen one is told of within a second
-FRESH = 1.0  # seconds that an admission is believed: a revoked token is dead after that
-MOST_KEPT = 10_000
+DATABASE_DEADLINE_SECONDS = (
+    0.9  # seconds for the database, so that a frozen one is told of within a second
+)
+ADMISSION_CACHE_SECONDS = (
+    1.0  # seconds that an admission is believed: a revoked token is dead after that
+)
+MAX_CACHED_ADMISSIONS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,40 +43,40 @@ class Admission:
         return self.clock + timedelta(seconds=time.monotonic() - self.read_at)
 
 
-_admissions: dict[UUID, Admission | None] = {}
-_read_at: dict[UUID, float] = {}
+_cached_admissions: dict[UUID, Admission | None] = {}
+_admissions_read_at: dict[UUID, float] = {}
 
 
-def admit(token: str) -> Admission | None:
+def find_admission(token: str) -> Admission | None:
     """The admission of a valid token, asked of the database once a second; None for any other."""
-    if not is_well_formed(token):
+    if not is_well_formed_gateway_token(token):
         return None
-    digest = digest_of(token)
+    digest = gateway_token_digest(token)
     now = time.monotonic()
-    if now - _read_at.get(digest, -FRESH) < FRESH:
-        return _admissions.get(digest)
-    if len(_admissions) >= MOST_KEPT:
-        forget()
-    with patience(LONGEST_WAIT):
-        admission = _ask(digest, now)
-    _admissions[digest] = admission
-    _read_at[digest] = now
+    if now - _admissions_read_at.get(digest, -ADMISSION_CACHE_SECONDS) < ADMISSION_CACHE_SECONDS:
+        return _cached_admissions.get(digest)
+    if len(_cached_admissions) >= MAX_CACHED_ADMISSIONS:
+        forget_admissions()
+    with database_deadline(DATABASE_DEADLINE_SECONDS):
+        admission = _load_admission(digest, now)
+    _cached_admissions[digest] = admission
+    _admissions_read_at[digest] = now
     return admission
 
 
-def known_by(authorization: str, api_key: str) -> int | None:
+def cached_gateway_id(authorization: str, api_key: str) -> int | None:
     """The gateway whose token this is, if that was asked lately; nothing is asked for it."""
-    admission = _admissions.get(digest_of(_token_in(authorization, api_key)))
+    admission = _cached_admissions.get(gateway_token_digest(_extract_token(authorization, api_key)))
     return admission.gateway.pk if admission else None
 
 
-def forget() -> None:
+def forget_admissions() -> None:
     """Ask the database again, whoever comes."""
-    _admissions.clear()
-    _read_at.clear()
+    _cached_admissions.clear()
+    _admissions_read_at.clear()
 
 
-def _ask(digest: UUID, read_at: float) -> Admission | None:
+def _load_admission(digest: UUID, read_at: float) -> Admission | None:
     tokens = GatewayToken.objects.valid().filter(digest=digest)
     token = tokens.select_related("gateway").annotate(clock=Now()).first()
     if token is None:
@@ -91,19 +95,21 @@ class GatewayAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, Admission]:
         headers = request.headers
-        return None, admission_for(headers.get("authorization", ""), headers.get("x-api-key", ""))
+        return None, require_admission(
+            headers.get("authorization", ""), headers.get("x-api-key", "")
+        )
 
     def authenticate_header(self, request: Request) -> str:
-        return CHALLENGE
+        return BEARER_CHALLENGE
 
 
-def admission_for(authorization: str, api_key: str) -> Admission:
+def require_admission(authorization: str, api_key: str) -> Admission:
     """By the two headers a token may come in. Raises AuthenticationFailed."""
-    token = _token_in(authorization, api_key)
+    token = _extract_token(authorization, api_key)
     if not token:
         message = "Send the gateway's token as 'Authorization: Bearer' or 'x-api-key'."
         raise AuthenticationFailed(message, code="not_authenticated")
-    admission = admit(token)
+    admission = find_admission(token)
     if admission is None:
         raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
     return admission
@@ -113,12 +119,12 @@ def admission_of(request: Request) -> Admission:
     return cast("Admission", request.auth)
 
 
-def token_of(headers: Mapping[str, str]) -> str:
+def token_from_headers(headers: Mapping[str, str]) -> str:
     """The token that a request came with, whether or not it is good."""
-    return _token_in(headers.get("authorization", ""), headers.get("x-api-key", ""))
+    return _extract_token(headers.get("authorization", ""), headers.get("x-api-key", ""))
 
 
-def _token_in(authorization: str, api_key: str) -> str:
+def _extract_token(authorization: str, api_key: str) -> str:
     # Headers from the environment are escaped by some OpenTelemetry exporters.
     scheme, _, token = authorization.replace("%20", " ", 1).partition(" ")
     return token.strip() if scheme.lower() == "bearer" else api_key.strip()

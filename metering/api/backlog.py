@@ -6,12 +6,12 @@ from collections import Counter
 from django.conf import settings
 from django.db.models import Sum
 
-from metering.api.authentication import LONGEST_WAIT
+from metering.api.authentication import DATABASE_DEADLINE_SECONDS
 from metering.api.errors import Overloaded, SlowDown
 from metering.models import Delivery
-from revcred.postgresql import patience
+from revcred.postgresql import database_deadline
 
-FRESH = 1.0  # seconds that a count is believed
+BACKLOG_CACHE_SECONDS = 1.0  # seconds that a count is believed
 
 
 class Backlog:
@@ -24,12 +24,12 @@ class Backlog:
         """Count again, whoever comes."""
         self._waiting: Counter[int] = Counter()
         self._total = 0
-        self._read_at = -FRESH
+        self._read_at = -BACKLOG_CACHE_SECONDS
 
     def check(self, gateway_id: int) -> None:
         """Raises SlowDown, Overloaded."""
-        if time.monotonic() - self._read_at >= FRESH:
-            with patience(LONGEST_WAIT):
+        if time.monotonic() - self._read_at >= BACKLOG_CACHE_SECONDS:
+            with database_deadline(DATABASE_DEADLINE_SECONDS):
                 self._count()
         if self._total >= settings.MOST_WAITING:
             raise Overloaded

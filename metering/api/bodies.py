@@ -8,59 +8,61 @@ from django.http import HttpRequest
 from django.http.request import RawPostDataException, UnreadablePostError
 
 from metering.api.errors import UnknownEncoding
-from revcred.api.errors import Malformed, TooLarge
+from revcred.api.errors import BodyTooLarge, MalformedRequest
 
-MOST_BYTES = 1_000_000
-MEMBER = b"\x1f\x8b\x08"  # how a member of a gzip file begins
-MOST_MEMBERS = 1_000
-NOT_WHOLE = "The body did not arrive whole."
-TOO_LARGE = f"A body has at most {MOST_BYTES:,} bytes, also when it is inflated. Send it in parts."
-
-
-def read(request: HttpRequest) -> bytes:
-    """Raises Malformed, TooLarge, UnknownEncoding."""
-    return inflate(raw(request), request.headers.get("content-encoding", ""))
+MAX_BODY_BYTES = 1_000_000
+GZIP_MEMBER_START = b"\x1f\x8b\x08"  # how a member of a gzip file begins
+MAX_GZIP_MEMBERS = 1_000
+INCOMPLETE_BODY = "The body did not arrive whole."
+BODY_TOO_LARGE = (
+    f"A body has at most {MAX_BODY_BYTES:,} bytes, also when it is inflated. Send it in parts."
+)
 
 
-def raw(request: HttpRequest) -> bytes:
-    """Return the body as it was sent. Raises Malformed, TooLarge."""
-    check_length(int(request.META.get("CONTENT_LENGTH") or 0))
+def read_body(request: HttpRequest) -> bytes:
+    """Raises MalformedRequest, BodyTooLarge, UnknownEncoding."""
+    return inflate_body(read_raw_body(request), request.headers.get("content-encoding", ""))
+
+
+def read_raw_body(request: HttpRequest) -> bytes:
+    """Return the body as it was sent. Raises MalformedRequest, BodyTooLarge."""
+    check_body_length(int(request.META.get("CONTENT_LENGTH") or 0))
     # Django reads as much as Content-Length says, which is nothing of a chunked body.
     chunked = "HTTP_TRANSFER_ENCODING" in request.META
     stream = request.META["wsgi.input"] if chunked else request
     try:
-        body = stream.read(MOST_BYTES + 1)
+        body = stream.read(MAX_BODY_BYTES + 1)
     except (RawPostDataException, UnreadablePostError) as error:
-        raise Malformed(NOT_WHOLE) from error
-    check_length(len(body))
+        raise MalformedRequest(INCOMPLETE_BODY) from error
+    check_body_length(len(body))
     return body
 
 
-def check_length(length: int) -> None:
-    """Raises TooLarge."""
-    if length > MOST_BYTES:
-        raise TooLarge(TOO_LARGE)
+def check_body_length(length: int) -> None:
+    """Raises BodyTooLarge."""
+    if length > MAX_BODY_BYTES:
+        raise BodyTooLarge(BODY_TOO_LARGE)
 
 
-def inflate(body: bytes, content_encoding: str) -> bytes:
-    """Raises Malformed, TooLarge, UnknownEncoding."""
+def inflate_body(body: bytes, content_encoding: str) -> bytes:
+    """Raises MalformedRequest, BodyTooLarge, UnknownEncoding."""
     encoding = content_encoding.strip().lower()
     if encoding in {"", "identity"}:
         return body
     if encoding not in {"gzip", "x-gzip"}:
         message = "A body may be plain or compressed with gzip."
         raise UnknownEncoding(message)
-    if body.count(MEMBER) > MOST_MEMBERS:
+    if body.count(GZIP_MEMBER_START) > MAX_GZIP_MEMBERS:
         message = "The body is compressed in too many parts."
-        raise Malformed(message)
+        raise MalformedRequest(message)
     try:
         # All of its members: what is written to a log bit by bit has several.
-        inflated = GzipFile(fileobj=BytesIO(body)).read(MOST_BYTES + 1)
+        inflated = GzipFile(fileobj=BytesIO(body)).read(MAX_BODY_BYTES + 1)
     except EOFError as error:
         message = "The compressed body ends too early."
-        raise Malformed(message) from error
+        raise MalformedRequest(message) from error
     except (BadGzipFile, zlib.error) as error:
         message = "The body is not what gzip makes."
-        raise Malformed(message) from error
-    check_length(len(inflated))
+        raise MalformedRequest(message) from error
+    check_body_length(len(inflated))
     return inflated

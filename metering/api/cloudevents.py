@@ -18,37 +18,39 @@ from msgspec import UNSET, Meta, UnsetType
 from rest_framework.exceptions import APIException
 
 from metering.api import facts
-from metering.api.decoding import MOST_ITEMS, Decoder, Refused
-from metering.api.documentation import ACCEPTANCE, Documented, schema_of
-from metering.api.doors import Answer, Dialect, Post, Reading
-from metering.api.errors import UnknownFormat
-from metering.api.quantities import elements_of, values_of
+from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemDecoder, ItemRejected
+from metering.api.documentation import ACCEPTANCE_SCHEMA, DoorDocumentation, json_schema_of
+from metering.api.doors import Answer, Dialect, ParsedBody, Post
+from metering.api.errors import UnknownEventFormat
+from metering.api.quantities import decode_exact_values, elements_of
 from metering.api.transactions import (
-    Window,
-    answer_of,
-    checked_marks,
-    judge,
-    status_of,
-    why_nothing,
+    AcceptanceWindow,
+    accept_or_reject,
+    acceptance_body,
+    acceptance_status,
+    checked_key_fields,
+    first_rejection,
 )
 from metering.inbox.calls import ONE_CALL, Call
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Gateway
 
-ATTRIBUTE = "ce-"  # how a header's name begins that is one
+ATTRIBUTE_HEADER_PREFIX = "ce-"  # how a header's name begins that is one
 MAX_SUBSCRIPTION_CHARACTERS = 200
-STRUCTURED = "application/cloudevents"
+CLOUDEVENTS_MEDIA_TYPE = "application/cloudevents"
 
-Text = Annotated[str, Meta(min_length=1, max_length=500)]
+AttributeText = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
-class Event(msgspec.Struct, kw_only=True):
+class CloudEvent(msgspec.Struct, kw_only=True):
     """A CloudEvent. Attributes that are not among these are let pass."""
 
     specversion: Annotated[str, Meta(pattern=r"^1\.[0-9]+$")]
     id: Annotated[str, Meta(min_length=1, max_length=200)]
-    source: Annotated[Text, Meta(description="With `id` it tells an event from all others.")]
-    type: Text
+    source: Annotated[
+        AttributeText, Meta(description="With `id` it tells an event from all others.")
+    ]
+    type: AttributeText
     subject: (
         Annotated[
             str,
@@ -72,31 +74,36 @@ class Event(msgspec.Struct, kw_only=True):
 
     @property
     def transaction_id(self) -> str:
-        return id_of(self.source, self.id)
+        return transaction_id_of_event(self.source, self.id)
 
 
-def id_of(source: str, event_id: str) -> str:
+def transaction_id_of_event(source: str, event_id: str) -> str:
     """Unique as source and id are together: the last slash is between them."""
     return f"{source}/{event_id.replace('%', '%25').replace('/', '%2F')}"
 
 
-def _said_id(event: Mapping[str, Any]) -> str | None:
+def _transaction_id_in_json(event: Mapping[str, Any]) -> str | None:
     source, event_id = event.get("source"), event.get("id")
     is_told = isinstance(source, str) and isinstance(event_id, str)
-    return id_of(source, event_id) if is_told else None  # type: ignore[arg-type]
+    return transaction_id_of_event(source, event_id) if is_told else None  # type: ignore[arg-type]
 
 
-decoder = Decoder(Event, id_of=_said_id)
+event_decoder = ItemDecoder(CloudEvent, id_of=_transaction_id_in_json)
 
-ONE = schema_of(Event)
-MANY = {"type": "array", "items": ONE, "minItems": 1, "maxItems": MOST_ITEMS}
-FORMATS = {
-    f"{STRUCTURED}+json": ONE,
-    f"{STRUCTURED}-batch+json": MANY,
-    "application/json": {"oneOf": [ONE, MANY]},
+EVENT_SCHEMA = json_schema_of(CloudEvent)
+EVENT_ARRAY_SCHEMA = {
+    "type": "array",
+    "items": EVENT_SCHEMA,
+    "minItems": 1,
+    "maxItems": MAX_ITEMS_PER_BODY,
 }
-PROBLEM_TYPE = "application/problem+json"
-PROBLEM = {
+EVENT_REQUEST_SCHEMAS = {
+    f"{CLOUDEVENTS_MEDIA_TYPE}+json": EVENT_SCHEMA,
+    f"{CLOUDEVENTS_MEDIA_TYPE}-batch+json": EVENT_ARRAY_SCHEMA,
+    "application/json": {"oneOf": [EVENT_SCHEMA, EVENT_ARRAY_SCHEMA]},
+}
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_SCHEMA = {
     "type": "object",
     "required": ["title", "status", "detail", "code"],
     "properties": {
@@ -108,23 +115,23 @@ PROBLEM = {
 }
 
 
-def read_in(post: Post) -> list[Event | Refused]:
-    """Raises Malformed, TooLarge, UnknownFormat."""
+def decode_events(post: Post) -> list[CloudEvent | ItemRejected]:
+    """Raises Malformed, TooLarge, UnknownEventFormat."""
     body = post.body
-    if post.media_type.startswith(STRUCTURED):
+    if post.media_type.startswith(CLOUDEVENTS_MEDIA_TYPE):
         if not post.media_type.endswith("+json"):
-            raise UnknownFormat
-    elif f"{ATTRIBUTE}specversion" in post.headers:
-        body = _as_one_object(body, post.headers)
-    return decoder.decode(body, post.media_type)
+            raise UnknownEventFormat
+    elif f"{ATTRIBUTE_HEADER_PREFIX}specversion" in post.headers:
+        body = _binary_event_to_json(body, post.headers)
+    return event_decoder.decode(body, post.media_type)
 
 
-def _as_one_object(body: bytes, headers: Mapping[str, str]) -> bytes:
+def _binary_event_to_json(body: bytes, headers: Mapping[str, str]) -> bytes:
     """The same event. A body that is not JSON has nothing in it to be counted."""
     event: dict[str, Any] = {
-        name[len(ATTRIBUTE) :].lower(): unquote(value)
+        name[len(ATTRIBUTE_HEADER_PREFIX) :].lower(): unquote(value)
         for name, value in headers.items()
-        if name.lower().startswith(ATTRIBUTE)
+        if name.lower().startswith(ATTRIBUTE_HEADER_PREFIX)
     }
     try:
         event["data"] = msgspec.json.decode(body, type=msgspec.Raw)
@@ -133,50 +140,52 @@ def _as_one_object(body: bytes, headers: Mapping[str, str]) -> bytes:
     return msgspec.json.encode(event)
 
 
-def call_of(event: Event, gateway: Gateway, window: Window, now: datetime) -> Call:
+def call_from_event(
+    event: CloudEvent, gateway: Gateway, window: AcceptanceWindow, now: datetime
+) -> Call:
     """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
 
-    Raises Refused.
+    Raises ItemRejected.
     """
     occurred_at = event.time or now
     window.check(occurred_at, "time")
-    data = values_of(event.data)
+    data = decode_exact_values(event.data)
     elements = elements_of(data, gateway.event_elements)
     is_key = gateway.event_subject == Gateway.EventSubject.KEY
     key = event.subject or None if is_key else None
     return Call(
         transaction_id=event.transaction_id,
         occurred_at=occurred_at.astimezone(UTC),
-        subscription_named=None if is_key else _subscription(event),
+        subscription_named=None if is_key else _subscription_in_subject(event),
         elements=elements or ONE_CALL,
-        metadata=_metadata(event, data, elements),
+        metadata=_metadata_of_event(event, data, elements),
         undated=not event.time,
-        **checked_marks("subject", key),
+        **checked_key_fields("subject", key),
     )
 
 
-def _subscription(event: Event) -> str | None:
-    """Raises Refused."""
+def _subscription_in_subject(event: CloudEvent) -> str | None:
+    """Raises ItemRejected."""
     named = event.subject or ""
     if len(named) > MAX_SUBSCRIPTION_CHARACTERS:
         most = MAX_SUBSCRIPTION_CHARACTERS
-        raise Refused("subject", "too_long", f"A subscription has at most {most} characters.")
+        raise ItemRejected("subject", "too_long", f"A subscription has at most {most} characters.")
     return named or None
 
 
-def _metadata(event: Event, data: Any, elements: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata_of_event(event: CloudEvent, data: Any, elements: Mapping[str, Any]) -> dict[str, Any]:
     """What the event says besides, without its data if that is too much to keep."""
     said = {"type": event.type, "source": event.source}
     if isinstance(data, dict):
         data = {name: value for name, value in data.items() if name not in elements}
     if data:
         kept: dict[str, Any] = said | {"data": data}
-        return kept if facts.may_be_kept(kept) else said
+        return kept if facts.fits_metadata(kept) else said
     return said
 
 
 class CloudEvents(Dialect):
-    documented = Documented(
+    documented = DoorDocumentation(
         name="post_events",
         summary="Post metered calls as CloudEvents",
         description=(
@@ -187,25 +196,28 @@ class CloudEvents(Dialect):
             "taken; else `rejected` says what was not."
         ),
         tag="CloudEvents",
-        request=FORMATS,
-        answers={202: ACCEPTANCE},
+        request=EVENT_REQUEST_SCHEMAS,
+        answers={202: ACCEPTANCE_SCHEMA},
     )
 
-    def read(self, post: Post) -> Reading:
+    def read(self, post: Post) -> ParsedBody:
         take = partial(
-            call_of, gateway=post.gateway, window=Window.of(post.gateway, post.now), now=post.now
+            call_from_event,
+            gateway=post.gateway,
+            window=AcceptanceWindow.of(post.gateway, post.now),
+            now=post.now,
         )
-        return Reading(*judge(read_in(post), take))
+        return ParsedBody(*accept_or_reject(decode_events(post), take))
 
-    def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
-        said = answer_of(delivery, reading.calls, list(reading.rejected))
-        return Answer(status_of(reading.calls, reading.rejected), said)
+    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+        said = acceptance_body(delivery, reading.calls, list(reading.rejected))
+        return Answer(acceptance_status(reading.calls, reading.rejected), said)
 
 
 class OpenMeter(CloudEvents):
     """As OpenMeter's clients post events: 204, or a problem (RFC 9457)."""
 
-    documented = Documented(
+    documented = DoorDocumentation(
         name="post_openmeter_events",
         summary="Post events with OpenMeter's clients",
         description=(
@@ -213,22 +225,23 @@ class OpenMeter(CloudEvents):
             "taken: `rejected` says what, and all else is kept."
         ),
         tag="CloudEvents",
-        request=FORMATS,
-        answers={204: None} | {(status, PROBLEM_TYPE): PROBLEM for status in Documented.errors},
+        request=EVENT_REQUEST_SCHEMAS,
+        answers={204: None}
+        | {(status, PROBLEM_MEDIA_TYPE): PROBLEM_SCHEMA for status in DoorDocumentation.errors},
         errors=(),
     )
 
-    def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
+    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
         if not reading.rejected:
             return Answer(204)
-        said = answer_of(delivery, reading.calls, list(reading.rejected))
-        return _problem(Answer(400, said | why_nothing(reading.rejected)))
+        said = acceptance_body(delivery, reading.calls, list(reading.rejected))
+        return _as_problem(Answer(400, said | first_rejection(reading.rejected)))
 
     def refuse(self, error: APIException, path: str) -> Answer:
-        return _problem(super().refuse(error, path))
+        return _as_problem(super().refuse(error, path))
 
 
-def _problem(answer: Answer) -> Answer:
+def _as_problem(answer: Answer) -> Answer:
     status = HTTPStatus(answer.status)
     said = {"title": status.phrase, "status": status.value, "detail": answer.body["message"]}
-    return replace(answer, body=answer.body | said, content_type=PROBLEM_TYPE)
+    return replace(answer, body=answer.body | said, content_type=PROBLEM_MEDIA_TYPE)

@@ -10,21 +10,21 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 
-View = TypeVar("View", bound=Callable[..., Any])
+ViewMethod = TypeVar("ViewMethod", bound=Callable[..., Any])
 
-TAGS = ["Transactions"]
+TRANSACTION_TAGS = ["Transactions"]
 
-MOMENT = {"type": "string", "format": "date-time"}
-NAMED = {
+MOMENT_SCHEMA = {"type": "string", "format": "date-time"}
+NAMED_OBJECT_SCHEMA = {
     "type": ["object", "null"],
     "properties": {"name": {"type": "string"}, "external_key": {"type": "string"}},
 }
-ERROR: dict[str, Any] = {
+DOOR_ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["code", "message"],
     "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
 }
-ACCEPTANCE: dict[str, Any] = {
+ACCEPTANCE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["delivery", "accepted", "rejected"],
     "properties": {
@@ -46,7 +46,7 @@ ACCEPTANCE: dict[str, Any] = {
         },
     },
 }
-RECEIPT = {
+RECEIPT_SCHEMA = {
     "type": "object",
     "required": ["transaction_id", "gateway", "state", "elements", "occurred_at", "received_at"],
     "properties": {
@@ -90,14 +90,14 @@ RECEIPT = {
             "type": ["object", "null"],
             "properties": {
                 "id": {"type": "integer"},
-                "active_from": MOMENT,
-                "active_until": MOMENT | {"type": ["string", "null"]},
+                "active_from": MOMENT_SCHEMA,
+                "active_until": MOMENT_SCHEMA | {"type": ["string", "null"]},
             },
         },
-        "subscription": NAMED,
-        "customer": NAMED,
-        "product": NAMED,
-        "source": NAMED,
+        "subscription": NAMED_OBJECT_SCHEMA,
+        "customer": NAMED_OBJECT_SCHEMA,
+        "product": NAMED_OBJECT_SCHEMA,
+        "source": NAMED_OBJECT_SCHEMA,
         "subscription_named": {"type": ["string", "null"]},
         "source_named": {"type": ["string", "null"]},
         "method": {"type": ["string", "null"]},
@@ -109,15 +109,15 @@ RECEIPT = {
         "elements": {"type": "object", "additionalProperties": {"type": "number"}},
         "metadata": {"type": ["object", "null"]},
         "names": {"type": ["object", "null"]},
-        "occurred_at": MOMENT,
-        "received_at": MOMENT,
-        "settled_at": MOMENT | {"type": ["string", "null"]},
+        "occurred_at": MOMENT_SCHEMA,
+        "received_at": MOMENT_SCHEMA,
+        "settled_at": MOMENT_SCHEMA | {"type": ["string", "null"]},
         "history": {
             "type": "array",
             "items": {
                 "type": "object",
                 "properties": {
-                    "at": MOMENT,
+                    "at": MOMENT_SCHEMA,
                     "what": {"type": "string"},
                     "by": {"type": "string"},
                 },
@@ -127,7 +127,7 @@ RECEIPT = {
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {"received_at": MOMENT, "content": {"type": "object"}},
+                "properties": {"received_at": MOMENT_SCHEMA, "content": {"type": "object"}},
             },
         },
         "others_of_this_id": {
@@ -138,7 +138,7 @@ RECEIPT = {
         },
     },
 }
-REJECTED = {
+REJECTED_RECEIPT_SCHEMA = {
     "type": "object",
     "description": "Of an id that was rejected, as long as that is kept, and never accepted.",
     "required": ["transaction_id", "gateway", "state", "reason", "reason_text", "rejected_at"],
@@ -149,17 +149,17 @@ REJECTED = {
         "reason": {"type": "string", "description": "The code of the rejection."},
         "reason_text": {"type": "string"},
         "field": {"type": ["string", "null"]},
-        "rejected_at": MOMENT,
+        "rejected_at": MOMENT_SCHEMA,
     },
 }
-NOTHING_TAKEN = {
+NOTHING_ACCEPTED_SCHEMA = {
     "type": "object",
     "description": "Every item was rejected. The code and message are those of the first.",
-    "required": [*ACCEPTANCE["required"], *ERROR["required"]],
-    "properties": {**ACCEPTANCE["properties"], **ERROR["properties"]},
+    "required": [*ACCEPTANCE_SCHEMA["required"], *DOOR_ERROR_SCHEMA["required"]],
+    "properties": {**ACCEPTANCE_SCHEMA["properties"], **DOOR_ERROR_SCHEMA["properties"]},
 }
 
-CALL = {
+EXAMPLE_CALL = {
     "transaction_id": "b2c1e0d4-5a77-4f0e-9a57-0d6f6c1b7a01",
     "occurred_at": "2026-01-15T12:00:00Z",
     "key": "the-callers-own-key",
@@ -171,40 +171,42 @@ CALL = {
     "latency_ms": 12.5,
     "elements": {"calls": 1, "tiles": 4},
 }
-LEAST = {
+SMALLEST_EXAMPLE_CALL = {
     "transaction_id": "req-2",
     "occurred_at": "2026-01-15T12:00:01Z",
     "subscription": "acme-maps",
 }
 
-PROBLEMS = {
-    401: ERROR,
-    403: ERROR,
-    503: ERROR,
+COMMON_ERROR_SCHEMAS = {
+    401: DOOR_ERROR_SCHEMA,
+    403: DOOR_ERROR_SCHEMA,
+    503: DOOR_ERROR_SCHEMA,
 }
 
 
-def schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
+def json_schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON schema of what a struct decodes, whole in itself."""
     (_,), components = msgspec.json.schema_components([item], ref_template="{name}")
-    schema: dict[str, Any] = _inlined(components[item.__name__], components)
+    schema: dict[str, Any] = _inline_references(components[item.__name__], components)
     return schema
 
 
-def _inlined(schema: Any, components: Mapping[str, Any], within: Sequence[str] = ()) -> Any:
+def _inline_references(
+    schema: Any, components: Mapping[str, Any], within: Sequence[str] = ()
+) -> Any:
     """What contains itself may contain anything there."""
     if isinstance(schema, list):
-        return [_inlined(each, components, within) for each in schema]
+        return [_inline_references(each, components, within) for each in schema]
     if not isinstance(schema, dict):
         return schema
     if name := schema.get("$ref"):
         inner = components[name] if name not in within else {}
-        return _inlined(inner, components, (*within, name))
-    return {name: _inlined(each, components, within) for name, each in schema.items()}
+        return _inline_references(inner, components, (*within, name))
+    return {name: _inline_references(each, components, within) for name, each in schema.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Documented:
+class DoorDocumentation:
     """What the page says of one door. `request` and `answers` are JSON schemas."""
 
     name: str
@@ -214,11 +216,11 @@ class Documented:
     request: Mapping[str, Any] | None = None  # by media type
     answers: Mapping[Any, Any]  # by status, or by status and media type
     errors: Sequence[int] = (400, 401, 403, 413, 415, 429, 503)
-    error: Mapping[str, Any] = field(default_factory=lambda: ERROR)
+    error: Mapping[str, Any] = field(default_factory=lambda: DOOR_ERROR_SCHEMA)
     parameters: Sequence[OpenApiParameter] = ()
 
 
-class Schema(AutoSchema):
+class RequiredBodySchema(AutoSchema):
     """Whoever posts has something to say."""
 
     def _get_request_body(self, direction: Any = "request") -> Any:
@@ -226,12 +228,12 @@ class Schema(AutoSchema):
         return body | {"required": True} if body else body
 
 
-class DoorSchema(Schema):
+class DoorSchema(RequiredBodySchema):
     """Reads it from the door's dialect."""
 
     @property
-    def _documented(self) -> Documented:
-        documented: Documented = self.view.dialect.documented  # type: ignore[attr-defined]
+    def _documented(self) -> DoorDocumentation:
+        documented: DoorDocumentation = self.view.dialect.documented  # type: ignore[attr-defined]
         return documented
 
     def get_operation_id(self) -> str:
@@ -257,12 +259,12 @@ class DoorSchema(Schema):
         return {**documented.answers, **dict.fromkeys(documented.errors, documented.error)}
 
 
-def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
-    one = schema_of(item)
+def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMethod], ViewMethod]:
+    one = json_schema_of(item)
     return extend_schema(
         operation_id="post_transactions",
         summary="Post metered transactions",
-        tags=TAGS,
+        tags=TRANSACTION_TAGS,
         description=(
             "One object, an array of up to 1,000, or one object a line "
             "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. Answered once "
@@ -279,17 +281,19 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
             "application/x-ndjson": one,
         },
         responses={
-            202: ACCEPTANCE,
-            400: {"anyOf": [NOTHING_TAKEN, ERROR]},
-            413: ERROR,
-            415: ERROR,
-            429: ERROR,
-            **PROBLEMS,
+            202: ACCEPTANCE_SCHEMA,
+            400: {"anyOf": [NOTHING_ACCEPTED_SCHEMA, DOOR_ERROR_SCHEMA]},
+            413: DOOR_ERROR_SCHEMA,
+            415: DOOR_ERROR_SCHEMA,
+            429: DOOR_ERROR_SCHEMA,
+            **COMMON_ERROR_SCHEMAS,
         },
         examples=[
-            OpenApiExample("One call", value=CALL, request_only=True),
+            OpenApiExample("One call", value=EXAMPLE_CALL, request_only=True),
             OpenApiExample(
-                "Two, the second as small as can be", value=[CALL, LEAST], request_only=True
+                "Two, the second as small as can be",
+                value=[EXAMPLE_CALL, SMALLEST_EXAMPLE_CALL],
+                request_only=True,
             ),
             OpenApiExample(
                 "One of two was refused",
@@ -313,15 +317,19 @@ def post_transactions(item: type[msgspec.Struct]) -> Callable[[View], View]:
     )
 
 
-get_receipt = extend_schema(
+document_get_receipt = extend_schema(
     operation_id="get_receipt",
     summary="What became of a transaction",
-    tags=TAGS,
+    tags=TRANSACTION_TAGS,
     description=(
         "Of the gateway's own transactions only. One that was rejected is told of with the reason."
     ),
     parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
-    responses={200: {"oneOf": [RECEIPT, REJECTED]}, 404: ERROR, **PROBLEMS},
+    responses={
+        200: {"oneOf": [RECEIPT_SCHEMA, REJECTED_RECEIPT_SCHEMA]},
+        404: DOOR_ERROR_SCHEMA,
+        **COMMON_ERROR_SCHEMAS,
+    },
     examples=[
         OpenApiExample(
             "Attributed",

@@ -23,28 +23,28 @@ from rest_framework.views import APIView
 from metering import provisioning
 from metering.api import bodies
 from metering.api.authentication import (
-    LONGEST_WAIT,
+    DATABASE_DEADLINE_SECONDS,
     Admission,
     GatewayAuthentication,
     MayPost,
-    admission_for,
     admission_of,
-    token_of,
+    require_admission,
+    token_from_headers,
 )
 from metering.api.backlog import backlog
-from metering.api.documentation import Documented, DoorSchema
-from metering.api.errors import Unavailable, answer_to
+from metering.api.documentation import DoorDocumentation, DoorSchema
+from metering.api.errors import DatabaseUnavailable, error_answer
 from metering.inbox import rejections
 from metering.inbox.calls import Call
-from metering.inbox.intake import take_in
-from metering.inbox.redaction import Withheld
-from metering.inbox.rejections import Rejected
-from metering.pairing.partial_transactions import Side, take_in_half
+from metering.inbox.intake import accept_calls
+from metering.inbox.redaction import WithheldSecrets
+from metering.inbox.rejections import RejectedItem
+from metering.pairing.partial_transactions import PartialSide, accept_partial
 from revcred.models import Gateway
-from revcred.postgresql import patience
+from revcred.postgresql import database_deadline
 
 # Statuses of what would be rejected again, however often it is sent.
-REJECTING = {400, 409, 413, 415}
+REJECTION_STATUSES = {400, 409, 413, 415}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,9 @@ class Post:
     token: str
 
     @property
-    def withheld(self) -> Withheld:
+    def withheld(self) -> WithheldSecrets:
         """What no stored text of the calls in it may have."""
-        return Withheld(self.token)
+        return WithheldSecrets(self.token)
 
     @property
     def media_type(self) -> str:
@@ -69,7 +69,7 @@ class Post:
 
 
 @dataclass
-class Reading:
+class ParsedBody:
     """The calls in a body, and why each of the others is not taken, in the dialect's own shape.
 
     With a side, the only call in it is half a call, of which the other half comes by itself.
@@ -78,7 +78,7 @@ class Reading:
     calls: Sequence[Call]
     rejected: Sequence[Any] = ()
     passed_over: int = 0  # records that are no calls
-    side: Side | None = None
+    side: PartialSide | None = None
     first_at: datetime | None = None  # when it happened, if it is known by now to have come before
 
 
@@ -92,74 +92,78 @@ class Answer:
     content_type: str = "application/json"
 
 
-def rejection_of(error: APIException) -> Rejected:
+def rejection_from_error(error: APIException) -> RejectedItem:
     """Why what was posted is not taken: one call, or all of a body that cannot be told apart."""
-    _, said, _ = answer_to(error)
+    _, said, _ = error_answer(error)
     where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
-    rejected = Rejected(where | said)
+    rejected = RejectedItem(where | said)
     rejected.key = getattr(error, "key", None)
     return rejected
 
 
-def keep_all_rejected(
-    gateway_id: int, address: str, error: APIException, withheld: Withheld
+def record_body_rejection(
+    gateway_id: int, address: str, error: APIException, withheld: WithheldSecrets
 ) -> None:
     """Keep why nothing of a body was taken, which no delivery tells of."""
-    rejections.keep(gateway_id, address, [rejection_of(error)], withheld=withheld, uncounted=1)
+    rejections.record_rejections(
+        gateway_id, address, [rejection_from_error(error)], withheld=withheld, uncounted=1
+    )
 
 
-class Manner:
+class AnswerStyle:
     """How somebody wants to be spoken to."""
 
     def refuse(self, error: APIException, path: str) -> Answer:
-        return Answer(*answer_to(error))
+        return Answer(*error_answer(error))
 
     def headers(self, gateway: Gateway) -> Mapping[str, str]:
         """On every answer to a gateway that is known."""
         return {}
 
 
-class Dialect(Manner, ABC):
+class Dialect(AnswerStyle, ABC):
     """One kind of body that is posted, and how its sender wants to be answered.
 
     Both know nothing of Django's requests. What is wrong is said by raising an APIException.
     """
 
-    documented: Documented
+    documented: DoorDocumentation
 
     @abstractmethod
-    def read(self, post: Post) -> Reading:
+    def read(self, post: Post) -> ParsedBody:
         """The calls that are meant, each with its key. Raises APIException."""
 
     @abstractmethod
-    def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
+    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
         """Once all of it is safe."""
 
     def take(self, post: Post) -> Answer:
         """Raises APIException, django.db.OperationalError."""
         reading = self.read(post)
-        provisioning.make_named(reading.calls, post.withheld)
+        provisioning.provision_named_in_calls(reading.calls, post.withheld)
         return self.answer(post, reading, self.keep(post, reading))
 
-    def keep(self, post: Post, reading: Reading) -> UUID:
+    def keep(self, post: Post, reading: ParsedBody) -> UUID:
         if reading.side:
             (half,) = reading.calls
-            kept = take_in_half(post.gateway, half, reading.side, withheld=post.withheld)
+            kept = accept_partial(post.gateway, half, reading.side, withheld=post.withheld)
             reading.first_at = kept.first_at
             return kept.identity
-        delivery = take_in(
+        delivery = accept_calls(
             post.gateway,
             reading.calls,
             withheld=post.withheld,
             rejected=len(reading.rejected),
             passed_over=reading.passed_over,
         )
-        rejections.keep(post.gateway.pk, post.path, reading.rejected, withheld=post.withheld)
+        rejections.record_rejections(
+            post.gateway.pk, post.path, reading.rejected, withheld=post.withheld
+        )
         backlog.add(post.gateway.pk, len(reading.calls))
         return delivery
 
 
-class WhateverIsAccepted(BaseContentNegotiation):
+class IgnoreAcceptHeader(BaseContentNegotiation):
     """A door has one way to answer, and old clients ask for the oddest ones."""
 
     def select_parser(self, request: Request, parsers: Any) -> None:
@@ -172,14 +176,14 @@ class WhateverIsAccepted(BaseContentNegotiation):
         return renderer, renderer.media_type
 
 
-class Doorway(APIView):
+class GatewayView(APIView):
     """Only gateways come through, and all of them are answered in their manner."""
 
-    manner = Manner()
+    manner = AnswerStyle()
     admission: Admission | None = None
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayPost,)
-    content_negotiation_class = WhateverIsAccepted
+    content_negotiation_class = IgnoreAcceptHeader
 
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
@@ -187,17 +191,17 @@ class Doorway(APIView):
 
     def handle_exception(self, error: Exception) -> HttpResponse:  # type: ignore[override]
         if isinstance(error, OperationalError | InterfaceError):
-            error = Unavailable()
+            error = DatabaseUnavailable()
         if not isinstance(error, APIException):
             return super().handle_exception(error)
         return self.respond(self.manner.refuse(error, self.request.path))
 
     def respond(self, answer: Answer) -> HttpResponse:
         known = self.manner.headers(self.admission.gateway) if self.admission else {}
-        return _response_of(answer, known)
+        return _to_http_response(answer, known)
 
 
-class Door(Doorway):
+class Door(GatewayView):
     """Where one dialect is posted: `Door.as_view(dialect=…)`."""
 
     dialect: Dialect | None = None
@@ -215,7 +219,7 @@ class Door(Doorway):
             self._keep_reason(error)
             return self.respond(self.manner.refuse(error, request.path))
         except (OperationalError, InterfaceError):
-            return self.respond(self.manner.refuse(Unavailable(), request.path))
+            return self.respond(self.manner.refuse(DatabaseUnavailable(), request.path))
 
     def post(self, request: Request) -> HttpResponse:
         """What is posted is dispatched before; this says that something may be."""
@@ -234,33 +238,33 @@ class Door(Doorway):
             now=self.admission.now(),
             token=self.token,
         )
-        with patience(LONGEST_WAIT):
+        with database_deadline(DATABASE_DEADLINE_SECONDS):
             return self.dialect.take(post)
 
     def _keep_reason(self, error: APIException) -> None:
         """For the gateway's operator: why its sender was told that this was not taken."""
-        if self.admission is None or error.status_code not in REJECTING:
+        if self.admission is None or error.status_code not in REJECTION_STATUSES:
             return
-        with patience(LONGEST_WAIT):
-            keep_all_rejected(
-                self.admission.gateway.pk, self.request.path, error, Withheld(self.token)
+        with database_deadline(DATABASE_DEADLINE_SECONDS):
+            record_body_rejection(
+                self.admission.gateway.pk, self.request.path, error, WithheldSecrets(self.token)
             )
 
     def admit(self, request: HttpRequest) -> Admission:
         """Raises APIException."""
-        self.token = token_of(request.headers)
-        return admission_for("", self.token)
+        self.token = token_from_headers(request.headers)
+        return require_admission("", self.token)
 
     def body_of(self, request: HttpRequest) -> bytes:
         """Raises Malformed, TooLarge, UnknownEncoding."""
-        return bodies.read(request)
+        return bodies.read_body(request)
 
     @property
-    def manner(self) -> Manner:  # type: ignore[override]
-        return self.dialect or Manner()
+    def manner(self) -> AnswerStyle:  # type: ignore[override]
+        return self.dialect or AnswerStyle()
 
 
-def _response_of(answer: Answer, headers: Mapping[str, str]) -> HttpResponse:
+def _to_http_response(answer: Answer, headers: Mapping[str, str]) -> HttpResponse:
     said = {**headers, **answer.headers}
     if answer.body is None:
         response = HttpResponse(status=answer.status, headers=said)

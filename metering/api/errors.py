@@ -7,7 +7,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, ErrorD
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-CHALLENGE = 'Bearer realm="revcred"'
+BEARER_CHALLENGE = 'Bearer realm="revcred"'
 
 
 class UnknownEncoding(APIException):
@@ -15,7 +15,7 @@ class UnknownEncoding(APIException):
     default_code = "unknown_encoding"
 
 
-class UnknownFormat(APIException):
+class UnknownEventFormat(APIException):
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "unknown_format"
     default_detail = "Of CloudEvents' formats this is not one that is understood: send JSON."
@@ -39,31 +39,31 @@ class Overloaded(APIException):
     wait = 1
 
 
-class Unavailable(APIException):
+class DatabaseUnavailable(APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "unavailable"
     default_detail = "The database is away. Send it again."
     wait = 1
 
 
-def as_json(error: Exception, context: dict[str, Any]) -> Response | None:
+def error_response(error: Exception, context: dict[str, Any]) -> Response | None:
     """`{"code", "message"}` for what REST framework knows; the rest is not ours to hide."""
     response = exception_handler(error, context)
     if response is not None:
-        response.data = _said(response.data["detail"])
+        response.data = _error_body(response.data["detail"])
     return response
 
 
-def answer_to(error: APIException) -> tuple[int, dict[str, str], dict[str, str]]:
+def error_answer(error: APIException) -> tuple[int, dict[str, str], dict[str, str]]:
     """Status, body and headers of the same answer, for whom no view answers."""
     headers: dict[str, str] = {}
     if isinstance(error, AuthenticationFailed):
-        headers["WWW-Authenticate"] = CHALLENGE
+        headers["WWW-Authenticate"] = BEARER_CHALLENGE
     if wait := getattr(error, "wait", None):
         headers["Retry-After"] = str(wait)
-    return error.status_code, _said(error.detail), headers
+    return error.status_code, _error_body(error.detail), headers
 
 
-def _said(detail: Any) -> dict[str, str]:
+def _error_body(detail: Any) -> dict[str, str]:
     code = detail.code if isinstance(detail, ErrorDetail) else "error"
     return {"code": str(code), "message": str(detail)}

@@ -18,50 +18,50 @@ from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 
 from metering.api import bodies
 from metering.api.authentication import (
-    LONGEST_WAIT,
+    DATABASE_DEADLINE_SECONDS,
     Admission,
     MayPost,
-    admission_for,
-    token_of,
+    require_admission,
+    token_from_headers,
 )
 from metering.api.backlog import backlog
-from metering.api.doors import keep_all_rejected
-from metering.api.errors import Unavailable, answer_to
+from metering.api.doors import record_body_rejection
+from metering.api.errors import DatabaseUnavailable, error_answer
 from metering.api.transactions import (
-    ADDRESS,
-    answer_of,
-    judge,
-    read_in,
-    status_of,
-    taker,
+    TRANSACTIONS_PATH,
+    accept_or_reject,
+    acceptance_body,
+    acceptance_status,
+    call_maker,
+    decode_transactions,
 )
-from metering.bells import bell
+from metering.bells import inbox_bell
 from metering.inbox import rejections
-from metering.inbox.calls import Call, entry_of
-from metering.inbox.group_commit import Entry, write_each
-from metering.inbox.redaction import Withheld
-from revcred.api.errors import Malformed
-from revcred.postgresql import patience
+from metering.inbox.calls import Call, delivery_row
+from metering.inbox.group_commit import DeliveryRow, commit_each_row
+from metering.inbox.redaction import WithheldSecrets
+from revcred.api.errors import MalformedRequest
+from revcred.postgresql import database_deadline
 
-PATHS = {"/v1/transactions", "/v1/transactions/"}
-MOST_TOGETHER = 500  # entries in one commit
+FAST_DOOR_PATHS = {"/v1/transactions", "/v1/transactions/"}
+MAX_ENTRIES_PER_COMMIT = 500  # entries in one commit
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Answer = tuple[int, dict[str, Any], dict[str, str]]
+AsgiScope = dict[str, Any]
+AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
+AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
+AnswerParts = tuple[int, dict[str, Any], dict[str, str]]
 T = TypeVar("T")
 
 
-class Gathering:
+class AsyncGroupCommit:
     """Commits what came while the last commit was under way, all of it in the next one."""
 
     def __init__(self, in_thread: Callable[..., Awaitable[Any]]) -> None:
         self._in_thread = in_thread
-        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[DeliveryRow, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
-    async def keep(self, entry: Entry) -> None:
+    async def keep(self, entry: DeliveryRow) -> None:
         """Returns once the entry is committed. Raises django.db.DatabaseError."""
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, kept))
@@ -71,9 +71,9 @@ class Gathering:
 
     async def _write_all(self) -> None:
         while self._waiting:
-            group = self._waiting[:MOST_TOGETHER]
-            del self._waiting[:MOST_TOGETHER]
-            errors = await self._in_thread(write_each, [entry for entry, _ in group])
+            group = self._waiting[:MAX_ENTRIES_PER_COMMIT]
+            del self._waiting[:MAX_ENTRIES_PER_COMMIT]
+            errors = await self._in_thread(commit_each_row, [entry for entry, _ in group])
             for (_, kept), error in zip(group, errors, strict=True):
                 if kept.done():  # its client has gone
                     continue
@@ -89,35 +89,37 @@ class FastDoor:
 
     def __init__(self, thread: Executor) -> None:
         self._thread = thread
-        self._gathering = Gathering(self._in_thread)
+        self._gathering = AsyncGroupCommit(self._in_thread)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         if scope["type"] == "http":
-            await _respond(send, *await self._answer(scope, receive))
+            await _send_answer(send, *await self._answer(scope, receive))
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: AsgiScope, receive: AsgiReceive) -> AnswerParts:
         try:
             return *await self._take_in(scope, receive), {}
         except APIException as error:
-            return answer_to(error)
+            return error_answer(error)
         except (DatabaseError, InterfaceError):
-            return answer_to(Unavailable())
+            return error_answer(DatabaseUnavailable())
 
-    async def _take_in(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
+    async def _take_in(self, scope: AsgiScope, receive: AsgiReceive) -> tuple[int, dict[str, Any]]:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        body = await _body(receive, int(headers.get("content-length") or 0))
-        _check_address(scope)
+        body = await _receive_body(receive, int(headers.get("content-length") or 0))
+        _check_path_and_method(scope)
         admission = await self._admit(headers)
-        gateway, withheld = admission.gateway.pk, Withheld(token_of(headers))
+        gateway, withheld = admission.gateway.pk, WithheldSecrets(token_from_headers(headers))
         try:
-            inflated = bodies.inflate(body, headers.get("content-encoding", ""))
-            read = read_in(inflated, headers.get("content-type", ""))
+            inflated = bodies.inflate_body(body, headers.get("content-encoding", ""))
+            read = decode_transactions(inflated, headers.get("content-type", ""))
         except APIException as error:
-            await self._in_thread(keep_all_rejected, gateway, ADDRESS, error, withheld)
+            await self._in_thread(
+                record_body_rejection, gateway, TRANSACTIONS_PATH, error, withheld
+            )
             raise
-        calls, rejected = judge(read, taker(admission))
+        calls, rejected = accept_or_reject(read, call_maker(admission))
         entry = await self._encode(
             gateway,
             calls,
@@ -126,72 +128,74 @@ class FastDoor:
             ids_from_callers=admission.gateway.ids_from_callers,
         )
         await self._gathering.keep(entry)
-        bell.ring()
+        inbox_bell.ring()
         backlog.add(gateway, len(calls))
         if rejected:
-            keep = partial(rejections.keep, withheld=withheld)
-            await self._in_thread(keep, gateway, ADDRESS, rejected)
-        return status_of(calls, rejected), answer_of(entry.id, calls, rejected)
+            keep = partial(rejections.record_rejections, withheld=withheld)
+            await self._in_thread(keep, gateway, TRANSACTIONS_PATH, rejected)
+        return acceptance_status(calls, rejected), acceptance_body(entry.id, calls, rejected)
 
     async def _admit(self, headers: dict[str, str]) -> Admission:
         tokens = headers.get("authorization", ""), headers.get("x-api-key", "")
         try:
-            return _admit(*tokens)
+            return _check_admission(*tokens)
         except SynchronousOnlyOperation:  # what is known is too old: the database has to be asked
-            return await self._in_thread(_admit, *tokens)
+            return await self._in_thread(_check_admission, *tokens)
 
-    async def _encode(self, gateway: int, calls: Sequence[Call], **named: Any) -> Entry:
+    async def _encode(self, gateway: int, calls: Sequence[Call], **named: Any) -> DeliveryRow:
         try:
-            return entry_of(gateway, calls, **named)
+            return delivery_row(gateway, calls, **named)
         except SynchronousOnlyOperation:  # a key stands in a call: is it also a name entered here?
-            return await self._in_thread(partial(entry_of, **named), gateway, calls)
+            return await self._in_thread(partial(delivery_row, **named), gateway, calls)
 
     async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
-        deadline = time.monotonic() + LONGEST_WAIT
-        return await loop.run_in_executor(self._thread, _before, deadline, step, *arguments)
+        deadline = time.monotonic() + DATABASE_DEADLINE_SECONDS
+        return await loop.run_in_executor(
+            self._thread, _run_within_deadline, deadline, step, *arguments
+        )
 
 
-def _admit(authorization: str, api_key: str) -> Admission:
-    admission = admission_for(authorization, api_key)
+def _check_admission(authorization: str, api_key: str) -> Admission:
+    admission = require_admission(authorization, api_key)
     MayPost.check(admission)
     backlog.check(admission.gateway.pk)
     return admission
 
 
-def _before(deadline: float, step: Callable[..., T], *arguments: Any) -> T:
+def _run_within_deadline(deadline: float, step: Callable[..., T], *arguments: Any) -> T:
     """The time a step waits for the thread is time its gateway waits."""
     close_old_connections()
-    with patience(max(0.0, deadline - time.monotonic())):
+    with database_deadline(max(0.0, deadline - time.monotonic())):
         return step(*arguments)
 
 
-def _check_address(scope: Scope) -> None:
+def _check_path_and_method(scope: AsgiScope) -> None:
     """Raises NotFound, MethodNotAllowed."""
-    if scope["path"] not in PATHS:
+    if scope["path"] not in FAST_DOOR_PATHS:
         raise NotFound
     if scope["method"] != "POST":
         raise MethodNotAllowed(scope["method"])
 
 
-async def _body(receive: Receive, length: int) -> bytes:
-    """Raises Malformed, TooLarge."""
-    bodies.check_length(length)
+async def _receive_body(receive: AsgiReceive, length: int) -> bytes:
+    """Raises MalformedRequest, TooLarge."""
+    bodies.check_body_length(length)
     parts: list[bytes] = []
     size, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Malformed(bodies.NOT_WHOLE)
+            raise MalformedRequest(bodies.INCOMPLETE_BODY)
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        bodies.check_length(size)
+        bodies.check_body_length(size)
         more = message.get("more_body", False)
     return b"".join(parts)
 
 
-async def _respond(
-    send: Send, status: int, answer: dict[str, Any], headers: dict[str, str]
+async def _send_answer(
+    send: AsgiSend, status: int, answer: dict[str, Any], headers: dict[str, str]
 ) -> None:
     body = msgspec.json.encode(answer)
     said = {"content-type": "application/json", "content-length": str(len(body)), **headers}

@@ -9,39 +9,43 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-COUNTS = """
+SUM_INTAKE_COUNTS = """
 SELECT
     coalesce(sum(accepted), 0), coalesce(sum(rejected), 0), coalesce(sum(passed_over), 0),
     coalesce(sum(repeated), 0), coalesce(sum(conflicting), 0), coalesce(sum(attributed), 0),
     coalesce(sum(quarantined), 0), coalesce(sum(lag), 0)
 FROM metering_tally
 """
-WAITING = """
+MEASURE_INBOX = """
 SELECT
     coalesce(sum(transactions), 0),
     coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)
 FROM metering_delivery
 """
-CLAIMS = "SELECT count(*) FROM metering_claim WHERE finished_at IS NULL"
+COUNT_OPEN_CLAIMS = "SELECT count(*) FROM metering_claim WHERE finished_at IS NULL"
 
 
-class Metering(Collector):
+class MeteringCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         with connection.cursor() as cursor:
-            cursor.execute(COUNTS)
+            cursor.execute(SUM_INTAKE_COUNTS)
             accepted, rejected, passed_over, *further = cursor.fetchone()
             repeated, conflicting, attributed, quarantined, lag = further
-            cursor.execute(WAITING)
+            cursor.execute(MEASURE_INBOX)
             waiting, oldest = cursor.fetchone()
-            cursor.execute(CLAIMS)
+            cursor.execute(COUNT_OPEN_CLAIMS)
             (claims,) = cursor.fetchone()
-        yield _counter("accepted", "Transactions accepted, repeats included", accepted)
-        yield _counter("rejected", "Transactions refused", rejected)
-        yield _counter("passed_over", "Log records that are no calls", passed_over)
-        yield _counter("repeated", "Transactions sent again", repeated)
-        yield _counter("conflicting", "Transactions sent again with another content", conflicting)
-        yield _counter("attributed", "Transactions attributed when they were settled", attributed)
-        yield _counter(
+        yield _transaction_counter("accepted", "Transactions accepted, repeats included", accepted)
+        yield _transaction_counter("rejected", "Transactions refused", rejected)
+        yield _transaction_counter("passed_over", "Log records that are no calls", passed_over)
+        yield _transaction_counter("repeated", "Transactions sent again", repeated)
+        yield _transaction_counter(
+            "conflicting", "Transactions sent again with another content", conflicting
+        )
+        yield _transaction_counter(
+            "attributed", "Transactions attributed when they were settled", attributed
+        )
+        yield _transaction_counter(
             "quarantined", "Transactions quarantined when they were settled", quarantined
         )
         yield CounterMetricFamily(
@@ -56,13 +60,13 @@ class Metering(Collector):
         yield GaugeMetricFamily("revcred_open_claims", "Claims not finished", value=int(claims))
 
 
-def _counter(name: str, what: str, value: int) -> Metric:
+def _transaction_counter(name: str, what: str, value: int) -> Metric:
     return CounterMetricFamily(f"revcred_transactions_{name}", what, value=int(value))
 
 
-registry = CollectorRegistry(auto_describe=False)
-registry.register(Metering())
+metrics_registry = CollectorRegistry(auto_describe=False)
+metrics_registry.register(MeteringCollector())
 
 
-def metrics(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+def metrics_view(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(generate_latest(metrics_registry), content_type=CONTENT_TYPE_LATEST)

@@ -19,45 +19,45 @@ from rest_framework.views import APIView
 
 from metering.api import bodies, documentation, facts
 from metering.api.authentication import (
-    LONGEST_WAIT,
+    DATABASE_DEADLINE_SECONDS,
     Admission,
     GatewayAuthentication,
     MayPost,
     MayRead,
     admission_of,
-    token_of,
+    token_from_headers,
 )
 from metering.api.backlog import backlog
-from metering.api.decoding import Decoder, Refused
-from metering.api.doors import keep_all_rejected
+from metering.api.decoding import ItemDecoder, ItemRejected
+from metering.api.doors import record_body_rejection
 from metering.inbox import rejections
-from metering.inbox.calls import ONE_CALL, Call, marks_of
-from metering.inbox.intake import take_in
-from metering.inbox.redaction import Withheld
-from metering.inbox.rejections import Rejected
+from metering.inbox.calls import ONE_CALL, Call, caller_key_field
+from metering.inbox.intake import accept_calls
+from metering.inbox.redaction import WithheldSecrets
+from metering.inbox.rejections import RejectedItem
 from metering.ledger import receipts
 from metering.ledger.receipts import Receipt
 from metering.models import Rejection
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong
 from revcred.models import Assignment, Customer, Gateway, Product, Source, Subscription
-from revcred.postgresql import patience
+from revcred.postgresql import database_deadline
 
-MOST_ELEMENTS = 50
-MOST_DIGITS = 18  # of a quantity, before the point
-MOST_QUANTITY = 10**MOST_DIGITS
-FINEST_QUANTITY = Decimal("1e-9")
+MAX_ELEMENTS_PER_CALL = 50
+MAX_QUANTITY_DIGITS = 18  # of a quantity, before the point
+QUANTITY_UPPER_BOUND = 10**MAX_QUANTITY_DIGITS
+QUANTITY_PRECISION = Decimal("1e-9")
 
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+ExternalKeyText = Annotated[str, Meta(min_length=1, max_length=200)]
 # As it was sent, so that no decimal is lost and no text passes for a number.
-Quantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "minimum": 0})]
-Size = Annotated[int, Meta(ge=0, le=facts.MAX_SIZE, description="In bytes.")]
-NULL = msgspec.Raw(b"null")
-ADDRESS = "/v1/transactions"
+RawQuantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "minimum": 0})]
+SizeInBytes = Annotated[int, Meta(ge=0, le=facts.MAX_SIZE_BYTES, description="In bytes.")]
+JSON_NULL = msgspec.Raw(b"null")
+TRANSACTIONS_PATH = "/v1/transactions"
 
 _encode_exactly = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class Deciding(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class DecisiveFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What a call is counted by: a wrong value of any of it rejects the call."""
 
     transaction_id: Annotated[
@@ -84,13 +84,13 @@ class Deciding(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         | UnsetType
         | None
     ) = UNSET
-    subscription: Name | UnsetType | None = UNSET
-    source: Name | UnsetType | None = UNSET
+    subscription: ExternalKeyText | UnsetType | None = UNSET
+    source: ExternalKeyText | UnsetType | None = UNSET
     elements: (
         Annotated[
-            dict[Annotated[str, Meta(min_length=1, max_length=100)], Quantity],
+            dict[Annotated[str, Meta(min_length=1, max_length=100)], RawQuantity],
             Meta(
-                max_length=MOST_ELEMENTS,
+                max_length=MAX_ELEMENTS_PER_CALL,
                 description="What is counted: names and quantities. Without any it is one call.",
             ),
         ]
@@ -99,19 +99,19 @@ class Deciding(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ) = UNSET
 
 
-class Posted(Deciding, kw_only=True):
+class PostedTransaction(DecisiveFields, kw_only=True):
     """One metered call. `key` or `subscription` is needed; the key itself is not kept.
 
-    What it says beyond `Deciding` are facts: one that cannot be read is kept as metadata.
+    What it says beyond `DecisiveFields` are facts: one that cannot be read is kept as metadata.
     """
 
     method: Annotated[str, Meta(max_length=facts.MAX_METHOD_CHARACTERS)] | UnsetType | None = UNSET
     path: Annotated[str, Meta(max_length=facts.MAX_PATH_CHARACTERS)] | UnsetType | None = UNSET
     status: Annotated[int, Meta(ge=100, le=599)] | UnsetType | None = UNSET
-    request_bytes: Size | UnsetType | None = UNSET
-    response_bytes: Size | UnsetType | None = UNSET
+    request_bytes: SizeInBytes | UnsetType | None = UNSET
+    response_bytes: SizeInBytes | UnsetType | None = UNSET
     latency_ms: (
-        Annotated[float, Meta(ge=0, le=facts.MAX_LATENCY, description="In milliseconds.")]
+        Annotated[float, Meta(ge=0, le=facts.MAX_LATENCY_MS, description="In milliseconds.")]
         | UnsetType
         | None
     ) = UNSET
@@ -122,46 +122,46 @@ class Posted(Deciding, kw_only=True):
     ) = UNSET
 
 
-class Lenient(Deciding, kw_only=True):
+class LenientTransaction(DecisiveFields, kw_only=True):
     """The same call with its facts as they were sent."""
 
-    method: msgspec.Raw = NULL
-    path: msgspec.Raw = NULL
-    status: msgspec.Raw = NULL
-    request_bytes: msgspec.Raw = NULL
-    response_bytes: msgspec.Raw = NULL
-    latency_ms: msgspec.Raw = NULL
-    metadata: msgspec.Raw = NULL
+    method: msgspec.Raw = JSON_NULL
+    path: msgspec.Raw = JSON_NULL
+    status: msgspec.Raw = JSON_NULL
+    request_bytes: msgspec.Raw = JSON_NULL
+    response_bytes: msgspec.Raw = JSON_NULL
+    latency_ms: msgspec.Raw = JSON_NULL
+    metadata: msgspec.Raw = JSON_NULL
 
 
-READS: dict[str, facts.Read] = {
-    "method": facts.method,
-    "path": facts.path,
-    "status": facts.strict_status,
-    "request_bytes": facts.size,
-    "response_bytes": facts.size,
-    "latency_ms": facts.latency,
+FACT_READERS: dict[str, facts.FactReader] = {
+    "method": facts.read_method,
+    "path": facts.read_path,
+    "status": facts.read_strict_status,
+    "request_bytes": facts.read_size,
+    "response_bytes": facts.read_size,
+    "latency_ms": facts.read_latency,
 }
-FACTS = (*READS, "metadata")
+FACT_FIELDS = (*FACT_READERS, "metadata")
 
-_of_lenient = msgspec.json.Decoder(Lenient).decode
+_decode_leniently = msgspec.json.Decoder(LenientTransaction).decode
 
 
-def read_leniently(raw: bytes) -> Posted:
+def read_leniently(raw: bytes) -> PostedTransaction:
     """The call without its odd facts, which are among its metadata. Raises msgspec.MsgspecError."""
-    item = _of_lenient(raw)
-    deciding = {name: getattr(item, name) for name in Deciding.__struct_fields__}
-    said = {name: _value_of(getattr(item, name)) for name in FACTS}
+    item = _decode_leniently(raw)
+    deciding = {name: getattr(item, name) for name in DecisiveFields.__struct_fields__}
+    said = {name: _json_or_text(getattr(item, name)) for name in FACT_FIELDS}
     metadata = said.pop("metadata")
-    odd = facts.odd_ones(said, READS)
+    odd = facts.unreadable_facts(said, FACT_READERS)
     if not isinstance(metadata, dict | None):
-        odd["metadata"] = facts.kept_as_said(metadata)
+        odd["metadata"] = facts.as_metadata_value(metadata)
         metadata = None
-    read = {name: facts.readable(READS[name], value) for name, value in said.items()}
-    return Posted(**deciding, **read, metadata=facts.beside(metadata, odd))
+    read = {name: facts.read_or_none(FACT_READERS[name], value) for name, value in said.items()}
+    return PostedTransaction(**deciding, **read, metadata=facts.add_to_metadata(metadata, odd))
 
 
-def _value_of(raw: msgspec.Raw) -> Any:
+def _json_or_text(raw: msgspec.Raw) -> Any:
     """What the JSON says, or its text where no number of ours can."""
     try:
         return msgspec.json.decode(raw)
@@ -169,18 +169,18 @@ def _value_of(raw: msgspec.Raw) -> Any:
         return bytes(raw).decode(errors="replace")
 
 
-class Identified(Protocol):
+class HasTransactionId(Protocol):
     @property
     def transaction_id(self) -> str | None: ...
 
 
-Item = TypeVar("Item", bound=Identified)
+Item = TypeVar("Item", bound=HasTransactionId)
 
-decoder = Decoder(Posted, facts=FACTS, leniently=read_leniently)
+transaction_decoder = ItemDecoder(PostedTransaction, facts=FACT_FIELDS, leniently=read_leniently)
 
 
 @dataclass(frozen=True)
-class Window:
+class AcceptanceWindow:
     """When a call may have happened to be counted, by the database's clock."""
 
     oldest: datetime
@@ -188,7 +188,7 @@ class Window:
     days: int
 
     @classmethod
-    def of(cls, gateway: Gateway, now: datetime) -> "Window":
+    def of(cls, gateway: Gateway, now: datetime) -> "AcceptanceWindow":
         """The window of what this gateway sends now: the one place that knows how wide it is."""
         age = gateway.accepted_age
         ahead = timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
@@ -198,30 +198,30 @@ class Window:
         return self.oldest <= moment <= self.newest
 
     def check(self, moment: datetime, field: str = "occurred_at") -> None:
-        """Raises Refused."""
+        """Raises ItemRejected."""
         if moment < self.oldest:
-            raise Refused(field, "too_old", f"It is more than {self.days} days ago.")
+            raise ItemRejected(field, "too_old", f"It is more than {self.days} days ago.")
         if moment > self.newest:
             newest = f"It is more than {settings.NEWEST_TRANSACTION_MINUTES} minutes ahead."
-            raise Refused(field, "too_new", newest)
+            raise ItemRejected(field, "too_new", newest)
 
 
-def checked_marks(field: str, key: str | None) -> dict[str, Any]:
-    """What a call keeps of its key. Raises Refused."""
+def checked_key_fields(field: str, key: str | None) -> dict[str, Any]:
+    """What a call keeps of its key. Raises ItemRejected."""
     try:
-        return marks_of(key)
+        return caller_key_field(key)
     except KeyTooLong as error:
-        raise Refused(field, "too_long", str(error)) from error
+        raise ItemRejected(field, "too_long", str(error)) from error
 
 
-def call_of(posted: Posted, window: Window) -> Call:
+def call_from_transaction(posted: PostedTransaction, window: AcceptanceWindow) -> Call:
     """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
 
-    Raises Refused.
+    Raises ItemRejected.
     """
-    marks = checked_marks("key", posted.key or None)
+    marks = checked_key_fields("key", posted.key or None)
     if not marks and not posted.subscription:
-        raise Refused("key", "missing", "A key or a subscription is required.")
+        raise ItemRejected("key", "missing", "A key or a subscription is required.")
     occurred_at = posted.occurred_at
     window.check(occurred_at)
     return Call(
@@ -235,116 +235,124 @@ def call_of(posted: Posted, window: Window) -> Call:
         request_bytes=posted.request_bytes,
         response_bytes=posted.response_bytes,
         latency_ms=posted.latency_ms,
-        elements=_quantities(posted.elements) if posted.elements else ONE_CALL,
-        metadata=(facts.fitting(posted.metadata) or None) if posted.metadata else None,
+        elements=_parse_quantities(posted.elements) if posted.elements else ONE_CALL,
+        metadata=(facts.fit_metadata(posted.metadata) or None) if posted.metadata else None,
         **marks,
     )
 
 
-def _quantities(elements: dict[str, msgspec.Raw]) -> dict[str, int | Decimal]:
-    return {name: _quantity(name, bytes(raw)) for name, raw in elements.items()}
+def _parse_quantities(elements: dict[str, msgspec.Raw]) -> dict[str, int | Decimal]:
+    return {name: _parse_raw_quantity(name, bytes(raw)) for name, raw in elements.items()}
 
 
-def _quantity(name: str, raw: bytes) -> int | Decimal:
+def _parse_raw_quantity(name: str, raw: bytes) -> int | Decimal:
     """The number in its shortest form, so that 1.50 and 1.5 are the same content."""
-    if raw.isdigit() and len(raw) <= MOST_DIGITS:
+    if raw.isdigit() and len(raw) <= MAX_QUANTITY_DIGITS:
         return int(raw)
     if raw[:1] not in b"-0123456789":
-        raise Refused(f"elements.{name}", "invalid", "A quantity is a number.")
-    quantity = _exact(raw)
-    if quantity is None or not 0 <= quantity < MOST_QUANTITY:
+        raise ItemRejected(f"elements.{name}", "invalid", "A quantity is a number.")
+    quantity = _parse_decimal(raw)
+    if quantity is None or not 0 <= quantity < QUANTITY_UPPER_BOUND:
         message = "A quantity is zero or more and below 10^18."
-        raise Refused(f"elements.{name}", "out_of_range", message)
-    rounded = quantity.quantize(FINEST_QUANTITY)
+        raise ItemRejected(f"elements.{name}", "out_of_range", message)
+    rounded = quantity.quantize(QUANTITY_PRECISION)
     if rounded != quantity:
         message = "A quantity has at most nine decimal places."
-        raise Refused(f"elements.{name}", "too_fine", message)
+        raise ItemRejected(f"elements.{name}", "too_fine", message)
     return int(rounded) if rounded == int(rounded) else rounded.normalize()
 
 
-def _exact(raw: bytes) -> Decimal | None:
+def _parse_decimal(raw: bytes) -> Decimal | None:
     try:
         return Decimal(raw.decode())
     except InvalidOperation:  # an exponent of twenty digits
         return None
 
 
-class Transactions(APIView):
+class TransactionsView(APIView):
     """Where gateways post what they metered."""
 
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayPost,)
 
-    @documentation.post_transactions(Posted)
+    @documentation.document_post_transactions(PostedTransaction)
     def post(self, request: Request) -> Response:
         admission = admission_of(request)
         backlog.check(admission.gateway.pk)
-        withheld = Withheld(token_of(request.headers))
+        withheld = WithheldSecrets(token_from_headers(request.headers))
         try:
-            read = read_in(bodies.read(request._request), request.headers.get("content-type", ""))
+            read = decode_transactions(
+                bodies.read_body(request._request), request.headers.get("content-type", "")
+            )
         except APIException as error:
-            with patience(LONGEST_WAIT):
-                keep_all_rejected(admission.gateway.pk, ADDRESS, error, withheld)
+            with database_deadline(DATABASE_DEADLINE_SECONDS):
+                record_body_rejection(admission.gateway.pk, TRANSACTIONS_PATH, error, withheld)
             raise
-        calls, rejected = judge(read, taker(admission))
-        with patience(LONGEST_WAIT):
-            delivery = take_in(
+        calls, rejected = accept_or_reject(read, call_maker(admission))
+        with database_deadline(DATABASE_DEADLINE_SECONDS):
+            delivery = accept_calls(
                 admission.gateway,
                 calls,
                 withheld=withheld,
                 rejected=len(rejected),
             )
-            rejections.keep(admission.gateway.pk, ADDRESS, rejected, withheld=withheld)
+            rejections.record_rejections(
+                admission.gateway.pk, TRANSACTIONS_PATH, rejected, withheld=withheld
+            )
         backlog.add(admission.gateway.pk, len(calls))
-        return Response(answer_of(delivery, calls, rejected), status=status_of(calls, rejected))
+        return Response(
+            acceptance_body(delivery, calls, rejected), status=acceptance_status(calls, rejected)
+        )
 
 
-def read_in(body: bytes, content_type: str) -> list[Posted | Refused]:
+def decode_transactions(body: bytes, content_type: str) -> list[PostedTransaction | ItemRejected]:
     """Raises Malformed, TooLarge."""
-    return decoder.decode(body, content_type.partition(";")[0].strip().lower())
+    return transaction_decoder.decode(body, content_type.partition(";")[0].strip().lower())
 
 
-def taker(admission: Admission) -> Callable[[Posted], Call]:
-    return partial(call_of, window=Window.of(admission.gateway, admission.now()))
+def call_maker(admission: Admission) -> Callable[[PostedTransaction], Call]:
+    return partial(
+        call_from_transaction, window=AcceptanceWindow.of(admission.gateway, admission.now())
+    )
 
 
-def judge(
-    items: Sequence[Item | Refused], call_of: Callable[[Item], Call]
-) -> tuple[list[Call], list[Rejected]]:
+def accept_or_reject(
+    items: Sequence[Item | ItemRejected], call_of: Callable[[Item], Call]
+) -> tuple[list[Call], list[RejectedItem]]:
     """The calls among them that are taken, and why the others are not."""
     calls: list[Call] = []
-    rejected: list[Rejected] = []
+    rejected: list[RejectedItem] = []
     for index, item in enumerate(items):
         try:
-            if isinstance(item, Refused):
+            if isinstance(item, ItemRejected):
                 raise item
             calls.append(call_of(item))
-        except Refused as refused:
-            rejected.append(_rejection(index, item, refused))
+        except ItemRejected as refused:
+            rejected.append(_rejection_of_item(index, item, refused))
     return calls, rejected
 
 
-def answer_of(
+def acceptance_body(
     delivery: UUID, calls: Sequence[Call], rejected: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     answer = {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
-    return answer if calls or not rejected else answer | why_nothing(rejected)
+    return answer if calls or not rejected else answer | first_rejection(rejected)
 
 
-def status_of(calls: Sequence[Call], rejected: Sequence[Any]) -> int:
+def acceptance_status(calls: Sequence[Call], rejected: Sequence[Any]) -> int:
     """202 if anything was taken. Senders that look at the status alone learn that nothing was."""
     return 202 if calls or not rejected else 400
 
 
-def why_nothing(rejected: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def first_rejection(rejected: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The first reason as the code and message of the whole, for who reads the senders' logs."""
     first = rejected[0]
     where = f"{first['field']}: " if first["field"] else ""
     return {"code": first["code"], "message": f"{where}{first['message']}"}
 
 
-def _rejection(index: int, item: Any, refused: Refused) -> Rejected:
-    rejected = Rejected(
+def _rejection_of_item(index: int, item: Any, refused: ItemRejected) -> RejectedItem:
+    rejected = RejectedItem(
         index=index,
         transaction_id=item.transaction_id,
         field=refused.field,
@@ -355,36 +363,36 @@ def _rejection(index: int, item: Any, refused: Refused) -> Rejected:
     return rejected
 
 
-class ExactRenderer(JSONRenderer):
+class ExactDecimalRenderer(JSONRenderer):
     """Writes decimals as numbers with all their digits."""
 
     def render(self, data: Any, *args: Any, **named: Any) -> bytes:
         return b"" if data is None else _encode_exactly(data)
 
 
-class TransactionReceipt(APIView):
+class TransactionReceiptView(APIView):
     """What became of one of the gateway's own transactions."""
 
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayRead,)
-    renderer_classes = (ExactRenderer,)
+    renderer_classes = (ExactDecimalRenderer,)
 
-    @documentation.get_receipt
+    @documentation.document_get_receipt
     def get(self, request: Request, transaction_id: str) -> Response:
-        found = receipts.find_each(admission_of(request).gateway, transaction_id)
+        found = receipts.find_receipts(admission_of(request).gateway, transaction_id)
         if not found:
-            rejection = rejections.latest(admission_of(request).gateway, transaction_id)
+            rejection = rejections.latest_rejection(admission_of(request).gateway, transaction_id)
             if rejection is None:
                 message = (
                     "This gateway sent no transaction of that id, or longer ago than is remembered."
                 )
                 raise NotFound(message)
-            return Response(_why_rejected(rejection, transaction_id))
-        first, *others = map(_as_json, found)
+            return Response(_rejection_as_json(rejection, transaction_id))
+        first, *others = map(_receipt_as_json, found)
         return Response(first | {"others_of_this_id": others})
 
 
-def _why_rejected(rejection: Rejection, transaction_id: str) -> dict[str, Any]:
+def _rejection_as_json(rejection: Rejection, transaction_id: str) -> dict[str, Any]:
     """What is known of a transaction that was not taken."""
     return {
         "transaction_id": transaction_id,
@@ -397,7 +405,7 @@ def _why_rejected(rejection: Rejection, transaction_id: str) -> dict[str, Any]:
     }
 
 
-def _as_json(receipt: Receipt) -> dict[str, Any]:
+def _receipt_as_json(receipt: Receipt) -> dict[str, Any]:
     return {
         "transaction_id": receipt.transaction_id,
         "gateway": receipt.gateway.name,
@@ -406,12 +414,12 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
         "reason_text": receipt.reason_text or None,
         "matched_by": receipt.matched_by or None,
         "key_hint": receipt.hint or None,
-        "credential": _credential(receipt),
-        "assignment": _period(receipt.assignment),
-        "subscription": _named(receipt.subscription),
-        "customer": _named(receipt.customer),
-        "product": _named(receipt.product),
-        "source": _named(receipt.source),
+        "credential": _credential_as_json(receipt),
+        "assignment": _assignment_as_json(receipt.assignment),
+        "subscription": _name_and_external_key(receipt.subscription),
+        "customer": _name_and_external_key(receipt.customer),
+        "product": _name_and_external_key(receipt.product),
+        "source": _name_and_external_key(receipt.source),
         "subscription_named": receipt.subscription_named or None,
         "source_named": receipt.source_named or None,
         "method": receipt.method or None,
@@ -433,18 +441,20 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def _named(thing: Customer | Subscription | Product | Source | None) -> dict[str, str] | None:
+def _name_and_external_key(
+    thing: Customer | Subscription | Product | Source | None,
+) -> dict[str, str] | None:
     return None if thing is None else {"name": str(thing), "external_key": thing.external_key}
 
 
-def _credential(receipt: Receipt) -> dict[str, Any] | None:
+def _credential_as_json(receipt: Receipt) -> dict[str, Any] | None:
     credential = receipt.credential
     if credential is None:
         return None
     return {"id": credential.pk, "name": credential.name, "environment": credential.environment}
 
 
-def _period(assignment: Assignment | None) -> dict[str, Any] | None:
+def _assignment_as_json(assignment: Assignment | None) -> dict[str, Any] | None:
     if assignment is None:
         return None
     return {

@@ -4,18 +4,18 @@ from time import monotonic
 
 from django.db import connection
 
-from metering.attribution.statements import TRIED_BEFORE
+from metering.attribution.statements import HAS_FAILED
 
-CAREFUL_FOR = 5.0  # seconds
-
-
-GLANCE_EVERY = 1.0  # seconds
+CAUTIOUS_MODE_SECONDS = 5.0  # seconds
 
 
-MOST_PATIENT = 8
+FAILURE_CHECK_INTERVAL_SECONDS = 1.0  # seconds
 
 
-class Care:
+MAX_TIME_LIMIT_FACTOR = 8
+
+
+class CautiousMode:
     """Whether this process settles in small company, with each attempt on record before it is made.
 
     It does so for some seconds after anything failed, after it came upon what failed elsewhere,
@@ -31,10 +31,10 @@ class Care:
         self.patience = 1  # times the usual limits
 
     def take(self) -> None:
-        self._until = monotonic() + CAREFUL_FOR
+        self._until = monotonic() + CAUTIOUS_MODE_SECONDS
 
     def be_patient(self) -> None:
-        self.patience = min(2 * self.patience, MOST_PATIENT)
+        self.patience = min(2 * self.patience, MAX_TIME_LIMIT_FACTOR)
 
     def is_called_for(self) -> bool:
         if self._until is None or self._glances():
@@ -51,10 +51,10 @@ class Care:
         """Now and then, whether what has been tried before is first in the queue."""
         if monotonic() < self._glance_at:
             return False
-        self._glance_at = monotonic() + GLANCE_EVERY
+        self._glance_at = monotonic() + FAILURE_CHECK_INTERVAL_SECONDS
         with connection.cursor() as cursor:
-            cursor.execute(TRIED_BEFORE)
+            cursor.execute(HAS_FAILED)
             return bool(cursor.fetchone()[0])
 
 
-care = Care()
+cautious_mode = CautiousMode()

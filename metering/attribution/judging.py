@@ -2,13 +2,13 @@
 
 from django.db import connection
 
-from metering.models import Reason
+from metering.models import QuarantineReason
 from revcred.models import Gateway
 
 
-def would_be(
+def reason_if_called_now(
     gateway: Gateway, *, fingerprint: str | None, subscription_named: str | None
-) -> Reason | None:
+) -> QuarantineReason | None:
     """Why a call of now, to whatever source, would be nobody's; None if it would be somebody's."""
     arguments = {
         "gateway": gateway.pk,
@@ -16,12 +16,12 @@ def would_be(
         "subscription_named": subscription_named,
     }
     with connection.cursor() as cursor:
-        cursor.execute(WOULD_BE, arguments)
+        cursor.execute(JUDGE_CALL_OF_NOW, arguments)
         (reason,) = cursor.fetchone()
-    return Reason(reason) if reason else None
+    return QuarantineReason(reason) if reason else None
 
 
-DISAGREES = """
+NAMES_DISAGREE_CONDITION = """
 (j.by_name).is_strict AND (
                 (j.by_name).credential_id <> key.credential_id
                 OR (j.by_name).customer_id <> coalesce(fed.customer_id, direct.customer_id)
@@ -30,7 +30,7 @@ DISAGREES = """
 """.strip()
 
 
-def fits(path: str) -> str:
+def path_rule_condition(path: str) -> str:
     """Whether a rule `r` fits the path, an SQL expression. Expressions are read by PostgreSQL."""
     return f"""CASE r.match
                         WHEN 'equals' THEN {path} = r.text
@@ -43,7 +43,7 @@ def fits(path: str) -> str:
 
 # The last moment that `occurred_at` may stand for: said in whole seconds, it may have been any of
 # its second. What holds at some moment of it counts.
-LAST_POSSIBLE = """
+LAST_POSSIBLE_MOMENT = """
 CASE
                 WHEN judging.occurred_at::timestamptz(0) = judging.occurred_at
                 THEN judging.occurred_at + interval '0.999999 seconds'
@@ -52,7 +52,7 @@ CASE
 """.strip()
 
 
-def holds(period: str, call: str = "j") -> str:
+def period_condition(period: str, call: str = "j") -> str:
     """A condition: the period holds at some moment that the call may be of; both are aliases."""
     begins, ends = f"{period}.active_from", f"{period}.active_until"
     return f"""{begins} <= {call}.last_at
@@ -60,24 +60,25 @@ def holds(period: str, call: str = "j") -> str:
 
 
 # The subscription that has, or else last had, the name that the call says: see FormerName.
-NAMED = f"""coalesce(
+NAMED_SUBSCRIPTION_ID = f"""coalesce(
                 (
                     SELECT o.id FROM revcred_subscription o
-                    WHERE o.external_key = sourced.subscription_named AND {holds("o", "sourced")}
+                    WHERE o.external_key = sourced.subscription_named
+                        AND {period_condition("o", "sourced")}
                     ORDER BY o.active_from DESC LIMIT 1
                 ), (
                     SELECT o.id FROM revcred_formername f
                     JOIN revcred_subscription o ON o.id = f.target_id
                     WHERE f.kind = 'subscription' AND f.name = sourced.subscription_named
                         AND (f.counts_until IS NULL OR sourced.occurred_at < f.counts_until)
-                        AND {holds("o", "sourced")}
+                        AND {period_condition("o", "sourced")}
                     ORDER BY f.former_since DESC LIMIT 1
                 )
             )"""
 
 
 # The source that has, or else last had, the name that the call says.
-SOURCE_NAMED = """coalesce(
+NAMED_SOURCE_ID = """coalesce(
                     (SELECT s.id FROM revcred_source s WHERE s.external_key = source_named),
                     (
                         SELECT f.target_id FROM revcred_formername f
@@ -88,7 +89,7 @@ SOURCE_NAMED = """coalesce(
                 )"""
 
 
-def covers(product: str, source: str, source_named: str) -> str:
+def coverage_condition(product: str, source: str, source_named: str) -> str:
     """A condition: the product counts calls to that source, each an SQL expression.
 
     Asked once a statement whether there is a product that does not count all calls.
@@ -113,7 +114,7 @@ def covers(product: str, source: str, source_named: str) -> str:
 # OFFSET 0 keeps the planner from copying an expression to every place that names it.
 # Where a key or a subscription ends and another begins in the second of a call that is said in
 # whole seconds, the later one takes it.
-JUDGED = f"""
+JUDGED_CTE = f"""
 judged AS MATERIALIZED (
     SELECT
         j.*,
@@ -124,7 +125,7 @@ judged AS MATERIALIZED (
             WHEN j.fingerprint IS NULL THEN
                 CASE
                     WHEN direct.id IS NULL THEN 'no_subscription'
-                    WHEN {DISAGREES} THEN 'names_disagree'
+                    WHEN {NAMES_DISAGREE_CONDITION} THEN 'names_disagree'
                 END
             WHEN key.id IS NULL THEN
                 CASE WHEN EXISTS (
@@ -137,7 +138,7 @@ judged AS MATERIALIZED (
             WHEN fed.named = 0 THEN 'subscription_mismatch'
             WHEN fed.fitting = 0 THEN 'no_subscription'
             WHEN fed.fitting > 1 THEN 'ambiguous'
-            WHEN {DISAGREES} THEN 'names_disagree'
+            WHEN {NAMES_DISAGREE_CONDITION} THEN 'names_disagree'
         END AS reason,
         CASE
             WHEN (j.by_name).decides THEN 'name'
@@ -160,7 +161,7 @@ judged AS MATERIALIZED (
                 WHEN subscription_named IS NOT NULL AND (
                     fingerprint IS NULL
                     OR EXISTS (SELECT FROM revcred_formername WHERE kind = 'subscription')
-                ) THEN {NAMED}
+                ) THEN {NAMED_SUBSCRIPTION_ID}
             END AS named_id,
             CASE
                 WHEN names IS NOT NULL THEN owner_by_name(
@@ -171,12 +172,13 @@ judged AS MATERIALIZED (
         FROM (
             SELECT
                 judging.*,
-                {LAST_POSSIBLE} AS last_at,
+                {LAST_POSSIBLE_MOMENT} AS last_at,
                 CASE
-                    WHEN source_named IS NOT NULL THEN {SOURCE_NAMED}
+                    WHEN source_named IS NOT NULL THEN {NAMED_SOURCE_ID}
                     -- Asked once a statement: most installations have no rules.
                     WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
-                        SELECT r.source_id FROM revcred_pathrule r WHERE {fits("judging.path")}
+                        SELECT r.source_id FROM revcred_pathrule r
+                        WHERE {path_rule_condition("judging.path")}
                         ORDER BY
                             array_position(
                                 '{{equals,begins_with,ends_with,contains}}', r.match::text
@@ -248,8 +250,9 @@ judged AS MATERIALIZED (
         FROM (
             SELECT
                 candidate.*,
-                is_named AND {covers("candidate.product_id", "j.source_id", "j.source_named")}
-                    AS is_fitting
+                is_named AND {
+    coverage_condition("candidate.product_id", "j.source_id", "j.source_named")
+} AS is_fitting
             FROM (
                 SELECT
                     a.id AS assignment_id, s.id AS subscription_id, s.customer_id, s.product_id,
@@ -260,8 +263,8 @@ judged AS MATERIALIZED (
                 FROM revcred_assignment a
                 JOIN revcred_subscription s ON s.id = a.subscription_id
                 WHERE a.credential_id = key.credential_id
-                    AND {holds("a")}
-                    AND {holds("s")}
+                    AND {period_condition("a")}
+                    AND {period_condition("s")}
             ) candidate
             OFFSET 0
         ) fitted
@@ -270,7 +273,7 @@ judged AS MATERIALIZED (
         SELECT s.id, s.customer_id, s.product_id
         FROM revcred_subscription s
         WHERE j.fingerprint IS NULL AND s.id = j.named_id
-            AND {covers("s.product_id", "j.source_id", "j.source_named")}
+            AND {coverage_condition("s.product_id", "j.source_id", "j.source_named")}
         LIMIT 1  -- so that nothing is looked up for calls with a key
     ) direct ON true
 )
@@ -278,12 +281,12 @@ judged AS MATERIALIZED (
 
 
 # Why a call of now would be nobody's, or nothing.
-WOULD_BE = f"""
+JUDGE_CALL_OF_NOW = f"""
 WITH judging AS (
     SELECT
         %(gateway)s::bigint AS gateway_id, clock_timestamp() AS occurred_at,
         %(fingerprint)s::uuid AS fingerprint, %(subscription_named)s::text AS subscription_named,
         NULL::text AS source_named, NULL::text AS path, NULL::jsonb AS names, false AS outside
-), {JUDGED}
+), {JUDGED_CTE}
 SELECT reason FROM judged
 """

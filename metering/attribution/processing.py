@@ -16,43 +16,45 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic
 
 from metering import failures
-from metering.attribution.cautious_mode import care
+from metering.attribution.cautious_mode import cautious_mode
 from metering.attribution.statements import (
-    PUT_ASIDE,
-    SETTLE,
-    SETTLE_TAKEN,
-    TAKE,
-    TAKE_APART,
+    BEGIN_ATTEMPT,
+    PROCESS_ATTEMPTED,
+    PROCESS_UNTRIED,
+    QUARANTINE_POISON,
+    SPLIT_DELIVERY,
 )
 from metering.ledger import partitions
-from metering.locks import SETTLING
+from metering.locks import ATTRIBUTION_LOCK
 from metering.models import Delivery
 
 logger = logging.getLogger(__name__)
 
-MOST = 5_000  # transactions settled in one statement
+MAX_TRANSACTIONS_PER_STATEMENT = 5_000  # transactions settled in one statement
 
-LIMIT = 2.0  # seconds a settlement may take …
-MOST_CAREFULLY = 1_000  # transactions in one that is made with care, which may take …
-LIMIT_MORE_EACH_TRY = 0.5  # … so many seconds more each time
-LIMIT_PER_TRANSACTION = 0.0004
-TRIES_IN_COMPANY = 1
-TRIES_WHOLE = TRIES_IN_COMPANY + 1
-TRIES_SINGLE = TRIES_IN_COMPANY + 4
+STATEMENT_LIMIT_SECONDS = 2.0  # seconds a settlement may take …
+MAX_TRANSACTIONS_IN_CAUTIOUS_MODE = (
+    1_000  # transactions in one that is made with care, which may take …
+)
+EXTRA_SECONDS_PER_ATTEMPT = 0.5  # … so many seconds more each time
+EXTRA_SECONDS_PER_TRANSACTION = 0.0004
+BATCH_ATTEMPTS = 1
+MAX_DELIVERY_ATTEMPTS = BATCH_ATTEMPTS + 1
+MAX_SINGLE_TRANSACTION_ATTEMPTS = BATCH_ATTEMPTS + 4
 SUSPECTS_EVERY, SUSPECTS_FOR = 5.0, 1.0  # seconds
-PAUSE = timedelta(seconds=1)
+CONTENTION_RETRY_DELAY = timedelta(seconds=1)
 
-BEGIN = """
+LOCK_AND_SET_TIMEOUTS = """
 SELECT
     pg_advisory_xact_lock_shared(%s), set_config('statement_timeout', %s, true),
     set_config('lock_timeout', %s, true)
 """
 
 
-os.register_at_fork(after_in_child=care.forget)
+os.register_at_fork(after_in_child=cautious_mode.forget)
 
 
-class Taken(NamedTuple):
+class Attempt(NamedTuple):
     """A delivery whose attempt is on record, this one included in `attempts`."""
 
     id: UUID
@@ -61,140 +63,146 @@ class Taken(NamedTuple):
 
     def has_had(self, tries: int) -> bool:
         """Whether there is no use in trying it, as it is, once more."""
-        return tries >= (TRIES_WHOLE if self.transactions > 1 else TRIES_SINGLE)
+        return tries >= (
+            MAX_DELIVERY_ATTEMPTS if self.transactions > 1 else MAX_SINGLE_TRANSACTION_ATTEMPTS
+        )
 
 
-def settle_waiting() -> int:
+def process_waiting_deliveries() -> int:
     """Settle what waits in the inbox until nothing does, and say how many deliveries that were."""
-    return sum(iter(settle, 0))
+    return sum(iter(process_deliveries, 0))
 
 
-def settle(most: int = MOST) -> int:
+def process_deliveries(most: int = MAX_TRANSACTIONS_PER_STATEMENT) -> int:
     """Settle the longest waiting deliveries, all or none: about `most` transactions at once.
 
     Answers how many, 0 when nothing is due that can be settled. Raises django.db.Error when the
     database is away.
     """
-    connect()
-    if not care.is_called_for():
+    ensure_usable_connection()
+    if not cautious_mode.is_called_for():
         try:
-            return _execute(SETTLE, LIMIT, most=most)
+            return _execute_attribution(PROCESS_UNTRIED, STATEMENT_LIMIT_SECONDS, most=most)
         except Error as error:
-            if failures.is_away(error):
+            if failures.is_unavailable(error):
                 raise
-            logger.warning("Settling failed: %s. Going on with care.", failures.name_of(error))
-            care.take()
-            partitions.ensure()
-    return _settle_carefully(min(most, MOST_CAREFULLY))
+            logger.warning("Settling failed: %s. Going on with care.", failures.error_class(error))
+            cautious_mode.take()
+            partitions.ensure_partitions()
+    return _process_cautiously(min(most, MAX_TRANSACTIONS_IN_CAUTIOUS_MODE))
 
 
-def connect() -> None:
+def ensure_usable_connection() -> None:
     """Not to have a connection, or a broken one, is no delivery's fault."""
     if not connection.is_usable():
         connection.close()
     connection.ensure_connection()
 
 
-def _settle_carefully(most: int) -> int:
-    while company := _take(most):
-        if settled := _attempt(company):
+def _process_cautiously(most: int) -> int:
+    while company := _begin_attempt(most):
+        if settled := _attempt_batch(company):
             return settled
     return 0
 
 
-def _take(most: int) -> list[Taken]:
+def _begin_attempt(most: int) -> list[Attempt]:
     """Who is next, on record as tried."""
-    for least, greatest in _turns():
+    for least, greatest in _attempt_ranges():
         with connection.cursor() as cursor:
-            cursor.execute(TAKE, {"least": least, "greatest": greatest, "most": most})
-            if taken := [Taken(*row) for row in cursor.fetchall()]:
+            cursor.execute(BEGIN_ATTEMPT, {"least": least, "greatest": greatest, "most": most})
+            if taken := [Attempt(*row) for row in cursor.fetchall()]:
                 return taken
     return []
 
 
-def _turns() -> Sequence[tuple[int, int | None]]:
+def _attempt_ranges() -> Sequence[tuple[int, int | None]]:
     """From how many tries, up to how many: who comes first, and who if none of those is due.
 
     What has failed alone comes last, but for one second in five: a try of it may take as long as
     it is allowed to, and take the process along.
     """
-    turns = ((0, TRIES_IN_COMPANY), (TRIES_WHOLE, None))
+    turns = ((0, BATCH_ATTEMPTS), (MAX_DELIVERY_ATTEMPTS, None))
     return turns[::-1] if monotonic() % SUSPECTS_EVERY < SUSPECTS_FOR else turns
 
 
-def _attempt(company: Sequence[Taken]) -> int:
+def _attempt_batch(company: Sequence[Attempt]) -> int:
     first = company[0]
     if first.has_had(first.attempts - 1):
-        _give_up(first)  # nobody came back from the last attempts to say so
+        _split_or_quarantine(first)  # nobody came back from the last attempts to say so
         return 0
-    limit = LIMIT_MORE_EACH_TRY * first.attempts + LIMIT_PER_TRANSACTION * sum(
+    limit = EXTRA_SECONDS_PER_ATTEMPT * first.attempts + EXTRA_SECONDS_PER_TRANSACTION * sum(
         each.transactions for each in company
     )
     try:
-        return _execute(SETTLE_TAKEN, limit, deliveries=[each.id for each in company])
+        return _execute_attribution(
+            PROCESS_ATTEMPTED, limit, deliveries=[each.id for each in company]
+        )
     except Error as error:
-        care.take()
-        _blame(company, error, limit)
+        cautious_mode.take()
+        _record_failure(company, error, limit)
         return 0
 
 
-def _blame(company: Sequence[Taken], error: Error, limit: float) -> None:
+def _record_failure(company: Sequence[Attempt], error: Error, limit: float) -> None:
     """Note that they failed: in company at first, so that each is tried alone, at once."""
     first, deliveries = company[0], Delivery.objects.filter(pk__in=[each.id for each in company])
-    if failures.is_away(error):
+    if failures.is_unavailable(error):
         with suppress(Error):
             deliveries.update(attempts=F("attempts") - 1)
         raise error
     if failures.is_contention(error) or (
-        failures.took_too_long(error) and _everything_is_slow(limit)
+        failures.took_too_long(error) and _is_everything_slow(limit)
     ):
-        care.be_patient()
-        deliveries.update(attempts=F("attempts") - 1, next_try_at=Now() + PAUSE)
+        cautious_mode.be_patient()
+        deliveries.update(attempts=F("attempts") - 1, next_try_at=Now() + CONTENTION_RETRY_DELAY)
         return
-    name = failures.name_of(error)
+    name = failures.error_class(error)
     logger.warning("Not settled: deliveries %d, tries %d, %s", len(company), first.attempts, name)
-    if first.attempts == TRIES_IN_COMPANY:
+    if first.attempts == BATCH_ATTEMPTS:
         deliveries.update(last_error=name, next_try_at=F("received_at"))
         return
     deliveries.update(last_error=name)
     if first.has_had(first.attempts):
-        _give_up(first)
+        _split_or_quarantine(first)
 
 
-def _everything_is_slow(limit: float) -> bool:
+def _is_everything_slow(limit: float) -> bool:
     """Whether to settle nothing at all takes long, too: then time says nothing of who was in it."""
     began = monotonic()
     try:
-        _execute(SETTLE_TAKEN, limit, deliveries=[])
+        _execute_attribution(PROCESS_ATTEMPTED, limit, deliveries=[])
     except Error:
         return True
     return monotonic() - began > limit / 4
 
 
-def _give_up(taken: Taken) -> None:
+def _split_or_quarantine(taken: Attempt) -> None:
     """Take it apart, or put it aside. If even that fails, it stays and is tried ever less often."""
-    statement = TAKE_APART if taken.transactions > 1 else PUT_ASIDE
+    statement = SPLIT_DELIVERY if taken.transactions > 1 else QUARANTINE_POISON
     try:
-        with _limited(LIMIT) as cursor:
+        with _time_limited_transaction(STATEMENT_LIMIT_SECONDS) as cursor:
             cursor.execute(statement, {"delivery": taken.id, "unsaid": failures.PROCESS_LOST})
     except Error as error:
-        if failures.is_away(error):
+        if failures.is_unavailable(error):
             raise
-        logger.error("A delivery stays in the inbox: %s", failures.name_of(error))  # noqa: TRY400
+        logger.error("A delivery stays in the inbox: %s", failures.error_class(error))  # noqa: TRY400
 
 
-def _execute(statement: str, limit: float, **arguments: int | list[UUID]) -> int:
-    with _limited(limit) as cursor:
+def _execute_attribution(statement: str, limit: float, **arguments: int | list[UUID]) -> int:
+    with _time_limited_transaction(limit) as cursor:
         cursor.execute(statement, arguments)
         deliveries, _ = cursor.fetchone()
     return int(deliveries)
 
 
 @contextmanager
-def _limited(seconds: float) -> Iterator[CursorWrapper]:
+def _time_limited_transaction(seconds: float) -> Iterator[CursorWrapper]:
     """A transaction in which no statement takes longer, and to wait for a lock is told apart."""
-    milliseconds = int(seconds * 1_000) * care.patience
+    milliseconds = int(seconds * 1_000) * cautious_mode.patience
     with atomic(), connection.cursor() as cursor:
         # A statement of its own: what follows sees all that was committed before the lock.
-        cursor.execute(BEGIN, [SETTLING, f"{milliseconds}", f"{milliseconds // 2}"])
+        cursor.execute(
+            LOCK_AND_SET_TIMEOUTS, [ATTRIBUTION_LOCK, f"{milliseconds}", f"{milliseconds // 2}"]
+        )
         yield cursor

@@ -4,21 +4,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from metering.models import MatchedBy, Reason
-from revcred.models.periods import Dated, last_possible
+from metering.models import MatchedBy, QuarantineReason
+from revcred.models.periods import DatedModel, last_possible_moment
 
 
 @dataclass(frozen=True, kw_only=True)
-class Key:
+class MatchingKey:
     """An external key that bears the transaction's fingerprint, and its credential's moments."""
 
     kind: str
-    period: Dated
+    period: DatedModel
     bound: bool  # to the transaction's own gateway, and not for any
-    candidates: Sequence["Candidate"] = ()
+    candidates: Sequence["CandidateSubscription"] = ()
     revoked_at: datetime | None = None
     expires_at: datetime | None = None
-    suspensions: Collection[Dated] = ()
+    suspensions: Collection[DatedModel] = ()
 
     def credential_is_valid_within(self, first: datetime, last: datetime) -> bool:
         """Return True if the credential counts at any moment from `first` to `last`."""
@@ -29,7 +29,7 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coverage:
+class SourceCoverage:
     """The calls that a product counts: see `Product` for its two switches."""
 
     sources: Collection[str] = ()
@@ -42,17 +42,17 @@ class Coverage:
         return self.also_without_source if source is None else source in self.sources
 
 
-EVERYTHING = Coverage()
+FULL_COVERAGE = SourceCoverage()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class CandidateSubscription:
     """A subscription that a credential feeds, and when."""
 
     subscription: str
-    assigned: Dated
-    active: Dated
-    coverage: Coverage = EVERYTHING
+    assigned: DatedModel
+    active: DatedModel
+    coverage: SourceCoverage = FULL_COVERAGE
 
     def holds_within(self, first: datetime, last: datetime) -> bool:
         return self.assigned.holds_within(first, last) and self.active.holds_within(first, last)
@@ -62,20 +62,22 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holder:
+class NameHolder:
     """A subscription that has the name a transaction says, or had it until it was renamed.
 
     `former_since`: when it was renamed. `counts_until`: the moment another took the name.
     """
 
     subscription: str
-    active: Dated
-    coverage: Coverage = EVERYTHING
+    active: DatedModel
+    coverage: SourceCoverage = FULL_COVERAGE
     former_since: datetime | None = None
     counts_until: datetime | None = None
 
 
-def holders_within(first: datetime, last: datetime, holders: Sequence[Holder]) -> list[Holder]:
+def name_holders_within(
+    first: datetime, last: datetime, holders: Sequence[NameHolder]
+) -> list[NameHolder]:
     """Return those a name means at any moment from `first` to `last`, the one to prefer first.
 
     Whoever has the name now comes before all who had it; of those it means the last.
@@ -93,7 +95,7 @@ def holders_within(first: datetime, last: datetime, holders: Sequence[Holder]) -
 
 
 @dataclass(frozen=True)
-class Attributed:
+class AttributedTo:
     subscription: str
     matched_by: str
 
@@ -102,13 +104,13 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     *,
     at: datetime,
     keyed: bool,
-    keys: Sequence[Key] = (),
+    keys: Sequence[MatchingKey] = (),
     named: bool = False,
-    holders: Sequence[Holder] = (),
+    holders: Sequence[NameHolder] = (),
     source: str | None = None,
-    by_name: Attributed | Reason | None = None,
+    by_name: AttributedTo | QuarantineReason | None = None,
     outside: bool = False,
-) -> Attributed | Reason:
+) -> AttributedTo | QuarantineReason:
     """Whose one transaction is, judged by the moment of the call `at`, never by today.
 
     A moment in whole seconds may have been any of its second. What holds at some moment of it
@@ -121,35 +123,35 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     `outside`: `at` was too old or too far ahead, and nobody has said yet when it counts.
     """
     if outside:
-        return Reason.MOMENT_OUTSIDE
-    first, last = at, last_possible(at)
-    named_ones = holders_within(first, last, holders)
+        return QuarantineReason.MOMENT_OUTSIDE
+    first, last = at, last_possible_moment(at)
+    named_ones = name_holders_within(first, last, holders)
     if not keyed:
         if not named:
-            return by_name or Reason.ANONYMOUS
+            return by_name or QuarantineReason.ANONYMOUS
         if not named_ones or not named_ones[0].coverage.takes(source):
-            return Reason.NO_SUBSCRIPTION
-        return Attributed(named_ones[0].subscription, MatchedBy.SUBSCRIPTION)
+            return QuarantineReason.NO_SUBSCRIPTION
+        return AttributedTo(named_ones[0].subscription, MatchedBy.SUBSCRIPTION)
     if not keys:
-        return Reason.UNKNOWN_KEY
+        return QuarantineReason.UNKNOWN_KEY
     then = [key for key in keys if key.period.holds_within(first, last)]
     if not then:
-        return Reason.KEY_NOT_VALID
+        return QuarantineReason.KEY_NOT_VALID
     key = max(then, key=lambda each: (each.bound, each.period.active_from))
     if not key.credential_is_valid_within(first, last):
-        return Reason.KEY_NOT_VALID
+        return QuarantineReason.KEY_NOT_VALID
     candidates = [each for each in key.candidates if each.holds_within(first, last)]
     if not candidates:
-        return Reason.NO_SUBSCRIPTION
+        return QuarantineReason.NO_SUBSCRIPTION
     if named:
         those = {each.subscription for each in named_ones}
         candidates = [each for each in candidates if each.subscription in those]
         if not candidates:
-            return Reason.SUBSCRIPTION_MISMATCH
+            return QuarantineReason.SUBSCRIPTION_MISMATCH
     fitting = [each for each in candidates if each.coverage.takes(source)]
     fitting = [each for each in fitting if each.outlasts(last)] or fitting
     if not fitting:
-        return Reason.NO_SUBSCRIPTION
+        return QuarantineReason.NO_SUBSCRIPTION
     if len(fitting) > 1:
-        return Reason.AMBIGUOUS
-    return Attributed(fitting[0].subscription, key.kind)
+        return QuarantineReason.AMBIGUOUS
+    return AttributedTo(fitting[0].subscription, key.kind)

@@ -1,14 +1,20 @@
 """SQL of attribution: takes deliveries from the inbox and processes all of their calls at once."""
 
-from metering.attribution.judging import JUDGED, fits
-from metering.ledger.statements import COUNTED, KEY_SEEN, LEDGER, QUARANTINED, usage_of
+from metering.attribution.judging import JUDGED_CTE, path_rule_condition
+from metering.ledger.statements import (
+    COUNTED_ROWS,
+    KEY_SEEN_CTE,
+    LEDGER_CTE,
+    QUARANTINED_CTE,
+    usage_cte,
+)
 
 # How old a call may be on arrival to say anything of its gateway's clock.
-LIVE = "1 hour"
+LIVE_CALL_MAX_AGE = "1 hour"
 
 
 # Which deliveries a settlement takes: those that were never tried, up to %(most)s transactions …
-WAITING = """
+UNTRIED_DELIVERIES = """
     SELECT id FROM (
         SELECT id, sum(transactions) OVER (ORDER BY next_try_at, id) - transactions AS before
         FROM (
@@ -23,14 +29,14 @@ WAITING = """
 
 
 # … or those taken before, with care.
-TAKEN = """
+ATTEMPTED_DELIVERIES = """
     SELECT id FROM metering_delivery WHERE id = ANY (%(deliveries)s::uuid[]) FOR UPDATE SKIP LOCKED
 """
 
 
 # Put on record that these are tried now: one that was tried before alone, others in small company.
 # Should nobody come back from it, they are tried again after a pause, which grows.
-TAKE = """
+BEGIN_ATTEMPT = """
 WITH due AS MATERIALIZED (
     SELECT id, next_try_at, transactions, attempts FROM metering_delivery
     WHERE next_try_at <= clock_timestamp()
@@ -54,7 +60,7 @@ RETURNING taken.id, taken.transactions, taken.attempts
 
 
 # Whether what was tried before is due, and among the first. Others leave it where it is.
-TRIED_BEFORE = """
+HAS_FAILED = """
 SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
     SELECT attempts, last_error FROM metering_delivery
     WHERE next_try_at <= clock_timestamp() ORDER BY next_try_at LIMIT 20
@@ -62,7 +68,7 @@ SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
 """
 
 
-def settle(deliveries: str) -> str:
+def process_statement(deliveries: str) -> str:
     """Take these deliveries out of the inbox and settle every transaction in them.
 
     Answers one row: how many deliveries, and transactions in them.
@@ -131,7 +137,7 @@ WITH claimed AS MATERIALIZED (
             'latency_ms', latency_ms, 'elements', elements, 'metadata', metadata, 'names', names
         ))
     FROM conflicting
-), {JUDGED}, {LEDGER}, {QUARANTINED}, {usage_of(COUNTED)}, tally AS (
+), {JUDGED_CTE}, {LEDGER_CTE}, {QUARANTINED_CTE}, {usage_cte(COUNTED_ROWS)}, tally AS (
     INSERT INTO metering_tally AS standing (
         hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
         quarantined, lag
@@ -166,7 +172,7 @@ WITH claimed AS MATERIALIZED (
         attributed = standing.attributed + excluded.attributed,
         quarantined = standing.quarantined + excluded.quarantined,
         lag = standing.lag + excluded.lag
-), {KEY_SEEN}, gateway_seen AS (
+), {KEY_SEEN_CTE}, gateway_seen AS (
     -- Its clock is judged by live calls alone: what is brought later says nothing of it.
     UPDATE revcred_gateway g
     SET last_seen_at = seen.at, clock_ahead = coalesce(seen.ahead, g.clock_ahead)
@@ -174,7 +180,8 @@ WITH claimed AS MATERIALIZED (
         SELECT
             gateway_id, max(received_at) AS at,
             percentile_cont(0.5) WITHIN GROUP (ORDER BY occurred_at - received_at) FILTER (
-                WHERE undated IS NOT TRUE AND occurred_at > received_at - interval '{LIVE}'
+                WHERE undated IS NOT TRUE
+                    AND occurred_at > received_at - interval '{LIVE_CALL_MAX_AGE}'
             ) AS ahead
         FROM item GROUP BY gateway_id
     ) seen
@@ -190,14 +197,14 @@ SELECT (SELECT count(*) FROM claimed), (SELECT count(*) FROM item)
 """
 
 
-SETTLE = settle(WAITING)
+PROCESS_UNTRIED = process_statement(UNTRIED_DELIVERIES)
 
 
-SETTLE_TAKEN = settle(TAKEN)
+PROCESS_ATTEMPTED = process_statement(ATTEMPTED_DELIVERIES)
 
 
 # What was called since a moment, by name or the beginning of its path, and is no source.
-DISCOVER = f"""
+DISCOVER_SOURCES = f"""
 INSERT INTO metering_discoveredsource AS standing
     (name, kind, gateway_id, first_seen_at, last_seen_at)
 SELECT name, kind, min(gateway_id), min(received_at), max(received_at)
@@ -223,7 +230,7 @@ WHERE CASE kind
         UNION ALL
         SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = unknown.name
     )
-    ELSE NOT EXISTS (SELECT FROM revcred_pathrule r WHERE {fits("path")})
+    ELSE NOT EXISTS (SELECT FROM revcred_pathrule r WHERE {path_rule_condition("path")})
 END
 GROUP BY name, kind ORDER BY count(*) DESC LIMIT 1000
 ON CONFLICT (name, kind) DO UPDATE
@@ -232,7 +239,7 @@ SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
 
 
 # What has become a source, and beyond some thousands what was not seen for the longest.
-FORGET_DISCOVERED = f"""
+FORGET_DISCOVERED_SOURCES = f"""
 DELETE FROM metering_discoveredsource d
 WHERE CASE d.kind
     WHEN 'named' THEN EXISTS (
@@ -240,7 +247,7 @@ WHERE CASE d.kind
         UNION ALL
         SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = d.name
     )
-    ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {fits("d.name")})
+    ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {path_rule_condition("d.name")})
 END OR d.id IN (
     SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET 5000
 )
@@ -249,7 +256,7 @@ END OR d.id IN (
 
 # A delivery taken apart into one per transaction, so that only what fails is put aside. They are
 # tried in company again, with care; what was rejected is told of by one that holds nothing else.
-TAKE_APART = """
+SPLIT_DELIVERY = """
 WITH whole AS (
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions > 1
     RETURNING gateway_id, received_at, rejected, passed_over, last_error, body
@@ -267,7 +274,7 @@ FROM whole WHERE rejected > 0 OR passed_over > 0
 
 # A delivery of one transaction that cannot be processed, with nothing in it looked at closely:
 # a number that its column cannot hold is left out. %(unsaid)s is its error if none was said.
-PUT_ASIDE = """
+QUARANTINE_POISON = """
 WITH poison AS (
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions = 1
     RETURNING

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from allauth.account.models import EmailAddress
 
 from revcred.actions import credentials, subscriptions
-from revcred.actions.credentials import Keyed, generate_key, generate_secret
+from revcred.actions.credentials import NewKey, generate_key, generate_secret
 from revcred.models import (
     Credential,
     Customer,
@@ -20,32 +20,34 @@ from revcred.models import (
 
 OWNER, MEMBER, VIEWER = Membership.Role.OWNER, Membership.Role.MEMBER, Membership.Role.VIEWER
 
-ADMIN = "admin@revcred.example"
-HARBOUR, QUILL, TIDEWRACK, BRAMBLEGATE = CUSTOMERS = (
+DEMO_ADMIN_EMAIL = "admin@revcred.example"
+HARBOUR, QUILL, TIDEWRACK, BRAMBLEGATE = DEMO_CUSTOMER_KEYS = (
     "harbour-pine",
     "quillfeather",
     "tidewrack",
     "bramblegate",
 )
-BEGINNING = timedelta(days=31)  # the oldest moment a transaction may have
-WEEK = timedelta(days=7)
+DEMO_HISTORY_AGE = timedelta(days=31)  # the oldest moment a transaction may have
+ONE_WEEK = timedelta(days=7)
 
 # Strings a caller is known by besides its key. They open nothing, so they need no secrecy.
-SCANNERS = "harbour-scanners"
-OLD_DESK = "claims-desk-2"
+SCANNERS_ALIAS = "harbour-scanners"
+OLD_DESK_ALIAS = "claims-desk-2"
 
 
-Keys = dict[str, str]  # by the name of their credential
+KeysByCredential = dict[str, str]  # by the name of their credential
 
 
 @dataclass
-class Cast:
+class DemoCast:
     """Makes people and things for the demo, and keeps the keys, which only now are in clear."""
 
     admin: User
     now: datetime
-    keys: Keys = field(default_factory=dict)
-    old_keys: Keys = field(default_factory=dict)  # those on their way out, and those revoked
+    keys: KeysByCredential = field(default_factory=dict)
+    old_keys: KeysByCredential = field(
+        default_factory=dict
+    )  # those on their way out, and those revoked
 
     def customer(self, name: str, external_key: str, **facts: object) -> Customer:
         return Customer.objects.create(
@@ -57,7 +59,7 @@ class Cast:
 
     def subscriber(self, name: str, customer: Customer, role: Membership.Role) -> Subscriber:
         email = f"{name.split(maxsplit=1)[0].lower()}@{customer.email_domains[0]}"
-        user = account(email, name=name)
+        user = create_demo_account(email, name=name)
         subscriber = Subscriber.objects.create(email=email, name=name, user=user)
         Membership.objects.create(customer=customer, subscriber=subscriber, role=role)
         return subscriber
@@ -78,10 +80,10 @@ class Cast:
             customer=customer,
             product=product,
             quota=quota,
-            active_from=self.now - BEGINNING,
+            active_from=self.now - DEMO_HISTORY_AGE,
             active_until=self.now - ended if ended else None,
         )
-        subscriptions.start(subscription=subscription, by=self.admin)
+        subscriptions.start_subscription(subscription=subscription, by=self.admin)
         return subscription
 
     def credential(
@@ -95,13 +97,13 @@ class Cast:
         expires_at: datetime | None = None,
     ) -> Credential:
         self.keys[name] = generate_key()
-        return credentials.issue(
+        return credentials.issue_credential(
             customer=feeds[0].customer,
             name=name,
-            keyed=Keyed(
+            keyed=NewKey(
                 key=self.keys[name],
                 secret=generate_secret() if has_secret else None,
-                active_from=self.now - BEGINNING,
+                active_from=self.now - DEMO_HISTORY_AGE,
             ),
             subscriptions=feeds,
             holders=holders,
@@ -114,7 +116,7 @@ class Cast:
     def rotate(self, credential: Credential, *, overlap: timedelta) -> None:
         self.old_keys[credential.name] = self.keys.pop(credential.name)
         self.keys[credential.name] = generate_key()
-        credentials.rotate(
+        credentials.rotate_credential(
             credential=credential,
             overlap=overlap,
             key=self.keys[credential.name],
@@ -124,10 +126,10 @@ class Cast:
 
     def revoke(self, credential: Credential, *, reason: str) -> None:
         self.old_keys[credential.name] = self.keys.pop(credential.name)
-        credentials.revoke(credential=credential, reason=reason, by=self.admin)
+        credentials.revoke_credential(credential=credential, reason=reason, by=self.admin)
 
 
-def account(email: str, *, name: str, is_staff: bool = False) -> User:
+def create_demo_account(email: str, *, name: str, is_staff: bool = False) -> User:
     """Somebody who can sign in, once given a password."""
     user, is_new = User.objects.get_or_create(
         email=email, defaults={"name": name, "is_staff": is_staff, "is_superuser": is_staff}
@@ -137,18 +139,22 @@ def account(email: str, *, name: str, is_staff: bool = False) -> User:
     return user
 
 
-def found(cast: Cast) -> None:
+def create_demo_companies(cast: DemoCast) -> None:
     """All four companies, what they subscribe to, and what has happened to their credentials."""
-    maps = _product("Cartography", "2", "maps", tiles="/maps/v2/tiles/", routes="/maps/v2/routes/")
-    prose = _product("Prose", "1", "prose", completions="/prose/v1/", embeddings="/prose/v1/embed/")
-    vault = _product("Vault", "", "vault", objects="/vault/v1/")
-    _harbour_and_pine(cast, maps, vault)
-    _quillfeather(cast, prose, vault)
-    _tidewrack(cast, maps, prose)
-    _bramblegate(cast, prose)
+    maps = _create_product(
+        "Cartography", "2", "maps", tiles="/maps/v2/tiles/", routes="/maps/v2/routes/"
+    )
+    prose = _create_product(
+        "Prose", "1", "prose", completions="/prose/v1/", embeddings="/prose/v1/embed/"
+    )
+    vault = _create_product("Vault", "", "vault", objects="/vault/v1/")
+    _create_harbour_and_pine(cast, maps, vault)
+    _create_quillfeather(cast, prose, vault)
+    _create_tidewrack(cast, maps, prose)
+    _create_bramblegate(cast, prose)
 
 
-def _product(name: str, version: str, external_key: str, **prefixes: str) -> Product:
+def _create_product(name: str, version: str, external_key: str, **prefixes: str) -> Product:
     # Calls of their status pages belong to no source.
     product = Product.objects.create(
         name=name, version=version, external_key=external_key, also_without_source=True
@@ -159,7 +165,7 @@ def _product(name: str, version: str, external_key: str, **prefixes: str) -> Pro
     return product
 
 
-def _harbour_and_pine(cast: Cast, maps: Product, vault: Product) -> None:
+def _create_harbour_and_pine(cast: DemoCast, maps: Product, vault: Product) -> None:
     """Several credentials share one subscription, and one has moved to another last week."""
     harbour = cast.customer("Harbour & Pine Logistics", HARBOUR, tags=["freight"])
     ines = cast.subscriber("Ines Okafor", harbour, OWNER)
@@ -173,14 +179,14 @@ def _harbour_and_pine(cast: Cast, maps: Product, vault: Product) -> None:
     cast.credential("Driver tablets", fleet, holders=[tom], tags=["mobile"], has_secret=True)
     cast.credential("Depot screens", fleet, holders=[tom, lea])
     planner = cast.credential("Route planner", fleet, holders=[ines, lea], has_secret=True)
-    credentials.move(
-        credential=planner, subscription=fleet, to=planning, at=cast.now - WEEK, by=cast.admin
+    credentials.move_credential(
+        credential=planner, subscription=fleet, to=planning, at=cast.now - ONE_WEEK, by=cast.admin
     )
     scanners = cast.credential("Scanner uplink", notes, holders=[tom], tags=["warehouse"])
-    credentials.add_alias(credential=scanners, alias=SCANNERS, by=cast.admin)
+    credentials.add_alias(credential=scanners, alias=SCANNERS_ALIAS, by=cast.admin)
 
 
-def _quillfeather(cast: Cast, prose: Product, vault: Product) -> None:
+def _create_quillfeather(cast: DemoCast, prose: Product, vault: Product) -> None:
     """One credential feeds two subscriptions; one is in rotation, one is suspended."""
     quill = cast.customer("Quillfeather Press", QUILL, tags=["publishing"])
     mirela = cast.subscriber("Mirela Aho", quill, OWNER)
@@ -189,16 +195,16 @@ def _quillfeather(cast: Cast, prose: Product, vault: Product) -> None:
     manuscripts = cast.subscription("Manuscripts", "quill-vault", quill, vault)
 
     suite = cast.credential("Editorial suite", editors, holders=[mirela], has_secret=True)
-    credentials.assign(
-        credential=suite, subscription=manuscripts, at=cast.now - BEGINNING, by=cast.admin
+    credentials.assign_subscription(
+        credential=suite, subscription=manuscripts, at=cast.now - DEMO_HISTORY_AGE, by=cast.admin
     )
     search = cast.credential("Manuscript search", editors, holders=[sam], has_secret=True)
-    cast.rotate(search, overlap=WEEK)
+    cast.rotate(search, overlap=ONE_WEEK)
     shop = cast.credential("Print shop", manuscripts, holders=[mirela, sam])
-    credentials.suspend(credential=shop, by=cast.admin)
+    credentials.suspend_credential(credential=shop, by=cast.admin)
 
 
-def _tidewrack(cast: Cast, maps: Product, prose: Product) -> None:
+def _create_tidewrack(cast: DemoCast, maps: Product, prose: Product) -> None:
     """A trial that has ended, and a key that got out."""
     tidewrack = cast.customer("Tidewrack Forecasting", TIDEWRACK, tags=["weather", "trial"])
     jonas = cast.subscriber("Jonas Reed", tidewrack, OWNER)
@@ -213,7 +219,7 @@ def _tidewrack(cast: Cast, maps: Product, prose: Product) -> None:
     cast.revoke(webcams, reason="The key was found in a public repository.")
 
 
-def _bramblegate(cast: Cast, prose: Product) -> None:
+def _create_bramblegate(cast: DemoCast, prose: Product) -> None:
     """An alias that has been ended, a credential that will expire, a member of two customers."""
     bramblegate = cast.customer("Bramblegate Mutual", BRAMBLEGATE, tags=["insurance"])
     ada = cast.subscriber("Ada Lindqvist", bramblegate, OWNER)
@@ -222,7 +228,7 @@ def _bramblegate(cast: Cast, prose: Product) -> None:
     claims = cast.subscription("Prose for claims", "bramblegate-prose", bramblegate, prose)
 
     desk = cast.credential("Claims desk", claims, holders=[ada], has_secret=True)
-    alias = credentials.add_alias(credential=desk, alias=OLD_DESK, by=cast.admin)
+    alias = credentials.add_alias(credential=desk, alias=OLD_DESK_ALIAS, by=cast.admin)
     credentials.end_key(key=alias, at=cast.now - timedelta(days=12), by=cast.admin)
     cast.credential(
         "Valuation notebook",

@@ -7,20 +7,20 @@ from typing import TypedDict
 
 from django.conf import settings
 
-PATH = Path(settings.BASE_DIR) / ".run" / "demo.json"
+NOTES_PATH = Path(settings.BASE_DIR) / ".run" / "demo.json"
 
 
-class Account(TypedDict):
+class DemoAccount(TypedDict):
     email: str
     password: str
 
 
-class Reporter(TypedDict):
+class DemoGatewayAccess(TypedDict):
     name: str
     token: str
 
 
-class Caller(TypedDict):
+class DemoCaller(TypedDict):
     name: str
     external_key: str
     old_key: str | None  # in a rotation, as long as it is valid
@@ -30,28 +30,28 @@ class Caller(TypedDict):
     subscription_name: str
 
 
-class Notes(TypedDict):
+class DemoNotes(TypedDict):
     url: str
-    admin: Account
-    subscribers: list[Account]
-    gateway: Reporter
-    credentials: list[Caller]
+    admin: DemoAccount
+    subscribers: list[DemoAccount]
+    gateway: DemoGatewayAccess
+    credentials: list[DemoCaller]
 
 
-def read() -> Notes | None:
+def read_notes() -> DemoNotes | None:
     """None if nothing was noted yet."""
     try:
-        notes: Notes = json.loads(PATH.read_text())
+        notes: DemoNotes = json.loads(NOTES_PATH.read_text())
     except FileNotFoundError:
         return None
     return notes
 
 
-def write(notes: Notes) -> None:
+def write_notes(notes: DemoNotes) -> None:
     """Whole or not at all, and for its owner's eyes only."""
-    PATH.parent.mkdir(mode=0o700, exist_ok=True)
-    draft = PATH.with_suffix(".new")
+    NOTES_PATH.parent.mkdir(mode=0o700, exist_ok=True)
+    draft = NOTES_PATH.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(notes, file, indent=2, ensure_ascii=False)
-    draft.replace(PATH)
+    draft.replace(NOTES_PATH)

@@ -1,7 +1,8 @@
 """Calls as the inbox keeps them: in our own terms, and without a key.
 
-Whatever door a call came in by, `encoded` makes it what is stored. Its key becomes a fingerprint
-there, no text of it keeps the key or the gateway's token, and its path is nothing but a path.
+Whatever door a call came in by, `encode_call` makes it what is stored. Its key becomes a
+fingerprint there, no text of it keeps the key or the gateway's token, and its path is nothing but a
+path.
 """
 
 import re
@@ -17,13 +18,18 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict, replace
 
-from metering.inbox.group_commit import KEEP_AND_RECALL, Entry, Recalling, time_ordered_id
-from metering.inbox.redaction import NOTHING, CallerKey, Withheld, is_a_name
-from metering.models.usage import CALLS
-from metering.similar_keys import similar
-from revcred.external_keys import trimmed
+from metering.inbox.group_commit import (
+    INSERT_AND_FIND_EARLIER,
+    DeliveryRow,
+    WithDuplicateLookup,
+    time_ordered_id,
+)
+from metering.inbox.redaction import NOTHING_WITHHELD, CallerKey, WithheldSecrets, is_entered_name
+from metering.models.usage import CALLS_ELEMENT
+from metering.similar_keys import similar_plain_key
+from revcred.external_keys import trim_key
 from revcred.fingerprints import fingerprint_hex
-from revcred.redaction import Secrets, candidates, cut, secrets_of
+from revcred.redaction import KnownSecrets, key_candidates, known_secrets, redact_value
 
 
 class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -59,7 +65,7 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     def completed_by(self, other: "Call") -> "Call":
         """What this one says, and what only the other does."""
-        completed = replace(other, **_said(self))
+        completed = replace(other, **_present_fields(self))
         completed.elements = other.elements | self.elements
         completed.metadata = (other.metadata or {}) | (self.metadata or {}) or None
         if self.undated and not other.undated:
@@ -68,120 +74,124 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
         return completed
 
 
-def marks_of(key: str | None) -> dict[str, Any]:
+def caller_key_field(key: str | None) -> dict[str, Any]:
     """The key as a call has it until it is encoded; nothing if none is left of it.
 
     Raises:
         KeyTooLong: more than MAX_KEY_CHARACTERS are left of it.
     """
-    text = trimmed(key) if key else None
+    text = trim_key(key) if key else None
     return {"key": CallerKey(text)} if text else {}
 
 
-def _kept_of(key: CallerKey) -> dict[str, Any]:
+def _stored_key_fields(key: CallerKey) -> dict[str, Any]:
     """What is stored of a key, which goes no further than this."""
     kept: dict[str, Any] = {"fingerprint": key.fingerprint, "hint": key.hint}
-    if found := similar(key.text):
+    if found := similar_plain_key(key.text):
         kept["similar_fingerprint"], kept["oddities"] = found
     return kept
 
 
-ONE_CALL: dict[str, int | Decimal] = {CALLS: 1}
-NOT_SAID = (None, UNSET)
-ANY_TIME = datetime.fromtimestamp(0, UTC)
+ONE_CALL: dict[str, int | Decimal] = {CALLS_ELEMENT: 1}
+ABSENT_VALUES = (None, UNSET)
+UNDATED_PLACEHOLDER = datetime.fromtimestamp(0, UTC)
 
 # Sorted, so that the same content in another order is the same content.
-_encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
+_encode_sorted_json = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
 # Whatever is text in a call, or holds some: all but its own marks and moments.
-MARKS = {
+UNREDACTED_FIELDS = {
     *("key", "fingerprint", "hint", "similar_fingerprint", "oddities"),
     *("occurred_at", "undated", "outside", "distinguished_by", "content"),
 }
-CUT = tuple(name for name in Call.__struct_fields__ if name not in MARKS)
+REDACTED_FIELDS = tuple(name for name in Call.__struct_fields__ if name not in UNREDACTED_FIELDS)
 
 
-def _said(call: Call) -> dict[str, Any]:
-    return {name: value for name, value in asdict(call).items() if value not in NOT_SAID}
+def _present_fields(call: Call) -> dict[str, Any]:
+    return {name: value for name, value in asdict(call).items() if value not in ABSENT_VALUES}
 
 
-def entry_of(
+def delivery_row(
     gateway_id: int,
     calls: Sequence[Call],
     *,
-    withheld: Withheld = NOTHING,
+    withheld: WithheldSecrets = NOTHING_WITHHELD,
     rejected: int = 0,
     passed_over: int = 0,
     ids_from_callers: bool | None = False,
-) -> Entry:
+) -> DeliveryRow:
     lines = [
-        encoded(gateway_id, call, withheld, ids_from_callers=ids_from_callers) for call in calls
+        encode_call(gateway_id, call, withheld, ids_from_callers=ids_from_callers) for call in calls
     ]
-    return Entry(gateway_id, len(calls), rejected, _array(lines), passed_over=passed_over)
+    return DeliveryRow(
+        gateway_id, len(calls), rejected, _json_array_of_calls(lines), passed_over=passed_over
+    )
 
 
-def entry_of_joined(gateway_id: int, calls: Mapping[UUID, Call]) -> Entry:
+def paired_calls_row(gateway_id: int, calls: Mapping[UUID, Call]) -> DeliveryRow:
     """Of calls that were encoded half by half, by their identities."""
     joined = []
     for mark, call in calls.items():
-        _, _, digest, said = encoded(gateway_id, call, NOTHING)
+        _, _, digest, said = encode_call(gateway_id, call, NOTHING_WITHHELD)
         joined.append((mark.hex, mark.hex, digest, said))
-    return Entry(gateway_id, len(calls), 0, _array(joined))
+    return DeliveryRow(gateway_id, len(calls), 0, _json_array_of_calls(joined))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecallingEntry(Recalling, Entry):
+class SingleCallRow(WithDuplicateLookup, DeliveryRow):
     """One call, asking whether it came before."""
 
-    statement: ClassVar = KEEP_AND_RECALL
+    statement: ClassVar = INSERT_AND_FIND_EARLIER
 
     def row(self) -> Sequence[Any]:
         return *super().row(), self.identity
 
 
-def recalling_entry_of(
-    gateway_id: int, call: Call, withheld: Withheld, *, ids_from_callers: bool | None = False
-) -> RecallingEntry:
-    line = encoded(gateway_id, call, withheld, ids_from_callers=ids_from_callers)
-    return RecallingEntry(
+def single_call_row(
+    gateway_id: int, call: Call, withheld: WithheldSecrets, *, ids_from_callers: bool | None = False
+) -> SingleCallRow:
+    line = encode_call(gateway_id, call, withheld, ids_from_callers=ids_from_callers)
+    return SingleCallRow(
         identity=UUID(line[0]),
         gateway_id=gateway_id,
         transactions=1,
         rejected=0,
-        body=_array([line]),
+        body=_json_array_of_calls([line]),
     )
 
 
-def identity(gateway_id: int, transaction_id: str) -> str:
+def dedup_key_of_id(gateway_id: int, transaction_id: str) -> str:
     """What a transaction is remembered by: 32 hexadecimal digits for its gateway and its id."""
-    return _digest(b"%d\0" % gateway_id + transaction_id.encode())
+    return _hash_bytes(b"%d\0" % gateway_id + transaction_id.encode())
 
 
-def identity_of_cut(gateway_id: int, transaction_id: str) -> str:
+def keyed_dedup_key_of_id(gateway_id: int, transaction_id: str) -> str:
     """The same for an id in which a secret is. It is keyed, so that nobody can guess the secret."""
     return fingerprint_hex(f"{gateway_id} {transaction_id}", label="transaction id")
 
 
-def identities(gateway_id: int, transaction_id: str) -> list[UUID]:
+def possible_dedup_keys(gateway_id: int, transaction_id: str) -> list[UUID]:
     """Those that a transaction of this whole id may be remembered by."""
-    return [UUID(of(gateway_id, transaction_id)) for of in (identity, identity_of_cut)]
+    return [UUID(of(gateway_id, transaction_id)) for of in (dedup_key_of_id, keyed_dedup_key_of_id)]
 
 
-def identity_of(gateway_id: int, call: Call, *, ids_from_callers: bool | None = False) -> str:
+def dedup_key_of_call(gateway_id: int, call: Call, *, ids_from_callers: bool | None = False) -> str:
     """Return the identity of a call: by its id, and by more where others may have the same id.
 
     Where callers may choose ids, a call is also known by its moment, method, path and status: a
     repeat has the same ones, and another call under an id that was used before has not.
     """
-    known_by = _known_by(call, ids_from_callers=ids_from_callers)
+    known_by = _distinguishing_parts(call, ids_from_callers=ids_from_callers)
     if not known_by:
-        return identity(gateway_id, call.transaction_id)
+        return dedup_key_of_id(gateway_id, call.transaction_id)
     # No id contains a NUL, so that this is never the identity of another id.
-    return _digest(b"%d\0" % gateway_id + call.transaction_id.encode() + b"\0" + _encode(known_by))
+    return _hash_bytes(
+        b"%d\0" % gateway_id + call.transaction_id.encode() + b"\0" + _encode_sorted_json(known_by)
+    )
 
 
-def _known_by(call: Call, *, ids_from_callers: bool | None) -> list[Any]:
+def _distinguishing_parts(call: Call, *, ids_from_callers: bool | None) -> list[Any]:
     known_by: list[Any] = [call.distinguished_by] if call.distinguished_by else []
     if ids_from_callers:
         moment = None if call.undated else call.occurred_at
@@ -190,88 +200,92 @@ def _known_by(call: Call, *, ids_from_callers: bool | None) -> list[Any]:
 
 
 # A call's identity, that of its id alone, a digest of all that it says, and that as JSON.
-Encoded = tuple[str, str, str, str]
+EncodedCall = tuple[str, str, str, str]
 
 
-def encoded(
-    gateway_id: int, call: Call, withheld: Withheld, *, ids_from_callers: bool | None = False
-) -> Encoded:
+def encode_call(
+    gateway_id: int, call: Call, withheld: WithheldSecrets, *, ids_from_callers: bool | None = False
+) -> EncodedCall:
     """What is stored of a call, and nothing else is. The same call gives the same."""
     key, path, stored = call.key, call.path, call
     if key:
-        stored = replace(call, key=None, **_kept_of(key))
+        stored = replace(call, key=None, **_stored_key_fields(key))
     if path and (path[0] != "/" or path[1:2] == "/" or "?" in path or "#" in path):
-        stored = replace(stored, path=only_path(path))
-    content = _encode(stored)
+        stored = replace(stored, path=strip_url_to_path(path))
+    content = _encode_sorted_json(stored)
     said = content.decode()
     if withheld.may_be_in(said, key):
-        stored = _cut(stored, withheld.of(key), key)
-        content = _encode(stored)
+        stored = _cut_secrets_from_call(stored, withheld.of(key), key)
+        content = _encode_sorted_json(stored)
         said = content.decode()
     if not call.content:
-        content = _content(stored, content)
-    own, by_id = _identities_of(gateway_id, call, stored, ids_from_callers=ids_from_callers)
-    return own, by_id, call.content or _digest(content), said
+        content = _content_to_compare(stored, content)
+    own, by_id = _dedup_keys_of_call(gateway_id, call, stored, ids_from_callers=ids_from_callers)
+    return own, by_id, call.content or _hash_bytes(content), said
 
 
-def _identities_of(
+def _dedup_keys_of_call(
     gateway_id: int, call: Call, stored: Call, *, ids_from_callers: bool | None
 ) -> tuple[str, str]:
     """Its own identity and that of its id, which are mostly the same."""
     is_cut = stored.transaction_id != call.transaction_id
-    by_id = (identity_of_cut if is_cut else identity)(gateway_id, call.transaction_id)
+    by_id = (keyed_dedup_key_of_id if is_cut else dedup_key_of_id)(gateway_id, call.transaction_id)
     if not (ids_from_callers or call.distinguished_by):
         return by_id, by_id
     if not is_cut:
-        return identity_of(gateway_id, stored, ids_from_callers=ids_from_callers), by_id
-    return digest_of(by_id, _known_by(stored, ids_from_callers=ids_from_callers)), by_id
+        return dedup_key_of_call(gateway_id, stored, ids_from_callers=ids_from_callers), by_id
+    return digest_of_parts(
+        by_id, _distinguishing_parts(stored, ids_from_callers=ids_from_callers)
+    ), by_id
 
 
-def without_secrets(call: Call, withheld: Withheld) -> Call:
+def call_without_secrets(call: Call, withheld: WithheldSecrets) -> Call:
     """The call as it is stored, for whoever keeps or shows a part of it elsewhere."""
-    return _cut(call, withheld.of(call.key), call.key)
+    return _cut_secrets_from_call(call, withheld.of(call.key), call.key)
 
 
-def _cut(call: Call, secrets: Secrets, key: CallerKey | None) -> Call:
-    texts = {name: getattr(call, name) for name in CUT}
-    found = {name: cut(value, secrets) for name, value in texts.items() if value}
+def _cut_secrets_from_call(call: Call, secrets: KnownSecrets, key: CallerKey | None) -> Call:
+    texts = {name: getattr(call, name) for name in REDACTED_FIELDS}
+    found = {name: redact_value(value, secrets) for name, value in texts.items() if value}
     changed = {name: value for name, value in found.items() if value != texts[name]}
-    if changed and key and secrets and secrets[0].text in key.text and is_a_name(key):
-        return _cut(call, secrets[1:], None)
+    if changed and key and secrets and secrets[0].text in key.text and is_entered_name(key):
+        return _cut_secrets_from_call(call, secrets[1:], None)
     return replace(call, **changed) if changed else call
 
 
-def without_its_key(call: Call) -> Call:
+def call_without_its_key(call: Call) -> Call:
     """A call joined of two halves, of which only one came with the key: by its fingerprint."""
-    parts = candidates(texts_of(call))
-    return without_keys(call, [each for each in parts if fingerprint_hex(each) == call.fingerprint])
+    parts = key_candidates(text_fields_of_call(call))
+    return call_without_keys(
+        call, [each for each in parts if fingerprint_hex(each) == call.fingerprint]
+    )
 
 
-def without_keys(call: Call, keys: Sequence[str]) -> Call:
+def call_without_keys(call: Call, keys: Sequence[str]) -> Call:
     for key in keys:
-        call = _cut(call, secrets_of(key), CallerKey(key))
+        call = _cut_secrets_from_call(call, known_secrets(key), CallerKey(key))
     return call
 
 
-def texts_of(call: Call) -> dict[str, Any]:
+def text_fields_of_call(call: Call) -> dict[str, Any]:
     """What a call says in text, by the names of its fields."""
-    said = {name: getattr(call, name) for name in CUT}
+    said = {name: getattr(call, name) for name in REDACTED_FIELDS}
     return {name: value for name, value in said.items() if isinstance(value, str | dict)}
 
 
-_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
+_SCHEME_AND_HOST = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
 _END_OF_PATH = re.compile(r"[?#]")
 
 
-def only_path(url: str) -> str:
+def strip_url_to_path(url: str) -> str:
     """The path without scheme, user, host, query and fragment, any of which may hold a key."""
     url = url.strip()
-    address = _ADDRESS.match(url)
+    address = _SCHEME_AND_HOST.match(url)
     path = _END_OF_PATH.split(url[address.end() if address else 0 :], maxsplit=1)[0]
     return path or "/"
 
 
-def _array(calls: Sequence[Encoded]) -> str:
+def _json_array_of_calls(calls: Sequence[EncodedCall]) -> str:
     """A JSON array of the calls, each led by its ids and the digest of all it says."""
     first = time_ordered_id()
     lines = []
@@ -284,17 +298,17 @@ def _array(calls: Sequence[Encoded]) -> str:
     return f"[{','.join(lines)}]"
 
 
-def digest_of(*parts: Any) -> str:
+def digest_of_parts(*parts: Any) -> str:
     """Return 32 hexadecimal digits that stand for these parts, which JSON can hold."""
-    return _digest(_encode(parts))
+    return _hash_bytes(_encode_sorted_json(parts))
 
 
-def _content(call: Call, said: bytes) -> bytes:
+def _content_to_compare(call: Call, said: bytes) -> bytes:
     """Return what has to be the same in a repeat: not when it came, nor whether that was late."""
     if call.undated:
-        return _encode(replace(call, occurred_at=ANY_TIME))
-    return _encode(replace(call, outside=False)) if call.outside else said
+        return _encode_sorted_json(replace(call, occurred_at=UNDATED_PLACEHOLDER))
+    return _encode_sorted_json(replace(call, outside=False)) if call.outside else said
 
 
-def _digest(content: bytes) -> str:
+def _hash_bytes(content: bytes) -> str:
     return blake2b(content, digest_size=16).hexdigest()

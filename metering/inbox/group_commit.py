@@ -12,25 +12,27 @@ from uuid import UUID
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from revcred.postgresql import patience_left
+from revcred.postgresql import database_time_left
 
 # The answer is the id that was given, so that a second try after a lost answer changes nothing.
-KEEP = """
+INSERT_DELIVERIES = """
 INSERT INTO metering_delivery (id, gateway_id, transactions, rejected, passed_over, body)
 SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::int[], %b::text[])
 ON CONFLICT (id) DO NOTHING
 """
 
 # The same, and when what came before under the same identities happened.
-RECALL = "SELECT identity, occurred_at FROM metering_remembered WHERE identity = ANY(%b::uuid[])"
-KEEP_AND_RECALL = f"WITH kept AS ({KEEP}) {RECALL}"
+FIND_EARLIER = (
+    "SELECT identity, occurred_at FROM metering_remembered WHERE identity = ANY(%b::uuid[])"
+)
+INSERT_AND_FIND_EARLIER = f"WITH kept AS ({INSERT_DELIVERIES}) {FIND_EARLIER}"
 
-AWAY = (OperationalError, InterfaceError)
-IDS_IN_A_ROW = 1 << 16
-PATIENCE = 30.0  # seconds that others are waited for; who has less of it says so
+CONNECTION_ERRORS = (OperationalError, InterfaceError)
+CONSECUTIVE_FREE_IDS = 1 << 16
+COMMIT_WAIT_SECONDS = 30.0  # seconds that others are waited for; who has less of it says so
 
 
-class Kept(Protocol):
+class InboxRow(Protocol):
     """What is kept by a statement that takes its columns as arrays."""
 
     @property
@@ -43,10 +45,10 @@ class Kept(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
+class DeliveryRow:
     """One POST's worth. `body` is a JSON array of calls in our own terms."""
 
-    statement: ClassVar = KEEP
+    statement: ClassVar = INSERT_DELIVERIES
 
     gateway_id: int
     transactions: int
@@ -66,7 +68,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recalling:
+class WithDuplicateLookup:
     """Hears when the transaction of its identity happened, if that came before and is settled."""
 
     identity: UUID
@@ -81,12 +83,12 @@ class Recalling:
 
 
 def time_ordered_id() -> int:
-    """A version 7 UUID that is followed by IDS_IN_A_ROW free ones."""
-    high, low = divmod(randbits(74) & -IDS_IN_A_ROW, 1 << 62)
+    """A version 7 UUID that is followed by CONSECUTIVE_FREE_IDS free ones."""
+    high, low = divmod(randbits(74) & -CONSECUTIVE_FREE_IDS, 1 << 62)
     return time_ns() // 1_000_000 << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low
 
 
-def write(entries: Sequence[Kept]) -> None:
+def commit_rows(entries: Sequence[InboxRow]) -> None:
     """Commit them all, all of one kind, or none.
 
     Raises django.db.DatabaseError or InterfaceError.
@@ -96,30 +98,34 @@ def write(entries: Sequence[Kept]) -> None:
     statement = entries[0].statement
     columns = [list(column) for column in zip(*(entry.row() for entry in entries), strict=True)]
     try:
-        rows = _execute(statement, columns)
-    except AWAY:
-        if connection.in_atomic_block or connection.is_usable() or not patience_left(PATIENCE):
+        rows = _execute_with_arrays(statement, columns)
+    except CONNECTION_ERRORS:
+        if (
+            connection.in_atomic_block
+            or connection.is_usable()
+            or not database_time_left(COMMIT_WAIT_SECONDS)
+        ):
             raise
         connection.close()
-        rows = _execute(statement, columns)
+        rows = _execute_with_arrays(statement, columns)
     for entry in entries:
         entry.hear(rows)
 
 
-def write_each(entries: Sequence[Kept]) -> list[Exception | None]:
+def commit_each_row(entries: Sequence[InboxRow]) -> list[Exception | None]:
     """Commit them together, and say of each what went wrong. One that is bad spoils no other."""
     try:
-        write(entries)
-    except AWAY as error:
+        commit_rows(entries)
+    except CONNECTION_ERRORS as error:
         return [error] * len(entries)
     except DatabaseError as error:
         if len(entries) == 1:
             return [error]
-        return [outcome for entry in entries for outcome in write_each([entry])]
+        return [outcome for entry in entries for outcome in commit_each_row([entry])]
     return [None] * len(entries)
 
 
-def _execute(statement: str, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
+def _execute_with_arrays(statement: str, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
     connection.ensure_connection()
     # Not Django's own cursor, which writes every body into the statement, escaped.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
@@ -127,10 +133,10 @@ def _execute(statement: str, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
         return cursor.fetchall() if cursor.description else ()
 
 
-class _Waiting:
+class _WaitingRow:
     """An entry whose thread waits for it to be committed, or to be the one who commits."""
 
-    def __init__(self, entry: Kept) -> None:
+    def __init__(self, entry: InboxRow) -> None:
         self.entry = entry
         self.woken = threading.Event()
         self.leads = False
@@ -138,7 +144,7 @@ class _Waiting:
         self.error: Exception | None = OperationalError("The delivery was not kept.")
 
 
-class Together:
+class GroupCommit:
     """Commits the entries, all of one kind, of all threads that wait, in one of these threads.
 
     While one group is written the next one gathers: the slower a commit, the larger the group.
@@ -146,12 +152,12 @@ class Together:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_WaitingRow] = []
         self._writing = False
 
-    def keep(self, entry: Kept) -> None:
+    def keep(self, entry: InboxRow) -> None:
         """Returns once the entry is committed. Raises django.db.DatabaseError."""
-        mine = _Waiting(entry)
+        mine = _WaitingRow(entry)
         with self._lock:
             self._waiting.append(mine)
             mine.leads, self._writing = not self._writing, True
@@ -162,8 +168,8 @@ class Together:
         if mine.error:
             raise mine.error
 
-    def _wait(self, mine: _Waiting) -> None:
-        if mine.woken.wait(patience_left(PATIENCE)):
+    def _wait(self, mine: _WaitingRow) -> None:
+        if mine.woken.wait(database_time_left(COMMIT_WAIT_SECONDS)):
             return
         with self._lock:
             if not mine.woken.is_set():
@@ -175,7 +181,7 @@ class Together:
         with self._lock:
             group, self._waiting = self._waiting, []
         try:
-            errors = write_each([each.entry for each in group])
+            errors = commit_each_row([each.entry for each in group])
             for each, error in zip(group, errors, strict=True):
                 each.error = error
         finally:
@@ -191,4 +197,4 @@ class Together:
                 self._waiting[0].woken.set()
 
 
-together = Together()
+delivery_group_commit = GroupCommit()

@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from metering.bells import bell
+from metering.bells import inbox_bell
 from metering.inbox.calls import (
     Call,
-    RecallingEntry,
-    entry_of,
-    recalling_entry_of,
+    SingleCallRow,
+    delivery_row,
+    single_call_row,
 )
-from metering.inbox.group_commit import Together, together
-from metering.inbox.redaction import NOTHING, Withheld
+from metering.inbox.group_commit import GroupCommit, delivery_group_commit
+from metering.inbox.redaction import NOTHING_WITHHELD, WithheldSecrets
 from revcred.models import Gateway
 
 
-def take_in(
+def accept_calls(
     gateway: Gateway | int,
     calls: Sequence[Call],
     *,
-    withheld: Withheld = NOTHING,
+    withheld: WithheldSecrets = NOTHING_WITHHELD,
     rejected: int = 0,
     passed_over: int = 0,
 ) -> UUID:
@@ -27,7 +27,7 @@ def take_in(
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    entry = entry_of(
+    entry = delivery_row(
         gateway if isinstance(gateway, int) else gateway.pk,
         calls,
         withheld=withheld,
@@ -35,22 +35,22 @@ def take_in(
         passed_over=passed_over,
         ids_from_callers=not isinstance(gateway, int) and gateway.ids_from_callers,
     )
-    together.keep(entry)
-    bell.ring()
+    delivery_group_commit.keep(entry)
+    inbox_bell.ring()
     return entry.id
 
 
-def take_in_one(gateway: Gateway, call: Call, *, withheld: Withheld = NOTHING) -> RecallingEntry:
+def accept_single_call(
+    gateway: Gateway, call: Call, *, withheld: WithheldSecrets = NOTHING_WITHHELD
+) -> SingleCallRow:
     """Keep one call, and hear whether it came before.
 
     Raises django.db.OperationalError when the database is away: then sending it again is safe.
     """
-    entry = recalling_entry_of(
-        gateway.pk, call, withheld, ids_from_callers=gateway.ids_from_callers
-    )
-    recalling_together.keep(entry)
-    bell.ring()
+    entry = single_call_row(gateway.pk, call, withheld, ids_from_callers=gateway.ids_from_callers)
+    single_call_group_commit.keep(entry)
+    inbox_bell.ring()
     return entry
 
 
-recalling_together = Together()
+single_call_group_commit = GroupCommit()

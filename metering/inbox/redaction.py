@@ -7,21 +7,21 @@ from django.db import connection
 
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.redaction import (
-    Secret,
-    bare,
-    has_own_shape,
-    long_needles_of,
-    may_hold,
-    needles_of,
-    secrets_of,
-    shortened,
+    KnownSecret,
+    bare_secret,
+    has_own_token_shape,
+    known_secrets,
+    long_search_needles,
+    may_hold_secret,
+    search_needles,
+    shorten_secret,
 )
 
-BELIEVED_SECONDS = 60.0  # that something is, or is not, a name entered here
-MOST_REMEMBERED = 10_000
+NAME_CHECK_CACHE_SECONDS = 60.0  # that something is, or is not, a name entered here
+MAX_CACHED_NAME_CHECKS = 10_000
 
 # What an administrator has entered in clear, where a call may name it or a path hold it.
-IS_ENTERED = """
+FIND_ENTERED_NAME = """
 SELECT EXISTS (SELECT FROM revcred_subscription WHERE external_key = %(text)s)
     OR EXISTS (SELECT FROM revcred_source WHERE external_key = %(text)s)
     OR EXISTS (SELECT FROM revcred_pathrule WHERE strpos(text, %(text)s) > 0)
@@ -62,57 +62,59 @@ class CallerKey:
         return hint(self.text)
 
 
-class Withheld:
+class WithheldSecrets:
     """What may stand in no text of a post's calls: the gateway's token, and the key of each."""
 
     __slots__ = ("_needles", "_token")
 
     def __init__(self, token: str = "") -> None:
         self._token = token
-        self._needles = long_needles_of(token)
+        self._needles = long_search_needles(token)
 
     def __repr__(self) -> str:
-        return f"Withheld({shortened(self._token)})"
+        return f"Withheld({shorten_secret(self._token)})"
 
     def may_be_in(self, text: str, key: CallerKey | None) -> bool:
         """False if there is certainly nothing to be cut from the text."""
-        return may_hold(text, (*needles_of(key.text), *self._needles) if key else self._needles)
+        return may_hold_secret(
+            text, (*search_needles(key.text), *self._needles) if key else self._needles
+        )
 
-    def of(self, key: CallerKey | None) -> list[Secret]:
+    def of(self, key: CallerKey | None) -> list[KnownSecret]:
         """The key first, if it is long enough to be looked for, and the token."""
-        return secrets_of(key.text if key else None, self._token)
+        return known_secrets(key.text if key else None, self._token)
 
 
-NOTHING = Withheld()
+NOTHING_WITHHELD = WithheldSecrets()
 
 
-def is_a_name(key: CallerKey) -> bool:
+def is_entered_name(key: CallerKey) -> bool:
     """True of a key that is also entered here in clear, as the name of a customer or a source.
 
     It hides nothing, and to cut it out of a call would change whom the call is charged to.
     """
-    text = bare(key.text)
-    if has_own_shape(text):
+    text = bare_secret(key.text)
+    if has_own_token_shape(text):
         return False
     mark = key.fingerprint
-    known = _asked.get(mark)
+    known = _name_checks.get(mark)
     now = time.monotonic()
-    if known is None or known[1] + BELIEVED_SECONDS < now:
-        known = _asked[mark] = _ask(text), now
-        if len(_asked) > MOST_REMEMBERED:
-            _asked.popitem(last=False)
+    if known is None or known[1] + NAME_CHECK_CACHE_SECONDS < now:
+        known = _name_checks[mark] = _query_entered_name(text), now
+        if len(_name_checks) > MAX_CACHED_NAME_CHECKS:
+            _name_checks.popitem(last=False)
     return known[0]
 
 
-def forget() -> None:
+def forget_name_checks() -> None:
     """Ask the database again."""
-    _asked.clear()
+    _name_checks.clear()
 
 
-def _ask(text: str) -> bool:
+def _query_entered_name(text: str) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(IS_ENTERED, {"text": text})
+        cursor.execute(FIND_ENTERED_NAME, {"text": text})
         return bool(cursor.fetchone()[0])
 
 
-_asked: OrderedDict[str, tuple[bool, float]] = OrderedDict()
+_name_checks: OrderedDict[str, tuple[bool, float]] = OrderedDict()

@@ -11,17 +11,17 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connection
 
 from metering import failures
-from metering.inbox.redaction import NOTHING, CallerKey, Withheld
+from metering.inbox.redaction import NOTHING_WITHHELD, CallerKey, WithheldSecrets
 from metering.models import Rejection
 from revcred.models import Gateway
-from revcred.redaction import Secrets, cut_text
+from revcred.redaction import KnownSecrets, redact_text
 
 logger = logging.getLogger(__name__)
 
-MAX_KEPT_OF_A_GATEWAY = 1_000
-MAX_KEPT_OF_A_POST = 100
+MAX_REJECTIONS_PER_GATEWAY = 1_000
+MAX_REJECTIONS_PER_POST = 100
 
-KEEP = """
+INSERT_REJECTIONS = """
 WITH kept AS (
     INSERT INTO metering_rejection
         (gateway_id, door, place, transaction_id, field, code, message)
@@ -51,66 +51,66 @@ DELETE FROM metering_rejection WHERE id IN (
 """
 
 
-class Rejected(dict[str, Any]):
+class RejectedItem(dict[str, Any]):
     """Why one item was not taken, as its sender is told. Its `key`, if it has one, is not told."""
 
     key: str | None = None
 
 
-def keep(
+def record_rejections(
     gateway_id: int,
     door: str,
     rejected: Sequence[dict[str, Any]],
     *,
-    withheld: Withheld = NOTHING,
+    withheld: WithheldSecrets = NOTHING_WITHHELD,
     uncounted: int = 0,
 ) -> None:
     """Keep the first of these rejections, and of the gateway's no more than its latest.
 
     `uncounted` are those that no delivery tells of, so that they are counted here.
     """
-    first = rejected[:MAX_KEPT_OF_A_POST]
+    first = rejected[:MAX_REJECTIONS_PER_POST]
     if not first:
         return
-    secrets = [withheld.of(_key_of(each)) for each in first]
+    secrets = [withheld.of(_key_of_rejected(each)) for each in first]
     arguments: dict[str, Any] = {
         "gateway": gateway_id,
         "door": door[:200],
         "places": [each.get("index") for each in first],
-        "ids": _texts(first, "transaction_id", secrets, most=200),
-        "fields": _texts(first, "field", secrets, most=200),
+        "ids": _redacted_texts(first, "transaction_id", secrets, most=200),
+        "fields": _redacted_texts(first, "field", secrets, most=200),
         "codes": [each["code"][:50] for each in first],
-        "messages": _texts(first, "message", secrets, most=500),
+        "messages": _redacted_texts(first, "message", secrets, most=500),
         "uncounted": uncounted,
-        "before": MAX_KEPT_OF_A_GATEWAY - len(first),
+        "before": MAX_REJECTIONS_PER_GATEWAY - len(first),
     }
     try:
         with connection.cursor() as cursor:
-            cursor.execute(KEEP, arguments)
+            cursor.execute(INSERT_REJECTIONS, arguments)
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("Rejections are not kept: %s", failures.name_of(error))
+        logger.warning("Rejections are not kept: %s", failures.error_class(error))
 
 
-def latest(gateway: Gateway, transaction_id: str) -> Rejection | None:
+def latest_rejection(gateway: Gateway, transaction_id: str) -> Rejection | None:
     """The last time that this id was rejected, as long as that is kept."""
     of_gateway = Rejection.objects.filter(gateway=gateway)
-    found = of_gateway.filter(transaction_id=cut_text(transaction_id)[:200])
+    found = of_gateway.filter(transaction_id=redact_text(transaction_id)[:200])
     return found.order_by("-pk").first()
 
 
-def _key_of(rejected: dict[str, Any]) -> CallerKey | None:
+def _key_of_rejected(rejected: dict[str, Any]) -> CallerKey | None:
     key = getattr(rejected, "key", None)
     return CallerKey(key) if key else None
 
 
-def _texts(
+def _redacted_texts(
     rejected: Sequence[dict[str, Any]],
     name: str,
-    secrets: Sequence[Secrets],
+    secrets: Sequence[KnownSecrets],
     *,
     most: int,
 ) -> list[str]:
     return [
-        cut_text(str(each.get(name) or ""), of_each).replace("\0", "")[:most]
+        redact_text(str(each.get(name) or ""), of_each).replace("\0", "")[:most]
         for each, of_each in zip(rejected, secrets, strict=True)
     ]

@@ -5,15 +5,15 @@ from typing import Any
 
 import msgspec
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def plain(quantity: Decimal | float) -> str:
+def format_quantity(quantity: Decimal | float) -> str:
     """Return 1234567.500000000 as 1,234,567.5, exact to the last digit."""
     text = f"{Decimal(str(quantity)):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def as_json(value: Any) -> str:
+def format_field_value(value: Any) -> str:
     """Return what a call says in one field as people read it; lists and objects as JSON."""
-    return str(value) if isinstance(value, str) else _encode(value).decode()
+    return str(value) if isinstance(value, str) else _encode_json(value).decode()

@@ -14,14 +14,14 @@ import msgspec
 from django.db import models
 from django.db.models import Q, prefetch_related_objects
 
-from metering.inbox.calls import MARKS, Call, identities
+from metering.inbox.calls import UNREDACTED_FIELDS, Call, possible_dedup_keys
 from metering.models import (
     Claim,
     Conflict,
     Delivery,
     Half,
     Quarantined,
-    Reason,
+    QuarantineReason,
     Remembered,
     Transaction,
 )
@@ -37,14 +37,14 @@ from revcred.models import (
 )
 
 
-class State(models.TextChoices):
+class ReceiptState(models.TextChoices):
     WAITING = "waiting"
     ATTRIBUTED = "attributed"
     QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class HistoryEntry:
     """Something that happened to the transaction, and who caused it if somebody did."""
 
     at: datetime
@@ -59,7 +59,7 @@ class Receipt:
     id: UUID | None = None
     gateway: Gateway
     transaction_id: str
-    state: State
+    state: ReceiptState
     reason: str = ""
     matched_by: str = ""
     external_key: ExternalKey | None = None
@@ -85,19 +85,19 @@ class Receipt:
     received_at: datetime
     settled_at: datetime | None = None
     error: str = ""
-    history: list[Moment] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
 
     @property
     def reason_text(self) -> str:
-        return str(Reason(self.reason).label) if self.reason else ""
+        return str(QuarantineReason(self.reason).label) if self.reason else ""
 
 
-Row = Transaction | Quarantined
+TransactionRow = Transaction | Quarantined
 
-MAX_RECEIPTS_OF_AN_ID = 100
+MAX_RECEIPTS_PER_ID = 100
 
-SAID = (
+SENT_FIELDS = (
     "transaction_id",
     "subscription_named",
     "source_named",
@@ -113,7 +113,7 @@ SAID = (
     "occurred_at",
     "received_at",
 )
-FOUND = (
+ATTRIBUTION_FIELDS = (
     "external_key",
     "credential",
     "assignment",
@@ -124,56 +124,58 @@ FOUND = (
 )
 
 
-def find(gateway: Gateway, transaction_id: str) -> Receipt | None:
+def find_receipt(gateway: Gateway, transaction_id: str) -> Receipt | None:
     """The first receipt of what this gateway sent under this id, or None if it never did."""
-    return next(iter(find_each(gateway, transaction_id)), None)
+    return next(iter(find_receipts(gateway, transaction_id)), None)
 
 
-def find_each(gateway: Gateway, transaction_id: str) -> list[Receipt]:
+def find_receipts(gateway: Gateway, transaction_id: str) -> list[Receipt]:
     """Return the receipts of all calls that this gateway sent under this id, the oldest first.
 
     Mostly one. Tools of one model's answer share its id, and callers may choose the same id twice.
     """
-    keys = identities(gateway.pk, transaction_id)
+    keys = possible_dedup_keys(gateway.pk, transaction_id)
     sharing = Remembered.objects.filter(shared_id__in=keys).order_by("received_at", "transaction")
-    remembered = [*Remembered.objects.filter(pk__in=keys), *sharing[:MAX_RECEIPTS_OF_AN_ID]]
+    remembered = [*Remembered.objects.filter(pk__in=keys), *sharing[:MAX_RECEIPTS_PER_ID]]
     if not remembered:
-        waiting = _waiting(gateway, keys)
-        return list(islice(waiting, MAX_RECEIPTS_OF_AN_ID)) or _half(gateway, keys)
+        waiting = _receipts_from_inbox(gateway, keys)
+        return list(islice(waiting, MAX_RECEIPTS_PER_ID)) or _receipts_of_partial(gateway, keys)
     # An admin may have counted a call at its arrival.
     rows = (
-        _row(each.transaction, occurred_at=[each.occurred_at, each.received_at])
+        _find_row(each.transaction, occurred_at=[each.occurred_at, each.received_at])
         for each in remembered
     )
-    return [receipt_of(row) for row in rows if row]
+    return [receipt_of_row(row) for row in rows if row]
 
 
-def find_all(transaction_id: str) -> list[Receipt]:
+def find_receipts_of_all_gateways(transaction_id: str) -> list[Receipt]:
     """The receipts under this id of whichever gateways sent it."""
     gateways = Gateway.objects.all()
-    return [receipt for gateway in gateways for receipt in find_each(gateway, transaction_id)]
+    return [receipt for gateway in gateways for receipt in find_receipts(gateway, transaction_id)]
 
 
-def receipt_of(row: Row) -> Receipt:
+def receipt_of_row(row: TransactionRow) -> Receipt:
     """The receipt of the transaction that this row of ledger or quarantine is about."""
-    chain = _chain(_first(row))
+    chain = _correction_chain(_original_row(row))
     # One after the other: to plan a join of them all takes longer.
-    prefetch_related_objects([row for row in chain if isinstance(row, Transaction)], *FOUND)
+    prefetch_related_objects(
+        [row for row in chain if isinstance(row, Transaction)], *ATTRIBUTION_FIELDS
+    )
     prefetch_related_objects(chain, "gateway")
     standing = chain[-1]
     conflicts = list(Conflict.objects.filter(transaction=chain[0].pk).order_by("pk"))
-    facts: dict[str, Any] = {name: getattr(standing, name) for name in SAID}
+    facts: dict[str, Any] = {name: getattr(standing, name) for name in SENT_FIELDS}
     if isinstance(standing, Transaction):
-        facts |= {name: getattr(standing, name) for name in FOUND}
+        facts |= {name: getattr(standing, name) for name in ATTRIBUTION_FIELDS}
         facts |= {
-            "state": State.ATTRIBUTED,
+            "state": ReceiptState.ATTRIBUTED,
             "matched_by": standing.matched_by,
             "settled_at": standing.attributed_at,
             "hint": standing.external_key.hint if standing.external_key else "",
         }
     else:
         facts |= {
-            "state": State.QUARANTINED,
+            "state": ReceiptState.QUARANTINED,
             "reason": standing.reason,
             "settled_at": standing.quarantined_at,
             "hint": standing.hint,
@@ -182,36 +184,36 @@ def receipt_of(row: Row) -> Receipt:
     return Receipt(
         id=chain[0].pk,
         gateway=standing.gateway,
-        history=sorted(_history(chain, conflicts), key=lambda moment: moment.at),
+        history=sorted(_history_of_chain(chain, conflicts), key=lambda moment: moment.at),
         conflicts=conflicts,
         **facts,
     )
 
 
-def _row(pk: UUID, *, occurred_at: list[datetime]) -> Row | None:
+def _find_row(pk: UUID, *, occurred_at: list[datetime]) -> TransactionRow | None:
     row = Transaction.objects.filter(pk=pk, occurred_at__in=occurred_at).first()
     return row or Quarantined.objects.filter(pk=pk).first()
 
 
-def _first(row: Row) -> Row:
+def _original_row(row: TransactionRow) -> TransactionRow:
     """The row that the first settlement wrote, from which corrections lead on."""
     while row.corrects:
-        before = _row(row.corrects, occurred_at=[row.occurred_at])
+        before = _find_row(row.corrects, occurred_at=[row.occurred_at])
         if before is None:
             break
         row = before
     return row
 
 
-def _chain(row: Row) -> list[Row]:
+def _correction_chain(row: TransactionRow) -> list[TransactionRow]:
     """The first row, and each that took the place of the one before."""
     chain = [row]
-    while successor := _successor(chain[-1]):
+    while successor := _replacing_row(chain[-1]):
         chain.append(successor)
     return chain
 
 
-def _successor(row: Row) -> Row | None:
+def _replacing_row(row: TransactionRow) -> TransactionRow | None:
     of_same_day = {"occurred_at": row.occurred_at, "corrects": row.pk}
     return (
         Transaction.objects.filter(**of_same_day, sign=1).first()
@@ -219,25 +221,29 @@ def _successor(row: Row) -> Row | None:
     )
 
 
-def _history(chain: list[Row], conflicts: list[Conflict]) -> Iterator[Moment]:
+def _history_of_chain(
+    chain: list[TransactionRow], conflicts: list[Conflict]
+) -> Iterator[HistoryEntry]:
     first = chain[0]
-    yield Moment(at=first.received_at, what=f"Received from {first.gateway}")
+    yield HistoryEntry(at=first.received_at, what=f"Received from {first.gateway}")
     for row in chain:
-        yield from _settled(row)
+        yield from _history_of_row(row)
     for conflict in conflicts:
-        yield Moment(at=conflict.received_at, what="Sent again with another content; not counted")
+        yield HistoryEntry(
+            at=conflict.received_at, what="Sent again with another content; not counted"
+        )
 
 
-def _settled(row: Row) -> Iterator[Moment]:
+def _history_of_row(row: TransactionRow) -> Iterator[HistoryEntry]:
     if isinstance(row, Quarantined):
-        yield Moment(at=row.quarantined_at, what=f"Quarantined: {row.get_reason_display()}")
+        yield HistoryEntry(at=row.quarantined_at, what=f"Quarantined: {row.get_reason_display()}")
         if row.released_at:
             what = f"Released: {row.release_note}" if row.release_note else "Released"
-            yield Moment(at=row.released_at, what=what, by=row.released_by)
+            yield HistoryEntry(at=row.released_at, what=what, by=row.released_by)
         return
     if row.quarantined_at and row.quarantine_reason:
-        reason = Reason(row.quarantine_reason).label
-        yield Moment(at=row.quarantined_at, what=f"Quarantined: {reason}")
+        reason = QuarantineReason(row.quarantine_reason).label
+        yield HistoryEntry(at=row.quarantined_at, what=f"Quarantined: {reason}")
     what = (
         f"Corrected: now {row.subscription}"
         if row.corrects
@@ -246,45 +252,45 @@ def _settled(row: Row) -> Iterator[Moment]:
     claim = Claim.objects.filter(pk=row.claim_id).first() if row.claim_id else None
     if claim:
         what += f", because {claim.cause}"
-    yield Moment(at=row.attributed_at, what=what, by=claim.by if claim else "")
+    yield HistoryEntry(at=row.attributed_at, what=what, by=claim.by if claim else "")
 
 
-class _Line(Call):
+class _InboxCall(Call):
     """A call as it stands in the inbox."""
 
     identity: UUID
     shared_id: UUID | None = None
 
 
-def _waiting(gateway: Gateway, keys: Collection[UUID]) -> Iterator[Receipt]:
+def _receipts_from_inbox(gateway: Gateway, keys: Collection[UUID]) -> Iterator[Receipt]:
     """From the inbox, where its identity stands as text, which PostgreSQL finds fast."""
     held = [Q(body__contains=key.hex) for key in keys]
     holding = Delivery.objects.filter(reduce(or_, held), gateway=gateway).order_by("received_at")
     for delivery in holding.iterator():
-        for line in msgspec.json.decode(delivery.body, type=list[_Line]):
+        for line in msgspec.json.decode(delivery.body, type=list[_InboxCall]):
             if line.identity in keys or line.shared_id in keys:
                 yield _receipt_of_call(line, delivery, gateway)
 
 
-def _half(gateway: Gateway, keys: Collection[UUID]) -> list[Receipt]:
+def _receipts_of_partial(gateway: Gateway, keys: Collection[UUID]) -> list[Receipt]:
     """Of what waits for its other half."""
     half = Half.objects.filter(identity__in=keys).first()
     if half is None:
         return []
     receipt = _receipt_of_call(msgspec.json.decode(half.call, type=Call), half, gateway)
     other = next(side for side in Half.Side if side != half.side)
-    receipt.history.append(Moment(at=half.received_at, what=f"Waits for its {other}"))
+    receipt.history.append(HistoryEntry(at=half.received_at, what=f"Waits for its {other}"))
     return [receipt]
 
 
 def _receipt_of_call(call: Call, kept: Delivery | Half, gateway: Gateway) -> Receipt:
-    received = Moment(at=kept.received_at, what=f"Received from {gateway}")
+    received = HistoryEntry(at=kept.received_at, what=f"Received from {gateway}")
     said = msgspec.structs.asdict(call)
-    for name in (*MARKS - {"hint", "occurred_at"}, "identity", "shared_id"):
+    for name in (*UNREDACTED_FIELDS - {"hint", "occurred_at"}, "identity", "shared_id"):
         said.pop(name, None)
     return Receipt(
         gateway=gateway,
-        state=State.WAITING,
+        state=ReceiptState.WAITING,
         received_at=kept.received_at,
         error=kept.last_error if isinstance(kept, Delivery) else "",
         history=[received],

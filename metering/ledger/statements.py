@@ -1,13 +1,13 @@
 """SQL that writes judged calls: to the ledger, to quarantine, and to the sums of usage."""
 
-METERED = """
+METERED_COLUMNS = """
     id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
     method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, names,
     corrects
 """
 
 
-METERED_OF_JUDGED = """
+METERED_VALUES_OF_JUDGED = """
     id, gateway_id, transaction_id, occurred_at, received_at, coalesce(subscription_named, ''),
     coalesce(source_named, ''), coalesce(method, ''), coalesce(path, ''), status, request_bytes,
     response_bytes, latency_ms, elements, metadata, names, corrects
@@ -15,24 +15,24 @@ METERED_OF_JUDGED = """
 
 
 # What a gateway says of a call, without what tells it from others.
-FACTS = """
+CALL_FACT_COLUMNS = """
     gateway_id, transaction_id, occurred_at, received_at, fingerprint, hint, subscription_named,
     source_named, method, path, status, request_bytes, response_bytes, latency_ms, elements,
     metadata, names
 """
 
 
-ATTRIBUTED = """
+ATTRIBUTION_COLUMNS = """
     attributed_at, matched_by, external_key_id, credential_id, assignment_id, subscription_id,
     customer_id, product_id, source_id, quarantined_at, quarantine_reason, claim_id, sign
 """
 
 
-LEDGER = f"""
+LEDGER_CTE = f"""
 ledger AS (
-    INSERT INTO metering_transaction ({METERED}, {ATTRIBUTED})
+    INSERT INTO metering_transaction ({METERED_COLUMNS}, {ATTRIBUTION_COLUMNS})
     SELECT
-        {METERED_OF_JUDGED},
+        {METERED_VALUES_OF_JUDGED},
         clock_timestamp(), matched_by, external_key_id, credential_id, assignment_id,
         subscription_id, customer_id, product_id, source_id, quarantined_at, quarantine_reason,
         claim_id, 1
@@ -41,21 +41,21 @@ ledger AS (
 """
 
 
-QUARANTINED = f"""
+QUARANTINED_CTE = f"""
 quarantined AS (
     INSERT INTO metering_quarantined (
-        {METERED}, fingerprint, hint, outside, similar_fingerprint, oddities, reason,
+        {METERED_COLUMNS}, fingerprint, hint, outside, similar_fingerprint, oddities, reason,
         quarantined_at, error, released_by, release_note
     )
     SELECT
-        {METERED_OF_JUDGED}, fingerprint, coalesce(hint, ''), coalesce(outside, false),
+        {METERED_VALUES_OF_JUDGED}, fingerprint, coalesce(hint, ''), coalesce(outside, false),
         similar_fingerprint, coalesce(oddities, ''), reason, clock_timestamp(), '', '', ''
     FROM judged WHERE reason IS NOT NULL
 )
 """
 
 
-def usage_of(counted: str) -> str:
+def usage_cte(counted: str) -> str:
     """Add `counted` (rows of the ledger with their sign) to usage, every worker in one order."""
     return f"""
 usage AS (
@@ -75,7 +75,7 @@ usage AS (
 """
 
 
-COUNTED = """
+COUNTED_ROWS = """
     SELECT occurred_at, subscription_id, credential_id, customer_id, product_id, elements, 1 AS sign
     FROM judged WHERE reason IS NULL
 """
@@ -83,7 +83,7 @@ COUNTED = """
 
 # When keys were last used, by the moments of the calls; a clock that runs ahead is not believed.
 # To the minute, so that a busy key is not written with every settlement.
-KEY_SEEN = """
+KEY_SEEN_CTE = """
 key_seen AS (
     INSERT INTO revcred_keyuse AS standing (external_key_id, last_used_at)
     SELECT seen.external_key_id, seen.at
@@ -107,9 +107,9 @@ key_seen AS (
 
 
 # What takes back each of `standing` that `judged` corrects.
-REVERSAL = f"""
+REVERSAL_CTE = f"""
 reversal AS (
-    INSERT INTO metering_transaction ({METERED}, {ATTRIBUTED})
+    INSERT INTO metering_transaction ({METERED_COLUMNS}, {ATTRIBUTION_COLUMNS})
     SELECT
         time_ordered_id(), t.gateway_id, t.transaction_id, t.occurred_at, t.received_at,
         t.subscription_named, t.source_named, t.method, t.path, t.status, t.request_bytes,
@@ -122,7 +122,7 @@ reversal AS (
 """
 
 
-TAKEN_BACK = """
+REVERSED_ROWS = """
     UNION ALL
     SELECT t.occurred_at, t.subscription_id, t.credential_id, t.customer_id, t.product_id,
         t.elements, -1
@@ -131,7 +131,7 @@ TAKEN_BACK = """
 
 
 # Usage that is not what the ledger says it should be, hour by hour.
-DIFFERENCES = """
+USAGE_DIFFERENCES = """
 WITH ledger AS (
     SELECT
         t.subscription_id, date_trunc('hour', t.occurred_at, 'UTC') AS hour, element.key AS element,

@@ -9,7 +9,7 @@ from metering.models.transactions import (
     Conflict,
     MatchedBy,
     Quarantined,
-    Reason,
+    QuarantineReason,
     Remembered,
     Transaction,
 )
@@ -24,8 +24,8 @@ __all__ = [
     "Half",
     "IdempotentPost",
     "MatchedBy",
+    "QuarantineReason",
     "Quarantined",
-    "Reason",
     "Rejection",
     "Remembered",
     "Tally",

@@ -7,24 +7,26 @@ from django.db import models
 from revcred import tokens
 from revcred.fingerprints import fingerprint, hint
 from revcred.models import Gateway
-from revcred.models.tokens import Token
+from revcred.models.tokens import TokenModel
 
-PREFIX = "rvg_"
+GATEWAY_TOKEN_PREFIX = "rvg_"  # noqa: S105 - begins a token
 # Some of Revenium's clients send nothing with a key that does not begin like one of theirs.
-FOREIGN_PREFIX = "hak_"
+REVENIUM_TOKEN_PREFIX = "hak_"  # noqa: S105 - begins a token
 
 
-def generate_token() -> str:
-    return FOREIGN_PREFIX + tokens.generate(PREFIX)
+def generate_gateway_token() -> str:
+    return REVENIUM_TOKEN_PREFIX + tokens.generate_token(GATEWAY_TOKEN_PREFIX)
 
 
-def is_well_formed(token: str) -> bool:
-    return tokens.is_well_formed(token.removeprefix(FOREIGN_PREFIX), PREFIX)
+def is_well_formed_gateway_token(token: str) -> bool:
+    return tokens.is_well_formed_token(
+        token.removeprefix(REVENIUM_TOKEN_PREFIX), GATEWAY_TOKEN_PREFIX
+    )
 
 
-def digest_of(token: str) -> UUID:
+def gateway_token_digest(token: str) -> UUID:
     """The same with and without the foreign prefix."""
-    return fingerprint(token.removeprefix(FOREIGN_PREFIX), label="gateway token")
+    return fingerprint(token.removeprefix(REVENIUM_TOKEN_PREFIX), label="gateway token")
 
 
 class GatewayTokenQuerySet(models.QuerySet["GatewayToken"]):
@@ -32,10 +34,10 @@ class GatewayTokenQuerySet(models.QuerySet["GatewayToken"]):
         return self.filter(revoked_at=None, gateway__suspended_at=None)
 
     def of(self, token: str) -> Self:
-        return self.filter(digest=digest_of(token))
+        return self.filter(digest=gateway_token_digest(token))
 
 
-class GatewayToken(Token):
+class GatewayToken(TokenModel):
     """What a gateway shows at the door."""
 
     class Scope(models.TextChoices):
@@ -48,20 +50,20 @@ class GatewayToken(Token):
 
     objects = GatewayTokenQuerySet.as_manager()
 
-    class Meta(Token.Meta):
+    class Meta(TokenModel.Meta):
         abstract = False
 
     def __str__(self) -> str:
-        return f"{PREFIX}…{self.hint}"
+        return f"{GATEWAY_TOKEN_PREFIX}…{self.hint}"
 
     @classmethod
     def issue(cls, gateway: Gateway, *, name: str, scopes: list[str]) -> tuple["GatewayToken", str]:
         """A new token of the gateway, and the only sight of it there will be."""
-        token = generate_token()
+        token = generate_gateway_token()
         kept = cls.objects.create(
             gateway=gateway,
             name=name,
-            digest=digest_of(token),
+            digest=gateway_token_digest(token),
             hint=hint(token),
             scopes=scopes,
         )

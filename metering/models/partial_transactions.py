@@ -1,7 +1,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from metering.models.transactions import reference
+from metering.models.transactions import unconstrained_reference
 from revcred.models import Gateway
 
 
@@ -19,7 +19,7 @@ class Half(models.Model):
     pk = models.CompositePrimaryKey("identity", "side")
     identity = models.UUIDField()
     side = models.CharField(max_length=8, choices=Side)
-    gateway = reference(Gateway)
+    gateway = unconstrained_reference(Gateway)
     received_at = models.DateTimeField(db_default=Now())
     next_look_at = models.DateTimeField(db_default=Now())
     call = models.TextField()

@@ -1,6 +1,6 @@
 from django.db import models
 
-from metering.models.transactions import reference
+from metering.models.transactions import unconstrained_reference
 from revcred.models import Gateway
 
 
@@ -13,7 +13,7 @@ class DiscoveredSource(models.Model):
 
     name = models.TextField()
     kind = models.CharField(max_length=5, choices=Kind)
-    gateway = reference(Gateway)
+    gateway = unconstrained_reference(Gateway)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
 

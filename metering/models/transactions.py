@@ -18,7 +18,7 @@ from revcred.models import (
 )
 
 
-class Reason(models.TextChoices):
+class QuarantineReason(models.TextChoices):
     """Why nobody could be found for a transaction."""
 
     UNKNOWN_KEY = "unknown_key", "No credential has this key"
@@ -53,7 +53,9 @@ class MatchedBy(models.TextChoices):
     NAME = "name"
 
 
-def reference(model: type[models.Model], *, null: bool = False) -> "models.ForeignKey[Any, Any]":
+def unconstrained_reference(
+    model: type[models.Model], *, null: bool = False
+) -> "models.ForeignKey[Any, Any]":
     """A link that is written a thousand times a second and outlives what it points to."""
     return models.ForeignKey(
         model,
@@ -65,11 +67,11 @@ def reference(model: type[models.Model], *, null: bool = False) -> "models.Forei
     )
 
 
-class Metered(models.Model):
+class MeteredCall(models.Model):
     """What a gateway says of one call. Sizes in bytes, latency in milliseconds."""
 
     id = models.UUIDField(primary_key=True, editable=False)
-    gateway = reference(Gateway)
+    gateway = unconstrained_reference(Gateway)
     transaction_id = models.TextField()
     occurred_at = models.DateTimeField()
     received_at = models.DateTimeField()
@@ -104,7 +106,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return self.filter(~Exists(corrections), sign=1)
 
 
-class Transaction(Metered):
+class Transaction(MeteredCall):
     """The ledger: one metered call and whose it is. Only ever added to.
 
     A correction is a pair: a row with the sign -1, which takes the one it `corrects` back, and
@@ -114,18 +116,18 @@ class Transaction(Metered):
 
     attributed_at = models.DateTimeField()
     matched_by = models.CharField(max_length=12, choices=MatchedBy)
-    external_key = reference(ExternalKey, null=True)
-    credential = reference(Credential, null=True)
-    assignment = reference(Assignment, null=True)
-    subscription = reference(Subscription)
-    customer = reference(Customer)
-    product = reference(Product)
-    source = reference(Source, null=True)
+    external_key = unconstrained_reference(ExternalKey, null=True)
+    credential = unconstrained_reference(Credential, null=True)
+    assignment = unconstrained_reference(Assignment, null=True)
+    subscription = unconstrained_reference(Subscription)
+    customer = unconstrained_reference(Customer)
+    product = unconstrained_reference(Product)
+    source = unconstrained_reference(Source, null=True)
     quarantined_at = models.DateTimeField(null=True)
     quarantine_reason = models.CharField(  # noqa: DJ001 - NULL: it never was there
-        max_length=21, choices=Reason, null=True
+        max_length=21, choices=QuarantineReason, null=True
     )
-    claim = reference("metering.Claim", null=True)  # type: ignore[arg-type]
+    claim = unconstrained_reference("metering.Claim", null=True)  # type: ignore[arg-type]
     sign = models.SmallIntegerField(default=1)
 
     objects = TransactionQuerySet.as_manager()
@@ -144,7 +146,7 @@ class Transaction(Metered):
         )
 
 
-class Quarantined(Metered):
+class Quarantined(MeteredCall):
     """A transaction nobody could be found for, kept until somebody is.
 
     Released means looked at: it leaves the list of what is open, and is still claimed by
@@ -153,7 +155,7 @@ class Quarantined(Metered):
 
     fingerprint = models.UUIDField(null=True)
     hint = models.CharField(max_length=4, blank=True, default="")
-    reason = models.CharField(max_length=21, choices=Reason)
+    reason = models.CharField(max_length=21, choices=QuarantineReason)
     quarantined_at = models.DateTimeField()
     error = models.CharField(max_length=200, blank=True, default="")
     # Its moment was too old or too far ahead when it arrived, and nobody has said yet at which

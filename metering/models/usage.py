@@ -9,26 +9,29 @@ from django.db.models.functions import Coalesce
 
 from revcred.models import Credential, Customer, Gateway, Product, Subscription
 
-Party = Literal["credential", "subscription"]
+UsageParty = Literal["credential", "subscription"]
 
 # What a transaction without elements is counted as.
-CALLS = "calls"
+CALLS_ELEMENT = "calls"
 
 # Who used something where no credential was named, and all who are not told apart.
 NOBODY, OTHERS = 0, -1
 
-PARTIES: dict[Party, type[Credential] | type[Subscription]] = {
+USAGE_PARTY_MODELS: dict[UsageParty, type[Credential] | type[Subscription]] = {
     "credential": Credential,
     "subscription": Subscription,
 }
 
 
-def names_of(party: Party, numbers: Iterable[int]) -> dict[int, str]:
+def usage_party_names(party: UsageParty, numbers: Iterable[int]) -> dict[int, str]:
     """Of those that there are. To join them would ask for the name of every hour's row."""
-    return {number: str(each) for number, each in PARTIES[party].objects.in_bulk(numbers).items()}
+    return {
+        number: str(each)
+        for number, each in USAGE_PARTY_MODELS[party].objects.in_bulk(numbers).items()
+    }
 
 
-def _binned(step: timedelta) -> Func:
+def _start_of_bin(step: timedelta) -> Func:
     """Where the hours or days in UTC begin: date_trunc, which knows of time zones, takes longer."""
     origin = Value(datetime(2001, 1, 1, tzinfo=UTC))
     return Func(
@@ -42,14 +45,14 @@ class UsageQuerySet(models.QuerySet["Usage"]):
 
     def by_day(self) -> Iterable[tuple[int, datetime, Decimal]]:
         """Subscription, day in UTC, and how much. For one element, or the sum means nothing."""
-        days = self.annotate(day=_binned(timedelta(days=1))).order_by()
+        days = self.annotate(day=_start_of_bin(timedelta(days=1))).order_by()
         return days.values_list("subscription", "day").annotate(Sum("quantity"))
 
     def of_calls(self) -> Decimal:
         """How many there were."""
-        return self.filter(element=CALLS).aggregate(of=Sum("quantity"))["of"] or Decimal(0)
+        return self.filter(element=CALLS_ELEMENT).aggregate(of=Sum("quantity"))["of"] or Decimal(0)
 
-    def shares(self, party: Party) -> dict[str, dict[int, Decimal]]:
+    def shares(self, party: UsageParty) -> dict[str, dict[int, Decimal]]:
         """Of each element that was counted, who used how much."""
         sums = (
             self.annotate(number=Coalesce(f"{party}_id", NOBODY))
@@ -63,12 +66,12 @@ class UsageQuerySet(models.QuerySet["Usage"]):
         return shares
 
     def over_time(
-        self, step: timedelta, party: Party, *, told_apart: Collection[int]
+        self, step: timedelta, party: UsageParty, *, told_apart: Collection[int]
     ) -> Iterable[tuple[datetime, int, Decimal]]:
         """Hour by hour or day by day in UTC, who used how much. The rest are OTHERS."""
         number = Coalesce(f"{party}_id", NOBODY)
         return (
-            self.annotate(number=number, start=_binned(step))
+            self.annotate(number=number, start=_start_of_bin(step))
             .annotate(
                 party=Case(When(number__in=told_apart, then=F("number")), default=Value(OTHERS))
             )

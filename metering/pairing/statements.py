@@ -1,20 +1,20 @@
 """SQL of pairing: complete what stands when the second part of a call comes late."""
 
-from metering.attribution.judging import JUDGED
+from metering.attribution.judging import JUDGED_CTE
 from metering.ledger.statements import (
-    COUNTED,
-    FACTS,
-    LEDGER,
-    QUARANTINED,
-    REVERSAL,
-    TAKEN_BACK,
-    usage_of,
+    CALL_FACT_COLUMNS,
+    COUNTED_ROWS,
+    LEDGER_CTE,
+    QUARANTINED_CTE,
+    REVERSAL_CTE,
+    REVERSED_ROWS,
+    usage_cte,
 )
 from metering.quarantine.statements import NOT_POISON
 
 # Complete what stands of transactions whose other half came late: %(calls)s, with identities. What
 # stands says stays; a half that adds nothing changes nothing.
-COMPLETE = f"""
+COMPLETE_LATE_PARTIALS = f"""
 WITH RECURSIVE said AS MATERIALIZED (
     SELECT call.*, r.transaction, r.occurred_at, r.received_at
     FROM json_to_recordset(%(calls)s::json) AS call (
@@ -51,11 +51,13 @@ WITH RECURSIVE said AS MATERIALIZED (
     FOR UPDATE OF q
 ), before AS (
     SELECT
-        identity, true AS is_waiting, id, {FACTS}, corrects, quarantined_at,
+        identity, true AS is_waiting, id, {CALL_FACT_COLUMNS}, corrects, quarantined_at,
         reason AS quarantine_reason, outside
     FROM waiting
     UNION ALL
-    SELECT identity, false, time_ordered_id(), {FACTS}, id, NULL, NULL, false FROM standing
+    SELECT identity, false, time_ordered_id(), {
+    CALL_FACT_COLUMNS
+}, id, NULL, NULL, false FROM standing
 ), judging AS MATERIALIZED (
     SELECT
         before.identity, is_waiting, before.id, gateway_id, transaction_id, before.occurred_at,
@@ -92,9 +94,9 @@ WITH RECURSIVE said AS MATERIALIZED (
         before.method, before.path, before.status, before.request_bytes,
         before.response_bytes, before.latency_ms, before.elements, before.metadata, before.names
     )
-), {JUDGED}, {LEDGER}, {
-    QUARANTINED.replace("reason IS NOT NULL", "reason IS NOT NULL AND NOT is_waiting")
-}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}, left_quarantine AS (
+), {JUDGED_CTE}, {LEDGER_CTE}, {
+    QUARANTINED_CTE.replace("reason IS NOT NULL", "reason IS NOT NULL AND NOT is_waiting")
+}, {REVERSAL_CTE}, {usage_cte(COUNTED_ROWS + REVERSED_ROWS)}, left_quarantine AS (
     DELETE FROM metering_quarantined q USING judged j
     WHERE q.id = j.id AND j.is_waiting AND j.reason IS NULL
 ), still_waiting AS (
@@ -114,7 +116,7 @@ SELECT count(*) FROM judged
 """
 
 
-FORGET_HALVES = """
+DELETE_PARTIALS = """
 DELETE FROM metering_half
 WHERE (identity, side) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))
 """

@@ -11,9 +11,9 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from metering.ledger import partitions
-from metering.models import Claim, Quarantined, Reason
-from metering.quarantine.hooks import expect
-from metering.quarantine.statements import COUNT_AT_ARRIVAL, WOULD_COUNT
+from metering.models import Claim, Quarantined, QuarantineReason
+from metering.quarantine.hooks import open_claim
+from metering.quarantine.statements import COUNT_AT_ARRIVAL, PREVIEW_MOMENT_CHOICE
 from revcred.models import (
     AuditEvent,
     Credential,
@@ -22,12 +22,12 @@ from revcred.models import (
     Subscription,
     User,
 )
-from revcred.models.gateways import longest_possible_age
+from revcred.models.gateways import max_accepted_days
 
-MOST_PREVIEWED = 10_000  # calls
+MAX_CALLS_PREVIEWED = 10_000  # calls
 
 
-class CountAt(models.TextChoices):
+class MomentChoice(models.TextChoices):
     """At which moment calls count whose moment is outside the window."""
 
     SAID = "said", "At the moment they say"
@@ -35,103 +35,105 @@ class CountAt(models.TextChoices):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
+class MomentPreviewShare:
     """Some of the calls that an admin chooses a moment for, and what would become of them."""
 
     calls: int
     subscription: Subscription | None = None
-    reason: Reason | None = None
+    reason: QuarantineReason | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preview:
+class MomentPreview:
     """What choosing this moment would do, of the first calls if there are very many."""
 
-    shares: list[Share]
+    shares: list[MomentPreviewShare]
     beyond: int  # calls of days that the ledger does not hold, which would stay as they are
     is_cut: bool
 
 
-def countable(at: CountAt, now: datetime) -> Q:
+def countable_at(at: MomentChoice, now: datetime) -> Q:
     """Those whose moment the ledger holds, so that they may count then."""
-    if at == CountAt.ARRIVAL:
+    if at == MomentChoice.ARRIVAL:
         return Q(outside=True)
     ahead = now + timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
-    oldest = now - timedelta(days=longest_possible_age())
+    oldest = now - timedelta(days=max_accepted_days())
     return Q(outside=True, occurred_at__gte=oldest, occurred_at__lte=ahead)
 
 
-def preview_of_moments(transactions: QuerySet[Quarantined], at: CountAt) -> Preview:
+def preview_moments(transactions: QuerySet[Quarantined], at: MomentChoice) -> MomentPreview:
     """Judge them as if they counted at these moments, and change nothing."""
     outside = transactions.filter(outside=True)
-    chosen = transactions.filter(countable(at, timezone.now()))
-    numbers = list(chosen.order_by("pk").values_list("pk", flat=True)[: MOST_PREVIEWED + 1])
+    chosen = transactions.filter(countable_at(at, timezone.now()))
+    numbers = list(chosen.order_by("pk").values_list("pk", flat=True)[: MAX_CALLS_PREVIEWED + 1])
     with connection.cursor() as cursor:
-        cursor.execute(WOULD_COUNT[at], {"chosen": numbers[:MOST_PREVIEWED]})
+        cursor.execute(PREVIEW_MOMENT_CHOICE[at], {"chosen": numbers[:MAX_CALLS_PREVIEWED]})
         found = cursor.fetchall()
     subscriptions = Subscription.objects.select_related("customer").in_bulk(
         {pk for pk, _, _ in found if pk}
     )
     shares = [
-        Share(
+        MomentPreviewShare(
             calls=calls,
             subscription=None if reason else subscriptions.get(pk),
-            reason=Reason(reason) if reason else None,
+            reason=QuarantineReason(reason) if reason else None,
         )
         for pk, reason, calls in found
     ]
-    most = MOST_PREVIEWED + 1
-    beyond = outside.exclude(countable(at, timezone.now())).values("pk")[:most].count()
-    return Preview(shares=shares, beyond=beyond, is_cut=len(numbers) > MOST_PREVIEWED)
+    most = MAX_CALLS_PREVIEWED + 1
+    beyond = outside.exclude(countable_at(at, timezone.now())).values("pk")[:most].count()
+    return MomentPreview(shares=shares, beyond=beyond, is_cut=len(numbers) > MAX_CALLS_PREVIEWED)
 
 
 @atomic
-def choose_moments(transactions: QuerySet[Quarantined], *, at: CountAt, by: User) -> int:
+def choose_moments(transactions: QuerySet[Quarantined], *, at: MomentChoice, by: User) -> int:
     """Say at which moment these calls count, and have them judged by it.
 
     What they said is kept: as their moment, or among their metadata as `occurred_at_said`.
     """
-    chosen = transactions.filter(countable(at, timezone.now()))
+    chosen = transactions.filter(countable_at(at, timezone.now()))
     numbers = list(chosen.select_for_update().values_list("pk", flat=True))
     if not numbers:
         return 0
     locked = Quarantined.objects.filter(pk__in=numbers)
-    _record(AuditEvent.Verb.MOMENTS_CHOSEN, locked, by, str(CountAt(at).label))
+    _record_for_each_gateway(
+        AuditEvent.Verb.MOMENTS_CHOSEN, locked, by, str(MomentChoice(at).label)
+    )
     marks = list(locked.order_by().values_list("fingerprint", flat=True).distinct())
     known = ExternalKey.objects.filter(fingerprint__in=locked.values("fingerprint"))
-    if at == CountAt.SAID:
+    if at == MomentChoice.SAID:
         days = set(locked.order_by().values_list(TruncDate("occurred_at", tzinfo=UTC), flat=True))
         locked.update(outside=False)
-        partitions.ensure_days(sorted(days))
+        partitions.ensure_partitions_of_days(sorted(days))
     else:
         with connection.cursor() as cursor:
             cursor.execute(COUNT_AT_ARRIVAL, {"chosen": numbers})
-    cause = f"“{by}” had calls counted {CountAt(at).label.lower()}"
+    cause = f"“{by}” had calls counted {MomentChoice(at).label.lower()}"
     owners = set(known.values_list("credential", flat=True))
     whole = len(owners) != 1 or len(marks) != 1
     credential = None if whole else Credential.objects.get(pk=owners.pop())
-    expect(cause=cause, by=by, credential=credential)
+    open_claim(cause=cause, by=by, credential=credential)
     return len(numbers)
 
 
 @atomic
-def release(transactions: QuerySet[Quarantined], *, by: User, note: str) -> int:
+def release_transactions(transactions: QuerySet[Quarantined], *, by: User, note: str) -> int:
     """Looked at: they leave the open list, and are still claimed if somebody appears."""
     waiting = transactions.filter(released_at=None)
-    _record(AuditEvent.Verb.RELEASED, waiting, by, note)
+    _record_for_each_gateway(AuditEvent.Verb.RELEASED, waiting, by, note)
     return waiting.update(released_at=timezone.now(), released_by=by.email, release_note=note)
 
 
 @atomic
-def put_back(transactions: QuerySet[Quarantined], *, by: User) -> int:
+def put_back_transactions(transactions: QuerySet[Quarantined], *, by: User) -> int:
     """The opposite of a release."""
     released = transactions.exclude(released_at=None)
-    _record(AuditEvent.Verb.PUT_BACK, released, by, "")
+    _record_for_each_gateway(AuditEvent.Verb.PUT_BACK, released, by, "")
     return released.update(released_at=None, released_by="", release_note="")
 
 
 @atomic
-def run_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) -> Claim:
+def match_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) -> Claim:
     """Judge what waits under the same key once more, also what could not be processed before.
 
     Where no credential has the key, that is all of the quarantine.
@@ -139,10 +141,10 @@ def run_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) -> C
     transactions.exclude(error="").update(error="")
     marks = transactions.values("fingerprint")
     known = ExternalKey.objects.filter(fingerprint__in=marks).select_related("credential").first()
-    return expect(cause=cause, by=by, credential=known.credential if known else None)
+    return open_claim(cause=cause, by=by, credential=known.credential if known else None)
 
 
-def _record(
+def _record_for_each_gateway(
     verb: AuditEvent.Verb, transactions: QuerySet[Quarantined], by: User, note: str
 ) -> None:
     """One event for each gateway they came from."""

@@ -10,18 +10,18 @@ from django.utils import timezone
 
 from metering.bells import claim_bell
 from metering.models import Claim, Transaction, Usage
-from metering.quarantine.statements import USED, WAITING_FOR
-from revcred.hooks import Lately
+from metering.quarantine.statements import COUNT_WAITING_FOR, FIND_ROWS_WITH_USAGE
+from revcred.hooks import RecentCalls
 from revcred.models import Credential, Product, Subscription, Upload, User
-from revcred.models.periods import second_of
+from revcred.models.periods import start_of_second
 
-NAMED_AT_MOST = 10_000  # transactions looked through for one name
-
-
-CUSTOMERS_NAMED = 10  # of those an upload would claim for
+MAX_TRANSACTIONS_SEARCHED = 10_000  # transactions looked through for one name
 
 
-def expect(
+MAX_CUSTOMERS_LISTED = 10  # of those an upload would claim for
+
+
+def open_claim(
     *,
     cause: str,
     by: User | None,
@@ -42,7 +42,7 @@ def expect(
     claim = Claim.objects.create(
         cause=cause[:200],
         by=by.email if by else "",
-        since=second_of(since) if since else None,
+        since=start_of_second(since) if since else None,
         credential=credential,
         subscription=subscription,
         product=product,
@@ -53,37 +53,37 @@ def expect(
     return claim
 
 
-def waiting_for(*, rows: str, **_: Any) -> dict[str, Any]:
+def preview_upload_claim(*, rows: str, **_: Any) -> dict[str, Any]:
     """What an upload would claim; see `revcred.hooks`."""
     with connection.cursor() as cursor:
-        cursor.execute(WAITING_FOR.format(rows=rows))
+        cursor.execute(COUNT_WAITING_FOR.format(rows=rows))
         found = cursor.fetchall()
     since = min((each for _, _, each in found), default=None)
     return {
         "transactions": sum(count for _, count, _ in found),
         "since": since and since.isoformat(),
-        "customers": [(customer, count) for customer, count, _ in found[:CUSTOMERS_NAMED]],
+        "customers": [(customer, count) for customer, count, _ in found[:MAX_CUSTOMERS_LISTED]],
     }
 
 
-def used(*, rows: str, most: int, **_: Any) -> list[int]:
+def rows_with_usage(*, rows: str, most: int, **_: Any) -> list[int]:
     """What usage hangs on; see `revcred.hooks`."""
     with connection.cursor() as cursor:
-        cursor.execute(USED.format(rows=rows, most=most))
+        cursor.execute(FIND_ROWS_WITH_USAGE.format(rows=rows, most=most))
         return [number for (number,) in cursor.fetchall()]
 
 
-def used_lately(
+def recent_calls(
     *,
     credential: Credential | None,
     subscription: Subscription | None,
     named: str | None,
     days: int,
     **_: Any,
-) -> Lately:
+) -> RecentCalls:
     """Calls of the last days, and the last hour with any; see `revcred.hooks`."""
     if named is not None:
-        return _named_lately(subscription, named, days)
+        return _recent_calls_by_name(subscription, named, days)
     usage = Usage.objects.filter(hour__gte=timezone.now() - timedelta(days=days), count__gt=0)
     if credential:
         usage = usage.filter(credential=credential)
@@ -93,19 +93,21 @@ def used_lately(
     by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
     found = list(by_element)
     calls = max((count for _, count, _ in found), default=0)
-    return Lately(calls, max((hour for _, _, hour in found), default=None))
+    return RecentCalls(calls, max((hour for _, _, hour in found), default=None))
 
 
-def _named_lately(subscription: Subscription | None, named: str, days: int) -> Lately:
-    """The same of what names the subscription so, of the ledger's latest NAMED_AT_MOST."""
+def _recent_calls_by_name(subscription: Subscription | None, named: str, days: int) -> RecentCalls:
+    """The same of what names the subscription so, of the ledger's latest
+    MAX_TRANSACTIONS_SEARCHED.
+    """
     since = timezone.now() - timedelta(days=days)
     latest = Transaction.objects.standing().filter(subscription=subscription)
     moments = [
         at
         for name, at in latest.filter(occurred_at__gte=since)
         .order_by("-occurred_at")
-        .values_list("subscription_named", "occurred_at")[:NAMED_AT_MOST]
+        .values_list("subscription_named", "occurred_at")[:MAX_TRANSACTIONS_SEARCHED]
         if name == named
     ]
     last = max(moments, default=None)
-    return Lately(len(moments), last and last.replace(minute=0, second=0, microsecond=0))
+    return RecentCalls(len(moments), last and last.replace(minute=0, second=0, microsecond=0))

@@ -1,27 +1,27 @@
 """SQL of re-attribution: judge again what waits in quarantine and what stands in the ledger."""
 
-from metering.attribution.judging import JUDGED
+from metering.attribution.judging import JUDGED_CTE
 from metering.ledger.statements import (
-    COUNTED,
-    KEY_SEEN,
-    LEDGER,
-    QUARANTINED,
-    REVERSAL,
-    TAKEN_BACK,
-    usage_of,
+    COUNTED_ROWS,
+    KEY_SEEN_CTE,
+    LEDGER_CTE,
+    QUARANTINED_CTE,
+    REVERSAL_CTE,
+    REVERSED_ROWS,
+    usage_cte,
 )
 
 # What a claim concerns: the keys of a credential, of a subscription's credentials, of a
 # product's subscriptions' credentials, what names such a subscription itself, and whatever
 # names anybody by name.
-SCOPE_OF_CREDENTIAL = """
+QUARANTINE_OF_CREDENTIAL = """
     q.fingerprint IN (
         SELECT fingerprint FROM revcred_externalkey WHERE credential_id = %(credential)s
     ) OR q.names IS NOT NULL
 """
 
 
-SCOPE_OF_SUBSCRIPTIONS = """
+QUARANTINE_OF_SUBSCRIPTIONS = """
     q.fingerprint IN (
         SELECT k.fingerprint FROM revcred_externalkey k
         JOIN revcred_assignment a ON a.credential_id = k.credential_id
@@ -38,15 +38,15 @@ SCOPE_OF_SUBSCRIPTIONS = """
 """
 
 
-SCOPE_OF_SUBSCRIPTION = SCOPE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
+QUARANTINE_OF_SUBSCRIPTION = QUARANTINE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
 
 
-SCOPE_OF_PRODUCT = SCOPE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
+QUARANTINE_OF_PRODUCT = QUARANTINE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
 
 
 # Where it matters which source a call belongs to: only of credentials that feed a subscription to
 # a product that does not count every call.
-FED_WITH_SOURCES = """
+ASSIGNED_WITH_SOURCES = """
     SELECT other.{wanted} FROM revcred_subscription s
     JOIN revcred_assignment a ON a.subscription_id = s.id
     JOIN revcred_assignment other ON other.credential_id = a.credential_id
@@ -54,16 +54,16 @@ FED_WITH_SOURCES = """
 """
 
 
-SCOPE_WITH_SOURCES = f"""
+QUARANTINE_WITH_SOURCES = f"""
     {
-    SCOPE_OF_SUBSCRIPTIONS.format(
+    QUARANTINE_OF_SUBSCRIPTIONS.format(
         which="s.product_id IN (SELECT id FROM revcred_product WHERE restricted)"
     )
 }
 """
 
 
-SCOPE_OF_UPLOAD = """
+QUARANTINE_OF_UPLOAD = """
     q.fingerprint IN (
         SELECT k.fingerprint FROM revcred_uploadchange u
         JOIN revcred_externalkey k ON k.credential_id = u.target_id
@@ -84,14 +84,14 @@ SCOPE_OF_UPLOAD = """
 NOT_POISON = "q.error = ''"
 
 
-def next_waiting(scope: str) -> str:
-    """The id of the first that `claim` would judge."""
+def first_in_scope_statement(scope: str) -> str:
+    """The id of the first that `claim_statement` would judge."""
     return f"""
 SELECT q.id FROM metering_quarantined q WHERE q.id > %(after)s AND ({scope}) ORDER BY q.id LIMIT 1
 """
 
 
-def waiting_in(scope: str, *, lock: str = "FOR UPDATE") -> str:
+def judging_from_quarantine_cte(scope: str, *, lock: str = "FOR UPDATE") -> str:
     """`judging`: the next %(most)s of the quarantine after %(after)s, as a claim judges them."""
     return f"""
 judging AS MATERIALIZED (
@@ -110,13 +110,14 @@ judging AS MATERIALIZED (
 """.strip()
 
 
-def claim(scope: str) -> str:
+def claim_statement(scope: str) -> str:
     """Judge the next %(most)s waiting in quarantine again, and move out what belongs to somebody.
 
     Answers one row: looked at, attributed, the last one's id.
     """
     return f"""
-WITH {waiting_in(scope)}, {JUDGED}, {LEDGER}, {usage_of(COUNTED)}, {KEY_SEEN}, left_quarantine AS (
+WITH {judging_from_quarantine_cte(scope)}, {JUDGED_CTE}, {LEDGER_CTE}, {usage_cte(COUNTED_ROWS)},
+{KEY_SEEN_CTE}, left_quarantine AS (
     DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
 ), for_another_reason AS (
     UPDATE metering_quarantined q SET reason = judged.reason
@@ -129,14 +130,14 @@ SELECT
 """
 
 
-def count_claimed(scope: str) -> str:
-    """Count what `claim` would move out of the next %(most)s, and change nothing.
+def count_claimed_statement(scope: str) -> str:
+    """Count what `claim_statement` would move out of the next %(most)s, and change nothing.
 
     Answers rows: how many looked at, the last one's id; then of each movement the reason before,
     subscription, calls, first and last moment.
     """
     return f"""
-WITH {waiting_in(scope, lock="")}, {JUDGED}, moved AS (
+WITH {judging_from_quarantine_cte(scope, lock="")}, {JUDGED_CTE}, moved AS (
     SELECT
         quarantine_reason, subscription_id, count(*) AS calls,
         min(occurred_at) AS first, max(occurred_at) AS last
@@ -151,7 +152,7 @@ FROM (SELECT) always LEFT JOIN moved ON true
 
 # The ledger's rows a change may have made wrong: by their subscription, for that is the index.
 # A key that is bound to a gateway may take over from another credential's, which is not.
-OF_THE_SAME_KEYS = """
+CREDENTIALS_SHARING_KEYS = """
     SELECT other.credential_id FROM revcred_externalkey k
     JOIN revcred_externalkey other ON other.fingerprint = k.fingerprint
     WHERE k.credential_id = %(credential)s
@@ -159,8 +160,9 @@ OF_THE_SAME_KEYS = """
 
 
 LEDGER_OF_CREDENTIAL = f"""
-    t.credential_id IN ({OF_THE_SAME_KEYS}) AND t.subscription_id IN (
-        SELECT subscription_id FROM metering_usage WHERE credential_id IN ({OF_THE_SAME_KEYS})
+    t.credential_id IN ({CREDENTIALS_SHARING_KEYS}) AND t.subscription_id IN (
+        SELECT subscription_id FROM metering_usage
+        WHERE credential_id IN ({CREDENTIALS_SHARING_KEYS})
     )
 """
 
@@ -209,7 +211,7 @@ LEDGER_OF_PRODUCT = """
 
 
 LEDGER_WITH_SOURCES = f"""
-    t.subscription_id IN ({FED_WITH_SOURCES.format(wanted="subscription_id")})
+    t.subscription_id IN ({ASSIGNED_WITH_SOURCES.format(wanted="subscription_id")})
     OR t.subscription_id IN (
         SELECT s.id FROM revcred_subscription s
         WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
@@ -243,7 +245,7 @@ LEDGER_OF_UPLOAD = """
 
 
 # How much waits under these keys and names, and whose it would be.
-WAITING_FOR = """
+COUNT_WAITING_FOR = """
 WITH named AS NOT MATERIALIZED ({rows}), waiting AS (
     SELECT n.customer, q.occurred_at
     FROM named n JOIN metering_quarantined q ON q.fingerprint = n.fingerprint
@@ -259,7 +261,7 @@ SELECT customer, count(*), min(occurred_at) FROM waiting GROUP BY customer ORDER
 
 # What would become of these calls in quarantine if they counted at a moment, which is an
 # expression. Answers rows: subscription, reason why not, how many.
-WOULD_COUNT = {
+PREVIEW_MOMENT_CHOICE = {
     at: f"""
 WITH judging AS (
     SELECT
@@ -268,7 +270,7 @@ WITH judging AS (
         nullif(q.source_named, '') AS source_named, nullif(q.path, '') AS path, q.names,
         false AS outside
     FROM metering_quarantined q WHERE q.id = ANY (%(chosen)s::uuid[])
-), {JUDGED}
+), {JUDGED_CTE}
 SELECT CASE WHEN reason IS NULL THEN subscription_id END, reason, count(*)
 FROM judged GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
 """
@@ -285,7 +287,7 @@ WHERE q.id = ANY (%(chosen)s::uuid[])
 """
 
 
-USED = """
+FIND_ROWS_WITH_USAGE = """
 SELECT n.number FROM ({rows}) n
 WHERE EXISTS (
     SELECT FROM metering_usage u
@@ -298,7 +300,7 @@ ORDER BY 1 LIMIT {most}
 """
 
 
-def standing_in(scope: str, *, bounds: str, limit: str = "") -> str:
+def judging_from_ledger_ctes(scope: str, *, bounds: str, limit: str = "") -> str:
     """`standing`, `judging` and `judged`: what of the ledger has another owner by now."""
     return f"""
 standing AS MATERIALIZED (
@@ -320,7 +322,7 @@ standing AS MATERIALIZED (
         %(claim)s::bigint AS claim_id, false AS outside, NULL::uuid AS similar_fingerprint,
         NULL::text AS oddities
     FROM standing t
-), {JUDGED.replace("judged AS", "judged_again AS", 1)}, judged AS MATERIALIZED (
+), {JUDGED_CTE.replace("judged AS", "judged_again AS", 1)}, judged AS MATERIALIZED (
     SELECT j.* FROM judged_again j JOIN standing t ON t.id = j.corrects
     WHERE j.reason IS NOT NULL
         OR (j.subscription_id, j.credential_id, j.assignment_id)
@@ -329,18 +331,19 @@ standing AS MATERIALIZED (
 """.strip()
 
 
-def correct(scope: str) -> str:
+def correction_statement(scope: str) -> str:
     """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
 
     Answers one row: looked at, corrected, the last one's id.
     """
-    which = standing_in(
+    which = judging_from_ledger_ctes(
         scope,
         bounds="t.id > %(after)s AND t.occurred_at >= %(since)s",
         limit="ORDER BY t.id LIMIT %(most)s",
     )
     return f"""
-WITH {which}, {LEDGER}, {QUARANTINED}, {REVERSAL}, {usage_of(COUNTED + TAKEN_BACK)}
+WITH {which}, {LEDGER_CTE}, {QUARANTINED_CTE}, {REVERSAL_CTE},
+{usage_cte(COUNTED_ROWS + REVERSED_ROWS)}
 SELECT
     (SELECT count(*) FROM judged_again),
     (SELECT count(*) FROM judged),
@@ -348,15 +351,15 @@ SELECT
 """
 
 
-def count_corrected(scope: str) -> str:
-    """Count what `correct` would write between two moments, and change nothing.
+def count_corrections_statement(scope: str) -> str:
+    """Count what `correction_statement` would write between two moments, and change nothing.
 
     Answers rows: subscription before, reason and subscription after, credentials before and after
     where only those differ, calls, first and last moment.
     """
     bounds = "t.occurred_at >= %(start)s AND t.occurred_at < %(end)s"
     return f"""
-WITH {standing_in(scope, bounds=bounds)}, moved AS (
+WITH {judging_from_ledger_ctes(scope, bounds=bounds)}, moved AS (
     SELECT
         t.subscription_id AS before, j.reason, j.subscription_id AS after, t.occurred_at,
         CASE WHEN j.reason IS NULL AND j.subscription_id = t.subscription_id

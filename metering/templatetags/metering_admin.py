@@ -9,17 +9,17 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from metering.admin import groups
-from metering.ledger.quantities import as_json, plain
-from metering.models import Claim, Delivery, Quarantined, Reason, Tally
+from metering.ledger.quantities import format_field_value, format_quantity
+from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Tally
 
 register = template.Library()
 
-COUNTED = 1_000
-TODAY = ("accepted", "attributed", "quarantined", "rejected", "conflicting")
+MAX_WAITING_COUNTED = 1_000
+TODAY_FIELDS = ("accepted", "attributed", "quarantined", "rejected", "conflicting")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class TodayCounts:
     """What is going on. None of it is found by reading a big table."""
 
     accepted: int
@@ -33,20 +33,20 @@ class Figures:
 
     @property
     def are_groups_cut(self) -> bool:
-        return self.open_groups >= groups.MOST
+        return self.open_groups >= groups.MAX_GROUPS
 
 
 @register.simple_tag
-def figures() -> Figures:
+def figures() -> TodayCounts:
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     today = Tally.objects.filter(hour__gte=midnight).aggregate(
-        **{name: Sum(name, default=0) for name in TODAY}
+        **{name: Sum(name, default=0) for name in TODAY_FIELDS}
     )
     oldest = Delivery.objects.order_by("pk").values_list("received_at", flat=True).first()
-    return Figures(
+    return TodayCounts(
         **today,
         oldest_waiting=oldest,
-        open_groups=len(groups.find()),
+        open_groups=len(groups.find_groups()),
         unfinished_claims=Claim.objects.open().count(),
     )
 
@@ -54,21 +54,25 @@ def figures() -> Figures:
 @register.simple_tag
 def waiting_under(mark: UUID) -> int:
     """How many transactions wait under this key in quarantine, as far as it is worth counting."""
-    return Quarantined.objects.filter(fingerprint=mark).values("pk")[: COUNTED + 1].count()
+    return (
+        Quarantined.objects.filter(fingerprint=mark).values("pk")[: MAX_WAITING_COUNTED + 1].count()
+    )
 
 
 @register.simple_tag
-def groups_under(mark: UUID) -> list[groups.Group]:
+def groups_under(mark: UUID) -> list[groups.QuarantineGroup]:
     """The groups in quarantine that a key leads to."""
     which = Quarantined.objects.filter(fingerprint=mark).values_list("reason", "gateway")
     return [
-        groups.Group(reason=Reason(reason), fingerprint=mark, gateway_id=gateway)
-        for reason, gateway in sorted(set(which.order_by()[:COUNTED]))
+        groups.QuarantineGroup(
+            reason=QuarantineReason(reason), fingerprint=mark, gateway_id=gateway
+        )
+        for reason, gateway in sorted(set(which.order_by()[:MAX_WAITING_COUNTED]))
     ]
 
 
-register.filter("plain", plain)
-register.filter("as_json", as_json)
+register.filter("plain", format_quantity)
+register.filter("as_json", format_field_value)
 
 
 @register.filter

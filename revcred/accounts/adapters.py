@@ -18,10 +18,10 @@ from revcred.actions import sign_ins
 from revcred.models import AuditEvent, User
 from revcred.outbox import absolute_url, queue_mail, site_name
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
 
-class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]
+class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Nobody signs up: subscribers are invited by an admin. Mails go through the outbox."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -42,29 +42,33 @@ class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]
 
     @atomic
     def send_password_reset_mail(self, user: User, email: str, context: dict[str, Any]) -> None:
-        sign_ins.note(verb=Verb.RESET_ASKED, user=user, address=client_address(current.request))
+        sign_ins.record_throttled_event(
+            verb=AuditVerb.RESET_ASKED, user=user, address=client_ip(current.request)
+        )
         super().send_password_reset_mail(user, email, context)
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         try:
             super().pre_authenticate(request, **credentials)
         except ValidationError:
-            _note(Verb.SIGN_IN_LIMITED, request, credentials.get("email"))
+            _record_throttled_by_email(AuditVerb.SIGN_IN_LIMITED, request, credentials.get("email"))
             raise
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
-        _note(Verb.SIGN_IN_FAILED, request, credentials.get("email"))
+        _record_throttled_by_email(AuditVerb.SIGN_IN_FAILED, request, credentials.get("email"))
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
         if not user.is_active:
-            sign_ins.note(verb=Verb.SIGN_IN_FAILED, user=user, address=client_address(request))
+            sign_ins.record_throttled_event(
+                verb=AuditVerb.SIGN_IN_FAILED, user=user, address=client_ip(request)
+            )
         response: HttpResponse | None = super().pre_login(request, user, **kwargs)
         return response
 
     @atomic
     def login(self, request: HttpRequest, user: User) -> None:
         """Sign in, which nobody does without a record of it."""
-        sign_ins.record(verb=Verb.SIGNED_IN, user=user, address=client_address(request))
+        sign_ins.record_login_event(verb=AuditVerb.SIGNED_IN, user=user, address=client_ip(request))
         super().login(request, user)
 
 
@@ -73,32 +77,40 @@ class ForgottenPasswordForm(ResetPasswordForm):  # type: ignore[misc]
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
         if not self.users:
-            _note(Verb.RESET_ASKED, request, None)
+            _record_throttled_by_email(AuditVerb.RESET_ASKED, request, None)
         return str(super().save(request, **kwargs))
 
 
-def client_address(request: HttpRequest) -> str:
+def client_ip(request: HttpRequest) -> str:
     """Return where a request comes from, by as many proxies as may be believed."""
     return str(get_adapter(request).get_client_ip(request))
 
 
-def _note(verb: AuditEvent.Verb, request: HttpRequest, email: str | None) -> None:
+def _record_throttled_by_email(
+    verb: AuditEvent.Verb, request: HttpRequest, email: str | None
+) -> None:
     found = filter_users_by_email(email, prefer_verified=True) if email else []
     user = found[0] if found else None
-    sign_ins.note(verb=verb, user=user, address=client_address(request))
+    sign_ins.record_throttled_event(verb=verb, user=user, address=client_ip(request))
 
 
 @receiver(user_logged_out)
-def _signed_out(request: HttpRequest, user: User | None, **_: Any) -> None:
+def _record_sign_out(request: HttpRequest, user: User | None, **_: Any) -> None:
     if user is not None and request.META.get("REMOTE_ADDR"):
-        sign_ins.record(verb=Verb.SIGNED_OUT, user=user, address=client_address(request))
+        sign_ins.record_login_event(
+            verb=AuditVerb.SIGNED_OUT, user=user, address=client_ip(request)
+        )
 
 
 @receiver(signals.password_reset)
-def _reset(request: HttpRequest, user: User, **_: Any) -> None:
-    sign_ins.record(verb=Verb.PASSWORD_RESET, user=user, address=client_address(request))
+def _record_password_reset(request: HttpRequest, user: User, **_: Any) -> None:
+    sign_ins.record_login_event(
+        verb=AuditVerb.PASSWORD_RESET, user=user, address=client_ip(request)
+    )
 
 
 @receiver([signals.password_changed, signals.password_set])
-def _changed(request: HttpRequest, user: User, **_: Any) -> None:
-    sign_ins.record(verb=Verb.PASSWORD_CHANGED, user=user, address=client_address(request))
+def _record_password_change(request: HttpRequest, user: User, **_: Any) -> None:
+    sign_ins.record_login_event(
+        verb=AuditVerb.PASSWORD_CHANGED, user=user, address=client_ip(request)
+    )

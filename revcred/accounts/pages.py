@@ -22,29 +22,33 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from revcred.accounts.adapters import client_address
+from revcred.accounts.adapters import client_ip
 from revcred.actions import addresses, sign_ins, subscribers
-from revcred.actions.users import Refused
+from revcred.actions.users import LoginActionError
 from revcred.models import AuditEvent, User
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
-INVITATION, CONFIRM, STOP = "invitation", "confirm_address", "stop_address"  # in the session
+INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
+    "invitation",
+    "confirm_address",
+    "stop_address",
+)  # in the session
 
 
-class PasswordChange(views.PasswordChangeView):  # type: ignore[misc]
+class AtomicPasswordChangeView(views.PasswordChangeView):  # type: ignore[misc]
     """A new password, its record and the mail about it in one commit."""
 
     form_valid = atomic(views.PasswordChangeView.form_valid)
 
 
-class PasswordSet(views.PasswordSetView):  # type: ignore[misc]
+class AtomicPasswordSetView(views.PasswordSetView):  # type: ignore[misc]
     """A first password, its record and the mail about it in one commit."""
 
     form_valid = atomic(views.PasswordSetView.form_valid)
 
 
-class PasswordByLink(views.PasswordResetFromKeyView):  # type: ignore[misc]
+class AtomicPasswordResetView(views.PasswordResetFromKeyView):  # type: ignore[misc]
     """A password chosen by a link, its record and the mail about it in one commit."""
 
     form_valid = atomic(views.PasswordResetFromKeyView.form_valid)
@@ -68,19 +72,21 @@ class PasswordForm(forms.Form):
         return password
 
 
-def too_many(request: HttpRequest) -> HttpResponse:
+def too_many_requests_page(request: HttpRequest) -> HttpResponse:
     """Answer 429, on record: who could not sign in or have a link sent may want to know why."""
     name = request.resolver_match.url_name if request.resolver_match else ""
-    verb = Verb.RESET_LIMITED if name == "account_reset_password" else Verb.SIGN_IN_LIMITED
+    verb = (
+        AuditVerb.RESET_LIMITED if name == "account_reset_password" else AuditVerb.SIGN_IN_LIMITED
+    )
     user = request.user if isinstance(request.user, User) else None
-    sign_ins.note(verb=verb, user=user, address=client_address(request))
+    sign_ins.record_throttled_event(verb=verb, user=user, address=client_ip(request))
     response: HttpResponse = handler429(request)
     return response
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD"])
-def open_link(request: HttpRequest, token: str, purpose: str) -> HttpResponse:
+def open_mail_link(request: HttpRequest, token: str, purpose: str) -> HttpResponse:
     """Keep the token of a mail's link in the session and lead to the page without it."""
     request.session[f"revcred_{purpose}"] = token
     return redirect(f"account_{purpose}_page")
@@ -89,18 +95,18 @@ def open_link(request: HttpRequest, token: str, purpose: str) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 @sensitive_post_parameters()
-def invitation(request: HttpRequest) -> HttpResponse:
+def invitation_page(request: HttpRequest) -> HttpResponse:
     """Accept an invitation, with a new password or with the login that is there already."""
-    token = request.session.get(f"revcred_{INVITATION}", "")
+    token = request.session.get(f"revcred_{INVITATION_PURPOSE}", "")
     try:
-        return _accept(request, token)
-    except Refused as refusal:
-        return _refuse(request, refusal)
+        return _answer_invitation(request, token)
+    except LoginActionError as refusal:
+        return _render_unusable_link(request, refusal)
 
 
-def _accept(request: HttpRequest, token: str) -> HttpResponse:
-    subscriber = subscribers.by_invitation(token=token)
-    login = subscribers.login_of(email=subscriber.email)
+def _answer_invitation(request: HttpRequest, token: str) -> HttpResponse:
+    subscriber = subscribers.subscriber_by_invitation(token=token)
+    login = subscribers.login_with_address(email=subscriber.email)
     context: dict[str, Any] = {
         "subscriber": subscriber,
         "login": login,
@@ -113,13 +119,13 @@ def _accept(request: HttpRequest, token: str) -> HttpResponse:
     if request.method == "POST":
         if form is None:
             user = request.user if isinstance(request.user, User) else None
-            subscribers.accept(token=token, user=user, request=request)
+            subscribers.accept_invitation(token=token, user=user, request=request)
         elif form.is_valid():
             password = form.cleaned_data["password1"]
-            subscribers.accept(token=token, password=password, request=request)
+            subscribers.accept_invitation(token=token, password=password, request=request)
         else:
             return render(request, "account/invitation.html", context | {"form": form})
-        del request.session[f"revcred_{INVITATION}"]
+        del request.session[f"revcred_{INVITATION_PURPOSE}"]
         if login is None:
             return redirect("account_reset_password_from_key_done")
         return redirect("storefront:home")
@@ -131,36 +137,38 @@ def _accept(request: HttpRequest, token: str) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 @sensitive_post_parameters()
-def confirm_address(request: HttpRequest) -> HttpResponse:
+def confirm_address_page(request: HttpRequest) -> HttpResponse:
     """Confirm a new address: with the password, unless there is none or a superuser spared it."""
-    token = request.session.get(f"revcred_{CONFIRM}", "")
+    token = request.session.get(f"revcred_{CONFIRM_ADDRESS_PURPOSE}", "")
     try:
-        change = addresses.by_token(token=token, purpose=addresses.CONFIRMING)
+        change = addresses.address_change_by_token(
+            token=token, purpose=addresses.CONFIRM_TOKEN_SALT
+        )
         form = None
         if change.needs_password:
             form = PasswordForm(request.POST or None, user=change.user)
         if request.method == "POST" and (form is None or form.is_valid()):
-            addresses.confirm(change=change, request=request)
-            del request.session[f"revcred_{CONFIRM}"]
+            addresses.confirm_address_change(change=change, request=request)
+            del request.session[f"revcred_{CONFIRM_ADDRESS_PURPOSE}"]
             return render(request, "account/address_confirmed.html", {"change": change})
-    except Refused as refusal:
-        return _refuse(request, refusal)
+    except LoginActionError as refusal:
+        return _render_unusable_link(request, refusal)
     return render(request, "account/confirm_address.html", {"change": change, "form": form})
 
 
 @never_cache
 @require_http_methods(["GET", "POST"])
-def stop_address(request: HttpRequest) -> HttpResponse:
+def stop_address_page(request: HttpRequest) -> HttpResponse:
     """Let the old address drop a new one that it did not expect."""
-    token = request.session.get(f"revcred_{STOP}", "")
+    token = request.session.get(f"revcred_{STOP_ADDRESS_PURPOSE}", "")
     try:
-        change = addresses.by_token(token=token, purpose=addresses.STOPPING)
+        change = addresses.address_change_by_token(token=token, purpose=addresses.STOP_TOKEN_SALT)
         if request.method == "POST":
-            addresses.cancel(change=change, by=None, request=request)
-            del request.session[f"revcred_{STOP}"]
+            addresses.cancel_address_change(change=change, by=None, request=request)
+            del request.session[f"revcred_{STOP_ADDRESS_PURPOSE}"]
             return render(request, "account/address_stopped.html", {"change": change})
-    except Refused as refusal:
-        return _refuse(request, refusal)
+    except LoginActionError as refusal:
+        return _render_unusable_link(request, refusal)
     return render(request, "account/stop_address.html", {"change": change})
 
 
@@ -168,7 +176,7 @@ def stop_address(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @sensitive_post_parameters()
 @login_required
-def resume_reveals(request: HttpRequest) -> HttpResponse:
+def resume_reveals_page(request: HttpRequest) -> HttpResponse:
     """Let keys be revealed again after the address was changed: by the password, signed in."""
     user: Any = request.user
     if user.reveals_rest_since is None:
@@ -183,5 +191,5 @@ def resume_reveals(request: HttpRequest) -> HttpResponse:
     return render(request, "account/resume_reveals.html", {"form": form})
 
 
-def _refuse(request: HttpRequest, refusal: Refused) -> HttpResponse:
+def _render_unusable_link(request: HttpRequest, refusal: LoginActionError) -> HttpResponse:
     return render(request, "account/link_refused.html", {"why": str(refusal)}, status=409)

@@ -24,22 +24,27 @@ from revcred.actions import second_factors
 from revcred.crypto import seal_text, unseal_text
 from revcred.models import User
 
-SEALED_AS = "mfa.authenticator"  # the place that sealed texts name
-FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
+AUTHENTICATOR_PLACE = "mfa.authenticator"  # the place that sealed texts name
+FACTOR_TYPES = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 # These pages are how a factor is passed, and how one leaves.
-NEVER_GUARDED = {"mfa_authenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn", "logout"}
+UNGUARDED_URL_NAMES = {
+    "mfa_authenticate",
+    "mfa_reauthenticate",
+    "mfa_reauthenticate_webauthn",
+    "logout",
+}
 
-Respond = Callable[[HttpRequest], HttpResponse]
+GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-class SealingAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+class SealingMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Seal what codes are made from under FERNET_KEYS, like every other secret here."""
 
     def encrypt(self, text: str) -> str:
-        return seal_text(text, to=SEALED_AS)
+        return seal_text(text, to=AUTHENTICATOR_PLACE)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return unseal_text(encrypted_text, to=SEALED_AS)
+        return unseal_text(encrypted_text, to=AUTHENTICATOR_PLACE)
 
     def generate_authenticator_name(self, user: Any, type: Any) -> str:  # noqa: A002 - allauth's name
         count = Authenticator.objects.filter(user_id=user.pk, type=type).count()
@@ -47,7 +52,7 @@ class SealingAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
 
 @atomic
-def seal_again(authenticator: Authenticator) -> None:
+def reseal_authenticator(authenticator: Authenticator) -> None:
     """Seal what its codes are made from under the newest of FERNET_KEYS. Raises CannotUnseal."""
     row = Authenticator.objects.select_for_update().get(pk=authenticator.pk)
     name = "secret" if row.type == Authenticator.Type.TOTP else "seed"
@@ -55,30 +60,30 @@ def seal_again(authenticator: Authenticator) -> None:
     row.save(update_fields=["data"])
 
 
-def is_required_of(user: User) -> bool:
+def is_factor_required(user: User) -> bool:
     """Return True if this user may not open the administration without a second factor."""
     return user.is_staff and settings.STAFF_SECOND_FACTOR != "optional"
 
 
 def has_factor(user: User) -> bool:
     """Return True if the user has an app or a passkey. Recovery codes alone are no factor."""
-    return bool(Authenticator.objects.filter(user=user, type__in=FACTORS).exists())
+    return bool(Authenticator.objects.filter(user=user, type__in=FACTOR_TYPES).exists())
 
 
-def was_passed(request: HttpRequest) -> bool:
+def was_factor_passed(request: HttpRequest) -> bool:
     """Return True if this session has shown a second factor of the user who is signed in."""
     records = get_authentication_records(request, request.user)
     return any(record.get("method") == "mfa" for record in records)
 
 
-class RequireSecondFactor:
+class SecondFactorMiddleware:
     """Keep the administration, and the pages about factors, from sessions without the factor.
 
     A session may be older than its user's factor, or may have been made in another way than by
     allauth's sign-in: so the session itself is asked, and not the page that made it.
     """
 
-    def __init__(self, get_response: Respond) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -86,15 +91,15 @@ class RequireSecondFactor:
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         match = request.resolver_match
-        if match is None or match.url_name in NEVER_GUARDED:
+        if match is None or match.url_name in UNGUARDED_URL_NAMES:
             return None
         is_admin = "admin" in match.app_names
         is_about_factors = str(match.url_name).startswith("mfa_")
         if not (is_admin or is_about_factors) or not isinstance(request.user, User):
             return None
-        required = is_required_of(request.user)
+        required = is_factor_required(request.user)
         request.second_factor_required = required  # type: ignore[attr-defined] # for templates
-        passed = was_passed(request)
+        passed = was_factor_passed(request)
         if passed and not (required and is_admin):
             return None
         if not has_factor(request.user):
@@ -110,31 +115,31 @@ def _ask_for_factor(request: HttpRequest) -> HttpResponse:
     return redirect(f"{resolve_url(page)}?{urlencode({'next': wanted})}")
 
 
-def connect() -> None:
+def connect_factor_signals() -> None:
     """Listen to every way in which an authenticator is made, removed, used or guessed."""
-    post_save.connect(_on_save, sender=Authenticator)
-    post_delete.connect(_on_delete, sender=Authenticator)
-    signals.authenticator_added.connect(_on_added_here)
-    signals.authenticator_used.connect(_on_used)
+    post_save.connect(_on_authenticator_saved, sender=Authenticator)
+    post_delete.connect(_on_authenticator_deleted, sender=Authenticator)
+    signals.authenticator_added.connect(_on_authenticator_added)
+    signals.authenticator_used.connect(_on_authenticator_used)
 
 
-def _on_save(instance: Authenticator, *, created: bool, raw: bool, **_: Any) -> None:
+def _on_authenticator_saved(instance: Authenticator, *, created: bool, raw: bool, **_: Any) -> None:
     if created and not raw:
-        second_factors.record_added(authenticator=instance)
+        second_factors.record_factor_added(authenticator=instance)
 
 
-def _on_delete(instance: Authenticator, **_: Any) -> None:
-    second_factors.record_removed(authenticator=instance)
+def _on_authenticator_deleted(instance: Authenticator, **_: Any) -> None:
+    second_factors.record_factor_removed(authenticator=instance)
 
 
-def _on_added_here(
+def _on_authenticator_added(
     request: HttpRequest, user: User, authenticator: Authenticator, **_: Any
 ) -> None:
     """Count the session as one that has passed: adding a factor takes a code or a touch of it."""
-    if authenticator.type in FACTORS:
+    if authenticator.type in FACTOR_TYPES:
         record_authentication(request, user, "mfa", id=authenticator.pk, type=authenticator.type)
 
 
-def _on_used(authenticator: Authenticator, **_: Any) -> None:
+def _on_authenticator_used(authenticator: Authenticator, **_: Any) -> None:
     if authenticator.type == Authenticator.Type.RECOVERY_CODES:
-        second_factors.record_recovery_code(authenticator=authenticator)
+        second_factors.record_recovery_code_used(authenticator=authenticator)

@@ -17,25 +17,29 @@ from django.db.transaction import atomic
 
 from revcred.actions import second_factors
 
-CODE = {"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"}
-LONGEST_CODE = 20  # characters, with whatever people put between digits
-LONGEST_NAME = 100
+CODE_INPUT_ATTRIBUTES = {
+    "autocomplete": "one-time-code",
+    "inputmode": "numeric",
+    "spellcheck": "false",
+}
+MAX_CODE_CHARACTERS = 20  # characters, with whatever people put between digits
+MAX_PASSKEY_NAME = 100
 
 
 class ActivateAppForm(totp.ActivateTOTPForm):  # type: ignore[misc]
     code = forms.CharField(
         label="Code from the app",
-        max_length=LONGEST_CODE,
-        widget=forms.TextInput(attrs=CODE),
+        max_length=MAX_CODE_CHARACTERS,
+        widget=forms.TextInput(attrs=CODE_INPUT_ATTRIBUTES),
         help_text="Six digits. They change every 30 seconds.",
     )
 
 
-class WithCode(base.BaseAuthenticateForm):  # type: ignore[misc]
+class BaseCodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]
     code = forms.CharField(
         label="Code",
-        max_length=LONGEST_CODE,
-        widget=forms.TextInput(attrs=CODE | {"autofocus": True}),
+        max_length=MAX_CODE_CHARACTERS,
+        widget=forms.TextInput(attrs=CODE_INPUT_ATTRIBUTES | {"autofocus": True}),
         help_text="Six digits from your authenticator app, or one of your recovery codes.",
     )
 
@@ -46,7 +50,7 @@ class WithCode(base.BaseAuthenticateForm):  # type: ignore[misc]
             self.authenticator = self._find(code)
         except ValidationError as error:
             is_limited = error.code != "incorrect_code"
-            second_factors.record_failure(user=self.user, is_limited=is_limited)
+            second_factors.record_factor_failure(user=self.user, is_limited=is_limited)
             raise
         forget_failures()
         return code
@@ -64,11 +68,11 @@ class WithCode(base.BaseAuthenticateForm):  # type: ignore[misc]
         raise get_adapter().validation_error("incorrect_code")
 
 
-class CodeForm(WithCode, base.AuthenticateForm):  # type: ignore[misc]
+class SignInCodeForm(BaseCodeForm, base.AuthenticateForm):  # type: ignore[misc]
     """At sign-in."""
 
 
-class ConfirmByCodeForm(WithCode, base.ReauthenticateForm):  # type: ignore[misc]
+class ConfirmByCodeForm(BaseCodeForm, base.ReauthenticateForm):  # type: ignore[misc]
     """Once signed in."""
 
 
@@ -92,7 +96,7 @@ def spend_code(authenticator: Authenticator, code: str) -> bool:
     return False
 
 
-class ReadsCredential:
+class PasskeyAnswerMixin:
     """Turn whatever a browser sends that answers no challenge into an error of the form."""
 
     user: Any
@@ -107,10 +111,10 @@ class ReadsCredential:
             raise get_adapter().validation_error("incorrect_code") from error
 
 
-class AddPasskeyForm(ReadsCredential, webauthn.AddWebAuthnForm):  # type: ignore[misc]
+class AddPasskeyForm(PasskeyAnswerMixin, webauthn.AddWebAuthnForm):  # type: ignore[misc]
     name = forms.CharField(
         required=False,
-        max_length=LONGEST_NAME,
+        max_length=MAX_PASSKEY_NAME,
         label="Name",
         help_text="Where it is, such as “Work laptop”, so that you can tell several apart.",
     )
@@ -119,25 +123,25 @@ class AddPasskeyForm(ReadsCredential, webauthn.AddWebAuthnForm):  # type: ignore
         return self.read(super().clean)
 
 
-class WithPasskey(ReadsCredential, webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]
+class BasePasskeyForm(PasskeyAnswerMixin, webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]
     def clean_credential(self) -> Authenticator:
         try:
             return self.read(super().clean_credential)
         except ValidationError as error:
             is_limited = error.code != "incorrect_code"
-            second_factors.record_failure(user=self.user, is_limited=is_limited)
+            second_factors.record_factor_failure(user=self.user, is_limited=is_limited)
             raise
 
 
-class PasskeyForm(WithPasskey):
+class SignInPasskeyForm(BasePasskeyForm):
     """At sign-in."""
 
 
-class ConfirmByPasskeyForm(WithPasskey):
+class ConfirmByPasskeyForm(BasePasskeyForm):
     """Once signed in."""
 
     reauthenticated = True
 
 
 class RenamePasskeyForm(webauthn.EditWebAuthnForm):  # type: ignore[misc]
-    name = forms.CharField(max_length=LONGEST_NAME, label="Name")
+    name = forms.CharField(max_length=MAX_PASSKEY_NAME, label="Name")

@@ -8,11 +8,11 @@ from django.db.transaction import atomic
 from django.urls import URLPattern, URLResolver, include, path
 
 
-def _atomic(pattern: URLPattern | URLResolver) -> URLPattern | URLResolver:
+def _atomic_pattern(pattern: URLPattern | URLResolver) -> URLPattern | URLResolver:
     route = str(pattern.pattern)
     if isinstance(pattern, URLResolver):
-        return path(route, include([_atomic(each) for each in pattern.url_patterns]))
+        return path(route, include([_atomic_pattern(each) for each in pattern.url_patterns]))
     return path(route, atomic(pattern.callback), name=pattern.name)
 
 
-urlpatterns = [_atomic(each) for each in allauth_patterns]
+urlpatterns = [_atomic_pattern(each) for each in allauth_patterns]

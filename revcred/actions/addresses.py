@@ -15,24 +15,24 @@ from django.urls import reverse
 from django.utils import timezone
 
 from revcred.actions import users
-from revcred.actions.users import Refused, StaffSignsIn, SubscriberSignsIn
+from revcred.actions.users import AddressOfStaff, AddressOfSubscriber, LoginActionError
 from revcred.models import AddressChange, AuditEvent, Customer, Subscriber, User
-from revcred.models.users import ADDRESS_CHANGE_OPEN
+from revcred.models.users import ADDRESS_CHANGE_LIFETIME
 from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
-CONFIRMING = "revcred.address.confirm"
-STOPPING = "revcred.address.stop"
+CONFIRM_TOKEN_SALT = "revcred.address.confirm"  # noqa: S105 - no secret
+STOP_TOKEN_SALT = "revcred.address.stop"  # noqa: S105 - no secret
 
 
-class AddressTaken(Refused):
+class AddressTaken(LoginActionError):
     """Somebody else has the address."""
 
     sentence = "Somebody else has this address. Every login and subscriber has one of its own."
 
 
-class DecidesWhoBelongs(Refused):
+class MembershipRightRequired(LoginActionError):
     """The address decides who becomes the member, as no login holds the memberships yet."""
 
     sentence = (
@@ -41,48 +41,52 @@ class DecidesWhoBelongs(Refused):
     )
 
 
-class NotOpen(Refused):
+class AddressChangeNotOpen(LoginActionError):
     """The change was confirmed or cancelled already, or is too old."""
 
     sentence = "This link has been used, was cancelled, or is too old. Ask for another."
 
 
-def refuse(*, user: User, email: str, by: User | None) -> None:
+def check_address_change(*, user: User, email: str, by: User | None) -> None:
     """Raise the reason why `by` may not ask for this address for the user, if there is one.
 
-    Raises NotBelow, AddressTaken, StaffSignsIn, SubscriberSignsIn, DecidesWhoBelongs.
+    Raises NotBelow, AddressTaken, AddressOfStaff, AddressOfSubscriber, MembershipRightRequired.
     """
     if by is not None:
         is_own = by.pk == user.pk
-        is_staff = users.level_of(user=user) > users.Level.SUBSCRIBER
+        is_staff = users.rank_of(user=user) > users.LoginRank.SUBSCRIBER
         if is_staff and not is_own and not users.is_superuser_above(user=user, by=by):
-            raise users.NotBelow
+            raise users.LoginRankTooHigh
         if not is_own:
-            users.refuse_unless_below(user=user, by=by)
+            users.check_ranked_below(user=user, by=by)
         if not user.has_usable_password() and not users.is_superuser_above(user=user, by=by):
             for subscriber in Subscriber.objects.of(user):
-                refuse_to_decide_who_belongs(subscriber=subscriber, by=by)
-    _refuse_taken(user, email)
+                check_membership_right(subscriber=subscriber, by=by)
+    _check_address_free(user, email)
 
 
-def refuse_to_decide_who_belongs(*, subscriber: Subscriber, by: User) -> None:
-    """Raise DecidesWhoBelongs if `by` would pass memberships on that nobody holds by password."""
+def check_membership_right(*, subscriber: Subscriber, by: User) -> None:
+    """Raise MembershipRightRequired if `by` would pass memberships on that nobody holds by
+    password.
+    """
     if subscriber.memberships.exists() and not by.has_perm("revcred.change_membership"):
-        raise DecidesWhoBelongs
+        raise MembershipRightRequired
 
 
 @atomic
-def ask(*, user: User, email: str, by: User | None, request: HttpRequest) -> AddressChange | None:
+def request_address_change(
+    *, user: User, email: str, by: User | None, request: HttpRequest
+) -> AddressChange | None:
     """Send the new address a link to confirm it, and tell the old one, which stays until then.
 
     A change asked for earlier is cancelled. Returns None if the address is the present one.
-    Raises as `refuse`.
+    Raises as `check_address_change`.
     """
     email = email.lower()
-    user = _locked(user)
-    refuse(user=user, email=email, by=by)
+    user = _lock_user(user)
+    check_address_change(user=user, email=email, by=by)
     for earlier in user.address_changes.filter(confirmed_at=None, cancelled_at=None):
-        _cancel(earlier, by, request)
+        _cancel_and_record(earlier, by, request)
     if email == user.email:
         return None
     spares_password = by is not None and users.is_superuser_above(user=user, by=by)
@@ -93,38 +97,38 @@ def ask(*, user: User, email: str, by: User | None, request: HttpRequest) -> Add
         asked_by=by,
         needs_password=user.has_usable_password() and not spares_password,
     )
-    _record(Verb.ADDRESS_ASKED, user, by, request, change)
+    _record_address_event(AuditVerb.ADDRESS_ASKED, user, by, request, change)
     site = {"user": user, "change": change, "site": site_name(request)}
-    url = _link("account_confirm_address", change, CONFIRMING, request)
+    url = _address_change_link("account_confirm_address", change, CONFIRM_TOKEN_SALT, request)
     queue_mail("emails/address_confirm", change.new_email, site | {"url": url})
-    url = _link("account_stop_address", change, STOPPING, request)
+    url = _address_change_link("account_stop_address", change, STOP_TOKEN_SALT, request)
     queue_mail("emails/address_asked", change.old_email, site | {"url": url})
     return change
 
 
-def by_token(*, token: str, purpose: str) -> AddressChange:
-    """Return the open change that a link stands for. Raises NotOpen."""
+def address_change_by_token(*, token: str, purpose: str) -> AddressChange:
+    """Return the open change that a link stands for. Raises AddressChangeNotOpen."""
     try:
-        number = signing.loads(token, salt=purpose, max_age=ADDRESS_CHANGE_OPEN)
+        number = signing.loads(token, salt=purpose, max_age=ADDRESS_CHANGE_LIFETIME)
     except signing.BadSignature as error:
-        raise NotOpen from error
+        raise AddressChangeNotOpen from error
     change = AddressChange.objects.open().filter(pk=number).select_related("user").first()
     if change is None:
-        raise NotOpen
+        raise AddressChangeNotOpen
     return change
 
 
 @atomic
-def confirm(*, change: AddressChange, request: HttpRequest) -> None:
+def confirm_address_change(*, change: AddressChange, request: HttpRequest) -> None:
     """Let the new address count: all sessions of the person end, and reveals rest.
 
     Whoever asks has seen to the link, and to the password if the change needs it. The old address
-    and the owners of the subscriber's customers are told. Raises NotOpen, AddressTaken,
-    StaffSignsIn, SubscriberSignsIn.
+    and the owners of the subscriber's customers are told. Raises AddressChangeNotOpen,
+    AddressTaken, AddressOfStaff, AddressOfSubscriber.
     """
-    user = _locked(change.user)
-    change = _still_open(change)
-    _refuse_taken(user, change.new_email)
+    user = _lock_user(change.user)
+    change = _get_open_change(change)
+    _check_address_free(user, change.new_email)
     change.confirmed_at = timezone.now()
     change.save(update_fields=["confirmed_at"])
     User.objects.filter(pk=user.pk).update(
@@ -136,23 +140,23 @@ def confirm(*, change: AddressChange, request: HttpRequest) -> None:
     EmailAddress.objects.create(user=user, email=change.new_email, verified=True, primary=True)
     Subscriber.objects.filter(user=user).update(email=change.new_email)
     user.refresh_from_db()
-    _record(Verb.ADDRESS_CHANGED, user, user, request, change)
+    _record_address_event(AuditVerb.ADDRESS_CHANGED, user, user, request, change)
     context = {"user": user, "change": change, "site": site_name(request)}
     queue_mail("emails/address_changed", change.old_email, context)
-    tell_owners(change=change, actor=user)
+    notify_owners_of_address_change(change=change, actor=user)
 
 
 @atomic
-def cancel(*, change: AddressChange, by: User | None, request: HttpRequest) -> None:
+def cancel_address_change(*, change: AddressChange, by: User | None, request: HttpRequest) -> None:
     """Drop a new address before it counts. `by` is None if the old address's link asked for it.
 
-    Raises NotBelow, NotOpen.
+    Raises NotBelow, AddressChangeNotOpen.
     """
-    _locked(change.user)
-    change = _still_open(change)
+    _lock_user(change.user)
+    change = _get_open_change(change)
     if by is not None and by.pk != change.user_id:
-        users.refuse_unless_below(user=change.user, by=by)
-    _cancel(change, by, request)
+        users.check_ranked_below(user=change.user, by=by)
+    _cancel_and_record(change, by, request)
 
 
 @atomic
@@ -162,10 +166,10 @@ def resume_reveals(*, user: User, request: HttpRequest) -> None:
         reveals_rest_since=None
     ):
         address = get_adapter(request).get_client_ip(request)
-        AuditEvent.objects.record(Verb.REVEALS_RESUMED, target=user, by=user, address=address)
+        AuditEvent.objects.record(AuditVerb.REVEALS_RESUMED, target=user, by=user, address=address)
 
 
-def tell_owners(*, change: AddressChange, actor: User | None) -> None:
+def notify_owners_of_address_change(*, change: AddressChange, actor: User | None) -> None:
     """Tell the owners of all customers that the person is a member of."""
     for customer in Customer.objects.filter(memberships__subscriber__user=change.user_id):
         notify_owners(
@@ -176,42 +180,48 @@ def tell_owners(*, change: AddressChange, actor: User | None) -> None:
         )
 
 
-def _refuse_taken(user: User, email: str) -> None:
-    is_staff = users.level_of(user=user) > users.Level.SUBSCRIBER
+def _check_address_free(user: User, email: str) -> None:
+    is_staff = users.rank_of(user=user) > users.LoginRank.SUBSCRIBER
     other = User.objects.filter(email__iexact=email).exclude(pk=user.pk).first()
-    if other is not None and not is_staff and users.level_of(user=other) > users.Level.SUBSCRIBER:
-        raise StaffSignsIn
+    if (
+        other is not None
+        and not is_staff
+        and users.rank_of(user=other) > users.LoginRank.SUBSCRIBER
+    ):
+        raise AddressOfStaff
     if other is not None:
         raise AddressTaken
     subscribers = Subscriber.objects.filter(email__iexact=email).exclude(user=user)
     if subscribers.exists():
-        raise SubscriberSignsIn if is_staff else AddressTaken
+        raise AddressOfSubscriber if is_staff else AddressTaken
 
 
-def _locked(user: User) -> User:
+def _lock_user(user: User) -> User:
     return User.objects.select_for_update(no_key=True).get(pk=user.pk)
 
 
-def _still_open(change: AddressChange) -> AddressChange:
+def _get_open_change(change: AddressChange) -> AddressChange:
     found = AddressChange.objects.open().filter(pk=change.pk).select_related("user").first()
     if found is None:
-        raise NotOpen
+        raise AddressChangeNotOpen
     return found
 
 
-def _cancel(change: AddressChange, by: User | None, request: HttpRequest) -> None:
+def _cancel_and_record(change: AddressChange, by: User | None, request: HttpRequest) -> None:
     change.cancelled_at = timezone.now()
     change.save(update_fields=["cancelled_at"])
-    _record(Verb.ADDRESS_CANCELLED, change.user, by, request, change)
+    _record_address_event(AuditVerb.ADDRESS_CANCELLED, change.user, by, request, change)
 
 
-def _link(view: str, change: AddressChange, purpose: str, request: HttpRequest) -> str:
+def _address_change_link(
+    view: str, change: AddressChange, purpose: str, request: HttpRequest
+) -> str:
     token = signing.dumps(change.pk, salt=purpose)
     return absolute_url(reverse(view, args=[token]), request)
 
 
-def _record(
-    verb: Verb, user: User, by: User | None, request: HttpRequest, change: AddressChange
+def _record_address_event(
+    verb: AuditVerb, user: User, by: User | None, request: HttpRequest, change: AddressChange
 ) -> None:
     address = get_adapter(request).get_client_ip(request)
     details = {"address": str(change)}

@@ -2,29 +2,29 @@
 
 from cryptography.fernet import InvalidToken
 
-from revcred.crypto import CannotUnseal, SealedTextField, bind, unbind
+from revcred.crypto import CannotUnseal, SealedTextField, bind_to_place, unbind_from_place
 from revcred.models import User
 
-CARRIED_FOR_SECONDS = 60 * 60
+CARRIED_VALUE_SECONDS = 60 * 60
 
 
-class NotCarried(Exception):
+class InvalidCarriedValue(Exception):
     """It was sealed for somebody else, for another page, or too long ago."""
 
 
-def seal(*, text: str, user: User, page: str) -> str:
-    """The text, readable again only by `unseal` for the same user and page (its address)."""
-    return SealedTextField().seal(bind(text, to=_place(user, page))).decode()
+def seal_for_page(*, text: str, user: User, page: str) -> str:
+    """Seal text that only `unseal_for_page` reads again, for the same user and page (address)."""
+    return SealedTextField().seal(bind_to_place(text, to=_page_binding(user, page))).decode()
 
 
-def unseal(*, sealed: str, user: User, page: str) -> str:
-    """Raises NotCarried."""
+def unseal_for_page(*, sealed: str, user: User, page: str) -> str:
+    """Raises InvalidCarriedValue."""
     try:
-        bound = SealedTextField().fernet.decrypt(sealed.encode(), ttl=CARRIED_FOR_SECONDS)
-        return unbind(bound.decode(), to=_place(user, page))
+        bound = SealedTextField().fernet.decrypt(sealed.encode(), ttl=CARRIED_VALUE_SECONDS)
+        return unbind_from_place(bound.decode(), to=_page_binding(user, page))
     except (InvalidToken, CannotUnseal) as error:
-        raise NotCarried from error
+        raise InvalidCarriedValue from error
 
 
-def _place(user: User, page: str) -> str:
+def _page_binding(user: User, page: str) -> str:
     return f"carried for {user.pk} to {page}"

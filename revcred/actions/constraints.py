@@ -8,7 +8,7 @@ from django.db import IntegrityError
 
 
 @contextmanager
-def refusing(refusal: type[Exception], constraint: str) -> Iterator[None]:
+def raising_on_violation(refusal: type[Exception], constraint: str) -> Iterator[None]:
     """Raise `refusal` where the block violates the named constraint."""
     try:
         yield

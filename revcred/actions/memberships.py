@@ -5,11 +5,11 @@ from typing import Any
 from revcred.models import AuditEvent, Credential, Customer, Membership, Subscriber, User
 from revcred.outbox import notify_owners, queue_mail, site_name
 
-MAX_CUSTOMERS_NAMED = 5
-NOBODY = "the operator"  # in mails, of what nobody who signs in did
+MAX_CUSTOMERS_OF_MEMBER = 5
+OPERATOR_NAME = "the operator"  # in mails, of what nobody who signs in did
 
 
-def record_joined(
+def record_new_member(
     *, membership: Membership, by: User | None, credential: Credential | None = None
 ) -> None:
     """Record that somebody became a member, as a holder or otherwise, and tell the owners."""
@@ -20,13 +20,13 @@ def record_joined(
     if customers:
         details["belongs_to_as_well"] = customers
     AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=membership, by=by, details=details)
-    context = {"membership": membership, "by": by or NOBODY, "site": site_name(None)}
+    context = {"membership": membership, "by": by or OPERATOR_NAME, "site": site_name(None)}
     notify_owners(membership.customer, "emails/new_member", context, actor=by)
 
 
-def tell_member(*, membership: Membership, by: User | None) -> None:
+def notify_new_member(*, membership: Membership, by: User | None) -> None:
     """Tell a new member where that person belongs from now on."""
-    context = {"membership": membership, "by": by or NOBODY}
+    context = {"membership": membership, "by": by or OPERATOR_NAME}
     queue_mail("emails/became_member", membership.subscriber.email, context)
 
 
@@ -34,10 +34,10 @@ def other_customers(subscriber: Subscriber, customer: Customer) -> list[str]:
     """Return the names of customers, but this one, that a person belongs to: the first of them."""
     others = subscriber.memberships.exclude(customer=customer)
     names = others.order_by("customer__name").values_list("customer__name", flat=True)
-    return list(names[:MAX_CUSTOMERS_NAMED])
+    return list(names[:MAX_CUSTOMERS_OF_MEMBER])
 
 
-def in_words(subscriber: Subscriber, customer: Customer) -> str:
+def describe_new_member(subscriber: Subscriber, customer: Customer) -> str:
     """Say who would become a member of the customer, of which mail domain, and who else's it is."""
     domain = subscriber.email.rpartition("@")[2]
     others = other_customers(subscriber, customer)

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Min, Model, Q, QuerySet
 from django.db.transaction import atomic
 
-from revcred.hooks import announce
+from revcred.hooks import announce_change
 from revcred.models import (
     Credential,
     Customer,
@@ -19,27 +19,27 @@ from revcred.models import (
 )
 
 
-def names_of(*, model: type[Model]) -> set[str]:
-    """The fields that calls name it by, of what is judged again by `renamed`."""
+def fields_named_by_calls(*, model: type[Model]) -> set[str]:
+    """The fields that calls name it by, of what is judged again by `reattribute_renamed`."""
     if not issubclass(model, (Customer, Product, Subscriber, Credential)):
         return set()
     return {*FormerName.KINDS[model._meta.model_name or ""]}
 
 
 @atomic
-def renamed(*, target: Any, by: User | None) -> None:
+def reattribute_renamed(*, target: Any, by: User | None) -> None:
     """After it was saved under a new name: what names it may have another owner now.
 
     That concerns others, too, who have or had this name: whoever has it now comes before those.
     """
     cause = f"“{target}” is called so now"
-    for each in (target, *_of_the_same_name(target)):
+    for each in (target, *_namesakes_of(target)):
         if isinstance(each, Product):
-            since = _first_start(each.subscriptions.all())
-            announce(cause, product=each, since=since, by=by)
+            since = _earliest_start(each.subscriptions.all())
+            announce_change(cause, product=each, since=since, by=by)
         elif isinstance(each, Credential):
             first = each.assignments.aggregate(at=Min("active_from"))["at"]
-            announce(cause, credential=each, since=first, by=by)
+            announce_change(cause, credential=each, since=first, by=by)
         else:
             _announce_customers(cause, each, by)
 
@@ -50,10 +50,10 @@ def _announce_customers(cause: str, each: Customer | Subscriber, by: User | None
     for customer in customers:
         subscriptions = customer.subscriptions.order_by("active_from")
         if first := subscriptions.first():
-            announce(cause, subscription=first, since=first.active_from, by=by)
+            announce_change(cause, subscription=first, since=first.active_from, by=by)
 
 
-def _of_the_same_name(target: Any) -> Iterable[Any]:
+def _namesakes_of(target: Any) -> Iterable[Any]:
     model = type(target)
     same, former = Q(), Q()
     for field, (kind, in_any_case) in FormerName.KINDS[model._meta.model_name].items():
@@ -69,6 +69,6 @@ def _of_the_same_name(target: Any) -> Iterable[Any]:
     return found.order_by("pk")
 
 
-def _first_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
+def _earliest_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
     at: datetime | None = subscriptions.aggregate(at=Min("active_from"))["at"]
     return at

@@ -8,12 +8,12 @@ from django.utils import timezone
 from revcred.models import AuditEvent, Customer, User
 from revcred.outbox import notify_owners, queue_mail
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
-PREFIX = "emails/many_revealed"
+MANY_REVEALED_MAIL = "emails/many_revealed"
 
 
-def tell_if_many(*, by: User, address: str | None) -> None:
+def alert_if_many_revealed(*, by: User, address: str | None) -> None:
     """Tell the person and the owners of the customers once more keys were revealed than usual.
 
     Once per window of REVEAL_ALERT_MINUTES, in the transaction of the reveal that was too many.
@@ -24,15 +24,15 @@ def tell_if_many(*, by: User, address: str | None) -> None:
     keys = {*lately.values_list("target_id", "details__hint")}
     if len(keys) <= settings.REVEAL_ALERT_KEYS:
         return
-    told = AuditEvent.objects.about(by).filter(verb=Verb.MANY_REVEALED, at__gt=since)
+    told = AuditEvent.objects.about(by).filter(verb=AuditVerb.MANY_REVEALED, at__gt=since)
     if told.exists():
         return
     details = {"keys": len(keys), "minutes": minutes}
     AuditEvent.objects.record(
-        Verb.MANY_REVEALED, target=by, by=by, details=details, address=address
+        AuditVerb.MANY_REVEALED, target=by, by=by, details=details, address=address
     )
     context = {"person": by, "number": len(keys), "minutes": minutes}
-    queue_mail(PREFIX, by.email, context)
+    queue_mail(MANY_REVEALED_MAIL, by.email, context)
     credentials = {credential for credential, _ in keys}
     for customer in Customer.objects.filter(credentials__in=credentials).distinct():
-        notify_owners(customer, PREFIX, context, actor=by)
+        notify_owners(customer, MANY_REVEALED_MAIL, context, actor=by)

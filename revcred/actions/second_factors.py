@@ -14,107 +14,113 @@ from revcred.actions import sign_ins, users
 from revcred.models import AuditEvent, User
 from revcred.outbox import queue_mail, site_name
 
-Verb = AuditEvent.Verb
-Type = Authenticator.Type
+AuditVerb = AuditEvent.Verb
+AuthenticatorType = Authenticator.Type
 
-ONE_MAIL_ABOUT_FAILURES = timedelta(hours=1)
-NAMES = {
-    Type.TOTP: "authenticator app",
-    Type.WEBAUTHN: "passkey",
-    Type.RECOVERY_CODES: "recovery codes",
+FAILURE_MAIL_INTERVAL = timedelta(hours=1)
+FACTOR_NAMES = {
+    AuthenticatorType.TOTP: "authenticator app",
+    AuthenticatorType.WEBAUTHN: "passkey",
+    AuthenticatorType.RECOVERY_CODES: "recovery codes",
 }
 
 
-class NoFactor(Exception):
+class NoSecondFactor(Exception):
     """There is nothing to reset."""
 
 
-def names_of(*, user: User) -> list[str]:
+def factor_names(*, user: User) -> list[str]:
     """Return which kinds of second factors the user has, in words."""
     types = Authenticator.objects.filter(user=user).values_list("type", flat=True)
-    return sorted({NAMES[each] for each in types})
+    return sorted({FACTOR_NAMES[each] for each in types})
 
 
 @atomic
-def record_added(*, authenticator: Authenticator) -> None:
+def record_factor_added(*, authenticator: Authenticator) -> None:
     """Record and tell that an app, a passkey or a set of recovery codes was added."""
-    factor = NAMES[authenticator.type]
-    _record(Verb.FACTOR_ADDED, authenticator.user, factor=factor)
-    _tell(authenticator.user, "added", factor=factor)
+    factor = FACTOR_NAMES[authenticator.type]
+    _record_factor_event(AuditVerb.FACTOR_ADDED, authenticator.user, factor=factor)
+    _queue_factor_mail(authenticator.user, "added", factor=factor)
 
 
 @atomic
-def record_removed(*, authenticator: Authenticator) -> None:
+def record_factor_removed(*, authenticator: Authenticator) -> None:
     """Record and tell that it was removed, by whoever is signed in."""
-    factor = NAMES[authenticator.type]
-    _record(Verb.FACTOR_REMOVED, authenticator.user, factor=factor)
-    if authenticator.type != Type.RECOVERY_CODES:  # these go with the others, or are replaced
-        _tell(authenticator.user, "removed", factor=factor)
+    factor = FACTOR_NAMES[authenticator.type]
+    _record_factor_event(AuditVerb.FACTOR_REMOVED, authenticator.user, factor=factor)
+    if (
+        authenticator.type != AuthenticatorType.RECOVERY_CODES
+    ):  # these go with the others, or are replaced
+        _queue_factor_mail(authenticator.user, "removed", factor=factor)
 
 
 @atomic
-def record_recovery_code(*, authenticator: Authenticator) -> None:
+def record_recovery_code_used(*, authenticator: Authenticator) -> None:
     """Record and tell that one of the recovery codes was used."""
     authenticator.refresh_from_db(fields=["data"])  # the code was marked as used in another copy
     left = len(authenticator.wrap().get_unused_codes())
     user = authenticator.user
-    _record(Verb.RECOVERY_CODE_USED, user, by=user, left=left)
-    _tell(user, "recovery_code_used", left=left)
+    _record_factor_event(AuditVerb.RECOVERY_CODE_USED, user, by=user, left=left)
+    _queue_factor_mail(user, "recovery_code_used", left=left)
 
 
 @atomic
-def record_failure(*, user: User, is_limited: bool) -> None:
+def record_factor_failure(*, user: User, is_limited: bool) -> None:
     """Record a wrong code or passkey, or one that came too soon after too many of them.
 
     Whoever knows the password can repeat it: once a minute it is on record, and once an hour told
     by mail.
     """
-    since = timezone.now() - ONE_MAIL_ABOUT_FAILURES
-    verbs = (Verb.FACTOR_FAILED, Verb.FACTOR_LIMITED)
+    since = timezone.now() - FAILURE_MAIL_INTERVAL
+    verbs = (AuditVerb.FACTOR_FAILED, AuditVerb.FACTOR_LIMITED)
     if not AuditEvent.objects.about(user).filter(verb__in=verbs, at__gt=since).exists():
-        _tell(user, "failed")
-    verb = Verb.FACTOR_LIMITED if is_limited else Verb.FACTOR_FAILED
-    sign_ins.note(verb=verb, user=user, address=_address())
+        _queue_factor_mail(user, "failed")
+    verb = AuditVerb.FACTOR_LIMITED if is_limited else AuditVerb.FACTOR_FAILED
+    sign_ins.record_throttled_event(verb=verb, user=user, address=_current_client_ip())
 
 
 @atomic
-def reset(*, user: User, by: User | None, reason: str) -> None:
+def reset_second_factor(*, user: User, by: User | None, reason: str) -> None:
     """Take all second factors of somebody who lost them, and end that person's sessions.
 
-    `by` is None on the command line. Raises NotBelow, NoFactor.
+    `by` is None on the command line. Raises NotBelow, NoSecondFactor.
     """
     if not users.is_superuser_above(user=user, by=by):
-        raise users.NotBelow
+        raise users.LoginRankTooHigh
     authenticators = Authenticator.objects.filter(user=user)
     if not authenticators.exists():
-        raise NoFactor
+        raise NoSecondFactor
     authenticators.delete()
     User.objects.filter(pk=user.pk).update(session_number=F("session_number") + 1)
-    _record(Verb.FACTOR_RESET, user, by=by, reason=reason)
-    _tell(user, "reset", by=by, reason=reason)
+    _record_factor_event(AuditVerb.FACTOR_RESET, user, by=by, reason=reason)
+    _queue_factor_mail(user, "reset", by=by, reason=reason)
 
 
-_SIGNED_IN: Any = object()
+_SIGNED_IN_USER: Any = object()
 
 
-def _record(verb: AuditEvent.Verb, user: User, *, by: Any = _SIGNED_IN, **details: Any) -> None:
+def _record_factor_event(
+    verb: AuditEvent.Verb, user: User, *, by: Any = _SIGNED_IN_USER, **details: Any
+) -> None:
     request = context.request
-    if by is _SIGNED_IN:
+    if by is _SIGNED_IN_USER:
         by = request.user if request and isinstance(request.user, User) else None
-    AuditEvent.objects.record(verb, target=user, by=by, details=details, address=_address())
+    AuditEvent.objects.record(
+        verb, target=user, by=by, details=details, address=_current_client_ip()
+    )
 
 
-def _address() -> str | None:
+def _current_client_ip() -> str | None:
     request = context.request
     return str(get_adapter(request).get_client_ip(request)) if request else None
 
 
-def _tell(user: User, what: str, **said: Any) -> None:
+def _queue_factor_mail(user: User, what: str, **said: Any) -> None:
     request = context.request
     known = {
         "user": user,
         "site": site_name(request),
         "at": timezone.now(),
-        "address": _address(),
+        "address": _current_client_ip(),
     }
     queue_mail(f"emails/second_factor_{what}", user.email, known | said)

@@ -12,53 +12,55 @@ from django.utils import timezone
 
 from revcred.models import AuditEvent, FailedSignIns, User
 
-ONE_EVENT_EVERY = timedelta(minutes=1)
-UNKNOWN = 0  # stands for all addresses nobody signs in with
-UNKNOWN_NAME = "an address that nobody signs in with"
+THROTTLED_EVENT_INTERVAL = timedelta(minutes=1)
+UNKNOWN_LOGIN_NUMBER = 0  # stands for all addresses nobody signs in with
+UNKNOWN_LOGIN_NAME = "an address that nobody signs in with"
 
 
 @atomic
-def record(*, verb: AuditEvent.Verb, user: User, address: str | None) -> None:
+def record_login_event(*, verb: AuditEvent.Verb, user: User, address: str | None) -> None:
     """Record what somebody did with the own login."""
     AuditEvent.objects.record(verb, target=user, by=user, address=address)
 
 
 @atomic
-def note(*, verb: AuditEvent.Verb, user: User | None, address: str | None) -> None:
+def record_throttled_event(
+    *, verb: AuditEvent.Verb, user: User | None, address: str | None
+) -> None:
     """Record what anybody can repeat, at most once a minute, and count it otherwise."""
-    number = user.pk if user else UNKNOWN
-    row = _row(verb, number)
+    number = user.pk if user else UNKNOWN_LOGIN_NUMBER
+    row = _lock_attempt_counter(verb, number)
     if row is None:
-        _write(verb, user, address, attempts=1)
-    elif timezone.now() - row.recorded_at < ONE_EVENT_EVERY:
+        _record_attempts(verb, user, address, attempts=1)
+    elif timezone.now() - row.recorded_at < THROTTLED_EVENT_INTERVAL:
         row.unrecorded, row.address = row.unrecorded + 1, address
         row.save(update_fields=["unrecorded", "address"])
     else:
-        _write(verb, user, address, attempts=row.unrecorded + 1)
+        _record_attempts(verb, user, address, attempts=row.unrecorded + 1)
         row.unrecorded, row.recorded_at, row.address = 0, timezone.now(), address
         row.save(update_fields=["unrecorded", "recorded_at", "address"])
 
 
-def write_counted() -> None:
+def record_counted_attempts() -> None:
     """Record the attempts that no later one has put on record. The clock asks for it."""
-    before = timezone.now() - ONE_EVENT_EVERY
+    before = timezone.now() - THROTTLED_EVENT_INTERVAL
     for number in FailedSignIns.objects.filter(recorded_at__lt=before).values_list("pk", flat=True):
-        _write_counted(number)
+        _record_counted(number)
 
 
 @atomic
-def _write_counted(number: int) -> None:
+def _record_counted(number: int) -> None:
     rows = FailedSignIns.objects.select_for_update(skip_locked=True)
-    row = rows.filter(pk=number, recorded_at__lt=timezone.now() - ONE_EVENT_EVERY).first()
+    row = rows.filter(pk=number, recorded_at__lt=timezone.now() - THROTTLED_EVENT_INTERVAL).first()
     if row is None:
         return
     if row.unrecorded:
         user = User.objects.filter(pk=row.user_number).first()
-        _write(AuditEvent.Verb(row.verb), user, row.address, attempts=row.unrecorded)
+        _record_attempts(AuditEvent.Verb(row.verb), user, row.address, attempts=row.unrecorded)
     row.delete()
 
 
-def _row(verb: AuditEvent.Verb, number: int) -> FailedSignIns | None:
+def _lock_attempt_counter(verb: AuditEvent.Verb, number: int) -> FailedSignIns | None:
     """Return the row of this kind and login, locked, or None after making it."""
     rows = FailedSignIns.objects.select_for_update()
     row = rows.filter(verb=verb, user_number=number).first()
@@ -72,7 +74,9 @@ def _row(verb: AuditEvent.Verb, number: int) -> FailedSignIns | None:
     return None
 
 
-def _write(verb: AuditEvent.Verb, user: User | None, address: str | None, *, attempts: int) -> None:
+def _record_attempts(
+    verb: AuditEvent.Verb, user: User | None, address: str | None, *, attempts: int
+) -> None:
     details = {"attempts": attempts} if attempts > 1 else {}
-    target = user or User(email=UNKNOWN_NAME)
+    target = user or User(email=UNKNOWN_LOGIN_NAME)
     AuditEvent.objects.record(verb, target=target, by=None, details=details, address=address)

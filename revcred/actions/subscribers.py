@@ -10,22 +10,22 @@ from django.urls import reverse
 from django.utils import timezone
 
 from revcred.actions import addresses, users
-from revcred.actions.users import Refused, StaffSignsIn
+from revcred.actions.users import AddressOfStaff, LoginActionError
 from revcred.models import AddressChange, AuditEvent, Membership, Subscriber, User
 from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
-INVITING = "revcred.invitation"
+INVITATION_TOKEN_SALT = "revcred.invitation"  # noqa: S105 - no secret
 
 
-class AnotherSubscriber(Refused):
+class AddressOfAnotherSubscriber(LoginActionError):
     """The login of this address belongs to another subscriber."""
 
     sentence = "Another subscriber signs in with this address already."
 
 
-class NotInvited(Refused):
+class InvitationNotValid(LoginActionError):
     """The link is too old, was used, or was sent to an address the subscriber had before."""
 
     sentence = (
@@ -34,108 +34,114 @@ class NotInvited(Refused):
     )
 
 
-class NotTheInvited(Refused):
+class InvitedLoginRequired(LoginActionError):
     """A login of the invited address exists, and somebody else accepts."""
 
     sentence = "You have a login already. Sign in with it to accept the invitation."
 
 
 @atomic
-def invite(*, subscriber: Subscriber, by: User, request: HttpRequest) -> None:
+def invite_subscriber(*, subscriber: Subscriber, by: User, request: HttpRequest) -> None:
     """Send a link by which the subscriber accepts and chooses a password. May be sent again.
 
     A login is made, or an existing one linked, only when that person accepts. Somebody who
     accepted already is sent the link for another password.
 
-    Raises AnotherSubscriber, StaffSignsIn.
+    Raises AddressOfAnotherSubscriber, AddressOfStaff.
     """
     locked = Subscriber.objects.select_for_update(no_key=True)
     subscriber.refresh_from_db(fields=["user", "email"], from_queryset=locked)
     if subscriber.user is not None:
-        if users.level_of(user=subscriber.user) > users.Level.SUBSCRIBER:
-            raise StaffSignsIn
+        if users.rank_of(user=subscriber.user) > users.LoginRank.SUBSCRIBER:
+            raise AddressOfStaff
         email, url = (
             subscriber.user.email,
             users.password_link(user=subscriber.user, request=request),
         )
     else:
         email = subscriber.email.lower()
-        refuse_login_of_another(email=email)
-        url = absolute_url(reverse("account_invitation", args=[_token(subscriber)]), request)
+        check_login_available(email=email)
+        url = absolute_url(
+            reverse("account_invitation", args=[_invitation_token(subscriber)]), request
+        )
     subscriber.invited_at = timezone.now()
     subscriber.save(update_fields=["invited_at"])
-    _record(Verb.INVITED, subscriber, by, request)
+    _record_subscriber_event(AuditVerb.INVITED, subscriber, by, request)
     context = {"user": subscriber, "url": url, "email": email, "site": site_name(request)}
     queue_mail("emails/invitation", email, context)
 
 
-def by_invitation(*, token: str) -> Subscriber:
-    """Return the subscriber whom an invitation's link stands for. Raises NotInvited."""
+def subscriber_by_invitation(*, token: str) -> Subscriber:
+    """Return the subscriber whom an invitation's link stands for. Raises InvitationNotValid."""
     try:
-        number, email = signing.loads(token, salt=INVITING, max_age=settings.PASSWORD_RESET_TIMEOUT)
+        number, email = signing.loads(
+            token, salt=INVITATION_TOKEN_SALT, max_age=settings.PASSWORD_RESET_TIMEOUT
+        )
     except signing.BadSignature as error:
-        raise NotInvited from error
+        raise InvitationNotValid from error
     subscriber = Subscriber.objects.filter(pk=number, user=None, email__iexact=email).first()
     if subscriber is None:
-        raise NotInvited
+        raise InvitationNotValid
     return subscriber
 
 
-def login_of(*, email: str) -> User | None:
+def login_with_address(*, email: str) -> User | None:
     """Return the login with this address."""
     return User.objects.filter(email__iexact=email).first()
 
 
 @atomic
-def accept(
+def accept_invitation(
     *, token: str, request: HttpRequest, user: User | None = None, password: str | None = None
 ) -> Subscriber:
     """Link the subscriber to the login of the person who accepts.
 
     Without a login of that address one is made, with `password`. With one, `user` has to be it.
-    Raises NotInvited, NotTheInvited, AnotherSubscriber, StaffSignsIn.
+    Raises InvitationNotValid, InvitedLoginRequired, AddressOfAnotherSubscriber, AddressOfStaff.
     """
-    invited = by_invitation(token=token)
+    invited = subscriber_by_invitation(token=token)
     Subscriber.objects.select_for_update(no_key=True).get(pk=invited.pk)
-    subscriber = by_invitation(token=token)  # as it is now that nobody else changes it
+    subscriber = subscriber_by_invitation(token=token)  # as it is now that nobody else changes it
     email = subscriber.email.lower()
-    refuse_login_of_another(email=email)
-    login = login_of(email=email)
+    check_login_available(email=email)
+    login = login_with_address(email=email)
     if login is None:
         if not password:
-            raise NotTheInvited
+            raise InvitedLoginRequired
         login = User.objects.create_user(email, password, name=subscriber.name[:150])
         EmailAddress.objects.create(user=login, email=email, verified=True, primary=True)
     elif user is None or user.pk != login.pk or not login.is_active:
-        raise NotTheInvited
+        raise InvitedLoginRequired
     subscriber.user = login
     subscriber.save(update_fields=["user"])
-    _record(Verb.INVITATION_ACCEPTED, subscriber, login, request)
+    _record_subscriber_event(AuditVerb.INVITATION_ACCEPTED, subscriber, login, request)
     return subscriber
 
 
-def refuse_login_of_another(*, email: str) -> None:
-    """Raise StaffSignsIn or AnotherSubscriber if a new subscriber could not sign in with it."""
-    login = login_of(email=email)
+def check_login_available(*, email: str) -> None:
+    """Raise AddressOfStaff or AddressOfAnotherSubscriber if a new subscriber could not sign in
+    with it.
+    """
+    login = login_with_address(email=email)
     if login is None:
         return
-    if users.level_of(user=login) > users.Level.SUBSCRIBER:
-        raise StaffSignsIn
+    if users.rank_of(user=login) > users.LoginRank.SUBSCRIBER:
+        raise AddressOfStaff
     if Subscriber.objects.of(login).exists():
-        raise AnotherSubscriber
+        raise AddressOfAnotherSubscriber
 
 
-def refuse_address(*, subscriber: Subscriber, email: str, by: User) -> None:
+def check_subscriber_address(*, subscriber: Subscriber, email: str, by: User) -> None:
     """Raise the reason why `by` may not give the subscriber this address, if there is one."""
     if subscriber.user is not None:
-        addresses.refuse(user=subscriber.user, email=email, by=by)
+        addresses.check_address_change(user=subscriber.user, email=email, by=by)
         return
-    addresses.refuse_to_decide_who_belongs(subscriber=subscriber, by=by)
-    refuse_login_of_another(email=email)
+    addresses.check_membership_right(subscriber=subscriber, by=by)
+    check_login_available(email=email)
 
 
 @atomic
-def change_address(
+def change_subscriber_address(
     *, subscriber: Subscriber, email: str, by: User, request: HttpRequest
 ) -> AddressChange | None:
     """Give the subscriber another address, or ask for it if there is a login.
@@ -143,17 +149,21 @@ def change_address(
     Returns the change that waits for its confirmation, or None where there is no login: then the
     address is another at once, what was sent to the old one is void, and the old one is told.
 
-    Raises NotBelow, AddressTaken, StaffSignsIn, AnotherSubscriber, DecidesWhoBelongs.
+    Raises NotBelow, AddressTaken, AddressOfStaff, AddressOfAnotherSubscriber, DecidesWhoBelongs.
     """
     email = email.lower()
     before = Subscriber.objects.select_for_update(no_key=True).get(pk=subscriber.pk)
     if before.user is not None:
-        return addresses.ask(user=before.user, email=email, by=by, request=request)
-    refuse_address(subscriber=before, email=email, by=by)
+        return addresses.request_address_change(
+            user=before.user, email=email, by=by, request=request
+        )
+    check_subscriber_address(subscriber=before, email=email, by=by)
     if email == before.email:
         return None
     Subscriber.objects.filter(pk=before.pk).update(email=email, invited_at=None)
-    _record(Verb.ADDRESS_CHANGED, before, by, request, address=f"{before.email} → {email}")
+    _record_subscriber_event(
+        AuditVerb.ADDRESS_CHANGED, before, by, request, address=f"{before.email} → {email}"
+    )
     if before.invited_at:
         context = {"subscriber": before, "new": email, "site": site_name(request)}
         queue_mail("emails/invitation_void", before.email.lower(), context)
@@ -164,33 +174,37 @@ def change_address(
     return None
 
 
-def record_joined(*, membership: Membership, by: User, request: HttpRequest) -> None:
+def record_membership_added(*, membership: Membership, by: User, request: HttpRequest) -> None:
     """Record a new membership, and tell the customer's owners."""
-    _record(Verb.CREATED, membership, by, request, role=membership.role)
+    _record_subscriber_event(AuditVerb.CREATED, membership, by, request, role=membership.role)
     context = {"membership": membership, "by": by, "site": site_name(request)}
     notify_owners(membership.customer, "emails/new_member", context, actor=by)
 
 
-def record_role(*, membership: Membership, old: str, by: User, request: HttpRequest) -> None:
+def record_role_changed(
+    *, membership: Membership, old: str, by: User, request: HttpRequest
+) -> None:
     """Record another role of a membership, and tell the customer's owners."""
     if membership.role == old:
         return
-    _record(Verb.ROLE_CHANGED, membership, by, request, role=f"{old} → {membership.role}")
+    _record_subscriber_event(
+        AuditVerb.ROLE_CHANGED, membership, by, request, role=f"{old} → {membership.role}"
+    )
     context = {"membership": membership, "old": old, "by": by, "site": site_name(request)}
     notify_owners(membership.customer, "emails/new_role", context, actor=by)
 
 
-def record_left(*, membership: Membership, by: User, request: HttpRequest) -> None:
+def record_membership_ended(*, membership: Membership, by: User, request: HttpRequest) -> None:
     """Record the end of a membership, which has been deleted."""
-    _record(Verb.DELETED, membership, by, request, role=membership.role)
+    _record_subscriber_event(AuditVerb.DELETED, membership, by, request, role=membership.role)
 
 
-def _token(subscriber: Subscriber) -> str:
-    return signing.dumps([subscriber.pk, subscriber.email.lower()], salt=INVITING)
+def _invitation_token(subscriber: Subscriber) -> str:
+    return signing.dumps([subscriber.pk, subscriber.email.lower()], salt=INVITATION_TOKEN_SALT)
 
 
-def _record(
-    verb: Verb, target: Subscriber | Membership, by: User, request: HttpRequest, **details: str
+def _record_subscriber_event(
+    verb: AuditVerb, target: Subscriber | Membership, by: User, request: HttpRequest, **details: str
 ) -> None:
     address = get_adapter(request).get_client_ip(request)
     AuditEvent.objects.record(verb, target=target, by=by, details=details, address=address)

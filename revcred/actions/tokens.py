@@ -8,28 +8,30 @@ from django.utils import timezone
 from revcred.actions import users
 from revcred.models import AuditEvent, User, UserToken
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
 
 @atomic
-def issue(*, user: User, name: str, scopes: Iterable[str], by: User) -> tuple[UserToken, str]:
+def issue_user_token(
+    *, user: User, name: str, scopes: Iterable[str], by: User
+) -> tuple[UserToken, str]:
     """A new token of the user, and the only sight of it there will be."""
     kept, token = UserToken.issue(user, name=name, scopes=list(scopes))
     details = {"token": str(kept), "name": name, "scopes": list(kept.scopes)}
-    AuditEvent.objects.record(Verb.TOKEN_ISSUED, target=user, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.TOKEN_ISSUED, target=user, by=by, details=details)
     return kept, token
 
 
 @atomic
-def revoke(*, token: UserToken, by: User) -> None:
+def revoke_user_token(*, token: UserToken, by: User) -> None:
     """Refused from now on. Revoking a revoked token changes nothing.
 
     Raises NotBelow for the token of an equal or of somebody above.
     """
     if by.pk != token.user_id:
-        users.refuse_unless_below(user=token.user, by=by)
+        users.check_ranked_below(user=token.user, by=by)
     if token.revoked_at:
         return
     token.revoke(at=timezone.now())
     details = {"token": str(token), "name": token.name}
-    AuditEvent.objects.record(Verb.TOKEN_REVOKED, target=token.user, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.TOKEN_REVOKED, target=token.user, by=by, details=details)

@@ -22,16 +22,16 @@ from django.urls import reverse
 from revcred.models import AuditEvent, Subscriber, User
 from revcred.outbox import absolute_url, queue_mail, site_name
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
-RIGHTS_OVER_USERS = ("add_user", "change_user", "delete_user")
+USER_MANAGEMENT_RIGHTS = ("add_user", "change_user", "delete_user")
 
-PLAIN_FIELDS = frozenset({"name", "is_active"})
-RIGHTS_FIELDS = frozenset({"is_staff", "is_superuser", "groups", "user_permissions"})
-ALL_FIELDS = PLAIN_FIELDS | RIGHTS_FIELDS | {"email"}
+PLAIN_LOGIN_FIELDS = frozenset({"name", "is_active"})
+RIGHTS_LOGIN_FIELDS = frozenset({"is_staff", "is_superuser", "groups", "user_permissions"})
+ALL_LOGIN_FIELDS = PLAIN_LOGIN_FIELDS | RIGHTS_LOGIN_FIELDS | {"email"}
 
 
-class Refused(Exception):
+class LoginActionError(Exception):
     """An action on a login that is not allowed. Its text is the sentence for the page."""
 
     sentence = ""
@@ -40,7 +40,7 @@ class Refused(Exception):
         super().__init__(sentence or self.sentence)
 
 
-class NotBelow(Refused):
+class LoginRankTooHigh(LoginActionError):
     """The login belongs to an equal or to somebody above."""
 
     sentence = (
@@ -49,7 +49,7 @@ class NotBelow(Refused):
     )
 
 
-class StaffSignsIn(Refused):
+class AddressOfStaff(LoginActionError):
     """Staff and subscribers never share a login or an address."""
 
     sentence = (
@@ -58,7 +58,7 @@ class StaffSignsIn(Refused):
     )
 
 
-class SubscriberSignsIn(Refused):
+class AddressOfSubscriber(LoginActionError):
     """Staff and subscribers never share a login or an address."""
 
     sentence = (
@@ -67,7 +67,7 @@ class SubscriberSignsIn(Refused):
     )
 
 
-class Level(IntEnum):
+class LoginRank(IntEnum):
     """Rank of a login. One may touch only those whose rank is lower."""
 
     SUBSCRIBER = 0  # and whoever else is not staff
@@ -76,57 +76,57 @@ class Level(IntEnum):
     SUPERUSER = 3
 
 
-def level_of(*, user: User) -> Level:
+def rank_of(*, user: User) -> LoginRank:
     """Return the rank of a login as the database has it now, also if it is switched off."""
     now = User.objects.only("is_staff", "is_superuser").get(pk=user.pk)
     if now.is_superuser:
-        return Level.SUPERUSER
+        return LoginRank.SUPERUSER
     if not now.is_staff:
-        return Level.SUBSCRIBER
+        return LoginRank.SUBSCRIBER
     rights = Permission.objects.filter(
         Q(user=now) | Q(group__user=now),
         content_type__app_label="revcred",
-        codename__in=RIGHTS_OVER_USERS,
+        codename__in=USER_MANAGEMENT_RIGHTS,
     )
-    return Level.MANAGER if rights.exists() else Level.STAFF
+    return LoginRank.MANAGER if rights.exists() else LoginRank.STAFF
 
 
-def is_below(*, user: User, by: User | None) -> bool:
+def is_ranked_below(*, user: User, by: User | None) -> bool:
     """Return whether `by` may touch this login. The operator at the machine (None) always may."""
-    return by is None or level_of(user=user) < level_of(user=by)
+    return by is None or rank_of(user=user) < rank_of(user=by)
 
 
-def refuse_unless_below(*, user: User, by: User | None) -> None:
-    """Raise NotBelow unless `by` may touch this login."""
-    if not is_below(user=user, by=by):
-        raise NotBelow
+def check_ranked_below(*, user: User, by: User | None) -> None:
+    """Raise LoginRankTooHigh unless `by` may touch this login."""
+    if not is_ranked_below(user=user, by=by):
+        raise LoginRankTooHigh
 
 
 def is_superuser_above(*, user: User, by: User | None) -> bool:
     """Return whether `by` is a superuser and the login is none: for rights, resets and factors."""
     if by is None:
         return True
-    return level_of(user=by) == Level.SUPERUSER > level_of(user=user)
+    return rank_of(user=by) == LoginRank.SUPERUSER > rank_of(user=user)
 
 
-def editable_fields(*, user: User | None, by: User) -> frozenset[str]:
+def editable_login_fields(*, user: User | None, by: User) -> frozenset[str]:
     """Return the fields of a login that `by` may set. Without a login: of a new one."""
     if user is None:
         return frozenset({"email", "name", "is_staff"})
     if user.pk == by.pk:
-        own = {"name", "email"} if level_of(user=by) == Level.SUPERUSER else {"name"}
+        own = {"name", "email"} if rank_of(user=by) == LoginRank.SUPERUSER else {"name"}
         return frozenset(own)
-    if not is_below(user=user, by=by):
+    if not is_ranked_below(user=user, by=by):
         return frozenset()
-    if level_of(user=by) == Level.SUPERUSER:
-        return ALL_FIELDS
-    is_staff = level_of(user=user) > Level.SUBSCRIBER
-    return PLAIN_FIELDS if is_staff else PLAIN_FIELDS | {"email"}
+    if rank_of(user=by) == LoginRank.SUPERUSER:
+        return ALL_LOGIN_FIELDS
+    is_staff = rank_of(user=user) > LoginRank.SUBSCRIBER
+    return PLAIN_LOGIN_FIELDS if is_staff else PLAIN_LOGIN_FIELDS | {"email"}
 
 
-def is_deletable(*, user: User, by: User | None) -> bool:
+def is_deletable_login(*, user: User, by: User | None) -> bool:
     """Return whether `by` may delete the login. A subscriber's is switched off instead."""
-    return is_below(user=user, by=by) and not Subscriber.objects.of(user).exists()
+    return is_ranked_below(user=user, by=by) and not Subscriber.objects.of(user).exists()
 
 
 def may_be_staff(*, user: User | None, email: str) -> bool:
@@ -137,71 +137,71 @@ def may_be_staff(*, user: User | None, email: str) -> bool:
     return not Subscriber.objects.filter(meets).exists()
 
 
-def add(*, user: User, by: User, request: HttpRequest) -> None:
+def add_login(*, user: User, by: User, request: HttpRequest) -> None:
     """Save a new login without a password, and send the link by which its owner chooses one.
 
-    Raises SubscriberSignsIn.
+    Raises AddressOfSubscriber.
     """
     user.email = user.email.lower()
     if not may_be_staff(user=None, email=user.email):
-        raise SubscriberSignsIn
+        raise AddressOfSubscriber
     user.is_superuser = False
     user.set_unusable_password()
     with atomic():
         user.save(force_insert=True)
         EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
         if user.is_staff:
-            _record(Verb.MADE_STAFF, user, by, request)
-        _queue_link("emails/staff_invitation", user, request)
+            _record_login_action(AuditVerb.MADE_STAFF, user, by, request)
+        _queue_password_mail("emails/staff_invitation", user, request)
 
 
 @atomic
-def change(*, user: User, values: Mapping[str, Any], by: User, request: HttpRequest) -> None:
+def change_login(*, user: User, values: Mapping[str, Any], by: User, request: HttpRequest) -> None:
     """Write what was changed of a login, each kind of it as an event of its own.
 
     `values` holds the new value of each changed field but the address, which is asked for
-    with `addresses.ask`. Raises NotBelow, SubscriberSignsIn.
+    with `addresses.ask`. Raises LoginRankTooHigh, AddressOfSubscriber.
     """
     before = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    if values.keys() - editable_fields(user=before, by=by) or "email" in values:
-        raise NotBelow
-    gets_rights = any(values.get(name) for name in RIGHTS_FIELDS)
+    if values.keys() - editable_login_fields(user=before, by=by) or "email" in values:
+        raise LoginRankTooHigh
+    gets_rights = any(values.get(name) for name in RIGHTS_LOGIN_FIELDS)
     if gets_rights and not may_be_staff(user=before, email=before.email):
-        raise SubscriberSignsIn
+        raise AddressOfSubscriber
     plain = {name: values[name] for name in values if name not in ("groups", "user_permissions")}
     rights = {}
     for name in ("is_staff", "is_superuser"):
         if name in plain and plain[name] != getattr(before, name):
-            rights[name.removeprefix("is_")] = _change_of(getattr(before, name), plain[name])
+            rights[name.removeprefix("is_")] = _flag_change(getattr(before, name), plain[name])
     for name in ("groups", "user_permissions"):
-        if name in values and (said := _set_many(before, name, values[name])):
+        if name in values and (said := _set_grants(before, name, values[name])):
             rights[name.replace("user_permissions", "permissions")] = said
     User.objects.filter(pk=before.pk).update(**plain)
     if plain.get("is_active", before.is_active) != before.is_active:
-        verb = Verb.ACTIVATED if plain["is_active"] else Verb.DEACTIVATED
-        _record(verb, before, by, request)
+        verb = AuditVerb.ACTIVATED if plain["is_active"] else AuditVerb.DEACTIVATED
+        _record_login_action(verb, before, by, request)
     if rights:
-        _record(_verb_of(rights), before, by, request, rights)
+        _record_login_action(_rights_verb(rights), before, by, request, rights)
     user.refresh_from_db()
 
 
-def may_send_link(*, user: User, by: User) -> bool:
+def may_send_password_link(*, user: User, by: User) -> bool:
     """Return whether `by` may have a link for a new password sent to the person."""
-    if level_of(user=user) > Level.SUBSCRIBER:
+    if rank_of(user=user) > LoginRank.SUBSCRIBER:
         return is_superuser_above(user=user, by=by)
-    return is_below(user=user, by=by)
+    return is_ranked_below(user=user, by=by)
 
 
 @atomic
-def send_link(*, user: User, by: User, request: HttpRequest) -> None:
+def send_password_link(*, user: User, by: User, request: HttpRequest) -> None:
     """Send the person the link by which to choose a password, as if asked for on the page.
 
-    For staff only a superuser may. Raises NotBelow.
+    For staff only a superuser may. Raises LoginRankTooHigh.
     """
-    if not may_send_link(user=user, by=by):
-        raise NotBelow
-    _record(Verb.RESET_ASKED, user, by, request)
-    _queue_link("emails/password_link", user, request)
+    if not may_send_password_link(user=user, by=by):
+        raise LoginRankTooHigh
+    _record_login_action(AuditVerb.RESET_ASKED, user, by, request)
+    _queue_password_mail("emails/password_link", user, request)
 
 
 def password_link(*, user: User, request: HttpRequest) -> str:
@@ -221,48 +221,48 @@ def record_group_change(
     *, group: Group, before: Iterable[str], by: User, request: HttpRequest
 ) -> None:
     """Record which permissions a group had and has, which changes the rights of its members."""
-    if said := _difference(before, permission_names(of=group)):
-        _record(Verb.RIGHTS_CHANGED, group, by, request, {"permissions": said})
+    if said := _added_and_removed(before, permission_names(of=group)):
+        _record_login_action(AuditVerb.RIGHTS_CHANGED, group, by, request, {"permissions": said})
 
 
 def permission_names(*, of: Group) -> list[str]:
-    return [_name_of(each) for each in of.permissions.select_related("content_type")]
+    return [_grant_name(each) for each in of.permissions.select_related("content_type")]
 
 
-def _verb_of(rights: Mapping[str, str]) -> Verb:
+def _rights_verb(rights: Mapping[str, str]) -> AuditVerb:
     if rights.get("superuser", "").endswith("yes"):
-        return Verb.MADE_SUPERUSER
+        return AuditVerb.MADE_SUPERUSER
     if rights.get("staff", "").endswith("yes"):
-        return Verb.MADE_STAFF
-    return Verb.RIGHTS_CHANGED
+        return AuditVerb.MADE_STAFF
+    return AuditVerb.RIGHTS_CHANGED
 
 
-def _set_many(user: User, field: str, rows: Iterable[Model]) -> str:
+def _set_grants(user: User, field: str, rows: Iterable[Model]) -> str:
     """Set the user's groups or permissions, and return what is new and what is gone."""
     manager = getattr(user, field)
-    before = [_name_of(each) for each in manager.all()]
+    before = [_grant_name(each) for each in manager.all()]
     manager.set(rows)
-    return _difference(before, [_name_of(each) for each in manager.all()])
+    return _added_and_removed(before, [_grant_name(each) for each in manager.all()])
 
 
-def _name_of(row: Model) -> str:
+def _grant_name(row: Model) -> str:
     if isinstance(row, Permission):
         return f"{row.content_type.app_label}.{row.codename}"
     return str(row)
 
 
-def _difference(before: Iterable[str], after: Iterable[str]) -> str:
+def _added_and_removed(before: Iterable[str], after: Iterable[str]) -> str:
     before, after = {*before}, {*after}
     parts = [f"+{each}" for each in sorted(after - before)]
     parts += [f"-{each}" for each in sorted(before - after)]
     return ", ".join(parts)
 
 
-def _change_of(before: bool, after: bool) -> str:  # noqa: FBT001 - the two values of one flag
+def _flag_change(before: bool, after: bool) -> str:  # noqa: FBT001 - the two values of one flag
     return f"{'yes' if before else 'no'} → {'yes' if after else 'no'}"
 
 
-def _queue_link(template_prefix: str, user: User, request: HttpRequest) -> None:
+def _queue_password_mail(template_prefix: str, user: User, request: HttpRequest) -> None:
     context = {
         "user": user,
         "url": password_link(user=user, request=request),
@@ -271,8 +271,8 @@ def _queue_link(template_prefix: str, user: User, request: HttpRequest) -> None:
     queue_mail(template_prefix, user.email, context)
 
 
-def _record(
-    verb: Verb,
+def _record_login_action(
+    verb: AuditVerb,
     target: Model,
     by: User,
     request: HttpRequest,

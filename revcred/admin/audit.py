@@ -10,27 +10,27 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 
 from revcred.actions import undoing
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
-from revcred.admin_toolkit.audited import ReadOnly, may_undo
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin, may_undo_changes
 from revcred.admin_toolkit.badges import badge
 from revcred.models import AuditEvent, User
 from revcred.templatetags.events import said
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
-GRAVE = {
-    Verb.REVOKED,
-    Verb.DELETED,
-    Verb.KEY_REVEALED,
-    Verb.SECRET_REVEALED,
-    Verb.TOKEN_REVOKED,
-    Verb.MANY_REVEALED,
-    Verb.MADE_SUPERUSER,
-    Verb.SIGN_IN_LIMITED,
+GRAVE_VERBS = {
+    AuditVerb.REVOKED,
+    AuditVerb.DELETED,
+    AuditVerb.KEY_REVEALED,
+    AuditVerb.SECRET_REVEALED,
+    AuditVerb.TOKEN_REVOKED,
+    AuditVerb.MANY_REVEALED,
+    AuditVerb.MADE_SUPERUSER,
+    AuditVerb.SIGN_IN_LIMITED,
 }
 
 
-class UndoForm(ActForm):
+class UndoEventForm(ActionForm):
     title = "Undo"
     button = "Undo it"
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
@@ -40,7 +40,7 @@ class UndoForm(ActForm):
     @property
     def explanation(self) -> str:  # type: ignore[override]
         event: AuditEvent = self.target
-        obstacle = undoing.obstacle_of(event)
+        obstacle = undoing.undo_obstacle(event)
         if obstacle:
             return f"This cannot be undone. {obstacle}"
         by = event.actor or "revcred"
@@ -50,27 +50,27 @@ class UndoForm(ActForm):
         )
 
     def clean(self) -> dict[str, Any]:
-        if obstacle := undoing.obstacle_of(self.target):
+        if obstacle := undoing.undo_obstacle(self.target):
             self.add_error(None, obstacle)
         return super().clean() or self.cleaned_data
 
     def act(self, by: User) -> str:
-        self.undone = undoing.undo(event=self.target, by=by)
+        self.undone = undoing.undo_event(event=self.target, by=by)
         return f"“{self.target}” was undone."
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(WithActs, ReadOnly):
+class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     list_display = ("at", "what", "target", "kind", "actor", "address")
     list_display_links = ("at",)
     fields = ("at", "what", "target", "kind", "actor", "address", "in_detail", "undoing")
     readonly_fields = fields
-    acts: ClassVar[Mapping[str, type[ActForm]]] = {"undo": UndoForm}
+    acts: ClassVar[Mapping[str, type[ActionForm]]] = {"undo": UndoEventForm}
     change_form_template = "admin/revcred/auditevent/change_form.html"
 
     @admin.display(description="what")
     def what(self, event: AuditEvent) -> str:
-        return badge(event.get_verb_display(), "bad" if event.verb in GRAVE else "over")
+        return badge(event.get_verb_display(), "bad" if event.verb in GRAVE_VERBS else "over")
 
     @admin.display(description="kind")
     def kind(self, event: AuditEvent) -> str:
@@ -82,16 +82,16 @@ class AuditEventAdmin(WithActs, ReadOnly):
 
     @admin.display(description="undo")
     def undoing(self, event: AuditEvent) -> str:
-        return undoing.obstacle_of(event) or "Possible, while nothing depends on it."
+        return undoing.undo_obstacle(event) or "Possible, while nothing depends on it."
 
-    def may(self, request: HttpRequest, form_class: type[ActForm]) -> bool:
+    def may(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         """Asked about the thing that the event is about: see `act_page`."""
         return True
 
     def act_page(
-        self, request: HttpRequest, form_class: type[ActForm], target: Any = None
+        self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
-        if not may_undo(request, model_of(target)):
+        if not may_undo_changes(request, model_of_event(target)):
             raise PermissionDenied
         return super().act_page(request, form_class, target)
 
@@ -101,8 +101,8 @@ class AuditEventAdmin(WithActs, ReadOnly):
         event = self.get_object(request, object_id)
         is_offered = (
             event is not None
-            and undoing.obstacle_of(event) is None
-            and may_undo(request, model_of(event))
+            and undoing.undo_obstacle(event) is None
+            and may_undo_changes(request, model_of_event(event))
         )
         context = {"may_undo": is_offered} | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
@@ -118,7 +118,7 @@ class AuditEventAdmin(WithActs, ReadOnly):
         return reverse(f"{name}_history", args=[target.pk])
 
 
-def model_of(event: AuditEvent) -> type[models.Model] | None:
+def model_of_event(event: AuditEvent) -> type[models.Model] | None:
     try:
         return apps.get_model(event.target_type)
     except (LookupError, ValueError):

@@ -13,44 +13,44 @@ from django.utils.timesince import timesince
 
 from revcred import hooks
 from revcred.actions import credentials, memberships
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.admin_toolkit import confirmation, pickers
-from revcred.admin_toolkit.action_pages import ActForm, ConcealedField
-from revcred.admin_toolkit.datetime_field import MomentField
+from revcred.admin_toolkit.action_pages import ActionForm, ConcealedField
+from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.models import Credential, ExternalKey, Subscriber, Subscription, User
-from revcred.roles import WORDS
+from revcred.roles import RIGHT_LABELS
 
-ADD_MEMBERS = "revcred.add_membership"
-NAME_IN_USE = "This customer has a credential of this name already."
-IN_USE = "This key means another credential in that time already."
-OTHER_CUSTOMER = "This subscription is another customer's."
-ALREADY_ASSIGNED = "The credential feeds this subscription in that time already."
-NOT_ASSIGNED = "It does not feed that subscription at that moment."
-REVOKED = "This credential has been revoked, and there is no way back."
+ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
+NAME_IN_USE_MESSAGE = "This customer has a credential of this name already."
+KEY_IN_USE_MESSAGE = "This key means another credential in that time already."
+OTHER_CUSTOMER_MESSAGE = "This subscription is another customer's."
+ALREADY_ASSIGNED_MESSAGE = "The credential feeds this subscription in that time already."
+NOT_ASSIGNED_MESSAGE = "It does not feed that subscription at that moment."
+REVOKED_MESSAGE = "This credential has been revoked, and there is no way back."
 
 
 def may_add_members(user: Any) -> bool:
     """Return whether somebody may make people members, which a list asks for as well."""
-    return bool(user.has_perm(ADD_MEMBERS))
+    return bool(user.has_perm(ADD_MEMBERSHIP_RIGHT))
 
 
-def not_members_in_words(people: list[Subscriber]) -> str:
+def holders_not_members_in_words(people: list[Subscriber]) -> str:
     names = ", ".join(map(str, people))
     return (
         f"These people do not belong to this customer, and you may not add members: {names}."
-        f" It takes the right “{WORDS[ADD_MEMBERS]}”."
+        f" It takes the right “{RIGHT_LABELS[ADD_MEMBERSHIP_RIGHT]}”."
     )
 
 
-def _tags() -> SimpleArrayField:
+def _tags_field() -> SimpleArrayField:
     return SimpleArrayField(
         forms.CharField(max_length=100), required=False, help_text="Separated by commas."
     )
 
 
-def _moment(help_text: str, **kwargs: Any) -> MomentField:
-    return MomentField(required=False, help_text=help_text, **kwargs)
+def _optional_datetime_field(help_text: str, **kwargs: Any) -> UtcDateTimeField:
+    return UtcDateTimeField(required=False, help_text=help_text, **kwargs)
 
 
 def use_again_field() -> forms.BooleanField:
@@ -83,19 +83,22 @@ class SecretFields(forms.Form):
         return self.cleaned_data["secret"] or None
 
 
-class IssueForm(SecretFields, ActForm):
+class IssueCredentialForm(SecretFields, ActionForm):
     title = "Issue a credential"
     button = "Issue"
     permission = "add"
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        credentials.NameInUse: ("name", NAME_IN_USE),
-        credentials.KeyInUse: ("key", IN_USE),
-        credentials.KeyOfRevoked: ("key", ""),
-        credentials.OtherCustomer: ("subscriptions", "One of these is another customer's."),
-        credentials.NotMembers: ("holders", ""),
+        credentials.CredentialNameInUse: ("name", NAME_IN_USE_MESSAGE),
+        credentials.KeyInUse: ("key", KEY_IN_USE_MESSAGE),
+        credentials.KeyOfRevokedCredential: ("key", ""),
+        credentials.SubscriptionOfOtherCustomer: (
+            "subscriptions",
+            "One of these is another customer's.",
+        ),
+        credentials.HoldersNotMembers: ("holders", ""),
     }
 
-    customer = pickers.customer()
+    customer = pickers.customer_picker()
     name = forms.CharField(
         max_length=200, help_text="Unique among those of its customer that are not revoked."
     )
@@ -105,21 +108,21 @@ class IssueForm(SecretFields, ActForm):
         " in the storefront.",
     )
     use_again = use_again_field()
-    gateway = pickers.gateway()
-    active_from = _moment(
+    gateway = pickers.gateway_picker()
+    active_from = _optional_datetime_field(
         "Empty: an existing key counts from as far back as transactions are accepted, so that"
         " usage waiting in quarantine is claimed; a generated one from now.",
         label="Valid from",
     )
-    subscriptions = pickers.subscriptions(
+    subscriptions = pickers.subscriptions_picker(
         help_text="What it feeds. Several may be chosen; they are all of this customer."
     )
-    holders = pickers.holders(help_text="The people who use it and may reveal it.")
+    holders = pickers.holders_picker(help_text="The people who use it and may reveal it.")
     environment = forms.CharField(
         max_length=50, required=False, help_text="Such as production or staging."
     )
-    tags = _tags()
-    expires_at = _moment("Empty: never.")
+    tags = _tags_field()
+    expires_at = _optional_datetime_field("Empty: never.")
 
     class Media:
         js = ("admin/js/jquery.init.js", "revcred/issue.js")
@@ -145,29 +148,29 @@ class IssueForm(SecretFields, ActForm):
         customer, name = cleaned.get("customer"), cleaned.get("name")
         same = Credential.objects.filter(customer=customer, name=name, revoked_at=None)
         if customer and same.exists():
-            self.add_error("name", NAME_IN_USE)
+            self.add_error("name", NAME_IN_USE_MESSAGE)
         self.joining: list[Subscriber] = []
         if customer:
             holders = cleaned.get("holders") or ()
-            self.joining = credentials.no_members(customer=customer, holders=holders)
+            self.joining = credentials.holders_not_members(customer=customer, holders=holders)
         if self.joining and not may_add_members(self.request.user):
-            self.add_error("holders", not_members_in_words(self.joining))
+            self.add_error("holders", holders_not_members_in_words(self.joining))
         return cleaned
 
     def new_members(self) -> list[str]:
         customer = self.cleaned_data["customer"]
-        return [memberships.in_words(each, customer) for each in self.joining]
+        return [memberships.describe_new_member(each, customer) for each in self.joining]
 
     def act(self, by: User) -> str:
         said = self.cleaned_data
-        keyed = Keyed(
+        keyed = NewKey(
             key=said["key"] or None,
             secret=self.chosen_secret(),
             gateway=said["gateway"],
             active_from=said["active_from"],
             use_again=said["use_again"],
         )
-        self.target = credentials.issue(
+        self.target = credentials.issue_credential(
             customer=said["customer"],
             name=said["name"],
             keyed=keyed,
@@ -184,37 +187,37 @@ class IssueForm(SecretFields, ActForm):
         return f"“{self.target}” was issued. Its holders find the key in the storefront."
 
 
-class CredentialActForm(ActForm):
+class CredentialActionForm(ActionForm):
     target: Credential
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        credentials.AlreadyRevoked: (None, REVOKED),
-        credentials.KeyInUse: ("key", IN_USE),
-        credentials.KeyOfRevoked: ("key", ""),
+        credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
+        credentials.KeyInUse: ("key", KEY_IN_USE_MESSAGE),
+        credentials.KeyOfRevokedCredential: ("key", ""),
     }
 
 
-class EndingForm(CredentialActForm):
+class EndingActionForm(CredentialActionForm):
     """An act after which calls are charged to nobody: what it cuts off is said by the last days."""
 
     grave = True
 
     def cut_off(self) -> list[str]:
         subscription = self.cleaned_data.get("subscription")
-        lately = hooks.used_lately(credential=self.target, subscription=subscription)
+        lately = hooks.recent_calls_of(credential=self.target, subscription=subscription)
         at = self.cleaned_data.get("at") or timezone.now()
         through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
-        return [confirmation.ends_calls(through, at, lately)]
+        return [confirmation.ending_calls_in_words(through, at, lately)]
 
 
-class AddAliasForm(CredentialActForm):
+class AddAliasForm(CredentialActionForm):
     title = "Add an alias"
     button = "Add"
     explanation = "Another string under which its usage may arrive, such as an application's id."
 
     key = ConcealedField(label="Alias")
     use_again = use_again_field()
-    gateway = pickers.gateway()
-    active_from = _moment(
+    gateway = pickers.gateway_picker()
+    active_from = _optional_datetime_field(
         "Empty: from as far back as transactions are accepted, so that usage waiting in"
         " quarantine is claimed.",
         label="Valid from",
@@ -237,7 +240,7 @@ class AddAliasForm(CredentialActForm):
         return "The alias was added. Usage that waits under it is being claimed."
 
 
-class RotateForm(SecretFields, CredentialActForm):
+class RotateCredentialForm(SecretFields, CredentialActionForm):
     title = "Rotate"
     button = "Rotate"
     OVERLAPS = (
@@ -271,7 +274,7 @@ class RotateForm(SecretFields, CredentialActForm):
     def explanation(self) -> str:  # type: ignore[override]
         now = timezone.now()
         lines = [
-            (each, _last_used(each, now))
+            (each, _last_use_in_words(each, now))
             for each in self.target.keys.current(now).select_related("use")
         ]
         return format_html_join(" ", "{} was {}.", lines)
@@ -285,7 +288,7 @@ class RotateForm(SecretFields, CredentialActForm):
     def act(self, by: User) -> str:
         said = self.cleaned_data
         hours = said["hours"] if said["overlap"] == "other" else int(said["overlap"])
-        credentials.rotate(
+        credentials.rotate_credential(
             credential=self.target,
             overlap=timedelta(hours=hours),
             key=said["key"] or None,
@@ -296,7 +299,7 @@ class RotateForm(SecretFields, CredentialActForm):
         return f"“{self.target}” has a new key."
 
 
-class SuspendForm(EndingForm):
+class SuspendCredentialForm(EndingActionForm):
     title = "Suspend"
     button = "Suspend"
     explanation = (
@@ -305,11 +308,11 @@ class SuspendForm(EndingForm):
     )
 
     def act(self, by: User) -> str:
-        credentials.suspend(credential=self.target, by=by)
+        credentials.suspend_credential(credential=self.target, by=by)
         return f"“{self.target}” is suspended."
 
 
-class ResumeForm(CredentialActForm):
+class ResumeCredentialForm(CredentialActionForm):
     title = "Resume"
     button = "Resume"
     explanation = (
@@ -318,11 +321,11 @@ class ResumeForm(CredentialActForm):
     )
 
     def act(self, by: User) -> str:
-        credentials.resume(credential=self.target, by=by)
+        credentials.resume_credential(credential=self.target, by=by)
         return f"“{self.target}” counts again."
 
 
-class RevokeForm(EndingForm):
+class RevokeCredentialForm(EndingActionForm):
     title = "Revoke"
     button = "Revoke for good"
     explanation = (
@@ -333,11 +336,13 @@ class RevokeForm(EndingForm):
     reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 3}))
 
     def act(self, by: User) -> str:
-        credentials.revoke(credential=self.target, reason=self.cleaned_data["reason"], by=by)
+        credentials.revoke_credential(
+            credential=self.target, reason=self.cleaned_data["reason"], by=by
+        )
         return f"“{self.target}” is revoked."
 
 
-class AssignForm(CredentialActForm):
+class AssignSubscriptionForm(CredentialActionForm):
     title = "Assign another subscription"
     button = "Assign"
     explanation = (
@@ -345,14 +350,16 @@ class AssignForm(CredentialActForm):
         " in quarantine as ambiguous."
     )
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        credentials.AlreadyRevoked: (None, REVOKED),
-        credentials.OtherCustomer: ("to", OTHER_CUSTOMER),
-        credentials.AlreadyAssigned: ("to", ALREADY_ASSIGNED),
-        credentials.NotAssigned: ("at", NOT_ASSIGNED),
+        credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
+        credentials.SubscriptionOfOtherCustomer: ("to", OTHER_CUSTOMER_MESSAGE),
+        credentials.AlreadyAssigned: ("to", ALREADY_ASSIGNED_MESSAGE),
+        credentials.NotAssigned: ("at", NOT_ASSIGNED_MESSAGE),
     }
 
-    to = pickers.subscription(label="Subscription")
-    at = _moment("Empty: now. A moment in the past takes the usage since then along.", label="From")
+    to = pickers.subscription_picker(label="Subscription")
+    at = _optional_datetime_field(
+        "Empty: now. A moment in the past takes the usage since then along.", label="From"
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -361,11 +368,11 @@ class AssignForm(CredentialActForm):
 
     def act(self, by: User) -> str:
         to, at = self.cleaned_data["to"], self.cleaned_data["at"]
-        credentials.assign(credential=self.target, subscription=to, at=at, by=by)
+        credentials.assign_subscription(credential=self.target, subscription=to, at=at, by=by)
         return f"“{self.target}” feeds “{to}”."
 
 
-class MoveForm(AssignForm):
+class MoveCredentialForm(AssignSubscriptionForm):
     title = "Move to another subscription"
     button = "Move"
     explanation = (
@@ -375,17 +382,17 @@ class MoveForm(AssignForm):
     subscription = forms.ModelChoiceField(
         Subscription.objects.none(), label="From subscription", empty_label=None
     )
-    to = pickers.subscription(label="To subscription")
+    to = pickers.subscription_picker(label="To subscription")
 
     field_order = ("subscription", "to", "at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _choose_among(self.fields["subscription"], _fed_by(self.target))
+        _set_choices(self.fields["subscription"], _assigned_subscriptions(self.target))
 
     def act(self, by: User) -> str:
         said = self.cleaned_data
-        credentials.move(
+        credentials.move_credential(
             credential=self.target,
             subscription=said["subscription"],
             to=said["to"],
@@ -395,43 +402,46 @@ class MoveForm(AssignForm):
         return f"“{self.target}” was moved to “{said['to']}”."
 
 
-class UnassignForm(EndingForm):
+class UnassignSubscriptionForm(EndingActionForm):
     title = "Unassign"
     button = "Unassign"
     explanation = "From that moment on it no longer feeds the subscription."
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        credentials.NotAssigned: ("at", NOT_ASSIGNED)
+        credentials.NotAssigned: ("at", NOT_ASSIGNED_MESSAGE)
     }
 
     subscription = forms.ModelChoiceField(Subscription.objects.none(), empty_label=None)
-    at = _moment("Empty: now.", label="From")
+    at = _optional_datetime_field("Empty: now.", label="From")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _choose_among(self.fields["subscription"], _fed_by(self.target))
+        _set_choices(self.fields["subscription"], _assigned_subscriptions(self.target))
 
     def act(self, by: User) -> str:
         subscription, at = self.cleaned_data["subscription"], self.cleaned_data["at"]
-        credentials.unassign(credential=self.target, subscription=subscription, at=at, by=by)
+        credentials.unassign_subscription(
+            credential=self.target, subscription=subscription, at=at, by=by
+        )
         return f"“{self.target}” no longer feeds “{subscription}”."
 
 
-class KeyChoice(ModelChoiceField):
+class KeyChoiceField(ModelChoiceField):
     def label_from_instance(self, key: ExternalKey) -> str:
-        return f"{key}, from {key.active_from:%Y-%m-%d %H:%M}, {_last_used(key, timezone.now())}"
+        last_use = _last_use_in_words(key, timezone.now())
+        return f"{key}, from {key.active_from:%Y-%m-%d %H:%M}, {last_use}"
 
 
-class EndKeyForm(EndingForm):
+class EndKeyForm(EndingActionForm):
     title = "End a key"
     button = "End it"
     explanation = "From that moment on the string means nobody. The credential itself stays."
 
-    key = KeyChoice(ExternalKey.objects.none(), widget=forms.RadioSelect, empty_label=None)
-    at = _moment("Empty: now.", label="From")
+    key = KeyChoiceField(ExternalKey.objects.none(), widget=forms.RadioSelect, empty_label=None)
+    at = _optional_datetime_field("Empty: now.", label="From")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _choose_among(self.fields["key"], self.target.keys.not_over(timezone.now()))
+        _set_choices(self.fields["key"], self.target.keys.not_over(timezone.now()))
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -442,7 +452,7 @@ class EndKeyForm(EndingForm):
 
     def cut_off(self) -> list[str]:
         key, at = self.cleaned_data["key"], self.cleaned_data.get("at") or timezone.now()
-        used = _last_used(key, timezone.now())
+        used = _last_use_in_words(key, timezone.now())
         return [f"From {at:%Y-%m-%d %H:%M} UTC on, calls with {key} are charged to nobody: {used}."]
 
     def act(self, by: User) -> str:
@@ -451,16 +461,16 @@ class EndKeyForm(EndingForm):
         return f"{key} was ended."
 
 
-def _choose_among(field: Any, those: QuerySet[Any]) -> None:
+def _set_choices(field: Any, those: QuerySet[Any]) -> None:
     field.queryset = those
 
 
-def _fed_by(credential: Credential) -> QuerySet[Subscription]:
+def _assigned_subscriptions(credential: Credential) -> QuerySet[Subscription]:
     assignments = credential.assignments.not_over(timezone.now())
     return Subscription.objects.filter(pk__in=assignments.values("subscription"))
 
 
-def _last_used(key: ExternalKey, now: datetime) -> str:
+def _last_use_in_words(key: ExternalKey, now: datetime) -> str:
     if key.last_used_at is None:
         return "never used"
     return f"last used {timesince(key.last_used_at, now)} ago"

@@ -15,25 +15,25 @@ from revcred import hooks, pasting
 from revcred.actions import credentials, memberships
 from revcred.admin.credential_actions import (
     AddAliasForm,
-    AssignForm,
+    AssignSubscriptionForm,
     EndKeyForm,
-    IssueForm,
-    MoveForm,
-    ResumeForm,
-    RevokeForm,
-    RotateForm,
-    SuspendForm,
-    UnassignForm,
+    IssueCredentialForm,
+    MoveCredentialForm,
+    ResumeCredentialForm,
+    RevokeCredentialForm,
+    RotateCredentialForm,
+    SuspendCredentialForm,
+    UnassignSubscriptionForm,
+    holders_not_members_in_words,
     may_add_members,
-    not_members_in_words,
 )
-from revcred.admin.customers import OfCustomer, OfSubscriber
+from revcred.admin.customers import CustomerFilter, SubscriberFilter
 from revcred.admin_toolkit import confirmation, search
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
-from revcred.admin_toolkit.audited import may_undo, undone
-from revcred.admin_toolkit.badges import Tone, badge
-from revcred.admin_toolkit.datetime_field import KeepsMoments
-from revcred.admin_toolkit.lists import Chosen
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.audited import may_undo_changes, undone_event_ids
+from revcred.admin_toolkit.badges import BadgeTone, badge
+from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
+from revcred.admin_toolkit.lists import LinkedFilter
 from revcred.fingerprints import fingerprint
 from revcred.models import (
     Assignment,
@@ -45,26 +45,26 @@ from revcred.models import (
     User,
 )
 
-State = Credential.State
+CredentialState = Credential.State
 
-TONES: dict[Credential.State, Tone] = {
-    State.ACTIVE: "good",
-    State.SUSPENDED: "warn",
-    State.EXPIRED: "over",
-    State.REVOKED: "bad",
+CREDENTIAL_STATE_TONES: dict[Credential.State, BadgeTone] = {
+    CredentialState.ACTIVE: "good",
+    CredentialState.SUSPENDED: "warn",
+    CredentialState.EXPIRED: "over",
+    CredentialState.REVOKED: "bad",
 }
-EVENTS_SHOWN = 20
-PERIODS_SHOWN = 100
+MAX_EVENTS_SHOWN = 20
+MAX_PERIODS_SHOWN = 100
 
 
-class OfHolder(OfSubscriber):
+class HolderFilter(SubscriberFilter):
     title, parameter_name = "holder", "holder"
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
         return queryset.filter(holders=chosen)
 
 
-class OfSubscription(Chosen):
+class AssignedSubscriptionFilter(LinkedFilter):
     title, parameter_name, model = "subscription", "subscription", Subscription
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
@@ -72,31 +72,31 @@ class OfSubscription(Chosen):
         return queryset.filter(pk__in=feeding.values("credential"))
 
 
-class WithFingerprint(Chosen):
+class FingerprintFilter(LinkedFilter):
     """What a search by key leads to. An address that says the fingerprint doesn't say the key."""
 
     title, parameter_name = "key", "fingerprint"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        mark = as_fingerprint(self.value())
+        mark = parse_fingerprint(self.value())
         if self.value() is None:
             return queryset
         if mark is None:
             return queryset.none()
-        return queryset.filter(pk__in=search.with_fingerprint(mark).values("pk"))
+        return queryset.filter(pk__in=search.credentials_with_fingerprint(mark).values("pk"))
 
     def described(self) -> str:
         return "the one that was typed"
 
 
-def as_fingerprint(text: str | None) -> UUID | None:
+def parse_fingerprint(text: str | None) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:
         return None
 
 
-class CredentialForm(KeepsMoments):
+class CredentialForm(KeepsMicrosecondsForm):
     actor: User
     joining: list[Subscriber]  # holders who would become members
 
@@ -104,11 +104,11 @@ class CredentialForm(KeepsMoments):
         cleaned = super().clean() or self.cleaned_data
         self.joining = []
         if "holders" in self.changed_data:
-            self.joining = credentials.no_members(
+            self.joining = credentials.holders_not_members(
                 customer=self.instance.customer, holders=cleaned.get("holders") or ()
             )
         if self.joining and not may_add_members(self.actor):
-            self.add_error("holders", not_members_in_words(self.joining))
+            self.add_error("holders", holders_not_members_in_words(self.joining))
         return cleaned
 
     def clean_name(self) -> str:
@@ -123,11 +123,11 @@ class CredentialForm(KeepsMoments):
 
 
 @admin.register(Credential)
-class CredentialAdmin(WithActs):
+class CredentialAdmin(ActionPagesMixin):
     form = CredentialForm
     list_display = ("name", "customer", "keys", "feeds", "environment", "state", "last_used")
     list_select_related = ("customer",)
-    list_filter = (WithFingerprint, OfCustomer, OfSubscription, OfHolder)
+    list_filter = (FingerprintFilter, CustomerFilter, AssignedSubscriptionFilter, HolderFilter)
     search_fields = ("name",)
     search_help_text = (
         "A whole key, its last four characters, a holder's e-mail address, or the beginning of a"
@@ -137,15 +137,15 @@ class CredentialAdmin(WithActs):
     autocomplete_fields = ("holders",)
     change_list_template = "admin/revcred/credential/change_list.html"
     change_form_template = "admin/revcred/credential/change_form.html"
-    acts: ClassVar[dict[str, type[ActForm]]] = {
+    acts: ClassVar[dict[str, type[ActionForm]]] = {
         "add-alias": AddAliasForm,
-        "rotate": RotateForm,
-        "suspend": SuspendForm,
-        "resume": ResumeForm,
-        "revoke": RevokeForm,
-        "move": MoveForm,
-        "assign": AssignForm,
-        "unassign": UnassignForm,
+        "rotate": RotateCredentialForm,
+        "suspend": SuspendCredentialForm,
+        "resume": ResumeCredentialForm,
+        "revoke": RevokeCredentialForm,
+        "move": MoveCredentialForm,
+        "assign": AssignSubscriptionForm,
+        "unassign": UnassignSubscriptionForm,
         "end-key": EndKeyForm,
     }
 
@@ -160,7 +160,7 @@ class CredentialAdmin(WithActs):
     @admin.display(description="state")
     def state(self, credential: Any) -> str:
         state = credential.state_at(timezone.now(), suspended=credential.suspended)
-        return badge(state.label.lower(), TONES[state])
+        return badge(state.label.lower(), CREDENTIAL_STATE_TONES[state])
 
     @admin.display(description="last used")
     def last_used(self, credential: Any) -> Any:
@@ -178,7 +178,7 @@ class CredentialAdmin(WithActs):
         return found
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
-        return search.ways(term)
+        return search.credential_search_queries(term)
 
     def autocomplete_label(self, found: Any) -> str:
         hints = "".join(f" …{key.hint}" for key in found.now_keys)
@@ -195,12 +195,12 @@ class CredentialAdmin(WithActs):
         term = request.POST.get("term", "").replace("\0", "").strip()
         if not term:
             return HttpResponseRedirect(self._list_url())
-        if not search.may_be_a_key(term):
+        if not search.may_be_key_of_credential(term):
             return self._to_list(q=term)
-        return self._to_key(fingerprint(pasting.key_in(term)))
+        return self._to_key(fingerprint(pasting.extract_key(term)))
 
     def _to_key(self, mark: UUID) -> HttpResponse:
-        found = list(search.with_fingerprint(mark).values_list("pk", flat=True)[:2])
+        found = list(search.credentials_with_fingerprint(mark).values_list("pk", flat=True)[:2])
         if len(found) == 1:
             return HttpResponseRedirect(self.url_of(Credential(pk=found[0])))
         return self._to_list(fingerprint=str(mark))
@@ -211,24 +211,24 @@ class CredentialAdmin(WithActs):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        sought = as_fingerprint(request.GET.get("fingerprint"))
+        sought = parse_fingerprint(request.GET.get("fingerprint"))
         return super().changelist_view(request, {"sought": sought} | (extra_context or {}))
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        return self.act_page(request, IssueForm)
+        return self.act_page(request, IssueCredentialForm)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         credential = self.get_object(request, object_id)
-        known = what_is_known_of(credential) if isinstance(credential, Credential) else {}
-        known["may_undo"] = may_undo(request, Credential)
+        known = credential_page_context(credential) if isinstance(credential, Credential) else {}
+        known["may_undo"] = may_undo_changes(request, Credential)
         return super().change_view(request, object_id, form_url, known | (extra_context or {}))
 
     def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: Any) -> None:
-        credentials.change(
+        credentials.change_credential(
             credential=obj,
             holders=form.cleaned_data["holders"],
             new_members=form.joining,
@@ -236,7 +236,9 @@ class CredentialAdmin(WithActs):
         )
 
     def new_members(self, form: Any) -> list[str]:
-        return [memberships.in_words(each, form.instance.customer) for each in form.joining]
+        return [
+            memberships.describe_new_member(each, form.instance.customer) for each in form.joining
+        ]
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form = super().get_form(request, obj, **kwargs)
@@ -247,9 +249,9 @@ class CredentialAdmin(WithActs):
         credential, at = form.instance, form.cleaned_data.get("expires_at")
         if not confirmation.ends_earlier(form, "expires_at"):
             return []
-        lately = hooks.used_lately(credential=credential)
+        lately = hooks.recent_calls_of(credential=credential)
         through = f"through “{credential}”"
-        return [confirmation.ends_calls(through, at, lately)] if lately.calls else []
+        return [confirmation.ending_calls_in_words(through, at, lately)] if lately.calls else []
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
         """The act has saved the holders."""
@@ -258,20 +260,20 @@ class CredentialAdmin(WithActs):
         """The act has recorded it."""
 
 
-def what_is_known_of(credential: Any) -> dict[str, Any]:
+def credential_page_context(credential: Any) -> dict[str, Any]:
     """All but the key and its secret, for the page about it."""
     now = timezone.now()
     state = credential.state_at(now, suspended=credential.suspended)
     return {
         "now": now,
-        "state": badge(state.label.lower(), TONES[state]),
-        "is_revoked": state is State.REVOKED,
+        "state": badge(state.label.lower(), CREDENTIAL_STATE_TONES[state]),
+        "is_revoked": state is CredentialState.REVOKED,
         "is_suspended": credential.suspended,
-        "keys": credential.keys.select_related("gateway", "use")[:PERIODS_SHOWN],
+        "keys": credential.keys.select_related("gateway", "use")[:MAX_PERIODS_SHOWN],
         "assignments": credential.assignments.select_related("subscription__product")[
-            :PERIODS_SHOWN
+            :MAX_PERIODS_SHOWN
         ],
-        "suspensions": credential.suspensions.all()[:PERIODS_SHOWN],
-        "events": AuditEvent.objects.about(credential)[:EVENTS_SHOWN],
-        "undone": undone(credential),
+        "suspensions": credential.suspensions.all()[:MAX_PERIODS_SHOWN],
+        "events": AuditEvent.objects.about(credential)[:MAX_EVENTS_SHOWN],
+        "undone": undone_event_ids(credential),
     }

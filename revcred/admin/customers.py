@@ -7,24 +7,28 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 
 from revcred.actions import addresses, subscribers, users
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
-from revcred.admin_toolkit.audited import Recorded
-from revcred.admin_toolkit.datetime_field import KeepsMoments
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.audited import AuditedModelAdmin
+from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.generic import BaseModelAdmin, ModelForm, TabularInline
-from revcred.admin_toolkit.lists import Chosen
-from revcred.admin_toolkit.pickers import WithPickers
-from revcred.admin_toolkit.renaming import ToldByName
-from revcred.admin_toolkit.search import named, ways_to_customers, with_email
+from revcred.admin_toolkit.lists import LinkedFilter
+from revcred.admin_toolkit.pickers import PickersMixin
+from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
+from revcred.admin_toolkit.search import (
+    customer_search_queries,
+    customers_named,
+    subscribers_with_email,
+)
 from revcred.models import AddressChange, Customer, Membership, Subscriber, User
 
-INLINE_AT_MOST = 100
+MAX_INLINE_MEMBERSHIPS = 100
 
 
-class OfCustomer(Chosen):
+class CustomerFilter(LinkedFilter):
     title, parameter_name, model = "customer", "customer", Customer
 
 
-class OfSubscriber(Chosen):
+class SubscriberFilter(LinkedFilter):
     title, parameter_name, model = "subscriber", "subscriber", Subscriber
 
 
@@ -42,7 +46,7 @@ class MembershipForm(ModelForm):
             self.fields[name].widget = forms.Select(choices=[(other.pk, str(other))])
 
 
-class OffersRoles(BaseModelAdmin):
+class RoleChoiceMixin(BaseModelAdmin):
     """Owner, who may reveal everything, is a role for those to give who may change roles."""
 
     def formfield_for_choice_field(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
@@ -52,7 +56,7 @@ class OffersRoles(BaseModelAdmin):
         return super().formfield_for_choice_field(db_field, request, **kwargs)
 
 
-class MembershipInline(OffersRoles, WithPickers, TabularInline):
+class MembershipInline(RoleChoiceMixin, PickersMixin, TabularInline):
     model = Membership
     form = MembershipForm
     autocomplete_fields = ("customer", "subscriber")
@@ -62,7 +66,7 @@ class MembershipInline(OffersRoles, WithPickers, TabularInline):
         return super().get_queryset(request).select_related("customer", "subscriber")
 
 
-class RecordsMemberships(Recorded):
+class AuditedMembershipsMixin(AuditedModelAdmin):
     """Each membership that begins, ends or has another role is an event of its own."""
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001
@@ -73,30 +77,40 @@ class RecordsMemberships(Recorded):
         }
         for gone in formset.deleted_forms:
             if gone.instance.pk is not None:
-                subscribers.record_left(membership=gone.instance, **_by(request))
+                subscribers.record_membership_ended(
+                    membership=gone.instance, **_actor_and_request(request)
+                )
         super().save_formset(request, form, formset, change)
         for membership in formset.new_objects:
-            subscribers.record_joined(membership=membership, **_by(request))
+            subscribers.record_membership_added(
+                membership=membership, **_actor_and_request(request)
+            )
         for membership, _ in formset.changed_objects:
             old = old_roles[membership.pk]
-            subscribers.record_role(membership=membership, old=old, **_by(request))
+            subscribers.record_role_changed(
+                membership=membership, old=old, **_actor_and_request(request)
+            )
 
 
-def _by(request: HttpRequest) -> dict[str, Any]:
+def _actor_and_request(request: HttpRequest) -> dict[str, Any]:
     return {"by": request.user, "request": request}
 
 
-class WithMemberships(RecordsMemberships, ToldByName):
+class MembershipInlineMixin(AuditedMembershipsMixin, ReattributeRenamedMixin):
     """Memberships are kept with either side, unless there are too many for one page."""
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
-        if obj and obj.memberships.values("pk")[: INLINE_AT_MOST + 1].count() > INLINE_AT_MOST:
+        if (
+            obj
+            and obj.memberships.values("pk")[: MAX_INLINE_MEMBERSHIPS + 1].count()
+            > MAX_INLINE_MEMBERSHIPS
+        ):
             return []
         return [MembershipInline]
 
 
 @admin.register(Customer)
-class CustomerAdmin(WithMemberships):
+class CustomerAdmin(MembershipInlineMixin):
     list_display = ("name", "external_key", "suspended_at", "created_at")
     search_fields = ("name", "external_key")
     search_help_text = "The beginning of a name or external key."
@@ -108,13 +122,13 @@ class CustomerAdmin(WithMemberships):
     )
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
-        return ways_to_customers(term)
+        return customer_search_queries(term)
 
     def autocomplete_label(self, found: Customer) -> str:
         return f"{found.name} ({found.external_key})"
 
 
-class InviteForm(ActForm):
+class InviteSubscriberForm(ActionForm):
     title = "Invite"
     button = "Send the invitation"
     permission = "invite"
@@ -124,34 +138,37 @@ class InviteForm(ActForm):
         " who signs in already, it is a link to choose a new password."
     )
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        subscribers.AnotherSubscriber: (None, subscribers.AnotherSubscriber.sentence),
-        users.StaffSignsIn: (None, users.StaffSignsIn.sentence),
+        subscribers.AddressOfAnotherSubscriber: (
+            None,
+            subscribers.AddressOfAnotherSubscriber.sentence,
+        ),
+        users.AddressOfStaff: (None, users.AddressOfStaff.sentence),
     }
 
     def act(self, by: User) -> str:
-        subscribers.invite(subscriber=self.target, by=by, request=self.request)
+        subscribers.invite_subscriber(subscriber=self.target, by=by, request=self.request)
         return f"An invitation was sent to {self.target.user or self.target.email}."
 
 
-class CancelAddressForm(ActForm):
+class CancelAddressChangeForm(ActionForm):
     title = "Cancel the new address"
     button = "Cancel the new address"
     explanation = "The address stays as it is, and the link that was sent no longer works."
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        users.NotBelow: (None, users.NotBelow.sentence),
-        addresses.NotOpen: (None, "No new address waits for its confirmation."),
+        users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
+        addresses.AddressChangeNotOpen: (None, "No new address waits for its confirmation."),
     }
 
     def act(self, by: User) -> str:
         login = self.target if isinstance(self.target, User) else self.target.user
         change = AddressChange.objects.open().filter(user=login).first()
         if change is None:
-            raise addresses.NotOpen
-        addresses.cancel(change=change, by=by, request=self.request)
+            raise addresses.AddressChangeNotOpen
+        addresses.cancel_address_change(change=change, by=by, request=self.request)
         return f"{change.new_email} was cancelled. The address stays {change.old_email}."
 
 
-class SubscriberForm(KeepsMoments):
+class SubscriberForm(KeepsMicrosecondsForm):
     actor: User
 
     def clean_email(self) -> str:
@@ -160,15 +177,17 @@ class SubscriberForm(KeepsMoments):
             return email
         try:
             if self.instance.pk:
-                subscribers.refuse_address(subscriber=self.instance, email=email, by=self.actor)
+                subscribers.check_subscriber_address(
+                    subscriber=self.instance, email=email, by=self.actor
+                )
             else:
-                subscribers.refuse_login_of_another(email=email)
-        except users.Refused as refusal:
+                subscribers.check_login_available(email=email)
+        except users.LoginActionError as refusal:
             raise forms.ValidationError(str(refusal)) from refusal
         return email
 
 
-def new_address_of(login: User | None) -> str:
+def pending_address_in_words(login: User | None) -> str:
     """Say which new address waits for its confirmation, since when and by whom asked."""
     changes = AddressChange.objects.open().filter(user=login)
     change = changes.select_related("asked_by").first() if login else None
@@ -180,7 +199,7 @@ def new_address_of(login: User | None) -> str:
     )
 
 
-def tell_asked(request: HttpRequest, change: AddressChange | None) -> None:
+def tell_confirmation_sent(request: HttpRequest, change: AddressChange | None) -> None:
     """Say on the next page that a new address does not count yet."""
     if change is None:
         return
@@ -192,19 +211,19 @@ def tell_asked(request: HttpRequest, change: AddressChange | None) -> None:
     )
 
 
-class RefusesInWords(Recorded):
+class LoginErrorMessagesMixin(AuditedModelAdmin):
     """A save that was refused only as it was written, since another one was quicker, says why."""
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except users.Refused as refusal:
+        except users.LoginActionError as refusal:
             messages.error(request, f"{refusal} Nothing was saved.")
             return HttpResponseRedirect(request.path)
 
 
 @admin.register(Subscriber)
-class SubscriberAdmin(RefusesInWords, WithMemberships, WithActs):
+class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPagesMixin):
     form = SubscriberForm
     list_display = ("email", "name", "external_key", "signs_in", "invited_at", "created_at")
     search_fields = ("email", "external_key")
@@ -213,9 +232,9 @@ class SubscriberAdmin(RefusesInWords, WithMemberships, WithActs):
     readonly_fields = ("user", "new_address", "invited_at", "created_at")
     list_select_related = ("user",)
     change_form_template = "admin/revcred/subscriber/change_form.html"
-    acts: ClassVar[dict[str, type[ActForm]]] = {
-        "invite": InviteForm,
-        "cancel-address": CancelAddressForm,
+    acts: ClassVar[dict[str, type[ActionForm]]] = {
+        "invite": InviteSubscriberForm,
+        "cancel-address": CancelAddressChangeForm,
     }
 
     @admin.display(description="signs in", boolean=True)
@@ -224,7 +243,7 @@ class SubscriberAdmin(RefusesInWords, WithMemberships, WithActs):
 
     @admin.display(description="new address")
     def new_address(self, subscriber: Subscriber) -> str:
-        return new_address_of(subscriber.user)
+        return pending_address_in_words(subscriber.user)
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form = super().get_form(request, obj, **kwargs)
@@ -239,12 +258,14 @@ class SubscriberAdmin(RefusesInWords, WithMemberships, WithActs):
             form.changed_data.remove("email")
         super().save_model(request, obj, form, change)
         if is_another:
-            asked = subscribers.change_address(subscriber=obj, email=email, **_by(request))
-            tell_asked(request, asked)
+            asked = subscribers.change_subscriber_address(
+                subscriber=obj, email=email, **_actor_and_request(request)
+            )
+            tell_confirmation_sent(request, asked)
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [
-            with_email(term).values("pk"),
+            subscribers_with_email(term).values("pk"),
             Subscriber.objects.filter(email__startswith=term.lower()).values("pk"),
             Subscriber.objects.filter(external_key__startswith=term).values("pk"),
         ]
@@ -254,11 +275,11 @@ class SubscriberAdmin(RefusesInWords, WithMemberships, WithActs):
 
 
 @admin.register(Membership)
-class MembershipAdmin(OffersRoles, Recorded):
+class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
     form = MembershipForm
     list_display = ("subscriber", "customer", "role")
     list_select_related = ("subscriber", "customer")
-    list_filter = (OfCustomer, OfSubscriber)
+    list_filter = (CustomerFilter, SubscriberFilter)
     autocomplete_fields = ("subscriber", "customer")
     ordering = ("-pk",)
     search_fields = ("subscriber__email",)
@@ -266,17 +287,19 @@ class MembershipAdmin(OffersRoles, Recorded):
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [
-            Membership.objects.filter(subscriber__in=with_email(term)).values("pk"),
-            Membership.objects.filter(customer__in=named(term)).values("pk"),
+            Membership.objects.filter(subscriber__in=subscribers_with_email(term)).values("pk"),
+            Membership.objects.filter(customer__in=customers_named(term)).values("pk"),
         ]
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:  # noqa: FBT001
         super().save_model(request, obj, form, change)
         if change:
-            subscribers.record_role(membership=obj, old=form.initial["role"], **_by(request))
+            subscribers.record_role_changed(
+                membership=obj, old=form.initial["role"], **_actor_and_request(request)
+            )
             form.changed_data.clear()  # its role is all that changes, and has its own event
         else:
-            subscribers.record_joined(membership=obj, **_by(request))
+            subscribers.record_membership_added(membership=obj, **_actor_and_request(request))
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
         """The membership is on record already, with its role."""

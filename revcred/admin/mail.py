@@ -3,13 +3,13 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 
-from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
 from revcred.models import OutgoingMail
 
 
 @admin.register(OutgoingMail)
-class OutgoingMailAdmin(ReadOnly):
+class OutgoingMailAdmin(ReadOnlyModelAdmin):
     """The outbox without the texts: what was sent to whom, and what was not and why."""
 
     list_display = ("recipient", "subject", "state", "created_at", "sent_at", "attempts")

@@ -8,13 +8,13 @@ from django.http import HttpRequest, QueryDict
 
 from revcred.actions import subscriptions
 from revcred.admin_toolkit import confirmation
-from revcred.admin_toolkit.datetime_field import KeepsMoments
+from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.generic import ModelForm, TabularInline
-from revcred.admin_toolkit.renaming import ToldByName
+from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
 from revcred.models import PathRule, Product, Source
 
 
-class FoundByName(ToldByName):
+class NameSearchMixin(ReattributeRenamedMixin):
     """Few enough to be read through."""
 
     search_help_text = "The beginning of a name or external key."
@@ -30,7 +30,7 @@ class FoundByName(ToldByName):
         return f"{found} ({found.external_key})"
 
 
-class ProductForm(KeepsMoments):
+class ProductForm(KeepsMicrosecondsForm):
     """A product whose last source goes keeps its restriction, unless it is opened here."""
 
     OPEN, CLOSED = "open", "closed"
@@ -61,7 +61,7 @@ class ProductForm(KeepsMoments):
 
 
 @admin.register(Product)
-class ProductAdmin(FoundByName):
+class ProductAdmin(NameSearchMixin):
     list_display = ("__str__", "external_key", "published")
     list_filter = ("published",)
     search_fields = ("name", "external_key")
@@ -83,12 +83,12 @@ class ProductAdmin(FoundByName):
         super().save_related(request, form, formsets, change)
         user: Any = request.user
         if {"sources", "also_without_source"} & {*form.changed_data}:
-            subscriptions.sources_changed(product=form.instance, by=user)
+            subscriptions.announce_sources_changed(product=form.instance, by=user)
         if form.cleaned_data["without_sources"] == ProductForm.OPEN:
-            subscriptions.open_to_all(product=form.instance, by=user)
+            subscriptions.open_product_to_all_calls(product=form.instance, by=user)
 
 
-OPENS = {ProductForm.OPEN: True, ProductForm.CLOSED: False}
+OPENS_BY_CHOICE = {ProductForm.OPEN: True, ProductForm.CLOSED: False}
 
 
 class PathRuleInline(TabularInline):
@@ -97,7 +97,7 @@ class PathRuleInline(TabularInline):
 
 
 @admin.register(Source)
-class SourceAdmin(FoundByName):
+class SourceAdmin(NameSearchMixin):
     list_display = ("name", "external_key", "paths")
     search_fields = ("name", "external_key")
     fields = ("name", "external_key")
@@ -116,15 +116,19 @@ class SourceAdmin(FoundByName):
         super().save_related(request, form, formsets, change)
         has_another_key = "external_key" in form.changed_data
         if has_another_key or any(formset.has_changed() for formset in formsets):
-            subscriptions.paths_changed(source=form.instance, by=request.user)  # type: ignore[arg-type]
+            subscriptions.announce_paths_changed(source=form.instance, by=request.user)  # type: ignore[arg-type]
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> Any:
         """Asked with it: what products count that have no other source."""
         source = self.get_object(request, unquote(object_id))
-        last_of = subscriptions.only_of(source=source) if isinstance(source, Source) else []
-        is_missing = bool(last_of) and request.POST.get("without_sources") not in OPENS
+        last_of = (
+            subscriptions.products_with_only_source(source=source)
+            if isinstance(source, Source)
+            else []
+        )
+        is_missing = bool(last_of) and request.POST.get("without_sources") not in OPENS_BY_CHOICE
         context = {"last_of": last_of, "is_choice_missing": False} | (extra_context or {})
         if request.method == "POST" and is_missing and not confirmation.is_going_back(request):
             # Nothing is deleted: the page is shown once more.
@@ -133,7 +137,7 @@ class SourceAdmin(FoundByName):
         return super().delete_view(request, object_id, context)
 
     def delete_model(self, request: HttpRequest, obj: Source) -> None:
-        opens = OPENS.get(request.POST.get("without_sources", ""))
+        opens = OPENS_BY_CHOICE.get(request.POST.get("without_sources", ""))
         subscriptions.delete_source(source=obj, opens=opens, by=request.user)  # type: ignore[arg-type]
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]

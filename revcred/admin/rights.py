@@ -15,14 +15,14 @@ from revcred import roles
 from revcred.admin_toolkit.generic import ModelAdmin, ModelChoiceIterator, ModelMultipleChoiceField
 from revcred.models import User
 
-OWN_GROUP = "A group of this installation's own."
+OWN_GROUP_EXPLANATION = "A group of this installation's own."
 
 
 class RolesIterator(ModelChoiceIterator):
     """The roles as they stand in their table, then the groups that are none, by name."""
 
     def __iter__(self) -> Iterator[Any]:
-        places = {role.name: place for place, role in enumerate(roles.ROLES)}
+        places = {role.name: place for place, role in enumerate(roles.READY_MADE_ROLES)}
         groups = list(self.queryset)
         for group in sorted(groups, key=lambda each: (places.get(each.name, 99), each.name)):
             yield self.choice(group)
@@ -41,8 +41,8 @@ class RolesField(ModelMultipleChoiceField):
         )
 
     def label_from_instance(self, obj: Any) -> SafeString:
-        role = roles.BY_NAME.get(obj.name)
-        explanation = role.explanation if role else OWN_GROUP
+        role = roles.ROLES_BY_NAME.get(obj.name)
+        explanation = role.explanation if role else OWN_GROUP_EXPLANATION
         return format_html('<strong>{}</strong> <span class="help">{}</span>', obj, explanation)
 
 
@@ -50,8 +50,8 @@ class RightsIterator(ModelChoiceIterator):
     """The permissions by area, in the order of their table."""
 
     def __iter__(self) -> Iterator[Any]:
-        permissions = {roles.right_of(each): each for each in self.queryset}
-        for area, words in roles.RIGHTS.items():
+        permissions = {roles.right_name(each): each for each in self.queryset}
+        for area, words in roles.RIGHTS_BY_AREA.items():
             yield area, [self.choice(permissions[each]) for each in words if each in permissions]
 
 
@@ -67,16 +67,18 @@ class RightsField(ModelMultipleChoiceField):
         )
 
     def label_from_instance(self, obj: Any) -> str:
-        return roles.WORDS[roles.right_of(obj)]
+        return roles.RIGHT_LABELS[roles.right_name(obj)]
 
 
 def rights_in_words(permissions: QuerySet[Permission]) -> str:
     """Return what these permissions allow. Those that mean nothing here are left out."""
-    given = {roles.right_of(each) for each in permissions.select_related("content_type")}
-    return "; ".join(words for right, words in roles.WORDS.items() if right in given) or "none"
+    given = {roles.right_name(each) for each in permissions.select_related("content_type")}
+    return (
+        "; ".join(words for right, words in roles.RIGHT_LABELS.items() if right in given) or "none"
+    )
 
 
-class OffersRights(ModelAdmin):
+class RightsChoiceMixin(ModelAdmin):
     """Offers groups and permissions to those who may give them, and says them to others."""
 
     in_words: ClassVar[Mapping[str, str]] = {

@@ -8,33 +8,34 @@ from django.utils import timezone
 
 from revcred import hooks
 from revcred.actions import subscriptions
-from revcred.admin.customers import OfCustomer
+from revcred.admin.customers import CustomerFilter
 from revcred.admin_toolkit import confirmation
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.badges import badge
 from revcred.admin_toolkit.generic import ModelForm
-from revcred.admin_toolkit.lists import Chosen, as_number, starting_with
-from revcred.admin_toolkit.search import named
+from revcred.admin_toolkit.lists import LinkedFilter, parse_id, rows_starting_with
+from revcred.admin_toolkit.search import customers_named
 from revcred.models import FormerName, Product, Subscription, User
 
 
-class OfProduct(Chosen):
+class ProductFilter(LinkedFilter):
     title, parameter_name, model = "product", "product", Product
 
 
-def _loses(former: FormerName, taker: Subscription) -> str:
+def _lost_calls_in_words(former: FormerName, taker: Subscription) -> str:
     """A sentence on whose calls the taker of a former name gets, and how many there were."""
     loser = Subscription.objects.select_related("customer").get(pk=former.target_id)
-    lately = hooks.used_lately(subscription=loser, named=former.name)
+    lately = hooks.recent_calls_of(subscription=loser, named=former.name)
     return (
         f"“{former.name}” was an external key of “{loser}” of {loser.customer}, and calls that"
         f" name it have gone on counting there: {lately.calls:,} in the last"
-        f" {hooks.LATELY_DAYS} days. From {former.counts_until:%Y-%m-%d %H:%M} UTC on they do not:"
+        f" {hooks.RECENT_CALLS_DAYS} days."
+        f" From {former.counts_until:%Y-%m-%d %H:%M} UTC on they do not:"
         f" they are those of “{taker}”."
     )
 
 
-class ForgetNameForm(ActForm):
+class ForgetFormerNameForm(ActionForm):
     title = "Forget a former external key"
     button = "Forget it"
     grave = True
@@ -52,18 +53,18 @@ class ForgetNameForm(ActForm):
 
     def cut_off(self) -> list[str]:
         name = self.cleaned_data["name"]
-        lately = hooks.used_lately(subscription=self.target, named=name)
-        return [confirmation.ends_calls(f"that name “{name}”", timezone.now(), lately)]
+        lately = hooks.recent_calls_of(subscription=self.target, named=name)
+        return [confirmation.ending_calls_in_words(f"that name “{name}”", timezone.now(), lately)]
 
     def act(self, by: User) -> str:
         name = self.cleaned_data["name"]
-        subscriptions.forget_name(subscription=self.target, name=name, by=by)
+        subscriptions.forget_former_name(subscription=self.target, name=name, by=by)
         return f"“{name}” no longer means “{self.target}”."
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(WithActs):
-    acts: ClassVar[dict[str, type[ActForm]]] = {"forget-name": ForgetNameForm}
+class SubscriptionAdmin(ActionPagesMixin):
+    acts: ClassVar[dict[str, type[ActionForm]]] = {"forget-name": ForgetFormerNameForm}
     list_display = (
         "__str__",
         "customer",
@@ -74,7 +75,7 @@ class SubscriptionAdmin(WithActs):
         "active_until",
     )
     list_select_related = ("customer", "product")
-    list_filter = (OfCustomer, OfProduct)
+    list_filter = (CustomerFilter, ProductFilter)
     search_fields = ("external_key", "name")
     search_help_text = "The beginning of an external key, a name, or a customer's name."
     autocomplete_fields = ("customer", "product")
@@ -116,7 +117,7 @@ class SubscriptionAdmin(WithActs):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """A picker on a page about one customer's credential offers that customer's only."""
-        customer = as_number(request.GET.get("of_customer"))
+        customer = parse_id(request.GET.get("of_customer"))
         if customer is not None:
             queryset = queryset.filter(customer=customer)
         return super().get_search_results(request, queryset, search_term)
@@ -124,8 +125,8 @@ class SubscriptionAdmin(WithActs):
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
         return [
             Subscription.objects.filter(external_key__startswith=term).values("pk"),
-            starting_with(Subscription.objects.all(), "name", term).values("pk"),
-            Subscription.objects.filter(customer__in=named(term)).values("pk"),
+            rows_starting_with(Subscription.objects.all(), "name", term).values("pk"),
+            Subscription.objects.filter(customer__in=customers_named(term)).values("pk"),
         ]
 
     def autocomplete_label(self, found: Subscription) -> str:
@@ -138,20 +139,22 @@ class SubscriptionAdmin(WithActs):
     def save_model(
         self, request: HttpRequest, obj: Subscription, form: ModelForm, change: Any
     ) -> None:
-        act = subscriptions.change if change else subscriptions.start
+        act = subscriptions.change_subscription if change else subscriptions.start_subscription
         act(subscription=obj, by=request.user)  # type: ignore[arg-type]
 
     def cut_off(self, form: Any) -> list[str]:
         subscription, until = form.instance, form.cleaned_data.get("active_until")
         sentences = [
-            _loses(former, subscription)
-            for former in subscriptions.names_taken_by(subscription=subscription)
+            _lost_calls_in_words(former, subscription)
+            for former in subscriptions.former_names_taken_by(subscription=subscription)
             if "external_key" in form.changed_data
         ]
         if confirmation.ends_earlier(form, "active_until"):
-            lately = hooks.used_lately(subscription=subscription)
+            lately = hooks.recent_calls_of(subscription=subscription)
             if lately.calls:
-                sentences.append(confirmation.ends_calls(f"to “{subscription}”", until, lately))
+                sentences.append(
+                    confirmation.ending_calls_in_words(f"to “{subscription}”", until, lately)
+                )
         return sentences
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]

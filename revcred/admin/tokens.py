@@ -5,14 +5,14 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
 from revcred.actions import tokens, users
-from revcred.admin_toolkit.action_pages import ActForm
-from revcred.admin_toolkit.audited import ReadOnly
+from revcred.admin_toolkit.action_pages import ActionForm
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
-from revcred.admin_toolkit.token_pages import IssueForm, IssuesTokens
+from revcred.admin_toolkit.token_pages import BaseIssueTokenForm, TokenIssuingMixin
 from revcred.models import User, UserToken
 
 
-class IssueTokenForm(IssueForm):
+class IssueUserTokenForm(BaseIssueTokenForm):
     permission = "add"
     scope = UserToken.Scope
     explanation = (
@@ -22,34 +22,34 @@ class IssueTokenForm(IssueForm):
 
     def act(self, by: User) -> str:
         said = self.cleaned_data
-        self.target, self.token = tokens.issue(
+        self.target, self.token = tokens.issue_user_token(
             user=by, name=said["name"], scopes=said["scopes"], by=by
         )
         return f"{self.target} was issued."
 
 
-class RevokeTokenForm(ActForm):
+class RevokeUserTokenForm(ActionForm):
     title = "Revoke"
     button = "Revoke for good"
     grave = True
     explanation = "Whoever comes with it is refused from now on. What was done with it stays."
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        users.NotBelow: (None, users.NotBelow.sentence),
+        users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
     }
 
     def act(self, by: User) -> str:
-        tokens.revoke(token=self.target, by=by)
+        tokens.revoke_user_token(token=self.target, by=by)
         return f"The token {self.target} is revoked."
 
 
 @admin.register(UserToken)
-class UserTokenAdmin(IssuesTokens, ReadOnly):
+class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     list_display = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
     list_select_related = ("user",)
     fields = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
     readonly_fields = fields
     change_form_template = "admin/revcred/usertoken/change_form.html"
-    acts: ClassVar[Mapping[str, type[ActForm]]] = {"revoke": RevokeTokenForm}
+    acts: ClassVar[Mapping[str, type[ActionForm]]] = {"revoke": RevokeUserTokenForm}
 
     @admin.display(description="token")
     def token(self, token: UserToken) -> str:
@@ -69,4 +69,4 @@ class UserTokenAdmin(IssuesTokens, ReadOnly):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        return self.act_page(request, IssueTokenForm)
+        return self.act_page(request, IssueUserTokenForm)

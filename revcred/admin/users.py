@@ -14,17 +14,17 @@ from django.http import HttpRequest, HttpResponse
 from revcred import roles
 from revcred.actions import addresses, second_factors, users
 from revcred.admin.customers import (
-    CancelAddressForm,
-    RefusesInWords,
-    new_address_of,
-    tell_asked,
+    CancelAddressChangeForm,
+    LoginErrorMessagesMixin,
+    pending_address_in_words,
+    tell_confirmation_sent,
 )
-from revcred.admin.rights import OWN_GROUP, OffersRights
+from revcred.admin.rights import OWN_GROUP_EXPLANATION, RightsChoiceMixin
 from revcred.admin_toolkit import generic
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
-from revcred.admin_toolkit.audited import Recorded
-from revcred.admin_toolkit.datetime_field import KeepsMoments
-from revcred.admin_toolkit.lists import starting_with
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.audited import AuditedModelAdmin
+from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
+from revcred.admin_toolkit.lists import rows_starting_with
 from revcred.models import User
 
 
@@ -38,32 +38,32 @@ class NewUserForm(generic.ModelForm):
     def clean_email(self) -> str:
         email = str(self.cleaned_data["email"]).lower()
         if not users.may_be_staff(user=None, email=email):
-            raise forms.ValidationError(users.SubscriberSignsIn.sentence)
+            raise forms.ValidationError(users.AddressOfSubscriber.sentence)
         return email
 
 
-class UserForm(KeepsMoments):
+class UserForm(KeepsMicrosecondsForm):
     actor: User
 
     def clean_email(self) -> str:
         email = str(self.cleaned_data["email"]).lower()
         if "email" in self.changed_data:
             try:
-                addresses.refuse(user=self.instance, email=email, by=self.actor)
-            except users.Refused as refusal:
+                addresses.check_address_change(user=self.instance, email=email, by=self.actor)
+            except users.LoginActionError as refusal:
                 raise forms.ValidationError(str(refusal)) from refusal
         return email
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or self.cleaned_data
-        changed = users.RIGHTS_FIELDS.intersection(self.changed_data)
+        changed = users.RIGHTS_LOGIN_FIELDS.intersection(self.changed_data)
         gets_rights = any(said.get(name) for name in changed)
         if gets_rights and not users.may_be_staff(user=self.instance, email=self.instance.email):
-            raise forms.ValidationError(users.SubscriberSignsIn.sentence)
+            raise forms.ValidationError(users.AddressOfSubscriber.sentence)
         return said
 
 
-class PasswordLinkForm(ActForm):
+class PasswordLinkForm(ActionForm):
     title = "Send a password link"
     button = "Send the link"
     explanation = (
@@ -71,15 +71,15 @@ class PasswordLinkForm(ActForm):
         " it is until then. Nobody else sets it: it is the person's own."
     )
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        users.NotBelow: (None, users.NotBelow.sentence),
+        users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
     }
 
     def act(self, by: User) -> str:
-        users.send_link(user=self.target, by=by, request=self.request)
+        users.send_password_link(user=self.target, by=by, request=self.request)
         return f"A link was sent to {self.target.email}."
 
 
-class ResetSecondFactorForm(ActForm):
+class ResetSecondFactorForm(ActionForm):
     title = "Reset the second factor"
     button = "Reset"
     grave = True
@@ -89,8 +89,11 @@ class ResetSecondFactorForm(ActForm):
         " signed out everywhere, told by mail, and sets up a new second factor at the next sign-in."
     )
     refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        users.NotBelow: (None, "Only a superuser may do this, and not to a superuser."),
-        second_factors.NoFactor: (None, "This person has no second factor: nothing was reset."),
+        users.LoginRankTooHigh: (None, "Only a superuser may do this, and not to a superuser."),
+        second_factors.NoSecondFactor: (
+            None,
+            "This person has no second factor: nothing was reset.",
+        ),
     }
 
     reason = forms.CharField(
@@ -98,12 +101,14 @@ class ResetSecondFactorForm(ActForm):
     )
 
     def act(self, by: User) -> str:
-        second_factors.reset(user=self.target, by=by, reason=self.cleaned_data["reason"])
+        second_factors.reset_second_factor(
+            user=self.target, by=by, reason=self.cleaned_data["reason"]
+        )
         return f"The second factor of {self.target} was reset."
 
 
 @admin.register(User)
-class UserAdmin(OffersRights, RefusesInWords, WithActs, generic.UserAdmin):
+class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, generic.UserAdmin):
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "last_login")
@@ -119,9 +124,9 @@ class UserAdmin(OffersRights, RefusesInWords, WithActs, generic.UserAdmin):
         ("When", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets: Any = ((None, {"classes": ("wide",), "fields": ("email", "name", "is_staff")}),)
-    acts: ClassVar[Mapping[str, type[ActForm]]] = {
+    acts: ClassVar[Mapping[str, type[ActionForm]]] = {
         "password-link": PasswordLinkForm,
-        "cancel-address": CancelAddressForm,
+        "cancel-address": CancelAddressChangeForm,
         "reset-second-factor": ResetSecondFactorForm,
     }
 
@@ -130,10 +135,10 @@ class UserAdmin(OffersRights, RefusesInWords, WithActs, generic.UserAdmin):
         return [each for each in super().get_urls() if each.name != "auth_user_password_change"]
 
     def act_page(
-        self, request: HttpRequest, form_class: type[ActForm], target: Any = None
+        self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
         by: Any = request.user
-        if form_class is PasswordLinkForm and not users.may_send_link(user=target, by=by):
+        if form_class is PasswordLinkForm and not users.may_send_password_link(user=target, by=by):
             raise PermissionDenied
         is_reset = form_class is ResetSecondFactorForm
         if is_reset and not users.is_superuser_above(user=target, by=by):
@@ -153,20 +158,20 @@ class UserAdmin(OffersRights, RefusesInWords, WithActs, generic.UserAdmin):
         by: Any = request.user
         may = user and self.may(request, PasswordLinkForm)
         context = {
-            "may_send_link": may and users.may_send_link(user=user, by=by),
+            "may_send_link": may and users.may_send_password_link(user=user, by=by),
             "may_reset_second_factor": user and users.is_superuser_above(user=user, by=by),
         }
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
     @admin.display(description="new address")
     def new_address(self, user: User) -> str:
-        return new_address_of(user)
+        return pending_address_in_words(user)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         if obj is None:
             return ()
         by: Any = request.user
-        closed = users.ALL_FIELDS - users.editable_fields(user=obj, by=by)
+        closed = users.ALL_LOGIN_FIELDS - users.editable_login_fields(user=obj, by=by)
         return self.closed(
             ("new_address", "second_factor", "last_login", "date_joined", *sorted(closed))
         )
@@ -174,12 +179,12 @@ class UserAdmin(OffersRights, RefusesInWords, WithActs, generic.UserAdmin):
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         by: Any = request.user
         may = super().has_change_permission(request, obj)
-        return may and (obj is None or bool(users.editable_fields(user=obj, by=by)))
+        return may and (obj is None or bool(users.editable_login_fields(user=obj, by=by)))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         by: Any = request.user
         may = super().has_delete_permission(request, obj)
-        return may and (obj is None or users.is_deletable(user=obj, by=by))
+        return may and (obj is None or users.is_deletable_login(user=obj, by=by))
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form: Any = super().get_form(request, obj, **kwargs)
@@ -190,15 +195,15 @@ class UserAdmin(OffersRights, RefusesInWords, WithActs, generic.UserAdmin):
         """Everything that is changed goes through the actions, which record it one by one."""
         by: Any = request.user
         if not change:
-            users.add(user=obj, by=by, request=request)
+            users.add_login(user=obj, by=by, request=request)
             return
         values = {name: form.cleaned_data[name] for name in form.changed_data}
         email = values.pop("email", None)
         if email is not None:  # first, for rights may put the login out of reach
-            asked = addresses.ask(user=obj, email=email, by=by, request=request)
-            tell_asked(request, asked)
+            asked = addresses.request_address_change(user=obj, email=email, by=by, request=request)
+            tell_confirmation_sent(request, asked)
         if values:
-            users.change(user=obj, values=values, by=by, request=request)
+            users.change_login(user=obj, values=values, by=by, request=request)
         obj.refresh_from_db()
         form.changed_data[:] = [name for name in form.changed_data if name == "name"]
 
@@ -207,16 +212,16 @@ class UserAdmin(OffersRights, RefusesInWords, WithActs, generic.UserAdmin):
 
     @admin.display(description="second factor")
     def second_factor(self, user: User) -> str:
-        return ", ".join(second_factors.names_of(user=user)) or "none"
+        return ", ".join(second_factors.factor_names(user=user)) or "none"
 
     def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
-        return [starting_with(User.objects.all(), "email", term).values("pk")]
+        return [rows_starting_with(User.objects.all(), "email", term).values("pk")]
 
 
 class GroupForm(generic.ModelForm):
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
-        if name in roles.BY_NAME:
+        if name in roles.ROLES_BY_NAME:
             message = "A role has this name. Choose another for a group of your own."
             raise forms.ValidationError(message)
         return name
@@ -226,7 +231,7 @@ admin.site.unregister(Group)  # as Django registers it
 
 
 @admin.register(Group)
-class GroupAdmin(OffersRights, Recorded, generic.GroupAdmin):
+class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
     """Groups give rights, so that only superusers change them, and nobody a role."""
 
     form = GroupForm
@@ -236,8 +241,8 @@ class GroupAdmin(OffersRights, Recorded, generic.GroupAdmin):
 
     @admin.display(description="what it is for")
     def explanation(self, group: Group) -> str:
-        role = roles.BY_NAME.get(group.name)
-        return role.explanation if role else OWN_GROUP
+        role = roles.ROLES_BY_NAME.get(group.name)
+        return role.explanation if role else OWN_GROUP_EXPLANATION
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return _is_superuser(request)
@@ -262,7 +267,7 @@ class GroupAdmin(OffersRights, Recorded, generic.GroupAdmin):
 
 
 def _is_role(group: Group | None) -> bool:
-    return group is not None and group.name in roles.BY_NAME
+    return group is not None and group.name in roles.ROLES_BY_NAME
 
 
 def _is_superuser(request: HttpRequest) -> bool:

@@ -16,9 +16,9 @@ from django.urls import URLPattern, path, reverse
 
 from revcred import hooks
 from revcred.admin_toolkit import confirmation
-from revcred.admin_toolkit.audited import Recorded
+from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.external_keys import MAX_KEY_CHARACTERS
-from revcred.hooks import TriedOut
+from revcred.hooks import TrialResult
 from revcred.models import User
 
 
@@ -31,7 +31,7 @@ class ConcealedField(forms.CharField):
         super().__init__(widget=widget, required=False, max_length=MAX_KEY_CHARACTERS, **kwargs)
 
 
-class ActForm(forms.Form):
+class ActionForm(forms.Form):
     """What one act asks. `refusals` says which field each of its refusals belongs to, and how.
 
     Where that is an empty text, the refusal says itself why.
@@ -61,12 +61,12 @@ class ActForm(forms.Form):
         """Sentences on who becomes a member of a customer by the act."""
         return []
 
-    def carry_out(self, by: User) -> TriedOut[str] | None:
+    def carry_out(self, by: User) -> TrialResult[str] | None:
         """The act's sentence, what it moves, and whether it was done or has to be asked first.
 
         None with a refusal as an error of its field.
         """
-        self.question = confirmation.Question(
+        self.question = confirmation.ConfirmationQuestion(
             self.title,
             self.button,
             is_grave=self.grave,
@@ -74,12 +74,14 @@ class ActForm(forms.Form):
             new_members=self.new_members(),
         )
         try:
-            return confirmation.try_out(self.request, lambda: self.act(by), lambda _: self.question)
+            return confirmation.do_or_ask(
+                self.request, lambda: self.act(by), lambda _: self.question
+            )
         except tuple(self.refusals) as refusal:
             field, sentence = self.refusals[type(refusal)]
             self.add_error(field, sentence or str(refusal))
-        except hooks.Busy:
-            self.add_error(None, confirmation.BUSY)
+        except hooks.ConcurrentChange:
+            self.add_error(None, confirmation.CONCURRENT_CHANGE_MESSAGE)
         return None
 
     @property
@@ -91,10 +93,10 @@ class ActForm(forms.Form):
         )
 
 
-class WithActs(Recorded):
+class ActionPagesMixin(AuditedModelAdmin):
     """A change page with a button, and a page behind it, for each act."""
 
-    acts: ClassVar[Mapping[str, type[ActForm]]] = {}
+    acts: ClassVar[Mapping[str, type[ActionForm]]] = {}
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -107,7 +109,7 @@ class WithActs(Recorded):
         ]
         return own + super().get_urls()
 
-    def _page_of(self, form_class: type[ActForm]) -> Any:
+    def _page_of(self, form_class: type[ActionForm]) -> Any:
         def page(request: HttpRequest, object_id: str) -> HttpResponse:
             target = self.get_object(request, unquote(object_id))
             if target is None:
@@ -116,21 +118,21 @@ class WithActs(Recorded):
 
         return page
 
-    def may(self, request: HttpRequest, form_class: type[ActForm]) -> bool:
+    def may(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         """An act asks for a permission of its own, also where nothing can be edited by hand."""
         codename = get_permission_codename(form_class.permission, self.opts)
         user: Any = request.user
         return bool(user.has_perm(f"{self.opts.app_label}.{codename}"))
 
     def act_page(
-        self, request: HttpRequest, form_class: type[ActForm], target: Any = None
+        self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
         if not self.may(request, form_class):
             raise PermissionDenied
         if request.method != "POST":
             form = form_class(request=request, target=target, initial=request.GET.dict())
             return self._show(request, form, target)
-        form = form_class(confirmation.typed(request), request=request, target=target)
+        form = form_class(confirmation.posted_data(request), request=request, target=target)
         if confirmation.is_going_back(request) or not form.is_valid():
             return self._show(request, form, target)
         user: Any = request.user
@@ -140,13 +142,13 @@ class WithActs(Recorded):
         if not tried.is_kept:
             return self._ask(request, form, target, tried)
         response = self.done(request, form, target, tried.result)
-        confirmation.tell(request, tried)
+        confirmation.announce_moving_calls(request, tried)
         return response
 
     def _ask(
-        self, request: HttpRequest, form: ActForm, target: Any, tried: TriedOut[str]
+        self, request: HttpRequest, form: ActionForm, target: Any, tried: TrialResult[str]
     ) -> HttpResponse:
-        return confirmation.page(
+        return confirmation.confirmation_page(
             request,
             self.admin_site,
             self.opts,
@@ -154,10 +156,12 @@ class WithActs(Recorded):
             tried.consequences,
             original=target,
             back=self.url_of(target) if target else self._list_url(),
-            conceal=confirmation.concealed(form.fields),
+            conceal=confirmation.concealed_field_names(form.fields),
         )
 
-    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+    def done(
+        self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
+    ) -> HttpResponse:
         messages.success(request, sentence)
         return HttpResponseRedirect(self.url_of(target or form.target))
 
@@ -165,7 +169,7 @@ class WithActs(Recorded):
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
         return reverse(name, args=[target.pk])
 
-    def _show(self, request: HttpRequest, form: ActForm, target: Any) -> HttpResponse:
+    def _show(self, request: HttpRequest, form: ActionForm, target: Any) -> HttpResponse:
         context = self.admin_site.each_context(request) | {
             "title": form.title,
             "subtitle": None,

@@ -19,34 +19,38 @@ from django.views.decorators.http import require_POST
 
 from revcred import hooks, pasting
 from revcred.admin_toolkit import confirmation, field_changes, stale_saves
-from revcred.admin_toolkit.datetime_field import KeepsMoments, MomentField, MomentInput
+from revcred.admin_toolkit.datetime_field import (
+    KeepsMicrosecondsForm,
+    UtcDateTimeField,
+    UtcDateTimeInput,
+)
 from revcred.admin_toolkit.generic import ModelAdmin, ModelForm
-from revcred.admin_toolkit.json_field import ObjectField
-from revcred.admin_toolkit.lists import BoundedPaginator, FilteredList, any_of
-from revcred.admin_toolkit.pickers import WithPickers
+from revcred.admin_toolkit.json_field import JsonObjectField
+from revcred.admin_toolkit.lists import BoundedPaginator, FilteredChangeList, ids_found_by_any
+from revcred.admin_toolkit.pickers import PickersMixin
 from revcred.models import AuditEvent, UploadChange
 
-Verb = AuditEvent.Verb
+AuditVerb = AuditEvent.Verb
 
-HANGING_COUNTED = 100
-HISTORY_SHOWN = 200
-A_KEY = "What you typed is a key. Look for it with the field under Credentials."
-NOTHING_FOUND = (
+MAX_DEPENDENTS_COUNTED = 100
+MAX_HISTORY_SHOWN = 200
+KEY_TYPED_MESSAGE = "What you typed is a key. Look for it with the field under Credentials."
+SEARCH_FOUND_NOTHING_MESSAGE = (
     "Nothing was found under what you typed. It may be a key, so the address has none of it."
 )
-OLD_TAB = (
+OLD_TAB_MESSAGE = (
     "Nothing has been saved, for this form was opened before that. Below is what you typed: compare"
     " it with the history, then save again to put it in the place of what is there now."
 )
 
 
-class Recorded(WithPickers, ModelAdmin):
+class AuditedModelAdmin(PickersMixin, ModelAdmin):
     """Plain facts are saved as Django's admin does, and recorded as audit events."""
 
-    form: type[ModelForm] = KeepsMoments
+    form: type[ModelForm] = KeepsMicrosecondsForm
     formfield_overrides: ClassVar[dict[Any, Any]] = {
-        models.DateTimeField: {"form_class": MomentField, "widget": MomentInput},
-        models.JSONField: {"form_class": ObjectField},
+        models.DateTimeField: {"form_class": UtcDateTimeField, "widget": UtcDateTimeInput},
+        models.JSONField: {"form_class": JsonObjectField},
     }
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -59,8 +63,8 @@ class Recorded(WithPickers, ModelAdmin):
     sortable_by = ()
     counted_as = ""
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FilteredList]:
-        return FilteredList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FilteredChangeList]:
+        return FilteredChangeList
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -80,7 +84,7 @@ class Recorded(WithPickers, ModelAdmin):
         if not ways:
             return queryset, False
         # Found first: joined, PostgreSQL would rather read the whole table in its order.
-        found = any_of(ways).values_list("pk", flat=True)
+        found = ids_found_by_any(ways).values_list("pk", flat=True)
         return queryset.filter(pk__in=list(found)), False
 
     def get_urls(self) -> list[URLPattern]:
@@ -94,13 +98,13 @@ class Recorded(WithPickers, ModelAdmin):
             raise PermissionDenied
         query = request.POST.copy()
         for name, values in request.POST.lists():
-            if name in {"csrfmiddlewaretoken", "p", "q"} or pasting.are_keys(values):
+            if name in {"csrfmiddlewaretoken", "p", "q"} or pasting.any_known_key(values):
                 del query[name]
         term = request.POST.get("q", "").replace("\0", "").strip()
-        if pasting.is_a_key(term):
-            messages.warning(request, A_KEY)
-        elif pasting.may_be_a_key(term) and not self.finds(term):
-            messages.warning(request, NOTHING_FOUND)
+        if pasting.is_known_key(term):
+            messages.warning(request, KEY_TYPED_MESSAGE)
+        elif pasting.looks_like_key(term) and not self.finds(term):
+            messages.warning(request, SEARCH_FOUND_NOTHING_MESSAGE)
         elif term:
             query["q"] = term
         address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
@@ -108,7 +112,7 @@ class Recorded(WithPickers, ModelAdmin):
 
     def finds(self, term: str) -> bool:
         ways = self.ways_to_find(term)
-        return not ways or self.model._base_manager.filter(pk__in=any_of(ways)).exists()
+        return not ways or self.model._base_manager.filter(pk__in=ids_found_by_any(ways)).exists()
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -132,7 +136,7 @@ class Recorded(WithPickers, ModelAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form: Any = super().get_form(request, obj, **kwargs)
         if refused := getattr(request, "refused_save", None):
-            form = type(form.__name__, (_Refused, form), {"refused": refused})
+            form = type(form.__name__, (_UnsavedForm, form), {"refused": refused})
         return form
 
     def changeform_view(
@@ -144,21 +148,21 @@ class Recorded(WithPickers, ModelAdmin):
     ) -> Any:
         def view() -> HttpResponse:
             request.saved_form = None  # type: ignore[attr-defined]
-            return super(Recorded, self).changeform_view(
+            return super(AuditedModelAdmin, self).changeform_view(
                 request, object_id, form_url, extra_context
             )
 
         if request.method != "POST":
             return view()
         if confirmation.is_going_back(request):
-            return self._refuse(request, [confirmation.TAKEN_BACK], view)
+            return self._refuse(request, [confirmation.NOTHING_SAVED_MESSAGE], view)
         obj = self.get_object(request, unquote(object_id)) if object_id else None
         with atomic():
             if obj is not None and self.has_change_permission(request, obj):
                 self.model._base_manager.select_for_update(no_key=True).get(pk=obj.pk)
                 current = self.model._base_manager.get(pk=obj.pk)
-                if sentences := stale_saves.meanwhile(self, request, current):
-                    return self._refuse(request, [*sentences, OLD_TAB], view)
+                if sentences := stale_saves.changes_since_version(self, request, current):
+                    return self._refuse(request, [*sentences, OLD_TAB_MESSAGE], view)
             return self._asked_first(request, obj, view)
 
     def delete_view(
@@ -168,7 +172,7 @@ class Recorded(WithPickers, ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         def view() -> HttpResponse:
-            return super(Recorded, self).delete_view(request, object_id, extra_context)
+            return super(AuditedModelAdmin, self).delete_view(request, object_id, extra_context)
 
         if request.method != "POST":
             return view()
@@ -181,12 +185,14 @@ class Recorded(WithPickers, ModelAdmin):
     ) -> HttpResponse:
         """Do what was posted if it moves nothing counted, or if that was confirmed."""
         name = str(obj or self.opts.verbose_name)
-        question = confirmation.Question(f"Change “{name}”", "Save it")
+        question = confirmation.ConfirmationQuestion(f"Change “{name}”", "Save it")
         if request.resolver_match and request.resolver_match.url_name.endswith("_delete"):  # type: ignore[union-attr]
-            question = confirmation.Question(f"Delete “{name}”", "Delete it", is_grave=True)
+            question = confirmation.ConfirmationQuestion(
+                f"Delete “{name}”", "Delete it", is_grave=True
+            )
 
-        def asked(response: HttpResponse) -> confirmation.Question | None:
-            if _is_form(response):
+        def asked(response: HttpResponse) -> confirmation.ConfirmationQuestion | None:
+            if _asks_again(response):
                 return None
             if form := getattr(request, "saved_form", None):
                 question.cut_off = self.cut_off(form)
@@ -194,12 +200,12 @@ class Recorded(WithPickers, ModelAdmin):
             return question
 
         try:
-            tried = confirmation.try_out(request, view, asked)
-        except hooks.Busy:
-            return self._refuse(request, [confirmation.BUSY], view)
+            tried = confirmation.do_or_ask(request, view, asked)
+        except hooks.ConcurrentChange:
+            return self._refuse(request, [confirmation.CONCURRENT_CHANGE_MESSAGE], view)
         if not tried.is_kept:
             original = obj and self.model._base_manager.filter(pk=obj.pk).first()
-            return confirmation.page(
+            return confirmation.confirmation_page(
                 request,
                 self.admin_site,
                 self.opts,
@@ -207,9 +213,9 @@ class Recorded(WithPickers, ModelAdmin):
                 tried.consequences,
                 original=original,
                 back=request.path,
-                conceal=confirmation.concealed(self.get_form(request, obj).base_fields),
+                conceal=confirmation.concealed_field_names(self.get_form(request, obj).base_fields),
             )
-        confirmation.tell(request, tried)
+        confirmation.announce_moving_calls(request, tried)
         return tried.result  # type: ignore[no-any-return]
 
     def _refuse(
@@ -228,12 +234,12 @@ class Recorded(WithPickers, ModelAdmin):
     ) -> Any:
         obj = kwargs.get("obj")
         if obj is not None and obj.pk and self.has_change_permission(request, obj):
-            version = request.POST.get(stale_saves.FIELD)
+            version = request.POST.get(stale_saves.VERSION_FIELD)
             if version is None or getattr(request, "refused_save", None) is not None:
                 # What was typed is in the object by now.
                 is_typed = request.method == "POST"
                 current = self.model._base_manager.get(pk=obj.pk) if is_typed else obj
-                version = stale_saves.version_of(self, request, current)
+                version = stale_saves.form_version(self, request, current)
             context["version"] = version
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -248,18 +254,18 @@ class Recorded(WithPickers, ModelAdmin):
     ) -> Any:
         """What `log_addition` and `log_change` keep: old and new values instead of names."""
         request.saved_form = form  # type: ignore[attr-defined]
-        return field_changes.changes_of(form, formsets or (), is_new=add)
+        return field_changes.form_changes(form, formsets or (), is_new=add)
 
     def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> None:  # type: ignore[override]
-        self._record(Verb.CREATED, request, obj, message)
+        self._record(AuditVerb.CREATED, request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> None:  # type: ignore[override]
         if message:
-            self._record(Verb.CHANGED, request, obj, message)
+            self._record(AuditVerb.CHANGED, request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[models.Model]) -> None:  # type: ignore[override]
         for each in queryset:
-            self._record(Verb.DELETED, request, each, field_changes.last_values_of(each))
+            self._record(AuditVerb.DELETED, request, each, field_changes.last_values_of(each))
 
     def _record(
         self, verb: AuditEvent.Verb, request: HttpRequest, obj: models.Model, message: Any
@@ -280,10 +286,10 @@ class Recorded(WithPickers, ModelAdmin):
             "subtitle": None,
             "opts": self.opts,
             "object": obj,
-            "events": AuditEvent.objects.about(obj)[:HISTORY_SHOWN],
-            "undone": undone(obj),
-            "may_undo": may_undo(request, self.model),
-            "changes": UploadChange.objects.about(obj).select_related("upload")[:HISTORY_SHOWN],
+            "events": AuditEvent.objects.about(obj)[:MAX_HISTORY_SHOWN],
+            "undone": undone_event_ids(obj),
+            "may_undo": may_undo_changes(request, self.model),
+            "changes": UploadChange.objects.about(obj).select_related("upload")[:MAX_HISTORY_SHOWN],
         }
         return TemplateResponse(request, "admin/object_history.html", context)
 
@@ -291,13 +297,13 @@ class Recorded(WithPickers, ModelAdmin):
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
         """Django would load all that hangs on it to name it; how much it is says enough."""
-        hanging = [line for each in objs for line in what_hangs_on(each)]
+        hanging = [line for each in objs for line in protected_relations(each)]
         if hanging:
             return [], {}, set(), hanging
         return super().get_deleted_objects(objs, request)
 
 
-class ReadOnly(Recorded):
+class ReadOnlyModelAdmin(AuditedModelAdmin):
     """What the machine writes and nobody edits."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -310,26 +316,26 @@ class ReadOnly(Recorded):
         return False
 
 
-def what_hangs_on(obj: models.Model) -> list[str]:
+def protected_relations(obj: models.Model) -> list[str]:
     """What keeps it from being deleted, and how much of it, such as "3 subscriptions"."""
     lines = []
     for relation in obj._meta.related_objects:
         if getattr(relation, "on_delete", None) is not PROTECT:
             continue
         of_it = relation.related_model._base_manager.filter(**{relation.field.name: obj})
-        if count := of_it.values("pk")[: HANGING_COUNTED + 1].count():
-            lines.append(_counted(count, relation.related_model))
+        if count := of_it.values("pk")[: MAX_DEPENDENTS_COUNTED + 1].count():
+            lines.append(_count_in_words(count, relation.related_model))
     return lines
 
 
-def _counted(count: int, model: type[models.Model]) -> str:
-    if count > HANGING_COUNTED:
-        return f"more than {HANGING_COUNTED} {model._meta.verbose_name_plural}"
+def _count_in_words(count: int, model: type[models.Model]) -> str:
+    if count > MAX_DEPENDENTS_COUNTED:
+        return f"more than {MAX_DEPENDENTS_COUNTED} {model._meta.verbose_name_plural}"
     one_or_many = model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural
     return f"{count} {one_or_many}"
 
 
-def may_undo(request: HttpRequest, model: type[models.Model] | None) -> bool:
+def may_undo_changes(request: HttpRequest, model: type[models.Model] | None) -> bool:
     """Whoever may change a thing may put it back."""
     if model is None:
         return False
@@ -338,19 +344,19 @@ def may_undo(request: HttpRequest, model: type[models.Model] | None) -> bool:
     return bool(user.has_perm(f"{model._meta.app_label}.{codename}"))
 
 
-def undone(obj: models.Model) -> set[Any]:
+def undone_event_ids(obj: models.Model) -> set[Any]:
     """The numbers of the events about it that have been undone."""
-    events = AuditEvent.objects.about(obj).filter(verb=Verb.UNDONE)
-    return set(events.values_list("details__event", flat=True)[:HISTORY_SHOWN])
+    events = AuditEvent.objects.about(obj).filter(verb=AuditVerb.UNDONE)
+    return set(events.values_list("details__event", flat=True)[:MAX_HISTORY_SHOWN])
 
 
-def _is_form(response: HttpResponse) -> bool:
+def _asks_again(response: HttpResponse) -> bool:
     """Whether a page asks again, so that nothing has been done."""
     context = getattr(response, "context_data", None) or {}
     return "adminform" in context or "deleted_objects" in context
 
 
-class _Refused:
+class _UnsavedForm:
     """A form that is shown with what was typed, and says why it was not saved."""
 
     refused: ClassVar[list[str]]

@@ -17,25 +17,25 @@ from django.utils.html import format_html
 
 from revcred import hooks
 from revcred.actions import carrying
-from revcred.hooks import Consequences, TriedOut
+from revcred.hooks import Consequences, TrialResult
 
-CONFIRMED, BACK, SEALED = "_confirmed", "_back", "_sealed_"
-NOT_CARRIED = ("csrfmiddlewaretoken", CONFIRMED, BACK)
-SALT = "revcred.admin_toolkit.confirmation"
-CONFIRMED_FOR_SECONDS = 60 * 60
+CONFIRMED_PARAMETER, BACK_PARAMETER, SEALED_PREFIX = "_confirmed", "_back", "_sealed_"
+UNCARRIED_PARAMETERS = ("csrfmiddlewaretoken", CONFIRMED_PARAMETER, BACK_PARAMETER)
+CONFIRMATION_SALT = "revcred.admin_toolkit.confirmation"
+CONFIRMATION_SECONDS = 60 * 60
 # Calls go on coming in: figures that differ by less are those that were confirmed.
-SAME_WITHIN_CALLS, SAME_WITHIN_SHARE = 10, 0.05
-MOVEMENTS_SHOWN = 20
+CALLS_TOLERANCE, SHARE_TOLERANCE = 10, 0.05
+MAX_MOVEMENTS_SHOWN = 20
 
-BUSY = (
+CONCURRENT_CHANGE_MESSAGE = (
     "Somebody else is changing the same thing at this moment. Nothing has been saved: try again in"
     " a few seconds."
 )
-TAKEN_BACK = "Nothing has been saved. Change what you need to, then go on."
+NOTHING_SAVED_MESSAGE = "Nothing has been saved. Change what you need to, then go on."
 
 
 @dataclass
-class Question:
+class ConfirmationQuestion:
     """What a page asks about an action: whether it is to be asked, and in which words."""
 
     title: str
@@ -54,32 +54,34 @@ class Question:
         return found.move_something or bool(self.cut_off)
 
 
-def typed(request: HttpRequest) -> QueryDict:
+def posted_data(request: HttpRequest) -> QueryDict:
     """What was posted, with the keys and secrets that came sealed from the page that asked."""
     data = request.POST.copy()
-    for name in [name for name in data if name.startswith(SEALED)]:
+    for name in [name for name in data if name.startswith(SEALED_PREFIX)]:
         user: Any = request.user
         try:
-            text = carrying.unseal(sealed=str(data[name]), user=user, page=request.path)
-        except carrying.NotCarried:
+            text = carrying.unseal_for_page(sealed=str(data[name]), user=user, page=request.path)
+        except carrying.InvalidCarriedValue:
             text = ""
         del data[name]
-        data[name.removeprefix(SEALED)] = text
+        data[name.removeprefix(SEALED_PREFIX)] = text
     return data
 
 
 def is_going_back(request: HttpRequest) -> bool:
-    return BACK in request.POST
+    return BACK_PARAMETER in request.POST
 
 
-def concealed(fields: dict[str, forms.Field]) -> list[str]:
+def concealed_field_names(fields: dict[str, forms.Field]) -> list[str]:
     """The names of fields whose value no page may show."""
     return [name for name, each in fields.items() if isinstance(each.widget, forms.PasswordInput)]
 
 
-def try_out(
-    request: HttpRequest, action: Callable[[], Any], question: Callable[[Any], Question | None]
-) -> TriedOut[Any]:
+def do_or_ask(
+    request: HttpRequest,
+    action: Callable[[], Any],
+    question: Callable[[Any], ConfirmationQuestion | None],
+) -> TrialResult[Any]:
     """Do it if nothing has to be asked, or if it was asked and is what was confirmed.
 
     `question` answers of what the action returned whether it did anything (else None).
@@ -97,7 +99,7 @@ def try_out(
     return tried
 
 
-def tell(request: HttpRequest, tried: TriedOut[Any]) -> None:
+def announce_moving_calls(request: HttpRequest, tried: TrialResult[Any]) -> None:
     """A message with the way to what is being corrected in the background."""
     found, user = tried.consequences, request.user
     if not (found.move_something and tried.followed_at):
@@ -108,11 +110,11 @@ def tell(request: HttpRequest, tried: TriedOut[Any]) -> None:
     messages.info(request, text)
 
 
-def page(
+def confirmation_page(
     request: HttpRequest,
     site: admin.AdminSite,
     opts: Any,
-    question: Question,
+    question: ConfirmationQuestion,
     found: Consequences,
     *,
     original: models.Model | None,
@@ -129,10 +131,13 @@ def page(
         "question": question,
         "found": found,
         "calls": calls_in_words(found),
-        "movements": found.movements[:MOVEMENTS_SHOWN],
-        "more_movements": found.movements[MOVEMENTS_SHOWN:],
-        "was_confirmed": CONFIRMED in request.POST,
-        "carried": [*_carried(request, conceal), (CONFIRMED, _token(request, found, question))],
+        "movements": found.movements[:MAX_MOVEMENTS_SHOWN],
+        "more_movements": found.movements[MAX_MOVEMENTS_SHOWN:],
+        "was_confirmed": CONFIRMED_PARAMETER in request.POST,
+        "carried": [
+            *_hidden_inputs(request, conceal),
+            (CONFIRMED_PARAMETER, _confirmation_token(request, found, question)),
+        ],
     }
     return TemplateResponse(request, "admin/asked.html", context)
 
@@ -143,8 +148,8 @@ def calls_in_words(found: Consequences) -> str:
     return "1 call" if found.calls == 1 else f"{found.calls:,} calls"
 
 
-def lately_in_words(lately: "hooks.Lately") -> str:
-    days = hooks.LATELY_DAYS
+def recent_calls_in_words(lately: "hooks.RecentCalls") -> str:
+    days = hooks.RECENT_CALLS_DAYS
     if not lately.calls:
         return f"It had no calls in the last {days} days."
     return (
@@ -153,9 +158,9 @@ def lately_in_words(lately: "hooks.Lately") -> str:
     )
 
 
-def ends_calls(subject: str, at: datetime, lately: "hooks.Lately") -> str:
+def ending_calls_in_words(subject: str, at: datetime, lately: "hooks.RecentCalls") -> str:
     return f"From {at:%Y-%m-%d %H:%M} UTC on, calls {subject} are charged to nobody. " + (
-        lately_in_words(lately)
+        recent_calls_in_words(lately)
     )
 
 
@@ -165,59 +170,69 @@ def ends_earlier(form: Any, name: str) -> bool:
     return bool(name in form.changed_data and after and (before is None or after < before))
 
 
-def _carried(request: HttpRequest, conceal: Sequence[str]) -> list[tuple[str, str]]:
+def _hidden_inputs(request: HttpRequest, conceal: Sequence[str]) -> list[tuple[str, str]]:
     """Names and values of the hidden fields; a key or secret is sealed for the next page."""
     user: Any = request.user
     carried: list[tuple[str, str]] = []
-    for name, values in typed(request).lists():
-        if name in NOT_CARRIED:
+    for name, values in posted_data(request).lists():
+        if name in UNCARRIED_PARAMETERS:
             continue
         if name not in conceal:
             carried += [(name, value) for value in values]
         elif values[-1]:
-            sealed = carrying.seal(text=values[-1], user=user, page=request.path)
-            carried.append((f"{SEALED}{name}", sealed))
+            sealed = carrying.seal_for_page(text=values[-1], user=user, page=request.path)
+            carried.append((f"{SEALED_PREFIX}{name}", sealed))
     return carried
 
 
-def _token(request: HttpRequest, found: Consequences, question: Question) -> str:
-    shown = [_typed_digest(request), question.new_members, *_figures(found)]
-    return signing.dumps(shown, salt=SALT)
+def _confirmation_token(
+    request: HttpRequest, found: Consequences, question: ConfirmationQuestion
+) -> str:
+    shown = [_posted_digest(request), question.new_members, *_movement_counts(found)]
+    return signing.dumps(shown, salt=CONFIRMATION_SALT)
 
 
-def _figures(found: Consequences) -> list[Any]:
+def _movement_counts(found: Consequences) -> list[Any]:
     moved = {f"{each.before} → {each.after}": each.calls for each in found.movements}
     return [found.is_complete, moved]
 
 
-def _typed_digest(request: HttpRequest) -> str:
+def _posted_digest(request: HttpRequest) -> str:
     """Of all that was typed. Keys and secrets are hashed with the rest and cannot be told from it:
     the digest is keyed by the signature's secret."""
     said = sorted(
-        (name, values) for name, values in typed(request).lists() if name not in NOT_CARRIED
+        (name, values)
+        for name, values in posted_data(request).lists()
+        if name not in UNCARRIED_PARAMETERS
     )
-    keyed = signing.Signer(salt=SALT).signature(repr((request.user.pk, request.path, said)))
+    keyed = signing.Signer(salt=CONFIRMATION_SALT).signature(
+        repr((request.user.pk, request.path, said))
+    )
     return sha256(keyed.encode()).hexdigest()
 
 
-def _is_confirmed(request: HttpRequest, found: Consequences, question: Question) -> bool:
+def _is_confirmed(
+    request: HttpRequest, found: Consequences, question: ConfirmationQuestion
+) -> bool:
     """Whether this was shown, and said yes to: the same typed, about as many calls."""
     try:
         shown = signing.loads(
-            request.POST.get(CONFIRMED, ""), salt=SALT, max_age=CONFIRMED_FOR_SECONDS
+            request.POST.get(CONFIRMED_PARAMETER, ""),
+            salt=CONFIRMATION_SALT,
+            max_age=CONFIRMATION_SECONDS,
         )
     except signing.BadSignature:
         return False
     digest, new_members, was_complete, before = shown
     if new_members != question.new_members:
         return False
-    is_complete, now = _figures(found)
-    if digest != _typed_digest(request) or (was_complete, is_complete) == (False, True):
+    is_complete, now = _movement_counts(found)
+    if digest != _posted_digest(request) or (was_complete, is_complete) == (False, True):
         return False
     if not is_complete:
         return not was_complete
     return before.keys() == now.keys() and all(
-        abs(now[each] - before[each]) <= max(SAME_WITHIN_CALLS, SAME_WITHIN_SHARE * before[each])
+        abs(now[each] - before[each]) <= max(CALLS_TOLERANCE, SHARE_TOLERANCE * before[each])
         for each in now
     )
 

@@ -5,7 +5,7 @@ from django import forms
 from revcred.admin_toolkit.generic import ModelForm
 
 
-class MomentInput(forms.DateTimeInput):
+class UtcDateTimeInput(forms.DateTimeInput):
     """The browser's own picker. What it shows and sends is UTC, like all the pages."""
 
     input_type = "datetime-local"
@@ -15,16 +15,16 @@ class MomentInput(forms.DateTimeInput):
         super().__init__(attrs={"step": "1"} | (attrs or {}), format="%Y-%m-%dT%H:%M:%S")
 
 
-class MomentField(forms.DateTimeField):
-    widget = MomentInput
+class UtcDateTimeField(forms.DateTimeField):
+    widget = UtcDateTimeInput
 
 
-class KeepsMoments(ModelForm):
+class KeepsMicrosecondsForm(ModelForm):
     """A moment that nobody touched keeps the microseconds that its input doesn't show."""
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         for name, field in self.fields.items():
-            if isinstance(field, MomentField) and name not in self.changed_data:
+            if isinstance(field, UtcDateTimeField) and name not in self.changed_data:
                 cleaned[name] = getattr(self.instance, name)
         return cleaned

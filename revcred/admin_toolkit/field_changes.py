@@ -8,17 +8,19 @@ from django.contrib.auth.forms import ReadOnlyPasswordHashField
 from django.db import models
 from django.forms.formsets import DELETION_FIELD_NAME
 
-from revcred.models.audit import as_recorded, difference
+from revcred.models.audit import audit_difference, to_audit_json
 
 # Fields whose values are never on record, by name or by the way they are asked for.
-CONCEALED_NAMES = {"password", "password1", "password2", "usable_password", "key", "secret"}
-CONCEALED = "not shown"
+CONCEALED_FIELD_NAMES = {"password", "password1", "password2", "usable_password", "key", "secret"}
+CONCEALED_VALUE = "not shown"
 
 
-def changes_of(form: Any, formsets: Iterable[Any] = (), *, is_new: bool = False) -> dict[str, Any]:
+def form_changes(
+    form: Any, formsets: Iterable[Any] = (), *, is_new: bool = False
+) -> dict[str, Any]:
     """`changed` and `rows` of an event's details; see `AuditEvent`. Empty if nothing was."""
-    changed = {name: _difference(form, name, is_new=is_new) for name in form.changed_data}
-    rows = [row for formset in formsets for row in _rows_of(formset)]
+    changed = {name: _field_difference(form, name, is_new=is_new) for name in form.changed_data}
+    rows = [row for formset in formsets for row in _formset_rows(formset)]
     return ({"changed": changed} if changed else {}) | ({"rows": rows} if rows else {})
 
 
@@ -27,40 +29,40 @@ def last_values_of(obj: models.Model) -> dict[str, Any]:
     fields = [
         field
         for field in obj._meta.concrete_fields
-        if not field.primary_key and not _is_sealed(field)
+        if not field.primary_key and not _is_sealed_field(field)
     ]
     return {
         "changed": {
-            field.name: [CONCEALED, None]
-            if field.name in CONCEALED_NAMES
-            else difference(getattr(obj, field.name), None)
+            field.name: [CONCEALED_VALUE, None]
+            if field.name in CONCEALED_FIELD_NAMES
+            else audit_difference(getattr(obj, field.name), None)
             for field in fields
             if getattr(obj, field.attname) not in (None, "", [], {})
         }
     }
 
 
-def is_concealed(name: str, field: forms.Field) -> bool:
+def is_concealed_field(name: str, field: forms.Field) -> bool:
     return (
-        name in CONCEALED_NAMES
+        name in CONCEALED_FIELD_NAMES
         or isinstance(field, ReadOnlyPasswordHashField)
         or isinstance(field.widget, forms.PasswordInput)
     )
 
 
-def _is_sealed(field: Any) -> bool:
+def _is_sealed_field(field: Any) -> bool:
     return isinstance(field, models.BinaryField) or "Sealed" in type(field).__name__
 
 
-def _difference(form: Any, name: str, *, is_new: bool) -> list[Any]:
+def _field_difference(form: Any, name: str, *, is_new: bool) -> list[Any]:
     field = form.fields[name]
-    if is_concealed(name, field):
-        return [CONCEALED, CONCEALED]
-    old = None if is_new else _row_of(field, form.get_initial_for_field(field, name))
-    return difference(old, form.cleaned_data.get(name))
+    if is_concealed_field(name, field):
+        return [CONCEALED_VALUE, CONCEALED_VALUE]
+    old = None if is_new else _initial_row(field, form.get_initial_for_field(field, name))
+    return audit_difference(old, form.cleaned_data.get(name))
 
 
-def _row_of(field: forms.Field, value: Any) -> Any:
+def _initial_row(field: forms.Field, value: Any) -> Any:
     """The row that an initial value is the number of, and a list of rows as such."""
     if isinstance(field, forms.ModelMultipleChoiceField):
         return list(value or [])
@@ -73,7 +75,7 @@ def _row_of(field: forms.Field, value: Any) -> Any:
     return value
 
 
-def _rows_of(formset: Any) -> list[dict[str, Any]]:
+def _formset_rows(formset: Any) -> list[dict[str, Any]]:
     """Of each row that was added, changed or deleted with the form."""
     rows = []
     touched = {
@@ -101,22 +103,23 @@ def _rows_of(formset: Any) -> list[dict[str, Any]]:
 
 def _old_values(formset: Any, form: Any) -> dict[str, Any]:
     return {
-        name: as_recorded(_row_of(field, form.get_initial_for_field(field, name)))
-        for name, field in _own_fields(formset, form)
+        name: to_audit_json(_initial_row(field, form.get_initial_for_field(field, name)))
+        for name, field in _recorded_fields(formset, form)
     }
 
 
 def _new_values(formset: Any, form: Any) -> dict[str, Any]:
     return {
-        name: as_recorded(form.cleaned_data.get(name)) for name, _ in _own_fields(formset, form)
+        name: to_audit_json(form.cleaned_data.get(name))
+        for name, _ in _recorded_fields(formset, form)
     }
 
 
-def _own_fields(formset: Any, form: Any) -> list[tuple[str, forms.Field]]:
+def _recorded_fields(formset: Any, form: Any) -> list[tuple[str, forms.Field]]:
     """Without the thing the row is kept with, its number, and the box that deletes it."""
     others = {formset.fk.name, formset._pk_field.name, DELETION_FIELD_NAME}  # noqa: SLF001
     return [
         (name, field)
         for name, field in form.fields.items()
-        if name not in others and not is_concealed(name, field)
+        if name not in others and not is_concealed_field(name, field)
     ]

@@ -14,22 +14,22 @@ from django.http import HttpRequest
 
 from revcred.admin_toolkit.generic import Paginator
 
-COUNTED = 10_000  # rows that are counted; beyond them it is "more than"
-FOUND = 1_000  # rows that each way of searching may find
-DIGITS = 18  # of a number that PostgreSQL takes for sure
+MAX_ROWS_COUNTED = 10_000  # rows that are counted; beyond them it is "more than"
+MAX_ROWS_PER_SEARCH = 1_000  # rows that each way of searching may find
+MAX_ID_DIGITS = 18  # of a number that PostgreSQL takes for sure
 
 # A partitioned table has no rows itself: its partitions do.
-ESTIMATE = """
+ESTIMATE_ROWS = """
 SELECT sum(greatest(reltuples, 0))::bigint FROM pg_class
 WHERE oid = %(table)s::regclass
    OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(table)s::regclass)
 """
 
 
-def as_number(text: str | None) -> int | None:
+def parse_id(text: str | None) -> int | None:
     """The number that an address says, if it is one that PostgreSQL takes."""
     text = text or ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_ID_DIGITS else None
 
 
 class BoundedPaginator(Paginator):
@@ -39,20 +39,20 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        rows = self.object_list.order_by().values("pk")[: COUNTED + 1].count()
-        return max(rows, self._estimate()) if rows > COUNTED and self._is_whole else rows
+        rows = self.object_list.order_by().values("pk")[: MAX_ROWS_COUNTED + 1].count()
+        return max(rows, self._estimate()) if rows > MAX_ROWS_COUNTED and self._is_whole else rows
 
     @cached_property
     def num_pages(self) -> int:
         """As many as are quickly skipped to. Who is looking for something further back searches."""
-        return max(1, -(-min(self.count, COUNTED) // self.per_page))
+        return max(1, -(-min(self.count, MAX_ROWS_COUNTED) // self.per_page))
 
     @cached_property
     def described(self) -> str:
         """How many there are, as far as that is known."""
-        if self.count <= COUNTED:
+        if self.count <= MAX_ROWS_COUNTED:
             return f"{self.count:,}"
-        return f"about {self.count:,}" if self._is_whole else f"more than {COUNTED:,}"
+        return f"about {self.count:,}" if self._is_whole else f"more than {MAX_ROWS_COUNTED:,}"
 
     @property
     def _is_whole(self) -> bool:
@@ -60,12 +60,12 @@ class BoundedPaginator(Paginator):
 
     def _estimate(self) -> int:
         with connection.cursor() as cursor:
-            cursor.execute(ESTIMATE, {"table": self.object_list.model._meta.db_table})
+            cursor.execute(ESTIMATE_ROWS, {"table": self.object_list.model._meta.db_table})
             (rows,) = cursor.fetchone()
         return int(rows)
 
 
-class FilteredList(ChangeList):
+class FilteredChangeList(ChangeList):
     """Looks up what the list's own filters know. Any other lookup that Django would take from an
     address may read all rows, or be one that PostgreSQL refuses."""
 
@@ -77,7 +77,7 @@ class FilteredList(ChangeList):
         return filters
 
 
-def starting_with(queryset: QuerySet[Any], field: str, term: str) -> QuerySet[Any]:
+def rows_starting_with(queryset: QuerySet[Any], field: str, term: str) -> QuerySet[Any]:
     """Those whose field starts with the term, in any case, by an index over lower(field)."""
     found: QuerySet[Any] = queryset.alias(lowered=Lower(field)).filter(
         lowered__startswith=term.lower()
@@ -85,17 +85,17 @@ def starting_with(queryset: QuerySet[Any], field: str, term: str) -> QuerySet[An
     return found
 
 
-def any_of(ways: Sequence[QuerySet[Any]]) -> QuerySet[Any]:
+def ids_found_by_any(ways: Sequence[QuerySet[Any]]) -> QuerySet[Any]:
     """What any of these finds, as numbers. Each goes by an index of its own, and none endlessly.
 
     An OR over several tables, or one that LIMIT follows, would make PostgreSQL read all rows.
     """
-    first, *others = [way.order_by()[:FOUND] for way in ways]
+    first, *others = [way.order_by()[:MAX_ROWS_PER_SEARCH] for way in ways]
     found: QuerySet[Any] = first.union(*others)
     return found
 
 
-class Chosen(admin.SimpleListFilter):
+class LinkedFilter(admin.SimpleListFilter):
     """A filter that other pages link to: it shows what was chosen and never lists all there is."""
 
     template = "admin/chosen.html"
@@ -112,14 +112,14 @@ class Chosen(admin.SimpleListFilter):
         yield {"display": self.described(), "query_string": without}
 
     def described(self) -> str:
-        chosen = as_number(self.value())
+        chosen = parse_id(self.value())
         found = chosen and self.model._base_manager.filter(pk=chosen).first()
         return str(found or "nothing that is there")
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() is None:
             return queryset
-        chosen = as_number(self.value())
+        chosen = parse_id(self.value())
         return queryset.none() if chosen is None else self.narrow(queryset, chosen)
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:

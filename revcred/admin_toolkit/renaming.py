@@ -5,11 +5,11 @@ from typing import Any
 from django.http import HttpRequest
 
 from revcred.actions import names
-from revcred.admin_toolkit.audited import Recorded
+from revcred.admin_toolkit.audited import AuditedModelAdmin
 
 
-class ToldByName(Recorded):
+class ReattributeRenamedMixin(AuditedModelAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         super().save_model(request, obj, form, change)
-        if names.names_of(model=self.model) & {*form.changed_data}:
-            names.renamed(target=obj, by=request.user)  # type: ignore[arg-type]
+        if names.fields_named_by_calls(model=self.model) & {*form.changed_data}:
+            names.reattribute_renamed(target=obj, by=request.user)  # type: ignore[arg-type]

@@ -7,61 +7,65 @@ from django.db.models import QuerySet
 from django.db.models.functions import Lower
 
 from revcred import pasting
-from revcred.admin_toolkit.lists import any_of, starting_with
+from revcred.admin_toolkit.lists import ids_found_by_any, rows_starting_with
 from revcred.fingerprints import HINT_LENGTH
 from revcred.models import Assignment, Credential, Customer, ExternalKey, Subscriber, Subscription
 
 
-def ways(term: str) -> list[QuerySet[Any]]:
+def credential_search_queries(term: str) -> list[QuerySet[Any]]:
     """Numbers of the credentials this may mean: a name, a hint, a person, whom they belong to."""
     found = [
-        starting_with(Credential.objects.all(), "name", term).values("pk"),
-        Credential.objects.filter(customer__in=named(term)).values("pk"),
-        *_feeding(term),
+        rows_starting_with(Credential.objects.all(), "name", term).values("pk"),
+        Credential.objects.filter(customer__in=customers_named(term)).values("pk"),
+        *_by_subscription(term),
     ]
     if len(term) == HINT_LENGTH:
         found.append(ExternalKey.objects.filter(hint=term).values("credential"))
     if "@" in term:
         holders = Credential.holders.through.objects
-        found.append(holders.filter(subscriber__in=with_email(term)).values("credential"))
+        found.append(
+            holders.filter(subscriber__in=subscribers_with_email(term)).values("credential")
+        )
     return found
 
 
-def with_fingerprint(mark: UUID) -> QuerySet[Credential]:
+def credentials_with_fingerprint(mark: UUID) -> QuerySet[Credential]:
     """Those that have or had this key: a string may mean one after the other."""
     keys = ExternalKey.objects.filter(fingerprint=mark)
     return Credential.objects.filter(pk__in=keys.values("credential"))
 
 
-def may_be_a_key(term: str) -> bool:
+def may_be_key_of_credential(term: str) -> bool:
     """Whether an address, where it would be logged, is no place for it."""
-    if pasting.is_a_key(term):
+    if pasting.is_known_key(term):
         return True
     if "@" in term or " " in term or len(term) <= HINT_LENGTH:
         return False
-    return not Credential.objects.filter(pk__in=any_of(ways(term))).exists()
+    return not Credential.objects.filter(
+        pk__in=ids_found_by_any(credential_search_queries(term))
+    ).exists()
 
 
-def _feeding(term: str) -> list[QuerySet[Any]]:
+def _by_subscription(term: str) -> list[QuerySet[Any]]:
     by_key: QuerySet[Any] = Subscription.objects.filter(external_key__startswith=term)
-    by_name = starting_with(Subscription.objects.all(), "name", term)
+    by_name = rows_starting_with(Subscription.objects.all(), "name", term)
     return [
         Assignment.objects.filter(subscription__in=each).values("credential")
         for each in (by_key, by_name)
     ]
 
 
-def named(term: str) -> QuerySet[Customer]:
+def customers_named(term: str) -> QuerySet[Customer]:
     """Customers whose name or external key starts with this."""
-    return Customer.objects.filter(pk__in=any_of(ways_to_customers(term)))
+    return Customer.objects.filter(pk__in=ids_found_by_any(customer_search_queries(term)))
 
 
-def with_email(term: str) -> QuerySet[Subscriber]:
+def subscribers_with_email(term: str) -> QuerySet[Subscriber]:
     return Subscriber.objects.alias(lowered=Lower("email")).filter(lowered=term.lower())
 
 
-def ways_to_customers(term: str) -> list[QuerySet[Any]]:
+def customer_search_queries(term: str) -> list[QuerySet[Any]]:
     return [
-        starting_with(Customer.objects.all(), "name", term).values("pk"),
+        rows_starting_with(Customer.objects.all(), "name", term).values("pk"),
         Customer.objects.filter(external_key__startswith=term).values("pk"),
     ]

@@ -15,15 +15,15 @@ from django.urls import reverse
 
 from revcred import pasting
 from revcred.models import AuditEvent
-from revcred.redaction import SHORTEST_SECRET
+from revcred.redaction import MIN_SECRET_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RECENT = 12
+MAX_RECENT_EVENTS = 12
 
 
-class Labelled(AutocompleteJsonView):
+class LabelledAutocompleteView(AutocompleteJsonView):
     """Results say whose they are, so that two of one name can be told apart."""
 
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
@@ -31,13 +31,13 @@ class Labelled(AutocompleteJsonView):
         return {"id": str(getattr(obj, to_field_name)), "text": text}
 
 
-NO_KEYS_IN_ADDRESSES = (
+KEY_IN_ADMIN_URL_MESSAGE = (
     "That address had a key in it. Addresses are kept in histories and logs: look for a key with"
     " the field under Credentials, which keeps it out of them."
 )
 
 
-class Administration(AdminSite):
+class RevcredAdminSite(AdminSite):
     site_header = "revcred"
     site_title = "revcred"
     index_title = "Overview"
@@ -102,7 +102,7 @@ class Administration(AdminSite):
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        recent = AuditEvent.objects.all()[:RECENT] if _sees_audit(request) else None
+        recent = AuditEvent.objects.all()[:MAX_RECENT_EVENTS] if _sees_audit(request) else None
         return super().index(request, {"events": recent} | (extra_context or {}))
 
     def login(
@@ -112,7 +112,7 @@ class Administration(AdminSite):
 
         Django's own form is never shown or posted to: it would sign in by password alone.
         """
-        return secure_admin_login(_lead_on)(request)  # type: ignore[no-any-return]
+        return secure_admin_login(_redirect_signed_in)(request)  # type: ignore[no-any-return]
 
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -124,8 +124,11 @@ class Administration(AdminSite):
 
         @wraps(view)
         def at_an_address_without_keys(request: HttpRequest, *args: Any, **named: Any) -> Any:
-            if request.method == "GET" and (without := _without_keys(request, self)) is not None:
-                messages.warning(request, NO_KEYS_IN_ADDRESSES)
+            if (
+                request.method == "GET"
+                and (without := _query_without_keys(request, self)) is not None
+            ):
+                messages.warning(request, KEY_IN_ADMIN_URL_MESSAGE)
                 return redirect(f"{request.path}?{without}" if without else request.path)
             return view(request, *args, **named)
 
@@ -136,25 +139,25 @@ class Administration(AdminSite):
         if request.method == "POST":
             request.GET = request.POST
             request.method = "GET"
-        return Labelled.as_view(admin_site=self)(request)  # type: ignore[return-value]
+        return LabelledAutocompleteView.as_view(admin_site=self)(request)  # type: ignore[return-value]
 
 
-def _without_keys(request: HttpRequest, site: AdminSite) -> str | None:
+def _query_without_keys(request: HttpRequest, site: AdminSite) -> str | None:
     """The address's parameters but for those that are keys, or None if none is.
 
     Who has not signed in is told nothing of which keys there are.
     """
     looks: Callable[[str], bool] = (
-        pasting.is_a_key if site.has_permission(request) else pasting.says_it_is_a_key
+        pasting.is_known_key if site.has_permission(request) else pasting.is_marked_as_key
     )
     sound = request.GET.copy()
     for name, values in request.GET.lists():
-        if any(len(value) >= SHORTEST_SECRET and looks(value) for value in values):
+        if any(len(value) >= MIN_SECRET_CHARACTERS and looks(value) for value in values):
             del sound[name]
     return None if sound == request.GET else sound.urlencode()
 
 
-def _lead_on(request: HttpRequest) -> HttpResponse:
+def _redirect_signed_in(request: HttpRequest) -> HttpResponse:
     return redirect(get_next_redirect_url(request) or "admin:index")
 
 

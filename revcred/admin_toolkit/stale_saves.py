@@ -12,32 +12,32 @@ from django.forms import model_to_dict
 from django.http import HttpRequest
 
 from revcred.models import AuditEvent
-from revcred.models.audit import as_recorded
+from revcred.models.audit import to_audit_json
 
-FIELD = "_version"
-EVENTS_LOOKED_AT = 50  # of those since the form was opened
+VERSION_FIELD = "_version"
+MAX_EVENTS_SEARCHED = 50  # of those since the form was opened
 
 
-def version_of(model_admin: Any, request: HttpRequest, obj: models.Model) -> str:
+def form_version(model_admin: Any, request: HttpRequest, obj: models.Model) -> str:
     """The digests of its fields and of the rows kept with it, and its last event on record."""
     last = AuditEvent.objects.about(obj).values_list("pk", flat=True).first()
-    said = {"event": last or 0, "values": _values(model_admin, request, obj)}
+    said = {"event": last or 0, "values": _value_digests(model_admin, request, obj)}
     return urlsafe_b64encode(json.dumps(said).encode()).decode()
 
 
-def meanwhile(model_admin: Any, request: HttpRequest, obj: models.Model) -> list[str]:
+def changes_since_version(model_admin: Any, request: HttpRequest, obj: models.Model) -> list[str]:
     """Sentences on what was changed since the form with the posted version was opened."""
-    posted = request.POST.get(FIELD)
+    posted = request.POST.get(VERSION_FIELD)
     if posted is None:
         return []
-    event, before = _read(posted)
-    now = _values(model_admin, request, obj)
+    event, before = _parse_version(posted)
+    now = _value_digests(model_admin, request, obj)
     changed = [name for name in now if before.get(name) != now[name]]
-    since = list(AuditEvent.objects.about(obj).filter(pk__gt=event)[:EVENTS_LOOKED_AT])
-    return [_sentence(model_admin, obj, name, since) for name in changed]
+    since = list(AuditEvent.objects.about(obj).filter(pk__gt=event)[:MAX_EVENTS_SEARCHED])
+    return [_change_in_words(model_admin, obj, name, since) for name in changed]
 
 
-def _read(posted: str) -> tuple[int, dict[str, str]]:
+def _parse_version(posted: str) -> tuple[int, dict[str, str]]:
     """What can't be read is the version of nothing."""
     try:
         said = json.loads(urlsafe_b64decode(posted.encode()))
@@ -46,14 +46,14 @@ def _read(posted: str) -> tuple[int, dict[str, str]]:
         return 0, {}
 
 
-def _values(model_admin: Any, request: HttpRequest, obj: models.Model) -> dict[str, str]:
+def _value_digests(model_admin: Any, request: HttpRequest, obj: models.Model) -> dict[str, str]:
     form = model_admin.get_form(request, obj, change=True)
     own = model_to_dict(obj, fields=list(form.base_fields))
-    values = {name: _digest(value) for name, value in own.items()}
+    values = {name: _value_digest(value) for name, value in own.items()}
     for formset, inline in model_admin.get_formsets_with_inlines(request, obj):
         rows = inline.get_queryset(request).filter(**{formset.fk.name: obj}).order_by("pk")
         fields = list(formset.form.base_fields)
-        values[_rows_name(inline.model)] = _digest(
+        values[_rows_name(inline.model)] = _value_digest(
             [[row.pk, model_to_dict(row, fields=fields)] for row in rows]
         )
     return values
@@ -63,13 +63,15 @@ def _rows_name(model: type[models.Model]) -> str:
     return f"rows of {model._meta.label_lower}"
 
 
-def _digest(value: Any) -> str:
-    text = json.dumps(as_recorded(value), sort_keys=True)
+def _value_digest(value: Any) -> str:
+    text = json.dumps(to_audit_json(value), sort_keys=True)
     return sha256(text.encode()).hexdigest()[:12]
 
 
-def _sentence(model_admin: Any, obj: models.Model, name: str, since: Iterable[AuditEvent]) -> str:
-    label = _label(model_admin, obj, name)
+def _change_in_words(
+    model_admin: Any, obj: models.Model, name: str, since: Iterable[AuditEvent]
+) -> str:
+    label = _field_label(model_admin, obj, name)
     for event in since:
         changed, rows = event.details.get("changed", {}), event.details.get("rows", [])
         if name in changed or any(name == f"rows of {row['model']}" for row in rows):
@@ -78,7 +80,7 @@ def _sentence(model_admin: Any, obj: models.Model, name: str, since: Iterable[Au
     return f"“{label}” was changed."
 
 
-def _label(model_admin: Any, obj: models.Model, name: str) -> str:
+def _field_label(model_admin: Any, obj: models.Model, name: str) -> str:
     for formset in model_admin.inlines:
         if name == _rows_name(formset.model):
             return str(formset.model._meta.verbose_name_plural).capitalize()

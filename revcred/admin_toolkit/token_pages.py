@@ -7,10 +7,10 @@ from django.db.models import TextChoices
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from revcred.admin_toolkit.action_pages import ActForm, WithActs
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 
 
-class IssueForm(ActForm):
+class BaseIssueTokenForm(ActionForm):
     """Its `act` leaves the token in `token`, and what the token is of in `target`."""
 
     title = "Issue a token"
@@ -27,10 +27,12 @@ class IssueForm(ActForm):
         field.choices, field.initial = self.scope.choices, self.scope.values
 
 
-class IssuesTokens(WithActs):
-    def done(self, request: HttpRequest, form: ActForm, target: Any, sentence: str) -> HttpResponse:
+class TokenIssuingMixin(ActionPagesMixin):
+    def done(
+        self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
+    ) -> HttpResponse:
         """A new token is in this one answer, and in no message, session or log."""
-        if not isinstance(form, IssueForm):
+        if not isinstance(form, BaseIssueTokenForm):
             return super().done(request, form, target, sentence)
         context = self.admin_site.each_context(request) | {
             "title": "The new token",

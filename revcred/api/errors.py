@@ -4,22 +4,22 @@ from rest_framework import status
 from rest_framework.exceptions import APIException
 
 
-class Malformed(APIException):
+class MalformedRequest(APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_code = "malformed"
 
 
-class TooLarge(APIException):
+class BodyTooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
 
 
-class UnknownType(APIException):
+class UnsupportedContentType(APIException):
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "unknown_type"
 
 
-class NotNow(APIException):
+class ConflictingState(APIException):
     """It is in no state for that."""
 
     status_code = status.HTTP_409_CONFLICT

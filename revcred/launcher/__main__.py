@@ -15,8 +15,8 @@ from revcred.launcher.orphans import end_orphans
 from revcred.launcher.paths import LauncherPaths
 from revcred.launcher.postgresql import set_data_aside
 from revcred.launcher.processes import Supervisor
-from revcred.launcher.programs import Programs
-from revcred.launcher.stores import Stores
+from revcred.launcher.programs import ProgramFactory
+from revcred.launcher.stores import DataStores
 from revcred.launcher.terminal import print_line
 from revcred.launcher.web import WEB_HOST, call_when_healthy, check_port_free
 
@@ -25,7 +25,7 @@ VALID_PORTS = range(1, 65_536)
 
 
 @dataclass(frozen=True)
-class Launch:
+class LauncherRun:
     """One `make run`: from leftovers of the last one to the supervised processes."""
 
     places: LauncherPaths
@@ -40,7 +40,7 @@ class Launch:
     def run(self) -> None:
         given = environment.given_settings(self.places.project)
         self._make_room()
-        stores = Stores(
+        stores = DataStores(
             self.supervisor,
             given=given,
             data=self.places.data,
@@ -61,7 +61,7 @@ class Launch:
             for old in set_data_aside(self.places.data):
                 print_line(f"The keys for the data of an earlier run are gone; it is now in {old}.")
 
-    def _run_with(self, stores: Stores, given: environment.Environment) -> None:
+    def _run_with(self, stores: DataStores, given: environment.EnvironmentVariables) -> None:
         addresses = stores.start()
         if self.places.data != self.places.run and "DATABASE_URL" in addresses:
             print_line(
@@ -70,19 +70,19 @@ class Launch:
         settings = environment.complete_settings(
             self._environment_file, others=given, addresses=addresses
         )
-        programs = Programs(settings, self.places.project)
+        programs = ProgramFactory(settings, self.places.project)
         self._prepare_data(programs)
         self._start_all(programs)
         call_when_healthy(self.url, self._greet)
         while True:
             self.supervisor.attend(TURN_SECONDS)
 
-    def _prepare_data(self, programs: Programs) -> None:
+    def _prepare_data(self, programs: ProgramFactory) -> None:
         # Migrates, too: starting Django once more would take longer than both.
         program = programs.manage("demo", "--url", self.url)
         self.supervisor.run_to_end(program, log=self.places.run / "demo.log")
 
-    def _start_all(self, programs: Programs) -> None:
+    def _start_all(self, programs: ProgramFactory) -> None:
         for program in (
             programs.web(self.port),
             programs.worker(),
@@ -101,13 +101,13 @@ class Launch:
         return self.places.run / "environment"
 
 
-def launch() -> int:
+def run_launcher() -> int:
     places = LauncherPaths(Path.cwd())
     places.prepare()
     with exclusive_lock(places.run / "lock"):
         supervisor = Supervisor(places.run / "processes.json")
         supervisor.obey_signals()
-        Launch(places, _port_setting(), supervisor, STARTED_AT).run()
+        LauncherRun(places, _port_setting(), supervisor, STARTED_AT).run()
     return 0
 
 
@@ -119,7 +119,7 @@ def _port_setting() -> int:
     return int(text)
 
 
-def main(run: Callable[[], int] = launch) -> int:
+def main(run: Callable[[], int] = run_launcher) -> int:
     try:
         return run()
     except StopRequestedError:

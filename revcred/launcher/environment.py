@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-Environment = Mapping[str, str]
+EnvironmentVariables = Mapping[str, str]
 
 
 def fernet_key() -> str:
@@ -28,7 +28,9 @@ def given_settings(project: Path) -> dict[str, str]:
     }
 
 
-def complete_settings(path: Path, *, others: Environment, addresses: Environment) -> dict[str, str]:
+def complete_settings(
+    path: Path, *, others: EnvironmentVariables, addresses: EnvironmentVariables
+) -> dict[str, str]:
     """Return the environment for all programs, and write what was generated to `path`.
 
     What `others` set wins; generated settings are kept from run to run; `addresses` are not.
@@ -55,7 +57,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip().strip("'\"") for name, value in pairs}
 
 
-def write_env_file(path: Path, values: Environment) -> None:
+def write_env_file(path: Path, values: EnvironmentVariables) -> None:
     """Replace the file at `path`, readable by its owner alone."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)

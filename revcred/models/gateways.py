@@ -9,7 +9,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 
-def longest_possible_age() -> int:
+def max_accepted_days() -> int:
     """Return the days back to which the ledger and the memory of repeats both reach for sure.
 
     A call any older could be counted twice, or have no day in the ledger.
@@ -20,7 +20,7 @@ def longest_possible_age() -> int:
 
 def check_accepted_days(days: int) -> None:
     """Raises ValidationError."""
-    most = longest_possible_age()
+    most = max_accepted_days()
     if not 1 <= days <= most:
         message = f"From 1 to {most:,} days: the ledger and the memory of repeats reach no further."
         raise ValidationError(message, code="accepted_days")
@@ -30,7 +30,7 @@ class GatewayQuerySet(models.QuerySet["Gateway"]):
     def longest_accepted_age(self) -> timedelta:
         """Return the age that a call may have at the gateway that takes the oldest ones."""
         longest = self.aggregate(days=Max("accepted_days"))["days"] or 0
-        days = max(settings.OLDEST_TRANSACTION_DAYS, min(longest, longest_possible_age()))
+        days = max(settings.OLDEST_TRANSACTION_DAYS, min(longest, max_accepted_days()))
         return timedelta(days=days)
 
 
@@ -129,7 +129,7 @@ class Gateway(models.Model):
         """The age that a call may have when it arrives from this gateway."""
         if self.accepted_days is None:
             return timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
-        return timedelta(days=min(self.accepted_days, longest_possible_age()))
+        return timedelta(days=min(self.accepted_days, max_accepted_days()))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Choose for a new gateway, where nobody has, if its ids may come from callers."""

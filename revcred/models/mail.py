@@ -1,7 +1,7 @@
 from django.db import models
 from django.utils import timezone
 
-from revcred.crypto import SealedTextField, bind, unbind
+from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
 
 
 class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):
@@ -47,11 +47,11 @@ class OutgoingMail(models.Model):
 
     def seal(self, text: str) -> None:
         """Set the body. The row needs its number first, which the sealed text names."""
-        self.body = bind(text, to=self._place)
+        self.body = bind_to_place(text, to=self._place)
 
     def unseal(self) -> str | None:
         """Return the text, or None once it was wiped. Raises CannotUnseal."""
-        return None if self.body is None else unbind(self.body, to=self._place)
+        return None if self.body is None else unbind_from_place(self.body, to=self._place)
 
     @property
     def _place(self) -> str:

@@ -14,26 +14,26 @@ class TsTzRange(Func):
     output_field = DateTimeRangeField()
 
 
-PERIOD = TsTzRange("active_from", "active_until")
+ACTIVE_PERIOD = TsTzRange("active_from", "active_until")
 
 
 # A moment without a fraction stands for its whole second: it may have been any moment of it.
-LAST_OF_A_SECOND = timedelta(microseconds=999_999)
+REST_OF_SECOND = timedelta(microseconds=999_999)
 
-M = TypeVar("M", bound="Dated")
+DatedModelT = TypeVar("DatedModelT", bound="DatedModel")
 
 
-def last_possible(moment: datetime) -> datetime:
+def last_possible_moment(moment: datetime) -> datetime:
     """Return the last moment that `moment` may stand for, as some logs say whole seconds only."""
-    return moment if moment.microsecond else moment + LAST_OF_A_SECOND
+    return moment if moment.microsecond else moment + REST_OF_SECOND
 
 
-def second_of(moment: datetime) -> datetime:
+def start_of_second(moment: datetime) -> datetime:
     """Return the beginning of its second: what is said in whole seconds is judged from there on."""
     return moment.replace(microsecond=0)
 
 
-class DatedQuerySet(models.QuerySet[M]):
+class DatedQuerySet(models.QuerySet[DatedModelT]):
     def at(self, moment: datetime) -> Self:
         return self.filter(active_from__lte=moment).exclude(active_until__lte=moment)
 
@@ -42,7 +42,7 @@ class DatedQuerySet(models.QuerySet[M]):
         return self.exclude(active_until__lte=moment)
 
 
-class Dated(models.Model):
+class DatedModel(models.Model):
     active_from = models.DateTimeField("from")
     active_until = models.DateTimeField(
         "until", null=True, blank=True, help_text="Not included. Empty: open-ended."

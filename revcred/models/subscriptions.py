@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from revcred.models.customers import Customer
 from revcred.models.names import FormerName
-from revcred.models.periods import PERIOD, Dated, DatedQuerySet
+from revcred.models.periods import ACTIVE_PERIOD, DatedModel, DatedQuerySet
 from revcred.models.products import Product
 from revcred.models.users import User
 
@@ -31,7 +31,7 @@ class SubscriptionQuerySet(DatedQuerySet["Subscription"]):
         return having.at(moment).first() or having.order_by("-active_from").first()
 
 
-class Subscription(Dated):
+class Subscription(DatedModel):
     """A customer's right to a product, from one moment until, but not including, another."""
 
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="subscriptions")
@@ -49,18 +49,18 @@ class Subscription(Dated):
 
     objects = SubscriptionQuerySet.as_manager()
 
-    class Meta(Dated.Meta):
+    class Meta(DatedModel.Meta):
         abstract = False
         ordering = ("-pk",)
         constraints = (
-            *Dated.Meta.constraints,
+            *DatedModel.Meta.constraints,
             # What an assignment refers to, so that both its sides are of one customer.
             models.UniqueConstraint("id", "customer", name="subscription_of_customer"),
             ExclusionConstraint(
                 name="subscription_external_key_once_at_a_time",
                 expressions=[
                     ("external_key", RangeOperators.EQUAL),
-                    (PERIOD, RangeOperators.OVERLAPS),
+                    (ACTIVE_PERIOD, RangeOperators.OVERLAPS),
                 ],
                 violation_error_message="Another subscription has this external key in that time.",
             ),

@@ -12,15 +12,15 @@ from revcred import tokens
 from revcred.fingerprints import fingerprint, hint
 from revcred.models.users import User
 
-PREFIX = "rvu_"
-STAMP_EVERY = timedelta(minutes=1)
+USER_TOKEN_PREFIX = "rvu_"  # noqa: S105 - begins a token
+LAST_USED_INTERVAL = timedelta(minutes=1)
 
 
-def digest_of(token: str) -> UUID:
+def user_token_digest(token: str) -> UUID:
     return fingerprint(token, label="user token")
 
 
-class Token(models.Model):
+class TokenModel(models.Model):
     """What a program shows at a door. Only its digest is kept; it is shown once."""
 
     digest = models.UUIDField(unique=True, editable=False)
@@ -41,7 +41,7 @@ class Token(models.Model):
 
     def stamp(self) -> None:
         """It was used just now. To the minute, so that it is not written with each use."""
-        stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - STAMP_EVERY)
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - LAST_USED_INTERVAL)
         type(self)._base_manager.filter(stale, pk=self.pk).update(last_used_at=Now())
 
 
@@ -51,11 +51,11 @@ class UserTokenQuerySet(models.QuerySet["UserToken"]):
 
     def of(self, token: str) -> Self:
         """Nothing for what is no such token at all, without asking."""
-        known = tokens.is_well_formed(token, PREFIX)
-        return self.filter(digest=digest_of(token)) if known else self.none()
+        known = tokens.is_well_formed_token(token, USER_TOKEN_PREFIX)
+        return self.filter(digest=user_token_digest(token)) if known else self.none()
 
 
-class UserToken(Token):
+class UserToken(TokenModel):
     """What a script shows at the door, to do what its user may."""
 
     class Scope(models.TextChoices):
@@ -68,19 +68,19 @@ class UserToken(Token):
 
     objects = UserTokenQuerySet.as_manager()
 
-    class Meta(Token.Meta):
+    class Meta(TokenModel.Meta):
         abstract = False
         verbose_name = "token"
         default_permissions = ("add", "change", "view")
 
     def __str__(self) -> str:
-        return f"{PREFIX}…{self.hint}"
+        return f"{USER_TOKEN_PREFIX}…{self.hint}"
 
     @classmethod
     def issue(cls, user: User, *, name: str, scopes: list[str]) -> tuple["UserToken", str]:
         """A new token of the user, and the only sight of it there will be."""
-        token = tokens.generate(PREFIX)
+        token = tokens.generate_token(USER_TOKEN_PREFIX)
         kept = cls.objects.create(
-            user=user, name=name, digest=digest_of(token), hint=hint(token), scopes=scopes
+            user=user, name=name, digest=user_token_digest(token), hint=hint(token), scopes=scopes
         )
         return kept, token

@@ -11,11 +11,11 @@ from django.utils import timezone
 from revcred.crypto import SealedTextField
 from revcred.models.users import User
 
-FILE_KEPT = timedelta(days=1)  # at most, from when it came
+FILE_RETENTION = timedelta(days=1)  # at most, from when it came
 
 
 @dataclass(frozen=True)
-class Progress:
+class UploadProgress:
     """Of what is under way now. `rate` in rows a second; `left` once there is a rate."""
 
     done: int
@@ -140,14 +140,14 @@ class Upload(models.Model):
         """Until when its file is kept if nobody does anything, or None if there is none now."""
         may_be_read_again = self.state == self.State.FAILED and not self.applied_at
         is_kept = self.state in self.WITH_FILE or may_be_read_again
-        return self.created_at + FILE_KEPT if is_kept else None
+        return self.created_at + FILE_RETENTION if is_kept else None
 
     @property
     def took(self) -> timedelta | None:
         """From when it was applied until it ended."""
         return self.ended_at - self.applied_at if self.ended_at and self.applied_at else None
 
-    def progress(self, moment: datetime) -> Progress:
+    def progress(self, moment: datetime) -> UploadProgress:
         seconds = (moment - self.began_at).total_seconds() if self.began_at else 0.0
         fresh = self.done - self.done_before
         rate = fresh / seconds if seconds > 0 else 0.0
@@ -156,7 +156,7 @@ class Upload(models.Model):
             left = timedelta(seconds=round((self.to_do - self.done) / rate))
         elif seconds and self.fraction:
             left = timedelta(seconds=round(seconds / self.fraction - seconds))
-        return Progress(self.done, self.to_do, self.fraction, rate, left)
+        return UploadProgress(self.done, self.to_do, self.fraction, rate, left)
 
 
 class UploadChangeQuerySet(models.QuerySet["UploadChange"]):

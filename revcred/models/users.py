@@ -9,7 +9,7 @@ from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-ADDRESS_CHANGE_OPEN = timedelta(days=3)  # as long as the link of a forgotten password
+ADDRESS_CHANGE_LIFETIME = timedelta(days=3)  # as long as the link of a forgotten password
 
 
 class UserManager(BaseUserManager["User"]):
@@ -90,7 +90,7 @@ class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
     def open(self) -> Self:
         """Changes that the new address may still confirm."""
         return self.filter(
-            confirmed_at=None, cancelled_at=None, asked_at__gt=Now() - ADDRESS_CHANGE_OPEN
+            confirmed_at=None, cancelled_at=None, asked_at__gt=Now() - ADDRESS_CHANGE_LIFETIME
         )
 
 

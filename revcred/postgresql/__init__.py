@@ -1,3 +1,3 @@
-from revcred.postgresql.patience import patience, patience_left
+from revcred.postgresql.patience import database_deadline, database_time_left
 
-__all__ = ["patience", "patience_left"]
+__all__ = ["database_deadline", "database_time_left"]

@@ -15,41 +15,43 @@ import psycopg
 from psycopg.errors import OperationalError, _WaitTimeout
 from psycopg.pq import TransactionStatus
 
-ONCE_IN_VAIN = 0.2  # seconds
+OPEN_BREAKER_WAIT_SECONDS = 0.2  # seconds
 
-_here = threading.local()
+_thread_state = threading.local()
 
 
-class _Word:
+class _CircuitBreaker:
     """Whether who waited for the database last, in this process, waited in vain."""
 
     in_vain = False
 
 
 @contextmanager
-def patience(seconds: float) -> Iterator[None]:
+def database_deadline(seconds: float) -> Iterator[None]:
     """In this thread, give up waiting for the database after that long at most.
 
     Inside it raises django.db.OperationalError then; what was under way may yet be done. Once
     somebody has waited in vain, nobody waits long until the database has answered again: or else
     those who come next would wait for a thread, too.
     """
-    before = getattr(_here, "deadline", None)
-    deadline = time.monotonic() + (min(seconds, ONCE_IN_VAIN) if _Word.in_vain else seconds)
-    _here.deadline = deadline if before is None else min(before, deadline)
+    before = getattr(_thread_state, "deadline", None)
+    deadline = time.monotonic() + (
+        min(seconds, OPEN_BREAKER_WAIT_SECONDS) if _CircuitBreaker.in_vain else seconds
+    )
+    _thread_state.deadline = deadline if before is None else min(before, deadline)
     try:
         yield
     finally:
-        _here.deadline = before
+        _thread_state.deadline = before
 
 
-def patience_left(at_most: float) -> float:
+def database_time_left(at_most: float) -> float:
     """How many more seconds this thread may wait."""
-    deadline = getattr(_here, "deadline", None)
+    deadline = getattr(_thread_state, "deadline", None)
     return at_most if deadline is None else max(0.0, min(at_most, deadline - time.monotonic()))
 
 
-class PatientConnection(psycopg.Connection[Any]):
+class DeadlineConnection(psycopg.Connection[Any]):
     """A connection that is closed when the thread's patience ends."""
 
     @classmethod
@@ -60,8 +62,8 @@ class PatientConnection(psycopg.Connection[Any]):
         try:
             while True:
                 step = steps.send(ready)
-                if patience_left(math.inf) <= 0:
-                    _Word.in_vain = True
+                if database_time_left(math.inf) <= 0:
+                    _CircuitBreaker.in_vain = True
                     message = "The database did not let us in in time."
                     raise _WaitTimeout(message)
                 ready = yield step
@@ -69,17 +71,17 @@ class PatientConnection(psycopg.Connection[Any]):
             return connected.value
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        deadline = getattr(_here, "deadline", None)
+        deadline = getattr(_thread_state, "deadline", None)
         if deadline is not None:
             kwargs["timeout"] = max(0.0, deadline - time.monotonic())
         try:
             answer = super().wait(gen, *args, **kwargs)
         except _WaitTimeout as error:
-            _Word.in_vain = True
+            _CircuitBreaker.in_vain = True
             self.close()
             message = "The database did not answer in time."
             raise OperationalError(message) from error
-        _Word.in_vain = False
+        _CircuitBreaker.in_vain = False
         return answer
 
     def is_sound(self) -> bool:

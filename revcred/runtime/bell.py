@@ -12,9 +12,9 @@ from celery import current_app
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 0.05  # seconds a ring is held back, so that many that wait share one
-SILENCE = 5.0  # seconds without ringing after the broker did not answer
-STALE = 10  # seconds after which a bell that nobody heard is not worth hearing
+RING_DELAY_SECONDS = 0.05  # seconds a ring is held back, so that many that wait share one
+BROKER_PAUSE_SECONDS = 5.0  # seconds without ringing after the broker did not answer
+RING_EXPIRY_SECONDS = 10  # seconds after which a bell that nobody heard is not worth hearing
 
 
 class Bell:
@@ -40,10 +40,10 @@ class Bell:
 
     def _ring_on(self) -> None:
         while self._rung.wait():
-            time.sleep(PAUSE)
+            time.sleep(RING_DELAY_SECONDS)
             self._rung.clear()
             try:
-                current_app.send_task(self._task, expires=STALE, retry=False)
+                current_app.send_task(self._task, expires=RING_EXPIRY_SECONDS, retry=False)
             except Exception as error:  # noqa: BLE001 - whatever the broker's client raises: it is only a bell
                 logger.warning("The bell was not heard: %s", type(error).__name__)
-                time.sleep(SILENCE)
+                time.sleep(BROKER_PAUSE_SECONDS)

@@ -14,7 +14,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """It can serve: the database is there and migrated, and the ring is the right one."""
     try:
-        preflight.check()
+        preflight.check_configuration()
     except ImproperlyConfigured as error:
         return JsonResponse({"status": "refused", "message": str(error)}, status=503)
     executor = MigrationExecutor(connection)

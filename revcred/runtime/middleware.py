@@ -15,95 +15,95 @@ from django.utils.cache import add_never_cache_headers
 from django.views.defaults import page_not_found
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-Respond = Callable[[HttpRequest], HttpResponse]
+GetResponse = Callable[[HttpRequest], HttpResponse]
 
-GATEWAYS = ("/v1/", "/api/v1/", "/api/v2/", "/meter/", "/v2/", "/tool/", "/profitstream/")
-MACHINES = (*GATEWAYS, "/readyz", "/metrics")
-DATABASE_AWAY = (OperationalError, InterfaceError)
-RETRY_AFTER = "1"  # seconds
+GATEWAY_PATHS = ("/v1/", "/api/v1/", "/api/v2/", "/meter/", "/v2/", "/tool/", "/profitstream/")
+PROGRAM_PATHS = (*GATEWAY_PATHS, "/readyz", "/metrics")
+DATABASE_UNAVAILABLE_ERRORS = (OperationalError, InterfaceError)
+RETRY_AFTER_SECONDS = "1"  # seconds
 
 
-def database_away(request: HttpRequest) -> HttpResponse:
+def database_unavailable_response(request: HttpRequest) -> HttpResponse:
     """503 with Retry-After: as JSON where machines ask, as a page where people do."""
-    if request.path.startswith(MACHINES):
+    if request.path.startswith(PROGRAM_PATHS):
         body = {"code": "unavailable", "message": "The database is away. Send it again."}
         response: HttpResponse = JsonResponse(body, status=503)
     else:
         response = render(request, "503.html", status=503)
-    response["Retry-After"] = RETRY_AFTER
+    response["Retry-After"] = RETRY_AFTER_SECONDS
     return response
 
 
-def broken(request: HttpRequest) -> HttpResponse:
+def server_error_response(request: HttpRequest) -> HttpResponse:
     """The last resort. A database that goes away in a middleware ends up here, too."""
-    if isinstance(sys.exc_info()[1], DATABASE_AWAY):
-        return database_away(request)
-    if request.path.startswith(MACHINES):
+    if isinstance(sys.exc_info()[1], DATABASE_UNAVAILABLE_ERRORS):
+        return database_unavailable_response(request)
+    if request.path.startswith(PROGRAM_PATHS):
         body = {"code": "error", "message": "Something went wrong here. Send it again."}
         return JsonResponse(body, status=500)
     return render(request, "500.html", status=500)
 
 
-def not_here(request: HttpRequest, exception: Exception) -> HttpResponse:
+def not_found_response(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: as JSON where machines ask, as a page where people do."""
-    if request.path.startswith(MACHINES):
+    if request.path.startswith(PROGRAM_PATHS):
         body = {"code": "not_found", "message": "There is nothing here."}
         return JsonResponse(body, status=404)
     return page_not_found(request, exception)
 
 
-class ForPages:
+class PagesOnlyMixin:
     """A middleware that gateways' requests, which are many, pass by."""
 
     def __call__(self, request: HttpRequest) -> Any:
-        if request.path_info.startswith(GATEWAYS):
+        if request.path_info.startswith(GATEWAY_PATHS):
             return self.get_response(request)  # type: ignore[attr-defined]
         return super().__call__(request)  # type: ignore[misc]
 
 
-class ContentSecurityPolicy(ForPages, CSPMiddleware):
+class PagesCspMiddleware(PagesOnlyMixin, CSPMiddleware):
     pass
 
 
-class StaticFiles(ForPages, WhiteNoiseMiddleware):  # type: ignore[misc]
+class PagesStaticFilesMiddleware(PagesOnlyMixin, WhiteNoiseMiddleware):  # type: ignore[misc]
     pass
 
 
-class Sessions(ForPages, SessionMiddleware):
+class PagesSessionMiddleware(PagesOnlyMixin, SessionMiddleware):
     pass
 
 
-class Csrf(ForPages, CsrfViewMiddleware):
+class PagesCsrfMiddleware(PagesOnlyMixin, CsrfViewMiddleware):
     pass
 
 
-class Authentication(ForPages, AuthenticationMiddleware):
+class PagesAuthenticationMiddleware(PagesOnlyMixin, AuthenticationMiddleware):
     pass
 
 
-class Messages(ForPages, MessageMiddleware):
+class PagesMessageMiddleware(PagesOnlyMixin, MessageMiddleware):
     pass
 
 
-class DatabaseAway:
+class DatabaseUnavailableMiddleware:
     """Say so honestly when PostgreSQL is away, instead of failing."""
 
-    def __init__(self, get_response: Respond) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if isinstance(exception, DATABASE_AWAY):
-            return database_away(request)
+        if isinstance(exception, DATABASE_UNAVAILABLE_ERRORS):
+            return database_unavailable_response(request)
         return None
 
 
-class PrivatePages:
+class PrivatePagesMiddleware:
     """What a signed-in person sees is nobody else's: no cache keeps it."""
 
-    def __init__(self, get_response: Respond) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:

@@ -9,60 +9,60 @@ from revcred.models import AuditEvent
 
 register = template.Library()
 
-NOT_SAID = ("undo",)  # what only undoing needs
-NOTHING = "\N{EN DASH}"
-LISTED = 20  # of a long list
+HIDDEN_DETAILS = ("undo",)  # what only undoing needs
+NO_VALUE_TEXT = "\N{EN DASH}"
+MAX_LISTED_VALUES = 20  # of a long list
 
 
 @register.filter
 def said(event: AuditEvent) -> list[tuple[str, str]]:
     """The details of an event as one reads them aloud: of a changed field "old → new"."""
-    return list(_said(event.details))
+    return list(_detail_pairs(event.details))
 
 
-def _said(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _detail_pairs(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in details.items():
-        if name in NOT_SAID:
+        if name in HIDDEN_DETAILS:
             continue
         if name == "changed" and isinstance(value, dict):
             for field, (old, new) in value.items():
                 yield (
                     field.replace("_", " "),
-                    f"{_aloud(old) or NOTHING} → {_aloud(new) or NOTHING}",
+                    " → ".join(_value_in_words(each) or NO_VALUE_TEXT for each in (old, new)),
                 )
         elif name == "rows":
             for row in value:
-                yield _row(row)
+                yield _row_pair(row)
         else:
-            yield name.replace("_", " "), _aloud(value)
+            yield name.replace("_", " "), _value_in_words(value)
 
 
-def _row(row: dict[str, Any]) -> tuple[str, str]:
-    old, new = (_fields(row[side]) or NOTHING for side in ("old", "new"))
+def _row_pair(row: dict[str, Any]) -> tuple[str, str]:
+    old, new = (_fields_in_words(row[side]) or NO_VALUE_TEXT for side in ("old", "new"))
     return f"{row['model'].rpartition('.')[2]} “{row['name']}”", f"{old} → {new}"
 
 
-def _fields(values: dict[str, Any] | None) -> str:
-    return ", ".join(f"{name}: {_aloud(value)}" for name, value in (values or {}).items())
+def _fields_in_words(values: dict[str, Any] | None) -> str:
+    return ", ".join(f"{name}: {_value_in_words(value)}" for name, value in (values or {}).items())
 
 
 @register.filter
 def may_be_undone(event: AuditEvent) -> bool:
-    return undoing.obstacle_of(event) is None
+    return undoing.undo_obstacle(event) is None
 
 
-def _aloud(value: Any) -> str:
+def _value_in_words(value: Any) -> str:
     if isinstance(value, list):
-        more = f", … ({len(value):,} in all)" if len(value) > LISTED else ""
-        return ", ".join(map(_aloud, value[:LISTED])) + more
+        more = f", … ({len(value):,} in all)" if len(value) > MAX_LISTED_VALUES else ""
+        return ", ".join(map(_value_in_words, value[:MAX_LISTED_VALUES])) + more
     if isinstance(value, dict):
-        return str(value["name"]) if value.keys() == {"id", "name"} else _fields(value)
+        return str(value["name"]) if value.keys() == {"id", "name"} else _fields_in_words(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else _moment_or_text(str(value))
+    return "" if value is None else _datetime_or_text(str(value))
 
 
-def _moment_or_text(value: str) -> str:
+def _datetime_or_text(value: str) -> str:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

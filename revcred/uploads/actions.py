@@ -16,36 +16,36 @@ from revcred.uploads import (
     undoing,
 )
 from revcred.uploads import mapping as mappings
-from revcred.uploads.columns import Kind
-from revcred.uploads.files import TooLarge
-from revcred.uploads.phases import _begin, _changing, _end, bell
-from revcred.uploads.problems import Refusal
-from revcred.uploads.problems import of as refusals_of
+from revcred.uploads.columns import ListKind
+from revcred.uploads.files import FileTooLarge
+from revcred.uploads.phases import _begin_phase, _end_upload, _locked_upload, uploads_bell
+from revcred.uploads.problems import RowProblem
+from revcred.uploads.problems import row_problems as refusals_of
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.rights import NotAllowed
-from revcred.uploads.undoing import Dependent
+from revcred.uploads.undoing import UndoObstacle
 from revcred.uploads.writing import ListFormat
 
 __all__ = [
-    "Choices",
     "ColumnsMissing",
-    "Depended",
-    "Dependent",
+    "FileTooLarge",
     "NotAllowed",
-    "NotNow",
     "NothingToApply",
-    "Refusal",
-    "SomeRefused",
-    "TooLarge",
-    "apply",
-    "cancel",
-    "check",
-    "dependents",
-    "receive",
-    "refusals",
-    "refused_format",
-    "undo",
-    "write_refused",
+    "RowProblem",
+    "SomeRowsRejected",
+    "UndoBlocked",
+    "UndoObstacle",
+    "UploadChoices",
+    "WrongUploadState",
+    "apply_upload",
+    "cancel_upload",
+    "list_row_problems",
+    "receive_upload",
+    "recheck_upload",
+    "rejected_file_format",
+    "undo_obstacles",
+    "undo_upload",
+    "write_rejected_rows",
 ]
 
 logger = logging.getLogger(__name__)
@@ -53,11 +53,11 @@ logger = logging.getLogger(__name__)
 State, Verb = Upload.State, AuditEvent.Verb
 
 
-class NotNow(Exception):
+class WrongUploadState(Exception):
     """The upload is not in the state for that: its page was out of date."""
 
 
-class SomeRefused(Exception):
+class SomeRowsRejected(Exception):
     """All or nothing was asked for, and some rows are refused."""
 
 
@@ -73,16 +73,16 @@ class ColumnsMissing(Exception):
         self.names = names
 
 
-class Depended(Exception):
+class UndoBlocked(Exception):
     """Something later depends on what the upload did."""
 
-    def __init__(self, dependents: list[Dependent]) -> None:
+    def __init__(self, dependents: list[UndoObstacle]) -> None:
         super().__init__("; ".join(each.reason for each in dependents))
         self.dependents = dependents
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class UploadChoices:
     """What to do about rows that name what is not there, or what is somebody else's."""
 
     customers: Literal["refuse", "create"] = "refuse"
@@ -97,9 +97,9 @@ class Choices:
 # --- What people do -------------------------------------------------------------------------------
 
 
-def receive(
+def receive_upload(
     *,
-    kind: Kind,
+    kind: ListKind,
     file: BinaryIO,
     name: str,
     by: User | None,
@@ -107,16 +107,16 @@ def receive(
     delimiter: str | None = None,
     mapping: Mapping[int, str] | None = None,
     for_all: Mapping[str, str] | None = None,
-    choices: Choices | None = None,
+    choices: UploadChoices | None = None,
 ) -> Upload:
     """Keep the file and have it checked in the background. Without a mapping one is guessed.
 
     `for_all` is what every row has, by column, as `mapping.for_all` gives it.
 
-    Raises TooLarge. `Upload.state` is CHECKING, then READY with its `preview`, UNMAPPED if
+    Raises FileTooLarge. `Upload.state` is CHECKING, then READY with its `preview`, UNMAPPED if
     required columns could not be told, or FAILED with its `error`.
     """
-    with files.taken(file, most=MAX_FILE_BYTES) as (copy, size, digest), atomic():
+    with files.received_file(file, most=MAX_FILE_BYTES) as (copy, size, digest), atomic():
         upload = Upload.objects.create(
             kind=kind,
             file_name=name[-255:],
@@ -124,119 +124,119 @@ def receive(
             digest=digest,
             encoding=encoding or "",
             delimiter=delimiter or "",
-            mapping=mappings.besides(mapping or {}, for_all or {}),
+            mapping=mappings.without_fixed_columns(mapping or {}, for_all or {}),
             for_all=for_all or {},
-            choices=asdict(choices or Choices()),
+            choices=asdict(choices or UploadChoices()),
             by=by,
         )
         details = {"digest": digest, "bytes": size}
         AuditEvent.objects.record(Verb.UPLOADED, target=upload, by=by, details=details)
-        copy.rename(files.path_of(upload.pk))
-        on_commit(bell.ring)
+        copy.rename(files.list_file_path(upload.pk))
+        on_commit(uploads_bell.ring)
     return upload
 
 
-def check(
+def recheck_upload(
     *,
     upload: Upload,
     by: User | None,
     mapping: Mapping[int, str] | None = None,
     for_all: Mapping[str, str] | None = None,
-    choices: Choices | None = None,
+    choices: UploadChoices | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
 ) -> None:
     """Have it checked again, as said now; what is None stays. A mapping is remembered.
 
-    Raises NotNow unless it is UNMAPPED or READY, or could not be read; ColumnsMissing.
+    Raises WrongUploadState unless it is UNMAPPED or READY, or could not be read; ColumnsMissing.
     """
-    kind = Kind(upload.kind)
+    kind = ListKind(upload.kind)
     for_all = upload.for_all if for_all is None else for_all
-    if mapping is not None and (missing := mappings.missing(kind, mapping, for_all)):
+    if mapping is not None and (missing := mappings.missing_columns(kind, mapping, for_all)):
         raise ColumnsMissing(missing)
-    with _changing(upload):
+    with _locked_upload(upload):
         if not _may_be_checked(upload):
-            raise NotNow
+            raise WrongUploadState
         if encoding is not None or delimiter is not None:
             upload.encoding = encoding if encoding is not None else upload.encoding
             upload.delimiter = delimiter if delimiter is not None else upload.delimiter
             upload.mapping = {}  # other columns may come out of it
         if mapping is not None:
             upload.mapping = {str(position): name for position, name in mapping.items()}
-            _remember(kind, upload)
-        upload.mapping = mappings.besides(upload.mapping, for_all)
+            _remember_mapping(kind, upload)
+        upload.mapping = mappings.without_fixed_columns(upload.mapping, for_all)
         upload.for_all = for_all
         if choices is not None:
             upload.choices = asdict(choices)
         upload.state, upload.error, upload.preview = State.CHECKING, "", {}
         upload.is_staged = False
-        _begin(upload)
+        _begin_phase(upload)
 
 
-def apply(*, upload: Upload, by: User, whole: bool) -> None:
+def apply_upload(*, upload: Upload, by: User, whole: bool) -> None:
     """Have it applied in the background: `whole` is all or nothing, else the good rows.
 
-    Raises NotNow unless it is READY, SomeRefused, NothingToApply; NotAllowed if `by` has not all
-    the rights that it takes (see `uploads.rights`), which the worker asks again.
+    Raises WrongUploadState unless it is READY, SomeRowsRejected, NothingToApply; NotAllowed if `by`
+    has not all the rights that it takes (see `uploads.rights`), which the worker asks again.
     """
-    with _changing(upload):
+    with _locked_upload(upload):
         if upload.state != State.READY:
-            raise NotNow
+            raise WrongUploadState
         counts = upload.preview["counts"]
         to_do = sum(counts[each] for each in ("create", "update", "move"))
         if whole and counts["refused"]:
-            raise SomeRefused
+            raise SomeRowsRejected
         if not to_do:
             raise NothingToApply
-        if missing := rights.missing_to_apply(upload, by):
+        if missing := rights.missing_rights_to_apply(upload, by):
             raise NotAllowed(missing)
         upload.state, upload.whole, upload.applied_by = State.APPLYING, whole, by
         upload.applied_at = timezone.now()
-        _begin(upload, to_do=to_do)
+        _begin_phase(upload, to_do=to_do)
 
 
-def cancel(*, upload: Upload, by: User | None) -> None:
+def cancel_upload(*, upload: Upload, by: User | None) -> None:
     """Before it is applied: for good. While it is: at the end of a row, and what was done stays.
 
-    Raises NotNow if it has ended, or is being undone.
+    Raises WrongUploadState if it has ended, or is being undone.
     """
-    with _changing(upload):
+    with _locked_upload(upload):
         if upload.state not in Upload.WITH_FILE:
-            raise NotNow
+            raise WrongUploadState
         upload.cancel_asked_at, upload.cancelled_by = timezone.now(), by
         if not upload.is_under_way:
             upload.state = State.CANCELLED
         upload.save()
     if upload.state == State.CANCELLED:
-        _end(upload, State.CANCELLED)
+        _end_upload(upload, State.CANCELLED)
     else:
-        bell.ring()
+        uploads_bell.ring()
 
 
-def dependents(*, upload: Upload) -> list[Dependent]:
+def undo_obstacles(*, upload: Upload) -> list[UndoObstacle]:
     """What keeps some of it from being undone, as far as can be told now."""
-    return undoing.dependents(upload)
+    return undoing.find_undo_obstacles(upload)
 
 
-def undo(*, upload: Upload, by: User) -> None:
+def undo_upload(*, upload: Upload, by: User) -> None:
     """Have all it did undone in the background. It takes the rights that doing it took.
 
-    Raises NotNow unless it did anything and has ended, NotAllowed, Depended.
+    Raises WrongUploadState unless it did anything and has ended, NotAllowed, UndoBlocked.
     """
     if upload.state not in Upload.UNDOABLE or not upload.changes.exists():
-        raise NotNow
-    if missing := rights.missing_to_undo(upload, by):
+        raise WrongUploadState
+    if missing := rights.missing_rights_to_undo(upload, by):
         raise NotAllowed(missing)
-    if found := dependents(upload=upload):
-        raise Depended(found)
-    with _changing(upload):
+    if found := undo_obstacles(upload=upload):
+        raise UndoBlocked(found)
+    with _locked_upload(upload):
         if upload.state not in Upload.UNDOABLE:
-            raise NotNow
+            raise WrongUploadState
         upload.state, upload.undone_by, upload.error = State.UNDOING, by, ""
-        _begin(upload, to_do=upload.changes.count())
+        _begin_phase(upload, to_do=upload.changes.count())
 
 
-def refusals(*, upload: Upload, after: int = 0, most: int = 100) -> list[Refusal]:
+def list_row_problems(*, upload: Upload, after: int = 0, most: int = 100) -> list[RowProblem]:
     """Of so many rows after that one, in their order; a row with several reasons has several.
 
     Empty before it was checked, and a day after it ended.
@@ -244,30 +244,30 @@ def refusals(*, upload: Upload, after: int = 0, most: int = 100) -> list[Refusal
     return refusals_of(upload, after=after, most=most)
 
 
-def refused_format(*, upload: Upload) -> ListFormat | None:
+def rejected_file_format(*, upload: Upload) -> ListFormat | None:
     """As what the refused rows can be had, or None: there are none, or not any more."""
-    return rejected_file.format_of(upload)
+    return rejected_file.rejected_format_of(upload)
 
 
-def write_refused(*, upload: Upload, to: BinaryIO) -> None:
+def write_rejected_rows(*, upload: Upload, to: BinaryIO) -> None:
     """The refused rows as they came, each with the reasons in a column `error`.
 
-    Raises NotNow once they are gone: a day after the file came at the latest.
+    Raises WrongUploadState once they are gone: a day after the file came at the latest.
     """
-    if rejected_file.format_of(upload) is None:
-        raise NotNow
-    rejected_file.write(upload, to)
+    if rejected_file.rejected_format_of(upload) is None:
+        raise WrongUploadState
+    rejected_file.write_rejected_file(upload, to)
 
 
 def _may_be_checked(upload: Upload) -> bool:
     if upload.state in (State.UNMAPPED, State.READY):
         return True
-    return upload.state == State.FAILED and files.path_of(upload.pk).exists()
+    return upload.state == State.FAILED and files.list_file_path(upload.pk).exists()
 
 
-def _remember(kind: Kind, upload: Upload) -> None:
+def _remember_mapping(kind: ListKind, upload: Upload) -> None:
     RememberedMapping.objects.update_or_create(
-        pk=mappings.signature(kind, upload.header),
+        pk=mappings.header_signature(kind, upload.header),
         defaults={"mapping": upload.mapping, "at": timezone.now()},
     )
 

@@ -9,124 +9,139 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from revcred.fingerprints import hint
-from revcred.hooks import waiting_for
+from revcred.hooks import waiting_transactions_of
 from revcred.models import RememberedMapping, Upload
 from revcred.uploads import columns, mapping, problems, rights, staging
-from revcred.uploads.columns import Column, Kind
+from revcred.uploads.columns import ListColumn, ListKind
 from revcred.uploads.opening import (
-    Tell,
-    applicable,
-    arguments,
-    count_added,
-    mapped_of,
+    ProgressCallback,
+    applicable_rows,
+    count_also_created,
+    long_statement_cursor,
+    mapped_columns,
     open_upload,
-    patient_cursor,
+    plan_arguments,
     stop_if_asked,
 )
-from revcred.uploads.plans import MERGES
+from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.reading import ListReader, RowError
 
-Action = Upload.Action
+RowAction = Upload.Action
 
-AT_ONCE = 10_000  # rows taken in with one COPY
-SAMPLE = 20  # rows that columns are guessed by
-FIRSTS = 3  # rows of each action that a preview shows
-READING = 0.8  # of the whole of checking
+ROWS_PER_COPY = 10_000  # rows taken in with one COPY
+MAPPING_SAMPLE_ROWS = 20  # rows that columns are guessed by
+EXAMPLES_PER_ACTION = 3  # rows of each action that a preview shows
+STAGING_SHARE = 0.8  # of the whole of checking
 
-OUTCOME = (
+PLANNED_COLUMNS = (
     *("action", "is_new", "target_id", "before", "after", "refusals", "other_row", "was"),
     "effects",
 )
 MAX_MEMBERS_SHOWN = 100  # of those who would become members: people of other customers first
-MAX_CUSTOMERS_NAMED = 5  # of those that such a person belongs to
+MAX_CUSTOMERS_PER_PERSON = 5  # of those that such a person belongs to
 
 
-def check(upload: Upload, *, tell: Tell) -> None:
+def check_list(upload: Upload, *, tell: ProgressCallback) -> None:
     """Stage, judge and count. Whatever was staged before is replaced.
 
     Raises UnreadableFile, Cancelled.
     """
-    kind = Kind(upload.kind)
+    kind = ListKind(upload.kind)
     with open_upload(upload) as read:
-        rows = _described(upload, read)
-        mapped = mapped_of(upload)
-        if mapping.missing(kind, {at: each.name for at, each in mapped.items()}, upload.for_all):
+        rows = _describe_file(upload, read)
+        mapped = mapped_columns(upload)
+        if mapping.missing_columns(
+            kind, {at: each.name for at, each in mapped.items()}, upload.for_all
+        ):
             upload.state = Upload.State.UNMAPPED
-            note(upload, "state")
+            save_progress(upload, "state")
             return
         read.rows = rows
-        _stage(upload, read, mapped, tell)
-    _judge(upload)
-    upload.is_staged, upload.preview = True, preview(upload)
+        _stage_rows(upload, read, mapped, tell)
+    _plan_rows(upload)
+    upload.is_staged, upload.preview = True, build_preview(upload)
     upload.state, upload.fraction = Upload.State.READY, 1.0
     stop_if_asked(upload)
     upload.save(update_fields=["is_staged", "preview", "state", "fraction", "total"])
 
 
-def _described(upload: Upload, read: ListReader) -> Iterator[Any]:
+def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
     """Note what kind of file it is, and how its columns are mapped if nobody has said it."""
-    kind = Kind(upload.kind)
+    kind = ListKind(upload.kind)
     upload.shape, upload.header = read.shape[:200], read.header
-    first = list(islice(read.rows, SAMPLE))
+    first = list(islice(read.rows, MAPPING_SAMPLE_ROWS))
     sample = [cells for _, cells in first if not isinstance(cells, RowError)]
     if not upload.mapping:
-        signature = mapping.signature(kind, read.header)
+        signature = mapping.header_signature(kind, read.header)
         remembered = RememberedMapping.objects.filter(pk=signature).first()
-        found = remembered.mapping if remembered else mapping.guess(kind, read.header, sample)
-        upload.mapping = mapping.besides(found, upload.for_all)
-    upload.sample = _without_keys(upload, sample[:FIRSTS])
+        found = (
+            remembered.mapping if remembered else mapping.guess_mapping(kind, read.header, sample)
+        )
+        upload.mapping = mapping.without_fixed_columns(found, upload.for_all)
+    upload.sample = _sample_without_keys(upload, sample[:EXAMPLES_PER_ACTION])
     upload.save(update_fields=["shape", "header", "mapping", "sample"])
     return chain(first, read.rows)
 
 
-def _without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
+def _sample_without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
     """Cells as a page may show them: of a secret nothing, of what may be a key its hint."""
-    mapped = mapped_of(upload)
+    mapped = mapped_columns(upload)
     return [
         [
-            staging.shown(mapped[at], cell) if at in mapped else f"…{hint(cell)}"
+            staging.shown_cell(mapped[at], cell) if at in mapped else f"…{hint(cell)}"
             for at, cell in enumerate(cells)
         ]
         for cells in sample
     ]
 
 
-def _stage(upload: Upload, read: ListReader, mapped: Mapping[int, Column], tell: Tell) -> None:
-    kind = Kind(upload.kind)
-    staging.begin(upload.pk, kind, upload.for_all)
+def _stage_rows(
+    upload: Upload, read: ListReader, mapped: Mapping[int, ListColumn], tell: ProgressCallback
+) -> None:
+    kind = ListKind(upload.kind)
+    staging.create_incoming_table(upload.pk, kind, upload.for_all)
     upload.done = upload.done_before = 0
-    rows = staging.rows(read, mapped)
-    while chunk := list(islice(rows, AT_ONCE)):
-        staging.copy(upload.pk, kind, mapped, chunk)
+    rows = staging.staged_rows(read, mapped)
+    while chunk := list(islice(rows, ROWS_PER_COPY)):
+        staging.copy_staged_rows(upload.pk, kind, mapped, chunk)
         upload.done += len(chunk)
-        upload.fraction = READING * read.done
-        note(upload, "done", "done_before", "fraction")
+        upload.fraction = STAGING_SHARE * read.done
+        save_progress(upload, "done", "done_before", "fraction")
         tell(upload)
     upload.total = upload.done
 
 
-def note(upload: Upload, *fields: str) -> None:
+def save_progress(upload: Upload, *fields: str) -> None:
     """Save these. Raises Cancelled if somebody asked for it."""
     upload.save(update_fields=fields)
     stop_if_asked(upload)
 
 
-def _judge(upload: Upload) -> None:
-    kind = Kind(upload.kind)
-    merge = MERGES[kind]
-    incoming, judged = staging.incoming(upload.pk), staging.table(upload.pk)
+def _plan_rows(upload: Upload) -> None:
+    kind = ListKind(upload.kind)
+    merge = LIST_PLANS[kind]
+    incoming, judged = staging.incoming_table(upload.pk), staging.staging_table(upload.pk)
     made = [
         f"CASE WHEN is_new AND action <> 'refused' THEN nextval('{sequence}') END AS {name}"
         for name, sequence in merge.made.items()
     ]
-    kept = ", ".join(["number", "invalid", *staging.facts(kind), *OUTCOME, *merge.keeps, *made])
+    kept = ", ".join(
+        [
+            "number",
+            "invalid",
+            *staging.staged_column_names(kind),
+            *PLANNED_COLUMNS,
+            *merge.keeps,
+            *made,
+        ]
+    )
     source = merge.judged.format(source=incoming)
-    with patient_cursor() as cursor:
+    with long_statement_cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {judged}")
         cursor.execute(f"ANALYZE {incoming}")
         cursor.execute(
             f"CREATE TABLE {judged} AS SELECT {kept} FROM ({source}) judged",
-            arguments(upload, at=timezone.now()),
+            plan_arguments(upload, at=timezone.now()),
         )
         cursor.execute(f"ALTER TABLE {judged} ADD PRIMARY KEY (number)")
         cursor.execute(f"CREATE INDEX ON {judged} (number) WHERE action = 'refused'")
@@ -137,51 +152,53 @@ def _judge(upload: Upload) -> None:
 # --- The preview ----------------------------------------------------------------------------------
 
 
-def preview(upload: Upload) -> dict[str, Any]:
+def build_preview(upload: Upload) -> dict[str, Any]:
     """As described at `Upload`."""
-    table = staging.table(upload.pk)
-    with patient_cursor() as cursor:
+    table = staging.staging_table(upload.pk)
+    with long_statement_cursor() as cursor:
         cursor.execute(f"SELECT action, count(*) FROM {table} GROUP BY action")
-        counts = dict.fromkeys(Action.values, 0) | dict(cursor.fetchall())
-        adds = count_added(cursor, upload)
+        counts = dict.fromkeys(RowAction.values, 0) | dict(cursor.fetchall())
+        adds = count_also_created(cursor, upload)
         return {
             "counts": counts,
             "adds": adds,
-            "effects": _effects(cursor, upload) | rights.counts_of_added(adds),
-            "members": _members(cursor, upload),
-            "firsts": {each: _firsts(cursor, upload, each) for each in counts if counts[each]},
-            "reasons": problems.reasons(cursor, upload),
-            "claim": _claim(upload),
+            "effects": _count_effects(cursor, upload) | rights.counts_of_added(adds),
+            "members": _preview_members(cursor, upload),
+            "firsts": {
+                each: _preview_examples(cursor, upload, each) for each in counts if counts[each]
+            },
+            "reasons": problems.count_problems(cursor, upload),
+            "claim": _preview_claim(upload),
         }
 
 
-def _claim(upload: Upload) -> dict[str, Any] | None:
+def _preview_claim(upload: Upload) -> dict[str, Any] | None:
     """What waits in quarantine for these, or None of a kind that nothing waits for."""
-    waits = MERGES[Kind(upload.kind)].waits
-    return waiting_for(waits.format(source=applicable(upload))) if waits else None
+    waits = LIST_PLANS[ListKind(upload.kind)].waits
+    return waiting_transactions_of(waits.format(source=applicable_rows(upload))) if waits else None
 
 
-def _effects(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
+def _count_effects(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
     """Count the rows that do each of what takes a right of its own (see `uploads.rights`)."""
     cursor.execute(
-        f"SELECT effect, count(*) FROM {staging.table(upload.pk)} "
+        f"SELECT effect, count(*) FROM {staging.staging_table(upload.pk)} "
         "CROSS JOIN unnest(effects) effect WHERE action IN ('create', 'update', 'move') "
         "GROUP BY effect"
     )
     return dict(cursor.fetchall())
 
 
-def _members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
+def _preview_members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
     """Return who would become a member of which customer: `people` of other customers first.
 
     Those whose rows are refused only because they belong elsewhere are among them, so that
     somebody can decide. `count` and `of_others` are of all.
     """
-    merge = MERGES[Kind(upload.kind)]
+    merge = LIST_PLANS[ListKind(upload.kind)]
     if not merge.joins:
         return {"count": 0, "of_others": 0, "people": []}
     rows = (
-        f"(SELECT * FROM {staging.table(upload.pk)}"
+        f"(SELECT * FROM {staging.staging_table(upload.pk)}"
         " WHERE effects && ARRAY['join', 'join_as_owner'] AND (action <> 'refused'"
         " OR invalid IS NULL AND refusals <@ ARRAY['holders:of_another', 'customer:of_another']))"
     )
@@ -219,7 +236,7 @@ def _members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
             FROM joining ORDER BY is_of_another DESC, role = 'owner' DESC, number, email LIMIT %s
         ) first
         """,
-        [MAX_CUSTOMERS_NAMED, MAX_MEMBERS_SHOWN],
+        [MAX_CUSTOMERS_PER_PERSON, MAX_MEMBERS_SHOWN],
     )
     found = cursor.fetchall()
     return {
@@ -241,20 +258,22 @@ def _members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
     }
 
 
-def _firsts(cursor: CursorWrapper, upload: Upload, action: str) -> list[dict[str, Any]]:
-    kind = Kind(upload.kind)
-    names = staging.facts(kind)
+def _preview_examples(cursor: CursorWrapper, upload: Upload, action: str) -> list[dict[str, Any]]:
+    kind = ListKind(upload.kind)
+    names = staging.staged_column_names(kind)
     cursor.execute(
-        f"SELECT number, before, after, {', '.join(names)} FROM {staging.table(upload.pk)} "
+        f"SELECT number, before, after, {', '.join(names)} FROM {staging.staging_table(upload.pk)} "
         "WHERE action = %s ORDER BY number LIMIT %s",
-        [action, FIRSTS],
+        [action, EXAMPLES_PER_ACTION],
     )
     return [
         {
             "row": number,
-            "title": str(facts[MERGES[kind].title] or ""),
-            "from": _moved_from(facts) if action == Action.MOVE else None,
-            "values": _values(kind, staging.decoded(before), staging.decoded(after), facts),
+            "title": str(facts[LIST_PLANS[kind].title] or ""),
+            "from": _moved_from(facts) if action == RowAction.MOVE else None,
+            "values": _changed_values(
+                kind, staging.decode_json_column(before), staging.decode_json_column(after), facts
+            ),
         }
         for number, before, after, *values in cursor.fetchall()
         for facts in [dict(zip(names, values, strict=True))]
@@ -267,25 +286,28 @@ def _moved_from(facts: Mapping[str, Any]) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def _values(
-    kind: Kind, before: dict[str, Any] | None, after: dict[str, Any] | None, facts: dict[str, Any]
+def _changed_values(
+    kind: ListKind,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    facts: dict[str, Any],
 ) -> list[tuple[str, Any, Any]]:
     """Column, old and new: of what changes, or of all that a new one has."""
     if after is not None:
         return [(name, (before or {}).get(name), after[name]) for name in sorted(after)]
     return [
         (each.name, None, value)
-        for each in columns.of(kind)
-        if (value := _new(each, facts)) is not None
+        for each in columns.columns_of(kind)
+        if (value := _new_value(each, facts)) is not None
     ]
 
 
-def _new(column: Column, facts: dict[str, Any]) -> Any:
+def _new_value(column: ListColumn, facts: dict[str, Any]) -> Any:
     if column.name == "key":
         return f"…{facts['hint'] or ''}" if facts["fingerprint"] else None
     if column.name == "secret":
         return True if facts["secret_mark"] else None
     value = facts[column.name]
     if column.several and value is not None:
-        return value.split(columns.SEPARATOR)
+        return value.split(columns.VALUE_SEPARATOR)
     return value.isoformat() if isinstance(value, datetime) else value

@@ -11,25 +11,25 @@ import msgspec
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Membership
 
-SEPARATOR = "|"  # between several values in one cell
+VALUE_SEPARATOR = "|"  # between several values in one cell
 
 
-class Kind(StrEnum):
+class ListKind(StrEnum):
     CREDENTIALS = "credentials"
     CUSTOMERS = "customers"
     SUBSCRIBERS = "subscribers"
     SUBSCRIPTIONS = "subscriptions"
 
 
-class Invalid(ValueError):
+class InvalidCell(ValueError):
     """A cell cannot mean what its column is for. Its text says why, without the value."""
 
 
-Parse = Callable[[str], str]
+CellParser = Callable[[str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class ListColumn:
     """One column. `parse` gives what COPY will take, or "" of a blank cell; raises Invalid.
 
     Several values come out of it as they went in, between separators, each of them once.
@@ -39,7 +39,7 @@ class Column:
     title: str
     help: str
     example: str
-    parse: Parse
+    parse: CellParser
     required: bool = False
     several: bool = False
     secret: bool = False
@@ -47,154 +47,154 @@ class Column:
     aliases: tuple[str, ...] = ()
 
 
-def of(kind: Kind) -> tuple[Column, ...]:
-    return COLUMNS[kind]
+def columns_of(kind: ListKind) -> tuple[ListColumn, ...]:
+    return COLUMNS_BY_KIND[kind]
 
 
-def named(kind: Kind) -> Mapping[str, Column]:
-    return {each.name: each for each in of(kind)}
+def columns_by_name(kind: ListKind) -> Mapping[str, ListColumn]:
+    return {each.name: each for each in columns_of(kind)}
 
 
 # --- What a cell may say --------------------------------------------------------------------------
 
-EMAIL = re.compile(r"[^\s@<>(),;:\"\[\]\\]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
-DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
-DAY = re.compile(r"\d{4}-\d\d-\d\d")
-OTHER_ORDER = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b")
-LONGEST_EMAIL = 254
-LONGEST_DOMAIN = 253
-LARGEST_QUOTA = 2**63 - 1
+EMAIL_CELL_PATTERN = re.compile(r"[^\s@<>(),;:\"\[\]\\]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
+DOMAIN_CELL_PATTERN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+ISO_DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d")
+OTHER_DATE_ORDER_PATTERN = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b")
+MAX_EMAIL_CHARACTERS = 254
+MAX_DOMAIN_CHARACTERS = 253
+MAX_QUOTA = 2**63 - 1
 
 
-def text(longest: int) -> Parse:
+def text_parser(longest: int) -> CellParser:
     """One value of at most so many characters."""
 
     def parse(cell: str) -> str:
         value = cell.strip()
         if len(value) > longest:
-            raise Invalid(f"It has {len(value):,} characters; {longest:,} is the most.")
+            raise InvalidCell(f"It has {len(value):,} characters; {longest:,} is the most.")
         return value
 
     return parse
 
 
-def several(parse_one: Parse) -> Parse:
+def several_parser(parse_one: CellParser) -> CellParser:
     """Any number of values, each of them once."""
 
     def parse(cell: str) -> str:
-        if SEPARATOR not in cell:
+        if VALUE_SEPARATOR not in cell:
             return parse_one(cell)
-        values = dict.fromkeys(parse_one(each) for each in cell.split(SEPARATOR))
-        return SEPARATOR.join(filter(None, values))
+        values = dict.fromkeys(parse_one(each) for each in cell.split(VALUE_SEPARATOR))
+        return VALUE_SEPARATOR.join(filter(None, values))
 
     return parse
 
 
-def email(cell: str) -> str:
+def parse_email_cell(cell: str) -> str:
     value = cell.strip().lower()
-    if value and (len(value) > LONGEST_EMAIL or not EMAIL.fullmatch(value)):
-        raise Invalid("It is no e-mail address.")
+    if value and (len(value) > MAX_EMAIL_CHARACTERS or not EMAIL_CELL_PATTERN.fullmatch(value)):
+        raise InvalidCell("It is no e-mail address.")
     return value
 
 
-def domain(cell: str) -> str:
+def parse_domain_cell(cell: str) -> str:
     value = cell.strip().lower().removeprefix("@")
-    if value and (len(value) > LONGEST_DOMAIN or not DOMAIN.fullmatch(value)):
-        raise Invalid("It is no domain, such as example.com.")
+    if value and (len(value) > MAX_DOMAIN_CHARACTERS or not DOMAIN_CELL_PATTERN.fullmatch(value)):
+        raise InvalidCell("It is no domain, such as example.com.")
     return value
 
 
-def moment(cell: str) -> str:
+def parse_moment_cell(cell: str) -> str:
     """ISO 8601 in UTC. A day is its first moment; without an offset, UTC is meant."""
     value = cell.strip()
     if not value:
         return ""
     try:
-        return _moment(value).isoformat()
+        return _utc_datetime(value).isoformat()
     except (ValueError, OverflowError):
-        raise Invalid(
+        raise InvalidCell(
             "Write a day as year-month-day, such as 2027-12-31."
-            if OTHER_ORDER.match(value)
+            if OTHER_DATE_ORDER_PATTERN.match(value)
             else "It is no date or time; write 2027-12-31 or 2027-12-31T23:59:00Z."
         ) from None
 
 
-def _moment(value: str) -> datetime:
-    if not DAY.match(value):
+def _utc_datetime(value: str) -> datetime:
+    if not ISO_DATE_PATTERN.match(value):
         raise ValueError
     read = datetime.fromisoformat(value)
     return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def role(cell: str) -> str:
+def parse_role_cell(cell: str) -> str:
     value = cell.strip().lower()
     if value and value not in Membership.Role.values:
-        raise Invalid(f"It is none of {', '.join(Membership.Role.values)}.")
+        raise InvalidCell(f"It is none of {', '.join(Membership.Role.values)}.")
     return value
 
 
-def whole_number(cell: str) -> str:
+def parse_whole_number_cell(cell: str) -> str:
     value = cell.strip()
-    if value and not (value.isascii() and value.isdecimal() and int(value) <= LARGEST_QUOTA):
-        raise Invalid("It is no whole number of 0 or more.")
+    if value and not (value.isascii() and value.isdecimal() and int(value) <= MAX_QUOTA):
+        raise InvalidCell("It is no whole number of 0 or more.")
     return value
 
 
-def json_object(cell: str) -> str:
+def parse_json_object_cell(cell: str) -> str:
     value = cell.strip()
     if not value:
         return ""
     try:
         read = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        raise Invalid('It is no JSON, such as {"region": "EU"}.') from None
+        raise InvalidCell('It is no JSON, such as {"region": "EU"}.') from None
     if not isinstance(read, dict):
-        raise Invalid('It is no JSON object, such as {"region": "EU"}.')
+        raise InvalidCell('It is no JSON object, such as {"region": "EU"}.')
     if "\\u0000" in value:
-        raise Invalid("It holds U+0000, which is no text.")
+        raise InvalidCell("It holds U+0000, which is no text.")
     return value
 
 
 # --- The columns ----------------------------------------------------------------------------------
 
-CUSTOMER = Column(
+CUSTOMER_COLUMN = ListColumn(
     name="customer",
     title="Customer",
     help="The external key of the customer.",
     example="acme",
-    parse=text(200),
+    parse=text_parser(200),
     required=True,
     aliases=("customer key", "organization", "organisation", "account", "company", "consumer"),
 )
-TAGS = Column(
+TAGS_COLUMN = ListColumn(
     name="tags",
     title="Tags",
     help="Several are separated by |.",
     example="partner|eu",
-    parse=several(text(100)),
+    parse=several_parser(text_parser(100)),
     several=True,
     aliases=("tag", "labels"),
 )
 
-CREDENTIALS = (
-    CUSTOMER,
-    Column(
+CREDENTIAL_COLUMNS = (
+    CUSTOMER_COLUMN,
+    ListColumn(
         name="name",
         title="Name",
         help="What people call it. Unique within a customer.",
         example="Orders service",
-        parse=text(200),
+        parse=text_parser(200),
         identifying=True,
         required=True,
         aliases=("credential name", "credential", "application", "app", "label", "key name"),
     ),
-    Column(
+    ListColumn(
         name="key",
         title="Key",
         help="What callers send: an API key or a client id. Empty for a new credential: "
         "one is generated.",
         example="ak_live_5f2b8c1e9d",
-        parse=text(MAX_KEY_CHARACTERS),
+        parse=text_parser(MAX_KEY_CHARACTERS),
         secret=True,
         aliases=(
             "api key",
@@ -207,12 +207,12 @@ CREDENTIALS = (
             "app id",
         ),
     ),
-    Column(
+    ListColumn(
         name="secret",
         title="Secret",
         help="What goes with the key, such as a client secret. Shown to its holders only.",
         example="s3cr3t-of-orders",
-        parse=text(MAX_KEY_CHARACTERS),
+        parse=text_parser(MAX_KEY_CHARACTERS),
         secret=True,
         aliases=(
             "external secret",
@@ -223,214 +223,214 @@ CREDENTIALS = (
             "app key",
         ),
     ),
-    Column(
+    ListColumn(
         name="subscription",
         title="Subscription",
         help="The external key of the subscription it feeds. Several are separated by |.",
         example="acme-maps",
-        parse=several(text(200)),
+        parse=several_parser(text_parser(200)),
         several=True,
         aliases=("subscriptions", "subscription id", "product key", "usage plan ids", "plan"),
     ),
-    Column(
+    ListColumn(
         name="holders",
         title="Holders",
         help="The e-mail addresses of the people who use it. Several are separated by |.",
         example="ada@example.com|grace@example.com",
-        parse=several(email),
+        parse=several_parser(parse_email_cell),
         several=True,
         aliases=("holder", "subscriber email", "subscriber", "email", "owner", "users"),
     ),
-    Column(
+    ListColumn(
         name="environment",
         title="Environment",
         help="Such as production or staging.",
         example="production",
-        parse=text(50),
+        parse=text_parser(50),
         aliases=("env", "stage"),
     ),
-    TAGS,
-    Column(
+    TAGS_COLUMN,
+    ListColumn(
         name="expires_at",
         title="Expires at",
         help="From when on it is not to be used. A day or a moment; UTC unless it says otherwise.",
         example="2027-12-31",
-        parse=moment,
+        parse=parse_moment_cell,
         aliases=("expires", "expiry", "expiration", "expiration date", "valid until", "expires on"),
     ),
-    Column(
+    ListColumn(
         name="key_active_from",
         title="Key active from",
         help="From when on the key counts. Empty for a new key: as far back as transactions "
         "are accepted.",
         example="2026-01-01",
-        parse=moment,
+        parse=parse_moment_cell,
         aliases=("active from", "valid from", "issued at", "created at", "created"),
     ),
-    Column(
+    ListColumn(
         name="assigned_from",
         title="Assigned from",
         help="From when on it feeds the subscription: the moment of a move. Empty: for a new "
         "credential as its key, otherwise when the upload is applied.",
         example="2026-01-01",
-        parse=moment,
+        parse=parse_moment_cell,
         aliases=("subscribed from", "moved at", "move date"),
     ),
-    Column(
+    ListColumn(
         name="gateway",
         title="Gateway",
         help="The name of the only gateway the key counts at. Empty: any.",
         example="",
-        parse=text(100),
+        parse=text_parser(100),
     ),
 )
 
-CUSTOMERS = (
-    Column(
+CUSTOMER_COLUMNS = (
+    ListColumn(
         name="external_key",
         title="External key",
         help="The name other systems know this customer by. Unique.",
         example="acme",
-        parse=text(200),
+        parse=text_parser(200),
         identifying=True,
         required=True,
         aliases=("customer key", "key", "id", "customer id", "customer", "organization id"),
     ),
-    Column(
+    ListColumn(
         name="name",
         title="Name",
         help="What people call the customer.",
         example="Acme Ltd.",
-        parse=text(200),
+        parse=text_parser(200),
         identifying=True,
         required=True,
         aliases=("customer name", "organization", "organisation", "company", "account"),
     ),
-    Column(
+    ListColumn(
         name="email_domains",
         title="E-mail domains",
         help="The domains of the addresses of its people. Several are separated by |.",
         example="example.com|example.org",
-        parse=several(domain),
+        parse=several_parser(parse_domain_cell),
         several=True,
         aliases=("email domain", "domains", "domain"),
     ),
-    TAGS,
-    Column(
+    TAGS_COLUMN,
+    ListColumn(
         name="metadata",
         title="Metadata",
         help="Anything else, as a JSON object.",
         example='{"region": "EU"}',
-        parse=json_object,
+        parse=parse_json_object_cell,
     ),
 )
 
-SUBSCRIBERS = (
-    Column(
+SUBSCRIBER_COLUMNS = (
+    ListColumn(
         name="email",
         title="E-mail",
         help="The address to sign in with. Unique.",
         example="ada@example.com",
-        parse=email,
+        parse=parse_email_cell,
         identifying=True,
         required=True,
         aliases=("subscriber email", "email address", "mail", "subscriber", "user"),
     ),
-    Column(
+    ListColumn(
         name="name",
         title="Name",
         help="What the person is called.",
         example="Ada Lovelace",
-        parse=text(200),
+        parse=text_parser(200),
         identifying=True,
         aliases=("full name", "subscriber name", "display name"),
     ),
-    Column(
+    ListColumn(
         name="external_key",
         title="External key",
         help="The name other systems know this person by. Unique.",
         example="u-1001",
-        parse=text(200),
+        parse=text_parser(200),
         identifying=True,
         aliases=("id", "subscriber id", "user id", "key"),
     ),
-    Column(
+    ListColumn(
         name="customer",
         title="Customer",
         help="The external key of the customer this person belongs to. Several are separated by |.",
         example="acme",
-        parse=several(text(200)),
+        parse=several_parser(text_parser(200)),
         several=True,
-        aliases=("customers", *CUSTOMER.aliases),
+        aliases=("customers", *CUSTOMER_COLUMN.aliases),
     ),
-    Column(
+    ListColumn(
         name="role",
         title="Role",
         help="At these customers: owner, member or viewer. Empty for a new one: member.",
         example="owner",
-        parse=role,
+        parse=parse_role_cell,
     ),
 )
 
-SUBSCRIPTIONS = (
-    Column(
+SUBSCRIPTION_COLUMNS = (
+    ListColumn(
         name="external_key",
         title="External key",
         help="What gateways send as subscription. Unique.",
         example="acme-maps",
-        parse=text(200),
+        parse=text_parser(200),
         identifying=True,
         required=True,
         aliases=("subscription", "subscription id", "product key", "key", "id"),
     ),
-    CUSTOMER,
-    Column(
+    CUSTOMER_COLUMN,
+    ListColumn(
         name="product",
         title="Product",
         help="The external key of the product.",
         example="maps",
-        parse=text(200),
+        parse=text_parser(200),
         required=True,
         aliases=("product id", "plan"),
     ),
-    Column(
+    ListColumn(
         name="name",
         title="Name",
         help="What people call it.",
         example="Maps for Acme",
-        parse=text(200),
+        parse=text_parser(200),
         identifying=True,
         aliases=("subscription name",),
     ),
-    Column(
+    ListColumn(
         name="active_from",
         title="Active from",
         help="A day or a moment; UTC unless it says otherwise. Empty for a new one: as far back "
         "as transactions are accepted.",
         example="2026-01-01",
-        parse=moment,
+        parse=parse_moment_cell,
         aliases=("from", "start", "start date", "starts at", "valid from"),
     ),
-    Column(
+    ListColumn(
         name="active_until",
         title="Active until",
         help="Not included. Empty: open-ended.",
         example="2027-01-01",
-        parse=moment,
+        parse=parse_moment_cell,
         aliases=("until", "end", "end date", "ends at", "valid until"),
     ),
-    Column(
+    ListColumn(
         name="quota",
         title="Quota",
         help="Calls a month that are included. Shown, not enforced.",
         example="100000",
-        parse=whole_number,
+        parse=parse_whole_number_cell,
     ),
 )
 
-COLUMNS: Mapping[Kind, tuple[Column, ...]] = {
-    Kind.CREDENTIALS: CREDENTIALS,
-    Kind.CUSTOMERS: CUSTOMERS,
-    Kind.SUBSCRIBERS: SUBSCRIBERS,
-    Kind.SUBSCRIPTIONS: SUBSCRIPTIONS,
+COLUMNS_BY_KIND: Mapping[ListKind, tuple[ListColumn, ...]] = {
+    ListKind.CREDENTIALS: CREDENTIAL_COLUMNS,
+    ListKind.CUSTOMERS: CUSTOMER_COLUMNS,
+    ListKind.SUBSCRIBERS: SUBSCRIBER_COLUMNS,
+    ListKind.SUBSCRIPTIONS: SUBSCRIPTION_COLUMNS,
 }

@@ -13,16 +13,16 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from revcred.models import AuditEvent, Membership, Upload, User
-from revcred.uploads.staging import decoded
+from revcred.uploads.staging import decode_json_column
 
 Verb = AuditEvent.Verb
 
-MAX_CUSTOMERS_NAMED = 5  # of those that a new member belongs to besides
+MAX_OTHER_CUSTOMERS_NAMED = 5  # of those that a new member belongs to besides
 
 MEMBERSHIP, CREDENTIAL = "revcred.membership", "revcred.credential"
 
 # in: changes of an upload; out: those that have events, with the names of what they are about
-CHANGED = f"""
+CHANGES_WITH_EVENTS_QUERY = f"""
 SELECT
     c.row, c.action, c.target_type, c.target_id, c.before, c.after, c.links,
     coalesce(
@@ -34,7 +34,7 @@ SELECT
         SELECT other.name FROM revcred_membership om
         JOIN revcred_customer other ON other.id = om.customer_id
         WHERE om.subscriber_id = m.subscriber_id AND om.id <> m.id
-        ORDER BY other.name LIMIT {MAX_CUSTOMERS_NAMED}
+        ORDER BY other.name LIMIT {MAX_OTHER_CUSTOMERS_NAMED}
     ) END AS belongs_to,
     taken.hint, taken.active_until AS taken_until,
     coalesce(taken.credential_id, (c.links ->> 'used_again_of')::bigint) AS old_credential,
@@ -56,7 +56,7 @@ ORDER BY c.id
 """
 
 
-def newest_change(cursor: CursorWrapper, upload: Upload) -> int:
+def latest_change_id(cursor: CursorWrapper, upload: Upload) -> int:
     """Return the number of the upload's last change so far, or 0."""
     cursor.execute(
         "SELECT coalesce(max(id), 0) FROM revcred_uploadchange WHERE upload_id = %s", [upload.pk]
@@ -65,24 +65,24 @@ def newest_change(cursor: CursorWrapper, upload: Upload) -> int:
     return int(number)
 
 
-def record_done(cursor: CursorWrapper, upload: Upload, *, after: int) -> None:
+def record_events_of_applying(cursor: CursorWrapper, upload: Upload, *, after: int) -> None:
     """Record what the changes of the upload behind that one did."""
     changes = (
         f"(SELECT * FROM revcred_uploadchange WHERE upload_id = {upload.pk:d} AND id > {after:d})"
     )
-    told = _events(cursor, upload, changes, by=upload.applied_by, is_undone=False)
+    told = _build_events(cursor, upload, changes, by=upload.applied_by, is_undone=False)
     AuditEvent.objects.record_many(told)
 
 
-def undone(cursor: CursorWrapper, upload: Upload, changes: str) -> list[AuditEvent]:
+def events_of_undoing(cursor: CursorWrapper, upload: Upload, changes: str) -> list[AuditEvent]:
     """Return what is to be recorded of changes that are undone next: names are there until then."""
-    return _events(cursor, upload, changes, by=upload.undone_by, is_undone=True)
+    return _build_events(cursor, upload, changes, by=upload.undone_by, is_undone=True)
 
 
-def _events(
+def _build_events(
     cursor: CursorWrapper, upload: Upload, changes: str, *, by: User | None, is_undone: bool
 ) -> list[AuditEvent]:
-    cursor.execute(CHANGED.format(changes=changes))
+    cursor.execute(CHANGES_WITH_EVENTS_QUERY.format(changes=changes))
     names = [column.name for column in cursor.description]
     now = timezone.now()
     return [
@@ -98,15 +98,17 @@ def _events(
         )
         for values in cursor.fetchall()
         for change in [dict(zip(names, values, strict=True))]
-        for verb, target_type, number, title, details in _told(change, is_undone)
+        for verb, target_type, number, title, details in _event_parts(change, is_undone)
     ]
 
 
-Told = tuple[Verb, str, int, str, dict[str, Any]]
+EventParts = tuple[Verb, str, int, str, dict[str, Any]]
 
 
-def _told(change: Mapping[str, Any], is_undone: bool) -> Iterator[Told]:  # noqa: FBT001
-    before, after, links = (decoded(change[each]) or {} for each in ("before", "after", "links"))
+def _event_parts(change: Mapping[str, Any], is_undone: bool) -> Iterator[EventParts]:  # noqa: FBT001
+    before, after, links = (
+        decode_json_column(change[each]) or {} for each in ("before", "after", "links")
+    )
     old, new = (after, before) if is_undone else (before, after)
     details: dict[str, Any] = {"row": change["row"]} if change["row"] else {}
     if is_undone:
@@ -114,28 +116,28 @@ def _told(change: Mapping[str, Any], is_undone: bool) -> Iterator[Told]:  # noqa
     about = (change["target_type"], change["target_id"])
     title = change["title"] or str(change["target_id"])
     if change["target_type"] == MEMBERSHIP:
-        yield _membership(change, old, new, details, is_undone)
+        yield _membership_event(change, old, new, details, is_undone)
     elif change["old_credential"]:
-        yield from _key_taken(change, after, details, is_undone)
+        yield from _key_taken_events(change, after, details, is_undone)
     elif change["action"] == Upload.Action.MOVE:
         moved = {
             "from": ", ".join(old.get("subscription") or []),
             "to": ", ".join(new.get("subscription") or []),
             "at": links.get("at"),
         }
-        others = _changed(old, new, but="subscription")
+        others = _old_and_new_values(old, new, but="subscription")
         yield Verb.MOVED, *about, title, details | moved | ({"changed": others} if others else {})
     else:
-        yield Verb.CHANGED, *about, title, details | {"changed": _changed(old, new)}
+        yield Verb.CHANGED, *about, title, details | {"changed": _old_and_new_values(old, new)}
 
 
-def _membership(
+def _membership_event(
     change: Mapping[str, Any],
     old: dict[str, Any],
     new: dict[str, Any],
     details: dict[str, Any],
     is_undone: bool,  # noqa: FBT001
-) -> Told:
+) -> EventParts:
     role = new.get("role") or change["role"] or ""
     label = dict(Membership.Role.choices).get(role, role)
     title = f"{change['title']}, {label} at {change['customer']}"
@@ -148,12 +150,12 @@ def _membership(
     return Verb.CREATED, *about, details | {"role": role} | belongs
 
 
-def _key_taken(
+def _key_taken_events(
     change: Mapping[str, Any],
     after: dict[str, Any],
     details: dict[str, Any],
     is_undone: bool,  # noqa: FBT001
-) -> Iterator[Told]:
+) -> Iterator[EventParts]:
     """At the credential that had the key, and at the new one that has it from then on."""
     title, old_title = change["title"] or "", change["old_credential_name"] or ""
     details = details | ({"hint": change["hint"]} if change["hint"] else {})
@@ -171,7 +173,9 @@ def _key_taken(
     yield Verb.ISSUED, *has, details | at | {"key_was_of": old_title}
 
 
-def _changed(old: dict[str, Any], new: dict[str, Any], *, but: str = "") -> dict[str, list[Any]]:
+def _old_and_new_values(
+    old: dict[str, Any], new: dict[str, Any], *, but: str = ""
+) -> dict[str, list[Any]]:
     """Old and new value of each field, as every event of a change has them."""
     names = sorted({*old, *new} - {but})
     return {name: [old.get(name), new.get(name)] for name in names}

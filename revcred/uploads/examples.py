@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from revcred.uploads.columns import Kind, of
+from revcred.uploads.columns import ListKind, columns_of
 
-FURTHER_EXAMPLES: Mapping[Kind, Sequence[Mapping[str, str]]] = {
-    Kind.CREDENTIALS: (
+FURTHER_EXAMPLES: Mapping[ListKind, Sequence[Mapping[str, str]]] = {
+    ListKind.CREDENTIALS: (
         {"customer": "acme", "name": "Nightly sync", "subscription": "acme-maps|acme-weather"},
         {
             "customer": "globex",
@@ -16,12 +16,12 @@ FURTHER_EXAMPLES: Mapping[Kind, Sequence[Mapping[str, str]]] = {
             "key_active_from": "2026-03-01T08:00:00+01:00",
         },
     ),
-    Kind.CUSTOMERS: ({"external_key": "globex", "name": "Globex Corporation", "tags": "us"},),
-    Kind.SUBSCRIBERS: (
+    ListKind.CUSTOMERS: ({"external_key": "globex", "name": "Globex Corporation", "tags": "us"},),
+    ListKind.SUBSCRIBERS: (
         {"email": "grace@example.com", "name": "Grace Hopper", "customer": "acme|globex"},
         {"email": "hank@example.org", "customer": "globex", "role": "viewer"},
     ),
-    Kind.SUBSCRIPTIONS: (
+    ListKind.SUBSCRIPTIONS: (
         {"external_key": "acme-weather", "customer": "acme", "product": "weather"},
         {
             "external_key": "globex-maps",
@@ -33,9 +33,9 @@ FURTHER_EXAMPLES: Mapping[Kind, Sequence[Mapping[str, str]]] = {
 }
 
 
-def example_rows(kind: Kind) -> list[list[str]]:
+def example_rows(kind: ListKind) -> list[list[str]]:
     """Return the rows of the filled example, each as wide as the list of columns."""
-    columns = of(kind)
+    columns = columns_of(kind)
     first = [each.example for each in columns]
     return [
         first,

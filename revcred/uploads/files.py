@@ -18,69 +18,69 @@ from uuid import uuid4
 from django.conf import settings
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
 
-AT_ONCE = 1 << 20  # bytes
-DRAFT = ".draft"
+COPY_CHUNK_BYTES = 1 << 20  # bytes
+DRAFT_SUFFIX = ".draft"
 ABANDONED_SECONDS = 180.0  # without growing, for where locks are not seen by every machine
 
 
-class TooLarge(Exception):
+class FileTooLarge(Exception):
     """The file has more bytes than an upload may have."""
 
 
-def place() -> Path:
+def uploads_directory() -> Path:
     directory: Path = settings.UPLOADS_DIR
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory
 
 
-def path_of(upload: int) -> Path:
-    return place() / str(upload)
+def list_file_path(upload: int) -> Path:
+    return uploads_directory() / str(upload)
 
 
-def refused_of(upload: int) -> Path:
+def rejected_file_path(upload: int) -> Path:
     """The rows that were refused, kept apart when the file goes."""
-    return place() / f"{upload}.refused"
+    return uploads_directory() / f"{upload}.refused"
 
 
 @contextmanager
-def private(path: Path) -> Iterator[BinaryIO]:
+def private_file(path: Path) -> Iterator[BinaryIO]:
     """To write what only we can read. In place, and on disk, once it is whole."""
-    draft = path.with_name(f"{path.name}{DRAFT}")
+    draft = path.with_name(f"{path.name}{DRAFT_SUFFIX}")
     draft.unlink(missing_ok=True)
     try:
-        with _created(draft) as file:
+        with _locked_new_file(draft) as file:
             yield file
-            _sync(file)
+            _sync_to_disk(file)
             draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
 
 @contextmanager
-def taken(file: BinaryIO, *, most: int) -> Iterator[tuple[Path, int, str]]:
+def received_file(file: BinaryIO, *, most: int) -> Iterator[tuple[Path, int, str]]:
     """Copy a file to where only we can read it: where, how many bytes, their SHA-256.
 
     It is deleted at the end of the block unless it was renamed by then, and locked until then.
-    Raises TooLarge.
+    Raises FileTooLarge.
     """
-    partial = place() / uuid4().hex
+    partial = uploads_directory() / uuid4().hex
     size, digest = 0, sha256()
     try:
-        with _created(partial) as copy:
-            while data := file.read(AT_ONCE):
+        with _locked_new_file(partial) as copy:
+            while data := file.read(COPY_CHUNK_BYTES):
                 size += len(data)
                 if size > most:
-                    raise TooLarge
+                    raise FileTooLarge
                 digest.update(data)
                 copy.write(data)
-            _sync(copy)
+            _sync_to_disk(copy)
             yield partial, size, digest.hexdigest()
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def _created(path: Path) -> Iterator[BinaryIO]:
+def _locked_new_file(path: Path) -> Iterator[BinaryIO]:
     """A new file, locked. Until it is, it may be taken for an abandoned one, and made again."""
     while True:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -91,24 +91,24 @@ def _created(path: Path) -> Iterator[BinaryIO]:
                 return
 
 
-def _sync(file: BinaryIO) -> None:
+def _sync_to_disk(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
 
 
-def forget(upload: int) -> None:
-    path_of(upload).unlink(missing_ok=True)
-    refused_of(upload).unlink(missing_ok=True)
+def delete_upload_files(upload: int) -> None:
+    list_file_path(upload).unlink(missing_ok=True)
+    rejected_file_path(upload).unlink(missing_ok=True)
 
 
-def stored() -> Iterator[tuple[Path, int | None]]:
+def stored_files() -> Iterator[tuple[Path, int | None]]:
     """Return every file there, and of which upload it is: None of one that none waits for."""
-    for each in place().iterdir():
+    for each in uploads_directory().iterdir():
         number = each.name.removesuffix(".refused")
         yield each, int(number) if number.isdecimal() else None
 
 
-def age_of(path: Path) -> float:
+def seconds_since_written(path: Path) -> float:
     """Return how many seconds ago it was written to, or 0 if it is gone."""
     try:
         return time.time() - path.stat().st_mtime

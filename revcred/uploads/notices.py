@@ -6,14 +6,14 @@ from typing import Any
 
 from django.db import connection
 
-from revcred.actions.memberships import NOBODY
+from revcred.actions.memberships import OPERATOR_NAME
 from revcred.models import Membership, Upload
-from revcred.outbox import queue_many
+from revcred.outbox import queue_mails
 
 MAX_LINES_PER_MAIL = 20
 
 # in: the changes of an upload; out: memberships that began or have another role, as they are now
-MEMBERS = """
+CHANGED_MEMBERSHIPS_QUERY = """
 SELECT
     m.customer_id, o.name AS customer, p.id AS person, p.email, p.name, m.role,
     c.before ->> 'role' AS old_role
@@ -25,7 +25,7 @@ WHERE c.upload_id = %s AND c.target_type = 'revcred.membership'
 ORDER BY o.name, m.role = 'owner' DESC, p.email
 """
 # out: keys that belong to another customer since: which had it, which has it
-KEYS = """
+MOVED_KEYS_QUERY = """
 SELECT old.customer_id, had.name, old.name, k.customer_id, has.name, k.name, x.hint
 FROM revcred_uploadchange c
 JOIN revcred_externalkey x ON x.id = (c.links ->> 'taken')::bigint
@@ -39,7 +39,7 @@ ORDER BY k.name
 
 
 @dataclass(frozen=True)
-class Member:
+class ChangedMembership:
     customer_id: int
     customer: str
     person: int
@@ -58,7 +58,7 @@ class Member:
 
 
 @dataclass
-class Notice:
+class UploadNotice:
     """What one person is told: where that person belongs, and what is new at customers owned."""
 
     email: str
@@ -77,30 +77,30 @@ class Notice:
         }
 
 
-def tell(upload: Upload) -> int:
+def queue_upload_notices(upload: Upload) -> int:
     """Queue a mail to each new member, and to each owner of customers with other members or keys.
 
     It belongs to the transaction in which the upload ends. Return how many mails those are.
     """
     with connection.cursor() as cursor:
-        cursor.execute(MEMBERS, [upload.pk])
-        members = [Member(*row) for row in cursor.fetchall()]
-        cursor.execute(KEYS, [upload.pk])
+        cursor.execute(CHANGED_MEMBERSHIPS_QUERY, [upload.pk])
+        members = [ChangedMembership(*row) for row in cursor.fetchall()]
+        cursor.execute(MOVED_KEYS_QUERY, [upload.pk])
         keys = cursor.fetchall()
-    notices: dict[int, Notice] = {}
+    notices: dict[int, UploadNotice] = {}
     for each in members:
-        notice = notices.setdefault(each.person, Notice(each.email, each.name))
+        notice = notices.setdefault(each.person, UploadNotice(each.email, each.name))
         notice.joined.append(f"{Membership.Role(each.role).label.lower()} of {each.customer}")
     _add_owners(notices, upload, members, keys)
-    by = str(upload.applied_by) if upload.applied_by else NOBODY
+    by = str(upload.applied_by) if upload.applied_by else OPERATOR_NAME
     mails = ((each.email, each.context(by)) for each in notices.values())
-    return queue_many("emails/list_applied", mails)
+    return queue_mails("emails/list_applied", mails)
 
 
 def _add_owners(
-    notices: dict[int, Notice],
+    notices: dict[int, UploadNotice],
     upload: Upload,
-    members: list[Member],
+    members: list[ChangedMembership],
     keys: list[tuple[Any, ...]],
 ) -> None:
     """Not those who are owners only by this list: they are told that they are."""
@@ -127,6 +127,6 @@ def _add_owners(
         is_told = (owner.customer_id, person.pk) not in by_list
         if is_told and person.user and person.user != upload.applied_by:
             email = person.user.email
-            notice = notices.setdefault(person.pk, Notice(email, person.name))
+            notice = notices.setdefault(person.pk, UploadNotice(email, person.name))
             notice.email = email
             notice.lines += lines[owner.customer_id]

@@ -10,11 +10,11 @@ from typing import TypeAlias
 from revcred.actions.credentials import generate_key
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.models import SealedValue
-from revcred.uploads.columns import Column
+from revcred.uploads.columns import ListColumn
 from revcred.uploads.reading import NumberedRow, RowError
 
 # number, fingerprint, hint, value, secret
-Sealed: TypeAlias = tuple[int, str | None, str | None, str | None, str | None]
+SealedRow: TypeAlias = tuple[int, str | None, str | None, str | None, str | None]
 
 
 class FileChanged(Exception):
@@ -22,7 +22,7 @@ class FileChanged(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class SealTarget:
     """The key that what stands in a row is sealed for, and its fingerprint there."""
 
     number: int
@@ -31,31 +31,31 @@ class Place:
     fingerprint: str | None
 
 
-class Sealer:
+class ChunkSealer:
     """Goes through the file once, in step with the chunks."""
 
-    def __init__(self, rows: Iterable[NumberedRow], mapped: Mapping[int, Column]) -> None:
+    def __init__(self, rows: Iterable[NumberedRow], mapped: Mapping[int, ListColumn]) -> None:
         self._rows = iter(rows)
         at = {column.name: position for position, column in mapped.items()}
         self._key, self._secret = at.get("key"), at.get("secret")
         self._parse = {column.name: column.parse for column in mapped.values()}
 
-    def seal(self, places: list[Place]) -> list[Sealed]:
+    def seal(self, places: list[SealTarget]) -> list[SealedRow]:
         """Raises FileChanged if the file has other keys there."""
         return list(self._sealed(places))
 
-    def _sealed(self, places: list[Place]) -> Iterator[Sealed]:
+    def _sealed(self, places: list[SealTarget]) -> Iterator[SealedRow]:
         for place in places:
             key, secret = self._texts(place)
-            hidden = None if secret is None else _token("secret", secret, place.key)
+            hidden = None if secret is None else _sealed_bytea("secret", secret, place.key)
             if place.is_new:
                 key = key or generate_key()
-                value = _token("value", key, place.key)
+                value = _sealed_bytea("value", key, place.key)
                 yield place.number, fingerprint_hex(key), hint(key), value, hidden
             else:
                 yield place.number, None, None, None, hidden
 
-    def _texts(self, place: Place) -> tuple[str | None, str | None]:
+    def _texts(self, place: SealTarget) -> tuple[str | None, str | None]:
         for number, cells in self._rows:
             if number != place.number:
                 continue
@@ -71,5 +71,5 @@ class Sealer:
         return self._parse[name](cells[position]) or None if position is not None else None
 
 
-def _token(field: str, text: str, key: int) -> str:
+def _sealed_bytea(field: str, text: str, key: int) -> str:
     return "\\x" + SealedValue.token(field, text, of=key).hex()

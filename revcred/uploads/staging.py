@@ -13,16 +13,16 @@ from django.db import connection
 
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.uploads import columns
-from revcred.uploads.columns import Column, Invalid, Kind
+from revcred.uploads.columns import InvalidCell, ListColumn, ListKind
 from revcred.uploads.reading import ListReader, RowError
 
-Staged: TypeAlias = tuple[Any, ...]
-Problem: TypeAlias = tuple[str, str, str]  # column, hint of the value, what is wrong
+StagedRow: TypeAlias = tuple[Any, ...]
+CellProblem: TypeAlias = tuple[str, str, str]  # column, hint of the value, what is wrong
 
-SHOWN = 60  # characters of a refused value
+MAX_SHOWN_CHARACTERS = 60  # characters of a refused value
 
 # What a column becomes, if not text: several names and types, of a key and a secret.
-BECOMES: Mapping[str, tuple[tuple[str, str], ...]] = {
+STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "key": (("fingerprint", "uuid"), ("hint", "text")),
     "secret": (("secret_mark", "uuid"),),
     "metadata": (("metadata", "jsonb"),),
@@ -39,62 +39,64 @@ BECOMES: Mapping[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-def becomes(column: Column) -> tuple[tuple[str, str], ...]:
-    return BECOMES.get(column.name, ((column.name, "text"),))
+def staged_columns(column: ListColumn) -> tuple[tuple[str, str], ...]:
+    return STAGED_COLUMNS.get(column.name, ((column.name, "text"),))
 
 
-def facts(kind: Kind) -> list[str]:
+def staged_column_names(kind: ListKind) -> list[str]:
     """The names of the columns that hold what a row says."""
-    return [name for column in columns.of(kind) for name, _ in becomes(column)]
+    return [name for column in columns.columns_of(kind) for name, _ in staged_columns(column)]
 
 
-def table(upload: int) -> str:
+def staging_table(upload: int) -> str:
     return f"revcred_uploadrow_{upload:d}"
 
 
-def incoming(upload: int) -> str:
+def incoming_table(upload: int) -> str:
     return f"revcred_uploadrow_{upload:d}_incoming"
 
 
-def drop(upload: int) -> None:
+def drop_staging_tables(upload: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {table(upload)}, {incoming(upload)}")
+        cursor.execute(f"DROP TABLE IF EXISTS {staging_table(upload)}, {incoming_table(upload)}")
 
 
-def begin(upload: int, kind: Kind, for_all: Mapping[str, str]) -> None:
+def create_incoming_table(upload: int, kind: ListKind, for_all: Mapping[str, str]) -> None:
     """An empty table to take rows in, in place of whatever was there."""
-    drop(upload)
+    drop_staging_tables(upload)
     typed = [
         f"{name} {kind_}{' DEFAULT %s' if name in for_all else ''}"
-        for each in columns.of(kind)
-        for name, kind_ in becomes(each)
+        for each in columns.columns_of(kind)
+        for name, kind_ in staged_columns(each)
     ]
-    given = [for_all[name] for name in facts(kind) if name in for_all]
+    given = [for_all[name] for name in staged_column_names(kind) if name in for_all]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"CREATE UNLOGGED TABLE {incoming(upload)} "
+            f"CREATE UNLOGGED TABLE {incoming_table(upload)} "
             f"(number bigint NOT NULL, invalid jsonb, {', '.join(typed)})",
             given,
         )
 
 
-def copy(upload: int, kind: Kind, mapped: Mapping[int, Column], rows: list[Staged]) -> None:
-    names = [name for column in mapped.values() for name, _ in becomes(column)]
-    statement = f"COPY {incoming(upload)} (number, invalid, {', '.join(names)}) FROM STDIN"
+def copy_staged_rows(
+    upload: int, kind: ListKind, mapped: Mapping[int, ListColumn], rows: list[StagedRow]
+) -> None:
+    names = [name for column in mapped.values() for name, _ in staged_columns(column)]
+    statement = f"COPY {incoming_table(upload)} (number, invalid, {', '.join(names)}) FROM STDIN"
     with connection.cursor() as cursor, cursor.copy(statement) as copy_:
         for row in rows:
             copy_.write_row(row)
 
 
-def decoded(value: str | None) -> Any:
+def decode_json_column(value: str | None) -> Any:
     """What PostgreSQL keeps as JSON: Django has it come as text."""
     return None if value is None else json.loads(value)
 
 
-def rows(read: ListReader, mapped: Mapping[int, Column]) -> Iterator[Staged]:
+def staged_rows(read: ListReader, mapped: Mapping[int, ListColumn]) -> Iterator[StagedRow]:
     """What COPY takes of each row, in the order of `mapped`."""
-    readers = [(position, _reader(column)) for position, column in mapped.items()]
-    width = sum(len(becomes(column)) for column in mapped.values())
+    readers = [(position, _cell_stager(column)) for position, column in mapped.items()]
+    width = sum(len(staged_columns(column)) for column in mapped.values())
     nothing = (None,) * width
     titles = {read.header[position]: column.name for position, column in mapped.items()}
     for number, cells in read.rows:
@@ -102,27 +104,27 @@ def rows(read: ListReader, mapped: Mapping[int, Column]) -> Iterator[Staged]:
             problem = (titles.get(cells.column, ""), "", cells.message)
             yield number, json.dumps([problem]), *nothing
             continue
-        problems: list[Problem] = []
+        problems: list[CellProblem] = []
         values: list[str | None] = []
         for position, take in readers:
             take(cells[position], values, problems)
         yield number, json.dumps(problems) if problems else None, *values
 
 
-Take: TypeAlias = Callable[[str, list[str | None], list[Problem]], None]
+CellStager: TypeAlias = Callable[[str, list[str | None], list[CellProblem]], None]
 
 
-def _reader(column: Column) -> Take:
+def _cell_stager(column: ListColumn) -> CellStager:
     """Adds what becomes of one cell to the values, and what is wrong with it to the problems."""
     parse, name, required = column.parse, column.name, column.required
-    spread = _spread(column)
-    blank: list[str | None] = [None] * len(becomes(column))
+    spread = _value_appender(column)
+    blank: list[str | None] = [None] * len(staged_columns(column))
 
-    def take(cell: str, values: list[str | None], problems: list[Problem]) -> None:
+    def take(cell: str, values: list[str | None], problems: list[CellProblem]) -> None:
         try:
             value = parse(cell)
-        except Invalid as error:
-            problems.append((name, shown(column, cell), str(error)))
+        except InvalidCell as error:
+            problems.append((name, shown_cell(column, cell), str(error)))
             values += blank
             return
         if value:
@@ -135,7 +137,7 @@ def _reader(column: Column) -> Take:
     return take
 
 
-def _spread(column: Column) -> Callable[[str, list[str | None]], None]:
+def _value_appender(column: ListColumn) -> Callable[[str, list[str | None]], None]:
     if column.name == "key":
         return lambda value, values: values.extend((fingerprint_hex(value), hint(value)))
     if column.name == "secret":
@@ -143,11 +145,11 @@ def _spread(column: Column) -> Callable[[str, list[str | None]], None]:
     return lambda value, values: values.append(value)
 
 
-def shown(column: Column, cell: str) -> str:
+def shown_cell(column: ListColumn, cell: str) -> str:
     """Enough of a value to find it by; of a key only what a hint may show, of a secret nothing."""
     if column.name == "secret":
         return ""
     if column.secret:
         end = hint(cell.strip())
         return f"…{end}" if end else ""
-    return cell if len(cell) <= SHOWN else f"{cell[:SHOWN]}…"
+    return cell if len(cell) <= MAX_SHOWN_CHARACTERS else f"{cell[:MAX_SHOWN_CHARACTERS]}…"

@@ -10,22 +10,22 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
-from revcred.hooks import used
+from revcred.hooks import numbers_with_usage
 from revcred.models import AuditEvent, Upload, UploadChange
 from revcred.uploads import events, rights
-from revcred.uploads.opening import Tell, patient_cursor
-from revcred.uploads.plans import UNDOS
-from revcred.uploads.plans.plan import UNDONE, Undo
+from revcred.uploads.opening import ProgressCallback, long_statement_cursor
+from revcred.uploads.plans import UNDO_PLANS
+from revcred.uploads.plans.plan import UNDONE_TABLE, UndoPlan
 
-AT_ONCE = 2_000  # changes undone in one transaction
-FIRSTS = 5  # named of what depends
-MOST = 100_000  # looked for of each reason
-Depending: TypeAlias = tuple[str, list[int]]  # why, and which changes
-USED = "Transactions have been attributed to it"
+CHANGES_PER_UNDO_TRANSACTION = 2_000  # changes undone in one transaction
+MAX_OBSTACLES_NAMED = 5  # named of what depends
+MAX_OBSTACLES_SOUGHT = 100_000  # looked for of each reason
+DependedChanges: TypeAlias = tuple[str, list[int]]  # why, and which changes
+HAS_USAGE_REASON = "Transactions have been attributed to it"
 
 
 @dataclass(frozen=True)
-class Dependent:
+class UndoObstacle:
     """Why something of an upload cannot be undone: what depends on it, how often, the first."""
 
     reason: str
@@ -34,7 +34,7 @@ class Dependent:
 
 
 # Of any thing: what people did with it since, and later uploads.
-LATER = {
+LATER_CHANGE_QUERIES = {
     "It has been acted on since": """
         SELECT c.id FROM {changes} c
         WHERE EXISTS (
@@ -55,57 +55,60 @@ LATER = {
 }
 
 
-def dependents(upload: Upload) -> list[Dependent]:
+def find_undo_obstacles(upload: Upload) -> list[UndoObstacle]:
     """What keeps some of it from being undone, besides what the upload itself has brought."""
     changes = f"(SELECT * FROM revcred_uploadchange WHERE upload_id = {upload.pk:d})"
-    with patient_cursor() as cursor:
+    with long_statement_cursor() as cursor:
         return [
-            Dependent(reason, len(found), _names(found[:FIRSTS]))
+            UndoObstacle(reason, len(found), _names_of_changes(found[:MAX_OBSTACLES_NAMED]))
             for reason, found in (
-                *_later(cursor, changes),
-                *chain.from_iterable(_depending(cursor, each, changes, own=True) for each in UNDOS),
+                *_changed_later(cursor, changes),
+                *chain.from_iterable(
+                    _depended_on(cursor, each, changes, own=True) for each in UNDO_PLANS
+                ),
             )
         ]
 
 
-def undo(upload: Upload, *, tell: Tell) -> None:
+def undo_changes(upload: Upload, *, tell: ProgressCallback) -> None:
     """Go on before what has been undone already. What something depends on now is kept.
 
     Raises NotAllowed; what was undone until then stays so.
     """
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {UNDONE}")
+        cursor.execute(f"DROP TABLE IF EXISTS {UNDONE_TABLE}")
         cursor.execute(
-            f"CREATE TEMPORARY TABLE {UNDONE} (LIKE revcred_uploadchange) ON COMMIT DELETE ROWS"
+            f"CREATE TEMPORARY TABLE {UNDONE_TABLE} (LIKE revcred_uploadchange)"
+            " ON COMMIT DELETE ROWS"
         )
-    while _undo_some(upload):
+    while _undo_batch(upload):
         tell(upload)
 
 
 @atomic
-def _undo_some(upload: Upload) -> bool:
-    rights.demand_to_undo(upload)
+def _undo_batch(upload: Upload) -> bool:
+    rights.require_rights_to_undo(upload)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            INSERT INTO {UNDONE}
+            INSERT INTO {UNDONE_TABLE}
             SELECT * FROM revcred_uploadchange
             WHERE upload_id = %s AND (%s = 0 OR id < %s) ORDER BY id DESC LIMIT %s
             """,
-            [upload.pk, upload.after, upload.after, AT_ONCE],
+            [upload.pk, upload.after, upload.after, CHANGES_PER_UNDO_TRANSACTION],
         )
-        cursor.execute(f"SELECT count(*), min(id) FROM {UNDONE}")
+        cursor.execute(f"SELECT count(*), min(id) FROM {UNDONE_TABLE}")
         count, last = cursor.fetchone()
         if not count:
             return False
-        for each in UNDOS:
-            cursor.execute(_lock(each))
+        for each in UNDO_PLANS:
+            cursor.execute(_lock_undone_statement(each))
         told: list[AuditEvent] = []
-        kept = _keep(cursor, _later(cursor, UNDONE))
-        for each in UNDOS:  # what depends on one kind of thing may be gone by then
-            kept += _keep(cursor, _depending(cursor, each, UNDONE, own=False))
-            of_kind = f"(SELECT * FROM {UNDONE} WHERE target_type = '{each.target}')"
-            told += events.undone(cursor, upload, of_kind)
+        kept = _exclude_depended(cursor, _changed_later(cursor, UNDONE_TABLE))
+        for each in UNDO_PLANS:  # what depends on one kind of thing may be gone by then
+            kept += _exclude_depended(cursor, _depended_on(cursor, each, UNDONE_TABLE, own=False))
+            of_kind = f"(SELECT * FROM {UNDONE_TABLE} WHERE target_type = '{each.target}')"
+            told += events.events_of_undoing(cursor, upload, of_kind)
             for statement in each.statements:
                 cursor.execute(statement)
     outcome = upload.outcome.copy()
@@ -118,43 +121,45 @@ def _undo_some(upload: Upload) -> bool:
     return True
 
 
-def _lock(undo: Undo) -> str:
+def _lock_undone_statement(undo: UndoPlan) -> str:
     return f"""
         SELECT id FROM {undo.table}
-        WHERE id IN (SELECT target_id FROM {UNDONE} WHERE target_type = '{undo.target}')
+        WHERE id IN (SELECT target_id FROM {UNDONE_TABLE} WHERE target_type = '{undo.target}')
         ORDER BY id FOR NO KEY UPDATE
     """
 
 
-def _keep(cursor: CursorWrapper, depending: Iterable[Depending]) -> int:
+def _exclude_depended(cursor: CursorWrapper, depending: Iterable[DependedChanges]) -> int:
     """Leave these out of what is undone; how many those are."""
     kept = {each for _, found in depending for each in found}
-    cursor.execute(f"DELETE FROM {UNDONE} WHERE id = ANY (%s)", [list(kept)])
+    cursor.execute(f"DELETE FROM {UNDONE_TABLE} WHERE id = ANY (%s)", [list(kept)])
     return len(kept)
 
 
-def _later(cursor: CursorWrapper, changes: str) -> Iterator[Depending]:
-    for reason, query in LATER.items():
-        yield from _found(cursor, reason, query.format(changes=changes))
+def _changed_later(cursor: CursorWrapper, changes: str) -> Iterator[DependedChanges]:
+    for reason, query in LATER_CHANGE_QUERIES.items():
+        yield from _changes_found(cursor, reason, query.format(changes=changes))
 
 
-def _depending(
-    cursor: CursorWrapper, undo: Undo, changes: str, *, own: bool
-) -> Iterator[Depending]:
+def _depended_on(
+    cursor: CursorWrapper, undo: UndoPlan, changes: str, *, own: bool
+) -> Iterator[DependedChanges]:
     """Reason by reason, the changes that something depends on; `own` does not count then."""
     for reason, query in undo.depends.items():
-        yield from _found(cursor, reason, query.format(changes=changes, own=own))
-    if undo.uses and (found := used(undo.uses.format(changes=changes), most=MOST)):
-        yield USED, found
+        yield from _changes_found(cursor, reason, query.format(changes=changes, own=own))
+    if undo.uses and (
+        found := numbers_with_usage(undo.uses.format(changes=changes), most=MAX_OBSTACLES_SOUGHT)
+    ):
+        yield HAS_USAGE_REASON, found
 
 
-def _found(cursor: CursorWrapper, reason: str, query: str) -> Iterator[Depending]:
-    cursor.execute(f"{query} LIMIT {MOST}")
+def _changes_found(cursor: CursorWrapper, reason: str, query: str) -> Iterator[DependedChanges]:
+    cursor.execute(f"{query} LIMIT {MAX_OBSTACLES_SOUGHT}")
     if found := [number for (number,) in cursor.fetchall()]:
         yield reason, found
 
 
-def _names(changes: list[int]) -> list[str]:
+def _names_of_changes(changes: list[int]) -> list[str]:
     """What these changes are about, as people call it."""
     names = []
     for change in UploadChange.objects.filter(pk__in=changes).order_by("pk"):

@@ -11,7 +11,7 @@ from msgspec import json
 from xlsxwriter import Workbook
 
 from revcred.uploads import examples
-from revcred.uploads.columns import Kind, of
+from revcred.uploads.columns import ListKind, columns_of
 from revcred.uploads.formulas import guard_formula
 from revcred.uploads.reading.headers import ERROR_COLUMN
 
@@ -38,7 +38,7 @@ class TooLongForSheet(Exception):
     """The list has more rows, or a longer cell, than a sheet of Excel takes."""
 
 
-def template_file(kind: Kind, form: ListFormat) -> bytes:
+def template_file(kind: ListKind, form: ListFormat) -> bytes:
     """Return a list with a header and no rows."""
     header = _header_of(kind)
     # A line of JSON names its fields itself; a blank one is no row.
@@ -47,7 +47,7 @@ def template_file(kind: Kind, form: ListFormat) -> bytes:
     )
 
 
-def example_file(kind: Kind, form: ListFormat) -> bytes:
+def example_file(kind: ListKind, form: ListFormat) -> bytes:
     """Return a list with a header and example rows."""
     return _list_as_bytes(form, _header_of(kind), examples.example_rows(kind))
 
@@ -74,8 +74,8 @@ def write_rejected(
     )
 
 
-def _header_of(kind: Kind) -> list[str]:
-    return [each.name for each in of(kind)]
+def _header_of(kind: ListKind) -> list[str]:
+    return [each.name for each in columns_of(kind)]
 
 
 def _list_as_bytes(form: ListFormat, header: ListHeader, rows: ListRows) -> bytes:

@@ -14,27 +14,27 @@ from revcred.models import Credential
 
 register = template.Library()
 
-NOTHING = "\N{EN DASH}"
+MISSING_VALUE_TEXT = "\N{EN DASH}"
 
 
 @register.filter
 def number(value: Decimal | float | None) -> str:
     """1234567.500000000 as 1,234,567.5."""
     if value is None:
-        return NOTHING
+        return MISSING_VALUE_TEXT
     text = f"{Decimal(str(value)):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @register.simple_tag
-def moment(at: datetime | None, otherwise: str = NOTHING) -> SafeString | str:
+def moment(at: datetime | None, otherwise: str = MISSING_VALUE_TEXT) -> SafeString | str:
     """In full, in UTC."""
-    return _time(at, date_format(at.astimezone(UTC), "j M Y, H:i")) if at else otherwise
+    return _time_element(at, date_format(at.astimezone(UTC), "j M Y, H:i")) if at else otherwise
 
 
 @register.simple_tag
-def day(at: datetime | None, otherwise: str = NOTHING) -> SafeString | str:
-    return _time(at, date_format(at.astimezone(UTC), "j M Y")) if at else otherwise
+def day(at: datetime | None, otherwise: str = MISSING_VALUE_TEXT) -> SafeString | str:
+    return _time_element(at, date_format(at.astimezone(UTC), "j M Y")) if at else otherwise
 
 
 @register.simple_tag
@@ -43,9 +43,9 @@ def since(at: datetime | None, now: datetime, otherwise: str = "never") -> SafeS
     if at is None:
         return otherwise
     if at > now:
-        return _time(at, f"in {timeuntil(at, now, depth=1)}")
+        return _time_element(at, f"in {timeuntil(at, now, depth=1)}")
     ago = timesince(at, now, depth=1)
-    return _time(at, "just now" if ago.startswith("0") else f"{ago} ago")
+    return _time_element(at, "just now" if ago.startswith("0") else f"{ago} ago")
 
 
 @register.simple_tag
@@ -62,7 +62,7 @@ def percent_of(part: Any, whole: Any) -> int:
     return int(100 * part / whole) if whole else 0
 
 
-def _time(at: datetime, text: str) -> SafeString:
+def _time_element(at: datetime, text: str) -> SafeString:
     utc = at.astimezone(UTC)
     return format_html(
         '<time datetime="{}" title="{} UTC">{}</time>',

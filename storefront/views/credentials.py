@@ -20,63 +20,68 @@ from revcred.actions import credentials
 from revcred.models import AuditEvent, Credential, ExternalKey
 from storefront.access import (
     SignedInRequest,
-    has_confirmed,
+    has_confirmed_password,
     may_reveal,
-    never_kept,
+    never_cached,
     own_credentials,
     own_transactions,
     own_usage,
-    signed_in,
+    sign_in_required,
 )
-from storefront.forms import ConfirmForm, SearchForm
-from storefront.listings import listed
-from storefront.views.usage import answer, usage_section, wants_section
+from storefront.forms import ConfirmPasswordForm, CredentialSearchForm
+from storefront.listings import with_listing_columns
+from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
-NO_KEYS_IN_ADDRESSES = (
+KEY_IN_URL_MESSAGE = (
     "That address had a key in it. Addresses are kept in histories and logs: search for a key with"
     " the field below, which keeps it out of them."
 )
-PER_PAGE = 25
-LATEST = 10
-LATEST_SINCE = timedelta(days=31)
+CREDENTIALS_PER_PAGE = 25
+MAX_LATEST_ROWS = 10
+LATEST_TRANSACTIONS_AGE = timedelta(days=31)
 
 logger = logging.getLogger(__name__)
 
 
-@signed_in
-def listing(request: SignedInRequest) -> HttpResponse:
+@sign_in_required
+def credentials_page(request: SignedInRequest) -> HttpResponse:
     now = timezone.now()
     mine = own_credentials(request.user)
     if request.method == "POST":
-        return _at(SearchForm(request.POST).address_of(mine))
-    search = SearchForm(request.GET)
+        return _redirect_to_listing(CredentialSearchForm(request.POST).address_of(mine))
+    search = CredentialSearchForm(request.GET)
     if search.has_a_key(mine):
-        messages.warning(request, NO_KEYS_IN_ADDRESSES)
-        return _at({})
+        messages.warning(request, KEY_IN_URL_MESSAGE)
+        return _redirect_to_listing({})
     found = search.narrow(mine)
-    pages = Paginator(listed(found, now).order_by("customer__name", "name", "pk"), PER_PAGE)
+    pages = Paginator(
+        with_listing_columns(found, now).order_by("customer__name", "name", "pk"),
+        CREDENTIALS_PER_PAGE,
+    )
     context = {"page": pages.get_page(request.GET.get("page")), "search": search, "now": now}
     return render(request, "storefront/credentials.html", context)
 
 
-def _at(query: dict[str, str]) -> HttpResponse:
+def _redirect_to_listing(query: dict[str, str]) -> HttpResponse:
     address = reverse("storefront:credentials")
     return HttpResponseRedirect(f"{address}?{urlencode(query)}" if query else address)
 
 
-@signed_in
-def page(request: SignedInRequest, credential: int) -> HttpResponse:
+@sign_in_required
+def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
     now = timezone.now()
     mine = own_credentials(request.user).with_suspended(now).select_related("customer")
     found = get_object_or_404(mine, pk=credential)
     usage = own_usage(request.user).filter(credential=found)
-    context = usage_section(request, usage, party="subscription", now=now)
+    context = usage_context(request, usage, party="subscription", now=now)
     if not wants_section(request):
-        context |= _around(request, found, now)
-    return answer(request, "storefront/credential.html", context)
+        context |= _credential_context(request, found, now)
+    return render_page_or_section(request, "storefront/credential.html", context)
 
 
-def _around(request: SignedInRequest, credential: Credential, now: datetime) -> dict[str, Any]:
+def _credential_context(
+    request: SignedInRequest, credential: Credential, now: datetime
+) -> dict[str, Any]:
     """What stands on the page beside its usage."""
     keys = list(credential.keys.select_related("gateway", "use").with_sealed())
     assignments = list(credential.assignments.select_related("subscription__product"))
@@ -87,31 +92,31 @@ def _around(request: SignedInRequest, credential: Credential, now: datetime) -> 
             credential=credential,
             # The ledger is in order by subscription: this tells it where to look.
             subscription__in={each.subscription_id for each in assignments},
-            occurred_at__gt=now - LATEST_SINCE,
+            occurred_at__gt=now - LATEST_TRANSACTIONS_AGE,
         )
     )
     return {
         "credential": credential,
         "holders": credential.holders.all(),
-        "keys": [each for each in keys if not _is_over(each, now)],
-        "ended_keys": [each for each in keys if _is_over(each, now)],
+        "keys": [each for each in keys if not _is_ended_key(each, now)],
+        "ended_keys": [each for each in keys if _is_ended_key(each, now)],
         "may_reveal": may_reveal(request.user, credential) and not credential.revoked_at,
         "assignments": assignments,
-        "reveals": AuditEvent.objects.about(credential).reveals()[:LATEST],
-        "transactions": latest.select_related("subscription")[:LATEST],
+        "reveals": AuditEvent.objects.about(credential).reveals()[:MAX_LATEST_ROWS],
+        "transactions": latest.select_related("subscription")[:MAX_LATEST_ROWS],
     }
 
 
-def _is_over(key: ExternalKey, now: datetime) -> bool:
+def _is_ended_key(key: ExternalKey, now: datetime) -> bool:
     return key.active_until is not None and key.active_until <= now
 
 
-@never_kept
+@never_cached
 @require_http_methods(["GET", "POST"])
 @sensitive_post_parameters()
-@signed_in
-def reveal(
-    request: SignedInRequest, credential: int, key: int, field: credentials.Field
+@sign_in_required
+def reveal_page(
+    request: SignedInRequest, credential: int, key: int, field: credentials.RevealableField
 ) -> HttpResponse:
     """GET says what will happen. POST confirms who asks, if that was not lately, and shows it."""
     mine = own_credentials(request.user).select_related("customer")
@@ -122,46 +127,54 @@ def reveal(
     context = {"credential": found, "key": its_key, "what": "key" if field == "value" else "secret"}
     if request.method == "POST":
         return _confirm_and_reveal(request, its_key, field, context)
-    form = None if has_confirmed(request) else ConfirmForm(user=request.user)
+    form = None if has_confirmed_password(request) else ConfirmPasswordForm(user=request.user)
     return render(request, "storefront/reveal.html", context | {"form": form})
 
 
 def _confirm_and_reveal(
-    request: SignedInRequest, key: ExternalKey, field: credentials.Field, context: dict[str, Any]
+    request: SignedInRequest,
+    key: ExternalKey,
+    field: credentials.RevealableField,
+    context: dict[str, Any],
 ) -> HttpResponse:
-    if has_confirmed(request):
-        return _reveal(request, key, field, context)
+    if has_confirmed_password(request):
+        return _render_revealed(request, key, field, context)
     limited: HttpResponse | None = consume_or_429(
         request, action="reauthenticate", user=request.user
     )
     if limited:
         return limited
-    form = ConfirmForm(request.POST, user=request.user)
+    form = ConfirmPasswordForm(request.POST, user=request.user)
     if not request.user.has_usable_password() or not form.is_valid():
         return render(request, "storefront/reveal.html", context | {"form": form}, status=403)
     reauthenticate_by_password(request)
-    return _reveal(request, key, field, context)
+    return _render_revealed(request, key, field, context)
 
 
 @sensitive_variables("text")
-def _reveal(
-    request: SignedInRequest, key: ExternalKey, field: credentials.Field, context: dict[str, Any]
+def _render_revealed(
+    request: SignedInRequest,
+    key: ExternalKey,
+    field: credentials.RevealableField,
+    context: dict[str, Any],
 ) -> HttpResponse:
     address = get_adapter().get_client_ip(request)
     try:
-        text = credentials.reveal(key=key, field=field, by=request.user, address=address)
-    except credentials.RevealsRest:
-        return _refuse(request, "resting", context)
-    except credentials.AlreadyRevoked:
-        return _refuse(request, "revoked", context)
+        text = credentials.reveal_key(key=key, field=field, by=request.user, address=address)
+    except credentials.RevealsPaused:
+        return _render_not_revealed(request, "resting", context)
+    except credentials.CredentialRevoked:
+        return _render_not_revealed(request, "revoked", context)
     except credentials.NothingToReveal:
-        return _refuse(request, "nothing", context)
-    except credentials.Damaged:
+        return _render_not_revealed(request, "nothing", context)
+    except credentials.SealedValueDamaged:
         # Without a traceback: what was being opened is in its frames.
         logger.error("The %s of key %s cannot be unsealed", context["what"], key.pk)  # noqa: TRY400
-        return _refuse(request, "damaged", context)
+        return _render_not_revealed(request, "damaged", context)
     return render(request, "storefront/revealed.html", context | {"text": text})
 
 
-def _refuse(request: SignedInRequest, why: str, context: dict[str, Any]) -> HttpResponse:
+def _render_not_revealed(
+    request: SignedInRequest, why: str, context: dict[str, Any]
+) -> HttpResponse:
     return render(request, "storefront/not_revealed.html", context | {"why": why}, status=409)

@@ -6,16 +6,16 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from revcred.models import Membership
-from storefront.access import SignedInRequest, own_credentials, own_subscriptions, signed_in
-from storefront.listings import ending_keys, listed, with_calls
+from storefront.access import SignedInRequest, own_credentials, own_subscriptions, sign_in_required
+from storefront.listings import ending_keys, subscription_rows, with_listing_columns
 
-FIRST_FEW = 5
-LATEST_FIRST = F("last_used_at").desc(nulls_last=True)
-SOON = timedelta(days=30)
+MAX_HOME_ROWS = 5
+LAST_USED_FIRST = F("last_used_at").desc(nulls_last=True)
+ENDING_SOON_PERIOD = timedelta(days=30)
 
 
-@signed_in
-def home(request: SignedInRequest) -> HttpResponse:
+@sign_in_required
+def home_page(request: SignedInRequest) -> HttpResponse:
     user, now = request.user, timezone.now()
     memberships = Membership.objects.filter(subscriber__user=user).select_related("customer")
     if not memberships:
@@ -25,11 +25,15 @@ def home(request: SignedInRequest) -> HttpResponse:
     context = {
         "now": now,
         "memberships": memberships,
-        "ending": ending_keys(credentials, now, before=now + SOON)[:FIRST_FEW],
+        "ending": ending_keys(credentials, now, before=now + ENDING_SOON_PERIOD)[:MAX_HOME_ROWS],
         "expiring": credentials.filter(
-            revoked_at=None, expires_at__gt=now, expires_at__lte=now + SOON
-        ).order_by("expires_at")[:FIRST_FEW],
-        "credentials": listed(credentials, now).order_by(LATEST_FIRST, "pk")[:FIRST_FEW],
-        "rows": with_calls(running.order_by("customer__name", "name")[:FIRST_FEW], user, now),
+            revoked_at=None, expires_at__gt=now, expires_at__lte=now + ENDING_SOON_PERIOD
+        ).order_by("expires_at")[:MAX_HOME_ROWS],
+        "credentials": with_listing_columns(credentials, now).order_by(LAST_USED_FIRST, "pk")[
+            :MAX_HOME_ROWS
+        ],
+        "rows": subscription_rows(
+            running.order_by("customer__name", "name")[:MAX_HOME_ROWS], user, now
+        ),
     }
     return render(request, "storefront/home.html", context)

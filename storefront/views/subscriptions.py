@@ -11,47 +11,47 @@ from storefront.access import (
     own_subscriptions,
     own_transactions,
     own_usage,
-    owns,
-    signed_in,
+    owns_customer,
+    sign_in_required,
 )
-from storefront.listings import with_calls
-from storefront.views.usage import answer, usage_section, wants_section
-from storefront.windows import Span, Window
+from storefront.listings import subscription_rows
+from storefront.views.usage import render_page_or_section, usage_context, wants_section
+from storefront.windows import CalendarSpan, DateRange
 
-PER_PAGE = 25
-LATEST = 10
+SUBSCRIPTIONS_PER_PAGE = 25
+MAX_LATEST_TRANSACTIONS = 10
 
 
-@signed_in
-def listing(request: SignedInRequest) -> HttpResponse:
+@sign_in_required
+def subscriptions_page(request: SignedInRequest) -> HttpResponse:
     now = timezone.now()
     mine = own_subscriptions(request.user).select_related("customer", "product")
-    pages = Paginator(mine.order_by("customer__name", "name", "pk"), PER_PAGE)
+    pages = Paginator(mine.order_by("customer__name", "name", "pk"), SUBSCRIPTIONS_PER_PAGE)
     page = pages.get_page(request.GET.get("page"))
-    context = {"page": page, "rows": with_calls(page, request.user, now), "now": now}
+    context = {"page": page, "rows": subscription_rows(page, request.user, now), "now": now}
     return render(request, "storefront/subscriptions.html", context)
 
 
-@signed_in
-def page(request: SignedInRequest, subscription: int) -> HttpResponse:
+@sign_in_required
+def subscription_page(request: SignedInRequest, subscription: int) -> HttpResponse:
     mine = own_subscriptions(request.user).select_related("customer", "product")
     found = get_object_or_404(mine, pk=subscription)
     now = timezone.now()
     usage = own_usage(request.user).filter(subscription=found)
-    context = usage_section(request, usage, party="credential", now=now)
+    context = usage_context(request, usage, party="credential", now=now)
     if not wants_section(request):
-        context |= _around(request, found)
-    return answer(request, "storefront/subscription.html", context)
+        context |= _subscription_context(request, found)
+    return render_page_or_section(request, "storefront/subscription.html", context)
 
 
-def _around(request: SignedInRequest, subscription: Subscription) -> dict[str, Any]:
+def _subscription_context(request: SignedInRequest, subscription: Subscription) -> dict[str, Any]:
     """What stands on the page beside its usage."""
-    month = Window.holding(timezone.now().date(), Span.MONTH)
+    month = DateRange.holding(timezone.now().date(), CalendarSpan.MONTH)
     usage = own_usage(request.user).filter(subscription=subscription)
     latest = own_transactions(request.user).of(subscription).standing()
     return {
         "subscription": subscription,
-        "owned": owns(request.user, subscription.customer),
+        "owned": owns_customer(request.user, subscription.customer),
         "calls_this_month": usage.between(month.start, month.end).of_calls(),
-        "transactions": latest.select_related("credential")[:LATEST],
+        "transactions": latest.select_related("credential")[:MAX_LATEST_TRANSACTIONS],
     }

@@ -3,12 +3,12 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from metering.ledger.receipts import receipt_of
-from storefront.access import SignedInRequest, own_transactions, signed_in
+from metering.ledger.receipts import receipt_of_row
+from storefront.access import SignedInRequest, own_transactions, sign_in_required
 
 
-@signed_in
-def page(request: SignedInRequest, transaction: UUID) -> HttpResponse:
+@sign_in_required
+def transaction_page(request: SignedInRequest, transaction: UUID) -> HttpResponse:
     """The receipt of what stands today: a correction may have made it another's since."""
     mine = own_transactions(request.user)
     asked = get_object_or_404(mine, pk=transaction)
@@ -18,5 +18,5 @@ def page(request: SignedInRequest, transaction: UUID) -> HttpResponse:
         gateway=asked.gateway_id,
         transaction_id=asked.transaction_id,
     )
-    context = {"row": standing, "receipt": receipt_of(standing)}
+    context = {"row": standing, "receipt": receipt_of_row(standing)}
     return render(request, "storefront/receipt.html", context)

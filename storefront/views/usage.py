@@ -8,20 +8,20 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
-from metering.models.usage import Party, UsageQuerySet
+from metering.models.usage import UsageParty, UsageQuerySet
 from storefront.access import SignedInRequest
-from storefront.figures import Figures, figures
-from storefront.forms import WindowForm
-from storefront.windows import Span
+from storefront.figures import UsageChart, build_usage_chart
+from storefront.forms import DateRangeForm
+from storefront.windows import CalendarSpan
 
 
-def usage_section(
-    request: SignedInRequest, usage: UsageQuerySet, *, party: Party, now: datetime
+def usage_context(
+    request: SignedInRequest, usage: UsageQuerySet, *, party: UsageParty, now: datetime
 ) -> dict[str, Any]:
     today = now.astimezone(UTC).date()
-    form = WindowForm(request.GET, today=today)
-    shown = figures(usage, form.window, party=party, element=form.chosen, now=now)
-    return {"now": now, "party": party, "figures": shown} | _ways_on(shown, today)
+    form = DateRangeForm(request.GET, today=today)
+    shown = build_usage_chart(usage, form.window, party=party, element=form.chosen, now=now)
+    return {"now": now, "party": party, "figures": shown} | _navigation_links(shown, today)
 
 
 def wants_section(request: SignedInRequest) -> bool:
@@ -30,7 +30,9 @@ def wants_section(request: SignedInRequest) -> bool:
     return "HX-Request" in headers and "HX-History-Restore-Request" not in headers
 
 
-def answer(request: SignedInRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+def render_page_or_section(
+    request: SignedInRequest, template: str, context: dict[str, Any]
+) -> HttpResponse:
     """The page, or its section if that is all that was asked for."""
     if wants_section(request):
         template = "storefront/_usage.html"
@@ -39,16 +41,16 @@ def answer(request: SignedInRequest, template: str, context: dict[str, Any]) -> 
     return response
 
 
-def _ways_on(shown: Figures, today: date) -> dict[str, Any]:
+def _navigation_links(shown: UsageChart, today: date) -> dict[str, Any]:
     """Where the section's links lead: other lengths of time, and the time before and after."""
     window = shown.window
     day = today if window.holds(today) else window.first
 
-    def to(span: Span, day: date) -> str:
+    def to(span: CalendarSpan, day: date) -> str:
         return "?" + urlencode({"span": span.value, "day": day, "element": shown.element})
 
     return {
-        "spans": [(span.label, to(span, day), span is window.span) for span in Span],
+        "spans": [(span.label, to(span, day), span is window.span) for span in CalendarSpan],
         "previous": to(window.span, window.previous),
         "following": to(window.span, window.following) if window.following <= today else None,
     }

@@ -205,7 +205,7 @@ def test_a_passkey_that_is_not_there_is_said(page, key, boss, complaints):
 
 def test_roles_are_chosen_in_words(page, boss, settings, complaints):
     settings.STAFF_SECOND_FACTOR = "optional"
-    roles.keep_roles()
+    roles.sync_roles()
     clerk = factories.a_user("clerk@example.com", is_staff=True, name="Cleo Clerk")
     give_password(page, boss)
     page.goto(f"/admin/revcred/user/{clerk.pk}/change/")

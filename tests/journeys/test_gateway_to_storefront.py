@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.models import GatewayToken, Quarantined
 from metering.quarantine import reattribution
 from revcred.models import Credential, Membership
@@ -29,7 +29,7 @@ def report():
         call = {"transaction_id": "t-1", "occurred_at": timezone.now().isoformat()} | fields
         response = client.post("/v1/transactions", json.dumps(call), "application/json")
         assert response.status_code == 202
-        settle_waiting()
+        process_waiting_deliveries()
         return client.get(f"/v1/transactions/{call['transaction_id']}").json()
 
     return report
@@ -77,7 +77,7 @@ def test_an_unknown_key_waits_until_an_admin_issues_its_credential(report):
     # It says first whose the waiting call will be.
     assert asked(response)
     assert confirm(admin, response).status_code == 302
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert not Quarantined.objects.exists()
     again = report(key=KEY, transaction_id="t-2")

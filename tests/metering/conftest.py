@@ -1,6 +1,6 @@
 import pytest
 
-from metering.attribution.cautious_mode import care
+from metering.attribution.cautious_mode import cautious_mode
 
 
 def pytest_addoption(parser):
@@ -11,5 +11,5 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def _no_care_from_before():
     """As in a process that has settled well for a while, whatever another test has done."""
-    care.forget()
-    care._until = 0.0
+    cautious_mode.forget()
+    cautious_mode._until = 0.0

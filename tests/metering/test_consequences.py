@@ -8,7 +8,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from metering import consequences
-from metering.models import Claim, Quarantined, Reason, Transaction, Usage
+from metering.models import Claim, Quarantined, QuarantineReason, Transaction, Usage
 from metering.quarantine import reattribution
 from revcred import hooks
 from revcred.actions import credentials, subscriptions
@@ -48,7 +48,7 @@ def test_a_move_into_the_past_says_how_many_calls_go_from_where_to_where(
     at = timezone.now() - 4 * DAY
 
     found = hooks.consequences_of(
-        lambda: credentials.move(
+        lambda: credentials.move_credential(
             credential=credential, subscription=subscription, to=other, by=None, at=at
         )
     )
@@ -67,7 +67,7 @@ def test_nothing_of_what_was_tried_out_stays(customer, subscription, credential)
     events, open_claims = AuditEvent.objects.count(), Claim.objects.count()
 
     found = hooks.consequences_of(
-        lambda: credentials.revoke(credential=credential, reason="lost", by=None)
+        lambda: credentials.revoke_credential(credential=credential, reason="lost", by=None)
     )
 
     credential.refresh_from_db()
@@ -83,13 +83,19 @@ def test_calls_that_become_nobodys_or_somebodys_are_told_by_their_reason(
     subscription.active_until = timezone.now() - 2 * DAY
     other = factories.a_credential(customer, subscriptions=[factories.a_subscription(customer)])
 
-    ended = hooks.consequences_of(lambda: subscriptions.change(subscription=subscription, by=None))
+    ended = hooks.consequences_of(
+        lambda: subscriptions.change_subscription(subscription=subscription, by=None)
+    )
     claimed = hooks.consequences_of(
         lambda: credentials.add_alias(credential=other, alias="another", by=None)
     )
 
-    assert [each.after.reason for each in ended.movements] == [Reason.NO_SUBSCRIPTION.label]
-    assert [each.before.reason for each in claimed.movements] == [Reason.UNKNOWN_KEY.label]
+    assert [each.after.reason for each in ended.movements] == [
+        QuarantineReason.NO_SUBSCRIPTION.label
+    ]
+    assert [each.before.reason for each in claimed.movements] == [
+        QuarantineReason.UNKNOWN_KEY.label
+    ]
 
 
 def test_what_is_kept_is_worked_through_and_followed(customer, subscription, credential):
@@ -98,7 +104,7 @@ def test_what_is_kept_is_worked_through_and_followed(customer, subscription, cre
     other = factories.a_subscription(customer)
 
     tried = hooks.try_out(
-        lambda: credentials.move(
+        lambda: credentials.move_credential(
             credential=credential,
             subscription=subscription,
             to=other,
@@ -113,25 +119,29 @@ def test_what_is_kept_is_worked_through_and_followed(customer, subscription, cre
     assert tried.followed_at == (claim.get_absolute_url(),)
     assert claim.expected == 2
     assert AuditEvent.objects.first().verb == AuditEvent.Verb.MOVED
-    reattribution.work()
+    reattribution.work_through_claims()
     assert Usage.objects.get(subscription=other, count__gt=0).count == 2
 
 
 def test_a_refusal_is_the_actions_own(customer, subscription, credential):
     other = factories.a_subscription()
 
-    with pytest.raises(credentials.OtherCustomer):
+    with pytest.raises(credentials.SubscriptionOfOtherCustomer):
         hooks.consequences_of(
-            lambda: credentials.assign(credential=credential, subscription=other, by=None)
+            lambda: credentials.assign_subscription(
+                credential=credential, subscription=other, by=None
+            )
         )
 
 
 def test_what_cannot_be_counted_in_time_is_said(customer, subscription, credential, monkeypatch):
     factories.settled(factories.a_call(KEY, ago=DAY))
-    monkeypatch.setattr(consequences, "TIME_LIMIT_SECONDS", 0.0)
+    monkeypatch.setattr(consequences, "COUNT_LIMIT_SECONDS", 0.0)
     subscription.active_until = timezone.now() - 2 * DAY
 
-    found = hooks.consequences_of(lambda: subscriptions.change(subscription=subscription, by=None))
+    found = hooks.consequences_of(
+        lambda: subscriptions.change_subscription(subscription=subscription, by=None)
+    )
 
     assert not found.is_complete
     assert found.move_something
@@ -146,9 +156,9 @@ def test_a_statement_is_stopped_at_the_limit_and_limits_stay_as_they_were():
             return cursor.fetchone()
 
     before = limits()
-    with atomic(), pytest.raises(consequences._TookTooLong):
-        consequences._run("SELECT pg_sleep(5)", consequences.monotonic() + 0.05, {})
-    assert consequences._run("SELECT 1", consequences.monotonic() + 5, {}) == [(1,)]
+    with atomic(), pytest.raises(consequences._CountTookTooLong):
+        consequences._run_until_deadline("SELECT pg_sleep(5)", consequences.monotonic() + 0.05, {})
+    assert consequences._run_until_deadline("SELECT 1", consequences.monotonic() + 5, {}) == [(1,)]
     hooks.consequences_of(lambda: None)
     hooks.try_out(lambda: None, keep=lambda _, __: True)
 
@@ -157,15 +167,17 @@ def test_a_statement_is_stopped_at_the_limit_and_limits_stay_as_they_were():
 
 @pytest.mark.django_db(transaction=True)
 def test_who_holds_the_same_thing_is_not_waited_for_long(monkeypatch):
-    monkeypatch.setattr(hooks, "LOCK_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(hooks, "TRIAL_LOCK_TIMEOUT_SECONDS", 1)
     credential = factories.a_credential()
     holding = connection.copy()
     holding.set_autocommit(False)
     with holding.cursor() as cursor:
         cursor.execute("SELECT FROM revcred_credential WHERE id = %s FOR UPDATE", [credential.pk])
 
-    with pytest.raises(hooks.Busy):
-        hooks.consequences_of(lambda: credentials.suspend(credential=credential, by=None))
+    with pytest.raises(hooks.ConcurrentChange):
+        hooks.consequences_of(
+            lambda: credentials.suspend_credential(credential=credential, by=None)
+        )
 
     holding.rollback()
     holding.close()
@@ -178,7 +190,7 @@ def test_the_audits_end_is_free_while_an_action_is_tried_out():
     elsewhere.set_autocommit(False)
 
     def act():
-        credentials.suspend(credential=credential, by=None)
+        credentials.suspend_credential(credential=credential, by=None)
         with elsewhere.cursor() as cursor:  # where the lock is held, it is not had
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [0x5EA1ED])
             return cursor.fetchone()[0]
@@ -214,7 +226,7 @@ def a_choice(customer, *names):
 def moves(action):
     """What it was said to move, after it was done and worked through."""
     tried = hooks.try_out(action, keep=lambda _, __: True)
-    reattribution.work()
+    reattribution.work_through_claims()
     assert no_differences()
     return said(tried.consequences)
 
@@ -234,7 +246,7 @@ def test_the_sources_of_a_product_reach_back(customer):
         maps.product.sources.set([other])
         tiles.product.sources.set([one])
         for product in (maps.product, tiles.product):
-            subscriptions.sources_changed(product=product, by=None)
+            subscriptions.announce_sources_changed(product=product, by=None)
 
     assert moves(exchange) == [
         (1, f"“{maps}” of {customer}", f"“{tiles}” of {customer}"),
@@ -251,11 +263,11 @@ def test_path_rules_reach_back_and_take_from_others(customer):
 
     def add():
         source.path_rules.create(text="/v1/tiles/")
-        subscriptions.paths_changed(source=source, by=None)
+        subscriptions.announce_paths_changed(source=source, by=None)
 
     def remove():
         PathRule.objects.filter(source=source).delete()
-        subscriptions.paths_changed(source=source, by=None)
+        subscriptions.announce_paths_changed(source=source, by=None)
 
     there = (1, f"“{maps}” of {customer}", f"“{tiles}” of {customer}")
     assert moves(add) == [there]
@@ -273,7 +285,9 @@ def test_deleting_a_source_says_what_becomes_of_its_calls(customer):
 
     found = moves(lambda: subscriptions.delete_source(source=extra, by=None))
 
-    assert found == [(1, f"“{maps}” of {customer}", f"quarantine ({Reason.NO_SUBSCRIPTION.label})")]
+    assert found == [
+        (1, f"“{maps}” of {customer}", f"quarantine ({QuarantineReason.NO_SUBSCRIPTION.label})")
+    ]
     assert Quarantined.objects.get().source_named == "extra"
     assert standing() == [tiles.pk]
 

@@ -87,16 +87,16 @@ def test_it_keeps_its_restriction_when_the_last_source_goes_until_it_is_opened(p
     assert counted(subscription) == set()
 
     product.refresh_from_db()
-    subscriptions.open_to_all(product=product, by=None)
+    subscriptions.open_product_to_all_calls(product=product, by=None)
     while Claim.objects.open().exists():
-        reattribution.work()
+        reattribution.work_through_claims()
 
     assert not Quarantined.objects.exists()
     assert counted(subscription) == {*CALLS}
 
 
 def test_one_with_sources_cannot_be_opened(product):
-    subscriptions.open_to_all(product=product, by=None)
+    subscriptions.open_product_to_all_calls(product=product, by=None)
     Product.objects.update(restricted=False)
 
     assert Product.objects.get().restricted

@@ -11,10 +11,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from metering.api.transactions import Window, call_of, decoder
+from metering.api.transactions import AcceptanceWindow, call_from_transaction, transaction_decoder
 from metering.demo import notes, traffic
 from metering.demo.gateway import DemoGateway
-from metering.models import Claim, Conflict, Quarantined, Reason, Tally, Transaction
+from metering.models import Claim, Conflict, Quarantined, QuarantineReason, Tally, Transaction
 from revcred.models import AuditEvent, Credential, Gateway, Subscriber, User
 from tests.metering.attribution.test_processing import no_differences
 
@@ -24,10 +24,10 @@ URL = "http://127.0.0.1:8123"
 @pytest.fixture(autouse=True)
 def path(monkeypatch, tmp_path):
     """Notes of its own, and not as much traffic."""
-    fewer = tuple(replace(each, calls=min(each.calls, 60)) for each in traffic.STREAMS)
-    monkeypatch.setattr(traffic, "STREAMS", fewer)
-    monkeypatch.setattr(notes, "PATH", tmp_path / ".run" / "demo.json")
-    return notes.PATH
+    fewer = tuple(replace(each, calls=min(each.calls, 60)) for each in traffic.CALL_STREAMS)
+    monkeypatch.setattr(traffic, "CALL_STREAMS", fewer)
+    monkeypatch.setattr(notes, "NOTES_PATH", tmp_path / ".run" / "demo.json")
+    return notes.NOTES_PATH
 
 
 @pytest.fixture
@@ -48,16 +48,16 @@ def test_the_demo_shows_what_can_happen(load):
     load()
 
     assert reasons() == {
-        Reason.UNKNOWN_KEY,
-        Reason.KEY_NOT_VALID,
-        Reason.NO_SUBSCRIPTION,
-        Reason.SUBSCRIPTION_MISMATCH,
-        Reason.AMBIGUOUS,
+        QuarantineReason.UNKNOWN_KEY,
+        QuarantineReason.KEY_NOT_VALID,
+        QuarantineReason.NO_SUBSCRIPTION,
+        QuarantineReason.SUBSCRIPTION_MISMATCH,
+        QuarantineReason.AMBIGUOUS,
     }
     tally = Tally.objects.get()
     assert tally.attributed == Transaction.objects.count()
     assert tally.quarantined == Quarantined.objects.count()
-    assert (tally.repeated, tally.conflicting) == (traffic.REPEATS, 1)
+    assert (tally.repeated, tally.conflicting) == (traffic.REPEATED_CALLS, 1)
     assert Conflict.objects.count() == 1
     assert not Claim.objects.open().exists()
     assert no_differences()
@@ -156,27 +156,29 @@ def test_production_has_no_demo(settings, load):
 
 
 def test_the_month_is_the_same_every_time():
-    keys = {each.key_of: f"key of {each.key_of}" for each in traffic.STREAMS if each.key_of}
+    keys = {each.key_of: f"key of {each.key_of}" for each in traffic.CALL_STREAMS if each.key_of}
     now = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
-    calls = traffic.month(keys, keys, now)
+    calls = traffic.month_of_calls(keys, keys, now)
 
-    assert calls == traffic.month(keys, keys, now)
-    assert all(now - timedelta(days=traffic.DAYS) <= each.occurred_at <= now for each in calls)
+    assert calls == traffic.month_of_calls(keys, keys, now)
+    assert all(
+        now - timedelta(days=traffic.HISTORY_DAYS) <= each.occurred_at <= now for each in calls
+    )
     counted = Counter(each.transaction_id for each in calls)
-    assert sum(counted.values()) - len(counted) == traffic.REPEATS + 1
+    assert sum(counted.values()) - len(counted) == traffic.REPEATED_CALLS + 1
 
 
 def test_what_goes_on_is_what_the_door_takes():
     now = datetime.now(UTC)
 
-    calls = traffic.at_random(200, Random(1), now, {"Delivery app": "a-key"}, {})
+    calls = traffic.random_calls(200, Random(1), now, {"Delivery app": "a-key"}, {})
 
     body = msgspec.json.Encoder(decimal_format="number").encode(calls)
-    window = Window.of(Gateway(), now)
-    assert [call_of(each, window) for each in decoder.decode(body, "")] == [
-        call_of(each, window) for each in calls
-    ]
+    window = AcceptanceWindow.of(Gateway(), now)
+    assert [
+        call_from_transaction(each, window) for each in transaction_decoder.decode(body, "")
+    ] == [call_from_transaction(each, window) for each in calls]
     assert {each.key for each in calls if each.source is msgspec.UNSET} >= {"a-key"}
 
 
@@ -202,7 +204,7 @@ def door():
 
 
 def test_the_gateway_posts_the_same_delivery_until_it_is_accepted(door):
-    notes.write({"gateway": {"name": "", "token": "rvg_1"}, "credentials": []})
+    notes.write_notes({"gateway": {"name": "", "token": "rvg_1"}, "credentials": []})
     gateway = DemoGateway(f"http://127.0.0.1:{door.server_port}")
     calls = gateway._next()
 

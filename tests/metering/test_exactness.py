@@ -6,8 +6,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
-from metering.ledger.quantities import plain
+from metering.attribution.processing import process_waiting_deliveries
+from metering.ledger.quantities import format_quantity
 from metering.models import Conflict, GatewayToken, Transaction
 from tests import factories
 
@@ -61,7 +61,7 @@ def receipt(client, token):
 def test_in_the_receipt_of_a_gateway(client, token, posted, key, quantity):
     posted(quantity, key)
     waiting = receipt(client, token)
-    settle_waiting()
+    process_waiting_deliveries()
     settled = receipt(client, token)
 
     for said in (waiting, settled):
@@ -70,7 +70,7 @@ def test_in_the_receipt_of_a_gateway(client, token, posted, key, quantity):
 
 def test_on_every_page(client, admin_client, posted, owner):
     posted()
-    settle_waiting()
+    process_waiting_deliveries()
     row = Transaction.objects.get()
     client.force_login(owner.user)
 
@@ -87,7 +87,7 @@ def test_on_every_page(client, admin_client, posted, owner):
 def test_in_quarantine_and_in_conflicts(admin_client, client, token, posted):
     posted(key="an-unknown-key-of-calls")
     posted("123456789012345678.987654321", key="an-unknown-key-of-calls")
-    settle_waiting()
+    process_waiting_deliveries()
 
     listed = admin_client.get(reverse("admin:metering_quarantined_changelist") + "?released=no")
     assert SHOWN in listed.content.decode()
@@ -101,4 +101,4 @@ def test_in_quarantine_and_in_conflicts(admin_client, client, token, posted):
     ("quantity", "shown"), [(1, "1"), (0, "0"), (1e-09, "0.000000001"), (1500.5, "1,500.5")]
 )
 def test_plain(quantity, shown):
-    assert plain(quantity) == shown
+    assert format_quantity(quantity) == shown

@@ -37,8 +37,8 @@ def maps():
 
 def renamed(subscription, name):
     subscription.external_key = name
-    subscriptions.change(subscription=subscription, by=None)
-    reattribution.work()
+    subscriptions.change_subscription(subscription=subscription, by=None)
+    reattribution.work_through_claims()
 
 
 def charged(call):
@@ -79,8 +79,8 @@ def test_a_current_name_wins_and_what_was_counted_follows(maps, key):
         external_key="maps",
         active_from=timezone.now() - DAY,
     )
-    subscriptions.start(subscription=taker, by=None)
-    reattribution.work()
+    subscriptions.start_subscription(subscription=taker, by=None)
+    reattribution.work_through_claims()
 
     # From its beginning on the name is the other's; what was before stays.
     assert charged_now(before) == "atlas"
@@ -110,8 +110,8 @@ def test_a_name_that_is_forgotten_goes_back_to_whoever_had_it(maps):
     call = naming("maps", occurred_at=timezone.now() + timedelta(seconds=5))
     assert charged(call) == name
 
-    subscriptions.forget_name(subscription=other, name="maps", by=None)
-    reattribution.work()
+    subscriptions.forget_former_name(subscription=other, name="maps", by=None)
+    reattribution.work_through_claims()
 
     assert charged_now(call) == "atlas"
     assert not other.former_names().filter(name="maps").exists()
@@ -262,7 +262,7 @@ def test_a_renamed_source_is_still_that_source(maps):
 
 def test_a_name_is_free_in_another_period(maps):
     noon = timezone.now() - 2 * DAY
-    subscriptions.end(subscription=maps, at=noon, by=None)
+    subscriptions.end_subscription(subscription=maps, at=noon, by=None)
     later = factories.a_subscription(external_key="maps", active_from=noon)
 
     factories.settled(early := naming("maps", ago=3 * DAY), late := naming("maps"))
@@ -272,5 +272,5 @@ def test_a_name_is_free_in_another_period(maps):
     with pytest.raises(IntegrityError), atomic():
         factories.a_subscription(external_key="maps", active_from=noon + DAY)
     maps.active_until = None
-    with pytest.raises(subscriptions.ExternalKeyInUse):
-        subscriptions.change(subscription=maps, by=None)
+    with pytest.raises(subscriptions.SubscriptionExternalKeyInUse):
+        subscriptions.change_subscription(subscription=maps, by=None)

@@ -6,16 +6,16 @@ from random import Random
 import pytest
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import Call
-from metering.inbox.intake import take_in
+from metering.inbox.intake import accept_calls
 from metering.ledger import partitions, receipts
 from metering.models import Claim, Conflict, Quarantined, Tally, Transaction, Usage
-from metering.pairing.completion import join
-from metering.pairing.partial_transactions import Side, take_in_half
+from metering.pairing.completion import pair_due_partials
+from metering.pairing.partial_transactions import PartialSide, accept_partial
 from metering.quarantine import actions, reattribution
-from metering.quarantine.actions import CountAt
-from metering.quarantine.hooks import expect
+from metering.quarantine.actions import MomentChoice
+from metering.quarantine.hooks import open_claim
 from revcred.actions import credentials
 from revcred.models import AuditEvent
 from tests import factories
@@ -47,7 +47,7 @@ def choose(at, admin, transactions=None):
     count = actions.choose_moments(
         Quarantined.objects.all() if transactions is None else transactions, at=at, by=admin
     )
-    reattribution.work()
+    reattribution.work_through_claims()
     return count
 
 
@@ -55,9 +55,9 @@ def test_it_waits_with_the_moment_it_said(subscription):
     gateway = factories.a_gateway()
     call = outside(timedelta(days=5 * 365), transaction_id="t")
     factories.settled(call, gateway=gateway)
-    reattribution.work()
+    reattribution.work_through_claims()
 
-    receipt = receipts.find(gateway, "t")
+    receipt = receipts.find_receipt(gateway, "t")
     assert (receipt.state, receipt.reason) == ("quarantined", "moment_outside")
     assert receipt.occurred_at == call.occurred_at
     assert not Usage.objects.exists()
@@ -65,9 +65,9 @@ def test_it_waits_with_the_moment_it_said(subscription):
 
 def test_no_claim_touches_it(subscription, admin):
     factories.settled(outside(timedelta(days=40)))
-    expect(cause="all of it", by=admin)
-    expect(cause="its key", by=admin, credential=subscription.customer.credentials.get())
-    reattribution.work()
+    open_claim(cause="all of it", by=admin)
+    open_claim(cause="its key", by=admin, credential=subscription.customer.credentials.get())
+    reattribution.work_through_claims()
 
     assert Quarantined.objects.get().reason == "moment_outside"
     assert not Claim.objects.open().exists()
@@ -77,15 +77,15 @@ def test_at_its_arrival_what_it_said_stays_beside_it(subscription, admin):
     gateway = factories.a_gateway()
     call = outside(timedelta(days=5 * 365), transaction_id="t", metadata={"a": 1})
     factories.settled(call, gateway=gateway)
-    reattribution.work()
+    reattribution.work_through_claims()
 
-    assert choose(CountAt.ARRIVAL, admin) == 1
+    assert choose(MomentChoice.ARRIVAL, admin) == 1
 
     row = Transaction.objects.get()
     assert row.occurred_at == row.received_at
     assert row.metadata["a"] == 1
     assert row.metadata["occurred_at_said"].startswith(f"{call.occurred_at:%Y-%m-%dT%H:%M:%S}")
-    receipt = receipts.find(gateway, "t")
+    receipt = receipts.find_receipt(gateway, "t")
     assert (receipt.state, receipt.subscription) == ("attributed", subscription)
     assert [each.by for each in receipt.history][-1] == admin.email
     assert Usage.objects.get().hour.date() == timezone.now().date()
@@ -94,12 +94,12 @@ def test_at_its_arrival_what_it_said_stays_beside_it(subscription, admin):
 
 
 def test_at_the_moment_it_said_the_ledger_gets_the_day(subscription, admin):
-    partitions.drop(before=(timezone.now() - timedelta(days=100)).date())
+    partitions.drop_partitions(before=(timezone.now() - timedelta(days=100)).date())
     call = outside(timedelta(days=200))
     factories.settled(call)
-    assert call.occurred_at.date() not in partitions.existing_days()
+    assert call.occurred_at.date() not in partitions.partitioned_days()
 
-    assert choose(CountAt.SAID, admin) == 1
+    assert choose(MomentChoice.SAID, admin) == 1
 
     assert Transaction.objects.get().occurred_at == call.occurred_at
     assert Usage.objects.get().hour.date() == call.occurred_at.date()
@@ -108,19 +108,19 @@ def test_at_the_moment_it_said_the_ledger_gets_the_day(subscription, admin):
 def test_a_day_that_the_ledger_does_not_keep_cannot_be_counted_in(subscription, admin):
     factories.settled(outside(timedelta(days=5 * 365)), outside(timedelta(days=-3)))
 
-    preview = actions.preview_of_moments(Quarantined.objects.all(), CountAt.SAID)
+    preview = actions.preview_moments(Quarantined.objects.all(), MomentChoice.SAID)
 
     assert (preview.shares, preview.beyond) == ([], 2)
-    assert choose(CountAt.SAID, admin) == 0
+    assert choose(MomentChoice.SAID, admin) == 0
     assert Quarantined.objects.filter(outside=True).count() == 2
 
 
 def test_a_key_is_judged_by_the_moment_that_was_chosen(subscription, admin):
     credential = subscription.customer.credentials.get()
-    credentials.revoke(credential=credential, reason="lost", by=admin)
+    credentials.revoke_credential(credential=credential, reason="lost", by=admin)
     factories.settled(outside(timedelta(days=40), transaction_id="then"))
 
-    choose(CountAt.ARRIVAL, admin)
+    choose(MomentChoice.ARRIVAL, admin)
 
     assert Quarantined.objects.get().reason == "key_not_valid"
     assert not Transaction.objects.exists()
@@ -141,9 +141,9 @@ def test_the_preview_is_what_then_happens(admin, seed):
         for _ in range(random.randint(1, 20))
     ]
     factories.settled(*calls)
-    at = random.choice(list(CountAt))
+    at = random.choice(list(MomentChoice))
 
-    preview = actions.preview_of_moments(Quarantined.objects.all(), at)
+    preview = actions.preview_moments(Quarantined.objects.all(), at)
     expected = {
         (each.subscription and each.subscription.pk, each.reason and str(each.reason)): each.calls
         for each in preview.shares
@@ -163,11 +163,11 @@ def test_the_preview_is_what_then_happens(admin, seed):
 def test_it_is_the_same_when_it_is_sent_again_inside_the_window(subscription):
     gateway = factories.a_gateway()
     call = outside(timedelta(hours=-2), transaction_id="t")
-    take_in(gateway, [call])
-    settle_waiting()
+    accept_calls(gateway, [call])
+    process_waiting_deliveries()
     again = factories.a_call(KEY, transaction_id="t", occurred_at=call.occurred_at)
-    take_in(gateway, [again])
-    settle_waiting()
+    accept_calls(gateway, [again])
+    process_waiting_deliveries()
 
     assert not Conflict.objects.exists()
     assert Quarantined.objects.count() == 1
@@ -184,20 +184,22 @@ def test_its_other_half_leaves_it_where_it_is(subscription, admin, settings):
         status=200,
         elements=asked.elements,
     )
-    take_in_half(gateway, asked, Side.REQUEST)
-    while join():
+    accept_partial(gateway, asked, PartialSide.REQUEST)
+    while pair_due_partials():
         pass
-    settle_waiting()
-    take_in_half(gateway, answered, Side.RESPONSE)
-    while join():
+    process_waiting_deliveries()
+    accept_partial(gateway, answered, PartialSide.RESPONSE)
+    while pair_due_partials():
         pass
 
     row = Quarantined.objects.get()
     assert (row.reason, row.outside, row.status) == ("moment_outside", True, 200)
 
-    choose(CountAt.ARRIVAL, admin)
-    take_in_half(gateway, Call(**{**_fields(answered), "response_bytes": 7}), Side.RESPONSE)
-    while join():
+    choose(MomentChoice.ARRIVAL, admin)
+    accept_partial(
+        gateway, Call(**{**_fields(answered), "response_bytes": 7}), PartialSide.RESPONSE
+    )
+    while pair_due_partials():
         pass
     standing = Transaction.objects.standing().get()
     assert (standing.response_bytes, standing.corrects is not None) == (7, True)
@@ -220,7 +222,7 @@ def test_a_key_was_last_used_when_the_call_was_made_also_after_a_claim():
     call = factories.a_call("a-key-that-comes-later", ago=timedelta(days=3))
     factories.settled(call)
     factories.a_credential(customer, "a-key-that-comes-later", subscriptions=[subscription])
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert Transaction.objects.count() == 1
     assert last_used(subscription) == call.occurred_at

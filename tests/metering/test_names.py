@@ -132,7 +132,7 @@ def test_nothing_named_is_nobody_s():
 
 def test_a_credential_has_to_be_valid_then(acme):
     credential = acme.credentials.get(name="For Routes")
-    credentials.suspend(credential=credential, by=None)
+    credentials.suspend_credential(credential=credential, by=None)
 
     names = {"credential": "For Routes"}
     assert judged(names, occurred_at=timezone.now()) == "key_not_valid"
@@ -148,8 +148,8 @@ def test_what_names_nobody_is_claimed_when_somebody_has_that_name():
         external_key="Umbrella Maps",
         active_from=factories.LONG_AGO,
     )
-    subscriptions.start(subscription=subscription, by=None)
-    reattribution.work()
+    subscriptions.start_subscription(subscription=subscription, by=None)
+    reattribution.work_through_claims()
 
     assert Transaction.objects.get().subscription == subscription
     assert Transaction.objects.get().quarantine_reason == "unknown_customer"

@@ -26,16 +26,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from metering.attribution.cautious_mode import care
-from metering.attribution.processing import settle, settle_waiting
-from metering.attribution.rules import Candidate, Coverage, Holder, Key, verdict
-from metering.inbox.intake import take_in
-from metering.models import Claim, Conflict, Quarantined, Reason, Transaction, Usage
+from metering.attribution.cautious_mode import cautious_mode
+from metering.attribution.processing import process_deliveries, process_waiting_deliveries
+from metering.attribution.rules import (
+    CandidateSubscription,
+    MatchingKey,
+    NameHolder,
+    SourceCoverage,
+    verdict,
+)
+from metering.inbox.intake import accept_calls
+from metering.models import Claim, Conflict, Quarantined, QuarantineReason, Transaction, Usage
 from metering.quarantine import actions, reattribution
 from revcred.actions import credentials, subscriptions
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.models import FormerName, Source, Subscription
-from revcred.models.periods import second_of
+from revcred.models.periods import start_of_second
 from tests import factories
 
 STEPS, SEED = 400, 1
@@ -43,14 +49,14 @@ STEPS_OF_AN_EXAMPLE, STEPS_BETWEEN = 50, 10  # two comparisons
 STEP = timedelta(hours=6)  # few moments, so that starts, ends and calls often fall on the same
 FIRST, LAST = -100, 4  # moments that calls have, counted from today's midnight
 REFUSALS = (
-    credentials.KeyOfRevoked,
+    credentials.KeyOfRevokedCredential,
     credentials.KeyInUse,
-    credentials.KeyOfRevoked,
+    credentials.KeyOfRevokedCredential,
     credentials.AlreadyAssigned,
-    credentials.AlreadyRevoked,
+    credentials.CredentialRevoked,
     credentials.NotAssigned,
-    subscriptions.ExternalKeyInUse,
-    subscriptions.NotStarted,
+    subscriptions.SubscriptionExternalKeyInUse,
+    subscriptions.SubscriptionNotStarted,
 )
 
 
@@ -125,7 +131,7 @@ class Oracle:
             if each == name
         ]
         return [
-            Holder(
+            NameHolder(
                 subscription=number,
                 active=self.active[number],
                 coverage=self.coverage[number],
@@ -156,7 +162,7 @@ class Oracle:
 
     def _key(self, bound, kind, owner, period):
         candidates = [
-            Candidate(
+            CandidateSubscription(
                 subscription=name,
                 assigned=assigned,
                 active=self.active[name],
@@ -164,7 +170,7 @@ class Oracle:
             )
             for name, assigned in owner.assigned
         ]
-        return Key(
+        return MatchingKey(
             kind=kind,
             period=period,
             bound=bound,
@@ -182,7 +188,7 @@ class Oracle:
         total = Counter()
         for (gateway, _), (call, string) in self.calls.items():
             found = self.outcome(gateway, call, string)
-            if not isinstance(found, Reason):
+            if not isinstance(found, QuarantineReason):
                 for element, quantity in call.elements.items():
                     total[found, call.occurred_at, element] += quantity
         return total
@@ -208,7 +214,7 @@ def end_key(period, at):
 def outcomes():
     standing = Transaction.objects.standing()
     rows = [((row.gateway_id, row.transaction_id), row.subscription_id) for row in standing] + [
-        ((row.gateway_id, row.transaction_id), Reason(row.reason))
+        ((row.gateway_id, row.transaction_id), QuarantineReason(row.reason))
         for row in Quarantined.objects.all()
     ]
     assert len(rows) == len(dict(rows)), "something stands twice"
@@ -249,8 +255,10 @@ class Order(RuleBasedStateMachine):
         self.running = ExitStack()
         self.running.enter_context(atomic())
         self.running.enter_context(patch("django.utils.timezone.now", lambda: self.now))
-        self.running.enter_context(patch.object(reattribution, "MOST", 3))
-        care.forget()
+        self.running.enter_context(
+            patch.object(reattribution, "MAX_TRANSACTIONS_PER_CLAIM_STEP", 3)
+        )
+        cautious_mode.forget()
         self.now = moment(FIRST // 2)
         self.taken, self.oracle = 0, Oracle()
         self.gateways = [factories.a_gateway().pk for _ in range(2)]
@@ -318,7 +326,7 @@ class Order(RuleBasedStateMachine):
         self._deliver(gateway, (factories.a_call(string, **fields), string))
 
     def _deliver(self, gateway, *said):
-        take_in(gateway, [call for call, _ in said])
+        accept_calls(gateway, [call for call, _ in said])
         for call, string in said:
             self.oracle.hear(gateway, call, string)
             self.sent.append((gateway, call, string))
@@ -327,29 +335,31 @@ class Order(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 5))
     def settle_some(self, most):
-        settle(most)
+        process_deliveries(most)
 
     @rule(which=some)
     def claim_some(self, which):
         waiting = list(Claim.objects.open().values_list("pk", flat=True))
         if waiting:
-            reattribution._step(self._one_of(waiting, which), reattribution.MOST)
+            reattribution._judge_step(
+                self._one_of(waiting, which), reattribution.MAX_TRANSACTIONS_PER_CLAIM_STEP
+            )
 
     @rule()
     def be_careful(self):
-        care.take()
+        cautious_mode.take()
 
     @rule(which=some)
     def release(self, which):
         waiting = Quarantined.objects.filter(released_at=None).order_by("pk")
         if waiting:
             one = waiting.filter(pk=self._one_of(list(waiting), which).pk)
-            actions.release(one, by=self.admin, note="looked at")
+            actions.release_transactions(one, by=self.admin, note="looked at")
 
     def compare(self):
-        settle_waiting()
+        process_waiting_deliveries()
         while Claim.objects.open().exists():
-            reattribution.work()
+            reattribution.work_through_claims()
         found = outcomes()
         Order.compared += len(found)
         assert differences(found, self.oracle.outcomes()) == {}
@@ -361,17 +371,17 @@ class Order(RuleBasedStateMachine):
     @rule(hours=st.integers(1, 3), later=laters)
     def time_passes(self, hours, later):
         if self.now < moment(0):
-            self.now = second_of(self.now) + hours * STEP + timedelta(milliseconds=later)
+            self.now = start_of_second(self.now) + hours * STEP + timedelta(milliseconds=later)
 
     @rule(string=some, start=starts, fed=some, twice=seldom, expires_at=st.none() | moments)
     def issue(self, string, start, fed, twice, expires_at):
         fed = {self._one_of(self.subscriptions, fed + n) for n in range(1 + twice)}
         text = self._one_of(self.strings, string)
         with suppress(*REFUSALS):
-            credential = credentials.issue(
+            credential = credentials.issue_credential(
                 customer=self.customer,
                 name=f"credential {len(self.credentials)}",
-                keyed=Keyed(key=text, active_from=start),
+                keyed=NewKey(key=text, active_from=start),
                 subscriptions=fed,
                 expires_at=expires_at,
                 by=None,
@@ -401,7 +411,7 @@ class Order(RuleBasedStateMachine):
         text = self._one_of(self.strings, string)
         ends = self.now + overlap * STEP
         with suppress(*REFUSALS):
-            key = credentials.rotate(
+            key = credentials.rotate_credential(
                 credential=credential, overlap=overlap * STEP, key=text, by=None
             )
             for each in [each for each in self.oracle.keys if each[2:4] == ("key", owner)]:
@@ -420,7 +430,7 @@ class Order(RuleBasedStateMachine):
     def suspend(self, which):
         credential, owner = self._one_of(self.credentials, which)
         with suppress(*REFUSALS):
-            credentials.suspend(credential=credential, by=None)
+            credentials.suspend_credential(credential=credential, by=None)
             if not any(each.holds(self.now) for each in owner.suspensions):
                 owner.suspensions.append(Period(self.now))
 
@@ -432,7 +442,7 @@ class Order(RuleBasedStateMachine):
         if any(each.active_from == self.now for each in begun):
             return  # in the same instant: only a clock that stands still allows it
         with suppress(*REFUSALS):
-            credentials.resume(credential=credential, by=None)
+            credentials.resume_credential(credential=credential, by=None)
             for each in begun:
                 each.active_until = self.now
 
@@ -443,7 +453,7 @@ class Order(RuleBasedStateMachine):
         if really:
             return  # seldom, for nothing happens to it afterwards
         with suppress(*REFUSALS):
-            credentials.revoke(credential=credential, reason="lost", by=None)
+            credentials.revoke_credential(credential=credential, reason="lost", by=None)
             owner.revoked_at = self.now
 
     @precondition(lambda self: self.credentials)
@@ -451,7 +461,7 @@ class Order(RuleBasedStateMachine):
     def change_expiry(self, which, at, never):
         credential, owner = self._one_of(self.credentials, which)
         credential.expires_at = owner.expires_at = None if never else at
-        credentials.change(credential=credential, by=None)
+        credentials.change_credential(credential=credential, by=None)
 
     @precondition(lambda self: self.credentials)
     @rule(which=some, subscription=some, at=moments)
@@ -459,7 +469,7 @@ class Order(RuleBasedStateMachine):
         credential, owner = self._one_of(self.credentials, which)
         new = self._one_of(self.subscriptions, subscription)
         with suppress(*REFUSALS):
-            credentials.assign(credential=credential, subscription=new, at=at, by=None)
+            credentials.assign_subscription(credential=credential, subscription=new, at=at, by=None)
             owner.assigned.append((new.pk, Period(at)))
 
     @precondition(lambda self: self.credentials)
@@ -468,7 +478,9 @@ class Order(RuleBasedStateMachine):
         credential, owner = self._one_of(self.credentials, which)
         old = self._one_of(self.subscriptions, subscription)
         with suppress(*REFUSALS):
-            credentials.unassign(credential=credential, subscription=old, at=at, by=None)
+            credentials.unassign_subscription(
+                credential=credential, subscription=old, at=at, by=None
+            )
             self._end_assignment(owner, old, at)
 
     @precondition(lambda self: self.credentials)
@@ -478,7 +490,9 @@ class Order(RuleBasedStateMachine):
         old = self._one_of(self.subscriptions, subscription)
         new = self._one_of(self.subscriptions, to)
         with suppress(*REFUSALS):
-            credentials.move(credential=credential, subscription=old, to=new, at=at, by=None)
+            credentials.move_credential(
+                credential=credential, subscription=old, to=new, at=at, by=None
+            )
             self._end_assignment(owner, old, at)
             owner.assigned.append((new.pk, Period(at)))
 
@@ -490,7 +504,7 @@ class Order(RuleBasedStateMachine):
             external_key=f"subscription-{len(self.subscriptions)}-of-the-orders",
             active_from=start,
         )
-        subscriptions.start(subscription=new, by=None)
+        subscriptions.start_subscription(subscription=new, by=None)
         self._subscribe(new)
 
     @rule(which=some, start=starts, end=moments, ends=maybe)
@@ -499,7 +513,7 @@ class Order(RuleBasedStateMachine):
         if not ends or end > start:
             changed.active_from, changed.active_until = start, end if ends else None
             with suppress(*REFUSALS):
-                subscriptions.change(subscription=changed, by=None)
+                subscriptions.change_subscription(subscription=changed, by=None)
                 self.oracle.active[changed.pk] = Period(start, changed.active_until)
             changed.refresh_from_db()
 
@@ -510,7 +524,7 @@ class Order(RuleBasedStateMachine):
         if name != changed.external_key:
             changed.external_key = name
             with suppress(*REFUSALS):
-                subscriptions.change(subscription=changed, by=None)
+                subscriptions.change_subscription(subscription=changed, by=None)
                 self.names.append(name)
                 self.oracle.rename(changed.pk, name, self._clock())
         changed.refresh_from_db()
@@ -522,14 +536,14 @@ class Order(RuleBasedStateMachine):
         subscription = next(each for each in self.subscriptions if each.pk == number)
         if FormerName.objects.filter(name=name, taken_by_id=number).exists():
             return  # whoever had it before has it again: see test_names
-        subscriptions.forget_name(subscription=subscription, name=name, by=None)
+        subscriptions.forget_former_name(subscription=subscription, name=name, by=None)
         self.oracle.former.remove([name, number, until])
 
     @rule(which=some, at=moments)
     def end_subscription(self, which, at):
         ended = self._one_of(self.subscriptions, which)
         with suppress(*REFUSALS):
-            subscriptions.end(subscription=ended, at=at, by=None)
+            subscriptions.end_subscription(subscription=ended, at=at, by=None)
             period = self.oracle.active[ended.pk]
             if period.holds(at):
                 self.oracle.active[ended.pk] = Period(period.active_from, at)
@@ -543,7 +557,7 @@ class Order(RuleBasedStateMachine):
         self.names.append(subscription.external_key)
         self.oracle.active[number] = Period(subscription.active_from)
         self.oracle.names[number] = subscription.external_key
-        self.oracle.coverage[number] = Coverage(
+        self.oracle.coverage[number] = SourceCoverage(
             sources=[each.external_key for each in product.sources.all()],
             restricted=product.restricted,
             also_without_source=product.also_without_source,

@@ -14,12 +14,12 @@ from django.utils import timezone
 
 from metering import actions
 from metering.admin import groups
-from metering.attribution import cautious_mode, processing
-from metering.attribution.cautious_mode import care
-from metering.attribution.processing import settle_waiting
-from metering.inbox.intake import take_in
-from metering.management.commands.clock import sweep
-from metering.models import Claim, Delivery, Quarantined, Reason, Transaction
+from metering.attribution import processing
+from metering.attribution.cautious_mode import cautious_mode
+from metering.attribution.processing import process_waiting_deliveries
+from metering.inbox.intake import accept_calls
+from metering.management.commands.clock import sweep_waiting_work
+from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials
 from tests import factories
@@ -98,8 +98,8 @@ def without_pauses(most=20):
     """As if time went by between the tries, until nothing waits."""
     for _ in range(most):
         Delivery.objects.update(next_try_at=timezone.now() - timedelta(hours=1))
-        care.take()
-        settle_waiting()
+        cautious_mode.take()
+        process_waiting_deliveries()
         if not Delivery.objects.exists():
             return
 
@@ -108,21 +108,21 @@ def without_pauses(most=20):
 def test_the_others_are_settled_at_once_and_the_poison_ends_named(credential, gateway, kind):
     calls = healthy(40)
     for call in calls[:20]:
-        take_in(gateway, [call])
-    take_in(gateway, [poison()])
+        accept_calls(gateway, [call])
+    accept_calls(gateway, [poison()])
     for call in calls[20:]:
-        take_in(gateway, [call])
+        accept_calls(gateway, [call])
 
     with evil(EVILS[kind], "metering_transaction"):
         began = time.monotonic()
-        settle_waiting()
+        process_waiting_deliveries()
         seconds = time.monotonic() - began
         assert names() == {call.transaction_id for call in calls}
         assert seconds < SOON
         without_pauses()
 
     waiting = Quarantined.objects.get()
-    assert (waiting.transaction_id, waiting.reason) == ("evil", Reason.POISON)
+    assert (waiting.transaction_id, waiting.reason) == ("evil", QuarantineReason.POISON)
     assert waiting.error == NAMES[kind]
     assert names() == {call.transaction_id for call in calls}
     assert no_differences()
@@ -130,11 +130,11 @@ def test_the_others_are_settled_at_once_and_the_poison_ends_named(credential, ga
 
 def test_in_one_post_too_only_the_poison_is_put_aside(credential, gateway):
     good = healthy(300)
-    take_in(gateway, [*good[:150], poison(), *good[150:]], rejected=2)
+    accept_calls(gateway, [*good[:150], poison(), *good[150:]], rejected=2)
 
     with evil(EVILS["exits"], "metering_transaction"):
         began = time.monotonic()
-        settle_waiting()
+        process_waiting_deliveries()
         assert names() == {call.transaction_id for call in good}
         assert time.monotonic() - began < SOON
         without_pauses()
@@ -145,9 +145,9 @@ def test_in_one_post_too_only_the_poison_is_put_aside(credential, gateway):
 
 def test_a_number_that_nothing_can_hold_is_left_out(gateway):
     """No door lets it through."""
-    take_in(gateway, [poison(status=99_999, request_bytes=12, latency_ms=0.5)])
+    accept_calls(gateway, [poison(status=99_999, request_bytes=12, latency_ms=0.5)])
 
-    settle_waiting()
+    process_waiting_deliveries()
     without_pauses()
 
     waiting = Quarantined.objects.get()
@@ -156,12 +156,12 @@ def test_a_number_that_nothing_can_hold_is_left_out(gateway):
 
 
 def test_a_failure_waits_longer_each_time(credential, gateway):
-    take_in(gateway, [poison()])
+    accept_calls(gateway, [poison()])
     pauses = []
 
     with evil(EVILS["raises"], "metering_transaction"):
         for _ in range(3):
-            settle_waiting()
+            process_waiting_deliveries()
             failed = Delivery.objects.get()
             pauses.append(failed.next_try_at - timezone.now())
             Delivery.objects.update(next_try_at=timezone.now())
@@ -171,10 +171,10 @@ def test_a_failure_waits_longer_each_time(credential, gateway):
 
 
 def test_what_cannot_even_be_put_aside_stays_and_is_tried_ever_less_often(credential, gateway):
-    take_in(gateway, [poison(), *healthy(1)])
+    accept_calls(gateway, [poison(), *healthy(1)])
 
     with evil(EVILS["raises"], *TABLES):
-        settle_waiting()
+        process_waiting_deliveries()
         without_pauses(most=8)
         left = Delivery.objects.get()
 
@@ -182,8 +182,8 @@ def test_what_cannot_even_be_put_aside_stays_and_is_tried_ever_less_often(creden
         assert left.next_try_at > timezone.now() + timedelta(seconds=30)
         assert Transaction.objects.count() == 1
 
-    actions.try_again(delivery=left)
-    settle_waiting()
+    actions.retry_delivery_now(delivery=left)
+    process_waiting_deliveries()
     assert Transaction.objects.count() == 2
 
 
@@ -209,7 +209,7 @@ def settle_and_leave():
     parents = connection.connection  # not to be closed, for it is the parent's
     try:
         connection.connection = None
-        settle_waiting()
+        process_waiting_deliveries()
     finally:
         os._exit(parents is None)
 
@@ -223,10 +223,10 @@ def at_work():
 def test_one_that_kills_every_process_is_found_out(credential, gateway):
     calls = healthy(30)
     for call in calls[:15]:
-        take_in(gateway, [call])
-    take_in(gateway, [poison()])
+        accept_calls(gateway, [call])
+    accept_calls(gateway, [poison()])
     for call in calls[15:]:
-        take_in(gateway, [call])
+        accept_calls(gateway, [call])
 
     works = "PERFORM set_config('application_name', 'evil', true), pg_sleep(1)"
     with evil(works, "metering_transaction"):
@@ -266,15 +266,15 @@ def another_session():
 
 
 def test_to_wait_for_a_lock_puts_nothing_aside(credential, gateway):
-    take_in(gateway, healthy(1))
+    accept_calls(gateway, healthy(1))
 
     with another_session() as other:
         with other.cursor() as cursor:
             cursor.execute("LOCK TABLE metering_usage IN ACCESS EXCLUSIVE MODE")
         for _ in range(6):
-            care.take()
+            cautious_mode.take()
             Delivery.objects.update(next_try_at=timezone.now())
-            settle_waiting()
+            process_waiting_deliveries()
         assert Delivery.objects.get().attempts == 0
 
     without_pauses()
@@ -283,74 +283,78 @@ def test_to_wait_for_a_lock_puts_nothing_aside(credential, gateway):
 
 def test_when_everything_is_slow_nobody_is_blamed(credential, gateway, monkeypatch):
     """Even to settle nothing takes longer than it may."""
-    take_in(gateway, healthy(1))
+    accept_calls(gateway, healthy(1))
     slow = "WITH slow AS MATERIALIZED (SELECT pg_sleep(0.6)) SELECT 1, 1 FROM slow"
     with monkeypatch.context() as patched:
-        patched.setattr(processing, "SETTLE_TAKEN", slow)
-        patched.setattr(cautious_mode, "MOST_PATIENT", 1)
+        patched.setattr(processing, "PROCESS_ATTEMPTED", slow)
+        patched.setattr("metering.attribution.cautious_mode.MAX_TIME_LIMIT_FACTOR", 1)
         for _ in range(6):
-            care.take()
+            cautious_mode.take()
             Delivery.objects.update(next_try_at=timezone.now())
-            settle_waiting()
+            process_waiting_deliveries()
 
     assert Delivery.objects.get().attempts == 0
 
 
 def test_a_database_that_is_away_is_no_attempt(credential, gateway):
-    take_in(gateway, healthy(1))
-    care.take()
+    accept_calls(gateway, healthy(1))
+    cautious_mode.take()
     with evil("RAISE 'full' USING ERRCODE = 'disk_full'", "metering_transaction"):
         Delivery.objects.update(body=Delivery.objects.get().body.replace('"call-', '"evil-call-'))
         for _ in range(6):
             Delivery.objects.update(next_try_at=timezone.now())
             with pytest.raises(OperationalError):
-                settle_waiting()
+                process_waiting_deliveries()
         assert Delivery.objects.get().attempts == 0
 
 
 def test_who_is_not_careful_leaves_to_others_what_failed(credential, gateway):
-    take_in(gateway, healthy(1))
+    accept_calls(gateway, healthy(1))
     Delivery.objects.update(attempts=1, next_try_at=timezone.now())
-    care._glance_at = time.monotonic() + 60
+    cautious_mode._glance_at = time.monotonic() + 60
 
-    assert settle_waiting() == 0
-    care._glance_at = 0
+    assert process_waiting_deliveries() == 0
+    cautious_mode._glance_at = 0
 
-    assert settle_waiting() == 1
+    assert process_waiting_deliveries() == 1
     assert Transaction.objects.count() == 1
 
 
 def test_a_healthy_settlement_writes_nothing_more(credential, gateway, django_assert_num_queries):
-    take_in(gateway, healthy(3))
-    care._glance_at = time.monotonic() + 60
+    accept_calls(gateway, healthy(3))
+    cautious_mode._glance_at = time.monotonic() + 60
 
     with django_assert_num_queries(4):  # BEGIN, the lock and the limit, settling, COMMIT
-        assert processing.settle() == 1
+        assert processing.process_deliveries() == 1
 
 
 # --- Judged again --------------------------------------------------------------------------------
 
 
 def put_aside(gateway, *calls):
-    take_in(gateway, calls)
+    accept_calls(gateway, calls)
     with evil(EVILS["raises"], "metering_transaction"):
-        settle_waiting()
+        process_waiting_deliveries()
         without_pauses()
     assert names(Quarantined) == {"evil"}
 
 
 def test_one_click_runs_it_again(credential, gateway, admin_client):
     put_aside(gateway, poison(status=201, response_bytes=7, metadata={"a": 1}), *healthy(1))
-    (group,) = groups.find(reason=Reason.POISON)
+    (group,) = groups.find_groups(reason=QuarantineReason.POISON)
     url = reverse("admin:metering_quarantined_changelist")
     assert "RaiseException" in admin_client.get(url, {"group": group.slug}).text
 
     admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert not Quarantined.objects.exists()
     row = Transaction.objects.get(transaction_id="evil")
-    assert (row.quarantine_reason, row.status, row.response_bytes) == (Reason.POISON, 201, 7)
+    assert (row.quarantine_reason, row.status, row.response_bytes) == (
+        QuarantineReason.POISON,
+        201,
+        7,
+    )
     assert row.metadata == {"a": 1}
     assert no_differences()
 
@@ -359,15 +363,15 @@ def test_what_is_poison_still_comes_back_named_and_holds_up_no_claim(
     credential, gateway, admin_client
 ):
     put_aside(gateway, poison())
-    take_in(gateway, [factories.a_call("a-key-of-later")])
-    settle_waiting()
-    (group,) = groups.find(reason=Reason.POISON)
+    accept_calls(gateway, [factories.a_call("a-key-of-later")])
+    process_waiting_deliveries()
+    (group,) = groups.find_groups(reason=QuarantineReason.POISON)
 
     with evil(EVILS["exits"], "metering_transaction"):
         admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
         credentials.add_alias(credential=credential, alias="a-key-of-later", by=None)
-        for _ in range(reattribution.TRIES_ALONE):
-            reattribution.work()
+        for _ in range(reattribution.MAX_SINGLE_CLAIM_ATTEMPTS):
+            reattribution.work_through_claims()
 
     assert Quarantined.objects.get().error == "AdminShutdown"
     assert Transaction.objects.count() == 1
@@ -389,11 +393,11 @@ def test_poison_that_is_claimed_is_passed_over(gateway):
 
     with evil(EVILS["raises"], "metering_transaction"):
         factories.a_credential(customer, later, subscriptions=[subscription])
-        reattribution.work()
+        reattribution.work_through_claims()
 
     assert names() == {call.transaction_id for call in calls}
     waiting = Quarantined.objects.get()
-    assert (waiting.reason, waiting.error) == (Reason.POISON, "RaiseException")
+    assert (waiting.reason, waiting.error) == (QuarantineReason.POISON, "RaiseException")
     assert not Claim.objects.open().exists()
     assert no_differences()
 
@@ -405,10 +409,10 @@ def test_nobody_is_poison_because_connections_were_lost_while_it_was_judged(gate
     factories.a_credential(customer, later, subscriptions=[factories.a_subscription(customer)])
 
     with evil(EVILS["exits"], "metering_transaction"):
-        for _ in range(reattribution.TRIES_ALONE // 2):
-            reattribution.work()
+        for _ in range(reattribution.MAX_SINGLE_CLAIM_ATTEMPTS // 2):
+            reattribution.work_through_claims()
     assert Quarantined.objects.get().error == ""
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert names() == {"evil"}
     assert Claim.objects.values_list("attempts", flat=True).distinct().get() == 0
@@ -418,29 +422,31 @@ def test_a_claim_that_takes_its_process_along_is_over_in_the_end(gateway):
     later = "a-key-of-later"
     factories.settled(factories.a_call(later), gateway=gateway)
     factories.a_credential(factories.a_customer(), later)
-    Claim.objects.update(attempts=reattribution.TRIES_ALONE)  # nobody came back from any of them
+    Claim.objects.update(
+        attempts=reattribution.MAX_SINGLE_CLAIM_ATTEMPTS
+    )  # nobody came back from any of them
 
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert Quarantined.objects.get().error == "ProcessLost"
     assert not Claim.objects.open().exists()
 
 
 def test_a_connection_that_broke_is_made_anew_before_anything_is_settled(credential, gateway):
-    take_in(gateway, healthy(3))
+    accept_calls(gateway, healthy(3))
     with suppress(OperationalError), connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    assert settle_waiting() == 1
+    assert process_waiting_deliveries() == 1
 
 
 def test_the_clock_takes_up_what_failed(credential, gateway):
     with evil(EVILS["raises"], "metering_transaction"):
-        take_in(gateway, [poison()])
-        settle_waiting()
-    care._until = care._glance_at = 0.0
+        accept_calls(gateway, [poison()])
+        process_waiting_deliveries()
+    cautious_mode._until = cautious_mode._glance_at = 0.0
     Delivery.objects.update(next_try_at=timezone.now() - timedelta(seconds=5))
 
-    sweep()
+    sweep_waiting_work()
 
     assert Transaction.objects.count() == 1

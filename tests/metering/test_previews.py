@@ -15,11 +15,11 @@ from django.db.models import Sum
 from django.db.transaction import atomic, set_rollback
 from django.utils import timezone
 
-from metering.models import Claim, Quarantined, Reason, Transaction, Usage
+from metering.models import Claim, Quarantined, QuarantineReason, Transaction, Usage
 from metering.quarantine import reattribution
 from revcred import hooks
 from revcred.actions import credentials, subscriptions, undoing
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.models import AuditEvent, Credential, ExternalKey, Product, Source, Subscription
 from tests import factories
 from tests.metering.attribution.test_processing import no_differences
@@ -31,11 +31,11 @@ PATHS = ("/v1/maps/1", "/v1/tiles/1", "/v2/", "")
 TEXTS = ("/v1/", "/v1/tiles/", "/v2/", "/v1/maps/")
 NOT_DONE = (
     credentials.AlreadyAssigned,
-    credentials.AlreadyRevoked,
+    credentials.CredentialRevoked,
     credentials.KeyInUse,
-    credentials.KeyOfRevoked,
+    credentials.KeyOfRevokedCredential,
     credentials.NotAssigned,
-    subscriptions.NotStarted,
+    subscriptions.SubscriptionNotStarted,
 )
 
 
@@ -73,11 +73,11 @@ class World:
         customer = self.customers[number % 2]
         fed = list(customer.subscriptions.all())
         with suppress(*NOT_DONE):
-            credentials.issue(
+            credentials.issue_credential(
                 customer=customer,
                 name=f"credential {number}",
                 by=None,
-                keyed=Keyed(key=string, active_from=self.now - 30 * DAY),
+                keyed=NewKey(key=string, active_from=self.now - 30 * DAY),
                 subscriptions=self.chance.sample(fed, self.chance.choice((1, 1, 2))),
             )
 
@@ -97,7 +97,7 @@ class World:
 
     def work(self):
         while Claim.objects.open().exists():
-            reattribution.work()
+            reattribution.work_through_claims()
 
     def one(self, rows):
         return self.chance.choice(list(rows))
@@ -110,7 +110,7 @@ class World:
             return None
         fed, at = self.one(credential.assignments.all()).subscription, self.moment()
         to = self.one(credential.customer.subscriptions.all())
-        return lambda: credentials.move(
+        return lambda: credentials.move_credential(
             credential=credential, subscription=fed, to=to, by=None, at=at
         )
 
@@ -118,14 +118,18 @@ class World:
         credential = self.one(Credential.objects.all())
         to = self.one(credential.customer.subscriptions.all())
         at = self.moment()
-        return lambda: credentials.assign(credential=credential, subscription=to, by=None, at=at)
+        return lambda: credentials.assign_subscription(
+            credential=credential, subscription=to, by=None, at=at
+        )
 
     def unassign(self):
         credential = self.one(Credential.objects.all())
         if not credential.assignments.exists():
             return None
         fed, at = self.one(credential.assignments.all()).subscription, self.moment()
-        return lambda: credentials.unassign(credential=credential, subscription=fed, by=None, at=at)
+        return lambda: credentials.unassign_subscription(
+            credential=credential, subscription=fed, by=None, at=at
+        )
 
     def end_key(self):
         key, at = self.one(ExternalKey.objects.all()), self.moment()
@@ -141,35 +145,35 @@ class World:
     def expire(self):
         credential = self.one(Credential.objects.all())
         credential.expires_at = self.one([None, self.moment()])
-        return lambda: credentials.change(credential=credential, by=None)
+        return lambda: credentials.change_credential(credential=credential, by=None)
 
     def suspend(self):
         credential = self.one(Credential.objects.all())
-        return lambda: credentials.suspend(credential=credential, by=None)
+        return lambda: credentials.suspend_credential(credential=credential, by=None)
 
     def resume(self):
         credential = self.one(Credential.objects.all())
-        return lambda: credentials.resume(credential=credential, by=None)
+        return lambda: credentials.resume_credential(credential=credential, by=None)
 
     def revoke(self):
         credential = self.one(Credential.objects.all())
-        return lambda: credentials.revoke(credential=credential, reason="lost", by=None)
+        return lambda: credentials.revoke_credential(credential=credential, reason="lost", by=None)
 
     def dates(self):
         subscription = self.one(Subscription.objects.all())
         first, last = sorted((self.moment(), self.moment() + timedelta(hours=1)))
         subscription.active_from = first
         subscription.active_until = self.one([None, last])
-        return lambda: subscriptions.change(subscription=subscription, by=None)
+        return lambda: subscriptions.change_subscription(subscription=subscription, by=None)
 
     def end(self):
         subscription, at = self.one(Subscription.objects.all()), self.moment()
-        return lambda: subscriptions.end(subscription=subscription, by=None, at=at)
+        return lambda: subscriptions.end_subscription(subscription=subscription, by=None, at=at)
 
     def product(self):
         subscription = self.one(Subscription.objects.all())
         subscription.product = self.one(Product.objects.all())
-        return lambda: subscriptions.change(subscription=subscription, by=None)
+        return lambda: subscriptions.change_subscription(subscription=subscription, by=None)
 
     def sources_of_a_product(self):
         product = self.one(Product.objects.all())
@@ -180,7 +184,7 @@ class World:
         def act():
             product.sources.set(sources)
             _record(product, {"changed": {"sources": [_rows(before), _rows(sources)]}})
-            subscriptions.sources_changed(product=product, by=None)
+            subscriptions.announce_sources_changed(product=product, by=None)
 
         return act if {*before} != {*sources} else None
 
@@ -198,7 +202,7 @@ class World:
             if old:
                 rule.delete()
             _record(source, {"rows": [row | {"old": old, "new": new}]})
-            subscriptions.paths_changed(source=source, by=None)
+            subscriptions.announce_paths_changed(source=source, by=None)
 
         taken = source.path_rules.model.objects.exclude(source=source).filter(text=text)
         return None if taken.exists() else act
@@ -211,7 +215,7 @@ class World:
             source.external_key = after
             source.save()
             _record(source, {"changed": {"external_key": [before, after]}})
-            subscriptions.paths_changed(source=source, by=None)
+            subscriptions.announce_paths_changed(source=source, by=None)
 
         return None if Source.objects.filter(external_key=after).exists() else act
 
@@ -231,7 +235,7 @@ class World:
             product.save()
             now = product.also_without_source
             _record(product, {"changed": {"also_without_source": [not now, now]}})
-            subscriptions.sources_changed(product=product, by=None)
+            subscriptions.announce_sources_changed(product=product, by=None)
 
         return act
 
@@ -241,7 +245,9 @@ class World:
             return None
 
         def act():
-            subscriptions.open_to_all(product=Product.objects.get(pk=product.pk), by=None)
+            subscriptions.open_product_to_all_calls(
+                product=Product.objects.get(pk=product.pk), by=None
+            )
 
         return act
 
@@ -251,7 +257,7 @@ class World:
         taken = {*names} - {subscription.external_key}
         names.append("another-name")
         subscription.external_key = self.one([each for each in names if each not in taken])
-        return lambda: subscriptions.change(subscription=subscription, by=None)
+        return lambda: subscriptions.change_subscription(subscription=subscription, by=None)
 
     ACTIONS = (
         *(move, assign, unassign, end_key, add_alias, expire, suspend, resume, revoke, dates, end),
@@ -284,7 +290,11 @@ def places():
         )
         for row in standing
     } | {
-        (row.gateway_id, row.transaction_id): (Reason(row.reason).label, None, row.occurred_at)
+        (row.gateway_id, row.transaction_id): (
+            QuarantineReason(row.reason).label,
+            None,
+            row.occurred_at,
+        )
         for row in Quarantined.objects.all()
     }
 
@@ -368,10 +378,10 @@ def act_once(world, chance, done, undone):
     event = AuditEvent.objects.first()
     if chosen is World.delete_source:  # what it opened besides is another event
         return said.calls
-    if event == last or undoing.obstacle_of(event) or chance.random() < 0.3:
+    if event == last or undoing.undo_obstacle(event) or chance.random() < 0.3:
         return said.calls
     between = places()
-    back = hooks.try_out(lambda: undoing.undo(event=event, by=None), keep=lambda _, __: True)
+    back = hooks.try_out(lambda: undoing.undo_event(event=event, by=None), keep=lambda _, __: True)
     undone[chosen.__name__] += 1
     world.work()
     assert previewed(back.consequences) == moved(between, places()), f"undo of {chosen.__name__}"

@@ -18,29 +18,29 @@ KEY, OTHER = "the-key-of-a-newcomer", "another-key-of-a-newcomer"
 
 @pytest.fixture
 def acme():
-    provisioning.forget()
-    provisioning.make(NAMES, key=KEY)
-    provisioning.forget()
+    provisioning.forget_provisioned()
+    provisioning.provision(NAMES, key=KEY)
+    provisioning.forget_provisioned()
     return Customer.objects.get()
 
 
 @pytest.fixture
 def revoked(acme):
     credential = acme.credentials.get()
-    credentials.revoke(credential=credential, reason="lost", by=None)
+    credentials.revoke_credential(credential=credential, reason="lost", by=None)
     return credential
 
 
 @pytest.mark.parametrize("key", [None, KEY])
 def test_nobody_is_made_in_the_place_of_a_revoked_credential(acme, revoked, key):
-    provisioning.make(NAMES, key=key)
+    provisioning.provision(NAMES, key=key)
 
     assert acme.credentials.get() == revoked
     assert revoked.keys.count() == 1
 
 
 def test_its_name_is_free_for_a_key_that_nobody_had(acme, revoked):
-    provisioning.make(NAMES, key=OTHER)
+    provisioning.provision(NAMES, key=OTHER)
 
     assert acme.credentials.exclude(pk=revoked.pk).get().name == "Backend"
 
@@ -50,7 +50,7 @@ def test_a_former_name_makes_nobody(acme):
     acme.save()
     Product.objects.update(name="Atlas", external_key="atlas")
 
-    provisioning.make(NAMES, key=OTHER)
+    provisioning.provision(NAMES, key=OTHER)
 
     assert Customer.objects.get() == acme
     assert Product.objects.count() == 1
@@ -60,9 +60,9 @@ def test_a_former_name_makes_nobody(acme):
 def test_a_subscription_that_has_ended_is_followed_by_another_of_the_same_name(acme):
     old = acme.subscriptions.get()
     at = timezone.now() - timedelta(days=1)
-    subscriptions.end(subscription=old, at=at, by=None)
+    subscriptions.end_subscription(subscription=old, at=at, by=None)
 
-    provisioning.make(NAMES, key=OTHER)
+    provisioning.provision(NAMES, key=OTHER)
 
     new = acme.subscriptions.exclude(pk=old.pk).get()
     assert (new.external_key, new.active_from) == (old.external_key, at)
@@ -71,9 +71,9 @@ def test_a_subscription_that_has_ended_is_followed_by_another_of_the_same_name(a
 def test_a_name_that_another_subscription_has_is_left_to_it(acme):
     old = acme.subscriptions.get()
     old.product = factories.a_product("Other")
-    subscriptions.change(subscription=old, by=None)
+    subscriptions.change_subscription(subscription=old, by=None)
 
-    provisioning.make(NAMES, key=OTHER)
+    provisioning.provision(NAMES, key=OTHER)
 
     assert acme.subscriptions.count() == 2
     assert acme.subscriptions.exclude(pk=old.pk).get().external_key.startswith("Acme/Maps/")
@@ -85,7 +85,9 @@ def test_a_gateway_makes_nobody_elses_people_members_or_holders(acme, elsewhere)
     globex = factories.a_customer("Globex")
     ada = factories.a_subscriber(globex if elsewhere else None, email="ada@example.com")
 
-    provisioning.make(NAMES | {"credential": "Ada's", "subscriber": "ada@example.com"}, key=OTHER)
+    provisioning.provision(
+        NAMES | {"credential": "Ada's", "subscriber": "ada@example.com"}, key=OTHER
+    )
 
     assert acme.credentials.filter(name="Ada's").exists()
     assert acme.memberships.filter(subscriber=ada).exists() is not elsewhere

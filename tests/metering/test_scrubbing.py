@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering.inbox.calls import NOTHING, encoded, identity
+from metering.inbox.calls import NOTHING_WITHHELD, dedup_key_of_id, encode_call
 from metering.ledger import receipts
 from metering.models import (
     Conflict,
@@ -23,7 +23,7 @@ from metering.models import (
     Remembered,
     Transaction,
 )
-from metering.scrubbing import PLACES, Scrub, elsewhere
+from metering.scrubbing import SCRUBBED_TABLES, KeyScrub, find_keys_elsewhere
 from revcred.actions.credentials import generate_key
 from revcred.models import AuditEvent, Customer
 from tests import factories
@@ -42,8 +42,8 @@ SECRETS = {"known": KNOWN, "of an unknown caller": WAITING, "of our shape": OWN}
 def stored(monkeypatch):
     """Every place that is looked through holds every secret, in the form that is asked for."""
     # As it was before: what was said is what was kept.
-    monkeypatch.setattr("metering.inbox.calls.Withheld.may_be_in", lambda *_: False)
-    monkeypatch.setattr("metering.inbox.calls.only_path", lambda path: path)
+    monkeypatch.setattr("metering.inbox.calls.WithheldSecrets.may_be_in", lambda *_: False)
+    monkeypatch.setattr("metering.inbox.calls.strip_url_to_path", lambda path: path)
 
 
 def store(form=str):
@@ -68,7 +68,7 @@ def store(form=str):
     body = json.dumps([json.loads(line_of(call(KNOWN, 3), gateway))])
     Delivery.objects.create(gateway=gateway, transactions=1, body=body)
     Half.objects.create(
-        identity=UUID(identity(gateway.pk, f"4 {said['known']}")),
+        identity=UUID(dedup_key_of_id(gateway.pk, f"4 {said['known']}")),
         side="request",
         gateway=gateway,
         call=line_of(call(KNOWN, 4), gateway),
@@ -99,7 +99,7 @@ def store(form=str):
 
 
 def line_of(call, gateway):
-    mark, _, _, said = encoded(gateway.pk, call, NOTHING)
+    mark, _, _, said = encode_call(gateway.pk, call, NOTHING_WITHHELD)
     return json.dumps(json.loads(said) | {"identity": mark})
 
 
@@ -118,8 +118,8 @@ def test_nothing_is_left_of_them_in_any_form(form):
     store(FORMS[form])
     said = scrub("--apply")
 
-    assert not elsewhere()
-    again = Scrub(apply=False).run()
+    assert not find_keys_elsewhere()
+    again = KeyScrub(apply=False).run()
     assert again == {}
     assert not secrets_in(everything())
     assert not secrets_in(said)
@@ -134,7 +134,7 @@ def test_it_says_what_and_how_many_and_changes_nothing_by_itself():
 
     assert everything() == before
     assert "Nothing is changed: use --apply." in said
-    for place in PLACES:
+    for place in SCRUBBED_TABLES:
         assert place.table in said
     assert not secrets_in(said)
 
@@ -163,7 +163,7 @@ def test_a_transaction_is_still_found_by_its_whole_id_and_counted_once():
 
     scrub("--apply")
 
-    found = receipts.find(gateway, whole)
+    found = receipts.find_receipt(gateway, whole)
     assert found.transaction_id == "1 …bour"
     assert Transaction.objects.count() == 1
     assert Quarantined.objects.get().transaction_id == "2 …bour"

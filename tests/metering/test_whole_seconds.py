@@ -39,7 +39,7 @@ def charged(request):
         if request.param == "after":
             factories.settled(*calls)
         while Claim.objects.open().exists():
-            reattribution.work()
+            reattribution.work_through_claims()
         waiting = {row.transaction_id: row.reason for row in Quarantined.objects.all()}
         charged = {
             row.transaction_id: row.subscription.external_key
@@ -56,7 +56,7 @@ def at(moment, key=OLD, **fields):
 
 def test_a_rotation_without_overlap_counts_both_keys_in_its_second(credential, charged):
     def rotate():
-        credentials.rotate(credential=credential, overlap=timedelta(), key=NEW, by=None)
+        credentials.rotate_credential(credential=credential, overlap=timedelta(), key=NEW, by=None)
 
     calls = (at(THEN), at(THEN, NEW), at(IN_IT, NEW), at(IN_IT))
     assert charged(rotate, *calls) == ["maps", "maps", "maps", "key_not_valid"]
@@ -67,7 +67,7 @@ def test_a_move_takes_the_second_it_happens_in(credential, charged):
     to = factories.a_subscription(credential.customer, external_key="routes")
 
     def move():
-        credentials.move(credential=credential, subscription=maps, to=to, by=None)
+        credentials.move_credential(credential=credential, subscription=maps, to=to, by=None)
 
     before = THEN - timedelta(seconds=1)
     found = charged(move, at(before), at(THEN), at(THEN + timedelta(milliseconds=100)), at(IN_IT))
@@ -76,10 +76,10 @@ def test_a_move_takes_the_second_it_happens_in(credential, charged):
 
 def test_a_resumption_counts_the_second_it_happens_in(credential, charged):
     with patch("django.utils.timezone.now", lambda: THEN - timedelta(minutes=1)):
-        credentials.suspend(credential=credential, by=None)
+        credentials.suspend_credential(credential=credential, by=None)
 
     def resume():
-        credentials.resume(credential=credential, by=None)
+        credentials.resume_credential(credential=credential, by=None)
 
     found = charged(resume, at(THEN), at(THEN - timedelta(seconds=1)))
     assert found == ["maps", "key_not_valid"]
@@ -87,7 +87,7 @@ def test_a_resumption_counts_the_second_it_happens_in(credential, charged):
 
 def test_a_suspension_leaves_the_second_it_happens_in(credential, charged):
     def suspend():
-        credentials.suspend(credential=credential, by=None)
+        credentials.suspend_credential(credential=credential, by=None)
 
     found = charged(suspend, at(THEN), at(THEN + timedelta(seconds=1)), at(IN_IT))
     assert found == ["maps", "key_not_valid", "key_not_valid"]
@@ -101,7 +101,7 @@ def test_a_subscription_counts_the_second_it_begins_in(credential, charged):
             external_key="routes",
             active_from=IN_IT,
         )
-        subscriptions.start(subscription=subscription, by=None)
+        subscriptions.start_subscription(subscription=subscription, by=None)
 
     named = {"key": None, "subscription_named": "routes"}
     found = charged(begin, at(THEN, **named), at(THEN - timedelta(seconds=1), **named))
@@ -114,7 +114,7 @@ def test_an_assignment_counts_the_second_it_begins_in(charged):
     maps = factories.a_subscription(customer, external_key="maps")
 
     def assign():
-        credentials.assign(credential=credential, subscription=maps, by=None)
+        credentials.assign_subscription(credential=credential, subscription=maps, by=None)
 
     assert charged(assign, at(THEN), at(THEN - timedelta(seconds=1))) == ["maps", "no_subscription"]
 

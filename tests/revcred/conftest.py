@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from revcred.hooks import link_changed
+from revcred.hooks import assignment_changed
 from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
 
 SEALED = [
@@ -43,6 +43,6 @@ def announced() -> Iterator[list[dict[str, Any]]]:
     def hear(sender: object, signal: object, **said: Any) -> None:
         heard.append(said)
 
-    link_changed.connect(hear)
+    assignment_changed.connect(hear)
     yield heard
-    link_changed.disconnect(hear)
+    assignment_changed.disconnect(hear)

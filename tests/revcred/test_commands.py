@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def keys(ring):
     """Three, of which one has a secret and one is an alias without anything sealed."""
-    preflight.check()
+    preflight.check_configuration()
     with_secret = factories.a_credential(key="key-number-1", secret="secret-1")
     without = factories.a_credential(key="key-number-2")
     ExternalKey.objects.create(
@@ -35,13 +35,13 @@ def opened(keys):
 
 @pytest.mark.parametrize("at_once", [1, 2, 500])
 def test_after_a_rotation_the_old_key_may_leave_the_ring(keys, ring, monkeypatch, at_once):
-    monkeypatch.setattr(rotate_ring, "AT_ONCE", at_once)
+    monkeypatch.setattr(rotate_ring, "RESEALED_PER_TRANSACTION", at_once)
     ring("second", "first")
 
     call_command("rotate_ring")
 
     ring("second")
-    preflight.check()
+    preflight.check_configuration()
     assert opened(keys) == [("key-number-1", "secret-1"), ("key-number-2", None)]
 
 

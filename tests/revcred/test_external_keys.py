@@ -3,13 +3,13 @@
 import pytest
 
 from revcred.actions import credentials
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.admin_toolkit.action_pages import ConcealedField
-from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trimmed
+from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trim_key
 from revcred.fingerprints import fingerprint
 from revcred.models import SealedValue
 from revcred.uploads import columns
-from revcred.uploads.columns import Invalid, Kind
+from revcred.uploads.columns import InvalidCell, ListKind
 from revcred.uploads.reading.list_reader import MAX_CELL_CHARACTERS
 from tests import factories
 
@@ -19,10 +19,10 @@ LONGEST = "k" * MAX_KEY_CHARACTERS
 @pytest.mark.django_db
 @pytest.mark.parametrize("around", ["", " ", "\n", "\r\n", "\t"])
 def test_an_action_trims_and_keeps_the_longest(around):
-    credential = credentials.issue(
+    credential = credentials.issue_credential(
         customer=factories.a_customer(),
         name="Backend",
-        keyed=Keyed(key=f"{around}{LONGEST}{around}"),
+        keyed=NewKey(key=f"{around}{LONGEST}{around}"),
         by=None,
     )
 
@@ -33,17 +33,17 @@ def test_an_action_trims_and_keeps_the_longest(around):
 
 def test_an_action_refuses_a_longer_one():
     with pytest.raises(KeyTooLong, match="4,096"):
-        trimmed(f"{LONGEST}x")
+        trim_key(f"{LONGEST}x")
 
 
 def test_forms_and_lists_have_the_same_limit():
     form = ConcealedField()
-    (key,) = [each for each in columns.of(Kind.CREDENTIALS) if each.name == "key"]
+    (key,) = [each for each in columns.columns_of(ListKind.CREDENTIALS) if each.name == "key"]
 
     assert form.clean(f" {LONGEST}\n") == LONGEST
     assert key.parse(f" {LONGEST}\n") == LONGEST
     assert MAX_CELL_CHARACTERS >= MAX_KEY_CHARACTERS
-    with pytest.raises(Invalid, match="4,096"):
+    with pytest.raises(InvalidCell, match="4,096"):
         key.parse(f"{LONGEST}x")
     with pytest.raises(Exception, match="4096"):
         form.clean(f"{LONGEST}x")

@@ -13,7 +13,7 @@ from django.template.loader import get_template
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.management.commands.clock import do_chores, sweep_mail
+from metering.management.commands.clock import do_chores, sweep_waiting_mail
 from revcred import outbox
 from revcred.crypto import CannotUnseal
 from revcred.models import Membership, OutgoingMail
@@ -186,7 +186,7 @@ def test_what_nobody_tried_is_tried_before_it_is_given_up(sent_mail):
 
 def test_a_process_that_dies_leaves_its_mail_to_the_next(monkeypatch, sent_mail):
     queued()
-    monkeypatch.setattr(outbox, "_send", lambda *_: (_ for _ in ()).throw(SystemExit))
+    monkeypatch.setattr(outbox, "_deliver_mail", lambda *_: (_ for _ in ()).throw(SystemExit))
     with pytest.raises(SystemExit):
         outbox.send_waiting_mail()
     monkeypatch.undo()
@@ -220,11 +220,11 @@ def send_and_close():
 
 def test_the_clock_sends_what_no_worker_was_told_of(monkeypatch):
     queued()
-    sweep_mail()
+    sweep_waiting_mail()
     assert mail.outbox == []  # the bell has a second
 
     due_now()
-    sweep_mail()
+    sweep_waiting_mail()
     assert len(mail.outbox) == 1
 
 

@@ -15,15 +15,15 @@ from revcred import tokens
 from revcred.actions import credentials
 from revcred.models import tokens as user_tokens
 from revcred.redaction import (
-    SHORTEST_SECRET,
-    Secret,
-    candidates,
-    cut,
-    cut_text,
-    may_hold,
-    needles_of,
-    secrets_of,
-    shortened,
+    MIN_SECRET_CHARACTERS,
+    KnownSecret,
+    key_candidates,
+    known_secrets,
+    may_hold_secret,
+    redact_text,
+    redact_value,
+    search_needles,
+    shorten_secret,
 )
 
 KEY = "harbour-K3y-9f2d/c7+a1="
@@ -85,10 +85,10 @@ around = st.text(string.ascii_letters + string.digits + " /?&:.", max_size=20)
 def test_each_form_is_cut(form, secret):
     text = FORMS[form](secret)
 
-    shown = cut_text(text, secrets_of(secret))
+    shown = redact_text(text, known_secrets(secret))
 
     assert shown != text
-    assert shortened(secret) in shown
+    assert shorten_secret(secret) in shown
     assert not [each for each in decodings(shown) if secret in each]
 
 
@@ -97,16 +97,16 @@ def test_each_form_is_cut(form, secret):
 def test_no_secret_is_left_of_any_form(secret, form, before, behind):
     text = f"{before} {FORMS[form](secret)} {behind}"
 
-    shown = cut_text(text, [Secret(secret)])
+    shown = redact_text(text, [KnownSecret(secret)])
 
     assert not [each for each in decodings(shown) if secret in each]
-    assert cut_text(shown, [Secret(secret)]) == shown
+    assert redact_text(shown, [KnownSecret(secret)]) == shown
 
 
 @given(secrets, around)
 def test_what_holds_no_secret_is_left_as_it_is(secret, text):
     if secret not in text:
-        assert cut_text(text, [Secret(secret)]) == text
+        assert redact_text(text, [KnownSecret(secret)]) == text
 
 
 @given(secrets, st.sampled_from(sorted(FORMS)))
@@ -114,7 +114,7 @@ def test_what_is_quickly_looked_for_is_all_that_is_cut(secret, form):
     """Most texts are only looked at for these needles."""
     text = FORMS[form](secret)
 
-    assert may_hold(text, needles_of(secret))
+    assert may_hold_secret(text, search_needles(secret))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -123,23 +123,23 @@ def test_what_is_quickly_looked_for_is_all_that_is_cut(secret, form):
     [
         credentials.generate_key,
         credentials.generate_secret,
-        gateways.generate_token,
-        partial(tokens.generate, user_tokens.PREFIX),
+        gateways.generate_gateway_token,
+        partial(tokens.generate_token, user_tokens.USER_TOKEN_PREFIX),
     ],
 )
 def test_what_was_issued_here_is_known_by_its_shape(issue, form):
     issued = issue()
 
-    shown = cut_text(FORMS[form](issued))
+    shown = redact_text(FORMS[form](issued))
 
     assert not [each for each in decodings(shown) if issued.removeprefix("hak_") in each]
 
 
 def test_a_token_of_another_checksum_is_none_of_ours():
-    token = tokens.generate(gateways.PREFIX)
+    token = tokens.generate_token(gateways.GATEWAY_TOKEN_PREFIX)
     text = f"{token[:-1]}{'0' if token[-1] != '0' else '1'}"
 
-    assert cut_text(text) == text
+    assert redact_text(text) == text
 
 
 @pytest.mark.parametrize(
@@ -153,18 +153,18 @@ def test_a_token_of_another_checksum_is_none_of_ours():
     ],
 )
 def test_what_a_scheme_says_is_a_secret(text, shown):
-    assert cut_text(text) == shown
+    assert redact_text(text) == shown
 
 
 def test_short_keys_are_names():
-    assert len("a-demo") < SHORTEST_SECRET
-    assert secrets_of("a-demo", "a", "", None) == []
+    assert len("a-demo") < MIN_SECRET_CHARACTERS
+    assert known_secrets("a-demo", "a", "", None) == []
 
 
 def test_also_in_names_of_members_at_any_depth():
     value = {"headers": [{KEY: {"deep": [f"Bearer {KEY}", 7, None, True]}}]}
 
-    assert cut(value, secrets_of(KEY)) == {
+    assert redact_value(value, known_secrets(KEY)) == {
         "headers": [{"…+a1=": {"deep": ["Bearer …+a1=", 7, None, True]}}]
     }
 
@@ -172,7 +172,7 @@ def test_also_in_names_of_members_at_any_depth():
 def test_no_member_is_lost():
     others = [credentials.generate_key()[:-4] + "same" for _ in range(3)]
 
-    found = cut(dict.fromkeys(others, 1), secrets_of(*others))
+    found = redact_value(dict.fromkeys(others, 1), known_secrets(*others))
 
     assert found == {"…same": 1, "…same (2)": 1, "…same (3)": 1}
 
@@ -184,4 +184,4 @@ def test_no_member_is_lost():
     ids=["foreign", "own", "uuid"],
 )
 def test_keys_are_among_the_candidates(form, secret):
-    assert secret in candidates({"a": [FORMS[form](secret)]})
+    assert secret in key_candidates({"a": [FORMS[form](secret)]})

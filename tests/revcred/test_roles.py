@@ -14,7 +14,7 @@ from django.db import connection
 from django.urls import reverse
 
 from revcred import roles
-from revcred.admin_toolkit.action_pages import WithActs
+from revcred.admin_toolkit.action_pages import ActionPagesMixin
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -24,14 +24,14 @@ migration = import_module("revcred.migrations.0021_roles_and_second_factor")
 
 @pytest.fixture(autouse=True)
 def _as_migrate_leaves_them(db):
-    roles.keep_roles()  # tests that commit leave no row behind
+    roles.sync_roles()  # tests that commit leave no row behind
 
 
 def rights_of(group):
-    return {roles.right_of(each) for each in group.permissions.select_related("content_type")}
+    return {roles.right_name(each) for each in group.permissions.select_related("content_type")}
 
 
-@pytest.mark.parametrize("role", roles.ROLES, ids=lambda role: role.name)
+@pytest.mark.parametrize("role", roles.READY_MADE_ROLES, ids=lambda role: role.name)
 def test_a_role_is_a_group_with_its_rights(role):
     assert rights_of(Group.objects.get(name=role.name)) == role.rights
 
@@ -45,8 +45,8 @@ def test_migrate_sets_right_what_was_changed_and_leaves_other_groups_alone():
 
     call_command("migrate", verbosity=0)
 
-    assert rights_of(support) == roles.BY_NAME["Support"].rights
-    assert rights_of(Group.objects.get(name="Auditor")) == roles.BY_NAME["Auditor"].rights
+    assert rights_of(support) == roles.ROLES_BY_NAME["Support"].rights
+    assert rights_of(Group.objects.get(name="Auditor")) == roles.ROLES_BY_NAME["Auditor"].rights
     assert rights_of(own) == {"revcred.add_user"}
 
 
@@ -71,18 +71,18 @@ def test_whoever_could_invite_still_can():
         migration.let_those_invite_who_could(apps, editor)
 
     invite = "revcred.invite_subscriber"
-    assert invite in {roles.right_of(each) for each in person.user_permissions.all()}
+    assert invite in {roles.right_name(each) for each in person.user_permissions.all()}
     assert invite in rights_of(group)
 
 
 def test_the_migration_names_the_roles_there_are():
-    assert set(roles.BY_NAME) <= set(migration.ROLES)
+    assert set(roles.ROLES_BY_NAME) <= set(migration.ROLES)
 
 
 def test_the_auditor_changes_nothing_and_support_no_address_role_or_key():
-    auditor = roles.BY_NAME["Auditor"].rights
+    auditor = roles.ROLES_BY_NAME["Auditor"].rights
     assert {right.partition(".")[2].partition("_")[0] for right in auditor} == {"view"}
-    support = roles.BY_NAME["Support"].rights
+    support = roles.ROLES_BY_NAME["Support"].rights
     others = {right for right in support if "view_" not in right}
     assert others == {"revcred.invite_subscriber"}
 
@@ -92,7 +92,7 @@ def test_every_page_that_can_be_seen_is_seen_by_the_auditor():
         f"{model._meta.app_label}.view_{model._meta.model_name}" for model in admin.site._registry
     }
 
-    assert seen <= roles.BY_NAME["Auditor"].rights
+    assert seen <= roles.ROLES_BY_NAME["Auditor"].rights
 
 
 # --- How they are offered -------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_the_form_offers_roles_with_their_sentence_and_rights_in_words(admin_cli
     page = admin_client.get(reverse("admin:revcred_user_change", args=[person.pk]))
 
     text = page.content.decode()
-    for role in roles.ROLES:
+    for role in roles.READY_MADE_ROLES:
         assert f"<strong>{role.name}</strong>" in text
         assert role.explanation in text
     assert "Night shift" in text
@@ -117,8 +117,8 @@ def test_the_form_offers_roles_with_their_sentence_and_rights_in_words(admin_cli
         assert word not in text
     form = page.context["adminform"].form
     choices = form.fields["user_permissions"].choices
-    assert [area for area, _ in choices] == list(roles.RIGHTS)
-    assert sum(len(list(of_area)) for _, of_area in choices) == len(roles.WORDS)
+    assert [area for area, _ in choices] == list(roles.RIGHTS_BY_AREA)
+    assert sum(len(list(of_area)) for _, of_area in choices) == len(roles.RIGHT_LABELS)
 
 
 def test_a_role_is_read_only_and_its_name_is_taken(admin_client):
@@ -130,7 +130,7 @@ def test_a_role_is_read_only_and_its_name_is_taken(admin_client):
     delete = admin_client.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
     taken = admin_client.post(reverse("admin:auth_group_add"), {"name": "Support"})
 
-    assert roles.BY_NAME["Support"].explanation in page
+    assert roles.ROLES_BY_NAME["Support"].explanation in page
     assert "See customers; " in page
     assert (answer.status_code, delete.status_code) == (403, 403)
     assert "A role has this name" in taken.content.decode()
@@ -144,7 +144,7 @@ def test_a_group_of_ones_own_may_have_any_single_right(admin_client):
         reverse("admin:auth_group_add"), {"name": "Night shift", "permissions": wanted}
     )
 
-    assert rights_of(Group.objects.get(name="Night shift")) == set(roles.WORDS)
+    assert rights_of(Group.objects.get(name="Night shift")) == set(roles.RIGHT_LABELS)
 
 
 def test_rights_that_mean_nothing_here_are_not_given(admin_client):
@@ -170,7 +170,7 @@ def test_every_right_that_code_names_is_offered():
         if right.partition(".")[2].startswith(("add_", "change_", "delete_", "view_", "apply_"))
     }
 
-    assert named - set(roles.WORDS) == set()
+    assert named - set(roles.RIGHT_LABELS) == set()
 
 
 def test_every_action_asks_for_a_right_that_is_offered():
@@ -178,8 +178,8 @@ def test_every_action_asks_for_a_right_that_is_offered():
         f"{model._meta.app_label}.{get_permission_codename(form.permission, model._meta)}"
         for model, its_admin in admin.site._registry.items()
         for form in getattr(its_admin, "acts", {}).values()
-        if type(its_admin).may is WithActs.may
+        if type(its_admin).may is ActionPagesMixin.may
     }
 
     assert asked
-    assert asked - set(roles.WORDS) == set()
+    assert asked - set(roles.RIGHT_LABELS) == set()

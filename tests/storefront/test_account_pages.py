@@ -11,7 +11,7 @@ from django.views.defaults import server_error
 
 from revcred.actions import subscribers
 from revcred.models import Subscriber
-from revcred.runtime.middleware import database_away
+from revcred.runtime.middleware import database_unavailable_response
 from tests import factories
 
 NEW_PASSWORD = "another staple for a horse"
@@ -142,7 +142,7 @@ def test_an_address_nobody_has_is_sent_nothing_and_told_nothing(client, sent_mai
 def test_an_invitation_leads_to_a_password_and_in(client, db, sent_mail):
     subscriber = Subscriber.objects.create(email="New@Example.com", name="Nell <3")
     request = RequestFactory().get("/")
-    subscribers.invite(subscriber=subscriber, by=factories.a_user(), request=request)
+    subscribers.invite_subscriber(subscriber=subscriber, by=factories.a_user(), request=request)
 
     [sent] = sent_mail()
     choose_password(client, sent)
@@ -167,7 +167,7 @@ def test_the_last_pages_ask_neither_the_database_nor_the_session(db, django_asse
     request = RequestFactory().get("/")  # without session and user: asking for either would fail
 
     with django_assert_num_queries(0):
-        broken, away = server_error(request), database_away(request)
+        broken, away = server_error(request), database_unavailable_response(request)
 
     assert (broken.status_code, away.status_code) == (500, 503)
     assert "Something went wrong here" in text_of(broken)

@@ -2,7 +2,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from storefront.windows import Span, Window
+from storefront.windows import CalendarSpan, DateRange
 
 THURSDAY = date(2026, 1, 15)
 
@@ -10,14 +10,14 @@ THURSDAY = date(2026, 1, 15)
 @pytest.mark.parametrize(
     ("span", "start", "end", "said", "parts"),
     [
-        (Span.DAY, (2026, 1, 15), (2026, 1, 16), "15 January 2026", 24),
-        (Span.WEEK, (2026, 1, 12), (2026, 1, 19), "12 to 18 January 2026", 7),
-        (Span.MONTH, (2026, 1, 1), (2026, 2, 1), "January 2026", 31),
-        (Span.YEAR, (2026, 1, 1), (2027, 1, 1), "2026", 365),
+        (CalendarSpan.DAY, (2026, 1, 15), (2026, 1, 16), "15 January 2026", 24),
+        (CalendarSpan.WEEK, (2026, 1, 12), (2026, 1, 19), "12 to 18 January 2026", 7),
+        (CalendarSpan.MONTH, (2026, 1, 1), (2026, 2, 1), "January 2026", 31),
+        (CalendarSpan.YEAR, (2026, 1, 1), (2027, 1, 1), "2026", 365),
     ],
 )
 def test_a_window_holds_its_day(span, start, end, said, parts):
-    window = Window.holding(THURSDAY, span)
+    window = DateRange.holding(THURSDAY, span)
 
     assert window.start == datetime(*start, tzinfo=UTC)
     assert window.end == datetime(*end, tzinfo=UTC)
@@ -26,12 +26,12 @@ def test_a_window_holds_its_day(span, start, end, said, parts):
     assert window.starts[-1] + window.step == window.end
 
 
-@pytest.mark.parametrize("span", list(Span))
+@pytest.mark.parametrize("span", list(CalendarSpan))
 def test_windows_follow_each_other_without_a_gap(span):
-    window = Window.holding(THURSDAY, span)
+    window = DateRange.holding(THURSDAY, span)
 
-    assert Window.holding(window.following, span).start == window.end
-    assert Window.holding(window.previous, span).end == window.start
+    assert DateRange.holding(window.following, span).start == window.end
+    assert DateRange.holding(window.previous, span).end == window.start
     assert window.holds(THURSDAY)
     assert not window.holds(window.following)
     assert not window.holds(window.previous)
@@ -45,10 +45,10 @@ def test_windows_follow_each_other_without_a_gap(span):
     ],
 )
 def test_a_week_names_what_it_crosses(day, said):
-    assert str(Window.holding(day, Span.WEEK)) == said
+    assert str(DateRange.holding(day, CalendarSpan.WEEK)) == said
 
 
 def test_february_of_a_leap_year():
-    assert Window.holding(date(2028, 2, 29), Span.MONTH).days == 29
-    assert Window.holding(date(2028, 2, 29), Span.MONTH).previous == date(2028, 1, 31)
-    assert Window.holding(date(2028, 2, 1), Span.DAY).step == timedelta(hours=1)
+    assert DateRange.holding(date(2028, 2, 29), CalendarSpan.MONTH).days == 29
+    assert DateRange.holding(date(2028, 2, 29), CalendarSpan.MONTH).previous == date(2028, 1, 31)
+    assert DateRange.holding(date(2028, 2, 1), CalendarSpan.DAY).step == timedelta(hours=1)

@@ -18,8 +18,8 @@ from metering.inbox.calls import Call
 from metering.management.commands import clock
 from revcred.models import Gateway
 
-take_in = intake.take_in
-settle = processing.settle
+take_in = intake.accept_calls
+settle = processing.process_deliveries
 
 GAP = 0.2  # seconds between what should be one transaction
 DELAY = 0.3  # seconds until what was accepted is written
@@ -77,7 +77,7 @@ def remember_in_redis() -> None:
 
 
 def sweep_nothing() -> None:
-    _replace(clock.sweep, lambda: None)
+    _replace(clock.sweep_waiting_work, lambda: None)
 
 
 def settle_in_two_transactions() -> None:

@@ -4,43 +4,49 @@ from typing import Any, ClassVar
 
 from metering.api.doors import Post
 from metering.api.revenium import fields, labels
-from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
-from metering.api.revenium.elements import amounts
-from metering.api.revenium.fields import Moment, Number, Text
-from metering.api.revenium.naming import names_of, subscription_or_label
-from metering.api.revenium.v2 import V2, documented
+from metering.api.revenium.dialect import (
+    JsonFields,
+    ReveniumBody,
+    key_fields_of,
+    occurrence_fields,
+    transaction_id_or_new,
+)
+from metering.api.revenium.elements import read_amounts
+from metering.api.revenium.fields import MomentValue, NumberFact, TextValue
+from metering.api.revenium.naming import owner_names, subscription_or_label
+from metering.api.revenium.v2 import V2Dialect, documented
 from metering.inbox.calls import ONE_CALL, Call
 
 
-class Credential(Body):
-    name: Text = None
-    value: Text = None
+class AiCredential(ReveniumBody):
+    name: TextValue = None
+    value: TextValue = None
 
 
-class Subscriber(Body):
-    id: Text = None
-    email: Text = None
-    credential: Credential | None = None
+class AiSubscriber(ReveniumBody):
+    id: TextValue = None
+    email: TextValue = None
+    credential: AiCredential | None = None
 
 
-class AiCall(Body):
-    transaction_id: Text = None
-    request_time: Moment = None
-    request_duration: Number = None
+class AiCall(ReveniumBody):
+    transaction_id: TextValue = None
+    request_time: MomentValue = None
+    request_duration: NumberFact = None
     model: Any = None
     provider: Any = None
-    subscriber: Subscriber | None = None
-    subscriber_id: Text = None
-    subscriber_email: Text = None
-    credential_alias: Text = None
-    organization_name: Text = None
-    organization_id: Text = None
-    product_name: Text = None
-    product_id: Text = None
-    subscription_id: Text = None
+    subscriber: AiSubscriber | None = None
+    subscriber_id: TextValue = None
+    subscriber_email: TextValue = None
+    credential_alias: TextValue = None
+    organization_name: TextValue = None
+    organization_id: TextValue = None
+    product_name: TextValue = None
+    product_id: TextValue = None
+    subscription_id: TextValue = None
 
 
-COSTS = (
+COST_FIELDS = (
     "inputTokenCost",
     "outputTokenCost",
     "cacheCreationTokenCost",
@@ -49,16 +55,16 @@ COSTS = (
 )
 
 
-class Ai(V2[AiCall]):
+class AiDialect(V2Dialect[AiCall]):
     """Counts the call, what it used and what that cost; never keeps a prompt."""
 
     item = AiCall
     amounts: ClassVar[tuple[str, ...]]
 
-    def call_of(self, item: AiCall, said: Said, post: Post) -> Call:
-        subscriber = item.subscriber or Subscriber()
-        credential = subscriber.credential or Credential()
-        names = names_of(
+    def call_of(self, item: AiCall, said: JsonFields, post: Post) -> Call:
+        subscriber = item.subscriber or AiSubscriber()
+        credential = subscriber.credential or AiCredential()
+        names = owner_names(
             customer=item.organization_name or item.organization_id,
             product=item.product_name or item.product_id,
             subscriber=subscriber.email
@@ -68,23 +74,25 @@ class Ai(V2[AiCall]):
             credential=credential.name or item.credential_alias,
         )
         subscription, label = subscription_or_label(
-            fields.text("subscriptionId", item.subscription_id), names=names, key=credential.value
+            fields.parse_text("subscriptionId", item.subscription_id),
+            names=names,
+            key=credential.value,
         )
-        listed = labels.OF_AI | ({"subscriptionId"} if label else set())
-        kept = labels.kept(said, listed, post.gateway.kept_attributes)
+        listed = labels.AI_LABELS | ({"subscriptionId"} if label else set())
+        kept = labels.kept_labels(said, listed, post.gateway.kept_attributes)
         return Call(
-            transaction_id=id_of("transactionId", item.transaction_id, post),
+            transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             subscription_named=subscription,
-            latency_ms=fields.decimal("requestDuration", item.request_duration),
-            elements=ONE_CALL | amounts(said, (*self.amounts, *COSTS)),
+            latency_ms=fields.parse_latency("requestDuration", item.request_duration),
+            elements=ONE_CALL | read_amounts(said, (*self.amounts, *COST_FIELDS)),
             metadata=kept or None,
             names=names,
-            **marks_of("subscriber.credential.value", credential.value),
-            **dated(fields.moment("requestTime", item.request_time), post),
+            **key_fields_of("subscriber.credential.value", credential.value),
+            **occurrence_fields(fields.parse_moment("requestTime", item.request_time), post),
         )
 
 
-class Completions(Ai):
+class Completions(AiDialect):
     amounts = (
         "inputTokenCount",
         "outputTokenCount",
@@ -98,12 +106,12 @@ class Completions(Ai):
     documented = documented("ai_completions", "A model's answer", AiCall)
 
 
-class Images(Ai):
+class Images(AiDialect):
     amounts = ("requestedImageCount", "actualImageCount")
     documented = documented("ai_images", "Images a model made", AiCall)
 
 
-class Audio(Ai):
+class Audio(AiDialect):
     amounts = (
         "durationSeconds",
         "characterCount",
@@ -116,6 +124,6 @@ class Audio(Ai):
     documented = documented("ai_audio", "Audio a model made or heard", AiCall)
 
 
-class Video(Ai):
+class Video(AiDialect):
     amounts = ("durationSeconds", "requestedDurationSeconds", "creditsConsumed")
     documented = documented("ai_video", "Video a model made", AiCall)

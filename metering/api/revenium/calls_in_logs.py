@@ -10,21 +10,21 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
 
-from metering.api.decoding import Refused
+from metering.api.decoding import ItemRejected
 from metering.api.quantities import elements_of
-from metering.api.revenium.log_records import Record
+from metering.api.revenium.log_records import ParsedLogRecord
 from revcred.models import Gateway
 
-KEYS = ("subscriber.credential", "subscriber.credential.value", "credential")
-SUBSCRIPTIONS = ("subscription.id",)
-SAYS_SO = ("transaction.id", "transaction_id", *KEYS, *SUBSCRIPTIONS)
+KEY_ATTRIBUTES = ("subscriber.credential", "subscriber.credential.value", "credential")
+SUBSCRIPTION_ATTRIBUTES = ("subscription.id",)
+CALL_ATTRIBUTES = ("transaction.id", "transaction_id", *KEY_ATTRIBUTES, *SUBSCRIPTION_ATTRIBUTES)
 
-CONVENTION = "gen_ai."  # how an event of the GenAI conventions is named
-CONVENTION_USAGE = "gen_ai.usage."
-RESPONSE = "api_response"
+GENAI_EVENT_PREFIX = "gen_ai."  # how an event of the GenAI conventions is named
+GENAI_USAGE_PREFIX = "gen_ai.usage."
+RESPONSE_EVENT = "api_response"
 
 # What a request of a model used: the words of Claude Code and Cursor, of Gemini's CLI, of Codex.
-USAGE = frozenset(
+USAGE_ATTRIBUTES = frozenset(
     {
         "input_tokens",
         "output_tokens",
@@ -46,90 +46,96 @@ USAGE = frozenset(
 
 # Of clients with words of their own, the events that are a request of a model; None: all that
 # carry usage. Others of theirs may say how much a conversation has used so far.
-REQUESTS: dict[str, frozenset[str] | None] = {
+REQUEST_EVENTS: dict[str, frozenset[str] | None] = {
     "claude_code": frozenset({"api_request"}),
     "gemini_cli": frozenset({"api_response", "api_request"}),
     "cursor_ide": frozenset({"api_response"}),
     "codex": None,
 }
-ALSO_NAMED = {"codex_cli": "codex", "codex_exec": "codex"}
+CLIENT_ALIASES = {"codex_cli": "codex", "codex_exec": "codex"}
 # Reports each request in the GenAI conventions' words as well, mostly in the same POST.
-REPORTS_TWICE = "gemini_cli"
+CLIENT_REPORTING_TWICE = "gemini_cli"
 
 
-def calls_in(records: Sequence[Record | Refused], gateway: Gateway) -> list[int]:
+def call_positions(
+    records: Sequence[ParsedLogRecord | ItemRejected], gateway: Gateway
+) -> list[int]:
     """Return the places of those that are calls, and of those that could not be read."""
     in_own_words = {
         each.resource_number
         for each in records
-        if isinstance(each, Record) and _client_of_event(each)
+        if isinstance(each, ParsedLogRecord) and _client_of_event(each)
     }
     return [
         place
         for place, each in enumerate(records)
-        if isinstance(each, Refused)
-        or _is_call(each, gateway, is_twice=each.resource_number in in_own_words)
+        if isinstance(each, ItemRejected)
+        or _is_call_record(each, gateway, is_twice=each.resource_number in in_own_words)
     ]
 
 
-def usage_of(record: Record, named: Iterable[str]) -> dict[str, int | Decimal]:
+def usage_elements(record: ParsedLogRecord, named: Iterable[str]) -> dict[str, int | Decimal]:
     """Return the quantities that the gateway's page names, or else the usage of a model.
 
-    Raises Refused.
+    Raises ItemRejected.
     """
     names = list(named)
     if names:
         return elements_of(record.attributes, names)
     return elements_of(
-        {name: value for name, value in record.attributes.items() if _is_usage(name)}
+        {name: value for name, value in record.attributes.items() if _is_usage_attribute(name)}
     )
 
 
-def _is_call(record: Record, gateway: Gateway, *, is_twice: bool) -> bool:
+def _is_call_record(record: ParsedLogRecord, gateway: Gateway, *, is_twice: bool) -> bool:
     if any(fnmatchcase(record.name, each) for each in gateway.counted_records):
         return True
-    if record.own(SAYS_SO) is not None or _has_any(record, gateway.event_elements):
+    if record.own(CALL_ATTRIBUTES) is not None or _has_any_attribute(
+        record, gateway.event_elements
+    ):
         return True
-    if _is_in_convention(record) and (is_twice or _program_of(record) == REPORTS_TWICE):
+    if _follows_genai(record) and (
+        is_twice or _client_of_program(record) == CLIENT_REPORTING_TWICE
+    ):
         return False
     event = record.name.rpartition(".")[2]
-    if event == RESPONSE:
+    if event == RESPONSE_EVENT:
         return True
-    requests = REQUESTS.get(_client_of_event(record) or _program_of(record))
+    requests = REQUEST_EVENTS.get(_client_of_event(record) or _client_of_program(record))
     if event and requests is not None and event not in requests:
         return False
-    return any(map(_is_usage, record.attributes))
+    return any(map(_is_usage_attribute, record.attributes))
 
 
-def _has_any(record: Record, names: Iterable[str]) -> bool:
+def _has_any_attribute(record: ParsedLogRecord, names: Iterable[str]) -> bool:
     return any(record.attributes.get(name) is not None for name in names)
 
 
-def _is_in_convention(record: Record) -> bool:
-    return record.name.startswith(CONVENTION) or (
+def _follows_genai(record: ParsedLogRecord) -> bool:
+    return record.name.startswith(GENAI_EVENT_PREFIX) or (
         not _client_of_event(record)
-        and any(name.startswith(CONVENTION_USAGE) for name in record.attributes)
+        and any(name.startswith(GENAI_USAGE_PREFIX) for name in record.attributes)
     )
 
 
-def _is_usage(name: str) -> bool:
-    return name in USAGE or name.startswith(CONVENTION_USAGE)
+def _is_usage_attribute(name: str) -> bool:
+    return name in USAGE_ATTRIBUTES or name.startswith(GENAI_USAGE_PREFIX)
 
 
-def _client_of_event(record: Record) -> str:
+def _client_of_event(record: ParsedLogRecord) -> str:
     """Return the client with words of its own whose event this is, by the event's name."""
     body = record.body if isinstance(record.body, str) else ""
-    return _client(record.name.partition(".")[0]) or _client(body.partition(".")[0])
+    return _client_named(record.name.partition(".")[0]) or _client_named(body.partition(".")[0])
 
 
-def _program_of(record: Record) -> str:
+def _client_of_program(record: ParsedLogRecord) -> str:
     """Return that client by the program that reports."""
     service = record.resource.get("service.name")
-    return _client(record.scope) or _client(service if isinstance(service, str) else "")
+    return _client_named(record.scope) or _client_named(service if isinstance(service, str) else "")
 
 
-def _client(name: str) -> str:
+def _client_named(name: str) -> str:
     """Return the client of this name, however its words are joined: gemini-cli, gemini_cli."""
     name = name.lower().replace("-", "_")
-    name = ALSO_NAMED.get(name, name)
-    return name if name in REQUESTS else ""
+    name = CLIENT_ALIASES.get(name, name)
+    return name if name in REQUEST_EVENTS else ""

@@ -4,43 +4,48 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from metering.api.decoding import Refused
-from metering.api.facts import NOTHING
-from metering.api.quantities import LONGEST_NAME, quantity
-from metering.api.transactions import MOST_ELEMENTS
+from metering.api.decoding import ItemRejected
+from metering.api.facts import NO_VALUE_TEXTS
+from metering.api.quantities import MAX_ELEMENT_NAME_CHARACTERS, parse_quantity
+from metering.api.transactions import MAX_ELEMENTS_PER_CALL
 
-Elements = dict[str, int | Decimal]
+ElementQuantities = dict[str, int | Decimal]
 
 
-def counted(
+def split_elements(
     values: Iterable[tuple[str, Any]], *, rounded: bool = False
-) -> tuple[Elements, dict[str, Any]]:
-    """The numbers, and the rest as it is. Raises Refused."""
-    elements: Elements = {}
+) -> tuple[ElementQuantities, dict[str, Any]]:
+    """The numbers, and the rest as it is. Raises ItemRejected."""
+    elements: ElementQuantities = {}
     rest: dict[str, Any] = {}
     for name, value in values:
-        number = quantity(value, name, rounded=rounded)
+        number = parse_quantity(value, name, rounded=rounded)
         if number is not None:
-            elements[_checked(name)] = number
+            elements[_checked_element_name(name)] = number
         else:
             rest[name] = value
-    if len(elements) > MOST_ELEMENTS:
-        raise Refused(None, "too_many", f"More than {MOST_ELEMENTS} elements are named.")
+    if len(elements) > MAX_ELEMENTS_PER_CALL:
+        raise ItemRejected(
+            None, "too_many", f"More than {MAX_ELEMENTS_PER_CALL} elements are named."
+        )
     return elements, rest
 
 
-def amounts(said: Mapping[str, Any], names: Iterable[str]) -> Elements:
-    """Those of these members that are there, of money to nine decimal places. Raises Refused."""
+def read_amounts(said: Mapping[str, Any], names: Iterable[str]) -> ElementQuantities:
+    """Those of these members that are there, of money to nine decimal places.
+
+    Raises ItemRejected.
+    """
     named = ((name, said[name]) for name in names if said.get(name) is not None)
-    elements, texts = counted(named, rounded=True)
+    elements, texts = split_elements(named, rounded=True)
     for name, text in texts.items():
-        if not isinstance(text, str) or text not in NOTHING:
-            raise Refused(name, "invalid", "It is not a number.")
+        if not isinstance(text, str) or text not in NO_VALUE_TEXTS:
+            raise ItemRejected(name, "invalid", "It is not a number.")
     return elements
 
 
-def _checked(name: str) -> str:
-    if not 0 < len(name) <= LONGEST_NAME:
-        message = f"An element's name has from 1 to {LONGEST_NAME} characters."
-        raise Refused(name[:LONGEST_NAME], "invalid", message)
+def _checked_element_name(name: str) -> str:
+    if not 0 < len(name) <= MAX_ELEMENT_NAME_CHARACTERS:
+        message = f"An element's name has from 1 to {MAX_ELEMENT_NAME_CHARACTERS} characters."
+        raise ItemRejected(name[:MAX_ELEMENT_NAME_CHARACTERS], "invalid", message)
     return name

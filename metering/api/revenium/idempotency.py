@@ -12,11 +12,11 @@ from rest_framework.exceptions import APIException
 from metering.api.doors import Answer, Post
 from metering.models import IdempotentPost
 
-HEADER = "idempotency-key"
-WELL_FORMED = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
+IDEMPOTENCY_HEADER = "idempotency-key"
+IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 # Ours if nobody has it, if that is a day ago, or if whoever began has not been heard of since.
-BEGIN = """
+RESERVE_IDEMPOTENCY_KEY = """
 INSERT INTO metering_idempotentpost AS standing (mark, content) VALUES (%(mark)s, %(content)s)
 ON CONFLICT (mark) DO UPDATE
 SET content = excluded.content, began_at = clock_timestamp(), status = NULL, answer = NULL
@@ -26,33 +26,35 @@ RETURNING true
 """
 
 
-class InvalidKey(APIException):
+class InvalidIdempotencyKey(APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_code = "invalid_idempotency_key"
     default_detail = "An idempotency key has 1 to 255 printable characters, no blank at either end."
 
 
-class OtherContent(APIException):
+class IdempotencyKeyMismatch(APIException):
     status_code = status.HTTP_409_CONFLICT
     default_code = "idempotency_key_mismatch"
     default_detail = "Something else was posted under this idempotency key."
 
 
-class StillRunning(APIException):
+class IdempotencyKeyInProgress(APIException):
     status_code = status.HTTP_409_CONFLICT
     default_code = "idempotency_key_in_progress"
     default_detail = "The first post under this idempotency key is not answered yet."
     wait = 1
 
 
-def once(post: Post, take: Callable[[Post], Answer]) -> Answer:
-    """Raises InvalidKey, OtherContent, StillRunning, and what `take` raises."""
-    key = key_of(post)
+def answer_once(post: Post, take: Callable[[Post], Answer]) -> Answer:
+    """Raises InvalidIdempotencyKey, IdempotencyKeyMismatch, IdempotencyKeyInProgress, and what
+    `take` raises.
+    """
+    key = idempotency_key_of(post)
     if key is None:
         return take(post)
-    mark, content = mark_of(post, key), _digest(post.path.encode(), post.body)
-    if not _begin(mark, content):
-        return _replayed(mark, content)
+    mark, content = idempotency_digest(post, key), _digest_parts(post.path.encode(), post.body)
+    if not _reserve_key(mark, content):
+        return _replay_answer(mark, content)
     try:
         answer = take(post)
     except Exception:
@@ -62,34 +64,34 @@ def once(post: Post, take: Callable[[Post], Answer]) -> Answer:
     return answer
 
 
-def key_of(post: Post) -> str | None:
-    """Raises InvalidKey."""
-    key = post.headers.get(HEADER)
-    if key is not None and not WELL_FORMED.fullmatch(key):
-        raise InvalidKey
+def idempotency_key_of(post: Post) -> str | None:
+    """Raises InvalidIdempotencyKey."""
+    key = post.headers.get(IDEMPOTENCY_HEADER)
+    if key is not None and not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
+        raise InvalidIdempotencyKey
     return key
 
 
-def mark_of(post: Post, key: str) -> UUID:
-    return _digest(b"%d" % post.gateway.pk, key.encode())
+def idempotency_digest(post: Post, key: str) -> UUID:
+    return _digest_parts(b"%d" % post.gateway.pk, key.encode())
 
 
-def _begin(mark: UUID, content: UUID) -> bool:
+def _reserve_key(mark: UUID, content: UUID) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(BEGIN, {"mark": mark, "content": content})
+        cursor.execute(RESERVE_IDEMPOTENCY_KEY, {"mark": mark, "content": content})
         return cursor.fetchone() is not None
 
 
-def _replayed(mark: UUID, content: UUID) -> Answer:
+def _replay_answer(mark: UUID, content: UUID) -> Answer:
     standing = IdempotentPost.objects.filter(pk=mark).first()
     if standing is None:  # its post failed just now
-        raise StillRunning
+        raise IdempotencyKeyInProgress
     if standing.content != content:
-        raise OtherContent
+        raise IdempotencyKeyMismatch
     if standing.status is None:
-        raise StillRunning
+        raise IdempotencyKeyInProgress
     return Answer(standing.status, standing.answer)
 
 
-def _digest(*parts: bytes) -> UUID:
+def _digest_parts(*parts: bytes) -> UUID:
     return UUID(bytes=blake2b(b"\0".join(parts), digest_size=16).digest())

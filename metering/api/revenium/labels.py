@@ -10,9 +10,9 @@ from typing import Any
 
 from metering.api.revenium import metadata
 
-MAX_LABEL_LENGTH = 500  # characters; a longer text is more than a label
+MAX_LABEL_CHARACTERS = 500  # characters; a longer text is more than a label
 
-OF_AI = frozenset(
+AI_LABELS = frozenset(
     {
         "model",
         "provider",
@@ -95,7 +95,7 @@ OF_AI = frozenset(
     }
 )
 
-OF_TOOLS = frozenset(
+TOOL_LABELS = frozenset(
     {
         "toolId",
         "operation",
@@ -108,7 +108,7 @@ OF_TOOLS = frozenset(
     }
 )
 
-OF_LOGS = frozenset(
+LOG_LABELS = frozenset(
     {
         # who reports
         "service.name",
@@ -180,7 +180,7 @@ OF_LOGS = frozenset(
 )
 
 # What a gateway's page cannot name either: prompts, answers, what tools were asked, and keys.
-NEVER_KEPT = frozenset(
+NEVER_KEPT_LABELS = frozenset(
     {
         "body",
         "prompt",
@@ -207,31 +207,33 @@ NEVER_KEPT = frozenset(
 )
 
 
-def kept(
+def kept_labels(
     said: Mapping[str, Any], listed: Collection[str], named: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return what is said under the listed names, and under those that the gateway's page names.
 
     Only plain values: numbers, yes or no, text that is short enough for a label, and lists of them.
     """
-    names = {*listed, *named} - NEVER_KEPT
-    plain = {name: said[name] for name in names if _is_plain(said.get(name))}
-    return metadata.kept({name: plain[name] for name in said if name in plain})
+    names = {*listed, *named} - NEVER_KEPT_LABELS
+    plain = {name: said[name] for name in names if _is_label_value(said.get(name))}
+    return metadata.kept_metadata({name: plain[name] for name in said if name in plain})
 
 
-def numbers(said: Any) -> dict[str, Any]:
+def numeric_members(said: Any) -> dict[str, Any]:
     """Return the members of an object that are numbers, or yes or no."""
     members = said if isinstance(said, Mapping) else {}
     return {
         name: value
         for name, value in members.items()
-        if len(name) <= MAX_LABEL_LENGTH and _is_plain(value) and not isinstance(value, str | list)
+        if len(name) <= MAX_LABEL_CHARACTERS
+        and _is_label_value(value)
+        and not isinstance(value, str | list)
     }
 
 
-def _is_plain(value: Any) -> bool:
+def _is_label_value(value: Any) -> bool:
     if isinstance(value, list):
-        return not any(isinstance(each, list) or not _is_plain(each) for each in value)
+        return not any(isinstance(each, list) or not _is_label_value(each) for each in value)
     if isinstance(value, str):
-        return len(value) <= MAX_LABEL_LENGTH
+        return len(value) <= MAX_LABEL_CHARACTERS
     return isinstance(value, int | float | Decimal)

@@ -14,28 +14,30 @@ from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
-from metering.api.decoding import MOST_ITEMS, Refused, refusal_of
-from revcred.api.errors import Malformed, TooLarge
+from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemRejected, rejection_from_msgspec
+from revcred.api.errors import BodyTooLarge, MalformedRequest
 
 T = TypeVar("T")
 
-PREFIX = "revenium."
-TOKEN = "revenium.api_key"  # noqa: S105 - the name of an attribute
+REVENIUM_PREFIX = "revenium."
+TOKEN_ATTRIBUTE = "revenium.api_key"  # noqa: S105 - the name of an attribute
 MAX_BYTES_BEFORE_TOKEN = 64_000  # looked at for a token before anybody is known
-RESOURCE_FIRST = re.compile(r'\s*\{\s*"resourceLogs"\s*:\s*\[\s*\{\s*"resource"\s*:\s*')
-IDS = ("transaction.id", "transaction_id", "log.record.uid")
-NAME = re.compile(r"[A-Za-z][\w-]*(?:\.[\w-]+)*")  # how a body looks that is an event's name
+FIRST_RESOURCE = re.compile(r'\s*\{\s*"resourceLogs"\s*:\s*\[\s*\{\s*"resource"\s*:\s*')
+ID_ATTRIBUTES = ("transaction.id", "transaction_id", "log.record.uid")
+EVENT_NAME_PATTERN = re.compile(
+    r"[A-Za-z][\w-]*(?:\.[\w-]+)*"
+)  # how a body looks that is an event's name
 # Escaped backslashes and whole surrogate pairs are passed over, so that halves of one are left.
-ESCAPES = re.compile(
+SURROGATE_ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F][\da-fA-F]{2})"
 )
-MAX_LEVELS = 32  # of lists and objects within each other
-LISTS = {"arrayValue", "array_value"}
-OBJECTS = {"kvlistValue", "kvlist_value"}
-SCALARS = (str, int, float, bytes)
-LEN_1 = 0x0A  # protobuf: field 1, which has a length
-VARINT_BYTES = 5  # more would be more than 2^32
+MAX_VALUE_LEVELS = 32  # of lists and objects within each other
+LIST_KINDS = {"arrayValue", "array_value"}
+OBJECT_KINDS = {"kvlistValue", "kvlist_value"}
+SCALAR_TYPES = (str, int, float, bytes)
+FIRST_FIELD_TAG = 0x0A  # protobuf: field 1, which has a length
+MAX_VARINT_BYTES = 5  # more would be more than 2^32
 
 
 class KeyValue(msgspec.Struct):
@@ -43,7 +45,7 @@ class KeyValue(msgspec.Struct):
     value: Any = None  # an object of its kind and itself
 
 
-class Resource(msgspec.Struct):
+class LogResource(msgspec.Struct):
     attributes: list[KeyValue] | None = None
 
 
@@ -55,12 +57,12 @@ class LogRecord(msgspec.Struct, rename="camel"):
     attributes: list[KeyValue] | None = None
 
 
-class Scope(msgspec.Struct):
+class InstrumentationScope(msgspec.Struct):
     name: Any = ""
 
 
 class ScopeLogs(msgspec.Struct, rename="camel"):
-    scope: Scope | None = None
+    scope: InstrumentationScope | None = None
     log_records: list[msgspec.Raw] | None = None
 
 
@@ -80,14 +82,14 @@ class DocumentedLogs(msgspec.Struct, rename="camel"):
         class OfScope(msgspec.Struct, rename="camel"):
             log_records: list[LogRecord] = []
 
-        resource: Resource | None = None
+        resource: LogResource | None = None
         scope_logs: list[OfScope] = []
 
     resource_logs: list[OfResource] = []
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class ParsedLogRecord:
     """A log record, and the attributes of the resource it is about. Moments in nanoseconds."""
 
     at: int
@@ -101,32 +103,32 @@ class Record:
 
     def own(self, names: Iterable[str]) -> str | None:
         """Return the first of these attributes of the record itself that says something."""
-        return _first(spellings(names), self.attributes)
+        return _first_attribute(attribute_spellings(names), self.attributes)
 
     def named(self, names: Iterable[str]) -> str | None:
         """Return the first of these attributes that says something, of each the record's first."""
-        return _first(spellings(names), self.attributes, self.resource)
+        return _first_attribute(attribute_spellings(names), self.attributes, self.resource)
 
     def configured(self, names: Iterable[str]) -> str | None:
         """Return the same, but the resource's before all.
 
         What somebody configured is in the resource; what a program makes up is in its records.
         """
-        return _first(spellings(names), self.resource) or self.own(names)
+        return _first_attribute(attribute_spellings(names), self.resource) or self.own(names)
 
     @property
     def transaction_id(self) -> str | None:
         """The id that it gives itself. A resource's would be that of all its records."""
-        return self.own(IDS)
+        return self.own(ID_ATTRIBUTES)
 
 
-def spellings(names: Iterable[str]) -> Iterator[str]:
+def attribute_spellings(names: Iterable[str]) -> Iterator[str]:
     """Each of these names, also with the prefix that Revenium's clients use."""
     for name in names:
-        yield from (name, PREFIX + name)
+        yield from (name, REVENIUM_PREFIX + name)
 
 
-def _first(names: Iterable[str], *attributes: Mapping[str, Any]) -> str | None:
+def _first_attribute(names: Iterable[str], *attributes: Mapping[str, Any]) -> str | None:
     for name in names:
         for each in attributes:
             value = each.get(name)
@@ -135,114 +137,129 @@ def _first(names: Iterable[str], *attributes: Mapping[str, Any]) -> str | None:
     return None
 
 
-def read_in(body: bytes, *, protobuf: bool) -> list[Record | Refused]:
-    """Raises Malformed, TooLarge."""
-    records = list(islice(_of_protobuf(body) if protobuf else _of_json(body), MOST_ITEMS + 1))
-    if len(records) > MOST_ITEMS:
-        raise TooLarge(f"At most {MOST_ITEMS:,} records at once.", code="too_many")
+def decode_log_records(body: bytes, *, protobuf: bool) -> list[ParsedLogRecord | ItemRejected]:
+    """Raises MalformedRequest, BodyTooLarge."""
+    records = list(
+        islice(
+            _records_of_protobuf(body) if protobuf else _records_of_json(body),
+            MAX_ITEMS_PER_BODY + 1,
+        )
+    )
+    if len(records) > MAX_ITEMS_PER_BODY:
+        raise BodyTooLarge(f"At most {MAX_ITEMS_PER_BODY:,} records at once.", code="too_many")
     return records
 
 
-def _of_protobuf(body: bytes) -> Iterator[Record | Refused]:
-    """Raises Malformed."""
+def _records_of_protobuf(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
+    """Raises MalformedRequest."""
     try:
         logs = ExportLogsServiceRequest.FromString(body)
     except DecodeError as error:
-        raise Malformed("The body is not OTLP's protobuf.") from error
+        raise MalformedRequest("The body is not OTLP's protobuf.") from error
     for number, of_resource in enumerate(logs.resource_logs):
         try:
-            resource, unfit = _attributes(of_resource.resource.attributes), None
-        except Refused as refused:
+            resource, unfit = _attributes_of(of_resource.resource.attributes), None
+        except ItemRejected as refused:
             resource, unfit = {}, refused
         for of_scope in of_resource.scope_logs:
             for each in of_scope.log_records:
-                yield unfit or _or_refused(_record, each, of_scope.scope.name, resource, number)
+                yield unfit or _record_or_rejection(
+                    _build_record, each, of_scope.scope.name, resource, number
+                )
 
 
-def _of_json(body: bytes) -> Iterator[Record | Refused]:
-    """Raises Malformed."""
+def _records_of_json(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
+    """Raises MalformedRequest."""
     try:
-        logs = _decode(_logs_data, body)
-    except Refused as refused:
+        logs = _decode_part(_decode_logs_data, body)
+    except ItemRejected as refused:
         where = f"{refused.field}: " if refused.field else ""
         code = refused.code if refused.code == "too_deep" else "malformed"
-        raise Malformed(f"{where}{refused.message}", code=code) from refused
+        raise MalformedRequest(f"{where}{refused.message}", code=code) from refused
     for number, raw in enumerate(logs.resource_logs or ()):
-        yield from _of_resource(raw, number)
+        yield from _records_of_resource(raw, number)
 
 
-def _with_sound_text(body: bytes) -> bytes:
+def _replace_broken_text(body: bytes) -> bytes:
     """Return the body with a mark for what is no text, such as a prompt cut within a character."""
     body = body.decode(errors="replace").encode()
-    return ESCAPES.sub(lambda match: rb"\ufffd" if match["half"] else match[0], body)
+    return SURROGATE_ESCAPES.sub(lambda match: rb"\ufffd" if match["half"] else match[0], body)
 
 
-def _of_resource(raw: msgspec.Raw, number: int) -> Iterator[Record | Refused]:
+def _records_of_resource(raw: msgspec.Raw, number: int) -> Iterator[ParsedLogRecord | ItemRejected]:
     try:
-        of_resource = _decode(_resource_logs, raw)
-    except Refused as refused:
+        of_resource = _decode_part(_decode_resource_logs, raw)
+    except ItemRejected as refused:
         yield refused
         return
     try:
-        resource, unfit = _attributes(_resource_in(of_resource)), None
-    except Refused as refused:
+        resource, unfit = _attributes_of(_resource_attributes(of_resource)), None
+    except ItemRejected as refused:
         resource, unfit = {}, refused
     for raw_scope in of_resource.scope_logs or ():
         try:
-            of_scope = _decode(_scope_logs, raw_scope)
-        except Refused as refused:
+            of_scope = _decode_part(_decode_scope_logs, raw_scope)
+        except ItemRejected as refused:
             yield refused
             continue
         scope = of_scope.scope.name if of_scope.scope else ""
         for raw_record in of_scope.log_records or ():
-            yield unfit or _or_refused(_record_in, raw_record, scope, resource, number)
+            yield unfit or _record_or_rejection(
+                _record_of_json, raw_record, scope, resource, number
+            )
 
 
-def _or_refused(make: Callable[..., Record], *arguments: Any) -> Record | Refused:
+def _record_or_rejection(
+    make: Callable[..., ParsedLogRecord], *arguments: Any
+) -> ParsedLogRecord | ItemRejected:
     try:
         return make(*arguments)
-    except Refused as refused:
+    except ItemRejected as refused:
         return refused
 
 
-def _resource_in(of_resource: ResourceLogs) -> list[KeyValue] | None:
-    """Raises Refused."""
-    resource = _decode(_resource, of_resource.resource)
+def _resource_attributes(of_resource: ResourceLogs) -> list[KeyValue] | None:
+    """Raises ItemRejected."""
+    resource = _decode_part(_decode_resource, of_resource.resource)
     return resource.attributes if resource else None
 
 
-def _decode(decode: Callable[[Any], T], raw: bytes | msgspec.Raw) -> T:
-    """Raises Refused."""
+def _decode_part(decode: Callable[[Any], T], raw: bytes | msgspec.Raw) -> T:
+    """Raises ItemRejected."""
     try:
         return decode(raw)
     except msgspec.ValidationError as error:
-        raise refusal_of(str(error)) from error
+        raise rejection_from_msgspec(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        mended = _with_sound_text(bytes(raw))
+        mended = _replace_broken_text(bytes(raw))
         if mended != bytes(raw):
-            return _decode(decode, mended)
-        raise Refused(None, "malformed", f"It is not JSON: {error}.") from error
+            return _decode_part(decode, mended)
+        raise ItemRejected(None, "malformed", f"It is not JSON: {error}.") from error
     except RecursionError as error:
-        raise Refused(None, "too_deep", "The JSON is nested too deeply.") from error
+        raise ItemRejected(None, "too_deep", "The JSON is nested too deeply.") from error
 
 
-_logs_data = msgspec.json.Decoder(LogsData, strict=False).decode
-_resource_logs = msgspec.json.Decoder(ResourceLogs, strict=False).decode
-_resource = msgspec.json.Decoder(Resource | None, strict=False).decode
-_scope_logs = msgspec.json.Decoder(ScopeLogs, strict=False).decode
-_log_record = msgspec.json.Decoder(LogRecord, strict=False).decode
+_decode_logs_data = msgspec.json.Decoder(LogsData, strict=False).decode
+_decode_resource_logs = msgspec.json.Decoder(ResourceLogs, strict=False).decode
+_decode_resource = msgspec.json.Decoder(LogResource | None, strict=False).decode
+_decode_scope_logs = msgspec.json.Decoder(ScopeLogs, strict=False).decode
+_decode_log_record = msgspec.json.Decoder(LogRecord, strict=False).decode
 
 
-def _record_in(raw: msgspec.Raw, scope: Any, resource: Mapping[str, Any], number: int) -> Record:
-    """Raises Refused."""
-    return _record(_decode(_log_record, raw), scope, resource, number)
+def _record_of_json(
+    raw: msgspec.Raw, scope: Any, resource: Mapping[str, Any], number: int
+) -> ParsedLogRecord:
+    """Raises ItemRejected."""
+    return _build_record(_decode_part(_decode_log_record, raw), scope, resource, number)
 
 
-def _record(said: Any, scope: Any, resource: Mapping[str, Any], number: int) -> Record:
-    attributes = _attributes(said.attributes)
-    body = _plain(said.body)
-    named = (said.event_name, attributes.get("event.name"), _name_in(body))
-    return Record(
+def _build_record(
+    said: Any, scope: Any, resource: Mapping[str, Any], number: int
+) -> ParsedLogRecord:
+    attributes = _attributes_of(said.attributes)
+    body = _plain_value(said.body)
+    named = (said.event_name, attributes.get("event.name"), _event_name_in_body(body))
+    return ParsedLogRecord(
         at=said.time_unix_nano or 0,
         observed_at=said.observed_time_unix_nano or 0,
         name=next((each for each in named if isinstance(each, str) and each), ""),
@@ -254,29 +271,31 @@ def _record(said: Any, scope: Any, resource: Mapping[str, Any], number: int) -> 
     )
 
 
-def _name_in(body: Any) -> str:
-    return body if isinstance(body, str) and NAME.fullmatch(body[:200]) else ""
+def _event_name_in_body(body: Any) -> str:
+    return body if isinstance(body, str) and EVENT_NAME_PATTERN.fullmatch(body[:200]) else ""
 
 
-def _attributes(pairs: Iterable[Any] | None) -> dict[str, Any]:
-    """Raises Refused."""
-    return {pair.key: _plain(pair.value) for pair in pairs or ()}
+def _attributes_of(pairs: Iterable[Any] | None) -> dict[str, Any]:
+    """Raises ItemRejected."""
+    return {pair.key: _plain_value(pair.value) for pair in pairs or ()}
 
 
-def _plain(value: Any, levels: int = MAX_LEVELS) -> Any:
-    """Return what an AnyValue says; lists and objects as they are in JSON. Raises Refused."""
+def _plain_value(value: Any, levels: int = MAX_VALUE_LEVELS) -> Any:
+    """Return what an AnyValue says; lists and objects as they are in JSON. Raises ItemRejected."""
     if not levels:
-        raise Refused("attributes", "too_deep", f"A value has more than {MAX_LEVELS} levels.")
-    kind, said = _kind_of(value)
-    if kind in LISTS:
-        return [_plain(each, levels - 1) for each in _values_in(said)]
-    if kind in OBJECTS:
-        pairs = (_pair(each) for each in _values_in(said))
-        return {str(key): _plain(value, levels - 1) for key, value in pairs}
-    return said if isinstance(said, SCALARS) else None
+        raise ItemRejected(
+            "attributes", "too_deep", f"A value has more than {MAX_VALUE_LEVELS} levels."
+        )
+    kind, said = _kind_and_value(value)
+    if kind in LIST_KINDS:
+        return [_plain_value(each, levels - 1) for each in _list_values(said)]
+    if kind in OBJECT_KINDS:
+        pairs = (_key_and_value(each) for each in _list_values(said))
+        return {str(key): _plain_value(value, levels - 1) for key, value in pairs}
+    return said if isinstance(said, SCALAR_TYPES) else None
 
 
-def _kind_of(value: Any) -> tuple[str, Any]:
+def _kind_and_value(value: Any) -> tuple[str, Any]:
     if isinstance(value, Message):
         kind = cast("str | None", value.WhichOneof("value"))
         return (kind, getattr(value, kind)) if kind else ("", None)
@@ -285,37 +304,41 @@ def _kind_of(value: Any) -> tuple[str, Any]:
     return "", value
 
 
-def _values_in(said: Any) -> Iterable[Any]:
-    values = said.values if isinstance(said, Message) else _member(said, "values")
-    return () if isinstance(values, SCALARS) or values is None else values
+def _list_values(said: Any) -> Iterable[Any]:
+    values = said.values if isinstance(said, Message) else _member_of(said, "values")
+    return () if isinstance(values, SCALAR_TYPES) or values is None else values
 
 
-def _pair(said: Any) -> tuple[Any, Any]:
+def _key_and_value(said: Any) -> tuple[Any, Any]:
     if isinstance(said, Message):
         return said.key, said.value
-    return _member(said, "key"), _member(said, "value")
+    return _member_of(said, "key"), _member_of(said, "value")
 
 
-def _member(said: Any, name: str) -> Any:
+def _member_of(said: Any, name: str) -> Any:
     return said.get(name) if isinstance(said, dict) else None
 
 
-def token_in(body: bytes, content_encoding: str, *, protobuf: bool) -> str:
+def token_in_resource(body: bytes, content_encoding: str, *, protobuf: bool) -> str:
     """Return the token that the first resource of a body names, or nothing.
 
     For clients that are configured with attributes only. Nobody is known yet: no more is inflated
     and read than the beginning.
     """
-    beginning = _beginning_of(body, content_encoding.strip().lower())
+    beginning = _inflate_beginning(body, content_encoding.strip().lower())
     try:
-        resource = _first_of_protobuf(beginning) if protobuf else _first_of_json(beginning)
-        token = _attributes(resource).get(TOKEN)
-    except (DecodeError, Refused, ValueError, RecursionError, IndexError):
+        resource = (
+            _first_resource_of_protobuf(beginning)
+            if protobuf
+            else _first_resource_of_json(beginning)
+        )
+        token = _attributes_of(resource).get(TOKEN_ATTRIBUTE)
+    except (DecodeError, ItemRejected, ValueError, RecursionError, IndexError):
         return ""
     return token if isinstance(token, str) else ""
 
 
-def _beginning_of(body: bytes, encoding: str) -> bytes:
+def _inflate_beginning(body: bytes, encoding: str) -> bytes:
     if encoding in {"", "identity"}:
         return body[:MAX_BYTES_BEFORE_TOKEN]
     try:
@@ -324,18 +347,18 @@ def _beginning_of(body: bytes, encoding: str) -> bytes:
         return b""
 
 
-def _first_of_json(beginning: bytes) -> Iterable[Any] | None:
-    """Raises Refused, ValueError, RecursionError, IndexError."""
+def _first_resource_of_json(beginning: bytes) -> Iterable[Any] | None:
+    """Raises ItemRejected, ValueError, RecursionError, IndexError."""
     text = beginning.decode(errors="ignore")
-    if match := RESOURCE_FIRST.match(text):
+    if match := FIRST_RESOURCE.match(text):
         said, _ = json.JSONDecoder().raw_decode(text, match.end())
-        resource = msgspec.convert(said, Resource | None, strict=False)
+        resource = msgspec.convert(said, LogResource | None, strict=False)
         return resource.attributes if resource else None
-    first = (_decode(_logs_data, beginning).resource_logs or [])[0]
-    return _resource_in(_decode(_resource_logs, first))
+    first = (_decode_part(_decode_logs_data, beginning).resource_logs or [])[0]
+    return _resource_attributes(_decode_part(_decode_resource_logs, first))
 
 
-def _first_of_protobuf(beginning: bytes) -> Iterable[Any]:
+def _first_resource_of_protobuf(beginning: bytes) -> Iterable[Any]:
     """Raises IndexError, DecodeError."""
     _, start = _length_at(beginning, 0)
     length, start = _length_at(beginning, start)
@@ -345,10 +368,10 @@ def _first_of_protobuf(beginning: bytes) -> Iterable[Any]:
 
 def _length_at(data: bytes, at: int) -> tuple[int, int]:
     """Return the length of the field 1 that begins here, and where its content does."""
-    if data[at] != LEN_1:
+    if data[at] != FIRST_FIELD_TAG:
         raise IndexError
     length = 0
-    for n in range(VARINT_BYTES):
+    for n in range(MAX_VARINT_BYTES):
         byte = data[at + 1 + n]
         length |= (byte & 0x7F) << 7 * n
         if byte < 0x80:  # noqa: PLR2004 - the last byte of a number

@@ -6,11 +6,11 @@ from typing import Any
 from metering.api import facts
 
 
-def kept(said: Mapping[str, Any], labels: Collection[str] = ()) -> dict[str, Any]:
+def kept_metadata(said: Mapping[str, Any], labels: Collection[str] = ()) -> dict[str, Any]:
     """These labels, or all that is said: the smallest first, up to what metadata may hold."""
     named = {
         name: value
         for name, value in said.items()
         if value is not None and (not labels or name in labels)
     }
-    return facts.fitting(named)
+    return facts.fit_metadata(named)

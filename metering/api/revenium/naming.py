@@ -6,25 +6,25 @@ from typing import Any
 from django.conf import settings
 
 from metering.api.revenium import fields
-from metering.api.revenium.fields import Text
+from metering.api.revenium.fields import TextValue
 from revcred.models import FormerName, Subscription
 
-NAMING = frozenset({"customer", "product", "subscriber", "credential"})
+NAMING_FIELDS = frozenset({"customer", "product", "subscriber", "credential"})
 
 
-def names_of(
+def owner_names(
     *,
-    customer: Text = None,
-    product: Text = None,
-    subscriber: Text = None,
-    credential: Text = None,
+    customer: TextValue = None,
+    product: TextValue = None,
+    subscriber: TextValue = None,
+    credential: TextValue = None,
 ) -> dict[str, Any] | None:
     """What `owner_by_name` looks for: none of it, or all that is named. Raises Refused."""
     names: dict[str, Any] = {
-        "customer": fields.text("organizationName", customer),
-        "product": fields.text("productName", product),
-        "subscriber": fields.text("subscriber", subscriber),
-        "credential": fields.text("credential", credential),
+        "customer": fields.parse_text("organizationName", customer),
+        "product": fields.parse_text("productName", product),
+        "subscriber": fields.parse_text("subscriber", subscriber),
+        "credential": fields.parse_text("credential", credential),
     }
     if settings.STRICT_NAMES:
         names["strict"] = True
@@ -35,7 +35,7 @@ def subscription_or_label(
     said: str | None,
     *,
     names: Mapping[str, Any] | None,
-    key: Text,
+    key: TextValue,
     known: Collection[str] | None = None,
 ) -> tuple[str | None, str | None]:
     """Return the subscription that is named, or else the label that stands in its place.
@@ -45,7 +45,7 @@ def subscription_or_label(
     when the call arrives: a subscription that is entered later changes nothing for it. A call that
     says nothing else waits for a subscription of that name.
     """
-    says_more = bool(key) or bool(NAMING & (names or {}).keys())
+    says_more = bool(key) or bool(NAMING_FIELDS & (names or {}).keys())
     if said is None or not says_more or settings.STRICT_NAMES:
         return said, None
     is_known = said in (known_subscriptions([said]) if known is None else known)

@@ -10,9 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 
-from metering.api.doors import Answer, Doorway
-from metering.api.revenium.dialect import ReveniumManner
-from metering.api.revenium.otlp import as_asked
+from metering.api.doors import Answer, GatewayView
+from metering.api.revenium.dialect import ReveniumAnswerStyle
+from metering.api.revenium.otlp import encode_as_sent
 
 
 class NotImplementedHere(APIException):
@@ -25,10 +25,10 @@ class Gone(APIException):
     default_code = "gone"
 
 
-class Nowhere(Doorway):
+class NothingHereView(GatewayView):
     """An address at which there is nothing, whatever method it is asked with."""
 
-    manner = ReveniumManner()
+    manner = ReveniumAnswerStyle()
     schema = None
     http_method_names: list[str] = []  # noqa: RUF012 - as the base class has it
 
@@ -39,7 +39,7 @@ class Nowhere(Doorway):
         return NotFound("There is nothing at this address.")
 
 
-class ManagementApi(Nowhere):
+class ManagementApiView(NothingHereView):
     """Revenium's API of customers, products and analytics, of which nothing is here."""
 
     def reason(self) -> APIException:
@@ -47,7 +47,7 @@ class ManagementApi(Nowhere):
         return NotImplementedHere(message)
 
 
-class OtherSignals(Nowhere):
+class OtherSignalsView(NothingHereView):
     """Where OpenTelemetry's other signals go, said to everybody: some send no token in a header."""
 
     authentication_classes = ()  # type: ignore[assignment]
@@ -62,9 +62,9 @@ class OtherSignals(Nowhere):
         return self.error(self.message)
 
     def respond(self, answer: Answer) -> HttpResponse:
-        return super().respond(as_asked(answer, self.request.headers))
+        return super().respond(encode_as_sent(answer, self.request.headers))
 
 
-class Metrics(OtherSignals):
+class OtlpMetricsView(OtherSignalsView):
     error = Gone
     message = "Metrics are not taken. Send usage as log records, to …/otlp/v1/logs."

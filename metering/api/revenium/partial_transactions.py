@@ -2,142 +2,151 @@
 
 from uuid import UUID
 
-from metering.api.decoding import Refused
-from metering.api.documentation import Documented, schema_of
-from metering.api.doors import Answer, Post, Reading
+from metering.api.decoding import ItemRejected
+from metering.api.documentation import DoorDocumentation, json_schema_of
+from metering.api.doors import Answer, ParsedBody, Post
 from metering.api.revenium import fields, metadata, v1
-from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, id_of, marks_of
-from metering.api.revenium.fields import Fact, Moment, Number, Text
-from metering.api.revenium.records import ERROR, ERRORS
-from metering.api.revenium.v2 import V2, documented
+from metering.api.revenium.dialect import (
+    JsonFields,
+    ReveniumBody,
+    ReveniumDialect,
+    key_fields_of,
+    occurrence_fields,
+    transaction_id_or_new,
+)
+from metering.api.revenium.fields import MomentValue, NumberFact, TextFact, TextValue
+from metering.api.revenium.records import ERROR_RECORD_SCHEMA, ERROR_STATUSES
+from metering.api.revenium.v2 import V2Dialect, documented
 from metering.inbox.calls import ONE_CALL, Call
-from metering.pairing.partial_transactions import Side
+from metering.pairing.partial_transactions import PartialSide
 
 
-class Event(Body):
+class ApiEvent(ReveniumBody):
     """ApiEventDTO."""
 
-    request_id: Text = None
-    event_type: Text = None
-    asset_id: Text = None
-    application: Text = None
-    client_id: Text = None
-    product_key: Text = None
-    current_millis: Moment = None
-    method: Fact = None
-    uri: Fact = None
-    url: Fact = None
-    response_code: Number = None
-    request_message_size: Number = None
-    response_message_size: Number = None
-    elapsed_time: Number = None
-    backend_latency: Number = None
+    request_id: TextValue = None
+    event_type: TextValue = None
+    asset_id: TextValue = None
+    application: TextValue = None
+    client_id: TextValue = None
+    product_key: TextValue = None
+    current_millis: MomentValue = None
+    method: TextFact = None
+    uri: TextFact = None
+    url: TextFact = None
+    response_code: NumberFact = None
+    request_message_size: NumberFact = None
+    response_message_size: NumberFact = None
+    elapsed_time: NumberFact = None
+    backend_latency: NumberFact = None
 
 
-class V1Events(ReveniumDialect[Event]):
+class V1EventsDialect(ReveniumDialect[ApiEvent]):
     """POST /meter/v1/api/event. A half without an id is a call by itself."""
 
-    item = Event
-    documented = Documented(
+    item = ApiEvent
+    documented = DoorDocumentation(
         name="revenium_v1_event",
         summary="Half a call: a REQUEST, or its RESPONSE",
         description="Joined by `requestId`, in whatever order and however far apart they come.",
-        tag=v1.TAG,
-        request={"application/json": schema_of(Event)},
+        tag=v1.V1_TAG,
+        request={"application/json": json_schema_of(ApiEvent)},
         answers={201: None},
-        errors=ERRORS,
-        error=ERROR,
+        errors=ERROR_STATUSES,
+        error=ERROR_RECORD_SCHEMA,
     )
 
-    def side_of(self, item: Event) -> Side | None:
-        said = (fields.text("eventType", item.event_type) or Side.REQUEST).lower()
-        if said not in Side.values:
-            raise Refused("eventType", "invalid", "It is neither REQUEST nor RESPONSE.")
-        return Side(said) if item.request_id else None
+    def side_of(self, item: ApiEvent) -> PartialSide | None:
+        said = (fields.parse_text("eventType", item.event_type) or PartialSide.REQUEST).lower()
+        if said not in PartialSide.values:
+            raise ItemRejected("eventType", "invalid", "It is neither REQUEST nor RESPONSE.")
+        return PartialSide(said) if item.request_id else None
 
-    def call_of(self, item: Event, said: Said, post: Post) -> Call:
+    def call_of(self, item: ApiEvent, said: JsonFields, post: Post) -> Call:
         return Call(
-            transaction_id=id_of("requestId", item.request_id, post),
-            subscription_named=fields.text("productKey", item.product_key),
-            source_named=fields.text("assetId", item.asset_id),
-            method=v1.method_of(item.method),
-            path=fields.path(fields.fact(item.uri) or fields.fact(item.url)),
-            status=fields.status("responseCode", item.response_code),
-            request_bytes=fields.whole("requestMessageSize", item.request_message_size),
-            response_bytes=fields.whole("responseMessageSize", item.response_message_size),
-            latency_ms=fields.decimal("elapsedTime", item.elapsed_time)
-            or fields.decimal("backendLatency", item.backend_latency),
+            transaction_id=transaction_id_or_new("requestId", item.request_id, post),
+            subscription_named=fields.parse_text("productKey", item.product_key),
+            source_named=fields.parse_text("assetId", item.asset_id),
+            method=v1.method_or_none(item.method),
+            path=fields.path_of_address(
+                fields.parse_text_fact(item.uri) or fields.parse_text_fact(item.url)
+            ),
+            status=fields.parse_status("responseCode", item.response_code),
+            request_bytes=fields.parse_size("requestMessageSize", item.request_message_size),
+            response_bytes=fields.parse_size("responseMessageSize", item.response_message_size),
+            latency_ms=fields.parse_latency("elapsedTime", item.elapsed_time)
+            or fields.parse_latency("backendLatency", item.backend_latency),
             elements=ONE_CALL,
-            metadata=metadata.kept(said, v1.LABELS) or None,
-            **marks_of("application", item.application or item.client_id),
-            **dated(fields.moment("currentMillis", item.current_millis), post),
+            metadata=metadata.kept_metadata(said, v1.METER_LABELS) or None,
+            **key_fields_of("application", item.application or item.client_id),
+            **occurrence_fields(fields.parse_moment("currentMillis", item.current_millis), post),
         )
 
-    def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
+    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
         return Answer(201)
 
 
-class ApiRequest(Body):
-    transaction_id: Text = None
-    credential: Text = None
-    method: Fact = None
-    resource: Fact = None
-    source_id: Text = None
-    request_message_size: Number = None
+class ApiRequest(ReveniumBody):
+    transaction_id: TextValue = None
+    credential: TextValue = None
+    method: TextFact = None
+    resource: TextFact = None
+    source_id: TextValue = None
+    request_message_size: NumberFact = None
 
 
-class ApiResponse(Body):
-    transaction_id: Text = None
-    response_code: Number = None
-    response_message_size: Number = None
-    total_duration: Number = None
-    backend_latency: Number = None
-    gateway_latency: Number = None
+class ApiResponse(ReveniumBody):
+    transaction_id: TextValue = None
+    response_code: NumberFact = None
+    response_message_size: NumberFact = None
+    total_duration: NumberFact = None
+    backend_latency: NumberFact = None
+    gateway_latency: NumberFact = None
 
 
-LABELS = ("sourceType", "contentType", "remoteHost", "userAgent")
+API_CALL_LABELS = ("sourceType", "contentType", "remoteHost", "userAgent")
 
 
-class ApiRequests(V2[ApiRequest]):
+class ApiRequestsDialect(V2Dialect[ApiRequest]):
     """POST /meter/v2/apis/requests"""
 
     item = ApiRequest
     documented = documented("apis_requests", "What was asked", ApiRequest)
 
-    def side_of(self, item: ApiRequest) -> Side | None:
-        return Side.REQUEST if item.transaction_id else None
+    def side_of(self, item: ApiRequest) -> PartialSide | None:
+        return PartialSide.REQUEST if item.transaction_id else None
 
-    def call_of(self, item: ApiRequest, said: Said, post: Post) -> Call:
+    def call_of(self, item: ApiRequest, said: JsonFields, post: Post) -> Call:
         return Call(
-            transaction_id=id_of("transactionId", item.transaction_id, post),
-            source_named=fields.text("sourceId", item.source_id),
-            method=v1.method_of(item.method),
-            path=fields.path(fields.fact(item.resource)),
-            request_bytes=fields.whole("requestMessageSize", item.request_message_size),
+            transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
+            source_named=fields.parse_text("sourceId", item.source_id),
+            method=v1.method_or_none(item.method),
+            path=fields.path_of_address(fields.parse_text_fact(item.resource)),
+            request_bytes=fields.parse_size("requestMessageSize", item.request_message_size),
             elements=ONE_CALL,
-            metadata=metadata.kept(said, LABELS) or None,
-            **marks_of("credential", item.credential),
-            **dated(None, post),
+            metadata=metadata.kept_metadata(said, API_CALL_LABELS) or None,
+            **key_fields_of("credential", item.credential),
+            **occurrence_fields(None, post),
         )
 
 
-class ApiResponses(V2[ApiResponse]):
+class ApiResponsesDialect(V2Dialect[ApiResponse]):
     """POST /meter/v2/apis/responses"""
 
     item = ApiResponse
     documented = documented("apis_responses", "What was answered", ApiResponse)
 
-    def side_of(self, item: ApiResponse) -> Side | None:
-        return Side.RESPONSE if item.transaction_id else None
+    def side_of(self, item: ApiResponse) -> PartialSide | None:
+        return PartialSide.RESPONSE if item.transaction_id else None
 
-    def call_of(self, item: ApiResponse, said: Said, post: Post) -> Call:
+    def call_of(self, item: ApiResponse, said: JsonFields, post: Post) -> Call:
         return Call(
-            transaction_id=id_of("transactionId", item.transaction_id, post),
-            status=fields.status("responseCode", item.response_code),
-            response_bytes=fields.whole("responseMessageSize", item.response_message_size),
-            latency_ms=fields.decimal("totalDuration", item.total_duration)
-            or v1.latency_of(item.backend_latency, item.gateway_latency),
+            transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
+            status=fields.parse_status("responseCode", item.response_code),
+            response_bytes=fields.parse_size("responseMessageSize", item.response_message_size),
+            latency_ms=fields.parse_latency("totalDuration", item.total_duration)
+            or v1.total_latency(item.backend_latency, item.gateway_latency),
             elements=ONE_CALL,
-            metadata=metadata.kept(said, ["contentType"]) or None,
-            **dated(None, post),
+            metadata=metadata.kept_metadata(said, ["contentType"]) or None,
+            **occurrence_fields(None, post),
         )

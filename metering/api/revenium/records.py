@@ -11,57 +11,57 @@ from django.conf import settings
 from rest_framework.exceptions import APIException
 
 from metering.api.backlog import backlog
-from metering.api.decoding import Refused
+from metering.api.decoding import ItemRejected
 from metering.api.doors import Answer
-from metering.api.errors import answer_to
+from metering.api.errors import error_answer
 from revcred.fingerprints import fingerprint
 from revcred.models import Gateway
 
-MOMENT = {"type": "string", "format": "date-time"}
-TEXT = {"type": "string"}
-RECORD = {
+RECORD_MOMENT_SCHEMA = {"type": "string", "format": "date-time"}
+TEXT_SCHEMA = {"type": "string"}
+RECORD_SCHEMA = {
     "type": "object",
     "required": ["id", "label", "resourceType", "signature", "created", "updated", "_links"],
     "properties": {
-        "id": TEXT | {"description": "The transaction's id."},
-        "label": TEXT,
+        "id": TEXT_SCHEMA | {"description": "The transaction's id."},
+        "label": TEXT_SCHEMA,
         "resourceType": {"type": "string", "enum": ["metering"]},
-        "signature": TEXT,
-        "created": MOMENT | {"description": "When it first arrived."},
-        "updated": MOMENT,
+        "signature": TEXT_SCHEMA,
+        "created": RECORD_MOMENT_SCHEMA | {"description": "When it first arrived."},
+        "updated": RECORD_MOMENT_SCHEMA,
         "_links": {"type": "object"},
     },
 }
-ERROR = {
+ERROR_RECORD_SCHEMA = {
     "type": "object",
     "required": ["timestamp", "status", "error", "message", "path", "details", "errors"],
     "properties": {
-        "timestamp": MOMENT,
+        "timestamp": RECORD_MOMENT_SCHEMA,
         "status": {"type": "integer"},
-        "error": TEXT,
-        "message": TEXT,
-        "path": TEXT,
-        "details": {"type": "object", "additionalProperties": TEXT},
+        "error": TEXT_SCHEMA,
+        "message": TEXT_SCHEMA,
+        "path": TEXT_SCHEMA,
+        "details": {"type": "object", "additionalProperties": TEXT_SCHEMA},
         "errors": {
             "type": "array",
             "items": {
                 "type": "object",
                 "required": ["code", "message"],
                 "properties": {
-                    "code": TEXT,
+                    "code": TEXT_SCHEMA,
                     "field": {"type": ["string", "null"]},
-                    "message": TEXT,
+                    "message": TEXT_SCHEMA,
                 },
             },
         },
         "retryAfterSeconds": {"type": "integer"},
     },
 }
-ERRORS = (400, 401, 403, 409, 413, 415, 429, 503)
-BUCKET = "metering"
+ERROR_STATUSES = (400, 401, 403, 409, 413, 415, 429, 503)
+RATE_LIMIT_BUCKET = "metering"
 
 
-class Invalid(APIException):
+class InvalidField(APIException):
     """One field of what was posted cannot be taken."""
 
     status_code = HTTPStatus.BAD_REQUEST
@@ -69,20 +69,20 @@ class Invalid(APIException):
     index = 0  # it is the only one in its body
 
     def __init__(
-        self, refused: Refused, transaction_id: str | None = None, key: str | None = None
+        self, refused: ItemRejected, transaction_id: str | None = None, key: str | None = None
     ) -> None:
         super().__init__(refused.message, refused.code)
         self.field = refused.field
         self.transaction_id, self.key = transaction_id, key
 
 
-def record(gateway: Gateway, transaction_id: str, created: datetime) -> dict[str, Any]:
-    moment = moment_of(created)
+def metering_record(gateway: Gateway, transaction_id: str, created: datetime) -> dict[str, Any]:
+    moment = format_moment(created)
     return {
         "id": transaction_id,
         "label": f"metering {transaction_id}",
         "resourceType": "metering",
-        "signature": _signature(gateway, transaction_id),
+        "signature": _record_signature(gateway, transaction_id),
         "created": moment,
         "updated": moment,
         "_links": {},
@@ -90,11 +90,11 @@ def record(gateway: Gateway, transaction_id: str, created: datetime) -> dict[str
 
 
 def error_record(error: APIException, path: str) -> Answer:
-    status, said, headers = answer_to(error)
+    status, said, headers = error_answer(error)
     code, message = said["code"], said["message"]
     field = getattr(error, "field", None)
     body = {
-        "timestamp": moment_of(datetime.now(UTC)),
+        "timestamp": format_moment(datetime.now(UTC)),
         "status": status,
         "error": HTTPStatus(status).phrase,
         "message": f"{field}: {message}" if field else message,
@@ -107,21 +107,21 @@ def error_record(error: APIException, path: str) -> Answer:
     return Answer(status, body, headers)
 
 
-def rate_limit(gateway: Gateway) -> Mapping[str, str]:
+def rate_limit_headers(gateway: Gateway) -> Mapping[str, str]:
     """How many more transactions of the gateway may wait to be settled: what 429 is about."""
     return {
         "X-RateLimit-Limit": str(settings.MOST_WAITING_OF_A_GATEWAY),
         "X-RateLimit-Remaining": str(backlog.left_to(gateway.pk)),
         "X-RateLimit-Reset": str(int(time.time()) + 1),
-        "X-RateLimit-Bucket": BUCKET,
+        "X-RateLimit-Bucket": RATE_LIMIT_BUCKET,
     }
 
 
-def moment_of(moment: datetime) -> str:
+def format_moment(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _signature(gateway: Gateway, transaction_id: str) -> str:
+def _record_signature(gateway: Gateway, transaction_id: str) -> str:
     """The same whenever the same gateway sends the same transaction, and for nobody else."""
     mark = fingerprint(f"{gateway.pk} {transaction_id}", label="receipt")
     return b64encode(mark.bytes).decode()

@@ -4,26 +4,32 @@ from typing import Any
 
 from metering.api.doors import Post
 from metering.api.revenium import fields, labels, metadata
-from metering.api.revenium.dialect import Body, Said, dated, id_of, marks_of
-from metering.api.revenium.elements import amounts
-from metering.api.revenium.fields import Moment, Number, Text
-from metering.api.revenium.naming import names_of
-from metering.api.revenium.v2 import V2, documented
-from metering.inbox.calls import ONE_CALL, Call, digest_of
+from metering.api.revenium.dialect import (
+    JsonFields,
+    ReveniumBody,
+    key_fields_of,
+    occurrence_fields,
+    transaction_id_or_new,
+)
+from metering.api.revenium.elements import read_amounts
+from metering.api.revenium.fields import MomentValue, NumberFact, TextValue
+from metering.api.revenium.naming import owner_names
+from metering.api.revenium.v2 import V2Dialect, documented
+from metering.inbox.calls import ONE_CALL, Call, digest_of_parts
 
 
-class ToolCall(Body):
-    transaction_id: Text = None
+class ToolCall(ReveniumBody):
+    transaction_id: TextValue = None
     tool_id: Any = None
-    timestamp: Moment = None
-    duration_ms: Number = None
-    cost_usd: Number = None
-    subscriber_credential: Text = None
-    organization_name: Text = None
-    product_name: Text = None
+    timestamp: MomentValue = None
+    duration_ms: NumberFact = None
+    cost_usd: NumberFact = None
+    subscriber_credential: TextValue = None
+    organization_name: TextValue = None
+    product_name: TextValue = None
 
 
-class ToolEvents(V2[ToolCall]):
+class ToolEventsDialect(V2Dialect[ToolCall]):
     """POST /meter/v2/tool/events
 
     `transactionId` is that of the model's answer that called the tool, and of all other tools that
@@ -33,17 +39,17 @@ class ToolEvents(V2[ToolCall]):
     item = ToolCall
     documented = documented("tool_events", "A tool's call", ToolCall)
 
-    def call_of(self, item: ToolCall, said: Said, post: Post) -> Call:
-        kept = labels.kept(said, labels.OF_TOOLS, post.gateway.kept_attributes)
-        if used := labels.numbers(said.get("usageMetadata")):
-            kept = metadata.kept(kept | {"usageMetadata": used})
+    def call_of(self, item: ToolCall, said: JsonFields, post: Post) -> Call:
+        kept = labels.kept_labels(said, labels.TOOL_LABELS, post.gateway.kept_attributes)
+        if used := labels.numeric_members(said.get("usageMetadata")):
+            kept = metadata.kept_metadata(kept | {"usageMetadata": used})
         return Call(
-            transaction_id=id_of("transactionId", item.transaction_id, post),
-            latency_ms=fields.decimal("durationMs", item.duration_ms),
-            elements=ONE_CALL | amounts(said, ["costUsd"]),
+            transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
+            latency_ms=fields.parse_latency("durationMs", item.duration_ms),
+            elements=ONE_CALL | read_amounts(said, ["costUsd"]),
             metadata=kept or None,
-            distinguished_by=digest_of("tool", item.tool_id, item.timestamp),
-            names=names_of(customer=item.organization_name, product=item.product_name),
-            **marks_of("subscriberCredential", item.subscriber_credential),
-            **dated(fields.moment("timestamp", item.timestamp), post),
+            distinguished_by=digest_of_parts("tool", item.tool_id, item.timestamp),
+            names=owner_names(customer=item.organization_name, product=item.product_name),
+            **key_fields_of("subscriberCredential", item.subscriber_credential),
+            **occurrence_fields(fields.parse_moment("timestamp", item.timestamp), post),
         )

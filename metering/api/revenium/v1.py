@@ -6,40 +6,47 @@ from uuid import UUID
 import msgspec
 
 from metering.api import facts
-from metering.api.documentation import Documented, schema_of
-from metering.api.doors import Answer, Post, Reading
+from metering.api.documentation import DoorDocumentation, json_schema_of
+from metering.api.doors import Answer, ParsedBody, Post
 from metering.api.revenium import fields, metadata
-from metering.api.revenium.dialect import Body, ReveniumDialect, Said, dated, marks_of, new_id
-from metering.api.revenium.elements import counted
-from metering.api.revenium.fields import Fact, Number, Text
-from metering.api.revenium.records import ERROR, ERRORS
+from metering.api.revenium.dialect import (
+    JsonFields,
+    ReveniumBody,
+    ReveniumDialect,
+    key_fields_of,
+    new_transaction_id,
+    occurrence_fields,
+)
+from metering.api.revenium.elements import split_elements
+from metering.api.revenium.fields import NumberFact, TextFact, TextValue
+from metering.api.revenium.records import ERROR_RECORD_SCHEMA, ERROR_STATUSES
 from metering.inbox.calls import ONE_CALL, Call
 
-TAG = "Revenium: metering v1"
+V1_TAG = "Revenium: metering v1"
 
 
-class Element(msgspec.Struct, kw_only=True):
+class MeteredElement(msgspec.Struct, kw_only=True):
     name: str
     value: Any = None
 
 
-class Metered(Body):
+class MeteringRequest(ReveniumBody):
     """MeteringRequestDTO."""
 
-    application: Text = None
-    product_key: Text = None
-    api: Text = None
-    method: Fact = None
-    url: Fact = None
-    response_code: Number = None
-    request_message_size: Number = None
-    response_message_size: Number = None
-    backend_latency: Number = None
-    gateway_latency: Number = None
-    elements: list[Element] | None = None
+    application: TextValue = None
+    product_key: TextValue = None
+    api: TextValue = None
+    method: TextFact = None
+    url: TextFact = None
+    response_code: NumberFact = None
+    request_message_size: NumberFact = None
+    response_message_size: NumberFact = None
+    backend_latency: NumberFact = None
+    gateway_latency: NumberFact = None
+    elements: list[MeteredElement] | None = None
 
 
-LABELS = (
+METER_LABELS = (
     "metadata",
     "correlationId",
     "source",
@@ -52,52 +59,53 @@ LABELS = (
 )
 
 
-class Meter(ReveniumDialect[Metered]):
+class MeterDialect(ReveniumDialect[MeteringRequest]):
     """POST /meter/v1/api/meter. Its clients send no id, so that each post is a call of its own."""
 
-    item = Metered
-    documented = Documented(
+    item = MeteringRequest
+    documented = DoorDocumentation(
         name="revenium_v1_meter",
         summary="A finished call",
-        tag=TAG,
-        request={"application/json": schema_of(Metered)},
+        tag=V1_TAG,
+        request={"application/json": json_schema_of(MeteringRequest)},
         answers={200: {"type": "object"}},
-        errors=ERRORS,
-        error=ERROR,
+        errors=ERROR_STATUSES,
+        error=ERROR_RECORD_SCHEMA,
     )
 
-    def call_of(self, item: Metered, said: Said, post: Post) -> Call:
-        elements, texts = counted((each.name, each.value) for each in item.elements or ())
+    def call_of(self, item: MeteringRequest, said: JsonFields, post: Post) -> Call:
+        elements, texts = split_elements((each.name, each.value) for each in item.elements or ())
         return Call(
-            transaction_id=new_id(post),
-            subscription_named=fields.text("productKey", item.product_key),
-            source_named=fields.text("api", item.api),
-            method=method_of(item.method),
-            path=fields.path(fields.fact(item.url)),
-            status=fields.status("responseCode", item.response_code),
-            request_bytes=fields.whole("requestMessageSize", item.request_message_size),
-            response_bytes=fields.whole("responseMessageSize", item.response_message_size),
-            latency_ms=latency_of(item.backend_latency, item.gateway_latency),
+            transaction_id=new_transaction_id(post),
+            subscription_named=fields.parse_text("productKey", item.product_key),
+            source_named=fields.parse_text("api", item.api),
+            method=method_or_none(item.method),
+            path=fields.path_of_address(fields.parse_text_fact(item.url)),
+            status=fields.parse_status("responseCode", item.response_code),
+            request_bytes=fields.parse_size("requestMessageSize", item.request_message_size),
+            response_bytes=fields.parse_size("responseMessageSize", item.response_message_size),
+            latency_ms=total_latency(item.backend_latency, item.gateway_latency),
             elements=ONE_CALL | elements,
-            metadata=metadata.kept(texts | metadata.kept(said, LABELS)) or None,
-            **marks_of("application", item.application),
-            **dated(None, post),
+            metadata=metadata.kept_metadata(texts | metadata.kept_metadata(said, METER_LABELS))
+            or None,
+            **key_fields_of("application", item.application),
+            **occurrence_fields(None, post),
         )
 
-    def answer(self, post: Post, reading: Reading, delivery: UUID) -> Answer:
+    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
         return Answer(200, {})
 
 
-def latency_of(backend: Number, gateway: Number) -> float | None:
+def total_latency(backend: NumberFact, gateway: NumberFact) -> float | None:
     """Milliseconds spent behind the gateway and in it."""
     spent = (
-        fields.decimal("backendLatency", backend),
-        fields.decimal("gatewayLatency", gateway),
+        fields.parse_latency("backendLatency", backend),
+        fields.parse_latency("gatewayLatency", gateway),
     )
     known = [each for each in spent if each is not None]
     return sum(known) if known else None
 
 
-def method_of(said: Fact) -> str | None:
-    method: str | None = facts.readable(facts.method, said)
+def method_or_none(said: TextFact) -> str | None:
+    method: str | None = facts.read_or_none(facts.read_method, said)
     return method

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from metering.attribution import processing
-from metering.attribution.discovery import Discovery
+from metering.attribution.discovery import SourceDiscovery
 from metering.ledger import partitions
 from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
 from metering.pairing import completion
@@ -27,12 +27,12 @@ from revcred.uploads import housekeeping
 
 logger = logging.getLogger(__name__)
 
-TICK = 1.0  # seconds
-CHORES_EVERY = 600.0  # seconds
-ABANDONED_FILES_EVERY = 60.0  # seconds
-DISCOVERY_EVERY = 30.0  # seconds
-GRACE = timedelta(seconds=1)  # that a bell has, before what it announced is swept without it
-FORGET_AT_ONCE = 10_000
+TICK_SECONDS = 1.0  # seconds
+CHORES_INTERVAL_SECONDS = 600.0  # seconds
+ABANDONED_FILES_INTERVAL_SECONDS = 60.0  # seconds
+DISCOVERY_INTERVAL_SECONDS = 30.0  # seconds
+BELL_GRACE = timedelta(seconds=1)  # that a bell has, before what it announced is swept without it
+FORGET_BATCH_ROWS = 10_000
 
 
 class Command(BaseCommand):
@@ -42,25 +42,25 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         preflight.check_at_start()
-        housekeeping.remove_abandoned_files_at_start()
+        housekeeping.delete_abandoned_files_at_start()
         stopped = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         # Attribution does not wait for the mail server.
-        Thread(target=send_mail_until, args=(stopped,), name="mail", daemon=True).start()
+        Thread(target=send_mail_until_stopped, args=(stopped,), name="mail", daemon=True).start()
         chores_at = discovery_at = files_at = 0.0
-        discovery = Discovery()
-        while not stopped.wait(TICK):
-            attempt(sweep)
-            if time.monotonic() >= chores_at and attempt(do_chores):
-                chores_at = time.monotonic() + CHORES_EVERY
-            if time.monotonic() >= files_at and attempt(remove_abandoned_files):
-                files_at = time.monotonic() + ABANDONED_FILES_EVERY
-            if time.monotonic() >= discovery_at and attempt(discovery.look):
-                discovery_at = time.monotonic() + DISCOVERY_EVERY
+        discovery = SourceDiscovery()
+        while not stopped.wait(TICK_SECONDS):
+            run_step_safely(sweep_waiting_work)
+            if time.monotonic() >= chores_at and run_step_safely(do_chores):
+                chores_at = time.monotonic() + CHORES_INTERVAL_SECONDS
+            if time.monotonic() >= files_at and run_step_safely(remove_abandoned_upload_files):
+                files_at = time.monotonic() + ABANDONED_FILES_INTERVAL_SECONDS
+            if time.monotonic() >= discovery_at and run_step_safely(discovery.look):
+                discovery_at = time.monotonic() + DISCOVERY_INTERVAL_SECONDS
 
 
-def attempt(step: Callable[[], None]) -> bool:
+def run_step_safely(step: Callable[[], None]) -> bool:
     """Whatever goes wrong, there is a next tick."""
     try:
         step()
@@ -76,47 +76,47 @@ def attempt(step: Callable[[], None]) -> bool:
     return True
 
 
-def send_mail_until(stopped: Event) -> None:
-    while not stopped.wait(TICK):
-        attempt(sweep_mail)
+def send_mail_until_stopped(stopped: Event) -> None:
+    while not stopped.wait(TICK_SECONDS):
+        run_step_safely(sweep_waiting_mail)
 
 
-def sweep_mail() -> None:
+def sweep_waiting_mail() -> None:
     """Send the mails of which no worker was told."""
-    if OutgoingMail.objects.waiting().filter(next_try_at__lt=Now() - GRACE).exists():
+    if OutgoingMail.objects.waiting().filter(next_try_at__lt=Now() - BELL_GRACE).exists():
         outbox.send_waiting_mail()
 
 
-def sweep() -> None:
-    if Half.objects.filter(next_look_at__lt=Now() - GRACE).exists():
-        while completion.join():
+def sweep_waiting_work() -> None:
+    if Half.objects.filter(next_look_at__lt=Now() - BELL_GRACE).exists():
+        while completion.pair_due_partials():
             pass
-    forgotten = Delivery.objects.filter(next_try_at__lt=Now() - GRACE)
+    forgotten = Delivery.objects.filter(next_try_at__lt=Now() - BELL_GRACE)
     if forgotten.exists():
-        processing.settle_waiting()
-    if Claim.objects.open().filter(created_at__lt=Now() - GRACE).exists():
-        reattribution.work()
-    housekeeping.sweep()
+        processing.process_waiting_deliveries()
+    if Claim.objects.open().filter(created_at__lt=Now() - BELL_GRACE).exists():
+        reattribution.work_through_claims()
+    housekeeping.ring_for_waiting_uploads()
 
 
-def remove_abandoned_files() -> None:
-    housekeeping.remove_abandoned_files()
+def remove_abandoned_upload_files() -> None:
+    housekeeping.delete_abandoned_files()
 
 
 def do_chores() -> None:
     now = timezone.now()
-    partitions.ensure()
-    partitions.drop(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
-    forget(before=now - timedelta(days=settings.REMEMBERED_DAYS))
+    partitions.ensure_partitions()
+    partitions.drop_partitions(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
+    forget_old_transactions(before=now - timedelta(days=settings.REMEMBERED_DAYS))
     IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
-    housekeeping.tidy()
+    housekeeping.delete_expired_uploads()
     outbox.prune_sent_mail()
-    sign_ins.write_counted()
+    sign_ins.record_counted_attempts()
 
 
-def forget(before: datetime) -> None:
+def forget_old_transactions(before: datetime) -> None:
     """What could not be accepted again anyway, a few at a time."""
     old = Remembered.objects.filter(received_at__lt=before)
-    while Remembered.objects.filter(pk__in=old.values("pk")[:FORGET_AT_ONCE]).delete()[0]:
+    while Remembered.objects.filter(pk__in=old.values("pk")[:FORGET_BATCH_ROWS]).delete()[0]:
         pass

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from metering.demo.loading import show
+from metering.demo.loading import ensure_demo
 
 
 class Command(BaseCommand):
@@ -19,4 +19,4 @@ class Command(BaseCommand):
             message = "This is production: demo data has no place here."
             raise CommandError(message)
         call_command("migrate", interactive=False, verbosity=0)
-        self.stdout.write(show(url))
+        self.stdout.write(ensure_demo(url))

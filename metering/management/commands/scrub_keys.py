@@ -4,10 +4,10 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from metering.api.revenium.labels import NEVER_KEPT
-from metering.scrubbing import Found, Scrub, elsewhere
+from metering.api.revenium.labels import NEVER_KEPT_LABELS
+from metering.scrubbing import FindingCounts, KeyScrub, find_keys_elsewhere
 
-NOTHING = "Nothing was found."
+NOTHING_FOUND_MESSAGE = "Nothing was found."
 
 
 class Command(BaseCommand):
@@ -27,18 +27,18 @@ class Command(BaseCommand):
     def handle(self, *args: Any, apply: bool, prompts: bool, **options: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
-        named = NEVER_KEPT if prompts else frozenset()
-        found = Scrub(apply=apply, prompts=named, say=self.stderr.write).run()
+        named = NEVER_KEPT_LABELS if prompts else frozenset()
+        found = KeyScrub(apply=apply, prompts=named, say=self.stderr.write).run()
         self._tell(found)
         if found:
             self.stdout.write("They are cut out." if apply else "Nothing is changed: use --apply.")
-        if left := elsewhere():
+        if left := find_keys_elsewhere():
             self.stdout.write("")
             self.stdout.write("Left where they are, for a person to rename or remove:")
             self._tell(left)
 
-    def _tell(self, found: Found) -> None:
+    def _tell(self, found: FindingCounts) -> None:
         for (place, what), count in sorted(found.items()):
             self.stdout.write(f"{place:32} {what:30} {count:>10,}")
         if not found:
-            self.stdout.write(NOTHING)
+            self.stdout.write(NOTHING_FOUND_MESSAGE)

@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering.ledger.statements import DIFFERENCES
+from metering.ledger.statements import USAGE_DIFFERENCES
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         end = timezone.now().replace(minute=0, second=0, microsecond=0) + timedelta(days=2)
         start = since.replace(tzinfo=UTC) if since else end - timedelta(days=settings.LEDGER_DAYS)
         differences = 0
-        for row in differences_between(start, end):
+        for row in usage_differences_between(start, end):
             differences += 1
             subscription, hour, element, credential, kept, counted, quantity, summed = row
             self.stdout.write(
@@ -40,10 +40,10 @@ class Command(BaseCommand):
 
 
 @atomic
-def differences_between(start: datetime, end: datetime) -> list[tuple[Any, ...]]:
+def usage_differences_between(start: datetime, end: datetime) -> list[tuple[Any, ...]]:
     """Hours of usage that are not what the ledger says, in one snapshot of both."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
-        cursor.execute(DIFFERENCES, {"start": start, "end": end})
+        cursor.execute(USAGE_DIFFERENCES, {"start": start, "end": end})
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows

@@ -21,8 +21,8 @@ class Command(BaseCommand):
             message = f"Nobody signs in with {options['email']}."
             raise CommandError(message)
         try:
-            second_factors.reset(user=user, by=None, reason=options["reason"])
-        except second_factors.NoFactor as error:
+            second_factors.reset_second_factor(user=user, by=None, reason=options["reason"])
+        except second_factors.NoSecondFactor as error:
             message = f"{user} has no second factor."
             raise CommandError(message) from error
         self.stdout.write(f"The second factor of {user} was reset.")

@@ -10,10 +10,10 @@ from revcred.accounts import second_factor
 from revcred.crypto import CannotUnseal
 from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
 
-AT_ONCE = 500
+RESEALED_PER_TRANSACTION = 500
 
-Sealed = type[Model]
-FIELDS: dict[Sealed, Sequence[str]] = {
+SealedModel = type[Model]
+SEALED_FIELDS: dict[SealedModel, Sequence[str]] = {
     SealedValue: ("value", "secret"),
     UploadChange: ("secret",),
     OutgoingMail: ("body",),
@@ -40,11 +40,11 @@ class Command(BaseCommand):
             canary.save()
         self.stdout.write("Done: the older keys may leave the ring.")
 
-    def _seal_all(self, model: Sealed) -> str:
+    def _seal_all(self, model: SealedModel) -> str:
         """The numbers of those that do not open."""
         last, done, damaged = 0, 0, list[int]()
-        while numbers := waiting_after(model, last):
-            damaged += seal_again(model, numbers)
+        while numbers := next_sealed_ids(model, last):
+            damaged += reseal_rows(model, numbers)
             last, done = numbers[-1], done + len(numbers)
             self.stdout.write(f"{done} sealed again")
         return ", ".join(map(str, damaged))
@@ -54,33 +54,33 @@ class Command(BaseCommand):
         damaged = list[int]()
         for authenticator in Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN):
             try:
-                second_factor.seal_again(authenticator)
+                second_factor.reseal_authenticator(authenticator)
             except CannotUnseal:
                 damaged.append(authenticator.user_id)
         return ", ".join(map(str, damaged))
 
 
-def waiting_after(model: Sealed, last: int) -> list[int]:
+def next_sealed_ids(model: SealedModel, last: int) -> list[int]:
     sealed = model._base_manager.filter(pk__gt=last)
     if model is UploadChange:  # few of them replace a secret
         sealed = sealed.filter(secret__isnull=False)
     if model is OutgoingMail:  # few of them still wait
         sealed = sealed.filter(body__isnull=False)
-    return list(sealed.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
+    return list(sealed.order_by("pk").values_list("pk", flat=True)[:RESEALED_PER_TRANSACTION])
 
 
 @atomic
-def seal_again(model: Sealed, numbers: list[int]) -> list[int]:
+def reseal_rows(model: SealedModel, numbers: list[int]) -> list[int]:
     """Open these with whichever key of the ring fits, and seal them with the newest.
 
     Answers which do not open. They stay as they are, and keep no other from being sealed.
     """
     rows = model._base_manager.select_for_update().filter(pk__in=numbers)
     try:
-        model._base_manager.bulk_update(rows, FIELDS[model])
+        model._base_manager.bulk_update(rows, SEALED_FIELDS[model])
     except CannotUnseal:
         half = len(numbers) // 2
         if not half:
             return numbers
-        return seal_again(model, numbers[:half]) + seal_again(model, numbers[half:])
+        return reseal_rows(model, numbers[:half]) + reseal_rows(model, numbers[half:])
     return []

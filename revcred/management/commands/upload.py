@@ -11,20 +11,26 @@ from django.utils import timezone
 
 from revcred.models import Product, Upload, User
 from revcred.uploads import actions, mapping, rights
-from revcred.uploads.actions import Choices
-from revcred.uploads.columns import Invalid, Kind, named
+from revcred.uploads.actions import UploadChoices
+from revcred.uploads.columns import InvalidCell, ListKind, columns_by_name
 from revcred.uploads.doors.template_tags import lasting
-from revcred.uploads.reading import DELIMITERS, ENCODINGS, RowError, UnreadableFile, open_list
-from revcred.uploads.worker import work
+from revcred.uploads.reading import (
+    DELIMITER_TITLES,
+    KNOWN_ENCODINGS,
+    RowError,
+    UnreadableFile,
+    open_list,
+)
+from revcred.uploads.worker import process_waiting_uploads
 
 State = Upload.State
 
 SOME_REFUSED, NOT_DONE, INTERRUPTED = 1, 2, 130
-SHOWN = 10  # refused rows
-SAMPLE = 20  # rows that columns are guessed by
-PAUSE = 0.2  # seconds between two looks at what another process works on
-WIDTH = 30  # characters of the bar
-NAMED = {name: delimiter for delimiter, name in DELIMITERS.items()}
+PROBLEMS_SHOWN = 10  # refused rows
+GUESS_SAMPLE_ROWS = 20  # rows that columns are guessed by
+POLL_PAUSE_SECONDS = 0.2  # seconds between two looks at what another process works on
+BAR_WIDTH_CHARACTERS = 30  # characters of the bar
+DELIMITERS_BY_TITLE = {name: delimiter for delimiter, name in DELIMITER_TITLES.items()}
 
 
 class Command(BaseCommand):
@@ -38,7 +44,7 @@ class Command(BaseCommand):
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--check", action="store_true", help="Say what it would do.")
         what.add_argument("--apply", action="store_true", help="Apply the rows that are good.")
-        parser.add_argument("--kind", choices=[*Kind], default=Kind.CREDENTIALS)
+        parser.add_argument("--kind", choices=[*ListKind], default=ListKind.CREDENTIALS)
         parser.add_argument(
             "--all-or-nothing", action="store_true", help="With --apply: only if no row is refused."
         )
@@ -74,8 +80,8 @@ class Command(BaseCommand):
             action="store_true",
             help="Let keys that revoked credentials had count again, from now on.",
         )
-        parser.add_argument("--encoding", choices=[*ENCODINGS])
-        parser.add_argument("--delimiter", choices=[*NAMED])
+        parser.add_argument("--encoding", choices=[*KNOWN_ENCODINGS])
+        parser.add_argument("--delimiter", choices=[*DELIMITERS_BY_TITLE])
         parser.add_argument(
             "--refused", type=Path, metavar="FILE", help="Write the refused rows there."
         )
@@ -87,8 +93,8 @@ class Command(BaseCommand):
         parser.add_argument("--progress", action=BooleanOptionalAction, default=None)
 
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
-        self.bar = Bar(self.stderr, shown=options["progress"])
-        by = _user(options["by"])
+        self.bar = ProgressBar(self.stderr, shown=options["progress"])
+        by = _user_by_email(options["by"])
         if options["apply"] and by is None:
             message = "Say on whose behalf: --by EMAIL. It does what that person may do."
             raise CommandError(message, returncode=NOT_DONE)
@@ -105,18 +111,23 @@ class Command(BaseCommand):
         finally:
             upload.refresh_from_db()
             if upload.state in (State.UNMAPPED, State.READY):
-                actions.cancel(upload=upload, by=by)
+                actions.cancel_upload(upload=upload, by=by)
         if refused:
             sys.exit(SOME_REFUSED)
 
     def _receive(self, path: Path, by: User | None, said: dict[str, Any]) -> Upload:
-        delimiter = said["delimiter"] and NAMED[said["delimiter"]]
-        choices, for_all = _choices(said), _for_all(Kind(said["kind"]), said["for_all"])
+        delimiter = said["delimiter"] and DELIMITERS_BY_TITLE[said["delimiter"]]
+        choices, for_all = (
+            _choices_from_options(said),
+            _fixed_values_from_options(ListKind(said["kind"]), said["for_all"]),
+        )
         try:
-            mapped = _mapping(path, Kind(said["kind"]), said["column"], said["encoding"], delimiter)
+            mapped = _mapping_from_options(
+                path, ListKind(said["kind"]), said["column"], said["encoding"], delimiter
+            )
             with path.open("rb") as file:
-                return actions.receive(
-                    kind=Kind(said["kind"]),
+                return actions.receive_upload(
+                    kind=ListKind(said["kind"]),
                     file=file,
                     name=path.name,
                     by=by,
@@ -130,7 +141,7 @@ class Command(BaseCommand):
             raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
         except UnreadableFile as error:
             raise CommandError(str(error), returncode=NOT_DONE) from error
-        except actions.TooLarge as error:
+        except actions.FileTooLarge as error:
             raise CommandError("The file is too large.", returncode=NOT_DONE) from error
 
     @contextmanager
@@ -140,29 +151,31 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self.bar.clear()
             try:
-                actions.cancel(upload=upload, by=by)
-            except actions.NotNow:
+                actions.cancel_upload(upload=upload, by=by)
+            except actions.WrongUploadState:
                 sys.exit(INTERRUPTED)
             self.stderr.write("It stops at the end of a row …")
             self._work(upload)
-            self.stderr.write(f"Interrupted: {_did(upload) or 'nothing was written'}.")
+            self.stderr.write(f"Interrupted: {_outcome_text(upload) or 'nothing was written'}.")
             sys.exit(INTERRUPTED)
 
     def _work(self, upload: Upload) -> None:
         """In this process, unless another has begun with it."""
         while True:
-            work(only=upload, tell=self.bar.show)
+            process_waiting_uploads(only=upload, tell=self.bar.show)
             upload.refresh_from_db()
             self.bar.show(upload)
             if not upload.is_under_way:
                 break
-            time.sleep(PAUSE)
+            time.sleep(POLL_PAUSE_SECONDS)
         self.bar.clear()
 
     def _stop_unless_ready(self, upload: Upload) -> None:
         if upload.state == State.UNMAPPED:
             known = {int(position): name for position, name in upload.mapping.items()}
-            missing = ", ".join(mapping.missing(Kind(upload.kind), known, upload.for_all))
+            missing = ", ".join(
+                mapping.missing_columns(ListKind(upload.kind), known, upload.for_all)
+            )
             headers = ", ".join(upload.header)
             raise CommandError(
                 f"No column was found for: {missing}. Say which it is with --column HEADER=COLUMN,"
@@ -198,17 +211,17 @@ class Command(BaseCommand):
                 self.stdout.write(f"Besides, {count:,} {name} would be created.")
         self._tell_members(preview["members"])
         if by:
-            for lacking in rights.missing_to_apply(upload, by):
+            for lacking in rights.missing_rights_to_apply(upload, by):
                 self.stderr.write(f"{by} may not {lacking}.")
         if preview["claim"] and preview["claim"]["transactions"]:
             waiting = preview["claim"]["transactions"]
             self.stdout.write(f"{waiting:,} transactions in quarantine would be claimed.")
-        for each in actions.refusals(upload=upload, most=SHOWN):
+        for each in actions.list_row_problems(upload=upload, most=PROBLEMS_SHOWN):
             value = f" {each.hint}" if each.hint else ""
             place = f", {each.column}{value}" if each.column else ""
             self.stderr.write(f"Row {each.row:,}{place}: {each.message}")
         refused = int(preview["counts"]["refused"])
-        if refused > SHOWN:
+        if refused > PROBLEMS_SHOWN:
             self.stderr.write(f"… {refused:,} rows are refused; --refused FILE writes all of them.")
         return refused
 
@@ -216,8 +229,8 @@ class Command(BaseCommand):
         """Returns how many rows are refused by then."""
         refused = int(upload.preview["counts"]["refused"])
         try:
-            actions.apply(upload=upload, by=by, whole=whole)
-        except actions.SomeRefused as error:
+            actions.apply_upload(upload=upload, by=by, whole=whole)
+        except actions.SomeRowsRejected as error:
             message = "Nothing was applied: all or nothing, and some rows are refused."
             raise CommandError(message, returncode=NOT_DONE) from error
         except actions.NotAllowed as error:
@@ -229,21 +242,21 @@ class Command(BaseCommand):
         self._work(upload)
         if upload.state != State.APPLIED:
             said = upload.error or upload.get_state_display()
-            raise CommandError(f"{said} {_did(upload)}".strip(), returncode=NOT_DONE)
+            raise CommandError(f"{said} {_outcome_text(upload)}".strip(), returncode=NOT_DONE)
         assert upload.took
-        self.stdout.write(f"Applied: {_did(upload)}, in {lasting(upload.took)}.")
+        self.stdout.write(f"Applied: {_outcome_text(upload)}, in {lasting(upload.took)}.")
         return refused + int(upload.outcome.get("meanwhile", 0))
 
     def _write_refused(self, upload: Upload, path: Path) -> None:
         try:
             with path.open("wb") as file:
-                actions.write_refused(upload=upload, to=file)
+                actions.write_rejected_rows(upload=upload, to=file)
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
         self.stdout.write(f"The refused rows are in {path}.")
 
 
-class Bar:
+class ProgressBar:
     """How far it is, in one line that is written over; nothing where nobody looks."""
 
     def __init__(self, to: Any, *, shown: bool | None) -> None:
@@ -255,10 +268,10 @@ class Bar:
         if not self._shown or not upload.is_under_way:
             return
         progress = upload.progress(timezone.now())
-        full = round(progress.fraction * WIDTH)
+        full = round(progress.fraction * BAR_WIDTH_CHARACTERS)
         parts = [
             f"{upload.get_state_display().capitalize():9}",
-            f"{'█' * full}{'░' * (WIDTH - full)} {progress.fraction:4.0%}",
+            f"{'█' * full}{'░' * (BAR_WIDTH_CHARACTERS - full)} {progress.fraction:4.0%}",
             f"{progress.done:,} rows",
             f"{progress.rate:,.0f} a second",
         ]
@@ -277,7 +290,7 @@ class Bar:
         self._width = len(line)
 
 
-def _user(email: str | None) -> User | None:
+def _user_by_email(email: str | None) -> User | None:
     if email is None:
         return None
     user = User.objects.filter(email=email.lower()).first()
@@ -286,11 +299,11 @@ def _user(email: str | None) -> User | None:
     return user
 
 
-def _choices(said: dict[str, Any]) -> Choices:
+def _choices_from_options(said: dict[str, Any]) -> UploadChoices:
     product = said["create_subscriptions"]
     if product and not Product.objects.filter(external_key=product).exists():
         raise CommandError(f"There is no product {product}.", returncode=NOT_DONE)
-    return Choices(
+    return UploadChoices(
         customers="create" if said["create_customers"] else "refuse",
         subscribers="create" if said["create_subscribers"] else "refuse",
         subscriptions="create" if product else "refuse",
@@ -301,20 +314,20 @@ def _choices(said: dict[str, Any]) -> Choices:
     )
 
 
-def _for_all(kind: Kind, said: list[str]) -> dict[str, str]:
+def _fixed_values_from_options(kind: ListKind, said: list[str]) -> dict[str, str]:
     try:
-        return mapping.for_all(kind, dict(_named(each) for each in said))
-    except Invalid as error:
+        return mapping.parse_fixed_values(kind, dict(_split_assignment(each) for each in said))
+    except InvalidCell as error:
         raise CommandError(f"--for-all {error}", returncode=NOT_DONE) from error
 
 
-def _named(said: str) -> tuple[str, str]:
+def _split_assignment(said: str) -> tuple[str, str]:
     name, _, value = said.partition("=")
     return name, value
 
 
-def _mapping(
-    path: Path, kind: Kind, said: list[str], encoding: str | None, delimiter: str | None
+def _mapping_from_options(
+    path: Path, kind: ListKind, said: list[str], encoding: str | None, delimiter: str | None
 ) -> dict[int, str] | None:
     """What is guessed, but for what is said; None if nothing is. Raises UnreadableFile, OSError."""
     if not said:
@@ -322,17 +335,17 @@ def _mapping(
     with open_list(path, name=path.name, encoding=encoding, delimiter=delimiter) as read:
         sample = [
             cells
-            for _, (_, cells) in zip(range(SAMPLE), read.rows, strict=False)
+            for _, (_, cells) in zip(range(GUESS_SAMPLE_ROWS), read.rows, strict=False)
             if not isinstance(cells, RowError)
         ]
-        mapped = mapping.guess(kind, read.header, sample)
+        mapped = mapping.guess_mapping(kind, read.header, sample)
         header = read.header
     for each in said:
         name, _, column = each.rpartition("=")
         if name not in header:
             raise CommandError(f"The file has no column “{name}”.", returncode=NOT_DONE)
-        if column and column not in named(kind):
-            ours = ", ".join(named(kind))
+        if column and column not in columns_by_name(kind):
+            ours = ", ".join(columns_by_name(kind))
             raise CommandError(f"“{column}” is none of {ours}.", returncode=NOT_DONE)
         mapped.pop(header.index(name), None)
         mapped = {at: known for at, known in mapped.items() if known != column}
@@ -341,7 +354,7 @@ def _mapping(
     return mapped
 
 
-def _did(upload: Upload) -> str:
+def _outcome_text(upload: Upload) -> str:
     words = {"create": "created", "update": "updated", "move": "moved"}
     counted = [f"{n:,} {words[each]}" for each, n in upload.outcome.items() if each in words and n]
     return ", ".join(counted)

@@ -18,21 +18,26 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from revcred.api.authentication import MayApply, MayUpload, UserAuthentication, user_of
-from revcred.api.errors import Malformed, NotNow, TooLarge, UnknownType
+from revcred.api.errors import (
+    BodyTooLarge,
+    ConflictingState,
+    MalformedRequest,
+    UnsupportedContentType,
+)
 from revcred.models import Upload, User
 from revcred.uploads import actions, files, rights
 from revcred.uploads import mapping as mappings
-from revcred.uploads.actions import Choices
-from revcred.uploads.columns import Invalid, Kind, named
+from revcred.uploads.actions import UploadChoices
+from revcred.uploads.columns import InvalidCell, ListKind, columns_by_name
 from revcred.uploads.doors import documentation
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.writing import CONTENT_TYPES
 
-SHOWN = 50  # uploads of the list
-ROOM = 10_000  # bytes that a body may have besides the file
-MULTIPART = "multipart/form-data"
+MAX_UPLOADS_LISTED = 50  # uploads of the list
+MAX_FORM_OVERHEAD_BYTES = 10_000  # bytes that a body may have besides the file
+MULTIPART_TYPE = "multipart/form-data"
 # What a body is that is the file itself. Its name only matters where its contents don't say it.
-NAMES = {
+FILE_NAMES_BY_TYPE = {
     "application/x-ndjson": "upload.jsonl",
     "application/jsonl": "upload.jsonl",
     "application/json": "upload.json",
@@ -41,58 +46,60 @@ NAMES = {
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "upload.xlsx",
 }
 
-S = TypeVar("S", bound=msgspec.Struct)
-Either = Literal["refuse", "create"]
+StructType = TypeVar("StructType", bound=msgspec.Struct)
+RefuseOrCreate = Literal["refuse", "create"]
 
 
-class Chosen(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What to do about rows that name what is not there, or what is somebody else's."""
 
-    customers: Either = "refuse"
-    subscribers: Either = "refuse"
-    subscriptions: Either = "refuse"
+    customers: RefuseOrCreate = "refuse"
+    subscribers: RefuseOrCreate = "refuse"
+    subscriptions: RefuseOrCreate = "refuse"
     product: str = ""
     keys_of_others: Literal["refuse", "take_over"] = "refuse"
     people_of_others: Literal["refuse", "join"] = "refuse"
     revoked_keys: Literal["refuse", "use_again"] = "refuse"
 
-    def choices(self) -> Choices:
-        return Choices(**{each: getattr(self, each) for each in Chosen.__struct_fields__})
+    def choices(self) -> UploadChoices:
+        return UploadChoices(
+            **{each: getattr(self, each) for each in ChoicesBody.__struct_fields__}
+        )
 
 
-class Brought(Chosen, forbid_unknown_fields=True, kw_only=True):
+class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
     """What is said beside a file."""
 
-    kind: Kind = Kind.CREDENTIALS
+    kind: ListKind = ListKind.CREDENTIALS
     name: str = ""
     for_all: str = "{}"  # as JSON, for a form's fields are flat
     encoding: str | None = None
     delimiter: str | None = None
 
 
-class Recheck(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What is said now. What is not stays."""
 
     columns: dict[str, str | None] | None = None
     for_all: dict[str, str] | None = None
-    choices: Chosen | None = None
+    choices: ChoicesBody | None = None
     encoding: str | None = None
     delimiter: str | None = None
 
 
-class Application(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class ApplyBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rows: Literal["good", "all"]
 
 
-def read_as(shape: type[S], said: Any, *, strict: bool = True) -> S:
-    """Raises Malformed."""
+def read_as(shape: type[StructType], said: Any, *, strict: bool = True) -> StructType:
+    """Raises MalformedRequest."""
     try:
         return msgspec.convert(said, shape, strict=strict)
     except msgspec.ValidationError as error:
-        raise Malformed(f"{error}.".replace("`$.", "`").replace(" - at", ", in")) from error
+        raise MalformedRequest(f"{error}.".replace("`$.", "`").replace(" - at", ", in")) from error
 
 
-class ForUploads(APIView):
+class UploadsAPIView(APIView):
     authentication_classes = (UserAuthentication,)
     permission_classes: Any = (MayUpload,)
     parser_classes: Any = (JSONParser,)
@@ -107,74 +114,87 @@ class ForUploads(APIView):
         return upload
 
 
-class Uploads(ForUploads):
+class UploadListView(UploadsAPIView):
     parser_classes = (MultiPartParser,)
 
-    @documentation.list_uploads
+    @documentation.list_uploads_schema
     def get(self, request: Request) -> Response:
         user = user_of(request)
-        return Response({"uploads": [as_json(each, user) for each in self.uploads()[:SHOWN]]})
+        return Response(
+            {
+                "uploads": [
+                    upload_as_json(each, user) for each in self.uploads()[:MAX_UPLOADS_LISTED]
+                ]
+            }
+        )
 
-    @documentation.post_upload
+    @documentation.post_upload_schema
     def post(self, request: Request) -> Response:
-        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES + ROOM:
-            raise TooLarge(documentation.TOO_LARGE)
-        said, file, name = _brought(request)
+        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES + MAX_FORM_OVERHEAD_BYTES:
+            raise BodyTooLarge(documentation.LIST_TOO_LARGE)
+        said, file, name = _read_new_upload(request)
         try:
-            upload = actions.receive(
+            upload = actions.receive_upload(
                 kind=said.kind,
                 file=file,
                 name=said.name or name,
                 encoding=said.encoding,
                 delimiter=said.delimiter,
-                for_all=_for_all(said.kind, _decoded(said.for_all)),
+                for_all=_valid_fixed_values(said.kind, _decode_fixed_values(said.for_all)),
                 choices=said.choices(),
                 by=user_of(request),
             )
-        except actions.TooLarge as error:
-            raise TooLarge(documentation.TOO_LARGE) from error
-        body = as_json(upload, user_of(request))
-        return Response(body, status=202, headers={"Location": url_of(upload)})
+        except actions.FileTooLarge as error:
+            raise BodyTooLarge(documentation.LIST_TOO_LARGE) from error
+        body = upload_as_json(upload, user_of(request))
+        return Response(body, status=202, headers={"Location": upload_url(upload)})
 
 
-def _brought(request: Request) -> tuple[Brought, BinaryIO, str]:
-    """What is said of the file, the file, and its name. Raises Malformed, UnknownType."""
+def _read_new_upload(request: Request) -> tuple[NewUploadFields, BinaryIO, str]:
+    """What is said of the file, the file, and its name.
+
+    Raises MalformedRequest, UnsupportedContentType.
+    """
     kind = request.content_type.partition(";")[0].strip().lower()
     if "content-encoding" in request.headers:
-        raise UnknownType("Send the file as it is, not compressed.")
-    if kind == MULTIPART:
-        files.place()
+        raise UnsupportedContentType("Send the file as it is, not compressed.")
+    if kind == MULTIPART_TYPE:
+        files.uploads_directory()
         file = request.FILES.get("file")
         if file is None:
-            raise Malformed("The file goes into the field 'file'.")
-        return read_as(Brought, request.POST.dict(), strict=False), file, file.name or ""
-    if kind not in NAMES:
-        raise UnknownType(f"Send {MULTIPART}, or the file itself as one of {', '.join(NAMES)}.")
-    said = read_as(Brought, request.query_params.dict(), strict=False)
+            raise MalformedRequest("The file goes into the field 'file'.")
+        return read_as(NewUploadFields, request.POST.dict(), strict=False), file, file.name or ""
+    if kind not in FILE_NAMES_BY_TYPE:
+        raise UnsupportedContentType(
+            f"Send {MULTIPART_TYPE}, or the file itself as one of {', '.join(FILE_NAMES_BY_TYPE)}."
+        )
+    said = read_as(NewUploadFields, request.query_params.dict(), strict=False)
     # Django reads as much as Content-Length says, which is nothing of a chunked body.
     chunked = "HTTP_TRANSFER_ENCODING" in request.META
     body: Any = request.META["wsgi.input"] if chunked else request._request
-    return said, body, NAMES[kind]
+    return said, body, FILE_NAMES_BY_TYPE[kind]
 
 
-class OneUpload(ForUploads):
-    @documentation.get_upload
+class UploadDetailView(UploadsAPIView):
+    @documentation.get_upload_schema
     def get(self, request: Request, number: int) -> Response:
-        return Response(as_json(self.upload(number), user_of(request)))
+        return Response(upload_as_json(self.upload(number), user_of(request)))
 
 
-class UploadErrors(ForUploads):
-    @documentation.get_errors
+class UploadErrorsView(UploadsAPIView):
+    @documentation.get_errors_schema
     def get(self, request: Request, number: int) -> Response:
         class Asked(msgspec.Struct, forbid_unknown_fields=True):
             after: int = 0
             most: int = 1_000
 
         asked = read_as(Asked, request.query_params.dict(), strict=False)
-        if not (0 <= asked.after < 2**63 and 1 <= asked.most <= documentation.ERRORS_AT_MOST):
-            most = documentation.ERRORS_AT_MOST
-            raise Malformed(f"`after` is the number of a row, `most` from 1 to {most:,}.")
-        found = actions.refusals(upload=self.upload(number), after=asked.after, most=asked.most)
+        if not (0 <= asked.after < 2**63 and 1 <= asked.most <= documentation.MAX_ROW_ERRORS):
+            most = documentation.MAX_ROW_ERRORS
+            raise MalformedRequest(f"`after` is the number of a row, `most` from 1 to {most:,}.")
+        found = actions.list_row_problems(
+            upload=self.upload(number), after=asked.after, most=asked.most
+        )
         rows = {each.row for each in found}
         return Response(
             {
@@ -184,16 +204,16 @@ class UploadErrors(ForUploads):
         )
 
 
-class UploadRefused(ForUploads):
-    @documentation.get_refused
+class RejectedRowsView(UploadsAPIView):
+    @documentation.get_rejected_schema
     def get(self, request: Request, number: int) -> HttpResponseBase:
         """Keys as they came are in it, so that it goes back to nobody but who brought them."""
         upload = self.upload(number)
-        form = actions.refused_format(upload=upload) if upload.by == request.user else None
+        form = actions.rejected_file_format(upload=upload) if upload.by == request.user else None
         if form is None:
             raise NotFound("There are no refused rows of yours, or not any more.")
-        file = TemporaryFile(dir=files.place())  # noqa: SIM115 - closed when all of it is sent
-        actions.write_refused(upload=upload, to=file)
+        file = TemporaryFile(dir=files.uploads_directory())  # noqa: SIM115 - closed when all of it is sent
+        actions.write_rejected_rows(upload=upload, to=file)
         file.seek(0)
         response = FileResponse(file, as_attachment=True, filename=f"refused.{form}")
         response["Content-Type"] = CONTENT_TYPES[form]
@@ -201,37 +221,37 @@ class UploadRefused(ForUploads):
         return response
 
 
-class UploadAct(ForUploads):
+class UploadActionView(UploadsAPIView):
     """One of the acts, each answered with how things are then."""
 
     def carry_out(self, upload: Upload, act: Callable[..., None]) -> Response:
         try:
             act(upload=upload, by=user_of(self.request))
-        except actions.NotNow:
-            raise NotNow(f"The upload is {upload.get_state_display().lower()}.") from None
-        except actions.SomeRefused:
-            raise NotNow("Rows are refused.", "some_refused") from None
+        except actions.WrongUploadState:
+            raise ConflictingState(f"The upload is {upload.get_state_display().lower()}.") from None
+        except actions.SomeRowsRejected:
+            raise ConflictingState("Rows are refused.", "some_refused") from None
         except actions.NothingToApply:
-            raise NotNow("No row changes anything.", "nothing_to_apply") from None
+            raise ConflictingState("No row changes anything.", "nothing_to_apply") from None
         except actions.ColumnsMissing as missing:
-            raise Malformed(f"Columns are missing: {missing}.", "columns_missing") from None
-        except actions.Depended as depended:
+            raise MalformedRequest(f"Columns are missing: {missing}.", "columns_missing") from None
+        except actions.UndoBlocked as depended:
             reasons = [f"{each.reason} ({each.count:,})" for each in depended.dependents]
-            raise NotNow(f"{'; '.join(reasons)}.", "depended") from None
+            raise ConflictingState(f"{'; '.join(reasons)}.", "depended") from None
         except actions.NotAllowed as lacking:
             raise PermissionDenied(str(lacking), "rights_missing") from None
-        return Response(as_json(upload, user_of(self.request)), status=202)
+        return Response(upload_as_json(upload, user_of(self.request)), status=202)
 
 
-class UploadCheck(UploadAct):
-    @documentation.check_upload
+class CheckUploadView(UploadActionView):
+    @documentation.check_upload_schema
     def post(self, request: Request, number: int) -> Response:
         upload = self.upload(number)
-        said = read_as(Recheck, request.data)
+        said = read_as(CheckBody, request.data)
         act = partial(
-            actions.check,
-            mapping=None if said.columns is None else _mapping(upload, said.columns),
-            for_all=said.for_all and _for_all(Kind(upload.kind), said.for_all),
+            actions.recheck_upload,
+            mapping=None if said.columns is None else _changed_mapping(upload, said.columns),
+            for_all=said.for_all and _valid_fixed_values(ListKind(upload.kind), said.for_all),
             choices=said.choices.choices() if said.choices else None,
             encoding=said.encoding,
             delimiter=said.delimiter,
@@ -239,15 +259,15 @@ class UploadCheck(UploadAct):
         return self.carry_out(upload, act)
 
 
-def _mapping(upload: Upload, said: dict[str, str | None]) -> dict[int, str]:
-    """What was mapped before, but for what is said now. Raises Malformed."""
+def _changed_mapping(upload: Upload, said: dict[str, str | None]) -> dict[int, str]:
+    """What was mapped before, but for what is said now. Raises MalformedRequest."""
     mapping = {int(position): name for position, name in upload.mapping.items()}
-    ours = named(Kind(upload.kind))
+    ours = columns_by_name(ListKind(upload.kind))
     for header, name in said.items():
         if header not in upload.header:
-            raise Malformed(f"The file has no column “{header[:100]}”.")
+            raise MalformedRequest(f"The file has no column “{header[:100]}”.")
         if name is not None and name not in ours:
-            raise Malformed(f"“{name[:100]}” is none of {', '.join(ours)}.")
+            raise MalformedRequest(f"“{name[:100]}” is none of {', '.join(ours)}.")
         mapping.pop(position := upload.header.index(header), None)
         if name is not None:
             mapping = {at: known for at, known in mapping.items() if known != name}
@@ -255,55 +275,57 @@ def _mapping(upload: Upload, said: dict[str, str | None]) -> dict[int, str]:
     return mapping
 
 
-def _for_all(kind: Kind, said: dict[str, str]) -> dict[str, str]:
-    """Raises Malformed."""
+def _valid_fixed_values(kind: ListKind, said: dict[str, str]) -> dict[str, str]:
+    """Raises MalformedRequest."""
     try:
-        return mappings.for_all(kind, said)
-    except Invalid as error:
-        raise Malformed(f"`for_all`: {error}") from error
+        return mappings.parse_fixed_values(kind, said)
+    except InvalidCell as error:
+        raise MalformedRequest(f"`for_all`: {error}") from error
 
 
-def _decoded(said: str) -> dict[str, str]:
-    """Raises Malformed."""
+def _decode_fixed_values(said: str) -> dict[str, str]:
+    """Raises MalformedRequest."""
     try:
         return msgspec.json.decode(said, type=dict[str, str])
     except msgspec.DecodeError as error:
         message = '`for_all` is a JSON object, such as {"customer": "acme"}.'
-        raise Malformed(message) from error
+        raise MalformedRequest(message) from error
 
 
-class UploadApply(UploadAct):
+class ApplyUploadView(UploadActionView):
     permission_classes = (MayApply,)
 
-    @documentation.apply_upload
+    @documentation.apply_upload_schema
     def post(self, request: Request, number: int) -> Response:
-        rows = read_as(Application, request.data).rows
-        return self.carry_out(self.upload(number), partial(actions.apply, whole=rows == "all"))
+        rows = read_as(ApplyBody, request.data).rows
+        return self.carry_out(
+            self.upload(number), partial(actions.apply_upload, whole=rows == "all")
+        )
 
 
-class UploadCancel(UploadAct):
-    @documentation.cancel_upload
+class CancelUploadView(UploadActionView):
+    @documentation.cancel_upload_schema
     def post(self, request: Request, number: int) -> Response:
         """Who may upload may also give it up again; what is being applied takes the other right."""
         upload = self.upload(number)
         if upload.state == Upload.State.APPLYING and not MayApply().has_permission(request, self):
             raise PermissionDenied(MayApply.message, MayApply.code)
-        return self.carry_out(upload, actions.cancel)
+        return self.carry_out(upload, actions.cancel_upload)
 
 
-class UploadUndo(UploadAct):
+class UndoUploadView(UploadActionView):
     permission_classes = (MayApply,)
 
-    @documentation.undo_upload
+    @documentation.undo_upload_schema
     def post(self, request: Request, number: int) -> Response:
-        return self.carry_out(self.upload(number), actions.undo)
+        return self.carry_out(self.upload(number), actions.undo_upload)
 
 
-def url_of(upload: Upload) -> str:
+def upload_url(upload: Upload) -> str:
     return reverse("api:upload", args=[upload.pk])
 
 
-def as_json(upload: Upload, user: User) -> dict[str, Any]:
+def upload_as_json(upload: Upload, user: User) -> dict[str, Any]:
     """Return all that is known of it, and of what it would do what this user may not."""
     return {
         "id": upload.pk,
@@ -321,8 +343,8 @@ def as_json(upload: Upload, user: User) -> dict[str, Any]:
         "for_all": upload.for_all,
         "choices": upload.choices,
         "rows": upload.total,
-        "progress": _progress(upload) if upload.is_under_way else None,
-        "preview": _preview(upload, user) if upload.preview else None,
+        "progress": _progress_as_json(upload) if upload.is_under_way else None,
+        "preview": _preview_as_json(upload, user) if upload.preview else None,
         "outcome": upload.outcome or None,
         "by": upload.by and upload.by.email,
         "applied_by": upload.applied_by and upload.applied_by.email,
@@ -333,7 +355,7 @@ def as_json(upload: Upload, user: User) -> dict[str, Any]:
     }
 
 
-def _progress(upload: Upload) -> dict[str, Any]:
+def _progress_as_json(upload: Upload) -> dict[str, Any]:
     progress = upload.progress(timezone.now())
     return {
         "done": progress.done,
@@ -344,7 +366,7 @@ def _progress(upload: Upload) -> dict[str, Any]:
     }
 
 
-def _preview(upload: Upload, user: User) -> dict[str, Any]:
+def _preview_as_json(upload: Upload, user: User) -> dict[str, Any]:
     preview = upload.preview
     return {
         "counts": preview["counts"],
@@ -357,7 +379,7 @@ def _preview(upload: Upload, user: User) -> dict[str, Any]:
                 "rows": each.count,
                 "message": f"You may not {each}.",
             }
-            for each in rights.missing_to_apply(upload, user)
+            for each in rights.missing_rights_to_apply(upload, user)
         ],
         "members": preview.get("members", {}),
         "firsts": {
@@ -378,11 +400,11 @@ def _preview(upload: Upload, user: User) -> dict[str, Any]:
             {"column": column, "message": message, "rows": rows}
             for column, message, rows in preview["reasons"]
         ],
-        "claim": _claim(preview["claim"]) if preview["claim"] else None,
+        "claim": _claim_as_json(preview["claim"]) if preview["claim"] else None,
     }
 
 
-def _claim(claim: dict[str, Any]) -> dict[str, Any]:
+def _claim_as_json(claim: dict[str, Any]) -> dict[str, Any]:
     return {
         "transactions": claim["transactions"],
         "since": claim["since"],

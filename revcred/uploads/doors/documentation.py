@@ -7,23 +7,26 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 
 from revcred.models import Upload
-from revcred.uploads.columns import Kind
-from revcred.uploads.reading import DELIMITERS, ENCODINGS, MAX_FILE_BYTES
+from revcred.uploads.columns import ListKind
+from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS, MAX_FILE_BYTES
 
-TOO_LARGE = f"A list has at most {MAX_FILE_BYTES:,} bytes."
-TAGS = ["Uploads"]
+LIST_TOO_LARGE = f"A list has at most {MAX_FILE_BYTES:,} bytes."
+UPLOAD_TAGS = ["Uploads"]
 
-MOMENT = {"type": ["string", "null"], "format": "date-time"}
-ERROR = {
+NULLABLE_MOMENT_SCHEMA = {"type": ["string", "null"], "format": "date-time"}
+UPLOAD_ERROR_SCHEMA = {
     "type": "object",
     "required": ["code", "message"],
     "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
 }
-EITHER = {"type": "string", "enum": ["refuse", "create"], "default": "refuse"}
-CHOICES: dict[str, Any] = {
-    "customers": EITHER | {"description": "Of rows that name an unknown customer."},
-    "subscribers": EITHER | {"description": "Of rows that name an unknown holder."},
-    "subscriptions": EITHER | {"description": "Of rows that name an unknown subscription."},
+REFUSE_OR_CREATE_SCHEMA = {"type": "string", "enum": ["refuse", "create"], "default": "refuse"}
+CHOICES_SCHEMA: dict[str, Any] = {
+    "customers": REFUSE_OR_CREATE_SCHEMA
+    | {"description": "Of rows that name an unknown customer."},
+    "subscribers": REFUSE_OR_CREATE_SCHEMA
+    | {"description": "Of rows that name an unknown holder."},
+    "subscriptions": REFUSE_OR_CREATE_SCHEMA
+    | {"description": "Of rows that name an unknown subscription."},
     "product": {
         "type": "string",
         "description": "The external key of the product of subscriptions that are created.",
@@ -48,31 +51,40 @@ CHOICES: dict[str, Any] = {
         " from now on, or from `key_active_from`.",
     },
 }
-ABOUT_FILE: dict[str, Any] = {
-    "kind": {"type": "string", "enum": [*Kind], "default": Kind.CREDENTIALS.value},
+FILE_FIELDS_SCHEMA: dict[str, Any] = {
+    "kind": {"type": "string", "enum": [*ListKind], "default": ListKind.CREDENTIALS.value},
     "name": {"type": "string", "description": "What the file is called."},
-    "encoding": {"type": "string", "enum": [*ENCODINGS], "description": "If CSV does not say it."},
-    "delimiter": {"type": "string", "enum": [*DELIMITERS], "description": "If CSV hides it."},
+    "encoding": {
+        "type": "string",
+        "enum": [*KNOWN_ENCODINGS],
+        "description": "If CSV does not say it.",
+    },
+    "delimiter": {"type": "string", "enum": [*DELIMITER_TITLES], "description": "If CSV hides it."},
     "for_all": {
         "type": "string",
         "description": 'What every row has, by column, as JSON: `{"customer": "acme"}`.',
     },
-    **CHOICES,
+    **CHOICES_SCHEMA,
 }
-FOR_ALL = {
+FIXED_VALUES_SCHEMA = {
     "type": "object",
     "description": "What every row has, by column, where no column of the file says it.",
     "additionalProperties": {"type": "string"},
 }
-ERRORS_AT_MOST = 10_000  # rows
-COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0}
-MOST_ERRORS = {"type": "integer", "minimum": 1, "maximum": ERRORS_AT_MOST, "default": 1_000}
-COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
-VALUE = {
+MAX_ROW_ERRORS = 10_000  # rows
+ROW_NUMBER_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0}
+ROW_ERROR_LIMIT_SCHEMA = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MAX_ROW_ERRORS,
+    "default": 1_000,
+}
+COUNTS_BY_NAME_SCHEMA = {"type": "object", "additionalProperties": {"type": "integer"}}
+VALUE_CHANGE_SCHEMA = {
     "type": "object",
     "properties": {"column": {"type": "string"}, "old": {}, "new": {}},
 }
-MEMBER = {
+PREVIEW_MEMBER_SCHEMA = {
     "type": "object",
     "properties": {
         "email": {"type": "string"},
@@ -85,11 +97,11 @@ MEMBER = {
         "belongs_to": {"type": "array", "items": {"type": "string"}},
     },
 }
-UPLOAD: dict[str, Any] = {
+UPLOAD_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "id": {"type": "integer"},
-        "kind": {"type": "string", "enum": [*Kind]},
+        "kind": {"type": "string", "enum": [*ListKind]},
         "name": {"type": "string"},
         "bytes": {"type": "integer"},
         "sha256": {"type": "string"},
@@ -106,8 +118,8 @@ UPLOAD: dict[str, Any] = {
                 },
             },
         },
-        "for_all": FOR_ALL,
-        "choices": {"type": "object", "properties": CHOICES},
+        "for_all": FIXED_VALUES_SCHEMA,
+        "choices": {"type": "object", "properties": CHOICES_SCHEMA},
         "rows": {"type": ["integer", "null"]},
         "progress": {
             "type": ["object", "null"],
@@ -124,9 +136,9 @@ UPLOAD: dict[str, Any] = {
             "type": ["object", "null"],
             "description": "Once it is ready: what each row would do.",
             "properties": {
-                "counts": COUNTS,
-                "adds": COUNTS,
-                "effects": COUNTS
+                "counts": COUNTS_BY_NAME_SCHEMA,
+                "adds": COUNTS_BY_NAME_SCHEMA,
+                "effects": COUNTS_BY_NAME_SCHEMA
                 | {"description": "How many rows do each of what takes a right of its own."},
                 "lacking": {
                     "type": "array",
@@ -147,7 +159,7 @@ UPLOAD: dict[str, Any] = {
                     "properties": {
                         "count": {"type": "integer"},
                         "of_others": {"type": "integer"},
-                        "people": {"type": "array", "items": MEMBER},
+                        "people": {"type": "array", "items": PREVIEW_MEMBER_SCHEMA},
                     },
                 },
                 "firsts": {
@@ -159,7 +171,7 @@ UPLOAD: dict[str, Any] = {
                             "properties": {
                                 "row": {"type": "integer"},
                                 "title": {"type": "string"},
-                                "values": {"type": "array", "items": VALUE},
+                                "values": {"type": "array", "items": VALUE_CHANGE_SCHEMA},
                             },
                         },
                     },
@@ -180,7 +192,7 @@ UPLOAD: dict[str, Any] = {
                     "description": "What waits in quarantine and would be claimed, if any can be.",
                     "properties": {
                         "transactions": {"type": "integer"},
-                        "since": MOMENT,
+                        "since": NULLABLE_MOMENT_SCHEMA,
                         "customers": {
                             "type": "array",
                             "items": {
@@ -199,12 +211,12 @@ UPLOAD: dict[str, Any] = {
         "by": {"type": ["string", "null"]},
         "applied_by": {"type": ["string", "null"]},
         "created_at": {"type": "string", "format": "date-time"},
-        "file_kept_until": MOMENT | {"description": "While its file is kept."},
-        "applied_at": MOMENT,
-        "ended_at": MOMENT,
+        "file_kept_until": NULLABLE_MOMENT_SCHEMA | {"description": "While its file is kept."},
+        "applied_at": NULLABLE_MOMENT_SCHEMA,
+        "ended_at": NULLABLE_MOMENT_SCHEMA,
     },
 }
-ERRORS = {
+ROW_ERRORS_SCHEMA = {
     "type": "object",
     "properties": {
         "errors": {
@@ -228,32 +240,37 @@ ERRORS = {
         },
     },
 }
-PROBLEMS = {401: ERROR, 403: ERROR, 503: ERROR}
-OF_ONE = {404: ERROR, **PROBLEMS}
+UPLOAD_ERROR_RESPONSES = {
+    401: UPLOAD_ERROR_SCHEMA,
+    403: UPLOAD_ERROR_SCHEMA,
+    503: UPLOAD_ERROR_SCHEMA,
+}
+ONE_UPLOAD_ERROR_RESPONSES = {404: UPLOAD_ERROR_SCHEMA, **UPLOAD_ERROR_RESPONSES}
 
-TEXT = """A file as `multipart/form-data`, or as the body itself: CSV, XLSX, JSON, JSON Lines, YAML.
+POST_UPLOAD_DESCRIPTION = """\
+A file as `multipart/form-data`, or as the body itself: CSV, XLSX, JSON, JSON Lines, YAML.
 
 It is checked in the background: ask for it until its `state` is `ready`. Nothing has been written
 until it is applied. `unmapped` means that required columns could not be told: say which they are
 with `check`. `failed` says why in `error`."""
 
-list_uploads = extend_schema(
+list_uploads_schema = extend_schema(
     operation_id="list_uploads",
     summary="The last uploads",
-    tags=TAGS,
+    tags=UPLOAD_TAGS,
     responses={
         200: {
             "type": "object",
-            "properties": {"uploads": {"type": "array", "items": UPLOAD}},
+            "properties": {"uploads": {"type": "array", "items": UPLOAD_SCHEMA}},
         },
-        **PROBLEMS,
+        **UPLOAD_ERROR_RESPONSES,
     },
 )
-post_upload = extend_schema(
+post_upload_schema = extend_schema(
     operation_id="post_upload",
     summary="Upload a list and have it checked",
-    description=TEXT,
-    tags=TAGS,
+    description=POST_UPLOAD_DESCRIPTION,
+    tags=UPLOAD_TAGS,
     parameters=[
         OpenApiParameter(
             name,
@@ -261,13 +278,13 @@ post_upload = extend_schema(
             OpenApiParameter.QUERY,
             description="If the body is the file itself.",
         )
-        for name, schema in ABOUT_FILE.items()
+        for name, schema in FILE_FIELDS_SCHEMA.items()
     ],
     request={
         "multipart/form-data": {
             "type": "object",
             "required": ["file"],
-            "properties": {"file": {"type": "string", "format": "binary"}, **ABOUT_FILE},
+            "properties": {"file": {"type": "string", "format": "binary"}, **FILE_FIELDS_SCHEMA},
         },
         "application/x-ndjson": {
             "type": "object",
@@ -275,7 +292,13 @@ post_upload = extend_schema(
         },
         "text/csv": {"type": "string"},
     },
-    responses={202: UPLOAD, 400: ERROR, 413: ERROR, 415: ERROR, **PROBLEMS},
+    responses={
+        202: UPLOAD_SCHEMA,
+        400: UPLOAD_ERROR_SCHEMA,
+        413: UPLOAD_ERROR_SCHEMA,
+        415: UPLOAD_ERROR_SCHEMA,
+        **UPLOAD_ERROR_RESPONSES,
+    },
     examples=[
         OpenApiExample(
             "One credential of a list",
@@ -290,37 +313,37 @@ post_upload = extend_schema(
         )
     ],
 )
-get_upload = extend_schema(
+get_upload_schema = extend_schema(
     operation_id="get_upload",
     summary="How far an upload is, and what it would do or did",
-    tags=TAGS,
-    responses={200: UPLOAD, **OF_ONE},
+    tags=UPLOAD_TAGS,
+    responses={200: UPLOAD_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
 )
-get_errors = extend_schema(
+get_errors_schema = extend_schema(
     operation_id="get_upload_errors",
     summary="Why rows are refused, row by row",
-    tags=TAGS,
+    tags=UPLOAD_TAGS,
     parameters=[
-        OpenApiParameter("after", COUNT, description="Of rows after that one."),
-        OpenApiParameter("most", MOST_ERRORS, description="Of so many rows at most."),
+        OpenApiParameter("after", ROW_NUMBER_SCHEMA, description="Of rows after that one."),
+        OpenApiParameter("most", ROW_ERROR_LIMIT_SCHEMA, description="Of so many rows at most."),
     ],
-    responses={200: ERRORS, 400: ERROR, **OF_ONE},
+    responses={200: ROW_ERRORS_SCHEMA, 400: UPLOAD_ERROR_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
 )
-get_refused = extend_schema(
+get_rejected_schema = extend_schema(
     operation_id="get_refused_rows",
     summary="The refused rows, to be mended and sent again",
     description=(
         "As they came, with the reasons in a column `error` that is left out when the file comes"
         " back. Only for the user who brought the list, because keys are in it."
     ),
-    tags=TAGS,
-    responses={(200, "text/csv"): OpenApiTypes.BINARY, **OF_ONE},
+    tags=UPLOAD_TAGS,
+    responses={(200, "text/csv"): OpenApiTypes.BINARY, **ONE_UPLOAD_ERROR_RESPONSES},
 )
-check_upload = extend_schema(
+check_upload_schema = extend_schema(
     operation_id="check_upload",
     summary="Have it checked again, with other columns or choices",
     description="What is not said stays. Which column is which is remembered for such files.",
-    tags=TAGS,
+    tags=UPLOAD_TAGS,
     request={
         "application/json": {
             "type": "object",
@@ -331,14 +354,19 @@ check_upload = extend_schema(
                     "additionalProperties": {"type": ["string", "null"]},
                     "description": "Of headers of the file, which of our columns they are.",
                 },
-                "for_all": FOR_ALL,
-                "choices": {"type": "object", "properties": CHOICES},
-                "encoding": ABOUT_FILE["encoding"],
-                "delimiter": ABOUT_FILE["delimiter"],
+                "for_all": FIXED_VALUES_SCHEMA,
+                "choices": {"type": "object", "properties": CHOICES_SCHEMA},
+                "encoding": FILE_FIELDS_SCHEMA["encoding"],
+                "delimiter": FILE_FIELDS_SCHEMA["delimiter"],
             },
         }
     },
-    responses={202: UPLOAD, 400: ERROR, 409: ERROR, **OF_ONE},
+    responses={
+        202: UPLOAD_SCHEMA,
+        400: UPLOAD_ERROR_SCHEMA,
+        409: UPLOAD_ERROR_SCHEMA,
+        **ONE_UPLOAD_ERROR_RESPONSES,
+    },
     examples=[
         OpenApiExample(
             "Columns, and what to create",
@@ -351,7 +379,7 @@ check_upload = extend_schema(
         )
     ],
 )
-apply_upload = extend_schema(
+apply_upload_schema = extend_schema(
     operation_id="apply_upload",
     summary="Apply it in the background",
     description=(
@@ -359,7 +387,7 @@ apply_upload = extend_schema(
         " changes meanwhile is not overwritten. It takes the rights to all that the list does, as"
         " `lacking` of the preview says; they are asked again while it is applied."
     ),
-    tags=TAGS,
+    tags=UPLOAD_TAGS,
     request={
         "application/json": {
             "type": "object",
@@ -368,22 +396,27 @@ apply_upload = extend_schema(
             "properties": {"rows": {"type": "string", "enum": ["good", "all"]}},
         }
     },
-    responses={202: UPLOAD, 400: ERROR, 409: ERROR, **OF_ONE},
+    responses={
+        202: UPLOAD_SCHEMA,
+        400: UPLOAD_ERROR_SCHEMA,
+        409: UPLOAD_ERROR_SCHEMA,
+        **ONE_UPLOAD_ERROR_RESPONSES,
+    },
 )
-cancel_upload = extend_schema(
+cancel_upload_schema = extend_schema(
     operation_id="cancel_upload",
     summary="Give it up, or stop it at the end of a row",
-    tags=TAGS,
+    tags=UPLOAD_TAGS,
     request=None,
-    responses={202: UPLOAD, 409: ERROR, **OF_ONE},
+    responses={202: UPLOAD_SCHEMA, 409: UPLOAD_ERROR_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
 )
-undo_upload = extend_schema(
+undo_upload_schema = extend_schema(
     operation_id="undo_upload",
     summary="Undo all that it did",
     description="Refused with `depended` if something later depends on it; the message says what.",
-    tags=TAGS,
+    tags=UPLOAD_TAGS,
     request=None,
-    responses={202: UPLOAD, 409: ERROR, **OF_ONE},
+    responses={202: UPLOAD_SCHEMA, 409: UPLOAD_ERROR_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
 )
 
 

@@ -10,30 +10,30 @@ from django.core.exceptions import ValidationError
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.models import Product, Upload
 from revcred.uploads import columns, mapping
-from revcred.uploads.actions import Choices
-from revcred.uploads.columns import Column, Invalid, Kind
-from revcred.uploads.reading import DELIMITERS, ENCODINGS
+from revcred.uploads.actions import UploadChoices
+from revcred.uploads.columns import InvalidCell, ListColumn, ListKind
+from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS
 
-LEFT_OUT = ("", "left out")
-ALL = "all_"
+LEFT_OUT_CHOICE = ("", "left out")
+FIXED_VALUE_PREFIX = "all_"
 
 
 class ReadingFields(forms.Form):
     """How a CSV file is read, where it is not told rightly by itself."""
 
     encoding = forms.ChoiceField(
-        choices=[("", "told by the file"), *ENCODINGS.items()],
+        choices=[("", "told by the file"), *KNOWN_ENCODINGS.items()],
         required=False,
         help_text="A file that Excel saved as plain CSV is often in Windows-1252.",
     )
     delimiter = forms.ChoiceField(
         label="Cells are separated by",
-        choices=[("", "told by the file"), *DELIMITERS.items()],
+        choices=[("", "told by the file"), *DELIMITER_TITLES.items()],
         required=False,
     )
 
 
-class FileForm(ReadingFields):
+class UploadFileForm(ReadingFields):
     file = forms.FileField(
         help_text="CSV, XLSX, JSON or JSON Lines, or what another system exported; at most 1 GB."
     )
@@ -41,17 +41,17 @@ class FileForm(ReadingFields):
     field_order = ("file", "encoding", "delimiter")
 
 
-class CellField(forms.CharField):
+class FixedValueField(forms.CharField):
     """What a cell of the column may say, or nothing."""
 
-    def __init__(self, column: Column, **options: Any) -> None:
+    def __init__(self, column: ListColumn, **options: Any) -> None:
         super().__init__(label=column.title, help_text=column.help, required=False, **options)
         self._column = column
 
     def clean(self, value: Any) -> str:
         try:
-            return mapping.cell_for_all(self._column, super().clean(value))
-        except Invalid as error:
+            return mapping.parse_fixed_value(self._column, super().clean(value))
+        except InvalidCell as error:
             raise ValidationError(str(error)) from error
 
 
@@ -62,19 +62,21 @@ class ColumnsForm(ReadingFields):
         known = {"encoding": upload.encoding, "delimiter": upload.delimiter}
         super().__init__(said, initial=known)
         self.upload = upload
-        self.kind = Kind(upload.kind)
-        ours = [(each.name, each.title) for each in columns.of(self.kind)]
+        self.kind = ListKind(upload.kind)
+        ours = [(each.name, each.title) for each in columns.columns_of(self.kind)]
         for position, name in enumerate(upload.header):
             self.fields[f"column_{position}"] = forms.ChoiceField(
                 label=name,
-                choices=[LEFT_OUT, *ours],
+                choices=[LEFT_OUT_CHOICE, *ours],
                 required=False,
                 initial=upload.mapping.get(str(position), ""),
             )
-        for column in columns.of(self.kind):
-            if mapping.may_be_for_all(column):
+        for column in columns.columns_of(self.kind):
+            if mapping.may_be_fixed(column):
                 said = upload.for_all.get(column.name, "")
-                self.fields[ALL + column.name] = CellField(column, initial=said)
+                self.fields[FIXED_VALUE_PREFIX + column.name] = FixedValueField(
+                    column, initial=said
+                )
 
     @property
     def columns(self) -> list[dict[str, Any]]:
@@ -90,22 +92,26 @@ class ColumnsForm(ReadingFields):
     @property
     def of_all(self) -> list[forms.BoundField]:
         """Of what no column says, or what is wrong."""
-        said = {ALL + name for name in self.upload.mapping.values()}
-        fields = [self[name] for name in self.fields if name.startswith(ALL)]
+        said = {FIXED_VALUE_PREFIX + name for name in self.upload.mapping.values()}
+        fields = [self[name] for name in self.fields if name.startswith(FIXED_VALUE_PREFIX)]
         return [each for each in fields if each.name not in said or each.errors]
 
     @property
     def asks_of_all(self) -> bool:
         """Whether it is worth a look: something is said there, or wrong, or needed."""
-        needed = mapping.missing(self.kind, self.upload.mapping)
+        needed = mapping.missing_columns(self.kind, self.upload.mapping)
         return any(
-            each.value() or each.errors or each.name.removeprefix(ALL) in needed
+            each.value() or each.errors or each.name.removeprefix(FIXED_VALUE_PREFIX) in needed
             for each in self.of_all
         )
 
     def for_all(self) -> dict[str, str]:
         said = self.cleaned_data
-        cells = {name.removeprefix(ALL): said[name] for name in said if name.startswith(ALL)}
+        cells = {
+            name.removeprefix(FIXED_VALUE_PREFIX): said[name]
+            for name in said
+            if name.startswith(FIXED_VALUE_PREFIX)
+        }
         return {name: cell for name, cell in cells.items() if cell}
 
     def chosen(self) -> dict[int, str]:
@@ -123,19 +129,19 @@ class ColumnsForm(ReadingFields):
         if self.is_read_anew:
             return cleaned
         chosen = self.chosen()
-        titles = {each.name: each.title for each in columns.of(self.kind)}
+        titles = {each.name: each.title for each in columns.columns_of(self.kind)}
         for position, name in chosen.items():
             if [*chosen.values()].count(name) > 1:
                 self.add_error(f"column_{position}", f"More than one column is {titles[name]}.")
         for name in {*self.for_all()} & {*chosen.values()}:
-            self.add_error(ALL + name, "A column of the file is that already.")
-        if missing := mapping.missing(self.kind, chosen, self.for_all()):
+            self.add_error(FIXED_VALUE_PREFIX + name, "A column of the file is that already.")
+        if missing := mapping.missing_columns(self.kind, chosen, self.for_all()):
             names = ", ".join(titles[name] for name in missing)
             self.add_error(None, f"A list of {self.kind} needs a column for: {names}.")
         return cleaned
 
 
-def _either(
+def _radio_choice(
     label: str, refuse: str, other: tuple[str, str], *, required: bool = True
 ) -> forms.ChoiceField:
     return forms.ChoiceField(
@@ -146,24 +152,28 @@ def _either(
     )
 
 
-UNKNOWN = "Refuse the row"
-PEOPLE_OF_OTHERS = _either(
+REJECT_ROW_LABEL = "Refuse the row"
+PEOPLE_OF_OTHERS_FIELD = _radio_choice(
     "People of another customer",
-    UNKNOWN,
+    REJECT_ROW_LABEL,
     ("join", "Make them members of this customer, too"),
     required=False,
 )
-BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
+CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     "customer": {
-        "customers": _either("Unknown customers", UNKNOWN, ("create", "Create the customer"))
+        "customers": _radio_choice(
+            "Unknown customers", REJECT_ROW_LABEL, ("create", "Create the customer")
+        )
     },
     "holders": {
-        "subscribers": _either("Unknown holders", UNKNOWN, ("create", "Create the subscriber")),
-        "people_of_others": PEOPLE_OF_OTHERS,
+        "subscribers": _radio_choice(
+            "Unknown holders", REJECT_ROW_LABEL, ("create", "Create the subscriber")
+        ),
+        "people_of_others": PEOPLE_OF_OTHERS_FIELD,
     },
     "subscription": {
-        "subscriptions": _either(
-            "Unknown subscriptions", UNKNOWN, ("create", "Create the subscription")
+        "subscriptions": _radio_choice(
+            "Unknown subscriptions", REJECT_ROW_LABEL, ("create", "Create the subscription")
         ),
         "product": ModelChoiceField(
             Product.objects.all(),
@@ -174,12 +184,14 @@ BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
         ),
     },
     "key": {
-        "keys_of_others": _either(
-            "Keys of another customer", UNKNOWN, ("take_over", "Move the key to this customer")
+        "keys_of_others": _radio_choice(
+            "Keys of another customer",
+            REJECT_ROW_LABEL,
+            ("take_over", "Move the key to this customer"),
         ),
-        "revoked_keys": _either(
+        "revoked_keys": _radio_choice(
             "Keys that a revoked credential had",
-            UNKNOWN,
+            REJECT_ROW_LABEL,
             ("use_again", "Use the key again, from now on"),
             required=False,
         ),
@@ -196,11 +208,11 @@ class ChoicesForm(forms.Form):
     def __init__(self, said: Any = None, *, upload: Upload) -> None:
         super().__init__(said, initial=upload.choices)
         said = {*upload.mapping.values(), *upload.for_all}
-        for name, fields in BY_COLUMN.items():
-            if name in said and _decides(Kind(upload.kind), name):
+        for name, fields in CHOICE_FIELDS_BY_COLUMN.items():
+            if name in said and _has_choice(ListKind(upload.kind), name):
                 self.fields.update(deepcopy(fields))
-        if upload.kind == Kind.SUBSCRIBERS and "customer" in said:
-            self.fields["people_of_others"] = deepcopy(PEOPLE_OF_OTHERS)
+        if upload.kind == ListKind.SUBSCRIBERS and "customer" in said:
+            self.fields["people_of_others"] = deepcopy(PEOPLE_OF_OTHERS_FIELD)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -208,12 +220,12 @@ class ChoicesForm(forms.Form):
             self.add_error("product", "Of which product?")
         return cleaned
 
-    def choices(self) -> Choices:
+    def choices(self) -> UploadChoices:
         said = self.cleaned_data
         product = said.get("product")
         chosen = {name: value for name, value in said.items() if value}
-        return Choices(**chosen | {"product": product.external_key if product else ""})
+        return UploadChoices(**chosen | {"product": product.external_key if product else ""})
 
 
-def _decides(kind: Kind, name: str) -> bool:
-    return name == "customer" or kind is Kind.CREDENTIALS
+def _has_choice(kind: ListKind, name: str) -> bool:
+    return name == "customer" or kind is ListKind.CREDENTIALS

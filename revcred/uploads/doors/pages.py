@@ -27,36 +27,38 @@ from django.utils.html import format_html
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST
 
-from revcred.admin_toolkit.audited import ReadOnly
-from revcred.admin_toolkit.badges import Tone, badge
-from revcred.admin_toolkit.lists import as_number
+from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
+from revcred.admin_toolkit.badges import BadgeTone, badge
+from revcred.admin_toolkit.lists import parse_id
 from revcred.models import Upload, User
 from revcred.uploads import actions, columns, examples, files, rights, writing
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 from revcred.uploads.doors import preview
-from revcred.uploads.doors.forms import ChoicesForm, ColumnsForm, FileForm
+from revcred.uploads.doors.forms import ChoicesForm, ColumnsForm, UploadFileForm
 from revcred.uploads.doors.template_tags import lasting
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.writing import CONTENT_TYPES, ListFormat
 
 State = Upload.State
 
-TONES: dict[str, Tone] = {
+UPLOAD_STATE_TONES: dict[str, BadgeTone] = {
     State.APPLIED: "good",
     State.FAILED: "bad",
     State.CANCELLED: "over",
     State.UNDONE: "over",
 }
 UPLOAD, APPLY = "revcred.add_upload", "revcred.apply_upload"
-TOO_LARGE = f"This file is larger than the {MAX_FILE_BYTES // 10**9} GB that an upload may have."
-NOT_NOW = "That was not possible any more: here is how things are now."
-REFUSALS_SHOWN = 10
-REFUSALS_A_PAGE = 100
+FILE_TOO_LARGE_MESSAGE = (
+    f"This file is larger than the {MAX_FILE_BYTES // 10**9} GB that an upload may have."
+)
+STATE_CHANGED_MESSAGE = "That was not possible any more: here is how things are now."
+REJECTED_ROWS_SHOWN = 10
+REJECTED_ROWS_PER_PAGE = 100
 
-Page = Callable[[HttpRequest, Upload], HttpResponseBase]
+UploadPage = Callable[[HttpRequest, Upload], HttpResponseBase]
 
 
-class OfState(admin.SimpleListFilter):
+class UploadStateFilter(admin.SimpleListFilter):
     title, parameter_name = "state", "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -67,11 +69,11 @@ class OfState(admin.SimpleListFilter):
 
 
 @admin.register(Upload)
-class UploadAdmin(ReadOnly):
+class UploadAdmin(ReadOnlyModelAdmin):
     list_display = ("file", "kind", "state_", "did", "by", "created_at", "took_", "digest_")
     list_display_links = ("file",)
     list_select_related = ("by",)
-    list_filter = (OfState,)
+    list_filter = (UploadStateFilter,)
     change_list_template = "admin/uploads/list.html"
 
     # --- The list ---
@@ -82,11 +84,11 @@ class UploadAdmin(ReadOnly):
 
     @admin.display(description="state")
     def state_(self, upload: Upload) -> str:
-        return state_badge(upload)
+        return upload_state_badge(upload)
 
     @admin.display(description="rows")
     def did(self, upload: Upload) -> str:
-        return preview.in_short(upload)
+        return preview.outcome_in_short(upload)
 
     @admin.display(description="took")
     def took_(self, upload: Upload) -> str | None:
@@ -126,7 +128,7 @@ class UploadAdmin(ReadOnly):
             *super().get_urls(),
         ]
 
-    def _page(self, page: Page, *rights: str, post: bool = False) -> Any:
+    def _page(self, page: UploadPage, *rights: str, post: bool = False) -> Any:
         """About one upload, for those who may see it and have one of these rights."""
 
         def shown(request: HttpRequest, number: int) -> HttpResponseBase:
@@ -151,8 +153,8 @@ class UploadAdmin(ReadOnly):
             **context,
         }
         if upload:
-            whole |= {"state": state_badge(upload), "back": self.url_of(upload)}
-            whole.setdefault("steps", preview.steps(upload))
+            whole |= {"state": upload_state_badge(upload), "back": self.url_of(upload)}
+            whole.setdefault("steps", preview.upload_steps(upload))
         return TemplateResponse(request, f"admin/uploads/{name}.html", whole)
 
     def url_of(self, upload: Upload) -> str:
@@ -171,34 +173,34 @@ class UploadAdmin(ReadOnly):
         if not self.has_add_permission(request):
             raise PermissionDenied
         if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES:
-            return self._show_file_form(request, FileForm(), TOO_LARGE)
-        files.place()
+            return self._show_file_form(request, UploadFileForm(), FILE_TOO_LARGE_MESSAGE)
+        files.uploads_directory()
         return csrf_protect(self._take_file)(request)
 
     def _take_file(self, request: HttpRequest) -> HttpResponse:
         if request.method != "POST":
-            return self._show_file_form(request, FileForm())
-        form = FileForm(request.POST, request.FILES)
+            return self._show_file_form(request, UploadFileForm())
+        form = UploadFileForm(request.POST, request.FILES)
         if not form.is_valid():
             return self._show_file_form(request, form)
         said = form.cleaned_data
         try:
-            upload = actions.receive(
-                kind=_kind_of(request),
+            upload = actions.receive_upload(
+                kind=_requested_kind(request),
                 file=said["file"],
                 name=said["file"].name,
                 encoding=said["encoding"] or None,
                 delimiter=said["delimiter"] or None,
-                by=_user(request),
+                by=_signed_in_user(request),
             )
-        except actions.TooLarge:
-            return self._show_file_form(request, form, TOO_LARGE)
+        except actions.FileTooLarge:
+            return self._show_file_form(request, form, FILE_TOO_LARGE_MESSAGE)
         return self._to(upload)
 
     def _show_file_form(
-        self, request: HttpRequest, form: FileForm, problem: str = ""
+        self, request: HttpRequest, form: UploadFileForm, problem: str = ""
     ) -> HttpResponse:
-        kind = _kind_of(request)
+        kind = _requested_kind(request)
         return self._show(
             request,
             "file",
@@ -207,8 +209,8 @@ class UploadAdmin(ReadOnly):
             form=form,
             problem=problem,
             kind=kind,
-            kinds=[*Kind],
-            columns=columns.of(kind),
+            kinds=[*ListKind],
+            columns=columns.columns_of(kind),
             examples=examples.example_rows(kind),
             formats=[("csv", "CSV"), ("xlsx", "Excel"), ("jsonl", "JSON Lines")],
             largest=MAX_FILE_BYTES,
@@ -219,10 +221,10 @@ class UploadAdmin(ReadOnly):
     ) -> HttpResponseBase:
         """A template, or a filled example."""
         makers = {"template": writing.template_file, "example": writing.example_file}
-        if kind not in [*Kind] or form not in [*ListFormat] or what not in makers:
+        if kind not in [*ListKind] or form not in [*ListFormat] or what not in makers:
             raise Http404
-        written = makers[what](Kind(kind), ListFormat(form))
-        return _download(BytesIO(written), f"{kind}-{what}.{form}", ListFormat(form))
+        written = makers[what](ListKind(kind), ListFormat(form))
+        return _download_response(BytesIO(written), f"{kind}-{what}.{form}", ListFormat(form))
 
     # --- An upload, in whatever state it is ---
 
@@ -235,7 +237,9 @@ class UploadAdmin(ReadOnly):
         if not self.has_view_permission(request, upload):
             raise PermissionDenied
         if upload.is_under_way:
-            return self._show(request, "under_way", str(upload), upload, **_progress(upload))
+            return self._show(
+                request, "under_way", str(upload), upload, **_progress_context(upload)
+            )
         if upload.state == State.UNMAPPED:
             return self.columns_page(request, upload)
         if upload.state == State.READY:
@@ -244,7 +248,7 @@ class UploadAdmin(ReadOnly):
 
     def progress(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         """What a page that is being looked at asks for; it is loaded anew once there is more."""
-        response = self._show(request, "progress", str(upload), upload, **_progress(upload))
+        response = self._show(request, "progress", str(upload), upload, **_progress_context(upload))
         if not upload.is_under_way:
             response["HX-Refresh"] = "true"
         return response
@@ -252,7 +256,7 @@ class UploadAdmin(ReadOnly):
     def columns_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         form = ColumnsForm(request.POST or None, upload=upload)
         if request.method != "POST" or not form.is_valid():
-            steps = preview.steps_at(preview.COLUMNS)
+            steps = preview.steps_at(preview.COLUMNS_STEP)
             return self._show(request, "columns", str(upload), upload, form=form, steps=steps)
         said = form.cleaned_data
         is_anew = form.is_read_anew
@@ -260,7 +264,7 @@ class UploadAdmin(ReadOnly):
             request,
             upload,
             partial(
-                actions.check,
+                actions.recheck_upload,
                 mapping=None if is_anew else form.chosen(),
                 for_all=form.for_all(),
                 encoding=said["encoding"] if is_anew else None,
@@ -270,17 +274,19 @@ class UploadAdmin(ReadOnly):
 
     def choose(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         if upload.state != State.READY:
-            messages.warning(request, NOT_NOW)
+            messages.warning(request, STATE_CHANGED_MESSAGE)
             return self._to(upload)
         form = ChoicesForm(request.POST, upload=upload)
         if not form.is_valid():
             return self._show_preview(request, upload, form)
-        return self._change(request, upload, partial(actions.check, choices=form.choices()))
+        return self._change(
+            request, upload, partial(actions.recheck_upload, choices=form.choices())
+        )
 
     def _show_preview(
         self, request: HttpRequest, upload: Upload, choices: forms.Form
     ) -> HttpResponse:
-        figures = preview.figures(upload)
+        figures = preview.preview_counts(upload)
         return self._show(
             request,
             "preview",
@@ -288,24 +294,25 @@ class UploadAdmin(ReadOnly):
             upload,
             figures=figures,
             adds={name: count for name, count in upload.preview["adds"].items() if count},
-            refused=preview.refused(upload),
-            reasons=preview.reasons(upload),
-            members=preview.members(upload),
-            lacking=rights.missing_to_apply(upload, _user(request)),
-            to_do=preview.to_do(upload),
+            refused=preview.count_rejected(upload),
+            reasons=preview.problem_counts(upload),
+            members=preview.members_to_add(upload),
+            lacking=rights.missing_rights_to_apply(upload, _signed_in_user(request)),
+            to_do=preview.rows_to_apply(upload),
             choices=choices,
             left_out=[
                 name for at, name in enumerate(upload.header) if str(at) not in upload.mapping
             ],
-            for_all=preview.for_all(upload),
+            for_all=preview.fixed_values_with_titles(upload),
             **self._refused(request, upload),
         )
 
     def _refused(self, request: HttpRequest, upload: Upload) -> dict[str, Any]:
         return {
-            "refusals": _refusals(upload, most=REFUSALS_SHOWN),
-            "are_all": preview.refused(upload) <= REFUSALS_SHOWN,
-            "may_have_refused": _brought(request, upload) and actions.refused_format(upload=upload),
+            "refusals": _problems_with_titles(upload, most=REJECTED_ROWS_SHOWN),
+            "are_all": preview.count_rejected(upload) <= REJECTED_ROWS_SHOWN,
+            "may_have_refused": _is_uploader(request, upload)
+            and actions.rejected_file_format(upload=upload),
         }
 
     def _show_outcome(self, request: HttpRequest, upload: Upload) -> HttpResponse:
@@ -314,7 +321,7 @@ class UploadAdmin(ReadOnly):
             "outcome",
             str(upload),
             upload,
-            did=preview.did(upload),
+            did=preview.outcome_counts(upload),
             may_undo=upload.state in Upload.UNDOABLE and upload.changes.exists(),
             may_check=upload.state == State.FAILED and not upload.applied_at,
             **self._refused(request, upload),
@@ -326,10 +333,10 @@ class UploadAdmin(ReadOnly):
         self, request: HttpRequest, upload: Upload, act: Callable[..., None]
     ) -> HttpResponse:
         try:
-            act(upload=upload, by=_user(request))
-        except actions.NotNow:
-            messages.warning(request, NOT_NOW)
-        except actions.SomeRefused:
+            act(upload=upload, by=_signed_in_user(request))
+        except actions.WrongUploadState:
+            messages.warning(request, STATE_CHANGED_MESSAGE)
+        except actions.SomeRowsRejected:
             messages.error(request, "Some rows are refused, so not all of it can be applied.")
         except actions.NothingToApply:
             messages.error(request, "No row would change anything.")
@@ -338,70 +345,72 @@ class UploadAdmin(ReadOnly):
         return self._to(upload)
 
     def apply(self, request: HttpRequest, upload: Upload) -> HttpResponse:
-        act = partial(actions.apply, whole=request.POST.get("which") == "whole")
+        act = partial(actions.apply_upload, whole=request.POST.get("which") == "whole")
         return self._change(request, upload, act)
 
     def cancel(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         """Who may upload may also give it up again; what is being applied takes the other right."""
         if upload.state == State.APPLYING and not request.user.has_perm(APPLY):
             raise PermissionDenied
-        return self._change(request, upload, actions.cancel)
+        return self._change(request, upload, actions.cancel_upload)
 
     def undo_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         if request.method == "POST":
             try:
-                return self._change(request, upload, actions.undo)
-            except actions.Depended:
+                return self._change(request, upload, actions.undo_upload)
+            except actions.UndoBlocked:
                 pass  # said below
         if upload.state not in Upload.UNDOABLE or not upload.changes.exists():
-            messages.warning(request, NOT_NOW)
+            messages.warning(request, STATE_CHANGED_MESSAGE)
             return self._to(upload)
         return self._show(
             request,
             "undo",
             "Undo",
             upload,
-            did=preview.did(upload),
-            dependents=actions.dependents(upload=upload),
-            lacking=rights.missing_to_undo(upload, _user(request)),
+            did=preview.outcome_counts(upload),
+            dependents=actions.undo_obstacles(upload=upload),
+            lacking=rights.missing_rights_to_undo(upload, _signed_in_user(request)),
         )
 
     # --- What was refused ---
 
     def refusals_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
-        after = as_number(request.GET.get("after")) or 0
-        found = _refusals(upload, after=after, most=REFUSALS_A_PAGE)
+        after = parse_id(request.GET.get("after")) or 0
+        found = _problems_with_titles(upload, after=after, most=REJECTED_ROWS_PER_PAGE)
         rows = {each["row"] for each in found}
-        more = max(rows) if len(rows) == REFUSALS_A_PAGE else None
+        more = max(rows) if len(rows) == REJECTED_ROWS_PER_PAGE else None
         return self._show(request, "refusals", "Refused rows", upload, refusals=found, more=more)
 
     def refused(self, request: HttpRequest, upload: Upload) -> HttpResponseBase:
         """Keys as they came are in it, so that it goes back to nobody but who brought them."""
-        if not _brought(request, upload):
+        if not _is_uploader(request, upload):
             raise PermissionDenied
-        form = actions.refused_format(upload=upload)
+        form = actions.rejected_file_format(upload=upload)
         if form is None:
             raise Http404
-        file = TemporaryFile(dir=files.place())  # noqa: SIM115 - closed when all of it is sent
-        actions.write_refused(upload=upload, to=file)
+        file = TemporaryFile(dir=files.uploads_directory())  # noqa: SIM115 - closed when all of it is sent
+        actions.write_rejected_rows(upload=upload, to=file)
         file.seek(0)
         stem = upload.file_name.rpartition(".")[0] or upload.file_name
-        return _download(file, f"{stem}-refused.{form}", form)
+        return _download_response(file, f"{stem}-refused.{form}", form)
 
 
-def state_badge(upload: Upload) -> str:
-    return badge(str(upload.get_state_display()).lower(), TONES.get(upload.state, "warn"))
+def upload_state_badge(upload: Upload) -> str:
+    return badge(
+        str(upload.get_state_display()).lower(), UPLOAD_STATE_TONES.get(upload.state, "warn")
+    )
 
 
-def _progress(upload: Upload) -> dict[str, Any]:
+def _progress_context(upload: Upload) -> dict[str, Any]:
     return {
         "progress": upload.progress(timezone.now()),
         "is_asked_to_stop": upload.cancel_asked_at is not None,
     }
 
 
-def _refusals(upload: Upload, *, most: int, after: int = 0) -> list[dict[str, Any]]:
-    found = actions.refusals(upload=upload, after=after, most=most)
+def _problems_with_titles(upload: Upload, *, most: int, after: int = 0) -> list[dict[str, Any]]:
+    found = actions.list_row_problems(upload=upload, after=after, most=most)
     titles = preview.column_titles(upload, [each.column for each in found])
     return [
         {"row": each.row, "column": title, "hint": each.hint, "message": each.message}
@@ -409,21 +418,21 @@ def _refusals(upload: Upload, *, most: int, after: int = 0) -> list[dict[str, An
     ]
 
 
-def _kind_of(request: HttpRequest) -> Kind:
+def _requested_kind(request: HttpRequest) -> ListKind:
     kind = request.GET.get("kind", "")
-    return Kind(kind) if kind in [*Kind] else Kind.CREDENTIALS
+    return ListKind(kind) if kind in [*ListKind] else ListKind.CREDENTIALS
 
 
-def _user(request: HttpRequest) -> User:
+def _signed_in_user(request: HttpRequest) -> User:
     assert isinstance(request.user, User)
     return request.user
 
 
-def _brought(request: HttpRequest, upload: Upload) -> bool:
+def _is_uploader(request: HttpRequest, upload: Upload) -> bool:
     return upload.by_id == request.user.pk
 
 
-def _download(file: Any, name: str, form: ListFormat) -> FileResponse:
+def _download_response(file: Any, name: str, form: ListFormat) -> FileResponse:
     response = FileResponse(file, as_attachment=True, filename=name)
     response["Content-Type"] = CONTENT_TYPES[form]
     response["Cache-Control"] = "no-store"

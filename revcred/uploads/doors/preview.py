@@ -5,36 +5,36 @@ from typing import Any
 
 from revcred.models import Upload
 from revcred.uploads import columns
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 
 Action, State = Upload.Action, Upload.State
 
-WOULD = {
+PREVIEW_LABELS = {
     Action.CREATE: "Create",
     Action.UPDATE: "Update",
     Action.MOVE: "Move",
     Action.UNCHANGED: "Unchanged",
     Action.REFUSED: "Refused",
 }
-DID = {
+OUTCOME_WORDS = {
     Action.CREATE: "created",
     Action.UPDATE: "updated",
     Action.MOVE: "moved",
     Action.UNCHANGED: "unchanged",
     Action.REFUSED: "refused",
 }
-STEPS = ("File", "Columns", "Preview", "Apply", "Done")
-COLUMNS = 1
-STEP_OF = {
-    State.CHECKING: COLUMNS,
-    State.UNMAPPED: COLUMNS,
+STEP_NAMES = ("File", "Columns", "Preview", "Apply", "Done")
+COLUMNS_STEP = 1
+STEP_BY_STATE = {
+    State.CHECKING: COLUMNS_STEP,
+    State.UNMAPPED: COLUMNS_STEP,
     State.READY: 2,
     State.APPLYING: 3,
 }
 
 
 @dataclass(frozen=True)
-class Figure:
+class PreviewCount:
     """How many rows do something; and of the first of them, column by column, what."""
 
     action: str
@@ -44,14 +44,14 @@ class Figure:
     columns: list[tuple[str, list[tuple[Any, Any] | None]]]
 
 
-def for_all(upload: Upload) -> list[tuple[str, str]]:
+def fixed_values_with_titles(upload: Upload) -> list[tuple[str, str]]:
     """The titles of columns, and what every row has there."""
-    named = columns.named(Kind(upload.kind))
+    named = columns.columns_by_name(ListKind(upload.kind))
     return [(named[name].title, value) for name, value in upload.for_all.items()]
 
 
 @dataclass(frozen=True)
-class Reason:
+class ProblemCount:
     """Why rows are refused, and how many are."""
 
     column: str
@@ -60,90 +60,90 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Step:
+class UploadStep:
     name: str
     is_over: bool
     is_now: bool
 
 
-def steps(upload: Upload) -> list[Step]:
-    return steps_at(STEP_OF.get(State(upload.state), len(STEPS) - 1))
+def upload_steps(upload: Upload) -> list[UploadStep]:
+    return steps_at(STEP_BY_STATE.get(State(upload.state), len(STEP_NAMES) - 1))
 
 
-def steps_at(now: int) -> list[Step]:
-    return [Step(name, at < now, at == now) for at, name in enumerate(STEPS)]
+def steps_at(now: int) -> list[UploadStep]:
+    return [UploadStep(name, at < now, at == now) for at, name in enumerate(STEP_NAMES)]
 
 
-def in_short(upload: Upload) -> str:
+def outcome_in_short(upload: Upload) -> str:
     """What came of it, or would, in a line of the list."""
     if upload.state == State.READY:
-        said = [("to apply", to_do(upload)), *did(upload)]
+        said = [("to apply", rows_to_apply(upload)), *outcome_counts(upload)]
     elif upload.applied_at or upload.total is None:
-        said = did(upload)
+        said = outcome_counts(upload)
     else:
         said = [("read", upload.total)]
     return ", ".join(f"{count:,} {word}".replace(" ", "\N{NO-BREAK SPACE}") for word, count in said)
 
 
-def figures(upload: Upload) -> list[Figure]:
+def preview_counts(upload: Upload) -> list[PreviewCount]:
     counts = upload.preview["counts"]
     return [
-        Figure(action, label, counts[action], firsts, _by_column(upload, firsts))
-        for action, label in WOULD.items()
+        PreviewCount(action, label, counts[action], firsts, _values_by_column(upload, firsts))
+        for action, label in PREVIEW_LABELS.items()
         for firsts in [upload.preview["firsts"].get(action, [])]
     ]
 
 
-def _by_column(
+def _values_by_column(
     upload: Upload, firsts: list[dict[str, Any]]
 ) -> list[tuple[str, list[tuple[Any, Any] | None]]]:
     """Old and new of each row, or None where it says nothing of that column."""
     rows = [{name: (old, new) for name, old, new in each["values"]} for each in firsts]
     return [
         (column.title, [row.get(column.name) for row in rows])
-        for column in columns.of(Kind(upload.kind))
+        for column in columns.columns_of(ListKind(upload.kind))
         if any(column.name in row for row in rows)
     ]
 
 
-def reasons(upload: Upload) -> list[Reason]:
-    titles = _titles(upload)
+def problem_counts(upload: Upload) -> list[ProblemCount]:
+    titles = _titles_by_name(upload)
     return [
-        Reason(titles.get(column, column), message, count)
+        ProblemCount(titles.get(column, column), message, count)
         for column, message, count in upload.preview["reasons"]
     ]
 
 
-def members(upload: Upload) -> dict[str, Any]:
+def members_to_add(upload: Upload) -> dict[str, Any]:
     """Return who would become a member, with the words for where they belong."""
     found: dict[str, Any] = upload.preview.get("members") or {"count": 0, "people": []}
     return found | {"more": found["count"] - len(found["people"])}
 
 
-def to_do(upload: Upload) -> int:
+def rows_to_apply(upload: Upload) -> int:
     """The rows that change anything."""
     counts = upload.preview["counts"]
     return sum(counts[each] for each in (Action.CREATE, Action.UPDATE, Action.MOVE))
 
 
-def refused(upload: Upload) -> int:
+def count_rejected(upload: Upload) -> int:
     """When it was checked, and meanwhile."""
     before = upload.preview.get("counts", {}).get(Action.REFUSED, 0)
     return int(before + upload.outcome.get("meanwhile", 0))
 
 
-def did(upload: Upload) -> list[tuple[str, int]]:
+def outcome_counts(upload: Upload) -> list[tuple[str, int]]:
     """What came of it, such as ("created", 3); of one that is not applied yet, what is refused."""
-    counts = upload.outcome | {Action.REFUSED: refused(upload)}
+    counts = upload.outcome | {Action.REFUSED: count_rejected(upload)}
     if upload.applied_at:
         counts |= {Action.UNCHANGED: upload.preview["counts"][Action.UNCHANGED]}
-    return [(word, counts[action]) for action, word in DID.items() if counts.get(action)]
+    return [(word, counts[action]) for action, word in OUTCOME_WORDS.items() if counts.get(action)]
 
 
 def column_titles(upload: Upload, names: list[str]) -> list[str]:
-    titles = _titles(upload)
+    titles = _titles_by_name(upload)
     return [titles.get(name, name) for name in names]
 
 
-def _titles(upload: Upload) -> dict[str, str]:
-    return {each.name: each.title for each in columns.of(Kind(upload.kind))}
+def _titles_by_name(upload: Upload) -> dict[str, str]:
+    return {each.name: each.title for each in columns.columns_of(ListKind(upload.kind))}

@@ -15,10 +15,10 @@ def told(value: Any) -> str:
         return ", ".join(map(str, value))
     if isinstance(value, dict):
         return ", ".join(f"{name}: {told(each)}" for name, each in value.items())
-    return "" if value is None else _moment_or_text(str(value))
+    return "" if value is None else _utc_moment_or_text(str(value))
 
 
-def _moment_or_text(value: str) -> str:
+def _utc_moment_or_text(value: str) -> str:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping
 
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 from revcred.uploads.plans import credentials, customers, subscribers, subscriptions
-from revcred.uploads.plans.plan import Merge, Undo
+from revcred.uploads.plans.plan import ListPlan, UndoPlan
 
-MERGES: Mapping[Kind, Merge] = {
-    Kind.CREDENTIALS: credentials.MERGE,
-    Kind.CUSTOMERS: customers.MERGE,
-    Kind.SUBSCRIBERS: subscribers.MERGE,
-    Kind.SUBSCRIPTIONS: subscriptions.MERGE,
+LIST_PLANS: Mapping[ListKind, ListPlan] = {
+    ListKind.CREDENTIALS: credentials.CREDENTIALS_PLAN,
+    ListKind.CUSTOMERS: customers.CUSTOMERS_PLAN,
+    ListKind.SUBSCRIBERS: subscribers.SUBSCRIBERS_PLAN,
+    ListKind.SUBSCRIPTIONS: subscriptions.SUBSCRIPTIONS_PLAN,
 }
 # In the order in which things may go.
-UNDOS: tuple[Undo, ...] = (
-    credentials.UNDO,
+UNDO_PLANS: tuple[UndoPlan, ...] = (
+    credentials.UNDO_CREDENTIALS,
     subscribers.UNDO_MEMBERSHIPS,
-    subscriptions.UNDO,
-    subscribers.UNDO,
-    customers.UNDO,
+    subscriptions.UNDO_SUBSCRIPTIONS,
+    subscribers.UNDO_SUBSCRIBERS,
+    customers.UNDO_CUSTOMERS,
 )

@@ -1,19 +1,19 @@
 """Credentials: told by their key, or where a row has none by their name within the customer."""
 
 from revcred.uploads.plans.plan import (
-    CHUNK,
-    SEALED,
-    UNDONE,
-    Merge,
-    Undo,
-    added,
-    effects_of,
-    lock,
+    CHUNK_TABLE,
+    SEALED_TABLE,
+    UNDONE_TABLE,
+    ListPlan,
+    UndoPlan,
+    effects_array,
+    insert_and_record_statement,
+    lock_targets_statement,
 )
 
-TARGET = "revcred.credential"
+CREDENTIAL_TARGET = "revcred.credential"
 
-MESSAGES = {
+CREDENTIAL_MESSAGES = {
     "customer:unknown": "There is no customer of that external key.",
     "key:twice": "The same key is in {other_row}, too.",
     "key:of_another": "This key belongs to another customer.",
@@ -42,7 +42,7 @@ MESSAGES = {
 # the other, of the exclusion constraint, cannot be asked = ANY (ARRAY[…]) but by a bitmap, and
 # these are off here. OFFSET 0 keeps the planner from copying an expression to every place that
 # names it, and from reading all credentials for a few.
-JUDGED = """
+CREDENTIALS_PLAN_QUERY = """
 WITH subs AS MATERIALIZED (
     SELECT
         given,
@@ -361,7 +361,7 @@ SELECT
 FROM compared
 """.replace(
     "{effects}",
-    effects_of(
+    effects_array(
         {
             "create": "target_id IS NULL",
             "take_over": "is_of_another",
@@ -376,7 +376,7 @@ FROM compared
 
 # --- What rows name and is not there yet ----------------------------------------------------------
 
-NEW_CUSTOMERS = added(
+INSERT_CUSTOMERS_OF_CREDENTIALS = insert_and_record_statement(
     "revcred.customer",
     """
     INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
@@ -388,7 +388,7 @@ NEW_CUSTOMERS = added(
     """,
 )
 
-NEW_SUBSCRIBERS = added(
+INSERT_UNKNOWN_HOLDERS = insert_and_record_statement(
     "revcred.subscriber",
     """
     INSERT INTO revcred_subscriber (email, name, created_at)
@@ -401,7 +401,7 @@ NEW_SUBSCRIBERS = added(
     """,
 )
 
-NEW_SUBSCRIPTIONS = added(
+INSERT_UNKNOWN_SUBSCRIPTIONS = insert_and_record_statement(
     "revcred.subscription",
     """
     INSERT INTO revcred_subscription
@@ -419,7 +419,7 @@ NEW_SUBSCRIPTIONS = added(
     """,
 )
 
-ADDS = {
+ALSO_CREATED_QUERIES = {
     "customers": """
         SELECT count(DISTINCT customer) FROM {source} row
         WHERE %(create_customers)s AND NOT EXISTS (
@@ -445,8 +445,8 @@ ADDS = {
 # --- A chunk --------------------------------------------------------------------------------------
 
 # What undoing has to know besides: which assignments end, what the secret was, whose key it was.
-LINKS = f"""
-UPDATE {CHUNK} row SET
+COLLECT_UNDO_DATA = f"""
+UPDATE {CHUNK_TABLE} row SET
     links = jsonb_strip_nulls(jsonb_build_object(
         'taken', CASE WHEN is_new THEN key_id END,
         'until', CASE WHEN is_new THEN key_ends END,
@@ -466,37 +466,37 @@ UPDATE {CHUNK} row SET
 WHERE target_id IS NOT NULL
 """
 
-CREDENTIALS = f"""
+INSERT_CREDENTIALS = f"""
 INSERT INTO revcred_credential (
     id, customer_id, name, environment, tags, expires_at, revocation_reason, created_at
 )
 SELECT
     new_id, customer_id, name, coalesce(environment, ''),
     coalesce(string_to_array(tags, '|'), '{{}}'), expires_at, '', clock_timestamp()
-FROM {CHUNK} WHERE is_new ORDER BY number
+FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
-TAKEN_OVER = f"""
+END_TAKEN_KEYS = f"""
 UPDATE revcred_externalkey x SET active_until = moved_at
-FROM {CHUNK} WHERE x.id = key_id AND is_of_another
+FROM {CHUNK_TABLE} WHERE x.id = key_id AND is_of_another
 """
 
 # A key that is used again counted for nobody since its credential was revoked.
-LET_GO = f"""
+END_REVOKED_KEYS = f"""
 UPDATE revcred_externalkey x SET active_until = greatest(y.revoked_at, x.active_from)
-FROM {CHUNK} row, revcred_credential y
+FROM {CHUNK_TABLE} row, revcred_credential y
 WHERE row.target_id IS NULL AND row.revoked_owner IS NOT NULL
     AND x.fingerprint = ANY (ARRAY[row.fingerprint]) AND x.active_until IS NULL
     AND y.id = x.credential_id AND y.revoked_at IS NOT NULL
 """
 
-USED_AGAIN = f"""
-UPDATE {CHUNK} SET links = jsonb_build_object('used_again_of', revoked_owner)
+COLLECT_REUSED_UNDO_DATA = f"""
+UPDATE {CHUNK_TABLE} SET links = jsonb_build_object('used_again_of', revoked_owner)
 WHERE target_id IS NULL AND revoked_owner IS NOT NULL
 """
 
 # As far back as transactions are accepted, but not before the key's last owner let go.
-KEYS = f"""
+INSERT_EXTERNAL_KEYS = f"""
 INSERT INTO revcred_externalkey (
     id, credential_id, kind, gateway_id, fingerprint, hint, active_from, created_at
 )
@@ -513,55 +513,55 @@ SELECT
         )))
     END,
     clock_timestamp()
-FROM {CHUNK} row JOIN {SEALED} s USING (number) WHERE is_new ORDER BY number
+FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number) WHERE is_new ORDER BY number
 """
 
-SEALED_VALUES = f"""
+INSERT_SEALED_VALUES = f"""
 INSERT INTO revcred_sealedvalue (external_key_id, value, secret, secret_mark)
 SELECT new_key_id, s.value, s.secret, row.secret_mark
-FROM {CHUNK} row JOIN {SEALED} s USING (number) WHERE is_new ORDER BY number
+FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number) WHERE is_new ORDER BY number
 """
 
-SECRETS = f"""
+REPLACE_SECRETS = f"""
 INSERT INTO revcred_sealedvalue (external_key_id, secret, secret_mark)
 SELECT key_id, s.secret, row.secret_mark
-FROM {CHUNK} row JOIN {SEALED} s USING (number)
+FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number)
 WHERE NOT is_new AND after ? 'secret' ORDER BY key_id
 ON CONFLICT (external_key_id) DO UPDATE
 SET secret = excluded.secret, secret_mark = excluded.secret_mark
 """
 
-UPDATED = f"""
+UPDATE_CREDENTIALS = f"""
 UPDATE revcred_credential e SET
     name = row.name,
     environment = coalesce(row.environment, e.environment),
     tags = coalesce(string_to_array(row.tags, '|'), e.tags),
     expires_at = coalesce(row.expires_at, e.expires_at)
-FROM {CHUNK} row
+FROM {CHUNK_TABLE} row
 WHERE e.id = target_id AND NOT is_new
     AND after ?| ARRAY['name', 'environment', 'tags', 'expires_at']
 """
 
-NEVER_BEGUN = f"""
-DELETE FROM revcred_assignment a USING {CHUNK} row
+DELETE_UNSTARTED_ASSIGNMENTS = f"""
+DELETE FROM revcred_assignment a USING {CHUNK_TABLE} row
 WHERE a.credential_id = target_id AND NOT is_new AND after ? 'subscription'
     AND a.active_from >= moved_at AND NOT a.subscription_id = ANY (subscription_ids)
 """
 
-ENDED = f"""
+END_ASSIGNMENTS = f"""
 UPDATE revcred_assignment a SET active_until = moved_at
-FROM {CHUNK} row
+FROM {CHUNK_TABLE} row
 WHERE a.credential_id = target_id AND NOT is_new AND after ? 'subscription'
     AND (a.active_until IS NULL OR a.active_until > moved_at)
     AND NOT a.subscription_id = ANY (subscription_ids)
 """
 
-ASSIGNMENTS = f"""
+INSERT_ASSIGNMENTS = f"""
 INSERT INTO revcred_assignment (
     credential_id, customer_id, subscription_id, active_from, created_at
 )
 SELECT target_id, customer_id, fed, moved_at, clock_timestamp()
-FROM {CHUNK} row CROSS JOIN unnest(subscription_ids) fed
+FROM {CHUNK_TABLE} row CROSS JOIN unnest(subscription_ids) fed
 WHERE NOT is_new AND after ? 'subscription' AND NOT EXISTS (
     SELECT FROM revcred_assignment a
     WHERE a.credential_id = target_id AND a.subscription_id = fed
@@ -571,130 +571,138 @@ ORDER BY number
 """
 
 # A new credential feeds its subscriptions for as long as it has its key.
-NEW_ASSIGNMENTS = f"""
+INSERT_FIRST_ASSIGNMENTS = f"""
 INSERT INTO revcred_assignment (
     credential_id, customer_id, subscription_id, active_from, created_at
 )
 SELECT
     new_id, row.customer_id, fed,
     coalesce(assigned_from, x.active_from), clock_timestamp()
-FROM {CHUNK} row CROSS JOIN unnest(subscription_ids) fed
+FROM {CHUNK_TABLE} row CROSS JOIN unnest(subscription_ids) fed
 JOIN revcred_externalkey x ON x.id = new_key_id
 WHERE is_new ORDER BY number
 """
 
-NO_LONGER_HELD = f"""
-DELETE FROM revcred_credential_holders h USING {CHUNK} row
+DELETE_HOLDERS = f"""
+DELETE FROM revcred_credential_holders h USING {CHUNK_TABLE} row
 WHERE h.credential_id = target_id AND NOT is_new AND after ? 'holders'
     AND NOT h.subscriber_id = ANY (holder_ids)
 """
 
-HELD = f"""
+INSERT_HOLDERS = f"""
 INSERT INTO revcred_credential_holders (credential_id, subscriber_id)
 SELECT CASE WHEN is_new THEN new_id ELSE target_id END, holder
-FROM {CHUNK} CROSS JOIN unnest(holder_ids) holder
+FROM {CHUNK_TABLE} CROSS JOIN unnest(holder_ids) holder
 WHERE is_new OR after ? 'holders'
 ORDER BY number
 ON CONFLICT DO NOTHING
 """
 
-MEMBERSHIPS = added(
+INSERT_HOLDER_MEMBERSHIPS = insert_and_record_statement(
     "revcred.membership",
     f"""
     INSERT INTO revcred_membership (customer_id, subscriber_id, role)
     SELECT DISTINCT customer_id, holder, 'member'
-    FROM {CHUNK} CROSS JOIN unnest(holder_ids) holder
+    FROM {CHUNK_TABLE} CROSS JOIN unnest(holder_ids) holder
     WHERE is_new OR after ? 'holders'
     ORDER BY customer_id, holder
     ON CONFLICT DO NOTHING
     """,
 )
 
-CHANGES = f"""
+RECORD_CREDENTIAL_CHANGES = f"""
 INSERT INTO revcred_uploadchange (
     upload_id, row, action, target_type, target_id, before, after, links, secret
 )
 SELECT
-    %(upload)s, number, action, '{TARGET}', CASE WHEN is_new THEN new_id ELSE target_id END,
+    %(upload)s, number, action, '{CREDENTIAL_TARGET}',
+    CASE WHEN is_new THEN new_id ELSE target_id END,
     before, after, links, old_secret
-FROM {CHUNK} ORDER BY number
+FROM {CHUNK_TABLE} ORDER BY number
 """
 
 # From when what has been attributed already may be wrong now.
-SINCE = f"""
+CREDENTIALS_AFFECTED_SINCE = f"""
 SELECT least(
     min(moved_at) FILTER (WHERE is_of_another OR NOT is_new AND after ? 'subscription'),
     min(least(expires_at, old_expires_at)) FILTER (WHERE NOT is_new AND after ? 'expires_at'),
     min(key_active_from) FILTER (WHERE is_new AND gateway_id IS NOT NULL),
     min(%(oldest)s) FILTER (WHERE is_new AND gateway_id IS NOT NULL)
-) FROM {CHUNK}
+) FROM {CHUNK_TABLE}
 """
 
-MERGE = Merge(
-    target=TARGET,
+CREDENTIALS_PLAN = ListPlan(
+    target=CREDENTIAL_TARGET,
     title="name",
-    judged=JUDGED,
+    judged=CREDENTIALS_PLAN_QUERY,
     keeps=("key_id",),
     made={"new_id": "revcred_credential_id_seq", "new_key_id": "revcred_externalkey_id_seq"},
-    lock=lock("revcred_credential"),
-    prepare=(NEW_CUSTOMERS, NEW_SUBSCRIBERS, NEW_SUBSCRIPTIONS),
+    lock=lock_targets_statement("revcred_credential"),
+    prepare=(INSERT_CUSTOMERS_OF_CREDENTIALS, INSERT_UNKNOWN_HOLDERS, INSERT_UNKNOWN_SUBSCRIPTIONS),
     write=(
-        LINKS,
-        CREDENTIALS,
-        TAKEN_OVER,
-        LET_GO,
-        USED_AGAIN,
-        KEYS,
-        SEALED_VALUES,
-        SECRETS,
-        UPDATED,
-        NEVER_BEGUN,
-        ENDED,
-        ASSIGNMENTS,
-        NEW_ASSIGNMENTS,
-        NO_LONGER_HELD,
-        HELD,
-        MEMBERSHIPS,
-        CHANGES,
+        COLLECT_UNDO_DATA,
+        INSERT_CREDENTIALS,
+        END_TAKEN_KEYS,
+        END_REVOKED_KEYS,
+        COLLECT_REUSED_UNDO_DATA,
+        INSERT_EXTERNAL_KEYS,
+        INSERT_SEALED_VALUES,
+        REPLACE_SECRETS,
+        UPDATE_CREDENTIALS,
+        DELETE_UNSTARTED_ASSIGNMENTS,
+        END_ASSIGNMENTS,
+        INSERT_ASSIGNMENTS,
+        INSERT_FIRST_ASSIGNMENTS,
+        DELETE_HOLDERS,
+        INSERT_HOLDERS,
+        INSERT_HOLDER_MEMBERSHIPS,
+        RECORD_CREDENTIAL_CHANGES,
     ),
-    since=SINCE,
+    since=CREDENTIALS_AFFECTED_SINCE,
     waits="SELECT customer, fingerprint, NULL::text AS subscription FROM {source} row",
     joins="""
         SELECT named AS email, customer, 'member' AS role, number, action
         FROM {source} row CROSS JOIN unnest(string_to_array(holders, '|')) named
     """,
     seals=True,
-    adds=ADDS,
-    messages=MESSAGES,
+    adds=ALSO_CREATED_QUERIES,
+    messages=CREDENTIAL_MESSAGES,
 )
 
 # --- Undoing --------------------------------------------------------------------------------------
 
-NEW = f"target_type = '{TARGET}' AND (action = 'create' OR links ? 'taken')"
-OLD = f"target_type = '{TARGET}' AND NOT (action = 'create' OR coalesce(links ? 'taken', false))"
-NEW_ONES = f"(SELECT target_id FROM {UNDONE} WHERE {NEW})"
-KEYS_OF_NEW = f"(SELECT id FROM revcred_externalkey WHERE credential_id IN {NEW_ONES})"
+IS_CREATED_CREDENTIAL = (
+    f"target_type = '{CREDENTIAL_TARGET}' AND (action = 'create' OR links ? 'taken')"
+)
+IS_CHANGED_CREDENTIAL = (
+    f"target_type = '{CREDENTIAL_TARGET}'"
+    " AND NOT (action = 'create' OR coalesce(links ? 'taken', false))"
+)
+CREATED_CREDENTIAL_IDS = f"(SELECT target_id FROM {UNDONE_TABLE} WHERE {IS_CREATED_CREDENTIAL})"
+CREATED_KEY_IDS = (
+    f"(SELECT id FROM revcred_externalkey WHERE credential_id IN {CREATED_CREDENTIAL_IDS})"
+)
 
 # Usage of what is new, and what has been attributed through an assignment that was added.
-USES = f"""
+CREDENTIAL_USAGE_QUERY = f"""
 SELECT id AS number, target_id AS credential_id, NULL::bigint[] AS subscription_ids,
     NULL::timestamptz AS since
-FROM {{changes}} c WHERE {NEW}
+FROM {{changes}} c WHERE {IS_CREATED_CREDENTIAL}
 UNION ALL
 SELECT id, target_id, (
     SELECT array_agg(s.id) FROM revcred_subscription s
     WHERE s.external_key IN (SELECT jsonb_array_elements_text(after -> 'subscription'))
         AND NOT coalesce(before -> 'subscription', '[]') ? s.external_key
 ), (links ->> 'at')::timestamptz
-FROM {{changes}} c WHERE target_type = '{TARGET}' AND links ? 'at'
+FROM {{changes}} c WHERE target_type = '{CREDENTIAL_TARGET}' AND links ? 'at'
 """
 
-REOPENED = f"""
+REOPEN_TAKEN_KEYS = f"""
 UPDATE revcred_externalkey x SET active_until = (links ->> 'until')::timestamptz
-FROM {UNDONE} WHERE target_type = '{TARGET}' AND x.id = (links ->> 'taken')::bigint
+FROM {UNDONE_TABLE} WHERE target_type = '{CREDENTIAL_TARGET}' AND x.id = (links ->> 'taken')::bigint
 """
 
-AS_BEFORE = f"""
+RESTORE_CREDENTIALS = f"""
 UPDATE revcred_credential e SET
     name = coalesce(before ->> 'name', e.name),
     environment = coalesce(before ->> 'environment', e.environment),
@@ -705,67 +713,69 @@ UPDATE revcred_credential e SET
     expires_at = CASE
         WHEN after ? 'expires_at' THEN (before ->> 'expires_at')::timestamptz ELSE e.expires_at
     END
-FROM {UNDONE} WHERE {OLD} AND e.id = target_id
+FROM {UNDONE_TABLE} WHERE {IS_CHANGED_CREDENTIAL} AND e.id = target_id
 """
 
-SECRET_AS_BEFORE = f"""
+RESTORE_SECRETS = f"""
 UPDATE revcred_sealedvalue v
 SET secret = c.secret, secret_mark = (links ->> 'secret_mark')::uuid
-FROM {UNDONE} c WHERE {OLD} AND v.external_key_id = (links ->> 'key')::bigint
+FROM {UNDONE_TABLE} c
+WHERE {IS_CHANGED_CREDENTIAL} AND v.external_key_id = (links ->> 'key')::bigint
 """
 
-NOT_ASSIGNED = f"""
-DELETE FROM revcred_assignment a USING {UNDONE}, revcred_subscription s
-WHERE {OLD} AND a.credential_id = target_id AND s.id = a.subscription_id
+DELETE_ADDED_ASSIGNMENTS = f"""
+DELETE FROM revcred_assignment a USING {UNDONE_TABLE}, revcred_subscription s
+WHERE {IS_CHANGED_CREDENTIAL} AND a.credential_id = target_id AND s.id = a.subscription_id
     AND a.active_from = (links ->> 'at')::timestamptz
     AND NOT coalesce(before -> 'subscription', '[]') ? s.external_key
 """
 
-ASSIGNED_AGAIN = f"""
+RESTORE_ASSIGNMENTS = f"""
 INSERT INTO revcred_assignment (
     id, credential_id, customer_id, subscription_id, active_from, active_until, created_at
 )
 SELECT e.id, e.credential_id, e.customer_id, e.subscription_id, e.active_from, e.active_until,
     e.created_at
-FROM {UNDONE} CROSS JOIN LATERAL jsonb_populate_recordset(
+FROM {UNDONE_TABLE} CROSS JOIN LATERAL jsonb_populate_recordset(
     NULL::revcred_assignment, links -> 'ended'
 ) e
-WHERE {OLD} AND links ? 'ended'
+WHERE {IS_CHANGED_CREDENTIAL} AND links ? 'ended'
 ON CONFLICT (id) DO UPDATE SET active_until = excluded.active_until
 """
 
-HELD_AS_BEFORE = f"""
-DELETE FROM revcred_credential_holders h USING {UNDONE}, revcred_subscriber p
-WHERE {OLD} AND after ? 'holders' AND h.credential_id = target_id AND p.id = h.subscriber_id
+DELETE_ADDED_HOLDERS = f"""
+DELETE FROM revcred_credential_holders h USING {UNDONE_TABLE}, revcred_subscriber p
+WHERE {IS_CHANGED_CREDENTIAL} AND after ? 'holders' AND h.credential_id = target_id
+    AND p.id = h.subscriber_id
     AND NOT coalesce(before -> 'holders', '[]') ? lower(p.email)
 """
 
-HELD_AGAIN = f"""
+RESTORE_HOLDERS = f"""
 INSERT INTO revcred_credential_holders (credential_id, subscriber_id)
 SELECT target_id, p.id
-FROM {UNDONE} CROSS JOIN jsonb_array_elements_text(before -> 'holders') was_held (by)
+FROM {UNDONE_TABLE} CROSS JOIN jsonb_array_elements_text(before -> 'holders') was_held (by)
 JOIN revcred_subscriber p ON lower(p.email) = was_held.by
-WHERE {OLD} AND after ? 'holders' AND before ? 'holders'
+WHERE {IS_CHANGED_CREDENTIAL} AND after ? 'holders' AND before ? 'holders'
 ON CONFLICT DO NOTHING
 """
 
-UNDO = Undo(
-    target=TARGET,
+UNDO_CREDENTIALS = UndoPlan(
+    target=CREDENTIAL_TARGET,
     table="revcred_credential",
-    uses=USES,
+    uses=CREDENTIAL_USAGE_QUERY,
     statements=(
-        f"DELETE FROM revcred_credential_holders WHERE credential_id IN {NEW_ONES}",
-        f"DELETE FROM revcred_keyuse WHERE external_key_id IN {KEYS_OF_NEW}",
-        f"DELETE FROM revcred_sealedvalue WHERE external_key_id IN {KEYS_OF_NEW}",
-        f"DELETE FROM revcred_externalkey WHERE credential_id IN {NEW_ONES}",
-        f"DELETE FROM revcred_assignment WHERE credential_id IN {NEW_ONES}",
-        f"DELETE FROM revcred_credential WHERE id IN {NEW_ONES}",
-        REOPENED,
-        AS_BEFORE,
-        SECRET_AS_BEFORE,
-        NOT_ASSIGNED,
-        ASSIGNED_AGAIN,
-        HELD_AS_BEFORE,
-        HELD_AGAIN,
+        f"DELETE FROM revcred_credential_holders WHERE credential_id IN {CREATED_CREDENTIAL_IDS}",
+        f"DELETE FROM revcred_keyuse WHERE external_key_id IN {CREATED_KEY_IDS}",
+        f"DELETE FROM revcred_sealedvalue WHERE external_key_id IN {CREATED_KEY_IDS}",
+        f"DELETE FROM revcred_externalkey WHERE credential_id IN {CREATED_CREDENTIAL_IDS}",
+        f"DELETE FROM revcred_assignment WHERE credential_id IN {CREATED_CREDENTIAL_IDS}",
+        f"DELETE FROM revcred_credential WHERE id IN {CREATED_CREDENTIAL_IDS}",
+        REOPEN_TAKEN_KEYS,
+        RESTORE_CREDENTIALS,
+        RESTORE_SECRETS,
+        DELETE_ADDED_ASSIGNMENTS,
+        RESTORE_ASSIGNMENTS,
+        DELETE_ADDED_HOLDERS,
+        RESTORE_HOLDERS,
     ),
 )

@@ -1,11 +1,20 @@
 """Customers: told by their external key."""
 
-from revcred.uploads.plans.dependents import none_but_own
-from revcred.uploads.plans.plan import CHUNK, Merge, Undo, changes, deleted, judged, lock, undone
+from revcred.uploads.plans.dependents import depended_on_query
+from revcred.uploads.plans.plan import (
+    CHUNK_TABLE,
+    ListPlan,
+    UndoPlan,
+    delete_created_statement,
+    lock_targets_statement,
+    plan_query,
+    record_changes_statement,
+    undone_changes_source,
+)
 
 TABLE, TARGET = "revcred_customer", "revcred.customer"
 
-SEEN = f"""
+CUSTOMER_LOOKUP = f"""
 SELECT
     row.*,
     e.id AS target_id,
@@ -21,24 +30,24 @@ LEFT JOIN LATERAL (
 ) e ON true
 """
 
-CREATED = f"""
+INSERT_CUSTOMERS = f"""
 INSERT INTO {TABLE} (id, name, external_key, email_domains, tags, metadata, created_at)
 SELECT
     new_id, name, external_key, coalesce(string_to_array(email_domains, '|'), '{{}}'),
     coalesce(string_to_array(tags, '|'), '{{}}'), coalesce(metadata, '{{}}'), clock_timestamp()
-FROM {CHUNK} WHERE is_new ORDER BY number
+FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
-UPDATED = f"""
+UPDATE_CUSTOMERS = f"""
 UPDATE {TABLE} e SET
     name = row.name,
     email_domains = coalesce(string_to_array(row.email_domains, '|'), e.email_domains),
     tags = coalesce(string_to_array(row.tags, '|'), e.tags),
     metadata = coalesce(row.metadata, e.metadata)
-FROM {CHUNK} row WHERE e.id = target_id
+FROM {CHUNK_TABLE} row WHERE e.id = target_id
 """
 
-AS_BEFORE = f"""
+RESTORE_CUSTOMERS = f"""
 UPDATE {TABLE} e SET
     name = coalesce(before ->> 'name', e.name),
     email_domains = CASE WHEN before ? 'email_domains'
@@ -47,14 +56,14 @@ UPDATE {TABLE} e SET
     tags = CASE WHEN before ? 'tags'
         THEN ARRAY(SELECT jsonb_array_elements_text(before -> 'tags')) ELSE e.tags END,
     metadata = coalesce(before -> 'metadata', e.metadata)
-FROM {undone(TARGET, "update")} WHERE e.id = target_id
+FROM {undone_changes_source(TARGET, "update")} WHERE e.id = target_id
 """
 
-MERGE = Merge(
+CUSTOMERS_PLAN = ListPlan(
     target=TARGET,
     title="external_key",
-    judged=judged(
-        SEEN,
+    judged=plan_query(
+        CUSTOMER_LOOKUP,
         same="external_key",
         compares={
             "name": ("name", "old_name"),
@@ -66,24 +75,24 @@ MERGE = Merge(
         refuses=(),
     ),
     made={"new_id": "revcred_customer_id_seq"},
-    lock=lock(TABLE),
-    write=(CREATED, UPDATED, changes(TARGET)),
+    lock=lock_targets_statement(TABLE),
+    write=(INSERT_CUSTOMERS, UPDATE_CUSTOMERS, record_changes_statement(TARGET)),
     messages={"external_key:twice": "The same external key is in {other_row}, too."},
 )
 
-UNDO = Undo(
+UNDO_CUSTOMERS = UndoPlan(
     target=TARGET,
     table=TABLE,
     depends={
-        "The customer has other credentials": none_but_own(
+        "The customer has other credentials": depended_on_query(
             TARGET, "revcred_credential k", "revcred.credential", "k.id", "k.customer_id"
         ),
-        "The customer has other subscriptions": none_but_own(
+        "The customer has other subscriptions": depended_on_query(
             TARGET, "revcred_subscription s", "revcred.subscription", "s.id", "s.customer_id"
         ),
-        "The customer has other members": none_but_own(
+        "The customer has other members": depended_on_query(
             TARGET, "revcred_membership m", "revcred.membership", "m.id", "m.customer_id"
         ),
     },
-    statements=(deleted(TABLE, TARGET), AS_BEFORE),
+    statements=(delete_created_statement(TABLE, TARGET), RESTORE_CUSTOMERS),
 )

@@ -1,7 +1,7 @@
 """What keeps something that an upload created from being deleted again."""
 
 
-def none_but_own(  # noqa: PLR0917 - as the query reads
+def depended_on_query(  # noqa: PLR0917 - as the query reads
     target: str, source: str, its_type: str, number: str, belongs: str, also: str = "true"
 ) -> str:
     """A query for what was created and has in `source` something that is not the upload's, too.

@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # The rows of one chunk, judged again under lock; gone at the end of its transaction.
-CHUNK = "upload_chunk"
+CHUNK_TABLE = "upload_chunk"
 # What was sealed for them.
-SEALED = "upload_sealed"
+SEALED_TABLE = "upload_sealed"
 # Of the changes of an upload, those that are undone together.
-UNDONE = "upload_undone"
+UNDONE_TABLE = "upload_undone"
 
-MEANWHILE = ":meanwhile"
+CHANGED_SINCE_CHECK_CODE = ":meanwhile"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merge:
-    """`judged` is a SELECT over the rows in {source}: what each says, and what it would do.
+class ListPlan:
+    """`plan_query` is a SELECT over the rows in {source}: what each says, and what it would do.
 
     It has `number`, the facts, and `action`, `is_new`, `target_id` of what is there already,
     `before` and `after` of it, `refusals` ("column:code"), `other_row`, `was` (all it was judged
@@ -23,7 +23,8 @@ class Merge:
     kept with the row besides, `made` such with numbers that new rows are given, each with its
     sequence.
 
-    Statements in `lock` and `prepare` read {source}, those in `write` the chunk. `since` says from
+    Statements in `lock_targets_statement` and `prepare` read {source}, those in `write` the chunk.
+    `since` says from
     when what has been attributed already may be wrong then. `adds` count what `prepare` will add,
     `waits` asks for what transactions in quarantine may name. `joins` asks of {source} who becomes
     a member: email, customer (its external key), role, number, action.
@@ -46,7 +47,7 @@ class Merge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Undo:
+class UndoPlan:
     """How changes of one kind of thing are undone: `statements` over those of a chunk.
 
     `depends` are queries for the `id` of changes that something else depends on, each under what
@@ -61,7 +62,7 @@ class Undo:
     statements: tuple[str, ...]
 
 
-def judged(
+def plan_query(
     seen: str,
     *,
     same: str,
@@ -115,29 +116,29 @@ SELECT
         ELSE 'update'
     END AS action,
     CASE WHEN NOT is_new THEN md5(concat_ws(' ', target_id, before, after)) END AS was,
-    {effects_of(effects)} AS effects
+    {effects_array(effects)} AS effects
 FROM compared
 """
 
 
-def effects_of(conditions: Mapping[str, str]) -> str:
+def effects_array(conditions: Mapping[str, str]) -> str:
     """An array of the names whose conditions hold."""
     each = ", ".join(f"CASE WHEN {when} THEN '{name}' END" for name, when in conditions.items())
     return f"array_remove(ARRAY[{each}]::text[], NULL)"
 
 
-def changes(target: str) -> str:
+def record_changes_statement(target: str) -> str:
     """Put on record what the rows of a chunk did."""
     return f"""
 INSERT INTO revcred_uploadchange (upload_id, row, action, target_type, target_id, before, after)
 SELECT
     %(upload)s, number, action, '{target}', CASE WHEN is_new THEN new_id ELSE target_id END,
     before, after
-FROM {CHUNK} ORDER BY number
+FROM {CHUNK_TABLE} ORDER BY number
 """
 
 
-def lock(table: str) -> str:
+def lock_targets_statement(table: str) -> str:
     """What the rows of a chunk are about stays as it is until they are written."""
     return f"""
 SELECT id FROM {table}
@@ -146,7 +147,7 @@ ORDER BY id FOR NO KEY UPDATE
 """
 
 
-def added(target: str, insert: str) -> str:
+def insert_and_record_statement(target: str, insert: str) -> str:
     """What rows name and is not there yet, on record. `insert` ends where its conflicts do."""
     return f"""
 WITH added AS ({insert} RETURNING id)
@@ -155,10 +156,13 @@ SELECT %(upload)s, 'create', '{target}', id FROM added ORDER BY id
 """
 
 
-def undone(target: str, action: str) -> str:
+def undone_changes_source(target: str, action: str) -> str:
     """The changes of a chunk that are undone, for a FROM: `c`."""
-    return f"(SELECT * FROM {UNDONE} WHERE target_type = '{target}' AND action = '{action}') c"
+    return (
+        f"(SELECT * FROM {UNDONE_TABLE} WHERE target_type = '{target}' AND action = '{action}') c"
+    )
 
 
-def deleted(table: str, target: str) -> str:
-    return f"DELETE FROM {table} WHERE id IN (SELECT target_id FROM {undone(target, 'create')})"
+def delete_created_statement(table: str, target: str) -> str:
+    created = undone_changes_source(target, "create")
+    return f"DELETE FROM {table} WHERE id IN (SELECT target_id FROM {created})"

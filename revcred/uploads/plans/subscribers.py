@@ -1,20 +1,20 @@
 """Subscribers: told by their e-mail address. They join customers, and leave none."""
 
-from revcred.uploads.plans.dependents import none_but_own
+from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
-    CHUNK,
-    Merge,
-    Undo,
-    added,
-    changes,
-    deleted,
-    judged,
-    lock,
-    undone,
+    CHUNK_TABLE,
+    ListPlan,
+    UndoPlan,
+    delete_created_statement,
+    insert_and_record_statement,
+    lock_targets_statement,
+    plan_query,
+    record_changes_statement,
+    undone_changes_source,
 )
 
 TABLE, TARGET = "revcred_subscriber", "revcred.subscriber"
-MEMBERSHIP = "revcred.membership"
+MEMBERSHIP_TARGET = "revcred.membership"
 
 # As `actions.subscribers.refuse_login_of_another`: a new subscriber could not sign in with it.
 LOGIN_OF_ANOTHER = """(
@@ -26,7 +26,7 @@ LOGIN_OF_ANOTHER = """(
     FROM revcred_user u WHERE lower(u.email) = {email}
 )"""
 
-CUSTOMERS = """
+NAMED_CUSTOMERS_CTES = """
 customers AS MATERIALIZED (
     SELECT
         given,
@@ -43,7 +43,7 @@ customers AS MATERIALIZED (
 ),
 """
 
-SEEN = f"""
+SUBSCRIBER_LOOKUP = f"""
 SELECT
     row.*,
     e.id AS target_id,
@@ -85,24 +85,24 @@ LEFT JOIN LATERAL (
 ) belongs ON true
 """
 
-CREATED = f"""
+INSERT_SUBSCRIBERS = f"""
 INSERT INTO {TABLE} (id, email, name, external_key, created_at)
 SELECT new_id, email, coalesce(name, ''), external_key, clock_timestamp()
-FROM {CHUNK} WHERE is_new ORDER BY number
+FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
-UPDATED = f"""
+UPDATE_SUBSCRIBERS = f"""
 UPDATE {TABLE} e SET
     name = coalesce(row.name, e.name),
     external_key = coalesce(row.external_key, e.external_key)
-FROM {CHUNK} row WHERE e.id = target_id AND after ?| ARRAY['name', 'external_key']
+FROM {CHUNK_TABLE} row WHERE e.id = target_id AND after ?| ARRAY['name', 'external_key']
 """
 
 # + 0 keeps the planner from going through all members of a large customer for each row.
-ROLES = f"""
+UPDATE_ROLES = f"""
 WITH other AS (
     SELECT m.id, m.role AS old, row.role AS new, row.number
-    FROM {CHUNK} row JOIN revcred_membership m
+    FROM {CHUNK_TABLE} row JOIN revcred_membership m
         ON m.subscriber_id = target_id AND m.customer_id + 0 = ANY (customer_ids)
     WHERE after ? 'role' AND m.role <> row.role
     ORDER BY m.id
@@ -112,24 +112,24 @@ WITH other AS (
 )
 INSERT INTO revcred_uploadchange (upload_id, row, action, target_type, target_id, before, after)
 SELECT
-    %(upload)s, number, 'update', '{MEMBERSHIP}', id, jsonb_build_object('role', old),
+    %(upload)s, number, 'update', '{MEMBERSHIP_TARGET}', id, jsonb_build_object('role', old),
     jsonb_build_object('role', new)
 FROM other ORDER BY id
 """
 
-MEMBERSHIPS = added(
-    MEMBERSHIP,
+INSERT_MEMBERSHIPS = insert_and_record_statement(
+    MEMBERSHIP_TARGET,
     f"""
     INSERT INTO revcred_membership (customer_id, subscriber_id, role)
     SELECT
         joined, CASE WHEN is_new THEN new_id ELSE target_id END, coalesce(role, 'member')
-    FROM {CHUNK} CROSS JOIN unnest(customer_ids) joined
+    FROM {CHUNK_TABLE} CROSS JOIN unnest(customer_ids) joined
     ORDER BY number
     ON CONFLICT DO NOTHING
     """,
 )
 
-NEW_CUSTOMERS = added(
+INSERT_CUSTOMERS_OF_SUBSCRIBERS = insert_and_record_statement(
     "revcred.customer",
     """
     INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
@@ -140,21 +140,21 @@ NEW_CUSTOMERS = added(
     """,
 )
 
-AS_BEFORE = f"""
+RESTORE_SUBSCRIBERS = f"""
 UPDATE {TABLE} e SET
     name = coalesce(before ->> 'name', e.name),
     external_key = CASE
         WHEN after ? 'external_key' THEN before ->> 'external_key' ELSE e.external_key
     END
-FROM {undone(TARGET, "update")} WHERE e.id = target_id
+FROM {undone_changes_source(TARGET, "update")} WHERE e.id = target_id
 """
 
-MERGE = Merge(
+SUBSCRIBERS_PLAN = ListPlan(
     target=TARGET,
     title="email",
-    judged=judged(
-        SEEN,
-        also=CUSTOMERS,
+    judged=plan_query(
+        SUBSCRIBER_LOOKUP,
+        also=NAMED_CUSTOMERS_CTES,
         same="email",
         compares={
             "name": ("name", "old_name"),
@@ -189,9 +189,15 @@ MERGE = Merge(
         ),
     ),
     made={"new_id": "revcred_subscriber_id_seq"},
-    lock=lock(TABLE),
-    prepare=(NEW_CUSTOMERS,),
-    write=(CREATED, UPDATED, ROLES, MEMBERSHIPS, changes(TARGET)),
+    lock=lock_targets_statement(TABLE),
+    prepare=(INSERT_CUSTOMERS_OF_SUBSCRIBERS,),
+    write=(
+        INSERT_SUBSCRIBERS,
+        UPDATE_SUBSCRIBERS,
+        UPDATE_ROLES,
+        INSERT_MEMBERSHIPS,
+        record_changes_statement(TARGET),
+    ),
     joins="""
         SELECT
             email, named AS customer, coalesce(role, 'member') AS role, number, action
@@ -218,17 +224,17 @@ MERGE = Merge(
     },
 )
 
-UNDO = Undo(
+UNDO_SUBSCRIBERS = UndoPlan(
     target=TARGET,
     table=TABLE,
     depends={
-        "The subscriber has been invited": none_but_own(
+        "The subscriber has been invited": depended_on_query(
             TARGET, f"{TABLE} s", "revcred.user", "s.user_id", "s.id", "s.user_id IS NOT NULL"
         ),
-        "The subscriber belongs to other customers": none_but_own(
-            TARGET, "revcred_membership m", MEMBERSHIP, "m.id", "m.subscriber_id"
+        "The subscriber belongs to other customers": depended_on_query(
+            TARGET, "revcred_membership m", MEMBERSHIP_TARGET, "m.id", "m.subscriber_id"
         ),
-        "The subscriber holds other credentials": none_but_own(
+        "The subscriber holds other credentials": depended_on_query(
             TARGET,
             "revcred_credential_holders h",
             "revcred.credential",
@@ -236,15 +242,15 @@ UNDO = Undo(
             "h.subscriber_id",
         ),
     },
-    statements=(deleted(TABLE, TARGET), AS_BEFORE),
+    statements=(delete_created_statement(TABLE, TARGET), RESTORE_SUBSCRIBERS),
 )
 
-UNDO_MEMBERSHIPS = Undo(
-    target=MEMBERSHIP,
+UNDO_MEMBERSHIPS = UndoPlan(
+    target=MEMBERSHIP_TARGET,
     table="revcred_membership",
     depends={
-        "The subscriber holds other credentials of that customer": none_but_own(
-            MEMBERSHIP,
+        "The subscriber holds other credentials of that customer": depended_on_query(
+            MEMBERSHIP_TARGET,
             """
             revcred_membership m
             JOIN revcred_credential_holders h ON h.subscriber_id = m.subscriber_id
@@ -256,10 +262,10 @@ UNDO_MEMBERSHIPS = Undo(
         )
     },
     statements=(
-        deleted("revcred_membership", MEMBERSHIP),
+        delete_created_statement("revcred_membership", MEMBERSHIP_TARGET),
         f"""
         UPDATE revcred_membership m SET role = before ->> 'role'
-        FROM {undone(MEMBERSHIP, "update")} WHERE m.id = target_id
+        FROM {undone_changes_source(MEMBERSHIP_TARGET, "update")} WHERE m.id = target_id
         """,
     ),
 )

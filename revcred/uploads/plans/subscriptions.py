@@ -1,21 +1,21 @@
 """Subscriptions: told by their external key."""
 
-from revcred.uploads.plans.dependents import none_but_own
+from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
-    CHUNK,
-    Merge,
-    Undo,
-    added,
-    changes,
-    deleted,
-    judged,
-    lock,
-    undone,
+    CHUNK_TABLE,
+    ListPlan,
+    UndoPlan,
+    delete_created_statement,
+    insert_and_record_statement,
+    lock_targets_statement,
+    plan_query,
+    record_changes_statement,
+    undone_changes_source,
 )
 
 TABLE, TARGET = "revcred_subscription", "revcred.subscription"
 
-SEEN = f"""
+SUBSCRIPTION_LOOKUP = f"""
 SELECT
     row.*,
     e.id AS target_id,
@@ -61,27 +61,27 @@ LEFT JOIN LATERAL (
 LEFT JOIN revcred_product o ON o.id = e.product_id
 """
 
-CREATED = f"""
+INSERT_SUBSCRIPTIONS = f"""
 INSERT INTO {TABLE} (
     id, external_key, customer_id, product_id, name, active_from, active_until, quota, created_at
 )
 SELECT
     new_id, external_key, customer_id, product_id, coalesce(name, ''),
     begins, active_until, quota, clock_timestamp()
-FROM {CHUNK} WHERE is_new ORDER BY number
+FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
-UPDATED = f"""
+UPDATE_SUBSCRIPTIONS = f"""
 UPDATE {TABLE} e SET
     product_id = row.product_id,
     name = coalesce(row.name, e.name),
     active_from = coalesce(row.active_from, e.active_from),
     active_until = coalesce(row.active_until, e.active_until),
     quota = coalesce(row.quota, e.quota)
-FROM {CHUNK} row WHERE e.id = target_id
+FROM {CHUNK_TABLE} row WHERE e.id = target_id
 """
 
-NEW_CUSTOMERS = added(
+INSERT_CUSTOMERS_OF_SUBSCRIPTIONS = insert_and_record_statement(
     "revcred.customer",
     """
     INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
@@ -94,16 +94,16 @@ NEW_CUSTOMERS = added(
 )
 
 # The earliest moment at which one holds and the other does not.
-SINCE = f"""
+SUBSCRIPTIONS_AFFECTED_SINCE = f"""
 SELECT least(
     min(least(active_from, old_active_from)) FILTER (WHERE after ? 'active_from'),
     min(least(active_until, old_active_until)) FILTER (WHERE after ? 'active_until'),
     min(old_active_from) FILTER (WHERE after ? 'product'),
     min(begins) FILTER (WHERE is_new AND takes_former_name)
-) FROM {CHUNK}
+) FROM {CHUNK_TABLE}
 """
 
-AS_BEFORE = f"""
+RESTORE_SUBSCRIPTIONS = f"""
 UPDATE {TABLE} e SET
     product_id = coalesce(
         (SELECT p.id FROM revcred_product p WHERE p.external_key = before ->> 'product'),
@@ -116,14 +116,14 @@ UPDATE {TABLE} e SET
         ELSE e.active_until
     END,
     quota = CASE WHEN after ? 'quota' THEN (before ->> 'quota')::bigint ELSE e.quota END
-FROM {undone(TARGET, "update")} WHERE e.id = target_id
+FROM {undone_changes_source(TARGET, "update")} WHERE e.id = target_id
 """
 
-MERGE = Merge(
+SUBSCRIPTIONS_PLAN = ListPlan(
     target=TARGET,
     title="external_key",
-    judged=judged(
-        SEEN,
+    judged=plan_query(
+        SUBSCRIPTION_LOOKUP,
         same="external_key",
         compares={
             "product": ("product", "old_product"),
@@ -159,10 +159,10 @@ MERGE = Merge(
         ),
     ),
     made={"new_id": "revcred_subscription_id_seq"},
-    lock=lock(TABLE),
-    prepare=(NEW_CUSTOMERS,),
-    write=(CREATED, UPDATED, changes(TARGET)),
-    since=SINCE,
+    lock=lock_targets_statement(TABLE),
+    prepare=(INSERT_CUSTOMERS_OF_SUBSCRIPTIONS,),
+    write=(INSERT_SUBSCRIPTIONS, UPDATE_SUBSCRIPTIONS, record_changes_statement(TARGET)),
+    since=SUBSCRIPTIONS_AFFECTED_SINCE,
     waits="SELECT customer, NULL::uuid AS fingerprint, external_key AS subscription "
     "FROM {source} row",
     adds={
@@ -183,11 +183,11 @@ MERGE = Merge(
     },
 )
 
-UNDO = Undo(
+UNDO_SUBSCRIPTIONS = UndoPlan(
     target=TARGET,
     table=TABLE,
     depends={
-        "Other credentials feed the subscription": none_but_own(
+        "Other credentials feed the subscription": depended_on_query(
             TARGET,
             "revcred_assignment a",
             "revcred.credential",
@@ -200,5 +200,5 @@ UNDO = Undo(
             NULL::timestamptz AS since
         FROM {{changes}} c WHERE target_type = '{TARGET}' AND action = 'create'
     """,
-    statements=(deleted(TABLE, TARGET), AS_BEFORE),
+    statements=(delete_created_statement(TABLE, TARGET), RESTORE_SUBSCRIPTIONS),
 )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from revcred.uploads.reading.delimited import DELIMITERS, open_delimited
-from revcred.uploads.reading.encodings import ENCODINGS
+from revcred.uploads.reading.delimited import DELIMITER_TITLES, open_delimited
+from revcred.uploads.reading.encodings import KNOWN_ENCODINGS
 from revcred.uploads.reading.foreign import aws
 from revcred.uploads.reading.headers import is_error_column
 from revcred.uploads.reading.json_documents import open_json
@@ -27,8 +27,8 @@ from revcred.uploads.reading.workbooks import open_workbook
 from revcred.uploads.reading.yaml_documents import open_yaml
 
 __all__ = [
-    "DELIMITERS",
-    "ENCODINGS",
+    "DELIMITER_TITLES",
+    "KNOWN_ENCODINGS",
     "MAX_FILE_BYTES",
     "ListReader",
     "NumberedRow",

@@ -20,7 +20,7 @@ from revcred.uploads.reading.list_reader import (
     fitting_rows,
 )
 
-DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+DELIMITER_TITLES = {",": "comma", ";": "semicolon", "\t": "tab"}
 SEPARATOR_LINE = re.compile(r"sep=([,;\t])\r?\n", re.IGNORECASE)  # a first line, by and for Excel
 BYTE_ORDER_MARK = "\ufeff"  # no part of the text
 ENCODING_ADVICE = "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
@@ -32,8 +32,8 @@ def open_delimited(
     path: Path, *, encoding: str | None = None, delimiter: str | None = None
 ) -> Iterator[ListReader]:
     """Open a CSV file. Raises UnreadableFile."""
-    if delimiter is not None and delimiter not in DELIMITERS:
-        raise UnreadableFile(f"Cells may be separated by {', '.join(DELIMITERS.values())}.")
+    if delimiter is not None and delimiter not in DELIMITER_TITLES:
+        raise UnreadableFile(f"Cells may be separated by {', '.join(DELIMITER_TITLES.values())}.")
     encoding = encoding_of(path, encoding, advice=ENCODING_ADVICE)
     size = path.stat().st_size
     with path.open("rb") as read, TextIOWrapper(read, encoding, newline="") as file:
@@ -49,7 +49,7 @@ def open_delimited(
         records = _numbered_records(lines, before=1 if told else 0)
         header = _read_header(records)
         yield ListReader(
-            shape=f"CSV, {DELIMITERS[delimiter]}, {ENCODING_TITLES[encoding]}",
+            shape=f"CSV, {DELIMITER_TITLES[delimiter]}, {ENCODING_TITLES[encoding]}",
             header=header,
             rows=_without_formula_guards(fitting_rows(header, records)),
             position=lambda: read.tell() / size,
@@ -63,7 +63,7 @@ def _guess_delimiter(sample: str) -> str:
     lines = [line for line in sample.splitlines() if line.strip()]
     if not lines:
         raise UnreadableFile("The file is empty.")
-    return max(DELIMITERS, key=lambda each: _count_first_cells(lines, each))
+    return max(DELIMITER_TITLES, key=lambda each: _count_first_cells(lines, each))
 
 
 def _count_first_cells(lines: list[str], delimiter: str) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from revcred.uploads.reading.list_reader import UnreadableFile
 
-ENCODINGS = {"utf-8": "UTF-8", "windows-1252": "Windows-1252", "utf-16": "UTF-16"}
+KNOWN_ENCODINGS = {"utf-8": "UTF-8", "windows-1252": "Windows-1252", "utf-16": "UTF-16"}
 
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -30,8 +30,8 @@ def encoding_of(
     Raises UnreadableFile where a byte does not fit the encoding, and, if the text is to be read
     `by_line`, where a line is too long for memory.
     """
-    if chosen is not None and chosen not in ENCODINGS:
-        raise UnreadableFile(f"The encoding may be {', '.join(ENCODINGS.values())}.")
+    if chosen is not None and chosen not in KNOWN_ENCODINGS:
+        raise UnreadableFile(f"The encoding may be {', '.join(KNOWN_ENCODINGS.values())}.")
     with path.open("rb") as file:
         start = file.read(4)
     encoding = next(

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from revcred.uploads.columns import SEPARATOR
+from revcred.uploads.columns import VALUE_SEPARATOR
 from revcred.uploads.reading.foreign import EXPORT_FORMATS, ExportFormat
 from revcred.uploads.reading.headers import column_names_in
 from revcred.uploads.reading.list_reader import (
@@ -132,7 +132,9 @@ def _row_of_record(fields: list[str], record: dict[str, Any]) -> RowCells | RowE
         except (msgspec.DecodeError, RecursionError):
             return RowError(field.strip(), "It is no JSON.")
         except SeparatorInValue:
-            return RowError(field.strip(), f"One of several values may not contain {SEPARATOR}.")
+            return RowError(
+                field.strip(), f"One of several values may not contain {VALUE_SEPARATOR}."
+            )
     return cells
 
 
@@ -167,6 +169,6 @@ def _raw_cell_text(value: bytes) -> str:
 
 
 def _join_values(values: list[str]) -> str:
-    if any(SEPARATOR in each for each in values):
+    if any(VALUE_SEPARATOR in each for each in values):
         raise SeparatorInValue
-    return SEPARATOR.join(values)
+    return VALUE_SEPARATOR.join(values)

@@ -5,7 +5,7 @@ from django.contrib.sessions.models import Session
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.api.authentication import admit
+from metering.api.authentication import find_admission
 from metering.models import GatewayToken, Tally
 from revcred.models import AuditEvent, Gateway
 from tests.factories import a_gateway
@@ -30,7 +30,7 @@ def test_a_token_is_shown_in_the_answer_and_nowhere_else(admin_client, gateway):
     token = response.context["token"]
     assert token in response.content.decode()
     assert "no-store" in response["Cache-Control"]
-    assert admit(token).gateway == gateway
+    assert find_admission(token).gateway == gateway
     assert not any(token in str(each.get_decoded()) for each in Session.objects.all())
     for page in ("change", "history", "issue-token", "revoke-token"):
         assert token not in admin_client.get(page_of(gateway, page)).content.decode()
@@ -52,7 +52,7 @@ def test_a_revoked_token_is_refused(admin_client, gateway):
     response = admin_client.post(page_of(gateway, "revoke-token"), {"token": kept.pk})
 
     assert response.url == page_of(gateway, "change")
-    assert admit(token) is None
+    assert find_admission(token) is None
     assert AuditEvent.objects.get().verb == "token_revoked"
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from metering.ledger import partitions
 from metering.models import Quarantined, Transaction
 from metering.quarantine import reattribution
-from metering.similar_keys import similar
+from metering.similar_keys import similar_plain_key
 from revcred.actions import credentials
 from revcred.models import AuditEvent, ExternalKey
 from tests import factories
@@ -33,12 +33,12 @@ def credential():
 
 
 def revoke(credential, admin):
-    credentials.revoke(credential=credential, reason="lost", by=admin)
+    credentials.revoke_credential(credential=credential, reason="lost", by=admin)
     return credential.revoked_at
 
 
 def suspend(credential, admin):
-    credentials.suspend(credential=credential, by=admin)
+    credentials.suspend_credential(credential=credential, by=admin)
     return credential.suspensions.get().active_from
 
 
@@ -50,7 +50,7 @@ def end(credential, admin):
 def expire(credential, admin):
     at = timezone.now() - timedelta(seconds=1)
     credential.expires_at = at
-    credentials.change(credential=credential, by=admin)
+    credentials.change_credential(credential=credential, by=admin)
     return at
 
 
@@ -91,11 +91,11 @@ def test_not_valid_then_names_whose_since_when_and_by_whom(admin_client, credent
 
 def test_like_a_known_key_but_for(admin_client, credential):
     text = f'"Bearer {KEY}"'
-    similar_fingerprint, oddities = similar(text)
+    similar_fingerprint, oddities = similar_plain_key(text)
     factories.settled(
         factories.a_call(text, similar_fingerprint=similar_fingerprint, oddities=oddities)
     )
-    reattribution.work()
+    reattribution.work_through_claims()
 
     response = admin_client.get(LIST)
 
@@ -130,7 +130,7 @@ def test_an_admin_chooses_the_moment_and_sees_before_what_it_does(admin_client, 
     assert not Transaction.objects.exists()
 
     answer = admin_client.post(address, {"at": "said"})
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert answer.status_code == 302
     assert Transaction.objects.count() == 3
@@ -165,5 +165,5 @@ def test_an_accepted_age_is_no_longer_than_what_is_remembered(admin_client, days
     gateway.refresh_from_db()
     assert (gateway.accepted_days == days) == is_taken
     oldest = timezone.now().date() - timedelta(days=days)
-    assert (oldest in partitions.existing_days()) == is_taken or days < 1
-    partitions.drop(before=timezone.now().date() - timedelta(days=40))
+    assert (oldest in partitions.partitioned_days()) == is_taken or days < 1
+    partitions.drop_partitions(before=timezone.now().date() - timedelta(days=40))

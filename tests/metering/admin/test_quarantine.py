@@ -31,7 +31,7 @@ def gateway():
     return a_gateway("Edge")
 
 
-def act(group: groups.Group, name: str) -> str:
+def act(group: groups.QuarantineGroup, name: str) -> str:
     return reverse(f"admin:metering_quarantined_{name}", args=[group.slug])
 
 
@@ -67,15 +67,15 @@ def test_what_waits_is_grouped_and_the_latest_comes_first(admin_client, gateway)
 
 
 def test_a_group_is_counted_only_so_far(gateway, monkeypatch):
-    monkeypatch.setattr(groups, "COUNTED", 1)
+    monkeypatch.setattr(groups, "MAX_COUNTED_PER_GROUP", 1)
     settled(a_call(KEY), a_call(KEY), a_call(KEY), gateway=gateway)
 
-    assert [each.counted for each in groups.measure(groups.find())] == ["more than 1"]
+    assert [each.counted for each in groups.measure_groups(groups.find_groups())] == ["more than 1"]
 
 
 def test_a_group_leads_to_its_transactions_and_they_to_their_receipt(admin_client, gateway):
     settled(a_call(KEY, transaction_id="one"), a_call(transaction_id="two"), gateway=gateway)
-    (group,) = groups.find(reason=groups.Reason.UNKNOWN_KEY)
+    (group,) = groups.find_groups(reason=groups.QuarantineReason.UNKNOWN_KEY)
 
     response = admin_client.get(LIST, {"group": group.slug})
 
@@ -88,11 +88,11 @@ def test_a_group_leads_to_its_transactions_and_they_to_their_receipt(admin_clien
 
 def test_a_release_leaves_the_list_with_a_note_and_can_be_put_back(admin_client, gateway):
     settled(a_call(KEY), a_call(KEY), gateway=gateway)
-    (group,) = groups.find()
+    (group,) = groups.find_groups()
 
     admin_client.post(act(group, "release"), {"note": "A scanner"})
 
-    assert groups.find() == []
+    assert groups.find_groups() == []
     assert set(Quarantined.objects.values_list("release_note", "released_by")) == {
         ("A scanner", "admin@example.com")
     }
@@ -102,12 +102,12 @@ def test_a_release_leaves_the_list_with_a_note_and_can_be_put_back(admin_client,
 
     admin_client.post(act(group, "put-back"))
 
-    assert [each.slug for each in groups.find()] == [group.slug]
+    assert [each.slug for each in groups.find_groups()] == [group.slug]
 
 
 def test_a_release_says_why(admin_client, gateway):
     settled(a_call(KEY), gateway=gateway)
-    (group,) = groups.find()
+    (group,) = groups.find_groups()
 
     response = admin_client.post(act(group, "release"), {"note": " "})
 
@@ -119,13 +119,13 @@ def test_a_fingerprint_becomes_an_alias_and_what_waits_under_it_is_claimed(admin
     subscription = a_subscription(customer)
     credential = a_credential(customer, subscriptions=[subscription])
     settled(a_call(KEY), a_call(KEY), gateway=gateway)
-    (group,) = groups.find()
+    (group,) = groups.find_groups()
 
     typed = {"credential": credential.pk, "only_here": "on"}
     response = admin_client.post(act(group, "attach"), typed)
     assert response.context["found"].calls == 2
     confirm(admin_client, response)
-    reattribution.work()
+    reattribution.work_through_claims()
 
     alias = credential.keys.get(kind="alias")
     assert (alias.fingerprint, alias.hint, alias.gateway) == (fingerprint(KEY), "abcd", gateway)
@@ -137,7 +137,7 @@ def test_a_fingerprint_becomes_an_alias_and_what_waits_under_it_is_claimed(admin
 def test_a_key_in_use_is_not_attached_to_another(admin_client, gateway):
     a_credential(key=KEY)
     settled(a_call(KEY), gateway=gateway)  # waits because its credential feeds nothing
-    (group,) = groups.find()
+    (group,) = groups.find_groups()
 
     response = admin_client.post(act(group, "attach"), {"credential": a_credential().pk})
 
@@ -149,9 +149,9 @@ def test_a_key_in_use_is_not_attached_to_another(admin_client, gateway):
 def test_claiming_now_judges_what_the_key_leads_to(admin_client, gateway):
     credential = a_credential(key=KEY)
     settled(a_call(KEY), a_call("another-unknown-key"), gateway=gateway)
-    known, unknown = groups.find(reason=groups.Reason.NO_SUBSCRIPTION) + groups.find(
-        reason=groups.Reason.UNKNOWN_KEY
-    )
+    known, unknown = groups.find_groups(
+        reason=groups.QuarantineReason.NO_SUBSCRIPTION
+    ) + groups.find_groups(reason=groups.QuarantineReason.UNKNOWN_KEY)
     Claim.objects.all().delete()
 
     admin_client.post(act(known, "claim"))
@@ -166,7 +166,7 @@ def test_who_may_only_look_does_nothing_to_it(client, gateway):
     staff.user_permissions.add(Permission.objects.get(codename="view_quarantined"))
     client.force_login(staff)
     settled(a_call(KEY), gateway=gateway)
-    (group,) = groups.find()
+    (group,) = groups.find_groups()
 
     assert act(group, "release") not in client.get(LIST).content.decode()
     for name in ("release", "put-back", "claim", "attach"):
@@ -180,7 +180,7 @@ def test_to_attach_asks_for_the_permission_about_credentials_too(client, gateway
     )
     client.force_login(staff)
     settled(a_call(KEY), gateway=gateway)
-    (group,) = groups.find()
+    (group,) = groups.find_groups()
 
     assert client.get(act(group, "release")).status_code == 200
     assert client.get(act(group, "attach")).status_code == 403

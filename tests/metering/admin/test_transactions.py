@@ -4,7 +4,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.inbox.intake import take_in
+from metering.inbox.intake import accept_calls
 from metering.models import Delivery, Transaction
 from tests.factories import a_call, a_credential, a_customer, a_gateway, a_subscription, settled
 
@@ -52,7 +52,7 @@ def test_the_page_of_a_transaction_is_its_receipt(admin_client, credential):
 
 def test_a_receipt_is_found_by_its_id_wherever_it_is(admin_client, credential):
     settled(a_call(KEY, transaction_id="known"), a_call(transaction_id="nobody's"))
-    take_in(a_gateway(), [a_call(KEY, transaction_id="waits")])
+    accept_calls(a_gateway(), [a_call(KEY, transaction_id="waits")])
 
     def states(transaction_id: str) -> list[str]:
         response = admin_client.get(LIST, {"q": f" {transaction_id} "})
@@ -73,7 +73,7 @@ def test_a_row_that_is_not_there(admin_client):
 
 
 def test_a_failed_delivery_is_tried_again_now(admin_client):
-    take_in(a_gateway(), [a_call(KEY)])
+    accept_calls(a_gateway(), [a_call(KEY)])
     later = timezone.now() + timedelta(hours=1)
     Delivery.objects.update(attempts=5, next_try_at=later, last_error="DataError")
     delivery = Delivery.objects.get()

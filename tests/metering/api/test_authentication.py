@@ -3,7 +3,7 @@ from django.utils import timezone
 
 from metering.api import authentication
 from metering.models import GatewayToken
-from metering.models.gateways import generate_token, is_well_formed
+from metering.models.gateways import generate_gateway_token, is_well_formed_gateway_token
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +35,9 @@ def test_no_token(client, call):
     assert response["WWW-Authenticate"] == 'Bearer realm="revcred"'
 
 
-@pytest.mark.parametrize("generate", [lambda: "x", lambda: "rvg_" + "0" * 38, generate_token])
+@pytest.mark.parametrize(
+    "generate", [lambda: "x", lambda: "rvg_" + "0" * 38, generate_gateway_token]
+)
 def test_an_unknown_token(post, call, generate):
     response = post(call(), authorization=f"Bearer {generate()}")
 
@@ -44,20 +46,22 @@ def test_an_unknown_token(post, call, generate):
 
 def test_a_token_that_is_mistyped_is_not_worth_a_question(token, django_assert_num_queries):
     with django_assert_num_queries(0):
-        assert authentication.admit(token[:-1] + ("A" if token[-1] != "A" else "B")) is None
+        assert (
+            authentication.find_admission(token[:-1] + ("A" if token[-1] != "A" else "B")) is None
+        )
 
 
 def test_a_token_is_asked_of_the_database_once_a_second(token, django_assert_num_queries):
-    authentication.admit(token)
+    authentication.find_admission(token)
     with django_assert_num_queries(0):
-        assert authentication.admit(token).gateway.name == "edge"
+        assert authentication.find_admission(token).gateway.name == "edge"
 
 
 def test_a_revoked_token_is_dead_within_a_second(post, call, token, monkeypatch):
     assert post(call()).status_code == 202
 
     GatewayToken.objects.get().revoke(at=timezone.now())
-    monkeypatch.setattr(authentication, "FRESH", 0)
+    monkeypatch.setattr(authentication, "ADMISSION_CACHE_SECONDS", 0)
 
     assert post(call()).status_code == 401
 
@@ -92,15 +96,15 @@ def test_its_use_is_noted(post, call, token):
 
 
 def test_the_clock_is_the_databases(token):
-    assert abs(authentication.admit(token).now() - timezone.now()).total_seconds() < 1
+    assert abs(authentication.find_admission(token).now() - timezone.now()).total_seconds() < 1
 
 
 def test_tokens_are_told_by_their_checksum():
-    tokens = [generate_token() for _ in range(200)]
+    tokens = [generate_gateway_token() for _ in range(200)]
 
-    assert all(map(is_well_formed, tokens))
-    assert not any(is_well_formed(each[:9] + "_" + each[10:]) for each in tokens)
-    assert not is_well_formed("")
+    assert all(map(is_well_formed_gateway_token, tokens))
+    assert not any(is_well_formed_gateway_token(each[:9] + "_" + each[10:]) for each in tokens)
+    assert not is_well_formed_gateway_token("")
 
 
 def test_only_a_tokens_digest_is_kept(token):

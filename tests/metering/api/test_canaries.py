@@ -18,11 +18,11 @@ from django.utils import timezone
 
 from metering import provisioning
 from metering.api.revenium import labels
-from metering.attribution.discovery import Discovery
-from metering.attribution.processing import settle_waiting
+from metering.attribution.discovery import SourceDiscovery
+from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox import redaction
 from metering.models import Half, Quarantined, Transaction
-from metering.pairing.completion import join
+from metering.pairing.completion import pair_due_partials
 from revcred.models import Membership
 from tests import canaries, factories
 from tests.metering.api.conftest import FastClient
@@ -168,7 +168,7 @@ def positions_of(door):
             )
         yield "unknown", lambda base, said: base | {"whatever": said}
         yield "as a name", lambda base, said: base | {said: "whatever"}
-        kept = labels.OF_TOOLS if "tool" in door else labels.OF_AI
+        kept = labels.TOOL_LABELS if "tool" in door else labels.AI_LABELS
         kept = kept if door.startswith(PROMPTED) else frozenset()
         for names in batched(sorted(kept)):
             yield (
@@ -180,7 +180,7 @@ def positions_of(door):
 
 
 def positions_in_a_log():
-    listed = sorted({*labels.OF_LOGS, "http.request.method", "url.path", "url.full", "http.url"})
+    listed = sorted({*labels.LOG_LABELS, "http.request.method", "url.path", "url.full", "http.url"})
     for names in batched(listed):
         yield (
             f"attributes from {names[0]}",
@@ -227,13 +227,13 @@ def merged(base, more):
 
 def positions_of_prompts(door):
     if BODIES[door] is logged:
-        for name in sorted(labels.NEVER_KEPT):
+        for name in sorted(labels.NEVER_KEPT_LABELS):
             yield lambda base, said, name=name: logged(**of_log(base), record={name: said})
             yield lambda base, said, name=name: logged(**of_log(base), resource={name: said})
         yield lambda base, said: logged(**of_log(base), body=said)
         yield lambda base, said: logged(**of_log(base), record={"whatever": said})
     else:
-        for name in sorted({*labels.NEVER_KEPT, "whatever"}):
+        for name in sorted({*labels.NEVER_KEPT_LABELS, "whatever"}):
             yield lambda base, said, name=name: base | {name: said}
             yield lambda base, said, name=name: base | {name: [{"role": "user", "content": said}]}
         yield lambda base, said: base | {"usageMetadata": {"query": said}}
@@ -291,9 +291,9 @@ def sender(gateway, token, client, settings, monkeypatch):
     settings.MOST_WAITING_OF_A_GATEWAY = 10**9
     monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
     for module in ("authentication", "backlog", "doors", "fast", "transactions"):
-        monkeypatch.setattr(f"metering.api.{module}.LONGEST_WAIT", 60.0)
-    provisioning.forget()
-    redaction.forget()
+        monkeypatch.setattr(f"metering.api.{module}.DATABASE_DEADLINE_SECONDS", 60.0)
+    provisioning.forget_provisioned()
+    redaction.forget_name_checks()
     return Sender(client, FastClient(), token)
 
 
@@ -327,11 +327,11 @@ def send_to(sender, door, known):
 
 def settle_all():
     Half.objects.update(next_look_at=timezone.now(), received_at=factories.LONG_AGO)
-    while join():
+    while pair_due_partials():
         pass
-    while settle_waiting():
+    while process_waiting_deliveries():
         pass
-    Discovery().look()
+    SourceDiscovery().look()
 
 
 def test_every_door_is_here():

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, Delivery, Transaction
 from revcred.models import Gateway
 from tests import factories
@@ -58,7 +58,7 @@ def kept():
 
 def test_one_event(ask, event, credential):
     response = ask(event(data={"tokens": 12, "model": "small", "cached": True}))
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert response.status_code == 202
     assert (response.json()["accepted"], response.json()["rejected"]) == (1, [])
@@ -95,7 +95,7 @@ def test_in_the_headers(ask, event, credential):
     headers = {f"ce-{name}": value for name, value in event(id="a%20b").items()}
 
     response = ask({"tokens": 3}, "application/json", **headers)
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert response.status_code == 202
     row = Transaction.objects.get()
@@ -126,7 +126,7 @@ def test_the_subject_names_the_subscription_where_the_gateway_says_so(
     gateway.save()
 
     ask(event(subject="acme-maps"))
-    settle_waiting()
+    process_waiting_deliveries()
 
     row = Transaction.objects.get()
     assert (row.matched_by, row.subscription.external_key) == ("subscription", "acme-maps")
@@ -200,7 +200,7 @@ def test_an_event_is_known_by_its_source_and_its_id(ask, event, credential):
         {"id": "2%2F1", "source": "a"},
     ):
         assert ask(event(**attributes)).status_code == 202
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert sorted(Transaction.objects.values_list("transaction_id", flat=True)) == [
         "a/1",
@@ -305,7 +305,7 @@ def test_every_refusal_is_a_problem(ask, client, event, token):
 def test_an_event_that_is_sent_again_is_no_conflict(ask, event, credential):
     for _ in range(2):
         ask(event(time=...), path=OPENMETER)
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Transaction.objects.count() == 1
     assert not Conflict.objects.exists()

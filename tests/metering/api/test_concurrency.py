@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from metering.api import authentication
-from metering.api.concurrency import Doorkeeper, Room
+from metering.api.concurrency import ConcurrencyLimiter, InFlightRequests
 from metering.api.errors import SlowDown
 
 GREEDY, MODEST = 1, 2
@@ -20,7 +20,7 @@ def small(settings):
 @pytest.fixture
 def crowded():
     """Four requests of one gateway, and another that was here a moment ago."""
-    crowded = Room()
+    crowded = InFlightRequests()
     with crowded.of(MODEST):
         pass
     with crowded.of(GREEDY), crowded.of(GREEDY), crowded.of(GREEDY), crowded.of(GREEDY):
@@ -43,7 +43,7 @@ def test_the_others_come_in(crowded):
 
 
 def test_alone_it_may_have_all_the_room():
-    alone = Room()
+    alone = InFlightRequests()
     with alone.of(GREEDY), alone.of(GREEDY), alone.of(GREEDY), alone.of(GREEDY):
         enter(alone, GREEDY)
 
@@ -57,7 +57,7 @@ def test_who_left_takes_no_room(crowded):
 
 
 def test_one_that_failed_has_left_too():
-    some = Room()
+    some = InFlightRequests()
     with pytest.raises(ZeroDivisionError), some.of(GREEDY):
         raise ZeroDivisionError
 
@@ -75,10 +75,10 @@ def ask(gateway, token):
         status, headers = heard
         return status, dict(headers), body
 
-    authentication.forget()
-    assert authentication.admit(token)
+    authentication.forget_admissions()
+    assert authentication.find_admission(token)
     yield ask
-    authentication.forget()
+    authentication.forget_admissions()
 
 
 def hello(environ, start_response):
@@ -88,7 +88,7 @@ def hello(environ, start_response):
 
 @pytest.mark.django_db
 def test_the_doorkeeper_turns_away_whoever_has_most(ask, gateway):
-    doorkeeper = Doorkeeper(hello)
+    doorkeeper = ConcurrencyLimiter(hello)
     enter(doorkeeper._room, gateway.pk + 1)
     with ExitStack() as under_way:
         for _ in range(4):
@@ -102,8 +102,8 @@ def test_the_doorkeeper_turns_away_whoever_has_most(ask, gateway):
 
 @pytest.mark.django_db
 def test_who_is_not_known_is_the_application_s_business(ask, gateway):
-    doorkeeper = Doorkeeper(hello)
-    authentication.forget()
+    doorkeeper = ConcurrencyLimiter(hello)
+    authentication.forget_admissions()
 
     assert ask(doorkeeper)[0] == "200 OK"
     assert doorkeeper._room._inside.total() == 0

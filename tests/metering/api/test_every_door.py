@@ -14,9 +14,9 @@ import pytest
 from django.utils import timezone
 
 from metering.api.revenium import ai, partial_transactions, tools, v1, v2
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, Quarantined, Rejection, Tally, Transaction, Usage
-from metering.pairing.completion import join
+from metering.pairing.completion import pair_due_partials
 from tests import factories
 from tests.metering.api.conftest import FastClient
 
@@ -118,7 +118,7 @@ DOORS = {
         size=("requestMessageSize", "responseMessageSize"),
         method=("method",),
         path_fields=("url",),
-        struct=v1.Metered,
+        struct=v1.MeteringRequest,
         deciding=frozenset({"application", "product_key", "api", "elements"}),
     ),
     "v1 event": DoorCase(
@@ -133,7 +133,7 @@ DOORS = {
         path_fields=("uri", "url"),
         moment="currentMillis",
         moment_waits=True,
-        struct=partial_transactions.Event,
+        struct=partial_transactions.ApiEvent,
         deciding=frozenset(
             {
                 *("request_id", "event_type", "asset_id", "application", "client_id"),
@@ -151,7 +151,7 @@ DOORS = {
         at="",
         key="subscriberCredential",
         quantity="payload.tokens",
-        struct=v2.Event,
+        struct=v2.ProductEvent,
         deciding=frozenset(
             {"transaction_id", "payload", "source_type", "source_id", "subscriber_credential"}
         ),
@@ -315,10 +315,10 @@ def _framed(door, body, among):
 
 
 def settle():
-    while join():
+    while pair_due_partials():
         pass
     # What is half a call here waits for nothing.
-    settle_waiting()
+    process_waiting_deliveries()
     return [*Transaction.objects.all(), *Quarantined.objects.all()]
 
 

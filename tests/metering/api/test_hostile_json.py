@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
-from metering.models import Delivery, Quarantined, Reason
-from metering.pairing.completion import join
+from metering.attribution.processing import process_waiting_deliveries
+from metering.models import Delivery, Quarantined, QuarantineReason
+from metering.pairing.completion import pair_due_partials
 from tests.metering.api.documented import documented
 
 pytestmark = pytest.mark.django_db
@@ -93,9 +93,9 @@ def test_no_json_breaks_a_door(ask, address):
     assert wrong == {}
     assert any(response.status_code < 300 for response in answers.values())
 
-    while join():
+    while pair_due_partials():
         pass
-    while settle_waiting():
+    while process_waiting_deliveries():
         pass
     assert not Delivery.objects.exists()
-    assert not Quarantined.objects.filter(reason=Reason.POISON).exists()
+    assert not Quarantined.objects.filter(reason=QuarantineReason.POISON).exists()

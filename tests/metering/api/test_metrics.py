@@ -1,6 +1,6 @@
 import pytest
 
-from metering.inbox.intake import take_in
+from metering.inbox.intake import accept_calls
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -14,7 +14,7 @@ def test_metrics(client):
     )
     call = factories.a_call("a-key-for-metrics")
     factories.settled(call, call, factories.a_call("unknown-key"), gateway=gateway)
-    take_in(gateway, [call], rejected=2)
+    accept_calls(gateway, [call], rejected=2)
 
     text = client.get("/metrics").text
 

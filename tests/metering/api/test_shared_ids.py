@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metering.api import authentication
-from metering.attribution.processing import settle_waiting
-from metering.inbox.calls import identity, identity_of
-from metering.ledger.receipts import find, find_each
+from metering.attribution.processing import process_waiting_deliveries
+from metering.inbox.calls import dedup_key_of_call, dedup_key_of_id
+from metering.ledger.receipts import find_receipt, find_receipts
 from metering.models import Conflict, Quarantined, Remembered, Tally, Transaction
 from revcred.models import Gateway
 from tests import factories
@@ -72,7 +72,7 @@ def send(client, asked, gateway, token):
     """Post as the gateway; the native door in both of its processes."""
 
     def send(path, body):
-        authentication.forget()
+        authentication.forget_admissions()
         client_of = asked if path == "/v1/transactions" else client
         answer = client_of.post(
             path,
@@ -98,7 +98,7 @@ def test_a_caller_who_repeats_an_id_pays_for_each_call(send, gateway, credential
     bodies = [DOORS[path](now - timedelta(seconds=n)) for n in range(3)]
     for body in (*bodies, *bodies):  # each is sent again
         send(path, body)
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Transaction.objects.count() == (3 if chosen else 1)
     assert Conflict.objects.count() == (0 if chosen else 4)
@@ -116,7 +116,7 @@ def test_another_call_of_the_same_moment(send, gateway, credential, path, other)
     now = timezone.now()
     for said in ({}, other, other):
         send(path, DOORS[path](now, **said))
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Transaction.objects.count() == 2
     assert not Conflict.objects.exists()
@@ -127,7 +127,7 @@ def test_the_same_call_with_another_content_is_a_conflict(send, gateway, credent
     said = native(timezone.now())
     send("/v1/transactions", said)
     send("/v1/transactions", said | {"elements": {"tokens": 5}})
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert (Transaction.objects.count(), Conflict.objects.count()) == (1, 1)
 
@@ -138,9 +138,9 @@ def test_all_calls_of_an_id_have_a_receipt(send, client, token, gateway, credent
     for n in range(3):
         send("/v1/transactions", native(now - timedelta(seconds=n), path=f"/{n}"))
 
-    waiting = find_each(gateway, ID)
-    settle_waiting()
-    settled = find_each(gateway, ID)
+    waiting = find_receipts(gateway, ID)
+    process_waiting_deliveries()
+    settled = find_receipts(gateway, ID)
     said = client.get(f"/v1/transactions/{ID}", headers={"x-api-key": token}).json()
 
     assert [each.state for each in (*waiting, *settled)] == ["waiting"] * 3 + ["attributed"] * 3
@@ -151,7 +151,7 @@ def test_all_calls_of_an_id_have_a_receipt(send, client, token, gateway, credent
 
 def test_an_id_of_one_call_has_no_others(send, client, token, credential):
     send("/v1/transactions", native(timezone.now()))
-    settle_waiting()
+    process_waiting_deliveries()
 
     said = client.get(f"/v1/transactions/{ID}", headers={"x-api-key": token}).json()
 
@@ -192,12 +192,12 @@ def test_identities_differ_where_calls_do(pair):
         for name, method, path, status, later, tool in pair
     )
 
-    known = [identity_of(1, call, ids_from_callers=True) for call in calls]
-    by_id = [identity_of(1, call) for call in calls]
+    known = [dedup_key_of_call(1, call, ids_from_callers=True) for call in calls]
+    by_id = [dedup_key_of_call(1, call) for call in calls]
 
     assert (known[0] == known[1]) == (first == second)
     assert (by_id[0] == by_id[1]) == ((first[0], first[5]) == (second[0], second[5]))
-    assert {identity(1, call.transaction_id) for call in calls}.isdisjoint(known)
+    assert {dedup_key_of_id(1, call.transaction_id) for call in calls}.isdisjoint(known)
 
 
 @pytest.mark.parametrize("kind", Gateway.Kind)
@@ -232,7 +232,7 @@ def test_two_tools_under_one_id_are_two(send, gateway, credential, path):
     bodies = [tool(now), tool(now, "lookup"), tool(now + timedelta(seconds=1))]
     for body in (*bodies, *bodies):
         send(path, body)
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Transaction.objects.count() == 3
     assert not Conflict.objects.exists()
@@ -245,26 +245,26 @@ def test_a_model_s_answer_and_its_tool_are_two(send, gateway, credential, tool_f
     posts = [(TOOLS, tool(now)), ("/meter/v2/ai/completions", completion(now))]
     for path, body in sorted(posts, reverse=not tool_first):
         send(path, body)
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Transaction.objects.count() == 2
     assert not Conflict.objects.exists()
-    found = find_each(gateway, ID)
+    found = find_receipts(gateway, ID)
     assert [bool(each.metadata.get("toolId")) for each in found] == [False, True]
 
 
 def test_a_tool_alone_is_found_by_its_id(send, gateway, credential):
     send(TOOLS, tool(timezone.now()))
-    assert find(gateway, ID).state == "waiting"
-    settle_waiting()
-    assert find(gateway, ID).state == "attributed"
+    assert find_receipt(gateway, ID).state == "waiting"
+    process_waiting_deliveries()
+    assert find_receipt(gateway, ID).state == "attributed"
 
 
 def test_the_same_tool_with_another_cost_is_a_conflict(send, gateway, credential):
     now = timezone.now()
     send(TOOLS, tool(now))
     send(TOOLS, tool(now, costUsd=0.75))
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert (Transaction.objects.count(), Conflict.objects.count()) == (1, 1)
     assert not Quarantined.objects.exists()
@@ -272,6 +272,6 @@ def test_the_same_tool_with_another_cost_is_a_conflict(send, gateway, credential
 
 def test_what_a_tool_is_may_be_anything(send, gateway):
     send(TOOLS, tool(timezone.now(), {"a": [1]}))
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Quarantined.objects.count() == 1

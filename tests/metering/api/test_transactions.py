@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
-from metering.inbox.calls import identity
+from metering.attribution.processing import process_waiting_deliveries
+from metering.inbox.calls import dedup_key_of_id
 from metering.models import Delivery, Remembered, Transaction
 from tests import factories
 
@@ -91,7 +91,7 @@ def test_every_field_arrives(post, call):
     }
 
     post(call(**said, source="a-source"))
-    settle_waiting()
+    process_waiting_deliveries()
 
     row = Transaction.objects.get()
     assert {name: getattr(row, name) for name in said} == said
@@ -264,7 +264,7 @@ def test_the_same_moment_in_another_time_zone_is_the_same_content(post, call):
     moment = timezone.now()
     post(call(occurred_at=moment.isoformat()))
     post(call(occurred_at=moment.astimezone(timezone.get_fixed_timezone(330)).isoformat()))
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Remembered.objects.count() == 1
     receipt = Remembered.objects.get()
@@ -281,7 +281,7 @@ def test_a_receipt(client, token, post, call, gateway):
         customer, key="some-key-of-a-caller", subscriptions=[subscription]
     )
     post(call(transaction_id="a/b c"))
-    settle_waiting()
+    process_waiting_deliveries()
 
     receipt = client.get("/v1/transactions/a%2Fb%20c", headers={"x-api-key": token}).json()
 
@@ -328,4 +328,4 @@ def test_another_gateways_transaction_is_not_found(client, token):
 
 
 def test_identity_keeps_gateways_apart():
-    assert UUID(identity(1, "2x")) != UUID(identity(12, "x"))
+    assert UUID(dedup_key_of_id(1, "2x")) != UUID(dedup_key_of_id(12, "x"))

@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from metering.attribution.discovery import Discovery
+from metering.attribution.discovery import SourceDiscovery
 from metering.models import DiscoveredSource
 from revcred.models import AuditEvent, Source
 from tests import factories
@@ -42,13 +42,13 @@ FOUND = {("routes", "named"), ("/orders/", "path"), ("/health", "path")}
 
 
 def test_what_is_called_and_no_source_is():
-    Discovery().look()
+    SourceDiscovery().look()
 
     assert discovered() == FOUND
 
 
 def test_looking_again_finds_it_once():
-    discovery = Discovery()
+    discovery = SourceDiscovery()
     discovery.look()
     first = DiscoveredSource.objects.get(name="routes")
     factories.settled(factories.a_call(source_named="routes"))
@@ -62,11 +62,11 @@ def test_looking_again_finds_it_once():
 
 
 def test_what_has_become_a_source_is_no_discovery():
-    Discovery().look()
+    SourceDiscovery().look()
     Source.objects.create(name="Routes", external_key="routes")
     orders = Source.objects.create(name="Orders", external_key="orders")
     orders.path_rules.create(match="regex", text="^/order")
-    Discovery().look()
+    SourceDiscovery().look()
 
     assert discovered() == {("/health", "path")}
 
@@ -74,7 +74,7 @@ def test_what_has_become_a_source_is_no_discovery():
 def test_an_admin_enters_them_as_sources(client):
     admin = factories.a_user("admin@example.com", is_staff=True, is_superuser=True)
     client.force_login(admin)
-    Discovery().look()
+    SourceDiscovery().look()
     url = reverse("admin:metering_discoveredsource_changelist")
     assert "routes" in client.get(url).text
 

@@ -14,23 +14,30 @@ from django.utils import timezone
 
 from metering import tasks
 from metering.attribution import processing
-from metering.attribution.cautious_mode import care
-from metering.attribution.processing import settle, settle_waiting
-from metering.attribution.rules import Attributed, Candidate, Coverage, Holder, Key, verdict
-from metering.bells import bell
-from metering.inbox.intake import take_in
-from metering.management.commands.verify_usage import differences_between
+from metering.attribution.cautious_mode import cautious_mode
+from metering.attribution.processing import process_deliveries, process_waiting_deliveries
+from metering.attribution.rules import (
+    AttributedTo,
+    CandidateSubscription,
+    MatchingKey,
+    NameHolder,
+    SourceCoverage,
+    verdict,
+)
+from metering.bells import inbox_bell
+from metering.inbox.intake import accept_calls
+from metering.management.commands.verify_usage import usage_differences_between
 from metering.models import (
     Conflict,
     Delivery,
     Quarantined,
-    Reason,
+    QuarantineReason,
     Tally,
     Transaction,
     Usage,
 )
 from revcred.actions import credentials
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.fingerprints import fingerprint
 from revcred.models import (
     Assignment,
@@ -53,7 +60,7 @@ HOUR = timedelta(hours=1)
 
 def no_differences():
     now = timezone.now()
-    return differences_between(now - 40 * DAY, now + 2 * DAY) == []
+    return usage_differences_between(now - 40 * DAY, now + 2 * DAY) == []
 
 
 OUTSIDE = 0.05  # of the calls have a moment outside the window
@@ -256,10 +263,10 @@ class World:
                 "active": each,
                 "coverage": self._coverage(each.product),
             }
-            found.setdefault(each.external_key, []).append(Holder(**facts))
+            found.setdefault(each.external_key, []).append(NameHolder(**facts))
             for former in each.former_names():
                 found.setdefault(former.name, []).append(
-                    Holder(
+                    NameHolder(
                         former_since=former.former_since, counts_until=former.counts_until, **facts
                     )
                 )
@@ -268,7 +275,7 @@ class World:
     @staticmethod
     def _coverage(product):
         product.refresh_from_db()
-        return Coverage(
+        return SourceCoverage(
             sources=[each.pk for each in product.sources.all()],
             restricted=product.restricted,
             also_without_source=product.also_without_source,
@@ -287,7 +294,7 @@ class World:
 
     def _as_key(self, key):
         credential = key.credential
-        return Key(
+        return MatchingKey(
             kind=key.kind,
             period=key,
             bound=False,
@@ -295,7 +302,7 @@ class World:
             expires_at=credential.expires_at,
             suspensions=list(credential.suspensions.all()),
             candidates=[
-                Candidate(
+                CandidateSubscription(
                     subscription=each.subscription_id,
                     assigned=each,
                     active=each.subscription,
@@ -318,8 +325,10 @@ class World:
 
 def outcomes():
     rows = Transaction.objects.select_related("subscription")
-    found = {row.transaction_id: Attributed(row.subscription_id, row.matched_by) for row in rows}
-    return found | {row.transaction_id: Reason(row.reason) for row in Quarantined.objects.all()}
+    found = {row.transaction_id: AttributedTo(row.subscription_id, row.matched_by) for row in rows}
+    return found | {
+        row.transaction_id: QuarantineReason(row.reason) for row in Quarantined.objects.all()
+    }
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -328,11 +337,11 @@ def test_the_statement_agrees_with_the_rule_on_generated_cases(seed):
     expected = {}
     for gateway in world.gateways:
         calls = [world.call() for _ in range(500)]
-        take_in(gateway, [call for call, _ in calls])
+        accept_calls(gateway, [call for call, _ in calls])
         for call, string in calls:
             expected[call.transaction_id] = world.judged_one_by_one(call, string, gateway)
 
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert outcomes() == expected
     assert no_differences()
@@ -340,11 +349,11 @@ def test_the_statement_agrees_with_the_rule_on_generated_cases(seed):
 
 # What only happens to calls that name somebody by name: see test_names.
 BY_NAME = {
-    Reason.UNKNOWN_CREDENTIAL,
-    Reason.UNKNOWN_CUSTOMER,
-    Reason.UNKNOWN_PRODUCT,
-    Reason.UNKNOWN_SUBSCRIBER,
-    Reason.NAMES_DISAGREE,
+    QuarantineReason.UNKNOWN_CREDENTIAL,
+    QuarantineReason.UNKNOWN_CUSTOMER,
+    QuarantineReason.UNKNOWN_PRODUCT,
+    QuarantineReason.UNKNOWN_SUBSCRIBER,
+    QuarantineReason.NAMES_DISAGREE,
 }
 
 
@@ -355,10 +364,10 @@ def test_the_generated_cases_reach_every_outcome():
         for _ in range(1_000)
     ]
 
-    reasons = {each for each in found if isinstance(each, Reason)}
-    matches = {each.matched_by for each in found if isinstance(each, Attributed)}
+    reasons = {each for each in found if isinstance(each, QuarantineReason)}
+    matches = {each.matched_by for each in found if isinstance(each, AttributedTo)}
 
-    assert reasons == set(Reason) - {Reason.POISON} - BY_NAME
+    assert reasons == set(QuarantineReason) - {QuarantineReason.POISON} - BY_NAME
     assert matches == {"key", "alias", "subscription"}
 
 
@@ -464,15 +473,15 @@ def test_a_key_remembers_when_it_was_last_used(credential, gateway):
 
 def test_a_settlement_takes_no_more_than_it_is_told(credential, gateway):
     for _ in range(4):
-        take_in(gateway, [factories.a_call("the-key-of-the-tests") for _ in range(3)])
+        accept_calls(gateway, [factories.a_call("the-key-of-the-tests") for _ in range(3)])
 
-    assert settle(most=5) == 2
+    assert process_deliveries(most=5) == 2
     assert Delivery.objects.count() == 2
 
 
 def test_a_delivery_in_which_everything_was_rejected_is_tallied(gateway):
-    take_in(gateway, [], rejected=3)
-    settle_waiting()
+    accept_calls(gateway, [], rejected=3)
+    process_waiting_deliveries()
 
     assert Tally.objects.values_list("accepted", "rejected").get() == (0, 3)
     assert not Delivery.objects.exists()
@@ -485,7 +494,9 @@ def test_moving_a_credential_leaves_the_past_where_it_was(credential, gateway):
     old = Subscription.objects.get()
     new = factories.a_subscription(credential.customer)
     moved_at = timezone.now() - DAY
-    credentials.move(credential=credential, subscription=old, to=new, by=None, at=moved_at)
+    credentials.move_credential(
+        credential=credential, subscription=old, to=new, by=None, at=moved_at
+    )
 
     before = factories.a_call("the-key-of-the-tests", ago=DAY + HOUR)
     after = factories.a_call("the-key-of-the-tests", ago=DAY - HOUR)
@@ -496,7 +507,9 @@ def test_moving_a_credential_leaves_the_past_where_it_was(credential, gateway):
 
 
 def test_in_a_rotation_both_keys_feed_one_credential(credential, gateway):
-    credentials.rotate(credential=credential, overlap=DAY, key="the-next-key-of-the-tests", by=None)
+    credentials.rotate_credential(
+        credential=credential, overlap=DAY, key="the-next-key-of-the-tests", by=None
+    )
 
     factories.settled(
         factories.a_call("the-key-of-the-tests"),
@@ -513,11 +526,11 @@ def test_a_key_given_on_belongs_to_each_in_its_time(gateway):
     first = factories.a_credential(customer, "handed-on-key", subscriptions=subscriptions[:1])
     noon = timezone.now() - 5 * DAY
     credentials.end_key(key=first.keys.get(), by=None, at=noon)
-    credentials.issue(
+    credentials.issue_credential(
         customer=customer,
         name="second",
         by=None,
-        keyed=Keyed(key="handed-on-key"),
+        keyed=NewKey(key="handed-on-key"),
         subscriptions=subscriptions[1:],
     )
 
@@ -533,16 +546,16 @@ def test_a_key_given_on_belongs_to_each_in_its_time(gateway):
 
 def test_where_something_always_waits_one_bell_hands_over_to_the_next(monkeypatch):
     """So that a worker that is asked to end does."""
-    monkeypatch.setattr(tasks, "ENOUGH", -1.0)
-    monkeypatch.setattr(processing, "MOST_CAREFULLY", 1)
+    monkeypatch.setattr(tasks, "MAX_SECONDS_PER_BELL", -1.0)
+    monkeypatch.setattr(processing, "MAX_TRANSACTIONS_IN_CAUTIOUS_MODE", 1)
     gateway = factories.a_gateway()
     for _ in range(3):
-        take_in(gateway, [factories.a_call()])
-    care.take()
-    while bell._rung.is_set():  # by what was just taken in
+        accept_calls(gateway, [factories.a_call()])
+    cautious_mode.take()
+    while inbox_bell._rung.is_set():  # by what was just taken in
         sleep(0.01)
 
-    tasks.settle()
+    tasks.process_inbox()
 
-    assert bell._rung.is_set()
+    assert inbox_bell._rung.is_set()
     assert Delivery.objects.count() == 2

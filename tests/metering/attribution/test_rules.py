@@ -4,8 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from metering.attribution.rules import Attributed, Candidate, Coverage, Holder, Key, verdict
-from metering.models import MatchedBy, Reason
+from metering.attribution.rules import (
+    AttributedTo,
+    CandidateSubscription,
+    MatchingKey,
+    NameHolder,
+    SourceCoverage,
+    verdict,
+)
+from metering.models import MatchedBy, QuarantineReason
 from revcred.models import Subscription
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -19,24 +26,26 @@ def period(start=None, end=None):
 
 
 def key(*candidates, start=None, end=None, bound=False, kind="key", **moments):
-    return Key(kind=kind, period=period(start, end), bound=bound, candidates=candidates, **moments)
+    return MatchingKey(
+        kind=kind, period=period(start, end), bound=bound, candidates=candidates, **moments
+    )
 
 
 def feeds(subscription="maps", *, assigned=(), active=(), **coverage):
-    return Candidate(
+    return CandidateSubscription(
         subscription=subscription,
         assigned=period(*assigned),
         active=period(*active),
-        coverage=Coverage(**coverage),
+        coverage=SourceCoverage(**coverage),
     )
 
 
 def has(subscription="maps", *, active=(), until=None, since=None, **coverage):
     """Have the name that the call says, or have had it before `since`."""
-    return Holder(
+    return NameHolder(
         subscription=subscription,
         active=period(*active),
-        coverage=Coverage(**coverage),
+        coverage=SourceCoverage(**coverage),
         former_since=since,
         counts_until=until,
     )
@@ -47,36 +56,36 @@ def named(*holders, **facts):
 
 
 def by_subscription(subscription="maps"):
-    return Attributed(subscription, MatchedBy.SUBSCRIPTION)
+    return AttributedTo(subscription, MatchedBy.SUBSCRIPTION)
 
 
 def by_key(subscription="maps"):
-    return Attributed(subscription, MatchedBy.KEY)
+    return AttributedTo(subscription, MatchedBy.KEY)
 
 
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
         # 1. The key whose period holds the moment
-        ({"keys": []}, Reason.UNKNOWN_KEY),
+        ({"keys": []}, QuarantineReason.UNKNOWN_KEY),
         ({"keys": [key(feeds())]}, by_key()),
-        ({"keys": [key(feeds(), kind="alias")]}, Attributed("maps", MatchedBy.ALIAS)),
+        ({"keys": [key(feeds(), kind="alias")]}, AttributedTo("maps", MatchedBy.ALIAS)),
         ({"keys": [key(feeds(), start=NOON)]}, by_key()),
-        ({"keys": [key(feeds(), start=NOON + HOUR)]}, Reason.KEY_NOT_VALID),
-        ({"keys": [key(feeds(), end=NOON)]}, Reason.KEY_NOT_VALID),
+        ({"keys": [key(feeds(), start=NOON + HOUR)]}, QuarantineReason.KEY_NOT_VALID),
+        ({"keys": [key(feeds(), end=NOON)]}, QuarantineReason.KEY_NOT_VALID),
         ({"keys": [key(feeds(), end=NOON + HOUR)]}, by_key()),
-        ({"keys": [key(feeds(), revoked_at=NOON)]}, Reason.KEY_NOT_VALID),
+        ({"keys": [key(feeds(), revoked_at=NOON)]}, QuarantineReason.KEY_NOT_VALID),
         ({"keys": [key(feeds(), revoked_at=NOON + HOUR)]}, by_key()),
-        ({"keys": [key(feeds(), expires_at=NOON)]}, Reason.KEY_NOT_VALID),
+        ({"keys": [key(feeds(), expires_at=NOON)]}, QuarantineReason.KEY_NOT_VALID),
         ({"keys": [key(feeds(), expires_at=NOON + HOUR)]}, by_key()),
-        ({"keys": [key(feeds(), suspensions=[period(NOON)])]}, Reason.KEY_NOT_VALID),
+        ({"keys": [key(feeds(), suspensions=[period(NOON)])]}, QuarantineReason.KEY_NOT_VALID),
         ({"keys": [key(feeds(), suspensions=[period(end=NOON)])]}, by_key()),
         # … one bound to this gateway before one for any
         ({"keys": [key(feeds("any")), key(feeds("bound"), bound=True)]}, by_key("bound")),
         ({"keys": [key(feeds("any")), key(feeds("bound"), bound=True, end=NOON)]}, by_key("any")),
         (
             {"keys": [key(feeds("any")), key(feeds("bound"), bound=True, revoked_at=NOON)]},
-            Reason.KEY_NOT_VALID,
+            QuarantineReason.KEY_NOT_VALID,
         ),
         # … one that was handed on from one credential to another
         (
@@ -84,11 +93,11 @@ def by_key(subscription="maps"):
             by_key("new"),
         ),
         # 2. The assignments that hold it, with a subscription active then
-        ({"keys": [key()]}, Reason.NO_SUBSCRIPTION),
-        ({"keys": [key(feeds(assigned=(NOON + HOUR,)))]}, Reason.NO_SUBSCRIPTION),
-        ({"keys": [key(feeds(assigned=(None, NOON)))]}, Reason.NO_SUBSCRIPTION),
-        ({"keys": [key(feeds(active=(NOON + HOUR,)))]}, Reason.NO_SUBSCRIPTION),
-        ({"keys": [key(feeds(active=(None, NOON)))]}, Reason.NO_SUBSCRIPTION),
+        ({"keys": [key()]}, QuarantineReason.NO_SUBSCRIPTION),
+        ({"keys": [key(feeds(assigned=(NOON + HOUR,)))]}, QuarantineReason.NO_SUBSCRIPTION),
+        ({"keys": [key(feeds(assigned=(None, NOON)))]}, QuarantineReason.NO_SUBSCRIPTION),
+        ({"keys": [key(feeds(active=(NOON + HOUR,)))]}, QuarantineReason.NO_SUBSCRIPTION),
+        ({"keys": [key(feeds(active=(None, NOON)))]}, QuarantineReason.NO_SUBSCRIPTION),
         (
             {
                 "keys": [
@@ -99,12 +108,15 @@ def by_key(subscription="maps"):
         ),
         # 3. A subscription that is named, too
         (named(has("tiles"), keys=[key(feeds(), feeds("tiles"))]), by_key("tiles")),
-        (named(has("tiles"), keys=[key(feeds())]), Reason.SUBSCRIPTION_MISMATCH),
-        (named(keys=[key(feeds())]), Reason.SUBSCRIPTION_MISMATCH),
-        (named(has("tiles"), keys=[key()]), Reason.NO_SUBSCRIPTION),
+        (named(has("tiles"), keys=[key(feeds())]), QuarantineReason.SUBSCRIPTION_MISMATCH),
+        (named(keys=[key(feeds())]), QuarantineReason.SUBSCRIPTION_MISMATCH),
+        (named(has("tiles"), keys=[key()]), QuarantineReason.NO_SUBSCRIPTION),
         # … by a name that it had before, until another took it
         (named(has(since=NOON), keys=[key(feeds())]), by_key()),
-        (named(has(since=NOON, until=NOON), keys=[key(feeds())]), Reason.SUBSCRIPTION_MISMATCH),
+        (
+            named(has(since=NOON, until=NOON), keys=[key(feeds())]),
+            QuarantineReason.SUBSCRIPTION_MISMATCH,
+        ),
         (named(has(since=NOON, until=NOON + HOUR), keys=[key(feeds())]), by_key()),
         (
             named(has(since=NOON), has("tiles"), keys=[key(feeds(), feeds("tiles"))]),
@@ -112,7 +124,7 @@ def by_key(subscription="maps"):
         ),
         (
             named(has(since=NOON), has("tiles"), keys=[key(feeds())]),
-            Reason.SUBSCRIPTION_MISMATCH,
+            QuarantineReason.SUBSCRIPTION_MISMATCH,
         ),
         (
             named(
@@ -124,17 +136,17 @@ def by_key(subscription="maps"):
         ),
         # 4. The source
         ({"keys": [key(feeds(sources=["a"]))], "source": "a"}, by_key()),
-        ({"keys": [key(feeds(sources=["a"]))], "source": "b"}, Reason.NO_SUBSCRIPTION),
+        ({"keys": [key(feeds(sources=["a"]))], "source": "b"}, QuarantineReason.NO_SUBSCRIPTION),
         ({"keys": [key(feeds(sources=[]))], "source": "b"}, by_key()),
-        ({"keys": [key(feeds(sources=["a"]))]}, Reason.NO_SUBSCRIPTION),
+        ({"keys": [key(feeds(sources=["a"]))]}, QuarantineReason.NO_SUBSCRIPTION),
         ({"keys": [key(feeds(sources=["a"], also_without_source=True))]}, by_key()),
         (
             {"keys": [key(feeds(sources=["a"], also_without_source=True))], "source": "b"},
-            Reason.NO_SUBSCRIPTION,
+            QuarantineReason.NO_SUBSCRIPTION,
         ),
         # … of a product whose last source has gone
-        ({"keys": [key(feeds(restricted=True))], "source": "a"}, Reason.NO_SUBSCRIPTION),
-        ({"keys": [key(feeds(restricted=True))]}, Reason.NO_SUBSCRIPTION),
+        ({"keys": [key(feeds(restricted=True))], "source": "a"}, QuarantineReason.NO_SUBSCRIPTION),
+        ({"keys": [key(feeds(restricted=True))]}, QuarantineReason.NO_SUBSCRIPTION),
         ({"keys": [key(feeds(restricted=True, also_without_source=True))]}, by_key()),
         (
             {"keys": [key(feeds(sources=["a"]), feeds("tiles", sources=["b"]))], "source": "b"},
@@ -143,24 +155,27 @@ def by_key(subscription="maps"):
         ({"keys": [key(feeds(), feeds("tiles", sources=["b"]))]}, by_key()),
         (
             named(has(), keys=[key(feeds(sources=["a"]))], source="b"),
-            Reason.NO_SUBSCRIPTION,
+            QuarantineReason.NO_SUBSCRIPTION,
         ),
         # 5. Exactly one
-        ({"keys": [key(feeds(), feeds("tiles"))]}, Reason.AMBIGUOUS),
-        ({"keys": [key(feeds(), feeds("tiles", sources=["b"]))], "source": "b"}, Reason.AMBIGUOUS),
+        ({"keys": [key(feeds(), feeds("tiles"))]}, QuarantineReason.AMBIGUOUS),
+        (
+            {"keys": [key(feeds(), feeds("tiles", sources=["b"]))], "source": "b"},
+            QuarantineReason.AMBIGUOUS,
+        ),
         # 6. No key, but a subscription
         (named(has(), keyed=False), by_subscription()),
-        (named(keyed=False), Reason.NO_SUBSCRIPTION),
-        (named(has(active=(None, NOON)), keyed=False), Reason.NO_SUBSCRIPTION),
+        (named(keyed=False), QuarantineReason.NO_SUBSCRIPTION),
+        (named(has(active=(None, NOON)), keyed=False), QuarantineReason.NO_SUBSCRIPTION),
         (named(has(), keyed=False, source="b"), by_subscription()),
         # … whose product has sources
         (named(has(sources=["a"]), keyed=False, source="a"), by_subscription()),
-        (named(has(sources=["a"]), keyed=False, source="b"), Reason.NO_SUBSCRIPTION),
-        (named(has(sources=["a"]), keyed=False), Reason.NO_SUBSCRIPTION),
+        (named(has(sources=["a"]), keyed=False, source="b"), QuarantineReason.NO_SUBSCRIPTION),
+        (named(has(sources=["a"]), keyed=False), QuarantineReason.NO_SUBSCRIPTION),
         (named(has(sources=["a"], also_without_source=True), keyed=False), by_subscription()),
         # … whose name it had before
         (named(has(since=NOON - HOUR), keyed=False), by_subscription()),
-        (named(has(since=NOON - HOUR, until=NOON), keyed=False), Reason.NO_SUBSCRIPTION),
+        (named(has(since=NOON - HOUR, until=NOON), keyed=False), QuarantineReason.NO_SUBSCRIPTION),
         (named(has(since=NOON - HOUR), has("tiles"), keyed=False), by_subscription("tiles")),
         # … or another has in its own time
         (
@@ -172,7 +187,7 @@ def by_key(subscription="maps"):
             by_subscription(),
         ),
         # 7. Neither
-        ({"keyed": False}, Reason.ANONYMOUS),
+        ({"keyed": False}, QuarantineReason.ANONYMOUS),
     ],
 )
 def test_verdict(facts, expected):
@@ -223,9 +238,12 @@ def test_verdict(facts, expected):
             by_subscription("new"),
         ),
         # What never was counts in no second, nor does what begins in the next.
-        ({"keys": [key(feeds(), start=SOON, end=SOON)]}, Reason.KEY_NOT_VALID),
-        ({"keys": [key(feeds(), start=NOON + timedelta(seconds=1))]}, Reason.KEY_NOT_VALID),
-        ({"keys": [key(feeds(), suspensions=[period()])]}, Reason.KEY_NOT_VALID),
+        ({"keys": [key(feeds(), start=SOON, end=SOON)]}, QuarantineReason.KEY_NOT_VALID),
+        (
+            {"keys": [key(feeds(), start=NOON + timedelta(seconds=1))]},
+            QuarantineReason.KEY_NOT_VALID,
+        ),
+        ({"keys": [key(feeds(), suspensions=[period()])]}, QuarantineReason.KEY_NOT_VALID),
     ],
 )
 def test_a_moment_in_whole_seconds_may_be_any_of_its_second(facts, expected):
@@ -235,8 +253,8 @@ def test_a_moment_in_whole_seconds_may_be_any_of_its_second(facts, expected):
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({"keys": [key(feeds(), start=LATER)]}, Reason.KEY_NOT_VALID),
-        ({"keys": [key(feeds(), end=SOON)]}, Reason.KEY_NOT_VALID),
+        ({"keys": [key(feeds(), start=LATER)]}, QuarantineReason.KEY_NOT_VALID),
+        ({"keys": [key(feeds(), end=SOON)]}, QuarantineReason.KEY_NOT_VALID),
         ({"keys": [key(feeds("old"), end=LATER), key(feeds("new"), start=LATER)]}, by_key("old")),
     ],
 )

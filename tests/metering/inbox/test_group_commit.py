@@ -11,17 +11,23 @@ import pytest
 from django.db import OperationalError, connection
 
 from metering.inbox import group_commit
-from metering.inbox.group_commit import Entry, Together, time_ordered_id, write, write_each
+from metering.inbox.group_commit import (
+    DeliveryRow,
+    GroupCommit,
+    commit_each_row,
+    commit_rows,
+    time_ordered_id,
+)
 from metering.models import Delivery
-from revcred.postgresql import patience
-from revcred.postgresql.patience import ONCE_IN_VAIN, PatientConnection
+from revcred.postgresql import database_deadline
+from revcred.postgresql.patience import OPEN_BREAKER_WAIT_SECONDS, DeadlineConnection
 from tests import factories
 
 BAD = "[\0]"  # which PostgreSQL does not take
 
 
 def an_entry(body="[]"):
-    return Entry(1, 1, 0, body)
+    return DeliveryRow(1, 1, 0, body)
 
 
 def test_ids_are_in_the_order_of_time_and_leave_room():
@@ -38,8 +44,8 @@ def test_ids_are_in_the_order_of_time_and_leave_room():
 def test_written_again_it_is_there_once():
     entry = an_entry()
 
-    write([entry, an_entry()])
-    write([entry])
+    commit_rows([entry, an_entry()])
+    commit_rows([entry])
 
     assert Delivery.objects.count() == 2
     assert Delivery.objects.filter(pk=entry.id).exists()
@@ -47,7 +53,7 @@ def test_written_again_it_is_there_once():
 
 @pytest.mark.django_db(transaction=True)
 def test_a_bad_one_spoils_no_other():
-    outcomes = write_each([an_entry(), an_entry(BAD), an_entry()])
+    outcomes = commit_each_row([an_entry(), an_entry(BAD), an_entry()])
 
     assert [error is None for error in outcomes] == [True, False, True]
     assert Delivery.objects.count() == 2
@@ -61,14 +67,14 @@ def test_a_connection_that_was_ended_is_made_anew():
     with ThreadPoolExecutor(1) as other:
         other.submit(_end, pid).result()
 
-    write([an_entry()])
+    commit_rows([an_entry()])
 
     assert Delivery.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_those_who_wait_are_written_in_one_commit(monkeypatch):
-    together, written, first_is_in = Together(), [], threading.Event()
+    together, written, first_is_in = GroupCommit(), [], threading.Event()
 
     def slowly(entries):
         written.append(len(entries))
@@ -77,9 +83,9 @@ def test_those_who_wait_are_written_in_one_commit(monkeypatch):
             # Until all the others wait.
             while len(together._waiting) < 5:
                 threading.Event().wait(0.005)
-        return write_each(entries)
+        return commit_each_row(entries)
 
-    monkeypatch.setattr(group_commit, "write_each", slowly)
+    monkeypatch.setattr(group_commit, "commit_each_row", slowly)
     with ThreadPoolExecutor(6) as threads:
         kept = [threads.submit(_keep, together)]
         first_is_in.wait()
@@ -92,8 +98,8 @@ def test_those_who_wait_are_written_in_one_commit(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_nobody_is_told_that_it_was_kept_when_it_was_not(monkeypatch):
-    together = Together()
-    monkeypatch.setattr(Entry, "statement", "SELECT 1 FROM nowhere -- %b %b %b %b %b")
+    together = GroupCommit()
+    monkeypatch.setattr(DeliveryRow, "statement", "SELECT 1 FROM nowhere -- %b %b %b %b %b")
 
     with ThreadPoolExecutor(4) as threads:
         outcomes = [threads.submit(_keep, together) for _ in range(4)]
@@ -104,10 +110,10 @@ def test_nobody_is_told_that_it_was_kept_when_it_was_not(monkeypatch):
 
 @pytest.mark.django_db
 def test_who_has_no_patience_left_is_not_kept_waiting():
-    together = Together()
+    together = GroupCommit()
     together._writing = True  # by somebody who does not come back
 
-    with patience(0.05), pytest.raises(OperationalError):
+    with database_deadline(0.05), pytest.raises(OperationalError):
         together.keep(an_entry())
 
     assert together._waiting == []
@@ -115,7 +121,7 @@ def test_who_has_no_patience_left_is_not_kept_waiting():
 
 @pytest.mark.django_db(transaction=True)
 def test_a_statement_that_takes_too_long_for_this_thread_ends():
-    with pytest.raises(OperationalError), patience(0.1), connection.cursor() as cursor:
+    with pytest.raises(OperationalError), database_deadline(0.1), connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(1)")
 
     connection.close()
@@ -130,24 +136,24 @@ def test_once_somebody_has_waited_in_vain_nobody_waits_long_until_there_is_an_an
     assert monotonic() - began < 5
     connection.close()
 
-    with patience(30), connection.cursor() as cursor:
+    with database_deadline(30), connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    with patience(30), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(2 * %s)", [ONCE_IN_VAIN])
+    with database_deadline(30), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(2 * %s)", [OPEN_BREAKER_WAIT_SECONDS])
 
 
 def _wait_in_vain(seconds):
     connection.close()
-    with pytest.raises(OperationalError), patience(seconds), connection.cursor() as cursor:
+    with pytest.raises(OperationalError), database_deadline(seconds), connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(20)")
 
 
 def test_a_server_that_does_not_let_us_in_is_not_waited_for_any_longer():
     began = monotonic()
-    with socket.create_server(("127.0.0.1", 0)) as silent, patience(0.2):
+    with socket.create_server(("127.0.0.1", 0)) as silent, database_deadline(0.2):
         host, port = silent.getsockname()
         with pytest.raises(psycopg.OperationalError):
-            PatientConnection.connect(host=host, port=port, connect_timeout=2)
+            DeadlineConnection.connect(host=host, port=port, connect_timeout=2)
 
     assert monotonic() - began < 1
 

@@ -8,7 +8,7 @@ from django.db import DatabaseError
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox import rejections
 from metering.models import GatewayToken, Rejection, Tally
 from tests import factories
@@ -76,7 +76,7 @@ def test_some_taken_is_202_and_the_others_are_kept(post, gateway):
     (kept,) = Rejection.objects.all()
     assert (kept.gateway, kept.place, kept.transaction_id) == (gateway, 1, "bad")
     assert (kept.field, kept.code, kept.door) == ("elements.a", "out_of_range", "/v1/transactions")
-    settle_waiting()
+    process_waiting_deliveries()
     assert Tally.objects.get().rejected == 1
 
 
@@ -142,13 +142,15 @@ def test_no_key_is_kept(post, fields):
 
 def test_the_latest_thousand_of_a_gateway_are_kept(gateway):
     other = factories.a_gateway()
-    rejections.keep(other.pk, "/v1/transactions", [{"code": "x", "message": "of another"}])
+    rejections.record_rejections(
+        other.pk, "/v1/transactions", [{"code": "x", "message": "of another"}]
+    )
     for start in range(0, 1_300, 100):
         some = [
             {"index": n, "code": "x", "message": str(start + n), "transaction_id": None}
             for n in range(100)
         ]
-        rejections.keep(gateway.pk, "/v1/transactions", some)
+        rejections.record_rejections(gateway.pk, "/v1/transactions", some)
 
     kept = Rejection.objects.filter(gateway=gateway).order_by("pk")
     assert kept.count() == 1_000
@@ -158,13 +160,13 @@ def test_the_latest_thousand_of_a_gateway_are_kept(gateway):
 
 def test_of_one_post_a_hundred_are_kept(gateway):
     many = [{"index": n, "code": "x", "message": "m"} for n in range(1_000)]
-    rejections.keep(gateway.pk, "/v1/transactions", many)
+    rejections.record_rejections(gateway.pk, "/v1/transactions", many)
 
     assert Rejection.objects.count() == 100
 
 
 def test_good_calls_write_none(post, monkeypatch):
-    monkeypatch.setattr(rejections, "KEEP", "no statement")
+    monkeypatch.setattr(rejections, "INSERT_REJECTIONS", "no statement")
 
     assert post([call()]).status_code == 202
 
@@ -181,7 +183,7 @@ def test_the_answer_stays_what_it_is_if_they_cannot_be_kept(post, monkeypatch):
 
 def test_reasons_stand_at_the_gateway_and_on_the_overview(post, admin_client, gateway):
     post([call(elements={"a": -1}), call(elements={"a": -1}), call(source="")])
-    settle_waiting()
+    process_waiting_deliveries()
 
     page = admin_client.get(reverse("admin:revcred_gateway_change", args=[gateway.pk]))
     reasons = {(each["field"], each["items"]) for each in page.context["reasons"]}

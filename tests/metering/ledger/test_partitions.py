@@ -4,9 +4,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from metering.inbox.intake import take_in
+from metering.inbox.intake import accept_calls
 from metering.ledger import partitions
-from metering.management.commands.clock import do_chores, forget, sweep
+from metering.management.commands.clock import (
+    do_chores,
+    forget_old_transactions,
+    sweep_waiting_work,
+)
 from metering.models import Delivery, Remembered
 from tests import factories
 
@@ -18,7 +22,7 @@ def today():
 
 
 def test_every_day_a_transaction_may_fall_on_has_its_partition():
-    days = set(partitions.existing_days())
+    days = set(partitions.partitioned_days())
 
     assert {today() + timedelta(days=n) for n in range(-32, 8)} <= days
 
@@ -26,27 +30,27 @@ def test_every_day_a_transaction_may_fall_on_has_its_partition():
 def test_partitions_are_made_ahead_once():
     later = today() + timedelta(days=3)
 
-    assert partitions.ensure(later) == 3
-    assert partitions.ensure(later) == 0
+    assert partitions.ensure_partitions(later) == 3
+    assert partitions.ensure_partitions(later) == 0
 
 
 @pytest.mark.django_db(transaction=True)
 def test_days_whose_time_is_over_are_dropped():
     old = date(2020, 1, 31)
-    partitions.ensure(old)
+    partitions.ensure_partitions(old)
 
-    dropped = partitions.drop(before=date(2020, 2, 8))
+    dropped = partitions.drop_partitions(before=date(2020, 2, 8))
 
     assert dropped == 40
-    assert min(partitions.existing_days()) > date(2020, 2, 8)
+    assert min(partitions.partitioned_days()) > date(2020, 2, 8)
 
 
 def test_what_is_too_old_to_be_accepted_is_forgotten():
     factories.settled(factories.a_call(), factories.a_call())
 
-    forget(before=timezone.now() - timedelta(days=1))
+    forget_old_transactions(before=timezone.now() - timedelta(days=1))
     assert Remembered.objects.count() == 2
-    forget(before=timezone.now() + timedelta(days=1))
+    forget_old_transactions(before=timezone.now() + timedelta(days=1))
     assert Remembered.objects.count() == 0
 
 
@@ -56,12 +60,12 @@ def test_the_chores_can_be_done():
 
 
 def test_the_clock_sweeps_what_no_bell_announced():
-    take_in(factories.a_gateway(), [factories.a_call()])
-    sweep()
+    accept_calls(factories.a_gateway(), [factories.a_call()])
+    sweep_waiting_work()
     assert Delivery.objects.exists()  # a bell still has a second
 
     Delivery.objects.update(next_try_at=timezone.now() - timedelta(seconds=2))
-    sweep()
+    sweep_waiting_work()
     assert not Delivery.objects.exists()
 
 

@@ -3,13 +3,13 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from metering.inbox.intake import take_in
+from metering.inbox.intake import accept_calls
 from metering.ledger import receipts
-from metering.ledger.receipts import State
+from metering.ledger.receipts import ReceiptState
 from metering.models import Quarantined, Transaction
 from metering.quarantine import actions, reattribution
 from revcred.actions import credentials
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from tests import factories
 from tests.metering.attribution.test_processing import DAY
 
@@ -35,16 +35,16 @@ def history(receipt):
 
 
 def test_what_was_never_sent_has_no_receipt(gateway):
-    assert receipts.find(gateway, "nothing") is None
+    assert receipts.find_receipt(gateway, "nothing") is None
 
 
 def test_a_transaction_that_waits(gateway):
     call = factories.a_call(KEY, transaction_id='with "quotes"', elements={"gb": 2})
-    take_in(gateway, [factories.a_call(KEY), call])
+    accept_calls(gateway, [factories.a_call(KEY), call])
 
-    receipt = receipts.find(gateway, 'with "quotes"')
+    receipt = receipts.find_receipt(gateway, 'with "quotes"')
 
-    assert (receipt.state, receipt.elements) == (State.WAITING, {"gb": 2})
+    assert (receipt.state, receipt.elements) == (ReceiptState.WAITING, {"gb": 2})
     assert history(receipt) == ["Received from edge"]
 
 
@@ -52,9 +52,9 @@ def test_an_attributed_one(gateway, credential):
     call = factories.a_call(KEY, method="GET", status=200)
     factories.settled(call, gateway=gateway)
 
-    receipt = receipts.find(gateway, call.transaction_id)
+    receipt = receipts.find_receipt(gateway, call.transaction_id)
 
-    assert receipt.state == State.ATTRIBUTED
+    assert receipt.state == ReceiptState.ATTRIBUTED
     assert (receipt.matched_by, receipt.hint) == ("key", KEY[-4:])
     assert (receipt.credential, receipt.customer) == (credential, credential.customer)
     assert receipt.assignment == credential.assignments.get()
@@ -66,17 +66,19 @@ def test_another_gateway_has_no_receipt_of_it(gateway, credential):
     call = factories.a_call(KEY)
     factories.settled(call, gateway=gateway)
 
-    assert receipts.find(factories.a_gateway(), call.transaction_id) is None
-    assert [each.gateway for each in receipts.find_all(call.transaction_id)] == [gateway]
+    assert receipts.find_receipt(factories.a_gateway(), call.transaction_id) is None
+    assert [
+        each.gateway for each in receipts.find_receipts_of_all_gateways(call.transaction_id)
+    ] == [gateway]
 
 
 def test_a_quarantined_one_says_why(gateway):
     call = factories.a_call("a-key-nobody-knows")
     factories.settled(call, gateway=gateway)
 
-    receipt = receipts.find(gateway, call.transaction_id)
+    receipt = receipts.find_receipt(gateway, call.transaction_id)
 
-    assert (receipt.state, receipt.reason) == (State.QUARANTINED, "unknown_key")
+    assert (receipt.state, receipt.reason) == (ReceiptState.QUARANTINED, "unknown_key")
     assert receipt.reason_text == "No credential has this key"
     assert history(receipt) == [
         "Received from edge",
@@ -91,25 +93,25 @@ def test_its_history_names_who_caused_what(gateway):
     other = factories.a_subscription(customer, name="Tiles")
     call = factories.a_call(KEY, ago=DAY)
     factories.settled(call, gateway=gateway)
-    actions.release(Quarantined.objects.all(), by=admin, note="a scanner")
-    credential = credentials.issue(
+    actions.release_transactions(Quarantined.objects.all(), by=admin, note="a scanner")
+    credential = credentials.issue_credential(
         customer=customer,
         name="Backend",
         by=admin,
-        keyed=Keyed(key=KEY),
+        keyed=NewKey(key=KEY),
         subscriptions=[subscription],
     )
-    reattribution.work()
-    credentials.move(
+    reattribution.work_through_claims()
+    credentials.move_credential(
         credential=credential,
         subscription=subscription,
         to=other,
         by=admin,
         at=timezone.now() - 2 * DAY,
     )
-    reattribution.work()
+    reattribution.work_through_claims()
 
-    receipt = receipts.find(gateway, call.transaction_id)
+    receipt = receipts.find_receipt(gateway, call.transaction_id)
 
     assert receipt.subscription == other
     assert [(moment.what, moment.by) for moment in receipt.history] == [
@@ -126,16 +128,16 @@ def test_its_history_names_who_caused_what(gateway):
 def test_every_row_of_a_corrected_transaction_leads_to_the_same_receipt(gateway, credential):
     factories.settled(factories.a_call(KEY, ago=timedelta(hours=1)), gateway=gateway)
     subscription = credential.assignments.get().subscription
-    credentials.move(
+    credentials.move_credential(
         credential=credential,
         subscription=subscription,
         to=factories.a_subscription(credential.customer),
         by=None,
         at=timezone.now() - DAY,
     )
-    reattribution.work()
+    reattribution.work_through_claims()
 
-    found = {receipts.receipt_of(row).id for row in Transaction.objects.all()}
+    found = {receipts.receipt_of_row(row).id for row in Transaction.objects.all()}
 
     assert len(found) == 1
 
@@ -146,7 +148,7 @@ def test_a_conflict_is_shown(gateway, credential):
     call.elements = {"calls": 2}
     factories.settled(call, gateway=gateway)
 
-    receipt = receipts.find(gateway, "t")
+    receipt = receipts.find_receipt(gateway, "t")
 
     assert receipt.elements == {"calls": 1}
     assert [each.content["elements"] for each in receipt.conflicts] == [{"calls": 2}]

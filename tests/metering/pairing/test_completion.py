@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import ONE_CALL
 from metering.ledger import receipts
 from metering.models import Half, Quarantined, Transaction
-from metering.pairing.completion import join
-from metering.pairing.partial_transactions import Side, take_in_half
+from metering.pairing.completion import pair_due_partials
+from metering.pairing.partial_transactions import PartialSide, accept_partial
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -37,13 +37,13 @@ def come(gateway):
 
     def come(side, *, transaction_id="t-1", **fields):
         said = {"transaction_id": transaction_id, "undated": True}
-        if side == Side.REQUEST:
+        if side == PartialSide.REQUEST:
             said |= {"method": "GET", "path": "/maps/1", "request_bytes": 10}
             half = factories.a_call(KEY, **said | fields)
         else:
             said |= {"status": 200, "response_bytes": 99, "latency_ms": 12.5}
             half = factories.a_call(**said | fields)
-        take_in_half(gateway, half, side)
+        accept_partial(gateway, half, side)
         work()
 
     return come
@@ -53,9 +53,9 @@ def work():
     Half.objects.filter(next_look_at__gt=Now()).exclude(received_at__gt=Now() - WAIT).update(
         next_look_at=Now()
     )
-    while join():
+    while pair_due_partials():
         pass
-    settle_waiting()
+    process_waiting_deliveries()
 
 
 WAIT = timedelta(seconds=600)
@@ -77,9 +77,9 @@ def joined():
     return row
 
 
-@pytest.mark.parametrize("first", Side)
+@pytest.mark.parametrize("first", PartialSide)
 def test_they_are_joined_in_any_order(come, subscription, first):
-    (second,) = set(Side) - {first}
+    (second,) = set(PartialSide) - {first}
 
     come(first)
     assert not Transaction.objects.exists()
@@ -90,7 +90,7 @@ def test_they_are_joined_in_any_order(come, subscription, first):
 
 
 def test_a_request_whose_response_never_comes_is_attributed_after_a_time(come, subscription):
-    come(Side.REQUEST)
+    come(PartialSide.REQUEST)
     hours_pass()
 
     row = Transaction.objects.get()
@@ -98,16 +98,16 @@ def test_a_request_whose_response_never_comes_is_attributed_after_a_time(come, s
 
 
 def test_a_late_response_completes_it_by_a_correction(come, gateway, subscription):
-    come(Side.REQUEST)
+    come(PartialSide.REQUEST)
     hours_pass()
-    come(Side.RESPONSE)
+    come(PartialSide.RESPONSE)
 
     joined()
     assert Transaction.objects.count() == 3
     assert [each["sign"] for each in Transaction.objects.order_by("pk").values("sign")].count(
         -1
     ) == 1
-    receipt = receipts.find(gateway, "t-1")
+    receipt = receipts.find_receipt(gateway, "t-1")
     assert [moment.what for moment in receipt.history] == [
         "Received from edge",
         "Attributed to Maps",
@@ -118,14 +118,14 @@ def test_a_late_response_completes_it_by_a_correction(come, gateway, subscriptio
 
 
 def test_a_late_request_says_whose_the_response_was(come, gateway):
-    come(Side.RESPONSE)
+    come(PartialSide.RESPONSE)
     hours_pass()
     assert Quarantined.objects.get().reason == "anonymous"
-    come(Side.REQUEST)
+    come(PartialSide.REQUEST)
 
     joined()
     assert not Quarantined.objects.exists()
-    receipt = receipts.find(gateway, "t-1")
+    receipt = receipts.find_receipt(gateway, "t-1")
     assert [moment.what for moment in receipt.history] == [
         "Received from edge",
         "Quarantined: Neither a key nor a subscription is named",
@@ -134,19 +134,19 @@ def test_a_late_request_says_whose_the_response_was(come, gateway):
 
 
 def test_a_late_half_without_an_owner_still_completes_what_waits(come):
-    come(Side.RESPONSE)
+    come(PartialSide.RESPONSE)
     hours_pass()
-    come(Side.REQUEST, fingerprint=None, hint=None)
+    come(PartialSide.REQUEST, fingerprint=None, hint=None)
 
     row = Quarantined.objects.get()
     assert (row.reason, row.method, row.status) == ("anonymous", "GET", 200)
 
 
-@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("side", PartialSide)
 def test_a_half_sent_again_changes_nothing(come, side):
-    come(Side.REQUEST)
+    come(PartialSide.REQUEST)
     come(side)
-    come(Side.RESPONSE)
+    come(PartialSide.RESPONSE)
     come(side)
     hours_pass()
     come(side, latency_ms=99)
@@ -156,27 +156,27 @@ def test_a_half_sent_again_changes_nothing(come, side):
 
 
 def test_completed_by_what_came_late_it_is_corrected_once(come):
-    come(Side.REQUEST)
+    come(PartialSide.REQUEST)
     hours_pass()
-    come(Side.RESPONSE)
-    come(Side.RESPONSE)
-    come(Side.REQUEST)
+    come(PartialSide.RESPONSE)
+    come(PartialSide.RESPONSE)
+    come(PartialSide.REQUEST)
 
     joined()
     assert Transaction.objects.count() == 3
 
 
 def test_others_are_not_joined(come):
-    come(Side.REQUEST, transaction_id="a")
-    come(Side.RESPONSE, transaction_id="b")
+    come(PartialSide.REQUEST, transaction_id="a")
+    come(PartialSide.RESPONSE, transaction_id="b")
 
     assert Half.objects.count() == 2
 
 
 def test_a_receipt_of_what_waits_for_its_other_half(come, gateway):
-    come(Side.REQUEST)
+    come(PartialSide.REQUEST)
 
-    receipt = receipts.find(gateway, "t-1")
+    receipt = receipts.find_receipt(gateway, "t-1")
     assert (receipt.state, receipt.method) == ("waiting", "GET")
     assert [moment.what for moment in receipt.history] == [
         "Received from edge",

@@ -6,13 +6,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from metering.attribution.processing import settle_waiting
-from metering.inbox.calls import identity
-from metering.inbox.intake import take_in
-from metering.models import Claim, Quarantined, Reason, Transaction, Usage
+from metering.attribution.processing import process_waiting_deliveries
+from metering.inbox.calls import dedup_key_of_id
+from metering.inbox.intake import accept_calls
+from metering.models import Claim, Quarantined, QuarantineReason, Transaction, Usage
 from metering.quarantine import actions, reattribution
 from revcred.actions import credentials, subscriptions
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.models import AuditEvent, Source, Subscription
 from tests import factories
 from tests.metering.attribution.test_processing import DAY, HOUR, no_differences
@@ -33,11 +33,11 @@ def subscription(customer):
 
 
 def issue(customer, *fed, **fields):
-    return credentials.issue(
+    return credentials.issue_credential(
         customer=customer,
         name=f"for {KEY}",
         by=None,
-        keyed=Keyed(key=KEY),
+        keyed=NewKey(key=KEY),
         subscriptions=fed,
         **fields,
     )
@@ -56,12 +56,12 @@ def test_a_credential_that_is_issued_claims_what_waits_under_its_key(customer, s
     factories.settled(factories.a_call(KEY, ago=DAY), factories.a_call(KEY))
 
     issue(customer, subscription)
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert reasons() == []
     assert [row.subscription for row in Transaction.objects.all()] == [subscription] * 2
     claimed = Transaction.objects.first()
-    assert claimed.quarantine_reason == Reason.UNKNOWN_KEY
+    assert claimed.quarantine_reason == QuarantineReason.UNKNOWN_KEY
     assert claimed.claim.attributed == 2
     assert no_differences()
 
@@ -71,7 +71,7 @@ def test_an_alias_claims_too(customer, subscription):
     credential = factories.a_credential(customer, subscriptions=[subscription])
 
     credentials.add_alias(credential=credential, alias=KEY, by=None)
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert [row.matched_by for row in Transaction.objects.all()] == ["alias"]
 
@@ -79,27 +79,29 @@ def test_an_alias_claims_too(customer, subscription):
 def test_what_is_from_before_the_key_stays(customer, subscription):
     factories.settled(factories.a_call(KEY, ago=3 * DAY), factories.a_call(KEY))
 
-    credentials.issue(
+    credentials.issue_credential(
         customer=customer,
         name="later",
         by=None,
-        keyed=Keyed(key=KEY, active_from=timezone.now() - DAY),
+        keyed=NewKey(key=KEY, active_from=timezone.now() - DAY),
         subscriptions=[subscription],
     )
-    reattribution.work()
+    reattribution.work_through_claims()
 
-    assert reasons() == [Reason.KEY_NOT_VALID]
+    assert reasons() == [QuarantineReason.KEY_NOT_VALID]
     assert Transaction.objects.count() == 1
 
 
 def test_an_assignment_claims_what_had_no_subscription(customer, subscription):
     credential = issue(customer)
     factories.settled(factories.a_call(KEY))
-    assert reasons() == [Reason.NO_SUBSCRIPTION]
+    assert reasons() == [QuarantineReason.NO_SUBSCRIPTION]
 
     at = timezone.now() - HOUR
-    credentials.assign(credential=credential, subscription=subscription, by=None, at=at)
-    reattribution.work()
+    credentials.assign_subscription(
+        credential=credential, subscription=subscription, by=None, at=at
+    )
+    reattribution.work_through_claims()
 
     assert reasons() == []
 
@@ -108,18 +110,18 @@ def test_a_subscription_that_starts_earlier_claims(customer):
     late = factories.a_subscription(customer, active_from=timezone.now() - HOUR)
     issue(customer, late)
     factories.settled(factories.a_call(KEY, ago=DAY))
-    assert reasons() == [Reason.NO_SUBSCRIPTION]
+    assert reasons() == [QuarantineReason.NO_SUBSCRIPTION]
 
     late.active_from = timezone.now() - 2 * DAY
-    subscriptions.change(subscription=late, by=None)
-    reattribution.work()
+    subscriptions.change_subscription(subscription=late, by=None)
+    reattribution.work_through_claims()
 
     assert reasons() == []
 
 
 def test_a_new_subscription_claims_what_named_it():
     factories.settled(factories.a_call(subscription_named="acme-maps"))
-    assert reasons() == [Reason.NO_SUBSCRIPTION]
+    assert reasons() == [QuarantineReason.NO_SUBSCRIPTION]
 
     new = Subscription(
         customer=factories.a_customer(),
@@ -127,8 +129,8 @@ def test_a_new_subscription_claims_what_named_it():
         external_key="acme-maps",
         active_from=timezone.now() - DAY,
     )
-    subscriptions.start(subscription=new, by=None)
-    reattribution.work()
+    subscriptions.start_subscription(subscription=new, by=None)
+    reattribution.work_through_claims()
 
     assert Transaction.objects.get().matched_by == "subscription"
 
@@ -137,11 +139,11 @@ def test_what_was_ambiguous_follows_once_an_admin_has_settled_it(customer, subsc
     other = factories.a_subscription(customer)
     credential = issue(customer, subscription, other)
     factories.settled(factories.a_call(KEY))
-    assert reasons() == [Reason.AMBIGUOUS]
+    assert reasons() == [QuarantineReason.AMBIGUOUS]
 
     at = credential.assignments.first().active_from
-    credentials.unassign(credential=credential, subscription=other, by=None, at=at)
-    reattribution.work()
+    credentials.unassign_subscription(credential=credential, subscription=other, by=None, at=at)
+    reattribution.work_through_claims()
 
     assert usage() == [(subscription.pk, 1)]
 
@@ -152,20 +154,20 @@ def test_what_was_ambiguous_follows_the_sources_of_a_product(customer, subscript
     factories.settled(factories.a_call(KEY, source_named="maps"))
 
     other.product.sources.add(Source.objects.create(name="Tiles", external_key="tiles"))
-    subscriptions.sources_changed(product=other.product, by=None)
-    reattribution.work()
+    subscriptions.announce_sources_changed(product=other.product, by=None)
+    reattribution.work_through_claims()
 
     assert usage() == [(subscription.pk, 1)]
 
 
 def test_a_claim_goes_on_where_it_was_broken_off(customer, subscription, monkeypatch):
-    monkeypatch.setattr(reattribution, "MOST", 2)
+    monkeypatch.setattr(reattribution, "MAX_TRANSACTIONS_PER_CLAIM_STEP", 2)
     factories.settled(*[factories.a_call(KEY) for _ in range(5)])
     issue(customer, subscription)
 
-    reattribution._step(Claim.objects.get().pk)
+    reattribution._judge_step(Claim.objects.get().pk)
     assert Quarantined.objects.count() == 3
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert Transaction.objects.count() == 5
     claim = Claim.objects.get()
@@ -177,9 +179,9 @@ def test_a_reason_that_changes_is_told(customer):
     factories.settled(factories.a_call(KEY))
 
     issue(customer)
-    reattribution.work()
+    reattribution.work_through_claims()
 
-    assert reasons() == [Reason.NO_SUBSCRIPTION]
+    assert reasons() == [QuarantineReason.NO_SUBSCRIPTION]
 
 
 # --- Corrections --------------------------------------------------------------------------------
@@ -191,8 +193,10 @@ def test_a_move_into_the_past_is_a_visible_correction(customer, subscription):
     other = factories.a_subscription(customer)
 
     at = timezone.now() - 2 * DAY
-    credentials.move(credential=credential, subscription=subscription, to=other, by=None, at=at)
-    reattribution.work()
+    credentials.move_credential(
+        credential=credential, subscription=subscription, to=other, by=None, at=at
+    )
+    reattribution.work_through_claims()
 
     assert usage() == [(subscription.pk, 1), (other.pk, 1)]
     rows = Transaction.objects.filter(occurred_at__gt=at).order_by("pk")
@@ -211,10 +215,14 @@ def test_a_correction_can_be_corrected_again(customer, subscription):
     other = factories.a_subscription(customer)
     at = timezone.now() - 2 * DAY
 
-    credentials.move(credential=credential, subscription=subscription, to=other, by=None, at=at)
-    reattribution.work()
-    credentials.move(credential=credential, subscription=other, to=subscription, by=None, at=at)
-    reattribution.work()
+    credentials.move_credential(
+        credential=credential, subscription=subscription, to=other, by=None, at=at
+    )
+    reattribution.work_through_claims()
+    credentials.move_credential(
+        credential=credential, subscription=other, to=subscription, by=None, at=at
+    )
+    reattribution.work_through_claims()
 
     assert usage() == [(subscription.pk, 1)]
     assert Transaction.objects.standing().get().subscription == subscription
@@ -227,14 +235,14 @@ def test_what_a_change_makes_nobodys_goes_to_quarantine_and_comes_back(customer,
     factories.settled(factories.a_call(KEY, ago=DAY))
 
     subscription.active_until = timezone.now() - 2 * DAY
-    subscriptions.change(subscription=subscription, by=None)
-    reattribution.work()
+    subscriptions.change_subscription(subscription=subscription, by=None)
+    reattribution.work_through_claims()
     assert usage() == []
-    assert reasons() == [Reason.NO_SUBSCRIPTION]
+    assert reasons() == [QuarantineReason.NO_SUBSCRIPTION]
 
     subscription.active_until = None
-    subscriptions.change(subscription=subscription, by=None)
-    reattribution.work()
+    subscriptions.change_subscription(subscription=subscription, by=None)
+    reattribution.work_through_claims()
     assert usage() == [(subscription.pk, 1)]
     assert reasons() == []
     assert no_differences()
@@ -247,22 +255,22 @@ def test_what_is_released_is_still_claimed(customer, subscription):
     admin = factories.a_user()
     factories.settled(factories.a_call(KEY))
 
-    assert actions.release(Quarantined.objects.all(), by=admin, note="a scanner") == 1
+    assert actions.release_transactions(Quarantined.objects.all(), by=admin, note="a scanner") == 1
     released = Quarantined.objects.get()
     assert (released.released_by, released.release_note) == (admin.email, "a scanner")
     assert AuditEvent.objects.first().verb == AuditEvent.Verb.RELEASED
 
     issue(customer, subscription)
-    reattribution.work()
+    reattribution.work_through_claims()
     assert Transaction.objects.count() == 1
 
 
 def test_what_was_released_can_be_put_back():
     admin = factories.a_user()
     factories.settled(factories.a_call(KEY))
-    actions.release(Quarantined.objects.all(), by=admin, note="a mistake")
+    actions.release_transactions(Quarantined.objects.all(), by=admin, note="a mistake")
 
-    assert actions.put_back(Quarantined.objects.all(), by=admin) == 1
+    assert actions.put_back_transactions(Quarantined.objects.all(), by=admin) == 1
     assert Quarantined.objects.get().released_at is None
 
 
@@ -275,19 +283,19 @@ def test_a_settlement_that_began_before_the_credential_appeared_is_not_forgotten
     customer = factories.a_customer()
     subscription = factories.a_subscription(customer)
     gateway, call = factories.a_gateway(), factories.a_call(KEY)
-    take_in(gateway, [call])
+    accept_calls(gateway, [call])
     holding = connection.copy()
     holding.set_autocommit(False)
     with holding.cursor() as cursor:  # the settlement will wait for this to be decided
         cursor.execute(
             "INSERT INTO metering_remembered VALUES (%s, %s, %s, now(), now())",
-            [identity(gateway.pk, call.transaction_id), uuid4(), uuid4()],
+            [dedup_key_of_id(gateway.pk, call.transaction_id), uuid4(), uuid4()],
         )
 
-    settling = in_thread(settle_waiting)
+    settling = in_thread(process_waiting_deliveries)
     wait_until(lambda: blocked_by(holding))
     issue(customer, subscription)
-    claiming = in_thread(reattribution.work)
+    claiming = in_thread(reattribution.work_through_claims)
     claiming.join(timeout=0.3)
     assert claiming.is_alive()
     holding.rollback()
@@ -296,7 +304,7 @@ def test_a_settlement_that_began_before_the_credential_appeared_is_not_forgotten
     holding.close()
 
     claimed = Transaction.objects.get()
-    assert claimed.quarantine_reason == Reason.UNKNOWN_KEY
+    assert claimed.quarantine_reason == QuarantineReason.UNKNOWN_KEY
     assert not Quarantined.objects.exists()
 
 

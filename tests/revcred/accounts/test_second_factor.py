@@ -382,7 +382,7 @@ def test_a_setting_that_is_neither_stops_the_start_and_is_no_way_around(
 
     assert client.get(INDEX)["Location"] == SET_UP
     with pytest.raises(ImproperlyConfigured, match="STAFF_SECOND_FACTOR"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 # --- A lost device --------------------------------------------------------------------------------
@@ -426,8 +426,8 @@ def test_nobody_resets_that_of_an_equal_or_one_above(client, boss, app, clerk):
     sign_in_with(client, boss, app)
     for target in (other, boss):
         assert client.post(reset_url(target), {"reason": "Because"}).status_code == 403
-        with pytest.raises(users.NotBelow):
-            second_factors.reset(user=target, by=boss, reason="Because")
+        with pytest.raises(users.LoginRankTooHigh):
+            second_factors.reset_second_factor(user=target, by=boss, reason="Because")
     client.logout()
     clerk.user_permissions.set(Permission.objects.all())
     sign_in_with(client, clerk, an_app(clerk))
@@ -474,7 +474,7 @@ def test_the_ring_is_rotated_with_the_others(boss, settings):
     settings.FERNET_KEYS = ["new", "old"]
 
     for row in Authenticator.objects.all():
-        second_factor.seal_again(row)
+        second_factor.reseal_authenticator(row)
     settings.FERNET_KEYS = ["new"]
 
     assert recovery_codes(boss) == codes

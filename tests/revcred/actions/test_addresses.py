@@ -10,10 +10,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from revcred.actions import addresses
-from revcred.actions.addresses import AddressTaken, NotOpen
-from revcred.actions.users import NotBelow, StaffSignsIn, SubscriberSignsIn
+from revcred.actions.addresses import AddressChangeNotOpen, AddressTaken
+from revcred.actions.users import AddressOfStaff, AddressOfSubscriber, LoginRankTooHigh
 from revcred.models import AddressChange, AuditEvent, Membership, Subscriber, User
-from revcred.models.users import ADDRESS_CHANGE_OPEN
+from revcred.models.users import ADDRESS_CHANGE_LIFETIME
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +43,9 @@ def ask(ann, support, request_, sent_mail):
 
     def asked(user=None, email=NEW, by=support):
         before = len(sent_mail())
-        addresses.ask(user=user or ann.user, email=email, by=by, request=request_)
+        addresses.request_address_change(
+            user=user or ann.user, email=email, by=by, request=request_
+        )
         to_new, to_old = sent_mail()[before:]
         assert (to_new.to, to_old.to) == ([email.lower()], [(user or ann.user).email])
         return link_in(to_new), link_in(to_old)
@@ -141,7 +143,7 @@ def test_a_link_works_once(client, ann, ask):
 
 def test_a_link_is_valid_for_three_days(client, ann, ask):
     link, _ = ask()
-    AddressChange.objects.update(asked_at=timezone.now() - ADDRESS_CHANGE_OPEN)
+    AddressChange.objects.update(asked_at=timezone.now() - ADDRESS_CHANGE_LIFETIME)
 
     assert client.get(link, follow=True).status_code == 409
 
@@ -158,7 +160,9 @@ def test_asking_anew_leaves_the_first_link_void(client, ann, ask):
 def test_asking_for_the_present_address_cancels(ann, ask, support, request_):
     ask()
 
-    assert not addresses.ask(user=ann.user, email=OLD, by=support, request=request_)
+    assert not addresses.request_address_change(
+        user=ann.user, email=OLD, by=support, request=request_
+    )
 
     assert not AddressChange.objects.open().exists()
 
@@ -186,14 +190,16 @@ def test_links_do_not_stand_for_each_other(client, ask):
 def test_staff_may_cancel_it_but_not_that_of_an_equal(ann, ask, support, request_):
     ask()
     change = AddressChange.objects.get()
-    addresses.cancel(change=change, by=support, request=request_)
-    with pytest.raises(NotOpen):
-        addresses.cancel(change=change, by=support, request=request_)
+    addresses.cancel_address_change(change=change, by=support, request=request_)
+    with pytest.raises(AddressChangeNotOpen):
+        addresses.cancel_address_change(change=change, by=support, request=request_)
 
     boss = factories.a_user(is_staff=True, is_superuser=True)
     ask(user=boss, by=boss)
-    with pytest.raises(NotBelow):
-        addresses.cancel(change=AddressChange.objects.open().get(), by=support, request=request_)
+    with pytest.raises(LoginRankTooHigh):
+        addresses.cancel_address_change(
+            change=AddressChange.objects.open().get(), by=support, request=request_
+        )
 
 
 def test_it_is_on_record_who_asked_and_who_confirmed(client, ann, ask, support):
@@ -275,8 +281,10 @@ def test_nobody_confirms_without_being_signed_in(client):
 def test_an_address_that_somebody_has_is_not_asked_for(ann, support, request_, rights):
     factories.a_user(NEW, **rights)
 
-    with pytest.raises(StaffSignsIn if rights else AddressTaken):
-        addresses.ask(user=ann.user, email=NEW.upper(), by=support, request=request_)
+    with pytest.raises(AddressOfStaff if rights else AddressTaken):
+        addresses.request_address_change(
+            user=ann.user, email=NEW.upper(), by=support, request=request_
+        )
 
 
 def test_nor_one_that_a_subscriber_has(ann, support, request_):
@@ -285,9 +293,9 @@ def test_nor_one_that_a_subscriber_has(ann, support, request_):
     boss = factories.a_user(is_staff=True, is_superuser=True)
 
     with pytest.raises(AddressTaken):
-        addresses.ask(user=ann.user, email=NEW, by=support, request=request_)
-    with pytest.raises(SubscriberSignsIn):
-        addresses.ask(user=staff, email=NEW, by=boss, request=request_)
+        addresses.request_address_change(user=ann.user, email=NEW, by=support, request=request_)
+    with pytest.raises(AddressOfSubscriber):
+        addresses.request_address_change(user=staff, email=NEW, by=boss, request=request_)
 
 
 @pytest.mark.parametrize("taker", ["user", "staff", "subscriber"])
@@ -309,15 +317,15 @@ def test_an_address_that_was_taken_meanwhile_is_not_confirmed(client, ann, ask, 
 def test_staff_addresses_are_for_superusers(support, request_, rights):
     other = factories.a_user(**rights)
 
-    with pytest.raises(NotBelow):
-        addresses.ask(user=other, email=NEW, by=support, request=request_)
+    with pytest.raises(LoginRankTooHigh):
+        addresses.request_address_change(user=other, email=NEW, by=support, request=request_)
 
 
 def test_no_superuser_asks_for_another_of_another(request_):
     one, other = (factories.a_user(is_staff=True, is_superuser=True) for _ in range(2))
 
-    with pytest.raises(NotBelow):
-        addresses.ask(user=other, email=NEW, by=one, request=request_)
+    with pytest.raises(LoginRankTooHigh):
+        addresses.request_address_change(user=other, email=NEW, by=one, request=request_)
 
 
 def test_a_superuser_changes_the_own_with_the_own_password(client, ask):

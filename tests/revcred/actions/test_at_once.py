@@ -10,7 +10,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import credentials, subscriptions
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.models import AuditEvent, Credential, Subscription
 from tests import factories
 
@@ -61,8 +61,8 @@ def test_two_rotations_leave_one_key_without_an_end():
     other = again(credential)
 
     while_open(
-        lambda: credentials.rotate(credential=credential, overlap=DAY, by=None),
-        lambda: credentials.rotate(credential=other, overlap=DAY, by=None),
+        lambda: credentials.rotate_credential(credential=credential, overlap=DAY, by=None),
+        lambda: credentials.rotate_credential(credential=other, overlap=DAY, by=None),
     )
 
     assert credential.keys.count() == 3
@@ -73,10 +73,10 @@ def test_a_rotation_that_waited_for_a_revocation_is_refused():
     credential = factories.a_credential()
     other = again(credential)
 
-    with pytest.raises(credentials.AlreadyRevoked):
+    with pytest.raises(credentials.CredentialRevoked):
         while_open(
-            lambda: credentials.revoke(credential=credential, reason="leaked", by=None),
-            lambda: credentials.rotate(credential=other, overlap=DAY, by=None),
+            lambda: credentials.revoke_credential(credential=credential, reason="leaked", by=None),
+            lambda: credentials.rotate_credential(credential=other, overlap=DAY, by=None),
         )
 
     assert credential.keys.count() == 1
@@ -86,10 +86,10 @@ def test_a_credential_is_revoked_once():
     credential = factories.a_credential()
     other = again(credential)
 
-    with pytest.raises(credentials.AlreadyRevoked):
+    with pytest.raises(credentials.CredentialRevoked):
         while_open(
-            lambda: credentials.revoke(credential=credential, reason="leaked", by=None),
-            lambda: credentials.revoke(credential=other, reason="unused", by=None),
+            lambda: credentials.revoke_credential(credential=credential, reason="leaked", by=None),
+            lambda: credentials.revoke_credential(credential=other, reason="unused", by=None),
         )
 
     assert again(credential).revocation_reason == "leaked"
@@ -100,8 +100,8 @@ def test_a_credential_is_suspended_once():
     other = again(credential)
 
     while_open(
-        lambda: credentials.suspend(credential=credential, by=None),
-        lambda: credentials.suspend(credential=other, by=None),
+        lambda: credentials.suspend_credential(credential=credential, by=None),
+        lambda: credentials.suspend_credential(credential=other, by=None),
     )
 
     assert credential.suspensions.count() == 1
@@ -114,19 +114,27 @@ def test_a_subscription_is_assigned_once():
 
     with pytest.raises(credentials.AlreadyAssigned):
         while_open(
-            lambda: credentials.assign(credential=credential, subscription=subscription, by=None),
-            lambda: credentials.assign(credential=other, subscription=subscription, by=None),
+            lambda: credentials.assign_subscription(
+                credential=credential, subscription=subscription, by=None
+            ),
+            lambda: credentials.assign_subscription(
+                credential=other, subscription=subscription, by=None
+            ),
         )
 
 
 def test_a_key_is_given_to_one_credential():
     customer = factories.a_customer()
-    keyed = Keyed(key=STRING)
+    keyed = NewKey(key=STRING)
 
     with pytest.raises(credentials.KeyInUse):
         while_open(
-            lambda: credentials.issue(customer=customer, name="One", keyed=keyed, by=None),
-            lambda: credentials.issue(customer=customer, name="Two", keyed=keyed, by=None),
+            lambda: credentials.issue_credential(
+                customer=customer, name="One", keyed=keyed, by=None
+            ),
+            lambda: credentials.issue_credential(
+                customer=customer, name="Two", keyed=keyed, by=None
+            ),
         )
 
     assert Credential.objects.get().name == "One"
@@ -135,10 +143,10 @@ def test_a_key_is_given_to_one_credential():
 def test_a_button_pressed_twice_issues_once():
     customer = factories.a_customer()
 
-    with pytest.raises(credentials.NameInUse):
+    with pytest.raises(credentials.CredentialNameInUse):
         while_open(
-            lambda: credentials.issue(customer=customer, name="One", by=None),
-            lambda: credentials.issue(customer=customer, name="One", by=None),
+            lambda: credentials.issue_credential(customer=customer, name="One", by=None),
+            lambda: credentials.issue_credential(customer=customer, name="One", by=None),
         )
 
 
@@ -148,8 +156,8 @@ def test_an_ending_subscription_keeps_what_somebody_else_has_just_changed():
     subscription.name = "Renamed"
 
     while_open(
-        lambda: subscriptions.change(subscription=subscription, by=None),
-        lambda: subscriptions.end(subscription=other, by=None),
+        lambda: subscriptions.change_subscription(subscription=subscription, by=None),
+        lambda: subscriptions.end_subscription(subscription=other, by=None),
     )
 
     kept = Subscription.objects.get(pk=subscription.pk)
@@ -160,8 +168,8 @@ def test_the_chain_of_the_audit_has_one_end():
     one, two = factories.a_credential(), factories.a_credential()
 
     while_open(
-        lambda: credentials.suspend(credential=one, by=None),
-        lambda: credentials.suspend(credential=two, by=None),
+        lambda: credentials.suspend_credential(credential=one, by=None),
+        lambda: credentials.suspend_credential(credential=two, by=None),
     )
 
     assert AuditEvent.objects.first_broken() is None
@@ -175,6 +183,6 @@ def test_a_reveal_is_committed_before_it_opens():
     by = factories.a_user()
 
     with atomic(), pytest.raises(RuntimeError, match="durable"):
-        credentials.reveal(key=key, field="value", by=by)
+        credentials.reveal_key(key=key, field="value", by=by)
 
-    assert credentials.reveal(key=key, field="value", by=by) == STRING
+    assert credentials.reveal_key(key=key, field="value", by=by) == STRING

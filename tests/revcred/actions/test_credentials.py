@@ -9,7 +9,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import credentials
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.fingerprints import fingerprint
 from revcred.models import (
     AuditEvent,
@@ -70,7 +70,7 @@ def about(moment):
 
 
 def revoked(credential):
-    credentials.revoke(credential=credential, reason="for a test", by=None)
+    credentials.revoke_credential(credential=credential, reason="for a test", by=None)
     return credential
 
 
@@ -86,11 +86,11 @@ def test_issuing_makes_all_of_it(customer, by, announced):
     feeds = [factories.a_subscription(customer), factories.a_subscription(customer)]
     expires_at = timezone.now() + DAY
 
-    issued = credentials.issue(
+    issued = credentials.issue_credential(
         customer=customer,
         name="Production",
         by=by,
-        keyed=Keyed(key=STRING, secret="a secret", gateway=factories.a_gateway("edge")),
+        keyed=NewKey(key=STRING, secret="a secret", gateway=factories.a_gateway("edge")),
         subscriptions=feeds,
         holders=[holder],
         new_members=[holder],
@@ -117,8 +117,8 @@ def test_issuing_makes_all_of_it(customer, by, announced):
 
 
 def test_issuing_is_on_record_without_the_key(customer, by):
-    issued = credentials.issue(
-        customer=customer, name="Production", keyed=Keyed(key=STRING, secret="a secret"), by=by
+    issued = credentials.issue_credential(
+        customer=customer, name="Production", keyed=NewKey(key=STRING, secret="a secret"), by=by
     )
 
     event = AuditEvent.objects.get()
@@ -128,7 +128,7 @@ def test_issuing_is_on_record_without_the_key(customer, by):
 
 
 def test_issuing_is_announced(customer, by, announced):
-    issued = credentials.issue(customer=customer, name="Production", by=by)
+    issued = credentials.issue_credential(customer=customer, name="Production", by=by)
 
     assert announced == [
         {
@@ -145,7 +145,7 @@ def test_issuing_is_announced(customer, by, announced):
 
 
 def test_a_generated_key_counts_from_now(customer, now):
-    issued = credentials.issue(customer=customer, name="Production", by=None)
+    issued = credentials.issue_credential(customer=customer, name="Production", by=None)
 
     key = issued.keys.get()
     assert key.active_from.timestamp() == about(now)
@@ -156,10 +156,10 @@ def test_a_generated_key_counts_from_now(customer, now):
 def test_an_existing_key_counts_from_as_far_back_as_transactions_are_accepted(customer, now):
     subscription = factories.a_subscription(customer)
 
-    issued = credentials.issue(
+    issued = credentials.issue_credential(
         customer=customer,
         name="Production",
-        keyed=Keyed(key=STRING),
+        keyed=NewKey(key=STRING),
         subscriptions=[subscription],
         by=None,
     )
@@ -173,7 +173,9 @@ def test_a_key_used_again_counts_from_when_its_last_owner_let_go(customer, now):
     last = factories.a_credential(key=STRING)
     credentials.end_key(key=last.keys.get(), at=now - DAY, by=None)
 
-    again = credentials.issue(customer=customer, name="Again", keyed=Keyed(key=STRING), by=None)
+    again = credentials.issue_credential(
+        customer=customer, name="Again", keyed=NewKey(key=STRING), by=None
+    )
 
     assert again.keys.get().active_from == now - DAY
 
@@ -182,7 +184,9 @@ def test_a_key_that_was_let_go_long_ago_reaches_back_as_far_as_any(customer, now
     last = factories.a_credential(key=STRING)
     credentials.end_key(key=last.keys.get(), at=now - 300 * DAY, by=None)
 
-    again = credentials.issue(customer=customer, name="Again", keyed=Keyed(key=STRING), by=None)
+    again = credentials.issue_credential(
+        customer=customer, name="Again", keyed=NewKey(key=STRING), by=None
+    )
 
     oldest = now - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
     assert again.keys.get().active_from.timestamp() == about(oldest)
@@ -192,49 +196,53 @@ def test_a_key_in_use_is_refused_and_nothing_is_left(customer):
     factories.a_credential(key=STRING)
 
     with pytest.raises(credentials.KeyInUse):
-        credentials.issue(customer=customer, name="Other", keyed=Keyed(key=STRING), by=None)
+        credentials.issue_credential(
+            customer=customer, name="Other", keyed=NewKey(key=STRING), by=None
+        )
 
     assert not Credential.objects.filter(name="Other").exists()
 
 
 def test_a_key_that_will_be_in_use_is_refused_too(customer, now):
-    factories.a_credential(keyed=Keyed(key=STRING, active_from=now + DAY))
+    factories.a_credential(keyed=NewKey(key=STRING, active_from=now + DAY))
 
     with pytest.raises(credentials.KeyInUse):
-        credentials.issue(customer=customer, name="Other", keyed=Keyed(key=STRING), by=None)
+        credentials.issue_credential(
+            customer=customer, name="Other", keyed=NewKey(key=STRING), by=None
+        )
 
 
 def test_a_key_on_its_way_out_is_refused_until_it_is_over(customer, now):
     last = factories.a_credential(key=STRING)
     credentials.end_key(key=last.keys.get(), at=now + DAY, by=None)
-    from_then = Keyed(key=STRING, active_from=now + DAY)
+    from_then = NewKey(key=STRING, active_from=now + DAY)
 
     with pytest.raises(credentials.KeyInUse):
-        credentials.issue(
-            customer=customer, name="Early", keyed=Keyed(key=STRING, active_from=now), by=None
+        credentials.issue_credential(
+            customer=customer, name="Early", keyed=NewKey(key=STRING, active_from=now), by=None
         )
 
-    later = credentials.issue(customer=customer, name="Later", keyed=from_then, by=None)
+    later = credentials.issue_credential(customer=customer, name="Later", keyed=from_then, by=None)
     assert later.keys.get().active_from == now + DAY
 
 
 def test_the_same_key_may_mean_another_at_a_gateway(customer):
     factories.a_credential(key=STRING)
-    here = Keyed(key=STRING, gateway=factories.a_gateway())
+    here = NewKey(key=STRING, gateway=factories.a_gateway())
 
-    issued = credentials.issue(customer=customer, name="Here", keyed=here, by=None)
+    issued = credentials.issue_credential(customer=customer, name="Here", keyed=here, by=None)
 
     assert issued.keys.get().gateway == here.gateway
 
 
 def test_a_name_in_use_is_refused(credential):
-    with pytest.raises(credentials.NameInUse):
-        credentials.issue(customer=credential.customer, name=credential.name, by=None)
+    with pytest.raises(credentials.CredentialNameInUse):
+        credentials.issue_credential(customer=credential.customer, name=credential.name, by=None)
 
 
 def test_another_customers_subscription_is_refused(customer):
-    with pytest.raises(credentials.OtherCustomer):
-        credentials.issue(
+    with pytest.raises(credentials.SubscriptionOfOtherCustomer):
+        credentials.issue_credential(
             customer=customer, name="Other", subscriptions=[factories.a_subscription()], by=None
         )
 
@@ -245,7 +253,7 @@ def test_the_same_subscription_twice_is_refused(customer):
     subscription = factories.a_subscription(customer)
 
     with pytest.raises(credentials.AlreadyAssigned):
-        credentials.issue(
+        credentials.issue_credential(
             customer=customer, name="Other", subscriptions=[subscription] * 2, by=None
         )
 
@@ -257,10 +265,10 @@ def test_nobody_becomes_a_member_unasked(customer, elsewhere):
     stranger = factories.a_subscriber(factories.a_customer() if elsewhere else None)
     before = stranger.memberships.count()
 
-    with pytest.raises(credentials.NotMembers, match=stranger.email), atomic():
-        credentials.issue(customer=customer, name="Other", holders=[stranger], by=None)
-    with pytest.raises(credentials.NotMembers, match=stranger.email), atomic():
-        credentials.change(credential=credential, holders=[stranger], by=None)
+    with pytest.raises(credentials.HoldersNotMembers, match=stranger.email), atomic():
+        credentials.issue_credential(customer=customer, name="Other", holders=[stranger], by=None)
+    with pytest.raises(credentials.HoldersNotMembers, match=stranger.email), atomic():
+        credentials.change_credential(credential=credential, holders=[stranger], by=None)
     assert stranger.memberships.count() == before
     assert not customer.credentials.filter(name="Other").exists()
     assert not credential.holders.exists()
@@ -273,7 +281,7 @@ def test_a_new_member_and_the_owners_are_told_and_it_is_on_record(customer, by):
     credential = factories.a_credential(customer)
     OutgoingMail.objects.all().delete()
 
-    credentials.change(credential=credential, holders=[ada], new_members=[ada], by=by)
+    credentials.change_credential(credential=credential, holders=[ada], new_members=[ada], by=by)
 
     member = customer.memberships.get(subscriber=ada)
     event = newest_event(member)
@@ -308,7 +316,9 @@ def test_what_is_changed_is_saved_and_on_record_by_name(credential, by, announce
     holder, before = factories.a_subscriber(), credential.name
     credential.name, credential.tags = "Renamed", ["eu"]
 
-    credentials.change(credential=credential, holders=[holder], new_members=[holder], by=by)
+    credentials.change_credential(
+        credential=credential, holders=[holder], new_members=[holder], by=by
+    )
 
     kept = Credential.objects.get(pk=credential.pk)
     assert (kept.name, kept.tags, list(kept.holders.all())) == ("Renamed", ["eu"], [holder])
@@ -326,7 +336,7 @@ def test_what_is_changed_is_saved_and_on_record_by_name(credential, by, announce
 
 
 def test_nothing_changed_is_nothing_on_record(credential):
-    credentials.change(credential=credential, holders=[], by=None)
+    credentials.change_credential(credential=credential, holders=[], by=None)
 
     assert verbs(credential) == [Verb.ISSUED]
 
@@ -334,7 +344,7 @@ def test_nothing_changed_is_nothing_on_record(credential):
 def test_holders_that_are_not_said_stay(customer):
     credential = factories.a_credential(customer, holders=[factories.a_subscriber()])
 
-    credentials.change(credential=credential, by=None)
+    credentials.change_credential(credential=credential, by=None)
 
     assert credential.holders.count() == 1
 
@@ -350,7 +360,7 @@ def test_usage_follows_another_expiry_from_where_the_two_differ(
     credential.expires_at = after and now + after * DAY
     announced.clear()
 
-    credentials.change(credential=credential, by=None)
+    credentials.change_credential(credential=credential, by=None)
 
     assert [(each["credential"], each["since"]) for each in announced] == [
         (credential, now + since * DAY)
@@ -360,8 +370,8 @@ def test_usage_follows_another_expiry_from_where_the_two_differ(
 def test_a_name_in_use_is_refused_at_a_change_too(credential, customer):
     credential.name = factories.a_credential(customer).name
 
-    with pytest.raises(credentials.NameInUse):
-        credentials.change(credential=credential, by=None)
+    with pytest.raises(credentials.CredentialNameInUse):
+        credentials.change_credential(credential=credential, by=None)
 
 
 def test_a_change_leaves_alone_what_is_no_plain_fact(credential):
@@ -369,7 +379,7 @@ def test_a_change_leaves_alone_what_is_no_plain_fact(credential):
     revoked(credential)
     stale.name = "Renamed"
 
-    credentials.change(credential=stale, by=None)
+    credentials.change_credential(credential=stale, by=None)
 
     assert Credential.objects.get(pk=credential.pk).revocation_reason == "for a test"
 
@@ -404,7 +414,7 @@ def test_an_alias_known_by_its_fingerprint_only_has_nothing_to_reveal(credential
     assert (alias.fingerprint, alias.hint, alias.kind) == (mark, "send", "alias")
     assert verbs(credential) == [Verb.ISSUED, Verb.ALIAS_ADDED]
     with pytest.raises(credentials.NothingToReveal):
-        credentials.reveal(key=alias, field="value", by=by)
+        credentials.reveal_key(key=alias, field="value", by=by)
 
 
 @pytest.mark.parametrize("known_by", ["string", "fingerprint"])
@@ -419,7 +429,7 @@ def test_an_alias_in_use_is_refused(credential, known_by):
 def test_a_revoked_credential_has_no_new_aliases(credential, known_by):
     revoked(credential)
 
-    with pytest.raises(credentials.AlreadyRevoked):
+    with pytest.raises(credentials.CredentialRevoked):
         an_alias(credential, known_by)
 
 
@@ -516,7 +526,9 @@ def test_a_key_not_begun_never_begins(credential, now, at):
 def test_a_rotation_gives_a_new_key_and_lets_the_old_one_overlap(credential, by, now, announced):
     old = credential.keys.get()
 
-    new = credentials.rotate(credential=credential, overlap=DAY, secret="another secret", by=by)
+    new = credentials.rotate_credential(
+        credential=credential, overlap=DAY, secret="another secret", by=by
+    )
 
     old.refresh_from_db()
     assert (new.kind, new.active_until) == ("key", None)
@@ -533,16 +545,16 @@ def test_a_rotation_gives_a_new_key_and_lets_the_old_one_overlap(credential, by,
 
 
 def test_a_rotation_to_a_given_key(credential):
-    new = credentials.rotate(credential=credential, overlap=DAY, key=STRING, by=None)
+    new = credentials.rotate_credential(credential=credential, overlap=DAY, key=STRING, by=None)
 
     assert new.sealed.unseal("value") == STRING
 
 
 def test_rotating_again_leaves_the_first_end_where_it_was(credential):
     first = credential.keys.get()
-    second = credentials.rotate(credential=credential, overlap=DAY, by=None)
+    second = credentials.rotate_credential(credential=credential, overlap=DAY, by=None)
 
-    third = credentials.rotate(credential=credential, overlap=2 * DAY, by=None)
+    third = credentials.rotate_credential(credential=credential, overlap=2 * DAY, by=None)
 
     assert periods(credential.keys) == [
         (first.active_from, second.active_from + DAY),
@@ -552,9 +564,9 @@ def test_rotating_again_leaves_the_first_end_where_it_was(credential):
 
 
 def test_rotating_without_overlap_ends_all_that_is_still_on_its_way_out(credential):
-    credentials.rotate(credential=credential, overlap=DAY, by=None)
+    credentials.rotate_credential(credential=credential, overlap=DAY, by=None)
 
-    new = credentials.rotate(credential=credential, overlap=timedelta(), by=None)
+    new = credentials.rotate_credential(credential=credential, overlap=timedelta(), by=None)
 
     assert list(credential.keys.current(new.active_from)) == [new]
 
@@ -562,7 +574,7 @@ def test_rotating_without_overlap_ends_all_that_is_still_on_its_way_out(credenti
 def test_a_rotation_leaves_aliases_alone(credential):
     alias = credentials.add_alias(credential=credential, alias=STRING, by=None)
 
-    credentials.rotate(credential=credential, overlap=DAY, by=None)
+    credentials.rotate_credential(credential=credential, overlap=DAY, by=None)
 
     alias.refresh_from_db()
     assert alias.active_until is None
@@ -570,23 +582,23 @@ def test_a_rotation_leaves_aliases_alone(credential):
 
 def test_the_new_key_counts_where_the_old_one_did(customer):
     gateway = factories.a_gateway()
-    bound = factories.a_credential(customer, keyed=Keyed(gateway=gateway))
+    bound = factories.a_credential(customer, keyed=NewKey(gateway=gateway))
 
-    assert credentials.rotate(credential=bound, overlap=DAY, by=None).gateway == gateway
+    assert credentials.rotate_credential(credential=bound, overlap=DAY, by=None).gateway == gateway
 
 
 def test_so_it_does_when_the_old_one_has_ended(customer):
     gateway = factories.a_gateway()
-    bound = factories.a_credential(customer, keyed=Keyed(gateway=gateway))
+    bound = factories.a_credential(customer, keyed=NewKey(gateway=gateway))
     credentials.end_key(key=bound.keys.get(), by=None)
 
-    assert credentials.rotate(credential=bound, overlap=DAY, by=None).gateway == gateway
+    assert credentials.rotate_credential(credential=bound, overlap=DAY, by=None).gateway == gateway
 
 
 def test_a_key_planned_for_later_is_superseded_too(customer, now):
-    planned = factories.a_credential(customer, keyed=Keyed(active_from=now + 10 * DAY))
+    planned = factories.a_credential(customer, keyed=NewKey(active_from=now + 10 * DAY))
 
-    new = credentials.rotate(credential=planned, overlap=DAY, by=None)
+    new = credentials.rotate_credential(credential=planned, overlap=DAY, by=None)
 
     assert list(planned.keys.ever_counting()) == [new]
 
@@ -595,22 +607,22 @@ def test_a_rotation_to_its_own_key_is_refused_and_nothing_ends(customer):
     credential = factories.a_credential(customer, key=STRING)
 
     with pytest.raises(credentials.KeyInUse):
-        credentials.rotate(credential=credential, overlap=DAY, key=STRING, by=None)
+        credentials.rotate_credential(credential=credential, overlap=DAY, key=STRING, by=None)
 
     assert credential.keys.get().active_until is None
 
 
 def test_a_revoked_credential_is_not_rotated(credential):
-    with pytest.raises(credentials.AlreadyRevoked):
-        credentials.rotate(credential=revoked(credential), overlap=DAY, by=None)
+    with pytest.raises(credentials.CredentialRevoked):
+        credentials.rotate_credential(credential=revoked(credential), overlap=DAY, by=None)
 
 
 # --- suspend, resume, revoke ----------------------------------------------------------------------
 
 
 def test_suspending_and_resuming(credential, by, announced):
-    credentials.suspend(credential=credential, by=by)
-    credentials.resume(credential=credential, by=by)
+    credentials.suspend_credential(credential=credential, by=by)
+    credentials.resume_credential(credential=credential, by=by)
 
     suspension = credential.suspensions.get()
     assert suspension.active_from < suspension.active_until
@@ -619,26 +631,26 @@ def test_suspending_and_resuming(credential, by, announced):
 
 
 def test_suspending_a_suspended_one_changes_nothing(credential, announced):
-    credentials.suspend(credential=credential, by=None)
+    credentials.suspend_credential(credential=credential, by=None)
     before = periods(credential.suspensions), verbs(credential), len(announced)
 
-    credentials.suspend(credential=credential, by=None)
+    credentials.suspend_credential(credential=credential, by=None)
 
     assert (periods(credential.suspensions), verbs(credential), len(announced)) == before
 
 
 def test_resuming_what_is_not_suspended_changes_nothing(credential, announced):
-    credentials.resume(credential=credential, by=None)
+    credentials.resume_credential(credential=credential, by=None)
 
     assert verbs(credential) == [Verb.ISSUED]
     assert announced == []
 
 
 def test_it_may_be_suspended_again(credential):
-    credentials.suspend(credential=credential, by=None)
-    credentials.resume(credential=credential, by=None)
+    credentials.suspend_credential(credential=credential, by=None)
+    credentials.resume_credential(credential=credential, by=None)
 
-    credentials.suspend(credential=credential, by=None)
+    credentials.suspend_credential(credential=credential, by=None)
 
     first, second = periods(credential.suspensions)
     assert first[1] <= second[0]
@@ -646,7 +658,9 @@ def test_it_may_be_suspended_again(credential):
 
 
 def test_revoking_is_for_good_and_says_why(credential, by, now, announced):
-    credentials.revoke(credential=credential, reason="found in a public repository", by=by)
+    credentials.revoke_credential(
+        credential=credential, reason="found in a public repository", by=by
+    )
 
     kept = Credential.objects.get(pk=credential.pk)
     assert kept.revoked_at.timestamp() == about(now)
@@ -660,19 +674,19 @@ def test_revoking_is_for_good_and_says_why(credential, by, now, announced):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda it: credentials.revoke(credential=it, reason="again", by=None),
-        lambda it: credentials.suspend(credential=it, by=None),
-        lambda it: credentials.resume(credential=it, by=None),
-        lambda it: credentials.assign(
+        lambda it: credentials.revoke_credential(credential=it, reason="again", by=None),
+        lambda it: credentials.suspend_credential(credential=it, by=None),
+        lambda it: credentials.resume_credential(credential=it, by=None),
+        lambda it: credentials.assign_subscription(
             credential=it, subscription=factories.a_subscription(it.customer), by=None
         ),
-        lambda it: credentials.move(
+        lambda it: credentials.move_credential(
             credential=it,
             subscription=factories.a_subscription(it.customer),
             to=factories.a_subscription(it.customer),
             by=None,
         ),
-        lambda it: credentials.reveal(key=it.keys.get(), field="value", by=factories.a_user()),
+        lambda it: credentials.reveal_key(key=it.keys.get(), field="value", by=factories.a_user()),
     ],
     ids=["revoke", "suspend", "resume", "assign", "move", "reveal"],
 )
@@ -680,7 +694,7 @@ def test_a_revoked_one_stays_as_it_is_also_for_who_has_not_noticed(credential, a
     stale = Credential.objects.get(pk=credential.pk)
     before = verbs(revoked(credential))
 
-    with pytest.raises(credentials.AlreadyRevoked):
+    with pytest.raises(credentials.CredentialRevoked):
         act(stale)
 
     assert verbs(credential) == before
@@ -694,7 +708,7 @@ def test_assigning_feeds_another_subscription_too(customer, by, now, announced):
     first, second = factories.a_subscription(customer), factories.a_subscription(customer)
     credential = factories.a_credential(customer, subscriptions=[first])
 
-    credentials.assign(credential=credential, subscription=second, at=now - DAY, by=by)
+    credentials.assign_subscription(credential=credential, subscription=second, at=now - DAY, by=by)
 
     assert set(credential.assignments.at(now).values_list("subscription", flat=True)) == {
         first.pk,
@@ -710,22 +724,30 @@ def test_assigning_feeds_another_subscription_too(customer, by, now, announced):
 def test_what_it_feeds_already_or_will_is_not_assigned_again(customer, now, at):
     subscription = factories.a_subscription(customer)
     credential = factories.a_credential(customer)
-    credentials.assign(credential=credential, subscription=subscription, at=now, by=None)
+    credentials.assign_subscription(
+        credential=credential, subscription=subscription, at=now, by=None
+    )
 
     with pytest.raises(credentials.AlreadyAssigned):
-        credentials.assign(credential=credential, subscription=subscription, at=now + at, by=None)
+        credentials.assign_subscription(
+            credential=credential, subscription=subscription, at=now + at, by=None
+        )
 
 
 def test_another_customers_subscription_is_not_assigned(credential):
-    with pytest.raises(credentials.OtherCustomer):
-        credentials.assign(credential=credential, subscription=factories.a_subscription(), by=None)
+    with pytest.raises(credentials.SubscriptionOfOtherCustomer):
+        credentials.assign_subscription(
+            credential=credential, subscription=factories.a_subscription(), by=None
+        )
 
 
 def test_unassigning_ends_it(customer, by, now, announced):
     subscription = factories.a_subscription(customer)
     credential = factories.a_credential(customer, subscriptions=[subscription])
 
-    credentials.unassign(credential=credential, subscription=subscription, at=now, by=by)
+    credentials.unassign_subscription(
+        credential=credential, subscription=subscription, at=now, by=by
+    )
 
     assert periods(credential.assignments) == [(factories.LONG_AGO, now)]
     event = newest_event(credential)
@@ -738,7 +760,7 @@ def test_unassigning_at_its_very_start_leaves_no_trace_of_it(customer):
     subscription = factories.a_subscription(customer)
     credential = factories.a_credential(customer, subscriptions=[subscription])
 
-    credentials.unassign(
+    credentials.unassign_subscription(
         credential=credential, subscription=subscription, at=factories.LONG_AGO, by=None
     )
 
@@ -749,17 +771,19 @@ def test_unassigning_at_its_very_start_leaves_no_trace_of_it(customer):
 def test_what_it_no_longer_feeds_then_is_not_unassigned(customer, now, days):
     subscription = factories.a_subscription(customer)
     credential = factories.a_credential(customer, subscriptions=[subscription])
-    credentials.unassign(credential=credential, subscription=subscription, at=now, by=None)
+    credentials.unassign_subscription(
+        credential=credential, subscription=subscription, at=now, by=None
+    )
 
     with pytest.raises(credentials.NotAssigned):
-        credentials.unassign(
+        credentials.unassign_subscription(
             credential=credential, subscription=subscription, at=now + days * DAY, by=None
         )
 
 
 def test_what_it_has_never_fed_is_not_unassigned(credential, customer):
     with pytest.raises(credentials.NotAssigned):
-        credentials.unassign(
+        credentials.unassign_subscription(
             credential=credential, subscription=factories.a_subscription(customer), by=None
         )
 
@@ -770,7 +794,7 @@ def test_a_move_leaves_the_past_where_it_was(customer, by, now, announced, days)
     credential = factories.a_credential(customer, subscriptions=[old])
     at = now + days * DAY
 
-    credentials.move(credential=credential, subscription=old, to=new, at=at, by=by)
+    credentials.move_credential(credential=credential, subscription=old, to=new, at=at, by=by)
 
     assert periods(credential.assignments.filter(subscription=old)) == [(factories.LONG_AGO, at)]
     assert periods(credential.assignments.filter(subscription=new)) == [(at, None)]
@@ -783,9 +807,11 @@ def test_a_move_leaves_the_past_where_it_was(customer, by, now, announced, days)
 def test_it_may_be_moved_back(customer, now):
     old, new = factories.a_subscription(customer), factories.a_subscription(customer)
     credential = factories.a_credential(customer, subscriptions=[old])
-    credentials.move(credential=credential, subscription=old, to=new, at=now - DAY, by=None)
+    credentials.move_credential(
+        credential=credential, subscription=old, to=new, at=now - DAY, by=None
+    )
 
-    credentials.move(credential=credential, subscription=new, to=old, at=now, by=None)
+    credentials.move_credential(credential=credential, subscription=new, to=old, at=now, by=None)
 
     fed = credential.assignments.order_by("active_from")
     assert [(each.subscription, each.active_until) for each in fed] == [
@@ -798,7 +824,7 @@ def test_it_may_be_moved_back(customer, now):
 @pytest.mark.parametrize(
     ("to", "refusal"),
     [
-        ("another customer's", credentials.OtherCustomer),
+        ("another customer's", credentials.SubscriptionOfOtherCustomer),
         ("one it feeds", credentials.AlreadyAssigned),
     ],
 )
@@ -809,14 +835,14 @@ def test_a_refused_move_moves_nothing(customer, to, refusal):
     target = {"another customer's": factories.a_subscription(), "one it feeds": fed}
 
     with pytest.raises(refusal):
-        credentials.move(credential=credential, subscription=old, to=target[to], by=None)
+        credentials.move_credential(credential=credential, subscription=old, to=target[to], by=None)
 
     assert periods(credential.assignments) == before
 
 
 def test_a_move_from_where_it_is_not_is_refused(credential, customer):
     with pytest.raises(credentials.NotAssigned):
-        credentials.move(
+        credentials.move_credential(
             credential=credential,
             subscription=factories.a_subscription(customer),
             to=factories.a_subscription(customer),
@@ -848,7 +874,7 @@ def damage(key, field):
     ],
 )
 def test_a_reveal_is_on_record(key, by, field, text, verb):
-    assert credentials.reveal(key=key, field=field, by=by, address="192.0.2.1") == text
+    assert credentials.reveal_key(key=key, field=field, by=by, address="192.0.2.1") == text
 
     event = AuditEvent.objects.reveals().get()
     assert (event.verb, event.target_id, event.actor) == (verb, key.credential_id, by.email)
@@ -858,8 +884,8 @@ def test_a_reveal_is_on_record(key, by, field, text, verb):
 def test_a_damaged_one_is_refused_and_on_record_all_the_same(key, by):
     damage(key, "value")
 
-    with pytest.raises(credentials.Damaged):
-        credentials.reveal(key=key, field="value", by=by)
+    with pytest.raises(credentials.SealedValueDamaged):
+        credentials.reveal_key(key=key, field="value", by=by)
 
     assert AuditEvent.objects.reveals().count() == 1
 
@@ -867,7 +893,7 @@ def test_a_damaged_one_is_refused_and_on_record_all_the_same(key, by):
 def test_a_damaged_secret_keeps_no_key_from_being_revealed(key, by):
     damage(key, "secret")
 
-    assert credentials.reveal(key=key, field="value", by=by) == STRING
+    assert credentials.reveal_key(key=key, field="value", by=by) == STRING
 
 
 def test_what_was_sealed_in_another_row_is_damaged(key, by):
@@ -879,15 +905,15 @@ def test_what_was_sealed_in_another_row_is_damaged(key, by):
             [key.pk, other.pk],
         )
 
-    with pytest.raises(credentials.Damaged):
-        credentials.reveal(key=key, field="value", by=by)
+    with pytest.raises(credentials.SealedValueDamaged):
+        credentials.reveal_key(key=key, field="value", by=by)
 
 
 def test_where_nothing_is_sealed_there_is_nothing_to_reveal(by):
     without_secret = factories.a_credential().keys.get()
 
     with pytest.raises(credentials.NothingToReveal):
-        credentials.reveal(key=without_secret, field="secret", by=by)
+        credentials.reveal_key(key=without_secret, field="secret", by=by)
 
     assert not AuditEvent.objects.reveals().exists()
 
@@ -897,7 +923,7 @@ def test_a_suspended_customers_keys_are_not_revealed(key, customer, by, now):
     customer.save()
 
     with pytest.raises(credentials.NothingToReveal):
-        credentials.reveal(key=key, field="value", by=by)
+        credentials.reveal_key(key=key, field="value", by=by)
 
     assert not AuditEvent.objects.reveals().exists()
 
@@ -910,15 +936,17 @@ def test_what_cannot_be_put_on_record_is_not_revealed(key, by):
         )
 
     with pytest.raises(DatabaseError):
-        credentials.reveal(key=key, field="value", by=by)
+        credentials.reveal_key(key=key, field="value", by=by)
 
 
 def test_moving_to_where_it_is_already_changes_nothing():
     credential = factories.a_credential(customer := factories.a_customer())
     subscription = factories.a_subscription(customer)
-    credentials.assign(credential=credential, subscription=subscription, by=None)
+    credentials.assign_subscription(credential=credential, subscription=subscription, by=None)
 
     with pytest.raises(credentials.AlreadyAssigned):
-        credentials.move(credential=credential, subscription=subscription, to=subscription, by=None)
+        credentials.move_credential(
+            credential=credential, subscription=subscription, to=subscription, by=None
+        )
 
     assert credential.assignments.count() == 1

@@ -36,7 +36,7 @@ def keys_of(customer, number):
 
 def reveal(keys, by):
     for key in keys:
-        credentials.reveal(key=key, field="value", by=by, address="198.51.100.7")
+        credentials.reveal_key(key=key, field="value", by=by, address="198.51.100.7")
 
 
 def told():
@@ -85,7 +85,7 @@ def test_one_key_again_and_its_secret_are_one(acme, person):
     key = credential.keys.get()
 
     reveal([key] * 5, person)
-    credentials.reveal(key=key, field="secret", by=person)
+    credentials.reveal_key(key=key, field="secret", by=person)
 
     assert told() == []
 
@@ -123,7 +123,7 @@ def test_while_reveals_rest_nothing_is_revealed_nor_on_record(acme, person):
     person.save()
     (key,) = keys_of(acme, 1)
 
-    with pytest.raises(credentials.RevealsRest):
-        credentials.reveal(key=key, field="value", by=person)
+    with pytest.raises(credentials.RevealsPaused):
+        credentials.reveal_key(key=key, field="value", by=person)
 
     assert not AuditEvent.objects.reveals().exists()

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from revcred.actions import credentials
-from revcred.actions.credentials import Keyed
+from revcred.actions.credentials import NewKey
 from revcred.fingerprints import fingerprint, hint
 from revcred.models import AuditEvent, ExternalKey
 from tests import factories
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def revoked():
     credential = factories.a_credential(name="Gone", key=KEY)
-    credentials.revoke(credential=credential, reason="leaked", by=None)
+    credentials.revoke_credential(credential=credential, reason="leaked", by=None)
     return credential
 
 
@@ -30,8 +30,8 @@ def other():
 
 
 def issue(credential, **asked):
-    credentials.issue(
-        customer=credential.customer, name="New", keyed=Keyed(key=KEY, **asked), by=None
+    credentials.issue_credential(
+        customer=credential.customer, name="New", keyed=NewKey(key=KEY, **asked), by=None
     )
 
 
@@ -40,7 +40,7 @@ def issue_from_long_ago(credential, **asked):
 
 
 def rotate(credential, **asked):
-    credentials.rotate(credential=credential, overlap=DAY, key=KEY, by=None, **asked)
+    credentials.rotate_credential(credential=credential, overlap=DAY, key=KEY, by=None, **asked)
 
 
 def add_alias(credential, **asked):
@@ -80,7 +80,7 @@ def test_a_revoked_credential_s_key_is_refused(revoked, other, way, has_ended):
         credentials.end_key(key=revoked.keys.get(), by=None)
     before = ExternalKey.objects.count()
 
-    with pytest.raises(credentials.KeyOfRevoked) as refused:
+    with pytest.raises(credentials.KeyOfRevokedCredential) as refused:
         way(other)
 
     assert "“Gone”" in str(refused.value)
@@ -114,11 +114,11 @@ def test_who_was_asked_once_is_not_asked_of_it_again(revoked, other):
 
 
 def test_a_revoked_credential_s_name_is_free_again(revoked):
-    credentials.issue(customer=revoked.customer, name="Gone", by=None)
+    credentials.issue_credential(customer=revoked.customer, name="Gone", by=None)
 
-    with pytest.raises(credentials.NameInUse):
-        credentials.issue(customer=revoked.customer, name="Gone", by=None)
+    with pytest.raises(credentials.CredentialNameInUse):
+        credentials.issue_credential(customer=revoked.customer, name="Gone", by=None)
     live = revoked.customer.credentials.get(name="Gone", revoked_at=None)
-    credentials.revoke(credential=live, reason="lost", by=None)
-    credentials.issue(customer=revoked.customer, name="Gone", by=None)
+    credentials.revoke_credential(credential=live, reason="lost", by=None)
+    credentials.issue_credential(customer=revoked.customer, name="Gone", by=None)
     assert revoked.customer.credentials.filter(name="Gone").count() == 3

@@ -83,7 +83,7 @@ def test_what_was_typed_for_an_address_is_not_kept(client):
 
     kept = repr([*AuditEvent.objects.values_list(), *FailedSignIns.objects.values_list()])
     assert "passw0rd" not in kept.lower()
-    assert [each[:3] for each in events()] == [("sign_in_failed", "", sign_ins.UNKNOWN_NAME)]
+    assert [each[:3] for each in events()] == [("sign_in_failed", "", sign_ins.UNKNOWN_LOGIN_NAME)]
 
 
 def test_beyond_the_limit_it_is_refused_and_on_record(client, ann):
@@ -103,24 +103,30 @@ def test_one_place_that_tries_too_often_is_on_record(client):
 
 def test_many_failures_are_one_event_a_minute_and_none_is_lost(ann):
     for _ in range(100):
-        sign_ins.note(verb=AuditEvent.Verb.SIGN_IN_FAILED, user=ann.user, address=WHERE)
+        sign_ins.record_throttled_event(
+            verb=AuditEvent.Verb.SIGN_IN_FAILED, user=ann.user, address=WHERE
+        )
     assert len(events()) == 1
 
     later(minutes=1)
-    sign_ins.note(verb=AuditEvent.Verb.SIGN_IN_FAILED, user=ann.user, address=WHERE)
-    sign_ins.note(verb=AuditEvent.Verb.SIGN_IN_FAILED, user=ann.user, address=WHERE)
-    sign_ins.write_counted()
+    sign_ins.record_throttled_event(
+        verb=AuditEvent.Verb.SIGN_IN_FAILED, user=ann.user, address=WHERE
+    )
+    sign_ins.record_throttled_event(
+        verb=AuditEvent.Verb.SIGN_IN_FAILED, user=ann.user, address=WHERE
+    )
+    sign_ins.record_counted_attempts()
     assert [each[3] for each in events()] == [1, 100]
 
     later(minutes=1)
-    sign_ins.write_counted()
+    sign_ins.record_counted_attempts()
     assert [each[3] for each in events()] == [1, 100, 1]
     assert not FailedSignIns.objects.exists()
 
 
 def test_a_thousand_unknown_addresses_are_one_row_and_one_event():
     for number in range(1_000):
-        sign_ins.note(
+        sign_ins.record_throttled_event(
             verb=AuditEvent.Verb.SIGN_IN_FAILED, user=None, address=f"192.0.2.{number % 250}"
         )
 
@@ -138,7 +144,7 @@ def test_a_forgotten_password(client, ann, sent_mail):
 
     assert events() == [
         ("reset_asked", "", "ann@example.com", 1, WHERE),
-        ("reset_asked", "", sign_ins.UNKNOWN_NAME, 1, WHERE),
+        ("reset_asked", "", sign_ins.UNKNOWN_LOGIN_NAME, 1, WHERE),
         ("password_reset", "ann@example.com", "ann@example.com", 1, WHERE),
     ]
 
@@ -186,7 +192,7 @@ def test_nobody_signs_in_without_a_record(client, ann, monkeypatch):
     def fail(*args, **kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sign_ins, "record", fail)
+    monkeypatch.setattr(sign_ins, "record_login_event", fail)
     client.raise_request_exception = False
 
     assert sign_in(client).status_code == 500
@@ -196,7 +202,7 @@ def test_nobody_signs_in_without_a_record(client, ann, monkeypatch):
 def test_a_link_that_staff_sent_says_who(rf, ann):
     by = factories.a_user("boss@example.com", is_staff=True, is_superuser=True)
 
-    users.send_link(user=ann.user, by=by, request=rf.get("/", REMOTE_ADDR=WHERE))
+    users.send_password_link(user=ann.user, by=by, request=rf.get("/", REMOTE_ADDR=WHERE))
 
     assert events() == [("reset_asked", "boss@example.com", "ann@example.com", 1, WHERE)]
     assert OutgoingMail.objects.get().recipient == "ann@example.com"

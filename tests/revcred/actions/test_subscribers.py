@@ -9,8 +9,8 @@ from django.db.transaction import atomic
 from django.urls import reverse
 
 from revcred.actions import subscribers
-from revcred.actions.addresses import DecidesWhoBelongs
-from revcred.actions.users import StaffSignsIn
+from revcred.actions.addresses import MembershipRightRequired
+from revcred.actions.users import AddressOfStaff
 from revcred.models import AuditEvent, Membership, Subscriber, User
 from tests import factories
 
@@ -32,7 +32,7 @@ def invite(by, rf, sent_mail):
 
     def invited(subscriber):
         before = len(sent_mail())
-        subscribers.invite(subscriber=subscriber, by=by, request=rf.get("/admin/"))
+        subscribers.invite_subscriber(subscriber=subscriber, by=by, request=rf.get("/admin/"))
         (sent,) = sent_mail()[before:]
         return sent
 
@@ -111,7 +111,7 @@ def test_a_link_to_an_address_the_subscriber_no_longer_has_is_void(client, invit
     subscriber = a_newcomer()
     sent = invite(subscriber)
 
-    subscribers.change_address(
+    subscribers.change_subscriber_address(
         subscriber=subscriber, email="other@example.com", by=by, request=rf.get("/")
     )
 
@@ -198,7 +198,7 @@ def test_a_staff_login_is_never_linked_nor_changed(invite, rights, active):
     User.objects.filter(pk=staff.pk).update(email="ANN@example.com")
     subscriber = a_newcomer()
 
-    with pytest.raises(StaffSignsIn):
+    with pytest.raises(AddressOfStaff):
         invite(subscriber)
 
     subscriber.refresh_from_db()
@@ -237,7 +237,7 @@ def test_a_login_belongs_to_one_subscriber(client, invite):
     Subscriber.objects.filter(pk=renamed.pk).update(email="another@example.com")
     newcomer = a_newcomer()
 
-    with pytest.raises(subscribers.AnotherSubscriber):
+    with pytest.raises(subscribers.AddressOfAnotherSubscriber):
         invite(newcomer)
 
 
@@ -254,7 +254,7 @@ def test_who_was_invited_to_the_old_address_and_the_owners_are_told(invite, by, 
     owner = factories.a_subscriber(subscriber.customers.get(), Membership.Role.OWNER)
     invite(subscriber)
 
-    subscribers.change_address(
+    subscribers.change_subscriber_address(
         subscriber=subscriber, email="New@example.com", by=by, request=rf.get("/")
     )
 
@@ -271,8 +271,8 @@ def test_without_the_right_to_memberships_nobody_passes_them_to_another_address(
     """Or else whoever may change an address and invite has what the subscriber was given."""
     subscriber, clerk = a_newcomer(), factories.a_user(is_staff=True)
 
-    with pytest.raises(DecidesWhoBelongs):
-        subscribers.change_address(
+    with pytest.raises(MembershipRightRequired):
+        subscribers.change_subscriber_address(
             subscriber=subscriber, email="clerk@example.com", by=clerk, request=rf.get("/")
         )
 
@@ -280,11 +280,11 @@ def test_without_the_right_to_memberships_nobody_passes_them_to_another_address(
     subscriber.user.set_unusable_password()
     subscriber.user.save()
     subscriber.save()
-    with pytest.raises(DecidesWhoBelongs):
-        subscribers.change_address(
+    with pytest.raises(MembershipRightRequired):
+        subscribers.change_subscriber_address(
             subscriber=subscriber, email="clerk@example.com", by=clerk, request=rf.get("/")
         )
     subscriber.memberships.all().delete()
-    subscribers.change_address(
+    subscribers.change_subscriber_address(
         subscriber=subscriber, email="clerk@example.com", by=clerk, request=rf.get("/")
     )

@@ -36,7 +36,7 @@ def test_starting_saves_it_and_claims_what_named_it(by, announced):
         active_from=NOW,
     )
 
-    subscriptions.start(subscription=subscription, by=by)
+    subscriptions.start_subscription(subscription=subscription, by=by)
 
     assert Subscription.objects.get() == subscription
     assert on_record(subscription) == [(Verb.CREATED, by.email, {})]
@@ -78,7 +78,7 @@ def test_usage_follows_from_where_before_and_after_differ(by, announced, before,
     for name, value in after.items():
         setattr(subscription, name, value)
 
-    subscriptions.change(subscription=subscription, by=by)
+    subscriptions.change_subscription(subscription=subscription, by=by)
 
     kept = Subscription.objects.values(*after).get(pk=subscription.pk)
     assert kept == after
@@ -93,7 +93,7 @@ def test_usage_follows_to_another_product(announced):
     subscription = factories.a_subscription(**MONTH)
     subscription.product = factories.a_product()
 
-    subscriptions.change(subscription=subscription, by=None)
+    subscriptions.change_subscription(subscription=subscription, by=None)
 
     assert [each["since"] for each in announced] == [NOW]
 
@@ -103,7 +103,7 @@ def test_usage_does_not_care_for_a_name(by, announced):
     before = subscription.name
     subscription.name, subscription.quota = "Renamed", 10
 
-    subscriptions.change(subscription=subscription, by=by)
+    subscriptions.change_subscription(subscription=subscription, by=by)
 
     changed = {"name": [before, "Renamed"], "quota": [None, 10]}
     assert on_record(subscription) == [(Verb.CHANGED, by.email, {"changed": changed})]
@@ -113,7 +113,7 @@ def test_usage_does_not_care_for_a_name(by, announced):
 def test_nothing_changed_is_nothing_on_record(announced):
     subscription = factories.a_subscription()
 
-    subscriptions.change(subscription=subscription, by=None)
+    subscriptions.change_subscription(subscription=subscription, by=None)
 
     assert on_record(subscription) == []
     assert announced == []
@@ -126,7 +126,7 @@ def test_nothing_changed_is_nothing_on_record(announced):
 def test_it_ends_whenever_it_is_said(by, announced, at):
     subscription = factories.a_subscription()
 
-    subscriptions.end(subscription=subscription, at=at, by=by)
+    subscriptions.end_subscription(subscription=subscription, at=at, by=by)
 
     assert Subscription.objects.get().active_until == at
     changed = {"active_until": [None, at.isoformat()]}
@@ -137,7 +137,7 @@ def test_it_ends_whenever_it_is_said(by, announced, at):
 def test_one_that_has_ended_keeps_its_end(announced):
     subscription = factories.a_subscription(active_until=NOW - DAY)
 
-    subscriptions.end(subscription=subscription, by=None)
+    subscriptions.end_subscription(subscription=subscription, by=None)
 
     assert Subscription.objects.get().active_until == NOW - DAY
     assert announced == []
@@ -147,8 +147,8 @@ def test_one_that_has_ended_keeps_its_end(announced):
 def test_one_that_has_not_started_has_no_end(at):
     subscription = factories.a_subscription(active_from=NOW)
 
-    with pytest.raises(subscriptions.NotStarted):
-        subscriptions.end(subscription=subscription, at=at, by=None)
+    with pytest.raises(subscriptions.SubscriptionNotStarted):
+        subscriptions.end_subscription(subscription=subscription, at=at, by=None)
 
     assert Subscription.objects.get().active_until is None
 
@@ -163,7 +163,7 @@ def test_other_paths_of_a_source_concern_all_products_with_sources(by, announced
     for each in (without, factories.a_subscription(active_from=NOW - DAY)):
         each.product.sources.add(source)
 
-    subscriptions.paths_changed(source=source, by=by)
+    subscriptions.announce_paths_changed(source=source, by=by)
 
     assert [(each["with_sources"], each["since"], each["by"]) for each in announced] == [
         (True, NOW - 2 * DAY, by)
@@ -175,7 +175,7 @@ def test_other_sources_of_a_product_reach_back_to_its_first_subscription(by, ann
     factories.a_subscription(product=product, active_from=NOW - DAY)
     factories.a_subscription(product=product, active_from=NOW)
 
-    subscriptions.sources_changed(product=product, by=by)
+    subscriptions.announce_sources_changed(product=product, by=by)
 
     assert [(each["product"], each["since"], each["by"]) for each in announced] == [
         (product, NOW - DAY, by)
@@ -190,7 +190,7 @@ def test_deleting_a_source_concerns_the_others_and_products_left_without(by, ann
     one.product.sources.set([source])
     both.product.sources.set([source, other])
 
-    with pytest.raises(subscriptions.LastSource) as refused:
+    with pytest.raises(subscriptions.LastSourceOfProducts) as refused:
         subscriptions.delete_source(source=Source.objects.get(pk=source.pk), by=by)
     assert refused.value.products == [one.product]
     subscriptions.delete_source(source=Source.objects.get(pk=source.pk), opens=True, by=by)

@@ -39,7 +39,7 @@ def other(customer):
 def credential(customer, subscription):
     made = factories.a_credential(customer, KEY, subscriptions=[subscription])
     factories.settled(*[factories.a_call(KEY, ago=ago * DAY) for ago in (1, 2, 3)])
-    reattribution.work()
+    reattribution.work_through_claims()
     return made
 
 
@@ -49,15 +49,15 @@ def usage():
 
 
 def undo(event=None, by=None):
-    undoing.undo(event=event or AuditEvent.objects.first(), by=by)
-    reattribution.work()
+    undoing.undo_event(event=event or AuditEvent.objects.first(), by=by)
+    reattribution.work_through_claims()
 
 
 def test_a_plain_save_that_took_calls_off_a_bill_is_put_back(credential, subscription):
     before, was = usage(), subscription.active_from
     subscription.active_from = timezone.now()
-    subscriptions.change(subscription=subscription, by=None)
-    reattribution.work()
+    subscriptions.change_subscription(subscription=subscription, by=None)
+    reattribution.work_through_claims()
     assert usage() == []
 
     undo()
@@ -74,36 +74,36 @@ def test_every_action_on_a_credential_says_whether_and_how_it_is_undone(
     at = timezone.now() - 2 * DAY - timedelta(hours=1)
     before = usage()
     actions = {
-        Verb.MOVED: lambda: credentials.move(
+        Verb.MOVED: lambda: credentials.move_credential(
             credential=credential, subscription=subscription, to=other, by=None, at=at
         ),
-        Verb.UNASSIGNED: lambda: credentials.unassign(
+        Verb.UNASSIGNED: lambda: credentials.unassign_subscription(
             credential=credential, subscription=subscription, by=None, at=at
         ),
-        Verb.ASSIGNED: lambda: credentials.assign(
+        Verb.ASSIGNED: lambda: credentials.assign_subscription(
             credential=credential, subscription=other, by=None, at=at
         ),
         Verb.KEY_ENDED: lambda: credentials.end_key(key=credential.keys.get(), by=None, at=at),
         Verb.ALIAS_ADDED: lambda: credentials.add_alias(
             credential=credential, alias="another-string", by=None
         ),
-        Verb.SUSPENDED: lambda: credentials.suspend(credential=credential, by=None),
+        Verb.SUSPENDED: lambda: credentials.suspend_credential(credential=credential, by=None),
     }
     for verb, action in actions.items():
         action()
-        reattribution.work()
+        reattribution.work_through_claims()
         done = AuditEvent.objects.filter(verb=verb).first()
-        assert undoing.obstacle_of(done) is None
+        assert undoing.undo_obstacle(done) is None
         undo(done)
         assert usage() == before, verb
         with pytest.raises(undoing.CannotUndo, match="undone already"):
             undo(done)
-    assert {*actions} | {Verb.RESUMED} == {*undoing._UNDO}
+    assert {*actions} | {Verb.RESUMED} == {*undoing._RESTORE_BY_VERB}
 
 
 def test_what_has_been_resumed_by_mistake_is_suspended_since_as_before(credential):
-    credentials.suspend(credential=credential, by=None)
-    credentials.resume(credential=credential, by=None)
+    credentials.suspend_credential(credential=credential, by=None)
+    credentials.resume_credential(credential=credential, by=None)
 
     undo(AuditEvent.objects.filter(verb=Verb.RESUMED).get())
 
@@ -112,8 +112,10 @@ def test_what_has_been_resumed_by_mistake_is_suspended_since_as_before(credentia
 
 def test_a_start_from_the_very_beginning_comes_back_as_it_was(credential, subscription, other):
     before, at = usage(), credential.assignments.get().active_from
-    credentials.move(credential=credential, subscription=subscription, to=other, by=None, at=at)
-    reattribution.work()
+    credentials.move_credential(
+        credential=credential, subscription=subscription, to=other, by=None, at=at
+    )
+    reattribution.work_through_claims()
     assert not credential.assignments.filter(subscription=subscription).exists()
 
     undo()
@@ -125,10 +127,10 @@ def test_a_start_from_the_very_beginning_comes_back_as_it_was(credential, subscr
 def test_what_somebody_has_changed_meanwhile_is_not_overwritten(credential, subscription):
     admin = factories.a_user(is_staff=True)
     subscription.quota = 1
-    subscriptions.change(subscription=subscription, by=None)
+    subscriptions.change_subscription(subscription=subscription, by=None)
     first = AuditEvent.objects.first()
     subscription.quota = 2
-    subscriptions.change(subscription=subscription, by=admin)
+    subscriptions.change_subscription(subscription=subscription, by=admin)
 
     with pytest.raises(undoing.CannotUndo, match=f"“quota” has been changed meanwhile, by {admin}"):
         undo(first)
@@ -139,10 +141,12 @@ def test_what_somebody_has_changed_meanwhile_is_not_overwritten(credential, subs
 
 def test_an_assignment_that_was_moved_on_is_not_put_back(customer, credential, subscription, other):
     at = timezone.now() - 2 * DAY
-    credentials.move(credential=credential, subscription=subscription, to=other, by=None, at=at)
+    credentials.move_credential(
+        credential=credential, subscription=subscription, to=other, by=None, at=at
+    )
     moved = AuditEvent.objects.first()
     third = factories.a_subscription(customer)
-    credentials.move(
+    credentials.move_credential(
         credential=credential, subscription=other, to=third, by=None, at=timezone.now() - DAY
     )
 
@@ -154,17 +158,17 @@ def test_a_key_that_means_another_by_now_stays_ended(credential):
     at = timezone.now() - DAY
     credentials.end_key(key=credential.keys.get(), by=None, at=at)
     ended = AuditEvent.objects.first()
-    factories.a_credential(keyed=credentials.Keyed(key=KEY, active_from=at))
+    factories.a_credential(keyed=credentials.NewKey(key=KEY, active_from=at))
 
     with pytest.raises(undoing.CannotUndo, match="taken by now"):
         undo(ended)
 
 
-@pytest.mark.parametrize("verb", [each for each in Verb if each not in undoing._UNDO])
+@pytest.mark.parametrize("verb", [each for each in Verb if each not in undoing._RESTORE_BY_VERB])
 def test_what_is_not_undone_says_what_to_do_instead(verb):
     event = AuditEvent(verb=verb, target_type="revcred.customer", target_id=1)
 
-    said = undoing.obstacle_of(event)
+    said = undoing.undo_obstacle(event)
 
     assert said
     assert said.endswith(".")
@@ -175,7 +179,7 @@ def test_what_was_recorded_before_old_values_were_kept_is_not_undone():
         verb=Verb.CHANGED, target_type="revcred.subscription", details={"changed": ["active_from"]}
     )
 
-    assert undoing.obstacle_of(event) == undoing.OLD
+    assert undoing.undo_obstacle(event) == undoing.TOO_OLD_MESSAGE
 
 
 def test_sources_and_path_rules_come_back(admin_client):
@@ -207,8 +211,8 @@ def test_one_click_from_the_history_asks_with_figures_and_puts_it_back(
 ):
     before = usage()
     subscription.active_from = timezone.now()
-    subscriptions.change(subscription=subscription, by=None)
-    reattribution.work()
+    subscriptions.change_subscription(subscription=subscription, by=None)
+    reattribution.work_through_claims()
     event = AuditEvent.objects.first()
     history = reverse("admin:revcred_subscription_history", args=[subscription.pk])
     address = reverse("admin:revcred_auditevent_undo", args=[event.pk])
@@ -221,13 +225,13 @@ def test_one_click_from_the_history_asks_with_figures_and_puts_it_back(
     done = confirm(admin_client, response)
 
     assert done.url == history
-    reattribution.work()
+    reattribution.work_through_claims()
     assert usage() == before
     assert address not in admin_client.get(history).text
 
 
 def test_what_cannot_be_undone_says_so_on_its_page(admin_client, credential):
-    credentials.revoke(credential=credential, reason="lost", by=None)
+    credentials.revoke_credential(credential=credential, reason="lost", by=None)
     event = AuditEvent.objects.first()
     address = reverse("admin:revcred_auditevent_undo", args=[event.pk])
 
@@ -239,7 +243,7 @@ def test_what_cannot_be_undone_says_so_on_its_page(admin_client, credential):
 
 def test_only_who_may_change_the_thing_may_put_it_back(client, subscription):
     subscription.quota = 1
-    subscriptions.change(subscription=subscription, by=None)
+    subscriptions.change_subscription(subscription=subscription, by=None)
     event = AuditEvent.objects.first()
     client.force_login(factories.a_user(is_staff=True))
 

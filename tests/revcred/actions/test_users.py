@@ -6,19 +6,19 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 
 from revcred.actions import users
-from revcred.actions.users import Level, NotBelow, SubscriberSignsIn
+from revcred.actions.users import AddressOfSubscriber, LoginRank, LoginRankTooHigh
 from revcred.models import AuditEvent, User
 from tests import factories
 
 pytestmark = pytest.mark.django_db
 
 MAKERS = {
-    Level.SUBSCRIBER: lambda: factories.a_subscriber().user,
-    Level.STAFF: lambda: factories.a_user(is_staff=True),
-    Level.MANAGER: lambda: with_right(factories.a_user(is_staff=True)),
-    Level.SUPERUSER: lambda: factories.a_user(is_staff=True, is_superuser=True),
+    LoginRank.SUBSCRIBER: lambda: factories.a_subscriber().user,
+    LoginRank.STAFF: lambda: factories.a_user(is_staff=True),
+    LoginRank.MANAGER: lambda: with_right(factories.a_user(is_staff=True)),
+    LoginRank.SUPERUSER: lambda: factories.a_user(is_staff=True, is_superuser=True),
 }
-PAIRS = [*product(Level, Level)]
+PAIRS = [*product(LoginRank, LoginRank)]
 
 VALUES = {
     "name": "Another",
@@ -31,12 +31,12 @@ VALUES = {
 
 # What each rank may set of each other's login. Of an equal or somebody above: nothing.
 TABLE = {
-    (Level.MANAGER, Level.SUBSCRIBER): {"name", "is_active", "email"},
-    (Level.MANAGER, Level.STAFF): {"name", "is_active"},
-    (Level.STAFF, Level.SUBSCRIBER): {"name", "is_active", "email"},
-    (Level.SUPERUSER, Level.SUBSCRIBER): users.ALL_FIELDS,
-    (Level.SUPERUSER, Level.STAFF): users.ALL_FIELDS,
-    (Level.SUPERUSER, Level.MANAGER): users.ALL_FIELDS,
+    (LoginRank.MANAGER, LoginRank.SUBSCRIBER): {"name", "is_active", "email"},
+    (LoginRank.MANAGER, LoginRank.STAFF): {"name", "is_active"},
+    (LoginRank.STAFF, LoginRank.SUBSCRIBER): {"name", "is_active", "email"},
+    (LoginRank.SUPERUSER, LoginRank.SUBSCRIBER): users.ALL_LOGIN_FIELDS,
+    (LoginRank.SUPERUSER, LoginRank.STAFF): users.ALL_LOGIN_FIELDS,
+    (LoginRank.SUPERUSER, LoginRank.MANAGER): users.ALL_LOGIN_FIELDS,
 }
 
 
@@ -64,36 +64,36 @@ def state_of(user):
     )
 
 
-@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("level", LoginRank)
 def test_a_rank_is_told(level):
-    assert users.level_of(user=MAKERS[level]()) == level
+    assert users.rank_of(user=MAKERS[level]()) == level
 
 
-@pytest.mark.parametrize("codename", users.RIGHTS_OVER_USERS)
+@pytest.mark.parametrize("codename", users.USER_MANAGEMENT_RIGHTS)
 def test_rights_over_users_count_also_through_a_group(codename):
     staff, group = factories.a_user(is_staff=True), Group.objects.create(name="Managers")
     group.permissions.add(Permission.objects.get(codename=codename))
     staff.groups.add(group)
 
-    assert users.level_of(user=staff) == Level.MANAGER
+    assert users.rank_of(user=staff) == LoginRank.MANAGER
 
 
-@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("level", LoginRank)
 def test_who_is_switched_off_keeps_the_rank(level):
     user = MAKERS[level]()
     User.objects.filter(pk=user.pk).update(is_active=False)
 
-    assert users.level_of(user=user) == level
+    assert users.rank_of(user=user) == level
 
 
 @pytest.mark.parametrize(("by", "of"), PAIRS)
 def test_who_is_below_whom(by, of):
-    assert users.is_below(user=MAKERS[of](), by=MAKERS[by]()) == (of < by)
+    assert users.is_ranked_below(user=MAKERS[of](), by=MAKERS[by]()) == (of < by)
 
 
 @pytest.mark.parametrize(("by", "of"), PAIRS)
 def test_the_fields_of_a_login_are_for_those_above(by, of):
-    fields = users.editable_fields(user=MAKERS[of](), by=MAKERS[by]())
+    fields = users.editable_login_fields(user=MAKERS[of](), by=MAKERS[by]())
 
     assert fields == TABLE.get((by, of), set())
 
@@ -107,50 +107,50 @@ def test_a_field_that_is_not_for_one_is_not_written(by, of, field, request_):
     before = state_of(user)
     allowed = field in TABLE.get((by, of), set())
     refused = (
-        NotBelow
+        LoginRankTooHigh
         if not allowed
-        else SubscriberSignsIn
-        if of == Level.SUBSCRIBER and field in users.RIGHTS_FIELDS
+        else AddressOfSubscriber
+        if of == LoginRank.SUBSCRIBER and field in users.RIGHTS_LOGIN_FIELDS
         else None
     )
 
     if refused:
         with pytest.raises(refused):
-            users.change(user=user, values={field: value}, by=actor, request=request_)
+            users.change_login(user=user, values={field: value}, by=actor, request=request_)
         assert state_of(user) == before
     else:
-        users.change(user=user, values={field: value}, by=actor, request=request_)
+        users.change_login(user=user, values={field: value}, by=actor, request=request_)
         assert field == "is_staff" or state_of(user) != before
 
 
-@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("level", LoginRank)
 def test_of_the_own_login_nobody_changes_more_than_name_and_address(level):
     user = MAKERS[level]()
 
-    fields = users.editable_fields(user=user, by=user)
+    fields = users.editable_login_fields(user=user, by=user)
 
-    assert fields == ({"name", "email"} if level == Level.SUPERUSER else {"name"})
+    assert fields == ({"name", "email"} if level == LoginRank.SUPERUSER else {"name"})
 
 
 @pytest.mark.parametrize(("by", "of"), PAIRS)
 def test_links_for_staff_are_sent_by_superusers(by, of, request_, sent_mail):
     user, actor = MAKERS[of](), MAKERS[by]()
-    may = by > of == Level.SUBSCRIBER or by == Level.SUPERUSER > of
+    may = by > of == LoginRank.SUBSCRIBER or by == LoginRank.SUPERUSER > of
 
     if may:
-        users.send_link(user=user, by=actor, request=request_)
+        users.send_password_link(user=user, by=actor, request=request_)
     else:
-        with pytest.raises(NotBelow):
-            users.send_link(user=user, by=actor, request=request_)
+        with pytest.raises(LoginRankTooHigh):
+            users.send_password_link(user=user, by=actor, request=request_)
 
     assert [each.to for each in sent_mail()] == ([[user.email]] if may else [])
 
 
 @pytest.mark.parametrize(("by", "of"), PAIRS)
 def test_who_deletes_whom(by, of):
-    deletable = users.is_deletable(user=MAKERS[of](), by=MAKERS[by]())
+    deletable = users.is_deletable_login(user=MAKERS[of](), by=MAKERS[by]())
 
-    assert deletable == (by > of != Level.SUBSCRIBER)
+    assert deletable == (by > of != LoginRank.SUBSCRIBER)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,10 @@ def test_who_deletes_whom(by, of):
     ],
 )
 def test_each_right_is_on_record_with_what_it_was(values, verb, details, request_):
-    user, boss = MAKERS[Level.STAFF](), MAKERS[Level.SUPERUSER]()
+    user, boss = MAKERS[LoginRank.STAFF](), MAKERS[LoginRank.SUPERUSER]()
     values = {name: each() if callable(each) else each for name, each in values.items()}
 
-    users.change(user=user, values=values, by=boss, request=request_)
+    users.change_login(user=user, values=values, by=boss, request=request_)
 
     event = AuditEvent.objects.about(user).get()
     assert (event.verb, event.details, event.actor, event.address) == (
@@ -183,9 +183,11 @@ def test_each_right_is_on_record_with_what_it_was(values, verb, details, request
 
 
 def test_made_staff_and_activated_are_on_record(request_):
-    user, boss = factories.a_user(is_active=False), MAKERS[Level.SUPERUSER]()
+    user, boss = factories.a_user(is_active=False), MAKERS[LoginRank.SUPERUSER]()
 
-    users.change(user=user, values={"is_staff": True, "is_active": True}, by=boss, request=request_)
+    users.change_login(
+        user=user, values={"is_staff": True, "is_active": True}, by=boss, request=request_
+    )
 
     verbs = AuditEvent.objects.about(user).values_list("verb", flat=True)
     assert sorted(verbs) == ["activated", "made_staff"]
@@ -196,11 +198,11 @@ def test_staff_is_not_added_with_an_address_of_a_subscriber(request_):
     subscriber.user.delete()
     new = User(email=subscriber.email.upper(), is_staff=True)
 
-    with pytest.raises(SubscriberSignsIn):
-        users.add(user=new, by=MAKERS[Level.SUPERUSER](), request=request_)
+    with pytest.raises(AddressOfSubscriber):
+        users.add_login(user=new, by=MAKERS[LoginRank.SUPERUSER](), request=request_)
 
     assert not User.objects.filter(email__iexact=subscriber.email).exists()
 
 
 def test_the_operator_at_the_machine_may():
-    assert users.is_below(user=MAKERS[Level.SUPERUSER](), by=None)
+    assert users.is_ranked_below(user=MAKERS[LoginRank.SUPERUSER](), by=None)

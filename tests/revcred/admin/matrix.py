@@ -17,7 +17,7 @@ from django.urls.resolvers import URLPattern
 from django.utils import timezone
 
 from metering.admin import groups
-from metering.inbox.intake import take_in
+from metering.inbox.intake import accept_calls
 from metering.models import (
     Claim,
     Conflict,
@@ -30,7 +30,7 @@ from metering.models import (
     Transaction,
     Usage,
 )
-from metering.quarantine.actions import release
+from metering.quarantine.actions import release_transactions
 from revcred import roles
 from revcred.actions import subscriptions
 from revcred.models import (
@@ -44,12 +44,12 @@ from revcred.models import (
 )
 from revcred.outbox import queue_mail
 from revcred.uploads import actions
-from revcred.uploads.columns import Kind
-from revcred.uploads.worker import work
+from revcred.uploads.columns import ListKind
+from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 from tests.second_factors import an_app
 
-ACTORS = ("none", *(role.name for role in roles.ROLES), "superuser")
+ACTORS = ("none", *(role.name for role in roles.READY_MADE_ROLES), "superuser")
 # Sessions are touched by whoever signs in, and the cache holds the counts of limits.
 NOT_COUNTED = ("django_session", "revcred_cache", "django_content_type")
 
@@ -58,7 +58,7 @@ class World:
     """One of everything, and a member of staff for each role."""
 
     def __init__(self) -> None:
-        roles.keep_roles()  # tests that commit leave no row behind
+        roles.sync_roles()  # tests that commit leave no row behind
         self.actors = {name: self._actor(name) for name in ACTORS}
         self.administrator = self._staff("other-admin@example.com", "Administrator")
         self.superuser = factories.a_user("boss@example.com", is_staff=True, is_superuser=True)
@@ -102,7 +102,7 @@ class World:
         factories.credentials.suspend(credential=self.suspended, by=None)
         self.former_name = self.other_subscription.external_key
         self.other_subscription.external_key = "renamed"
-        subscriptions.change(subscription=self.other_subscription, by=self.superuser)
+        subscriptions.change_subscription(subscription=self.other_subscription, by=self.superuser)
         self.event_of_credential = AuditEvent.objects.get(verb="suspended")
         self.event_of_subscription = AuditEvent.objects.about(self.other_subscription).first()
         # Nothing hangs on these, so that they can be deleted.
@@ -122,13 +122,15 @@ class World:
             factories.a_call("an-unknown-key-3333", ago=timedelta(days=40), outside=True),
             gateway=self.gateway,
         )
-        slugs = {each.hint: each.slug for each in groups.find()}
+        slugs = {each.hint: each.slug for each in groups.find_groups()}
         self.group, self.released = slugs["1111"], slugs["2222"]
         self.outside = slugs["3333"]
         self.rejection = Rejection.objects.create(
             gateway=self.gateway, door="/v1/transactions", code="too_old", message="It is old."
         )
-        release(Quarantined.objects.filter(hint="2222"), by=self.superuser, note="Looked at")
+        release_transactions(
+            Quarantined.objects.filter(hint="2222"), by=self.superuser, note="Looked at"
+        )
         self.conflict = Conflict.objects.create(
             transaction="00000000-0000-0000-0000-000000000001",
             gateway=self.gateway,
@@ -137,7 +139,7 @@ class World:
             content={},
         )
         self.claim = Claim.objects.create(cause="A test")
-        take_in(self.gateway, [factories.a_call()])
+        accept_calls(self.gateway, [factories.a_call()])
         Delivery.objects.update(attempts=1, next_try_at="2100-01-01T00:00:00Z")
         self.delivery = Delivery.objects.get()
         self.discovered = DiscoveredSource.objects.create(
@@ -157,19 +159,19 @@ class World:
         self.refused_of_importer = self._upload("Own", refused, by=self.actors["Importer"])
         self.unmapped = self._upload("Unmapped", "what,else\nx@example.com,acme\n")
         self.applied = self._upload("Applied", "email,customer\napplied@example.com,acme\n")
-        actions.apply(upload=self.applied, by=self.superuser, whole=True)
-        work()
+        actions.apply_upload(upload=self.applied, by=self.superuser, whole=True)
+        process_waiting_uploads()
 
     def _upload(self, name: str, text: str, by: User | None = None) -> Upload:
-        upload = actions.receive(
-            kind=Kind.SUBSCRIBERS,
+        upload = actions.receive_upload(
+            kind=ListKind.SUBSCRIBERS,
             file=BytesIO(text.encode()),
             name=f"{name}.csv",
             encoding=None,
             delimiter=None,
             by=by or self.superuser,
         )
-        work()
+        process_waiting_uploads()
         upload.refresh_from_db()
         return upload
 

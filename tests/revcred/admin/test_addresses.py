@@ -45,7 +45,7 @@ def pages() -> list[str]:
         found += [reverse(f"{name}_add")]
         found += [reverse(f"{name}_{page}", args=[one.pk]) for page in of_one]
     attach = "admin:metering_quarantined_attach"
-    return found + [reverse(attach, args=[group.slug]) for group in groups.find()]
+    return found + [reverse(attach, args=[group.slug]) for group in groups.find_groups()]
 
 
 def fields_of(response) -> list[str]:

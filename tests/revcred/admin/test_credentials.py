@@ -156,7 +156,7 @@ def test_a_nonsensical_fingerprint_finds_nothing(admin_client):
 
 
 def test_a_list_counts_no_further_than_it_must(monkeypatch):
-    monkeypatch.setattr("revcred.admin_toolkit.lists.COUNTED", 1)
+    monkeypatch.setattr("revcred.admin_toolkit.lists.MAX_ROWS_COUNTED", 1)
     for _ in range(3):
         a_credential()
     everything = BoundedPaginator(Credential.objects.order_by("pk"), 1)
@@ -458,7 +458,7 @@ def test_refusals_are_errors_of_their_field(admin_client, page, said, field):
 @pytest.mark.parametrize("page", ["rotate", "suspend", "resume", "add-alias", "revoke"])
 def test_a_revoked_one_is_left_alone(admin_client, page):
     credential = a_credential()
-    credentials.revoke(credential=credential, reason="Lost", by=None)
+    credentials.revoke_credential(credential=credential, reason="Lost", by=None)
     said = {"overlap": "0", "key": "a-key-of-some-length", "reason": "Again"}
 
     response = admin_client.post(page_of(credential, page), said)

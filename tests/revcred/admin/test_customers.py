@@ -64,7 +64,7 @@ def test_a_customer_is_kept_with_its_members(admin_client):
 
 
 def test_members_beyond_a_page_are_not_all_on_it(admin_client, monkeypatch):
-    monkeypatch.setattr("revcred.admin.customers.INLINE_AT_MOST", 1)
+    monkeypatch.setattr("revcred.admin.customers.MAX_INLINE_MEMBERSHIPS", 1)
     customer = a_customer()
     a_subscriber(customer)
     a_subscriber(customer)

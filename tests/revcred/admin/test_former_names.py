@@ -19,7 +19,7 @@ def renamed():
         factories.a_customer("Acme"), external_key="maps", name="Atlas of Acme"
     )
     subscription.external_key = "atlas"
-    subscriptions.change(subscription=subscription, by=None)
+    subscriptions.change_subscription(subscription=subscription, by=None)
     factories.settled(factories.a_call(subscription_named="maps"))
     return subscription
 
@@ -54,7 +54,7 @@ def test_taking_a_former_name_is_asked_and_says_who_loses_calls(admin_client, re
     assert taker.external_key != "maps"
 
     confirm(admin_client, response)
-    reattribution.work()
+    reattribution.work_through_claims()
     assert Transaction.objects.standing().get().subscription == taker
 
 
@@ -84,7 +84,7 @@ def test_a_former_name_can_be_forgotten(admin_client, renamed):
     response = admin_client.post(page, {"name": "maps"})
     assert asked(response)
     confirm(admin_client, response)
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert not renamed.former_names().exists()
     assert not Transaction.objects.standing().exists()

@@ -150,7 +150,7 @@ def test_what_is_refused_only_as_it_is_written_is_said_in_words(admin_client, mo
     def refuse(**_):
         raise AddressTaken
 
-    monkeypatch.setattr("revcred.actions.addresses.ask", refuse)
+    monkeypatch.setattr("revcred.actions.addresses.request_address_change", refuse)
 
     for row, said in ((ann, memberships()), (staff, {"is_staff": "on", "is_active": "on"})):
         said |= {"email": "new@example.com", "name": "Another"}

@@ -204,7 +204,7 @@ def test_who_may_do_what(place, capsys):
     if os.environ.get("MATRIX") == "write":
         TABLE.write_text(table)
 
-    assert set(roles.WORDS) - asked.rights == set(), "offered, but no page asks for it"
+    assert set(roles.RIGHT_LABELS) - asked.rights == set(), "offered, but no page asks for it"
     assert asked.failed == []
     assert asked.written_by_get == []
     assert table.splitlines() == TABLE.read_text().splitlines()

@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.inbox.intake import take_in
+from metering.inbox.intake import accept_calls
 from metering.models import Claim, Conflict, DiscoveredSource, GatewayToken, Rejection
 from revcred.actions import credentials
 from revcred.models import OutgoingMail, Source, Upload, User, UserToken
@@ -69,8 +69,8 @@ def one_more(number: int) -> None:
         subscriptions=[subscription],
         holders=[a_subscriber(customer)],
     )
-    credentials.suspend(credential=credential, by=None)
-    credentials.resume(credential=credential, by=None)
+    credentials.suspend_credential(credential=credential, by=None)
+    credentials.resume_credential(credential=credential, by=None)
     known = a_call(f"a-key-of-some-length-{number}", transaction_id=f"known-{number}")
     settled(known, a_call(f"an-unknown-key-{number}"), gateway=gateway)
     Conflict.objects.create(
@@ -85,7 +85,7 @@ def one_more(number: int) -> None:
     Upload.objects.create(kind="credentials", file_name="keys.csv", size=1, digest="0" * 64)
     UserToken.issue(a_user(), name="A script", scopes=[])
     OutgoingMail.objects.create(recipient="ann@example.com", subject=f"Mail {number}")
-    take_in(gateway, [a_call(f"a-key-of-some-length-{number}")])
+    accept_calls(gateway, [a_call(f"a-key-of-some-length-{number}")])
     DiscoveredSource.objects.create(
         name=f"Unknown {number}",
         kind="named",

@@ -105,7 +105,7 @@ def test_what_waits_follows_the_paths_of_a_source(admin_client):
     other.product.sources.add(Source.objects.create(name="Routes", external_key="routes"))
     factories.a_credential(customer, KEY, subscriptions=[subscription, other])
     factories.settled(factories.a_call(KEY, path="/v7/tiles/1"))
-    reattribution.work()
+    reattribution.work_through_claims()
     assert Quarantined.objects.get().reason == "no_subscription"
 
     page = reverse("admin:revcred_source_change", args=[source.pk])
@@ -114,7 +114,7 @@ def test_what_waits_follows_the_paths_of_a_source(admin_client):
     assert Claim.objects.filter(with_sources=True).count() == 0
     assert response.context["found"].calls == 1
     confirm(admin_client, response)
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert Transaction.objects.get().subscription == subscription
     claim = Claim.objects.latest("pk")

@@ -19,7 +19,7 @@ from django.test import Client
 from django.urls import reverse
 
 from revcred import outbox
-from revcred.actions.users import level_of
+from revcred.actions.users import rank_of
 from revcred.models import (
     AddressChange,
     AuditEvent,
@@ -244,7 +244,7 @@ def fields_of(model, url):
 )
 def test_nobody_gets_another_login_by_the_administration(people, rights):
     actor = attacker_with(rights)
-    ranks = {each.pk: level_of(user=each) for each in (*people, actor)}
+    ranks = {each.pk: rank_of(user=each) for each in (*people, actor)}
     before = logins()
     browser = Client(REMOTE_ADDR="192.0.2.254")
     browser.force_login(actor)
@@ -285,7 +285,7 @@ def test_this_finds_a_page_that_asks_no_password(people, monkeypatch):
 
 
 def test_this_finds_a_page_that_asks_for_no_rank(people, monkeypatch):
-    monkeypatch.setattr("revcred.actions.users.is_below", lambda **_: True)
+    monkeypatch.setattr("revcred.actions.users.is_ranked_below", lambda **_: True)
 
     with pytest.raises(AssertionError):
         test_nobody_gets_another_login_by_the_administration(people, EVERYTHING)

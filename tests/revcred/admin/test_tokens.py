@@ -4,7 +4,7 @@ from django.urls import reverse
 
 from revcred import tokens
 from revcred.models import AuditEvent, User, UserToken
-from revcred.models.tokens import PREFIX
+from revcred.models.tokens import USER_TOKEN_PREFIX
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,7 +24,7 @@ def test_a_token_is_issued_for_oneself_and_shown_once(admin_client):
     token = issued(admin_client)
 
     kept = UserToken.objects.get()
-    assert tokens.is_well_formed(token, PREFIX)
+    assert tokens.is_well_formed_token(token, USER_TOKEN_PREFIX)
     assert UserToken.objects.valid().of(token).get() == kept
     assert (kept.user.email, kept.scopes) == ("admin@example.com", ["uploads:check"])
     for page in ("changelist", "change", "history"):

@@ -47,7 +47,7 @@ def credential(customer, subscription):
     Source.objects.get().path_rules.create(text="/maps/")
     factories.settled(*calls)
     factories.settled(factories.a_call("a-key-that-waits", ago=DAY, path="/maps/"))
-    reattribution.work()
+    reattribution.work_through_claims()
     assert Transaction.objects.standing().count() == 4
     return made
 
@@ -176,7 +176,7 @@ def test_it_is_asked_first_and_then_moves_what_was_said(admin_client, it, name):
     claim = Claim.objects.open().latest("pk")
     told = [str(each) for each in get_messages(done.wsgi_request)]
     assert any(claim.get_absolute_url() in each for each in told), told
-    reattribution.work()
+    reattribution.work_through_claims()
     now = set(Transaction.objects.standing().values_list("pk", "subscription"))
     assert len(standing ^ now) in {calls, 2 * calls}
     assert "calls moved" in admin_client.get(claim.get_absolute_url()).text
@@ -261,7 +261,7 @@ def test_a_save_that_moves_nothing_passes(admin_client, subscription, credential
 
 
 def test_figures_that_have_changed_are_shown_again(admin_client, it, monkeypatch):
-    monkeypatch.setattr(confirmation, "SAME_WITHIN_CALLS", 1)
+    monkeypatch.setattr(confirmation, "CALLS_TOLERANCE", 1)
     typed = {"subscription": it.fed, "to": it.other, "at": ago(4)}
     response = admin_client.post(page(it, "move"), typed)
     factories.settled(factories.a_call(KEY, ago=DAY, path="/maps/1"))
@@ -269,7 +269,7 @@ def test_figures_that_have_changed_are_shown_again(admin_client, it, monkeypatch
     assert second.status_code == 302
 
     typed = {"subscription": it.other, "to": it.fed, "at": ago(3.5)}
-    reattribution.work()
+    reattribution.work_through_claims()
     response = admin_client.post(page(it, "move"), typed)
     factories.settled(*[factories.a_call(KEY, ago=DAY, path="/maps/1") for _ in range(3)])
     second = confirm(admin_client, response)
@@ -291,12 +291,12 @@ def test_a_key_is_carried_sealed_and_nowhere_in_clear(admin_client, it, client):
     stolen = client.post(page(it, "add-alias"), elsewhere)
     assert "This field is required" in stolen.text
     assert confirm(admin_client, response).status_code == 302
-    reattribution.work()
+    reattribution.work_through_claims()
     assert not Quarantined.objects.exists()
 
 
 def test_a_count_that_takes_too_long_is_said(admin_client, it, monkeypatch):
-    monkeypatch.setattr("metering.consequences.TIME_LIMIT_SECONDS", 0.0)
+    monkeypatch.setattr("metering.consequences.COUNT_LIMIT_SECONDS", 0.0)
     typed = {"subscription": it.fed, "to": it.other, "at": ago(4)}
 
     response = admin_client.post(page(it, "move"), typed)
@@ -307,7 +307,7 @@ def test_a_count_that_takes_too_long_is_said(admin_client, it, monkeypatch):
 
 
 def test_who_changes_the_same_thing_is_said_to_be_busy(admin_client, it, monkeypatch):
-    monkeypatch.setattr("revcred.hooks.LOCK_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr("revcred.hooks.TRIAL_LOCK_TIMEOUT_SECONDS", 1)
     holding = connection.copy()
     holding.set_autocommit(False)
     with holding.cursor() as cursor:
@@ -315,7 +315,7 @@ def test_who_changes_the_same_thing_is_said_to_be_busy(admin_client, it, monkeyp
 
     response = admin_client.post(page(it, "suspend"))
 
-    assert confirmation.BUSY in response.context["form"].non_field_errors()
+    assert confirmation.CONCURRENT_CHANGE_MESSAGE in response.context["form"].non_field_errors()
     holding.rollback()
     holding.close()
 
@@ -326,7 +326,7 @@ def test_the_bill_is_untouched_by_asking(admin_client, it, subscription):
     typed = fields_of(admin_client, address) | {"active_from": ago(2.5)}
 
     assert asked(admin_client.post(address, typed))
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert list(Usage.objects.values_list("subscription", "count")) == before
     assert Subscription.objects.get(pk=subscription.pk).active_from == factories.LONG_AGO

@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from revcred.management.commands.upload import INTERRUPTED, NOT_DONE, SOME_REFUSED
 from revcred.models import AuditEvent, Credential, Customer, Upload
-from revcred.uploads.worker import work
+from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -190,7 +190,7 @@ def test_progress_is_drawn_where_somebody_looks(upload):
 
 
 def test_an_interrupted_one_is_cancelled(upload, monkeypatch):
-    real, calls = work, []
+    real, calls = process_waiting_uploads, []
 
     def interrupted(**how):
         calls.append(how)
@@ -198,7 +198,7 @@ def test_an_interrupted_one_is_cancelled(upload, monkeypatch):
             raise KeyboardInterrupt
         real(**how)
 
-    monkeypatch.setattr("revcred.management.commands.upload.work", interrupted)
+    monkeypatch.setattr("revcred.management.commands.upload.process_waiting_uploads", interrupted)
 
     code, _, complained = upload(GOOD, "--apply")
 

@@ -3,7 +3,12 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.http import HttpResponse
 from django.urls import reverse
 
-from revcred.runtime.middleware import DatabaseAway, PrivatePages, broken, database_away
+from revcred.runtime.middleware import (
+    DatabaseUnavailableMiddleware,
+    PrivatePagesMiddleware,
+    database_unavailable_response,
+    server_error_response,
+)
 from tests import factories
 
 PAGE = "/credentials/"
@@ -15,7 +20,7 @@ def away(*_):
 
 
 def middleware():
-    return DatabaseAway(lambda _: HttpResponse())
+    return DatabaseUnavailableMiddleware(lambda _: HttpResponse())
 
 
 # --- The database is away -------------------------------------------------------------------------
@@ -75,7 +80,7 @@ def after(error, request):
     try:
         raise error
     except type(error):
-        return broken(request)
+        return server_error_response(request)
 
 
 def test_a_database_that_went_away_in_a_middleware_is_away(rf):
@@ -100,7 +105,7 @@ def test_a_person_learns_it_on_a_page(rf):
 
 def test_the_page_asks_no_database(rf):
     with connection.execute_wrapper(away):
-        assert database_away(rf.get(PAGE)).status_code == 503
+        assert database_unavailable_response(rf.get(PAGE)).status_code == 503
 
 
 # --- What is private ------------------------------------------------------------------------------
@@ -111,7 +116,9 @@ def kept_by_caches(rf, settings, *, signed_in, said=None):
     if signed_in:
         request.COOKIES[settings.SESSION_COOKIE_NAME] = "a session"
     headers = {"Cache-Control": said} if said else {}
-    return PrivatePages(lambda _: HttpResponse(headers=headers))(request).get("Cache-Control")
+    return PrivatePagesMiddleware(lambda _: HttpResponse(headers=headers))(request).get(
+        "Cache-Control"
+    )
 
 
 def test_a_page_for_somebody_is_kept_by_no_cache(rf, settings):

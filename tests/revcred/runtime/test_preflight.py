@@ -35,14 +35,14 @@ def let_the_database_forget():
 
 
 def test_what_is_well_is_let_through():
-    preflight.check()
+    preflight.check_configuration()
 
 
 def test_without_a_ring(settings):
     settings.FERNET_KEYS = []
 
     with refused("FERNET_KEYS is empty"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 @pytest.mark.parametrize("keys", [[""], [" "], ["first", ""], ["", "first"]])
@@ -50,53 +50,53 @@ def test_with_a_key_that_anybody_knows(settings, keys):
     settings.FERNET_KEYS = keys
 
     with refused("FERNET_KEYS holds an empty key"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 def test_with_the_secret_key_in_the_ring(settings):
     settings.FERNET_KEYS = ["first", settings.SECRET_KEY]
 
     with refused("FERNET_KEYS holds SECRET_KEY"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 def test_without_a_key_for_fingerprints(settings):
     settings.FINGERPRINT_KEY = ""
 
     with refused("FINGERPRINT_KEY is empty"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 def test_with_another_ring_than_the_one_that_sealed(ring):
-    preflight.check()
+    preflight.check_configuration()
     ring("second")
 
     with refused("FERNET_KEYS does not hold the key that sealed"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 def test_with_a_ring_that_has_grown(ring):
-    preflight.check()
+    preflight.check_configuration()
     ring("second", "first")
 
-    preflight.check()
+    preflight.check_configuration()
 
 
 def test_with_another_fingerprint_key(settings):
-    preflight.check()
+    preflight.check_configuration()
     settings.FINGERPRINT_KEY = "another"
-    fingerprints._labelled.cache_clear()
+    fingerprints._keyed_hmac.cache_clear()
 
     with refused("FINGERPRINT_KEY is not the one"):
-        preflight.check()
-    fingerprints._labelled.cache_clear()
+        preflight.check_configuration()
+    fingerprints._keyed_hmac.cache_clear()
 
 
 def test_with_a_canary_of_somebody_else():
     SealedCanary.objects.create(pk=1, text="canary")  # not bound to its place
 
     with refused("FERNET_KEYS does not hold the key that sealed"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 # --- The database ---------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_without_tables():
         cursor.execute("ALTER TABLE revcred_sealedcanary RENAME TO elsewhere")
 
     with refused("Run: manage.py migrate"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 def test_a_database_that_is_away_is_no_reason_not_to_start():
@@ -117,7 +117,7 @@ def test_a_database_that_is_away_is_no_reason_not_to_start():
 
 def test_but_it_is_said_to_who_asks_later():
     with connection.execute_wrapper(away), pytest.raises(OperationalError):
-        preflight.check()
+        preflight.check_configuration()
 
 
 def away(*_):
@@ -130,7 +130,7 @@ def away(*_):
 def test_elsewhere_the_database_may_forget():
     let_the_database_forget()
 
-    preflight.check()
+    preflight.check_configuration()
 
 
 def test_with_a_database_that_may_forget(settings):
@@ -139,14 +139,14 @@ def test_with_a_database_that_may_forget(settings):
 
     # The tests' own forgets more than what a session can say.
     with refused("PostgreSQL runs with (fsync|synchronous_commit)=off"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 def test_with_debug(settings):
     settings.PRODUCTION = settings.DEBUG = True
 
     with refused("DEBUG is on in production"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_with_a_placeholder(settings, name, value):
     setattr(settings, name, value)
 
     with refused(f"{name} is still the placeholder"):
-        preflight.check()
+        preflight.check_configuration()
 
 
 # --- No process serves ----------------------------------------------------------------------------

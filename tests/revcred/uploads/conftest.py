@@ -5,8 +5,8 @@ from io import BytesIO
 import pytest
 
 from revcred.uploads import actions
-from revcred.uploads.columns import Kind
-from revcred.uploads.worker import work
+from revcred.uploads.columns import ListKind
+from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 
 
@@ -19,14 +19,16 @@ def _place(settings, tmp_path):
 def uploaded():
     """A list that has been received and checked: `uploaded("customer,name\\nacme,Orders\\n")`."""
 
-    def upload(text, *, kind=Kind.CREDENTIALS, name="list.csv", by=None, for_all=None, **choices):
-        made = actions.receive(
+    def upload(
+        text, *, kind=ListKind.CREDENTIALS, name="list.csv", by=None, for_all=None, **choices
+    ):
+        made = actions.receive_upload(
             kind=kind,
             file=BytesIO(text.encode()),
             name=name,
             by=by,
             for_all=for_all,
-            choices=actions.Choices(**choices),
+            choices=actions.UploadChoices(**choices),
         )
         return worked(made)
 
@@ -35,7 +37,7 @@ def uploaded():
 
 def worked(upload):
     """After a worker has done all that waits."""
-    work()
+    process_waiting_uploads()
     upload.refresh_from_db()
     return upload
 
@@ -46,7 +48,7 @@ def applied(uploaded):
 
     def apply(text, *, whole=False, applier=None, **how):
         upload = uploaded(text, **how)
-        actions.apply(upload=upload, by=applier or factories.an_admin(), whole=whole)
+        actions.apply_upload(upload=upload, by=applier or factories.an_admin(), whole=whole)
         return worked(upload)
 
     return apply
@@ -55,7 +57,7 @@ def applied(uploaded):
 @pytest.fixture
 def undone():
     def undo(upload):
-        actions.undo(upload=upload, by=factories.an_admin())
+        actions.undo_upload(upload=upload, by=factories.an_admin())
         return worked(upload)
 
     return undo

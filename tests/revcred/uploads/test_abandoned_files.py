@@ -15,11 +15,11 @@ from django.db import connection, transaction
 
 from metering.management.commands import clock
 from revcred.actions import tokens
-from revcred.launcher.programs import Programs
+from revcred.launcher.programs import ProgramFactory
 from revcred.models import Upload, UserToken
 from revcred.uploads import actions, files
-from revcred.uploads.columns import Kind
-from revcred.uploads.housekeeping import remove_abandoned_files
+from revcred.uploads.columns import ListKind
+from revcred.uploads.housekeeping import delete_abandoned_files
 from tests import factories
 from tests.revcred.uploads.conftest import worked
 
@@ -40,7 +40,7 @@ def until(condition):
 
 
 def lying_there():
-    return [each for each in files.place().iterdir() if each.is_file()]
+    return [each for each in files.uploads_directory().iterdir() if each.is_file()]
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def web(port):
         "DATABASE_URL": f"{place.rpartition('/')[0]}/{name}{'?' if query else ''}{query}",
         "UPLOADS_DIR": str(project.UPLOADS_DIR),
     }
-    program = Programs(environment, Path(project.BASE_DIR)).web(port)
+    program = ProgramFactory(environment, Path(project.BASE_DIR)).web(port)
     process = subprocess.Popen(
         program.command,
         cwd=program.directory,
@@ -106,12 +106,12 @@ def free_port():
 @pytest.mark.parametrize("multipart", [True, False], ids=["form", "body"])
 def test_half_a_list_of_a_killed_process_is_gone_at_the_next_start(multipart):
     user = factories.an_admin()
-    token = tokens.issue(user=user, name="", scopes=[UserToken.Scope.CHECK], by=user)[1]
+    token = tokens.issue_user_token(user=user, name="", scopes=[UserToken.Scope.CHECK], by=user)[1]
     port = free_port()
     with web(port) as process:
         talk = half_a_list(port, token, multipart=multipart)
         until(lambda: any(b"key-in-clear" in each.read_bytes() for each in lying_there()))
-        assert remove_abandoned_files(older_than=0) == 0, "it is still being received"
+        assert delete_abandoned_files(older_than=0) == 0, "it is still being received"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         talk.close()
@@ -125,28 +125,30 @@ def test_half_a_list_of_a_killed_process_is_gone_at_the_next_start(multipart):
 @pytest.mark.parametrize("multipart", [True, False], ids=["form", "body"])
 def test_without_a_start_the_clock_deletes_it_within_minutes(multipart):
     user = factories.an_admin()
-    token = tokens.issue(user=user, name="", scopes=[UserToken.Scope.CHECK], by=user)[1]
+    token = tokens.issue_user_token(user=user, name="", scopes=[UserToken.Scope.CHECK], by=user)[1]
     port = free_port()
     with web(port):
         talk = half_a_list(port, token, multipart=multipart)
         until(lambda: any(b"key-in-clear" in each.read_bytes() for each in lying_there()))
     talk.close()
 
-    clock.remove_abandoned_files()
+    clock.remove_abandoned_upload_files()
     assert lying_there(), "where locks are not shared it could still be growing"
     for each in lying_there():
         grown_at = time.time() - files.ABANDONED_SECONDS - 1
         os.utime(each, (grown_at, grown_at))
-    until(lambda: clock.remove_abandoned_files() or not lying_there())  # its locks go as it dies
-    assert files.ABANDONED_SECONDS + clock.ABANDONED_FILES_EVERY < 5 * 60
+    until(
+        lambda: clock.remove_abandoned_upload_files() or not lying_there()
+    )  # its locks go as it dies
+    assert files.ABANDONED_SECONDS + clock.ABANDONED_FILES_INTERVAL_SECONDS < 5 * 60
 
 
 # --- Which files are nobody's ---------------------------------------------------------------------
 
 
 def received(text="customer,name\nnobody,Orders\n"):
-    return actions.receive(
-        kind=Kind.CREDENTIALS, file=BytesIO(text.encode()), name="list.csv", by=None
+    return actions.receive_upload(
+        kind=ListKind.CREDENTIALS, file=BytesIO(text.encode()), name="list.csv", by=None
     )
 
 
@@ -157,28 +159,30 @@ STATES_WITH_FILE = {"checking", "unmapped", "ready", "applying", "undoing", "fai
 def test_a_file_stays_as_long_as_its_upload_may_need_it(state):
     upload = received()
     Upload.objects.filter(pk=upload.pk).update(state=state)
-    is_removed = remove_abandoned_files(older_than=0) == 1
+    is_removed = delete_abandoned_files(older_than=0) == 1
     assert is_removed is (state not in STATES_WITH_FILE)
-    assert files.path_of(upload.pk).exists() is not is_removed
+    assert files.list_file_path(upload.pk).exists() is not is_removed
 
 
 def test_a_file_whose_upload_was_never_committed_is_gone():
     """The process died between the file's place and the commit."""
     with transaction.atomic():
-        path = files.path_of(received().pk)
+        path = files.list_file_path(received().pk)
         path_copy = path.read_bytes()
         transaction.set_rollback(True)
     path.write_bytes(path_copy)
-    assert remove_abandoned_files(older_than=0) == 1
+    assert delete_abandoned_files(older_than=0) == 1
     assert not path.exists()
 
 
 def test_refused_rows_stay_and_their_drafts_do_not():
     upload = worked(received())
-    files.refused_of(upload.pk).write_text("kept for a day")
-    files.refused_of(upload.pk).with_suffix(".refused.draft").write_text("of a worker that died")
-    assert remove_abandoned_files(older_than=0) == 1
-    assert files.refused_of(upload.pk).exists()
+    files.rejected_file_path(upload.pk).write_text("kept for a day")
+    files.rejected_file_path(upload.pk).with_suffix(".refused.draft").write_text(
+        "of a worker that died"
+    )
+    assert delete_abandoned_files(older_than=0) == 1
+    assert files.rejected_file_path(upload.pk).exists()
 
 
 def test_pages_and_doors_say_how_long_a_file_is_kept(admin_client):

@@ -23,9 +23,9 @@ from revcred.models import (
     UploadChange,
 )
 from revcred.uploads import actions, applying, files
-from revcred.uploads.columns import Kind
-from revcred.uploads.housekeeping import tidy
-from revcred.uploads.worker import TRIES, work
+from revcred.uploads.columns import ListKind
+from revcred.uploads.housekeeping import delete_expired_uploads
+from revcred.uploads.worker import MAX_ATTEMPTS_WITHOUT_PROGRESS, process_waiting_uploads
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
 
@@ -53,7 +53,7 @@ def many(count):
 
 
 def revealed(credential, field):
-    return credentials.reveal(
+    return credentials.reveal_key(
         key=credential.keys.get(), field=field, by=factories.a_user(is_staff=True)
     )
 
@@ -181,7 +181,7 @@ def test_waiting_usage_is_claimed_once_for_the_whole_upload(applied, acme, maps)
         )
     )
 
-    reattribution.work()
+    reattribution.work_through_claims()
 
     assert (Quarantined.objects.count(), Transaction.objects.count()) == (0, 2)
     claim = Claim.objects.get()
@@ -199,7 +199,7 @@ def test_a_move_into_the_past_takes_usage_along(applied, acme, maps):
             f"acme,Orders,the-key-of-orders,routes,{timezone.now() - 2 * DAY:%Y-%m-%d}",
         )
     )
-    reattribution.work()
+    reattribution.work_through_claims()
 
     standing = Transaction.objects.filter(sign=1).order_by("-pk").first()
     assert standing.subscription == routes
@@ -216,10 +216,10 @@ def test_what_happened_meanwhile_is_noticed_and_not_overwritten(uploaded, acme):
         )
     )
     made.name = "Meanwhile"
-    credentials.change(credential=made, by=None)
+    credentials.change_credential(credential=made, by=None)
     factories.a_credential(acme, "key-number-01", name="Quicker")
 
-    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
     worked(upload)
 
     assert upload.outcome == {"create": 1, "meanwhile": 2}
@@ -228,7 +228,7 @@ def test_what_happened_meanwhile_is_noticed_and_not_overwritten(uploaded, acme):
         "Meanwhile",
         "Quicker",
     ]
-    told = [(each.row, each.message) for each in actions.refusals(upload=upload)]
+    told = [(each.row, each.message) for each in actions.list_row_problems(upload=upload)]
     assert told == [
         (2, "What it is about has been changed since it was checked."),
         (3, "What it is about has been changed since it was checked."),
@@ -239,7 +239,7 @@ def test_all_or_nothing_is_nothing_if_it_was_overtaken(uploaded, acme):
     upload = uploaded(many(3))
     factories.a_credential(acme, "key-number-000001", name="Quicker")
 
-    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
     worked(upload)
 
     assert upload.state == Upload.State.FAILED
@@ -250,13 +250,13 @@ def test_all_or_nothing_undoes_what_it_has_begun(uploaded, acme, monkeypatch):
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
 
     def overtake(upload):
         if upload.done == 2:
             factories.a_credential(acme, "key-number-000005", name="Quicker")
 
-    work(only=upload, tell=overtake)
+    process_waiting_uploads(only=upload, tell=overtake)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["undone"]) == (Upload.State.FAILED, 4)
@@ -267,8 +267,8 @@ def test_all_or_nothing_undoes_what_it_has_begun(uploaded, acme, monkeypatch):
 def test_all_or_nothing_is_not_begun_with_refused_rows(uploaded, acme):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01", "nobody,B,key-number-02"))
 
-    with pytest.raises(actions.SomeRefused):
-        actions.apply(upload=upload, by=factories.an_admin(), whole=True)
+    with pytest.raises(actions.SomeRowsRejected):
+        actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
 
 
 def test_nothing_is_applied_where_nothing_changes(uploaded, acme):
@@ -276,7 +276,7 @@ def test_nothing_is_applied_where_nothing_changes(uploaded, acme):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01"))
 
     with pytest.raises(actions.NothingToApply):
-        actions.apply(upload=upload, by=factories.an_admin(), whole=False)
+        actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
 
 
 def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
@@ -285,13 +285,13 @@ def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
 
     def cancel(upload):
         if upload.done == 4:
-            actions.cancel(upload=Upload.objects.get(pk=upload.pk), by=None)
+            actions.cancel_upload(upload=Upload.objects.get(pk=upload.pk), by=None)
 
-    work(only=upload, tell=cancel)
+    process_waiting_uploads(only=upload, tell=cancel)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["create"]) == (Upload.State.CANCELLED, 4)
@@ -303,13 +303,13 @@ def test_a_cancelled_all_or_nothing_is_nothing(uploaded, acme, monkeypatch):
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(6))
-    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
 
     def cancel(upload):
         if upload.state == Upload.State.APPLYING and upload.done == 4:
-            actions.cancel(upload=Upload.objects.get(pk=upload.pk), by=None)
+            actions.cancel_upload(upload=Upload.objects.get(pk=upload.pk), by=None)
 
-    work(only=upload, tell=cancel)
+    process_waiting_uploads(only=upload, tell=cancel)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["undone"]) == (Upload.State.FAILED, 4)
@@ -321,7 +321,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
     monkeypatch.setattr(applying, "FEWEST", 2)
     monkeypatch.setattr(applying, "MOST", 2)
     upload = uploaded(many(7))
-    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
 
     class LostError(Exception):
         pass
@@ -331,7 +331,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
 
     for _ in range(3):
         with pytest.raises(LostError):
-            work(only=upload, tell=lose)
+            process_waiting_uploads(only=upload, tell=lose)
     worked(upload)
 
     assert (upload.state, upload.outcome) == ("applied", {"create": 7, "meanwhile": 0})
@@ -341,7 +341,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
 
 def test_one_that_breaks_off_again_and_again_is_given_up(uploaded, acme, monkeypatch):
     upload = uploaded(many(1))
-    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
 
     class BrokenError(Exception):
         pass
@@ -349,10 +349,10 @@ def test_one_that_breaks_off_again_and_again_is_given_up(uploaded, acme, monkeyp
     def broken(*_, **__):
         raise BrokenError
 
-    monkeypatch.setattr(applying, "apply", broken)
-    for _ in range(TRIES):
+    monkeypatch.setattr(applying, "apply_chunks", broken)
+    for _ in range(MAX_ATTEMPTS_WITHOUT_PROGRESS):
         with pytest.raises(BrokenError):
-            work()
+            process_waiting_uploads()
     worked(upload)
 
     assert upload.state == Upload.State.FAILED
@@ -364,10 +364,10 @@ def test_the_file_is_gone_when_it_ends_and_the_refused_rows_are_kept_apart(appli
         rows("customer,name,key,secret", "acme,A,key-number-01,s", "nobody,B,key-number-02,hush")
     )
 
-    assert not files.path_of(upload.pk).exists()
-    assert actions.refused_format(upload=upload) == "csv"
+    assert not files.list_file_path(upload.pk).exists()
+    assert actions.rejected_file_format(upload=upload) == "csv"
     to = BytesIO()
-    actions.write_refused(upload=upload, to=to)
+    actions.write_rejected_rows(upload=upload, to=to)
     assert to.getvalue().decode("utf-8-sig").splitlines() == [
         "customer,name,key,secret,error",
         "nobody,B,key-number-02,hush,customer: There is no customer of that external key.",
@@ -377,7 +377,7 @@ def test_the_file_is_gone_when_it_ends_and_the_refused_rows_are_kept_apart(appli
 def test_refused_rows_are_taken_once_what_they_lacked_is_there(applied, uploaded):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01"))
     to = BytesIO()
-    actions.write_refused(upload=upload, to=to)
+    actions.write_rejected_rows(upload=upload, to=to)
     factories.a_customer("Acme")
 
     assert applied(to.getvalue().decode("utf-8-sig")).outcome == {"create": 1, "meanwhile": 0}
@@ -421,9 +421,9 @@ def test_other_kinds_are_applied_the_same_way(applied, acme):
     ada = factories.a_subscriber(acme, email="ada@example.com")
 
     for kind, text in (
-        (Kind.CUSTOMERS, rows("external_key,name,tags", "acme,Acme Ltd.,a|b", "new,New,")),
+        (ListKind.CUSTOMERS, rows("external_key,name,tags", "acme,Acme Ltd.,a|b", "new,New,")),
         (
-            Kind.SUBSCRIBERS,
+            ListKind.SUBSCRIBERS,
             rows(
                 "email,name,customer,role",
                 "ada@example.com,Ada,acme|new,owner",
@@ -431,7 +431,7 @@ def test_other_kinds_are_applied_the_same_way(applied, acme):
             ),
         ),
         (
-            Kind.SUBSCRIPTIONS,
+            ListKind.SUBSCRIPTIONS,
             rows("external_key,customer,product,quota", "maps,acme,maps,1000", "more,new,maps,"),
         ),
     ):
@@ -456,12 +456,12 @@ def test_other_kinds_are_applied_the_same_way(applied, acme):
 def test_what_is_a_day_old_is_tidied_away(uploaded, acme):
     upload = uploaded(many(1))
     Upload.objects.update(created_at=timezone.now() - 2 * DAY)
-    stray = files.place() / "999"
+    stray = files.uploads_directory() / "999"
     stray.write_text("of nobody")
     os.utime(stray, (0, 0))
 
-    tidy()
+    delete_expired_uploads()
     upload.refresh_from_db()
 
     assert upload.state == Upload.State.CANCELLED
-    assert list(files.place().iterdir()) == []
+    assert list(files.uploads_directory().iterdir()) == []

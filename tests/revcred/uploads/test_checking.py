@@ -7,9 +7,9 @@ from django.utils import timezone
 from revcred.actions import credentials
 from revcred.models import Credential, Customer, Upload
 from revcred.uploads import actions, columns
-from revcred.uploads.columns import Kind
-from revcred.uploads.mapping import for_all, may_be_for_all
-from revcred.uploads.worker import work
+from revcred.uploads.columns import ListKind
+from revcred.uploads.mapping import may_be_fixed, parse_fixed_values
+from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 from tests.revcred.uploads.conftest import rows
 
@@ -29,7 +29,8 @@ def counts(upload):
 
 def refusals(upload):
     return [
-        (each.row, each.column, each.hint, each.message) for each in actions.refusals(upload=upload)
+        (each.row, each.column, each.hint, each.message)
+        for each in actions.list_row_problems(upload=upload)
     ]
 
 
@@ -111,7 +112,7 @@ def test_every_refusal_names_row_column_hint_and_reason(uploaded, acme, maps):
     factories.a_subscription(other, external_key="of-other")
     factories.a_credential(other, "the-key-of-another", name="Theirs")
     revoked = factories.a_credential(acme, "the-key-that-is-over", name="Over")
-    credentials.revoke(credential=revoked, reason="leaked", by=None)
+    credentials.revoke_credential(credential=revoked, reason="leaked", by=None)
     factories.a_credential(acme, "the-key-of-bills", name="Bills")
 
     upload = uploaded(
@@ -230,9 +231,9 @@ def test_columns_that_cannot_be_told_are_asked_for_and_remembered(uploaded, acme
     assert upload.state == Upload.State.UNMAPPED
 
     with pytest.raises(actions.ColumnsMissing, match="customer"):
-        actions.check(upload=upload, by=None, mapping={1: "name"})
-    actions.check(upload=upload, by=None, mapping={0: "customer", 1: "name", 2: "key"})
-    work()
+        actions.recheck_upload(upload=upload, by=None, mapping={1: "name"})
+    actions.recheck_upload(upload=upload, by=None, mapping={0: "customer", 1: "name", 2: "key"})
+    process_waiting_uploads()
     upload.refresh_from_db()
 
     assert counts(upload) == {"create": 1}
@@ -259,11 +260,11 @@ def test_other_kinds_are_checked_the_same_way(uploaded, acme):
     factories.a_subscriber(acme, email="ada@example.com")
 
     customers = uploaded(
-        rows("external_key,name", "acme,Acme Ltd.", "new,New"), kind=Kind.CUSTOMERS
+        rows("external_key,name", "acme,Acme Ltd.", "new,New"), kind=ListKind.CUSTOMERS
     )
     subscribers = uploaded(
         rows("email,name,customer,role", "ADA@example.com,Ada,acme,owner", "b@example.com,,acme,"),
-        kind=Kind.SUBSCRIBERS,
+        kind=ListKind.SUBSCRIBERS,
     )
     subscriptions = uploaded(
         rows(
@@ -271,7 +272,7 @@ def test_other_kinds_are_checked_the_same_way(uploaded, acme):
             "acme-maps,acme,maps,2026-01-01,",
             "acme-odd,acme,nothing,2026-01-01,2025-01-01",
         ),
-        kind=Kind.SUBSCRIPTIONS,
+        kind=ListKind.SUBSCRIPTIONS,
     )
 
     assert counts(customers) == {"update": 1, "create": 1}
@@ -287,12 +288,12 @@ def test_other_kinds_are_checked_the_same_way(uploaded, acme):
     ]
 
 
-@pytest.mark.parametrize("kind", [*Kind])
+@pytest.mark.parametrize("kind", [*ListKind])
 def test_what_every_row_has_is_as_if_it_stood_in_each(uploaded, acme, maps, kind):
-    examples = {each.name: each.example for each in columns.of(kind)}
-    shared = {each.name for each in columns.of(kind) if may_be_for_all(each)}
+    examples = {each.name: each.example for each in columns.columns_of(kind)}
+    shared = {each.name for each in columns.columns_of(kind) if may_be_fixed(each)}
     own = {name: cell for name, cell in examples.items() if name not in shared}
-    given = for_all(kind, {name: examples[name] for name in shared})
+    given = parse_fixed_values(kind, {name: examples[name] for name in shared})
 
     in_each = uploaded(json.dumps([examples]), kind=kind, name="list.json")
     for_each = uploaded(json.dumps([own]), kind=kind, name="list.json", for_all=given)

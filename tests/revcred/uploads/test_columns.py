@@ -3,31 +3,31 @@
 import pytest
 
 from revcred.uploads import columns
-from revcred.uploads.columns import Invalid, Kind
+from revcred.uploads.columns import InvalidCell, ListKind
 
 
-def parsed(name, cell, kind=Kind.CREDENTIALS):
-    return columns.named(kind)[name].parse(cell)
+def parsed(name, cell, kind=ListKind.CREDENTIALS):
+    return columns.columns_by_name(kind)[name].parse(cell)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ListKind)
 def test_a_blank_cell_means_nothing(kind):
-    for column in columns.of(kind):
+    for column in columns.columns_of(kind):
         assert column.parse("") == ""
         assert column.parse("  ") == ""
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ListKind)
 def test_the_example_of_a_column_can_be_parsed(kind):
-    for column in columns.of(kind):
+    for column in columns.columns_of(kind):
         assert bool(column.parse(column.example)) == bool(column.example)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ListKind)
 def test_no_name_means_two_columns(kind):
     names = [
         name.replace(" ", "").replace("_", "").replace("-", "").lower()
-        for column in columns.of(kind)
+        for column in columns.columns_of(kind)
         for name in {column.name.replace("_", " "), column.title.lower().replace("-", "")}
         | {*column.aliases}
     ]
@@ -36,9 +36,11 @@ def test_no_name_means_two_columns(kind):
 
 
 def test_only_keys_and_secrets_are_secret():
-    secret = [(kind, each.name) for kind in Kind for each in columns.of(kind) if each.secret]
+    secret = [
+        (kind, each.name) for kind in ListKind for each in columns.columns_of(kind) if each.secret
+    ]
 
-    assert secret == [(Kind.CREDENTIALS, "key"), (Kind.CREDENTIALS, "secret")]
+    assert secret == [(ListKind.CREDENTIALS, "key"), (ListKind.CREDENTIALS, "secret")]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_moments_are_kept_in_utc(cell, kept):
     "cell", ["31.12.2027", "12/31/2027", "31-12-27", "1/2/2027 10:00", "3.4.27"]
 )
 def test_a_date_in_another_order_is_not_guessed_at(cell):
-    with pytest.raises(Invalid, match="year-month-day, such as 2027-12-31"):
+    with pytest.raises(InvalidCell, match="year-month-day, such as 2027-12-31"):
         parsed("expires_at", cell)
 
 
@@ -78,7 +80,7 @@ def test_a_date_in_another_order_is_not_guessed_at(cell):
     ],
 )
 def test_what_is_no_date(cell):
-    with pytest.raises(Invalid, match="It is no date or time; write 2027-12-31"):
+    with pytest.raises(InvalidCell, match="It is no date or time; write 2027-12-31"):
         parsed("expires_at", cell)
 
 
@@ -102,47 +104,57 @@ def test_addresses_are_kept_in_lower_case_and_once(cell, kept):
      "a" * 250 + "@example.com"],
 )  # fmt: skip
 def test_what_is_no_address(cell):
-    with pytest.raises(Invalid, match="It is no e-mail address"):
+    with pytest.raises(InvalidCell, match="It is no e-mail address"):
         parsed("holders", cell)
 
 
 @pytest.mark.parametrize(
     ("name", "cell", "kind", "said"),
     [
-        ("name", "x" * 201, Kind.CREDENTIALS, "It has 201 characters; 200 is the most."),
-        ("tags", "a|" + "x" * 101, Kind.CREDENTIALS, "It has 101 characters; 100 is the most."),
-        ("email_domains", "example", Kind.CUSTOMERS, "It is no domain, such as example.com."),
-        ("metadata", "{", Kind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
-        ("metadata", "[1]", Kind.CUSTOMERS, 'It is no JSON object, such as {"region": "EU"}.'),
-        ("metadata", "[" * 4000, Kind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
-        ("metadata", '{"a": NaN}', Kind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
-        ("metadata", '{"a": 1e9999}', Kind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        ("name", "x" * 201, ListKind.CREDENTIALS, "It has 201 characters; 200 is the most."),
+        ("tags", "a|" + "x" * 101, ListKind.CREDENTIALS, "It has 101 characters; 100 is the most."),
+        ("email_domains", "example", ListKind.CUSTOMERS, "It is no domain, such as example.com."),
+        ("metadata", "{", ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        ("metadata", "[1]", ListKind.CUSTOMERS, 'It is no JSON object, such as {"region": "EU"}.'),
+        ("metadata", "[" * 4000, ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        ("metadata", '{"a": NaN}', ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        (
+            "metadata",
+            '{"a": 1e9999}',
+            ListKind.CUSTOMERS,
+            'It is no JSON, such as {"region": "EU"}.',
+        ),
         (
             "metadata",
             r'{"a": "\ud800"}',
-            Kind.CUSTOMERS,
+            ListKind.CUSTOMERS,
             'It is no JSON, such as {"region": "EU"}.',
         ),
-        ("role", "boss", Kind.SUBSCRIBERS, "It is none of owner, member, viewer."),
-        ("quota", "-1", Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
-        ("quota", "1.5", Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
-        ("quota", "٣", Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
-        ("quota", "9223372036854775808", Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
-        ("quota", "9" * 4096, Kind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("role", "boss", ListKind.SUBSCRIBERS, "It is none of owner, member, viewer."),
+        ("quota", "-1", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("quota", "1.5", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("quota", "٣", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        (
+            "quota",
+            "9223372036854775808",
+            ListKind.SUBSCRIPTIONS,
+            "It is no whole number of 0 or more.",
+        ),
+        ("quota", "9" * 4096, ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
     ],
 )
 def test_why_a_cell_is_not_taken(name, cell, kind, said):
-    with pytest.raises(Invalid) as raised:
+    with pytest.raises(InvalidCell) as raised:
         parsed(name, cell, kind)
 
     assert str(raised.value) == said
 
 
 def test_a_role_may_be_written_in_any_case():
-    assert parsed("role", " Owner ", Kind.SUBSCRIBERS) == "owner"
+    assert parsed("role", " Owner ", ListKind.SUBSCRIBERS) == "owner"
 
 
 @pytest.mark.parametrize("said", [r'{"a": "\u0000"}', r'{"\u0000": 1}'])
 def test_metadata_holds_only_text(said):
-    with pytest.raises(Invalid, match=r"It holds U\+0000, which is no text\."):
-        parsed("metadata", said, Kind.CUSTOMERS)
+    with pytest.raises(InvalidCell, match=r"It holds U\+0000, which is no text\."):
+        parsed("metadata", said, ListKind.CUSTOMERS)

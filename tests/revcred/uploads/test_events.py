@@ -4,7 +4,7 @@ import pytest
 
 from revcred.actions import credentials, undoing
 from revcred.models import AuditEvent, Credential, Membership, Upload
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 from tests import factories
 from tests.revcred.uploads.conftest import rows
 
@@ -35,7 +35,7 @@ def test_a_new_role_and_a_new_member_are_on_record_and_so_is_the_way_back(applie
 
     upload = applied(
         rows("email,customer,role", "bo@example.com,acme,owner", "ada@example.com,acme,owner"),
-        kind=Kind.SUBSCRIBERS,
+        kind=ListKind.SUBSCRIBERS,
         people_of_others="join",
     )
     of_bo, of_ada = (Membership.objects.get(subscriber=each, customer=acme) for each in (bo, ada))
@@ -97,7 +97,7 @@ def test_a_key_that_is_taken_over_is_on_record_at_both_ends(applied, undone, acm
 
 def test_a_key_that_is_used_again_is_on_record_at_both_ends(applied, acme):
     old = factories.a_credential(acme, "the-key-of-orders", name="Orders")
-    credentials.revoke(credential=old, reason="Leaked", by=None)
+    credentials.revoke_credential(credential=old, reason="Leaked", by=None)
     applied(rows("customer,name,key", "acme,Orders,the-key-of-orders"), revoked_keys="use_again")
 
     new = Credential.objects.get(revoked_at=None)
@@ -108,23 +108,28 @@ def test_a_key_that_is_used_again_is_on_record_at_both_ends(applied, acme):
 
 
 FIELDS = (
-    (Kind.CREDENTIALS, "name", "Orders", "Bills"),
-    (Kind.CREDENTIALS, "environment", "", "test"),
-    (Kind.CREDENTIALS, "tags", [], ["a", "b"]),
-    (Kind.CREDENTIALS, "expires_at", None, "2040-01-01T00:00:00+00:00"),
-    (Kind.CREDENTIALS, "secret", None, True),
-    (Kind.CREDENTIALS, "holders", None, ["bo@example.com"]),
-    (Kind.CUSTOMERS, "name", "Acme", "Renamed"),
-    (Kind.CUSTOMERS, "email_domains", [], ["example.com"]),
-    (Kind.CUSTOMERS, "tags", [], ["a"]),
-    (Kind.CUSTOMERS, "metadata", {}, {"a": 1}),
-    (Kind.SUBSCRIBERS, "name", "", "Bo"),
-    (Kind.SUBSCRIBERS, "external_key", None, "u-1"),
-    (Kind.SUBSCRIPTIONS, "product", "tiles", "roads"),
-    (Kind.SUBSCRIPTIONS, "name", "Maps", "Other"),
-    (Kind.SUBSCRIPTIONS, "active_from", "2024-01-01T00:00:00+00:00", "2024-02-01T00:00:00+00:00"),
-    (Kind.SUBSCRIPTIONS, "active_until", None, "2040-01-01T00:00:00+00:00"),
-    (Kind.SUBSCRIPTIONS, "quota", None, 7),
+    (ListKind.CREDENTIALS, "name", "Orders", "Bills"),
+    (ListKind.CREDENTIALS, "environment", "", "test"),
+    (ListKind.CREDENTIALS, "tags", [], ["a", "b"]),
+    (ListKind.CREDENTIALS, "expires_at", None, "2040-01-01T00:00:00+00:00"),
+    (ListKind.CREDENTIALS, "secret", None, True),
+    (ListKind.CREDENTIALS, "holders", None, ["bo@example.com"]),
+    (ListKind.CUSTOMERS, "name", "Acme", "Renamed"),
+    (ListKind.CUSTOMERS, "email_domains", [], ["example.com"]),
+    (ListKind.CUSTOMERS, "tags", [], ["a"]),
+    (ListKind.CUSTOMERS, "metadata", {}, {"a": 1}),
+    (ListKind.SUBSCRIBERS, "name", "", "Bo"),
+    (ListKind.SUBSCRIBERS, "external_key", None, "u-1"),
+    (ListKind.SUBSCRIPTIONS, "product", "tiles", "roads"),
+    (ListKind.SUBSCRIPTIONS, "name", "Maps", "Other"),
+    (
+        ListKind.SUBSCRIPTIONS,
+        "active_from",
+        "2024-01-01T00:00:00+00:00",
+        "2024-02-01T00:00:00+00:00",
+    ),
+    (ListKind.SUBSCRIPTIONS, "active_until", None, "2040-01-01T00:00:00+00:00"),
+    (ListKind.SUBSCRIPTIONS, "quota", None, 7),
 )
 CELLS = {
     "environment": "test",
@@ -149,21 +154,21 @@ def test_every_field_that_a_list_changes_has_its_old_and_new_value(applied, acme
     tiles = factories.a_product("Tiles")
     factories.a_product("Roads")
     target = {
-        Kind.CUSTOMERS: acme,
-        Kind.SUBSCRIBERS: factories.a_subscriber(acme, email="bo@example.com"),
-        Kind.SUBSCRIPTIONS: factories.a_subscription(
+        ListKind.CUSTOMERS: acme,
+        ListKind.SUBSCRIBERS: factories.a_subscriber(acme, email="bo@example.com"),
+        ListKind.SUBSCRIPTIONS: factories.a_subscription(
             acme, external_key="maps", name="Maps", product=tiles
         ),
-        Kind.CREDENTIALS: factories.a_credential(acme, "the-key-of-orders", name="Orders"),
+        ListKind.CREDENTIALS: factories.a_credential(acme, "the-key-of-orders", name="Orders"),
     }[kind]
     known = {
-        Kind.CREDENTIALS: {"customer": "acme", "name": "Orders", "key": "the-key-of-orders"},
-        Kind.CUSTOMERS: {"external_key": "acme", "name": "Acme"},
-        Kind.SUBSCRIBERS: {"email": "bo@example.com"},
-        Kind.SUBSCRIPTIONS: {"external_key": "maps", "customer": "acme", "product": "tiles"},
+        ListKind.CREDENTIALS: {"customer": "acme", "name": "Orders", "key": "the-key-of-orders"},
+        ListKind.CUSTOMERS: {"external_key": "acme", "name": "Acme"},
+        ListKind.SUBSCRIBERS: {"email": "bo@example.com"},
+        ListKind.SUBSCRIPTIONS: {"external_key": "maps", "customer": "acme", "product": "tiles"},
     }[kind]
     cell = new if isinstance(new, str) and name == "name" else CELLS[name]
-    if kind is Kind.CUSTOMERS and name == "tags":
+    if kind is ListKind.CUSTOMERS and name == "tags":
         cell = "a"
     said = known | {name: cell}
 
@@ -174,7 +179,7 @@ def test_every_field_that_a_list_changes_has_its_old_and_new_value(applied, acme
     assert verb == Verb.CHANGED
     assert details == {"row": 2, "changed": {name: [old, new]}}
     event = AuditEvent.objects.about(target).first()
-    assert undoing.obstacle_of(event) == undoing.BY_LIST
+    assert undoing.undo_obstacle(event) == undoing.DONE_BY_UPLOAD_MESSAGE
     assert "a-new-secret" not in str(details)
 
 

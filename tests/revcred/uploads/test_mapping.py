@@ -2,14 +2,19 @@
 
 import pytest
 
-from revcred.uploads.columns import Invalid, Kind
-from revcred.uploads.mapping import for_all, guess, missing, signature
+from revcred.uploads.columns import InvalidCell, ListKind
+from revcred.uploads.mapping import (
+    guess_mapping,
+    header_signature,
+    missing_columns,
+    parse_fixed_values,
+)
 
-CREDENTIALS = Kind.CREDENTIALS
+CREDENTIALS = ListKind.CREDENTIALS
 
 
 def guessed(header, *rows, kind=CREDENTIALS):
-    names = guess(kind, header, rows)
+    names = guess_mapping(kind, header, rows)
     return {header[position]: name for position, name in names.items()}
 
 
@@ -91,7 +96,7 @@ def test_what_repeats_itself_is_no_key():
 
 
 def test_addresses_of_subscribers():
-    assert guessed(["Wer", "Wie"], ["ada@example.com", "Ada"], kind=Kind.SUBSCRIBERS) == {
+    assert guessed(["Wer", "Wie"], ["ada@example.com", "Ada"], kind=ListKind.SUBSCRIBERS) == {
         "Wer": "email"
     }
 
@@ -101,29 +106,29 @@ def test_nothing_is_guessed_of_a_list_without_rows_but_its_names():
 
 
 def test_files_of_one_shape_have_one_signature():
-    shape = signature(CREDENTIALS, ["Name", "API key"])
+    shape = header_signature(CREDENTIALS, ["Name", "API key"])
 
-    assert signature(CREDENTIALS, ["name", "api_key"]) == shape
-    assert signature(CREDENTIALS, ["API key", "Name"]) != shape
-    assert signature(CREDENTIALS, ["Name", "API key", "x"]) != shape
-    assert signature(CREDENTIALS, ["Name API", "key"]) != shape
-    assert signature(Kind.CUSTOMERS, ["Name", "API key"]) != shape
+    assert header_signature(CREDENTIALS, ["name", "api_key"]) == shape
+    assert header_signature(CREDENTIALS, ["API key", "Name"]) != shape
+    assert header_signature(CREDENTIALS, ["Name", "API key", "x"]) != shape
+    assert header_signature(CREDENTIALS, ["Name API", "key"]) != shape
+    assert header_signature(ListKind.CUSTOMERS, ["Name", "API key"]) != shape
 
 
 def test_what_is_missing():
-    assert missing(CREDENTIALS, {0: "name", 3: "key"}) == ["customer"]
-    assert missing(CREDENTIALS, {0: "name", 1: "customer"}) == []
+    assert missing_columns(CREDENTIALS, {0: "name", 3: "key"}) == ["customer"]
+    assert missing_columns(CREDENTIALS, {0: "name", 1: "customer"}) == []
 
 
 def test_what_every_row_may_have():
     said = {"customer": " acme ", "tags": "a|b|a", "expires_at": "2029-12-31", "environment": ""}
 
-    assert for_all(CREDENTIALS, said) == {
+    assert parse_fixed_values(CREDENTIALS, said) == {
         "customer": "acme",
         "tags": "a|b",
         "expires_at": "2029-12-31T00:00:00+00:00",
     }
-    assert missing(CREDENTIALS, {0: "name"}, ["customer"]) == []
+    assert missing_columns(CREDENTIALS, {0: "name"}, ["customer"]) == []
 
 
 @pytest.mark.parametrize(
@@ -140,5 +145,5 @@ def test_what_every_row_may_have():
     ],
 )
 def test_what_every_row_may_not_have(said, reason):
-    with pytest.raises(Invalid, match=reason):
-        for_all(CREDENTIALS, said)
+    with pytest.raises(InvalidCell, match=reason):
+        parse_fixed_values(CREDENTIALS, said)

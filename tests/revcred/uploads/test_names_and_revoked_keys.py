@@ -9,7 +9,7 @@ from metering.models import Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials, subscriptions
 from revcred.models import Credential, FormerName, Subscription, UploadChange
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 from tests import factories
 from tests.revcred.uploads.conftest import rows
 
@@ -27,7 +27,7 @@ def acme():
 @pytest.fixture
 def revoked(acme):
     credential = factories.a_credential(acme, KEY, name="Gone")
-    credentials.revoke(credential=credential, reason="lost", by=None)
+    credentials.revoke_credential(credential=credential, reason="lost", by=None)
     return credential
 
 
@@ -99,20 +99,20 @@ def ended(acme):
     """A subscription called maps that ended a day ago."""
     factories.a_product("Maps")
     subscription = factories.a_subscription(acme, external_key="maps")
-    subscriptions.end(subscription=subscription, at=timezone.now() - DAY, by=None)
+    subscriptions.end_subscription(subscription=subscription, at=timezone.now() - DAY, by=None)
     return subscription
 
 
 def test_an_external_key_is_free_after_its_subscription_has_ended(applied, uploaded, ended):
     other = factories.a_customer("Other")
 
-    upload = applied(subscriptions_of("maps,other,maps,"), kind=Kind.SUBSCRIPTIONS)
+    upload = applied(subscriptions_of("maps,other,maps,"), kind=ListKind.SUBSCRIPTIONS)
 
     assert upload.outcome == {"create": 1, "meanwhile": 0}
     new = other.subscriptions.get()
     assert (new.external_key, new.active_from) == ("maps", ended.active_until)
     # The same list once more means the one that has the name now.
-    again = uploaded(subscriptions_of("maps,other,maps,"), kind=Kind.SUBSCRIPTIONS)
+    again = uploaded(subscriptions_of("maps,other,maps,"), kind=ListKind.SUBSCRIPTIONS)
     assert counts(again) == {"unchanged": 1}
 
 
@@ -127,9 +127,11 @@ def test_dates_say_which_of_two_a_row_means(applied, acme, ended):
             f"maps,acme,{ended.product.external_key},"
             f"{ended.active_from.isoformat()},{ended.active_until.isoformat()},Old",
         ),
-        kind=Kind.SUBSCRIPTIONS,
+        kind=ListKind.SUBSCRIPTIONS,
     )
-    applied(rows(header, f"maps,acme,{later.product.external_key},,,New"), kind=Kind.SUBSCRIPTIONS)
+    applied(
+        rows(header, f"maps,acme,{later.product.external_key},,,New"), kind=ListKind.SUBSCRIPTIONS
+    )
 
     ended.refresh_from_db()
     later.refresh_from_db()
@@ -146,7 +148,7 @@ def test_an_external_key_that_another_has_then_is_refused(uploaded, acme, ended)
             "external_key,customer,product,active_from,active_until",
             f"maps,acme,{ended.product.external_key},{from_},{until}",
         ),
-        kind=Kind.SUBSCRIPTIONS,
+        kind=ListKind.SUBSCRIPTIONS,
     )
 
     assert counts(upload) == {"refused": 1}
@@ -156,13 +158,13 @@ def test_a_list_that_takes_a_former_name_takes_its_calls(applied, acme):
     factories.a_product("Maps")
     renamed = factories.a_subscription(acme, external_key="maps")
     renamed.external_key = "atlas"
-    subscriptions.change(subscription=renamed, by=None)
+    subscriptions.change_subscription(subscription=renamed, by=None)
     call = factories.a_call(subscription_named="maps")
     factories.settled(call)
     assert Transaction.objects.get().subscription == renamed
 
-    applied(subscriptions_of("maps,acme,maps,"), kind=Kind.SUBSCRIPTIONS)
-    reattribution.work()
+    applied(subscriptions_of("maps,acme,maps,"), kind=ListKind.SUBSCRIPTIONS)
+    reattribution.work_through_claims()
 
     taker = Subscription.objects.get(external_key="maps")
     assert Transaction.objects.standing().get().subscription == taker
@@ -173,8 +175,8 @@ def test_what_is_undone_never_had_the_name(applied, undone, acme):
     factories.a_product("Maps")
     renamed = factories.a_subscription(acme, external_key="maps")
     renamed.external_key = "atlas"
-    subscriptions.change(subscription=renamed, by=None)
-    upload = applied(subscriptions_of("maps,acme,maps,"), kind=Kind.SUBSCRIPTIONS)
+    subscriptions.change_subscription(subscription=renamed, by=None)
+    upload = applied(subscriptions_of("maps,acme,maps,"), kind=ListKind.SUBSCRIPTIONS)
     assert FormerName.objects.get().counts_until is not None
 
     undone(upload)

@@ -4,8 +4,8 @@ import pytest
 
 from revcred.models import Membership, OutgoingMail
 from revcred.uploads import actions
-from revcred.uploads.columns import Kind
-from revcred.uploads.worker import work
+from revcred.uploads.columns import ListKind
+from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 from tests.revcred.uploads.conftest import rows
 
@@ -38,7 +38,7 @@ def test_new_owners_and_members_and_the_owners_before_are_told(applied, acme):
             "ada@example.com,acme,owner",
             "new@example.com,acme|globex,viewer",
         ),
-        kind=Kind.SUBSCRIBERS,
+        kind=ListKind.SUBSCRIBERS,
         people_of_others="join",
     )
 
@@ -90,7 +90,7 @@ def test_a_long_list_is_summed_up(applied, acme):
     factories.a_subscriber(acme, Role.OWNER, email="boss@example.com")
     text = rows("email,customer", *(f"person-{n:03}@example.com,acme" for n in range(50)))
 
-    applied(text, kind=Kind.SUBSCRIBERS)
+    applied(text, kind=ListKind.SUBSCRIBERS)
 
     told = mails()
     assert len(told) == 51
@@ -99,10 +99,10 @@ def test_a_long_list_is_summed_up(applied, acme):
 
 
 def test_what_is_taken_back_by_itself_tells_nobody(uploaded, acme):
-    upload = uploaded(rows("email,customer", "new@example.com,acme"), kind=Kind.SUBSCRIBERS)
-    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
-    actions.cancel(upload=upload, by=factories.an_admin())
-    work()
+    upload = uploaded(rows("email,customer", "new@example.com,acme"), kind=ListKind.SUBSCRIBERS)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
+    actions.cancel_upload(upload=upload, by=factories.an_admin())
+    process_waiting_uploads()
     upload.refresh_from_db()
 
     assert upload.state in {"failed", "cancelled"}

@@ -6,7 +6,7 @@ from django.core.management import call_command
 from revcred.actions import subscribers, users
 from revcred.models import Credential, Membership, Subscriber, Upload
 from revcred.uploads import actions, applying
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
 
@@ -27,8 +27,11 @@ def ada():
 
 # Lists by which Ada becomes a member of Acme, and the reason why that row is refused.
 LISTS = {
-    Kind.CREDENTIALS: (rows(HEADER, "acme,Orders,the-key,ada@elsewhere.example.org"), "holders"),
-    Kind.SUBSCRIBERS: (rows("email,customer", "ada@elsewhere.example.org,acme"), "customer"),
+    ListKind.CREDENTIALS: (
+        rows(HEADER, "acme,Orders,the-key,ada@elsewhere.example.org"),
+        "holders",
+    ),
+    ListKind.SUBSCRIBERS: (rows("email,customer", "ada@elsewhere.example.org,acme"), "customer"),
 }
 
 
@@ -54,18 +57,20 @@ def test_nobody_of_another_customer_becomes_a_member_unless_that_was_chosen(
     assert joins(upload) == [(*who, True)]
     assert upload.preview["members"]["of_others"] == 1
 
-    actions.check(upload=upload, by=None, choices=actions.Choices(people_of_others="join"))
+    actions.recheck_upload(
+        upload=upload, by=None, choices=actions.UploadChoices(people_of_others="join")
+    )
     worked(upload)
     assert joins(upload) == [(*who, False)]
     assert not acme.memberships.exists()
-    actions.apply(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
     worked(upload)
     assert acme.memberships.get().subscriber == ada
 
 
 def test_an_existing_credential_hands_its_key_to_nobody_unseen_either(uploaded, acme, ada):
     factories.a_credential(acme, "the-key", name="Orders")
-    upload = uploaded(LISTS[Kind.CREDENTIALS][0])
+    upload = uploaded(LISTS[ListKind.CREDENTIALS][0])
     assert upload.preview["counts"]["refused"] == 1
     assert not ada.credentials.exists()
 
@@ -96,7 +101,7 @@ def test_who_becomes_somebody_elses_between_preview_and_apply_is_refused(uploade
     upload = uploaded(rows(HEADER, "acme,Orders,the-key,cy@example.com"))
     Membership.objects.create(customer=factories.a_customer("Globex"), subscriber=cy)
 
-    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
     worked(upload)
 
     assert upload.outcome["meanwhile"] == 1
@@ -110,7 +115,7 @@ def test_who_loses_a_membership_between_preview_and_apply_does_not_get_it_back(u
     upload = uploaded(rows(HEADER, "acme,Orders,the-key,bo@example.com"))
     bo.memberships.all().delete()
 
-    actions.apply(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
     worked(upload)
 
     assert upload.outcome["meanwhile"] == 1
@@ -128,7 +133,7 @@ def test_one_who_holds_many_keys_joins_once(applied, acme, ada, monkeypatch):
 
 def test_the_command_names_them_and_has_a_choice_of_its_own(acme, ada, tmp_path, settings, capsys):
     file = tmp_path / "list.csv"
-    file.write_text(LISTS[Kind.CREDENTIALS][0])
+    file.write_text(LISTS[ListKind.CREDENTIALS][0])
     with pytest.raises(SystemExit):
         call_command("upload", str(file), "--check", "--no-progress")
     said = capsys.readouterr().out
@@ -152,8 +157,8 @@ def test_an_address_that_could_not_be_invited_makes_no_subscriber(uploaded, acme
     login = factories.a_user("boss@example.com", is_staff=whose == "staff")
     if whose == "another subscriber":
         Subscriber.objects.create(email="other@example.com", user=login)
-    with pytest.raises(users.Refused):
-        subscribers.refuse_login_of_another(email="boss@example.com")
+    with pytest.raises(users.LoginActionError):
+        subscribers.check_login_available(email="boss@example.com")
 
     text = LISTS[kind][0].replace("ada@elsewhere.example.org", "boss@example.com")
     upload = uploaded(text, kind=kind, subscribers="create", people_of_others="join")

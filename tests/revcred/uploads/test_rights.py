@@ -24,9 +24,9 @@ from revcred.models import (
     User,
 )
 from revcred.uploads import actions, applying, rights
-from revcred.uploads.columns import Kind
-from revcred.uploads.rights import REQUIRED_RIGHTS, Effect
-from revcred.uploads.worker import work
+from revcred.uploads.columns import ListKind
+from revcred.uploads.rights import REQUIRED_RIGHTS, RowEffect
+from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
 
@@ -53,8 +53,8 @@ WRITTEN = (
 class Scenario:
     """A list whose only row does this, and all the rights that it takes."""
 
-    kind: Kind
-    effect: Effect
+    kind: ListKind
+    effect: RowEffect
     text: str
     rights: tuple[str, ...]
     choices: dict[str, str] = field(default_factory=dict)
@@ -72,19 +72,19 @@ def role_of(email, customer="acme"):
 
 SCENARIOS = (
     Scenario(
-        *(Kind.CREDENTIALS, Effect.CREATE),
+        *(ListKind.CREDENTIALS, RowEffect.CREATE),
         "customer,name,key\nacme,Bills,the-key-of-bills\n",
         ("add_credential",),
         has_happened=lambda: Credential.objects.filter(name="Bills").exists(),
     ),
     Scenario(
-        *(Kind.CREDENTIALS, Effect.UPDATE),
+        *(ListKind.CREDENTIALS, RowEffect.UPDATE),
         "customer,name,key\nacme,Renamed,the-key-of-orders\n",
         ("change_credential",),
         has_happened=lambda: Credential.objects.filter(name="Renamed").exists(),
     ),
     Scenario(
-        *(Kind.CREDENTIALS, Effect.MOVE),
+        *(ListKind.CREDENTIALS, RowEffect.MOVE),
         "customer,name,key,subscription\nacme,Orders,the-key-of-orders,routes\n",
         ("change_credential",),
         has_happened=lambda: Assignment.objects.filter(
@@ -92,109 +92,109 @@ SCENARIOS = (
         ).exists(),
     ),
     Scenario(
-        *(Kind.CREDENTIALS, Effect.TAKE_OVER),
+        *(ListKind.CREDENTIALS, RowEffect.TAKE_OVER),
         "customer,name,key\nglobex,Taken,the-key-of-orders\n",
         ("add_credential", "change_credential"),
         {"keys_of_others": "take_over"},
         has_happened=lambda: Credential.objects.filter(name="Taken").exists(),
     ),
     Scenario(
-        *(Kind.CREDENTIALS, Effect.USE_AGAIN),
+        *(ListKind.CREDENTIALS, RowEffect.USE_AGAIN),
         "customer,name,key\nacme,Again,the-key-of-old\n",
         ("add_credential", "change_credential"),
         {"revoked_keys": "use_again"},
         has_happened=lambda: Credential.objects.filter(name="Again").exists(),
     ),
     Scenario(
-        *(Kind.CREDENTIALS, Effect.JOIN),
+        *(ListKind.CREDENTIALS, RowEffect.JOIN),
         "customer,name,key,holders\nacme,Orders,the-key-of-orders,ada@example.com\n",
         ("change_credential", "add_membership"),
         has_happened=lambda: role_of("ada@example.com") == "member",
     ),
     Scenario(
-        *(Kind.CREDENTIALS, Effect.ADD_CUSTOMER),
+        *(ListKind.CREDENTIALS, RowEffect.ADD_CUSTOMER),
         "customer,name,key\nnew,Bills,the-key-of-bills\n",
         ("add_credential", "add_customer"),
         {"customers": "create"},
         has_happened=lambda: Customer.objects.filter(external_key="new").exists(),
     ),
     Scenario(
-        *(Kind.CREDENTIALS, Effect.ADD_SUBSCRIBER),
+        *(ListKind.CREDENTIALS, RowEffect.ADD_SUBSCRIBER),
         "customer,name,key,holders\nacme,Bills,the-key-of-bills,new@example.com\n",
         ("add_credential", "add_subscriber", "add_membership"),
         {"subscribers": "create"},
         has_happened=lambda: Subscriber.objects.filter(email="new@example.com").exists(),
     ),
     Scenario(
-        *(Kind.CREDENTIALS, Effect.ADD_SUBSCRIPTION),
+        *(ListKind.CREDENTIALS, RowEffect.ADD_SUBSCRIPTION),
         "customer,name,key,subscription\nacme,Bills,the-key-of-bills,new\n",
         ("add_credential", "add_subscription"),
         {"subscriptions": "create", "product": "tiles"},
         has_happened=lambda: Subscription.objects.filter(external_key="new").exists(),
     ),
     Scenario(
-        *(Kind.CUSTOMERS, Effect.CREATE),
+        *(ListKind.CUSTOMERS, RowEffect.CREATE),
         "external_key,name\nnew,New\n",
         ("add_customer",),
         has_happened=lambda: Customer.objects.filter(external_key="new").exists(),
     ),
     Scenario(
-        *(Kind.CUSTOMERS, Effect.UPDATE),
+        *(ListKind.CUSTOMERS, RowEffect.UPDATE),
         "external_key,name\nacme,Renamed\n",
         ("change_customer",),
         has_happened=lambda: Customer.objects.filter(name="Renamed").exists(),
     ),
     Scenario(
-        *(Kind.SUBSCRIBERS, Effect.CREATE),
+        *(ListKind.SUBSCRIBERS, RowEffect.CREATE),
         "email,name\nnew@example.com,New\n",
         ("add_subscriber",),
         has_happened=lambda: Subscriber.objects.filter(email="new@example.com").exists(),
     ),
     Scenario(
-        *(Kind.SUBSCRIBERS, Effect.UPDATE),
+        *(ListKind.SUBSCRIBERS, RowEffect.UPDATE),
         "email,name\nada@example.com,Renamed\n",
         ("change_subscriber",),
         has_happened=lambda: Subscriber.objects.filter(name="Renamed").exists(),
     ),
     Scenario(
-        *(Kind.SUBSCRIBERS, Effect.JOIN),
+        *(ListKind.SUBSCRIBERS, RowEffect.JOIN),
         "email,customer,role\nada@example.com,acme,viewer\n",
         ("add_membership",),
         has_happened=lambda: role_of("ada@example.com") == "viewer",
     ),
     Scenario(
-        *(Kind.SUBSCRIBERS, Effect.JOIN_AS_OWNER),
+        *(ListKind.SUBSCRIBERS, RowEffect.JOIN_AS_OWNER),
         "email,customer,role\nada@example.com,acme,owner\n",
         ("add_membership", "change_membership"),
         has_happened=lambda: role_of("ada@example.com") == "owner",
     ),
     Scenario(
-        *(Kind.SUBSCRIBERS, Effect.CHANGE_ROLE),
+        *(ListKind.SUBSCRIBERS, RowEffect.CHANGE_ROLE),
         "email,customer,role\nbo@example.com,acme,owner\n",
         ("change_membership",),
         has_happened=lambda: role_of("bo@example.com") == "owner",
     ),
     Scenario(
-        *(Kind.SUBSCRIBERS, Effect.ADD_CUSTOMER),
+        *(ListKind.SUBSCRIBERS, RowEffect.ADD_CUSTOMER),
         "email,customer\nada@example.com,new\n",
         ("add_membership", "add_customer"),
         {"customers": "create"},
         has_happened=lambda: Customer.objects.filter(external_key="new").exists(),
     ),
     Scenario(
-        *(Kind.SUBSCRIPTIONS, Effect.CREATE),
+        *(ListKind.SUBSCRIPTIONS, RowEffect.CREATE),
         "external_key,customer,product\nnew,acme,tiles\n",
         ("add_subscription",),
         has_happened=lambda: Subscription.objects.filter(external_key="new").exists(),
     ),
     Scenario(
-        *(Kind.SUBSCRIPTIONS, Effect.UPDATE),
+        *(ListKind.SUBSCRIPTIONS, RowEffect.UPDATE),
         "external_key,customer,product,quota\nmaps,acme,tiles,7\n",
         ("change_subscription",),
         has_happened=lambda: Subscription.objects.filter(quota=7).exists(),
     ),
     Scenario(
-        *(Kind.SUBSCRIPTIONS, Effect.ADD_CUSTOMER),
+        *(ListKind.SUBSCRIPTIONS, RowEffect.ADD_CUSTOMER),
         "external_key,customer,product\nnew,new,tiles\n",
         ("add_subscription", "add_customer"),
         {"customers": "create"},
@@ -213,7 +213,7 @@ def _world():
     )
     factories.a_credential(acme, "the-key-of-orders", name="Orders", subscriptions=[maps])
     old = factories.a_credential(acme, "the-key-of-old", name="Old")
-    credentials.revoke(credential=old, reason="Leaked", by=None)
+    credentials.revoke_credential(credential=old, reason="Leaked", by=None)
     factories.a_subscriber(email="ada@example.com")
     factories.a_subscriber(acme, email="bo@example.com")
 
@@ -244,7 +244,7 @@ def everything():
 def test_every_effect_of_every_kind_has_a_scenario():
     told = {(kind, effect) for kind, effects in REQUIRED_RIGHTS.items() for effect in effects}
     assert {(each.kind, each.effect) for each in SCENARIOS} == told
-    assert {*REQUIRED_RIGHTS} == {*Kind}
+    assert {*REQUIRED_RIGHTS} == {*ListKind}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.name)
@@ -262,19 +262,19 @@ def test_without_a_right_that_it_takes_nothing_of_a_list_happens(scenario, uploa
     upload = brought()
     for each in needed:
         may(clerk, *({*ALL_RIGHTS} - {each}))
-        with pytest.raises(actions.NotAllowed, match=re.escape(rights.in_words(each))):
-            actions.apply(upload=upload, by=fresh(clerk), whole=False)
+        with pytest.raises(actions.NotAllowed, match=re.escape(rights.right_in_words(each))):
+            actions.apply_upload(upload=upload, by=fresh(clerk), whole=False)
         upload.refresh_from_db()
         assert upload.state == Upload.State.READY
         assert everything() == before
     for each in needed:
         late = brought()
         may(clerk, *ALL_RIGHTS)
-        actions.apply(upload=late, by=fresh(clerk), whole=False)
+        actions.apply_upload(upload=late, by=fresh(clerk), whole=False)
         may(clerk, *({*ALL_RIGHTS} - {each}))
         worked(late)
         assert late.state == Upload.State.FAILED
-        assert rights.in_words(each) in late.error
+        assert rights.right_in_words(each) in late.error
         assert "clerk@example.com" in late.error
         assert everything() == before
         assert not UploadChange.objects.exists()
@@ -292,17 +292,17 @@ def test_with_the_rights_that_it_takes_and_no_other_a_list_is_applied(scenario, 
     done = everything()
     for each in needed:
         may(clerk, *(needed - {each}))
-        with pytest.raises(actions.NotAllowed, match=re.escape(rights.in_words(each))):
-            actions.undo(upload=upload, by=fresh(clerk))
+        with pytest.raises(actions.NotAllowed, match=re.escape(rights.right_in_words(each))):
+            actions.undo_upload(upload=upload, by=fresh(clerk))
         may(clerk, *needed)
-        actions.undo(upload=upload, by=fresh(clerk))
+        actions.undo_upload(upload=upload, by=fresh(clerk))
         may(clerk, *(needed - {each}))
         worked(upload)
         assert upload.state == Upload.State.FAILED
-        assert rights.in_words(each) in upload.error
+        assert rights.right_in_words(each) in upload.error
         assert everything() == done
     may(clerk, *needed)
-    actions.undo(upload=upload, by=fresh(clerk))
+    actions.undo_upload(upload=upload, by=fresh(clerk))
     worked(upload)
     assert (upload.state, upload.error) == (Upload.State.UNDONE, "")
     assert not scenario.has_happened()
@@ -312,7 +312,7 @@ def test_with_the_rights_that_it_takes_and_no_other_a_list_is_applied(scenario, 
 def test_who_is_no_staff_any_more_applies_nothing(uploaded, clerk, loss):
     upload = uploaded(SCENARIOS[0].text)
     before = everything()
-    actions.apply(upload=upload, by=fresh(clerk), whole=True)
+    actions.apply_upload(upload=upload, by=fresh(clerk), whole=True)
     if loss == "deleted":
         clerk.delete()
     else:
@@ -340,8 +340,8 @@ def test_rights_that_go_in_the_middle_stop_a_list_there(uploaded, clerk, monkeyp
     for whole, left in ((False, 1), (True, 0)):
         may(clerk, *ALL_RIGHTS)
         upload = uploaded(text)
-        actions.apply(upload=upload, by=fresh(clerk), whole=whole)
-        work(tell=lose)
+        actions.apply_upload(upload=upload, by=fresh(clerk), whole=whole)
+        process_waiting_uploads(tell=lose)
         upload.refresh_from_db()
         assert upload.state == Upload.State.FAILED
         assert "Issue credentials" in upload.error
@@ -349,19 +349,19 @@ def test_rights_that_go_in_the_middle_stop_a_list_there(uploaded, clerk, monkeyp
         Credential.objects.filter(name__startswith="Bills").delete()
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ListKind)
 def test_a_list_touches_no_login(applied, kind):
     """An address in a list is a subscriber's. No login gets another, and none is linked."""
     boss = factories.a_user("boss@example.com", is_staff=True, is_superuser=True)
     text = {
-        Kind.CREDENTIALS: "customer,name,key,holders\n"
+        ListKind.CREDENTIALS: "customer,name,key,holders\n"
         "acme,Bills,key-of-bills,new@example.com|ada@example.com\n"
         "acme,Bosses,key-of-bosses,boss@example.com\n",
-        Kind.CUSTOMERS: "external_key,name,email_domains\nacme,Acme,example.com\n",
-        Kind.SUBSCRIBERS: "email,name,external_key,customer,role\n"
+        ListKind.CUSTOMERS: "external_key,name,email_domains\nacme,Acme,example.com\n",
+        ListKind.SUBSCRIBERS: "email,name,external_key,customer,role\n"
         "boss@example.com,Boss,u-1,acme,owner\nada@example.com,Ada,u-2,acme,owner\n"
         "other@example.com,Ada,u-3,acme,owner\n",
-        Kind.SUBSCRIPTIONS: "external_key,customer,product\nnew,acme,tiles\n",
+        ListKind.SUBSCRIPTIONS: "external_key,customer,product\nnew,acme,tiles\n",
     }[kind]
     factories.an_admin()
 
@@ -383,17 +383,17 @@ def test_a_list_touches_no_login(applied, kind):
 def test_the_importer_may_do_with_lists_what_the_role_says(scenario, uploaded):
     """Everything a list does, but for owners and other roles."""
     importer = factories.a_user("importer@example.com", is_staff=True)
-    roles.keep_roles()
+    roles.sync_roles()
     importer.groups.add(Group.objects.get(name="Importer"))
     upload = uploaded(scenario.text, kind=scenario.kind, **scenario.choices)
-    missing = rights.missing_to_apply(upload, fresh(importer))
-    expected = {Effect.JOIN_AS_OWNER, Effect.CHANGE_ROLE} & {scenario.effect}
+    missing = rights.missing_rights_to_apply(upload, fresh(importer))
+    expected = {RowEffect.JOIN_AS_OWNER, RowEffect.CHANGE_ROLE} & {scenario.effect}
     assert {each.effect for each in missing} == expected
 
 
 def test_a_list_that_was_checked_before_rights_were_counted_is_not_applied(uploaded, clerk):
     upload = uploaded(SCENARIOS[0].text)
-    actions.apply(upload=upload, by=fresh(clerk), whole=False)
+    actions.apply_upload(upload=upload, by=fresh(clerk), whole=False)
     upload.preview.pop("effects")
     Upload.objects.filter(pk=upload.pk).update(preview=upload.preview)
     worked(upload)
@@ -412,6 +412,6 @@ def test_what_was_applied_before_rights_were_counted_takes_them_to_be_undone(
     upload.save()
     may(clerk, "apply_upload")
     with pytest.raises(actions.NotAllowed):
-        actions.undo(upload=upload, by=fresh(clerk))
+        actions.undo_upload(upload=upload, by=fresh(clerk))
     may(clerk, *ALL_RIGHTS)
-    actions.undo(upload=upload, by=fresh(clerk))
+    actions.undo_upload(upload=upload, by=fresh(clerk))

@@ -17,7 +17,7 @@ from revcred.models import (
     Upload,
 )
 from revcred.uploads import actions, undoing
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
 
@@ -56,7 +56,7 @@ def maps(acme):
 
 
 def test_a_whole_upload_of_everything_is_undone(applied, undone, acme, maps, monkeypatch):
-    monkeypatch.setattr(undoing, "AT_ONCE", 3)
+    monkeypatch.setattr(undoing, "CHANGES_PER_UNDO_TRANSACTION", 3)
     factories.a_product("P")
     factories.a_subscription(acme, external_key="routes")
     holder = factories.a_subscriber(acme, email="ada@example.com")
@@ -93,7 +93,7 @@ def test_a_whole_upload_of_everything_is_undone(applied, undone, acme, maps, mon
     assert (upload.state, upload.outcome["kept"]) == (Upload.State.UNDONE, 0)
     assert state() == before
     assert (
-        credentials.reveal(
+        credentials.reveal_key(
             key=ExternalKey.objects.get(credential__name="Orders"),
             field="secret",
             by=factories.a_user(),
@@ -106,7 +106,7 @@ def test_an_assignment_that_had_never_begun_is_put_back(applied, undone, acme, m
     factories.a_subscription(acme, external_key="routes")
     made = factories.a_credential(acme, "the-key-of-orders", name="Orders")
     tomorrow = timezone.now() + timedelta(days=1)
-    credentials.assign(credential=made, subscription=maps, at=tomorrow, by=None)
+    credentials.assign_subscription(credential=made, subscription=maps, at=tomorrow, by=None)
     before = state()
 
     upload = applied(rows(NEW, "acme,Orders,the-key-of-orders,routes"))
@@ -120,15 +120,15 @@ def test_an_assignment_that_had_never_begun_is_put_back(applied, undone, acme, m
     ("kind", "text"),
     [
         (
-            Kind.CUSTOMERS,
+            ListKind.CUSTOMERS,
             rows("external_key,name,tags,metadata", 'acme,New,a,"{""a"": 1}"', "b,B,,"),
         ),
         (
-            Kind.SUBSCRIBERS,
+            ListKind.SUBSCRIBERS,
             rows("email,name,customer,role", "ada@example.com,New,acme,owner", "b@b.bb,,acme,"),
         ),
         (
-            Kind.SUBSCRIPTIONS,
+            ListKind.SUBSCRIPTIONS,
             rows("external_key,customer,product,name,quota", "maps,acme,p,New,7", "b,acme,p,,"),
         ),
     ],
@@ -151,11 +151,11 @@ def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
     factories.settled(factories.a_call("key-number-01"))
 
-    with pytest.raises(actions.Depended) as refused:
-        actions.undo(upload=upload, by=factories.an_admin())
+    with pytest.raises(actions.UndoBlocked) as refused:
+        actions.undo_upload(upload=upload, by=factories.an_admin())
 
     assert refused.value.dependents == [
-        actions.Dependent("Transactions have been attributed to it", 1, ["A"])
+        actions.UndoObstacle("Transactions have been attributed to it", 1, ["A"])
     ]
     upload.refresh_from_db()
     assert upload.state == Upload.State.APPLIED
@@ -164,32 +164,32 @@ def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
 def test_so_does_usage_that_was_claimed(applied, acme, maps):
     factories.settled(factories.a_call("key-number-01"))
     upload = applied(rows(NEW, "acme,A,key-number-01,maps"))
-    reattribution.work()
+    reattribution.work_through_claims()
 
-    assert [each.count for each in actions.dependents(upload=upload)] == [1]
+    assert [each.count for each in actions.undo_obstacles(upload=upload)] == [1]
 
 
 def test_acts_and_later_uploads_are_told(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,", "acme,B,key-number-02,"))
-    credentials.suspend(credential=Credential.objects.get(name="A"), by=None)
+    credentials.suspend_credential(credential=Credential.objects.get(name="A"), by=None)
     applied(rows(NEW, "acme,C,key-number-02,"))
 
-    told = [(each.reason, each.first) for each in actions.dependents(upload=upload)]
+    told = [(each.reason, each.first) for each in actions.undo_obstacles(upload=upload)]
     assert told == [("It has been acted on since", ["A"]), ("A later upload changed it", ["C"])]
 
 
 def test_what_was_created_is_kept_while_others_use_it(applied, acme):
     factories.a_product("P")
-    upload = applied(rows("external_key,name", "fresh,Fresh"), kind=Kind.CUSTOMERS)
+    upload = applied(rows("external_key,name", "fresh,Fresh"), kind=ListKind.CUSTOMERS)
     factories.a_credential(Customer.objects.get(external_key="fresh"))
 
-    told = [(each.reason, each.first) for each in actions.dependents(upload=upload)]
+    told = [(each.reason, each.first) for each in actions.undo_obstacles(upload=upload)]
     assert told == [("The customer has other credentials", ["Fresh"])]
 
 
 def test_what_is_depended_on_while_it_is_undone_is_kept(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
-    actions.undo(upload=upload, by=factories.an_admin())
+    actions.undo_upload(upload=upload, by=factories.an_admin())
     factories.settled(factories.a_call("key-number-01"))
 
     worked(upload)
@@ -202,8 +202,8 @@ def test_an_upload_is_undone_once(applied, undone, acme):
     upload = applied(rows(NEW, "acme,A,key-number-01,"))
     undone(upload)
 
-    with pytest.raises(actions.NotNow):
-        actions.undo(upload=upload, by=factories.an_admin())
+    with pytest.raises(actions.WrongUploadState):
+        actions.undo_upload(upload=upload, by=factories.an_admin())
 
 
 def test_an_undone_list_can_be_applied_again(applied, undone, acme):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revcred.uploads import columns, mapping, writing
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 from revcred.uploads.reading import open_list
 from revcred.uploads.reading.list_reader import UNFIT_CHARACTERS
 from revcred.uploads.writing import ListFormat
@@ -41,22 +41,22 @@ def written(form, header, rows):
 
 
 @pytest.mark.parametrize("form", ListFormat)
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ListKind)
 def test_a_template_has_every_column_and_no_row(reread, kind, form):
     header, rows = reread(writing.template_file(kind, form))
 
-    assert header == [each.name for each in columns.of(kind)]
+    assert header == [each.name for each in columns.columns_of(kind)]
     assert rows == []
 
 
 @pytest.mark.parametrize("form", ListFormat)
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ListKind)
 def test_an_example_is_a_list_that_could_be_uploaded(reread, kind, form):
     header, rows = reread(writing.example_file(kind, form))
 
-    assert mapping.guess(kind, header, rows) == dict(enumerate(header))
+    assert mapping.guess_mapping(kind, header, rows) == dict(enumerate(header))
     assert len(rows) >= 2
-    for column, cells in zip(columns.of(kind), zip(*rows, strict=True), strict=True):
+    for column, cells in zip(columns.columns_of(kind), zip(*rows, strict=True), strict=True):
         parsed = [column.parse(cell) for cell in cells]
         assert all(parsed) or not column.required
         assert any(parsed) or column.name == "gateway"

@@ -165,7 +165,7 @@ def test_a_rotation_is_there_to_be_followed(browser, customer):
     KeyUse.objects.create(
         external_key=credential.keys.get(), last_used_at=timezone.now() - timedelta(minutes=5)
     )
-    credentials.rotate(
+    credentials.rotate_credential(
         credential=credential, overlap=timedelta(days=3), by=None, key="the-new-key-ends-in-NEWn"
     )
     credentials.add_alias(credential=credential, alias="client-of-partner-ALIa", by=None)
@@ -191,7 +191,7 @@ def test_a_viewer_is_offered_nothing_to_show(customer, sign_in):
 
 def test_a_revoked_one_says_why_and_offers_nothing_to_show(browser, customer):
     credential = factories.a_credential(customer)
-    credentials.revoke(credential=credential, reason="The contract has ended.", by=None)
+    credentials.revoke_credential(credential=credential, reason="The contract has ended.", by=None)
 
     page = text_of(browser.get(reverse("storefront:credential", args=[credential.pk])))
 
@@ -203,7 +203,9 @@ def test_where_it_went_and_when_is_told(browser, customer):
     before, after = (factories.a_subscription(customer, name=name) for name in ("Before", "After"))
     credential = factories.a_credential(customer, subscriptions=[before])
     moved = timezone.now() - timedelta(days=7)
-    credentials.move(credential=credential, subscription=before, to=after, by=None, at=moved)
+    credentials.move_credential(
+        credential=credential, subscription=before, to=after, by=None, at=moved
+    )
 
     page = browser.get(reverse("storefront:credential", args=[credential.pk]))
 
@@ -221,7 +223,7 @@ def test_its_page_asks_the_same_number_of_questions(
     for n in range(rows):
         credentials.add_alias(credential=credential, alias=f"alias-number-{n:08}", by=None)
         subscription = factories.a_subscription(customer)
-        credentials.assign(credential=credential, subscription=subscription, by=None)
+        credentials.assign_subscription(credential=credential, subscription=subscription, by=None)
     factories.settled(
         *(
             factories.a_call("the-first-key-of-several", ago=timedelta(minutes=5))

@@ -138,7 +138,7 @@ def test_no_cache_and_no_history_keeps_it(browser, credential, method):
 
 
 def test_a_revoked_credential_keeps_it_to_itself(browser, credential):
-    credentials.revoke(credential=credential, reason="Lost.", by=None)
+    credentials.revoke_credential(credential=credential, reason="Lost.", by=None)
 
     page = browser.post(url_of(credential), RIGHT)
 

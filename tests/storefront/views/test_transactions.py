@@ -67,14 +67,14 @@ def test_what_waited_in_quarantine_says_so_but_not_who_let_it_out(customer, owne
     admin = factories.a_user("admin@provider.example", is_staff=True)
     subscription = factories.a_subscription(customer, name="Maps")
     factories.settled(factories.a_call(KEY, ago=timedelta(minutes=1)))
-    credentials.issue(
+    credentials.issue_credential(
         customer=customer,
         name="checkout",
         by=admin,
-        keyed=credentials.Keyed(key=KEY),
+        keyed=credentials.NewKey(key=KEY),
         subscriptions=[subscription],
     )
-    reattribution.work()
+    reattribution.work_through_claims()
 
     page = text_of(sign_in(owner).get(receipt_url(Transaction.objects.get())))
 
@@ -89,14 +89,14 @@ def test_after_a_correction_it_is_only_for_whom_it_is_now(customer, owner, sign_
     credential = factories.a_credential(customer, key=KEY, subscriptions=[first], holders=[member])
     factories.settled(factories.a_call(KEY, ago=timedelta(minutes=5)))
     counted = Transaction.objects.get()
-    credentials.move(
+    credentials.move_credential(
         credential=credential,
         subscription=first,
         to=second,
         by=None,
         at=timezone.now() - timedelta(hours=1),
     )
-    reattribution.work()
+    reattribution.work_through_claims()
 
     page = text_of(sign_in(member).get(receipt_url(counted)))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from revcred.uploads.columns import SEPARATOR
+from revcred.uploads.columns import VALUE_SEPARATOR
 from revcred.uploads.reading.list_reader import ListReader, NumberedRow, RowError
 
 PLANS_COLUMN = "usageplanids"
@@ -30,7 +30,7 @@ def translate_aws(read: ListReader) -> ListReader:
                 yield number, RowError(ENABLED_COLUMN, "It is switched off at AWS.")
             else:
                 if plans is not None:
-                    row[plans] = row[plans].replace(",", SEPARATOR)
+                    row[plans] = row[plans].replace(",", VALUE_SEPARATOR)
                 yield number, [row[position] for position in kept]
 
     return replace(

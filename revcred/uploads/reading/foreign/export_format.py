@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from revcred.uploads.columns import SEPARATOR
+from revcred.uploads.columns import VALUE_SEPARATOR
 from revcred.uploads.reading.list_reader import RowCells, RowError
 
 
@@ -35,7 +35,7 @@ def objects_in(value: Any) -> list[dict[str, Any]]:
 
 def join_texts(values: Iterable[Any]) -> str:
     """Join the different texts with the separator of cells."""
-    return SEPARATOR.join(dict.fromkeys(filter(None, map(text_value, values))))
+    return VALUE_SEPARATOR.join(dict.fromkeys(filter(None, map(text_value, values))))
 
 
 def numbered_name(name: str, number: int, *, of: int) -> str:

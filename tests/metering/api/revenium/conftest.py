@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Quarantined, Transaction
-from metering.pairing.completion import join
+from metering.pairing.completion import pair_due_partials
 from tests import factories
 
 KEY = "ak_live_demo_9c2e"
@@ -39,9 +39,9 @@ def settled():
     """Whatever waits, settled: the ledger's rows and those in quarantine, by transaction id."""
 
     def settled():
-        while join():
+        while pair_due_partials():
             pass
-        settle_waiting()
+        process_waiting_deliveries()
         rows = [*Transaction.objects.order_by("pk"), *Quarantined.objects.order_by("pk")]
         return {row.transaction_id: row for row in rows}
 

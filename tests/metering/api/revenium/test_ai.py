@@ -8,7 +8,7 @@ from django.utils import timezone
 from metering import provisioning
 from metering.models import Quarantined, Transaction
 from metering.quarantine import reattribution
-from revcred.hooks import announce
+from revcred.hooks import announce_change
 from revcred.models import AuditEvent, Credential, Customer, Product, Subscriber, Subscription
 from tests import factories
 from tests.metering.api.revenium.logs import logs, record
@@ -20,7 +20,7 @@ PATH = "/meter/v2/ai/completions"
 
 @pytest.fixture(autouse=True)
 def _nobody_made_before():
-    provisioning.forget()
+    provisioning.forget_provisioned()
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_it_is_made_once(revenium, settled, settings):
     settings.CREATE_NAMED = True
 
     for n in range(3):
-        provisioning.forget()
+        provisioning.forget_provisioned()
         revenium(PATH, {"transactionId": f"t-{n}"} | NEW)
 
     assert {row.credential.name for row in settled().values()} == {"Backend"}
@@ -323,8 +323,8 @@ def test_with_nothing_else_it_waits_for_a_subscription_of_that_name(said, settle
     assert said(subscriptionId="of-later").reason == "no_subscription"
 
     later = factories.a_subscription(factories.a_customer("Umbrella"), external_key="of-later")
-    announce("it was entered", by=None, subscription=later)
-    reattribution.work()
+    announce_change("it was entered", by=None, subscription=later)
+    reattribution.work_through_claims()
 
     assert settled()["t"].subscription.external_key == "of-later"
 

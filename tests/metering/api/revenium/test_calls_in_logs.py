@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from metering.api import authentication
 from metering.api.revenium import labels
-from metering.api.revenium.calls_in_logs import USAGE
-from metering.attribution.processing import settle_waiting
+from metering.api.revenium.calls_in_logs import USAGE_ATTRIBUTES
+from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, Delivery, Quarantined, Tally, Transaction
 from tests import factories
 from tests.metering.api.revenium.logs import PATH, attributes, logs, of_resource, record
@@ -45,7 +45,7 @@ def configured(gateway):
         for name, value in fields.items():
             setattr(gateway, name, value)
         gateway.save()
-        authentication.forget()
+        authentication.forget_admissions()
 
     return configured
 
@@ -174,7 +174,7 @@ CALLS = [
     {"subscription.id": "sub-key-1"},
     {"gen_ai.usage.anything": 3},
     {"event.name": "some.api_response"},
-    *({name: 1} for name in sorted(USAGE)),
+    *({name: 1} for name in sorted(USAGE_ATTRIBUTES)),
 ]
 NO_CALLS = [
     {},
@@ -226,7 +226,7 @@ def test_the_gateway_s_page_names_elements(counted, configured):
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
-            lambda name: name not in USAGE and not name.startswith("gen_ai.usage.")
+            lambda name: name not in USAGE_ATTRIBUTES and not name.startswith("gen_ai.usage.")
         )
         | st.sampled_from(
             ["ClientPort", "Duration", "status", "prompt_length", "http.response.status_code"]
@@ -298,7 +298,7 @@ NAMES = st.text(
     st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30
 ) | st.sampled_from(
     [
-        *sorted(labels.NEVER_KEPT),
+        *sorted(labels.NEVER_KEPT_LABELS),
         *("gen_ai.event.content", "content", "message", "text", "tool_args", "request_X-Api-Key"),
         *("systemPrompt", "inputMessages", "outputResponse", "payload", "usageMetadata"),
     ]
@@ -321,7 +321,7 @@ def as_any_value(said):
 
 @settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 @given(
-    st.dictionaries(NAMES.filter(lambda name: name not in labels.OF_LOGS), TOLD, max_size=8),
+    st.dictionaries(NAMES.filter(lambda name: name not in labels.LOG_LABELS), TOLD, max_size=8),
     st.sampled_from(["attributes", "resource", "body"]),
 )
 def test_of_a_record_nothing_but_the_list_is_kept(post_calls, said, place):
@@ -345,7 +345,9 @@ def test_of_a_record_nothing_but_the_list_is_kept(post_calls, said, place):
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
-        NAMES.filter(lambda name: name not in labels.OF_AI | labels.OF_TOOLS), TOLD, max_size=8
+        NAMES.filter(lambda name: name not in labels.AI_LABELS | labels.TOOL_LABELS),
+        TOLD,
+        max_size=8,
     )
 )
 def test_of_a_call_of_ai_nothing_but_the_list_is_kept(post_calls, door, said):
@@ -755,9 +757,9 @@ def test_what_is_rejected_is_told_by_its_place_among_all(revenium):
 
 def test_passed_over_is_counted_where_nothing_else_is(revenium, gateway):
     revenium(PATH, logs(record({}), record({})))
-    settle_waiting()
+    process_waiting_deliveries()
     revenium(PATH, logs(record({}), record({"input_tokens": 1})))
-    settle_waiting()
+    process_waiting_deliveries()
 
     tally = Tally.objects.get()
     assert (tally.gateway, tally.passed_over, tally.accepted) == (gateway, 3, 1)
@@ -767,7 +769,9 @@ def test_passed_over_is_counted_where_nothing_else_is(revenium, gateway):
 # --- What the documentation says ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(USAGE | labels.OF_LOGS | labels.OF_AI | labels.OF_TOOLS))
+@pytest.mark.parametrize(
+    "name", sorted(USAGE_ATTRIBUTES | labels.LOG_LABELS | labels.AI_LABELS | labels.TOOL_LABELS)
+)
 def test_the_lists_are_documented(name):
     guide = (Path(__file__).parents[4] / "docs" / "gateways.md").read_text()
 

@@ -154,7 +154,7 @@ def test_a_repeat_at_another_process_has_the_first_record(revenium, settled, set
     settings.OTHER_HALF_WAIT = 0
     first = revenium(path, body)
     settled()
-    repeats._recent.clear()
+    repeats._recent_moments.clear()
     later = revenium(path, body)
 
     assert first.json() == later.json()

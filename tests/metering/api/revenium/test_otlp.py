@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
-from metering.attribution.processing import settle_waiting
+from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, Delivery, Transaction
 from tests import factories
 
@@ -98,7 +98,7 @@ def _add(to, pairs):
 
 def test_a_record_is_a_call(ask, credential):
     response = ask(logs(a_record(subscriber__credential=text(KEY))))
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert response.status_code == 200
     said = response.json()
@@ -124,7 +124,7 @@ def test_json_and_protobuf_are_the_same(ask, credential, path, content_type, com
     headers = {"content-encoding": "gzip"} if compress else {}
 
     response = ask(gzip.compress(body) if compress else body, content_type, path, **headers)
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert response.status_code == 200
     assert response["Content-Type"] == content_type
@@ -168,7 +168,7 @@ def test_sent_again_it_is_counted_once(ask, credential):
     body = logs(record, record, a_record(ago=5, subscriber__credential=text(KEY)))
     for _ in range(3):
         assert ask(body).status_code == 200
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Transaction.objects.count() == 3
     assert not Conflict.objects.exists()
@@ -183,7 +183,7 @@ def test_an_id_of_its_own(ask):
 
 def test_a_subscription_without_a_key(ask, credential):
     ask(logs(a_record(subscription__id=text("acme-ai"))))
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Transaction.objects.get().subscription.external_key == "acme-ai"
 
@@ -192,7 +192,7 @@ def test_without_a_moment_it_is_now(ask, credential):
     record = a_record(subscriber__credential=text(KEY)) | {"timeUnixNano": "0"}
     for _ in range(2):
         ask(logs(record))
-    settle_waiting()
+    process_waiting_deliveries()
 
     assert Transaction.objects.count() == 1
     assert not Conflict.objects.exists()

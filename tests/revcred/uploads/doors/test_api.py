@@ -11,7 +11,7 @@ from django.utils import timezone
 from revcred.actions import tokens
 from revcred.models import AuditEvent, Credential, Customer, Upload, UserToken
 from revcred.uploads.doors import api as doors
-from revcred.uploads.worker import work
+from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,7 +40,9 @@ def user():
 
 @pytest.fixture
 def token(user):
-    return tokens.issue(user=user, name="A script", scopes=UserToken.Scope.values, by=user)[1]
+    return tokens.issue_user_token(
+        user=user, name="A script", scopes=UserToken.Scope.values, by=user
+    )[1]
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def posted(ask):
         lines = "".join(f"{json.dumps(row)}\n" for row in rows)
         answer = ask("POST", query, lines, content_type=NDJSON)
         assert answer.status_code == 202, answer.content
-        work()
+        process_waiting_uploads()
         return Upload.objects.get(pk=answer.json()["id"])
 
     return post
@@ -98,7 +100,7 @@ def test_a_list_is_checked_applied_and_undone(ask, posted, user):
     assert not Credential.objects.exists()
 
     assert ask("POST", f"/{upload.pk}/apply", {"rows": "good"}).json()["state"] == "applying"
-    work()
+    process_waiting_uploads()
     applied = ask("GET", f"/{upload.pk}").json()
     assert (applied["state"], applied["outcome"]["create"]) == ("applied", 1)
     assert applied["applied_by"] == "ops@example.com"
@@ -106,7 +108,7 @@ def test_a_list_is_checked_applied_and_undone(ask, posted, user):
     assert AuditEvent.objects.about(upload).first().actor == user.email
 
     assert ask("POST", f"/{upload.pk}/undo").json()["state"] == "undoing"
-    work()
+    process_waiting_uploads()
     assert ask("GET", f"/{upload.pk}").json()["state"] == "undone"
     assert not Credential.objects.exists()
 
@@ -120,7 +122,7 @@ def test_a_form_with_a_file_is_the_same(client, token):
     assert answer.status_code == 202
     assert answer.json()["name"] == "keys.csv"
     assert answer["Location"] == f"/v1/uploads/{answer.json()['id']}"
-    work()
+    process_waiting_uploads()
     assert Upload.objects.get().preview["adds"]["customers"] == 1
 
 
@@ -128,9 +130,9 @@ def test_other_kinds_and_choices_are_said_in_the_address(ask):
     body = "external_key,name\nglobex,Globex\n"
     answer = ask("POST", "?kind=customers&name=all.csv", body, content_type="text/csv")
     upload = Upload.objects.get(pk=answer.json()["id"])
-    work()
+    process_waiting_uploads()
     ask("POST", f"/{upload.pk}/apply", {"rows": "all"})
-    work()
+    process_waiting_uploads()
 
     upload.refresh_from_db()
     assert (upload.file_name, upload.whole) == ("all.csv", True)
@@ -154,13 +156,13 @@ def test_columns_and_choices_are_corrected(ask, posted):
         "choices": {"customers": "create"},
     }
     assert ask("POST", f"/{upload.pk}/check", said).status_code == 202
-    work()
+    process_waiting_uploads()
 
     answer = ask("GET", f"/{upload.pk}").json()
     assert answer["preview"]["counts"]["create"] == 1
     assert {"header": "string", "column": "key"} in answer["columns"]
     ask("POST", f"/{upload.pk}/check", {"columns": {"string": None}})
-    work()
+    process_waiting_uploads()
     assert {"header": "string", "column": None} in ask("GET", f"/{upload.pk}").json()["columns"]
 
 
@@ -190,7 +192,9 @@ def test_the_refused_rows_come_back_to_who_sent_them(ask, posted, client):
     assert answer["Cache-Control"] == "no-store"
 
     other = factories.a_user(is_staff=True, is_superuser=True)
-    _, token = tokens.issue(user=other, name="x", scopes=UserToken.Scope.values, by=other)
+    _, token = tokens.issue_user_token(
+        user=other, name="x", scopes=UserToken.Scope.values, by=other
+    )
     answer = ask("GET", f"/{upload.pk}/refused", authorization=f"Bearer {token}")
     assert refusal(answer) == (404, "not_found")
 
@@ -232,7 +236,7 @@ def test_a_form_without_a_file(client, token):
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(ask, monkeypatch):
     monkeypatch.setattr(doors, "MAX_FILE_BYTES", 10)
-    monkeypatch.setattr(doors, "ROOM", 10)
+    monkeypatch.setattr(doors, "MAX_FORM_OVERHEAD_BYTES", 10)
 
     answer = ask("POST", "", json.dumps(ROW), content_type=NDJSON)
 
@@ -271,8 +275,8 @@ def test_what_something_depends_on_is_named(ask, posted, user):
 
     upload = posted(ROW)
     ask("POST", f"/{upload.pk}/apply", {"rows": "good"})
-    work()
-    credentials.suspend(credential=Credential.objects.get(), by=user)
+    process_waiting_uploads()
+    credentials.suspend_credential(credential=Credential.objects.get(), by=user)
 
     answer = ask("POST", f"/{upload.pk}/undo")
 
@@ -315,7 +319,7 @@ def test_a_token_is_worth_as_much_as_its_user(ask, user, lost):
 
 
 def test_a_revoked_token_is_worth_nothing(ask, user):
-    tokens.revoke(token=UserToken.objects.get(), by=user)
+    tokens.revoke_user_token(token=UserToken.objects.get(), by=user)
 
     assert refusal(ask("GET")) == (401, "unknown_token")
     assert UserToken.objects.get().last_used_at is None
@@ -328,10 +332,10 @@ def test_a_revoked_token_is_worth_nothing(ask, user):
 def test_a_scope_and_a_right_are_both_needed(ask, posted, scope, right):
     upload = posted(ROW)
     scoped = factories.a_user(is_staff=True, is_superuser=True)
-    _, of_one_scope = tokens.issue(user=scoped, name="x", scopes=[scope], by=scoped)
+    _, of_one_scope = tokens.issue_user_token(user=scoped, name="x", scopes=[scope], by=scoped)
     limited = factories.a_user(is_staff=True)
     limited.user_permissions.set(Permission.objects.filter(codename=right))
-    _, of_one_right = tokens.issue(
+    _, of_one_right = tokens.issue_user_token(
         user=limited, name="x", scopes=UserToken.Scope.values, by=limited
     )
 
@@ -350,7 +354,7 @@ def test_who_may_not_apply_may_not_stop_it(ask, posted):
     upload = posted(ROW)
     ask("POST", f"/{upload.pk}/apply", {"rows": "good"})
     user = factories.a_user(is_staff=True, is_superuser=True)
-    _, token = tokens.issue(user=user, name="x", scopes=["uploads:check"], by=user)
+    _, token = tokens.issue_user_token(user=user, name="x", scopes=["uploads:check"], by=user)
 
     answer = ask("POST", f"/{upload.pk}/cancel", authorization=f"Bearer {token}")
 
@@ -387,11 +391,11 @@ def test_what_every_row_has_is_said_beside_the_file(ask, posted):
     ready = ask("GET", path).json()
     assert (ready["state"], ready["for_all"]) == ("ready", {"customer": "acme"})
     ask("POST", f"{path}/check", {"for_all": {"customer": "acme", "tags": "x|y"}})
-    work()
+    process_waiting_uploads()
     values = ask("GET", path).json()["preview"]["firsts"]["create"][0]["values"]
     assert {"column": "tags", "old": None, "new": ["x", "y"]} in values
     ask("POST", f"{path}/check", {"for_all": {}})
-    work()
+    process_waiting_uploads()
     assert ask("GET", path).json()["state"] == "unmapped"
 
 
@@ -433,7 +437,7 @@ def test_a_token_does_what_its_user_may_and_reads_first_what_not(ask, posted, us
     answer = ask("POST", f"/{upload.pk}/apply", {"rows": "good"})
     assert refusal(answer) == (403, "rights_missing")
     assert "Add memberships" in answer.json()["message"]
-    work()
+    process_waiting_uploads()
     assert not Credential.objects.exists()
 
 
@@ -463,5 +467,5 @@ def test_people_of_other_customers_are_named_and_joined_by_choice(ask, posted):
     }
     answer = ask("POST", f"/{upload.pk}/check", {"choices": {"people_of_others": "join"}})
     assert answer.status_code == 202
-    work()
+    process_waiting_uploads()
     assert ask("GET", f"/{upload.pk}").json()["preview"]["counts"]["create"] == 1

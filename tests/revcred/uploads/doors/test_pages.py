@@ -9,10 +9,10 @@ from django.urls import reverse
 
 from revcred.models import Credential, Customer, Subscriber, Subscription, Upload, User
 from revcred.uploads import actions
-from revcred.uploads.columns import Kind
+from revcred.uploads.columns import ListKind
 from revcred.uploads.doors import pages
 from revcred.uploads.reading import open_list
-from revcred.uploads.worker import work
+from revcred.uploads.worker import process_waiting_uploads
 from revcred.uploads.writing import ListFormat
 from tests import confirming, factories
 
@@ -43,7 +43,7 @@ def acme():
 def bring(admin_client, acme):
     """The upload of a file that was sent with the page's form, as the worker has checked it."""
 
-    def bring(text=LIST, *, kind=Kind.CREDENTIALS, name="keys.csv", **said):
+    def bring(text=LIST, *, kind=ListKind.CREDENTIALS, name="keys.csv", **said):
         file = SimpleUploadedFile(name, text.encode() if isinstance(text, str) else text)
         response = admin_client.post(
             f"{reverse('admin:revcred_upload_add')}?kind={kind}", said | {"file": file}
@@ -56,7 +56,7 @@ def bring(admin_client, acme):
 
 
 def worked(upload):
-    work()
+    process_waiting_uploads()
     upload.refresh_from_db()
     return upload
 
@@ -118,7 +118,7 @@ def test_the_page_explains_each_column_and_offers_lists(admin_client):
     assert "subscriptions-example.jsonl" in page
 
 
-@pytest.mark.parametrize("kind", [*Kind])
+@pytest.mark.parametrize("kind", [*ListKind])
 @pytest.mark.parametrize("form", [*ListFormat])
 @pytest.mark.parametrize("what", ["template", "example"])
 def test_the_lists_offered_can_be_read(admin_client, tmp_path, kind, form, what):
@@ -268,7 +268,7 @@ def test_who_comes_too_late_is_told_so(admin_client, bring):
 
     for name in ("apply", "cancel", "choices", "undo"):
         response = admin_client.post(to(name, upload), {"which": "good"}, follow=True)
-        assert [str(each) for each in response.context["messages"]] == [pages.NOT_NOW]
+        assert [str(each) for each in response.context["messages"]] == [pages.STATE_CHANGED_MESSAGE]
 
 
 def test_what_something_depends_on_is_not_undone(admin_client, bring):
@@ -289,7 +289,7 @@ def test_what_something_depends_on_is_not_undone(admin_client, bring):
 def test_who_lacks_rights_reads_which_before_anything_and_cannot_apply(client, bring):
     upload = bring(f"customer,name,key,holders\nacme,Orders,{KEY},ada@example.com\n")
     factories.a_subscriber(email="ada@example.com")
-    actions.check(upload=upload, by=None)
+    actions.recheck_upload(upload=upload, by=None)
     worked(upload)
     client.force_login(staff("view_upload", "apply_upload", "add_credential"))
 
@@ -340,8 +340,8 @@ def test_the_preview_names_people_of_other_customers_and_has_a_choice(admin_clie
 
 
 def test_progress_is_told_until_there_is_more_to_see(admin_client, acme):
-    upload = actions.receive(
-        kind=Kind.CREDENTIALS, file=BytesIO(LIST.encode()), name="keys.csv", by=None
+    upload = actions.receive_upload(
+        kind=ListKind.CREDENTIALS, file=BytesIO(LIST.encode()), name="keys.csv", by=None
     )
 
     page = text_of(admin_client.get(to("change", upload)))
@@ -379,7 +379,7 @@ def test_refused_rows_go_back_only_to_who_brought_them(client, bring):
 
 
 def test_all_refusals_are_paged_through(admin_client, bring, monkeypatch):
-    monkeypatch.setattr(pages, "REFUSALS_A_PAGE", 2)
+    monkeypatch.setattr(pages, "REJECTED_ROWS_PER_PAGE", 2)
     upload = bring("customer,name\n" + "".join(f"nobody{n},x\n" for n in range(3)))
 
     first = text_of(admin_client.get(to("refusals", upload)))
@@ -435,7 +435,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(admin_client, mon
 
     page = admin_client.post(reverse("admin:revcred_upload_add"), {"file": file})
 
-    assert pages.TOO_LARGE in text_of(page).replace("&#x27;", "'")
+    assert pages.FILE_TOO_LARGE_MESSAGE in text_of(page).replace("&#x27;", "'")
     assert not Upload.objects.exists()
 
 
@@ -500,7 +500,7 @@ def test_the_list_says_what_came_of_each(admin_client, bring):
 def test_every_kind_goes_the_whole_way(admin_client, bring, kind, text, model):
     factories.a_product("Maps")
     before = model.objects.count()
-    upload = bring(text, kind=Kind(kind))
+    upload = bring(text, kind=ListKind(kind))
     assert text_of(admin_client.get(to("change", upload))).count("Create: this one") == 1
 
     admin_client.post(to("apply", upload), {"which": "whole"})

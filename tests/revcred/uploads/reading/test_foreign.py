@@ -5,8 +5,8 @@ from json import dumps
 
 import pytest
 
-from revcred.uploads.columns import Kind
-from revcred.uploads.mapping import guess, missing
+from revcred.uploads.columns import ListKind
+from revcred.uploads.mapping import guess_mapping, missing_columns
 from revcred.uploads.reading import RowError, UnreadableFile
 
 
@@ -46,7 +46,12 @@ def test_what_was_added_to_it_stays(opened):
     with opened(content) as read:
         assert read.header == ["Customer", "Name", "key", "description"]
         assert dict(read.rows) == {2: ["acme", "Orders", "k-1", "An old one"]}
-        assert missing(Kind.CREDENTIALS, guess(Kind.CREDENTIALS, read.header, [])) == []
+        assert (
+            missing_columns(
+                ListKind.CREDENTIALS, guess_mapping(ListKind.CREDENTIALS, read.header, [])
+            )
+            == []
+        )
 
 
 # --- Kong -----------------------------------------------------------------------------------------
