@@ -146,7 +146,7 @@ class AttachKeyForm(ActionForm):
         said = self.cleaned_data
         credentials.add_alias_by_fingerprint(
             credential=said["credential"],
-            mark=self.target.fingerprint,
+            key_fingerprint=self.target.fingerprint,
             hint=self.target.hint,
             gateway=self.target.gateway if said["only_here"] else None,
             active_from=said["active_from"],

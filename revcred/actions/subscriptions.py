@@ -1,4 +1,4 @@
-"""What people do with subscriptions and the products they are to."""
+"""Actions on subscriptions, and on products and sources as far as they decide whose a call is."""
 
 from datetime import datetime
 
@@ -13,11 +13,11 @@ from revcred.models.audit import audit_difference
 
 
 class SubscriptionExternalKeyInUse(Exception):
-    """Another subscription has this external key in that time."""
+    """Another subscription has this external key in the same period."""
 
 
 class LastSourceOfProducts(Exception):
-    """These products have no other source, and nobody has said what they count without it."""
+    """Products have no other source, and nobody chose what they count without it."""
 
     def __init__(self, products: list[Product]) -> None:
         super().__init__(products)
@@ -25,15 +25,15 @@ class LastSourceOfProducts(Exception):
 
 
 class SubscriptionNotStarted(Exception):
-    """The subscription has not started by then, so that it would have held for no time at all."""
+    """The subscription starts later, so it would never have been active."""
 
 
 @atomic
 def start_subscription(*, subscription: Subscription, by: User | None) -> None:
-    """Save a new one. Transactions that named it and waited are claimed.
+    """Save a new subscription, and attribute transactions that named it and waited.
 
-    What has been counted under its name as another's former one follows it, as far as it reaches
-    back. Raises SubscriptionExternalKeyInUse.
+    Calls counted under its external key as another subscription's former one follow it, from its
+    start. Raises SubscriptionExternalKeyInUse.
     """
     with raising_on_violation(
         SubscriptionExternalKeyInUse, "subscription_external_key_once_at_a_time"
@@ -50,9 +50,9 @@ def start_subscription(*, subscription: Subscription, by: User | None) -> None:
 
 @atomic
 def change_subscription(*, subscription: Subscription, by: User | None) -> None:
-    """Save what has been changed. Usage follows a new start or end, also into the past.
+    """Save the changed fields. A changed start or end re-attributes usage, also in the past.
 
-    Under another external key it is still known by the one before: see `FormerName`. Raises
+    Calls under its former external key go on counting: see `FormerName`. Raises
     SubscriptionExternalKeyInUse.
     """
     before = Subscription.objects.select_for_update(no_key=True).get(pk=subscription.pk)
@@ -83,7 +83,7 @@ def change_subscription(*, subscription: Subscription, by: User | None) -> None:
 def end_subscription(
     *, subscription: Subscription, by: User | None, at: datetime | None = None
 ) -> None:
-    """Ending an ended subscription leaves its end where it was. Raises SubscriptionNotStarted."""
+    """End a subscription. One that has ended keeps its end. Raises SubscriptionNotStarted."""
     at = at or timezone.now()
     locked = Subscription.objects.select_for_update(no_key=True)
     subscription.refresh_from_db(from_queryset=locked)
@@ -95,7 +95,7 @@ def end_subscription(
 
 
 def former_names_taken_by(*, subscription: Subscription) -> QuerySet[FormerName]:
-    """Its external key, as the former name of others for whom it no longer counts."""
+    """Return its external key as former name of others, for whom it no longer counts."""
     return FormerName.objects.filter(
         kind=FormerName.Kind.SUBSCRIPTION,
         name=subscription.external_key,
@@ -105,9 +105,9 @@ def former_names_taken_by(*, subscription: Subscription) -> QuerySet[FormerName]
 
 @atomic
 def forget_former_name(*, subscription: Subscription, name: str, by: User | None) -> None:
-    """Let a former name of it no longer count: as if it had never had it.
+    """Forget a former external key of the subscription, as if it had never had it.
 
-    Whoever had the name before, and lost it to this one, has it again.
+    Whoever had the key before, and lost it to this subscription, has it again.
     """
     former = subscription.former_names().filter(name=name).first()
     if former is None:
@@ -115,6 +115,7 @@ def forget_former_name(*, subscription: Subscription, name: str, by: User | None
     lost = FormerName.objects.filter(
         kind=FormerName.Kind.SUBSCRIPTION, name=name, taken_by_id=subscription.pk
     )
+    # Read before the update, which removes what they are found by.
     had_it_before = list(Subscription.objects.filter(pk__in=lost.values("target_id")))
     lost.update(counts_until=former.counts_until, taken_by_id=former.taken_by_id)
     former.delete()
@@ -128,14 +129,17 @@ def forget_former_name(*, subscription: Subscription, name: str, by: User | None
 
 @atomic
 def announce_sources_changed(*, product: Product, by: User | None) -> None:
-    """After the sources of a product were set: they have no moments, so they count ever since."""
+    """Announce that a product's sources were set.
+
+    Sources have no period, so calls of all time are judged again.
+    """
     since = _first_subscription_start(product.subscriptions.all())
     announce_change(f"the sources of “{product}” were changed", product=product, since=since, by=by)
 
 
 @atomic
 def open_product_to_all_calls(*, product: Product, by: User | None) -> None:
-    """Let a product without sources count all calls. One with sources stays restricted to them."""
+    """Let a product without sources count all calls. One with sources stays restricted."""
     opened = Product.objects.filter(pk=product.pk, restricted=True, sources=None)
     if not opened.update(restricted=False):
         return
@@ -148,7 +152,7 @@ def open_product_to_all_calls(*, product: Product, by: User | None) -> None:
 
 @atomic
 def announce_paths_changed(*, source: Source, by: User | None) -> None:
-    """After the key or the path rules of a source were set.
+    """Announce that the external key or the path rules of a source were set.
 
     A call belongs to one source at most, so this concerns every product that has any.
     """
@@ -157,7 +161,7 @@ def announce_paths_changed(*, source: Source, by: User | None) -> None:
 
 
 def products_with_only_source(*, source: Source) -> list[Product]:
-    """The products that have no other source."""
+    """Return the products that have no other source."""
     return [
         each for each in source.products.all() if not each.sources.exclude(pk=source.pk).exists()
     ]
@@ -165,10 +169,10 @@ def products_with_only_source(*, source: Source) -> list[Product]:
 
 @atomic
 def delete_source(*, source: Source, by: User | None, opens: bool | None = None) -> None:
-    """Delete it with its path rules; calls to it are judged again.
+    """Delete a source with its path rules, and judge calls to it again.
 
-    `opens`: whether products that have no other source count all calls then, or none. Raises
-    LastSourceOfProducts if that is not said of any.
+    `opens`: True lets products without another source count all calls from then on, False none.
+    Raises LastSourceOfProducts if there are such products and `opens` is None.
     """
     last_of = products_with_only_source(source=source)
     if last_of and opens is None:
@@ -210,7 +214,7 @@ def _was_name_of_another(subscription: Subscription) -> bool:
 
 
 def _changed_fields(before: Subscription, after: Subscription) -> list[str]:
-    """The names of the fields that differ."""
+    """Return the names of the fields that differ."""
     fields = Subscription._meta.concrete_fields
     return [
         each.name
@@ -220,7 +224,8 @@ def _changed_fields(before: Subscription, after: Subscription) -> list[str]:
 
 
 def _first_moment_affected(before: Subscription, after: Subscription) -> datetime | None:
-    """The earliest moment at which one holds and the other does not, or None."""
+    """Return the earliest moment that is attributed differently after the change, or None."""
+    # Another name or product changes every call of the subscription, whenever it was made.
     if before.external_key != after.external_key or before.product_id != after.product_id:
         return min(before.active_from, after.active_from)
     moments = []

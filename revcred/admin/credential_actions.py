@@ -163,7 +163,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
 
     def perform(self, by: User) -> str:
         said = self.cleaned_data
-        keyed = NewKey(
+        new_key = NewKey(
             key=said["key"] or None,
             secret=self.chosen_secret(),
             gateway=said["gateway"],
@@ -173,7 +173,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
         self.target = credentials.issue_credential(
             customer=said["customer"],
             name=said["name"],
-            keyed=keyed,
+            new_key=new_key,
             subscriptions=said["subscriptions"],
             holders=said["holders"],
             new_members=self.joining,

@@ -78,12 +78,14 @@ class FingerprintFilter(LinkedFilter):
     title, parameter_name = "key", "fingerprint"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        mark = parse_fingerprint(self.value())
+        key_fingerprint = parse_fingerprint(self.value())
         if self.value() is None:
             return queryset
-        if mark is None:
+        if key_fingerprint is None:
             return queryset.none()
-        return queryset.filter(pk__in=search.credentials_with_fingerprint(mark).values("pk"))
+        return queryset.filter(
+            pk__in=search.credentials_with_fingerprint(key_fingerprint).values("pk")
+        )
 
     def chosen_in_words(self) -> str:
         return "the one that was typed"
@@ -199,11 +201,13 @@ class CredentialAdmin(ActionPagesMixin):
             return self._to_list(q=term)
         return self._to_key(fingerprint(pasting.extract_key(term)))
 
-    def _to_key(self, mark: UUID) -> HttpResponse:
-        found = list(search.credentials_with_fingerprint(mark).values_list("pk", flat=True)[:2])
+    def _to_key(self, key_fingerprint: UUID) -> HttpResponse:
+        found = list(
+            search.credentials_with_fingerprint(key_fingerprint).values_list("pk", flat=True)[:2]
+        )
         if len(found) == 1:
             return HttpResponseRedirect(self.url_of(Credential(pk=found[0])))
-        return self._to_list(fingerprint=str(mark))
+        return self._to_list(fingerprint=str(key_fingerprint))
 
     def _to_list(self, **query: str) -> HttpResponse:
         return HttpResponseRedirect(f"{self._list_url()}?{urlencode(query)}")

@@ -29,9 +29,9 @@ def credential_search_queries(term: str) -> list[QuerySet[Any]]:
     return found
 
 
-def credentials_with_fingerprint(mark: UUID) -> QuerySet[Credential]:
+def credentials_with_fingerprint(key_fingerprint: UUID) -> QuerySet[Credential]:
     """Those that have or had this key: a string may mean one after the other."""
-    keys = ExternalKey.objects.filter(fingerprint=mark)
+    keys = ExternalKey.objects.filter(fingerprint=key_fingerprint)
     return Credential.objects.filter(pk__in=keys.values("credential"))
 
 

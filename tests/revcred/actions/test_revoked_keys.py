@@ -31,7 +31,7 @@ def other():
 
 def issue(credential, **asked):
     credentials.issue_credential(
-        customer=credential.customer, name="New", keyed=NewKey(key=KEY, **asked), by=None
+        customer=credential.customer, name="New", new_key=NewKey(key=KEY, **asked), by=None
     )
 
 
@@ -54,7 +54,7 @@ def add_alias_at_a_gateway(credential, **asked):
 
 def attach(credential, **asked):
     credentials.add_alias_by_fingerprint(
-        credential=credential, mark=fingerprint(KEY), hint=hint(KEY), by=None, **asked
+        credential=credential, key_fingerprint=fingerprint(KEY), hint=hint(KEY), by=None, **asked
     )
 
 
@@ -70,7 +70,12 @@ def test_every_action_that_adds_a_key_is_among_them():
         and {"_keep", "_add_key"} & {*code.__code__.co_names}
     }
 
-    assert adding == {"issue", "rotate", "add_alias", "add_alias_by_fingerprint"}
+    assert adding == {
+        "issue_credential",
+        "rotate_credential",
+        "add_alias",
+        "add_alias_by_fingerprint",
+    }
 
 
 @pytest.mark.parametrize("has_ended", [False, True])

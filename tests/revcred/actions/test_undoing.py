@@ -158,7 +158,7 @@ def test_a_key_that_means_another_by_now_stays_ended(credential):
     at = timezone.now() - DAY
     credentials.end_key(key=credential.keys.get(), by=None, at=at)
     ended = AuditEvent.objects.first()
-    factories.a_credential(keyed=credentials.NewKey(key=KEY, active_from=at))
+    factories.a_credential(new_key=credentials.NewKey(key=KEY, active_from=at))
 
     with pytest.raises(undoing.CannotUndo, match="taken by now"):
         undo(ended)

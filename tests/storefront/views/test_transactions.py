@@ -71,7 +71,7 @@ def test_what_waited_in_quarantine_says_so_but_not_who_let_it_out(customer, owne
         customer=customer,
         name="checkout",
         by=admin,
-        keyed=credentials.NewKey(key=KEY),
+        new_key=credentials.NewKey(key=KEY),
         subscriptions=[subscription],
     )
     reattribution.work_through_claims()
