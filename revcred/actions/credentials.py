@@ -66,7 +66,7 @@ class KeyOfRevokedCredential(Exception):
     def __str__(self) -> str:
         return (
             f"This key belonged to “{self.credential}” of {self.credential.customer}, revoked on"
-            f" {self.credential.revoked_at:%Y-%m-%d}. To use it from now on, choose to use it again."
+            f" {self.credential.revoked_at:%Y-%m-%d}. Choose to use it again from now on."
         )
 
 

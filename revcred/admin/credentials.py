@@ -1,3 +1,5 @@
+"""Admin pages of credentials."""
+
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -58,6 +60,8 @@ MAX_PERIODS_SHOWN = 100
 
 
 class HolderFilter(SubscriberFilter):
+    """Credentials that a subscriber holds."""
+
     title, parameter_name = "holder", "holder"
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
@@ -65,6 +69,8 @@ class HolderFilter(SubscriberFilter):
 
 
 class AssignedSubscriptionFilter(LinkedFilter):
+    """Credentials that are or were assigned to a subscription."""
+
     title, parameter_name, model = "subscription", "subscription", Subscription
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
@@ -73,7 +79,7 @@ class AssignedSubscriptionFilter(LinkedFilter):
 
 
 class FingerprintFilter(LinkedFilter):
-    """What a search by key leads to. An address that says the fingerprint doesn't say the key."""
+    """Credentials that a search by key found. The URL has the fingerprint, not the key."""
 
     title, parameter_name = "key", "fingerprint"
 
@@ -88,10 +94,11 @@ class FingerprintFilter(LinkedFilter):
         )
 
     def chosen_in_words(self) -> str:
-        return "the one that was typed"
+        return "the key you typed"
 
 
 def parse_fingerprint(text: str | None) -> UUID | None:
+    """Return the fingerprint in a URL, or None."""
     try:
         return UUID(text) if text else None
     except ValueError:
@@ -99,6 +106,8 @@ def parse_fingerprint(text: str | None) -> UUID | None:
 
 
 class CredentialForm(KeepsMicrosecondsForm):
+    """Edits a credential's plain fields and its holders."""
+
     actor: User
     joining: list[Subscriber]  # holders who would become members
 
@@ -114,7 +123,7 @@ class CredentialForm(KeepsMicrosecondsForm):
         return cleaned
 
     def clean_name(self) -> str:
-        """Checked here, because the customer, which the constraint is about too, is no field."""
+        """Check the name here: the customer, which the constraint includes, is no field."""
         name = str(self.cleaned_data["name"])
         same = Credential.objects.filter(
             customer=self.instance.customer_id, name=name, revoked_at=self.instance.revoked_at
@@ -126,6 +135,8 @@ class CredentialForm(KeepsMicrosecondsForm):
 
 @admin.register(Credential)
 class CredentialAdmin(ActionPagesMixin):
+    """Credentials: issued, rotated, assigned and revoked by actions; plain fields are edited."""
+
     form = CredentialForm
     list_display = ("name", "customer", "keys", "feeds", "environment", "state", "last_used")
     list_select_related = ("customer",)
@@ -133,7 +144,7 @@ class CredentialAdmin(ActionPagesMixin):
     search_fields = ("name",)
     search_help_text = (
         "A whole key, its last four characters, a holder's e-mail address, or the beginning of a"
-        " name, customer or subscription. A key is not kept in the address."
+        " name, customer or subscription. Keys are kept out of the address."
     )
     fields = ("name", "holders", "environment", "tags", "expires_at")
     autocomplete_fields = ("holders",)
@@ -155,7 +166,7 @@ class CredentialAdmin(ActionPagesMixin):
     def keys(self, credential: Any) -> str:
         return format_html_join(" ", "<code>…{}</code>", ((k.hint,) for k in credential.now_keys))
 
-    @admin.display(description="feeds")
+    @admin.display(description="charged to")
     def feeds(self, credential: Any) -> str:
         return ", ".join(str(each.subscription) for each in credential.now_assignments)
 
@@ -170,10 +181,11 @@ class CredentialAdmin(ActionPagesMixin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         now = timezone.now()
+        # Two queries for the whole page instead of two for each row.
         keys = ExternalKey.objects.at(now).select_related("use")
         assignments = Assignment.objects.at(now).select_related("subscription")
-        them: Any = super().get_queryset(request).select_related("customer")
-        found: QuerySet[Any] = them.with_suspended(now).prefetch_related(
+        credentials_of_page: Any = super().get_queryset(request).select_related("customer")
+        found: QuerySet[Any] = credentials_of_page.with_suspended(now).prefetch_related(
             Prefetch("keys", keys, to_attr="now_keys"),
             Prefetch("assignments", assignments, to_attr="now_assignments"),
         )
@@ -191,7 +203,7 @@ class CredentialAdmin(ActionPagesMixin):
         return [path("find/", find, name="revcred_credential_find"), *super().get_urls()]
 
     def find(self, request: HttpRequest) -> HttpResponse:
-        """Where the search box posts to. A key that was typed gets into no address and no log."""
+        """Search by POST, so that a typed key gets into no URL and no log."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         term = request.POST.get("term", "").replace("\0", "").strip()
@@ -205,6 +217,7 @@ class CredentialAdmin(ActionPagesMixin):
         found = list(
             search.credentials_with_fingerprint(key_fingerprint).values_list("pk", flat=True)[:2]
         )
+        # One hit is what somebody with a key in hand wants: show it at once.
         if len(found) == 1:
             return HttpResponseRedirect(self.url_of(Credential(pk=found[0])))
         return self._to_list(fingerprint=str(key_fingerprint))
@@ -258,14 +271,14 @@ class CredentialAdmin(ActionPagesMixin):
         return [confirmation.ending_calls_in_words(through, at, lately)] if lately.calls else []
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
-        """The act has saved the holders."""
+        """Do nothing: the action has saved the holders."""
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
-        """The act has recorded it."""
+        """Do nothing: the action has recorded the change."""
 
 
 def credential_page_context(credential: Any) -> dict[str, Any]:
-    """All but the key and its secret, for the page about it."""
+    """Return everything the page shows of a credential, without key and secret."""
     now = timezone.now()
     state = credential.state_at(now, suspended=credential.suspended)
     return {

@@ -1,4 +1,4 @@
-"""How roles and single rights are offered: in words, and only those that mean something here."""
+"""Form fields for roles and single rights, in words and only those that revcred asks for."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ OWN_GROUP_EXPLANATION = "A group of this installation's own."
 
 
 class RolesIterator(ModelChoiceIterator):
-    """The roles as they stand in their table, then the groups that are none, by name."""
+    """Lists the roles in the order of their table, then other groups by name."""
 
     def __iter__(self) -> Iterator[Any]:
         places = {role.name: place for place, role in enumerate(roles.READY_MADE_ROLES)}
@@ -29,6 +29,8 @@ class RolesIterator(ModelChoiceIterator):
 
 
 class RolesField(ModelMultipleChoiceField):
+    """Choice of roles, each with its explanation."""
+
     iterator = RolesIterator
 
     def __init__(self) -> None:
@@ -47,7 +49,7 @@ class RolesField(ModelMultipleChoiceField):
 
 
 class RightsIterator(ModelChoiceIterator):
-    """The permissions by area, in the order of their table."""
+    """Lists the permissions by area, in the order of their table."""
 
     def __iter__(self) -> Iterator[Any]:
         permissions = {roles.right_name(each): each for each in self.queryset}
@@ -56,6 +58,8 @@ class RightsIterator(ModelChoiceIterator):
 
 
 class RightsField(ModelMultipleChoiceField):
+    """Choice of single rights, in words."""
+
     iterator = RightsIterator
 
     def __init__(self, label: str) -> None:
@@ -71,7 +75,7 @@ class RightsField(ModelMultipleChoiceField):
 
 
 def rights_in_words(permissions: QuerySet[Permission]) -> str:
-    """Return what these permissions allow. Those that mean nothing here are left out."""
+    """Return what these permissions allow, without those that have no meaning here."""
     given = {roles.right_name(each) for each in permissions.select_related("content_type")}
     return (
         "; ".join(words for right, words in roles.RIGHT_LABELS.items() if right in given) or "none"
@@ -79,7 +83,7 @@ def rights_in_words(permissions: QuerySet[Permission]) -> str:
 
 
 class RightsChoiceMixin(ModelAdmin):
-    """Offers groups and permissions to those who may give them, and says them to others."""
+    """Offers groups and permissions to those who may give them, and shows them to others."""
 
     in_words: ClassVar[Mapping[str, str]] = {
         "groups": "its_roles",
@@ -88,7 +92,7 @@ class RightsChoiceMixin(ModelAdmin):
     }
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        """Without Django's button to add another beside it: a group is made on its own page."""
+        """Drop Django's button to add another group: groups have a page of their own."""
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name in self.in_words and field is not None:
             field.widget = getattr(field.widget, "widget", field.widget)
@@ -102,7 +106,7 @@ class RightsChoiceMixin(ModelAdmin):
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Where rights are not to be chosen, they stand as sentences."""
+        """Show rights as sentences where they cannot be chosen."""
         if obj is None or self.has_change_permission(request, obj):
             closed = set(self.get_readonly_fields(request, obj))
         else:
@@ -116,7 +120,7 @@ class RightsChoiceMixin(ModelAdmin):
         return words if (words := self.in_words.get(name)) in closed else name
 
     def closed(self, fields: Iterable[Any]) -> tuple[Any, ...]:
-        """Return the fields with those of rights as sentences."""
+        """Return the fields, those of rights replaced by their sentences."""
         return tuple(self.in_words.get(each, each) for each in fields)
 
     @admin.display(description="roles")

@@ -1,3 +1,5 @@
+"""Admin pages of subscriptions."""
+
 from typing import Any, ClassVar
 
 from django import forms
@@ -19,11 +21,13 @@ from revcred.models import FormerName, Product, Subscription, User
 
 
 class ProductFilter(LinkedFilter):
+    """Subscriptions to one product."""
+
     title, parameter_name, model = "product", "product", Product
 
 
 def _lost_calls_in_words(former: FormerName, taker: Subscription) -> str:
-    """A sentence on whose calls the taker of a former name gets, and how many there were."""
+    """Return a sentence on the calls that the taker of a former name takes from its loser."""
     loser = Subscription.objects.select_related("customer").get(pk=former.target_id)
     lately = hooks.recent_calls_of(subscription=loser, named=former.name)
     return (
@@ -36,12 +40,14 @@ def _lost_calls_in_words(former: FormerName, taker: Subscription) -> str:
 
 
 class ForgetFormerNameForm(ActionForm):
+    """Asks which former external key to forget."""
+
     title = "Forget a former external key"
-    button = "Forget it"
+    button = "Forget this key"
     is_destructive = True
     explanation = (
-        "Calls that still name the subscription so no longer count for it. Whoever had that"
-        " external key before, if anybody, has it again."
+        "Calls that still use this key no longer count for the subscription. If another"
+        " subscription had the key before, it has it again."
     )
 
     name = forms.ChoiceField(label="Former external key", widget=forms.RadioSelect)
@@ -64,6 +70,8 @@ class ForgetFormerNameForm(ActionForm):
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ActionPagesMixin):
+    """Subscriptions: a customer's right to a product."""
+
     action_forms: ClassVar[dict[str, type[ActionForm]]] = {"forget-name": ForgetFormerNameForm}
     list_display = (
         "__str__",
@@ -95,7 +103,7 @@ class SubscriptionAdmin(ActionPagesMixin):
 
     @admin.display(description="former external keys", empty_value="none")
     def former_names(self, subscription: Subscription) -> str:
-        """Names that calls may still give, and until when each counts."""
+        """Return names that calls may still give, and until when each counts."""
         return "; ".join(
             each.name
             if each.counts_until is None
@@ -116,7 +124,7 @@ class SubscriptionAdmin(ActionPagesMixin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """A picker on a page about one customer's credential offers that customer's only."""
+        """Offer only one customer's subscriptions in a picker that asks for them."""
         customer = parse_id(request.GET.get("of_customer"))
         if customer is not None:
             queryset = queryset.filter(customer=customer)
@@ -133,14 +141,14 @@ class SubscriptionAdmin(ActionPagesMixin):
         return f"{found} · {found.product} · {found.customer}"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Whose it is stays: its assignments and usage are that customer's."""
+        """Fix the customer: assignments and usage belong to that customer."""
         return ("customer", *self.readonly_fields) if obj else self.readonly_fields
 
     def save_model(
         self, request: HttpRequest, obj: Subscription, form: ModelForm, change: Any
     ) -> None:
-        act = subscriptions.change_subscription if change else subscriptions.start_subscription
-        act(subscription=obj, by=request.user)  # type: ignore[arg-type]
+        action = subscriptions.change_subscription if change else subscriptions.start_subscription
+        action(subscription=obj, by=request.user)  # type: ignore[arg-type]
 
     def ended_calls(self, form: Any) -> list[str]:
         subscription, until = form.instance, form.cleaned_data.get("active_until")
@@ -158,7 +166,7 @@ class SubscriptionAdmin(ActionPagesMixin):
         return sentences
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
-        """The act has recorded it."""
+        """Do nothing: the action has recorded it."""
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
-        """The act has recorded it."""
+        """Do nothing: the action has recorded it."""

@@ -1,4 +1,4 @@
-"""The base of all admin pages: saves are audited, searches use indexes, and old tabs save nothing."""
+"""The base of all admin pages: audited saves, searches by index, nothing saved from an old tab."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar

@@ -223,7 +223,7 @@ def _posted_digest(request: HttpRequest) -> str:
         if name not in UNCARRIED_PARAMETERS
     )
     keyed = signing.Signer(salt=CONFIRMATION_SALT).signature(
-        repr((request.user.pk, request.path, said))
+        repr((request.user.pk, request.path, values_by_name))
     )
     return sha256(keyed.encode()).hexdigest()
 

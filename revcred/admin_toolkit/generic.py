@@ -1,4 +1,4 @@
-"""Django's classes that are generic to the type checker and not when they run."""
+"""Django's classes that are generic for the type checker but not at run time."""
 
 from typing import TYPE_CHECKING, Any
 

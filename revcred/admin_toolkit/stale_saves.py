@@ -23,7 +23,7 @@ MAX_EVENTS_SEARCHED = 50  # of those since the form was opened
 
 
 def form_version(model_admin: Any, request: HttpRequest, obj: models.Model) -> str:
-    """Return the version of a form: digests of its values, and the id of the last event on record."""
+    """Return the version of a form: digests of its values, and the id of the last event."""
     last = AuditEvent.objects.about(obj).values_list("pk", flat=True).first()
     version = {"event": last or 0, "values": _value_digests(model_admin, request, obj)}
     return urlsafe_b64encode(json.dumps(version).encode()).decode()

@@ -1,3 +1,8 @@
+"""The audit: a chain of events that is only added to.
+
+Each event's digest covers the one before, so that a changed or missing event breaks the chain.
+"""
+
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,22 +18,24 @@ from django.utils import timezone
 
 from revcred.models.users import User
 
-CHAIN_LOCK_NUMBER = 0x5EA1ED  # advisory; one writer at a time, so that the chain has one end
+# Advisory lock: one writer at a time, so that the chain has one end. The last row cannot serve as
+# lock, because an empty table has none.
+CHAIN_LOCK_NUMBER = 0x5EA1ED
 COPIED_COLUMNS = (
     *("at", "actor_id", "actor", "verb", "target_type", "target_id", "target", "address"),
     *("digest", "details"),
 )
 
-# Events that wait for the end of a block, where there is one: see `events_deferred_to_end`.
+# Events of the current block of `events_deferred_to_end`, or None outside of one.
 _deferred_events: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
 
 
 @contextmanager
 def events_deferred_to_end() -> Iterator[None]:
-    """Write the events of the block when it ends, or none of them if it fails.
+    """Write the block's events when it ends, or none of them if it fails.
 
-    Writing one locks the end of the chain, for which every other writer would wait as long as
-    the block takes.
+    Writing an event locks the end of the chain, and every other writer would wait as long as the
+    block takes.
     """
     if _deferred_events.get() is not None:
         yield
@@ -45,7 +52,7 @@ def events_deferred_to_end() -> Iterator[None]:
 
 
 def to_audit_json(value: Any) -> Any:
-    """The value of a field as JSON: a moment as text, a row by its number and name."""
+    """Return the value of a field as JSON: a datetime as text, a row by its number and name."""
     if isinstance(value, datetime):
         return _utc_text(value)
     if isinstance(value, models.Model):
@@ -60,7 +67,7 @@ def to_audit_json(value: Any) -> Any:
 
 
 def audit_difference(old: Any, new: Any) -> list[Any]:
-    """What an event keeps of one field that was changed."""
+    """Return old and new value of a changed field, as an event keeps them."""
     return [to_audit_json(old), to_audit_json(new)]
 
 
@@ -123,9 +130,11 @@ class AuditVerb(models.TextChoices):
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def about(self, target: models.Model) -> Self:
+        """Return the events about one thing."""
         return self.filter(target_type=target._meta.label_lower, target_id=target.pk)
 
     def reveals(self) -> Self:
+        """Return the events of revealed keys and secrets."""
         return self.filter(verb__in=[AuditVerb.KEY_REVEALED, AuditVerb.SECRET_REVEALED])
 
     def record(
@@ -137,7 +146,11 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         details: dict[str, Any] | None = None,
         address: str | None = None,
     ) -> "AuditEvent":
-        """Add to the end of the chain. `details` never hold a key, a secret or a password."""
+        """Add an event to the end of the chain, in the transaction of what it records.
+
+        `details` never hold a key, a secret or a password. `address`: the client's IP address.
+        Raises TransactionManagementError outside a transaction.
+        """
         if not connection.in_atomic_block:
             message = "An event is recorded in the transaction of what it records."
             raise TransactionManagementError(message)
@@ -160,10 +173,10 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         return event
 
     def record_many(self, events: "Sequence[AuditEvent]") -> None:
-        """Add these to the end of the chain, in their order, with one look at its end.
+        """Add many events to the end of the chain with one lock and one COPY.
 
-        Everybody else who records anything waits from here to the end of the transaction: so it
-        comes last in one.
+        Everybody else who records anything waits until the transaction ends: so call it last in
+        one.
         """
         if not events:
             return
@@ -182,7 +195,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
                 copy.write_row([*values, json.dumps(event.details)])
 
     def first_broken(self) -> "AuditEvent | None":
-        """The first event that is not what it was when it was written, or None."""
+        """Return the first event that differs from what was written, or None."""
         before = b""
         for event in self.order_by("pk").iterator():
             if bytes(event.digest) != event.chained_to(before):
@@ -192,15 +205,15 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
 
 
 class AuditEvent(models.Model):
-    """Who did what to which thing. Only ever added to: a trigger refuses anything else.
+    """A record of who did what to which thing. A trigger lets events only be added.
 
-    It refers to things by number and name and not by foreign key, so that it outlives them.
+    An event refers to things by number and name, not by foreign key, so that it outlives them.
 
-    Of `details`, three are more than names and moments:
+    These members of `details` have a fixed shape:
 
         changed    old and new value of each field, by its name
-        rows       of what is kept with it, such as path rules: model, id, name, old and new fields
-        undo       what `revcred.actions.undoing` needs to put things back
+        rows       of rows kept with it, such as path rules: model, id, name, old and new fields
+        undo       what `revcred.actions.undoing` needs to restore what was before
     """
 
     Verb = AuditVerb
@@ -233,13 +246,13 @@ class AuditEvent(models.Model):
         return f"{self.get_verb_display()}: {self.target}"
 
     def chain(self) -> None:
-        """Save it as the last of the chain. One writer at a time, until the transaction ends."""
+        """Save as the last event of the chain. One writer at a time until the transaction ends."""
         self.digest = self.chained_to(lock_chain_end())
         self.save(force_insert=True)
 
     def chained_to(self, before: bytes) -> bytes:
-        """SHA-256 over the digest before this one and all this event says."""
-        said = [
+        """Return SHA-256 over the digest of the event before and all that this event says."""
+        fields = [
             _utc_text(self.at),
             self.actor_id,
             self.actor,
@@ -250,12 +263,13 @@ class AuditEvent(models.Model):
             self.details,
             self.address and ip_address(self.address).packed.hex(),
         ]
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+        # Sorted and without blanks: the digest must not depend on how JSON was written.
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return sha256(before + text.encode()).digest()
 
 
 def lock_chain_end() -> bytes:
-    """Return the digest of the last event. One writer at a time, until the transaction ends."""
+    """Return the last event's digest, and lock the end of the chain until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK_NUMBER])
     events = AuditEvent._base_manager.order_by("-pk")
@@ -264,4 +278,5 @@ def lock_chain_end() -> bytes:
 
 
 def _utc_text(moment: datetime) -> str:
+    """Return a datetime as ISO 8601 text in UTC, so that its digest is the same everywhere."""
     return moment.astimezone(UTC).isoformat()
