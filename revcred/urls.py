@@ -1,3 +1,5 @@
+"""URLs of the project. Those of `account` replace or add to allauth's, so they come first."""
+
 from django.contrib import admin
 from django.urls import include, path, re_path
 

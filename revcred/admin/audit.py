@@ -16,7 +16,7 @@ from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin, may_undo_changes
 from revcred.admin_toolkit.badges import badge
 from revcred.models import AuditEvent, AuditVerb, User
-from revcred.templatetags.events import said
+from revcred.templatetags.events import event_details
 
 # Shown in red: whoever reads the audit for trouble looks for these first.
 GRAVE_VERBS = {
@@ -83,7 +83,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
 
     @admin.display(description="details")
     def in_detail(self, event: AuditEvent) -> str:
-        return format_html_join(" ", '<span class="detail">{}: {}</span>', said(event))
+        return format_html_join(" ", '<span class="detail">{}: {}</span>', event_details(event))
 
     @admin.display(description="undo")
     def undoing(self, event: AuditEvent) -> str:

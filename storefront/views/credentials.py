@@ -1,3 +1,5 @@
+"""Pages of a subscriber's credentials, and the reveal of their keys."""
+
 import logging
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,8 +35,8 @@ from storefront.listings import with_listing_columns
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
 KEY_IN_URL_MESSAGE = (
-    "That address had a key in it. Addresses are kept in histories and logs: search for a key with"
-    " the field below, which keeps it out of them."
+    "The address of that page contained a key, which would be kept in histories and logs. Use the"
+    " search below instead: it keeps keys out of the address."
 )
 CREDENTIALS_PER_PAGE = 25
 MAX_LATEST_ROWS = 10
@@ -45,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 @sign_in_required
 def credentials_page(request: SignedInRequest) -> HttpResponse:
+    """List the user's credentials, or answer a posted search with its URL."""
     now = timezone.now()
     mine = own_credentials(request.user)
     if request.method == "POST":
@@ -69,6 +72,7 @@ def _redirect_to_listing(query: dict[str, str]) -> HttpResponse:
 
 @sign_in_required
 def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
+    """Show one credential with its usage."""
     now = timezone.now()
     mine = own_credentials(request.user).with_suspended(now).select_related("customer")
     found = get_object_or_404(mine, pk=credential)
@@ -82,7 +86,7 @@ def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
 def _credential_context(
     request: SignedInRequest, credential: Credential, now: datetime
 ) -> dict[str, Any]:
-    """What stands on the page beside its usage."""
+    """Return what the page shows besides usage."""
     keys = list(credential.keys.select_related("gateway", "use").with_sealed())
     assignments = list(credential.assignments.select_related("subscription__product"))
     latest = (
@@ -90,7 +94,7 @@ def _credential_context(
         .standing()
         .filter(
             credential=credential,
-            # The ledger is in order by subscription: this tells it where to look.
+            # The ledger's index begins with the subscription, so naming them makes this quick.
             subscription__in={each.subscription_id for each in assignments},
             occurred_at__gt=now - LATEST_TRANSACTIONS_AGE,
         )
@@ -118,7 +122,10 @@ def _is_ended_key(key: ExternalKey, now: datetime) -> bool:
 def reveal_page(
     request: SignedInRequest, credential: int, key: int, field: credentials.RevealableField
 ) -> HttpResponse:
-    """GET says what will happen. POST confirms who asks, if that was not lately, and shows it."""
+    """On GET tell what will happen; on POST confirm who asks, unless done lately, and reveal.
+
+    `field`: value or secret. Raises PermissionDenied for viewers.
+    """
     mine = own_credentials(request.user).select_related("customer")
     found = get_object_or_404(mine, pk=credential)
     its_key = get_object_or_404(found.keys.not_ended_at(timezone.now()), pk=key)
@@ -137,6 +144,7 @@ def _confirm_and_reveal(
     field: credentials.RevealableField,
     context: dict[str, Any],
 ) -> HttpResponse:
+    """Reveal if the password is right, within allauth's limits."""
     if has_confirmed_password(request):
         return _render_revealed(request, key, field, context)
     limited: HttpResponse | None = consume_or_429(
@@ -158,6 +166,7 @@ def _render_revealed(
     field: credentials.RevealableField,
     context: dict[str, Any],
 ) -> HttpResponse:
+    """Reveal the key or secret, or tell why it cannot be."""
     address = get_adapter().get_client_ip(request)
     try:
         text = credentials.reveal_key(key=key, field=field, by=request.user, address=address)
@@ -168,7 +177,7 @@ def _render_revealed(
     except credentials.NothingToReveal:
         return _render_not_revealed(request, "nothing", context)
     except credentials.SealedValueDamaged:
-        # Without a traceback: what was being opened is in its frames.
+        # Without a traceback, whose frames hold what was being opened.
         logger.error("The %s of key %s cannot be unsealed", context["what"], key.pk)  # noqa: TRY400
         return _render_not_revealed(request, "damaged", context)
     return render(request, "storefront/revealed.html", context | {"text": text})

@@ -1,3 +1,5 @@
+"""The storefront's start page."""
+
 from datetime import timedelta
 
 from django.db.models import F
@@ -16,6 +18,7 @@ ENDING_SOON_PERIOD = timedelta(days=30)
 
 @sign_in_required
 def home_page(request: SignedInRequest) -> HttpResponse:
+    """Show what ends soon, credentials used last, and running subscriptions."""
     user, now = request.user, timezone.now()
     memberships = Membership.objects.filter(subscriber__user=user).select_related("customer")
     if not memberships:
