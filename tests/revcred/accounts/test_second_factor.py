@@ -198,7 +198,7 @@ def test_wrong_codes_are_limited_on_record_and_told_once(client, boss, app, told
     assert recorded == [("factor_failed", ""), ("factor_limited", "")]
     counted = FailedSignIns.objects.order_by("verb").values_list("verb", "unrecorded")
     assert list(counted) == [("factor_failed", 4), ("factor_limited", 1)]
-    assert told() == ["Somebody failed to give your second factor"]
+    assert told() == ["A wrong second factor was entered"]
 
 
 MALFORMED = ["", "null", "{}", "[]", '"x"', "1", '{"id": 1}', '{"id": "AA", "rawId": "AA"}', "{"]
@@ -406,7 +406,7 @@ def test_a_superuser_resets_that_of_somebody_below(client, boss, app, clerk):
     asked = client.get(reset_url(clerk))
     answer = client.post(reset_url(clerk), {"reason": "Called back on the known number"})
 
-    assert "Make sure that you speak with that person" in asked.content.decode()
+    assert "Make sure that you are talking to that person" in asked.content.decode()
     assert answer.status_code == 302
     assert not Authenticator.objects.filter(user=clerk).exists()
     assert clerks.get(INDEX)["Location"].startswith(reverse("admin:login"))  # signed out

@@ -154,7 +154,7 @@ def test_what_was_never_kept_cannot_be_shown(browser, ada):
     page = browser.post(url_of(without, "reveal_secret"), RIGHT)
 
     assert page.status_code == 409
-    assert "There is no secret to show" in page.content.decode()
+    assert "There is no secret to reveal" in page.content.decode()
 
 
 def test_a_suspended_customer_is_shown_nothing(browser, credential, ada):
@@ -177,7 +177,7 @@ def test_what_does_not_open_is_noted_without_its_value(browser, credential, capl
         page = browser.post(url_of(credential), RIGHT)
 
     assert page.status_code == 409
-    assert "could not be opened" in page.content.decode()
+    assert "could not be decrypted" in page.content.decode()
     said = [
         record.getMessage() for record in caplog.records if record.name.startswith("storefront")
     ]

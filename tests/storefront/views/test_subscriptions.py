@@ -267,4 +267,4 @@ def test_a_page_asks_the_same_number_of_questions(
 
 
 def test_nothing_used_says_so(browser, subscription):
-    assert "Nothing was used in" in text_of(browser.get(url_of(subscription)))
+    assert "No usage in" in text_of(browser.get(url_of(subscription)))
