@@ -81,6 +81,7 @@ def bind_to_place(text: str, *, to: str) -> str:
 
 def unbind_from_place(bound: str, *, to: str) -> str:
     """Return the text, if it was bound to this place. Raises CannotUnseal if it was not."""
+    # The first NUL separates: places contain none, texts may.
     place, _, text = bound.partition(PLACE_SEPARATOR)
     if place != to:
         raise CannotUnseal

@@ -20,6 +20,7 @@ def trim_key(text: str) -> str:
 
     Raises KeyTooLong.
     """
+    # Before the limit: white space around a key does not count.
     key = text.strip()
     if len(key) > MAX_KEY_CHARACTERS:
         raise KeyTooLong

@@ -15,6 +15,7 @@ from django.conf import settings
 if TYPE_CHECKING:
     from hmac import HMAC
 
+# Enough for people to tell their keys apart, too little to guess the rest.
 HINT_LENGTH = 4
 
 

@@ -159,10 +159,12 @@ def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool])
             result = action()
             consequences = _count_consequences(noted)
             is_kept = keep(result, consequences)
+            # Inside the transaction: the correction is told before it may be taken up.
             if is_kept:
                 _expect_calls(noted, consequences)
             else:
                 set_rollback(True)
+    # Only the lock timeout is turned into a sentence; other errors are real ones.
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE_SQLSTATE:
             raise ConcurrentChange from error
@@ -183,6 +185,7 @@ def _count_consequences(noted: list[Any]) -> Consequences:
 
 def _expect_calls(answers: list[Any], consequences: Consequences) -> None:
     """Tell the correction how many calls to expect, if that is known and it is the only one."""
+    # With several corrections it is unknown which calls belong to which.
     if len(answers) == 1 and consequences.is_complete and hasattr(answers[0], "expect"):
         answers[0].expect(consequences.calls)
 
@@ -195,6 +198,7 @@ def _progress_url(answer: Any) -> str | None:
 def _short_lock_timeout() -> Iterator[None]:
     """Wait only shortly for locks inside the block: a person waits for the page."""
     with connection.cursor() as cursor:
+        # Set back afterwards: the setting lasts until the end of an outer transaction.
         cursor.execute("SELECT current_setting('lock_timeout')")
         (before,) = cursor.fetchone()
         cursor.execute(
@@ -224,6 +228,7 @@ def recent_calls_of(
 
     `named`: count only calls that name the subscription by this external key.
     """
+    # No listener, as in tests of the core alone, means no calls.
     answers = recent_calls_requested.send(
         sender=None,
         credential=credential,

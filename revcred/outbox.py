@@ -49,6 +49,7 @@ def queue_mail(template_prefix: str, recipient: str, context: Mapping[str, Any])
     `email` and `site` besides the context.
     """
     template_context = {"email": recipient, "site": site_name(None)} | {**context}
+    # One line: a line break in a subject could start another header.
     subject = " ".join(_render_template(f"{template_prefix}_subject.txt", template_context).split())
     with atomic():
         mail = OutgoingMail.objects.create(
@@ -119,6 +120,7 @@ def notify_owners(
     told = 0
     for owner in owners:
         user = owner.user
+        # Whoever did it need not be told.
         if user is None or (actor is not None and user.pk == actor.pk):
             continue
         queue_mail(template_prefix, user.email, {"customer": customer, "owner": owner, **context})
@@ -153,6 +155,7 @@ def send_waiting_mail() -> int:
 
     Several processes may do so at once. A process that dies leaves its mail to the next attempt.
     """
+    # The rest is left to the next run, before the task's time limit kills this one.
     stop_at = time.monotonic() + MAX_SECONDS_PER_RUN
     _give_up_old_mails()
     sent = 0
@@ -242,6 +245,7 @@ def _close_connection(connection: BaseEmailBackend | None) -> None:
 
 def _give_up_old_mails() -> None:
     before = timezone.now() - MAIL_LIFETIME
+    # Never tried means that no worker ran: such mails are still sent.
     old = OutgoingMail.objects.waiting().filter(created_at__lt=before, attempts__gt=0)
     if given_up := old.update(next_try_at=None, body=None):
         logger.error("Gave up sending %s mails after %s", given_up, MAIL_LIFETIME)

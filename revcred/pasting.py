@@ -36,6 +36,7 @@ def is_marked_as_key(pasted: str) -> bool:
 
 def _unwrap_key(pasted: str) -> tuple[str, bool]:
     """Return the key, and True if a header's name or a scheme stood before it."""
+    # Limited, because patterns run over whatever somebody pastes.
     text = whole = pasted.replace("\0", "")[:MAX_PASTED_CHARACTERS].strip(SURROUNDING_CHARACTERS)
     for around in (HEADER_NAME_PATTERN, AUTH_SCHEME_PATTERN):
         text = (
@@ -54,6 +55,7 @@ def is_known_key(pasted: str) -> bool:
 def any_known_key(texts: Iterable[str]) -> bool:
     """Return True if any of the texts is a known key: one query for all of them."""
     texts = [text for text in texts if extract_key(text)]
+    # Without a query where the text itself tells.
     if any(is_marked_as_key(text) for text in texts):
         return True
     fingerprints = [fingerprint(extract_key(text)) for text in texts]

@@ -119,6 +119,7 @@ def _rights_to(*verbs: str, of: Iterable[str]) -> set[str]:
 _CUSTOMER_MODELS = ("revcred.customer", "revcred.subscriber", "revcred.membership")
 _PRODUCT_MODELS = ("revcred.product", "revcred.source", "revcred.pathrule")
 _CREDENTIAL_MODELS = ("revcred.subscription", "revcred.credential")
+# Whoever helps a customer has to see what became of the calls.
 _METERING_MODELS = (
     "revcred.gateway",
     "metering.transaction",
@@ -135,6 +136,7 @@ _VIEW_ALL_RIGHTS = {right for right in RIGHT_LABELS if right.partition(".")[2].s
 _VIEW_WORK_RIGHTS = _rights_to(
     "view", of=(*_CUSTOMER_MODELS, *_PRODUCT_MODELS, *_CREDENTIAL_MODELS, *_METERING_MODELS)
 )
+# Importers automate: their scripts need tokens.
 _OWN_TOKEN_RIGHTS = _rights_to("view", "add", "change", of=["revcred.usertoken"])
 
 READY_MADE_ROLES = (
@@ -227,6 +229,7 @@ def sync_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> No
     try:
         group_model = apps.get_model("auth", "Group")
         permission_model = apps.get_model("auth", "Permission")
+    # Runs after every migrate, also of other apps and backwards.
     except LookupError:
         return  # migrated to a state before there were groups
     for label in sorted({right.partition(".")[0] for right in RIGHT_LABELS}):
@@ -251,6 +254,7 @@ def sync_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> No
     through = group_model.permissions.through
     # Only differences are written: on most runs there are none.
     given = through._base_manager.using(using).filter(group__in=numbers.values())
+    # values_list() gives the columns as defined: id, group, permission.
     has = {(group, permission): pk for pk, group, permission in given.values_list()}
     given.filter(pk__in=[has[pair] for pair in has.keys() - wanted]).delete()
     through._base_manager.using(using).bulk_create(

@@ -13,6 +13,7 @@ from revcred.uploads.worker import process_waiting_uploads
 HOUR_SECONDS = 60 * 60  # seconds
 UPLOADS_NICENESS = 10  # attribution gets the processor first
 
+# An upload may take hours, so the worker stops it between two chunks instead of waiting for it.
 _shutdown_requested = Event()
 
 

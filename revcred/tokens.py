@@ -6,6 +6,7 @@ Scanners of leaked secrets know them at sight, without asking revcred. Only dige
 import secrets
 from binascii import crc32
 
+# No punctuation: a double click selects the whole token, and URLs need no escapes.
 BASE62_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_CHARACTERS = 32  # 190 bits
 CHECKSUM_CHARACTERS = 6
@@ -20,6 +21,7 @@ def generate_token(prefix: str) -> str:
 
 def is_well_formed_token(token: str, prefix: str) -> bool:
     """Return True if prefix, length and checksum are right."""
+    # Checked before any query: a text of another shape costs nothing.
     start, checksum = token[:-CHECKSUM_CHARACTERS], token[-CHECKSUM_CHARACTERS:]
     return (
         token.startswith(prefix)

@@ -40,6 +40,7 @@ def never_cached(page: Callable[..., HttpResponse]) -> Callable[..., HttpRespons
     @wraps(page)
     def answer(*args: object, **kwargs: object) -> HttpResponse:
         response = page(*args, **kwargs)
+        # no-store keeps it out of the disk cache and of the page that the back button shows.
         response["Cache-Control"] = "no-store, private"
         response["Pragma"] = "no-cache"
         return response
@@ -88,6 +89,7 @@ def has_confirmed_password(request: SignedInRequest) -> bool:
 
 def _owned_or_held(user: "User") -> Q:
     """Return the condition on rows with `customer` and `credential`."""
+    # Subqueries instead of joins: usage has many rows, and its index is by customer.
     owned = Customer.objects.owned_by(user).values("pk")
     held = Credential.objects.visible_to(user).values("pk")
     return Q(customer__in=owned) | Q(credential__in=held)

@@ -15,6 +15,7 @@ from metering.models.usage import (
 )
 from storefront.windows import CalendarSpan, DateRange
 
+# More colours than these cannot be told apart in a chart.
 MAX_SERIES = 6
 
 AmountByStart = dict[datetime, Decimal]
@@ -65,6 +66,7 @@ class UsageChart:
     @property
     def chart(self) -> dict[str, Any]:
         """Return the data for the browser; hours and days to come stay empty."""
+        # None leaves a gap, where 0 would draw a bar of no height and suggest no usage.
         to_come = [None] * (len(self.window.starts) - len(self.starts))
         return {
             "starts": [int(start.timestamp()) for start in self.window.starts],
@@ -96,6 +98,7 @@ def build_usage_chart(
         amounts[number][start] = amount
     named = usage_party_names(party, leading)
     names = {number: named.get(number, f"Without a {party}") for number in leading}
+    # The database sums up the remaining parties, so that a thousand do not reach Python.
     if OTHERS in amounts:
         names[OTHERS] = f"Other {party}s"
     # The clock of a gateway may be ahead of ours: show what it has counted all the same.
@@ -117,6 +120,7 @@ def _build_series(name: str, amounts: AmountByStart, starts: list[datetime]) -> 
 
 def _largest_parties(shares: dict[int, Decimal]) -> list[int]:
     """Return the ids of the parties that used most, at most MAX_SERIES."""
+    # The id decides between equal amounts, so that colours do not change on reload.
     return sorted(shares, key=lambda number: (-shares[number], number))[:MAX_SERIES]
 
 

@@ -17,6 +17,8 @@ from storefront.windows import CalendarSpan, DateRange
 if TYPE_CHECKING:
     from django.utils.datastructures import MultiValueDict
 
+# Dates near the ends of the calendar would overflow in later arithmetic.
+# Dates near the ends of the calendar would overflow in later arithmetic.
 EARLIEST_DAY, LATEST_DAY = date(2000, 1, 1), date(2199, 12, 31)
 
 
@@ -39,6 +41,7 @@ class DateRangeForm(forms.Form):
     def __init__(self, data: "MultiValueDict[str, str]", *, today: date) -> None:
         super().__init__(data)
         self.today = today
+        # Fills cleaned_data with the fields that are valid; the others are left out.
         self.is_valid()
 
     @property
@@ -102,6 +105,7 @@ class CredentialSearchForm(forms.Form):
         term = self.cleaned_data.get("q", "") if self.is_valid() else ""
         if not term:
             return False
+        # Limited to these credentials: the answer must not tell whether others have the key.
         found = _having_fingerprint(credentials, fingerprint(extract_key(term)))
         return is_marked_as_key(term) or found.exists()
 
@@ -116,5 +120,6 @@ def _having_fingerprint(
 def _matching_term(credentials: CredentialQuerySet, term: str) -> CredentialQuerySet:
     if not term:
         return credentials
+    # A hint has exactly four characters, so only such a term finds anything.
     hinted = ExternalKey.objects.filter(hint=term).values("credential")
     return credentials.filter(Q(name__icontains=term) | Q(pk__in=hinted))

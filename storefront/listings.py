@@ -22,6 +22,7 @@ CHART_DAYS = 30
 
 def with_listing_columns(credentials: "CredentialQuerySet", now: datetime) -> "CredentialQuerySet":
     """Add everything that a row of the list shows. The caller chooses the order."""
+    # A subquery, not a join: it must not multiply the rows.
     last_used = (
         ExternalKey.objects.filter(credential=OuterRef("pk"))
         .order_by()
@@ -71,6 +72,7 @@ class SubscriptionRow:
     @property
     def bars(self) -> list[tuple[int, float, float]]:
         """Return a bar for each day in a box of 30 by 10, as left, top and height."""
+        # Without calls all bars have height 0, and nothing is divided by 0.
         most = max(self.calls_by_day) or 1
         heights = [round(float(10 * each / most), 2) for each in self.calls_by_day]
         return [(left, 10 - height, height) for left, height in enumerate(heights)]
@@ -82,6 +84,7 @@ def subscription_rows(
     """Return a row for each subscription, with calls of the last CHART_DAYS and this month."""
     subscriptions = list(subscriptions)
     days = _last_days(now)
+    # The last 30 days and this month overlap: one query covers both.
     first = min(days[0], days[-1].replace(day=1))
     usage = own_usage(user).filter(subscription__in=subscriptions, element=CALLS_ELEMENT)
     calls: dict[int, dict[datetime, Decimal]] = defaultdict(dict)

@@ -33,6 +33,7 @@ class DateRange:
             case CalendarSpan.DAY:
                 return cls(span, day, 1)
             case CalendarSpan.WEEK:
+                # ISO weeks begin on Monday, which is weekday 0.
                 return cls(span, day - timedelta(days=day.weekday()), 7)
             case CalendarSpan.MONTH:
                 return cls(span, day.replace(day=1), monthrange(day.year, day.month)[1])
@@ -52,6 +53,7 @@ class DateRange:
     @property
     def step(self) -> timedelta:
         """Return the length of one bar of the chart."""
+        # Usage is summed up by hour, so an hour is the finest step there is.
         return timedelta(hours=1) if self.span is CalendarSpan.DAY else timedelta(days=1)
 
     @cached_property
@@ -73,6 +75,7 @@ class DateRange:
         """Return the first day of the next range."""
         return self.first + timedelta(days=self.days)
 
+    # The heading of the section, in the words of a calendar.
     def __str__(self) -> str:
         match self.span:
             case CalendarSpan.DAY:

@@ -22,6 +22,7 @@ from revcred.outbox import absolute_url, queue_mail, site_name
 class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Let nobody sign up: admins invite subscribers. Mails go through the outbox."""
 
+    # Invitations create logins by an action, never allauth's sign-up.
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 

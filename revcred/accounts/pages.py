@@ -66,6 +66,7 @@ class PasswordForm(forms.Form):
     def clean_password(self) -> str:
         """Check the password within the limits of signing in, and record a wrong one."""
         password: str = self.cleaned_data["password"]
+        # allauth's own check: it counts attempts and calls authentication_failed.
         adapter = get_adapter()
         if not adapter.reauthenticate(self.user, password):
             raise adapter.validation_error("incorrect_password")
@@ -74,6 +75,7 @@ class PasswordForm(forms.Form):
 
 def too_many_requests_page(request: HttpRequest) -> HttpResponse:
     """Answer 429 and record it: whoever was turned away may want to know why."""
+    # One handler serves all limited pages: the URL tells which one it was.
     name = request.resolver_match.url_name if request.resolver_match else ""
     verb = (
         AuditVerb.RESET_LIMITED if name == "account_reset_password" else AuditVerb.SIGN_IN_LIMITED
@@ -150,6 +152,7 @@ def confirm_address_page(request: HttpRequest) -> HttpResponse:
         form = None
         if change.needs_password:
             form = PasswordForm(request.POST or None, user=change.user)
+        # Only a POST confirms: mail scanners open every link.
         if request.method == "POST" and (form is None or form.is_valid()):
             addresses.confirm_address_change(change=change, request=request)
             del request.session[f"revcred_{CONFIRM_ADDRESS_PURPOSE}"]
@@ -182,6 +185,7 @@ def stop_address_page(request: HttpRequest) -> HttpResponse:
 def resume_reveals_page(request: HttpRequest) -> HttpResponse:
     """Let keys be revealed again after an address change: signed in, by password."""
     user: Any = request.user
+    # Nothing to confirm, or confirmed in another tab.
     if user.reveals_rest_since is None:
         return redirect("storefront:home")
     if not user.has_usable_password():

@@ -378,6 +378,7 @@ def rotate_credential(
         ended[str(each)] = audit_difference(before, each.active_until)
     gateway = latest.gateway if latest else None
     new_key = NewKey(key=key, secret=secret, gateway=gateway, active_from=now, use_again=use_again)
+    # After ending the old ones: without overlap their strings are free for the new key.
     new, used_again = _add_key(credential, new_key, by=by)
     details = {
         "hint": new.hint,
@@ -423,6 +424,7 @@ def revoke_credential(*, credential: Credential, reason: str, by: User | None) -
     """Revoke the credential for good: this cannot be undone. Raises CredentialRevoked."""
     _lock_unrevoked_credential(credential)
     now = timezone.now()
+    # Keys keep their periods: attribution compares with revoked_at, so nothing is rewritten.
     credential.revoked_at = now
     credential.revocation_reason = reason
     credential.save(update_fields=["revoked_at", "revocation_reason"])
@@ -495,6 +497,7 @@ def move_credential(
     """
     _lock_unrevoked_credential(credential)
     at = at or timezone.now()
+    # Ending and beginning at one moment would leave an empty period behind.
     if subscription == to:
         raise AlreadyAssigned
     undo = _end_assignment(credential, subscription, at)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from revcred.models import AuditEvent, Credential, Customer, Membership, Subscriber, User
+from revcred.models import AuditEvent, AuditVerb, Credential, Customer, Membership, Subscriber, User
 from revcred.outbox import notify_owners, queue_mail, site_name
 
 MAX_CUSTOMERS_OF_MEMBER = 5
@@ -23,7 +23,7 @@ def record_new_member(
         details["as_holder_of"] = str(credential)
     if customers:
         details["belongs_to_as_well"] = customers
-    AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=membership, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.CREATED, target=membership, by=by, details=details)
     context = {"membership": membership, "by": by or OPERATOR_NAME, "site": site_name(None)}
     notify_owners(membership.customer, "emails/new_member", context, actor=by)
 
@@ -31,6 +31,7 @@ def record_new_member(
 def notify_new_member(*, membership: Membership, by: User | None) -> None:
     """Tell a new member by mail which customer the person belongs to from now on."""
     context = {"membership": membership, "by": by or OPERATOR_NAME}
+    # To the subscriber's address: the person may have no login yet.
     queue_mail("emails/became_member", membership.subscriber.email, context)
 
 

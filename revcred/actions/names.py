@@ -61,6 +61,7 @@ def _announce_customers(cause: str, each: Customer | Subscriber, by: User | None
 def _namesakes_of(target: Any) -> Iterable[Any]:
     """Return other rows that have, or once had, one of the target's names."""
     model = type(target)
+    # All fields of the thing, not only the changed one: a former name may be any of them.
     same, former = Q(), Q()
     for field, (kind, in_any_case) in FormerName.KINDS[model._meta.model_name].items():
         if name := getattr(target, field):

@@ -72,6 +72,7 @@ def record_factor_failure(*, user: User, is_limited: bool) -> None:
     """
     since = timezone.now() - FAILURE_MAIL_INTERVAL
     verbs = (AuditVerb.FACTOR_FAILED, AuditVerb.FACTOR_LIMITED)
+    # The audit is also the memory of the last mail.
     if not AuditEvent.objects.about(user).filter(verb__in=verbs, at__gt=since).exists():
         _queue_factor_mail(user, "failed")
     verb = AuditVerb.FACTOR_LIMITED if is_limited else AuditVerb.FACTOR_FAILED
@@ -91,6 +92,7 @@ def reset_second_factor(*, user: User, by: User | None, reason: str) -> None:
         raise NoSecondFactor
     # The signal of each deletion records it; the reset itself is an event of its own.
     authenticators.delete()
+    # Whoever has the lost phone may be signed in on it.
     User.objects.filter(pk=user.pk).update(session_number=F("session_number") + 1)
     _record_factor_event(AuditVerb.FACTOR_RESET, user, by=by, reason=reason)
     _queue_factor_mail(user, "reset", by=by, reason=reason)

@@ -11,7 +11,7 @@ from django.db.transaction import atomic
 from django.db.utils import IntegrityError
 from django.utils import timezone
 
-from revcred.models import AuditEvent, FailedSignIns, User
+from revcred.models import AuditEvent, AuditVerb, FailedSignIns, User
 
 THROTTLED_EVENT_INTERVAL = timedelta(minutes=1)
 UNKNOWN_LOGIN_NUMBER = 0  # counts all addresses that nobody signs in with
@@ -19,15 +19,13 @@ UNKNOWN_LOGIN_NAME = "an address that nobody signs in with"
 
 
 @atomic
-def record_login_event(*, verb: AuditEvent.Verb, user: User, address: str | None) -> None:
+def record_login_event(*, verb: AuditVerb, user: User, address: str | None) -> None:
     """Record what somebody did with the own login. `address`: the client's IP address."""
     AuditEvent.objects.record(verb, target=user, by=user, address=address)
 
 
 @atomic
-def record_throttled_event(
-    *, verb: AuditEvent.Verb, user: User | None, address: str | None
-) -> None:
+def record_throttled_event(*, verb: AuditVerb, user: User | None, address: str | None) -> None:
     """Record what anybody can repeat, at most once a minute; count further attempts."""
     number = user.pk if user else UNKNOWN_LOGIN_NUMBER
     # The lock makes concurrent attempts count one by one, so that none gets lost.
@@ -59,11 +57,11 @@ def _record_counted(number: int) -> None:
         return
     if row.unrecorded:
         user = User.objects.filter(pk=row.user_number).first()
-        _record_attempts(AuditEvent.Verb(row.verb), user, row.address, attempts=row.unrecorded)
+        _record_attempts(AuditVerb(row.verb), user, row.address, attempts=row.unrecorded)
     row.delete()
 
 
-def _lock_attempt_counter(verb: AuditEvent.Verb, number: int) -> FailedSignIns | None:
+def _lock_attempt_counter(verb: AuditVerb, number: int) -> FailedSignIns | None:
     """Return the counter of this kind and login, locked, or None after creating it."""
     rows = FailedSignIns.objects.select_for_update()
     row = rows.filter(verb=verb, user_number=number).first()
@@ -78,7 +76,7 @@ def _lock_attempt_counter(verb: AuditEvent.Verb, number: int) -> FailedSignIns |
 
 
 def _record_attempts(
-    verb: AuditEvent.Verb, user: User | None, address: str | None, *, attempts: int
+    verb: AuditVerb, user: User | None, address: str | None, *, attempts: int
 ) -> None:
     details = {"attempts": attempts} if attempts > 1 else {}
     # What was typed is not kept: it may be a password typed into the wrong field.

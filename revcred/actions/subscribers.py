@@ -62,6 +62,7 @@ def invite_subscriber(*, subscriber: Subscriber, by: User, request: HttpRequest)
         url = absolute_url(
             reverse("account_invitation", args=[_invitation_token(subscriber)]), request
         )
+    # Shows support when the last invitation went out; its validity is in the token.
     subscriber.invited_at = timezone.now()
     subscriber.save(update_fields=["invited_at"])
     _record_subscriber_event(AuditVerb.INVITED, subscriber, by, request)
@@ -108,8 +109,10 @@ def accept_invitation(
     if login is None:
         if not password:
             raise InvitedLoginRequired
+        # Verified: the link came by a mail to this address.
         login = User.objects.create_user(email, password, name=subscriber.name[:150])
         EmailAddress.objects.create(user=login, email=email, verified=True, primary=True)
+    # Somebody else signed in here could link a stranger's subscriber to the own login.
     elif user is None or user.pk != login.pk or not login.is_active:
         raise InvitedLoginRequired
     subscriber.user = login
@@ -163,6 +166,7 @@ def change_subscriber_address(
     _record_subscriber_event(
         AuditVerb.ADDRESS_CHANGED, before, by, request, address=f"{before.email} → {email}"
     )
+    # Otherwise nobody expects anything at the old address.
     if before.invited_at:
         context = {"subscriber": before, "new": email, "site": site_name(request)}
         queue_mail("emails/invitation_void", before.email.lower(), context)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from revcred.actions.constraints import raising_on_violation
 from revcred.hooks import announce_change
-from revcred.models import AuditEvent, FormerName, Product, Source, Subscription, User
+from revcred.models import AuditEvent, AuditVerb, FormerName, Product, Source, Subscription, User
 from revcred.models.audit import audit_difference
 
 
@@ -39,7 +39,7 @@ def start_subscription(*, subscription: Subscription, by: User | None) -> None:
         SubscriptionExternalKeyInUse, "subscription_external_key_once_at_a_time"
     ):
         subscription.save(force_insert=True)
-    AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=subscription, by=by)
+    AuditEvent.objects.record(AuditVerb.CREATED, target=subscription, by=by)
     announce_change(
         f"subscription “{subscription}” was added",
         subscription=subscription,
@@ -57,6 +57,7 @@ def change_subscription(*, subscription: Subscription, by: User | None) -> None:
     """
     before = Subscription.objects.select_for_update(no_key=True).get(pk=subscription.pk)
     changed = _changed_fields(before, subscription)
+    # Saving an unchanged form leaves no event behind.
     if not changed:
         return
     with raising_on_violation(
@@ -68,7 +69,7 @@ def change_subscription(*, subscription: Subscription, by: User | None) -> None:
         for each in changed
     }
     details = {"changed": values}
-    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.CHANGED, target=subscription, by=by, details=details)
     since = _first_moment_affected(before, subscription)
     if since:
         announce_change(
@@ -117,10 +118,11 @@ def forget_former_name(*, subscription: Subscription, name: str, by: User | None
     )
     # Read before the update, which removes what they are found by.
     had_it_before = list(Subscription.objects.filter(pk__in=lost.values("target_id")))
+    # The names return to whoever lost them, with the end that this one had.
     lost.update(counts_until=former.counts_until, taken_by_id=former.taken_by_id)
     former.delete()
     details = {"changed": {"former_name": audit_difference(name, None)}}
-    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.CHANGED, target=subscription, by=by, details=details)
     cause = f"“{name}” no longer means “{subscription}”"
     announce_change(cause, subscription=subscription, since=subscription.active_from, by=by)
     for each in had_it_before:
@@ -140,12 +142,13 @@ def announce_sources_changed(*, product: Product, by: User | None) -> None:
 @atomic
 def open_product_to_all_calls(*, product: Product, by: User | None) -> None:
     """Let a product without sources count all calls. One with sources stays restricted."""
+    # One UPDATE with all conditions: it does nothing if sources were added meanwhile.
     opened = Product.objects.filter(pk=product.pk, restricted=True, sources=None)
     if not opened.update(restricted=False):
         return
     product.restricted = False
     details = {"changed": {"restricted": [True, False]}}
-    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=product, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.CHANGED, target=product, by=by, details=details)
     since = _first_subscription_start(product.subscriptions.all())
     announce_change(f"“{product}” was opened to all calls", product=product, since=since, by=by)
 
@@ -174,9 +177,11 @@ def delete_source(*, source: Source, by: User | None, opens: bool | None = None)
     `opens`: True lets products without another source count all calls from then on, False none.
     Raises LastSourceOfProducts if there are such products and `opens` is None.
     """
+    # Without its last source a product would silently count every call, or none.
     last_of = products_with_only_source(source=source)
     if last_of and opens is None:
         raise LastSourceOfProducts(last_of)
+    # Read before the deletion, which removes the relation.
     products = list(source.products.all())
     since = _first_start_with_sources()
     cause = f"the source “{source}” was deleted"
@@ -188,7 +193,7 @@ def delete_source(*, source: Source, by: User | None, opens: bool | None = None)
             "path_rules": [[str(each) for each in source.path_rules.all()], None],
         }
     }
-    AuditEvent.objects.record(AuditEvent.Verb.DELETED, target=source, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.DELETED, target=source, by=by, details=details)
     source.delete()
     if since:
         announce_change(cause, with_sources=True, since=since, by=by)

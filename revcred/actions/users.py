@@ -124,6 +124,7 @@ def editable_login_fields(*, user: User | None, by: User) -> frozenset[str]:
         return frozenset()
     if rank_of(user=by) == LoginRank.SUPERUSER:
         return ALL_LOGIN_FIELDS
+    # The address of staff decides who gets their rights, so only superusers change it.
     is_staff = rank_of(user=user) > LoginRank.SUBSCRIBER
     return PLAIN_LOGIN_FIELDS if is_staff else PLAIN_LOGIN_FIELDS | {"email"}
 
@@ -149,7 +150,7 @@ def add_login(*, user: User, by: User, request: HttpRequest) -> None:
     user.email = user.email.lower()
     if not may_be_staff(user=None, email=user.email):
         raise AddressOfSubscriber
-    # Whatever the form was made to post: nobody is born a superuser.
+    # Whatever was posted: nobody is created as superuser.
     user.is_superuser = False
     user.set_unusable_password()
     with atomic():
@@ -169,8 +170,10 @@ def change_login(*, user: User, values: Mapping[str, Any], by: User, request: Ht
     """
     # Locked, so that rights cannot grow between the check and the save.
     before = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    # The form shows only these; a forged POST may hold others.
     if values.keys() - editable_login_fields(user=before, by=by) or "email" in values:
         raise LoginRankTooHigh
+    # Taking rights away is always allowed.
     gets_rights = any(values.get(name) for name in RIGHTS_LOGIN_FIELDS)
     if gets_rights and not may_be_staff(user=before, email=before.email):
         raise AddressOfSubscriber

@@ -96,6 +96,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     def action_page(
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
+        # Whoever may change a thing may undo changes of it; seeing the audit is not enough.
         if not may_undo_changes(request, model_of_event(target)):
             raise PermissionDenied
         return super().action_page(request, form_class, target)
@@ -104,6 +105,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         event = self.get_object(request, object_id)
+        # The link is shown only where undoing may be tried; the form checks all the rest.
         is_offered = (
             event is not None
             and undoing.undo_obstacle(event) is None

@@ -103,6 +103,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
         credentials.HoldersNotMembers: ("holders", ""),
     }
 
+    # Pickers, because there may be a million customers and subscriptions.
     customer = pickers.customer_picker()
     name = forms.CharField(
         max_length=200, help_text="Unique among the customer's credentials that are not revoked."
@@ -132,6 +133,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
     expires_at = _optional_datetime_field("Empty: never.")
 
     class Media:
+        # Limits the picker of subscriptions to the chosen customer.
         js = ("admin/js/jquery.init.js", "revcred/issue.js")
 
     field_order = (
@@ -153,6 +155,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         customer, name = cleaned.get("customer"), cleaned.get("name")
+        # Checked here to show the error at the field; the action checks again under the constraint.
         same = Credential.objects.filter(customer=customer, name=name, revoked_at=None)
         if customer and same.exists():
             self.add_error("name", NAME_IN_USE_MESSAGE)
@@ -190,6 +193,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
             expires_at=data["expires_at"],
             by=by,
         )
+        # A generated key is not shown to staff: only holders reveal it.
         if data["key"]:
             return f"“{self.target}” was issued."
         return f"“{self.target}” was issued. Its holders find the key in the storefront."
@@ -213,6 +217,7 @@ class EndingActionForm(CredentialActionForm):
 
     def ended_calls(self) -> list[str]:
         subscription = self.cleaned_data.get("subscription")
+        # Calls of the future cannot be counted: those of the last days show what is at stake.
         lately = hooks.recent_calls_of(credential=self.target, subscription=subscription)
         at = self.cleaned_data.get("at") or timezone.now()
         through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
@@ -257,6 +262,7 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
 
     title = "Rotate"
     button = "Rotate"
+    # Usual times that callers need to change their configuration.
     OVERLAPS = (
         ("0", "None: the old key ends now"),
         ("1", "1 hour"),

@@ -49,6 +49,7 @@ from revcred.models import (
 
 CredentialState = Credential.State
 
+# Yellow needs somebody's attention, grey does not, red is final.
 CREDENTIAL_STATE_TONES: dict[Credential.State, BadgeTone] = {
     CredentialState.ACTIVE: "good",
     CredentialState.SUSPENDED: "warn",
@@ -200,12 +201,14 @@ class CredentialAdmin(ActionPagesMixin):
 
     def get_urls(self) -> list[URLPattern]:
         find = self.admin_site.admin_view(require_POST(self.find))
+        # Ahead of Django's patterns, whose last one takes every path.
         return [path("find/", find, name="revcred_credential_find"), *super().get_urls()]
 
     def find(self, request: HttpRequest) -> HttpResponse:
         """Search by POST, so that a typed key gets into no URL and no log."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
+        # PostgreSQL takes no NUL in a text.
         term = request.POST.get("term", "").replace("\0", "").strip()
         if not term:
             return HttpResponseRedirect(self._list_url())
@@ -214,6 +217,7 @@ class CredentialAdmin(ActionPagesMixin):
         return self._to_key(fingerprint(pasting.extract_key(term)))
 
     def _to_key(self, key_fingerprint: UUID) -> HttpResponse:
+        # Two are enough to know that there is more than one.
         found = list(
             search.credentials_with_fingerprint(key_fingerprint).values_list("pk", flat=True)[:2]
         )
@@ -241,6 +245,7 @@ class CredentialAdmin(ActionPagesMixin):
     ) -> HttpResponse:
         credential = self.get_object(request, object_id)
         known = credential_page_context(credential) if isinstance(credential, Credential) else {}
+        # Decides whether the list of events shows links to undo them.
         known["may_undo"] = may_undo_changes(request, Credential)
         return super().change_view(request, object_id, form_url, known | (extra_context or {}))
 
@@ -248,6 +253,7 @@ class CredentialAdmin(ActionPagesMixin):
         credentials.change_credential(
             credential=obj,
             holders=form.cleaned_data["holders"],
+            # Shown on the confirmation page before, and so agreed to.
             new_members=form.joining,
             by=request.user,  # type: ignore[arg-type]
         )
@@ -264,6 +270,7 @@ class CredentialAdmin(ActionPagesMixin):
 
     def ended_calls(self, form: Any) -> list[str]:
         credential, at = form.instance, form.cleaned_data.get("expires_at")
+        # A later expiry cuts nothing off.
         if not confirmation.ends_earlier(form, "expires_at"):
             return []
         lately = hooks.recent_calls_of(credential=credential)

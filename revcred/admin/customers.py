@@ -56,6 +56,7 @@ class RoleChoiceMixin(BaseModelAdmin):
     """Offers the role of owner, who may reveal every key, only to those who may change roles."""
 
     def formfield_for_choice_field(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        # Otherwise somebody who may add members could make an own login owner of any customer.
         if db_field.name == "role" and not request.user.has_perm("revcred.change_membership"):
             choices = Membership.Role.choices
             kwargs["choices"] = [each for each in choices if each[0] != Membership.Role.OWNER]
@@ -78,6 +79,7 @@ class AuditedMembershipsMixin(AuditedModelAdmin):
     """Records each membership that begins, ends or gets another role as an event of its own."""
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001
+        # Read before the save, which overwrites them.
         old_roles = {
             each.instance.pk: each.initial.get("role")
             for each in formset.forms
@@ -130,6 +132,7 @@ class CustomerAdmin(MembershipInlineMixin):
     change_form_template = "admin/revcred/customer/change_form.html"
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("name", "external_key", "email_domains", "tags", "suspended_at")}),
+        # Rarely needed, so folded away.
         ("More", {"classes": ("collapse",), "fields": ("metadata", "created_at")}),
     )
 
@@ -176,6 +179,7 @@ class CancelAddressChangeForm(ActionForm):
     }
 
     def perform(self, by: User) -> str:
+        # The form serves the pages of logins and of subscribers.
         login = self.target if isinstance(self.target, User) else self.target.user
         change = AddressChange.objects.open().filter(user=login).first()
         if change is None:
@@ -272,6 +276,7 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPage
 
     def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:  # noqa: FBT001
         email = obj.email
+        # An address is not saved with the form: the new one has to be confirmed first.
         is_another = change and "email" in form.changed_data
         if is_another:
             obj.email = form.initial["email"]  # saved by its own action, below

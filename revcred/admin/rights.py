@@ -22,6 +22,7 @@ class RolesIterator(ModelChoiceIterator):
     """Lists the roles in the order of their table, then other groups by name."""
 
     def __iter__(self) -> Iterator[Any]:
+        # Groups that are no role get a place behind all roles.
         places = {role.name: place for place, role in enumerate(roles.READY_MADE_ROLES)}
         groups = list(self.queryset)
         for group in sorted(groups, key=lambda each: (places.get(each.name, 99), each.name)):
@@ -85,6 +86,7 @@ def rights_in_words(permissions: QuerySet[Permission]) -> str:
 class RightsChoiceMixin(ModelAdmin):
     """Offers groups and permissions to those who may give them, and shows them to others."""
 
+    # Field of the model, and the read-only field that stands for it.
     in_words: ClassVar[Mapping[str, str]] = {
         "groups": "its_roles",
         "user_permissions": "its_single_rights",
@@ -95,10 +97,12 @@ class RightsChoiceMixin(ModelAdmin):
         """Drop Django's button to add another group: groups have a page of their own."""
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name in self.in_words and field is not None:
+            # Django wraps the widget to add the button; take the inner one.
             field.widget = getattr(field.widget, "widget", field.widget)
         return field
 
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        # Rights are chosen as check boxes in words, not in Django's two lists of codenames.
         if db_field.name == "groups":
             return RolesField()
         if db_field.name in ("permissions", "user_permissions"):

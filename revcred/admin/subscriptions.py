@@ -125,6 +125,7 @@ class SubscriptionAdmin(ActionPagesMixin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """Offer only one customer's subscriptions in a picker that asks for them."""
+        # Sent by the picker on forms of one customer's credential.
         customer = parse_id(request.GET.get("of_customer"))
         if customer is not None:
             queryset = queryset.filter(customer=customer)
@@ -147,18 +148,22 @@ class SubscriptionAdmin(ActionPagesMixin):
     def save_model(
         self, request: HttpRequest, obj: Subscription, form: ModelForm, change: Any
     ) -> None:
+        # The action saves, records and announces: Django's save_model does none of it.
         action = subscriptions.change_subscription if change else subscriptions.start_subscription
         action(subscription=obj, by=request.user)  # type: ignore[arg-type]
 
     def ended_calls(self, form: Any) -> list[str]:
+        # Called after the save inside the trial: the instance has its new values.
         subscription, until = form.instance, form.cleaned_data.get("active_until")
         sentences = [
             _lost_calls_in_words(former, subscription)
             for former in subscriptions.former_names_taken_by(subscription=subscription)
+            # A new name may be a former name of others, whose calls then follow it.
             if "external_key" in form.changed_data
         ]
         if confirmation.ends_earlier(form, "active_until"):
             lately = hooks.recent_calls_of(subscription=subscription)
+            # Without recent calls an end surprises nobody: do not ask.
             if lately.calls:
                 sentences.append(
                     confirmation.ending_calls_in_words(f"to “{subscription}”", until, lately)

@@ -52,6 +52,7 @@ class RevokeUserTokenForm(ActionForm):
 class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     """Tokens of users' scripts: issued and revoked, never edited."""
 
+    # Only the hint of a token is known: its digest tells nothing.
     list_display = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
     list_select_related = ("user",)
     fields = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
@@ -77,4 +78,5 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
+        # Issuing is an action with a form of its own, not Django's form for a new row.
         return self.action_page(request, IssueUserTokenForm)

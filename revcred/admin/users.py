@@ -151,6 +151,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         is_reset = form_class is ResetSecondFactorForm
         if is_reset and not users.is_superuser_above(user=target, by=by):
             raise PermissionDenied
+        # Ranks count for actions as they do for the form.
         if not self.has_change_permission(request, target):
             raise PermissionDenied
         return super().action_page(request, form_class, target)
@@ -164,6 +165,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     ) -> HttpResponse:
         user = self.get_object(request, unquote(object_id))
         by: Any = request.user
+        # Buttons are shown only where the action would be allowed.
         may = user and self.may_perform(request, PasswordLinkForm)
         context = {
             "may_send_link": may and users.may_send_password_link(user=user, by=by),
@@ -179,6 +181,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         if obj is None:
             return ()
         by: Any = request.user
+        # Fields this user may not change are shown as text.
         closed = users.ALL_LOGIN_FIELDS - users.editable_login_fields(user=obj, by=by)
         return self.closed(
             ("new_address", "second_factor", "last_login", "date_joined", *sorted(closed))
@@ -205,6 +208,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         if not change:
             users.add_login(user=obj, by=by, request=request)
             return
+        # Only what was changed: an unchanged field must not be checked as a grant of rights.
         values = {name: form.cleaned_data[name] for name in form.changed_data}
         email = values.pop("email", None)
         if email is not None:  # before rights, which may rank the login above the actor
@@ -213,6 +217,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         if values:
             users.change_login(user=obj, values=values, by=by, request=request)
         obj.refresh_from_db()
+        # The actions have recorded everything but the name.
         form.changed_data[:] = [name for name in form.changed_data if name == "name"]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
@@ -237,6 +242,7 @@ class GroupForm(generic.ModelForm):
         return name
 
 
+# Django registers groups with a page that knows neither roles nor the audit.
 admin.site.unregister(Group)  # as Django registers it
 
 
@@ -268,6 +274,7 @@ class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
         by: Any = request.user
+        # Read before the save, to record what was added and removed.
         before = users.permission_names(of=form.instance)
         super().save_related(request, form, formsets, change)
         users.record_group_change(group=form.instance, before=before, by=by, request=request)

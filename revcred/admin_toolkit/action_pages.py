@@ -80,6 +80,7 @@ class ActionForm(forms.Form):
             return confirmation.do_or_ask(
                 self.request, lambda: self.perform(by), lambda _: self.question
             )
+        # The trial has been rolled back by now.
         except tuple(self.field_errors) as refusal:
             field, sentence = self.field_errors[type(refusal)]
             self.add_error(field, sentence or str(refusal))
@@ -106,6 +107,7 @@ class ActionPagesMixin(AuditedModelAdmin):
             path(
                 f"<path:object_id>/{slug}/",
                 self.admin_site.admin_view(self._page_of(form)),
+                # Named like Django's own pages, so that templates can link to it.
                 name=f"{self.opts.app_label}_{self.opts.model_name}_{slug}",
             )
             for slug, form in self.action_forms.items()

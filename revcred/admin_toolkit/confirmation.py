@@ -58,6 +58,7 @@ class ConfirmationQuestion:
             return True
         if self.is_destructive:
             return found.moves_calls or found.changes_assignments
+        # Everything else is saved without a question.
         return found.moves_calls or bool(self.ended_calls)
 
 
@@ -69,6 +70,7 @@ def posted_data(request: HttpRequest) -> QueryDict:
         try:
             text = carrying.unseal_for_page(sealed=str(data[name]), user=user, page=request.path)
         except carrying.InvalidCarriedValue:
+            # Expired or forged: the form then reports the field as empty.
             text = ""
         del data[name]
         data[name.removeprefix(SEALED_PREFIX)] = text
@@ -242,6 +244,7 @@ def _is_confirmed(
         return False
     # All of it was signed by `_confirmation_token`.
     digest, new_members, was_complete, before = shown
+    # Who becomes a member has to be exactly what was shown.
     if new_members != question.new_members:
         return False
     is_complete, now = _movement_counts(found)

@@ -10,6 +10,7 @@ from revcred.admin_toolkit.generic import ModelForm
 class UtcDateTimeInput(forms.DateTimeInput):
     """The browser's own picker. It shows and sends UTC, like all pages."""
 
+    # Without a zone: the browser shows and sends exactly the digits of UTC.
     input_type = "datetime-local"
     supports_microseconds = False
 

@@ -60,6 +60,7 @@ def _is_sealed_field(field: Any) -> bool:
 def _field_difference(form: Any, name: str, *, is_new: bool) -> list[Any]:
     """Return the old and the new value of one field, or two placeholders."""
     field = form.fields[name]
+    # That it changed is recorded, but never the values.
     if is_concealed_field(name, field):
         return [CONCEALED_VALUE, CONCEALED_VALUE]
     old = None if is_new else _initial_row(field, form.get_initial_for_field(field, name))
@@ -93,6 +94,7 @@ def _formset_rows(formset: Any) -> list[dict[str, Any]]:
         obj = form.instance
         if id(obj) not in touched:
             continue
+        # Django clears the id of a deleted row; the form still knows it.
         number = form.fields[formset._pk_field.name].initial  # noqa: SLF001 - Django's own name
         rows.append(
             {

@@ -10,6 +10,7 @@ from django.core import paginator
 from django.forms import models as form_models
 
 if TYPE_CHECKING:
+    # The type checker sees these with type arguments, which the classes do not take at run time.
     from revcred.models import User
 
     BaseModelAdmin = admin.options.BaseModelAdmin[Any]

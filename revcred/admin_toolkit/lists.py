@@ -40,6 +40,7 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
+        # One more than the limit tells whether there are more.
         rows = self.object_list.order_by().values("pk")[: MAX_ROWS_COUNTED + 1].count()
         return max(rows, self._estimate()) if rows > MAX_ROWS_COUNTED and self._is_whole else rows
 
@@ -76,6 +77,7 @@ class FilteredChangeList(ChangeList):
     def get_filters(self, request: HttpRequest) -> Any:
         filters = super().get_filters(request)
         _, _, unknown, *_ = filters
+        # Django then redirects to the list without filters.
         if unknown:
             raise IncorrectLookupParameters
         return filters
@@ -112,6 +114,7 @@ class LinkedFilter(admin.SimpleListFilter):
         return self.value() is not None
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        # A link that removes the filter.
         without = changelist.get_query_string(remove=[str(self.parameter_name)])
         yield {"display": self.chosen_in_words(), "query_string": without}
 

@@ -34,6 +34,7 @@ class NumericIdsMixin(AutocompleteMixin):
         return super().media + forms.Media(js=["admin/js/jquery.init.js", "revcred/pickers.js"])
 
     def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
+        # Django would pass any text on to PostgreSQL, which fails on it.
         numbers = [each for each in value if parse_id(each) is not None]
         return super().optgroups(name, numbers, attr)
 
@@ -50,6 +51,7 @@ class PickersMixin:
     """Makes `autocomplete_fields` of an admin or inline such pickers."""
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        # A mixin: the next class is the admin or the inline.
         admin: Any = super()
         if db_field.name in self.autocomplete_fields:  # type: ignore[attr-defined]
             select = PickerSelectMultiple if db_field.many_to_many else PickerSelect

@@ -22,6 +22,7 @@ def credential_search_queries(term: str) -> list[QuerySet[Any]]:
     # A hint matches only in full, so other terms need not ask for it.
     if len(term) == HINT_LENGTH:
         found.append(ExternalKey.objects.filter(hint=term).values("credential"))
+    # Holders are found by their whole address only.
     if "@" in term:
         holders = Credential.holders.through.objects
         found.append(

@@ -48,6 +48,7 @@ class RevcredAdminSite(AdminSite):
     index_title = "Overview"
     empty_value_display = "\N{EN DASH}"
 
+    # Every registered model has to be here, or it is missing on the overview.
     SECTIONS: ClassVar[dict[str, list[str]]] = {
         "Customers and credentials": [
             "revcred.Customer",
@@ -96,6 +97,7 @@ class RevcredAdminSite(AdminSite):
         return sections
 
     def _section(self, name: str, models: list[Any]) -> dict[str, Any]:
+        # Sections are no apps: their link leads to the place on the overview.
         slug = name.lower().replace(" ", "-")
         return {
             "name": name,
@@ -131,6 +133,7 @@ class RevcredAdminSite(AdminSite):
         """Wrap each page, so that none is shown at a URL with a key in it."""
 
         @wraps(view)
+        # Only GET: a POST keeps its values out of the URL anyway.
         def at_an_address_without_keys(request: HttpRequest, *args: Any, **named: Any) -> Any:
             if (
                 request.method == "GET"
@@ -161,6 +164,7 @@ def _query_without_keys(request: HttpRequest, site: AdminSite) -> str | None:
     )
     query = request.GET.copy()
     for name, values in request.GET.lists():
+        # Short values cannot be keys, and need no query.
         if any(len(value) >= MIN_SECRET_CHARACTERS and looks(value) for value in values):
             del query[name]
     return None if query == request.GET else query.urlencode()

@@ -37,6 +37,7 @@ def changes_since_version(model_admin: Any, request: HttpRequest, obj: models.Mo
     event, before = _parse_version(posted)
     now = _value_digests(model_admin, request, obj)
     changed = [name for name in now if before.get(name) != now[name]]
+    # Ids grow with time, so later events have greater ones.
     since = list(AuditEvent.objects.about(obj).filter(pk__gt=event)[:MAX_EVENTS_SEARCHED])
     return [_change_in_words(model_admin, obj, name, since) for name in changed]
 
@@ -55,6 +56,7 @@ def _value_digests(model_admin: Any, request: HttpRequest, obj: models.Model) ->
     form = model_admin.get_form(request, obj, change=True)
     own = model_to_dict(obj, fields=list(form.base_fields))
     values = {name: _value_digest(value) for name, value in own.items()}
+    # Rows of inlines are part of the form: somebody may have added one.
     for formset, inline in model_admin.get_formsets_with_inlines(request, obj):
         rows = inline.get_queryset(request).filter(**{formset.fk.name: obj}).order_by("pk")
         fields = list(formset.form.base_fields)

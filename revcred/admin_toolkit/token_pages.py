@@ -23,6 +23,7 @@ class BaseIssueTokenForm(ActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # The scopes depend on the kind of token, so a subclass names them.
         field: Any = self.fields["scopes"]
         field.choices, field.initial = self.scope.choices, self.scope.values
 
@@ -45,5 +46,6 @@ class TokenIssuingMixin(ActionPagesMixin):
             "token": form.token,
         }
         response = TemplateResponse(request, "admin/token.html", context)
+        # The back button must not show the token again.
         response["Cache-Control"] = "no-store"
         return response

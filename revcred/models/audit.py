@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from hashlib import sha256
 from ipaddress import ip_address
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from django.db import connection, models
 from django.db.transaction import TransactionManagementError
@@ -37,6 +37,7 @@ def events_deferred_to_end() -> Iterator[None]:
     Writing an event locks the end of the chain, and every other writer would wait as long as the
     block takes.
     """
+    # A block inside another one: the outer block writes the events.
     if _deferred_events.get() is not None:
         yield
         return
@@ -45,6 +46,7 @@ def events_deferred_to_end() -> Iterator[None]:
     try:
         yield
     finally:
+        # Also if the block failed: the next action of this request must not add to it.
         _deferred_events.reset(token)
     if not connection.needs_rollback:
         for event in events:
@@ -191,12 +193,14 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         ):
             for event in events:
                 event.digest = before = event.chained_to(before)
+                # COPY takes no dict, so details are written as text.
                 values = (getattr(event, name) for name in COPIED_COLUMNS[:-1])
                 copy.write_row([*values, json.dumps(event.details)])
 
     def first_broken(self) -> "AuditEvent | None":
         """Return the first event that differs from what was written, or None."""
         before = b""
+        # In chunks: the audit may have millions of events.
         for event in self.order_by("pk").iterator():
             if bytes(event.digest) != event.chained_to(before):
                 return event
@@ -216,13 +220,14 @@ class AuditEvent(models.Model):
         undo       what `revcred.actions.undoing` needs to restore what was before
     """
 
-    Verb = AuditVerb
+    Verb: TypeAlias = AuditVerb
 
     at = models.DateTimeField()
     actor_id = models.BigIntegerField(null=True)
     actor = models.CharField(max_length=254, blank=True)
     verb = models.CharField(max_length=20, choices=AuditVerb)
     target_type = models.CharField(max_length=100)
+    # NULL for a login that does not exist, as in failed sign-ins.
     target_id = models.BigIntegerField(null=True)
     target = models.CharField(max_length=300)
     details = models.JSONField(default=dict)
@@ -234,9 +239,12 @@ class AuditEvent(models.Model):
     class Meta:
         ordering = ("-pk",)
         indexes = (
+            # For the history of one thing.
             models.Index(fields=["target_type", "target_id"], name="auditevent_by_target"),
             models.Index(
                 fields=["actor_id", "at"],
+                # Partial, since reveals are few among events: the alert counts them at every
+                # reveal.
                 condition=models.Q(verb__in=["key_revealed", "secret_revealed"]),
                 name="auditevent_reveals_by_actor",
             ),

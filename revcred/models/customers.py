@@ -49,6 +49,7 @@ class Customer(models.Model):
     class Meta:
         ordering = ("-pk",)
         indexes = (
+            # For searches by the beginning of a name, in any case of letters.
             models.Index(OpClass(Lower("name"), "text_pattern_ops"), name="customer_by_name"),
         )
 
@@ -67,9 +68,11 @@ class Subscriber(models.Model):
 
     email = models.EmailField(max_length=254, unique=True)
     name = models.CharField(max_length=200, blank=True)
+    # NULL instead of an empty text, of which the unique index would allow only one.
     external_key = models.CharField(max_length=200, unique=True, null=True, blank=True)
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
+        # The person stays a member when the login is deleted, and may be invited again.
         models.SET_NULL,
         null=True,
         blank=True,
@@ -87,6 +90,7 @@ class Subscriber(models.Model):
         ordering = ("-pk",)
         constraints = (
             models.UniqueConstraint(
+                # Mail servers treat addresses alike in any case of letters, so must we.
                 Lower("email"),
                 name="subscriber_email_any_case",
                 violation_error_message="There is a subscriber with this address already.",

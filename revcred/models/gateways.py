@@ -16,6 +16,7 @@ def max_accepted_days() -> int:
 
     An older call could be counted twice, or have no partition in the ledger.
     """
+    # One day less, since the last day is dropped in its course.
     kept: int = min(settings.LEDGER_DAYS, settings.REMEMBERED_DAYS)
     return max(1, kept - 1)
 
@@ -33,6 +34,7 @@ def check_accepted_days(days: int) -> None:
 class GatewayQuerySet(models.QuerySet["Gateway"]):
     def longest_accepted_age(self) -> timedelta:
         """Return the greatest age that any gateway's calls may have on arrival."""
+        # The setting may have been lowered after a gateway's own value was saved.
         longest = self.aggregate(days=Max("accepted_days"))["days"] or 0
         days = max(settings.OLDEST_TRANSACTION_DAYS, min(longest, max_accepted_days()))
         return timedelta(days=days)
@@ -67,6 +69,7 @@ class Gateway(models.Model):
         null=True, blank=True, help_text="From then on its tokens are refused."
     )
     last_seen_at = models.DateTimeField(null=True, editable=False)
+    # Kept for people to look at; no rule depends on it.
     clock_ahead = models.DurationField(
         null=True,
         editable=False,
@@ -94,6 +97,7 @@ class Gateway(models.Model):
         help_text="How old a call may be when it arrives, for gateways that bring what they "
         "metered long ago. Empty: as the installation has it.",
     )
+    # NULL means as usual for the kind, which `save` replaces by a value.
     ids_from_callers = models.BooleanField(
         "ids may come from callers",
         choices=[(None, "As usual for its kind"), (True, "Yes"), (False, "No")],

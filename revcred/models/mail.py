@@ -40,6 +40,7 @@ class OutgoingMail(models.Model):
         indexes = (
             models.Index(
                 fields=["next_try_at"],
+                # Only waiting mails: the index stays small while the table keeps the sent ones.
                 condition=models.Q(next_try_at__isnull=False),
                 name="outgoingmail_waiting",
             ),

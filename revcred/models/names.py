@@ -43,6 +43,7 @@ class FormerName(models.Model):
     kind = models.CharField(max_length=20, choices=Kind, editable=False)
     target_id = models.BigIntegerField(editable=False)
     # In lower case where calls may write it in any.
+    # Long enough for an e-mail address, the longest of the names.
     name = models.CharField(max_length=254, editable=False)
     former_since = models.DateTimeField(editable=False)
     # The moment from which another has the name, and which other. NULL: it counts still.

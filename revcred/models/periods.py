@@ -41,6 +41,7 @@ def start_of_second(moment: datetime) -> datetime:
 class DatedQuerySet(models.QuerySet[DatedModelT]):
     def at(self, moment: datetime) -> Self:
         """Return the rows whose period contains the moment."""
+        # exclude() keeps rows without an end, which a comparison would drop.
         return self.filter(active_from__lte=moment).exclude(active_until__lte=moment)
 
     def not_ended_at(self, moment: datetime) -> Self:

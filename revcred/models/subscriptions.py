@@ -31,6 +31,7 @@ class SubscriptionQuerySet(DatedQuerySet["Subscription"]):
 
     def named(self, external_key: str, moment: datetime) -> "Subscription | None":
         """Return the one with this external key at the moment, or else the one that begins last."""
+        # Before its start a subscription may be named already, as in a gateway's configuration.
         having = self.filter(external_key=external_key)
         return having.at(moment).first() or having.order_by("-active_from").first()
 

@@ -14,6 +14,7 @@ from revcred import tokens
 from revcred.fingerprints import fingerprint, hint
 from revcred.models.users import User
 
+# Starts every user token, so that scanners of leaked secrets recognise it.
 USER_TOKEN_PREFIX = "rvu_"  # noqa: S105 - begins a token
 LAST_USED_INTERVAL = timedelta(minutes=1)
 
@@ -26,6 +27,7 @@ def user_token_digest(token: str) -> UUID:
 class TokenModel(models.Model):
     """A token of a program. Its plaintext is shown once and never kept."""
 
+    # A keyed fingerprint: whoever reads the table cannot use it as token, nor test guesses.
     digest = models.UUIDField(unique=True, editable=False)
     hint = models.CharField(max_length=4, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -44,6 +46,7 @@ class TokenModel(models.Model):
 
     def stamp(self) -> None:
         """Record that the token was used just now, to the minute, to save writes."""
+        # One conditional UPDATE by the database's clock: no read, and no write for most uses.
         stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - LAST_USED_INTERVAL)
         type(self)._base_manager.filter(stale, pk=self.pk).update(last_used_at=Now())
 
@@ -55,6 +58,7 @@ class UserTokenQuerySet(models.QuerySet["UserToken"]):
 
     def of(self, token: str) -> Self:
         """Return the row of a token; nothing, without a query, for a text of another shape."""
+        # A wrong checksum is a typo or a guess: answer without a query.
         known = tokens.is_well_formed_token(token, USER_TOKEN_PREFIX)
         return self.filter(digest=user_token_digest(token)) if known else self.none()
 

@@ -18,6 +18,7 @@ class UserManager(BaseUserManager["User"]):
     """Creates logins with lower-case addresses."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        # Addresses are kept in lower case; a unique constraint over lower(email) guards that.
         user = self.model(email=email.strip().lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -83,6 +84,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         Raising `session_number` ends all sessions. As long as it is 0 the hash is Django's own, so
         that an upgrade ends no session.
         """
+        # Depends on the password: changing it ends other sessions anyway.
         own: str = super()._get_session_auth_hash(secret=secret)  # type: ignore[misc]
         if not self.session_number:
             return own
@@ -123,6 +125,7 @@ class AddressChange(models.Model):
         constraints = (
             models.UniqueConstraint(
                 fields=["user"],
+                # An expired change still counts as open here: asking again cancels it first.
                 condition=models.Q(confirmed_at=None, cancelled_at=None),
                 name="addresschange_one_open",
             ),
@@ -139,6 +142,7 @@ class FailedSignIns(models.Model):
     password.
     """
 
+    # No foreign key: 0 is no user, and the count outlives a deleted login.
     user_number = models.BigIntegerField()
     verb = models.CharField(max_length=20)
     recorded_at = models.DateTimeField()

@@ -34,6 +34,7 @@ class Bell:
 
     def _start(self) -> None:
         with self._lock:
+            # Checked again under the lock: two requests may have come here at once.
             if self._ringer is None or self._ringer[0] != os.getpid():  # a fork has no threads
                 thread = threading.Thread(target=self._ring_on, name="bell", daemon=True)
                 self._ringer = (os.getpid(), thread)
@@ -45,6 +46,8 @@ class Bell:
             # Cleared before sending: a ring during the send leads to another one.
             self._rung.clear()
             try:
+                # Expires soon: workers that come back after an hour need not hear thousands of
+                # rings.
                 current_app.send_task(self._task, expires=RING_EXPIRY_SECONDS, retry=False)
             except Exception as error:  # noqa: BLE001 - whatever the broker's client raises: it is only a bell
                 logger.warning(

@@ -43,6 +43,7 @@ def database_unavailable_response(request: HttpRequest) -> HttpResponse:
 
 def server_error_response(request: HttpRequest) -> HttpResponse:
     """Answer 500, or 503 if a middleware lost the database."""
+    # process_exception sees errors of views only, not of other middleware.
     if isinstance(sys.exc_info()[1], DATABASE_UNAVAILABLE_ERRORS):
         return database_unavailable_response(request)
     if request.path.startswith(PROGRAM_PATHS):
@@ -115,6 +116,7 @@ class PrivatePagesMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
+        # By the cookie, since asking for the user would load the session on every request.
         if settings.SESSION_COOKIE_NAME in request.COOKIES and "Cache-Control" not in response:
             add_never_cache_headers(response)
         return response

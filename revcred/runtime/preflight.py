@@ -27,6 +27,7 @@ def check_configuration() -> None:
 
 def check_at_start() -> None:
     """Check as `check_configuration`, but start without a database: pages then answer 503."""
+    # Web processes start before the database does on many machines, and recover by themselves.
     with suppress(OperationalError):
         check_configuration()
 
@@ -46,6 +47,7 @@ def _check_settings() -> None:
         _fail_check("FERNET_KEYS contains SECRET_KEY. They rotate separately: choose another key.")
     if settings.STAFF_SECOND_FACTOR not in ("required", "optional"):
         _fail_check('STAFF_SECOND_FACTOR has to be "required" or "optional".')
+    # Placeholders and DEBUG are fine on a developer's machine.
     if not settings.PRODUCTION:
         return
     if settings.DEBUG:
@@ -57,6 +59,7 @@ def _check_settings() -> None:
 
 def _check_keyring() -> None:
     try:
+        # The first process ever writes the row; all later ones compare with it.
         if not SealedCanary.matches():
             _fail_check("FINGERPRINT_KEY differs from the one used so far. Restore that one.")
     except CannotUnseal:

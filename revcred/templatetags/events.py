@@ -27,6 +27,7 @@ def _detail_pairs(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in details.items():
         if name in HIDDEN_DETAILS:
             continue
+        # Events of early versions kept field names only, as a list.
         if name == "changed" and isinstance(value, dict):
             for field, (old, new) in value.items():
                 yield (
@@ -71,6 +72,7 @@ def _datetime_or_text(value: str) -> str:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return value
+    # A name or id may look like a date; recorded datetimes always have a zone.
     if not moment.tzinfo:
         return value
     moment = moment.astimezone(UTC)

@@ -22,6 +22,7 @@ def plain_number(value: Decimal | float | None) -> str:
     """Write 1234567.500000000 as 1,234,567.5."""
     if value is None:
         return MISSING_VALUE_TEXT
+    # By way of str, which gives a float's shortest form: 0.1 and not 0.1000000000000000055.
     text = f"{Decimal(str(value)):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -64,6 +65,7 @@ def percent_of(part: Any, whole: Any) -> int:
 
 
 def _time_element(at: datetime, text: str) -> SafeString:
+    # The full time is in the tooltip, so that the page can be brief.
     utc = at.astimezone(UTC)
     return format_html(
         '<time datetime="{}" title="{} UTC">{}</time>',

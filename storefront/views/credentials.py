@@ -53,6 +53,7 @@ def credentials_page(request: SignedInRequest) -> HttpResponse:
     if request.method == "POST":
         return _redirect_to_listing(CredentialSearchForm(request.POST).address_of(mine))
     search = CredentialSearchForm(request.GET)
+    # A key came with the URL, perhaps from a bookmark: get rid of it.
     if search.has_a_key(mine):
         messages.warning(request, KEY_IN_URL_MESSAGE)
         return _redirect_to_listing({})
@@ -128,6 +129,7 @@ def reveal_page(
     """
     mine = own_credentials(request.user).select_related("customer")
     found = get_object_or_404(mine, pk=credential)
+    # A key that ended opens nothing any more, so there is no reason to show it.
     its_key = get_object_or_404(found.keys.not_ended_at(timezone.now()), pk=key)
     if not may_reveal(request.user, found):
         raise PermissionDenied
@@ -147,12 +149,14 @@ def _confirm_and_reveal(
     """Reveal if the password is right, within allauth's limits."""
     if has_confirmed_password(request):
         return _render_revealed(request, key, field, context)
+    # Guessing the password here counts like guessing it at sign-in.
     limited: HttpResponse | None = consume_or_429(
         request, action="reauthenticate", user=request.user
     )
     if limited:
         return limited
     form = ConfirmPasswordForm(request.POST, user=request.user)
+    # Without a password there is nothing that confirms who asks.
     if not request.user.has_usable_password() or not form.is_valid():
         return render(request, "storefront/reveal.html", context | {"form": form}, status=403)
     reauthenticate_by_password(request)

@@ -43,6 +43,7 @@ def subscription_page(request: SignedInRequest, subscription: int) -> HttpRespon
     now = timezone.now()
     usage = own_usage(request.user).filter(subscription=found)
     context = usage_context(request, usage, party="credential", now=now)
+    # htmx asks for usage only: leave out the queries of the rest of the page.
     if not wants_section(request):
         context |= _subscription_context(request, found)
     return render_page_or_section(request, "storefront/subscription.html", context)

@@ -27,6 +27,7 @@ def usage_context(
 
 def wants_section(request: SignedInRequest) -> bool:
     """Return True if htmx asks for the section only. The browser's history asks for whole pages."""
+    # When the browser goes back, htmx asks for the page with both headers.
     headers = request.headers
     return "HX-Request" in headers and "HX-History-Restore-Request" not in headers
 
@@ -38,6 +39,7 @@ def render_page_or_section(
     if wants_section(request):
         template = "storefront/_usage.html"
     response = render(request, template, context)
+    # One URL has two answers: without this, a cache could mix them up.
     patch_vary_headers(response, ["HX-Request"])
     return response
 
@@ -45,6 +47,7 @@ def render_page_or_section(
 def _navigation_links(shown: UsageChart, today: date) -> dict[str, Any]:
     """Return links to other lengths of time, and to the range before and after."""
     window = shown.window
+    # From a month to a day: today if it is in that month, else the month's first day.
     day = today if window.contains(today) else window.first
 
     def to(span: CalendarSpan, day: date) -> str:

@@ -4,7 +4,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import F
 from django.db.transaction import atomic
 
-from revcred.models import AuditEvent, User
+from revcred.models import AuditEvent, AuditVerb, User
 
 
 class Command(BaseCommand):
@@ -26,6 +26,6 @@ class Command(BaseCommand):
             is_superuser=False, is_staff=False, session_number=F("session_number") + 1
         )
         details = {"superuser": "yes → no", "staff": "yes → no"}
-        verb = AuditEvent.Verb.RIGHTS_CHANGED
+        verb = AuditVerb.RIGHTS_CHANGED
         AuditEvent.objects.record(verb, target=user, by=None, details=details)
         self.stdout.write(f"{user} is no superuser and no staff any more, and is signed out.")
