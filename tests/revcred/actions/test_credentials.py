@@ -297,7 +297,7 @@ def test_a_new_member_and_the_owners_are_told_and_it_is_on_record(customer, by):
     )
     mails = {each.recipient: each.unseal() for each in OutgoingMail.objects.all()}
     assert mails.keys() == {owner.email, ada.email}
-    assert "ada@example.com was made member of" in mails[owner.email]
+    assert "made ada@example.com member of" in mails[owner.email]
     assert f"member of {customer}" in mails[ada.email]
 
 

@@ -67,7 +67,7 @@ def test_every_action_that_adds_a_key_is_among_them():
         name
         for name in dir(credentials)
         if (code := getattr(getattr(credentials, name), "__wrapped__", None))
-        and {"_keep", "_add_key"} & {*code.__code__.co_names}
+        and {"_insert_key", "_add_key"} & {*code.__code__.co_names}
     }
 
     assert adding == {

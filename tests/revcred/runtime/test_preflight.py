@@ -18,7 +18,7 @@ from revcred.runtime import preflight
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def refused(message):
@@ -87,7 +87,7 @@ def test_with_another_fingerprint_key(settings):
     settings.FINGERPRINT_KEY = "another"
     fingerprints._keyed_hmac.cache_clear()
 
-    with refused("FINGERPRINT_KEY is not the one"):
+    with refused("FINGERPRINT_KEY differs from the one"):
         preflight.check_configuration()
     fingerprints._keyed_hmac.cache_clear()
 

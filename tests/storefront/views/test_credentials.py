@@ -186,7 +186,7 @@ def test_a_viewer_is_offered_nothing_to_show(customer, sign_in):
     page = text_of(sign_in(viewer).get(reverse("storefront:credential", args=[credential.pk])))
 
     assert "Reveal key" not in page
-    assert "You are here to look on" in page
+    assert "Your role is viewer" in page
 
 
 def test_a_revoked_one_says_why_and_offers_nothing_to_show(browser, customer):

@@ -118,7 +118,7 @@ def test_whoever_has_no_password_is_never_let_through(browser, credential, ada):
     asked = browser.get(url_of(credential))
     tried = [browser.post(url_of(credential), data) for data in ({}, RIGHT, {"password": ""})]
 
-    assert "You have no password" in asked.content.decode()
+    assert "You need a password" in asked.content.decode()
     assert [each.status_code for each in tried] == [403, 403, 403]
     assert reveals() == []
 
@@ -143,7 +143,7 @@ def test_a_revoked_credential_keeps_it_to_itself(browser, credential):
     page = browser.post(url_of(credential), RIGHT)
 
     assert page.status_code == 409
-    assert "has been revoked" in page.content.decode()
+    assert "is revoked" in page.content.decode()
     assert KEY not in page.content.decode()
     assert reveals() == []
 

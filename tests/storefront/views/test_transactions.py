@@ -78,7 +78,7 @@ def test_what_waited_in_quarantine_says_so_but_not_who_let_it_out(customer, owne
 
     page = text_of(sign_in(owner).get(receipt_url(Transaction.objects.get())))
 
-    assert "Put aside: No credential has this key" in page
+    assert "Quarantined: No credential has this key" in page
     assert "Counted for Maps" in page
     assert "admin@provider.example" not in page
 
