@@ -158,7 +158,7 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Importer",
-        "Brings lists: adds and changes customers, subscribers, subscriptions and credentials, by"
+        "Uploads lists: adds and changes customers, subscribers, subscriptions and credentials, by"
         " upload or by hand. New people become members or viewers, not owners. May issue tokens"
         " for scripts.",
         frozenset(
@@ -180,7 +180,7 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Gateway operator",
-        "Adds and changes gateways, issues and revokes their tokens, enters discovered sources and"
+        "Adds and changes gateways, issues and revokes their tokens, adds discovered sources and"
         " works through the quarantine.",
         frozenset(
             _VIEW_WORK_RIGHTS
@@ -194,7 +194,7 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Administrator",
-        "Does everything but what only superusers do: assign roles and rights, and touch"
+        "Does everything except what only superusers do: assign roles and rights, and change"
         " superusers and other administrators.",
         frozenset(RIGHT_LABELS),
     ),
