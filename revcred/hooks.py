@@ -79,7 +79,7 @@ class Consequences:
 
     @property
     def calls(self) -> int:
-        return sum(each.calls for each in self.movements)
+        return sum(movement.calls for movement in self.movements)
 
     @property
     def moves_calls(self) -> bool:

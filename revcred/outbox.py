@@ -80,7 +80,9 @@ def queue_mails(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, An
             with cursor.copy(COPY_MAILS) as copy:
                 for number, (recipient, context) in zip(numbers, some, strict=True):
                     template_context = {"email": recipient, "site": site} | {**context}
-                    subject, message = (_render_text(each, template_context) for each in templates)
+                    subject, message = (
+                        _render_text(template, template_context) for template in templates
+                    )
                     mail = OutgoingMail(pk=number)
                     mail.seal(message.strip() + "\n")
                     subject = " ".join(subject.split())[:300]

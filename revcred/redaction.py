@@ -167,7 +167,7 @@ def long_search_needles(secret: str) -> Sequence[str]:
         return ()
     whole = [_certain_base64(raw, alignment) for alignment in range(3)]
     return [
-        each.decode() for each in {*whole, *(each.translate(TO_URL_SAFE_BASE64) for each in whole)}
+        each.decode() for each in {*whole, *(item.translate(TO_URL_SAFE_BASE64) for item in whole)}
     ]
 
 
@@ -210,7 +210,7 @@ def redact_value(value: Any, secrets: KnownSecrets) -> Any:
     if isinstance(value, dict):
         return _redact_members(value, secrets)
     if isinstance(value, list | tuple):
-        return [redact_value(each, secrets) for each in value]
+        return [redact_value(item, secrets) for item in value]
     return value
 
 
@@ -230,7 +230,7 @@ def _redact_members(members: dict[Any, Any], secrets: KnownSecrets) -> dict[Any,
 def redact_text(text: str, secrets: KnownSecrets = ()) -> str:
     """Return the text with each secret shortened."""
     if not any(
-        may_hold_secret(text, search_needles(each.text)) for each in secrets
+        may_hold_secret(text, search_needles(secret.text)) for secret in secrets
     ) and not may_hold_secret(text):
         return text
     raw = text.encode(errors="replace")
@@ -360,8 +360,8 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(name)
             yield from _texts_in(each)
     elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _texts_in(each)
+        for item in value:
+            yield from _texts_in(item)
 
 
 def _candidate_words(text: str) -> set[str]:

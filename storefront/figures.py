@@ -52,7 +52,7 @@ class UsageChart:
     @property
     def rows(self) -> list[tuple[datetime, list[Decimal], Decimal]]:
         """Return a row for each hour or day: start, amount of each party, and their sum."""
-        columns = zip(*(each.amounts for each in self.series), strict=True)
+        columns = zip(*(one_series.amounts for one_series in self.series), strict=True)
         return [
             (start, list(row), sum(row, Decimal(0)))
             for start, row in zip(self.starts, columns, strict=True)
@@ -71,7 +71,7 @@ class UsageChart:
         return {
             "starts": [int(start.timestamp()) for start in self.window.starts],
             "byHour": self.by_hour,
-            "series": [[float(each) for each in s.amounts] + to_come for s in self.series],
+            "series": [[float(amount) for amount in s.amounts] + to_come for s in self.series],
         }
 
 

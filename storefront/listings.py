@@ -74,7 +74,7 @@ class SubscriptionRow:
         """Return a bar for each day in a box of 30 by 10, as left, top and height."""
         # Without calls all bars have height 0, and nothing is divided by 0.
         most = max(self.calls_by_day) or 1
-        heights = [round(float(10 * each / most), 2) for each in self.calls_by_day]
+        heights = [round(float(10 * calls / most), 2) for calls in self.calls_by_day]
         return [(left, 10 - height, height) for left, height in enumerate(heights)]
 
 

@@ -173,7 +173,7 @@ def issue_credential(
     details = {
         "hint": key.hint,
         "subscriptions": [str(each) for each in subscriptions],
-        "holders": [str(each) for each in holders],
+        "holders": [str(holder) for holder in holders],
         "from": key.active_from.isoformat(),
         **used_again,
     }
@@ -203,9 +203,9 @@ def change_credential(
     # FOR NO KEY UPDATE: processing may go on inserting rows that refer to this credential.
     before = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
     changed = {
-        each: audit_difference(getattr(before, each), getattr(credential, each))
-        for each in EDITABLE_FIELDS
-        if getattr(before, each) != getattr(credential, each)
+        field: audit_difference(getattr(before, field), getattr(credential, field))
+        for field in EDITABLE_FIELDS
+        if getattr(before, field) != getattr(credential, field)
     }
     with raising_on_violation(CredentialNameInUse, "credential_name_of_customer"):
         credential.save(update_fields=list(changed))
@@ -234,7 +234,7 @@ def holders_not_members(*, customer: Customer, holders: Iterable[Subscriber]) ->
         .filter(subscriber__in=(holders := list(holders)))
         .values_list("subscriber", flat=True)
     }
-    return sorted({*holders} - {each for each in holders if each.pk in members}, key=str)
+    return sorted({*holders} - {holder for holder in holders if holder.pk in members}, key=str)
 
 
 def set_holders(
@@ -253,7 +253,7 @@ def set_holders(
     # Membership decides what somebody sees, so nobody becomes a member unless the page showed and
     # asked it.
     joining = holders_not_members(customer=credential.customer, holders=holders)
-    if others := [each for each in joining if each not in agreed]:
+    if others := [person for person in joining if person not in agreed]:
         raise HoldersNotMembers(others)
     for subscriber in joining:
         membership = Membership.objects.create(customer=credential.customer, subscriber=subscriber)
@@ -632,10 +632,10 @@ def _take_from_revoked(
     if not new_key.use_again:
         raise KeyOfRevokedCredential(last)
     # The key has counted for nobody since the revocation, so ending it there moves no call.
-    still = ExternalKey.objects.filter(pk__in=[each.pk for each in had], active_until=None)
-    for each in still.select_related("credential"):
-        each.active_until = max(each.credential.revoked_at or each.active_from, each.active_from)
-        each.save(update_fields=["active_until"])
+    still = ExternalKey.objects.filter(pk__in=[key.pk for key in had], active_until=None)
+    for key in still.select_related("credential"):
+        key.active_until = max(key.credential.revoked_at or key.active_from, key.active_from)
+        key.save(update_fields=["active_until"])
     revoked_at = last.revoked_at.isoformat() if last.revoked_at else ""
     details = {"hint": had[0].hint, "at": revoked_at, "used_again_for": str(credential)}
     AuditEvent.objects.record(AuditVerb.KEY_ENDED, target=last, by=by, details=details)

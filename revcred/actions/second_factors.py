@@ -31,7 +31,7 @@ class NoSecondFactor(Exception):
 def factor_names(*, user: User) -> list[str]:
     """Return the kinds of second factors the user has, in words."""
     types = Authenticator.objects.filter(user=user).values_list("type", flat=True)
-    return sorted({FACTOR_NAMES[each] for each in types})
+    return sorted({FACTOR_NAMES[type_name] for type_name in types})
 
 
 @atomic

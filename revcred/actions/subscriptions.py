@@ -65,8 +65,8 @@ def change_subscription(*, subscription: Subscription, by: User | None) -> None:
     ):
         subscription.save(update_fields=changed)
     values = {
-        each: audit_difference(getattr(before, each), getattr(subscription, each))
-        for each in changed
+        name: audit_difference(getattr(before, name), getattr(subscription, name))
+        for name in changed
     }
     details = {"changed": values}
     AuditEvent.objects.record(AuditVerb.CHANGED, target=subscription, by=by, details=details)
@@ -166,7 +166,9 @@ def announce_paths_changed(*, source: Source, by: User | None) -> None:
 def products_with_only_source(*, source: Source) -> list[Product]:
     """Return the products that have no other source."""
     return [
-        each for each in source.products.all() if not each.sources.exclude(pk=source.pk).exists()
+        product
+        for product in source.products.all()
+        if not product.sources.exclude(pk=source.pk).exists()
     ]
 
 
@@ -190,7 +192,7 @@ def delete_source(*, source: Source, by: User | None, opens: bool | None = None)
             "name": audit_difference(source.name, None),
             "external_key": audit_difference(source.external_key, None),
             "products": audit_difference(products, None),
-            "path_rules": [[str(each) for each in source.path_rules.all()], None],
+            "path_rules": [[str(rule) for rule in source.path_rules.all()], None],
         }
     }
     AuditEvent.objects.record(AuditVerb.DELETED, target=source, by=by, details=details)
@@ -222,9 +224,9 @@ def _changed_fields(before: Subscription, after: Subscription) -> list[str]:
     """Return the names of the fields that differ."""
     fields = Subscription._meta.concrete_fields
     return [
-        each.name
-        for each in fields
-        if getattr(before, each.attname) != getattr(after, each.attname)
+        field.name
+        for field in fields
+        if getattr(before, field.attname) != getattr(after, field.attname)
     ]
 
 

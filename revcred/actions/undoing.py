@@ -154,17 +154,17 @@ def _comparable_value(recorded: Any) -> Any:
     """Reduce recorded rows to their numbers: a name may have changed, which is no obstacle."""
     if isinstance(recorded, dict) and recorded.keys() == {"id", "name"}:
         return recorded["id"]
-    if isinstance(recorded, list) and all(isinstance(each, dict) for each in recorded):
-        return sorted((_comparable_value(each) for each in recorded), key=str)
+    if isinstance(recorded, list) and all(isinstance(item, dict) for item in recorded):
+        return sorted((_comparable_value(item) for item in recorded), key=str)
     return recorded
 
 
 def _recorded_rows(model: Any, recorded: list[dict[str, Any]]) -> list[Any]:
     """Return the rows that were recorded as number and name. Raises CannotUndo if one is gone."""
-    numbers = [each["id"] for each in recorded]
+    numbers = [item["id"] for item in recorded]
     rows = list(model._base_manager.filter(pk__in=numbers))
     if len(rows) != len(set(numbers)):
-        gone = {each["id"]: each["name"] for each in recorded}
+        gone = {item["id"]: item["name"] for item in recorded}
         for row in rows:
             gone.pop(row.pk)
         raise CannotUndo(f"Deleted meanwhile: {', '.join(gone.values())}.")

@@ -239,7 +239,7 @@ def record_group_change(
 
 def permission_names(*, of: Group) -> list[str]:
     """Return the names of a group's permissions, such as `revcred.view_customer`."""
-    return [_grant_name(each) for each in of.permissions.select_related("content_type")]
+    return [_grant_name(permission) for permission in of.permissions.select_related("content_type")]
 
 
 def _rights_verb(rights: Mapping[str, str]) -> AuditVerb:
@@ -268,8 +268,8 @@ def _grant_name(row: Model) -> str:
 def _added_and_removed(before: Iterable[str], after: Iterable[str]) -> str:
     """Return the differing names in one text, such as `+Support, -Auditor`."""
     before, after = {*before}, {*after}
-    parts = [f"+{each}" for each in sorted(after - before)]
-    parts += [f"-{each}" for each in sorted(before - after)]
+    parts = [f"+{name}" for name in sorted(after - before)]
+    parts += [f"-{name}" for name in sorted(before - after)]
     return ", ".join(parts)
 
 

@@ -170,7 +170,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
 
     def new_members(self) -> list[str]:
         customer = self.cleaned_data["customer"]
-        return [memberships.describe_new_member(each, customer) for each in self.joining]
+        return [memberships.describe_new_member(person, customer) for person in self.joining]
 
     def perform(self, by: User) -> str:
         data = self.cleaned_data
@@ -297,8 +297,8 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
     def explanation(self) -> str:  # type: ignore[override]
         now = timezone.now()
         lines = [
-            (each, _last_use_in_words(each, now))
-            for each in self.target.keys.current(now).select_related("use")
+            (key, _last_use_in_words(key, now))
+            for key in self.target.keys.current(now).select_related("use")
         ]
         return format_html_join(" ", "{} was {}.", lines)
 

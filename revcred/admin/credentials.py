@@ -260,7 +260,8 @@ class CredentialAdmin(ActionPagesMixin):
 
     def new_members(self, form: Any) -> list[str]:
         return [
-            memberships.describe_new_member(each, form.instance.customer) for each in form.joining
+            memberships.describe_new_member(person, form.instance.customer)
+            for person in form.joining
         ]
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]

@@ -59,7 +59,7 @@ class RoleChoiceMixin(BaseModelAdmin):
         # Otherwise somebody who may add members could make an own login owner of any customer.
         if db_field.name == "role" and not request.user.has_perm("revcred.change_membership"):
             choices = Membership.Role.choices
-            kwargs["choices"] = [each for each in choices if each[0] != Membership.Role.OWNER]
+            kwargs["choices"] = [choice for choice in choices if choice[0] != Membership.Role.OWNER]
         return super().formfield_for_choice_field(db_field, request, **kwargs)
 
 

@@ -53,9 +53,9 @@ class RightsIterator(ModelChoiceIterator):
     """Lists the permissions by area, in the order of their table."""
 
     def __iter__(self) -> Iterator[Any]:
-        permissions = {roles.right_name(each): each for each in self.queryset}
+        permissions = {roles.right_name(row): row for row in self.queryset}
         for area, words in roles.RIGHTS_BY_AREA.items():
-            yield area, [self.choice(permissions[each]) for each in words if each in permissions]
+            yield area, [self.choice(permissions[right]) for right in words if right in permissions]
 
 
 class RightsField(ModelMultipleChoiceField):
@@ -77,7 +77,9 @@ class RightsField(ModelMultipleChoiceField):
 
 def rights_in_words(permissions: QuerySet[Permission]) -> str:
     """Return what these permissions allow, without those that have no meaning here."""
-    given = {roles.right_name(each) for each in permissions.select_related("content_type")}
+    given = {
+        roles.right_name(permission) for permission in permissions.select_related("content_type")
+    }
     return (
         "; ".join(words for right, words in roles.RIGHT_LABELS.items() if right in given) or "none"
     )
@@ -125,7 +127,7 @@ class RightsChoiceMixin(ModelAdmin):
 
     def closed(self, fields: Iterable[Any]) -> tuple[Any, ...]:
         """Return the fields, those of rights replaced by their sentences."""
-        return tuple(self.in_words.get(each, each) for each in fields)
+        return tuple(self.in_words.get(field, field) for field in fields)
 
     @admin.display(description="roles")
     def its_roles(self, user: User) -> str:

@@ -55,7 +55,7 @@ class ForgetFormerNameForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["name"]
-        field.choices = [(each.name, each.name) for each in self.target.former_names()]
+        field.choices = [(former.name, former.name) for former in self.target.former_names()]
 
     def ended_calls(self) -> list[str]:
         name = self.cleaned_data["name"]
@@ -105,10 +105,10 @@ class SubscriptionAdmin(ActionPagesMixin):
     def former_names(self, subscription: Subscription) -> str:
         """Return names that calls may still give, and until when each counts."""
         return "; ".join(
-            each.name
-            if each.counts_until is None
-            else f"{each.name}, until {each.counts_until:%Y-%m-%d %H:%M} UTC"
-            for each in subscription.former_names()
+            former.name
+            if former.counts_until is None
+            else f"{former.name}, until {former.counts_until:%Y-%m-%d %H:%M} UTC"
+            for former in subscription.former_names()
         )
 
     @admin.display(description="state")

@@ -140,7 +140,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
 
     def get_urls(self) -> list[Any]:
         """Drop Django's page on which one sets somebody else's password."""
-        return [each for each in super().get_urls() if each.name != "auth_user_password_change"]
+        return [url for url in super().get_urls() if url.name != "auth_user_password_change"]
 
     def action_page(
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None

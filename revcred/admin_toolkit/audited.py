@@ -278,8 +278,8 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
             self._record(AuditVerb.CHANGED, request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[models.Model]) -> None:  # type: ignore[override]
-        for each in queryset:
-            self._record(AuditVerb.DELETED, request, each, field_changes.last_values_of(each))
+        for row in queryset:
+            self._record(AuditVerb.DELETED, request, row, field_changes.last_values_of(row))
 
     def _record(
         self, verb: AuditVerb, request: HttpRequest, obj: models.Model, message: Any
@@ -315,7 +315,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
 
         Django would load every dependent row to name it.
         """
-        hanging = [line for each in objs for line in protected_relations(each)]
+        hanging = [line for obj in objs for line in protected_relations(obj)]
         if hanging:
             return [], {}, set(), hanging
         return super().get_deleted_objects(objs, request)

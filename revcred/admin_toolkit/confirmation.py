@@ -210,7 +210,9 @@ def _confirmation_token(
 
 def _movement_counts(found: Consequences) -> list[Any]:
     """Return the figures that a confirmation is compared by."""
-    moved = {f"{each.before} → {each.after}": each.calls for each in found.movements}
+    moved = {
+        f"{movement.before} → {movement.after}": movement.calls for movement in found.movements
+    }
     return [found.is_complete, moved]
 
 
@@ -253,8 +255,8 @@ def _is_confirmed(
     if not is_complete:
         return not was_complete
     return before.keys() == now.keys() and all(
-        abs(now[each] - before[each]) <= max(CALLS_TOLERANCE, SHARE_TOLERANCE * before[each])
-        for each in now
+        abs(now[name] - before[name]) <= max(CALLS_TOLERANCE, SHARE_TOLERANCE * before[name])
+        for name in now
     )
 
 

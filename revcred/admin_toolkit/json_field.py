@@ -36,7 +36,7 @@ def _is_storable_json(value: Any, levels: int = MAX_JSON_DEPTH) -> bool:
     if isinstance(value, dict):
         return _is_storable_json([*value, *value.values()], levels)
     if isinstance(value, list):
-        return levels > 0 and all(_is_storable_json(each, levels - 1) for each in value)
+        return levels > 0 and all(_is_storable_json(item, levels - 1) for item in value)
     return True
 
 

@@ -35,7 +35,7 @@ class NumericIdsMixin(AutocompleteMixin):
 
     def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
         # Django would pass any text on to PostgreSQL, which fails on it.
-        numbers = [each for each in value if parse_id(each) is not None]
+        numbers = [item for item in value if parse_id(item) is not None]
         return super().optgroups(name, numbers, attr)
 
 

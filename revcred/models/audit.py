@@ -60,9 +60,9 @@ def to_audit_json(value: Any) -> Any:
     if isinstance(value, models.Model):
         return {"id": value.pk, "name": str(value)[:300]}
     if isinstance(value, models.QuerySet | models.Manager):
-        return [to_audit_json(each) for each in value.all()]
+        return [to_audit_json(item) for item in value.all()]
     if isinstance(value, list | tuple | set):
-        return [to_audit_json(each) for each in value]
+        return [to_audit_json(item) for item in value]
     if isinstance(value, dict):
         return {str(name): to_audit_json(each) for name, each in value.items()}
     return value if value is None or isinstance(value, str | bool | int | float) else str(value)

@@ -35,7 +35,7 @@ def check_at_start() -> None:
 def _check_settings() -> None:
     if not settings.FERNET_KEYS:
         _fail_check("FERNET_KEYS is empty: keys and secrets cannot be sealed. Set a random one.")
-    if not all(each.strip() for each in settings.FERNET_KEYS):
+    if not all(key.strip() for key in settings.FERNET_KEYS):
         _fail_check(
             "FERNET_KEYS contains an empty key, with which anybody could unseal. Remove it."
         )

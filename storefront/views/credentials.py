@@ -96,15 +96,15 @@ def _credential_context(
         .filter(
             credential=credential,
             # The ledger's index begins with the subscription, so naming them makes this quick.
-            subscription__in={each.subscription_id for each in assignments},
+            subscription__in={assignment.subscription_id for assignment in assignments},
             occurred_at__gt=now - LATEST_TRANSACTIONS_AGE,
         )
     )
     return {
         "credential": credential,
         "holders": credential.holders.all(),
-        "keys": [each for each in keys if not _is_ended_key(each, now)],
-        "ended_keys": [each for each in keys if _is_ended_key(each, now)],
+        "keys": [key for key in keys if not _is_ended_key(key, now)],
+        "ended_keys": [key for key in keys if _is_ended_key(key, now)],
         "may_reveal": may_reveal(request.user, credential) and not credential.revoked_at,
         "assignments": assignments,
         "reveals": AuditEvent.objects.about(credential).reveals()[:MAX_LATEST_ROWS],
