@@ -70,7 +70,7 @@ def test_without_one_staff_is_led_to_set_one_up(client, boss):
 
     assert answer["Location"] == SET_UP
     page = client.get(SET_UP).content.decode()
-    assert "The administration opens once you have set one up" in page
+    assert "Set up an authenticator app or a passkey to open" in page
 
 
 @pytest.mark.django_db(transaction=True)  # the session is told once it is committed

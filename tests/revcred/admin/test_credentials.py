@@ -296,7 +296,7 @@ def test_a_key_in_use_is_an_error_of_its_field_and_not_shown_again(admin_client)
     page = response.content.decode()
     assert KEY not in page
     assert SECRET not in page
-    assert "please type it once more" in page
+    assert "please enter them once more" in page
     assert Credential.objects.count() == 1
 
 
