@@ -19,7 +19,9 @@ from django.dispatch import Signal
 from revcred.models import Credential, Product, Subscription, Upload, User
 from revcred.models.audit import events_deferred_to_end
 
+# Sent by `announce_change`. A listener may return an object that stands for the correction.
 assignment_changed = Signal()
+# Questions to metering, each sent by one function below. The first listener's answer counts.
 waiting_requested = Signal()
 usage_requested = Signal()
 consequences_requested = Signal()

@@ -114,7 +114,7 @@ def announce_moving_calls(request: HttpRequest, tried: TrialResult[Any]) -> None
     found, user = tried.consequences, request.user
     if not (found.moves_calls and tried.progress_urls):
         return
-    text = f"{calls_in_words(found)} are being moved in the background."
+    text = f"{calls_in_words(found)} will move in the background."
     if user.has_perm("metering.view_claim"):
         text = format_html('{} <a href="{}">Show progress</a>', text, tried.progress_urls[0])
     messages.info(request, text)
