@@ -64,7 +64,7 @@ class CallerKey:
 
 
 class WithheldSecrets:
-    """Secrets that no stored text of a POST may contain: the gateway's token and each call's key."""
+    """Secrets to be cut out of all texts of a POST: the gateway's token and each call's key."""
 
     __slots__ = ("_needles", "_token")
 

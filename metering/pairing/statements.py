@@ -87,8 +87,9 @@ WITH RECURSIVE late_part AS MATERIALIZED (
             coalesce(before.response_bytes, late_part.response_bytes) AS response_bytes,
             coalesce(before.latency_ms, late_part.latency_ms) AS latency_ms,
             coalesce(late_part.elements, '{{}}') || before.elements AS elements,
-            nullif(coalesce(late_part.metadata, '{{}}') || coalesce(before.metadata, '{{}}'), '{{}}')
-                AS metadata,
+            nullif(
+                coalesce(late_part.metadata, '{{}}') || coalesce(before.metadata, '{{}}'), '{{}}'
+            ) AS metadata,
             coalesce(before.names, late_part.names) AS names
     ) completed
     WHERE (
