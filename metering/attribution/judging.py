@@ -29,7 +29,7 @@ def reason_if_called_now(
     return QuarantineReason(reason) if reason else None
 
 
-# Names given beside a key or a subscription have to lead to the same owner, if their sender says so.
+# Names beside a key or a subscription have to lead to the same owner, if their sender says so.
 NAMES_DISAGREE_CONDITION = """
 (j.by_name).is_strict AND (
                 (j.by_name).credential_id <> key.credential_id

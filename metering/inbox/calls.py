@@ -263,7 +263,7 @@ def _cut_secrets_from_call(call: Call, secrets: KnownSecrets, key: CallerKey | N
     texts = {name: getattr(call, name) for name in REDACTED_FIELDS}
     found = {name: redact_value(value, secrets) for name, value in texts.items() if value}
     changed = {name: value for name, value in found.items() if value != texts[name]}
-    # A key that is also a name, such as a customer's, stays: it decides whom the call is charged to.
+    # A key that is also a name, such as a customer's, stays: it decides who is charged.
     if changed and key and secrets and secrets[0].text in key.text and is_entered_name(key):
         return _cut_secrets_from_call(call, secrets[1:], None)
     return replace(call, **changed) if changed else call

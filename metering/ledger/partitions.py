@@ -1,4 +1,4 @@
-"""Partitions of the ledger, one a day: created ahead of time, and dropped at the end of retention."""
+"""Partitions of the ledger, one a day: created ahead, and dropped at the end of retention."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta

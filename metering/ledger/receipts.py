@@ -278,7 +278,7 @@ def _receipts_from_inbox(gateway: Gateway, keys: Collection[UUID]) -> Iterator[R
 
 
 def _receipts_of_partial(gateway: Gateway, keys: Collection[UUID]) -> list[Receipt]:
-    """Return the receipt of a partial transaction that waits for its other part, if there is one."""
+    """Return the receipt of a partial transaction that waits for its other part, or nothing."""
     partial = Half.objects.filter(identity__in=keys).first()
     if partial is None:
         return []
