@@ -144,7 +144,7 @@ def _judge_step(pk: int, step_size: int | None = None) -> bool:
     looked_at, found, last = _execute_claim_statement(
         _statement_of_claim(claim), claim, max_rows=step_size or MAX_TRANSACTIONS_PER_CLAIM_STEP
     )
-    claim.note(looked_at=looked_at, found=found, last=last, at=timezone.now())
+    claim.record_step(looked_at=looked_at, found=found, last=last, at=timezone.now())
     return claim.finished_at is None
 
 
