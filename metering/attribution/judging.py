@@ -294,7 +294,7 @@ judged AS MATERIALIZED (
         FROM revcred_subscription s
         WHERE j.fingerprint IS NULL AND s.id = j.named_id
             AND {coverage_condition("s.product_id", "j.source_id", "j.source_named")}
-        LIMIT 1  -- keeps the planner from joining all subscriptions for calls with a key
+        LIMIT 1  -- so that the planner looks nothing up for calls with a key
     ) direct ON true
 )
 """

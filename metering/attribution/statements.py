@@ -18,8 +18,8 @@ LIVE_CALL_MAX_AGE = "1 hour"
 
 
 # Due deliveries that were never attempted, with about %(max_transactions)s transactions.
-# SKIP LOCKED leaves to other workers what they have taken. The inner LIMIT bounds the locked rows,
-# and is a multiple of what one statement takes where POSTs are small.
+# SKIP LOCKED leaves to other workers what they have taken, and LIMIT bounds how many rows are
+# locked, since the sum is known only afterwards.
 UNTRIED_DELIVERIES = """
     SELECT id FROM (
         SELECT id, sum(transactions) OVER (ORDER BY next_try_at, id) - transactions AS before
