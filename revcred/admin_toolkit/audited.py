@@ -141,8 +141,8 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form: Any = super().get_form(request, obj, **kwargs)
-        if refused := getattr(request, "refused_save", None):
-            form = type(form.__name__, (_UnsavedForm, form), {"refused": refused})
+        if reasons := getattr(request, "unsaved_reasons", None):
+            form = type(form.__name__, (_UnsavedForm, form), {"reasons": reasons})
         return form
 
     def changeform_view(
@@ -235,7 +235,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         self, request: HttpRequest, sentences: list[str], view: Callable[[], HttpResponse]
     ) -> HttpResponse:
         """Show the form with what was typed and with the sentences as errors; save nothing."""
-        request.refused_save = sentences  # type: ignore[attr-defined]
+        request.unsaved_reasons = sentences  # type: ignore[attr-defined]
         return view()
 
     def render_change_form(
@@ -249,7 +249,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         obj = kwargs.get("obj")
         if obj is not None and obj.pk and self.has_change_permission(request, obj):
             version = request.POST.get(stale_saves.VERSION_FIELD)
-            if version is None or getattr(request, "refused_save", None) is not None:
+            if version is None or getattr(request, "unsaved_reasons", None) is not None:
                 # Django has written what was typed into `obj`, so read the row again.
                 is_typed = request.method == "POST"
                 current = self.model._base_manager.get(pk=obj.pk) if is_typed else obj
@@ -377,11 +377,11 @@ def _asks_again(response: HttpResponse) -> bool:
 class _UnsavedForm:
     """A form shown with what was typed, and with the reasons why it was not saved."""
 
-    refused: ClassVar[list[str]]
+    reasons: ClassVar[list[str]]
 
     def clean(self) -> Any:
         form: Any = self
         cleaned = super().clean()  # type: ignore[misc]
-        for sentence in self.refused:
+        for sentence in self.reasons:
             form.add_error(None, sentence)
         return cleaned

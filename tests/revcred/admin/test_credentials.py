@@ -463,7 +463,7 @@ def test_a_revoked_one_is_left_alone(admin_client, page):
 
     response = admin_client.post(page_of(credential, page), said)
 
-    assert "no way back" in response.context["form"].non_field_errors()[0]
+    assert "revoked for good" in response.context["form"].non_field_errors()[0]
 
 
 def test_a_rotation_says_when_the_old_key_was_last_used(admin_client):

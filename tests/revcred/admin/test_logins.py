@@ -113,7 +113,7 @@ def test_a_new_address_waits_is_shown_and_may_be_cancelled(as_staff):
     browser.post(url_of(ann, "cancel-address"))
     assert not AddressChange.objects.open().exists()
     assert "Cancel the new address" not in text_of(browser.get(url_of(ann)))
-    assert "No new address waits" in text_of(browser.post(url_of(ann, "cancel-address")))
+    assert "No new address is waiting" in text_of(browser.post(url_of(ann, "cancel-address")))
 
 
 def test_of_a_login_it_is_the_same(admin_client):

@@ -59,9 +59,9 @@ def test_a_source_has_paths_of_every_kind(admin_client):
     [
         ("regex", "(", "PostgreSQL cannot read it: invalid regular expression: parentheses"),
         ("regex", "[z-a]", "PostgreSQL cannot read it: invalid regular expression: invalid"),
-        ("regex", r"(a+)/\1", "refer back to a part of themselves"),
-        ("begins_with", "https://api.example.com/maps/", "only the path is compared"),
-        ("ends_with", "?format=png", "only the path is compared"),
+        ("regex", r"(a+)/\1", "Back references"),
+        ("begins_with", "https://api.example.com/maps/", "Enter the path only"),
+        ("ends_with", "?format=png", "Enter the path only"),
         ("sounds_like", "/maps", "Select a valid choice"),
         ("contains", "", "This field is required"),
         ("contains", "x" * 501, "at most 500 characters"),

@@ -122,7 +122,7 @@ def editable():
         if model._meta.app_label not in OURS:
             continue
         class_ = type(model_admin)
-        if "ReadOnly" in {each.__name__ for each in class_.__mro__}:
+        if "ReadOnlyModelAdmin" in {each.__name__ for each in class_.__mro__}:
             continue
         found.append((model, model_admin))
     return found
