@@ -1,4 +1,4 @@
-"""Calls whose moment is outside the window are kept as they said, until an admin says more."""
+"""Calls outside the window keep the moment they came with, until an admin chooses one."""
 
 from datetime import timedelta
 from random import Random
@@ -173,7 +173,7 @@ def test_it_is_the_same_when_it_is_sent_again_inside_the_window(subscription):
     assert Quarantined.objects.count() == 1
 
 
-def test_its_other_half_leaves_it_where_it_is(subscription, admin, settings):
+def test_its_other_part_leaves_it_in_quarantine(subscription, admin, settings):
     settings.OTHER_HALF_WAIT = 0
     gateway = factories.a_gateway()
     asked = outside(timedelta(days=40), transaction_id="t", method="GET")

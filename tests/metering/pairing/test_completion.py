@@ -1,4 +1,4 @@
-"""Two halves are one transaction, in whatever order and however far apart they come."""
+"""Two parts become one transaction, in whatever order and however far apart they come."""
 
 from datetime import timedelta
 
@@ -33,7 +33,7 @@ def subscription(db):
 
 @pytest.fixture
 def come(gateway):
-    """One half comes, and whatever can be done about it is done."""
+    """Accept one part, and do all the work that is due."""
 
     def come(side, *, transaction_id="t-1", **fields):
         said = {"transaction_id": transaction_id, "undated": True}
@@ -62,7 +62,7 @@ WAIT = timedelta(seconds=600)
 
 
 def hours_pass():
-    """For the halves that wait."""
+    """Make the waiting parts three hours older."""
     for half in Half.objects.all():
         Half.objects.filter(pk=half.pk).update(received_at=Now() - timedelta(hours=3))
     work()
@@ -78,7 +78,7 @@ def joined():
 
 
 @pytest.mark.parametrize("first", PartialSide)
-def test_they_are_joined_in_any_order(come, subscription, first):
+def test_parts_are_paired_in_any_order(come, subscription, first):
     (second,) = set(PartialSide) - {first}
 
     come(first)
@@ -117,7 +117,7 @@ def test_a_late_response_completes_it_by_a_correction(come, gateway, subscriptio
     assert (usage.count, usage.quantity) == (1, 1)
 
 
-def test_a_late_request_says_whose_the_response_was(come, gateway):
+def test_a_late_request_gives_the_response_an_owner(come, gateway):
     come(PartialSide.RESPONSE)
     hours_pass()
     assert Quarantined.objects.get().reason == "anonymous"
@@ -133,7 +133,7 @@ def test_a_late_request_says_whose_the_response_was(come, gateway):
     ]
 
 
-def test_a_late_half_without_an_owner_still_completes_what_waits(come):
+def test_a_late_part_completes_a_transaction_in_quarantine(come):
     come(PartialSide.RESPONSE)
     hours_pass()
     come(PartialSide.REQUEST, fingerprint=None, hint=None)
@@ -143,7 +143,7 @@ def test_a_late_half_without_an_owner_still_completes_what_waits(come):
 
 
 @pytest.mark.parametrize("side", PartialSide)
-def test_a_half_sent_again_changes_nothing(come, side):
+def test_a_part_sent_again_changes_nothing(come, side):
     come(PartialSide.REQUEST)
     come(side)
     come(PartialSide.RESPONSE)
@@ -155,7 +155,7 @@ def test_a_half_sent_again_changes_nothing(come, side):
     assert Transaction.objects.count() == 1
 
 
-def test_completed_by_what_came_late_it_is_corrected_once(come):
+def test_a_late_part_corrects_the_ledger_once(come):
     come(PartialSide.REQUEST)
     hours_pass()
     come(PartialSide.RESPONSE)
@@ -166,14 +166,14 @@ def test_completed_by_what_came_late_it_is_corrected_once(come):
     assert Transaction.objects.count() == 3
 
 
-def test_others_are_not_joined(come):
+def test_parts_of_other_transactions_are_not_paired(come):
     come(PartialSide.REQUEST, transaction_id="a")
     come(PartialSide.RESPONSE, transaction_id="b")
 
     assert Half.objects.count() == 2
 
 
-def test_a_receipt_of_what_waits_for_its_other_half(come, gateway):
+def test_a_partial_transaction_has_a_receipt(come, gateway):
     come(PartialSide.REQUEST)
 
     receipt = receipts.find_receipt(gateway, "t-1")
