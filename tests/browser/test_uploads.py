@@ -116,7 +116,7 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
     expect(figure(page, "Update")).to_have_text("1")
     expect(figure(page, "Refused")).to_have_text("2")
     expect(page.get_by_text("12 transactions in quarantine")).to_be_visible()
-    expect(page.get_by_text("There is no customer of that external key.").first).to_be_visible()
+    expect(page.get_by_text("No customer has this external key.").first).to_be_visible()
     assert "that-no-page-shows" not in page.content()
 
     page.get_by_role("link", name="Change which column is which").click()

@@ -162,7 +162,7 @@ class Command(BaseCommand):
     def _work(self, upload: Upload) -> None:
         """In this process, unless another has begun with it."""
         while True:
-            process_waiting_uploads(only=upload, tell=self.bar.show)
+            process_waiting_uploads(only=upload, on_progress=self.bar.show)
             upload.refresh_from_db()
             self.bar.show(upload)
             if not upload.is_under_way:
@@ -229,7 +229,7 @@ class Command(BaseCommand):
         """Returns how many rows are refused by then."""
         refused = int(upload.preview["counts"]["refused"])
         try:
-            actions.apply_upload(upload=upload, by=by, whole=whole)
+            actions.apply_upload(upload=upload, by=by, all_or_nothing=whole)
         except actions.SomeRowsRejected as error:
             message = "Nothing was applied: all or nothing, and some rows are refused."
             raise CommandError(message, returncode=NOT_DONE) from error

@@ -94,10 +94,10 @@ def test_some_rows_are_refused_and_written_to_a_file(upload, tmp_path):
     code, said, complained = upload(MIXED, "--apply", "--refused", str(refused))
 
     assert code == SOME_REFUSED
-    assert "Row 3, customer nobody: There is no customer of that external key." in complained
+    assert "Row 3, customer nobody: No customer has this external key." in complained
     assert refused.read_text("utf-8-sig").splitlines() == [
         "customer,name,key,error",
-        "nobody,Bills,the-key-of-bills-3c4d,customer: There is no customer of that external key.",
+        "nobody,Bills,the-key-of-bills-3c4d,customer: No customer has this external key.",
     ]
     assert str(refused) in said
     assert Credential.objects.count() == 1

@@ -177,7 +177,7 @@ def test_errors_are_asked_for_a_part_at_a_time(ask, posted):
         "row": 1,
         "column": "customer",
         "hint": "nobody-0",
-        "message": "There is no customer of that external key.",
+        "message": "No customer has this external key.",
     }
     assert rest["after"] is None
 
@@ -281,7 +281,7 @@ def test_what_something_depends_on_is_named(ask, posted, user):
     answer = ask("POST", f"/{upload.pk}/undo")
 
     assert refusal(answer) == (409, "depended")
-    assert answer.json()["message"] == "It has been acted on since (1)."
+    assert answer.json()["message"] == "Somebody has changed it since (1)."
 
 
 def test_an_upload_is_given_up(ask, posted):

@@ -144,7 +144,7 @@ def test_a_list_is_previewed_applied_and_undone(admin_client, bring):
 
     preview = text_of(admin_client.get(to("change", upload)))
     assert "The good rows" in preview
-    assert "There is no customer of that external key." in preview
+    assert "No customer has this external key." in preview
     assert "It is no e-mail address." in preview
     assert not Credential.objects.exists()
 
