@@ -137,7 +137,7 @@ def _cell_stager(column: ListColumn) -> CellStager:
         else:
             values += blank
             if required:
-                problems.append((name, "", "It is empty."))
+                problems.append((name, "", "A value is required."))
 
     return stage_cell
 

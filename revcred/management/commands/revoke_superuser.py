@@ -1,3 +1,5 @@
+"""Take superuser and staff status from a login."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -8,7 +10,7 @@ from revcred.models import AuditEvent, User
 
 
 class Command(BaseCommand):
-    """Takes what no page takes: a superuser's rights are for no other superuser to end."""
+    """A command for what no page does: superusers cannot take rights from each other."""
 
     help = "Take superuser and staff status from a login, and sign it out everywhere."
 

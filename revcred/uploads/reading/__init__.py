@@ -58,7 +58,9 @@ def open_list(
     """
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise UnreadableFile(f"The file has {size:,} bytes; {MAX_FILE_BYTES:,} is the most.")
+        raise UnreadableFile(
+            f"The file has {size:,} bytes; at most {MAX_FILE_BYTES:,} are allowed."
+        )
     with _open_by_content(path, name, encoding, delimiter) as read:
         ours = _without_error_column(read)
         yield aws.translate_aws(ours) if aws.is_aws_header(ours.header) else ours

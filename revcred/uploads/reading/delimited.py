@@ -108,7 +108,7 @@ def _row_error_of(error: csv.Error, number: int, *, lines: int) -> RowError:
     if too_long:
         most = csv.field_size_limit()
         return RowError(
-            "", f"A cell has over {most:,} characters; {MAX_CELL_CHARACTERS:,} is the most."
+            "", f"A cell has over {most:,} characters; at most {MAX_CELL_CHARACTERS:,} are allowed."
         )
     return RowError("", "A quote stands in the middle of a cell.")
 

@@ -21,7 +21,7 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
         names.pop()
     if len(names) > MAX_COLUMNS:
         raise UnreadableFile(
-            f"There are {len(names):,} columns; {MAX_COLUMNS} is the most.", row=row
+            f"There are {len(names):,} columns; at most {MAX_COLUMNS} are allowed.", row=row
         )
     for position, name in enumerate(names, start=1):
         if not name:

@@ -101,7 +101,7 @@ def cell_error(name: str, cell: str) -> RowError | None:
     """Return the reason why a cell of this column cannot be stored; None if it can."""
     if len(cell) > MAX_CELL_CHARACTERS:
         return RowError(
-            name, f"It has {len(cell):,} characters; {MAX_CELL_CHARACTERS:,} is the most."
+            name, f"It has {len(cell):,} characters; at most {MAX_CELL_CHARACTERS:,} are allowed."
         )
     found = UNFIT_CHARACTERS.search(cell)
     return found and RowError(name, f"It holds U+{ord(found[0]):04X}, which is no text.")

@@ -109,7 +109,7 @@ def check_members(archive: ZipFile) -> None:
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         raise UnreadableWorkbook(
-            f"The ZIP holds {len(members):,} files; {MAX_MEMBERS:,} is the most."
+            f"The ZIP holds {len(members):,} files; at most {MAX_MEMBERS:,} are allowed."
         )
     if WORKBOOK_MEMBER not in archive.namelist():
         raise UnreadableWorkbook("This is a ZIP and no workbook. Unpack it first.")

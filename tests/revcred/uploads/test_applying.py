@@ -356,7 +356,7 @@ def test_one_that_breaks_off_again_and_again_is_given_up(uploaded, acme, monkeyp
     worked(upload)
 
     assert upload.state == Upload.State.FAILED
-    assert "again and again" in upload.error
+    assert "without progress" in upload.error
 
 
 def test_the_file_is_gone_when_it_ends_and_the_refused_rows_are_kept_apart(applied, acme):

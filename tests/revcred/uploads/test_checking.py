@@ -16,8 +16,7 @@ from tests.revcred.uploads.conftest import rows
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY_OF_REVOKED = (
-    "A revoked credential had this key."
-    " Choose to use such keys again if it is to count from now on."
+    "A revoked credential had this key. To use it again, allow keys of revoked credentials."
 )
 HEADER = "customer,name,key,secret,subscription,holders,environment,tags,expires_at,assigned_from"
 
@@ -147,7 +146,7 @@ def test_every_refusal_names_row_column_hint_and_reason(uploaded, acme, maps):
             "31.12.2027",
             "Write a day as year-month-day, such as 2027-12-31.",
         ),
-        (11, "name", "", "It is empty."),
+        (11, "name", "", "A value is required."),
     ]
 
 

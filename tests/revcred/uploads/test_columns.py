@@ -80,7 +80,7 @@ def test_a_date_in_another_order_is_not_guessed_at(cell):
     ],
 )
 def test_what_is_no_date(cell):
-    with pytest.raises(InvalidCell, match="It is no date or time; write 2027-12-31"):
+    with pytest.raises(InvalidCell, match=r"This is not a date or time\. Write 2027-12-31"):
         parsed("expires_at", cell)
 
 
@@ -111,36 +111,61 @@ def test_what_is_no_address(cell):
 @pytest.mark.parametrize(
     ("name", "cell", "kind", "said"),
     [
-        ("name", "x" * 201, ListKind.CREDENTIALS, "It has 201 characters; 200 is the most."),
-        ("tags", "a|" + "x" * 101, ListKind.CREDENTIALS, "It has 101 characters; 100 is the most."),
-        ("email_domains", "example", ListKind.CUSTOMERS, "It is no domain, such as example.com."),
-        ("metadata", "{", ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
-        ("metadata", "[1]", ListKind.CUSTOMERS, 'It is no JSON object, such as {"region": "EU"}.'),
-        ("metadata", "[" * 4000, ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
-        ("metadata", '{"a": NaN}', ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        (
+            "name",
+            "x" * 201,
+            ListKind.CREDENTIALS,
+            "It has 201 characters; at most 200 are allowed.",
+        ),
+        (
+            "tags",
+            "a|" + "x" * 101,
+            ListKind.CREDENTIALS,
+            "It has 101 characters; at most 100 are allowed.",
+        ),
+        (
+            "email_domains",
+            "example",
+            ListKind.CUSTOMERS,
+            "This is not a domain such as example.com.",
+        ),
+        ("metadata", "{", ListKind.CUSTOMERS, 'This is not JSON such as {"region": "EU"}.'),
+        (
+            "metadata",
+            "[1]",
+            ListKind.CUSTOMERS,
+            'This is not a JSON object such as {"region": "EU"}.',
+        ),
+        ("metadata", "[" * 4000, ListKind.CUSTOMERS, 'This is not JSON such as {"region": "EU"}.'),
+        (
+            "metadata",
+            '{"a": NaN}',
+            ListKind.CUSTOMERS,
+            'This is not JSON such as {"region": "EU"}.',
+        ),
         (
             "metadata",
             '{"a": 1e9999}',
             ListKind.CUSTOMERS,
-            'It is no JSON, such as {"region": "EU"}.',
+            'This is not JSON such as {"region": "EU"}.',
         ),
         (
             "metadata",
             r'{"a": "\ud800"}',
             ListKind.CUSTOMERS,
-            'It is no JSON, such as {"region": "EU"}.',
+            'This is not JSON such as {"region": "EU"}.',
         ),
-        ("role", "boss", ListKind.SUBSCRIBERS, "It is none of owner, member, viewer."),
-        ("quota", "-1", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
-        ("quota", "1.5", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
-        ("quota", "٣", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("role", "boss", ListKind.SUBSCRIBERS, "This is not one of owner, member, viewer."),
+        ("quota", "-1", ListKind.SUBSCRIPTIONS, "This is not a whole number of 0 or more."),
+        ("quota", "1.5", ListKind.SUBSCRIPTIONS, "This is not a whole number of 0 or more."),
+        ("quota", "٣", ListKind.SUBSCRIPTIONS, "This is not a whole number of 0 or more."),
         (
             "quota",
             "9223372036854775808",
             ListKind.SUBSCRIPTIONS,
-            "It is no whole number of 0 or more.",
+            "This is not a whole number of 0 or more.",
         ),
-        ("quota", "9" * 4096, ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("quota", "9" * 4096, ListKind.SUBSCRIPTIONS, "This is not a whole number of 0 or more."),
     ],
 )
 def test_why_a_cell_is_not_taken(name, cell, kind, said):

@@ -194,7 +194,7 @@ def test_without_a_gateway_it_is_asked_which(uploaded, applied, acme):
     applied(rows(header, "acme,Orders,the-key,edge", "acme,Bills,the-key,core"))
     upload = uploaded(rows(header, "acme,Orders,the-key,"))
     [(column, message, _)] = upload.preview["reasons"]
-    assert (column, message.rsplit(". ", 1)[1]) == ("gateway", "Say which.")
+    assert (column, message.rsplit(". ", 1)[1]) == ("gateway", "Name the gateway.")
 
 
 @pytest.mark.parametrize("gateways", [("edge", "edge"), ("edge", ""), ("", "")])

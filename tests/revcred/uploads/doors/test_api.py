@@ -231,7 +231,7 @@ def test_a_form_without_a_file(client, token):
         "/v1/uploads", {"kind": "credentials"}, headers={"authorization": f"Bearer {token}"}
     )
 
-    assert answer.json() == {"code": "malformed", "message": "The file goes into the field 'file'."}
+    assert answer.json() == {"code": "malformed", "message": "Send the file in the field 'file'."}
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(ask, monkeypatch):
@@ -402,9 +402,9 @@ def test_what_every_row_has_is_said_beside_the_file(ask, posted):
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ("acme", "`for_all` is a JSON object"),
-        ("[1]", "`for_all` is a JSON object"),
-        ('{"key": "the-same"}', "`for_all`: “key” is none of"),
+        ("acme", "`for_all` must be a JSON object"),
+        ("[1]", "`for_all` must be a JSON object"),
+        ('{"key": "the-same"}', "`for_all`: “key” is not one of"),
         ('{"expires_at": "soon"}', "`for_all`: expires_at: It is no date"),
         ('{"customer": "ac\\u0000me"}', "`for_all`: customer: It holds U+0000"),
     ],

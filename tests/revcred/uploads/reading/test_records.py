@@ -123,10 +123,13 @@ def test_a_long_list_needs_no_more_memory_than_a_short_one(opened, written):
         ("null", RowError("", "It is no object.")),
         ('{"a": ' + "[" * 50_000, RowError("", "It is no JSON.")),
         ('{"a": NaN}', RowError("", "It is no JSON.")),
-        ('{"a": "x\\u0000"}', RowError("a", "It holds U+0000, which is no text.")),
+        ('{"a": "x\\u0000"}', RowError("a", "It contains U+0000, which cannot be stored.")),
         ('{"a": "x\\ud800"}', RowError("", "It is no JSON.")),
         ('{"a": ["x|y"]}', RowError("a", "One of several values may not contain |.")),
-        (dumps({"a": "x" * 5_000}), RowError("a", "It has 5,000 characters; 4,096 is the most.")),
+        (
+            dumps({"a": "x" * 5_000}),
+            RowError("a", "It has 5,000 characters; at most 4,096 are allowed."),
+        ),
     ],
 )
 def test_a_line_that_is_wrong_leaves_the_others_alone(rows_of, content, error):

@@ -146,7 +146,7 @@ def test_a_row_that_is_wrong_leaves_the_others_alone(rows_of):
     assert rows_of(workbook(fill)) == {
         2: RowError("key", "Excel has rounded this number. Format the column as text."),
         3: RowError("key", "It holds an error of Excel."),
-        4: RowError("key", "It has 5,000 characters; 4,096 is the most."),
+        4: RowError("key", "It has 5,000 characters; at most 4,096 are allowed."),
         5: RowError("key", "It holds U+0001, which is no text."),
         6: RowError("", "It has 3 cells, the header 2."),
         7: ["F", "k-6"],
