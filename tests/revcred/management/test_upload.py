@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 
-from revcred.management.commands.upload import INTERRUPTED, NOT_DONE, SOME_REFUSED
+from revcred.management.commands.upload import INTERRUPTED, NOT_DONE, SOME_REJECTED
 from revcred.models import AuditEvent, Credential, Customer, Upload
 from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
@@ -93,7 +93,7 @@ def test_some_rows_are_refused_and_written_to_a_file(upload, tmp_path):
 
     code, said, complained = upload(MIXED, "--apply", "--refused", str(refused))
 
-    assert code == SOME_REFUSED
+    assert code == SOME_REJECTED
     assert "Row 3, customer nobody: No customer has this external key." in complained
     assert refused.read_text("utf-8-sig").splitlines() == [
         "customer,name,key,error",
@@ -108,7 +108,7 @@ def test_refused_rows_are_written_of_a_check_as_well(upload, tmp_path):
 
     code, _, _ = upload(MIXED, "--check", "--refused", str(refused))
 
-    assert code == SOME_REFUSED
+    assert code == SOME_REJECTED
     assert len(refused.read_text().splitlines()) == 2
 
 

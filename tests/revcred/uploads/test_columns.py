@@ -181,5 +181,5 @@ def test_a_role_may_be_written_in_any_case():
 
 @pytest.mark.parametrize("said", [r'{"a": "\u0000"}', r'{"\u0000": 1}'])
 def test_metadata_holds_only_text(said):
-    with pytest.raises(InvalidCell, match=r"It holds U\+0000, which is no text\."):
+    with pytest.raises(InvalidCell, match=r"It contains U\+0000, which cannot be stored\."):
         parsed("metadata", said, ListKind.CUSTOMERS)

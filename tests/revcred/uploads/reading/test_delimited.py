@@ -257,7 +257,7 @@ def test_a_file_that_is_too_large_is_not_even_opened(tmp_path):
         ("1,2", RowError("", "It has 2 cells, the header 3.")),
         ("1,2,3,4", RowError("", "It has 4 cells, the header 3.")),
         ("1,2\x00,3", RowError("b", "It contains U+0000, which cannot be stored.")),
-        ("1,2,\x1b[31m", RowError("c", "It holds U+001B, which is no text.")),
+        ("1,2,\x1b[31m", RowError("c", "It contains U+001B, which cannot be stored.")),
         (
             "1," + "2" * 4097 + ",3",
             RowError("b", "It has 4,097 characters; at most 4,096 are allowed."),
