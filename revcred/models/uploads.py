@@ -72,6 +72,7 @@ class Upload(models.Model):
         UNCHANGED = "unchanged"
         REFUSED = "refused"
 
+    # UNDER_WAY: for a worker. UNDOABLE: if anything was changed. WITH_FILE: their file is kept.
     UNDER_WAY = (State.CHECKING, State.APPLYING, State.UNDOING)
     UNDOABLE = (State.APPLIED, State.CANCELLED, State.FAILED)
     WITH_FILE = (State.CHECKING, State.UNMAPPED, State.READY, State.APPLYING)
@@ -127,6 +128,7 @@ class Upload(models.Model):
 
     class Meta:
         ordering = ("-pk",)
+        # Nobody changes or deletes an upload: it is on record.
         default_permissions = ("add", "view")
         permissions = (("apply_upload", "Can apply, cancel and undo uploads"),)
 

@@ -41,6 +41,7 @@ def database_deadline(seconds: float) -> Iterator[None]:
     deadline = time.monotonic() + (
         min(seconds, OPEN_BREAKER_WAIT_SECONDS) if _CircuitBreaker.is_open else seconds
     )
+    # An inner block cannot extend the time of the outer one.
     _thread_state.deadline = deadline if before is None else min(before, deadline)
     try:
         yield

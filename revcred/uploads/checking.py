@@ -51,6 +51,7 @@ def check_list(upload: Upload, *, on_progress: ProgressCallback) -> None:
     with open_upload(upload) as read:
         rows = _describe_file(upload, read)
         mapped = mapped_columns(upload)
+        # Before any row is read: a file of a gigabyte would be staged in vain.
         if mapping.missing_columns(
             kind, {position: column.name for position, column in mapped.items()}, upload.for_all
         ):

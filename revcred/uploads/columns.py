@@ -11,6 +11,7 @@ import msgspec
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Membership
 
+# A comma or semicolon would clash with the delimiters of CSV.
 VALUE_SEPARATOR = "|"  # between several values in one cell
 
 
@@ -64,6 +65,7 @@ DOMAIN_CELL_PATTERN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 ISO_DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d")
 # Such as 31.12.2027 or 12/31/27: nobody can tell which number is the day.
 OTHER_DATE_ORDER_PATTERN = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b")
+# Longer values would fail in the database, for the whole chunk.
 MAX_EMAIL_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 MAX_DOMAIN_CHARACTERS = 253  # RFC 1035, section 2.3.4, as text
 MAX_QUOTA = 2**63 - 1  # of a bigint
@@ -87,6 +89,7 @@ def several_parser(parse_one: CellParser) -> CellParser:
     def parse(cell: str) -> str:
         if VALUE_SEPARATOR not in cell:
             return parse_one(cell)
+        # dict keeps the order, and each value once.
         values = dict.fromkeys(parse_one(each) for each in cell.split(VALUE_SEPARATOR))
         return VALUE_SEPARATOR.join(filter(None, values))
 
@@ -167,6 +170,7 @@ def parse_json_object_cell(cell: str) -> str:
 
 # `aliases` are names that other systems use; _normalised_name of `mapping` compares them.
 
+# Shared by lists of credentials and of subscriptions.
 CUSTOMER_COLUMN = ListColumn(
     name="customer",
     title="Customer",

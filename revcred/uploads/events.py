@@ -82,6 +82,7 @@ def _build_events(
     cursor: CursorWrapper, upload: Upload, changes: str, *, by: User | None, is_undone: bool
 ) -> list[AuditEvent]:
     cursor.execute(CHANGES_WITH_EVENTS_QUERY.format(changes=changes))
+    # The query joins each kind of thing, so columns are many and read by name.
     names = [column.name for column in cursor.description]
     now = timezone.now()
     return [

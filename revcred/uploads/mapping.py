@@ -25,6 +25,7 @@ def guess_mapping(
     the look of the cells.
     """
     mapping: dict[int, str] = {}
+    # The first guess for a column wins, so better evidence comes first.
     for position, column in (
         *_by_name(kind, header),
         *_by_alias(kind, header, sample),
@@ -37,6 +38,7 @@ def guess_mapping(
 
 def header_signature(kind: ListKind, header: Sequence[str]) -> str:
     """Return a digest that files with the same header share; a mapping is remembered under it."""
+    # No header can contain a zero byte, so different headers never look alike.
     shape = "\0".join([kind, *(_normalised_name(name) for name in header)])
     return sha256(shape.encode()).hexdigest()
 

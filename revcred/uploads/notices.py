@@ -10,6 +10,7 @@ from revcred.actions.memberships import OPERATOR_NAME
 from revcred.models import Membership, Upload
 from revcred.outbox import queue_mails
 
+# Longer mails would not be read, and a list may change thousands of memberships.
 MAX_LINES_PER_MAIL = 20
 
 # in: changes of an upload; out: memberships that began or got another role, as they are now
@@ -125,8 +126,10 @@ def _add_owners(
     for owner in owners.order_by("customer__name"):
         person = owner.subscriber
         is_told = (owner.customer_id, person.pk) not in by_list
+        # The person who applied the list knows what is in it.
         if is_told and person.user and person.user != upload.applied_by:
             email = person.user.email
             notice = notices.setdefault(person.pk, UploadNotice(email, person.name))
+            # Mail goes to the address of the login, which may differ from the subscriber's.
             notice.email = email
             notice.lines += lines[owner.customer_id]

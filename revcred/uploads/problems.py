@@ -13,6 +13,7 @@ from revcred.uploads.columns import ListKind
 from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.plans.plan import CHANGED_SINCE_CHECK_CODE
 
+# For every kind of list; each plan has messages of its own besides.
 COMMON_PROBLEM_MESSAGES = {
     CHANGED_SINCE_CHECK_CODE: "It has been changed since the list was checked."
 }

@@ -14,6 +14,7 @@ from revcred.uploads.writing import ListFormat, write_rejected
 
 PROBLEM_ROWS_PER_QUERY = 1_000
 
+# YAML, plain JSON and exports of other systems are only read.
 REJECTED_FORMATS = {
     ".xlsx": ListFormat.XLSX,
     ".jsonl": ListFormat.JSON_LINES,

@@ -87,6 +87,7 @@ def copy_staged_rows(
     """Append rows to the incoming table, in the form that `staged_rows` gives."""
     names = [name for column in mapped.values() for name, _ in staged_columns(column)]
     statement = f"COPY {incoming_table(upload)} (number, invalid, {', '.join(names)}) FROM STDIN"
+    # COPY is several times as fast as INSERT.
     with connection.cursor() as cursor, cursor.copy(statement) as copy_:
         for row in rows:
             copy_.write_row(row)

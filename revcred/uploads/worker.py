@@ -38,6 +38,7 @@ def process_waiting_uploads(
     while True:
         waiting = Upload.objects.waiting().exclude(pk__in=skipped).order_by("pk")
         upload = (waiting.filter(pk=only.pk) if only else waiting).first()
+        # Asked again after each upload: others may have come, or been taken by other workers.
         if upload is None or (stopping and stopping.is_set()):
             return
         with _upload_lock(upload) as is_mine:
@@ -59,6 +60,7 @@ def _upload_lock(upload: Upload) -> Iterator[bool]:
     try:
         yield is_mine
     finally:
+        # A new connection would not hold the lock.
         if is_mine and connection.connection and not connection.connection.closed:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [UPLOAD_LOCK_CLASS, upload.pk])
@@ -78,6 +80,7 @@ def _continue_upload(
             raise _WorkerStopping
 
     upload.refresh_from_db()
+    # Another worker may have ended it between the query and the lock.
     if not upload.is_under_way:
         return True
     if upload.tries >= MAX_ATTEMPTS_WITHOUT_PROGRESS:

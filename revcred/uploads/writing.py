@@ -101,6 +101,7 @@ def _write_xlsx(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
         sheet.freeze_panes(1, 0)
         for number, row in enumerate(chain([header], rows)):
             for position, cell in enumerate(row):
+                # Anything but 0 is an error: a row or a text beyond Excel's limits.
                 if sheet.write_string(number, position, cell, as_text):
                     raise TooLongForSheet
 

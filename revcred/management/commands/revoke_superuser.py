@@ -25,7 +25,10 @@ class Command(BaseCommand):
             message = f"No superuser signs in as {address}."
             raise CommandError(message)
         users.filter(pk=user.pk).update(
-            is_superuser=False, is_staff=False, session_number=F("session_number") + 1
+            # Sessions of the old number end at their next request.
+            is_superuser=False,
+            is_staff=False,
+            session_number=F("session_number") + 1,
         )
         details = {"superuser": "yes → no", "staff": "yes → no"}
         verb = AuditEvent.Verb.RIGHTS_CHANGED

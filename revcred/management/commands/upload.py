@@ -299,6 +299,7 @@ class ProgressBar:
             self._width = 0
 
     def _write(self, line: str) -> None:
+        # Spaces cover what is left of a longer line before.
         self._to.write(f"\r{line:{self._width}}\r{line}", ending="")
         self._to.flush()
         self._width = len(line)

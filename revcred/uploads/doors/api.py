@@ -132,6 +132,7 @@ class UploadListView(UploadsAPIView):
 
     @documentation.post_upload_schema
     def post(self, request: Request) -> Response:
+        # Refuse before reading. The exact limit is checked while the file is copied.
         if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES + MAX_FORM_OVERHEAD_BYTES:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE)
         fields, file, name = _read_new_upload(request)
@@ -148,6 +149,7 @@ class UploadListView(UploadsAPIView):
             )
         except actions.FileTooLarge as error:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE) from error
+        # 202: the check has only begun.
         body = upload_as_json(upload, user_of(request))
         return Response(body, status=202, headers={"Location": upload_url(upload)})
 

@@ -13,6 +13,7 @@ from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS, MAX_FILE_
 LIST_TOO_LARGE = f"A list has at most {MAX_FILE_BYTES:,} bytes."
 UPLOAD_TAGS = ["Uploads"]
 
+# OpenAPI 3.1 writes "or null" as a list of types.
 NULLABLE_MOMENT_SCHEMA = {"type": ["string", "null"], "format": "date-time"}
 UPLOAD_ERROR_SCHEMA = {
     "type": "object",
@@ -51,6 +52,7 @@ CHOICES_SCHEMA: dict[str, Any] = {
         " counts from now on, or from `key_active_from`.",
     },
 }
+# Form fields beside the file; of a body that is the file itself, they are in the query.
 FILE_FIELDS_SCHEMA: dict[str, Any] = {
     "kind": {"type": "string", "enum": [*ListKind], "default": ListKind.CREDENTIALS.value},
     "name": {"type": "string", "description": "The name of the file."},
@@ -101,6 +103,7 @@ PREVIEW_MEMBER_SCHEMA = {
         "belongs_to": {"type": "array", "items": {"type": "string"}},
     },
 }
+# The same for every answer about an upload, whatever its state: absent things are null.
 UPLOAD_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {

@@ -68,6 +68,7 @@ class ColumnsForm(ReadingFields):
         for position, name in enumerate(upload.header):
             self.fields[f"column_{position}"] = forms.ChoiceField(
                 label=name,
+                # A header that is mapped to nothing is left out, which is no error.
                 choices=[LEFT_OUT_CHOICE, *choices],
                 required=False,
                 initial=upload.mapping.get(str(position), ""),
@@ -140,6 +141,7 @@ class ColumnsForm(ReadingFields):
             if [*chosen.values()].count(name) > 1:
                 message = f"Another column is {titles[name]}, too. Choose one of them."
                 self.add_error(f"column_{position}", message)
+        # Which of the two was meant, only the person knows.
         for name in {*self.fixed_values()} & {*chosen.values()}:
             message = "A column of the file has this value. Leave one of them out."
             self.add_error(FIXED_VALUE_PREFIX + name, message)
@@ -162,6 +164,7 @@ def _radio_choice(
 
 
 REJECT_ROW_LABEL = "Reject the row"
+# Shared by lists of credentials (holders) and of subscribers (customers).
 PEOPLE_OF_OTHERS_FIELD = _radio_choice(
     "People of another customer",
     REJECT_ROW_LABEL,

@@ -39,6 +39,7 @@ from revcred.uploads.doors.template_tags import duration
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.writing import CONTENT_TYPES, ListFormat
 
+# Other states are those in which somebody, or a worker, still has something to do.
 UPLOAD_STATE_TONES: dict[str, BadgeTone] = {
     Upload.State.APPLIED: "good",
     Upload.State.FAILED: "bad",
@@ -129,6 +130,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
                 path(f"<int:number>/{name}/", page, name=f"revcred_upload_{name}")
                 for name, page in own.items()
             ),
+            # Ours come first: Django's pattern for an object's page would match all of them.
             *super().get_urls(),
         ]
 
@@ -241,6 +243,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
     ) -> HttpResponse:
         upload = self.get_object(request, object_id)
         if not isinstance(upload, Upload):
+            # The same answer as Django's own pages give for a missing object.
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
         if not self.has_view_permission(request, upload):
             raise PermissionDenied
@@ -402,6 +405,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
 
     def rejected_file(self, request: HttpRequest, upload: Upload) -> HttpResponseBase:
         """Download the rejected rows. They contain keys in clear, so only the uploader may."""
+        # Superusers get no keys this way either.
         if not _is_uploader(request, upload):
             raise PermissionDenied
         form = actions.rejected_file_format(upload=upload)
