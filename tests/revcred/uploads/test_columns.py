@@ -104,7 +104,7 @@ def test_addresses_are_kept_in_lower_case_and_once(cell, kept):
      "a" * 250 + "@example.com"],
 )  # fmt: skip
 def test_what_is_no_address(cell):
-    with pytest.raises(InvalidCell, match="It is no e-mail address"):
+    with pytest.raises(InvalidCell, match="This is not an e-mail address"):
         parsed("holders", cell)
 
 

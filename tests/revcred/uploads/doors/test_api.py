@@ -188,7 +188,7 @@ def test_the_refused_rows_come_back_to_who_sent_them(ask, posted, client):
     answer = ask("GET", f"/{upload.pk}/refused")
     row = json.loads(b"".join(answer.streaming_content))
     assert row["key"] == BAD["key"]
-    assert "There is no customer" in row["error"]
+    assert "has this external key" in row["error"]
     assert answer["Cache-Control"] == "no-store"
 
     other = factories.a_user(is_staff=True, is_superuser=True)
@@ -405,7 +405,7 @@ def test_what_every_row_has_is_said_beside_the_file(ask, posted):
         ("acme", "`for_all` must be a JSON object"),
         ("[1]", "`for_all` must be a JSON object"),
         ('{"key": "the-same"}', "`for_all`: “key” is not one of"),
-        ('{"expires_at": "soon"}', "`for_all`: expires_at: It is no date"),
+        ('{"expires_at": "soon"}', "`for_all`: expires_at: This is not a date"),
         ('{"customer": "ac\\u0000me"}', "`for_all`: customer: It holds U+0000"),
     ],
 )

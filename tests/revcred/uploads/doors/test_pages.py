@@ -227,7 +227,7 @@ def test_columns_that_are_not_told_are_asked_for_and_remembered(admin_client, br
     ("mapped", "problem"),
     [
         ({"column_0": "customer"}, "needs a column for: Name."),
-        ({"column_0": "name", "column_1": "name"}, "More than one column is Name."),
+        ({"column_0": "name", "column_1": "name"}, "Another column is Name, too."),
         ({"column_0": "cats"}, "not one of the available choices"),
     ],
 )
