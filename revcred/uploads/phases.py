@@ -72,11 +72,11 @@ def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
 
 
 def _record_end(upload: Upload, before: str) -> None:
-    state, verb = Upload.State, AuditEvent.Verb
+    states, verbs = Upload.State, AuditEvent.Verb
     verb, by = {
-        state.APPLIED: (verb.APPLIED, upload.applied_by),
-        state.CANCELLED: (verb.CANCELLED, upload.cancelled_by),
-        state.UNDONE: (verb.UNDONE, upload.undone_by),
-    }.get(state(upload.state), (verb.CHANGED, upload.by))
+        states.APPLIED: (verbs.APPLIED, upload.applied_by),
+        states.CANCELLED: (verbs.CANCELLED, upload.cancelled_by),
+        states.UNDONE: (verbs.UNDONE, upload.undone_by),
+    }.get(states(upload.state), (verbs.CHANGED, upload.by))
     details = {"digest": upload.digest, "from": before} | upload.outcome
     AuditEvent.objects.record(verb, target=upload, by=by, details=details)

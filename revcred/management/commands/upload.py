@@ -31,7 +31,7 @@ SOME_REJECTED, NOT_DONE, INTERRUPTED = 1, 2, 130
 PROBLEMS_SHOWN = 10  # rejected rows whose problems are printed
 POLL_PAUSE_SECONDS = 0.2  # while another process works on the upload
 BAR_WIDTH_CHARACTERS = 30
-ROW_ACTION_WORDS = {Upload.Action.REFUSED: "rejected"}  # others are their own word
+ROW_ACTION_WORDS = {"refused": "rejected"}  # others are their own word
 DELIMITERS_BY_TITLE = {name: delimiter for delimiter, name in DELIMITER_TITLES.items()}
 
 
