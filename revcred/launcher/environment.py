@@ -13,6 +13,7 @@ def fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+# Settings without a default: production must not run with keys that everybody knows.
 GENERATED_SETTINGS: Mapping[str, Callable[[], str]] = {
     "ENVIRONMENT": lambda: "development",
     "SECRET_KEY": lambda: secrets.token_urlsafe(50),

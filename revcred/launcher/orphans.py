@@ -49,6 +49,7 @@ def end_orphans(path: Path) -> list[str]:
     """End each recorded group that still runs, stores last, and return their names."""
     # Pids are reused, so the start time has to match as well.
     left = [one for one in _read_running(path) if one.is_running()]
+    # Stores were started first, and end last.
     for one in reversed(left):
         one.end()
     path.unlink(missing_ok=True)

@@ -34,6 +34,7 @@ SERVER_SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
+    # Compiling takes longer than the short statements that it would speed up.
     "jit": "off",
     # Details of errors and the statements behind them may hold what customers sent.
     "log_error_verbosity": "terse",

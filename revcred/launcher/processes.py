@@ -152,6 +152,7 @@ class Supervisor:
         for together in (others, *([store] for store in reversed(stores))):
             self._stop_together(together)
         self.children.clear()
+        # A copy, because unregistering changes the map.
         for key in list(self.selector.get_map().values()):
             self._unwatch(key.data)
         self.record_path.unlink(missing_ok=True)
@@ -167,6 +168,7 @@ class Supervisor:
             child.process.wait()
         self._relay(0)
 
+    # Output is still shown while programs stop: their last lines say what went wrong.
     def _await_ends(self, children: list[ChildProcess]) -> None:
         deadline = time.monotonic() + PROGRAM_STOP_SECONDS
         while not all(child.ended() for child in children):

@@ -100,6 +100,8 @@ class Stack:
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         group = self.children[name].process.pid
+        # Connections stay open, and nothing answers: other than after a kill, clients notice
+        # nothing.
         os.killpg(group, signal.SIGSTOP)
         yield
         os.killpg(group, signal.SIGCONT)

@@ -177,7 +177,13 @@ class UploadChange(models.Model):
     """
 
     upload = models.ForeignKey(
-        Upload, models.CASCADE, related_name="changes", db_constraint=False, db_index=False
+        # Without constraint and index of its own: an upload writes a hundred thousand of them, is
+        # never deleted, and the index by upload and id serves.
+        Upload,
+        models.CASCADE,
+        related_name="changes",
+        db_constraint=False,
+        db_index=False,
     )
     row = models.PositiveBigIntegerField(null=True)
     action = models.CharField(max_length=10, choices=Upload.Action)
@@ -194,6 +200,7 @@ class UploadChange(models.Model):
     class Meta:
         ordering = ("-pk",)
         default_permissions = ()
+        # One change for each thing and upload, so that undo restores it once.
         constraints = (
             models.UniqueConstraint(
                 "target_type", "target_id", "upload", name="uploadchange_of_target"

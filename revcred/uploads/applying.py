@@ -145,6 +145,7 @@ def _prepare_statements(upload: Upload, plan: ListPlan) -> None:
             )
 
 
+# One moment for all chunks: "now" must not move on while the list is applied.
 def _time_applied(upload: Upload) -> datetime:
     assert upload.applied_at
     return upload.applied_at

@@ -78,6 +78,7 @@ def plan_arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
     return {
         "upload": upload.pk,
         "now": at,
+        # New keys count from here on: older transactions are not accepted any more.
         "oldest": at - Gateway.objects.longest_accepted_age(),
         "create_customers": choices.get("customers") == "create",
         "create_subscribers": choices.get("subscribers") == "create",

@@ -47,6 +47,7 @@ def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
         rejected_file.keep_rejected_file(upload)
     with locked_upload(upload):
         before = upload.state
+        # 1,000 characters fit into the column.
         upload.state, upload.error = state, error[:1000]
         upload.ended_at = timezone.now()
         upload.is_staged = upload.is_staged and has_written

@@ -137,6 +137,7 @@ def right_in_words(right: str) -> str:
 
 def has_right(user: User | None, right: str) -> bool:
     """Return True if the person has the right and is still staff; False without a person."""
+    # People keep their groups when they leave the staff.
     return user is not None and user.is_staff and user.has_perm(f"revcred.{right}")
 
 

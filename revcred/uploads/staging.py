@@ -48,6 +48,7 @@ def staged_column_names(kind: ListKind) -> list[str]:
     return [name for column in columns.columns_of(kind) for name, _ in staged_columns(column)]
 
 
+# `:d` admits only a number, so that nothing else can get into the statement.
 def staging_table(upload: int) -> str:
     return f"revcred_uploadrow_{upload:d}"
 

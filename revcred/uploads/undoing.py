@@ -120,6 +120,7 @@ def _undo_batch(upload: Upload) -> bool:
             for statement in plan.statements:
                 cursor.execute(statement)
     outcome = upload.outcome.copy()
+    # Kept changes count as done: the next batch begins before them.
     outcome["undone"] = outcome.get("undone", 0) + count - kept
     outcome["kept"] = outcome.get("kept", 0) + kept
     upload.outcome, upload.after, upload.done = outcome, last, upload.done + count

@@ -100,6 +100,7 @@ class Command(BaseCommand):
         parser.add_argument("--progress", action=BooleanOptionalAction, default=None)
 
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
+        # On stderr, so that stdout can go to a file.
         self.bar = ProgressBar(self.stderr, shown=options["progress"])
         by = _user_by_email(options["by"])
         if options["apply"] and by is None:
@@ -222,6 +223,7 @@ class Command(BaseCommand):
             if count:
                 self.stdout.write(f"In addition, {count:,} {name} would be created.")
         self._write_members(preview["members"])
+        # Without --by, nobody's rights can be compared.
         if by:
             for missing in rights.missing_rights_to_apply(upload, by):
                 self.stderr.write(f"{by} may not {missing}.")

@@ -51,6 +51,7 @@ StructType = TypeVar("StructType", bound=msgspec.Struct)
 RefuseOrCreate = Literal["refuse", "create"]
 
 
+# Unknown fields are errors: a misspelt choice must not silently mean "refuse".
 class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Choices on rows that name unknown things, or things of other customers."""
 
@@ -117,6 +118,7 @@ class UploadsAPIView(APIView):
 
 
 class UploadListView(UploadsAPIView):
+    # Other bodies are the file itself. No parser may read them into memory.
     parser_classes = (MultiPartParser,)
 
     @documentation.list_uploads_schema

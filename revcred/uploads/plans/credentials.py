@@ -16,6 +16,7 @@ from revcred.uploads.plans.plan import (
 
 CREDENTIAL_TARGET = "revcred.credential"
 
+# By code: the column that a problem belongs to, and the problem.
 CREDENTIAL_MESSAGES = {
     "customer:unknown": "No customer has this external key.",
     "key:twice": "The same key is also in {other_row}.",
@@ -408,6 +409,7 @@ INSERT_CUSTOMERS_OF_CREDENTIALS = insert_and_record_statement(
     """,
 )
 
+# ON CONFLICT: another upload, or a person, may create the same at this moment.
 INSERT_UNKNOWN_HOLDERS = insert_and_record_statement(
     "revcred.subscriber",
     """
@@ -421,6 +423,7 @@ INSERT_UNKNOWN_HOLDERS = insert_and_record_statement(
     """,
 )
 
+# min(c.id): rows of different customers that name the same one have been rejected by now.
 INSERT_UNKNOWN_SUBSCRIPTIONS = insert_and_record_statement(
     "revcred.subscription",
     """
@@ -547,6 +550,7 @@ SELECT new_key_id, s.value, s.secret, row.secret_mark -- marks, not secrets, are
 FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number) WHERE is_new ORDER BY number
 """
 
+# A key without anything sealed has no row in this table yet.
 REPLACE_SECRETS = f"""
 INSERT INTO revcred_sealedvalue (external_key_id, secret, secret_mark)
 SELECT key_id, s.secret, row.secret_mark
@@ -582,6 +586,7 @@ WHERE a.credential_id = target_id AND NOT is_new AND after ? 'subscription'
     AND NOT a.subscription_id = ANY (subscription_ids)
 """
 
+# Assignments to subscriptions that the cell names again just go on.
 INSERT_ASSIGNMENTS = f"""
 INSERT INTO revcred_assignment (
     credential_id, customer_id, subscription_id, active_from, created_at
@@ -609,6 +614,7 @@ JOIN revcred_externalkey x ON x.id = new_key_id
 WHERE is_new ORDER BY number
 """
 
+# The cell names all holders, so others stop being holders. Memberships stay.
 DELETE_HOLDERS = f"""
 DELETE FROM revcred_credential_holders h USING {CHUNK_TABLE} row
 WHERE h.credential_id = target_id AND NOT is_new AND after ? 'holders'
@@ -637,6 +643,7 @@ INSERT_HOLDER_MEMBERSHIPS = insert_and_record_statement(
     """,
 )
 
+# Runs last, when undo data is complete.
 RECORD_CREDENTIAL_CHANGES = f"""
 INSERT INTO revcred_uploadchange (
     upload_id, row, action, target_type, target_id, before, after, links, secret
@@ -751,6 +758,7 @@ UPDATE revcred_credential e SET
 FROM {UNDONE_TABLE} WHERE {IS_CHANGED_CREDENTIAL} AND e.id = target_id
 """
 
+# The old secret was sealed for this very row, so it opens there.
 RESTORE_SECRETS = f"""
 UPDATE revcred_sealedvalue v
 SET secret = c.secret, secret_mark = (links ->> 'secret_mark')::uuid
@@ -758,6 +766,7 @@ FROM {UNDONE_TABLE} c
 WHERE {IS_CHANGED_CREDENTIAL} AND v.external_key_id = (links ->> 'key')::bigint
 """
 
+# Recognised by their moment. Those that the credential had before are restored below.
 DELETE_ADDED_ASSIGNMENTS = f"""
 DELETE FROM revcred_assignment a USING {UNDONE_TABLE}, revcred_subscription s
 WHERE {IS_CHANGED_CREDENTIAL} AND a.credential_id = target_id AND s.id = a.subscription_id

@@ -141,6 +141,7 @@ INSERT_MEMBERSHIPS = insert_and_record_statement(
     """,
 )
 
+# A customer that rows only name gets its external key as its name.
 INSERT_CUSTOMERS_OF_SUBSCRIBERS = insert_and_record_statement(
     "revcred.customer",
     """
@@ -181,6 +182,7 @@ SUBSCRIBERS_PLAN = ListPlan(
             "join_as_owner": "is_joining AND role = 'owner'",
             "change_role": "after ? 'role'",
         },
+        # Expressions of the query, tested in the order of the columns.
         problems=(
             "CASE WHEN is_external_key_twice THEN 'external_key:twice' END",
             f"""

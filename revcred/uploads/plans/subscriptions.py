@@ -84,6 +84,7 @@ UPDATE {SUBSCRIPTION_TABLE} e SET
 FROM {CHUNK_TABLE} row WHERE e.id = target_id
 """
 
+# A customer that rows only name gets its external key as its name.
 INSERT_CUSTOMERS_OF_SUBSCRIPTIONS = insert_and_record_statement(
     "revcred.customer",
     """
@@ -107,6 +108,7 @@ SELECT least(
 ) FROM {CHUNK_TABLE}
 """
 
+# Values that are NULL in `before` are stripped from it: only `after` shows that they changed.
 RESTORE_SUBSCRIPTIONS = f"""
 UPDATE {SUBSCRIPTION_TABLE} e SET
     product_id = coalesce(

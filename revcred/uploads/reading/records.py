@@ -160,6 +160,7 @@ def _cell_text(value: Any) -> str:
 
 
 def _raw_cell_text(value: bytes) -> str:
+    # By the first byte of JSON: text, list, null, and numbers and objects as they were written.
     match value[:1]:
         case b'"':
             return TEXT_DECODER.decode(value)

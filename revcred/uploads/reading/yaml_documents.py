@@ -40,6 +40,7 @@ class _ConsumerReader:
     """Reads consumers from the parser's events, one at a time in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
+        # Events instead of a document: a dump of a gateway may be far larger than its consumers.
         self._events = yaml.parse(file, Loader=yaml.CSafeLoader)
 
     def consumers(self) -> Iterator[NumberedRecord]:
