@@ -81,7 +81,7 @@ WITH subs AS MATERIALIZED (
         array_agg(named::text ORDER BY named COLLATE "C") AS names,
         array_agg(p.id ORDER BY named COLLATE "C") AS ids,
         bool_or(p.id IS NULL) AS some_unknown,
-        -- The same rule as `actions.subscribers.refuse_login_of_another`, for new subscribers.
+        -- The same rule as `actions.subscribers.check_login_available`, for new subscribers.
         bool_or(p.id IS NULL AND EXISTS (
             SELECT FROM revcred_user u WHERE lower(u.email) = named AND (
                 u.is_staff OR u.is_superuser

@@ -21,7 +21,7 @@ SUBSCRIBER_TABLE = "revcred_subscriber"
 SUBSCRIBER_TARGET = "revcred.subscriber"
 MEMBERSHIP_TARGET = "revcred.membership"
 
-# The same rule as `actions.subscribers.refuse_login_of_another`: a login belongs to one person, so
+# The same rule as `actions.subscribers.check_login_available`: a login belongs to one person, so
 # a new subscriber could not sign in with this address.
 LOGIN_OF_ANOTHER = """(
     SELECT CASE

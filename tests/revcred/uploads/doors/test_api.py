@@ -406,7 +406,7 @@ def test_what_every_row_has_is_said_beside_the_file(ask, posted):
         ("[1]", "`for_all` must be a JSON object"),
         ('{"key": "the-same"}', "`for_all`: “key” is not one of"),
         ('{"expires_at": "soon"}', "`for_all`: expires_at: This is not a date"),
-        ('{"customer": "ac\\u0000me"}', "`for_all`: customer: It holds U+0000"),
+        ('{"customer": "ac\\u0000me"}', "`for_all`: customer: It contains U+0000"),
     ],
 )
 def test_what_no_row_can_have(ask, said, reason):
