@@ -138,7 +138,7 @@ def test_the_command_names_them_and_has_a_choice_of_its_own(acme, ada, tmp_path,
         call_command("upload", str(file), "--check", "--no-progress")
     said = capsys.readouterr().out
     assert "ada@elsewhere.example.org (domain elsewhere.example.org, belongs to Globex)" in said
-    assert "is refused as member of Acme" in said
+    assert "is rejected as member of Acme" in said
 
     by = factories.an_admin().email
     options = ("--apply", "--join-people-of-others", "--by", by, "--no-progress")
