@@ -1,4 +1,4 @@
-"""How many calls an action moves, counted by the statements that carry it out."""
+"""Count the calls that an action would move, with the statements that carry it out."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from django.db import OperationalError, connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
+from psycopg import sql
 
 from metering import failures
 from metering.ledger import partitions
@@ -21,16 +21,16 @@ from revcred.hooks import CallMovement, ChargedTo, Consequences
 from revcred.models import Credential, Subscription
 
 COUNT_LIMIT_SECONDS = 10.0
-QUARANTINE_ROWS_PER_COUNT = 20_000  # transactions of the quarantine counted in one statement
-FIRST_WINDOW_DAYS = 8  # of the ledger, to begin with
-QUICK_COUNT_SECONDS = 0.5  # a window of days that is counted in less is followed by a wider one
-NIL = UUID(int=0)
+QUARANTINE_ROWS_PER_COUNT = 20_000
+SINCE_CONDITION = sql.SQL("t.occurred_at >= %(since)s AND ({})")
+FIRST_WINDOW_DAYS = 8  # of the ledger; later windows are wider or narrower
+QUICK_COUNT_SECONDS = 0.5  # a window counted in less is followed by a wider one
 
 CountRow = tuple[Any, ...]
 
 
 class ChargedPlace(NamedTuple):
-    """Where calls are counted: under a subscription, or for a reason in quarantine."""
+    """A subscription that calls are charged to, or the reason why they are in quarantine."""
 
     reason: str | None = None
     subscription: int | None = None
@@ -38,7 +38,7 @@ class ChargedPlace(NamedTuple):
 
 
 class MovedCalls(NamedTuple):
-    """Calls that go from one place to another."""
+    """A number of calls that move from one place to another."""
 
     before: ChargedPlace
     after: ChargedPlace
@@ -52,10 +52,10 @@ class _CountTookTooLong(Exception):
 
 
 def count_consequences(*, noted: Sequence[Claim], **_: Any) -> Consequences:
-    """What these claims will move; see `revcred.hooks`.
+    """Count the calls that these claims will move; see `revcred.hooks`.
 
-    Runs in the transaction that has changed the links. What cannot be counted within
-    COUNT_LIMIT_SECONDS is left out, and the answer says so.
+    Runs in the transaction that has changed assignments, which is taken back afterwards. What
+    cannot be counted within COUNT_LIMIT_SECONDS is left out: then `is_complete` is False.
     """
     deadline = monotonic() + COUNT_LIMIT_SECONDS
     groups: list[MovedCalls] = []
@@ -70,17 +70,16 @@ def count_consequences(*, noted: Sequence[Claim], **_: Any) -> Consequences:
 
 
 def _count_in_quarantine(noted: Sequence[Claim], deadline: float, groups: list[MovedCalls]) -> bool:
-    """Add what leaves the quarantine. False if there was no time for all of it."""
+    """Add what leaves the quarantine to `groups`; return False if time was too short."""
     scope, arguments = _any_condition(
         [(reattribution.quarantine_condition(claim), claim) for claim in noted]
     )
     statement = count_claimed_statement(scope)
-    after = NIL
+    after = reattribution.BEFORE_FIRST_ID
     while True:
+        step = {"after": after, "max_rows": QUARANTINE_ROWS_PER_COUNT}
         try:
-            rows = _run_until_deadline(
-                statement, deadline, arguments | {"after": after, "most": QUARANTINE_ROWS_PER_COUNT}
-            )
+            rows = _run_until_deadline(statement, deadline, arguments | step)
         except _CountTookTooLong:
             return False
         looked_at, last, *_ = rows[0]
@@ -95,14 +94,17 @@ def _count_in_quarantine(noted: Sequence[Claim], deadline: float, groups: list[M
 
 
 def _count_in_ledger(noted: Sequence[Claim], deadline: float, groups: list[MovedCalls]) -> bool:
-    """Add what is corrected in the ledger, the newest days first."""
+    """Add what is corrected in the ledger to `groups`; return False if time was too short.
+
+    Counts windows of days, the newest first: an incomplete count then has the days that matter.
+    """
     reaching = [claim for claim in noted if claim.since]
     days = partitions.partitioned_days() if reaching else []
     if not days:
         return True
     scope, arguments = _any_condition(
         [
-            (f"t.occurred_at >= %(since)s AND ({reattribution.ledger_condition(claim)})", claim)
+            (SINCE_CONDITION.format(reattribution.ledger_condition(claim)), claim)
             for claim in reaching
         ]
     )
@@ -113,7 +115,7 @@ def _count_in_ledger(noted: Sequence[Claim], deadline: float, groups: list[Moved
         begin = max(start, end - timedelta(days=width))
         began = monotonic()
         try:
-            # So that a narrower window can be tried where a wide one takes too long.
+            # Half of the time that is left: a wide window that takes too long is tried narrower.
             until = deadline if width == 1 else began + (deadline - began) / 2
             rows = _run_until_deadline(statement, until, arguments | {"start": begin, "end": end})
         except _CountTookTooLong:
@@ -136,20 +138,29 @@ def _moved_calls_of_row(row: CountRow) -> MovedCalls:
     )
 
 
-def _any_condition(conditions: Sequence[tuple[str, Claim]]) -> tuple[str, dict[str, Any]]:
-    """One condition that holds where one of several does, and its arguments by numbered names."""
-    texts, arguments = [], {"claim": None}
-    for number, (text, claim) in enumerate(conditions):
+def _any_condition(
+    conditions: Sequence[tuple[sql.Composable, Claim]],
+) -> tuple[sql.Composable, dict[str, Any]]:
+    """Join conditions with OR, and number the names of their arguments."""
+    numbered: list[sql.Composable] = []
+    arguments = {"claim": None}
+    for number, (condition, claim) in enumerate(conditions):
         own = reattribution.claim_arguments(claim)
-        texts.append(re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", text))
+        # Each claim has its own values under the same names: %(since)s becomes %(since_1)s.
+        text = re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", condition.as_string())
+        numbered.append(sql.SQL("({})").format(sql.SQL(text)))
         arguments |= {f"{name}_{number}": value for name, value in own.items()}
-    return " OR ".join(f"({text})" for text in texts), arguments
+    return sql.SQL(" OR ").join(numbered), arguments
 
 
 def _run_until_deadline(
     statement: str, deadline: float, arguments: dict[str, Any]
 ) -> list[CountRow]:
-    """The statement's rows. Raises _TookTooLong at the deadline (of `monotonic`)."""
+    """Return the statement's rows. `deadline` is a moment of `monotonic`.
+
+    Raises:
+        _CountTookTooLong: the deadline has come.
+    """
     milliseconds = int((deadline - monotonic()) * 1_000)
     if milliseconds <= 0:
         raise _CountTookTooLong
@@ -166,7 +177,7 @@ def _run_until_deadline(
 
 @contextmanager
 def _statement_timeout(cursor: CursorWrapper, milliseconds: int) -> Iterator[None]:
-    """Set for the block. Where it fails, the savepoint around it puts the timeout back."""
+    """Limit the statements of the block. If one fails, the savepoint around resets the limit."""
     cursor.execute("SELECT current_setting('statement_timeout')")
     (before,) = cursor.fetchone()
     change = "SELECT set_config('statement_timeout', %s, true)"
@@ -176,7 +187,7 @@ def _statement_timeout(cursor: CursorWrapper, milliseconds: int) -> Iterator[Non
 
 
 def _movements_with_names(groups: Iterable[MovedCalls]) -> tuple[CallMovement, ...]:
-    """The movements with names, each once, the largest first."""
+    """Return the movements with the names of their places, each once, the largest first."""
     summed: dict[tuple[ChargedPlace, ChargedPlace], tuple[int, datetime, datetime]] = {}
     for before, after, calls, first, last in groups:
         known = summed.get((before, after), (0, first, last))
@@ -209,7 +220,7 @@ def _movements_with_names(groups: Iterable[MovedCalls]) -> tuple[CallMovement, .
         )
         for (before, after), (calls, first, last) in summed.items()
     ]
-    return tuple(sorted(movements, key=lambda each: (-each.calls, str(each.before))))
+    return tuple(sorted(movements, key=lambda movement: (-movement.calls, str(movement.before))))
 
 
 def _utc_midnight(day: date) -> datetime:

@@ -1,20 +1,30 @@
-"""SQL of attribution: takes deliveries from the inbox and processes all of their calls at once."""
+"""SQL of attribution: takes deliveries from the inbox and processes all of their calls at once.
 
-from metering.attribution.judging import JUDGED_CTE, path_rule_condition
+Everything that a batch changes is in one statement, so that it is committed whole or not at all.
+That is what makes every call count exactly once, whatever process dies meanwhile.
+"""
+
+from psycopg import sql
+
+from metering.attribution.judging import judged_cte, path_rule_condition
+from metering.ledger.call_facts import fact_columns, facts_from_json, typed_fact_columns
 from metering.ledger.statements import (
     COUNTED_ROWS,
     KEY_SEEN_CTE,
     LEDGER_CTE,
-    QUARANTINED_CTE,
+    quarantined_cte,
     usage_cte,
 )
+from metering.models import QuarantineReason
 
-# How old a call may be on arrival to say anything of its gateway's clock.
+# Calls older than this on arrival say nothing about their gateway's clock.
 LIVE_CALL_MAX_AGE = "1 hour"
 
 
-# Which deliveries a settlement takes: those that were never tried, up to %(most)s transactions …
-UNTRIED_DELIVERIES = """
+# Due deliveries that were never attempted, with about %(max_transactions)s transactions.
+# SKIP LOCKED leaves to other workers what they have taken, and LIMIT bounds how many rows are
+# locked, since the sum is known only afterwards.
+UNTRIED_DELIVERIES = sql.SQL("""
     SELECT id FROM (
         SELECT id, sum(transactions) OVER (ORDER BY next_try_at, id) - transactions AS before
         FROM (
@@ -24,26 +34,29 @@ UNTRIED_DELIVERIES = """
             FOR UPDATE SKIP LOCKED
         ) locked
     ) counted
-    WHERE before < %(most)s
-"""
+    WHERE before < %(max_transactions)s
+""")
 
 
-# … or those taken before, with care.
-ATTEMPTED_DELIVERIES = """
+# Deliveries whose attempt was recorded in an earlier transaction (cautious mode).
+ATTEMPTED_DELIVERIES = sql.SQL("""
     SELECT id FROM metering_delivery WHERE id = ANY (%(deliveries)s::uuid[]) FOR UPDATE SKIP LOCKED
-"""
+""")
 
 
-# Put on record that these are tried now: one that was tried before alone, others in small company.
-# Should nobody come back from it, they are tried again after a pause, which grows.
+# Record an attempt of the next due deliveries, and return them. A delivery that was attempted
+# before is taken alone, new ones together. Should the process die, they are due again after a
+# pause that doubles with each attempt.
 BEGIN_ATTEMPT = """
 WITH due AS MATERIALIZED (
+    -- in: the inbox; out: at most 20 due deliveries in the range of attempts, locked.
     SELECT id, next_try_at, transactions, attempts FROM metering_delivery
     WHERE next_try_at <= clock_timestamp()
-        AND attempts BETWEEN %(least)s AND coalesce(%(greatest)s::int, attempts)
+        AND attempts BETWEEN %(fewest_attempts)s AND coalesce(%(most_attempts)s::int, attempts)
     ORDER BY next_try_at LIMIT 20
     FOR UPDATE SKIP LOCKED
-), company AS (
+), batch AS (
+    -- in: due; out: the same with their place in the queue and the transactions before each.
     SELECT
         id, attempts, row_number() OVER queue AS place, first_value(attempts) OVER queue AS first,
         sum(transactions) OVER queue - transactions AS before
@@ -52,14 +65,14 @@ WITH due AS MATERIALIZED (
 UPDATE metering_delivery taken
 SET attempts = taken.attempts + 1,
     next_try_at = clock_timestamp() + interval '1 second' * 2 ^ least(taken.attempts, 12)
-FROM company
-WHERE taken.id = company.id
-    AND (place = 1 OR (first = 0 AND company.attempts = 0 AND before < %(most)s))
+FROM batch
+WHERE taken.id = batch.id
+    AND (place = 1 OR (first = 0 AND batch.attempts = 0 AND before < %(max_transactions)s))
 RETURNING taken.id, taken.transactions, taken.attempts
 """
 
 
-# Whether what was tried before is due, and among the first. Others leave it where it is.
+# True if one of the first due deliveries was attempted before. UNTRIED_DELIVERIES skips those.
 HAS_FAILED = """
 SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
     SELECT attempts, last_error FROM metering_delivery
@@ -68,37 +81,37 @@ SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
 """
 
 
-def process_statement(deliveries: str) -> str:
-    """Take these deliveries out of the inbox and settle every transaction in them.
+def process_statement(deliveries: sql.Composable) -> str:
+    """Return the statement that processes these deliveries, a SELECT of their ids.
 
-    Answers one row: how many deliveries, and transactions in them.
+    Its only row: the number of deliveries, and of the transactions in them.
     """
-    return f"""
-WITH claimed AS MATERIALIZED (
+    return (
+        sql.SQL("""
+WITH taken AS MATERIALIZED (
+    -- in: ids of deliveries; out: the deliveries, deleted from the inbox.
     DELETE FROM metering_delivery WHERE id = ANY (ARRAY({deliveries}))
     RETURNING id, gateway_id, received_at, transactions, rejected, passed_over, body
 ), item AS MATERIALIZED (
+    -- in: taken; out: one row a call. Of calls with one dedup key the first to arrive is is_first.
     SELECT
         coalesce(call.made_id, time_ordered_id()) AS id, c.gateway_id, c.received_at, call.*,
         row_number() OVER same = 1 AS is_first, first_value(call.digest) OVER same AS first_digest
-    FROM claimed c CROSS JOIN LATERAL ROWS FROM (
+    FROM taken c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
             made_id uuid, identity uuid, shared_id uuid, digest uuid, transaction_id text,
-            occurred_at timestamptz, fingerprint uuid, hint text, subscription_named text,
-            source_named text, method text, path text, status smallint, request_bytes bigint,
-            response_bytes bigint, latency_ms double precision, elements jsonb, metadata jsonb,
-            names jsonb, undated boolean, outside boolean, similar_fingerprint uuid, oddities text
+            occurred_at timestamptz, fingerprint uuid, hint text, {typed_facts},
+            undated boolean, outside boolean, similar_fingerprint uuid, oddities text
         )
     ) WITH ORDINALITY AS call (
         made_id, identity, shared_id, digest, transaction_id, occurred_at, fingerprint, hint,
-        subscription_named, source_named, method, path, status, request_bytes, response_bytes,
-        latency_ms, elements, metadata, names, undated, outside, similar_fingerprint, oddities,
-        place
+        {facts}, undated, outside, similar_fingerprint, oddities, place
     )
     WINDOW same AS (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
 ), remembered AS (
-    -- A repeat leaves no trace here. The same transaction with another content changes nothing
-    -- either, but is returned, with what stands.
+    -- in: the first call of each dedup key; out: rows that are new, and rows that stood before
+    -- with another content hash. A plain repeat is not returned. The order by dedup key keeps two
+    -- workers from waiting for each other's rows.
     INSERT INTO metering_remembered AS standing
         (identity, shared_id, transaction, digest, occurred_at, received_at)
     SELECT identity, shared_id, id, digest, occurred_at, received_at
@@ -107,7 +120,8 @@ WITH claimed AS MATERIALIZED (
         WHERE standing.digest <> excluded.digest
     RETURNING identity, transaction, digest
 ), compared AS MATERIALIZED (
-    -- What is returned for an identity stands; where nothing is, the first here repeats it.
+    -- in: item; out: the same with is_new, is_conflicting and the transaction that stands. Where
+    -- `remembered` has no row, the first call is a repeat and so are those after it.
     SELECT
         item.*,
         is_first AND r.transaction = item.id AS is_new,
@@ -115,11 +129,13 @@ WITH claimed AS MATERIALIZED (
         r.transaction AS standing
     FROM item LEFT JOIN remembered r ON r.identity = item.identity
 ), judging AS (
+    -- in: compared; out: the new calls, with the columns that `judged_cte` and its users expect.
     SELECT
         compared.*, NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
         NULL::bigint AS claim_id, NULL::uuid AS corrects
     FROM compared WHERE is_new
 ), conflicting AS (
+    -- in: compared; out: calls sent before with another content, with the transaction that stands.
     SELECT
         compared.*,
         coalesce(standing, (
@@ -127,6 +143,7 @@ WITH claimed AS MATERIALIZED (
         )) AS transaction
     FROM compared WHERE is_conflicting
 ), conflict AS (
+    -- in: conflicting; out: nothing, their content is kept for whoever runs the gateway.
     INSERT INTO metering_conflict (transaction, gateway_id, transaction_id, received_at, content)
     SELECT
         transaction, gateway_id, transaction_id, received_at,
@@ -137,7 +154,8 @@ WITH claimed AS MATERIALIZED (
             'latency_ms', latency_ms, 'elements', elements, 'metadata', metadata, 'names', names
         ))
     FROM conflicting
-), {JUDGED_CTE}, {LEDGER_CTE}, {QUARANTINED_CTE}, {usage_cte(COUNTED_ROWS)}, tally AS (
+), {judged}, {ledger_cte}, {quarantined}, {usage_cte}, intake_stats AS (
+    -- in: taken, conflicting, judged; out: nothing, the sums are added by gateway and hour.
     INSERT INTO metering_tally AS standing (
         hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
         quarantined, lag
@@ -152,7 +170,7 @@ WITH claimed AS MATERIALIZED (
             transactions AS accepted, rejected, passed_over, 0 AS conflicting, 0 AS fresh,
             0 AS attributed,
             transactions * extract(epoch FROM clock_timestamp() - received_at)::float AS lag
-        FROM claimed
+        FROM taken
         UNION ALL
         SELECT date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 1, 0, 0, 0
         FROM conflicting
@@ -172,8 +190,10 @@ WITH claimed AS MATERIALIZED (
         attributed = standing.attributed + excluded.attributed,
         quarantined = standing.quarantined + excluded.quarantined,
         lag = standing.lag + excluded.lag
-), {KEY_SEEN_CTE}, gateway_seen AS (
-    -- Its clock is judged by live calls alone: what is brought later says nothing of it.
+), {key_seen_cte}, gateway_seen AS (
+    -- in: item; out: nothing, when the gateways were last seen and how far ahead their clocks are.
+    -- Only calls of LIVE_CALL_MAX_AGE say something of the clock. A gateway that another worker
+    -- has locked is skipped: it is written again within seconds, and nobody should wait for it.
     UPDATE revcred_gateway g
     SET last_seen_at = seen.at, clock_ahead = coalesce(seen.ahead, g.clock_ahead)
     FROM (
@@ -181,7 +201,7 @@ WITH claimed AS MATERIALIZED (
             gateway_id, max(received_at) AS at,
             percentile_cont(0.5) WITHIN GROUP (ORDER BY occurred_at - received_at) FILTER (
                 WHERE undated IS NOT TRUE
-                    AND occurred_at > received_at - interval '{LIVE_CALL_MAX_AGE}'
+                    AND occurred_at > received_at - interval '{live_call_max_age}'
             ) AS ahead
         FROM item GROUP BY gateway_id
     ) seen
@@ -193,18 +213,32 @@ WITH claimed AS MATERIALIZED (
         )
         AND (g.last_seen_at IS NULL OR g.last_seen_at < seen.at - interval '5 seconds')
 )
-SELECT (SELECT count(*) FROM claimed), (SELECT count(*) FROM item)
-"""
+SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM item)
+""")
+        .format(
+            deliveries=deliveries,
+            judged=judged_cte(),
+            ledger_cte=LEDGER_CTE,
+            quarantined=quarantined_cte(),
+            usage_cte=usage_cte(COUNTED_ROWS),
+            key_seen_cte=KEY_SEEN_CTE,
+            live_call_max_age=sql.SQL(LIVE_CALL_MAX_AGE),
+            facts=fact_columns(),
+            typed_facts=typed_fact_columns(),
+        )
+        .as_string()
+    )
 
 
 PROCESS_UNTRIED = process_statement(UNTRIED_DELIVERIES)
-
-
 PROCESS_ATTEMPTED = process_statement(ATTEMPTED_DELIVERIES)
 
 
-# What was called since a moment, by name or the beginning of its path, and is no source.
-DISCOVER_SOURCES = f"""
+# Add what calls since a moment name, or their paths begin with, that is not a source. Ids are
+# ordered by time, so the primary keys give the rows since then. LIMIT bounds what a scanner that
+# calls random paths can write.
+DISCOVER_SOURCES = (
+    sql.SQL("""
 INSERT INTO metering_discoveredsource AS standing
     (name, kind, gateway_id, first_seen_at, last_seen_at)
 SELECT name, kind, min(gateway_id), min(received_at), max(received_at)
@@ -230,16 +264,20 @@ WHERE CASE kind
         UNION ALL
         SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = unknown.name
     )
-    ELSE NOT EXISTS (SELECT FROM revcred_pathrule r WHERE {path_rule_condition("path")})
+    ELSE NOT EXISTS (SELECT FROM revcred_pathrule r WHERE {fits_path_rule})
 END
 GROUP BY name, kind ORDER BY count(*) DESC LIMIT 1000
 ON CONFLICT (name, kind) DO UPDATE
 SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
-"""
+""")
+    .format(fits_path_rule=path_rule_condition("path"))
+    .as_string()
+)
 
 
-# What has become a source, and beyond some thousands what was not seen for the longest.
-FORGET_DISCOVERED_SOURCES = f"""
+# Delete what has become a source, and beyond 5,000 rows those not seen for the longest time.
+FORGET_DISCOVERED_SOURCES = (
+    sql.SQL("""
 DELETE FROM metering_discoveredsource d
 WHERE CASE d.kind
     WHEN 'named' THEN EXISTS (
@@ -247,17 +285,22 @@ WHERE CASE d.kind
         UNION ALL
         SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = d.name
     )
-    ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {path_rule_condition("d.name")})
+    ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {fits_path_rule})
 END OR d.id IN (
     SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET 5000
 )
-"""
+""")
+    .format(fits_path_rule=path_rule_condition("d.name"))
+    .as_string()
+)
 
 
-# A delivery taken apart into one per transaction, so that only what fails is put aside. They are
-# tried in company again, with care; what was rejected is told of by one that holds nothing else.
+# Split a delivery into one per transaction, so that only the failing one is quarantined. They are
+# attempted together again first. A last delivery without transactions keeps the counts of rejected
+# and ignored records, so that these are counted once.
 SPLIT_DELIVERY = """
 WITH whole AS (
+    -- in: a delivery's id; out: that delivery, deleted from the inbox, if it holds several calls.
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions > 1
     RETURNING gateway_id, received_at, rejected, passed_over, last_error, body
 )
@@ -272,15 +315,19 @@ FROM whole WHERE rejected > 0 OR passed_over > 0
 """
 
 
-# A delivery of one transaction that cannot be processed, with nothing in it looked at closely:
-# a number that its column cannot hold is left out. %(unsaid)s is its error if none was said.
-QUARANTINE_POISON = """
+# Quarantine the only transaction of a delivery that cannot be processed. Nothing in it is judged,
+# and a number that its column cannot hold is left out. %(default_error)s stands for the error if
+# none was recorded.
+QUARANTINE_POISON = (
+    sql.SQL("""
 WITH poison AS (
+    -- in: a delivery's id; out: its call as JSON, deleted from the inbox.
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions = 1
     RETURNING
-        gateway_id, received_at, coalesce(nullif(last_error, ''), %(unsaid)s) AS error,
+        gateway_id, received_at, coalesce(nullif(last_error, ''), %(default_error)s) AS error,
         body::json -> 0 AS call
 ), remembered AS (
+    -- in: poison; out: its transaction's id, or no row for a repeat, which is dropped.
     INSERT INTO metering_remembered
         (identity, shared_id, transaction, digest, occurred_at, received_at)
     SELECT
@@ -290,30 +337,23 @@ WITH poison AS (
     FROM poison
     ON CONFLICT (identity) DO NOTHING
     RETURNING transaction
-), number AS (
-    SELECT
-        (call ->> 'status')::numeric AS status,
-        (call ->> 'request_bytes')::numeric AS request_bytes,
-        (call ->> 'response_bytes')::numeric AS response_bytes,
-        (call ->> 'latency_ms')::numeric AS latency_ms
-    FROM poison
 )
 INSERT INTO metering_quarantined (
-    id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
-    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, names,
+    id, gateway_id, transaction_id, occurred_at, received_at, {facts},
     fingerprint, hint, outside, reason, quarantined_at, error, released_by, release_note
 )
 SELECT
     transaction, gateway_id, call ->> 'transaction_id', (call ->> 'occurred_at')::timestamptz,
-    received_at, coalesce(call ->> 'subscription_named', ''), coalesce(call ->> 'source_named', ''),
-    coalesce(call ->> 'method', ''), coalesce(call ->> 'path', ''),
-    CASE WHEN abs(status) < 1 << 15 THEN status END,
-    CASE WHEN abs(request_bytes) < 1::bigint << 62 THEN request_bytes END,
-    CASE WHEN abs(response_bytes) < 1::bigint << 62 THEN response_bytes END,
-    CASE WHEN abs(latency_ms) < 1e300 THEN latency_ms END,
-    (call -> 'elements')::jsonb, (call -> 'metadata')::jsonb, (call -> 'names')::jsonb,
+    received_at, {stored_facts},
     (call ->> 'fingerprint')::uuid,
-    coalesce(call ->> 'hint', ''), coalesce((call ->> 'outside')::boolean, false), 'poison',
+    coalesce(call ->> 'hint', ''), coalesce((call ->> 'outside')::boolean, false), {poison},
     clock_timestamp(), error, '', ''
-FROM poison, remembered, number
-"""
+FROM poison, remembered
+""")
+    .format(
+        facts=fact_columns(),
+        stored_facts=facts_from_json("call"),
+        poison=sql.Literal(QuarantineReason.POISON.value),
+    )
+    .as_string()
+)
