@@ -241,6 +241,33 @@ def _repeated_name(members: Any) -> str | None:
     return next((name for name, count in names.items() if count > 1), None)
 
 
+def refuse_doubled(raw: bytes, value: Any) -> None:
+    """See that no object in this JSON, read as `value`, has a member twice. Raises ItemRejected.
+
+    Of two quantities one would be lost.
+    """
+    if _has_all_members(raw, [value]):
+        return
+    try:
+        members = _members_decoder.decode(raw.decode())
+        doubled = _repeated_name(members) or _doubled_within(members)
+    except (ValueError, RecursionError):
+        return  # whoever read it knows better what is wrong with it
+    if doubled:
+        name = doubled if doubled.isprintable() else None
+        raise ItemRejected(name, "duplicate_field", "It is there twice.")
+
+
+def _doubled_within(value: Any) -> str | None:
+    """The name of a member that any object further in has twice."""
+    if isinstance(value, ObjectMembers):
+        value = [each for _, each in value]
+    inner = value if isinstance(value, list) else ()
+    return next(
+        filter(None, (_repeated_name(each) or _doubled_within(each) for each in inner)), None
+    )
+
+
 def _check_item_count(items: Sized) -> None:
     if len(items) > MAX_ITEMS_PER_BODY:
         message = f"At most {MAX_ITEMS_PER_BODY:,} transactions at once. Send them in parts."
@@ -248,14 +275,17 @@ def _check_item_count(items: Sized) -> None:
 
 
 def _is_decoded_whole(body: bytes, items: Sequence[Any]) -> bool:
-    """Whether every member was decoded and no text has a NUL: of a name used twice one is lost."""
+    """Whether every member was decoded and no text has a NUL."""
+    return rb"\u0000" not in body and _has_all_members(body, items)
+
+
+def _has_all_members(body: bytes, items: Sequence[Any]) -> bool:
+    """Whether every member was decoded: of a name used twice one is lost."""
     if not any(mark in body for mark in AMBIGUOUS_BYTES):
         # Then a quote and a colon are the end of a member's name, and nothing else.
         with suppress(OverflowError):  # numbers that msgspec reads but does not write
             return body.count(MEMBER_NAME_END) == _encode_items(items).count(MEMBER_NAME_END)
-    return rb"\u0000" not in body and _count_json_members(body) == sum(
-        map(_count_decoded_members, items)
-    )
+    return _count_json_members(body) == sum(map(_count_decoded_members, items))
 
 
 def _count_json_members(body: bytes) -> int:

@@ -41,7 +41,13 @@ def read_latency(value: Any) -> float | None:
 def read_size(value: Any) -> int | None:
     """Bytes. Raises UnreadableFact."""
     number = _read_number(value, largest=MAX_SIZE_BYTES)
-    return None if number is None else int(value) if type(value) is int else int(number)
+    if number is None:
+        return None
+    # A double next to the largest size is larger than it.
+    size = int(value) if isinstance(value, int | Decimal) else int(number)
+    if size > MAX_SIZE_BYTES:
+        raise UnreadableFact
+    return size
 
 
 def read_status(value: Any) -> int | None:

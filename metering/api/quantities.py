@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from metering.api.decoding import ItemRejected
+from metering.api.decoding import ItemRejected, refuse_doubled
 from metering.api.transactions import (
     MAX_ELEMENTS_PER_CALL,
     MAX_QUANTITY_DIGITS,
@@ -18,11 +18,12 @@ from metering.api.transactions import (
 
 MAX_ELEMENT_NAME_CHARACTERS = 100
 NUMBER_PATTERN = re.compile(r"-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
+NUMBER_OF_ANY_LENGTH = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 NOT_A_QUANTITY = "A quantity is a number, zero or more and below 10^18."
 OUT_OF_RANGE = "A quantity is zero or more and below 10^18."
 TOO_FINE = "A quantity has at most nine decimal places."
-# What JSON of others has for no number.
-NON_FINITE_TEXTS = {"NaN", "Infinity", "-Infinity", "inf", "-inf", "nan"}
+# What programs write for no number, each language in its own way.
+NON_FINITE_TEXTS = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 DOUBLE_PRECISION = Context(prec=15)  # digits of a double that mean something
 
 
@@ -39,11 +40,13 @@ _decode_exactly = msgspec.json.Decoder(float_hook=exact_decimal).decode
 def decode_exact_values(data: msgspec.Raw, field: str = "data") -> Any:
     """What this JSON says, its decimals exact. Raises ItemRejected."""
     try:
-        return _decode_exactly(data)
+        values = _decode_exactly(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise ItemRejected(field, "invalid", "It is not JSON that can be kept.") from error
     except RecursionError as error:
         raise ItemRejected(field, "too_deep", "It is nested too deeply.") from error
+    refuse_doubled(bytes(data), values)
+    return values
 
 
 def parse_quantity(value: Any, field: str, *, rounded: bool = False) -> int | Decimal | None:
@@ -56,7 +59,7 @@ def parse_quantity(value: Any, field: str, *, rounded: bool = False) -> int | De
         Refused: it is a number, but negative, too large or too fine to be counted.
     """
     if isinstance(value, str):
-        if value in NON_FINITE_TEXTS:
+        if NON_FINITE_TEXTS.fullmatch(value):
             raise ItemRejected(field, "invalid", NOT_A_QUANTITY)
         value = _parse_number(value)
     elif isinstance(value, float):
@@ -72,27 +75,34 @@ def parse_quantity(value: Any, field: str, *, rounded: bool = False) -> int | De
     finest = value.quantize(QUANTITY_PRECISION)
     if not rounded and finest != value and DOUBLE_PRECISION.plus(value) != finest:
         raise ItemRejected(field, "too_fine", TOO_FINE)
+    if finest >= QUANTITY_UPPER_BOUND:
+        raise ItemRejected(field, "out_of_range", OUT_OF_RANGE)
     return int(finest) if finest == int(finest) else finest.normalize()
 
 
 def _parse_number(text: str) -> int | Decimal | None:
-    if not NUMBER_PATTERN.fullmatch(text):
-        return None
-    return int(text) if text.isdigit() else Decimal(text)
+    if NUMBER_PATTERN.fullmatch(text):
+        return int(text) if text.isdigit() else Decimal(text)
+    return exact_decimal(text) if NUMBER_OF_ANY_LENGTH.fullmatch(text) else None
 
 
-def elements_of(data: Any, named: Collection[str] = ()) -> dict[str, int | Decimal]:
-    """The members that are named, or else all that are numbers. Raises ItemRejected."""
+def elements_of(
+    data: Any, named: Collection[str] = (), *, within: str = "data."
+) -> dict[str, int | Decimal]:
+    """The members that are named, or else all that are numbers. Raises ItemRejected.
+
+    `within`: how a reason calls what they are members of.
+    """
     if not isinstance(data, dict):
         return {}
     if named:
-        return _named_elements(data, named)
+        return _named_elements(data, named, within)
     found = {
         name: counted
         for name, value in data.items()
         if 0 < len(name) <= MAX_ELEMENT_NAME_CHARACTERS
-        and not _is_long_id(value)
-        and (counted := parse_quantity(value, f"data.{name}")) is not None
+        and not is_long_id(value)
+        and (counted := parse_quantity(value, f"{within}{name}")) is not None
     }
     if len(found) > MAX_ELEMENTS_PER_CALL:
         message = (
@@ -103,20 +113,22 @@ def elements_of(data: Any, named: Collection[str] = ()) -> dict[str, int | Decim
     return found
 
 
-def _is_long_id(value: Any) -> bool:
+def is_long_id(value: Any) -> bool:
     """Nobody writes a quantity of 19 digits as text where nothing says that it is one."""
     return isinstance(value, str) and value.isdigit() and len(value) > MAX_QUANTITY_DIGITS
 
 
-def _named_elements(data: dict[str, Any], names: Collection[str]) -> dict[str, int | Decimal]:
+def _named_elements(
+    data: dict[str, Any], names: Collection[str], within: str
+) -> dict[str, int | Decimal]:
     found = {}
     for name in names:
         value = _member_at_path(data, name)
         if value is None:
             continue
-        counted = parse_quantity(value, f"data.{name}")
+        counted = parse_quantity(value, f"{within}{name}")
         if counted is None:
-            raise ItemRejected(f"data.{name}", "invalid", NOT_A_QUANTITY)
+            raise ItemRejected(f"{within}{name}", "invalid", NOT_A_QUANTITY)
         found[name] = counted
     return found
 

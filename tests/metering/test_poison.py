@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
@@ -19,7 +20,7 @@ from metering.attribution.cautious_mode import cautious_mode
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.intake import accept_calls
 from metering.management.commands.clock import sweep_waiting_work
-from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Transaction
+from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Tally, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials
 from tests import factories
@@ -46,6 +47,10 @@ NAMES = {
     "is refused memory": "OutOfMemory",
 }
 TABLES = ("metering_transaction", "metering_quarantined")
+TALLIED = (
+    *("accepted", "rejected", "passed_over", "repeated"),
+    *("conflicting", "attributed", "quarantined"),
+)
 
 
 @contextmanager
@@ -141,6 +146,28 @@ def test_of_one_post_only_the_poison_is_quarantined(credential, gateway):
 
     assert names(Quarantined) == {"evil"}
     assert no_differences()
+    tallied = Tally.objects.aggregate(**{name: Sum(name) for name in TALLIED})
+    assert tallied == {
+        "accepted": 301,
+        "rejected": 2,
+        "passed_over": 0,
+        "repeated": 0,
+        "conflicting": 0,
+        "attributed": 300,
+        "quarantined": 1,
+    }
+
+
+def test_what_is_put_aside_is_tallied_with_what_was_rejected_beside_it(credential, gateway):
+    call = poison()
+    for _ in range(2):
+        accept_calls(gateway, [call], rejected=3, passed_over=4)
+        with evil(EVILS["raises"], "metering_transaction"):
+            without_pauses()
+
+    tally = Tally.objects.get()
+    assert (tally.accepted, tally.rejected, tally.passed_over) == (2, 6, 8)
+    assert (tally.quarantined, tally.repeated, tally.attributed) == (1, 1, 0)
 
 
 def test_a_number_that_nothing_can_hold_is_left_out(gateway):

@@ -9,8 +9,10 @@ passed over.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import Any
 
 from metering.api.decoding import ItemRejected
+from metering.api.facts import NO_VALUE_TEXTS
 from metering.api.quantities import elements_of
 from metering.api.revenium.log_records import ParsedLogRecord
 from revcred.models import Gateway
@@ -81,10 +83,15 @@ def usage_elements(record: ParsedLogRecord, named: Iterable[str]) -> dict[str, i
     """
     names = list(named)
     if names:
-        return elements_of(record.attributes, names)
-    return elements_of(
-        {name: value for name, value in record.attributes.items() if _is_usage_attribute(name)}
-    )
+        return elements_of(record.attributes, names, within="")
+    known, others = dict[str, Any](), dict[str, Any]()
+    for name, value in record.attributes.items():
+        if is_usage(name):
+            which = known if name.removeprefix(GENAI_USAGE_PREFIX) in USAGE_ATTRIBUTES else others
+            which[name] = value
+    # A known name means a number. Others of the conventions may be anything.
+    said = [name for name, value in known.items() if value not in (None, *NO_VALUE_TEXTS)]
+    return elements_of(known, said, within="") | elements_of(others, within="")
 
 
 def _is_call_record(record: ParsedLogRecord, gateway: Gateway, *, is_twice: bool) -> bool:
@@ -104,7 +111,7 @@ def _is_call_record(record: ParsedLogRecord, gateway: Gateway, *, is_twice: bool
     requests = REQUEST_EVENTS.get(_client_of_event(record) or _client_of_program(record))
     if event and requests is not None and event not in requests:
         return False
-    return any(map(_is_usage_attribute, record.attributes))
+    return any(map(is_usage, record.attributes))
 
 
 def _has_any_attribute(record: ParsedLogRecord, names: Iterable[str]) -> bool:
@@ -118,7 +125,7 @@ def _follows_genai(record: ParsedLogRecord) -> bool:
     )
 
 
-def _is_usage_attribute(name: str) -> bool:
+def is_usage(name: str) -> bool:
     return name in USAGE_ATTRIBUTES or name.startswith(GENAI_USAGE_PREFIX)
 
 

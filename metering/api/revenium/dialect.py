@@ -135,7 +135,7 @@ def transaction_id_or_new(field: str, said: fields.TextValue, post: Post) -> str
 
 def new_transaction_id(post: Post) -> str:
     key = idempotency.idempotency_key_of(post)
-    return str(idempotency.idempotency_digest(post, key) if key else uuid4())
+    return idempotency.id_under(post, key) if key else str(uuid4())
 
 
 def occurrence_fields(said: datetime | None, post: Post) -> dict[str, Any]:

@@ -19,6 +19,10 @@ def split_elements(
     elements: ElementQuantities = {}
     rest: dict[str, Any] = {}
     for name, value in values:
+        if name in elements or name in rest:
+            raise ItemRejected(
+                name[:MAX_ELEMENT_NAME_CHARACTERS], "duplicate_field", "It is there twice."
+            )
         number = parse_quantity(value, name, rounded=rounded)
         if number is not None:
             elements[_checked_element_name(name)] = number

@@ -52,7 +52,7 @@ def answer_once(post: Post, take: Callable[[Post], Answer]) -> Answer:
     key = idempotency_key_of(post)
     if key is None:
         return take(post)
-    mark, content = idempotency_digest(post, key), _digest_parts(post.path.encode(), post.body)
+    mark, content = idempotency_digest(post, key), _content_of(post)
     if not _reserve_key(mark, content):
         return _replay_answer(mark, content)
     try:
@@ -74,6 +74,18 @@ def idempotency_key_of(post: Post) -> str | None:
 
 def idempotency_digest(post: Post, key: str) -> UUID:
     return _digest_parts(b"%d" % post.gateway.pk, key.encode())
+
+
+def id_under(post: Post, key: str) -> str:
+    """Return the id of a call that has none of its own.
+
+    The key alone is not enough: it may be used again for another call, once its day is over.
+    """
+    return str(_digest_parts(idempotency_digest(post, key).bytes, _content_of(post).bytes))
+
+
+def _content_of(post: Post) -> UUID:
+    return _digest_parts(post.path.encode(), post.body)
 
 
 def _reserve_key(mark: UUID, content: UUID) -> bool:

@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
 from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemRejected, rejection_from_msgspec
+from metering.api.revenium import unsound_text
 from revcred.api.errors import BodyTooLarge, MalformedRequest
 
 T = TypeVar("T")
@@ -88,6 +89,25 @@ class DocumentedLogs(msgspec.Struct, rename="camel"):
     resource_logs: list[OfResource] = []
 
 
+class Attributes(dict[str, Any]):
+    """Attributes by their names, and the names that stood there twice with different values."""
+
+    doubled: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, pairs: Iterable[Any] | None) -> "Attributes":
+        """Raises ItemRejected."""
+        attributes, doubled = cls(), set()
+        for pair in pairs or ():
+            value = _plain_value(pair.value)
+            if pair.key in attributes and attributes[pair.key] != value:
+                doubled.add(pair.key)
+            attributes[pair.key] = value
+        if doubled:
+            attributes.doubled = frozenset(doubled)
+        return attributes
+
+
 @dataclass(frozen=True, kw_only=True)
 class ParsedLogRecord:
     """A log record, and the attributes of the resource it is about. Moments in nanoseconds."""
@@ -100,6 +120,8 @@ class ParsedLogRecord:
     attributes: Mapping[str, Any]
     resource: Mapping[str, Any]
     resource_number: int  # which of the body's resources
+    # Attributes that it or its resource has twice, with different values.
+    doubled: frozenset[str] = frozenset()
 
     def own(self, names: Iterable[str]) -> str | None:
         """Return the first of these attributes of the record itself that says something."""
@@ -152,20 +174,30 @@ def decode_log_records(body: bytes, *, protobuf: bool) -> list[ParsedLogRecord |
 
 def _records_of_protobuf(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
     """Raises MalformedRequest."""
-    try:
-        logs = ExportLogsServiceRequest.FromString(body)
-    except DecodeError as error:
-        raise MalformedRequest("The body is not OTLP's protobuf.") from error
+    logs = _sound_logs(body)
     for number, of_resource in enumerate(logs.resource_logs):
         try:
-            resource, unfit = _attributes_of(of_resource.resource.attributes), None
+            resource, unfit = Attributes.of(of_resource.resource.attributes), None
         except ItemRejected as refused:
-            resource, unfit = {}, refused
+            resource, unfit = Attributes(), refused
         for of_scope in of_resource.scope_logs:
             for each in of_scope.log_records:
                 yield unfit or _record_or_rejection(
                     _build_record, each, of_scope.scope.name, resource, number
                 )
+
+
+def _sound_logs(body: bytes) -> ExportLogsServiceRequest:
+    """Raises MalformedRequest."""
+    logs = ExportLogsServiceRequest()
+    try:
+        try:
+            logs.ParseFromString(body)
+        except DecodeError:
+            logs.ParseFromString(unsound_text.mended(body))
+    except DecodeError as error:
+        raise MalformedRequest("The body is not OTLP's protobuf.") from error
+    return logs
 
 
 def _records_of_json(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
@@ -193,9 +225,9 @@ def _records_of_resource(raw: msgspec.Raw, number: int) -> Iterator[ParsedLogRec
         yield refused
         return
     try:
-        resource, unfit = _attributes_of(_resource_attributes(of_resource)), None
+        resource, unfit = Attributes.of(_resource_attributes(of_resource)), None
     except ItemRejected as refused:
-        resource, unfit = {}, refused
+        resource, unfit = Attributes(), refused
     for raw_scope in of_resource.scope_logs or ():
         try:
             of_scope = _decode_part(_decode_scope_logs, raw_scope)
@@ -247,16 +279,14 @@ _decode_log_record = msgspec.json.Decoder(LogRecord, strict=False).decode
 
 
 def _record_of_json(
-    raw: msgspec.Raw, scope: Any, resource: Mapping[str, Any], number: int
+    raw: msgspec.Raw, scope: Any, resource: Attributes, number: int
 ) -> ParsedLogRecord:
     """Raises ItemRejected."""
     return _build_record(_decode_part(_decode_log_record, raw), scope, resource, number)
 
 
-def _build_record(
-    said: Any, scope: Any, resource: Mapping[str, Any], number: int
-) -> ParsedLogRecord:
-    attributes = _attributes_of(said.attributes)
+def _build_record(said: Any, scope: Any, resource: Attributes, number: int) -> ParsedLogRecord:
+    attributes = Attributes.of(said.attributes)
     body = _plain_value(said.body)
     named = (said.event_name, attributes.get("event.name"), _event_name_in_body(body))
     return ParsedLogRecord(
@@ -268,16 +298,12 @@ def _build_record(
         attributes=attributes,
         resource=resource,
         resource_number=number,
+        doubled=attributes.doubled | resource.doubled,
     )
 
 
 def _event_name_in_body(body: Any) -> str:
     return body if isinstance(body, str) and EVENT_NAME_PATTERN.fullmatch(body[:200]) else ""
-
-
-def _attributes_of(pairs: Iterable[Any] | None) -> dict[str, Any]:
-    """Raises ItemRejected."""
-    return {pair.key: _plain_value(pair.value) for pair in pairs or ()}
 
 
 def _plain_value(value: Any, levels: int = MAX_VALUE_LEVELS) -> Any:
@@ -332,7 +358,7 @@ def token_in_resource(body: bytes, content_encoding: str, *, protobuf: bool) -> 
             if protobuf
             else _first_resource_of_json(beginning)
         )
-        token = _attributes_of(resource).get(TOKEN_ATTRIBUTE)
+        token = Attributes.of(resource).get(TOKEN_ATTRIBUTE)
     except (DecodeError, ItemRejected, ValueError, RecursionError, IndexError):
         return ""
     return token if isinstance(token, str) else ""

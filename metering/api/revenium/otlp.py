@@ -24,6 +24,7 @@ from metering.api.revenium.calls_in_logs import (
     KEY_ATTRIBUTES,
     SUBSCRIPTION_ATTRIBUTES,
     call_positions,
+    is_usage,
     usage_elements,
 )
 from metering.api.revenium.dialect import ReveniumAnswerStyle, check_for_nul, key_fields_of
@@ -113,6 +114,19 @@ STORED_ATTRIBUTES = frozenset(
 )
 
 KEY_ATTRIBUTE_SPELLINGS = frozenset(attribute_spellings(KEY_ATTRIBUTES))
+# What decides whose a record is, and which it is.
+DECIDING = frozenset(
+    attribute_spellings(
+        (
+            *KEY_ATTRIBUTES,
+            *SUBSCRIPTION_ATTRIBUTES,
+            *ID_ATTRIBUTES,
+            *CUSTOMER_ATTRIBUTES,
+            *PRODUCT_ATTRIBUTES,
+            *SUBSCRIBER_ATTRIBUTES,
+        )
+    )
+)
 
 # Which file, process or machine a record came through: another one when it is read again.
 ORIGIN_PREFIXES = ("log.", "process.", "host.", "container.")
@@ -145,6 +159,7 @@ class LogCallMaker:
 
     def call_of(self, record: ParsedLogRecord) -> Call:
         """Return the call in the inbox's terms: its key is still one. Raises ItemRejected."""
+        self._check_once(record)
         moment = record.at or record.observed_at
         occurred_at = _moment_of_nanoseconds(moment) if moment else self.now
         self.window.check(occurred_at, "timeUnixNano")
@@ -177,6 +192,14 @@ class LogCallMaker:
         )
         check_for_nul(call)
         return call
+
+    def _check_once(self, record: ParsedLogRecord) -> None:
+        """See that nothing that decides stands in it twice. Raises ItemRejected."""
+        for name in sorted(record.doubled):
+            if name in DECIDING or name in self.gateway.event_elements or is_usage(name):
+                raise ItemRejected(
+                    name, "duplicate_field", "It is there twice, with different values."
+                )
 
     def _id_of(self, record: ParsedLogRecord, content: str) -> str:
         """Those that are equal in all are told apart by their order, the same when sent again."""

@@ -9,6 +9,7 @@ import msgspec
 from metering.api.backlog import backlog
 from metering.api.documentation import DoorDocumentation, json_schema_of
 from metering.api.doors import Answer, ParsedBody, Post
+from metering.api.quantities import is_long_id
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -87,12 +88,16 @@ class ProductEventsDialect(V2Dialect[ProductEvent]):
     documented = documented("events", "A product's event", ProductEvent)
 
     def call_of(self, item: ProductEvent, said: JsonFields, post: Post) -> Call:
-        elements, texts = split_elements((said.get("payload") or {}).items())
+        payload = said.get("payload") or {}
+        ids = {name: value for name, value in payload.items() if is_long_id(value)}
+        elements, texts = split_elements(each for each in payload.items() if each[0] not in ids)
         return Call(
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             source_named=fields.parse_text("sourceId", item.source_id),
             elements=elements or ONE_CALL,
-            metadata=metadata.kept_metadata(texts | metadata.kept_metadata(said, ["sourceType"]))
+            metadata=metadata.kept_metadata(
+                ids | texts | metadata.kept_metadata(said, ["sourceType"])
+            )
             or None,
             **key_fields_of("subscriberCredential", item.subscriber_credential),
             **occurrence_fields(None, post),

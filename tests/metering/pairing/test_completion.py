@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import ONE_CALL
 from metering.ledger import receipts
 from metering.models import Half, Quarantined, Transaction
+from metering.pairing import completion
 from metering.pairing.completion import pair_due_partials
 from metering.pairing.partial_transactions import PartialSide, accept_partial
 from tests import factories
@@ -140,6 +142,37 @@ def test_a_late_part_completes_a_transaction_in_quarantine(come):
 
     row = Quarantined.objects.get()
     assert (row.reason, row.method, row.status) == ("anonymous", "GET", 200)
+
+
+@pytest.mark.parametrize("first", PartialSide)
+def test_one_that_comes_while_the_other_is_looked_at_waits_for_nothing(
+    come, gateway, monkeypatch, first
+):
+    """Its statement began before the first was read, and was committed after."""
+    (second,) = set(PartialSide) - {first}
+    come(second, transaction_id="t-2")
+    Half.objects.update(next_look_at=Now() + WAIT)
+    began = timezone.now()
+    take_in = completion._accept_ready
+
+    def take_in_meanwhile(ripe):
+        take_in(ripe)
+        Half.objects.filter(side=second).update(
+            identity=Half.objects.get(side=first).identity, next_look_at=began, received_at=began
+        )
+
+    monkeypatch.setattr(completion, "_accept_ready", take_in_meanwhile)
+    fields = {"method": "GET"} if first == PartialSide.REQUEST else {"status": 200}
+    half = factories.a_call(KEY if first == PartialSide.REQUEST else None, undated=True, **fields)
+    accept_partial(gateway, half, first)
+    pair_due_partials()
+    monkeypatch.undo()
+
+    pair_due_partials()
+    process_waiting_deliveries()
+    row = Transaction.objects.get()
+    assert (row.method, row.status) == ("GET", 200)
+    assert not Half.objects.exists()
 
 
 @pytest.mark.parametrize("side", PartialSide)
