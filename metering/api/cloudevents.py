@@ -20,7 +20,7 @@ from rest_framework.exceptions import APIException
 from metering.api import facts
 from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemDecoder, ItemRejected
 from metering.api.documentation import ACCEPTANCE_SCHEMA, DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, Dialect, ParsedBody, Post
+from metering.api.doors import Answer, Dialect, GatewayPost, ParsedBody
 from metering.api.errors import UnknownEventFormat
 from metering.api.quantities import decode_exact_values, elements_of
 from metering.api.transactions import (
@@ -115,7 +115,7 @@ PROBLEM_SCHEMA = {
 }
 
 
-def decode_events(post: Post) -> list[CloudEvent | ItemRejected]:
+def decode_events(post: GatewayPost) -> list[CloudEvent | ItemRejected]:
     """Raises Malformed, TooLarge, UnknownEventFormat."""
     body = post.body
     if post.media_type.startswith(CLOUDEVENTS_MEDIA_TYPE):
@@ -184,7 +184,7 @@ def _metadata_of_event(event: CloudEvent, data: Any, elements: Mapping[str, Any]
     return said
 
 
-class CloudEvents(Dialect):
+class CloudEventsDialect(Dialect):
     documented = DoorDocumentation(
         name="post_events",
         summary="Post metered calls as CloudEvents",
@@ -200,7 +200,7 @@ class CloudEvents(Dialect):
         answers={202: ACCEPTANCE_SCHEMA},
     )
 
-    def read(self, post: Post) -> ParsedBody:
+    def read(self, post: GatewayPost) -> ParsedBody:
         take = partial(
             call_from_event,
             gateway=post.gateway,
@@ -209,12 +209,12 @@ class CloudEvents(Dialect):
         )
         return ParsedBody(*accept_or_reject(decode_events(post), take))
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         said = acceptance_body(delivery, reading.calls, list(reading.rejected))
         return Answer(acceptance_status(reading.calls, reading.rejected), said)
 
 
-class OpenMeter(CloudEvents):
+class OpenMeterDialect(CloudEventsDialect):
     """As OpenMeter's clients post events: 204, or a problem (RFC 9457)."""
 
     documented = DoorDocumentation(
@@ -231,7 +231,7 @@ class OpenMeter(CloudEvents):
         errors=(),
     )
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         if not reading.rejected:
             return Answer(204)
         said = acceptance_body(delivery, reading.calls, list(reading.rejected))

@@ -48,7 +48,7 @@ REJECTION_STATUSES = {400, 409, 413, 415}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Post:
+class GatewayPost:
     """What a gateway posted: the body inflated, the moment by the database's clock."""
 
     gateway: Gateway
@@ -130,20 +130,20 @@ class Dialect(AnswerStyle, ABC):
     documented: DoorDocumentation
 
     @abstractmethod
-    def read(self, post: Post) -> ParsedBody:
+    def read(self, post: GatewayPost) -> ParsedBody:
         """The calls that are meant, each with its key. Raises APIException."""
 
     @abstractmethod
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         """Once all of it is safe."""
 
-    def take(self, post: Post) -> Answer:
+    def take(self, post: GatewayPost) -> Answer:
         """Raises APIException, django.db.OperationalError."""
         reading = self.read(post)
         provisioning.provision_named_in_calls(reading.calls, post.withheld)
         return self.answer(post, reading, self.keep(post, reading))
 
-    def keep(self, post: Post, reading: ParsedBody) -> UUID:
+    def keep(self, post: GatewayPost, reading: ParsedBody) -> UUID:
         if reading.side:
             (half,) = reading.calls
             kept = accept_partial(post.gateway, half, reading.side, withheld=post.withheld)
@@ -230,7 +230,7 @@ class Door(GatewayView):
         self.admission = self.admit(request)
         MayPost.check(self.admission)
         backlog.check(self.admission.gateway.pk)
-        post = Post(
+        post = GatewayPost(
             gateway=self.admission.gateway,
             path=request.path,
             headers=request.headers,

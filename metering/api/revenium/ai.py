@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from metering.api.doors import Post
+from metering.api.doors import GatewayPost
 from metering.api.revenium import fields, labels
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -14,7 +14,7 @@ from metering.api.revenium.dialect import (
 from metering.api.revenium.elements import read_amounts
 from metering.api.revenium.fields import MomentValue, NumberFact, TextValue
 from metering.api.revenium.naming import owner_names, subscription_or_label
-from metering.api.revenium.v2 import V2Dialect, documented
+from metering.api.revenium.v2 import V2Dialect, v2_documentation
 from metering.inbox.calls import ONE_CALL, Call
 
 
@@ -61,7 +61,7 @@ class AiDialect(V2Dialect[AiCall]):
     item = AiCall
     amounts: ClassVar[tuple[str, ...]]
 
-    def call_of(self, item: AiCall, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: AiCall, said: JsonFields, post: GatewayPost) -> Call:
         subscriber = item.subscriber or AiSubscriber()
         credential = subscriber.credential or AiCredential()
         names = owner_names(
@@ -92,7 +92,7 @@ class AiDialect(V2Dialect[AiCall]):
         )
 
 
-class Completions(AiDialect):
+class AiCompletionsDialect(AiDialect):
     amounts = (
         "inputTokenCount",
         "outputTokenCount",
@@ -103,15 +103,15 @@ class Completions(AiDialect):
         "cacheCreation1hTokenCount",
         "cacheReadTokenCount",
     )
-    documented = documented("ai_completions", "A model's answer", AiCall)
+    documented = v2_documentation("ai_completions", "A model's answer", AiCall)
 
 
-class Images(AiDialect):
+class AiImagesDialect(AiDialect):
     amounts = ("requestedImageCount", "actualImageCount")
-    documented = documented("ai_images", "Images a model made", AiCall)
+    documented = v2_documentation("ai_images", "Images a model made", AiCall)
 
 
-class Audio(AiDialect):
+class AiAudioDialect(AiDialect):
     amounts = (
         "durationSeconds",
         "characterCount",
@@ -121,9 +121,9 @@ class Audio(AiDialect):
         "outputTokenCount",
         "totalTokenCount",
     )
-    documented = documented("ai_audio", "Audio a model made or heard", AiCall)
+    documented = v2_documentation("ai_audio", "Audio a model made or heard", AiCall)
 
 
-class Video(AiDialect):
+class AiVideoDialect(AiDialect):
     amounts = ("durationSeconds", "requestedDurationSeconds", "creditsConsumed")
-    documented = documented("ai_video", "Video a model made", AiCall)
+    documented = v2_documentation("ai_video", "Video a model made", AiCall)

@@ -13,7 +13,7 @@ from rest_framework.exceptions import APIException
 
 from metering.api import facts
 from metering.api.decoding import ItemRejected, rejection_from_msgspec
-from metering.api.doors import Answer, AnswerStyle, Dialect, ParsedBody, Post
+from metering.api.doors import Answer, AnswerStyle, Dialect, GatewayPost, ParsedBody
 from metering.api.quantities import decode_exact_values, exact_decimal
 from metering.api.revenium import fields, idempotency
 from metering.api.revenium.records import InvalidField, error_record, rate_limit_headers
@@ -73,10 +73,10 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
         ).decode
 
     @abstractmethod
-    def call_of(self, item: Any, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: Any, said: JsonFields, post: GatewayPost) -> Call:
         """The call that `item` means, with what else was `said` of it. Raises ItemRejected."""
 
-    def read(self, post: Post) -> ParsedBody:
+    def read(self, post: GatewayPost) -> ParsedBody:
         try:
             item = self.decoded(post.body)
             said = decode_exact_values(msgspec.Raw(post.body))
@@ -87,7 +87,7 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
             raise InvalidField(refused, *_id_and_key_in_body(post.body)) from refused
         return ParsedBody([call], side=side)
 
-    def take(self, post: Post) -> Answer:
+    def take(self, post: GatewayPost) -> Answer:
         return idempotency.answer_once(post, super().take)
 
     def side_of(self, item: Any) -> PartialSide | None:
@@ -128,17 +128,17 @@ def key_fields_of(field: str, key: fields.TextValue) -> dict[str, Any]:
     return calls.caller_key_field(fields.parse_key(field, key))
 
 
-def transaction_id_or_new(field: str, said: fields.TextValue, post: Post) -> str:
+def transaction_id_or_new(field: str, said: fields.TextValue, post: GatewayPost) -> str:
     """With neither id nor idempotency key nothing tells it from a repeat. Raises ItemRejected."""
     return fields.parse_text(field, said, most=fields.MAX_ID_CHARACTERS) or new_transaction_id(post)
 
 
-def new_transaction_id(post: Post) -> str:
+def new_transaction_id(post: GatewayPost) -> str:
     key = idempotency.idempotency_key_of(post)
     return str(idempotency.idempotency_digest(post, key) if key else uuid4())
 
 
-def occurrence_fields(said: datetime | None, post: Post) -> dict[str, Any]:
+def occurrence_fields(said: datetime | None, post: GatewayPost) -> dict[str, Any]:
     """When it happened: as said, or on arrival where nothing is said.
 
     Clients of these doors read no rejection: what is outside the window waits in quarantine.

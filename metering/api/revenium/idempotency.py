@@ -9,7 +9,7 @@ from django.db import connection
 from rest_framework import status
 from rest_framework.exceptions import APIException
 
-from metering.api.doors import Answer, Post
+from metering.api.doors import Answer, GatewayPost
 from metering.models import IdempotentPost
 
 IDEMPOTENCY_HEADER = "idempotency-key"
@@ -45,7 +45,7 @@ class IdempotencyKeyInProgress(APIException):
     wait = 1
 
 
-def answer_once(post: Post, take: Callable[[Post], Answer]) -> Answer:
+def answer_once(post: GatewayPost, take: Callable[[GatewayPost], Answer]) -> Answer:
     """Raises InvalidIdempotencyKey, IdempotencyKeyMismatch, IdempotencyKeyInProgress, and what
     `take` raises.
     """
@@ -64,7 +64,7 @@ def answer_once(post: Post, take: Callable[[Post], Answer]) -> Answer:
     return answer
 
 
-def idempotency_key_of(post: Post) -> str | None:
+def idempotency_key_of(post: GatewayPost) -> str | None:
     """Raises InvalidIdempotencyKey."""
     key = post.headers.get(IDEMPOTENCY_HEADER)
     if key is not None and not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
@@ -72,7 +72,7 @@ def idempotency_key_of(post: Post) -> str | None:
     return key
 
 
-def idempotency_digest(post: Post, key: str) -> UUID:
+def idempotency_digest(post: GatewayPost, key: str) -> UUID:
     return _digest_parts(b"%d" % post.gateway.pk, key.encode())
 
 

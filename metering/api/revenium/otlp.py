@@ -18,7 +18,7 @@ from metering.api import bodies, facts
 from metering.api.authentication import Admission, require_admission
 from metering.api.decoding import ItemRejected
 from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, Dialect, Door, ParsedBody, Post
+from metering.api.doors import Answer, Dialect, Door, GatewayPost, ParsedBody
 from metering.api.revenium import fields, labels
 from metering.api.revenium.calls_in_logs import (
     KEY_ATTRIBUTES,
@@ -130,7 +130,9 @@ class LogCallMaker:
     seen: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, post: Post, records: Iterable[ParsedLogRecord | ItemRejected]) -> "LogCallMaker":
+    def of(
+        cls, post: GatewayPost, records: Iterable[ParsedLogRecord | ItemRejected]
+    ) -> "LogCallMaker":
         named = {
             each.named(SUBSCRIPTION_ATTRIBUTES)
             for each in records
@@ -288,7 +290,7 @@ class OtlpLogsDialect(ReveniumAnswerStyle, Dialect):
         error=ERROR_RECORD_SCHEMA,
     )
 
-    def read(self, post: Post) -> ParsedBody:
+    def read(self, post: GatewayPost) -> ParsedBody:
         records = decode_log_records(post.body, protobuf=is_protobuf(post.headers))
         places = call_positions(records, post.gateway)
         counting = [records[place] for place in places]
@@ -299,7 +301,7 @@ class OtlpLogsDialect(ReveniumAnswerStyle, Dialect):
             each["index"] = places[each["index"]]
         return ParsedBody(calls, rejected, passed_over=len(records) - len(places))
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         body: dict[str, Any] = {
             "id": str(delivery),
             "resourceType": "otlp",

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from metering.api.decoding import ItemRejected
 from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, ParsedBody, Post
+from metering.api.doors import Answer, GatewayPost, ParsedBody
 from metering.api.revenium import fields, metadata, v1
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -16,7 +16,7 @@ from metering.api.revenium.dialect import (
 )
 from metering.api.revenium.fields import MomentValue, NumberFact, TextFact, TextValue
 from metering.api.revenium.records import ERROR_RECORD_SCHEMA, ERROR_STATUSES
-from metering.api.revenium.v2 import V2Dialect, documented
+from metering.api.revenium.v2 import V2Dialect, v2_documentation
 from metering.inbox.calls import ONE_CALL, Call
 from metering.pairing.partial_transactions import PartialSide
 
@@ -62,7 +62,7 @@ class V1EventsDialect(ReveniumDialect[ApiEvent]):
             raise ItemRejected("eventType", "invalid", "It is neither REQUEST nor RESPONSE.")
         return PartialSide(said) if item.request_id else None
 
-    def call_of(self, item: ApiEvent, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: ApiEvent, said: JsonFields, post: GatewayPost) -> Call:
         return Call(
             transaction_id=transaction_id_or_new("requestId", item.request_id, post),
             subscription_named=fields.parse_text("productKey", item.product_key),
@@ -82,7 +82,7 @@ class V1EventsDialect(ReveniumDialect[ApiEvent]):
             **occurrence_fields(fields.parse_moment("currentMillis", item.current_millis), post),
         )
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         return Answer(201)
 
 
@@ -111,12 +111,12 @@ class ApiRequestsDialect(V2Dialect[ApiRequest]):
     """POST /meter/v2/apis/requests"""
 
     item = ApiRequest
-    documented = documented("apis_requests", "What was asked", ApiRequest)
+    documented = v2_documentation("apis_requests", "What was asked", ApiRequest)
 
     def side_of(self, item: ApiRequest) -> PartialSide | None:
         return PartialSide.REQUEST if item.transaction_id else None
 
-    def call_of(self, item: ApiRequest, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: ApiRequest, said: JsonFields, post: GatewayPost) -> Call:
         return Call(
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             source_named=fields.parse_text("sourceId", item.source_id),
@@ -134,12 +134,12 @@ class ApiResponsesDialect(V2Dialect[ApiResponse]):
     """POST /meter/v2/apis/responses"""
 
     item = ApiResponse
-    documented = documented("apis_responses", "What was answered", ApiResponse)
+    documented = v2_documentation("apis_responses", "What was answered", ApiResponse)
 
     def side_of(self, item: ApiResponse) -> PartialSide | None:
         return PartialSide.RESPONSE if item.transaction_id else None
 
-    def call_of(self, item: ApiResponse, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: ApiResponse, said: JsonFields, post: GatewayPost) -> Call:
         return Call(
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             status=fields.parse_status("responseCode", item.response_code),

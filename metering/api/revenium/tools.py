@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metering.api.doors import Post
+from metering.api.doors import GatewayPost
 from metering.api.revenium import fields, labels, metadata
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -14,7 +14,7 @@ from metering.api.revenium.dialect import (
 from metering.api.revenium.elements import read_amounts
 from metering.api.revenium.fields import MomentValue, NumberFact, TextValue
 from metering.api.revenium.naming import owner_names
-from metering.api.revenium.v2 import V2Dialect, documented
+from metering.api.revenium.v2 import V2Dialect, v2_documentation
 from metering.inbox.calls import ONE_CALL, Call, digest_of_parts
 
 
@@ -37,9 +37,9 @@ class ToolEventsDialect(V2Dialect[ToolCall]):
     """
 
     item = ToolCall
-    documented = documented("tool_events", "A tool's call", ToolCall)
+    documented = v2_documentation("tool_events", "A tool's call", ToolCall)
 
-    def call_of(self, item: ToolCall, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: ToolCall, said: JsonFields, post: GatewayPost) -> Call:
         kept = labels.kept_labels(said, labels.TOOL_LABELS, post.gateway.kept_attributes)
         if used := labels.numeric_members(said.get("usageMetadata")):
             kept = metadata.kept_metadata(kept | {"usageMetadata": used})

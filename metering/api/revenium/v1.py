@@ -7,7 +7,7 @@ import msgspec
 
 from metering.api import facts
 from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, ParsedBody, Post
+from metering.api.doors import Answer, GatewayPost, ParsedBody
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -73,7 +73,7 @@ class MeterDialect(ReveniumDialect[MeteringRequest]):
         error=ERROR_RECORD_SCHEMA,
     )
 
-    def call_of(self, item: MeteringRequest, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: MeteringRequest, said: JsonFields, post: GatewayPost) -> Call:
         elements, texts = split_elements((each.name, each.value) for each in item.elements or ())
         return Call(
             transaction_id=new_transaction_id(post),
@@ -92,7 +92,7 @@ class MeterDialect(ReveniumDialect[MeteringRequest]):
             **occurrence_fields(None, post),
         )
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         return Answer(200, {})
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from metering.api.backlog import backlog
 from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, ParsedBody, Post
+from metering.api.doors import Answer, GatewayPost, ParsedBody
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -35,7 +35,7 @@ V2_TAG = "Revenium: metering v2"
 Item = TypeVar("Item", bound=msgspec.Struct)
 
 
-def documented(
+def v2_documentation(
     name: str, summary: str, item: type[msgspec.Struct], *, description: str = ""
 ) -> DoorDocumentation:
     return DoorDocumentation(
@@ -53,7 +53,7 @@ def documented(
 class V2Dialect(ReveniumDialect[Item], ABC):
     """Answers the record of the call, and a repeat with the record of the first."""
 
-    def keep(self, post: Post, reading: ParsedBody) -> UUID:
+    def keep(self, post: GatewayPost, reading: ParsedBody) -> UUID:
         (call,) = reading.calls
         if reading.side or not call.undated:  # what says when it was says so again in a repeat
             return super().keep(post, reading)
@@ -62,7 +62,7 @@ class V2Dialect(ReveniumDialect[Item], ABC):
         reading.first_at = kept.first_at
         return kept.id
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         (call,) = reading.calls
         created = first_moment(post.gateway, call, reading.first_at)
         # The answer may be kept, so that it names the call as it is kept.
@@ -84,9 +84,9 @@ class ProductEventsDialect(V2Dialect[ProductEvent]):
     """POST /meter/v2/events"""
 
     item = ProductEvent
-    documented = documented("events", "A product's event", ProductEvent)
+    documented = v2_documentation("events", "A product's event", ProductEvent)
 
-    def call_of(self, item: ProductEvent, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: ProductEvent, said: JsonFields, post: GatewayPost) -> Call:
         elements, texts = split_elements((said.get("payload") or {}).items())
         return Call(
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
