@@ -237,8 +237,8 @@ class OpenMeterDialect(CloudEventsDialect):
         said = acceptance_body(delivery, reading.calls, list(reading.rejected))
         return _as_problem(Answer(400, said | first_rejection(reading.rejected)))
 
-    def refuse(self, error: APIException, path: str) -> Answer:
-        return _as_problem(super().refuse(error, path))
+    def answer_error(self, error: APIException, path: str) -> Answer:
+        return _as_problem(super().answer_error(error, path))
 
 
 def _as_problem(answer: Answer) -> Answer:

@@ -130,15 +130,15 @@ class ItemDecoder(Generic[Item]):
     def _alone_or_refused(self, raw: bytes) -> Item | ItemRejected:
         try:
             return self._alone(raw)
-        except ItemRejected as refused:
-            refused.transaction_id, refused.key = _readable_id_and_key(raw, self._id_of)
-            return refused
+        except ItemRejected as rejection:
+            rejection.transaction_id, rejection.key = _readable_id_and_key(raw, self._id_of)
+            return rejection
 
     def _alone(self, raw: bytes) -> Item:
         try:
             return self._strictly(raw)
-        except ItemRejected as refused:
-            if refused.field in self._facts and self._leniently:
+        except ItemRejected as rejection:
+            if rejection.field in self._facts and self._leniently:
                 return self._without_facts(raw)
             raise
 

@@ -327,8 +327,8 @@ def accept_or_reject(
             if isinstance(item, ItemRejected):
                 raise item
             calls.append(call_of(item))
-        except ItemRejected as refused:
-            rejected.append(_rejection_of_item(index, item, refused))
+        except ItemRejected as rejection:
+            rejected.append(_rejection_of_item(index, item, rejection))
     return calls, rejected
 
 
@@ -351,13 +351,13 @@ def first_rejection(rejected: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {"code": first["code"], "message": f"{where}{first['message']}"}
 
 
-def _rejection_of_item(index: int, item: Any, refused: ItemRejected) -> RejectedItem:
+def _rejection_of_item(index: int, item: Any, rejection: ItemRejected) -> RejectedItem:
     rejected = RejectedItem(
         index=index,
         transaction_id=item.transaction_id,
-        field=refused.field,
-        code=refused.code,
-        message=refused.message,
+        field=rejection.field,
+        code=rejection.code,
+        message=rejection.message,
     )
     rejected.key = getattr(item, "key", None) or getattr(item, "subject", None) or None
     return rejected

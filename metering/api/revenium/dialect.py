@@ -57,10 +57,10 @@ class ReveniumBody(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class ReveniumAnswerStyle(AnswerStyle):
-    def refuse(self, error: APIException, path: str) -> Answer:
+    def answer_error(self, error: APIException, path: str) -> Answer:
         return error_record(error, path)
 
-    def headers(self, gateway: Gateway) -> Mapping[str, str]:
+    def gateway_headers(self, gateway: Gateway) -> Mapping[str, str]:
         return rate_limit_headers(gateway)
 
 
@@ -83,12 +83,12 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
             call = keep_unreadable_facts(self.call_of(item, said, post), said)
             check_for_nul(call)
             side = self.side_of(item)
-        except ItemRejected as refused:
-            raise InvalidField(refused, *_id_and_key_in_body(post.body)) from refused
+        except ItemRejected as rejection:
+            raise InvalidField(rejection, *_id_and_key_in_body(post.body)) from rejection
         return ParsedBody([call], side=side)
 
-    def take(self, post: GatewayPost) -> Answer:
-        return idempotency.answer_once(post, super().take)
+    def process(self, post: GatewayPost) -> Answer:
+        return idempotency.answer_once(post, super().process)
 
     def side_of(self, item: Any) -> PartialSide | None:
         """Which half of a call it is, if it is only half of one. Raises ItemRejected."""

@@ -30,7 +30,7 @@ VALIDITY_SCHEMA = {"type": "object", "properties": {"valid": {"type": "boolean"}
 class ProductKeyView(GatewayView):
     """Gateways ask this on the way of a request: one statement answers it, once a second."""
 
-    manner = ReveniumAnswerStyle()
+    answer_style = ReveniumAnswerStyle()
 
     @extend_schema(
         operation_id="revenium_v1_product_key",
@@ -56,7 +56,7 @@ class ProductKeyView(GatewayView):
 class ResolveKeyView(GatewayView):
     """Any gateway's token that may post is good."""
 
-    manner = ReveniumAnswerStyle()
+    answer_style = ReveniumAnswerStyle()
 
     @extend_schema(
         operation_id="revenium_resolve_key",
@@ -73,8 +73,8 @@ def _is_good_for_call(gateway: Gateway, key: str | None, subscription: str | Non
     try:
         marks = key_fields_of("application", key)
         named = fields.parse_text("productKey", subscription)
-    except ItemRejected as refused:
-        raise InvalidField(refused) from refused
+    except ItemRejected as rejection:
+        raise InvalidField(rejection) from rejection
     fingerprint = marks["key"].fingerprint if marks else None
     return _cached_key_check(
         gateway, fingerprint, named, int(time.monotonic() / KEY_CHECK_CACHE_SECONDS)

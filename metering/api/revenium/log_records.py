@@ -159,8 +159,8 @@ def _records_of_protobuf(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected
     for number, of_resource in enumerate(logs.resource_logs):
         try:
             resource, unfit = _attributes_of(of_resource.resource.attributes), None
-        except ItemRejected as refused:
-            resource, unfit = {}, refused
+        except ItemRejected as rejection:
+            resource, unfit = {}, rejection
         for of_scope in of_resource.scope_logs:
             for each in of_scope.log_records:
                 yield unfit or _record_or_rejection(
@@ -172,10 +172,10 @@ def _records_of_json(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
     """Raises MalformedRequest."""
     try:
         logs = _decode_part(_decode_logs_data, body)
-    except ItemRejected as refused:
-        where = f"{refused.field}: " if refused.field else ""
-        code = refused.code if refused.code == "too_deep" else "malformed"
-        raise MalformedRequest(f"{where}{refused.message}", code=code) from refused
+    except ItemRejected as rejection:
+        where = f"{rejection.field}: " if rejection.field else ""
+        code = rejection.code if rejection.code == "too_deep" else "malformed"
+        raise MalformedRequest(f"{where}{rejection.message}", code=code) from rejection
     for number, raw in enumerate(logs.resource_logs or ()):
         yield from _records_of_resource(raw, number)
 
@@ -189,18 +189,18 @@ def _replace_broken_text(body: bytes) -> bytes:
 def _records_of_resource(raw: msgspec.Raw, number: int) -> Iterator[ParsedLogRecord | ItemRejected]:
     try:
         of_resource = _decode_part(_decode_resource_logs, raw)
-    except ItemRejected as refused:
-        yield refused
+    except ItemRejected as rejection:
+        yield rejection
         return
     try:
         resource, unfit = _attributes_of(_resource_attributes(of_resource)), None
-    except ItemRejected as refused:
-        resource, unfit = {}, refused
+    except ItemRejected as rejection:
+        resource, unfit = {}, rejection
     for raw_scope in of_resource.scope_logs or ():
         try:
             of_scope = _decode_part(_decode_scope_logs, raw_scope)
-        except ItemRejected as refused:
-            yield refused
+        except ItemRejected as rejection:
+            yield rejection
             continue
         scope = of_scope.scope.name if of_scope.scope else ""
         for raw_record in of_scope.log_records or ():
@@ -214,8 +214,8 @@ def _record_or_rejection(
 ) -> ParsedLogRecord | ItemRejected:
     try:
         return make(*arguments)
-    except ItemRejected as refused:
-        return refused
+    except ItemRejected as rejection:
+        return rejection
 
 
 def _resource_attributes(of_resource: ResourceLogs) -> list[KeyValue] | None:

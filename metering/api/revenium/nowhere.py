@@ -28,7 +28,7 @@ class Gone(APIException):
 class NothingHereView(GatewayView):
     """An address at which there is nothing, whatever method it is asked with."""
 
-    manner = ReveniumAnswerStyle()
+    answer_style = ReveniumAnswerStyle()
     schema = None
     http_method_names: list[str] = []  # noqa: RUF012 - as the base class has it
 

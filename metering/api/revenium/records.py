@@ -69,10 +69,10 @@ class InvalidField(APIException):
     index = 0  # it is the only one in its body
 
     def __init__(
-        self, refused: ItemRejected, transaction_id: str | None = None, key: str | None = None
+        self, rejection: ItemRejected, transaction_id: str | None = None, key: str | None = None
     ) -> None:
-        super().__init__(refused.message, refused.code)
-        self.field = refused.field
+        super().__init__(rejection.message, rejection.code)
+        self.field = rejection.field
         self.transaction_id, self.key = transaction_id, key
 
 
@@ -111,7 +111,7 @@ def rate_limit_headers(gateway: Gateway) -> Mapping[str, str]:
     """How many more transactions of the gateway may wait to be settled: what 429 is about."""
     return {
         "X-RateLimit-Limit": str(settings.MOST_WAITING_OF_A_GATEWAY),
-        "X-RateLimit-Remaining": str(backlog.left_to(gateway.pk)),
+        "X-RateLimit-Remaining": str(backlog.remaining_for(gateway.pk)),
         "X-RateLimit-Reset": str(int(time.time()) + 1),
         "X-RateLimit-Bucket": RATE_LIMIT_BUCKET,
     }

@@ -53,10 +53,10 @@ def v2_documentation(
 class V2Dialect(ReveniumDialect[Item], ABC):
     """Answers the record of the call, and a repeat with the record of the first."""
 
-    def keep(self, post: GatewayPost, reading: ParsedBody) -> UUID:
+    def store(self, post: GatewayPost, reading: ParsedBody) -> UUID:
         (call,) = reading.calls
         if reading.side or not call.undated:  # what says when it was says so again in a repeat
-            return super().keep(post, reading)
+            return super().store(post, reading)
         kept = accept_single_call(post.gateway, call, withheld=post.withheld)
         backlog.add(post.gateway.pk, 1)
         reading.first_at = kept.first_at
