@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.http.request import RawPostDataException, UnreadablePostError
 
 from metering.api.errors import UnknownEncoding
-from revcred.api.errors import MalformedRequest, BodyTooLarge
+from revcred.api.errors import BodyTooLarge, MalformedRequest
 
 MAX_BODY_BYTES = 1_000_000
 GZIP_MEMBER_START = b"\x1f\x8b\x08"  # the first bytes of each member of a gzip file

@@ -1,4 +1,8 @@
-"""What the OpenAPI page says of the doors. The body's shape is read from its decoder's types."""
+"""OpenAPI documentation of the doors.
+
+The schema of a body comes from the types of its decoder, so that the page cannot promise a field
+that the door does not read.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,14 +33,14 @@ ACCEPTANCE_SCHEMA: dict[str, Any] = {
     "required": ["delivery", "accepted", "rejected"],
     "properties": {
         "delivery": {"type": "string", "format": "uuid"},
-        "accepted": {"type": "integer", "description": "Also counts what was sent before."},
+        "accepted": {"type": "integer", "description": "Items accepted, repeats included."},
         "rejected": {
             "type": "array",
             "items": {
                 "type": "object",
                 "required": ["index", "transaction_id", "field", "code", "message"],
                 "properties": {
-                    "index": {"type": "integer", "description": "Its place in the body, from 0."},
+                    "index": {"type": "integer", "description": "Position in the body, from 0."},
                     "transaction_id": {"type": ["string", "null"]},
                     "field": {"type": ["string", "null"]},
                     "code": {"type": "string"},
@@ -133,14 +137,14 @@ RECEIPT_SCHEMA = {
         "others_of_this_id": {
             "type": "array",
             "items": {"type": "object"},
-            "description": "Receipts of other calls under the same id, where ids may come from "
-            "callers, and of the tools that a model called under the id of its answer.",
+            "description": "Receipts of other calls with the same id: where callers may choose "
+            "ids, and for tools that a model called under the id of its answer.",
         },
     },
 }
 REJECTED_RECEIPT_SCHEMA = {
     "type": "object",
-    "description": "Of an id that was rejected, as long as that is kept, and never accepted.",
+    "description": "The receipt of an id that was rejected and never accepted.",
     "required": ["transaction_id", "gateway", "state", "reason", "reason_text", "rejected_at"],
     "properties": {
         "transaction_id": {"type": "string"},
@@ -154,7 +158,7 @@ REJECTED_RECEIPT_SCHEMA = {
 }
 NOTHING_ACCEPTED_SCHEMA = {
     "type": "object",
-    "description": "Every item was rejected. The code and message are those of the first.",
+    "description": "Every item was rejected. Code and message are those of the first.",
     "required": [*ACCEPTANCE_SCHEMA["required"], *DOOR_ERROR_SCHEMA["required"]],
     "properties": {**ACCEPTANCE_SCHEMA["properties"], **DOOR_ERROR_SCHEMA["properties"]},
 }
@@ -185,7 +189,7 @@ COMMON_ERROR_SCHEMAS = {
 
 
 def json_schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON schema of what a struct decodes, whole in itself."""
+    """Return the JSON schema of a struct, complete in itself."""
     (_,), components = msgspec.json.schema_components([item], ref_template="{name}")
     schema: dict[str, Any] = _inline_references(components[item.__name__], components)
     return schema
@@ -194,20 +198,24 @@ def json_schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
 def _inline_references(
     schema: Any, components: Mapping[str, Any], within: Sequence[str] = ()
 ) -> Any:
-    """What contains itself may contain anything there."""
+    """Return a schema with the components in place of references to them.
+
+    `within` are the components around it. One that contains itself becomes a schema that allows
+    anything, or inlining would never end.
+    """
     if isinstance(schema, list):
-        return [_inline_references(each, components, within) for each in schema]
+        return [_inline_references(part, components, within) for part in schema]
     if not isinstance(schema, dict):
         return schema
     if name := schema.get("$ref"):
         inner = components[name] if name not in within else {}
         return _inline_references(inner, components, (*within, name))
-    return {name: _inline_references(each, components, within) for name, each in schema.items()}
+    return {name: _inline_references(part, components, within) for name, part in schema.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoorDocumentation:
-    """What the page says of one door. `request` and `answers` are JSON schemas."""
+    """Documentation of one door. `request` and `answers` are JSON schemas."""
 
     name: str
     summary: str
@@ -221,7 +229,7 @@ class DoorDocumentation:
 
 
 class RequiredBodySchema(AutoSchema):
-    """Whoever posts has something to say."""
+    """Schema of a view whose POST needs a body; drf-spectacular takes every body for optional."""
 
     def _get_request_body(self, direction: Any = "request") -> Any:
         body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
@@ -229,7 +237,7 @@ class RequiredBodySchema(AutoSchema):
 
 
 class DoorSchema(RequiredBodySchema):
-    """Reads it from the door's dialect."""
+    """Schema of a door, taken from its dialect."""
 
     @property
     def _documented(self) -> DoorDocumentation:
@@ -267,12 +275,12 @@ def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMeth
         tags=TRANSACTION_TAGS,
         description=(
             "One object, an array of up to 1,000, or one object a line "
-            "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. Answered once "
-            "everything accepted is safe on disk. An item that cannot be taken is rejected by "
-            "itself; the answer is 400 if all of them are. What decides (id, moment, key, "
-            "subscription, source, elements) has to be right; a wrong method, path, status, size "
-            "or latency costs no call and is kept as metadata. A transaction sent again is taken "
-            "and counted once, so after any error or silence simply send it again."
+            "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. The answer "
+            "comes once everything accepted is safe on disk. An item with an error is rejected by "
+            "itself; the answer is 400 if all of them are. A wrong id, moment, key, subscription, "
+            "source or element rejects the item; a wrong method, path, status, size or latency "
+            "does not, and is kept as metadata. A transaction that is sent again is counted once: "
+            "after any error, or without an answer, simply send it again."
         ),
         request={
             "application/json": {
@@ -291,12 +299,12 @@ def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMeth
         examples=[
             OpenApiExample("One call", value=EXAMPLE_CALL, request_only=True),
             OpenApiExample(
-                "Two, the second as small as can be",
+                "Two calls, the second with required fields only",
                 value=[EXAMPLE_CALL, SMALLEST_EXAMPLE_CALL],
                 request_only=True,
             ),
             OpenApiExample(
-                "One of two was refused",
+                "One of two was rejected",
                 value={
                     "delivery": "01a20c40-d37e-7c5e-a3b6-4ca8bbdd2c37",
                     "accepted": 1,
@@ -319,10 +327,10 @@ def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMeth
 
 document_get_receipt = extend_schema(
     operation_id="get_receipt",
-    summary="What became of a transaction",
+    summary="The receipt of a transaction",
     tags=TRANSACTION_TAGS,
     description=(
-        "Of the gateway's own transactions only. One that was rejected is told of with the reason."
+        "Only of the gateway's own transactions. The receipt of a rejected one has the reason."
     ),
     parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
     responses={

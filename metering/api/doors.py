@@ -273,7 +273,7 @@ class Door(GatewayView):
         return require_admission("", self.token)
 
     def body_of(self, request: HttpRequest) -> bytes:
-        """Return the inflated body. Raises Malformed, TooLarge, UnknownEncoding."""
+        """Return the inflated body. Raises MalformedRequest, BodyTooLarge, UnknownEncoding."""
         return bodies.read_body(request)
 
     @property

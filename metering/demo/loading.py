@@ -81,7 +81,7 @@ def _demo_admin() -> User:
 def _accept_month_of_calls(
     gateway: Gateway, keys: KeysByCredential, old_keys: KeysByCredential, now: datetime
 ) -> None:
-    window = AcceptanceWindow.of(gateway, now)
+    window = AcceptanceWindow.for_gateway(gateway, now)
     calls = [
         call_from_transaction(each, window) for each in traffic.month_of_calls(keys, old_keys, now)
     ]
