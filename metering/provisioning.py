@@ -130,7 +130,7 @@ def _find_or_create_subscription(customer: Customer, product: Product) -> Subscr
         name = f"{customer.external_key}/{product.external_key}"[:200]
         having = Subscription.objects.filter(external_key=name)
         begins = _earliest_acceptable_moment()
-        if having.not_over(timezone.now()).exists():
+        if having.not_ended_at(timezone.now()).exists():
             name = f"{name[:180]}/{uuid4().hex[:8]}"  # one of another product, or yet to begin
         elif had_until := having.aggregate(at=Max("active_until"))["at"]:
             begins = max(begins, had_until)

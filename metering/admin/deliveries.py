@@ -19,7 +19,7 @@ class RetryDeliveryForm(ActionForm):
         "A delivery that failed is tried again after pauses that grow. This ends the pause."
     )
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         actions.retry_delivery_now(delivery=self.target)
         return "It is being tried again. If it succeeds, it leaves this list."
 
@@ -40,7 +40,7 @@ class DeliveryAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     fields = ("id", *list_display)
     readonly_fields = fields
     change_form_template = "admin/metering/delivery/change_form.html"
-    acts: ClassVar[Mapping[str, type[ActionForm]]] = {"try-again": RetryDeliveryForm}
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"try-again": RetryDeliveryForm}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Without the bodies, which may be a megabyte each."""

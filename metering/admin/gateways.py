@@ -37,7 +37,7 @@ class IssueGatewayTokenForm(BaseIssueTokenForm):
     scope = GatewayToken.Scope
     explanation = "The token is shown once, on the next page, and never again."
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         said = self.cleaned_data
         kept, self.token = actions.issue_gateway_token(
             gateway=self.target, name=said["name"], scopes=said["scopes"], by=by
@@ -54,7 +54,7 @@ class GatewayTokenField(ModelChoiceField):
 class RevokeGatewayTokenForm(ActionForm):
     title = "Revoke a token"
     button = "Revoke for good"
-    grave = True
+    is_destructive = True
     explanation = "Whoever posts with it is refused from now on. What it has posted stays."
 
     token = GatewayTokenField(
@@ -66,7 +66,7 @@ class RevokeGatewayTokenForm(ActionForm):
         field: Any = self.fields["token"]
         field.queryset = self.target.tokens.filter(revoked_at=None)
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         token = self.cleaned_data["token"]
         actions.revoke_gateway_token(token=token, by=by)
         return f"The token {token} is revoked."
@@ -84,7 +84,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     )
     readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")
     change_form_template = "admin/revcred/gateway/change_form.html"
-    acts: ClassVar[Mapping[str, type[ActionForm]]] = {
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
         "issue-token": IssueGatewayTokenForm,
         "revoke-token": RevokeGatewayTokenForm,
     }
@@ -132,7 +132,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         if "accepted_days" in form.changed_data:
             partitions.ensure_partitions()
 
-    def cut_off(self, form: Any) -> list[str]:
+    def ended_calls(self, form: Any) -> list[str]:
         at = form.cleaned_data.get("suspended_at")
         if not confirmation.ends_earlier(form, "suspended_at"):
             return []
@@ -147,7 +147,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         )
         return [sentence]
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [Gateway.objects.filter(name__istartswith=term).values("pk")]
 
     def autocomplete_label(self, found: Gateway) -> str:

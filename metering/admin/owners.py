@@ -71,7 +71,7 @@ def _owner_of_invalid_key(key: ExternalKey, at: datetime, events: Sequence[Audit
         state, since, verbs = "revoked", credential.revoked_at, (Verb.REVOKED,)
     elif credential.expires_at and credential.expires_at <= at:
         state, since, verbs = "expired", credential.expires_at, (Verb.CHANGED, Verb.ISSUED)
-    elif suspension := next((s for s in credential.suspensions.all() if s.holds(at)), None):
+    elif suspension := next((s for s in credential.suspensions.all() if s.is_active_at(at)), None):
         state, since, verbs = "suspended", suspension.active_from, (Verb.SUSPENDED,)
     elif key.active_until and key.active_until <= at:
         state, since, verbs = "key ended", key.active_until, (Verb.KEY_ENDED, Verb.ROTATED)

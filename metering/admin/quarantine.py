@@ -39,7 +39,7 @@ class ReleaseForm(ActionForm):
 
     note = forms.CharField(max_length=500, help_text="What you found out, for whoever asks later.")
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         note = self.cleaned_data["note"]
         count = actions.release_transactions(self.target.transactions(), by=by, note=note)
         return f"{count:,} released."
@@ -50,7 +50,7 @@ class PutBackForm(ActionForm):
     button = "Put back"
     explanation = "What was released from this group is open again."
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         count = actions.put_back_transactions(self.target.transactions(), by=by)
         return f"{count:,} put back."
 
@@ -64,7 +64,7 @@ class MatchAgainForm(ActionForm):
         " where no credential has the key. What could not be processed is tried once more."
     )
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         cause = f"“{by}” asked for it"
         actions.match_again(self.target.transactions(), cause=cause, by=by)
         return "It is being judged again in the background. See Claims for how far it is."
@@ -73,7 +73,7 @@ class MatchAgainForm(ActionForm):
 class ChooseMomentForm(ActionForm):
     title = "Choose the moment"
     button = "Count them"
-    grave = True
+    is_destructive = True
     explanation = (
         "These calls arrived with a moment that is too old or too far ahead, so nothing was"
         " counted. Choose when they count; usage of that hour changes. The moment they came with"
@@ -93,7 +93,7 @@ class ChooseMomentForm(ActionForm):
             for at in MomentChoice
         ]
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         at = MomentChoice(self.cleaned_data["at"])
         count = actions.choose_moments(self.target.transactions(), at=at, by=by)
         return f"{count:,} calls are being counted in the background. See Claims for how far it is."
@@ -127,7 +127,7 @@ class AttachKeyForm(ActionForm):
         "The string itself is not known here, and does not have to be: its fingerprint becomes an"
         " alias of the credential, and what waits under it is claimed."
     )
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.CredentialRevoked: ("credential", REVOKED_MESSAGE),
         credentials.KeyInUse: (None, KEY_IN_USE_MESSAGE),
         credentials.KeyOfRevokedCredential: ("use_again", ""),
@@ -142,7 +142,7 @@ class AttachKeyForm(ActionForm):
         help_text="Empty: from as far back as transactions are accepted.",
     )
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         said = self.cleaned_data
         credentials.add_alias_by_fingerprint(
             credential=said["credential"],
@@ -161,7 +161,7 @@ class AttachKeyForm(ActionForm):
 class GroupFilter(LinkedFilter):
     title, parameter_name = "group", "group"
 
-    def described(self) -> str:
+    def chosen_in_words(self) -> str:
         group = existing_group(self.value() or "")
         return str(group) if group else "nothing that is there"
 
@@ -248,15 +248,15 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
             group = existing_group(slug)
             if group is None:
                 raise Http404
-            return self.act_page(request, form_class, group)
+            return self.action_page(request, form_class, group)
 
         return page
 
-    def may(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
+    def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         user: Any = request.user
         if form_class is AttachKeyForm and not user.has_perm("revcred.change_credential"):
             return False
-        return super().may(request, form_class)
+        return super().may_perform(request, form_class)
 
     def url_of(self, target: Any) -> str:
         return f"{self._list_url()}?group={target.slug}"

@@ -23,7 +23,7 @@ class EnterSourceForm(ActionForm):
 
     name = forms.CharField(max_length=200, help_text="What it is called here.")
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         name = self.cleaned_data["name"]
         source = actions.create_discovered_source(discovered=self.target, name=name, by=by)
         return f"{source} is a source."
@@ -37,9 +37,9 @@ class DiscoveredSourceAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     fields = list_display
     readonly_fields = fields
     change_form_template = "admin/metering/discoveredsource/change_form.html"
-    acts: ClassVar[Mapping[str, type[ActionForm]]] = {"enter": EnterSourceForm}
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"enter": EnterSourceForm}
 
-    def done(
+    def action_done(
         self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
     ) -> HttpResponse:
         messages.success(request, sentence)

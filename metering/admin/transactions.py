@@ -112,7 +112,7 @@ class TransactionAdmin(ReceiptModelAdmin):
             return super().search(request)
         return self.show_receipts(request, found, found[0].transaction_id if found else term)
 
-    def finds(self, term: str) -> bool:
+    def finds_any(self, term: str) -> bool:
         return True
 
     def changelist_view(
