@@ -22,7 +22,8 @@ WHERE relid IN (SELECT oid FROM pg_class WHERE reltuples >= %s) AND relname <> '
 def look_ups(bench: Bench) -> list[str]:
     """Each way to a table that settling takes, once."""
     with psycopg.ClientCursor(bench.database) as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {PROCESS_UNTRIED}".encode(), {"most": MOST})
+        statement = f"EXPLAIN (FORMAT JSON) {PROCESS_UNTRIED}".encode()
+        cursor.execute(statement, {"max_transactions": MOST})
         row = cursor.fetchone()
     assert row
     ways = (node for node in _nodes(row[0][0]["Plan"]) if "Scan" in node["Node Type"])

@@ -6,10 +6,12 @@ from django.db.models.signals import post_migrate
 
 
 class MeteringConfig(AppConfig):
+    """The app metering. The core does not import it, and reaches it by signals."""
+
     name = "metering"
 
     def ready(self) -> None:
-        # Models can be imported only now.
+        # Not above: these modules import models, which Django has loaded only now.
         from metering.consequences import count_consequences
         from metering.quarantine.hooks import (
             open_claim,
@@ -37,6 +39,6 @@ def _ensure_ledger_partitions(*, apps: Any = registry, **_: Any) -> None:
     from metering.ledger import partitions
 
     gateway = apps.get_model("revcred", "Gateway")
-    # Of a database that was taken back to before gateways had an age of their own, nothing.
+    # A database migrated back to before this column cannot say how old a call may be.
     if any(field.name == "accepted_days" for field in gateway._meta.fields):
         partitions.ensure_partitions()

@@ -1,6 +1,7 @@
-"""The fast door as a server of its own, beside the web, which needs none of it.
+"""ASGI application of the fast door, an optional server beside the web processes.
 
-`granian metering.asgi:application --interface asgi`; the proxy sends what is posted to it here.
+Run it with `granian metering.asgi:application --interface asgi`, and let the proxy send it what
+gateways post to /v1/transactions.
 """
 
 import os

@@ -2,10 +2,7 @@
 
 from revcred.runtime.bell import Bell
 
+# Task names are what running workers listen to, also during an upgrade.
 inbox_bell = Bell("metering.settle")
-
-
 pairing_bell = Bell("metering.join")
-
-
 claim_bell = Bell("metering.claim")

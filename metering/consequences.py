@@ -1,4 +1,4 @@
-"""How many calls an action moves, counted by the statements that carry it out."""
+"""Count the calls that an action would move, with the statements that carry it out."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from django.db import OperationalError, connection
 from django.db.backends.utils import CursorWrapper
@@ -21,16 +20,15 @@ from revcred.hooks import CallMovement, ChargedTo, Consequences
 from revcred.models import Credential, Subscription
 
 COUNT_LIMIT_SECONDS = 10.0
-QUARANTINE_ROWS_PER_COUNT = 20_000  # transactions of the quarantine counted in one statement
-FIRST_WINDOW_DAYS = 8  # of the ledger, to begin with
-QUICK_COUNT_SECONDS = 0.5  # a window of days that is counted in less is followed by a wider one
-NIL = UUID(int=0)
+QUARANTINE_ROWS_PER_COUNT = 20_000
+FIRST_WINDOW_DAYS = 8  # of the ledger; later windows are wider or narrower
+QUICK_COUNT_SECONDS = 0.5  # a window counted in less is followed by a wider one
 
 CountRow = tuple[Any, ...]
 
 
 class ChargedPlace(NamedTuple):
-    """Where calls are counted: under a subscription, or for a reason in quarantine."""
+    """A subscription that calls are charged to, or the reason why they are in quarantine."""
 
     reason: str | None = None
     subscription: int | None = None
@@ -38,7 +36,7 @@ class ChargedPlace(NamedTuple):
 
 
 class MovedCalls(NamedTuple):
-    """Calls that go from one place to another."""
+    """A number of calls that move from one place to another."""
 
     before: ChargedPlace
     after: ChargedPlace
@@ -52,10 +50,10 @@ class _CountTookTooLong(Exception):
 
 
 def count_consequences(*, noted: Sequence[Claim], **_: Any) -> Consequences:
-    """What these claims will move; see `revcred.hooks`.
+    """Count the calls that these claims will move; see `revcred.hooks`.
 
-    Runs in the transaction that has changed the links. What cannot be counted within
-    COUNT_LIMIT_SECONDS is left out, and the answer says so.
+    Runs in the transaction that has changed assignments, which is taken back afterwards. What
+    cannot be counted within COUNT_LIMIT_SECONDS is left out: then `is_complete` is False.
     """
     deadline = monotonic() + COUNT_LIMIT_SECONDS
     groups: list[MovedCalls] = []
@@ -70,17 +68,16 @@ def count_consequences(*, noted: Sequence[Claim], **_: Any) -> Consequences:
 
 
 def _count_in_quarantine(noted: Sequence[Claim], deadline: float, groups: list[MovedCalls]) -> bool:
-    """Add what leaves the quarantine. False if there was no time for all of it."""
+    """Add what leaves the quarantine to `groups`; return False if time was too short."""
     scope, arguments = _any_condition(
         [(reattribution.quarantine_condition(claim), claim) for claim in noted]
     )
     statement = count_claimed_statement(scope)
-    after = NIL
+    after = reattribution.BEFORE_FIRST_ID
     while True:
+        step = {"after": after, "max_rows": QUARANTINE_ROWS_PER_COUNT}
         try:
-            rows = _run_until_deadline(
-                statement, deadline, arguments | {"after": after, "most": QUARANTINE_ROWS_PER_COUNT}
-            )
+            rows = _run_until_deadline(statement, deadline, arguments | step)
         except _CountTookTooLong:
             return False
         looked_at, last, *_ = rows[0]
@@ -95,7 +92,10 @@ def _count_in_quarantine(noted: Sequence[Claim], deadline: float, groups: list[M
 
 
 def _count_in_ledger(noted: Sequence[Claim], deadline: float, groups: list[MovedCalls]) -> bool:
-    """Add what is corrected in the ledger, the newest days first."""
+    """Add what is corrected in the ledger to `groups`; return False if time was too short.
+
+    Counts windows of days, the newest first: an incomplete count then has the days that matter.
+    """
     reaching = [claim for claim in noted if claim.since]
     days = partitions.partitioned_days() if reaching else []
     if not days:
@@ -113,7 +113,7 @@ def _count_in_ledger(noted: Sequence[Claim], deadline: float, groups: list[Moved
         begin = max(start, end - timedelta(days=width))
         began = monotonic()
         try:
-            # So that a narrower window can be tried where a wide one takes too long.
+            # Half of the time that is left: a wide window that takes too long is tried narrower.
             until = deadline if width == 1 else began + (deadline - began) / 2
             rows = _run_until_deadline(statement, until, arguments | {"start": begin, "end": end})
         except _CountTookTooLong:
@@ -137,10 +137,11 @@ def _moved_calls_of_row(row: CountRow) -> MovedCalls:
 
 
 def _any_condition(conditions: Sequence[tuple[str, Claim]]) -> tuple[str, dict[str, Any]]:
-    """One condition that holds where one of several does, and its arguments by numbered names."""
+    """Join conditions with OR, and number the names of their arguments."""
     texts, arguments = [], {"claim": None}
     for number, (text, claim) in enumerate(conditions):
         own = reattribution.claim_arguments(claim)
+        # Each claim has its own values under the same names: %(since)s becomes %(since_1)s.
         texts.append(re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", text))
         arguments |= {f"{name}_{number}": value for name, value in own.items()}
     return " OR ".join(f"({text})" for text in texts), arguments
@@ -149,7 +150,11 @@ def _any_condition(conditions: Sequence[tuple[str, Claim]]) -> tuple[str, dict[s
 def _run_until_deadline(
     statement: str, deadline: float, arguments: dict[str, Any]
 ) -> list[CountRow]:
-    """The statement's rows. Raises _TookTooLong at the deadline (of `monotonic`)."""
+    """Return the statement's rows. `deadline` is a moment of `monotonic`.
+
+    Raises:
+        _CountTookTooLong: the deadline has come.
+    """
     milliseconds = int((deadline - monotonic()) * 1_000)
     if milliseconds <= 0:
         raise _CountTookTooLong
@@ -166,7 +171,7 @@ def _run_until_deadline(
 
 @contextmanager
 def _statement_timeout(cursor: CursorWrapper, milliseconds: int) -> Iterator[None]:
-    """Set for the block. Where it fails, the savepoint around it puts the timeout back."""
+    """Limit the statements of the block. If one fails, the savepoint around resets the limit."""
     cursor.execute("SELECT current_setting('statement_timeout')")
     (before,) = cursor.fetchone()
     change = "SELECT set_config('statement_timeout', %s, true)"
@@ -176,7 +181,7 @@ def _statement_timeout(cursor: CursorWrapper, milliseconds: int) -> Iterator[Non
 
 
 def _movements_with_names(groups: Iterable[MovedCalls]) -> tuple[CallMovement, ...]:
-    """The movements with names, each once, the largest first."""
+    """Return the movements with the names of their places, each once, the largest first."""
     summed: dict[tuple[ChargedPlace, ChargedPlace], tuple[int, datetime, datetime]] = {}
     for before, after, calls, first, last in groups:
         known = summed.get((before, after), (0, first, last))
@@ -209,7 +214,7 @@ def _movements_with_names(groups: Iterable[MovedCalls]) -> tuple[CallMovement, .
         )
         for (before, after), (calls, first, last) in summed.items()
     ]
-    return tuple(sorted(movements, key=lambda each: (-each.calls, str(each.before))))
+    return tuple(sorted(movements, key=lambda movement: (-movement.calls, str(movement.before))))
 
 
 def _utc_midnight(day: date) -> datetime:

@@ -1,16 +1,17 @@
-"""Whose fault a failure is: perhaps that of the transactions in a statement, or surely not."""
+"""Classes of database failures: which may be caused by a transaction, and which cannot be."""
 
 from django.db import Error
 
-# By SQLSTATE. Two that wanted the same: nothing is wrong with either.
+# Prefixes of SQLSTATE: a deadlock, a serialization failure, a lock held by somebody else. Nothing
+# is wrong with either side.
 CONTENTION_STATES = ("40", "55")
-# No connection, no room, no permission to write, starting up: it would befall anything.
+# No connection, no room, no permission to write, starting up: any statement would fail.
 UNAVAILABLE_STATES = ("08", "25", "53", "57P03", "58")
-OUT_OF_MEMORY_STATE = "53200"  # which a transaction may cause
+OUT_OF_MEMORY_STATE = "53200"  # the exception: a single large transaction may cause it
 CANCELED_STATE = "57014"
-# The connection was ended: by what it did, or by what somebody else did.
+# The server ended the connection: because of this statement, or because of another session.
 CONNECTION_ENDED_STATES = ("", "57P01", "57P02")
-PROCESS_LOST = "ProcessLost"
+PROCESS_LOST = "ProcessLost"  # the error class of an attempt whose process never came back
 
 
 def is_contention(error: Error) -> bool:
@@ -18,7 +19,10 @@ def is_contention(error: Error) -> bool:
 
 
 def is_unavailable(error: Error) -> bool:
-    """Whether the database cannot work at all. A connection that is lost may be their doing."""
+    """Return True if no statement could work now.
+
+    A lost connection is not counted: the statement itself may have ended it.
+    """
     state = _sqlstate(error)
     return state.startswith(UNAVAILABLE_STATES) and state != OUT_OF_MEMORY_STATE
 
@@ -32,10 +36,13 @@ def took_too_long(error: Error) -> bool:
 
 
 def error_class(error: Error) -> str:
-    """The error's class, which is all that is ever kept of it: its text may quote what was sent."""
+    """Return the name of the error's class, such as "DataError".
+
+    Only this is stored or logged, for the error's text may quote what a gateway sent.
+    """
     return type(error.__cause__ or error).__name__ if _sqlstate(error) else "ConnectionLost"
 
 
 def _sqlstate(error: Error) -> str:
-    """Empty when there was nobody left to say one."""
+    """Return the five characters of SQLSTATE; empty when the server did not answer."""
     return getattr(error.__cause__, "sqlstate", None) or ""

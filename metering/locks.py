@@ -1,14 +1,13 @@
-"""PostgreSQL advisory locks of metering: each number stands for one thing at a time."""
+"""Advisory locks of PostgreSQL that metering takes, each held until its transaction ends."""
 
-ATTRIBUTION_LOCK = 0x5E771E  # advisory: settlements share it, a claim waits for those under way
+# Shared by running attributions. Re-attribution takes it exclusively, once, to wait for them.
+ATTRIBUTION_LOCK = 0x5E771E
 
+# Held while the ledger is corrected: two corrections of one row would reverse it twice.
+CORRECTION_LOCK = 0xC0881
 
-CORRECTION_LOCK = 0xC0881  # advisory: what is corrected is corrected by one at a time
+# Held by the one process that pairs: two that each saw one part would pair neither.
+PAIRING_LOCK = 0x10171
 
-
-PAIRING_LOCK = (
-    0x10171  # advisory: one process joins at a time, so that no two halves miss each other
-)
-
-
-PROVISIONING_LOCK = 0xA0B0  # advisory: one makes what others would make at the same time
+# Held while named customers and credentials are created, so that each is created once.
+PROVISIONING_LOCK = 0xA0B0

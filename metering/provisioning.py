@@ -1,4 +1,7 @@
-"""Make what calls name and nobody knows yet, where the installation says so. It is on record."""
+"""Just-in-time provisioning: create customers and more that calls name and nobody has entered.
+
+Only where the setting says so. Each creation is recorded in the audit.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -40,7 +43,7 @@ _provisioned: OrderedDict[tuple[str | None, ...], None] = OrderedDict()
 
 
 def provision_named_in_calls(calls: Iterable[Call], withheld: WithheldSecrets) -> None:
-    """Make what the calls name and nobody knows yet, if the installation wants that."""
+    """Create what the calls name and does not exist yet, if provisioning is switched on."""
     if not settings.CREATE_NAMED:
         return
     for call in calls:
@@ -50,32 +53,35 @@ def provision_named_in_calls(calls: Iterable[Call], withheld: WithheldSecrets) -
 
 
 def provision(names: Mapping[str, str], *, key: str | None) -> None:
-    """Whatever is missing of customer, product, subscriber, subscription and credential.
+    """Create what is missing of customer, product, subscriber, subscription and credential.
 
-    Without a customer there is nobody it could belong to, and nothing is made.
+    Without the name of a customer nothing is created, since it would belong to nobody.
     """
     asked = (
-        *(names.get(each) for each in ("customer", "product", "subscriber", "credential")),
+        *(names.get(kind) for kind in ("customer", "product", "subscriber", "credential")),
         str(fingerprint(key)) if key else None,
     )
     if asked in _provisioned or not names.get("customer"):
         return
+    # Calls with the same new name often come at the same moment, from several processes.
     with atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PROVISIONING_LOCK])
         _provision_missing(names, key)
+    # After the commit: what failed is tried again with the next call.
     _provisioned[asked] = None
     if len(_provisioned) > MAX_CACHED_PROVISIONED:
         _provisioned.popitem(last=False)
 
 
 def forget_provisioned() -> None:
+    """Empty the cache, so that the next call with a name asks the database."""
     _provisioned.clear()
 
 
 def _provision_missing(names: Mapping[str, str], key: str | None) -> None:
-    mark = fingerprint(key) if key else None
-    if mark and ExternalKey.objects.filter(fingerprint=mark).exists():
-        return  # the key says whose it is
+    # A known key decides whose the call is, whatever names stand beside it.
+    if key and ExternalKey.objects.filter(fingerprint=fingerprint(key)).exists():
+        return
     customer = _find_or_create_by_name(Customer, names["customer"])
     product = _find_or_create_by_name(Product, names["product"]) if "product" in names else None
     subscriber = (
@@ -88,7 +94,7 @@ def _provision_missing(names: Mapping[str, str], key: str | None) -> None:
 
 
 def _find_or_create_by_name(model: type[NamedModel], name: str) -> NamedModel:
-    """The one of this name, or that had it last; a new one if there never was any."""
+    """Return the object with this name, or that had it last, or else a new one."""
     objects = model._base_manager
     found = objects.filter(Q(external_key=name) | Q(name__iexact=name)).order_by("pk").first()
     if found is None:
@@ -100,9 +106,10 @@ def _find_or_create_by_name(model: type[NamedModel], name: str) -> NamedModel:
 
 
 def _find_or_create_subscriber(customer: Customer, email: str) -> Subscriber | None:
-    """A member of the customer. Who is not named by an address cannot be made.
+    """Return a subscriber of the customer, or None.
 
-    None of somebody else's people: a gateway makes them no members, and no holders of a key.
+    None for a new name that is no e-mail address, and for a subscriber of other customers only: a
+    gateway must not make them members here, or holders of a key.
     """
     known = Q(email__iexact=email) | Q(external_key=email)
     subscriber = (
@@ -124,16 +131,21 @@ def _find_or_create_subscriber(customer: Customer, email: str) -> Subscriber | N
 
 
 def _find_or_create_subscription(customer: Customer, product: Product) -> Subscription:
-    """As old as a call may be, so that what waits is claimed, but not before its name is free."""
+    """Return the customer's present subscription to the product, or a new one.
+
+    A new one begins at the earliest acceptable moment, so that waiting transactions are
+    attributed to it, but not while another subscription had its name.
+    """
     found = customer.subscriptions.at(timezone.now()).filter(product=product).first()
     if found is None:
         name = f"{customer.external_key}/{product.external_key}"[:200]
-        having = Subscription.objects.filter(external_key=name)
+        with_name = Subscription.objects.filter(external_key=name)
         begins = _earliest_acceptable_moment()
-        if having.not_ended_at(timezone.now()).exists():
-            name = f"{name[:180]}/{uuid4().hex[:8]}"  # one of another product, or yet to begin
-        elif had_until := having.aggregate(at=Max("active_until"))["at"]:
-            begins = max(begins, had_until)
+        # The name may be taken: by a subscription to another product, or one that is yet to begin.
+        if with_name.not_ended_at(timezone.now()).exists():
+            name = f"{name[:180]}/{uuid4().hex[:8]}"
+        elif taken_until := with_name.aggregate(at=Max("active_until"))["at"]:
+            begins = max(begins, taken_until)
         found = Subscription(
             customer=customer, product=product, external_key=name, active_from=begins
         )
@@ -148,9 +160,10 @@ def _provision_credential(
     subscription: Subscription | None,
     subscriber: Subscriber | None,
 ) -> None:
-    """Another of the same name that was revoked stays revoked, and none is made in its place.
+    """Issue a credential of this name, or add the key to the one there is.
 
-    Only where a key comes that no credential ever had, the name is free for a new one.
+    A revoked credential is not replaced just because a call names it. Only a call with a new key
+    gets a new credential of the same name.
     """
     same_name = customer.credentials.filter(name__iexact=name)
     credential = same_name.filter(revoked_at=None).first()
@@ -171,6 +184,6 @@ def _earliest_acceptable_moment() -> datetime:
     return timezone.now() - Gateway.objects.longest_accepted_age()
 
 
-def _record_provisioned(made: Model) -> None:
+def _record_provisioned(created: Model) -> None:
     details = {"because": "a call named it"}
-    AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=made, by=None, details=details)
+    AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=created, by=None, details=details)

@@ -1,8 +1,8 @@
-"""Find keys, secrets and tokens in what is stored, and cut them out of it.
+"""Find keys, secrets and tokens in stored calls and audit events, and cut them out.
 
-They are known by their shape where they were issued here, or else by their fingerprint: every part
-of a text that may be a key is held against the fingerprints of all keys that are known, and of
-those that wait in quarantine. What is not text of a call or an event is told of and left.
+Those issued by revcred have a shape of their own. All others are found by fingerprint: each part of
+a text that may be a key is compared with all known keys and those in quarantine. Keys in other
+tables are only reported, for there they are names that a person has entered.
 """
 
 import json
@@ -38,15 +38,16 @@ PATHS_FOUND = "paths with a host or a query"
 PROMPTS_FOUND = "prompts and answers"
 
 FIND_KNOWN_FINGERPRINTS = """
-SELECT fingerprint FROM revcred_externalkey WHERE fingerprint = ANY(%(marks)s)
-UNION SELECT fingerprint FROM metering_quarantined WHERE fingerprint = ANY(%(marks)s)
+SELECT fingerprint FROM revcred_externalkey WHERE fingerprint = ANY(%(fingerprints)s)
+UNION SELECT fingerprint FROM metering_quarantined WHERE fingerprint = ANY(%(fingerprints)s)
 """
-# A resend under the same id is known by its new identity, and counted no second time.
+# So that the same call, sent again under its id, is still recognised as a repeat.
 REPLACE_DEDUP_KEY = """
 UPDATE metering_remembered r SET {column} = %(new)s
 WHERE {column} = %(old)s
     AND NOT EXISTS (SELECT FROM metering_remembered o WHERE o.identity = %(new)s)
 """
+# Every column that can hold text, so that a table added later is looked at, too.
 FIND_TEXT_COLUMNS = """
 SELECT c.relname, a.attname
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -61,19 +62,19 @@ ORDER BY 1, 2
 
 _encode_scrubbed_json = msgspec.json.Encoder(decimal_format="number").encode
 
-FindingCounts = Counter[tuple[str, str]]  # how many rows, by place and by what was in them
+FindingCounts = Counter[tuple[str, str]]  # rows, by table and by what was found in them
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScrubbedTable:
-    """A table, the columns that tell its rows apart, and those in which a key may stand."""
+    """A table, its primary key, and the columns in which a key may stand."""
 
     table: str
     key: Sequence[str] = ("id",)
     texts: Sequence[str] = ()
     objects: Sequence[str] = ()  # of JSON
     calls: str = ""  # a column with one call or an array of them, as JSON in text
-    is_added_to: bool = False
+    is_append_only: bool = False  # its trigger takes no update, unless it is told of a scrub
 
 
 CALL_TEXT_COLUMNS = ("transaction_id", "subscription_named", "source_named", "method", "path")
@@ -83,7 +84,7 @@ SCRUBBED_TABLES = (
         key=("id", "occurred_at"),
         texts=CALL_TEXT_COLUMNS,
         objects=("metadata", "names"),
-        is_added_to=True,
+        is_append_only=True,
     ),
     ScrubbedTable(
         table="metering_quarantined", texts=CALL_TEXT_COLUMNS, objects=("metadata", "names")
@@ -96,11 +97,12 @@ SCRUBBED_TABLES = (
     ScrubbedTable(table="metering_half", key=("identity", "side"), calls="call"),
 )
 AUDIT_TABLE = "revcred_auditevent"
-TABLES_WITH_DEDUP_KEYS = {"metering_transaction", "metering_quarantined"}  # by gateway and id
+# Whose transactions have a dedup key, made of gateway and id, in metering_remembered.
+TABLES_WITH_DEDUP_KEYS = {"metering_transaction", "metering_quarantined"}
 
 
 class _RowFindings(NamedTuple):
-    """A row, the secrets that are in it, and what has been found so far."""
+    """A row, the secrets in it, and the counts that its findings are added to."""
 
     row: dict[str, Any]
     secrets: KnownSecrets
@@ -109,81 +111,86 @@ class _RowFindings(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class KeyScrub:
-    """One run. Without `apply` it changes nothing, and says what it would."""
+    """One scrub of all tables. Without `apply` it only counts what it would change."""
 
     apply: bool
-    prompts: Collection[str] = ()  # names of metadata that are left out
+    prompts: Collection[str] = ()  # keys of metadata that are removed, with their values
     say: Callable[[str], None] = lambda _: None
 
     def run(self) -> FindingCounts:
+        """Scrub all tables, record it in the audit, and return what was found."""
         found: FindingCounts = Counter()
-        for place in SCRUBBED_TABLES:
-            self.say(f"Looking through {place.table}")
-            for rows in _row_batches(place):
+        for scrubbed in SCRUBBED_TABLES:
+            self.say(f"Looking through {scrubbed.table}")
+            for rows in _row_batches(scrubbed):
+                # Committed batch by batch: a long run holds no locks, and can be run again.
                 with atomic():
-                    found += self._scrub(place, rows)
+                    found += self._scrub(scrubbed, rows)
         self.say(f"Looking through {AUDIT_TABLE}")
         found += self._scrub_audit()
         if self.apply and found:
             _record_scrub(found)
         return found
 
-    def _scrub(self, place: ScrubbedTable, rows: Sequence[dict[str, Any]]) -> FindingCounts:
+    def _scrub(self, scrubbed: ScrubbedTable, rows: Sequence[dict[str, Any]]) -> FindingCounts:
         found: FindingCounts = Counter()
-        known = _known_keys_among(key_candidates([_scrubbed_values(place, row) for row in rows]))
+        known = _known_keys_among(key_candidates([_scrubbed_values(scrubbed, row) for row in rows]))
         for row in rows:
-            before = _scrubbed_values(place, row)
-            looked_at = _RowFindings(row, _secrets_in_value(before, known), found)
-            after = {name: self._cut(place, name, before[name], looked_at) for name in before}
+            before = _scrubbed_values(scrubbed, row)
+            findings = _RowFindings(row, _secrets_in_value(before, known), found)
+            after = {name: self._cut(scrubbed, name, before[name], findings) for name in before}
             changed = {name: after[name] for name in before if after[name] != before[name]}
             if changed and self.apply:
-                _write_scrubbed_row(place, row, changed)
+                _write_scrubbed_row(scrubbed, row, changed)
         return found
 
-    def _cut(self, place: ScrubbedTable, name: str, value: Any, looked_at: _RowFindings) -> Any:
-        _, secrets, found = looked_at
-        if name == place.calls:
-            return self._cut_calls(place, value, looked_at)
+    def _cut(self, scrubbed: ScrubbedTable, name: str, value: Any, findings: _RowFindings) -> Any:
+        _, secrets, found = findings
+        if name == scrubbed.calls:
+            return self._cut_calls(scrubbed, value, findings)
         shown = redact_value(value, secrets)
-        found[place.table, KEYS_FOUND] += shown != value
+        found[scrubbed.table, KEYS_FOUND] += shown != value
         if name == "path" and shown and shown != strip_url_to_path(shown):
-            found[place.table, PATHS_FOUND] += 1
+            found[scrubbed.table, PATHS_FOUND] += 1
             shown = strip_url_to_path(shown)
         if (
             name == "content"
             and shown.get("path")
             and shown["path"] != strip_url_to_path(shown["path"])
         ):
-            found[place.table, PATHS_FOUND] += 1
+            found[scrubbed.table, PATHS_FOUND] += 1
             shown = shown | {"path": strip_url_to_path(shown["path"])}
         if name == "metadata" and shown and not shown.keys().isdisjoint(self.prompts):
-            found[place.table, PROMPTS_FOUND] += 1
-            shown = {each: said for each, said in shown.items() if each not in self.prompts}
+            found[scrubbed.table, PROMPTS_FOUND] += 1
+            shown = {key: kept for key, kept in shown.items() if key not in self.prompts}
         return shown
 
-    def _cut_calls(self, place: ScrubbedTable, value: Any, looked_at: _RowFindings) -> Any:
+    def _cut_calls(self, scrubbed: ScrubbedTable, value: Any, findings: _RowFindings) -> Any:
         calls = value if isinstance(value, list) else [value]
         shown = []
         for call in calls:
             clean = call | {
-                name: self._cut(place, name, call[name], looked_at)
+                name: self._cut(scrubbed, name, call[name], findings)
                 for name in REDACTED_FIELDS
                 if name in call
             }
             old_id, new_id = call.get("transaction_id"), clean.get("transaction_id")
             if old_id != new_id and "identity" in call:
-                gateway_id = looked_at.row["gateway_id"]
+                gateway_id = findings.row["gateway_id"]
                 plain = dedup_key_of_id(gateway_id, old_id)
                 keyed = keyed_dedup_key_of_id(gateway_id, old_id)
-                for mark in ("identity", "shared_id"):
-                    if clean.get(mark) == plain:
-                        clean[mark] = keyed
+                for field in ("identity", "shared_id"):
+                    if clean.get(field) == plain:
+                        clean[field] = keyed
             shown.append(clean)
         return shown if isinstance(value, list) else shown[0]
 
     @atomic
     def _scrub_audit(self) -> FindingCounts:
-        """Events from the first that is changed on have new digests, for each covers the last."""
+        """Scrub audit events. From the first changed one on, all get new digests.
+
+        Each digest covers the one before, and the end of the chain is locked meanwhile.
+        """
         found: FindingCounts = Counter()
         if self.apply:
             head = lock_chain_end().hex()
@@ -194,23 +201,27 @@ class KeyScrub:
                 key_candidates([[event.target, event.details] for event in batch])
             )
             for event in batch:
-                said = {"target": event.target, "details": event.details}
-                shown = redact_value(said, _secrets_in_value(said, known))
-                if shown != said:
+                texts = {"target": event.target, "details": event.details}
+                shown = redact_value(texts, _secrets_in_value(texts, known))
+                if shown != texts:
                     event.target, event.details = shown["target"], shown["details"]
                     changed[event.pk] = event
         found[AUDIT_TABLE, KEYS_FOUND] += len(changed)
         if self.apply and changed:
-            self.say(f"The audit's last digest was {head}, and is {_rechain_audit(changed)}")
+            new_head = _rechain_audit(changed)
+            self.say(f"The audit's last digest was {head} and is now {new_head}")
         return +found
 
 
-def find_keys_elsewhere(known_places: Iterable[ScrubbedTable] = SCRUBBED_TABLES) -> FindingCounts:
-    """Columns of other tables in which a key stands: names that were entered, which a person mends.
+def find_keys_elsewhere(known_tables: Iterable[ScrubbedTable] = SCRUBBED_TABLES) -> FindingCounts:
+    """Count keys in all columns that `KeyScrub` does not change, by column.
 
-    What is a name and a key at once is no secret.
+    They are names that a person has entered, and has to correct. A key that is also a name of a
+    customer or the like is no secret, and not counted.
     """
-    own = {(place.table, name) for place in known_places for name in _scrubbed_columns(place)}
+    own = {
+        (scrubbed.table, name) for scrubbed in known_tables for name in _scrubbed_columns(scrubbed)
+    }
     own |= {(AUDIT_TABLE, "target"), (AUDIT_TABLE, "details")}
     found: FindingCounts = Counter()
     for table, column in _text_columns():
@@ -225,101 +236,110 @@ def find_keys_elsewhere(known_places: Iterable[ScrubbedTable] = SCRUBBED_TABLES)
     return +found
 
 
-def _scrubbed_columns(place: ScrubbedTable) -> list[str]:
-    return [*place.texts, *place.objects, *([place.calls] if place.calls else [])]
+def _scrubbed_columns(scrubbed: ScrubbedTable) -> list[str]:
+    return [*scrubbed.texts, *scrubbed.objects, *([scrubbed.calls] if scrubbed.calls else [])]
 
 
-def _scrubbed_values(place: ScrubbedTable, row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in _scrubbed_columns(place)}
+def _scrubbed_values(scrubbed: ScrubbedTable, row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _scrubbed_columns(scrubbed)}
 
 
-def _known_keys_among(parts: Collection[str]) -> set[str]:
-    """Those of these texts that are keys, or wait in quarantine as the key of a call."""
-    by_mark = {fingerprint(part): part for part in parts}
+def _known_keys_among(texts: Collection[str]) -> set[str]:
+    """Return the texts that are known keys, or keys of calls in quarantine."""
+    by_fingerprint = {fingerprint(text): text for text in texts}
     with connection.cursor() as cursor:
-        cursor.execute(FIND_KNOWN_FINGERPRINTS, {"marks": list(by_mark)})
-        return {by_mark[mark] for (mark,) in cursor}
+        cursor.execute(FIND_KNOWN_FINGERPRINTS, {"fingerprints": list(by_fingerprint)})
+        return {by_fingerprint[found] for (found,) in cursor}
 
 
 def _secrets_in_value(value: Any, known: set[str]) -> KnownSecrets:
     here = key_candidates(value) & known if known else set()
     return known_secrets(
-        *(each for each in sorted(here, key=len) if not is_entered_name(CallerKey(each)))
+        *(key for key in sorted(here, key=len) if not is_entered_name(CallerKey(key)))
     )
 
 
-def _row_batches(place: ScrubbedTable) -> Iterator[list[dict[str, Any]]]:
-    """All rows, by their key: those that are written meanwhile are encoded without keys."""
-    order = ", ".join(place.key)
+def _row_batches(scrubbed: ScrubbedTable) -> Iterator[list[dict[str, Any]]]:
+    """Yield all rows in batches, in the order of their primary key.
+
+    Rows written meanwhile may be missed: they are encoded without keys already.
+    """
+    order = ", ".join(scrubbed.key)
     is_identified = (
-        place.calls or place.table in TABLES_WITH_DEDUP_KEYS or place.table == "metering_conflict"
+        scrubbed.calls
+        or scrubbed.table in TABLES_WITH_DEDUP_KEYS
+        or scrubbed.table == "metering_conflict"
     )
-    columns = [*place.key, *(["gateway_id"] if is_identified else [])]
+    columns = [*scrubbed.key, *(["gateway_id"] if is_identified else [])]
     columns += [
-        *place.texts,
-        *(f"{name}::text" for name in (*place.objects, *_call_columns(place))),
+        *scrubbed.texts,
+        *(f"{name}::text" for name in (*scrubbed.objects, *_call_columns(scrubbed))),
     ]
-    names = [each.partition("::")[0] for each in columns]
+    names = [column.partition("::")[0] for column in columns]
     last: list[Any] | None = None
     while True:
-        after = f"WHERE ({order}) > ({', '.join(['%s'] * len(place.key))})" if last else ""
+        after = f"WHERE ({order}) > ({', '.join(['%s'] * len(scrubbed.key))})" if last else ""
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {', '.join(columns)} FROM {place.table} {after}"
+                f"SELECT {', '.join(columns)} FROM {scrubbed.table} {after}"
                 f" ORDER BY {order} LIMIT {SCRUB_BATCH_ROWS}",
                 last or [],
             )
             rows = [dict(zip(names, row, strict=True)) for row in cursor]
         if not rows:
             return
-        last = [rows[-1][name] for name in place.key]
+        last = [rows[-1][name] for name in scrubbed.key]
         for row in rows:
-            for name in (*place.objects, *_call_columns(place)):
+            for name in (*scrubbed.objects, *_call_columns(scrubbed)):
                 row[name] = json.loads(row[name], parse_float=Decimal) if row[name] else None
         yield rows
 
 
-def _call_columns(place: ScrubbedTable) -> list[str]:
-    return [place.calls] if place.calls else []
+def _call_columns(scrubbed: ScrubbedTable) -> list[str]:
+    return [scrubbed.calls] if scrubbed.calls else []
 
 
-def _write_scrubbed_row(place: ScrubbedTable, row: dict[str, Any], changed: dict[str, Any]) -> None:
-    where = " AND ".join(f"{name} = %s" for name in place.key)
-    key = [row[name] for name in place.key]
+def _write_scrubbed_row(
+    scrubbed: ScrubbedTable, row: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    where = " AND ".join(f"{name} = %s" for name in scrubbed.key)
+    key = [row[name] for name in scrubbed.key]
     with connection.cursor() as cursor:
-        if place.table == "metering_discoveredsource":  # its calls lead to it again
-            cursor.execute(f"DELETE FROM {place.table} WHERE {where}", key)
+        # Deleted, not changed: two scrubbed names may be equal, and calls bring it back anyway.
+        if scrubbed.table == "metering_discoveredsource":
+            cursor.execute(f"DELETE FROM {scrubbed.table} WHERE {where}", key)
             return
-        if place.is_added_to:
+        if scrubbed.is_append_only:
             cursor.execute("SET LOCAL revcred.scrubbing = 'on'")
         sets = {
             name: _encode_scrubbed_json(value).decode()
-            if name not in place.texts and value is not None
+            if name not in scrubbed.texts and value is not None
             else value
             for name, value in changed.items()
         }
-        if place.table in TABLES_WITH_DEDUP_KEYS and "transaction_id" in changed:
+        if scrubbed.table in TABLES_WITH_DEDUP_KEYS and "transaction_id" in changed:
             _replace_dedup_keys(row["gateway_id"], row["transaction_id"])
         assigned = ", ".join(f"{name} = %s" for name in sets)
         cursor.execute(
-            f"UPDATE {place.table} SET {assigned} WHERE {where}",
+            f"UPDATE {scrubbed.table} SET {assigned} WHERE {where}",
             [*sets.values(), *key],
         )
-        if place.is_added_to:
+        if scrubbed.is_append_only:
             cursor.execute("SET LOCAL revcred.scrubbing = 'off'")
 
 
 def _replace_dedup_keys(gateway_id: int, transaction_id: str) -> None:
-    marks = {
+    dedup_keys = {
         "old": UUID(dedup_key_of_id(gateway_id, transaction_id)),
         "new": UUID(keyed_dedup_key_of_id(gateway_id, transaction_id)),
     }
     with connection.cursor() as cursor:
         for column in ("identity", "shared_id"):
-            cursor.execute(REPLACE_DEDUP_KEY.format(column=column), marks)
+            cursor.execute(REPLACE_DEDUP_KEY.format(column=column), dedup_keys)
 
 
 def _rechain_audit(changed: dict[int, AuditEvent]) -> str:
+    """Write the changed events and all later digests, and return the last digest."""
     first = min(changed)
     events = AuditEvent.objects.order_by("pk")
     last = events.filter(pk__lt=first).values_list("digest", flat=True).last()
@@ -357,7 +377,7 @@ def _text_columns() -> list[tuple[str, str]]:
 
 
 def _distinct_texts(table: str, column: str) -> Iterator[list[str]]:
-    """The texts of a column, some at a time."""
+    """Yield the different texts of a column in batches."""
     quoted = connection.ops.quote_name
     with atomic(), connection.chunked_cursor() as cursor:
         cursor.execute(

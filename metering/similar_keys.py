@@ -1,8 +1,8 @@
-"""Recognise a key that is known but for how it is written.
+"""Recognise a known key that is written unusually, such as in quotes or after the word "Bearer".
 
-Keys are not kept, so it has to be told at the door, while the text is in hand: only of a text with
-an oddity, the fingerprint of the same text without it goes along. Quarantine then names the
-credential.
+Only the door has a key in plain text, so this has to happen there. A key with such an oddity is
+stored with a second fingerprint, that of the same key written plainly. The quarantine's page can
+then name the credential that is probably meant.
 """
 
 import re
@@ -11,8 +11,9 @@ from urllib.parse import unquote
 
 from revcred.fingerprints import fingerprint_hex
 
-# What keys are made of, so that ordinary ones cost one look.
+# Nearly all keys match this, and need no closer look.
 PLAIN_KEY_PATTERN = re.compile(r"[A-Za-z0-9_.~+/=:-]+")
+# A header's name or an authentication scheme, copied along with the key: "X-API-Key: ", "Bearer ".
 KEY_PREFIX_PATTERN = re.compile(
     r"(?:authorization|x-api-key|api-?key|key)\s*[:=]\s*|(?:bearer|basic|apikey|token)[\s:]+",
     re.IGNORECASE,
@@ -30,10 +31,9 @@ ODDITY_TEXTS = {
 
 
 def similar_plain_key(key: str) -> tuple[str, str] | None:
-    """The fingerprint of the same key written plainly, and what this one has instead.
+    """Return the fingerprint of the same key written plainly, and the key's oddities.
 
-    The second is the names of the oddities, with commas between them. None of a key that is
-    written plainly.
+    The oddities are names from ODDITY_TEXTS, separated by commas. None for a plain key.
     """
     if PLAIN_KEY_PATTERN.fullmatch(key) and not key.isupper() and not KEY_PREFIX_PATTERN.match(key):
         return None
@@ -47,8 +47,8 @@ def similar_plain_key(key: str) -> tuple[str, str] | None:
 
 
 def describe_oddities(oddities: str) -> str:
-    """The oddities in words, such as "quotes around it"."""
-    return " and ".join(ODDITY_TEXTS[each] for each in oddities.split(",") if each in ODDITY_TEXTS)
+    """Return the oddities in words, such as "quotes around it"."""
+    return " and ".join(ODDITY_TEXTS[name] for name in oddities.split(",") if name in ODDITY_TEXTS)
 
 
 def _without_oddities(key: str) -> tuple[str, dict[str, None]]:
@@ -76,14 +76,14 @@ def _without_escapes(text: str) -> str:
 
 def _without_invisible(text: str) -> str:
     return "".join(
-        each
-        for each in text
-        if not each.isspace() and unicodedata.category(each) not in HIDDEN_CATEGORIES
+        character
+        for character in text
+        if not character.isspace() and unicodedata.category(character) not in HIDDEN_CATEGORIES
     )
 
 
-HIDDEN_CATEGORIES = {"Cc", "Cf"}
-# In this order: the space after a prefix tells that it is one.
+HIDDEN_CATEGORIES = {"Cc", "Cf"}  # of Unicode: control and format characters
+# White space comes last: the space after a prefix is what tells that it is one.
 CLEANING_STEPS = (
     ("escapes", _without_escapes),
     ("prefix", _without_prefix),

@@ -1,4 +1,4 @@
-"""What bells call for. The tables are the queue, so that a task carries nothing."""
+"""Celery tasks that the bells start. They carry no data, because the tables are the queue."""
 
 import time
 
@@ -10,33 +10,36 @@ from metering.bells import inbox_bell
 from metering.pairing import completion
 from metering.quarantine import reattribution
 
-GATHER_SECONDS = 0.2  # seconds from one settlement to the next, if there is so little to do
-MAX_SECONDS_PER_BELL = 5.0  # seconds of settling for one bell
+GATHER_SECONDS = 0.2  # from the start of one batch to the next, while there is little to do
+MAX_SECONDS_PER_BELL = 5.0
 
 
 @shared_task(name="metering.settle")
 def process_inbox() -> None:
-    """Until nothing waits; in between it lets some gather, for few cost nearly as much as many.
+    """Process the inbox until it is empty, or for MAX_SECONDS_PER_BELL and then ring again.
 
-    With care it goes on at once, for then many are tried one by one. Where something always waits
-    another bell goes on, so that a worker can end between the two.
+    The pause between two batches lets deliveries gather, since a few cost nearly as much as many.
+    In cautious mode there is no pause: batches are small and may be many. Ringing again gives the
+    worker a moment at which it can stop.
     """
     began = since = time.monotonic()
     while processing.process_deliveries():
         if began - since > MAX_SECONDS_PER_BELL:
             inbox_bell.ring()
             return
-        if not cautious_mode.is_taken():
+        if not cautious_mode.is_on():
             time.sleep(max(0.0, began + GATHER_SECONDS - time.monotonic()))
         began = time.monotonic()
 
 
 @shared_task(name="metering.join")
 def pair_partial_transactions() -> None:
+    """Pair partial transactions until none is due; each step may put calls into the inbox."""
     while completion.pair_due_partials():
         inbox_bell.ring()
 
 
 @shared_task(name="metering.claim")
 def work_open_claims() -> None:
+    """Re-attribute what open claims concern."""
     reattribution.work_through_claims()

@@ -21,7 +21,7 @@ app_name = "metering"
 
 
 class AnythingConverter(PathConverter):
-    """Also a line's end, which an id may have."""
+    """A part of an address with any characters: a transaction's id may contain line breaks."""
 
     regex = "(?s:.+)"
 
@@ -29,8 +29,9 @@ class AnythingConverter(PathConverter):
 register_converter(AnythingConverter, "anything")
 
 
-# A slash at the end is not worth a redirect, which clients answer with a GET.
 def door_urls(address: str, dialect: Dialect, door: type[Door] = Door) -> list[URLPattern]:
+    """Return the patterns of a door, with and without a slash at the end."""
+    # No redirect from one to the other: clients follow it with a GET, and the calls are lost.
     return [
         path(address, door.as_view(dialect=dialect)),
         path(f"{address}/", door.as_view(dialect=dialect, schema=None)),
@@ -59,7 +60,7 @@ urlpatterns = [
     *door_urls("meter/v2/ai/video", ai.AiVideoDialect()),
     *door_urls("meter/v2/tool/events", ToolEventsDialect()),
     *door_urls("meter/v2/otlp/v1/logs", OtlpLogsDialect(), OtlpLogsDoor),
-    # An SDK leaves out the beginning.
+    # Addresses without the prefix "meter/v2/", as one SDK builds them.
     path("tool/events", Door.as_view(dialect=ToolEventsDialect(), schema=None)),
     path("v2/otlp/v1/logs", OtlpLogsDoor.as_view(dialect=OtlpLogsDialect(), schema=None)),
     re_path(r"^(?:meter/)?v2/otlp/v1/traces/?$", OtherSignalsView.as_view()),

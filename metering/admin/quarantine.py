@@ -56,7 +56,7 @@ class PutBackForm(ActionForm):
 
 
 class MatchAgainForm(ActionForm):
-    title = "Claim now"
+    title = "Match again"
     button = "Judge it again"
     explanation = (
         "Credentials, keys and subscriptions that appear claim what waits for them by themselves."

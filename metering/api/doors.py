@@ -159,7 +159,7 @@ class Dialect(AnswerStyle, ABC):
             (half,) = reading.calls
             kept = accept_partial(post.gateway, half, reading.side, withheld=post.withheld)
             reading.first_at = kept.first_at
-            return kept.identity
+            return kept.dedup_key
         delivery = accept_calls(
             post.gateway,
             reading.calls,

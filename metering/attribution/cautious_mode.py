@@ -6,52 +6,56 @@ from django.db import connection
 
 from metering.attribution.statements import HAS_FAILED
 
-CAUTIOUS_MODE_SECONDS = 5.0  # seconds
-
-
-FAILURE_CHECK_INTERVAL_SECONDS = 1.0  # seconds
-
-
+CAUTIOUS_MODE_SECONDS = 5.0  # after the last failure
+FAILURE_CHECK_INTERVAL_SECONDS = 1.0
 MAX_TIME_LIMIT_FACTOR = 8
 
 
 class CautiousMode:
-    """Whether this process settles in small company, with each attempt on record before it is made.
+    """The decision of one worker process to process small batches with recorded attempts.
 
-    It does so for some seconds after anything failed, after it came upon what failed elsewhere,
-    and when it is new: what waits may have killed the one before it.
+    A process is in this mode for CAUTIOUS_MODE_SECONDS after a failure of its own, and after it
+    found that another process failed. It starts in it, too: a waiting transaction may have killed
+    the process before it.
     """
 
     def __init__(self) -> None:
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
+        """Return to the state of a process that has just started."""
         self._until: float | None = None
-        self._glance_at = 0.0
-        self.patience = 1  # times the usual limits
+        self._next_check_at = 0.0
+        self.limit_factor = 1  # multiplies the usual time limits
 
-    def take(self) -> None:
+    def enter(self) -> None:
         self._until = monotonic() + CAUTIOUS_MODE_SECONDS
 
-    def be_patient(self) -> None:
-        self.patience = min(2 * self.patience, MAX_TIME_LIMIT_FACTOR)
+    def extend_limits(self) -> None:
+        """Double the time limits, up to MAX_TIME_LIMIT_FACTOR times, while the database is slow."""
+        self.limit_factor = min(2 * self.limit_factor, MAX_TIME_LIMIT_FACTOR)
 
-    def is_called_for(self) -> bool:
-        if self._until is None or self._glances():
-            self.take()
-        if self.is_taken():
+    def should_be_used(self) -> bool:
+        """Return True if the next batch has to be processed cautiously; enter the mode if needed.
+
+        Asks the database at most once in FAILURE_CHECK_INTERVAL_SECONDS.
+        """
+        if self._until is None or self._finds_failed_deliveries():
+            self.enter()
+        if self.is_on():
             return True
-        self.patience = 1
+        self.limit_factor = 1
         return False
 
-    def is_taken(self) -> bool:
+    def is_on(self) -> bool:
         return self._until is not None and monotonic() < self._until
 
-    def _glances(self) -> bool:
-        """Now and then, whether what has been tried before is first in the queue."""
-        if monotonic() < self._glance_at:
+    def _finds_failed_deliveries(self) -> bool:
+        """Return True if a delivery that failed before is due now; False between two checks."""
+        if monotonic() < self._next_check_at:
             return False
-        self._glance_at = monotonic() + FAILURE_CHECK_INTERVAL_SECONDS
+        # The check costs a query: without a failure it would otherwise slow every batch down.
+        self._next_check_at = monotonic() + FAILURE_CHECK_INTERVAL_SECONDS
         with connection.cursor() as cursor:
             cursor.execute(HAS_FAILED)
             return bool(cursor.fetchone()[0])

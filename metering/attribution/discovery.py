@@ -1,4 +1,4 @@
-"""Discover sources: what is called and nobody has entered, looked for behind what was settled."""
+"""Discover sources: list what calls name or what their paths begin with, but no admin entered."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,24 +15,27 @@ LOOK_OVERLAP = timedelta(seconds=10)
 
 
 class SourceDiscovery:
-    """Each look begins where all was settled at the last one."""
+    """A repeated look at new transactions, each from the moment up to which the last one looked."""
 
     def __init__(self) -> None:
         self._since = timezone.now() - FIRST_LOOK_BACK
 
     def look(self) -> None:
-        settled = _attributed_until() - LOOK_OVERLAP
+        """Add the sources found in transactions since the last look, and forget those entered."""
+        # Taken before the query: a delivery processed meanwhile is looked at again, never skipped.
+        next_since = _attributed_until() - LOOK_OVERLAP
         with connection.cursor() as cursor:
             cursor.execute(DISCOVER_SOURCES, {"since": first_id_at(self._since)})
             cursor.execute(FORGET_DISCOVERED_SOURCES)
-        self._since = settled
+        self._since = next_since
 
 
 def first_id_at(moment: datetime) -> UUID:
-    """The least of the time-ordered ids made then."""
+    """Return the smallest of the time-ordered ids that are made in this millisecond."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def _attributed_until() -> datetime:
+    """Return the arrival of the oldest delivery still in the inbox, or the present moment."""
     oldest: datetime | None = Delivery.objects.aggregate(at=Min("received_at"))["at"]
     return oldest or timezone.now()

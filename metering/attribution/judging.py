@@ -1,4 +1,9 @@
-"""The rules of attribution as SQL, for many calls at once."""
+"""Rules of attribution as SQL, for thousands of calls in one statement.
+
+`metering.attribution.rules` states the same rules for one call, and tests hold the two together.
+Each look-up is LATERAL and uses an index: the planner cannot estimate how few rows a batch needs,
+and would otherwise read every credential there is.
+"""
 
 from django.db import connection
 
@@ -9,7 +14,10 @@ from revcred.models import Gateway
 def reason_if_called_now(
     gateway: Gateway, *, fingerprint: str | None, subscription_named: str | None
 ) -> QuarantineReason | None:
-    """Why a call of now, to whatever source, would be nobody's; None if it would be somebody's."""
+    """Return why a call made now would be quarantined; None if it would be attributed.
+
+    The call names no source. `fingerprint`: that of its key.
+    """
     arguments = {
         "gateway": gateway.pk,
         "fingerprint": fingerprint,
@@ -21,6 +29,7 @@ def reason_if_called_now(
     return QuarantineReason(reason) if reason else None
 
 
+# Names beside a key or a subscription have to lead to the same owner, if their sender says so.
 NAMES_DISAGREE_CONDITION = """
 (j.by_name).is_strict AND (
                 (j.by_name).credential_id <> key.credential_id
@@ -31,7 +40,10 @@ NAMES_DISAGREE_CONDITION = """
 
 
 def path_rule_condition(path: str) -> str:
-    """Whether a rule `r` fits the path, an SQL expression. Expressions are read by PostgreSQL."""
+    """Return the condition that rule `r` matches `path`, an SQL expression.
+
+    Regular expressions are matched by PostgreSQL, everywhere, so that no two dialects can differ.
+    """
     return f"""CASE r.match
                         WHEN 'equals' THEN {path} = r.text
                         WHEN 'begins_with' THEN starts_with({path}, r.text)
@@ -41,8 +53,8 @@ def path_rule_condition(path: str) -> str:
                     END"""
 
 
-# The last moment that `occurred_at` may stand for: said in whole seconds, it may have been any of
-# its second. What holds at some moment of it counts.
+# The last moment that `occurred_at` may stand for: in whole seconds, any moment of its second. What
+# holds at one of these moments counts.
 LAST_POSSIBLE_MOMENT = """
 CASE
                 WHEN judging.occurred_at::timestamptz(0) = judging.occurred_at
@@ -53,13 +65,16 @@ CASE
 
 
 def period_condition(period: str, call: str = "j") -> str:
-    """A condition: the period holds at some moment that the call may be of; both are aliases."""
+    """Return the condition that a period holds at some moment that the call may be of.
+
+    Both are aliases of tables: `period` of dated rows, `call` of rows with `last_at`.
+    """
     begins, ends = f"{period}.active_from", f"{period}.active_until"
     return f"""{begins} <= {call}.last_at
                     AND ({ends} IS NULL OR {call}.occurred_at < {ends})"""
 
 
-# The subscription that has, or else last had, the name that the call says: see FormerName.
+# The subscription that has, or else last had, the name that the call gives: see FormerName.
 NAMED_SUBSCRIPTION_ID = f"""coalesce(
                 (
                     SELECT o.id FROM revcred_subscription o
@@ -77,7 +92,7 @@ NAMED_SUBSCRIPTION_ID = f"""coalesce(
             )"""
 
 
-# The source that has, or else last had, the name that the call says.
+# The source that has, or else last had, the name that the call gives.
 NAMED_SOURCE_ID = """coalesce(
                     (SELECT s.id FROM revcred_source s WHERE s.external_key = source_named),
                     (
@@ -90,9 +105,9 @@ NAMED_SOURCE_ID = """coalesce(
 
 
 def coverage_condition(product: str, source: str, source_named: str) -> str:
-    """A condition: the product counts calls to that source, each an SQL expression.
+    """Return the condition that the product counts calls to that source; all SQL expressions.
 
-    Asked once a statement whether there is a product that does not count all calls.
+    Its first half is evaluated once a statement: most installations restrict no product.
     """
     return f"""(
                     NOT EXISTS (SELECT FROM revcred_product WHERE restricted)
@@ -109,13 +124,13 @@ def coverage_condition(product: str, source: str, source_named: str) -> str:
                 )"""
 
 
-# From `judging` (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
-# path, names, outside, …) to `judged`: the same with whose it is, or the reason why it is nobody's.
-# OFFSET 0 keeps the planner from copying an expression to every place that names it.
-# Where a key or a subscription ends and another begins in the second of a call that is said in
-# whole seconds, the later one takes it.
+# OFFSET 0 keeps the planner from copying an expression to every place that uses it.
+# Where a key or a subscription ends and another begins within the second of a call, the later one
+# takes the call.
 JUDGED_CTE = f"""
 judged AS MATERIALIZED (
+    -- in: judging (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
+    -- path, names, outside, …); out: the same with the owner, or the reason why there is none.
     SELECT
         j.*,
         CASE
@@ -155,8 +170,8 @@ judged AS MATERIALIZED (
     FROM (
         SELECT
             sourced.*,
-            -- With a key, what has the name now is told by its name, and former names are asked
-            -- for where there are any: that is asked once a statement.
+            -- A call with a key compares the present name below, without a look-up. It needs this
+            -- one only if there are former names, which is evaluated once a statement.
             CASE
                 WHEN subscription_named IS NOT NULL AND (
                     fingerprint IS NULL
@@ -175,7 +190,7 @@ judged AS MATERIALIZED (
                 {LAST_POSSIBLE_MOMENT} AS last_at,
                 CASE
                     WHEN source_named IS NOT NULL THEN {NAMED_SOURCE_ID}
-                    -- Asked once a statement: most installations have no rules.
+                    -- Evaluated once a statement: most installations have no rules.
                     WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
                         SELECT r.source_id FROM revcred_pathrule r
                         WHERE {path_rule_condition("judging.path")}
@@ -192,6 +207,7 @@ judged AS MATERIALIZED (
         ) sourced
         OFFSET 0
     ) j
+    -- The key: one bound to this gateway before one for any, since NULL sorts last.
     LEFT JOIN LATERAL (
         SELECT
             k.id, k.kind, k.credential_id,
@@ -211,7 +227,8 @@ judged AS MATERIALIZED (
             AND (
                 k.active_until IS NULL OR j.last_at < k.active_until
                 OR j.occurred_at < k.active_until AND k.active_from < k.active_until
-                -- In its second another takes over: not by order, which the index gives.
+                -- No other key takes over within the second. Sorting by active_from would tell,
+                -- too, but not in the order of the index.
                 AND NOT EXISTS (
                     SELECT FROM revcred_externalkey n
                     WHERE n.fingerprint = k.fingerprint
@@ -223,6 +240,8 @@ judged AS MATERIALIZED (
         ORDER BY k.gateway_id
         LIMIT 1
     ) key ON true
+    -- The subscriptions its credential is assigned to then, as counts for each reason above. Where
+    -- exactly one fits, min() is that one.
     LEFT JOIN LATERAL (
         SELECT
             count(*) AS candidates,
@@ -269,20 +288,22 @@ judged AS MATERIALIZED (
             OFFSET 0
         ) fitted
     ) fed ON true
+    -- The subscription that a call without a key names.
     LEFT JOIN LATERAL (
         SELECT s.id, s.customer_id, s.product_id
         FROM revcred_subscription s
         WHERE j.fingerprint IS NULL AND s.id = j.named_id
             AND {coverage_condition("s.product_id", "j.source_id", "j.source_named")}
-        LIMIT 1  -- so that nothing is looked up for calls with a key
+        LIMIT 1  -- keeps the planner from joining all subscriptions for calls with a key
     ) direct ON true
 )
 """
 
 
-# Why a call of now would be nobody's, or nothing.
+# The reason why a call made now would be quarantined, or NULL.
 JUDGE_CALL_OF_NOW = f"""
 WITH judging AS (
+    -- in: a key's fingerprint and a subscription's name; out: one call that has them.
     SELECT
         %(gateway)s::bigint AS gateway_id, clock_timestamp() AS occurred_at,
         %(fingerprint)s::uuid AS fingerprint, %(subscription_named)s::text AS subscription_named,

@@ -1,4 +1,4 @@
-"""Who used what: find whose each waiting transaction is, or say why it is nobody's."""
+"""Process the inbox: attribute waiting transactions, or quarantine them with the reason."""
 
 import logging
 import os
@@ -30,18 +30,17 @@ from metering.models import Delivery
 
 logger = logging.getLogger(__name__)
 
-MAX_TRANSACTIONS_PER_STATEMENT = 5_000  # transactions settled in one statement
+MAX_TRANSACTIONS_PER_STATEMENT = 5_000
+STATEMENT_LIMIT_SECONDS = 2.0
 
-STATEMENT_LIMIT_SECONDS = 2.0  # seconds a settlement may take …
-MAX_TRANSACTIONS_IN_CAUTIOUS_MODE = (
-    1_000  # transactions in one that is made with care, which may take …
-)
-EXTRA_SECONDS_PER_ATTEMPT = 0.5  # … so many seconds more each time
+# In cautious mode.
+MAX_TRANSACTIONS_IN_CAUTIOUS_MODE = 1_000  # in one statement
+EXTRA_SECONDS_PER_ATTEMPT = 0.5  # each further attempt may take so much longer
 EXTRA_SECONDS_PER_TRANSACTION = 0.0004
-BATCH_ATTEMPTS = 1
-MAX_DELIVERY_ATTEMPTS = BATCH_ATTEMPTS + 1
-MAX_SINGLE_TRANSACTION_ATTEMPTS = BATCH_ATTEMPTS + 4
-SUSPECTS_EVERY, SUSPECTS_FOR = 5.0, 1.0  # seconds
+BATCH_ATTEMPTS = 1  # together with other deliveries, before each is attempted alone
+MAX_DELIVERY_ATTEMPTS = BATCH_ATTEMPTS + 1  # then it is split into its transactions
+MAX_SINGLE_TRANSACTION_ATTEMPTS = BATCH_ATTEMPTS + 4  # then it is quarantined as poison
+RETRY_TURN_INTERVAL_SECONDS, RETRY_TURN_SECONDS = 5.0, 1.0
 CONTENTION_RETRY_DELAY = timedelta(seconds=1)
 
 LOCK_AND_SET_TIMEOUTS = """
@@ -51,124 +50,154 @@ SELECT
 """
 
 
-os.register_at_fork(after_in_child=cautious_mode.forget)
+# A forked worker is a new process: its predecessor may have been killed by what waits.
+os.register_at_fork(after_in_child=cautious_mode.reset)
 
 
 class Attempt(NamedTuple):
-    """A delivery whose attempt is on record, this one included in `attempts`."""
+    """A delivery whose attempt has been recorded; `attempts` includes this one."""
 
     id: UUID
     transactions: int
     attempts: int
 
-    def has_had(self, tries: int) -> bool:
-        """Whether there is no use in trying it, as it is, once more."""
-        return tries >= (
+    def is_exhausted_after(self, attempts: int) -> bool:
+        """Return True if this delivery, as it is, must not be attempted again."""
+        return attempts >= (
             MAX_DELIVERY_ATTEMPTS if self.transactions > 1 else MAX_SINGLE_TRANSACTION_ATTEMPTS
         )
 
 
 def process_waiting_deliveries() -> int:
-    """Settle what waits in the inbox until nothing does, and say how many deliveries that were."""
+    """Process the inbox until nothing is due, and return the number of deliveries."""
     return sum(iter(process_deliveries, 0))
 
 
-def process_deliveries(most: int = MAX_TRANSACTIONS_PER_STATEMENT) -> int:
-    """Settle the longest waiting deliveries, all or none: about `most` transactions at once.
+def process_deliveries(max_transactions: int = MAX_TRANSACTIONS_PER_STATEMENT) -> int:
+    """Process the longest waiting deliveries in one statement, all or none.
 
-    Answers how many, 0 when nothing is due that can be settled. Raises django.db.Error when the
-    database is away.
+    They hold about `max_transactions` transactions. Return the number of deliveries: 0 when
+    nothing is due that can be processed.
+
+    Raises:
+        django.db.Error: the database is unavailable.
     """
     ensure_usable_connection()
-    if not cautious_mode.is_called_for():
+    if not cautious_mode.should_be_used():
         try:
-            return _execute_attribution(PROCESS_UNTRIED, STATEMENT_LIMIT_SECONDS, most=most)
+            return _execute_attribution(
+                PROCESS_UNTRIED, STATEMENT_LIMIT_SECONDS, max_transactions=max_transactions
+            )
         except Error as error:
             if failures.is_unavailable(error):
                 raise
-            logger.warning("Settling failed: %s. Going on with care.", failures.error_class(error))
-            cautious_mode.take()
+            logger.warning(
+                "Processing failed with %s. Continuing in cautious mode.",
+                failures.error_class(error),
+            )
+            cautious_mode.enter()
+            # A day without a partition is the one failure that can be repaired at once.
             partitions.ensure_partitions()
-    return _process_cautiously(min(most, MAX_TRANSACTIONS_IN_CAUTIOUS_MODE))
+    return _process_cautiously(min(max_transactions, MAX_TRANSACTIONS_IN_CAUTIOUS_MODE))
 
 
 def ensure_usable_connection() -> None:
-    """Not to have a connection, or a broken one, is no delivery's fault."""
+    """Connect again if the connection is lost, so that no delivery is blamed for it.
+
+    Raises:
+        django.db.OperationalError: the database is unavailable.
+    """
     if not connection.is_usable():
         connection.close()
     connection.ensure_connection()
 
 
-def _process_cautiously(most: int) -> int:
-    while company := _begin_attempt(most):
-        if settled := _attempt_batch(company):
-            return settled
+def _process_cautiously(max_transactions: int) -> int:
+    """Attempt batches until one succeeds, and return its number of deliveries; 0 if none is due."""
+    while batch := _begin_attempt(max_transactions):
+        if processed := _attempt_batch(batch):
+            return processed
     return 0
 
 
-def _begin_attempt(most: int) -> list[Attempt]:
-    """Who is next, on record as tried."""
-    for least, greatest in _attempt_ranges():
+def _begin_attempt(max_transactions: int) -> list[Attempt]:
+    """Record the attempt of the next batch, and return it; an empty list if none is due."""
+    for fewest, most in _attempt_ranges():
+        arguments = {
+            "fewest_attempts": fewest,
+            "most_attempts": most,
+            "max_transactions": max_transactions,
+        }
         with connection.cursor() as cursor:
-            cursor.execute(BEGIN_ATTEMPT, {"least": least, "greatest": greatest, "most": most})
-            if taken := [Attempt(*row) for row in cursor.fetchall()]:
-                return taken
+            cursor.execute(BEGIN_ATTEMPT, arguments)
+            if batch := [Attempt(*row) for row in cursor.fetchall()]:
+                return batch
     return []
 
 
 def _attempt_ranges() -> Sequence[tuple[int, int | None]]:
-    """From how many tries, up to how many: who comes first, and who if none of those is due.
+    """Return the fewest and most earlier attempts of the deliveries to take, by priority.
 
-    What has failed alone comes last, but for one second in five: a try of it may take as long as
-    it is allowed to, and take the process along.
+    Deliveries that failed alone come last, except in one second of five: an attempt of theirs may
+    use up its time limit, or kill the process, while healthy deliveries wait.
     """
-    turns = ((0, BATCH_ATTEMPTS), (MAX_DELIVERY_ATTEMPTS, None))
-    return turns[::-1] if monotonic() % SUSPECTS_EVERY < SUSPECTS_FOR else turns
+    ranges = ((0, BATCH_ATTEMPTS), (MAX_DELIVERY_ATTEMPTS, None))
+    is_retry_turn = monotonic() % RETRY_TURN_INTERVAL_SECONDS < RETRY_TURN_SECONDS
+    return ranges[::-1] if is_retry_turn else ranges
 
 
-def _attempt_batch(company: Sequence[Attempt]) -> int:
-    first = company[0]
-    if first.has_had(first.attempts - 1):
-        _split_or_quarantine(first)  # nobody came back from the last attempts to say so
+def _attempt_batch(batch: Sequence[Attempt]) -> int:
+    """Process the batch, and return its number of deliveries; 0 if it failed, which is recorded."""
+    first = batch[0]
+    # The last permitted attempt was recorded, but not its outcome: it killed its process.
+    if first.is_exhausted_after(first.attempts - 1):
+        _split_or_quarantine(first)
         return 0
     limit = EXTRA_SECONDS_PER_ATTEMPT * first.attempts + EXTRA_SECONDS_PER_TRANSACTION * sum(
-        each.transactions for each in company
+        attempt.transactions for attempt in batch
     )
     try:
         return _execute_attribution(
-            PROCESS_ATTEMPTED, limit, deliveries=[each.id for each in company]
+            PROCESS_ATTEMPTED, limit, deliveries=[attempt.id for attempt in batch]
         )
     except Error as error:
-        cautious_mode.take()
-        _record_failure(company, error, limit)
+        cautious_mode.enter()
+        _record_failure(batch, error, limit)
         return 0
 
 
-def _record_failure(company: Sequence[Attempt], error: Error, limit: float) -> None:
-    """Note that they failed: in company at first, so that each is tried alone, at once."""
-    first, deliveries = company[0], Delivery.objects.filter(pk__in=[each.id for each in company])
+def _record_failure(batch: Sequence[Attempt], error: Error, limit: float) -> None:
+    """Record that the batch failed, unless it cannot be the cause.
+
+    After a failed batch each of its deliveries is attempted alone, without a pause.
+    """
+    first = batch[0]
+    deliveries = Delivery.objects.filter(pk__in=[attempt.id for attempt in batch])
     if failures.is_unavailable(error):
         with suppress(Error):
             deliveries.update(attempts=F("attempts") - 1)
         raise error
+    # Waiting for others' locks or a slow disk must never lead a healthy delivery to quarantine.
     if failures.is_contention(error) or (
         failures.took_too_long(error) and _is_everything_slow(limit)
     ):
-        cautious_mode.be_patient()
+        cautious_mode.extend_limits()
         deliveries.update(attempts=F("attempts") - 1, next_try_at=Now() + CONTENTION_RETRY_DELAY)
         return
     name = failures.error_class(error)
-    logger.warning("Not settled: deliveries %d, tries %d, %s", len(company), first.attempts, name)
+    logger.warning(
+        "Processing of %d deliveries failed with %s, attempt %d.", len(batch), name, first.attempts
+    )
     if first.attempts == BATCH_ATTEMPTS:
         deliveries.update(last_error=name, next_try_at=F("received_at"))
         return
     deliveries.update(last_error=name)
-    if first.has_had(first.attempts):
+    if first.is_exhausted_after(first.attempts):
         _split_or_quarantine(first)
 
 
 def _is_everything_slow(limit: float) -> bool:
-    """Whether to settle nothing at all takes long, too: then time says nothing of who was in it."""
+    """Return True if even an empty batch is slow, so that the batch is not to blame."""
     began = monotonic()
     try:
         _execute_attribution(PROCESS_ATTEMPTED, limit, deliveries=[])
@@ -177,19 +206,28 @@ def _is_everything_slow(limit: float) -> bool:
     return monotonic() - began > limit / 4
 
 
-def _split_or_quarantine(taken: Attempt) -> None:
-    """Take it apart, or put it aside. If even that fails, it stays and is tried ever less often."""
-    statement = SPLIT_DELIVERY if taken.transactions > 1 else QUARANTINE_POISON
+def _split_or_quarantine(attempt: Attempt) -> None:
+    """Split a delivery into its transactions, or quarantine its only transaction as poison.
+
+    If that fails, too, the delivery stays in the inbox and is attempted less and less often.
+    """
+    statement = SPLIT_DELIVERY if attempt.transactions > 1 else QUARANTINE_POISON
+    arguments = {"delivery": attempt.id, "default_error": failures.PROCESS_LOST}
     try:
         with _time_limited_transaction(STATEMENT_LIMIT_SECONDS) as cursor:
-            cursor.execute(statement, {"delivery": taken.id, "unsaid": failures.PROCESS_LOST})
+            cursor.execute(statement, arguments)
     except Error as error:
         if failures.is_unavailable(error):
             raise
-        logger.error("A delivery stays in the inbox: %s", failures.error_class(error))  # noqa: TRY400
+        # Without the traceback, whose text may quote what a gateway sent.
+        logger.error(  # noqa: TRY400
+            "A delivery cannot be quarantined and stays in the inbox: %s",
+            failures.error_class(error),
+        )
 
 
 def _execute_attribution(statement: str, limit: float, **arguments: int | list[UUID]) -> int:
+    """Execute one of the PROCESS statements, and return its number of deliveries."""
     with _time_limited_transaction(limit) as cursor:
         cursor.execute(statement, arguments)
         deliveries, _ = cursor.fetchone()
@@ -198,8 +236,11 @@ def _execute_attribution(statement: str, limit: float, **arguments: int | list[U
 
 @contextmanager
 def _time_limited_transaction(seconds: float) -> Iterator[CursorWrapper]:
-    """A transaction in which no statement takes longer, and to wait for a lock is told apart."""
-    milliseconds = int(seconds * 1_000) * cautious_mode.patience
+    """Open a transaction that holds ATTRIBUTION_LOCK and limits each of its statements.
+
+    Waiting for a lock has half the limit, so that contention is told apart from slow statements.
+    """
+    milliseconds = int(seconds * 1_000) * cautious_mode.limit_factor
     with atomic(), connection.cursor() as cursor:
         # A statement of its own: what follows sees all that was committed before the lock.
         cursor.execute(

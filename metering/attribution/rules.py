@@ -1,4 +1,8 @@
-"""The rules of attribution: whose a call is, judged by the moment it was made."""
+"""Rules of attribution: decide which subscription a call belongs to at its own moment.
+
+Pure functions for one call. `metering.attribution.judging` states the same rules in SQL for
+thousands of them; `tests/metering/attribution` holds the two together.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ from revcred.models.periods import DatedModel, last_possible_moment
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingKey:
-    """An external key that bears the transaction's fingerprint, and its credential's moments."""
+    """An external key with the transaction's fingerprint, and the periods of its credential."""
 
     kind: str
     period: DatedModel
@@ -21,22 +25,22 @@ class MatchingKey:
     suspensions: Collection[DatedModel] = ()
 
     def credential_is_valid_within(self, first: datetime, last: datetime) -> bool:
-        """Return True if the credential counts at any moment from `first` to `last`."""
+        """Return True if the credential is valid at any moment from `first` to `last`."""
         over = min(filter(None, (self.revoked_at, self.expires_at)), default=None)
         return (over is None or first < over) and not any(
-            each.active_from <= first and each.outlasts(last) for each in self.suspensions
+            period.active_from <= first and period.outlasts(last) for period in self.suspensions
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceCoverage:
-    """The calls that a product counts: see `Product` for its two switches."""
+    """Sources whose calls a product counts: see `Product` for its two switches."""
 
     sources: Collection[str] = ()
     restricted: bool = False
     also_without_source: bool = False
 
-    def takes(self, source: str | None) -> bool:
+    def includes(self, source: str | None) -> bool:
         if not (self.restricted or self.sources):
             return True
         return self.also_without_source if source is None else source in self.sources
@@ -47,7 +51,7 @@ FULL_COVERAGE = SourceCoverage()
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateSubscription:
-    """A subscription that a credential feeds, and when."""
+    """A subscription that a credential is assigned to, and the periods in which both hold."""
 
     subscription: str
     assigned: DatedModel
@@ -63,9 +67,10 @@ class CandidateSubscription:
 
 @dataclass(frozen=True, kw_only=True)
 class NameHolder:
-    """A subscription that has the name a transaction says, or had it until it was renamed.
+    """A subscription with the name that a transaction gives, or that had it before a rename.
 
-    `former_since`: when it was renamed. `counts_until`: the moment another took the name.
+    `former_since` is the moment of the rename, `counts_until` the moment at which another
+    subscription took the name.
     """
 
     subscription: str
@@ -78,24 +83,26 @@ class NameHolder:
 def name_holders_within(
     first: datetime, last: datetime, holders: Sequence[NameHolder]
 ) -> list[NameHolder]:
-    """Return those a name means at any moment from `first` to `last`, the one to prefer first.
+    """Return the holders that a name means between `first` and `last`, the preferred one first.
 
-    Whoever has the name now comes before all who had it; of those it means the last.
+    Present holders come before former ones; of the former, only the latest counts.
     """
-    active = [each for each in holders if each.active.holds_within(first, last)]
-    current = [each for each in active if each.former_since is None]
+    active = [holder for holder in holders if holder.active.holds_within(first, last)]
+    current = [holder for holder in active if holder.former_since is None]
     if current:
-        return sorted(current, key=lambda each: each.active.active_from, reverse=True)
+        return sorted(current, key=lambda holder: holder.active.active_from, reverse=True)
     former = [
-        (each.former_since, each)
-        for each in active
-        if each.former_since and (each.counts_until is None or first < each.counts_until)
+        (holder.former_since, holder)
+        for holder in active
+        if holder.former_since and (holder.counts_until is None or first < holder.counts_until)
     ]
     return [max(former, key=lambda pair: pair[0])[1]] if former else []
 
 
 @dataclass(frozen=True)
 class AttributedTo:
+    """The subscription of a transaction, and what led to it."""
+
     subscription: str
     matched_by: str
 
@@ -111,45 +118,50 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     by_name: AttributedTo | QuarantineReason | None = None,
     outside: bool = False,
 ) -> AttributedTo | QuarantineReason:
-    """Whose one transaction is, judged by the moment of the call `at`, never by today.
+    """Return the subscription of one transaction, or the reason why it has none.
 
-    A moment in whole seconds may have been any of its second. What holds at some moment of it
-    counts; where one thing follows another in it, the later one takes the call.
+    Everything is judged at the moment of the call, `at`, never by the present state. A moment in
+    whole seconds stands for any moment of its second: what holds at one of them counts, and where
+    one thing follows another within the second, the later one takes the call.
 
-    `keyed`: it bears a key. `keys`: those with its fingerprint that count at its gateway.
-    `named`: it names a subscription, and `holders` are those that have or had that name.
-    `source`: the source it names, or else the one its path belongs to.
-    `by_name`: whose it is by the names it gives, which only count without a key or subscription.
-    `outside`: `at` was too old or too far ahead, and nobody has said yet when it counts.
+    `keyed`: the call has a key. `keys`: external keys with its fingerprint, valid at its gateway.
+    `named`: the call names a subscription. `holders`: subscriptions that have or had that name.
+    `source`: the source that the call names, or else the one that its path belongs to.
+    `by_name`: the result of the other names in the call; used only without a key or subscription.
+    `outside`: `at` is outside the gateway's window, and no admin has chosen a moment yet.
     """
     if outside:
         return QuarantineReason.MOMENT_OUTSIDE
     first, last = at, last_possible_moment(at)
-    named_ones = name_holders_within(first, last, holders)
+    named_holders = name_holders_within(first, last, holders)
     if not keyed:
         if not named:
             return by_name or QuarantineReason.ANONYMOUS
-        if not named_ones or not named_ones[0].coverage.takes(source):
+        if not named_holders or not named_holders[0].coverage.includes(source):
             return QuarantineReason.NO_SUBSCRIPTION
-        return AttributedTo(named_ones[0].subscription, MatchedBy.SUBSCRIPTION)
+        return AttributedTo(named_holders[0].subscription, MatchedBy.SUBSCRIPTION)
     if not keys:
         return QuarantineReason.UNKNOWN_KEY
-    then = [key for key in keys if key.period.holds_within(first, last)]
-    if not then:
+    valid_keys = [key for key in keys if key.period.holds_within(first, last)]
+    if not valid_keys:
         return QuarantineReason.KEY_NOT_VALID
-    key = max(then, key=lambda each: (each.bound, each.period.active_from))
+    # A key bound to this gateway precedes one for any gateway; of two, the one that began later.
+    key = max(valid_keys, key=lambda key: (key.bound, key.period.active_from))
     if not key.credential_is_valid_within(first, last):
         return QuarantineReason.KEY_NOT_VALID
-    candidates = [each for each in key.candidates if each.holds_within(first, last)]
+    candidates = [candidate for candidate in key.candidates if candidate.holds_within(first, last)]
     if not candidates:
         return QuarantineReason.NO_SUBSCRIPTION
     if named:
-        those = {each.subscription for each in named_ones}
-        candidates = [each for each in candidates if each.subscription in those]
+        named_subscriptions = {holder.subscription for holder in named_holders}
+        candidates = [
+            candidate for candidate in candidates if candidate.subscription in named_subscriptions
+        ]
         if not candidates:
             return QuarantineReason.SUBSCRIPTION_MISMATCH
-    fitting = [each for each in candidates if each.coverage.takes(source)]
-    fitting = [each for each in fitting if each.outlasts(last)] or fitting
+    fitting = [candidate for candidate in candidates if candidate.coverage.includes(source)]
+    # Where an assignment ends within the second of the call, its successor takes the call.
+    fitting = [candidate for candidate in fitting if candidate.outlasts(last)] or fitting
     if not fitting:
         return QuarantineReason.NO_SUBSCRIPTION
     if len(fitting) > 1:

@@ -1,4 +1,8 @@
-"""SQL of attribution: takes deliveries from the inbox and processes all of their calls at once."""
+"""SQL of attribution: takes deliveries from the inbox and processes all of their calls at once.
+
+Everything that a batch changes is in one statement, so that it is committed whole or not at all.
+That is what makes every call count exactly once, whatever process dies meanwhile.
+"""
 
 from metering.attribution.judging import JUDGED_CTE, path_rule_condition
 from metering.ledger.statements import (
@@ -9,11 +13,13 @@ from metering.ledger.statements import (
     usage_cte,
 )
 
-# How old a call may be on arrival to say anything of its gateway's clock.
+# Calls older than this on arrival say nothing about their gateway's clock.
 LIVE_CALL_MAX_AGE = "1 hour"
 
 
-# Which deliveries a settlement takes: those that were never tried, up to %(most)s transactions …
+# Due deliveries that were never attempted, with about %(max_transactions)s transactions.
+# SKIP LOCKED leaves to other workers what they have taken. The inner LIMIT bounds the locked rows,
+# and is a multiple of what one statement takes where POSTs are small.
 UNTRIED_DELIVERIES = """
     SELECT id FROM (
         SELECT id, sum(transactions) OVER (ORDER BY next_try_at, id) - transactions AS before
@@ -24,26 +30,29 @@ UNTRIED_DELIVERIES = """
             FOR UPDATE SKIP LOCKED
         ) locked
     ) counted
-    WHERE before < %(most)s
+    WHERE before < %(max_transactions)s
 """
 
 
-# … or those taken before, with care.
+# Deliveries whose attempt was recorded in an earlier transaction (cautious mode).
 ATTEMPTED_DELIVERIES = """
     SELECT id FROM metering_delivery WHERE id = ANY (%(deliveries)s::uuid[]) FOR UPDATE SKIP LOCKED
 """
 
 
-# Put on record that these are tried now: one that was tried before alone, others in small company.
-# Should nobody come back from it, they are tried again after a pause, which grows.
+# Record an attempt of the next due deliveries, and return them. A delivery that was attempted
+# before is taken alone, new ones together. Should the process die, they are due again after a
+# pause that doubles with each attempt.
 BEGIN_ATTEMPT = """
 WITH due AS MATERIALIZED (
+    -- in: the inbox; out: at most 20 due deliveries in the range of attempts, locked.
     SELECT id, next_try_at, transactions, attempts FROM metering_delivery
     WHERE next_try_at <= clock_timestamp()
-        AND attempts BETWEEN %(least)s AND coalesce(%(greatest)s::int, attempts)
+        AND attempts BETWEEN %(fewest_attempts)s AND coalesce(%(most_attempts)s::int, attempts)
     ORDER BY next_try_at LIMIT 20
     FOR UPDATE SKIP LOCKED
-), company AS (
+), batch AS (
+    -- in: due; out: the same with their place in the queue and the transactions before each.
     SELECT
         id, attempts, row_number() OVER queue AS place, first_value(attempts) OVER queue AS first,
         sum(transactions) OVER queue - transactions AS before
@@ -52,14 +61,14 @@ WITH due AS MATERIALIZED (
 UPDATE metering_delivery taken
 SET attempts = taken.attempts + 1,
     next_try_at = clock_timestamp() + interval '1 second' * 2 ^ least(taken.attempts, 12)
-FROM company
-WHERE taken.id = company.id
-    AND (place = 1 OR (first = 0 AND company.attempts = 0 AND before < %(most)s))
+FROM batch
+WHERE taken.id = batch.id
+    AND (place = 1 OR (first = 0 AND batch.attempts = 0 AND before < %(max_transactions)s))
 RETURNING taken.id, taken.transactions, taken.attempts
 """
 
 
-# Whether what was tried before is due, and among the first. Others leave it where it is.
+# True if one of the first due deliveries was attempted before. UNTRIED_DELIVERIES skips those.
 HAS_FAILED = """
 SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
     SELECT attempts, last_error FROM metering_delivery
@@ -69,19 +78,21 @@ SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
 
 
 def process_statement(deliveries: str) -> str:
-    """Take these deliveries out of the inbox and settle every transaction in them.
+    """Return the statement that processes these deliveries, a SELECT of their ids.
 
-    Answers one row: how many deliveries, and transactions in them.
+    Its only row: the number of deliveries, and of the transactions in them.
     """
     return f"""
-WITH claimed AS MATERIALIZED (
+WITH taken AS MATERIALIZED (
+    -- in: ids of deliveries; out: the deliveries, deleted from the inbox.
     DELETE FROM metering_delivery WHERE id = ANY (ARRAY({deliveries}))
     RETURNING id, gateway_id, received_at, transactions, rejected, passed_over, body
 ), item AS MATERIALIZED (
+    -- in: taken; out: one row a call. Of calls with one dedup key the first to arrive is is_first.
     SELECT
         coalesce(call.made_id, time_ordered_id()) AS id, c.gateway_id, c.received_at, call.*,
         row_number() OVER same = 1 AS is_first, first_value(call.digest) OVER same AS first_digest
-    FROM claimed c CROSS JOIN LATERAL ROWS FROM (
+    FROM taken c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
             made_id uuid, identity uuid, shared_id uuid, digest uuid, transaction_id text,
             occurred_at timestamptz, fingerprint uuid, hint text, subscription_named text,
@@ -97,8 +108,9 @@ WITH claimed AS MATERIALIZED (
     )
     WINDOW same AS (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
 ), remembered AS (
-    -- A repeat leaves no trace here. The same transaction with another content changes nothing
-    -- either, but is returned, with what stands.
+    -- in: the first call of each dedup key; out: rows that are new, and rows that stood before
+    -- with another content hash. A plain repeat is not returned. The order by dedup key keeps two
+    -- workers from waiting for each other's rows.
     INSERT INTO metering_remembered AS standing
         (identity, shared_id, transaction, digest, occurred_at, received_at)
     SELECT identity, shared_id, id, digest, occurred_at, received_at
@@ -107,7 +119,8 @@ WITH claimed AS MATERIALIZED (
         WHERE standing.digest <> excluded.digest
     RETURNING identity, transaction, digest
 ), compared AS MATERIALIZED (
-    -- What is returned for an identity stands; where nothing is, the first here repeats it.
+    -- in: item; out: the same with is_new, is_conflicting and the transaction that stands. Where
+    -- `remembered` has no row, the first call is a repeat and so are those after it.
     SELECT
         item.*,
         is_first AND r.transaction = item.id AS is_new,
@@ -115,11 +128,13 @@ WITH claimed AS MATERIALIZED (
         r.transaction AS standing
     FROM item LEFT JOIN remembered r ON r.identity = item.identity
 ), judging AS (
+    -- in: compared; out: the new calls, with the columns that JUDGED_CTE and its users expect.
     SELECT
         compared.*, NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
         NULL::bigint AS claim_id, NULL::uuid AS corrects
     FROM compared WHERE is_new
 ), conflicting AS (
+    -- in: compared; out: calls sent before with another content, with the transaction that stands.
     SELECT
         compared.*,
         coalesce(standing, (
@@ -127,6 +142,7 @@ WITH claimed AS MATERIALIZED (
         )) AS transaction
     FROM compared WHERE is_conflicting
 ), conflict AS (
+    -- in: conflicting; out: nothing, their content is kept for whoever runs the gateway.
     INSERT INTO metering_conflict (transaction, gateway_id, transaction_id, received_at, content)
     SELECT
         transaction, gateway_id, transaction_id, received_at,
@@ -137,7 +153,8 @@ WITH claimed AS MATERIALIZED (
             'latency_ms', latency_ms, 'elements', elements, 'metadata', metadata, 'names', names
         ))
     FROM conflicting
-), {JUDGED_CTE}, {LEDGER_CTE}, {QUARANTINED_CTE}, {usage_cte(COUNTED_ROWS)}, tally AS (
+), {JUDGED_CTE}, {LEDGER_CTE}, {QUARANTINED_CTE}, {usage_cte(COUNTED_ROWS)}, intake_stats AS (
+    -- in: taken, conflicting, judged; out: nothing, the sums are added by gateway and hour.
     INSERT INTO metering_tally AS standing (
         hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
         quarantined, lag
@@ -152,7 +169,7 @@ WITH claimed AS MATERIALIZED (
             transactions AS accepted, rejected, passed_over, 0 AS conflicting, 0 AS fresh,
             0 AS attributed,
             transactions * extract(epoch FROM clock_timestamp() - received_at)::float AS lag
-        FROM claimed
+        FROM taken
         UNION ALL
         SELECT date_trunc('hour', received_at, 'UTC'), gateway_id, 0, 0, 0, 1, 0, 0, 0
         FROM conflicting
@@ -173,7 +190,9 @@ WITH claimed AS MATERIALIZED (
         quarantined = standing.quarantined + excluded.quarantined,
         lag = standing.lag + excluded.lag
 ), {KEY_SEEN_CTE}, gateway_seen AS (
-    -- Its clock is judged by live calls alone: what is brought later says nothing of it.
+    -- in: item; out: nothing, when the gateways were last seen and how far ahead their clocks are.
+    -- Only calls of LIVE_CALL_MAX_AGE say something of the clock. A gateway that another worker
+    -- has locked is skipped: it is written again within seconds, and nobody should wait for it.
     UPDATE revcred_gateway g
     SET last_seen_at = seen.at, clock_ahead = coalesce(seen.ahead, g.clock_ahead)
     FROM (
@@ -193,17 +212,17 @@ WITH claimed AS MATERIALIZED (
         )
         AND (g.last_seen_at IS NULL OR g.last_seen_at < seen.at - interval '5 seconds')
 )
-SELECT (SELECT count(*) FROM claimed), (SELECT count(*) FROM item)
+SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM item)
 """
 
 
 PROCESS_UNTRIED = process_statement(UNTRIED_DELIVERIES)
-
-
 PROCESS_ATTEMPTED = process_statement(ATTEMPTED_DELIVERIES)
 
 
-# What was called since a moment, by name or the beginning of its path, and is no source.
+# Add what calls since a moment name, or their paths begin with, that is not a source. Ids are
+# ordered by time, so the primary keys give the rows since then. LIMIT bounds what a scanner that
+# calls random paths can write.
 DISCOVER_SOURCES = f"""
 INSERT INTO metering_discoveredsource AS standing
     (name, kind, gateway_id, first_seen_at, last_seen_at)
@@ -238,7 +257,7 @@ SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
 """
 
 
-# What has become a source, and beyond some thousands what was not seen for the longest.
+# Delete what has become a source, and beyond 5,000 rows those not seen for the longest time.
 FORGET_DISCOVERED_SOURCES = f"""
 DELETE FROM metering_discoveredsource d
 WHERE CASE d.kind
@@ -254,10 +273,12 @@ END OR d.id IN (
 """
 
 
-# A delivery taken apart into one per transaction, so that only what fails is put aside. They are
-# tried in company again, with care; what was rejected is told of by one that holds nothing else.
+# Split a delivery into one per transaction, so that only the failing one is quarantined. They are
+# attempted together again first. A last delivery without transactions keeps the counts of rejected
+# and ignored records, so that these are counted once.
 SPLIT_DELIVERY = """
 WITH whole AS (
+    -- in: a delivery's id; out: that delivery, deleted from the inbox, if it holds several calls.
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions > 1
     RETURNING gateway_id, received_at, rejected, passed_over, last_error, body
 )
@@ -272,15 +293,18 @@ FROM whole WHERE rejected > 0 OR passed_over > 0
 """
 
 
-# A delivery of one transaction that cannot be processed, with nothing in it looked at closely:
-# a number that its column cannot hold is left out. %(unsaid)s is its error if none was said.
+# Quarantine the only transaction of a delivery that cannot be processed. Nothing in it is judged,
+# and a number that its column cannot hold is left out. %(default_error)s stands for the error if
+# none was recorded.
 QUARANTINE_POISON = """
 WITH poison AS (
+    -- in: a delivery's id; out: its call as JSON, deleted from the inbox.
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions = 1
     RETURNING
-        gateway_id, received_at, coalesce(nullif(last_error, ''), %(unsaid)s) AS error,
+        gateway_id, received_at, coalesce(nullif(last_error, ''), %(default_error)s) AS error,
         body::json -> 0 AS call
 ), remembered AS (
+    -- in: poison; out: its transaction's id, or no row for a repeat, which is dropped.
     INSERT INTO metering_remembered
         (identity, shared_id, transaction, digest, occurred_at, received_at)
     SELECT
@@ -291,6 +315,7 @@ WITH poison AS (
     ON CONFLICT (identity) DO NOTHING
     RETURNING transaction
 ), number AS (
+    -- in: poison; out: its numbers in a type that holds any of them.
     SELECT
         (call ->> 'status')::numeric AS status,
         (call ->> 'request_bytes')::numeric AS request_bytes,

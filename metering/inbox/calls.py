@@ -1,8 +1,7 @@
-"""Calls as the inbox keeps them: in our own terms, and without a key.
+"""Calls as the inbox stores them: in revcred's own terms, and without a key.
 
-Whatever door a call came in by, `encode_call` makes it what is stored. Its key becomes a
-fingerprint there, no text of it keeps the key or the gateway's token, and its path is nothing but a
-path.
+Every door passes its calls through `encode_call`. There the key becomes a fingerprint, the key and
+the gateway's token are cut out of every text, and a URL is reduced to its path.
 """
 
 import re
@@ -33,14 +32,14 @@ from revcred.redaction import KnownSecrets, key_candidates, known_secrets, redac
 
 
 class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One metered call: as a door reads it, with its key; as the inbox keeps it, without."""
+    """One metered call: as a door reads it, with its key; as the inbox stores it, without."""
 
     transaction_id: str
     occurred_at: datetime
     key: CallerKey | None = None
     fingerprint: str | None = None
     hint: str | None = None
-    # Of a key that is written oddly: see `metering.similar_keys`.
+    # Of a key that is written unusually: see `metering.similar_keys`.
     similar_fingerprint: str | None = None
     oddities: str | None = None
     subscription_named: str | None = None
@@ -54,17 +53,17 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     elements: dict[str, int | Decimal]
     metadata: dict[str, Any] | None = None
     names: dict[str, Any] | None = None
-    # It came without a moment, so `occurred_at` is when it arrived, and no part of what it says.
+    # The sender gave no moment, so `occurred_at` is the arrival, and no part of the content.
     undated: bool = False
-    # A digest of what tells it from other calls under its id; None where the id is enough.
+    # Hash of what tells it from other calls with its id; None where the id is enough.
     distinguished_by: str | None = None
-    # A digest of what makes a repeat the same; None where that is all it says.
+    # Hash of what has to be equal in a repeat; None where that is the whole call.
     content: str | None = None
-    # Its moment is too old or too far ahead to be counted without an admin's word.
+    # Its moment is outside the gateway's window, so that an admin has to choose one.
     outside: bool = False
 
     def completed_by(self, other: "Call") -> "Call":
-        """What this one says, and what only the other does."""
+        """Return this call, with the fields of the other where this one has none."""
         completed = replace(other, **_present_fields(self))
         completed.elements = other.elements | self.elements
         completed.metadata = (other.metadata or {}) | (self.metadata or {}) or None
@@ -75,7 +74,7 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def caller_key_field(key: str | None) -> dict[str, Any]:
-    """The key as a call has it until it is encoded; nothing if none is left of it.
+    """Return the field `key` of a Call that is not encoded yet; empty if no key is left.
 
     Raises:
         KeyTooLong: more than MAX_KEY_CHARACTERS are left of it.
@@ -85,22 +84,23 @@ def caller_key_field(key: str | None) -> dict[str, Any]:
 
 
 def _stored_key_fields(key: CallerKey) -> dict[str, Any]:
-    """What is stored of a key, which goes no further than this."""
-    kept: dict[str, Any] = {"fingerprint": key.fingerprint, "hint": key.hint}
-    if found := similar_plain_key(key.text):
-        kept["similar_fingerprint"], kept["oddities"] = found
-    return kept
+    """Return the fields of a Call that stand for its key in the inbox."""
+    fields: dict[str, Any] = {"fingerprint": key.fingerprint, "hint": key.hint}
+    if similar := similar_plain_key(key.text):
+        fields["similar_fingerprint"], fields["oddities"] = similar
+    return fields
 
 
 ONE_CALL: dict[str, int | Decimal] = {CALLS_ELEMENT: 1}
 ABSENT_VALUES = (None, UNSET)
 UNDATED_PLACEHOLDER = datetime.fromtimestamp(0, UTC)
 
-# Sorted, so that the same content in another order is the same content.
+# Sorted, so that the same content in another order has the same hash.
 _encode_sorted_json = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
-# Whatever is text in a call, or holds some: all but its own marks and moments.
+# Secrets are cut out of every field that is text or may hold some. Listed are the exceptions, so
+# that a field added later is cut, too.
 UNREDACTED_FIELDS = {
     *("key", "fingerprint", "hint", "similar_fingerprint", "oddities"),
     *("occurred_at", "undated", "outside", "distinguished_by", "content"),
@@ -121,6 +121,10 @@ def delivery_row(
     passed_over: int = 0,
     ids_from_callers: bool | None = False,
 ) -> DeliveryRow:
+    """Return the inbox row of one POST.
+
+    `ids_from_callers`: ids are chosen by callers of the gateway, so that two calls may share one.
+    """
     lines = [
         encode_call(gateway_id, call, withheld, ids_from_callers=ids_from_callers) for call in calls
     ]
@@ -130,22 +134,23 @@ def delivery_row(
 
 
 def paired_calls_row(gateway_id: int, calls: Mapping[UUID, Call]) -> DeliveryRow:
-    """Of calls that were encoded half by half, by their identities."""
-    joined = []
-    for mark, call in calls.items():
-        _, _, digest, said = encode_call(gateway_id, call, NOTHING_WITHHELD)
-        joined.append((mark.hex, mark.hex, digest, said))
-    return DeliveryRow(gateway_id, len(calls), 0, _json_array_of_calls(joined))
+    """Return the inbox row of calls that came in two parts, by their dedup keys."""
+    lines = []
+    for dedup_key, call in calls.items():
+        # Each part was encoded on arrival: what was secret is gone, and its dedup key is fixed.
+        _, _, content_hash, text = encode_call(gateway_id, call, NOTHING_WITHHELD)
+        lines.append((dedup_key.hex, dedup_key.hex, content_hash, text))
+    return DeliveryRow(gateway_id, len(calls), 0, _json_array_of_calls(lines))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SingleCallRow(WithDuplicateLookup, DeliveryRow):
-    """One call, asking whether it came before."""
+    """The inbox row of one call that asks whether the call came before."""
 
     statement: ClassVar = INSERT_AND_FIND_EARLIER
 
-    def row(self) -> Sequence[Any]:
-        return *super().row(), self.identity
+    def values(self) -> Sequence[Any]:
+        return *super().values(), self.dedup_key
 
 
 def single_call_row(
@@ -153,7 +158,7 @@ def single_call_row(
 ) -> SingleCallRow:
     line = encode_call(gateway_id, call, withheld, ids_from_callers=ids_from_callers)
     return SingleCallRow(
-        identity=UUID(line[0]),
+        dedup_key=UUID(line[0]),
         gateway_id=gateway_id,
         transactions=1,
         rejected=0,
@@ -162,72 +167,82 @@ def single_call_row(
 
 
 def dedup_key_of_id(gateway_id: int, transaction_id: str) -> str:
-    """What a transaction is remembered by: 32 hexadecimal digits for its gateway and its id."""
+    """Return the deduplication key of a transaction's id at its gateway, 32 hexadecimal digits."""
     return _hash_bytes(b"%d\0" % gateway_id + transaction_id.encode())
 
 
 def keyed_dedup_key_of_id(gateway_id: int, transaction_id: str) -> str:
-    """The same for an id in which a secret is. It is keyed, so that nobody can guess the secret."""
+    """Return the deduplication key of an id that contains a secret.
+
+    A keyed hash, so that nobody can find the secret by trying.
+    """
     return fingerprint_hex(f"{gateway_id} {transaction_id}", label="transaction id")
 
 
 def possible_dedup_keys(gateway_id: int, transaction_id: str) -> list[UUID]:
-    """Those that a transaction of this whole id may be remembered by."""
-    return [UUID(of(gateway_id, transaction_id)) for of in (dedup_key_of_id, keyed_dedup_key_of_id)]
+    """Return the deduplication keys that a transaction of this id, uncut, may have."""
+    return [
+        UUID(dedup_key(gateway_id, transaction_id))
+        for dedup_key in (dedup_key_of_id, keyed_dedup_key_of_id)
+    ]
 
 
 def dedup_key_of_call(gateway_id: int, call: Call, *, ids_from_callers: bool | None = False) -> str:
-    """Return the identity of a call: by its id, and by more where others may have the same id.
+    """Return the deduplication key of a call: of its id, and of more where others may share it.
 
-    Where callers may choose ids, a call is also known by its moment, method, path and status: a
-    repeat has the same ones, and another call under an id that was used before has not.
+    Where callers choose ids, moment, method, path and status belong to the key: they are the same
+    in a repeat, and differ in another call with the same id.
     """
-    known_by = _distinguishing_parts(call, ids_from_callers=ids_from_callers)
-    if not known_by:
+    parts = _distinguishing_parts(call, ids_from_callers=ids_from_callers)
+    if not parts:
         return dedup_key_of_id(gateway_id, call.transaction_id)
-    # No id contains a NUL, so that this is never the identity of another id.
+    # No id contains a NUL, so that this is never the key of another id.
     return _hash_bytes(
-        b"%d\0" % gateway_id + call.transaction_id.encode() + b"\0" + _encode_sorted_json(known_by)
+        b"%d\0" % gateway_id + call.transaction_id.encode() + b"\0" + _encode_sorted_json(parts)
     )
 
 
 def _distinguishing_parts(call: Call, *, ids_from_callers: bool | None) -> list[Any]:
-    known_by: list[Any] = [call.distinguished_by] if call.distinguished_by else []
+    parts: list[Any] = [call.distinguished_by] if call.distinguished_by else []
     if ids_from_callers:
         moment = None if call.undated else call.occurred_at
-        known_by += [moment, call.method or "", call.path or "", call.status or None]
-    return known_by
+        parts += [moment, call.method or "", call.path or "", call.status or None]
+    return parts
 
 
-# A call's identity, that of its id alone, a digest of all that it says, and that as JSON.
+# The dedup key of a call, the dedup key of its id alone, its content hash, and the call as JSON.
 EncodedCall = tuple[str, str, str, str]
 
 
 def encode_call(
     gateway_id: int, call: Call, withheld: WithheldSecrets, *, ids_from_callers: bool | None = False
 ) -> EncodedCall:
-    """What is stored of a call, and nothing else is. The same call gives the same."""
+    """Return all that is stored of a call. Equal calls give equal results.
+
+    `call` may hold a key and secrets in its texts; the result never does.
+    """
     key, path, stored = call.key, call.path, call
     if key:
         stored = replace(call, key=None, **_stored_key_fields(key))
     if path and (path[0] != "/" or path[1:2] == "/" or "?" in path or "#" in path):
         stored = replace(stored, path=strip_url_to_path(path))
     content = _encode_sorted_json(stored)
-    said = content.decode()
-    if withheld.may_be_in(said, key):
-        stored = _cut_secrets_from_call(stored, withheld.of(key), key)
+    text = content.decode()
+    # One search through the whole text first: nearly all calls contain no secret.
+    if withheld.may_be_in(text, key):
+        stored = _cut_secrets_from_call(stored, withheld.secrets_for(key), key)
         content = _encode_sorted_json(stored)
-        said = content.decode()
+        text = content.decode()
     if not call.content:
         content = _content_to_compare(stored, content)
     own, by_id = _dedup_keys_of_call(gateway_id, call, stored, ids_from_callers=ids_from_callers)
-    return own, by_id, call.content or _hash_bytes(content), said
+    return own, by_id, call.content or _hash_bytes(content), text
 
 
 def _dedup_keys_of_call(
     gateway_id: int, call: Call, stored: Call, *, ids_from_callers: bool | None
 ) -> tuple[str, str]:
-    """Its own identity and that of its id, which are mostly the same."""
+    """Return the call's dedup key and that of its id, which are mostly the same."""
     is_cut = stored.transaction_id != call.transaction_id
     by_id = (keyed_dedup_key_of_id if is_cut else dedup_key_of_id)(gateway_id, call.transaction_id)
     if not (ids_from_callers or call.distinguished_by):
@@ -240,24 +255,29 @@ def _dedup_keys_of_call(
 
 
 def call_without_secrets(call: Call, withheld: WithheldSecrets) -> Call:
-    """The call as it is stored, for whoever keeps or shows a part of it elsewhere."""
-    return _cut_secrets_from_call(call, withheld.of(call.key), call.key)
+    """Return the call with secrets cut out, for code that stores or shows a part of it."""
+    return _cut_secrets_from_call(call, withheld.secrets_for(call.key), call.key)
 
 
 def _cut_secrets_from_call(call: Call, secrets: KnownSecrets, key: CallerKey | None) -> Call:
     texts = {name: getattr(call, name) for name in REDACTED_FIELDS}
     found = {name: redact_value(value, secrets) for name, value in texts.items() if value}
     changed = {name: value for name, value in found.items() if value != texts[name]}
+    # A key that is also a name, such as a customer's, stays: it decides who is charged.
     if changed and key and secrets and secrets[0].text in key.text and is_entered_name(key):
         return _cut_secrets_from_call(call, secrets[1:], None)
     return replace(call, **changed) if changed else call
 
 
 def call_without_its_key(call: Call) -> Call:
-    """A call joined of two halves, of which only one came with the key: by its fingerprint."""
-    parts = key_candidates(text_fields_of_call(call))
+    """Return a paired call without its key in any text.
+
+    Only one of its parts came with the key, so the texts of the other may still contain it. Here
+    the key is known only by its fingerprint.
+    """
+    candidates = key_candidates(text_fields_of_call(call))
     return call_without_keys(
-        call, [each for each in parts if fingerprint_hex(each) == call.fingerprint]
+        call, [text for text in candidates if fingerprint_hex(text) == call.fingerprint]
     )
 
 
@@ -268,17 +288,18 @@ def call_without_keys(call: Call, keys: Sequence[str]) -> Call:
 
 
 def text_fields_of_call(call: Call) -> dict[str, Any]:
-    """What a call says in text, by the names of its fields."""
-    said = {name: getattr(call, name) for name in REDACTED_FIELDS}
-    return {name: value for name, value in said.items() if isinstance(value, str | dict)}
+    """Return the fields of a call that are or contain text."""
+    fields = {name: getattr(call, name) for name in REDACTED_FIELDS}
+    return {name: value for name, value in fields.items() if isinstance(value, str | dict)}
 
 
+# A URL with its scheme and host, or with the host alone: "https://user@host", "//host".
 _SCHEME_AND_HOST = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
 _END_OF_PATH = re.compile(r"[?#]")
 
 
 def strip_url_to_path(url: str) -> str:
-    """The path without scheme, user, host, query and fragment, any of which may hold a key."""
+    """Return the path without scheme, user, host, query and fragment: each may contain a key."""
     url = url.strip()
     address = _SCHEME_AND_HOST.match(url)
     path = _END_OF_PATH.split(url[address.end() if address else 0 :], maxsplit=1)[0]
@@ -286,28 +307,29 @@ def strip_url_to_path(url: str) -> str:
 
 
 def _json_array_of_calls(calls: Sequence[EncodedCall]) -> str:
-    """A JSON array of the calls, each led by its ids and the digest of all it says."""
+    """Return a JSON array of the calls, each with its dedup keys and content hash in front."""
     first = time_ordered_id()
     lines = []
-    for n, (own, by_id, digest, said) in enumerate(calls):
+    for n, (own, by_id, content_hash, text) in enumerate(calls):
         shared = "" if own == by_id else f'"shared_id":"{by_id}",'
+        # Spliced into the JSON that is there already, so that no call is encoded twice.
         lines.append(
-            f'{{"made_id":"{first + n:032x}","identity":"{own}",{shared}"digest":"{digest}",'
-            f"{said[1:]}"
+            f'{{"made_id":"{first + n:032x}","identity":"{own}",{shared}"digest":"{content_hash}",'
+            f"{text[1:]}"
         )
     return f"[{','.join(lines)}]"
 
 
 def digest_of_parts(*parts: Any) -> str:
-    """Return 32 hexadecimal digits that stand for these parts, which JSON can hold."""
+    """Return a hash of these values, which JSON can hold, as 32 hexadecimal digits."""
     return _hash_bytes(_encode_sorted_json(parts))
 
 
-def _content_to_compare(call: Call, said: bytes) -> bytes:
-    """Return what has to be the same in a repeat: not when it came, nor whether that was late."""
+def _content_to_compare(call: Call, encoded: bytes) -> bytes:
+    """Return what has to be equal in a repeat: neither its arrival, nor that it was late."""
     if call.undated:
         return _encode_sorted_json(replace(call, occurred_at=UNDATED_PLACEHOLDER))
-    return _encode_sorted_json(replace(call, outside=False)) if call.outside else said
+    return _encode_sorted_json(replace(call, outside=False)) if call.outside else encoded
 
 
 def _hash_bytes(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The inbox: where deliveries are safe. Those that come at the same time are committed together."""
+"""Inbox: insert deliveries so that nothing can lose them. Threads that wait share one commit."""
 
 import threading
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from revcred.postgresql import database_time_left
 
-# The answer is the id that was given, so that a second try after a lost answer changes nothing.
+# The id comes with the row, so that a second try after a lost answer inserts nothing twice.
 INSERT_DELIVERIES = """
 INSERT INTO metering_delivery (id, gateway_id, transactions, rejected, passed_over, body)
 SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::int[], %b::text[])
 ON CONFLICT (id) DO NOTHING
 """
 
-# The same, and when what came before under the same identities happened.
+# The moments of calls with the same dedup keys that were processed before.
 FIND_EARLIER = (
     "SELECT identity, occurred_at FROM metering_remembered WHERE identity = ANY(%b::uuid[])"
 )
@@ -29,24 +29,24 @@ INSERT_AND_FIND_EARLIER = f"WITH kept AS ({INSERT_DELIVERIES}) {FIND_EARLIER}"
 
 CONNECTION_ERRORS = (OperationalError, InterfaceError)
 CONSECUTIVE_FREE_IDS = 1 << 16
-COMMIT_WAIT_SECONDS = 30.0  # seconds that others are waited for; who has less of it says so
+COMMIT_WAIT_SECONDS = 30.0  # at most, for the thread that commits; a nearer deadline counts
 
 
 class InboxRow(Protocol):
-    """What is kept by a statement that takes its columns as arrays."""
+    """A row of a statement that takes its columns as arrays, for many rows at once."""
 
     @property
     def statement(self) -> str: ...
 
-    def row(self) -> Sequence[Any]: ...
+    def values(self) -> Sequence[Any]: ...
 
-    def hear(self, rows: Sequence[Any]) -> None:
-        """What the statement answered."""
+    def on_result(self, rows: Sequence[Any]) -> None:
+        """Read the rows that the statement returned, those of the whole group."""
 
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """One POST's worth. `body` is a JSON array of calls in our own terms."""
+    """One POST. `body` is a JSON array of calls, each an `EncodedCall`."""
 
     statement: ClassVar = INSERT_DELIVERIES
 
@@ -57,49 +57,51 @@ class DeliveryRow:
     id: UUID = field(default_factory=lambda: UUID(int=time_ordered_id()))
     passed_over: int = 0  # records that are no calls
 
-    def row(self) -> Sequence[Any]:
+    def values(self) -> Sequence[Any]:
         return (
             *(self.id, self.gateway_id, self.transactions, self.rejected, self.passed_over),
             self.body,
         )
 
-    def hear(self, rows: Sequence[Any]) -> None:
+    def on_result(self, rows: Sequence[Any]) -> None:
         pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithDuplicateLookup:
-    """Hears when the transaction of its identity happened, if that came before and is settled."""
+    """A row that learns when the call of its dedup key happened, if one was processed before."""
 
-    identity: UUID
-    recalled: list[datetime] = field(default_factory=list)
+    dedup_key: UUID
+    earlier_moments: list[datetime] = field(default_factory=list)
 
-    def hear(self, rows: Sequence[Any]) -> None:
-        self.recalled.extend(at for identity, at in rows if identity == self.identity)
+    def on_result(self, rows: Sequence[Any]) -> None:
+        self.earlier_moments.extend(at for dedup_key, at in rows if dedup_key == self.dedup_key)
 
     @property
     def first_at(self) -> datetime | None:
-        return self.recalled[0] if self.recalled else None
+        return self.earlier_moments[0] if self.earlier_moments else None
 
 
 def time_ordered_id() -> int:
-    """A version 7 UUID that is followed by CONSECUTIVE_FREE_IDS free ones."""
+    """Return a version 7 UUID that is followed by CONSECUTIVE_FREE_IDS free ones."""
     high, low = divmod(randbits(74) & -CONSECUTIVE_FREE_IDS, 1 << 62)
     return time_ns() // 1_000_000 << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low
 
 
-def commit_rows(entries: Sequence[InboxRow]) -> None:
-    """Commit them all, all of one kind, or none.
+def commit_rows(rows: Sequence[InboxRow]) -> None:
+    """Insert the rows, all of one class, in one commit: all of them or none.
 
-    Raises django.db.DatabaseError or InterfaceError.
+    A connection that broke since it was last used is opened again, once.
 
-    A connection that broke since it was last used is made anew, once.
+    Raises:
+        django.db.DatabaseError, django.db.InterfaceError: nothing is inserted.
     """
-    statement = entries[0].statement
-    columns = [list(column) for column in zip(*(entry.row() for entry in entries), strict=True)]
+    statement = rows[0].statement
+    columns = [list(column) for column in zip(*(row.values() for row in rows), strict=True)]
     try:
-        rows = _execute_with_arrays(statement, columns)
+        results = _execute_with_arrays(statement, columns)
     except CONNECTION_ERRORS:
+        # A usable connection would fail again, and without time left its caller has given up.
         if (
             connection.in_atomic_block
             or connection.is_usable()
@@ -107,22 +109,25 @@ def commit_rows(entries: Sequence[InboxRow]) -> None:
         ):
             raise
         connection.close()
-        rows = _execute_with_arrays(statement, columns)
-    for entry in entries:
-        entry.hear(rows)
+        results = _execute_with_arrays(statement, columns)
+    for row in rows:
+        row.on_result(results)
 
 
-def commit_each_row(entries: Sequence[InboxRow]) -> list[Exception | None]:
-    """Commit them together, and say of each what went wrong. One that is bad spoils no other."""
+def commit_each_row(rows: Sequence[InboxRow]) -> list[Exception | None]:
+    """Insert the rows together, or one by one if that fails, and return the error of each.
+
+    A row that PostgreSQL does not take spoils no other.
+    """
     try:
-        commit_rows(entries)
+        commit_rows(rows)
     except CONNECTION_ERRORS as error:
-        return [error] * len(entries)
+        return [error] * len(rows)
     except DatabaseError as error:
-        if len(entries) == 1:
+        if len(rows) == 1:
             return [error]
-        return [outcome for entry in entries for outcome in commit_each_row([entry])]
-    return [None] * len(entries)
+        return [outcome for row in rows for outcome in commit_each_row([row])]
+    return [None] * len(rows)
 
 
 def _execute_with_arrays(statement: str, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
@@ -134,66 +139,75 @@ def _execute_with_arrays(statement: str, columns: Sequence[Sequence[Any]]) -> Se
 
 
 class _WaitingRow:
-    """An entry whose thread waits for it to be committed, or to be the one who commits."""
+    """A row whose thread waits until it is committed, or until this thread has to commit."""
 
-    def __init__(self, entry: InboxRow) -> None:
-        self.entry = entry
+    def __init__(self, row: InboxRow) -> None:
+        self.row = row
         self.woken = threading.Event()
-        self.leads = False
-        # Until somebody knows better, so that nothing is ever taken for committed by mistake.
-        self.error: Exception | None = OperationalError("The delivery was not kept.")
+        self.is_leader = False
+        # Until the outcome is known, so that no row is ever taken for committed by mistake.
+        self.error: Exception | None = OperationalError("The delivery was not committed.")
 
 
 class GroupCommit:
-    """Commits the entries, all of one kind, of all threads that wait, in one of these threads.
+    """Commits the rows of all threads that wait, all of one class, in one of these threads.
 
-    While one group is written the next one gathers: the slower a commit, the larger the group.
+    While one group is committed the next one gathers: the slower a commit, the larger the group.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[_WaitingRow] = []
-        self._writing = False
+        self._is_committing = False
 
-    def keep(self, entry: InboxRow) -> None:
-        """Returns once the entry is committed. Raises django.db.DatabaseError."""
-        mine = _WaitingRow(entry)
+    def commit(self, row: InboxRow) -> None:
+        """Return once the row is committed.
+
+        Raises:
+            django.db.DatabaseError: it was not, or not in time to know; sending it again is safe.
+        """
+        mine = _WaitingRow(row)
+        # The lock only guards the list and the choice of a leader: nothing is written under it.
         with self._lock:
             self._waiting.append(mine)
-            mine.leads, self._writing = not self._writing, True
-        if not mine.leads:
+            mine.is_leader, self._is_committing = not self._is_committing, True
+        if not mine.is_leader:
             self._wait(mine)
-        if mine.leads:
-            self._write_all()
+        if mine.is_leader:
+            self._commit_waiting()
         if mine.error:
             raise mine.error
 
     def _wait(self, mine: _WaitingRow) -> None:
+        """Wait for the outcome, or to become the leader; at the deadline, leave the group."""
         if mine.woken.wait(database_time_left(COMMIT_WAIT_SECONDS)):
             return
         with self._lock:
+            # Woken between the deadline and the lock: then the outcome counts.
             if not mine.woken.is_set():
                 if mine in self._waiting:
                     self._waiting.remove(mine)
                 mine.woken.set()
 
-    def _write_all(self) -> None:
+    def _commit_waiting(self) -> None:
         with self._lock:
             group, self._waiting = self._waiting, []
         try:
-            errors = commit_each_row([each.entry for each in group])
-            for each, error in zip(group, errors, strict=True):
-                each.error = error
+            errors = commit_each_row([waiting.row for waiting in group])
+            for waiting, error in zip(group, errors, strict=True):
+                waiting.error = error
         finally:
+            # The next leader first: its commit need not wait until this group's threads have run.
             self._hand_over()
-            for each in group:
-                each.woken.set()
+            for waiting in group:
+                waiting.woken.set()
 
     def _hand_over(self) -> None:
+        """Wake the first of the threads that came meanwhile as the next leader."""
         with self._lock:
-            self._writing = bool(self._waiting)
+            self._is_committing = bool(self._waiting)
             if self._waiting:
-                self._waiting[0].leads = True
+                self._waiting[0].is_leader = True
                 self._waiting[0].woken.set()
 
 

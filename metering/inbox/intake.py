@@ -1,4 +1,4 @@
-"""Take in: keep a delivery where nothing can lose it, and ring the bell."""
+"""Intake: commit a delivery to the inbox, where nothing can lose it, and ring the bell."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -23,11 +23,14 @@ def accept_calls(
     rejected: int = 0,
     passed_over: int = 0,
 ) -> UUID:
-    """Keep one POST's calls and answer with the delivery's id, once that is committed.
+    """Commit the calls of one POST to the inbox, and return the delivery's id.
 
-    Raises django.db.OperationalError when the database is away: then sending it again is safe.
+    `rejected` and `passed_over` count the items of the POST that are not among the calls.
+
+    Raises:
+        django.db.OperationalError: the database is unavailable; sending the POST again is safe.
     """
-    entry = delivery_row(
+    row = delivery_row(
         gateway if isinstance(gateway, int) else gateway.pk,
         calls,
         withheld=withheld,
@@ -35,22 +38,25 @@ def accept_calls(
         passed_over=passed_over,
         ids_from_callers=not isinstance(gateway, int) and gateway.ids_from_callers,
     )
-    delivery_group_commit.keep(entry)
+    delivery_group_commit.commit(row)
+    # After the commit: a worker that is woken earlier finds nothing.
     inbox_bell.ring()
-    return entry.id
+    return row.id
 
 
 def accept_single_call(
     gateway: Gateway, call: Call, *, withheld: WithheldSecrets = NOTHING_WITHHELD
 ) -> SingleCallRow:
-    """Keep one call, and hear whether it came before.
+    """Commit one call to the inbox; the returned row says whether it came before.
 
-    Raises django.db.OperationalError when the database is away: then sending it again is safe.
+    Raises:
+        django.db.OperationalError: the database is unavailable; sending the call again is safe.
     """
-    entry = single_call_row(gateway.pk, call, withheld, ids_from_callers=gateway.ids_from_callers)
-    single_call_group_commit.keep(entry)
+    row = single_call_row(gateway.pk, call, withheld, ids_from_callers=gateway.ids_from_callers)
+    single_call_group_commit.commit(row)
     inbox_bell.ring()
-    return entry
+    return row
 
 
+# A group of its own: all rows of a group have one statement.
 single_call_group_commit = GroupCommit()

@@ -1,4 +1,4 @@
-"""What is known in clear of a call at the door, and how it is kept out of what is stored."""
+"""Keep keys and tokens, which a door knows in plain text, out of everything that is stored."""
 
 import time
 from collections import OrderedDict
@@ -17,10 +17,11 @@ from revcred.redaction import (
     shorten_secret,
 )
 
-NAME_CHECK_CACHE_SECONDS = 60.0  # that something is, or is not, a name entered here
+NAME_CHECK_CACHE_SECONDS = 60.0
 MAX_CACHED_NAME_CHECKS = 10_000
 
-# What an administrator has entered in clear, where a call may name it or a path hold it.
+# True if an admin has entered this text as a name, which calls may give or paths contain. It is
+# then no secret, however much it looks like a key.
 FIND_ENTERED_NAME = """
 SELECT EXISTS (SELECT FROM revcred_subscription WHERE external_key = %(text)s)
     OR EXISTS (SELECT FROM revcred_source WHERE external_key = %(text)s)
@@ -37,7 +38,7 @@ SELECT EXISTS (SELECT FROM revcred_subscription WHERE external_key = %(text)s)
 
 
 class CallerKey:
-    """What a caller came with, in clear. It is never encoded: its fingerprint is."""
+    """The key of a caller in plain text. msgspec cannot encode it, so that it is never stored."""
 
     __slots__ = ("text",)
 
@@ -63,7 +64,7 @@ class CallerKey:
 
 
 class WithheldSecrets:
-    """What may stand in no text of a post's calls: the gateway's token, and the key of each."""
+    """Secrets to be cut out of all texts of a POST: the gateway's token and each call's key."""
 
     __slots__ = ("_needles", "_token")
 
@@ -72,16 +73,16 @@ class WithheldSecrets:
         self._needles = long_search_needles(token)
 
     def __repr__(self) -> str:
-        return f"Withheld({shorten_secret(self._token)})"
+        return f"WithheldSecrets({shorten_secret(self._token)})"
 
     def may_be_in(self, text: str, key: CallerKey | None) -> bool:
-        """False if there is certainly nothing to be cut from the text."""
+        """Return False if the text certainly contains none of them. Fast: it runs for each call."""
         return may_hold_secret(
             text, (*search_needles(key.text), *self._needles) if key else self._needles
         )
 
-    def of(self, key: CallerKey | None) -> list[KnownSecret]:
-        """The key first, if it is long enough to be looked for, and the token."""
+    def secrets_for(self, key: CallerKey | None) -> list[KnownSecret]:
+        """Return the key, if it is long enough to be searched for, and then the token."""
         return known_secrets(key.text if key else None, self._token)
 
 
@@ -89,25 +90,26 @@ NOTHING_WITHHELD = WithheldSecrets()
 
 
 def is_entered_name(key: CallerKey) -> bool:
-    """True of a key that is also entered here in clear, as the name of a customer or a source.
+    """Return True if the key is also a name that an admin entered, such as a customer's.
 
-    It hides nothing, and to cut it out of a call would change whom the call is charged to.
+    It is no secret then, and cutting it out of a call would change whom the call is charged to.
     """
     text = bare_secret(key.text)
     if has_own_token_shape(text):
         return False
-    mark = key.fingerprint
-    known = _name_checks.get(mark)
+    # By fingerprint: a cache of plain keys would be a place to steal them from.
+    fingerprint = key.fingerprint
+    check = _name_checks.get(fingerprint)
     now = time.monotonic()
-    if known is None or known[1] + NAME_CHECK_CACHE_SECONDS < now:
-        known = _name_checks[mark] = _query_entered_name(text), now
+    if check is None or check[1] + NAME_CHECK_CACHE_SECONDS < now:
+        check = _name_checks[fingerprint] = _query_entered_name(text), now
         if len(_name_checks) > MAX_CACHED_NAME_CHECKS:
             _name_checks.popitem(last=False)
-    return known[0]
+    return check[0]
 
 
 def forget_name_checks() -> None:
-    """Ask the database again."""
+    """Empty the cache, so that the next check asks the database."""
     _name_checks.clear()
 
 

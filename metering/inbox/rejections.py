@@ -1,7 +1,7 @@
-"""Keep what gateways sent and nobody took, with the reason: the latest of each gateway.
+"""Record rejected items with the reason: the latest of each gateway.
 
-It is written after the answer's calls are safe, and only when something was rejected. Should it
-fail, the answer stays what it is.
+They are written after the accepted calls of the same POST are committed. If that fails, the
+answer to the gateway stays the same.
 """
 
 import logging
@@ -23,6 +23,7 @@ MAX_REJECTIONS_PER_POST = 100
 
 INSERT_REJECTIONS = """
 WITH kept AS (
+    -- in: one array a column; out: nothing, the rejections are inserted.
     INSERT INTO metering_rejection
         (gateway_id, door, place, transaction_id, field, code, message)
     SELECT
@@ -32,6 +33,7 @@ WITH kept AS (
         %(messages)s::text[]
     ) AS rejected (place, transaction_id, field, code, message)
 ), counted AS (
+    -- in: the number of rejections that no delivery counts; out: nothing, it is added up.
     INSERT INTO metering_tally AS standing (
         hour, gateway_id, accepted, rejected, repeated, conflicting, attributed, quarantined, lag
     )
@@ -40,7 +42,7 @@ WITH kept AS (
     WHERE %(uncounted)s > 0
     ON CONFLICT (hour, gateway_id) DO UPDATE SET rejected = standing.rejected + excluded.rejected
 )
--- Another post of the same gateway may be at it already.
+-- Delete all but the latest. SKIP LOCKED: another POST of this gateway may be deleting them, too.
 DELETE FROM metering_rejection WHERE id IN (
     SELECT id FROM metering_rejection WHERE gateway_id = %(gateway)s AND id <= (
         SELECT id FROM metering_rejection WHERE gateway_id = %(gateway)s
@@ -52,7 +54,10 @@ DELETE FROM metering_rejection WHERE id IN (
 
 
 class RejectedItem(dict[str, Any]):
-    """Why one item was not taken, as its sender is told. Its `key`, if it has one, is not told."""
+    """One rejected item as its sender is told: field, code, message.
+
+    `key` is the item's key, if it has one. It is not part of the answer, only cut out of it.
+    """
 
     key: str | None = None
 
@@ -65,22 +70,22 @@ def record_rejections(
     withheld: WithheldSecrets = NOTHING_WITHHELD,
     uncounted: int = 0,
 ) -> None:
-    """Keep the first of these rejections, and of the gateway's no more than its latest.
+    """Record the first MAX_REJECTIONS_PER_POST of these, and delete the gateway's oldest.
 
-    `uncounted` are those that no delivery tells of, so that they are counted here.
+    `uncounted`: how many of them no delivery counts, since nothing of the POST was accepted.
     """
     first = rejected[:MAX_REJECTIONS_PER_POST]
     if not first:
         return
-    secrets = [withheld.of(_key_of_rejected(each)) for each in first]
+    secrets = [withheld.secrets_for(_key_of_rejected(item)) for item in first]
     arguments: dict[str, Any] = {
         "gateway": gateway_id,
         "door": door[:200],
-        "places": [each.get("index") for each in first],
-        "ids": _redacted_texts(first, "transaction_id", secrets, most=200),
-        "fields": _redacted_texts(first, "field", secrets, most=200),
-        "codes": [each["code"][:50] for each in first],
-        "messages": _redacted_texts(first, "message", secrets, most=500),
+        "places": [item.get("index") for item in first],
+        "ids": _redacted_texts(first, "transaction_id", secrets, max_characters=200),
+        "fields": _redacted_texts(first, "field", secrets, max_characters=200),
+        "codes": [item["code"][:50] for item in first],
+        "messages": _redacted_texts(first, "message", secrets, max_characters=500),
         "uncounted": uncounted,
         "before": MAX_REJECTIONS_PER_GATEWAY - len(first),
     }
@@ -88,11 +93,11 @@ def record_rejections(
         with connection.cursor() as cursor:
             cursor.execute(INSERT_REJECTIONS, arguments)
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("Rejections are not kept: %s", failures.error_class(error))
+        logger.warning("Rejections could not be recorded: %s", failures.error_class(error))
 
 
 def latest_rejection(gateway: Gateway, transaction_id: str) -> Rejection | None:
-    """The last time that this id was rejected, as long as that is kept."""
+    """Return the latest recorded rejection of this id, or None."""
     of_gateway = Rejection.objects.filter(gateway=gateway)
     found = of_gateway.filter(transaction_id=redact_text(transaction_id)[:200])
     return found.order_by("-pk").first()
@@ -108,9 +113,10 @@ def _redacted_texts(
     name: str,
     secrets: Sequence[KnownSecrets],
     *,
-    most: int,
+    max_characters: int,
 ) -> list[str]:
+    # PostgreSQL has no text with a NUL. Cut last: half a secret would not be recognised.
     return [
-        redact_text(str(each.get(name) or ""), of_each).replace("\0", "")[:most]
-        for each, of_each in zip(rejected, secrets, strict=True)
+        redact_text(str(item.get(name) or ""), its_secrets).replace("\0", "")[:max_characters]
+        for item, its_secrets in zip(rejected, secrets, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The ledger's days: each a partition, made ahead and dropped when its time is over."""
+"""Partitions of the ledger, one a day: created ahead, and dropped at the end of retention."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -12,8 +12,12 @@ PARTITION_DAYS_AHEAD = 7
 
 
 def ensure_partitions(today: date | None = None) -> int:
-    """Make the partitions a transaction may fall into this week that are not there yet."""
+    """Create the missing partitions for all moments that may be accepted this week.
+
+    Return how many were created.
+    """
     today = today or datetime.now(UTC).date()
+    # A day more than the longest accepted age: "today" may begin during this call.
     first = today - Gateway.objects.longest_accepted_age() - timedelta(days=1)
     return ensure_partitions_of_days(
         _days_between(first, today + timedelta(days=PARTITION_DAYS_AHEAD))
@@ -21,7 +25,7 @@ def ensure_partitions(today: date | None = None) -> int:
 
 
 def ensure_partitions_of_days(days: Iterable[date]) -> int:
-    """Make the partitions of these days that are not there yet, and return how many."""
+    """Create the missing partitions of these days in UTC, and return how many."""
     existing = set(partitioned_days())
     missing = [day for day in days if day not in existing]
     with connection.cursor() as cursor:
@@ -34,7 +38,10 @@ def ensure_partitions_of_days(days: Iterable[date]) -> int:
 
 
 def drop_partitions(before: date) -> int:
-    """Drop the days before this one, at once and online, and say how many."""
+    """Drop the partitions of all earlier days, and return how many.
+
+    Cannot run in a transaction: DETACH … CONCURRENTLY, which lets reads and writes go on, does not.
+    """
     over = [day for day in partitioned_days() if day < before]
     with connection.cursor() as cursor:
         for day in over:
@@ -46,6 +53,7 @@ def drop_partitions(before: date) -> int:
 
 
 def partitioned_days() -> list[date]:
+    """Return the days in UTC that have a partition, the earliest first."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT right(inhrelid::regclass::text, 8) FROM pg_inherits"

@@ -1,4 +1,4 @@
-"""Quantities as pages write them: all of their digits, and never an exponent."""
+"""Format quantities for pages: with all of their digits, and never an exponent."""
 
 from decimal import Decimal
 from typing import Any
@@ -15,5 +15,5 @@ def format_quantity(quantity: Decimal | float) -> str:
 
 
 def format_field_value(value: Any) -> str:
-    """Return what a call says in one field as people read it; lists and objects as JSON."""
+    """Return the value of a call's field as people read it; lists and objects as JSON."""
     return str(value) if isinstance(value, str) else _encode_json(value).decode()

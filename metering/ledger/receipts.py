@@ -1,4 +1,4 @@
-"""What became of one transaction: the same for the API, the admin and the storefront."""
+"""Receipts: the state and history of one transaction, for the API, the admin and the storefront."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class ReceiptState(models.TextChoices):
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryEntry:
-    """Something that happened to the transaction, and who caused it if somebody did."""
+    """An event in the life of a transaction; `by` is the person who caused it, if any."""
 
     at: datetime
     what: str
@@ -54,7 +54,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """All that is known of one transaction, as it stands now. Sizes in bytes, latency in ms."""
+    """Present state of one transaction. Sizes are in bytes, latency in milliseconds."""
 
     id: UUID | None = None
     gateway: Gateway
@@ -97,6 +97,7 @@ TransactionRow = Transaction | Quarantined
 
 MAX_RECEIPTS_PER_ID = 100
 
+# Attributes of a TransactionRow that the gateway sent, and those that attribution found.
 SENT_FIELDS = (
     "transaction_id",
     "subscription_named",
@@ -125,14 +126,15 @@ ATTRIBUTION_FIELDS = (
 
 
 def find_receipt(gateway: Gateway, transaction_id: str) -> Receipt | None:
-    """The first receipt of what this gateway sent under this id, or None if it never did."""
+    """Return the first receipt of what this gateway sent under this id, or None."""
     return next(iter(find_receipts(gateway, transaction_id)), None)
 
 
 def find_receipts(gateway: Gateway, transaction_id: str) -> list[Receipt]:
     """Return the receipts of all calls that this gateway sent under this id, the oldest first.
 
-    Mostly one. Tools of one model's answer share its id, and callers may choose the same id twice.
+    Mostly there is one. Several share an id if callers choose ids, and for the tools of one answer
+    of an AI model. At most MAX_RECEIPTS_PER_ID of those are returned.
     """
     keys = possible_dedup_keys(gateway.pk, transaction_id)
     sharing = Remembered.objects.filter(shared_id__in=keys).order_by("received_at", "transaction")
@@ -140,24 +142,24 @@ def find_receipts(gateway: Gateway, transaction_id: str) -> list[Receipt]:
     if not remembered:
         waiting = _receipts_from_inbox(gateway, keys)
         return list(islice(waiting, MAX_RECEIPTS_PER_ID)) or _receipts_of_partial(gateway, keys)
-    # An admin may have counted a call at its arrival.
+    # Both moments, which name the partition: an admin may have counted the call at its arrival.
     rows = (
-        _find_row(each.transaction, occurred_at=[each.occurred_at, each.received_at])
-        for each in remembered
+        _find_row(seen.transaction, occurred_at=[seen.occurred_at, seen.received_at])
+        for seen in remembered
     )
     return [receipt_of_row(row) for row in rows if row]
 
 
 def find_receipts_of_all_gateways(transaction_id: str) -> list[Receipt]:
-    """The receipts under this id of whichever gateways sent it."""
+    """Return the receipts of all gateways that sent this id."""
     gateways = Gateway.objects.all()
     return [receipt for gateway in gateways for receipt in find_receipts(gateway, transaction_id)]
 
 
 def receipt_of_row(row: TransactionRow) -> Receipt:
-    """The receipt of the transaction that this row of ledger or quarantine is about."""
+    """Return the receipt of the transaction that a row of the ledger or quarantine belongs to."""
     chain = _correction_chain(_original_row(row))
-    # One after the other: to plan a join of them all takes longer.
+    # One query for each relation: planning a join of seven tables takes longer than running them.
     prefetch_related_objects(
         [row for row in chain if isinstance(row, Transaction)], *ATTRIBUTION_FIELDS
     )
@@ -196,7 +198,7 @@ def _find_row(pk: UUID, *, occurred_at: list[datetime]) -> TransactionRow | None
 
 
 def _original_row(row: TransactionRow) -> TransactionRow:
-    """The row that the first settlement wrote, from which corrections lead on."""
+    """Follow corrections back to the row that the first attribution wrote."""
     while row.corrects:
         before = _find_row(row.corrects, occurred_at=[row.occurred_at])
         if before is None:
@@ -206,7 +208,7 @@ def _original_row(row: TransactionRow) -> TransactionRow:
 
 
 def _correction_chain(row: TransactionRow) -> list[TransactionRow]:
-    """The first row, and each that took the place of the one before."""
+    """Return the original row and its replacements, in order. The last one counts."""
     chain = [row]
     while successor := _replacing_row(chain[-1]):
         chain.append(successor)
@@ -214,9 +216,10 @@ def _correction_chain(row: TransactionRow) -> list[TransactionRow]:
 
 
 def _replacing_row(row: TransactionRow) -> TransactionRow | None:
-    of_same_day = {"occurred_at": row.occurred_at, "corrects": row.pk}
+    # With the moment, which a correction keeps, PostgreSQL looks into one partition only.
+    same_moment = {"occurred_at": row.occurred_at, "corrects": row.pk}
     return (
-        Transaction.objects.filter(**of_same_day, sign=1).first()
+        Transaction.objects.filter(**same_moment, sign=1).first()
         or Quarantined.objects.filter(corrects=row.pk).first()
     )
 
@@ -256,43 +259,46 @@ def _history_of_row(row: TransactionRow) -> Iterator[HistoryEntry]:
 
 
 class _InboxCall(Call):
-    """A call as it stands in the inbox."""
+    """A call of a delivery in the inbox, with its dedup keys."""
 
     identity: UUID
     shared_id: UUID | None = None
 
 
 def _receipts_from_inbox(gateway: Gateway, keys: Collection[UUID]) -> Iterator[Receipt]:
-    """From the inbox, where its identity stands as text, which PostgreSQL finds fast."""
-    held = [Q(body__contains=key.hex) for key in keys]
-    holding = Delivery.objects.filter(reduce(or_, held), gateway=gateway).order_by("received_at")
-    for delivery in holding.iterator():
-        for line in msgspec.json.decode(delivery.body, type=list[_InboxCall]):
-            if line.identity in keys or line.shared_id in keys:
-                yield _receipt_of_call(line, delivery, gateway)
+    """Yield receipts of calls that wait in the inbox under these dedup keys."""
+    # Bodies are searched as text: decoding them all as JSON would take much longer, and the inbox
+    # is short.
+    contains_key = [Q(body__contains=key.hex) for key in keys]
+    deliveries = Delivery.objects.filter(reduce(or_, contains_key), gateway=gateway)
+    for delivery in deliveries.order_by("received_at").iterator():
+        for call in msgspec.json.decode(delivery.body, type=list[_InboxCall]):
+            if call.identity in keys or call.shared_id in keys:
+                yield _receipt_of_call(call, delivery, gateway)
 
 
 def _receipts_of_partial(gateway: Gateway, keys: Collection[UUID]) -> list[Receipt]:
-    """Of what waits for its other half."""
-    half = Half.objects.filter(identity__in=keys).first()
-    if half is None:
+    """Return the receipt of a partial transaction that waits for its other part, or nothing."""
+    partial = Half.objects.filter(identity__in=keys).first()
+    if partial is None:
         return []
-    receipt = _receipt_of_call(msgspec.json.decode(half.call, type=Call), half, gateway)
-    other = next(side for side in Half.Side if side != half.side)
-    receipt.history.append(HistoryEntry(at=half.received_at, what=f"Waits for its {other}"))
+    receipt = _receipt_of_call(msgspec.json.decode(partial.call, type=Call), partial, gateway)
+    other = next(side for side in Half.Side if side != partial.side)
+    receipt.history.append(HistoryEntry(at=partial.received_at, what=f"Waits for its {other}"))
     return [receipt]
 
 
-def _receipt_of_call(call: Call, kept: Delivery | Half, gateway: Gateway) -> Receipt:
-    received = HistoryEntry(at=kept.received_at, what=f"Received from {gateway}")
-    said = msgspec.structs.asdict(call)
+def _receipt_of_call(call: Call, waiting: Delivery | Half, gateway: Gateway) -> Receipt:
+    received = HistoryEntry(at=waiting.received_at, what=f"Received from {gateway}")
+    fields = msgspec.structs.asdict(call)
+    # Fingerprints and dedup keys are no part of a receipt.
     for name in (*UNREDACTED_FIELDS - {"hint", "occurred_at"}, "identity", "shared_id"):
-        said.pop(name, None)
+        fields.pop(name, None)
     return Receipt(
         gateway=gateway,
         state=ReceiptState.WAITING,
-        received_at=kept.received_at,
-        error=kept.last_error if isinstance(kept, Delivery) else "",
+        received_at=waiting.received_at,
+        error=waiting.last_error if isinstance(waiting, Delivery) else "",
         history=[received],
-        **{name: value for name, value in said.items() if value is not None},
+        **{name: value for name, value in fields.items() if value is not None},
     )

@@ -7,6 +7,7 @@ METERED_COLUMNS = """
 """
 
 
+# Their values in `judged`, where what a call does not have is NULL.
 METERED_VALUES_OF_JUDGED = """
     id, gateway_id, transaction_id, occurred_at, received_at, coalesce(subscription_named, ''),
     coalesce(source_named, ''), coalesce(method, ''), coalesce(path, ''), status, request_bytes,
@@ -14,7 +15,7 @@ METERED_VALUES_OF_JUDGED = """
 """
 
 
-# What a gateway says of a call, without what tells it from others.
+# What a gateway reports of a call, without ids of our own.
 CALL_FACT_COLUMNS = """
     gateway_id, transaction_id, occurred_at, received_at, fingerprint, hint, subscription_named,
     source_named, method, path, status, request_bytes, response_bytes, latency_ms, elements,
@@ -30,6 +31,7 @@ ATTRIBUTION_COLUMNS = """
 
 LEDGER_CTE = f"""
 ledger AS (
+    -- in: judged; out: nothing, what has an owner is written to the ledger.
     INSERT INTO metering_transaction ({METERED_COLUMNS}, {ATTRIBUTION_COLUMNS})
     SELECT
         {METERED_VALUES_OF_JUDGED},
@@ -43,6 +45,7 @@ ledger AS (
 
 QUARANTINED_CTE = f"""
 quarantined AS (
+    -- in: judged; out: nothing, what has no owner is written to the quarantine.
     INSERT INTO metering_quarantined (
         {METERED_COLUMNS}, fingerprint, hint, outside, similar_fingerprint, oddities, reason,
         quarantined_at, error, released_by, release_note
@@ -56,9 +59,14 @@ quarantined AS (
 
 
 def usage_cte(counted: str) -> str:
-    """Add `counted` (rows of the ledger with their sign) to usage, every worker in one order."""
+    """Return the CTE that adds rows of the ledger, with their sign, to usage.
+
+    `counted`: a SELECT such as COUNTED_ROWS.
+    """
     return f"""
 usage AS (
+    -- in: rows of the ledger; out: nothing, they are summed by hour and element. All workers write
+    -- in the order of the unique index, so that none waits for a row while holding a later one.
     INSERT INTO metering_usage AS standing (
         subscription_id, hour, element, credential_id, customer_id, product_id, count, quantity
     )
@@ -75,16 +83,18 @@ usage AS (
 """
 
 
+# What `judged` adds to usage.
 COUNTED_ROWS = """
     SELECT occurred_at, subscription_id, credential_id, customer_id, product_id, elements, 1 AS sign
     FROM judged WHERE reason IS NULL
 """
 
 
-# When keys were last used, by the moments of the calls; a clock that runs ahead is not believed.
-# To the minute, so that a busy key is not written with every settlement.
+# Moments in the future count as now: a gateway's clock may be ahead.
 KEY_SEEN_CTE = """
 key_seen AS (
+    -- in: judged; out: nothing, the last use of each key is noted, to the minute: so a busy key is
+    -- not written with every batch.
     INSERT INTO revcred_keyuse AS standing (external_key_id, last_used_at)
     SELECT seen.external_key_id, seen.at
     FROM (
@@ -106,9 +116,9 @@ key_seen AS (
 """
 
 
-# What takes back each of `standing` that `judged` corrects.
 REVERSAL_CTE = f"""
 reversal AS (
+    -- in: standing, judged; out: nothing, each corrected row is taken back by one with sign -1.
     INSERT INTO metering_transaction ({METERED_COLUMNS}, {ATTRIBUTION_COLUMNS})
     SELECT
         time_ordered_id(), t.gateway_id, t.transaction_id, t.occurred_at, t.received_at,
@@ -122,6 +132,7 @@ reversal AS (
 """
 
 
+# What the reversals of `judged` take back from usage, to be added to COUNTED_ROWS.
 REVERSED_ROWS = """
     UNION ALL
     SELECT t.occurred_at, t.subscription_id, t.credential_id, t.customer_id, t.product_id,
@@ -130,9 +141,10 @@ REVERSED_ROWS = """
 """
 
 
-# Usage that is not what the ledger says it should be, hour by hour.
+# Hours in which usage differs from the sums of the ledger.
 USAGE_DIFFERENCES = """
 WITH ledger AS (
+    -- in: the ledger; out: its sums by hour, subscription, credential and element.
     SELECT
         t.subscription_id, date_trunc('hour', t.occurred_at, 'UTC') AS hour, element.key AS element,
         t.credential_id, sum(t.sign) AS count, sum(t.sign * element.value::numeric) AS quantity
@@ -140,6 +152,7 @@ WITH ledger AS (
     WHERE t.occurred_at >= %(start)s AND t.occurred_at < %(end)s
     GROUP BY 1, 2, 3, 4
 ), kept AS (
+    -- in: usage; out: the same hours as they are stored.
     SELECT subscription_id, hour, element, credential_id, count, quantity
     FROM metering_usage WHERE hour >= %(start)s AND hour < %(end)s
 )

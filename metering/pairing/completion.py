@@ -1,8 +1,8 @@
-"""Join the halves of transactions, in whatever order and however far apart they come.
+"""Pair partial transactions, in whatever order and however far apart their parts come.
 
-Both here: they are one call, taken in like any other. One that has waited long enough is taken in
-by itself, judged on what it says. Its other half, should it come after all, completes what stands:
-by a correction in the ledger, in place in quarantine.
+When both parts are here, they are one call and go to the inbox like any other. A part that has
+waited for the pairing timeout goes there alone. If its other part comes later, it completes the
+stored transaction: by a correction in the ledger, in place in quarantine.
 """
 
 import logging
@@ -30,51 +30,54 @@ from metering.pairing.statements import COMPLETE_LATE_PARTIALS, DELETE_PARTIALS
 
 logger = logging.getLogger(__name__)
 
-MAX_TRANSACTIONS_PER_PAIRING = 1_000  # transactions looked at in one step
+MAX_TRANSACTIONS_PER_PAIRING = 1_000
 PAIRING_RETRY_DELAY = timedelta(hours=1)
+# Stored in the claim that all completions share. Another text would make another claim.
 PAIRING_CAUSE = "its other half came"
 
 _decode_stored_call = msgspec.json.Decoder(Call).decode
 
 
 class ReceivedParts(NamedTuple):
-    """What has come of one transaction: one half or both, the request first."""
+    """Parts of one transaction that have come: one or both, the request first."""
 
-    identity: UUID
-    halves: Sequence[Half]
+    dedup_key: UUID
+    parts: Sequence[Half]
 
     @property
     def gateway_id(self) -> int:
-        return self.halves[0].gateway_id
+        return self.parts[0].gateway_id
 
     def call(self) -> Call:
-        """What the request says, and what only the response does."""
-        first, *others = (_decode_stored_call(half.call) for half in self.halves)
+        """Return the call of the parts; where both have a field, the request counts."""
+        call, *others = (_decode_stored_call(part.call) for part in self.parts)
         for other in others:
-            first = call_without_its_key(first.completed_by(other))
-        return first
+            call = call_without_its_key(call.completed_by(other))
+        return call
 
-    def is_ripe(self, now: datetime) -> bool:
-        """Whether there is nothing to wait for any more."""
+    def is_ready(self, now: datetime) -> bool:
+        """Return True if both parts are here, or one has waited for the pairing timeout."""
         return (
-            len(self.halves) == len(Half.Side)
-            or self.halves[0].received_at + _pairing_timeout() <= now
+            len(self.parts) == len(Half.Side)
+            or self.parts[0].received_at + _pairing_timeout() <= now
         )
 
 
 def pair_due_partials() -> int:
-    """Look at the transactions whose halves are due, and say how many those were.
+    """Pair or postpone what is due, and return the number of transactions looked at.
 
-    Raises django.db.Error when the database is away.
+    Raises:
+        django.db.Error: the database is unavailable.
     """
     with atomic():
+        # Another process is pairing: it looks at the same parts.
         if not _acquire_pairing_lock():
             return 0
         due = Half.objects.filter(next_look_at__lte=Now()).order_by("next_look_at")
-        marks = set(due.values_list("identity", flat=True)[:MAX_TRANSACTIONS_PER_PAIRING])
-        if marks:
-            _pair_or_postpone(marks)
-    return len(marks)
+        dedup_keys = set(due.values_list("identity", flat=True)[:MAX_TRANSACTIONS_PER_PAIRING])
+        if dedup_keys:
+            _pair_or_postpone(dedup_keys)
+    return len(dedup_keys)
 
 
 def _acquire_pairing_lock() -> bool:
@@ -83,32 +86,44 @@ def _acquire_pairing_lock() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _pair_or_postpone(marks: Collection[UUID]) -> None:
-    halves = Half.objects.filter(identity__in=marks).annotate(now=Now())
-    known = [
-        ReceivedParts(mark, list(both))
-        for mark, both in groupby(halves.order_by("identity", "side"), attrgetter("identity"))
+def _pair_or_postpone(dedup_keys: Collection[UUID]) -> None:
+    partials = Half.objects.filter(identity__in=dedup_keys).annotate(now=Now())
+    transactions = [
+        ReceivedParts(dedup_key, list(parts))
+        for dedup_key, parts in groupby(
+            partials.order_by("identity", "side"), attrgetter("identity")
+        )
     ]
-    late = set(Remembered.objects.filter(pk__in=marks).values_list("pk", flat=True))
-    now = known[0].halves[0].now  # type: ignore[attr-defined]  # annotated
-    _complete_late([each for each in known if each.identity in late])
-    _accept_ready([each for each in known if each.identity not in late and each.is_ripe(now)])
-    Half.objects.filter(identity__in=marks, next_look_at__lte=now).update(
+    processed = set(Remembered.objects.filter(pk__in=dedup_keys).values_list("pk", flat=True))
+    now = transactions[0].parts[0].now  # type: ignore[attr-defined]  # annotated
+    _complete_late([received for received in transactions if received.dedup_key in processed])
+    _accept_ready(
+        [
+            received
+            for received in transactions
+            if received.dedup_key not in processed and received.is_ready(now)
+        ]
+    )
+    Half.objects.filter(identity__in=dedup_keys, next_look_at__lte=now).update(
         next_look_at=F("received_at") + _pairing_timeout()
     )
 
 
-def _accept_ready(ripe: list[ReceivedParts]) -> None:
+def _accept_ready(ready: list[ReceivedParts]) -> None:
+    """Move calls to the inbox, one delivery for each gateway, in the surrounding transaction."""
     for gateway_id, of_gateway in groupby(
-        sorted(ripe, key=attrgetter("gateway_id")), attrgetter("gateway_id")
+        sorted(ready, key=attrgetter("gateway_id")), attrgetter("gateway_id")
     ):
-        calls = {each.identity: each.call() for each in of_gateway}
+        calls = {received.dedup_key: received.call() for received in of_gateway}
         commit_rows([paired_calls_row(gateway_id, calls)])
-    _delete_partials(ripe)
+    _delete_partials(ready)
 
 
 def _complete_late(late: list[ReceivedParts]) -> None:
-    """Those that cannot be completed together are tried one by one, and what fails alone later."""
+    """Complete stored transactions together, or one by one if that fails.
+
+    One that fails alone is postponed for PAIRING_RETRY_DELAY.
+    """
     if not late:
         return
     try:
@@ -119,40 +134,43 @@ def _complete_late(late: list[ReceivedParts]) -> None:
         if failures.is_unavailable(error):
             raise
         if len(late) > 1:
-            for each in late:
-                _complete_late([each])
+            for received in late:
+                _complete_late([received])
             return
-        logger.warning("A half completes nothing yet: %s", failures.error_class(error))
-        Half.objects.filter(identity=late[0].identity).update(
+        logger.warning(
+            "A transaction could not be completed and is tried again later: %s",
+            failures.error_class(error),
+        )
+        Half.objects.filter(identity=late[0].dedup_key).update(
             next_look_at=Now() + PAIRING_RETRY_DELAY
         )
 
 
 def _execute_completion(late: list[ReceivedParts]) -> None:
-    said = ",".join(
-        f'{{"identity":"{each.identity.hex}",'
-        f"{encode_call(each.gateway_id, each.call(), NOTHING_WITHHELD)[3][1:]}"
-        for each in late
+    calls = ",".join(
+        f'{{"identity":"{received.dedup_key.hex}",'
+        f"{encode_call(received.gateway_id, received.call(), NOTHING_WITHHELD)[3][1:]}"
+        for received in late
     )
-    arguments: dict[str, Any] = {"calls": f"[{said}]", "claim": _pairing_claim().pk}
+    arguments: dict[str, Any] = {"calls": f"[{calls}]", "claim": _pairing_claim().pk}
     with connection.cursor() as cursor:
-        # What a claim corrects is not completed at the same time.
+        # A claim that corrects the same row at the same time would write a second reversal.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CORRECTION_LOCK])
         cursor.execute(COMPLETE_LATE_PARTIALS, arguments)
 
 
 def _pairing_claim() -> Claim:
-    """What histories name as the cause: one for all of them, never open."""
+    """Return the finished claim that histories name as the cause of every completion."""
     claim, _ = Claim.objects.get_or_create(cause=PAIRING_CAUSE, defaults={"finished_at": Now()})
     return claim
 
 
-def _delete_partials(known: list[ReceivedParts]) -> None:
-    """These halves and no others: one may have come since they were read."""
-    halves = [half for each in known for half in each.halves]
-    marks = [half.identity for half in halves], [half.side for half in halves]
+def _delete_partials(transactions: list[ReceivedParts]) -> None:
+    """Delete exactly the parts that were read: the other part may have come since."""
+    partials = [part for received in transactions for part in received.parts]
+    columns = [part.identity for part in partials], [part.side for part in partials]
     with connection.cursor() as cursor:
-        cursor.execute(DELETE_PARTIALS, marks)
+        cursor.execute(DELETE_PARTIALS, columns)
 
 
 def _pairing_timeout() -> timedelta:

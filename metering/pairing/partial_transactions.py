@@ -1,4 +1,4 @@
-"""Halves of transactions: kept like deliveries, several in one commit, until they are joined."""
+"""Accept partial transactions: a request or a response that waits for its other part."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -24,19 +24,24 @@ from revcred.models import Gateway
 from revcred.redaction import key_candidates
 
 PartialSide = Half.Side
+# An id that a program generated, such as a UUID: no caller's key looks like this.
 GENERATED_ID_PATTERN = re.compile("[0-9A-Fa-f-]{8,40}")
+
+# Which of these fingerprints belong to a key: an issued one, one in quarantine, or the one that the
+# other part came with.
 FIND_KEYS_FOR_PARTIAL = """
-SELECT fingerprint FROM revcred_externalkey WHERE fingerprint = ANY(%(marks)s)
-UNION SELECT fingerprint FROM metering_quarantined WHERE fingerprint = ANY(%(marks)s)
-UNION SELECT half.fingerprint FROM (
+SELECT fingerprint FROM revcred_externalkey WHERE fingerprint = ANY(%(fingerprints)s)
+UNION SELECT fingerprint FROM metering_quarantined WHERE fingerprint = ANY(%(fingerprints)s)
+UNION SELECT other_part.fingerprint FROM (
     SELECT (call::json ->> 'fingerprint')::uuid AS fingerprint
-    FROM metering_half WHERE identity = %(identity)s
-) half WHERE half.fingerprint = ANY(%(marks)s)
+    FROM metering_half WHERE identity = %(dedup_key)s
+) other_part WHERE other_part.fingerprint = ANY(%(fingerprints)s)
 """
 
-# In one order, so that no two that keep the same halves wait for each other.
 INSERT_PARTIAL_AND_FIND_EARLIER = f"""
 WITH kept AS (
+    -- in: one array a column; out: nothing, the parts are inserted, of a repeat the first stays.
+    -- In one order, so that two that insert the same parts do not wait for each other.
     INSERT INTO metering_half (identity, side, gateway_id, call)
     SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bigint[], %b::text[]) AS half (identity, side)
     ORDER BY identity, side
@@ -47,32 +52,37 @@ WITH kept AS (
 
 @dataclass(frozen=True, kw_only=True)
 class PartialTransactionRow(WithDuplicateLookup):
+    """The inbox row of one part, which learns whether the whole call was processed before."""
+
     statement: ClassVar = INSERT_PARTIAL_AND_FIND_EARLIER
 
     side: PartialSide
     gateway_id: int
     call: str
 
-    def row(self) -> Sequence[Any]:
-        return self.identity, self.side.value, self.gateway_id, self.call, self.identity
+    def values(self) -> Sequence[Any]:
+        return self.dedup_key, self.side.value, self.gateway_id, self.call, self.dedup_key
 
 
 def partial_transaction_row(
     gateway_id: int, call: Call, side: PartialSide, withheld: WithheldSecrets
 ) -> PartialTransactionRow:
-    """Raises django.db.OperationalError when the database is away."""
-    # Both halves have to be known by the same, though only one may know what is a key in the id.
-    mark = UUID(dedup_key_of_id(gateway_id, call.transaction_id))
+    """Return the inbox row of one part, without keys in its texts.
+
+    Raises:
+        django.db.OperationalError: the database is unavailable.
+    """
+    # Of the uncut id: only one part may come with the key, and both need the same dedup key.
+    dedup_key = UUID(dedup_key_of_id(gateway_id, call.transaction_id))
     if call.key is None and _may_hold_a_key(call):
-        call = call_without_keys(
-            call, _find_known_keys(key_candidates(text_fields_of_call(call)), mark)
-        )
-    *_, said = encode_call(gateway_id, call, withheld)
-    return PartialTransactionRow(identity=mark, side=side, gateway_id=gateway_id, call=said)
+        candidates = key_candidates(text_fields_of_call(call))
+        call = call_without_keys(call, _find_known_keys(candidates, dedup_key))
+    *_, text = encode_call(gateway_id, call, withheld)
+    return PartialTransactionRow(dedup_key=dedup_key, side=side, gateway_id=gateway_id, call=text)
 
 
 def _may_hold_a_key(call: Call) -> bool:
-    """False for a half that says no more than numbers, under an id as programs make them."""
+    """Return False for a part with numbers only and a generated id, which needs no look-up."""
     texts = text_fields_of_call(call)
     del texts["elements"]
     return set(texts) != {"transaction_id"} or not GENERATED_ID_PATTERN.fullmatch(
@@ -80,11 +90,12 @@ def _may_hold_a_key(call: Call) -> bool:
     )
 
 
-def _find_known_keys(parts: Collection[str], mark: UUID) -> list[str]:
-    """Those that are known as keys, or are the key that the other half came with."""
-    by_fingerprint = {fingerprint(part): part for part in parts}
+def _find_known_keys(candidates: Collection[str], dedup_key: UUID) -> list[str]:
+    """Return the candidates that are known keys, or the key that the other part came with."""
+    by_fingerprint = {fingerprint(text): text for text in candidates}
+    arguments = {"fingerprints": list(by_fingerprint), "dedup_key": dedup_key}
     with connection.cursor() as cursor:
-        cursor.execute(FIND_KEYS_FOR_PARTIAL, {"marks": list(by_fingerprint), "identity": mark})
+        cursor.execute(FIND_KEYS_FOR_PARTIAL, arguments)
         return [by_fingerprint[found] for (found,) in cursor]
 
 
@@ -94,11 +105,12 @@ partial_group_commit = GroupCommit()
 def accept_partial(
     gateway: Gateway, call: Call, side: PartialSide, *, withheld: WithheldSecrets = NOTHING_WITHHELD
 ) -> PartialTransactionRow:
-    """Keep what one half of a transaction says, until the other comes or has had its time.
+    """Commit one part of a transaction, to be paired with the other part or accepted alone.
 
-    Raises django.db.OperationalError when the database is away: then sending it again is safe.
+    Raises:
+        django.db.OperationalError: the database is unavailable; sending the part again is safe.
     """
-    entry = partial_transaction_row(gateway.pk, call, side, withheld)
-    partial_group_commit.keep(entry)
+    row = partial_transaction_row(gateway.pk, call, side, withheld)
+    partial_group_commit.commit(row)
     pairing_bell.ring()
-    return entry
+    return row

@@ -1,4 +1,4 @@
-"""SQL of pairing: complete what stands when the second part of a call comes late."""
+"""SQL of pairing: complete a stored transaction when the second part of its call comes late."""
 
 from metering.attribution.judging import JUDGED_CTE
 from metering.ledger.statements import (
@@ -12,10 +12,11 @@ from metering.ledger.statements import (
 )
 from metering.quarantine.statements import NOT_POISON
 
-# Complete what stands of transactions whose other half came late: %(calls)s, with identities. What
-# stands says stays; a half that adds nothing changes nothing.
+# %(calls)s: a JSON array of the late parts, each with its dedup key as `identity`. Fields of the
+# stored transaction stay; a part that adds no field changes nothing.
 COMPLETE_LATE_PARTIALS = f"""
-WITH RECURSIVE said AS MATERIALIZED (
+WITH RECURSIVE late_part AS MATERIALIZED (
+    -- in: the calls; out: one row a call, with the transaction it belongs to.
     SELECT call.*, r.transaction, r.occurred_at, r.received_at
     FROM json_to_recordset(%(calls)s::json) AS call (
         identity uuid, fingerprint uuid, hint text, subscription_named text, source_named text,
@@ -25,9 +26,10 @@ WITH RECURSIVE said AS MATERIALIZED (
     )
     JOIN metering_remembered r ON r.identity = call.identity
 ), chain AS (
-    -- An admin may have counted it at its arrival, and not at the moment it came with.
+    -- in: late_part; out: all rows of the ledger and quarantine that this transaction ever had, in
+    -- the order of its corrections. Two moments, for an admin may have counted it at its arrival.
     SELECT identity, transaction AS id, ARRAY[occurred_at, received_at] AS moments, 0 AS place
-    FROM said
+    FROM late_part
     UNION ALL
     SELECT chain.identity, successor.id, chain.moments, place + 1
     FROM chain CROSS JOIN LATERAL (
@@ -37,19 +39,24 @@ WITH RECURSIVE said AS MATERIALIZED (
         SELECT q.id FROM metering_quarantined q WHERE q.corrects = chain.id
     ) successor
 ), latest AS (
+    -- in: chain; out: the last row of each transaction, the one that counts.
     SELECT DISTINCT ON (identity) identity, id, moments
     FROM chain ORDER BY identity, place DESC
 ), standing AS MATERIALIZED (
+    -- in: latest; out: those in the ledger, with the fingerprint of their key.
     SELECT t.*, k.fingerprint, k.hint, latest.identity
     FROM latest
     JOIN metering_transaction t ON t.id = latest.id AND t.occurred_at = ANY (latest.moments)
     LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
 ), waiting AS MATERIALIZED (
+    -- in: latest; out: those in quarantine, locked against a claim that would move them out.
     SELECT q.*, latest.identity
     FROM latest JOIN metering_quarantined q ON q.id = latest.id
     WHERE {NOT_POISON}
     FOR UPDATE OF q
 ), before AS (
+    -- in: standing, waiting; out: both in one shape. A row of the ledger gets a new id, for the
+    -- correction; a row of the quarantine keeps its own.
     SELECT
         identity, true AS is_waiting, id, {CALL_FACT_COLUMNS}, corrects, quarantined_at,
         reason AS quarantine_reason, outside
@@ -59,29 +66,31 @@ WITH RECURSIVE said AS MATERIALIZED (
     CALL_FACT_COLUMNS
 }, id, NULL, NULL, false FROM standing
 ), judging AS MATERIALIZED (
+    -- in: before, late_part; out: the completed calls, of those to which the part adds something.
     SELECT
         before.identity, is_waiting, before.id, gateway_id, transaction_id, before.occurred_at,
         before.received_at, corrects, quarantined_at, quarantine_reason,
-        %(claim)s::bigint AS claim_id, outside, said.similar_fingerprint, said.oddities,
+        %(claim)s::bigint AS claim_id, outside, late_part.similar_fingerprint, late_part.oddities,
         completed.*
-    FROM before JOIN said ON said.identity = before.identity
+    FROM before JOIN late_part ON late_part.identity = before.identity
     CROSS JOIN LATERAL (
         SELECT
-            coalesce(before.fingerprint, said.fingerprint) AS fingerprint,
-            CASE WHEN before.fingerprint IS NULL THEN said.hint ELSE before.hint END AS hint,
-            coalesce(nullif(before.subscription_named, ''), said.subscription_named)
+            coalesce(before.fingerprint, late_part.fingerprint) AS fingerprint,
+            CASE WHEN before.fingerprint IS NULL THEN late_part.hint ELSE before.hint END AS hint,
+            coalesce(nullif(before.subscription_named, ''), late_part.subscription_named)
                 AS subscription_named,
-            coalesce(nullif(before.source_named, ''), said.source_named) AS source_named,
-            coalesce(nullif(before.method, ''), said.method) AS method,
-            coalesce(nullif(before.path, ''), said.path) AS path,
-            coalesce(before.status, said.status) AS status,
-            coalesce(before.request_bytes, said.request_bytes) AS request_bytes,
-            coalesce(before.response_bytes, said.response_bytes) AS response_bytes,
-            coalesce(before.latency_ms, said.latency_ms) AS latency_ms,
-            coalesce(said.elements, '{{}}') || before.elements AS elements,
-            nullif(coalesce(said.metadata, '{{}}') || coalesce(before.metadata, '{{}}'), '{{}}')
-                AS metadata,
-            coalesce(before.names, said.names) AS names
+            coalesce(nullif(before.source_named, ''), late_part.source_named) AS source_named,
+            coalesce(nullif(before.method, ''), late_part.method) AS method,
+            coalesce(nullif(before.path, ''), late_part.path) AS path,
+            coalesce(before.status, late_part.status) AS status,
+            coalesce(before.request_bytes, late_part.request_bytes) AS request_bytes,
+            coalesce(before.response_bytes, late_part.response_bytes) AS response_bytes,
+            coalesce(before.latency_ms, late_part.latency_ms) AS latency_ms,
+            coalesce(late_part.elements, '{{}}') || before.elements AS elements,
+            nullif(
+                coalesce(late_part.metadata, '{{}}') || coalesce(before.metadata, '{{}}'), '{{}}'
+            ) AS metadata,
+            coalesce(before.names, late_part.names) AS names
     ) completed
     WHERE (
         completed.fingerprint, coalesce(completed.subscription_named, ''),
@@ -97,9 +106,11 @@ WITH RECURSIVE said AS MATERIALIZED (
 ), {JUDGED_CTE}, {LEDGER_CTE}, {
     QUARANTINED_CTE.replace("reason IS NOT NULL", "reason IS NOT NULL AND NOT is_waiting")
 }, {REVERSAL_CTE}, {usage_cte(COUNTED_ROWS + REVERSED_ROWS)}, left_quarantine AS (
+    -- in: judged; out: nothing, what is now attributed leaves the quarantine.
     DELETE FROM metering_quarantined q USING judged j
     WHERE q.id = j.id AND j.is_waiting AND j.reason IS NULL
 ), still_waiting AS (
+    -- in: judged; out: nothing, what stays in quarantine is completed in place.
     UPDATE metering_quarantined q SET
         fingerprint = j.fingerprint, hint = coalesce(j.hint, ''),
         subscription_named = coalesce(j.subscription_named, ''),

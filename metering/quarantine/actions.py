@@ -1,4 +1,4 @@
-"""What nobody could be found for: claimed when somebody appears, released when looked at."""
+"""Actions on the quarantine: choose moments, release transactions, put them back, match again."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,11 +24,11 @@ from revcred.models import (
 )
 from revcred.models.gateways import max_accepted_days
 
-MAX_CALLS_PREVIEWED = 10_000  # calls
+MAX_CALLS_PREVIEWED = 10_000
 
 
 class MomentChoice(models.TextChoices):
-    """At which moment calls count whose moment is outside the window."""
+    """The moment at which calls count whose own moment is outside the window."""
 
     SAID = "said", "At the moment they say"
     ARRIVAL = "arrival", "At the moment they arrived"
@@ -36,7 +36,7 @@ class MomentChoice(models.TextChoices):
 
 @dataclass(frozen=True, kw_only=True)
 class MomentPreviewShare:
-    """Some of the calls that an admin chooses a moment for, and what would become of them."""
+    """A number of calls with the same outcome: a subscription, or a reason to stay."""
 
     calls: int
     subscription: Subscription | None = None
@@ -45,15 +45,18 @@ class MomentPreviewShare:
 
 @dataclass(frozen=True, kw_only=True)
 class MomentPreview:
-    """What choosing this moment would do, of the first calls if there are very many."""
+    """The outcome of choosing a moment for calls, without doing it."""
 
     shares: list[MomentPreviewShare]
-    beyond: int  # calls of days that the ledger does not hold, which would stay as they are
-    is_cut: bool
+    beyond: int  # calls of days without a place in the ledger, which would stay as they are
+    is_cut: bool  # only the first MAX_CALLS_PREVIEWED were judged
 
 
 def countable_at(at: MomentChoice, now: datetime) -> Q:
-    """Those whose moment the ledger holds, so that they may count then."""
+    """Return the filter for calls that may count at this moment.
+
+    The ledger has a place only for moments from the longest accepted age to the near future.
+    """
     if at == MomentChoice.ARRIVAL:
         return Q(outside=True)
     ahead = now + timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
@@ -62,12 +65,13 @@ def countable_at(at: MomentChoice, now: datetime) -> Q:
 
 
 def preview_moments(transactions: QuerySet[Quarantined], at: MomentChoice) -> MomentPreview:
-    """Judge them as if they counted at these moments, and change nothing."""
+    """Judge calls outside the window as if they counted at this moment, and change nothing."""
     outside = transactions.filter(outside=True)
     chosen = transactions.filter(countable_at(at, timezone.now()))
-    numbers = list(chosen.order_by("pk").values_list("pk", flat=True)[: MAX_CALLS_PREVIEWED + 1])
+    # One more than is judged tells that there are more.
+    ids = list(chosen.order_by("pk").values_list("pk", flat=True)[: MAX_CALLS_PREVIEWED + 1])
     with connection.cursor() as cursor:
-        cursor.execute(PREVIEW_MOMENT_CHOICE[at], {"chosen": numbers[:MAX_CALLS_PREVIEWED]})
+        cursor.execute(PREVIEW_MOMENT_CHOICE[at], {"chosen": ids[:MAX_CALLS_PREVIEWED]})
         found = cursor.fetchall()
     subscriptions = Subscription.objects.select_related("customer").in_bulk(
         {pk for pk, _, _ in found if pk}
@@ -80,26 +84,27 @@ def preview_moments(transactions: QuerySet[Quarantined], at: MomentChoice) -> Mo
         )
         for pk, reason, calls in found
     ]
-    most = MAX_CALLS_PREVIEWED + 1
-    beyond = outside.exclude(countable_at(at, timezone.now())).values("pk")[:most].count()
-    return MomentPreview(shares=shares, beyond=beyond, is_cut=len(numbers) > MAX_CALLS_PREVIEWED)
+    max_counted = MAX_CALLS_PREVIEWED + 1
+    beyond = outside.exclude(countable_at(at, timezone.now())).values("pk")[:max_counted].count()
+    return MomentPreview(shares=shares, beyond=beyond, is_cut=len(ids) > MAX_CALLS_PREVIEWED)
 
 
 @atomic
 def choose_moments(transactions: QuerySet[Quarantined], *, at: MomentChoice, by: User) -> int:
-    """Say at which moment these calls count, and have them judged by it.
+    """Choose the moment at which these calls count, judge them again, and return their number.
 
-    What they said is kept: as their moment, or among their metadata as `occurred_at_said`.
+    The moment they came with is kept: as their moment, or in their metadata as `occurred_at_said`.
     """
     chosen = transactions.filter(countable_at(at, timezone.now()))
-    numbers = list(chosen.select_for_update().values_list("pk", flat=True))
-    if not numbers:
+    # Locked: a claim that judges them meanwhile would move them out with the old moment.
+    ids = list(chosen.select_for_update().values_list("pk", flat=True))
+    if not ids:
         return 0
-    locked = Quarantined.objects.filter(pk__in=numbers)
+    locked = Quarantined.objects.filter(pk__in=ids)
     _record_for_each_gateway(
         AuditEvent.Verb.MOMENTS_CHOSEN, locked, by, str(MomentChoice(at).label)
     )
-    marks = list(locked.order_by().values_list("fingerprint", flat=True).distinct())
+    fingerprints = list(locked.order_by().values_list("fingerprint", flat=True).distinct())
     known = ExternalKey.objects.filter(fingerprint__in=locked.values("fingerprint"))
     if at == MomentChoice.SAID:
         days = set(locked.order_by().values_list(TruncDate("occurred_at", tzinfo=UTC), flat=True))
@@ -107,18 +112,19 @@ def choose_moments(transactions: QuerySet[Quarantined], *, at: MomentChoice, by:
         partitions.ensure_partitions_of_days(sorted(days))
     else:
         with connection.cursor() as cursor:
-            cursor.execute(COUNT_AT_ARRIVAL, {"chosen": numbers})
+            cursor.execute(COUNT_AT_ARRIVAL, {"chosen": ids})
     cause = f"“{by}” had calls counted {MomentChoice(at).label.lower()}"
+    # One key with one credential: then only this credential's calls have to be judged again.
     owners = set(known.values_list("credential", flat=True))
-    whole = len(owners) != 1 or len(marks) != 1
-    credential = None if whole else Credential.objects.get(pk=owners.pop())
+    is_everything = len(owners) != 1 or len(fingerprints) != 1
+    credential = None if is_everything else Credential.objects.get(pk=owners.pop())
     open_claim(cause=cause, by=by, credential=credential)
-    return len(numbers)
+    return len(ids)
 
 
 @atomic
 def release_transactions(transactions: QuerySet[Quarantined], *, by: User, note: str) -> int:
-    """Looked at: they leave the open list, and are still claimed if somebody appears."""
+    """Take transactions off the open list. They are still attributed if an owner appears."""
     waiting = transactions.filter(released_at=None)
     _record_for_each_gateway(AuditEvent.Verb.RELEASED, waiting, by, note)
     return waiting.update(released_at=timezone.now(), released_by=by.email, release_note=note)
@@ -126,7 +132,7 @@ def release_transactions(transactions: QuerySet[Quarantined], *, by: User, note:
 
 @atomic
 def put_back_transactions(transactions: QuerySet[Quarantined], *, by: User) -> int:
-    """The opposite of a release."""
+    """Put released transactions back on the open list."""
     released = transactions.exclude(released_at=None)
     _record_for_each_gateway(AuditEvent.Verb.PUT_BACK, released, by, "")
     return released.update(released_at=None, released_by="", release_note="")
@@ -134,20 +140,21 @@ def put_back_transactions(transactions: QuerySet[Quarantined], *, by: User) -> i
 
 @atomic
 def match_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) -> Claim:
-    """Judge what waits under the same key once more, also what could not be processed before.
+    """Judge transactions again, including poison. The claim is that of their key's credential.
 
-    Where no credential has the key, that is all of the quarantine.
+    Where no credential has the key, all of the quarantine is judged again.
     """
+    # An error is what keeps claims away from poison.
     transactions.exclude(error="").update(error="")
-    marks = transactions.values("fingerprint")
-    known = ExternalKey.objects.filter(fingerprint__in=marks).select_related("credential").first()
+    keys = ExternalKey.objects.filter(fingerprint__in=transactions.values("fingerprint"))
+    known = keys.select_related("credential").first()
     return open_claim(cause=cause, by=by, credential=known.credential if known else None)
 
 
 def _record_for_each_gateway(
     verb: AuditEvent.Verb, transactions: QuerySet[Quarantined], by: User, note: str
 ) -> None:
-    """One event for each gateway they came from."""
+    """Record one event for each gateway that the transactions came from."""
     counts = dict(transactions.order_by().values_list("gateway").annotate(Count("pk")))
     for pk, gateway in Gateway.objects.in_bulk(counts).items():
         details = {"transactions": counts[pk], "note": note}

@@ -1,4 +1,4 @@
-"""Answers to what the core asks of metering: see `revcred.hooks`."""
+"""Receivers of the core's signals, by which it informs and asks metering: see `revcred.hooks`."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,10 +15,8 @@ from revcred.hooks import RecentCalls
 from revcred.models import Credential, Product, Subscription, Upload, User
 from revcred.models.periods import start_of_second
 
-MAX_TRANSACTIONS_SEARCHED = 10_000  # transactions looked through for one name
-
-
-MAX_CUSTOMERS_LISTED = 10  # of those an upload would claim for
+MAX_TRANSACTIONS_SEARCHED = 10_000  # for one name
+MAX_CUSTOMERS_LISTED = 10  # in the preview of an upload
 
 
 def open_claim(
@@ -33,11 +31,11 @@ def open_claim(
     with_sources: bool = False,
     **_: Any,
 ) -> Claim:
-    """Note, in the transaction of the change itself, that it may concern what waits.
+    """Open a claim in the transaction of the change itself, so that none is ever forgotten.
 
-    Without a credential, subscription, product or upload: all of the quarantine is judged again.
-    Calls that are said in whole seconds may be of any moment of theirs, so `since` reaches back to
-    the beginning of its second.
+    Without a credential, subscription, product or upload, all of the quarantine is judged again.
+    `since`: how far the change reaches back. It is moved to the beginning of its second, because
+    a moment in whole seconds stands for any moment of its second.
     """
     claim = Claim.objects.create(
         cause=cause[:200],
@@ -54,11 +52,11 @@ def open_claim(
 
 
 def preview_upload_claim(*, rows: str, **_: Any) -> dict[str, Any]:
-    """What an upload would claim; see `revcred.hooks`."""
+    """Count the waiting transactions that an upload would attribute; see `revcred.hooks`."""
     with connection.cursor() as cursor:
         cursor.execute(COUNT_WAITING_FOR.format(rows=rows))
         found = cursor.fetchall()
-    since = min((each for _, _, each in found), default=None)
+    since = min((oldest for _, _, oldest in found), default=None)
     return {
         "transactions": sum(count for _, count, _ in found),
         "since": since and since.isoformat(),
@@ -67,7 +65,7 @@ def preview_upload_claim(*, rows: str, **_: Any) -> dict[str, Any]:
 
 
 def rows_with_usage(*, rows: str, most: int, **_: Any) -> list[int]:
-    """What usage hangs on; see `revcred.hooks`."""
+    """Return the numbers of the rows that have usage; see `revcred.hooks`."""
     with connection.cursor() as cursor:
         cursor.execute(FIND_ROWS_WITH_USAGE.format(rows=rows, most=most))
         return [number for (number,) in cursor.fetchall()]
@@ -81,7 +79,10 @@ def recent_calls(
     days: int,
     **_: Any,
 ) -> RecentCalls:
-    """Calls of the last days, and the last hour with any; see `revcred.hooks`."""
+    """Return the number of calls of the last days, and the last hour with any.
+
+    See `revcred.hooks`. `named`: count only calls that name the subscription so.
+    """
     if named is not None:
         return _recent_calls_by_name(subscription, named, days)
     usage = Usage.objects.filter(hour__gte=timezone.now() - timedelta(days=days), count__gt=0)
@@ -89,7 +90,8 @@ def recent_calls(
         usage = usage.filter(credential=credential)
     if subscription:
         usage = usage.filter(subscription=subscription)
-    # A call is counted once for each of its elements: most have one, and all the same.
+    # Usage has a row for each element, and a call counts in each of its own. The element with the
+    # most calls is the number of calls, wherever all calls have one element in common.
     by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
     found = list(by_element)
     calls = max((count for _, count, _ in found), default=0)
@@ -97,9 +99,7 @@ def recent_calls(
 
 
 def _recent_calls_by_name(subscription: Subscription | None, named: str, days: int) -> RecentCalls:
-    """The same of what names the subscription so, of the ledger's latest
-    MAX_TRANSACTIONS_SEARCHED.
-    """
+    """Count calls that name the subscription so, among the latest MAX_TRANSACTIONS_SEARCHED."""
     since = timezone.now() - timedelta(days=days)
     latest = Transaction.objects.standing().filter(subscription=subscription)
     moments = [

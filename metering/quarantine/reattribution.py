@@ -1,4 +1,8 @@
-"""Claim: judge again what waits in quarantine, when something appeared that it may belong to."""
+"""Re-attribution: work through claims, each a change that concerns transactions of the past.
+
+A claim first judges the quarantine again, and moves out what now has an owner. If its change
+reaches back, it then judges the ledger again, and writes corrections.
+"""
 
 import logging
 from time import monotonic
@@ -33,62 +37,74 @@ from metering.quarantine.statements import (
 
 logger = logging.getLogger(__name__)
 
-MAX_TRANSACTIONS_PER_CLAIM_STEP = 2_000  # transactions judged again in one statement
-CLAIM_STEP_DIVISOR = 40  # times, when that fails
-MAX_SINGLE_CLAIM_ATTEMPTS = (
-    10  # of one that loses the connection or the process, which others may have done
-)
-SLOW_SEARCH_SECONDS = 1.0  # seconds to find a transaction: then it is the search that takes long
-CLAIM_WORK_SECONDS = 40.0  # seconds; what is left then is taken up by the next bell
+MAX_TRANSACTIONS_PER_CLAIM_STEP = 2_000  # judged in one statement
+CLAIM_STEP_DIVISOR = 40  # after each failed attempt the step is so many times smaller
+# Of a single transaction whose attempt loses the connection or the process: another session may
+# be the cause, so that a few such attempts prove nothing.
+MAX_SINGLE_CLAIM_ATTEMPTS = 10
+SLOW_SEARCH_SECONDS = 1.0  # slower than this, the search for a transaction is what times out
+CLAIM_WORK_SECONDS = 40.0  # then the next bell continues
 BEFORE_FIRST_ID = UUID(int=0)
 
 
 def work_through_claims() -> None:
-    """Work through the open claims, the oldest first; another worker's are passed over."""
+    """Work through the open claims, the oldest first, except those another worker has locked."""
     ensure_usable_connection()
-    enough = monotonic() + CLAIM_WORK_SECONDS
+    deadline = monotonic() + CLAIM_WORK_SECONDS
     for pk in list(Claim.objects.open().order_by("pk").values_list("pk", flat=True)):
         _wait_for_running_attributions()
-        _work_through_claim(pk, enough)
+        _work_through_claim(pk, deadline)
 
 
-def _work_through_claim(pk: int, enough: float) -> None:
-    """A chunk that fails is tried again in smaller ones, and what fails alone is passed over."""
-    most = MAX_TRANSACTIONS_PER_CLAIM_STEP
-    while most and monotonic() < enough:
-        most = _judge_next_step(pk, most)
+def _work_through_claim(pk: int, deadline: float) -> None:
+    """Judge step after step, smaller ones after a failure and larger ones after a success.
+
+    A transaction that fails alone is quarantined as poison.
+    """
+    step_size = MAX_TRANSACTIONS_PER_CLAIM_STEP
+    while step_size and monotonic() < deadline:
+        step_size = _judge_next_step(pk, step_size)
 
 
-def _judge_next_step(pk: int, most: int) -> int:
-    """Judge one more chunk, and say how large the next may be: 0 when it is over for now."""
+def _judge_next_step(pk: int, step_size: int) -> int:
+    """Judge one step, and return the size of the next: 0 when the claim is over for now."""
     ensure_usable_connection()
-    tries = _record_claim_attempt(pk)
-    if tries is None:
+    attempts = _record_claim_attempt(pk)
+    if attempts is None:
         return 0
-    most = max(1, min(most, MAX_TRANSACTIONS_PER_CLAIM_STEP // CLAIM_STEP_DIVISOR ** (tries - 1)))
-    if tries > MAX_SINGLE_CLAIM_ATTEMPTS and _quarantine_next_as_poison(
-        pk
-    ):  # nobody came back from the last one to say so
+    largest = MAX_TRANSACTIONS_PER_CLAIM_STEP // CLAIM_STEP_DIVISOR ** (attempts - 1)
+    step_size = max(1, min(step_size, largest))
+    # More attempts than permitted without an outcome: the last one killed its process.
+    if attempts > MAX_SINGLE_CLAIM_ATTEMPTS and _quarantine_next_as_poison(pk):
         return 1
     try:
-        return min(2 * most, MAX_TRANSACTIONS_PER_CLAIM_STEP) if _judge_step(pk, most) else 0
+        is_open = _judge_step(pk, step_size)
+        return min(2 * step_size, MAX_TRANSACTIONS_PER_CLAIM_STEP) if is_open else 0
     except Error as error:
         if failures.is_unavailable(error):
             raise
-        logger.warning("A claim failed, judging %d: %s", most, failures.error_class(error))
+        logger.warning(
+            "A claim failed on a step of %d transactions: %s",
+            step_size,
+            failures.error_class(error),
+        )
         if failures.is_contention(error):
+            # Nothing is wrong with the transactions: the next bell, or the clock, tries again.
             Claim.objects.filter(pk=pk).update(attempts=F("attempts") - 1)
-            return 0  # to be taken up with the next bell, or tick of the clock
-        if most == 1:
+            return 0
+        if step_size == 1:
             may_be_others_doing = (
-                failures.connection_lost(error) and tries < MAX_SINGLE_CLAIM_ATTEMPTS
+                failures.connection_lost(error) and attempts < MAX_SINGLE_CLAIM_ATTEMPTS
             )
             return 0 if may_be_others_doing else int(_quarantine_next_as_poison(pk, error))
-        return most
+        return step_size
 
 
 def _record_claim_attempt(pk: int) -> int | None:
-    """How many tries that makes since one succeeded. None if it is over, or at work elsewhere."""
+    """Record an attempt, and return the number of attempts since the last success.
+
+    None if the claim is finished, or locked by another worker.
+    """
     with atomic():
         claim = _lock_open_claim(pk)
         if claim is None:
@@ -103,22 +119,30 @@ def _lock_open_claim(pk: int) -> Claim | None:
 
 
 def _wait_for_running_attributions() -> None:
-    """A settlement under way may not have seen the change, and have yet to fill the quarantine."""
+    """Wait until the attributions that run now have committed.
+
+    One that began before the claim's change judges without it, and may yet add to the quarantine
+    what the claim would then have passed.
+    """
     with atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ATTRIBUTION_LOCK])
 
 
 @atomic
-def _judge_step(pk: int, most: int | None = None) -> bool:
-    """Judge one more chunk. False when there is no more to do, or another worker is doing it."""
+def _judge_step(pk: int, step_size: int | None = None) -> bool:
+    """Judge the next transactions of a claim.
+
+    Return False when it is finished, or locked by another worker.
+    """
     claim = _lock_open_claim(pk)
     if claim is None:
         return False
     if claim.correcting:
+        # Two claims, or a claim and a late part, could reverse the same row of the ledger.
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CORRECTION_LOCK])
     looked_at, found, last = _execute_claim_statement(
-        _statement_of_claim(claim), claim, most=most or MAX_TRANSACTIONS_PER_CLAIM_STEP
+        _statement_of_claim(claim), claim, max_rows=step_size or MAX_TRANSACTIONS_PER_CLAIM_STEP
     )
     claim.note(looked_at=looked_at, found=found, last=last, at=timezone.now())
     return claim.finished_at is None
@@ -126,9 +150,10 @@ def _judge_step(pk: int, most: int | None = None) -> bool:
 
 @atomic
 def _quarantine_next_as_poison(pk: int, error: Error | None = None) -> bool:
-    """Name what the claim cannot judge as poison, which no other claim touches by itself.
+    """Give the next transaction of the claim the reason "poison", which other claims leave alone.
 
-    False if nothing can be said against it: the ledger's rows stay as they are.
+    Return False, and change nothing, if it cannot be to blame: rows of the ledger stay as they
+    are, and a search that is slow by itself says nothing about what it looks for.
     """
     claim = _lock_open_claim(pk)
     if claim is None or claim.correcting:
@@ -147,17 +172,20 @@ def _quarantine_next_as_poison(pk: int, error: Error | None = None) -> bool:
 
 
 def _execute_claim_statement(
-    statement: str, claim: Claim, *, most: int = MAX_TRANSACTIONS_PER_CLAIM_STEP
+    statement: str, claim: Claim, *, max_rows: int = MAX_TRANSACTIONS_PER_CLAIM_STEP
 ) -> Any:
-    """The statement's one row: looked at, of them with another owner, and the last one's id."""
-    arguments = claim_arguments(claim) | {"after": claim.after or BEFORE_FIRST_ID, "most": most}
+    """Return the statement's row: number looked at, number that moved, and the last one's id."""
+    arguments = claim_arguments(claim) | {
+        "after": claim.after or BEFORE_FIRST_ID,
+        "max_rows": max_rows,
+    }
     with connection.cursor() as cursor:
         cursor.execute(statement, arguments)
         return cursor.fetchone()
 
 
 def claim_arguments(claim: Claim) -> dict[str, Any]:
-    """What the conditions of `quarantine_condition` and `ledger_condition` name."""
+    """Return the arguments of `quarantine_condition` and `ledger_condition`."""
     return {
         "claim": claim.pk,
         "since": claim.since,
@@ -175,7 +203,7 @@ def _statement_of_claim(claim: Claim) -> str:
 
 
 def quarantine_condition(claim: Claim) -> str:
-    """The rows `q` of the quarantine that the claim judges, as a condition."""
+    """Return the condition for the rows `q` of the quarantine that the claim judges."""
     return f"({_quarantine_scope(claim)}) AND {NOT_POISON}"
 
 
@@ -192,7 +220,7 @@ def _quarantine_scope(claim: Claim) -> str:
 
 
 def ledger_condition(claim: Claim) -> str:
-    """The rows `t` of the ledger that the claim judges again, as a condition."""
+    """Return the condition for the rows `t` of the ledger that the claim judges again."""
     if claim.upload_id:
         return LEDGER_OF_UPLOAD
     if claim.credential_id:

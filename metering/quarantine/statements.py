@@ -11,9 +11,9 @@ from metering.ledger.statements import (
     usage_cte,
 )
 
-# What a claim concerns: the keys of a credential, of a subscription's credentials, of a
-# product's subscriptions' credentials, what names such a subscription itself, and whatever
-# names anybody by name.
+# Conditions for the rows `q` of the quarantine that a claim concerns: with the keys of a
+# credential, or of all credentials of a subscription or product; that name such a subscription;
+# and all that give names of other kinds, since these may lead anywhere.
 QUARANTINE_OF_CREDENTIAL = """
     q.fingerprint IN (
         SELECT fingerprint FROM revcred_externalkey WHERE credential_id = %(credential)s
@@ -44,8 +44,8 @@ QUARANTINE_OF_SUBSCRIPTION = QUARANTINE_OF_SUBSCRIPTIONS.format(which="s.id = %(
 QUARANTINE_OF_PRODUCT = QUARANTINE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
 
 
-# Where it matters which source a call belongs to: only of credentials that feed a subscription to
-# a product that does not count every call.
+# Assignments for which the source of a call matters: those of credentials with a subscription to a
+# product that does not count every call.
 ASSIGNED_WITH_SOURCES = """
     SELECT other.{wanted} FROM revcred_subscription s
     JOIN revcred_assignment a ON a.subscription_id = s.id
@@ -80,21 +80,22 @@ QUARANTINE_OF_UPLOAD = """
 """
 
 
-# What could not be processed is judged again only when somebody asks, which clears the error.
+# Poison is judged again only when an admin asks for it, which clears its error.
 NOT_POISON = "q.error = ''"
 
 
 def first_in_scope_statement(scope: str) -> str:
-    """The id of the first that `claim_statement` would judge."""
+    """Return the SELECT of the first id that `claim_statement` would judge."""
     return f"""
 SELECT q.id FROM metering_quarantined q WHERE q.id > %(after)s AND ({scope}) ORDER BY q.id LIMIT 1
 """
 
 
 def judging_from_quarantine_cte(scope: str, *, lock: str = "FOR UPDATE") -> str:
-    """`judging`: the next %(most)s of the quarantine after %(after)s, as a claim judges them."""
+    """Return the CTE `judging` of the next %(max_rows)s in quarantine after the id %(after)s."""
     return f"""
 judging AS MATERIALIZED (
+    -- in: the quarantine; out: the next rows in scope, with the columns that JUDGED_CTE expects.
     SELECT
         q.id, q.gateway_id, q.transaction_id, q.occurred_at, q.received_at, q.fingerprint, q.hint,
         nullif(q.subscription_named, '') AS subscription_named,
@@ -104,22 +105,25 @@ judging AS MATERIALIZED (
         q.quarantined_at, q.reason AS quarantine_reason, %(claim)s::bigint AS claim_id
     FROM metering_quarantined q
     WHERE q.id > %(after)s AND ({scope})
-    ORDER BY q.id LIMIT %(most)s
+    ORDER BY q.id LIMIT %(max_rows)s
     {lock}
 )
 """.strip()
 
 
 def claim_statement(scope: str) -> str:
-    """Judge the next %(most)s waiting in quarantine again, and move out what belongs to somebody.
+    """Return the statement that judges the quarantine again, and moves out what has an owner.
 
-    Answers one row: looked at, attributed, the last one's id.
+    It takes the next %(max_rows)s rows. Its only row: number looked at, number attributed, and the
+    last one's id.
     """
     return f"""
 WITH {judging_from_quarantine_cte(scope)}, {JUDGED_CTE}, {LEDGER_CTE}, {usage_cte(COUNTED_ROWS)},
 {KEY_SEEN_CTE}, left_quarantine AS (
+    -- in: judged; out: nothing, what is now attributed leaves the quarantine.
     DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
 ), for_another_reason AS (
+    -- in: judged; out: nothing, what stays gets its present reason.
     UPDATE metering_quarantined q SET reason = judged.reason
     FROM judged WHERE q.id = judged.id AND q.reason <> judged.reason
 )
@@ -131,13 +135,14 @@ SELECT
 
 
 def count_claimed_statement(scope: str) -> str:
-    """Count what `claim_statement` would move out of the next %(most)s, and change nothing.
+    """Return the statement that counts what `claim_statement` would move, and changes nothing.
 
-    Answers rows: how many looked at, the last one's id; then of each movement the reason before,
-    subscription, calls, first and last moment.
+    Its rows, at least one: number looked at, the last one's id, and of each movement the reason
+    before, the subscription after, calls, first and last moment.
     """
     return f"""
 WITH {judging_from_quarantine_cte(scope, lock="")}, {JUDGED_CTE}, moved AS (
+    -- in: judged; out: one row for each reason before and subscription after.
     SELECT
         quarantine_reason, subscription_id, count(*) AS calls,
         min(occurred_at) AS first, max(occurred_at) AS last
@@ -150,8 +155,10 @@ FROM (SELECT) always LEFT JOIN moved ON true
 """
 
 
-# The ledger's rows a change may have made wrong: by their subscription, for that is the index.
-# A key that is bound to a gateway may take over from another credential's, which is not.
+# Conditions for the rows `t` of the ledger that a change may have made wrong. All name the
+# subscriptions, because that is the ledger's index.
+
+# Another credential may have the same key for any gateway: a key bound to one takes over its calls.
 CREDENTIALS_SHARING_KEYS = """
     SELECT other.credential_id FROM revcred_externalkey k
     JOIN revcred_externalkey other ON other.fingerprint = k.fingerprint
@@ -175,7 +182,7 @@ LEDGER_OF_SUBSCRIPTION = """
         WHERE a.subscription_id = %(subscription)s
     )
     OR t.subscription_id IN (
-        -- Others that had a name that this one has or had.
+        -- Other subscriptions that had a name which this one has or had.
         SELECT f.target_id FROM revcred_formername f
         WHERE f.kind = 'subscription' AND f.name IN (
             SELECT s.external_key FROM revcred_subscription s WHERE s.id = %(subscription)s
@@ -219,7 +226,8 @@ LEDGER_WITH_SOURCES = f"""
 """
 
 
-# Only those that what has been attributed may have had: new ones had nothing.
+# Only objects that can have usage: what the upload created had none, but may share a key or a name
+# with what has.
 LEDGER_OF_UPLOAD = """
     t.subscription_id IN (
         SELECT s.subscription_id FROM revcred_uploadchange u
@@ -244,9 +252,11 @@ LEDGER_OF_UPLOAD = """
 """
 
 
-# How much waits under these keys and names, and whose it would be.
+# Transactions that wait under the keys and names of an upload, by the customer they would go to.
 COUNT_WAITING_FOR = """
+-- in: rows of customer, fingerprint and subscription; out: the same.
 WITH named AS NOT MATERIALIZED ({rows}), waiting AS (
+    -- in: named, the quarantine; out: one row a transaction, with the customer.
     SELECT n.customer, q.occurred_at
     FROM named n JOIN metering_quarantined q ON q.fingerprint = n.fingerprint
     WHERE NOT q.outside
@@ -259,11 +269,12 @@ SELECT customer, count(*), min(occurred_at) FROM waiting GROUP BY customer ORDER
 """
 
 
-# What would become of these calls in quarantine if they counted at a moment, which is an
-# expression. Answers rows: subscription, reason why not, how many.
+# The outcome for calls outside the window if they counted at the moment they say, or at their
+# arrival. Rows: subscription, or the reason why there is none, and number of calls.
 PREVIEW_MOMENT_CHOICE = {
     at: f"""
 WITH judging AS (
+    -- in: ids in quarantine; out: these calls as if they were inside the window.
     SELECT
         q.id, q.gateway_id, {moment} AS occurred_at, q.fingerprint,
         nullif(q.subscription_named, '') AS subscription_named,
@@ -278,7 +289,7 @@ FROM judged GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
 }
 
 
-# What a call said of its moment stays with it.
+# The moment that the call came with is kept in its metadata.
 COUNT_AT_ARRIVAL = """
 UPDATE metering_quarantined q SET
     outside = false, occurred_at = q.received_at,
@@ -287,6 +298,7 @@ WHERE q.id = ANY (%(chosen)s::uuid[])
 """
 
 
+# Which of the numbered rows have usage that is not taken back. EXISTS stops at the first hour.
 FIND_ROWS_WITH_USAGE = """
 SELECT n.number FROM ({rows}) n
 WHERE EXISTS (
@@ -301,9 +313,14 @@ ORDER BY 1 LIMIT {most}
 
 
 def judging_from_ledger_ctes(scope: str, *, bounds: str, limit: str = "") -> str:
-    """`standing`, `judging` and `judged`: what of the ledger has another owner by now."""
+    """Return CTEs of the ledger's rows whose owner is another by now.
+
+    `standing` and `judging` are the rows looked at, `judged` those that have to be corrected.
+    `bounds` and `limit`: SQL that says which part of the ledger is looked at.
+    """
     return f"""
 standing AS MATERIALIZED (
+    -- in: the ledger; out: rows in scope that count today, neither reversals nor corrected.
     SELECT t.*, k.fingerprint, k.hint
     FROM metering_transaction t
     LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
@@ -312,6 +329,7 @@ standing AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM metering_quarantined c WHERE c.corrects = t.id)
     {limit}
 ), judging AS MATERIALIZED (
+    -- in: standing; out: the same as new rows that correct them, as JUDGED_CTE expects them.
     SELECT
         time_ordered_id() AS id, t.id AS corrects, t.gateway_id, t.transaction_id, t.occurred_at,
         t.received_at, t.fingerprint, t.hint,
@@ -323,6 +341,7 @@ standing AS MATERIALIZED (
         NULL::text AS oddities
     FROM standing t
 ), {JUDGED_CTE.replace("judged AS", "judged_again AS", 1)}, judged AS MATERIALIZED (
+    -- in: judged_again, standing; out: those whose owner differs. All others stay untouched.
     SELECT j.* FROM judged_again j JOIN standing t ON t.id = j.corrects
     WHERE j.reason IS NOT NULL
         OR (j.subscription_id, j.credential_id, j.assignment_id)
@@ -332,14 +351,15 @@ standing AS MATERIALIZED (
 
 
 def correction_statement(scope: str) -> str:
-    """Judge the next %(most)s of the ledger again; where the verdict differs, write a correction.
+    """Return the statement that judges the ledger again, and corrects what has another owner.
 
-    Answers one row: looked at, corrected, the last one's id.
+    It takes the next %(max_rows)s rows. Its only row: number looked at, number corrected, and the
+    last one's id.
     """
     which = judging_from_ledger_ctes(
         scope,
         bounds="t.id > %(after)s AND t.occurred_at >= %(since)s",
-        limit="ORDER BY t.id LIMIT %(most)s",
+        limit="ORDER BY t.id LIMIT %(max_rows)s",
     )
     return f"""
 WITH {which}, {LEDGER_CTE}, {QUARANTINED_CTE}, {REVERSAL_CTE},
@@ -352,14 +372,16 @@ SELECT
 
 
 def count_corrections_statement(scope: str) -> str:
-    """Count what `correction_statement` would write between two moments, and change nothing.
+    """Return the statement that counts the corrections between two moments, and writes none.
 
-    Answers rows: subscription before, reason and subscription after, credentials before and after
+    Its rows: subscription before, reason and subscription after, credentials before and after
     where only those differ, calls, first and last moment.
     """
     bounds = "t.occurred_at >= %(start)s AND t.occurred_at < %(end)s"
     return f"""
 WITH {judging_from_ledger_ctes(scope, bounds=bounds)}, moved AS (
+    -- in: judged, standing; out: one row a call that is charged elsewhere. A change of the
+    -- assignment alone moves nothing.
     SELECT
         t.subscription_id AS before, j.reason, j.subscription_id AS after, t.occurred_at,
         CASE WHEN j.reason IS NULL AND j.subscription_id = t.subscription_id

@@ -1,4 +1,4 @@
-"""What pages of the core's administration say of metering, which the core knows nothing of."""
+"""Template tags by which the core's admin pages show metering, which the core must not import."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ TODAY_FIELDS = ("accepted", "attributed", "quarantined", "rejected", "conflictin
 
 @dataclass(frozen=True, kw_only=True)
 class TodayCounts:
-    """What is going on. None of it is found by reading a big table."""
+    """Counts for the overview page, by UTC day. None of them reads a large table."""
 
     accepted: int
     attributed: int
@@ -37,7 +37,8 @@ class TodayCounts:
 
 
 @register.simple_tag
-def figures() -> TodayCounts:
+def today_counts() -> TodayCounts:
+    """Return the counts since midnight in UTC, and what is open now."""
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     today = Tally.objects.filter(hour__gte=midnight).aggregate(
         **{name: Sum(name, default=0) for name in TODAY_FIELDS}
@@ -52,29 +53,29 @@ def figures() -> TodayCounts:
 
 
 @register.simple_tag
-def waiting_under(mark: UUID) -> int:
-    """How many transactions wait under this key in quarantine, as far as it is worth counting."""
-    return (
-        Quarantined.objects.filter(fingerprint=mark).values("pk")[: MAX_WAITING_COUNTED + 1].count()
-    )
+def count_waiting_under_key(fingerprint: UUID) -> int:
+    """Return how many transactions wait under this key; MAX_WAITING_COUNTED + 1 means more."""
+    waiting = Quarantined.objects.filter(fingerprint=fingerprint).values("pk")
+    return waiting[: MAX_WAITING_COUNTED + 1].count()
 
 
 @register.simple_tag
-def groups_under(mark: UUID) -> list[groups.QuarantineGroup]:
-    """The groups in quarantine that a key leads to."""
-    which = Quarantined.objects.filter(fingerprint=mark).values_list("reason", "gateway")
+def quarantine_groups_of_key(fingerprint: UUID) -> list[groups.QuarantineGroup]:
+    """Return the groups of the quarantine that have transactions with this key."""
+    waiting = Quarantined.objects.filter(fingerprint=fingerprint).values_list("reason", "gateway")
     return [
         groups.QuarantineGroup(
-            reason=QuarantineReason(reason), fingerprint=mark, gateway_id=gateway
+            reason=QuarantineReason(reason), fingerprint=fingerprint, gateway_id=gateway
         )
-        for reason, gateway in sorted(set(which.order_by()[:MAX_WAITING_COUNTED]))
+        for reason, gateway in sorted(set(waiting.order_by()[:MAX_WAITING_COUNTED]))
     ]
 
 
-register.filter("plain", format_quantity)
-register.filter("as_json", format_field_value)
+register.filter("quantity", format_quantity)
+register.filter("field_value", format_field_value)
 
 
 @register.filter
 def thousands(number: int) -> str:
+    """Format 1234567 as 1,234,567."""
     return f"{number:,}"

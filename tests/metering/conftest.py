@@ -11,5 +11,5 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def _no_care_from_before():
     """As in a process that has settled well for a while, whatever another test has done."""
-    cautious_mode.forget()
+    cautious_mode.reset()
     cautious_mode._until = 0.0

@@ -258,7 +258,7 @@ class Order(RuleBasedStateMachine):
         self.running.enter_context(
             patch.object(reattribution, "MAX_TRANSACTIONS_PER_CLAIM_STEP", 3)
         )
-        cautious_mode.forget()
+        cautious_mode.reset()
         self.now = moment(FIRST // 2)
         self.taken, self.oracle = 0, Oracle()
         self.gateways = [factories.a_gateway().pk for _ in range(2)]
@@ -347,7 +347,7 @@ class Order(RuleBasedStateMachine):
 
     @rule()
     def be_careful(self):
-        cautious_mode.take()
+        cautious_mode.enter()
 
     @rule(which=some)
     def release(self, which):

@@ -98,7 +98,7 @@ def without_pauses(most=20):
     """As if time went by between the tries, until nothing waits."""
     for _ in range(most):
         Delivery.objects.update(next_try_at=timezone.now() - timedelta(hours=1))
-        cautious_mode.take()
+        cautious_mode.enter()
         process_waiting_deliveries()
         if not Delivery.objects.exists():
             return
@@ -272,7 +272,7 @@ def test_to_wait_for_a_lock_puts_nothing_aside(credential, gateway):
         with other.cursor() as cursor:
             cursor.execute("LOCK TABLE metering_usage IN ACCESS EXCLUSIVE MODE")
         for _ in range(6):
-            cautious_mode.take()
+            cautious_mode.enter()
             Delivery.objects.update(next_try_at=timezone.now())
             process_waiting_deliveries()
         assert Delivery.objects.get().attempts == 0
@@ -289,7 +289,7 @@ def test_when_everything_is_slow_nobody_is_blamed(credential, gateway, monkeypat
         patched.setattr(processing, "PROCESS_ATTEMPTED", slow)
         patched.setattr("metering.attribution.cautious_mode.MAX_TIME_LIMIT_FACTOR", 1)
         for _ in range(6):
-            cautious_mode.take()
+            cautious_mode.enter()
             Delivery.objects.update(next_try_at=timezone.now())
             process_waiting_deliveries()
 
@@ -298,7 +298,7 @@ def test_when_everything_is_slow_nobody_is_blamed(credential, gateway, monkeypat
 
 def test_a_database_that_is_away_is_no_attempt(credential, gateway):
     accept_calls(gateway, healthy(1))
-    cautious_mode.take()
+    cautious_mode.enter()
     with evil("RAISE 'full' USING ERRCODE = 'disk_full'", "metering_transaction"):
         Delivery.objects.update(body=Delivery.objects.get().body.replace('"call-', '"evil-call-'))
         for _ in range(6):
@@ -311,10 +311,10 @@ def test_a_database_that_is_away_is_no_attempt(credential, gateway):
 def test_who_is_not_careful_leaves_to_others_what_failed(credential, gateway):
     accept_calls(gateway, healthy(1))
     Delivery.objects.update(attempts=1, next_try_at=timezone.now())
-    cautious_mode._glance_at = time.monotonic() + 60
+    cautious_mode._next_check_at = time.monotonic() + 60
 
     assert process_waiting_deliveries() == 0
-    cautious_mode._glance_at = 0
+    cautious_mode._next_check_at = 0
 
     assert process_waiting_deliveries() == 1
     assert Transaction.objects.count() == 1
@@ -322,7 +322,7 @@ def test_who_is_not_careful_leaves_to_others_what_failed(credential, gateway):
 
 def test_a_healthy_settlement_writes_nothing_more(credential, gateway, django_assert_num_queries):
     accept_calls(gateway, healthy(3))
-    cautious_mode._glance_at = time.monotonic() + 60
+    cautious_mode._next_check_at = time.monotonic() + 60
 
     with django_assert_num_queries(4):  # BEGIN, the lock and the limit, settling, COMMIT
         assert processing.process_deliveries() == 1
@@ -444,7 +444,7 @@ def test_the_clock_takes_up_what_failed(credential, gateway):
     with evil(EVILS["raises"], "metering_transaction"):
         accept_calls(gateway, [poison()])
         process_waiting_deliveries()
-    cautious_mode._until = cautious_mode._glance_at = 0.0
+    cautious_mode._until = cautious_mode._next_check_at = 0.0
     Delivery.objects.update(next_try_at=timezone.now() - timedelta(seconds=5))
 
     sweep_waiting_work()

@@ -195,4 +195,4 @@ def test_a_group_that_is_not_there(admin_client, slug):
 
 
 def test_nothing_open_is_said_kindly(admin_client):
-    assert "Nothing is open" in admin_client.get(LIST).content.decode()
+    assert "Nothing is waiting" in admin_client.get(LIST).content.decode()

@@ -475,7 +475,7 @@ def test_a_settlement_takes_no_more_than_it_is_told(credential, gateway):
     for _ in range(4):
         accept_calls(gateway, [factories.a_call("the-key-of-the-tests") for _ in range(3)])
 
-    assert process_deliveries(most=5) == 2
+    assert process_deliveries(max_transactions=5) == 2
     assert Delivery.objects.count() == 2
 
 
@@ -551,7 +551,7 @@ def test_where_something_always_waits_one_bell_hands_over_to_the_next(monkeypatc
     gateway = factories.a_gateway()
     for _ in range(3):
         accept_calls(gateway, [factories.a_call()])
-    cautious_mode.take()
+    cautious_mode.enter()
     while inbox_bell._rung.is_set():  # by what was just taken in
         sleep(0.01)
 

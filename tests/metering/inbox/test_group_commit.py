@@ -111,10 +111,10 @@ def test_nobody_is_told_that_it_was_kept_when_it_was_not(monkeypatch):
 @pytest.mark.django_db
 def test_who_has_no_patience_left_is_not_kept_waiting():
     together = GroupCommit()
-    together._writing = True  # by somebody who does not come back
+    together._is_committing = True  # in a thread that never comes back
 
     with database_deadline(0.05), pytest.raises(OperationalError):
-        together.keep(an_entry())
+        together.commit(an_entry())
 
     assert together._waiting == []
 
@@ -160,7 +160,7 @@ def test_a_server_that_does_not_let_us_in_is_not_waited_for_any_longer():
 
 def _keep(together):
     try:
-        together.keep(an_entry())
+        together.commit(an_entry())
     finally:
         connection.close()
 
