@@ -47,5 +47,6 @@ class DeliveryAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"try-again": RetryDeliveryForm}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
-        """Return the deliveries without their bodies, which may have a megabyte each."""
+        """Return the deliveries without their bodies."""
+        # A body may have a megabyte, and a page a hundred rows.
         return super().get_queryset(request).defer("body")

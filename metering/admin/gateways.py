@@ -74,6 +74,7 @@ class RevokeGatewayTokenForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["token"]
+        # A revoked token cannot be revoked again, and is not offered.
         field.queryset = self.target.tokens.filter(revoked_at=None)
 
     def perform(self, by: User) -> str:
@@ -134,6 +135,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         return badge("quiet", "over") if is_quiet else badge("reporting", "good")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # Counted in the query of the list: one query more for each row would be too many.
         valid = Count("tokens", filter=Q(tokens__revoked_at=None))
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(valid_tokens=valid)
         return gateways
@@ -141,6 +143,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
         """Save the gateway, and make ledger partitions for older calls that it may now send."""
         super().save_model(request, obj, form, change)
+        # At once, and not when the clock next makes partitions: the first old call may come now.
         if "accepted_days" in form.changed_data:
             partitions.ensure_partitions()
 

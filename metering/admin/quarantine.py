@@ -25,6 +25,7 @@ from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.lists import LinkedFilter, parse_id
 from revcred.models import Gateway, User
 
+# Only the groups of the page are counted, each by a query of the index.
 GROUPS_PER_PAGE = 50
 MAX_SHARES_IN_PREVIEW = 10
 
@@ -67,8 +68,8 @@ class MatchAgainForm(ActionForm):
     title = "Match again"
     button = "Match this group again"
     explanation = (
-        "You rarely need this: when a credential, key or subscription appears, the transactions that"
-        " wait for it are attributed automatically. This checks all that wait for the same"
+        "You rarely need this: when a credential, key or subscription appears, the transactions"
+        " that wait for it are attributed automatically. This checks all that wait for the same"
         " credential once more, or the whole quarantine if no credential has the key."
         " Transactions that could not be processed are tried again."
     )
@@ -99,6 +100,8 @@ class ChooseMomentForm(ActionForm):
         super().__init__(*args, **kwargs)
         transactions = self.target.transactions()
         field: Any = self.fields["at"]
+        # Previews run the statements that attribute the calls, so that they cannot promise another
+        # result than the action has.
         field.choices = [
             (at.value, _label_with_preview(at, actions.preview_moments(transactions, at)))
             for at in MomentChoice
@@ -216,6 +219,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
         "counted",
         "released_at",
     )
+    # Reason, gateway and key are the same in all rows of a group: there is room for other columns.
     list_display_in_group = (
         "transaction_id",
         "occurred_at",
@@ -234,6 +238,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     ordering = ("-pk",)
     counted_as = "waiting"
     change_list_template = "admin/metering/quarantined/change_list.html"
+    # By the last part of the action's address.
     group_action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
         "release": ReleaseForm,
         "put-back": PutBackForm,
@@ -267,6 +272,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     def _group_page_of(self, form_class: type[ActionForm]) -> Any:
         def page(request: HttpRequest, slug: str) -> HttpResponse:
             group = existing_group(slug)
+            # Somebody else may have emptied the group since the page was opened.
             if group is None:
                 raise Http404
             return self.action_page(request, form_class, group)

@@ -29,6 +29,7 @@ class LatestOfGatewayFilter(GatewayFilter):
         gateway = Gateway.objects.filter(pk=chosen).first()
         if gateway is None or gateway.last_seen_at is None:
             return queryset.none()
+        # Its latest day and not today: an admin looks at gateways that have gone quiet, too.
         since = gateway.last_seen_at - LATEST_PERIOD
         return queryset.filter(gateway=gateway, occurred_at__gte=since)
 
@@ -103,6 +104,7 @@ class TransactionAdmin(ReceiptModelAdmin):
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Order by moment if an index allows it, else by id, the order of attribution."""
+        # Only the index of a subscription's transactions is ordered by moment.
         is_narrow = not {"subscription", "credential"}.isdisjoint(request.GET)
         return ("-occurred_at", "-pk") if is_narrow else ("-pk",)
 
@@ -124,6 +126,7 @@ class TransactionAdmin(ReceiptModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        # A search shows receipts at once instead of a list with one row: an id has few of them.
         transaction_id = request.GET.get("q", "").strip().replace("\0", "")
         if transaction_id and self.has_view_permission(request):
             found = receipts.find_receipts_of_all_gateways(transaction_id)

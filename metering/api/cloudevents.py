@@ -90,6 +90,7 @@ def _transaction_id_in_json(event: Mapping[str, Any]) -> str | None:
     return transaction_id_of_event(source, event_id)
 
 
+# Without facts: all attributes of an event that are read here decide whose the call is.
 event_decoder = ItemDecoder(CloudEvent, id_of=_transaction_id_in_json)
 
 EVENT_SCHEMA = json_schema_of(CloudEvent)
@@ -99,11 +100,13 @@ EVENT_ARRAY_SCHEMA = {
     "minItems": 1,
     "maxItems": MAX_ITEMS_PER_BODY,
 }
+# `application/json` is no media type of CloudEvents, but some clients send it.
 EVENT_REQUEST_SCHEMAS = {
     f"{CLOUDEVENTS_MEDIA_TYPE}+json": EVENT_SCHEMA,
     f"{CLOUDEVENTS_MEDIA_TYPE}-batch+json": EVENT_ARRAY_SCHEMA,
     "application/json": {"oneOf": [EVENT_SCHEMA, EVENT_ARRAY_SCHEMA]},
 }
+# The format of OpenMeter's own errors, RFC 9457.
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA = {
     "type": "object",
@@ -144,6 +147,7 @@ def _binary_event_to_json(body: bytes, headers: Mapping[str, str]) -> bytes:
         for name, value in headers.items()
         if name.lower().startswith(ATTRIBUTE_HEADER_PREFIX)
     }
+    # Raw, so that numbers keep all their digits on the way through.
     try:
         event["data"] = msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
@@ -163,6 +167,7 @@ def call_from_event(
     window.check(occurred_at, "time")
     data = decode_exact_values(event.data)
     elements = elements_of(data, gateway.event_elements)
+    # `subject` means the key or the subscription: an admin chooses for each gateway.
     is_key = gateway.event_subject == Gateway.EventSubject.KEY
     key = event.subject or None if is_key else None
     return Call(
@@ -188,6 +193,7 @@ def _subscription_in_subject(event: CloudEvent) -> str | None:
 def _metadata_of_event(event: CloudEvent, data: Any, elements: Mapping[str, Any]) -> dict[str, Any]:
     """Return type, source and the rest of the data, without the data if that is too large."""
     attributes = {"type": event.type, "source": event.source}
+    # Elements are stored as such, so that only the rest of the data is metadata.
     if isinstance(data, dict):
         data = {name: value for name, value in data.items() if name not in elements}
     if data:
@@ -246,6 +252,8 @@ class OpenMeterDialect(CloudEventsDialect):
     )
 
     def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
+        # 204 has no body that could list rejected events, so that one of them makes it 400. A client
+        # may then send the whole batch again; events accepted before are counted once.
         if not reading.rejected:
             return Answer(204)
         body = acceptance_body(delivery, reading.calls, list(reading.rejected))

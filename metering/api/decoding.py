@@ -306,7 +306,7 @@ def _count_decoded_members(item: Any) -> int:
 
 
 def _is_nesting(value: Any) -> bool:
-    # The exact type and no `isinstance`, which is several times slower and runs for each value.
+    # The exact type is enough: msgspec decodes into no subclasses, and this runs for each value.
     return type(value) in NESTING_TYPES
 
 

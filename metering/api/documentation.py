@@ -19,6 +19,7 @@ ViewMethod = TypeVar("ViewMethod", bound=Callable[..., Any])
 TRANSACTION_TAGS = ["Transactions"]
 
 MOMENT_SCHEMA = {"type": "string", "format": "date-time"}
+# A customer, product, subscription or source: its name for people, its external key for programs.
 NAMED_OBJECT_SCHEMA = {
     "type": ["object", "null"],
     "properties": {"name": {"type": "string"}, "external_key": {"type": "string"}},
@@ -28,6 +29,7 @@ DOOR_ERROR_SCHEMA: dict[str, Any] = {
     "required": ["code", "message"],
     "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
 }
+# The answer to a POST. `delivery` is the id of the stored batch, which support can look up.
 ACCEPTANCE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["delivery", "accepted", "rejected"],
@@ -50,6 +52,7 @@ ACCEPTANCE_SCHEMA: dict[str, Any] = {
         },
     },
 }
+# Required are only fields that a transaction has in every state, also while it waits.
 RECEIPT_SCHEMA = {
     "type": "object",
     "required": ["transaction_id", "gateway", "state", "elements", "occurred_at", "received_at"],
@@ -156,6 +159,8 @@ REJECTED_RECEIPT_SCHEMA = {
         "rejected_at": MOMENT_SCHEMA,
     },
 }
+# With status 400 the body is the same as with 202, plus code and message: a sender that logs errors
+# only then logs why.
 NOTHING_ACCEPTED_SCHEMA = {
     "type": "object",
     "description": "Every item was rejected. Code and message are those of the first.",
@@ -163,6 +168,7 @@ NOTHING_ACCEPTED_SCHEMA = {
     "properties": {**ACCEPTANCE_SCHEMA["properties"], **DOOR_ERROR_SCHEMA["properties"]},
 }
 
+# Examples that a reader can copy: all fields of a call, and the fewest that are enough.
 EXAMPLE_CALL = {
     "transaction_id": "b2c1e0d4-5a77-4f0e-9a57-0d6f6c1b7a01",
     "occurred_at": "2026-01-15T12:00:00Z",
@@ -181,6 +187,7 @@ SMALLEST_EXAMPLE_CALL = {
     "subscription": "acme-maps",
 }
 
+# Every door may answer these: no valid token, a token without the right, no database.
 COMMON_ERROR_SCHEMAS = {
     401: DOOR_ERROR_SCHEMA,
     403: DOOR_ERROR_SCHEMA,
@@ -190,6 +197,8 @@ COMMON_ERROR_SCHEMAS = {
 
 def json_schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the JSON schema of a struct, complete in itself."""
+    # msgspec writes nested structs as references to components, which would have to be collected
+    # from all doors. Inlined, a schema needs nothing around it.
     (_,), components = msgspec.json.schema_components([item], ref_template="{name}")
     schema: dict[str, Any] = _inline_references(components[item.__name__], components)
     return schema
@@ -259,6 +268,7 @@ class DoorSchema(RequiredBodySchema):
     def get_override_parameters(self) -> list[Any]:
         return list(self._documented.parameters)
 
+    # drf-spectacular takes dictionaries of JSON schemas wherever it takes serializers.
     def get_request_serializer(self) -> Any:
         return dict(self._documented.request or {})
 
@@ -370,6 +380,7 @@ document_get_receipt = extend_schema(
 
 class GatewayTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "metering.api.authentication.GatewayAuthentication"
+    # Two schemes of one class: many clients can only set a header of their own for the token.
     name = ["bearer", "x-api-key"]  # noqa: RUF012 - as the base class has it
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:

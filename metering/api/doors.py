@@ -149,12 +149,15 @@ class Dialect(AnswerStyle, ABC):
             APIException: the post is rejected as a whole.
             django.db.OperationalError: the database is not available; nothing is stored.
         """
+        # Provisioning comes first: its customers and subscriptions have to be committed before a
+        # worker can see the calls that name them.
         reading = self.read(post)
         provisioning.provision_named_in_calls(reading.calls, post.withheld)
         return self.answer(post, reading, self.store(post, reading))
 
     def store(self, post: GatewayPost, reading: ParsedBody) -> UUID:
         """Commit the calls and return the id of their delivery. Raises OperationalError."""
+        # A partial transaction waits for its other part, and reaches the inbox only with it.
         if reading.side:
             (half,) = reading.calls
             kept = accept_partial(post.gateway, half, reading.side, withheld=post.withheld)
@@ -183,6 +186,7 @@ class IgnoreAcceptHeader(BaseContentNegotiation):
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: Any = None
     ) -> tuple[BaseRenderer, str]:
+        # 406 would help nobody: the call has been made, and has to be counted.
         renderer = next(iter(renderers))
         return renderer, renderer.media_type
 
@@ -201,6 +205,8 @@ class GatewayView(APIView):
         self.admission = admission_of(request)
 
     def handle_exception(self, error: Exception) -> HttpResponse:  # type: ignore[override]
+        # A database that is away is no fault of the request: 503 tells a gateway to send it again,
+        # where 500 might not.
         if isinstance(error, OperationalError | InterfaceError):
             error = DatabaseUnavailable()
         if not isinstance(error, APIException):

@@ -7,6 +7,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, ErrorD
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+# HTTP requires this header with every 401.
 BEARER_CHALLENGE = 'Bearer realm="revcred"'
 
 

@@ -30,6 +30,7 @@ class UnreadableFact(ValueError):
     """A value that does not fit its field, such as a negative size."""
 
 
+# A reader returns None for "no value", and raises UnreadableFact for a value that is wrong.
 FactReader = Callable[[Any], Any]
 
 

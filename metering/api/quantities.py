@@ -21,8 +21,8 @@ from metering.api.transactions import (
 )
 
 MAX_ELEMENT_NAME_CHARACTERS = 100
-# The number of JSON, with a limit on its digits: `Decimal` takes an exponent of any length, and
-# quantizing such a number would need more memory than there is.
+# The number of JSON, with limits on its digits: converting very long ones takes Python quadratic
+# time, and no quantity has so many.
 NUMBER_PATTERN = re.compile(r"-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
 NOT_A_QUANTITY = "A quantity is a number, zero or more and below 10^18."
 OUT_OF_RANGE = "A quantity is zero or more and below 10^18."

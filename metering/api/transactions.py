@@ -47,6 +47,7 @@ MAX_QUANTITY_DIGITS = 18  # of a quantity, before the decimal point
 QUANTITY_UPPER_BOUND = 10**MAX_QUANTITY_DIGITS
 QUANTITY_PRECISION = Decimal("1e-9")
 
+# As long as the columns of external keys: a longer one could name nothing.
 ExternalKeyText = Annotated[str, Meta(min_length=1, max_length=200)]
 # Raw bytes, since a float would lose decimals. `_parse_raw_quantity` sees that they are a number.
 RawQuantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "minimum": 0})]
@@ -54,6 +55,7 @@ SizeInBytes = Annotated[int, Meta(ge=0, le=facts.MAX_SIZE_BYTES, description="In
 JSON_NULL = msgspec.Raw(b"null")
 TRANSACTIONS_PATH = "/v1/transactions"
 
+# DRF's own renderer writes decimals as texts, which a client would have to parse.
 _encode_exactly = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -159,6 +161,7 @@ def read_leniently(raw: bytes) -> PostedTransaction:
     values = {name: _json_or_text(getattr(item, name)) for name in FACT_FIELDS}
     metadata = values.pop("metadata")
     unreadable = facts.unreadable_facts(values, FACT_READERS)
+    # Metadata of another type, such as a text, is a fact that cannot be read like any other.
     if not isinstance(metadata, dict | None):
         unreadable["metadata"] = facts.as_metadata_value(metadata)
         metadata = None
@@ -268,7 +271,7 @@ def _parse_quantities(elements: dict[str, msgspec.Raw]) -> dict[str, int | Decim
 
 def _parse_raw_quantity(name: str, raw: bytes) -> int | Decimal:
     """Return the number in its shortest form, so that 1.50 and 1.5 have the same content hash."""
-    # Nearly all quantities are short integers, and `int` is several times faster than `Decimal`.
+    # Nearly all quantities are short integers, and `int` is faster than `Decimal`.
     if raw.isdigit() and len(raw) <= MAX_QUANTITY_DIGITS:
         return int(raw)
     if raw[:1] not in b"-0123456789":
@@ -277,6 +280,7 @@ def _parse_raw_quantity(name: str, raw: bytes) -> int | Decimal:
     if quantity is None or not 0 <= quantity < QUANTITY_UPPER_BOUND:
         message = "A quantity is zero or more and below 10^18."
         raise ItemRejected(f"elements.{name}", "out_of_range", message)
+    # Ten decimal places are rejected and not rounded: money would be lost without a word.
     rounded = quantity.quantize(QUANTITY_PRECISION)
     if rounded != quantity:
         message = "A quantity has at most nine decimal places."
@@ -299,6 +303,7 @@ class TransactionsView(APIView):
 
     @documentation.document_post_transactions(PostedTransaction)
     def post(self, request: Request) -> Response:
+        # The cheap checks first: the body of a gateway that has to slow down is not even read.
         admission = admission_of(request)
         backlog.check(admission.gateway.pk)
         withheld = WithheldSecrets(token_from_headers(request.headers))
@@ -310,6 +315,8 @@ class TransactionsView(APIView):
             with database_deadline(DATABASE_DEADLINE_SECONDS):
                 record_body_rejection(admission.gateway.pk, TRANSACTIONS_PATH, error, withheld)
             raise
+        # Nothing is stored so far. If the database does not answer in time, the gateway is told to
+        # send all of it again.
         calls, rejected = accept_or_reject(read, call_maker(admission))
         with database_deadline(DATABASE_DEADLINE_SECONDS):
             delivery = accept_calls(
@@ -394,6 +401,7 @@ def _rejection_of_item(index: int, item: Any, rejection: ItemRejected) -> Reject
         code=rejection.code,
         message=rejection.message,
     )
+    # Only the native door has `key`; a CloudEvent has its key in `subject`.
     rejected.key = getattr(item, "key", None) or getattr(item, "subject", None) or None
     return rejected
 
@@ -414,6 +422,7 @@ class TransactionReceiptView(APIView):
 
     @documentation.document_get_receipt
     def get(self, request: Request, transaction_id: str) -> Response:
+        # An accepted transaction first: a rejected attempt before it does not matter any more.
         found = receipts.find_receipts(admission_of(request).gateway, transaction_id)
         if not found:
             rejection = rejections.latest_rejection(admission_of(request).gateway, transaction_id)

@@ -87,6 +87,8 @@ def parse_moment(field: str, value: MomentValue) -> datetime | None:
     if value is None or value in NO_VALUE_TEXTS:
         return None
     try:
+        # No moment since 1973 is below the limit in milliseconds, nor any before 5138 above it in
+        # seconds: so a number needs no unit.
         if not isinstance(value, str) or value.isdigit():
             number = float(value)
             return datetime.fromtimestamp(

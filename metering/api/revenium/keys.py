@@ -20,7 +20,7 @@ from metering.models import QuarantineReason
 from revcred.models import Gateway
 from revcred.postgresql import database_deadline
 
-# Ambiguous is good: the call would count, and an admin decides later for which subscription.
+# Ambiguous is good: the call would wait until an admin decides for which subscription it counts.
 GOOD_REASONS = {None, QuarantineReason.AMBIGUOUS}
 KEY_CHECK_CACHE_SECONDS = 1.0  # so that an ended key is refused within it
 MAX_CACHED_KEY_CHECKS = 10_000
@@ -48,6 +48,7 @@ class ProductKeyView(GatewayView):
     )
     def get(self, request: Request) -> HttpResponse:
         query = request.query_params
+        # The caller's request waits for this answer, so that a slow database must not hold it.
         with database_deadline(DATABASE_DEADLINE_SECONDS):
             is_good = _is_good_for_call(
                 admission_of(request).gateway, query.get("application"), query.get("productKey")

@@ -30,6 +30,7 @@ def owner_names(
         "subscriber": fields.parse_text("subscriber", subscriber),
         "credential": fields.parse_text("credential", credential),
     }
+    # The SQL function knows no settings, so that each call carries this one with it.
     if settings.STRICT_NAMES:
         names["strict"] = True
     return {name: value for name, value in names.items() if value} or None
@@ -63,6 +64,7 @@ def known_subscriptions(external_keys: Collection[str]) -> set[str]:
     storable = [key for key in external_keys if "\0" not in key]
     if not storable:
         return set()
+    # A former name still leads to its subscription, as it does when the call is attributed.
     current = Subscription.objects.filter(external_key__in=storable)
     former = FormerName.objects.filter(kind=FormerName.Kind.SUBSCRIPTION, name__in=storable)
     return {

@@ -35,9 +35,11 @@ class NothingHereView(GatewayView):
 
     answer_style = ReveniumAnswerStyle()
     schema = None
+    # No method is allowed, so that each of them gets to `http_method_not_allowed`.
     http_method_names: list[str] = []  # noqa: RUF012 - as the base class has it
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **named: Any) -> Response:
+        # Authentication comes before: without a valid token the answer is 401, as everywhere.
         raise self.reason()
 
     def reason(self) -> APIException:

@@ -63,6 +63,7 @@ class V1EventsDialect(ReveniumDialect[ApiEvent]):
         event_type = fields.parse_text("eventType", item.event_type) or PartialSide.REQUEST
         if event_type.lower() not in PartialSide.values:
             raise ItemRejected("eventType", "invalid", "It must be REQUEST or RESPONSE.")
+        # Nothing pairs an event without id: it counts by itself, as far as it says whose it is.
         return PartialSide(event_type.lower()) if item.request_id else None
 
     def call_of(self, item: ApiEvent, data: JsonFields, post: GatewayPost) -> Call:
@@ -77,6 +78,7 @@ class V1EventsDialect(ReveniumDialect[ApiEvent]):
             status=fields.parse_status("responseCode", item.response_code),
             request_bytes=fields.parse_size("requestMessageSize", item.request_message_size),
             response_bytes=fields.parse_size("responseMessageSize", item.response_message_size),
+            # The whole time if it is known, else at least that behind the gateway.
             latency_ms=fields.parse_latency("elapsedTime", item.elapsed_time)
             or fields.parse_latency("backendLatency", item.backend_latency),
             elements=ONE_CALL,
@@ -89,7 +91,10 @@ class V1EventsDialect(ReveniumDialect[ApiEvent]):
         return Answer(201)
 
 
+# Version 2 has one address for requests and one for responses, where version 1 has a field.
 class ApiRequest(ReveniumBody):
+    """The request of a call, known before the response is there."""
+
     transaction_id: TextValue = None
     credential: TextValue = None
     method: TextFact = None
@@ -99,6 +104,8 @@ class ApiRequest(ReveniumBody):
 
 
 class ApiResponse(ReveniumBody):
+    """The response of a call. It names no key: whose it is follows from the request."""
+
     transaction_id: TextValue = None
     response_code: NumberFact = None
     response_message_size: NumberFact = None
@@ -147,6 +154,7 @@ class ApiResponsesDialect(V2Dialect[ApiResponse]):
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             status=fields.parse_status("responseCode", item.response_code),
             response_bytes=fields.parse_size("responseMessageSize", item.response_message_size),
+            # The whole time if it is known, else the sum of its parts.
             latency_ms=fields.parse_latency("totalDuration", item.total_duration)
             or v1.total_latency(item.backend_latency, item.gateway_latency),
             elements=ONE_CALL,

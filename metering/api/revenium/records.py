@@ -57,7 +57,9 @@ ERROR_RECORD_SCHEMA = {
         "retryAfterSeconds": {"type": "integer"},
     },
 }
+# 409 comes from idempotency keys alone.
 ERROR_STATUSES = (400, 401, 403, 409, 413, 415, 429, 503)
+# All doors share one limit, so that there is one bucket.
 RATE_LIMIT_BUCKET = "metering"
 
 
@@ -79,6 +81,7 @@ class InvalidField(APIException):
 def metering_record(gateway: Gateway, transaction_id: str, created: datetime) -> dict[str, Any]:
     """Return the record of an accepted transaction; `created` is when it first came."""
     moment = format_moment(created)
+    # `updated` never differs: the first content of an id stands.
     return {
         "id": transaction_id,
         "label": f"metering {transaction_id}",
@@ -104,6 +107,7 @@ def error_record(error: APIException, path: str) -> Answer:
         "details": {field: message} if field else {},
         "errors": [{"code": code, "field": field, "message": message}],
     }
+    # Also in the body, where Revenium has it; the header is among `headers`.
     if wait := getattr(error, "wait", None):
         body["retryAfterSeconds"] = wait
     return Answer(status, body, headers)

@@ -48,6 +48,7 @@ class MeteringRequest(ReveniumBody):
     elements: list[MeteredElement] | None = None
 
 
+# Fields without a column that are kept as metadata; unlisted ones are dropped.
 METER_LABELS = (
     "metadata",
     "correlationId",
@@ -96,6 +97,7 @@ class MeterDialect(ReveniumDialect[MeteringRequest]):
             metadata=metadata.kept_metadata(texts | metadata.kept_metadata(data, METER_LABELS))
             or None,
             **key_fields_of("application", item.application),
+            # There is no field for the moment: its arrival stands for it.
             **occurrence_fields(None, post),
         )
 
