@@ -252,7 +252,7 @@ class OpenMeterDialect(CloudEventsDialect):
     )
 
     def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
-        # 204 has no body that could list rejected events, so that one of them makes it 400. A client
+        # 204 has no body that could list rejected events, so that one of them makes it 400. Clients
         # may then send the whole batch again; events accepted before are counted once.
         if not reading.rejected:
             return Answer(204)

@@ -1,7 +1,8 @@
 """The fast door: an ASGI application for `POST /v1/transactions` and nothing else.
 
 It shares decoder, checks, inbox and answers with `metering.api.transactions.TransactionsView`.
-Without middleware and a thread for each request, one process accepts several times as many small POSTs.
+Without middleware and a thread for each request, one process accepts several times as many small
+POSTs.
 """
 
 import asyncio
