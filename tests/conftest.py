@@ -3,10 +3,18 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
 
 from metering.api import authentication, backlog, doors, fast_door, transactions
 from revcred import outbox
 from tests.emptying import quick_flush
+from tests.stores import MIGRATED_DATABASE
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """Test databases begin as copies of the one that has all migrations applied."""
+    connection.settings_dict["TEST"]["TEMPLATE"] = MIGRATED_DATABASE
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -60,6 +61,16 @@ OTHER_WORDS = {
     "report",
     "service",
 }
+
+
+DECISION_SECTIONS = ["Context", "Decision", "Also considered", "Consequences"]
+DECISION_HEAD = re.compile(
+    r"# (?P<title>\S.*)\n\n"
+    r"Status: (?P<status>accepted|superseded by \d{4}) · Date: \d{4}-\d{2}-\d{2}\n\n"
+)
+# The target of a link or picture, without the title and the heading that it may name.
+MARKDOWN_TARGET = re.compile(r"\]\(<?([^)\s#>]+)[^)]*\)")
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:|//")
 
 
 def modules():
@@ -120,6 +131,53 @@ def test_there_is_no_junk_drawer():
     names = {path: {path.stem, *path.relative_to(ROOT).parts} for path in modules()}
 
     assert relative(path for path in names if names[path] & JUNK_DRAWERS) == []
+
+
+# --- Documents ------------------------------------------------------------------------------------
+
+
+def decisions():
+    return sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+
+
+def documents():
+    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_every_decision_has_a_status_a_date_and_the_four_sections():
+    texts = {path: path.read_text() for path in decisions()}
+    sections = {path: re.findall("^## (.+)$", texts[path], re.MULTILINE) for path in texts}
+
+    assert relative(path for path in texts if not DECISION_HEAD.match(texts[path])) == []
+    assert relative(path for path in texts if sections[path] != DECISION_SECTIONS) == []
+
+
+def test_every_decision_has_a_number_of_its_own():
+    numbers = Counter(path.name[:5] for path in decisions())
+
+    assert [number for number in numbers if not re.fullmatch(r"\d{4}-", number)] == []
+    assert [number for number in numbers if numbers[number] > 1] == []
+
+
+def test_the_table_of_decisions_lists_each_with_its_title_and_status():
+    rows = []
+    for path in decisions():
+        head = DECISION_HEAD.match(path.read_text())
+        rows.append(f"| {path.name[:4]} | [{head['title']}]({path.name}) | {head['status']} |")
+    table = (ROOT / "docs/decisions/README.md").read_text()
+
+    assert re.findall(r"^\| \d.*$", table, re.MULTILINE) == rows
+
+
+def test_every_link_between_documents_leads_to_a_file():
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in documents()
+        for target in MARKDOWN_TARGET.findall(path.read_text())
+        if not ADDRESS.match(target) and not (path.parent / target).is_file()
+    ]
+
+    assert broken == []
 
 
 # --- Words ----------------------------------------------------------------------------------------

@@ -13,23 +13,30 @@ from revcred.models.periods import DatedModel, last_possible_moment
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchingKey:
-    """An external key with the transaction's fingerprint, and the periods of its credential."""
+class Validity:
+    """Moments and periods that end or interrupt the validity of a credential."""
 
-    kind: str
-    period: DatedModel
-    bound: bool  # to the transaction's own gateway, and not for any
-    candidates: Sequence["CandidateSubscription"] = ()
     revoked_at: datetime | None = None
     expires_at: datetime | None = None
     suspensions: Collection[DatedModel] = ()
 
-    def credential_is_valid_within(self, first: datetime, last: datetime) -> bool:
+    def is_valid_within(self, first: datetime, last: datetime) -> bool:
         """Return True if the credential is valid at any moment from `first` to `last`."""
         over = min(filter(None, (self.revoked_at, self.expires_at)), default=None)
         return (over is None or first < over) and not any(
             period.active_from <= first and period.outlasts(last) for period in self.suspensions
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingKey(Validity):
+    """An external key with the transaction's fingerprint, and the validity of its credential."""
+
+    kind: str
+    period: DatedModel
+    bound: bool  # to the transaction's own gateway, and not for any
+    credential: int | None = None
+    candidates: Sequence["CandidateSubscription"] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +60,12 @@ FULL_COVERAGE = SourceCoverage()
 class CandidateSubscription:
     """A subscription that a credential is assigned to, and the periods in which both hold."""
 
-    subscription: str
+    subscription: int
     assigned: DatedModel
     active: DatedModel
     coverage: SourceCoverage = FULL_COVERAGE
+    customer: int | None = None
+    product: int | None = None
 
     def holds_within(self, first: datetime, last: datetime) -> bool:
         return self.assigned.holds_within(first, last) and self.active.holds_within(first, last)
@@ -73,9 +82,11 @@ class NameHolder:
     subscription took the name.
     """
 
-    subscription: str
+    subscription: int
     active: DatedModel
     coverage: SourceCoverage = FULL_COVERAGE
+    customer: int | None = None
+    product: int | None = None
     former_since: datetime | None = None
     counts_until: datetime | None = None
 
@@ -103,11 +114,44 @@ def name_holders_within(
 class AttributedTo:
     """The subscription of a transaction, and what led to it."""
 
-    subscription: str
+    subscription: int
     matched_by: str
 
 
-def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its way out
+@dataclass(frozen=True, kw_only=True)
+class OwnerByName:
+    """The owner that the names in a call lead to: see `rules_by_name.owner_by_name`.
+
+    `decides`: nothing else says whose the call is, or a name means nothing. Otherwise the owner of
+    the call is compared with `credential`, `customer` and `product`, each None if it was not named
+    or if several have the name.
+    """
+
+    decides: bool
+    reason: QuarantineReason | None = None
+    subscription: int | None = None
+    credential: int | None = None
+    customer: int | None = None
+    product: int | None = None
+
+    def result(self) -> "AttributedTo | QuarantineReason":
+        if self.subscription is None:
+            return self.reason or QuarantineReason.ANONYMOUS
+        return AttributedTo(self.subscription, MatchedBy.NAME)
+
+    def disagrees(
+        self, owner: CandidateSubscription | NameHolder, credential: int | None = None
+    ) -> bool:
+        """Return True if the call belongs to anybody else than it names."""
+        pairs = (
+            (self.credential, credential),
+            (self.customer, owner.customer),
+            (self.product, owner.product),
+        )
+        return any(named and found and named != found for named, found in pairs)
+
+
+def verdict(  # noqa: C901, PLR0911, PLR0912 - the rules in their order, each with its way out
     *,
     at: datetime,
     keyed: bool,
@@ -115,7 +159,7 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     named: bool = False,
     holders: Sequence[NameHolder] = (),
     source: str | None = None,
-    by_name: AttributedTo | QuarantineReason | None = None,
+    by_name: OwnerByName | None = None,
     outside: bool = False,
 ) -> AttributedTo | QuarantineReason:
     """Return the subscription of one transaction, or the reason why it has none.
@@ -127,18 +171,23 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
     `keyed`: the call has a key. `keys`: external keys with its fingerprint, valid at its gateway.
     `named`: the call names a subscription. `holders`: subscriptions that have or had that name.
     `source`: the source that the call names, or else the one that its path belongs to.
-    `by_name`: the result of the other names in the call; used only without a key or subscription.
+    `by_name`: the owner that its other names lead to; None without names, or if they say nothing
+    because a key or subscription decides and the installation does not compare them.
     `outside`: `at` is outside the gateway's window, and no admin has chosen a moment yet.
     """
     if outside:
         return QuarantineReason.MOMENT_OUTSIDE
+    if by_name and by_name.decides:
+        return by_name.result()
     first, last = at, last_possible_moment(at)
     named_holders = name_holders_within(first, last, holders)
     if not keyed:
         if not named:
-            return by_name or QuarantineReason.ANONYMOUS
+            return QuarantineReason.ANONYMOUS
         if not named_holders or not named_holders[0].coverage.includes(source):
             return QuarantineReason.NO_SUBSCRIPTION
+        if by_name and by_name.disagrees(named_holders[0]):
+            return QuarantineReason.NAMES_DISAGREE
         return AttributedTo(named_holders[0].subscription, MatchedBy.SUBSCRIPTION)
     if not keys:
         return QuarantineReason.UNKNOWN_KEY
@@ -147,7 +196,7 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
         return QuarantineReason.KEY_NOT_VALID
     # A key bound to this gateway precedes one for any gateway; of two, the one that began later.
     key = max(valid_keys, key=lambda key: (key.bound, key.period.active_from))
-    if not key.credential_is_valid_within(first, last):
+    if not key.is_valid_within(first, last):
         return QuarantineReason.KEY_NOT_VALID
     candidates = [candidate for candidate in key.candidates if candidate.holds_within(first, last)]
     if not candidates:
@@ -166,4 +215,6 @@ def verdict(  # noqa: C901, PLR0911 - the rules in their order, each with its wa
         return QuarantineReason.NO_SUBSCRIPTION
     if len(fitting) > 1:
         return QuarantineReason.AMBIGUOUS
+    if by_name and by_name.disagrees(fitting[0], key.credential):
+        return QuarantineReason.NAMES_DISAGREE
     return AttributedTo(fitting[0].subscription, key.kind)

@@ -2,7 +2,7 @@ from django.db import migrations
 
 # The ledger and the audit are only ever added to. One exception, which has to be asked for by
 # `SET LOCAL revcred.scrubbing = 'on'`: texts in which a key was found, and nothing else of a row.
-# Why: docs/decisions/0061-keys-leave-what-is-only-added-to.md.
+# Why: docs/decisions/0061-stored-keys-are-removed-in-place.md.
 ONLY_TEXTS = """
 CREATE FUNCTION refuse_change_but_of_texts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -21,8 +21,8 @@ class FormerName(models.Model):
     """A name that something had until it was renamed, under which calls may still arrive.
 
     PostgreSQL writes the rows itself, by triggers, so that every way to rename keeps them: see
-    `docs/decisions/0051-names-have-a-memory.md`. A current name wins over a former one, and of
-    former ones the last.
+    `docs/decisions/0051-former-names-keep-counting.md`. A current name wins over a former one, and
+    of former ones the last.
     """
 
     class Kind(models.TextChoices):
