@@ -30,6 +30,7 @@ class ClaimAdmin(ReadOnlyModelAdmin):
     def state(self, claim: Claim) -> str:
         if claim.finished_at:
             return badge("finished", "good")
+        # A correction also moves calls that are attributed already; a claim only those that wait.
         return badge("correcting" if claim.correcting else "claiming", "warn")
 
     @admin.display(description="progress")

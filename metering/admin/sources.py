@@ -46,5 +46,6 @@ class DiscoveredSourceAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     def action_done(
         self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
     ) -> HttpResponse:
+        # To the list: the discovered source is gone, and a page of it would answer 404.
         messages.success(request, sentence)
         return HttpResponseRedirect(self._list_url())

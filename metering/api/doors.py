@@ -96,6 +96,7 @@ class Answer:
 def rejection_from_error(error: APIException) -> RejectedItem:
     """Return an error as a rejected item: one call, or a body that cannot be split into items."""
     _, code_and_message, _ = error_answer(error)
+    # Errors of single items carry these; an error of the whole body has none of them.
     where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
     rejected = RejectedItem(where | code_and_message)
     rejected.key = getattr(error, "key", None)
@@ -132,6 +133,7 @@ class Dialect(AnswerStyle, ABC):
     A dialect knows nothing of Django's requests, and reports errors by raising an APIException.
     """
 
+    # A dialect has no state of a request: one instance serves all threads.
     documented: DoorDocumentation
 
     @abstractmethod
@@ -204,6 +206,7 @@ class GatewayView(APIView):
         super().perform_authentication(request)
         self.admission = admission_of(request)
 
+    # Every error is answered in the style of the clients, also a failed authentication.
     def handle_exception(self, error: Exception) -> HttpResponse:  # type: ignore[override]
         # A database that is away is no fault of the request: 503 tells a gateway to send it again,
         # where 500 might not.

@@ -86,6 +86,7 @@ def read_text(value: Any) -> str | None:
 
 def as_short_text(value: Any) -> str:
     """Return any value as text that PostgreSQL can store, cut to MAX_UNREADABLE_CHARACTERS."""
+    # A text stays as it is: encoded as JSON it would be shown with quotes and escapes.
     text = value if isinstance(value, str) else _encode_fact(_encodable_or_repr(value)).decode()
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_UNREADABLE_CHARACTERS]
 
@@ -138,6 +139,7 @@ def fit_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if fits_metadata(metadata):
         return dict(metadata)
     kept: dict[str, Any] = {}
+    # Each member is measured with its braces, which stand for the comma before the next one.
     left = MAX_METADATA_BYTES - len("{}")
     keepable = {name: as_metadata_value(value) for name, value in metadata.items()}
     # The smallest first: ids and labels are short, and one long prompt must not push them out.
@@ -215,6 +217,7 @@ def _encodable_or_repr(value: Any) -> Any:
     try:
         _encode_fact(value)
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeEncodeError):
+        # Python decodes JSON that msgspec cannot encode, such as huge integers and lone surrogates.
         return ascii(value)[:MAX_UNREADABLE_CHARACTERS]
     return value
 

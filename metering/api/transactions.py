@@ -145,6 +145,7 @@ FACT_READERS: dict[str, facts.FactReader] = {
     "response_bytes": facts.read_size,
     "latency_ms": facts.read_latency,
 }
+# Metadata has no reader: any object is kept as it is.
 FACT_FIELDS = (*FACT_READERS, "metadata")
 
 _decode_leniently = msgspec.json.Decoder(LenientTransaction).decode
@@ -207,6 +208,8 @@ class AcceptanceWindow:
 
         Every door asks here, so that no two doors have windows of different width.
         """
+        # An admin may let one gateway send older calls. The limit ahead is the same for all, since a
+        # moment in the future is always a mistake.
         age = gateway.accepted_age
         ahead = timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
         return cls(now - age, now + ahead, age.days)

@@ -29,6 +29,7 @@ from revcred.api.errors import MalformedRequest
 from revcred.models import Gateway
 
 JsonFields = Mapping[str, Any]
+# Fields in which some client sends an id or a key: for a rejected body that no struct fits.
 CLIENT_ID_FIELDS = ("transactionId", "requestId")
 CLIENT_KEY_FIELDS = ("value", "application", "credential", "subscriberCredential", "clientId")
 # By the field names of clients, which differ from door to door.
@@ -103,6 +104,7 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
         return ParsedBody([call], side=side)
 
     def process(self, post: GatewayPost) -> Answer:
+        # Around everything: a repeat must neither provision nor store anything again.
         return idempotency.answer_once(post, super().process)
 
     def side_of(self, item: Any) -> PartialSide | None:

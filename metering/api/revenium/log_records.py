@@ -277,6 +277,7 @@ def _record_of_json(
 def _build_record(
     record: Any, scope: Any, resource: Mapping[str, Any], number: int
 ) -> ParsedLogRecord:
+    # Two attributes of one name are not valid OTLP; the last one counts.
     attributes = _attributes_of(record.attributes)
     body = _plain_value(record.body)
     # Exporters of different ages put an event's name in a field, an attribute or the body.

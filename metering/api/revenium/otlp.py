@@ -265,6 +265,7 @@ def _read_facts(record: ParsedLogRecord) -> tuple[dict[str, Any], set[str]]:
         ("latency_ms", (LATENCY_ATTRIBUTE,), facts.read_latency),
     ):
         name = next((name for name in names if record.attributes.get(name) is not None), None)
+        # Only the first name that is there counts, even if its value cannot be read.
         if name is None:
             continue
         try:
@@ -368,6 +369,7 @@ class OtlpLogsDoor(Door):
         headers = request.headers
         if "authorization" in headers or "x-api-key" in headers:
             return super().admit(request)
+        # A request's body can be read once: it is kept for `body_of`.
         self.raw = bodies.read_raw_body(request)
         encoding = headers.get("content-encoding", "")
         self.token = token_in_resource(self.raw, encoding, protobuf=is_protobuf(headers))

@@ -114,6 +114,7 @@ class ApiResponse(ReveniumBody):
     gateway_latency: NumberFact = None
 
 
+# Fields without a column that are kept as metadata.
 API_CALL_LABELS = ("sourceType", "contentType", "remoteHost", "userAgent")
 
 

@@ -54,6 +54,7 @@ ERROR_RECORD_SCHEMA = {
                 },
             },
         },
+        # Only with errors that go away by themselves.
         "retryAfterSeconds": {"type": "integer"},
     },
 }
