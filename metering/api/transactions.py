@@ -208,8 +208,8 @@ class AcceptanceWindow:
 
         Every door asks here, so that no two doors have windows of different width.
         """
-        # An admin may let one gateway send older calls. The limit ahead is the same for all, since a
-        # moment in the future is always a mistake.
+        # An admin may let one gateway send older calls. The limit ahead is the same for all, since
+        # a moment in the future is always a mistake.
         age = gateway.accepted_age
         ahead = timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
         return cls(now - age, now + ahead, age.days)
