@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from django.db import OperationalError, connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
+from psycopg import sql
 
 from metering import failures
 from metering.ledger import partitions
@@ -21,6 +22,7 @@ from revcred.models import Credential, Subscription
 
 COUNT_LIMIT_SECONDS = 10.0
 QUARANTINE_ROWS_PER_COUNT = 20_000
+SINCE_CONDITION = sql.SQL("t.occurred_at >= %(since)s AND ({})")
 FIRST_WINDOW_DAYS = 8  # of the ledger; later windows are wider or narrower
 QUICK_COUNT_SECONDS = 0.5  # a window counted in less is followed by a wider one
 
@@ -102,7 +104,7 @@ def _count_in_ledger(noted: Sequence[Claim], deadline: float, groups: list[Moved
         return True
     scope, arguments = _any_condition(
         [
-            (f"t.occurred_at >= %(since)s AND ({reattribution.ledger_condition(claim)})", claim)
+            (SINCE_CONDITION.format(reattribution.ledger_condition(claim)), claim)
             for claim in reaching
         ]
     )
@@ -136,15 +138,19 @@ def _moved_calls_of_row(row: CountRow) -> MovedCalls:
     )
 
 
-def _any_condition(conditions: Sequence[tuple[str, Claim]]) -> tuple[str, dict[str, Any]]:
+def _any_condition(
+    conditions: Sequence[tuple[sql.Composable, Claim]],
+) -> tuple[sql.Composable, dict[str, Any]]:
     """Join conditions with OR, and number the names of their arguments."""
-    texts, arguments = [], {"claim": None}
-    for number, (text, claim) in enumerate(conditions):
+    numbered: list[sql.Composable] = []
+    arguments = {"claim": None}
+    for number, (condition, claim) in enumerate(conditions):
         own = reattribution.claim_arguments(claim)
         # Each claim has its own values under the same names: %(since)s becomes %(since_1)s.
-        texts.append(re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", text))
+        text = re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", condition.as_string())
+        numbered.append(sql.SQL("({})").format(sql.SQL(text)))
         arguments |= {f"{name}_{number}": value for name, value in own.items()}
-    return " OR ".join(f"({text})" for text in texts), arguments
+    return sql.SQL(" OR ").join(numbered), arguments
 
 
 def _run_until_deadline(

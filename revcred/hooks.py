@@ -182,8 +182,9 @@ def _count_consequences(noted: list[Any]) -> Consequences:
 
 def _expect_calls(answers: list[Any], consequences: Consequences) -> None:
     """Note with what will be worked through how much it is, if that is known and one thing."""
-    if len(answers) == 1 and consequences.is_complete and hasattr(answers[0], "expect"):
-        answers[0].expect(consequences.calls)
+    is_known = len(answers) == 1 and consequences.is_complete
+    if is_known and hasattr(answers[0], "record_expected_calls"):
+        answers[0].record_expected_calls(consequences.calls)
 
 
 def _progress_url(answer: Any) -> str | None:

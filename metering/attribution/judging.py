@@ -6,8 +6,9 @@ and would otherwise read every credential there is.
 """
 
 from django.db import connection
+from psycopg import sql
 
-from metering.models import QuarantineReason
+from metering.models import MatchedBy, QuarantineReason
 from revcred.models import Gateway
 
 
@@ -29,71 +30,72 @@ def reason_if_called_now(
     return QuarantineReason(reason) if reason else None
 
 
+def _name(name: str) -> sql.Identifier:
+    """Return the name of a table, or with a dot of its column."""
+    return sql.Identifier(*name.split("."))
+
+
 # Names beside a key or a subscription have to lead to the same owner, if their sender says so.
-NAMES_DISAGREE_CONDITION = """
-(j.by_name).is_strict AND (
+NAMES_DISAGREE_CONDITION = sql.SQL("""(j.by_name).is_strict AND (
                 (j.by_name).credential_id <> key.credential_id
                 OR (j.by_name).customer_id <> coalesce(fed.customer_id, direct.customer_id)
                 OR (j.by_name).product_id <> coalesce(fed.product_id, direct.product_id)
-            )
-""".strip()
+            )""")
 
 
-def path_rule_condition(path: str) -> str:
+def path_rule_condition(path: str) -> sql.Composed:
     """Return the condition that rule `r` matches `path`, an SQL expression.
 
     Regular expressions are matched by PostgreSQL, everywhere, so that no two dialects can differ.
     """
-    return f"""CASE r.match
+    return sql.SQL("""CASE r.match
                         WHEN 'equals' THEN {path} = r.text
                         WHEN 'begins_with' THEN starts_with({path}, r.text)
                         WHEN 'ends_with' THEN right({path}, length(r.text)) = r.text
                         WHEN 'contains' THEN strpos({path}, r.text) > 0
                         ELSE {path} ~ r.text
-                    END"""
+                    END""").format(path=_name(path))
 
 
 # The last moment that `occurred_at` may stand for: in whole seconds, any moment of its second. What
 # holds at one of these moments counts.
-LAST_POSSIBLE_MOMENT = """
-CASE
+LAST_POSSIBLE_MOMENT = sql.SQL("""CASE
                 WHEN judging.occurred_at::timestamptz(0) = judging.occurred_at
                 THEN judging.occurred_at + interval '0.999999 seconds'
                 ELSE judging.occurred_at
-            END
-""".strip()
+            END""")
 
 
-def period_condition(period: str, call: str = "j") -> str:
+def period_condition(period: str, call: str = "j") -> sql.Composed:
     """Return the condition that a period holds at some moment that the call may be of.
 
     Both are aliases of tables: `period` of dated rows, `call` of rows with `last_at`.
     """
-    begins, ends = f"{period}.active_from", f"{period}.active_until"
-    return f"""{begins} <= {call}.last_at
-                    AND ({ends} IS NULL OR {call}.occurred_at < {ends})"""
+    return sql.SQL("""{period}.active_from <= {call}.last_at AND (
+                        {period}.active_until IS NULL OR {call}.occurred_at < {period}.active_until
+                    )""").format(period=_name(period), call=_name(call))
 
 
 # The subscription that has, or else last had, the name that the call gives: see FormerName.
-NAMED_SUBSCRIPTION_ID = f"""coalesce(
+NAMED_SUBSCRIPTION_ID = sql.SQL("""coalesce(
                 (
                     SELECT o.id FROM revcred_subscription o
                     WHERE o.external_key = sourced.subscription_named
-                        AND {period_condition("o", "sourced")}
+                        AND {subscription_holds}
                     ORDER BY o.active_from DESC LIMIT 1
                 ), (
                     SELECT o.id FROM revcred_formername f
                     JOIN revcred_subscription o ON o.id = f.target_id
                     WHERE f.kind = 'subscription' AND f.name = sourced.subscription_named
                         AND (f.counts_until IS NULL OR sourced.occurred_at < f.counts_until)
-                        AND {period_condition("o", "sourced")}
+                        AND {subscription_holds}
                     ORDER BY f.former_since DESC LIMIT 1
                 )
-            )"""
+            )""").format(subscription_holds=period_condition("o", "sourced"))
 
 
 # The source that has, or else last had, the name that the call gives.
-NAMED_SOURCE_ID = """coalesce(
+NAMED_SOURCE_ID = sql.SQL("""coalesce(
                     (SELECT s.id FROM revcred_source s WHERE s.external_key = source_named),
                     (
                         SELECT f.target_id FROM revcred_formername f
@@ -101,15 +103,15 @@ NAMED_SOURCE_ID = """coalesce(
                             AND (f.counts_until IS NULL OR occurred_at < f.counts_until)
                         ORDER BY f.former_since DESC LIMIT 1
                     )
-                )"""
+                )""")
 
 
-def coverage_condition(product: str, source: str, source_named: str) -> str:
+def coverage_condition(product: str, source: str, source_named: str) -> sql.Composed:
     """Return the condition that the product counts calls to that source; all SQL expressions.
 
     Its first half is evaluated once a statement: most installations restrict no product.
     """
-    return f"""(
+    return sql.SQL("""(
                     NOT EXISTS (SELECT FROM revcred_product WHERE restricted)
                     OR (
                         SELECT NOT p.restricted OR CASE
@@ -121,43 +123,49 @@ def coverage_condition(product: str, source: str, source_named: str) -> str:
                         END
                         FROM revcred_product p WHERE p.id = {product}
                     )
-                )"""
+                )""").format(
+        source=_name(source), source_named=_name(source_named), product=_name(product)
+    )
+
+
+def judged_cte(name: str = "judged") -> sql.Composed:
+    """Return the CTE that adds the owner, or the reason why there is none, to `judging`."""
+    return sql.SQL("{} AS MATERIALIZED ({})").format(sql.Identifier(name), JUDGED_ROWS)
 
 
 # OFFSET 0 keeps the planner from copying an expression to every place that uses it.
 # Where a key or a subscription ends and another begins within the second of a call, the later one
 # takes the call.
-JUDGED_CTE = f"""
-judged AS MATERIALIZED (
+JUDGED_ROWS = sql.SQL("""
     -- in: judging (id, gateway_id, occurred_at, fingerprint, subscription_named, source_named,
     -- path, names, outside, …); out: the same with the owner, or the reason why there is none.
     SELECT
         j.*,
         CASE
-            WHEN j.outside THEN 'moment_outside'
+            WHEN j.outside THEN {moment_outside}
             WHEN (j.by_name).decides THEN (j.by_name).reason
-            WHEN j.fingerprint IS NULL AND j.subscription_named IS NULL THEN 'anonymous'
+            WHEN j.fingerprint IS NULL AND j.subscription_named IS NULL THEN {anonymous}
             WHEN j.fingerprint IS NULL THEN
                 CASE
-                    WHEN direct.id IS NULL THEN 'no_subscription'
-                    WHEN {NAMES_DISAGREE_CONDITION} THEN 'names_disagree'
+                    WHEN direct.id IS NULL THEN {no_subscription}
+                    WHEN {names_disagree_condition} THEN {names_disagree}
                 END
             WHEN key.id IS NULL THEN
                 CASE WHEN EXISTS (
                     SELECT FROM revcred_externalkey k
                     WHERE k.fingerprint = j.fingerprint
                         AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
-                ) THEN 'key_not_valid' ELSE 'unknown_key' END
-            WHEN NOT key.credential_valid THEN 'key_not_valid'
-            WHEN fed.candidates = 0 THEN 'no_subscription'
-            WHEN fed.named = 0 THEN 'subscription_mismatch'
-            WHEN fed.fitting = 0 THEN 'no_subscription'
-            WHEN fed.fitting > 1 THEN 'ambiguous'
-            WHEN {NAMES_DISAGREE_CONDITION} THEN 'names_disagree'
+                ) THEN {key_not_valid} ELSE {unknown_key} END
+            WHEN NOT key.credential_valid THEN {key_not_valid}
+            WHEN fed.candidates = 0 THEN {no_subscription}
+            WHEN fed.named = 0 THEN {subscription_mismatch}
+            WHEN fed.fitting = 0 THEN {no_subscription}
+            WHEN fed.fitting > 1 THEN {ambiguous}
+            WHEN {names_disagree_condition} THEN {names_disagree}
         END AS reason,
         CASE
-            WHEN (j.by_name).decides THEN 'name'
-            WHEN j.fingerprint IS NULL THEN 'subscription'
+            WHEN (j.by_name).decides THEN {by_name}
+            WHEN j.fingerprint IS NULL THEN {by_subscription}
             ELSE key.kind
         END AS matched_by,
         key.id AS external_key_id,
@@ -176,7 +184,7 @@ judged AS MATERIALIZED (
                 WHEN subscription_named IS NOT NULL AND (
                     fingerprint IS NULL
                     OR EXISTS (SELECT FROM revcred_formername WHERE kind = 'subscription')
-                ) THEN {NAMED_SUBSCRIPTION_ID}
+                ) THEN {named_subscription_id}
             END AS named_id,
             CASE
                 WHEN names IS NOT NULL THEN owner_by_name(
@@ -187,13 +195,13 @@ judged AS MATERIALIZED (
         FROM (
             SELECT
                 judging.*,
-                {LAST_POSSIBLE_MOMENT} AS last_at,
+                {last_possible_moment} AS last_at,
                 CASE
-                    WHEN source_named IS NOT NULL THEN {NAMED_SOURCE_ID}
+                    WHEN source_named IS NOT NULL THEN {named_source_id}
                     -- Evaluated once a statement: most installations have no rules.
                     WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
                         SELECT r.source_id FROM revcred_pathrule r
-                        WHERE {path_rule_condition("judging.path")}
+                        WHERE {fits_path_rule}
                         ORDER BY
                             array_position(
                                 '{{equals,begins_with,ends_with,contains}}', r.match::text
@@ -269,9 +277,7 @@ judged AS MATERIALIZED (
         FROM (
             SELECT
                 candidate.*,
-                is_named AND {
-    coverage_condition("candidate.product_id", "j.source_id", "j.source_named")
-} AS is_fitting
+                is_named AND {candidate_is_covered} AS is_fitting
             FROM (
                 SELECT
                     a.id AS assignment_id, s.id AS subscription_id, s.customer_id, s.product_id,
@@ -282,8 +288,8 @@ judged AS MATERIALIZED (
                 FROM revcred_assignment a
                 JOIN revcred_subscription s ON s.id = a.subscription_id
                 WHERE a.credential_id = key.credential_id
-                    AND {period_condition("a")}
-                    AND {period_condition("s")}
+                    AND {assignment_holds}
+                    AND {subscription_holds}
             ) candidate
             OFFSET 0
         ) fitted
@@ -293,21 +299,39 @@ judged AS MATERIALIZED (
         SELECT s.id, s.customer_id, s.product_id
         FROM revcred_subscription s
         WHERE j.fingerprint IS NULL AND s.id = j.named_id
-            AND {coverage_condition("s.product_id", "j.source_id", "j.source_named")}
-        LIMIT 1  -- keeps the planner from joining all subscriptions for calls with a key
+            AND {named_is_covered}
+        LIMIT 1  -- so that the planner looks nothing up for calls with a key
     ) direct ON true
+""").format(
+    **{reason.value: sql.Literal(reason.value) for reason in QuarantineReason},
+    by_name=sql.Literal(MatchedBy.NAME.value),
+    by_subscription=sql.Literal(MatchedBy.SUBSCRIPTION.value),
+    names_disagree_condition=NAMES_DISAGREE_CONDITION,
+    named_subscription_id=NAMED_SUBSCRIPTION_ID,
+    last_possible_moment=LAST_POSSIBLE_MOMENT,
+    named_source_id=NAMED_SOURCE_ID,
+    fits_path_rule=path_rule_condition("judging.path"),
+    candidate_is_covered=coverage_condition(
+        "candidate.product_id", "j.source_id", "j.source_named"
+    ),
+    assignment_holds=period_condition("a"),
+    subscription_holds=period_condition("s"),
+    named_is_covered=coverage_condition("s.product_id", "j.source_id", "j.source_named"),
 )
-"""
 
 
 # The reason why a call made now would be quarantined, or NULL.
-JUDGE_CALL_OF_NOW = f"""
+JUDGE_CALL_OF_NOW = (
+    sql.SQL("""
 WITH judging AS (
     -- in: a key's fingerprint and a subscription's name; out: one call that has them.
     SELECT
         %(gateway)s::bigint AS gateway_id, clock_timestamp() AS occurred_at,
         %(fingerprint)s::uuid AS fingerprint, %(subscription_named)s::text AS subscription_named,
         NULL::text AS source_named, NULL::text AS path, NULL::jsonb AS names, false AS outside
-), {JUDGED_CTE}
+), {judged}
 SELECT reason FROM judged
-"""
+""")
+    .format(judged=judged_cte())
+    .as_string()
+)

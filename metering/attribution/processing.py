@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import Error, connection
@@ -212,7 +212,7 @@ def _split_or_quarantine(attempt: Attempt) -> None:
     If that fails, too, the delivery stays in the inbox and is attempted less and less often.
     """
     statement = SPLIT_DELIVERY if attempt.transactions > 1 else QUARANTINE_POISON
-    arguments = {"delivery": attempt.id, "default_error": failures.PROCESS_LOST}
+    arguments: dict[str, Any] = {"delivery": attempt.id, "default_error": failures.PROCESS_LOST}
     try:
         with _time_limited_transaction(STATEMENT_LIMIT_SECONDS) as cursor:
             cursor.execute(statement, arguments)

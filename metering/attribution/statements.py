@@ -4,23 +4,27 @@ Everything that a batch changes is in one statement, so that it is committed who
 That is what makes every call count exactly once, whatever process dies meanwhile.
 """
 
-from metering.attribution.judging import JUDGED_CTE, path_rule_condition
+from psycopg import sql
+
+from metering.attribution.judging import judged_cte, path_rule_condition
+from metering.ledger.call_facts import fact_columns, facts_from_json, typed_fact_columns
 from metering.ledger.statements import (
     COUNTED_ROWS,
     KEY_SEEN_CTE,
     LEDGER_CTE,
-    QUARANTINED_CTE,
+    quarantined_cte,
     usage_cte,
 )
+from metering.models import QuarantineReason
 
 # Calls older than this on arrival say nothing about their gateway's clock.
 LIVE_CALL_MAX_AGE = "1 hour"
 
 
 # Due deliveries that were never attempted, with about %(max_transactions)s transactions.
-# SKIP LOCKED leaves to other workers what they have taken. The inner LIMIT bounds the locked rows,
-# and is a multiple of what one statement takes where POSTs are small.
-UNTRIED_DELIVERIES = """
+# SKIP LOCKED leaves to other workers what they have taken, and LIMIT bounds how many rows are
+# locked, since the sum is known only afterwards.
+UNTRIED_DELIVERIES = sql.SQL("""
     SELECT id FROM (
         SELECT id, sum(transactions) OVER (ORDER BY next_try_at, id) - transactions AS before
         FROM (
@@ -31,13 +35,13 @@ UNTRIED_DELIVERIES = """
         ) locked
     ) counted
     WHERE before < %(max_transactions)s
-"""
+""")
 
 
 # Deliveries whose attempt was recorded in an earlier transaction (cautious mode).
-ATTEMPTED_DELIVERIES = """
+ATTEMPTED_DELIVERIES = sql.SQL("""
     SELECT id FROM metering_delivery WHERE id = ANY (%(deliveries)s::uuid[]) FOR UPDATE SKIP LOCKED
-"""
+""")
 
 
 # Record an attempt of the next due deliveries, and return them. A delivery that was attempted
@@ -77,12 +81,13 @@ SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
 """
 
 
-def process_statement(deliveries: str) -> str:
+def process_statement(deliveries: sql.Composable) -> str:
     """Return the statement that processes these deliveries, a SELECT of their ids.
 
     Its only row: the number of deliveries, and of the transactions in them.
     """
-    return f"""
+    return (
+        sql.SQL("""
 WITH taken AS MATERIALIZED (
     -- in: ids of deliveries; out: the deliveries, deleted from the inbox.
     DELETE FROM metering_delivery WHERE id = ANY (ARRAY({deliveries}))
@@ -95,16 +100,12 @@ WITH taken AS MATERIALIZED (
     FROM taken c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
             made_id uuid, identity uuid, shared_id uuid, digest uuid, transaction_id text,
-            occurred_at timestamptz, fingerprint uuid, hint text, subscription_named text,
-            source_named text, method text, path text, status smallint, request_bytes bigint,
-            response_bytes bigint, latency_ms double precision, elements jsonb, metadata jsonb,
-            names jsonb, undated boolean, outside boolean, similar_fingerprint uuid, oddities text
+            occurred_at timestamptz, fingerprint uuid, hint text, {typed_facts},
+            undated boolean, outside boolean, similar_fingerprint uuid, oddities text
         )
     ) WITH ORDINALITY AS call (
         made_id, identity, shared_id, digest, transaction_id, occurred_at, fingerprint, hint,
-        subscription_named, source_named, method, path, status, request_bytes, response_bytes,
-        latency_ms, elements, metadata, names, undated, outside, similar_fingerprint, oddities,
-        place
+        {facts}, undated, outside, similar_fingerprint, oddities, place
     )
     WINDOW same AS (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
 ), remembered AS (
@@ -128,7 +129,7 @@ WITH taken AS MATERIALIZED (
         r.transaction AS standing
     FROM item LEFT JOIN remembered r ON r.identity = item.identity
 ), judging AS (
-    -- in: compared; out: the new calls, with the columns that JUDGED_CTE and its users expect.
+    -- in: compared; out: the new calls, with the columns that `judged_cte` and its users expect.
     SELECT
         compared.*, NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
         NULL::bigint AS claim_id, NULL::uuid AS corrects
@@ -153,7 +154,7 @@ WITH taken AS MATERIALIZED (
             'latency_ms', latency_ms, 'elements', elements, 'metadata', metadata, 'names', names
         ))
     FROM conflicting
-), {JUDGED_CTE}, {LEDGER_CTE}, {QUARANTINED_CTE}, {usage_cte(COUNTED_ROWS)}, intake_stats AS (
+), {judged}, {ledger_cte}, {quarantined}, {usage_cte}, intake_stats AS (
     -- in: taken, conflicting, judged; out: nothing, the sums are added by gateway and hour.
     INSERT INTO metering_tally AS standing (
         hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
@@ -189,7 +190,7 @@ WITH taken AS MATERIALIZED (
         attributed = standing.attributed + excluded.attributed,
         quarantined = standing.quarantined + excluded.quarantined,
         lag = standing.lag + excluded.lag
-), {KEY_SEEN_CTE}, gateway_seen AS (
+), {key_seen_cte}, gateway_seen AS (
     -- in: item; out: nothing, when the gateways were last seen and how far ahead their clocks are.
     -- Only calls of LIVE_CALL_MAX_AGE say something of the clock. A gateway that another worker
     -- has locked is skipped: it is written again within seconds, and nobody should wait for it.
@@ -200,7 +201,7 @@ WITH taken AS MATERIALIZED (
             gateway_id, max(received_at) AS at,
             percentile_cont(0.5) WITHIN GROUP (ORDER BY occurred_at - received_at) FILTER (
                 WHERE undated IS NOT TRUE
-                    AND occurred_at > received_at - interval '{LIVE_CALL_MAX_AGE}'
+                    AND occurred_at > received_at - interval '{live_call_max_age}'
             ) AS ahead
         FROM item GROUP BY gateway_id
     ) seen
@@ -213,7 +214,20 @@ WITH taken AS MATERIALIZED (
         AND (g.last_seen_at IS NULL OR g.last_seen_at < seen.at - interval '5 seconds')
 )
 SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM item)
-"""
+""")
+        .format(
+            deliveries=deliveries,
+            judged=judged_cte(),
+            ledger_cte=LEDGER_CTE,
+            quarantined=quarantined_cte(),
+            usage_cte=usage_cte(COUNTED_ROWS),
+            key_seen_cte=KEY_SEEN_CTE,
+            live_call_max_age=sql.SQL(LIVE_CALL_MAX_AGE),
+            facts=fact_columns(),
+            typed_facts=typed_fact_columns(),
+        )
+        .as_string()
+    )
 
 
 PROCESS_UNTRIED = process_statement(UNTRIED_DELIVERIES)
@@ -223,7 +237,8 @@ PROCESS_ATTEMPTED = process_statement(ATTEMPTED_DELIVERIES)
 # Add what calls since a moment name, or their paths begin with, that is not a source. Ids are
 # ordered by time, so the primary keys give the rows since then. LIMIT bounds what a scanner that
 # calls random paths can write.
-DISCOVER_SOURCES = f"""
+DISCOVER_SOURCES = (
+    sql.SQL("""
 INSERT INTO metering_discoveredsource AS standing
     (name, kind, gateway_id, first_seen_at, last_seen_at)
 SELECT name, kind, min(gateway_id), min(received_at), max(received_at)
@@ -249,16 +264,20 @@ WHERE CASE kind
         UNION ALL
         SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = unknown.name
     )
-    ELSE NOT EXISTS (SELECT FROM revcred_pathrule r WHERE {path_rule_condition("path")})
+    ELSE NOT EXISTS (SELECT FROM revcred_pathrule r WHERE {fits_path_rule})
 END
 GROUP BY name, kind ORDER BY count(*) DESC LIMIT 1000
 ON CONFLICT (name, kind) DO UPDATE
 SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
-"""
+""")
+    .format(fits_path_rule=path_rule_condition("path"))
+    .as_string()
+)
 
 
 # Delete what has become a source, and beyond 5,000 rows those not seen for the longest time.
-FORGET_DISCOVERED_SOURCES = f"""
+FORGET_DISCOVERED_SOURCES = (
+    sql.SQL("""
 DELETE FROM metering_discoveredsource d
 WHERE CASE d.kind
     WHEN 'named' THEN EXISTS (
@@ -266,11 +285,14 @@ WHERE CASE d.kind
         UNION ALL
         SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = d.name
     )
-    ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {path_rule_condition("d.name")})
+    ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {fits_path_rule})
 END OR d.id IN (
     SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET 5000
 )
-"""
+""")
+    .format(fits_path_rule=path_rule_condition("d.name"))
+    .as_string()
+)
 
 
 # Split a delivery into one per transaction, so that only the failing one is quarantined. They are
@@ -296,7 +318,8 @@ FROM whole WHERE rejected > 0 OR passed_over > 0
 # Quarantine the only transaction of a delivery that cannot be processed. Nothing in it is judged,
 # and a number that its column cannot hold is left out. %(default_error)s stands for the error if
 # none was recorded.
-QUARANTINE_POISON = """
+QUARANTINE_POISON = (
+    sql.SQL("""
 WITH poison AS (
     -- in: a delivery's id; out: its call as JSON, deleted from the inbox.
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions = 1
@@ -314,31 +337,23 @@ WITH poison AS (
     FROM poison
     ON CONFLICT (identity) DO NOTHING
     RETURNING transaction
-), number AS (
-    -- in: poison; out: its numbers in a type that holds any of them.
-    SELECT
-        (call ->> 'status')::numeric AS status,
-        (call ->> 'request_bytes')::numeric AS request_bytes,
-        (call ->> 'response_bytes')::numeric AS response_bytes,
-        (call ->> 'latency_ms')::numeric AS latency_ms
-    FROM poison
 )
 INSERT INTO metering_quarantined (
-    id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
-    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, names,
+    id, gateway_id, transaction_id, occurred_at, received_at, {facts},
     fingerprint, hint, outside, reason, quarantined_at, error, released_by, release_note
 )
 SELECT
     transaction, gateway_id, call ->> 'transaction_id', (call ->> 'occurred_at')::timestamptz,
-    received_at, coalesce(call ->> 'subscription_named', ''), coalesce(call ->> 'source_named', ''),
-    coalesce(call ->> 'method', ''), coalesce(call ->> 'path', ''),
-    CASE WHEN abs(status) < 1 << 15 THEN status END,
-    CASE WHEN abs(request_bytes) < 1::bigint << 62 THEN request_bytes END,
-    CASE WHEN abs(response_bytes) < 1::bigint << 62 THEN response_bytes END,
-    CASE WHEN abs(latency_ms) < 1e300 THEN latency_ms END,
-    (call -> 'elements')::jsonb, (call -> 'metadata')::jsonb, (call -> 'names')::jsonb,
+    received_at, {stored_facts},
     (call ->> 'fingerprint')::uuid,
-    coalesce(call ->> 'hint', ''), coalesce((call ->> 'outside')::boolean, false), 'poison',
+    coalesce(call ->> 'hint', ''), coalesce((call ->> 'outside')::boolean, false), {poison},
     clock_timestamp(), error, '', ''
-FROM poison, remembered, number
-"""
+FROM poison, remembered
+""")
+    .format(
+        facts=fact_columns(),
+        stored_facts=facts_from_json("call"),
+        poison=sql.Literal(QuarantineReason.POISON.value),
+    )
+    .as_string()
+)

@@ -1,5 +1,6 @@
-"""What `make run` shows at once: four fictional companies and a month of their usage.
+"""Demo data of `make run`: four fictional companies and a month of their usage.
 
-`companies` says who there is, `traffic` what they call, `loading` brings both in by the acts and
-the inbox, and `notes` are what scripts and the demo gateway read: `.run/demo.json`.
+`companies` creates the companies, `traffic` makes up their calls, `loading` loads both by the
+usual actions and the inbox. `notes` reads and writes `.run/demo.json`, which scripts and the demo
+gateway use.
 """

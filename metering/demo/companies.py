@@ -1,4 +1,4 @@
-"""Who there is: made by the acts that an admin's clicks call, so that all of it is on record."""
+"""The demo's companies, created by the actions behind an admin's clicks, and so in the audit."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -27,27 +27,25 @@ HARBOUR, QUILL, TIDEWRACK, BRAMBLEGATE = DEMO_CUSTOMER_KEYS = (
     "tidewrack",
     "bramblegate",
 )
-DEMO_HISTORY_AGE = timedelta(days=31)  # the oldest moment a transaction may have
+DEMO_HISTORY_AGE = timedelta(days=31)  # a day more than the calls of `traffic`
 ONE_WEEK = timedelta(days=7)
 
-# Strings a caller is known by besides its key. They open nothing, so they need no secrecy.
+# Aliases, by which a gateway may know a caller besides its key. They are no secrets.
 SCANNERS_ALIAS = "harbour-scanners"
 OLD_DESK_ALIAS = "claims-desk-2"
-
 
 KeysByCredential = dict[str, str]  # by the name of their credential
 
 
 @dataclass
 class DemoCast:
-    """Makes people and things for the demo, and keeps the keys, which only now are in clear."""
+    """A factory of the demo's people and credentials, which collects the keys in plain text."""
 
     admin: User
     now: datetime
     keys: KeysByCredential = field(default_factory=dict)
-    old_keys: KeysByCredential = field(
-        default_factory=dict
-    )  # those on their way out, and those revoked
+    # Keys that a rotation replaces, and revoked ones.
+    old_keys: KeysByCredential = field(default_factory=dict)
 
     def customer(self, name: str, external_key: str, **facts: object) -> Customer:
         return Customer.objects.create(
@@ -130,7 +128,7 @@ class DemoCast:
 
 
 def create_demo_account(email: str, *, name: str, is_staff: bool = False) -> User:
-    """Somebody who can sign in, once given a password."""
+    """Return the user with this address, or a new one, who can sign in once given a password."""
     user, is_new = User.objects.get_or_create(
         email=email, defaults={"name": name, "is_staff": is_staff, "is_superuser": is_staff}
     )
@@ -140,7 +138,7 @@ def create_demo_account(email: str, *, name: str, is_staff: bool = False) -> Use
 
 
 def create_demo_companies(cast: DemoCast) -> None:
-    """All four companies, what they subscribe to, and what has happened to their credentials."""
+    """Create all four companies, their subscriptions, and what happened to their credentials."""
     maps = _create_product(
         "Cartography", "2", "maps", tiles="/maps/v2/tiles/", routes="/maps/v2/routes/"
     )
@@ -155,7 +153,7 @@ def create_demo_companies(cast: DemoCast) -> None:
 
 
 def _create_product(name: str, version: str, external_key: str, **prefixes: str) -> Product:
-    # Calls of their status pages belong to no source.
+    # Also without a source: calls of their status pages match no rule.
     product = Product.objects.create(
         name=name, version=version, external_key=external_key, also_without_source=True
     )

@@ -1,4 +1,4 @@
-"""A gateway as an honest one is: it posts what it metered, and again until that was accepted."""
+"""The demo's gateway: it posts calls, and posts each delivery again until it is accepted."""
 
 import logging
 import time
@@ -19,20 +19,22 @@ from metering.demo.notes import DemoNotes
 
 logger = logging.getLogger(__name__)
 
-POST_TIMEOUT_SECONDS = 10  # seconds
-RETRY_PAUSES_SECONDS = (0.5, 1, 2, 4)  # seconds, before it is posted again; then always the longest
-LOGGED_FROM_PAUSE_SECONDS = 2  # seconds of pause: a web process that is just starting is no news
+POST_TIMEOUT_SECONDS = 10
+RETRY_PAUSES_SECONDS = (0.5, 1, 2, 4)  # after that, always the longest
+LOGGED_FROM_PAUSE_SECONDS = 2  # shorter pauses are not logged: web may just be starting
 REPORT_INTERVAL_SECONDS = 60.0
 
-REPEAT, MANY = 0.04, 0.05  # how often, of all deliveries
+REPEAT_SHARE, LARGE_SHARE = 0.04, 0.05  # of all deliveries
 FEW_CALLS, MANY_CALLS = (1, 3), (20, 60)
 
 _encode_posted_calls = msgspec.json.Encoder(decimal_format="number").encode
-# No proxy between us and our own machine, whatever the environment says.
+# Never through a proxy, whatever the environment says: revcred runs on this machine.
 _open_without_proxy = build_opener(ProxyHandler({})).open
 
 
 class DemoGateway:
+    """A gateway that posts random calls to one revcred, until its process ends."""
+
     def __init__(self, url: str) -> None:
         self._endpoint = f"{url}/v1/transactions"
         self._random = Random()  # noqa: S311 - nothing here is a secret
@@ -48,11 +50,11 @@ class DemoGateway:
             time.sleep(self._random.uniform(1.2, 2.8))
 
     def _next(self) -> Sequence[PostedTransaction]:
-        """A few calls, now and then many, and now and then those that were posted already."""
+        """Return a few new calls, sometimes many, and sometimes those of the last delivery."""
         chance = self._random.random()
-        if self._last and chance < REPEAT:
+        if self._last and chance < REPEAT_SHARE:
             return self._last
-        few_or_many = MANY_CALLS if chance > 1 - MANY else FEW_CALLS
+        few_or_many = MANY_CALLS if chance > 1 - LARGE_SHARE else FEW_CALLS
         keys, old_keys = _keys_in_notes(_wait_for_notes())
         return traffic.random_calls(
             self._random.randint(*few_or_many), self._random, datetime.now(UTC), keys, old_keys
@@ -61,16 +63,16 @@ class DemoGateway:
     def _deliver(self, calls: Sequence[PostedTransaction]) -> None:
         body = _encode_posted_calls(calls)
         for pause in chain(RETRY_PAUSES_SECONDS, repeat(RETRY_PAUSES_SECONDS[-1])):
-            trouble = self._trouble_with(body)
-            if trouble is None:
+            failure = self._post_once(body)
+            if failure is None:
                 break
             if pause == LOGGED_FROM_PAUSE_SECONDS:
-                logger.warning("Not accepted yet, and posted until it is: %s", trouble)
+                logger.warning("A delivery is not accepted yet and is posted again: %s", failure)
             time.sleep(pause)
         self._posted += len(calls)
 
-    def _trouble_with(self, body: bytes) -> str | None:
-        """Post it once: None when it was accepted, or else why it was not."""
+    def _post_once(self, body: bytes) -> str | None:
+        """Post a delivery, and return why it was not accepted; None if it was."""
         # The token is read each time: it may have been replaced while this delivery waits.
         headers = {
             "Authorization": f"Bearer {_wait_for_notes()['gateway']['token']}",
@@ -104,6 +106,6 @@ def _wait_for_notes() -> DemoNotes:
 def _keys_in_notes(noted: DemoNotes) -> tuple[KeysByCredential, KeysByCredential]:
     callers = noted["credentials"]
     return (
-        {each["name"]: each["external_key"] for each in callers},
-        {each["name"]: each["old_key"] for each in callers if each["old_key"]},
+        {caller["name"]: caller["external_key"] for caller in callers},
+        {caller["name"]: caller["old_key"] for caller in callers if caller["old_key"]},
     )

@@ -1,4 +1,4 @@
-"""Bring it in, the way everything comes in: by acts, through the inbox, and settled."""
+"""Load the demo the way all data comes in: by actions, and through the inbox."""
 
 import secrets
 from collections.abc import Collection, Iterator
@@ -31,21 +31,19 @@ from revcred.models.credentials import CredentialQuerySet
 
 DEMO_GATEWAY_NAME = "Demo gateway"
 CALLS_PER_DELIVERY = 1_000
-# none that is taken for another
+# Without l, 1, o and 0, which are taken for one another.
 PASSWORD_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # noqa: S105 - an alphabet
 
 
 def ensure_demo(url: str) -> str:
-    """See to it that the demo is there and noted, and say what that took."""
+    """Load the demo and write its notes, as far as they are missing; return what was done."""
     gateway = Gateway.objects.filter(name=DEMO_GATEWAY_NAME).first()
     noted = notes.read_notes()
     if gateway is None:
         noted, done = _load_demo(url), "Demo data loaded"
     elif noted is None or not _is_valid_token(noted["gateway"]["token"]):
-        noted, done = (
-            _renew_notes(url, gateway),
-            "Demo data kept, with new passwords and a new token",
-        )
+        noted = _renew_notes(url, gateway)
+        done = "Demo data kept, with new passwords and a new token"
     else:
         noted, done = {**noted, "url": url}, "Demo data kept"
     notes.write_notes(noted)
@@ -53,13 +51,13 @@ def ensure_demo(url: str) -> str:
 
 
 def _is_valid_token(token: str) -> bool:
-    """Whether this database knows it; the notes may be of another one."""
+    """Return False if the notes are of another database, whose token this one does not know."""
     return GatewayToken.objects.valid().of(token).exists()
 
 
 def _load_demo(url: str) -> DemoNotes:
     noted = _load_in_one_transaction(url)
-    # Before there is anything to claim, so that nothing need be looked through.
+    # While the quarantine and the ledger are empty, so that these claims have nothing to judge.
     reattribution.work_through_claims()
     processing.process_waiting_deliveries()
     return noted
@@ -83,14 +81,18 @@ def _accept_month_of_calls(
 ) -> None:
     window = AcceptanceWindow.for_gateway(gateway, now)
     calls = [
-        call_from_transaction(each, window) for each in traffic.month_of_calls(keys, old_keys, now)
+        call_from_transaction(posted, window)
+        for posted in traffic.month_of_calls(keys, old_keys, now)
     ]
     for start in range(0, len(calls), CALLS_PER_DELIVERY):
         accept_calls(gateway, calls[start : start + CALLS_PER_DELIVERY])
 
 
 def _renew_notes(url: str, gateway: Gateway) -> DemoNotes:
-    """The notes are lost. Keys can be revealed, on record; passwords and tokens only replaced."""
+    """Make notes for a demo whose notes are lost.
+
+    Keys are revealed, which is recorded. Passwords and tokens can only be replaced.
+    """
     admin = _demo_admin()
     for token in gateway.tokens.filter(revoked_at=None):
         revoke_gateway_token(token=token, by=admin)
@@ -127,7 +129,8 @@ def _make_notes(
 
 
 def _set_shared_password(emails: Collection[str]) -> list[DemoAccount]:
-    """One for all of them: to hash one takes long on purpose."""
+    """Give these users one new password, and return their accounts."""
+    # One for all: hashing each would take seconds, as it takes long on purpose.
     password = "-".join(
         "".join(secrets.choice(PASSWORD_LETTERS) for _ in range(4)) for _ in range(3)
     )

@@ -1,4 +1,4 @@
-"""What scripts and the demo gateway read: where it runs, as whom to sign in, keys to call with."""
+"""Notes of the demo in `.run/demo.json`: its URL, accounts to sign in with, keys to call with."""
 
 import json
 import os
@@ -39,7 +39,7 @@ class DemoNotes(TypedDict):
 
 
 def read_notes() -> DemoNotes | None:
-    """None if nothing was noted yet."""
+    """Return the notes, or None if there are none yet."""
     try:
         notes: DemoNotes = json.loads(NOTES_PATH.read_text())
     except FileNotFoundError:
@@ -48,9 +48,10 @@ def read_notes() -> DemoNotes | None:
 
 
 def write_notes(notes: DemoNotes) -> None:
-    """Whole or not at all, and for its owner's eyes only."""
+    """Write the notes, whole or not at all, readable by their owner only."""
     NOTES_PATH.parent.mkdir(mode=0o700, exist_ok=True)
     draft = NOTES_PATH.with_suffix(".new")
+    # O_EXCL: a file or link that somebody else left there would not have our permissions.
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(notes, file, indent=2, ensure_ascii=False)

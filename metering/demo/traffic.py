@@ -1,4 +1,4 @@
-"""What they call, how often and when: the month behind us, and what goes on from here."""
+"""Calls of the demo's companies: those of the past month, and those the gateway goes on with."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,34 +17,9 @@ RANDOM_SEED = 20260115
 HISTORY_DAYS = 30
 REPEATED_CALLS = 25
 
-# How busy each hour of the day is, in UTC: people at work, machines, and what runs at night.
+# Relative load of each hour of the day in UTC: people at work, machines, and nightly jobs.
 OFFICE_HOURS = (1, 1, 1, 1, 1, 2, 5, 11, 19, 24, 25, 23, 18, 21, 24, 23, 20, 15, 9, 6, 4, 3, 2, 1)
-STEADY_HOURS = (
-    8,
-    7,
-    7,
-    7,
-    7,
-    8,
-    9,
-    10,
-    11,
-    12,
-    12,
-    12,
-    12,
-    12,
-    12,
-    12,
-    12,
-    12,
-    12,
-    12,
-    11,
-    10,
-    9,
-    8,
-)
+STEADY_HOURS = (8, 7, 7, 7, 7, 8, 9, 10, 11, *[12] * 11, 11, 10, 9, 8)
 NIGHT_HOURS = (4, 20, 24, 12, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2)
 SATURDAY_AND_SUNDAY = (6, 7)
 WEEKEND_FACTOR = 0.3  # of a weekday
@@ -53,13 +28,13 @@ MONTHLY_GROWTH = 0.4  # by how much the month ends busier than it began
 DEMO_STATUSES = (200, 304, 400, 404, 429, 500)
 STATUS_WEIGHTS = (930, 28, 12, 16, 10, 4)
 
-# Nobody has these yet. Issue a credential with one of them, and what waits for it is claimed.
+# No credential has these keys yet. Issue one with such a key, and its waiting calls are attributed.
 UNKNOWN_KEYS = ("legacy-erp-7731", "partner-sandbox-04ce", "loadtest-north-2291")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallKind:
-    """One sort of call, and what comes with it."""
+    """A kind of call, with the numbers that its calls vary around."""
 
     method: str = "GET"
     path: str
@@ -195,7 +170,7 @@ CALL_STREAMS = (
     CallStream(key_of="Claims desk", kind=COMPLETION_CALL, calls=1_040),
     CallStream(key=OLD_DESK_ALIAS, kind=COMPLETION_CALL, calls=210, now=0, ended=4),
     CallStream(key_of="Valuation notebook", kind=EMBEDDING_CALL, calls=340),
-    # What nobody can be found for.
+    # These cannot be attributed, and show what the quarantine is for.
     CallStream(key=UNKNOWN_KEYS[0], kind=STORE_CALL, calls=140, now=700),
     CallStream(key=UNKNOWN_KEYS[1], kind=ROUTE_CALL, calls=60, now=300, began=6),
     CallStream(
@@ -222,7 +197,7 @@ CALL_STREAMS = (
 def month_of_calls(
     keys: KeysByCredential, old_keys: KeysByCredential, now: datetime
 ) -> list[PostedTransaction]:
-    """All calls of the last thirty days in their order, and a few of them sent again."""
+    """Return all calls of the past month in order of time, then some repeats and one conflict."""
     random = Random(RANDOM_SEED)  # noqa: S311 - the same month every time
     calls = sorted(
         (
@@ -232,7 +207,7 @@ def month_of_calls(
         ),
         key=lambda call: call.occurred_at,
     )
-    # A gateway with a bug: the same transaction, and it says something else of it.
+    # As from a gateway with a bug: the same transaction again, with other content.
     contradiction = replace(calls[-1], elements={CALLS_ELEMENT: Raw(b"2")})
     return [*calls, *random.sample(calls, REPEATED_CALLS), contradiction]
 
@@ -261,7 +236,7 @@ def _hourly_load(stream: CallStream, ago: int, now: datetime) -> float:
 def random_calls(
     count: int, random: Random, now: datetime, keys: KeysByCredential, old_keys: KeysByCredential
 ) -> list[PostedTransaction]:
-    """Some calls as they happen now. What nobody was handed a key for does not happen."""
+    """Return some calls as of now, of those streams whose key is known."""
     possible = [stream for stream in CALL_STREAMS if stream.has_key_among(keys, old_keys)]
     streams = random.choices(possible, [stream.weight for stream in possible], k=count)
     return [stream.call(random, now, keys, old_keys) for stream in streams]

@@ -159,7 +159,7 @@ def find_receipts_of_all_gateways(transaction_id: str) -> list[Receipt]:
 def receipt_of_row(row: TransactionRow) -> Receipt:
     """Return the receipt of the transaction that a row of the ledger or quarantine belongs to."""
     chain = _correction_chain(_original_row(row))
-    # One query for each relation: planning a join of seven tables takes longer than running them.
+    # One query for each relation: planning one join of seven tables takes longer.
     prefetch_related_objects(
         [row for row in chain if isinstance(row, Transaction)], *ATTRIBUTION_FIELDS
     )

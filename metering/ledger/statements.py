@@ -1,69 +1,72 @@
 """SQL that writes judged calls: to the ledger, to quarantine, and to the sums of usage."""
 
-METERED_COLUMNS = """
-    id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
-    method, path, status, request_bytes, response_bytes, latency_ms, elements, metadata, names,
-    corrects
-"""
+from psycopg import sql
+
+from metering.ledger.call_facts import fact_columns, facts_to_store
+from metering.models import QuarantineReason
+
+METERED_COLUMNS = sql.SQL(
+    "id, gateway_id, transaction_id, occurred_at, received_at, {facts}, corrects"
+).format(facts=fact_columns())
 
 
 # Their values in `judged`, where what a call does not have is NULL.
-METERED_VALUES_OF_JUDGED = """
-    id, gateway_id, transaction_id, occurred_at, received_at, coalesce(subscription_named, ''),
-    coalesce(source_named, ''), coalesce(method, ''), coalesce(path, ''), status, request_bytes,
-    response_bytes, latency_ms, elements, metadata, names, corrects
-"""
+METERED_VALUES_OF_JUDGED = sql.SQL(
+    "id, gateway_id, transaction_id, occurred_at, received_at, {facts}, corrects"
+).format(facts=facts_to_store())
 
 
-# What a gateway reports of a call, without ids of our own.
-CALL_FACT_COLUMNS = """
-    gateway_id, transaction_id, occurred_at, received_at, fingerprint, hint, subscription_named,
-    source_named, method, path, status, request_bytes, response_bytes, latency_ms, elements,
-    metadata, names
-"""
-
-
-ATTRIBUTION_COLUMNS = """
+ATTRIBUTION_COLUMNS = sql.SQL("""
     attributed_at, matched_by, external_key_id, credential_id, assignment_id, subscription_id,
     customer_id, product_id, source_id, quarantined_at, quarantine_reason, claim_id, sign
-"""
+""")
 
 
-LEDGER_CTE = f"""
+LEDGER_CTE = sql.SQL("""
 ledger AS (
     -- in: judged; out: nothing, what has an owner is written to the ledger.
-    INSERT INTO metering_transaction ({METERED_COLUMNS}, {ATTRIBUTION_COLUMNS})
+    INSERT INTO metering_transaction ({metered_columns}, {attribution_columns})
     SELECT
-        {METERED_VALUES_OF_JUDGED},
+        {metered_values_of_judged},
         clock_timestamp(), matched_by, external_key_id, credential_id, assignment_id,
         subscription_id, customer_id, product_id, source_id, quarantined_at, quarantine_reason,
         claim_id, 1
     FROM judged WHERE reason IS NULL
 )
-"""
+""").format(
+    metered_columns=METERED_COLUMNS,
+    attribution_columns=ATTRIBUTION_COLUMNS,
+    metered_values_of_judged=METERED_VALUES_OF_JUDGED,
+)
 
 
-QUARANTINED_CTE = f"""
+def quarantined_cte(only: str = "true") -> sql.Composed:
+    """Return the CTE that writes what has no owner, if `only` (SQL) holds, to the quarantine."""
+    return sql.SQL("""
 quarantined AS (
     -- in: judged; out: nothing, what has no owner is written to the quarantine.
     INSERT INTO metering_quarantined (
-        {METERED_COLUMNS}, fingerprint, hint, outside, similar_fingerprint, oddities, reason,
+        {metered_columns}, fingerprint, hint, outside, similar_fingerprint, oddities, reason,
         quarantined_at, error, released_by, release_note
     )
     SELECT
-        {METERED_VALUES_OF_JUDGED}, fingerprint, coalesce(hint, ''), coalesce(outside, false),
+        {metered_values_of_judged}, fingerprint, coalesce(hint, ''), coalesce(outside, false),
         similar_fingerprint, coalesce(oddities, ''), reason, clock_timestamp(), '', '', ''
-    FROM judged WHERE reason IS NOT NULL
+    FROM judged WHERE reason IS NOT NULL AND {only}
 )
-"""
+""").format(
+        metered_columns=METERED_COLUMNS,
+        metered_values_of_judged=METERED_VALUES_OF_JUDGED,
+        only=sql.SQL(only),
+    )
 
 
-def usage_cte(counted: str) -> str:
+def usage_cte(counted: sql.Composable) -> sql.Composed:
     """Return the CTE that adds rows of the ledger, with their sign, to usage.
 
     `counted`: a SELECT such as COUNTED_ROWS.
     """
-    return f"""
+    return sql.SQL("""
 usage AS (
     -- in: rows of the ledger; out: nothing, they are summed by hour and element. All workers write
     -- in the order of the unique index, so that none waits for a row while holding a later one.
@@ -80,18 +83,18 @@ usage AS (
         count = standing.count + excluded.count,
         quantity = standing.quantity + excluded.quantity
 )
-"""
+""").format(counted=counted)
 
 
 # What `judged` adds to usage.
-COUNTED_ROWS = """
+COUNTED_ROWS = sql.SQL("""
     SELECT occurred_at, subscription_id, credential_id, customer_id, product_id, elements, 1 AS sign
     FROM judged WHERE reason IS NULL
-"""
+""")
 
 
 # Moments in the future count as now: a gateway's clock may be ahead.
-KEY_SEEN_CTE = """
+KEY_SEEN_CTE = sql.SQL("""
 key_seen AS (
     -- in: judged; out: nothing, the last use of each key is noted, to the minute: so a busy key is
     -- not written with every batch.
@@ -100,7 +103,7 @@ key_seen AS (
     FROM (
         SELECT external_key_id, max(least(occurred_at, clock_timestamp())) AS at
         FROM judged
-        WHERE external_key_id IS NOT NULL AND reason IS DISTINCT FROM 'moment_outside'
+        WHERE external_key_id IS NOT NULL AND reason IS DISTINCT FROM {moment_outside}
         GROUP BY 1
     ) seen
     LEFT JOIN LATERAL (
@@ -113,32 +116,35 @@ key_seen AS (
     ON CONFLICT (external_key_id) DO UPDATE SET
         last_used_at = greatest(standing.last_used_at, excluded.last_used_at)
 )
-"""
+""").format(moment_outside=sql.Literal(QuarantineReason.MOMENT_OUTSIDE.value))
 
 
-REVERSAL_CTE = f"""
+REVERSAL_CTE = sql.SQL("""
 reversal AS (
     -- in: standing, judged; out: nothing, each corrected row is taken back by one with sign -1.
-    INSERT INTO metering_transaction ({METERED_COLUMNS}, {ATTRIBUTION_COLUMNS})
+    INSERT INTO metering_transaction ({metered_columns}, {attribution_columns})
     SELECT
         time_ordered_id(), t.gateway_id, t.transaction_id, t.occurred_at, t.received_at,
-        t.subscription_named, t.source_named, t.method, t.path, t.status, t.request_bytes,
-        t.response_bytes, t.latency_ms, t.elements, t.metadata, t.names, t.id,
+        {facts}, t.id,
         clock_timestamp(), t.matched_by, t.external_key_id, t.credential_id, t.assignment_id,
         t.subscription_id, t.customer_id, t.product_id, t.source_id, t.quarantined_at,
         t.quarantine_reason, %(claim)s, -1
     FROM standing t JOIN judged j ON j.corrects = t.id
 )
-"""
+""").format(
+    metered_columns=METERED_COLUMNS,
+    attribution_columns=ATTRIBUTION_COLUMNS,
+    facts=fact_columns("t"),
+)
 
 
 # What the reversals of `judged` take back from usage, to be added to COUNTED_ROWS.
-REVERSED_ROWS = """
+REVERSED_ROWS = sql.SQL("""
     UNION ALL
     SELECT t.occurred_at, t.subscription_id, t.credential_id, t.customer_id, t.product_id,
         t.elements, -1
     FROM standing t JOIN judged j ON j.corrects = t.id
-"""
+""")
 
 
 # Hours in which usage differs from the sums of the ledger.

@@ -16,11 +16,11 @@ class ClaimQuerySet(models.QuerySet["Claim"]):
 
 
 class Claim(models.Model):
-    """Something appeared or changed that waiting transactions in quarantine may belong to.
+    """A change that may concern transactions of the past, and the progress of judging them again.
 
-    Written in the transaction that changes it, so that none is forgotten; worked through in the
-    background. What has been attributed `since` a moment that the change reaches back to is
-    judged again, too. A claim without a target concerns the whole quarantine.
+    Written in the transaction of the change, so that none is forgotten, and worked through in the
+    background. It concerns the quarantine and, if `since` is set, what the ledger holds from that
+    moment on. A claim without a target concerns all of it.
     """
 
     cause = models.CharField(max_length=200)
@@ -33,14 +33,14 @@ class Claim(models.Model):
     )
     product = models.ForeignKey(Product, models.CASCADE, null=True, blank=True, related_name="+")
     upload = models.ForeignKey(Upload, models.CASCADE, null=True, blank=True, related_name="+")
-    # It concerns all products that have sources.
+    # True if it concerns all products that have sources.
     with_sources = models.BooleanField(db_default=False, editable=False)
     since = models.DateTimeField(null=True, blank=True)
-    # As counted when it was asked for, where it was counted.
+    # As counted before somebody confirmed the change; NULL where nobody was asked.
     expected = models.PositiveBigIntegerField("calls to move", null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     correcting = models.BooleanField(default=False, editable=False)
-    # Since one succeeded: on record before each, for what it judges may take the process along.
+    # Since the last success. Each is recorded before it begins: it may kill its process.
     attempts = models.PositiveSmallIntegerField(db_default=0, editable=False)
     after = models.UUIDField(null=True, editable=False)
     looked_at = models.PositiveBigIntegerField("looked at", default=0, editable=False)
@@ -62,13 +62,16 @@ class Claim(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("admin:metering_claim_change", args=[self.pk])
 
-    def expect(self, calls: int) -> None:
-        """Keep how many calls it was said to move, for its page."""
+    def record_expected_calls(self, calls: int) -> None:
+        """Record how many calls somebody was told that it will move, for its page."""
         self.expected = calls
         self.save(update_fields=["expected"])
 
-    def note(self, *, looked_at: int, found: int, last: UUID | None, at: datetime) -> None:
-        """Note one chunk. An empty one ends the quarantine's part, and then the ledger's."""
+    def record_step(self, *, looked_at: int, found: int, last: UUID | None, at: datetime) -> None:
+        """Record one step of judging. An empty one ends the quarantine's part, or the ledger's.
+
+        `found`: the transactions with another owner. `last`: the id to continue after.
+        """
         self.attempts = 0
         if looked_at:
             self.looked_at += looked_at

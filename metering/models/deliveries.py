@@ -6,10 +6,9 @@ from revcred.models import Gateway
 
 
 class Delivery(models.Model):
-    """The inbox: one POST's worth of transactions, kept until every one of them is settled.
+    """The transactions of one POST in the inbox, until all of them are processed.
 
-    `body` is a JSON array in our own terms (see `metering.inbox.calls.Call`): keys are
-    fingerprints by then.
+    `body` is a JSON array of calls without keys: see `metering.inbox.calls`.
     """
 
     id = models.UUIDField(primary_key=True, db_default=TimeOrderedId(), editable=False)
@@ -28,6 +27,7 @@ class Delivery(models.Model):
     class Meta:
         verbose_name_plural = "deliveries"
         ordering = ("next_try_at",)
+        # The only index besides the primary key: every delivery is inserted and deleted once.
         indexes = (models.Index(fields=["next_try_at"], name="delivery_by_next_try"),)
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@ from django.db.models import Func
 
 
 class TimeOrderedId(Func):
-    """A version 7 UUID: begins with the millisecond, so that an index of them grows at its end."""
+    """A version 7 UUID, which begins with the millisecond: an index of them grows at its end."""
 
     function = "time_ordered_id"
     arity = 0

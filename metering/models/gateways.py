@@ -10,7 +10,7 @@ from revcred.models import Gateway
 from revcred.models.tokens import TokenModel
 
 GATEWAY_TOKEN_PREFIX = "rvg_"  # noqa: S105 - begins a token
-# Some of Revenium's clients send nothing with a key that does not begin like one of theirs.
+# Some clients of Revenium send nothing unless their key begins like one of Revenium's.
 REVENIUM_TOKEN_PREFIX = "hak_"  # noqa: S105 - begins a token
 
 
@@ -25,7 +25,7 @@ def is_well_formed_gateway_token(token: str) -> bool:
 
 
 def gateway_token_digest(token: str) -> UUID:
-    """The same with and without the foreign prefix."""
+    """Return the digest by which a token is found, with or without REVENIUM_TOKEN_PREFIX."""
     return fingerprint(token.removeprefix(REVENIUM_TOKEN_PREFIX), label="gateway token")
 
 
@@ -38,7 +38,7 @@ class GatewayTokenQuerySet(models.QuerySet["GatewayToken"]):
 
 
 class GatewayToken(TokenModel):
-    """What a gateway shows at the door."""
+    """A bearer token that authenticates a gateway at the doors. Only its digest is stored."""
 
     class Scope(models.TextChoices):
         POST = "transactions:post", "Post transactions"
@@ -58,13 +58,13 @@ class GatewayToken(TokenModel):
 
     @classmethod
     def issue(cls, gateway: Gateway, *, name: str, scopes: list[str]) -> tuple["GatewayToken", str]:
-        """A new token of the gateway, and the only sight of it there will be."""
-        token = generate_gateway_token()
-        kept = cls.objects.create(
+        """Create a token, and return its record and its plain text, which is stored nowhere."""
+        plaintext = generate_gateway_token()
+        record = cls.objects.create(
             gateway=gateway,
             name=name,
-            digest=gateway_token_digest(token),
-            hint=hint(token),
+            digest=gateway_token_digest(plaintext),
+            hint=hint(plaintext),
             scopes=scopes,
         )
-        return kept, token
+        return record, plaintext

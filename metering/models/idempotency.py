@@ -3,9 +3,9 @@ from django.db.models.functions import Now
 
 
 class IdempotentPost(models.Model):
-    """A post that bears an idempotency key, and how it was answered once it has been.
+    """A POST with an idempotency key, and its answer, NULL until it has been answered.
 
-    `mark` stands for gateway and key, `content` for all that was posted under it.
+    `mark` is a hash of gateway and idempotency key, `content` a hash of all that was posted.
     """
 
     mark = models.UUIDField(primary_key=True)

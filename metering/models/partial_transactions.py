@@ -6,10 +6,9 @@ from revcred.models import Gateway
 
 
 class Half(models.Model):
-    """Half of a transaction that waits for the other: what was asked, or what was answered.
+    """One part of a transaction, its request or its response, that waits for the other part.
 
-    `call` is in our own terms (see `metering.calls.Call`). Of the same half sent twice the first
-    is kept.
+    `call` is JSON of a `metering.inbox.calls.Call`. Of a part sent twice the first is kept.
     """
 
     class Side(models.TextChoices):

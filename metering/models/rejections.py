@@ -5,9 +5,9 @@ from revcred.models import Gateway
 
 
 class Rejection(models.Model):
-    """Something a gateway sent that was not taken, and why: for whoever runs the gateway.
+    """An item that was rejected, with the reason: for whoever runs the gateway.
 
-    The latest of each gateway are kept. Never a key, and nothing of what was sent but the id.
+    The latest of each gateway are kept. Nothing of the item is stored but its id, never a key.
     """
 
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="+", db_index=False)

@@ -5,7 +5,7 @@ from revcred.models import Gateway
 
 
 class DiscoveredSource(models.Model):
-    """What transactions say they called, or the beginning of their paths, and no source is."""
+    """A name that transactions give as their source, or a beginning of their paths, without one."""
 
     class Kind(models.TextChoices):
         NAMED = "named", "Named"

@@ -19,7 +19,7 @@ from revcred.models import (
 
 
 class QuarantineReason(models.TextChoices):
-    """Why nobody could be found for a transaction."""
+    """The reason why a transaction could not be attributed."""
 
     UNKNOWN_KEY = "unknown_key", "No credential has this key"
     KEY_NOT_VALID = "key_not_valid", "The key or its credential was not valid then"
@@ -37,9 +37,9 @@ class QuarantineReason(models.TextChoices):
 
 
 class ExactDecoder(json.JSONDecoder):
-    """Reads decimals as they are written: a quantity has up to 18 digits and nine after the point.
+    """A decoder that reads decimals exactly as they are written.
 
-    A binary floating-point number holds 15 of them.
+    A quantity has up to 18 digits before the point and nine after it. A float holds 15 in all.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -56,7 +56,10 @@ class MatchedBy(models.TextChoices):
 def unconstrained_reference(
     model: type[models.Model], *, null: bool = False
 ) -> "models.ForeignKey[Any, Any]":
-    """A link that is written a thousand times a second and outlives what it points to."""
+    """Return a foreign key without a constraint, an index, or a reverse relation.
+
+    For rows written a thousand times a second, which may outlive what they refer to.
+    """
     return models.ForeignKey(
         model,
         models.DO_NOTHING,
@@ -68,7 +71,7 @@ def unconstrained_reference(
 
 
 class MeteredCall(models.Model):
-    """What a gateway says of one call. Sizes in bytes, latency in milliseconds."""
+    """Fields that a gateway reports of one call. Sizes in bytes, latency in milliseconds."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     gateway = unconstrained_reference(Gateway)
@@ -85,7 +88,8 @@ class MeteredCall(models.Model):
     latency_ms = models.FloatField(null=True)
     elements = models.JSONField(decoder=ExactDecoder)
     metadata = models.JSONField(null=True)
-    # Whose it is by name, where a sender says so: see `owner_by_name` in the migrations.
+    # Names of customer, product and more, if the sender gives any: see the SQL function
+    # `owner_by_name` in the migrations.
     names = models.JSONField(null=True)
     corrects = models.UUIDField(null=True)
 
@@ -101,17 +105,17 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return self.filter(subscription=subscription)
 
     def standing(self) -> Self:
-        """What counts today: neither a reversal nor corrected by one."""
+        """Keep rows that count today: neither reversals nor rows that one takes back."""
         corrections = self.model._base_manager.filter(corrects=OuterRef("pk"))
         return self.filter(~Exists(corrections), sign=1)
 
 
 class Transaction(MeteredCall):
-    """The ledger: one metered call and whose it is. Only ever added to.
+    """A row of the ledger: one metered call and its owner. The ledger is only ever added to.
 
-    A correction is a pair: a row with the sign -1, which takes the one it `corrects` back, and
-    one with the sign +1 that stands in its place (in quarantine, if nobody can be found now).
-    The table is partitioned by day of `occurred_at`, by the migration.
+    A correction is a pair of rows: one with sign -1, which takes back the row it `corrects`, and
+    one with sign +1 that replaces it (in quarantine, if there is no owner now). A migration
+    partitions the table by the day of `occurred_at`.
     """
 
     attributed_at = models.DateTimeField()
@@ -138,6 +142,7 @@ class Transaction(MeteredCall):
             models.Index(
                 fields=["subscription", "-occurred_at"], name="transaction_by_subscription"
             ),
+            # Corrections are few: without the condition every call would pay for this index.
             models.Index(
                 fields=["corrects"],
                 condition=models.Q(corrects__isnull=False),
@@ -147,10 +152,10 @@ class Transaction(MeteredCall):
 
 
 class Quarantined(MeteredCall):
-    """A transaction nobody could be found for, kept until somebody is.
+    """A transaction in quarantine: it could not be attributed, and waits until it can be.
 
-    Released means looked at: it leaves the list of what is open, and is still claimed by
-    a credential that appears later.
+    A released one has been looked at. It leaves the list of open ones, and is still attributed if
+    an owner appears later.
     """
 
     fingerprint = models.UUIDField(null=True)
@@ -158,11 +163,11 @@ class Quarantined(MeteredCall):
     reason = models.CharField(max_length=21, choices=QuarantineReason)
     quarantined_at = models.DateTimeField()
     error = models.CharField(max_length=200, blank=True, default="")
-    # Its moment was too old or too far ahead when it arrived, and nobody has said yet at which
-    # moment it counts: until then no claim touches it.
+    # Its moment was outside the window on arrival, and no admin has chosen another yet. Until then
+    # it is judged, but never attributed.
     outside = models.BooleanField(default=False, db_default=False)
-    # Under which fingerprint its key would be known if it were written without an oddity: the
-    # oddities' names stand beside it, such as "quotes". See `metering.similar_keys`.
+    # The fingerprint of its key written plainly, and the oddities it is written with, such as
+    # "quotes". See `metering.similar_keys`.
     similar_fingerprint = models.UUIDField(null=True)
     oddities = models.CharField(max_length=60, blank=True, default="", db_default="")
     released_at = models.DateTimeField(null=True)
@@ -199,11 +204,11 @@ class Quarantined(MeteredCall):
 
 
 class Remembered(models.Model):
-    """That a transaction has been counted, for longer than it could be accepted again.
+    """A transaction that has been processed, remembered for longer than a repeat is accepted.
 
-    `identity` stands for (gateway, transaction id), `digest` for all the gateway said of it.
-    Where several calls may have one id, more is in their `identity`, and `shared_id` stands for
-    (gateway, transaction id). Hash-partitioned by the migration.
+    `identity` is its deduplication key, a hash of gateway and transaction id, and `digest` its
+    content hash. Where several calls share an id, their `identity` covers more, and `shared_id` is
+    the hash of gateway and id. A migration partitions the table by hash.
     """
 
     identity = models.UUIDField(primary_key=True)
@@ -215,7 +220,7 @@ class Remembered(models.Model):
 
     class Meta:
         default_permissions = ()
-        # By which it is forgotten: rows lie in the order they came in.
+        # BRIN is enough to find the oldest rows: they lie on disk in the order of their arrival.
         indexes = (
             BrinIndex(fields=["received_at"], name="remembered_by_received"),
             models.Index(
@@ -230,7 +235,7 @@ class Remembered(models.Model):
 
 
 class Conflict(models.Model):
-    """A transaction sent again with another content. The first stands; this is what came later."""
+    """A transaction sent again with other content. The first one counts; this is the later one."""
 
     transaction = models.UUIDField(db_index=True)
     gateway = models.ForeignKey(Gateway, models.PROTECT, related_name="+")

@@ -11,10 +11,10 @@ from revcred.models import Credential, Customer, Gateway, Product, Subscription
 
 UsageParty = Literal["credential", "subscription"]
 
-# What a transaction without elements is counted as.
+# The element of a transaction that has none.
 CALLS_ELEMENT = "calls"
 
-# Who used something where no credential was named, and all who are not told apart.
+# In place of a party's id: usage without a credential, and the sum of all parties not told apart.
 NOBODY, OTHERS = 0, -1
 
 USAGE_PARTY_MODELS: dict[UsageParty, type[Credential] | type[Subscription]] = {
@@ -24,15 +24,19 @@ USAGE_PARTY_MODELS: dict[UsageParty, type[Credential] | type[Subscription]] = {
 
 
 def usage_party_names(party: UsageParty, numbers: Iterable[int]) -> dict[int, str]:
-    """Of those that there are. To join them would ask for the name of every hour's row."""
+    """Return the names by id, of the parties that still exist.
+
+    A query of their own: joined to usage, a name would be read for every hour.
+    """
     return {
-        number: str(each)
-        for number, each in USAGE_PARTY_MODELS[party].objects.in_bulk(numbers).items()
+        number: str(obj)
+        for number, obj in USAGE_PARTY_MODELS[party].objects.in_bulk(numbers).items()
     }
 
 
 def _start_of_bin(step: timedelta) -> Func:
-    """Where the hours or days in UTC begin: date_trunc, which knows of time zones, takes longer."""
+    """Return the start of the step, hours or days in UTC, that a row's hour is in."""
+    # date_bin instead of date_trunc, which takes longer because it knows time zones.
     origin = Value(datetime(2001, 1, 1, tzinfo=UTC))
     return Func(
         Value(step), F("hour"), origin, function="date_bin", output_field=models.DateTimeField()
@@ -44,16 +48,16 @@ class UsageQuerySet(models.QuerySet["Usage"]):
         return self.filter(hour__gte=start, hour__lt=end)
 
     def by_day(self) -> Iterable[tuple[int, datetime, Decimal]]:
-        """Subscription, day in UTC, and how much. For one element, or the sum means nothing."""
+        """Return rows of subscription, day in UTC, and quantity. Filter for one element before."""
         days = self.annotate(day=_start_of_bin(timedelta(days=1))).order_by()
         return days.values_list("subscription", "day").annotate(Sum("quantity"))
 
     def of_calls(self) -> Decimal:
-        """How many there were."""
+        """Return the number of calls."""
         return self.filter(element=CALLS_ELEMENT).aggregate(of=Sum("quantity"))["of"] or Decimal(0)
 
     def shares(self, party: UsageParty) -> dict[str, dict[int, Decimal]]:
-        """Of each element that was counted, who used how much."""
+        """Return the quantity of each party, by element and then by the party's id."""
         sums = (
             self.annotate(number=Coalesce(f"{party}_id", NOBODY))
             .order_by("element")
@@ -68,7 +72,10 @@ class UsageQuerySet(models.QuerySet["Usage"]):
     def over_time(
         self, step: timedelta, party: UsageParty, *, told_apart: Collection[int]
     ) -> Iterable[tuple[datetime, int, Decimal]]:
-        """Hour by hour or day by day in UTC, who used how much. The rest are OTHERS."""
+        """Return rows of start, party's id, and quantity, for each hour or day in UTC.
+
+        Parties that are not in `told_apart` are summed as OTHERS.
+        """
         number = Coalesce(f"{party}_id", NOBODY)
         return (
             self.annotate(number=number, start=_start_of_bin(step))
@@ -82,10 +89,13 @@ class UsageQuerySet(models.QuerySet["Usage"]):
 
 
 class Usage(models.Model):
-    """What was used in an hour: a cache of the ledger that always equals it."""
+    """Usage of one subscription, credential and element in one hour: sums that equal the ledger.
+
+    Written in the same transaction as the ledger. `manage.py verify_usage` compares the two.
+    """
 
     hour = models.DateTimeField()
-    # Written as often as the ledger, and from it: nobody needs to check again that they exist.
+    # Without constraints: it is written as often as the ledger, with ids that attribution has read.
     subscription = models.ForeignKey(
         Subscription, models.PROTECT, related_name="usage", db_constraint=False, db_index=False
     )
@@ -123,7 +133,7 @@ class Usage(models.Model):
 
 
 class Tally(models.Model):
-    """What one gateway's deliveries came to, by the hour they were received in."""
+    """Counts of one gateway's calls, by the hour in which they were received."""
 
     hour = models.DateTimeField()
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="tallies")

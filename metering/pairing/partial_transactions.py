@@ -43,7 +43,7 @@ WITH kept AS (
     -- in: one array a column; out: nothing, the parts are inserted, of a repeat the first stays.
     -- In one order, so that two that insert the same parts do not wait for each other.
     INSERT INTO metering_half (identity, side, gateway_id, call)
-    SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bigint[], %b::text[]) AS half (identity, side)
+    SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bigint[], %b::text[]) AS part (identity, side)
     ORDER BY identity, side
     ON CONFLICT DO NOTHING
 ) {FIND_EARLIER}
@@ -93,7 +93,7 @@ def _may_hold_a_key(call: Call) -> bool:
 def _find_known_keys(candidates: Collection[str], dedup_key: UUID) -> list[str]:
     """Return the candidates that are known keys, or the key that the other part came with."""
     by_fingerprint = {fingerprint(text): text for text in candidates}
-    arguments = {"fingerprints": list(by_fingerprint), "dedup_key": dedup_key}
+    arguments: dict[str, Any] = {"fingerprints": list(by_fingerprint), "dedup_key": dedup_key}
     with connection.cursor() as cursor:
         cursor.execute(FIND_KEYS_FOR_PARTIAL, arguments)
         return [by_fingerprint[found] for (found,) in cursor]

@@ -1,28 +1,49 @@
 """SQL of pairing: complete a stored transaction when the second part of its call comes late."""
 
-from metering.attribution.judging import JUDGED_CTE
+from psycopg import sql
+
+from metering.attribution.judging import judged_cte
+from metering.ledger.call_facts import (
+    CALL_FACTS,
+    CallFact,
+    fact_columns,
+    facts_to_store,
+    set_facts,
+    typed_fact_columns,
+)
 from metering.ledger.statements import (
-    CALL_FACT_COLUMNS,
     COUNTED_ROWS,
     LEDGER_CTE,
-    QUARANTINED_CTE,
     REVERSAL_CTE,
     REVERSED_ROWS,
+    quarantined_cte,
     usage_cte,
 )
 from metering.quarantine.statements import NOT_POISON
 
+
+def _completed(fact: CallFact) -> sql.Composed:
+    """Return what a fact becomes: what stands stays, and the late part adds to it."""
+    before, late = fact.as_reported("before"), fact.column("late_part")
+    if fact.name == "elements":
+        value = sql.SQL("coalesce({late}, '{{}}') || {before}")
+    elif fact.name == "metadata":
+        value = sql.SQL("nullif(coalesce({late}, '{{}}') || coalesce({before}, '{{}}'), '{{}}')")
+    else:
+        value = sql.SQL("coalesce({before}, {late})")
+    return sql.SQL("{} AS {}").format(value.format(before=before, late=late), fact.column())
+
+
 # %(calls)s: a JSON array of the late parts, each with its dedup key as `identity`. Fields of the
 # stored transaction stay; a part that adds no field changes nothing.
-COMPLETE_LATE_PARTIALS = f"""
+COMPLETE_LATE_PARTIALS = (
+    sql.SQL("""
 WITH RECURSIVE late_part AS MATERIALIZED (
     -- in: the calls; out: one row a call, with the transaction it belongs to.
     SELECT call.*, r.transaction, r.occurred_at, r.received_at
     FROM json_to_recordset(%(calls)s::json) AS call (
-        identity uuid, fingerprint uuid, hint text, subscription_named text, source_named text,
-        method text, path text, status smallint, request_bytes bigint, response_bytes bigint,
-        latency_ms double precision, elements jsonb, metadata jsonb, names jsonb,
-        similar_fingerprint uuid, oddities text
+        identity uuid, fingerprint uuid, hint text, {typed_facts}, similar_fingerprint uuid,
+        oddities text
     )
     JOIN metering_remembered r ON r.identity = call.identity
 ), chain AS (
@@ -52,19 +73,18 @@ WITH RECURSIVE late_part AS MATERIALIZED (
     -- in: latest; out: those in quarantine, locked against a claim that would move them out.
     SELECT q.*, latest.identity
     FROM latest JOIN metering_quarantined q ON q.id = latest.id
-    WHERE {NOT_POISON}
+    WHERE {not_poison}
     FOR UPDATE OF q
 ), before AS (
     -- in: standing, waiting; out: both in one shape. A row of the ledger gets a new id, for the
     -- correction; a row of the quarantine keeps its own.
     SELECT
-        identity, true AS is_waiting, id, {CALL_FACT_COLUMNS}, corrects, quarantined_at,
+        identity, true AS is_waiting, id, {call_fact_columns}, corrects, quarantined_at,
         reason AS quarantine_reason, outside
     FROM waiting
     UNION ALL
-    SELECT identity, false, time_ordered_id(), {
-    CALL_FACT_COLUMNS
-}, id, NULL, NULL, false FROM standing
+    SELECT identity, false, time_ordered_id(), {call_fact_columns}, id, NULL, NULL, false
+    FROM standing
 ), judging AS MATERIALIZED (
     -- in: before, late_part; out: the completed calls, of those to which the part adds something.
     SELECT
@@ -77,35 +97,11 @@ WITH RECURSIVE late_part AS MATERIALIZED (
         SELECT
             coalesce(before.fingerprint, late_part.fingerprint) AS fingerprint,
             CASE WHEN before.fingerprint IS NULL THEN late_part.hint ELSE before.hint END AS hint,
-            coalesce(nullif(before.subscription_named, ''), late_part.subscription_named)
-                AS subscription_named,
-            coalesce(nullif(before.source_named, ''), late_part.source_named) AS source_named,
-            coalesce(nullif(before.method, ''), late_part.method) AS method,
-            coalesce(nullif(before.path, ''), late_part.path) AS path,
-            coalesce(before.status, late_part.status) AS status,
-            coalesce(before.request_bytes, late_part.request_bytes) AS request_bytes,
-            coalesce(before.response_bytes, late_part.response_bytes) AS response_bytes,
-            coalesce(before.latency_ms, late_part.latency_ms) AS latency_ms,
-            coalesce(late_part.elements, '{{}}') || before.elements AS elements,
-            nullif(
-                coalesce(late_part.metadata, '{{}}') || coalesce(before.metadata, '{{}}'), '{{}}'
-            ) AS metadata,
-            coalesce(before.names, late_part.names) AS names
+            {completed_facts}
     ) completed
-    WHERE (
-        completed.fingerprint, coalesce(completed.subscription_named, ''),
-        coalesce(completed.source_named, ''),
-        coalesce(completed.method, ''), coalesce(completed.path, ''), completed.status,
-        completed.request_bytes, completed.response_bytes, completed.latency_ms,
-        completed.elements, completed.metadata, completed.names
-    ) IS DISTINCT FROM (
-        before.fingerprint, before.subscription_named, before.source_named,
-        before.method, before.path, before.status, before.request_bytes,
-        before.response_bytes, before.latency_ms, before.elements, before.metadata, before.names
-    )
-), {JUDGED_CTE}, {LEDGER_CTE}, {
-    QUARANTINED_CTE.replace("reason IS NOT NULL", "reason IS NOT NULL AND NOT is_waiting")
-}, {REVERSAL_CTE}, {usage_cte(COUNTED_ROWS + REVERSED_ROWS)}, left_quarantine AS (
+    WHERE (completed.fingerprint, {completed_to_store})
+        IS DISTINCT FROM (before.fingerprint, {facts_before})
+), {judged}, {ledger_cte}, {quarantined}, {reversal_cte}, {usage_cte}, left_quarantine AS (
     -- in: judged; out: nothing, what is now attributed leaves the quarantine.
     DELETE FROM metering_quarantined q USING judged j
     WHERE q.id = j.id AND j.is_waiting AND j.reason IS NULL
@@ -113,18 +109,32 @@ WITH RECURSIVE late_part AS MATERIALIZED (
     -- in: judged; out: nothing, what stays in quarantine is completed in place.
     UPDATE metering_quarantined q SET
         fingerprint = j.fingerprint, hint = coalesce(j.hint, ''),
-        subscription_named = coalesce(j.subscription_named, ''),
-        source_named = coalesce(j.source_named, ''), method = coalesce(j.method, ''),
-        path = coalesce(j.path, ''), status = j.status, request_bytes = j.request_bytes,
-        response_bytes = j.response_bytes, latency_ms = j.latency_ms, elements = j.elements,
-        metadata = j.metadata, names = j.names, reason = j.reason,
+        {set_facts}, reason = j.reason,
         similar_fingerprint = coalesce(q.similar_fingerprint, j.similar_fingerprint),
         oddities = coalesce(nullif(q.oddities, ''), j.oddities, '')
     FROM judged j
     WHERE q.id = j.id AND j.is_waiting AND j.reason IS NOT NULL
 )
 SELECT count(*) FROM judged
-"""
+""")
+    .format(
+        typed_facts=typed_fact_columns(),
+        not_poison=NOT_POISON,
+        call_fact_columns=sql.SQL(
+            "gateway_id, transaction_id, occurred_at, received_at, fingerprint, hint, {}"
+        ).format(fact_columns()),
+        completed_facts=sql.SQL(", ").join(map(_completed, CALL_FACTS)),
+        completed_to_store=facts_to_store("completed"),
+        facts_before=fact_columns("before"),
+        judged=judged_cte(),
+        ledger_cte=LEDGER_CTE,
+        quarantined=quarantined_cte("NOT is_waiting"),
+        reversal_cte=REVERSAL_CTE,
+        usage_cte=usage_cte(COUNTED_ROWS + REVERSED_ROWS),
+        set_facts=set_facts("j"),
+    )
+    .as_string()
+)
 
 
 DELETE_PARTIALS = """

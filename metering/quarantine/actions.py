@@ -96,7 +96,7 @@ def choose_moments(transactions: QuerySet[Quarantined], *, at: MomentChoice, by:
     The moment they came with is kept: as their moment, or in their metadata as `occurred_at_said`.
     """
     chosen = transactions.filter(countable_at(at, timezone.now()))
-    # Locked: a claim that judges them meanwhile would move them out with the old moment.
+    # Locked, so that two admins do not choose different moments for the same call.
     ids = list(chosen.select_for_update().values_list("pk", flat=True))
     if not ids:
         return 0

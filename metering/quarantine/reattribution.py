@@ -13,6 +13,7 @@ from django.db import Error, connection
 from django.db.models import F
 from django.db.transaction import atomic
 from django.utils import timezone
+from psycopg import sql
 
 from metering import failures
 from metering.attribution.processing import ensure_usable_connection
@@ -144,7 +145,7 @@ def _judge_step(pk: int, step_size: int | None = None) -> bool:
     looked_at, found, last = _execute_claim_statement(
         _statement_of_claim(claim), claim, max_rows=step_size or MAX_TRANSACTIONS_PER_CLAIM_STEP
     )
-    claim.note(looked_at=looked_at, found=found, last=last, at=timezone.now())
+    claim.record_step(looked_at=looked_at, found=found, last=last, at=timezone.now())
     return claim.finished_at is None
 
 
@@ -202,12 +203,12 @@ def _statement_of_claim(claim: Claim) -> str:
     return statements.claim_statement(quarantine_condition(claim))
 
 
-def quarantine_condition(claim: Claim) -> str:
+def quarantine_condition(claim: Claim) -> sql.Composable:
     """Return the condition for the rows `q` of the quarantine that the claim judges."""
-    return f"({_quarantine_scope(claim)}) AND {NOT_POISON}"
+    return sql.SQL("({}) AND {}").format(_quarantine_scope(claim), NOT_POISON)
 
 
-def _quarantine_scope(claim: Claim) -> str:
+def _quarantine_scope(claim: Claim) -> sql.Composable:
     if claim.upload_id:
         return QUARANTINE_OF_UPLOAD
     if claim.credential_id:
@@ -216,10 +217,10 @@ def _quarantine_scope(claim: Claim) -> str:
         return QUARANTINE_OF_SUBSCRIPTION
     if claim.with_sources:
         return QUARANTINE_WITH_SOURCES
-    return QUARANTINE_OF_PRODUCT if claim.product_id else "true"
+    return QUARANTINE_OF_PRODUCT if claim.product_id else sql.SQL("true")
 
 
-def ledger_condition(claim: Claim) -> str:
+def ledger_condition(claim: Claim) -> sql.Composable:
     """Return the condition for the rows `t` of the ledger that the claim judges again."""
     if claim.upload_id:
         return LEDGER_OF_UPLOAD
@@ -229,4 +230,4 @@ def ledger_condition(claim: Claim) -> str:
         return LEDGER_OF_SUBSCRIPTION
     if claim.with_sources:
         return LEDGER_WITH_SOURCES
-    return LEDGER_OF_PRODUCT if claim.product_id else "true"
+    return LEDGER_OF_PRODUCT if claim.product_id else sql.SQL("true")

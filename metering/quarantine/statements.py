@@ -1,27 +1,30 @@
 """SQL of re-attribution: judge again what waits in quarantine and what stands in the ledger."""
 
-from metering.attribution.judging import JUDGED_CTE
+from psycopg import sql
+
+from metering.attribution.judging import judged_cte
+from metering.ledger.call_facts import facts_as_reported
 from metering.ledger.statements import (
     COUNTED_ROWS,
     KEY_SEEN_CTE,
     LEDGER_CTE,
-    QUARANTINED_CTE,
     REVERSAL_CTE,
     REVERSED_ROWS,
+    quarantined_cte,
     usage_cte,
 )
 
 # Conditions for the rows `q` of the quarantine that a claim concerns: with the keys of a
 # credential, or of all credentials of a subscription or product; that name such a subscription;
 # and all that give names of other kinds, since these may lead anywhere.
-QUARANTINE_OF_CREDENTIAL = """
+QUARANTINE_OF_CREDENTIAL = sql.SQL("""
     q.fingerprint IN (
         SELECT fingerprint FROM revcred_externalkey WHERE credential_id = %(credential)s
     ) OR q.names IS NOT NULL
-"""
+""")
 
 
-QUARANTINE_OF_SUBSCRIPTIONS = """
+QUARANTINE_OF_SUBSCRIPTIONS = sql.SQL("""
     q.fingerprint IN (
         SELECT k.fingerprint FROM revcred_externalkey k
         JOIN revcred_assignment a ON a.credential_id = k.credential_id
@@ -35,35 +38,35 @@ QUARANTINE_OF_SUBSCRIPTIONS = """
         WHERE f.kind = 'subscription' AND {which}
     )
     OR q.names IS NOT NULL
-"""
+""")
 
 
-QUARANTINE_OF_SUBSCRIPTION = QUARANTINE_OF_SUBSCRIPTIONS.format(which="s.id = %(subscription)s")
+QUARANTINE_OF_SUBSCRIPTION = QUARANTINE_OF_SUBSCRIPTIONS.format(
+    which=sql.SQL("s.id = %(subscription)s")
+)
 
 
-QUARANTINE_OF_PRODUCT = QUARANTINE_OF_SUBSCRIPTIONS.format(which="s.product_id = %(product)s")
+QUARANTINE_OF_PRODUCT = QUARANTINE_OF_SUBSCRIPTIONS.format(
+    which=sql.SQL("s.product_id = %(product)s")
+)
 
 
 # Assignments for which the source of a call matters: those of credentials with a subscription to a
 # product that does not count every call.
-ASSIGNED_WITH_SOURCES = """
+ASSIGNED_WITH_SOURCES = sql.SQL("""
     SELECT other.{wanted} FROM revcred_subscription s
     JOIN revcred_assignment a ON a.subscription_id = s.id
     JOIN revcred_assignment other ON other.credential_id = a.credential_id
     WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
-"""
+""")
 
 
-QUARANTINE_WITH_SOURCES = f"""
-    {
-    QUARANTINE_OF_SUBSCRIPTIONS.format(
-        which="s.product_id IN (SELECT id FROM revcred_product WHERE restricted)"
-    )
-}
-"""
+QUARANTINE_WITH_SOURCES = QUARANTINE_OF_SUBSCRIPTIONS.format(
+    which=sql.SQL("s.product_id IN (SELECT id FROM revcred_product WHERE restricted)")
+)
 
 
-QUARANTINE_OF_UPLOAD = """
+QUARANTINE_OF_UPLOAD = sql.SQL("""
     q.fingerprint IN (
         SELECT k.fingerprint FROM revcred_uploadchange u
         JOIN revcred_externalkey k ON k.credential_id = u.target_id
@@ -77,49 +80,51 @@ QUARANTINE_OF_UPLOAD = """
         WHERE u.upload_id = %(upload)s
             AND u.target_type IN ('revcred.customer', 'revcred.subscriber')
     )
-"""
+""")
 
 
 # Poison is judged again only when an admin asks for it, which clears its error.
-NOT_POISON = "q.error = ''"
+NOT_POISON = sql.SQL("q.error = ''")
 
 
-def first_in_scope_statement(scope: str) -> str:
+def first_in_scope_statement(scope: sql.Composable) -> str:
     """Return the SELECT of the first id that `claim_statement` would judge."""
-    return f"""
+    return (
+        sql.SQL("""
 SELECT q.id FROM metering_quarantined q WHERE q.id > %(after)s AND ({scope}) ORDER BY q.id LIMIT 1
-"""
+""")
+        .format(scope=scope)
+        .as_string()
+    )
 
 
-def judging_from_quarantine_cte(scope: str, *, lock: str = "FOR UPDATE") -> str:
+def judging_from_quarantine_cte(scope: sql.Composable, *, lock: str = "FOR UPDATE") -> sql.Composed:
     """Return the CTE `judging` of the next %(max_rows)s in quarantine after the id %(after)s."""
-    return f"""
+    return sql.SQL("""
 judging AS MATERIALIZED (
-    -- in: the quarantine; out: the next rows in scope, with the columns that JUDGED_CTE expects.
+    -- in: the quarantine; out: the next rows in scope, with the columns that `judged_cte` expects.
     SELECT
         q.id, q.gateway_id, q.transaction_id, q.occurred_at, q.received_at, q.fingerprint, q.hint,
-        nullif(q.subscription_named, '') AS subscription_named,
-        nullif(q.source_named, '') AS source_named, q.method, nullif(q.path, '') AS path, q.status,
-        q.request_bytes, q.response_bytes, q.latency_ms, q.elements, q.metadata, q.names,
-        q.corrects, q.outside,
+        {facts}, q.corrects, q.outside,
         q.quarantined_at, q.reason AS quarantine_reason, %(claim)s::bigint AS claim_id
     FROM metering_quarantined q
     WHERE q.id > %(after)s AND ({scope})
     ORDER BY q.id LIMIT %(max_rows)s
     {lock}
 )
-""".strip()
+""").format(scope=scope, lock=sql.SQL(lock), facts=facts_as_reported("q"))
 
 
-def claim_statement(scope: str) -> str:
+def claim_statement(scope: sql.Composable) -> str:
     """Return the statement that judges the quarantine again, and moves out what has an owner.
 
     It takes the next %(max_rows)s rows. Its only row: number looked at, number attributed, and the
     last one's id.
     """
-    return f"""
-WITH {judging_from_quarantine_cte(scope)}, {JUDGED_CTE}, {LEDGER_CTE}, {usage_cte(COUNTED_ROWS)},
-{KEY_SEEN_CTE}, left_quarantine AS (
+    return (
+        sql.SQL("""
+WITH {judging_from_quarantine_cte}, {judged}, {ledger_cte}, {usage_cte},
+{key_seen_cte}, left_quarantine AS (
     -- in: judged; out: nothing, what is now attributed leaves the quarantine.
     DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
 ), for_another_reason AS (
@@ -131,17 +136,27 @@ SELECT
     (SELECT count(*) FROM judged),
     (SELECT count(*) FROM judged WHERE reason IS NULL),
     (SELECT id FROM judging ORDER BY id DESC LIMIT 1)
-"""
+""")
+        .format(
+            judging_from_quarantine_cte=judging_from_quarantine_cte(scope),
+            judged=judged_cte(),
+            ledger_cte=LEDGER_CTE,
+            usage_cte=usage_cte(COUNTED_ROWS),
+            key_seen_cte=KEY_SEEN_CTE,
+        )
+        .as_string()
+    )
 
 
-def count_claimed_statement(scope: str) -> str:
+def count_claimed_statement(scope: sql.Composable) -> str:
     """Return the statement that counts what `claim_statement` would move, and changes nothing.
 
     Its rows, at least one: number looked at, the last one's id, and of each movement the reason
     before, the subscription after, calls, first and last moment.
     """
-    return f"""
-WITH {judging_from_quarantine_cte(scope, lock="")}, {JUDGED_CTE}, moved AS (
+    return (
+        sql.SQL("""
+WITH {judging_from_quarantine_cte}, {judged}, moved AS (
     -- in: judged; out: one row for each reason before and subscription after.
     SELECT
         quarantine_reason, subscription_id, count(*) AS calls,
@@ -152,29 +167,35 @@ SELECT
     (SELECT count(*) FROM judging), (SELECT id FROM judging ORDER BY id DESC LIMIT 1),
     moved.quarantine_reason, moved.subscription_id, moved.calls, moved.first, moved.last
 FROM (SELECT) always LEFT JOIN moved ON true
-"""
+""")
+        .format(
+            judging_from_quarantine_cte=judging_from_quarantine_cte(scope, lock=""),
+            judged=judged_cte(),
+        )
+        .as_string()
+    )
 
 
 # Conditions for the rows `t` of the ledger that a change may have made wrong. All name the
 # subscriptions, because that is the ledger's index.
 
 # Another credential may have the same key for any gateway: a key bound to one takes over its calls.
-CREDENTIALS_SHARING_KEYS = """
+CREDENTIALS_SHARING_KEYS = sql.SQL("""
     SELECT other.credential_id FROM revcred_externalkey k
     JOIN revcred_externalkey other ON other.fingerprint = k.fingerprint
     WHERE k.credential_id = %(credential)s
-"""
+""")
 
 
-LEDGER_OF_CREDENTIAL = f"""
-    t.credential_id IN ({CREDENTIALS_SHARING_KEYS}) AND t.subscription_id IN (
+LEDGER_OF_CREDENTIAL = sql.SQL("""
+    t.credential_id IN ({credentials_sharing_keys}) AND t.subscription_id IN (
         SELECT subscription_id FROM metering_usage
-        WHERE credential_id IN ({CREDENTIALS_SHARING_KEYS})
+        WHERE credential_id IN ({credentials_sharing_keys})
     )
-"""
+""").format(credentials_sharing_keys=CREDENTIALS_SHARING_KEYS)
 
 
-LEDGER_OF_SUBSCRIPTION = """
+LEDGER_OF_SUBSCRIPTION = sql.SQL("""
     t.subscription_id = %(subscription)s
     OR t.subscription_id IN (
         SELECT other.subscription_id FROM revcred_assignment a
@@ -196,10 +217,10 @@ LEDGER_OF_SUBSCRIPTION = """
         JOIN revcred_subscription o ON o.customer_id = s.customer_id
         WHERE s.id = %(subscription)s
     )
-"""
+""")
 
 
-LEDGER_OF_PRODUCT = """
+LEDGER_OF_PRODUCT = sql.SQL("""
     t.subscription_id IN (
         SELECT other.subscription_id FROM revcred_subscription s
         JOIN revcred_assignment a ON a.subscription_id = s.id
@@ -214,21 +235,21 @@ LEDGER_OF_PRODUCT = """
         JOIN revcred_subscription o ON o.customer_id = s.customer_id
         WHERE s.product_id = %(product)s
     )
-"""
+""")
 
 
-LEDGER_WITH_SOURCES = f"""
-    t.subscription_id IN ({ASSIGNED_WITH_SOURCES.format(wanted="subscription_id")})
+LEDGER_WITH_SOURCES = sql.SQL("""
+    t.subscription_id IN ({part})
     OR t.subscription_id IN (
         SELECT s.id FROM revcred_subscription s
         WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted)
     )
-"""
+""").format(part=ASSIGNED_WITH_SOURCES.format(wanted=sql.Identifier("subscription_id")))
 
 
 # Only objects that can have usage: what the upload created had none, but may share a key or a name
 # with what has.
-LEDGER_OF_UPLOAD = """
+LEDGER_OF_UPLOAD = sql.SQL("""
     t.subscription_id IN (
         SELECT s.subscription_id FROM revcred_uploadchange u
         JOIN metering_usage s ON s.credential_id = u.target_id
@@ -249,7 +270,7 @@ LEDGER_OF_UPLOAD = """
         JOIN revcred_formername f ON f.kind = 'subscription' AND f.name = s.external_key
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
     )
-"""
+""")
 
 
 # Transactions that wait under the keys and names of an upload, by the customer they would go to.
@@ -272,7 +293,7 @@ SELECT customer, count(*), min(occurred_at) FROM waiting GROUP BY customer ORDER
 # The outcome for calls outside the window if they counted at the moment they say, or at their
 # arrival. Rows: subscription, or the reason why there is none, and number of calls.
 PREVIEW_MOMENT_CHOICE = {
-    at: f"""
+    at: sql.SQL("""
 WITH judging AS (
     -- in: ids in quarantine; out: these calls as if they were inside the window.
     SELECT
@@ -281,10 +302,12 @@ WITH judging AS (
         nullif(q.source_named, '') AS source_named, nullif(q.path, '') AS path, q.names,
         false AS outside
     FROM metering_quarantined q WHERE q.id = ANY (%(chosen)s::uuid[])
-), {JUDGED_CTE}
+), {judged}
 SELECT CASE WHEN reason IS NULL THEN subscription_id END, reason, count(*)
 FROM judged GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
-"""
+""")
+    .format(moment=sql.SQL(moment), judged=judged_cte())
+    .as_string()
     for at, moment in (("said", "q.occurred_at"), ("arrival", "q.received_at"))
 }
 
@@ -312,13 +335,15 @@ ORDER BY 1 LIMIT {most}
 """
 
 
-def judging_from_ledger_ctes(scope: str, *, bounds: str, limit: str = "") -> str:
+def judging_from_ledger_ctes(
+    scope: sql.Composable, *, bounds: str, limit: str = ""
+) -> sql.Composed:
     """Return CTEs of the ledger's rows whose owner is another by now.
 
     `standing` and `judging` are the rows looked at, `judged` those that have to be corrected.
     `bounds` and `limit`: SQL that says which part of the ledger is looked at.
     """
-    return f"""
+    return sql.SQL("""
 standing AS MATERIALIZED (
     -- in: the ledger; out: rows in scope that count today, neither reversals nor corrected.
     SELECT t.*, k.fingerprint, k.hint
@@ -329,28 +354,32 @@ standing AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM metering_quarantined c WHERE c.corrects = t.id)
     {limit}
 ), judging AS MATERIALIZED (
-    -- in: standing; out: the same as new rows that correct them, as JUDGED_CTE expects them.
+    -- in: standing; out: the same as new rows that correct them, as `judged_cte` expects them.
     SELECT
         time_ordered_id() AS id, t.id AS corrects, t.gateway_id, t.transaction_id, t.occurred_at,
         t.received_at, t.fingerprint, t.hint,
-        nullif(t.subscription_named, '') AS subscription_named,
-        nullif(t.source_named, '') AS source_named, t.method, nullif(t.path, '') AS path, t.status,
-        t.request_bytes, t.response_bytes, t.latency_ms, t.elements, t.metadata, t.names,
+        {facts},
         NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
         %(claim)s::bigint AS claim_id, false AS outside, NULL::uuid AS similar_fingerprint,
         NULL::text AS oddities
     FROM standing t
-), {JUDGED_CTE.replace("judged AS", "judged_again AS", 1)}, judged AS MATERIALIZED (
+), {judged_again}, judged AS MATERIALIZED (
     -- in: judged_again, standing; out: those whose owner differs. All others stay untouched.
     SELECT j.* FROM judged_again j JOIN standing t ON t.id = j.corrects
     WHERE j.reason IS NOT NULL
         OR (j.subscription_id, j.credential_id, j.assignment_id)
             IS DISTINCT FROM (t.subscription_id, t.credential_id, t.assignment_id)
 )
-""".strip()
+""").format(
+        bounds=sql.SQL(bounds),
+        scope=scope,
+        limit=sql.SQL(limit),
+        facts=facts_as_reported("t"),
+        judged_again=judged_cte("judged_again"),
+    )
 
 
-def correction_statement(scope: str) -> str:
+def correction_statement(scope: sql.Composable) -> str:
     """Return the statement that judges the ledger again, and corrects what has another owner.
 
     It takes the next %(max_rows)s rows. Its only row: number looked at, number corrected, and the
@@ -361,25 +390,36 @@ def correction_statement(scope: str) -> str:
         bounds="t.id > %(after)s AND t.occurred_at >= %(since)s",
         limit="ORDER BY t.id LIMIT %(max_rows)s",
     )
-    return f"""
-WITH {which}, {LEDGER_CTE}, {QUARANTINED_CTE}, {REVERSAL_CTE},
-{usage_cte(COUNTED_ROWS + REVERSED_ROWS)}
+    return (
+        sql.SQL("""
+WITH {which}, {ledger_cte}, {quarantined}, {reversal_cte},
+{usage_cte}
 SELECT
     (SELECT count(*) FROM judged_again),
     (SELECT count(*) FROM judged),
     (SELECT corrects FROM judging ORDER BY corrects DESC LIMIT 1)
-"""
+""")
+        .format(
+            which=which,
+            ledger_cte=LEDGER_CTE,
+            quarantined=quarantined_cte(),
+            reversal_cte=REVERSAL_CTE,
+            usage_cte=usage_cte(COUNTED_ROWS + REVERSED_ROWS),
+        )
+        .as_string()
+    )
 
 
-def count_corrections_statement(scope: str) -> str:
+def count_corrections_statement(scope: sql.Composable) -> str:
     """Return the statement that counts the corrections between two moments, and writes none.
 
     Its rows: subscription before, reason and subscription after, credentials before and after
     where only those differ, calls, first and last moment.
     """
     bounds = "t.occurred_at >= %(start)s AND t.occurred_at < %(end)s"
-    return f"""
-WITH {judging_from_ledger_ctes(scope, bounds=bounds)}, moved AS (
+    return (
+        sql.SQL("""
+WITH {judging_from_ledger_ctes}, moved AS (
     -- in: judged, standing; out: one row a call that is charged elsewhere. A change of the
     -- assignment alone moves nothing.
     SELECT
@@ -396,4 +436,7 @@ SELECT
     before, reason, CASE WHEN reason IS NULL THEN after END, credential_before, credential_after,
     count(*), min(occurred_at), max(occurred_at)
 FROM moved GROUP BY 1, 2, 3, 4, 5
-"""
+""")
+        .format(judging_from_ledger_ctes=judging_from_ledger_ctes(scope, bounds=bounds))
+        .as_string()
+    )

@@ -27,18 +27,21 @@ from revcred.uploads import housekeeping
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0  # seconds
-CHORES_INTERVAL_SECONDS = 600.0  # seconds
-ABANDONED_FILES_INTERVAL_SECONDS = 60.0  # seconds
-DISCOVERY_INTERVAL_SECONDS = 30.0  # seconds
-BELL_GRACE = timedelta(seconds=1)  # that a bell has, before what it announced is swept without it
+TICK_SECONDS = 1.0
+CHORES_INTERVAL_SECONDS = 600.0
+ABANDONED_FILES_INTERVAL_SECONDS = 60.0
+DISCOVERY_INTERVAL_SECONDS = 30.0
+BELL_GRACE = timedelta(seconds=1)  # for a worker to take up what a bell announced
 FORGET_BATCH_ROWS = 10_000
 
 
 class Command(BaseCommand):
-    """Sweeps what no bell announced, so that attribution goes on without Redis and Celery."""
+    """Does what no worker has taken up, so that attribution goes on without Redis and Celery."""
 
-    help = "Keep time: sweep the inbox, work through open claims, make and drop partitions."
+    help = (
+        "Process what waits without a worker, and do periodic chores: create and drop partitions,"
+        " forget old transactions, delete expired files."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         preflight.check_at_start()
@@ -46,7 +49,7 @@ class Command(BaseCommand):
         stopped = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        # Attribution does not wait for the mail server.
+        # In a thread of its own: attribution must not wait for a slow mail server.
         Thread(target=send_mail_until_stopped, args=(stopped,), name="mail", daemon=True).start()
         chores_at = discovery_at = files_at = 0.0
         discovery = SourceDiscovery()
@@ -61,15 +64,15 @@ class Command(BaseCommand):
 
 
 def run_step_safely(step: Callable[[], None]) -> bool:
-    """Whatever goes wrong, there is a next tick."""
+    """Run a step, and return False if it failed. The clock goes on in any case."""
     try:
         step()
     except (OperationalError, InterfaceError) as error:
-        logger.warning("The database is away: %s", type(error).__name__)
+        logger.warning("The database is unavailable: %s", type(error).__name__)
         connection.close()
         return False
     except Exception:
-        logger.exception("A tick failed")
+        logger.exception("A step of the clock failed.")
         return False
     finally:
         close_old_connections()
@@ -82,17 +85,18 @@ def send_mail_until_stopped(stopped: Event) -> None:
 
 
 def sweep_waiting_mail() -> None:
-    """Send the mails of which no worker was told."""
+    """Send mails that no worker has taken up."""
     if OutgoingMail.objects.waiting().filter(next_try_at__lt=Now() - BELL_GRACE).exists():
         outbox.send_waiting_mail()
 
 
 def sweep_waiting_work() -> None:
+    """Do the waiting work that no worker has taken up within BELL_GRACE."""
+    # Pairing first: it puts calls into the inbox.
     if Half.objects.filter(next_look_at__lt=Now() - BELL_GRACE).exists():
         while completion.pair_due_partials():
             pass
-    forgotten = Delivery.objects.filter(next_try_at__lt=Now() - BELL_GRACE)
-    if forgotten.exists():
+    if Delivery.objects.filter(next_try_at__lt=Now() - BELL_GRACE).exists():
         processing.process_waiting_deliveries()
     if Claim.objects.open().filter(created_at__lt=Now() - BELL_GRACE).exists():
         reattribution.work_through_claims()
@@ -104,6 +108,7 @@ def remove_abandoned_upload_files() -> None:
 
 
 def do_chores() -> None:
+    """Create and drop partitions, and delete what is past its retention."""
     now = timezone.now()
     partitions.ensure_partitions()
     partitions.drop_partitions(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
@@ -116,7 +121,8 @@ def do_chores() -> None:
 
 
 def forget_old_transactions(before: datetime) -> None:
-    """What could not be accepted again anyway, a few at a time."""
+    """Forget transactions that are too old for a repeat to be accepted."""
     old = Remembered.objects.filter(received_at__lt=before)
+    # In batches: a single DELETE of all of them would be one long transaction.
     while Remembered.objects.filter(pk__in=old.values("pk")[:FORGET_BATCH_ROWS]).delete()[0]:
         pass

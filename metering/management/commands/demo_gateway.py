@@ -9,7 +9,9 @@ from metering.demo.gateway import DemoGateway
 
 
 class Command(BaseCommand):
-    help = "Post a trickle of transactions through the real door, as the demo's gateway."
+    """Runs the demo's gateway until it is stopped."""
+
+    help = "Post a few transactions every second or two to the real door, as the demo's gateway."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", required=True, help="Such as http://127.0.0.1:8000.")

@@ -11,9 +11,11 @@ NOTHING_FOUND_MESSAGE = "Nothing was found."
 
 
 class Command(BaseCommand):
+    """Finds secrets in what is stored, and cuts them out with --apply."""
+
     help = (
-        "Find keys, secrets, tokens and whole addresses in stored calls and events, and say how"
-        " many. With --apply they are cut to their last four characters, which is put on record."
+        "Find keys, secrets, tokens and whole addresses in stored calls and events, and count"
+        " them. With --apply, cut them to their last four characters and record it in the audit."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -25,6 +27,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, apply: bool, prompts: bool, **options: Any) -> None:
+        # It reads whole tables, which takes longer than any statement of a page may.
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
         named = NEVER_KEPT_LABELS if prompts else frozenset()

@@ -12,13 +12,15 @@ from metering.ledger.statements import USAGE_DIFFERENCES
 
 
 class Command(BaseCommand):
+    """Compares usage with the ledger, and fails if they differ."""
+
     help = "Recompute usage from the ledger, hour by hour, and report where the two differ."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--since",
             type=datetime.fromisoformat,
-            help="A day, such as 2026-01-15.",
+            help="First day to compare, such as 2026-01-15. Without it: all that the ledger keeps.",
         )
 
     def handle(self, *args: Any, since: datetime | None, **options: Any) -> None:
@@ -41,7 +43,8 @@ class Command(BaseCommand):
 
 @atomic
 def usage_differences_between(start: datetime, end: datetime) -> list[tuple[Any, ...]]:
-    """Hours of usage that are not what the ledger says, in one snapshot of both."""
+    """Return the rows of usage that differ from the ledger, both read in one snapshot."""
+    # One statement, which sees one state of both tables, however long it takes.
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
         cursor.execute(USAGE_DIFFERENCES, {"start": start, "end": end})
