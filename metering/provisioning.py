@@ -142,7 +142,7 @@ def _find_or_create_subscription(customer: Customer, product: Product) -> Subscr
         with_name = Subscription.objects.filter(external_key=name)
         begins = _earliest_acceptable_moment()
         # The name may be taken: by a subscription to another product, or one that is yet to begin.
-        if with_name.not_over(timezone.now()).exists():
+        if with_name.not_ended_at(timezone.now()).exists():
             name = f"{name[:180]}/{uuid4().hex[:8]}"
         elif taken_until := with_name.aggregate(at=Max("active_until"))["at"]:
             begins = max(begins, taken_until)

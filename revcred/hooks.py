@@ -65,14 +65,14 @@ class Consequences:
 
     `since`: the earliest moment the action reaches back to, None where it reaches no counted call.
     `is_complete`: False if there are more calls than could be counted in time.
-    `is_announced`: whether the action changes a link at all, also if no counted call moves.
+    `changes_assignments`: whether the action changes a link at all, also if no counted call moves.
     `others_under_way`: earlier corrections not finished yet, whose calls may be among these.
     """
 
     movements: tuple[CallMovement, ...] = ()
     since: datetime | None = None
     is_complete: bool = True
-    is_announced: bool = False
+    changes_assignments: bool = False
     others_under_way: int = 0
 
     @property
@@ -80,7 +80,7 @@ class Consequences:
         return sum(each.calls for each in self.movements)
 
     @property
-    def move_something(self) -> bool:
+    def moves_calls(self) -> bool:
         return bool(self.movements) or not self.is_complete
 
 
@@ -88,13 +88,13 @@ class Consequences:
 class TrialResult(Generic[T]):
     """What an action returned, what it moves, and whether it has been kept.
 
-    `followed_at`: addresses of the pages that show how far the corrections have come.
+    `progress_urls`: addresses of the pages that show how far the corrections have come.
     """
 
     result: T
     consequences: Consequences
     is_kept: bool
-    followed_at: tuple[str, ...] = ()
+    progress_urls: tuple[str, ...] = ()
 
 
 class ConcurrentChange(Exception):
@@ -168,8 +168,8 @@ def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool])
         raise
     finally:
         _listener_answers.reset(token)
-    followed_at = tuple(filter(None, map(_progress_url, noted))) if is_kept else ()
-    return TrialResult(result, consequences, is_kept, followed_at)
+    progress_urls = tuple(filter(None, map(_progress_url, noted))) if is_kept else ()
+    return TrialResult(result, consequences, is_kept, progress_urls)
 
 
 def _count_consequences(noted: list[Any]) -> Consequences:
@@ -177,7 +177,7 @@ def _count_consequences(noted: list[Any]) -> Consequences:
     answers = consequences_requested.send(sender=None, noted=noted) if noted else []
     if not answers:
         return Consequences()
-    return replace(cast("Consequences", answers[0][1]), is_announced=True)
+    return replace(cast("Consequences", answers[0][1]), changes_assignments=True)
 
 
 def _expect_calls(answers: list[Any], consequences: Consequences) -> None:

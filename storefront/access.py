@@ -46,11 +46,11 @@ def never_cached(page: Callable[..., HttpResponse]) -> Callable[..., HttpRespons
 
 
 def own_credentials(user: "User") -> "CredentialQuerySet":
-    return Credential.objects.seen_by(user)
+    return Credential.objects.visible_to(user)
 
 
 def own_subscriptions(user: "User") -> "SubscriptionQuerySet":
-    return Subscription.objects.seen_by(user)
+    return Subscription.objects.visible_to(user)
 
 
 def own_usage(user: "User") -> "UsageQuerySet":
@@ -82,5 +82,5 @@ def has_confirmed_password(request: SignedInRequest) -> bool:
 
 def _owned_or_held(user: "User") -> Q:
     owned = Customer.objects.owned_by(user).values("pk")
-    held = Credential.objects.seen_by(user).values("pk")
+    held = Credential.objects.visible_to(user).values("pk")
     return Q(customer__in=owned) | Q(credential__in=held)

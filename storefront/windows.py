@@ -52,7 +52,7 @@ class DateRange:
         """Where each of its hours or days begins."""
         return [self.start + n * self.step for n in range((self.end - self.start) // self.step)]
 
-    def holds(self, day: date) -> bool:
+    def contains(self, day: date) -> bool:
         return self.first <= day < self.following
 
     @property

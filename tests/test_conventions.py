@@ -217,7 +217,7 @@ def test_no_row_is_called_by_a_key_secret_or_token():
     credential = factories.a_credential(customer, key, secret, subscriptions=[subscription])
     gateway_token, token = GatewayToken.issue(factories.a_gateway(), name="edge", scopes=[])
     Suspension.objects.create(credential=credential, active_from=factories.LONG_AGO)
-    SealedCanary.sing()
+    SealedCanary.matches()
     its_key = credential.keys.get()
 
     called = [

@@ -134,7 +134,7 @@ SELECT count(*) FROM judged
         reversal_cte=REVERSAL_CTE,
         usage_cte=usage_cte(COUNTED_ROWS + REVERSED_ROWS),
         key_seen_cte=KEY_SEEN_CTE,
-    set_facts=set_facts("j"),
+        set_facts=set_facts("j"),
     )
     .as_string()
 )

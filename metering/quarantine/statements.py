@@ -404,7 +404,7 @@ SELECT
             ledger_cte=LEDGER_CTE,
             quarantined=quarantined_cte(),
             reversal_cte=REVERSAL_CTE,
-        key_seen_cte=KEY_SEEN_CTE,
+            key_seen_cte=KEY_SEEN_CTE,
             usage_cte=usage_cte(COUNTED_ROWS + REVERSED_ROWS),
         )
         .as_string()

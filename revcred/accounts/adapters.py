@@ -15,10 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from revcred.actions import sign_ins
-from revcred.models import AuditEvent, User
+from revcred.models import AuditVerb, User
 from revcred.outbox import absolute_url, queue_mail, site_name
-
-AuditVerb = AuditEvent.Verb
 
 
 class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -86,9 +84,7 @@ def client_ip(request: HttpRequest) -> str:
     return str(get_adapter(request).get_client_ip(request))
 
 
-def _record_throttled_by_email(
-    verb: AuditEvent.Verb, request: HttpRequest, email: str | None
-) -> None:
+def _record_throttled_by_email(verb: AuditVerb, request: HttpRequest, email: str | None) -> None:
     found = filter_users_by_email(email, prefer_verified=True) if email else []
     user = found[0] if found else None
     sign_ins.record_throttled_event(verb=verb, user=user, address=client_ip(request))

@@ -25,9 +25,7 @@ from django.views.decorators.http import require_http_methods
 from revcred.accounts.adapters import client_ip
 from revcred.actions import addresses, sign_ins, subscribers
 from revcred.actions.users import LoginActionError
-from revcred.models import AuditEvent, User
-
-AuditVerb = AuditEvent.Verb
+from revcred.models import AuditVerb, User
 
 INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
     "invitation",

@@ -5,7 +5,6 @@ for the factor of whoever has one. This module adds that staff need one, that a 
 not passed it opens nothing, and that every change is on record and told by mail.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
@@ -23,6 +22,7 @@ from django.utils.http import urlencode
 from revcred.actions import second_factors
 from revcred.crypto import seal_text, unseal_text
 from revcred.models import User
+from revcred.runtime.middleware import GetResponse
 
 AUTHENTICATOR_PLACE = "mfa.authenticator"  # the place that sealed texts name
 FACTOR_TYPES = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
@@ -33,8 +33,6 @@ UNGUARDED_URL_NAMES = {
     "mfa_reauthenticate_webauthn",
     "logout",
 }
-
-GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class SealingMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]

@@ -16,11 +16,9 @@ from django.utils import timezone
 
 from revcred.actions import users
 from revcred.actions.users import AddressOfStaff, AddressOfSubscriber, LoginActionError
-from revcred.models import AddressChange, AuditEvent, Customer, Subscriber, User
+from revcred.models import AddressChange, AuditEvent, AuditVerb, Customer, Subscriber, User
 from revcred.models.users import ADDRESS_CHANGE_LIFETIME
 from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
-
-AuditVerb = AuditEvent.Verb
 
 CONFIRM_TOKEN_SALT = "revcred.address.confirm"  # noqa: S105 - no secret
 STOP_TOKEN_SALT = "revcred.address.stop"  # noqa: S105 - no secret

@@ -20,6 +20,7 @@ from revcred.hooks import announce_change
 from revcred.models import (
     Assignment,
     AuditEvent,
+    AuditVerb,
     Credential,
     Customer,
     ExternalKey,
@@ -34,7 +35,6 @@ from revcred.models import (
 from revcred.models.audit import audit_difference, to_audit_json
 from revcred.models.credentials import ExternalKeyQuerySet
 
-AuditVerb = AuditEvent.Verb
 RevealableField = Literal["value", "secret"]
 
 KEY_PREFIX = "rck_"
@@ -357,7 +357,7 @@ def rotate_credential(
     its_keys = credential.keys.filter(kind=ExternalKey.Kind.KEY)
     latest = its_keys.select_related("gateway").first()
     ended = {}
-    for each in its_keys.not_over(ends):
+    for each in its_keys.not_ended_at(ends):
         before = each.active_until
         _set_key_end(each, ends)
         ended[str(each)] = audit_difference(before, each.active_until)
@@ -648,7 +648,7 @@ def _create_assignment(
 ) -> Assignment:
     if subscription.customer_id != credential.customer_id:
         raise SubscriptionOfOtherCustomer
-    if credential.assignments.not_over(active_from).filter(subscription=subscription).exists():
+    if credential.assignments.not_ended_at(active_from).filter(subscription=subscription).exists():
         raise AlreadyAssigned
     return Assignment.objects.create(
         customer=credential.customer,
@@ -700,7 +700,7 @@ def _record_alias_added(key: ExternalKey, by: User | None, used_again: dict[str,
 
 
 def _record_assignment(
-    verb: AuditEvent.Verb,
+    verb: AuditVerb,
     credential: Credential,
     subscription: Subscription,
     *,

@@ -5,10 +5,8 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from revcred.models import AuditEvent, Customer, User
+from revcred.models import AuditEvent, AuditVerb, Customer, User
 from revcred.outbox import notify_owners, queue_mail
-
-AuditVerb = AuditEvent.Verb
 
 MANY_REVEALED_MAIL = "emails/many_revealed"
 

@@ -11,10 +11,9 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import sign_ins, users
-from revcred.models import AuditEvent, User
+from revcred.models import AuditEvent, AuditVerb, User
 from revcred.outbox import queue_mail, site_name
 
-AuditVerb = AuditEvent.Verb
 AuthenticatorType = Authenticator.Type
 
 FAILURE_MAIL_INTERVAL = timedelta(hours=1)
@@ -100,7 +99,7 @@ _SIGNED_IN_USER: Any = object()
 
 
 def _record_factor_event(
-    verb: AuditEvent.Verb, user: User, *, by: Any = _SIGNED_IN_USER, **details: Any
+    verb: AuditVerb, user: User, *, by: Any = _SIGNED_IN_USER, **details: Any
 ) -> None:
     request = context.request
     if by is _SIGNED_IN_USER:

@@ -11,10 +11,8 @@ from django.utils import timezone
 
 from revcred.actions import addresses, users
 from revcred.actions.users import AddressOfStaff, LoginActionError
-from revcred.models import AddressChange, AuditEvent, Membership, Subscriber, User
+from revcred.models import AddressChange, AuditEvent, AuditVerb, Membership, Subscriber, User
 from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
-
-AuditVerb = AuditEvent.Verb
 
 INVITATION_TOKEN_SALT = "revcred.invitation"  # noqa: S105 - no secret
 

@@ -89,7 +89,7 @@ def end_subscription(
     subscription.refresh_from_db(from_queryset=locked)
     if at <= subscription.active_from:
         raise SubscriptionNotStarted
-    if subscription.holds(at):
+    if subscription.is_active_at(at):
         subscription.active_until = at
         change_subscription(subscription=subscription, by=by)
 

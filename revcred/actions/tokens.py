@@ -6,9 +6,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import users
-from revcred.models import AuditEvent, User, UserToken
-
-AuditVerb = AuditEvent.Verb
+from revcred.models import AuditEvent, AuditVerb, User, UserToken
 
 
 @atomic

@@ -13,6 +13,7 @@ from revcred.hooks import announce_change
 from revcred.models import (
     Assignment,
     AuditEvent,
+    AuditVerb,
     Credential,
     ExternalKey,
     PathRule,
@@ -24,8 +25,6 @@ from revcred.models import (
     User,
 )
 from revcred.models.audit import audit_difference, to_audit_json
-
-AuditVerb = AuditEvent.Verb
 
 # Verbs of events that cannot be undone, and what to do instead.
 UNDO_ALTERNATIVES: Mapping[str, str] = {

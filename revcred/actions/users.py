@@ -19,10 +19,8 @@ from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
 
-from revcred.models import AuditEvent, Subscriber, User
+from revcred.models import AuditEvent, AuditVerb, Subscriber, User
 from revcred.outbox import absolute_url, queue_mail, site_name
-
-AuditVerb = AuditEvent.Verb
 
 USER_MANAGEMENT_RIGHTS = ("add_user", "change_user", "delete_user")
 

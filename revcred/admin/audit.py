@@ -13,10 +13,8 @@ from revcred.actions import undoing
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin, may_undo_changes
 from revcred.admin_toolkit.badges import badge
-from revcred.models import AuditEvent, User
+from revcred.models import AuditEvent, AuditVerb, User
 from revcred.templatetags.events import said
-
-AuditVerb = AuditEvent.Verb
 
 GRAVE_VERBS = {
     AuditVerb.REVOKED,
@@ -33,7 +31,7 @@ GRAVE_VERBS = {
 class UndoEventForm(ActionForm):
     title = "Undo"
     button = "Undo it"
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         undoing.CannotUndo: (None, ""),
     }
 
@@ -54,7 +52,7 @@ class UndoEventForm(ActionForm):
             self.add_error(None, obstacle)
         return super().clean() or self.cleaned_data
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         self.undone = undoing.undo_event(event=self.target, by=by)
         return f"“{self.target}” was undone."
 
@@ -65,7 +63,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     list_display_links = ("at",)
     fields = ("at", "what", "target", "kind", "actor", "address", "in_detail", "undoing")
     readonly_fields = fields
-    acts: ClassVar[Mapping[str, type[ActionForm]]] = {"undo": UndoEventForm}
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"undo": UndoEventForm}
     change_form_template = "admin/revcred/auditevent/change_form.html"
 
     @admin.display(description="what")
@@ -84,16 +82,16 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     def undoing(self, event: AuditEvent) -> str:
         return undoing.undo_obstacle(event) or "Possible, while nothing depends on it."
 
-    def may(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
-        """Asked about the thing that the event is about: see `act_page`."""
+    def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
+        """Asked about the thing that the event is about: see `action_page`."""
         return True
 
-    def act_page(
+    def action_page(
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
         if not may_undo_changes(request, model_of_event(target)):
             raise PermissionDenied
-        return super().act_page(request, form_class, target)
+        return super().action_page(request, form_class, target)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -107,8 +105,10 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         context = {"may_undo": is_offered} | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
 
-    def done(self, request: HttpRequest, form: Any, target: Any, sentence: str) -> HttpResponse:
-        return super().done(request, form, form.undone, sentence)
+    def action_done(
+        self, request: HttpRequest, form: Any, target: Any, sentence: str
+    ) -> HttpResponse:
+        return super().action_done(request, form, form.undone, sentence)
 
     def url_of(self, target: models.Model) -> str:
         """Of a thing that was undone its history, where the event is."""

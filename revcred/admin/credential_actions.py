@@ -87,7 +87,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
     title = "Issue a credential"
     button = "Issue"
     permission = "add"
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.CredentialNameInUse: ("name", NAME_IN_USE_MESSAGE),
         credentials.KeyInUse: ("key", KEY_IN_USE_MESSAGE),
         credentials.KeyOfRevokedCredential: ("key", ""),
@@ -161,7 +161,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
         customer = self.cleaned_data["customer"]
         return [memberships.describe_new_member(each, customer) for each in self.joining]
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         said = self.cleaned_data
         keyed = NewKey(
             key=said["key"] or None,
@@ -189,7 +189,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
 
 class CredentialActionForm(ActionForm):
     target: Credential
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
         credentials.KeyInUse: ("key", KEY_IN_USE_MESSAGE),
         credentials.KeyOfRevokedCredential: ("key", ""),
@@ -199,9 +199,9 @@ class CredentialActionForm(ActionForm):
 class EndingActionForm(CredentialActionForm):
     """An act after which calls are charged to nobody: what it cuts off is said by the last days."""
 
-    grave = True
+    is_destructive = True
 
-    def cut_off(self) -> list[str]:
+    def ended_calls(self) -> list[str]:
         subscription = self.cleaned_data.get("subscription")
         lately = hooks.recent_calls_of(credential=self.target, subscription=subscription)
         at = self.cleaned_data.get("at") or timezone.now()
@@ -227,7 +227,7 @@ class AddAliasForm(CredentialActionForm):
         super().__init__(*args, **kwargs)
         self.fields["key"].required = True
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         said = self.cleaned_data
         credentials.add_alias(
             credential=self.target,
@@ -285,7 +285,7 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
             self.add_error("hours", "How many hours?")
         return cleaned
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         said = self.cleaned_data
         hours = said["hours"] if said["overlap"] == "other" else int(said["overlap"])
         credentials.rotate_credential(
@@ -307,7 +307,7 @@ class SuspendCredentialForm(EndingActionForm):
         " known what to do with them. It can be resumed."
     )
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         credentials.suspend_credential(credential=self.target, by=by)
         return f"“{self.target}” is suspended."
 
@@ -320,7 +320,7 @@ class ResumeCredentialForm(CredentialActionForm):
         " stays in quarantine."
     )
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         credentials.resume_credential(credential=self.target, by=by)
         return f"“{self.target}” counts again."
 
@@ -335,7 +335,7 @@ class RevokeCredentialForm(EndingActionForm):
 
     reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 3}))
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         credentials.revoke_credential(
             credential=self.target, reason=self.cleaned_data["reason"], by=by
         )
@@ -349,7 +349,7 @@ class AssignSubscriptionForm(CredentialActionForm):
         "It feeds this subscription too. A transaction that more than one subscription fits waits"
         " in quarantine as ambiguous."
     )
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
         credentials.SubscriptionOfOtherCustomer: ("to", OTHER_CUSTOMER_MESSAGE),
         credentials.AlreadyAssigned: ("to", ALREADY_ASSIGNED_MESSAGE),
@@ -366,7 +366,7 @@ class AssignSubscriptionForm(CredentialActionForm):
         widget: Any = self.fields["to"].widget
         widget.customer = self.target.customer
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         to, at = self.cleaned_data["to"], self.cleaned_data["at"]
         credentials.assign_subscription(credential=self.target, subscription=to, at=at, by=by)
         return f"“{self.target}” feeds “{to}”."
@@ -390,7 +390,7 @@ class MoveCredentialForm(AssignSubscriptionForm):
         super().__init__(*args, **kwargs)
         _set_choices(self.fields["subscription"], _assigned_subscriptions(self.target))
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         said = self.cleaned_data
         credentials.move_credential(
             credential=self.target,
@@ -406,7 +406,7 @@ class UnassignSubscriptionForm(EndingActionForm):
     title = "Unassign"
     button = "Unassign"
     explanation = "From that moment on it no longer feeds the subscription."
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NotAssigned: ("at", NOT_ASSIGNED_MESSAGE)
     }
 
@@ -417,7 +417,7 @@ class UnassignSubscriptionForm(EndingActionForm):
         super().__init__(*args, **kwargs)
         _set_choices(self.fields["subscription"], _assigned_subscriptions(self.target))
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         subscription, at = self.cleaned_data["subscription"], self.cleaned_data["at"]
         credentials.unassign_subscription(
             credential=self.target, subscription=subscription, at=at, by=by
@@ -441,21 +441,21 @@ class EndKeyForm(EndingActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _set_choices(self.fields["key"], self.target.keys.not_over(timezone.now()))
+        _set_choices(self.fields["key"], self.target.keys.not_ended_at(timezone.now()))
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         key, at = cleaned.get("key"), cleaned.get("at")
-        if key and at and not key.holds(at):
+        if key and at and not key.is_active_at(at):
             self.add_error("at", "It is not valid at that moment.")
         return cleaned
 
-    def cut_off(self) -> list[str]:
+    def ended_calls(self) -> list[str]:
         key, at = self.cleaned_data["key"], self.cleaned_data.get("at") or timezone.now()
         used = _last_use_in_words(key, timezone.now())
         return [f"From {at:%Y-%m-%d %H:%M} UTC on, calls with {key} are charged to nobody: {used}."]
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         key = self.cleaned_data["key"]
         credentials.end_key(key=key, at=self.cleaned_data["at"], by=by)
         return f"{key} was ended."
@@ -466,7 +466,7 @@ def _set_choices(field: Any, those: QuerySet[Any]) -> None:
 
 
 def _assigned_subscriptions(credential: Credential) -> QuerySet[Subscription]:
-    assignments = credential.assignments.not_over(timezone.now())
+    assignments = credential.assignments.not_ended_at(timezone.now())
     return Subscription.objects.filter(pk__in=assignments.values("subscription"))
 
 

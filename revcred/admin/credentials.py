@@ -85,7 +85,7 @@ class FingerprintFilter(LinkedFilter):
             return queryset.none()
         return queryset.filter(pk__in=search.credentials_with_fingerprint(mark).values("pk"))
 
-    def described(self) -> str:
+    def chosen_in_words(self) -> str:
         return "the one that was typed"
 
 
@@ -137,7 +137,7 @@ class CredentialAdmin(ActionPagesMixin):
     autocomplete_fields = ("holders",)
     change_list_template = "admin/revcred/credential/change_list.html"
     change_form_template = "admin/revcred/credential/change_form.html"
-    acts: ClassVar[dict[str, type[ActionForm]]] = {
+    action_forms: ClassVar[dict[str, type[ActionForm]]] = {
         "add-alias": AddAliasForm,
         "rotate": RotateCredentialForm,
         "suspend": SuspendCredentialForm,
@@ -177,7 +177,7 @@ class CredentialAdmin(ActionPagesMixin):
         )
         return found
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return search.credential_search_queries(term)
 
     def autocomplete_label(self, found: Any) -> str:
@@ -217,7 +217,7 @@ class CredentialAdmin(ActionPagesMixin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        return self.act_page(request, IssueCredentialForm)
+        return self.action_page(request, IssueCredentialForm)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -245,7 +245,7 @@ class CredentialAdmin(ActionPagesMixin):
         form.actor = request.user
         return form
 
-    def cut_off(self, form: Any) -> list[str]:
+    def ended_calls(self, form: Any) -> list[str]:
         credential, at = form.instance, form.cleaned_data.get("expires_at")
         if not confirmation.ends_earlier(form, "expires_at"):
             return []

@@ -121,7 +121,7 @@ class CustomerAdmin(MembershipInlineMixin):
         ("More", {"classes": ("collapse",), "fields": ("metadata", "created_at")}),
     )
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return customer_search_queries(term)
 
     def autocomplete_label(self, found: Customer) -> str:
@@ -137,7 +137,7 @@ class InviteSubscriberForm(ActionForm):
         " storefront. It may be sent again; a link works once and for three days. To a subscriber"
         " who signs in already, it is a link to choose a new password."
     )
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         subscribers.AddressOfAnotherSubscriber: (
             None,
             subscribers.AddressOfAnotherSubscriber.sentence,
@@ -145,7 +145,7 @@ class InviteSubscriberForm(ActionForm):
         users.AddressOfStaff: (None, users.AddressOfStaff.sentence),
     }
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         subscribers.invite_subscriber(subscriber=self.target, by=by, request=self.request)
         return f"An invitation was sent to {self.target.user or self.target.email}."
 
@@ -154,12 +154,12 @@ class CancelAddressChangeForm(ActionForm):
     title = "Cancel the new address"
     button = "Cancel the new address"
     explanation = "The address stays as it is, and the link that was sent no longer works."
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
         addresses.AddressChangeNotOpen: (None, "No new address waits for its confirmation."),
     }
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         login = self.target if isinstance(self.target, User) else self.target.user
         change = AddressChange.objects.open().filter(user=login).first()
         if change is None:
@@ -232,7 +232,7 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPage
     readonly_fields = ("user", "new_address", "invited_at", "created_at")
     list_select_related = ("user",)
     change_form_template = "admin/revcred/subscriber/change_form.html"
-    acts: ClassVar[dict[str, type[ActionForm]]] = {
+    action_forms: ClassVar[dict[str, type[ActionForm]]] = {
         "invite": InviteSubscriberForm,
         "cancel-address": CancelAddressChangeForm,
     }
@@ -263,7 +263,7 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPage
             )
             tell_confirmation_sent(request, asked)
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [
             subscribers_with_email(term).values("pk"),
             Subscriber.objects.filter(email__startswith=term.lower()).values("pk"),
@@ -285,7 +285,7 @@ class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
     search_fields = ("subscriber__email",)
     search_help_text = "A subscriber's whole e-mail address, or the beginning of a customer's name."
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [
             Membership.objects.filter(subscriber__in=subscribers_with_email(term)).values("pk"),
             Membership.objects.filter(customer__in=customers_named(term)).values("pk"),

@@ -30,7 +30,7 @@ class OutgoingMailAdmin(ReadOnlyModelAdmin):
     def get_queryset(self, request: Any) -> QuerySet[OutgoingMail]:
         return super().get_queryset(request).defer("body")
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [OutgoingMail.objects.filter(recipient__startswith=term.lower()).values("pk")]
 
     @admin.display(description="state")

@@ -19,7 +19,7 @@ class NameSearchMixin(ReattributeRenamedMixin):
 
     search_help_text = "The beginning of a name or external key."
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         everything = self.model._base_manager.all()
         return [
             everything.filter(name__istartswith=term).values("pk"),

@@ -38,7 +38,7 @@ def _lost_calls_in_words(former: FormerName, taker: Subscription) -> str:
 class ForgetFormerNameForm(ActionForm):
     title = "Forget a former external key"
     button = "Forget it"
-    grave = True
+    is_destructive = True
     explanation = (
         "Calls that still name the subscription so no longer count for it. Whoever had that"
         " external key before, if anybody, has it again."
@@ -51,12 +51,12 @@ class ForgetFormerNameForm(ActionForm):
         field: Any = self.fields["name"]
         field.choices = [(each.name, each.name) for each in self.target.former_names()]
 
-    def cut_off(self) -> list[str]:
+    def ended_calls(self) -> list[str]:
         name = self.cleaned_data["name"]
         lately = hooks.recent_calls_of(subscription=self.target, named=name)
         return [confirmation.ending_calls_in_words(f"that name “{name}”", timezone.now(), lately)]
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         name = self.cleaned_data["name"]
         subscriptions.forget_former_name(subscription=self.target, name=name, by=by)
         return f"“{name}” no longer means “{self.target}”."
@@ -64,7 +64,7 @@ class ForgetFormerNameForm(ActionForm):
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ActionPagesMixin):
-    acts: ClassVar[dict[str, type[ActionForm]]] = {"forget-name": ForgetFormerNameForm}
+    action_forms: ClassVar[dict[str, type[ActionForm]]] = {"forget-name": ForgetFormerNameForm}
     list_display = (
         "__str__",
         "customer",
@@ -106,7 +106,7 @@ class SubscriptionAdmin(ActionPagesMixin):
     @admin.display(description="state")
     def state(self, subscription: Subscription) -> str:
         now = timezone.now()
-        if subscription.holds(now):
+        if subscription.is_active_at(now):
             return badge("active", "good")
         return badge("ended", "over") if subscription.active_from <= now else badge("later", "warn")
 
@@ -122,7 +122,7 @@ class SubscriptionAdmin(ActionPagesMixin):
             queryset = queryset.filter(customer=customer)
         return super().get_search_results(request, queryset, search_term)
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [
             Subscription.objects.filter(external_key__startswith=term).values("pk"),
             rows_starting_with(Subscription.objects.all(), "name", term).values("pk"),
@@ -142,7 +142,7 @@ class SubscriptionAdmin(ActionPagesMixin):
         act = subscriptions.change_subscription if change else subscriptions.start_subscription
         act(subscription=obj, by=request.user)  # type: ignore[arg-type]
 
-    def cut_off(self, form: Any) -> list[str]:
+    def ended_calls(self, form: Any) -> list[str]:
         subscription, until = form.instance, form.cleaned_data.get("active_until")
         sentences = [
             _lost_calls_in_words(former, subscription)

@@ -20,7 +20,7 @@ class IssueUserTokenForm(BaseIssueTokenForm):
         " on record under your name. It is shown once, on the next page, and never again."
     )
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         said = self.cleaned_data
         self.target, self.token = tokens.issue_user_token(
             user=by, name=said["name"], scopes=said["scopes"], by=by
@@ -31,13 +31,13 @@ class IssueUserTokenForm(BaseIssueTokenForm):
 class RevokeUserTokenForm(ActionForm):
     title = "Revoke"
     button = "Revoke for good"
-    grave = True
+    is_destructive = True
     explanation = "Whoever comes with it is refused from now on. What was done with it stays."
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
     }
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         tokens.revoke_user_token(token=self.target, by=by)
         return f"The token {self.target} is revoked."
 
@@ -49,7 +49,7 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     fields = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
     readonly_fields = fields
     change_form_template = "admin/revcred/usertoken/change_form.html"
-    acts: ClassVar[Mapping[str, type[ActionForm]]] = {"revoke": RevokeUserTokenForm}
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"revoke": RevokeUserTokenForm}
 
     @admin.display(description="token")
     def token(self, token: UserToken) -> str:
@@ -69,4 +69,4 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        return self.act_page(request, IssueUserTokenForm)
+        return self.action_page(request, IssueUserTokenForm)

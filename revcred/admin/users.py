@@ -70,11 +70,11 @@ class PasswordLinkForm(ActionForm):
         "Sends a link by e-mail by which this person chooses a new password. The password stays as"
         " it is until then. Nobody else sets it: it is the person's own."
     )
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
     }
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         users.send_password_link(user=self.target, by=by, request=self.request)
         return f"A link was sent to {self.target.email}."
 
@@ -82,13 +82,13 @@ class PasswordLinkForm(ActionForm):
 class ResetSecondFactorForm(ActionForm):
     title = "Reset the second factor"
     button = "Reset"
-    grave = True
+    is_destructive = True
     explanation = (
         "For somebody whose phone or passkey is lost, and who has no recovery code. Make sure that"
         " you speak with that person. Apps, passkeys and recovery codes are removed, the person is"
         " signed out everywhere, told by mail, and sets up a new second factor at the next sign-in."
     )
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, "Only a superuser may do this, and not to a superuser."),
         second_factors.NoSecondFactor: (
             None,
@@ -100,7 +100,7 @@ class ResetSecondFactorForm(ActionForm):
         max_length=200, help_text="How you know who asked. It is on record, and in the mail."
     )
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         second_factors.reset_second_factor(
             user=self.target, by=by, reason=self.cleaned_data["reason"]
         )
@@ -124,7 +124,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         ("When", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets: Any = ((None, {"classes": ("wide",), "fields": ("email", "name", "is_staff")}),)
-    acts: ClassVar[Mapping[str, type[ActionForm]]] = {
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
         "password-link": PasswordLinkForm,
         "cancel-address": CancelAddressChangeForm,
         "reset-second-factor": ResetSecondFactorForm,
@@ -134,7 +134,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         """Leave out Django's page by which one sets somebody else's password."""
         return [each for each in super().get_urls() if each.name != "auth_user_password_change"]
 
-    def act_page(
+    def action_page(
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
         by: Any = request.user
@@ -145,7 +145,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
             raise PermissionDenied
         if not self.has_change_permission(request, target):
             raise PermissionDenied
-        return super().act_page(request, form_class, target)
+        return super().action_page(request, form_class, target)
 
     def change_view(
         self,
@@ -156,7 +156,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     ) -> HttpResponse:
         user = self.get_object(request, unquote(object_id))
         by: Any = request.user
-        may = user and self.may(request, PasswordLinkForm)
+        may = user and self.may_perform(request, PasswordLinkForm)
         context = {
             "may_send_link": may and users.may_send_password_link(user=user, by=by),
             "may_reset_second_factor": user and users.is_superuser_above(user=user, by=by),
@@ -214,7 +214,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     def second_factor(self, user: User) -> str:
         return ", ".join(second_factors.factor_names(user=user)) or "none"
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [rows_starting_with(User.objects.all(), "email", term).values("pk")]
 
 
@@ -262,7 +262,7 @@ class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
         super().save_related(request, form, formsets, change)
         users.record_group_change(group=form.instance, before=before, by=by, request=request)
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [Group.objects.filter(name__istartswith=term).values("pk")]
 
 

@@ -40,20 +40,20 @@ class ActionForm(forms.Form):
     title: ClassVar[str]
     button: ClassVar[str]
     explanation: ClassVar[str] = ""
-    grave: ClassVar[bool] = False
+    is_destructive: ClassVar[bool] = False
     permission: ClassVar[str] = "change"
-    refusals: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {}
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {}
 
     def __init__(self, *args: Any, request: HttpRequest, target: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
         self.target = target
 
-    def act(self, by: User) -> str:
+    def perform(self, by: User) -> str:
         """Do it, and say so in a sentence."""
         raise NotImplementedError
 
-    def cut_off(self) -> list[str]:
+    def ended_calls(self) -> list[str]:
         """Sentences on what the act ends, as far as that is no call counted yet."""
         return []
 
@@ -61,7 +61,7 @@ class ActionForm(forms.Form):
         """Sentences on who becomes a member of a customer by the act."""
         return []
 
-    def carry_out(self, by: User) -> TrialResult[str] | None:
+    def try_action(self, by: User) -> TrialResult[str] | None:
         """The act's sentence, what it moves, and whether it was done or has to be asked first.
 
         None with a refusal as an error of its field.
@@ -69,23 +69,23 @@ class ActionForm(forms.Form):
         self.question = confirmation.ConfirmationQuestion(
             self.title,
             self.button,
-            is_grave=self.grave,
-            cut_off=self.cut_off(),
+            is_destructive=self.is_destructive,
+            ended_calls=self.ended_calls(),
             new_members=self.new_members(),
         )
         try:
             return confirmation.do_or_ask(
-                self.request, lambda: self.act(by), lambda _: self.question
+                self.request, lambda: self.perform(by), lambda _: self.question
             )
-        except tuple(self.refusals) as refusal:
-            field, sentence = self.refusals[type(refusal)]
+        except tuple(self.field_errors) as refusal:
+            field, sentence = self.field_errors[type(refusal)]
             self.add_error(field, sentence or str(refusal))
         except hooks.ConcurrentChange:
             self.add_error(None, confirmation.CONCURRENT_CHANGE_MESSAGE)
         return None
 
     @property
-    def asks_again(self) -> bool:
+    def needs_key_again(self) -> bool:
         """Whether a key or secret was typed that is not shown again."""
         return any(
             isinstance(field, ConcealedField) and self.data.get(self.add_prefix(name))
@@ -96,7 +96,7 @@ class ActionForm(forms.Form):
 class ActionPagesMixin(AuditedModelAdmin):
     """A change page with a button, and a page behind it, for each act."""
 
-    acts: ClassVar[Mapping[str, type[ActionForm]]] = {}
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {}
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -105,7 +105,7 @@ class ActionPagesMixin(AuditedModelAdmin):
                 self.admin_site.admin_view(self._page_of(form)),
                 name=f"{self.opts.app_label}_{self.opts.model_name}_{slug}",
             )
-            for slug, form in self.acts.items()
+            for slug, form in self.action_forms.items()
         ]
         return own + super().get_urls()
 
@@ -114,20 +114,20 @@ class ActionPagesMixin(AuditedModelAdmin):
             target = self.get_object(request, unquote(object_id))
             if target is None:
                 return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
-            return self.act_page(request, form_class, target)
+            return self.action_page(request, form_class, target)
 
         return page
 
-    def may(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
+    def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         """An act asks for a permission of its own, also where nothing can be edited by hand."""
         codename = get_permission_codename(form_class.permission, self.opts)
         user: Any = request.user
         return bool(user.has_perm(f"{self.opts.app_label}.{codename}"))
 
-    def act_page(
+    def action_page(
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
-        if not self.may(request, form_class):
+        if not self.may_perform(request, form_class):
             raise PermissionDenied
         if request.method != "POST":
             form = form_class(request=request, target=target, initial=request.GET.dict())
@@ -136,12 +136,12 @@ class ActionPagesMixin(AuditedModelAdmin):
         if confirmation.is_going_back(request) or not form.is_valid():
             return self._show(request, form, target)
         user: Any = request.user
-        tried = form.carry_out(user)
+        tried = form.try_action(user)
         if tried is None:
             return self._show(request, form, target)
         if not tried.is_kept:
             return self._ask(request, form, target, tried)
-        response = self.done(request, form, target, tried.result)
+        response = self.action_done(request, form, target, tried.result)
         confirmation.announce_moving_calls(request, tried)
         return response
 
@@ -159,7 +159,7 @@ class ActionPagesMixin(AuditedModelAdmin):
             conceal=confirmation.concealed_field_names(form.fields),
         )
 
-    def done(
+    def action_done(
         self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
     ) -> HttpResponse:
         messages.success(request, sentence)

@@ -28,9 +28,7 @@ from revcred.admin_toolkit.generic import ModelAdmin, ModelForm
 from revcred.admin_toolkit.json_field import JsonObjectField
 from revcred.admin_toolkit.lists import BoundedPaginator, FilteredChangeList, ids_found_by_any
 from revcred.admin_toolkit.pickers import PickersMixin
-from revcred.models import AuditEvent, UploadChange
-
-AuditVerb = AuditEvent.Verb
+from revcred.models import AuditEvent, AuditVerb, UploadChange
 
 MAX_DEPENDENTS_COUNTED = 100
 MAX_HISTORY_SHOWN = 200
@@ -72,7 +70,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         """Django takes a field that an address leaves empty for one of that name."""
         return super().get_object(request, object_id, from_field or None)
 
-    def ways_to_find(self, term: str) -> list[QuerySet[Any]]:
+    def search_queries(self, term: str) -> list[QuerySet[Any]]:
         """Queries for the numbers of what a search should find, each by an index."""
         return []
 
@@ -80,7 +78,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip().replace("\0", "")
-        ways = self.ways_to_find(term) if term else []
+        ways = self.search_queries(term) if term else []
         if not ways:
             return queryset, False
         # Found first: joined, PostgreSQL would rather read the whole table in its order.
@@ -103,15 +101,15 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         term = request.POST.get("q", "").replace("\0", "").strip()
         if pasting.is_known_key(term):
             messages.warning(request, KEY_TYPED_MESSAGE)
-        elif pasting.looks_like_key(term) and not self.finds(term):
+        elif pasting.looks_like_key(term) and not self.finds_any(term):
             messages.warning(request, SEARCH_FOUND_NOTHING_MESSAGE)
         elif term:
             query["q"] = term
         address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         return HttpResponseRedirect(f"{address}?{query.urlencode()}" if query else address)
 
-    def finds(self, term: str) -> bool:
-        ways = self.ways_to_find(term)
+    def finds_any(self, term: str) -> bool:
+        ways = self.search_queries(term)
         return not ways or self.model._base_manager.filter(pk__in=ids_found_by_any(ways)).exists()
 
     def changelist_view(
@@ -125,7 +123,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
 
     # --- Asked first, and refused from an old tab ---
 
-    def cut_off(self, form: Any) -> list[str]:
+    def ended_calls(self, form: Any) -> list[str]:
         """Sentences on the calls of the next days that a save ends, where it ends any."""
         return []
 
@@ -188,14 +186,14 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         question = confirmation.ConfirmationQuestion(f"Change “{name}”", "Save it")
         if request.resolver_match and request.resolver_match.url_name.endswith("_delete"):  # type: ignore[union-attr]
             question = confirmation.ConfirmationQuestion(
-                f"Delete “{name}”", "Delete it", is_grave=True
+                f"Delete “{name}”", "Delete it", is_destructive=True
             )
 
         def asked(response: HttpResponse) -> confirmation.ConfirmationQuestion | None:
             if _asks_again(response):
                 return None
             if form := getattr(request, "saved_form", None):
-                question.cut_off = self.cut_off(form)
+                question.ended_calls = self.ended_calls(form)
                 question.new_members = self.new_members(form)
             return question
 
@@ -268,7 +266,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
             self._record(AuditVerb.DELETED, request, each, field_changes.last_values_of(each))
 
     def _record(
-        self, verb: AuditEvent.Verb, request: HttpRequest, obj: models.Model, message: Any
+        self, verb: AuditVerb, request: HttpRequest, obj: models.Model, message: Any
     ) -> None:
         details = message if isinstance(message, dict) else {}
         AuditEvent.objects.record(verb, target=obj, by=request.user, details=details)  # type: ignore[arg-type]

@@ -40,18 +40,18 @@ class ConfirmationQuestion:
 
     title: str
     button: str
-    is_grave: bool = False
+    is_destructive: bool = False
     # What is cut off from now on, which is no call counted yet.
-    cut_off: list[str] = field(default_factory=list)
+    ended_calls: list[str] = field(default_factory=list)
     # Who becomes a member of a customer, whose keys that person may see from then on.
     new_members: list[str] = field(default_factory=list)
 
     def is_needed(self, found: Consequences) -> bool:
         if self.new_members:
             return True
-        if self.is_grave:
-            return found.move_something or found.is_announced
-        return found.move_something or bool(self.cut_off)
+        if self.is_destructive:
+            return found.moves_calls or found.changes_assignments
+        return found.moves_calls or bool(self.ended_calls)
 
 
 def posted_data(request: HttpRequest) -> QueryDict:
@@ -102,11 +102,11 @@ def do_or_ask(
 def announce_moving_calls(request: HttpRequest, tried: TrialResult[Any]) -> None:
     """A message with the way to what is being corrected in the background."""
     found, user = tried.consequences, request.user
-    if not (found.move_something and tried.followed_at):
+    if not (found.moves_calls and tried.progress_urls):
         return
     text = f"{calls_in_words(found)} are being moved in the background."
     if user.has_perm("metering.view_claim"):
-        text = format_html('{} <a href="{}">See how far that is</a>', text, tried.followed_at[0])
+        text = format_html('{} <a href="{}">See how far that is</a>', text, tried.progress_urls[0])
     messages.info(request, text)
 
 

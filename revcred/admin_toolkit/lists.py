@@ -48,7 +48,7 @@ class BoundedPaginator(Paginator):
         return max(1, -(-min(self.count, MAX_ROWS_COUNTED) // self.per_page))
 
     @cached_property
-    def described(self) -> str:
+    def count_in_words(self) -> str:
         """How many there are, as far as that is known."""
         if self.count <= MAX_ROWS_COUNTED:
             return f"{self.count:,}"
@@ -109,9 +109,9 @@ class LinkedFilter(admin.SimpleListFilter):
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         without = changelist.get_query_string(remove=[str(self.parameter_name)])
-        yield {"display": self.described(), "query_string": without}
+        yield {"display": self.chosen_in_words(), "query_string": without}
 
-    def described(self) -> str:
+    def chosen_in_words(self) -> str:
         chosen = parse_id(self.value())
         found = chosen and self.model._base_manager.filter(pk=chosen).first()
         return str(found or "nothing that is there")

@@ -28,12 +28,12 @@ class BaseIssueTokenForm(ActionForm):
 
 
 class TokenIssuingMixin(ActionPagesMixin):
-    def done(
+    def action_done(
         self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
     ) -> HttpResponse:
         """A new token is in this one answer, and in no message, session or log."""
         if not isinstance(form, BaseIssueTokenForm):
-            return super().done(request, form, target, sentence)
+            return super().action_done(request, form, target, sentence)
         context = self.admin_site.each_context(request) | {
             "title": "The new token",
             "subtitle": None,

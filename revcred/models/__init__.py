@@ -1,4 +1,4 @@
-from revcred.models.audit import AuditEvent
+from revcred.models.audit import AuditEvent, AuditVerb
 from revcred.models.credentials import (
     Assignment,
     Credential,
@@ -23,6 +23,7 @@ __all__ = [
     "AddressChange",
     "Assignment",
     "AuditEvent",
+    "AuditVerb",
     "Credential",
     "Customer",
     "ExternalKey",

@@ -64,16 +64,73 @@ def audit_difference(old: Any, new: Any) -> list[Any]:
     return [to_audit_json(old), to_audit_json(new)]
 
 
+class AuditVerb(models.TextChoices):
+    """Kinds of events on record. Values are stored: add new ones, and never change old ones."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    DELETED = "deleted"
+    ISSUED = "issued"
+    ALIAS_ADDED = "alias_added", "Alias added"
+    KEY_ENDED = "key_ended", "Key ended"
+    ROTATED = "rotated"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    REVOKED = "revoked"
+    ASSIGNED = "assigned"
+    MOVED = "moved"
+    UNASSIGNED = "unassigned"
+    KEY_REVEALED = "key_revealed", "Key revealed"
+    SECRET_REVEALED = "secret_revealed", "Secret revealed"
+    INVITED = "invited"
+    INVITATION_ACCEPTED = "invitation_accepted", "Invitation accepted"
+    SIGNED_IN = "signed_in", "Signed in"
+    SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
+    SIGN_IN_LIMITED = "sign_in_limited", "Sign-in refused, too many attempts"
+    SIGNED_OUT = "signed_out", "Signed out"
+    RESET_ASKED = "reset_asked", "Link for a new password sent"
+    RESET_LIMITED = "reset_limited", "Link refused, too many requests"
+    PASSWORD_RESET = "password_reset", "Password set by link"
+    PASSWORD_CHANGED = "password_changed", "Password changed"
+    ADDRESS_ASKED = "address_asked", "New address asked for"
+    ADDRESS_CHANGED = "address_changed", "Address changed"
+    ADDRESS_CANCELLED = "address_cancelled", "New address cancelled"
+    REVEALS_RESUMED = "reveals_resumed", "New address confirmed by password"
+    MANY_REVEALED = "many_revealed", "Many keys revealed"
+    ROLE_CHANGED = "role_changed", "Role changed"
+    RIGHTS_CHANGED = "rights_changed", "Rights changed"
+    MADE_STAFF = "made_staff", "Made staff"
+    MADE_SUPERUSER = "made_superuser", "Made superuser"
+    DEACTIVATED = "deactivated"
+    ACTIVATED = "activated"
+    TOKEN_ISSUED = "token_issued", "Token issued"
+    TOKEN_REVOKED = "token_revoked", "Token revoked"
+    RELEASED = "released"
+    PUT_BACK = "put_back", "Put back"
+    MOMENTS_CHOSEN = "moments_chosen", "Moments chosen"
+    UPLOADED = "uploaded"
+    APPLIED = "applied"
+    CANCELLED = "cancelled"
+    UNDONE = "undone"
+    SCRUBBED = "scrubbed"
+    FACTOR_ADDED = "factor_added", "Second factor added"
+    FACTOR_REMOVED = "factor_removed", "Second factor removed"
+    FACTOR_RESET = "factor_reset", "Second factor reset"
+    FACTOR_FAILED = "factor_failed", "Second factor failed"
+    FACTOR_LIMITED = "factor_limited", "Second factor refused, too many attempts"
+    RECOVERY_CODE_USED = "recovery_code_used", "Recovery code used"
+
+
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def about(self, target: models.Model) -> Self:
         return self.filter(target_type=target._meta.label_lower, target_id=target.pk)
 
     def reveals(self) -> Self:
-        return self.filter(verb__in=[AuditEvent.Verb.KEY_REVEALED, AuditEvent.Verb.SECRET_REVEALED])
+        return self.filter(verb__in=[AuditVerb.KEY_REVEALED, AuditVerb.SECRET_REVEALED])
 
     def record(
         self,
-        verb: "AuditEvent.Verb",
+        verb: AuditVerb,
         *,
         target: models.Model,
         by: User | None,
@@ -146,64 +203,12 @@ class AuditEvent(models.Model):
         undo       what `revcred.actions.undoing` needs to put things back
     """
 
-    class Verb(models.TextChoices):
-        CREATED = "created"
-        CHANGED = "changed"
-        DELETED = "deleted"
-        ISSUED = "issued"
-        ALIAS_ADDED = "alias_added", "Alias added"
-        KEY_ENDED = "key_ended", "Key ended"
-        ROTATED = "rotated"
-        SUSPENDED = "suspended"
-        RESUMED = "resumed"
-        REVOKED = "revoked"
-        ASSIGNED = "assigned"
-        MOVED = "moved"
-        UNASSIGNED = "unassigned"
-        KEY_REVEALED = "key_revealed", "Key revealed"
-        SECRET_REVEALED = "secret_revealed", "Secret revealed"
-        INVITED = "invited"
-        INVITATION_ACCEPTED = "invitation_accepted", "Invitation accepted"
-        SIGNED_IN = "signed_in", "Signed in"
-        SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
-        SIGN_IN_LIMITED = "sign_in_limited", "Sign-in refused, too many attempts"
-        SIGNED_OUT = "signed_out", "Signed out"
-        RESET_ASKED = "reset_asked", "Link for a new password sent"
-        RESET_LIMITED = "reset_limited", "Link refused, too many requests"
-        PASSWORD_RESET = "password_reset", "Password set by link"
-        PASSWORD_CHANGED = "password_changed", "Password changed"
-        ADDRESS_ASKED = "address_asked", "New address asked for"
-        ADDRESS_CHANGED = "address_changed", "Address changed"
-        ADDRESS_CANCELLED = "address_cancelled", "New address cancelled"
-        REVEALS_RESUMED = "reveals_resumed", "New address confirmed by password"
-        MANY_REVEALED = "many_revealed", "Many keys revealed"
-        ROLE_CHANGED = "role_changed", "Role changed"
-        RIGHTS_CHANGED = "rights_changed", "Rights changed"
-        MADE_STAFF = "made_staff", "Made staff"
-        MADE_SUPERUSER = "made_superuser", "Made superuser"
-        DEACTIVATED = "deactivated"
-        ACTIVATED = "activated"
-        TOKEN_ISSUED = "token_issued", "Token issued"
-        TOKEN_REVOKED = "token_revoked", "Token revoked"
-        RELEASED = "released"
-        PUT_BACK = "put_back", "Put back"
-        MOMENTS_CHOSEN = "moments_chosen", "Moments chosen"
-        UPLOADED = "uploaded"
-        APPLIED = "applied"
-        CANCELLED = "cancelled"
-        UNDONE = "undone"
-        SCRUBBED = "scrubbed"
-        FACTOR_ADDED = "factor_added", "Second factor added"
-        FACTOR_REMOVED = "factor_removed", "Second factor removed"
-        FACTOR_RESET = "factor_reset", "Second factor reset"
-        FACTOR_FAILED = "factor_failed", "Second factor failed"
-        FACTOR_LIMITED = "factor_limited", "Second factor refused, too many attempts"
-        RECOVERY_CODE_USED = "recovery_code_used", "Recovery code used"
+    Verb = AuditVerb
 
     at = models.DateTimeField()
     actor_id = models.BigIntegerField(null=True)
     actor = models.CharField(max_length=254, blank=True)
-    verb = models.CharField(max_length=20, choices=Verb)
+    verb = models.CharField(max_length=20, choices=AuditVerb)
     target_type = models.CharField(max_length=100)
     target_id = models.BigIntegerField(null=True)
     target = models.CharField(max_length=300)

@@ -19,7 +19,7 @@ from revcred.models.users import User
 
 
 class CredentialQuerySet(models.QuerySet["Credential"]):
-    def seen_by(self, user: User) -> Self:
+    def visible_to(self, user: User) -> Self:
         """Those the user holds as a member of their customer, and those of customers owned."""
         held = Credential.holders.through.objects.filter(
             subscriber__user=user,
@@ -273,7 +273,7 @@ class SealedCanary(models.Model):
         return "Canary"
 
     @classmethod
-    def sing(cls) -> bool:
+    def matches(cls) -> bool:
         """Whether fingerprints are what they were. Raises CannotUnseal if the ring is another."""
         place, song = "revcred.sealedcanary.text:1", fingerprint_hex("canary", label="canary")
         canary, _ = cls.objects.get_or_create(

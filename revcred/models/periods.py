@@ -37,7 +37,7 @@ class DatedQuerySet(models.QuerySet[DatedModelT]):
     def at(self, moment: datetime) -> Self:
         return self.filter(active_from__lte=moment).exclude(active_until__lte=moment)
 
-    def not_over(self, moment: datetime) -> Self:
+    def not_ended_at(self, moment: datetime) -> Self:
         """What holds now or will."""
         return self.exclude(active_until__lte=moment)
 
@@ -66,7 +66,7 @@ class DatedModel(models.Model):
         if starts and ends and ends <= starts:
             raise ValidationError({"active_until": "The end has to be after the start."})
 
-    def holds(self, moment: datetime) -> bool:
+    def is_active_at(self, moment: datetime) -> bool:
         return self.active_from <= moment and (
             self.active_until is None or moment < self.active_until
         )

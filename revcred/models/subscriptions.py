@@ -16,7 +16,7 @@ from revcred.models.users import User
 
 
 class SubscriptionQuerySet(DatedQuerySet["Subscription"]):
-    def seen_by(self, user: User) -> Self:
+    def visible_to(self, user: User) -> Self:
         """Those of the customers the user owns, and those the user's own credentials feed."""
         of_owned = Customer.objects.owned_by(user).values("pk")
         held = self.model._base_manager.filter(

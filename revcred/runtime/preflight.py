@@ -51,7 +51,7 @@ def _check_settings() -> None:
 
 def _check_keyring() -> None:
     try:
-        if not SealedCanary.sing():
+        if not SealedCanary.matches():
             _fail_check(
                 "FINGERPRINT_KEY is not the one that the keys in the database are known by."
             )

@@ -121,7 +121,7 @@ def reveal_page(
     """GET says what will happen. POST confirms who asks, if that was not lately, and shows it."""
     mine = own_credentials(request.user).select_related("customer")
     found = get_object_or_404(mine, pk=credential)
-    its_key = get_object_or_404(found.keys.not_over(timezone.now()), pk=key)
+    its_key = get_object_or_404(found.keys.not_ended_at(timezone.now()), pk=key)
     if not may_reveal(request.user, found):
         raise PermissionDenied
     context = {"credential": found, "key": its_key, "what": "key" if field == "value" else "secret"}

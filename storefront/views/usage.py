@@ -44,7 +44,7 @@ def render_page_or_section(
 def _navigation_links(shown: UsageChart, today: date) -> dict[str, Any]:
     """Where the section's links lead: other lengths of time, and the time before and after."""
     window = shown.window
-    day = today if window.holds(today) else window.first
+    day = today if window.contains(today) else window.first
 
     def to(span: CalendarSpan, day: date) -> str:
         return "?" + urlencode({"span": span.value, "day": day, "element": shown.element})

@@ -116,7 +116,7 @@ def test_what_is_kept_is_worked_through_and_followed(customer, subscription, cre
 
     claim = Claim.objects.get()
     assert tried.is_kept
-    assert tried.followed_at == (claim.get_absolute_url(),)
+    assert tried.progress_urls == (claim.get_absolute_url(),)
     assert claim.expected == 2
     assert AuditEvent.objects.first().verb == AuditEvent.Verb.MOVED
     reattribution.work_through_claims()
@@ -144,7 +144,7 @@ def test_an_incomplete_count_says_so(customer, subscription, credential, monkeyp
     )
 
     assert not found.is_complete
-    assert found.move_something
+    assert found.moves_calls
 
 
 def test_a_statement_is_stopped_at_the_limit_and_limits_stay_as_they_were():

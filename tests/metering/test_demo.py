@@ -175,7 +175,7 @@ def test_what_goes_on_is_what_the_door_takes():
     calls = traffic.random_calls(200, Random(1), now, {"Delivery app": "a-key"}, {})
 
     body = msgspec.json.Encoder(decimal_format="number").encode(calls)
-    window = AcceptanceWindow.of(Gateway(), now)
+    window = AcceptanceWindow.for_gateway(Gateway(), now)
     assert [
         call_from_transaction(each, window) for each in transaction_decoder.decode(body, "")
     ] == [call_from_transaction(each, window) for each in calls]

@@ -78,7 +78,7 @@ class Period:
     active_from: datetime
     active_until: datetime | None = None
 
-    holds = Subscription.holds
+    is_active_at = Subscription.is_active_at
     holds_within = Subscription.holds_within
     outlasts = Subscription.outlasts
 
@@ -431,14 +431,14 @@ class Order(RuleBasedStateMachine):
         credential, owner = self._one_of(self.credentials, which)
         with suppress(*REFUSALS):
             credentials.suspend_credential(credential=credential, by=None)
-            if not any(each.holds(self.now) for each in owner.suspensions):
+            if not any(each.is_active_at(self.now) for each in owner.suspensions):
                 owner.suspensions.append(Period(self.now))
 
     @precondition(lambda self: self.credentials)
     @rule(which=some)
     def resume(self, which):
         credential, owner = self._one_of(self.credentials, which)
-        begun = [each for each in owner.suspensions if each.holds(self.now)]
+        begun = [each for each in owner.suspensions if each.is_active_at(self.now)]
         if any(each.active_from == self.now for each in begun):
             return  # in the same instant: only a clock that stands still allows it
         with suppress(*REFUSALS):
@@ -545,7 +545,7 @@ class Order(RuleBasedStateMachine):
         with suppress(*REFUSALS):
             subscriptions.end_subscription(subscription=ended, at=at, by=None)
             period = self.oracle.active[ended.pk]
-            if period.holds(at):
+            if period.is_active_at(at):
                 self.oracle.active[ended.pk] = Period(period.active_from, at)
 
     # What the oracle is told
@@ -571,7 +571,7 @@ class Order(RuleBasedStateMachine):
 
     def _end_assignment(self, owner, subscription, at):
         (period,) = [
-            each for to, each in owner.assigned if to == subscription.pk and each.holds(at)
+            each for to, each in owner.assigned if to == subscription.pk and each.is_active_at(at)
         ]
         cut(owner.assigned, period, at)
 

@@ -32,9 +32,9 @@ def test_windows_follow_each_other_without_a_gap(span):
 
     assert DateRange.holding(window.following, span).start == window.end
     assert DateRange.holding(window.previous, span).end == window.start
-    assert window.holds(THURSDAY)
-    assert not window.holds(window.following)
-    assert not window.holds(window.previous)
+    assert window.contains(THURSDAY)
+    assert not window.contains(window.following)
+    assert not window.contains(window.previous)
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_an_ending_subscription_keeps_what_somebody_else_has_just_changed():
     )
 
     kept = Subscription.objects.get(pk=subscription.pk)
-    assert (kept.name, kept.holds(timezone.now())) == ("Renamed", False)
+    assert (kept.name, kept.is_active_at(timezone.now())) == ("Renamed", False)
 
 
 def test_the_chain_of_the_audit_has_one_end():

@@ -516,7 +516,7 @@ def test_a_key_not_begun_never_begins(credential, now, at):
     credentials.end_key(key=alias, at=at and now + DAY, by=None)
 
     assert not credential.keys.ever_counting().filter(kind=ExternalKey.Kind.ALIAS).exists()
-    assert not alias.holds(now + DAY)
+    assert not alias.is_active_at(now + DAY)
     assert verbs(credential)[-1] == Verb.KEY_ENDED
 
 

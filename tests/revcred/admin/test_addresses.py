@@ -41,7 +41,7 @@ def pages() -> list[str]:
     found = []
     for name, its_admin in ours():
         one = its_admin.model._default_manager.first()
-        of_one = ("change", *getattr(its_admin, "acts", {})) if one else ()
+        of_one = ("change", *getattr(its_admin, "action_forms", {})) if one else ()
         found += [reverse(f"{name}_add")]
         found += [reverse(f"{name}_{page}", args=[one.pk]) for page in of_one]
     attach = "admin:metering_quarantined_attach"
@@ -80,7 +80,7 @@ def test_a_form_answers_to_nonsense_to_begin_with(admin_client, value):
 @pytest.mark.parametrize("value", NONSENSE[:-2], ids=lambda value: repr(value[:10]))
 def test_a_page_about_nonsense_leads_back(admin_client, value):
     for name, its_admin in ours():
-        for page in ("change", "history", *getattr(its_admin, "acts", {})):
+        for page in ("change", "history", *getattr(its_admin, "action_forms", {})):
             response = admin_client.get(reverse(f"{name}_{page}", args=[value]))
             assert response.status_code in (302, 403), (name, page)
 

@@ -162,8 +162,8 @@ def test_a_list_counts_no_further_than_it_must(monkeypatch):
     everything = BoundedPaginator(Credential.objects.order_by("pk"), 1)
     some = BoundedPaginator(Credential.objects.filter(environment="").order_by("pk"), 1)
 
-    assert everything.described.startswith("about ")
-    assert some.described == "more than 1"
+    assert everything.count_in_words.startswith("about ")
+    assert some.count_in_words == "more than 1"
     assert some.num_pages == 1
 
 

@@ -156,7 +156,7 @@ def test_every_page_about_one_thing_opens(admin_client):
         for page in ("change", "history"):
             response = admin_client.get(reverse(f"{name}_{page}", args=[one.pk]))
             assert response.status_code == 200, f"{name}_{page}"
-        for act in getattr(its_admin, "acts", {}):
+        for act in getattr(its_admin, "action_forms", {}):
             response = admin_client.get(reverse(f"{name}_{act}", args=[one.pk]))
             assert response.status_code == 200, f"{name}_{act}"
 

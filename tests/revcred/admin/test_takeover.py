@@ -151,7 +151,7 @@ def pages():
         yield model, None, reverse(f"{name}_add")
         rows = model._default_manager.order_by("pk")
         for row in rows if model in IDENTITY else rows[:1]:
-            for page in ("change", "delete", *getattr(its_admin, "acts", {})):
+            for page in ("change", "delete", *getattr(its_admin, "action_forms", {})):
                 yield model, row, reverse(f"{name}_{page}", args=[row.pk])
 
 

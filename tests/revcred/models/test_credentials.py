@@ -235,7 +235,7 @@ def test_who_revokes_says_why(facts):
 
 
 def test_there_is_one_canary():
-    SealedCanary.sing()
+    SealedCanary.matches()
 
     with pytest.raises(IntegrityError, match="sealedcanary_only_one"):
         SealedCanary.objects.create(pk=2, text="another")
@@ -250,7 +250,7 @@ def customer():
 
 
 def sees(subscriber, customer):
-    return set(Credential.objects.seen_by(subscriber.user).filter(customer=customer))
+    return set(Credential.objects.visible_to(subscriber.user).filter(customer=customer))
 
 
 def test_an_owner_sees_all_of_the_customer(customer):
@@ -259,7 +259,7 @@ def test_an_owner_sees_all_of_the_customer(customer):
     other = factories.a_credential(customer, holders=[factories.a_subscriber(customer)])
 
     assert sees(owner, customer) == {held, other}
-    assert Credential.objects.seen_by(owner.user).count() == 2  # the one with two holders once
+    assert Credential.objects.visible_to(owner.user).count() == 2  # the one with two holders once
 
 
 @pytest.mark.parametrize("role", [Role.MEMBER, Role.VIEWER])
@@ -305,4 +305,4 @@ def test_whose_login_was_taken_away_holds_for_nobody(customer):
     subscriber.user = None
     subscriber.save()
 
-    assert set(Credential.objects.seen_by(user)) == set()
+    assert set(Credential.objects.visible_to(user)) == set()

@@ -25,7 +25,10 @@ PERIODS = [
 def test_a_period_holds_its_start_and_not_its_end(period, expected):
     active_from, active_until = period
 
-    assert Subscription(active_from=active_from, active_until=active_until).holds(NOON) is expected
+    assert (
+        Subscription(active_from=active_from, active_until=active_until).is_active_at(NOON)
+        is expected
+    )
 
 
 @pytest.mark.django_db
@@ -51,7 +54,7 @@ def test_what_is_not_over_holds_now_or_will(period, expected):
     active_from, active_until = period
     factories.a_subscription(active_from=active_from, active_until=active_until)
 
-    assert Subscription.objects.not_over(NOON).exists() is expected
+    assert Subscription.objects.not_ended_at(NOON).exists() is expected
 
 
 @pytest.mark.django_db

@@ -14,7 +14,7 @@ def customer():
 
 
 def sees(subscriber):
-    return set(Subscription.objects.seen_by(subscriber.user))
+    return set(Subscription.objects.visible_to(subscriber.user))
 
 
 def test_an_owner_sees_all_of_the_customer(customer):
@@ -39,7 +39,7 @@ def test_one_that_two_credentials_feed_is_seen_once(customer):
     for _ in range(2):
         factories.a_credential(customer, subscriptions=[fed], holders=[subscriber])
 
-    assert list(Subscription.objects.seen_by(subscriber.user)) == [fed]
+    assert list(Subscription.objects.visible_to(subscriber.user)) == [fed]
 
 
 def test_who_has_left_the_customer_sees_nothing(customer):

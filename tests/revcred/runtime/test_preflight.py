@@ -170,7 +170,7 @@ def test_with_a_placeholder(settings, name, value):
 
 @pytest.fixture
 def another_ring(ring):
-    SealedCanary.sing()
+    SealedCanary.matches()
     ring("second")
 
 
@@ -189,7 +189,7 @@ def test_no_worker_works_with_another_ring():
 
 @pytest.mark.django_db(transaction=True)
 def test_no_page_is_served_with_another_ring():
-    SealedCanary.sing()
+    SealedCanary.matches()
 
     web = subprocess.run(
         [sys.executable, "-m", "granian", "revcred.wsgi:application", "--interface", "wsgi"],

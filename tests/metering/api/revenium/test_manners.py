@@ -195,9 +195,9 @@ def test_a_moment_that_is_out_of_reach_waits_as_it_was_said(
 
 def test_who_sends_too_much_is_told_when_to_come_again(revenium, gateway, settings):
     settings.MOST_WAITING_OF_A_GATEWAY = 1
-    backlog.forget()
+    backlog.reset()
     answers = [revenium(EVENTS, EVENT) for _ in range(2)]
-    backlog.forget()
+    backlog.reset()
 
     assert [each.status_code for each in answers] == [201, 429]
     assert answers[0]["X-RateLimit-Remaining"] == "0"
