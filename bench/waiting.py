@@ -21,7 +21,7 @@ def own(key: str) -> None:
         customer=customer,
         name=key,
         by=None,
-        keyed=NewKey(key=key),
+        new_key=NewKey(key=key),
         subscriptions=[customer.subscriptions.earliest("pk")],
     )
     say(repr(time.time()))

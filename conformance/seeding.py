@@ -27,7 +27,7 @@ def seed(gateways: dict[str, str]) -> dict[str, str]:
         name=CREDENTIAL,
         by=None,
         subscriptions=[subscription],
-        keyed=NewKey(key=KEY, active_from=subscription.active_from),
+        new_key=NewKey(key=KEY, active_from=subscription.active_from),
     )
     return {name: _token(name, subject) for name, subject in gateways.items()}
 

@@ -171,7 +171,7 @@ def _provision_credential(
         credentials.issue_credential(
             customer=customer,
             name=name,
-            keyed=NewKey(key=key, active_from=_earliest_acceptable_moment()),
+            new_key=NewKey(key=key, active_from=_earliest_acceptable_moment()),
             subscriptions=[subscription] if subscription else [],
             holders=[subscriber] if subscriber else [],
             by=None,

@@ -1,3 +1,5 @@
+"""App configurations of the core and its administration."""
+
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 
@@ -24,11 +26,11 @@ class RevcredAdminConfig(DjangoAdminConfig):
 
     def ready(self) -> None:
         super().ready()
-        # Addresses change with their subscriber, on record; not one by one, behind its back.
+        # Addresses change by an action that records it, not row by row.
         from allauth.account.models import EmailAddress
         from allauth.mfa.models import Authenticator
         from django.contrib.admin import site
 
         site.unregister(EmailAddress)
-        # Whoever could edit these could sign in as somebody else.
+        # Whoever could edit second factors could sign in as somebody else.
         site.unregister(Authenticator)

@@ -1,3 +1,5 @@
+"""The Celery application, which refuses to work with wrong settings or a wrong keyring."""
+
 import os
 from typing import Any
 

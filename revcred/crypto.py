@@ -1,8 +1,8 @@
-"""Seal and unseal: the only module that knows how values are encrypted.
+"""Sealing and unsealing: the only module that knows how values are encrypted.
 
-Fernet (AES-128-CBC with HMAC-SHA256) through `fernet_fields`, under the ring FERNET_KEYS: the
-newest key seals, every key of the ring opens. Fernet has no associated data, so a sealed text
-begins with the name of the row and field it belongs to, and one found elsewhere does not open.
+Fernet (AES-128-CBC with HMAC-SHA256) through `fernet_fields`, under the keyring FERNET_KEYS: the
+newest key seals, every key of the keyring unseals. Fernet has no associated data, so a sealed text
+begins with the name of its row and field, and does not open at any other place.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -18,21 +18,22 @@ PLACE_SEPARATOR = "\0"
 
 
 class CannotUnseal(Exception):
-    """No key of the ring opens this, or it was sealed for another place."""
+    """No key of the keyring opens the value, or it was sealed for another place."""
 
 
 class SealedTextField(EncryptedTextField):  # type: ignore[misc]
-    """Text that the database only ever sees sealed. NULL stays NULL."""
+    """A text that the database sees only sealed. NULL stays NULL."""
 
     @property
     def keys(self) -> list[str]:
-        # The package would fall back to SECRET_KEY without a word.
+        # The package would silently fall back to SECRET_KEY.
         if not settings.FERNET_KEYS:
-            message = "FERNET_KEYS is empty: there is nothing to seal with."
+            message = "FERNET_KEYS is empty: nothing can be sealed. Set a random key."
             raise ImproperlyConfigured(message)
         return list(settings.FERNET_KEYS)
 
     def seal(self, text: str) -> bytes:
+        """Return the sealed form of a text, as the database keeps it."""
         token: bytes = self.fernet.encrypt(text.encode())
         return token
 
@@ -53,12 +54,14 @@ class SealedTextField(EncryptedTextField):  # type: ignore[misc]
 
 
 def _is_canonical_token(token: bytes) -> bool:
-    # What base64 passes over is not authenticated: a token with more behind it opens as well.
+    """Return True if the token is exactly what sealing would write."""
+    # base64 ignores characters outside its alphabet, so they are not authenticated: a token with
+    # something appended would open as well.
     return urlsafe_b64encode(urlsafe_b64decode(token)) == token
 
 
 def seal_text(text: str, *, to: str) -> str:
-    """Seal a text for a column that is no SealedTextField, such as one of another package's."""
+    """Seal a text for a column that is no SealedTextField, such as one of another package."""
     return SealedTextField().seal(bind_to_place(text, to=to)).decode()
 
 
@@ -72,12 +75,13 @@ def unseal_text(sealed: str, *, to: str) -> str:
 
 
 def bind_to_place(text: str, *, to: str) -> str:
-    """What is sealed: the text, and before it the place it belongs to."""
+    """Return the text preceded by the place it belongs to: what gets sealed."""
     return f"{to}{PLACE_SEPARATOR}{text}"
 
 
 def unbind_from_place(bound: str, *, to: str) -> str:
-    """The text, if it was sealed for this place. Raises CannotUnseal if it was not."""
+    """Return the text, if it was bound to this place. Raises CannotUnseal if it was not."""
+    # The first NUL separates: places contain none, texts may.
     place, _, text = bound.partition(PLACE_SEPARATOR)
     if place != to:
         raise CannotUnseal

@@ -1,7 +1,7 @@
-"""The text of an external key: trimmed and limited the same wherever one comes in.
+"""Validation of external keys: trimmed and limited the same wherever one comes in.
 
-Doors, forms, lists and actions ask here, so that no list takes a key that every call would be
-rejected with.
+Doors, forms, uploads and actions ask here, so that no upload takes a key with which every call
+would be rejected.
 """
 
 MAX_KEY_CHARACTERS = 4_096  # long JSON Web Tokens are used as keys
@@ -9,18 +9,18 @@ KEY_TOO_LONG_MESSAGE = f"A key has at most {MAX_KEY_CHARACTERS:,} characters."
 
 
 class KeyTooLong(ValueError):
-    """A key of more than MAX_KEY_CHARACTERS."""
+    """The key has more than MAX_KEY_CHARACTERS."""
 
     def __init__(self) -> None:
         super().__init__(KEY_TOO_LONG_MESSAGE)
 
 
 def trim_key(text: str) -> str:
-    """The key without white space around it: no caller means the end of a line.
+    """Return the key without white space around it, such as the end of a line.
 
-    Raises:
-        KeyTooLong: more than MAX_KEY_CHARACTERS are left.
+    Raises KeyTooLong.
     """
+    # Before the limit: white space around a key does not count.
     key = text.strip()
     if len(key) > MAX_KEY_CHARACTERS:
         raise KeyTooLong

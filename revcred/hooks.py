@@ -1,7 +1,8 @@
-"""The one place where the core says that a link between usage and its owner has changed.
+"""Hooks by which the core tells metering of changes, and asks it about usage.
 
-Metering listens (see `metering/apps.py`); the core knows nothing of who does. It answers here,
-too, what waits for somebody or has been attributed already, and what an action would move.
+Metering listens (see `metering/apps.py`); the core knows nothing of who does. Actions announce here
+that an assignment between usage and its owner changed. The core asks here what waits for somebody,
+what has been attributed already, and what an action would move.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,13 +19,15 @@ from django.dispatch import Signal
 from revcred.models import Credential, Product, Subscription, Upload, User
 from revcred.models.audit import events_deferred_to_end
 
+# Sent by `announce_change`. A listener may return an object that stands for the correction.
 assignment_changed = Signal()
+# Questions to metering, each sent by one function below. The first listener's answer counts.
 waiting_requested = Signal()
 usage_requested = Signal()
 consequences_requested = Signal()
 recent_calls_requested = Signal()
 
-TRIAL_LOCK_TIMEOUT_SECONDS = 3  # for an action that is tried out
+TRIAL_LOCK_TIMEOUT_SECONDS = 3
 RECENT_CALLS_DAYS = 7
 LOCK_NOT_AVAILABLE_SQLSTATE = "55P03"
 
@@ -33,12 +36,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ChargedTo:
-    """The subscription that calls are charged to, or the reason why they are nobody's."""
+    """The subscription that calls are charged to, or the reason why they have no owner."""
 
     customer: str = ""
     subscription: str = ""
     subscription_id: int | None = None
-    credential: str = ""  # named only where a call changes nothing else
+    credential: str = ""  # given only if nothing but the credential changes
     reason: str = ""
 
     def __str__(self) -> str:
@@ -50,7 +53,7 @@ class ChargedTo:
 
 @dataclass(frozen=True, kw_only=True)
 class CallMovement:
-    """Calls that an action takes from where they are counted to somewhere else."""
+    """Calls that an action moves from one owner to another, or out of or into quarantine."""
 
     before: ChargedTo
     after: ChargedTo
@@ -63,10 +66,11 @@ class CallMovement:
 class Consequences:
     """The calls that an action moves, the largest movement first.
 
-    `since`: the earliest moment the action reaches back to, None where it reaches no counted call.
+    `since`: the earliest moment the action reaches back to; None if it reaches no counted call.
     `is_complete`: False if there are more calls than could be counted in time.
-    `changes_assignments`: whether the action changes a link at all, also if no counted call moves.
-    `others_under_way`: earlier corrections not finished yet, whose calls may be among these.
+    `changes_assignments`: True if the action changes whose calls are, also if no counted call
+    moves. `others_under_way`: earlier corrections that are not finished, whose calls may be among
+    these.
     """
 
     movements: tuple[CallMovement, ...] = ()
@@ -77,7 +81,7 @@ class Consequences:
 
     @property
     def calls(self) -> int:
-        return sum(each.calls for each in self.movements)
+        return sum(movement.calls for movement in self.movements)
 
     @property
     def moves_calls(self) -> bool:
@@ -86,9 +90,9 @@ class Consequences:
 
 @dataclass(frozen=True)
 class TrialResult(Generic[T]):
-    """What an action returned, what it moves, and whether it has been kept.
+    """The result of an action that was tried out, the calls it moves, and whether it was kept.
 
-    `progress_urls`: addresses of the pages that show how far the corrections have come.
+    `progress_urls`: pages that show how far the corrections have come.
     """
 
     result: T
@@ -101,7 +105,8 @@ class ConcurrentChange(Exception):
     """Somebody else is changing the same thing at this moment."""
 
 
-# What listeners made of the announcements of an action that is tried out.
+# Answers of metering to the announcements of the action that is being tried out. A context
+# variable, because actions announce deep inside, and requests run in threads.
 _listener_answers: ContextVar[list[Any] | None] = ContextVar("noted announcements", default=None)
 
 
@@ -116,10 +121,11 @@ def announce_change(
     upload: Upload | None = None,
     with_sources: bool = False,
 ) -> None:
-    """Say it inside the transaction that changes the link, so that both happen or neither.
+    """Announce a change of assignments, inside the transaction that makes it.
 
-    `since` is the moment from which what has been attributed already may be wrong now.
-    `with_sources`: it concerns all products that have sources, and none in particular.
+    `cause`: a sentence for people. `since`: the moment from which attributed usage may be wrong
+    now; None concerns waiting usage only. `with_sources`: all products that have sources, and none
+    in particular.
     """
     answers = assignment_changed.send(
         sender=None,
@@ -132,24 +138,21 @@ def announce_change(
         upload=upload,
         with_sources=with_sources,
     )
+    # Remembered only while an action is tried out.
     if (noted := _listener_answers.get()) is not None:
         noted += [answer for _, answer in answers if answer is not None]
 
 
 def consequences_of(action: Callable[[], Any]) -> Consequences:
-    """What the action would move. It is done and taken back.
-
-    Raises ConcurrentChange, and what it raises.
-    """
+    """Return what the action would move, and take it back. Raises ConcurrentChange."""
     return try_out(action, keep=lambda _, __: False).consequences
 
 
 def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool]) -> TrialResult[T]:
-    """Do it, count what it moves, and take it back unless it is to be kept.
+    """Perform the action, count the calls it moves, and take it back unless `keep` says so.
 
-    Counted is what the action has announced, in its own transaction, by the statements that carry
-    it out later: what is shown is what happens. Raises ConcurrentChange, and what the action
-    raises.
+    Metering counts inside the action's transaction, with the statements that carry the change out
+    later: what is shown is what happens. Raises ConcurrentChange, and what the action raises.
     """
     noted: list[Any] = []
     token = _listener_answers.set(noted)
@@ -158,10 +161,12 @@ def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool])
             result = action()
             consequences = _count_consequences(noted)
             is_kept = keep(result, consequences)
+            # Inside the transaction: the correction is told before it may be taken up.
             if is_kept:
                 _expect_calls(noted, consequences)
             else:
                 set_rollback(True)
+    # Only the lock timeout is turned into a sentence; other errors are real ones.
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE_SQLSTATE:
             raise ConcurrentChange from error
@@ -173,7 +178,7 @@ def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool])
 
 
 def _count_consequences(noted: list[Any]) -> Consequences:
-    """`noted` is what listeners made of the announcements: they count it themselves."""
+    """Ask metering to count what its own answers to the announcements would move."""
     answers = consequences_requested.send(sender=None, noted=noted) if noted else []
     if not answers:
         return Consequences()
@@ -181,7 +186,8 @@ def _count_consequences(noted: list[Any]) -> Consequences:
 
 
 def _expect_calls(answers: list[Any], consequences: Consequences) -> None:
-    """Note with what will be worked through how much it is, if that is known and one thing."""
+    """Tell the correction how many calls to expect, if that is known and it is the only one."""
+    # With several corrections it is unknown which calls belong to which.
     is_known = len(answers) == 1 and consequences.is_complete
     if is_known and hasattr(answers[0], "record_expected_calls"):
         answers[0].record_expected_calls(consequences.calls)
@@ -193,7 +199,9 @@ def _progress_url(answer: Any) -> str | None:
 
 @contextmanager
 def _short_lock_timeout() -> Iterator[None]:
+    """Wait only shortly for locks inside the block: a person waits for the page."""
     with connection.cursor() as cursor:
+        # Set back afterwards: the setting lasts until the end of an outer transaction.
         cursor.execute("SELECT current_setting('lock_timeout')")
         (before,) = cursor.fetchone()
         cursor.execute(
@@ -207,7 +215,7 @@ def _short_lock_timeout() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RecentCalls:
-    """How many calls there were in the last RECENT_CALLS_DAYS, and the last hour with any."""
+    """The number of calls in the last RECENT_CALLS_DAYS, and the last hour that had any."""
 
     calls: int = 0
     last_hour: datetime | None = None
@@ -219,10 +227,11 @@ def recent_calls_of(
     subscription: Subscription | None = None,
     named: str | None = None,
 ) -> RecentCalls:
-    """Of the calls charged through the credential, or to the subscription.
+    """Return the recent calls charged through the credential, or to the subscription.
 
-    `named`: only of those that name the subscription so.
+    `named`: count only calls that name the subscription by this external key.
     """
+    # No listener, as in tests of the core alone, means no calls.
     answers = recent_calls_requested.send(
         sender=None,
         credential=credential,
@@ -234,10 +243,10 @@ def recent_calls_of(
 
 
 def waiting_transactions_of(rows: str) -> dict[str, Any]:
-    """How many transactions wait, since when, and those of which customers: the first of them.
+    """Return how many transactions in quarantine the rows of a query would attribute.
 
-    `rows` is a query for `customer`, `fingerprint` and `subscription` (its external key), as
-    transactions would name them.
+    `rows`: SQL for columns `customer`, `fingerprint` and `subscription` (its external key). Returns
+    `transactions`, `since` (the oldest) and `customers` (the first of their names).
     """
     answers = waiting_requested.send(sender=None, rows=rows)
     nothing: dict[str, Any] = {"transactions": 0, "since": None, "customers": []}
@@ -245,9 +254,9 @@ def waiting_transactions_of(rows: str) -> dict[str, Any]:
 
 
 def numbers_with_usage(rows: str, *, most: int) -> list[int]:
-    """The `number` of those that usage has been attributed to, so many at most.
+    """Return the numbers of rows that usage has been attributed to, at most `most`.
 
-    `rows` is a query for `number`, and `credential_id` or `subscription_ids` or both, `since`.
+    `rows`: SQL for columns `number`, `since`, and `credential_id` or `subscription_ids` or both.
     """
     answers = usage_requested.send(sender=None, rows=rows, most=most)
     return cast("list[int]", answers[0][1]) if answers else []

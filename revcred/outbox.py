@@ -1,8 +1,8 @@
-"""The outbox: every mail is a row first, in the transaction of what it tells about.
+"""The outbox: every mail is first a row, in the transaction of what it tells about.
 
 A worker sends what waits, and `manage.py clock` sends what no worker was told of. So no request
-waits for the mail server, nothing fails while it is away, and no mail is about something that was
-rolled back. A mail is sent at least once.
+waits for the mail server, nothing fails while it is unavailable, and no mail tells of something
+that was rolled back. A mail is sent at least once.
 """
 
 import logging
@@ -29,9 +29,9 @@ from revcred.runtime.bell import Bell
 
 logger = logging.getLogger(__name__)
 
-FIRST_RETRY_DELAY = timedelta(minutes=1)  # an attempt under way is nobody else's for as long
+FIRST_RETRY_DELAY = timedelta(minutes=1)  # also how long an attempt belongs to one process
 MAX_RETRY_DELAY = timedelta(minutes=15)
-MAIL_LIFETIME = timedelta(days=3)  # links in mails are valid no longer
+MAIL_LIFETIME = timedelta(days=3)  # like the links in mails
 MAILS_PER_STATEMENT = 1_000
 COPY_MAILS = f"""
 COPY {OutgoingMail._meta.db_table}
@@ -43,27 +43,31 @@ mail_bell = Bell("revcred.send_mail")
 
 
 def queue_mail(template_prefix: str, recipient: str, context: Mapping[str, Any]) -> OutgoingMail:
-    """Render `<prefix>_subject.txt` and `<prefix>_message.txt` and put them into the outbox.
+    """Render `<prefix>_subject.txt` and `<prefix>_message.txt`, and put the mail into the outbox.
 
-    The row belongs to the caller's transaction: without its commit nothing is sent. The templates
-    are plain text, nothing in them is escaped, and they know `email` and `site`.
+    The row belongs to the caller's transaction. Templates are plain text without escaping, and know
+    `email` and `site` besides the context.
     """
-    known = {"email": recipient, "site": site_name(None)} | {**context}
-    subject = " ".join(_render_template(f"{template_prefix}_subject.txt", known).split())
+    template_context = {"email": recipient, "site": site_name(None)} | {**context}
+    # One line: a line break in a subject could start another header.
+    subject = " ".join(_render_template(f"{template_prefix}_subject.txt", template_context).split())
     with atomic():
         mail = OutgoingMail.objects.create(
             recipient=recipient, subject=subject[:300], next_try_at=Now()
         )
-        mail.seal(_render_template(f"{template_prefix}_message.txt", known).strip() + "\n")
+        # Needs the id, so the row is inserted before its text.
+        mail.seal(
+            _render_template(f"{template_prefix}_message.txt", template_context).strip() + "\n"
+        )
         mail.save(update_fields=["body"])
         on_commit(mail_bell.ring)
     return mail
 
 
 def queue_mails(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
-    """As `queue_mail`, for many recipients, each with a context. Return how many those are.
+    """Queue one mail for each pair of recipient and context, and return how many.
 
-    They are written with COPY, a thousand at a time.
+    They are written with COPY, MAILS_PER_STATEMENT at a time.
     """
     names = (f"{template_prefix}_{part}.txt" for part in ("subject", "message"))
     templates = [get_template(name) for name in names]
@@ -75,8 +79,10 @@ def queue_mails(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, An
             numbers = _reserve_mail_ids(cursor, len(some))
             with cursor.copy(COPY_MAILS) as copy:
                 for number, (recipient, context) in zip(numbers, some, strict=True):
-                    known = {"email": recipient, "site": site} | {**context}
-                    subject, message = (_render_text(each, known) for each in templates)
+                    template_context = {"email": recipient, "site": site} | {**context}
+                    subject, message = (
+                        _render_text(template, template_context) for template in templates
+                    )
                     mail = OutgoingMail(pk=number)
                     mail.seal(message.strip() + "\n")
                     subject = " ".join(subject.split())[:300]
@@ -89,7 +95,7 @@ def queue_mails(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, An
 
 
 def _reserve_mail_ids(cursor: Any, count: int) -> list[int]:
-    """Numbers of rows that are written next, since a sealed text names its row."""
+    """Return ids for rows that are written next: a sealed text names its row."""
     cursor.execute(
         "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
         [OutgoingMail._meta.db_table, count],
@@ -104,9 +110,9 @@ def notify_owners(
     *,
     actor: User | None = None,
 ) -> int:
-    """Tell all owners of the customer who can sign in, but not the actor. Return how many.
+    """Queue a mail to all owners of the customer who can sign in, except the actor.
 
-    The templates know `customer` and `owner`, a subscriber, as well.
+    Returns how many. The templates also know `customer` and `owner`, a subscriber.
     """
     owners = Subscriber.objects.filter(
         memberships__customer=customer,
@@ -116,6 +122,7 @@ def notify_owners(
     told = 0
     for owner in owners:
         user = owner.user
+        # Whoever did it need not be told.
         if user is None or (actor is not None and user.pk == actor.pk):
             continue
         queue_mail(template_prefix, user.email, {"customer": customer, "owner": owner, **context})
@@ -124,14 +131,14 @@ def notify_owners(
 
 
 def site_name(request: HttpRequest | None) -> str:
-    """Return the host that mails call this installation by: PUBLIC_URL's, or the request's."""
+    """Return the host by which mails call this installation: PUBLIC_URL's, or the request's."""
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL).partition("://")[2]
     return request.get_host() if request else ""
 
 
 def absolute_url(path: str, request: HttpRequest) -> str:
-    """Return the address a mail shows. With PUBLIC_URL no request's `Host` gets into a mail."""
+    """Return the URL for a mail. With PUBLIC_URL set, no request's `Host` gets into a mail."""
     if settings.PUBLIC_URL:
         return f"{settings.PUBLIC_URL}{path}"
     return request.build_absolute_uri(path)
@@ -148,8 +155,9 @@ def _render_text(template: Any, context: Mapping[str, Any]) -> str:
 def send_waiting_mail() -> int:
     """Send the mails that are due, oldest first, and return how many were sent.
 
-    Several processes may do so at once. One that dies in between leaves its mail to the next.
+    Several processes may do so at once. A process that dies leaves its mail to the next attempt.
     """
+    # The rest is left to the next run, before the task's time limit kills this one.
     stop_at = time.monotonic() + MAX_SECONDS_PER_RUN
     _give_up_old_mails()
     sent = 0
@@ -173,18 +181,20 @@ def send_waiting_mail() -> int:
 
 
 def prune_sent_mail() -> None:
-    """Delete the rows of mails that left the outbox and are older than SENT_MAIL_DAYS."""
+    """Delete rows of mails that left the outbox more than SENT_MAIL_DAYS ago."""
     before = timezone.now() - timedelta(days=settings.SENT_MAIL_DAYS)
     OutgoingMail.objects.filter(next_try_at=None, created_at__lt=before).delete()
 
 
 @atomic
 def _take_due_mail() -> OutgoingMail | None:
-    """Take the mail that is due longest: the attempt is on record before it is made."""
+    """Take the mail that has been due longest. The attempt is committed before it is made."""
     due = OutgoingMail.objects.waiting().filter(next_try_at__lte=Now())
+    # Other processes pass over a mail that is being taken, instead of waiting for it.
     mail = due.select_for_update(skip_locked=True).order_by("next_try_at").first()
     if mail is None:
         return None
+    # Doubles from attempt to attempt, up to MAX_RETRY_DELAY.
     pause = min(FIRST_RETRY_DELAY * 2 ** min(mail.attempts, 10), MAX_RETRY_DELAY)
     mail.attempts += 1
     mail.next_try_at = Now() + pause
@@ -193,6 +203,7 @@ def _take_due_mail() -> OutgoingMail | None:
 
 
 def _deliver_mail(mail: OutgoingMail, connection: BaseEmailBackend) -> None:
+    """Hand the mail to the mail server, then wipe its text."""
     domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip("> ") or "localhost"
     message = EmailMessage(
         mail.subject,
@@ -210,13 +221,14 @@ def _deliver_mail(mail: OutgoingMail, connection: BaseEmailBackend) -> None:
 
 
 def _record_mail_failure(mail: OutgoingMail, error: Exception) -> None:
-    """Keep the error's class only: its text may hold what the mail server was told."""
+    """Keep the class of the error only: its text may repeat what the mail server was told."""
     name = type(error).__name__
     logger.warning("Mail %s was not sent, attempt %s: %s", mail.pk, mail.attempts, name)
     OutgoingMail.objects.filter(pk=mail.pk, sent_at=None).update(last_error=name[:100])
 
 
 def _is_mail_server_unavailable(error: Exception) -> bool:
+    """Return True if further mails would fail, too, and False for a problem of this mail."""
     if isinstance(error, smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError):
         return False  # of this mail alone
     return isinstance(error, OSError)  # as all of smtplib's are
@@ -228,11 +240,14 @@ def _close_connection(connection: BaseEmailBackend | None) -> None:
     try:
         connection.close()
     except Exception as error:  # noqa: BLE001 - the mails were sent all the same
-        logger.warning("The mail server did not say goodbye: %s", type(error).__name__)
+        logger.warning(
+            "The connection to the mail server did not close cleanly: %s", type(error).__name__
+        )
 
 
 def _give_up_old_mails() -> None:
     before = timezone.now() - MAIL_LIFETIME
+    # Never tried means that no worker ran: such mails are still sent.
     old = OutgoingMail.objects.waiting().filter(created_at__lt=before, attempts__gt=0)
     if given_up := old.update(next_try_at=None, body=None):
-        logger.error("%s mails were given up after %s", given_up, MAIL_LIFETIME)
+        logger.error("Gave up sending %s mails after %s", given_up, MAIL_LIFETIME)

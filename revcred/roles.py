@@ -1,6 +1,6 @@
-"""Ready-made roles, and the single rights they are made of, in words.
+"""Ready-made roles, and the single rights they consist of, in words.
 
-A role is a group that `migrate` makes and keeps as it stands here. What an installation needs
+A role is a group that `migrate` creates and keeps as it stands here. What an installation needs
 besides is a group of its own: no role is ever changed by hand.
 """
 
@@ -13,8 +13,8 @@ from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
 
-# Every right that a page or an action asks for. Django makes more, which nothing here asks for:
-# they are not offered.
+# Every right that a page or an action asks for. Django creates more permissions, which nothing
+# here asks for: they are not offered.
 RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
     "Customers and subscribers": {
         "revcred.view_customer": "See customers",
@@ -67,17 +67,17 @@ RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
         "revcred.delete_gateway": "Delete gateways",
         "metering.view_transaction": "See transactions and receipts",
         "metering.view_usage": "See usage",
-        "metering.view_tally": "See what gateways sent in each hour",
+        "metering.view_tally": "See traffic by gateway and hour",
         "metering.view_quarantined": "See the quarantine",
-        "metering.change_quarantined": "Release, put back and claim what waits in quarantine, and"
+        "metering.change_quarantined": "Release, put back and match what waits in quarantine, and"
         " choose when late calls count",
-        "metering.view_discoveredsource": "See sources that calls have named",
-        "metering.change_discoveredsource": "Enter such a source",
+        "metering.view_discoveredsource": "See discovered sources",
+        "metering.change_discoveredsource": "Add a discovered source",
         "metering.view_conflict": "See conflicts",
-        "metering.view_rejection": "See what gateways sent and was not taken, and why",
-        "metering.view_delivery": "See what waits to be processed",
-        "metering.change_delivery": "Have it tried again",
-        "metering.view_claim": "See claims",
+        "metering.view_rejection": "See rejected items, and why they were rejected",
+        "metering.view_delivery": "See waiting batches",
+        "metering.change_delivery": "Retry waiting batches",
+        "metering.view_claim": "See re-attribution",
     },
     "Access and audit": {
         "revcred.view_user": "See users",
@@ -99,7 +99,7 @@ RIGHT_LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Role:
-    """A group that `migrate` keeps: its name, a sentence for who assigns it, and its rights."""
+    """A group that `migrate` keeps: its name, a sentence for whoever assigns it, and its rights."""
 
     name: str
     explanation: str
@@ -107,7 +107,7 @@ class Role:
 
 
 def _rights_to(*verbs: str, of: Iterable[str]) -> set[str]:
-    """Return the rights with these verbs to these models, such as view of revcred.customer."""
+    """Return the rights with these verbs to these models, such as `revcred.view_customer`."""
     return {
         right
         for app, _, model in (name.partition(".") for name in of)
@@ -119,6 +119,7 @@ def _rights_to(*verbs: str, of: Iterable[str]) -> set[str]:
 _CUSTOMER_MODELS = ("revcred.customer", "revcred.subscriber", "revcred.membership")
 _PRODUCT_MODELS = ("revcred.product", "revcred.source", "revcred.pathrule")
 _CREDENTIAL_MODELS = ("revcred.subscription", "revcred.credential")
+# Whoever helps a customer has to see what became of the calls.
 _METERING_MODELS = (
     "revcred.gateway",
     "metering.transaction",
@@ -135,6 +136,7 @@ _VIEW_ALL_RIGHTS = {right for right in RIGHT_LABELS if right.partition(".")[2].s
 _VIEW_WORK_RIGHTS = _rights_to(
     "view", of=(*_CUSTOMER_MODELS, *_PRODUCT_MODELS, *_CREDENTIAL_MODELS, *_METERING_MODELS)
 )
+# Importers automate: their scripts need tokens.
 _OWN_TOKEN_RIGHTS = _rights_to("view", "add", "change", of=["revcred.usertoken"])
 
 READY_MADE_ROLES = (
@@ -156,7 +158,7 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Importer",
-        "Brings lists: adds and changes customers, subscribers, subscriptions and credentials, by"
+        "Uploads lists: adds and changes customers, subscribers, subscriptions and credentials, by"
         " upload or by hand. New people become members or viewers, not owners. May issue tokens"
         " for scripts.",
         frozenset(
@@ -178,7 +180,7 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Gateway operator",
-        "Adds and changes gateways, issues and revokes their tokens, enters discovered sources and"
+        "Adds and changes gateways, issues and revokes their tokens, adds discovered sources and"
         " works through the quarantine.",
         frozenset(
             _VIEW_WORK_RIGHTS
@@ -192,7 +194,7 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Administrator",
-        "Does everything but what only superusers do: assign roles and rights, and touch"
+        "Does everything except what only superusers do: assign roles and rights, and change"
         " superusers and other administrators.",
         frozenset(RIGHT_LABELS),
     ),
@@ -201,7 +203,7 @@ ROLES_BY_NAME: Mapping[str, Role] = {role.name: role for role in READY_MADE_ROLE
 
 
 def offered_permissions() -> QuerySet[Permission]:
-    """Return the permissions that mean something here, sorted like RIGHTS_BY_AREA."""
+    """Return the permissions that revcred asks for."""
     wanted = Q(pk__in=[])
     for right in RIGHT_LABELS:
         app, _, codename = right.partition(".")
@@ -210,6 +212,7 @@ def offered_permissions() -> QuerySet[Permission]:
 
 
 def right_name(permission: Permission) -> str:
+    """Return the name by which a permission is asked for, such as `revcred.view_customer`."""
     return f"{permission.content_type.app_label}.{permission.codename}"
 
 
@@ -219,14 +222,14 @@ def own_groups() -> QuerySet[Group]:
 
 
 def sync_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> None:
-    """Make the roles' groups, and set their permissions as they stand here.
+    """Create the roles' groups, and set their permissions as they stand here. Runs after `migrate`.
 
-    Runs after each `migrate`. Permissions are made first, because Django makes those of an
-    application only once it gets to it.
+    Permissions are created first: Django creates those of an app only when it gets to that app.
     """
     try:
         group_model = apps.get_model("auth", "Group")
         permission_model = apps.get_model("auth", "Permission")
+    # Runs after every migrate, also of other apps and backwards.
     except LookupError:
         return  # migrated to a state before there were groups
     for label in sorted({right.partition(".")[0] for right in RIGHT_LABELS}):
@@ -237,6 +240,7 @@ def sync_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> No
     )
     permissions = {f"{app}.{codename}": pk for app, codename, pk in known}
     groups = group_model._base_manager.using(using)
+    # Several processes may migrate at once: a group that another one created is fine.
     groups.bulk_create(
         [group_model(name=each.name) for each in READY_MADE_ROLES], ignore_conflicts=True
     )
@@ -248,7 +252,9 @@ def sync_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> No
         if right in permissions
     }
     through = group_model.permissions.through
+    # Only differences are written: on most runs there are none.
     given = through._base_manager.using(using).filter(group__in=numbers.values())
+    # values_list() gives the columns as defined: id, group, permission.
     has = {(group, permission): pk for pk, group, permission in given.values_list()}
     given.filter(pk__in=[has[pair] for pair in has.keys() - wanted]).delete()
     through._base_manager.using(using).bulk_create(

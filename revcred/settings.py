@@ -1,7 +1,7 @@
-"""Everything configurable, from the environment. What is missing stops the start, with its name.
+"""Settings, from the environment. A missing one stops the start with its name.
 
-`.env` in this folder is read if it is there (see `.env.example`), and so is what `make run`
-keeps in `.run/environment`; what the environment itself says wins over both.
+`.env` in this folder is read if it exists (see `.env.example`), and so is what `make run` keeps in
+`.run/environment`; variables of the environment itself win over both.
 """
 
 from pathlib import Path
@@ -16,12 +16,12 @@ for file in (BASE_DIR / ".env", BASE_DIR / ".run" / "environment"):
     if file.is_file():
         env.read_env(file)
 
-# --- What has to be said ------------------------------------------------------------------------
+# --- Required -------------------------------------------------------------------------------------
 
 SECRET_KEY = env.str("SECRET_KEY")
-# The ring that seals keys and secrets, newest first. Never SECRET_KEY: the two rotate apart.
+# The keyring that seals keys and secrets, newest first. Never SECRET_KEY: they rotate separately.
 FERNET_KEYS = env.list("FERNET_KEYS")
-# What fingerprints are keyed with. Changing it makes every known key unknown.
+# The key of fingerprints. Changing it makes every known key unknown.
 FINGERPRINT_KEY = env.str("FINGERPRINT_KEY")
 
 # --- Where it runs ------------------------------------------------------------------------------
@@ -31,7 +31,7 @@ PRODUCTION = ENVIRONMENT == "production"
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# How many reverse proxies stand in front, whose X-Forwarded-* may be believed.
+# Number of reverse proxies in front whose X-Forwarded-* headers are trusted.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 
 ROOT_URLCONF = "revcred.urls"
@@ -102,9 +102,9 @@ STATEMENT_TIMEOUT = env.int("STATEMENT_TIMEOUT", default=30)  # seconds
 DATABASES = {"default": env.db("DATABASE_URL")}
 DATABASES["default"] |= {
     "ENGINE": "revcred.postgresql",
-    "ATOMIC_REQUESTS": False,  # acts and steps open their own transactions
+    "ATOMIC_REQUESTS": False,  # actions open their own transactions
     "CONN_MAX_AGE": 600,
-    # So that the first request after a restart of PostgreSQL succeeds.
+    # Otherwise the first request after a restart of PostgreSQL fails.
     "CONN_HEALTH_CHECKS": True,
     "OPTIONS": DATABASES["default"].get("OPTIONS", {})
     | {
@@ -117,7 +117,7 @@ DATABASES["default"] |= {
     },
 }
 
-# Sign-in limits are counted here. In PostgreSQL, so that Redis can be lost without a page noticing.
+# Counts sign-in attempts. In PostgreSQL, so that pages work without Redis.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
@@ -125,7 +125,7 @@ CACHES = {
     }
 }
 
-# --- Celery: carries a bell and nothing else ----------------------------------------------------
+# --- Celery: carries bells and nothing else -------------------------------------------------------
 
 CELERY_BROKER_URL = env.str("REDIS_URL")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -146,20 +146,20 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
-# Otherwise Celery closes the database's connection around every task.
+# Otherwise Celery closes the database connection around every task.
 CELERY_DB_REUSE_MAX = 10_000
 
-# A worker of its own goes through uploads: settling never waits for a list.
+# Uploads have a worker of their own, so that attribution never waits for them.
 CELERY_TASK_ROUTES = {"revcred.uploads": {"queue": "uploads"}}
 
 # --- Uploads ------------------------------------------------------------------------------------
 
-# Where the files of uploads lie until they end. Web and worker have to share it.
+# Files of uploads, until each upload ends. Web and worker processes have to share this folder.
 UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
 UPLOADS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-# What is still arriving lies there, too, and in no directory that others may read.
+# Files that are still arriving lie there, too: other folders may be readable for others.
 FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
-# Locked while it is received, so that what a process leaves that dies is told and deleted.
+# Locks a file while it arrives, so that one left by a dead process is recognised and deleted.
 FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "revcred.uploads.files.LockedUploadHandler",
@@ -167,27 +167,27 @@ FILE_UPLOAD_HANDLERS = [
 
 # --- Metering -----------------------------------------------------------------------------------
 
-# How many transactions may wait to be settled: beyond it a gateway is told to slow down (429), and
-# beyond the other number all of them are (503).
+# How many transactions may wait for attribution: more of one gateway's are answered with 429, more
+# of all gateways' with 503.
 MOST_WAITING_OF_A_GATEWAY = env.int("MOST_WAITING_OF_A_GATEWAY", default=50_000)
 MOST_WAITING = env.int("MOST_WAITING", default=1_000_000)
-# Requests under way in a process from which on a gateway may only have its share of them: some
-# fewer than the process has threads.
+# From this many in-flight requests on, one gateway may hold only its fair share. Set slightly below
+# the number of threads.
 MOST_AT_ONCE = env.int("MOST_AT_ONCE", default=8)
-# How old and how far ahead a transaction may be, by the database's clock.
+# How old, and how far in the future, a transaction may be, by the database's clock.
 OLDEST_TRANSACTION_DAYS = env.int("OLDEST_TRANSACTION_DAYS", default=31)
 NEWEST_TRANSACTION_MINUTES = env.int("NEWEST_TRANSACTION_MINUTES", default=60)
-# Calls of AI name customer, product, subscriber and credential. Strictly: whatever is named has to
-# be there and belong together, or the call waits in quarantine. And whether the unknown is made.
+# Calls of AI name customer, product, subscriber and credential. STRICT_NAMES: all names have to
+# exist and belong together, or the call waits in quarantine. The other: create unknown ones.
 STRICT_NAMES = env.bool("STRICT_NAMES", default=False)
 CREATE_NAMED = env.bool("CREATE_NAMED", default=False)
-# How long one half of a transaction waits for the other, in seconds, until it is attributed on what
-# is known. A half that comes later than that completes it.
+# Seconds that a partial transaction waits for its other part before it is attributed as it is. A
+# part that comes later completes it.
 OTHER_HALF_WAIT = env.int("OTHER_HALF_WAIT", default=600)
-# How long a transaction is remembered: longer than it could be accepted again, so that it is
-# counted once for ever. Its receipt can be asked for by its id as long.
+# Days that a transaction is remembered: longer than it could be accepted again, so that it is
+# counted only once. As long its receipt can be asked for by its id.
 REMEMBERED_DAYS = env.int("REMEMBERED_DAYS", default=400)
-# How long the ledger keeps its days.
+# Days that the ledger keeps transactions.
 LEDGER_DAYS = env.int("LEDGER_DAYS", default=400)
 
 # --- Sign-in ------------------------------------------------------------------------------------
@@ -219,13 +219,13 @@ ACCOUNT_MAX_EMAIL_ADDRESSES = 1  # the one that was invited; only an admin chang
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # no mail to whatever address somebody types
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds that a confirmed password lasts
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
-# More different keys than that, revealed by one person within these minutes: the person and the
+# If one person reveals more different keys than this within these minutes, the person and the
 # owners are told.
 REVEAL_ALERT_KEYS = env.int("REVEAL_ALERT_KEYS", default=10)
 REVEAL_ALERT_MINUTES = env.int("REVEAL_ALERT_MINUTES", default=10)
 
-# "required": nobody opens the administration without a second factor. "optional": who has set one
-# up is asked for it.
+# "required": nobody opens the administration without a second factor. "optional": only users who
+# have set one up are asked for it.
 STAFF_SECOND_FACTOR = env.str(
     "STAFF_SECOND_FACTOR", default="required" if PRODUCTION else "optional"
 )
@@ -242,14 +242,14 @@ MFA_FORMS = {
 }
 MFA_TOTP_TOLERANCE = 1  # steps of 30 seconds that a phone's clock may be off
 MFA_RECOVERY_CODES_SHOW_ONCE = True
-# Nobody signs up, so that nobody locks an address's owner out by adding a factor first.
+# Safe because nobody signs up: nobody can lock an address's owner out by adding a factor first.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="revcred@localhost")
 vars().update(env.email("EMAIL_URL", default="consolemail://"))
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)  # seconds the mail server has for an answer
-# Such as https://credentials.example.com: links in mails begin with it. Without it they begin with
-# the host of the request that asked for the mail.
+# Start of links in mails, such as https://credentials.example.com. If empty, it is the host of the
+# request that caused the mail.
 PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
 SENT_MAIL_DAYS = env.int("SENT_MAIL_DAYS", default=30)  # recipient and subject are kept so long
 
@@ -262,7 +262,7 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
 SECURE_SSL_REDIRECT = False  # the proxy's job; plain HTTP is what it speaks to us
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000 if PRODUCTION else 0)
-# Of all of the domain, and for good: only if the operator says so.
+# Affect the whole domain for a long time, so only the operator may turn them on.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
 if TRUSTED_PROXIES:
@@ -286,7 +286,7 @@ CONTENT_SECURITY_POLICY = {
 # --- Static files -------------------------------------------------------------------------------
 
 STATIC_URL = "static/"
-# Collected at build time; elsewhere served from where they lie in the apps.
+# Collected at build time; in development served from the apps' folders.
 STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not PRODUCTION
 STORAGES = {
@@ -298,7 +298,7 @@ STORAGES = {
     },
 }
 
-# --- The doors for programs ---------------------------------------------------------------------
+# --- API ------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -319,7 +319,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-# --- Logs: what happened, never a body, a key or a secret ---------------------------------------
+# --- Logs: events, never a body, a key or a secret ------------------------------------------------
 
 LOGGING = {
     "version": 1,

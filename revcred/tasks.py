@@ -1,4 +1,4 @@
-"""What bells call for. The table is the queue, so that a task carries nothing."""
+"""Celery tasks of the core. Each takes no arguments, because the table is the queue."""
 
 import os
 from threading import Event
@@ -11,8 +11,9 @@ from revcred import outbox
 from revcred.uploads.worker import process_waiting_uploads
 
 HOUR_SECONDS = 60 * 60  # seconds
-UPLOADS_NICENESS = 10  # how far behind others this process stands for the processor
+UPLOADS_NICENESS = 10  # attribution gets the processor first
 
+# An upload may take hours, so the worker stops it between two chunks instead of waiting for it.
 _shutdown_requested = Event()
 
 
@@ -28,12 +29,12 @@ def _request_shutdown(**_: Any) -> None:
     soft_time_limit=24 * HOUR_SECONDS,
 )
 def work_on_uploads() -> None:
-    """In a worker of its own, so that no settlement ever waits for a list."""
+    """Work on waiting uploads, in a worker of its own, so that no attribution waits for them."""
     os.setpriority(os.PRIO_PROCESS, 0, UPLOADS_NICENESS)
     process_waiting_uploads(stopping=_shutdown_requested)
 
 
 @shared_task(name="revcred.send_mail")
 def send_mail() -> None:
-    """Send what waits in the outbox."""
+    """Send the mails that wait in the outbox."""
     outbox.send_waiting_mail()

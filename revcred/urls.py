@@ -1,3 +1,5 @@
+"""URLs of the project. Those of `account` replace or add to allauth's, so they come first."""
+
 from django.contrib import admin
 from django.urls import include, path, re_path
 
@@ -42,6 +44,7 @@ urlpatterns = [
     path("", include("storefront.urls")),
     path("", include("revcred.api.urls")),
     path("", include("metering.urls")),
+    # Ahead of allauth's own URLs, which are the same, so that these win.
     path("account/2fa/", include("revcred.accounts.second_factor_urls")),
     path("account/", include(account_urlpatterns)),
     path("account/", include("allauth.urls")),
@@ -50,6 +53,7 @@ urlpatterns = [
     path("readyz", readyz, name="readyz"),
 ]
 
+# Named as strings, because Django imports them when an error occurs.
 handler404 = "revcred.runtime.middleware.not_found_response"
 handler429 = "revcred.accounts.pages.too_many_requests_page"
 handler500 = "revcred.runtime.middleware.server_error_response"

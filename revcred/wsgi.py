@@ -1,3 +1,5 @@
+"""The WSGI application: everything is loaded before the first request."""
+
 import os
 
 from django.core.wsgi import get_wsgi_application
@@ -13,8 +15,8 @@ from revcred.runtime import preflight  # noqa: E402
 from revcred.uploads.housekeeping import delete_abandoned_files_at_start  # noqa: E402
 
 preflight.check_at_start()
-# What a process left that died while it received a list: keys in clear.
+# A process that died while it received an upload left a file with keys in clear.
 delete_abandoned_files_at_start()
-# Every page's module, now rather than while the first request waits.
+# Imports the module of every page now, so that no request waits for it.
 get_resolver().url_patterns  # noqa: B018
 application = import_string("metering.api.concurrency.ConcurrencyLimiter")(django_application)

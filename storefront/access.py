@@ -1,6 +1,6 @@
-"""Who may see what: own things only, and a key or secret only after a fresh confirmation.
+"""Access rules of the storefront: own things only, a key or secret only after a fresh confirmation.
 
-Every page starts from one of these querysets, so that what is another's is as good as not there.
+Every page starts from one of these querysets, so that what belongs to others does not exist for it.
 """
 
 from collections.abc import Callable
@@ -24,20 +24,23 @@ if TYPE_CHECKING:
 
 
 class SignedInRequest(HttpRequest):
+    """A request of somebody who has signed in."""
+
     user: "User"
 
 
 def sign_in_required(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A page for whoever has signed in; others are asked to, and brought back."""
+    """Show the page to whoever has signed in; ask others to, and bring them back."""
     return login_required(page)
 
 
 def never_cached(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """No cache on the way, and no history of the browser, keeps what this page answers."""
+    """Keep a page's response out of every cache on the way and of the browser's history."""
 
     @wraps(page)
     def answer(*args: object, **kwargs: object) -> HttpResponse:
         response = page(*args, **kwargs)
+        # no-store keeps it out of the disk cache and of the page that the back button shows.
         response["Cache-Control"] = "no-store, private"
         response["Pragma"] = "no-cache"
         return response
@@ -46,41 +49,47 @@ def never_cached(page: Callable[..., HttpResponse]) -> Callable[..., HttpRespons
 
 
 def own_credentials(user: "User") -> "CredentialQuerySet":
+    """Return the credentials the user holds, and those of customers the user owns."""
     return Credential.objects.visible_to(user)
 
 
 def own_subscriptions(user: "User") -> "SubscriptionQuerySet":
+    """Return the subscriptions of owned customers, and those of the user's credentials."""
     return Subscription.objects.visible_to(user)
 
 
 def own_usage(user: "User") -> "UsageQuerySet":
-    """All of customers owned; of others what the user's own credentials have used."""
+    """Return all usage of owned customers, and of others the usage of the user's credentials."""
     return Usage.objects.filter(_owned_or_held(user))
 
 
 def own_transactions(user: "User") -> "TransactionQuerySet":
+    """Return all transactions of owned customers, and those of the user's credentials."""
     return Transaction.objects.filter(_owned_or_held(user))
 
 
 def owns_customer(user: "User", customer: Customer) -> bool:
+    """Return True if the user is an owner of the customer."""
     return Customer.objects.owned_by(user).filter(pk=customer.pk).exists()
 
 
 def may_reveal(user: "User", credential: Credential) -> bool:
-    """Of what the user sees: everything but where the user is there to look on."""
+    """Return True unless the user's role at this customer is viewer."""
     memberships = credential.customer.memberships.filter(subscriber__user=user)
     return memberships.exclude(role=Membership.Role.VIEWER).exists()
 
 
 def has_confirmed_password(request: SignedInRequest) -> bool:
-    """Whether the password was confirmed in this session, in the last five minutes.
+    """Return True if the password was confirmed in this session in the last five minutes.
 
-    allauth lets those pass who have no password to confirm. We do not.
+    allauth lets people without a password pass. The storefront does not.
     """
     return request.user.has_usable_password() and did_recently_reauthenticate(request)
 
 
 def _owned_or_held(user: "User") -> Q:
+    """Return the condition on rows with `customer` and `credential`."""
+    # Subqueries instead of joins: usage has many rows, and its index is by customer.
     owned = Customer.objects.owned_by(user).values("pk")
     held = Credential.objects.visible_to(user).values("pk")
     return Q(customer__in=owned) | Q(credential__in=held)

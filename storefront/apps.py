@@ -1,3 +1,5 @@
+"""App configuration of the storefront."""
+
 from django.apps import AppConfig
 
 

@@ -1,4 +1,4 @@
-"""The figures of usage that a page draws as a chart and writes out as a table."""
+"""Usage as a chart and as the table below it."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from metering.models.usage import (
 )
 from storefront.windows import CalendarSpan, DateRange
 
+# More colours than these cannot be told apart in a chart.
 MAX_SERIES = 6
 
 AmountByStart = dict[datetime, Decimal]
@@ -22,7 +23,7 @@ AmountByStart = dict[datetime, Decimal]
 
 @dataclass(frozen=True)
 class UsageSeries:
-    """What one party used: the whole, and how much in each hour or day."""
+    """Usage of one party: its name, the total, and the amount of each hour or day."""
 
     name: str
     total: Decimal
@@ -31,6 +32,12 @@ class UsageSeries:
 
 @dataclass(frozen=True)
 class UsageChart:
+    """Usage in a date range, of one element, by party.
+
+    `elements`: total of each element in the range. `starts`: beginnings of the hours or days up to
+    now.
+    """
+
     window: DateRange
     element: str
     elements: dict[str, Decimal]
@@ -39,12 +46,13 @@ class UsageChart:
 
     @property
     def total(self) -> Decimal:
+        """Return the total of the chosen element."""
         return self.elements.get(self.element, Decimal(0))
 
     @property
     def rows(self) -> list[tuple[datetime, list[Decimal], Decimal]]:
-        """An hour or a day each: when, how much each party used, and all of them together."""
-        columns = zip(*(each.amounts for each in self.series), strict=True)
+        """Return a row for each hour or day: start, amount of each party, and their sum."""
+        columns = zip(*(one_series.amounts for one_series in self.series), strict=True)
         return [
             (start, list(row), sum(row, Decimal(0)))
             for start, row in zip(self.starts, columns, strict=True)
@@ -52,16 +60,18 @@ class UsageChart:
 
     @property
     def by_hour(self) -> bool:
+        """Return True if the chart has a bar for each hour, not each day."""
         return self.window.span is CalendarSpan.DAY
 
     @property
     def chart(self) -> dict[str, Any]:
-        """What the browser draws: every hour or day of the window, those to come left empty."""
+        """Return the data for the browser; hours and days to come stay empty."""
+        # None leaves a gap, where 0 would draw a bar of no height and suggest no usage.
         to_come = [None] * (len(self.window.starts) - len(self.starts))
         return {
             "starts": [int(start.timestamp()) for start in self.window.starts],
             "byHour": self.by_hour,
-            "series": [[float(each) for each in s.amounts] + to_come for s in self.series],
+            "series": [[float(amount) for amount in s.amounts] + to_come for s in self.series],
         }
 
 
@@ -73,7 +83,10 @@ def build_usage_chart(
     element: str | None,
     now: datetime,
 ) -> UsageChart:
-    """How much of one element was used in the window, by whom, and what else was counted."""
+    """Return the usage of one element in the range, by party.
+
+    `element`: None chooses one that was used. Parties beyond MAX_SERIES are summed up as others.
+    """
     usage = usage.between(window.start, window.end)
     shares = usage.shares(party)
     elements = {name: sum(used.values(), Decimal(0)) for name, used in shares.items()}
@@ -85,9 +98,10 @@ def build_usage_chart(
         amounts[number][start] = amount
     named = usage_party_names(party, leading)
     names = {number: named.get(number, f"Without a {party}") for number in leading}
+    # The database sums up the remaining parties, so that a thousand do not reach Python.
     if OTHERS in amounts:
         names[OTHERS] = f"Other {party}s"
-    # A gateway's clock may be ahead of ours: what it has counted already is shown already.
+    # The clock of a gateway may be ahead of ours: show what it has counted all the same.
     latest = max([now, *(start for each in amounts.values() for start in each)])
     starts = [start for start in window.starts if start <= latest]
     return UsageChart(
@@ -105,9 +119,11 @@ def _build_series(name: str, amounts: AmountByStart, starts: list[datetime]) -> 
 
 
 def _largest_parties(shares: dict[int, Decimal]) -> list[int]:
+    """Return the ids of the parties that used most, at most MAX_SERIES."""
+    # The id decides between equal amounts, so that colours do not change on reload.
     return sorted(shares, key=lambda number: (-shares[number], number))[:MAX_SERIES]
 
 
 def _default_element(elements: dict[str, Decimal]) -> str:
-    """Calls where those were counted, or else what there is."""
+    """Return calls if any were counted, or else the first element by name."""
     return CALLS_ELEMENT if CALLS_ELEMENT in elements or not elements else min(elements)

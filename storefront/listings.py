@@ -1,4 +1,4 @@
-"""What lists of credentials and subscriptions say of each, at a fixed number of queries."""
+"""Rows of the lists of credentials and subscriptions, at a fixed number of queries."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,7 +21,8 @@ CHART_DAYS = 30
 
 
 def with_listing_columns(credentials: "CredentialQuerySet", now: datetime) -> "CredentialQuerySet":
-    """With all that a row says, but in no order yet."""
+    """Add everything that a row of the list shows. The caller chooses the order."""
+    # A subquery, not a join: it must not multiply the rows.
     last_used = (
         ExternalKey.objects.filter(credential=OuterRef("pk"))
         .order_by()
@@ -43,7 +44,7 @@ def with_listing_columns(credentials: "CredentialQuerySet", now: datetime) -> "C
 def ending_keys(
     credentials: "CredentialQuerySet", now: datetime, *, before: datetime
 ) -> "QuerySet[ExternalKey]":
-    """Keys on their way out, that somebody may still be using."""
+    """Return keys that end before the moment, such as the old ones of a rotation."""
     return (
         ExternalKey.objects.current(now)
         .filter(
@@ -57,7 +58,7 @@ def ending_keys(
 
 @dataclass(frozen=True)
 class SubscriptionRow:
-    """A subscription and what the asker sees of its calls."""
+    """A subscription with the calls that the user may see of it."""
 
     subscription: Subscription
     owned: bool
@@ -70,17 +71,20 @@ class SubscriptionRow:
 
     @property
     def bars(self) -> list[tuple[int, float, float]]:
-        """The days as bars in a box of 30 by 10: left, top, height."""
+        """Return a bar for each day in a box of 30 by 10, as left, top and height."""
+        # Without calls all bars have height 0, and nothing is divided by 0.
         most = max(self.calls_by_day) or 1
-        heights = [round(float(10 * each / most), 2) for each in self.calls_by_day]
+        heights = [round(float(10 * calls / most), 2) for calls in self.calls_by_day]
         return [(left, 10 - height, height) for left, height in enumerate(heights)]
 
 
 def subscription_rows(
     subscriptions: Iterable[Subscription], user: "User", now: datetime
 ) -> list[SubscriptionRow]:
+    """Return a row for each subscription, with calls of the last CHART_DAYS and this month."""
     subscriptions = list(subscriptions)
     days = _last_days(now)
+    # The last 30 days and this month overlap: one query covers both.
     first = min(days[0], days[-1].replace(day=1))
     usage = own_usage(user).filter(subscription__in=subscriptions, element=CALLS_ELEMENT)
     calls: dict[int, dict[datetime, Decimal]] = defaultdict(dict)

@@ -1,3 +1,5 @@
+"""URLs of the storefront."""
+
 from django.urls import path
 
 from storefront.views import credentials, home, subscriptions, transactions

@@ -1,4 +1,4 @@
-"""The stretch of time a page of usage looks at: a calendar day, week, month or year, in UTC."""
+"""Date ranges of usage pages: a calendar day, week, month or year, in UTC."""
 
 from calendar import isleap, monthrange
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from django.utils.formats import date_format
 
 
 class CalendarSpan(TextChoices):
+    """The length of a date range."""
+
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
@@ -18,17 +20,20 @@ class CalendarSpan(TextChoices):
 
 @dataclass(frozen=True)
 class DateRange:
+    """A day, week, month or year, as its first day and number of days."""
+
     span: CalendarSpan
     first: date
     days: int
 
     @classmethod
     def holding(cls, day: date, span: CalendarSpan) -> "DateRange":
-        """The day, the week from Monday, or the month that the day lies in."""
+        """Return the day, the week from Monday, the month or the year that contains the day."""
         match span:
             case CalendarSpan.DAY:
                 return cls(span, day, 1)
             case CalendarSpan.WEEK:
+                # ISO weeks begin on Monday, which is weekday 0.
                 return cls(span, day - timedelta(days=day.weekday()), 7)
             case CalendarSpan.MONTH:
                 return cls(span, day.replace(day=1), monthrange(day.year, day.month)[1])
@@ -37,32 +42,40 @@ class DateRange:
 
     @property
     def start(self) -> datetime:
+        """Return the first moment."""
         return _start_of_day(self.first)
 
     @property
     def end(self) -> datetime:
+        """Return the first moment after the range."""
         return _start_of_day(self.first + timedelta(days=self.days))
 
     @property
     def step(self) -> timedelta:
+        """Return the length of one bar of the chart."""
+        # Usage is summed up by hour, so an hour is the finest step there is.
         return timedelta(hours=1) if self.span is CalendarSpan.DAY else timedelta(days=1)
 
     @cached_property
     def starts(self) -> list[datetime]:
-        """Where each of its hours or days begins."""
+        """Return the beginning of each hour or day of the range."""
         return [self.start + n * self.step for n in range((self.end - self.start) // self.step)]
 
     def contains(self, day: date) -> bool:
+        """Return True if the day lies in the range."""
         return self.first <= day < self.following
 
     @property
     def previous(self) -> date:
+        """Return a day of the range before."""
         return self.first - timedelta(days=1)
 
     @property
     def following(self) -> date:
+        """Return the first day of the next range."""
         return self.first + timedelta(days=self.days)
 
+    # The heading of the section, in the words of a calendar.
     def __str__(self) -> str:
         match self.span:
             case CalendarSpan.DAY:
@@ -80,5 +93,7 @@ def _start_of_day(day: date) -> datetime:
 
 
 def _days_in_words(first: date, last: date) -> str:
-    said = "j" if first.month == last.month else "j F" if first.year == last.year else "j F Y"
-    return f"{date_format(first, said)} to {date_format(last, 'j F Y')}"
+    first_format = (
+        "j" if first.month == last.month else "j F" if first.year == last.year else "j F Y"
+    )
+    return f"{date_format(first, first_format)} to {date_format(last, 'j F Y')}"

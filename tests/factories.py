@@ -93,7 +93,7 @@ def a_credential(
             "name": f"Credential {next(_numbers)}",
             "by": None,
             "new_members": fields.get("holders", ()),
-            "keyed": NewKey(
+            "new_key": NewKey(
                 key=key or f"key-of-tests-{next(_numbers):08}", secret=secret, active_from=LONG_AGO
             ),
         }

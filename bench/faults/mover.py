@@ -89,7 +89,7 @@ class Mover:
             lambda: credentials.issue_credential(
                 customer=subscription.customer,
                 name=text,
-                keyed=credentials.NewKey(key=text, active_from=since),
+                new_key=credentials.NewKey(key=text, active_from=since),
                 subscriptions=[subscription],
                 by=None,
             ),

@@ -162,7 +162,7 @@ class AttachKeyForm(ActionForm):
         data = self.cleaned_data
         credentials.add_alias_by_fingerprint(
             credential=data["credential"],
-            mark=self.target.fingerprint,
+            key_fingerprint=self.target.fingerprint,
             hint=self.target.hint,
             gateway=self.target.gateway if data["only_here"] else None,
             active_from=data["active_from"],

@@ -98,7 +98,7 @@ class DemoCast:
         return credentials.issue_credential(
             customer=feeds[0].customer,
             name=name,
-            keyed=NewKey(
+            new_key=NewKey(
                 key=self.keys[name],
                 secret=generate_secret() if has_secret else None,
                 active_from=self.now - DEMO_HISTORY_AGE,

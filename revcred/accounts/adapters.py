@@ -1,4 +1,4 @@
-"""How allauth works here: who signs in, by which mail, and what of it is on record."""
+"""Adaptation of allauth: invitation only, mails through the outbox, every attempt on record."""
 
 from typing import Any
 
@@ -20,8 +20,9 @@ from revcred.outbox import absolute_url, queue_mail, site_name
 
 
 class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Nobody signs up: subscribers are invited by an admin. Mails go through the outbox."""
+    """Let nobody sign up: admins invite subscribers. Mails go through the outbox."""
 
+    # Invitations create logins by an action, never allauth's sign-up.
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 
@@ -34,7 +35,7 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return absolute_url(path, current.request)
 
     def send_notification_mail(self, template_prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Leave second factors out: they are told of where they are recorded, once."""
+        """Skip mails about second factors: revcred sends its own where it records the change."""
         if not template_prefix.startswith("mfa/"):
             super().send_notification_mail(template_prefix, *args, **kwargs)
 
@@ -48,6 +49,7 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         try:
             super().pre_authenticate(request, **credentials)
+        # allauth raises it where too many attempts were made at this address.
         except ValidationError:
             _record_throttled_by_email(AuditVerb.SIGN_IN_LIMITED, request, credentials.get("email"))
             raise
@@ -56,6 +58,7 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         _record_throttled_by_email(AuditVerb.SIGN_IN_FAILED, request, credentials.get("email"))
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        # The password was right, so `authentication_failed` is not called for it.
         if not user.is_active:
             sign_ins.record_throttled_event(
                 verb=AuditVerb.SIGN_IN_FAILED, user=user, address=client_ip(request)
@@ -65,13 +68,13 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     @atomic
     def login(self, request: HttpRequest, user: User) -> None:
-        """Sign in, which nobody does without a record of it."""
+        """Sign in and record it. If the record fails, the sign-in fails, too."""
         sign_ins.record_login_event(verb=AuditVerb.SIGNED_IN, user=user, address=client_ip(request))
         super().login(request, user)
 
 
 class ForgottenPasswordForm(ResetPasswordForm):  # type: ignore[misc]
-    """allauth's own, which keeps on record as well that nobody has the address."""
+    """allauth's form, which also records requests for addresses that nobody signs in with."""
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
         if not self.users:
@@ -80,11 +83,13 @@ class ForgottenPasswordForm(ResetPasswordForm):  # type: ignore[misc]
 
 
 def client_ip(request: HttpRequest) -> str:
-    """Return where a request comes from, by as many proxies as may be believed."""
+    """Return the client's IP address, as far as trusted proxies tell it."""
     return str(get_adapter(request).get_client_ip(request))
 
 
 def _record_throttled_by_email(verb: AuditVerb, request: HttpRequest, email: str | None) -> None:
+    """Record an attempt at the login with this address, or at an unknown one."""
+    # allauth matches addresses in any case of letters; so does the record.
     found = filter_users_by_email(email, prefer_verified=True) if email else []
     user = found[0] if found else None
     sign_ins.record_throttled_event(verb=verb, user=user, address=client_ip(request))
@@ -92,6 +97,7 @@ def _record_throttled_by_email(verb: AuditVerb, request: HttpRequest, email: str
 
 @receiver(user_logged_out)
 def _record_sign_out(request: HttpRequest, user: User | None, **_: Any) -> None:
+    # Requests without an address are made by tests and commands, which sign nobody out.
     if user is not None and request.META.get("REMOTE_ADDR"):
         sign_ins.record_login_event(
             verb=AuditVerb.SIGNED_OUT, user=user, address=client_ip(request)

@@ -1,6 +1,7 @@
-"""Pages about a login besides allauth's own: invitations, new addresses, passwords as one commit.
+"""Pages about one's own login besides allauth's: invitations, new addresses, passwords.
 
-A link's token goes into the session at once, so that no address on the way further shows it.
+A link's token goes into the session at once, so that no later address shows it. Each new password,
+its record and the mail about it are one transaction.
 """
 
 from typing import Any
@@ -27,6 +28,7 @@ from revcred.actions import addresses, sign_ins, subscribers
 from revcred.actions.users import LoginActionError
 from revcred.models import AuditVerb, User
 
+# Each names its token in the session, and the URL of its page.
 INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
     "invitation",
     "confirm_address",
@@ -35,25 +37,25 @@ INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
 
 
 class AtomicPasswordChangeView(views.PasswordChangeView):  # type: ignore[misc]
-    """A new password, its record and the mail about it in one commit."""
+    """Set a new password, record it and queue the mail about it in one transaction."""
 
     form_valid = atomic(views.PasswordChangeView.form_valid)
 
 
 class AtomicPasswordSetView(views.PasswordSetView):  # type: ignore[misc]
-    """A first password, its record and the mail about it in one commit."""
+    """Set a first password, record it and queue the mail about it in one transaction."""
 
     form_valid = atomic(views.PasswordSetView.form_valid)
 
 
 class AtomicPasswordResetView(views.PasswordResetFromKeyView):  # type: ignore[misc]
-    """A password chosen by a link, its record and the mail about it in one commit."""
+    """Set a password by link, record it and queue the mail about it in one transaction."""
 
     form_valid = atomic(views.PasswordResetFromKeyView.form_valid)
 
 
 class PasswordForm(forms.Form):
-    """The password of somebody who need not be signed in."""
+    """Asks for the password of somebody who need not be signed in."""
 
     password = PasswordField(label="Your password", autocomplete="current-password")
 
@@ -62,8 +64,9 @@ class PasswordForm(forms.Form):
         self.user = user
 
     def clean_password(self) -> str:
-        """Check it through the limits of signing in, and on record if it is wrong."""
+        """Check the password within the limits of signing in, and record a wrong one."""
         password: str = self.cleaned_data["password"]
+        # allauth's own check: it counts attempts and calls authentication_failed.
         adapter = get_adapter()
         if not adapter.reauthenticate(self.user, password):
             raise adapter.validation_error("incorrect_password")
@@ -71,7 +74,8 @@ class PasswordForm(forms.Form):
 
 
 def too_many_requests_page(request: HttpRequest) -> HttpResponse:
-    """Answer 429, on record: who could not sign in or have a link sent may want to know why."""
+    """Answer 429 and record it: whoever was turned away may want to know why."""
+    # One handler serves all limited pages: the URL tells which one it was.
     name = request.resolver_match.url_name if request.resolver_match else ""
     verb = (
         AuditVerb.RESET_LIMITED if name == "account_reset_password" else AuditVerb.SIGN_IN_LIMITED
@@ -85,7 +89,7 @@ def too_many_requests_page(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "HEAD"])
 def open_mail_link(request: HttpRequest, token: str, purpose: str) -> HttpResponse:
-    """Keep the token of a mail's link in the session and lead to the page without it."""
+    """Move the token of a mail's link into the session, and redirect to the page without it."""
     request.session[f"revcred_{purpose}"] = token
     return redirect(f"account_{purpose}_page")
 
@@ -94,7 +98,7 @@ def open_mail_link(request: HttpRequest, token: str, purpose: str) -> HttpRespon
 @require_http_methods(["GET", "POST"])
 @sensitive_post_parameters()
 def invitation_page(request: HttpRequest) -> HttpResponse:
-    """Accept an invitation, with a new password or with the login that is there already."""
+    """Accept an invitation, with a new password or with the login that exists already."""
     token = request.session.get(f"revcred_{INVITATION_PURPOSE}", "")
     try:
         return _answer_invitation(request, token)
@@ -103,6 +107,7 @@ def invitation_page(request: HttpRequest) -> HttpResponse:
 
 
 def _answer_invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """Show the form, or accept. Raises the errors of `subscribers.accept_invitation`."""
     subscriber = subscribers.subscriber_by_invitation(token=token)
     login = subscribers.login_with_address(email=subscriber.email)
     context: dict[str, Any] = {
@@ -112,6 +117,7 @@ def _answer_invitation(request: HttpRequest, token: str) -> HttpResponse:
     }
     form = None
     if login is None:
+        # Password validators compare the new password with name and address.
         stub = User(email=subscriber.email.lower(), name=subscriber.name)
         form = SetPasswordForm(user=stub, data=request.POST or None)
     if request.method == "POST":
@@ -127,6 +133,7 @@ def _answer_invitation(request: HttpRequest, token: str) -> HttpResponse:
         if login is None:
             return redirect("account_reset_password_from_key_done")
         return redirect("storefront:home")
+    # After signing in the person comes back here and accepts.
     query = urlencode({"next": reverse("account_invitation_page")})
     context["sign_in"] = f"{reverse('account_login')}?{query}"
     return render(request, "account/invitation.html", context | {"form": form})
@@ -136,7 +143,7 @@ def _answer_invitation(request: HttpRequest, token: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @sensitive_post_parameters()
 def confirm_address_page(request: HttpRequest) -> HttpResponse:
-    """Confirm a new address: with the password, unless there is none or a superuser spared it."""
+    """Confirm a new address, with the password if there is one and no superuser spared it."""
     token = request.session.get(f"revcred_{CONFIRM_ADDRESS_PURPOSE}", "")
     try:
         change = addresses.address_change_by_token(
@@ -145,6 +152,7 @@ def confirm_address_page(request: HttpRequest) -> HttpResponse:
         form = None
         if change.needs_password:
             form = PasswordForm(request.POST or None, user=change.user)
+        # Only a POST confirms: mail scanners open every link.
         if request.method == "POST" and (form is None or form.is_valid()):
             addresses.confirm_address_change(change=change, request=request)
             del request.session[f"revcred_{CONFIRM_ADDRESS_PURPOSE}"]
@@ -157,7 +165,7 @@ def confirm_address_page(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def stop_address_page(request: HttpRequest) -> HttpResponse:
-    """Let the old address drop a new one that it did not expect."""
+    """Let the owner of the old address cancel a new one that was not expected."""
     token = request.session.get(f"revcred_{STOP_ADDRESS_PURPOSE}", "")
     try:
         change = addresses.address_change_by_token(token=token, purpose=addresses.STOP_TOKEN_SALT)
@@ -175,8 +183,9 @@ def stop_address_page(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters()
 @login_required
 def resume_reveals_page(request: HttpRequest) -> HttpResponse:
-    """Let keys be revealed again after the address was changed: by the password, signed in."""
+    """Let keys be revealed again after an address change: signed in, by password."""
     user: Any = request.user
+    # Nothing to confirm, or confirmed in another tab.
     if user.reveals_rest_since is None:
         return redirect("storefront:home")
     if not user.has_usable_password():

@@ -1,8 +1,8 @@
-"""The second factor at sign-in: when it is asked for, how it is stored, and the record of it.
+"""Second factor at sign-in: who needs one, how it is sealed, and the record of every change.
 
 allauth.mfa does the work: codes of an authenticator app, passkeys, recovery codes. Its sign-in asks
-for the factor of whoever has one. This module adds that staff need one, that a session which has
-not passed it opens nothing, and that every change is on record and told by mail.
+for the factor of whoever has one. This module adds that staff need one, that a session without the
+factor opens nothing, and that every change is recorded and told by mail.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ from revcred.runtime.middleware import GetResponse
 
 AUTHENTICATOR_PLACE = "mfa.authenticator"  # the place that sealed texts name
 FACTOR_TYPES = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
-# These pages are how a factor is passed, and how one leaves.
+# Pages on which a factor is shown, and signing out. Guarding them would lock everybody out.
 UNGUARDED_URL_NAMES = {
     "mfa_authenticate",
     "mfa_reauthenticate",
@@ -36,7 +36,7 @@ UNGUARDED_URL_NAMES = {
 
 
 class SealingMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
-    """Seal what codes are made from under FERNET_KEYS, like every other secret here."""
+    """Seals the secrets that codes are made from under FERNET_KEYS, like all other secrets."""
 
     def encrypt(self, text: str) -> str:
         return seal_text(text, to=AUTHENTICATOR_PLACE)
@@ -51,8 +51,9 @@ class SealingMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
 @atomic
 def reseal_authenticator(authenticator: Authenticator) -> None:
-    """Seal what its codes are made from under the newest of FERNET_KEYS. Raises CannotUnseal."""
+    """Seal an authenticator's secret under the newest of FERNET_KEYS. Raises CannotUnseal."""
     row = Authenticator.objects.select_for_update().get(pk=authenticator.pk)
+    # allauth keeps the app's key as "secret", and the seed of recovery codes as "seed".
     name = "secret" if row.type == Authenticator.Type.TOTP else "seed"
     row.data[name] = encrypt(decrypt(row.data[name]))
     row.save(update_fields=["data"])
@@ -64,21 +65,21 @@ def is_factor_required(user: User) -> bool:
 
 
 def has_factor(user: User) -> bool:
-    """Return True if the user has an app or a passkey. Recovery codes alone are no factor."""
+    """Return True if the user has an app or a passkey. Recovery codes alone do not count."""
     return bool(Authenticator.objects.filter(user=user, type__in=FACTOR_TYPES).exists())
 
 
 def was_factor_passed(request: HttpRequest) -> bool:
-    """Return True if this session has shown a second factor of the user who is signed in."""
+    """Return True if this session has shown a second factor of the signed-in user."""
     records = get_authentication_records(request, request.user)
     return any(record.get("method") == "mfa" for record in records)
 
 
 class SecondFactorMiddleware:
-    """Keep the administration, and the pages about factors, from sessions without the factor.
+    """Keeps sessions without the factor out of the administration and the pages about factors.
 
     A session may be older than its user's factor, or may have been made in another way than by
-    allauth's sign-in: so the session itself is asked, and not the page that made it.
+    allauth's sign-in. So the session itself is asked, not the page that made it.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -100,12 +101,15 @@ class SecondFactorMiddleware:
         passed = was_factor_passed(request)
         if passed and not (required and is_admin):
             return None
+        # Staff without a factor may open nothing but the page on which to set one up.
         if not has_factor(request.user):
             return redirect("mfa_index") if required and is_admin else None
         return None if passed else _ask_for_factor(request)
 
 
 def _ask_for_factor(request: HttpRequest) -> HttpResponse:
+    """Redirect to the page that asks for the factor, and back to this one afterwards."""
+    # Whoever has an app is asked for a code; that page offers the passkey as well.
     by_code = Authenticator.objects.filter(user=request.user, type=Authenticator.Type.TOTP)
     page = "mfa_reauthenticate" if by_code.exists() else "mfa_reauthenticate_webauthn"
     # What was posted is not kept: after the factor the person sees the page and decides again.
@@ -114,7 +118,7 @@ def _ask_for_factor(request: HttpRequest) -> HttpResponse:
 
 
 def connect_factor_signals() -> None:
-    """Listen to every way in which an authenticator is made, removed, used or guessed."""
+    """Listen to every way in which an authenticator is added, removed, used or guessed."""
     post_save.connect(_on_authenticator_saved, sender=Authenticator)
     post_delete.connect(_on_authenticator_deleted, sender=Authenticator)
     signals.authenticator_added.connect(_on_authenticator_added)
@@ -133,7 +137,7 @@ def _on_authenticator_deleted(instance: Authenticator, **_: Any) -> None:
 def _on_authenticator_added(
     request: HttpRequest, user: User, authenticator: Authenticator, **_: Any
 ) -> None:
-    """Count the session as one that has passed: adding a factor takes a code or a touch of it."""
+    """Count the session as passed: adding a factor takes a code or a touch of it."""
     if authenticator.type in FACTOR_TYPES:
         record_authentication(request, user, "mfa", id=authenticator.pk, type=authenticator.type)
 

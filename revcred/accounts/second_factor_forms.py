@@ -1,4 +1,4 @@
-"""allauth's forms about the second factor: our words, no code twice, and failures on record."""
+"""allauth's forms about the second factor: our texts, each code once, failures on record."""
 
 from typing import Any
 
@@ -27,6 +27,8 @@ MAX_PASSKEY_NAME = 100
 
 
 class ActivateAppForm(totp.ActivateTOTPForm):  # type: ignore[misc]
+    """Asks for a first code of the app, which proves that it has the secret."""
+
     code = forms.CharField(
         label="Code from the app",
         max_length=MAX_CODE_CHARACTERS,
@@ -36,6 +38,8 @@ class ActivateAppForm(totp.ActivateTOTPForm):  # type: ignore[misc]
 
 
 class BaseCodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]
+    """Asks for a code of the app, or a recovery code."""
+
     code = forms.CharField(
         label="Code",
         max_length=MAX_CODE_CHARACTERS,
@@ -46,6 +50,7 @@ class BaseCodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]
     def clean_code(self) -> str:
         code = str(self.cleaned_data["code"])
         try:
+            # Counts this attempt as failed until the code is found right.
             forget_failures = check_rate_limit(self.user)
             self.authenticator = self._find(code)
         except ValidationError as error:
@@ -56,6 +61,8 @@ class BaseCodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]
         return code
 
     def _find(self, code: str) -> Authenticator:
+        """Return the authenticator that the code belongs to. Raises ValidationError."""
+        # The app first: most codes are the app's, and checking recovery codes derives all of them.
         with_codes = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN)
         for authenticator in with_codes.filter(user=self.user).order_by("-type"):
             if authenticator.type == Authenticator.Type.TOTP:
@@ -69,20 +76,21 @@ class BaseCodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]
 
 
 class SignInCodeForm(BaseCodeForm, base.AuthenticateForm):  # type: ignore[misc]
-    """At sign-in."""
+    """Asks for a code at sign-in."""
 
 
 class ConfirmByCodeForm(BaseCodeForm, base.ReauthenticateForm):  # type: ignore[misc]
-    """Once signed in."""
+    """Asks for a code from somebody who is signed in."""
 
 
 @atomic
 def spend_code(authenticator: Authenticator, code: str) -> bool:
-    """Accept a code of the app's once.
+    """Accept a code of the app once, and return True if it was accepted.
 
     allauth remembers used codes in the cache for one step of 30 seconds, which is shorter than a
-    code is accepted, and a cache may forget. So the newest step used is kept with the secret.
+    code is accepted, and a cache may forget. So the newest step used is kept beside the secret.
     """
+    # Two requests with one code come one after the other here, and the second is turned away.
     row = Authenticator.objects.select_for_update().get(pk=authenticator.pk)
     secret = decrypt(row.data["secret"])
     for step in totp_auth.yield_hotp_counters_from_time():
@@ -97,7 +105,7 @@ def spend_code(authenticator: Authenticator, code: str) -> bool:
 
 
 class PasskeyAnswerMixin:
-    """Turn whatever a browser sends that answers no challenge into an error of the form."""
+    """Turns a browser's answer that cannot be read into an error of the form."""
 
     user: Any
 
@@ -112,6 +120,8 @@ class PasskeyAnswerMixin:
 
 
 class AddPasskeyForm(PasskeyAnswerMixin, webauthn.AddWebAuthnForm):  # type: ignore[misc]
+    """Asks for the name of a new passkey, and checks the browser's answer."""
+
     name = forms.CharField(
         required=False,
         max_length=MAX_PASSKEY_NAME,
@@ -124,6 +134,8 @@ class AddPasskeyForm(PasskeyAnswerMixin, webauthn.AddWebAuthnForm):  # type: ign
 
 
 class BasePasskeyForm(PasskeyAnswerMixin, webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]
+    """Checks a passkey's answer to the challenge, and records a failure."""
+
     def clean_credential(self) -> Authenticator:
         try:
             return self.read(super().clean_credential)
@@ -134,14 +146,16 @@ class BasePasskeyForm(PasskeyAnswerMixin, webauthn.AuthenticateWebAuthnForm):  #
 
 
 class SignInPasskeyForm(BasePasskeyForm):
-    """At sign-in."""
+    """Asks for a passkey at sign-in."""
 
 
 class ConfirmByPasskeyForm(BasePasskeyForm):
-    """Once signed in."""
+    """Asks for a passkey from somebody who is signed in."""
 
     reauthenticated = True
 
 
 class RenamePasskeyForm(webauthn.EditWebAuthnForm):  # type: ignore[misc]
+    """Asks for another name of a passkey."""
+
     name = forms.CharField(max_length=MAX_PASSKEY_NAME, label="Name")

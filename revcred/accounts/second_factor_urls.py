@@ -1,6 +1,6 @@
 """allauth's pages about the second factor, each request in one transaction.
 
-So what changes and the record of it are committed together.
+A change and its record are committed together.
 """
 
 from allauth.mfa.urls import urlpatterns as allauth_patterns
@@ -9,6 +9,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 
 def _atomic_pattern(pattern: URLPattern | URLResolver) -> URLPattern | URLResolver:
+    """Return the URL pattern with its view in a transaction; includes are copied."""
     route = str(pattern.pattern)
     if isinstance(pattern, URLResolver):
         return path(route, include([_atomic_pattern(each) for each in pattern.url_patterns]))

@@ -1,7 +1,7 @@
-"""Actions on sign-in addresses. A new one counts once it is confirmed from there.
+"""Actions on sign-in addresses. A new address counts once it is confirmed from there.
 
-The link alone confirms nothing while the person has a password: it asks for it, so that nobody
-takes over a login by having somebody else's address changed. Only a superuser may spare the
+The link alone confirms nothing while the person has a password: the page asks for it, so that
+nobody takes over a login by having somebody else's address changed. Only a superuser may spare the
 password, for people who lost both mailbox and password.
 """
 
@@ -20,18 +20,20 @@ from revcred.models import AddressChange, AuditEvent, AuditVerb, Customer, Subsc
 from revcred.models.users import ADDRESS_CHANGE_LIFETIME
 from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
 
+# Salts of the signed links. With one salt for both, a link that stops a change could be turned into
+# one that confirms it.
 CONFIRM_TOKEN_SALT = "revcred.address.confirm"  # noqa: S105 - no secret
 STOP_TOKEN_SALT = "revcred.address.stop"  # noqa: S105 - no secret
 
 
 class AddressTaken(LoginActionError):
-    """Somebody else has the address."""
+    """Another login or subscriber has the address."""
 
     sentence = "Somebody else has this address. Every login and subscriber has one of its own."
 
 
 class MembershipRightRequired(LoginActionError):
-    """The address decides who becomes the member, as no login holds the memberships yet."""
+    """Changing the address would pass memberships on, which takes the right to change them."""
 
     sentence = (
         "This subscriber belongs to a customer and has not accepted an invitation yet: whoever has"
@@ -46,9 +48,10 @@ class AddressChangeNotOpen(LoginActionError):
 
 
 def check_address_change(*, user: User, email: str, by: User | None) -> None:
-    """Raise the reason why `by` may not ask for this address for the user, if there is one.
+    """Raise the reason why `by` may not request this address for the user, if there is one.
 
-    Raises NotBelow, AddressTaken, AddressOfStaff, AddressOfSubscriber, MembershipRightRequired.
+    `by`: None for the operator on the command line. Raises LoginRankTooHigh, AddressTaken,
+    AddressOfStaff, AddressOfSubscriber, MembershipRightRequired.
     """
     if by is not None:
         is_own = by.pk == user.pk
@@ -57,6 +60,7 @@ def check_address_change(*, user: User, email: str, by: User | None) -> None:
             raise users.LoginRankTooHigh
         if not is_own:
             users.check_ranked_below(user=user, by=by)
+        # Without a password the link alone confirms: whoever gets the address gets the memberships.
         if not user.has_usable_password() and not users.is_superuser_above(user=user, by=by):
             for subscriber in Subscriber.objects.of(user):
                 check_membership_right(subscriber=subscriber, by=by)
@@ -64,9 +68,7 @@ def check_address_change(*, user: User, email: str, by: User | None) -> None:
 
 
 def check_membership_right(*, subscriber: Subscriber, by: User) -> None:
-    """Raise MembershipRightRequired if `by` would pass memberships on that nobody holds by
-    password.
-    """
+    """Raise MembershipRightRequired if `by` would pass memberships on that no password protects."""
     if subscriber.memberships.exists() and not by.has_perm("revcred.change_membership"):
         raise MembershipRightRequired
 
@@ -77,12 +79,13 @@ def request_address_change(
 ) -> AddressChange | None:
     """Send the new address a link to confirm it, and tell the old one, which stays until then.
 
-    A change asked for earlier is cancelled. Returns None if the address is the present one.
-    Raises as `check_address_change`.
+    Cancels a change requested earlier. Returns None if the address is the present one. Raises as
+    `check_address_change`.
     """
     email = email.lower()
     user = _lock_user(user)
     check_address_change(user=user, email=email, by=by)
+    # At most one change of a login is open: a unique constraint says so, too.
     for earlier in user.address_changes.filter(confirmed_at=None, cancelled_at=None):
         _cancel_and_record(earlier, by, request)
     if email == user.email:
@@ -105,7 +108,7 @@ def request_address_change(
 
 
 def address_change_by_token(*, token: str, purpose: str) -> AddressChange:
-    """Return the open change that a link stands for. Raises AddressChangeNotOpen."""
+    """Return the open change that a link's token stands for. Raises AddressChangeNotOpen."""
     try:
         number = signing.loads(token, salt=purpose, max_age=ADDRESS_CHANGE_LIFETIME)
     except signing.BadSignature as error:
@@ -118,11 +121,11 @@ def address_change_by_token(*, token: str, purpose: str) -> AddressChange:
 
 @atomic
 def confirm_address_change(*, change: AddressChange, request: HttpRequest) -> None:
-    """Let the new address count: all sessions of the person end, and reveals rest.
+    """Make the new address count, end all sessions of the person and pause reveals.
 
-    Whoever asks has seen to the link, and to the password if the change needs it. The old address
-    and the owners of the subscriber's customers are told. Raises AddressChangeNotOpen,
-    AddressTaken, AddressOfStaff, AddressOfSubscriber.
+    The caller has checked the link, and the password if the change needs one. The old address and
+    the owners of the subscriber's customers are told. Raises AddressChangeNotOpen, AddressTaken,
+    AddressOfStaff, AddressOfSubscriber.
     """
     user = _lock_user(change.user)
     change = _get_open_change(change)
@@ -131,9 +134,11 @@ def confirm_address_change(*, change: AddressChange, request: HttpRequest) -> No
     change.save(update_fields=["confirmed_at"])
     User.objects.filter(pk=user.pk).update(
         email=change.new_email,
+        # Whoever took a session over before the change is out as well.
         session_number=F("session_number") + 1,
         reveals_rest_since=change.confirmed_at,
     )
+    # allauth keeps addresses in a table of its own and signs in by it, so the two are kept alike.
     EmailAddress.objects.filter(user=user).delete()
     EmailAddress.objects.create(user=user, email=change.new_email, verified=True, primary=True)
     Subscriber.objects.filter(user=user).update(email=change.new_email)
@@ -146,9 +151,10 @@ def confirm_address_change(*, change: AddressChange, request: HttpRequest) -> No
 
 @atomic
 def cancel_address_change(*, change: AddressChange, by: User | None, request: HttpRequest) -> None:
-    """Drop a new address before it counts. `by` is None if the old address's link asked for it.
+    """Drop a new address before it counts.
 
-    Raises NotBelow, AddressChangeNotOpen.
+    `by`: None if the link in the mail to the old address asked for it. Raises LoginRankTooHigh,
+    AddressChangeNotOpen.
     """
     _lock_user(change.user)
     change = _get_open_change(change)
@@ -159,7 +165,7 @@ def cancel_address_change(*, change: AddressChange, by: User | None, request: Ht
 
 @atomic
 def resume_reveals(*, user: User, request: HttpRequest) -> None:
-    """Let keys be revealed again: the person signed in and confirmed by password."""
+    """Let keys be revealed again. The caller has checked sign-in and password."""
     if User.objects.filter(pk=user.pk, reveals_rest_since__isnull=False).update(
         reveals_rest_since=None
     ):
@@ -179,6 +185,7 @@ def notify_owners_of_address_change(*, change: AddressChange, actor: User | None
 
 
 def _check_address_free(user: User, email: str) -> None:
+    """Raise AddressOfStaff, AddressOfSubscriber or AddressTaken if another has the address."""
     is_staff = users.rank_of(user=user) > users.LoginRank.SUBSCRIBER
     other = User.objects.filter(email__iexact=email).exclude(pk=user.pk).first()
     if (
@@ -199,6 +206,7 @@ def _lock_user(user: User) -> User:
 
 
 def _get_open_change(change: AddressChange) -> AddressChange:
+    """Return the change as it is now. Raises AddressChangeNotOpen."""
     found = AddressChange.objects.open().filter(pk=change.pk).select_related("user").first()
     if found is None:
         raise AddressChangeNotOpen

@@ -1,4 +1,7 @@
-"""What people do with credentials. Each act happens whole, and is on record."""
+"""Actions on credentials: issue, change, rotate, assign, suspend, revoke and reveal.
+
+Each action is one transaction, which holds its audit event, too.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,19 +43,21 @@ RevealableField = Literal["value", "secret"]
 KEY_PREFIX = "rck_"
 SECRET_PREFIX = "rcs_"  # noqa: S105 - no secret, but how to tell one
 
+# Saved by the form as they are. Keys, assignments and suspensions have actions of their own,
+# because they are dated.
 EDITABLE_FIELDS = ("name", "environment", "tags", "expires_at")
 
 
 class CredentialNameInUse(Exception):
-    """The customer has a credential of this name already."""
+    """Another credential of the customer has this name."""
 
 
 class KeyInUse(Exception):
-    """The key means another credential in that time already."""
+    """Another credential has this key in the same period."""
 
 
 class KeyOfRevokedCredential(Exception):
-    """The key was a revoked credential's: it is used again only where that is asked for."""
+    """A revoked credential had this key, and `use_again` was not chosen."""
 
     def __init__(self, credential: Credential) -> None:
         super().__init__(credential)
@@ -61,50 +66,49 @@ class KeyOfRevokedCredential(Exception):
     def __str__(self) -> str:
         return (
             f"This key belonged to “{self.credential}” of {self.credential.customer}, revoked on"
-            f" {self.credential.revoked_at:%Y-%m-%d}. Choose to use it again if it is to count from"
-            " now on."
+            f" {self.credential.revoked_at:%Y-%m-%d}. Choose to use it again from now on."
         )
 
 
 class HoldersNotMembers(Exception):
-    """Holders would become members of the credential's customer, which nobody agreed to."""
+    """Some holders are not members of the credential's customer, nor among `new_members`."""
 
     def __init__(self, people: list[Subscriber]) -> None:
         names = ", ".join(map(str, people))
-        super().__init__(f"No members of this customer: {names}.")
+        super().__init__(f"Not members of this customer: {names}.")
         self.people = people
 
 
 class SubscriptionOfOtherCustomer(Exception):
-    """The subscription is another customer's."""
+    """The subscription belongs to another customer than the credential."""
 
 
 class CredentialRevoked(Exception):
-    """A revoked credential stays revoked, and keeps its key and secret to itself."""
+    """The credential is revoked: it cannot be changed back, and nothing of it is revealed."""
 
 
 class NotAssigned(Exception):
-    """The credential does not feed that subscription then."""
+    """The credential is not assigned to the subscription at that moment."""
 
 
 class AlreadyAssigned(Exception):
-    """The credential feeds that subscription in that time already."""
+    """The credential is assigned to the subscription in that period already."""
 
 
 class RevealsPaused(Exception):
-    """The sign-in address was changed, and the person has not confirmed it by password since."""
+    """The person's sign-in address changed, and was not confirmed by password since."""
 
 
 class NothingToReveal(Exception):
-    """There is no such value, or its customer is suspended."""
+    """No such value is kept, or the customer is suspended."""
 
 
 class SealedValueDamaged(Exception):
-    """What is kept does not open, or was sealed for another place."""
+    """The sealed value does not open, or was sealed for another row."""
 
 
 def generate_key() -> str:
-    """Return a new key. Its shape and checksum let it be recognised wherever it turns up."""
+    """Return a new key, recognisable anywhere by its prefix and checksum."""
     return tokens.generate_token(KEY_PREFIX)
 
 
@@ -115,10 +119,11 @@ def generate_secret() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class NewKey:
-    """The string of a key and what is to be known of it. `key=None` lets one be generated.
+    """The key to add, its secret and where and from when it counts.
 
-    `use_again`: it may be one that a revoked credential had. Then it counts from now on, unless
-    said otherwise.
+    `key`: None generates one. `active_from`: None lets a generated key count from now, and an
+    existing one from the oldest moment accepted. `use_again`: take the key even if a revoked
+    credential had it; it counts from now on unless `active_from` is given.
     """
 
     key: str | None = None
@@ -134,7 +139,7 @@ def issue_credential(
     customer: Customer,
     name: str,
     by: User | None,
-    keyed: NewKey | None = None,
+    new_key: NewKey | None = None,
     subscriptions: Iterable[Subscription] = (),
     holders: Iterable[Subscriber] = (),
     new_members: Iterable[Subscriber] = (),
@@ -142,11 +147,11 @@ def issue_credential(
     tags: Iterable[str] = (),
     expires_at: datetime | None = None,
 ) -> Credential:
-    """A new credential, its key and what it feeds.
+    """Issue a credential with its key, subscriptions and holders.
 
-    An existing key counts from as far back as transactions are accepted, unless said otherwise,
-    so that usage waiting under it is claimed. Holders who are no members of the customer become
-    members if they are among `new_members`.
+    An existing key counts from as far back as transactions are accepted, unless `new_key` names a
+    moment, so that usage waiting in quarantine under it is attributed. Holders who are not members
+    of the customer become members if they are among `new_members`.
 
     Raises CredentialNameInUse, KeyInUse, KeyOfRevokedCredential, SubscriptionOfOtherCustomer,
     AlreadyAssigned, HoldersNotMembers.
@@ -159,15 +164,16 @@ def issue_credential(
             tags=list(tags),
             expires_at=expires_at,
         )
+    # Each is gone through twice: to be saved, and to be named in the audit.
     subscriptions, holders = list(subscriptions), list(holders)
     set_holders(credential=credential, holders=holders, new_members=new_members, by=by)
-    key, used_again = _add_key(credential, keyed or NewKey(), by=by)
+    key, used_again = _add_key(credential, new_key or NewKey(), by=by)
     for subscription in subscriptions:
         _create_assignment(credential, subscription, active_from=key.active_from)
     details = {
         "hint": key.hint,
         "subscriptions": [str(each) for each in subscriptions],
-        "holders": [str(each) for each in holders],
+        "holders": [str(holder) for holder in holders],
         "from": key.active_from.isoformat(),
         **used_again,
     }
@@ -189,16 +195,17 @@ def change_credential(
     holders: Iterable[Subscriber] | None = None,
     new_members: Iterable[Subscriber] = (),
 ) -> None:
-    """Save what has been changed of its plain facts, and its holders where they are given.
+    """Save the changed fields of a credential, and its holders if they are given.
 
-    Usage follows another expiry, also into the past. Raises CredentialNameInUse, and
-    HoldersNotMembers as `issue_credential`.
+    A changed expiry re-attributes usage, also in the past. Raises CredentialNameInUse and
+    HoldersNotMembers.
     """
+    # FOR NO KEY UPDATE: processing may go on inserting rows that refer to this credential.
     before = Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
     changed = {
-        each: audit_difference(getattr(before, each), getattr(credential, each))
-        for each in EDITABLE_FIELDS
-        if getattr(before, each) != getattr(credential, each)
+        field: audit_difference(getattr(before, field), getattr(credential, field))
+        for field in EDITABLE_FIELDS
+        if getattr(before, field) != getattr(credential, field)
     }
     with raising_on_violation(CredentialNameInUse, "credential_name_of_customer"):
         credential.save(update_fields=list(changed))
@@ -213,6 +220,7 @@ def change_credential(
     if "name" in changed:
         names.reattribute_renamed(target=credential, by=by)
     if "expires_at" in changed:
+        # Calls between the old and the new expiry change their owner, whichever comes first.
         since = min(filter(None, (before.expires_at, credential.expires_at)))
         announce_change(
             f"the expiry of “{credential}” was changed", credential=credential, since=since, by=by
@@ -220,13 +228,13 @@ def change_credential(
 
 
 def holders_not_members(*, customer: Customer, holders: Iterable[Subscriber]) -> list[Subscriber]:
-    """Return those of these people who do not belong to the customer, by their addresses."""
+    """Return the people among `holders` who are not members of the customer, by e-mail."""
     members = {
         *Membership.objects.filter(customer=customer)
         .filter(subscriber__in=(holders := list(holders)))
         .values_list("subscriber", flat=True)
     }
-    return sorted({*holders} - {each for each in holders if each.pk in members}, key=str)
+    return sorted({*holders} - {holder for holder in holders if holder.pk in members}, key=str)
 
 
 def set_holders(
@@ -236,14 +244,16 @@ def set_holders(
     by: User | None,
     new_members: Iterable[Subscriber] = (),
 ) -> None:
-    """Who uses it and may reveal it. A holder belongs to the credential's customer.
+    """Set the people who use the credential and may reveal its key.
 
-    Those among `new_members` who do not yet become members. They and the customer's owners are
-    told. Raises HoldersNotMembers of others.
+    Holders who are not members of the customer become members if they are among `new_members`; they
+    and the customer's owners are told by mail. Raises HoldersNotMembers otherwise.
     """
     holders, agreed = list(holders), {*new_members}
+    # Membership decides what somebody sees, so nobody becomes a member unless the page showed and
+    # asked it.
     joining = holders_not_members(customer=credential.customer, holders=holders)
-    if others := [each for each in joining if each not in agreed]:
+    if others := [person for person in joining if person not in agreed]:
         raise HoldersNotMembers(others)
     for subscriber in joining:
         membership = Membership.objects.create(customer=credential.customer, subscriber=subscriber)
@@ -262,13 +272,13 @@ def add_alias(
     active_from: datetime | None = None,
     use_again: bool = False,
 ) -> ExternalKey:
-    """Another string under which its usage may arrive.
+    """Add another string under which the credential's usage may arrive.
 
     Raises KeyInUse, KeyOfRevokedCredential, CredentialRevoked.
     """
     _lock_unrevoked_credential(credential)
-    keyed = NewKey(key=alias, gateway=gateway, active_from=active_from, use_again=use_again)
-    key, used_again = _add_key(credential, keyed, kind=ExternalKey.Kind.ALIAS, by=by)
+    new_key = NewKey(key=alias, gateway=gateway, active_from=active_from, use_again=use_again)
+    key, used_again = _add_key(credential, new_key, kind=ExternalKey.Kind.ALIAS, by=by)
     _record_alias_added(key, by, used_again)
     announce_change(
         f"an alias of “{credential}” was added",
@@ -283,27 +293,28 @@ def add_alias(
 def add_alias_by_fingerprint(
     *,
     credential: Credential,
-    mark: UUID,
+    key_fingerprint: UUID,
     hint: str,
     by: User | None,
     gateway: Gateway | None = None,
     active_from: datetime | None = None,
     use_again: bool = False,
 ) -> ExternalKey:
-    """A string that only transactions have shown so far is one of its own, whatever it says.
+    """Add an alias that revcred has seen in transactions only, as a fingerprint.
 
-    Raises KeyInUse, KeyOfRevokedCredential, CredentialRevoked.
+    `hint`: the last four characters, as the transactions showed them. Raises KeyInUse,
+    KeyOfRevokedCredential, CredentialRevoked.
     """
     _lock_unrevoked_credential(credential)
-    keyed = NewKey(gateway=gateway, active_from=active_from, use_again=use_again)
-    used_again, active_from = _take_from_revoked(credential, keyed, mark, by=by)
+    new_key = NewKey(gateway=gateway, active_from=active_from, use_again=use_again)
+    used_again, active_from = _take_from_revoked(credential, new_key, key_fingerprint, by=by)
     key = ExternalKey(
         credential=credential,
         kind=ExternalKey.Kind.ALIAS,
         gateway=gateway,
-        fingerprint=mark,
+        fingerprint=key_fingerprint,
         hint=hint,
-        active_from=_first_free_moment(mark, gateway, active_from),
+        active_from=_first_free_moment(key_fingerprint, gateway, active_from),
     )
     _insert_key(key)
     _record_alias_added(key, by, used_again)
@@ -318,7 +329,10 @@ def add_alias_by_fingerprint(
 
 @atomic
 def end_key(*, key: ExternalKey, by: User | None, at: datetime | None = None) -> None:
-    """Ending a key that has ended leaves its end where it was; one not begun never begins."""
+    """End a key at `at` (default: now).
+
+    A key that has ended already keeps its end; one that has not begun never begins.
+    """
     credential, at = key.credential, at or timezone.now()
     _lock_credential(credential)
     key.refresh_from_db(fields=["active_from", "active_until"])
@@ -347,7 +361,7 @@ def rotate_credential(
     secret: str | None = None,
     use_again: bool = False,
 ) -> ExternalKey:
-    """A new key from now on; the old ones stay valid until the overlap ends.
+    """Add a new key that counts from now, and end the old ones after `overlap`.
 
     Raises KeyInUse, KeyOfRevokedCredential, CredentialRevoked.
     """
@@ -356,14 +370,16 @@ def rotate_credential(
     ends = now + overlap
     its_keys = credential.keys.filter(kind=ExternalKey.Kind.KEY)
     latest = its_keys.select_related("gateway").first()
+    # Aliases go on: they name the application, which a rotation does not change.
     ended = {}
     for each in its_keys.not_ended_at(ends):
         before = each.active_until
         _set_key_end(each, ends)
         ended[str(each)] = audit_difference(before, each.active_until)
     gateway = latest.gateway if latest else None
-    keyed = NewKey(key=key, secret=secret, gateway=gateway, active_from=now, use_again=use_again)
-    new, used_again = _add_key(credential, keyed, by=by)
+    new_key = NewKey(key=key, secret=secret, gateway=gateway, active_from=now, use_again=use_again)
+    # After ending the old ones: without overlap their strings are free for the new key.
+    new, used_again = _add_key(credential, new_key, by=by)
     details = {
         "hint": new.hint,
         "old_until": ends.isoformat(),
@@ -377,7 +393,7 @@ def rotate_credential(
 
 @atomic
 def suspend_credential(*, credential: Credential, by: User | None) -> None:
-    """From now on nothing is attributed to it. Suspending a suspended one changes nothing."""
+    """Attribute nothing to the credential from now on. Does nothing if it is suspended."""
     _lock_unrevoked_credential(credential)
     now = timezone.now()
     if credential.suspensions.at(now).exists():
@@ -390,7 +406,7 @@ def suspend_credential(*, credential: Credential, by: User | None) -> None:
 
 @atomic
 def resume_credential(*, credential: Credential, by: User | None) -> None:
-    """From now on it counts again; what it did meanwhile stays unattributed."""
+    """Attribute usage to the credential again. Usage of the suspension stays in quarantine."""
     _lock_unrevoked_credential(credential)
     now = timezone.now()
     suspension = credential.suspensions.at(now).first()
@@ -405,9 +421,10 @@ def resume_credential(*, credential: Credential, by: User | None) -> None:
 
 @atomic
 def revoke_credential(*, credential: Credential, reason: str, by: User | None) -> None:
-    """For good: there is no way back. Raises CredentialRevoked."""
+    """Revoke the credential for good: this cannot be undone. Raises CredentialRevoked."""
     _lock_unrevoked_credential(credential)
     now = timezone.now()
+    # Keys keep their periods: attribution compares with revoked_at, so nothing is rewritten.
     credential.revoked_at = now
     credential.revocation_reason = reason
     credential.save(update_fields=["revoked_at", "revocation_reason"])
@@ -425,7 +442,7 @@ def assign_subscription(
     by: User | None,
     at: datetime | None = None,
 ) -> Assignment:
-    """It feeds this subscription too.
+    """Charge the credential's usage to one more subscription from `at` (default: now).
 
     Raises SubscriptionOfOtherCustomer, AlreadyAssigned, CredentialRevoked.
     """
@@ -435,7 +452,7 @@ def assign_subscription(
     undo = {"began": assignment.pk, "at": to_audit_json(at)}
     _record_assignment(AuditVerb.ASSIGNED, credential, subscription, by=by, at=at, undo=undo)
     announce_change(
-        f"“{credential}” feeds “{subscription}”", credential=credential, since=at, by=by
+        f"“{credential}” is charged to “{subscription}”", credential=credential, since=at, by=by
     )
     return assignment
 
@@ -448,13 +465,19 @@ def unassign_subscription(
     by: User | None,
     at: datetime | None = None,
 ) -> None:
-    """It no longer feeds this subscription. Raises NotAssigned."""
+    """Stop charging the credential's usage to the subscription at `at` (default: now).
+
+    Raises NotAssigned.
+    """
     _lock_credential(credential)
     at = at or timezone.now()
     undo = _end_assignment(credential, subscription, at)
     _record_assignment(AuditVerb.UNASSIGNED, credential, subscription, by=by, at=at, undo=undo)
     announce_change(
-        f"“{credential}” no longer feeds “{subscription}”", credential=credential, since=at, by=by
+        f"“{credential}” is no longer charged to “{subscription}”",
+        credential=credential,
+        since=at,
+        by=by,
     )
 
 
@@ -467,12 +490,14 @@ def move_credential(
     by: User | None,
     at: datetime | None = None,
 ) -> Assignment:
-    """From this moment on it feeds another subscription. What came before stays where it is.
+    """Charge the credential's usage to `to` instead of `subscription` from `at` (default: now).
 
-    Raises NotAssigned, SubscriptionOfOtherCustomer, AlreadyAssigned, CredentialRevoked.
+    Earlier usage stays where it is. Raises NotAssigned, SubscriptionOfOtherCustomer,
+    AlreadyAssigned, CredentialRevoked.
     """
     _lock_unrevoked_credential(credential)
     at = at or timezone.now()
+    # Ending and beginning at one moment would leave an empty period behind.
     if subscription == to:
         raise AlreadyAssigned
     undo = _end_assignment(credential, subscription, at)
@@ -496,11 +521,13 @@ def move_credential(
 def reveal_key(
     *, key: ExternalKey, field: RevealableField, by: User, address: str | None = None
 ) -> str:
-    """The key or its secret in clear, after the record of it has been committed.
+    """Return the key or its secret in clear, after the reveal has been committed to the audit.
 
     Raises RevealsPaused, CredentialRevoked, NothingToReveal, SealedValueDamaged.
     """
     verb = AuditVerb.KEY_REVEALED if field == "value" else AuditVerb.SECRET_REVEALED
+    # Committed before anything is unsealed, so that no reveal goes unrecorded. `durable` refuses to
+    # be part of a transaction that could still be rolled back.
     with atomic(durable=True):
         if User.objects.filter(pk=by.pk, reveals_rest_since__isnull=False).exists():
             raise RevealsPaused
@@ -519,7 +546,8 @@ def reveal_key(
 
 
 def _lock_credential(credential: Credential) -> None:
-    """Acts on one credential follow each other, and each sees what the one before has left."""
+    """Lock the credential's row, and read what an earlier action changed meanwhile."""
+    # `revoked_at` is read again under the lock: a revocation may have committed meanwhile.
     locked = Credential.objects.select_for_update(no_key=True)
     credential.refresh_from_db(fields=["revoked_at", "revocation_reason"], from_queryset=locked)
 
@@ -535,7 +563,7 @@ def _check_not_revoked(credential: Credential) -> None:
 
 
 def _credential_to_reveal(key: ExternalKey, field: RevealableField) -> Credential:
-    """Its credential as it is now. Raises CredentialRevoked, NothingToReveal."""
+    """Return the key's credential as it is now. Raises CredentialRevoked, NothingToReveal."""
     credential = Credential.objects.select_related("customer").get(pk=key.credential_id)
     _check_not_revoked(credential)
     if credential.customer.suspended_at:
@@ -546,79 +574,95 @@ def _credential_to_reveal(key: ExternalKey, field: RevealableField) -> Credentia
 
 
 def _insert_key(key: ExternalKey) -> None:
+    """Insert the key. Raises KeyInUse if another action inserted an overlapping one first."""
     with raising_on_violation(KeyInUse, "externalkey_means_one_credential"):
         key.save(force_insert=True)
 
 
 def _add_key(
     credential: Credential,
-    keyed: NewKey,
+    new_key: NewKey,
     *,
     kind: ExternalKey.Kind = ExternalKey.Kind.KEY,
     by: User | None,
 ) -> tuple[ExternalKey, dict[str, Any]]:
-    """The new key, and for the audit whose it was if it is used again."""
-    existing = trim_key(keyed.key or "")
+    """Add a key with its sealed value.
+
+    Returns the key, and audit details that name the revoked credential which had it before.
+    """
+    existing = trim_key(new_key.key or "")
     text = existing or generate_key()
-    mark = fingerprint(text)
-    used_again, active_from = _take_from_revoked(credential, keyed, mark, by=by)
+    key_fingerprint = fingerprint(text)
+    used_again, active_from = _take_from_revoked(credential, new_key, key_fingerprint, by=by)
+    # Nobody can have used a key that did not exist, so a generated one needs no past.
     generated_from = None if existing else timezone.now()
-    active_from = _first_free_moment(mark, keyed.gateway, active_from or generated_from)
+    active_from = _first_free_moment(
+        key_fingerprint, new_key.gateway, active_from or generated_from
+    )
     key = ExternalKey(
         credential=credential,
         kind=kind,
-        gateway=keyed.gateway,
-        fingerprint=mark,
+        gateway=new_key.gateway,
+        fingerprint=key_fingerprint,
         hint=hint(text),
         active_from=active_from,
     )
     _insert_key(key)
+    # The sealed text names its row, so the key has to have its number first.
     sealed = SealedValue(external_key=key)
-    sealed.seal(value=text, secret=keyed.secret)
+    sealed.seal(value=text, secret=new_key.secret)
     sealed.save(force_insert=True)
     return key, used_again
 
 
 def _take_from_revoked(
-    credential: Credential, keyed: NewKey, mark: UUID, *, by: User | None
+    credential: Credential, new_key: NewKey, key_fingerprint: UUID, *, by: User | None
 ) -> tuple[dict[str, Any], datetime | None]:
-    """Take a key from the revoked credential that had it last, if that is asked for.
+    """Take a key from the revoked credential that had it last, if `use_again` allows that.
 
-    Answers with what the audit says of it, and from when on the key counts. Raises
+    Returns audit details, and the moment from which the key counts (None: not decided here). Raises
     KeyOfRevokedCredential.
     """
-    had = list(keys_of_revoked_credentials(mark=mark, gateway=keyed.gateway))
+    had = list(
+        keys_of_revoked_credentials(key_fingerprint=key_fingerprint, gateway=new_key.gateway)
+    )
     if not had:
-        return {}, keyed.active_from
+        return {}, new_key.active_from
     last = had[0].credential
-    if not keyed.use_again:
+    if not new_key.use_again:
         raise KeyOfRevokedCredential(last)
-    # It has counted for nobody since, so its end there changes nothing that was counted.
-    still = ExternalKey.objects.filter(pk__in=[each.pk for each in had], active_until=None)
-    for each in still.select_related("credential"):
-        each.active_until = max(each.credential.revoked_at or each.active_from, each.active_from)
-        each.save(update_fields=["active_until"])
+    # The key has counted for nobody since the revocation, so ending it there moves no call.
+    still = ExternalKey.objects.filter(pk__in=[key.pk for key in had], active_until=None)
+    for key in still.select_related("credential"):
+        key.active_until = max(key.credential.revoked_at or key.active_from, key.active_from)
+        key.save(update_fields=["active_until"])
     revoked_at = last.revoked_at.isoformat() if last.revoked_at else ""
     details = {"hint": had[0].hint, "at": revoked_at, "used_again_for": str(credential)}
     AuditEvent.objects.record(AuditVerb.KEY_ENDED, target=last, by=by, details=details)
     used_again = {"key_was_of": str(last), "revoked_at": revoked_at}
-    return used_again, keyed.active_from or timezone.now()
+    return used_again, new_key.active_from or timezone.now()
 
 
-def keys_of_revoked_credentials(*, mark: UUID, gateway: Gateway | None) -> ExternalKeyQuerySet:
-    """Keys with this fingerprint of credentials that were revoked, the last one first.
+def keys_of_revoked_credentials(
+    *, key_fingerprint: UUID, gateway: Gateway | None
+) -> ExternalKeyQuerySet:
+    """Return keys with this fingerprint of revoked credentials, the latest revoked first.
 
-    Without those that have been used again since: whoever did that was asked.
+    Keys that another credential has used again since are left out: whoever did that was asked.
     """
     used_again = ExternalKey.objects.filter(
-        fingerprint=mark,
+        fingerprint=key_fingerprint,
         credential__revoked_at=None,
         active_from__gte=OuterRef("credential__revoked_at"),
     )
+    # A key for any gateway counts at this one as well.
     where = Q() if gateway is None else Q(gateway=None) | Q(gateway=gateway)
     return (
         ExternalKey.objects.filter(
-            where, ~Exists(used_again), fingerprint=mark, credential__revoked_at__isnull=False
+            where,
+            ~Exists(used_again),
+            fingerprint=key_fingerprint,
+            credential__revoked_at__isnull=False,
         )
         .select_related("credential__customer")
         .order_by("-credential__revoked_at", "-active_from")
@@ -626,10 +670,12 @@ def keys_of_revoked_credentials(*, mark: UUID, gateway: Gateway | None) -> Exter
 
 
 def _first_free_moment(
-    mark: UUID, gateway: Gateway | None, active_from: datetime | None
+    key_fingerprint: UUID, gateway: Gateway | None, active_from: datetime | None
 ) -> datetime:
-    """The moment asked for, or else the first possible one. Raises KeyInUse if it is taken."""
-    same = ExternalKey.objects.ever_counting().filter(fingerprint=mark, gateway=gateway)
+    """Return the moment asked for, or else the first possible one. Raises KeyInUse."""
+    # Checked before the insert, to answer with a sentence in the usual case; the exclusion
+    # constraint decides when two actions race.
+    same = ExternalKey.objects.ever_counting().filter(fingerprint=key_fingerprint, gateway=gateway)
     active_from = active_from or _earliest_key_start(same)
     if same.filter(Q(active_until=None) | Q(active_until__gt=active_from)).exists():
         raise KeyInUse
@@ -637,7 +683,7 @@ def _first_free_moment(
 
 
 def _earliest_key_start(same: ExternalKeyQuerySet) -> datetime:
-    """The oldest moment a transaction may have, but not before the key's last owner let go."""
+    """Return the oldest moment a transaction may have, or the end of the key's last owner."""
     oldest = timezone.now() - Gateway.objects.longest_accepted_age()
     let_go = same.aggregate(at=Max("active_until"))["at"]
     return max(oldest, let_go) if let_go else oldest
@@ -661,7 +707,7 @@ def _create_assignment(
 def _end_assignment(
     credential: Credential, subscription: Subscription, at: datetime
 ) -> dict[str, Any]:
-    """End it, and answer what it takes to put it back."""
+    """End the assignment that holds at `at`. Returns what `undoing` needs to restore it."""
     assignment = credential.assignments.at(at).filter(subscription=subscription).first()
     if assignment is None:
         raise NotAssigned
@@ -686,7 +732,7 @@ def _set_key_end(key: ExternalKey, at: datetime) -> None:
 
 
 def _reattribute_since(key: ExternalKey) -> datetime | None:
-    """From when it may take over what the same key for any gateway has been attributed."""
+    """Return the moment from which a key of one gateway takes calls from a key of any gateway."""
     return key.active_from if key.gateway_id else None
 
 

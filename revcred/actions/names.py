@@ -1,4 +1,7 @@
-"""Judge calls again that name a customer, product, subscriber or credential by a changed name."""
+"""Re-attribution of calls that name a customer, product, subscriber or credential.
+
+A call may name its owner instead of a key. After a rename the same name may mean somebody else.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -20,7 +23,7 @@ from revcred.models import (
 
 
 def fields_named_by_calls(*, model: type[Model]) -> set[str]:
-    """The fields that calls name it by, of what is judged again by `reattribute_renamed`."""
+    """Return the fields of a model by which calls may name its rows."""
     if not issubclass(model, (Customer, Product, Subscriber, Credential)):
         return set()
     return {*FormerName.KINDS[model._meta.model_name or ""]}
@@ -28,12 +31,14 @@ def fields_named_by_calls(*, model: type[Model]) -> set[str]:
 
 @atomic
 def reattribute_renamed(*, target: Any, by: User | None) -> None:
-    """After it was saved under a new name: what names it may have another owner now.
+    """Announce that a saved row has a new name, so that calls which name it are judged again.
 
-    That concerns others, too, who have or had this name: whoever has it now comes before those.
+    Others who have or had the name are announced as well, because a current name wins over a former
+    one.
     """
     cause = f"“{target}” is called so now"
     for each in (target, *_namesakes_of(target)):
+        # Each kind is announced by what metering finds calls by: its subscriptions, or its keys.
         if isinstance(each, Product):
             since = _earliest_start(each.subscriptions.all())
             announce_change(cause, product=each, since=since, by=by)
@@ -45,7 +50,7 @@ def reattribute_renamed(*, target: Any, by: User | None) -> None:
 
 
 def _announce_customers(cause: str, each: Customer | Subscriber, by: User | None) -> None:
-    """By one subscription of each: what names its customer is judged again with it."""
+    """Announce one subscription of each customer: calls that name the customer follow with it."""
     customers = [each] if isinstance(each, Customer) else each.customers.all()
     for customer in customers:
         subscriptions = customer.subscriptions.order_by("active_from")
@@ -54,21 +59,26 @@ def _announce_customers(cause: str, each: Customer | Subscriber, by: User | None
 
 
 def _namesakes_of(target: Any) -> Iterable[Any]:
+    """Return other rows that have, or once had, one of the target's names."""
     model = type(target)
+    # All fields of the thing, not only the changed one: a former name may be any of them.
     same, former = Q(), Q()
     for field, (kind, in_any_case) in FormerName.KINDS[model._meta.model_name].items():
         if name := getattr(target, field):
             same |= Q(**{f"{field}__iexact" if in_any_case else field: name})
             former |= Q(kind=kind, name=name.lower() if in_any_case else name)
+    # Former names refer to rows by number, without a foreign key.
     numbers = FormerName.objects.filter(former).values("target_id")
     found: QuerySet[Any] = model._base_manager.filter(same | Q(pk__in=numbers)).exclude(
         pk=target.pk
     )
+    # Names of credentials are unique only within their customer.
     if model is Credential:
         found = found.filter(customer=target.customer_id)
     return found.order_by("pk")
 
 
 def _earliest_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
+    """Return the start of the subscription that began first."""
     at: datetime | None = subscriptions.aggregate(at=Min("active_from"))["at"]
     return at

@@ -1,4 +1,4 @@
-"""The watch over reveals: many different keys by one person do not stay unnoticed."""
+"""Alert about reveals: somebody who reveals many different keys does not stay unnoticed."""
 
 from datetime import timedelta
 
@@ -12,18 +12,21 @@ MANY_REVEALED_MAIL = "emails/many_revealed"
 
 
 def alert_if_many_revealed(*, by: User, address: str | None) -> None:
-    """Tell the person and the owners of the customers once more keys were revealed than usual.
+    """Tell the person and the customers' owners that unusually many keys were revealed.
 
-    Once per window of REVEAL_ALERT_MINUTES, in the transaction of the reveal that was too many.
+    At most once in REVEAL_ALERT_MINUTES, and in the transaction of the reveal that exceeded
+    REVEAL_ALERT_KEYS. `address`: the client's IP address.
     """
     minutes = settings.REVEAL_ALERT_MINUTES
     since = timezone.now() - timedelta(minutes=minutes)
-    lately = AuditEvent.objects.reveals().filter(actor_id=by.pk, at__gt=since)
-    keys = {*lately.values_list("target_id", "details__hint")}
+    recent_reveals = AuditEvent.objects.reveals().filter(actor_id=by.pk, at__gt=since)
+    # A key seen twice is one key: the hint tells a rotated key from the one before.
+    keys = {*recent_reveals.values_list("target_id", "details__hint")}
     if len(keys) <= settings.REVEAL_ALERT_KEYS:
         return
-    told = AuditEvent.objects.about(by).filter(verb=AuditVerb.MANY_REVEALED, at__gt=since)
-    if told.exists():
+    # The event of the alert is also the memory of it, so no further table is needed.
+    earlier_alerts = AuditEvent.objects.about(by).filter(verb=AuditVerb.MANY_REVEALED, at__gt=since)
+    if earlier_alerts.exists():
         return
     details = {"keys": len(keys), "minutes": minutes}
     AuditEvent.objects.record(

@@ -1,4 +1,4 @@
-"""Second factors: each change is recorded and told by mail, in the transaction of the change."""
+"""Actions on second factors, each recorded and told by mail in the transaction of the change."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,13 +25,13 @@ FACTOR_NAMES = {
 
 
 class NoSecondFactor(Exception):
-    """There is nothing to reset."""
+    """The user has no second factor that could be reset."""
 
 
 def factor_names(*, user: User) -> list[str]:
-    """Return which kinds of second factors the user has, in words."""
+    """Return the kinds of second factors the user has, in words."""
     types = Authenticator.objects.filter(user=user).values_list("type", flat=True)
-    return sorted({FACTOR_NAMES[each] for each in types})
+    return sorted({FACTOR_NAMES[type_name] for type_name in types})
 
 
 @atomic
@@ -44,7 +44,7 @@ def record_factor_added(*, authenticator: Authenticator) -> None:
 
 @atomic
 def record_factor_removed(*, authenticator: Authenticator) -> None:
-    """Record and tell that it was removed, by whoever is signed in."""
+    """Record and tell that a second factor was removed, by whoever is signed in."""
     factor = FACTOR_NAMES[authenticator.type]
     _record_factor_event(AuditVerb.FACTOR_REMOVED, authenticator.user, factor=factor)
     if (
@@ -65,13 +65,14 @@ def record_recovery_code_used(*, authenticator: Authenticator) -> None:
 
 @atomic
 def record_factor_failure(*, user: User, is_limited: bool) -> None:
-    """Record a wrong code or passkey, or one that came too soon after too many of them.
+    """Record a wrong code or passkey, or one that the rate limit turned away.
 
-    Whoever knows the password can repeat it: once a minute it is on record, and once an hour told
-    by mail.
+    Whoever knows the password can repeat it: it is recorded at most once a minute, and told by mail
+    at most once an hour.
     """
     since = timezone.now() - FAILURE_MAIL_INTERVAL
     verbs = (AuditVerb.FACTOR_FAILED, AuditVerb.FACTOR_LIMITED)
+    # The audit is also the memory of the last mail.
     if not AuditEvent.objects.about(user).filter(verb__in=verbs, at__gt=since).exists():
         _queue_factor_mail(user, "failed")
     verb = AuditVerb.FACTOR_LIMITED if is_limited else AuditVerb.FACTOR_FAILED
@@ -80,21 +81,24 @@ def record_factor_failure(*, user: User, is_limited: bool) -> None:
 
 @atomic
 def reset_second_factor(*, user: User, by: User | None, reason: str) -> None:
-    """Take all second factors of somebody who lost them, and end that person's sessions.
+    """Remove all second factors of somebody who lost them, and end that person's sessions.
 
-    `by` is None on the command line. Raises NotBelow, NoSecondFactor.
+    `by`: None on the command line. Raises LoginRankTooHigh, NoSecondFactor.
     """
     if not users.is_superuser_above(user=user, by=by):
         raise users.LoginRankTooHigh
     authenticators = Authenticator.objects.filter(user=user)
     if not authenticators.exists():
         raise NoSecondFactor
+    # The signal of each deletion records it; the reset itself is an event of its own.
     authenticators.delete()
+    # Whoever has the lost phone may be signed in on it.
     User.objects.filter(pk=user.pk).update(session_number=F("session_number") + 1)
     _record_factor_event(AuditVerb.FACTOR_RESET, user, by=by, reason=reason)
     _queue_factor_mail(user, "reset", by=by, reason=reason)
 
 
+# Stands for "whoever is signed in". None is taken: it means the operator.
 _SIGNED_IN_USER: Any = object()
 
 
@@ -114,12 +118,13 @@ def _current_client_ip() -> str | None:
     return str(get_adapter(request).get_client_ip(request)) if request else None
 
 
-def _queue_factor_mail(user: User, what: str, **said: Any) -> None:
+def _queue_factor_mail(user: User, event: str, **details: Any) -> None:
+    """Queue the mail `second_factor_<event>`, with the client's IP address and the time."""
     request = context.request
-    known = {
+    context_of_all = {
         "user": user,
         "site": site_name(request),
         "at": timezone.now(),
         "address": _current_client_ip(),
     }
-    queue_mail(f"emails/second_factor_{what}", user.email, known | said)
+    queue_mail(f"emails/second_factor_{event}", user.email, context_of_all | details)

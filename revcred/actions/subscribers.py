@@ -18,13 +18,13 @@ INVITATION_TOKEN_SALT = "revcred.invitation"  # noqa: S105 - no secret
 
 
 class AddressOfAnotherSubscriber(LoginActionError):
-    """The login of this address belongs to another subscriber."""
+    """The login with this address belongs to another subscriber."""
 
     sentence = "Another subscriber signs in with this address already."
 
 
 class InvitationNotValid(LoginActionError):
-    """The link is too old, was used, or was sent to an address the subscriber had before."""
+    """The link is too old, was used, or was sent to a former address of the subscriber."""
 
     sentence = (
         "This link was used before, is too old, or was sent to another address. Ask whoever"
@@ -33,17 +33,17 @@ class InvitationNotValid(LoginActionError):
 
 
 class InvitedLoginRequired(LoginActionError):
-    """A login of the invited address exists, and somebody else accepts."""
+    """The invited address has a login, and somebody else tries to accept."""
 
     sentence = "You have a login already. Sign in with it to accept the invitation."
 
 
 @atomic
 def invite_subscriber(*, subscriber: Subscriber, by: User, request: HttpRequest) -> None:
-    """Send a link by which the subscriber accepts and chooses a password. May be sent again.
+    """Send a link by which the subscriber accepts and chooses a password.
 
-    A login is made, or an existing one linked, only when that person accepts. Somebody who
-    accepted already is sent the link for another password.
+    May be sent again. A login is created, or an existing one linked, only when the person accepts.
+    Somebody who accepted already is sent the link for a new password.
 
     Raises AddressOfAnotherSubscriber, AddressOfStaff.
     """
@@ -62,6 +62,7 @@ def invite_subscriber(*, subscriber: Subscriber, by: User, request: HttpRequest)
         url = absolute_url(
             reverse("account_invitation", args=[_invitation_token(subscriber)]), request
         )
+    # Shows support when the last invitation went out; its validity is in the token.
     subscriber.invited_at = timezone.now()
     subscriber.save(update_fields=["invited_at"])
     _record_subscriber_event(AuditVerb.INVITED, subscriber, by, request)
@@ -70,13 +71,14 @@ def invite_subscriber(*, subscriber: Subscriber, by: User, request: HttpRequest)
 
 
 def subscriber_by_invitation(*, token: str) -> Subscriber:
-    """Return the subscriber whom an invitation's link stands for. Raises InvitationNotValid."""
+    """Return the subscriber that an invitation's token stands for. Raises InvitationNotValid."""
     try:
         number, email = signing.loads(
             token, salt=INVITATION_TOKEN_SALT, max_age=settings.PASSWORD_RESET_TIMEOUT
         )
     except signing.BadSignature as error:
         raise InvitationNotValid from error
+    # The address is part of the token: a link to a former address opens nothing.
     subscriber = Subscriber.objects.filter(pk=number, user=None, email__iexact=email).first()
     if subscriber is None:
         raise InvitationNotValid
@@ -84,7 +86,7 @@ def subscriber_by_invitation(*, token: str) -> Subscriber:
 
 
 def login_with_address(*, email: str) -> User | None:
-    """Return the login with this address."""
+    """Return the login with this address, in any case of letters."""
     return User.objects.filter(email__iexact=email).first()
 
 
@@ -94,10 +96,11 @@ def accept_invitation(
 ) -> Subscriber:
     """Link the subscriber to the login of the person who accepts.
 
-    Without a login of that address one is made, with `password`. With one, `user` has to be it.
+    If no login has the address, one is created with `password`; if one has, it has to be `user`.
     Raises InvitationNotValid, InvitedLoginRequired, AddressOfAnotherSubscriber, AddressOfStaff.
     """
     invited = subscriber_by_invitation(token=token)
+    # Two clicks on one link wait for each other here; the second finds the link used.
     Subscriber.objects.select_for_update(no_key=True).get(pk=invited.pk)
     subscriber = subscriber_by_invitation(token=token)  # as it is now that nobody else changes it
     email = subscriber.email.lower()
@@ -106,8 +109,10 @@ def accept_invitation(
     if login is None:
         if not password:
             raise InvitedLoginRequired
+        # Verified: the link came by a mail to this address.
         login = User.objects.create_user(email, password, name=subscriber.name[:150])
         EmailAddress.objects.create(user=login, email=email, verified=True, primary=True)
+    # Somebody else signed in here could link a stranger's subscriber to the own login.
     elif user is None or user.pk != login.pk or not login.is_active:
         raise InvitedLoginRequired
     subscriber.user = login
@@ -117,9 +122,7 @@ def accept_invitation(
 
 
 def check_login_available(*, email: str) -> None:
-    """Raise AddressOfStaff or AddressOfAnotherSubscriber if a new subscriber could not sign in
-    with it.
-    """
+    """Raise AddressOfStaff or AddressOfAnotherSubscriber if no subscriber can sign in with it."""
     login = login_with_address(email=email)
     if login is None:
         return
@@ -142,12 +145,13 @@ def check_subscriber_address(*, subscriber: Subscriber, email: str, by: User) ->
 def change_subscriber_address(
     *, subscriber: Subscriber, email: str, by: User, request: HttpRequest
 ) -> AddressChange | None:
-    """Give the subscriber another address, or ask for it if there is a login.
+    """Give the subscriber another address, or request it if there is a login.
 
-    Returns the change that waits for its confirmation, or None where there is no login: then the
-    address is another at once, what was sent to the old one is void, and the old one is told.
+    Returns the change that waits for confirmation. Returns None if there is no login: the address
+    is then changed at once, an invitation sent to the old one is void, and the old one is told.
 
-    Raises NotBelow, AddressTaken, AddressOfStaff, AddressOfAnotherSubscriber, DecidesWhoBelongs.
+    Raises LoginRankTooHigh, AddressTaken, AddressOfStaff, AddressOfAnotherSubscriber,
+    MembershipRightRequired.
     """
     email = email.lower()
     before = Subscriber.objects.select_for_update(no_key=True).get(pk=subscriber.pk)
@@ -162,6 +166,7 @@ def change_subscriber_address(
     _record_subscriber_event(
         AuditVerb.ADDRESS_CHANGED, before, by, request, address=f"{before.email} → {email}"
     )
+    # Otherwise nobody expects anything at the old address.
     if before.invited_at:
         context = {"subscriber": before, "new": email, "site": site_name(request)}
         queue_mail("emails/invitation_void", before.email.lower(), context)
@@ -182,7 +187,7 @@ def record_membership_added(*, membership: Membership, by: User, request: HttpRe
 def record_role_changed(
     *, membership: Membership, old: str, by: User, request: HttpRequest
 ) -> None:
-    """Record another role of a membership, and tell the customer's owners."""
+    """Record a changed role of a membership, and tell the customer's owners."""
     if membership.role == old:
         return
     _record_subscriber_event(
@@ -198,6 +203,7 @@ def record_membership_ended(*, membership: Membership, by: User, request: HttpRe
 
 
 def _invitation_token(subscriber: Subscriber) -> str:
+    # No token is stored. A used link is void because the subscriber has a login then.
     return signing.dumps([subscriber.pk, subscriber.email.lower()], salt=INVITATION_TOKEN_SALT)
 
 

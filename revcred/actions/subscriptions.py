@@ -1,4 +1,4 @@
-"""What people do with subscriptions and the products they are to."""
+"""Actions on subscriptions, and on products and sources as far as they decide whose a call is."""
 
 from datetime import datetime
 
@@ -8,16 +8,16 @@ from django.utils import timezone
 
 from revcred.actions.constraints import raising_on_violation
 from revcred.hooks import announce_change
-from revcred.models import AuditEvent, FormerName, Product, Source, Subscription, User
+from revcred.models import AuditEvent, AuditVerb, FormerName, Product, Source, Subscription, User
 from revcred.models.audit import audit_difference
 
 
 class SubscriptionExternalKeyInUse(Exception):
-    """Another subscription has this external key in that time."""
+    """Another subscription has this external key in the same period."""
 
 
 class LastSourceOfProducts(Exception):
-    """These products have no other source, and nobody has said what they count without it."""
+    """Products have no other source, and nobody chose what they count without it."""
 
     def __init__(self, products: list[Product]) -> None:
         super().__init__(products)
@@ -25,21 +25,21 @@ class LastSourceOfProducts(Exception):
 
 
 class SubscriptionNotStarted(Exception):
-    """The subscription has not started by then, so that it would have held for no time at all."""
+    """The subscription starts later, so it would never have been active."""
 
 
 @atomic
 def start_subscription(*, subscription: Subscription, by: User | None) -> None:
-    """Save a new one. Transactions that named it and waited are claimed.
+    """Save a new subscription, and attribute transactions that named it and waited.
 
-    What has been counted under its name as another's former one follows it, as far as it reaches
-    back. Raises SubscriptionExternalKeyInUse.
+    Calls counted under its external key as another subscription's former one follow it, from its
+    start. Raises SubscriptionExternalKeyInUse.
     """
     with raising_on_violation(
         SubscriptionExternalKeyInUse, "subscription_external_key_once_at_a_time"
     ):
         subscription.save(force_insert=True)
-    AuditEvent.objects.record(AuditEvent.Verb.CREATED, target=subscription, by=by)
+    AuditEvent.objects.record(AuditVerb.CREATED, target=subscription, by=by)
     announce_change(
         f"subscription “{subscription}” was added",
         subscription=subscription,
@@ -50,13 +50,14 @@ def start_subscription(*, subscription: Subscription, by: User | None) -> None:
 
 @atomic
 def change_subscription(*, subscription: Subscription, by: User | None) -> None:
-    """Save what has been changed. Usage follows a new start or end, also into the past.
+    """Save the changed fields. A changed start or end re-attributes usage, also in the past.
 
-    Under another external key it is still known by the one before: see `FormerName`. Raises
+    Calls under its former external key go on counting: see `FormerName`. Raises
     SubscriptionExternalKeyInUse.
     """
     before = Subscription.objects.select_for_update(no_key=True).get(pk=subscription.pk)
     changed = _changed_fields(before, subscription)
+    # Saving an unchanged form leaves no event behind.
     if not changed:
         return
     with raising_on_violation(
@@ -64,11 +65,11 @@ def change_subscription(*, subscription: Subscription, by: User | None) -> None:
     ):
         subscription.save(update_fields=changed)
     values = {
-        each: audit_difference(getattr(before, each), getattr(subscription, each))
-        for each in changed
+        name: audit_difference(getattr(before, name), getattr(subscription, name))
+        for name in changed
     }
     details = {"changed": values}
-    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.CHANGED, target=subscription, by=by, details=details)
     since = _first_moment_affected(before, subscription)
     if since:
         announce_change(
@@ -83,7 +84,7 @@ def change_subscription(*, subscription: Subscription, by: User | None) -> None:
 def end_subscription(
     *, subscription: Subscription, by: User | None, at: datetime | None = None
 ) -> None:
-    """Ending an ended subscription leaves its end where it was. Raises SubscriptionNotStarted."""
+    """End a subscription. One that has ended keeps its end. Raises SubscriptionNotStarted."""
     at = at or timezone.now()
     locked = Subscription.objects.select_for_update(no_key=True)
     subscription.refresh_from_db(from_queryset=locked)
@@ -95,7 +96,7 @@ def end_subscription(
 
 
 def former_names_taken_by(*, subscription: Subscription) -> QuerySet[FormerName]:
-    """Its external key, as the former name of others for whom it no longer counts."""
+    """Return its external key as former name of others, for whom it no longer counts."""
     return FormerName.objects.filter(
         kind=FormerName.Kind.SUBSCRIPTION,
         name=subscription.external_key,
@@ -105,9 +106,9 @@ def former_names_taken_by(*, subscription: Subscription) -> QuerySet[FormerName]
 
 @atomic
 def forget_former_name(*, subscription: Subscription, name: str, by: User | None) -> None:
-    """Let a former name of it no longer count: as if it had never had it.
+    """Forget a former external key of the subscription, as if it had never had it.
 
-    Whoever had the name before, and lost it to this one, has it again.
+    Whoever had the key before, and lost it to this subscription, has it again.
     """
     former = subscription.former_names().filter(name=name).first()
     if former is None:
@@ -115,11 +116,13 @@ def forget_former_name(*, subscription: Subscription, name: str, by: User | None
     lost = FormerName.objects.filter(
         kind=FormerName.Kind.SUBSCRIPTION, name=name, taken_by_id=subscription.pk
     )
+    # Read before the update, which removes what they are found by.
     had_it_before = list(Subscription.objects.filter(pk__in=lost.values("target_id")))
+    # The names return to whoever lost them, with the end that this one had.
     lost.update(counts_until=former.counts_until, taken_by_id=former.taken_by_id)
     former.delete()
     details = {"changed": {"former_name": audit_difference(name, None)}}
-    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=subscription, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.CHANGED, target=subscription, by=by, details=details)
     cause = f"“{name}” no longer means “{subscription}”"
     announce_change(cause, subscription=subscription, since=subscription.active_from, by=by)
     for each in had_it_before:
@@ -128,27 +131,31 @@ def forget_former_name(*, subscription: Subscription, name: str, by: User | None
 
 @atomic
 def announce_sources_changed(*, product: Product, by: User | None) -> None:
-    """After the sources of a product were set: they have no moments, so they count ever since."""
+    """Announce that a product's sources were set.
+
+    Sources have no period, so calls of all time are judged again.
+    """
     since = _first_subscription_start(product.subscriptions.all())
     announce_change(f"the sources of “{product}” were changed", product=product, since=since, by=by)
 
 
 @atomic
 def open_product_to_all_calls(*, product: Product, by: User | None) -> None:
-    """Let a product without sources count all calls. One with sources stays restricted to them."""
+    """Let a product without sources count all calls. One with sources stays restricted."""
+    # One UPDATE with all conditions: it does nothing if sources were added meanwhile.
     opened = Product.objects.filter(pk=product.pk, restricted=True, sources=None)
     if not opened.update(restricted=False):
         return
     product.restricted = False
     details = {"changed": {"restricted": [True, False]}}
-    AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=product, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.CHANGED, target=product, by=by, details=details)
     since = _first_subscription_start(product.subscriptions.all())
     announce_change(f"“{product}” was opened to all calls", product=product, since=since, by=by)
 
 
 @atomic
 def announce_paths_changed(*, source: Source, by: User | None) -> None:
-    """After the key or the path rules of a source were set.
+    """Announce that the external key or the path rules of a source were set.
 
     A call belongs to one source at most, so this concerns every product that has any.
     """
@@ -157,22 +164,26 @@ def announce_paths_changed(*, source: Source, by: User | None) -> None:
 
 
 def products_with_only_source(*, source: Source) -> list[Product]:
-    """The products that have no other source."""
+    """Return the products that have no other source."""
     return [
-        each for each in source.products.all() if not each.sources.exclude(pk=source.pk).exists()
+        product
+        for product in source.products.all()
+        if not product.sources.exclude(pk=source.pk).exists()
     ]
 
 
 @atomic
 def delete_source(*, source: Source, by: User | None, opens: bool | None = None) -> None:
-    """Delete it with its path rules; calls to it are judged again.
+    """Delete a source with its path rules, and judge calls to it again.
 
-    `opens`: whether products that have no other source count all calls then, or none. Raises
-    LastSourceOfProducts if that is not said of any.
+    `opens`: True lets products without another source count all calls from then on, False none.
+    Raises LastSourceOfProducts if there are such products and `opens` is None.
     """
+    # Without its last source a product would silently count every call, or none.
     last_of = products_with_only_source(source=source)
     if last_of and opens is None:
         raise LastSourceOfProducts(last_of)
+    # Read before the deletion, which removes the relation.
     products = list(source.products.all())
     since = _first_start_with_sources()
     cause = f"the source “{source}” was deleted"
@@ -181,10 +192,10 @@ def delete_source(*, source: Source, by: User | None, opens: bool | None = None)
             "name": audit_difference(source.name, None),
             "external_key": audit_difference(source.external_key, None),
             "products": audit_difference(products, None),
-            "path_rules": [[str(each) for each in source.path_rules.all()], None],
+            "path_rules": [[str(rule) for rule in source.path_rules.all()], None],
         }
     }
-    AuditEvent.objects.record(AuditEvent.Verb.DELETED, target=source, by=by, details=details)
+    AuditEvent.objects.record(AuditVerb.DELETED, target=source, by=by, details=details)
     source.delete()
     if since:
         announce_change(cause, with_sources=True, since=since, by=by)
@@ -210,17 +221,18 @@ def _was_name_of_another(subscription: Subscription) -> bool:
 
 
 def _changed_fields(before: Subscription, after: Subscription) -> list[str]:
-    """The names of the fields that differ."""
+    """Return the names of the fields that differ."""
     fields = Subscription._meta.concrete_fields
     return [
-        each.name
-        for each in fields
-        if getattr(before, each.attname) != getattr(after, each.attname)
+        field.name
+        for field in fields
+        if getattr(before, field.attname) != getattr(after, field.attname)
     ]
 
 
 def _first_moment_affected(before: Subscription, after: Subscription) -> datetime | None:
-    """The earliest moment at which one holds and the other does not, or None."""
+    """Return the earliest moment that is attributed differently after the change, or None."""
+    # Another name or product changes every call of the subscription, whenever it was made.
     if before.external_key != after.external_key or before.product_id != after.product_id:
         return min(before.active_from, after.active_from)
     moments = []

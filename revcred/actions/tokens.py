@@ -1,4 +1,4 @@
-"""What people do with the tokens of their scripts."""
+"""Actions on the tokens of users' scripts."""
 
 from collections.abc import Iterable
 
@@ -13,18 +13,18 @@ from revcred.models import AuditEvent, AuditVerb, User, UserToken
 def issue_user_token(
     *, user: User, name: str, scopes: Iterable[str], by: User
 ) -> tuple[UserToken, str]:
-    """A new token of the user, and the only sight of it there will be."""
-    kept, token = UserToken.issue(user, name=name, scopes=list(scopes))
-    details = {"token": str(kept), "name": name, "scopes": list(kept.scopes)}
+    """Issue a token. Returns its record and its plaintext, which is never shown again."""
+    record, plaintext = UserToken.issue(user, name=name, scopes=list(scopes))
+    details = {"token": str(record), "name": name, "scopes": list(record.scopes)}
     AuditEvent.objects.record(AuditVerb.TOKEN_ISSUED, target=user, by=by, details=details)
-    return kept, token
+    return record, plaintext
 
 
 @atomic
 def revoke_user_token(*, token: UserToken, by: User) -> None:
-    """Refused from now on. Revoking a revoked token changes nothing.
+    """Reject the token from now on. Does nothing if it is revoked already.
 
-    Raises NotBelow for the token of an equal or of somebody above.
+    Raises LoginRankTooHigh for the token of an equal or of somebody above.
     """
     if by.pk != token.user_id:
         users.check_ranked_below(user=token.user, by=by)

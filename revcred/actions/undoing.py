@@ -1,4 +1,7 @@
-"""Put back what an event on record changed, while nothing depends on it."""
+"""Undoing of single events: restore what an event changed, while nothing depends on it.
+
+Each kind of event is undone by the action that made the change, so that the same rules hold.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -28,22 +31,19 @@ from revcred.models.audit import audit_difference, to_audit_json
 
 # Verbs of events that cannot be undone, and what to do instead.
 UNDO_ALTERNATIVES: Mapping[str, str] = {
-    AuditVerb.CREATED: "It may be in use already. Delete it or end it on its own page.",
-    AuditVerb.DELETED: "What was deleted is gone. Its last values are on record: add it again.",
+    AuditVerb.CREATED: "It may be in use already. Delete or end it on its own page.",
+    AuditVerb.DELETED: "It was deleted for good. Its last values are recorded: add it again.",
     AuditVerb.ISSUED: "Its key may be in use already. End the key or revoke the credential.",
     AuditVerb.ROTATED: "The new key may be in use already. Rotate again, or end the new key.",
     AuditVerb.REVOKED: "A revoked credential stays revoked. Issue another one.",
-    AuditVerb.KEY_REVEALED: "What somebody has seen stays seen. Rotate the credential.",
-    AuditVerb.SECRET_REVEALED: "What somebody has seen stays seen. Rotate the credential.",
-    AuditVerb.UNDONE: "What was undone can be done again on its own page.",
+    AuditVerb.KEY_REVEALED: "Somebody has seen it. Rotate the credential to make it worthless.",
+    AuditVerb.SECRET_REVEALED: "Somebody has seen it. Rotate the credential to make it worthless.",
+    AuditVerb.UNDONE: "Repeat the action on its own page.",
 }
-NOT_UNDOABLE_MESSAGE = (
-    "An action of this kind is not put back by itself. Change it on its own page."
-)
-TOO_OLD_MESSAGE = (
-    "It was recorded before the values to go back to were kept. Change it on its own page."
-)
+NOT_UNDOABLE_MESSAGE = "This kind of action cannot be undone here. Change it on its own page."
+TOO_OLD_MESSAGE = "The old values were not recorded at that time. Change it on its own page."
 UNDOABLE_MODELS: tuple[type[models.Model], ...] = (Subscription, Credential, Product, Source)
+# What restoring raises if somebody else has the old name or key by now.
 OLD_VALUE_TAKEN_ERRORS = (
     IntegrityError,
     ValidationError,
@@ -51,16 +51,16 @@ OLD_VALUE_TAKEN_ERRORS = (
     credentials.KeyInUse,
     subscriptions.SubscriptionExternalKeyInUse,
 )
-DONE_BY_UPLOAD_MESSAGE = "A list did it. Undo the upload, which takes back all of it."
-NO_LONGER_THERE_MESSAGE = "It is not there any more."
+DONE_BY_UPLOAD_MESSAGE = "An upload did this. Undo the upload to take back all of it."
+NO_LONGER_THERE_MESSAGE = "It no longer exists."
 
 
 class CannotUndo(Exception):
-    """The event cannot be undone. Its text says why."""
+    """The event cannot be undone. Its text is a sentence that says why."""
 
 
 def undo_obstacle(event: AuditEvent) -> str | None:
-    """Why the event cannot be undone, as far as it says so itself; None if that may be tried."""
+    """Return why the event cannot be undone, as far as the event itself tells, or None."""
     if "upload" in event.details:
         return DONE_BY_UPLOAD_MESSAGE
     if event.verb == AuditVerb.CHANGED:
@@ -75,13 +75,14 @@ def undo_obstacle(event: AuditEvent) -> str | None:
 
 @atomic
 def undo_event(*, event: AuditEvent, by: User | None) -> Any:
-    """Put back the old values, by the same action that changed them, and record it.
+    """Restore the old values by the action that changed them, and record it.
 
-    Answers what the event is about, as it is now. Raises CannotUndo.
+    Returns the thing that the event is about, as it is now. Raises CannotUndo.
     """
     if obstacle := undo_obstacle(event):
         raise CannotUndo(obstacle)
     target = _lock_target(event)
+    # Two people may press the button at once: the lock on the target lets the second one see this.
     undone = AuditEvent.objects.about(target).filter(verb=AuditVerb.UNDONE)
     if undone.filter(details__event=event.pk).exists():
         raise CannotUndo("It has been undone already.")
@@ -89,7 +90,7 @@ def undo_event(*, event: AuditEvent, by: User | None) -> Any:
     try:
         changed = put_back(event, target, by)
     except OLD_VALUE_TAKEN_ERRORS as error:
-        message = "The old values do not fit what has been changed since: they are taken by now."
+        message = "The old values no longer fit: somebody else uses them by now."
         raise CannotUndo(message) from error
     except credentials.HoldersNotMembers as error:
         message = f"{error} Make them members first, if they are to hold it again."
@@ -107,6 +108,7 @@ def undo_event(*, event: AuditEvent, by: User | None) -> Any:
 
 
 def _lock_target(event: AuditEvent) -> Any:
+    """Return the thing the event is about, locked. Raises CannotUndo if it is gone."""
     models_of_targets = {model._meta.label_lower: model for model in UNDOABLE_MODELS}
     model: Any = models_of_targets.get(event.target_type)
     locked = model._base_manager.select_for_update(no_key=True) if model else None
@@ -120,12 +122,14 @@ def _lock_target(event: AuditEvent) -> Any:
 
 
 def _restore_fields(event: AuditEvent, target: Any, by: User | None) -> dict[str, Any]:
+    """Set each changed field to its old value, if it still has the new one."""
     lists: dict[str, list[Any]] = {}
     for name, (old, new) in event.details.get("changed", {}).items():
         if (field := _model_field(target, name)) is None:
             continue
         is_list = field.many_to_many
         current = getattr(target, name) if is_list else getattr(target, field.name)
+        # A later change would be lost otherwise.
         if _comparable_value(to_audit_json(current)) != _comparable_value(new):
             raise CannotUndo(_changed_meanwhile(event, target, name))
         if is_list:
@@ -139,7 +143,7 @@ def _restore_fields(event: AuditEvent, target: Any, by: User | None) -> dict[str
 
 
 def _model_field(target: models.Model, name: str) -> Any:
-    """None for what the page only asked, and did not keep."""
+    """Return the field, or None for an input of the form that is no field of the model."""
     try:
         return target._meta.get_field(name)
     except FieldDoesNotExist:
@@ -147,19 +151,20 @@ def _model_field(target: models.Model, name: str) -> Any:
 
 
 def _comparable_value(recorded: Any) -> Any:
-    """Rows by their numbers alone: a name may have changed, which is no obstacle."""
+    """Reduce recorded rows to their numbers: a name may have changed, which is no obstacle."""
     if isinstance(recorded, dict) and recorded.keys() == {"id", "name"}:
         return recorded["id"]
-    if isinstance(recorded, list) and all(isinstance(each, dict) for each in recorded):
-        return sorted((_comparable_value(each) for each in recorded), key=str)
+    if isinstance(recorded, list) and all(isinstance(item, dict) for item in recorded):
+        return sorted((_comparable_value(item) for item in recorded), key=str)
     return recorded
 
 
 def _recorded_rows(model: Any, recorded: list[dict[str, Any]]) -> list[Any]:
-    numbers = [each["id"] for each in recorded]
+    """Return the rows that were recorded as number and name. Raises CannotUndo if one is gone."""
+    numbers = [item["id"] for item in recorded]
     rows = list(model._base_manager.filter(pk__in=numbers))
     if len(rows) != len(set(numbers)):
-        gone = {each["id"]: each["name"] for each in recorded}
+        gone = {item["id"]: item["name"] for item in recorded}
         for row in rows:
             gone.pop(row.pk)
         raise CannotUndo(f"Deleted meanwhile: {', '.join(gone.values())}.")
@@ -167,6 +172,7 @@ def _recorded_rows(model: Any, recorded: list[dict[str, Any]]) -> list[Any]:
 
 
 def _python_value(field: Any, recorded: Any) -> Any:
+    """Return the value of the field that its recorded JSON stands for."""
     if field.is_relation:
         return recorded and recorded["id"]
     if isinstance(field, models.DateTimeField):
@@ -175,7 +181,7 @@ def _python_value(field: Any, recorded: Any) -> Any:
 
 
 def _save_restored(target: Any, lists: dict[str, list[Any]], by: User | None) -> None:
-    """By the same action as the page of the thing."""
+    """Save by the same action as the page of the thing."""
     if isinstance(target, Subscription):
         _validate_target(target)
         subscriptions.change_subscription(subscription=target, by=by)
@@ -187,6 +193,7 @@ def _save_restored(target: Any, lists: dict[str, list[Any]], by: User | None) ->
 
 
 def _save_and_record(target: Any, lists: dict[str, list[Any]], by: User | None) -> None:
+    """Save a product or source, record the change and announce what calls depend on."""
     _validate_target(target)
     before = type(target)._base_manager.get(pk=target.pk)
     changed = {
@@ -201,6 +208,7 @@ def _save_and_record(target: Any, lists: dict[str, list[Any]], by: User | None) 
     if changed:
         details = {"changed": changed}
         AuditEvent.objects.record(AuditVerb.CHANGED, target=target, by=by, details=details)
+    # Only these fields decide which calls a product counts.
     counting = {"sources", "also_without_source", "restricted"}
     if isinstance(target, Product) and counting & changed.keys():
         subscriptions.announce_sources_changed(product=target, by=by)
@@ -213,7 +221,7 @@ def _validate_target(target: Any) -> None:
 
 
 def _restore_path_rules(event: AuditEvent, target: Any, by: User | None) -> None:
-    """Path rules as they were. Other rows kept with a thing have pages of their own."""
+    """Restore path rules. Other rows shown with a thing have pages of their own."""
     for row in event.details["rows"]:
         if row["model"] != PathRule._meta.label_lower or not isinstance(target, Source):
             raise CannotUndo(NOT_UNDOABLE_MESSAGE)
@@ -228,19 +236,21 @@ def _restore_path_rules(event: AuditEvent, target: Any, by: User | None) -> None
             put_back = rule or PathRule(pk=row["id"], source=target)
             put_back.match, put_back.text = old["match"], old["text"]
             put_back.save()
+    # Recorded like a change by hand, with old and new exchanged, so that it can be undone in turn.
     rows = [row | {"old": row["new"], "new": row["old"]} for row in event.details["rows"]]
     AuditEvent.objects.record(AuditVerb.CHANGED, target=target, by=by, details={"rows": rows})
     subscriptions.announce_paths_changed(source=target, by=by)
 
 
 def _changed_meanwhile(event: AuditEvent, target: models.Model, name: str) -> str:
-    said = name.replace("_", " ")
+    """Return a sentence on who changed the field after the event."""
+    label = name.replace("_", " ")
     since = AuditEvent.objects.about(target).filter(pk__gt=event.pk)
     later = next((each for each in since if name in _changed_names(each)), None)
     if later is None:
-        return f"“{said}” has been changed meanwhile. Change it on its own page."
+        return f"“{label}” has been changed meanwhile. Change it on its own page."
     by = later.actor or "revcred"
-    return f"“{said}” has been changed meanwhile, by {by} at {later.at:%Y-%m-%d %H:%M}."
+    return f"“{label}” has been changed meanwhile, by {by} at {later.at:%Y-%m-%d %H:%M}."
 
 
 def _changed_names(event: AuditEvent) -> set[str]:
@@ -255,7 +265,7 @@ def _changed_names(event: AuditEvent) -> set[str]:
 def _restore_assignments(
     event: AuditEvent, credential: Credential, by: User | None
 ) -> dict[str, Any]:
-    """Assignments as they were before one was begun, ended or both."""
+    """Restore assignments as they were before the event began one, ended one, or both."""
     undo = event.details["undo"]
     at = _parse_datetime(undo["at"])
     changed = {}
@@ -263,7 +273,7 @@ def _restore_assignments(
         began = credential.assignments.filter(pk=undo["began"]).first()
         if began is None or (began.active_from, began.active_until) != (at, None):
             raise CannotUndo(_assignment_changed_meanwhile(event, credential))
-        changed[f"feeds {began.subscription}"] = [to_audit_json(at), None]
+        changed[f"charged to {began.subscription}"] = [to_audit_json(at), None]
         began.delete()
     if "ended" in undo:
         until, was_from = _parse_optional_datetime(undo["until"]), _parse_datetime(undo["from"])
@@ -273,8 +283,9 @@ def _restore_assignments(
             raise CannotUndo(_assignment_changed_meanwhile(event, credential))
         subscription = Subscription.objects.filter(pk=undo["subscription"]).first()
         if subscription is None:
-            raise CannotUndo("The subscription is not there any more.")
+            raise CannotUndo("The subscription no longer exists.")
         ended = ended or Assignment(
+            # The old number, so that earlier events about the assignment still find it.
             pk=undo["ended"],
             customer_id=credential.customer_id,
             credential=credential,
@@ -290,6 +301,7 @@ def _restore_assignments(
 
 
 def _restore_key_end(event: AuditEvent, credential: Credential, by: User | None) -> dict[str, Any]:
+    """Restore the end of a key, or withdraw an alias that was added."""
     undo = event.details["undo"]
     key = credential.keys.filter(pk=undo["key"]).first()
     if key is None:
@@ -313,6 +325,7 @@ def _reopen_key(
     event: AuditEvent,
     by: User | None,
 ) -> dict[str, Any]:
+    """Set the key's former end, and announce the calls in between."""
     before, key.active_until = key.active_until, until
     key.save(update_fields=["active_until"])
     announce_change(f"“{event}” was undone", credential=key.credential, since=since, by=by)
@@ -320,7 +333,7 @@ def _reopen_key(
 
 
 def _lift_suspension(event: AuditEvent, credential: Credential, by: User | None) -> dict[str, Any]:
-    """As if it had never been: what waits since is attributed."""
+    """Remove a suspension as if it had never been, and attribute what waits since."""
     suspension = _suspension_of(event, credential)
     if suspension.active_until is not None:
         raise CannotUndo("It has been resumed meanwhile.")
@@ -333,7 +346,7 @@ def _lift_suspension(event: AuditEvent, credential: Credential, by: User | None)
 def _restore_suspension(
     event: AuditEvent, credential: Credential, by: User | None
 ) -> dict[str, Any]:
-    """As if it had not been resumed: what was attributed since goes into quarantine."""
+    """Set the former end of a suspension; calls attributed since then go to quarantine."""
     suspension = _suspension_of(event, credential)
     old, new = map(_parse_optional_datetime, event.details["undo"]["until"])
     if suspension.active_until != new:
@@ -353,6 +366,7 @@ def _suspension_of(event: AuditEvent, credential: Credential) -> Suspension:
 
 
 def _assignment_changed_meanwhile(event: AuditEvent, credential: Credential) -> str:
+    """Return a sentence on who changed the assignments after the event."""
     verbs = (
         AuditVerb.ASSIGNED,
         AuditVerb.MOVED,
@@ -363,9 +377,9 @@ def _assignment_changed_meanwhile(event: AuditEvent, credential: Credential) -> 
     since = AuditEvent.objects.about(credential).filter(pk__gt=event.pk, verb__in=verbs)
     later = since.last()  # the first after it: events are ordered from the newest
     if later is None:
-        return "What it feeds has been changed meanwhile. Change it on its own page."
+        return "Its subscriptions have been changed meanwhile. Change them on its own page."
     by = later.actor or "revcred"
-    return f"What it feeds has been changed meanwhile, by {by} at {later.at:%Y-%m-%d %H:%M}."
+    return f"Its subscriptions have been changed meanwhile, by {by} at {later.at:%Y-%m-%d %H:%M}."
 
 
 def _parse_datetime(text: str) -> datetime:
@@ -376,6 +390,7 @@ def _parse_optional_datetime(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+# Actions that keep what undoing needs in `details["undo"]`. CHANGED is undone field by field.
 _RESTORE_BY_VERB: Mapping[str, Callable[[AuditEvent, Any, User | None], dict[str, Any]]] = {
     AuditVerb.MOVED: _restore_assignments,
     AuditVerb.ASSIGNED: _restore_assignments,

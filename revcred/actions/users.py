@@ -1,8 +1,9 @@
-"""Actions on logins, and the one place that says who may touch whose.
+"""Actions on logins, and the one place that says who may change whose login.
 
-Nobody touches an equal or somebody above: superusers, then staff with rights over users, then
-other staff, then everybody else, who are subscribers. Rights, groups and staff's addresses and
-passwords are for superusers only. The administration asks here and knows no rule of its own.
+Nobody changes the login of an equal or of somebody above. The ranks are: superusers, staff with
+rights over users, other staff, and everybody else, who are subscribers. Rights, groups, and the
+addresses and passwords of staff are for superusers only. The administration asks here and has no
+rule of its own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +31,7 @@ ALL_LOGIN_FIELDS = PLAIN_LOGIN_FIELDS | RIGHTS_LOGIN_FIELDS | {"email"}
 
 
 class LoginActionError(Exception):
-    """An action on a login that is not allowed. Its text is the sentence for the page."""
+    """An action on a login is not allowed. Its text is the sentence for the page."""
 
     sentence = ""
 
@@ -48,7 +49,7 @@ class LoginRankTooHigh(LoginActionError):
 
 
 class AddressOfStaff(LoginActionError):
-    """Staff and subscribers never share a login or an address."""
+    """Staff use the address; staff and subscribers never share a login or an address."""
 
     sentence = (
         "A member of staff signs in with this address. Staff and subscribers do not share a login:"
@@ -57,7 +58,7 @@ class AddressOfStaff(LoginActionError):
 
 
 class AddressOfSubscriber(LoginActionError):
-    """Staff and subscribers never share a login or an address."""
+    """A subscriber uses the address; staff and subscribers never share a login or an address."""
 
     sentence = (
         "This login or address belongs to a subscriber. Staff and subscribers do not share a"
@@ -66,7 +67,7 @@ class AddressOfSubscriber(LoginActionError):
 
 
 class LoginRank(IntEnum):
-    """Rank of a login. One may touch only those whose rank is lower."""
+    """Rank of a login. One may change only logins of lower rank."""
 
     SUBSCRIBER = 0  # and whoever else is not staff
     STAFF = 1
@@ -75,12 +76,14 @@ class LoginRank(IntEnum):
 
 
 def rank_of(*, user: User) -> LoginRank:
-    """Return the rank of a login as the database has it now, also if it is switched off."""
+    """Return the rank of a login as the database has it now, also of one that is switched off."""
+    # Read again: the object in a session or form may be older than a change of rights.
     now = User.objects.only("is_staff", "is_superuser").get(pk=user.pk)
     if now.is_superuser:
         return LoginRank.SUPERUSER
     if not now.is_staff:
         return LoginRank.SUBSCRIBER
+    # Rights come from the login itself or from one of its groups.
     rights = Permission.objects.filter(
         Q(user=now) | Q(group__user=now),
         content_type__app_label="revcred",
@@ -90,25 +93,28 @@ def rank_of(*, user: User) -> LoginRank:
 
 
 def is_ranked_below(*, user: User, by: User | None) -> bool:
-    """Return whether `by` may touch this login. The operator at the machine (None) always may."""
+    """Return True if `by` may change this login. The operator at the machine (None) always may."""
     return by is None or rank_of(user=user) < rank_of(user=by)
 
 
 def check_ranked_below(*, user: User, by: User | None) -> None:
-    """Raise LoginRankTooHigh unless `by` may touch this login."""
+    """Raise LoginRankTooHigh unless `by` may change this login."""
     if not is_ranked_below(user=user, by=by):
         raise LoginRankTooHigh
 
 
 def is_superuser_above(*, user: User, by: User | None) -> bool:
-    """Return whether `by` is a superuser and the login is none: for rights, resets and factors."""
+    """Return True if `by` is a superuser and the login is not.
+
+    Required for rights, password links to staff, and second factors.
+    """
     if by is None:
         return True
     return rank_of(user=by) == LoginRank.SUPERUSER > rank_of(user=user)
 
 
 def editable_login_fields(*, user: User | None, by: User) -> frozenset[str]:
-    """Return the fields of a login that `by` may set. Without a login: of a new one."""
+    """Return the fields of a login that `by` may set. `user`: None for a new login."""
     if user is None:
         return frozenset({"email", "name", "is_staff"})
     if user.pk == by.pk:
@@ -118,17 +124,18 @@ def editable_login_fields(*, user: User | None, by: User) -> frozenset[str]:
         return frozenset()
     if rank_of(user=by) == LoginRank.SUPERUSER:
         return ALL_LOGIN_FIELDS
+    # The address of staff decides who gets their rights, so only superusers change it.
     is_staff = rank_of(user=user) > LoginRank.SUBSCRIBER
     return PLAIN_LOGIN_FIELDS if is_staff else PLAIN_LOGIN_FIELDS | {"email"}
 
 
 def is_deletable_login(*, user: User, by: User | None) -> bool:
-    """Return whether `by` may delete the login. A subscriber's is switched off instead."""
+    """Return True if `by` may delete the login. A subscriber's is switched off instead."""
     return is_ranked_below(user=user, by=by) and not Subscriber.objects.of(user).exists()
 
 
 def may_be_staff(*, user: User | None, email: str) -> bool:
-    """Return whether neither the login nor its address is a subscriber's."""
+    """Return True if neither the login nor its address is a subscriber's."""
     meets = Q(email__iexact=email)
     if user is not None and user.pk:
         meets |= Q(user=user)
@@ -143,6 +150,7 @@ def add_login(*, user: User, by: User, request: HttpRequest) -> None:
     user.email = user.email.lower()
     if not may_be_staff(user=None, email=user.email):
         raise AddressOfSubscriber
+    # Whatever was posted: nobody is created as superuser.
     user.is_superuser = False
     user.set_unusable_password()
     with atomic():
@@ -155,25 +163,29 @@ def add_login(*, user: User, by: User, request: HttpRequest) -> None:
 
 @atomic
 def change_login(*, user: User, values: Mapping[str, Any], by: User, request: HttpRequest) -> None:
-    """Write what was changed of a login, each kind of it as an event of its own.
+    """Save the changed fields of a login, and record each kind of change as an event of its own.
 
-    `values` holds the new value of each changed field but the address, which is asked for
-    with `addresses.ask`. Raises LoginRankTooHigh, AddressOfSubscriber.
+    `values`: new value of each changed field, without the address, which
+    `addresses.request_address_change` changes. Raises LoginRankTooHigh, AddressOfSubscriber.
     """
+    # Locked, so that rights cannot grow between the check and the save.
     before = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    # The form shows only these; a forged POST may hold others.
     if values.keys() - editable_login_fields(user=before, by=by) or "email" in values:
         raise LoginRankTooHigh
+    # Taking rights away is always allowed.
     gets_rights = any(values.get(name) for name in RIGHTS_LOGIN_FIELDS)
     if gets_rights and not may_be_staff(user=before, email=before.email):
         raise AddressOfSubscriber
+    # Relations are set one by one below; the rest is one UPDATE.
     plain = {name: values[name] for name in values if name not in ("groups", "user_permissions")}
     rights = {}
     for name in ("is_staff", "is_superuser"):
         if name in plain and plain[name] != getattr(before, name):
             rights[name.removeprefix("is_")] = _flag_change(getattr(before, name), plain[name])
     for name in ("groups", "user_permissions"):
-        if name in values and (said := _set_grants(before, name, values[name])):
-            rights[name.replace("user_permissions", "permissions")] = said
+        if name in values and (difference := _set_grants(before, name, values[name])):
+            rights[name.replace("user_permissions", "permissions")] = difference
     User.objects.filter(pk=before.pk).update(**plain)
     if plain.get("is_active", before.is_active) != before.is_active:
         verb = AuditVerb.ACTIVATED if plain["is_active"] else AuditVerb.DEACTIVATED
@@ -184,7 +196,7 @@ def change_login(*, user: User, values: Mapping[str, Any], by: User, request: Ht
 
 
 def may_send_password_link(*, user: User, by: User) -> bool:
-    """Return whether `by` may have a link for a new password sent to the person."""
+    """Return True if `by` may have a link for a new password sent to the person."""
     if rank_of(user=user) > LoginRank.SUBSCRIBER:
         return is_superuser_above(user=user, by=by)
     return is_ranked_below(user=user, by=by)
@@ -192,9 +204,9 @@ def may_send_password_link(*, user: User, by: User) -> bool:
 
 @atomic
 def send_password_link(*, user: User, by: User, request: HttpRequest) -> None:
-    """Send the person the link by which to choose a password, as if asked for on the page.
+    """Send the person a link to choose a password, as if requested on the sign-in page.
 
-    For staff only a superuser may. Raises LoginRankTooHigh.
+    To staff only a superuser may send one. Raises LoginRankTooHigh.
     """
     if not may_send_password_link(user=user, by=by):
         raise LoginRankTooHigh
@@ -203,7 +215,7 @@ def send_password_link(*, user: User, by: User, request: HttpRequest) -> None:
 
 
 def password_link(*, user: User, request: HttpRequest) -> str:
-    """Return a link by which whoever reads it chooses the user's password: only for a mail."""
+    """Return a link by which whoever reads it sets the user's password: only for a mail."""
     path = reverse(
         "account_reset_password_from_key",
         kwargs={
@@ -218,16 +230,20 @@ def password_link(*, user: User, request: HttpRequest) -> str:
 def record_group_change(
     *, group: Group, before: Iterable[str], by: User, request: HttpRequest
 ) -> None:
-    """Record which permissions a group had and has, which changes the rights of its members."""
-    if said := _added_and_removed(before, permission_names(of=group)):
-        _record_login_action(AuditVerb.RIGHTS_CHANGED, group, by, request, {"permissions": said})
+    """Record which permissions a group had and has: its members' rights change with them."""
+    if difference := _added_and_removed(before, permission_names(of=group)):
+        _record_login_action(
+            AuditVerb.RIGHTS_CHANGED, group, by, request, {"permissions": difference}
+        )
 
 
 def permission_names(*, of: Group) -> list[str]:
-    return [_grant_name(each) for each in of.permissions.select_related("content_type")]
+    """Return the names of a group's permissions, such as `revcred.view_customer`."""
+    return [_grant_name(permission) for permission in of.permissions.select_related("content_type")]
 
 
 def _rights_verb(rights: Mapping[str, str]) -> AuditVerb:
+    """Return the verb for the gravest of the changes."""
     if rights.get("superuser", "").endswith("yes"):
         return AuditVerb.MADE_SUPERUSER
     if rights.get("staff", "").endswith("yes"):
@@ -236,7 +252,7 @@ def _rights_verb(rights: Mapping[str, str]) -> AuditVerb:
 
 
 def _set_grants(user: User, field: str, rows: Iterable[Model]) -> str:
-    """Set the user's groups or permissions, and return what is new and what is gone."""
+    """Set the user's groups or permissions, and return what was added and removed."""
     manager = getattr(user, field)
     before = [_grant_name(each) for each in manager.all()]
     manager.set(rows)
@@ -250,9 +266,10 @@ def _grant_name(row: Model) -> str:
 
 
 def _added_and_removed(before: Iterable[str], after: Iterable[str]) -> str:
+    """Return the differing names in one text, such as `+Support, -Auditor`."""
     before, after = {*before}, {*after}
-    parts = [f"+{each}" for each in sorted(after - before)]
-    parts += [f"-{each}" for each in sorted(before - after)]
+    parts = [f"+{name}" for name in sorted(after - before)]
+    parts += [f"-{name}" for name in sorted(before - after)]
     return ", ".join(parts)
 
 

@@ -1,3 +1,5 @@
+"""Admin pages of the audit, with undo for single events."""
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,8 +16,9 @@ from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin, may_undo_changes
 from revcred.admin_toolkit.badges import badge
 from revcred.models import AuditEvent, AuditVerb, User
-from revcred.templatetags.events import said
+from revcred.templatetags.events import event_details
 
+# Shown in red: whoever reads the audit for trouble looks for these first.
 GRAVE_VERBS = {
     AuditVerb.REVOKED,
     AuditVerb.DELETED,
@@ -29,6 +32,8 @@ GRAVE_VERBS = {
 
 
 class UndoEventForm(ActionForm):
+    """Asks before an event is undone."""
+
     title = "Undo"
     button = "Undo it"
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
@@ -43,8 +48,8 @@ class UndoEventForm(ActionForm):
             return f"This cannot be undone. {obstacle}"
         by = event.actor or "revcred"
         return (
-            f"Puts back what “{event}” changed, by {by} at {event.at:%Y-%m-%d %H:%M:%S} UTC. The"
-            " undoing is on record itself."
+            f"Restores the values from before “{event}”, by {by} at {event.at:%Y-%m-%d %H:%M:%S}"
+            " UTC. This is recorded, too."
         )
 
     def clean(self) -> dict[str, Any]:
@@ -59,6 +64,8 @@ class UndoEventForm(ActionForm):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
+    """Audit events: read-only, with undo for whoever may change the thing."""
+
     list_display = ("at", "what", "target", "kind", "actor", "address")
     list_display_links = ("at",)
     fields = ("at", "what", "target", "kind", "actor", "address", "in_detail", "undoing")
@@ -76,19 +83,20 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
 
     @admin.display(description="details")
     def in_detail(self, event: AuditEvent) -> str:
-        return format_html_join(" ", '<span class="detail">{}: {}</span>', said(event))
+        return format_html_join(" ", '<span class="detail">{}: {}</span>', event_details(event))
 
     @admin.display(description="undo")
     def undoing(self, event: AuditEvent) -> str:
-        return undoing.undo_obstacle(event) or "Possible, while nothing depends on it."
+        return undoing.undo_obstacle(event) or "Possible as long as nothing depends on it."
 
     def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
-        """Asked about the thing that the event is about: see `action_page`."""
+        """Return True: `action_page` checks the right to change the thing itself."""
         return True
 
     def action_page(
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
+        # Whoever may change a thing may undo changes of it; seeing the audit is not enough.
         if not may_undo_changes(request, model_of_event(target)):
             raise PermissionDenied
         return super().action_page(request, form_class, target)
@@ -97,6 +105,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         event = self.get_object(request, object_id)
+        # The link is shown only where undoing may be tried; the form checks all the rest.
         is_offered = (
             event is not None
             and undoing.undo_obstacle(event) is None
@@ -111,7 +120,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         return super().action_done(request, form, form.undone, sentence)
 
     def url_of(self, target: models.Model) -> str:
-        """Of a thing that was undone its history, where the event is."""
+        """Return the page of an event, or the history of a thing that was undone."""
         name = f"admin:{target._meta.app_label}_{target._meta.model_name}"
         if isinstance(target, AuditEvent):
             return reverse(f"{name}_change", args=[target.pk])
@@ -119,6 +128,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
 
 
 def model_of_event(event: AuditEvent) -> type[models.Model] | None:
+    """Return the model of the thing, or None if there is no such model any more."""
     try:
         return apps.get_model(event.target_type)
     except (LookupError, ValueError):

@@ -1,4 +1,4 @@
-"""What is asked before each act on a credential."""
+"""Forms of the actions on a credential."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -23,23 +23,24 @@ from revcred.roles import RIGHT_LABELS
 
 ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
 NAME_IN_USE_MESSAGE = "This customer has a credential of this name already."
-KEY_IN_USE_MESSAGE = "This key means another credential in that time already."
-OTHER_CUSTOMER_MESSAGE = "This subscription is another customer's."
-ALREADY_ASSIGNED_MESSAGE = "The credential feeds this subscription in that time already."
-NOT_ASSIGNED_MESSAGE = "It does not feed that subscription at that moment."
-REVOKED_MESSAGE = "This credential has been revoked, and there is no way back."
+KEY_IN_USE_MESSAGE = "Another credential has this key in that period already."
+OTHER_CUSTOMER_MESSAGE = "This subscription belongs to another customer."
+ALREADY_ASSIGNED_MESSAGE = "The credential is assigned to this subscription in that period already."
+NOT_ASSIGNED_MESSAGE = "The credential is not assigned to that subscription at that time."
+REVOKED_MESSAGE = "This credential is revoked for good. Issue another one."
 
 
 def may_add_members(user: Any) -> bool:
-    """Return whether somebody may make people members, which a list asks for as well."""
+    """Return True if the user may make people members, which uploads ask as well."""
     return bool(user.has_perm(ADD_MEMBERSHIP_RIGHT))
 
 
 def holders_not_members_in_words(people: list[Subscriber]) -> str:
+    """Return a sentence on people who would have to become members first."""
     names = ", ".join(map(str, people))
     return (
         f"These people do not belong to this customer, and you may not add members: {names}."
-        f" It takes the right “{RIGHT_LABELS[ADD_MEMBERSHIP_RIGHT]}”."
+        f" This needs the right “{RIGHT_LABELS[ADD_MEMBERSHIP_RIGHT]}”."
     )
 
 
@@ -54,19 +55,20 @@ def _optional_datetime_field(help_text: str, **kwargs: Any) -> UtcDateTimeField:
 
 
 def use_again_field() -> forms.BooleanField:
+    """Return the field that allows a key which a revoked credential had."""
     return forms.BooleanField(
         required=False,
         label="Use a revoked credential's key again",
-        help_text="Off: a key that a revoked credential had is refused. On: it counts for this one"
-        " from now on, or from the moment given.",
+        help_text="Off: a key that a revoked credential had is not accepted. On: it counts for this"
+        " credential from now on, or from the time given.",
     )
 
 
 class SecretFields(forms.Form):
-    """An existing secret, a generated one, or none."""
+    """Asks for an existing secret, or whether to generate one."""
 
     secret = ConcealedField(
-        help_text="An existing secret that belongs to the key. It is sealed, and its holders can"
+        help_text="An existing secret that belongs to the key. It is stored encrypted; holders can"
         " reveal it."
     )
     generate_secret = forms.BooleanField(required=False, label="Generate a secret")
@@ -74,16 +76,19 @@ class SecretFields(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("secret") and cleaned.get("generate_secret"):
-            self.add_error("generate_secret", "Either an existing secret or a generated one.")
+            self.add_error("generate_secret", "Give an existing secret or generate one, not both.")
         return cleaned
 
     def chosen_secret(self) -> str | None:
+        """Return the secret to keep, or None."""
         if self.cleaned_data["generate_secret"]:
             return credentials.generate_secret()
         return self.cleaned_data["secret"] or None
 
 
 class IssueCredentialForm(SecretFields, ActionForm):
+    """Asks for everything a new credential consists of."""
+
     title = "Issue a credential"
     button = "Issue"
     permission = "add"
@@ -93,31 +98,34 @@ class IssueCredentialForm(SecretFields, ActionForm):
         credentials.KeyOfRevokedCredential: ("key", ""),
         credentials.SubscriptionOfOtherCustomer: (
             "subscriptions",
-            "One of these is another customer's.",
+            "One of these belongs to another customer.",
         ),
         credentials.HoldersNotMembers: ("holders", ""),
     }
 
+    # Pickers, because there may be a million customers and subscriptions.
     customer = pickers.customer_picker()
     name = forms.CharField(
-        max_length=200, help_text="Unique among those of its customer that are not revoked."
+        max_length=200, help_text="Unique among the customer's credentials that are not revoked."
     )
     key = ConcealedField(
         label="Existing key",
-        help_text="The string that callers send. Empty: one is generated, which its holders find"
-        " in the storefront.",
+        help_text="The string that callers send. Empty: a new key is generated, and its holders"
+        " find it in the storefront.",
     )
     use_again = use_again_field()
     gateway = pickers.gateway_picker()
     active_from = _optional_datetime_field(
         "Empty: an existing key counts from as far back as transactions are accepted, so that"
-        " usage waiting in quarantine is claimed; a generated one from now.",
+        " its usage in quarantine is attributed; a generated one counts from now.",
         label="Valid from",
     )
     subscriptions = pickers.subscriptions_picker(
-        help_text="What it feeds. Several may be chosen; they are all of this customer."
+        help_text="What its usage is charged to: one or several subscriptions of this customer."
     )
-    holders = pickers.holders_picker(help_text="The people who use it and may reveal it.")
+    holders = pickers.holders_picker(
+        help_text="The people who use the credential and may reveal its key."
+    )
     environment = forms.CharField(
         max_length=50, required=False, help_text="Such as production or staging."
     )
@@ -125,6 +133,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
     expires_at = _optional_datetime_field("Empty: never.")
 
     class Media:
+        # Limits the picker of subscriptions to the chosen customer.
         js = ("admin/js/jquery.init.js", "revcred/issue.js")
 
     field_order = (
@@ -146,9 +155,11 @@ class IssueCredentialForm(SecretFields, ActionForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         customer, name = cleaned.get("customer"), cleaned.get("name")
+        # Checked here to show the error at the field; the action checks again under the constraint.
         same = Credential.objects.filter(customer=customer, name=name, revoked_at=None)
         if customer and same.exists():
             self.add_error("name", NAME_IN_USE_MESSAGE)
+        # Members-to-be are named on the confirmation page, so they are found before it.
         self.joining: list[Subscriber] = []
         if customer:
             holders = cleaned.get("holders") or ()
@@ -159,35 +170,38 @@ class IssueCredentialForm(SecretFields, ActionForm):
 
     def new_members(self) -> list[str]:
         customer = self.cleaned_data["customer"]
-        return [memberships.describe_new_member(each, customer) for each in self.joining]
+        return [memberships.describe_new_member(person, customer) for person in self.joining]
 
     def perform(self, by: User) -> str:
-        said = self.cleaned_data
-        keyed = NewKey(
-            key=said["key"] or None,
+        data = self.cleaned_data
+        new_key = NewKey(
+            key=data["key"] or None,
             secret=self.chosen_secret(),
-            gateway=said["gateway"],
-            active_from=said["active_from"],
-            use_again=said["use_again"],
+            gateway=data["gateway"],
+            active_from=data["active_from"],
+            use_again=data["use_again"],
         )
         self.target = credentials.issue_credential(
-            customer=said["customer"],
-            name=said["name"],
-            keyed=keyed,
-            subscriptions=said["subscriptions"],
-            holders=said["holders"],
+            customer=data["customer"],
+            name=data["name"],
+            new_key=new_key,
+            subscriptions=data["subscriptions"],
+            holders=data["holders"],
             new_members=self.joining,
-            environment=said["environment"],
-            tags=said["tags"],
-            expires_at=said["expires_at"],
+            environment=data["environment"],
+            tags=data["tags"],
+            expires_at=data["expires_at"],
             by=by,
         )
-        if said["key"]:
+        # A generated key is not shown to staff: only holders reveal it.
+        if data["key"]:
             return f"“{self.target}” was issued."
         return f"“{self.target}” was issued. Its holders find the key in the storefront."
 
 
 class CredentialActionForm(ActionForm):
+    """Form of an action on one credential, with messages for the usual errors."""
+
     target: Credential
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
@@ -197,12 +211,13 @@ class CredentialActionForm(ActionForm):
 
 
 class EndingActionForm(CredentialActionForm):
-    """An act after which calls are charged to nobody: what it cuts off is said by the last days."""
+    """Form of an action after which calls have no owner: it tells how many there were lately."""
 
     is_destructive = True
 
     def ended_calls(self) -> list[str]:
         subscription = self.cleaned_data.get("subscription")
+        # Calls of the future cannot be counted: those of the last days show what is at stake.
         lately = hooks.recent_calls_of(credential=self.target, subscription=subscription)
         at = self.cleaned_data.get("at") or timezone.now()
         through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
@@ -210,16 +225,18 @@ class EndingActionForm(CredentialActionForm):
 
 
 class AddAliasForm(CredentialActionForm):
+    """Asks for another string of the credential."""
+
     title = "Add an alias"
     button = "Add"
-    explanation = "Another string under which its usage may arrive, such as an application's id."
+    explanation = "Another string under which usage may arrive, such as an application's id."
 
     key = ConcealedField(label="Alias")
     use_again = use_again_field()
     gateway = pickers.gateway_picker()
     active_from = _optional_datetime_field(
-        "Empty: from as far back as transactions are accepted, so that usage waiting in"
-        " quarantine is claimed.",
+        "Empty: from as far back as transactions are accepted, so that its usage in"
+        " quarantine is attributed.",
         label="Valid from",
     )
 
@@ -228,28 +245,31 @@ class AddAliasForm(CredentialActionForm):
         self.fields["key"].required = True
 
     def perform(self, by: User) -> str:
-        said = self.cleaned_data
+        data = self.cleaned_data
         credentials.add_alias(
             credential=self.target,
-            alias=said["key"],
-            gateway=said["gateway"],
-            active_from=said["active_from"],
-            use_again=said["use_again"],
+            alias=data["key"],
+            gateway=data["gateway"],
+            active_from=data["active_from"],
+            use_again=data["use_again"],
             by=by,
         )
-        return "The alias was added. Usage that waits under it is being claimed."
+        return "The alias was added. Its usage in quarantine is being attributed."
 
 
 class RotateCredentialForm(SecretFields, CredentialActionForm):
+    """Asks for a new key, and how long the old ones stay valid."""
+
     title = "Rotate"
     button = "Rotate"
+    # Usual times that callers need to change their configuration.
     OVERLAPS = (
-        ("0", "none: the old key ends now"),
+        ("0", "None: the old key ends now"),
         ("1", "1 hour"),
         ("24", "24 hours"),
         ("168", "7 days"),
         ("720", "30 days"),
-        ("other", "other"),
+        ("other", "Other"),
     )
 
     overlap = forms.ChoiceField(
@@ -259,7 +279,10 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
         help_text="How long the old key stays valid beside the new one.",
     )
     hours = forms.IntegerField(
-        required=False, min_value=1, max_value=24 * 366, help_text="If other: how many hours."
+        required=False,
+        min_value=1,
+        max_value=24 * 366,
+        help_text="Number of hours, if you chose Other.",
     )
     key = ConcealedField(
         label="Existing new key",
@@ -274,37 +297,39 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
     def explanation(self) -> str:  # type: ignore[override]
         now = timezone.now()
         lines = [
-            (each, _last_use_in_words(each, now))
-            for each in self.target.keys.current(now).select_related("use")
+            (key, _last_use_in_words(key, now))
+            for key in self.target.keys.current(now).select_related("use")
         ]
         return format_html_join(" ", "{} was {}.", lines)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         if cleaned.get("overlap") == "other" and not cleaned.get("hours"):
-            self.add_error("hours", "How many hours?")
+            self.add_error("hours", "Enter the number of hours.")
         return cleaned
 
     def perform(self, by: User) -> str:
-        said = self.cleaned_data
-        hours = said["hours"] if said["overlap"] == "other" else int(said["overlap"])
+        data = self.cleaned_data
+        hours = data["hours"] if data["overlap"] == "other" else int(data["overlap"])
         credentials.rotate_credential(
             credential=self.target,
             overlap=timedelta(hours=hours),
-            key=said["key"] or None,
+            key=data["key"] or None,
             secret=self.chosen_secret(),
-            use_again=said["use_again"],
+            use_again=data["use_again"],
             by=by,
         )
         return f"“{self.target}” has a new key."
 
 
 class SuspendCredentialForm(EndingActionForm):
+    """Asks before a credential is suspended."""
+
     title = "Suspend"
     button = "Suspend"
     explanation = (
-        "From now on nothing is attributed to it: its transactions wait in quarantine until it is"
-        " known what to do with them. It can be resumed."
+        "From now on its transactions wait in quarantine instead of being charged. You can resume"
+        " the credential at any time."
     )
 
     def perform(self, by: User) -> str:
@@ -313,11 +338,13 @@ class SuspendCredentialForm(EndingActionForm):
 
 
 class ResumeCredentialForm(CredentialActionForm):
+    """Asks before a credential counts again."""
+
     title = "Resume"
     button = "Resume"
     explanation = (
-        "From now on its transactions are attributed again. What came while it was suspended"
-        " stays in quarantine."
+        "From now on its transactions are charged again. Those that came while it was suspended"
+        " stay in quarantine."
     )
 
     def perform(self, by: User) -> str:
@@ -326,11 +353,13 @@ class ResumeCredentialForm(CredentialActionForm):
 
 
 class RevokeCredentialForm(EndingActionForm):
+    """Asks for the reason of a revocation."""
+
     title = "Revoke"
     button = "Revoke for good"
     explanation = (
-        "There is no way back: its keys mean nobody from now on, and neither key nor secret is"
-        " revealed again. What it has used stays."
+        "This cannot be undone: its keys are unknown from now on, and neither key nor secret can"
+        " be revealed again. Its past usage stays as it is."
     )
 
     reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 3}))
@@ -343,11 +372,13 @@ class RevokeCredentialForm(EndingActionForm):
 
 
 class AssignSubscriptionForm(CredentialActionForm):
+    """Asks for one more subscription to charge."""
+
     title = "Assign another subscription"
     button = "Assign"
     explanation = (
-        "It feeds this subscription too. A transaction that more than one subscription fits waits"
-        " in quarantine as ambiguous."
+        "Its usage can be charged to this subscription, too. A transaction that fits more than one"
+        " subscription waits in quarantine as ambiguous."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
@@ -358,7 +389,7 @@ class AssignSubscriptionForm(CredentialActionForm):
 
     to = pickers.subscription_picker(label="Subscription")
     at = _optional_datetime_field(
-        "Empty: now. A moment in the past takes the usage since then along.", label="From"
+        "Empty: now. A time in the past also moves the usage since then.", label="From"
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -369,14 +400,17 @@ class AssignSubscriptionForm(CredentialActionForm):
     def perform(self, by: User) -> str:
         to, at = self.cleaned_data["to"], self.cleaned_data["at"]
         credentials.assign_subscription(credential=self.target, subscription=to, at=at, by=by)
-        return f"“{self.target}” feeds “{to}”."
+        return f"“{self.target}” is now charged to “{to}”."
 
 
 class MoveCredentialForm(AssignSubscriptionForm):
+    """Asks for the subscriptions to move from and to."""
+
     title = "Move to another subscription"
     button = "Move"
     explanation = (
-        "From that moment on it feeds the other subscription. What came before stays where it is."
+        "From that time on its usage is charged to the other subscription. Earlier usage stays"
+        " where it is."
     )
 
     subscription = forms.ModelChoiceField(
@@ -391,21 +425,23 @@ class MoveCredentialForm(AssignSubscriptionForm):
         _set_choices(self.fields["subscription"], _assigned_subscriptions(self.target))
 
     def perform(self, by: User) -> str:
-        said = self.cleaned_data
+        data = self.cleaned_data
         credentials.move_credential(
             credential=self.target,
-            subscription=said["subscription"],
-            to=said["to"],
-            at=said["at"],
+            subscription=data["subscription"],
+            to=data["to"],
+            at=data["at"],
             by=by,
         )
-        return f"“{self.target}” was moved to “{said['to']}”."
+        return f"“{self.target}” was moved to “{data['to']}”."
 
 
 class UnassignSubscriptionForm(EndingActionForm):
+    """Asks for the subscription that is no longer charged."""
+
     title = "Unassign"
     button = "Unassign"
-    explanation = "From that moment on it no longer feeds the subscription."
+    explanation = "From that time on its usage is no longer charged to the subscription."
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.NotAssigned: ("at", NOT_ASSIGNED_MESSAGE)
     }
@@ -422,19 +458,23 @@ class UnassignSubscriptionForm(EndingActionForm):
         credentials.unassign_subscription(
             credential=self.target, subscription=subscription, at=at, by=by
         )
-        return f"“{self.target}” no longer feeds “{subscription}”."
+        return f"“{self.target}” is no longer charged to “{subscription}”."
 
 
 class KeyChoiceField(ModelChoiceField):
+    """Offers keys with their start and last use, by which people tell them apart."""
+
     def label_from_instance(self, key: ExternalKey) -> str:
         last_use = _last_use_in_words(key, timezone.now())
         return f"{key}, from {key.active_from:%Y-%m-%d %H:%M}, {last_use}"
 
 
 class EndKeyForm(EndingActionForm):
+    """Asks which key to end."""
+
     title = "End a key"
-    button = "End it"
-    explanation = "From that moment on the string means nobody. The credential itself stays."
+    button = "End this key"
+    explanation = "From that time on the key is unknown. The credential itself stays."
 
     key = KeyChoiceField(ExternalKey.objects.none(), widget=forms.RadioSelect, empty_label=None)
     at = _optional_datetime_field("Empty: now.", label="From")
@@ -447,7 +487,7 @@ class EndKeyForm(EndingActionForm):
         cleaned = super().clean() or self.cleaned_data
         key, at = cleaned.get("key"), cleaned.get("at")
         if key and at and not key.is_active_at(at):
-            self.add_error("at", "It is not valid at that moment.")
+            self.add_error("at", "The key is not valid at that time.")
         return cleaned
 
     def ended_calls(self) -> list[str]:
@@ -461,8 +501,8 @@ class EndKeyForm(EndingActionForm):
         return f"{key} was ended."
 
 
-def _set_choices(field: Any, those: QuerySet[Any]) -> None:
-    field.queryset = those
+def _set_choices(field: Any, rows: QuerySet[Any]) -> None:
+    field.queryset = rows
 
 
 def _assigned_subscriptions(credential: Credential) -> QuerySet[Subscription]:

@@ -1,3 +1,5 @@
+"""Admin pages of credentials."""
+
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -47,6 +49,7 @@ from revcred.models import (
 
 CredentialState = Credential.State
 
+# Yellow needs somebody's attention, grey does not, red is final.
 CREDENTIAL_STATE_TONES: dict[Credential.State, BadgeTone] = {
     CredentialState.ACTIVE: "good",
     CredentialState.SUSPENDED: "warn",
@@ -58,6 +61,8 @@ MAX_PERIODS_SHOWN = 100
 
 
 class HolderFilter(SubscriberFilter):
+    """Credentials that a subscriber holds."""
+
     title, parameter_name = "holder", "holder"
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
@@ -65,6 +70,8 @@ class HolderFilter(SubscriberFilter):
 
 
 class AssignedSubscriptionFilter(LinkedFilter):
+    """Credentials that are or were assigned to a subscription."""
+
     title, parameter_name, model = "subscription", "subscription", Subscription
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
@@ -73,23 +80,26 @@ class AssignedSubscriptionFilter(LinkedFilter):
 
 
 class FingerprintFilter(LinkedFilter):
-    """What a search by key leads to. An address that says the fingerprint doesn't say the key."""
+    """Credentials that a search by key found. The URL has the fingerprint, not the key."""
 
     title, parameter_name = "key", "fingerprint"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        mark = parse_fingerprint(self.value())
+        key_fingerprint = parse_fingerprint(self.value())
         if self.value() is None:
             return queryset
-        if mark is None:
+        if key_fingerprint is None:
             return queryset.none()
-        return queryset.filter(pk__in=search.credentials_with_fingerprint(mark).values("pk"))
+        return queryset.filter(
+            pk__in=search.credentials_with_fingerprint(key_fingerprint).values("pk")
+        )
 
     def chosen_in_words(self) -> str:
-        return "the one that was typed"
+        return "the key you typed"
 
 
 def parse_fingerprint(text: str | None) -> UUID | None:
+    """Return the fingerprint in a URL, or None."""
     try:
         return UUID(text) if text else None
     except ValueError:
@@ -97,6 +107,8 @@ def parse_fingerprint(text: str | None) -> UUID | None:
 
 
 class CredentialForm(KeepsMicrosecondsForm):
+    """Edits a credential's plain fields and its holders."""
+
     actor: User
     joining: list[Subscriber]  # holders who would become members
 
@@ -112,7 +124,7 @@ class CredentialForm(KeepsMicrosecondsForm):
         return cleaned
 
     def clean_name(self) -> str:
-        """Checked here, because the customer, which the constraint is about too, is no field."""
+        """Check the name here: the customer, which the constraint includes, is no field."""
         name = str(self.cleaned_data["name"])
         same = Credential.objects.filter(
             customer=self.instance.customer_id, name=name, revoked_at=self.instance.revoked_at
@@ -124,6 +136,8 @@ class CredentialForm(KeepsMicrosecondsForm):
 
 @admin.register(Credential)
 class CredentialAdmin(ActionPagesMixin):
+    """Credentials: issued, rotated, assigned and revoked by actions; plain fields are edited."""
+
     form = CredentialForm
     list_display = ("name", "customer", "keys", "feeds", "environment", "state", "last_used")
     list_select_related = ("customer",)
@@ -131,7 +145,7 @@ class CredentialAdmin(ActionPagesMixin):
     search_fields = ("name",)
     search_help_text = (
         "A whole key, its last four characters, a holder's e-mail address, or the beginning of a"
-        " name, customer or subscription. A key is not kept in the address."
+        " name, customer or subscription. Keys are kept out of the address."
     )
     fields = ("name", "holders", "environment", "tags", "expires_at")
     autocomplete_fields = ("holders",)
@@ -153,7 +167,7 @@ class CredentialAdmin(ActionPagesMixin):
     def keys(self, credential: Any) -> str:
         return format_html_join(" ", "<code>…{}</code>", ((k.hint,) for k in credential.now_keys))
 
-    @admin.display(description="feeds")
+    @admin.display(description="charged to")
     def feeds(self, credential: Any) -> str:
         return ", ".join(str(each.subscription) for each in credential.now_assignments)
 
@@ -168,10 +182,11 @@ class CredentialAdmin(ActionPagesMixin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         now = timezone.now()
+        # Two queries for the whole page instead of two for each row.
         keys = ExternalKey.objects.at(now).select_related("use")
         assignments = Assignment.objects.at(now).select_related("subscription")
-        them: Any = super().get_queryset(request).select_related("customer")
-        found: QuerySet[Any] = them.with_suspended(now).prefetch_related(
+        credentials_of_page: Any = super().get_queryset(request).select_related("customer")
+        found: QuerySet[Any] = credentials_of_page.with_suspended(now).prefetch_related(
             Prefetch("keys", keys, to_attr="now_keys"),
             Prefetch("assignments", assignments, to_attr="now_assignments"),
         )
@@ -186,12 +201,14 @@ class CredentialAdmin(ActionPagesMixin):
 
     def get_urls(self) -> list[URLPattern]:
         find = self.admin_site.admin_view(require_POST(self.find))
+        # Ahead of Django's patterns, whose last one takes every path.
         return [path("find/", find, name="revcred_credential_find"), *super().get_urls()]
 
     def find(self, request: HttpRequest) -> HttpResponse:
-        """Where the search box posts to. A key that was typed gets into no address and no log."""
+        """Search by POST, so that a typed key gets into no URL and no log."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
+        # PostgreSQL takes no NUL in a text.
         term = request.POST.get("term", "").replace("\0", "").strip()
         if not term:
             return HttpResponseRedirect(self._list_url())
@@ -199,11 +216,15 @@ class CredentialAdmin(ActionPagesMixin):
             return self._to_list(q=term)
         return self._to_key(fingerprint(pasting.extract_key(term)))
 
-    def _to_key(self, mark: UUID) -> HttpResponse:
-        found = list(search.credentials_with_fingerprint(mark).values_list("pk", flat=True)[:2])
+    def _to_key(self, key_fingerprint: UUID) -> HttpResponse:
+        # Two are enough to know that there is more than one.
+        found = list(
+            search.credentials_with_fingerprint(key_fingerprint).values_list("pk", flat=True)[:2]
+        )
+        # One hit is what somebody with a key in hand wants: show it at once.
         if len(found) == 1:
             return HttpResponseRedirect(self.url_of(Credential(pk=found[0])))
-        return self._to_list(fingerprint=str(mark))
+        return self._to_list(fingerprint=str(key_fingerprint))
 
     def _to_list(self, **query: str) -> HttpResponse:
         return HttpResponseRedirect(f"{self._list_url()}?{urlencode(query)}")
@@ -224,6 +245,7 @@ class CredentialAdmin(ActionPagesMixin):
     ) -> HttpResponse:
         credential = self.get_object(request, object_id)
         known = credential_page_context(credential) if isinstance(credential, Credential) else {}
+        # Decides whether the list of events shows links to undo them.
         known["may_undo"] = may_undo_changes(request, Credential)
         return super().change_view(request, object_id, form_url, known | (extra_context or {}))
 
@@ -231,13 +253,15 @@ class CredentialAdmin(ActionPagesMixin):
         credentials.change_credential(
             credential=obj,
             holders=form.cleaned_data["holders"],
+            # Shown on the confirmation page before, and so agreed to.
             new_members=form.joining,
             by=request.user,  # type: ignore[arg-type]
         )
 
     def new_members(self, form: Any) -> list[str]:
         return [
-            memberships.describe_new_member(each, form.instance.customer) for each in form.joining
+            memberships.describe_new_member(person, form.instance.customer)
+            for person in form.joining
         ]
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -247,6 +271,7 @@ class CredentialAdmin(ActionPagesMixin):
 
     def ended_calls(self, form: Any) -> list[str]:
         credential, at = form.instance, form.cleaned_data.get("expires_at")
+        # A later expiry cuts nothing off.
         if not confirmation.ends_earlier(form, "expires_at"):
             return []
         lately = hooks.recent_calls_of(credential=credential)
@@ -254,14 +279,14 @@ class CredentialAdmin(ActionPagesMixin):
         return [confirmation.ending_calls_in_words(through, at, lately)] if lately.calls else []
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
-        """The act has saved the holders."""
+        """Do nothing: the action has saved the holders."""
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
-        """The act has recorded it."""
+        """Do nothing: the action has recorded the change."""
 
 
 def credential_page_context(credential: Any) -> dict[str, Any]:
-    """All but the key and its secret, for the page about it."""
+    """Return everything the page shows of a credential, without key and secret."""
     now = timezone.now()
     state = credential.state_at(now, suspended=credential.suspended)
     return {

@@ -1,3 +1,5 @@
+"""Admin pages of customers, subscribers and memberships."""
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -25,15 +27,19 @@ MAX_INLINE_MEMBERSHIPS = 100
 
 
 class CustomerFilter(LinkedFilter):
+    """Rows of one customer."""
+
     title, parameter_name, model = "customer", "customer", Customer
 
 
 class SubscriberFilter(LinkedFilter):
+    """Rows of one subscriber."""
+
     title, parameter_name, model = "subscriber", "subscriber", Subscriber
 
 
 class MembershipForm(ModelForm):
-    """An existing membership shows the other side as it is: only its role changes."""
+    """Lets only the role of an existing membership change."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,21 +48,24 @@ class MembershipForm(ModelForm):
         for name in {"customer", "subscriber"} & self.fields.keys():
             other = getattr(self.instance, name)
             self.fields[name].disabled = True
-            # A picker would look its label up again, row by row.
+            # A picker would query its label again for every row.
             self.fields[name].widget = forms.Select(choices=[(other.pk, str(other))])
 
 
 class RoleChoiceMixin(BaseModelAdmin):
-    """Owner, who may reveal everything, is a role for those to give who may change roles."""
+    """Offers the role of owner, who may reveal every key, only to those who may change roles."""
 
     def formfield_for_choice_field(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        # Otherwise somebody who may add members could make an own login owner of any customer.
         if db_field.name == "role" and not request.user.has_perm("revcred.change_membership"):
             choices = Membership.Role.choices
-            kwargs["choices"] = [each for each in choices if each[0] != Membership.Role.OWNER]
+            kwargs["choices"] = [choice for choice in choices if choice[0] != Membership.Role.OWNER]
         return super().formfield_for_choice_field(db_field, request, **kwargs)
 
 
 class MembershipInline(RoleChoiceMixin, PickersMixin, TabularInline):
+    """Memberships on the page of a customer or subscriber."""
+
     model = Membership
     form = MembershipForm
     autocomplete_fields = ("customer", "subscriber")
@@ -67,14 +76,16 @@ class MembershipInline(RoleChoiceMixin, PickersMixin, TabularInline):
 
 
 class AuditedMembershipsMixin(AuditedModelAdmin):
-    """Each membership that begins, ends or has another role is an event of its own."""
+    """Records each membership that begins, ends or gets another role as an event of its own."""
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001
+        # Read before the save, which overwrites them.
         old_roles = {
             each.instance.pk: each.initial.get("role")
             for each in formset.forms
             if each.instance.pk is not None
         }
+        # Before the save: a deleted row has no id afterwards that the event could name.
         for gone in formset.deleted_forms:
             if gone.instance.pk is not None:
                 subscribers.record_membership_ended(
@@ -93,11 +104,12 @@ class AuditedMembershipsMixin(AuditedModelAdmin):
 
 
 def _actor_and_request(request: HttpRequest) -> dict[str, Any]:
+    """Return the arguments that all actions on subscribers take."""
     return {"by": request.user, "request": request}
 
 
 class MembershipInlineMixin(AuditedMembershipsMixin, ReattributeRenamedMixin):
-    """Memberships are kept with either side, unless there are too many for one page."""
+    """Shows memberships on the page, unless there are too many."""
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         if (
@@ -111,6 +123,8 @@ class MembershipInlineMixin(AuditedMembershipsMixin, ReattributeRenamedMixin):
 
 @admin.register(Customer)
 class CustomerAdmin(MembershipInlineMixin):
+    """Customers with their memberships."""
+
     list_display = ("name", "external_key", "suspended_at", "created_at")
     search_fields = ("name", "external_key")
     search_help_text = "The beginning of a name or external key."
@@ -118,6 +132,7 @@ class CustomerAdmin(MembershipInlineMixin):
     change_form_template = "admin/revcred/customer/change_form.html"
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("name", "external_key", "email_domains", "tags", "suspended_at")}),
+        # Rarely needed, so folded away.
         ("More", {"classes": ("collapse",), "fields": ("metadata", "created_at")}),
     )
 
@@ -129,13 +144,15 @@ class CustomerAdmin(MembershipInlineMixin):
 
 
 class InviteSubscriberForm(ActionForm):
+    """Asks before an invitation is sent."""
+
     title = "Invite"
     button = "Send the invitation"
     permission = "invite"
     explanation = (
-        "Sends a link by e-mail by which the subscriber chooses a password and signs in to the"
-        " storefront. It may be sent again; a link works once and for three days. To a subscriber"
-        " who signs in already, it is a link to choose a new password."
+        "Sends an e-mail with a link to choose a password and sign in to the storefront. The link"
+        " works once and for three days; you can send it again. A subscriber who has a login"
+        " already gets a link to choose a new password."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         subscribers.AddressOfAnotherSubscriber: (
@@ -151,15 +168,18 @@ class InviteSubscriberForm(ActionForm):
 
 
 class CancelAddressChangeForm(ActionForm):
+    """Asks before a new address that is not confirmed yet is dropped."""
+
     title = "Cancel the new address"
     button = "Cancel the new address"
-    explanation = "The address stays as it is, and the link that was sent no longer works."
+    explanation = "The present address stays, and the link that was sent stops working."
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
-        addresses.AddressChangeNotOpen: (None, "No new address waits for its confirmation."),
+        addresses.AddressChangeNotOpen: (None, "No new address is waiting for confirmation."),
     }
 
     def perform(self, by: User) -> str:
+        # The form serves the pages of logins and of subscribers.
         login = self.target if isinstance(self.target, User) else self.target.user
         change = AddressChange.objects.open().filter(user=login).first()
         if change is None:
@@ -169,6 +189,8 @@ class CancelAddressChangeForm(ActionForm):
 
 
 class SubscriberForm(KeepsMicrosecondsForm):
+    """Checks a new address by the rules of the action."""
+
     actor: User
 
     def clean_email(self) -> str:
@@ -182,25 +204,25 @@ class SubscriberForm(KeepsMicrosecondsForm):
                 )
             else:
                 subscribers.check_login_available(email=email)
-        except users.LoginActionError as refusal:
-            raise forms.ValidationError(str(refusal)) from refusal
+        except users.LoginActionError as error:
+            raise forms.ValidationError(str(error)) from error
         return email
 
 
 def pending_address_in_words(login: User | None) -> str:
-    """Say which new address waits for its confirmation, since when and by whom asked."""
+    """Return which new address waits for confirmation, since when and who asked for it."""
     changes = AddressChange.objects.open().filter(user=login)
     change = changes.select_related("asked_by").first() if login else None
     if change is None:
         return "none"
     return (
         f"{change.new_email}, asked for by {change.asked_by or 'the operator'}"
-        f" at {change.asked_at:%Y-%m-%d %H:%M}. Counts once it is confirmed from there."
+        f" at {change.asked_at:%Y-%m-%d %H:%M}. It counts once it is confirmed from there."
     )
 
 
 def tell_confirmation_sent(request: HttpRequest, change: AddressChange | None) -> None:
-    """Say on the next page that a new address does not count yet."""
+    """Tell that a new address does not count before it is confirmed."""
     if change is None:
         return
     asks = " and the password" if change.needs_password else ""
@@ -212,18 +234,20 @@ def tell_confirmation_sent(request: HttpRequest, change: AddressChange | None) -
 
 
 class LoginErrorMessagesMixin(AuditedModelAdmin):
-    """A save that was refused only as it was written, since another one was quicker, says why."""
+    """Shows errors that an action raises only while saving, because another one was quicker."""
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except users.LoginActionError as refusal:
-            messages.error(request, f"{refusal} Nothing was saved.")
+        except users.LoginActionError as error:
+            messages.error(request, f"{error} Nothing was saved.")
             return HttpResponseRedirect(request.path)
 
 
 @admin.register(Subscriber)
 class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPagesMixin):
+    """Subscribers: people at one or several customers."""
+
     form = SubscriberForm
     list_display = ("email", "name", "external_key", "signs_in", "invited_at", "created_at")
     search_fields = ("email", "external_key")
@@ -252,9 +276,10 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPage
 
     def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:  # noqa: FBT001
         email = obj.email
+        # An address is not saved with the form: the new one has to be confirmed first.
         is_another = change and "email" in form.changed_data
         if is_another:
-            obj.email = form.initial["email"]  # it is no plain fact, but asked for
+            obj.email = form.initial["email"]  # saved by its own action, below
             form.changed_data.remove("email")
         super().save_model(request, obj, form, change)
         if is_another:
@@ -276,6 +301,8 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPage
 
 @admin.register(Membership)
 class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
+    """Memberships by themselves, for customers with too many for one page."""
+
     form = MembershipForm
     list_display = ("subscriber", "customer", "role")
     list_select_related = ("subscriber", "customer")
@@ -302,4 +329,4 @@ class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
             subscribers.record_membership_added(membership=obj, **_actor_and_request(request))
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
-        """The membership is on record already, with its role."""
+        """Do nothing: the membership has been recorded with its role."""

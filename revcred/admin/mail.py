@@ -1,3 +1,5 @@
+"""Admin pages of outgoing mail."""
+
 from typing import Any
 
 from django.contrib import admin
@@ -10,7 +12,7 @@ from revcred.models import OutgoingMail
 
 @admin.register(OutgoingMail)
 class OutgoingMailAdmin(ReadOnlyModelAdmin):
-    """The outbox without the texts: what was sent to whom, and what was not and why."""
+    """The outbox without the texts: recipient, subject, and why a mail was not sent."""
 
     list_display = ("recipient", "subject", "state", "created_at", "sent_at", "attempts")
     fields = (
@@ -28,6 +30,7 @@ class OutgoingMailAdmin(ReadOnlyModelAdmin):
     search_fields = ("recipient",)
 
     def get_queryset(self, request: Any) -> QuerySet[OutgoingMail]:
+        # The body is sealed and never shown: do not even read it.
         return super().get_queryset(request).defer("body")
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:

@@ -1,3 +1,5 @@
+"""Admin pages of products, sources and path rules."""
+
 from typing import Any
 
 from django import forms
@@ -15,7 +17,7 @@ from revcred.models import PathRule, Product, Source
 
 
 class NameSearchMixin(ReattributeRenamedMixin):
-    """Few enough to be read through."""
+    """Searches by name and external key without an index: there are few products and sources."""
 
     search_help_text = "The beginning of a name or external key."
 
@@ -31,7 +33,7 @@ class NameSearchMixin(ReattributeRenamedMixin):
 
 
 class ProductForm(KeepsMicrosecondsForm):
-    """A product whose last source goes keeps its restriction, unless it is opened here."""
+    """Asks what a product counts after its last source is removed. Default: no calls."""
 
     OPEN, CLOSED = "open", "closed"
 
@@ -40,7 +42,7 @@ class ProductForm(KeepsMicrosecondsForm):
         choices=((CLOSED, "Counts no calls"), (OPEN, "Counts all calls")),
         required=False,
         widget=forms.RadioSelect,
-        help_text="Asked when the last source is taken away.",
+        help_text="Needed when you remove the last source.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -54,7 +56,8 @@ class ProductForm(KeepsMicrosecondsForm):
         is_left = self.instance.restricted and not cleaned.get("sources")
         if is_left and not cleaned.get("without_sources"):
             message = (
-                "No source is left. Choose what the product counts from then on: no calls, or all."
+                "No source is left. Choose whether the product counts no calls or all calls from"
+                " now on."
             )
             self.add_error("without_sources", message)
         return cleaned
@@ -62,6 +65,8 @@ class ProductForm(KeepsMicrosecondsForm):
 
 @admin.register(Product)
 class ProductAdmin(NameSearchMixin):
+    """Products with the sources they count."""
+
     list_display = ("__str__", "external_key", "published")
     list_filter = ("published",)
     search_fields = ("name", "external_key")
@@ -88,16 +93,21 @@ class ProductAdmin(NameSearchMixin):
             subscriptions.open_product_to_all_calls(product=form.instance, by=user)
 
 
+# Also tells a valid choice from none.
 OPENS_BY_CHOICE = {ProductForm.OPEN: True, ProductForm.CLOSED: False}
 
 
 class PathRuleInline(TabularInline):
+    """Path rules on the page of their source."""
+
     model = PathRule
     extra = 0
 
 
 @admin.register(Source)
 class SourceAdmin(NameSearchMixin):
+    """Sources: the APIs behind products."""
+
     list_display = ("name", "external_key", "paths")
     search_fields = ("name", "external_key")
     fields = ("name", "external_key")
@@ -121,7 +131,7 @@ class SourceAdmin(NameSearchMixin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """Asked with it: what products count that have no other source."""
+        """Ask as well what products without another source count from then on."""
         source = self.get_object(request, unquote(object_id))
         last_of = (
             subscriptions.products_with_only_source(source=source)
@@ -131,7 +141,7 @@ class SourceAdmin(NameSearchMixin):
         is_missing = bool(last_of) and request.POST.get("without_sources") not in OPENS_BY_CHOICE
         context = {"last_of": last_of, "is_choice_missing": False} | (extra_context or {})
         if request.method == "POST" and is_missing and not confirmation.is_going_back(request):
-            # Nothing is deleted: the page is shown once more.
+            # Show the page once more instead of deleting.
             request.method, request.POST = "GET", QueryDict()
             context["is_choice_missing"] = True
         return super().delete_view(request, object_id, context)
@@ -141,4 +151,4 @@ class SourceAdmin(NameSearchMixin):
         subscriptions.delete_source(source=obj, opens=opens, by=request.user)  # type: ignore[arg-type]
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
-        """The act records it."""
+        """Do nothing: the action has recorded the deletion."""

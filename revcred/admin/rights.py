@@ -1,4 +1,4 @@
-"""How roles and single rights are offered: in words, and only those that mean something here."""
+"""Form fields for roles and single rights, in words and only those that revcred asks for."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -19,9 +19,10 @@ OWN_GROUP_EXPLANATION = "A group of this installation's own."
 
 
 class RolesIterator(ModelChoiceIterator):
-    """The roles as they stand in their table, then the groups that are none, by name."""
+    """Lists the roles in the order of their table, then other groups by name."""
 
     def __iter__(self) -> Iterator[Any]:
+        # Groups that are no role get a place behind all roles.
         places = {role.name: place for place, role in enumerate(roles.READY_MADE_ROLES)}
         groups = list(self.queryset)
         for group in sorted(groups, key=lambda each: (places.get(each.name, 99), each.name)):
@@ -29,6 +30,8 @@ class RolesIterator(ModelChoiceIterator):
 
 
 class RolesField(ModelMultipleChoiceField):
+    """Choice of roles, each with its explanation."""
+
     iterator = RolesIterator
 
     def __init__(self) -> None:
@@ -47,15 +50,17 @@ class RolesField(ModelMultipleChoiceField):
 
 
 class RightsIterator(ModelChoiceIterator):
-    """The permissions by area, in the order of their table."""
+    """Lists the permissions by area, in the order of their table."""
 
     def __iter__(self) -> Iterator[Any]:
-        permissions = {roles.right_name(each): each for each in self.queryset}
+        permissions = {roles.right_name(row): row for row in self.queryset}
         for area, words in roles.RIGHTS_BY_AREA.items():
-            yield area, [self.choice(permissions[each]) for each in words if each in permissions]
+            yield area, [self.choice(permissions[right]) for right in words if right in permissions]
 
 
 class RightsField(ModelMultipleChoiceField):
+    """Choice of single rights, in words."""
+
     iterator = RightsIterator
 
     def __init__(self, label: str) -> None:
@@ -71,16 +76,19 @@ class RightsField(ModelMultipleChoiceField):
 
 
 def rights_in_words(permissions: QuerySet[Permission]) -> str:
-    """Return what these permissions allow. Those that mean nothing here are left out."""
-    given = {roles.right_name(each) for each in permissions.select_related("content_type")}
+    """Return what these permissions allow, without those that have no meaning here."""
+    given = {
+        roles.right_name(permission) for permission in permissions.select_related("content_type")
+    }
     return (
         "; ".join(words for right, words in roles.RIGHT_LABELS.items() if right in given) or "none"
     )
 
 
 class RightsChoiceMixin(ModelAdmin):
-    """Offers groups and permissions to those who may give them, and says them to others."""
+    """Offers groups and permissions to those who may give them, and shows them to others."""
 
+    # Field of the model, and the read-only field that stands for it.
     in_words: ClassVar[Mapping[str, str]] = {
         "groups": "its_roles",
         "user_permissions": "its_single_rights",
@@ -88,13 +96,15 @@ class RightsChoiceMixin(ModelAdmin):
     }
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        """Without Django's button to add another beside it: a group is made on its own page."""
+        """Drop Django's button to add another group: groups have a page of their own."""
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name in self.in_words and field is not None:
+            # Django wraps the widget to add the button; take the inner one.
             field.widget = getattr(field.widget, "widget", field.widget)
         return field
 
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        # Rights are chosen as check boxes in words, not in Django's two lists of codenames.
         if db_field.name == "groups":
             return RolesField()
         if db_field.name in ("permissions", "user_permissions"):
@@ -102,7 +112,7 @@ class RightsChoiceMixin(ModelAdmin):
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Where rights are not to be chosen, they stand as sentences."""
+        """Show rights as sentences where they cannot be chosen."""
         if obj is None or self.has_change_permission(request, obj):
             closed = set(self.get_readonly_fields(request, obj))
         else:
@@ -116,8 +126,8 @@ class RightsChoiceMixin(ModelAdmin):
         return words if (words := self.in_words.get(name)) in closed else name
 
     def closed(self, fields: Iterable[Any]) -> tuple[Any, ...]:
-        """Return the fields with those of rights as sentences."""
-        return tuple(self.in_words.get(each, each) for each in fields)
+        """Return the fields, those of rights replaced by their sentences."""
+        return tuple(self.in_words.get(field, field) for field in fields)
 
     @admin.display(description="roles")
     def its_roles(self, user: User) -> str:

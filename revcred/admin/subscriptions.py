@@ -1,3 +1,5 @@
+"""Admin pages of subscriptions."""
+
 from typing import Any, ClassVar
 
 from django import forms
@@ -19,11 +21,13 @@ from revcred.models import FormerName, Product, Subscription, User
 
 
 class ProductFilter(LinkedFilter):
+    """Subscriptions to one product."""
+
     title, parameter_name, model = "product", "product", Product
 
 
 def _lost_calls_in_words(former: FormerName, taker: Subscription) -> str:
-    """A sentence on whose calls the taker of a former name gets, and how many there were."""
+    """Return a sentence on the calls that the taker of a former name takes from its loser."""
     loser = Subscription.objects.select_related("customer").get(pk=former.target_id)
     lately = hooks.recent_calls_of(subscription=loser, named=former.name)
     return (
@@ -36,12 +40,14 @@ def _lost_calls_in_words(former: FormerName, taker: Subscription) -> str:
 
 
 class ForgetFormerNameForm(ActionForm):
+    """Asks which former external key to forget."""
+
     title = "Forget a former external key"
-    button = "Forget it"
+    button = "Forget this key"
     is_destructive = True
     explanation = (
-        "Calls that still name the subscription so no longer count for it. Whoever had that"
-        " external key before, if anybody, has it again."
+        "Calls that still use this key no longer count for the subscription. If another"
+        " subscription had the key before, it has it again."
     )
 
     name = forms.ChoiceField(label="Former external key", widget=forms.RadioSelect)
@@ -49,7 +55,7 @@ class ForgetFormerNameForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["name"]
-        field.choices = [(each.name, each.name) for each in self.target.former_names()]
+        field.choices = [(former.name, former.name) for former in self.target.former_names()]
 
     def ended_calls(self) -> list[str]:
         name = self.cleaned_data["name"]
@@ -64,6 +70,8 @@ class ForgetFormerNameForm(ActionForm):
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ActionPagesMixin):
+    """Subscriptions: a customer's right to a product."""
+
     action_forms: ClassVar[dict[str, type[ActionForm]]] = {"forget-name": ForgetFormerNameForm}
     list_display = (
         "__str__",
@@ -95,12 +103,12 @@ class SubscriptionAdmin(ActionPagesMixin):
 
     @admin.display(description="former external keys", empty_value="none")
     def former_names(self, subscription: Subscription) -> str:
-        """Names that calls may still give, and until when each counts."""
+        """Return names that calls may still give, and until when each counts."""
         return "; ".join(
-            each.name
-            if each.counts_until is None
-            else f"{each.name}, until {each.counts_until:%Y-%m-%d %H:%M} UTC"
-            for each in subscription.former_names()
+            former.name
+            if former.counts_until is None
+            else f"{former.name}, until {former.counts_until:%Y-%m-%d %H:%M} UTC"
+            for former in subscription.former_names()
         )
 
     @admin.display(description="state")
@@ -116,7 +124,8 @@ class SubscriptionAdmin(ActionPagesMixin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """A picker on a page about one customer's credential offers that customer's only."""
+        """Offer only one customer's subscriptions in a picker that asks for them."""
+        # Sent by the picker on forms of one customer's credential.
         customer = parse_id(request.GET.get("of_customer"))
         if customer is not None:
             queryset = queryset.filter(customer=customer)
@@ -133,24 +142,28 @@ class SubscriptionAdmin(ActionPagesMixin):
         return f"{found} · {found.product} · {found.customer}"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Whose it is stays: its assignments and usage are that customer's."""
+        """Fix the customer: assignments and usage belong to that customer."""
         return ("customer", *self.readonly_fields) if obj else self.readonly_fields
 
     def save_model(
         self, request: HttpRequest, obj: Subscription, form: ModelForm, change: Any
     ) -> None:
-        act = subscriptions.change_subscription if change else subscriptions.start_subscription
-        act(subscription=obj, by=request.user)  # type: ignore[arg-type]
+        # The action saves, records and announces: Django's save_model does none of it.
+        action = subscriptions.change_subscription if change else subscriptions.start_subscription
+        action(subscription=obj, by=request.user)  # type: ignore[arg-type]
 
     def ended_calls(self, form: Any) -> list[str]:
+        # Called after the save inside the trial: the instance has its new values.
         subscription, until = form.instance, form.cleaned_data.get("active_until")
         sentences = [
             _lost_calls_in_words(former, subscription)
             for former in subscriptions.former_names_taken_by(subscription=subscription)
+            # A new name may be a former name of others, whose calls then follow it.
             if "external_key" in form.changed_data
         ]
         if confirmation.ends_earlier(form, "active_until"):
             lately = hooks.recent_calls_of(subscription=subscription)
+            # Without recent calls an end surprises nobody: do not ask.
             if lately.calls:
                 sentences.append(
                     confirmation.ending_calls_in_words(f"to “{subscription}”", until, lately)
@@ -158,7 +171,7 @@ class SubscriptionAdmin(ActionPagesMixin):
         return sentences
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
-        """The act has recorded it."""
+        """Do nothing: the action has recorded it."""
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
-        """The act has recorded it."""
+        """Do nothing: the action has recorded it."""

@@ -1,3 +1,5 @@
+"""Admin pages of the tokens of users' scripts."""
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,26 +15,30 @@ from revcred.models import User, UserToken
 
 
 class IssueUserTokenForm(BaseIssueTokenForm):
+    """Asks for name and scopes of a token of one's own."""
+
     permission = "add"
     scope = UserToken.Scope
     explanation = (
-        "For a script of yours. It may do what you may, of what is chosen here, and what it does is"
-        " on record under your name. It is shown once, on the next page, and never again."
+        "For a script of yours. It may do what you choose here, as far as you may do it yourself."
+        " Everything it does is recorded under your name. The next page shows it, once."
     )
 
     def perform(self, by: User) -> str:
-        said = self.cleaned_data
+        data = self.cleaned_data
         self.target, self.token = tokens.issue_user_token(
-            user=by, name=said["name"], scopes=said["scopes"], by=by
+            user=by, name=data["name"], scopes=data["scopes"], by=by
         )
         return f"{self.target} was issued."
 
 
 class RevokeUserTokenForm(ActionForm):
+    """Asks before a token is revoked."""
+
     title = "Revoke"
     button = "Revoke for good"
     is_destructive = True
-    explanation = "Whoever comes with it is refused from now on. What was done with it stays."
+    explanation = "Requests with this token are rejected from now on. What was done with it stays."
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
     }
@@ -44,6 +50,9 @@ class RevokeUserTokenForm(ActionForm):
 
 @admin.register(UserToken)
 class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
+    """Tokens of users' scripts: issued and revoked, never edited."""
+
+    # Only the hint of a token is known: its digest tells nothing.
     list_display = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
     list_select_related = ("user",)
     fields = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
@@ -69,4 +78,5 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
+        # Issuing is an action with a form of its own, not Django's form for a new row.
         return self.action_page(request, IssueUserTokenForm)

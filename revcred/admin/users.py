@@ -1,4 +1,4 @@
-"""Logins and groups. Which field and which page is for whom is said in `revcred.actions.users`."""
+"""Admin pages of logins and groups. `revcred.actions.users` decides who may see and change what."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -43,6 +43,8 @@ class NewUserForm(generic.ModelForm):
 
 
 class UserForm(KeepsMicrosecondsForm):
+    """Checks a changed login by the rules of the actions."""
+
     actor: User
 
     def clean_email(self) -> str:
@@ -50,25 +52,27 @@ class UserForm(KeepsMicrosecondsForm):
         if "email" in self.changed_data:
             try:
                 addresses.check_address_change(user=self.instance, email=email, by=self.actor)
-            except users.LoginActionError as refusal:
-                raise forms.ValidationError(str(refusal)) from refusal
+            except users.LoginActionError as error:
+                raise forms.ValidationError(str(error)) from error
         return email
 
     def clean(self) -> dict[str, Any]:
-        said = super().clean() or self.cleaned_data
+        data = super().clean() or self.cleaned_data
         changed = users.RIGHTS_LOGIN_FIELDS.intersection(self.changed_data)
-        gets_rights = any(said.get(name) for name in changed)
+        gets_rights = any(data.get(name) for name in changed)
         if gets_rights and not users.may_be_staff(user=self.instance, email=self.instance.email):
             raise forms.ValidationError(users.AddressOfSubscriber.sentence)
-        return said
+        return data
 
 
 class PasswordLinkForm(ActionForm):
+    """Asks before a link for a new password is sent."""
+
     title = "Send a password link"
     button = "Send the link"
     explanation = (
-        "Sends a link by e-mail by which this person chooses a new password. The password stays as"
-        " it is until then. Nobody else sets it: it is the person's own."
+        "Sends this person an e-mail with a link to choose a new password. The present password"
+        " works until then. Nobody else can set it."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
@@ -80,13 +84,15 @@ class PasswordLinkForm(ActionForm):
 
 
 class ResetSecondFactorForm(ActionForm):
+    """Asks how it is known who asked for the reset."""
+
     title = "Reset the second factor"
     button = "Reset"
     is_destructive = True
     explanation = (
-        "For somebody whose phone or passkey is lost, and who has no recovery code. Make sure that"
-        " you speak with that person. Apps, passkeys and recovery codes are removed, the person is"
-        " signed out everywhere, told by mail, and sets up a new second factor at the next sign-in."
+        "For somebody who lost phone or passkey and has no recovery code. Make sure that you are"
+        " talking to that person. Apps, passkeys and recovery codes are removed. The person is"
+        " signed out everywhere, gets an e-mail, and sets up a new second factor at next sign-in."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, "Only a superuser may do this, and not to a superuser."),
@@ -97,7 +103,7 @@ class ResetSecondFactorForm(ActionForm):
     }
 
     reason = forms.CharField(
-        max_length=200, help_text="How you know who asked. It is on record, and in the mail."
+        max_length=200, help_text="How you know who asked. It is recorded, and part of the e-mail."
     )
 
     def perform(self, by: User) -> str:
@@ -109,6 +115,8 @@ class ResetSecondFactorForm(ActionForm):
 
 @admin.register(User)
 class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, generic.UserAdmin):
+    """Logins of staff and subscribers."""
+
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "last_login")
@@ -119,9 +127,9 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     change_form_template = "admin/revcred/user/change_form.html"
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("email", "new_address", "name", "second_factor")}),
-        ("May", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
         ("Single rights", {"classes": ("collapse",), "fields": ("user_permissions",)}),
-        ("When", {"fields": ("last_login", "date_joined")}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets: Any = ((None, {"classes": ("wide",), "fields": ("email", "name", "is_staff")}),)
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
@@ -131,8 +139,8 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     }
 
     def get_urls(self) -> list[Any]:
-        """Leave out Django's page by which one sets somebody else's password."""
-        return [each for each in super().get_urls() if each.name != "auth_user_password_change"]
+        """Drop Django's page on which one sets somebody else's password."""
+        return [url for url in super().get_urls() if url.name != "auth_user_password_change"]
 
     def action_page(
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
@@ -143,6 +151,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         is_reset = form_class is ResetSecondFactorForm
         if is_reset and not users.is_superuser_above(user=target, by=by):
             raise PermissionDenied
+        # Ranks count for actions as they do for the form.
         if not self.has_change_permission(request, target):
             raise PermissionDenied
         return super().action_page(request, form_class, target)
@@ -156,6 +165,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     ) -> HttpResponse:
         user = self.get_object(request, unquote(object_id))
         by: Any = request.user
+        # Buttons are shown only where the action would be allowed.
         may = user and self.may_perform(request, PasswordLinkForm)
         context = {
             "may_send_link": may and users.may_send_password_link(user=user, by=by),
@@ -171,6 +181,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         if obj is None:
             return ()
         by: Any = request.user
+        # Fields this user may not change are shown as text.
         closed = users.ALL_LOGIN_FIELDS - users.editable_login_fields(user=obj, by=by)
         return self.closed(
             ("new_address", "second_factor", "last_login", "date_joined", *sorted(closed))
@@ -188,27 +199,29 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         form: Any = super().get_form(request, obj, **kwargs)
-        form.actor = request.user  # what may be said depends on it
+        form.actor = request.user  # the rules depend on who asks
         return form
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Everything that is changed goes through the actions, which record it one by one."""
+        """Save every change through the actions, which record each kind of it."""
         by: Any = request.user
         if not change:
             users.add_login(user=obj, by=by, request=request)
             return
+        # Only what was changed: an unchanged field must not be checked as a grant of rights.
         values = {name: form.cleaned_data[name] for name in form.changed_data}
         email = values.pop("email", None)
-        if email is not None:  # first, for rights may put the login out of reach
+        if email is not None:  # before rights, which may rank the login above the actor
             asked = addresses.request_address_change(user=obj, email=email, by=by, request=request)
             tell_confirmation_sent(request, asked)
         if values:
             users.change_login(user=obj, values=values, by=by, request=request)
         obj.refresh_from_db()
+        # The actions have recorded everything but the name.
         form.changed_data[:] = [name for name in form.changed_data if name == "name"]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
-        """Groups and permissions have been saved with the rest."""
+        """Do nothing: groups and permissions have been saved with the rest."""
 
     @admin.display(description="second factor")
     def second_factor(self, user: User) -> str:
@@ -219,6 +232,8 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
 
 
 class GroupForm(generic.ModelForm):
+    """Rejects names of roles."""
+
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
         if name in roles.ROLES_BY_NAME:
@@ -227,12 +242,13 @@ class GroupForm(generic.ModelForm):
         return name
 
 
+# Django registers groups with a page that knows neither roles nor the audit.
 admin.site.unregister(Group)  # as Django registers it
 
 
 @admin.register(Group)
 class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
-    """Groups give rights, so that only superusers change them, and nobody a role."""
+    """Groups of rights. Only superusers change them, and nobody changes a role."""
 
     form = GroupForm
     list_display = ("name", "explanation")
@@ -258,6 +274,7 @@ class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
         by: Any = request.user
+        # Read before the save, to record what was added and removed.
         before = users.permission_names(of=form.instance)
         super().save_related(request, form, formsets, change)
         users.record_group_change(group=form.instance, before=before, by=by, request=request)

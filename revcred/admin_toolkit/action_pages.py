@@ -1,4 +1,4 @@
-"""A page for each act: what it asks, what it warns of, and the act itself behind the button."""
+"""Pages of actions: each asks for what the action needs, warns, and performs it on a click."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from revcred.models import User
 
 
 class ConcealedField(forms.CharField):
-    """Takes a key or a secret. A page that comes back with errors doesn't bring it along."""
+    """Takes a key or a secret. A page that comes back with errors does not show it again."""
 
     def __init__(self, **kwargs: Any) -> None:
         attrs = {"autocomplete": "off", "spellcheck": "false", "class": "vTextField"}
@@ -32,9 +32,11 @@ class ConcealedField(forms.CharField):
 
 
 class ActionForm(forms.Form):
-    """What one act asks. `refusals` says which field each of its refusals belongs to, and how.
+    """The form of one action.
 
-    Where that is an empty text, the refusal says itself why.
+    `field_errors`: for each error of the action the field to show it at (None: the whole form) and
+    the message (empty: the error's own text). `is_destructive`: ask before anything ends, also if
+    no counted call moves. `permission`: the codename's verb, such as change.
     """
 
     title: ClassVar[str]
@@ -50,21 +52,22 @@ class ActionForm(forms.Form):
         self.target = target
 
     def perform(self, by: User) -> str:
-        """Do it, and say so in a sentence."""
+        """Perform the action, and return a sentence that says so."""
         raise NotImplementedError
 
     def ended_calls(self) -> list[str]:
-        """Sentences on what the act ends, as far as that is no call counted yet."""
+        """Return sentences on future calls that the action leaves without an owner."""
         return []
 
     def new_members(self) -> list[str]:
-        """Sentences on who becomes a member of a customer by the act."""
+        """Return sentences on who becomes a member of a customer by the action."""
         return []
 
     def try_action(self, by: User) -> TrialResult[str] | None:
-        """The act's sentence, what it moves, and whether it was done or has to be asked first.
+        """Perform the action, and take it back if it has to be confirmed first.
 
-        None with a refusal as an error of its field.
+        Returns the sentence of `perform`, the calls moved and whether it was done. Returns None if
+        the action raised one of `field_errors`, which the form then shows.
         """
         self.question = confirmation.ConfirmationQuestion(
             self.title,
@@ -77,6 +80,7 @@ class ActionForm(forms.Form):
             return confirmation.do_or_ask(
                 self.request, lambda: self.perform(by), lambda _: self.question
             )
+        # The trial has been rolled back by now.
         except tuple(self.field_errors) as refusal:
             field, sentence = self.field_errors[type(refusal)]
             self.add_error(field, sentence or str(refusal))
@@ -86,7 +90,7 @@ class ActionForm(forms.Form):
 
     @property
     def needs_key_again(self) -> bool:
-        """Whether a key or secret was typed that is not shown again."""
+        """Return True if a key or secret was typed, which the page does not show again."""
         return any(
             isinstance(field, ConcealedField) and self.data.get(self.add_prefix(name))
             for name, field in self.fields.items()
@@ -94,7 +98,7 @@ class ActionForm(forms.Form):
 
 
 class ActionPagesMixin(AuditedModelAdmin):
-    """A change page with a button, and a page behind it, for each act."""
+    """A change page with a button for each action, and a page behind the button."""
 
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {}
 
@@ -103,13 +107,17 @@ class ActionPagesMixin(AuditedModelAdmin):
             path(
                 f"<path:object_id>/{slug}/",
                 self.admin_site.admin_view(self._page_of(form)),
+                # Named like Django's own pages, so that templates can link to it.
                 name=f"{self.opts.app_label}_{self.opts.model_name}_{slug}",
             )
             for slug, form in self.action_forms.items()
         ]
+        # Ahead of Django's own patterns, whose last one takes every path.
         return own + super().get_urls()
 
     def _page_of(self, form_class: type[ActionForm]) -> Any:
+        """Return the view of one action's page."""
+
         def page(request: HttpRequest, object_id: str) -> HttpResponse:
             target = self.get_object(request, unquote(object_id))
             if target is None:
@@ -119,7 +127,7 @@ class ActionPagesMixin(AuditedModelAdmin):
         return page
 
     def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
-        """An act asks for a permission of its own, also where nothing can be edited by hand."""
+        """Return True if the user has the action's own permission, also without editing by hand."""
         codename = get_permission_codename(form_class.permission, self.opts)
         user: Any = request.user
         return bool(user.has_perm(f"{self.opts.app_label}.{codename}"))
@@ -127,11 +135,14 @@ class ActionPagesMixin(AuditedModelAdmin):
     def action_page(
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
+        """Show the form; perform the action on POST, or ask first. Raises PermissionDenied."""
         if not self.may_perform(request, form_class):
             raise PermissionDenied
         if request.method != "POST":
+            # Other pages link here with values filled in, such as a customer.
             form = form_class(request=request, target=target, initial=request.GET.dict())
             return self._show(request, form, target)
+        # Includes keys that the confirmation page carried along sealed.
         form = form_class(confirmation.posted_data(request), request=request, target=target)
         if confirmation.is_going_back(request) or not form.is_valid():
             return self._show(request, form, target)
@@ -141,6 +152,7 @@ class ActionPagesMixin(AuditedModelAdmin):
             return self._show(request, form, target)
         if not tried.is_kept:
             return self._ask(request, form, target, tried)
+        # First the sentence of the action, then how many calls are moving.
         response = self.action_done(request, form, target, tried.result)
         confirmation.announce_moving_calls(request, tried)
         return response
@@ -162,10 +174,12 @@ class ActionPagesMixin(AuditedModelAdmin):
     def action_done(
         self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
     ) -> HttpResponse:
+        """Answer a performed action: show its sentence on the page of the thing."""
         messages.success(request, sentence)
         return HttpResponseRedirect(self.url_of(target or form.target))
 
     def url_of(self, target: models.Model) -> str:
+        """Return the URL of a thing's change page."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
         return reverse(name, args=[target.pk])
 

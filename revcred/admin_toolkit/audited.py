@@ -1,4 +1,4 @@
-"""What every page of the administration has in common: its saves are on record like any act."""
+"""The base of all admin pages: audited saves, searches by index, nothing saved from an old tab."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -32,18 +32,22 @@ from revcred.models import AuditEvent, AuditVerb, UploadChange
 
 MAX_DEPENDENTS_COUNTED = 100
 MAX_HISTORY_SHOWN = 200
-KEY_TYPED_MESSAGE = "What you typed is a key. Look for it with the field under Credentials."
+KEY_TYPED_MESSAGE = "You typed a key. To find its credential, use the search under Credentials."
 SEARCH_FOUND_NOTHING_MESSAGE = (
-    "Nothing was found under what you typed. It may be a key, so the address has none of it."
+    "Nothing was found. What you typed may be a key, so it is not kept in the address."
 )
 OLD_TAB_MESSAGE = (
-    "Nothing has been saved, for this form was opened before that. Below is what you typed: compare"
-    " it with the history, then save again to put it in the place of what is there now."
+    "Nothing has been saved, because this form was opened before that change. Below is your input:"
+    " compare it with the history, then save again to overwrite the current values."
 )
 
 
 class AuditedModelAdmin(PickersMixin, ModelAdmin):
-    """Plain facts are saved as Django's admin does, and recorded as audit events."""
+    """A ModelAdmin whose saves are recorded as audit events.
+
+    Subclasses give `search_queries`, and `ended_calls` and `new_members` if a save may need
+    confirmation.
+    """
 
     form: type[ModelForm] = KeepsMicrosecondsForm
     formfield_overrides: ClassVar[dict[Any, Any]] = {
@@ -56,8 +60,9 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     list_max_show_all = 0
     show_facets = ShowFacets.NEVER
     view_on_site = False
+    # Actions over many rows at once would bypass the audit and the confirmation.
     actions = None
-    # What may be sorted by a click would have to be sorted in full.
+    # Sorting by a click would sort the whole table: only the default order has an index.
     sortable_by = ()
     counted_as = ""
 
@@ -67,21 +72,22 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Django takes a field that an address leaves empty for one of that name."""
+        """Take an empty `_to_field` in a URL as none, which Django does not."""
         return super().get_object(request, object_id, from_field or None)
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
-        """Queries for the numbers of what a search should find, each by an index."""
+        """Return queries for the ids that a search should find, each served by an index."""
         return []
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
+        """Search by `search_queries` instead of Django's OR over all fields."""
         term = search_term.strip().replace("\0", "")
         ways = self.search_queries(term) if term else []
         if not ways:
             return queryset, False
-        # Found first: joined, PostgreSQL would rather read the whole table in its order.
+        # Ids first: given a join, PostgreSQL would rather read the whole table in its order.
         found = ids_found_by_any(ways).values_list("pk", flat=True)
         return queryset.filter(pk__in=list(found)), False
 
@@ -91,9 +97,10 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         return [path("search/", search, name=name), *super().get_urls()]
 
     def search(self, request: HttpRequest) -> HttpResponse:
-        """Where a list's search is posted to: what may be a key is not led on to an address."""
+        """Take a list's search by POST, and keep anything that may be a key out of the URL."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
+        # The filters of the list are posted along, and stay.
         query = request.POST.copy()
         for name, values in request.POST.lists():
             if name in {"csrfmiddlewaretoken", "p", "q"} or pasting.any_known_key(values):
@@ -109,6 +116,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         return HttpResponseRedirect(f"{address}?{query.urlencode()}" if query else address)
 
     def finds_any(self, term: str) -> bool:
+        """Return True if a search for the term finds something, or is not supported here."""
         ways = self.search_queries(term)
         return not ways or self.model._base_manager.filter(pk__in=ids_found_by_any(ways)).exists()
 
@@ -121,14 +129,14 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     def autocomplete_label(self, found: Any) -> str:
         return str(found)
 
-    # --- Asked first, and refused from an old tab ---
+    # --- Confirmation, and saves from an old tab ---
 
     def ended_calls(self, form: Any) -> list[str]:
-        """Sentences on the calls of the next days that a save ends, where it ends any."""
+        """Return sentences on future calls that a save leaves without an owner."""
         return []
 
     def new_members(self, form: Any) -> list[str]:
-        """Sentences on who becomes a member of a customer by a save."""
+        """Return sentences on who becomes a member of a customer by a save."""
         return []
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -144,7 +152,10 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
+        """Save in one transaction, unless the form is outdated or has to be confirmed first."""
+
         def view() -> HttpResponse:
+            # Set by `construct_change_message` once Django has saved a valid form.
             request.saved_form = None  # type: ignore[attr-defined]
             return super(AuditedModelAdmin, self).changeform_view(
                 request, object_id, form_url, extra_context
@@ -157,6 +168,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         obj = self.get_object(request, unquote(object_id)) if object_id else None
         with atomic():
             if obj is not None and self.has_change_permission(request, obj):
+                # Locked first, so that two saves of one form are compared one after the other.
                 self.model._base_manager.select_for_update(no_key=True).get(pk=obj.pk)
                 current = self.model._base_manager.get(pk=obj.pk)
                 if sentences := stale_saves.changes_since_version(self, request, current):
@@ -169,6 +181,8 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         object_id: str,
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
+        """Delete, unless that moves calls and has to be confirmed first."""
+
         def view() -> HttpResponse:
             return super(AuditedModelAdmin, self).delete_view(request, object_id, extra_context)
 
@@ -181,7 +195,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     def _asked_first(
         self, request: HttpRequest, obj: Any, view: Callable[[], HttpResponse]
     ) -> HttpResponse:
-        """Do what was posted if it moves nothing counted, or if that was confirmed."""
+        """Run the view, and take back what it saved if that has to be confirmed first."""
         name = str(obj or self.opts.verbose_name)
         question = confirmation.ConfirmationQuestion(f"Change “{name}”", "Save it")
         if request.resolver_match and request.resolver_match.url_name.endswith("_delete"):  # type: ignore[union-attr]
@@ -202,6 +216,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         except hooks.ConcurrentChange:
             return self._refuse(request, [confirmation.CONCURRENT_CHANGE_MESSAGE], view)
         if not tried.is_kept:
+            # Read again: what was typed is in `obj`, and has been taken back.
             original = obj and self.model._base_manager.filter(pk=obj.pk).first()
             return confirmation.confirmation_page(
                 request,
@@ -219,7 +234,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     def _refuse(
         self, request: HttpRequest, sentences: list[str], view: Callable[[], HttpResponse]
     ) -> HttpResponse:
-        """The form with what was typed, the sentences as its errors, and nothing saved."""
+        """Show the form with what was typed and with the sentences as errors; save nothing."""
         request.refused_save = sentences  # type: ignore[attr-defined]
         return view()
 
@@ -230,18 +245,19 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
+        """Add the version of the thing to the form, by which an old tab is recognised."""
         obj = kwargs.get("obj")
         if obj is not None and obj.pk and self.has_change_permission(request, obj):
             version = request.POST.get(stale_saves.VERSION_FIELD)
             if version is None or getattr(request, "refused_save", None) is not None:
-                # What was typed is in the object by now.
+                # Django has written what was typed into `obj`, so read the row again.
                 is_typed = request.method == "POST"
                 current = self.model._base_manager.get(pk=obj.pk) if is_typed else obj
                 version = stale_saves.form_version(self, request, current)
             context["version"] = version
         return super().render_change_form(request, context, *args, **kwargs)
 
-    # --- On record ---
+    # --- Audit ---
 
     def construct_change_message(
         self,
@@ -250,7 +266,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         formsets: Any,
         add: bool = False,  # noqa: FBT001, FBT002
     ) -> Any:
-        """What `log_addition` and `log_change` keep: old and new values instead of names."""
+        """Return old and new values for the audit event instead of Django's list of fields."""
         request.saved_form = form  # type: ignore[attr-defined]
         return field_changes.form_changes(form, formsets or (), is_new=add)
 
@@ -262,8 +278,8 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
             self._record(AuditVerb.CHANGED, request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[models.Model]) -> None:  # type: ignore[override]
-        for each in queryset:
-            self._record(AuditVerb.DELETED, request, each, field_changes.last_values_of(each))
+        for row in queryset:
+            self._record(AuditVerb.DELETED, request, row, field_changes.last_values_of(row))
 
     def _record(
         self, verb: AuditVerb, request: HttpRequest, obj: models.Model, message: Any
@@ -274,6 +290,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """Show the audit events about the thing instead of Django's log."""
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
@@ -294,15 +311,18 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
-        """Django would load all that hangs on it to name it; how much it is says enough."""
-        hanging = [line for each in objs for line in protected_relations(each)]
+        """Name what prevents deletion by kind and number.
+
+        Django would load every dependent row to name it.
+        """
+        hanging = [line for obj in objs for line in protected_relations(obj)]
         if hanging:
             return [], {}, set(), hanging
         return super().get_deleted_objects(objs, request)
 
 
 class ReadOnlyModelAdmin(AuditedModelAdmin):
-    """What the machine writes and nobody edits."""
+    """Pages of rows that revcred writes itself and nobody edits."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -315,7 +335,7 @@ class ReadOnlyModelAdmin(AuditedModelAdmin):
 
 
 def protected_relations(obj: models.Model) -> list[str]:
-    """What keeps it from being deleted, and how much of it, such as "3 subscriptions"."""
+    """Return what prevents deletion and how much of it, such as "3 subscriptions"."""
     lines = []
     for relation in obj._meta.related_objects:
         if getattr(relation, "on_delete", None) is not PROTECT:
@@ -334,7 +354,7 @@ def _count_in_words(count: int, model: type[models.Model]) -> str:
 
 
 def may_undo_changes(request: HttpRequest, model: type[models.Model] | None) -> bool:
-    """Whoever may change a thing may put it back."""
+    """Return True if the user may change rows of the model, and so may undo changes of them."""
     if model is None:
         return False
     codename = get_permission_codename("change", model._meta)
@@ -343,19 +363,19 @@ def may_undo_changes(request: HttpRequest, model: type[models.Model] | None) -> 
 
 
 def undone_event_ids(obj: models.Model) -> set[Any]:
-    """The numbers of the events about it that have been undone."""
+    """Return the ids of the events about a thing that have been undone."""
     events = AuditEvent.objects.about(obj).filter(verb=AuditVerb.UNDONE)
     return set(events.values_list("details__event", flat=True)[:MAX_HISTORY_SHOWN])
 
 
 def _asks_again(response: HttpResponse) -> bool:
-    """Whether a page asks again, so that nothing has been done."""
+    """Return True if the response is a form shown again, so that nothing was saved."""
     context = getattr(response, "context_data", None) or {}
     return "adminform" in context or "deleted_objects" in context
 
 
 class _UnsavedForm:
-    """A form that is shown with what was typed, and says why it was not saved."""
+    """A form shown with what was typed, and with the reasons why it was not saved."""
 
     refused: ClassVar[list[str]]
 

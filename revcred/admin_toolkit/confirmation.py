@@ -1,4 +1,8 @@
-"""Ask before anything counted moves: what an action would do, shown before it is done."""
+"""Confirmation of actions that move counted calls.
+
+The action is tried out in a transaction. If it moves calls, it is taken back and a page shows what
+it would do. It is carried out when somebody confirms just these figures.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,45 +27,50 @@ CONFIRMED_PARAMETER, BACK_PARAMETER, SEALED_PREFIX = "_confirmed", "_back", "_se
 UNCARRIED_PARAMETERS = ("csrfmiddlewaretoken", CONFIRMED_PARAMETER, BACK_PARAMETER)
 CONFIRMATION_SALT = "revcred.admin_toolkit.confirmation"
 CONFIRMATION_SECONDS = 60 * 60
-# Calls go on coming in: figures that differ by less are those that were confirmed.
+# Calls keep coming in between showing and confirming. Figures that differ by no more than this
+# count as the ones confirmed.
 CALLS_TOLERANCE, SHARE_TOLERANCE = 10, 0.05
 MAX_MOVEMENTS_SHOWN = 20
 
 CONCURRENT_CHANGE_MESSAGE = (
-    "Somebody else is changing the same thing at this moment. Nothing has been saved: try again in"
+    "Somebody else is changing the same thing at this moment. Nothing has been saved. Try again in"
     " a few seconds."
 )
-NOTHING_SAVED_MESSAGE = "Nothing has been saved. Change what you need to, then go on."
+NOTHING_SAVED_MESSAGE = "Nothing has been saved yet. Correct your input, then save again."
 
 
 @dataclass
 class ConfirmationQuestion:
-    """What a page asks about an action: whether it is to be asked, and in which words."""
+    """The texts of a confirmation page, and the conditions under which it is shown."""
 
     title: str
     button: str
     is_destructive: bool = False
-    # What is cut off from now on, which is no call counted yet.
+    # Sentences on future calls that lose their owner: no counted call shows them.
     ended_calls: list[str] = field(default_factory=list)
-    # Who becomes a member of a customer, whose keys that person may see from then on.
+    # Sentences on people who become members, and may see the customer's keys from then on.
     new_members: list[str] = field(default_factory=list)
 
     def is_needed(self, found: Consequences) -> bool:
+        """Return True if the action has to be confirmed, given what it would move."""
+        # A new member sees keys from then on, so this is always asked.
         if self.new_members:
             return True
         if self.is_destructive:
             return found.moves_calls or found.changes_assignments
+        # Everything else is saved without a question.
         return found.moves_calls or bool(self.ended_calls)
 
 
 def posted_data(request: HttpRequest) -> QueryDict:
-    """What was posted, with the keys and secrets that came sealed from the page that asked."""
+    """Return the posted form, with keys and secrets unsealed that the confirmation page carried."""
     data = request.POST.copy()
     for name in [name for name in data if name.startswith(SEALED_PREFIX)]:
         user: Any = request.user
         try:
             text = carrying.unseal_for_page(sealed=str(data[name]), user=user, page=request.path)
         except carrying.InvalidCarriedValue:
+            # Expired or forged: the form then reports the field as empty.
             text = ""
         del data[name]
         data[name.removeprefix(SEALED_PREFIX)] = text
@@ -69,11 +78,12 @@ def posted_data(request: HttpRequest) -> QueryDict:
 
 
 def is_going_back(request: HttpRequest) -> bool:
+    """Return True if the user pressed the button that leads back to the form."""
     return BACK_PARAMETER in request.POST
 
 
 def concealed_field_names(fields: dict[str, forms.Field]) -> list[str]:
-    """The names of fields whose value no page may show."""
+    """Return the names of fields whose value no page may show."""
     return [name for name, each in fields.items() if isinstance(each.widget, forms.PasswordInput)]
 
 
@@ -82,10 +92,10 @@ def do_or_ask(
     action: Callable[[], Any],
     question: Callable[[Any], ConfirmationQuestion | None],
 ) -> TrialResult[Any]:
-    """Do it if nothing has to be asked, or if it was asked and is what was confirmed.
+    """Perform the action if nothing has to be asked, or if just this was confirmed.
 
-    `question` answers of what the action returned whether it did anything (else None).
-    Raises hooks.Busy, and what the action raises.
+    `question`: returns the question for the action's result, or None if the action did nothing,
+    such as showing an invalid form. Raises hooks.ConcurrentChange, and what the action raises.
     """
 
     def keep(result: Any, found: Consequences) -> bool:
@@ -100,13 +110,13 @@ def do_or_ask(
 
 
 def announce_moving_calls(request: HttpRequest, tried: TrialResult[Any]) -> None:
-    """A message with the way to what is being corrected in the background."""
+    """Tell how many calls are being moved in the background, with a link to the progress."""
     found, user = tried.consequences, request.user
     if not (found.moves_calls and tried.progress_urls):
         return
-    text = f"{calls_in_words(found)} are being moved in the background."
+    text = f"{calls_in_words(found)} will move in the background."
     if user.has_perm("metering.view_claim"):
-        text = format_html('{} <a href="{}">See how far that is</a>', text, tried.progress_urls[0])
+        text = format_html('{} <a href="{}">Show progress</a>', text, tried.progress_urls[0])
     messages.info(request, text)
 
 
@@ -121,7 +131,10 @@ def confirmation_page(
     back: str,
     conceal: Sequence[str] = (),
 ) -> HttpResponse:
-    """Shows what the action would move, and asks. What was typed is carried along."""
+    """Show what the action would move, and ask for confirmation.
+
+    `conceal`: fields whose values are carried sealed. `back`: URL of the cancel link.
+    """
     context = site.each_context(request) | {
         "title": question.title,
         "subtitle": None,
@@ -143,12 +156,14 @@ def confirmation_page(
 
 
 def calls_in_words(found: Consequences) -> str:
+    """Return the number of calls moved, such as `1 call` or `More than 10,000 calls`."""
     if not found.is_complete:
         return f"More than {found.calls:,} calls"
     return "1 call" if found.calls == 1 else f"{found.calls:,} calls"
 
 
 def recent_calls_in_words(lately: "hooks.RecentCalls") -> str:
+    """Return a sentence on the calls of the last RECENT_CALLS_DAYS."""
     days = hooks.RECENT_CALLS_DAYS
     if not lately.calls:
         return f"It had no calls in the last {days} days."
@@ -159,19 +174,20 @@ def recent_calls_in_words(lately: "hooks.RecentCalls") -> str:
 
 
 def ending_calls_in_words(subject: str, at: datetime, lately: "hooks.RecentCalls") -> str:
+    """Return a sentence on calls that nobody is charged for from `at` on."""
     return f"From {at:%Y-%m-%d %H:%M} UTC on, calls {subject} are charged to nobody. " + (
         recent_calls_in_words(lately)
     )
 
 
 def ends_earlier(form: Any, name: str) -> bool:
-    """Whether an end was set, or set to an earlier moment, in a saved form."""
+    """Return True if a saved form set an end, or moved it to an earlier moment."""
     before, after = form.initial.get(name), form.cleaned_data.get(name)
     return bool(name in form.changed_data and after and (before is None or after < before))
 
 
 def _hidden_inputs(request: HttpRequest, conceal: Sequence[str]) -> list[tuple[str, str]]:
-    """Names and values of the hidden fields; a key or secret is sealed for the next page."""
+    """Return names and values of the hidden inputs; a key or secret is sealed."""
     user: Any = request.user
     carried: list[tuple[str, str]] = []
     for name, values in posted_data(request).lists():
@@ -193,20 +209,25 @@ def _confirmation_token(
 
 
 def _movement_counts(found: Consequences) -> list[Any]:
-    moved = {f"{each.before} → {each.after}": each.calls for each in found.movements}
+    """Return the figures that a confirmation is compared by."""
+    moved = {
+        f"{movement.before} → {movement.after}": movement.calls for movement in found.movements
+    }
     return [found.is_complete, moved]
 
 
 def _posted_digest(request: HttpRequest) -> str:
-    """Of all that was typed. Keys and secrets are hashed with the rest and cannot be told from it:
-    the digest is keyed by the signature's secret."""
-    said = sorted(
+    """Return a digest of all that was typed, including keys and secrets.
+
+    It is keyed by the signature's secret, so that no key can be guessed from it.
+    """
+    values_by_name = sorted(
         (name, values)
         for name, values in posted_data(request).lists()
         if name not in UNCARRIED_PARAMETERS
     )
     keyed = signing.Signer(salt=CONFIRMATION_SALT).signature(
-        repr((request.user.pk, request.path, said))
+        repr((request.user.pk, request.path, values_by_name))
     )
     return sha256(keyed.encode()).hexdigest()
 
@@ -214,7 +235,7 @@ def _posted_digest(request: HttpRequest) -> str:
 def _is_confirmed(
     request: HttpRequest, found: Consequences, question: ConfirmationQuestion
 ) -> bool:
-    """Whether this was shown, and said yes to: the same typed, about as many calls."""
+    """Return True if the page showed the same input, and about as many calls."""
     try:
         shown = signing.loads(
             request.POST.get(CONFIRMED_PARAMETER, ""),
@@ -223,7 +244,9 @@ def _is_confirmed(
         )
     except signing.BadSignature:
         return False
+    # All of it was signed by `_confirmation_token`.
     digest, new_members, was_complete, before = shown
+    # Who becomes a member has to be exactly what was shown.
     if new_members != question.new_members:
         return False
     is_complete, now = _movement_counts(found)
@@ -232,12 +255,12 @@ def _is_confirmed(
     if not is_complete:
         return not was_complete
     return before.keys() == now.keys() and all(
-        abs(now[each] - before[each]) <= max(CALLS_TOLERANCE, SHARE_TOLERANCE * before[each])
-        for each in now
+        abs(now[name] - before[name]) <= max(CALLS_TOLERANCE, SHARE_TOLERANCE * before[name])
+        for name in now
     )
 
 
 def _forget_messages(request: Any) -> None:
-    """Messages of what was taken back say what has not happened."""
+    """Drop messages of an action that was taken back: they would tell what has not happened."""
     if hasattr(request, "_messages"):
         request._messages = default_storage(request)  # noqa: SLF001 - there is no other way

@@ -1,3 +1,5 @@
+"""Form fields for points in time, in UTC and to the second."""
+
 from typing import Any
 
 from django import forms
@@ -6,8 +8,9 @@ from revcred.admin_toolkit.generic import ModelForm
 
 
 class UtcDateTimeInput(forms.DateTimeInput):
-    """The browser's own picker. What it shows and sends is UTC, like all the pages."""
+    """The browser's own picker. It shows and sends UTC, like all pages."""
 
+    # Without a zone: the browser shows and sends exactly the digits of UTC.
     input_type = "datetime-local"
     supports_microseconds = False
 
@@ -16,11 +19,13 @@ class UtcDateTimeInput(forms.DateTimeInput):
 
 
 class UtcDateTimeField(forms.DateTimeField):
+    """A point in time, typed in UTC."""
+
     widget = UtcDateTimeInput
 
 
 class KeepsMicrosecondsForm(ModelForm):
-    """A moment that nobody touched keeps the microseconds that its input doesn't show."""
+    """Keeps the microseconds of an unchanged point in time, which its input does not show."""
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

@@ -1,4 +1,4 @@
-"""What a saved form changed, field by field from old to new, as an event keeps it."""
+"""Old and new values of a saved form, field by field, as an audit event keeps them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from django.forms.formsets import DELETION_FIELD_NAME
 
 from revcred.models.audit import audit_difference, to_audit_json
 
-# Fields whose values are never on record, by name or by the way they are asked for.
+# Values of these fields are never recorded; those of password inputs are not either.
 CONCEALED_FIELD_NAMES = {"password", "password1", "password2", "usable_password", "key", "secret"}
 CONCEALED_VALUE = "not shown"
 
@@ -18,14 +18,16 @@ CONCEALED_VALUE = "not shown"
 def form_changes(
     form: Any, formsets: Iterable[Any] = (), *, is_new: bool = False
 ) -> dict[str, Any]:
-    """`changed` and `rows` of an event's details; see `AuditEvent`. Empty if nothing was."""
+    """Return `changed` and `rows` of an event's details (see `AuditEvent`), empty if nothing
+    changed.
+    """
     changed = {name: _field_difference(form, name, is_new=is_new) for name in form.changed_data}
     rows = [row for formset in formsets for row in _formset_rows(formset)]
     return ({"changed": changed} if changed else {}) | ({"rows": rows} if rows else {})
 
 
 def last_values_of(obj: models.Model) -> dict[str, Any]:
-    """All that is known of a row that is deleted."""
+    """Return the values of a row that is being deleted, without sealed ones."""
     fields = [
         field
         for field in obj._meta.concrete_fields
@@ -43,6 +45,7 @@ def last_values_of(obj: models.Model) -> dict[str, Any]:
 
 
 def is_concealed_field(name: str, field: forms.Field) -> bool:
+    """Return True if no event may keep the field's value, such as a password."""
     return (
         name in CONCEALED_FIELD_NAMES
         or isinstance(field, ReadOnlyPasswordHashField)
@@ -55,7 +58,9 @@ def _is_sealed_field(field: Any) -> bool:
 
 
 def _field_difference(form: Any, name: str, *, is_new: bool) -> list[Any]:
+    """Return the old and the new value of one field, or two placeholders."""
     field = form.fields[name]
+    # That it changed is recorded, but never the values.
     if is_concealed_field(name, field):
         return [CONCEALED_VALUE, CONCEALED_VALUE]
     old = None if is_new else _initial_row(field, form.get_initial_for_field(field, name))
@@ -63,7 +68,7 @@ def _field_difference(form: Any, name: str, *, is_new: bool) -> list[Any]:
 
 
 def _initial_row(field: forms.Field, value: Any) -> Any:
-    """The row that an initial value is the number of, and a list of rows as such."""
+    """Return the row whose id is the initial value, or the list of rows."""
     if isinstance(field, forms.ModelMultipleChoiceField):
         return list(value or [])
     if isinstance(field, forms.ModelChoiceField) and value not in (None, ""):
@@ -76,8 +81,9 @@ def _initial_row(field: forms.Field, value: Any) -> Any:
 
 
 def _formset_rows(formset: Any) -> list[dict[str, Any]]:
-    """Of each row that was added, changed or deleted with the form."""
+    """Return each row that was added, changed or deleted with the form."""
     rows = []
+    # Compared by identity: a deleted row has lost its id by now.
     touched = {
         *map(id, formset.new_objects),
         *(id(obj) for obj, _ in formset.changed_objects),
@@ -88,6 +94,7 @@ def _formset_rows(formset: Any) -> list[dict[str, Any]]:
         obj = form.instance
         if id(obj) not in touched:
             continue
+        # Django clears the id of a deleted row; the form still knows it.
         number = form.fields[formset._pk_field.name].initial  # noqa: SLF001 - Django's own name
         rows.append(
             {
@@ -116,7 +123,7 @@ def _new_values(formset: Any, form: Any) -> dict[str, Any]:
 
 
 def _recorded_fields(formset: Any, form: Any) -> list[tuple[str, forms.Field]]:
-    """Without the thing the row is kept with, its number, and the box that deletes it."""
+    """Return the fields of a row's form, without parent, id and delete box."""
     others = {formset.fk.name, formset._pk_field.name, DELETION_FIELD_NAME}  # noqa: SLF001
     return [
         (name, field)

@@ -1,4 +1,4 @@
-"""Django's classes that are generic to the type checker and not when they run."""
+"""Django's classes that are generic for the type checker but not at run time."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from django.core import paginator
 from django.forms import models as form_models
 
 if TYPE_CHECKING:
+    # The type checker sees these with type arguments, which the classes do not take at run time.
     from revcred.models import User
 
     BaseModelAdmin = admin.options.BaseModelAdmin[Any]

@@ -1,4 +1,4 @@
-"""JSON that somebody types: taken if PostgreSQL keeps it and Python reads it back."""
+"""A form field for JSON objects that PostgreSQL can store and Python can read back."""
 
 import json
 import re
@@ -7,27 +7,28 @@ from typing import Any, ClassVar
 
 from django import forms
 
-MAX_JSON_DEPTH = 20  # levels of nesting
-UNSTORABLE_CHARACTERS = re.compile(
-    "[\0\ud800-\udfff]"
-)  # as escapes, these are JSON and yet no text
+# Python's decoder recurses: without a limit, deep nesting ends in a RecursionError elsewhere.
+MAX_JSON_DEPTH = 20  # levels
+# NUL and lone surrogates are valid JSON as escapes, but PostgreSQL stores no such text.
+UNSTORABLE_CHARACTERS = re.compile("[\0\ud800-\udfff]")
 
 
 class _StorableObjectDecoder(json.JSONDecoder):
-    """Says of all that can't be kept what Django expects to hear of all that is no JSON."""
+    """Rejects what cannot be stored like a text that is no JSON, as Django's field expects."""
 
     def decode(self, text: str, *args: Any) -> Any:
         try:
-            said = super().decode(text, *args)
+            value = super().decode(text, *args)
         except (ValueError, RecursionError):
-            said = None
-        if not (isinstance(said, dict) and _is_storable_json(said)):
-            message = "It is no object that can be kept"
+            value = None
+        if not (isinstance(value, dict) and _is_storable_json(value)):
+            message = "It is not an object that can be stored"
             raise json.JSONDecodeError(message, "", 0)
-        return said
+        return value
 
 
 def _is_storable_json(value: Any, levels: int = MAX_JSON_DEPTH) -> bool:
+    """Return True if PostgreSQL's jsonb takes the value. `levels`: nesting still allowed."""
     if isinstance(value, str):
         return not UNSTORABLE_CHARACTERS.search(value)
     if isinstance(value, float):
@@ -35,12 +36,12 @@ def _is_storable_json(value: Any, levels: int = MAX_JSON_DEPTH) -> bool:
     if isinstance(value, dict):
         return _is_storable_json([*value, *value.values()], levels)
     if isinstance(value, list):
-        return levels > 0 and all(_is_storable_json(each, levels - 1) for each in value)
+        return levels > 0 and all(_is_storable_json(item, levels - 1) for item in value)
     return True
 
 
 class JsonObjectField(forms.JSONField):
-    """An object. Nothing typed is an empty one."""
+    """A JSON object. An empty input is an empty object."""
 
     default_error_messages: ClassVar[dict[str, Any]] = {
         "invalid": "Enter a valid JSON object, such as {}."

@@ -1,4 +1,4 @@
-"""Lists that stay quick over a million rows: nothing is counted in full, nothing asked per row."""
+"""Admin lists that stay fast over a million rows: nothing counted in full, no query per row."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -14,11 +14,12 @@ from django.http import HttpRequest
 
 from revcred.admin_toolkit.generic import Paginator
 
-MAX_ROWS_COUNTED = 10_000  # rows that are counted; beyond them it is "more than"
-MAX_ROWS_PER_SEARCH = 1_000  # rows that each way of searching may find
-MAX_ID_DIGITS = 18  # of a number that PostgreSQL takes for sure
+# Limits of a page's cost, measured at a million rows.
+MAX_ROWS_COUNTED = 10_000  # then "more than"
+MAX_ROWS_PER_SEARCH = 1_000  # of each query of a search
+MAX_ID_DIGITS = 18  # any number of these fits into a bigint
 
-# A partitioned table has no rows itself: its partitions do.
+# reltuples is what the last ANALYZE saw. A partitioned table has no rows itself, its partitions do.
 ESTIMATE_ROWS = """
 SELECT sum(greatest(reltuples, 0))::bigint FROM pg_class
 WHERE oid = %(table)s::regclass
@@ -27,29 +28,30 @@ WHERE oid = %(table)s::regclass
 
 
 def parse_id(text: str | None) -> int | None:
-    """The number that an address says, if it is one that PostgreSQL takes."""
+    """Return the id that a text from a URL stands for, or None if PostgreSQL would not take it."""
     text = text or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_ID_DIGITS else None
 
 
 class BoundedPaginator(Paginator):
-    """Counts some thousand rows and no further; the size of a whole big table it estimates."""
+    """Counts MAX_ROWS_COUNTED rows and no further; estimates the size of a whole big table."""
 
     object_list: QuerySet[Any]
 
     @cached_property
     def count(self) -> int:
+        # One more than the limit tells whether there are more.
         rows = self.object_list.order_by().values("pk")[: MAX_ROWS_COUNTED + 1].count()
         return max(rows, self._estimate()) if rows > MAX_ROWS_COUNTED and self._is_whole else rows
 
     @cached_property
     def num_pages(self) -> int:
-        """As many as are quickly skipped to. Who is looking for something further back searches."""
+        """Return how many pages can be reached quickly. Whoever looks for older rows searches."""
         return max(1, -(-min(self.count, MAX_ROWS_COUNTED) // self.per_page))
 
     @cached_property
     def count_in_words(self) -> str:
-        """How many there are, as far as that is known."""
+        """Return the number of rows as far as it is known, such as `more than 10,000`."""
         if self.count <= MAX_ROWS_COUNTED:
             return f"{self.count:,}"
         return f"about {self.count:,}" if self._is_whole else f"more than {MAX_ROWS_COUNTED:,}"
@@ -66,37 +68,41 @@ class BoundedPaginator(Paginator):
 
 
 class FilteredChangeList(ChangeList):
-    """Looks up what the list's own filters know. Any other lookup that Django would take from an
-    address may read all rows, or be one that PostgreSQL refuses."""
+    """Accepts lookups of the list's own filters only.
+
+    Django would take any other lookup from a URL, which may read all rows or be invalid in
+    PostgreSQL.
+    """
 
     def get_filters(self, request: HttpRequest) -> Any:
         filters = super().get_filters(request)
         _, _, unknown, *_ = filters
+        # Django then redirects to the list without filters.
         if unknown:
             raise IncorrectLookupParameters
         return filters
 
 
 def rows_starting_with(queryset: QuerySet[Any], field: str, term: str) -> QuerySet[Any]:
-    """Those whose field starts with the term, in any case, by an index over lower(field)."""
+    """Return rows whose field starts with the term, in any case, by an index over lower(field)."""
     found: QuerySet[Any] = queryset.alias(lowered=Lower(field)).filter(
         lowered__startswith=term.lower()
     )
     return found
 
 
-def ids_found_by_any(ways: Sequence[QuerySet[Any]]) -> QuerySet[Any]:
-    """What any of these finds, as numbers. Each goes by an index of its own, and none endlessly.
+def ids_found_by_any(queries: Sequence[QuerySet[Any]]) -> QuerySet[Any]:
+    """Return the union of id queries, at most MAX_ROWS_PER_SEARCH of each.
 
-    An OR over several tables, or one that LIMIT follows, would make PostgreSQL read all rows.
+    PostgreSQL would read all rows for an OR over several tables, or for one followed by a LIMIT.
     """
-    first, *others = [way.order_by()[:MAX_ROWS_PER_SEARCH] for way in ways]
+    first, *others = [query.order_by()[:MAX_ROWS_PER_SEARCH] for query in queries]
     found: QuerySet[Any] = first.union(*others)
     return found
 
 
 class LinkedFilter(admin.SimpleListFilter):
-    """A filter that other pages link to: it shows what was chosen and never lists all there is."""
+    """A filter that other pages link to. It shows the chosen row, and never lists all rows."""
 
     template = "admin/chosen.html"
     model: type[models.Model]
@@ -108,13 +114,15 @@ class LinkedFilter(admin.SimpleListFilter):
         return self.value() is not None
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        # A link that removes the filter.
         without = changelist.get_query_string(remove=[str(self.parameter_name)])
         yield {"display": self.chosen_in_words(), "query_string": without}
 
     def chosen_in_words(self) -> str:
+        """Return the name of the chosen row."""
         chosen = parse_id(self.value())
         found = chosen and self.model._base_manager.filter(pk=chosen).first()
-        return str(found or "nothing that is there")
+        return str(found or "no such row")
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() is None:
@@ -123,4 +131,5 @@ class LinkedFilter(admin.SimpleListFilter):
         return queryset.none() if chosen is None else self.narrow(queryset, chosen)
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        """Return the rows that belong to the chosen one."""
         return queryset.filter(**{f"{self.parameter_name}_id": chosen})

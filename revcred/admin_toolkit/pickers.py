@@ -1,4 +1,4 @@
-"""Fields that search a big table as one types, instead of listing it."""
+"""Form fields that search a big table while one types, instead of listing it."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ from revcred.models import (
 
 
 class NumericIdsMixin(AutocompleteMixin):
-    """What an address or a form says that is no number is nothing that could have been picked.
+    """Ignores values from a URL or form that are no ids, and posts what is typed.
 
-    What is typed is posted, so that a key is in no address.
+    A GET would put a typed key into a URL, which is logged.
     """
 
     @property
@@ -34,22 +34,24 @@ class NumericIdsMixin(AutocompleteMixin):
         return super().media + forms.Media(js=["admin/js/jquery.init.js", "revcred/pickers.js"])
 
     def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
-        numbers = [each for each in value if parse_id(each) is not None]
+        # Django would pass any text on to PostgreSQL, which fails on it.
+        numbers = [item for item in value if parse_id(item) is not None]
         return super().optgroups(name, numbers, attr)
 
 
 class PickerSelect(NumericIdsMixin, AutocompleteSelect):
-    pass
+    """A picker of one row."""
 
 
 class PickerSelectMultiple(NumericIdsMixin, AutocompleteSelectMultiple):
-    pass
+    """A picker of several rows."""
 
 
 class PickersMixin:
-    """An admin, or an inline of one, whose `autocomplete_fields` are these pickers."""
+    """Makes `autocomplete_fields` of an admin or inline such pickers."""
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        # A mixin: the next class is the admin or the inline.
         admin: Any = super()
         if db_field.name in self.autocomplete_fields:  # type: ignore[attr-defined]
             select = PickerSelectMultiple if db_field.many_to_many else PickerSelect
@@ -58,7 +60,7 @@ class PickersMixin:
 
 
 class SubscriptionPickerSelect(PickerSelect):
-    """Offers one customer's subscriptions, once it is known which customer's."""
+    """Offers the subscriptions of one customer, once the customer is known."""
 
     customer: Customer | None = None
 
@@ -71,6 +73,7 @@ def _relation_field(model: Any, name: str) -> Any:
     return model._meta.get_field(name)
 
 
+# Each widget needs a foreign key to know model and admin; which model has it does not matter.
 def customer_picker() -> forms.Field:
     widget = PickerSelect(_relation_field(Credential, "customer"), admin.site)
     return forms.ModelChoiceField(Customer.objects.all(), widget=widget)
@@ -83,7 +86,7 @@ def credential_picker(**kwargs: Any) -> forms.Field:
 
 def gateway_picker(**kwargs: Any) -> forms.Field:
     widget = PickerSelect(_relation_field(ExternalKey, "gateway"), admin.site)
-    help_text = "The only gateway it counts at. Empty: any."
+    help_text = "The only gateway at which it counts. Empty: all gateways."
     return forms.ModelChoiceField(
         Gateway.objects.all(), widget=widget, required=False, help_text=help_text, **kwargs
     )

@@ -1,4 +1,4 @@
-"""Find a credential by whatever is known of it, each time by an index."""
+"""Search for credentials and customers by anything known of them, each query by an index."""
 
 from typing import Any
 from uuid import UUID
@@ -13,14 +13,16 @@ from revcred.models import Assignment, Credential, Customer, ExternalKey, Subscr
 
 
 def credential_search_queries(term: str) -> list[QuerySet[Any]]:
-    """Numbers of the credentials this may mean: a name, a hint, a person, whom they belong to."""
+    """Return queries for ids of credentials: by name, hint, holder, customer or subscription."""
     found = [
         rows_starting_with(Credential.objects.all(), "name", term).values("pk"),
         Credential.objects.filter(customer__in=customers_named(term)).values("pk"),
         *_by_subscription(term),
     ]
+    # A hint matches only in full, so other terms need not ask for it.
     if len(term) == HINT_LENGTH:
         found.append(ExternalKey.objects.filter(hint=term).values("credential"))
+    # Holders are found by their whole address only.
     if "@" in term:
         holders = Credential.holders.through.objects
         found.append(
@@ -29,14 +31,17 @@ def credential_search_queries(term: str) -> list[QuerySet[Any]]:
     return found
 
 
-def credentials_with_fingerprint(mark: UUID) -> QuerySet[Credential]:
-    """Those that have or had this key: a string may mean one after the other."""
-    keys = ExternalKey.objects.filter(fingerprint=mark)
+def credentials_with_fingerprint(key_fingerprint: UUID) -> QuerySet[Credential]:
+    """Return the credentials that have or had this key, one after the other."""
+    keys = ExternalKey.objects.filter(fingerprint=key_fingerprint)
     return Credential.objects.filter(pk__in=keys.values("credential"))
 
 
 def may_be_key_of_credential(term: str) -> bool:
-    """Whether an address, where it would be logged, is no place for it."""
+    """Return True if the term may be a key, and must stay out of URLs, which get logged.
+
+    A long word that finds no credential by name or otherwise counts as one.
+    """
     if pasting.is_known_key(term):
         return True
     if "@" in term or " " in term or len(term) <= HINT_LENGTH:
@@ -47,6 +52,7 @@ def may_be_key_of_credential(term: str) -> bool:
 
 
 def _by_subscription(term: str) -> list[QuerySet[Any]]:
+    """Return queries for credentials assigned to subscriptions with this key or name."""
     by_key: QuerySet[Any] = Subscription.objects.filter(external_key__startswith=term)
     by_name = rows_starting_with(Subscription.objects.all(), "name", term)
     return [
@@ -56,15 +62,17 @@ def _by_subscription(term: str) -> list[QuerySet[Any]]:
 
 
 def customers_named(term: str) -> QuerySet[Customer]:
-    """Customers whose name or external key starts with this."""
+    """Return customers whose name or external key starts with the term."""
     return Customer.objects.filter(pk__in=ids_found_by_any(customer_search_queries(term)))
 
 
 def subscribers_with_email(term: str) -> QuerySet[Subscriber]:
+    """Return the subscribers with this e-mail address, in any case of letters."""
     return Subscriber.objects.alias(lowered=Lower("email")).filter(lowered=term.lower())
 
 
 def customer_search_queries(term: str) -> list[QuerySet[Any]]:
+    """Return queries for ids of customers by name or external key."""
     return [
         rows_starting_with(Customer.objects.all(), "name", term).values("pk"),
         Customer.objects.filter(external_key__startswith=term).values("pk"),

@@ -1,4 +1,7 @@
-"""The site that `revcred.admin` registers with. It stands outside, to be there before that."""
+"""The admin site of revcred: sections, sign-in through allauth, and no key in any URL.
+
+It is no part of `revcred.admin`, because Django creates the site before it loads admin modules.
+"""
 
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +27,7 @@ MAX_RECENT_EVENTS = 12
 
 
 class LabelledAutocompleteView(AutocompleteJsonView):
-    """Results say whose they are, so that two of one name can be told apart."""
+    """Results of a picker, labelled with their owner, so that two of one name can be told apart."""
 
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
         text = self.model_admin.autocomplete_label(obj)  # type: ignore[attr-defined]
@@ -32,17 +35,20 @@ class LabelledAutocompleteView(AutocompleteJsonView):
 
 
 KEY_IN_ADMIN_URL_MESSAGE = (
-    "That address had a key in it. Addresses are kept in histories and logs: look for a key with"
-    " the field under Credentials, which keeps it out of them."
+    "The address of that page contained a key, which would be kept in histories and logs. To find a"
+    " key, use the search under Credentials: it keeps the key out of the address."
 )
 
 
 class RevcredAdminSite(AdminSite):
+    """The administration, with its models in sections instead of by app."""
+
     site_header = "revcred"
     site_title = "revcred"
     index_title = "Overview"
     empty_value_display = "\N{EN DASH}"
 
+    # Every registered model has to be here, or it is missing on the overview.
     SECTIONS: ClassVar[dict[str, list[str]]] = {
         "Customers and credentials": [
             "revcred.Customer",
@@ -76,6 +82,7 @@ class RevcredAdminSite(AdminSite):
     }
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """Return the sections with the models that the user may see."""
         if app_label:
             return super().get_app_list(request, app_label)
         models = {
@@ -90,6 +97,7 @@ class RevcredAdminSite(AdminSite):
         return sections
 
     def _section(self, name: str, models: list[Any]) -> dict[str, Any]:
+        # Sections are no apps: their link leads to the place on the overview.
         slug = name.lower().replace(" ", "-")
         return {
             "name": name,
@@ -102,13 +110,14 @@ class RevcredAdminSite(AdminSite):
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
+        """Show the overview, with the latest events if the user may see the audit."""
         recent = AuditEvent.objects.all()[:MAX_RECENT_EVENTS] if _sees_audit(request) else None
         return super().index(request, {"events": recent} | (extra_context or {}))
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Lead to the sign-in that everybody uses, with its limits and its second factor.
+        """Redirect to the sign-in that everybody uses, with its limits and its second factor.
 
         Django's own form is never shown or posted to: it would sign in by password alone.
         """
@@ -117,12 +126,14 @@ class RevcredAdminSite(AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
+        """Redirect to the page that checks and records a new password."""
         return redirect("account_change_password")  # type: ignore[return-value]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """No page of the administration is shown at an address with a key in it."""
+        """Wrap each page, so that none is shown at a URL with a key in it."""
 
         @wraps(view)
+        # Only GET: a POST keeps its values out of the URL anyway.
         def at_an_address_without_keys(request: HttpRequest, *args: Any, **named: Any) -> Any:
             if (
                 request.method == "GET"
@@ -135,29 +146,32 @@ class RevcredAdminSite(AdminSite):
         return super().admin_view(at_an_address_without_keys, cacheable)
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
-        """Asked by POST, so that what is typed into a picker is in no address."""
+        """Answer a picker by POST, so that what is typed into it is in no URL."""
         if request.method == "POST":
+            # Django's view reads its parameters from GET.
             request.GET = request.POST
             request.method = "GET"
         return LabelledAutocompleteView.as_view(admin_site=self)(request)  # type: ignore[return-value]
 
 
 def _query_without_keys(request: HttpRequest, site: AdminSite) -> str | None:
-    """The address's parameters but for those that are keys, or None if none is.
+    """Return the query of the URL without keys, or None if there is none in it.
 
-    Who has not signed in is told nothing of which keys there are.
+    Before sign-in only the shape tells a key: nobody learns which keys revcred knows.
     """
     looks: Callable[[str], bool] = (
         pasting.is_known_key if site.has_permission(request) else pasting.is_marked_as_key
     )
-    sound = request.GET.copy()
+    query = request.GET.copy()
     for name, values in request.GET.lists():
+        # Short values cannot be keys, and need no query.
         if any(len(value) >= MIN_SECRET_CHARACTERS and looks(value) for value in values):
-            del sound[name]
-    return None if sound == request.GET else sound.urlencode()
+            del query[name]
+    return None if query == request.GET else query.urlencode()
 
 
 def _redirect_signed_in(request: HttpRequest) -> HttpResponse:
+    """Redirect to where the user wanted to go, or to the overview."""
     return redirect(get_next_redirect_url(request) or "admin:index")
 
 

@@ -1,4 +1,8 @@
-"""A save from an old tab is refused: each form carries a version of all that it shows."""
+"""Protection against saves from an old tab.
+
+Each form carries a version of all that it shows. A save whose version is outdated is not carried
+out.
+"""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -19,37 +23,40 @@ MAX_EVENTS_SEARCHED = 50  # of those since the form was opened
 
 
 def form_version(model_admin: Any, request: HttpRequest, obj: models.Model) -> str:
-    """The digests of its fields and of the rows kept with it, and its last event on record."""
+    """Return the version of a form: digests of its values, and the id of the last event."""
     last = AuditEvent.objects.about(obj).values_list("pk", flat=True).first()
-    said = {"event": last or 0, "values": _value_digests(model_admin, request, obj)}
-    return urlsafe_b64encode(json.dumps(said).encode()).decode()
+    version = {"event": last or 0, "values": _value_digests(model_admin, request, obj)}
+    return urlsafe_b64encode(json.dumps(version).encode()).decode()
 
 
 def changes_since_version(model_admin: Any, request: HttpRequest, obj: models.Model) -> list[str]:
-    """Sentences on what was changed since the form with the posted version was opened."""
+    """Return sentences on what was changed since the posted form was opened."""
     posted = request.POST.get(VERSION_FIELD)
     if posted is None:
         return []
     event, before = _parse_version(posted)
     now = _value_digests(model_admin, request, obj)
     changed = [name for name in now if before.get(name) != now[name]]
+    # Ids grow with time, so later events have greater ones.
     since = list(AuditEvent.objects.about(obj).filter(pk__gt=event)[:MAX_EVENTS_SEARCHED])
     return [_change_in_words(model_admin, obj, name, since) for name in changed]
 
 
 def _parse_version(posted: str) -> tuple[int, dict[str, str]]:
-    """What can't be read is the version of nothing."""
+    """Return event id and digests of a posted version. An unreadable one differs in everything."""
     try:
-        said = json.loads(urlsafe_b64decode(posted.encode()))
-        return int(said["event"]), dict(said["values"])
+        version = json.loads(urlsafe_b64decode(posted.encode()))
+        return int(version["event"]), dict(version["values"])
     except (ValueError, TypeError, KeyError):
         return 0, {}
 
 
 def _value_digests(model_admin: Any, request: HttpRequest, obj: models.Model) -> dict[str, str]:
+    """Return a digest for each field of the form, and one for each kind of rows with it."""
     form = model_admin.get_form(request, obj, change=True)
     own = model_to_dict(obj, fields=list(form.base_fields))
     values = {name: _value_digest(value) for name, value in own.items()}
+    # Rows of inlines are part of the form: somebody may have added one.
     for formset, inline in model_admin.get_formsets_with_inlines(request, obj):
         rows = inline.get_queryset(request).filter(**{formset.fk.name: obj}).order_by("pk")
         fields = list(formset.form.base_fields)
@@ -65,12 +72,14 @@ def _rows_name(model: type[models.Model]) -> str:
 
 def _value_digest(value: Any) -> str:
     text = json.dumps(to_audit_json(value), sort_keys=True)
+    # Short, since only a comparison with the same form of the same thing has to be safe.
     return sha256(text.encode()).hexdigest()[:12]
 
 
 def _change_in_words(
     model_admin: Any, obj: models.Model, name: str, since: Iterable[AuditEvent]
 ) -> str:
+    """Return a sentence on a change, with person and time if an event tells them."""
     label = _field_label(model_admin, obj, name)
     for event in since:
         changed, rows = event.details.get("changed", {}), event.details.get("rows", [])
@@ -81,6 +90,7 @@ def _change_in_words(
 
 
 def _field_label(model_admin: Any, obj: models.Model, name: str) -> str:
+    """Return what the page calls the field or the kind of rows."""
     for formset in model_admin.inlines:
         if name == _rows_name(formset.model):
             return str(formset.model._meta.verbose_name_plural).capitalize()

@@ -1,4 +1,4 @@
-"""A token is asked for on one page and shown on the next, once."""
+"""Pages that issue a token: one form asks for it, and the answer shows it once."""
 
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 
 
 class BaseIssueTokenForm(ActionForm):
-    """Its `act` leaves the token in `token`, and what the token is of in `target`."""
+    """Asks for name and scopes. `perform` sets `token` (plaintext) and `target` (its record)."""
 
     title = "Issue a token"
     button = "Issue"
@@ -23,15 +23,18 @@ class BaseIssueTokenForm(ActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # The scopes depend on the kind of token, so a subclass names them.
         field: Any = self.fields["scopes"]
         field.choices, field.initial = self.scope.choices, self.scope.values
 
 
 class TokenIssuingMixin(ActionPagesMixin):
+    """Shows a newly issued token."""
+
     def action_done(
         self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
     ) -> HttpResponse:
-        """A new token is in this one answer, and in no message, session or log."""
+        """Show a new token in this one response; no message, session or log holds it."""
         if not isinstance(form, BaseIssueTokenForm):
             return super().action_done(request, form, target, sentence)
         context = self.admin_site.each_context(request) | {
@@ -43,5 +46,6 @@ class TokenIssuingMixin(ActionPagesMixin):
             "token": form.token,
         }
         response = TemplateResponse(request, "admin/token.html", context)
+        # The back button must not show the token again.
         response["Cache-Control"] = "no-store"
         return response

@@ -1,3 +1,8 @@
+"""The audit: a chain of events that is only added to.
+
+Each event's digest covers the one before, so that a changed or missing event breaks the chain.
+"""
+
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -5,7 +10,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from hashlib import sha256
 from ipaddress import ip_address
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from django.db import connection, models
 from django.db.transaction import TransactionManagementError
@@ -13,23 +18,26 @@ from django.utils import timezone
 
 from revcred.models.users import User
 
-CHAIN_LOCK_NUMBER = 0x5EA1ED  # advisory; one writer at a time, so that the chain has one end
+# Advisory lock: one writer at a time, so that the chain has one end. The last row cannot serve as
+# lock, because an empty table has none.
+CHAIN_LOCK_NUMBER = 0x5EA1ED
 COPIED_COLUMNS = (
     *("at", "actor_id", "actor", "verb", "target_type", "target_id", "target", "address"),
     *("digest", "details"),
 )
 
-# Events that wait for the end of a block, where there is one: see `events_deferred_to_end`.
+# Events of the current block of `events_deferred_to_end`, or None outside of one.
 _deferred_events: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
 
 
 @contextmanager
 def events_deferred_to_end() -> Iterator[None]:
-    """Write the events of the block when it ends, or none of them if it fails.
+    """Write the block's events when it ends, or none of them if it fails.
 
-    Writing one locks the end of the chain, for which every other writer would wait as long as
-    the block takes.
+    Writing an event locks the end of the chain, and every other writer would wait as long as the
+    block takes.
     """
+    # A block inside another one: the outer block writes the events.
     if _deferred_events.get() is not None:
         yield
         return
@@ -38,6 +46,7 @@ def events_deferred_to_end() -> Iterator[None]:
     try:
         yield
     finally:
+        # Also if the block failed: the next action of this request must not add to it.
         _deferred_events.reset(token)
     if not connection.needs_rollback:
         for event in events:
@@ -45,22 +54,22 @@ def events_deferred_to_end() -> Iterator[None]:
 
 
 def to_audit_json(value: Any) -> Any:
-    """The value of a field as JSON: a moment as text, a row by its number and name."""
+    """Return the value of a field as JSON: a datetime as text, a row by its number and name."""
     if isinstance(value, datetime):
         return _utc_text(value)
     if isinstance(value, models.Model):
         return {"id": value.pk, "name": str(value)[:300]}
     if isinstance(value, models.QuerySet | models.Manager):
-        return [to_audit_json(each) for each in value.all()]
+        return [to_audit_json(item) for item in value.all()]
     if isinstance(value, list | tuple | set):
-        return [to_audit_json(each) for each in value]
+        return [to_audit_json(item) for item in value]
     if isinstance(value, dict):
         return {str(name): to_audit_json(each) for name, each in value.items()}
     return value if value is None or isinstance(value, str | bool | int | float) else str(value)
 
 
 def audit_difference(old: Any, new: Any) -> list[Any]:
-    """What an event keeps of one field that was changed."""
+    """Return old and new value of a changed field, as an event keeps them."""
     return [to_audit_json(old), to_audit_json(new)]
 
 
@@ -123,9 +132,11 @@ class AuditVerb(models.TextChoices):
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def about(self, target: models.Model) -> Self:
+        """Return the events about one thing."""
         return self.filter(target_type=target._meta.label_lower, target_id=target.pk)
 
     def reveals(self) -> Self:
+        """Return the events of revealed keys and secrets."""
         return self.filter(verb__in=[AuditVerb.KEY_REVEALED, AuditVerb.SECRET_REVEALED])
 
     def record(
@@ -137,7 +148,11 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         details: dict[str, Any] | None = None,
         address: str | None = None,
     ) -> "AuditEvent":
-        """Add to the end of the chain. `details` never hold a key, a secret or a password."""
+        """Add an event to the end of the chain, in the transaction of what it records.
+
+        `details` never hold a key, a secret or a password. `address`: the client's IP address.
+        Raises TransactionManagementError outside a transaction.
+        """
         if not connection.in_atomic_block:
             message = "An event is recorded in the transaction of what it records."
             raise TransactionManagementError(message)
@@ -160,10 +175,10 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         return event
 
     def record_many(self, events: "Sequence[AuditEvent]") -> None:
-        """Add these to the end of the chain, in their order, with one look at its end.
+        """Add many events to the end of the chain with one lock and one COPY.
 
-        Everybody else who records anything waits from here to the end of the transaction: so it
-        comes last in one.
+        Everybody else who records anything waits until the transaction ends: so call it last in
+        one.
         """
         if not events:
             return
@@ -178,12 +193,14 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         ):
             for event in events:
                 event.digest = before = event.chained_to(before)
+                # COPY takes no dict, so details are written as text.
                 values = (getattr(event, name) for name in COPIED_COLUMNS[:-1])
                 copy.write_row([*values, json.dumps(event.details)])
 
     def first_broken(self) -> "AuditEvent | None":
-        """The first event that is not what it was when it was written, or None."""
+        """Return the first event that differs from what was written, or None."""
         before = b""
+        # In chunks: the audit may have millions of events.
         for event in self.order_by("pk").iterator():
             if bytes(event.digest) != event.chained_to(before):
                 return event
@@ -192,24 +209,25 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
 
 
 class AuditEvent(models.Model):
-    """Who did what to which thing. Only ever added to: a trigger refuses anything else.
+    """A record of who did what to which thing. A trigger lets events only be added.
 
-    It refers to things by number and name and not by foreign key, so that it outlives them.
+    An event refers to things by number and name, not by foreign key, so that it outlives them.
 
-    Of `details`, three are more than names and moments:
+    These members of `details` have a fixed shape:
 
         changed    old and new value of each field, by its name
-        rows       of what is kept with it, such as path rules: model, id, name, old and new fields
-        undo       what `revcred.actions.undoing` needs to put things back
+        rows       of rows kept with it, such as path rules: model, id, name, old and new fields
+        undo       what `revcred.actions.undoing` needs to restore what was before
     """
 
-    Verb = AuditVerb
+    Verb: TypeAlias = AuditVerb
 
     at = models.DateTimeField()
     actor_id = models.BigIntegerField(null=True)
     actor = models.CharField(max_length=254, blank=True)
     verb = models.CharField(max_length=20, choices=AuditVerb)
     target_type = models.CharField(max_length=100)
+    # NULL for a login that does not exist, as in failed sign-ins.
     target_id = models.BigIntegerField(null=True)
     target = models.CharField(max_length=300)
     details = models.JSONField(default=dict)
@@ -221,9 +239,12 @@ class AuditEvent(models.Model):
     class Meta:
         ordering = ("-pk",)
         indexes = (
+            # For the history of one thing.
             models.Index(fields=["target_type", "target_id"], name="auditevent_by_target"),
             models.Index(
                 fields=["actor_id", "at"],
+                # Partial, since reveals are few among events: the alert counts them at every
+                # reveal.
                 condition=models.Q(verb__in=["key_revealed", "secret_revealed"]),
                 name="auditevent_reveals_by_actor",
             ),
@@ -233,13 +254,13 @@ class AuditEvent(models.Model):
         return f"{self.get_verb_display()}: {self.target}"
 
     def chain(self) -> None:
-        """Save it as the last of the chain. One writer at a time, until the transaction ends."""
+        """Save as the last event of the chain. One writer at a time until the transaction ends."""
         self.digest = self.chained_to(lock_chain_end())
         self.save(force_insert=True)
 
     def chained_to(self, before: bytes) -> bytes:
-        """SHA-256 over the digest before this one and all this event says."""
-        said = [
+        """Return SHA-256 over the digest of the event before and all that this event says."""
+        fields = [
             _utc_text(self.at),
             self.actor_id,
             self.actor,
@@ -250,12 +271,13 @@ class AuditEvent(models.Model):
             self.details,
             self.address and ip_address(self.address).packed.hex(),
         ]
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+        # Sorted and without blanks: the digest must not depend on how JSON was written.
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return sha256(before + text.encode()).digest()
 
 
 def lock_chain_end() -> bytes:
-    """Return the digest of the last event. One writer at a time, until the transaction ends."""
+    """Return the last event's digest, and lock the end of the chain until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK_NUMBER])
     events = AuditEvent._base_manager.order_by("-pk")
@@ -264,4 +286,5 @@ def lock_chain_end() -> bytes:
 
 
 def _utc_text(moment: datetime) -> str:
+    """Return a datetime as ISO 8601 text in UTC, so that its digest is the same everywhere."""
     return moment.astimezone(UTC).isoformat()

@@ -1,3 +1,5 @@
+"""Credentials with their keys, sealed values, suspensions and assignments."""
+
 from datetime import datetime
 from typing import Self
 
@@ -20,7 +22,7 @@ from revcred.models.users import User
 
 class CredentialQuerySet(models.QuerySet["Credential"]):
     def visible_to(self, user: User) -> Self:
-        """Those the user holds as a member of their customer, and those of customers owned."""
+        """Return credentials the user holds as a member, and those of customers the user owns."""
         held = Credential.holders.through.objects.filter(
             subscriber__user=user,
             credential__customer__memberships__subscriber__user=user,
@@ -29,13 +31,13 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
         return self.filter(Q(pk__in=held.values("credential")) | Q(customer__in=of_owned))
 
     def with_suspended(self, moment: datetime) -> Self:
-        """Each with `suspended`, so that a list asks no question per row."""
+        """Annotate `suspended`, so that a list needs no query per row."""
         suspensions = Suspension.objects.at(moment).filter(credential=OuterRef("pk"))
         return self.annotate(suspended=Exists(suspensions))
 
 
 class Credential(models.Model):
-    """What a caller is known by: the lasting thing that keys come and go under."""
+    """A caller's identity, which lasts while its keys come and go."""
 
     class State(models.TextChoices):
         ACTIVE = "active"
@@ -43,7 +45,7 @@ class Credential(models.Model):
         EXPIRED = "expired"
         REVOKED = "revoked"
 
-    # By the index on its name.
+    # Needs no index of its own: that of credential_name_of_customer begins with the customer.
     customer = models.ForeignKey(
         Customer, models.PROTECT, related_name="credentials", db_index=False
     )
@@ -71,13 +73,13 @@ class Credential(models.Model):
         ordering = ("-pk",)
         constraints = (
             models.UniqueConstraint(
-                # Revoked ones keep their names, which are free again.
+                # A revoked credential keeps its name, which another may have again.
                 fields=("customer", "name", "revoked_at"),
                 nulls_distinct=False,
                 name="credential_name_of_customer",
                 violation_error_message="This customer has a credential of this name already.",
             ),
-            # What an assignment refers to, so that both its sides are of one customer.
+            # Target of an assignment's foreign key over two columns: one customer on both sides.
             models.UniqueConstraint("id", "customer", name="credential_of_customer"),
             models.CheckConstraint(
                 name="credential_revoked_with_a_reason",
@@ -93,6 +95,7 @@ class Credential(models.Model):
         return self.name
 
     def state_at(self, moment: datetime, *, suspended: bool) -> State:
+        """Return the state at a moment. `suspended`: whether a suspension holds then."""
         if self.revoked_at and self.revoked_at <= moment:
             return self.State.REVOKED
         if self.expires_at and self.expires_at <= moment:
@@ -101,7 +104,7 @@ class Credential(models.Model):
 
 
 class Suspension(DatedModel):
-    """A time in which a credential was not to be used. Kept, so that the past is judged by it."""
+    """A period in which a credential must not be used, kept because past calls are judged by it."""
 
     credential = models.ForeignKey(Credential, models.CASCADE, related_name="suspensions")
 
@@ -127,21 +130,22 @@ class Suspension(DatedModel):
 
 class ExternalKeyQuerySet(DatedQuerySet["ExternalKey"]):
     def ever_counting(self) -> Self:
+        """Return keys that were not withdrawn before they counted."""
         return self.exclude(active_until__lte=F("active_from"))
 
     def current(self, moment: datetime) -> Self:
-        """The one in force, and in a rotation the one that is on its way out."""
+        """Return the key in force, and during a rotation the one that ends soon as well."""
         return self.at(moment).filter(kind=ExternalKey.Kind.KEY)
 
     def with_sealed(self) -> Self:
-        """Each with `has_value` and `has_secret`: whether there is anything to reveal."""
+        """Annotate `has_value` and `has_secret`: True if there is something to reveal."""
         return self.annotate(
             has_value=Q(sealed__value__isnull=False), has_secret=Q(sealed__secret__isnull=False)
         )
 
 
 class ExternalKey(DatedModel):
-    """One string under which usage may arrive, known by its fingerprint, in its period."""
+    """A string under which usage may arrive during a period, known by its fingerprint."""
 
     class Kind(models.TextChoices):
         KEY = "key"
@@ -167,8 +171,8 @@ class ExternalKey(DatedModel):
         abstract = False
         ordering = ("-active_from", "-pk")
         constraints = (
-            # One that was withdrawn before it counted ends where it starts. It stays, for what came
-            # under it is known by its fingerprint.
+            # A key withdrawn before it counted ends where it starts. It is kept, because usage that
+            # came under it is known by its fingerprint.
             models.CheckConstraint(
                 name="externalkey_ends_no_earlier_than_it_starts",
                 condition=Q(active_until=None) | Q(active_until__gte=F("active_from")),
@@ -184,7 +188,7 @@ class ExternalKey(DatedModel):
             ),
         )
         indexes = (
-            # All that attribution asks of a key, in the order it asks for it.
+            # Serves attribution by itself, without a look at the table.
             models.Index(
                 fields=["fingerprint", "gateway"],
                 include=["id", "kind", "active_from", "active_until", "credential"],
@@ -198,12 +202,15 @@ class ExternalKey(DatedModel):
 
     @property
     def last_used_at(self) -> datetime | None:
+        """Return when the key was last used, or None. Needs `select_related("use")` in lists."""
         use: KeyUse | None = getattr(self, "use", None)
         return use.last_used_at if use else None
 
 
 class KeyUse(models.Model):
-    """When a key was last used. Stamped with every settlement, so it is narrow and unchecked."""
+    """The time a key was last used. Every attribution writes it, so the row is narrow and
+    unchecked.
+    """
 
     external_key = models.OneToOneField(
         ExternalKey, models.CASCADE, primary_key=True, related_name="use", db_constraint=False
@@ -218,9 +225,9 @@ class KeyUse(models.Model):
 
 
 class SealedValue(models.Model):
-    """The key itself and its secret, sealed. Only the act of revealing reads what is sealed.
+    """A key and its secret, sealed. Only the action that reveals reads them.
 
-    A secret's mark is its keyed fingerprint, by which an upload tells whether it is the same.
+    `secret_mark` is the secret's keyed fingerprint, by which an upload recognises an unchanged one.
     """
 
     external_key = models.OneToOneField(
@@ -238,7 +245,7 @@ class SealedValue(models.Model):
 
     @classmethod
     def token(cls, field: str, text: str, *, of: int) -> bytes:
-        """The text as the table keeps it in the row of that key, for who writes many at once."""
+        """Return the text as the table keeps it in that key's row, for writing many at once."""
         column: SealedTextField = cls._meta.get_field(field)  # type: ignore[assignment]
         return column.seal(bind_to_place(text, to=_sealed_place(field, of)))
 
@@ -246,12 +253,13 @@ class SealedValue(models.Model):
         return _sealed_place(field, self.external_key_id)
 
     def seal(self, *, value: str | None, secret: str | None) -> None:
+        """Set both values, each bound to this row and column."""
         self.value = None if value is None else bind_to_place(value, to=self._place("value"))
         self.secret = None if secret is None else bind_to_place(secret, to=self._place("secret"))
         self.secret_mark = None if secret is None else fingerprint(secret, label="secret")
 
     def unseal(self, field: str) -> str | None:
-        """The text of `value` or `secret`. Raises CannotUnseal if it was sealed for another row."""
+        """Return the text of `value` or `secret`. Raises CannotUnseal if sealed for another row."""
         bound = getattr(self, field)
         return None if bound is None else unbind_from_place(bound, to=self._place(field))
 
@@ -261,7 +269,7 @@ def _sealed_place(field: str, key: int) -> str:
 
 
 class SealedCanary(models.Model):
-    """One sealed fingerprint, by which a start-up knows that its keys are those of the rest."""
+    """One sealed fingerprint by which a process checks at start that it has the right keys."""
 
     text: "models.Field[str, str]" = SealedTextField()
 
@@ -274,18 +282,18 @@ class SealedCanary(models.Model):
 
     @classmethod
     def matches(cls) -> bool:
-        """Whether fingerprints are what they were. Raises CannotUnseal if the ring is another."""
-        place, song = "revcred.sealedcanary.text:1", fingerprint_hex("canary", label="canary")
+        """Return True if fingerprints are what they were. Raises CannotUnseal: wrong keyring."""
+        place, expected = "revcred.sealedcanary.text:1", fingerprint_hex("canary", label="canary")
         canary, _ = cls.objects.get_or_create(
-            pk=1, defaults={"text": bind_to_place(song, to=place)}
+            pk=1, defaults={"text": bind_to_place(expected, to=place)}
         )
-        return unbind_from_place(canary.text, to=place) == song
+        return unbind_from_place(canary.text, to=place) == expected
 
 
 class Assignment(DatedModel):
-    """Which subscription a credential feeds, from one moment until, but not including, another."""
+    """The subscription that a credential's usage is charged to during a period."""
 
-    # The foreign keys over two columns (see the migrations) hold each of these as well.
+    # Foreign keys over two columns, made in the migrations, check each with the customer.
     customer = models.ForeignKey(
         Customer, models.PROTECT, related_name="+", editable=False, db_constraint=False
     )
@@ -319,7 +327,7 @@ class Assignment(DatedModel):
             ),
         )
         indexes = (
-            # All that attribution asks of an assignment.
+            # Serves attribution by itself, without a look at the table.
             models.Index(
                 fields=["credential"],
                 include=["id", "subscription", "active_from", "active_until"],

@@ -1,3 +1,5 @@
+"""Customers, the people who belong to them, and their roles."""
+
 from typing import Self
 
 from django.conf import settings
@@ -12,13 +14,14 @@ from revcred.models.users import User
 
 class CustomerQuerySet(models.QuerySet["Customer"]):
     def owned_by(self, user: User) -> Self:
+        """Return the customers of which the user is an owner."""
         return self.filter(
             memberships__subscriber__user=user, memberships__role=Membership.Role.OWNER
         )
 
 
 class Customer(models.Model):
-    """Who pays."""
+    """An organisation or person that pays for subscriptions."""
 
     name = models.CharField(max_length=200)
     external_key = models.CharField(
@@ -46,6 +49,7 @@ class Customer(models.Model):
     class Meta:
         ordering = ("-pk",)
         indexes = (
+            # For searches by the beginning of a name, in any case of letters.
             models.Index(OpClass(Lower("name"), "text_pattern_ops"), name="customer_by_name"),
         )
 
@@ -55,17 +59,20 @@ class Customer(models.Model):
 
 class SubscriberQuerySet(models.QuerySet["Subscriber"]):
     def of(self, user: User) -> Self:
+        """Return the subscriber who signs in as this user."""
         return self.filter(user=user)
 
 
 class Subscriber(models.Model):
-    """A person at one or several customers. Becomes a user by accepting an invitation."""
+    """A person at one or several customers. Accepting an invitation gives the person a login."""
 
     email = models.EmailField(max_length=254, unique=True)
     name = models.CharField(max_length=200, blank=True)
+    # NULL instead of an empty text, of which the unique index would allow only one.
     external_key = models.CharField(max_length=200, unique=True, null=True, blank=True)
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
+        # The person stays a member when the login is deleted, and may be invited again.
         models.SET_NULL,
         null=True,
         blank=True,
@@ -83,12 +90,13 @@ class Subscriber(models.Model):
         ordering = ("-pk",)
         constraints = (
             models.UniqueConstraint(
+                # Mail servers treat addresses alike in any case of letters, so must we.
                 Lower("email"),
                 name="subscriber_email_any_case",
                 violation_error_message="There is a subscriber with this address already.",
             ),
         )
-        # Support may invite without being able to change the address that an invitation goes to.
+        # Apart from changing subscribers: support may invite, but not redirect an invitation.
         permissions = (("invite_subscriber", "Can invite subscribers"),)
 
     def __str__(self) -> str:
@@ -96,7 +104,7 @@ class Subscriber(models.Model):
 
 
 class Membership(models.Model):
-    """What a subscriber may see of a customer: an owner all of it, others what they hold."""
+    """A subscriber's role at a customer: an owner sees all of it, others only what they hold."""
 
     class Role(models.TextChoices):
         OWNER = "owner"

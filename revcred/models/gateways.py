@@ -1,3 +1,5 @@
+"""Gateways and what each of them is allowed to report."""
+
 from datetime import timedelta
 from typing import Any
 
@@ -10,32 +12,36 @@ from django.utils import timezone
 
 
 def max_accepted_days() -> int:
-    """Return the days back to which the ledger and the memory of repeats both reach for sure.
+    """Return the days that both the ledger and the memory of seen transactions surely reach back.
 
-    A call any older could be counted twice, or have no day in the ledger.
+    An older call could be counted twice, or have no partition in the ledger.
     """
+    # One day less, since the last day is dropped in its course.
     kept: int = min(settings.LEDGER_DAYS, settings.REMEMBERED_DAYS)
     return max(1, kept - 1)
 
 
 def check_accepted_days(days: int) -> None:
-    """Raises ValidationError."""
+    """Validate an accepted age in days. Raises ValidationError."""
     most = max_accepted_days()
     if not 1 <= days <= most:
-        message = f"From 1 to {most:,} days: the ledger and the memory of repeats reach no further."
+        message = (
+            f"Enter 1 to {most:,} days: the ledger and the memory of repeats reach no further."
+        )
         raise ValidationError(message, code="accepted_days")
 
 
 class GatewayQuerySet(models.QuerySet["Gateway"]):
     def longest_accepted_age(self) -> timedelta:
-        """Return the age that a call may have at the gateway that takes the oldest ones."""
+        """Return the greatest age that any gateway's calls may have on arrival."""
+        # The setting may have been lowered after a gateway's own value was saved.
         longest = self.aggregate(days=Max("accepted_days"))["days"] or 0
         days = max(settings.OLDEST_TRANSACTION_DAYS, min(longest, max_accepted_days()))
         return timedelta(days=days)
 
 
 class Gateway(models.Model):
-    """Who reports transactions."""
+    """A system that reports transactions."""
 
     class Kind(models.TextChoices):
         OTHER = "other", "Other"
@@ -54,7 +60,7 @@ class Gateway(models.Model):
         KEY = "key", "The key of the caller"
         SUBSCRIPTION = "subscription", "The external key of the subscription"
 
-    # Their request ids are the caller's own, if the caller sends one.
+    # These take over a request id that the caller sends, so callers could repeat one on purpose.
     KINDS_WITH_IDS_FROM_CALLERS = frozenset({Kind.ENVOY, Kind.APISIX, Kind.AWS})
 
     name = models.CharField(max_length=100, unique=True)
@@ -63,6 +69,7 @@ class Gateway(models.Model):
         null=True, blank=True, help_text="From then on its tokens are refused."
     )
     last_seen_at = models.DateTimeField(null=True, editable=False)
+    # Kept for people to look at; no rule depends on it.
     clock_ahead = models.DurationField(
         null=True,
         editable=False,
@@ -90,6 +97,7 @@ class Gateway(models.Model):
         help_text="How old a call may be when it arrives, for gateways that bring what they "
         "metered long ago. Empty: as the installation has it.",
     )
+    # NULL means as usual for the kind, which `save` replaces by a value.
     ids_from_callers = models.BooleanField(
         "ids may come from callers",
         choices=[(None, "As usual for its kind"), (True, "Yes"), (False, "No")],
@@ -126,13 +134,13 @@ class Gateway(models.Model):
 
     @property
     def accepted_age(self) -> timedelta:
-        """The age that a call may have when it arrives from this gateway."""
+        """Return the age that a call from this gateway may have on arrival."""
         if self.accepted_days is None:
             return timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
         return timedelta(days=min(self.accepted_days, max_accepted_days()))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Choose for a new gateway, where nobody has, if its ids may come from callers."""
+        """Decide for a new gateway by its kind whether ids may come from callers, unless chosen."""
         if self._state.adding and self.ids_from_callers is None:
             self.ids_from_callers = self.kind in self.KINDS_WITH_IDS_FROM_CALLERS
         super().save(*args, **kwargs)

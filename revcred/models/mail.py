@@ -1,3 +1,5 @@
+"""The outbox: mails as rows, written in the transaction of what they tell."""
+
 from django.db import models
 from django.utils import timezone
 
@@ -21,6 +23,7 @@ class OutgoingMail(models.Model):
     subject = models.CharField(max_length=300)
     body: "models.Field[str | None, str | None]" = SealedTextField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Also marks a mail that a worker is sending: it is due again if that worker dies.
     next_try_at = models.DateTimeField(
         null=True, editable=False, help_text="Empty once it was sent or given up."
     )
@@ -37,6 +40,7 @@ class OutgoingMail(models.Model):
         indexes = (
             models.Index(
                 fields=["next_try_at"],
+                # Only waiting mails: the index stays small while the table keeps the sent ones.
                 condition=models.Q(next_try_at__isnull=False),
                 name="outgoingmail_waiting",
             ),

@@ -1,3 +1,5 @@
+"""Memory of former names, under which calls may still arrive."""
+
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -6,11 +8,11 @@ from django.db import models
 
 class FormerNameQuerySet(models.QuerySet["FormerName"]):
     def holder(self, model: type[models.Model], name: str) -> models.QuerySet[Any]:
-        """The number of whatever had this name last and would still be meant by it, as a query."""
+        """Return a query for the id of the last one that had the name and is still meant by it."""
         return self.of_name(model, name).filter(counts_until=None).values("target_id")[:1]
 
     def of_name(self, model: type[models.Model], name: str) -> Self:
-        """Rows of whatever was called so, in any field that calls may name it by."""
+        """Return the rows of this name, in any field by which calls may name the model."""
         meant = models.Q()
         for kind, in_any_case in FormerName.KINDS[model._meta.model_name or ""].values():
             meant |= models.Q(kind=kind, name=name.lower() if in_any_case else name)
@@ -41,6 +43,7 @@ class FormerName(models.Model):
     kind = models.CharField(max_length=20, choices=Kind, editable=False)
     target_id = models.BigIntegerField(editable=False)
     # In lower case where calls may write it in any.
+    # Long enough for an e-mail address, the longest of the names.
     name = models.CharField(max_length=254, editable=False)
     former_since = models.DateTimeField(editable=False)
     # The moment from which another has the name, and which other. NULL: it counts still.

@@ -1,4 +1,7 @@
-"""What is true from one moment until, but not including, another."""
+"""Periods: what holds from one moment until, but not including, another.
+
+The database compares them as ranges, so that overlaps are excluded by constraints.
+"""
 
 from datetime import datetime, timedelta
 from typing import ClassVar, Self, TypeVar
@@ -10,6 +13,8 @@ from django.db.models import F, Func, Q
 
 
 class TsTzRange(Func):
+    """PostgreSQL's range of two columns, which constraints compare."""
+
     function = "TSTZRANGE"
     output_field = DateTimeRangeField()
 
@@ -17,32 +22,36 @@ class TsTzRange(Func):
 ACTIVE_PERIOD = TsTzRange("active_from", "active_until")
 
 
-# A moment without a fraction stands for its whole second: it may have been any moment of it.
+# A moment without a fraction may be any moment of its second.
 REST_OF_SECOND = timedelta(microseconds=999_999)
 
 DatedModelT = TypeVar("DatedModelT", bound="DatedModel")
 
 
 def last_possible_moment(moment: datetime) -> datetime:
-    """Return the last moment that `moment` may stand for, as some logs say whole seconds only."""
+    """Return the last moment that `moment` may stand for: some logs have whole seconds only."""
     return moment if moment.microsecond else moment + REST_OF_SECOND
 
 
 def start_of_second(moment: datetime) -> datetime:
-    """Return the beginning of its second: what is said in whole seconds is judged from there on."""
+    """Return the beginning of the second: a call in whole seconds is judged from there on."""
     return moment.replace(microsecond=0)
 
 
 class DatedQuerySet(models.QuerySet[DatedModelT]):
     def at(self, moment: datetime) -> Self:
+        """Return the rows whose period contains the moment."""
+        # exclude() keeps rows without an end, which a comparison would drop.
         return self.filter(active_from__lte=moment).exclude(active_until__lte=moment)
 
     def not_ended_at(self, moment: datetime) -> Self:
-        """What holds now or will."""
+        """Return the rows that hold at the moment or will hold later."""
         return self.exclude(active_until__lte=moment)
 
 
 class DatedModel(models.Model):
+    """A row that holds during a period. `active_until`: None leaves it open-ended."""
+
     active_from = models.DateTimeField("from")
     active_until = models.DateTimeField(
         "until", null=True, blank=True, help_text="Not included. Empty: open-ended."
@@ -59,7 +68,7 @@ class DatedModel(models.Model):
         )
 
     def clean(self) -> None:
-        """Say so before constraints are looked at: for PostgreSQL it would be no period."""
+        """Check the order of both ends before constraints are: PostgreSQL rejects such a range."""
         super().clean()
         starts: datetime | None = self.active_from  # missing where it was typed wrong
         ends = self.active_until
@@ -67,6 +76,7 @@ class DatedModel(models.Model):
             raise ValidationError({"active_until": "The end has to be after the start."})
 
     def is_active_at(self, moment: datetime) -> bool:
+        """Return True if the period contains the moment."""
         return self.active_from <= moment and (
             self.active_until is None or moment < self.active_until
         )
@@ -78,4 +88,5 @@ class DatedModel(models.Model):
         )
 
     def outlasts(self, moment: datetime) -> bool:
+        """Return True if the period ends after the moment, or never."""
         return self.active_until is None or moment < self.active_until

@@ -1,10 +1,12 @@
+"""Products: what customers subscribe to."""
+
 from django.db import models
 
 from revcred.models.sources import Source
 
 
 class Product(models.Model):
-    """What customers subscribe to."""
+    """A product, which counts all calls or only those to its sources."""
 
     name = models.CharField(max_length=200)
     version = models.CharField(max_length=50, blank=True)
@@ -23,8 +25,8 @@ class Product(models.Model):
         help_text="Also count calls that name no source and whose path belongs to none. Without"
         " this, a product with sources does not count them.",
     )
-    # On as soon as it has a source, by a trigger. It stays on when the last one goes, so that the
-    # product takes no calls then instead of all, until somebody opens it.
+    # A trigger sets it once the product has a source. It stays set when the last one goes, so that
+    # the product then counts no calls instead of all, until somebody opens it.
     restricted = models.BooleanField(default=False, editable=False)
 
     class Meta:

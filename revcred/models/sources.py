@@ -1,3 +1,5 @@
+"""Sources: the APIs behind products, and the paths that belong to them."""
+
 import re
 
 from django.core.exceptions import ValidationError
@@ -6,11 +8,12 @@ from django.db.models import F, Q, Value
 from django.db.models.lookups import IsNull, Regex
 from django.db.transaction import atomic
 
+# An escaped digit, unless the backslash before it is escaped itself.
 BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
 
 
 class Source(models.Model):
-    """An API behind a product: what a transaction says it was a call to."""
+    """An API behind a product. A transaction may name it, or belong to it by its path."""
 
     name = models.CharField(max_length=200)
     external_key = models.CharField(
@@ -25,9 +28,10 @@ class Source(models.Model):
 
 
 class PathRule(models.Model):
-    """Paths that belong to a source, where a transaction does not name one.
+    """A rule on paths that belong to a source, for transactions that name no source.
 
-    Of rules that fit, the kind that comes first below decides, and of a kind the longest text.
+    Of the rules that match, the kind that comes first in `Match` decides, and within a kind the
+    longest text.
     """
 
     class Match(models.TextChoices):
@@ -49,7 +53,7 @@ class PathRule(models.Model):
                 name="one_source_per_path_rule",
                 violation_error_message="This rule is a source's already.",
             ),
-            # An expression that PostgreSQL cannot compile would hold up all settling.
+            # An expression that PostgreSQL cannot compile would make every attribution fail.
             models.CheckConstraint(
                 condition=~Q(match="regex") | Q(IsNull(Regex(Value(""), F("text")), rhs=False)),
                 name="path_rule_compiles",
@@ -64,14 +68,15 @@ class PathRule(models.Model):
             _check_expression(self.text)
         elif "?" in self.text or "://" in self.text:
             raise ValidationError(
-                {"text": "Of an address only the path is compared, such as /maps/v1/."}
+                {"text": "Enter the path only, such as /maps/v1/. Host and query are not compared."}
             )
 
 
 def _check_expression(text: str) -> None:
+    """Validate a regular expression by asking PostgreSQL. Raises ValidationError."""
     if BACK_REFERENCE.search(text):
         raise ValidationError(
-            {"text": "Expressions that refer back to a part of themselves may take too long."}
+            {"text": "Back references such as \\1 are not allowed: they may take too long."}
         )
     try:
         with atomic(), connection.cursor() as cursor:

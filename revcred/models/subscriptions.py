@@ -1,3 +1,5 @@
+"""Subscriptions: a customer's right to a product."""
+
 from datetime import datetime
 from typing import Self
 
@@ -17,7 +19,9 @@ from revcred.models.users import User
 
 class SubscriptionQuerySet(DatedQuerySet["Subscription"]):
     def visible_to(self, user: User) -> Self:
-        """Those of the customers the user owns, and those the user's own credentials feed."""
+        """Return subscriptions of customers the user owns, and those that the user's credentials
+        feed.
+        """
         of_owned = Customer.objects.owned_by(user).values("pk")
         held = self.model._base_manager.filter(
             assignments__credential__holders__user=user,
@@ -26,13 +30,14 @@ class SubscriptionQuerySet(DatedQuerySet["Subscription"]):
         return self.filter(models.Q(customer__in=of_owned) | models.Q(pk__in=held.values("pk")))
 
     def named(self, external_key: str, moment: datetime) -> "Subscription | None":
-        """The one that has this external key at the moment, or else the last that begins."""
+        """Return the one with this external key at the moment, or else the one that begins last."""
+        # Before its start a subscription may be named already, as in a gateway's configuration.
         having = self.filter(external_key=external_key)
         return having.at(moment).first() or having.order_by("-active_from").first()
 
 
 class Subscription(DatedModel):
-    """A customer's right to a product, from one moment until, but not including, another."""
+    """A customer's right to a product during a period."""
 
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="subscriptions")
     product = models.ForeignKey(Product, models.PROTECT, related_name="subscriptions")
@@ -54,7 +59,7 @@ class Subscription(DatedModel):
         ordering = ("-pk",)
         constraints = (
             *DatedModel.Meta.constraints,
-            # What an assignment refers to, so that both its sides are of one customer.
+            # Target of an assignment's foreign key over two columns: one customer on both sides.
             models.UniqueConstraint("id", "customer", name="subscription_of_customer"),
             ExclusionConstraint(
                 name="subscription_external_key_once_at_a_time",
@@ -66,7 +71,7 @@ class Subscription(DatedModel):
             ),
         )
         indexes = (
-            # For what begins with some letters as well; all that attribution asks of a name.
+            # Serves searches by the beginning, and attribution without a look at the table.
             models.Index(
                 fields=["external_key"],
                 opclasses=["varchar_pattern_ops"],
@@ -80,5 +85,5 @@ class Subscription(DatedModel):
         return self.name or self.external_key
 
     def former_names(self) -> models.QuerySet[FormerName]:
-        """External keys it had before, under which calls may still arrive."""
+        """Return external keys it had before, under which calls may still arrive."""
         return FormerName.objects.filter(kind=FormerName.Kind.SUBSCRIPTION, target_id=self.pk)

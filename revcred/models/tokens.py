@@ -1,3 +1,5 @@
+"""Tokens by which programs are known, kept as digests only."""
+
 from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
@@ -12,17 +14,20 @@ from revcred import tokens
 from revcred.fingerprints import fingerprint, hint
 from revcred.models.users import User
 
+# Starts every user token, so that scanners of leaked secrets recognise it.
 USER_TOKEN_PREFIX = "rvu_"  # noqa: S105 - begins a token
 LAST_USED_INTERVAL = timedelta(minutes=1)
 
 
 def user_token_digest(token: str) -> UUID:
+    """Return the digest under which a user's token is kept."""
     return fingerprint(token, label="user token")
 
 
 class TokenModel(models.Model):
-    """What a program shows at a door. Only its digest is kept; it is shown once."""
+    """A token of a program. Its plaintext is shown once and never kept."""
 
+    # A keyed fingerprint: whoever reads the table cannot use it as token, nor test guesses.
     digest = models.UUIDField(unique=True, editable=False)
     hint = models.CharField(max_length=4, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -34,29 +39,32 @@ class TokenModel(models.Model):
         ordering = ("-pk",)
 
     def revoke(self, *, at: datetime) -> None:
-        """Revoking a revoked token leaves the moment where it was."""
+        """Revoke the token. A revoked one keeps its moment."""
         if self.revoked_at is None:
             self.revoked_at = at
             self.save(update_fields=["revoked_at"])
 
     def stamp(self) -> None:
-        """It was used just now. To the minute, so that it is not written with each use."""
+        """Record that the token was used just now, to the minute, to save writes."""
+        # One conditional UPDATE by the database's clock: no read, and no write for most uses.
         stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - LAST_USED_INTERVAL)
         type(self)._base_manager.filter(stale, pk=self.pk).update(last_used_at=Now())
 
 
 class UserTokenQuerySet(models.QuerySet["UserToken"]):
     def valid(self) -> Self:
+        """Return the tokens that may be used: not revoked, and their user is active staff."""
         return self.filter(revoked_at=None, user__is_active=True, user__is_staff=True)
 
     def of(self, token: str) -> Self:
-        """Nothing for what is no such token at all, without asking."""
+        """Return the row of a token; nothing, without a query, for a text of another shape."""
+        # A wrong checksum is a typo or a guess: answer without a query.
         known = tokens.is_well_formed_token(token, USER_TOKEN_PREFIX)
         return self.filter(digest=user_token_digest(token)) if known else self.none()
 
 
 class UserToken(TokenModel):
-    """What a script shows at the door, to do what its user may."""
+    """A token of a script, which may do what its user may, within its scopes."""
 
     class Scope(models.TextChoices):
         CHECK = "uploads:check", "Upload lists, and see what they would do"
@@ -78,9 +86,13 @@ class UserToken(TokenModel):
 
     @classmethod
     def issue(cls, user: User, *, name: str, scopes: list[str]) -> tuple["UserToken", str]:
-        """A new token of the user, and the only sight of it there will be."""
-        token = tokens.generate_token(USER_TOKEN_PREFIX)
-        kept = cls.objects.create(
-            user=user, name=name, digest=user_token_digest(token), hint=hint(token), scopes=scopes
+        """Create a token. Returns its record and its plaintext, which is never shown again."""
+        plaintext = tokens.generate_token(USER_TOKEN_PREFIX)
+        record = cls.objects.create(
+            user=user,
+            name=name,
+            digest=user_token_digest(plaintext),
+            hint=hint(plaintext),
+            scopes=scopes,
         )
-        return kept, token
+        return record, plaintext

@@ -1,3 +1,5 @@
+"""Logins of staff and subscribers, and what changes or guards them."""
+
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
@@ -9,11 +11,14 @@ from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-ADDRESS_CHANGE_LIFETIME = timedelta(days=3)  # as long as the link of a forgotten password
+ADDRESS_CHANGE_LIFETIME = timedelta(days=3)  # like the link for a forgotten password
 
 
 class UserManager(BaseUserManager["User"]):
+    """Creates logins with lower-case addresses."""
+
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        # Addresses are kept in lower case; a unique constraint over lower(email) guards that.
         user = self.model(email=email.strip().lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -27,7 +32,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """Anybody who signs in, by e-mail address: staff and subscribers alike."""
+    """A login by e-mail address, of staff or of a subscriber."""
 
     email = models.EmailField(max_length=254, unique=True)
     name = models.CharField(max_length=150, blank=True)
@@ -74,10 +79,12 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name or self.email
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
-        """Return what a session is checked against at every request.
+        """Return the hash that every request compares with its session.
 
-        Django's own as long as nobody ended this user's sessions, so that an upgrade ends none.
+        Raising `session_number` ends all sessions. As long as it is 0 the hash is Django's own, so
+        that an upgrade ends no session.
         """
+        # Depends on the password: changing it ends other sessions anyway.
         own: str = super()._get_session_auth_hash(secret=secret)  # type: ignore[misc]
         if not self.session_number:
             return own
@@ -88,14 +95,14 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
     def open(self) -> Self:
-        """Changes that the new address may still confirm."""
+        """Return changes that the new address may still confirm."""
         return self.filter(
             confirmed_at=None, cancelled_at=None, asked_at__gt=Now() - ADDRESS_CHANGE_LIFETIME
         )
 
 
 class AddressChange(models.Model):
-    """A new sign-in address that was asked for. It counts once it is confirmed from there."""
+    """A new sign-in address that was requested. It counts once it is confirmed from there."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="address_changes")
     old_email = models.EmailField(max_length=254)
@@ -118,6 +125,7 @@ class AddressChange(models.Model):
         constraints = (
             models.UniqueConstraint(
                 fields=["user"],
+                # An expired change still counts as open here: asking again cancels it first.
                 condition=models.Q(confirmed_at=None, cancelled_at=None),
                 name="addresschange_one_open",
             ),
@@ -128,12 +136,13 @@ class AddressChange(models.Model):
 
 
 class FailedSignIns(models.Model):
-    """A count of events of one kind at one login, of which at most one a minute is on record.
+    """A counter of events of one kind at one login, of which at most one a minute is recorded.
 
-    Row 0 stands for all addresses that nobody signs in with: what was typed is not kept, for it
-    may be a password.
+    Row 0 counts all addresses that nobody signs in with. What was typed is not kept: it may be a
+    password.
     """
 
+    # No foreign key: 0 is no user, and the count outlives a deleted login.
     user_number = models.BigIntegerField()
     verb = models.CharField(max_length=20)
     recorded_at = models.DateTimeField()

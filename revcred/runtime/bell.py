@@ -1,6 +1,6 @@
-"""The bell: says that something waits, and carries nothing. The table is the queue.
+"""Bells: each tells workers that a table has work for them, and carries nothing.
 
-A bell may be rung twice, late or never; `clock` sweeps what none announced.
+The table is the queue. A bell may be rung twice, late or never; `clock` finds what none announced.
 """
 
 import logging
@@ -12,13 +12,13 @@ from celery import current_app
 
 logger = logging.getLogger(__name__)
 
-RING_DELAY_SECONDS = 0.05  # seconds a ring is held back, so that many that wait share one
-BROKER_PAUSE_SECONDS = 5.0  # seconds without ringing after the broker did not answer
-RING_EXPIRY_SECONDS = 10  # seconds after which a bell that nobody heard is not worth hearing
+RING_DELAY_SECONDS = 0.05  # lets many rings become one
+BROKER_PAUSE_SECONDS = 5.0  # without ringing, after the broker did not answer
+RING_EXPIRY_SECONDS = 10  # by then the clock has found the work
 
 
 class Bell:
-    """Rings from a thread of its own, so that no request ever waits for the broker."""
+    """Sends a Celery task from a thread of its own, so that no request waits for the broker."""
 
     def __init__(self, task: str) -> None:
         self._task = task
@@ -27,12 +27,14 @@ class Bell:
         self._ringer: tuple[int, threading.Thread] | None = None
 
     def ring(self) -> None:
+        """Ring soon. Returns at once; rings within RING_DELAY_SECONDS become one."""
         self._rung.set()
         if self._ringer is None or self._ringer[0] != os.getpid():
             self._start()
 
     def _start(self) -> None:
         with self._lock:
+            # Checked again under the lock: two requests may have come here at once.
             if self._ringer is None or self._ringer[0] != os.getpid():  # a fork has no threads
                 thread = threading.Thread(target=self._ring_on, name="bell", daemon=True)
                 self._ringer = (os.getpid(), thread)
@@ -41,9 +43,15 @@ class Bell:
     def _ring_on(self) -> None:
         while self._rung.wait():
             time.sleep(RING_DELAY_SECONDS)
+            # Cleared before sending: a ring during the send leads to another one.
             self._rung.clear()
             try:
+                # Expires soon: workers that come back after an hour need not hear thousands of
+                # rings.
                 current_app.send_task(self._task, expires=RING_EXPIRY_SECONDS, retry=False)
             except Exception as error:  # noqa: BLE001 - whatever the broker's client raises: it is only a bell
-                logger.warning("The bell was not heard: %s", type(error).__name__)
+                logger.warning(
+                    "Workers were not told of new work, the clock will find it: %s",
+                    type(error).__name__,
+                )
                 time.sleep(BROKER_PAUSE_SECONDS)

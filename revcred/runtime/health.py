@@ -1,3 +1,5 @@
+"""Health checks for load balancers and orchestrators."""
+
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -7,12 +9,12 @@ from revcred.runtime import preflight
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
-    """The process answers. Asks nobody else, so that an absent database restarts nothing."""
+    """Answer that the process is alive, without the database: its loss must restart no process."""
     return JsonResponse({"status": "ok"})
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """It can serve: the database is there and migrated, and the ring is the right one."""
+    """Answer 200 if the process can serve: database migrated, settings and keyring right."""
     try:
         preflight.check_configuration()
     except ImproperlyConfigured as error:

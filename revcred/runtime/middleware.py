@@ -1,3 +1,5 @@
+"""Middleware and error handlers: pages for people, JSON for programs."""
+
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,16 +19,21 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
+# Prefixes of the doors, including those of other products whose clients revcred takes.
 GATEWAY_PATHS = ("/v1/", "/api/v1/", "/api/v2/", "/meter/", "/v2/", "/tool/", "/profitstream/")
+# Paths that no person looks at: errors there are JSON.
 PROGRAM_PATHS = (*GATEWAY_PATHS, "/readyz", "/metrics")
 DATABASE_UNAVAILABLE_ERRORS = (OperationalError, InterfaceError)
 RETRY_AFTER_SECONDS = "1"  # seconds
 
 
 def database_unavailable_response(request: HttpRequest) -> HttpResponse:
-    """503 with Retry-After: as JSON where machines ask, as a page where people do."""
+    """Answer 503 with Retry-After: JSON to programs, a page to people."""
     if request.path.startswith(PROGRAM_PATHS):
-        body = {"code": "unavailable", "message": "The database is away. Send it again."}
+        body = {
+            "code": "unavailable",
+            "message": "The database is unavailable. Send the request again.",
+        }
         response: HttpResponse = JsonResponse(body, status=503)
     else:
         response = render(request, "503.html", status=503)
@@ -35,25 +42,26 @@ def database_unavailable_response(request: HttpRequest) -> HttpResponse:
 
 
 def server_error_response(request: HttpRequest) -> HttpResponse:
-    """The last resort. A database that goes away in a middleware ends up here, too."""
+    """Answer 500, or 503 if a middleware lost the database."""
+    # process_exception sees errors of views only, not of other middleware.
     if isinstance(sys.exc_info()[1], DATABASE_UNAVAILABLE_ERRORS):
         return database_unavailable_response(request)
     if request.path.startswith(PROGRAM_PATHS):
-        body = {"code": "error", "message": "Something went wrong here. Send it again."}
+        body = {"code": "error", "message": "An internal error occurred. Send the request again."}
         return JsonResponse(body, status=500)
     return render(request, "500.html", status=500)
 
 
 def not_found_response(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404: as JSON where machines ask, as a page where people do."""
+    """Answer 404: JSON to programs, a page to people."""
     if request.path.startswith(PROGRAM_PATHS):
-        body = {"code": "not_found", "message": "There is nothing here."}
+        body = {"code": "not_found", "message": "There is nothing at this address."}
         return JsonResponse(body, status=404)
     return page_not_found(request, exception)
 
 
 class PagesOnlyMixin:
-    """A middleware that gateways' requests, which are many, pass by."""
+    """Lets a middleware skip gateways' requests, which are many and need none of it."""
 
     def __call__(self, request: HttpRequest) -> Any:
         if request.path_info.startswith(GATEWAY_PATHS):
@@ -62,31 +70,31 @@ class PagesOnlyMixin:
 
 
 class PagesCspMiddleware(PagesOnlyMixin, CSPMiddleware):
-    pass
+    """Content security policy, on pages only."""
 
 
 class PagesStaticFilesMiddleware(PagesOnlyMixin, WhiteNoiseMiddleware):  # type: ignore[misc]
-    pass
+    """Static files, looked for by pages only."""
 
 
 class PagesSessionMiddleware(PagesOnlyMixin, SessionMiddleware):
-    pass
+    """Sessions, on pages only."""
 
 
 class PagesCsrfMiddleware(PagesOnlyMixin, CsrfViewMiddleware):
-    pass
+    """CSRF protection, on pages only: gateways have tokens."""
 
 
 class PagesAuthenticationMiddleware(PagesOnlyMixin, AuthenticationMiddleware):
-    pass
+    """Signed-in users, on pages only."""
 
 
 class PagesMessageMiddleware(PagesOnlyMixin, MessageMiddleware):
-    pass
+    """Messages, on pages only."""
 
 
 class DatabaseUnavailableMiddleware:
-    """Say so honestly when PostgreSQL is away, instead of failing."""
+    """Answers 503 instead of 500 while PostgreSQL is unavailable."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -101,13 +109,14 @@ class DatabaseUnavailableMiddleware:
 
 
 class PrivatePagesMiddleware:
-    """What a signed-in person sees is nobody else's: no cache keeps it."""
+    """Keeps pages of signed-in people out of all caches."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
+        # By the cookie, since asking for the user would load the session on every request.
         if settings.SESSION_COOKIE_NAME in request.COOKIES and "Cache-Control" not in response:
             add_never_cache_headers(response)
         return response

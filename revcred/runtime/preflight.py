@@ -1,4 +1,4 @@
-"""What must be true before a process serves: asked once at its start, and by /readyz."""
+"""Preflight checks: what must be true before a process serves, checked at start and by /readyz."""
 
 from contextlib import suppress
 
@@ -9,12 +9,16 @@ from django.db import OperationalError, ProgrammingError, connection
 from revcred.crypto import CannotUnseal
 from revcred.models import SealedCanary
 
+# With any of these off, a crash of PostgreSQL may lose what a 202 promised.
 DURABILITY_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
 PLACEHOLDER_TEXT = "change-me"
 
 
 def check_configuration() -> None:
-    """Raises ImproperlyConfigured with what to do, or OperationalError without a database."""
+    """Check settings, keyring and durability.
+
+    Raises ImproperlyConfigured with what to do, or OperationalError without a database.
+    """
     _check_settings()
     _check_keyring()
     if settings.PRODUCTION:
@@ -22,41 +26,44 @@ def check_configuration() -> None:
 
 
 def check_at_start() -> None:
-    """As `check_configuration`, but a database that is away is no reason not to start: pages
-    answer 503 then.
-    """
+    """Check as `check_configuration`, but start without a database: pages then answer 503."""
+    # Web processes start before the database does on many machines, and recover by themselves.
     with suppress(OperationalError):
         check_configuration()
 
 
 def _check_settings() -> None:
     if not settings.FERNET_KEYS:
-        _fail_check("FERNET_KEYS is empty: there is nothing to seal keys and secrets with.")
-    if not all(each.strip() for each in settings.FERNET_KEYS):
-        _fail_check("FERNET_KEYS holds an empty key, with which anybody could unseal.")
+        _fail_check("FERNET_KEYS is empty: keys and secrets cannot be sealed. Set a random one.")
+    if not all(key.strip() for key in settings.FERNET_KEYS):
+        _fail_check(
+            "FERNET_KEYS contains an empty key, with which anybody could unseal. Remove it."
+        )
     if not settings.FINGERPRINT_KEY.strip():
-        _fail_check("FINGERPRINT_KEY is empty: anybody could tell whether a key is known.")
+        _fail_check(
+            "FINGERPRINT_KEY is empty: anybody could compute fingerprints. Set a random one."
+        )
     if settings.SECRET_KEY in settings.FERNET_KEYS:
-        _fail_check("FERNET_KEYS holds SECRET_KEY. The two rotate apart: choose another.")
+        _fail_check("FERNET_KEYS contains SECRET_KEY. They rotate separately: choose another key.")
     if settings.STAFF_SECOND_FACTOR not in ("required", "optional"):
-        _fail_check("STAFF_SECOND_FACTOR has to be required or optional.")
+        _fail_check('STAFF_SECOND_FACTOR has to be "required" or "optional".')
+    # Placeholders and DEBUG are fine on a developer's machine.
     if not settings.PRODUCTION:
         return
     if settings.DEBUG:
-        _fail_check("DEBUG is on in production, and would show what must not be seen.")
+        _fail_check("DEBUG is on in production: error pages would show data. Turn it off.")
     for name in ("SECRET_KEY", "FINGERPRINT_KEY", "FERNET_KEYS"):
         if PLACEHOLDER_TEXT in str(getattr(settings, name)):
-            _fail_check(f"{name} is still the placeholder of .env.example.")
+            _fail_check(f"{name} is still the placeholder of .env.example. Set a random value.")
 
 
 def _check_keyring() -> None:
     try:
+        # The first process ever writes the row; all later ones compare with it.
         if not SealedCanary.matches():
-            _fail_check(
-                "FINGERPRINT_KEY is not the one that the keys in the database are known by."
-            )
+            _fail_check("FINGERPRINT_KEY differs from the one used so far. Restore that one.")
     except CannotUnseal:
-        _fail_check("FERNET_KEYS does not hold the key that sealed what is in the database.")
+        _fail_check("FERNET_KEYS lacks the key that sealed the values in the database. Add it.")
     except ProgrammingError:
         _fail_check("The database has no tables yet. Run: manage.py migrate")
 
@@ -67,7 +74,9 @@ def _check_durability() -> None:
             cursor.execute(f"SHOW {name}")
             (value,) = cursor.fetchone()
             if value == "off":
-                _fail_check(f"PostgreSQL runs with {name}=off: what is accepted could be lost.")
+                _fail_check(
+                    f"PostgreSQL runs with {name}=off: accepted calls could be lost. Turn it on."
+                )
 
 
 def _fail_check(message: str) -> None:

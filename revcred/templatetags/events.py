@@ -1,3 +1,5 @@
+"""Template filters for audit events."""
+
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,21 +11,23 @@ from revcred.models import AuditEvent
 
 register = template.Library()
 
-HIDDEN_DETAILS = ("undo",)  # what only undoing needs
+HIDDEN_DETAILS = ("undo",)  # for undoing only, not for people
 NO_VALUE_TEXT = "\N{EN DASH}"
-MAX_LISTED_VALUES = 20  # of a long list
+MAX_LISTED_VALUES = 20
 
 
 @register.filter
-def said(event: AuditEvent) -> list[tuple[str, str]]:
-    """The details of an event as one reads them aloud: of a changed field "old → new"."""
+def event_details(event: AuditEvent) -> list[tuple[str, str]]:
+    """Return the details of an event as pairs of name and text, such as "old → new"."""
     return list(_detail_pairs(event.details))
 
 
 def _detail_pairs(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a pair for each detail, each changed field and each changed row."""
     for name, value in details.items():
         if name in HIDDEN_DETAILS:
             continue
+        # Events of early versions kept field names only, as a list.
         if name == "changed" and isinstance(value, dict):
             for field, (old, new) in value.items():
                 yield (
@@ -48,6 +52,7 @@ def _fields_in_words(values: dict[str, Any] | None) -> str:
 
 @register.filter
 def may_be_undone(event: AuditEvent) -> bool:
+    """Return True if the event itself is no obstacle to undoing it."""
     return undoing.undo_obstacle(event) is None
 
 
@@ -67,6 +72,7 @@ def _datetime_or_text(value: str) -> str:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return value
+    # A name or id may look like a date; recorded datetimes always have a zone.
     if not moment.tzinfo:
         return value
     moment = moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""How the pages write numbers and moments."""
+"""Template filters and tags by which pages write numbers and times."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,28 +18,30 @@ MISSING_VALUE_TEXT = "\N{EN DASH}"
 
 
 @register.filter
-def number(value: Decimal | float | None) -> str:
-    """1234567.500000000 as 1,234,567.5."""
+def plain_number(value: Decimal | float | None) -> str:
+    """Write 1234567.500000000 as 1,234,567.5."""
     if value is None:
         return MISSING_VALUE_TEXT
+    # By way of str, which gives a float's shortest form: 0.1 and not 0.1000000000000000055.
     text = f"{Decimal(str(value)):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @register.simple_tag
-def moment(at: datetime | None, otherwise: str = MISSING_VALUE_TEXT) -> SafeString | str:
-    """In full, in UTC."""
+def utc_datetime(at: datetime | None, otherwise: str = MISSING_VALUE_TEXT) -> SafeString | str:
+    """Write date and time, in UTC."""
     return _time_element(at, date_format(at.astimezone(UTC), "j M Y, H:i")) if at else otherwise
 
 
 @register.simple_tag
-def day(at: datetime | None, otherwise: str = MISSING_VALUE_TEXT) -> SafeString | str:
+def utc_date(at: datetime | None, otherwise: str = MISSING_VALUE_TEXT) -> SafeString | str:
+    """Write the date, in UTC, with the time as tooltip."""
     return _time_element(at, date_format(at.astimezone(UTC), "j M Y")) if at else otherwise
 
 
 @register.simple_tag
-def since(at: datetime | None, now: datetime, otherwise: str = "never") -> SafeString | str:
-    """As people say it: how long ago, or in how long."""
+def relative_time(at: datetime | None, now: datetime, otherwise: str = "never") -> SafeString | str:
+    """Write how long ago a moment was, or in how long it will be."""
     if at is None:
         return otherwise
     if at > now:
@@ -49,20 +51,21 @@ def since(at: datetime | None, now: datetime, otherwise: str = "never") -> SafeS
 
 
 @register.simple_tag
-def state(credential: Credential, at: datetime) -> SafeString:
-    """Of a credential listed `with_suspended`."""
+def state_badge(credential: Credential, at: datetime) -> SafeString:
+    """Write the state of a credential listed `with_suspended`."""
     suspended: bool = credential.suspended  # type: ignore[attr-defined]
-    said = credential.state_at(at, suspended=suspended)
-    return format_html('<span class="state {}">{}</span>', said.value, said.label)
+    current = credential.state_at(at, suspended=suspended)
+    return format_html('<span class="state {}">{}</span>', current.value, current.label)
 
 
 @register.filter
 def percent_of(part: Any, whole: Any) -> int:
-    """Never 100 before it is reached."""
+    """Return the percentage, rounded down, so that 100 means all of it."""
     return int(100 * part / whole) if whole else 0
 
 
 def _time_element(at: datetime, text: str) -> SafeString:
+    # The full time is in the tooltip, so that the page can be brief.
     utc = at.astimezone(UTC)
     return format_html(
         '<time datetime="{}" title="{} UTC">{}</time>',

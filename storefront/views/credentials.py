@@ -1,3 +1,5 @@
+"""Pages of a subscriber's credentials, and the reveal of their keys."""
+
 import logging
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,8 +35,8 @@ from storefront.listings import with_listing_columns
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
 KEY_IN_URL_MESSAGE = (
-    "That address had a key in it. Addresses are kept in histories and logs: search for a key with"
-    " the field below, which keeps it out of them."
+    "The address of that page contained a key, which would be kept in histories and logs. Use the"
+    " search below instead: it keeps keys out of the address."
 )
 CREDENTIALS_PER_PAGE = 25
 MAX_LATEST_ROWS = 10
@@ -45,11 +47,13 @@ logger = logging.getLogger(__name__)
 
 @sign_in_required
 def credentials_page(request: SignedInRequest) -> HttpResponse:
+    """List the user's credentials, or answer a posted search with its URL."""
     now = timezone.now()
     mine = own_credentials(request.user)
     if request.method == "POST":
         return _redirect_to_listing(CredentialSearchForm(request.POST).address_of(mine))
     search = CredentialSearchForm(request.GET)
+    # A key came with the URL, perhaps from a bookmark: get rid of it.
     if search.has_a_key(mine):
         messages.warning(request, KEY_IN_URL_MESSAGE)
         return _redirect_to_listing({})
@@ -69,6 +73,7 @@ def _redirect_to_listing(query: dict[str, str]) -> HttpResponse:
 
 @sign_in_required
 def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
+    """Show one credential with its usage."""
     now = timezone.now()
     mine = own_credentials(request.user).with_suspended(now).select_related("customer")
     found = get_object_or_404(mine, pk=credential)
@@ -82,7 +87,7 @@ def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
 def _credential_context(
     request: SignedInRequest, credential: Credential, now: datetime
 ) -> dict[str, Any]:
-    """What stands on the page beside its usage."""
+    """Return what the page shows besides usage."""
     keys = list(credential.keys.select_related("gateway", "use").with_sealed())
     assignments = list(credential.assignments.select_related("subscription__product"))
     latest = (
@@ -90,16 +95,16 @@ def _credential_context(
         .standing()
         .filter(
             credential=credential,
-            # The ledger is in order by subscription: this tells it where to look.
-            subscription__in={each.subscription_id for each in assignments},
+            # The ledger's index begins with the subscription, so naming them makes this quick.
+            subscription__in={assignment.subscription_id for assignment in assignments},
             occurred_at__gt=now - LATEST_TRANSACTIONS_AGE,
         )
     )
     return {
         "credential": credential,
         "holders": credential.holders.all(),
-        "keys": [each for each in keys if not _is_ended_key(each, now)],
-        "ended_keys": [each for each in keys if _is_ended_key(each, now)],
+        "keys": [key for key in keys if not _is_ended_key(key, now)],
+        "ended_keys": [key for key in keys if _is_ended_key(key, now)],
         "may_reveal": may_reveal(request.user, credential) and not credential.revoked_at,
         "assignments": assignments,
         "reveals": AuditEvent.objects.about(credential).reveals()[:MAX_LATEST_ROWS],
@@ -118,9 +123,13 @@ def _is_ended_key(key: ExternalKey, now: datetime) -> bool:
 def reveal_page(
     request: SignedInRequest, credential: int, key: int, field: credentials.RevealableField
 ) -> HttpResponse:
-    """GET says what will happen. POST confirms who asks, if that was not lately, and shows it."""
+    """On GET tell what will happen; on POST confirm who asks, unless done lately, and reveal.
+
+    `field`: value or secret. Raises PermissionDenied for viewers.
+    """
     mine = own_credentials(request.user).select_related("customer")
     found = get_object_or_404(mine, pk=credential)
+    # A key that ended opens nothing any more, so there is no reason to show it.
     its_key = get_object_or_404(found.keys.not_ended_at(timezone.now()), pk=key)
     if not may_reveal(request.user, found):
         raise PermissionDenied
@@ -137,14 +146,17 @@ def _confirm_and_reveal(
     field: credentials.RevealableField,
     context: dict[str, Any],
 ) -> HttpResponse:
+    """Reveal if the password is right, within allauth's limits."""
     if has_confirmed_password(request):
         return _render_revealed(request, key, field, context)
+    # Guessing the password here counts like guessing it at sign-in.
     limited: HttpResponse | None = consume_or_429(
         request, action="reauthenticate", user=request.user
     )
     if limited:
         return limited
     form = ConfirmPasswordForm(request.POST, user=request.user)
+    # Without a password there is nothing that confirms who asks.
     if not request.user.has_usable_password() or not form.is_valid():
         return render(request, "storefront/reveal.html", context | {"form": form}, status=403)
     reauthenticate_by_password(request)
@@ -158,6 +170,7 @@ def _render_revealed(
     field: credentials.RevealableField,
     context: dict[str, Any],
 ) -> HttpResponse:
+    """Reveal the key or secret, or tell why it cannot be."""
     address = get_adapter().get_client_ip(request)
     try:
         text = credentials.reveal_key(key=key, field=field, by=request.user, address=address)
@@ -168,7 +181,7 @@ def _render_revealed(
     except credentials.NothingToReveal:
         return _render_not_revealed(request, "nothing", context)
     except credentials.SealedValueDamaged:
-        # Without a traceback: what was being opened is in its frames.
+        # Without a traceback, whose frames hold what was being opened.
         logger.error("The %s of key %s cannot be unsealed", context["what"], key.pk)  # noqa: TRY400
         return _render_not_revealed(request, "damaged", context)
     return render(request, "storefront/revealed.html", context | {"text": text})

@@ -1,3 +1,5 @@
+"""The storefront's start page."""
+
 from datetime import timedelta
 
 from django.db.models import F
@@ -10,14 +12,17 @@ from storefront.access import SignedInRequest, own_credentials, own_subscription
 from storefront.listings import ending_keys, subscription_rows, with_listing_columns
 
 MAX_HOME_ROWS = 5
+# Credentials that were never used come last, not first.
 LAST_USED_FIRST = F("last_used_at").desc(nulls_last=True)
 ENDING_SOON_PERIOD = timedelta(days=30)
 
 
 @sign_in_required
 def home_page(request: SignedInRequest) -> HttpResponse:
+    """Show what ends soon, credentials used last, and running subscriptions."""
     user, now = request.user, timezone.now()
     memberships = Membership.objects.filter(subscriber__user=user).select_related("customer")
+    # Staff without a customer end up here as well: the page leads on to the administration.
     if not memberships:
         return render(request, "storefront/nothing_here.html")
     credentials = own_credentials(user)

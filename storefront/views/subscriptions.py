@@ -1,3 +1,5 @@
+"""Pages of a subscriber's subscriptions."""
+
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -24,6 +26,7 @@ MAX_LATEST_TRANSACTIONS = 10
 
 @sign_in_required
 def subscriptions_page(request: SignedInRequest) -> HttpResponse:
+    """List the user's subscriptions."""
     now = timezone.now()
     mine = own_subscriptions(request.user).select_related("customer", "product")
     pages = Paginator(mine.order_by("customer__name", "name", "pk"), SUBSCRIPTIONS_PER_PAGE)
@@ -34,18 +37,20 @@ def subscriptions_page(request: SignedInRequest) -> HttpResponse:
 
 @sign_in_required
 def subscription_page(request: SignedInRequest, subscription: int) -> HttpResponse:
+    """Show one subscription with its usage."""
     mine = own_subscriptions(request.user).select_related("customer", "product")
     found = get_object_or_404(mine, pk=subscription)
     now = timezone.now()
     usage = own_usage(request.user).filter(subscription=found)
     context = usage_context(request, usage, party="credential", now=now)
+    # htmx asks for usage only: leave out the queries of the rest of the page.
     if not wants_section(request):
         context |= _subscription_context(request, found)
     return render_page_or_section(request, "storefront/subscription.html", context)
 
 
 def _subscription_context(request: SignedInRequest, subscription: Subscription) -> dict[str, Any]:
-    """What stands on the page beside its usage."""
+    """Return what the page shows besides usage."""
     month = DateRange.holding(timezone.now().date(), CalendarSpan.MONTH)
     usage = own_usage(request.user).filter(subscription=subscription)
     latest = own_transactions(request.user).of(subscription).standing()

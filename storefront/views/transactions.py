@@ -1,3 +1,5 @@
+"""The receipt of a transaction."""
+
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -9,7 +11,7 @@ from storefront.access import SignedInRequest, own_transactions, sign_in_require
 
 @sign_in_required
 def transaction_page(request: SignedInRequest, transaction: UUID) -> HttpResponse:
-    """The receipt of what stands today: a correction may have made it another's since."""
+    """Show the receipt as it stands today: a correction may have moved the transaction."""
     mine = own_transactions(request.user)
     asked = get_object_or_404(mine, pk=transaction)
     standing = get_object_or_404(

@@ -1,4 +1,4 @@
-"""The usage section of a page, which htmx fetches alone when another window is chosen."""
+"""The usage section of a page, which htmx fetches alone when another date range is chosen."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from storefront.windows import CalendarSpan
 def usage_context(
     request: SignedInRequest, usage: UsageQuerySet, *, party: UsageParty, now: datetime
 ) -> dict[str, Any]:
+    """Return the context of the usage section."""
     today = now.astimezone(UTC).date()
     form = DateRangeForm(request.GET, today=today)
     shown = build_usage_chart(usage, form.window, party=party, element=form.chosen, now=now)
@@ -25,7 +26,8 @@ def usage_context(
 
 
 def wants_section(request: SignedInRequest) -> bool:
-    """A page that the browser's history asks for again is asked for whole."""
+    """Return True if htmx asks for the section only. The browser's history asks for whole pages."""
+    # When the browser goes back, htmx asks for the page with both headers.
     headers = request.headers
     return "HX-Request" in headers and "HX-History-Restore-Request" not in headers
 
@@ -33,17 +35,19 @@ def wants_section(request: SignedInRequest) -> bool:
 def render_page_or_section(
     request: SignedInRequest, template: str, context: dict[str, Any]
 ) -> HttpResponse:
-    """The page, or its section if that is all that was asked for."""
+    """Render the page, or only its usage section if that was asked for."""
     if wants_section(request):
         template = "storefront/_usage.html"
     response = render(request, template, context)
+    # One URL has two answers: without this, a cache could mix them up.
     patch_vary_headers(response, ["HX-Request"])
     return response
 
 
 def _navigation_links(shown: UsageChart, today: date) -> dict[str, Any]:
-    """Where the section's links lead: other lengths of time, and the time before and after."""
+    """Return links to other lengths of time, and to the range before and after."""
     window = shown.window
+    # From a month to a day: today if it is in that month, else the month's first day.
     day = today if window.contains(today) else window.first
 
     def to(span: CalendarSpan, day: date) -> str:

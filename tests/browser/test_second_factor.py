@@ -112,12 +112,12 @@ def sign_out(page):
 
 def test_an_app_is_set_up_and_asked_for(page, boss, complaints):
     give_password(page, boss)
-    expect(page.get_by_text("The administration opens once you have set one up")).to_be_visible()
+    expect(page.get_by_text("to open the administration")).to_be_visible()
     shoot(page, "1-nothing-yet")
 
     page.get_by_role("link", name="Set up an app").click()
     confirm(page)
-    expect(page.get_by_alt_text("The QR code for your app")).to_be_visible()
+    expect(page.get_by_alt_text("QR code for your app")).to_be_visible()
     drawn = page.locator("img.qr").evaluate("image => image.complete && image.naturalWidth > 0")
     assert drawn
     page.get_by_text("Or type this text into the app").click()

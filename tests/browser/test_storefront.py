@@ -101,10 +101,10 @@ def test_a_key_is_shown_after_the_password_and_hidden_again(page, ada, complaint
     page.clock.fast_forward(28_000)
     expect(page.get_by_text(KEY)).to_be_visible()
     page.clock.fast_forward(3_000)
-    expect(page.get_by_text("It is hidden again.")).to_be_visible()
+    expect(page.get_by_text("is hidden again.")).to_be_visible()
     assert KEY not in page.content()
 
-    page.get_by_role("button", name="Reveal it once more").click()
+    page.get_by_role("button", name="Reveal again").click()
     expect(page.get_by_text(KEY)).to_be_visible()
     page.get_by_role("link", name="checkout").click()
     expect(page.get_by_text("revealed the key")).to_have_count(2)
@@ -137,7 +137,7 @@ def test_usage_is_drawn_and_another_span_fetched_in_place(page, ada, complaints)
     page.get_by_role("link", name="Day", exact=True).click()
     expect(page.get_by_role("img", name="calls per hour")).to_be_visible()
     expect(page.locator(".chart canvas")).to_be_visible()
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
 
     expect(page.get_by_role("cell", name="3", exact=True).last).to_be_visible()
     assert "span=day" in page.url
@@ -156,7 +156,7 @@ def test_all_of_it_works_without_javascript(chromium, live_server, ada):
     page.get_by_role("link", name="Geocoding").first.click()
     page.get_by_role("link", name="Week").click()
     page.get_by_role("button", name="Show").click()
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
     expect(page.get_by_role("columnheader", name="Day (UTC)")).to_be_visible()
 
     to_the_key(page)

@@ -381,7 +381,7 @@ class Order(RuleBasedStateMachine):
             credential = credentials.issue_credential(
                 customer=self.customer,
                 name=f"credential {len(self.credentials)}",
-                keyed=NewKey(key=text, active_from=start),
+                new_key=NewKey(key=text, active_from=start),
                 subscriptions=fed,
                 expires_at=expires_at,
                 by=None,

@@ -77,7 +77,7 @@ class World:
                 customer=customer,
                 name=f"credential {number}",
                 by=None,
-                keyed=NewKey(key=string, active_from=self.now - 30 * DAY),
+                new_key=NewKey(key=string, active_from=self.now - 30 * DAY),
                 subscriptions=self.chance.sample(fed, self.chance.choice((1, 1, 2))),
             )
 

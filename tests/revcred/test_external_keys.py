@@ -22,7 +22,7 @@ def test_an_action_trims_and_keeps_the_longest(around):
     credential = credentials.issue_credential(
         customer=factories.a_customer(),
         name="Backend",
-        keyed=NewKey(key=f"{around}{LONGEST}{around}"),
+        new_key=NewKey(key=f"{around}{LONGEST}{around}"),
         by=None,
     )
 

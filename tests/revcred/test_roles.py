@@ -178,7 +178,7 @@ def test_every_action_asks_for_a_right_that_is_offered():
         f"{model._meta.app_label}.{get_permission_codename(form.permission, model._meta)}"
         for model, its_admin in admin.site._registry.items()
         for form in getattr(its_admin, "action_forms", {}).values()
-        if type(its_admin).may is ActionPagesMixin.may
+        if type(its_admin).may_perform is ActionPagesMixin.may_perform
     }
 
     assert asked

@@ -26,11 +26,11 @@ def text_of(answer):
     ("name", "said"),
     [
         ("account_login", "Sign in"),
-        ("account_signup", "By invitation"),
-        ("account_reset_password", "Forgotten password"),
-        ("account_reset_password_done", "Look into your mail"),
+        ("account_signup", "By invitation only"),
+        ("account_reset_password", "Forgot your password?"),
+        ("account_reset_password_done", "Check your mail"),
         ("account_reset_password_from_key_done", "Your password is set"),
-        ("account_inactive", "This account is switched off"),
+        ("account_inactive", "This account is deactivated"),
         ("account_email_verification_sent", "Verify"),
     ],
 )
@@ -64,7 +64,7 @@ def test_nobody_signs_up(client):
         {"email": "me@example.com", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD},
     )
 
-    assert "By invitation" in text_of(answer)
+    assert "By invitation only" in text_of(answer)
     assert not EmailAddress.objects.exists()
 
 
@@ -170,12 +170,12 @@ def test_the_last_pages_ask_neither_the_database_nor_the_session(db, django_asse
         broken, away = server_error(request), database_unavailable_response(request)
 
     assert (broken.status_code, away.status_code) == (500, 503)
-    assert "Something went wrong here" in text_of(broken)
-    assert "Back in a moment" in text_of(away)
+    assert "Something went wrong" in text_of(broken)
+    assert "Temporarily unavailable" in text_of(away)
 
 
 def test_too_much_is_said_kindly(rf):
-    assert "That was a bit much" in render_to_string("429.html", request=rf.get("/"))
+    assert "Too many attempts" in render_to_string("429.html", request=rf.get("/"))
 
 
 def choose_password(client, sent):

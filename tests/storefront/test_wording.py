@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from storefront.templatetags.wording import moment, number, percent_of, since
+from storefront.templatetags.wording import percent_of, plain_number, relative_time, utc_datetime
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
     ],
 )
 def test_numbers_are_written_whole_and_without_idle_zeros(value, said):
-    assert number(value) == said
+    assert plain_number(value) == said
 
 
 def test_percent_is_not_full_before_it_is():
@@ -36,7 +36,7 @@ def test_percent_is_not_full_before_it_is():
 
 
 def test_moments_are_written_in_utc():
-    assert moment(NOON.astimezone(tz=None)) == (
+    assert utc_datetime(NOON.astimezone(tz=None)) == (
         '<time datetime="2026-01-15T12:00:00+00:00" title="15 January 2026, 12:00:00 UTC">'
         "15 Jan 2026, 12:00</time>"
     )
@@ -51,8 +51,8 @@ def test_moments_are_written_in_utc():
     ],
 )
 def test_distances_are_written_as_people_say_them(away, said):
-    assert f">{said}</time>" in since(NOON + away, NOON)
+    assert f">{said}</time>" in relative_time(NOON + away, NOON)
 
 
 def test_what_never_was_says_so():
-    assert since(None, NOON) == "never"
+    assert relative_time(None, NOON) == "never"

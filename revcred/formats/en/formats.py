@@ -1,4 +1,4 @@
-"""Moments as one sorts and compares them, wherever a page doesn't say how to show them."""
+"""Formats of dates wherever a page gives none: sortable, and the same for every reader."""
 
 DATE_FORMAT = "Y-m-d"
 DATETIME_FORMAT = "Y-m-d H:i"

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import F
 from django.db.transaction import atomic
 
-from revcred.models import AuditEvent, User
+from revcred.models import AuditEvent, AuditVerb, User
 
 
 class Command(BaseCommand):
@@ -31,6 +31,6 @@ class Command(BaseCommand):
             session_number=F("session_number") + 1,
         )
         details = {"superuser": "yes → no", "staff": "yes → no"}
-        verb = AuditEvent.Verb.RIGHTS_CHANGED
+        verb = AuditVerb.RIGHTS_CHANGED
         AuditEvent.objects.record(verb, target=user, by=None, details=details)
         self.stdout.write(f"{user} is no superuser and no staff any more, and is signed out.")

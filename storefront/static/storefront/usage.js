@@ -3,14 +3,14 @@
 (() => {
   const HOUR = 3600;
   const DAY = 24 * HOUR;
-  const MONTH = 31 * DAY; // as far as their names are apart
+  const MONTH = 31 * DAY; // seconds between names of months
   const compact = new Intl.NumberFormat("en", { notation: "compact" });
   const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 9 });
-  const said = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
-  const hour = said({ hour: "2-digit", minute: "2-digit" });
-  const day = said({ day: "numeric", month: "short" });
-  const month = said({ month: "short" });
-  const weekday = said({ weekday: "short", day: "numeric", month: "short" });
+  const formatOf = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
+  const hour = formatOf({ hour: "2-digit", minute: "2-digit" });
+  const day = formatOf({ day: "numeric", month: "short" });
+  const month = formatOf({ month: "short" });
+  const weekday = formatOf({ weekday: "short", day: "numeric", month: "short" });
 
   const stacked = (series) => {
     const heights = [];
@@ -115,13 +115,13 @@
       };
     }
 
-    // What the pointer is over, in the legend; the whole when it is over nothing.
+    // Shows in the legend what the pointer is over, or the totals when it is over nothing.
     tell(index) {
       const { starts, series, byHour } = this.figures;
       const over = index != null && series[0]?.[index] != null;
       const moment = over && new Date(starts[index] * 1000);
       const then = over && (byHour ? `from ${hour.format(moment)} UTC` : `on ${weekday.format(moment)}`);
-      this.when.textContent = over ? `in all, of which ${then}:` : this.when.dataset.whole;
+      this.when.textContent = over ? `in total, of which ${then}:` : this.when.dataset.whole;
       this.totals.forEach((total, n) => {
         total.textContent = over ? exact.format(series[n][index]) : total.dataset.total;
       });

@@ -144,7 +144,7 @@ def test_a_key_in_use_is_not_attached_to_another(admin_client, gateway):
     response = admin_client.post(act(group, "attach"), {"credential": a_credential().pk})
 
     assert response.context["form"].non_field_errors() == [
-        "This key means another credential in that time already."
+        "Another credential has this key in that period already."
     ]
 
 

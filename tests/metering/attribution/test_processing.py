@@ -655,7 +655,7 @@ def test_a_key_given_on_belongs_to_each_in_its_time(gateway):
         customer=customer,
         name="second",
         by=None,
-        keyed=NewKey(key="handed-on-key"),
+        new_key=NewKey(key="handed-on-key"),
         subscriptions=subscriptions[1:],
     )
 

@@ -98,7 +98,7 @@ def test_its_history_names_who_caused_what(gateway):
         customer=customer,
         name="Backend",
         by=admin,
-        keyed=NewKey(key=KEY),
+        new_key=NewKey(key=KEY),
         subscriptions=[subscription],
     )
     reattribution.work_through_claims()

@@ -37,7 +37,7 @@ def issue(customer, *fed, **fields):
         customer=customer,
         name=f"for {KEY}",
         by=None,
-        keyed=NewKey(key=KEY),
+        new_key=NewKey(key=KEY),
         subscriptions=fed,
         **fields,
     )
@@ -83,7 +83,7 @@ def test_what_is_from_before_the_key_stays(customer, subscription):
         customer=customer,
         name="later",
         by=None,
-        keyed=NewKey(key=KEY, active_from=timezone.now() - DAY),
+        new_key=NewKey(key=KEY, active_from=timezone.now() - DAY),
         subscriptions=[subscription],
     )
     reattribution.work_through_claims()

@@ -70,7 +70,7 @@ def test_without_one_staff_is_led_to_set_one_up(client, boss):
 
     assert answer["Location"] == SET_UP
     page = client.get(SET_UP).content.decode()
-    assert "The administration opens once you have set one up" in page
+    assert "Set up an authenticator app or a passkey to open" in page
 
 
 @pytest.mark.django_db(transaction=True)  # the session is told once it is committed
@@ -198,7 +198,7 @@ def test_wrong_codes_are_limited_on_record_and_told_once(client, boss, app, told
     assert recorded == [("factor_failed", ""), ("factor_limited", "")]
     counted = FailedSignIns.objects.order_by("verb").values_list("verb", "unrecorded")
     assert list(counted) == [("factor_failed", 4), ("factor_limited", 1)]
-    assert told() == ["Somebody failed to give your second factor"]
+    assert told() == ["A wrong second factor was entered"]
 
 
 MALFORMED = ["", "null", "{}", "[]", '"x"', "1", '{"id": 1}', '{"id": "AA", "rawId": "AA"}', "{"]
@@ -406,7 +406,7 @@ def test_a_superuser_resets_that_of_somebody_below(client, boss, app, clerk):
     asked = client.get(reset_url(clerk))
     answer = client.post(reset_url(clerk), {"reason": "Called back on the known number"})
 
-    assert "Make sure that you speak with that person" in asked.content.decode()
+    assert "Make sure that you are talking to that person" in asked.content.decode()
     assert answer.status_code == 302
     assert not Authenticator.objects.filter(user=clerk).exists()
     assert clerks.get(INDEX)["Location"].startswith(reverse("admin:login"))  # signed out

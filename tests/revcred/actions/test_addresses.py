@@ -174,7 +174,7 @@ def test_the_old_address_can_stop_it(client, ann, ask):
     assert AddressChange.objects.open().exists()
     page = post(client, stop)
 
-    assert "The new address is stopped" in text_of(page)
+    assert "The new address is cancelled" in text_of(page)
     assert client.get(link, follow=True).status_code == 409
     verbs = AuditEvent.objects.about(ann.user).values_list("verb", "actor", "address")
     assert verbs[0] == ("address_cancelled", "", "127.0.0.1")
@@ -220,7 +220,7 @@ def test_links_for_a_password_that_the_old_address_was_sent_are_void(client, ann
     link, _ = ask()
     post(client, link, password=factories.PASSWORD)
 
-    assert "This link has had its day" in text_of(client.get(reset, follow=True))
+    assert "This link is no longer valid" in text_of(client.get(reset, follow=True))
 
 
 # --- Sessions and reveals -------------------------------------------------------------------------

@@ -125,15 +125,15 @@ def test_a_subscription_is_assigned_once():
 
 def test_a_key_is_given_to_one_credential():
     customer = factories.a_customer()
-    keyed = NewKey(key=STRING)
+    new_key = NewKey(key=STRING)
 
     with pytest.raises(credentials.KeyInUse):
         while_open(
             lambda: credentials.issue_credential(
-                customer=customer, name="One", keyed=keyed, by=None
+                customer=customer, name="One", new_key=new_key, by=None
             ),
             lambda: credentials.issue_credential(
-                customer=customer, name="Two", keyed=keyed, by=None
+                customer=customer, name="Two", new_key=new_key, by=None
             ),
         )
 

@@ -90,7 +90,7 @@ def test_issuing_makes_all_of_it(customer, by, announced):
         customer=customer,
         name="Production",
         by=by,
-        keyed=NewKey(key=STRING, secret="a secret", gateway=factories.a_gateway("edge")),
+        new_key=NewKey(key=STRING, secret="a secret", gateway=factories.a_gateway("edge")),
         subscriptions=feeds,
         holders=[holder],
         new_members=[holder],
@@ -118,7 +118,7 @@ def test_issuing_makes_all_of_it(customer, by, announced):
 
 def test_issuing_is_on_record_without_the_key(customer, by):
     issued = credentials.issue_credential(
-        customer=customer, name="Production", keyed=NewKey(key=STRING, secret="a secret"), by=by
+        customer=customer, name="Production", new_key=NewKey(key=STRING, secret="a secret"), by=by
     )
 
     event = AuditEvent.objects.get()
@@ -159,7 +159,7 @@ def test_an_existing_key_counts_from_as_far_back_as_transactions_are_accepted(cu
     issued = credentials.issue_credential(
         customer=customer,
         name="Production",
-        keyed=NewKey(key=STRING),
+        new_key=NewKey(key=STRING),
         subscriptions=[subscription],
         by=None,
     )
@@ -174,7 +174,7 @@ def test_a_key_used_again_counts_from_when_its_last_owner_let_go(customer, now):
     credentials.end_key(key=last.keys.get(), at=now - DAY, by=None)
 
     again = credentials.issue_credential(
-        customer=customer, name="Again", keyed=NewKey(key=STRING), by=None
+        customer=customer, name="Again", new_key=NewKey(key=STRING), by=None
     )
 
     assert again.keys.get().active_from == now - DAY
@@ -185,7 +185,7 @@ def test_a_key_that_was_let_go_long_ago_reaches_back_as_far_as_any(customer, now
     credentials.end_key(key=last.keys.get(), at=now - 300 * DAY, by=None)
 
     again = credentials.issue_credential(
-        customer=customer, name="Again", keyed=NewKey(key=STRING), by=None
+        customer=customer, name="Again", new_key=NewKey(key=STRING), by=None
     )
 
     oldest = now - timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
@@ -197,18 +197,18 @@ def test_a_key_in_use_is_refused_and_nothing_is_left(customer):
 
     with pytest.raises(credentials.KeyInUse):
         credentials.issue_credential(
-            customer=customer, name="Other", keyed=NewKey(key=STRING), by=None
+            customer=customer, name="Other", new_key=NewKey(key=STRING), by=None
         )
 
     assert not Credential.objects.filter(name="Other").exists()
 
 
 def test_a_key_that_will_be_in_use_is_refused_too(customer, now):
-    factories.a_credential(keyed=NewKey(key=STRING, active_from=now + DAY))
+    factories.a_credential(new_key=NewKey(key=STRING, active_from=now + DAY))
 
     with pytest.raises(credentials.KeyInUse):
         credentials.issue_credential(
-            customer=customer, name="Other", keyed=NewKey(key=STRING), by=None
+            customer=customer, name="Other", new_key=NewKey(key=STRING), by=None
         )
 
 
@@ -219,10 +219,12 @@ def test_a_key_on_its_way_out_is_refused_until_it_is_over(customer, now):
 
     with pytest.raises(credentials.KeyInUse):
         credentials.issue_credential(
-            customer=customer, name="Early", keyed=NewKey(key=STRING, active_from=now), by=None
+            customer=customer, name="Early", new_key=NewKey(key=STRING, active_from=now), by=None
         )
 
-    later = credentials.issue_credential(customer=customer, name="Later", keyed=from_then, by=None)
+    later = credentials.issue_credential(
+        customer=customer, name="Later", new_key=from_then, by=None
+    )
     assert later.keys.get().active_from == now + DAY
 
 
@@ -230,7 +232,7 @@ def test_the_same_key_may_mean_another_at_a_gateway(customer):
     factories.a_credential(key=STRING)
     here = NewKey(key=STRING, gateway=factories.a_gateway())
 
-    issued = credentials.issue_credential(customer=customer, name="Here", keyed=here, by=None)
+    issued = credentials.issue_credential(customer=customer, name="Here", new_key=here, by=None)
 
     assert issued.keys.get().gateway == here.gateway
 
@@ -295,7 +297,7 @@ def test_a_new_member_and_the_owners_are_told_and_it_is_on_record(customer, by):
     )
     mails = {each.recipient: each.unseal() for each in OutgoingMail.objects.all()}
     assert mails.keys() == {owner.email, ada.email}
-    assert "ada@example.com was made member of" in mails[owner.email]
+    assert "made ada@example.com member of" in mails[owner.email]
     assert f"member of {customer}" in mails[ada.email]
 
 
@@ -408,7 +410,7 @@ def test_an_alias_known_by_its_fingerprint_only_has_nothing_to_reveal(credential
     mark = fingerprint(STRING)
 
     alias = credentials.add_alias_by_fingerprint(
-        credential=credential, mark=mark, hint="send", by=by
+        credential=credential, key_fingerprint=mark, hint="send", by=by
     )
 
     assert (alias.fingerprint, alias.hint, alias.kind) == (mark, "send", "alias")
@@ -437,7 +439,7 @@ def an_alias(credential, known_by):
     if known_by == "string":
         return credentials.add_alias(credential=credential, alias=STRING, by=None)
     return credentials.add_alias_by_fingerprint(
-        credential=credential, mark=fingerprint(STRING), hint="", by=None
+        credential=credential, key_fingerprint=fingerprint(STRING), hint="", by=None
     )
 
 
@@ -474,7 +476,7 @@ def test_a_key_that_is_withdrawn_before_it_counts_is_still_known(credential, cus
     assert kept.active_until == kept.active_from
     assert AuditEvent.objects.about(credential).filter(verb=Verb.KEY_ENDED).count() == 1
     again = credentials.add_alias_by_fingerprint(
-        credential=credential, mark=kept.fingerprint, hint="", by=None
+        credential=credential, key_fingerprint=kept.fingerprint, hint="", by=None
     )
     assert again.active_from < now
 
@@ -582,21 +584,21 @@ def test_a_rotation_leaves_aliases_alone(credential):
 
 def test_the_new_key_counts_where_the_old_one_did(customer):
     gateway = factories.a_gateway()
-    bound = factories.a_credential(customer, keyed=NewKey(gateway=gateway))
+    bound = factories.a_credential(customer, new_key=NewKey(gateway=gateway))
 
     assert credentials.rotate_credential(credential=bound, overlap=DAY, by=None).gateway == gateway
 
 
 def test_so_it_does_when_the_old_one_has_ended(customer):
     gateway = factories.a_gateway()
-    bound = factories.a_credential(customer, keyed=NewKey(gateway=gateway))
+    bound = factories.a_credential(customer, new_key=NewKey(gateway=gateway))
     credentials.end_key(key=bound.keys.get(), by=None)
 
     assert credentials.rotate_credential(credential=bound, overlap=DAY, by=None).gateway == gateway
 
 
 def test_a_key_planned_for_later_is_superseded_too(customer, now):
-    planned = factories.a_credential(customer, keyed=NewKey(active_from=now + 10 * DAY))
+    planned = factories.a_credential(customer, new_key=NewKey(active_from=now + 10 * DAY))
 
     new = credentials.rotate_credential(credential=planned, overlap=DAY, by=None)
 

@@ -31,7 +31,7 @@ def other():
 
 def issue(credential, **asked):
     credentials.issue_credential(
-        customer=credential.customer, name="New", keyed=NewKey(key=KEY, **asked), by=None
+        customer=credential.customer, name="New", new_key=NewKey(key=KEY, **asked), by=None
     )
 
 
@@ -54,7 +54,7 @@ def add_alias_at_a_gateway(credential, **asked):
 
 def attach(credential, **asked):
     credentials.add_alias_by_fingerprint(
-        credential=credential, mark=fingerprint(KEY), hint=hint(KEY), by=None, **asked
+        credential=credential, key_fingerprint=fingerprint(KEY), hint=hint(KEY), by=None, **asked
     )
 
 
@@ -67,10 +67,15 @@ def test_every_action_that_adds_a_key_is_among_them():
         name
         for name in dir(credentials)
         if (code := getattr(getattr(credentials, name), "__wrapped__", None))
-        and {"_keep", "_add_key"} & {*code.__code__.co_names}
+        and {"_insert_key", "_add_key"} & {*code.__code__.co_names}
     }
 
-    assert adding == {"issue", "rotate", "add_alias", "add_alias_by_fingerprint"}
+    assert adding == {
+        "issue_credential",
+        "rotate_credential",
+        "add_alias",
+        "add_alias_by_fingerprint",
+    }
 
 
 @pytest.mark.parametrize("has_ended", [False, True])

@@ -158,9 +158,9 @@ def test_a_key_that_means_another_by_now_stays_ended(credential):
     at = timezone.now() - DAY
     credentials.end_key(key=credential.keys.get(), by=None, at=at)
     ended = AuditEvent.objects.first()
-    factories.a_credential(keyed=credentials.NewKey(key=KEY, active_from=at))
+    factories.a_credential(new_key=credentials.NewKey(key=KEY, active_from=at))
 
-    with pytest.raises(undoing.CannotUndo, match="taken by now"):
+    with pytest.raises(undoing.CannotUndo, match="somebody else uses them by now"):
         undo(ended)
 
 
@@ -218,7 +218,7 @@ def test_one_click_from_the_history_asks_with_figures_and_puts_it_back(
     address = reverse("admin:revcred_auditevent_undo", args=[event.pk])
     assert address in admin_client.get(history).text
 
-    assert "Puts back what" in admin_client.get(address).text
+    assert "Restores the values from before" in admin_client.get(address).text
     response = admin_client.post(address)
     assert asked(response)
     assert "This moves 3 calls" in response.text

@@ -132,7 +132,7 @@ def test_a_key_typed_into_the_address_by_hand_does_not_stay_there(admin_client):
     response = admin_client.get(LIST, {"q": KEY, "o": "1"}, follow=True)
 
     assert response.redirect_chain == [(f"{LIST}?o=1", 302)]
-    assert "That address had a key in it" in response.content.decode()
+    assert "address of that page contained a key" in response.content.decode()
     assert KEY not in response.content.decode()
 
 
@@ -296,7 +296,7 @@ def test_a_key_in_use_is_an_error_of_its_field_and_not_shown_again(admin_client)
     page = response.content.decode()
     assert KEY not in page
     assert SECRET not in page
-    assert "please type it once more" in page
+    assert "please enter them once more" in page
     assert Credential.objects.count() == 1
 
 

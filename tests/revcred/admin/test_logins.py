@@ -235,7 +235,7 @@ def test_another_role_has_its_own_event_and_the_owners_are_told(admin_client, ch
     assert (event.actor, event.address) == ("admin@example.com", "127.0.0.1")
     recipients = {each.to[0] for each in sent_mail()}
     assert owner.email in recipients
-    assert "is owner of Acme now, and was member before" in sent_mail()[0].body
+    assert "is now owner of Acme, and was member before" in sent_mail()[0].body
 
 
 def test_a_new_member_has_its_own_event_and_the_owners_are_told(admin_client, sent_mail):

@@ -46,14 +46,14 @@ def test_a_person_is_told_on_a_page_that_there_is_nothing(client):
     answer = client.get("/nowhere")
 
     assert answer.status_code == 404
-    assert "There is nothing here" in answer.text
+    assert "Page not found" in answer.text
 
 
 def test_a_person_is_told_on_a_page(rf):
     answer = middleware().process_exception(rf.get(PAGE), OperationalError())
 
     assert (answer.status_code, answer["Retry-After"]) == (503, "1")
-    assert "Back in a moment" in answer.content.decode()
+    assert "Temporarily unavailable" in answer.content.decode()
 
 
 @pytest.mark.parametrize("error", [DatabaseError(), ValueError()])
@@ -70,7 +70,7 @@ def test_a_page_says_so_whoever_asks(client):
         answer = client.get(reverse("storefront:home"))
 
     assert answer.status_code == 503
-    assert "Back in a moment" in answer.content.decode()
+    assert "Temporarily unavailable" in answer.content.decode()
 
 
 # --- Something is broken --------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_a_person_learns_it_on_a_page(rf):
     answer = after(ValueError("a detail"), rf.get(PAGE))
 
     assert answer.status_code == 500
-    assert "Something went wrong here" in answer.content.decode()
+    assert "Something went wrong" in answer.content.decode()
     assert "a detail" not in answer.content.decode()
 
 

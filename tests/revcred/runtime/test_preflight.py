@@ -18,7 +18,7 @@ from revcred.runtime import preflight
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def refused(message):
@@ -49,14 +49,14 @@ def test_without_a_ring(settings):
 def test_with_a_key_that_anybody_knows(settings, keys):
     settings.FERNET_KEYS = keys
 
-    with refused("FERNET_KEYS holds an empty key"):
+    with refused("FERNET_KEYS contains an empty key"):
         preflight.check_configuration()
 
 
 def test_with_the_secret_key_in_the_ring(settings):
     settings.FERNET_KEYS = ["first", settings.SECRET_KEY]
 
-    with refused("FERNET_KEYS holds SECRET_KEY"):
+    with refused("FERNET_KEYS contains SECRET_KEY"):
         preflight.check_configuration()
 
 
@@ -71,7 +71,7 @@ def test_with_another_ring_than_the_one_that_sealed(ring):
     preflight.check_configuration()
     ring("second")
 
-    with refused("FERNET_KEYS does not hold the key that sealed"):
+    with refused("FERNET_KEYS lacks the key that sealed"):
         preflight.check_configuration()
 
 
@@ -87,7 +87,7 @@ def test_with_another_fingerprint_key(settings):
     settings.FINGERPRINT_KEY = "another"
     fingerprints._keyed_hmac.cache_clear()
 
-    with refused("FINGERPRINT_KEY is not the one"):
+    with refused("FINGERPRINT_KEY differs from the one"):
         preflight.check_configuration()
     fingerprints._keyed_hmac.cache_clear()
 
@@ -95,7 +95,7 @@ def test_with_another_fingerprint_key(settings):
 def test_with_a_canary_of_somebody_else():
     SealedCanary.objects.create(pk=1, text="canary")  # not bound to its place
 
-    with refused("FERNET_KEYS does not hold the key that sealed"):
+    with refused("FERNET_KEYS lacks the key that sealed"):
         preflight.check_configuration()
 
 
@@ -176,14 +176,14 @@ def another_ring(ring):
 
 @pytest.mark.usefixtures("another_ring")
 def test_no_clock_goes_with_another_ring():
-    with refused("FERNET_KEYS does not hold the key that sealed"):
+    with refused("FERNET_KEYS lacks the key that sealed"):
         call_command("clock")
 
 
 @pytest.mark.usefixtures("another_ring")
 def test_no_worker_works_with_another_ring():
     """Celery would log any exception but this one, and go on."""
-    with pytest.raises(SystemExit, match="FERNET_KEYS does not hold the key that sealed"):
+    with pytest.raises(SystemExit, match="FERNET_KEYS lacks the key that sealed"):
         worker_init.send(sender=None)
 
 
@@ -202,7 +202,7 @@ def test_no_page_is_served_with_another_ring():
     )
 
     assert web.returncode == 1
-    assert "FERNET_KEYS does not hold the key that sealed" in web.stdout + web.stderr
+    assert "FERNET_KEYS lacks the key that sealed" in web.stdout + web.stderr
 
 
 def _url():

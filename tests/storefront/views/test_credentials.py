@@ -116,7 +116,7 @@ def test_a_key_in_the_address_does_not_stay_there(browser, customer):
     response = browser.get(reverse(LISTING), {"q": key}, follow=True)
 
     assert response.redirect_chain == [(reverse(LISTING), 302)]
-    assert "That address had a key in it" in text_of(response)
+    assert "address of that page contained a key" in text_of(response)
 
 
 def test_a_key_of_somebody_else_is_as_unknown_as_any(browser):
@@ -186,7 +186,7 @@ def test_a_viewer_is_offered_nothing_to_show(customer, sign_in):
     page = text_of(sign_in(viewer).get(reverse("storefront:credential", args=[credential.pk])))
 
     assert "Reveal key" not in page
-    assert "You are here to look on" in page
+    assert "Your role is viewer" in page
 
 
 def test_a_revoked_one_says_why_and_offers_nothing_to_show(browser, customer):

@@ -17,14 +17,14 @@ def text_of(answer):
 def test_staff_who_are_no_subscribers_are_shown_the_way(sign_in):
     page = text_of(sign_in(factories.a_user(is_staff=True)).get(reverse(HOME)))
 
-    assert "There is nothing here for you" in page
+    assert "No customer yet" in page
     assert 'href="/admin/"' in page
 
 
 def test_a_user_of_no_customer_is_told_whom_to_ask(sign_in):
     page = text_of(sign_in(factories.a_user()).get(reverse(HOME)))
 
-    assert "There is nothing here for you" in page
+    assert "No customer yet" in page
     assert "/admin/" not in page
 
 

@@ -118,7 +118,7 @@ def test_whoever_has_no_password_is_never_let_through(browser, credential, ada):
     asked = browser.get(url_of(credential))
     tried = [browser.post(url_of(credential), data) for data in ({}, RIGHT, {"password": ""})]
 
-    assert "You have no password" in asked.content.decode()
+    assert "You need a password" in asked.content.decode()
     assert [each.status_code for each in tried] == [403, 403, 403]
     assert reveals() == []
 
@@ -143,7 +143,7 @@ def test_a_revoked_credential_keeps_it_to_itself(browser, credential):
     page = browser.post(url_of(credential), RIGHT)
 
     assert page.status_code == 409
-    assert "has been revoked" in page.content.decode()
+    assert "is revoked" in page.content.decode()
     assert KEY not in page.content.decode()
     assert reveals() == []
 
@@ -154,7 +154,7 @@ def test_what_was_never_kept_cannot_be_shown(browser, ada):
     page = browser.post(url_of(without, "reveal_secret"), RIGHT)
 
     assert page.status_code == 409
-    assert "There is no secret to show" in page.content.decode()
+    assert "There is no secret to reveal" in page.content.decode()
 
 
 def test_a_suspended_customer_is_shown_nothing(browser, credential, ada):
@@ -177,7 +177,7 @@ def test_what_does_not_open_is_noted_without_its_value(browser, credential, capl
         page = browser.post(url_of(credential), RIGHT)
 
     assert page.status_code == 409
-    assert "could not be opened" in page.content.decode()
+    assert "could not be decrypted" in page.content.decode()
     said = [
         record.getMessage() for record in caplog.records if record.name.startswith("storefront")
     ]

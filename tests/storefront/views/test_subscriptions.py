@@ -87,7 +87,7 @@ def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
     page = browser.get(url_of(subscription), {"span": "week", "day": "2026-01-15"})
 
     assert table_of(page) == [
-        ["Day (UTC)", "shop", "app", "Without a credential", "Together"],
+        ["Day (UTC)", "shop", "app", "Without a credential", "Total"],
         ["Mon 12 Jan", "0", "0", "0", "0"],
         ["Tue 13 Jan", "0", "0", "0", "0"],
         ["Wed 14 Jan", "0", "0", "3", "3"],
@@ -95,7 +95,7 @@ def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
         ["Fri 16 Jan", "0", "0", "0", "0"],
         ["Sat 17 Jan", "0", "0", "0", "0"],
         ["Sun 18 Jan", "0", "0", "0", "0"],
-        ["In all", "1,000.5", "20", "3", "1,023.5"],
+        ["Total", "1,000.5", "20", "3", "1,023.5"],
     ]
     assert chart_of(page) == {
         "starts": [int((NOON.replace(hour=0) + n * DAY).timestamp()) for n in range(-3, 4)],
@@ -115,9 +115,9 @@ def test_a_day_is_told_by_the_hour(browser, customer, subscription):
 
     assert len(table) == 26
     assert [row for row in table if row[-1] != "0"] == [
-        ["Hour (UTC)", table[0][1], "Together"],
+        ["Hour (UTC)", table[0][1], "Total"],
         ["12:00", "5", "5"],
-        ["In all", "5", "5"],
+        ["Total", "5", "5"],
     ]
 
 
@@ -128,7 +128,7 @@ def test_another_element_can_be_looked_at(browser, customer, subscription):
 
     page = browser.get(url_of(subscription), {"day": "2026-01-15", "element": "tokens <in>"})
 
-    assert table_of(page)[-1] == ["In all", "12.25", "12.25"]
+    assert table_of(page)[-1] == ["Total", "12.25", "12.25"]
     assert "tokens &lt;in&gt;" in text_of(page)
 
 
@@ -140,8 +140,8 @@ def test_the_many_are_told_together(browser, customer, subscription):
     table = table_of(browser.get(url_of(subscription), {"day": "2026-01-15"}))
 
     named = [f"credential {n}" for n in (7, 6, 5, 4, 3, 2)]
-    assert table[0] == ["Day (UTC)", *named, "Other credentials", "Together"]
-    assert table[-1] == ["In all", "17", "16", "15", "14", "13", "12", "21", "108"]
+    assert table[0] == ["Day (UTC)", *named, "Other credentials", "Total"]
+    assert table[-1] == ["Total", "17", "16", "15", "14", "13", "12", "21", "108"]
 
 
 def test_a_name_cannot_leave_the_data_of_the_chart(browser, customer, subscription):
@@ -217,7 +217,7 @@ def test_a_member_sees_what_own_credentials_used_and_is_told_so(customer, sign_i
     assert page.context["calls_this_month"] == 1
     assert [each.transaction_id for each in page.context["transactions"]] == ["mine-1"]
     said = text_of(page)
-    assert "You see what the credentials you hold have used" in said
+    assert "You see only the usage of credentials that you hold" in said
     assert "<progress" not in said
     assert anothers.name not in said
 
@@ -267,4 +267,4 @@ def test_a_page_asks_the_same_number_of_questions(
 
 
 def test_nothing_used_says_so(browser, subscription):
-    assert "Nothing was used in" in text_of(browser.get(url_of(subscription)))
+    assert "No usage in" in text_of(browser.get(url_of(subscription)))

@@ -71,14 +71,14 @@ def test_what_waited_in_quarantine_says_so_but_not_who_let_it_out(customer, owne
         customer=customer,
         name="checkout",
         by=admin,
-        keyed=credentials.NewKey(key=KEY),
+        new_key=credentials.NewKey(key=KEY),
         subscriptions=[subscription],
     )
     reattribution.work_through_claims()
 
     page = text_of(sign_in(owner).get(receipt_url(Transaction.objects.get())))
 
-    assert "Put aside: No credential has this key" in page
+    assert "Quarantined: No credential has this key" in page
     assert "Counted for Maps" in page
     assert "admin@provider.example" not in page
 
