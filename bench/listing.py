@@ -45,7 +45,7 @@ def receive(path: str) -> None:
 def apply(number: int) -> None:
     """Prints when a worker could begin."""
     admin = User.objects.filter(is_superuser=True)[0]
-    actions.apply_upload(upload=Upload.objects.get(pk=number), by=admin, whole=False)
+    actions.apply_upload(upload=Upload.objects.get(pk=number), by=admin, all_or_nothing=False)
     say(json.dumps(time.time()))
 
 

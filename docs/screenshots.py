@@ -83,13 +83,13 @@ def take_upload(page: Page) -> None:
     file = {"name": "keys-of-the-old-portal.csv", "mimeType": "text/csv", "buffer": a_list()}
     page.set_input_files("input[type=file]", [file])
     page.click("text=Upload and check")
-    page.click("text=Change which column is which", timeout=60_000)
+    page.click("text=Change the columns", timeout=60_000)
     page.wait_for_load_state("networkidle")
     page.screenshot(path=IMAGES / "admin-upload-columns.png")
     page.get_by_role("link", name="Back", exact=True).click()
     page.wait_for_load_state("networkidle")
     page.screenshot(path=IMAGES / "admin-upload-preview.png", full_page=True, clip=UPPER_PART)
-    page.click("text=Give it up")
+    page.click("text=Discard this upload")
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ def similar_plain_key(key: str) -> tuple[str, str] | None:
     if PLAIN_KEY_PATTERN.fullmatch(key) and not key.isupper() and not KEY_PREFIX_PATTERN.match(key):
         return None
     text, oddities = _without_oddities(key)
+    # Keys are case-sensitive; one in capitals only was probably converted on its way.
     if text.isupper():
         text = text.lower()
         oddities["case"] = None

@@ -2,7 +2,7 @@ from django.urls import URLPattern, path, re_path, register_converter
 from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from metering.api.cloudevents import CloudEvents, OpenMeter
+from metering.api.cloudevents import CloudEventsDialect, OpenMeterDialect
 from metering.api.doors import Dialect, Door
 from metering.api.metrics import metrics_view
 from metering.api.revenium import ai, partial_transactions, v1, v2
@@ -46,18 +46,18 @@ urlpatterns = [
         TransactionReceiptView.as_view(),
         name="receipt",
     ),
-    *door_urls("v1/events", CloudEvents()),
-    *door_urls("api/v1/events", OpenMeter()),
+    *door_urls("v1/events", CloudEventsDialect()),
+    *door_urls("api/v1/events", OpenMeterDialect()),
     *door_urls("meter/v1/api/meter", v1.MeterDialect()),
     path("meter/v1/api/meter/product-key", ProductKeyView.as_view()),
     *door_urls("meter/v1/api/event", partial_transactions.V1EventsDialect()),
     *door_urls("meter/v2/events", v2.ProductEventsDialect()),
     *door_urls("meter/v2/apis/requests", partial_transactions.ApiRequestsDialect()),
     *door_urls("meter/v2/apis/responses", partial_transactions.ApiResponsesDialect()),
-    *door_urls("meter/v2/ai/completions", ai.Completions()),
-    *door_urls("meter/v2/ai/images", ai.Images()),
-    *door_urls("meter/v2/ai/audio", ai.Audio()),
-    *door_urls("meter/v2/ai/video", ai.Video()),
+    *door_urls("meter/v2/ai/completions", ai.AiCompletionsDialect()),
+    *door_urls("meter/v2/ai/images", ai.AiImagesDialect()),
+    *door_urls("meter/v2/ai/audio", ai.AiAudioDialect()),
+    *door_urls("meter/v2/ai/video", ai.AiVideoDialect()),
     *door_urls("meter/v2/tool/events", ToolEventsDialect()),
     *door_urls("meter/v2/otlp/v1/logs", OtlpLogsDialect(), OtlpLogsDoor),
     # Addresses without the prefix "meter/v2/", as one SDK builds them.

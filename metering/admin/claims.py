@@ -7,6 +7,8 @@ from revcred.admin_toolkit.badges import badge
 
 @admin.register(Claim)
 class ClaimAdmin(ReadOnlyModelAdmin):
+    """Claims: each re-attributes the transactions that a change concerns."""
+
     list_display = (
         "created_at",
         "cause",
@@ -28,11 +30,12 @@ class ClaimAdmin(ReadOnlyModelAdmin):
     def state(self, claim: Claim) -> str:
         if claim.finished_at:
             return badge("finished", "good")
+        # A correction also moves calls that are attributed already; a claim only those that wait.
         return badge("correcting" if claim.correcting else "claiming", "warn")
 
     @admin.display(description="progress")
     def progress(self, claim: Claim) -> str:
-        """Calls moved so far, of as many as were counted before."""
+        """Return the number of calls moved so far, and of how many if they were counted before."""
         moved = claim.attributed + claim.corrected
         if claim.expected is None:
             return f"{moved:,} calls moved"

@@ -13,19 +13,23 @@ from revcred.models import User
 
 
 class RetryDeliveryForm(ActionForm):
+    """End the pause before a failed delivery is tried again."""
+
     title = "Try again now"
-    button = "Try again"
+    button = "Try this batch again"
     explanation = (
-        "A delivery that failed is tried again after pauses that grow. This ends the pause."
+        "A batch that fails is tried again after growing pauses. This ends the current pause."
     )
 
     def perform(self, by: User) -> str:
         actions.retry_delivery_now(delivery=self.target)
-        return "It is being tried again. If it succeeds, it leaves this list."
+        return "The batch is being tried again. It leaves this list when it succeeds."
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
+    """Batches that wait in the inbox to be processed."""
+
     list_display = (
         "received_at",
         "gateway",
@@ -43,5 +47,6 @@ class DeliveryAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"try-again": RetryDeliveryForm}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
-        """Without the bodies, which may be a megabyte each."""
+        """Return the deliveries without their bodies."""
+        # A body may have a megabyte, and a page a hundred rows.
         return super().get_queryset(request).defer("body")

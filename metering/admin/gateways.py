@@ -21,41 +21,51 @@ from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.token_pages import BaseIssueTokenForm, TokenIssuingMixin
 from revcred.models import Gateway, User
 
+# A gateway that has sent nothing for so long is shown as quiet: most send every few seconds.
 QUIET_AFTER = timedelta(minutes=15)
-MAX_REJECTION_REASONS = 20
+MAX_REJECTION_REASONS = 20  # on the gateway's page
 RECENT_COUNTS_PERIOD = timedelta(days=7)
 
 
-def _recent_count(gateway: Gateway, figure: str) -> str:
+def _recent_count(gateway: Gateway, column: str) -> str:
+    """Return the sum of a column of the intake stats of the last days, as a sentence."""
     since = timezone.now() - RECENT_COUNTS_PERIOD
-    counted = Tally.objects.filter(gateway=gateway.pk, hour__gte=since)
-    total: int = counted.aggregate(total=Sum(figure, default=0))["total"]
+    stats = Tally.objects.filter(gateway=gateway.pk, hour__gte=since)
+    total: int = stats.aggregate(total=Sum(column, default=0))["total"]
     return f"{total:,} in the last {RECENT_COUNTS_PERIOD.days} days"
 
 
 class IssueGatewayTokenForm(BaseIssueTokenForm):
+    """Issue a token to a gateway."""
+
     scope = GatewayToken.Scope
-    explanation = "The token is shown once, on the next page, and never again."
+    explanation = "The token is shown once, on the next page. It cannot be shown again."
 
     def perform(self, by: User) -> str:
-        said = self.cleaned_data
-        kept, self.token = actions.issue_gateway_token(
-            gateway=self.target, name=said["name"], scopes=said["scopes"], by=by
+        data = self.cleaned_data
+        record, self.token = actions.issue_gateway_token(
+            gateway=self.target, name=data["name"], scopes=data["scopes"], by=by
         )
-        return f"{kept} was issued."
+        return f"The token {record} has been issued."
 
 
 class GatewayTokenField(ModelChoiceField):
+    """A choice of tokens that tells which of them are still in use."""
+
     def label_from_instance(self, token: GatewayToken) -> str:
         used = f"{token.last_used_at:%Y-%m-%d %H:%M}" if token.last_used_at else "never"
         return f"{token.name or 'unnamed'} ({token}), last used {used}"
 
 
 class RevokeGatewayTokenForm(ActionForm):
+    """Revoke one of a gateway's tokens."""
+
     title = "Revoke a token"
-    button = "Revoke for good"
+    button = "Revoke this token"
     is_destructive = True
-    explanation = "Whoever posts with it is refused from now on. What it has posted stays."
+    explanation = (
+        "It cannot be used from now on, and this cannot be undone. Calls posted with it stay."
+    )
 
     token = GatewayTokenField(
         GatewayToken.objects.none(), widget=forms.RadioSelect, empty_label=None
@@ -64,16 +74,19 @@ class RevokeGatewayTokenForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["token"]
+        # A revoked token cannot be revoked again, and is not offered.
         field.queryset = self.target.tokens.filter(revoked_at=None)
 
     def perform(self, by: User) -> str:
         token = self.cleaned_data["token"]
         actions.revoke_gateway_token(token=token, by=by)
-        return f"The token {token} is revoked."
+        return f"The token {token} has been revoked."
 
 
 @admin.register(Gateway)
 class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
+    """Gateways, their tokens, and what they sent lately."""
+
     list_display = ("name", "kind", "state", "tokens", "last_seen_at", "clock")
     search_fields = ("name",)
     search_help_text = "The beginning of a name."
@@ -95,7 +108,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
 
     @admin.display(description="clock")
     def clock(self, gateway: Gateway) -> str | None:
-        """The median of its latest live calls against our clock, when those arrived."""
+        """Return the median difference between its latest calls' moments and their arrival."""
         if gateway.clock_ahead is None:
             return None
         seconds = gateway.clock_ahead.total_seconds()
@@ -103,12 +116,12 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
 
     @admin.display(description="conflicts")
     def conflicts(self, gateway: Gateway) -> str:
-        """How many came under an id that was used before, with another content."""
+        """Return the number of recent calls whose id was used before with another content."""
         return _recent_count(gateway, "conflicting")
 
-    @admin.display(description="passed over")
+    @admin.display(description="ignored log records")
     def passed_over(self, gateway: Gateway) -> str:
-        """How many log records were no calls."""
+        """Return the number of recent log records that were no calls."""
         return _recent_count(gateway, "passed_over")
 
     @admin.display(description="state")
@@ -122,27 +135,30 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         return badge("quiet", "over") if is_quiet else badge("reporting", "good")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # Counted in the query of the list: one query more for each row would be too many.
         valid = Count("tokens", filter=Q(tokens__revoked_at=None))
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(valid_tokens=valid)
         return gateways
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
-        """A longer accepted age needs older days in the ledger."""
+        """Save the gateway, and make ledger partitions for older calls that it may now send."""
         super().save_model(request, obj, form, change)
+        # At once, and not when the clock next makes partitions: the first old call may come now.
         if "accepted_days" in form.changed_data:
             partitions.ensure_partitions()
 
     def ended_calls(self, form: Any) -> list[str]:
+        """Return a warning if the gateway has recent calls and is to be suspended."""
         at = form.cleaned_data.get("suspended_at")
         if not confirmation.ends_earlier(form, "suspended_at"):
             return []
         since = timezone.now() - timedelta(days=hooks.RECENT_CALLS_DAYS)
-        tallies = Tally.objects.filter(gateway=form.instance, hour__gte=since)
-        calls = tallies.aggregate(of=Sum("accepted", default=0))["of"]
+        stats = Tally.objects.filter(gateway=form.instance, hour__gte=since)
+        calls = stats.aggregate(calls=Sum("accepted", default=0))["calls"]
         if not calls:
             return []
         sentence = (
-            f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens are refused and its calls are not"
+            f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens stop working and its calls are not"
             f" counted. It reported {calls:,} calls in the last {hooks.RECENT_CALLS_DAYS} days."
         )
         return [sentence]
@@ -164,12 +180,13 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
 
 
 def _recent_rejections(gateway: int | None) -> dict[str, Any]:
-    """Why what this gateway sent lately was not taken."""
-    kept = Rejection.objects.filter(gateway=gateway)
+    """Return the reasons of the gateway's recent rejections, and how many rejections are kept."""
+    rejections = Rejection.objects.filter(gateway=gateway)
     reasons = (
-        kept.order_by()
+        # `order_by()` first: the model's own ordering would become part of the GROUP BY.
+        rejections.order_by()
         .values("door", "field", "code", "message")
         .annotate(items=Count("pk"), last=Max("rejected_at"))
         .order_by("-last")[:MAX_REJECTION_REASONS]
     )
-    return {"reasons": list(reasons), "kept": kept.count()}
+    return {"reasons": list(reasons), "kept": rejections.count()}

@@ -1,7 +1,7 @@
-"""The quarantine by what is wrong and whose key it is, however many transactions that are.
+"""Groups of the quarantine: transactions that wait for one reason, under one key, at one gateway.
 
-Groups are found by jumping from one to the next along the index `quarantined_open`, so that a
-million transactions of one group cost as much as one.
+The groups are found by a loose index scan: the query jumps from one group to the next along the
+index `quarantined_open`, so that a million transactions of one group cost as much as one.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,21 @@ from django.db.models import QuerySet
 from metering.models import Quarantined, QuarantineReason
 from revcred.models import Credential, Gateway
 
-MAX_GROUPS = 1_000  # groups
-MAX_COUNTED_PER_GROUP = 10_000  # transactions of a group
+MAX_GROUPS = 1_000
+# Counting reads every row. The page of groups shall open at once, and says "more than" beyond this.
+MAX_COUNTED_PER_GROUP = 10_000  # transactions
 
 FIND_GROUPS = """
+-- in: the index of open transactions; out: one row a reason, fingerprint and gateway.
 WITH RECURSIVE keyed AS (
+    -- The first group of each reason.
     SELECT reason, first.* FROM unnest(%(reasons)s::text[]) AS reason, LATERAL (
         SELECT fingerprint, gateway_id, hint FROM metering_quarantined AS waiting
         WHERE waiting.reason = reason.reason AND released_at IS NULL AND fingerprint IS NOT NULL
         ORDER BY fingerprint, gateway_id LIMIT 1
     ) AS first
     UNION ALL
+    -- The next group after each one: a row comparison that the index answers by itself.
     SELECT keyed.reason, next.* FROM keyed, LATERAL (
         SELECT fingerprint, gateway_id, hint FROM metering_quarantined AS waiting
         WHERE waiting.reason = keyed.reason AND released_at IS NULL
@@ -34,6 +38,8 @@ WITH RECURSIVE keyed AS (
         ORDER BY fingerprint, gateway_id LIMIT 1
     ) AS next
 ), keyless AS (
+    -- in: all reasons and gateways; out: those with open transactions that have no key.
+    -- They are few, so that each pair is looked up.
     SELECT reason, NULL::uuid AS fingerprint, gateway.id AS gateway_id, '' AS hint
     FROM unnest(%(reasons)s::text[]) AS reason, revcred_gateway AS gateway
     WHERE EXISTS (
@@ -43,6 +49,7 @@ WITH RECURSIVE keyed AS (
     )
 )
 SELECT *, {last_seen} AS last_seen
+-- The limit ends the recursion, too: PostgreSQL computes no more of it than is read.
 FROM (TABLE keyless UNION ALL (TABLE keyed LIMIT %(most)s)) AS found
 WHERE %(gateway)s::bigint IS NULL OR gateway_id = %(gateway)s
 ORDER BY last_seen DESC NULLS LAST
@@ -56,6 +63,8 @@ FROM unnest(
 ORDER BY place
 """
 
+# The hint is compared as well: groups of one fingerprint and different hints would otherwise be
+# counted together, and it is in the index.
 WAITING_IN_GROUP = """
 SELECT {what} FROM metering_quarantined AS waiting
 WHERE waiting.reason = found.reason AND released_at IS NULL AND waiting.fingerprint {is_same}
@@ -63,16 +72,20 @@ WHERE waiting.reason = found.reason AND released_at IS NULL AND waiting.fingerpr
 """
 
 
-def _subquery_of_group(what: str, then: str = "") -> str:
-    """A question about one group. PostgreSQL uses no index for "the same or both are null"."""
-    keyed = WAITING_IN_GROUP.format(what=what, is_same="= found.fingerprint") + then
-    keyless = WAITING_IN_GROUP.format(what=what, is_same="IS NULL") + then
+def _subquery_of_group(what: str) -> str:
+    """Return SQL that selects `what` from the open transactions of the group `found`.
+
+    There are two subqueries, since PostgreSQL uses no index for `IS NOT DISTINCT FROM`.
+    """
+    keyed = WAITING_IN_GROUP.format(what=what, is_same="= found.fingerprint")
+    keyless = WAITING_IN_GROUP.format(what=what, is_same="IS NULL")
     return f"CASE WHEN found.fingerprint IS NULL THEN ({keyless}) ELSE ({keyed}) END"
 
 
 def _capped_count_of_group() -> str:
-    each = WAITING_IN_GROUP.format(what="1", is_same="{is_same}") + "LIMIT %(counted)s"
-    count = f"(SELECT count(*) FROM ({each}) AS counted)"  # all of it is above
+    """Return SQL that counts a group's open transactions up to the parameter `counted`."""
+    row = WAITING_IN_GROUP.format(what="1", is_same="{is_same}") + "LIMIT %(counted)s"
+    count = f"(SELECT count(*) FROM ({row}) AS counted)"  # all of it is above
     return (
         f"CASE WHEN found.fingerprint IS NULL THEN {count.format(is_same='IS NULL')}"
         f" ELSE {count.format(is_same='= found.fingerprint')} END"
@@ -87,18 +100,18 @@ MEASURE_GROUPS = MEASURE_GROUPS.format(
 
 @dataclass(frozen=True, kw_only=True)
 class KeyOwner:
-    """The credential that a key means, or would mean if it were written plainly."""
+    """The credential of a key, or of the key that it would be without its odd characters."""
 
     credential: Credential
-    but_for: str = ""  # what the key has that the credential's does not
-    state: str = ""  # why it was not valid when the last of these calls was made
+    but_for: str = ""  # how the key differs from the credential's, in words
+    state: str = ""  # why the key was not valid at the time of the group's last call
     since: datetime | None = None
     by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantineGroup:
-    """What waits for the same reason under the same key at the same gateway."""
+    """Transactions that wait for one reason, under one key, at one gateway."""
 
     reason: QuarantineReason
     fingerprint: UUID | None
@@ -112,10 +125,12 @@ class QuarantineGroup:
 
     @property
     def slug(self) -> str:
+        """The group as a part of an address. The fingerprint tells nothing of the key."""
         return f"{self.reason}~{self.gateway_id}~{self.fingerprint or ''}"
 
     @classmethod
     def from_slug(cls, slug: str) -> Self | None:
+        """Return the group that an address names, or None if it names none."""
         try:
             reason, gateway_id, fingerprint = slug.split("~")
             return cls(
@@ -126,13 +141,13 @@ class QuarantineGroup:
         except ValueError:
             return None
 
-    def known(self) -> "QuarantineGroup | None":
-        """With its gateway and hint, or None if nothing of it is there any more."""
-        one = self.transactions().select_related("gateway").first()
-        return replace(self, hint=one.hint, gateway=one.gateway) if one else None
+    def with_gateway_and_hint(self) -> "QuarantineGroup | None":
+        """Return the group with gateway and hint, or None if it has no transactions any more."""
+        any_row = self.transactions().select_related("gateway").first()
+        return replace(self, hint=any_row.hint, gateway=any_row.gateway) if any_row else None
 
     def transactions(self) -> QuerySet[Quarantined]:
-        """Open and released."""
+        """Return all transactions of the group, the released ones included."""
         return Quarantined.objects.filter(
             reason=self.reason, fingerprint=self.fingerprint, gateway=self.gateway_id
         )
@@ -142,17 +157,18 @@ class QuarantineGroup:
         return f"{self.reason.label}: {key} at {self.gateway or self.gateway_id}"
 
     @property
-    def is_unknown(self) -> bool:
-        """Whether its key means nobody yet, and so may be said to mean somebody."""
+    def has_unknown_key(self) -> bool:
+        """True if no credential has the key, so that it may be added to one as an alias."""
         return self.reason is QuarantineReason.UNKNOWN_KEY
 
     @property
-    def is_outside(self) -> bool:
-        """Whether an admin may say at which moment its calls count."""
+    def needs_moment(self) -> bool:
+        """True if an admin has to choose the moment at which the calls count."""
         return self.reason is QuarantineReason.MOMENT_OUTSIDE
 
     @property
-    def counted(self) -> str:
+    def count_in_words(self) -> str:
+        """The number of open transactions, exact up to MAX_COUNTED_PER_GROUP."""
         return (
             f"{self.count:,}"
             if self.count <= MAX_COUNTED_PER_GROUP
@@ -163,7 +179,7 @@ class QuarantineGroup:
 def find_groups(
     *, reason: QuarantineReason | None = None, gateway: int | None = None
 ) -> list[QuarantineGroup]:
-    """The open groups, the one last seen first."""
+    """Return the groups with open transactions, the one with the latest call first."""
     reasons = [reason] if reason else list(QuarantineReason)
     arguments: dict[str, Any] = {
         "reasons": list(map(str, reasons)),
@@ -185,18 +201,18 @@ def find_groups(
 
 
 def measure_groups(found: Sequence[QuarantineGroup]) -> list[QuarantineGroup]:
-    """The same groups with how many wait in each, since when, and the gateways they are of."""
-    gateways = Gateway.objects.in_bulk({each.gateway_id for each in found})
+    """Return the groups with the number of open transactions, the oldest moment and the gateway."""
+    gateways = Gateway.objects.in_bulk({group.gateway_id for group in found})
     arguments: dict[str, Any] = {
-        "reasons": [str(each.reason) for each in found],
-        "fingerprints": [each.fingerprint for each in found],
-        "gateways": [each.gateway_id for each in found],
-        "hints": [each.hint for each in found],
+        "reasons": [str(group.reason) for group in found],
+        "fingerprints": [group.fingerprint for group in found],
+        "gateways": [group.gateway_id for group in found],
+        "hints": [group.hint for group in found],
         "counted": MAX_COUNTED_PER_GROUP + 1,
     }
     with connection.cursor() as cursor:
         cursor.execute(MEASURE_GROUPS, arguments)
         return [
-            replace(each, gateway=gateways.get(each.gateway_id), count=count, since=since)
-            for each, (count, since) in zip(found, cursor.fetchall(), strict=True)
+            replace(group, gateway=gateways.get(group.gateway_id), count=count, since=since)
+            for group, (count, since) in zip(found, cursor.fetchall(), strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Whose the keys of groups in quarantine are: what an admin would otherwise have to look up."""
+"""Owners of the keys in quarantine, so that an admin need not look them up one by one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,9 +13,10 @@ from metering import similar_keys
 from metering.admin.groups import KeyOwner, QuarantineGroup
 from metering.models import QuarantineReason
 from revcred.models import AuditEvent, Credential, ExternalKey
+from revcred.models.audit import AuditVerb
 
-Verb = AuditEvent.Verb
-
+# One row of each group is enough: whether a key is similar to another follows from the key alone.
+# The order is that of the index, so that only one row is read.
 FIND_SIMILAR_KEYS = """
 SELECT found.fingerprint, first.similar_fingerprint, first.oddities
 FROM unnest(%s::uuid[]) AS found (fingerprint), LATERAL (
@@ -29,14 +30,18 @@ WHERE first.similar_fingerprint IS NOT NULL
 
 
 def with_owners(groups: Sequence[QuarantineGroup]) -> list[QuarantineGroup]:
-    """The groups, each with its key's owner where that helps to decide what to do."""
-    marks = [each.fingerprint for each in groups if each.fingerprint]
+    """Return the groups with their key's owner where that helps to decide what to do.
+
+    It takes four queries, however many groups there are.
+    """
+    fingerprints = [group.fingerprint for group in groups if group.fingerprint]
     similar = _find_similar(
-        [each.fingerprint for each in groups if each.is_unknown and each.fingerprint]
+        [group.fingerprint for group in groups if group.has_unknown_key and group.fingerprint]
     )
-    keys = _keys_by_fingerprint([*marks, *(mark for mark, _ in similar.values())])
-    events = _events_by_credential(key.credential for of_mark in keys.values() for key in of_mark)
-    return [replace(each, owner=_owner_of_group(each, keys, similar, events)) for each in groups]
+    plain_fingerprints = [fingerprint for fingerprint, _ in similar.values()]
+    keys = _keys_by_fingerprint([*fingerprints, *plain_fingerprints])
+    events = _events_by_credential(key.credential for same in keys.values() for key in same)
+    return [replace(group, owner=_owner_of_group(group, keys, similar, events)) for group in groups]
 
 
 def _owner_of_group(
@@ -48,8 +53,8 @@ def _owner_of_group(
     if group.fingerprint is None:
         return None
     if group.fingerprint in similar:
-        mark, oddities = similar[group.fingerprint]
-        key = _latest_key_for_gateway(group, keys.get(mark, []))
+        plain_fingerprint, oddities = similar[group.fingerprint]
+        key = _latest_key_for_gateway(group, keys.get(plain_fingerprint, []))
         but_for = similar_keys.describe_oddities(oddities)
         return KeyOwner(credential=key.credential, but_for=but_for) if key else None
     key = _latest_key_for_gateway(group, keys.get(group.fingerprint, []))
@@ -63,54 +68,72 @@ def _owner_of_group(
 
 
 def _owner_of_invalid_key(key: ExternalKey, at: datetime, events: Sequence[AuditEvent]) -> KeyOwner:
-    """Why it was not valid at that moment, since when, and who saw to that."""
+    """Return the owner with the reason why the key was not valid then, since when and by whom."""
     credential = key.credential
-    state, since = "valid by now", None
-    verbs: tuple[Verb, ...] = ()
+    state, since = "valid now", None
+    verbs: tuple[AuditVerb, ...] = ()
     if credential.revoked_at and credential.revoked_at <= at:
-        state, since, verbs = "revoked", credential.revoked_at, (Verb.REVOKED,)
+        state, since, verbs = "revoked", credential.revoked_at, (AuditVerb.REVOKED,)
     elif credential.expires_at and credential.expires_at <= at:
-        state, since, verbs = "expired", credential.expires_at, (Verb.CHANGED, Verb.ISSUED)
+        state, since, verbs = (
+            "expired",
+            credential.expires_at,
+            (AuditVerb.CHANGED, AuditVerb.ISSUED),
+        )
     elif suspension := next((s for s in credential.suspensions.all() if s.is_active_at(at)), None):
-        state, since, verbs = "suspended", suspension.active_from, (Verb.SUSPENDED,)
+        state, since, verbs = "suspended", suspension.active_from, (AuditVerb.SUSPENDED,)
     elif key.active_until and key.active_until <= at:
-        state, since, verbs = "key ended", key.active_until, (Verb.KEY_ENDED, Verb.ROTATED)
+        state, since, verbs = (
+            "key ended",
+            key.active_until,
+            (AuditVerb.KEY_ENDED, AuditVerb.ROTATED),
+        )
     elif key.active_from > at:
-        state, since, verbs = "valid only from", key.active_from, (Verb.ISSUED, Verb.ALIAS_ADDED)
-    by = next((each.actor for each in events if each.verb in verbs), "")
+        state, since, verbs = (
+            "valid only from",
+            key.active_from,
+            (AuditVerb.ISSUED, AuditVerb.ALIAS_ADDED),
+        )
+    # Nobody's act ends a credential that expires; then it is the one that set the date.
+    by = next((event.actor for event in events if event.verb in verbs), "")
     return KeyOwner(credential=credential, state=state, since=since, by=by)
 
 
 def _latest_key_for_gateway(
     group: QuarantineGroup, keys: Sequence[ExternalKey]
 ) -> ExternalKey | None:
-    """Of those for this gateway or for any, the one that counted last."""
+    """Return the newest key for this gateway or for any, or None. `keys` are newest first."""
     return next((key for key in keys if key.gateway_id in (None, group.gateway_id)), None)
 
 
-def _find_similar(marks: Sequence[UUID]) -> dict[UUID, tuple[UUID, str]]:
-    if not marks:
+def _find_similar(fingerprints: Sequence[UUID]) -> dict[UUID, tuple[UUID, str]]:
+    """Return the fingerprint of the similar plain key, and the differences, by fingerprint."""
+    if not fingerprints:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(FIND_SIMILAR_KEYS, [list(marks)])
-        return {mark: (similar, oddities) for mark, similar, oddities in cursor.fetchall()}
+        cursor.execute(FIND_SIMILAR_KEYS, [list(fingerprints)])
+        return {
+            fingerprint: (similar, oddities) for fingerprint, similar, oddities in cursor.fetchall()
+        }
 
 
-def _keys_by_fingerprint(marks: Sequence[UUID]) -> dict[UUID, list[ExternalKey]]:
+def _keys_by_fingerprint(fingerprints: Sequence[UUID]) -> dict[UUID, list[ExternalKey]]:
+    """Return the keys of each fingerprint, the newest first, with credential and customer."""
     found: dict[UUID, list[ExternalKey]] = {}
-    keys = ExternalKey.objects.filter(fingerprint__in=marks).select_related("credential__customer")
+    keys = ExternalKey.objects.filter(fingerprint__in=fingerprints)
+    keys = keys.select_related("credential__customer")
     for key in keys.order_by("-active_from", "-pk"):
         found.setdefault(key.fingerprint, []).append(key)
-    of_all = [key.credential for of_mark in found.values() for key in of_mark]
-    prefetch_related_objects(of_all, "suspensions")
+    credentials = [key.credential for same in found.values() for key in same]
+    prefetch_related_objects(credentials, "suspensions")
     return found
 
 
 def _events_by_credential(credentials: Iterable[Credential]) -> dict[int, list[AuditEvent]]:
-    """What was done to each, the newest first."""
-    numbers = {credential.pk for credential in credentials}
+    """Return the audit events of credentials by the credential's id, the newest first."""
+    ids = {credential.pk for credential in credentials}
     label = Credential._meta.label_lower
     found: dict[int, list[AuditEvent]] = {}
-    for event in AuditEvent.objects.filter(target_type=label, target_id__in=numbers):
+    for event in AuditEvent.objects.filter(target_type=label, target_id__in=ids):
         found.setdefault(event.target_id or 0, []).append(event)
     return found

@@ -25,59 +25,71 @@ from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.lists import LinkedFilter, parse_id
 from revcred.models import Gateway, User
 
+# Only the groups of the page are counted, each by a query of the index.
 GROUPS_PER_PAGE = 50
 MAX_SHARES_IN_PREVIEW = 10
 
 
 class ReleaseForm(ActionForm):
+    """Take a group off the list of open groups."""
+
     title = "Release"
-    button = "Release"
+    button = "Release this group"
     explanation = (
-        "You have looked at it: it leaves the list of what is open. It is not lost: a credential"
-        " that appears later still claims it, and it can be put back."
+        "The group leaves the list of open groups. Nothing is lost: its transactions are still"
+        " attributed if their credential appears later, and you can put the group back."
     )
 
-    note = forms.CharField(max_length=500, help_text="What you found out, for whoever asks later.")
+    note = forms.CharField(
+        max_length=500, help_text="What you found out, for colleagues who ask later."
+    )
 
     def perform(self, by: User) -> str:
         note = self.cleaned_data["note"]
         count = actions.release_transactions(self.target.transactions(), by=by, note=note)
-        return f"{count:,} released."
+        return f"{count:,} transactions released."
 
 
 class PutBackForm(ActionForm):
+    """Undo the release of a group."""
+
     title = "Put back"
-    button = "Put back"
-    explanation = "What was released from this group is open again."
+    button = "Put this group back"
+    explanation = "All released transactions of this group are open again."
 
     def perform(self, by: User) -> str:
         count = actions.put_back_transactions(self.target.transactions(), by=by)
-        return f"{count:,} put back."
+        return f"{count:,} transactions put back."
 
 
 class MatchAgainForm(ActionForm):
+    """Attribute a group's transactions once more."""
+
     title = "Match again"
-    button = "Judge it again"
+    button = "Match this group again"
     explanation = (
-        "Credentials, keys and subscriptions that appear claim what waits for them by themselves."
-        " This judges it once more: what waits for the same credential, or all of the quarantine"
-        " where no credential has the key. What could not be processed is tried once more."
+        "You rarely need this: when a credential, key or subscription appears, the transactions"
+        " that wait for it are attributed automatically. This checks all that wait for the same"
+        " credential once more, or the whole quarantine if no credential has the key."
+        " Transactions that could not be processed are tried again."
     )
 
     def perform(self, by: User) -> str:
         cause = f"“{by}” asked for it"
         actions.match_again(self.target.transactions(), cause=cause, by=by)
-        return "It is being judged again in the background. See Claims for how far it is."
+        return "The group is being matched again in the background. Claims shows the progress."
 
 
 class ChooseMomentForm(ActionForm):
+    """Choose when calls outside the acceptance window count."""
+
     title = "Choose the moment"
-    button = "Count them"
+    button = "Count these calls"
     is_destructive = True
     explanation = (
-        "These calls arrived with a moment that is too old or too far ahead, so nothing was"
-        " counted. Choose when they count; usage of that hour changes. The moment they came with"
-        " stays on their receipts. This cannot be taken back by a click."
+        "These calls have a moment that is too old or too far ahead, so they were not counted."
+        " Choose when they count. The usage of that hour changes, and their receipts keep the"
+        " original moment. You cannot undo this."
     )
 
     at = forms.ChoiceField(
@@ -88,6 +100,8 @@ class ChooseMomentForm(ActionForm):
         super().__init__(*args, **kwargs)
         transactions = self.target.transactions()
         field: Any = self.fields["at"]
+        # Previews run the statements that attribute the calls, so that they cannot promise another
+        # result than the action has.
         field.choices = [
             (at.value, _label_with_preview(at, actions.preview_moments(transactions, at)))
             for at in MomentChoice
@@ -96,36 +110,38 @@ class ChooseMomentForm(ActionForm):
     def perform(self, by: User) -> str:
         at = MomentChoice(self.cleaned_data["at"])
         count = actions.choose_moments(self.target.transactions(), at=at, by=by)
-        return f"{count:,} calls are being counted in the background. See Claims for how far it is."
+        return f"{count:,} calls are being counted in the background. Claims shows the progress."
 
 
 def _label_with_preview(at: MomentChoice, preview: actions.MomentPreview) -> str:
-    """The choice, and what would become of how many calls."""
-    said = [
-        f"{each.calls:,} for {each.subscription.customer} / {each.subscription}"
-        if each.subscription
-        else f"{each.calls:,} would wait: {each.reason.label if each.reason else ''}"
-        for each in preview.shares[:MAX_SHARES_IN_PREVIEW]
+    """Return the label of a choice with the number of calls that each subscription would get."""
+    parts = [
+        f"{share.calls:,} for {share.subscription.customer} / {share.subscription}"
+        if share.subscription
+        else f"{share.calls:,} would wait: {share.reason.label if share.reason else ''}"
+        for share in preview.shares[:MAX_SHARES_IN_PREVIEW]
     ]
     if len(preview.shares) > MAX_SHARES_IN_PREVIEW:
-        others = sum(each.calls for each in preview.shares[MAX_SHARES_IN_PREVIEW:])
-        said.append(f"{others:,} for others")
+        others = sum(share.calls for share in preview.shares[MAX_SHARES_IN_PREVIEW:])
+        parts.append(f"{others:,} for others")
     if preview.is_cut:
-        said.append(f"more, beyond the first {actions.MAX_CALLS_PREVIEWED:,}")
+        parts.append(f"more, beyond the first {actions.MAX_CALLS_PREVIEWED:,}")
     if preview.beyond:
-        said.append(
-            f"{preview.beyond:,} cannot: the ledger keeps no such day, so they count only at"
+        parts.append(
+            f"{preview.beyond:,} cannot: the ledger does not keep that day. They can count only at"
             " their arrival"
         )
-    return f"{at.label}: {'; '.join(said) or 'none'}"
+    return f"{at.label}: {'; '.join(parts) or 'none'}"
 
 
 class AttachKeyForm(ActionForm):
+    """Add the unknown key of a group to a credential as an alias."""
+
     title = "This is a key of …"
-    button = "Add it as an alias"
+    button = "Add this key as an alias"
     explanation = (
-        "The string itself is not known here, and does not have to be: its fingerprint becomes an"
-        " alias of the credential, and what waits under it is claimed."
+        "revcred does not know the key itself and does not need it: its fingerprint becomes an"
+        " alias of the credential. The transactions that wait under it are then attributed."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         credentials.CredentialRevoked: ("credential", REVOKED_MESSAGE),
@@ -139,31 +155,34 @@ class AttachKeyForm(ActionForm):
     active_from = UtcDateTimeField(
         required=False,
         label="Valid from",
-        help_text="Empty: from as far back as transactions are accepted.",
+        help_text="Leave empty to start as early as transactions are accepted.",
     )
 
     def perform(self, by: User) -> str:
-        said = self.cleaned_data
+        data = self.cleaned_data
         credentials.add_alias_by_fingerprint(
-            credential=said["credential"],
+            credential=data["credential"],
             key_fingerprint=self.target.fingerprint,
             hint=self.target.hint,
-            gateway=self.target.gateway if said["only_here"] else None,
-            active_from=said["active_from"],
-            use_again=said["use_again"],
+            gateway=self.target.gateway if data["only_here"] else None,
+            active_from=data["active_from"],
+            use_again=data["use_again"],
             by=by,
         )
         return (
-            f"It is an alias of “{said['credential']}” now. What waits under it is being claimed."
+            f"The key is now an alias of “{data['credential']}”."
+            " The transactions that wait under it are being attributed."
         )
 
 
 class GroupFilter(LinkedFilter):
+    """A filter by the group that an address names."""
+
     title, parameter_name = "group", "group"
 
     def chosen_in_words(self) -> str:
         group = existing_group(self.value() or "")
-        return str(group) if group else "nothing that is there"
+        return str(group) if group else "a group that does not exist"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() is None:
@@ -173,10 +192,12 @@ class GroupFilter(LinkedFilter):
 
 
 class ReleasedFilter(admin.SimpleListFilter):
+    """A filter by whether a transaction was released."""
+
     title, parameter_name = "state", "released"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Open"), ("yes", "ReleasedFilter")]
+        return [("no", "Open"), ("yes", "Released")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() not in ("no", "yes"):
@@ -186,6 +207,8 @@ class ReleasedFilter(admin.SimpleListFilter):
 
 @admin.register(Quarantined)
 class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
+    """The quarantine: first its groups, then the transactions of one of them."""
+
     list_display = (
         "transaction_id",
         "occurred_at",
@@ -196,6 +219,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
         "counted",
         "released_at",
     )
+    # Reason, gateway and key are the same in all rows of a group: there is room for other columns.
     list_display_in_group = (
         "transaction_id",
         "occurred_at",
@@ -210,10 +234,12 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     )
     list_select_related = ("gateway",)
     list_filter = (ReleasedFilter, GroupFilter)
+    # By id, since no index has the moments of all transactions.
     ordering = ("-pk",)
     counted_as = "waiting"
     change_list_template = "admin/metering/quarantined/change_list.html"
-    group_acts: ClassVar[Mapping[str, type[ActionForm]]] = {
+    # By the last part of the action's address.
+    group_action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
         "release": ReleaseForm,
         "put-back": PutBackForm,
         "claim": MatchAgainForm,
@@ -239,13 +265,14 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
                 self.admin_site.admin_view(self._group_page_of(form)),
                 name=f"metering_quarantined_{name}",
             )
-            for name, form in self.group_acts.items()
+            for name, form in self.group_action_forms.items()
         ]
         return own + super().get_urls()
 
     def _group_page_of(self, form_class: type[ActionForm]) -> Any:
         def page(request: HttpRequest, slug: str) -> HttpResponse:
             group = existing_group(slug)
+            # Somebody else may have emptied the group since the page was opened.
             if group is None:
                 raise Http404
             return self.action_page(request, form_class, group)
@@ -254,6 +281,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
 
     def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         user: Any = request.user
+        # An alias changes a credential, which is another right than that to the quarantine.
         if form_class is AttachKeyForm and not user.has_perm("revcred.change_credential"):
             return False
         return super().may_perform(request, form_class)
@@ -264,7 +292,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """By groups, unless one of them or what was released is asked for."""
+        """List groups, unless the address asks for one group or for released transactions."""
         if {"group", "released"}.isdisjoint(request.GET):
             return self.groups_view(request)
         group = existing_group(request.GET.get("group", ""))
@@ -273,6 +301,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
         return super().changelist_view(request, context | (extra_context or {}))
 
     def groups_view(self, request: HttpRequest) -> HttpResponse:
+        """Answer the page of open groups, which counts only those that it shows."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         reason = request.GET.get("reason", "")
@@ -298,6 +327,6 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
 
 
 def existing_group(slug: str) -> QuarantineGroup | None:
-    """The group of this name with what is known of it, as long as something is of it."""
+    """Return the group that an address names, or None if it has no transactions."""
     group = QuarantineGroup.from_slug(slug)
-    return group and group.known()
+    return group and group.with_gateway_and_hint()

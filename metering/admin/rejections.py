@@ -7,7 +7,7 @@ from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 
 @admin.register(Rejection)
 class RejectionAdmin(ReadOnlyModelAdmin):
-    """What gateways sent and was not taken: the latest of each."""
+    """The latest rejected items of each gateway."""
 
     list_display = (
         "rejected_at",

@@ -14,23 +14,27 @@ from revcred.models import User
 
 
 class EnterSourceForm(ActionForm):
+    """Make a source of a name that gateways report."""
+
     title = "Enter as a source"
-    button = "Enter it"
+    button = "Enter this source"
     explanation = (
-        "It becomes a source, which products may have. What was metered stays as it is: nothing"
-        " waited for this."
+        "It becomes a source, and products can include it. Calls that are already counted do not"
+        " change: none of them waited for this."
     )
 
-    name = forms.CharField(max_length=200, help_text="What it is called here.")
+    name = forms.CharField(max_length=200, help_text="The name of the source in revcred.")
 
     def perform(self, by: User) -> str:
         name = self.cleaned_data["name"]
         source = actions.create_discovered_source(discovered=self.target, name=name, by=by)
-        return f"{source} is a source."
+        return f"{source} is now a source."
 
 
 @admin.register(DiscoveredSource)
 class DiscoveredSourceAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
+    """Sources that gateways have named and nobody has entered yet."""
+
     list_display = ("name", "kind", "gateway", "first_seen_at", "last_seen_at")
     list_filter = (GatewayFilter,)
     list_select_related = ("gateway",)
@@ -42,5 +46,6 @@ class DiscoveredSourceAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     def action_done(
         self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
     ) -> HttpResponse:
+        # To the list: the discovered source is gone, and a page of it would answer 404.
         messages.success(request, sentence)
         return HttpResponseRedirect(self._list_url())

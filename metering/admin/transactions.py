@@ -17,11 +17,11 @@ from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
 from revcred.models import Assignment, Gateway
 
-LATEST_PERIOD = timedelta(days=1)
+LATEST_PERIOD = timedelta(days=1)  # before the gateway was last seen
 
 
 class LatestOfGatewayFilter(GatewayFilter):
-    """No index knows a gateway's transactions, so only its latest day is read."""
+    """A filter by gateway that reads only its latest day, since no index has its transactions."""
 
     title = "gateway, its latest day"
 
@@ -29,20 +29,23 @@ class LatestOfGatewayFilter(GatewayFilter):
         gateway = Gateway.objects.filter(pk=chosen).first()
         if gateway is None or gateway.last_seen_at is None:
             return queryset.none()
+        # Its latest day and not today: an admin looks at gateways that have gone quiet, too.
         since = gateway.last_seen_at - LATEST_PERIOD
         return queryset.filter(gateway=gateway, occurred_at__gte=since)
 
 
 class CredentialByIndexFilter(CredentialFilter):
-    """An index knows a subscription's transactions, so they are found through what it has fed."""
+    """A filter by credential, through the subscriptions it was assigned to, which have an index."""
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
-        fed = Assignment.objects.filter(credential=chosen).values_list("subscription", flat=True)
-        return queryset.filter(credential=chosen, subscription__in=list(fed.distinct()))
+        subscriptions = Assignment.objects.filter(credential=chosen).values_list(
+            "subscription", flat=True
+        )
+        return queryset.filter(credential=chosen, subscription__in=list(subscriptions.distinct()))
 
 
 class ReceiptModelAdmin(ReadOnlyModelAdmin):
-    """The page about a row is its receipt."""
+    """A read-only admin whose page of a row is the receipt of its transaction."""
 
     list_display_links = ("transaction_id",)
 
@@ -71,6 +74,8 @@ class ReceiptModelAdmin(ReadOnlyModelAdmin):
 
 @admin.register(Transaction)
 class TransactionAdmin(ReceiptModelAdmin):
+    """The ledger: attributed transactions, with reversals and corrections."""
+
     list_display = (
         "transaction_id",
         "occurred_at",
@@ -85,7 +90,7 @@ class TransactionAdmin(ReceiptModelAdmin):
     list_select_related = ("gateway", "credential", "subscription", "customer")
     list_filter = (SubscriptionFilter, CredentialByIndexFilter, LatestOfGatewayFilter)
     search_fields: ClassVar[tuple[str, ...]] = ("transaction_id",)
-    search_help_text = "A whole transaction id: shows its receipt, wherever the transaction is."
+    search_help_text = "A complete transaction id. Shows its receipt, also from the quarantine."
 
     @admin.display(description="counted")
     def counted(self, row: MeteredCall) -> str:
@@ -98,26 +103,30 @@ class TransactionAdmin(ReceiptModelAdmin):
         return badge("correction", "warn") if row.corrects else None
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """Latest first: by the moment where an index knows it, or else by when it was settled."""
+        """Order by moment if an index allows it, else by id, the order of attribution."""
+        # Only the index of a subscription's transactions is ordered by moment.
         is_narrow = not {"subscription", "credential"}.isdisjoint(request.GET)
         return ("-occurred_at", "-pk") if is_narrow else ("-pk",)
 
     def search(self, request: HttpRequest) -> HttpResponse:
-        """An id may hold a key: what is found under it has another one then, and no address."""
+        """Search for a transaction id, which may hold a key and must then not become an address."""
         term = request.POST.get("q", "").replace("\0", "").strip()
         if not term or pasting.is_known_key(term) or not self.has_view_permission(request):
             return super().search(request)
         found = receipts.find_receipts_of_all_gateways(term)
+        # An id that was stored as it was sent holds no key, so that it may stand in an address.
         if found and all(receipt.transaction_id == term for receipt in found):
             return super().search(request)
         return self.show_receipts(request, found, found[0].transaction_id if found else term)
 
     def finds_any(self, term: str) -> bool:
+        # Looking would take as long as the search itself, which says so if there is none.
         return True
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        # A search shows receipts at once instead of a list with one row: an id has few of them.
         transaction_id = request.GET.get("q", "").strip().replace("\0", "")
         if transaction_id and self.has_view_permission(request):
             found = receipts.find_receipts_of_all_gateways(transaction_id)
@@ -127,18 +136,22 @@ class TransactionAdmin(ReceiptModelAdmin):
 
 @admin.register(Conflict)
 class ConflictAdmin(ReadOnlyModelAdmin):
+    """Transactions whose id was used before with another content, which stands."""
+
     list_display = ("received_at", "transaction_id", "gateway")
     list_select_related = ("gateway",)
     list_filter = (GatewayFilter,)
-    fields = ("transaction_id", "gateway", "received_at", "said")
+    fields = ("transaction_id", "gateway", "received_at", "content_as_json")
     readonly_fields = fields
 
     @admin.display(description="content")
-    def said(self, conflict: Conflict) -> str:
+    def content_as_json(self, conflict: Conflict) -> str:
         return format_field_value(conflict.content)
 
 
 def format_elements(row: MeteredCall) -> str:
-    """What was counted, such as "calls 1, tokens 250"."""
+    """Return the elements of a transaction, such as "calls 1, tokens 250"."""
     sign = "\N{MINUS SIGN}" if getattr(row, "sign", 1) < 0 else ""
-    return ", ".join(f"{name} {sign}{format_quantity(each)}" for name, each in row.elements.items())
+    return ", ".join(
+        f"{name} {sign}{format_quantity(quantity)}" for name, quantity in row.elements.items()
+    )

@@ -24,6 +24,8 @@ class GatewayFilter(LinkedFilter):
 
 @admin.register(Usage)
 class UsageAdmin(ReadOnlyModelAdmin):
+    """Usage by hour, subscription, credential and element."""
+
     list_display = ("hour", "subscription", "customer", "credential", "element", "count", "sum")
     list_select_related = ("subscription", "customer", "credential")
     list_filter = (SubscriptionFilter, CredentialFilter)
@@ -45,12 +47,16 @@ class UsageAdmin(ReadOnlyModelAdmin):
         return format_quantity(usage.quantity)
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """By the hour where an index knows it; otherwise by the number, which follows it nearly."""
+        """Order by hour if an index allows it, else by id, which nearly follows the hour."""
+        # Only the index of a subscription's usage is ordered by hour. Without it PostgreSQL would
+        # sort millions of rows for one page.
         return ("-hour", "-pk") if "subscription" in request.GET else ("-pk",)
 
 
 @admin.register(Tally)
 class IntakeStatsAdmin(ReadOnlyModelAdmin):
+    """Traffic by gateway and hour."""
+
     list_display = (
         "hour",
         "gateway",
@@ -70,5 +76,5 @@ class IntakeStatsAdmin(ReadOnlyModelAdmin):
 
     @admin.display(description="mean lag")
     def mean_lag(self, tally: Tally) -> Any:
-        settled = tally.attributed + tally.quarantined
-        return f"{tally.lag / settled:.2f} s" if settled else None
+        processed = tally.attributed + tally.quarantined
+        return f"{tally.lag / processed:.2f} s" if processed else None

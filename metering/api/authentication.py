@@ -1,4 +1,4 @@
-"""Who is at the door: a gateway, by the digest of its token."""
+"""Authentication of gateways by the digest of their tokens."""
 
 import time
 from collections.abc import Mapping
@@ -20,41 +20,46 @@ from metering.models.gateways import gateway_token_digest, is_well_formed_gatewa
 from revcred.models import Gateway
 from revcred.postgresql import database_deadline
 
-DATABASE_DEADLINE_SECONDS = (
-    0.9  # seconds for the database, so that a frozen one is told of within a second
-)
-ADMISSION_CACHE_SECONDS = (
-    1.0  # seconds that an admission is believed: a revoked token is dead after that
-)
+# A gateway is answered within a second even if the database hangs: 0.9 seconds are left to it.
+DATABASE_DEADLINE_SECONDS = 0.9
+# An admission is read again after this time, so that a revoked token stops working within it.
+ADMISSION_CACHE_SECONDS = 1.0
 MAX_CACHED_ADMISSIONS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Admission:
-    """A gateway that showed a valid token, and what the database's clock said then."""
+    """A gateway that showed a valid token, and the time of the database's clock at that moment."""
 
     gateway: Gateway
     scopes: frozenset[str]
     clock: datetime
-    read_at: float  # time.monotonic() of that moment
+    read_at: float  # time.monotonic() when `clock` was read
 
     def now(self) -> datetime:
-        """The moment by the database's clock, which no web server's wrong clock can change."""
+        """Return the time by the database's clock, since a web server's own clock may be wrong."""
         return self.clock + timedelta(seconds=time.monotonic() - self.read_at)
 
 
+# By the digest of a token. Unknown tokens are cached as None: guessing costs the database one
+# query a second for each token at most.
 _cached_admissions: dict[UUID, Admission | None] = {}
 _admissions_read_at: dict[UUID, float] = {}
 
 
 def find_admission(token: str) -> Admission | None:
-    """The admission of a valid token, asked of the database once a second; None for any other."""
+    """Return the admission of a valid token, or None for any other.
+
+    The database is asked at most once a second for each token.
+    """
+    # A token carries a checksum. A mistyped or invented one is told apart without any query.
     if not is_well_formed_gateway_token(token):
         return None
     digest = gateway_token_digest(token)
     now = time.monotonic()
     if now - _admissions_read_at.get(digest, -ADMISSION_CACHE_SECONDS) < ADMISSION_CACHE_SECONDS:
         return _cached_admissions.get(digest)
+    # Dropping everything is simpler than dropping the oldest, and costs one query for each token.
     if len(_cached_admissions) >= MAX_CACHED_ADMISSIONS:
         forget_admissions()
     with database_deadline(DATABASE_DEADLINE_SECONDS):
@@ -65,13 +70,16 @@ def find_admission(token: str) -> Admission | None:
 
 
 def cached_gateway_id(authorization: str, api_key: str) -> int | None:
-    """The gateway whose token this is, if that was asked lately; nothing is asked for it."""
+    """Return the gateway of the token in these headers if it is cached, without any query.
+
+    The admission may be older than a second: it says who asks, not that the token is valid.
+    """
     admission = _cached_admissions.get(gateway_token_digest(_extract_token(authorization, api_key)))
     return admission.gateway.pk if admission else None
 
 
 def forget_admissions() -> None:
-    """Ask the database again, whoever comes."""
+    """Empty the cache, so that the database is asked for every token again."""
     _cached_admissions.clear()
     _admissions_read_at.clear()
 
@@ -91,7 +99,7 @@ def _load_admission(digest: UUID, read_at: float) -> Admission | None:
 
 
 class GatewayAuthentication(BaseAuthentication):
-    """`Authorization: Bearer TOKEN` or `x-api-key: TOKEN`."""
+    """Authentication by `Authorization: Bearer TOKEN` or `x-api-key: TOKEN`."""
 
     def authenticate(self, request: Request) -> tuple[None, Admission]:
         headers = request.headers
@@ -104,7 +112,11 @@ class GatewayAuthentication(BaseAuthentication):
 
 
 def require_admission(authorization: str, api_key: str) -> Admission:
-    """By the two headers a token may come in. Raises AuthenticationFailed."""
+    """Return the admission of the token in one of these two headers.
+
+    Raises:
+        AuthenticationFailed: there is no token, or it is unknown or revoked.
+    """
     token = _extract_token(authorization, api_key)
     if not token:
         message = "Send the gateway's token as 'Authorization: Bearer' or 'x-api-key'."
@@ -116,21 +128,25 @@ def require_admission(authorization: str, api_key: str) -> Admission:
 
 
 def admission_of(request: Request) -> Admission:
+    """Return the admission of a request that `GatewayAuthentication` has let in."""
     return cast("Admission", request.auth)
 
 
 def token_from_headers(headers: Mapping[str, str]) -> str:
-    """The token that a request came with, whether or not it is good."""
+    """Return the token that a request carries, valid or not, or an empty string."""
     return _extract_token(headers.get("authorization", ""), headers.get("x-api-key", ""))
 
 
 def _extract_token(authorization: str, api_key: str) -> str:
-    # Headers from the environment are escaped by some OpenTelemetry exporters.
+    # Some OpenTelemetry exporters percent-encode the blank in headers that come from the
+    # environment: `Bearer%20hak_rvg_…`.
     scheme, _, token = authorization.replace("%20", " ", 1).partition(" ")
     return token.strip() if scheme.lower() == "bearer" else api_key.strip()
 
 
 class MayPost(BasePermission):
+    """Permission to post transactions, which a token may be issued without."""
+
     message = "This token may not post transactions."
     code = "not_allowed"
     scope: str = GatewayToken.Scope.POST
@@ -144,11 +160,13 @@ class MayPost(BasePermission):
 
     @classmethod
     def check(cls, admission: Admission) -> None:
-        """Raises PermissionDenied."""
+        """Let the admission pass, or raise PermissionDenied."""
         if not cls.allows(admission):
             raise PermissionDenied(cls.message, cls.code)
 
 
 class MayRead(MayPost):
+    """Permission to read receipts."""
+
     message = "This token may not read receipts."
     scope = GatewayToken.Scope.READ

@@ -20,7 +20,7 @@ from rest_framework.exceptions import APIException
 from metering.api import facts
 from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemDecoder, ItemRejected
 from metering.api.documentation import ACCEPTANCE_SCHEMA, DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, Dialect, ParsedBody, Post
+from metering.api.doors import Answer, Dialect, GatewayPost, ParsedBody
 from metering.api.errors import UnknownEventFormat
 from metering.api.quantities import decode_exact_values, elements_of
 from metering.api.transactions import (
@@ -35,7 +35,7 @@ from metering.inbox.calls import ONE_CALL, Call
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Gateway
 
-ATTRIBUTE_HEADER_PREFIX = "ce-"  # how a header's name begins that is one
+ATTRIBUTE_HEADER_PREFIX = "ce-"  # of a header that carries an attribute
 MAX_SUBSCRIPTION_CHARACTERS = 200
 CLOUDEVENTS_MEDIA_TYPE = "application/cloudevents"
 
@@ -43,19 +43,17 @@ AttributeText = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
 class CloudEvent(msgspec.Struct, kw_only=True):
-    """A CloudEvent. Attributes that are not among these are let pass."""
+    """A CloudEvent 1.x. Attributes that are not among these are ignored."""
 
     specversion: Annotated[str, Meta(pattern=r"^1\.[0-9]+$")]
     id: Annotated[str, Meta(min_length=1, max_length=200)]
-    source: Annotated[
-        AttributeText, Meta(description="With `id` it tells an event from all others.")
-    ]
+    source: Annotated[AttributeText, Meta(description="Identifies an event together with `id`.")]
     type: AttributeText
     subject: (
         Annotated[
             str,
             Meta(
-                description="The key, or the subscription's external key.",
+                description="The caller's key, or the subscription's external key.",
                 extra_json_schema={"maxLength": MAX_KEY_CHARACTERS},
             ),
         ]
@@ -63,7 +61,7 @@ class CloudEvent(msgspec.Struct, kw_only=True):
         | None
     ) = UNSET
     time: (
-        Annotated[datetime, Meta(tz=True, description="Without it, the moment it arrives.")]
+        Annotated[datetime, Meta(tz=True, description="Without it, the moment of arrival.")]
         | UnsetType
         | None
     ) = UNSET
@@ -78,16 +76,21 @@ class CloudEvent(msgspec.Struct, kw_only=True):
 
 
 def transaction_id_of_event(source: str, event_id: str) -> str:
-    """Unique as source and id are together: the last slash is between them."""
+    """Return an id that is unique as source and id together, with the last slash between them.
+
+    Slashes within the event's id are escaped: else two different pairs could make one id.
+    """
     return f"{source}/{event_id.replace('%', '%25').replace('/', '%2F')}"
 
 
 def _transaction_id_in_json(event: Mapping[str, Any]) -> str | None:
     source, event_id = event.get("source"), event.get("id")
-    is_told = isinstance(source, str) and isinstance(event_id, str)
-    return transaction_id_of_event(source, event_id) if is_told else None  # type: ignore[arg-type]
+    if not isinstance(source, str) or not isinstance(event_id, str):
+        return None
+    return transaction_id_of_event(source, event_id)
 
 
+# Without facts: all attributes of an event that are read here decide whose the call is.
 event_decoder = ItemDecoder(CloudEvent, id_of=_transaction_id_in_json)
 
 EVENT_SCHEMA = json_schema_of(CloudEvent)
@@ -97,11 +100,13 @@ EVENT_ARRAY_SCHEMA = {
     "minItems": 1,
     "maxItems": MAX_ITEMS_PER_BODY,
 }
+# `application/json` is no media type of CloudEvents, but some clients send it.
 EVENT_REQUEST_SCHEMAS = {
     f"{CLOUDEVENTS_MEDIA_TYPE}+json": EVENT_SCHEMA,
     f"{CLOUDEVENTS_MEDIA_TYPE}-batch+json": EVENT_ARRAY_SCHEMA,
     "application/json": {"oneOf": [EVENT_SCHEMA, EVENT_ARRAY_SCHEMA]},
 }
+# The format of OpenMeter's own errors, RFC 9457.
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA = {
     "type": "object",
@@ -115,24 +120,34 @@ PROBLEM_SCHEMA = {
 }
 
 
-def decode_events(post: Post) -> list[CloudEvent | ItemRejected]:
-    """Raises Malformed, TooLarge, UnknownEventFormat."""
+def decode_events(post: GatewayPost) -> list[CloudEvent | ItemRejected]:
+    """Return each event of a post, or its rejection.
+
+    Raises:
+        MalformedRequest, BodyTooLarge: the body cannot be split into events, or has too many.
+        UnknownEventFormat: it is a CloudEvent in another format than JSON.
+    """
     body = post.body
     if post.media_type.startswith(CLOUDEVENTS_MEDIA_TYPE):
         if not post.media_type.endswith("+json"):
             raise UnknownEventFormat
+    # This one header is how a receiver tells the binary mode from JSON in the body.
     elif f"{ATTRIBUTE_HEADER_PREFIX}specversion" in post.headers:
         body = _binary_event_to_json(body, post.headers)
     return event_decoder.decode(body, post.media_type)
 
 
 def _binary_event_to_json(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """The same event. A body that is not JSON has nothing in it to be counted."""
+    """Return an event with its attributes in headers as JSON, which has one decoder for all.
+
+    A body that is not JSON holds no numbers that could be counted, and is left out.
+    """
     event: dict[str, Any] = {
         name[len(ATTRIBUTE_HEADER_PREFIX) :].lower(): unquote(value)
         for name, value in headers.items()
         if name.lower().startswith(ATTRIBUTE_HEADER_PREFIX)
     }
+    # Raw, so that numbers keep all their digits on the way through.
     try:
         event["data"] = msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
@@ -143,14 +158,16 @@ def _binary_event_to_json(body: bytes, headers: Mapping[str, str]) -> bytes:
 def call_from_event(
     event: CloudEvent, gateway: Gateway, window: AcceptanceWindow, now: datetime
 ) -> Call:
-    """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
+    """Return an event as a call in the inbox's terms, with its key in clear until it is encoded.
 
-    Raises ItemRejected.
+    Raises:
+        ItemRejected: the moment is outside the window, or subject or data cannot be read.
     """
     occurred_at = event.time or now
     window.check(occurred_at, "time")
     data = decode_exact_values(event.data)
     elements = elements_of(data, gateway.event_elements)
+    # `subject` means the key or the subscription: an admin chooses for each gateway.
     is_key = gateway.event_subject == Gateway.EventSubject.KEY
     key = event.subject or None if is_key else None
     return Call(
@@ -165,64 +182,67 @@ def call_from_event(
 
 
 def _subscription_in_subject(event: CloudEvent) -> str | None:
-    """Raises ItemRejected."""
-    named = event.subject or ""
-    if len(named) > MAX_SUBSCRIPTION_CHARACTERS:
-        most = MAX_SUBSCRIPTION_CHARACTERS
-        raise ItemRejected("subject", "too_long", f"A subscription has at most {most} characters.")
-    return named or None
+    """Return the subscription that an event names, if any. Raises ItemRejected."""
+    external_key = event.subject or ""
+    if len(external_key) > MAX_SUBSCRIPTION_CHARACTERS:
+        limit = MAX_SUBSCRIPTION_CHARACTERS
+        raise ItemRejected("subject", "too_long", f"A subscription has at most {limit} characters.")
+    return external_key or None
 
 
 def _metadata_of_event(event: CloudEvent, data: Any, elements: Mapping[str, Any]) -> dict[str, Any]:
-    """What the event says besides, without its data if that is too much to keep."""
-    said = {"type": event.type, "source": event.source}
+    """Return type, source and the rest of the data, without the data if that is too large."""
+    attributes = {"type": event.type, "source": event.source}
+    # Elements are stored as such, so that only the rest of the data is metadata.
     if isinstance(data, dict):
         data = {name: value for name, value in data.items() if name not in elements}
     if data:
-        kept: dict[str, Any] = said | {"data": data}
-        return kept if facts.fits_metadata(kept) else said
-    return said
+        metadata: dict[str, Any] = attributes | {"data": data}
+        return metadata if facts.fits_metadata(metadata) else attributes
+    return attributes
 
 
-class CloudEvents(Dialect):
+class CloudEventsDialect(Dialect):
+    """CloudEvents over HTTP, answered as `/v1/transactions` is."""
+
     documented = DoorDocumentation(
         name="post_events",
         summary="Post metered calls as CloudEvents",
         description=(
             "CloudEvents 1.0 over HTTP: structured, in a batch of up to 1,000, or binary, with "
             "the attributes in headers that begin with `ce-`. `subject` names the caller's key, "
-            "or the subscription where the gateway is set so; the numbers in `data` are the "
-            "elements. `source`, a slash and `id` are the transaction's id. 400 if nothing was "
-            "taken; else `rejected` says what was not."
+            "or the subscription if the gateway is set up so; the numbers in `data` are the "
+            "elements. `source`, a slash and `id` are the transaction's id. 400 if every event was "
+            "rejected; else `rejected` lists those that were."
         ),
         tag="CloudEvents",
         request=EVENT_REQUEST_SCHEMAS,
         answers={202: ACCEPTANCE_SCHEMA},
     )
 
-    def read(self, post: Post) -> ParsedBody:
-        take = partial(
+    def read(self, post: GatewayPost) -> ParsedBody:
+        make_call = partial(
             call_from_event,
             gateway=post.gateway,
-            window=AcceptanceWindow.of(post.gateway, post.now),
+            window=AcceptanceWindow.for_gateway(post.gateway, post.now),
             now=post.now,
         )
-        return ParsedBody(*accept_or_reject(decode_events(post), take))
+        return ParsedBody(*accept_or_reject(decode_events(post), make_call))
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
-        said = acceptance_body(delivery, reading.calls, list(reading.rejected))
-        return Answer(acceptance_status(reading.calls, reading.rejected), said)
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
+        body = acceptance_body(delivery, reading.calls, list(reading.rejected))
+        return Answer(acceptance_status(reading.calls, reading.rejected), body)
 
 
-class OpenMeter(CloudEvents):
-    """As OpenMeter's clients post events: 204, or a problem (RFC 9457)."""
+class OpenMeterDialect(CloudEventsDialect):
+    """CloudEvents of OpenMeter's clients, answered with 204 or a problem (RFC 9457)."""
 
     documented = DoorDocumentation(
         name="post_openmeter_events",
         summary="Post events with OpenMeter's clients",
         description=(
-            "As `/v1/events`, answered as OpenMeter's clients expect it. 400 if anything was not "
-            "taken: `rejected` says what, and all else is kept."
+            "As `/v1/events`, answered as OpenMeter's clients expect it. 400 if any event was "
+            "rejected: `rejected` lists those, and all others are stored."
         ),
         tag="CloudEvents",
         request=EVENT_REQUEST_SCHEMAS,
@@ -231,17 +251,19 @@ class OpenMeter(CloudEvents):
         errors=(),
     )
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
+        # 204 has no body that could list rejected events, so that one of them makes it 400. Clients
+        # may then send the whole batch again; events accepted before are counted once.
         if not reading.rejected:
             return Answer(204)
-        said = acceptance_body(delivery, reading.calls, list(reading.rejected))
-        return _as_problem(Answer(400, said | first_rejection(reading.rejected)))
+        body = acceptance_body(delivery, reading.calls, list(reading.rejected))
+        return _as_problem(Answer(400, body | first_rejection(reading.rejected)))
 
-    def refuse(self, error: APIException, path: str) -> Answer:
-        return _as_problem(super().refuse(error, path))
+    def answer_error(self, error: APIException, path: str) -> Answer:
+        return _as_problem(super().answer_error(error, path))
 
 
 def _as_problem(answer: Answer) -> Answer:
     status = HTTPStatus(answer.status)
-    said = {"title": status.phrase, "status": status.value, "detail": answer.body["message"]}
-    return replace(answer, body=answer.body | said, content_type=PROBLEM_MEDIA_TYPE)
+    problem = {"title": status.phrase, "status": status.value, "detail": answer.body["message"]}
+    return replace(answer, body=answer.body | problem, content_type=PROBLEM_MEDIA_TYPE)

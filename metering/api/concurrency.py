@@ -1,4 +1,4 @@
-"""Room for everybody: a gateway that fills the threads makes way for the others."""
+"""The concurrency limit: a gateway that holds most threads makes way for the other gateways."""
 
 import threading
 import time
@@ -17,72 +17,89 @@ from metering.api.errors import SlowDown, error_answer
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-OVER_FAIR_SHARE_MESSAGE = "This gateway has most of the requests under way. Send it again."
-RECENTLY_SEEN_SECONDS = 10.0  # seconds in which a gateway was seen, and may be again
+OVER_FAIR_SHARE_MESSAGE = "This gateway has most of the requests in flight. Send it again."
+RECENTLY_SEEN_SECONDS = 10.0  # a gateway seen within them counts as one that shares the threads
 
 
 class InFlightRequests:
-    """The requests that are being answered in this process, by gateway.
+    """The requests that this process is answering, by gateway.
 
-    When hardly a thread is free, those who have more than their share of them are turned away,
-    so that a gateway with little to say need not wait until one with much has said it.
+    When few threads are free, a gateway that has more than its fair share of requests is answered
+    429, so that a gateway with few requests need not wait behind one with many.
     """
 
     def __init__(self) -> None:
+        # Every request thread counts here. Without the lock two threads could both take the last
+        # place, or lose a decrement and hold a place for ever.
         self._lock = threading.Lock()
-        self._inside: Counter[int] = Counter()
+        self._in_flight: Counter[int] = Counter()
         self._seen_at: dict[int, float] = {}
 
     @contextmanager
-    def of(self, gateway_id: int) -> Iterator[None]:
-        """Raises SlowDown."""
-        self._enter(gateway_id)
+    def slot(self, gateway_id: int) -> Iterator[None]:
+        """Count one request of the gateway as in flight.
+
+        Raises:
+            SlowDown: the gateway has more than its fair share of the requests in flight.
+        """
+        self._take_slot(gateway_id)
         try:
             yield
         finally:
             with self._lock:
-                self._inside[gateway_id] -= 1
-                if not self._inside[gateway_id]:
-                    del self._inside[gateway_id]  # or each request would count all gateways
+                self._in_flight[gateway_id] -= 1
+                # Gateways without requests would otherwise stay in the counter, and `total()`
+                # would take longer with every gateway that was ever seen.
+                if not self._in_flight[gateway_id]:
+                    del self._in_flight[gateway_id]
 
-    def _enter(self, gateway_id: int) -> None:
+    def _take_slot(self, gateway_id: int) -> None:
         with self._lock:
             self._seen_at[gateway_id] = time.monotonic()
-            if self._inside.total() >= settings.MOST_AT_ONCE:
-                share = self._inside.total() / self._gateways()
-                if self._inside[gateway_id] > share:
+            if self._in_flight.total() >= settings.MOST_AT_ONCE:
+                fair_share = self._in_flight.total() / self._count_recent_gateways()
+                if self._in_flight[gateway_id] > fair_share:
                     raise SlowDown(OVER_FAIR_SHARE_MESSAGE)
-            self._inside[gateway_id] += 1
+            self._in_flight[gateway_id] += 1
 
-    def _gateways(self) -> int:
+    def _count_recent_gateways(self) -> int:
         since = time.monotonic() - RECENTLY_SEEN_SECONDS
         return sum(seen_at >= since for seen_at in self._seen_at.values())
 
 
 class ConcurrencyLimiter:
-    """A WSGI application before the application: to turn somebody away costs next to nothing."""
+    """A WSGI application around the project's own that limits the requests of one gateway.
+
+    It runs before Django's middleware, so that a 429 costs next to nothing.
+    """
 
     def __init__(self, application: "WSGIApplication") -> None:
         self._application = application
-        self._room = InFlightRequests()
+        self._in_flight = InFlightRequests()
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         tokens = environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", "")
+        # Only the cache is asked: a database query here would itself need a free thread. A gateway
+        # that is not cached yet is let through once, and its own request puts it into the cache.
         gateway_id = cached_gateway_id(*tokens) if any(tokens) else None
         if gateway_id is None:
             return self._application(environ, start_response)
         try:
-            with self._room.of(gateway_id):
+            with self._in_flight.slot(gateway_id):
                 return self._application(environ, start_response)
         except SlowDown as error:
             return _answer_slow_down(error, start_response)
 
 
 def _answer_slow_down(error: SlowDown, start_response: "StartResponse") -> Iterable[bytes]:
-    status, answer, headers = error_answer(error)
+    status, answer, error_headers = error_answer(error)
     body = msgspec.json.encode(answer)
-    said = {"Content-Type": "application/json", "Content-Length": str(len(body))} | headers
-    start_response(f"{status} {HTTPStatus(status).phrase}", list(said.items()))
+    headers = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **error_headers,
+    }
+    start_response(f"{status} {HTTPStatus(status).phrase}", list(headers.items()))
     return [body]

@@ -1,4 +1,8 @@
-"""What the OpenAPI page says of the doors. The body's shape is read from its decoder's types."""
+"""OpenAPI documentation of the doors.
+
+The schema of a body comes from the types of its decoder, so that the page cannot promise a field
+that the door does not read.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +19,7 @@ ViewMethod = TypeVar("ViewMethod", bound=Callable[..., Any])
 TRANSACTION_TAGS = ["Transactions"]
 
 MOMENT_SCHEMA = {"type": "string", "format": "date-time"}
+# A customer, product, subscription or source: its name for people, its external key for programs.
 NAMED_OBJECT_SCHEMA = {
     "type": ["object", "null"],
     "properties": {"name": {"type": "string"}, "external_key": {"type": "string"}},
@@ -24,19 +29,20 @@ DOOR_ERROR_SCHEMA: dict[str, Any] = {
     "required": ["code", "message"],
     "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
 }
+# The answer to a POST. `delivery` is the id of the stored batch, which support can look up.
 ACCEPTANCE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["delivery", "accepted", "rejected"],
     "properties": {
         "delivery": {"type": "string", "format": "uuid"},
-        "accepted": {"type": "integer", "description": "Also counts what was sent before."},
+        "accepted": {"type": "integer", "description": "Items accepted, repeats included."},
         "rejected": {
             "type": "array",
             "items": {
                 "type": "object",
                 "required": ["index", "transaction_id", "field", "code", "message"],
                 "properties": {
-                    "index": {"type": "integer", "description": "Its place in the body, from 0."},
+                    "index": {"type": "integer", "description": "Position in the body, from 0."},
                     "transaction_id": {"type": ["string", "null"]},
                     "field": {"type": ["string", "null"]},
                     "code": {"type": "string"},
@@ -46,6 +52,7 @@ ACCEPTANCE_SCHEMA: dict[str, Any] = {
         },
     },
 }
+# Required are only fields that a transaction has in every state, also while it waits.
 RECEIPT_SCHEMA = {
     "type": "object",
     "required": ["transaction_id", "gateway", "state", "elements", "occurred_at", "received_at"],
@@ -133,14 +140,14 @@ RECEIPT_SCHEMA = {
         "others_of_this_id": {
             "type": "array",
             "items": {"type": "object"},
-            "description": "Receipts of other calls under the same id, where ids may come from "
-            "callers, and of the tools that a model called under the id of its answer.",
+            "description": "Receipts of other calls with the same id: where callers may choose "
+            "ids, and for tools that a model called under the id of its answer.",
         },
     },
 }
 REJECTED_RECEIPT_SCHEMA = {
     "type": "object",
-    "description": "Of an id that was rejected, as long as that is kept, and never accepted.",
+    "description": "The receipt of an id that was rejected and never accepted.",
     "required": ["transaction_id", "gateway", "state", "reason", "reason_text", "rejected_at"],
     "properties": {
         "transaction_id": {"type": "string"},
@@ -152,13 +159,16 @@ REJECTED_RECEIPT_SCHEMA = {
         "rejected_at": MOMENT_SCHEMA,
     },
 }
+# With status 400 the body is the same as with 202, plus code and message: a sender that logs errors
+# only then logs why.
 NOTHING_ACCEPTED_SCHEMA = {
     "type": "object",
-    "description": "Every item was rejected. The code and message are those of the first.",
+    "description": "Every item was rejected. Code and message are those of the first.",
     "required": [*ACCEPTANCE_SCHEMA["required"], *DOOR_ERROR_SCHEMA["required"]],
     "properties": {**ACCEPTANCE_SCHEMA["properties"], **DOOR_ERROR_SCHEMA["properties"]},
 }
 
+# Examples that a reader can copy: all fields of a call, and the fewest that are enough.
 EXAMPLE_CALL = {
     "transaction_id": "b2c1e0d4-5a77-4f0e-9a57-0d6f6c1b7a01",
     "occurred_at": "2026-01-15T12:00:00Z",
@@ -177,6 +187,7 @@ SMALLEST_EXAMPLE_CALL = {
     "subscription": "acme-maps",
 }
 
+# Every door may answer these: no valid token, a token without the right, no database.
 COMMON_ERROR_SCHEMAS = {
     401: DOOR_ERROR_SCHEMA,
     403: DOOR_ERROR_SCHEMA,
@@ -185,7 +196,9 @@ COMMON_ERROR_SCHEMAS = {
 
 
 def json_schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON schema of what a struct decodes, whole in itself."""
+    """Return the JSON schema of a struct, complete in itself."""
+    # msgspec writes nested structs as references to components, which would have to be collected
+    # from all doors. Inlined, a schema needs nothing around it.
     (_,), components = msgspec.json.schema_components([item], ref_template="{name}")
     schema: dict[str, Any] = _inline_references(components[item.__name__], components)
     return schema
@@ -194,20 +207,24 @@ def json_schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
 def _inline_references(
     schema: Any, components: Mapping[str, Any], within: Sequence[str] = ()
 ) -> Any:
-    """What contains itself may contain anything there."""
+    """Return a schema with the components in place of references to them.
+
+    `within` are the components around it. One that contains itself becomes a schema that allows
+    anything, or inlining would never end.
+    """
     if isinstance(schema, list):
-        return [_inline_references(each, components, within) for each in schema]
+        return [_inline_references(part, components, within) for part in schema]
     if not isinstance(schema, dict):
         return schema
     if name := schema.get("$ref"):
         inner = components[name] if name not in within else {}
         return _inline_references(inner, components, (*within, name))
-    return {name: _inline_references(each, components, within) for name, each in schema.items()}
+    return {name: _inline_references(part, components, within) for name, part in schema.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoorDocumentation:
-    """What the page says of one door. `request` and `answers` are JSON schemas."""
+    """Documentation of one door. `request` and `answers` are JSON schemas."""
 
     name: str
     summary: str
@@ -221,7 +238,7 @@ class DoorDocumentation:
 
 
 class RequiredBodySchema(AutoSchema):
-    """Whoever posts has something to say."""
+    """Schema of a view whose POST needs a body; drf-spectacular takes every body for optional."""
 
     def _get_request_body(self, direction: Any = "request") -> Any:
         body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
@@ -229,7 +246,7 @@ class RequiredBodySchema(AutoSchema):
 
 
 class DoorSchema(RequiredBodySchema):
-    """Reads it from the door's dialect."""
+    """Schema of a door, taken from its dialect."""
 
     @property
     def _documented(self) -> DoorDocumentation:
@@ -251,6 +268,7 @@ class DoorSchema(RequiredBodySchema):
     def get_override_parameters(self) -> list[Any]:
         return list(self._documented.parameters)
 
+    # drf-spectacular takes dictionaries of JSON schemas wherever it takes serializers.
     def get_request_serializer(self) -> Any:
         return dict(self._documented.request or {})
 
@@ -267,12 +285,12 @@ def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMeth
         tags=TRANSACTION_TAGS,
         description=(
             "One object, an array of up to 1,000, or one object a line "
-            "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. Answered once "
-            "everything accepted is safe on disk. An item that cannot be taken is rejected by "
-            "itself; the answer is 400 if all of them are. What decides (id, moment, key, "
-            "subscription, source, elements) has to be right; a wrong method, path, status, size "
-            "or latency costs no call and is kept as metadata. A transaction sent again is taken "
-            "and counted once, so after any error or silence simply send it again."
+            "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. The answer "
+            "comes once everything accepted is safe on disk. An item with an error is rejected by "
+            "itself; the answer is 400 if all of them are. A wrong id, moment, key, subscription, "
+            "source or element rejects the item; a wrong method, path, status, size or latency "
+            "does not, and is kept as metadata. A transaction that is sent again is counted once: "
+            "after any error, or without an answer, simply send it again."
         ),
         request={
             "application/json": {
@@ -291,12 +309,12 @@ def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMeth
         examples=[
             OpenApiExample("One call", value=EXAMPLE_CALL, request_only=True),
             OpenApiExample(
-                "Two, the second as small as can be",
+                "Two calls, the second with required fields only",
                 value=[EXAMPLE_CALL, SMALLEST_EXAMPLE_CALL],
                 request_only=True,
             ),
             OpenApiExample(
-                "One of two was refused",
+                "One of two was rejected",
                 value={
                     "delivery": "01a20c40-d37e-7c5e-a3b6-4ca8bbdd2c37",
                     "accepted": 1,
@@ -319,10 +337,10 @@ def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMeth
 
 document_get_receipt = extend_schema(
     operation_id="get_receipt",
-    summary="What became of a transaction",
+    summary="The receipt of a transaction",
     tags=TRANSACTION_TAGS,
     description=(
-        "Of the gateway's own transactions only. One that was rejected is told of with the reason."
+        "Only of the gateway's own transactions. The receipt of a rejected one has the reason."
     ),
     parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
     responses={
@@ -362,6 +380,7 @@ document_get_receipt = extend_schema(
 
 class GatewayTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "metering.api.authentication.GatewayAuthentication"
+    # Two schemes of one class: many clients can only set a header of their own for the token.
     name = ["bearer", "x-api-key"]  # noqa: RUF012 - as the base class has it
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
-"""What every door does: know the gateway, read the body, keep its calls, answer.
+"""Doors: each knows the gateway, reads the body, stores its calls and answers.
 
-A dialect says what a body means and how the answer looks. How to add one: `docs/gateways.md`.
+A dialect says what a body means and how its answer looks. `docs/gateways.md` tells how to add one.
 """
 
 from abc import ABC, abstractmethod
@@ -43,24 +43,25 @@ from metering.pairing.partial_transactions import PartialSide, accept_partial
 from revcred.models import Gateway
 from revcred.postgresql import database_deadline
 
-# Statuses of what would be rejected again, however often it is sent.
+# A post answered with one of these would be rejected again however often it is sent, so that the
+# gateway's operator has to learn of it. Others (401, 429, 503) go away by themselves or by a token.
 REJECTION_STATUSES = {400, 409, 413, 415}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Post:
-    """What a gateway posted: the body inflated, the moment by the database's clock."""
+class GatewayPost:
+    """A request as a dialect reads it: the body inflated, the time by the database's clock."""
 
     gateway: Gateway
     path: str
-    headers: Mapping[str, str]  # asked for by names in lower case
+    headers: Mapping[str, str]  # looked up by lower-case names
     body: bytes
     now: datetime
     token: str
 
     @property
     def withheld(self) -> WithheldSecrets:
-        """What no stored text of the calls in it may have."""
+        """Secrets that must not stand in any stored text of its calls: the gateway's token."""
         return WithheldSecrets(self.token)
 
     @property
@@ -70,21 +71,21 @@ class Post:
 
 @dataclass
 class ParsedBody:
-    """The calls in a body, and why each of the others is not taken, in the dialect's own shape.
+    """Calls that a body holds, and the reasons why its other items are rejected.
 
-    With a side, the only call in it is half a call, of which the other half comes by itself.
+    With a `side`, its one call is a partial transaction, whose other part comes in another post.
     """
 
     calls: Sequence[Call]
     rejected: Sequence[Any] = ()
-    passed_over: int = 0  # records that are no calls
+    passed_over: int = 0  # log records that are no calls
     side: PartialSide | None = None
-    first_at: datetime | None = None  # when it happened, if it is known by now to have come before
+    first_at: datetime | None = None  # the first one's moment, if this is known to be a repeat
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`body` goes out as JSON, bytes as they are, None as nothing at all."""
+    """An HTTP answer. Its `body` is sent as JSON, bytes as they are, and None as no body at all."""
 
     status: int
     body: Any = None
@@ -93,10 +94,11 @@ class Answer:
 
 
 def rejection_from_error(error: APIException) -> RejectedItem:
-    """Why what was posted is not taken: one call, or all of a body that cannot be told apart."""
-    _, said, _ = error_answer(error)
+    """Return an error as a rejected item: one call, or a body that cannot be split into items."""
+    _, code_and_message, _ = error_answer(error)
+    # Errors of single items carry these; an error of the whole body has none of them.
     where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
-    rejected = RejectedItem(where | said)
+    rejected = RejectedItem(where | code_and_message)
     rejected.key = getattr(error, "key", None)
     return rejected
 
@@ -104,46 +106,60 @@ def rejection_from_error(error: APIException) -> RejectedItem:
 def record_body_rejection(
     gateway_id: int, address: str, error: APIException, withheld: WithheldSecrets
 ) -> None:
-    """Keep why nothing of a body was taken, which no delivery tells of."""
+    """Store the reason why a whole body was rejected, so that the gateway's page can show it.
+
+    There is no delivery that would count it among the rejected items: hence `uncounted=1`.
+    """
     rejections.record_rejections(
         gateway_id, address, [rejection_from_error(error)], withheld=withheld, uncounted=1
     )
 
 
 class AnswerStyle:
-    """How somebody wants to be spoken to."""
+    """Shape of errors and headers that a family of clients expects."""
 
-    def refuse(self, error: APIException, path: str) -> Answer:
+    def answer_error(self, error: APIException, path: str) -> Answer:
+        """Return the answer to a post that failed; `path` is the one it was sent to."""
         return Answer(*error_answer(error))
 
-    def headers(self, gateway: Gateway) -> Mapping[str, str]:
-        """On every answer to a gateway that is known."""
+    def gateway_headers(self, gateway: Gateway) -> Mapping[str, str]:
+        """Return headers of every answer to a gateway that has shown a valid token."""
         return {}
 
 
 class Dialect(AnswerStyle, ABC):
-    """One kind of body that is posted, and how its sender wants to be answered.
+    """A format of posted bodies together with the answers that its senders expect.
 
-    Both know nothing of Django's requests. What is wrong is said by raising an APIException.
+    A dialect knows nothing of Django's requests, and reports errors by raising an APIException.
     """
 
+    # A dialect has no state of a request: one instance serves all threads.
     documented: DoorDocumentation
 
     @abstractmethod
-    def read(self, post: Post) -> ParsedBody:
-        """The calls that are meant, each with its key. Raises APIException."""
+    def read(self, post: GatewayPost) -> ParsedBody:
+        """Return the calls in a post, each with its key in clear. Raises APIException."""
 
     @abstractmethod
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
-        """Once all of it is safe."""
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
+        """Return the answer to a post whose calls are committed."""
 
-    def take(self, post: Post) -> Answer:
-        """Raises APIException, django.db.OperationalError."""
+    def process(self, post: GatewayPost) -> Answer:
+        """Read a post, store its calls and return the answer.
+
+        Raises:
+            APIException: the post is rejected as a whole.
+            django.db.OperationalError: the database is not available; nothing is stored.
+        """
+        # Provisioning comes first: its customers and subscriptions have to be committed before a
+        # worker can see the calls that name them.
         reading = self.read(post)
         provisioning.provision_named_in_calls(reading.calls, post.withheld)
-        return self.answer(post, reading, self.keep(post, reading))
+        return self.answer(post, reading, self.store(post, reading))
 
-    def keep(self, post: Post, reading: ParsedBody) -> UUID:
+    def store(self, post: GatewayPost, reading: ParsedBody) -> UUID:
+        """Commit the calls and return the id of their delivery. Raises OperationalError."""
+        # A partial transaction waits for its other part, and reaches the inbox only with it.
         if reading.side:
             (half,) = reading.calls
             kept = accept_partial(post.gateway, half, reading.side, withheld=post.withheld)
@@ -164,7 +180,7 @@ class Dialect(AnswerStyle, ABC):
 
 
 class IgnoreAcceptHeader(BaseContentNegotiation):
-    """A door has one way to answer, and old clients ask for the oddest ones."""
+    """Content negotiation that ignores `Accept`: old clients send odd values in it."""
 
     def select_parser(self, request: Request, parsers: Any) -> None:
         return None
@@ -172,14 +188,15 @@ class IgnoreAcceptHeader(BaseContentNegotiation):
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: Any = None
     ) -> tuple[BaseRenderer, str]:
+        # 406 would help nobody: the call has been made, and has to be counted.
         renderer = next(iter(renderers))
         return renderer, renderer.media_type
 
 
 class GatewayView(APIView):
-    """Only gateways come through, and all of them are answered in their manner."""
+    """A view for gateways alone, which answers in the style that their clients expect."""
 
-    manner = AnswerStyle()
+    answer_style = AnswerStyle()
     admission: Admission | None = None
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayPost,)
@@ -189,48 +206,57 @@ class GatewayView(APIView):
         super().perform_authentication(request)
         self.admission = admission_of(request)
 
+    # Every error is answered in the style of the clients, also a failed authentication.
     def handle_exception(self, error: Exception) -> HttpResponse:  # type: ignore[override]
+        # A database that is away is no fault of the request: 503 tells a gateway to send it again,
+        # where 500 might not.
         if isinstance(error, OperationalError | InterfaceError):
             error = DatabaseUnavailable()
         if not isinstance(error, APIException):
             return super().handle_exception(error)
-        return self.respond(self.manner.refuse(error, self.request.path))
+        return self.respond(self.answer_style.answer_error(error, self.request.path))
 
     def respond(self, answer: Answer) -> HttpResponse:
-        known = self.manner.headers(self.admission.gateway) if self.admission else {}
-        return _to_http_response(answer, known)
+        headers = (
+            self.answer_style.gateway_headers(self.admission.gateway) if self.admission else {}
+        )
+        return _to_http_response(answer, headers)
 
 
 class Door(GatewayView):
-    """Where one dialect is posted: `Door.as_view(dialect=…)`."""
+    """The view of one dialect: `Door.as_view(dialect=…)`."""
 
     dialect: Dialect | None = None
     token = ""
     schema = DoorSchema()
 
     def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:
-        """Straight through: REST framework's own way costs as much again as all the rest."""
+        """Handle a POST without REST framework's own steps, which would double its time."""
         if request.method != "POST":
             return super().dispatch(request, *args, **named)
         self.request = request  # type: ignore[assignment]
         try:
-            return self.respond(self._take(request))
+            return self.respond(self._process(request))
         except APIException as error:
-            self._keep_reason(error)
-            return self.respond(self.manner.refuse(error, request.path))
+            self._record_reason(error)
+            return self.respond(self.answer_style.answer_error(error, request.path))
         except (OperationalError, InterfaceError):
-            return self.respond(self.manner.refuse(DatabaseUnavailable(), request.path))
+            return self.respond(self.answer_style.answer_error(DatabaseUnavailable(), request.path))
 
     def post(self, request: Request) -> HttpResponse:
-        """What is posted is dispatched before; this says that something may be."""
+        """Exist for the OpenAPI page alone, which lists the methods that a view has.
+
+        `dispatch` handles every POST before REST framework would look for this method.
+        """
         raise NotImplementedError
 
-    def _take(self, request: HttpRequest) -> Answer:
+    def _process(self, request: HttpRequest) -> Answer:
         assert self.dialect is not None
+        # The cheap checks first: nothing of the body is read for a gateway that may not post.
         self.admission = self.admit(request)
         MayPost.check(self.admission)
         backlog.check(self.admission.gateway.pk)
-        post = Post(
+        post = GatewayPost(
             gateway=self.admission.gateway,
             path=request.path,
             headers=request.headers,
@@ -239,10 +265,10 @@ class Door(GatewayView):
             token=self.token,
         )
         with database_deadline(DATABASE_DEADLINE_SECONDS):
-            return self.dialect.take(post)
+            return self.dialect.process(post)
 
-    def _keep_reason(self, error: APIException) -> None:
-        """For the gateway's operator: why its sender was told that this was not taken."""
+    def _record_reason(self, error: APIException) -> None:
+        """Store the reason of a rejected post for the gateway's operator."""
         if self.admission is None or error.status_code not in REJECTION_STATUSES:
             return
         with database_deadline(DATABASE_DEADLINE_SECONDS):
@@ -251,24 +277,27 @@ class Door(GatewayView):
             )
 
     def admit(self, request: HttpRequest) -> Admission:
-        """Raises APIException."""
+        """Return the admission of the gateway that posts. Raises APIException."""
         self.token = token_from_headers(request.headers)
         return require_admission("", self.token)
 
     def body_of(self, request: HttpRequest) -> bytes:
-        """Raises Malformed, TooLarge, UnknownEncoding."""
+        """Return the inflated body. Raises MalformedRequest, BodyTooLarge, UnknownEncoding."""
         return bodies.read_body(request)
 
     @property
-    def manner(self) -> AnswerStyle:  # type: ignore[override]
+    def answer_style(self) -> AnswerStyle:  # type: ignore[override]
         return self.dialect or AnswerStyle()
 
 
 def _to_http_response(answer: Answer, headers: Mapping[str, str]) -> HttpResponse:
-    said = {**headers, **answer.headers}
+    all_headers = {**headers, **answer.headers}
     if answer.body is None:
-        response = HttpResponse(status=answer.status, headers=said)
+        response = HttpResponse(status=answer.status, headers=all_headers)
+        # Django sets a type even where there is no content that could have one.
         del response["Content-Type"]
         return response
     body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
-    return HttpResponse(body, status=answer.status, headers=said, content_type=answer.content_type)
+    return HttpResponse(
+        body, status=answer.status, headers=all_headers, content_type=answer.content_type
+    )

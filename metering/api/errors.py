@@ -1,4 +1,4 @@
-"""Every refusal in one shape: a code for programs and a message for people."""
+"""Errors of the API in one shape: a code for programs and a message for people."""
 
 from typing import Any
 
@@ -7,47 +7,57 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, ErrorD
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+# HTTP requires this header with every 401.
 BEARER_CHALLENGE = 'Bearer realm="revcred"'
 
 
 class UnknownEncoding(APIException):
+    """The body is compressed in a way that revcred cannot read."""
+
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "unknown_encoding"
 
 
 class UnknownEventFormat(APIException):
+    """The body is a CloudEvent in another format than JSON, such as Avro."""
+
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "unknown_format"
-    default_detail = "Of CloudEvents' formats this is not one that is understood: send JSON."
+    default_detail = "This CloudEvents format is not supported. Send JSON."
 
 
 class SlowDown(APIException):
-    """More of this gateway waits than is good for the others."""
+    """One gateway has more waiting transactions, or in-flight requests, than its share."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_code = "slow_down"
-    default_detail = "Too many of this gateway's transactions wait. Send it again."
-    wait = 1  # seconds, as Retry-After
+    default_detail = "Too many transactions of this gateway are waiting. Send it again."
+    wait = 1  # seconds, sent as Retry-After
 
 
 class Overloaded(APIException):
-    """More waits than is good for anybody."""
+    """All gateways together have more waiting transactions than workers can process soon."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "overloaded"
-    default_detail = "Too many transactions wait. Send it again."
-    wait = 1
+    default_detail = "Too many transactions are waiting. Send it again."
+    wait = 1  # seconds
 
 
 class DatabaseUnavailable(APIException):
+    """The database did not answer within the deadline of a request."""
+
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "unavailable"
-    default_detail = "The database is away. Send it again."
-    wait = 1
+    default_detail = "The database is not available. Send it again."
+    wait = 1  # seconds
 
 
 def error_response(error: Exception, context: dict[str, Any]) -> Response | None:
-    """`{"code", "message"}` for what REST framework knows; the rest is not ours to hide."""
+    """Return `{"code", "message"}` for errors of REST framework, and None for all others.
+
+    None leaves the error to Django, which logs it with its traceback and answers 500.
+    """
     response = exception_handler(error, context)
     if response is not None:
         response.data = _error_body(response.data["detail"])
@@ -55,7 +65,7 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
 
 
 def error_answer(error: APIException) -> tuple[int, dict[str, str], dict[str, str]]:
-    """Status, body and headers of the same answer, for whom no view answers."""
+    """Return status, body and headers of an error, for doors that bypass REST framework's views."""
     headers: dict[str, str] = {}
     if isinstance(error, AuthenticationFailed):
         headers["WWW-Authenticate"] = BEARER_CHALLENGE

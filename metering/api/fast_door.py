@@ -1,7 +1,8 @@
-"""The fast door: POST /v1/transactions and nothing else, without the layers a page needs.
+"""The fast door: an ASGI application for `POST /v1/transactions` and nothing else.
 
-The same decoder, checks, inbox and answers as `metering.api.transactions.Transactions`, for an
-event loop: one process takes in several times as many small POSTs.
+It shares decoder, checks, inbox and answers with `metering.api.transactions.TransactionsView`.
+Without middleware and a thread for each request, one process accepts several times as many small
+POSTs.
 """
 
 import asyncio
@@ -44,7 +45,9 @@ from revcred.api.errors import MalformedRequest
 from revcred.postgresql import database_deadline
 
 FAST_DOOR_PATHS = {"/v1/transactions", "/v1/transactions/"}
-MAX_ENTRIES_PER_COMMIT = 500  # entries in one commit
+# A larger group would make the first of its gateways wait for the last, and a failed group is
+# written again row by row.
+MAX_ENTRIES_PER_COMMIT = 500
 
 AsgiScope = dict[str, Any]
 AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
@@ -54,42 +57,47 @@ T = TypeVar("T")
 
 
 class AsyncGroupCommit:
-    """Commits what came while the last commit was under way, all of it in the next one."""
+    """A queue of inbox rows: those that arrive during one commit are written by the next one.
+
+    One commit waits for the disk once, however many rows it has.
+    """
 
     def __init__(self, in_thread: Callable[..., Awaitable[Any]]) -> None:
         self._in_thread = in_thread
         self._waiting: list[tuple[DeliveryRow, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
-    async def keep(self, entry: DeliveryRow) -> None:
-        """Returns once the entry is committed. Raises django.db.DatabaseError."""
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, kept))
+    async def commit(self, row: DeliveryRow) -> None:
+        """Return once the row is committed. Raises django.db.DatabaseError."""
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((row, committed))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
-        await kept
+        await committed
 
     async def _write_all(self) -> None:
         while self._waiting:
             group = self._waiting[:MAX_ENTRIES_PER_COMMIT]
             del self._waiting[:MAX_ENTRIES_PER_COMMIT]
-            errors = await self._in_thread(commit_each_row, [entry for entry, _ in group])
-            for (_, kept), error in zip(group, errors, strict=True):
-                if kept.done():  # its client has gone
+            errors = await self._in_thread(commit_each_row, [row for row, _ in group])
+            for (_, committed), error in zip(group, errors, strict=True):
+                # Cancelled: its client has hung up. The row is committed all the same, and the
+                # client will send it again and be told that it is there.
+                if committed.done():
                     continue
                 if error is None:
-                    kept.set_result(None)
+                    committed.set_result(None)
                 else:
-                    kept.set_exception(error)
+                    committed.set_exception(error)
         self._writer = None
 
 
 class FastDoor:
-    """An ASGI application. The database is only spoken to from one thread of its own."""
+    """The ASGI application. All its queries run in one thread, which has one connection."""
 
     def __init__(self, thread: Executor) -> None:
         self._thread = thread
-        self._gathering = AsyncGroupCommit(self._in_thread)
+        self._group_commit = AsyncGroupCommit(self._in_thread)
 
     async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         if scope["type"] == "http":
@@ -97,16 +105,18 @@ class FastDoor:
 
     async def _answer(self, scope: AsgiScope, receive: AsgiReceive) -> AnswerParts:
         try:
-            return *await self._take_in(scope, receive), {}
+            return *await self._accept(scope, receive), {}
         except APIException as error:
             return error_answer(error)
         except (DatabaseError, InterfaceError):
             return error_answer(DatabaseUnavailable())
 
-    async def _take_in(self, scope: AsgiScope, receive: AsgiReceive) -> tuple[int, dict[str, Any]]:
+    async def _accept(self, scope: AsgiScope, receive: AsgiReceive) -> tuple[int, dict[str, Any]]:
+        """Return status and body of the answer to a POST. Raises APIException, DatabaseError."""
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
+        # The body first: some clients read no answer before they have sent all of it.
         body = await _receive_body(receive, int(headers.get("content-length") or 0))
         _check_path_and_method(scope)
         admission = await self._admit(headers)
@@ -120,36 +130,41 @@ class FastDoor:
             )
             raise
         calls, rejected = accept_or_reject(read, call_maker(admission))
-        entry = await self._encode(
+        row = await self._encode(
             gateway,
             calls,
             withheld=withheld,
             rejected=len(rejected),
             ids_from_callers=admission.gateway.ids_from_callers,
         )
-        await self._gathering.keep(entry)
+        await self._group_commit.commit(row)
         inbox_bell.ring()
         backlog.add(gateway, len(calls))
         if rejected:
-            keep = partial(rejections.record_rejections, withheld=withheld)
-            await self._in_thread(keep, gateway, TRANSACTIONS_PATH, rejected)
-        return acceptance_status(calls, rejected), acceptance_body(entry.id, calls, rejected)
+            record = partial(rejections.record_rejections, withheld=withheld)
+            await self._in_thread(record, gateway, TRANSACTIONS_PATH, rejected)
+        return acceptance_status(calls, rejected), acceptance_body(row.id, calls, rejected)
 
     async def _admit(self, headers: dict[str, str]) -> Admission:
         tokens = headers.get("authorization", ""), headers.get("x-api-key", "")
         try:
             return _check_admission(*tokens)
-        except SynchronousOnlyOperation:  # what is known is too old: the database has to be asked
+        except SynchronousOnlyOperation:
+            # Django forbids queries in the event loop. Most requests need none, since admission and
+            # backlog are cached; once a second one has to query, and goes to the thread.
             return await self._in_thread(_check_admission, *tokens)
 
     async def _encode(self, gateway: int, calls: Sequence[Call], **named: Any) -> DeliveryRow:
         try:
             return delivery_row(gateway, calls, **named)
-        except SynchronousOnlyOperation:  # a key stands in a call: is it also a name entered here?
+        except SynchronousOnlyOperation:
+            # A text of the call holds its key, and only the database knows if the key is also the
+            # name of a customer or source, which must stay.
             return await self._in_thread(partial(delivery_row, **named), gateway, calls)
 
     async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
+        # Set before the step waits for the thread: to its gateway that is waiting, too.
         deadline = time.monotonic() + DATABASE_DEADLINE_SECONDS
         return await loop.run_in_executor(
             self._thread, _run_within_deadline, deadline, step, *arguments
@@ -164,14 +179,15 @@ def _check_admission(authorization: str, api_key: str) -> Admission:
 
 
 def _run_within_deadline(deadline: float, step: Callable[..., T], *arguments: Any) -> T:
-    """The time a step waits for the thread is time its gateway waits."""
+    """Run a step in what is left until the deadline, in seconds of `time.monotonic()`."""
+    # Django closes stale connections between requests, of which it knows nothing here.
     close_old_connections()
     with database_deadline(max(0.0, deadline - time.monotonic())):
         return step(*arguments)
 
 
 def _check_path_and_method(scope: AsgiScope) -> None:
-    """Raises NotFound, MethodNotAllowed."""
+    """Let a POST to one of the door's paths pass; raise NotFound or MethodNotAllowed for others."""
     if scope["path"] not in FAST_DOOR_PATHS:
         raise NotFound
     if scope["method"] != "POST":
@@ -179,7 +195,8 @@ def _check_path_and_method(scope: AsgiScope) -> None:
 
 
 async def _receive_body(receive: AsgiReceive, length: int) -> bytes:
-    """Raises MalformedRequest, TooLarge."""
+    """Return the whole body. Raises MalformedRequest, BodyTooLarge."""
+    # The announced length first, then what really comes: a chunked body announces none.
     bodies.check_body_length(length)
     parts: list[bytes] = []
     size, more = 0, True
@@ -198,9 +215,13 @@ async def _send_answer(
     send: AsgiSend, status: int, answer: dict[str, Any], headers: dict[str, str]
 ) -> None:
     body = msgspec.json.encode(answer)
-    said = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    all_headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **headers,
+    }
     pairs: Sequence[tuple[bytes, bytes]] = [
-        (name.lower().encode(), value.encode()) for name, value in said.items()
+        (name.lower().encode(), value.encode()) for name, value in all_headers.items()
     ]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,8 @@
-"""Figures for Prometheus, read from the database: the same whichever process is asked."""
+"""Metrics for Prometheus.
+
+They are read from the database and not counted in memory, so that every web process answers the
+same numbers and none are lost when a process ends.
+"""
 
 from collections.abc import Iterator
 
@@ -9,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+# All hours together: Prometheus needs counters that only grow, and it makes rates of them itself.
 SUM_INTAKE_COUNTS = """
 SELECT
     coalesce(sum(accepted), 0), coalesce(sum(rejected), 0), coalesce(sum(passed_over), 0),
@@ -16,6 +21,7 @@ SELECT
     coalesce(sum(quarantined), 0), coalesce(sum(lag), 0)
 FROM metering_tally
 """
+# The age of the oldest delivery is the first figure that shows that no worker is running.
 MEASURE_INBOX = """
 SELECT
     coalesce(sum(transactions), 0),
@@ -26,6 +32,8 @@ COUNT_OPEN_CLAIMS = "SELECT count(*) FROM metering_claim WHERE finished_at IS NU
 
 
 class MeteringCollector(Collector):
+    """A Prometheus collector that queries the database at each scrape."""
+
     def collect(self) -> Iterator[Metric]:
         with connection.cursor() as cursor:
             cursor.execute(SUM_INTAKE_COUNTS)
@@ -36,37 +44,46 @@ class MeteringCollector(Collector):
             cursor.execute(COUNT_OPEN_CLAIMS)
             (claims,) = cursor.fetchone()
         yield _transaction_counter("accepted", "Transactions accepted, repeats included", accepted)
-        yield _transaction_counter("rejected", "Transactions refused", rejected)
+        yield _transaction_counter("rejected", "Transactions rejected", rejected)
         yield _transaction_counter("passed_over", "Log records that are no calls", passed_over)
         yield _transaction_counter("repeated", "Transactions sent again", repeated)
         yield _transaction_counter(
             "conflicting", "Transactions sent again with another content", conflicting
         )
         yield _transaction_counter(
-            "attributed", "Transactions attributed when they were settled", attributed
+            "attributed", "Transactions attributed when they were processed", attributed
         )
         yield _transaction_counter(
-            "quarantined", "Transactions quarantined when they were settled", quarantined
+            "quarantined", "Transactions quarantined when they were processed", quarantined
         )
         yield CounterMetricFamily(
             "revcred_lag_seconds",
-            "From received to settled, summed over transactions: divide by accepted",
+            "Seconds from receipt to attribution, summed: divide by accepted",
             value=float(lag),
         )
-        yield GaugeMetricFamily("revcred_waiting_transactions", "In the inbox", value=int(waiting))
         yield GaugeMetricFamily(
-            "revcred_oldest_waiting_seconds", "Age of the oldest in the inbox", value=float(oldest)
+            "revcred_waiting_transactions", "Transactions in the inbox", value=int(waiting)
         )
-        yield GaugeMetricFamily("revcred_open_claims", "Claims not finished", value=int(claims))
+        yield GaugeMetricFamily(
+            "revcred_oldest_waiting_seconds",
+            "Age of the oldest delivery in the inbox",
+            value=float(oldest),
+        )
+        yield GaugeMetricFamily(
+            "revcred_open_claims", "Re-attributions that are not finished", value=int(claims)
+        )
 
 
-def _transaction_counter(name: str, what: str, value: int) -> Metric:
-    return CounterMetricFamily(f"revcred_transactions_{name}", what, value=int(value))
+def _transaction_counter(name: str, help_text: str, value: int) -> Metric:
+    return CounterMetricFamily(f"revcred_transactions_{name}", help_text, value=int(value))
 
 
+# A registry of its own leaves out the metrics of this one process, such as its memory and threads.
+# `auto_describe=False` since describing the collector would query the database at import.
 metrics_registry = CollectorRegistry(auto_describe=False)
 metrics_registry.register(MeteringCollector())
 
 
 def metrics_view(request: HttpRequest) -> HttpResponse:
+    """Answer all metrics in Prometheus' text format."""
     return HttpResponse(generate_latest(metrics_registry), content_type=CONTENT_TYPE_LATEST)

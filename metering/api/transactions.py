@@ -1,4 +1,4 @@
-"""The native door: transactions in our own terms, and their receipts."""
+"""The native door `/v1/transactions`: transactions in revcred's own terms, and their receipts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -43,22 +43,24 @@ from revcred.models import Assignment, Customer, Gateway, Product, Source, Subsc
 from revcred.postgresql import database_deadline
 
 MAX_ELEMENTS_PER_CALL = 50
-MAX_QUANTITY_DIGITS = 18  # of a quantity, before the point
+MAX_QUANTITY_DIGITS = 18  # of a quantity, before the decimal point
 QUANTITY_UPPER_BOUND = 10**MAX_QUANTITY_DIGITS
 QUANTITY_PRECISION = Decimal("1e-9")
 
+# As long as the columns of external keys: a longer one could name nothing.
 ExternalKeyText = Annotated[str, Meta(min_length=1, max_length=200)]
-# As it was sent, so that no decimal is lost and no text passes for a number.
+# Raw bytes, since a float would lose decimals. `_parse_raw_quantity` sees that they are a number.
 RawQuantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "minimum": 0})]
 SizeInBytes = Annotated[int, Meta(ge=0, le=facts.MAX_SIZE_BYTES, description="In bytes.")]
 JSON_NULL = msgspec.Raw(b"null")
 TRANSACTIONS_PATH = "/v1/transactions"
 
+# DRF's own renderer writes decimals as texts, which a client would have to parse.
 _encode_exactly = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class DecisiveFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What a call is counted by: a wrong value of any of it rejects the call."""
+    """Fields that decide whose a call is and what it counts: a wrong one rejects the call."""
 
     transaction_id: Annotated[
         str,
@@ -102,7 +104,7 @@ class DecisiveFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class PostedTransaction(DecisiveFields, kw_only=True):
     """One metered call. `key` or `subscription` is needed; the key itself is not kept.
 
-    What it says beyond `DecisiveFields` are facts: one that cannot be read is kept as metadata.
+    Fields beyond those of `DecisiveFields` are facts: one that cannot be read is kept as metadata.
     """
 
     method: Annotated[str, Meta(max_length=facts.MAX_METHOD_CHARACTERS)] | UnsetType | None = UNSET
@@ -123,7 +125,7 @@ class PostedTransaction(DecisiveFields, kw_only=True):
 
 
 class LenientTransaction(DecisiveFields, kw_only=True):
-    """The same call with its facts as they were sent."""
+    """A metered call whose facts are left as they were sent."""
 
     method: msgspec.Raw = JSON_NULL
     path: msgspec.Raw = JSON_NULL
@@ -134,6 +136,7 @@ class LenientTransaction(DecisiveFields, kw_only=True):
     metadata: msgspec.Raw = JSON_NULL
 
 
+# Without these, an unreadable fact such as a latency of "0.3, 0.1" would reject its whole call.
 FACT_READERS: dict[str, facts.FactReader] = {
     "method": facts.read_method,
     "path": facts.read_path,
@@ -142,27 +145,37 @@ FACT_READERS: dict[str, facts.FactReader] = {
     "response_bytes": facts.read_size,
     "latency_ms": facts.read_latency,
 }
+# Metadata has no reader: any object is kept as it is.
 FACT_FIELDS = (*FACT_READERS, "metadata")
 
 _decode_leniently = msgspec.json.Decoder(LenientTransaction).decode
 
 
 def read_leniently(raw: bytes) -> PostedTransaction:
-    """The call without its odd facts, which are among its metadata. Raises msgspec.MsgspecError."""
+    """Return the call with its unreadable facts moved to its metadata.
+
+    Raises:
+        msgspec.MsgspecError: one of the decisive fields is wrong.
+    """
     item = _decode_leniently(raw)
-    deciding = {name: getattr(item, name) for name in DecisiveFields.__struct_fields__}
-    said = {name: _json_or_text(getattr(item, name)) for name in FACT_FIELDS}
-    metadata = said.pop("metadata")
-    odd = facts.unreadable_facts(said, FACT_READERS)
+    decisive = {name: getattr(item, name) for name in DecisiveFields.__struct_fields__}
+    values = {name: _json_or_text(getattr(item, name)) for name in FACT_FIELDS}
+    metadata = values.pop("metadata")
+    unreadable = facts.unreadable_facts(values, FACT_READERS)
+    # Metadata of another type, such as a text, is a fact that cannot be read like any other.
     if not isinstance(metadata, dict | None):
-        odd["metadata"] = facts.as_metadata_value(metadata)
+        unreadable["metadata"] = facts.as_metadata_value(metadata)
         metadata = None
-    read = {name: facts.read_or_none(FACT_READERS[name], value) for name, value in said.items()}
-    return PostedTransaction(**deciding, **read, metadata=facts.add_to_metadata(metadata, odd))
+    readable = {
+        name: facts.read_or_none(FACT_READERS[name], value) for name, value in values.items()
+    }
+    return PostedTransaction(
+        **decisive, **readable, metadata=facts.add_to_metadata(metadata, unreadable)
+    )
 
 
 def _json_or_text(raw: msgspec.Raw) -> Any:
-    """What the JSON says, or its text where no number of ours can."""
+    """Return the decoded JSON, or its text if it holds a number that msgspec cannot decode."""
     try:
         return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
@@ -170,6 +183,8 @@ def _json_or_text(raw: msgspec.Raw) -> Any:
 
 
 class HasTransactionId(Protocol):
+    """An item that can be named in a rejection by its id."""
+
     @property
     def transaction_id(self) -> str | None: ...
 
@@ -181,33 +196,42 @@ transaction_decoder = ItemDecoder(PostedTransaction, facts=FACT_FIELDS, lenientl
 
 @dataclass(frozen=True)
 class AcceptanceWindow:
-    """When a call may have happened to be counted, by the database's clock."""
+    """The period in which a call must have happened to be counted, by the database's clock."""
 
     oldest: datetime
     newest: datetime
     days: int
 
     @classmethod
-    def of(cls, gateway: Gateway, now: datetime) -> "AcceptanceWindow":
-        """The window of what this gateway sends now: the one place that knows how wide it is."""
+    def for_gateway(cls, gateway: Gateway, now: datetime) -> "AcceptanceWindow":
+        """Return the window for calls that this gateway sends now.
+
+        Every door asks here, so that no two doors have windows of different width.
+        """
+        # An admin may let one gateway send older calls. The limit ahead is the same for all, since
+        # a moment in the future is always a mistake.
         age = gateway.accepted_age
         ahead = timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
         return cls(now - age, now + ahead, age.days)
 
-    def holds(self, moment: datetime) -> bool:
+    def contains(self, moment: datetime) -> bool:
         return self.oldest <= moment <= self.newest
 
     def check(self, moment: datetime, field: str = "occurred_at") -> None:
-        """Raises ItemRejected."""
+        """Accept a moment within the window; for any other raise ItemRejected with `field`."""
         if moment < self.oldest:
             raise ItemRejected(field, "too_old", f"It is more than {self.days} days ago.")
         if moment > self.newest:
-            newest = f"It is more than {settings.NEWEST_TRANSACTION_MINUTES} minutes ahead."
-            raise ItemRejected(field, "too_new", newest)
+            message = f"It is more than {settings.NEWEST_TRANSACTION_MINUTES} minutes ahead."
+            raise ItemRejected(field, "too_new", message)
 
 
 def checked_key_fields(field: str, key: str | None) -> dict[str, Any]:
-    """What a call keeps of its key. Raises ItemRejected."""
+    """Return the field of a call that holds its key, or nothing without a key.
+
+    Raises:
+        ItemRejected: the key is too long.
+    """
     try:
         return caller_key_field(key)
     except KeyTooLong as error:
@@ -215,17 +239,20 @@ def checked_key_fields(field: str, key: str | None) -> dict[str, Any]:
 
 
 def call_from_transaction(posted: PostedTransaction, window: AcceptanceWindow) -> Call:
-    """The call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
+    """Return a call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
 
-    Raises ItemRejected.
+    Raises:
+        ItemRejected: key and subscription are missing, the moment is outside the window, or a
+            quantity cannot be counted.
     """
-    marks = checked_key_fields("key", posted.key or None)
-    if not marks and not posted.subscription:
+    key_fields = checked_key_fields("key", posted.key or None)
+    if not key_fields and not posted.subscription:
         raise ItemRejected("key", "missing", "A key or a subscription is required.")
     occurred_at = posted.occurred_at
     window.check(occurred_at)
     return Call(
         transaction_id=posted.transaction_id,
+        # Most gateways send UTC already; converting costs time in the busiest function of the door.
         occurred_at=occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC),
         subscription_named=posted.subscription or None,
         source_named=posted.source or None,
@@ -237,7 +264,7 @@ def call_from_transaction(posted: PostedTransaction, window: AcceptanceWindow) -
         latency_ms=posted.latency_ms,
         elements=_parse_quantities(posted.elements) if posted.elements else ONE_CALL,
         metadata=(facts.fit_metadata(posted.metadata) or None) if posted.metadata else None,
-        **marks,
+        **key_fields,
     )
 
 
@@ -246,7 +273,8 @@ def _parse_quantities(elements: dict[str, msgspec.Raw]) -> dict[str, int | Decim
 
 
 def _parse_raw_quantity(name: str, raw: bytes) -> int | Decimal:
-    """The number in its shortest form, so that 1.50 and 1.5 are the same content."""
+    """Return the number in its shortest form, so that 1.50 and 1.5 have the same content hash."""
+    # Nearly all quantities are short integers, and `int` is faster than `Decimal`.
     if raw.isdigit() and len(raw) <= MAX_QUANTITY_DIGITS:
         return int(raw)
     if raw[:1] not in b"-0123456789":
@@ -255,6 +283,7 @@ def _parse_raw_quantity(name: str, raw: bytes) -> int | Decimal:
     if quantity is None or not 0 <= quantity < QUANTITY_UPPER_BOUND:
         message = "A quantity is zero or more and below 10^18."
         raise ItemRejected(f"elements.{name}", "out_of_range", message)
+    # Ten decimal places are rejected and not rounded: money would be lost without a word.
     rounded = quantity.quantize(QUANTITY_PRECISION)
     if rounded != quantity:
         message = "A quantity has at most nine decimal places."
@@ -270,13 +299,14 @@ def _parse_decimal(raw: bytes) -> Decimal | None:
 
 
 class TransactionsView(APIView):
-    """Where gateways post what they metered."""
+    """The view to which gateways post transactions."""
 
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayPost,)
 
     @documentation.document_post_transactions(PostedTransaction)
     def post(self, request: Request) -> Response:
+        # The cheap checks first: the body of a gateway that has to slow down is not even read.
         admission = admission_of(request)
         backlog.check(admission.gateway.pk)
         withheld = WithheldSecrets(token_from_headers(request.headers))
@@ -288,6 +318,8 @@ class TransactionsView(APIView):
             with database_deadline(DATABASE_DEADLINE_SECONDS):
                 record_body_rejection(admission.gateway.pk, TRANSACTIONS_PATH, error, withheld)
             raise
+        # Nothing is stored so far. If the database does not answer in time, the gateway is told to
+        # send all of it again.
         calls, rejected = accept_or_reject(read, call_maker(admission))
         with database_deadline(DATABASE_DEADLINE_SECONDS):
             delivery = accept_calls(
@@ -306,20 +338,26 @@ class TransactionsView(APIView):
 
 
 def decode_transactions(body: bytes, content_type: str) -> list[PostedTransaction | ItemRejected]:
-    """Raises Malformed, TooLarge."""
+    """Return each transaction of a body, or its rejection.
+
+    Raises:
+        MalformedRequest, BodyTooLarge: the body cannot be split into items, or has too many.
+    """
     return transaction_decoder.decode(body, content_type.partition(";")[0].strip().lower())
 
 
 def call_maker(admission: Admission) -> Callable[[PostedTransaction], Call]:
+    """Return the function that makes calls of this gateway's transactions."""
     return partial(
-        call_from_transaction, window=AcceptanceWindow.of(admission.gateway, admission.now())
+        call_from_transaction,
+        window=AcceptanceWindow.for_gateway(admission.gateway, admission.now()),
     )
 
 
 def accept_or_reject(
     items: Sequence[Item | ItemRejected], call_of: Callable[[Item], Call]
 ) -> tuple[list[Call], list[RejectedItem]]:
-    """The calls among them that are taken, and why the others are not."""
+    """Return the accepted items as calls, and the rejections of the others with their index."""
     calls: list[Call] = []
     rejected: list[RejectedItem] = []
     for index, item in enumerate(items):
@@ -327,51 +365,59 @@ def accept_or_reject(
             if isinstance(item, ItemRejected):
                 raise item
             calls.append(call_of(item))
-        except ItemRejected as refused:
-            rejected.append(_rejection_of_item(index, item, refused))
+        except ItemRejected as rejection:
+            rejected.append(_rejection_of_item(index, item, rejection))
     return calls, rejected
 
 
 def acceptance_body(
     delivery: UUID, calls: Sequence[Call], rejected: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
+    """Return the JSON answer to a POST: its delivery, the number accepted, and the rejections."""
     answer = {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
     return answer if calls or not rejected else answer | first_rejection(rejected)
 
 
 def acceptance_status(calls: Sequence[Call], rejected: Sequence[Any]) -> int:
-    """202 if anything was taken. Senders that look at the status alone learn that nothing was."""
+    """Return 202 if anything was accepted, else 400.
+
+    Many senders look at the status alone, and would take 202 for success of every item.
+    """
     return 202 if calls or not rejected else 400
 
 
 def first_rejection(rejected: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The first reason as the code and message of the whole, for who reads the senders' logs."""
+    """Return code and message of the first rejection, as those of the whole answer.
+
+    Senders log a message if they log anything, and rarely a list.
+    """
     first = rejected[0]
     where = f"{first['field']}: " if first["field"] else ""
     return {"code": first["code"], "message": f"{where}{first['message']}"}
 
 
-def _rejection_of_item(index: int, item: Any, refused: ItemRejected) -> RejectedItem:
+def _rejection_of_item(index: int, item: Any, rejection: ItemRejected) -> RejectedItem:
     rejected = RejectedItem(
         index=index,
         transaction_id=item.transaction_id,
-        field=refused.field,
-        code=refused.code,
-        message=refused.message,
+        field=rejection.field,
+        code=rejection.code,
+        message=rejection.message,
     )
+    # Only the native door has `key`; a CloudEvent has its key in `subject`.
     rejected.key = getattr(item, "key", None) or getattr(item, "subject", None) or None
     return rejected
 
 
 class ExactDecimalRenderer(JSONRenderer):
-    """Writes decimals as numbers with all their digits."""
+    """Renderer that writes decimals as JSON numbers with all their digits."""
 
     def render(self, data: Any, *args: Any, **named: Any) -> bytes:
         return b"" if data is None else _encode_exactly(data)
 
 
 class TransactionReceiptView(APIView):
-    """What became of one of the gateway's own transactions."""
+    """The view of the receipt of one of the gateway's own transactions."""
 
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayRead,)
@@ -379,13 +425,12 @@ class TransactionReceiptView(APIView):
 
     @documentation.document_get_receipt
     def get(self, request: Request, transaction_id: str) -> Response:
+        # An accepted transaction first: a rejected attempt before it does not matter any more.
         found = receipts.find_receipts(admission_of(request).gateway, transaction_id)
         if not found:
             rejection = rejections.latest_rejection(admission_of(request).gateway, transaction_id)
             if rejection is None:
-                message = (
-                    "This gateway sent no transaction of that id, or longer ago than is remembered."
-                )
+                message = "This gateway sent no transaction with that id, or sent it too long ago."
                 raise NotFound(message)
             return Response(_rejection_as_json(rejection, transaction_id))
         first, *others = map(_receipt_as_json, found)
@@ -393,7 +438,7 @@ class TransactionReceiptView(APIView):
 
 
 def _rejection_as_json(rejection: Rejection, transaction_id: str) -> dict[str, Any]:
-    """What is known of a transaction that was not taken."""
+    """Return the receipt of a transaction that was rejected."""
     return {
         "transaction_id": transaction_id,
         "gateway": rejection.gateway.name,

@@ -192,6 +192,8 @@ def _another_had_the_name(
         and each.name == credential.name
         and each.id != credential.id
     ]
+    # A name is free again once its credential is revoked, so that one name can have had several
+    # credentials, one after the other.
     if over is not None and over <= last:
         return any(other is None or other > over for other in others)
     return any(

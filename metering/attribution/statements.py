@@ -325,7 +325,7 @@ WITH poison AS (
     DELETE FROM metering_delivery WHERE id = %(delivery)s AND transactions = 1
     RETURNING
         gateway_id, received_at, coalesce(nullif(last_error, ''), %(default_error)s) AS error,
-        body::json -> 0 AS call
+        rejected, passed_over, body::json -> 0 AS call
 ), remembered AS (
     -- in: poison; out: its transaction's id, or no row for a repeat, which is dropped.
     INSERT INTO metering_remembered
@@ -337,6 +337,24 @@ WITH poison AS (
     FROM poison
     ON CONFLICT (identity) DO NOTHING
     RETURNING transaction
+), intake_stats AS (
+    -- in: poison, remembered; out: nothing, the call is counted like those that can be processed.
+    INSERT INTO metering_tally AS standing (
+        hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
+        quarantined, lag
+    )
+    SELECT
+        date_trunc('hour', received_at, 'UTC'), gateway_id, 1, rejected, passed_over,
+        1 - fresh.count, 0, 0, fresh.count,
+        extract(epoch FROM clock_timestamp() - received_at)::float
+    FROM poison, (SELECT count(*) FROM remembered) fresh
+    ON CONFLICT (hour, gateway_id) DO UPDATE SET
+        accepted = standing.accepted + excluded.accepted,
+        rejected = standing.rejected + excluded.rejected,
+        passed_over = standing.passed_over + excluded.passed_over,
+        repeated = standing.repeated + excluded.repeated,
+        quarantined = standing.quarantined + excluded.quarantined,
+        lag = standing.lag + excluded.lag
 )
 INSERT INTO metering_quarantined (
     id, gateway_id, transaction_id, occurred_at, received_at, {facts},

@@ -79,7 +79,7 @@ def _demo_admin() -> User:
 def _accept_month_of_calls(
     gateway: Gateway, keys: KeysByCredential, old_keys: KeysByCredential, now: datetime
 ) -> None:
-    window = AcceptanceWindow.of(gateway, now)
+    window = AcceptanceWindow.for_gateway(gateway, now)
     calls = [
         call_from_transaction(posted, window)
         for posted in traffic.month_of_calls(keys, old_keys, now)

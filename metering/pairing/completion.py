@@ -104,7 +104,9 @@ def _pair_or_postpone(dedup_keys: Collection[UUID]) -> None:
             if received.dedup_key not in processed and received.is_ready(now)
         ]
     )
-    Half.objects.filter(identity__in=dedup_keys, next_look_at__lte=now).update(
+    # These and no others: a part that has come since they were read is looked at next.
+    read = [part.pk for received in transactions for part in received.parts]
+    Half.objects.filter(pk__in=read, next_look_at__lte=now).update(
         next_look_at=F("received_at") + _pairing_timeout()
     )
 

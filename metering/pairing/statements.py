@@ -13,6 +13,7 @@ from metering.ledger.call_facts import (
 )
 from metering.ledger.statements import (
     COUNTED_ROWS,
+    KEY_SEEN_CTE,
     LEDGER_CTE,
     REVERSAL_CTE,
     REVERSED_ROWS,
@@ -101,7 +102,8 @@ WITH RECURSIVE late_part AS MATERIALIZED (
     ) completed
     WHERE (completed.fingerprint, {completed_to_store})
         IS DISTINCT FROM (before.fingerprint, {facts_before})
-), {judged}, {ledger_cte}, {quarantined}, {reversal_cte}, {usage_cte}, left_quarantine AS (
+), {judged}, {ledger_cte}, {quarantined}, {reversal_cte}, {usage_cte}, {key_seen_cte},
+left_quarantine AS (
     -- in: judged; out: nothing, what is now attributed leaves the quarantine.
     DELETE FROM metering_quarantined q USING judged j
     WHERE q.id = j.id AND j.is_waiting AND j.reason IS NULL
@@ -131,6 +133,7 @@ SELECT count(*) FROM judged
         quarantined=quarantined_cte("NOT is_waiting"),
         reversal_cte=REVERSAL_CTE,
         usage_cte=usage_cte(COUNTED_ROWS + REVERSED_ROWS),
+        key_seen_cte=KEY_SEEN_CTE,
         set_facts=set_facts("j"),
     )
     .as_string()

@@ -70,6 +70,7 @@ def _work_through_claim(pk: int, deadline: float) -> None:
 def _judge_next_step(pk: int, step_size: int) -> int:
     """Judge one step, and return the size of the next: 0 when the claim is over for now."""
     ensure_usable_connection()
+    # Recorded and committed first: if this process dies, the next one knows.
     attempts = _record_claim_attempt(pk)
     if attempts is None:
         return 0

@@ -393,7 +393,7 @@ def correction_statement(scope: sql.Composable) -> str:
     return (
         sql.SQL("""
 WITH {which}, {ledger_cte}, {quarantined}, {reversal_cte},
-{usage_cte}
+{usage_cte}, {key_seen_cte}
 SELECT
     (SELECT count(*) FROM judged_again),
     (SELECT count(*) FROM judged),
@@ -404,6 +404,7 @@ SELECT
             ledger_cte=LEDGER_CTE,
             quarantined=quarantined_cte(),
             reversal_cte=REVERSAL_CTE,
+            key_seen_cte=KEY_SEEN_CTE,
             usage_cte=usage_cte(COUNTED_ROWS + REVERSED_ROWS),
         )
         .as_string()

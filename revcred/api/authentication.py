@@ -1,4 +1,4 @@
-"""Who is at the door: somebody of the staff, by a token of theirs."""
+"""Authentication of the API for staff by tokens, and the permissions that its views ask for."""
 
 from typing import cast
 
@@ -12,18 +12,19 @@ from revcred.models import User, UserToken
 
 
 class UserAuthentication(BaseAuthentication):
-    """`Authorization: Bearer TOKEN`."""
+    """Authentication by the header `Authorization: Bearer TOKEN`."""
 
     def authenticate(self, request: Request) -> tuple[User, UserToken]:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            message = "Send a token of yours as 'Authorization: Bearer'."
+            message = "Send one of your tokens in the header 'Authorization: Bearer'."
             raise AuthenticationFailed(message, code="not_authenticated")
-        kept = UserToken.objects.valid().of(token.strip()).select_related("user").first()
-        if kept is None:
+        record = UserToken.objects.valid().of(token.strip()).select_related("user").first()
+        # One answer for both: nobody learns which tokens have existed.
+        if record is None:
             raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
-        kept.stamp()
-        return kept.user, kept
+        record.stamp()
+        return record.user, record
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="revcred"'
@@ -34,7 +35,7 @@ def user_of(request: Request) -> User:
 
 
 class MayUpload(BasePermission):
-    """The token has the scope, and its user the right."""
+    """Permission if the token has the scope and its user has the right: neither is enough."""
 
     message = "This token, or its user, may not upload lists."
     code = "not_allowed"

@@ -1,4 +1,4 @@
-"""Refusals, each with a code for programs and a message for people."""
+"""Errors of the API, each with a code for programs and a message for people."""
 
 from rest_framework import status
 from rest_framework.exceptions import APIException
@@ -20,7 +20,7 @@ class UnsupportedContentType(APIException):
 
 
 class ConflictingState(APIException):
-    """It is in no state for that."""
+    """The thing is in no state for the action."""
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "not_now"

@@ -57,12 +57,14 @@ class LauncherRun:
         if left := end_orphans(self.supervisor.record_path):
             print_line(f"Ended what the last run had left: {', '.join(left)}.")
         check_port_free(self.port)
+        # Without its keys, nothing that is sealed in the old data can be opened.
         if not self._environment_file.exists():
             for old in set_data_aside(self.places.data):
                 print_line(f"The keys for the data of an earlier run are gone; it is now in {old}.")
 
     def _run_with(self, stores: DataStores, given: environment.EnvironmentVariables) -> None:
         addresses = stores.start()
+        # People look for data in the checkout, where there is none then.
         if self.places.data != self.places.run and "DATABASE_URL" in addresses:
             print_line(
                 f"As root, PostgreSQL runs as nobody and keeps its data in {self.places.data}."
@@ -104,6 +106,7 @@ class LauncherRun:
 def run_launcher() -> int:
     places = LauncherPaths(Path.cwd())
     places.prepare()
+    # Two launchers would end each other's processes as orphans.
     with exclusive_lock(places.run / "lock"):
         supervisor = Supervisor(places.run / "processes.json")
         supervisor.obey_signals()
@@ -130,6 +133,7 @@ def main(run: Callable[[], int] = run_launcher) -> int:
         return 1
 
 
+# As early as possible, so that the greeting tells the time that people waited.
 STARTED_AT = time.monotonic()
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ class SystemAccount:
 
     @property
     def popen_arguments(self) -> dict[str, Any]:
+        # Only root may set them, even to the same values.
         if self.uid == os.geteuid():
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -35,6 +36,7 @@ class SystemAccount:
     def can_execute(self, binary: Path) -> bool:
         return self._succeeds('"$1" --version', binary)
 
+    # Asked of the system as that user: permissions of all parent directories count.
     def _succeeds(self, command: str, path: Path) -> bool:
         arguments = ["/bin/sh", "-c", command, "sh", str(path)]
         done = subprocess.run(

@@ -13,6 +13,7 @@ def fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+# Settings without a default: production must not run with keys that everybody knows.
 GENERATED_SETTINGS: Mapping[str, Callable[[], str]] = {
     "ENVIRONMENT": lambda: "development",
     "SECRET_KEY": lambda: secrets.token_urlsafe(50),
@@ -43,6 +44,7 @@ def complete_settings(
         for name, make in GENERATED_SETTINGS.items()
         if name not in kept and name not in others
     }
+    # Written although `others` may win: without them, the next run needs the same keys.
     ours = {**kept, **made, **addresses}
     write_env_file(path, ours)
     return {**ours, **others}
@@ -61,6 +63,7 @@ def write_env_file(path: Path, values: EnvironmentVariables) -> None:
     """Replace the file at `path`, readable by its owner alone."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
+    # Created with its mode, so that at no moment others can read the keys.
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.writelines(f"{name}={value}\n" for name, value in values.items())
     draft.replace(path)

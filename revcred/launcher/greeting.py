@@ -52,6 +52,7 @@ def _people_lines(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _trial_text(url: str, facts: dict[str, Any]) -> Iterator[str]:
+    # A database that the environment names may have no demo data.
     if facts:
         token, key = facts["gateway"]["token"], facts["credentials"][0]["external_key"]
         yield TRIAL_TEXT.format(url=url, token=token, key=key)

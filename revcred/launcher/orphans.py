@@ -40,13 +40,16 @@ class RunningProcess:
 def write_running(path: Path, running: Iterable[RunningProcess]) -> None:
     """Replace the file at `path` by the list of these processes."""
     draft = path.with_suffix(".new")
+    # Written aside and renamed: a killed launcher leaves the old list or the new one.
     draft.write_text(json.dumps([asdict(one) for one in running], indent=1))
     draft.replace(path)
 
 
 def end_orphans(path: Path) -> list[str]:
     """End each recorded group that still runs, stores last, and return their names."""
+    # Pids are reused, so the start time has to match as well.
     left = [one for one in _read_running(path) if one.is_running()]
+    # Stores were started first, and end last.
     for one in reversed(left):
         one.end()
     path.unlink(missing_ok=True)

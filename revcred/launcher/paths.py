@@ -72,6 +72,7 @@ def socket_path(data: Path) -> Path:
 
 
 def _check_ownership(directory: Path, account: SystemAccount) -> None:
+    # /tmp is open to everybody: another user may have made this directory, or a link, first.
     found = directory.lstat()
     private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
     if not private or not account.owns(directory):

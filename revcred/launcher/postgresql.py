@@ -20,6 +20,7 @@ from revcred.launcher.process_table import postgres_pids_on
 from revcred.launcher.processes import Program
 
 OLDEST_MAJOR = 15
+# Distributions package extensions apart, so an installation may lack them.
 REQUIRED_EXTENSIONS = ("btree_gist", "pg_trgm")
 PID_FILE_STATUS_LINE = 7  # from 0; the last line of the pid file
 DEBIAN_DIRECTORY = Path("/usr/lib/postgresql")
@@ -27,17 +28,20 @@ SOCKET_PORT = 5432  # only a part of the socket's name: no TCP port is opened
 DATABASE_USER = DATABASE_NAME = "revcred"
 
 SERVER_SETTINGS = {
+    # No TCP port: nobody else on the machine can connect, and no port can be taken.
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "100",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
+    # Compiling takes longer than the short statements that it would speed up.
     "jit": "off",
     # Details of errors and the statements behind them may hold what customers sent.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
+# For tests: a crash of the machine loses data that nobody needs.
 NOT_DURABLE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 # Fast shutdown, then an immediate one that is recovered from at the next start.
@@ -158,6 +162,7 @@ class PostgresqlCluster:
         return [line.strip() for line in lines[PID_FILE_STATUS_LINE:]] == ["ready"]
 
     def _make(self) -> None:
+        # Renamed once it is complete: a killed launcher leaves no half-made data directory.
         draft = self.data.with_suffix(".new")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True, mode=0o700)
@@ -168,6 +173,7 @@ class PostgresqlCluster:
 
     def _initialise(self, draft: Path) -> None:
         if not self._initdb(draft, "C.UTF-8"):
+            # Some systems have no locale C.UTF-8.
             self._initdb(draft, "C", must=True)
 
     def _initdb(self, draft: Path, locale: str, *, must: bool = False) -> bool:
@@ -219,6 +225,7 @@ def find_installation(home: Path) -> PostgresqlInstallation:
             " say where with POSTGRES_BIN, or give a DATABASE_URL."
         )
         raise LaunchError(message)
+    # A newer version, installed meanwhile, could not read the data of the old one.
     with_data = (found for found in suitable if data_directory(home, found).exists())
     return next(with_data, suitable[0])
 
@@ -265,6 +272,7 @@ def _installation_candidates() -> Iterator[PostgresqlInstallation]:
         return
     if on_path := shutil.which("postgres"):
         yield PostgresqlInstallation(Path(on_path).resolve().parent)
+    # Debian does not put the server's programs on PATH. The newest version comes first.
     found = [path for path in DEBIAN_DIRECTORY.glob("*/bin") if path.parent.name.isdigit()]
     for path in sorted(found, key=lambda path: int(path.parent.name), reverse=True):
         yield PostgresqlInstallation(path)

@@ -57,10 +57,12 @@ class ChildProcess:
         self.start()
 
     def start(self) -> None:
+        # Before each start, because a crash may have left something behind.
         if self.program.prepare:
             self.program.prepare()
         self.began = time.monotonic()
         self.restart_at = None
+        # In a session and group of its own, so that the whole group can be killed.
         self.process = spawn_process(self.program)
         self.running = RunningProcess(
             self.program.name,
@@ -146,9 +148,11 @@ class Supervisor:
         self.stop_requests = 0
         stores = [child for child in self.children if child.program.store]
         others = [child for child in self.children if not child.program.store]
+        # Stores last: workers write their state while they stop.
         for together in (others, *([store] for store in reversed(stores))):
             self._stop_together(together)
         self.children.clear()
+        # A copy, because unregistering changes the map.
         for key in list(self.selector.get_map().values()):
             self._unwatch(key.data)
         self.record_path.unlink(missing_ok=True)
@@ -164,6 +168,7 @@ class Supervisor:
             child.process.wait()
         self._relay(0)
 
+    # Output is still shown while programs stop: their last lines say what went wrong.
     def _await_ends(self, children: list[ChildProcess]) -> None:
         deadline = time.monotonic() + PROGRAM_STOP_SECONDS
         while not all(child.ended() for child in children):
@@ -220,6 +225,7 @@ class OutputLines:
     def show_more(self) -> bool:
         """Print the lines that have come; return False at the end of the output."""
         data = os.read(self.source.fileno(), READ_BYTES)
+        # The last part has no end yet: it waits for the rest of its line.
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in filter(bytes.strip, lines):
             print_line(f"{self.label} {line.decode(errors='replace')}")
@@ -231,6 +237,7 @@ def spawn_process(program: Program) -> "subprocess.Popen[bytes]":
 
     Ctrl-C then reaches the supervisor alone, which stops its programs in order.
     """
+    # Appended: a restarted program keeps the log that tells why it ended.
     output: int | IO[bytes] = program.log.open("ab") if program.log else subprocess.PIPE
     try:
         return subprocess.Popen(
@@ -260,6 +267,7 @@ def _end_with_parent(stop_signal: int) -> Callable[[], None] | None:
     def ask() -> None:
         if C_LIBRARY is not None:
             C_LIBRARY.prctl(PR_SET_PDEATHSIG, stop_signal)
+        # The parent has died before the request was made.
         if os.getppid() != parent:
             os._exit(1)
 

@@ -26,6 +26,7 @@ STACK_POLL_SECONDS = 0.05  # seconds
 
 def free_port() -> int:
     with socket.socket() as trial:
+        # The system chooses a free port. It is closed again, so another program might take it.
         trial.bind((WEB_HOST, 0))
         return int(trial.getsockname()[1])
 
@@ -89,6 +90,7 @@ class Stack:
 
     def kill(self, name: str) -> None:
         child = self.children[name]
+        # The group: a web server's worker processes die with it.
         os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
 
@@ -98,6 +100,8 @@ class Stack:
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         group = self.children[name].process.pid
+        # Connections stay open, and nothing answers: other than after a kill, clients notice
+        # nothing.
         os.killpg(group, signal.SIGSTOP)
         yield
         os.killpg(group, signal.SIGCONT)
@@ -125,6 +129,7 @@ def running_stack(
     try:
         made = {name: make() for name, make in GENERATED_SETTINGS.items()}
         ours = {"ENVIRONMENT": "test", "UPLOADS_DIR": str(directory / "files")}
+        # The caller's environment may set keys, but neither stores nor directories.
         environment = {**made, **os.environ, **stores.start(), **ours}
         stack = kind(supervisor, environment, project, directory)
         stack.children = {child.program.name: child for child in supervisor.children}

@@ -46,11 +46,13 @@ class DataStores:
     def remove_sockets(self) -> None:
         """Remove the socket directories of stopped stores."""
         for directory in self.sockets:
+            # It may hold a socket of a server that did not stop; the next run reuses it.
             with suppress(OSError):
                 directory.rmdir()
 
     def _start_postgresql(self) -> None:
         account = database_account()
+        # Said here, because PostgreSQL's own message would not say why.
         if not account.can_enter(self.data):
             message = f"The database's user cannot reach {self.data}."
             raise LaunchError(message)

@@ -46,6 +46,7 @@ def _remove_abandoned(parent: Path) -> None:
 def _is_abandoned(directory: Path) -> bool:
     try:
         found = (directory / LOCK_NAME).lstat()
+        # In /tmp there may be directories of other users, and new ones.
         if found.st_uid != os.geteuid() or time.time() - found.st_mtime < LOCKING_GRACE_SECONDS:
             return False
         with exclusive_lock(directory / LOCK_NAME):

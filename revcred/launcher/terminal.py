@@ -20,5 +20,6 @@ def program_label(name: str, position: int) -> str:
 
 
 def _with_colour(text: str, code: int) -> str:
+    # See https://no-color.org
     colourful = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     return f"\033[{code}m{text}\033[0m" if colourful else text

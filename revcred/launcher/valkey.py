@@ -46,6 +46,7 @@ class Valkey:
                 str(self.binary),
                 *("--port", "0"),
                 *("--unixsocket", str(self.socket), "--unixsocketperm", "700"),
+                # Nothing is saved: the inbox in PostgreSQL is the queue.
                 *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
                 *("--dir", str(self.sockets), "--loglevel", "warning"),
             ],

@@ -16,6 +16,7 @@ HEALTH_POLL_SECONDS = 0.05
 def check_port_free(port: int) -> None:
     """Raises LaunchError if another program listens on the port."""
     with socket.socket() as trial:
+        # Connections of the last run that are still closing do not count.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind((WEB_HOST, port))

@@ -1,4 +1,4 @@
-"""Lists that were uploaded: how far each has come, and all that it changed."""
+"""Uploaded lists: their state and progress, and everything that they changed."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,44 +11,45 @@ from django.utils import timezone
 from revcred.crypto import SealedTextField
 from revcred.models.users import User
 
-FILE_RETENTION = timedelta(days=1)  # at most, from when it came
+FILE_RETENTION = timedelta(days=1)  # from the upload on; files hold keys in clear
 
 
 @dataclass(frozen=True)
 class UploadProgress:
-    """Of what is under way now. `rate` in rows a second; `left` once there is a rate."""
+    """The progress of the current phase: checking, applying or undoing."""
 
-    done: int
+    done: int  # rows, or changes while undoing
     total: int | None
-    fraction: float
-    rate: float
-    left: timedelta | None
+    fraction: float  # from 0 to 1
+    rate: float  # rows a second
+    left: timedelta | None  # None until a rate is known
 
 
 class UploadQuerySet(models.QuerySet["Upload"]):
     def waiting(self) -> Self:
-        """Those with work to do, whether or not a worker is at it."""
+        """Return the uploads in a phase that a worker is processing, or has to process."""
         return self.filter(state__in=Upload.UNDER_WAY)
 
 
 class Upload(models.Model):
-    """One list that somebody brought, from the file to what became of it.
+    """An uploaded list, from its file to its outcome.
 
     `preview`, once it is READY:
 
-        counts   of rows, by action
-        adds     what rows name and is not there yet, by kind: customers, subscribers, subscriptions
-        effects  how many rows do each of what takes a right of its own (see `uploads.rights`)
-        members  who would become a member: count, of_others (who belong to other customers), and
-                 the first people: email, domain, customer, role, rows, is_refused, is_of_another,
+        counts   rows by action
+        adds     things created because rows name them: customers, subscribers, subscriptions
+        effects  rows by effect (see `rights.RowEffect`)
+        members  new members: `count`, `of_others` (people of other customers), and the first
+                 `people`: email, domain, customer, role, rows, is_refused, is_of_another,
                  belongs_to (names of customers)
-        firsts   of each action: row, title, values (column, old, new), of keys the hint only
-                 and of a move from when on, None being when it is applied
-        reasons  of refusals: column, message, how many rows
-        claim    transactions in quarantine under these keys: how many, since, customers (name, n)
+        firsts   the first rows of each action: row, title, values (column, old, new; of keys the
+                 hint only), and of a move `from`: a moment, or None for that of applying
+        reasons  reasons of rejected rows: column, message, number of rows
+        claim    transactions in quarantine that wait for the list: transactions, since, customers
+                 (name, number)
 
-    `outcome`, while it is applied or undone and after: rows by action, those that were `refused`
-    because of what happened `meanwhile` among them; things `undone` and `kept`.
+    `outcome`, from applying on: rows by action; `meanwhile`, rows rejected because they changed
+    after the check; things `undone`, and things `kept` because something depended on them.
     """
 
     class State(models.TextChoices):
@@ -63,7 +64,7 @@ class Upload(models.Model):
         UNDONE = "undone"
 
     class Action(models.TextChoices):
-        """What a row does."""
+        """The action that a row asks for."""
 
         CREATE = "create"
         UPDATE = "update"
@@ -71,6 +72,7 @@ class Upload(models.Model):
         UNCHANGED = "unchanged"
         REFUSED = "refused"
 
+    # UNDER_WAY: for a worker. UNDOABLE: if anything was changed. WITH_FILE: their file is kept.
     UNDER_WAY = (State.CHECKING, State.APPLYING, State.UNDOING)
     UNDOABLE = (State.APPLIED, State.CANCELLED, State.FAILED)
     WITH_FILE = (State.CHECKING, State.UNMAPPED, State.READY, State.APPLYING)
@@ -85,7 +87,7 @@ class Upload(models.Model):
     header = models.JSONField(default=list, editable=False)
     sample = models.JSONField(default=list, editable=False)
     mapping = models.JSONField(default=dict, editable=False)
-    # What every row has, by column, where no column of the file says it.
+    # Values that every row has, by column.
     for_all = models.JSONField(default=dict, editable=False)
     choices = models.JSONField(default=dict, editable=False)
     state = models.CharField(
@@ -95,7 +97,8 @@ class Upload(models.Model):
     preview = models.JSONField(default=dict, editable=False)
     whole = models.BooleanField("all or nothing", default=False, editable=False)
     total = models.PositiveBigIntegerField("rows", null=True, editable=False)
-    # Of what is under way: rows gone through, how much of it that is, since when, from which on.
+    # Progress of the current phase. A new worker continues after the row or change `after`;
+    # `done_before` is what other attempts had done, so that the rate is that of this one.
     to_do = models.PositiveBigIntegerField(null=True, editable=False)
     done = models.PositiveBigIntegerField(default=0, editable=False)
     fraction = models.FloatField(default=0, editable=False)
@@ -125,6 +128,7 @@ class Upload(models.Model):
 
     class Meta:
         ordering = ("-pk",)
+        # Nobody changes or deletes an upload: it is on record.
         default_permissions = ("add", "view")
         permissions = (("apply_upload", "Can apply, cancel and undo uploads"),)
 
@@ -137,23 +141,24 @@ class Upload(models.Model):
 
     @property
     def file_kept_until(self) -> datetime | None:
-        """Until when its file is kept if nobody does anything, or None if there is none now."""
+        """The moment at which the file is deleted unless that happens earlier; None without one."""
         may_be_read_again = self.state == self.State.FAILED and not self.applied_at
         is_kept = self.state in self.WITH_FILE or may_be_read_again
         return self.created_at + FILE_RETENTION if is_kept else None
 
     @property
     def took(self) -> timedelta | None:
-        """From when it was applied until it ended."""
+        """The time from applying until the end."""
         return self.ended_at - self.applied_at if self.ended_at and self.applied_at else None
 
     def progress(self, moment: datetime) -> UploadProgress:
         seconds = (moment - self.began_at).total_seconds() if self.began_at else 0.0
-        fresh = self.done - self.done_before
-        rate = fresh / seconds if seconds > 0 else 0.0
+        done_now = self.done - self.done_before
+        rate = done_now / seconds if seconds > 0 else 0.0
         left = None
         if rate and self.to_do:
             left = timedelta(seconds=round((self.to_do - self.done) / rate))
+        # While a file is read, nobody knows its rows: the share of its bytes has to do.
         elif seconds and self.fraction:
             left = timedelta(seconds=round(seconds / self.fraction - seconds))
         return UploadProgress(self.done, self.to_do, self.fraction, rate, left)
@@ -165,14 +170,20 @@ class UploadChangeQuerySet(models.QuerySet["UploadChange"]):
 
 
 class UploadChange(models.Model):
-    """What an upload did to one thing: shown in its history, and what undoing goes by.
+    """A change that an upload made to one thing: shown in its history, and used to undo it.
 
-    `before` and `after` hold the fields that were changed, keys and secrets never; `links` the
-    numbers of what was added to it or ended.
+    `before` and `after` hold the fields that changed, but no keys or secrets. `links` holds what
+    else undo needs: numbers and moments of keys and assignments that began or ended.
     """
 
     upload = models.ForeignKey(
-        Upload, models.CASCADE, related_name="changes", db_constraint=False, db_index=False
+        # Without constraint and index of its own: an upload writes a hundred thousand of them, is
+        # never deleted, and the index by upload and id serves.
+        Upload,
+        models.CASCADE,
+        related_name="changes",
+        db_constraint=False,
+        db_index=False,
     )
     row = models.PositiveBigIntegerField(null=True)
     action = models.CharField(max_length=10, choices=Upload.Action)
@@ -181,7 +192,7 @@ class UploadChange(models.Model):
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
     links = models.JSONField(null=True)
-    # As it was sealed for the row it was taken from.
+    # The replaced secret, still sealed for the row of SealedValue that undo puts it back into.
     secret: "models.Field[str | None, str | None]" = SealedTextField(null=True)
 
     objects = UploadChangeQuerySet.as_manager()
@@ -189,6 +200,7 @@ class UploadChange(models.Model):
     class Meta:
         ordering = ("-pk",)
         default_permissions = ()
+        # One change for each thing and upload, so that undo restores it once.
         constraints = (
             models.UniqueConstraint(
                 "target_type", "target_id", "upload", name="uploadchange_of_target"
@@ -205,7 +217,7 @@ class UploadChange(models.Model):
 
 
 class RememberedMapping(models.Model):
-    """Which column is which, as somebody said of a file of this shape."""
+    """A mapping that somebody chose, remembered for files with the same header."""
 
     signature = models.CharField(max_length=64, primary_key=True)
     mapping = models.JSONField()

@@ -1,4 +1,4 @@
-"""Django's own backend for PostgreSQL, on connections that know patience."""
+"""Django's backend for PostgreSQL, with connections that keep deadlines."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from revcred.postgresql.patience import DeadlineConnection
 
 
 class _DatabaseModule:
-    """psycopg as Django knows it, but for the kind of connection."""
+    """The module psycopg with another class of connections, as Django's backend expects it."""
 
     connect = DeadlineConnection.connect
 
@@ -21,6 +21,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
     Database = _DatabaseModule()  # type: ignore[assignment]
 
     def is_usable(self) -> bool:
-        """By what the socket says, and not by a round trip before every request."""
+        """Return True if the socket looks healthy. Django's own test costs a round trip."""
         connection: DeadlineConnection | None = self.connection
-        return connection is not None and connection.is_sound()
+        return connection is not None and connection.is_healthy()

@@ -1,6 +1,7 @@
-"""How long to wait for the database. What is frozen closes no connection and answers no cancel.
+"""Deadlines for waiting for the database, and a circuit breaker for when it does not answer.
 
-The server's own limits do not help then, and neither do TCP's: somebody has to stop waiting.
+A frozen server neither closes connections nor answers a cancel request. Its own timeouts do not
+help then, nor do those of TCP, so the client has to stop waiting.
 """
 
 import math
@@ -15,29 +16,32 @@ import psycopg
 from psycopg.errors import OperationalError, _WaitTimeout
 from psycopg.pq import TransactionStatus
 
-OPEN_BREAKER_WAIT_SECONDS = 0.2  # seconds
+OPEN_BREAKER_WAIT_SECONDS = 0.2
 
-_thread_state = threading.local()
+_thread_state = threading.local()  # its `deadline`, on the monotonic clock
 
 
 class _CircuitBreaker:
-    """Whether who waited for the database last, in this process, waited in vain."""
+    """The circuit breaker of this process: open from a missed deadline until the next answer."""
 
-    in_vain = False
+    is_open = False
 
 
 @contextmanager
 def database_deadline(seconds: float) -> Iterator[None]:
-    """In this thread, give up waiting for the database after that long at most.
+    """Limit the time that this thread waits for the database inside the block.
 
-    Inside it raises django.db.OperationalError then; what was under way may yet be done. Once
-    somebody has waited in vain, nobody waits long until the database has answered again: or else
-    those who come next would wait for a thread, too.
+    After the deadline, statements raise django.db.OperationalError; what the server was doing may
+    still be done. A deadline inside another one can only be earlier.
+
+    While the circuit breaker is open, nobody waits longer than OPEN_BREAKER_WAIT_SECONDS:
+    otherwise all threads would soon be waiting, and new requests would wait for a thread.
     """
     before = getattr(_thread_state, "deadline", None)
     deadline = time.monotonic() + (
-        min(seconds, OPEN_BREAKER_WAIT_SECONDS) if _CircuitBreaker.in_vain else seconds
+        min(seconds, OPEN_BREAKER_WAIT_SECONDS) if _CircuitBreaker.is_open else seconds
     )
+    # An inner block cannot extend the time of the outer one.
     _thread_state.deadline = deadline if before is None else min(before, deadline)
     try:
         yield
@@ -46,25 +50,28 @@ def database_deadline(seconds: float) -> Iterator[None]:
 
 
 def database_time_left(at_most: float) -> float:
-    """How many more seconds this thread may wait."""
+    """Return the seconds until this thread's deadline, but not more than `at_most`."""
     deadline = getattr(_thread_state, "deadline", None)
     return at_most if deadline is None else max(0.0, min(at_most, deadline - time.monotonic()))
 
 
 class DeadlineConnection(psycopg.Connection[Any]):
-    """A connection that is closed when the thread's patience ends."""
+    """A connection that is closed when the thread's deadline passes."""
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Any:
-        """The steps of connecting; psycopg asks for the next one several times a second."""
+        """Yield the steps of connecting, and stop at the deadline.
+
+        psycopg asks for the next step several times a second, also if nothing arrives.
+        """
         steps: Any = super()._connect_gen(conninfo)
         ready = None
         try:
             while True:
                 step = steps.send(ready)
                 if database_time_left(math.inf) <= 0:
-                    _CircuitBreaker.in_vain = True
-                    message = "The database did not let us in in time."
+                    _CircuitBreaker.is_open = True
+                    message = "The database did not accept a connection in time."
                     raise _WaitTimeout(message)
                 ready = yield step
         except StopIteration as connected:
@@ -77,17 +84,21 @@ class DeadlineConnection(psycopg.Connection[Any]):
         try:
             answer = super().wait(gen, *args, **kwargs)
         except _WaitTimeout as error:
-            _CircuitBreaker.in_vain = True
+            _CircuitBreaker.is_open = True
+            # An answer that comes later would be taken for that of the next statement.
             self.close()
             message = "The database did not answer in time."
             raise OperationalError(message) from error
-        _CircuitBreaker.in_vain = False
+        _CircuitBreaker.is_open = False
         return answer
 
-    def is_sound(self) -> bool:
-        """Whether the server said nothing unasked, which could only be a farewell."""
+    def is_healthy(self) -> bool:
+        """Return False if the connection is closed, or broken in a transaction, or going to be.
+
+        Between statements a server sends something only if it ends the connection.
+        """
         if self.closed or self.info.transaction_status is TransactionStatus.INERROR:
             return False
-        farewell = poll()
-        farewell.register(self.fileno(), POLLIN)
-        return not farewell.poll(0)
+        incoming = poll()
+        incoming.register(self.fileno(), POLLIN)
+        return not incoming.poll(0)

@@ -1,4 +1,4 @@
-"""What people and the clock do with uploads: the same acts for pages, API and command."""
+"""Actions on uploads, called by the administration's pages, the API and the management command."""
 
 import logging
 from collections.abc import Mapping
@@ -18,9 +18,8 @@ from revcred.uploads import (
 from revcred.uploads import mapping as mappings
 from revcred.uploads.columns import ListKind
 from revcred.uploads.files import FileTooLarge
-from revcred.uploads.phases import _begin_phase, _end_upload, _locked_upload, uploads_bell
-from revcred.uploads.problems import RowProblem
-from revcred.uploads.problems import row_problems as refusals_of
+from revcred.uploads.phases import begin_phase, end_upload, locked_upload, uploads_bell
+from revcred.uploads.problems import RowProblem, row_problems
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.rights import NotAllowed
 from revcred.uploads.undoing import UndoObstacle
@@ -50,15 +49,13 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-State, Verb = Upload.State, AuditEvent.Verb
-
 
 class WrongUploadState(Exception):
-    """The upload is not in the state for that: its page was out of date."""
+    """The upload is in no state for this action, usually because a page was out of date."""
 
 
 class SomeRowsRejected(Exception):
-    """All or nothing was asked for, and some rows are refused."""
+    """All or nothing was asked for, and some rows are rejected."""
 
 
 class NothingToApply(Exception):
@@ -66,7 +63,7 @@ class NothingToApply(Exception):
 
 
 class ColumnsMissing(Exception):
-    """Required columns are not mapped. Its `names` are ours."""
+    """Required columns are not mapped. `names` are revcred's names of them."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(", ".join(names))
@@ -74,27 +71,27 @@ class ColumnsMissing(Exception):
 
 
 class UndoBlocked(Exception):
-    """Something later depends on what the upload did."""
+    """Something depends on changes of the upload by now: see `obstacles`."""
 
-    def __init__(self, dependents: list[UndoObstacle]) -> None:
-        super().__init__("; ".join(each.reason for each in dependents))
-        self.dependents = dependents
+    def __init__(self, obstacles: list[UndoObstacle]) -> None:
+        super().__init__("; ".join(obstacle.reason for obstacle in obstacles))
+        self.obstacles = obstacles
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadChoices:
-    """What to do about rows that name what is not there, or what is somebody else's."""
+    """Decisions on rows that name unknown things, or things of other customers.
+
+    "refuse" rejects such rows.
+    """
 
     customers: Literal["refuse", "create"] = "refuse"
     subscribers: Literal["refuse", "create"] = "refuse"
     subscriptions: Literal["refuse", "create"] = "refuse"
-    product: str = ""  # of subscriptions that are created: its external key
+    product: str = ""  # external key of the product of subscriptions that are created
     keys_of_others: Literal["refuse", "take_over"] = "refuse"
-    people_of_others: Literal["refuse", "join"] = "refuse"  # who would become members
+    people_of_others: Literal["refuse", "join"] = "refuse"  # join: become members of this customer
     revoked_keys: Literal["refuse", "use_again"] = "refuse"
-
-
-# --- What people do -------------------------------------------------------------------------------
 
 
 def receive_upload(
@@ -109,13 +106,16 @@ def receive_upload(
     for_all: Mapping[str, str] | None = None,
     choices: UploadChoices | None = None,
 ) -> Upload:
-    """Keep the file and have it checked in the background. Without a mapping one is guessed.
+    """Store the file and let a worker check it.
 
-    `for_all` is what every row has, by column, as `mapping.for_all` gives it.
+    `mapping` names revcred's column for positions of the header; without it, columns are guessed.
+    `for_all` are values that every row has, by column, as `mapping.parse_fixed_values` returns.
 
-    Raises FileTooLarge. `Upload.state` is CHECKING, then READY with its `preview`, UNMAPPED if
-    required columns could not be told, or FAILED with its `error`.
+    The state is CHECKING, then READY with a `preview`, UNMAPPED if required columns were not
+    recognised, or FAILED with an `error`. Raises FileTooLarge.
     """
+    # The file is complete and on disk before the upload is committed; if the process dies between,
+    # housekeeping deletes a file that no upload needs.
     with files.received_file(file, most=MAX_FILE_BYTES) as (copy, size, digest), atomic():
         upload = Upload.objects.create(
             kind=kind,
@@ -130,7 +130,7 @@ def receive_upload(
             by=by,
         )
         details = {"digest": digest, "bytes": size}
-        AuditEvent.objects.record(Verb.UPLOADED, target=upload, by=by, details=details)
+        AuditEvent.objects.record(AuditEvent.Verb.UPLOADED, target=upload, by=by, details=details)
         copy.rename(files.list_file_path(upload.pk))
         on_commit(uploads_bell.ring)
     return upload
@@ -146,21 +146,22 @@ def recheck_upload(
     encoding: str | None = None,
     delimiter: str | None = None,
 ) -> None:
-    """Have it checked again, as said now; what is None stays. A mapping is remembered.
+    """Let a worker check the upload again with other settings; None keeps a setting.
 
-    Raises WrongUploadState unless it is UNMAPPED or READY, or could not be read; ColumnsMissing.
+    A mapping is remembered for files with the same header. Raises ColumnsMissing; and
+    WrongUploadState unless the upload is UNMAPPED or READY, or its file could not be read.
     """
     kind = ListKind(upload.kind)
     for_all = upload.for_all if for_all is None else for_all
     if mapping is not None and (missing := mappings.missing_columns(kind, mapping, for_all)):
         raise ColumnsMissing(missing)
-    with _locked_upload(upload):
+    with locked_upload(upload):
         if not _may_be_checked(upload):
             raise WrongUploadState
         if encoding is not None or delimiter is not None:
             upload.encoding = encoding if encoding is not None else upload.encoding
             upload.delimiter = delimiter if delimiter is not None else upload.delimiter
-            upload.mapping = {}  # other columns may come out of it
+            upload.mapping = {}  # the file may have other columns when it is read this way
         if mapping is not None:
             upload.mapping = {str(position): name for position, name in mapping.items()}
             _remember_mapping(kind, upload)
@@ -168,91 +169,96 @@ def recheck_upload(
         upload.for_all = for_all
         if choices is not None:
             upload.choices = asdict(choices)
-        upload.state, upload.error, upload.preview = State.CHECKING, "", {}
+        upload.state, upload.error, upload.preview = Upload.State.CHECKING, "", {}
         upload.is_staged = False
-        _begin_phase(upload)
+        begin_phase(upload)
 
 
-def apply_upload(*, upload: Upload, by: User, whole: bool) -> None:
-    """Have it applied in the background: `whole` is all or nothing, else the good rows.
+def apply_upload(*, upload: Upload, by: User, all_or_nothing: bool) -> None:
+    """Let a worker apply the rows that are not rejected, or all or nothing.
 
-    Raises WrongUploadState unless it is READY, SomeRowsRejected, NothingToApply; NotAllowed if `by`
-    has not all the rights that it takes (see `uploads.rights`), which the worker asks again.
+    Raises SomeRowsRejected if all rows are asked for and some are rejected, NothingToApply,
+    WrongUploadState unless the upload is READY, and NotAllowed if the person lacks rights that it
+    takes (see `uploads.rights`; the worker asks again).
     """
-    with _locked_upload(upload):
-        if upload.state != State.READY:
+    with locked_upload(upload):
+        if upload.state != Upload.State.READY:
             raise WrongUploadState
         counts = upload.preview["counts"]
-        to_do = sum(counts[each] for each in ("create", "update", "move"))
-        if whole and counts["refused"]:
+        to_do = sum(counts[action] for action in ("create", "update", "move"))
+        if all_or_nothing and counts["refused"]:
             raise SomeRowsRejected
         if not to_do:
             raise NothingToApply
         if missing := rights.missing_rights_to_apply(upload, by):
             raise NotAllowed(missing)
-        upload.state, upload.whole, upload.applied_by = State.APPLYING, whole, by
+        upload.state, upload.whole, upload.applied_by = Upload.State.APPLYING, all_or_nothing, by
         upload.applied_at = timezone.now()
-        _begin_phase(upload, to_do=to_do)
+        begin_phase(upload, to_do=to_do)
 
 
 def cancel_upload(*, upload: Upload, by: User | None) -> None:
-    """Before it is applied: for good. While it is: at the end of a row, and what was done stays.
+    """Cancel the upload. One that is being applied stops at the end of a chunk.
 
-    Raises WrongUploadState if it has ended, or is being undone.
+    Rows that were applied by then stay, unless it is all or nothing. Raises WrongUploadState if
+    the upload has ended, or is being undone.
     """
-    with _locked_upload(upload):
+    with locked_upload(upload):
         if upload.state not in Upload.WITH_FILE:
             raise WrongUploadState
         upload.cancel_asked_at, upload.cancelled_by = timezone.now(), by
+        # If a worker is at it, the worker ends it; it looks for this after each chunk.
         if not upload.is_under_way:
-            upload.state = State.CANCELLED
+            upload.state = Upload.State.CANCELLED
         upload.save()
-    if upload.state == State.CANCELLED:
-        _end_upload(upload, State.CANCELLED)
+    if upload.state == Upload.State.CANCELLED:
+        end_upload(upload, Upload.State.CANCELLED)
     else:
         uploads_bell.ring()
 
 
 def undo_obstacles(*, upload: Upload) -> list[UndoObstacle]:
-    """What keeps some of it from being undone, as far as can be told now."""
+    """Return the reasons why changes of the upload cannot be undone, as of now."""
     return undoing.find_undo_obstacles(upload)
 
 
 def undo_upload(*, upload: Upload, by: User) -> None:
-    """Have all it did undone in the background. It takes the rights that doing it took.
+    """Let a worker undo all changes of the upload. This takes the rights that making them took.
 
-    Raises WrongUploadState unless it did anything and has ended, NotAllowed, UndoBlocked.
+    Raises NotAllowed, UndoBlocked, and WrongUploadState unless the upload has ended and has
+    changed something.
     """
     if upload.state not in Upload.UNDOABLE or not upload.changes.exists():
         raise WrongUploadState
     if missing := rights.missing_rights_to_undo(upload, by):
         raise NotAllowed(missing)
-    if found := undo_obstacles(upload=upload):
-        raise UndoBlocked(found)
-    with _locked_upload(upload):
+    # Outside the lock, because it may take minutes. The worker looks again for each change.
+    if obstacles := undo_obstacles(upload=upload):
+        raise UndoBlocked(obstacles)
+    with locked_upload(upload):
         if upload.state not in Upload.UNDOABLE:
             raise WrongUploadState
-        upload.state, upload.undone_by, upload.error = State.UNDOING, by, ""
-        _begin_phase(upload, to_do=upload.changes.count())
+        upload.state, upload.undone_by, upload.error = Upload.State.UNDOING, by, ""
+        begin_phase(upload, to_do=upload.changes.count())
 
 
 def list_row_problems(*, upload: Upload, after: int = 0, most: int = 100) -> list[RowProblem]:
-    """Of so many rows after that one, in their order; a row with several reasons has several.
+    """Return the problems of at most `most` rejected rows after the row `after`, in their order.
 
-    Empty before it was checked, and a day after it ended.
+    A row may have several. Empty before the check, and from a day after the end on.
     """
-    return refusals_of(upload, after=after, most=most)
+    return row_problems(upload, after=after, most=most)
 
 
 def rejected_file_format(*, upload: Upload) -> ListFormat | None:
-    """As what the refused rows can be had, or None: there are none, or not any more."""
+    """Return the format in which rejected rows can be downloaded; None if they cannot."""
     return rejected_file.rejected_format_of(upload)
 
 
 def write_rejected_rows(*, upload: Upload, to: BinaryIO) -> None:
-    """The refused rows as they came, each with the reasons in a column `error`.
+    """Write the rejected rows as they came, each with its problems in a column `error`.
 
-    Raises WrongUploadState once they are gone: a day after the file came at the latest.
+    Raises WrongUploadState if they have been deleted: at the latest a day after the upload.
     """
     if rejected_file.rejected_format_of(upload) is None:
         raise WrongUploadState
@@ -260,9 +266,9 @@ def write_rejected_rows(*, upload: Upload, to: BinaryIO) -> None:
 
 
 def _may_be_checked(upload: Upload) -> bool:
-    if upload.state in (State.UNMAPPED, State.READY):
+    if upload.state in (Upload.State.UNMAPPED, Upload.State.READY):
         return True
-    return upload.state == State.FAILED and files.list_file_path(upload.pk).exists()
+    return upload.state == Upload.State.FAILED and files.list_file_path(upload.pk).exists()
 
 
 def _remember_mapping(kind: ListKind, upload: Upload) -> None:
@@ -270,9 +276,3 @@ def _remember_mapping(kind: ListKind, upload: Upload) -> None:
         pk=mappings.header_signature(kind, upload.header),
         defaults={"mapping": upload.mapping, "at": timezone.now()},
     )
-
-
-# --- What the worker does -------------------------------------------------------------------------
-
-
-# --- What the clock does --------------------------------------------------------------------------

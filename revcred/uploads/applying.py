@@ -1,9 +1,10 @@
-"""Apply: chunk by chunk, each judged once more under lock and written in one transaction.
+"""Apply an upload chunk by chunk: plan each chunk again under lock, and write it.
 
-A chunk, what it changed and how far the upload has come are committed together: whatever is
-killed, whole chunks are left, and the next worker goes on behind the last of them. All or nothing
-does not mean one transaction, which would hold its locks for minutes; all rows are judged anew
-before the first is written, and if one is overtaken later, what was done is undone.
+A chunk, its changes and the progress of the upload are committed together. Whatever is killed,
+only whole chunks remain, and the next worker continues after the last one.
+
+"All or nothing" is not one transaction, which would hold its locks for minutes. Instead, all rows
+are planned again before the first is written; if one changes later, the upload undoes itself.
 """
 
 import time
@@ -36,13 +37,14 @@ from revcred.uploads.plans.plan import CHANGED_SINCE_CHECK_CODE, CHUNK_TABLE, SE
 from revcred.uploads.reading import UnreadableFile
 from revcred.uploads.sealing import ChunkSealer, SealedRow, SealTarget
 
-FEWEST, MOST = 500, 4_000  # rows of a chunk
-CHUNK_TARGET_SECONDS = 0.3  # seconds that its transaction, and so its locks, should last
-MAX_CHUNK_ATTEMPTS = 5  # of a chunk that somebody else was in the way of
-CHUNK_RETRY_PAUSE_SECONDS = 0.2  # seconds before the next
+MIN_ROWS_PER_CHUNK = 500
+MAX_ROWS_PER_CHUNK = 4_000
+CHUNK_TARGET_SECONDS = 0.3  # of a transaction: others wait that long for its locks
+MAX_CHUNK_ATTEMPTS = 5  # if others hold its locks, or write the same keys
+CHUNK_RETRY_PAUSE_SECONDS = 0.2
 
-# No chunk is worth reading a table for, whatever its statistics say while it is being filled;
-# and planning anew would cost each chunk a tenth of its time.
+# A chunk never needs a whole table, whatever the statistics say while the table is being filled.
+# Planning the statements again would cost each chunk a tenth of its time.
 CHUNK_PLANNER_SETTINGS = """
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off;
 SET LOCAL plan_cache_mode = force_generic_plan;
@@ -50,12 +52,15 @@ SET LOCAL plan_cache_mode = force_generic_plan;
 
 
 class ChangedSinceCheck(Exception):
-    """All or nothing was asked for, and something has been changed since it was checked."""
+    """A row of an all-or-nothing upload would do something else now than when it was checked."""
 
 
 @dataclass(frozen=True)
 class RowChunk:
-    """The rows that change something, after one and up to another; and what is sealed of them."""
+    """Rows that change something, by number: greater than `after`, up to and including `until`.
+
+    `sealed` gives their sealed keys and secrets, or is None for kinds of lists without keys.
+    """
 
     after: int
     until: int
@@ -63,51 +68,54 @@ class RowChunk:
     sealed: "Future[list[SealedRow]] | None"
 
 
-def apply_chunks(upload: Upload, *, tell: ProgressCallback) -> None:
-    """Go on behind what has been applied already.
+def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
+    """Apply the upload, starting after the rows that have been applied already.
 
-    Raises ChangedSinceCheck, Cancelled, UnreadableFile, FileChanged, NotAllowed; what was done
-    until then stays.
+    Raises ChangedSinceCheck, UploadCancelled, UnreadableFile, FileChanged, NotAllowed; chunks that
+    were written by then stay.
     """
+    # Previews of earlier versions do not count effects, so nobody can tell which rights it takes.
     if "effects" not in upload.preview:
         raise UnreadableFile("It was checked by an earlier version. Upload the list again.")
     rights.require_rights_to_apply(upload)
-    merge = LIST_PLANS[ListKind(upload.kind)]
-    _create_chunk_tables(upload, merge)
-    _prepare_statements(upload, merge)
+    plan = LIST_PLANS[ListKind(upload.kind)]
+    _create_chunk_tables(upload, plan)
+    _prepare_statements(upload, plan)
     if not upload.after:
         if upload.whole:
-            _check_nothing_changed(upload, merge)
-        _create_named_things(upload, merge)
+            _check_nothing_changed(upload, plan)
+        _create_named_things(upload, plan)
     with ExitStack() as stack:
-        sealing = stack.enter_context(_Sealing(upload)) if merge.seals else None
-        size = FEWEST
+        sealing = stack.enter_context(_BackgroundSealing(upload)) if plan.seals_keys else None
+        size = MIN_ROWS_PER_CHUNK
         ahead = _next_chunk(upload, sealing, after=upload.after, most=size)
         while chunk := ahead:
+            # The next chunk is sealed by another thread while this one is written.
             ahead = _next_chunk(upload, sealing, after=chunk.until, most=size)
             began = time.monotonic()
-            _apply_with_retries(upload, merge, chunk)
+            _apply_with_retries(upload, plan, chunk)
             size = _next_chunk_size(size, chunk.count, time.monotonic() - began)
-            tell(upload)
+            on_progress(upload)
             stop_if_asked(upload)
 
 
 def _next_chunk_size(size: int, count: int, seconds: float) -> int:
-    """How many rows fit the time that a chunk should take; not more than twice as many at once."""
+    """Return the number of rows that fit the target time, at most twice the last size."""
     fitting = int(count * CHUNK_TARGET_SECONDS / max(seconds, 0.001))
-    return max(FEWEST, min(MOST, 2 * size, fitting))
+    return max(MIN_ROWS_PER_CHUNK, min(MAX_ROWS_PER_CHUNK, 2 * size, fitting))
 
 
 # --- Before the first chunk -----------------------------------------------------------------------
 
 
-def _create_chunk_tables(upload: Upload, merge: ListPlan) -> None:
-    """Temporary ones of this connection, emptied by every commit."""
+def _create_chunk_tables(upload: Upload, plan: ListPlan) -> None:
+    """Create the temporary tables of a chunk. They belong to this connection."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {CHUNK_TABLE}, {SEALED_TABLE}")
+        # WITH NO DATA takes over the columns of the query and does not run it.
         cursor.execute(
             f"CREATE TEMPORARY TABLE {CHUNK_TABLE} ON COMMIT DELETE ROWS AS "
-            f"{_replan_query(merge, applicable_rows(upload))} WITH NO DATA",
+            f"{_replan_query(plan, applicable_rows(upload))} WITH NO DATA",
             plan_arguments(upload, at=_time_applied(upload)),
         )
         cursor.execute(
@@ -119,16 +127,17 @@ def _create_chunk_tables(upload: Upload, merge: ListPlan) -> None:
         )
 
 
-def _prepare_statements(upload: Upload, merge: ListPlan) -> None:
-    """All that a chunk asks, under names of this connection."""
+def _prepare_statements(upload: Upload, plan: ListPlan) -> None:
+    """Prepare the statements of a chunk once for this connection: `lock`, `plan`, `write_0` …"""
     of_chunk = applicable_rows(upload, "number > $1 AND number <= $2")
     statements = {
-        "lock (bigint, bigint)": merge.lock.format(source=of_chunk),
-        "judge (bigint, bigint)": f"INSERT INTO {CHUNK_TABLE} {_replan_query(merge, of_chunk)}",
-        "since": merge.since,
+        "lock (bigint, bigint)": plan.lock.format(source=of_chunk),
+        "plan (bigint, bigint)": f"INSERT INTO {CHUNK_TABLE} {_replan_query(plan, of_chunk)}",
+        "since": plan.affected_since_query,
         "count": f"SELECT action, count(*) FROM {CHUNK_TABLE} GROUP BY action",
-    } | {f"write_{number}": each for number, each in enumerate(merge.write)}
+    } | {f"write_{number}": statement for number, statement in enumerate(plan.write)}
     with connection.cursor() as cursor:
+        # Those of an upload that this connection applied before have other tables in them.
         cursor.execute("DEALLOCATE ALL")
         for name, statement in statements.items():
             cursor.execute(
@@ -136,28 +145,30 @@ def _prepare_statements(upload: Upload, merge: ListPlan) -> None:
             )
 
 
+# One moment for all chunks: "now" must not move on while the list is applied.
 def _time_applied(upload: Upload) -> datetime:
     assert upload.applied_at
     return upload.applied_at
 
 
-def _check_nothing_changed(upload: Upload, merge: ListPlan) -> None:
+def _check_nothing_changed(upload: Upload, plan: ListPlan) -> None:
     """Raises ChangedSinceCheck if any row would do something else now than when it was checked."""
-    judged = _replan_query(merge, applicable_rows(upload))
+    query = _replan_query(plan, applicable_rows(upload))
     with long_statement_cursor() as cursor:
         cursor.execute(
-            f"SELECT number FROM ({judged}) judged WHERE NOT is_same LIMIT 1",
+            f"SELECT number FROM ({query}) replanned WHERE NOT is_same LIMIT 1",
             plan_arguments(upload, at=_time_applied(upload)),
         )
         if found := cursor.fetchone():
             raise ChangedSinceCheck(found[0])
 
 
-def _create_named_things(upload: Upload, merge: ListPlan) -> None:
-    """What rows name and is not there yet: added once, before any of them."""
+def _create_named_things(upload: Upload, plan: ListPlan) -> None:
+    """Create customers, subscribers and subscriptions that rows name, before the first chunk."""
     with long_statement_cursor() as cursor:
-        rights.require_rights_to_apply(upload, adds=count_also_created(cursor, upload))
-        for statement in merge.prepare:
+        # Counted again: things may have been deleted since the preview, and more be created now.
+        rights.require_rights_to_apply(upload, also_created=count_also_created(cursor, upload))
+        for statement in plan.prepare:
             cursor.execute(
                 statement.format(source=applicable_rows(upload)),
                 plan_arguments(upload, at=_time_applied(upload)),
@@ -168,14 +179,14 @@ def _create_named_things(upload: Upload, merge: ListPlan) -> None:
 
 
 def _next_chunk(
-    upload: Upload, sealing: "_Sealing | None", *, after: int, most: int
+    upload: Upload, sealing: "_BackgroundSealing | None", *, after: int, most: int
 ) -> RowChunk | None:
-    """The next rows; what is to be sealed of them is begun with."""
-    merge = LIST_PLANS[ListKind(upload.kind)]
-    named = "number, key_id, new_key_id, is_new, fingerprint" if merge.seals else "number"
+    """Return the next `most` rows, and start to seal their keys. None after the last row."""
+    plan = LIST_PLANS[ListKind(upload.kind)]
+    names = "number, key_id, new_key_id, is_new, fingerprint" if plan.seals_keys else "number"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {named} FROM {staging.staging_table(upload.pk)} "
+            f"SELECT {names} FROM {staging.staging_table(upload.pk)} "
             "WHERE number > %s AND action IN ('create', 'update', 'move') ORDER BY number LIMIT %s",
             [after, most],
         )
@@ -185,8 +196,11 @@ def _next_chunk(
     return RowChunk(after, rows[-1][0], len(rows), sealing.begin(rows) if sealing else None)
 
 
-class _Sealing:
-    """Seals the next chunk while PostgreSQL is busy with the one before."""
+class _BackgroundSealing:
+    """A thread that seals the keys of the next chunk while PostgreSQL writes the one before.
+
+    It reads the file from its beginning, in step with the chunks.
+    """
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
@@ -202,27 +216,32 @@ class _Sealing:
         self._stack.close()
 
     def begin(self, rows: list[tuple[Any, ...]]) -> "Future[list[SealedRow]]":
-        places = [
-            SealTarget(number, new_key if is_new else key, is_new, mark and mark.hex)
-            for number, key, new_key, is_new, mark in rows
+        targets = [
+            SealTarget(number, new_key if is_new else key, is_new, fingerprint and fingerprint.hex)
+            for number, key, new_key, is_new, fingerprint in rows
         ]
-        return self._thread.submit(self._sealer.seal, places)
+        return self._thread.submit(self._sealer.seal, targets)
 
 
-def _apply_with_retries(upload: Upload, merge: ListPlan, chunk: RowChunk) -> None:
-    """Somebody who was quicker, or in the way, is seen the next time: the chunk is judged again."""
+def _apply_with_retries(upload: Upload, plan: ListPlan, chunk: RowChunk) -> None:
+    """Apply the chunk; if another transaction interferes, wait and plan it again.
+
+    The next attempt sees what the other transaction wrote, and rejects the rows that it concerns.
+    """
     for tries_left in reversed(range(MAX_CHUNK_ATTEMPTS)):
         try:
-            _apply_chunk(upload, merge, chunk)
+            _apply_chunk(upload, plan, chunk)
         except Error as error:
             if not tries_left or not _is_contention(error):
                 raise
+            # The transaction was rolled back, and the object in memory with it.
             upload.refresh_from_db()
             time.sleep(CHUNK_RETRY_PAUSE_SECONDS)
         else:
             return
 
 
+# Errors that mean: another transaction committed, or holds, what this one needs.
 CHUNK_CONTENTION_ERRORS = (
     psycopg.errors.UniqueViolation,
     psycopg.errors.ExclusionViolation,
@@ -237,64 +256,69 @@ def _is_contention(error: Error) -> bool:
 
 
 @atomic
-def _apply_chunk(upload: Upload, merge: ListPlan, chunk: RowChunk) -> None:
-    rights.require_rights_to_apply(upload)  # as they are now, and no more than the preview counted
+def _apply_chunk(upload: Upload, plan: ListPlan, chunk: RowChunk) -> None:
+    # Asked for each chunk: rights that are withdrawn meanwhile stop the upload within a second.
+    rights.require_rights_to_apply(upload)
     with connection.cursor() as cursor:
-        # Few round trips: after each one this thread waits until the one that seals lets it go on.
-        judging = "EXECUTE lock (%(after)s, %(until)s); EXECUTE judge (%(after)s, %(until)s)"
+        # Few round trips, because the sealing thread holds the interpreter's lock after each one.
+        # The lock comes first: what the rows are planned by cannot change before they are written.
+        lock_and_plan = "EXECUTE lock (%(after)s, %(until)s); EXECUTE plan (%(after)s, %(until)s)"
         cursor.execute(
-            CHUNK_PLANNER_SETTINGS + judging, {"after": chunk.after, "until": chunk.until}
+            CHUNK_PLANNER_SETTINGS + lock_and_plan, {"after": chunk.after, "until": chunk.until}
         )
-        overtaken = _reject_changed_rows(cursor, upload)
-        if overtaken and upload.whole:
+        rejected = _reject_changed_rows(cursor, upload)
+        if rejected and upload.whole:
             raise ChangedSinceCheck
         if chunk.sealed:
             _copy_sealed_rows(cursor, chunk.sealed.result())
         before = events.latest_change_id(cursor, upload)
-        cursor.execute("; ".join(f"EXECUTE write_{number}" for number in range(len(merge.write))))
+        cursor.execute("; ".join(f"EXECUTE write_{number}" for number in range(len(plan.write))))
         cursor.execute("EXECUTE since")
         since = [each for each in (upload.since, *cursor.fetchone()) if each]
         cursor.execute("EXECUTE count")
         outcome = upload.outcome.copy()
-        for action, count in (*cursor.fetchall(), ("meanwhile", overtaken)):
+        for action, count in (*cursor.fetchall(), ("meanwhile", rejected)):
             outcome[action] = outcome.get(action, 0) + count
     upload.outcome, upload.since = outcome, min(since, default=None)
     upload.after, upload.done = chunk.until, upload.done + chunk.count
     upload.fraction = upload.done / max(upload.to_do or 0, upload.done)
     upload.save(update_fields=["outcome", "since", "after", "done", "fraction"])
-    with connection.cursor() as cursor:  # last, since others wait for the chain's end from here on
+    # Recording events locks the end of the audit's chain until the commit. It comes last, so that
+    # everybody else who records something waits as briefly as possible.
+    with connection.cursor() as cursor:
         events.record_events_of_applying(cursor, upload, after=before)
 
 
-def _replan_query(merge: ListPlan, source: str) -> str:
-    """What these rows would do now, and whether that is what was found when they were checked.
+def _replan_query(plan: ListPlan, source: str) -> str:
+    """Return a query for the plan of these rows as of now; `is_same` if it is that of the check.
 
-    They may do less by now: who became a member by an earlier row does so no more.
+    A row may have fewer effects by now: an earlier row may have made the person a member.
     """
     return f"""
         SELECT
-            judged.*, NULL::jsonb AS links, NULL::bytea AS old_secret,
+            replanned.*, NULL::jsonb AS links, NULL::bytea AS old_secret,
             (action, was) IS NOT DISTINCT FROM (known_action, known_was)
                 AND effects <@ known_effects AS is_same
-        FROM ({merge.judged.format(source=source)}) judged
+        FROM ({plan.query.format(source=source)}) replanned
     """
 
 
 def _reject_changed_rows(cursor: CursorWrapper, upload: Upload) -> int:
-    """Refuse the rows of the chunk that would do something else now; how many those are."""
+    """Reject the rows of the chunk that would do something else now. Return how many there are."""
     cursor.execute(
         f"""
-        WITH overtaken AS (
+        -- in: the chunk; out: rows whose thing has changed since the check, taken out of the chunk
+        WITH changed AS (
             DELETE FROM {CHUNK_TABLE} WHERE NOT is_same RETURNING number, refusals
         )
         UPDATE {staging.staging_table(upload.pk)} row
         SET action = 'refused',
-            refusals = array_append(overtaken.refusals, '{CHANGED_SINCE_CHECK_CODE}')
-        FROM overtaken WHERE row.number = overtaken.number
+            refusals = array_append(changed.refusals, '{CHANGED_SINCE_CHECK_CODE}')
+        FROM changed WHERE row.number = changed.number
         """
     )
-    overtaken: int = cursor.rowcount
-    return overtaken
+    count: int = cursor.rowcount
+    return count
 
 
 def _copy_sealed_rows(cursor: CursorWrapper, sealed: list[SealedRow]) -> None:

@@ -1,4 +1,4 @@
-"""Check: take every row of a file in, judge all of them at once, and say what they would do."""
+"""Check an upload: stage every row of its file, plan all rows at once, and build the preview."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -28,36 +28,38 @@ from revcred.uploads.reading import ListReader, RowError
 
 RowAction = Upload.Action
 
-ROWS_PER_COPY = 10_000  # rows taken in with one COPY
-MAPPING_SAMPLE_ROWS = 20  # rows that columns are guessed by
+ROWS_PER_COPY = 10_000  # staged by one COPY statement
+MAPPING_SAMPLE_ROWS = 20  # first rows, by which columns are recognised
 EXAMPLES_PER_ACTION = 3  # rows of each action that a preview shows
-STAGING_SHARE = 0.8  # of the whole of checking
+STAGING_SHARE = 0.8  # of the time that a check takes, for its progress
 
+# Columns of every plan's query that the staging table keeps, besides the values of the row.
 PLANNED_COLUMNS = (
     *("action", "is_new", "target_id", "before", "after", "refusals", "other_row", "was"),
     "effects",
 )
-MAX_MEMBERS_SHOWN = 100  # of those who would become members: people of other customers first
-MAX_CUSTOMERS_PER_PERSON = 5  # of those that such a person belongs to
+MAX_MEMBERS_SHOWN = 100  # new members in a preview, people of other customers first
+MAX_CUSTOMERS_PER_PERSON = 5  # named in a preview, of those that a person belongs to already
 
 
-def check_list(upload: Upload, *, tell: ProgressCallback) -> None:
-    """Stage, judge and count. Whatever was staged before is replaced.
+def check_list(upload: Upload, *, on_progress: ProgressCallback) -> None:
+    """Stage and plan the rows, and build the preview. Rows that were staged before are replaced.
 
-    Raises UnreadableFile, Cancelled.
+    Raises UnreadableFile, UploadCancelled.
     """
     kind = ListKind(upload.kind)
     with open_upload(upload) as read:
         rows = _describe_file(upload, read)
         mapped = mapped_columns(upload)
+        # Before any row is read: a file of a gigabyte would be staged in vain.
         if mapping.missing_columns(
-            kind, {at: each.name for at, each in mapped.items()}, upload.for_all
+            kind, {position: column.name for position, column in mapped.items()}, upload.for_all
         ):
             upload.state = Upload.State.UNMAPPED
             save_progress(upload, "state")
             return
         read.rows = rows
-        _stage_rows(upload, read, mapped, tell)
+        _stage_rows(upload, read, mapped, on_progress)
     _plan_rows(upload)
     upload.is_staged, upload.preview = True, build_preview(upload)
     upload.state, upload.fraction = Upload.State.READY, 1.0
@@ -66,12 +68,16 @@ def check_list(upload: Upload, *, tell: ProgressCallback) -> None:
 
 
 def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
-    """Note what kind of file it is, and how its columns are mapped if nobody has said it."""
+    """Save the file's format, header and sample, and map its columns if nobody has mapped them.
+
+    Return all rows again, with those that were read for the sample.
+    """
     kind = ListKind(upload.kind)
     upload.shape, upload.header = read.shape[:200], read.header
     first = list(islice(read.rows, MAPPING_SAMPLE_ROWS))
     sample = [cells for _, cells in first if not isinstance(cells, RowError)]
     if not upload.mapping:
+        # A mapping that somebody chose for a file with the same header beats a guess.
         signature = mapping.header_signature(kind, read.header)
         remembered = RememberedMapping.objects.filter(pk=signature).first()
         found = (
@@ -84,19 +90,23 @@ def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
 
 
 def _sample_without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
-    """Cells as a page may show them: of a secret nothing, of what may be a key its hint."""
+    """Return the cells as a page may show them: secrets empty, possible keys as hints."""
     mapped = mapped_columns(upload)
+    # A column that nothing is mapped to may hold keys, too.
     return [
         [
-            staging.shown_cell(mapped[at], cell) if at in mapped else f"…{hint(cell)}"
-            for at, cell in enumerate(cells)
+            staging.shown_cell(mapped[position], cell) if position in mapped else f"…{hint(cell)}"
+            for position, cell in enumerate(cells)
         ]
         for cells in sample
     ]
 
 
 def _stage_rows(
-    upload: Upload, read: ListReader, mapped: Mapping[int, ListColumn], tell: ProgressCallback
+    upload: Upload,
+    read: ListReader,
+    mapped: Mapping[int, ListColumn],
+    on_progress: ProgressCallback,
 ) -> None:
     kind = ListKind(upload.kind)
     staging.create_incoming_table(upload.pk, kind, upload.for_all)
@@ -107,45 +117,49 @@ def _stage_rows(
         upload.done += len(chunk)
         upload.fraction = STAGING_SHARE * read.done
         save_progress(upload, "done", "done_before", "fraction")
-        tell(upload)
+        on_progress(upload)
     upload.total = upload.done
 
 
 def save_progress(upload: Upload, *fields: str) -> None:
-    """Save these. Raises Cancelled if somebody asked for it."""
+    """Save these fields. Raises UploadCancelled if somebody has cancelled the upload."""
     upload.save(update_fields=fields)
     stop_if_asked(upload)
 
 
 def _plan_rows(upload: Upload) -> None:
+    """Replace the incoming table by the staging table: rows with their plans and new ids."""
     kind = ListKind(upload.kind)
-    merge = LIST_PLANS[kind]
-    incoming, judged = staging.incoming_table(upload.pk), staging.staging_table(upload.pk)
-    made = [
+    plan = LIST_PLANS[kind]
+    incoming, planned = staging.incoming_table(upload.pk), staging.staging_table(upload.pk)
+    # New ids are given now, because keys are sealed for the id of their row before it is written.
+    new_ids = [
         f"CASE WHEN is_new AND action <> 'refused' THEN nextval('{sequence}') END AS {name}"
-        for name, sequence in merge.made.items()
+        for name, sequence in plan.id_sequences.items()
     ]
-    kept = ", ".join(
+    names = ", ".join(
         [
             "number",
             "invalid",
             *staging.staged_column_names(kind),
             *PLANNED_COLUMNS,
-            *merge.keeps,
-            *made,
+            *plan.kept_columns,
+            *new_ids,
         ]
     )
-    source = merge.judged.format(source=incoming)
+    query = plan.query.format(source=incoming)
     with long_statement_cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {judged}")
+        cursor.execute(f"DROP TABLE IF EXISTS {planned}")
+        # Without statistics the planner takes a table that was just filled for an empty one.
         cursor.execute(f"ANALYZE {incoming}")
         cursor.execute(
-            f"CREATE TABLE {judged} AS SELECT {kept} FROM ({source}) judged",
+            f"CREATE TABLE {planned} AS SELECT {names} FROM ({query}) planned",
             plan_arguments(upload, at=timezone.now()),
         )
-        cursor.execute(f"ALTER TABLE {judged} ADD PRIMARY KEY (number)")
-        cursor.execute(f"CREATE INDEX ON {judged} (number) WHERE action = 'refused'")
-        cursor.execute(f"ANALYZE {judged}")
+        cursor.execute(f"ALTER TABLE {planned} ADD PRIMARY KEY (number)")
+        # Pages leaf through rejected rows, which may be few among millions.
+        cursor.execute(f"CREATE INDEX ON {planned} (number) WHERE action = 'refused'")
+        cursor.execute(f"ANALYZE {planned}")
         cursor.execute(f"DROP TABLE {incoming}")
 
 
@@ -153,19 +167,21 @@ def _plan_rows(upload: Upload) -> None:
 
 
 def build_preview(upload: Upload) -> dict[str, Any]:
-    """As described at `Upload`."""
+    """Return the preview in the form that `Upload` describes."""
     table = staging.staging_table(upload.pk)
     with long_statement_cursor() as cursor:
         cursor.execute(f"SELECT action, count(*) FROM {table} GROUP BY action")
         counts = dict.fromkeys(RowAction.values, 0) | dict(cursor.fetchall())
-        adds = count_also_created(cursor, upload)
+        also_created = count_also_created(cursor, upload)
         return {
             "counts": counts,
-            "adds": adds,
-            "effects": _count_effects(cursor, upload) | rights.counts_of_added(adds),
+            "adds": also_created,
+            "effects": _count_effects(cursor, upload) | rights.counts_of_added(also_created),
             "members": _preview_members(cursor, upload),
             "firsts": {
-                each: _preview_examples(cursor, upload, each) for each in counts if counts[each]
+                action: _preview_examples(cursor, upload, action)
+                for action in counts
+                if counts[action]
             },
             "reasons": problems.count_problems(cursor, upload),
             "claim": _preview_claim(upload),
@@ -173,13 +189,13 @@ def build_preview(upload: Upload) -> dict[str, Any]:
 
 
 def _preview_claim(upload: Upload) -> dict[str, Any] | None:
-    """What waits in quarantine for these, or None of a kind that nothing waits for."""
-    waits = LIST_PLANS[ListKind(upload.kind)].waits
-    return waiting_transactions_of(waits.format(source=applicable_rows(upload))) if waits else None
+    """Return the transactions in quarantine that wait for these rows; None if none can."""
+    query = LIST_PLANS[ListKind(upload.kind)].waiting_query
+    return waiting_transactions_of(query.format(source=applicable_rows(upload))) if query else None
 
 
 def _count_effects(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
-    """Count the rows that do each of what takes a right of its own (see `uploads.rights`)."""
+    """Return the number of rows by effect (see `rights.RowEffect`)."""
     cursor.execute(
         f"SELECT effect, count(*) FROM {staging.staging_table(upload.pk)} "
         "CROSS JOIN unnest(effects) effect WHERE action IN ('create', 'update', 'move') "
@@ -189,14 +205,16 @@ def _count_effects(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
 
 
 def _preview_members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
-    """Return who would become a member of which customer: `people` of other customers first.
+    """Return the people who would become members of customers, people of other customers first.
 
-    Those whose rows are refused only because they belong elsewhere are among them, so that
-    somebody can decide. `count` and `of_others` are of all.
+    People whose rows are rejected only because they belong elsewhere are included, so that
+    somebody can decide to allow them. `count` and `of_others` count everybody; `people` are the
+    first of them.
     """
-    merge = LIST_PLANS[ListKind(upload.kind)]
-    if not merge.joins:
+    plan = LIST_PLANS[ListKind(upload.kind)]
+    if not plan.joining_query:
         return {"count": 0, "of_others": 0, "people": []}
+    # <@: nothing but these problems
     rows = (
         f"(SELECT * FROM {staging.staging_table(upload.pk)}"
         " WHERE effects && ARRAY['join', 'join_as_owner'] AND (action <> 'refused'"
@@ -209,8 +227,9 @@ def _preview_members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
             SELECT
                 email, customer, role, count(*) AS rows, min(number) AS number,
                 bool_and(action = 'refused') AS is_refused
-            FROM ({merge.joins.format(source=rows)}) j GROUP BY email, customer, role
+            FROM ({plan.joining_query.format(source=rows)}) j GROUP BY email, customer, role
         ), joining AS (
+            -- in: these; out: those who are not members there yet, and if they belong elsewhere
             SELECT
                 n.*, coalesce(c.name, n.customer) AS customer_name, p.id AS subscriber_id,
                 EXISTS (SELECT FROM revcred_membership m WHERE m.subscriber_id = p.id)
@@ -259,6 +278,7 @@ def _preview_members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
 
 
 def _preview_examples(cursor: CursorWrapper, upload: Upload, action: str) -> list[dict[str, Any]]:
+    """Return the first rows with that action: row, title, from, values (see `Upload`)."""
     kind = ListKind(upload.kind)
     names = staging.staged_column_names(kind)
     cursor.execute(
@@ -269,20 +289,20 @@ def _preview_examples(cursor: CursorWrapper, upload: Upload, action: str) -> lis
     return [
         {
             "row": number,
-            "title": str(facts[LIST_PLANS[kind].title] or ""),
-            "from": _moved_from(facts) if action == RowAction.MOVE else None,
+            "title": str(fields[LIST_PLANS[kind].title_column] or ""),
+            "from": _moved_from(fields) if action == RowAction.MOVE else None,
             "values": _changed_values(
-                kind, staging.decode_json_column(before), staging.decode_json_column(after), facts
+                kind, staging.decode_json_column(before), staging.decode_json_column(after), fields
             ),
         }
         for number, before, after, *values in cursor.fetchall()
-        for facts in [dict(zip(names, values, strict=True))]
+        for fields in [dict(zip(names, values, strict=True))]
     ]
 
 
-def _moved_from(facts: Mapping[str, Any]) -> str | None:
-    """None: from when it is applied."""
-    moment: datetime | None = facts["assigned_from"]
+def _moved_from(fields: Mapping[str, Any]) -> str | None:
+    """Return the moment of a move; None if it is the moment at which the upload is applied."""
+    moment: datetime | None = fields["assigned_from"]
     return moment.isoformat() if moment else None
 
 
@@ -290,24 +310,25 @@ def _changed_values(
     kind: ListKind,
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
-    facts: dict[str, Any],
+    fields: dict[str, Any],
 ) -> list[tuple[str, Any, Any]]:
-    """Column, old and new: of what changes, or of all that a new one has."""
+    """Return (column, old value, new value) of each change, or of each value of a new thing."""
     if after is not None:
         return [(name, (before or {}).get(name), after[name]) for name in sorted(after)]
     return [
-        (each.name, None, value)
-        for each in columns.columns_of(kind)
-        if (value := _new_value(each, facts)) is not None
+        (column.name, None, value)
+        for column in columns.columns_of(kind)
+        if (value := _new_value(column, fields)) is not None
     ]
 
 
-def _new_value(column: ListColumn, facts: dict[str, Any]) -> Any:
+def _new_value(column: ListColumn, fields: dict[str, Any]) -> Any:
+    """Return the value as a preview shows it: a key as its hint, a secret as True."""
     if column.name == "key":
-        return f"…{facts['hint'] or ''}" if facts["fingerprint"] else None
+        return f"…{fields['hint'] or ''}" if fields["fingerprint"] else None
     if column.name == "secret":
-        return True if facts["secret_mark"] else None
-    value = facts[column.name]
+        return True if fields["secret_mark"] else None
+    value = fields[column.name]
     if column.several and value is not None:
         return value.split(columns.VALUE_SEPARATOR)
     return value.isoformat() if isinstance(value, datetime) else value

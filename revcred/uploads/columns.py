@@ -1,4 +1,4 @@
-"""What may be uploaded, and what stands in each column of it."""
+"""Kinds of lists, their columns, and the parsers of the columns' cells."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ import msgspec
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Membership
 
+# A comma or semicolon would clash with the delimiters of CSV.
 VALUE_SEPARATOR = "|"  # between several values in one cell
 
 
@@ -22,17 +23,18 @@ class ListKind(StrEnum):
 
 
 class InvalidCell(ValueError):
-    """A cell cannot mean what its column is for. Its text says why, without the value."""
+    """A cell is not valid in its column. The text says why, without the value."""
 
 
+# Returns the value as COPY takes it; "" for a blank cell. Raises InvalidCell.
 CellParser = Callable[[str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListColumn:
-    """One column. `parse` gives what COPY will take, or "" of a blank cell; raises Invalid.
+    """A column of a list.
 
-    Several values come out of it as they went in, between separators, each of them once.
+    Cells with several values keep them between separators, each value once.
     """
 
     name: str
@@ -43,7 +45,7 @@ class ListColumn:
     required: bool = False
     several: bool = False
     secret: bool = False
-    identifying: bool = False  # says which one a row is about, and is not the same in each
+    identifying: bool = False  # differs from row to row, so it can have no fixed value
     aliases: tuple[str, ...] = ()
 
 
@@ -52,38 +54,42 @@ def columns_of(kind: ListKind) -> tuple[ListColumn, ...]:
 
 
 def columns_by_name(kind: ListKind) -> Mapping[str, ListColumn]:
-    return {each.name: each for each in columns_of(kind)}
+    return {column.name: column for column in columns_of(kind)}
 
 
-# --- What a cell may say --------------------------------------------------------------------------
+# --- Parsers of cells -----------------------------------------------------------------------------
 
+# Good enough to find a mistyped address, and it lets no character pass that mails could not carry.
 EMAIL_CELL_PATTERN = re.compile(r"[^\s@<>(),;:\"\[\]\\]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
 DOMAIN_CELL_PATTERN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 ISO_DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d")
+# Such as 31.12.2027 or 12/31/27: nobody can tell which number is the day.
 OTHER_DATE_ORDER_PATTERN = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b")
-MAX_EMAIL_CHARACTERS = 254
-MAX_DOMAIN_CHARACTERS = 253
-MAX_QUOTA = 2**63 - 1
+# Longer values would fail in the database, for the whole chunk.
+MAX_EMAIL_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
+MAX_DOMAIN_CHARACTERS = 253  # RFC 1035, section 2.3.4, as text
+MAX_QUOTA = 2**63 - 1  # of a bigint
 
 
 def text_parser(longest: int) -> CellParser:
-    """One value of at most so many characters."""
+    """Return a parser of one value of at most `longest` characters."""
 
     def parse(cell: str) -> str:
         value = cell.strip()
         if len(value) > longest:
-            raise InvalidCell(f"It has {len(value):,} characters; {longest:,} is the most.")
+            raise InvalidCell(f"It has {len(value):,} characters; at most {longest:,} are allowed.")
         return value
 
     return parse
 
 
 def several_parser(parse_one: CellParser) -> CellParser:
-    """Any number of values, each of them once."""
+    """Return a parser of any number of values, each of which is kept once."""
 
     def parse(cell: str) -> str:
         if VALUE_SEPARATOR not in cell:
             return parse_one(cell)
+        # dict keeps the order, and each value once.
         values = dict.fromkeys(parse_one(each) for each in cell.split(VALUE_SEPARATOR))
         return VALUE_SEPARATOR.join(filter(None, values))
 
@@ -93,19 +99,22 @@ def several_parser(parse_one: CellParser) -> CellParser:
 def parse_email_cell(cell: str) -> str:
     value = cell.strip().lower()
     if value and (len(value) > MAX_EMAIL_CHARACTERS or not EMAIL_CELL_PATTERN.fullmatch(value)):
-        raise InvalidCell("It is no e-mail address.")
+        raise InvalidCell("This is not an e-mail address.")
     return value
 
 
 def parse_domain_cell(cell: str) -> str:
     value = cell.strip().lower().removeprefix("@")
     if value and (len(value) > MAX_DOMAIN_CHARACTERS or not DOMAIN_CELL_PATTERN.fullmatch(value)):
-        raise InvalidCell("It is no domain, such as example.com.")
+        raise InvalidCell("This is not a domain such as example.com.")
     return value
 
 
 def parse_moment_cell(cell: str) -> str:
-    """ISO 8601 in UTC. A day is its first moment; without an offset, UTC is meant."""
+    """Return the moment as ISO 8601 in UTC.
+
+    A day means its first moment. Without an offset, UTC is assumed.
+    """
     value = cell.strip()
     if not value:
         return ""
@@ -115,11 +124,12 @@ def parse_moment_cell(cell: str) -> str:
         raise InvalidCell(
             "Write a day as year-month-day, such as 2027-12-31."
             if OTHER_DATE_ORDER_PATTERN.match(value)
-            else "It is no date or time; write 2027-12-31 or 2027-12-31T23:59:00Z."
+            else "This is not a date or time. Write 2027-12-31 or 2027-12-31T23:59:00Z."
         ) from None
 
 
 def _utc_datetime(value: str) -> datetime:
+    # fromisoformat takes more forms, such as 20271231, which may be a number in another column.
     if not ISO_DATE_PATTERN.match(value):
         raise ValueError
     read = datetime.fromisoformat(value)
@@ -129,14 +139,14 @@ def _utc_datetime(value: str) -> datetime:
 def parse_role_cell(cell: str) -> str:
     value = cell.strip().lower()
     if value and value not in Membership.Role.values:
-        raise InvalidCell(f"It is none of {', '.join(Membership.Role.values)}.")
+        raise InvalidCell(f"This is not one of {', '.join(Membership.Role.values)}.")
     return value
 
 
 def parse_whole_number_cell(cell: str) -> str:
     value = cell.strip()
     if value and not (value.isascii() and value.isdecimal() and int(value) <= MAX_QUOTA):
-        raise InvalidCell("It is no whole number of 0 or more.")
+        raise InvalidCell("This is not a whole number of 0 or more.")
     return value
 
 
@@ -147,16 +157,20 @@ def parse_json_object_cell(cell: str) -> str:
     try:
         read = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        raise InvalidCell('It is no JSON, such as {"region": "EU"}.') from None
+        raise InvalidCell('This is not JSON such as {"region": "EU"}.') from None
     if not isinstance(read, dict):
-        raise InvalidCell('It is no JSON object, such as {"region": "EU"}.')
+        raise InvalidCell('This is not a JSON object such as {"region": "EU"}.')
+    # PostgreSQL's jsonb cannot hold it.
     if "\\u0000" in value:
-        raise InvalidCell("It holds U+0000, which is no text.")
+        raise InvalidCell("It contains U+0000, which cannot be stored.")
     return value
 
 
-# --- The columns ----------------------------------------------------------------------------------
+# --- Columns --------------------------------------------------------------------------------------
 
+# `aliases` are names that other systems use; _normalised_name of `mapping` compares them.
+
+# Shared by lists of credentials and of subscriptions.
 CUSTOMER_COLUMN = ListColumn(
     name="customer",
     title="Customer",

@@ -1,9 +1,10 @@
-"""Events at what a list changed, in the transaction that changes it.
+"""Audit events on things that an upload changed, recorded in the transaction that changes them.
 
-Each thing that was there before has an event with old and new values, and so has every membership
-that begins, every role, and both ends of a key that another customer, or another credential, has
-from then on. What a list only creates is in its changes, which histories show as well: a hundred
-thousand new credentials would keep everybody else from the end of the audit's chain.
+These get an event: existing things that change, with old and new values; new memberships and
+changed roles; and a key that passes to another customer or credential, on both sides.
+
+Things that an upload only creates get none. Histories show them from the upload's changes. Events
+form one chain, and recording a hundred thousand of them would make everybody else wait for its end.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +16,11 @@ from django.utils import timezone
 from revcred.models import AuditEvent, Membership, Upload, User
 from revcred.uploads.staging import decode_json_column
 
-Verb = AuditEvent.Verb
-
-MAX_OTHER_CUSTOMERS_NAMED = 5  # of those that a new member belongs to besides
+MAX_OTHER_CUSTOMERS_NAMED = 5  # that a new member belongs to already
 
 MEMBERSHIP, CREDENTIAL = "revcred.membership", "revcred.credential"
 
-# in: changes of an upload; out: those that have events, with the names of what they are about
+# in: changes of an upload; out: those that get events, with the names of the things
 CHANGES_WITH_EVENTS_QUERY = f"""
 SELECT
     c.row, c.action, c.target_type, c.target_id, c.before, c.after, c.links,
@@ -66,16 +65,16 @@ def latest_change_id(cursor: CursorWrapper, upload: Upload) -> int:
 
 
 def record_events_of_applying(cursor: CursorWrapper, upload: Upload, *, after: int) -> None:
-    """Record what the changes of the upload behind that one did."""
+    """Record events for the upload's changes with numbers greater than `after`."""
     changes = (
         f"(SELECT * FROM revcred_uploadchange WHERE upload_id = {upload.pk:d} AND id > {after:d})"
     )
-    told = _build_events(cursor, upload, changes, by=upload.applied_by, is_undone=False)
-    AuditEvent.objects.record_many(told)
+    audit_events = _build_events(cursor, upload, changes, by=upload.applied_by, is_undone=False)
+    AuditEvent.objects.record_many(audit_events)
 
 
 def events_of_undoing(cursor: CursorWrapper, upload: Upload, changes: str) -> list[AuditEvent]:
-    """Return what is to be recorded of changes that are undone next: names are there until then."""
+    """Return the events for changes that are about to be undone, while the things still exist."""
     return _build_events(cursor, upload, changes, by=upload.undone_by, is_undone=True)
 
 
@@ -83,6 +82,7 @@ def _build_events(
     cursor: CursorWrapper, upload: Upload, changes: str, *, by: User | None, is_undone: bool
 ) -> list[AuditEvent]:
     cursor.execute(CHANGES_WITH_EVENTS_QUERY.format(changes=changes))
+    # The query joins each kind of thing, so columns are many and read by name.
     names = [column.name for column in cursor.description]
     now = timezone.now()
     return [
@@ -102,13 +102,15 @@ def _build_events(
     ]
 
 
-EventParts = tuple[Verb, str, int, str, dict[str, Any]]
+# verb, type and number of the thing, its name, details
+EventParts = tuple[AuditEvent.Verb, str, int, str, dict[str, Any]]
 
 
 def _event_parts(change: Mapping[str, Any], is_undone: bool) -> Iterator[EventParts]:  # noqa: FBT001
-    before, after, links = (
-        decode_json_column(change[each]) or {} for each in ("before", "after", "links")
+    before, after, undo_data = (
+        decode_json_column(change[name]) or {} for name in ("before", "after", "links")
     )
+    # Undoing goes the other way, from the values that the upload wrote to those it replaced.
     old, new = (after, before) if is_undone else (before, after)
     details: dict[str, Any] = {"row": change["row"]} if change["row"] else {}
     if is_undone:
@@ -123,12 +125,14 @@ def _event_parts(change: Mapping[str, Any], is_undone: bool) -> Iterator[EventPa
         moved = {
             "from": ", ".join(old.get("subscription") or []),
             "to": ", ".join(new.get("subscription") or []),
-            "at": links.get("at"),
+            "at": undo_data.get("at"),
         }
-        others = _old_and_new_values(old, new, but="subscription")
-        yield Verb.MOVED, *about, title, details | moved | ({"changed": others} if others else {})
+        others = _old_and_new_values(old, new, omit="subscription")
+        details |= moved | ({"changed": others} if others else {})
+        yield AuditEvent.Verb.MOVED, *about, title, details
     else:
-        yield Verb.CHANGED, *about, title, details | {"changed": _old_and_new_values(old, new)}
+        details |= {"changed": _old_and_new_values(old, new)}
+        yield AuditEvent.Verb.CHANGED, *about, title, details
 
 
 def _membership_event(
@@ -141,13 +145,14 @@ def _membership_event(
     role = new.get("role") or change["role"] or ""
     label = dict(Membership.Role.choices).get(role, role)
     title = f"{change['title']}, {label} at {change['customer']}"
+    verb = AuditEvent.Verb
     about = (change["target_type"], change["target_id"], title)
     if change["action"] != Upload.Action.CREATE:
-        return Verb.ROLE_CHANGED, *about, details | {"role": f"{old.get('role')} → {role}"}
+        return verb.ROLE_CHANGED, *about, details | {"role": f"{old.get('role')} → {role}"}
     if is_undone:
-        return Verb.DELETED, *about, details | {"role": role}
+        return verb.DELETED, *about, details | {"role": role}
     belongs = {"belongs_to_as_well": change["belongs_to"]} if change["belongs_to"] else {}
-    return Verb.CREATED, *about, details | {"role": role} | belongs
+    return verb.CREATED, *about, details | {"role": role} | belongs
 
 
 def _key_taken_events(
@@ -156,26 +161,27 @@ def _key_taken_events(
     details: dict[str, Any],
     is_undone: bool,  # noqa: FBT001
 ) -> Iterator[EventParts]:
-    """At the credential that had the key, and at the new one that has it from then on."""
+    """Yield an event on the credential that had the key, and one on the new one that has it now."""
     title, old_title = change["title"] or "", change["old_credential_name"] or ""
     details = details | ({"hint": change["hint"]} if change["hint"] else {})
     customer = {"customer": after["customer"]} if "customer" in after else {}
-    had = (CREDENTIAL, change["old_credential"], old_title)
-    has = (CREDENTIAL, change["target_id"], title)
+    verb = AuditEvent.Verb
+    old_owner = (CREDENTIAL, change["old_credential"], old_title)
+    new_owner = (CREDENTIAL, change["target_id"], title)
     if is_undone:
-        yield Verb.CHANGED, *had, details | {"key_is_back_from": title}
-        yield Verb.DELETED, *has, details | {"key_was_of": old_title}
+        yield verb.CHANGED, *old_owner, details | {"key_is_back_from": title}
+        yield verb.DELETED, *new_owner, details | {"key_was_of": old_title}
         return
     ended = change["taken_until"]
     at = {"at": ended.isoformat()} if ended else {}
     name = "taken_over_by" if customer else "used_again_for"
-    yield Verb.KEY_ENDED, *had, details | at | {name: title} | customer
-    yield Verb.ISSUED, *has, details | at | {"key_was_of": old_title}
+    yield verb.KEY_ENDED, *old_owner, details | at | {name: title} | customer
+    yield verb.ISSUED, *new_owner, details | at | {"key_was_of": old_title}
 
 
 def _old_and_new_values(
-    old: dict[str, Any], new: dict[str, Any], *, but: str = ""
+    old: dict[str, Any], new: dict[str, Any], *, omit: str = ""
 ) -> dict[str, list[Any]]:
-    """Old and new value of each field, as every event of a change has them."""
-    names = sorted({*old, *new} - {but})
+    """Return [old, new] of each field but `omit`, in the form that all events of changes have."""
+    names = sorted({*old, *new} - {omit})
     return {name: [old.get(name), new.get(name)] for name in names}

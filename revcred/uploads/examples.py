@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from revcred.uploads.columns import ListKind, columns_of
 
+# They show what the first row cannot: empty cells, several values, moments with an offset.
 FURTHER_EXAMPLES: Mapping[ListKind, Sequence[Mapping[str, str]]] = {
     ListKind.CREDENTIALS: (
         {"customer": "acme", "name": "Nightly sync", "subscription": "acme-maps|acme-weather"},

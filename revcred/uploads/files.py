@@ -1,8 +1,8 @@
-"""Where an uploaded file lies until its upload ends. Web and worker have to see the same place.
+"""Files of uploads, kept in a directory that web and worker share until the upload ends.
 
-Keys lie there in clear, so a file must not outlive its upload, nor the process that receives it.
-Who writes a file holds a lock on it (`flock`), which ends with the process however that ends: a
-file that no upload is waiting for and nobody has locked is abandoned.
+They hold keys in clear, so a file must not outlive its upload, nor the process that receives it.
+A process that writes a file holds a lock on it (`flock`), which ends with the process, whatever
+kills it. A file that no upload needs and nobody has locked is abandoned.
 """
 
 import fcntl
@@ -18,9 +18,11 @@ from uuid import uuid4
 from django.conf import settings
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
 
-COPY_CHUNK_BYTES = 1 << 20  # bytes
+COPY_CHUNK_BYTES = 1 << 20
 DRAFT_SUFFIX = ".draft"
-ABANDONED_SECONDS = 180.0  # without growing, for where locks are not seen by every machine
+# On some network file systems one machine does not see the locks of another. So the clock deletes
+# only files that have not grown for that long.
+ABANDONED_SECONDS = 180.0
 
 
 class FileTooLarge(Exception):
@@ -38,13 +40,13 @@ def list_file_path(upload: int) -> Path:
 
 
 def rejected_file_path(upload: int) -> Path:
-    """The rows that were refused, kept apart when the file goes."""
+    """Return the path of the rejected rows, which are kept when the upload's file is deleted."""
     return uploads_directory() / f"{upload}.refused"
 
 
 @contextmanager
 def private_file(path: Path) -> Iterator[BinaryIO]:
-    """To write what only we can read. In place, and on disk, once it is whole."""
+    """Write a file that only this user can read. It appears at `path` once it is complete."""
     draft = path.with_name(f"{path.name}{DRAFT_SUFFIX}")
     draft.unlink(missing_ok=True)
     try:
@@ -58,9 +60,9 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def received_file(file: BinaryIO, *, most: int) -> Iterator[tuple[Path, int, str]]:
-    """Copy a file to where only we can read it: where, how many bytes, their SHA-256.
+    """Copy a file to one that only this user can read; give its path, bytes and SHA-256.
 
-    It is deleted at the end of the block unless it was renamed by then, and locked until then.
+    The copy is locked until the end of the block, and then deleted unless it has been renamed.
     Raises FileTooLarge.
     """
     partial = uploads_directory() / uuid4().hex
@@ -81,12 +83,16 @@ def received_file(file: BinaryIO, *, most: int) -> Iterator[tuple[Path, int, str
 
 @contextmanager
 def _locked_new_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file, locked. Until it is, it may be taken for an abandoned one, and made again."""
+    """Create a file and lock it.
+
+    Between these two steps housekeeping may take it for abandoned and delete it. A locked file
+    without a link has been deleted, so another one is created.
+    """
     while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w+b") as file:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(number).st_nlink:
+            if os.fstat(descriptor).st_nlink:
                 yield file
                 return
 
@@ -102,29 +108,30 @@ def delete_upload_files(upload: int) -> None:
 
 
 def stored_files() -> Iterator[tuple[Path, int | None]]:
-    """Return every file there, and of which upload it is: None of one that none waits for."""
-    for each in uploads_directory().iterdir():
-        number = each.name.removesuffix(".refused")
-        yield each, int(number) if number.isdecimal() else None
+    """Yield each file with the number of its upload; None for one that is still being received."""
+    for path in uploads_directory().iterdir():
+        number = path.name.removesuffix(".refused")
+        yield path, int(number) if number.isdecimal() else None
 
 
 def seconds_since_written(path: Path) -> float:
-    """Return how many seconds ago it was written to, or 0 if it is gone."""
+    """Return the seconds since the file was last written to; 0 if it does not exist."""
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
 
 
-def remove_if_abandoned(path: Path, is_over: Callable[[], bool]) -> bool:
-    """Delete a file that nobody has locked, if that is so. Asked under the lock: `is_over`.
+def remove_if_abandoned(path: Path, is_unneeded: Callable[[], bool]) -> bool:
+    """Delete the file if nobody has locked it and no upload needs it. Return True if it did.
 
-    Who receives a file unlocks it after the upload is committed, so by then that can be seen.
+    `is_unneeded` is called under the lock: a file is unlocked after its upload is committed, so
+    the upload can be seen by then.
     """
     try:
         with path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not is_over():
+            if not is_unneeded():
                 return False
             path.unlink(missing_ok=True)
     except (FileNotFoundError, IsADirectoryError, BlockingIOError):
@@ -133,7 +140,7 @@ def remove_if_abandoned(path: Path, is_over: Callable[[], bool]) -> bool:
 
 
 class LockedUploadHandler(TemporaryFileUploadHandler):
-    """Django's file of what is still arriving, locked as our own are (see FILE_UPLOAD_HANDLERS)."""
+    """Django's handler for arriving files, with the same lock (see FILE_UPLOAD_HANDLERS)."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)

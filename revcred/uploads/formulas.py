@@ -2,6 +2,8 @@
 
 import re
 
+# Apostrophes count as part of the start, so that a cell which begins with one before a formula
+# gets another one and comes back unchanged.
 FORMULA_START = re.compile(r"'*[=+\-@\t\r]")
 GUARDED_START = re.compile(r"'+[=+\-@\t\r]")
 
@@ -15,6 +17,5 @@ def guard_formula(cell: str) -> str:
 
 
 def remove_guard(cell: str) -> str:
-    """Return the cell without the apostrophe that `guard_formula` put before it."""
     """Return the cell without the apostrophe that `guard_formula` put before it."""
     return cell[1:] if GUARDED_START.match(cell) else cell

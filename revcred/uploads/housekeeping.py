@@ -1,4 +1,4 @@
-"""Housekeeping of uploads, asked for by the clock: wake workers, delete what is a day old."""
+"""Housekeeping of uploads, called by the clock: wake workers, delete files after a day."""
 
 import logging
 from functools import partial
@@ -16,31 +16,37 @@ from revcred.uploads.worker import UPLOAD_LOCK_CLASS
 
 logger = logging.getLogger(__name__)
 
-State = Upload.State
-
 
 def ring_for_waiting_uploads() -> None:
-    """Ring for what waits, unless a worker is at one: it goes on with the others by itself."""
+    """Ring the bell if uploads wait and no worker is active.
+
+    An active worker continues with the next upload without a bell.
+    """
     if Upload.objects.waiting().exists() and not _is_worker_active():
         uploads_bell.ring()
 
 
 def _is_worker_active() -> bool:
+    # A worker holds an advisory lock while it processes an upload. Advisory locks of other
+    # databases of the same server are listed as well.
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = %s "
             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))",
             [UPLOAD_LOCK_CLASS],
         )
-        (works,) = cursor.fetchone()
-    return bool(works)
+        (is_active,) = cursor.fetchone()
+    return bool(is_active)
 
 
 def delete_expired_uploads() -> None:
-    """Delete what is a day old: files, and what was staged. Nothing is deleted under a worker."""
+    """Cancel uploads that wait for a decision, and delete files and staged rows, after a day.
+
+    Files that a worker is reading are kept.
+    """
     old = timezone.now() - FILE_RETENTION
-    resting = (State.UNMAPPED, State.READY)
-    for upload in Upload.objects.filter(state__in=resting, created_at__lt=old):
+    undecided = (Upload.State.UNMAPPED, Upload.State.READY)
+    for upload in Upload.objects.filter(state__in=undecided, created_at__lt=old):
         cancel_upload(upload=upload, by=None)
     for path, number in files.stored_files():
         if (
@@ -57,10 +63,11 @@ def delete_expired_uploads() -> None:
 
 
 def delete_abandoned_files(*, older_than: float = files.ABANDONED_SECONDS) -> int:
-    """Delete the files that processes left behind which died, and return how many.
+    """Delete files that dead processes left behind, and return how many.
 
-    They hold keys in clear: lists that were still being received, or whose upload was never
-    committed, or has ended. A start of a process asks for all of them (`older_than=0`).
+    They hold keys in clear: lists that were still being received, whose upload was never
+    committed, or whose upload has ended. A process that starts deletes them at any age
+    (`older_than=0`; seconds).
     """
     removed = 0
     for path, number in files.stored_files():
@@ -68,25 +75,25 @@ def delete_abandoned_files(*, older_than: float = files.ABANDONED_SECONDS) -> in
             continue
         removed += files.remove_if_abandoned(path, partial(_is_file_unneeded, path, number))
     if removed:
-        logger.warning("Deleted %s files that nobody was uploading any more", removed)
+        logger.warning("Deleted %s abandoned upload files", removed)
     return removed
 
 
 def delete_abandoned_files_at_start() -> None:
-    """As `delete_abandoned_files`, of any age. If the database is away, the clock does it later."""
+    """Delete abandoned files of any age; if the database is unavailable, the clock does it."""
     try:
         delete_abandoned_files(older_than=0)
     except (OperationalError, InterfaceError) as error:
-        logger.warning("The database is away: %s", type(error).__name__)
+        logger.warning("The database is unavailable: %s", type(error).__name__)
 
 
 def _is_file_unneeded(path: Path, number: int | None) -> bool:
-    """Return whether no upload needs this file, its list or the rows that were refused."""
-    if number is None:
+    """Return True if no upload needs this file, be it a list or rejected rows."""
+    if number is None:  # still being received when its process died
         return True
     upload = Upload.objects.filter(pk=number).first()
     if upload is None:
         return True
     if upload.is_under_way or path != files.list_file_path(number):
-        return False  # all or nothing that is taken back writes its refused rows at the end
+        return False  # rejected rows are written while an upload ends, and may be downloaded later
     return upload.file_kept_until is None

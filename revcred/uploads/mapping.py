@@ -1,4 +1,4 @@
-"""Which column of a file is which of ours."""
+"""Mapping of a file's columns to revcred's columns, and fixed values that every row has."""
 
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -9,21 +9,23 @@ from revcred.uploads.columns import InvalidCell, ListColumn, ListKind, columns_o
 from revcred.uploads.reading import RowCells
 from revcred.uploads.reading.list_reader import cell_error
 
-HeaderPosition = TypeVar("HeaderPosition", int, str)  # in the header; kept as JSON, it is text
+HeaderPosition = TypeVar("HeaderPosition", int, str)  # text where it was stored as a JSON key
 
-LOOKS_LIKE_KEY = re.compile(r"(?=\S*\d)[!-~]{16,}")  # what only a machine would write
+# 16 or more printable ASCII characters with a digit among them: nobody writes such a name.
+LOOKS_LIKE_KEY = re.compile(r"(?=\S*\d)[!-~]{16,}")
 LOOKS_LIKE_ADDRESS = re.compile(r"\s*[^\s@]+@[^\s@]+\.[^\s@]+\s*")
 
 
 def guess_mapping(
     kind: ListKind, header: Sequence[str], sample: Sequence[RowCells]
 ) -> dict[int, str]:
-    """The name of our column for each position of the header for which one can be told.
+    """Return revcred's column for each position of the header that is recognised.
 
-    Its own name or title counts most, then another name for it that its cells do not contradict,
-    then what its cells look like.
+    A column's own name or title counts most, then an alias that the cells do not contradict, then
+    the look of the cells.
     """
     mapping: dict[int, str] = {}
+    # The first guess for a column wins, so better evidence comes first.
     for position, column in (
         *_by_name(kind, header),
         *_by_alias(kind, header, sample),
@@ -35,7 +37,8 @@ def guess_mapping(
 
 
 def header_signature(kind: ListKind, header: Sequence[str]) -> str:
-    """What files of the same shape have in common, to remember a mapping under."""
+    """Return a digest that files with the same header share; a mapping is remembered under it."""
+    # No header can contain a zero byte, so different headers never look alike.
     shape = "\0".join([kind, *(_normalised_name(name) for name in header)])
     return sha256(shape.encode()).hexdigest()
 
@@ -43,30 +46,34 @@ def header_signature(kind: ListKind, header: Sequence[str]) -> str:
 def missing_columns(
     kind: ListKind, mapping: Mapping[int, str], for_all: Iterable[str] = ()
 ) -> list[str]:
-    """The names of the required columns that nothing is mapped to, and not every row has."""
-    said = {*mapping.values(), *for_all}
-    return [each.name for each in columns_of(kind) if each.required and each.name not in said]
+    """Return the names of required columns that are neither mapped nor have a fixed value."""
+    available = {*mapping.values(), *for_all}
+    return [
+        column.name
+        for column in columns_of(kind)
+        if column.required and column.name not in available
+    ]
 
 
-def parse_fixed_values(kind: ListKind, said: Mapping[str, str]) -> dict[str, str]:
-    """What every row is to have, as it is taken in: of columns that may be the same in each.
+def parse_fixed_values(kind: ListKind, cells: Mapping[str, str]) -> dict[str, str]:
+    """Return the values that every row gets, by column; blank cells are left out.
 
-    Raises InvalidCell, with the column's name.
+    Raises InvalidCell with the column's name, also for columns that differ from row to row.
     """
-    ours = {each.name: each for each in columns_of(kind) if may_be_fixed(each)}
-    taken = {}
-    for name, cell in said.items():
-        if name not in ours:
-            raise InvalidCell(f"“{name[:100]}” is none of {', '.join(ours)}.")
+    allowed = {column.name: column for column in columns_of(kind) if may_be_fixed(column)}
+    values = {}
+    for name, cell in cells.items():
+        if name not in allowed:
+            raise InvalidCell(f"“{name[:100]}” is not one of {', '.join(allowed)}.")
         try:
-            taken[name] = parse_fixed_value(ours[name], cell)
+            values[name] = parse_fixed_value(allowed[name], cell)
         except InvalidCell as error:
             raise InvalidCell(f"{name}: {error}") from None
-    return {name: value for name, value in taken.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def parse_fixed_value(column: ListColumn, cell: str) -> str:
-    """As if it stood in every row. Raises InvalidCell."""
+    """Return the value that every row gets, under the rules for cells. Raises InvalidCell."""
     if error := cell_error(column.name, cell):
         raise InvalidCell(error.message)
     return column.parse(cell)
@@ -75,45 +82,46 @@ def parse_fixed_value(column: ListColumn, cell: str) -> str:
 def without_fixed_columns(
     mapping: Mapping[HeaderPosition, str], for_all: Container[str]
 ) -> dict[HeaderPosition, str]:
-    """What every row has is not taken from a column."""
+    """Return the mapping without columns that have a fixed value, which wins over the file."""
     return {position: name for position, name in mapping.items() if name not in for_all}
 
 
 def may_be_fixed(column: ListColumn) -> bool:
+    # The same key or name in every row would never be meant.
     return not (column.secret or column.identifying)
 
 
 def _normalised_name(name: str) -> str:
-    """A name as far as it matters: neither case nor anything between its words."""
+    """Return the name without case and without anything but letters and digits."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def _by_name(kind: ListKind, header: Sequence[str]) -> Iterator[tuple[int, str]]:
-    ours = {
-        _normalised_name(each): column.name
+    known = {
+        _normalised_name(name): column.name
         for column in columns_of(kind)
-        for each in (column.title, column.name)
+        for name in (column.title, column.name)
     }
     for position, name in enumerate(header):
-        if _normalised_name(name) in ours:
-            yield position, ours[_normalised_name(name)]
+        if _normalised_name(name) in known:
+            yield position, known[_normalised_name(name)]
 
 
 def _by_alias(
     kind: ListKind, header: Sequence[str], sample: Sequence[RowCells]
 ) -> Iterator[tuple[int, str]]:
-    ours = {
+    known = {
         _normalised_name(alias): column for column in columns_of(kind) for alias in column.aliases
     }
     for position, name in enumerate(header):
-        column = ours.get(_normalised_name(name))
+        column = known.get(_normalised_name(name))
         if column and _cells_fit(column, [row[position] for row in sample]):
             yield position, column.name
 
 
 def _cells_fit(column: ListColumn, cells: Sequence[str]) -> bool:
-    """Whether most of the cells can mean what the column is for."""
-    return 2 * sum(_is_valid_cell(column, each) for each in cells) >= len(cells)
+    """Return True if at least half of the cells are valid in this column."""
+    return 2 * sum(_is_valid_cell(column, cell) for cell in cells) >= len(cells)
 
 
 def _is_valid_cell(column: ListColumn, cell: str) -> bool:
@@ -127,7 +135,7 @@ def _is_valid_cell(column: ListColumn, cell: str) -> bool:
 def _by_content(
     kind: ListKind, header: Sequence[str], sample: Sequence[RowCells]
 ) -> Iterator[tuple[int, str]]:
-    """Only where a single column looks like it: a guess between two is none."""
+    """Yield columns recognised by their cells, where only one column of the file looks like it."""
     columns = [
         [row[position] for row in sample if row[position]] for position in range(len(header))
     ]
@@ -138,11 +146,12 @@ def _by_content(
 
 
 def _are_addresses(cells: Sequence[str]) -> bool:
-    return all(LOOKS_LIKE_ADDRESS.fullmatch(each) for each in cells)
+    return all(LOOKS_LIKE_ADDRESS.fullmatch(cell) for cell in cells)
 
 
 def _are_keys(cells: Sequence[str]) -> bool:
-    return all(LOOKS_LIKE_KEY.fullmatch(each) for each in cells) and len({*cells}) == len(cells)
+    # Keys differ from row to row; a value that comes twice is something else.
+    return all(LOOKS_LIKE_KEY.fullmatch(cell) for cell in cells) and len({*cells}) == len(cells)
 
 
 GUESSES_BY_CONTENT: Mapping[ListKind, Mapping[str, Callable[[Sequence[str]], bool]]] = {

@@ -1,4 +1,4 @@
-"""Mails on what a list changed about who may see what: one for each person and list."""
+"""Mails about memberships and keys that an upload changed: one for each person and upload."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -10,9 +10,10 @@ from revcred.actions.memberships import OPERATOR_NAME
 from revcred.models import Membership, Upload
 from revcred.outbox import queue_mails
 
+# Longer mails would not be read, and a list may change thousands of memberships.
 MAX_LINES_PER_MAIL = 20
 
-# in: the changes of an upload; out: memberships that began or have another role, as they are now
+# in: changes of an upload; out: memberships that began or got another role, as they are now
 CHANGED_MEMBERSHIPS_QUERY = """
 SELECT
     m.customer_id, o.name AS customer, p.id AS person, p.email, p.name, m.role,
@@ -24,7 +25,7 @@ JOIN revcred_subscriber p ON p.id = m.subscriber_id
 WHERE c.upload_id = %s AND c.target_type = 'revcred.membership'
 ORDER BY o.name, m.role = 'owner' DESC, p.email
 """
-# out: keys that belong to another customer since: which had it, which has it
+# in: changes of an upload; out: keys that another customer has since, with old and new owner
 MOVED_KEYS_QUERY = """
 SELECT old.customer_id, had.name, old.name, k.customer_id, has.name, k.name, x.hint
 FROM revcred_uploadchange c
@@ -50,7 +51,7 @@ class ChangedMembership:
 
     @property
     def line(self) -> str:
-        """What the owners of the customer read."""
+        """Line for the owners of the customer."""
         label = Membership.Role(self.role).label.lower()
         if self.old_role:
             return f"{self.email} is {label} of {self.customer}, and was {self.old_role} before"
@@ -59,12 +60,12 @@ class ChangedMembership:
 
 @dataclass
 class UploadNotice:
-    """What one person is told: where that person belongs, and what is new at customers owned."""
+    """The mail to one person about an upload."""
 
     email: str
     name: str
-    joined: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)  # the person's own new roles
+    lines: list[str] = field(default_factory=list)  # changes at customers that the person owns
 
     def context(self, by: str) -> dict[str, Any]:
         return {
@@ -78,9 +79,9 @@ class UploadNotice:
 
 
 def queue_upload_notices(upload: Upload) -> int:
-    """Queue a mail to each new member, and to each owner of customers with other members or keys.
+    """Queue a mail to each new member, and to owners of customers whose members or keys changed.
 
-    It belongs to the transaction in which the upload ends. Return how many mails those are.
+    Belongs to the transaction in which the upload ends. Return the number of mails.
     """
     with connection.cursor() as cursor:
         cursor.execute(CHANGED_MEMBERSHIPS_QUERY, [upload.pk])
@@ -88,9 +89,9 @@ def queue_upload_notices(upload: Upload) -> int:
         cursor.execute(MOVED_KEYS_QUERY, [upload.pk])
         keys = cursor.fetchall()
     notices: dict[int, UploadNotice] = {}
-    for each in members:
-        notice = notices.setdefault(each.person, UploadNotice(each.email, each.name))
-        notice.joined.append(f"{Membership.Role(each.role).label.lower()} of {each.customer}")
+    for member in members:
+        notice = notices.setdefault(member.person, UploadNotice(member.email, member.name))
+        notice.joined.append(f"{Membership.Role(member.role).label.lower()} of {member.customer}")
     _add_owners(notices, upload, members, keys)
     by = str(upload.applied_by) if upload.applied_by else OPERATOR_NAME
     mails = ((each.email, each.context(by)) for each in notices.values())
@@ -103,12 +104,12 @@ def _add_owners(
     members: list[ChangedMembership],
     keys: list[tuple[Any, ...]],
 ) -> None:
-    """Not those who are owners only by this list: they are told that they are."""
+    """Add lines for owners, except those who became owners by this list: that is in `joined`."""
     lines: dict[int, list[str]] = defaultdict(list)
-    for each in members:
-        lines[each.customer_id].append(each.line)
+    for member in members:
+        lines[member.customer_id].append(member.line)
     for had, had_customer, had_name, has, has_customer, has_name, hint in keys:
-        # No customer is told by name of another.
+        # One customer must not learn the name of another.
         lines[had].append(
             f"the key …{hint} of “{had_name}” at {had_customer} belongs to another customer"
         )
@@ -116,7 +117,7 @@ def _add_owners(
             f"the key …{hint} belongs to {has_customer}, as “{has_name}”, and belonged to another"
             " customer before"
         )
-    by_list = {(each.customer_id, each.person) for each in members if each.role == "owner"}
+    by_list = {(member.customer_id, member.person) for member in members if member.role == "owner"}
     owners = Membership.objects.filter(
         customer__in=lines,
         role=Membership.Role.OWNER,
@@ -125,8 +126,10 @@ def _add_owners(
     for owner in owners.order_by("customer__name"):
         person = owner.subscriber
         is_told = (owner.customer_id, person.pk) not in by_list
+        # The person who applied the list knows what is in it.
         if is_told and person.user and person.user != upload.applied_by:
             email = person.user.email
             notice = notices.setdefault(person.pk, UploadNotice(email, person.name))
+            # Mail goes to the address of the login, which may differ from the subscriber's.
             notice.email = email
             notice.lines += lines[owner.customer_id]

@@ -1,4 +1,4 @@
-"""What checking, applying and undoing share: an open upload, its rows and its cursor."""
+"""Access to an upload's file, rows and statements, shared by checking, applying and undoing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,19 +16,25 @@ from revcred.uploads.columns import ListColumn, ListKind
 from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.reading import ListReader, UnreadableFile, open_list
 
+UPLOAD_STATEMENT_TIMEOUT = timedelta(minutes=30)  # for statements over all rows of an upload
+UPLOAD_WORK_MEM = "64MB"  # for each sort or hash of these statements
+
 ProgressCallback: TypeAlias = Callable[[Upload], None]
 
 
 class UploadCancelled(Exception):
-    """Somebody asked for it while it was under way."""
+    """Somebody cancelled the upload while a worker was processing it."""
 
 
 @contextmanager
 def open_upload(upload: Upload) -> Iterator[ListReader]:
-    """Its file. Raises UnreadableFile, also if it is not there."""
+    """Open the upload's file. Raises UnreadableFile, also if the file is missing."""
     path = files.list_file_path(upload.pk)
     if not path.exists():
-        message = "The file is not where the worker looks for it: UPLOADS_DIR has to be shared."
+        # The usual reason in production: web and worker run on machines with separate disks.
+        message = (
+            "The worker cannot find the file. Web and worker must share the directory UPLOADS_DIR."
+        )
         raise UnreadableFile(message)
     with open_list(
         path,
@@ -40,12 +46,13 @@ def open_upload(upload: Upload) -> Iterator[ListReader]:
 
 
 def mapped_columns(upload: Upload) -> dict[int, ListColumn]:
-    named = columns.columns_by_name(ListKind(upload.kind))
-    return {int(position): named[name] for position, name in upload.mapping.items()}
+    """Return revcred's column for each position of the file's header that is mapped."""
+    by_name = columns.columns_by_name(ListKind(upload.kind))
+    return {int(position): by_name[name] for position, name in upload.mapping.items()}
 
 
 def stop_if_asked(upload: Upload) -> None:
-    """Raises UploadCancelled."""
+    """Raises UploadCancelled if somebody has cancelled the upload."""
     upload.refresh_from_db(fields=["cancel_asked_at"])
     if upload.cancel_asked_at:
         raise UploadCancelled
@@ -53,25 +60,25 @@ def stop_if_asked(upload: Upload) -> None:
 
 @contextmanager
 def long_statement_cursor() -> Iterator[CursorWrapper]:
-    """In one transaction, for statements over all rows of an upload."""
+    """Open a transaction with settings for statements over all rows of an upload."""
     with atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"SET LOCAL statement_timeout = {int(UPLOAD_STATEMENT_TIMEOUT.total_seconds() * 1000)}"
         )
         cursor.execute(f"SET LOCAL work_mem = '{UPLOAD_WORK_MEM}'")
-        cursor.execute(
-            "SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off"
-        )  # see kinds.credentials.JUDGED
+        # Compiling takes longer than it saves. Bitmap scans: see CREDENTIALS_PLAN_QUERY.
+        cursor.execute("SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off")
         yield cursor
 
 
 def plan_arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
-    """What the statements of every kind may ask for."""
+    """Return the parameters of all plans' statements. `at` is the moment they take for now."""
     choices = upload.choices
     product = Product.objects.filter(external_key=choices.get("product", "")).first()
     return {
         "upload": upload.pk,
         "now": at,
+        # New keys count from here on: older transactions are not accepted any more.
         "oldest": at - Gateway.objects.longest_accepted_age(),
         "create_customers": choices.get("customers") == "create",
         "create_subscribers": choices.get("subscribers") == "create",
@@ -84,9 +91,12 @@ def plan_arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
 
 
 def count_also_created(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
-    """How many of what rows name, that is not there yet."""
+    """Return how many things would be created because rows name them, by `rights.EFFECTS_OF_ADDED`.
+
+    Zero where the choices do not allow it.
+    """
     counted = {}
-    for name, statement in LIST_PLANS[ListKind(upload.kind)].adds.items():
+    for name, statement in LIST_PLANS[ListKind(upload.kind)].also_created_queries.items():
         cursor.execute(
             statement.format(source=applicable_rows(upload)),
             plan_arguments(upload, at=timezone.now()),
@@ -95,20 +105,22 @@ def count_also_created(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
     return counted
 
 
-def applicable_rows(upload: Upload, between: str = "true") -> str:
-    """The rows that change anything, for a FROM: what they say, and what was found of them."""
+def applicable_rows(upload: Upload, condition: str = "true") -> str:
+    """Return a FROM item of the rows that change anything: values, and the plan of the check.
+
+    Columns of the plan have the prefix `known_`, because the rows are planned again.
+    """
     kind = ListKind(upload.kind)
-    found = [f"{name} AS known_{name}" for name in ("action", "was", "target_id", "effects")]
+    known = [f"{name} AS known_{name}" for name in ("action", "was", "target_id", "effects")]
     names = ", ".join(
-        ["number", "invalid", *staging.staged_column_names(kind), *found, *LIST_PLANS[kind].made]
+        [
+            *("number", "invalid"),
+            *staging.staged_column_names(kind),
+            *known,
+            *LIST_PLANS[kind].id_sequences,
+        ]
     )
     return (
         f"(SELECT {names} FROM {staging.staging_table(upload.pk)} "
-        f"WHERE action IN ('create', 'update', 'move') AND {between})"
+        f"WHERE action IN ('create', 'update', 'move') AND {condition})"
     )
-
-
-UPLOAD_STATEMENT_TIMEOUT = timedelta(minutes=30)  # for statements over all rows
-
-
-UPLOAD_WORK_MEM = "64MB"  # that PostgreSQL may sort and hash in, of each

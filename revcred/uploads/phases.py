@@ -1,4 +1,4 @@
-"""Phases of an upload: each begins, is on record and ends in one transaction."""
+"""Phases of an upload (checking, applying, undoing): how each begins, and how the upload ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,60 +13,71 @@ from revcred.uploads import files, notices, rejected_file, staging
 
 uploads_bell = Bell("revcred.uploads")
 
-State = Upload.State
-Verb = AuditEvent.Verb
-
 
 @contextmanager
-def _locked_upload(upload: Upload) -> Iterator[None]:
-    """In one transaction, with the upload as it is now, and nobody else changing it."""
+def locked_upload(upload: Upload) -> Iterator[None]:
+    """Open a transaction with the upload as it is now, locked against other changes."""
     with atomic():
+        # NO KEY: inserting its changes, which refer to it, need not wait for this lock.
         upload.refresh_from_db(from_queryset=Upload.objects.select_for_update(no_key=True))
         yield
 
 
-def _begin_phase(upload: Upload, *, to_do: int | None = None) -> None:
-    """From its first row on, as soon as a worker hears of it."""
+def begin_phase(upload: Upload, *, to_do: int | None = None) -> None:
+    """Let a worker process the upload from its first row on. Belongs to the caller's transaction.
+
+    `to_do` is the number of rows or changes, if it is known.
+    """
     upload.to_do, upload.done, upload.done_before, upload.after = to_do, 0, 0, 0
     upload.fraction, upload.began_at, upload.tries = 0.0, None, 0
     upload.cancel_asked_at = None
     upload.save()
+    # A worker that heard of it before the commit would not see it.
     on_commit(uploads_bell.ring)
 
 
-def _end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
-    """What it did is announced and on record in the transaction that says so."""
-    did = upload.is_under_way and upload.state != State.CHECKING
-    if did:
+def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
+    """End the upload in one transaction: its state, record, mails and the announcement of changes.
+
+    Its file is deleted, unless a failed check may be repeated with other settings.
+    """
+    has_written = upload.is_under_way and upload.state != Upload.State.CHECKING
+    if has_written:
+        # Rejected rows are copied from the file, which is deleted below.
         rejected_file.keep_rejected_file(upload)
-    with _locked_upload(upload):
+    with locked_upload(upload):
         before = upload.state
+        # 1,000 characters fit into the column.
         upload.state, upload.error = state, error[:1000]
         upload.ended_at = timezone.now()
-        upload.is_staged = upload.is_staged and did
+        upload.is_staged = upload.is_staged and has_written
         upload.save()
         _record_end(upload, before)
-        if before == State.APPLYING:
+        if before == Upload.State.APPLYING:
             notices.queue_upload_notices(upload)
-        if did and upload.changes.exists():
-            verb = "was undone" if before == State.UNDOING else "was applied"
+        if has_written and upload.changes.exists():
+            # Once for the whole list: it tells metering what waits in quarantine, and what was
+            # attributed wrongly since then.
+            verb = "was undone" if before == Upload.State.UNDOING else "was applied"
             announce_change(
                 f"upload {upload.pk} of “{upload.file_name[:100]}” {verb}",
                 upload=upload,
                 since=upload.since,
-                by=upload.undone_by if before == State.UNDOING else upload.applied_by,
+                by=upload.undone_by if before == Upload.State.UNDOING else upload.applied_by,
             )
-    if state != State.FAILED or did:
+    # After the commit: a file that is left behind is found by housekeeping, a lost one by nobody.
+    if state != Upload.State.FAILED or has_written:
         files.list_file_path(upload.pk).unlink(missing_ok=True)
-    if not did:
+    if not has_written:
         staging.drop_staging_tables(upload.pk)
 
 
 def _record_end(upload: Upload, before: str) -> None:
+    states, verbs = Upload.State, AuditEvent.Verb
     verb, by = {
-        State.APPLIED: (Verb.APPLIED, upload.applied_by),
-        State.CANCELLED: (Verb.CANCELLED, upload.cancelled_by),
-        State.UNDONE: (Verb.UNDONE, upload.undone_by),
-    }.get(State(upload.state), (Verb.CHANGED, upload.by))
+        states.APPLIED: (verbs.APPLIED, upload.applied_by),
+        states.CANCELLED: (verbs.CANCELLED, upload.cancelled_by),
+        states.UNDONE: (verbs.UNDONE, upload.undone_by),
+    }.get(states(upload.state), (verbs.CHANGED, upload.by))
     details = {"digest": upload.digest, "from": before} | upload.outcome
     AuditEvent.objects.record(verb, target=upload, by=by, details=details)

@@ -1,4 +1,4 @@
-"""Why rows are refused, in words that name row, column and reason, and give no key away."""
+"""Problems of rejected rows: messages that name row, column and reason, and reveal no key."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,24 +13,25 @@ from revcred.uploads.columns import ListKind
 from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.plans.plan import CHANGED_SINCE_CHECK_CODE
 
+# For every kind of list; each plan has messages of its own besides.
 COMMON_PROBLEM_MESSAGES = {
-    CHANGED_SINCE_CHECK_CODE: "What it is about has been changed since it was checked."
+    CHANGED_SINCE_CHECK_CODE: "It has been changed since the list was checked."
 }
-ANOTHER_ROW = "another row"  # in place of a row's number, where many rows are told of at once
+ANOTHER_ROW = "another row"  # in place of its number, in a message about many rows
 
 
 @dataclass(frozen=True)
 class RowProblem:
-    """One reason why a row is refused. `hint` tells the value without giving a key away."""
+    """A reason why a row is rejected."""
 
     row: int
-    column: str  # a name of ours, or ""
-    hint: str
+    column: str  # revcred's name of it, or "" for the whole row
+    hint: str  # the value's beginning; a key's end only
     message: str
 
 
 def row_problems(upload: Upload, *, after: int, most: int) -> list[RowProblem]:
-    """Of so many rows after that one, in their order."""
+    """Return the problems of at most `most` rejected rows after the row `after`, in their order."""
     if not upload.is_staged:
         return []
     kind = ListKind(upload.kind)
@@ -41,11 +42,12 @@ def row_problems(upload: Upload, *, after: int, most: int) -> list[RowProblem]:
             "WHERE action = 'refused' AND number > %s ORDER BY number LIMIT %s",
             [after, most],
         )
-        found = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
-    return [refusal for row in found for refusal in _problems_of_row(kind, row)]
+        rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    return [problem for row in rows for problem in _problems_of_row(kind, row)]
 
 
 def _problems_of_row(kind: ListKind, row: Mapping[str, Any]) -> Iterator[RowProblem]:
+    # `invalid`: cells that could not be read, found while staging. `refusals`: codes of the plan.
     for column, hint, message in staging.decode_json_column(row["invalid"]) or ():
         yield RowProblem(row["number"], column, hint, message)
     for code in row["refusals"] or ():
@@ -54,16 +56,18 @@ def _problems_of_row(kind: ListKind, row: Mapping[str, Any]) -> Iterator[RowProb
         yield RowProblem(row["number"], column, shown_staged_value(column, row), message)
 
 
-def problem_message(kind: ListKind, code: str, other: int | None) -> str:
-    words = COMMON_PROBLEM_MESSAGES.get(code) or LIST_PLANS[kind].messages[code]
-    return words.format(other_row=f"row {other:,}" if other else ANOTHER_ROW)
+def problem_message(kind: ListKind, code: str, other_row: int | None) -> str:
+    """Return the message for a problem's code; `other_row` is the row that has the same value."""
+    message = COMMON_PROBLEM_MESSAGES.get(code) or LIST_PLANS[kind].messages[code]
+    return message.format(other_row=f"row {other_row:,}" if other_row else ANOTHER_ROW)
 
 
-def shown_staged_value(column: str, facts: Mapping[str, Any]) -> str:
-    """Of a key its hint, of a secret nothing, of anything else its beginning."""
+def shown_staged_value(column: str, row: Mapping[str, Any]) -> str:
+    """Return the value as people may see it: a key as its hint, a secret as "", else its start."""
     if column == "key":
-        return f"…{facts['hint']}" if facts["hint"] else ""
-    value = facts.get(column)
+        return f"…{row['hint']}" if row["hint"] else ""
+    # No column of the table is called `secret`: only a fingerprint of it is staged.
+    value = row.get(column)
     text = "" if value is None else str(value)
     return (
         text
@@ -73,7 +77,7 @@ def shown_staged_value(column: str, facts: Mapping[str, Any]) -> str:
 
 
 def count_problems(cursor: CursorWrapper, upload: Upload) -> list[tuple[str, str, int]]:
-    """Each reason once, with how many rows it refuses, the most frequent first."""
+    """Return (column, message, rejected rows) of each reason, the most frequent first."""
     kind, table = ListKind(upload.kind), staging.staging_table(upload.pk)
     cursor.execute(
         f"""
@@ -87,6 +91,6 @@ def count_problems(cursor: CursorWrapper, upload: Upload) -> list[tuple[str, str
         """
     )
     return [
-        (column, words or problem_message(kind, code, None), count)
-        for column, code, words, count in cursor.fetchall()
+        (column, message or problem_message(kind, code, None), count)
+        for column, code, message, count in cursor.fetchall()
     ]

@@ -1,4 +1,4 @@
-"""The refused rows as a list of the same shape, to be mended and sent again."""
+"""Rejected rows as a list in the format of the file, to be corrected and uploaded again."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,8 +12,9 @@ from revcred.uploads.opening import open_upload
 from revcred.uploads.reading import ListReader, RowError
 from revcred.uploads.writing import ListFormat, write_rejected
 
-PROBLEM_ROWS_PER_QUERY = 1_000  # rows
+PROBLEM_ROWS_PER_QUERY = 1_000
 
+# YAML, plain JSON and exports of other systems are only read.
 REJECTED_FORMATS = {
     ".xlsx": ListFormat.XLSX,
     ".jsonl": ListFormat.JSON_LINES,
@@ -22,18 +23,21 @@ REJECTED_FORMATS = {
 
 
 def rejected_format_of(upload: Upload) -> ListFormat | None:
-    """That of the file, or CSV for one that is read only. None if there is nothing to be had."""
-    has_some = upload.is_staged and (
+    """Return the file's format, or CSV if revcred cannot write it.
+
+    None if no row was rejected, or the rows have been deleted.
+    """
+    has_rejected = upload.is_staged and (
         upload.outcome.get("meanwhile") or upload.preview.get("counts", {}).get("refused")
     )
-    if not has_some or not any(
-        each(upload.pk).exists() for each in (files.list_file_path, files.rejected_file_path)
-    ):
+    paths = (files.list_file_path(upload.pk), files.rejected_file_path(upload.pk))
+    if not has_rejected or not any(path.exists() for path in paths):
         return None
     return REJECTED_FORMATS.get(Path(upload.file_name.lower()).suffix, ListFormat.CSV)
 
 
 def write_rejected_file(upload: Upload, to: BinaryIO) -> None:
+    """Write the rejected rows: those kept at the end of the upload, or else from its file."""
     kept = files.rejected_file_path(upload.pk)
     if kept.exists():
         with kept.open("rb") as file:
@@ -46,7 +50,7 @@ def write_rejected_file(upload: Upload, to: BinaryIO) -> None:
 
 
 def keep_rejected_file(upload: Upload) -> None:
-    """Before the file goes: the refused rows of it alone."""
+    """Keep the rejected rows in a file of their own, because the upload's file is deleted next."""
     if rejected_format_of(upload) is None or not files.list_file_path(upload.pk).exists():
         return
     with files.private_file(files.rejected_file_path(upload.pk)) as file:
@@ -54,23 +58,24 @@ def keep_rejected_file(upload: Upload) -> None:
 
 
 def _rejected_rows(upload: Upload, read: ListReader) -> Iterator[tuple[list[str], str]]:
-    """Each row that is refused, with all that is wrong with it."""
-    wanted = _reasons_by_row(upload)
-    number, reasons = next(wanted, (None, ""))
-    for at, cells in read.rows:
-        if at != number:
+    """Yield the cells of each rejected row, and the text of its problems."""
+    # Both come in order of row numbers, so that neither has to fit into memory.
+    rejected = _reasons_by_row(upload)
+    rejected_number, reasons = next(rejected, (None, ""))
+    for number, cells in read.rows:
+        if number != rejected_number:
             continue
         yield ([""] * len(read.header) if isinstance(cells, RowError) else cells), reasons
-        number, reasons = next(wanted, (None, ""))
+        rejected_number, reasons = next(rejected, (None, ""))
 
 
 def _reasons_by_row(upload: Upload) -> Iterator[tuple[int | None, str]]:
     after = 0
-    while some := problems.row_problems(upload, after=after, most=PROBLEM_ROWS_PER_QUERY):
-        for number, those in groupby(some, key=lambda each: each.row):
-            yield number, " ".join(_reason_text(each) for each in those)
+    while found := problems.row_problems(upload, after=after, most=PROBLEM_ROWS_PER_QUERY):
+        for number, of_row in groupby(found, key=lambda problem: problem.row):
+            yield number, " ".join(_reason_text(problem) for problem in of_row)
             after = number
 
 
-def _reason_text(refusal: problems.RowProblem) -> str:
-    return f"{refusal.column}: {refusal.message}" if refusal.column else refusal.message
+def _reason_text(problem: problems.RowProblem) -> str:
+    return f"{problem.column}: {problem.message}" if problem.column else problem.message

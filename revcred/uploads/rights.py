@@ -1,8 +1,7 @@
-"""The rights an upload takes: one table, read by the preview, by apply, by the worker and by undo.
+"""Rights that an upload takes: one table for the preview, for applying, undoing and the worker.
 
-Who applies a list does to every row what the pages of the administration let nobody do without
-the right to that thing. The rights are those of the person who applies or undoes it, as they are
-when the worker writes.
+Applying a list takes the same rights as doing on the administration's pages what its rows do.
+They are the rights of the person who applies or undoes it, at the time when the worker writes.
 """
 
 from collections.abc import Mapping
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from revcred.models import Upload, User
-from revcred.roles import RIGHT_LABELS as WORDS_OF_RIGHTS
+from revcred.roles import RIGHT_LABELS
 from revcred.uploads.columns import ListKind
 
 
 class RowEffect(StrEnum):
-    """One thing that rows of a list do."""
+    """Something that a row does and that takes a right. A row may have several effects."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -30,7 +29,7 @@ class RowEffect(StrEnum):
     ADD_SUBSCRIPTION = "add_subscription"
 
 
-RIGHT_TO_APPLY = "apply_upload"  # whatever the list does
+RIGHT_TO_APPLY = "apply_upload"  # needed for every list, besides the rights below
 
 REQUIRED_RIGHTS: Mapping[ListKind, Mapping[RowEffect, tuple[str, ...]]] = {
     ListKind.CREDENTIALS: {
@@ -66,13 +65,14 @@ REQUIRED_RIGHTS: Mapping[ListKind, Mapping[RowEffect, tuple[str, ...]]] = {
     },
 }
 
-# What rows name and is not there yet, as a preview counts it.
+# Effects of creating things that rows only name, by the keys of `preview["adds"]`.
 EFFECTS_OF_ADDED: Mapping[str, RowEffect] = {
     "customers": RowEffect.ADD_CUSTOMER,
     "subscribers": RowEffect.ADD_SUBSCRIBER,
     "subscriptions": RowEffect.ADD_SUBSCRIPTION,
 }
-# Of an upload that was applied before previews counted effects: by what it changed, and how.
+# For undoing uploads that were applied before previews counted effects: rights by type and action
+# of their changes.
 RIGHTS_OF_CHANGES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("revcred.credential", "create"): ("add_credential",),
     ("revcred.credential", "update"): ("change_credential",),
@@ -87,6 +87,7 @@ RIGHTS_OF_CHANGES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("revcred.subscription", "update"): ("change_subscription",),
 }
 
+# Words that follow "You may not".
 EFFECT_WORDS: Mapping[RowEffect, str] = {
     RowEffect.CREATE: "create {kind}",
     RowEffect.UPDATE: "change {kind}",
@@ -104,16 +105,16 @@ EFFECT_WORDS: Mapping[RowEffect, str] = {
 
 @dataclass(frozen=True)
 class MissingRights:
-    """What a list does and somebody may not: `doing` in words, the rights for it, on how many."""
+    """An effect of a list that a person lacks rights for."""
 
     effect: str
-    doing: str
-    rights: tuple[str, ...]
-    count: int
+    doing: str  # in words, such as "create customers"
+    rights: tuple[str, ...]  # those that the person lacks
+    count: int  # rows that do it; 0 if unknown
 
     @property
     def rights_in_words(self) -> str:
-        return " and ".join(f"“{right_in_words(each)}”" for each in self.rights)
+        return " and ".join(f"“{right_in_words(right)}”" for right in self.rights)
 
     def __str__(self) -> str:
         count = f" ({self.count:,} times)" if self.count else ""
@@ -122,7 +123,7 @@ class MissingRights:
 
 
 class NotAllowed(Exception):
-    """Who applies or undoes a list lacks rights that it takes. Its text names them in words."""
+    """The person who applies or undoes an upload lacks rights. The text names them in words."""
 
     def __init__(self, missing: list[MissingRights]) -> None:
         super().__init__(f"You may not {'; you may not '.join(map(str, missing))}.")
@@ -130,35 +131,36 @@ class NotAllowed(Exception):
 
 
 def right_in_words(right: str) -> str:
-    """Return the right's name as the page of a user's rights has it."""
-    return WORDS_OF_RIGHTS[f"revcred.{right}"]
+    """Return the right's name as shown on the page of a user's rights."""
+    return RIGHT_LABELS[f"revcred.{right}"]
 
 
 def has_right(user: User | None, right: str) -> bool:
-    """Return whether that person has the right. Nobody has none, nor has who has left the staff."""
+    """Return True if the person has the right and is still staff; False without a person."""
+    # People keep their groups when they leave the staff.
     return user is not None and user.is_staff and user.has_perm(f"revcred.{right}")
 
 
 def missing_rights_to_apply(
-    upload: Upload, user: User | None, *, adds: Mapping[str, int] | None = None
+    upload: Upload, user: User | None, *, also_created: Mapping[str, int] | None = None
 ) -> list[MissingRights]:
-    """Return what the list does and this person may not, most frequent first.
+    """Return the effects of the list that this person lacks rights for, the most frequent first.
 
-    `adds` are counts as of now, in place of those of the preview.
+    `also_created` replaces counts of the preview by those of now.
     """
     kind = ListKind(upload.kind)
-    counts = dict(upload.preview.get("effects", {})) | counts_of_added(adds or {})
+    counts = dict(upload.preview.get("effects", {})) | counts_of_added(also_created or {})
     found = [
         MissingRights(effect, EFFECT_WORDS[effect].format(kind=kind), lacking, counts[effect])
         for effect, rights in REQUIRED_RIGHTS[kind].items()
         if counts.get(effect) and (lacking := _rights_not_held(user, rights))
     ]
-    found.sort(key=lambda each: -each.count)
+    found.sort(key=lambda missing: -missing.count)
     return _without_right_to_apply(user) + found
 
 
 def missing_rights_to_undo(upload: Upload, user: User | None) -> list[MissingRights]:
-    """Return what was done and this person may not take back: it takes the rights to do it."""
+    """Return the changes that this person may not undo, because making them takes the rights."""
     if "effects" in upload.preview:
         return missing_rights_to_apply(upload, user)
     done = upload.changes.order_by().values_list("target_type", "action").distinct()
@@ -170,8 +172,9 @@ def missing_rights_to_undo(upload: Upload, user: User | None) -> list[MissingRig
     return _without_right_to_apply(user) + found
 
 
-def counts_of_added(adds: Mapping[str, int]) -> dict[str, int]:
-    return {EFFECTS_OF_ADDED[name].value: count for name, count in adds.items()}
+def counts_of_added(also_created: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of created things by effect."""
+    return {EFFECTS_OF_ADDED[name].value: count for name, count in also_created.items()}
 
 
 def _without_right_to_apply(user: User | None) -> list[MissingRights]:
@@ -183,20 +186,26 @@ def _without_right_to_apply(user: User | None) -> list[MissingRights]:
 
 
 def _rights_not_held(user: User | None, rights: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(each for each in rights if not has_right(user, each))
+    return tuple(right for right in rights if not has_right(user, right))
 
 
-# --- What the worker asks -------------------------------------------------------------------------
+# --- Checks by the worker -------------------------------------------------------------------------
 
 
-def require_rights_to_apply(upload: Upload, *, adds: Mapping[str, int] | None = None) -> None:
-    """Raises NotAllowed unless who applied it has the rights now, whatever it was at the click."""
-    if missing := missing_rights_to_apply(upload, _current_user(upload.applied_by_id), adds=adds):
+def require_rights_to_apply(
+    upload: Upload, *, also_created: Mapping[str, int] | None = None
+) -> None:
+    """Raises NotAllowed unless the person who applied the upload has the rights now."""
+    user = _current_user(upload.applied_by_id)
+    if missing := missing_rights_to_apply(upload, user, also_created=also_created):
         raise NotAllowed(missing)
 
 
 def require_rights_to_undo(upload: Upload) -> None:
-    """As `require_rights_to_apply`. What breaks off by itself is undone by nobody, and says why."""
+    """Raises NotAllowed unless the person who undoes the upload has the rights now.
+
+    An all-or-nothing upload that failed undoes itself, whatever rights anybody has lost.
+    """
     if upload.error:
         return
     if missing := missing_rights_to_undo(upload, _current_user(upload.undone_by_id)):
@@ -204,4 +213,5 @@ def require_rights_to_undo(upload: Upload) -> None:
 
 
 def _current_user(number: int | None) -> User | None:
+    # Read again each time: a worker's object of an hour ago has the rights of an hour ago.
     return User.objects.filter(pk=number).first() if number else None

@@ -1,6 +1,7 @@
-"""Seal the keys and secrets of a chunk for the rows they will belong to.
+"""Seal keys and secrets of a chunk for the database rows that they will belong to.
 
-The file is read a second time for that, so that nothing of it ever waits anywhere else.
+A sealed value names its row. The file is read a second time for this, so that keys in clear
+never wait anywhere but in the file.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,53 +24,62 @@ class FileChanged(Exception):
 
 @dataclass(frozen=True)
 class SealTarget:
-    """The key that what stands in a row is sealed for, and its fingerprint there."""
+    """A row of the file, and the database key (`ExternalKey`) that its values are sealed for."""
 
-    number: int
-    key: int
+    number: int  # of the row
+    key_id: int
     is_new: bool
-    fingerprint: str | None
+    fingerprint: str | None  # of the key in the row when it was checked
 
 
 class ChunkSealer:
-    """Goes through the file once, in step with the chunks."""
+    """A reader of the file that goes through it once, in step with the chunks."""
 
     def __init__(self, rows: Iterable[NumberedRow], mapped: Mapping[int, ListColumn]) -> None:
         self._rows = iter(rows)
-        at = {column.name: position for position, column in mapped.items()}
-        self._key, self._secret = at.get("key"), at.get("secret")
-        self._parse = {column.name: column.parse for column in mapped.values()}
+        positions = {column.name: position for position, column in mapped.items()}
+        self._key_position = positions.get("key")
+        self._secret_position = positions.get("secret")
+        self._parsers = {column.name: column.parse for column in mapped.values()}
 
-    def seal(self, places: list[SealTarget]) -> list[SealedRow]:
-        """Raises FileChanged if the file has other keys there."""
-        return list(self._sealed(places))
+    def seal(self, targets: list[SealTarget]) -> list[SealedRow]:
+        """Return the sealed values of these rows, in order.
 
-    def _sealed(self, places: list[SealTarget]) -> Iterator[SealedRow]:
-        for place in places:
-            key, secret = self._texts(place)
-            hidden = None if secret is None else _sealed_bytea("secret", secret, place.key)
-            if place.is_new:
+        Raises FileChanged if a row has another key than when it was checked.
+        """
+        return list(self._seal_rows(targets))
+
+    def _seal_rows(self, targets: list[SealTarget]) -> Iterator[SealedRow]:
+        for target in targets:
+            key, secret = self._key_and_secret(target)
+            sealed_secret = (
+                None if secret is None else _sealed_bytea("secret", secret, target.key_id)
+            )
+            if target.is_new:
                 key = key or generate_key()
-                value = _sealed_bytea("value", key, place.key)
-                yield place.number, fingerprint_hex(key), hint(key), value, hidden
+                sealed_key = _sealed_bytea("value", key, target.key_id)
+                yield target.number, fingerprint_hex(key), hint(key), sealed_key, sealed_secret
             else:
-                yield place.number, None, None, None, hidden
+                # An existing key stays as it is sealed; only its secret may be replaced.
+                yield target.number, None, None, None, sealed_secret
 
-    def _texts(self, place: SealTarget) -> tuple[str | None, str | None]:
+    def _key_and_secret(self, target: SealTarget) -> tuple[str | None, str | None]:
         for number, cells in self._rows:
-            if number != place.number:
+            if number != target.number:
                 continue
             if isinstance(cells, RowError):
                 break
-            key = self._text("key", self._key, cells)
-            if (fingerprint_hex(key) if key else None) != place.fingerprint:
+            key = self._value("key", self._key_position, cells)
+            # The plan was made for this key. Another one must not be written in its place.
+            if (fingerprint_hex(key) if key else None) != target.fingerprint:
                 break
-            return key, self._text("secret", self._secret, cells)
+            return key, self._value("secret", self._secret_position, cells)
         raise FileChanged
 
-    def _text(self, name: str, position: int | None, cells: list[str]) -> str | None:
-        return self._parse[name](cells[position]) or None if position is not None else None
+    def _value(self, name: str, position: int | None, cells: list[str]) -> str | None:
+        return self._parsers[name](cells[position]) or None if position is not None else None
 
 
-def _sealed_bytea(field: str, text: str, key: int) -> str:
-    return "\\x" + SealedValue.token(field, text, of=key).hex()
+def _sealed_bytea(field: str, text: str, key_id: int) -> str:
+    """Return the sealed text in PostgreSQL's notation for bytea, as COPY takes it."""
+    return "\\x" + SealedValue.token(field, text, of=key_id).hex()

@@ -1,8 +1,8 @@
-"""The table an upload's rows wait in: what each says, and then what it would do.
+"""Tables of an upload's rows: an incoming one for their values, then one with their plans.
 
-Keys and secrets are never in it, nor sealed: a fingerprint tells them apart, and the file is
-read again when they are sealed for the rows they belong to. A first table takes the rows in,
-without a log; the one that is checked is logged, so that an upload survives what PostgreSQL does.
+Neither holds keys or secrets, not even sealed. Fingerprints tell them apart, and the file is read
+again to seal them for the rows that they belong to. The incoming table is unlogged, which is
+faster; the staging table is logged, so that a checked upload survives a crash of PostgreSQL.
 """
 
 import json
@@ -17,11 +17,11 @@ from revcred.uploads.columns import InvalidCell, ListColumn, ListKind
 from revcred.uploads.reading import ListReader, RowError
 
 StagedRow: TypeAlias = tuple[Any, ...]
-CellProblem: TypeAlias = tuple[str, str, str]  # column, hint of the value, what is wrong
+CellProblem: TypeAlias = tuple[str, str, str]  # column, hint of the value, message
 
-MAX_SHOWN_CHARACTERS = 60  # characters of a refused value
+MAX_SHOWN_CHARACTERS = 60  # of a rejected value
 
-# What a column becomes, if not text: several names and types, of a key and a secret.
+# Names and types of the table's columns for a column of the list; others are text.
 STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "key": (("fingerprint", "uuid"), ("hint", "text")),
     "secret": (("secret_mark", "uuid"),),
@@ -44,10 +44,11 @@ def staged_columns(column: ListColumn) -> tuple[tuple[str, str], ...]:
 
 
 def staged_column_names(kind: ListKind) -> list[str]:
-    """The names of the columns that hold what a row says."""
+    """Return the names of the table's columns that hold a row's values."""
     return [name for column in columns.columns_of(kind) for name, _ in staged_columns(column)]
 
 
+# `:d` admits only a number, so that nothing else can get into the statement.
 def staging_table(upload: int) -> str:
     return f"revcred_uploadrow_{upload:d}"
 
@@ -62,52 +63,58 @@ def drop_staging_tables(upload: int) -> None:
 
 
 def create_incoming_table(upload: int, kind: ListKind, for_all: Mapping[str, str]) -> None:
-    """An empty table to take rows in, in place of whatever was there."""
+    """Create an empty incoming table; drop both tables of an earlier check.
+
+    Values that every row has (`for_all`, by column) are defaults: COPY does not send them.
+    """
     drop_staging_tables(upload)
-    typed = [
-        f"{name} {kind_}{' DEFAULT %s' if name in for_all else ''}"
-        for each in columns.columns_of(kind)
-        for name, kind_ in staged_columns(each)
+    definitions = [
+        f"{name} {column_type}{' DEFAULT %s' if name in for_all else ''}"
+        for column in columns.columns_of(kind)
+        for name, column_type in staged_columns(column)
     ]
-    given = [for_all[name] for name in staged_column_names(kind) if name in for_all]
+    defaults = [for_all[name] for name in staged_column_names(kind) if name in for_all]
     with connection.cursor() as cursor:
         cursor.execute(
             f"CREATE UNLOGGED TABLE {incoming_table(upload)} "
-            f"(number bigint NOT NULL, invalid jsonb, {', '.join(typed)})",
-            given,
+            f"(number bigint NOT NULL, invalid jsonb, {', '.join(definitions)})",
+            defaults,
         )
 
 
 def copy_staged_rows(
     upload: int, kind: ListKind, mapped: Mapping[int, ListColumn], rows: list[StagedRow]
 ) -> None:
+    """Append rows to the incoming table, in the form that `staged_rows` gives."""
     names = [name for column in mapped.values() for name, _ in staged_columns(column)]
     statement = f"COPY {incoming_table(upload)} (number, invalid, {', '.join(names)}) FROM STDIN"
+    # COPY is several times as fast as INSERT.
     with connection.cursor() as cursor, cursor.copy(statement) as copy_:
         for row in rows:
             copy_.write_row(row)
 
 
 def decode_json_column(value: str | None) -> Any:
-    """What PostgreSQL keeps as JSON: Django has it come as text."""
+    """Return the value of a jsonb column. Django makes psycopg deliver it as text."""
     return None if value is None else json.loads(value)
 
 
 def staged_rows(read: ListReader, mapped: Mapping[int, ListColumn]) -> Iterator[StagedRow]:
-    """What COPY takes of each row, in the order of `mapped`."""
-    readers = [(position, _cell_stager(column)) for position, column in mapped.items()]
+    """Yield the values of each row for COPY: number, problems as JSON, columns as in `mapped`."""
+    # One function for each column, made once: this loop runs for every cell of up to 1 GB.
+    stagers = [(position, _cell_stager(column)) for position, column in mapped.items()]
     width = sum(len(staged_columns(column)) for column in mapped.values())
-    nothing = (None,) * width
-    titles = {read.header[position]: column.name for position, column in mapped.items()}
+    blank = (None,) * width
+    names = {read.header[position]: column.name for position, column in mapped.items()}
     for number, cells in read.rows:
         if isinstance(cells, RowError):
-            problem = (titles.get(cells.column, ""), "", cells.message)
-            yield number, json.dumps([problem]), *nothing
+            problem = (names.get(cells.column, ""), "", cells.message)
+            yield number, json.dumps([problem]), *blank
             continue
         problems: list[CellProblem] = []
         values: list[str | None] = []
-        for position, take in readers:
-            take(cells[position], values, problems)
+        for position, stage_cell in stagers:
+            stage_cell(cells[position], values, problems)
         yield number, json.dumps(problems) if problems else None, *values
 
 
@@ -115,12 +122,12 @@ CellStager: TypeAlias = Callable[[str, list[str | None], list[CellProblem]], Non
 
 
 def _cell_stager(column: ListColumn) -> CellStager:
-    """Adds what becomes of one cell to the values, and what is wrong with it to the problems."""
+    """Return a function that appends a cell's values, and its problem if it has one."""
     parse, name, required = column.parse, column.name, column.required
-    spread = _value_appender(column)
+    append_value = _value_appender(column)
     blank: list[str | None] = [None] * len(staged_columns(column))
 
-    def take(cell: str, values: list[str | None], problems: list[CellProblem]) -> None:
+    def stage_cell(cell: str, values: list[str | None], problems: list[CellProblem]) -> None:
         try:
             value = parse(cell)
         except InvalidCell as error:
@@ -128,16 +135,17 @@ def _cell_stager(column: ListColumn) -> CellStager:
             values += blank
             return
         if value:
-            spread(value, values)
+            append_value(value, values)
         else:
             values += blank
             if required:
-                problems.append((name, "", "It is empty."))
+                problems.append((name, "", "A value is required."))
 
-    return take
+    return stage_cell
 
 
 def _value_appender(column: ListColumn) -> Callable[[str, list[str | None]], None]:
+    # A key leaves only its fingerprint and hint, a secret only a mark to compare it by.
     if column.name == "key":
         return lambda value, values: values.extend((fingerprint_hex(value), hint(value)))
     if column.name == "secret":
@@ -146,7 +154,7 @@ def _value_appender(column: ListColumn) -> Callable[[str, list[str | None]], Non
 
 
 def shown_cell(column: ListColumn, cell: str) -> str:
-    """Enough of a value to find it by; of a key only what a hint may show, of a secret nothing."""
+    """Return the cell as people may see it: a key as its hint, a secret as "", else its start."""
     if column.name == "secret":
         return ""
     if column.secret:

@@ -1,4 +1,4 @@
-"""Undo: the newest change first, chunk by chunk, but for what something later depends on."""
+"""Undo an upload, the newest changes first, except those that something later depends on."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,30 +17,30 @@ from revcred.uploads.opening import ProgressCallback, long_statement_cursor
 from revcred.uploads.plans import UNDO_PLANS
 from revcred.uploads.plans.plan import UNDONE_TABLE, UndoPlan
 
-CHANGES_PER_UNDO_TRANSACTION = 2_000  # changes undone in one transaction
-MAX_OBSTACLES_NAMED = 5  # named of what depends
-MAX_OBSTACLES_SOUGHT = 100_000  # looked for of each reason
-DependedChanges: TypeAlias = tuple[str, list[int]]  # why, and which changes
+CHANGES_PER_UNDO_TRANSACTION = 2_000
+MAX_OBSTACLES_NAMED = 5  # things that a page names for each reason
+MAX_OBSTACLES_SOUGHT = 100_000  # changes that are counted for each reason
+DependedChanges: TypeAlias = tuple[str, list[int]]  # reason, numbers of changes
 HAS_USAGE_REASON = "Transactions have been attributed to it"
 
 
 @dataclass(frozen=True)
 class UndoObstacle:
-    """Why something of an upload cannot be undone: what depends on it, how often, the first."""
+    """A reason why changes of an upload cannot be undone, and the first things it concerns."""
 
     reason: str
-    count: int
-    first: list[str]
+    count: int  # changes that cannot be undone for this reason
+    first: list[str]  # names of things
 
 
-# Of any thing: what people did with it since, and later uploads.
+# Reasons for things of any kind: somebody, or a later upload, has changed them since.
 LATER_CHANGE_QUERIES = {
-    "It has been acted on since": """
+    "Somebody has changed it since": """
         SELECT c.id FROM {changes} c
         WHERE EXISTS (
             SELECT FROM revcred_auditevent e
             WHERE e.target_type = c.target_type AND e.target_id = c.target_id
-                AND NOT e.details ? 'upload'  -- lists are asked for below
+                AND NOT e.details ? 'upload'  -- changes by uploads: see the next reason
                 AND e.at > (SELECT applied_at FROM revcred_upload u WHERE u.id = c.upload_id)
         )
     """,
@@ -56,7 +56,10 @@ LATER_CHANGE_QUERIES = {
 
 
 def find_undo_obstacles(upload: Upload) -> list[UndoObstacle]:
-    """What keeps some of it from being undone, besides what the upload itself has brought."""
+    """Return the reasons why some changes cannot be undone.
+
+    Things that the upload itself created are no obstacles: they are undone as well.
+    """
     changes = f"(SELECT * FROM revcred_uploadchange WHERE upload_id = {upload.pk:d})"
     with long_statement_cursor() as cursor:
         return [
@@ -64,16 +67,17 @@ def find_undo_obstacles(upload: Upload) -> list[UndoObstacle]:
             for reason, found in (
                 *_changed_later(cursor, changes),
                 *chain.from_iterable(
-                    _depended_on(cursor, each, changes, own=True) for each in UNDO_PLANS
+                    _depended_on(cursor, plan, changes, own=True) for plan in UNDO_PLANS
                 ),
             )
         ]
 
 
-def undo_changes(upload: Upload, *, tell: ProgressCallback) -> None:
-    """Go on before what has been undone already. What something depends on now is kept.
+def undo_changes(upload: Upload, *, on_progress: ProgressCallback) -> None:
+    """Undo the upload, starting before the changes that have been undone already.
 
-    Raises NotAllowed; what was undone until then stays so.
+    Changes that something depends on by now are kept. Raises NotAllowed; changes that were undone
+    by then stay undone.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {UNDONE_TABLE}")
@@ -82,11 +86,12 @@ def undo_changes(upload: Upload, *, tell: ProgressCallback) -> None:
             " ON COMMIT DELETE ROWS"
         )
     while _undo_batch(upload):
-        tell(upload)
+        on_progress(upload)
 
 
 @atomic
 def _undo_batch(upload: Upload) -> bool:
+    """Undo the next changes in one transaction. Return False if there were none left."""
     rights.require_rights_to_undo(upload)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -101,37 +106,43 @@ def _undo_batch(upload: Upload) -> bool:
         count, last = cursor.fetchone()
         if not count:
             return False
-        for each in UNDO_PLANS:
-            cursor.execute(_lock_undone_statement(each))
-        told: list[AuditEvent] = []
+        # Locked before anybody looks for obstacles: other actions on these things wait until then.
+        for plan in UNDO_PLANS:
+            cursor.execute(_lock_undone_statement(plan))
+        audit_events: list[AuditEvent] = []
         kept = _exclude_depended(cursor, _changed_later(cursor, UNDONE_TABLE))
-        for each in UNDO_PLANS:  # what depends on one kind of thing may be gone by then
-            kept += _exclude_depended(cursor, _depended_on(cursor, each, UNDONE_TABLE, own=False))
-            of_kind = f"(SELECT * FROM {UNDONE_TABLE} WHERE target_type = '{each.target}')"
-            told += events.events_of_undoing(cursor, upload, of_kind)
-            for statement in each.statements:
+        # Kind by kind: things of one kind may be obstacles to the next, and are gone by then.
+        for plan in UNDO_PLANS:
+            kept += _exclude_depended(cursor, _depended_on(cursor, plan, UNDONE_TABLE, own=False))
+            of_kind = f"(SELECT * FROM {UNDONE_TABLE} WHERE target_type = '{plan.target}')"
+            # Events name things, so they are built before the things are deleted.
+            audit_events += events.events_of_undoing(cursor, upload, of_kind)
+            for statement in plan.statements:
                 cursor.execute(statement)
     outcome = upload.outcome.copy()
+    # Kept changes count as done: the next batch begins before them.
     outcome["undone"] = outcome.get("undone", 0) + count - kept
     outcome["kept"] = outcome.get("kept", 0) + kept
     upload.outcome, upload.after, upload.done = outcome, last, upload.done + count
     upload.fraction = upload.done / max(upload.to_do or 0, upload.done)
     upload.save(update_fields=["outcome", "after", "done", "fraction"])
-    AuditEvent.objects.record_many(told)  # last: others wait for the chain's end from here on
+    # Recording locks the end of the audit's chain until the commit, so it comes last.
+    AuditEvent.objects.record_many(audit_events)
     return True
 
 
-def _lock_undone_statement(undo: UndoPlan) -> str:
+def _lock_undone_statement(plan: UndoPlan) -> str:
+    # In order of id, so that two transactions that lock the same things cannot deadlock.
     return f"""
-        SELECT id FROM {undo.table}
-        WHERE id IN (SELECT target_id FROM {UNDONE_TABLE} WHERE target_type = '{undo.target}')
+        SELECT id FROM {plan.table}
+        WHERE id IN (SELECT target_id FROM {UNDONE_TABLE} WHERE target_type = '{plan.target}')
         ORDER BY id FOR NO KEY UPDATE
     """
 
 
-def _exclude_depended(cursor: CursorWrapper, depending: Iterable[DependedChanges]) -> int:
-    """Leave these out of what is undone; how many those are."""
-    kept = {each for _, found in depending for each in found}
+def _exclude_depended(cursor: CursorWrapper, depended: Iterable[DependedChanges]) -> int:
+    """Take these changes out of the table of those that are undone. Return how many there are."""
+    kept = {number for _, numbers in depended for number in numbers}
     cursor.execute(f"DELETE FROM {UNDONE_TABLE} WHERE id = ANY (%s)", [list(kept)])
     return len(kept)
 
@@ -142,15 +153,18 @@ def _changed_later(cursor: CursorWrapper, changes: str) -> Iterator[DependedChan
 
 
 def _depended_on(
-    cursor: CursorWrapper, undo: UndoPlan, changes: str, *, own: bool
+    cursor: CursorWrapper, plan: UndoPlan, changes: str, *, own: bool
 ) -> Iterator[DependedChanges]:
-    """Reason by reason, the changes that something depends on; `own` does not count then."""
-    for reason, query in undo.depends.items():
+    """Yield the changes that something depends on, by reason.
+
+    If `own` is true, things of the same upload do not count.
+    """
+    for reason, query in plan.obstacle_queries.items():
         yield from _changes_found(cursor, reason, query.format(changes=changes, own=own))
-    if undo.uses and (
-        found := numbers_with_usage(undo.uses.format(changes=changes), most=MAX_OBSTACLES_SOUGHT)
-    ):
-        yield HAS_USAGE_REASON, found
+    if plan.usage_query:
+        rows = plan.usage_query.format(changes=changes)
+        if found := numbers_with_usage(rows, most=MAX_OBSTACLES_SOUGHT):
+            yield HAS_USAGE_REASON, found
 
 
 def _changes_found(cursor: CursorWrapper, reason: str, query: str) -> Iterator[DependedChanges]:
@@ -160,7 +174,7 @@ def _changes_found(cursor: CursorWrapper, reason: str, query: str) -> Iterator[D
 
 
 def _names_of_changes(changes: list[int]) -> list[str]:
-    """What these changes are about, as people call it."""
+    """Return the names of the things that were changed."""
     names = []
     for change in UploadChange.objects.filter(pk__in=changes).order_by("pk"):
         target = apps.get_model(change.target_type)._base_manager.filter(pk=change.target_id)

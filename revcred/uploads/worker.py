@@ -1,6 +1,6 @@
-"""The worker of uploads: carries each phase on, and tidies up after it."""
+"""Worker of uploads: process the phases of waiting uploads, one upload after the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
@@ -9,134 +9,146 @@ from django.utils import timezone
 
 from revcred.models import Upload
 from revcred.uploads import applying, checking, undoing
-from revcred.uploads.opening import UploadCancelled
-from revcred.uploads.phases import _begin_phase, _end_upload
+from revcred.uploads.opening import ProgressCallback, UploadCancelled
+from revcred.uploads.phases import begin_phase, end_upload
 from revcred.uploads.reading import UnreadableFile
 from revcred.uploads.rights import NotAllowed
 from revcred.uploads.sealing import FileChanged
 
-MAX_ATTEMPTS_WITHOUT_PROGRESS = 10  # of one that breaks off without having come any further
-
-State = Upload.State
-
-
-UPLOAD_LOCK_CLASS = 0x10AD  # advisory; one worker at an upload
+MAX_ATTEMPTS_WITHOUT_PROGRESS = 10  # then an upload that kills its workers fails
+UPLOAD_LOCK_CLASS = 0x10AD  # class of the advisory lock that only one worker of an upload holds
 
 
 class _WorkerStopping(Exception):
-    """The worker is asked to end. Another goes on."""
+    """The worker process has been asked to stop. Another worker continues the upload."""
 
 
 def process_waiting_uploads(
     *,
     only: Upload | None = None,
-    tell: Callable[[Upload], None] | None = None,
+    on_progress: ProgressCallback | None = None,
     stopping: Event | None = None,
 ) -> None:
-    """Go on with what waits, the oldest first, until nothing does; another's is passed over.
+    """Process waiting uploads, the oldest first, until none is left or `stopping` is set.
 
-    A command works on its own alone (`only`), and is told after each chunk.
+    Uploads of other workers are skipped. The management command processes `only` its own upload;
+    `on_progress` is called after each chunk.
     """
-    passed: set[int] = set()
+    skipped: set[int] = set()
     while True:
-        waiting = Upload.objects.waiting().exclude(pk__in=passed).order_by("pk")
+        waiting = Upload.objects.waiting().exclude(pk__in=skipped).order_by("pk")
         upload = (waiting.filter(pk=only.pk) if only else waiting).first()
+        # Asked again after each upload: others may have come, or been taken by other workers.
         if upload is None or (stopping and stopping.is_set()):
             return
         with _upload_lock(upload) as is_mine:
             if not is_mine:
-                passed.add(upload.pk)
-            elif not _continue_upload(upload, tell, stopping):
+                skipped.add(upload.pk)
+            elif not _continue_upload(upload, on_progress, stopping):
                 return
 
 
 @contextmanager
 def _upload_lock(upload: Upload) -> Iterator[bool]:
-    """Whether nobody else is at it. Whoever is killed lets go of it with the connection."""
+    """Try to take the advisory lock of the upload; give False if another worker has it.
+
+    PostgreSQL releases it with the connection, so a killed worker leaves no lock behind.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [UPLOAD_LOCK_CLASS, upload.pk])
         (is_mine,) = cursor.fetchone()
     try:
         yield is_mine
     finally:
+        # A new connection would not hold the lock.
         if is_mine and connection.connection and not connection.connection.closed:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [UPLOAD_LOCK_CLASS, upload.pk])
 
 
 def _continue_upload(
-    upload: Upload, tell: Callable[[Upload], None] | None, stopping: Event | None
+    upload: Upload, on_progress: ProgressCallback | None, stopping: Event | None
 ) -> bool:
-    """From where it was left. False if this worker is to stop."""
+    """Process the phase of the upload from where it was left. Return False if the worker stops."""
 
-    def told(upload: Upload) -> None:
+    def after_chunk(upload: Upload) -> None:
+        # Only attempts without any progress count.
         Upload.objects.filter(pk=upload.pk).update(tries=0)
-        if tell:
-            tell(upload)
+        if on_progress:
+            on_progress(upload)
         if stopping and stopping.is_set():
             raise _WorkerStopping
 
     upload.refresh_from_db()
+    # Another worker may have ended it between the query and the lock.
     if not upload.is_under_way:
         return True
     if upload.tries >= MAX_ATTEMPTS_WITHOUT_PROGRESS:
-        _end_upload(upload, State.FAILED, "It broke off again and again; the log says why.")
+        end_upload(
+            upload,
+            Upload.State.FAILED,
+            f"It failed {upload.tries} times without progress. The reason is in the worker's log.",
+        )
         return True
+    # Saved before the attempt: a worker that is killed in it cannot count it afterwards.
     upload.tries += 1
     upload.began_at = timezone.now()
     upload.done_before = upload.done
     upload.save(update_fields=["tries", "began_at", "done_before"])
     try:
-        _run_phase(upload, told)
+        _run_phase(upload, after_chunk)
     except _WorkerStopping:
         return False
     return True
 
 
-def _run_phase(upload: Upload, tell: Callable[[Upload], None]) -> None:
+def _run_phase(upload: Upload, on_progress: ProgressCallback) -> None:
+    state = Upload.State
     try:
-        if upload.state == State.CHECKING:
-            checking.check_list(upload, tell=tell)
-        elif upload.state == State.APPLYING:
-            applying.apply_chunks(upload, tell=tell)
-            _end_upload(upload, State.APPLIED)
+        if upload.state == state.CHECKING:
+            checking.check_list(upload, on_progress=on_progress)
+        elif upload.state == state.APPLYING:
+            applying.apply_chunks(upload, on_progress=on_progress)
+            end_upload(upload, state.APPLIED)
         else:
-            undoing.undo_changes(upload, tell=tell)
-            _end_upload(upload, State.FAILED if upload.error else State.UNDONE, upload.error)
+            undoing.undo_changes(upload, on_progress=on_progress)
+            # An all-or-nothing upload that undid itself has failed; its error says why.
+            end_upload(upload, state.FAILED if upload.error else state.UNDONE, upload.error)
     except UnreadableFile as error:
         _stop_with_error(upload, str(error))
     except FileChanged:
         _stop_with_error(upload, "The file is not the one that was checked.")
-    except NotAllowed as lacking:
+    except NotAllowed as error:
         _stop_with_error(
             upload,
-            f"It stopped: {_requester_name(upload)} may not go on. {_missing_rights_text(lacking)}",
+            f"It stopped because {_requester_name(upload)} lacks rights. "
+            f"{_missing_rights_text(error)}",
         )
     except applying.ChangedSinceCheck:
         _stop_with_error(
-            upload, "Something was changed since it was checked; nothing was kept of it."
+            upload, "Something has changed since the list was checked. No changes were kept."
         )
     except UploadCancelled:
-        if upload.whole and upload.state == State.APPLYING:
-            _stop_with_error(upload, "It was cancelled; nothing was kept of it.")
+        if upload.whole and upload.state == state.APPLYING:
+            _stop_with_error(upload, "It was cancelled. No changes were kept.")
         else:
-            _end_upload(upload, State.CANCELLED)
+            end_upload(upload, state.CANCELLED)
 
 
 def _requester_name(upload: Upload) -> str:
-    user = upload.undone_by if upload.state == State.UNDOING else upload.applied_by
-    return str(user) if user else "who asked for it"
+    user = upload.undone_by if upload.state == Upload.State.UNDOING else upload.applied_by
+    return str(user) if user else "the person who asked for it"  # whose login was deleted
 
 
-def _missing_rights_text(lacking: NotAllowed) -> str:
-    return f"No right to {'; no right to '.join(map(str, lacking.missing))}."
+def _missing_rights_text(error: NotAllowed) -> str:
+    return f"No right to {'; no right to '.join(map(str, error.missing))}."
 
 
 def _stop_with_error(upload: Upload, error: str) -> None:
-    """All or nothing that has begun is undone; good rows that were applied stay."""
+    """End the upload as failed. If it is all or nothing, undo first what it has done."""
     upload.refresh_from_db()
-    if upload.state == State.APPLYING and upload.whole and upload.changes.exists():
-        upload.state, upload.error = State.UNDOING, error
-        _begin_phase(upload, to_do=upload.changes.count())
+    if upload.state == Upload.State.APPLYING and upload.whole and upload.changes.exists():
+        upload.state, upload.error = Upload.State.UNDOING, error
+        begin_phase(upload, to_do=upload.changes.count())
     else:
-        _end_upload(upload, State.FAILED, error)
+        end_upload(upload, Upload.State.FAILED, error)

@@ -89,10 +89,12 @@ def _write_csv(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
     text = TextIOWrapper(to, "utf-8-sig", newline="")
     writer = csv.writer(text)
     writer.writerows([guard_formula(cell) for cell in row] for row in chain([header], rows))
+    # Closing the wrapper would close the file of the caller.
     text.detach()
 
 
 def _write_xlsx(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
+    # Rows are written out one by one, instead of keeping all of them in memory.
     with Workbook(to, {"constant_memory": True}) as workbook:
         sheet = workbook.add_worksheet()
         # As text, so that Excel changes nothing that is typed in later either.
@@ -101,6 +103,7 @@ def _write_xlsx(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
         sheet.freeze_panes(1, 0)
         for number, row in enumerate(chain([header], rows)):
             for position, cell in enumerate(row):
+                # Anything but 0 is an error: a row or a text beyond Excel's limits.
                 if sheet.write_string(number, position, cell, as_text):
                     raise TooLongForSheet
 

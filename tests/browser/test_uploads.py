@@ -114,31 +114,33 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
     expect(page.get_by_role("heading", name="Apply 4,998 rows")).to_be_visible(timeout=PATIENCE)
     expect(figure(page, "Create")).to_have_text("4,997")
     expect(figure(page, "Update")).to_have_text("1")
-    expect(figure(page, "Refused")).to_have_text("2")
+    expect(figure(page, "Rejected")).to_have_text("2")
     expect(page.get_by_text("12 transactions in quarantine")).to_be_visible()
-    expect(page.get_by_text("There is no customer of that external key.").first).to_be_visible()
+    expect(page.get_by_text("No customer has this external key.").first).to_be_visible()
     assert "that-no-page-shows" not in page.content()
 
-    page.get_by_role("link", name="Change which column is which").click()
+    page.get_by_role("link", name="Change the columns").click()
     expect(page.get_by_label("Plan")).to_have_value("subscription")
     expect(page.get_by_label("Notes")).to_have_value("")
     assert "that-no-page-shows" not in page.content()
     page.get_by_label("Notes").select_option("tags")
-    page.get_by_role("button", name="Check it").click()
-    expect(page.get_by_text("All of its columns are used.")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="Check this upload").click()
+    expect(page.get_by_text("All columns of the file are used.")).to_be_visible(timeout=PATIENCE)
 
     page.get_by_role("group", name="Unknown customers").get_by_label("Create").check()
-    page.get_by_role("button", name="Check it again with this").click()
+    page.get_by_role("button", name="Check again with these choices").click()
     globex = page.get_by_text("belongs to another customer")  # whose subscription its row names
     expect(globex.first).to_be_visible(timeout=PATIENCE)
 
-    page.get_by_role("button", name="Apply", exact=True).click()
+    page.get_by_role("button", name="Apply this upload").click()
     expect(page.get_by_role("progressbar")).to_be_visible()
-    expect(page.get_by_role("heading", name="It was applied")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="This upload was applied")).to_be_visible(
+        timeout=PATIENCE
+    )
     expect(figure(page, "Created")).to_have_text("4,997")
 
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download the refused rows").click()
+        page.get_by_role("link", name="Download the rejected rows").click()
     refused = Path(download.value.path()).read_text("utf-8-sig").splitlines()
     assert refused[0].endswith("error")
     assert len(refused) == 3
@@ -153,13 +155,17 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
 def test_a_list_is_undone(open_page, complaints):
     page = open_page()
     bring(page, a_list("few.csv", [row(n) for n in range(20_000, 20_010)]))
-    page.get_by_role("button", name="Apply", exact=True).click(timeout=PATIENCE)
-    expect(page.get_by_role("heading", name="It was applied")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="Apply this upload").click(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="This upload was applied")).to_be_visible(
+        timeout=PATIENCE
+    )
 
-    page.get_by_role("link", name="Undo …").click()
-    page.get_by_role("button", name="Undo it").click()
+    page.get_by_role("link", name="Undo this upload …").click()
+    page.get_by_role("button", name="Undo this upload").click()
 
-    expect(page.get_by_role("heading", name="It was undone")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="This upload was undone")).to_be_visible(
+        timeout=PATIENCE
+    )
     page.goto("/admin/revcred/credential/?q=Client+20001")
     expect(page.get_by_text("0 credentials")).to_be_visible()
     assert complaints == []
@@ -174,15 +180,15 @@ def test_all_of_it_works_without_javascript(open_page):
             if button.is_visible():
                 return
             page.wait_for_timeout(200)
-            page.get_by_role("link", name="How far is it now?").click()
+            page.get_by_role("link", name="Refresh").click()
         raise AssertionError
 
-    until(apply := page.get_by_role("button", name="Apply", exact=True))
+    until(apply := page.get_by_role("button", name="Apply this upload"))
     apply.click()
-    until(undo := page.get_by_role("link", name="Undo …"))
+    until(undo := page.get_by_role("link", name="Undo this upload …"))
     undo.click()
-    page.get_by_role("button", name="Undo it").click()
-    until(page.get_by_role("heading", name="It was undone"))
+    page.get_by_role("button", name="Undo this upload").click()
+    until(page.get_by_role("heading", name="This upload was undone"))
 
 
 def test_nothing_sticks_out_of_a_narrow_window(open_page):

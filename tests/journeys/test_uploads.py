@@ -11,8 +11,8 @@ STRUCK = ("uploads", "web", "database")
 
 RECEIVE = """
 from io import BytesIO
-from revcred.uploads import runs
-from revcred.uploads.columns import Kind
+from revcred.uploads import actions
+from revcred.uploads.columns import ListKind
 from tests import factories
 from revcred.models import Customer
 Customer.objects.get_or_create(external_key="{name}", defaults=dict(name="{name}"))
@@ -21,19 +21,20 @@ rows = "".join(
     for each in range({rows})
 )
 file = BytesIO(("customer,name,key,secret\\n" + rows).encode())
-print(runs.receive(kind=Kind.CREDENTIALS, file=file, name="list.csv", by=None).pk)
+print(actions.receive_upload(kind=ListKind.CREDENTIALS, file=file, name="list.csv", by=None).pk)
 """
 APPLY = """
 from revcred.models import Upload
-from revcred.uploads import runs
+from revcred.uploads import actions
 from tests import factories
-runs.apply(upload=Upload.objects.get(pk={number}), by=factories.an_admin(), whole=False)
+upload = Upload.objects.get(pk={number})
+actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
 """
 UNDO = """
 from revcred.models import Upload
-from revcred.uploads import runs
+from revcred.uploads import actions
 from tests import factories
-runs.undo(upload=Upload.objects.get(pk={number}), by=factories.an_admin())
+actions.undo_upload(upload=Upload.objects.get(pk={number}), by=factories.an_admin())
 """
 # Rows that are half: a credential without its key, or a key without what is sealed of it.
 COUNTED = """

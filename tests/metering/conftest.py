@@ -9,7 +9,7 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(autouse=True)
-def _no_care_from_before():
-    """As in a process that has settled well for a while, whatever another test has done."""
+def _outside_cautious_mode():
+    """Start each test outside cautious mode, as in a process that has worked for a while."""
     cautious_mode.reset()
     cautious_mode._until = 0.0

@@ -1,4 +1,4 @@
-"""What an action would move is what it moves."""
+"""The calls that an action is predicted to move are those that it moves."""
 
 from datetime import timedelta
 
@@ -62,7 +62,7 @@ def test_a_move_into_the_past_says_how_many_calls_go_from_where_to_where(
     assert (found.since, found.is_complete) == (at.replace(microsecond=0), True)
 
 
-def test_nothing_of_what_was_tried_out_stays(customer, subscription, credential):
+def test_nothing_of_a_trial_stays(customer, subscription, credential):
     factories.settled(factories.a_call(KEY, ago=DAY))
     events, open_claims = AuditEvent.objects.count(), Claim.objects.count()
 
@@ -134,7 +134,7 @@ def test_a_refusal_is_the_actions_own(customer, subscription, credential):
         )
 
 
-def test_what_cannot_be_counted_in_time_is_said(customer, subscription, credential, monkeypatch):
+def test_an_incomplete_count_says_so(customer, subscription, credential, monkeypatch):
     factories.settled(factories.a_call(KEY, ago=DAY))
     monkeypatch.setattr(consequences, "COUNT_LIMIT_SECONDS", 0.0)
     subscription.active_until = timezone.now() - 2 * DAY
@@ -212,7 +212,7 @@ def _change(customer):
 
 
 def a_choice(customer, *names):
-    """A credential that feeds a subscription to a product of each of these sources."""
+    """Create a credential with a subscription to a product of each of these sources."""
     fed = []
     for name in names:
         source, _ = Source.objects.get_or_create(name=name, defaults={"external_key": name})
@@ -224,7 +224,7 @@ def a_choice(customer, *names):
 
 
 def moves(action):
-    """What it was said to move, after it was done and worked through."""
+    """Do the action, work through its claims, and return what it was predicted to move."""
     tried = hooks.try_out(action, keep=lambda _, __: True)
     reattribution.work_through_claims()
     assert no_differences()

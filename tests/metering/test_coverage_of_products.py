@@ -1,4 +1,4 @@
-"""Which calls a product counts: all, those of its sources, and perhaps those of no source."""
+"""A product counts all calls, those of its sources, or also those without a source."""
 
 from importlib import import_module
 
@@ -36,7 +36,7 @@ ITS_SOURCE = {"of its source", "of its path"}
 
 
 def ways_to_call(subscription):
-    """By a key, by the subscription's name, and by the customer's."""
+    """Return calls by a key, by the subscription's name, and by the customer's name."""
     return (
         {"key": KEY},
         {"subscription_named": subscription.external_key},
@@ -45,7 +45,7 @@ def ways_to_call(subscription):
 
 
 def counted(subscription):
-    """Of CALLS those that count, the same in every way to call."""
+    """Return those of CALLS that count, which are the same in every way to call."""
     found = []
     for way in ways_to_call(subscription):
         calls = {said: factories.a_call(**way, **fields) for said, fields in CALLS.items()}

@@ -23,7 +23,7 @@ URL = "http://127.0.0.1:8123"
 
 @pytest.fixture(autouse=True)
 def path(monkeypatch, tmp_path):
-    """Notes of its own, and not as much traffic."""
+    """Use notes of this test's own, and less traffic."""
     fewer = tuple(replace(each, calls=min(each.calls, 60)) for each in traffic.CALL_STREAMS)
     monkeypatch.setattr(traffic, "CALL_STREAMS", fewer)
     monkeypatch.setattr(notes, "NOTES_PATH", tmp_path / ".run" / "demo.json")
@@ -175,7 +175,7 @@ def test_what_goes_on_is_what_the_door_takes():
     calls = traffic.random_calls(200, Random(1), now, {"Delivery app": "a-key"}, {})
 
     body = msgspec.json.Encoder(decimal_format="number").encode(calls)
-    window = AcceptanceWindow.of(Gateway(), now)
+    window = AcceptanceWindow.for_gateway(Gateway(), now)
     assert [
         call_from_transaction(each, window) for each in transaction_decoder.decode(body, "")
     ] == [call_from_transaction(each, window) for each in calls]
@@ -184,7 +184,7 @@ def test_what_goes_on_is_what_the_door_takes():
 
 @pytest.fixture
 def door():
-    """Refuses the first two deliveries, and keeps what it was sent."""
+    """A door that rejects the first two deliveries, and keeps what it was sent."""
 
     class Door(BaseHTTPRequestHandler):
         def do_POST(self):

@@ -1,4 +1,4 @@
-"""A quantity of 18 digits and nine decimals is shown with all of them, wherever it is shown."""
+"""Quantities of 18 digits and nine decimals are shown exactly on every page."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Names have a memory: whoever is renamed is still found by the name before."""
+"""A renamed object is still found by its former name."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ KEY = "the-key-of-the-names"
 
 @pytest.fixture
 def maps():
-    """A subscription called maps, fed by a credential."""
+    """A subscription called maps, with a credential assigned to it."""
     subscription = factories.a_subscription(external_key="maps")
     factories.a_credential(subscription.customer, KEY, subscriptions=[subscription])
     return subscription
@@ -189,7 +189,7 @@ def test_no_way_to_rename_forgets_the_name_before(model, field, way):
 
 
 def test_every_field_that_calls_name_somebody_by_is_among_them():
-    """The kinds are those of the triggers, which PostgreSQL knows."""
+    """The kinds are those of the triggers in PostgreSQL."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT tgname FROM pg_trigger WHERE tgname LIKE '%\\_renamed' OR"

@@ -1,16 +1,17 @@
-"""Calls whose moment is outside the window are kept as they said, until an admin says more."""
+"""Calls outside the window keep the moment they came with, until an admin chooses one."""
 
 from datetime import timedelta
 from random import Random
 
 import pytest
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import Call
 from metering.inbox.intake import accept_calls
 from metering.ledger import partitions, receipts
-from metering.models import Claim, Conflict, Quarantined, Tally, Transaction, Usage
+from metering.models import Claim, Conflict, Half, Quarantined, Tally, Transaction, Usage
 from metering.pairing.completion import pair_due_partials
 from metering.pairing.partial_transactions import PartialSide, accept_partial
 from metering.quarantine import actions, reattribution
@@ -173,7 +174,7 @@ def test_it_is_the_same_when_it_is_sent_again_inside_the_window(subscription):
     assert Quarantined.objects.count() == 1
 
 
-def test_its_other_half_leaves_it_where_it_is(subscription, admin, settings):
+def test_its_other_part_leaves_it_in_quarantine(subscription, admin, settings):
     settings.OTHER_HALF_WAIT = 0
     gateway = factories.a_gateway()
     asked = outside(timedelta(days=40), transaction_id="t", method="GET")
@@ -226,6 +227,58 @@ def test_a_key_was_last_used_when_the_call_was_made_also_after_a_claim():
 
     assert Transaction.objects.count() == 1
     assert last_used(subscription) == call.occurred_at
+
+
+def arrives(gateway, call):
+    a_credential_of(factories.a_customer())
+    factories.settled(call, gateway=gateway)
+
+
+def is_claimed(gateway, call):
+    factories.settled(call, gateway=gateway)
+    a_credential_of(factories.a_customer())
+    reattribution.work_through_claims()
+
+
+def is_taken_over(gateway, call):
+    """The same string means another credential at this gateway."""
+    a_credential_of(factories.a_customer())
+    factories.settled(call, gateway=gateway)
+    other = a_credential_of(factories.a_customer(), key="another-key-of-theirs")
+    since = call.occurred_at - timedelta(days=1)
+    credentials.add_alias(
+        credential=other, alias=SAID_KEY, gateway=gateway, active_from=since, by=None
+    )
+    reattribution.work_through_claims()
+
+
+def is_completed(gateway, call):
+    """By its request, which says the key and comes too late to be waited for."""
+    a_credential_of(factories.a_customer())
+    fields = {"transaction_id": call.transaction_id, "occurred_at": call.occurred_at}
+    accept_partial(gateway, factories.a_call(**fields, status=200), PartialSide.RESPONSE)
+    Half.objects.update(received_at=timezone.now() - timedelta(hours=3), next_look_at=Now())
+    pair_due_partials()
+    process_waiting_deliveries()
+    accept_partial(gateway, call, PartialSide.REQUEST)
+    pair_due_partials()
+
+
+def a_credential_of(customer, key="a-key-that-calls-say"):
+    feeds = [factories.a_subscription(customer)]
+    return factories.a_credential(customer, key, subscriptions=feeds)
+
+
+SAID_KEY = "a-key-that-calls-say"
+
+
+@pytest.mark.parametrize("way", [arrives, is_claimed, is_taken_over, is_completed])
+def test_a_key_was_last_used_when_what_is_counted_under_it_was_made(way):
+    call = factories.a_call(SAID_KEY, ago=timedelta(days=3))
+    way(factories.a_gateway(), call)
+
+    row = Transaction.objects.standing().get()
+    assert row.external_key.last_used_at == call.occurred_at
 
 
 @pytest.mark.parametrize("is_outside", [True, False])

@@ -1,4 +1,4 @@
-"""Whose a call is by the names it gives of customer, product, subscriber and credential."""
+"""Attribution by the names of customer, product, subscriber and credential in a call."""
 
 from datetime import timedelta
 

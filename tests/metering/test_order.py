@@ -61,7 +61,7 @@ REFUSALS = (
 
 
 def moment(number):
-    """Calls say whole seconds. Links begin and end then, or some time later in the same second."""
+    """Return a moment in whole seconds, as calls have them."""
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + number * STEP
 
 
@@ -85,7 +85,7 @@ class Period:
 
 @dataclass(eq=False)
 class Owner:
-    """What the oracle knows of a credential."""
+    """A credential as the oracle knows it."""
 
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
@@ -95,7 +95,7 @@ class Owner:
 
 @dataclass
 class Oracle:
-    """Who owns what when, and what was said first of each transaction."""
+    """A model of who owns what when, and of the first content of each transaction."""
 
     active: dict = field(default_factory=dict)  # subscription's number: period
     names: dict = field(default_factory=dict)  # subscription's number: its name now
@@ -142,7 +142,7 @@ class Oracle:
         ]
 
     def rename(self, number, name, now):
-        """It is known by both; whoever had the new one before, only until now."""
+        """Rename it; both names find it, and a former holder of the new name loses it now."""
         self.former = [each for each in self.former if each[:2] != [name, number]]
         self.former.append([self.names[number], number, None])
         self.names[number] = name
@@ -156,7 +156,7 @@ class Oracle:
                     each[2] = taken
 
     def outcome(self, gateway, call, string):
-        """The subscription or the reason. By which key of a credential, corrections leave open."""
+        """Return the subscription or the reason; which key of a credential counted is left open."""
         found = self._verdict(gateway, call, string)
         return getattr(found, "subscription", found)
 
@@ -184,7 +184,7 @@ class Oracle:
         return {known: self.outcome(known[0], *said) for known, said in self.calls.items()}
 
     def usage(self):
-        """Quantities by subscription, hour and element."""
+        """Return quantities by subscription, hour and element."""
         total = Counter()
         for (gateway, _), (call, string) in self.calls.items():
             found = self.outcome(gateway, call, string)
@@ -195,7 +195,7 @@ class Oracle:
 
 
 def cut(kept, which, at):
-    """End that period then. What would have held for no time at all is no more."""
+    """End the period then. One that would have no length is removed."""
     if at <= which.active_from:
         kept[:] = [each for each in kept if each[-1] is not which]
     else:
@@ -203,7 +203,7 @@ def cut(kept, which, at):
 
 
 def end_key(period, at):
-    """It is known ever after, also if it counted for no time at all."""
+    """End the key. It stays known, even if it never counted."""
     if period.active_until is None or period.active_until > at:
         period.active_until = max(at, period.active_from)
 
@@ -228,7 +228,7 @@ def usage():
 
 
 def differences(found, expected):
-    """What is, and what ought to be."""
+    """Return the actual and the expected state, where they differ."""
     return {
         known: (found.get(known), expected.get(known))
         for known in found | expected
@@ -577,7 +577,7 @@ class Order(RuleBasedStateMachine):
 
     @staticmethod
     def _clock():
-        """The moment of PostgreSQL's transaction, by which it keeps names."""
+        """Return the moment of PostgreSQL's transaction, by which it records names."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT now()")
             return cursor.fetchone()[0]

@@ -1,4 +1,4 @@
-"""What cannot be processed delays nothing else, and ends named where an admin sees it."""
+"""Poison delays no other transaction, and is quarantined with the class of its error."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
@@ -19,7 +20,7 @@ from metering.attribution.cautious_mode import cautious_mode
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.intake import accept_calls
 from metering.management.commands.clock import sweep_waiting_work
-from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Transaction
+from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Tally, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials
 from tests import factories
@@ -46,11 +47,15 @@ NAMES = {
     "is refused memory": "OutOfMemory",
 }
 TABLES = ("metering_transaction", "metering_quarantined")
+TALLIED = (
+    *("accepted", "rejected", "passed_over", "repeated"),
+    *("conflicting", "attributed", "quarantined"),
+)
 
 
 @contextmanager
 def evil(does, *tables):
-    """While this lasts, a transaction whose id begins with `evil` does that in these tables."""
+    """Make these tables fail so for transactions whose ids begin with `evil`."""
     function = f"""
         CREATE OR REPLACE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             IF starts_with(NEW.transaction_id, 'evil') THEN {does}; END IF;
@@ -95,7 +100,7 @@ def names(model=Transaction):
 
 
 def without_pauses(most=20):
-    """As if time went by between the tries, until nothing waits."""
+    """Process the inbox until nothing waits, without the pauses between attempts."""
     for _ in range(most):
         Delivery.objects.update(next_try_at=timezone.now() - timedelta(hours=1))
         cautious_mode.enter()
@@ -105,7 +110,7 @@ def without_pauses(most=20):
 
 
 @pytest.mark.parametrize("kind", EVILS)
-def test_the_others_are_settled_at_once_and_the_poison_ends_named(credential, gateway, kind):
+def test_others_are_processed_at_once_and_the_poison_is_quarantined(credential, gateway, kind):
     calls = healthy(40)
     for call in calls[:20]:
         accept_calls(gateway, [call])
@@ -128,7 +133,7 @@ def test_the_others_are_settled_at_once_and_the_poison_ends_named(credential, ga
     assert no_differences()
 
 
-def test_in_one_post_too_only_the_poison_is_put_aside(credential, gateway):
+def test_of_one_post_only_the_poison_is_quarantined(credential, gateway):
     good = healthy(300)
     accept_calls(gateway, [*good[:150], poison(), *good[150:]], rejected=2)
 
@@ -141,10 +146,32 @@ def test_in_one_post_too_only_the_poison_is_put_aside(credential, gateway):
 
     assert names(Quarantined) == {"evil"}
     assert no_differences()
+    tallied = Tally.objects.aggregate(**{name: Sum(name) for name in TALLIED})
+    assert tallied == {
+        "accepted": 301,
+        "rejected": 2,
+        "passed_over": 0,
+        "repeated": 0,
+        "conflicting": 0,
+        "attributed": 300,
+        "quarantined": 1,
+    }
+
+
+def test_what_is_put_aside_is_tallied_with_what_was_rejected_beside_it(credential, gateway):
+    call = poison()
+    for _ in range(2):
+        accept_calls(gateway, [call], rejected=3, passed_over=4)
+        with evil(EVILS["raises"], "metering_transaction"):
+            without_pauses()
+
+    tally = Tally.objects.get()
+    assert (tally.accepted, tally.rejected, tally.passed_over) == (2, 6, 8)
+    assert (tally.quarantined, tally.repeated, tally.attributed) == (1, 1, 0)
 
 
 def test_a_number_that_nothing_can_hold_is_left_out(gateway):
-    """No door lets it through."""
+    """No door accepts such a number."""
     accept_calls(gateway, [poison(status=99_999, request_bytes=12, latency_ms=0.5)])
 
     process_waiting_deliveries()
@@ -170,7 +197,7 @@ def test_a_failure_waits_longer_each_time(credential, gateway):
     assert failed.last_error == "RaiseException"
 
 
-def test_what_cannot_even_be_put_aside_stays_and_is_tried_ever_less_often(credential, gateway):
+def test_poison_that_cannot_be_quarantined_stays_with_growing_pauses(credential, gateway):
     accept_calls(gateway, [poison(), *healthy(1)])
 
     with evil(EVILS["raises"], *TABLES):
@@ -190,12 +217,12 @@ def test_what_cannot_even_be_put_aside_stays_and_is_tried_ever_less_often(creden
 # --- A process that is gone ----------------------------------------------------------------------
 
 
-def settle_in_a_process_until_killed():
-    """Whether it was: as soon as the poison is at work, as a worker is that runs out of memory."""
+def process_until_killed():
+    """Kill a process as soon as it works on poison, as the out-of-memory killer does."""
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         pid = os.fork()  # as Celery's workers are, only that here are threads
     if not pid:
-        settle_and_leave()
+        process_and_exit()
     while os.waitpid(pid, os.WNOHANG) == (0, 0):
         if at_work():
             os.kill(pid, signal.SIGKILL)
@@ -205,7 +232,7 @@ def settle_in_a_process_until_killed():
     return False
 
 
-def settle_and_leave():
+def process_and_exit():
     parents = connection.connection  # not to be closed, for it is the parent's
     try:
         connection.connection = None
@@ -220,7 +247,7 @@ def at_work():
         return cursor.fetchone()[0]
 
 
-def test_one_that_kills_every_process_is_found_out(credential, gateway):
+def test_a_transaction_that_kills_every_process_is_quarantined(credential, gateway):
     calls = healthy(30)
     for call in calls[:15]:
         accept_calls(gateway, [call])
@@ -232,7 +259,7 @@ def test_one_that_kills_every_process_is_found_out(credential, gateway):
     with evil(works, "metering_transaction"):
         kills = 0
         for _ in range(12):
-            kills += settle_in_a_process_until_killed()
+            kills += process_until_killed()
             wait_until(lambda: not at_work())
             if not Delivery.objects.exists():
                 break
@@ -265,7 +292,7 @@ def another_session():
         other.close()
 
 
-def test_to_wait_for_a_lock_puts_nothing_aside(credential, gateway):
+def test_waiting_for_a_lock_quarantines_nothing(credential, gateway):
     accept_calls(gateway, healthy(1))
 
     with another_session() as other:
@@ -281,8 +308,8 @@ def test_to_wait_for_a_lock_puts_nothing_aside(credential, gateway):
     assert Transaction.objects.count() == 1
 
 
-def test_when_everything_is_slow_nobody_is_blamed(credential, gateway, monkeypatch):
-    """Even to settle nothing takes longer than it may."""
+def test_nothing_is_quarantined_while_everything_is_slow(credential, gateway, monkeypatch):
+    """Even an empty batch takes longer than its limit."""
     accept_calls(gateway, healthy(1))
     slow = "WITH slow AS MATERIALIZED (SELECT pg_sleep(0.6)) SELECT 1, 1 FROM slow"
     with monkeypatch.context() as patched:
@@ -296,7 +323,7 @@ def test_when_everything_is_slow_nobody_is_blamed(credential, gateway, monkeypat
     assert Delivery.objects.get().attempts == 0
 
 
-def test_a_database_that_is_away_is_no_attempt(credential, gateway):
+def test_an_unavailable_database_counts_as_no_attempt(credential, gateway):
     accept_calls(gateway, healthy(1))
     cautious_mode.enter()
     with evil("RAISE 'full' USING ERRCODE = 'disk_full'", "metering_transaction"):
@@ -308,7 +335,7 @@ def test_a_database_that_is_away_is_no_attempt(credential, gateway):
         assert Delivery.objects.get().attempts == 0
 
 
-def test_who_is_not_careful_leaves_to_others_what_failed(credential, gateway):
+def test_outside_cautious_mode_failed_deliveries_are_left(credential, gateway):
     accept_calls(gateway, healthy(1))
     Delivery.objects.update(attempts=1, next_try_at=timezone.now())
     cautious_mode._next_check_at = time.monotonic() + 60
@@ -320,7 +347,7 @@ def test_who_is_not_careful_leaves_to_others_what_failed(credential, gateway):
     assert Transaction.objects.count() == 1
 
 
-def test_a_healthy_settlement_writes_nothing_more(credential, gateway, django_assert_num_queries):
+def test_a_healthy_batch_needs_no_more_queries(credential, gateway, django_assert_num_queries):
     accept_calls(gateway, healthy(3))
     cautious_mode._next_check_at = time.monotonic() + 60
 
@@ -331,7 +358,7 @@ def test_a_healthy_settlement_writes_nothing_more(credential, gateway, django_as
 # --- Judged again --------------------------------------------------------------------------------
 
 
-def put_aside(gateway, *calls):
+def quarantine_poison(gateway, *calls):
     accept_calls(gateway, calls)
     with evil(EVILS["raises"], "metering_transaction"):
         process_waiting_deliveries()
@@ -339,8 +366,8 @@ def put_aside(gateway, *calls):
     assert names(Quarantined) == {"evil"}
 
 
-def test_one_click_runs_it_again(credential, gateway, admin_client):
-    put_aside(gateway, poison(status=201, response_bytes=7, metadata={"a": 1}), *healthy(1))
+def test_one_click_matches_it_again(credential, gateway, admin_client):
+    quarantine_poison(gateway, poison(status=201, response_bytes=7, metadata={"a": 1}), *healthy(1))
     (group,) = groups.find_groups(reason=QuarantineReason.POISON)
     url = reverse("admin:metering_quarantined_changelist")
     assert "RaiseException" in admin_client.get(url, {"group": group.slug}).text
@@ -362,7 +389,7 @@ def test_one_click_runs_it_again(credential, gateway, admin_client):
 def test_what_is_poison_still_comes_back_named_and_holds_up_no_claim(
     credential, gateway, admin_client
 ):
-    put_aside(gateway, poison())
+    quarantine_poison(gateway, poison())
     accept_calls(gateway, [factories.a_call("a-key-of-later")])
     process_waiting_deliveries()
     (group,) = groups.find_groups(reason=QuarantineReason.POISON)
@@ -378,7 +405,7 @@ def test_what_is_poison_still_comes_back_named_and_holds_up_no_claim(
     assert not Claim.objects.open().exists()
 
 
-def test_poison_that_is_claimed_is_passed_over(gateway):
+def test_a_claim_quarantines_poison_and_goes_on(gateway):
     """It waited for its credential like any other, and turns out to be poison only then."""
     later = "a-key-of-later"
     calls = [factories.a_call(later) for _ in range(50)]
@@ -402,7 +429,7 @@ def test_poison_that_is_claimed_is_passed_over(gateway):
     assert no_differences()
 
 
-def test_nobody_is_poison_because_connections_were_lost_while_it_was_judged(gateway):
+def test_a_lost_connection_alone_makes_nothing_poison(gateway):
     later = "a-key-of-later"
     factories.settled(factories.a_call(later, transaction_id="evil"), gateway=gateway)
     customer = factories.a_customer()
@@ -418,7 +445,7 @@ def test_nobody_is_poison_because_connections_were_lost_while_it_was_judged(gate
     assert Claim.objects.values_list("attempts", flat=True).distinct().get() == 0
 
 
-def test_a_claim_that_takes_its_process_along_is_over_in_the_end(gateway):
+def test_a_claim_that_kills_its_process_ends_in_the_end(gateway):
     later = "a-key-of-later"
     factories.settled(factories.a_call(later), gateway=gateway)
     factories.a_credential(factories.a_customer(), later)
@@ -432,7 +459,7 @@ def test_a_claim_that_takes_its_process_along_is_over_in_the_end(gateway):
     assert not Claim.objects.open().exists()
 
 
-def test_a_connection_that_broke_is_made_anew_before_anything_is_settled(credential, gateway):
+def test_a_broken_connection_is_opened_before_processing(credential, gateway):
     accept_calls(gateway, healthy(3))
     with suppress(OperationalError), connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -440,7 +467,7 @@ def test_a_connection_that_broke_is_made_anew_before_anything_is_settled(credent
     assert process_waiting_deliveries() == 1
 
 
-def test_the_clock_takes_up_what_failed(credential, gateway):
+def test_the_clock_retries_what_failed(credential, gateway):
     with evil(EVILS["raises"], "metering_transaction"):
         accept_calls(gateway, [poison()])
         process_waiting_deliveries()

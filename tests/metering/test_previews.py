@@ -43,7 +43,7 @@ NOT_DONE = (
 
 
 class World:
-    """Two customers with what each has, calls of theirs and of nobody's, all of it by chance."""
+    """Two customers with credentials, subscriptions and calls, and calls of nobody, all random."""
 
     def __init__(self, chance):
         self.chance, self.now = chance, timezone.now()
@@ -272,7 +272,7 @@ def _rows(objects):
 
 
 def _record(target, details):
-    """As the page of the thing does when it is saved."""
+    """Record an edit as the admin page does when it is saved."""
     AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=target, by=None, details=details)
 
 
@@ -280,7 +280,7 @@ def _record(target, details):
 
 
 def places():
-    """Where each call is, and of a subscription through which credential."""
+    """Return the place of each call: a subscription with its credential, or a reason."""
     standing = Transaction.objects.standing()
     return {
         (row.gateway_id, row.transaction_id): (
@@ -300,7 +300,7 @@ def places():
 
 
 def moved(before, after):
-    """As a preview says it: how many calls, the first and the last, by where from and where to."""
+    """Return movements as a preview gives them: calls, first and last moment, by places."""
     found = {}
     for call, (place, credential, at) in before.items():
         to, through, _ = after[call]
@@ -359,7 +359,7 @@ def test_what_is_said_to_move_moves_and_comes_back(db, request, capsys):
 
 
 def act_once(world, chance, done, undone):
-    """Preview it, do it, compare; then, mostly, undo it and compare again."""
+    """Preview an action, do it and compare; then mostly undo it and compare again."""
     chosen = chance.choice(World.ACTIONS)
     action = chosen(world)
     if action is None:
@@ -391,5 +391,5 @@ def act_once(world, chance, done, undone):
 
 
 def charged(place):
-    """Whom a call is charged to. Why it is nobody's, only a claim looks at again."""
+    """Return whom a call is charged to, without the reason, which only a claim judges again."""
     return None if isinstance(place[0], str) else place

@@ -1,4 +1,4 @@
-"""What calls name is made where it is missing: by the same rules of names as everywhere."""
+"""Provisioning creates what calls name, by the same rules of names as everywhere."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ def revoked(acme):
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_nobody_is_made_in_the_place_of_a_revoked_credential(acme, revoked, key):
+def test_a_revoked_credential_is_not_replaced(acme, revoked, key):
     provisioning.provision(NAMES, key=key)
 
     assert acme.credentials.get() == revoked
@@ -45,7 +45,7 @@ def test_its_name_is_free_for_a_key_that_nobody_had(acme, revoked):
     assert acme.credentials.exclude(pk=revoked.pk).get().name == "Backend"
 
 
-def test_a_former_name_makes_nobody(acme):
+def test_a_former_name_creates_nothing(acme):
     acme.name, acme.external_key = "Acme Incorporated", "acme-inc"
     acme.save()
     Product.objects.update(name="Atlas", external_key="atlas")
@@ -80,8 +80,8 @@ def test_a_name_that_another_subscription_has_is_left_to_it(acme):
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_gateway_makes_nobody_elses_people_members_or_holders(acme, elsewhere):
-    """Whoever belongs to no customer yet joins, on record; others are for the staff to add."""
+def test_subscribers_of_other_customers_become_no_members(acme, elsewhere):
+    """A subscriber without a customer joins, on record; others are for an admin to add."""
     globex = factories.a_customer("Globex")
     ada = factories.a_subscriber(globex if elsewhere else None, email="ada@example.com")
 

@@ -1,4 +1,4 @@
-"""Keys that were stored before doors cut them are found wherever they stand, and cut out."""
+"""Keys that were stored before doors cut them are found in every table, and cut out."""
 
 import json
 from io import StringIO
@@ -40,7 +40,7 @@ SECRETS = {"known": KNOWN, "of an unknown caller": WAITING, "of our shape": OWN}
 
 @pytest.fixture(autouse=True)
 def stored(monkeypatch):
-    """Every place that is looked through holds every secret, in the form that is asked for."""
+    """Store every secret in every place that is searched, in the given form."""
     # As it was before: what was said is what was kept.
     monkeypatch.setattr("metering.inbox.calls.WithheldSecrets.may_be_in", lambda *_: False)
     monkeypatch.setattr("metering.inbox.calls.strip_url_to_path", lambda path: path)
@@ -183,7 +183,7 @@ def test_paths_are_cut_to_paths():
     assert Transaction.objects.get().path == Quarantined.objects.get().path == "/maps"
 
 
-def test_prompts_leave_where_that_is_asked_for():
+def test_prompts_are_removed_where_that_is_asked_for():
     metadata = {"gen_ai.prompt": "What is it?", "model": "m", "body": {"text": "It is."}}
     factories.settled(factories.a_call("nobody-s", metadata=metadata))
 
@@ -201,7 +201,7 @@ def test_a_key_that_is_a_name_stays():
     assert "Nothing was found." in scrub("--apply")
 
 
-def test_names_that_are_keys_are_told_of_and_left():
+def test_names_that_are_keys_are_reported_and_left():
     Customer.objects.create(name=f"Customer of {OWN}", external_key="acme")
 
     said = scrub("--apply")

@@ -29,7 +29,7 @@ def credential():
 
 @pytest.fixture(params=["before", "after"])
 def charged(request):
-    """The subscription a call is charged to, whether it comes before or after the action."""
+    """Return the subscription a call is charged to, whether it comes before or after the action."""
 
     def judge(action, *calls):
         if request.param == "before":

@@ -75,7 +75,7 @@ def test_it_may_be_run_again(keys, ring):
 def test_with_nothing_sealed_there_is_nothing_to_do(ring, capsys):
     call_command("rotate_ring")
 
-    assert capsys.readouterr().out == "Done: the older keys may leave the ring.\n"
+    assert capsys.readouterr().out == "Done. You can remove the older keys from FERNET_KEYS.\n"
 
 
 def test_what_does_not_open_is_named_and_keeps_no_other_from_being_sealed(keys, ring):

@@ -1,8 +1,8 @@
-"""Metering API v2: what models were asked, and what they made."""
+"""Revenium's metering API v2: requests to AI models for text, images, audio and video."""
 
 from typing import Any, ClassVar
 
-from metering.api.doors import Post
+from metering.api.doors import GatewayPost
 from metering.api.revenium import fields, labels
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -14,22 +14,28 @@ from metering.api.revenium.dialect import (
 from metering.api.revenium.elements import read_amounts
 from metering.api.revenium.fields import MomentValue, NumberFact, TextValue
 from metering.api.revenium.naming import owner_names, subscription_or_label
-from metering.api.revenium.v2 import V2Dialect, documented
+from metering.api.revenium.v2 import V2Dialect, v2_documentation
 from metering.inbox.calls import ONE_CALL, Call
 
 
 class AiCredential(ReveniumBody):
+    """The credential of a subscriber; its `value` is the key."""
+
     name: TextValue = None
     value: TextValue = None
 
 
 class AiSubscriber(ReveniumBody):
+    """The subscriber, as newer clients send it. Older ones send the same in fields of the call."""
+
     id: TextValue = None
     email: TextValue = None
     credential: AiCredential | None = None
 
 
 class AiCall(ReveniumBody):
+    """A request to a model. Amounts and labels are read from the body by name."""
+
     transaction_id: TextValue = None
     request_time: MomentValue = None
     request_duration: NumberFact = None
@@ -56,12 +62,17 @@ COST_FIELDS = (
 
 
 class AiDialect(V2Dialect[AiCall]):
-    """Counts the call, what it used and what that cost; never keeps a prompt."""
+    """A dialect that counts the call, its tokens or other amounts, and its costs.
+
+    Prompts and answers are never stored: only listed labels are kept.
+    """
 
     item = AiCall
     amounts: ClassVar[tuple[str, ...]]
 
-    def call_of(self, item: AiCall, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: AiCall, data: JsonFields, post: GatewayPost) -> Call:
+        # Names before ids and newer fields before older ones: where a client sends several, an
+        # admin is most likely to have entered the first.
         subscriber = item.subscriber or AiSubscriber()
         credential = subscriber.credential or AiCredential()
         names = owner_names(
@@ -78,13 +89,14 @@ class AiDialect(V2Dialect[AiCall]):
             names=names,
             key=credential.value,
         )
+        # A plan's name in the place of a subscription is kept as a label.
         listed = labels.AI_LABELS | ({"subscriptionId"} if label else set())
-        kept = labels.kept_labels(said, listed, post.gateway.kept_attributes)
+        kept = labels.kept_labels(data, listed, post.gateway.kept_attributes)
         return Call(
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             subscription_named=subscription,
             latency_ms=fields.parse_latency("requestDuration", item.request_duration),
-            elements=ONE_CALL | read_amounts(said, (*self.amounts, *COST_FIELDS)),
+            elements=ONE_CALL | read_amounts(data, (*self.amounts, *COST_FIELDS)),
             metadata=kept or None,
             names=names,
             **key_fields_of("subscriber.credential.value", credential.value),
@@ -92,7 +104,7 @@ class AiDialect(V2Dialect[AiCall]):
         )
 
 
-class Completions(AiDialect):
+class AiCompletionsDialect(AiDialect):
     amounts = (
         "inputTokenCount",
         "outputTokenCount",
@@ -103,15 +115,15 @@ class Completions(AiDialect):
         "cacheCreation1hTokenCount",
         "cacheReadTokenCount",
     )
-    documented = documented("ai_completions", "A model's answer", AiCall)
+    documented = v2_documentation("ai_completions", "A model's answer", AiCall)
 
 
-class Images(AiDialect):
+class AiImagesDialect(AiDialect):
     amounts = ("requestedImageCount", "actualImageCount")
-    documented = documented("ai_images", "Images a model made", AiCall)
+    documented = v2_documentation("ai_images", "Images that a model made", AiCall)
 
 
-class Audio(AiDialect):
+class AiAudioDialect(AiDialect):
     amounts = (
         "durationSeconds",
         "characterCount",
@@ -121,9 +133,9 @@ class Audio(AiDialect):
         "outputTokenCount",
         "totalTokenCount",
     )
-    documented = documented("ai_audio", "Audio a model made or heard", AiCall)
+    documented = v2_documentation("ai_audio", "Audio that a model made or heard", AiCall)
 
 
-class Video(AiDialect):
+class AiVideoDialect(AiDialect):
     amounts = ("durationSeconds", "requestedDurationSeconds", "creditsConsumed")
-    documented = documented("ai_video", "Video a model made", AiCall)
+    documented = v2_documentation("ai_video", "Video that a model made", AiCall)

@@ -1,16 +1,17 @@
-"""Tell the log records that are calls from all else that a program logs.
+"""Tell the log records that are calls from everything else that a program logs.
 
-A record is a call if it says so, by an id of a transaction, a key or a subscription of its own; if
-the gateway's page names it; or if it carries the usage of one request of a model. Some clients
-report a request in their own words and in those of the GenAI conventions: then the latter are
-passed over.
+A record is a call if it has a transaction id, a key or a subscription of its own; if the gateway's
+page names it; or if it carries the usage of one request to an AI model. Some clients report each
+request twice, in their own format and in that of the GenAI conventions: then the latter is ignored.
 """
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import Any
 
 from metering.api.decoding import ItemRejected
+from metering.api.facts import NO_VALUE_TEXTS
 from metering.api.quantities import elements_of
 from metering.api.revenium.log_records import ParsedLogRecord
 from revcred.models import Gateway
@@ -19,11 +20,12 @@ KEY_ATTRIBUTES = ("subscriber.credential", "subscriber.credential.value", "crede
 SUBSCRIPTION_ATTRIBUTES = ("subscription.id",)
 CALL_ATTRIBUTES = ("transaction.id", "transaction_id", *KEY_ATTRIBUTES, *SUBSCRIPTION_ATTRIBUTES)
 
-GENAI_EVENT_PREFIX = "gen_ai."  # how an event of the GenAI conventions is named
+GENAI_EVENT_PREFIX = "gen_ai."  # of the names of events in the GenAI conventions
 GENAI_USAGE_PREFIX = "gen_ai.usage."
 RESPONSE_EVENT = "api_response"
 
-# What a request of a model used: the words of Claude Code and Cursor, of Gemini's CLI, of Codex.
+# Amounts that a request to a model used, as named by Claude Code and Cursor, by Gemini's CLI and
+# by Codex.
 USAGE_ATTRIBUTES = frozenset(
     {
         "input_tokens",
@@ -44,8 +46,8 @@ USAGE_ATTRIBUTES = frozenset(
     }
 )
 
-# Of clients with words of their own, the events that are a request of a model; None: all that
-# carry usage. Others of theirs may say how much a conversation has used so far.
+# The events of each client that are one request to a model; None stands for all that carry usage.
+# Other events of theirs carry the sum of a whole conversation, which would be counted twice.
 REQUEST_EVENTS: dict[str, frozenset[str] | None] = {
     "claude_code": frozenset({"api_request"}),
     "gemini_cli": frozenset({"api_response", "api_request"}),
@@ -53,44 +55,53 @@ REQUEST_EVENTS: dict[str, frozenset[str] | None] = {
     "codex": None,
 }
 CLIENT_ALIASES = {"codex_cli": "codex", "codex_exec": "codex"}
-# Reports each request in the GenAI conventions' words as well, mostly in the same POST.
+# It reports each request in the GenAI conventions' format as well, mostly in the same POST.
 CLIENT_REPORTING_TWICE = "gemini_cli"
 
 
 def call_positions(
     records: Sequence[ParsedLogRecord | ItemRejected], gateway: Gateway
 ) -> list[int]:
-    """Return the places of those that are calls, and of those that could not be read."""
-    in_own_words = {
-        each.resource_number
-        for each in records
-        if isinstance(each, ParsedLogRecord) and _client_of_event(each)
+    """Return the indexes of records that are calls, and of records that could not be read."""
+    # A client's own events and their GenAI twins have the same resource, but come in any order.
+    resources_in_own_format = {
+        record.resource_number
+        for record in records
+        if isinstance(record, ParsedLogRecord) and _client_of_event(record)
     }
     return [
-        place
-        for place, each in enumerate(records)
-        if isinstance(each, ItemRejected)
-        or _is_call_record(each, gateway, is_twice=each.resource_number in in_own_words)
+        index
+        for index, record in enumerate(records)
+        if isinstance(record, ItemRejected)
+        or _is_call_record(
+            record, gateway, is_twice=record.resource_number in resources_in_own_format
+        )
     ]
 
 
 def usage_elements(record: ParsedLogRecord, named: Iterable[str]) -> dict[str, int | Decimal]:
-    """Return the quantities that the gateway's page names, or else the usage of a model.
+    """Return the quantities that the gateway's page names, or without any the usage of a model.
 
-    Raises ItemRejected.
+    Raises:
+        ItemRejected: a quantity cannot be counted.
     """
     names = list(named)
     if names:
-        return elements_of(record.attributes, names)
-    return elements_of(
-        {name: value for name, value in record.attributes.items() if _is_usage_attribute(name)}
-    )
+        return elements_of(record.attributes, names, within="")
+    known, others = dict[str, Any](), dict[str, Any]()
+    for name, value in record.attributes.items():
+        if is_usage(name):
+            which = known if name.removeprefix(GENAI_USAGE_PREFIX) in USAGE_ATTRIBUTES else others
+            which[name] = value
+    # A known name means a number. Others of the conventions may be anything.
+    said = [name for name, value in known.items() if value not in (None, *NO_VALUE_TEXTS)]
+    return elements_of(known, said, within="") | elements_of(others, within="")
 
 
 def _is_call_record(record: ParsedLogRecord, gateway: Gateway, *, is_twice: bool) -> bool:
-    if any(fnmatchcase(record.name, each) for each in gateway.counted_records):
+    if any(fnmatchcase(record.name, pattern) for pattern in gateway.counted_records):
         return True
-    if record.own(CALL_ATTRIBUTES) is not None or _has_any_attribute(
+    if record.own_attribute(CALL_ATTRIBUTES) is not None or _has_any_attribute(
         record, gateway.event_elements
     ):
         return True
@@ -104,7 +115,7 @@ def _is_call_record(record: ParsedLogRecord, gateway: Gateway, *, is_twice: bool
     requests = REQUEST_EVENTS.get(_client_of_event(record) or _client_of_program(record))
     if event and requests is not None and event not in requests:
         return False
-    return any(map(_is_usage_attribute, record.attributes))
+    return any(map(is_usage, record.attributes))
 
 
 def _has_any_attribute(record: ParsedLogRecord, names: Iterable[str]) -> bool:
@@ -118,24 +129,24 @@ def _follows_genai(record: ParsedLogRecord) -> bool:
     )
 
 
-def _is_usage_attribute(name: str) -> bool:
+def is_usage(name: str) -> bool:
     return name in USAGE_ATTRIBUTES or name.startswith(GENAI_USAGE_PREFIX)
 
 
 def _client_of_event(record: ParsedLogRecord) -> str:
-    """Return the client with words of its own whose event this is, by the event's name."""
+    """Return the client that has sent this event, by the event's name, or an empty string."""
     body = record.body if isinstance(record.body, str) else ""
     return _client_named(record.name.partition(".")[0]) or _client_named(body.partition(".")[0])
 
 
 def _client_of_program(record: ParsedLogRecord) -> str:
-    """Return that client by the program that reports."""
+    """Return the client that has sent this event, by its program, or an empty string."""
     service = record.resource.get("service.name")
     return _client_named(record.scope) or _client_named(service if isinstance(service, str) else "")
 
 
 def _client_named(name: str) -> str:
-    """Return the client of this name, however its words are joined: gemini-cli, gemini_cli."""
+    """Return the known client of a name, gemini-cli or gemini_cli alike, or an empty string."""
     name = name.lower().replace("-", "_")
     name = CLIENT_ALIASES.get(name, name)
     return name if name in REQUEST_EVENTS else ""

@@ -1,4 +1,8 @@
-"""What all of Revenium's doors share: one object in a body, leniently read, and their records."""
+"""Base of Revenium's doors: one JSON object a body, read leniently, and Revenium's own answers.
+
+Their clients are many, old and never updated: they send numbers as text, leave fields out, and read
+no error. So nothing is required that a call can be counted without.
+"""
 
 import re
 from abc import abstractmethod
@@ -13,7 +17,7 @@ from rest_framework.exceptions import APIException
 
 from metering.api import facts
 from metering.api.decoding import ItemRejected, rejection_from_msgspec
-from metering.api.doors import Answer, AnswerStyle, Dialect, ParsedBody, Post
+from metering.api.doors import Answer, AnswerStyle, Dialect, GatewayPost, ParsedBody
 from metering.api.quantities import decode_exact_values, exact_decimal
 from metering.api.revenium import fields, idempotency
 from metering.api.revenium.records import InvalidField, error_record, rate_limit_headers
@@ -25,9 +29,10 @@ from revcred.api.errors import MalformedRequest
 from revcred.models import Gateway
 
 JsonFields = Mapping[str, Any]
+# Fields in which some client sends an id or a key: for a rejected body that no struct fits.
 CLIENT_ID_FIELDS = ("transactionId", "requestId")
 CLIENT_KEY_FIELDS = ("value", "application", "credential", "subscriberCredential", "clientId")
-# By the names that clients send them under.
+# By the field names of clients, which differ from door to door.
 REVENIUM_FACT_READERS: Mapping[str, facts.FactReader] = {
     "responseCode": facts.read_status,
     **dict.fromkeys(("requestMessageSize", "responseMessageSize"), facts.read_size),
@@ -47,55 +52,71 @@ REVENIUM_FACT_READERS: Mapping[str, facts.FactReader] = {
 }
 Item = TypeVar("Item", bound=msgspec.Struct)
 
+# A NUL as JSON writes it. After an odd number of backslashes it is plain text.
 NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 _encode_call = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class ReveniumBody(msgspec.Struct, rename="camel", kw_only=True):
-    """Nothing is required, and what is not known is passed over."""
+    """A posted object. No field is required, and unknown fields are ignored."""
 
 
 class ReveniumAnswerStyle(AnswerStyle):
-    def refuse(self, error: APIException, path: str) -> Answer:
+    """Errors as Revenium's error records, and its rate limit headers on every answer."""
+
+    def answer_error(self, error: APIException, path: str) -> Answer:
         return error_record(error, path)
 
-    def headers(self, gateway: Gateway) -> Mapping[str, str]:
+    def gateway_headers(self, gateway: Gateway) -> Mapping[str, str]:
         return rate_limit_headers(gateway)
 
 
 class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
+    """A dialect whose body is one call, decoded into `item`."""
+
     item: ClassVar[type[msgspec.Struct]]
 
     def __init__(self) -> None:
+        # Not strict: `"200"` is a status, too. `exact_decimal` keeps all digits of money.
         self._decode = msgspec.json.Decoder(
             self.item, strict=False, float_hook=exact_decimal
         ).decode
 
     @abstractmethod
-    def call_of(self, item: Any, said: JsonFields, post: Post) -> Call:
-        """The call that `item` means, with what else was `said` of it. Raises ItemRejected."""
+    def call_of(self, item: Any, data: JsonFields, post: GatewayPost) -> Call:
+        """Return the call of an item; `data` is the same object with all its fields.
 
-    def read(self, post: Post) -> ParsedBody:
+        Raises:
+            ItemRejected: a decisive field is wrong.
+        """
+
+    def read(self, post: GatewayPost) -> ParsedBody:
         try:
-            item = self.decoded(post.body)
-            said = decode_exact_values(msgspec.Raw(post.body))
-            call = keep_unreadable_facts(self.call_of(item, said, post), said)
+            # Twice: typed for the fields that have a meaning, and whole for labels and elements.
+            item = self.decode_item(post.body)
+            data = decode_exact_values(msgspec.Raw(post.body))
+            call = keep_unreadable_facts(self.call_of(item, data, post), data)
             check_for_nul(call)
             side = self.side_of(item)
-        except ItemRejected as refused:
-            raise InvalidField(refused, *_id_and_key_in_body(post.body)) from refused
+        except ItemRejected as rejection:
+            raise InvalidField(rejection, *_id_and_key_in_body(post.body)) from rejection
         return ParsedBody([call], side=side)
 
-    def take(self, post: Post) -> Answer:
-        return idempotency.answer_once(post, super().take)
+    def process(self, post: GatewayPost) -> Answer:
+        # Around everything: a repeat must neither provision nor store anything again.
+        return idempotency.answer_once(post, super().process)
 
     def side_of(self, item: Any) -> PartialSide | None:
-        """Which half of a call it is, if it is only half of one. Raises ItemRejected."""
+        """Return the side of a partial transaction, or None if the call is whole.
+
+        Raises:
+            ItemRejected: the item names a side that there is not.
+        """
         return None
 
-    def decoded(self, body: bytes) -> Any:
-        """Raises ItemRejected, MalformedRequest."""
+    def decode_item(self, body: bytes) -> Any:
+        """Return the typed item of a body. Raises ItemRejected, MalformedRequest."""
         try:
             return self._decode(body)
         except msgspec.ValidationError as error:
@@ -107,61 +128,80 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
 
 
 def _id_and_key_in_body(body: bytes) -> tuple[str | None, str | None]:
-    """The id and the key of a call that is not taken, as far as they can be read."""
+    """Return id and key of a rejected call as far as they can be read.
+
+    The id is shown to the operator. The key is only needed to cut it out of what is stored.
+    """
     try:
-        said = msgspec.json.decode(body, type=dict[str, Any])
+        data = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None, None
-    subscriber = said.get("subscriber")
+    subscriber = data.get("subscriber")
     if isinstance(subscriber, dict) and isinstance(subscriber.get("credential"), dict):
-        said = said | subscriber["credential"]
-    return _first_text_field(said, CLIENT_ID_FIELDS), _first_text_field(said, CLIENT_KEY_FIELDS)
+        data = data | subscriber["credential"]
+    return _first_text_field(data, CLIENT_ID_FIELDS), _first_text_field(data, CLIENT_KEY_FIELDS)
 
 
-def _first_text_field(said: JsonFields, names: Iterable[str]) -> str | None:
-    found = next((said[name] for name in names if said.get(name)), None)
-    return str(found) if isinstance(found, str | int) else None
+def _first_text_field(data: JsonFields, names: Iterable[str]) -> str | None:
+    value = next((data[name] for name in names if data.get(name)), None)
+    return str(value) if isinstance(value, str | int) else None
 
 
 def key_fields_of(field: str, key: fields.TextValue) -> dict[str, Any]:
-    """The key as a call has it, until it is encoded. Raises ItemRejected."""
+    """Return the field of a call that holds its key, or nothing without a key.
+
+    Raises:
+        ItemRejected: the key is too long, or has a NUL.
+    """
     return calls.caller_key_field(fields.parse_key(field, key))
 
 
-def transaction_id_or_new(field: str, said: fields.TextValue, post: Post) -> str:
-    """With neither id nor idempotency key nothing tells it from a repeat. Raises ItemRejected."""
-    return fields.parse_text(field, said, most=fields.MAX_ID_CHARACTERS) or new_transaction_id(post)
+def transaction_id_or_new(field: str, value: fields.TextValue, post: GatewayPost) -> str:
+    """Return the id that a client sent, or a new one. Raises ItemRejected with `field`."""
+    transaction_id = fields.parse_text(field, value, max_characters=fields.MAX_ID_CHARACTERS)
+    return transaction_id or new_transaction_id(post)
 
 
-def new_transaction_id(post: Post) -> str:
-    key = idempotency.idempotency_key_of(post)
-    return str(idempotency.idempotency_digest(post, key) if key else uuid4())
+def new_transaction_id(post: GatewayPost) -> str:
+    """Return an id for a call that came without one.
 
-
-def occurrence_fields(said: datetime | None, post: Post) -> dict[str, Any]:
-    """When it happened: as said, or on arrival where nothing is said.
-
-    Clients of these doors read no rejection: what is outside the window waits in quarantine.
+    With an idempotency key a repeat gets the same id. Without one nothing can tell a repeat from
+    another call, so that each post is a call of its own.
     """
-    if said is None:
+    key = idempotency.idempotency_key_of(post)
+    return idempotency.id_under(post, key) if key else str(uuid4())
+
+
+def occurrence_fields(moment: datetime | None, post: GatewayPost) -> dict[str, Any]:
+    """Return the fields of a call that say when it happened: the moment sent, or its arrival.
+
+    Clients of these doors do not read rejections. A call outside the acceptance window is therefore
+    accepted and waits in quarantine for an admin.
+    """
+    if moment is None:
         return {"occurred_at": post.now.astimezone(UTC), "undated": True}
     return {
-        "occurred_at": said,
-        "outside": not AcceptanceWindow.of(post.gateway, post.now).holds(said),
+        "occurred_at": moment,
+        "outside": not AcceptanceWindow.for_gateway(post.gateway, post.now).contains(moment),
     }
 
 
 def keep_unreadable_facts(
-    call: Call, said: JsonFields, reads: Mapping[str, facts.FactReader] = REVENIUM_FACT_READERS
+    call: Call, data: JsonFields, readers: Mapping[str, facts.FactReader] = REVENIUM_FACT_READERS
 ) -> Call:
-    """The call with those facts among its metadata that could not be read."""
-    if odd := facts.unreadable_facts(said, reads):
-        call.metadata = facts.add_to_metadata(call.metadata, odd)
+    """Return the call with its unreadable facts added to its metadata."""
+    if unreadable := facts.unreadable_facts(data, readers):
+        call.metadata = facts.add_to_metadata(call.metadata, unreadable)
     return call
 
 
 def check_for_nul(call: Call) -> None:
-    """See that no text has a NUL. Of what decides nothing it is taken out. Raises ItemRejected."""
+    """Replace each NUL in the facts and metadata of a call; PostgreSQL cannot store it.
+
+    Raises:
+        ItemRejected: a decisive text has a NUL: another text would be another customer's.
+    """
+    # Encoding the whole call looks at all texts at any depth, and takes microseconds.
     if not NUL_ESCAPE.search(_encode_call(replace(call, key=None))):
         return
     call.method, call.path = facts.replace_nul(call.method), facts.replace_nul(call.path)

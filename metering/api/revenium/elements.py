@@ -1,4 +1,4 @@
-"""What is counted among the values that a client names: the numbers, also those sent as text."""
+"""Elements of Revenium's clients: the numbers among the values that they send, also as text."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -15,29 +15,37 @@ ElementQuantities = dict[str, int | Decimal]
 def split_elements(
     values: Iterable[tuple[str, Any]], *, rounded: bool = False
 ) -> tuple[ElementQuantities, dict[str, Any]]:
-    """The numbers, and the rest as it is. Raises ItemRejected."""
+    """Return the values that are numbers as elements, and all others unchanged.
+
+    Raises:
+        ItemRejected: a number cannot be counted, or there are more than MAX_ELEMENTS_PER_CALL.
+    """
     elements: ElementQuantities = {}
     rest: dict[str, Any] = {}
     for name, value in values:
+        if name in elements or name in rest:
+            raise ItemRejected(
+                name[:MAX_ELEMENT_NAME_CHARACTERS], "duplicate_field", "It is there twice."
+            )
         number = parse_quantity(value, name, rounded=rounded)
         if number is not None:
             elements[_checked_element_name(name)] = number
         else:
             rest[name] = value
     if len(elements) > MAX_ELEMENTS_PER_CALL:
-        raise ItemRejected(
-            None, "too_many", f"More than {MAX_ELEMENTS_PER_CALL} elements are named."
-        )
+        raise ItemRejected(None, "too_many", f"It has more than {MAX_ELEMENTS_PER_CALL} elements.")
     return elements, rest
 
 
-def read_amounts(said: Mapping[str, Any], names: Iterable[str]) -> ElementQuantities:
-    """Those of these members that are there, of money to nine decimal places.
+def read_amounts(data: Mapping[str, Any], names: Iterable[str]) -> ElementQuantities:
+    """Return the named members as elements, rounded to nine decimal places.
 
-    Raises ItemRejected.
+    Raises:
+        ItemRejected: one of them is no number.
     """
-    named = ((name, said[name]) for name in names if said.get(name) is not None)
-    elements, texts = split_elements(named, rounded=True)
+    values = ((name, data[name]) for name in names if data.get(name) is not None)
+    elements, texts = split_elements(values, rounded=True)
+    # These names are known to mean amounts: unlike in an event's payload, a text is a mistake.
     for name, text in texts.items():
         if not isinstance(text, str) or text not in NO_VALUE_TEXTS:
             raise ItemRejected(name, "invalid", "It is not a number.")

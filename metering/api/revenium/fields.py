@@ -1,6 +1,6 @@
-"""What clients of every age send in one field, as what it means.
+"""Parsers of single fields that clients of every age send.
 
-Numbers come as text, text as numbers, and what a log has no value for as an empty string or a dash.
+Numbers come as text, and text as numbers. A log writes an empty string or a dash for no value.
 """
 
 from datetime import UTC, datetime
@@ -16,13 +16,15 @@ from metering.inbox.calls import strip_url_to_path
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trim_key
 
 TextValue = str | int | None
-# What decides nothing is read leniently: see `metering.api.facts`.
-KEPT_NOTE = "Anything else is kept as metadata, and costs no call."
+# Shown on the OpenAPI page at each fact; `metering.api.facts` says why they never reject a call.
+KEPT_NOTE = "Any other value is kept as metadata and does not reject the call."
 NumberFact = Annotated[Any, Meta(description=f"A number, also as text. {KEPT_NOTE}")]
 TextFact = Annotated[Any, Meta(description=f"A text. {KEPT_NOTE}")]
 MomentValue = Annotated[
     str | int | float | None,
-    Meta(description="RFC 3339, or milliseconds or seconds since 1970. In UTC if it does not say."),
+    Meta(
+        description="RFC 3339, or milliseconds or seconds since 1970. UTC if it has no time zone."
+    ),
 ]
 
 MAX_ID_CHARACTERS = 1_000
@@ -31,57 +33,62 @@ MAX_NAME_CHARACTERS = 200
 MAX_CLIENT_METHOD_CHARACTERS = facts.MAX_METHOD_CHARACTERS
 MAX_URL_PATH_CHARACTERS = facts.MAX_PATH_CHARACTERS
 MAX_INTEGER = 2**63 - 1
-MIN_MILLISECOND_TIMESTAMP = 1e11  # a number of seconds as large as this is far ahead
+MIN_MILLISECOND_TIMESTAMP = 1e11  # as seconds, this would be the year 5138
 
 
-def parse_text(field: str, value: TextValue, *, most: int = MAX_NAME_CHARACTERS) -> str | None:
-    """Raises ItemRejected."""
-    said = "" if value is None else str(value)
-    if len(said) > most:
-        raise ItemRejected(field, "too_long", f"It has more than {most:,} characters.")
-    if "\0" in said:
+def parse_text(
+    field: str, value: TextValue, *, max_characters: int = MAX_NAME_CHARACTERS
+) -> str | None:
+    """Return a text, or None for an empty one. Raises ItemRejected with `field`."""
+    text = "" if value is None else str(value)
+    if len(text) > max_characters:
+        raise ItemRejected(field, "too_long", f"It has more than {max_characters:,} characters.")
+    if "\0" in text:
         raise ItemRejected(field, "bad_text", "It contains a NUL character.")
-    return said or None
+    return text or None
 
 
 def parse_key(field: str, value: TextValue) -> str | None:
-    """Without white space around it. Raises ItemRejected."""
-    said = parse_text(field, value, most=MAX_INTEGER)
+    """Return a key without white space around it. Raises ItemRejected with `field`."""
+    # `trim_key` knows the limit of a key, which does not count the white space.
+    text = parse_text(field, value, max_characters=MAX_INTEGER)
     try:
-        return (trim_key(said) or None) if said else None
+        return (trim_key(text) or None) if text else None
     except KeyTooLong as error:
         raise ItemRejected(field, "too_long", str(error)) from error
 
 
 def parse_size(field: str, value: NumberFact) -> int | None:
-    """A size in bytes, or None if it is odd."""
+    """Return a size in bytes, or None if it cannot be read."""
     size: int | None = facts.read_or_none(facts.read_size, value)
     return size
 
 
 def parse_latency(field: str, value: NumberFact) -> float | None:
-    """A latency in milliseconds, or None if it is odd."""
+    """Return a latency in milliseconds, or None if it cannot be read."""
     latency: float | None = facts.read_or_none(facts.read_latency, value)
     return latency
 
 
 def parse_status(field: str, value: NumberFact) -> int | None:
-    """None if it is odd, or 0 of a gateway that never got an answer."""
+    """Return a status of HTTP, or None if it cannot be read or is 0, which means no answer."""
     code: int | None = facts.read_or_none(facts.read_status, value)
     return code
 
 
 def parse_text_fact(value: TextFact) -> str | None:
-    """A fact that is a text, or None if it is odd."""
-    said: str | None = facts.read_or_none(facts.read_text, value)
-    return said
+    """Return a fact that is a text, or None if it cannot be read."""
+    text: str | None = facts.read_or_none(facts.read_text, value)
+    return text
 
 
 def parse_moment(field: str, value: MomentValue) -> datetime | None:
-    """Raises ItemRejected."""
+    """Return a moment in UTC, or None for an empty value. Raises ItemRejected with `field`."""
     if value is None or value in NO_VALUE_TEXTS:
         return None
     try:
+        # No moment since 1973 is below the limit in milliseconds, nor any before 5138 above it in
+        # seconds: so a number needs no unit.
         if not isinstance(value, str) or value.isdigit():
             number = float(value)
             return datetime.fromtimestamp(
@@ -90,9 +97,11 @@ def parse_moment(field: str, value: MomentValue) -> datetime | None:
         at = msgspec.convert(value, datetime, strict=False)
         return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
     except (msgspec.ValidationError, ValueError, OverflowError, OSError) as error:
-        raise ItemRejected(field, "invalid", "It is not a moment.") from error
+        raise ItemRejected(
+            field, "invalid", "It is not a date with time, nor a number of seconds or milliseconds."
+        ) from error
 
 
 def path_of_address(url: str | None) -> str | None:
-    """Of a whole address only the path: what follows it may hold a key."""
+    """Return the path of an address without its query, which may hold a key."""
     return strip_url_to_path(url)[:MAX_URL_PATH_CHARACTERS] if url else None

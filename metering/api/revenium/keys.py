@@ -1,4 +1,4 @@
-"""What gateways and clients ask: is this key, or this subscription, good for a call now?"""
+"""Checks that gateways and clients ask for before a call: of a key, a subscription or a token."""
 
 import time
 from functools import lru_cache
@@ -20,21 +20,25 @@ from metering.models import QuarantineReason
 from revcred.models import Gateway
 from revcred.postgresql import database_deadline
 
+# Ambiguous is good: the call would wait until an admin decides for which subscription it counts.
 GOOD_REASONS = {None, QuarantineReason.AMBIGUOUS}
-KEY_CHECK_CACHE_SECONDS = 1.0  # seconds that an answer is believed
+KEY_CHECK_CACHE_SECONDS = 1.0  # so that an ended key is refused within it
 MAX_CACHED_KEY_CHECKS = 10_000
 KEY_CHECK_ERRORS = dict.fromkeys((400, 401, 403, 503), ERROR_RECORD_SCHEMA)
 VALIDITY_SCHEMA = {"type": "object", "properties": {"valid": {"type": "boolean"}}}
 
 
 class ProductKeyView(GatewayView):
-    """Gateways ask this on the way of a request: one statement answers it, once a second."""
+    """Check of a key or subscription before a call.
 
-    manner = ReveniumAnswerStyle()
+    Gateways ask it for each request. One statement answers it, at most once a second for each key.
+    """
+
+    answer_style = ReveniumAnswerStyle()
 
     @extend_schema(
         operation_id="revenium_v1_product_key",
-        summary="Whether a key or a subscription is good for a call now",
+        summary="Check that a key or a subscription is valid for a call now",
         tags=["Revenium: metering v1"],
         parameters=[
             OpenApiParameter("application", description="A key or alias."),
@@ -43,24 +47,25 @@ class ProductKeyView(GatewayView):
         responses={200: VALIDITY_SCHEMA, 404: ERROR_RECORD_SCHEMA, **KEY_CHECK_ERRORS},
     )
     def get(self, request: Request) -> HttpResponse:
-        asked = request.query_params
+        query = request.query_params
+        # The caller's request waits for this answer, so that a slow database must not hold it.
         with database_deadline(DATABASE_DEADLINE_SECONDS):
             is_good = _is_good_for_call(
-                admission_of(request).gateway, asked.get("application"), asked.get("productKey")
+                admission_of(request).gateway, query.get("application"), query.get("productKey")
             )
         if not is_good:
-            raise NotFound("It is unknown, or not good for a call now.")
+            raise NotFound("This key or subscription is unknown, or not valid for a call now.")
         return self.respond(Answer(HTTPStatus.OK, {"valid": True}))
 
 
 class ResolveKeyView(GatewayView):
-    """Any gateway's token that may post is good."""
+    """Check of a gateway's token, which is valid here if it may post."""
 
-    manner = ReveniumAnswerStyle()
+    answer_style = ReveniumAnswerStyle()
 
     @extend_schema(
         operation_id="revenium_resolve_key",
-        summary="Whether this token is good",
+        summary="Check that a token is valid",
         tags=["Revenium: metering v2"],
         responses={200: VALIDITY_SCHEMA, **KEY_CHECK_ERRORS},
     )
@@ -69,15 +74,19 @@ class ResolveKeyView(GatewayView):
 
 
 def _is_good_for_call(gateway: Gateway, key: str | None, subscription: str | None) -> bool:
-    """Raises InvalidField."""
+    """Return True if a call with this key or subscription would be attributed now.
+
+    Raises:
+        InvalidField: key or subscription is too long, or has a NUL.
+    """
     try:
-        marks = key_fields_of("application", key)
-        named = fields.parse_text("productKey", subscription)
-    except ItemRejected as refused:
-        raise InvalidField(refused) from refused
-    fingerprint = marks["key"].fingerprint if marks else None
+        key_fields = key_fields_of("application", key)
+        external_key = fields.parse_text("productKey", subscription)
+    except ItemRejected as rejection:
+        raise InvalidField(rejection) from rejection
+    fingerprint = key_fields["key"].fingerprint if key_fields else None
     return _cached_key_check(
-        gateway, fingerprint, named, int(time.monotonic() / KEY_CHECK_CACHE_SECONDS)
+        gateway, fingerprint, external_key, int(time.monotonic() / KEY_CHECK_CACHE_SECONDS)
     )
 
 
@@ -85,6 +94,9 @@ def _is_good_for_call(gateway: Gateway, key: str | None, subscription: str | Non
 def _cached_key_check(
     gateway: Gateway, fingerprint: str | None, subscription: str | None, second: int
 ) -> bool:
-    """What was true a second ago is true enough: active gateways ask before every call."""
+    """Return the check's result of this second; `second` makes older results miss the cache.
+
+    Only the fingerprint is in the cache, never the key.
+    """
     reason = reason_if_called_now(gateway, fingerprint=fingerprint, subscription_named=subscription)
     return reason in GOOD_REASONS

@@ -1,7 +1,8 @@
-"""The metadata that is kept of calls of AI and of OpenTelemetry's records: these names, no others.
+"""Labels: the fields of AI calls and log records that are kept as metadata.
 
-Clients send prompts, answers and a program's own logs under names nobody can foresee, so that what
-is kept is listed, and the list is in `docs/gateways.md`. A gateway's page may name further ones.
+Clients send prompts, answers and a program's own logs under names that nobody can foresee. So the
+fields that are kept are listed here and in `docs/gateways.md`, and all others are dropped. An admin
+may add names on a gateway's page.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,8 +11,10 @@ from typing import Any
 
 from metering.api.revenium import metadata
 
-MAX_LABEL_CHARACTERS = 500  # characters; a longer text is more than a label
+# A longer text is no label but content, such as a prompt.
+MAX_LABEL_CHARACTERS = 500
 
+# Calls of AI models: the model, its settings, and ids that relate calls to each other.
 AI_LABELS = frozenset(
     {
         "model",
@@ -95,6 +98,7 @@ AI_LABELS = frozenset(
     }
 )
 
+# Calls of tools.
 TOOL_LABELS = frozenset(
     {
         "toolId",
@@ -108,9 +112,10 @@ TOOL_LABELS = frozenset(
     }
 )
 
+# OpenTelemetry's log records: attributes of its conventions, and those of known clients.
 LOG_LABELS = frozenset(
     {
-        # who reports
+        # the program that reports
         "service.name",
         "service.namespace",
         "service.version",
@@ -120,7 +125,7 @@ LOG_LABELS = frozenset(
         "terminal.type",
         "revenium.middleware.source",
         "revenium.subscription_tier",
-        # what it belongs to
+        # the event, and the session or user that it belongs to
         "event.name",
         "event.kind",
         "event.timestamp",
@@ -134,7 +139,7 @@ LOG_LABELS = frozenset(
         "user.id",
         "user.account_uuid",
         "organization.id",
-        # which model, and how it went
+        # the model, and the result
         "model",
         "slug",
         "role",
@@ -166,7 +171,7 @@ LOG_LABELS = frozenset(
         "gen_ai.agent.version",
         "gen_ai.tool.name",
         "gen_ai.tool.type",
-        # the request of an API, beside what has a column of its own
+        # the API request, except for fields that have a column of their own
         "http.route",
         "http.request.resend_count",
         "url.scheme",
@@ -179,7 +184,8 @@ LOG_LABELS = frozenset(
     }
 )
 
-# What a gateway's page cannot name either: prompts, answers, what tools were asked, and keys.
+# An admin cannot add these on a gateway's page either: they hold prompts, answers, arguments of
+# tools, or keys.
 NEVER_KEPT_LABELS = frozenset(
     {
         "body",
@@ -208,20 +214,21 @@ NEVER_KEPT_LABELS = frozenset(
 
 
 def kept_labels(
-    said: Mapping[str, Any], listed: Collection[str], named: Collection[str] = ()
+    data: Mapping[str, Any], listed: Collection[str], added: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return what is said under the listed names, and under those that the gateway's page names.
+    """Return the listed fields, and those that an admin has added, as far as they are labels.
 
-    Only plain values: numbers, yes or no, text that is short enough for a label, and lists of them.
+    A label is a number, a boolean, a text of up to MAX_LABEL_CHARACTERS, or a list of those.
     """
-    names = {*listed, *named} - NEVER_KEPT_LABELS
-    plain = {name: said[name] for name in names if _is_label_value(said.get(name))}
-    return metadata.kept_metadata({name: plain[name] for name in said if name in plain})
+    names = {*listed, *added} - NEVER_KEPT_LABELS
+    labels = {name: data[name] for name in names if _is_label_value(data.get(name))}
+    # In the order of the client: a set's order would change from process to process.
+    return metadata.kept_metadata({name: labels[name] for name in data if name in labels})
 
 
-def numeric_members(said: Any) -> dict[str, Any]:
-    """Return the members of an object that are numbers, or yes or no."""
-    members = said if isinstance(said, Mapping) else {}
+def numeric_members(data: Any) -> dict[str, Any]:
+    """Return the members of an object that are numbers or booleans."""
+    members = data if isinstance(data, Mapping) else {}
     return {
         name: value
         for name, value in members.items()
@@ -233,7 +240,7 @@ def numeric_members(said: Any) -> dict[str, Any]:
 
 def _is_label_value(value: Any) -> bool:
     if isinstance(value, list):
-        return not any(isinstance(each, list) or not _is_label_value(each) for each in value)
+        return not any(isinstance(part, list) or not _is_label_value(part) for part in value)
     if isinstance(value, str):
         return len(value) <= MAX_LABEL_CHARACTERS
     return isinstance(value, int | float | Decimal)

@@ -1,4 +1,7 @@
-"""OpenTelemetry's log records, of JSON or protobuf, each by itself: a bad one spoils no other."""
+"""Decoder of OpenTelemetry's log records, JSON or protobuf.
+
+Each record is decoded by itself, so that one that cannot be read spoils no other.
+"""
 
 import json
 import re
@@ -15,19 +18,21 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
 from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemRejected, rejection_from_msgspec
+from metering.api.revenium import unsound_text
 from revcred.api.errors import BodyTooLarge, MalformedRequest
 
 T = TypeVar("T")
 
 REVENIUM_PREFIX = "revenium."
 TOKEN_ATTRIBUTE = "revenium.api_key"  # noqa: S105 - the name of an attribute
-MAX_BYTES_BEFORE_TOKEN = 64_000  # looked at for a token before anybody is known
+# Before the token is found anybody may have sent the body: no more of it is inflated and parsed.
+MAX_BYTES_BEFORE_TOKEN = 64_000
 FIRST_RESOURCE = re.compile(r'\s*\{\s*"resourceLogs"\s*:\s*\[\s*\{\s*"resource"\s*:\s*')
 ID_ATTRIBUTES = ("transaction.id", "transaction_id", "log.record.uid")
-EVENT_NAME_PATTERN = re.compile(
-    r"[A-Za-z][\w-]*(?:\.[\w-]+)*"
-)  # how a body looks that is an event's name
-# Escaped backslashes and whole surrogate pairs are passed over, so that halves of one are left.
+# Older exporters send an event's name as the body, where others send a sentence.
+EVENT_NAME_PATTERN = re.compile(r"[A-Za-z][\w-]*(?:\.[\w-]+)*")
+# Escaped backslashes and whole surrogate pairs match first, so that only halves of a pair are left
+# for the group `half`.
 SURROGATE_ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F][\da-fA-F]{2})"
@@ -36,13 +41,15 @@ MAX_VALUE_LEVELS = 32  # of lists and objects within each other
 LIST_KINDS = {"arrayValue", "array_value"}
 OBJECT_KINDS = {"kvlistValue", "kvlist_value"}
 SCALAR_TYPES = (str, int, float, bytes)
-FIRST_FIELD_TAG = 0x0A  # protobuf: field 1, which has a length
-MAX_VARINT_BYTES = 5  # more would be more than 2^32
+FIRST_FIELD_TAG = 0x0A  # protobuf: field number 1, wire type 2 (a length follows)
+MAX_VARINT_BYTES = 5  # of a length below 2^32
 
 
 class KeyValue(msgspec.Struct):
+    """An attribute of OTLP's JSON."""
+
     key: str = ""
-    value: Any = None  # an object of its kind and itself
+    value: Any = None  # such as {"stringValue": "…"}
 
 
 class LogResource(msgspec.Struct):
@@ -50,6 +57,8 @@ class LogResource(msgspec.Struct):
 
 
 class LogRecord(msgspec.Struct, rename="camel"):
+    """A log record of OTLP's JSON. Moments are nanoseconds since 1970; 0 means unknown."""
+
     time_unix_nano: int | None = 0
     observed_time_unix_nano: int | None = 0
     event_name: Any = ""
@@ -76,7 +85,7 @@ class LogsData(msgspec.Struct, rename="camel"):
 
 
 class DocumentedLogs(msgspec.Struct, rename="camel"):
-    """What is documented of a body, whose parts are read one by one."""
+    """The body as the OpenAPI page shows it; the decoders read it level by level instead."""
 
     class OfResource(msgspec.Struct, rename="camel"):
         class OfScope(msgspec.Struct, rename="camel"):
@@ -86,6 +95,25 @@ class DocumentedLogs(msgspec.Struct, rename="camel"):
         scope_logs: list[OfScope] = []
 
     resource_logs: list[OfResource] = []
+
+
+class Attributes(dict[str, Any]):
+    """Attributes by their names, and the names that stood there twice with different values."""
+
+    doubled: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, pairs: Iterable[Any] | None) -> "Attributes":
+        """Raises ItemRejected."""
+        attributes, doubled = cls(), set()
+        for pair in pairs or ():
+            value = _plain_value(pair.value)
+            if pair.key in attributes and attributes[pair.key] != value:
+                doubled.add(pair.key)
+            attributes[pair.key] = value
+        if doubled:
+            attributes.doubled = frozenset(doubled)
+        return attributes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,45 +128,54 @@ class ParsedLogRecord:
     attributes: Mapping[str, Any]
     resource: Mapping[str, Any]
     resource_number: int  # which of the body's resources
+    # Attributes that it or its resource has twice, with different values.
+    doubled: frozenset[str] = frozenset()
 
-    def own(self, names: Iterable[str]) -> str | None:
-        """Return the first of these attributes of the record itself that says something."""
+    def own_attribute(self, names: Iterable[str]) -> str | None:
+        """Return the first of these attributes that the record itself has, as text."""
         return _first_attribute(attribute_spellings(names), self.attributes)
 
-    def named(self, names: Iterable[str]) -> str | None:
-        """Return the first of these attributes that says something, of each the record's first."""
+    def attribute(self, names: Iterable[str]) -> str | None:
+        """Return the first of these attributes, of each the record's before the resource's."""
         return _first_attribute(attribute_spellings(names), self.attributes, self.resource)
 
-    def configured(self, names: Iterable[str]) -> str | None:
-        """Return the same, but the resource's before all.
+    def configured_attribute(self, names: Iterable[str]) -> str | None:
+        """Return the first of these attributes that is there, the resource's before the record's.
 
-        What somebody configured is in the resource; what a program makes up is in its records.
+        An operator configures the resource; a program makes up what is in its records.
         """
-        return _first_attribute(attribute_spellings(names), self.resource) or self.own(names)
+        spellings = attribute_spellings(names)
+        return _first_attribute(spellings, self.resource) or self.own_attribute(names)
 
     @property
     def transaction_id(self) -> str | None:
-        """The id that it gives itself. A resource's would be that of all its records."""
-        return self.own(ID_ATTRIBUTES)
+        """The record's own id. One in the resource would be that of all its records."""
+        return self.own_attribute(ID_ATTRIBUTES)
 
 
 def attribute_spellings(names: Iterable[str]) -> Iterator[str]:
-    """Each of these names, also with the prefix that Revenium's clients use."""
+    """Yield each name, and the same with the prefix that Revenium's clients use."""
     for name in names:
         yield from (name, REVENIUM_PREFIX + name)
 
 
 def _first_attribute(names: Iterable[str], *attributes: Mapping[str, Any]) -> str | None:
     for name in names:
-        for each in attributes:
-            value = each.get(name)
+        for members in attributes:
+            value = members.get(name)
             if isinstance(value, str | int) and value != "":
                 return str(value)
     return None
 
 
 def decode_log_records(body: bytes, *, protobuf: bool) -> list[ParsedLogRecord | ItemRejected]:
-    """Raises MalformedRequest, BodyTooLarge."""
+    """Return each record of a body, or its rejection, in the order of the body.
+
+    Raises:
+        MalformedRequest: the body cannot be split into records.
+        BodyTooLarge: it has more than MAX_ITEMS_PER_BODY records.
+    """
+    # One more than allowed is enough to tell: the rest is not even decoded.
     records = list(
         islice(
             _records_of_protobuf(body) if protobuf else _records_of_json(body),
@@ -146,42 +183,56 @@ def decode_log_records(body: bytes, *, protobuf: bool) -> list[ParsedLogRecord |
         )
     )
     if len(records) > MAX_ITEMS_PER_BODY:
-        raise BodyTooLarge(f"At most {MAX_ITEMS_PER_BODY:,} records at once.", code="too_many")
+        raise BodyTooLarge(
+            f"At most {MAX_ITEMS_PER_BODY:,} records at once. Send them in parts.", code="too_many"
+        )
     return records
 
 
 def _records_of_protobuf(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
-    """Raises MalformedRequest."""
-    try:
-        logs = ExportLogsServiceRequest.FromString(body)
-    except DecodeError as error:
-        raise MalformedRequest("The body is not OTLP's protobuf.") from error
+    """Yield each record, or its rejection. Raises MalformedRequest."""
+    logs = _sound_logs(body)
     for number, of_resource in enumerate(logs.resource_logs):
         try:
-            resource, unfit = _attributes_of(of_resource.resource.attributes), None
-        except ItemRejected as refused:
-            resource, unfit = {}, refused
+            resource = Attributes.of(of_resource.resource.attributes)
+            resource_rejection = None
+        except ItemRejected as rejection:
+            resource, resource_rejection = Attributes(), rejection
         for of_scope in of_resource.scope_logs:
-            for each in of_scope.log_records:
-                yield unfit or _record_or_rejection(
-                    _build_record, each, of_scope.scope.name, resource, number
+            for record in of_scope.log_records:
+                # Without its resource a record would be charged to somebody else, or to nobody.
+                yield resource_rejection or _record_or_rejection(
+                    _build_record, record, of_scope.scope.name, resource, number
                 )
 
 
-def _records_of_json(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
+def _sound_logs(body: bytes) -> ExportLogsServiceRequest:
     """Raises MalformedRequest."""
+    logs = ExportLogsServiceRequest()
+    try:
+        try:
+            logs.ParseFromString(body)
+        except DecodeError:
+            logs.ParseFromString(unsound_text.mended(body))
+    except DecodeError as error:
+        raise MalformedRequest("The body is not OTLP's protobuf.") from error
+    return logs
+
+
+def _records_of_json(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
+    """Yield each record, or its rejection. Raises MalformedRequest."""
     try:
         logs = _decode_part(_decode_logs_data, body)
-    except ItemRejected as refused:
-        where = f"{refused.field}: " if refused.field else ""
-        code = refused.code if refused.code == "too_deep" else "malformed"
-        raise MalformedRequest(f"{where}{refused.message}", code=code) from refused
+    except ItemRejected as rejection:
+        where = f"{rejection.field}: " if rejection.field else ""
+        code = rejection.code if rejection.code == "too_deep" else "malformed"
+        raise MalformedRequest(f"{where}{rejection.message}", code=code) from rejection
     for number, raw in enumerate(logs.resource_logs or ()):
         yield from _records_of_resource(raw, number)
 
 
 def _replace_broken_text(body: bytes) -> bytes:
-    """Return the body with a mark for what is no text, such as a prompt cut within a character."""
+    """Return the body with U+FFFD for broken characters: some clients cut prompts within one."""
     body = body.decode(errors="replace").encode()
     return SURROGATE_ESCAPES.sub(lambda match: rb"\ufffd" if match["half"] else match[0], body)
 
@@ -189,22 +240,22 @@ def _replace_broken_text(body: bytes) -> bytes:
 def _records_of_resource(raw: msgspec.Raw, number: int) -> Iterator[ParsedLogRecord | ItemRejected]:
     try:
         of_resource = _decode_part(_decode_resource_logs, raw)
-    except ItemRejected as refused:
-        yield refused
+    except ItemRejected as rejection:
+        yield rejection
         return
     try:
-        resource, unfit = _attributes_of(_resource_attributes(of_resource)), None
-    except ItemRejected as refused:
-        resource, unfit = {}, refused
+        resource, resource_rejection = Attributes.of(_resource_attributes(of_resource)), None
+    except ItemRejected as rejection:
+        resource, resource_rejection = Attributes(), rejection
     for raw_scope in of_resource.scope_logs or ():
         try:
             of_scope = _decode_part(_decode_scope_logs, raw_scope)
-        except ItemRejected as refused:
-            yield refused
+        except ItemRejected as rejection:
+            yield rejection
             continue
         scope = of_scope.scope.name if of_scope.scope else ""
         for raw_record in of_scope.log_records or ():
-            yield unfit or _record_or_rejection(
+            yield resource_rejection or _record_or_rejection(
                 _record_of_json, raw_record, scope, resource, number
             )
 
@@ -214,23 +265,24 @@ def _record_or_rejection(
 ) -> ParsedLogRecord | ItemRejected:
     try:
         return make(*arguments)
-    except ItemRejected as refused:
-        return refused
+    except ItemRejected as rejection:
+        return rejection
 
 
 def _resource_attributes(of_resource: ResourceLogs) -> list[KeyValue] | None:
-    """Raises ItemRejected."""
+    """Return the attributes of a resource. Raises ItemRejected."""
     resource = _decode_part(_decode_resource, of_resource.resource)
     return resource.attributes if resource else None
 
 
 def _decode_part(decode: Callable[[Any], T], raw: bytes | msgspec.Raw) -> T:
-    """Raises ItemRejected."""
+    """Return a decoded part of a body, mended if it has broken text. Raises ItemRejected."""
     try:
         return decode(raw)
     except msgspec.ValidationError as error:
         raise rejection_from_msgspec(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # Mending reads all of the body again, so that it is tried only where decoding failed.
         mended = _replace_broken_text(bytes(raw))
         if mended != bytes(raw):
             return _decode_part(decode, mended)
@@ -239,6 +291,8 @@ def _decode_part(decode: Callable[[Any], T], raw: bytes | msgspec.Raw) -> T:
         raise ItemRejected(None, "too_deep", "The JSON is nested too deeply.") from error
 
 
+# One decoder for each level of the tree. They leave the level below raw, so that an error in a
+# record is that record's alone.
 _decode_logs_data = msgspec.json.Decoder(LogsData, strict=False).decode
 _decode_resource_logs = msgspec.json.Decoder(ResourceLogs, strict=False).decode
 _decode_resource = msgspec.json.Decoder(LogResource | None, strict=False).decode
@@ -247,27 +301,27 @@ _decode_log_record = msgspec.json.Decoder(LogRecord, strict=False).decode
 
 
 def _record_of_json(
-    raw: msgspec.Raw, scope: Any, resource: Mapping[str, Any], number: int
+    raw: msgspec.Raw, scope: Any, resource: Attributes, number: int
 ) -> ParsedLogRecord:
     """Raises ItemRejected."""
     return _build_record(_decode_part(_decode_log_record, raw), scope, resource, number)
 
 
-def _build_record(
-    said: Any, scope: Any, resource: Mapping[str, Any], number: int
-) -> ParsedLogRecord:
-    attributes = _attributes_of(said.attributes)
-    body = _plain_value(said.body)
-    named = (said.event_name, attributes.get("event.name"), _event_name_in_body(body))
+def _build_record(record: Any, scope: Any, resource: Attributes, number: int) -> ParsedLogRecord:
+    attributes = Attributes.of(record.attributes)
+    body = _plain_value(record.body)
+    # Exporters of different ages put an event's name in a field, an attribute or the body.
+    names = (record.event_name, attributes.get("event.name"), _event_name_in_body(body))
     return ParsedLogRecord(
-        at=said.time_unix_nano or 0,
-        observed_at=said.observed_time_unix_nano or 0,
-        name=next((each for each in named if isinstance(each, str) and each), ""),
+        at=record.time_unix_nano or 0,
+        observed_at=record.observed_time_unix_nano or 0,
+        name=next((name for name in names if isinstance(name, str) and name), ""),
         scope=scope if isinstance(scope, str) else "",
         body=body,
         attributes=attributes,
         resource=resource,
         resource_number=number,
+        doubled=attributes.doubled | resource.doubled,
     )
 
 
@@ -275,24 +329,19 @@ def _event_name_in_body(body: Any) -> str:
     return body if isinstance(body, str) and EVENT_NAME_PATTERN.fullmatch(body[:200]) else ""
 
 
-def _attributes_of(pairs: Iterable[Any] | None) -> dict[str, Any]:
-    """Raises ItemRejected."""
-    return {pair.key: _plain_value(pair.value) for pair in pairs or ()}
-
-
 def _plain_value(value: Any, levels: int = MAX_VALUE_LEVELS) -> Any:
-    """Return what an AnyValue says; lists and objects as they are in JSON. Raises ItemRejected."""
+    """Return an AnyValue unwrapped, its lists and objects as in JSON. Raises ItemRejected."""
     if not levels:
         raise ItemRejected(
             "attributes", "too_deep", f"A value has more than {MAX_VALUE_LEVELS} levels."
         )
-    kind, said = _kind_and_value(value)
+    kind, wrapped = _kind_and_value(value)
     if kind in LIST_KINDS:
-        return [_plain_value(each, levels - 1) for each in _list_values(said)]
+        return [_plain_value(element, levels - 1) for element in _list_values(wrapped)]
     if kind in OBJECT_KINDS:
-        pairs = (_key_and_value(each) for each in _list_values(said))
+        pairs = (_key_and_value(pair) for pair in _list_values(wrapped))
         return {str(key): _plain_value(value, levels - 1) for key, value in pairs}
-    return said if isinstance(said, SCALAR_TYPES) else None
+    return wrapped if isinstance(wrapped, SCALAR_TYPES) else None
 
 
 def _kind_and_value(value: Any) -> tuple[str, Any]:
@@ -304,26 +353,26 @@ def _kind_and_value(value: Any) -> tuple[str, Any]:
     return "", value
 
 
-def _list_values(said: Any) -> Iterable[Any]:
-    values = said.values if isinstance(said, Message) else _member_of(said, "values")
+def _list_values(wrapped: Any) -> Iterable[Any]:
+    values = wrapped.values if isinstance(wrapped, Message) else _member_of(wrapped, "values")
     return () if isinstance(values, SCALAR_TYPES) or values is None else values
 
 
-def _key_and_value(said: Any) -> tuple[Any, Any]:
-    if isinstance(said, Message):
-        return said.key, said.value
-    return _member_of(said, "key"), _member_of(said, "value")
+def _key_and_value(pair: Any) -> tuple[Any, Any]:
+    if isinstance(pair, Message):
+        return pair.key, pair.value
+    return _member_of(pair, "key"), _member_of(pair, "value")
 
 
-def _member_of(said: Any, name: str) -> Any:
-    return said.get(name) if isinstance(said, dict) else None
+def _member_of(data: Any, name: str) -> Any:
+    return data.get(name) if isinstance(data, dict) else None
 
 
 def token_in_resource(body: bytes, content_encoding: str, *, protobuf: bool) -> str:
-    """Return the token that the first resource of a body names, or nothing.
+    """Return the token among the attributes of a body's first resource, or an empty string.
 
-    For clients that are configured with attributes only. Nobody is known yet: no more is inflated
-    and read than the beginning.
+    Some clients can be configured with attributes but not with headers. Since nobody is
+    authenticated yet, only the beginning of the body is inflated and parsed.
     """
     beginning = _inflate_beginning(body, content_encoding.strip().lower())
     try:
@@ -332,7 +381,7 @@ def token_in_resource(body: bytes, content_encoding: str, *, protobuf: bool) -> 
             if protobuf
             else _first_resource_of_json(beginning)
         )
-        token = _attributes_of(resource).get(TOKEN_ATTRIBUTE)
+        token = Attributes.of(resource).get(TOKEN_ATTRIBUTE)
     except (DecodeError, ItemRejected, ValueError, RecursionError, IndexError):
         return ""
     return token if isinstance(token, str) else ""
@@ -342,24 +391,34 @@ def _inflate_beginning(body: bytes, encoding: str) -> bytes:
     if encoding in {"", "identity"}:
         return body[:MAX_BYTES_BEFORE_TOKEN]
     try:
+        # wbits=31 is gzip. The limit holds for the inflated bytes.
         return zlib.decompressobj(wbits=31).decompress(body, MAX_BYTES_BEFORE_TOKEN)
     except zlib.error:
         return b""
 
 
 def _first_resource_of_json(beginning: bytes) -> Iterable[Any] | None:
-    """Raises ItemRejected, ValueError, RecursionError, IndexError."""
+    """Return the attributes of the first resource.
+
+    Raises:
+        ItemRejected, ValueError, RecursionError, IndexError: there is none that can be read.
+    """
+    # The beginning is cut somewhere and no valid JSON. The first resource in it may still be whole.
     text = beginning.decode(errors="ignore")
     if match := FIRST_RESOURCE.match(text):
-        said, _ = json.JSONDecoder().raw_decode(text, match.end())
-        resource = msgspec.convert(said, LogResource | None, strict=False)
+        data, _ = json.JSONDecoder().raw_decode(text, match.end())
+        resource = msgspec.convert(data, LogResource | None, strict=False)
         return resource.attributes if resource else None
     first = (_decode_part(_decode_logs_data, beginning).resource_logs or [])[0]
     return _resource_attributes(_decode_part(_decode_resource_logs, first))
 
 
 def _first_resource_of_protobuf(beginning: bytes) -> Iterable[Any]:
-    """Raises IndexError, DecodeError."""
+    """Return the attributes of the first resource. Raises IndexError, DecodeError.
+
+    ExportLogsServiceRequest, ResourceLogs and Resource each begin with their field 1, the next one.
+    The parser of protobuf cannot read a message that is cut, so that two lengths are read by hand.
+    """
     _, start = _length_at(beginning, 0)
     length, start = _length_at(beginning, start)
     pairs: Iterable[Any] = ResourceMessage.FromString(beginning[start : start + length]).attributes
@@ -367,7 +426,7 @@ def _first_resource_of_protobuf(beginning: bytes) -> Iterable[Any]:
 
 
 def _length_at(data: bytes, at: int) -> tuple[int, int]:
-    """Return the length of the field 1 that begins here, and where its content does."""
+    """Return the length of the field 1 that begins at `at`, and where its content begins."""
     if data[at] != FIRST_FIELD_TAG:
         raise IndexError
     length = 0

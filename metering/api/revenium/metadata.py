@@ -1,4 +1,4 @@
-"""What else a client says of a call, as far as it is kept."""
+"""Metadata of calls of Revenium's clients: fields that have no column of their own."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -6,11 +6,14 @@ from typing import Any
 from metering.api import facts
 
 
-def kept_metadata(said: Mapping[str, Any], labels: Collection[str] = ()) -> dict[str, Any]:
-    """These labels, or all that is said: the smallest first, up to what metadata may hold."""
-    named = {
+def kept_metadata(data: Mapping[str, Any], labels: Collection[str] = ()) -> dict[str, Any]:
+    """Return the labelled fields, or without labels all of them, as far as metadata can hold them.
+
+    Of too many, the smallest are kept.
+    """
+    chosen = {
         name: value
-        for name, value in said.items()
+        for name, value in data.items()
         if value is not None and (not labels or name in labels)
     }
-    return facts.fit_metadata(named)
+    return facts.fit_metadata(chosen)

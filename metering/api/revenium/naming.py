@@ -1,4 +1,4 @@
-"""Whose a call is by the names it gives, in our words: an organization is a customer."""
+"""Owners of calls by the names that Revenium's clients send; their organization is our customer."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -19,46 +19,54 @@ def owner_names(
     subscriber: TextValue = None,
     credential: TextValue = None,
 ) -> dict[str, Any] | None:
-    """What `owner_by_name` looks for: none of it, or all that is named. Raises Refused."""
+    """Return the names in the form that SQL's `owner_by_name` takes, or None without any.
+
+    Raises:
+        ItemRejected: a name is too long, or has a NUL.
+    """
     names: dict[str, Any] = {
         "customer": fields.parse_text("organizationName", customer),
         "product": fields.parse_text("productName", product),
         "subscriber": fields.parse_text("subscriber", subscriber),
         "credential": fields.parse_text("credential", credential),
     }
+    # The SQL function knows no settings, so that each call carries this one with it.
     if settings.STRICT_NAMES:
         names["strict"] = True
     return {name: value for name, value in names.items() if value} or None
 
 
 def subscription_or_label(
-    said: str | None,
+    external_key: str | None,
     *,
     names: Mapping[str, Any] | None,
     key: TextValue,
     known: Collection[str] | None = None,
 ) -> tuple[str | None, str | None]:
-    """Return the subscription that is named, or else the label that stands in its place.
+    """Return a subscription's external key or, in its place, the label that it was meant to be.
 
-    Clients of AI also send the name of a plan there. Where something else says whose the call is,
-    what names no subscription of ours is a label, and what names one is held to the key. Decided
-    when the call arrives: a subscription that is entered later changes nothing for it. A call that
-    says nothing else waits for a subscription of that name.
+    Clients of AI models also send the name of a plan in this field. If a key or names say whose the
+    call is, a text that is no subscription here is taken for a label. That is decided when the call
+    arrives: a subscription that is entered later does not change it. A call without key and names
+    waits for a subscription of that name.
     """
     says_more = bool(key) or bool(NAMING_FIELDS & (names or {}).keys())
-    if said is None or not says_more or settings.STRICT_NAMES:
-        return said, None
-    is_known = said in (known_subscriptions([said]) if known is None else known)
-    return (said, None) if is_known else (None, said)
+    if external_key is None or not says_more or settings.STRICT_NAMES:
+        return external_key, None
+    if known is None:
+        known = known_subscriptions([external_key])
+    return (external_key, None) if external_key in known else (None, external_key)
 
 
-def known_subscriptions(named: Collection[str]) -> set[str]:
-    """Return those of these external keys that a subscription has or had, ended ones included."""
-    sound = [each for each in named if "\0" not in each]  # PostgreSQL knows no NUL
-    if not sound:
+def known_subscriptions(external_keys: Collection[str]) -> set[str]:
+    """Return the external keys that a subscription has or had, ended ones included."""
+    # PostgreSQL rejects a whole query if one of its texts has a NUL.
+    storable = [key for key in external_keys if "\0" not in key]
+    if not storable:
         return set()
-    current = Subscription.objects.filter(external_key__in=sound)
-    former = FormerName.objects.filter(kind=FormerName.Kind.SUBSCRIPTION, name__in=sound)
+    # A former name still leads to its subscription, as it does when the call is attributed.
+    current = Subscription.objects.filter(external_key__in=storable)
+    former = FormerName.objects.filter(kind=FormerName.Kind.SUBSCRIPTION, name__in=storable)
     return {
         *current.values_list("external_key", flat=True),
         *former.values_list("name", flat=True),

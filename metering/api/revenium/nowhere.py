@@ -1,6 +1,7 @@
-"""Addresses that clients of Revenium try and that are not here: told in its manner, never as HTML.
+"""Addresses of Revenium that revcred does not have, answered as Revenium would, never as HTML.
 
-A client that reads 404 as "no such record" goes on with wrong data; 501 says that there is none.
+A client may take 404 for "no such record" and go on with wrong data; 501 tells that the whole API
+is missing.
 """
 
 from http import HTTPStatus
@@ -16,23 +17,29 @@ from metering.api.revenium.otlp import encode_as_sent
 
 
 class NotImplementedHere(APIException):
+    """A part of Revenium's API that revcred does not have."""
+
     status_code = HTTPStatus.NOT_IMPLEMENTED
     default_code = "not_implemented"
 
 
 class Gone(APIException):
+    """An address of Revenium's API that is answered with 410."""
+
     status_code = HTTPStatus.GONE
     default_code = "gone"
 
 
 class NothingHereView(GatewayView):
-    """An address at which there is nothing, whatever method it is asked with."""
+    """A view that answers every method with the same error."""
 
-    manner = ReveniumAnswerStyle()
+    answer_style = ReveniumAnswerStyle()
     schema = None
+    # No method is allowed, so that each of them gets to `http_method_not_allowed`.
     http_method_names: list[str] = []  # noqa: RUF012 - as the base class has it
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **named: Any) -> Response:
+        # Authentication comes before: without a valid token the answer is 401, as everywhere.
         raise self.reason()
 
     def reason(self) -> APIException:
@@ -40,7 +47,7 @@ class NothingHereView(GatewayView):
 
 
 class ManagementApiView(NothingHereView):
-    """Revenium's API of customers, products and analytics, of which nothing is here."""
+    """The error for Revenium's API of customers, products and analytics."""
 
     def reason(self) -> APIException:
         message = "revcred does not have this part of Revenium's API. Meter with /meter/v1 or v2."
@@ -48,12 +55,15 @@ class ManagementApiView(NothingHereView):
 
 
 class OtherSignalsView(NothingHereView):
-    """Where OpenTelemetry's other signals go, said to everybody: some send no token in a header."""
+    """The error for OpenTelemetry's traces and metrics.
+
+    It is answered to everybody without a token, since some exporters have theirs in the body.
+    """
 
     authentication_classes = ()  # type: ignore[assignment]
     permission_classes = ()  # type: ignore[assignment]
     error: type[APIException] = NotImplementedHere
-    message = "Traces are not taken. Send usage as log records, to …/otlp/v1/logs."
+    message = "Traces are not accepted. Send usage as log records, to …/otlp/v1/logs."
 
     def perform_authentication(self, request: Any) -> None:
         pass
@@ -66,5 +76,7 @@ class OtherSignalsView(NothingHereView):
 
 
 class OtlpMetricsView(OtherSignalsView):
+    """The error for OpenTelemetry's metrics."""
+
     error = Gone
-    message = "Metrics are not taken. Send usage as log records, to …/otlp/v1/logs."
+    message = "Metrics are not accepted. Send usage as log records, to …/otlp/v1/logs."

@@ -1,4 +1,4 @@
-"""OTLP/HTTP logs: the records that are calls, told by their attributes and their resource's."""
+"""The door for OTLP/HTTP logs, which finds the calls among a program's log records."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,12 +18,13 @@ from metering.api import bodies, facts
 from metering.api.authentication import Admission, require_admission
 from metering.api.decoding import ItemRejected
 from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, Dialect, Door, ParsedBody, Post
+from metering.api.doors import Answer, Dialect, Door, GatewayPost, ParsedBody
 from metering.api.revenium import fields, labels
 from metering.api.revenium.calls_in_logs import (
     KEY_ATTRIBUTES,
     SUBSCRIPTION_ATTRIBUTES,
     call_positions,
+    is_usage,
     usage_elements,
 )
 from metering.api.revenium.dialect import ReveniumAnswerStyle, check_for_nul, key_fields_of
@@ -74,16 +75,18 @@ LOGS_ANSWER_SCHEMA = {
     },
 }
 UNIX_EPOCH = datetime.fromtimestamp(0, UTC)
-MAX_UNIX_NANOSECONDS = 2**63  # nanoseconds, in the year 2262
-MAX_REJECTIONS_IN_ANSWER = 10  # records that an answer names
+MAX_UNIX_NANOSECONDS = 2**63  # in the year 2262
+MAX_REJECTIONS_IN_ANSWER = 10  # a batch may have a thousand
 
-# What tells whose a record is, in the order of asking; each also as `revenium.…`.
+# Attributes that tell whose a record is; of each tuple the first that is there counts. Revenium's
+# clients send the same names with the prefix `revenium.`.
 CUSTOMER_ATTRIBUTES = ("organization.name",)
 PRODUCT_ATTRIBUTES = ("product.name",)
 SUBSCRIBER_ATTRIBUTES = ("user.email", "subscriber.id")
 LATENCY_ATTRIBUTE = "duration_ms"
 
-# What has a column of its own: the conventions' names, then their older ones.
+# Attributes that have a column of their own: first the current names of the semantic conventions,
+# then their older ones.
 METHOD_ATTRIBUTES = ("http.request.method", "http.method")
 PATH_ATTRIBUTES = ("url.path", "http.target", "url.full", "http.url")
 STATUS_ATTRIBUTES = ("http.response.status_code", "http.status_code")
@@ -98,6 +101,7 @@ RESPONSE_BYTES_ATTRIBUTES = (
     "http.response_content_length",
 )
 
+# An admin cannot keep these as labels: they are stored already, or are keys.
 STORED_ATTRIBUTES = frozenset(
     {
         LATENCY_ATTRIBUTE,
@@ -113,55 +117,77 @@ STORED_ATTRIBUTES = frozenset(
 )
 
 KEY_ATTRIBUTE_SPELLINGS = frozenset(attribute_spellings(KEY_ATTRIBUTES))
+# What decides whose a record is, and which it is.
+DECIDING = frozenset(
+    attribute_spellings(
+        (
+            *KEY_ATTRIBUTES,
+            *SUBSCRIPTION_ATTRIBUTES,
+            *ID_ATTRIBUTES,
+            *CUSTOMER_ATTRIBUTES,
+            *PRODUCT_ATTRIBUTES,
+            *SUBSCRIBER_ATTRIBUTES,
+        )
+    )
+)
 
-# Which file, process or machine a record came through: another one when it is read again.
+# Attributes that tell by which file, process or machine a record came. A collector that restarts
+# may read the same line again from another one, so that they must not make it another record.
 ORIGIN_PREFIXES = ("log.", "process.", "host.", "container.")
 INSTANCE_ATTRIBUTE = "service.instance.id"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogCallMaker:
-    """Makes calls of the records of one POST."""
+    """A maker of calls from the log records of one POST."""
 
     gateway: Gateway
     now: datetime
     window: AcceptanceWindow
-    subscriptions: Collection[str]  # those of ours that are named
-    seen: Counter[str] = field(default_factory=Counter)
+    subscriptions: Collection[str]  # known external keys among those that the records name
+    counts: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, post: Post, records: Iterable[ParsedLogRecord | ItemRejected]) -> "LogCallMaker":
-        named = {
-            each.named(SUBSCRIPTION_ATTRIBUTES)
-            for each in records
-            if isinstance(each, ParsedLogRecord)
+    def for_post(
+        cls, post: GatewayPost, records: Iterable[ParsedLogRecord | ItemRejected]
+    ) -> "LogCallMaker":
+        # One query for all records of the post instead of one for each.
+        external_keys = {
+            record.attribute(SUBSCRIPTION_ATTRIBUTES)
+            for record in records
+            if isinstance(record, ParsedLogRecord)
         }
         return cls(
             gateway=post.gateway,
             now=post.now,
-            window=AcceptanceWindow.of(post.gateway, post.now),
-            subscriptions=known_subscriptions([each for each in named if each]),
+            window=AcceptanceWindow.for_gateway(post.gateway, post.now),
+            subscriptions=known_subscriptions([key for key in external_keys if key]),
         )
 
     def call_of(self, record: ParsedLogRecord) -> Call:
-        """Return the call in the inbox's terms: its key is still one. Raises ItemRejected."""
+        """Return a record as a call in the inbox's terms, with its key in clear.
+
+        Raises:
+            ItemRejected: the moment is outside the window, or a decisive attribute is wrong.
+        """
+        self._check_once(record)
         moment = record.at or record.observed_at
         occurred_at = _moment_of_nanoseconds(moment) if moment else self.now
         self.window.check(occurred_at, "timeUnixNano")
-        key = record.named(KEY_ATTRIBUTES)
+        key = record.attribute(KEY_ATTRIBUTES)
         names = owner_names(
-            customer=record.configured(CUSTOMER_ATTRIBUTES),
-            product=record.configured(PRODUCT_ATTRIBUTES),
-            subscriber=record.named(SUBSCRIBER_ATTRIBUTES),
+            customer=record.configured_attribute(CUSTOMER_ATTRIBUTES),
+            product=record.configured_attribute(PRODUCT_ATTRIBUTES),
+            subscriber=record.attribute(SUBSCRIBER_ATTRIBUTES),
         )
         subscription, label = subscription_or_label(
-            fields.parse_text("subscription.id", record.named(SUBSCRIPTION_ATTRIBUTES)),
+            fields.parse_text("subscription.id", record.attribute(SUBSCRIPTION_ATTRIBUTES)),
             names=names,
             key=key,
             known=self.subscriptions,
         )
         elements = usage_elements(record, self.gateway.event_elements)
-        found, odd = _read_facts(record)
+        columns, unreadable = _read_facts(record)
         content = _content_digest(record)
         call = Call(
             transaction_id=self._id_of(record, content),
@@ -169,74 +195,90 @@ class LogCallMaker:
             undated=not record.at,
             subscription_named=subscription,
             elements=ONE_CALL | elements,
-            metadata=self._metadata(record, odd, elements, is_label=bool(label)),
+            metadata=self._metadata(record, unreadable, elements, is_label=bool(label)),
             names=names,
             content=content,
-            **found,
+            **columns,
             **key_fields_of(KEY_ATTRIBUTES[0], key),
         )
         check_for_nul(call)
         return call
 
+    def _check_once(self, record: ParsedLogRecord) -> None:
+        """See that nothing that decides stands in it twice. Raises ItemRejected."""
+        for name in sorted(record.doubled):
+            if name in DECIDING or name in self.gateway.event_elements or is_usage(name):
+                raise ItemRejected(
+                    name, "duplicate_field", "It is there twice, with different values."
+                )
+
     def _id_of(self, record: ParsedLogRecord, content: str) -> str:
-        """Those that are equal in all are told apart by their order, the same when sent again."""
-        named = fields.parse_text(
-            ID_ATTRIBUTES[0], record.transaction_id, most=fields.MAX_ID_CHARACTERS
+        """Return the record's own id, or one made of its content and its number among equal ones.
+
+        A batch that is sent again has its records in the same order, so that each gets the same id.
+        """
+        own_id = fields.parse_text(
+            ID_ATTRIBUTES[0], record.transaction_id, max_characters=fields.MAX_ID_CHARACTERS
         )
-        if named:
-            return named
-        self.seen[content] += 1
-        count = self.seen[content]
+        if own_id:
+            return own_id
+        self.counts[content] += 1
+        count = self.counts[content]
         return f"log-{content}-{count}" if count > 1 else f"log-{content}"
 
     def _metadata(
         self,
         record: ParsedLogRecord,
-        odd: Collection[str],
+        unreadable: Collection[str],
         elements: Collection[str],
         *,
         is_label: bool,
     ) -> dict[str, Any] | None:
-        said = {**record.resource, **record.attributes}
+        attributes = {**record.resource, **record.attributes}
         listed = {
             *labels.LOG_LABELS,
             *(attribute_spellings(SUBSCRIPTION_ATTRIBUTES) if is_label else ()),
-            *odd,
+            *unreadable,
         }
-        named = set(self.gateway.kept_attributes) - STORED_ATTRIBUTES
-        return labels.kept_labels(said, listed - set(elements), named - set(elements)) or None
+        added = set(self.gateway.kept_attributes) - STORED_ATTRIBUTES
+        counted = set(elements)  # need not be stored twice
+        return labels.kept_labels(attributes, listed - counted, added - counted) or None
 
 
 def _content_digest(record: ParsedLogRecord) -> str:
-    """Return the digest of what tells a record from others, and makes a repeat the same.
+    """Return the digest that a record shares with its repeats and with no other record.
 
-    Neither where it was read nor when it was observed: a collector that starts again reads the
-    same lines from a file of another name.
+    It leaves out where the record was read and when it was observed: a collector that restarts may
+    read the same line from a file of another name. The key is in it as a fingerprint only.
     """
-    own = {
+    own_attributes = {
         name: value
         for name, value in record.attributes.items()
         if name != INSTANCE_ATTRIBUTE
         and not name.startswith(ORIGIN_PREFIXES)
         and name not in KEY_ATTRIBUTE_SPELLINGS
     }
-    key = record.named(KEY_ATTRIBUTES)
-    whose = [
+    key = record.attribute(KEY_ATTRIBUTES)
+    # Two customers may log the same line in the same nanosecond.
+    owner = [
         *(
             key and fingerprint_hex(key),
-            record.named(SUBSCRIPTION_ATTRIBUTES),
-            record.named(SUBSCRIBER_ATTRIBUTES),
+            record.attribute(SUBSCRIPTION_ATTRIBUTES),
+            record.attribute(SUBSCRIBER_ATTRIBUTES),
         ),
-        *(record.configured(CUSTOMER_ATTRIBUTES), record.configured(PRODUCT_ATTRIBUTES)),
+        *(
+            record.configured_attribute(CUSTOMER_ATTRIBUTES),
+            record.configured_attribute(PRODUCT_ATTRIBUTES),
+        ),
         record.resource.get("service.name"),
     ]
-    return digest_of_parts(record.at, record.name, record.body, own, whose)
+    return digest_of_parts(record.at, record.name, record.body, own_attributes, owner)
 
 
 def _read_facts(record: ParsedLogRecord) -> tuple[dict[str, Any], set[str]]:
-    """Return what has a column, and the names of values that fit none: they cost no call."""
-    found: dict[str, Any] = {}
-    odd: set[str] = set()
+    """Return the facts by column, and the names of attributes that cannot be read."""
+    columns: dict[str, Any] = {}
+    unreadable: set[str] = set()
     for column, names, read in (
         ("method", METHOD_ATTRIBUTES, facts.read_method),
         ("path", PATH_ATTRIBUTES, facts.read_text),
@@ -245,21 +287,24 @@ def _read_facts(record: ParsedLogRecord) -> tuple[dict[str, Any], set[str]]:
         ("response_bytes", RESPONSE_BYTES_ATTRIBUTES, facts.read_size),
         ("latency_ms", (LATENCY_ATTRIBUTE,), facts.read_latency),
     ):
-        name = next((each for each in names if record.attributes.get(each) is not None), None)
+        name = next((name for name in names if record.attributes.get(name) is not None), None)
+        # Only the first name that is there counts, even if its value cannot be read.
         if name is None:
             continue
         try:
-            found[column] = read(record.attributes[name])
+            columns[column] = read(record.attributes[name])
         except facts.UnreadableFact:
-            odd.add(name)
-    if "path" in found:
-        found["path"] = fields.path_of_address(found["path"])
-    return found, odd
+            unreadable.add(name)
+    if "path" in columns:
+        columns["path"] = fields.path_of_address(columns["path"])
+    return columns, unreadable
 
 
 def _moment_of_nanoseconds(nanoseconds: int) -> datetime:
     if not 0 <= nanoseconds < MAX_UNIX_NANOSECONDS:
-        raise ItemRejected("timeUnixNano", "invalid", "It is no moment.")
+        raise ItemRejected(
+            "timeUnixNano", "invalid", "It is not a number of nanoseconds since 1970."
+        )
     return UNIX_EPOCH + timedelta(microseconds=nanoseconds // 1_000)
 
 
@@ -268,15 +313,17 @@ def is_protobuf(headers: Mapping[str, str]) -> bool:
 
 
 class OtlpLogsDialect(ReveniumAnswerStyle, Dialect):
+    """Log records over OTLP/HTTP. Those that are no calls are ignored, and counted as such."""
+
     documented = DoorDocumentation(
         name="revenium_v2_otlp_logs",
         summary="Log records over OTLP/HTTP",
         description=(
-            "As JSON or protobuf, up to 1,000 records. Those that carry usage are calls, and "
-            "those that have an id of a transaction, a key or a subscription; others are passed "
-            "over. An attribute `subscriber.credential` of the record or its resource names the "
-            "key, `subscription.id` the subscription. The answer's `partialSuccess` says which "
-            "records were not taken, and why; it is 400 if none was."
+            "As JSON or protobuf, up to 1,000 records. A record is a call if it carries usage, or "
+            "has a transaction id, a key or a subscription; others are ignored. The attribute "
+            "`subscriber.credential` of a record or its resource names the key, and "
+            "`subscription.id` the subscription. The answer's `partialSuccess` says which records "
+            "were rejected, and why; it is 400 if all of them were."
         ),
         tag=V2_TAG,
         request={
@@ -288,18 +335,21 @@ class OtlpLogsDialect(ReveniumAnswerStyle, Dialect):
         error=ERROR_RECORD_SCHEMA,
     )
 
-    def read(self, post: Post) -> ParsedBody:
+    def read(self, post: GatewayPost) -> ParsedBody:
         records = decode_log_records(post.body, protobuf=is_protobuf(post.headers))
-        places = call_positions(records, post.gateway)
-        counting = [records[place] for place in places]
-        calls, rejected = accept_or_reject(counting, LogCallMaker.of(post, counting).call_of)
-        for each in rejected:
-            record = counting[each["index"]]
-            each.key = record.named(KEY_ATTRIBUTES) if isinstance(record, ParsedLogRecord) else None
-            each["index"] = places[each["index"]]
-        return ParsedBody(calls, rejected, passed_over=len(records) - len(places))
+        positions = call_positions(records, post.gateway)
+        call_records = [records[position] for position in positions]
+        call_maker = LogCallMaker.for_post(post, call_records)
+        calls, rejected = accept_or_reject(call_records, call_maker.call_of)
+        # An index among the calls means nothing to the sender, who knows the body alone.
+        for rejection in rejected:
+            record = call_records[rejection["index"]]
+            if isinstance(record, ParsedLogRecord):
+                rejection.key = record.attribute(KEY_ATTRIBUTES)
+            rejection["index"] = positions[rejection["index"]]
+        return ParsedBody(calls, rejected, passed_over=len(records) - len(positions))
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         body: dict[str, Any] = {
             "id": str(delivery),
             "resourceType": "otlp",
@@ -314,7 +364,7 @@ class OtlpLogsDialect(ReveniumAnswerStyle, Dialect):
                 "errorMessage": _rejections_message(reading.rejected),
             }
         if reading.rejected and not reading.calls:
-            # Data that is invalid for good, as OTLP says: not retried, and told of as an error.
+            # OTLP asks for 400 where no retry can help: exporters then report it and drop the data.
             message = body["partialSuccess"]["errorMessage"]
             error = MalformedRequest(message, code=reading.rejected[0]["code"])
             answer = error_record(error, post.path)
@@ -323,25 +373,26 @@ class OtlpLogsDialect(ReveniumAnswerStyle, Dialect):
 
 
 def _rejections_message(rejected: Sequence[Mapping[str, Any]]) -> str:
-    """Return which records were not taken, and why, for who reads a sender's log."""
-    told = [
-        f"Record {each['index']}: {f'{field}: ' if (field := each['field']) else ''}"
-        f"{each['message']}"
-        for each in rejected[:MAX_REJECTIONS_IN_ANSWER]
+    """Return a sentence for each of the first rejected records; exporters log it."""
+    sentences = [
+        f"Record {rejection['index']}: {f'{field}: ' if (field := rejection['field']) else ''}"
+        f"{rejection['message']}"
+        for rejection in rejected[:MAX_REJECTIONS_IN_ANSWER]
     ]
-    more = len(rejected) - len(told)
-    return " ".join([*told, f"And {more:,} more."] if more else told)
+    more = len(rejected) - len(sentences)
+    return " ".join([*sentences, f"And {more:,} more."] if more else sentences)
 
 
 class OtlpLogsDoor(Door):
-    """Who sends protobuf is answered with it. The token may be an attribute of the resource."""
+    """The view for log records, whose token may also be an attribute of the first resource."""
 
-    raw: bytes | None = None  # the body, where it was read to find the token
+    raw: bytes | None = None  # the body, if it was read to find the token in it
 
     def admit(self, request: HttpRequest) -> Admission:
         headers = request.headers
         if "authorization" in headers or "x-api-key" in headers:
             return super().admit(request)
+        # A request's body can be read once: it is kept for `body_of`.
         self.raw = bodies.read_raw_body(request)
         encoding = headers.get("content-encoding", "")
         self.token = token_in_resource(self.raw, encoding, protobuf=is_protobuf(headers))
@@ -357,7 +408,7 @@ class OtlpLogsDoor(Door):
 
 
 def encode_as_sent(answer: Answer, headers: Mapping[str, str]) -> Answer:
-    """Return the answer as protobuf to who sends that."""
+    """Return the answer as protobuf if the request was protobuf, else unchanged."""
     if not is_protobuf(headers):
         return answer
     return replace(answer, body=_as_protobuf(answer), content_type=PROTOBUF_MEDIA_TYPE)
@@ -365,13 +416,14 @@ def encode_as_sent(answer: Answer, headers: Mapping[str, str]) -> Answer:
 
 def _as_protobuf(answer: Answer) -> bytes:
     if answer.status != HTTPStatus.OK:
-        # On the wire the same as google.rpc.Status, which is what is expected.
-        refusal = ExportLogsPartialSuccess(error_message=answer.body["message"])
-        return bytes(refusal.SerializeToString())
-    said = answer.body["partialSuccess"]
-    partly = ExportLogsPartialSuccess(
-        rejected_log_records=int(said.get("rejectedLogRecords", 0)),
-        error_message=said.get("errorMessage", ""),
+        # OTLP expects a google.rpc.Status here. Its message has the same field number as
+        # `error_message`, so that both are the same bytes.
+        error = ExportLogsPartialSuccess(error_message=answer.body["message"])
+        return bytes(error.SerializeToString())
+    partial_success = answer.body["partialSuccess"]
+    message = ExportLogsPartialSuccess(
+        rejected_log_records=int(partial_success.get("rejectedLogRecords", 0)),
+        error_message=partial_success.get("errorMessage", ""),
     )
-    response = ExportLogsServiceResponse(partial_success=partly if said else None)
+    response = ExportLogsServiceResponse(partial_success=message if partial_success else None)
     return bytes(response.SerializeToString())

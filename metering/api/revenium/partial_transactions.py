@@ -1,10 +1,10 @@
-"""Calls that come in halves, in whatever order: what was asked, and what was answered."""
+"""Doors for partial transactions: a request and its response, posted apart and in any order."""
 
 from uuid import UUID
 
 from metering.api.decoding import ItemRejected
 from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, ParsedBody, Post
+from metering.api.doors import Answer, GatewayPost, ParsedBody
 from metering.api.revenium import fields, metadata, v1
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -16,13 +16,13 @@ from metering.api.revenium.dialect import (
 )
 from metering.api.revenium.fields import MomentValue, NumberFact, TextFact, TextValue
 from metering.api.revenium.records import ERROR_RECORD_SCHEMA, ERROR_STATUSES
-from metering.api.revenium.v2 import V2Dialect, documented
+from metering.api.revenium.v2 import V2Dialect, v2_documentation
 from metering.inbox.calls import ONE_CALL, Call
 from metering.pairing.partial_transactions import PartialSide
 
 
 class ApiEvent(ReveniumBody):
-    """ApiEventDTO."""
+    """A request or its response, which Revenium calls ApiEventDTO."""
 
     request_id: TextValue = None
     event_type: TextValue = None
@@ -42,13 +42,16 @@ class ApiEvent(ReveniumBody):
 
 
 class V1EventsDialect(ReveniumDialect[ApiEvent]):
-    """POST /meter/v1/api/event. A half without an id is a call by itself."""
+    """POST /meter/v1/api/event
+
+    An event without an id cannot be paired, and is a call of its own.
+    """
 
     item = ApiEvent
     documented = DoorDocumentation(
         name="revenium_v1_event",
-        summary="Half a call: a REQUEST, or its RESPONSE",
-        description="Joined by `requestId`, in whatever order and however far apart they come.",
+        summary="A partial transaction: a REQUEST, or its RESPONSE",
+        description="Both are paired by `requestId`, in any order and at any distance.",
         tag=v1.V1_TAG,
         request={"application/json": json_schema_of(ApiEvent)},
         answers={201: None},
@@ -57,12 +60,13 @@ class V1EventsDialect(ReveniumDialect[ApiEvent]):
     )
 
     def side_of(self, item: ApiEvent) -> PartialSide | None:
-        said = (fields.parse_text("eventType", item.event_type) or PartialSide.REQUEST).lower()
-        if said not in PartialSide.values:
-            raise ItemRejected("eventType", "invalid", "It is neither REQUEST nor RESPONSE.")
-        return PartialSide(said) if item.request_id else None
+        event_type = fields.parse_text("eventType", item.event_type) or PartialSide.REQUEST
+        if event_type.lower() not in PartialSide.values:
+            raise ItemRejected("eventType", "invalid", "It must be REQUEST or RESPONSE.")
+        # Nothing pairs an event without id: it counts by itself, as far as it says whose it is.
+        return PartialSide(event_type.lower()) if item.request_id else None
 
-    def call_of(self, item: ApiEvent, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: ApiEvent, data: JsonFields, post: GatewayPost) -> Call:
         return Call(
             transaction_id=transaction_id_or_new("requestId", item.request_id, post),
             subscription_named=fields.parse_text("productKey", item.product_key),
@@ -74,19 +78,23 @@ class V1EventsDialect(ReveniumDialect[ApiEvent]):
             status=fields.parse_status("responseCode", item.response_code),
             request_bytes=fields.parse_size("requestMessageSize", item.request_message_size),
             response_bytes=fields.parse_size("responseMessageSize", item.response_message_size),
+            # The whole time if it is known, else at least that behind the gateway.
             latency_ms=fields.parse_latency("elapsedTime", item.elapsed_time)
             or fields.parse_latency("backendLatency", item.backend_latency),
             elements=ONE_CALL,
-            metadata=metadata.kept_metadata(said, v1.METER_LABELS) or None,
+            metadata=metadata.kept_metadata(data, v1.METER_LABELS) or None,
             **key_fields_of("application", item.application or item.client_id),
             **occurrence_fields(fields.parse_moment("currentMillis", item.current_millis), post),
         )
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         return Answer(201)
 
 
+# Version 2 has one address for requests and one for responses, where version 1 has a field.
 class ApiRequest(ReveniumBody):
+    """The request of a call, known before the response is there."""
+
     transaction_id: TextValue = None
     credential: TextValue = None
     method: TextFact = None
@@ -96,6 +104,8 @@ class ApiRequest(ReveniumBody):
 
 
 class ApiResponse(ReveniumBody):
+    """The response of a call. It names no key: whose it is follows from the request."""
+
     transaction_id: TextValue = None
     response_code: NumberFact = None
     response_message_size: NumberFact = None
@@ -104,6 +114,7 @@ class ApiResponse(ReveniumBody):
     gateway_latency: NumberFact = None
 
 
+# Fields without a column that are kept as metadata.
 API_CALL_LABELS = ("sourceType", "contentType", "remoteHost", "userAgent")
 
 
@@ -111,12 +122,12 @@ class ApiRequestsDialect(V2Dialect[ApiRequest]):
     """POST /meter/v2/apis/requests"""
 
     item = ApiRequest
-    documented = documented("apis_requests", "What was asked", ApiRequest)
+    documented = v2_documentation("apis_requests", "The request of a call", ApiRequest)
 
     def side_of(self, item: ApiRequest) -> PartialSide | None:
         return PartialSide.REQUEST if item.transaction_id else None
 
-    def call_of(self, item: ApiRequest, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: ApiRequest, data: JsonFields, post: GatewayPost) -> Call:
         return Call(
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             source_named=fields.parse_text("sourceId", item.source_id),
@@ -124,7 +135,7 @@ class ApiRequestsDialect(V2Dialect[ApiRequest]):
             path=fields.path_of_address(fields.parse_text_fact(item.resource)),
             request_bytes=fields.parse_size("requestMessageSize", item.request_message_size),
             elements=ONE_CALL,
-            metadata=metadata.kept_metadata(said, API_CALL_LABELS) or None,
+            metadata=metadata.kept_metadata(data, API_CALL_LABELS) or None,
             **key_fields_of("credential", item.credential),
             **occurrence_fields(None, post),
         )
@@ -134,19 +145,20 @@ class ApiResponsesDialect(V2Dialect[ApiResponse]):
     """POST /meter/v2/apis/responses"""
 
     item = ApiResponse
-    documented = documented("apis_responses", "What was answered", ApiResponse)
+    documented = v2_documentation("apis_responses", "The response of a call", ApiResponse)
 
     def side_of(self, item: ApiResponse) -> PartialSide | None:
         return PartialSide.RESPONSE if item.transaction_id else None
 
-    def call_of(self, item: ApiResponse, said: JsonFields, post: Post) -> Call:
+    def call_of(self, item: ApiResponse, data: JsonFields, post: GatewayPost) -> Call:
         return Call(
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             status=fields.parse_status("responseCode", item.response_code),
             response_bytes=fields.parse_size("responseMessageSize", item.response_message_size),
+            # The whole time if it is known, else the sum of its parts.
             latency_ms=fields.parse_latency("totalDuration", item.total_duration)
             or v1.total_latency(item.backend_latency, item.gateway_latency),
             elements=ONE_CALL,
-            metadata=metadata.kept_metadata(said, ["contentType"]) or None,
+            metadata=metadata.kept_metadata(data, ["contentType"]) or None,
             **occurrence_fields(None, post),
         )

@@ -1,4 +1,4 @@
-"""Revenium's answers: the record of what was metered, and the record of what was refused."""
+"""Answers in Revenium's format: records of metered calls and of errors."""
 
 import time
 from base64 import b64encode
@@ -54,30 +54,35 @@ ERROR_RECORD_SCHEMA = {
                 },
             },
         },
+        # Only with errors that go away by themselves.
         "retryAfterSeconds": {"type": "integer"},
     },
 }
+# 409 comes from idempotency keys alone.
 ERROR_STATUSES = (400, 401, 403, 409, 413, 415, 429, 503)
+# All doors share one limit, so that there is one bucket.
 RATE_LIMIT_BUCKET = "metering"
 
 
 class InvalidField(APIException):
-    """One field of what was posted cannot be taken."""
+    """A post that is rejected for one of its fields."""
 
     status_code = HTTPStatus.BAD_REQUEST
 
-    index = 0  # it is the only one in its body
+    index = 0  # a body of these doors is one item
 
     def __init__(
-        self, refused: ItemRejected, transaction_id: str | None = None, key: str | None = None
+        self, rejection: ItemRejected, transaction_id: str | None = None, key: str | None = None
     ) -> None:
-        super().__init__(refused.message, refused.code)
-        self.field = refused.field
+        super().__init__(rejection.message, rejection.code)
+        self.field = rejection.field
         self.transaction_id, self.key = transaction_id, key
 
 
 def metering_record(gateway: Gateway, transaction_id: str, created: datetime) -> dict[str, Any]:
+    """Return the record of an accepted transaction; `created` is when it first came."""
     moment = format_moment(created)
+    # `updated` never differs: the first content of an id stands.
     return {
         "id": transaction_id,
         "label": f"metering {transaction_id}",
@@ -90,8 +95,9 @@ def metering_record(gateway: Gateway, transaction_id: str, created: datetime) ->
 
 
 def error_record(error: APIException, path: str) -> Answer:
-    status, said, headers = error_answer(error)
-    code, message = said["code"], said["message"]
+    """Return an error in Revenium's format; `path` is the one that was posted to."""
+    status, code_and_message, headers = error_answer(error)
+    code, message = code_and_message["code"], code_and_message["message"]
     field = getattr(error, "field", None)
     body = {
         "timestamp": format_moment(datetime.now(UTC)),
@@ -102,26 +108,32 @@ def error_record(error: APIException, path: str) -> Answer:
         "details": {field: message} if field else {},
         "errors": [{"code": code, "field": field, "message": message}],
     }
+    # Also in the body, where Revenium has it; the header is among `headers`.
     if wait := getattr(error, "wait", None):
         body["retryAfterSeconds"] = wait
     return Answer(status, body, headers)
 
 
 def rate_limit_headers(gateway: Gateway) -> Mapping[str, str]:
-    """How many more transactions of the gateway may wait to be settled: what 429 is about."""
+    """Return the headers that tell a client how near it is to being slowed down.
+
+    The limit is on waiting transactions and not on requests a minute: it falls as workers process
+    them, so that a reset in one second is as good a guess as any.
+    """
     return {
         "X-RateLimit-Limit": str(settings.MOST_WAITING_OF_A_GATEWAY),
-        "X-RateLimit-Remaining": str(backlog.left_to(gateway.pk)),
+        "X-RateLimit-Remaining": str(backlog.remaining_for(gateway.pk)),
         "X-RateLimit-Reset": str(int(time.time()) + 1),
         "X-RateLimit-Bucket": RATE_LIMIT_BUCKET,
     }
 
 
 def format_moment(moment: datetime) -> str:
+    """Return a moment with milliseconds and "Z", which some clients of Revenium insist on."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _record_signature(gateway: Gateway, transaction_id: str) -> str:
-    """The same whenever the same gateway sends the same transaction, and for nobody else."""
-    mark = fingerprint(f"{gateway.pk} {transaction_id}", label="receipt")
-    return b64encode(mark.bytes).decode()
+    """Return a text that is the same for each repeat, and that no other gateway can guess."""
+    signature = fingerprint(f"{gateway.pk} {transaction_id}", label="receipt")
+    return b64encode(signature.bytes).decode()

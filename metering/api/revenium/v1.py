@@ -1,4 +1,4 @@
-"""Metering API v1: one finished call at once."""
+"""Revenium's metering API v1: finished calls."""
 
 from typing import Any
 from uuid import UUID
@@ -7,7 +7,7 @@ import msgspec
 
 from metering.api import facts
 from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, ParsedBody, Post
+from metering.api.doors import Answer, GatewayPost, ParsedBody
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -26,12 +26,14 @@ V1_TAG = "Revenium: metering v1"
 
 
 class MeteredElement(msgspec.Struct, kw_only=True):
+    """A named quantity. A value that is no number becomes metadata."""
+
     name: str
     value: Any = None
 
 
 class MeteringRequest(ReveniumBody):
-    """MeteringRequestDTO."""
+    """A finished call, which Revenium calls MeteringRequestDTO."""
 
     application: TextValue = None
     product_key: TextValue = None
@@ -46,6 +48,7 @@ class MeteringRequest(ReveniumBody):
     elements: list[MeteredElement] | None = None
 
 
+# Fields without a column that are kept as metadata; unlisted ones are dropped.
 METER_LABELS = (
     "metadata",
     "correlationId",
@@ -60,7 +63,10 @@ METER_LABELS = (
 
 
 class MeterDialect(ReveniumDialect[MeteringRequest]):
-    """POST /meter/v1/api/meter. Its clients send no id, so that each post is a call of its own."""
+    """POST /meter/v1/api/meter
+
+    Its clients send no id: without an idempotency key each post is a call of its own.
+    """
 
     item = MeteringRequest
     documented = DoorDocumentation(
@@ -73,8 +79,10 @@ class MeterDialect(ReveniumDialect[MeteringRequest]):
         error=ERROR_RECORD_SCHEMA,
     )
 
-    def call_of(self, item: MeteringRequest, said: JsonFields, post: Post) -> Call:
-        elements, texts = split_elements((each.name, each.value) for each in item.elements or ())
+    def call_of(self, item: MeteringRequest, data: JsonFields, post: GatewayPost) -> Call:
+        elements, texts = split_elements(
+            (element.name, element.value) for element in item.elements or ()
+        )
         return Call(
             transaction_id=new_transaction_id(post),
             subscription_named=fields.parse_text("productKey", item.product_key),
@@ -86,26 +94,28 @@ class MeterDialect(ReveniumDialect[MeteringRequest]):
             response_bytes=fields.parse_size("responseMessageSize", item.response_message_size),
             latency_ms=total_latency(item.backend_latency, item.gateway_latency),
             elements=ONE_CALL | elements,
-            metadata=metadata.kept_metadata(texts | metadata.kept_metadata(said, METER_LABELS))
+            metadata=metadata.kept_metadata(texts | metadata.kept_metadata(data, METER_LABELS))
             or None,
             **key_fields_of("application", item.application),
+            # There is no field for the moment: its arrival stands for it.
             **occurrence_fields(None, post),
         )
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         return Answer(200, {})
 
 
 def total_latency(backend: NumberFact, gateway: NumberFact) -> float | None:
-    """Milliseconds spent behind the gateway and in it."""
-    spent = (
+    """Return the milliseconds behind the gateway and within it together."""
+    latencies = (
         fields.parse_latency("backendLatency", backend),
         fields.parse_latency("gatewayLatency", gateway),
     )
-    known = [each for each in spent if each is not None]
+    known = [latency for latency in latencies if latency is not None]
     return sum(known) if known else None
 
 
-def method_or_none(said: TextFact) -> str | None:
-    method: str | None = facts.read_or_none(facts.read_method, said)
+def method_or_none(value: TextFact) -> str | None:
+    """Return a method of HTTP, or None if it cannot be read."""
+    method: str | None = facts.read_or_none(facts.read_method, value)
     return method

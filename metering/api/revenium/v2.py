@@ -1,4 +1,4 @@
-"""Metering API v2: what its doors share, and product events."""
+"""Revenium's metering API v2: the base of its doors, and product events."""
 
 from abc import ABC
 from typing import Any, TypeVar
@@ -8,7 +8,8 @@ import msgspec
 
 from metering.api.backlog import backlog
 from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, ParsedBody, Post
+from metering.api.doors import Answer, GatewayPost, ParsedBody
+from metering.api.quantities import is_long_id
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -35,9 +36,10 @@ V2_TAG = "Revenium: metering v2"
 Item = TypeVar("Item", bound=msgspec.Struct)
 
 
-def documented(
+def v2_documentation(
     name: str, summary: str, item: type[msgspec.Struct], *, description: str = ""
 ) -> DoorDocumentation:
+    """Return the OpenAPI documentation of a door of v2."""
     return DoorDocumentation(
         name=f"revenium_v2_{name}",
         summary=summary,
@@ -51,27 +53,30 @@ def documented(
 
 
 class V2Dialect(ReveniumDialect[Item], ABC):
-    """Answers the record of the call, and a repeat with the record of the first."""
+    """A dialect that answers with the record of the call, and a repeat with that of the first."""
 
-    def keep(self, post: Post, reading: ParsedBody) -> UUID:
+    def store(self, post: GatewayPost, reading: ParsedBody) -> UUID:
         (call,) = reading.calls
-        if reading.side or not call.undated:  # what says when it was says so again in a repeat
-            return super().keep(post, reading)
-        kept = accept_single_call(post.gateway, call, withheld=post.withheld)
+        # A call with a moment of its own has the same one in a repeat. Only for one without has the
+        # database to be asked when it first came.
+        if reading.side or not call.undated:
+            return super().store(post, reading)
+        row = accept_single_call(post.gateway, call, withheld=post.withheld)
         backlog.add(post.gateway.pk, 1)
-        reading.first_at = kept.first_at
-        return kept.id
+        reading.first_at = row.first_at
+        return row.id
 
-    def answer(self, post: Post, reading: ParsedBody, delivery: UUID) -> Answer:
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
         (call,) = reading.calls
         created = first_moment(post.gateway, call, reading.first_at)
-        # The answer may be kept, so that it names the call as it is kept.
-        shown = call_without_secrets(call, post.withheld).transaction_id
-        return Answer(201, metering_record(post.gateway, shown, created))
+        # The answer is stored under an idempotency key: an id that holds the caller's key must not
+        # get into the database by that way.
+        safe_id = call_without_secrets(call, post.withheld).transaction_id
+        return Answer(201, metering_record(post.gateway, safe_id, created))
 
 
 class ProductEvent(ReveniumBody):
-    """A product's event: any names and numbers."""
+    """An event of a product, whose payload has any names and numbers."""
 
     transaction_id: TextValue = None
     payload: dict[str, Any] | None = None
@@ -84,15 +89,19 @@ class ProductEventsDialect(V2Dialect[ProductEvent]):
     """POST /meter/v2/events"""
 
     item = ProductEvent
-    documented = documented("events", "A product's event", ProductEvent)
+    documented = v2_documentation("events", "A product's event", ProductEvent)
 
-    def call_of(self, item: ProductEvent, said: JsonFields, post: Post) -> Call:
-        elements, texts = split_elements((said.get("payload") or {}).items())
+    def call_of(self, item: ProductEvent, data: JsonFields, post: GatewayPost) -> Call:
+        payload = data.get("payload") or {}
+        ids = {name: value for name, value in payload.items() if is_long_id(value)}
+        elements, texts = split_elements(pair for pair in payload.items() if pair[0] not in ids)
         return Call(
             transaction_id=transaction_id_or_new("transactionId", item.transaction_id, post),
             source_named=fields.parse_text("sourceId", item.source_id),
             elements=elements or ONE_CALL,
-            metadata=metadata.kept_metadata(texts | metadata.kept_metadata(said, ["sourceType"]))
+            metadata=metadata.kept_metadata(
+                ids | texts | metadata.kept_metadata(data, ["sourceType"])
+            )
             or None,
             **key_fields_of("subscriberCredential", item.subscriber_credential),
             **occurrence_fields(None, post),

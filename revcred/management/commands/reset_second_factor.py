@@ -1,3 +1,5 @@
+"""Reset the second factor of a person who has lost it."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser

@@ -1,3 +1,5 @@
+"""Take superuser and staff status from a login."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -8,7 +10,7 @@ from revcred.models import AuditEvent, AuditVerb, User
 
 
 class Command(BaseCommand):
-    """Takes what no page takes: a superuser's rights are for no other superuser to end."""
+    """A command for what no page does: superusers cannot take rights from each other."""
 
     help = "Take superuser and staff status from a login, and sign it out everywhere."
 
@@ -23,7 +25,10 @@ class Command(BaseCommand):
             message = f"No superuser signs in as {address}."
             raise CommandError(message)
         users.filter(pk=user.pk).update(
-            is_superuser=False, is_staff=False, session_number=F("session_number") + 1
+            # Sessions of the old number end at their next request.
+            is_superuser=False,
+            is_staff=False,
+            session_number=F("session_number") + 1,
         )
         details = {"superuser": "yes → no", "staff": "yes → no"}
         verb = AuditVerb.RIGHTS_CHANGED

@@ -1,3 +1,5 @@
+"""Seal everything again under the newest encryption key, so that older ones can be removed."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ from revcred.accounts import second_factor
 from revcred.crypto import CannotUnseal
 from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
 
-RESEALED_PER_TRANSACTION = 500
+RESEALED_PER_TRANSACTION = 500  # rows
 
 SealedModel = type[Model]
 SEALED_FIELDS: dict[SealedModel, Sequence[str]] = {
@@ -21,27 +23,30 @@ SEALED_FIELDS: dict[SealedModel, Sequence[str]] = {
 
 
 class Command(BaseCommand):
-    help = "Seal everything again under the newest of FERNET_KEYS. May be stopped and run again."
+    help = (
+        "Seal everything again under the newest of FERNET_KEYS. You can stop it and run it again."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if damaged := self._seal_all(SealedValue):
-            message = f"No key of the ring opens what is sealed of these external keys: {damaged}."
+        if damaged := self._reseal_all(SealedValue):
+            message = f"No key of FERNET_KEYS opens the values of these external keys: {damaged}."
             raise CommandError(message)
-        if damaged := self._seal_all(UploadChange):
-            message = f"No key of the ring opens what these changes of uploads replaced: {damaged}."
+        if damaged := self._reseal_all(UploadChange):
+            message = f"No key of FERNET_KEYS opens the secrets of these upload changes: {damaged}."
             raise CommandError(message)
-        if damaged := self._seal_all(OutgoingMail):
-            message = f"No key of the ring opens what is sealed of these mails: {damaged}."
+        if damaged := self._reseal_all(OutgoingMail):
+            message = f"No key of FERNET_KEYS opens the texts of these mails: {damaged}."
             raise CommandError(message)
-        if damaged := self._seal_second_factors():
-            message = f"No key of the ring opens the second factors of these users: {damaged}."
+        if damaged := self._reseal_second_factors():
+            message = f"No key of FERNET_KEYS opens the second factors of these users: {damaged}."
             raise CommandError(message)
-        for canary in SealedCanary.objects.all():
-            canary.save()
-        self.stdout.write("Done: the older keys may leave the ring.")
+        # Last: the keyring check says that everything opens with the newest key.
+        for keyring_check in SealedCanary.objects.all():
+            keyring_check.save()
+        self.stdout.write("Done. You can remove the older keys from FERNET_KEYS.")
 
-    def _seal_all(self, model: SealedModel) -> str:
-        """The numbers of those that do not open."""
+    def _reseal_all(self, model: SealedModel) -> str:
+        """Reseal all rows of the model. Return the numbers of those that do not open."""
         last, done, damaged = 0, 0, list[int]()
         while numbers := next_sealed_ids(model, last):
             damaged += reseal_rows(model, numbers)
@@ -49,8 +54,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{done} sealed again")
         return ", ".join(map(str, damaged))
 
-    def _seal_second_factors(self) -> str:
-        """Seal what codes are made from, which lies in another package's table."""
+    def _reseal_second_factors(self) -> str:
+        """Reseal the secrets of one-time and recovery codes, which are in allauth's table.
+
+        Return the numbers of users whose secrets do not open.
+        """
         damaged = list[int]()
         for authenticator in Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN):
             try:
@@ -61,6 +69,7 @@ class Command(BaseCommand):
 
 
 def next_sealed_ids(model: SealedModel, last: int) -> list[int]:
+    """Return the next primary keys after `last` of rows with something sealed."""
     sealed = model._base_manager.filter(pk__gt=last)
     if model is UploadChange:  # few of them replace a secret
         sealed = sealed.filter(secret__isnull=False)
@@ -71,14 +80,15 @@ def next_sealed_ids(model: SealedModel, last: int) -> list[int]:
 
 @atomic
 def reseal_rows(model: SealedModel, numbers: list[int]) -> list[int]:
-    """Open these with whichever key of the ring fits, and seal them with the newest.
+    """Open these rows with any key of the keyring, and seal them with the newest.
 
-    Answers which do not open. They stay as they are, and keep no other from being sealed.
+    Return the numbers of rows that do not open. They stay as they are; the others are resealed.
     """
     rows = model._base_manager.select_for_update().filter(pk__in=numbers)
     try:
         model._base_manager.bulk_update(rows, SEALED_FIELDS[model])
     except CannotUnseal:
+        # One bad row fails the whole update: halve the rows until the bad ones stand alone.
         half = len(numbers) // 2
         if not half:
             return numbers

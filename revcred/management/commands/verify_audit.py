@@ -1,3 +1,5 @@
+"""Verify the chain of audit events."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -6,7 +8,7 @@ from revcred.models import AuditEvent
 
 
 class Command(BaseCommand):
-    help = "Follow the chain of the audit's events, and name the first that was tampered with."
+    help = "Verify the chain of audit events, and name the first event that was changed."
 
     def handle(self, *args: Any, **options: Any) -> None:
         broken = AuditEvent.objects.first_broken()

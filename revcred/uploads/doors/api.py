@@ -33,10 +33,11 @@ from revcred.uploads.doors import documentation
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.writing import CONTENT_TYPES
 
-MAX_UPLOADS_LISTED = 50  # uploads of the list
-MAX_FORM_OVERHEAD_BYTES = 10_000  # bytes that a body may have besides the file
+MAX_UPLOADS_LISTED = 50
+MAX_FORM_OVERHEAD_BYTES = 10_000  # of a multipart body, besides the file
 MULTIPART_TYPE = "multipart/form-data"
-# What a body is that is the file itself. Its name only matters where its contents don't say it.
+# File names for bodies that are the file itself. The name decides only where the contents do not
+# show the format.
 FILE_NAMES_BY_TYPE = {
     "application/x-ndjson": "upload.jsonl",
     "application/jsonl": "upload.jsonl",
@@ -50,8 +51,9 @@ StructType = TypeVar("StructType", bound=msgspec.Struct)
 RefuseOrCreate = Literal["refuse", "create"]
 
 
+# Unknown fields are errors: a misspelt choice must not silently mean "refuse".
 class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What to do about rows that name what is not there, or what is somebody else's."""
+    """Choices on rows that name unknown things, or things of other customers."""
 
     customers: RefuseOrCreate = "refuse"
     subscribers: RefuseOrCreate = "refuse"
@@ -63,22 +65,22 @@ class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     def choices(self) -> UploadChoices:
         return UploadChoices(
-            **{each: getattr(self, each) for each in ChoicesBody.__struct_fields__}
+            **{name: getattr(self, name) for name in ChoicesBody.__struct_fields__}
         )
 
 
 class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
-    """What is said beside a file."""
+    """Fields beside a file: of the form, or of the query if the body is the file."""
 
     kind: ListKind = ListKind.CREDENTIALS
     name: str = ""
-    for_all: str = "{}"  # as JSON, for a form's fields are flat
+    for_all: str = "{}"  # JSON, because a form has no nested fields
     encoding: str | None = None
     delimiter: str | None = None
 
 
 class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is said now. What is not stays."""
+    """Settings for another check; None keeps a setting."""
 
     columns: dict[str, str | None] | None = None
     for_all: dict[str, str] | None = None
@@ -91,11 +93,12 @@ class ApplyBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rows: Literal["good", "all"]
 
 
-def read_as(shape: type[StructType], said: Any, *, strict: bool = True) -> StructType:
-    """Raises MalformedRequest."""
+def read_as(shape: type[StructType], data: Any, *, strict: bool = True) -> StructType:
+    """Return the data as a struct. Raises MalformedRequest with the field and the reason."""
     try:
-        return msgspec.convert(said, shape, strict=strict)
+        return msgspec.convert(data, shape, strict=strict)
     except msgspec.ValidationError as error:
+        # msgspec's "Expected `int` - at `$.after`" becomes "Expected `int`, in `after`."
         raise MalformedRequest(f"{error}.".replace("`$.", "`").replace(" - at", ", in")) from error
 
 
@@ -115,6 +118,7 @@ class UploadsAPIView(APIView):
 
 
 class UploadListView(UploadsAPIView):
+    # Other bodies are the file itself. No parser may read them into memory.
     parser_classes = (MultiPartParser,)
 
     @documentation.list_uploads_schema
@@ -123,35 +127,37 @@ class UploadListView(UploadsAPIView):
         return Response(
             {
                 "uploads": [
-                    upload_as_json(each, user) for each in self.uploads()[:MAX_UPLOADS_LISTED]
+                    upload_as_json(upload, user) for upload in self.uploads()[:MAX_UPLOADS_LISTED]
                 ]
             }
         )
 
     @documentation.post_upload_schema
     def post(self, request: Request) -> Response:
+        # Refuse before reading. The exact limit is checked while the file is copied.
         if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES + MAX_FORM_OVERHEAD_BYTES:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE)
-        said, file, name = _read_new_upload(request)
+        fields, file, name = _read_new_upload(request)
         try:
             upload = actions.receive_upload(
-                kind=said.kind,
+                kind=fields.kind,
                 file=file,
-                name=said.name or name,
-                encoding=said.encoding,
-                delimiter=said.delimiter,
-                for_all=_valid_fixed_values(said.kind, _decode_fixed_values(said.for_all)),
-                choices=said.choices(),
+                name=fields.name or name,
+                encoding=fields.encoding,
+                delimiter=fields.delimiter,
+                for_all=_valid_fixed_values(fields.kind, _decode_fixed_values(fields.for_all)),
+                choices=fields.choices(),
                 by=user_of(request),
             )
         except actions.FileTooLarge as error:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE) from error
+        # 202: the check has only begun.
         body = upload_as_json(upload, user_of(request))
         return Response(body, status=202, headers={"Location": upload_url(upload)})
 
 
 def _read_new_upload(request: Request) -> tuple[NewUploadFields, BinaryIO, str]:
-    """What is said of the file, the file, and its name.
+    """Return the fields beside the file, the file, and its name.
 
     Raises MalformedRequest, UnsupportedContentType.
     """
@@ -159,20 +165,20 @@ def _read_new_upload(request: Request) -> tuple[NewUploadFields, BinaryIO, str]:
     if "content-encoding" in request.headers:
         raise UnsupportedContentType("Send the file as it is, not compressed.")
     if kind == MULTIPART_TYPE:
-        files.uploads_directory()
+        files.uploads_directory()  # Django's upload handler writes there, so it has to exist
         file = request.FILES.get("file")
         if file is None:
-            raise MalformedRequest("The file goes into the field 'file'.")
+            raise MalformedRequest("Send the file in the field 'file'.")
         return read_as(NewUploadFields, request.POST.dict(), strict=False), file, file.name or ""
     if kind not in FILE_NAMES_BY_TYPE:
         raise UnsupportedContentType(
             f"Send {MULTIPART_TYPE}, or the file itself as one of {', '.join(FILE_NAMES_BY_TYPE)}."
         )
-    said = read_as(NewUploadFields, request.query_params.dict(), strict=False)
-    # Django reads as much as Content-Length says, which is nothing of a chunked body.
-    chunked = "HTTP_TRANSFER_ENCODING" in request.META
-    body: Any = request.META["wsgi.input"] if chunked else request._request
-    return said, body, FILE_NAMES_BY_TYPE[kind]
+    fields = read_as(NewUploadFields, request.query_params.dict(), strict=False)
+    # Django reads as many bytes as Content-Length says, and a chunked body has none.
+    is_chunked = "HTTP_TRANSFER_ENCODING" in request.META
+    body: Any = request.META["wsgi.input"] if is_chunked else request._request
+    return fields, body, FILE_NAMES_BY_TYPE[kind]
 
 
 class UploadDetailView(UploadsAPIView):
@@ -184,22 +190,23 @@ class UploadDetailView(UploadsAPIView):
 class UploadErrorsView(UploadsAPIView):
     @documentation.get_errors_schema
     def get(self, request: Request, number: int) -> Response:
-        class Asked(msgspec.Struct, forbid_unknown_fields=True):
+        class Query(msgspec.Struct, forbid_unknown_fields=True):
             after: int = 0
             most: int = 1_000
 
-        asked = read_as(Asked, request.query_params.dict(), strict=False)
-        if not (0 <= asked.after < 2**63 and 1 <= asked.most <= documentation.MAX_ROW_ERRORS):
+        query = read_as(Query, request.query_params.dict(), strict=False)
+        if not (0 <= query.after < 2**63 and 1 <= query.most <= documentation.MAX_ROW_ERRORS):
             most = documentation.MAX_ROW_ERRORS
             raise MalformedRequest(f"`after` is the number of a row, `most` from 1 to {most:,}.")
         found = actions.list_row_problems(
-            upload=self.upload(number), after=asked.after, most=asked.most
+            upload=self.upload(number), after=query.after, most=query.most
         )
-        rows = {each.row for each in found}
+        # A row may have several problems, so rows are counted and not problems.
+        rows = {problem.row for problem in found}
         return Response(
             {
-                "errors": [asdict(each) for each in found],
-                "after": max(rows) if len(rows) == asked.most else None,
+                "errors": [asdict(problem) for problem in found],
+                "after": max(rows) if len(rows) == query.most else None,
             }
         )
 
@@ -207,39 +214,43 @@ class UploadErrorsView(UploadsAPIView):
 class RejectedRowsView(UploadsAPIView):
     @documentation.get_rejected_schema
     def get(self, request: Request, number: int) -> HttpResponseBase:
-        """Keys as they came are in it, so that it goes back to nobody but who brought them."""
+        """Download the rejected rows. They contain keys in clear, so only the uploader may."""
         upload = self.upload(number)
         form = actions.rejected_file_format(upload=upload) if upload.by == request.user else None
         if form is None:
-            raise NotFound("There are no refused rows of yours, or not any more.")
+            raise NotFound(
+                "There are no rejected rows, or they have been deleted, or somebody else uploaded"
+                " the list."
+            )
         file = TemporaryFile(dir=files.uploads_directory())  # noqa: SIM115 - closed when all of it is sent
         actions.write_rejected_rows(upload=upload, to=file)
         file.seek(0)
         response = FileResponse(file, as_attachment=True, filename=f"refused.{form}")
         response["Content-Type"] = CONTENT_TYPES[form]
-        response["Cache-Control"] = "no-store"
+        response["Cache-Control"] = "no-store"  # it may contain keys
         return response
 
 
 class UploadActionView(UploadsAPIView):
-    """One of the acts, each answered with how things are then."""
+    """A view that runs an action and answers with the upload's new state."""
 
-    def carry_out(self, upload: Upload, act: Callable[..., None]) -> Response:
+    def run_action(self, upload: Upload, action: Callable[..., None]) -> Response:
+        """Run the action. Raises an error of the API if it was not possible."""
         try:
-            act(upload=upload, by=user_of(self.request))
+            action(upload=upload, by=user_of(self.request))
         except actions.WrongUploadState:
             raise ConflictingState(f"The upload is {upload.get_state_display().lower()}.") from None
         except actions.SomeRowsRejected:
-            raise ConflictingState("Rows are refused.", "some_refused") from None
+            raise ConflictingState("Some rows are rejected.", "some_refused") from None
         except actions.NothingToApply:
             raise ConflictingState("No row changes anything.", "nothing_to_apply") from None
-        except actions.ColumnsMissing as missing:
-            raise MalformedRequest(f"Columns are missing: {missing}.", "columns_missing") from None
-        except actions.UndoBlocked as depended:
-            reasons = [f"{each.reason} ({each.count:,})" for each in depended.dependents]
+        except actions.ColumnsMissing as error:
+            raise MalformedRequest(f"Columns are missing: {error}.", "columns_missing") from None
+        except actions.UndoBlocked as error:
+            reasons = [f"{obstacle.reason} ({obstacle.count:,})" for obstacle in error.obstacles]
             raise ConflictingState(f"{'; '.join(reasons)}.", "depended") from None
-        except actions.NotAllowed as lacking:
-            raise PermissionDenied(str(lacking), "rights_missing") from None
+        except actions.NotAllowed as error:
+            raise PermissionDenied(str(error), "rights_missing") from None
         return Response(upload_as_json(upload, user_of(self.request)), status=202)
 
 
@@ -247,48 +258,52 @@ class CheckUploadView(UploadActionView):
     @documentation.check_upload_schema
     def post(self, request: Request, number: int) -> Response:
         upload = self.upload(number)
-        said = read_as(CheckBody, request.data)
-        act = partial(
+        body = read_as(CheckBody, request.data)
+        action = partial(
             actions.recheck_upload,
-            mapping=None if said.columns is None else _changed_mapping(upload, said.columns),
-            for_all=said.for_all and _valid_fixed_values(ListKind(upload.kind), said.for_all),
-            choices=said.choices.choices() if said.choices else None,
-            encoding=said.encoding,
-            delimiter=said.delimiter,
+            mapping=None if body.columns is None else _changed_mapping(upload, body.columns),
+            for_all=body.for_all and _valid_fixed_values(ListKind(upload.kind), body.for_all),
+            choices=body.choices.choices() if body.choices else None,
+            encoding=body.encoding,
+            delimiter=body.delimiter,
         )
-        return self.carry_out(upload, act)
+        return self.run_action(upload, action)
 
 
-def _changed_mapping(upload: Upload, said: dict[str, str | None]) -> dict[int, str]:
-    """What was mapped before, but for what is said now. Raises MalformedRequest."""
+def _changed_mapping(upload: Upload, columns: dict[str, str | None]) -> dict[int, str]:
+    """Return the upload's mapping with changes: headers to revcred's columns, or to None.
+
+    Raises MalformedRequest.
+    """
     mapping = {int(position): name for position, name in upload.mapping.items()}
-    ours = columns_by_name(ListKind(upload.kind))
-    for header, name in said.items():
+    known = columns_by_name(ListKind(upload.kind))
+    for header, name in columns.items():
         if header not in upload.header:
             raise MalformedRequest(f"The file has no column “{header[:100]}”.")
-        if name is not None and name not in ours:
-            raise MalformedRequest(f"“{name[:100]}” is none of {', '.join(ours)}.")
+        if name is not None and name not in known:
+            raise MalformedRequest(f"“{name[:100]}” is not one of {', '.join(known)}.")
         mapping.pop(position := upload.header.index(header), None)
         if name is not None:
-            mapping = {at: known for at, known in mapping.items() if known != name}
+            # One column of the file at most: the new one replaces another.
+            mapping = {other: mapped for other, mapped in mapping.items() if mapped != name}
             mapping[position] = name
     return mapping
 
 
-def _valid_fixed_values(kind: ListKind, said: dict[str, str]) -> dict[str, str]:
-    """Raises MalformedRequest."""
+def _valid_fixed_values(kind: ListKind, cells: dict[str, str]) -> dict[str, str]:
+    """Return the values that every row gets. Raises MalformedRequest."""
     try:
-        return mappings.parse_fixed_values(kind, said)
+        return mappings.parse_fixed_values(kind, cells)
     except InvalidCell as error:
         raise MalformedRequest(f"`for_all`: {error}") from error
 
 
-def _decode_fixed_values(said: str) -> dict[str, str]:
-    """Raises MalformedRequest."""
+def _decode_fixed_values(text: str) -> dict[str, str]:
+    """Return the fixed values from the form's JSON. Raises MalformedRequest."""
     try:
-        return msgspec.json.decode(said, type=dict[str, str])
+        return msgspec.json.decode(text, type=dict[str, str])
     except msgspec.DecodeError as error:
-        message = '`for_all` is a JSON object, such as {"customer": "acme"}.'
+        message = '`for_all` must be a JSON object such as {"customer": "acme"}.'
         raise MalformedRequest(message) from error
 
 
@@ -298,19 +313,18 @@ class ApplyUploadView(UploadActionView):
     @documentation.apply_upload_schema
     def post(self, request: Request, number: int) -> Response:
         rows = read_as(ApplyBody, request.data).rows
-        return self.carry_out(
-            self.upload(number), partial(actions.apply_upload, whole=rows == "all")
-        )
+        action = partial(actions.apply_upload, all_or_nothing=rows == "all")
+        return self.run_action(self.upload(number), action)
 
 
 class CancelUploadView(UploadActionView):
     @documentation.cancel_upload_schema
     def post(self, request: Request, number: int) -> Response:
-        """Who may upload may also give it up again; what is being applied takes the other right."""
+        """Cancel the upload. While it is being applied, this takes the right to apply."""
         upload = self.upload(number)
         if upload.state == Upload.State.APPLYING and not MayApply().has_permission(request, self):
             raise PermissionDenied(MayApply.message, MayApply.code)
-        return self.carry_out(upload, actions.cancel_upload)
+        return self.run_action(upload, actions.cancel_upload)
 
 
 class UndoUploadView(UploadActionView):
@@ -318,7 +332,7 @@ class UndoUploadView(UploadActionView):
 
     @documentation.undo_upload_schema
     def post(self, request: Request, number: int) -> Response:
-        return self.carry_out(self.upload(number), actions.undo_upload)
+        return self.run_action(self.upload(number), actions.undo_upload)
 
 
 def upload_url(upload: Upload) -> str:
@@ -326,7 +340,7 @@ def upload_url(upload: Upload) -> str:
 
 
 def upload_as_json(upload: Upload, user: User) -> dict[str, Any]:
-    """Return all that is known of it, and of what it would do what this user may not."""
+    """Return the upload as the API shows it, with the effects that this user lacks rights for."""
     return {
         "id": upload.pk,
         "kind": upload.kind,
@@ -374,27 +388,27 @@ def _preview_as_json(upload: Upload, user: User) -> dict[str, Any]:
         "effects": preview.get("effects", {}),
         "lacking": [
             {
-                "effect": each.effect,
-                "rights": list(each.rights),
-                "rows": each.count,
-                "message": f"You may not {each}.",
+                "effect": missing.effect,
+                "rights": list(missing.rights),
+                "rows": missing.count,
+                "message": f"You may not {missing}.",
             }
-            for each in rights.missing_rights_to_apply(upload, user)
+            for missing in rights.missing_rights_to_apply(upload, user)
         ],
         "members": preview.get("members", {}),
         "firsts": {
             action: [
                 {
-                    "row": first["row"],
-                    "title": first["title"],
+                    "row": example["row"],
+                    "title": example["title"],
                     "values": [
                         {"column": column, "old": old, "new": new}
-                        for column, old, new in first["values"]
+                        for column, old, new in example["values"]
                     ],
                 }
-                for first in firsts
+                for example in examples
             ]
-            for action, firsts in preview["firsts"].items()
+            for action, examples in preview["firsts"].items()
         },
         "reasons": [
             {"column": column, "message": message, "rows": rows}

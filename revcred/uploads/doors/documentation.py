@@ -1,4 +1,4 @@
-"""What the OpenAPI page says of the doors for lists."""
+"""OpenAPI schemas and descriptions of the API for uploads."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS, MAX_FILE_
 LIST_TOO_LARGE = f"A list has at most {MAX_FILE_BYTES:,} bytes."
 UPLOAD_TAGS = ["Uploads"]
 
+# OpenAPI 3.1 writes "or null" as a list of types.
 NULLABLE_MOMENT_SCHEMA = {"type": ["string", "null"], "format": "date-time"}
 UPLOAD_ERROR_SCHEMA = {
     "type": "object",
@@ -22,11 +23,11 @@ UPLOAD_ERROR_SCHEMA = {
 REFUSE_OR_CREATE_SCHEMA = {"type": "string", "enum": ["refuse", "create"], "default": "refuse"}
 CHOICES_SCHEMA: dict[str, Any] = {
     "customers": REFUSE_OR_CREATE_SCHEMA
-    | {"description": "Of rows that name an unknown customer."},
+    | {"description": "For rows that name an unknown customer."},
     "subscribers": REFUSE_OR_CREATE_SCHEMA
-    | {"description": "Of rows that name an unknown holder."},
+    | {"description": "For rows that name an unknown holder."},
     "subscriptions": REFUSE_OR_CREATE_SCHEMA
-    | {"description": "Of rows that name an unknown subscription."},
+    | {"description": "For rows that name an unknown subscription."},
     "product": {
         "type": "string",
         "description": "The external key of the product of subscriptions that are created.",
@@ -35,43 +36,48 @@ CHOICES_SCHEMA: dict[str, Any] = {
         "type": "string",
         "enum": ["refuse", "take_over"],
         "default": "refuse",
-        "description": "Of rows with a key of another customer.",
+        "description": "For rows with a key of another customer.",
     },
     "people_of_others": {
         "type": "string",
         "enum": ["refuse", "join"],
         "default": "refuse",
-        "description": "Of rows by which people who belong to another customer become members.",
+        "description": "For rows that would make people of another customer members of this one.",
     },
     "revoked_keys": {
         "type": "string",
         "enum": ["refuse", "use_again"],
         "default": "refuse",
-        "description": "Of rows with a key that a revoked credential had. Used again, it counts"
-        " from now on, or from `key_active_from`.",
+        "description": "For rows with a key of a revoked credential. If it is used again, it"
+        " counts from now on, or from `key_active_from`.",
     },
 }
+# Form fields beside the file; of a body that is the file itself, they are in the query.
 FILE_FIELDS_SCHEMA: dict[str, Any] = {
     "kind": {"type": "string", "enum": [*ListKind], "default": ListKind.CREDENTIALS.value},
-    "name": {"type": "string", "description": "What the file is called."},
+    "name": {"type": "string", "description": "The name of the file."},
     "encoding": {
         "type": "string",
         "enum": [*KNOWN_ENCODINGS],
-        "description": "If CSV does not say it.",
+        "description": "For CSV, if it is not recognised.",
     },
-    "delimiter": {"type": "string", "enum": [*DELIMITER_TITLES], "description": "If CSV hides it."},
+    "delimiter": {
+        "type": "string",
+        "enum": [*DELIMITER_TITLES],
+        "description": "For CSV, if it is not recognised.",
+    },
     "for_all": {
         "type": "string",
-        "description": 'What every row has, by column, as JSON: `{"customer": "acme"}`.',
+        "description": 'Values that every row has, by column, as JSON: `{"customer": "acme"}`.',
     },
     **CHOICES_SCHEMA,
 }
 FIXED_VALUES_SCHEMA = {
     "type": "object",
-    "description": "What every row has, by column, where no column of the file says it.",
+    "description": "Values that every row has, for columns that the file does not have.",
     "additionalProperties": {"type": "string"},
 }
-MAX_ROW_ERRORS = 10_000  # rows
+MAX_ROW_ERRORS = 10_000  # rows in one answer
 ROW_NUMBER_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0}
 ROW_ERROR_LIMIT_SCHEMA = {
     "type": "integer",
@@ -92,11 +98,12 @@ PREVIEW_MEMBER_SCHEMA = {
         "customer": {"type": "string"},
         "role": {"type": "string"},
         "rows": {"type": "integer"},
-        "is_refused": {"type": "boolean", "description": "As `people_of_others` is now."},
+        "is_refused": {"type": "boolean", "description": "With the present choices."},
         "is_of_another": {"type": "boolean"},
         "belongs_to": {"type": "array", "items": {"type": "string"}},
     },
 }
+# The same for every answer about an upload, whatever its state: absent things are null.
 UPLOAD_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -134,15 +141,15 @@ UPLOAD_SCHEMA: dict[str, Any] = {
         },
         "preview": {
             "type": ["object", "null"],
-            "description": "Once it is ready: what each row would do.",
+            "description": "The effect of each row, once the upload is ready.",
             "properties": {
                 "counts": COUNTS_BY_NAME_SCHEMA,
                 "adds": COUNTS_BY_NAME_SCHEMA,
                 "effects": COUNTS_BY_NAME_SCHEMA
-                | {"description": "How many rows do each of what takes a right of its own."},
+                | {"description": "Rows by effect. Each effect takes rights of its own."},
                 "lacking": {
                     "type": "array",
-                    "description": "What it would do and this token's user may not.",
+                    "description": "Effects that the token's user lacks rights for.",
                     "items": {
                         "type": "object",
                         "properties": {
@@ -155,7 +162,8 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                 },
                 "members": {
                     "type": "object",
-                    "description": "Who would become a member; people of other customers first.",
+                    "description": "People who would become members, those of other customers"
+                    " first.",
                     "properties": {
                         "count": {"type": "integer"},
                         "of_others": {"type": "integer"},
@@ -189,7 +197,8 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                 },
                 "claim": {
                     "type": ["object", "null"],
-                    "description": "What waits in quarantine and would be claimed, if any can be.",
+                    "description": "Transactions in quarantine that would be attributed; null if"
+                    " lists of this kind cannot have any.",
                     "properties": {
                         "transactions": {"type": "integer"},
                         "since": NULLABLE_MOMENT_SCHEMA,
@@ -211,7 +220,8 @@ UPLOAD_SCHEMA: dict[str, Any] = {
         "by": {"type": ["string", "null"]},
         "applied_by": {"type": ["string", "null"]},
         "created_at": {"type": "string", "format": "date-time"},
-        "file_kept_until": NULLABLE_MOMENT_SCHEMA | {"description": "While its file is kept."},
+        "file_kept_until": NULLABLE_MOMENT_SCHEMA
+        | {"description": "Null once the file is deleted."},
         "applied_at": NULLABLE_MOMENT_SCHEMA,
         "ended_at": NULLABLE_MOMENT_SCHEMA,
     },
@@ -228,7 +238,8 @@ ROW_ERRORS_SCHEMA = {
                     "column": {"type": "string"},
                     "hint": {
                         "type": "string",
-                        "description": "The value: of a key its end only, of a secret nothing.",
+                        "description": "The value's start; of a key only its end, of a secret"
+                        " nothing.",
                     },
                     "message": {"type": "string"},
                 },
@@ -236,7 +247,7 @@ ROW_ERRORS_SCHEMA = {
         },
         "after": {
             "type": ["integer", "null"],
-            "description": "Ask again with this for the further ones; null once there are none.",
+            "description": "Send it as `after` to get the next rows; null after the last ones.",
         },
     },
 }
@@ -248,15 +259,15 @@ UPLOAD_ERROR_RESPONSES = {
 ONE_UPLOAD_ERROR_RESPONSES = {404: UPLOAD_ERROR_SCHEMA, **UPLOAD_ERROR_RESPONSES}
 
 POST_UPLOAD_DESCRIPTION = """\
-A file as `multipart/form-data`, or as the body itself: CSV, XLSX, JSON, JSON Lines, YAML.
+Send a file as `multipart/form-data`, or as the body itself: CSV, XLSX, JSON, JSON Lines or YAML.
 
-It is checked in the background: ask for it until its `state` is `ready`. Nothing has been written
-until it is applied. `unmapped` means that required columns could not be told: say which they are
-with `check`. `failed` says why in `error`."""
+It is checked in the background. Get the upload until its `state` is `ready`. Nothing is written
+until you apply it. `unmapped` means that required columns were not recognised: name them with
+`check`. `failed` means that the file could not be read; `error` says why."""
 
 list_uploads_schema = extend_schema(
     operation_id="list_uploads",
-    summary="The last uploads",
+    summary="List the latest uploads",
     tags=UPLOAD_TAGS,
     responses={
         200: {
@@ -268,7 +279,7 @@ list_uploads_schema = extend_schema(
 )
 post_upload_schema = extend_schema(
     operation_id="post_upload",
-    summary="Upload a list and have it checked",
+    summary="Upload a list",
     description=POST_UPLOAD_DESCRIPTION,
     tags=UPLOAD_TAGS,
     parameters=[
@@ -288,7 +299,7 @@ post_upload_schema = extend_schema(
         },
         "application/x-ndjson": {
             "type": "object",
-            "description": "One a line. Its fields are columns, or are mapped to them.",
+            "description": "An object a line. Its fields are columns, or are mapped to columns.",
         },
         "text/csv": {"type": "string"},
     },
@@ -315,34 +326,38 @@ post_upload_schema = extend_schema(
 )
 get_upload_schema = extend_schema(
     operation_id="get_upload",
-    summary="How far an upload is, and what it would do or did",
+    summary="Get an upload: its progress, preview and outcome",
     tags=UPLOAD_TAGS,
     responses={200: UPLOAD_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
 )
 get_errors_schema = extend_schema(
     operation_id="get_upload_errors",
-    summary="Why rows are refused, row by row",
+    summary="Get the problems of rejected rows",
     tags=UPLOAD_TAGS,
     parameters=[
-        OpenApiParameter("after", ROW_NUMBER_SCHEMA, description="Of rows after that one."),
-        OpenApiParameter("most", ROW_ERROR_LIMIT_SCHEMA, description="Of so many rows at most."),
+        OpenApiParameter("after", ROW_NUMBER_SCHEMA, description="The row after which to begin."),
+        OpenApiParameter("most", ROW_ERROR_LIMIT_SCHEMA, description="The number of rows at most."),
     ],
     responses={200: ROW_ERRORS_SCHEMA, 400: UPLOAD_ERROR_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
 )
 get_rejected_schema = extend_schema(
     operation_id="get_refused_rows",
-    summary="The refused rows, to be mended and sent again",
+    summary="Download the rejected rows, to correct and upload them again",
     description=(
-        "As they came, with the reasons in a column `error` that is left out when the file comes"
-        " back. Only for the user who brought the list, because keys are in it."
+        "The rows as they were uploaded, with their problems in a column `error`, which is ignored"
+        " when you upload the file. Only the user who uploaded the list can download them, because"
+        " they contain keys."
     ),
     tags=UPLOAD_TAGS,
     responses={(200, "text/csv"): OpenApiTypes.BINARY, **ONE_UPLOAD_ERROR_RESPONSES},
 )
 check_upload_schema = extend_schema(
     operation_id="check_upload",
-    summary="Have it checked again, with other columns or choices",
-    description="What is not said stays. Which column is which is remembered for such files.",
+    summary="Check the upload again, with other columns or choices",
+    description=(
+        "Settings that you leave out stay as they are. Columns are remembered for files with the"
+        " same headers."
+    ),
     tags=UPLOAD_TAGS,
     request={
         "application/json": {
@@ -352,7 +367,7 @@ check_upload_schema = extend_schema(
                 "columns": {
                     "type": "object",
                     "additionalProperties": {"type": ["string", "null"]},
-                    "description": "Of headers of the file, which of our columns they are.",
+                    "description": "The column for each header of the file; null leaves it out.",
                 },
                 "for_all": FIXED_VALUES_SCHEMA,
                 "choices": {"type": "object", "properties": CHOICES_SCHEMA},
@@ -381,11 +396,11 @@ check_upload_schema = extend_schema(
 )
 apply_upload_schema = extend_schema(
     operation_id="apply_upload",
-    summary="Apply it in the background",
+    summary="Apply the upload in the background",
     description=(
-        "`good` applies the rows that are not refused; `all` means all or nothing. What somebody"
-        " changes meanwhile is not overwritten. It takes the rights to all that the list does, as"
-        " `lacking` of the preview says; they are asked again while it is applied."
+        "`good` applies the rows that are not rejected; `all` means all or nothing. Changes that"
+        " somebody makes meanwhile are not overwritten. It takes the rights to everything that the"
+        " list does: see `lacking` in the preview. They are checked again while it is applied."
     ),
     tags=UPLOAD_TAGS,
     request={
@@ -405,15 +420,19 @@ apply_upload_schema = extend_schema(
 )
 cancel_upload_schema = extend_schema(
     operation_id="cancel_upload",
-    summary="Give it up, or stop it at the end of a row",
+    summary="Cancel the upload",
+    description=(
+        "An upload that is being applied stops soon. Rows that were applied by then stay, unless"
+        " it is all or nothing."
+    ),
     tags=UPLOAD_TAGS,
     request=None,
     responses={202: UPLOAD_SCHEMA, 409: UPLOAD_ERROR_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
 )
 undo_upload_schema = extend_schema(
     operation_id="undo_upload",
-    summary="Undo all that it did",
-    description="Refused with `depended` if something later depends on it; the message says what.",
+    summary="Undo the upload",
+    description="Not possible if something depends on it by then: `depended`, with the reasons.",
     tags=UPLOAD_TAGS,
     request=None,
     responses={202: UPLOAD_SCHEMA, 409: UPLOAD_ERROR_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
@@ -425,4 +444,4 @@ class UserTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
     name = "user"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "description": "A token of yours, rvu_…"}
+        return {"type": "http", "scheme": "bearer", "description": "One of your tokens, rvu_…"}

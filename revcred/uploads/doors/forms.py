@@ -1,4 +1,4 @@
-"""What is asked of a list: the file, which column is which, and what to do where it is unclear."""
+"""Forms of an upload's pages: its file, its columns, and the choices on unknown entries."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -15,34 +15,34 @@ from revcred.uploads.columns import InvalidCell, ListColumn, ListKind
 from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS
 
 LEFT_OUT_CHOICE = ("", "left out")
-FIXED_VALUE_PREFIX = "all_"
+FIXED_VALUE_PREFIX = "all_"  # of form fields for values that every row has
 
 
 class ReadingFields(forms.Form):
-    """How a CSV file is read, where it is not told rightly by itself."""
+    """Fields for reading a CSV file whose encoding or separator is not recognised."""
 
     encoding = forms.ChoiceField(
-        choices=[("", "told by the file"), *KNOWN_ENCODINGS.items()],
+        choices=[("", "recognise it from the file"), *KNOWN_ENCODINGS.items()],
         required=False,
         help_text="A file that Excel saved as plain CSV is often in Windows-1252.",
     )
     delimiter = forms.ChoiceField(
         label="Cells are separated by",
-        choices=[("", "told by the file"), *DELIMITER_TITLES.items()],
+        choices=[("", "recognise it from the file"), *DELIMITER_TITLES.items()],
         required=False,
     )
 
 
 class UploadFileForm(ReadingFields):
     file = forms.FileField(
-        help_text="CSV, XLSX, JSON or JSON Lines, or what another system exported; at most 1 GB."
+        help_text="CSV, XLSX, JSON or JSON Lines, or an export of another system; at most 1 GB."
     )
 
     field_order = ("file", "encoding", "delimiter")
 
 
 class FixedValueField(forms.CharField):
-    """What a cell of the column may say, or nothing."""
+    """A field with the rules of the column's cells, for a value that every row has."""
 
     def __init__(self, column: ListColumn, **options: Any) -> None:
         super().__init__(label=column.title, help_text=column.help, required=False, **options)
@@ -56,103 +56,115 @@ class FixedValueField(forms.CharField):
 
 
 class ColumnsForm(ReadingFields):
-    """A choice for each column of the file, and what every row has that no column says."""
+    """A choice for each column of the file, and fields for values that every row has."""
 
-    def __init__(self, said: Any = None, *, upload: Upload) -> None:
-        known = {"encoding": upload.encoding, "delimiter": upload.delimiter}
-        super().__init__(said, initial=known)
+    def __init__(self, data: Any = None, *, upload: Upload) -> None:
+        initial = {"encoding": upload.encoding, "delimiter": upload.delimiter}
+        super().__init__(data, initial=initial)
         self.upload = upload
         self.kind = ListKind(upload.kind)
-        ours = [(each.name, each.title) for each in columns.columns_of(self.kind)]
+        choices = [(column.name, column.title) for column in columns.columns_of(self.kind)]
+        # Headers may be any text, so positions name the fields.
         for position, name in enumerate(upload.header):
             self.fields[f"column_{position}"] = forms.ChoiceField(
                 label=name,
-                choices=[LEFT_OUT_CHOICE, *ours],
+                # A header that is mapped to nothing is left out, which is no error.
+                choices=[LEFT_OUT_CHOICE, *choices],
                 required=False,
                 initial=upload.mapping.get(str(position), ""),
             )
         for column in columns.columns_of(self.kind):
             if mapping.may_be_fixed(column):
-                said = upload.for_all.get(column.name, "")
+                value = upload.for_all.get(column.name, "")
                 self.fields[FIXED_VALUE_PREFIX + column.name] = FixedValueField(
-                    column, initial=said
+                    column, initial=value
                 )
 
     @property
     def columns(self) -> list[dict[str, Any]]:
-        """Each column of the file: its field, and what stands in its first rows."""
+        """The form field and the sample of each column of the file."""
         return [
             {
                 "field": self[f"column_{position}"],
-                "first": [row[position] for row in self.upload.sample if position < len(row)],
+                "sample": [row[position] for row in self.upload.sample if position < len(row)],
             }
             for position in range(len(self.upload.header))
         ]
 
     @property
-    def of_all(self) -> list[forms.BoundField]:
-        """Of what no column says, or what is wrong."""
-        said = {FIXED_VALUE_PREFIX + name for name in self.upload.mapping.values()}
+    def fixed_value_fields(self) -> list[forms.BoundField]:
+        """Fields for columns that are not mapped, and those with errors."""
+        mapped = {FIXED_VALUE_PREFIX + name for name in self.upload.mapping.values()}
         fields = [self[name] for name in self.fields if name.startswith(FIXED_VALUE_PREFIX)]
-        return [each for each in fields if each.name not in said or each.errors]
+        return [field for field in fields if field.name not in mapped or field.errors]
 
     @property
-    def asks_of_all(self) -> bool:
-        """Whether it is worth a look: something is said there, or wrong, or needed."""
-        needed = mapping.missing_columns(self.kind, self.upload.mapping)
+    def opens_fixed_values(self) -> bool:
+        """True if a fixed value is set, wrong or required, so that its section is shown open."""
+        required = mapping.missing_columns(self.kind, self.upload.mapping)
         return any(
-            each.value() or each.errors or each.name.removeprefix(FIXED_VALUE_PREFIX) in needed
-            for each in self.of_all
+            field.value() or field.errors or field.name.removeprefix(FIXED_VALUE_PREFIX) in required
+            for field in self.fixed_value_fields
         )
 
-    def for_all(self) -> dict[str, str]:
-        said = self.cleaned_data
-        cells = {
-            name.removeprefix(FIXED_VALUE_PREFIX): said[name]
-            for name in said
+    def fixed_values(self) -> dict[str, str]:
+        """Return the values that every row has, by column."""
+        data = self.cleaned_data
+        values = {
+            name.removeprefix(FIXED_VALUE_PREFIX): data[name]
+            for name in data
             if name.startswith(FIXED_VALUE_PREFIX)
         }
-        return {name: cell for name, cell in cells.items() if cell}
+        return {name: value for name, value in values.items() if value}
 
-    def chosen(self) -> dict[int, str]:
-        said = self.cleaned_data
-        names = {at: said.get(f"column_{at}", "") for at in range(len(self.upload.header))}
+    def chosen_mapping(self) -> dict[int, str]:
+        """Return revcred's column for each position of the header that has one."""
+        data = self.cleaned_data
+        names = {
+            position: data.get(f"column_{position}", "")
+            for position in range(len(self.upload.header))
+        }
         return {position: name for position, name in names.items() if name}
 
     @property
     def is_read_anew(self) -> bool:
-        """Whether other columns may come out of the file, so that none can be named yet."""
+        """True if the file is to be read in another way, so that its columns may be others."""
         return not self.upload.header or bool({"encoding", "delimiter"} & {*self.changed_data})
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if self.is_read_anew:
             return cleaned
-        chosen = self.chosen()
-        titles = {each.name: each.title for each in columns.columns_of(self.kind)}
+        chosen = self.chosen_mapping()
+        titles = {column.name: column.title for column in columns.columns_of(self.kind)}
         for position, name in chosen.items():
             if [*chosen.values()].count(name) > 1:
-                self.add_error(f"column_{position}", f"More than one column is {titles[name]}.")
-        for name in {*self.for_all()} & {*chosen.values()}:
-            self.add_error(FIXED_VALUE_PREFIX + name, "A column of the file is that already.")
-        if missing := mapping.missing_columns(self.kind, chosen, self.for_all()):
+                message = f"Another column is {titles[name]}, too. Choose one of them."
+                self.add_error(f"column_{position}", message)
+        # Which of the two was meant, only the person knows.
+        for name in {*self.fixed_values()} & {*chosen.values()}:
+            message = "A column of the file has this value. Leave one of them out."
+            self.add_error(FIXED_VALUE_PREFIX + name, message)
+        if missing := mapping.missing_columns(self.kind, chosen, self.fixed_values()):
             names = ", ".join(titles[name] for name in missing)
             self.add_error(None, f"A list of {self.kind} needs a column for: {names}.")
         return cleaned
 
 
 def _radio_choice(
-    label: str, refuse: str, other: tuple[str, str], *, required: bool = True
+    label: str, reject_label: str, other: tuple[str, str], *, required: bool = True
 ) -> forms.ChoiceField:
+    """Return a field that rejects rows, or does the other thing; left out, it rejects."""
     return forms.ChoiceField(
         label=label,
-        choices=[("refuse", refuse), other],
+        choices=[("refuse", reject_label), other],
         widget=forms.RadioSelect,
         required=required,
     )
 
 
-REJECT_ROW_LABEL = "Refuse the row"
+REJECT_ROW_LABEL = "Reject the row"
+# Shared by lists of credentials (holders) and of subscribers (customers).
 PEOPLE_OF_OTHERS_FIELD = _radio_choice(
     "People of another customer",
     REJECT_ROW_LABEL,
@@ -190,7 +202,7 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
             ("take_over", "Move the key to this customer"),
         ),
         "revoked_keys": _radio_choice(
-            "Keys that a revoked credential had",
+            "Keys of revoked credentials",
             REJECT_ROW_LABEL,
             ("use_again", "Use the key again, from now on"),
             required=False,
@@ -200,32 +212,35 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
 
 
 class ChoicesForm(forms.Form):
-    """What to do about rows that name what is not there, or what is somebody else's.
+    """Choices on rows that name unknown things, or things of other customers.
 
-    Only of what the list has columns for.
+    It has fields only for columns that the list has.
     """
 
-    def __init__(self, said: Any = None, *, upload: Upload) -> None:
-        super().__init__(said, initial=upload.choices)
-        said = {*upload.mapping.values(), *upload.for_all}
+    def __init__(self, data: Any = None, *, upload: Upload) -> None:
+        super().__init__(data, initial=upload.choices)
+        names = {*upload.mapping.values(), *upload.for_all}
         for name, fields in CHOICE_FIELDS_BY_COLUMN.items():
-            if name in said and _has_choice(ListKind(upload.kind), name):
+            if name in names and _has_choice(ListKind(upload.kind), name):
+                # Forms share no fields: a form changes its own.
                 self.fields.update(deepcopy(fields))
-        if upload.kind == ListKind.SUBSCRIBERS and "customer" in said:
+        if upload.kind == ListKind.SUBSCRIBERS and "customer" in names:
             self.fields["people_of_others"] = deepcopy(PEOPLE_OF_OTHERS_FIELD)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("subscriptions") == "create" and not cleaned.get("product"):
-            self.add_error("product", "Of which product?")
+            self.add_error("product", "Choose the product of new subscriptions.")
         return cleaned
 
     def choices(self) -> UploadChoices:
-        said = self.cleaned_data
-        product = said.get("product")
-        chosen = {name: value for name, value in said.items() if value}
+        """Return the choices; those without a field keep their default, which rejects rows."""
+        data = self.cleaned_data
+        product = data.get("product")
+        chosen = {name: value for name, value in data.items() if value}
         return UploadChoices(**chosen | {"product": product.external_key if product else ""})
 
 
 def _has_choice(kind: ListKind, name: str) -> bool:
+    # In lists of other kinds, columns of these names are what the row itself is about.
     return name == "customer" or kind is ListKind.CREDENTIALS

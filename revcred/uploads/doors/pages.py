@@ -1,4 +1,4 @@
-"""Lists that somebody brings: the pages from the file to what became of it, and back again."""
+"""Pages of uploads in the administration: file, columns, preview, outcome and undo."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,23 +35,26 @@ from revcred.uploads import actions, columns, examples, files, rights, writing
 from revcred.uploads.columns import ListKind
 from revcred.uploads.doors import preview
 from revcred.uploads.doors.forms import ChoicesForm, ColumnsForm, UploadFileForm
-from revcred.uploads.doors.template_tags import lasting
+from revcred.uploads.doors.template_tags import duration
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.writing import CONTENT_TYPES, ListFormat
 
-State = Upload.State
-
+# Other states are those in which somebody, or a worker, still has something to do.
 UPLOAD_STATE_TONES: dict[str, BadgeTone] = {
-    State.APPLIED: "good",
-    State.FAILED: "bad",
-    State.CANCELLED: "over",
-    State.UNDONE: "over",
+    Upload.State.APPLIED: "good",
+    Upload.State.FAILED: "bad",
+    Upload.State.CANCELLED: "over",
+    Upload.State.UNDONE: "over",
 }
-UPLOAD, APPLY = "revcred.add_upload", "revcred.apply_upload"
+RIGHT_TO_UPLOAD = "revcred.add_upload"
+RIGHT_TO_APPLY_UPLOADS = "revcred.apply_upload"
 FILE_TOO_LARGE_MESSAGE = (
     f"This file is larger than the {MAX_FILE_BYTES // 10**9} GB that an upload may have."
 )
-STATE_CHANGED_MESSAGE = "That was not possible any more: here is how things are now."
+STATE_CHANGED_MESSAGE = (
+    "Nothing was done, because the upload has changed since you opened the page. This is its"
+    " current state."
+)
 REJECTED_ROWS_SHOWN = 10
 REJECTED_ROWS_PER_PAGE = 100
 
@@ -62,10 +65,12 @@ class UploadStateFilter(admin.SimpleListFilter):
     title, parameter_name = "state", "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(value, str(label).capitalize()) for value, label in State.choices]
+        return [(value, str(label).capitalize()) for value, label in Upload.State.choices]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(state=self.value()) if self.value() in State.values else queryset
+        # An unknown value in the address shows all uploads instead of none.
+        is_known = self.value() in Upload.State.values
+        return queryset.filter(state=self.value()) if is_known else queryset
 
 
 @admin.register(Upload)
@@ -92,89 +97,94 @@ class UploadAdmin(ReadOnlyModelAdmin):
 
     @admin.display(description="took")
     def took_(self, upload: Upload) -> str | None:
-        return lasting(upload.took).replace(" ", "\N{NO-BREAK SPACE}") if upload.took else None
+        return duration(upload.took).replace(" ", "\N{NO-BREAK SPACE}") if upload.took else None
 
     @admin.display(description="SHA-256")
     def digest_(self, upload: Upload) -> str:
         return format_html('<code title="{}">{}…</code>', upload.digest, upload.digest[:8])
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm(UPLOAD)
+        return request.user.has_perm(RIGHT_TO_UPLOAD)
 
-    # --- Where the pages are ---
+    # --- Addresses of the pages ---
 
     def get_urls(self) -> list[URLPattern]:
-        upload, apply = UPLOAD, APPLY
+        upload, apply = RIGHT_TO_UPLOAD, RIGHT_TO_APPLY_UPLOADS
         own = {
             "columns": self._page(self.columns_page, upload),
             "choices": self._page(self.choose, upload, post=True),
             "apply": self._page(self.apply, apply, post=True),
             "cancel": self._page(self.cancel, upload, apply, post=True),
             "undo": self._page(self.undo_page, apply),
-            "refusals": self._page(self.refusals_page),
-            "refused": self._page(self.refused, upload),
+            "refusals": self._page(self.problems_page),
+            "refused": self._page(self.rejected_file, upload),
             "progress": self._page(self.progress),
         }
         return [
             path(
                 "lists/<slug:kind>-<slug:what>.<slug:form>",
-                self.admin_site.admin_view(self.list_for_people),
+                self.admin_site.admin_view(self.template_or_example),
                 name="revcred_upload_list",
             ),
             *(
                 path(f"<int:number>/{name}/", page, name=f"revcred_upload_{name}")
                 for name, page in own.items()
             ),
+            # Ours come first: Django's pattern for an object's page would match all of them.
             *super().get_urls(),
         ]
 
     def _page(self, page: UploadPage, *rights: str, post: bool = False) -> Any:
-        """About one upload, for those who may see it and have one of these rights."""
+        """Return the view of a page of one upload, for people who have one of these rights."""
 
-        def shown(request: HttpRequest, number: int) -> HttpResponseBase:
+        def view(request: HttpRequest, number: int) -> HttpResponseBase:
             if not self.has_view_permission(request):
                 raise PermissionDenied
-            if rights and not any(request.user.has_perm(each) for each in rights):
+            if rights and not any(request.user.has_perm(right) for right in rights):
                 raise PermissionDenied
             return page(request, get_object_or_404(self.get_queryset(request), pk=number))
 
-        return self.admin_site.admin_view(require_POST(shown) if post else shown)
+        return self.admin_site.admin_view(require_POST(view) if post else view)
 
     def _show(
         self, request: HttpRequest, name: str, title: str, upload: Upload | None, **context: Any
     ) -> HttpResponse:
-        whole = self.admin_site.each_context(request) | {
+        page_context = self.admin_site.each_context(request) | {
             "title": title,
             "subtitle": None,
             "opts": self.opts,
             "upload": upload,
-            "may_upload": request.user.has_perm(UPLOAD),
-            "may_apply": request.user.has_perm(APPLY),
+            "may_upload": request.user.has_perm(RIGHT_TO_UPLOAD),
+            "may_apply": request.user.has_perm(RIGHT_TO_APPLY_UPLOADS),
             **context,
         }
         if upload:
-            whole |= {"state": upload_state_badge(upload), "back": self.url_of(upload)}
-            whole.setdefault("steps", preview.upload_steps(upload))
-        return TemplateResponse(request, f"admin/uploads/{name}.html", whole)
+            page_context |= {"state": upload_state_badge(upload), "back": self.url_of(upload)}
+            page_context.setdefault("steps", preview.upload_steps(upload))
+        return TemplateResponse(request, f"admin/uploads/{name}.html", page_context)
 
     def url_of(self, upload: Upload) -> str:
         return reverse("admin:revcred_upload_change", args=[upload.pk])
 
-    def _to(self, upload: Upload) -> HttpResponse:
+    def _redirect_to(self, upload: Upload) -> HttpResponse:
         return HttpResponseRedirect(self.url_of(upload))
 
-    # --- A file ---
+    # --- Uploading a file ---
 
     @method_decorator(csrf_exempt)
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """The token against forgery is in the body, which is read if it is not too large."""
+        """Show the form, or receive a file.
+
+        The CSRF token is in the body. Django's check would read the body of any size, so the size
+        is looked at first and the token is checked afterwards.
+        """
         if not self.has_add_permission(request):
             raise PermissionDenied
         if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES:
             return self._show_file_form(request, UploadFileForm(), FILE_TOO_LARGE_MESSAGE)
-        files.uploads_directory()
+        files.uploads_directory()  # Django's upload handler writes there, so it has to exist
         return csrf_protect(self._take_file)(request)
 
     def _take_file(self, request: HttpRequest) -> HttpResponse:
@@ -183,19 +193,19 @@ class UploadAdmin(ReadOnlyModelAdmin):
         form = UploadFileForm(request.POST, request.FILES)
         if not form.is_valid():
             return self._show_file_form(request, form)
-        said = form.cleaned_data
+        data = form.cleaned_data
         try:
             upload = actions.receive_upload(
                 kind=_requested_kind(request),
-                file=said["file"],
-                name=said["file"].name,
-                encoding=said["encoding"] or None,
-                delimiter=said["delimiter"] or None,
+                file=data["file"],
+                name=data["file"].name,
+                encoding=data["encoding"] or None,
+                delimiter=data["delimiter"] or None,
                 by=_signed_in_user(request),
             )
         except actions.FileTooLarge:
             return self._show_file_form(request, form, FILE_TOO_LARGE_MESSAGE)
-        return self._to(upload)
+        return self._redirect_to(upload)
 
     def _show_file_form(
         self, request: HttpRequest, form: UploadFileForm, problem: str = ""
@@ -216,23 +226,24 @@ class UploadAdmin(ReadOnlyModelAdmin):
             largest=MAX_FILE_BYTES,
         )
 
-    def list_for_people(
+    def template_or_example(
         self, request: HttpRequest, kind: str, what: str, form: str
     ) -> HttpResponseBase:
-        """A template, or a filled example."""
+        """Download an empty template or a filled example of a kind of list."""
         makers = {"template": writing.template_file, "example": writing.example_file}
         if kind not in [*ListKind] or form not in [*ListFormat] or what not in makers:
             raise Http404
-        written = makers[what](ListKind(kind), ListFormat(form))
-        return _download_response(BytesIO(written), f"{kind}-{what}.{form}", ListFormat(form))
+        content = makers[what](ListKind(kind), ListFormat(form))
+        return _download_response(BytesIO(content), f"{kind}-{what}.{form}", ListFormat(form))
 
-    # --- An upload, in whatever state it is ---
+    # --- One upload: a page for each state ---
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         upload = self.get_object(request, object_id)
         if not isinstance(upload, Upload):
+            # The same answer as Django's own pages give for a missing object.
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
         if not self.has_view_permission(request, upload):
             raise PermissionDenied
@@ -240,14 +251,17 @@ class UploadAdmin(ReadOnlyModelAdmin):
             return self._show(
                 request, "under_way", str(upload), upload, **_progress_context(upload)
             )
-        if upload.state == State.UNMAPPED:
+        if upload.state == Upload.State.UNMAPPED:
             return self.columns_page(request, upload)
-        if upload.state == State.READY:
+        if upload.state == Upload.State.READY:
             return self._show_preview(request, upload, ChoicesForm(upload=upload))
         return self._show_outcome(request, upload)
 
     def progress(self, request: HttpRequest, upload: Upload) -> HttpResponse:
-        """What a page that is being looked at asks for; it is loaded anew once there is more."""
+        """Show the progress bar, which an open page requests every second.
+
+        After the end of the phase, a header makes the page load anew.
+        """
         response = self._show(request, "progress", str(upload), upload, **_progress_context(upload))
         if not upload.is_under_way:
             response["HX-Refresh"] = "true"
@@ -258,60 +272,63 @@ class UploadAdmin(ReadOnlyModelAdmin):
         if request.method != "POST" or not form.is_valid():
             steps = preview.steps_at(preview.COLUMNS_STEP)
             return self._show(request, "columns", str(upload), upload, form=form, steps=steps)
-        said = form.cleaned_data
-        is_anew = form.is_read_anew
-        return self._change(
+        data = form.cleaned_data
+        is_read_anew = form.is_read_anew
+        # Read another way, the file may have other columns, so a mapping would make no sense yet.
+        return self._run_action(
             request,
             upload,
             partial(
                 actions.recheck_upload,
-                mapping=None if is_anew else form.chosen(),
-                for_all=form.for_all(),
-                encoding=said["encoding"] if is_anew else None,
-                delimiter=said["delimiter"] if is_anew else None,
+                mapping=None if is_read_anew else form.chosen_mapping(),
+                for_all=form.fixed_values(),
+                encoding=data["encoding"] if is_read_anew else None,
+                delimiter=data["delimiter"] if is_read_anew else None,
             ),
         )
 
     def choose(self, request: HttpRequest, upload: Upload) -> HttpResponse:
-        if upload.state != State.READY:
+        if upload.state != Upload.State.READY:
             messages.warning(request, STATE_CHANGED_MESSAGE)
-            return self._to(upload)
+            return self._redirect_to(upload)
         form = ChoicesForm(request.POST, upload=upload)
         if not form.is_valid():
             return self._show_preview(request, upload, form)
-        return self._change(
+        return self._run_action(
             request, upload, partial(actions.recheck_upload, choices=form.choices())
         )
 
     def _show_preview(
         self, request: HttpRequest, upload: Upload, choices: forms.Form
     ) -> HttpResponse:
-        figures = preview.preview_counts(upload)
+        also_created = upload.preview["adds"]
         return self._show(
             request,
             "preview",
             str(upload),
             upload,
-            figures=figures,
-            adds={name: count for name, count in upload.preview["adds"].items() if count},
-            refused=preview.count_rejected(upload),
+            preview_counts=preview.preview_counts(upload),
+            also_created={name: count for name, count in also_created.items() if count},
+            rejected=preview.count_rejected(upload),
             reasons=preview.problem_counts(upload),
             members=preview.members_to_add(upload),
             lacking=rights.missing_rights_to_apply(upload, _signed_in_user(request)),
             to_do=preview.rows_to_apply(upload),
             choices=choices,
             left_out=[
-                name for at, name in enumerate(upload.header) if str(at) not in upload.mapping
+                name
+                for position, name in enumerate(upload.header)
+                if str(position) not in upload.mapping
             ],
-            for_all=preview.fixed_values_with_titles(upload),
-            **self._refused(request, upload),
+            fixed_values=preview.fixed_values_with_titles(upload),
+            **self._rejected_rows_context(request, upload),
         )
 
-    def _refused(self, request: HttpRequest, upload: Upload) -> dict[str, Any]:
+    def _rejected_rows_context(self, request: HttpRequest, upload: Upload) -> dict[str, Any]:
         return {
-            "refusals": _problems_with_titles(upload, most=REJECTED_ROWS_SHOWN),
+            "problems": _problems_with_titles(upload, most=REJECTED_ROWS_SHOWN),
             "are_all": preview.count_rejected(upload) <= REJECTED_ROWS_SHOWN,
-            "may_have_refused": _is_uploader(request, upload)
+            "may_download_rejected": _is_uploader(request, upload)
             and actions.rejected_file_format(upload=upload),
         }
 
@@ -321,69 +338,74 @@ class UploadAdmin(ReadOnlyModelAdmin):
             "outcome",
             str(upload),
             upload,
-            did=preview.outcome_counts(upload),
+            outcome_counts=preview.outcome_counts(upload),
             may_undo=upload.state in Upload.UNDOABLE and upload.changes.exists(),
-            may_check=upload.state == State.FAILED and not upload.applied_at,
-            **self._refused(request, upload),
+            may_check=upload.state == Upload.State.FAILED and not upload.applied_at,
+            **self._rejected_rows_context(request, upload),
         )
 
-    # --- What is done with it ---
+    # --- Actions ---
 
-    def _change(
-        self, request: HttpRequest, upload: Upload, act: Callable[..., None]
+    def _run_action(
+        self, request: HttpRequest, upload: Upload, action: Callable[..., None]
     ) -> HttpResponse:
+        """Run the action, say why if it was not possible, and return to the upload's page."""
         try:
-            act(upload=upload, by=_signed_in_user(request))
+            action(upload=upload, by=_signed_in_user(request))
         except actions.WrongUploadState:
             messages.warning(request, STATE_CHANGED_MESSAGE)
         except actions.SomeRowsRejected:
-            messages.error(request, "Some rows are refused, so not all of it can be applied.")
+            messages.error(request, "Nothing was applied, because some rows are rejected.")
         except actions.NothingToApply:
-            messages.error(request, "No row would change anything.")
-        except actions.NotAllowed as lacking:
-            messages.error(request, str(lacking))
-        return self._to(upload)
+            messages.error(request, "Nothing was applied, because no row changes anything.")
+        except actions.NotAllowed as error:
+            messages.error(request, str(error))
+        return self._redirect_to(upload)
 
     def apply(self, request: HttpRequest, upload: Upload) -> HttpResponse:
-        act = partial(actions.apply_upload, whole=request.POST.get("which") == "whole")
-        return self._change(request, upload, act)
+        all_or_nothing = request.POST.get("which") == "whole"
+        action = partial(actions.apply_upload, all_or_nothing=all_or_nothing)
+        return self._run_action(request, upload, action)
 
     def cancel(self, request: HttpRequest, upload: Upload) -> HttpResponse:
-        """Who may upload may also give it up again; what is being applied takes the other right."""
-        if upload.state == State.APPLYING and not request.user.has_perm(APPLY):
+        """Cancel the upload. While it is being applied, this takes the right to apply."""
+        is_being_applied = upload.state == Upload.State.APPLYING
+        if is_being_applied and not request.user.has_perm(RIGHT_TO_APPLY_UPLOADS):
             raise PermissionDenied
-        return self._change(request, upload, actions.cancel_upload)
+        return self._run_action(request, upload, actions.cancel_upload)
 
     def undo_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         if request.method == "POST":
             try:
-                return self._change(request, upload, actions.undo_upload)
+                return self._run_action(request, upload, actions.undo_upload)
             except actions.UndoBlocked:
-                pass  # said below
+                pass  # the page below names the obstacles
         if upload.state not in Upload.UNDOABLE or not upload.changes.exists():
             messages.warning(request, STATE_CHANGED_MESSAGE)
-            return self._to(upload)
+            return self._redirect_to(upload)
         return self._show(
             request,
             "undo",
             "Undo",
             upload,
-            did=preview.outcome_counts(upload),
-            dependents=actions.undo_obstacles(upload=upload),
+            outcome_counts=preview.outcome_counts(upload),
+            obstacles=actions.undo_obstacles(upload=upload),
             lacking=rights.missing_rights_to_undo(upload, _signed_in_user(request)),
         )
 
-    # --- What was refused ---
+    # --- Rejected rows ---
 
-    def refusals_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
+    def problems_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         after = parse_id(request.GET.get("after")) or 0
         found = _problems_with_titles(upload, after=after, most=REJECTED_ROWS_PER_PAGE)
-        rows = {each["row"] for each in found}
+        # A row may have several problems, so rows are counted and not problems.
+        rows = {problem["row"] for problem in found}
         more = max(rows) if len(rows) == REJECTED_ROWS_PER_PAGE else None
-        return self._show(request, "refusals", "Refused rows", upload, refusals=found, more=more)
+        return self._show(request, "refusals", "Rejected rows", upload, problems=found, more=more)
 
-    def refused(self, request: HttpRequest, upload: Upload) -> HttpResponseBase:
-        """Keys as they came are in it, so that it goes back to nobody but who brought them."""
+    def rejected_file(self, request: HttpRequest, upload: Upload) -> HttpResponseBase:
+        """Download the rejected rows. They contain keys in clear, so only the uploader may."""
+        # Superusers get no keys this way either.
         if not _is_uploader(request, upload):
             raise PermissionDenied
         form = actions.rejected_file_format(upload=upload)
@@ -411,10 +433,10 @@ def _progress_context(upload: Upload) -> dict[str, Any]:
 
 def _problems_with_titles(upload: Upload, *, most: int, after: int = 0) -> list[dict[str, Any]]:
     found = actions.list_row_problems(upload=upload, after=after, most=most)
-    titles = preview.column_titles(upload, [each.column for each in found])
+    titles = preview.column_titles(upload, [problem.column for problem in found])
     return [
-        {"row": each.row, "column": title, "hint": each.hint, "message": each.message}
-        for each, title in zip(found, titles, strict=True)
+        {"row": problem.row, "column": title, "hint": problem.hint, "message": problem.message}
+        for problem, title in zip(found, titles, strict=True)
     ]
 
 
@@ -435,5 +457,5 @@ def _is_uploader(request: HttpRequest, upload: Upload) -> bool:
 def _download_response(file: Any, name: str, form: ListFormat) -> FileResponse:
     response = FileResponse(file, as_attachment=True, filename=name)
     response["Content-Type"] = CONTENT_TYPES[form]
-    response["Cache-Control"] = "no-store"
+    response["Cache-Control"] = "no-store"  # it may contain keys
     return response

@@ -1,4 +1,4 @@
-"""What an upload would do, or did, as its page says it."""
+"""Figures and words of an upload's page: its steps, its preview and its outcome."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,52 +7,55 @@ from revcred.models import Upload
 from revcred.uploads import columns
 from revcred.uploads.columns import ListKind
 
-Action, State = Upload.Action, Upload.State
-
 PREVIEW_LABELS = {
-    Action.CREATE: "Create",
-    Action.UPDATE: "Update",
-    Action.MOVE: "Move",
-    Action.UNCHANGED: "Unchanged",
-    Action.REFUSED: "Refused",
+    Upload.Action.CREATE: "Create",
+    Upload.Action.UPDATE: "Update",
+    Upload.Action.MOVE: "Move",
+    Upload.Action.UNCHANGED: "Unchanged",
+    Upload.Action.REFUSED: "Rejected",
 }
 OUTCOME_WORDS = {
-    Action.CREATE: "created",
-    Action.UPDATE: "updated",
-    Action.MOVE: "moved",
-    Action.UNCHANGED: "unchanged",
-    Action.REFUSED: "refused",
+    Upload.Action.CREATE: "created",
+    Upload.Action.UPDATE: "updated",
+    Upload.Action.MOVE: "moved",
+    Upload.Action.UNCHANGED: "unchanged",
+    Upload.Action.REFUSED: "rejected",
 }
 STEP_NAMES = ("File", "Columns", "Preview", "Apply", "Done")
 COLUMNS_STEP = 1
+# States that are not here belong to the last step.
 STEP_BY_STATE = {
-    State.CHECKING: COLUMNS_STEP,
-    State.UNMAPPED: COLUMNS_STEP,
-    State.READY: 2,
-    State.APPLYING: 3,
+    Upload.State.CHECKING: COLUMNS_STEP,
+    Upload.State.UNMAPPED: COLUMNS_STEP,
+    Upload.State.READY: 2,
+    Upload.State.APPLYING: 3,
 }
 
 
 @dataclass(frozen=True)
 class PreviewCount:
-    """How many rows do something; and of the first of them, column by column, what."""
+    """The number of rows with an action, and the first of them as a table.
+
+    `columns` has a line for each column that any example has a value in: its title, and for each
+    example the old and the new value, or None.
+    """
 
     action: str
     label: str
     count: int
-    firsts: list[dict[str, Any]]
+    examples: list[dict[str, Any]]
     columns: list[tuple[str, list[tuple[Any, Any] | None]]]
 
 
 def fixed_values_with_titles(upload: Upload) -> list[tuple[str, str]]:
-    """The titles of columns, and what every row has there."""
-    named = columns.columns_by_name(ListKind(upload.kind))
-    return [(named[name].title, value) for name, value in upload.for_all.items()]
+    """Return (column title, value) of the values that every row has."""
+    by_name = columns.columns_by_name(ListKind(upload.kind))
+    return [(by_name[name].title, value) for name, value in upload.for_all.items()]
 
 
 @dataclass(frozen=True)
 class ProblemCount:
-    """Why rows are refused, and how many are."""
+    """A reason why rows are rejected, and the number of rows."""
 
     column: str
     message: str
@@ -61,44 +64,52 @@ class ProblemCount:
 
 @dataclass(frozen=True)
 class UploadStep:
+    """A step in the list of steps at the top of the page."""
+
     name: str
     is_over: bool
     is_now: bool
 
 
 def upload_steps(upload: Upload) -> list[UploadStep]:
-    return steps_at(STEP_BY_STATE.get(State(upload.state), len(STEP_NAMES) - 1))
+    return steps_at(STEP_BY_STATE.get(Upload.State(upload.state), len(STEP_NAMES) - 1))
 
 
-def steps_at(now: int) -> list[UploadStep]:
-    return [UploadStep(name, at < now, at == now) for at, name in enumerate(STEP_NAMES)]
+def steps_at(current: int) -> list[UploadStep]:
+    """Return all steps; `current` is the index of the one that the page belongs to."""
+    return [
+        UploadStep(name, index < current, index == current) for index, name in enumerate(STEP_NAMES)
+    ]
 
 
 def outcome_in_short(upload: Upload) -> str:
-    """What came of it, or would, in a line of the list."""
-    if upload.state == State.READY:
-        said = [("to apply", rows_to_apply(upload)), *outcome_counts(upload)]
+    """Return the outcome, or what is to be applied, as one line for the list of uploads."""
+    if upload.state == Upload.State.READY:
+        counts = [("to apply", rows_to_apply(upload)), *outcome_counts(upload)]
     elif upload.applied_at or upload.total is None:
-        said = outcome_counts(upload)
+        counts = outcome_counts(upload)
     else:
-        said = [("read", upload.total)]
-    return ", ".join(f"{count:,} {word}".replace(" ", "\N{NO-BREAK SPACE}") for word, count in said)
+        counts = [("read", upload.total)]
+    # A count and its word stay on one line.
+    return ", ".join(
+        f"{count:,} {word}".replace(" ", "\N{NO-BREAK SPACE}") for word, count in counts
+    )
 
 
 def preview_counts(upload: Upload) -> list[PreviewCount]:
+    """Return the counts by action in the order of the page, also those of 0."""
     counts = upload.preview["counts"]
     return [
-        PreviewCount(action, label, counts[action], firsts, _values_by_column(upload, firsts))
+        PreviewCount(action, label, counts[action], examples, _values_by_column(upload, examples))
         for action, label in PREVIEW_LABELS.items()
-        for firsts in [upload.preview["firsts"].get(action, [])]
+        for examples in [upload.preview["firsts"].get(action, [])]
     ]
 
 
 def _values_by_column(
-    upload: Upload, firsts: list[dict[str, Any]]
+    upload: Upload, examples: list[dict[str, Any]]
 ) -> list[tuple[str, list[tuple[Any, Any] | None]]]:
-    """Old and new of each row, or None where it says nothing of that column."""
-    rows = [{name: (old, new) for name, old, new in each["values"]} for each in firsts]
+    rows = [{name: (old, new) for name, old, new in example["values"]} for example in examples]
     return [
         (column.title, [row.get(column.name) for row in rows])
         for column in columns.columns_of(ListKind(upload.kind))
@@ -115,35 +126,40 @@ def problem_counts(upload: Upload) -> list[ProblemCount]:
 
 
 def members_to_add(upload: Upload) -> dict[str, Any]:
-    """Return who would become a member, with the words for where they belong."""
-    found: dict[str, Any] = upload.preview.get("members") or {"count": 0, "people": []}
-    return found | {"more": found["count"] - len(found["people"])}
+    """Return the new members of the preview, and as `more` how many of them it does not name."""
+    # Previews of earlier versions have none.
+    members: dict[str, Any] = upload.preview.get("members") or {"count": 0, "people": []}
+    return members | {"more": members["count"] - len(members["people"])}
 
 
 def rows_to_apply(upload: Upload) -> int:
-    """The rows that change anything."""
-    counts = upload.preview["counts"]
-    return sum(counts[each] for each in (Action.CREATE, Action.UPDATE, Action.MOVE))
+    """Return the number of rows that change anything."""
+    action, counts = Upload.Action, upload.preview["counts"]
+    return sum(counts[name] for name in (action.CREATE, action.UPDATE, action.MOVE))
 
 
 def count_rejected(upload: Upload) -> int:
-    """When it was checked, and meanwhile."""
-    before = upload.preview.get("counts", {}).get(Action.REFUSED, 0)
-    return int(before + upload.outcome.get("meanwhile", 0))
+    """Return the number of rows rejected by the check, and since then while applying."""
+    by_check = upload.preview.get("counts", {}).get(Upload.Action.REFUSED, 0)
+    return int(by_check + upload.outcome.get("meanwhile", 0))
 
 
 def outcome_counts(upload: Upload) -> list[tuple[str, int]]:
-    """What came of it, such as ("created", 3); of one that is not applied yet, what is refused."""
-    counts = upload.outcome | {Action.REFUSED: count_rejected(upload)}
+    """Return (word, rows), such as ("created", 3), without those of 0.
+
+    Of an upload that has not been applied, only the rejected rows count.
+    """
+    counts = upload.outcome | {Upload.Action.REFUSED: count_rejected(upload)}
     if upload.applied_at:
-        counts |= {Action.UNCHANGED: upload.preview["counts"][Action.UNCHANGED]}
+        counts |= {Upload.Action.UNCHANGED: upload.preview["counts"][Upload.Action.UNCHANGED]}
     return [(word, counts[action]) for action, word in OUTCOME_WORDS.items() if counts.get(action)]
 
 
 def column_titles(upload: Upload, names: list[str]) -> list[str]:
+    """Return the titles of columns for their names."""
     titles = _titles_by_name(upload)
     return [titles.get(name, name) for name in names]
 
 
 def _titles_by_name(upload: Upload) -> dict[str, str]:
-    return {each.name: each.title for each in columns.columns_of(ListKind(upload.kind))}
+    return {column.name: column.title for column in columns.columns_of(ListKind(upload.kind))}

@@ -1,3 +1,5 @@
+"""Template filters for pages of uploads and for histories."""
+
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,14 +9,14 @@ register = template.Library()
 
 
 @register.filter
-def told(value: Any) -> str:
-    """A value of a row as one reads it aloud. Of a secret it is only known that there is one."""
+def shown_value(value: Any) -> str:
+    """Return a row's value as text. True stands for a secret, which is never shown."""
     if value is True:
         return "sealed"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {told(each)}" for name, each in value.items())
+        return ", ".join(f"{name}: {shown_value(item)}" for name, item in value.items())
     return "" if value is None else _utc_moment_or_text(str(value))
 
 
@@ -23,22 +25,23 @@ def _utc_moment_or_text(value: str) -> str:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return value
+    # Moments of plans always have an offset. What has none is text that only looks like a moment.
     if not moment.tzinfo:
         return value
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}".removesuffix(" 00:00")  # a day was meant
 
 
 @register.filter
-def of(values: dict[str, Any] | None, name: str) -> Any:
-    """The value of that name, if there is one."""
+def value_of(values: dict[str, Any] | None, name: str) -> Any:
+    """Return the value with that name, or None. Templates cannot look up a variable name."""
     return (values or {}).get(name)
 
 
 @register.filter
-def lasting(span: timedelta) -> str:
-    """How long, such as 0.4 s, 12 s, 3 min 5 s, 1 h 2 min."""
+def duration(span: timedelta) -> str:
+    """Return the time span in words, such as 0.4 s, 12 s, 3 min 5 s, 1 h 2 min."""
     seconds = span.total_seconds()
-    if seconds < 10:  # noqa: PLR2004 - below it a tenth still says something
+    if seconds < 10:  # noqa: PLR2004 - tenths matter only for short spans
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
     if not minutes:

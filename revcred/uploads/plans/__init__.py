@@ -1,4 +1,4 @@
-"""What each kind of list does to the tables it is about."""
+"""Plans by kind of list: the SQL that checks, writes and undoes rows."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ LIST_PLANS: Mapping[ListKind, ListPlan] = {
     ListKind.SUBSCRIBERS: subscribers.SUBSCRIBERS_PLAN,
     ListKind.SUBSCRIPTIONS: subscriptions.SUBSCRIPTIONS_PLAN,
 }
-# In the order in which things may go.
+# A thing is deleted after all that may refer to it: customers last.
 UNDO_PLANS: tuple[UndoPlan, ...] = (
     credentials.UNDO_CREDENTIALS,
     subscribers.UNDO_MEMBERSHIPS,

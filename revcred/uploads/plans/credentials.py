@@ -1,4 +1,7 @@
-"""Credentials: told by their key, or where a row has none by their name within the customer."""
+"""Plan for lists of credentials.
+
+A credential is identified by its key or, where a row has none, by its name within the customer.
+"""
 
 from revcred.uploads.plans.plan import (
     CHUNK_TABLE,
@@ -13,36 +16,40 @@ from revcred.uploads.plans.plan import (
 
 CREDENTIAL_TARGET = "revcred.credential"
 
+# By code: the column that a problem belongs to, and the problem.
 CREDENTIAL_MESSAGES = {
-    "customer:unknown": "There is no customer of that external key.",
-    "key:twice": "The same key is in {other_row}, too.",
+    "customer:unknown": "No customer has this external key.",
+    "key:twice": "The same key is also in {other_row}.",
     "key:of_another": "This key belongs to another customer.",
-    "key:revoked": "A revoked credential had this key. Choose to use such keys again if it is to"
-    " count from now on.",
-    "name:twice": "The same name of this customer is in {other_row}, too.",
-    "name:in_use": "This customer has another credential of that name.",
-    "secret:no_key": "The credential has no key that the secret would go with.",
-    "subscription:unknown": "There is no subscription of that external key.",
-    "subscription:product": "A subscription can only be created with a product; none was chosen.",
+    "key:revoked": "A revoked credential had this key. To use it again, allow keys of revoked"
+    " credentials.",
+    "name:twice": "This customer has the same name in {other_row}.",
+    "name:in_use": "This customer has another credential with this name.",
+    "secret:no_key": "The credential has no key, so it cannot have a secret.",
+    "subscription:unknown": "No subscription has this external key.",
+    "subscription:product": "Choose the product of new subscriptions.",
     "subscription:of_another": "The subscription belongs to another customer.",
-    "holders:unknown": "There is no subscriber of that address.",
-    "holders:login": "The address of one of them, who is no subscriber yet, is the login of "
-    "somebody of the staff, or of another subscriber.",
-    "holders:of_another": "One of them belongs to another customer and would become a member of "
-    "this one. Allow people of other customers if that is meant.",
-    "gateway:unknown": "There is no gateway of that name.",
-    "gateway:several": "This key means different credentials at several gateways. Say which.",
-    "gateway:other": "The key counts at any gateway already.",
-    "key_active_from:fixed": "The start of a key that exists cannot be changed.",
-    "key_active_from:in_use": "The key meant another credential then.",
-    "assigned_from:before_key": "The key has not begun by then at the other customer.",
+    "holders:unknown": "No subscriber has this address.",
+    "holders:login": "A new holder's address is already the login of a staff member or of another "
+    "subscriber.",
+    "holders:of_another": "A holder belongs to another customer and would become a member of this "
+    "one. To permit this, allow people of other customers.",
+    "gateway:unknown": "No gateway has this name.",
+    "gateway:several": "This key belongs to different credentials at several gateways. Name the "
+    "gateway.",
+    "gateway:other": "The key already counts at all gateways.",
+    "key_active_from:fixed": "The start of an existing key cannot be changed.",
+    "key_active_from:in_use": "The key belonged to another credential at that time.",
+    "assigned_from:before_key": "The key was not active yet at the other customer at that time.",
 }
 
-# Each text is looked up once, however many rows say it; each key by the index made for that, for
-# the other, of the exclusion constraint, cannot be asked = ANY (ARRAY[…]) but by a bitmap, and
-# these are off here. OFFSET 0 keeps the planner from copying an expression to every place that
-# names it, and from reading all credentials for a few.
+# Each different text is looked up once, however many rows have it. Fingerprints are compared with
+# = ANY (ARRAY[…]), so that the B-tree index on them serves: the index of the exclusion constraint
+# would serve = as well, but only by a bitmap scan, and these are off here. OFFSET 0 keeps the
+# planner from copying an expression to every place that names it, and from reading all
+# credentials for a few.
 CREDENTIALS_PLAN_QUERY = """
+-- in: different texts of `subscription`; out: each with the subscriptions that it names
 WITH subs AS MATERIALIZED (
     SELECT
         given,
@@ -54,7 +61,7 @@ WITH subs AS MATERIALIZED (
     FROM (SELECT DISTINCT subscription AS given FROM {source} row WHERE subscription IS NOT NULL) d
     CROSS JOIN unnest(string_to_array(given, '|')) named
     LEFT JOIN LATERAL (
-        -- Of several that have this name one after the other, the one that has it now.
+        -- Several may have this name one after the other: the one that has it now is meant.
         SELECT x.id, x.customer_id FROM revcred_subscription x WHERE x.external_key = named
         ORDER BY tstzrange(x.active_from, x.active_until) @> %(now)s::timestamptz DESC,
             x.active_from DESC
@@ -62,17 +69,19 @@ WITH subs AS MATERIALIZED (
     ) s ON true
     GROUP BY given
 ), contested AS MATERIALIZED (
+    -- in: names of subscriptions; out: those that rows of different customers name
     SELECT named
     FROM (SELECT DISTINCT subscription, customer FROM {source} row WHERE subscription IS NOT NULL) d
     CROSS JOIN unnest(string_to_array(subscription, '|')) named
     GROUP BY named HAVING min(customer) <> max(customer)
 ), people AS MATERIALIZED (
+    -- in: different texts of `holders`; out: each with the subscribers that it names
     SELECT
         given,
         array_agg(named::text ORDER BY named COLLATE "C") AS names,
         array_agg(p.id ORDER BY named COLLATE "C") AS ids,
         bool_or(p.id IS NULL) AS some_unknown,
-        -- As `actions.subscribers.refuse_login_of_another`, of those that would be created.
+        -- The same rule as `actions.subscribers.check_login_available`, for new subscribers.
         bool_or(p.id IS NULL AND EXISTS (
             SELECT FROM revcred_user u WHERE lower(u.email) = named AND (
                 u.is_staff OR u.is_superuser
@@ -84,7 +93,7 @@ WITH subs AS MATERIALIZED (
     LEFT JOIN revcred_subscriber p ON lower(p.email) = named
     GROUP BY given
 ), newcomers AS MATERIALIZED (
-    -- in: each text of holders at a customer; out: those of them who are no members there yet
+    -- in: each text of `holders` at a customer; out: the people who are not members there yet
     SELECT d.given, d.customer, named, p.id AS subscriber_id
     FROM (
         SELECT DISTINCT holders AS given, customer FROM {source} row WHERE holders IS NOT NULL
@@ -96,9 +105,10 @@ WITH subs AS MATERIALIZED (
         SELECT FROM revcred_membership m WHERE m.customer_id = c.id AND m.subscriber_id = p.id
     )
 ), in_several AS MATERIALIZED (
-    -- Nobody's people yet, but named for two customers: of which they are is not ours to tell.
+    -- in: newcomers; out: those named for two customers, so that nobody can say where they belong
     SELECT named FROM newcomers GROUP BY named HAVING min(customer) <> max(customer)
 ), joining AS MATERIALIZED (
+    -- in: newcomers; out: texts of `holders` that bring new members, and if some belong elsewhere
     SELECT
         given, customer,
         bool_or(
@@ -107,13 +117,16 @@ WITH subs AS MATERIALIZED (
         ) AS some_elsewhere
     FROM newcomers n GROUP BY given, customer
 ), same_key AS MATERIALIZED (
+    -- in: rows; out: keys that several rows have, with the first and the last of these rows
     SELECT fingerprint, min(number) AS first, max(number) AS last
     FROM {source} row WHERE fingerprint IS NOT NULL GROUP BY fingerprint
-    HAVING count(*) > count(DISTINCT gateway) AND count(*) > 1  -- at several gateways it is several
+    HAVING count(*) > count(DISTINCT gateway) AND count(*) > 1  -- one key for each gateway is fine
 ), same_name AS MATERIALIZED (
+    -- in: rows; out: names that a customer has in several rows
     SELECT customer, name, min(number) AS first, max(number) AS last
     FROM {source} row GROUP BY customer, name HAVING count(*) > 1
 ), seen AS (
+    -- in: rows; out: each row with the credential, key and names that it is about, as they are now
     SELECT
         row.*,
         c.id AS customer_id,
@@ -166,6 +179,7 @@ WITH subs AS MATERIALIZED (
     LEFT JOIN same_key ON same_key.fingerprint = row.fingerprint
     LEFT JOIN same_name ON same_name.customer = row.customer AND same_name.name = row.name
     LEFT JOIN LATERAL (
+        -- k: the current key with this fingerprint
         SELECT
             x.id, x.credential_id, x.gateway_id, x.active_from, x.active_until,
             count(*) FILTER (WHERE x.gateway_id IS NOT NULL) OVER () > 1
@@ -173,7 +187,7 @@ WITH subs AS MATERIALIZED (
         FROM revcred_externalkey x
         WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
             AND (x.active_until IS NULL OR x.active_until > %(now)s)
-            -- The same string at another gateway is another key, as for the action.
+            -- At another gateway, the same text is another key (see `actions.credentials`).
             AND (row.gateway IS NULL OR x.gateway_id IS NULL OR x.gateway_id = g.id)
             AND NOT EXISTS (
                 SELECT FROM revcred_credential y
@@ -183,7 +197,8 @@ WITH subs AS MATERIALIZED (
         LIMIT 1
     ) k ON true
     LEFT JOIN LATERAL (
-        -- As credentials.keys_of_revoked has it.
+        -- revoked: the last revoked credential that had this key, if none has it since. The same
+        -- rule as `actions.credentials.keys_of_revoked_credentials`.
         SELECT x.credential_id, y.revoked_at AS at
         FROM revcred_externalkey x JOIN revcred_credential y ON y.id = x.credential_id
         WHERE x.fingerprint = ANY (ARRAY[row.fingerprint]) AND y.revoked_at IS NOT NULL
@@ -197,6 +212,7 @@ WITH subs AS MATERIALIZED (
         ORDER BY y.revoked_at DESC LIMIT 1
     ) revoked ON true
     LEFT JOIN LATERAL (
+        -- n: for a row without a key, the credential of that name
         SELECT x.id, (
             SELECT y.id FROM revcred_externalkey y
             WHERE y.credential_id = x.id AND y.kind = 'key' AND y.active_from <= %(now)s
@@ -209,6 +225,7 @@ WITH subs AS MATERIALIZED (
         OFFSET 0
     ) n ON true
     LEFT JOIN LATERAL (
+        -- e: the existing credential, found by key or by name
         SELECT * FROM revcred_credential x WHERE x.id = coalesce(k.credential_id, n.id) OFFSET 0
     ) e ON true
     LEFT JOIN revcred_customer o ON o.id = e.customer_id
@@ -218,6 +235,7 @@ WITH subs AS MATERIALIZED (
         OFFSET 0
     ) v ON true
     LEFT JOIN LATERAL (
+        -- fed: subscriptions that it is assigned to at the moment of the move, or later
         SELECT array_agg(s.external_key::text ORDER BY s.external_key COLLATE "C") AS names
         FROM revcred_assignment a JOIN revcred_subscription s ON s.id = a.subscription_id
         WHERE a.credential_id = ANY (ARRAY[e.id]) AND row.subscription IS NOT NULL
@@ -230,10 +248,11 @@ WITH subs AS MATERIALIZED (
     ) held ON true
     OFFSET 0
 ), compared AS (
+    -- in: rows with what exists; out: the same with what would change, and with problems
     SELECT
         seen.*,
         target_id IS NULL OR is_of_another AS is_new,
-        -- As `HELD` and `MEMBERSHIPS` write: an existing one only if its holders change.
+        -- Just when INSERT_HOLDER_MEMBERSHIPS writes: with new credentials and changed holders.
         some_join AND (
             target_id IS NULL OR is_of_another OR holder_names IS DISTINCT FROM old_holder_names
         ) AS is_joining,
@@ -345,6 +364,7 @@ WITH subs AS MATERIALIZED (
 )
 SELECT
     compared.*,
+    -- An assignment that ends is a move; one that is only added is an update.
     CASE
         WHEN invalid IS NOT NULL OR refusals <> '{{}}' THEN 'refused'
         WHEN is_of_another THEN 'move'
@@ -354,6 +374,7 @@ SELECT
             AND NOT old_subscription_names <@ subscription_names THEN 'move'
         ELSE 'update'
     END AS action,
+    -- Applying compares this hash, to find rows whose credential has changed since the check.
     CASE WHEN target_id IS NOT NULL THEN
         md5(concat_ws(' ', target_id, key_id, old_secret_mark, before, after))
     END AS was,
@@ -374,7 +395,7 @@ FROM compared
     ),
 )
 
-# --- What rows name and is not there yet ----------------------------------------------------------
+# --- Things that rows name and that do not exist yet ----------------------------------------------
 
 INSERT_CUSTOMERS_OF_CREDENTIALS = insert_and_record_statement(
     "revcred.customer",
@@ -388,6 +409,7 @@ INSERT_CUSTOMERS_OF_CREDENTIALS = insert_and_record_statement(
     """,
 )
 
+# ON CONFLICT: another upload, or a person, may create the same at this moment.
 INSERT_UNKNOWN_HOLDERS = insert_and_record_statement(
     "revcred.subscriber",
     """
@@ -401,6 +423,7 @@ INSERT_UNKNOWN_HOLDERS = insert_and_record_statement(
     """,
 )
 
+# min(c.id): rows of different customers that name the same one have been rejected by now.
 INSERT_UNKNOWN_SUBSCRIPTIONS = insert_and_record_statement(
     "revcred.subscription",
     """
@@ -420,6 +443,7 @@ INSERT_UNKNOWN_SUBSCRIPTIONS = insert_and_record_statement(
 )
 
 ALSO_CREATED_QUERIES = {
+    # The conditions of the INSERTs above, counted for the preview.
     "customers": """
         SELECT count(DISTINCT customer) FROM {source} row
         WHERE %(create_customers)s AND NOT EXISTS (
@@ -442,9 +466,10 @@ ALSO_CREATED_QUERIES = {
     """,
 }
 
-# --- A chunk --------------------------------------------------------------------------------------
+# --- Writing a chunk ------------------------------------------------------------------------------
 
-# What undoing has to know besides: which assignments end, what the secret was, whose key it was.
+# Undo needs more than `before`: the assignments that end, the old secret, the owner of the key.
+# It is collected first, because the statements below overwrite it.
 COLLECT_UNDO_DATA = f"""
 UPDATE {CHUNK_TABLE} row SET
     links = jsonb_strip_nulls(jsonb_build_object(
@@ -476,12 +501,14 @@ SELECT
 FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
+# A key belongs to one credential at a time (an exclusion constraint). So the key of the old owner
+# ends before the new owner's begins.
 END_TAKEN_KEYS = f"""
 UPDATE revcred_externalkey x SET active_until = moved_at
 FROM {CHUNK_TABLE} WHERE x.id = key_id AND is_of_another
 """
 
-# A key that is used again counted for nobody since its credential was revoked.
+# A key that is used again was charged to nobody since its credential was revoked.
 END_REVOKED_KEYS = f"""
 UPDATE revcred_externalkey x SET active_until = greatest(y.revoked_at, x.active_from)
 FROM {CHUNK_TABLE} row, revcred_credential y
@@ -495,7 +522,8 @@ UPDATE {CHUNK_TABLE} SET links = jsonb_build_object('used_again_of', revoked_own
 WHERE target_id IS NULL AND revoked_owner IS NOT NULL
 """
 
-# As far back as transactions are accepted, but not before the key's last owner let go.
+# A new key counts as far back as transactions are accepted, but not before its last owner's ended.
+# A generated one (without a fingerprint in the row) and one that is used again count from now on.
 INSERT_EXTERNAL_KEYS = f"""
 INSERT INTO revcred_externalkey (
     id, credential_id, kind, gateway_id, fingerprint, hint, active_from, created_at
@@ -518,10 +546,11 @@ FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number) WHERE is_new ORDER B
 
 INSERT_SEALED_VALUES = f"""
 INSERT INTO revcred_sealedvalue (external_key_id, value, secret, secret_mark)
-SELECT new_key_id, s.value, s.secret, row.secret_mark
+SELECT new_key_id, s.value, s.secret, row.secret_mark -- marks, not secrets, are compared later
 FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number) WHERE is_new ORDER BY number
 """
 
+# A key without anything sealed has no row in this table yet.
 REPLACE_SECRETS = f"""
 INSERT INTO revcred_sealedvalue (external_key_id, secret, secret_mark)
 SELECT key_id, s.secret, row.secret_mark
@@ -542,6 +571,7 @@ WHERE e.id = target_id AND NOT is_new
     AND after ?| ARRAY['name', 'environment', 'tags', 'expires_at']
 """
 
+# An assignment that would end before it begins would break its check constraint.
 DELETE_UNSTARTED_ASSIGNMENTS = f"""
 DELETE FROM revcred_assignment a USING {CHUNK_TABLE} row
 WHERE a.credential_id = target_id AND NOT is_new AND after ? 'subscription'
@@ -556,6 +586,7 @@ WHERE a.credential_id = target_id AND NOT is_new AND after ? 'subscription'
     AND NOT a.subscription_id = ANY (subscription_ids)
 """
 
+# Assignments to subscriptions that the cell names again just go on.
 INSERT_ASSIGNMENTS = f"""
 INSERT INTO revcred_assignment (
     credential_id, customer_id, subscription_id, active_from, created_at
@@ -570,7 +601,7 @@ WHERE NOT is_new AND after ? 'subscription' AND NOT EXISTS (
 ORDER BY number
 """
 
-# A new credential feeds its subscriptions for as long as it has its key.
+# A new credential is assigned from the moment on that its key counts, unless the row says another.
 INSERT_FIRST_ASSIGNMENTS = f"""
 INSERT INTO revcred_assignment (
     credential_id, customer_id, subscription_id, active_from, created_at
@@ -583,6 +614,7 @@ JOIN revcred_externalkey x ON x.id = new_key_id
 WHERE is_new ORDER BY number
 """
 
+# The cell names all holders, so others stop being holders. Memberships stay.
 DELETE_HOLDERS = f"""
 DELETE FROM revcred_credential_holders h USING {CHUNK_TABLE} row
 WHERE h.credential_id = target_id AND NOT is_new AND after ? 'holders'
@@ -598,6 +630,7 @@ ORDER BY number
 ON CONFLICT DO NOTHING
 """
 
+# A holder is always a member of the credential's customer.
 INSERT_HOLDER_MEMBERSHIPS = insert_and_record_statement(
     "revcred.membership",
     f"""
@@ -610,6 +643,7 @@ INSERT_HOLDER_MEMBERSHIPS = insert_and_record_statement(
     """,
 )
 
+# Runs last, when undo data is complete.
 RECORD_CREDENTIAL_CHANGES = f"""
 INSERT INTO revcred_uploadchange (
     upload_id, row, action, target_type, target_id, before, after, links, secret
@@ -621,7 +655,8 @@ SELECT
 FROM {CHUNK_TABLE} ORDER BY number
 """
 
-# From when what has been attributed already may be wrong now.
+# The earliest moment from which attribution may have changed: of moves, of changed expiry, and of
+# new keys at one gateway, which take calls from keys that count at any.
 CREDENTIALS_AFFECTED_SINCE = f"""
 SELECT least(
     min(moved_at) FILTER (WHERE is_of_another OR NOT is_new AND after ? 'subscription'),
@@ -633,10 +668,13 @@ SELECT least(
 
 CREDENTIALS_PLAN = ListPlan(
     target=CREDENTIAL_TARGET,
-    title="name",
-    judged=CREDENTIALS_PLAN_QUERY,
-    keeps=("key_id",),
-    made={"new_id": "revcred_credential_id_seq", "new_key_id": "revcred_externalkey_id_seq"},
+    title_column="name",
+    query=CREDENTIALS_PLAN_QUERY,
+    kept_columns=("key_id",),
+    id_sequences={
+        "new_id": "revcred_credential_id_seq",
+        "new_key_id": "revcred_externalkey_id_seq",
+    },
     lock=lock_targets_statement("revcred_credential"),
     prepare=(INSERT_CUSTOMERS_OF_CREDENTIALS, INSERT_UNKNOWN_HOLDERS, INSERT_UNKNOWN_SUBSCRIPTIONS),
     write=(
@@ -658,18 +696,21 @@ CREDENTIALS_PLAN = ListPlan(
         INSERT_HOLDER_MEMBERSHIPS,
         RECORD_CREDENTIAL_CHANGES,
     ),
-    since=CREDENTIALS_AFFECTED_SINCE,
-    waits="SELECT customer, fingerprint, NULL::text AS subscription FROM {source} row",
-    joins="""
+    affected_since_query=CREDENTIALS_AFFECTED_SINCE,
+    waiting_query="SELECT customer, fingerprint, NULL::text AS subscription FROM {source} row",
+    joining_query="""
         SELECT named AS email, customer, 'member' AS role, number, action
         FROM {source} row CROSS JOIN unnest(string_to_array(holders, '|')) named
     """,
-    seals=True,
-    adds=ALSO_CREATED_QUERIES,
+    seals_keys=True,
+    also_created_queries=ALSO_CREATED_QUERIES,
     messages=CREDENTIAL_MESSAGES,
 )
 
 # --- Undoing --------------------------------------------------------------------------------------
+
+# Conditions over changes. A key that was taken over got a new credential, though its change is no
+# "create" but a "move": undo data says so.
 
 IS_CREATED_CREDENTIAL = (
     f"target_type = '{CREDENTIAL_TARGET}' AND (action = 'create' OR links ? 'taken')"
@@ -683,7 +724,8 @@ CREATED_KEY_IDS = (
     f"(SELECT id FROM revcred_externalkey WHERE credential_id IN {CREATED_CREDENTIAL_IDS})"
 )
 
-# Usage of what is new, and what has been attributed through an assignment that was added.
+# Usage that undoing would pull the ground from: of created credentials, and of subscriptions that
+# a credential was assigned to from a moment on.
 CREDENTIAL_USAGE_QUERY = f"""
 SELECT id AS number, target_id AS credential_id, NULL::bigint[] AS subscription_ids,
     NULL::timestamptz AS since
@@ -716,6 +758,7 @@ UPDATE revcred_credential e SET
 FROM {UNDONE_TABLE} WHERE {IS_CHANGED_CREDENTIAL} AND e.id = target_id
 """
 
+# The old secret was sealed for this very row, so it opens there.
 RESTORE_SECRETS = f"""
 UPDATE revcred_sealedvalue v
 SET secret = c.secret, secret_mark = (links ->> 'secret_mark')::uuid
@@ -723,6 +766,7 @@ FROM {UNDONE_TABLE} c
 WHERE {IS_CHANGED_CREDENTIAL} AND v.external_key_id = (links ->> 'key')::bigint
 """
 
+# Recognised by their moment. Those that the credential had before are restored below.
 DELETE_ADDED_ASSIGNMENTS = f"""
 DELETE FROM revcred_assignment a USING {UNDONE_TABLE}, revcred_subscription s
 WHERE {IS_CHANGED_CREDENTIAL} AND a.credential_id = target_id AND s.id = a.subscription_id
@@ -730,6 +774,7 @@ WHERE {IS_CHANGED_CREDENTIAL} AND a.credential_id = target_id AND s.id = a.subsc
     AND NOT coalesce(before -> 'subscription', '[]') ? s.external_key
 """
 
+# Ended ones are still there and get their end back; deleted ones are inserted under their old id.
 RESTORE_ASSIGNMENTS = f"""
 INSERT INTO revcred_assignment (
     id, credential_id, customer_id, subscription_id, active_from, active_until, created_at
@@ -762,7 +807,8 @@ ON CONFLICT DO NOTHING
 UNDO_CREDENTIALS = UndoPlan(
     target=CREDENTIAL_TARGET,
     table="revcred_credential",
-    uses=CREDENTIAL_USAGE_QUERY,
+    usage_query=CREDENTIAL_USAGE_QUERY,
+    # Rows that refer to the credential go before it, and new keys before old ones are reopened.
     statements=(
         f"DELETE FROM revcred_credential_holders WHERE credential_id IN {CREATED_CREDENTIAL_IDS}",
         f"DELETE FROM revcred_keyuse WHERE external_key_id IN {CREATED_KEY_IDS}",

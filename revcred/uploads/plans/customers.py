@@ -1,4 +1,4 @@
-"""Customers: told by their external key."""
+"""Plan for lists of customers. A customer is identified by its external key."""
 
 from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
@@ -12,7 +12,8 @@ from revcred.uploads.plans.plan import (
     undone_changes_source,
 )
 
-TABLE, TARGET = "revcred_customer", "revcred.customer"
+CUSTOMER_TABLE = "revcred_customer"
+CUSTOMER_TARGET = "revcred.customer"
 
 CUSTOMER_LOOKUP = f"""
 SELECT
@@ -26,12 +27,12 @@ SELECT
 FROM {{source}} row
 LEFT JOIN twice t ON t.same = row.external_key
 LEFT JOIN LATERAL (
-    SELECT * FROM {TABLE} x WHERE x.external_key = row.external_key OFFSET 0
+    SELECT * FROM {CUSTOMER_TABLE} x WHERE x.external_key = row.external_key OFFSET 0
 ) e ON true
 """
 
 INSERT_CUSTOMERS = f"""
-INSERT INTO {TABLE} (id, name, external_key, email_domains, tags, metadata, created_at)
+INSERT INTO {CUSTOMER_TABLE} (id, name, external_key, email_domains, tags, metadata, created_at)
 SELECT
     new_id, name, external_key, coalesce(string_to_array(email_domains, '|'), '{{}}'),
     coalesce(string_to_array(tags, '|'), '{{}}'), coalesce(metadata, '{{}}'), clock_timestamp()
@@ -39,16 +40,18 @@ FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
 UPDATE_CUSTOMERS = f"""
-UPDATE {TABLE} e SET
+UPDATE {CUSTOMER_TABLE} e SET
     name = row.name,
+    -- a blank cell changes nothing
     email_domains = coalesce(string_to_array(row.email_domains, '|'), e.email_domains),
     tags = coalesce(string_to_array(row.tags, '|'), e.tags),
     metadata = coalesce(row.metadata, e.metadata)
 FROM {CHUNK_TABLE} row WHERE e.id = target_id
 """
 
+# `before` holds only the fields that the upload changed; others keep what they have now.
 RESTORE_CUSTOMERS = f"""
-UPDATE {TABLE} e SET
+UPDATE {CUSTOMER_TABLE} e SET
     name = coalesce(before ->> 'name', e.name),
     email_domains = CASE WHEN before ? 'email_domains'
         THEN ARRAY(SELECT jsonb_array_elements_text(before -> 'email_domains'))
@@ -56,13 +59,13 @@ UPDATE {TABLE} e SET
     tags = CASE WHEN before ? 'tags'
         THEN ARRAY(SELECT jsonb_array_elements_text(before -> 'tags')) ELSE e.tags END,
     metadata = coalesce(before -> 'metadata', e.metadata)
-FROM {undone_changes_source(TARGET, "update")} WHERE e.id = target_id
+FROM {undone_changes_source(CUSTOMER_TARGET, "update")} WHERE e.id = target_id
 """
 
 CUSTOMERS_PLAN = ListPlan(
-    target=TARGET,
-    title="external_key",
-    judged=plan_query(
+    target=CUSTOMER_TARGET,
+    title_column="external_key",
+    query=plan_query(
         CUSTOMER_LOOKUP,
         same="external_key",
         compares={
@@ -72,27 +75,31 @@ CUSTOMERS_PLAN = ListPlan(
             "metadata": ("metadata", "old_metadata"),
         },
         effects={"create": "is_new", "update": "NOT is_new AND after <> '{{}}'"},
-        refuses=(),
+        problems=(),
     ),
-    made={"new_id": "revcred_customer_id_seq"},
-    lock=lock_targets_statement(TABLE),
-    write=(INSERT_CUSTOMERS, UPDATE_CUSTOMERS, record_changes_statement(TARGET)),
-    messages={"external_key:twice": "The same external key is in {other_row}, too."},
+    id_sequences={"new_id": "revcred_customer_id_seq"},
+    lock=lock_targets_statement(CUSTOMER_TABLE),
+    write=(INSERT_CUSTOMERS, UPDATE_CUSTOMERS, record_changes_statement(CUSTOMER_TARGET)),
+    messages={"external_key:twice": "The same external key is also in {other_row}."},
 )
 
 UNDO_CUSTOMERS = UndoPlan(
-    target=TARGET,
-    table=TABLE,
-    depends={
+    target=CUSTOMER_TARGET,
+    table=CUSTOMER_TABLE,
+    obstacle_queries={
         "The customer has other credentials": depended_on_query(
-            TARGET, "revcred_credential k", "revcred.credential", "k.id", "k.customer_id"
+            CUSTOMER_TARGET, "revcred_credential k", "revcred.credential", "k.id", "k.customer_id"
         ),
         "The customer has other subscriptions": depended_on_query(
-            TARGET, "revcred_subscription s", "revcred.subscription", "s.id", "s.customer_id"
+            CUSTOMER_TARGET,
+            "revcred_subscription s",
+            "revcred.subscription",
+            "s.id",
+            "s.customer_id",
         ),
         "The customer has other members": depended_on_query(
-            TARGET, "revcred_membership m", "revcred.membership", "m.id", "m.customer_id"
+            CUSTOMER_TARGET, "revcred_membership m", "revcred.membership", "m.id", "m.customer_id"
         ),
     },
-    statements=(delete_created_statement(TABLE, TARGET), RESTORE_CUSTOMERS),
+    statements=(delete_created_statement(CUSTOMER_TABLE, CUSTOMER_TARGET), RESTORE_CUSTOMERS),
 )

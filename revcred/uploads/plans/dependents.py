@@ -1,12 +1,14 @@
-"""What keeps something that an upload created from being deleted again."""
+"""Obstacles to undoing: queries for created things that something else depends on."""
 
 
-def depended_on_query(  # noqa: PLR0917 - as the query reads
-    target: str, source: str, its_type: str, number: str, belongs: str, also: str = "true"
+def depended_on_query(  # noqa: PLR0917 - in the order in which the query reads them
+    target: str, source: str, source_type: str, source_id: str, belongs: str, also: str = "true"
 ) -> str:
-    """A query for what was created and has in `source` something that is not the upload's, too.
+    """Return a query for the changes that created a thing on which rows of `source` depend.
 
-    `number` tells the thing there, of the type `its_type`, and `belongs` what was created.
+    A row of `source` is a thing of type `source_type` with the number `source_id`, and `belongs`
+    is its column that names the created thing. Rows that the same upload created do not count if
+    {own} is true: they are undone with it.
     """
     return f"""
         SELECT c.id FROM {{changes}} c
@@ -14,8 +16,8 @@ def depended_on_query(  # noqa: PLR0917 - as the query reads
             SELECT FROM {source}
             WHERE {belongs} = c.target_id AND {also} AND NOT ({{own}} AND EXISTS (
                 SELECT FROM revcred_uploadchange o
-                WHERE o.upload_id = c.upload_id AND o.target_type = '{its_type}'
-                    AND o.target_id = {number}
+                WHERE o.upload_id = c.upload_id AND o.target_type = '{source_type}'
+                    AND o.target_id = {source_id}
             ))
         )
     """

@@ -1,81 +1,89 @@
-"""What a kind of list is to checking, applying and undoing: statements, and words."""
+"""Plans: the SQL statements and messages by which a kind of list is checked, applied and undone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# The rows of one chunk, judged again under lock; gone at the end of its transaction.
-CHUNK_TABLE = "upload_chunk"
-# What was sealed for them.
-SEALED_TABLE = "upload_sealed"
-# Of the changes of an upload, those that are undone together.
-UNDONE_TABLE = "upload_undone"
+# Temporary tables of one connection. Every commit empties them.
+CHUNK_TABLE = "upload_chunk"  # the rows of one chunk, planned again under lock
+SEALED_TABLE = "upload_sealed"  # keys and secrets, sealed for the rows of the chunk
+UNDONE_TABLE = "upload_undone"  # the changes that are undone in one transaction
 
+# No column precedes the colon: the row as a whole is the problem.
 CHANGED_SINCE_CHECK_CODE = ":meanwhile"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListPlan:
-    """`plan_query` is a SELECT over the rows in {source}: what each says, and what it would do.
+    """Statements and messages of one kind of list.
 
-    It has `number`, the facts, and `action`, `is_new`, `target_id` of what is there already,
-    `before` and `after` of it, `refusals` ("column:code"), `other_row`, `was` (all it was judged
-    by), `effects` (see `uploads.rights`), and what `write` asks for. `keeps` are columns that are
-    kept with the row besides, `made` such with numbers that new rows are given, each with its
-    sequence.
+    `query` selects each row of {source} with the action it asks for. Its columns:
 
-    Statements in `lock_targets_statement` and `prepare` read {source}, those in `write` the chunk.
-    `since` says from
-    when what has been attributed already may be wrong then. `adds` count what `prepare` will add,
-    `waits` asks for what transactions in quarantine may name. `joins` asks of {source} who becomes
-    a member: email, customer (its external key), role, number, action.
+        number       the row's number in the file
+        (facts)      the row's values, one column each (see `staging.staged_column_names`)
+        action       create, update, move, unchanged or refused
+        is_new       true if a new thing is created
+        target_id    the existing thing that the row is about, else NULL
+        before       fields that change, with the old values
+        after        the same fields with the new values
+        refusals     problems as "column:code"
+        other_row    the number of the row that says the same, for messages
+        was          a hash of all that the action was derived from
+        effects      names of `rights.RowEffect`
+
+    and further ones that `write` reads.
+
+    Statements in `lock` and `prepare` read {source}; those in `write` read the chunk.
     """
 
-    target: str
-    title: str
-    judged: str
-    keeps: tuple[str, ...] = ()
-    made: Mapping[str, str] = field(default_factory=dict)
+    target: str  # label of the model, such as "revcred.customer"
+    title_column: str  # the column that a preview shows as a row's title
+    query: str
+    kept_columns: tuple[str, ...] = ()  # further columns of `query` that are stored with the row
+    id_sequences: Mapping[str, str] = field(default_factory=dict)  # column → sequence of new ids
     lock: str
-    prepare: tuple[str, ...] = ()
+    prepare: tuple[str, ...] = ()  # creates what rows name and is not there yet
     write: tuple[str, ...]
-    since: str = "SELECT NULL::timestamptz"
-    waits: str = ""
-    joins: str = ""
-    seals: bool = False
-    adds: Mapping[str, str] = field(default_factory=dict)
+    # Earliest moment from which attribution may have changed; NULL if none has.
+    affected_since_query: str = "SELECT NULL::timestamptz"
+    waiting_query: str = ""  # customer, fingerprint, subscription that quarantine is searched for
+    # People who become members: email, customer (its external key), role, number, action.
+    joining_query: str = ""
+    seals_keys: bool = False
+    also_created_queries: Mapping[str, str] = field(default_factory=dict)  # counts for `prepare`
     messages: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class UndoPlan:
-    """How changes of one kind of thing are undone: `statements` over those of a chunk.
+    """Statements that undo changes of one kind of thing, a chunk of changes at a time.
 
-    `depends` are queries for the `id` of changes that something else depends on, each under what
-    it is; they read {changes}, and pass over what is the upload's as well if that is its {own}.
-    `uses` asks what usage may hang on.
+    `obstacle_queries` select the `id` of changes that something else depends on, by the reason
+    that people read. They read {changes}; if {own} is true, things of the same upload do not count.
+    `usage_query` selects what usage may have been attributed to (see `hooks.numbers_with_usage`).
     """
 
     target: str
     table: str
-    depends: Mapping[str, str] = field(default_factory=dict)
-    uses: str = ""
+    obstacle_queries: Mapping[str, str] = field(default_factory=dict)
+    usage_query: str = ""
     statements: tuple[str, ...]
 
 
 def plan_query(
-    seen: str,
+    lookup: str,
     *,
     same: str,
     compares: Mapping[str, tuple[str, str]],
-    refuses: tuple[str, ...],
+    problems: tuple[str, ...],
     effects: Mapping[str, str],
-    also: str = "",
+    ctes: str = "",
 ) -> str:
-    """The SELECT of a kind whose things are told by one column, `same`.
+    """Return the `query` of a plan whose things are identified by one column, `same`.
 
-    `seen` finds what is there already, and joins `twice`; `also` are further WITH queries. A
-    blank cell changes nothing: of each name in `compares`, the new value counts if it is one.
-    `effects` are conditions, by what a row does if it holds.
+    `lookup` selects each row with the existing thing, and joins `twice`; `ctes` are further WITH
+    queries that it may read. `compares` gives the new and the old value of each field: a blank
+    cell changes nothing. `problems` are expressions that give a code or NULL; `effects` are
+    conditions by the effect that a row has where they hold.
     """
 
     def changed(value: int) -> str:
@@ -86,12 +94,18 @@ def plan_query(
         )
 
     return f"""
+-- in: rows; out: identifiers that several rows have, with the first and the last of them
 WITH twice AS MATERIALIZED (
     SELECT {same} AS same, min(number) AS first, max(number) AS last
     FROM {{source}} row GROUP BY {same} HAVING count(*) > 1
-), {also} seen AS (
-    {seen} OFFSET 0
-), compared AS (
+), {ctes}
+-- in: rows; out: each row with the existing thing that it is about
+seen AS (
+    -- OFFSET 0 keeps the planner from evaluating expressions again wherever they are named
+    {lookup} OFFSET 0
+),
+-- in: rows with things; out: the same with what would change, and with problems
+compared AS (
     SELECT
         seen.*,
         target_id IS NULL AS is_new,
@@ -102,7 +116,7 @@ WITH twice AS MATERIALIZED (
             jsonb_strip_nulls(jsonb_build_object({changed(0)}))
         END AS after,
         array_remove(ARRAY[
-            CASE WHEN other_row IS NOT NULL THEN '{same}:twice' END, {", ".join(refuses) or "NULL"}
+            CASE WHEN other_row IS NOT NULL THEN '{same}:twice' END, {", ".join(problems) or "NULL"}
         ], NULL) AS refusals
     FROM seen
     OFFSET 0
@@ -115,6 +129,7 @@ SELECT
         WHEN after = '{{{{}}}}' THEN 'unchanged'
         ELSE 'update'
     END AS action,
+    -- Applying compares this hash, to find rows whose thing somebody has changed since the check.
     CASE WHEN NOT is_new THEN md5(concat_ws(' ', target_id, before, after)) END AS was,
     {effects_array(effects)} AS effects
 FROM compared
@@ -122,13 +137,15 @@ FROM compared
 
 
 def effects_array(conditions: Mapping[str, str]) -> str:
-    """An array of the names whose conditions hold."""
-    each = ", ".join(f"CASE WHEN {when} THEN '{name}' END" for name, when in conditions.items())
-    return f"array_remove(ARRAY[{each}]::text[], NULL)"
+    """Return an array expression of the names whose conditions hold."""
+    items = ", ".join(
+        f"CASE WHEN {condition} THEN '{name}' END" for name, condition in conditions.items()
+    )
+    return f"array_remove(ARRAY[{items}]::text[], NULL)"
 
 
 def record_changes_statement(target: str) -> str:
-    """Put on record what the rows of a chunk did."""
+    """Return the statement that records what each row of the chunk changed."""
     return f"""
 INSERT INTO revcred_uploadchange (upload_id, row, action, target_type, target_id, before, after)
 SELECT
@@ -139,7 +156,8 @@ FROM {CHUNK_TABLE} ORDER BY number
 
 
 def lock_targets_statement(table: str) -> str:
-    """What the rows of a chunk are about stays as it is until they are written."""
+    """Return the statement that locks the things a chunk is about, until they are written."""
+    # In order of id, so that two transactions that lock the same things cannot deadlock.
     return f"""
 SELECT id FROM {table}
 WHERE id IN (SELECT known_target_id FROM {{source}} row WHERE known_target_id IS NOT NULL)
@@ -148,8 +166,12 @@ ORDER BY id FOR NO KEY UPDATE
 
 
 def insert_and_record_statement(target: str, insert: str) -> str:
-    """What rows name and is not there yet, on record. `insert` ends where its conflicts do."""
+    """Return the statement that inserts things which rows only name, and records them.
+
+    `insert` ends with its ON CONFLICT clause.
+    """
     return f"""
+-- in: rows; out: ids of what was not there yet
 WITH added AS ({insert} RETURNING id)
 INSERT INTO revcred_uploadchange (upload_id, action, target_type, target_id)
 SELECT %(upload)s, 'create', '{target}', id FROM added ORDER BY id
@@ -157,12 +179,13 @@ SELECT %(upload)s, 'create', '{target}', id FROM added ORDER BY id
 
 
 def undone_changes_source(target: str, action: str) -> str:
-    """The changes of a chunk that are undone, for a FROM: `c`."""
+    """Return a FROM item `c`: the changes of that kind that are undone in this transaction."""
     return (
         f"(SELECT * FROM {UNDONE_TABLE} WHERE target_type = '{target}' AND action = '{action}') c"
     )
 
 
 def delete_created_statement(table: str, target: str) -> str:
+    """Return the statement that deletes what undone changes had created."""
     created = undone_changes_source(target, "create")
     return f"DELETE FROM {table} WHERE id IN (SELECT target_id FROM {created})"

@@ -1,4 +1,8 @@
-"""Subscribers: told by their e-mail address. They join customers, and leave none."""
+"""Plan for lists of subscribers.
+
+A subscriber is identified by the e-mail address. A list makes people members of customers; it
+never ends a membership.
+"""
 
 from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
@@ -13,10 +17,12 @@ from revcred.uploads.plans.plan import (
     undone_changes_source,
 )
 
-TABLE, TARGET = "revcred_subscriber", "revcred.subscriber"
+SUBSCRIBER_TABLE = "revcred_subscriber"
+SUBSCRIBER_TARGET = "revcred.subscriber"
 MEMBERSHIP_TARGET = "revcred.membership"
 
-# As `actions.subscribers.refuse_login_of_another`: a new subscriber could not sign in with it.
+# The same rule as `actions.subscribers.check_login_available`: a login belongs to one person, so
+# a new subscriber could not sign in with this address.
 LOGIN_OF_ANOTHER = """(
     SELECT CASE
         WHEN u.is_staff OR u.is_superuser THEN 'email:of_staff'
@@ -28,6 +34,7 @@ LOGIN_OF_ANOTHER = """(
 
 NAMED_CUSTOMERS_CTES = """
 customers AS MATERIALIZED (
+    -- in: different texts of `customer`; out: each with the customers that it names
     SELECT
         given,
         array_agg(named::text ORDER BY named COLLATE "C") AS names,
@@ -38,6 +45,7 @@ customers AS MATERIALIZED (
     LEFT JOIN revcred_customer c ON c.external_key = named
     GROUP BY given
 ), same_external_key AS MATERIALIZED (
+    -- in: rows; out: external keys that several rows have
     SELECT external_key, min(number) AS first, max(number) AS last
     FROM {source} row WHERE external_key IS NOT NULL GROUP BY external_key HAVING count(*) > 1
 ),
@@ -51,7 +59,7 @@ SELECT
     e.external_key AS old_external_key,
     customers.ids AS customer_ids,
     customers.some_unknown,
-    -- Those it would belong to afterwards, and those it belongs to now.
+    -- customers that the person would belong to, and those that the person belongs to now
     CASE WHEN customer IS NOT NULL THEN ARRAY(
         SELECT each FROM unnest(customers.names || belongs.names) each
         GROUP BY each ORDER BY each COLLATE "C"
@@ -71,7 +79,7 @@ LEFT JOIN twice t ON t.same = row.email
 LEFT JOIN same_external_key k ON k.external_key = row.external_key
 LEFT JOIN customers ON customers.given = row.customer
 LEFT JOIN LATERAL (
-    SELECT * FROM {TABLE} x WHERE lower(x.email) = row.email OFFSET 0
+    SELECT * FROM {SUBSCRIBER_TABLE} x WHERE lower(x.email) = row.email OFFSET 0
 ) e ON true
 LEFT JOIN LATERAL (
     SELECT
@@ -86,13 +94,13 @@ LEFT JOIN LATERAL (
 """
 
 INSERT_SUBSCRIBERS = f"""
-INSERT INTO {TABLE} (id, email, name, external_key, created_at)
+INSERT INTO {SUBSCRIBER_TABLE} (id, email, name, external_key, created_at)
 SELECT new_id, email, coalesce(name, ''), external_key, clock_timestamp()
 FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
 UPDATE_SUBSCRIBERS = f"""
-UPDATE {TABLE} e SET
+UPDATE {SUBSCRIBER_TABLE} e SET
     name = coalesce(row.name, e.name),
     external_key = coalesce(row.external_key, e.external_key)
 FROM {CHUNK_TABLE} row WHERE e.id = target_id AND after ?| ARRAY['name', 'external_key']
@@ -101,6 +109,7 @@ FROM {CHUNK_TABLE} row WHERE e.id = target_id AND after ?| ARRAY['name', 'extern
 # + 0 keeps the planner from going through all members of a large customer for each row.
 UPDATE_ROLES = f"""
 WITH other AS (
+    -- in: rows of the chunk; out: memberships with another role, locked in one order
     SELECT m.id, m.role AS old, row.role AS new, row.number
     FROM {CHUNK_TABLE} row JOIN revcred_membership m
         ON m.subscriber_id = target_id AND m.customer_id + 0 = ANY (customer_ids)
@@ -108,6 +117,7 @@ WITH other AS (
     ORDER BY m.id
     FOR NO KEY UPDATE OF m
 ), changed AS (
+    -- in: these memberships; out: nothing, the statement below records them
     UPDATE revcred_membership m SET role = other.new FROM other WHERE m.id = other.id
 )
 INSERT INTO revcred_uploadchange (upload_id, row, action, target_type, target_id, before, after)
@@ -117,6 +127,8 @@ SELECT
 FROM other ORDER BY id
 """
 
+# People who are members already keep their membership: ON CONFLICT DO NOTHING returns no row, so
+# it is not recorded, and undo does not delete it.
 INSERT_MEMBERSHIPS = insert_and_record_statement(
     MEMBERSHIP_TARGET,
     f"""
@@ -129,6 +141,7 @@ INSERT_MEMBERSHIPS = insert_and_record_statement(
     """,
 )
 
+# A customer that rows only name gets its external key as its name.
 INSERT_CUSTOMERS_OF_SUBSCRIBERS = insert_and_record_statement(
     "revcred.customer",
     """
@@ -141,20 +154,20 @@ INSERT_CUSTOMERS_OF_SUBSCRIBERS = insert_and_record_statement(
 )
 
 RESTORE_SUBSCRIBERS = f"""
-UPDATE {TABLE} e SET
+UPDATE {SUBSCRIBER_TABLE} e SET
     name = coalesce(before ->> 'name', e.name),
     external_key = CASE
         WHEN after ? 'external_key' THEN before ->> 'external_key' ELSE e.external_key
     END
-FROM {undone_changes_source(TARGET, "update")} WHERE e.id = target_id
+FROM {undone_changes_source(SUBSCRIBER_TARGET, "update")} WHERE e.id = target_id
 """
 
 SUBSCRIBERS_PLAN = ListPlan(
-    target=TARGET,
-    title="email",
-    judged=plan_query(
+    target=SUBSCRIBER_TARGET,
+    title_column="email",
+    query=plan_query(
         SUBSCRIBER_LOOKUP,
-        also=NAMED_CUSTOMERS_CTES,
+        ctes=NAMED_CUSTOMERS_CTES,
         same="email",
         compares={
             "name": ("name", "old_name"),
@@ -169,11 +182,12 @@ SUBSCRIBERS_PLAN = ListPlan(
             "join_as_owner": "is_joining AND role = 'owner'",
             "change_role": "after ? 'role'",
         },
-        refuses=(
+        # Expressions of the query, tested in the order of the columns.
+        problems=(
             "CASE WHEN is_external_key_twice THEN 'external_key:twice' END",
             f"""
             CASE WHEN external_key IS NOT NULL AND EXISTS (
-                SELECT FROM {TABLE} x
+                SELECT FROM {SUBSCRIBER_TABLE} x
                 WHERE x.external_key = seen.external_key
                     AND (x.id <> target_id OR target_id IS NULL)
             ) THEN 'external_key:in_use' END
@@ -188,22 +202,22 @@ SUBSCRIBERS_PLAN = ListPlan(
             """,
         ),
     ),
-    made={"new_id": "revcred_subscriber_id_seq"},
-    lock=lock_targets_statement(TABLE),
+    id_sequences={"new_id": "revcred_subscriber_id_seq"},
+    lock=lock_targets_statement(SUBSCRIBER_TABLE),
     prepare=(INSERT_CUSTOMERS_OF_SUBSCRIBERS,),
     write=(
         INSERT_SUBSCRIBERS,
         UPDATE_SUBSCRIBERS,
         UPDATE_ROLES,
         INSERT_MEMBERSHIPS,
-        record_changes_statement(TARGET),
+        record_changes_statement(SUBSCRIBER_TARGET),
     ),
-    joins="""
+    joining_query="""
         SELECT
             email, named AS customer, coalesce(role, 'member') AS role, number, action
         FROM {source} row CROSS JOIN unnest(string_to_array(customer, '|')) named
     """,
-    adds={
+    also_created_queries={
         "customers": """
             SELECT count(DISTINCT named)
             FROM {source} row CROSS JOIN unnest(string_to_array(customer, '|')) named
@@ -213,42 +227,48 @@ SUBSCRIBERS_PLAN = ListPlan(
         """
     },
     messages={
-        "email:of_staff": "Somebody of the staff signs in with this address.",
+        "email:of_staff": "A staff member signs in with this address.",
         "email:of_another": "Another subscriber signs in with this address.",
-        "email:twice": "The same address is in {other_row}, too.",
-        "external_key:twice": "The same external key is in {other_row}, too.",
+        "email:twice": "The same address is also in {other_row}.",
+        "external_key:twice": "The same external key is also in {other_row}.",
         "external_key:in_use": "Another subscriber has this external key.",
-        "customer:unknown": "There is no customer of that external key.",
+        "customer:unknown": "No customer has this external key.",
         "customer:of_another": "This person belongs to another customer and would become a member "
-        "of this one, too. Allow people of other customers if that is meant.",
+        "of this one, too. To permit this, allow people of other customers.",
     },
 )
 
 UNDO_SUBSCRIBERS = UndoPlan(
-    target=TARGET,
-    table=TABLE,
-    depends={
+    target=SUBSCRIBER_TARGET,
+    table=SUBSCRIBER_TABLE,
+    obstacle_queries={
         "The subscriber has been invited": depended_on_query(
-            TARGET, f"{TABLE} s", "revcred.user", "s.user_id", "s.id", "s.user_id IS NOT NULL"
+            SUBSCRIBER_TARGET,
+            f"{SUBSCRIBER_TABLE} s",
+            "revcred.user",
+            "s.user_id",
+            "s.id",
+            "s.user_id IS NOT NULL",
         ),
         "The subscriber belongs to other customers": depended_on_query(
-            TARGET, "revcred_membership m", MEMBERSHIP_TARGET, "m.id", "m.subscriber_id"
+            SUBSCRIBER_TARGET, "revcred_membership m", MEMBERSHIP_TARGET, "m.id", "m.subscriber_id"
         ),
         "The subscriber holds other credentials": depended_on_query(
-            TARGET,
+            SUBSCRIBER_TARGET,
             "revcred_credential_holders h",
             "revcred.credential",
             "h.credential_id",
             "h.subscriber_id",
         ),
     },
-    statements=(delete_created_statement(TABLE, TARGET), RESTORE_SUBSCRIBERS),
+    statements=(delete_created_statement(SUBSCRIBER_TABLE, SUBSCRIBER_TARGET), RESTORE_SUBSCRIBERS),
 )
 
+# Memberships are changes of their own, so that undo can keep one and take back another.
 UNDO_MEMBERSHIPS = UndoPlan(
     target=MEMBERSHIP_TARGET,
     table="revcred_membership",
-    depends={
+    obstacle_queries={
         "The subscriber holds other credentials of that customer": depended_on_query(
             MEMBERSHIP_TARGET,
             """

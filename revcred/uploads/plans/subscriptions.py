@@ -1,4 +1,4 @@
-"""Subscriptions: told by their external key."""
+"""Plan for lists of subscriptions. A subscription is identified by its external key."""
 
 from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
@@ -13,7 +13,8 @@ from revcred.uploads.plans.plan import (
     undone_changes_source,
 )
 
-TABLE, TARGET = "revcred_subscription", "revcred.subscription"
+SUBSCRIPTION_TABLE = "revcred_subscription"
+SUBSCRIPTION_TARGET = "revcred.subscription"
 
 SUBSCRIPTION_LOOKUP = f"""
 SELECT
@@ -27,7 +28,7 @@ SELECT
     e.active_from AS old_active_from,
     e.active_until AS old_active_until,
     e.quota AS old_quota,
-    -- A new one begins as far back as calls are accepted, but not before the name is free.
+    -- A new one begins as far back as transactions are accepted, but not before the name is free.
     coalesce(row.active_from, e.active_from, greatest(%(oldest)s, free.at)) AS begins,
     EXISTS (
         SELECT FROM revcred_formername f
@@ -40,9 +41,10 @@ LEFT JOIN twice t ON t.same = row.external_key
 LEFT JOIN revcred_customer c ON c.external_key = row.customer
 LEFT JOIN revcred_product p ON p.external_key = row.product
 LEFT JOIN LATERAL (
-    -- Of several that have this name one after the other, one whose time the row's dates meet, and
-    -- where it says none, the one that has the name now. After its end the name is free for others.
-    SELECT * FROM {TABLE} x
+    -- Several may have this name one after the other. The one whose period overlaps the row's
+    -- dates is meant; if the row has no dates, the one that has the name now. After its end the
+    -- name is free for others.
+    SELECT * FROM {SUBSCRIPTION_TABLE} x
     WHERE x.external_key = row.external_key
         AND (
             row.active_from IS NULL
@@ -55,14 +57,15 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) e ON true
 LEFT JOIN LATERAL (
-    SELECT max(x.active_until) AS at FROM {TABLE} x
+    -- free: the end of the last subscription that had this name
+    SELECT max(x.active_until) AS at FROM {SUBSCRIPTION_TABLE} x
     WHERE x.external_key = row.external_key AND x.active_until <= %(now)s
 ) free ON true
 LEFT JOIN revcred_product o ON o.id = e.product_id
 """
 
 INSERT_SUBSCRIPTIONS = f"""
-INSERT INTO {TABLE} (
+INSERT INTO {SUBSCRIPTION_TABLE} (
     id, external_key, customer_id, product_id, name, active_from, active_until, quota, created_at
 )
 SELECT
@@ -72,7 +75,7 @@ FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
 UPDATE_SUBSCRIPTIONS = f"""
-UPDATE {TABLE} e SET
+UPDATE {SUBSCRIPTION_TABLE} e SET
     product_id = row.product_id,
     name = coalesce(row.name, e.name),
     active_from = coalesce(row.active_from, e.active_from),
@@ -81,6 +84,7 @@ UPDATE {TABLE} e SET
 FROM {CHUNK_TABLE} row WHERE e.id = target_id
 """
 
+# A customer that rows only name gets its external key as its name.
 INSERT_CUSTOMERS_OF_SUBSCRIPTIONS = insert_and_record_statement(
     "revcred.customer",
     """
@@ -93,7 +97,8 @@ INSERT_CUSTOMERS_OF_SUBSCRIPTIONS = insert_and_record_statement(
     """,
 )
 
-# The earliest moment at which one holds and the other does not.
+# The earliest moment that counts for the old period, product or name and not for the new one, or
+# the other way round: attribution may differ from then on.
 SUBSCRIPTIONS_AFFECTED_SINCE = f"""
 SELECT least(
     min(least(active_from, old_active_from)) FILTER (WHERE after ? 'active_from'),
@@ -103,8 +108,9 @@ SELECT least(
 ) FROM {CHUNK_TABLE}
 """
 
+# Values that are NULL in `before` are stripped from it: only `after` shows that they changed.
 RESTORE_SUBSCRIPTIONS = f"""
-UPDATE {TABLE} e SET
+UPDATE {SUBSCRIPTION_TABLE} e SET
     product_id = coalesce(
         (SELECT p.id FROM revcred_product p WHERE p.external_key = before ->> 'product'),
         e.product_id
@@ -116,13 +122,13 @@ UPDATE {TABLE} e SET
         ELSE e.active_until
     END,
     quota = CASE WHEN after ? 'quota' THEN (before ->> 'quota')::bigint ELSE e.quota END
-FROM {undone_changes_source(TARGET, "update")} WHERE e.id = target_id
+FROM {undone_changes_source(SUBSCRIPTION_TARGET, "update")} WHERE e.id = target_id
 """
 
 SUBSCRIPTIONS_PLAN = ListPlan(
-    target=TARGET,
-    title="external_key",
-    judged=plan_query(
+    target=SUBSCRIPTION_TARGET,
+    title_column="external_key",
+    query=plan_query(
         SUBSCRIPTION_LOOKUP,
         same="external_key",
         compares={
@@ -133,7 +139,7 @@ SUBSCRIPTIONS_PLAN = ListPlan(
             "quota": ("quota", "old_quota"),
         },
         effects={"create": "is_new", "update": "NOT is_new AND after <> '{{}}'"},
-        refuses=(
+        problems=(
             """
             CASE
                 WHEN customer_id IS NULL AND NOT %(create_customers)s THEN 'customer:unknown'
@@ -158,14 +164,18 @@ SUBSCRIPTIONS_PLAN = ListPlan(
             """,
         ),
     ),
-    made={"new_id": "revcred_subscription_id_seq"},
-    lock=lock_targets_statement(TABLE),
+    id_sequences={"new_id": "revcred_subscription_id_seq"},
+    lock=lock_targets_statement(SUBSCRIPTION_TABLE),
     prepare=(INSERT_CUSTOMERS_OF_SUBSCRIPTIONS,),
-    write=(INSERT_SUBSCRIPTIONS, UPDATE_SUBSCRIPTIONS, record_changes_statement(TARGET)),
-    since=SUBSCRIPTIONS_AFFECTED_SINCE,
-    waits="SELECT customer, NULL::uuid AS fingerprint, external_key AS subscription "
+    write=(
+        INSERT_SUBSCRIPTIONS,
+        UPDATE_SUBSCRIPTIONS,
+        record_changes_statement(SUBSCRIPTION_TARGET),
+    ),
+    affected_since_query=SUBSCRIPTIONS_AFFECTED_SINCE,
+    waiting_query="SELECT customer, NULL::uuid AS fingerprint, external_key AS subscription "
     "FROM {source} row",
-    adds={
+    also_created_queries={
         "customers": """
             SELECT count(DISTINCT customer) FROM {source} row
             WHERE %(create_customers)s AND NOT EXISTS (
@@ -174,31 +184,34 @@ SUBSCRIPTIONS_PLAN = ListPlan(
         """
     },
     messages={
-        "external_key:twice": "The same external key is in {other_row}, too.",
+        "external_key:twice": "The same external key is also in {other_row}.",
         "external_key:in_use": "Another subscription has this external key in that time.",
-        "customer:unknown": "There is no customer of that external key.",
+        "customer:unknown": "No customer has this external key.",
         "customer:another": "This subscription belongs to another customer.",
-        "product:unknown": "There is no product of that external key.",
+        "product:unknown": "No product has this external key.",
         "active_until:too_early": "The end has to be after the start.",
     },
 )
 
 UNDO_SUBSCRIPTIONS = UndoPlan(
-    target=TARGET,
-    table=TABLE,
-    depends={
+    target=SUBSCRIPTION_TARGET,
+    table=SUBSCRIPTION_TABLE,
+    obstacle_queries={
         "Other credentials feed the subscription": depended_on_query(
-            TARGET,
+            SUBSCRIPTION_TARGET,
             "revcred_assignment a",
             "revcred.credential",
             "a.credential_id",
             "a.subscription_id",
         )
     },
-    uses=f"""
+    usage_query=f"""
         SELECT id AS number, NULL::bigint AS credential_id, ARRAY[target_id] AS subscription_ids,
             NULL::timestamptz AS since
-        FROM {{changes}} c WHERE target_type = '{TARGET}' AND action = 'create'
+        FROM {{changes}} c WHERE target_type = '{SUBSCRIPTION_TARGET}' AND action = 'create'
     """,
-    statements=(delete_created_statement(TABLE, TARGET), RESTORE_SUBSCRIPTIONS),
+    statements=(
+        delete_created_statement(SUBSCRIPTION_TABLE, SUBSCRIPTION_TARGET),
+        RESTORE_SUBSCRIPTIONS,
+    ),
 )

@@ -40,11 +40,13 @@ __all__ = [
 
 
 DETECTION_BYTES = 1 << 20  # from the start of a file, by which its format is recognised
+# First bytes of files that people try to upload, with advice in place of "no column was found".
 UNREADABLE_SIGNATURES = {
     b"\xd0\xcf\x11\xe0": "This is an old or a protected Excel file. Save it as .xlsx or as CSV.",
     b"\x1f\x8b": "This is compressed. Unpack it first.",
     b"%PDF": "This is a PDF. Only tables of text are read.",
 }
+# The first key of a dump may come without the document marker.
 DECK_START = re.compile(rb"(---|_format_version:|_info:|consumers:)")
 
 
@@ -58,7 +60,9 @@ def open_list(
     """
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise UnreadableFile(f"The file has {size:,} bytes; {MAX_FILE_BYTES:,} is the most.")
+        raise UnreadableFile(
+            f"The file has {size:,} bytes; at most {MAX_FILE_BYTES:,} are allowed."
+        )
     with _open_by_content(path, name, encoding, delimiter) as read:
         ours = _without_error_column(read)
         yield aws.translate_aws(ours) if aws.is_aws_header(ours.header) else ours
@@ -82,6 +86,7 @@ def _open_by_content(
     text = start.removeprefix(codecs.BOM_UTF8).lstrip()
     if text.startswith(b"["):
         return open_json(path)
+    # An object may be the whole document, or the first line of JSON Lines.
     if text.startswith(b"{"):
         return open_json_lines(path) if _is_json_lines(text, more=more) else open_json(path)
     if name.lower().endswith((".yaml", ".yml")) or DECK_START.match(text):
@@ -111,6 +116,7 @@ def _with_columns(kept: list[int], rows: Iterable[NumberedRow]) -> Iterator[Numb
     for number, row in rows:
         if isinstance(row, RowError):
             yield number, row
+        # A row that had nothing but its error is no row any more.
         elif any(cells := _cells_at(kept, row)):
             yield number, cells
 

@@ -21,6 +21,7 @@ from revcred.uploads.reading.list_reader import (
 )
 
 DELIMITER_TITLES = {",": "comma", ";": "semicolon", "\t": "tab"}
+# Excel writes this line, and obeys it, where the locale's separator is another one.
 SEPARATOR_LINE = re.compile(r"sep=([,;\t])\r?\n", re.IGNORECASE)  # a first line, by and for Excel
 BYTE_ORDER_MARK = "\ufeff"  # no part of the text
 ENCODING_ADVICE = "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
@@ -39,8 +40,10 @@ def open_delimited(
     with path.open("rb") as read, TextIOWrapper(read, encoding, newline="") as file:
         sample = file.read(HEADER_SAMPLE_CHARACTERS).removeprefix(BYTE_ORDER_MARK)
         told = SEPARATOR_LINE.match(sample)
+        # A choice beats the file's own line, which beats a guess.
         delimiter = delimiter or (told[1] if told else _guess_delimiter(sample))
         file.seek(0)
+        # UTF-16-LE and -BE leave the mark in the text; utf-8-sig has removed it.
         if file.read(1) != BYTE_ORDER_MARK:
             file.seek(0)
         if told:
@@ -58,6 +61,7 @@ def open_delimited(
 
 def _guess_delimiter(sample: str) -> str:
     """Return the delimiter that splits the first line into most cells; of several, the first."""
+    # Decoded as UTF-8, every other character of UTF-16 is a zero byte.
     if "\0" in sample[:2]:
         raise UnreadableFile("This looks like UTF-16. Choose it, or save as UTF-8.")
     lines = [line for line in sample.splitlines() if line.strip()]
@@ -103,12 +107,13 @@ def _numbered_records(reader: Any, *, before: int) -> Iterator[NumberedRow]:
 def _row_error_of(error: csv.Error, number: int, *, lines: int) -> RowError:
     """Describe the error of a row. Raises UnreadableFile if the end of the row is unknown."""
     too_long = "field limit" in str(error)
+    # A quote that never closes takes all lines that follow into one cell, until the limit.
     if "unexpected end" in str(error) or (too_long and lines):
         raise UnreadableFile("A quote opens here and never closes.", row=number)
     if too_long:
         most = csv.field_size_limit()
         return RowError(
-            "", f"A cell has over {most:,} characters; {MAX_CELL_CHARACTERS:,} is the most."
+            "", f"A cell has over {most:,} characters; at most {MAX_CELL_CHARACTERS:,} are allowed."
         )
     return RowError("", "A quote stands in the middle of a cell.")
 
@@ -116,6 +121,7 @@ def _row_error_of(error: csv.Error, number: int, *, lines: int) -> RowError:
 def _without_formula_guards(rows: Iterator[NumberedRow]) -> Iterator[NumberedRow]:
     """Remove the apostrophe by which an export kept spreadsheets from computing a cell."""
     for number, row in rows:
+        # Looking for an apostrophe in the whole row first is faster than asking every cell.
         if not isinstance(row, RowError) and "'" in "".join(row):
             yield number, [remove_guard(each) for each in row]
         else:

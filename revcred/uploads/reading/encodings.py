@@ -53,6 +53,7 @@ def _verify_encoding(path: Path, encoding: str, *, by_line: bool, advice: str) -
             try:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
+                # The decoder may hold the first bytes of a character from the chunk before.
                 pending = len(error.object) - len(chunk)
                 before = error.object[: error.start].decode(encoding, errors="replace")
                 raise UnreadableFile(
@@ -64,6 +65,7 @@ def _verify_encoding(path: Path, encoding: str, *, by_line: bool, advice: str) -
                 return
             read += len(chunk)
             if (
+                # A chunk of one megabyte without any line break: a line must fit into memory.
                 by_line
                 and len(chunk) == VERIFY_CHUNK_BYTES
                 and "\n" not in text

@@ -21,7 +21,7 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
         names.pop()
     if len(names) > MAX_COLUMNS:
         raise UnreadableFile(
-            f"There are {len(names):,} columns; {MAX_COLUMNS} is the most.", row=row
+            f"There are {len(names):,} columns; at most {MAX_COLUMNS} are allowed.", row=row
         )
     for position, name in enumerate(names, start=1):
         if not name:
@@ -30,12 +30,14 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
             raise UnreadableFile(f"The name of column {position} is too long.", row=row)
         if UNFIT_CHARACTERS.search(name):
             raise UnreadableFile(f"The name of column {position} is no text.", row=row)
+    # A file without a header would lose its first row, and nobody would notice.
     if any(LOOKS_LIKE_DATA.fullmatch(each) for each in names):
         raise UnreadableFile(
             "This looks like data. The first row has to name the columns.", row=row
         )
     seen: set[str] = set()
     for name in names:
+        # Mappings and errors name columns by their header, so it has to be unique.
         if name.lower() in seen:
             raise UnreadableFile("There are two columns of this name.", row=row, column=name)
         seen.add(name.lower())
@@ -43,6 +45,5 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
 
 
 def is_error_column(name: str) -> bool:
-    """Return whether the column holds the reasons of rejected rows, and is not read."""
     """Return whether the column holds the reasons of rejected rows, and is not read."""
     return name.lower() == ERROR_COLUMN

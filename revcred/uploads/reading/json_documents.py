@@ -26,6 +26,7 @@ WINDOW_CHARACTERS = 1 << 16  # characters
 BLANK_CHARACTERS = " \t\r\n\ufeff"
 
 STANDARD_DECODER = json.JSONDecoder()
+# Enough to tell a list of objects from a list of texts without decoding it.
 OBJECT_LIST = re.compile(rb"\[\s*\{")
 RAW_LIST_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -39,6 +40,7 @@ def open_json(path: Path) -> Iterator[ListReader]:
         if _JsonScanner(file).peek() == "[":
 
             def records() -> Iterator[NumberedRecord]:
+                # Records are read twice: for the names of their fields, then for the rows.
                 file.seek(0)
                 return enumerate(_read_items(_JsonScanner(file)), start=1)
 
@@ -76,13 +78,14 @@ class _JsonScanner:
     def item(self, number: int) -> str:
         """Return the text of the object that begins here. Raises UnreadableFile."""
         if self.peek() != "{":
-            raise UnreadableFile("It is no object.", row=number)
+            raise UnreadableFile("This is not an object.", row=number)
         while True:
             try:
                 _, end = STANDARD_DECODER.raw_decode(self._text, self._at)
+            # The object may just not be complete in the window yet.
             except json.JSONDecodeError as error:
                 if len(self._text) - self._at > MAX_ITEM_CHARACTERS or not self._more():
-                    raise UnreadableFile(f"This is no JSON: {error.msg}.", row=number) from None
+                    raise UnreadableFile(f"This is not JSON: {error.msg}.", row=number) from None
             except RecursionError:
                 raise UnreadableFile("This is nested too deeply.", row=number) from None
             else:
@@ -117,7 +120,8 @@ def _items_of_object(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
     """Return the only list of objects inside a single object, or that object itself."""
     if size > MAX_OBJECT_BYTES:
         raise UnreadableFile(
-            f"One object may have {MAX_OBJECT_BYTES:,} bytes; write a list, or one object a line."
+            f"A single object may have at most {MAX_OBJECT_BYTES:,} bytes. Write a list,"
+            " or one object a line."
         )
     text = file.read().strip(BLANK_CHARACTERS)
     document = _decode_document(text)
@@ -130,6 +134,7 @@ def _items_of_object(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
         for name, value in document.items()
         if isinstance(value, msgspec.Raw) and OBJECT_LIST.match(value)
     }
+    # A dump of Kong has further lists, such as its services.
     if "consumers" in lists:
         return RAW_LIST_DECODER.decode(lists["consumers"])
     return RAW_LIST_DECODER.decode(*lists.values()) if len(lists) == 1 else [text]
@@ -142,7 +147,7 @@ def _decode_document(text: str) -> dict[str, Any]:
     try:
         STANDARD_DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise UnreadableFile(f"This is no JSON: {error.msg}.", row=error.lineno) from None
+        raise UnreadableFile(f"This is not JSON: {error.msg}.", row=error.lineno) from None
     except RecursionError:
         raise UnreadableFile("This is nested too deeply.") from None
     raise UnreadableFile(document.message)

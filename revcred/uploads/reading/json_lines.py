@@ -19,6 +19,7 @@ def open_json_lines(path: Path) -> Iterator[ListReader]:
     with path.open("rb") as file:
 
         def records() -> Iterator[NumberedRecord]:
+            # 3 bytes: the byte order mark
             file.seek(3 if encoding == "utf-8-sig" else 0)
             for number, line in enumerate(file, start=1):
                 if line.strip():

@@ -78,10 +78,14 @@ def fitting_rows(header: list[str], rows: Iterable[NumberedRow]) -> Iterator[Num
         if len(row) != width:
             if not any(row):
                 continue
+            # Spreadsheets often add empty cells at the end. A cell with something in it has no
+            # column.
             if len(row) < width or any(row[width:]):
                 yield number, _wrong_width(len(row), width)
                 continue
             del row[width:]
+        # One test for the whole row: it is passed by almost all rows, and takes a fraction of the
+        # time.
         together = "".join(row)
         if not together:
             continue
@@ -101,7 +105,7 @@ def cell_error(name: str, cell: str) -> RowError | None:
     """Return the reason why a cell of this column cannot be stored; None if it can."""
     if len(cell) > MAX_CELL_CHARACTERS:
         return RowError(
-            name, f"It has {len(cell):,} characters; {MAX_CELL_CHARACTERS:,} is the most."
+            name, f"It has {len(cell):,} characters; at most {MAX_CELL_CHARACTERS:,} are allowed."
         )
     found = UNFIT_CHARACTERS.search(cell)
-    return found and RowError(name, f"It holds U+{ord(found[0]):04X}, which is no text.")
+    return found and RowError(name, f"It contains U+{ord(found[0]):04X}, which cannot be stored.")

@@ -41,9 +41,9 @@ def decode_record(text: bytes | str) -> dict[str, Any] | RowError:
     try:
         return RAW_RECORD_DECODER.decode(text)
     except msgspec.ValidationError:
-        return RowError("", "It is no object.")
+        return RowError("", "This is not an object.")
     except (msgspec.DecodeError, RecursionError):
-        return RowError("", "It is no JSON.")
+        return RowError("", "This is not JSON.")
 
 
 def read_records(
@@ -54,6 +54,7 @@ def read_records(
     Another system's export is recognised by its first record and translated to our columns.
     Raises UnreadableFile.
     """
+    # Broken records say nothing about the format.
     first = next((record for _, record in records() if isinstance(record, dict)), {})
     foreign = next((each for each in EXPORT_FORMATS if each.fits(decode_values(first))), None)
     if foreign:
@@ -94,9 +95,10 @@ def _translate_records(
         if isinstance(record, RowError):
             yield record
         elif not foreign.fits(full := decode_values(record)):
-            yield RowError("", f"It is not what {foreign.title} exports.")
+            yield RowError("", f"This is not an export of {foreign.title}.")
         else:
             for row in foreign.rows(full):
+                # revcred would generate a key for it, which its callers would not send.
                 keyless = not isinstance(row, RowError) and not row[key]
                 yield RowError("key", "It has no key.") if keyless else row
 
@@ -105,6 +107,7 @@ def _field_names(records: Iterable[NumberedRecord]) -> list[str]:
     """Return the names of all fields in the order of their first appearance."""
     fields: dict[str, None] = {}
     for number, record in records:
+        # Most records have no new fields, and the comparison is fast.
         if isinstance(record, dict) and not record.keys() <= fields.keys():
             fields |= dict.fromkeys(record)
         if len(fields) > MAX_COLUMNS:
@@ -130,7 +133,7 @@ def _row_of_record(fields: list[str], record: dict[str, Any]) -> RowCells | RowE
         try:
             cells.append(value if isinstance(value, str) else _cell_text(value))
         except (msgspec.DecodeError, RecursionError):
-            return RowError(field.strip(), "It is no JSON.")
+            return RowError(field.strip(), "This is not JSON.")
         except SeparatorInValue:
             return RowError(
                 field.strip(), f"One of several values may not contain {VALUE_SEPARATOR}."
@@ -157,6 +160,7 @@ def _cell_text(value: Any) -> str:
 
 
 def _raw_cell_text(value: bytes) -> str:
+    # By the first byte of JSON: text, list, null, and numbers and objects as they were written.
     match value[:1]:
         case b'"':
             return TEXT_DECODER.decode(value)
@@ -169,6 +173,7 @@ def _raw_cell_text(value: bytes) -> str:
 
 
 def _join_values(values: list[str]) -> str:
+    # The cell would come apart into other values than went in.
     if any(VALUE_SEPARATOR in each for each in values):
         raise SeparatorInValue
     return VALUE_SEPARATOR.join(values)

@@ -28,10 +28,11 @@ SCAN_CHUNK_BYTES = 1 << 20
 SCAN_OVERLAP_BYTES = 10_000  # a cell with its formula fits into these
 ROWS_PER_LINE = 500
 FIRST_ROUNDED_NUMBER = 1e15  # from here on Excel does not keep the digits that were typed
-NEEDS_TOO_MUCH_MEMORY = "The workbook needs more memory than one may have. Save it as CSV."
+NEEDS_TOO_MUCH_MEMORY = "The workbook needs too much memory. Save it as CSV."
 WORKBOOK_MEMBER = "xl/workbook.xml"
 SHARED_STRINGS_MEMBER = "xl/sharedStrings.xml"
 
+# Columns from AY on: calamine would make room for all cells between, in each row.
 FAR_CELL = re.compile(rb' r="((?:A[YZ]|[B-Z][A-Z]|[A-Z]{3})\d+)"(?:[^>]*[^/])?>')
 # A plain search for the first text is quick, and spares the expression where it is not found.
 FAULTY_CELLS = (
@@ -57,7 +58,7 @@ class UnreadableWorkbook(Exception):
 
 def limit_resources() -> None:
     """Limit CPU time and memory of this process, and switch off core dumps."""
-    """Limit CPU time and memory of this process, and switch off core dumps."""
+    # A workbook of a few kilobytes may unpack to gigabytes, or take hours.
     for what, most in (
         (resource.RLIMIT_CPU, MAX_CPU_SECONDS),
         (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
@@ -67,7 +68,6 @@ def limit_resources() -> None:
 
 
 def write_workbook(path: str) -> None:
-    """Write the sheet of the workbook at `path`, or the error that keeps it from being read."""
     """Write the sheet of the workbook at `path`, or the error that keeps it from being read."""
     try:
         sheet, faults = open_sheet(path)
@@ -96,6 +96,7 @@ def open_sheet(path: str) -> tuple[CalamineSheet, dict[int, CellFault]]:
         members = {each.filename: each for each in archive.infolist()}
         check_members(archive)
         name, part = first_sheet(archive, members)
+        # Sizes come from the ZIP's index. A wrong index is caught by the memory limit.
         check_sizes([members[each] for each in (part, SHARED_STRINGS_MEMBER) if each in members])
         faults = faults_in(archive, members[part])
     try:
@@ -109,7 +110,7 @@ def check_members(archive: ZipFile) -> None:
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         raise UnreadableWorkbook(
-            f"The ZIP holds {len(members):,} files; {MAX_MEMBERS:,} is the most."
+            f"The ZIP holds {len(members):,} files; at most {MAX_MEMBERS:,} are allowed."
         )
     if WORKBOOK_MEMBER not in archive.namelist():
         raise UnreadableWorkbook("This is a ZIP and no workbook. Unpack it first.")
@@ -121,8 +122,8 @@ def check_sizes(members: list[ZipInfo]) -> None:
     size = sum(each.file_size for each in members)
     if size > MAX_INFLATED_BYTES:
         raise UnreadableWorkbook(
-            f"The sheet and its texts unpack to {size:,} bytes; {MAX_INFLATED_BYTES:,} is the"
-            " most. Save it as CSV, which may be far longer."
+            f"The sheet and its texts unpack to {size:,} bytes; at most"
+            f" {MAX_INFLATED_BYTES:,} are allowed. Save it as CSV, which may be far longer."
         )
     if any(
         each.file_size > SCAN_CHUNK_BYTES
@@ -130,7 +131,8 @@ def check_sizes(members: list[ZipInfo]) -> None:
         for each in members
     ):
         raise UnreadableWorkbook(
-            f"The sheet or its texts are packed more than {MAX_PACKING_RATIO} to 1, as no list is."
+            f"The sheet or its texts are packed more than {MAX_PACKING_RATIO} to 1, which"
+            " no list is."
         )
 
 
@@ -176,11 +178,13 @@ def faults_in(archive: ZipFile, member: ZipInfo) -> dict[int, CellFault]:
             far = FAR_CELL.search(text)
             if far:
                 raise UnreadableWorkbook(
-                    f"Cell {far[1].decode()} is far out; 50 columns are the most."
+                    f"Cell {far[1].decode()} is too far to the right; at most 50 columns are"
+                    " allowed."
                 )
             for sign, faulty, message in FAULTY_CELLS:
                 for column, row in faulty.findall(text) if sign in text else ():
                     faults[int(row)] = column.decode(), message
+            # A cell may begin in one chunk and end in the next.
             tail = text[-SCAN_OVERLAP_BYTES:]
     return faults
 
@@ -192,6 +196,7 @@ def rows_of_sheet(sheet: CalamineSheet, faults: dict[int, CellFault]) -> Iterato
             column, message = faults[number]
             yield number, position_of(column) - first_column, message
             continue
+        # A numeric key of 16 digits or more has lost digits in Excel: it is not the key.
         numbers = [at for at, value in enumerate(row) if is_rounded(value)]
         if numbers:
             yield number, numbers[0], "Excel has rounded this number. Format the column as text."
@@ -218,6 +223,7 @@ def text_of(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case float():
+            # Excel has no integers; nobody typed the ".0".
             return str(int(value)) if value.is_integer() else repr(value)
         case datetime() | date() | time():
             return value.isoformat()

@@ -20,6 +20,7 @@ from revcred.uploads.reading.list_reader import (
     fitting_rows,
 )
 
+# -I: isolated from environment variables and from the working directory.
 READER_COMMAND = [sys.executable, "-I", workbook_process.__file__]
 
 
@@ -88,6 +89,7 @@ def _messages_of(process: subprocess.Popen[bytes]) -> Iterator[Any]:
     code = process.wait()
     if code == -SIGXCPU:
         raise UnreadableFile("The workbook takes too long to read. Save it as CSV.")
+    # Killed by a signal: the allocator aborts where the limit is reached.
     if code < 0:
         raise UnreadableFile(workbook_process.NEEDS_TOO_MUCH_MEMORY)
     if code:

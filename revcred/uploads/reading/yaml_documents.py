@@ -17,7 +17,7 @@ MAX_YAML_BYTES = 50_000_000  # bytes
 MAX_YAML_DEPTH = 20
 MAX_CONSUMER_NODES = 10_000  # of one consumer
 
-NOT_KONG = "Of YAML, only what decK dumps of Kong is read: consumers with their credentials."
+NOT_KONG = "The only YAML that can be read is decK's dump of Kong: consumers with credentials."
 YAML_NULLS = {"", "~", "null", "Null", "NULL"}
 
 
@@ -40,6 +40,7 @@ class _ConsumerReader:
     """Reads consumers from the parser's events, one at a time in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
+        # Events instead of a document: a dump of a gateway may be far larger than its consumers.
         self._events = yaml.parse(file, Loader=yaml.CSafeLoader)
 
     def consumers(self) -> Iterator[NumberedRecord]:
@@ -79,10 +80,11 @@ class _ConsumerReader:
         try:
             event = next(self._events)
         except yaml.MarkedYAMLError as error:
-            message = f"This is no YAML: {error.problem}."
+            message = f"This is not YAML: {error.problem}."
             raise UnreadableFile(message, row=_line_number(error.problem_mark)) from None
         except yaml.YAMLError:
-            raise UnreadableFile("This is no YAML: it holds what is no text.") from None
+            raise UnreadableFile("This is not YAML: it contains bytes that are not text.") from None
+        # A few nested aliases can stand for billions of values.
         if isinstance(event, yaml.AliasEvent):
             raise UnreadableFile("Aliases are not read.", row=_line_number(event.start_mark))
         return event
@@ -98,6 +100,7 @@ class _ConsumerReader:
 
     def _value(self, event: yaml.Event, depth: int = 0) -> Any:
         self._nodes += 1
+        # A consumer is held in memory as a whole.
         if self._nodes > MAX_CONSUMER_NODES or depth > MAX_YAML_DEPTH:
             raise UnreadableFile("There is too much in here.", row=_line_number(event.start_mark))
         if isinstance(event, yaml.ScalarEvent):

@@ -70,7 +70,9 @@ def test_a_group_is_counted_only_so_far(gateway, monkeypatch):
     monkeypatch.setattr(groups, "MAX_COUNTED_PER_GROUP", 1)
     settled(a_call(KEY), a_call(KEY), a_call(KEY), gateway=gateway)
 
-    assert [each.counted for each in groups.measure_groups(groups.find_groups())] == ["more than 1"]
+    assert [each.count_in_words for each in groups.measure_groups(groups.find_groups())] == [
+        "more than 1"
+    ]
 
 
 def test_a_group_leads_to_its_transactions_and_they_to_their_receipt(admin_client, gateway):

@@ -12,9 +12,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def counted_anew():
-    backlog.forget()
+    backlog.reset()
     yield
-    backlog.forget()
+    backlog.reset()
 
 
 def test_a_gateway_with_too_much_waiting_is_told_to_slow_down(post, call, gateway, settings):

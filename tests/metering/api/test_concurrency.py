@@ -21,14 +21,14 @@ def small(settings):
 def crowded():
     """Four requests of one gateway, and another that was here a moment ago."""
     crowded = InFlightRequests()
-    with crowded.of(MODEST):
+    with crowded.slot(MODEST):
         pass
-    with crowded.of(GREEDY), crowded.of(GREEDY), crowded.of(GREEDY), crowded.of(GREEDY):
+    with crowded.slot(GREEDY), crowded.slot(GREEDY), crowded.slot(GREEDY), crowded.slot(GREEDY):
         yield crowded
 
 
 def enter(crowded, gateway):
-    with crowded.of(gateway):
+    with crowded.slot(gateway):
         pass
 
 
@@ -38,13 +38,13 @@ def test_whoever_has_most_of_the_room_is_turned_away(crowded):
 
 
 def test_the_others_come_in(crowded):
-    with crowded.of(MODEST):
+    with crowded.slot(MODEST):
         enter(crowded, MODEST)
 
 
 def test_alone_it_may_have_all_the_room():
     alone = InFlightRequests()
-    with alone.of(GREEDY), alone.of(GREEDY), alone.of(GREEDY), alone.of(GREEDY):
+    with alone.slot(GREEDY), alone.slot(GREEDY), alone.slot(GREEDY), alone.slot(GREEDY):
         enter(alone, GREEDY)
 
 
@@ -52,26 +52,26 @@ def test_who_left_takes_no_room(crowded):
     for _ in range(9):
         enter(crowded, MODEST)
 
-    with crowded.of(MODEST), crowded.of(MODEST), crowded.of(MODEST):
+    with crowded.slot(MODEST), crowded.slot(MODEST), crowded.slot(MODEST):
         enter(crowded, MODEST)
 
 
 def test_one_that_failed_has_left_too():
     some = InFlightRequests()
-    with pytest.raises(ZeroDivisionError), some.of(GREEDY):
+    with pytest.raises(ZeroDivisionError), some.slot(GREEDY):
         raise ZeroDivisionError
 
-    assert some._inside.total() == 0
+    assert some._in_flight.total() == 0
 
 
 @pytest.fixture
 def ask(gateway, token):
-    """Ask the doorkeeper something as the gateway: the status, the headers and the body."""
+    """Ask the limiter something as the gateway: the status, the headers and the body."""
 
-    def ask(doorkeeper):
+    def ask(limiter):
         heard = []
         environ = {"HTTP_AUTHORIZATION": f"Bearer {token}"}
-        body = b"".join(doorkeeper(environ, lambda *start: heard.extend(start)))
+        body = b"".join(limiter(environ, lambda *start: heard.extend(start)))
         status, headers = heard
         return status, dict(headers), body
 
@@ -87,23 +87,23 @@ def hello(environ, start_response):
 
 
 @pytest.mark.django_db
-def test_the_doorkeeper_turns_away_whoever_has_most(ask, gateway):
-    doorkeeper = ConcurrencyLimiter(hello)
-    enter(doorkeeper._room, gateway.pk + 1)
+def test_the_limiter_turns_away_whoever_has_most(ask, gateway):
+    limiter = ConcurrencyLimiter(hello)
+    enter(limiter._in_flight, gateway.pk + 1)
     with ExitStack() as under_way:
         for _ in range(4):
-            under_way.enter_context(doorkeeper._room.of(gateway.pk))
-        status, headers, body = ask(doorkeeper)
+            under_way.enter_context(limiter._in_flight.slot(gateway.pk))
+        status, headers, body = ask(limiter)
 
     assert (status, headers["Retry-After"]) == ("429 Too Many Requests", "1")
     assert json.loads(body)["code"] == "slow_down"
-    assert ask(doorkeeper)[0] == "200 OK"
+    assert ask(limiter)[0] == "200 OK"
 
 
 @pytest.mark.django_db
 def test_who_is_not_known_is_the_application_s_business(ask, gateway):
-    doorkeeper = ConcurrencyLimiter(hello)
+    limiter = ConcurrencyLimiter(hello)
     authentication.forget_admissions()
 
-    assert ask(doorkeeper)[0] == "200 OK"
-    assert doorkeeper._room._inside.total() == 0
+    assert ask(limiter)[0] == "200 OK"
+    assert limiter._in_flight._in_flight.total() == 0

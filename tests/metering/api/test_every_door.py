@@ -90,7 +90,18 @@ def _event(**more: Any) -> DoorCase:
     )
 
 
+def raw(text: str) -> str:
+    """Stand for these characters of JSON, which no number of Python's is written as."""
+    return f"@raw {text} raw@"
+
+
+def _is_raw(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("@raw ")
+
+
 def _otlp_attribute(name: str, value: Any) -> dict[str, Any]:
+    if _is_raw(value):
+        return {"key": name, "value": {"doubleValue": value}}
     kind = {str: "stringValue", int: "intValue", float: "doubleValue", bool: "boolValue"}
     if isinstance(value, list):
         return {
@@ -237,7 +248,22 @@ UNCOUNTABLE = {
     "negative, as text": "-5",
     "no number": "NaN",
     "infinite": "Infinity",
+    "no number, of PHP": "NAN",
+    "infinite, of Go": "+Inf",
+    "negative and infinite, of C": "-inf",
+    "far too large, as text": "1e1000",
+    "far too large and negative": "-1e1000",
+    "negative, with 41 digits": f"-{'1' * 41}",
+    "too large once it is rounded": raw("999999999999999999.9999999999"),
 }
+# Where a quantity has a name of its own, other values are none either.
+UNCOUNTABLE_BY_NAME = {
+    "a text": "many",
+    "a flag": True,
+    "a list": [1, 2],
+    "digits of an id": "1" * 20,
+}
+NAMED = ("native", "fast", "ai", "tool", "otlp")
 # Of whole and of deciding numbers a fraction that is too fine; of money it is rounded.
 TOO_FINE = 0.1234567890123
 ODD = {
@@ -279,11 +305,12 @@ def subscription():
 def ask(client, token, monkeypatch):
     """Post one call at a door, with some of its fields as they are said."""
 
-    def ask(door, said=None, *, now=None, among=()):
+    def ask(door, said=None, *, now=None, among=(), rewritten=None):
         body = door.body(now or timezone.now())
         for name, value in (said or {}).items():
             _put(door, body, name, value)
         content = _framed(door, body, among)
+        content = rewritten(content) if rewritten else content
         headers = {"x-api-key": token}
         asked = client
         if door.fast:
@@ -311,7 +338,7 @@ def _framed(door, body, among):
             "attributes": [_otlp_attribute(*each) for each in body["attributes"].items()]
         }
         body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
-    return json.dumps(body)
+    return json.dumps(body).replace('"@raw ', "").replace(' raw@"', "")
 
 
 def settle():
@@ -337,7 +364,9 @@ QUANTITIES = [
     (name, door, what, value)
     for name, door in DOORS.items()
     if door.quantity
-    for what, value in UNCOUNTABLE.items()
+    for what, value in (
+        UNCOUNTABLE | (UNCOUNTABLE_BY_NAME if name.startswith(NAMED) else {})
+    ).items()
     # Of OTLP, JSON has no such whole numbers; the native door takes no text at all.
     if not (name == "otlp" and value == 10**18)
 ]
@@ -358,6 +387,30 @@ def test_a_fact_never_costs_the_call(ask, subscription, door, wire, value):
     if isinstance(row, Transaction):
         assert Usage.objects.filter(subscription=subscription).exists()
     assert not Rejection.objects.exists()
+
+
+# Around what a column holds, in the ways that JSON can write it.
+LIMITS = {"size": 2**63 - 1, "latency": 10**12, "status": 599}
+WRITTEN = {"whole": "{}", "with a fraction": "{}.5", "with an exponent": "{}e0"}
+AT_LIMITS = [
+    (name, wire, f"{beyond:+d}, {how}", raw(written.format(limit + beyond)))
+    for name, door in DOORS.items()
+    for kind, limit in LIMITS.items()
+    for wire in getattr(door, kind)
+    for how, written in WRITTEN.items()
+    for beyond in ((-1, 0, 1) if kind == "size" else (0,))
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "wire", "value"),
+    [(name, wire, value) for name, wire, _, value in AT_LIMITS],
+    ids=[f"{name}-{wire}-{what}" for name, wire, what, _ in AT_LIMITS],
+)
+def test_a_fact_at_its_limit_never_costs_the_call(ask, subscription, name, wire, value):
+    assert ask(DOORS[name], {wire: value}).status_code in DOORS[name].ok
+    (row,) = settle()
+    assert isinstance(row, Transaction) or row.reason == "anonymous", row.error
 
 
 def _is_same(kept, value):
@@ -381,9 +434,74 @@ def test_what_cannot_be_counted_is_rejected(ask, subscription, gateway, door, va
     assert settle() == []
     assert not Usage.objects.exists()
     (kept,) = Rejection.objects.all()
-    assert kept.code in {"out_of_range", "invalid"}
+    assert kept.code in {"out_of_range", "invalid", "too_fine"}
     assert door.quantity.split(".")[-1] in f"{kept.field} tokens value"
     assert Tally.objects.get().rejected == 1
+
+
+def _members(value):
+    """Each member of the objects in it, as it is written in JSON."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield f"{json.dumps(name)}: {json.dumps(each)}"
+            yield from _members(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _members(each)
+
+
+def _said_twice(name):
+    """What to put in place of each part of the door's body: the same name with another value."""
+    door = DOORS[name]
+    body = door.body(timezone.now())
+    if name == "otlp":
+        parts = [json.dumps(_otlp_attribute(*each)) for each in body["attributes"].items()]
+        others = [json.dumps(_otlp_attribute(each, "7")) for each in body["attributes"]]
+        return list(zip(parts, others, strict=True))
+    return [(part, f"{part.partition(':')[0]}: 7") for part in _members(body)]
+
+
+TWICE = [
+    (name, number, part.partition(":")[0])
+    for name in DOORS
+    for number, (part, _) in enumerate(_said_twice(name))
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(name, number) for name, number, _ in TWICE],
+    ids=[f"{name}-{number}-{part}" for name, number, part in TWICE],
+)
+def test_what_is_said_twice_is_not_counted_by_chance(ask, subscription, monkeypatch, name, number):
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    part, other = _said_twice(name)[number]
+
+    for written in (f"{part}, {other}", f"{other}, {part}"):
+        response = ask(DOORS[name], rewritten=lambda said, to=written: said.replace(part, to, 1))
+
+        assert response.status_code == 400, response.content
+    assert {each.code for each in Rejection.objects.all()} <= {"duplicate_field", "invalid"}
+    assert settle() == []
+
+
+def test_an_element_of_v1_that_is_named_twice_is_rejected(ask, subscription):
+    twice = [{"name": "tokens", "value": 5}, {"name": "tokens", "value": 7}]
+
+    assert ask(DOORS["v1 meter"], {"elements": twice}).status_code == 400
+    assert [each.code for each in Rejection.objects.all()] == ["duplicate_field"]
+    assert settle() == []
+
+
+def test_an_id_of_many_digits_among_unnamed_data_costs_no_call(ask, subscription):
+    for name in ("cloudevents", "v2 event"):
+        within = DOORS[name].quantity.partition(".")[0]
+        digits = "1" * 30
+        said = {f"{within}.order": digits, DOORS[name].quantity: 2}
+
+        assert ask(DOORS[name], said).status_code in DOORS[name].ok
+    assert [row.elements for row in settle()] == [{"tokens": 2}, {"tokens": 2}]
 
 
 @pytest.mark.parametrize("name", [name for name, door in DOORS.items() if door.quantity])

@@ -1,4 +1,4 @@
-"""What is called and no source is, listed for admins."""
+"""Discovered sources: names and paths that calls use and no admin has entered."""
 
 import pytest
 from django.urls import reverse
@@ -15,7 +15,7 @@ KEY = "key-of-discovery"
 
 @pytest.fixture(autouse=True)
 def called():
-    """Of an attributed and of a nobody's call each."""
+    """Return sources for one attributed and one quarantined call."""
     customer = factories.a_customer()
     factories.a_credential(customer, KEY, subscriptions=[factories.a_subscription(customer)])
     maps = Source.objects.create(name="Maps", external_key="maps")
@@ -41,7 +41,7 @@ def discovered():
 FOUND = {("routes", "named"), ("/orders/", "path"), ("/health", "path")}
 
 
-def test_what_is_called_and_no_source_is():
+def test_calls_without_a_source_are_discovered():
     SourceDiscovery().look()
 
     assert discovered() == FOUND
@@ -61,7 +61,7 @@ def test_looking_again_finds_it_once():
     )
 
 
-def test_what_has_become_a_source_is_no_discovery():
+def test_a_discovery_that_became_a_source_is_forgotten():
     SourceDiscovery().look()
     Source.objects.create(name="Routes", external_key="routes")
     orders = Source.objects.create(name="Orders", external_key="orders")

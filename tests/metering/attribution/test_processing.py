@@ -1,4 +1,4 @@
-"""The statement that settles thousands of rows says what the rule for one row says."""
+"""The SQL that judges thousands of calls agrees with the rule for one call."""
 
 import re
 from dataclasses import replace
@@ -149,11 +149,11 @@ class World:
             each.save()
 
     def moment(self):
-        """On a coarse grid, so that starts, ends and calls often fall on the same moment."""
+        """Return a moment on a coarse grid, so that periods often begin at the moment of a call."""
         return self.now - timedelta(hours=6 * self.random.randrange(0, 80))
 
     def moment_of_a_link(self):
-        """As above, or some time later in the same second."""
+        """Return such a moment, or a later one in the same second."""
         return self.moment() + timedelta(milliseconds=self.random.choice([0, 0, 300, 600]))
 
     def moment_of_a_call(self):
@@ -181,7 +181,7 @@ class World:
         )
 
     def _rename(self):
-        """To a name that is free in its time, also another's of another time, or its former one."""
+        """Give a name that is free then: a new one, one of another time, or a former one."""
         subscription = self.random.choice(self.subscriptions)
         name = self.random.choice([*self.names, f"renamed-{len(self.names)}"])
         try:
@@ -198,7 +198,7 @@ class World:
                 each.save()
 
     def _rename_source(self):
-        """One takes the name that another has given up."""
+        """Give one source the name that another has given up."""
         first, second = self.random.sample(self.sources, 2)
         if self.random.random() < 0.5:
             free, first.external_key = first.external_key, f"{first.external_key}-renamed"
@@ -596,7 +596,7 @@ def test_a_key_remembers_when_it_was_last_used(credential, gateway):
     assert Gateway.objects.get().last_seen_at is not None
 
 
-def test_a_settlement_takes_no_more_than_it_is_told(credential, gateway):
+def test_a_batch_has_no_more_transactions_than_allowed(credential, gateway):
     for _ in range(4):
         accept_calls(gateway, [factories.a_call("the-key-of-the-tests") for _ in range(3)])
 
@@ -604,7 +604,7 @@ def test_a_settlement_takes_no_more_than_it_is_told(credential, gateway):
     assert Delivery.objects.count() == 2
 
 
-def test_a_delivery_in_which_everything_was_rejected_is_tallied(gateway):
+def test_a_delivery_in_which_everything_was_rejected_is_counted(gateway):
     accept_calls(gateway, [], rejected=3)
     process_waiting_deliveries()
 
@@ -670,7 +670,7 @@ def test_a_key_given_on_belongs_to_each_in_its_time(gateway):
 
 
 def test_where_something_always_waits_one_bell_hands_over_to_the_next(monkeypatch):
-    """So that a worker that is asked to end does."""
+    """A worker that is asked to end then has a moment to do so."""
     monkeypatch.setattr(tasks, "MAX_SECONDS_PER_BELL", -1.0)
     monkeypatch.setattr(processing, "MAX_TRANSACTIONS_IN_CAUTIOUS_MODE", 1)
     gateway = factories.a_gateway()

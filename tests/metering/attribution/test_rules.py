@@ -1,4 +1,4 @@
-"""The rules of attribution, each with its cases. No database: a decision is a value."""
+"""Rules of attribution, each with its cases. They need no database."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -41,7 +41,7 @@ def feeds(subscription="maps", *, assigned=(), active=(), **coverage):
 
 
 def has(subscription="maps", *, active=(), until=None, since=None, **coverage):
-    """Have the name that the call says, or have had it before `since`."""
+    """Return a holder of the name in the call, or a former one, renamed at `since`."""
     return NameHolder(
         subscription=subscription,
         active=period(*active),

@@ -1,4 +1,4 @@
-"""Deliveries that come together are committed together, and each knows whether it was kept."""
+"""Group commit: deliveries that wait share a commit, and each learns its own outcome."""
 
 import socket
 import threading
@@ -41,7 +41,7 @@ def test_ids_are_in_the_order_of_time_and_leave_room():
 
 
 @pytest.mark.django_db
-def test_written_again_it_is_there_once():
+def test_a_row_inserted_twice_is_there_once():
     entry = an_entry()
 
     commit_rows([entry, an_entry()])
@@ -52,7 +52,7 @@ def test_written_again_it_is_there_once():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_bad_one_spoils_no_other():
+def test_a_bad_row_spoils_no_other():
     outcomes = commit_each_row([an_entry(), an_entry(BAD), an_entry()])
 
     assert [error is None for error in outcomes] == [True, False, True]
@@ -60,7 +60,7 @@ def test_a_bad_one_spoils_no_other():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_was_ended_is_made_anew():
+def test_an_ended_connection_is_opened_again():
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         (pid,) = cursor.fetchone()
@@ -73,7 +73,7 @@ def test_a_connection_that_was_ended_is_made_anew():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_those_who_wait_are_written_in_one_commit(monkeypatch):
+def test_waiting_rows_share_one_commit(monkeypatch):
     together, written, first_is_in = GroupCommit(), [], threading.Event()
 
     def slowly(entries):
@@ -97,7 +97,7 @@ def test_those_who_wait_are_written_in_one_commit(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nobody_is_told_that_it_was_kept_when_it_was_not(monkeypatch):
+def test_no_row_is_reported_committed_that_is_not(monkeypatch):
     together = GroupCommit()
     monkeypatch.setattr(DeliveryRow, "statement", "SELECT 1 FROM nowhere -- %b %b %b %b %b")
 
@@ -109,7 +109,7 @@ def test_nobody_is_told_that_it_was_kept_when_it_was_not(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_who_has_no_patience_left_is_not_kept_waiting():
+def test_a_thread_whose_deadline_has_come_stops_waiting():
     together = GroupCommit()
     together._is_committing = True  # in a thread that never comes back
 
@@ -129,7 +129,7 @@ def test_a_statement_that_takes_too_long_for_this_thread_ends():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_once_somebody_has_waited_in_vain_nobody_waits_long_until_there_is_an_answer():
+def test_an_open_breaker_shortens_waits_until_the_database_answers():
     _wait_in_vain(0.1)
     began = monotonic()
     _wait_in_vain(30)
@@ -148,7 +148,7 @@ def _wait_in_vain(seconds):
         cursor.execute("SELECT pg_sleep(20)")
 
 
-def test_a_server_that_does_not_let_us_in_is_not_waited_for_any_longer():
+def test_a_silent_server_is_given_up_at_the_deadline():
     began = monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent, database_deadline(0.2):
         host, port = silent.getsockname()

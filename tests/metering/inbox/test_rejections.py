@@ -1,4 +1,4 @@
-"""What was not taken is kept with its reason, told to whoever asks, and bounded."""
+"""Rejected items are recorded with their reason, shown to their sender, and bounded in number."""
 
 import json
 from datetime import timedelta
@@ -53,7 +53,7 @@ def call(**fields):
     return said | fields
 
 
-def test_nothing_taken_is_not_202(post):
+def test_a_post_rejected_as_a_whole_is_not_202(post):
     ahead = (timezone.now() + timedelta(hours=2)).isoformat()
 
     response = post([call(occurred_at=ahead)])
@@ -70,7 +70,7 @@ def test_a_log_of_another_gateway_is_not_202(post):
     assert [each.code for each in Rejection.objects.all()] == ["unknown_field"] * 2
 
 
-def test_some_taken_is_202_and_the_others_are_kept(post, gateway):
+def test_a_post_rejected_in_part_is_202_and_recorded(post, gateway):
     assert post([call(), call(transaction_id="bad", elements={"a": -1})]).status_code == 202
 
     (kept,) = Rejection.objects.all()
@@ -80,7 +80,7 @@ def test_some_taken_is_202_and_the_others_are_kept(post, gateway):
     assert Tally.objects.get().rejected == 1
 
 
-def test_a_body_that_is_no_json_is_kept_as_a_whole(post):
+def test_a_body_without_json_is_recorded_as_one_rejection(post):
     assert post(b"{").status_code == 400
 
     (kept,) = Rejection.objects.all()
@@ -88,7 +88,7 @@ def test_a_body_that_is_no_json_is_kept_as_a_whole(post):
     assert Tally.objects.get().rejected == 1
 
 
-def test_who_asks_for_a_rejected_id_is_told_why(post, client, token):
+def test_the_receipt_of_a_rejected_id_says_why(post, client, token):
     post([call(transaction_id="bad", elements={"a": -1})])
 
     response = client.get("/v1/transactions/bad", headers={"x-api-key": token})
@@ -102,7 +102,7 @@ def test_who_asks_for_a_rejected_id_is_told_why(post, client, token):
     )
 
 
-def test_who_sends_it_again_rightly_has_a_receipt(post, client, token):
+def test_a_corrected_resend_has_a_receipt(post, client, token):
     post([call(elements={"a": -1})])
     post([call(elements={"a": 1})])
 
@@ -131,7 +131,7 @@ def test_another_gateway_is_not_told(post, client):
         {"key": OTHER, OTHER: 1},
     ],
 )
-def test_no_key_is_kept(post, fields):
+def test_no_key_is_stored(post, fields):
     post([call(**fields)])
 
     (kept,) = Rejection.objects.all()
@@ -171,7 +171,7 @@ def test_good_calls_write_none(post, monkeypatch):
     assert post([call()]).status_code == 202
 
 
-def test_the_answer_stays_what_it_is_if_they_cannot_be_kept(post, monkeypatch):
+def test_the_answer_is_the_same_if_rejections_cannot_be_recorded(post, monkeypatch):
     class Away:
         def cursor(self):
             raise DatabaseError

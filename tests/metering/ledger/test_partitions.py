@@ -27,7 +27,7 @@ def test_every_day_a_transaction_may_fall_on_has_its_partition():
     assert {today() + timedelta(days=n) for n in range(-32, 8)} <= days
 
 
-def test_partitions_are_made_ahead_once():
+def test_partitions_are_created_ahead_once():
     later = today() + timedelta(days=3)
 
     assert partitions.ensure_partitions(later) == 3
@@ -35,7 +35,7 @@ def test_partitions_are_made_ahead_once():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_days_whose_time_is_over_are_dropped():
+def test_days_past_retention_are_dropped():
     old = date(2020, 1, 31)
     partitions.ensure_partitions(old)
 

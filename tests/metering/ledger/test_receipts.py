@@ -34,7 +34,7 @@ def history(receipt):
     return [moment.what for moment in receipt.history]
 
 
-def test_what_was_never_sent_has_no_receipt(gateway):
+def test_an_unknown_id_has_no_receipt(gateway):
     assert receipts.find_receipt(gateway, "nothing") is None
 
 

@@ -1,14 +1,16 @@
-"""Two halves are one transaction, in whatever order and however far apart they come."""
+"""Two parts become one transaction, in whatever order and however far apart they come."""
 
 from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import ONE_CALL
 from metering.ledger import receipts
 from metering.models import Half, Quarantined, Transaction
+from metering.pairing import completion
 from metering.pairing.completion import pair_due_partials
 from metering.pairing.partial_transactions import PartialSide, accept_partial
 from tests import factories
@@ -33,7 +35,7 @@ def subscription(db):
 
 @pytest.fixture
 def come(gateway):
-    """One half comes, and whatever can be done about it is done."""
+    """Accept one part, and do all the work that is due."""
 
     def come(side, *, transaction_id="t-1", **fields):
         said = {"transaction_id": transaction_id, "undated": True}
@@ -62,7 +64,7 @@ WAIT = timedelta(seconds=600)
 
 
 def hours_pass():
-    """For the halves that wait."""
+    """Make the waiting parts three hours older."""
     for half in Half.objects.all():
         Half.objects.filter(pk=half.pk).update(received_at=Now() - timedelta(hours=3))
     work()
@@ -78,7 +80,7 @@ def joined():
 
 
 @pytest.mark.parametrize("first", PartialSide)
-def test_they_are_joined_in_any_order(come, subscription, first):
+def test_parts_are_paired_in_any_order(come, subscription, first):
     (second,) = set(PartialSide) - {first}
 
     come(first)
@@ -117,7 +119,7 @@ def test_a_late_response_completes_it_by_a_correction(come, gateway, subscriptio
     assert (usage.count, usage.quantity) == (1, 1)
 
 
-def test_a_late_request_says_whose_the_response_was(come, gateway):
+def test_a_late_request_gives_the_response_an_owner(come, gateway):
     come(PartialSide.RESPONSE)
     hours_pass()
     assert Quarantined.objects.get().reason == "anonymous"
@@ -133,7 +135,7 @@ def test_a_late_request_says_whose_the_response_was(come, gateway):
     ]
 
 
-def test_a_late_half_without_an_owner_still_completes_what_waits(come):
+def test_a_late_part_completes_a_transaction_in_quarantine(come):
     come(PartialSide.RESPONSE)
     hours_pass()
     come(PartialSide.REQUEST, fingerprint=None, hint=None)
@@ -142,8 +144,39 @@ def test_a_late_half_without_an_owner_still_completes_what_waits(come):
     assert (row.reason, row.method, row.status) == ("anonymous", "GET", 200)
 
 
+@pytest.mark.parametrize("first", PartialSide)
+def test_one_that_comes_while_the_other_is_looked_at_waits_for_nothing(
+    come, gateway, monkeypatch, first
+):
+    """Its statement began before the first was read, and was committed after."""
+    (second,) = set(PartialSide) - {first}
+    come(second, transaction_id="t-2")
+    Half.objects.update(next_look_at=Now() + WAIT)
+    began = timezone.now()
+    take_in = completion._accept_ready
+
+    def take_in_meanwhile(ripe):
+        take_in(ripe)
+        Half.objects.filter(side=second).update(
+            identity=Half.objects.get(side=first).identity, next_look_at=began, received_at=began
+        )
+
+    monkeypatch.setattr(completion, "_accept_ready", take_in_meanwhile)
+    fields = {"method": "GET"} if first == PartialSide.REQUEST else {"status": 200}
+    half = factories.a_call(KEY if first == PartialSide.REQUEST else None, undated=True, **fields)
+    accept_partial(gateway, half, first)
+    pair_due_partials()
+    monkeypatch.undo()
+
+    pair_due_partials()
+    process_waiting_deliveries()
+    row = Transaction.objects.get()
+    assert (row.method, row.status) == ("GET", 200)
+    assert not Half.objects.exists()
+
+
 @pytest.mark.parametrize("side", PartialSide)
-def test_a_half_sent_again_changes_nothing(come, side):
+def test_a_part_sent_again_changes_nothing(come, side):
     come(PartialSide.REQUEST)
     come(side)
     come(PartialSide.RESPONSE)
@@ -155,7 +188,7 @@ def test_a_half_sent_again_changes_nothing(come, side):
     assert Transaction.objects.count() == 1
 
 
-def test_completed_by_what_came_late_it_is_corrected_once(come):
+def test_a_late_part_corrects_the_ledger_once(come):
     come(PartialSide.REQUEST)
     hours_pass()
     come(PartialSide.RESPONSE)
@@ -166,14 +199,14 @@ def test_completed_by_what_came_late_it_is_corrected_once(come):
     assert Transaction.objects.count() == 3
 
 
-def test_others_are_not_joined(come):
+def test_parts_of_other_transactions_are_not_paired(come):
     come(PartialSide.REQUEST, transaction_id="a")
     come(PartialSide.RESPONSE, transaction_id="b")
 
     assert Half.objects.count() == 2
 
 
-def test_a_receipt_of_what_waits_for_its_other_half(come, gateway):
+def test_a_partial_transaction_has_a_receipt(come, gateway):
     come(PartialSide.REQUEST)
 
     receipt = receipts.find_receipt(gateway, "t-1")

@@ -135,7 +135,7 @@ def test_a_new_subscription_claims_what_named_it():
     assert Transaction.objects.get().matched_by == "subscription"
 
 
-def test_what_was_ambiguous_follows_once_an_admin_has_settled_it(customer, subscription):
+def test_ambiguous_calls_are_attributed_once_an_admin_unassigns_one(customer, subscription):
     other = factories.a_subscription(customer)
     credential = issue(customer, subscription, other)
     factories.settled(factories.a_call(KEY))
@@ -160,7 +160,7 @@ def test_what_was_ambiguous_follows_the_sources_of_a_product(customer, subscript
     assert usage() == [(subscription.pk, 1)]
 
 
-def test_a_claim_goes_on_where_it_was_broken_off(customer, subscription, monkeypatch):
+def test_a_claim_continues_where_it_was_interrupted(customer, subscription, monkeypatch):
     monkeypatch.setattr(reattribution, "MAX_TRANSACTIONS_PER_CLAIM_STEP", 2)
     factories.settled(*[factories.a_call(KEY) for _ in range(5)])
     issue(customer, subscription)
@@ -230,7 +230,7 @@ def test_a_correction_can_be_corrected_again(customer, subscription):
     assert no_differences()
 
 
-def test_what_a_change_makes_nobodys_goes_to_quarantine_and_comes_back(customer, subscription):
+def test_calls_that_lose_their_owner_go_to_quarantine_and_come_back(customer, subscription):
     issue(customer, subscription)
     factories.settled(factories.a_call(KEY, ago=DAY))
 
@@ -278,8 +278,8 @@ def test_what_was_released_can_be_put_back():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_settlement_that_began_before_the_credential_appeared_is_not_forgotten():
-    """It judges by what it saw when it began; the claim waits for it and finds what it left."""
+def test_an_attribution_that_began_before_the_change_is_waited_for():
+    """It judges by what it saw at its beginning. The claim waits for it, and finds what it left."""
     customer = factories.a_customer()
     subscription = factories.a_subscription(customer)
     gateway, call = factories.a_gateway(), factories.a_call(KEY)

@@ -159,7 +159,7 @@ class World:
         self.refused_of_importer = self._upload("Own", refused, by=self.actors["Importer"])
         self.unmapped = self._upload("Unmapped", "what,else\nx@example.com,acme\n")
         self.applied = self._upload("Applied", "email,customer\napplied@example.com,acme\n")
-        actions.apply_upload(upload=self.applied, by=self.superuser, whole=True)
+        actions.apply_upload(upload=self.applied, by=self.superuser, all_or_nothing=True)
         process_waiting_uploads()
 
     def _upload(self, name: str, text: str, by: User | None = None) -> Upload:

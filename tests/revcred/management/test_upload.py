@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 
-from revcred.management.commands.upload import INTERRUPTED, NOT_DONE, SOME_REFUSED
+from revcred.management.commands.upload import INTERRUPTED, NOT_DONE, SOME_REJECTED
 from revcred.models import AuditEvent, Credential, Customer, Upload
 from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
@@ -54,7 +54,7 @@ def test_check_says_what_it_would_do_and_leaves_nothing(upload, settings):
     code, said, complained = upload(GOOD, "--check")
 
     assert code == 0
-    assert "1 rows: 1 create, 0 update, 0 move, 0 unchanged, 0 refused." in said
+    assert "1 rows: 1 create, 0 update, 0 move, 0 unchanged, 0 rejected." in said
     assert complained == ""
     assert not Credential.objects.exists()
     assert Upload.objects.get().state == Upload.State.CANCELLED
@@ -93,11 +93,11 @@ def test_some_rows_are_refused_and_written_to_a_file(upload, tmp_path):
 
     code, said, complained = upload(MIXED, "--apply", "--refused", str(refused))
 
-    assert code == SOME_REFUSED
-    assert "Row 3, customer nobody: There is no customer of that external key." in complained
+    assert code == SOME_REJECTED
+    assert "Row 3, customer nobody: No customer has this external key." in complained
     assert refused.read_text("utf-8-sig").splitlines() == [
         "customer,name,key,error",
-        "nobody,Bills,the-key-of-bills-3c4d,customer: There is no customer of that external key.",
+        "nobody,Bills,the-key-of-bills-3c4d,customer: No customer has this external key.",
     ]
     assert str(refused) in said
     assert Credential.objects.count() == 1
@@ -108,7 +108,7 @@ def test_refused_rows_are_written_of_a_check_as_well(upload, tmp_path):
 
     code, _, _ = upload(MIXED, "--check", "--refused", str(refused))
 
-    assert code == SOME_REFUSED
+    assert code == SOME_REJECTED
     assert len(refused.read_text().splitlines()) == 2
 
 
@@ -132,7 +132,7 @@ def test_what_is_not_known_is_created_if_asked_for(upload):
     )
 
     assert code == 0, said
-    assert "Besides, 1 customers would be created." in said
+    assert "In addition, 1 customers would be created." in said
     globex = Customer.objects.get(external_key="globex")
     assert globex.subscriptions.get().product.external_key == "maps"
 
@@ -143,7 +143,7 @@ def test_columns_are_named(upload):
 
     code, _, complained = upload(text, "--check")
     assert code == NOT_DONE
-    assert complained.startswith("No column was found for: customer, name.")
+    assert complained.startswith("No column was recognised for: customer, name.")
 
     assert upload(text, "--apply", *columns, "--column", "string=key")[0] == 0
     assert Credential.objects.get().keys.get().hint == KEY[-4:]
@@ -163,7 +163,7 @@ def test_the_same_list_again_has_nothing_to_apply(upload):
         (("--by", "nobody@example.com"), "Nobody signs in as nobody@example.com."),
         (("--create-subscriptions", "cats"), "There is no product cats."),
         (("--column", "cats=key"), "The file has no column “cats”."),
-        (("--column", "name=cats"), "“cats” is none of customer, name"),
+        (("--column", "name=cats"), "“cats” is not one of customer, name"),
     ],
 )
 def test_what_cannot_be_is_told(upload, options, reason):
@@ -224,4 +224,4 @@ def test_what_no_row_can_have(upload):
     code, _, complained = upload(GOOD, "--check", "--for-all", "key=the-same")
 
     assert code == 2
-    assert "--for-all “key” is none of customer," in complained
+    assert "--for-all “key” is not one of customer," in complained

@@ -48,7 +48,9 @@ def applied(uploaded):
 
     def apply(text, *, whole=False, applier=None, **how):
         upload = uploaded(text, **how)
-        actions.apply_upload(upload=upload, by=applier or factories.an_admin(), whole=whole)
+        actions.apply_upload(
+            upload=upload, by=applier or factories.an_admin(), all_or_nothing=whole
+        )
         return worked(upload)
 
     return apply

@@ -94,8 +94,8 @@ def test_a_key_that_is_not_said_is_generated(applied, acme):
 
 
 def test_many_chunks_are_applied_and_their_progress_is_true(applied, acme, monkeypatch):
-    monkeypatch.setattr(applying, "FEWEST", 7)
-    monkeypatch.setattr(applying, "MOST", 7)
+    monkeypatch.setattr(applying, "MIN_ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr(applying, "MAX_ROWS_PER_CHUNK", 7)
 
     upload = applied(many(50))
 
@@ -219,7 +219,7 @@ def test_what_happened_meanwhile_is_noticed_and_not_overwritten(uploaded, acme):
     credentials.change_credential(credential=made, by=None)
     factories.a_credential(acme, "key-number-01", name="Quicker")
 
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
     worked(upload)
 
     assert upload.outcome == {"create": 1, "meanwhile": 2}
@@ -230,8 +230,8 @@ def test_what_happened_meanwhile_is_noticed_and_not_overwritten(uploaded, acme):
     ]
     told = [(each.row, each.message) for each in actions.list_row_problems(upload=upload)]
     assert told == [
-        (2, "What it is about has been changed since it was checked."),
-        (3, "What it is about has been changed since it was checked."),
+        (2, "It has been changed since the list was checked."),
+        (3, "It has been changed since the list was checked."),
     ]
 
 
@@ -239,7 +239,7 @@ def test_all_or_nothing_is_nothing_if_it_was_overtaken(uploaded, acme):
     upload = uploaded(many(3))
     factories.a_credential(acme, "key-number-000001", name="Quicker")
 
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=True)
     worked(upload)
 
     assert upload.state == Upload.State.FAILED
@@ -247,16 +247,16 @@ def test_all_or_nothing_is_nothing_if_it_was_overtaken(uploaded, acme):
 
 
 def test_all_or_nothing_undoes_what_it_has_begun(uploaded, acme, monkeypatch):
-    monkeypatch.setattr(applying, "FEWEST", 2)
-    monkeypatch.setattr(applying, "MOST", 2)
+    monkeypatch.setattr(applying, "MIN_ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr(applying, "MAX_ROWS_PER_CHUNK", 2)
     upload = uploaded(many(6))
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=True)
 
     def overtake(upload):
         if upload.done == 2:
             factories.a_credential(acme, "key-number-000005", name="Quicker")
 
-    process_waiting_uploads(only=upload, tell=overtake)
+    process_waiting_uploads(only=upload, on_progress=overtake)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["undone"]) == (Upload.State.FAILED, 4)
@@ -268,7 +268,7 @@ def test_all_or_nothing_is_not_begun_with_refused_rows(uploaded, acme):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01", "nobody,B,key-number-02"))
 
     with pytest.raises(actions.SomeRowsRejected):
-        actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
+        actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=True)
 
 
 def test_nothing_is_applied_where_nothing_changes(uploaded, acme):
@@ -276,22 +276,22 @@ def test_nothing_is_applied_where_nothing_changes(uploaded, acme):
     upload = uploaded(rows("customer,name,key", "acme,A,key-number-01"))
 
     with pytest.raises(actions.NothingToApply):
-        actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
+        actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
 
 
 def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
     uploaded, acme, monkeypatch
 ):
-    monkeypatch.setattr(applying, "FEWEST", 2)
-    monkeypatch.setattr(applying, "MOST", 2)
+    monkeypatch.setattr(applying, "MIN_ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr(applying, "MAX_ROWS_PER_CHUNK", 2)
     upload = uploaded(many(6))
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
 
     def cancel(upload):
         if upload.done == 4:
             actions.cancel_upload(upload=Upload.objects.get(pk=upload.pk), by=None)
 
-    process_waiting_uploads(only=upload, tell=cancel)
+    process_waiting_uploads(only=upload, on_progress=cancel)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["create"]) == (Upload.State.CANCELLED, 4)
@@ -300,28 +300,28 @@ def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(
 
 
 def test_a_cancelled_all_or_nothing_is_nothing(uploaded, acme, monkeypatch):
-    monkeypatch.setattr(applying, "FEWEST", 2)
-    monkeypatch.setattr(applying, "MOST", 2)
+    monkeypatch.setattr(applying, "MIN_ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr(applying, "MAX_ROWS_PER_CHUNK", 2)
     upload = uploaded(many(6))
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=True)
 
     def cancel(upload):
         if upload.state == Upload.State.APPLYING and upload.done == 4:
             actions.cancel_upload(upload=Upload.objects.get(pk=upload.pk), by=None)
 
-    process_waiting_uploads(only=upload, tell=cancel)
+    process_waiting_uploads(only=upload, on_progress=cancel)
     upload.refresh_from_db()
 
     assert (upload.state, upload.outcome["undone"]) == (Upload.State.FAILED, 4)
-    assert upload.error == "It was cancelled; nothing was kept of it."
+    assert upload.error == "It was cancelled. No changes were kept."
     assert not Credential.objects.exists()
 
 
 def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded, acme, monkeypatch):
-    monkeypatch.setattr(applying, "FEWEST", 2)
-    monkeypatch.setattr(applying, "MOST", 2)
+    monkeypatch.setattr(applying, "MIN_ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr(applying, "MAX_ROWS_PER_CHUNK", 2)
     upload = uploaded(many(7))
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
 
     class LostError(Exception):
         pass
@@ -331,7 +331,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
 
     for _ in range(3):
         with pytest.raises(LostError):
-            process_waiting_uploads(only=upload, tell=lose)
+            process_waiting_uploads(only=upload, on_progress=lose)
     worked(upload)
 
     assert (upload.state, upload.outcome) == ("applied", {"create": 7, "meanwhile": 0})
@@ -341,7 +341,7 @@ def test_a_worker_that_is_lost_leaves_whole_chunks_and_another_goes_on(uploaded,
 
 def test_one_that_breaks_off_again_and_again_is_given_up(uploaded, acme, monkeypatch):
     upload = uploaded(many(1))
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
 
     class BrokenError(Exception):
         pass
@@ -356,7 +356,7 @@ def test_one_that_breaks_off_again_and_again_is_given_up(uploaded, acme, monkeyp
     worked(upload)
 
     assert upload.state == Upload.State.FAILED
-    assert "again and again" in upload.error
+    assert "without progress" in upload.error
 
 
 def test_the_file_is_gone_when_it_ends_and_the_refused_rows_are_kept_apart(applied, acme):
@@ -370,7 +370,7 @@ def test_the_file_is_gone_when_it_ends_and_the_refused_rows_are_kept_apart(appli
     actions.write_rejected_rows(upload=upload, to=to)
     assert to.getvalue().decode("utf-8-sig").splitlines() == [
         "customer,name,key,secret,error",
-        "nobody,B,key-number-02,hush,customer: There is no customer of that external key.",
+        "nobody,B,key-number-02,hush,customer: No customer has this external key.",
     ]
 
 

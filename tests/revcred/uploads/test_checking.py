@@ -16,8 +16,7 @@ from tests.revcred.uploads.conftest import rows
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY_OF_REVOKED = (
-    "A revoked credential had this key."
-    " Choose to use such keys again if it is to count from now on."
+    "A revoked credential had this key. To use it again, allow keys of revoked credentials."
 )
 HEADER = "customer,name,key,secret,subscription,holders,environment,tags,expires_at,assigned_from"
 
@@ -133,21 +132,21 @@ def test_every_refusal_names_row_column_hint_and_reason(uploaded, acme, maps):
 
     assert counts(upload) == {"refused": 10}
     assert refusals(upload) == [
-        (2, "customer", "nobody", "There is no customer of that external key."),
-        (3, "subscription", "nothing", "There is no subscription of that external key."),
+        (2, "customer", "nobody", "No customer has this external key."),
+        (3, "subscription", "nothing", "No subscription has this external key."),
         (4, "subscription", "of-other", "The subscription belongs to another customer."),
-        (5, "holders", "ada@example.com", "There is no subscriber of that address."),
-        (6, "gateway", "nowhere", "There is no gateway of that name."),
+        (5, "holders", "ada@example.com", "No subscriber has this address."),
+        (6, "gateway", "nowhere", "No gateway has this name."),
         (7, "key", "…ther", "This key belongs to another customer."),
         (8, "key", "…over", KEY_OF_REVOKED),
-        (9, "name", "Bills", "This customer has another credential of that name."),
+        (9, "name", "Bills", "This customer has another credential with this name."),
         (
             10,
             "expires_at",
             "31.12.2027",
             "Write a day as year-month-day, such as 2027-12-31.",
         ),
-        (11, "name", "", "It is empty."),
+        (11, "name", "", "A value is required."),
     ]
 
 
@@ -163,14 +162,14 @@ def test_the_same_twice_in_a_file_names_both_rows(uploaded, acme):
     )
 
     assert refusals(upload) == [
-        (2, "key", "…wice", "The same key is in row 3, too."),
-        (3, "key", "…wice", "The same key is in row 2, too."),
-        (4, "name", "C", "The same name of this customer is in row 5, too."),
-        (5, "name", "C", "The same name of this customer is in row 4, too."),
+        (2, "key", "…wice", "The same key is also in row 3."),
+        (3, "key", "…wice", "The same key is also in row 2."),
+        (4, "name", "C", "This customer has the same name in row 5."),
+        (5, "name", "C", "This customer has the same name in row 4."),
     ]
     assert upload.preview["reasons"] == [
-        ["key", "The same key is in another row, too.", 2],
-        ["name", "The same name of this customer is in another row, too.", 2],
+        ["key", "The same key is also in another row.", 2],
+        ["name", "This customer has the same name in another row.", 2],
     ]
 
 
@@ -283,7 +282,7 @@ def test_other_kinds_are_checked_the_same_way(uploaded, acme):
     ]
     assert counts(subscriptions) == {"create": 1, "refused": 1}
     assert refusals(subscriptions) == [
-        (3, "product", "nothing", "There is no product of that external key."),
+        (3, "product", "nothing", "No product has this external key."),
         (3, "active_until", "2025-01-01 00:00:00+00:00", "The end has to be after the start."),
     ]
 

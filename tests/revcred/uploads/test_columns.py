@@ -80,7 +80,7 @@ def test_a_date_in_another_order_is_not_guessed_at(cell):
     ],
 )
 def test_what_is_no_date(cell):
-    with pytest.raises(InvalidCell, match="It is no date or time; write 2027-12-31"):
+    with pytest.raises(InvalidCell, match=r"This is not a date or time\. Write 2027-12-31"):
         parsed("expires_at", cell)
 
 
@@ -104,43 +104,68 @@ def test_addresses_are_kept_in_lower_case_and_once(cell, kept):
      "a" * 250 + "@example.com"],
 )  # fmt: skip
 def test_what_is_no_address(cell):
-    with pytest.raises(InvalidCell, match="It is no e-mail address"):
+    with pytest.raises(InvalidCell, match="This is not an e-mail address"):
         parsed("holders", cell)
 
 
 @pytest.mark.parametrize(
     ("name", "cell", "kind", "said"),
     [
-        ("name", "x" * 201, ListKind.CREDENTIALS, "It has 201 characters; 200 is the most."),
-        ("tags", "a|" + "x" * 101, ListKind.CREDENTIALS, "It has 101 characters; 100 is the most."),
-        ("email_domains", "example", ListKind.CUSTOMERS, "It is no domain, such as example.com."),
-        ("metadata", "{", ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
-        ("metadata", "[1]", ListKind.CUSTOMERS, 'It is no JSON object, such as {"region": "EU"}.'),
-        ("metadata", "[" * 4000, ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
-        ("metadata", '{"a": NaN}', ListKind.CUSTOMERS, 'It is no JSON, such as {"region": "EU"}.'),
+        (
+            "name",
+            "x" * 201,
+            ListKind.CREDENTIALS,
+            "It has 201 characters; at most 200 are allowed.",
+        ),
+        (
+            "tags",
+            "a|" + "x" * 101,
+            ListKind.CREDENTIALS,
+            "It has 101 characters; at most 100 are allowed.",
+        ),
+        (
+            "email_domains",
+            "example",
+            ListKind.CUSTOMERS,
+            "This is not a domain such as example.com.",
+        ),
+        ("metadata", "{", ListKind.CUSTOMERS, 'This is not JSON such as {"region": "EU"}.'),
+        (
+            "metadata",
+            "[1]",
+            ListKind.CUSTOMERS,
+            'This is not a JSON object such as {"region": "EU"}.',
+        ),
+        ("metadata", "[" * 4000, ListKind.CUSTOMERS, 'This is not JSON such as {"region": "EU"}.'),
+        (
+            "metadata",
+            '{"a": NaN}',
+            ListKind.CUSTOMERS,
+            'This is not JSON such as {"region": "EU"}.',
+        ),
         (
             "metadata",
             '{"a": 1e9999}',
             ListKind.CUSTOMERS,
-            'It is no JSON, such as {"region": "EU"}.',
+            'This is not JSON such as {"region": "EU"}.',
         ),
         (
             "metadata",
             r'{"a": "\ud800"}',
             ListKind.CUSTOMERS,
-            'It is no JSON, such as {"region": "EU"}.',
+            'This is not JSON such as {"region": "EU"}.',
         ),
-        ("role", "boss", ListKind.SUBSCRIBERS, "It is none of owner, member, viewer."),
-        ("quota", "-1", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
-        ("quota", "1.5", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
-        ("quota", "٣", ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("role", "boss", ListKind.SUBSCRIBERS, "This is not one of owner, member, viewer."),
+        ("quota", "-1", ListKind.SUBSCRIPTIONS, "This is not a whole number of 0 or more."),
+        ("quota", "1.5", ListKind.SUBSCRIPTIONS, "This is not a whole number of 0 or more."),
+        ("quota", "٣", ListKind.SUBSCRIPTIONS, "This is not a whole number of 0 or more."),
         (
             "quota",
             "9223372036854775808",
             ListKind.SUBSCRIPTIONS,
-            "It is no whole number of 0 or more.",
+            "This is not a whole number of 0 or more.",
         ),
-        ("quota", "9" * 4096, ListKind.SUBSCRIPTIONS, "It is no whole number of 0 or more."),
+        ("quota", "9" * 4096, ListKind.SUBSCRIPTIONS, "This is not a whole number of 0 or more."),
     ],
 )
 def test_why_a_cell_is_not_taken(name, cell, kind, said):
@@ -156,5 +181,5 @@ def test_a_role_may_be_written_in_any_case():
 
 @pytest.mark.parametrize("said", [r'{"a": "\u0000"}', r'{"\u0000": 1}'])
 def test_metadata_holds_only_text(said):
-    with pytest.raises(InvalidCell, match=r"It holds U\+0000, which is no text\."):
+    with pytest.raises(InvalidCell, match=r"It contains U\+0000, which cannot be stored\."):
         parsed("metadata", said, ListKind.CUSTOMERS)

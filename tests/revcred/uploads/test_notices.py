@@ -100,7 +100,7 @@ def test_a_long_list_is_summed_up(applied, acme):
 
 def test_what_is_taken_back_by_itself_tells_nobody(uploaded, acme):
     upload = uploaded(rows("email,customer", "new@example.com,acme"), kind=ListKind.SUBSCRIBERS)
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=True)
     actions.cancel_upload(upload=upload, by=factories.an_admin())
     process_waiting_uploads()
     upload.refresh_from_db()

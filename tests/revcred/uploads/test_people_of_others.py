@@ -63,7 +63,7 @@ def test_nobody_of_another_customer_becomes_a_member_unless_that_was_chosen(
     worked(upload)
     assert joins(upload) == [(*who, False)]
     assert not acme.memberships.exists()
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=True)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=True)
     worked(upload)
     assert acme.memberships.get().subscriber == ada
 
@@ -101,7 +101,7 @@ def test_who_becomes_somebody_elses_between_preview_and_apply_is_refused(uploade
     upload = uploaded(rows(HEADER, "acme,Orders,the-key,cy@example.com"))
     Membership.objects.create(customer=factories.a_customer("Globex"), subscriber=cy)
 
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
     worked(upload)
 
     assert upload.outcome["meanwhile"] == 1
@@ -115,7 +115,7 @@ def test_who_loses_a_membership_between_preview_and_apply_does_not_get_it_back(u
     upload = uploaded(rows(HEADER, "acme,Orders,the-key,bo@example.com"))
     bo.memberships.all().delete()
 
-    actions.apply_upload(upload=upload, by=factories.an_admin(), whole=False)
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
     worked(upload)
 
     assert upload.outcome["meanwhile"] == 1
@@ -123,8 +123,8 @@ def test_who_loses_a_membership_between_preview_and_apply_does_not_get_it_back(u
 
 
 def test_one_who_holds_many_keys_joins_once(applied, acme, ada, monkeypatch):
-    monkeypatch.setattr(applying, "FEWEST", 1)
-    monkeypatch.setattr(applying, "MOST", 1)
+    monkeypatch.setattr(applying, "MIN_ROWS_PER_CHUNK", 1)
+    monkeypatch.setattr(applying, "MAX_ROWS_PER_CHUNK", 1)
     lines = (f"acme,Number {n},key-number-{n},{ada.email}" for n in range(4))
     upload = applied(rows(HEADER, *lines), people_of_others="join")
     assert (upload.outcome["create"], upload.outcome["meanwhile"]) == (4, 0)
@@ -138,7 +138,7 @@ def test_the_command_names_them_and_has_a_choice_of_its_own(acme, ada, tmp_path,
         call_command("upload", str(file), "--check", "--no-progress")
     said = capsys.readouterr().out
     assert "ada@elsewhere.example.org (domain elsewhere.example.org, belongs to Globex)" in said
-    assert "is refused as member of Acme" in said
+    assert "is rejected as member of Acme" in said
 
     by = factories.an_admin().email
     options = ("--apply", "--join-people-of-others", "--by", by, "--no-progress")
@@ -194,7 +194,7 @@ def test_without_a_gateway_it_is_asked_which(uploaded, applied, acme):
     applied(rows(header, "acme,Orders,the-key,edge", "acme,Bills,the-key,core"))
     upload = uploaded(rows(header, "acme,Orders,the-key,"))
     [(column, message, _)] = upload.preview["reasons"]
-    assert (column, message.rsplit(". ", 1)[1]) == ("gateway", "Say which.")
+    assert (column, message.rsplit(". ", 1)[1]) == ("gateway", "Name the gateway.")
 
 
 @pytest.mark.parametrize("gateways", [("edge", "edge"), ("edge", ""), ("", "")])

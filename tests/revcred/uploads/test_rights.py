@@ -263,14 +263,14 @@ def test_without_a_right_that_it_takes_nothing_of_a_list_happens(scenario, uploa
     for each in needed:
         may(clerk, *({*ALL_RIGHTS} - {each}))
         with pytest.raises(actions.NotAllowed, match=re.escape(rights.right_in_words(each))):
-            actions.apply_upload(upload=upload, by=fresh(clerk), whole=False)
+            actions.apply_upload(upload=upload, by=fresh(clerk), all_or_nothing=False)
         upload.refresh_from_db()
         assert upload.state == Upload.State.READY
         assert everything() == before
     for each in needed:
         late = brought()
         may(clerk, *ALL_RIGHTS)
-        actions.apply_upload(upload=late, by=fresh(clerk), whole=False)
+        actions.apply_upload(upload=late, by=fresh(clerk), all_or_nothing=False)
         may(clerk, *({*ALL_RIGHTS} - {each}))
         worked(late)
         assert late.state == Upload.State.FAILED
@@ -312,7 +312,7 @@ def test_with_the_rights_that_it_takes_and_no_other_a_list_is_applied(scenario, 
 def test_who_is_no_staff_any_more_applies_nothing(uploaded, clerk, loss):
     upload = uploaded(SCENARIOS[0].text)
     before = everything()
-    actions.apply_upload(upload=upload, by=fresh(clerk), whole=True)
+    actions.apply_upload(upload=upload, by=fresh(clerk), all_or_nothing=True)
     if loss == "deleted":
         clerk.delete()
     else:
@@ -329,8 +329,8 @@ def test_who_is_no_staff_any_more_applies_nothing(uploaded, clerk, loss):
 
 def test_rights_that_go_in_the_middle_stop_a_list_there(uploaded, clerk, monkeypatch):
     """All or nothing is taken back by itself, by nobody's rights."""
-    monkeypatch.setattr(applying, "FEWEST", 1)
-    monkeypatch.setattr(applying, "MOST", 1)
+    monkeypatch.setattr(applying, "MIN_ROWS_PER_CHUNK", 1)
+    monkeypatch.setattr(applying, "MAX_ROWS_PER_CHUNK", 1)
     text = rows("customer,name,key", *(f"acme,Bills {n},key-of-bills-{n}" for n in range(3)))
 
     def lose(upload):
@@ -340,8 +340,8 @@ def test_rights_that_go_in_the_middle_stop_a_list_there(uploaded, clerk, monkeyp
     for whole, left in ((False, 1), (True, 0)):
         may(clerk, *ALL_RIGHTS)
         upload = uploaded(text)
-        actions.apply_upload(upload=upload, by=fresh(clerk), whole=whole)
-        process_waiting_uploads(tell=lose)
+        actions.apply_upload(upload=upload, by=fresh(clerk), all_or_nothing=whole)
+        process_waiting_uploads(on_progress=lose)
         upload.refresh_from_db()
         assert upload.state == Upload.State.FAILED
         assert "Issue credentials" in upload.error
@@ -393,7 +393,7 @@ def test_the_importer_may_do_with_lists_what_the_role_says(scenario, uploaded):
 
 def test_a_list_that_was_checked_before_rights_were_counted_is_not_applied(uploaded, clerk):
     upload = uploaded(SCENARIOS[0].text)
-    actions.apply_upload(upload=upload, by=fresh(clerk), whole=False)
+    actions.apply_upload(upload=upload, by=fresh(clerk), all_or_nothing=False)
     upload.preview.pop("effects")
     Upload.objects.filter(pk=upload.pk).update(preview=upload.preview)
     worked(upload)

@@ -154,7 +154,7 @@ def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
     with pytest.raises(actions.UndoBlocked) as refused:
         actions.undo_upload(upload=upload, by=factories.an_admin())
 
-    assert refused.value.dependents == [
+    assert refused.value.obstacles == [
         actions.UndoObstacle("Transactions have been attributed to it", 1, ["A"])
     ]
     upload.refresh_from_db()
@@ -175,7 +175,7 @@ def test_acts_and_later_uploads_are_told(applied, acme, maps):
     applied(rows(NEW, "acme,C,key-number-02,"))
 
     told = [(each.reason, each.first) for each in actions.undo_obstacles(upload=upload)]
-    assert told == [("It has been acted on since", ["A"]), ("A later upload changed it", ["C"])]
+    assert told == [("Somebody has changed it since", ["A"]), ("A later upload changed it", ["C"])]
 
 
 def test_what_was_created_is_kept_while_others_use_it(applied, acme):

@@ -27,6 +27,7 @@ def _rows_of_app(app: dict[str, Any]) -> Iterator[RowCells | RowError]:
     customer = text_value(app.get("appGroup") or app.get("companyName") or app.get("developerId"))
     credentials = objects_in(app["credentials"])
     for number, each in enumerate(credentials, start=1):
+        # Either the whole app or one of its credentials may be revoked.
         if "revoked" in (app.get("status"), each.get("status")):
             yield RowError("", "It is revoked at Apigee.")
             continue

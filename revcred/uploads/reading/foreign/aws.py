@@ -12,6 +12,7 @@ ENABLED_COLUMN = "enabled"
 
 def is_aws_header(header: list[str]) -> bool:
     names = {name.lower() for name in header}
+    # Its other columns tell it from any other file with names and keys.
     return {"name", "key"} <= names and bool({PLANS_COLUMN, ENABLED_COLUMN} & names)
 
 

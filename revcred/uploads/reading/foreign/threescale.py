@@ -25,6 +25,7 @@ def _is_application(listed: Any) -> bool:
 def _rows_of_application(listed: dict[str, Any]) -> Iterator[RowCells | RowError]:
     application = _application_in(listed)
     state = text_value(application.get("state"))
+    # Suspended and pending applications cannot call, so their keys must not begin to count.
     if state != "live":
         yield RowError("", f"It is {state} at 3scale.")
         return

@@ -7,7 +7,8 @@ import pytest
 from django.utils import timezone
 
 from metering.api.backlog import backlog
-from metering.models import Delivery, GatewayToken, IdempotentPost
+from metering.attribution.processing import process_waiting_deliveries
+from metering.models import Conflict, Delivery, GatewayToken, IdempotentPost, Quarantined
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -194,9 +195,9 @@ def test_a_moment_that_is_out_of_reach_waits_as_it_was_said(
 
 def test_who_sends_too_much_is_told_when_to_come_again(revenium, gateway, settings):
     settings.MOST_WAITING_OF_A_GATEWAY = 1
-    backlog.forget()
+    backlog.reset()
     answers = [revenium(EVENTS, EVENT) for _ in range(2)]
-    backlog.forget()
+    backlog.reset()
 
     assert [each.status_code for each in answers] == [201, 429]
     assert answers[0]["X-RateLimit-Remaining"] == "0"
@@ -250,6 +251,32 @@ def test_what_was_begun_long_ago_is_begun_again(revenium, began):
     answer = revenium(EVENTS, EVENT | {"payload": {"requests": 2}}, idempotency_key="k-1")
 
     assert answer.status_code == 201
+
+
+WITHOUT_ID = {
+    "/meter/v1/api/meter": {"application": "a-key-of-nobody", "method": "GET"},
+    "/meter/v1/api/event": {"application": "a-key-of-nobody", "method": "GET"},
+    "/meter/v2/events": {"payload": {"tokens": 1}},
+    "/meter/v2/apis/requests": {"credential": "a-key-of-nobody", "method": "GET"},
+    "/meter/v2/apis/responses": {"responseCode": 200},
+    "/meter/v2/ai/completions": {"inputTokenCount": 1},
+    "/meter/v2/tool/events": {"toolId": "search"},
+}
+
+
+@pytest.mark.parametrize("path", WITHOUT_ID)
+def test_a_key_that_is_used_again_after_its_day_makes_no_call_free(revenium, path):
+    first = WITHOUT_ID[path]
+    other = first | {"method": "POST", "payload": {"tokens": 2}, "responseCode": 500}
+    other |= {"inputTokenCount": 2, "durationMs": 5}
+
+    for body in (first, other, other):
+        revenium(path, body, idempotency_key="k-1")
+        IdempotentPost.objects.update(began_at=timezone.now() - timedelta(hours=25))
+    process_waiting_deliveries()
+
+    assert Quarantined.objects.count() == 2
+    assert not Conflict.objects.exists()
 
 
 def test_what_was_refused_may_be_mended(revenium):

@@ -63,7 +63,7 @@ def test_other_signals_are_told_without_a_token_and_as_protobuf(client, path, st
 
     assert (answer.status_code, answer["Content-Type"]) == (status, protobuf)
     told = ExportLogsPartialSuccess.FromString(answer.content).error_message
-    assert "are not taken" in told
+    assert "are not accepted" in told
     assert client.post(path, "{}", content_type="application/json").json()["status"] == status
 
 

@@ -10,8 +10,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
+from metering.api.revenium.calls_in_logs import USAGE_ATTRIBUTES
+from metering.api.revenium.otlp import DECIDING
 from metering.attribution.processing import process_waiting_deliveries
-from metering.models import Conflict, Delivery, Transaction
+from metering.models import Conflict, Delivery, Rejection, Transaction
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -272,3 +274,81 @@ def test_the_bearers_blank_may_be_escaped(ask, client, token):
     )
 
     assert response.status_code == 200
+
+
+def _fill(message, texts, levels=3):
+    """Set every text of the message, and of one of each that it holds."""
+    for field in message.DESCRIPTOR.fields:
+        if field.type == field.TYPE_STRING:
+            texts.append(f"text-{len(texts):04}")
+            if field.is_repeated:
+                getattr(message, field.name).append(texts[-1])
+            else:
+                setattr(message, field.name, texts[-1])
+        elif field.message_type is not None and levels and not field.containing_oneof:
+            within = getattr(message, field.name)
+            _fill(within.add() if field.is_repeated else within, texts, levels - 1)
+
+
+def with_every_text():
+    """A POST with all the texts that OTLP knows, and two records of which each is a call."""
+    sent, texts = ExportLogsServiceRequest(), []
+    _fill(sent, texts, levels=6)
+    of_scope = sent.resource_logs[0].scope_logs[0]
+    of_scope.log_records.add()
+    for number, record in enumerate(of_scope.log_records):
+        record.time_unix_nano = time.time_ns() + number * 1_000
+        for name, said in (("credential", KEY), ("input_tokens", "5")):
+            attribute = record.attributes.add()
+            attribute.key, attribute.value.string_value = name, said
+    return sent.SerializeToString(), texts
+
+
+EVERY_TEXT = with_every_text()[1]
+
+
+@pytest.mark.parametrize("text", EVERY_TEXT)
+def test_protobuf_with_text_that_is_none_costs_no_call(ask, credential, text):
+    """Such as a prompt that was cut within a character: some senders do not look."""
+    body, _ = with_every_text()
+    assert body.count(text.encode()) == 1
+    unsound = body.replace(text.encode(), b"\xf0\x9f\x98" + b"x" * (len(text) - 3))
+
+    assert ask(unsound, PROTOBUF).status_code == 200
+    process_waiting_deliveries()
+    assert Transaction.objects.filter(elements__input_tokens=5).count() == 2
+
+
+def test_every_text_of_otlp_was_tried():
+    assert len(EVERY_TEXT) > 10
+
+
+def twice(name, first, second):
+    record = a_record(credential=text(KEY))
+    others = [each for each in record["attributes"] if each["key"] != name]
+    record["attributes"] = [
+        *others,
+        {"key": name, "value": text(first)},
+        {"key": name, "value": text(second)},
+    ]
+    return logs(record)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*DECIDING, *USAGE_ATTRIBUTES, "gen_ai.usage.input_tokens"})
+)
+def test_what_decides_is_not_said_twice(ask, credential, name):
+    assert ask(twice(name, "5", "7")).status_code == 400
+    assert [each.code for each in Rejection.objects.all()] == ["duplicate_field"]
+    assert Rejection.objects.get().field == name
+    process_waiting_deliveries()
+    assert not Transaction.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "said", [("input_tokens", "5", "5"), ("model", "small", "large"), ("duration_ms", "1", "2")]
+)
+def test_the_same_twice_and_what_decides_nothing_costs_no_call(ask, credential, said):
+    assert ask(twice(*said)).status_code == 200
+    process_waiting_deliveries()
+    assert Transaction.objects.count() == 1

@@ -177,7 +177,7 @@ def test_errors_are_asked_for_a_part_at_a_time(ask, posted):
         "row": 1,
         "column": "customer",
         "hint": "nobody-0",
-        "message": "There is no customer of that external key.",
+        "message": "No customer has this external key.",
     }
     assert rest["after"] is None
 
@@ -188,7 +188,7 @@ def test_the_refused_rows_come_back_to_who_sent_them(ask, posted, client):
     answer = ask("GET", f"/{upload.pk}/refused")
     row = json.loads(b"".join(answer.streaming_content))
     assert row["key"] == BAD["key"]
-    assert "There is no customer" in row["error"]
+    assert "has this external key" in row["error"]
     assert answer["Cache-Control"] == "no-store"
 
     other = factories.a_user(is_staff=True, is_superuser=True)
@@ -231,7 +231,7 @@ def test_a_form_without_a_file(client, token):
         "/v1/uploads", {"kind": "credentials"}, headers={"authorization": f"Bearer {token}"}
     )
 
-    assert answer.json() == {"code": "malformed", "message": "The file goes into the field 'file'."}
+    assert answer.json() == {"code": "malformed", "message": "Send the file in the field 'file'."}
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(ask, monkeypatch):
@@ -281,7 +281,7 @@ def test_what_something_depends_on_is_named(ask, posted, user):
     answer = ask("POST", f"/{upload.pk}/undo")
 
     assert refusal(answer) == (409, "depended")
-    assert answer.json()["message"] == "It has been acted on since (1)."
+    assert answer.json()["message"] == "Somebody has changed it since (1)."
 
 
 def test_an_upload_is_given_up(ask, posted):
@@ -402,11 +402,11 @@ def test_what_every_row_has_is_said_beside_the_file(ask, posted):
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ("acme", "`for_all` is a JSON object"),
-        ("[1]", "`for_all` is a JSON object"),
-        ('{"key": "the-same"}', "`for_all`: “key” is none of"),
-        ('{"expires_at": "soon"}', "`for_all`: expires_at: It is no date"),
-        ('{"customer": "ac\\u0000me"}', "`for_all`: customer: It holds U+0000"),
+        ("acme", "`for_all` must be a JSON object"),
+        ("[1]", "`for_all` must be a JSON object"),
+        ('{"key": "the-same"}', "`for_all`: “key” is not one of"),
+        ('{"expires_at": "soon"}', "`for_all`: expires_at: This is not a date"),
+        ('{"customer": "ac\\u0000me"}', "`for_all`: customer: It contains U+0000"),
     ],
 )
 def test_what_no_row_can_have(ask, said, reason):

@@ -93,7 +93,7 @@ def test_what_a_file_does_not_say_is_said_for_every_row(bring, admin_client, acm
     assert "Write a day as year-month-day" in refused
     said |= {"all_expires_at": "2029-12-31", "all_subscription": "maps"}
     refused = text_of(admin_client.post(to("columns", upload), said))
-    assert "A column of the file is that already." in refused
+    assert "A column of the file has this value." in refused
     admin_client.post(to("columns", upload), said | {"all_subscription": ""})
 
     page = text_of(admin_client.get(to("change", worked(upload))))
@@ -143,9 +143,9 @@ def test_a_list_is_previewed_applied_and_undone(admin_client, bring):
     upload = bring()
 
     preview = text_of(admin_client.get(to("change", upload)))
-    assert "The good rows" in preview
-    assert "There is no customer of that external key." in preview
-    assert "It is no e-mail address." in preview
+    assert "Without rejected rows" in preview
+    assert "No customer has this external key." in preview
+    assert "This is not an e-mail address." in preview
     assert not Credential.objects.exists()
 
     assert admin_client.post(to("apply", upload), {"which": "good"}).status_code == 302
@@ -155,16 +155,16 @@ def test_a_list_is_previewed_applied_and_undone(admin_client, bring):
     assert upload.applied_by.email == "admin@example.com"
     assert Credential.objects.get().name == "Orders"
     done = text_of(admin_client.get(to("change", upload)))
-    assert "It was applied" in done
+    assert "This upload was applied" in done
     assert "Undo" in done
 
-    assert "Undo all that it did?" in text_of(admin_client.get(to("undo", upload)))
+    assert "Undo this upload?" in text_of(admin_client.get(to("undo", upload)))
     admin_client.post(to("undo", upload))
     worked(upload)
 
     assert upload.state == Upload.State.UNDONE
     assert not Credential.objects.exists()
-    assert "It was undone" in text_of(admin_client.get(to("change", upload)))
+    assert "This upload was undone" in text_of(admin_client.get(to("change", upload)))
 
 
 def test_no_page_shows_a_key_or_a_secret(admin_client, bring):
@@ -202,7 +202,7 @@ def test_subscriptions_are_created_of_a_product(admin_client, bring, acme):
     said = {"customers": "refuse", "subscriptions": "create"}
 
     page = text_of(admin_client.post(to("choices", upload), said))
-    assert "Of which product?" in page
+    assert "Choose the product of new subscriptions." in page
 
     admin_client.post(to("choices", upload), said | {"product": "maps"})
     assert worked(upload).preview["counts"]["create"] == 1
@@ -214,7 +214,7 @@ def test_columns_that_are_not_told_are_asked_for_and_remembered(admin_client, br
 
     assert upload.state == Upload.State.UNMAPPED
     page = text_of(admin_client.get(to("change", upload)))
-    assert "Please say which they are, or" in page
+    assert "Some required columns were not recognised." in page
     assert "Orders" not in page  # of what may be a key, only the end
 
     mapped = {"column_0": "customer", "column_1": "name", "column_2": "key"}
@@ -227,7 +227,7 @@ def test_columns_that_are_not_told_are_asked_for_and_remembered(admin_client, br
     ("mapped", "problem"),
     [
         ({"column_0": "customer"}, "needs a column for: Name."),
-        ({"column_0": "name", "column_1": "name"}, "More than one column is Name."),
+        ({"column_0": "name", "column_1": "name"}, "Another column is Name, too."),
         ({"column_0": "cats"}, "not one of the available choices"),
     ],
 )
@@ -246,7 +246,7 @@ def test_a_list_is_read_in_another_encoding(admin_client, bring):
     assert "Windows-1252" in page
 
     page = text_of(admin_client.get(to("columns", upload)))
-    assert "How it is to be read" in page
+    assert "How to read the file" in page
     assert '<option value="windows-1252">' in page
     admin_client.post(to("columns", upload), {"encoding": "windows-1252"})
 
@@ -259,7 +259,7 @@ def test_a_preview_is_given_up(admin_client, bring):
     admin_client.post(to("cancel", upload))
 
     assert worked(upload).state == Upload.State.CANCELLED
-    assert "It was cancelled" in text_of(admin_client.get(to("change", upload)))
+    assert "This upload was cancelled" in text_of(admin_client.get(to("change", upload)))
 
 
 def test_who_comes_too_late_is_told_so(admin_client, bring):
@@ -297,7 +297,7 @@ def test_who_lacks_rights_reads_which_before_anything_and_cannot_apply(client, b
     assert "You may not make people members of a customer" in page
     assert "<strong>1 time</strong>" in page
     assert "“Add memberships”" in page
-    assert 'value="Apply"' not in page
+    assert 'value="Apply this upload"' not in page
     assert "may not create credentials" not in page
 
     response = client.post(to("apply", upload), {"which": "good"}, follow=True)
@@ -313,7 +313,7 @@ def test_who_lacks_rights_cannot_undo(client, admin_client, bring):
     worked(upload)
     client.force_login(staff("view_upload", "apply_upload"))
 
-    assert "You may not undo it" in text_of(client.get(to("undo", upload)))
+    assert "You cannot undo this upload" in text_of(client.get(to("undo", upload)))
     response = client.post(to("undo", upload), follow=True)
     assert "Issue credentials" in str(*response.context["messages"])
     assert worked(upload).state == Upload.State.APPLIED
@@ -345,7 +345,7 @@ def test_progress_is_told_until_there_is_more_to_see(admin_client, acme):
     )
 
     page = text_of(admin_client.get(to("change", upload)))
-    assert "It waits for its turn." in page
+    assert "Waiting for other uploads to finish." in page
     assert "hx-get" in page
     response = admin_client.get(to("progress", upload))
     assert "HX-Refresh" not in response
@@ -362,7 +362,7 @@ def test_refused_rows_come_back_mended(admin_client, bring):
 
     file = text_of(admin_client.get(to("refused", upload))).decode("utf-8-sig")
     assert file.splitlines()[0].endswith(",error")
-    assert "holders: It is no e-mail address." in file
+    assert "holders: This is not an e-mail address." in file
     assert KEY not in file
 
     mended = bring(file.replace("nobody", "").replace("globex", "acme"), name="mended.csv")
@@ -506,7 +506,7 @@ def test_every_kind_goes_the_whole_way(admin_client, bring, kind, text, model):
     admin_client.post(to("apply", upload), {"which": "whole"})
     assert worked(upload).state == Upload.State.APPLIED
     assert model.objects.count() == before + 1
-    assert "It was applied" in text_of(admin_client.get(to("change", upload)))
+    assert "This upload was applied" in text_of(admin_client.get(to("change", upload)))
 
     admin_client.post(to("undo", upload))
     assert worked(upload).state == Upload.State.UNDONE

@@ -180,7 +180,7 @@ def test_a_character_over_the_end_of_a_block_is_no_error(rows_of):
     content = "a,b\n" + "x" * ((1 << 20) - 5) + "é,y\n"
 
     assert rows_of(content) == {
-        2: RowError("", "A cell has over 131,072 characters; 4,096 is the most.")
+        2: RowError("", "A cell has over 131,072 characters; at most 4,096 are allowed.")
     }
 
 
@@ -226,7 +226,10 @@ NO_HEADER = "Row 1: This looks like data. The first row has to name the columns.
         ("acme,ada@example.com\n", NO_HEADER),
         ("acme,2026-01-01\n", NO_HEADER),
         ("acme,ak_live_5f2b8c1e9d00aa77bb66\n", NO_HEADER),
-        (",".join(f"c{n}" for n in range(51)), "Row 1: There are 51 columns; 50 is the most."),
+        (
+            ",".join(f"c{n}" for n in range(51)),
+            "Row 1: There are 51 columns; at most 50 are allowed.",
+        ),
         ("a,b\x07\n1,2\n", "Row 1: The name of column 2 is no text."),
         ("a," + "@" * 100_000, "Row 1: The name of column 2 is too long."),
         ("a," + "b" * 201, "Row 1: The name of column 2 is too long."),
@@ -242,7 +245,9 @@ def test_a_file_that_is_too_large_is_not_even_opened(tmp_path):
     with path.open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
 
-    with pytest.raises(UnreadableFile, match=r"1,000,000,001 bytes; 1,000,000,000 is the most"):
+    with pytest.raises(
+        UnreadableFile, match=r"1,000,000,001 bytes; at most 1,000,000,000 are allowed"
+    ):
         open_list(path, name="large.csv").__enter__()
 
 
@@ -251,9 +256,12 @@ def test_a_file_that_is_too_large_is_not_even_opened(tmp_path):
     [
         ("1,2", RowError("", "It has 2 cells, the header 3.")),
         ("1,2,3,4", RowError("", "It has 4 cells, the header 3.")),
-        ("1,2\x00,3", RowError("b", "It holds U+0000, which is no text.")),
-        ("1,2,\x1b[31m", RowError("c", "It holds U+001B, which is no text.")),
-        ("1," + "2" * 4097 + ",3", RowError("b", "It has 4,097 characters; 4,096 is the most.")),
+        ("1,2\x00,3", RowError("b", "It contains U+0000, which cannot be stored.")),
+        ("1,2,\x1b[31m", RowError("c", "It contains U+001B, which cannot be stored.")),
+        (
+            "1," + "2" * 4097 + ",3",
+            RowError("b", "It has 4,097 characters; at most 4,096 are allowed."),
+        ),
         ('1,"2"2,3', RowError("", "A quote stands in the middle of a cell.")),
     ],
 )

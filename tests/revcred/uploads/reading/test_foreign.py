@@ -134,16 +134,22 @@ CONSUMER = "consumers:\n- username: acme\n  keyauth_credentials:\n"
         (CONSUMER + "  - &k {key: k-1}\n  - *k\n", "Row 5: Aliases are not read."),
         ("consumers:\n- username: [" + "[" * 100_000, "Row 2: There is too much in here."),
         (CONSUMER + "  - key: k\n" * 6_000, "Row 3,335: There is too much in here."),
-        ("- a\n- b\n", "Of YAML, only what decK dumps of Kong is read"),
-        ("a: 1\n", "Of YAML, only what decK dumps of Kong is read"),
-        ("", "Of YAML, only what decK dumps of Kong is read"),
-        ("consumers:\n- username: 'acme\n", "Row 3: This is no YAML: found unexpected end of st"),
-        ("consumers:\n\t- username: acme\n", "Row 2: This is no YAML: found character that cannot"),
+        ("- a\n- b\n", "The only YAML that can be read is decK's dump"),
+        ("a: 1\n", "The only YAML that can be read is decK's dump"),
+        ("", "The only YAML that can be read is decK's dump"),
+        ("consumers:\n- username: 'acme\n", "Row 3: This is not YAML: found unexpected end of st"),
+        (
+            "consumers:\n\t- username: acme\n",
+            "Row 2: This is not YAML: found character that cannot",
+        ),
         (b"consumers:\n- username: caf\xe9\n", "Row 2, byte 27: This is not UTF-8."),
-        ("consumers:\n- username: a\x01\n", "This is no YAML: it holds what is no text."),
+        (
+            "consumers:\n- username: a\x01\n",
+            "This is not YAML: it contains bytes that are not text.",
+        ),
         ("consumers: '" + "x" * 2_000_000, "Row 1: This line is too long."),
-        ("consumers:\n- acme\n- globex\n", "Row 2: Of YAML, only what decK dumps of Kong"),
-        ("consumers: []\n", "Of YAML, only what decK dumps of Kong is read"),
+        ("consumers:\n- acme\n- globex\n", "Row 2: The only YAML that can be read"),
+        ("consumers: []\n", "The only YAML that can be read is decK's dump"),
     ],
     ids=lambda each: str(each)[:30],
 )
@@ -173,7 +179,7 @@ def test_a_consumer_that_is_none_leaves_the_others_alone(rows_of):
     )
 
     assert rows_of(content, name="kong.yaml") == {
-        1: RowError("", "It is not what Kong decK exports."),
+        1: RowError("", "This is not an export of Kong decK."),
         2: ["a", "a", "k", "", ""],
     }
 
@@ -214,7 +220,7 @@ def test_the_apps_that_apigeecli_exports(opened, write):
             (1, ["d-1", "Orders", "ck-1", "cs-1", "maps|weather", ""]),
             (2, ["Acme", "Orders 1", "ck-2", "", "", "2028-01-01T00:00:00+00:00"]),
             (3, RowError("", "It is revoked at Apigee.")),
-            (4, RowError("", "It is not what apigeecli exports.")),
+            (4, RowError("", "This is not an export of apigeecli.")),
         ]
 
 

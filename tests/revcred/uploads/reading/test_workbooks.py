@@ -146,8 +146,8 @@ def test_a_row_that_is_wrong_leaves_the_others_alone(rows_of):
     assert rows_of(workbook(fill)) == {
         2: RowError("key", "Excel has rounded this number. Format the column as text."),
         3: RowError("key", "It holds an error of Excel."),
-        4: RowError("key", "It has 5,000 characters; 4,096 is the most."),
-        5: RowError("key", "It holds U+0001, which is no text."),
+        4: RowError("key", "It has 5,000 characters; at most 4,096 are allowed."),
+        5: RowError("key", "It contains U+0001, which cannot be stored."),
         6: RowError("", "It has 3 cells, the header 2."),
         7: ["F", "k-6"],
     }
@@ -189,13 +189,16 @@ BAD = {
     ),
     "a cell in the last corner": (
         changed(LIST, **{PART: SHEET.format(far("XFD", 1_048_576))}),
-        "Cell XFD1048576 is far out; 50 columns are the most.",
+        "Cell XFD1048576 is too far to the right; at most 50 columns are allowed.",
     ),
     "a cell in the last row": (
         changed(LIST, **{PART: SHEET.format(far("AX", 1_048_576))}),
-        "The workbook needs more memory than one may have. Save it as CSV.",
+        "The workbook needs too much memory. Save it as CSV.",
     ),
-    "51 columns": (of_rows([f"c{n}" for n in range(51)]), "Cell AY1 is far out; 50 columns"),
+    "51 columns": (
+        of_rows([f"c{n}" for n in range(51)]),
+        "Cell AY1 is too far to the right; at most 50 columns",
+    ),
     "a cell of 200 MB": (
         changed(LIST, **{"xl/sharedStrings.xml": b"<sst><si><t>" + b"x" * 200_000_000}),
         "The sheet and its texts unpack to 200,000,",
@@ -206,7 +209,7 @@ BAD = {
     ),
     "a sheet of nothing": (
         changed(LIST, **{PART: b" " * 90_000_000}),
-        "The sheet or its texts are packed more than 100 to 1, as no list is.",
+        "The sheet or its texts are packed more than 100 to 1, which no list is.",
     ),
     "ten thousand members": (
         changed(LIST, **{f"xl/media/{n}": "" for n in range(10_000)}),
