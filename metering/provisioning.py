@@ -3,12 +3,13 @@
 Only where the setting says so. Each creation is recorded in the audit.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from threading import Lock
 from typing import TypeVar
 from uuid import uuid4
 
+from cachetools import LRUCache
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -39,7 +40,8 @@ MAX_CACHED_PROVISIONED = 10_000
 
 NamedModel = TypeVar("NamedModel", bound=Model)
 
-_provisioned: OrderedDict[tuple[str | None, ...], None] = OrderedDict()
+_provisioned: LRUCache[tuple[str | None, ...], None] = LRUCache(MAX_CACHED_PROVISIONED)
+_provisioned_lock = Lock()
 
 
 def provision_named_in_calls(calls: Iterable[Call], withheld: WithheldSecrets) -> None:
@@ -68,14 +70,14 @@ def provision(names: Mapping[str, str], *, key: str | None) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PROVISIONING_LOCK])
         _provision_missing(names, key)
     # After the commit: what failed is tried again with the next call.
-    _provisioned[asked] = None
-    if len(_provisioned) > MAX_CACHED_PROVISIONED:
-        _provisioned.popitem(last=False)
+    with _provisioned_lock:
+        _provisioned[asked] = None
 
 
 def forget_provisioned() -> None:
     """Empty the cache, so that the next call with a name asks the database."""
-    _provisioned.clear()
+    with _provisioned_lock:
+        _provisioned.clear()
 
 
 def _provision_missing(names: Mapping[str, str], key: str | None) -> None:

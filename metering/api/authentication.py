@@ -4,9 +4,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import cast
 from uuid import UUID
 
+from cachetools import LRUCache, TTLCache, cached
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -41,10 +43,9 @@ class Admission:
         return self.clock + timedelta(seconds=time.monotonic() - self.read_at)
 
 
-# By the digest of a token. Unknown tokens are cached as None: guessing costs the database one
-# query a second for each token at most.
-_cached_admissions: dict[UUID, Admission | None] = {}
-_admissions_read_at: dict[UUID, float] = {}
+# Gateways by the digest of their token, to tell who asks once the admission is too old to believe.
+_known_gateway_ids: LRUCache[UUID, int] = LRUCache(MAX_CACHED_ADMISSIONS)
+_known_gateway_ids_lock = Lock()
 
 
 def find_admission(token: str) -> Admission | None:
@@ -55,18 +56,8 @@ def find_admission(token: str) -> Admission | None:
     # A token carries a checksum. A mistyped or invented one is told apart without any query.
     if not is_well_formed_gateway_token(token):
         return None
-    digest = gateway_token_digest(token)
-    now = time.monotonic()
-    if now - _admissions_read_at.get(digest, -ADMISSION_CACHE_SECONDS) < ADMISSION_CACHE_SECONDS:
-        return _cached_admissions.get(digest)
-    # Dropping everything is simpler than dropping the oldest, and costs one query for each token.
-    if len(_cached_admissions) >= MAX_CACHED_ADMISSIONS:
-        forget_admissions()
     with database_deadline(DATABASE_DEADLINE_SECONDS):
-        admission = _load_admission(digest, now)
-    _cached_admissions[digest] = admission
-    _admissions_read_at[digest] = now
-    return admission
+        return _load_admission(gateway_token_digest(token))
 
 
 def cached_gateway_id(authorization: str, api_key: str) -> int | None:
@@ -74,22 +65,31 @@ def cached_gateway_id(authorization: str, api_key: str) -> int | None:
 
     The admission may be older than a second: it says who asks, not that the token is valid.
     """
-    admission = _cached_admissions.get(gateway_token_digest(_extract_token(authorization, api_key)))
-    return admission.gateway.pk if admission else None
+    digest = gateway_token_digest(_extract_token(authorization, api_key))
+    with _known_gateway_ids_lock:
+        return _known_gateway_ids.get(digest)
 
 
 def forget_admissions() -> None:
     """Empty the cache, so that the database is asked for every token again."""
-    _cached_admissions.clear()
-    _admissions_read_at.clear()
+    _load_admission.cache_clear()
+    with _known_gateway_ids_lock:
+        _known_gateway_ids.clear()
 
 
-def _load_admission(digest: UUID, read_at: float) -> Admission | None:
+# An unknown token is cached as None: guessing costs the database one query a second for each token
+# at most.
+@cached(TTLCache(MAX_CACHED_ADMISSIONS, ADMISSION_CACHE_SECONDS), lock=Lock())
+def _load_admission(digest: UUID) -> Admission | None:
+    # Before the query, so that the admission never looks newer than it is.
+    read_at = time.monotonic()
     tokens = GatewayToken.objects.valid().filter(digest=digest)
     token = tokens.select_related("gateway").annotate(clock=Now()).first()
     if token is None:
         return None
     token.stamp()
+    with _known_gateway_ids_lock:
+        _known_gateway_ids[digest] = token.gateway_id
     return Admission(
         gateway=token.gateway,
         scopes=frozenset(token.scopes),

@@ -1,9 +1,9 @@
 """Checks that gateways and clients ask for before a call: of a key, a subscription or a token."""
 
-import time
-from functools import lru_cache
 from http import HTTPStatus
+from threading import Lock
 
+from cachetools import TTLCache, cached
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
@@ -85,18 +85,11 @@ def _is_good_for_call(gateway: Gateway, key: str | None, subscription: str | Non
     except ItemRejected as rejection:
         raise InvalidField(rejection) from rejection
     fingerprint = key_fields["key"].fingerprint if key_fields else None
-    return _cached_key_check(
-        gateway, fingerprint, external_key, int(time.monotonic() / KEY_CHECK_CACHE_SECONDS)
-    )
+    return _check_key(gateway, fingerprint, external_key)
 
 
-@lru_cache(MAX_CACHED_KEY_CHECKS)
-def _cached_key_check(
-    gateway: Gateway, fingerprint: str | None, subscription: str | None, second: int
-) -> bool:
-    """Return the check's result of this second; `second` makes older results miss the cache.
-
-    Only the fingerprint is in the cache, never the key.
-    """
+# Only the fingerprint is in the cache, never the key.
+@cached(TTLCache(MAX_CACHED_KEY_CHECKS, KEY_CHECK_CACHE_SECONDS), lock=Lock())
+def _check_key(gateway: Gateway, fingerprint: str | None, subscription: str | None) -> bool:
     reason = reason_if_called_now(gateway, fingerprint=fingerprint, subscription_named=subscription)
     return reason in GOOD_REASONS

@@ -4,16 +4,18 @@ Waiting transactions are known only to the process that accepted them, and most 
 they are attributed. A wrong moment here changes an answer, but nothing is counted twice.
 """
 
-from collections import OrderedDict
 from datetime import datetime
+from threading import Lock
+
+from cachetools import LRUCache
 
 from metering.inbox.calls import Call, dedup_key_of_call
 from revcred.models import Gateway
 
 MAX_RECENT_CALLS = 10_000
 
-# By deduplication key, the oldest first, so that a full cache drops the oldest.
-_recent_moments: OrderedDict[str, datetime] = OrderedDict()
+_recent_moments: LRUCache[str, datetime] = LRUCache(MAX_RECENT_CALLS)  # by deduplication key
+_recent_moments_lock = Lock()
 
 
 def first_moment(gateway: Gateway, call: Call, remembered: datetime | None) -> datetime:
@@ -24,7 +26,5 @@ def first_moment(gateway: Gateway, call: Call, remembered: datetime | None) -> d
     if not call.undated:
         return call.occurred_at
     dedup_key = dedup_key_of_call(gateway.pk, call, ids_from_callers=gateway.ids_from_callers)
-    moment = _recent_moments.setdefault(dedup_key, remembered or call.occurred_at)
-    if len(_recent_moments) > MAX_RECENT_CALLS:
-        _recent_moments.popitem(last=False)
-    return moment
+    with _recent_moments_lock:
+        return _recent_moments.setdefault(dedup_key, remembered or call.occurred_at)
