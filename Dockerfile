@@ -23,7 +23,7 @@ RUN install --directory --owner=revcred --mode=0700 /var/lib/revcred/uploads
 USER revcred
 EXPOSE 8000
 # One fewer than the threads below.
-ENV MOST_AT_ONCE=3
+ENV FAIR_SHARE_ABOVE=3
 CMD ["granian", "revcred.wsgi:application", "--interface", "wsgi", "--host", "0.0.0.0", \
      "--port", "8000", "--workers", "2", "--blocking-threads", "4", "--no-ws", \
      "--respawn-failed-workers", "--workers-kill-timeout", "10", "--log-level", "warning"]

@@ -74,7 +74,7 @@ def forgetting() -> None:
 
     Null if PostgreSQL is told to stop before it is done.
     """
-    old = timezone.now() - timedelta(days=settings.REMEMBERED_DAYS)
+    old = timezone.now() - timedelta(days=settings.SEEN_TRANSACTION_DAYS)
     try:
         say(json.dumps(_took(lambda: forget_old_transactions(before=old))))
     except OperationalError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CAREFUL_FOR = 6.0  # seconds, and a little: see metering.attribution.Care
 WARM_UP = 0.2  # of the seconds, in which caches fill and the inbox too
 CONNECTIONS = {1: 64, 100: 16, 1_000: 4}
-MOST_WAITING = {1: 2_000, 100: 20_000, 1_000: 20_000}  # about a second's worth
+MAX_BACKLOG = {1: 2_000, 100: 20_000, 1_000: 20_000}  # about a second's worth
 
 # From the 202 to the commit of what settled it: PostgreSQL's own clock of commits.
 LAGS = """
@@ -141,7 +141,7 @@ def plan_of(bench: Bench, load: Load) -> Plan:
         connections=CONNECTIONS[load.batch],
         seconds=load.seconds,
         credentials=bench.credentials,
-        most_waiting=MOST_WAITING[load.batch],
+        most_waiting=MAX_BACKLOG[load.batch],
         record=bench.logs / f"sent-{load.prefix}",
         rate=load.rate and load.rate / load.batch,
     )

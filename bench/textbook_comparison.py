@@ -16,7 +16,7 @@ from revcred.launcher.web import is_answering
 
 BATCHES = (1, 100)
 SECONDS = 15.0
-MOST_WAITING = {1: 100, 100: 300}  # seconds' worth, where it settles some fifty a second
+MAX_BACKLOG = {1: 100, 100: 300}  # seconds' worth, where it settles some fifty a second
 INSTEAD = {
     "revcred": "bench.textbook",
     "revcred.wsgi:application": "bench.textbook.wsgi:application",
@@ -55,7 +55,7 @@ def _rows(bench: Bench, port: int, seconds: float) -> Iterator[Row]:
         plan = replace(
             plan_of(bench, load),
             address=replace(bench.address, port=port),
-            most_waiting=MOST_WAITING[batch],
+            most_waiting=MAX_BACKLOG[batch],
         )
         row = row_of(load, plan, watch(plan, Textbook(bench)), (None, None))
         say(f"The textbook way, {batch:,} a POST: {row.attributed:,.0f} a second.")

@@ -46,7 +46,7 @@ _provisioned_lock = Lock()
 
 def provision_named_in_calls(calls: Iterable[Call], withheld: WithheldSecrets) -> None:
     """Create what the calls name and does not exist yet, if provisioning is switched on."""
-    if not settings.CREATE_NAMED:
+    if not settings.AUTO_PROVISION:
         return
     for call in calls:
         if call.names and not call.subscription_named:

@@ -169,24 +169,24 @@ FILE_UPLOAD_HANDLERS = [
 
 # How many transactions may wait for attribution: more of one gateway's are answered with 429, more
 # of all gateways' with 503.
-MOST_WAITING_OF_A_GATEWAY = env.int("MOST_WAITING_OF_A_GATEWAY", default=50_000)
-MOST_WAITING = env.int("MOST_WAITING", default=1_000_000)
+MAX_BACKLOG_PER_GATEWAY = env.int("MAX_BACKLOG_PER_GATEWAY", default=50_000)
+MAX_BACKLOG = env.int("MAX_BACKLOG", default=1_000_000)
 # From this many in-flight requests on, one gateway may hold only its fair share. Set slightly below
 # the number of threads.
-MOST_AT_ONCE = env.int("MOST_AT_ONCE", default=8)
+FAIR_SHARE_ABOVE = env.int("FAIR_SHARE_ABOVE", default=8)
 # How old, and how far in the future, a transaction may be, by the database's clock.
 OLDEST_TRANSACTION_DAYS = env.int("OLDEST_TRANSACTION_DAYS", default=31)
 NEWEST_TRANSACTION_MINUTES = env.int("NEWEST_TRANSACTION_MINUTES", default=60)
 # Calls of AI name customer, product, subscriber and credential. STRICT_NAMES: all names have to
 # exist and belong together, or the call waits in quarantine. The other: create unknown ones.
 STRICT_NAMES = env.bool("STRICT_NAMES", default=False)
-CREATE_NAMED = env.bool("CREATE_NAMED", default=False)
+AUTO_PROVISION = env.bool("AUTO_PROVISION", default=False)
 # Seconds that a partial transaction waits for its other part before it is attributed as it is. A
 # part that comes later completes it.
-OTHER_HALF_WAIT = env.int("OTHER_HALF_WAIT", default=600)
+PAIRING_TIMEOUT_SECONDS = env.int("PAIRING_TIMEOUT_SECONDS", default=600)
 # Days that a transaction is remembered: longer than it could be accepted again, so that it is
 # counted only once. As long its receipt can be asked for by its id.
-REMEMBERED_DAYS = env.int("REMEMBERED_DAYS", default=400)
+SEEN_TRANSACTION_DAYS = env.int("SEEN_TRANSACTION_DAYS", default=400)
 # Days that the ledger keeps transactions.
 LEDGER_DAYS = env.int("LEDGER_DAYS", default=400)
 

@@ -69,7 +69,7 @@ class Row(NamedTuple):
     at: datetime
     subscription: int | None
     reason: str | None
-    settled_at: datetime
+    attributed_at: datetime
     quantity: int
     error: str  # why it could not be processed
 
@@ -232,7 +232,7 @@ def _misattributed(
         if sent := history.transactions.get(name):
             right = verdict(world.get(sent.key), sent.at)
             yield from (
-                f"{name}, settled at {row.settled_at:%H:%M:%S.%f}, is {row.whose} {row.error}"
+                f"{name}, attributed at {row.attributed_at:%H:%M:%S.%f}, is {row.whose} {row.error}"
                 f" and not {right}"
                 for row in each
                 if row.whose != right
@@ -268,7 +268,7 @@ def _lags(accepted: Mapping[Name, float], rows: Iterable[Row]) -> Iterator[Lag]:
     for row in rows:
         if row.sign > 0 and row.corrects is None and row.name in accepted:
             moment = accepted[row.name]
-            yield moment, max(0.0, row.settled_at.timestamp() - moment)
+            yield moment, max(0.0, row.attributed_at.timestamp() - moment)
 
 
 def _wrongly_refused(history: History, accepted: Iterable[Name], refused: Iterable[Name]) -> int:

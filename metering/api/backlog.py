@@ -40,14 +40,14 @@ class Backlog:
         if time.monotonic() - self._read_at >= BACKLOG_CACHE_SECONDS:
             with database_deadline(DATABASE_DEADLINE_SECONDS):
                 self._count()
-        if self._total >= settings.MOST_WAITING:
+        if self._total >= settings.MAX_BACKLOG:
             raise Overloaded
-        if self._waiting[gateway_id] >= settings.MOST_WAITING_OF_A_GATEWAY:
+        if self._waiting[gateway_id] >= settings.MAX_BACKLOG_PER_GATEWAY:
             raise SlowDown
 
     def remaining_for(self, gateway_id: int) -> int:
         """Return the number of transactions that the gateway may send before it is slowed down."""
-        limit: int = settings.MOST_WAITING_OF_A_GATEWAY
+        limit: int = settings.MAX_BACKLOG_PER_GATEWAY
         return max(0, limit - self._waiting[gateway_id])
 
     def add(self, gateway_id: int, transactions: int) -> None:

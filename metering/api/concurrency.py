@@ -56,7 +56,7 @@ class InFlightRequests:
     def _take_slot(self, gateway_id: int) -> None:
         with self._lock:
             self._seen_at[gateway_id] = time.monotonic()
-            if self._in_flight.total() >= settings.MOST_AT_ONCE:
+            if self._in_flight.total() >= settings.FAIR_SHARE_ABOVE:
                 fair_share = self._in_flight.total() / self._count_recent_gateways()
                 if self._in_flight[gateway_id] > fair_share:
                     raise SlowDown(OVER_FAIR_SHARE_MESSAGE)

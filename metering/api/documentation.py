@@ -118,7 +118,7 @@ RECEIPT_SCHEMA = {
         "names": {"type": ["object", "null"]},
         "occurred_at": MOMENT_SCHEMA,
         "received_at": MOMENT_SCHEMA,
-        "settled_at": MOMENT_SCHEMA | {"type": ["string", "null"]},
+        "attributed_at": MOMENT_SCHEMA | {"type": ["string", "null"]},
         "history": {
             "type": "array",
             "items": {
@@ -364,7 +364,7 @@ document_get_receipt = extend_schema(
                 "elements": {"calls": 1},
                 "occurred_at": "2026-01-15T12:00:01Z",
                 "received_at": "2026-01-15T12:00:01.310Z",
-                "settled_at": "2026-01-15T12:00:01.402Z",
+                "attributed_at": "2026-01-15T12:00:01.402Z",
                 "history": [
                     {"at": "2026-01-15T12:00:01.310Z", "what": "Received from edge", "by": ""},
                     {"at": "2026-01-15T12:00:01.402Z", "what": "Attributed to Acme Maps", "by": ""},

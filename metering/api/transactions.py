@@ -478,7 +478,7 @@ def _receipt_as_json(receipt: Receipt) -> dict[str, Any]:
         "names": receipt.names,
         "occurred_at": receipt.occurred_at,
         "received_at": receipt.received_at,
-        "settled_at": receipt.settled_at,
+        "attributed_at": receipt.attributed_at,
         "history": [asdict(moment) for moment in receipt.history],
         "conflicts": [
             {"received_at": each.received_at, "content": each.content} for each in receipt.conflicts

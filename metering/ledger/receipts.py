@@ -83,7 +83,7 @@ class Receipt:
     names: dict[str, Any] | None = None
     occurred_at: datetime
     received_at: datetime
-    settled_at: datetime | None = None
+    attributed_at: datetime | None = None
     error: str = ""
     history: list[HistoryEntry] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
@@ -172,14 +172,13 @@ def receipt_of_row(row: TransactionRow) -> Receipt:
         facts |= {
             "state": ReceiptState.ATTRIBUTED,
             "matched_by": standing.matched_by,
-            "settled_at": standing.attributed_at,
+            "attributed_at": standing.attributed_at,
             "hint": standing.external_key.hint if standing.external_key else "",
         }
     else:
         facts |= {
             "state": ReceiptState.QUARANTINED,
             "reason": standing.reason,
-            "settled_at": standing.quarantined_at,
             "hint": standing.hint,
             "error": standing.error,
         }

@@ -176,4 +176,4 @@ def _delete_partials(transactions: list[ReceivedParts]) -> None:
 
 
 def _pairing_timeout() -> timedelta:
-    return timedelta(seconds=settings.OTHER_HALF_WAIT)
+    return timedelta(seconds=settings.PAIRING_TIMEOUT_SECONDS)

@@ -17,7 +17,7 @@ def max_accepted_days() -> int:
     An older call could be counted twice, or have no partition in the ledger.
     """
     # One day less, since the last day is dropped in its course.
-    kept: int = min(settings.LEDGER_DAYS, settings.REMEMBERED_DAYS)
+    kept: int = min(settings.LEDGER_DAYS, settings.SEEN_TRANSACTION_DAYS)
     return max(1, kept - 1)
 
 

@@ -175,7 +175,7 @@ def test_it_is_the_same_when_it_is_sent_again_inside_the_window(subscription):
 
 
 def test_its_other_part_leaves_it_in_quarantine(subscription, admin, settings):
-    settings.OTHER_HALF_WAIT = 0
+    settings.PAIRING_TIMEOUT_SECONDS = 0
     gateway = factories.a_gateway()
     asked = outside(timedelta(days=40), transaction_id="t", method="GET")
     answered = Call(

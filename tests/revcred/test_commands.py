@@ -5,7 +5,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from revcred.crypto import CannotUnseal
-from revcred.management.commands import rotate_ring
+from revcred.management.commands import rotate_encryption_keys
 from revcred.models import AuditEvent, ExternalKey, SealedValue, UploadChange
 from revcred.runtime import preflight
 from tests import factories
@@ -13,7 +13,7 @@ from tests import factories
 pytestmark = pytest.mark.django_db
 
 
-# --- rotate_ring ----------------------------------------------------------------------------------
+# --- rotate_encryption_keys ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def opened(keys):
 
 @pytest.mark.parametrize("at_once", [1, 2, 500])
 def test_after_a_rotation_the_old_key_may_leave_the_ring(keys, ring, monkeypatch, at_once):
-    monkeypatch.setattr(rotate_ring, "RESEALED_PER_TRANSACTION", at_once)
+    monkeypatch.setattr(rotate_encryption_keys, "RESEALED_PER_TRANSACTION", at_once)
     ring("second", "first")
 
-    call_command("rotate_ring")
+    call_command("rotate_encryption_keys")
 
     ring("second")
     preflight.check_configuration()
@@ -57,7 +57,7 @@ def test_a_secret_that_an_upload_replaced_is_sealed_again(keys, ring):
     )
     ring("second", "first")
 
-    call_command("rotate_ring")
+    call_command("rotate_encryption_keys")
 
     ring("second")
     assert UploadChange.objects.get(pk=change.pk).secret == sealed.secret
@@ -65,15 +65,15 @@ def test_a_secret_that_an_upload_replaced_is_sealed_again(keys, ring):
 
 def test_it_may_be_run_again(keys, ring):
     ring("second", "first")
-    call_command("rotate_ring")
+    call_command("rotate_encryption_keys")
 
-    call_command("rotate_ring")
+    call_command("rotate_encryption_keys")
 
     assert opened(keys) == [("key-number-1", "secret-1"), ("key-number-2", None)]
 
 
 def test_with_nothing_sealed_there_is_nothing_to_do(ring, capsys):
-    call_command("rotate_ring")
+    call_command("rotate_encryption_keys")
 
     assert capsys.readouterr().out == "Done. You can remove the older keys from FERNET_KEYS.\n"
 
@@ -88,7 +88,7 @@ def test_what_does_not_open_is_named_and_keeps_no_other_from_being_sealed(keys, 
     ring("second", "first")
 
     with pytest.raises(CommandError, match=rf"external keys: {damaged.pk}\.$"):
-        call_command("rotate_ring")
+        call_command("rotate_encryption_keys")
 
     ring("second")
     assert opened([whole]) == [("key-number-2", None)]

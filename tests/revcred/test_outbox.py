@@ -244,7 +244,7 @@ def test_rows_are_pruned_after_a_while_but_never_while_they_wait(settings, sent_
 def test_the_ring_rotates_with_mails_in_the_outbox(ring, sent_mail):
     queued()
     ring("new", "first")
-    call_command("rotate_ring")
+    call_command("rotate_encryption_keys")
     ring("new")
 
     (sent,) = sent_mail()

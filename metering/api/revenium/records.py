@@ -121,7 +121,7 @@ def rate_limit_headers(gateway: Gateway) -> Mapping[str, str]:
     them, so that a reset in one second is as good a guess as any.
     """
     return {
-        "X-RateLimit-Limit": str(settings.MOST_WAITING_OF_A_GATEWAY),
+        "X-RateLimit-Limit": str(settings.MAX_BACKLOG_PER_GATEWAY),
         "X-RateLimit-Remaining": str(backlog.remaining_for(gateway.pk)),
         "X-RateLimit-Reset": str(int(time.time()) + 1),
         "X-RateLimit-Bucket": RATE_LIMIT_BUCKET,

@@ -112,7 +112,7 @@ def do_chores() -> None:
     now = timezone.now()
     partitions.ensure_partitions()
     partitions.drop_partitions(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
-    forget_old_transactions(before=now - timedelta(days=settings.REMEMBERED_DAYS))
+    forget_old_transactions(before=now - timedelta(days=settings.SEEN_TRANSACTION_DAYS))
     IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
     housekeeping.delete_expired_uploads()

@@ -18,7 +18,7 @@ def counted_anew():
 
 
 def test_a_gateway_with_too_much_waiting_is_told_to_slow_down(post, call, gateway, settings):
-    settings.MOST_WAITING_OF_A_GATEWAY = 2
+    settings.MAX_BACKLOG_PER_GATEWAY = 2
     accept_calls(gateway, [factories.a_call(), factories.a_call(), factories.a_call()])
 
     response = post(call())
@@ -29,14 +29,14 @@ def test_a_gateway_with_too_much_waiting_is_told_to_slow_down(post, call, gatewa
 
 
 def test_it_concerns_no_other_gateway(post, call, settings):
-    settings.MOST_WAITING_OF_A_GATEWAY = 2
+    settings.MAX_BACKLOG_PER_GATEWAY = 2
     accept_calls(factories.a_gateway("greedy"), [factories.a_call() for _ in range(5)])
 
     assert post(call()).status_code == 202
 
 
 def test_what_was_accepted_since_the_last_count_counts(post, call, settings):
-    settings.MOST_WAITING_OF_A_GATEWAY = 2
+    settings.MAX_BACKLOG_PER_GATEWAY = 2
 
     statuses = [post([call(), call()]).status_code for _ in range(3)]
 
@@ -44,7 +44,7 @@ def test_what_was_accepted_since_the_last_count_counts(post, call, settings):
 
 
 def test_too_much_of_all_is_too_much_for_anybody(post, call, settings):
-    settings.MOST_WAITING = 2
+    settings.MAX_BACKLOG = 2
     accept_calls(factories.a_gateway("greedy"), [factories.a_call() for _ in range(5)])
 
     response = post(call())

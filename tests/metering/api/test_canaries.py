@@ -288,7 +288,7 @@ def all_forms(secret):
 @pytest.fixture
 def sender(gateway, token, client, settings, monkeypatch):
     """Somebody who posts a lot, to whom nothing is refused for that."""
-    settings.MOST_WAITING_OF_A_GATEWAY = 10**9
+    settings.MAX_BACKLOG_PER_GATEWAY = 10**9
     monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
     for module in ("authentication", "backlog", "doors", "fast_door", "transactions"):
         monkeypatch.setattr(f"metering.api.{module}.DATABASE_DEADLINE_SECONDS", 60.0)
@@ -349,7 +349,7 @@ def test_what_is_kept_is_found(db):
 
 
 def test_nothing_is_kept(sender, owner, settings, caplog):
-    settings.CREATE_NAMED = True  # whatever is named is made: customers, too, are looked at
+    settings.AUTO_PROVISION = True  # whatever is named is made: customers, too, are looked at
     caplog.set_level(logging.INFO)
     customer = owner.memberships.get().customer
     subscription = factories.a_subscription(customer)

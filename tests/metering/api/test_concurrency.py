@@ -14,7 +14,7 @@ GREEDY, MODEST = 1, 2
 
 @pytest.fixture(autouse=True)
 def small(settings):
-    settings.MOST_AT_ONCE = 4
+    settings.FAIR_SHARE_ABOVE = 4
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ NEW = {
 
 
 def test_who_is_unknown_is_made_where_the_installation_says_so(used, settings):
-    settings.CREATE_NAMED = True
+    settings.AUTO_PROVISION = True
 
     row = used(**NEW)
 
@@ -139,7 +139,7 @@ def test_who_is_unknown_is_made_where_the_installation_says_so(used, settings):
 
 
 def test_it_is_made_once(revenium, settled, settings):
-    settings.CREATE_NAMED = True
+    settings.AUTO_PROVISION = True
 
     for n in range(3):
         provisioning.forget_provisioned()
@@ -196,7 +196,7 @@ def test_it_is_made_once(revenium, settled, settings):
     ],
 )
 def test_tools_and_logs_make_who_is_unknown_as_well(revenium, settled, settings, path, body):
-    settings.CREATE_NAMED = True
+    settings.AUTO_PROVISION = True
 
     assert revenium(path, body).status_code in {200, 201}
 
@@ -210,7 +210,7 @@ def test_nobody_is_made_unless_the_installation_says_so(used):
 
 
 def test_a_known_key_makes_nobody(used, credential, settings):
-    settings.CREATE_NAMED = True
+    settings.AUTO_PROVISION = True
 
     row = used(
         organizationName="Umbrella", subscriber={"credential": {"value": "ak_live_demo_9c2e"}}

@@ -151,7 +151,7 @@ def test_a_repeat_is_answered_with_the_first_record(revenium, credential, settle
     ],
 )
 def test_a_repeat_at_another_process_has_the_first_record(revenium, settled, settings, path, body):
-    settings.OTHER_HALF_WAIT = 0
+    settings.PAIRING_TIMEOUT_SECONDS = 0
     first = revenium(path, body)
     settled()
     repeats._recent_moments.clear()

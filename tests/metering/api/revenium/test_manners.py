@@ -194,7 +194,7 @@ def test_a_moment_that_is_out_of_reach_waits_as_it_was_said(
 
 
 def test_who_sends_too_much_is_told_when_to_come_again(revenium, gateway, settings):
-    settings.MOST_WAITING_OF_A_GATEWAY = 1
+    settings.MAX_BACKLOG_PER_GATEWAY = 1
     backlog.reset()
     answers = [revenium(EVENTS, EVENT) for _ in range(2)]
     backlog.reset()
