@@ -1,6 +1,7 @@
 """Look for secrets in what is stored and logged, in whatever form they may be there."""
 
 import base64
+import html
 import re
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -36,10 +37,19 @@ def lines_with(text: str, secrets: Collection[str]) -> list[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """The text, and what its escapes, its base64 and its hexadecimal digits say."""
+    """The text, and what its escapes, its base64 and its hexadecimal digits say; also twice."""
+    once = list(_layer(text))
     yield text
+    yield from once
+    for each in once:
+        yield from _layer(each)
+
+
+def _layer(text: str) -> Iterator[str]:
     if "%" in text:
         yield unquote(text)
+    if "&#" in text:
+        yield html.unescape(text)
     runs = set(BASE64.findall(text))
     yield " ".join(_decoded(run[offset:]) for run in runs for offset in range(4))
     digits = set(HEXADECIMAL.findall(text))

@@ -13,7 +13,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
 django.setup()
 
 from metering.api.fast_door import FastDoor  # noqa: E402 - settings and models are loaded only now
-from revcred.runtime import preflight  # noqa: E402
+from revcred.runtime import logs, preflight  # noqa: E402
 
+logs.log_threads()
 preflight.check_at_start()
 application = FastDoor(ThreadPoolExecutor(1, "inbox"))

@@ -24,11 +24,17 @@ from metering.inbox.calls import (
     keyed_dedup_key_of_id,
     strip_url_to_path,
 )
-from metering.inbox.redaction import CallerKey, is_entered_name
+from metering.inbox.redaction import CallerKey, KeyTrace, is_entered_name
 from revcred.fingerprints import fingerprint
 from revcred.models import AuditEvent
 from revcred.models.audit import lock_chain_end
-from revcred.redaction import KnownSecrets, key_candidates, known_secrets, redact_value
+from revcred.redaction import (
+    KnownSecrets,
+    drop_unsearched,
+    key_candidates,
+    known_secrets,
+    redact_value,
+)
 
 SCRUB_BATCH_ROWS = 500
 SCRUB_BATCH_EVENTS = 1_000
@@ -36,10 +42,32 @@ SCRUB_BATCH_EVENTS = 1_000
 KEYS_FOUND = "keys and tokens"
 PATHS_FOUND = "paths with a host or a query"
 PROMPTS_FOUND = "prompts and answers"
+TOO_LONG_FOUND = "texts that take too long to search"
 
 FIND_KNOWN_FINGERPRINTS = """
 SELECT fingerprint FROM revcred_externalkey WHERE fingerprint = ANY(%(fingerprints)s)
 UNION SELECT fingerprint FROM metering_quarantined WHERE fingerprint = ANY(%(fingerprints)s)
+"""
+# in: a dedup key; out: all rows of the transaction in ledger and quarantine, with their keys.
+FIND_ROWS_OF_TRANSACTION = """
+WITH RECURSIVE chain AS (
+    SELECT transaction AS id, ARRAY[occurred_at, received_at] AS moments
+    FROM metering_remembered WHERE identity = %s
+    UNION
+    SELECT successor.id, chain.moments
+    FROM chain CROSS JOIN LATERAL (
+        SELECT id FROM metering_transaction
+        WHERE corrects = chain.id AND occurred_at = ANY (chain.moments)
+        UNION ALL SELECT id FROM metering_quarantined WHERE corrects = chain.id
+    ) successor
+)
+SELECT t.id, t.occurred_at, k.fingerprint, k.hint
+FROM chain
+JOIN metering_transaction t ON t.id = chain.id AND t.occurred_at = ANY (chain.moments)
+LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
+UNION ALL
+SELECT q.id, NULL, q.fingerprint, q.hint
+FROM chain JOIN metering_quarantined q ON q.id = chain.id
 """
 # So that the same call, sent again under its id, is still recognised as a repeat.
 REPLACE_DEDUP_KEY = """
@@ -134,12 +162,15 @@ class KeyScrub:
 
     def _scrub(self, scrubbed: ScrubbedTable, rows: Sequence[dict[str, Any]]) -> FindingCounts:
         found: FindingCounts = Counter()
-        known = _known_keys_among(key_candidates([_scrubbed_values(scrubbed, row) for row in rows]))
+        candidates = key_candidates([_scrubbed_values(scrubbed, row) for row in rows])
+        known = _known_keys_among(candidates.parts)
         for row in rows:
             before = _scrubbed_values(scrubbed, row)
             findings = _RowFindings(row, _secrets_in_value(before, known), found)
             after = {name: self._cut(scrubbed, name, before[name], findings) for name in before}
-            changed = {name: after[name] for name in before if after[name] != before[name]}
+            searched = drop_unsearched(after, candidates.unsearched)
+            found[scrubbed.table, TOO_LONG_FOUND] += searched != after
+            changed = {name: searched[name] for name in before if searched[name] != before[name]}
             if changed and self.apply:
                 _write_scrubbed_row(scrubbed, row, changed)
         return found
@@ -197,9 +228,8 @@ class KeyScrub:
         changed: dict[int, AuditEvent] = {}
         events = AuditEvent.objects.order_by("pk")
         for batch in _event_chunks(events.iterator(SCRUB_BATCH_EVENTS), SCRUB_BATCH_EVENTS):
-            known = _known_keys_among(
-                key_candidates([[event.target, event.details] for event in batch])
-            )
+            candidates = key_candidates([[event.target, event.details] for event in batch])
+            known = _known_keys_among(candidates.parts)
             for event in batch:
                 texts = {"target": event.target, "details": event.details}
                 shown = redact_value(texts, _secrets_in_value(texts, known))
@@ -211,6 +241,41 @@ class KeyScrub:
             new_head = _rechain_audit(changed)
             self.say(f"The audit's last digest was {head} and is now {new_head}")
         return +found
+
+
+class StoredRows(NamedTuple):
+    """The rows of one transaction, by primary key, and fingerprint and hint of their keys."""
+
+    ledger: list[tuple[Any, ...]]
+    quarantined: list[tuple[Any, ...]]
+    keys: set[tuple[UUID, str]]
+
+
+def stored_rows_of(dedup_key: UUID) -> StoredRows:
+    """Return the rows that a transaction has, and had before corrections."""
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_ROWS_OF_TRANSACTION, [dedup_key])
+        rows = cursor.fetchall()
+    return StoredRows(
+        [(pk, moment) for pk, moment, *_ in rows if moment],
+        [(pk,) for pk, moment, *_ in rows if not moment],
+        {(fingerprint, hint or "") for *_, fingerprint, hint in rows if fingerprint},
+    )
+
+
+def scrub_stored_rows(stored: StoredRows, trace: KeyTrace) -> None:
+    """Cut a key out of the rows of the transaction that it belongs to."""
+    ledger, quarantine = SCRUBBED_TABLES[:2]
+    for scrubbed, keys in ((ledger, stored.ledger), (quarantine, stored.quarantined)):
+        for row in _rows_by_key(scrubbed, keys):
+            before = _scrubbed_values(scrubbed, row)
+            found = trace.found_in(before)
+            texts = (text for text in found.parts if not is_entered_name(CallerKey(text)))
+            after = redact_value(before, known_secrets(*texts))
+            after = drop_unsearched(after, found.unsearched)
+            changed = {name: after[name] for name in before if after[name] != before[name]}
+            if changed:
+                _write_scrubbed_row(scrubbed, row, changed)
 
 
 def find_keys_elsewhere(known_tables: Iterable[ScrubbedTable] = SCRUBBED_TABLES) -> FindingCounts:
@@ -228,7 +293,7 @@ def find_keys_elsewhere(known_tables: Iterable[ScrubbedTable] = SCRUBBED_TABLES)
         if (table, column) in own:
             continue
         for texts in _distinct_texts(table, column):
-            known = _known_keys_among(key_candidates(texts))
+            known = _known_keys_among(key_candidates(texts).parts)
             for text in texts:
                 found[f"{table}.{column}", KEYS_FOUND] += (
                     redact_value(text, _secrets_in_value(text, known)) != text
@@ -253,7 +318,7 @@ def _known_keys_among(texts: Collection[str]) -> set[str]:
 
 
 def _secrets_in_value(value: Any, known: set[str]) -> KnownSecrets:
-    here = key_candidates(value) & known if known else set()
+    here = key_candidates(value).parts & known if known else set()
     return known_secrets(
         *(key for key in sorted(here, key=len) if not is_entered_name(CallerKey(key)))
     )
@@ -265,6 +330,29 @@ def _row_batches(scrubbed: ScrubbedTable) -> Iterator[list[dict[str, Any]]]:
     Rows written meanwhile may be missed: they are encoded without keys already.
     """
     order = ", ".join(scrubbed.key)
+    last: list[Any] | None = None
+    while True:
+        after = f"WHERE ({order}) > ({', '.join(['%s'] * len(scrubbed.key))})" if last else ""
+        which = f"{after} ORDER BY {order} LIMIT {SCRUB_BATCH_ROWS}"
+        rows = _select_rows(scrubbed, which, last or [])
+        if not rows:
+            return
+        last = [rows[-1][name] for name in scrubbed.key]
+        yield rows
+
+
+def _rows_by_key(
+    scrubbed: ScrubbedTable, keys: Sequence[Sequence[Any]]
+) -> Iterator[dict[str, Any]]:
+    where = " AND ".join(f"{name} = %s" for name in scrubbed.key)
+    for key in keys:
+        yield from _select_rows(scrubbed, f"WHERE {where}", key)
+
+
+def _select_rows(
+    scrubbed: ScrubbedTable, which: str, arguments: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return rows with what is scrubbed of them, JSON decoded. `which` follows FROM in SQL."""
     is_identified = (
         scrubbed.calls
         or scrubbed.table in TABLES_WITH_DEDUP_KEYS
@@ -276,23 +364,13 @@ def _row_batches(scrubbed: ScrubbedTable) -> Iterator[list[dict[str, Any]]]:
         *(f"{name}::text" for name in (*scrubbed.objects, *_call_columns(scrubbed))),
     ]
     names = [column.partition("::")[0] for column in columns]
-    last: list[Any] | None = None
-    while True:
-        after = f"WHERE ({order}) > ({', '.join(['%s'] * len(scrubbed.key))})" if last else ""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {', '.join(columns)} FROM {scrubbed.table} {after}"
-                f" ORDER BY {order} LIMIT {SCRUB_BATCH_ROWS}",
-                last or [],
-            )
-            rows = [dict(zip(names, row, strict=True)) for row in cursor]
-        if not rows:
-            return
-        last = [rows[-1][name] for name in scrubbed.key]
-        for row in rows:
-            for name in (*scrubbed.objects, *_call_columns(scrubbed)):
-                row[name] = json.loads(row[name], parse_float=Decimal) if row[name] else None
-        yield rows
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(columns)} FROM {scrubbed.table} {which}", arguments)
+        rows = [dict(zip(names, row, strict=True)) for row in cursor]
+    for row in rows:
+        for name in (*scrubbed.objects, *_call_columns(scrubbed)):
+            row[name] = json.loads(row[name], parse_float=Decimal) if row[name] else None
+    return rows
 
 
 def _call_columns(scrubbed: ScrubbedTable) -> list[str]:

@@ -16,8 +16,9 @@ app.autodiscover_tasks()
 
 @worker_init.connect
 def check_before_work(**_: Any) -> None:
-    from revcred.runtime import preflight  # noqa: PLC0415 - models are loaded only now
+    from revcred.runtime import logs, preflight  # noqa: PLC0415 - models are loaded only now
 
+    logs.log_threads()
     try:
         preflight.check_at_start()
     except ImproperlyConfigured as error:

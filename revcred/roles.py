@@ -221,6 +221,9 @@ def own_groups() -> QuerySet[Group]:
     return Group.objects.exclude(name__in=ROLES_BY_NAME)
 
 
+INVITE_CODENAME = "invite_subscriber"  # a right that came with the roles
+
+
 def sync_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> None:
     """Create the roles' groups, and set their permissions as they stand here. Runs after `migrate`.
 
@@ -229,9 +232,12 @@ def sync_roles(*, using: str = "default", apps: Any = installed, **_: Any) -> No
     try:
         group_model = apps.get_model("auth", "Group")
         permission_model = apps.get_model("auth", "Permission")
+        subscriber_model = apps.get_model("revcred", "Subscriber")
     # Runs after every migrate, also of other apps and backwards.
     except LookupError:
         return  # migrated to a state before there were groups
+    if INVITE_CODENAME not in [codename for codename, _ in subscriber_model._meta.permissions]:
+        return  # migrated back to a state before there were roles
     for label in sorted({right.partition(".")[0] for right in RIGHT_LABELS}):
         config = installed.get_app_config(label)
         create_permissions(config, verbosity=0, using=using, apps=apps)

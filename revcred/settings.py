@@ -64,6 +64,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "revcred.runtime.middleware.ClientAddressMiddleware",
     "revcred.runtime.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "revcred.runtime.middleware.PagesStaticFilesMiddleware",
@@ -73,6 +74,7 @@ MIDDLEWARE = [
     "revcred.runtime.middleware.PagesCsrfMiddleware",
     "revcred.runtime.middleware.PagesAuthenticationMiddleware",
     "revcred.runtime.middleware.PagesMessageMiddleware",
+    "revcred.runtime.keys_in_urls.KeysInUrlsMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "revcred.accounts.second_factor.SecondFactorMiddleware",
@@ -324,7 +326,13 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "class": "revcred.runtime.logs.RedactingFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "filters": {"without_keys": {"()": "revcred.runtime.logs.RedactingFilter"}},
     "handlers": {
         "console": {
@@ -337,6 +345,7 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "django.request": {"filters": ["without_keys"]},
+        "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
         "celery": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
     },

@@ -11,9 +11,10 @@ django_application = get_wsgi_application()
 from django.urls import get_resolver  # noqa: E402 - settings and models are loaded only now
 from django.utils.module_loading import import_string  # noqa: E402
 
-from revcred.runtime import preflight  # noqa: E402
+from revcred.runtime import logs, preflight  # noqa: E402
 from revcred.uploads.housekeeping import delete_abandoned_files_at_start  # noqa: E402
 
+logs.log_threads()
 preflight.check_at_start()
 # A process that died while it received an upload left a file with keys in clear.
 delete_abandoned_files_at_start()

@@ -22,6 +22,9 @@ FORMS = {
     "base64": in_base64(),
     "base64 behind one byte": in_base64(":", behind="!"),
     "base64 behind two bytes": in_base64("u:"),
+    "base64 twice": lambda secret: in_base64()(in_base64(":")(secret)),
+    "hexadecimal digits": lambda secret: secret.encode().hex(),
+    "HTML": lambda secret: "".join(f"&#{ord(each)};" for each in secret),
     "basic": lambda secret: f"Basic {in_base64('me:')(secret)}",
 }
 

@@ -23,12 +23,24 @@ from metering.inbox.group_commit import (
     WithDuplicateLookup,
     time_ordered_id,
 )
-from metering.inbox.redaction import NOTHING_WITHHELD, CallerKey, WithheldSecrets, is_entered_name
+from metering.inbox.redaction import (
+    NOTHING_WITHHELD,
+    CallerKey,
+    KeyTrace,
+    WithheldSecrets,
+    is_entered_name,
+)
 from metering.models.usage import CALLS_ELEMENT
 from metering.similar_keys import similar_plain_key
 from revcred.external_keys import trim_key
-from revcred.fingerprints import fingerprint_hex
-from revcred.redaction import KnownSecrets, key_candidates, known_secrets, redact_value
+from revcred.fingerprints import fingerprint_hex, hint
+from revcred.redaction import (
+    KeyCandidates,
+    KnownSecrets,
+    drop_unsearched,
+    known_secrets,
+    redact_value,
+)
 
 
 class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -53,6 +65,8 @@ class Call(msgspec.Struct, omit_defaults=True, kw_only=True):
     elements: dict[str, int | Decimal]
     metadata: dict[str, Any] | None = None
     names: dict[str, Any] | None = None
+    # By it the key is found in the other part of a partial transaction: a `KeyTrace`.
+    key_trace: tuple[str, str, int] | None = None
     # The sender gave no moment, so `occurred_at` is the arrival, and no part of the content.
     undated: bool = False
     # Hash of what tells it from other calls with its id; None where the id is enough.
@@ -85,7 +99,10 @@ def caller_key_field(key: str | None) -> dict[str, Any]:
 
 def _stored_key_fields(key: CallerKey) -> dict[str, Any]:
     """Return the fields of a Call that stand for its key in the inbox."""
-    fields: dict[str, Any] = {"fingerprint": key.fingerprint, "hint": key.hint}
+    fields: dict[str, Any] = {
+        "fingerprint": fingerprint_hex(key.text),
+        "hint": hint(key.text),
+    }
     if similar := similar_plain_key(key.text):
         fields["similar_fingerprint"], fields["oddities"] = similar
     return fields
@@ -102,7 +119,7 @@ _encode_sorted_json = msgspec.json.Encoder(decimal_format="number", order="sorte
 # Secrets are cut out of every field that is text or may hold some. Listed are the exceptions, so
 # that a field added later is cut, too.
 UNREDACTED_FIELDS = {
-    *("key", "fingerprint", "hint", "similar_fingerprint", "oddities"),
+    *("key", "fingerprint", "hint", "similar_fingerprint", "oddities", "key_trace"),
     *("occurred_at", "undated", "outside", "distinguished_by", "content"),
 }
 REDACTED_FIELDS = tuple(name for name in Call.__struct_fields__ if name not in UNREDACTED_FIELDS)
@@ -229,7 +246,9 @@ def encode_call(
     content = _encode_sorted_json(stored)
     text = content.decode()
     # One search through the whole text first: nearly all calls contain no secret.
-    if withheld.may_be_in(text, key):
+    # Without its own fingerprint, which looks like encoded text.
+    fingerprint = (stored.fingerprint or "").encode()
+    if withheld.may_be_in(text, key, raw=content.replace(fingerprint, b"", 1)):
         stored = _cut_secrets_from_call(stored, withheld.secrets_for(key), key)
         content = _encode_sorted_json(stored)
         text = content.decode()
@@ -270,21 +289,26 @@ def _cut_secrets_from_call(call: Call, secrets: KnownSecrets, key: CallerKey | N
 
 
 def call_without_its_key(call: Call) -> Call:
-    """Return a paired call without its key in any text.
+    """Return a paired call without its key in any text, and without its trace.
 
-    Only one of its parts came with the key, so the texts of the other may still contain it. Here
-    the key is known only by its fingerprint.
+    Only one of its parts came with the key, so the texts of the other may still contain it.
     """
-    candidates = key_candidates(text_fields_of_call(call))
-    return call_without_keys(
-        call, [text for text in candidates if fingerprint_hex(text) == call.fingerprint]
-    )
+    trace = KeyTrace(*call.key_trace) if call.key_trace else None
+    if trace is None and call.fingerprint:  # the part came before there were traces
+        trace = KeyTrace(call.fingerprint, call.hint or "")
+    if trace:
+        call = call_without_found_keys(call, trace.found_in(text_fields_of_call(call)))
+    return replace(call, key_trace=None) if call.key_trace else call
 
 
-def call_without_keys(call: Call, keys: Sequence[str]) -> Call:
-    for key in keys:
+def call_without_found_keys(call: Call, found: KeyCandidates) -> Call:
+    """Return the call without these keys, and without texts that took too long to search."""
+    for key in sorted(found.parts):
         call = _cut_secrets_from_call(call, known_secrets(key), CallerKey(key))
-    return call
+    texts = {name: getattr(call, name) for name in REDACTED_FIELDS}
+    searched = {name: drop_unsearched(value, found.unsearched) for name, value in texts.items()}
+    changed = {name: value for name, value in searched.items() if value != texts[name]}
+    return replace(call, **changed) if changed else call
 
 
 def text_fields_of_call(call: Call) -> dict[str, Any]:

@@ -21,12 +21,20 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic
 
 from metering import failures
-from metering.inbox.calls import Call, call_without_its_key, encode_call, paired_calls_row
+from metering.inbox.calls import (
+    Call,
+    call_without_found_keys,
+    call_without_its_key,
+    encode_call,
+    paired_calls_row,
+    text_fields_of_call,
+)
 from metering.inbox.group_commit import commit_rows
-from metering.inbox.redaction import NOTHING_WITHHELD
+from metering.inbox.redaction import NOTHING_WITHHELD, KeyTrace
 from metering.locks import CORRECTION_LOCK, PAIRING_LOCK
 from metering.models import Claim, Half, Remembered
 from metering.pairing.statements import COMPLETE_LATE_PARTIALS, DELETE_PARTIALS
+from metering.scrubbing import scrub_stored_rows, stored_rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +60,13 @@ class ReceivedParts(NamedTuple):
         """Return the call of the parts; where both have a field, the request counts."""
         call, *others = (_decode_stored_call(part.call) for part in self.parts)
         for other in others:
-            call = call_without_its_key(call.completed_by(other))
-        return call
+            call = call.completed_by(other)
+        return call_without_its_key(call)
+
+    def key_trace(self) -> KeyTrace | None:
+        """Return the trace of the key that a part came with."""
+        traces = (_decode_stored_call(part.call).key_trace for part in self.parts)
+        return next((KeyTrace(*trace) for trace in traces if trace), None)
 
     def is_ready(self, now: datetime) -> bool:
         """Return True if both parts are here, or one has waited for the pairing timeout."""
@@ -149,16 +162,34 @@ def _complete_late(late: list[ReceivedParts]) -> None:
 
 
 def _execute_completion(late: list[ReceivedParts]) -> None:
-    calls = ",".join(
-        f'{{"identity":"{received.dedup_key.hex}",'
-        f"{encode_call(received.gateway_id, received.call(), NOTHING_WITHHELD)[3][1:]}"
+    texts = (
+        encode_call(received.gateway_id, _call_without_stored_key(received), NOTHING_WITHHELD)[3]
         for received in late
+    )
+    calls = ",".join(
+        f'{{"identity":"{received.dedup_key.hex}",{text[1:]}'
+        for received, text in zip(late, texts, strict=True)
     )
     arguments: dict[str, Any] = {"calls": f"[{calls}]", "claim": _pairing_claim().pk}
     with connection.cursor() as cursor:
         # A claim that corrects the same row at the same time would write a second reversal.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CORRECTION_LOCK])
         cursor.execute(COMPLETE_LATE_PARTIALS, arguments)
+
+
+def _call_without_stored_key(received: ReceivedParts) -> Call:
+    """Return the late call without the key of the stored one, which loses the key of the late one.
+
+    The stored transaction had no other part to be searched with when it was stored.
+    """
+    call = received.call()
+    stored = stored_rows_of(received.dedup_key)
+    if trace := received.key_trace():
+        scrub_stored_rows(stored, trace)
+    for fingerprint, hint in stored.keys:
+        trace = KeyTrace(fingerprint.hex, hint)
+        call = call_without_found_keys(call, trace.found_in(text_fields_of_call(call)))
+    return call
 
 
 def _pairing_claim() -> Claim:

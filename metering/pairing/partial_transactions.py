@@ -7,21 +7,22 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import connection
+from msgspec.structs import replace
 
 from metering.bells import pairing_bell
 from metering.inbox.calls import (
     Call,
-    call_without_keys,
+    call_without_found_keys,
     dedup_key_of_id,
     encode_call,
     text_fields_of_call,
 )
 from metering.inbox.group_commit import FIND_EARLIER, GroupCommit, WithDuplicateLookup
-from metering.inbox.redaction import NOTHING_WITHHELD, WithheldSecrets
+from metering.inbox.redaction import NOTHING_WITHHELD, WithheldSecrets, trace_of_key
 from metering.models import Half
 from revcred.fingerprints import fingerprint
 from revcred.models import Gateway
-from revcred.redaction import key_candidates
+from revcred.redaction import KeyCandidates, key_candidates
 
 PartialSide = Half.Side
 # An id that a program generated, such as a UUID: no caller's key looks like this.
@@ -74,9 +75,12 @@ def partial_transaction_row(
     """
     # Of the uncut id: only one part may come with the key, and both need the same dedup key.
     dedup_key = UUID(dedup_key_of_id(gateway_id, call.transaction_id))
-    if call.key is None and _may_hold_a_key(call):
+    if call.key is not None:
+        call = replace(call, key_trace=trace_of_key(call.key))
+    elif _may_hold_a_key(call):
         candidates = key_candidates(text_fields_of_call(call))
-        call = call_without_keys(call, _find_known_keys(candidates, dedup_key))
+        known = {*_find_known_keys(candidates.parts, dedup_key)}
+        call = call_without_found_keys(call, KeyCandidates(known, candidates.unsearched))
     *_, text = encode_call(gateway_id, call, withheld)
     return PartialTransactionRow(dedup_key=dedup_key, side=side, gateway_id=gateway_id, call=text)
 

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from revcred.actions import sign_ins
+from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.models import AuditVerb, User
 from revcred.outbox import absolute_url, queue_mail, site_name
 
@@ -105,10 +106,13 @@ def _record_sign_out(request: HttpRequest, user: User | None, **_: Any) -> None:
 
 
 @receiver(signals.password_reset)
+@atomic
 def _record_password_reset(request: HttpRequest, user: User, **_: Any) -> None:
     sign_ins.record_login_event(
         verb=AuditVerb.PASSWORD_RESET, user=user, address=client_ip(request)
     )
+    # Whoever had the old password may have issued tokens with it.
+    revoke_all_tokens(user=user, by=user, because="your password was set by a link")
 
 
 @receiver([signals.password_changed, signals.password_set])

@@ -5,6 +5,7 @@ for the factor of whoever has one. This module adds that staff need one, that a 
 factor opens nothing, and that every change is recorded and told by mail.
 """
 
+import time
 from typing import Any
 
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
@@ -73,6 +74,25 @@ def was_factor_passed(request: HttpRequest) -> bool:
     """Return True if this session has shown a second factor of the signed-in user."""
     records = get_authentication_records(request, request.user)
     return any(record.get("method") == "mfa" for record in records)
+
+
+def was_factor_passed_lately(request: HttpRequest) -> bool:
+    """Return True if the factor was shown within ACCOUNT_REAUTHENTICATION_TIMEOUT seconds."""
+    since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+    records = get_authentication_records(request, request.user)
+    return any(record.get("method") == "mfa" and record.get("at", 0) > since for record in records)
+
+
+def ask_unless_passed_lately(request: HttpRequest) -> HttpResponse | None:
+    """Return a redirect to the page that asks for the factor, or None if it was shown lately.
+
+    For pages that create what outlives the session. None also if the user neither has nor needs a
+    factor.
+    """
+    user: Any = request.user
+    if not (is_factor_required(user) or has_factor(user)) or was_factor_passed_lately(request):
+        return None
+    return _ask_for_factor(request)
 
 
 class SecondFactorMiddleware:

@@ -11,6 +11,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import sign_ins, users
+from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.models import AuditEvent, AuditVerb, User
 from revcred.outbox import queue_mail, site_name
 
@@ -81,7 +82,7 @@ def record_factor_failure(*, user: User, is_limited: bool) -> None:
 
 @atomic
 def reset_second_factor(*, user: User, by: User | None, reason: str) -> None:
-    """Remove all second factors of somebody who lost them, and end that person's sessions.
+    """Remove all second factors of somebody who lost them, and end their sessions and tokens.
 
     `by`: None on the command line. Raises LoginRankTooHigh, NoSecondFactor.
     """
@@ -96,6 +97,7 @@ def reset_second_factor(*, user: User, by: User | None, reason: str) -> None:
     User.objects.filter(pk=user.pk).update(session_number=F("session_number") + 1)
     _record_factor_event(AuditVerb.FACTOR_RESET, user, by=by, reason=reason)
     _queue_factor_mail(user, "reset", by=by, reason=reason)
+    revoke_all_tokens(user=user, by=by, because="your second factor was reset")
 
 
 # Stands for "whoever is signed in". None is taken: it means the operator.

@@ -20,6 +20,7 @@ from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
 
+from revcred.actions.token_revocation import revoke_all_tokens, revoke_unusable_tokens
 from revcred.models import AuditEvent, AuditVerb, Subscriber, User
 from revcred.outbox import absolute_url, queue_mail, site_name
 
@@ -192,6 +193,7 @@ def change_login(*, user: User, values: Mapping[str, Any], by: User, request: Ht
         _record_login_action(verb, before, by, request)
     if rights:
         _record_login_action(_rights_verb(rights), before, by, request, rights)
+    revoke_useless_tokens(user=before, by=by)
     user.refresh_from_db()
 
 
@@ -235,6 +237,31 @@ def record_group_change(
         _record_login_action(
             AuditVerb.RIGHTS_CHANGED, group, by, request, {"permissions": difference}
         )
+        for user in group.user_set.all():
+            revoke_useless_tokens(user=user, by=by)
+
+
+@atomic
+def delete_group(*, group: Group, by: User) -> None:
+    """Delete a group, and revoke the tokens of its members that need its rights."""
+    members = list(group.user_set.all())
+    group.delete()
+    for user in members:
+        revoke_useless_tokens(user=user, by=by)
+
+
+def revoke_useless_tokens(*, user: User, by: User | None) -> None:
+    """Revoke the tokens whose user may no longer do what they are for. Nothing revives them."""
+    # Read anew: rights are cached on the user.
+    current = User.objects.get(pk=user.pk)
+    if current.is_active and current.is_staff:
+        because = "your login has fewer rights than they need"
+        revoke_unusable_tokens(user=current, by=by, because=because)
+    elif current.is_active:
+        because = "your login is no longer one of the staff"
+        revoke_all_tokens(user=current, by=by, because=because)
+    else:
+        revoke_all_tokens(user=current, by=by, because="your login was deactivated")
 
 
 def permission_names(*, of: Group) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
+from revcred.accounts.second_factor import ask_unless_passed_lately
 from revcred.actions import tokens, users
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
@@ -22,6 +23,8 @@ class IssueUserTokenForm(BaseIssueTokenForm):
     explanation = (
         "For a script of yours. It may do what you choose here, as far as you may do it yourself."
         " Everything it does is recorded under your name. The next page shows it, once."
+        " It is revoked when your login is deactivated or loses the rights, when your second factor"
+        " is reset, and when you set a new password by a link."
     )
 
     def perform(self, by: User) -> str:
@@ -79,4 +82,7 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         # Issuing is an action with a form of its own, not Django's form for a new row.
+        # A token opens what a session does, and for longer: so the factor is asked for anew.
+        if self.has_add_permission(request) and (ask := ask_unless_passed_lately(request)):
+            return ask
         return self.action_page(request, IssueUserTokenForm)

@@ -279,6 +279,10 @@ class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
         super().save_related(request, form, formsets, change)
         users.record_group_change(group=form.instance, before=before, by=by, request=request)
 
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        by: Any = request.user
+        users.delete_group(group=obj, by=by)
+
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [Group.objects.filter(name__istartswith=term).values("pk")]
 

@@ -1,14 +1,12 @@
-"""The admin site of revcred: sections, sign-in through allauth, and no key in any URL.
+"""The admin site of revcred: sections, and sign-in through allauth.
 
 It is no part of `revcred.admin`, because Django creates the site before it loads admin modules.
 """
 
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.utils import get_next_redirect_url
-from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.http import HttpRequest, HttpResponse
@@ -16,12 +14,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from revcred import pasting
 from revcred.models import AuditEvent
-from revcred.redaction import MIN_SECRET_CHARACTERS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MAX_RECENT_EVENTS = 12
 
@@ -32,12 +25,6 @@ class LabelledAutocompleteView(AutocompleteJsonView):
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
         text = self.model_admin.autocomplete_label(obj)  # type: ignore[attr-defined]
         return {"id": str(getattr(obj, to_field_name)), "text": text}
-
-
-KEY_IN_ADMIN_URL_MESSAGE = (
-    "The address of that page contained a key, which would be kept in histories and logs. To find a"
-    " key, use the search under Credentials: it keeps the key out of the address."
-)
 
 
 class RevcredAdminSite(AdminSite):
@@ -129,22 +116,6 @@ class RevcredAdminSite(AdminSite):
         """Redirect to the page that checks and records a new password."""
         return redirect("account_change_password")  # type: ignore[return-value]
 
-    def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Wrap each page, so that none is shown at a URL with a key in it."""
-
-        @wraps(view)
-        # Only GET: a POST keeps its values out of the URL anyway.
-        def at_an_address_without_keys(request: HttpRequest, *args: Any, **named: Any) -> Any:
-            if (
-                request.method == "GET"
-                and (without := _query_without_keys(request, self)) is not None
-            ):
-                messages.warning(request, KEY_IN_ADMIN_URL_MESSAGE)
-                return redirect(f"{request.path}?{without}" if without else request.path)
-            return view(request, *args, **named)
-
-        return super().admin_view(at_an_address_without_keys, cacheable)
-
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """Answer a picker by POST, so that what is typed into it is in no URL."""
         if request.method == "POST":
@@ -152,22 +123,6 @@ class RevcredAdminSite(AdminSite):
             request.GET = request.POST
             request.method = "GET"
         return LabelledAutocompleteView.as_view(admin_site=self)(request)  # type: ignore[return-value]
-
-
-def _query_without_keys(request: HttpRequest, site: AdminSite) -> str | None:
-    """Return the query of the URL without keys, or None if there is none in it.
-
-    Before sign-in only the shape tells a key: nobody learns which keys revcred knows.
-    """
-    looks: Callable[[str], bool] = (
-        pasting.is_known_key if site.has_permission(request) else pasting.is_marked_as_key
-    )
-    query = request.GET.copy()
-    for name, values in request.GET.lists():
-        # Short values cannot be keys, and need no query.
-        if any(len(value) >= MIN_SECRET_CHARACTERS and looks(value) for value in values):
-            del query[name]
-    return None if query == request.GET else query.urlencode()
 
 
 def _redirect_signed_in(request: HttpRequest) -> HttpResponse:

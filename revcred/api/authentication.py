@@ -40,14 +40,13 @@ class MayUpload(BasePermission):
     message = "This token, or its user, may not upload lists."
     code = "not_allowed"
     scope: str = UserToken.Scope.CHECK
-    right = "revcred.add_upload"
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         token = cast("UserToken", request.auth)
-        return self.scope in token.scopes and user_of(request).has_perm(self.right)
+        right = UserToken.RIGHTS_BY_SCOPE[self.scope]
+        return self.scope in token.scopes and user_of(request).has_perm(right)
 
 
 class MayApply(MayUpload):
     message = "This token, or its user, may not apply, cancel or undo uploads."
     scope = UserToken.Scope.APPLY
-    right = "revcred.apply_upload"

@@ -11,8 +11,14 @@ ROLES = (
 INVITE = {"codename": "invite_subscriber", "name": "Can invite subscribers"}
 
 
+SET_ASIDE = " (role)"  # behind a role's name, while the release before is in use again
+
+
 def make_room_for_roles(apps, schema_editor):
-    """Rename groups that an installation gave a role's name: `migrate` fills that of the role."""
+    """Rename groups that an installation gave a role's name: `migrate` fills that of the role.
+
+    Roles that were set aside get their names back, with their members.
+    """
     Group = apps.get_model("auth", "Group")
     groups = Group.objects.using(schema_editor.connection.alias)
     for group in groups.filter(name__in=ROLES):
@@ -22,6 +28,16 @@ def make_room_for_roles(apps, schema_editor):
             name = f"{group.name} (own {number})"
             number += 1
         group.name = name
+        group.save(update_fields=["name"])
+    for role in ROLES:
+        groups.filter(name=f"{role}{SET_ASIDE}").update(name=role)
+
+
+def set_roles_aside(apps, schema_editor):
+    """Keep the roles' groups apart from those that the installation makes of the same names."""
+    Group = apps.get_model("auth", "Group")
+    for group in Group.objects.using(schema_editor.connection.alias).filter(name__in=ROLES):
+        group.name = f"{group.name}{SET_ASIDE}"
         group.save(update_fields=["name"])
 
 
@@ -122,6 +138,6 @@ class Migration(migrations.Migration):
                 max_length=20,
             ),
         ),
-        migrations.RunPython(make_room_for_roles, migrations.RunPython.noop),
+        migrations.RunPython(make_room_for_roles, set_roles_aside),
         migrations.RunPython(let_those_invite_who_could, migrations.RunPython.noop),
     ]

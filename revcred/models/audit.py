@@ -16,6 +16,7 @@ from django.db import connection, models
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
+from revcred.client_address import current_address
 from revcred.models.users import User
 
 # Advisory lock: one writer at a time, so that the chain has one end. The last row cannot serve as
@@ -150,7 +151,8 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     ) -> "AuditEvent":
         """Add an event to the end of the chain, in the transaction of what it records.
 
-        `details` never hold a key, a secret or a password. `address`: the client's IP address.
+        `details` never hold a key, a secret or a password. `address`: the client's IP
+        address; without one it is that of the current request.
         Raises TransactionManagementError outside a transaction.
         """
         if not connection.in_atomic_block:
@@ -165,7 +167,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             target_id=target.pk,
             target=str(target)[:300],
             details=details or {},
-            address=address,
+            address=address or current_address(),
         )
         waiting = _deferred_events.get()
         if waiting is None:
@@ -185,13 +187,14 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         if not connection.in_atomic_block:
             message = "Events are recorded in the transaction of what they record."
             raise TransactionManagementError(message)
-        before = lock_chain_end()
+        before, address = lock_chain_end(), current_address()
         table, columns = AuditEvent._meta.db_table, ", ".join(COPIED_COLUMNS)
         with (
             connection.cursor() as cursor,
             cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy,
         ):
             for event in events:
+                event.address = event.address or address
                 event.digest = before = event.chained_to(before)
                 # COPY takes no dict, so details are written as text.
                 values = (getattr(event, name) for name in COPIED_COLUMNS[:-1])

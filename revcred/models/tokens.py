@@ -1,7 +1,8 @@
 """Tokens by which programs are known, kept as digests only."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Self
+from typing import ClassVar, Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
@@ -70,6 +71,12 @@ class UserToken(TokenModel):
         CHECK = "uploads:check", "Upload lists, and see what they would do"
         APPLY = "uploads:apply", "Apply, cancel and undo uploads"
 
+    # The right that the user of a token needs for each scope.
+    RIGHTS_BY_SCOPE: ClassVar[Mapping[str, str]] = {
+        Scope.CHECK: "revcred.add_upload",
+        Scope.APPLY: "revcred.apply_upload",
+    }
+
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, help_text="Where it is used.")
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=list)
@@ -83,6 +90,10 @@ class UserToken(TokenModel):
 
     def __str__(self) -> str:
         return f"{USER_TOKEN_PREFIX}…{self.hint}"
+
+    def required_rights(self) -> list[str]:
+        """Return the rights that its user needs for all of its scopes."""
+        return [self.RIGHTS_BY_SCOPE[scope] for scope in self.scopes]
 
     @classmethod
     def issue(cls, user: User, *, name: str, scopes: list[str]) -> tuple["UserToken", str]:

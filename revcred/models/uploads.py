@@ -119,6 +119,8 @@ class Upload(models.Model):
     undone_by = models.ForeignKey(
         User, models.SET_NULL, null=True, related_name="+", editable=False
     )
+    # The address from which each of these people asked for it, by the field's name.
+    asked_from = models.JSONField(default=dict, db_default={}, editable=False)
     cancel_asked_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     applied_at = models.DateTimeField(null=True, editable=False)

@@ -1,20 +1,171 @@
-"""Log filter against keys and secrets."""
+"""Log filter and formatter: no key, and no value that a request or an error quotes.
+
+Of a URL the route is logged, and of an unknown one its first segment at most. Of an exception the
+class, PostgreSQL's code and the lines of code are logged, and never the message: it quotes what was
+sent or stored, such as the DETAIL of a violated constraint.
+"""
 
 import logging
 import re
+import threading
+import traceback
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import get_resolver
 
 from revcred.redaction import ELLIPSIS, redact_text
 
+# Their messages quote URLs, headers and values. Messages of revcred never do.
+QUOTING_LOGGERS = (
+    "django",
+    "_granian",
+    "granian",
+    "asyncio",
+    "allauth",
+    "psycopg",
+    "celery",
+    "kombu",
+)
 # The sender chooses the id of a transaction, and some choose a key.
 RECEIPT_PATH_PATTERN = re.compile(r"(/v1/transactions/)\S.*", re.DOTALL)
+QUERY_PATTERN = re.compile(r"(?<=[\w/%.~-])\?[^\s\"']+")
+PATH_PATTERN = re.compile(r"(?<![\w:/.<])/[^\s\"'?#,;)]*")
+REASON_SEPARATOR = " - "  # Django quotes the header behind it
+MAX_EXCEPTION_CAUSES = 10
 
 
 class RedactingFilter(logging.Filter):
-    """Cuts keys, secrets and tokens out of messages, and ids out of receipt URLs."""
+    """Cuts keys, secrets and tokens out of messages, and values out of those of other packages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        shown = redact_text(RECEIPT_PATH_PATTERN.sub(rf"\1{ELLIPSIS}", message))
-        if shown != message:
-            record.msg, record.args = shown, ()
+        if getattr(record, "is_without_keys", False):  # more than one handler tells of it
+            return True
+        record.is_without_keys = True
+        try:
+            said = _message_without_values(record)
+        except Exception:  # noqa: BLE001 - arguments that do not fit must not fail the request
+            said = str(record.msg)
+        shown = redact_text(RECEIPT_PATH_PATTERN.sub(rf"\1{ELLIPSIS}", said))
+        record.msg, record.args = shown, ()
         return True
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats exceptions without their messages."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        # Another handler may have formatted the exception already, with its message.
+        kept, record.exc_text = record.exc_text, None
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = kept
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        return exception_text(ei[1])
+
+
+def exception_text(error: BaseException | None) -> str:
+    """Return the traceback of an exception and of its causes, with names in place of texts."""
+    parts: list[str] = []
+    for _ in range(MAX_EXCEPTION_CAUSES):
+        if error is None:
+            break
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{frames}{exception_name(error)}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nCaused by:\n".join(parts)
+
+
+def exception_name(error: BaseException) -> str:
+    """Return the class of an exception, with what PostgreSQL says of it that is no value."""
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    if isinstance(error, BaseExceptionGroup):
+        return f"{name} of {', '.join(exception_name(each) for each in error.exceptions)}"
+    known = [getattr(error, "sqlstate", None)]
+    if diagnosis := getattr(error, "diag", None):
+        known += [diagnosis.table_name, diagnosis.constraint_name]
+    said = ", ".join(each for each in known if each)
+    return f"{name} ({said})" if said else name
+
+
+def log_threads() -> None:
+    """Log what ends a thread like any other error. Python would print its message."""
+    threading.excepthook = _log_end_of_thread
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    name = ended.thread.name if ended.thread else "unknown"
+    error = ended.exc_value
+    exc_info = (ended.exc_type, error, ended.exc_traceback) if error else None
+    logging.getLogger(__name__).error("The thread %s ended", name, exc_info=exc_info)
+
+
+def _message_without_values(record: logging.LogRecord) -> str:
+    if isinstance(record.args, Mapping):  # as Celery tells of a task
+        record.args = {
+            name: _task_field(name, value, record) for name, value in record.args.items()
+        }
+    elif record.args:
+        record.args = tuple(
+            exception_name(each) if isinstance(each, BaseException) else each
+            for each in record.args
+        )
+    if isinstance(record.msg, BaseException):
+        record.msg = exception_name(record.msg)
+    said = record.getMessage()
+    if not record.name.startswith(QUOTING_LOGGERS):
+        return said
+    request = getattr(record, "request", None)
+    if isinstance(request, HttpRequest):
+        said = said.replace(request.path, route_of(request))
+    if record.name.startswith("django.security"):
+        said = _security_message(record)
+    said = QUERY_PATTERN.sub(f"?{ELLIPSIS}", said)
+    return PATH_PATTERN.sub(lambda found: _known_path_start(found[0]), said)
+
+
+def _task_field(name: str, value: Any, record: logging.LogRecord) -> Any:
+    if name in {"args", "kwargs", "traceback", "return_value"}:
+        return ELLIPSIS
+    if name == "exc":
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        return exception_name(error) if error else str(value).partition("(")[0]
+    return exception_name(value) if isinstance(value, BaseException) else value
+
+
+def _security_message(record: logging.LogRecord) -> str:
+    """Return the kind of a suspicious request, for CSRF also the reason, without the header."""
+    reasons = [str(each).partition(REASON_SEPARATOR)[0] for each in record.args or ()]
+    request = getattr(record, "request", None)
+    at = route_of(request) if isinstance(request, HttpRequest) else ""
+    if record.name == "django.security.csrf" and reasons:
+        return f"Forbidden ({reasons[0]}): {at}"
+    return f"{record.name.rpartition('.')[2]}: {at}"
+
+
+def route_of(request: HttpRequest) -> str:
+    """Return the route of a request, or the known start of its path."""
+    match = request.resolver_match
+    return f"/{match.route}" if match else _known_path_start(request.path)
+
+
+def _known_path_start(path: str) -> str:
+    """Return the first segment of a path if a route begins with it. A route stays as it is."""
+    if "<" in path:
+        return path
+    first, slash, rest = path[1:].partition("/")
+    if first not in _first_path_segments():
+        return f"/{ELLIPSIS}" if first else path
+    return f"/{first}{slash}{ELLIPSIS}" if rest else path
+
+
+@cache
+def _first_path_segments() -> frozenset[str]:
+    patterns = get_resolver().url_patterns
+    below = [inside for each in patterns for inside in getattr(each, "url_patterns", [])]
+    routes = [str(each.pattern).lstrip("^") for each in [*patterns, *below]]
+    return frozenset(re.split(r"[/<(]", route)[0] for route in routes) - {""}

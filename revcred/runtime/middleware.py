@@ -17,6 +17,8 @@ from django.utils.cache import add_never_cache_headers
 from django.views.defaults import page_not_found
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from revcred.client_address import answering
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 # Prefixes of the doors, including those of other products whose clients revcred takes.
@@ -91,6 +93,17 @@ class PagesAuthenticationMiddleware(PagesOnlyMixin, AuthenticationMiddleware):
 
 class PagesMessageMiddleware(PagesOnlyMixin, MessageMiddleware):
     """Messages, on pages only."""
+
+
+class ClientAddressMiddleware:
+    """Lets every audit event of a request have the IP address that the request came from."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with answering(request):
+            return self.get_response(request)
 
 
 class DatabaseUnavailableMiddleware:

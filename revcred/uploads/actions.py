@@ -8,6 +8,7 @@ from typing import BinaryIO, Literal
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
+from revcred.client_address import current_address
 from revcred.models import AuditEvent, RememberedMapping, Upload, User
 from revcred.uploads import (
     files,
@@ -128,6 +129,7 @@ def receive_upload(
             for_all=for_all or {},
             choices=asdict(choices or UploadChoices()),
             by=by,
+            asked_from={"by": current_address()},
         )
         details = {"digest": digest, "bytes": size}
         AuditEvent.objects.record(AuditEvent.Verb.UPLOADED, target=upload, by=by, details=details)
@@ -193,6 +195,7 @@ def apply_upload(*, upload: Upload, by: User, all_or_nothing: bool) -> None:
         if missing := rights.missing_rights_to_apply(upload, by):
             raise NotAllowed(missing)
         upload.state, upload.whole, upload.applied_by = Upload.State.APPLYING, all_or_nothing, by
+        upload.asked_from["applied_by"] = current_address()
         upload.applied_at = timezone.now()
         begin_phase(upload, to_do=to_do)
 
@@ -207,6 +210,7 @@ def cancel_upload(*, upload: Upload, by: User | None) -> None:
         if upload.state not in Upload.WITH_FILE:
             raise WrongUploadState
         upload.cancel_asked_at, upload.cancelled_by = timezone.now(), by
+        upload.asked_from["cancelled_by"] = current_address()
         # If a worker is at it, the worker ends it; it looks for this after each chunk.
         if not upload.is_under_way:
             upload.state = Upload.State.CANCELLED
@@ -239,6 +243,7 @@ def undo_upload(*, upload: Upload, by: User) -> None:
         if upload.state not in Upload.UNDOABLE:
             raise WrongUploadState
         upload.state, upload.undone_by, upload.error = Upload.State.UNDOING, by, ""
+        upload.asked_from["undone_by"] = current_address()
         begin_phase(upload, to_do=upload.changes.count())
 
 

@@ -74,10 +74,15 @@ def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
 
 def _record_end(upload: Upload, before: str) -> None:
     states, verbs = Upload.State, AuditEvent.Verb
-    verb, by = {
-        states.APPLIED: (verbs.APPLIED, upload.applied_by),
-        states.CANCELLED: (verbs.CANCELLED, upload.cancelled_by),
-        states.UNDONE: (verbs.UNDONE, upload.undone_by),
-    }.get(states(upload.state), (verbs.CHANGED, upload.by))
-    details = {"digest": upload.digest, "from": before} | upload.outcome
-    AuditEvent.objects.record(verb, target=upload, by=by, details=details)
+    verb, person = {
+        states.APPLIED: (verbs.APPLIED, "applied_by"),
+        states.CANCELLED: (verbs.CANCELLED, "cancelled_by"),
+        states.UNDONE: (verbs.UNDONE, "undone_by"),
+    }.get(states(upload.state), (verbs.CHANGED, "by"))
+    AuditEvent.objects.record(
+        verb,
+        target=upload,
+        by=getattr(upload, person),
+        details={"digest": upload.digest, "from": before} | upload.outcome,
+        address=upload.asked_from.get(person),
+    )

@@ -7,6 +7,7 @@ from threading import Event
 from django.db import connection
 from django.utils import timezone
 
+from revcred.client_address import asked_from
 from revcred.models import Upload
 from revcred.uploads import applying, checking, undoing
 from revcred.uploads.opening import ProgressCallback, UploadCancelled
@@ -95,8 +96,13 @@ def _continue_upload(
     upload.began_at = timezone.now()
     upload.done_before = upload.done
     upload.save(update_fields=["tries", "began_at", "done_before"])
+    states = Upload.State
+    person = {states.APPLYING: "applied_by", states.UNDOING: "undone_by"}.get(
+        states(upload.state), "by"
+    )
     try:
-        _run_phase(upload, after_chunk)
+        with asked_from(upload.asked_from.get(person)):
+            _run_phase(upload, after_chunk)
     except _WorkerStopping:
         return False
     return True

@@ -34,7 +34,7 @@ from storefront.forms import ConfirmPasswordForm, CredentialSearchForm
 from storefront.listings import with_listing_columns
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
-KEY_IN_URL_MESSAGE = (
+KEY_IN_STOREFRONT_URL_MESSAGE = (
     "The address of that page contained a key, which would be kept in histories and logs. Use the"
     " search below instead: it keeps keys out of the address."
 )
@@ -55,7 +55,7 @@ def credentials_page(request: SignedInRequest) -> HttpResponse:
     search = CredentialSearchForm(request.GET)
     # A key came with the URL, perhaps from a bookmark: get rid of it.
     if search.has_a_key(mine):
-        messages.warning(request, KEY_IN_URL_MESSAGE)
+        messages.warning(request, KEY_IN_STOREFRONT_URL_MESSAGE)
         return _redirect_to_listing({})
     found = search.narrow(mine)
     pages = Paginator(

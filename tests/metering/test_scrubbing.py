@@ -42,7 +42,7 @@ SECRETS = {"known": KNOWN, "of an unknown caller": WAITING, "of our shape": OWN}
 def stored(monkeypatch):
     """Store every secret in every place that is searched, in the given form."""
     # As it was before: what was said is what was kept.
-    monkeypatch.setattr("metering.inbox.calls.WithheldSecrets.may_be_in", lambda *_: False)
+    monkeypatch.setattr("metering.inbox.calls.WithheldSecrets.may_be_in", lambda *_, **__: False)
     monkeypatch.setattr("metering.inbox.calls.strip_url_to_path", lambda path: path)
 
 

@@ -14,10 +14,10 @@ def keyed(settings):
 
     def exchange(key):
         settings.FINGERPRINT_KEY = key
-        fingerprints._keyed_hmac.cache_clear()
+        fingerprints._keyed_hashes.cache_clear()
 
     yield exchange
-    fingerprints._keyed_hmac.cache_clear()
+    fingerprints._keyed_hashes.cache_clear()
 
 
 def test_it_is_the_same_for_ever(keyed):

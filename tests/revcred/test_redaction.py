@@ -1,8 +1,11 @@
 """Secrets are cut out of text in whatever form they stand there, and nothing else is changed."""
 
 import base64
+import html
 import json
+import re
 import string
+import unicodedata
 from functools import partial
 from urllib.parse import quote, unquote
 
@@ -16,7 +19,9 @@ from revcred.actions import credentials
 from revcred.models import tokens as user_tokens
 from revcred.redaction import (
     MIN_SECRET_CHARACTERS,
+    NOT_SEARCHED_TEXT,
     KnownSecret,
+    drop_unsearched,
     key_candidates,
     known_secrets,
     may_hold_secret,
@@ -27,7 +32,7 @@ from revcred.redaction import (
 )
 
 KEY = "harbour-K3y-9f2d/c7+a1="
-OWN = credentials.generate_key()
+OWN_TOKEN_PATTERN = credentials.generate_key()
 
 
 def in_base64(before="", *, behind="", alphabet=base64.b64encode):
@@ -51,27 +56,63 @@ FORMS = {
     "basic": lambda secret: f"Basic {in_base64('somebody:')(secret)}",
     "base64 for addresses": in_base64("a?", alphabet=base64.urlsafe_b64encode),
     "base64, percent-encoded": lambda secret: quote(in_base64(":")(secret), safe=""),
+    "base64 twice": lambda secret: in_base64("u:")(in_base64(":")(secret)),
+    "base64 three times": lambda secret: in_base64()(in_base64()(in_base64()(secret))),
+    "base64 behind other text": lambda secret: f"session{in_base64(':')(secret)}",
+    "JSON in base64": lambda secret: in_base64()(json.dumps({"a": [secret, 'b"c']})),
+    "percent-encoded in base64": lambda secret: in_base64()(f"k={quote(secret, safe='')}"),
+    "hexadecimal digits": lambda secret: secret.encode().hex(),
+    "capital hexadecimal digits": lambda secret: f"0x{secret.encode().hex().upper()}",
+    "base64 in hexadecimal digits": lambda secret: in_base64()(secret).encode().hex(),
+    "hexadecimal digits in base64": lambda secret: in_base64()(secret.encode().hex()),
+    "escaped bytes": lambda secret: "".join(f"\\x{byte:02x}" for byte in secret.encode()),
+    "HTML": lambda secret: "".join(f"&#{ord(each)};" for each in secret),
+    "HTML in hexadecimal digits": lambda secret: "".join(f"&#x{ord(each):X};" for each in secret),
+    "HTML, percent-encoded": lambda secret: quote(html.escape(f"<{secret}>").replace("/", "&sol;")),
+    "wide characters": lambda secret: "".join(chr(ord(each) + 0xFEE0) for each in secret),
+    "unseen characters between": "\u200b".join,
+    "capital letters": str.upper,
+    "small letters": str.lower,
 }
+CASE_FORMS = {"capital letters", "small letters"}  # a fingerprint is of one way to write a key
+MAX_DECODINGS = 4
+
+
+def plain(text):
+    """The text as a person would read it, in small letters."""
+    for _ in range(3):
+        text = unicodedata.normalize("NFKC", html.unescape(unquote(text)))
+        text = re.sub(r"\\+x([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), text)
+        text = text.replace("\\", "").replace("\u200b", "")
+    return text
 
 
 def decodings(text):
-    """The text and whatever it may be read as."""
-    forms = [text]
-    for _ in range(3):
-        forms.append(unescaped(forms[-1]))
-    runs = "".join(
-        character if character in string.ascii_letters + string.digits + "+/" else " "
-        for character in forms[-1].replace("-", "+").replace("_", "/")
-    ).split()
-    for run in runs:
+    """The text and whatever it may be read as, in small letters."""
+    forms, level = [], [text]
+    for _ in range(MAX_DECODINGS):
+        level = [plain(each) for each in level]
+        forms += level
+        level = [decoded for each in level for decoded in decoded_once(each)]
+    return [each.lower() for each in forms]
+
+
+def decoded_once(text):
+    standard = text.replace("-", "+").replace("_", "/")
+    for run in re.findall(r"[A-Za-z0-9+/]{8,}", standard):
         for offset in range(4):
             part = run[offset:]
-            forms.append(base64.b64decode(part + "A" * (-len(part) % 4)).decode("latin-1"))
-    return forms
+            decoded = base64.b64decode(part + "A" * (-len(part) % 4)).decode("latin-1")
+            if re.search("[ -~]{8}", decoded):
+                yield decoded
+    for run in re.findall(r"[0-9A-Fa-f]{16,}", text):
+        for offset in range(2):
+            part = run[offset:]
+            yield bytes.fromhex(part[: len(part) // 2 * 2]).decode("latin-1")
 
 
-def unescaped(text):
-    return unquote(text).replace("\\", "")
+def is_left(secret, text):
+    return any(secret.lower() in each for each in decodings(text))
 
 
 secrets = st.text(string.ascii_letters + string.digits + "-_.+/=~", min_size=8, max_size=60).filter(
@@ -81,7 +122,7 @@ around = st.text(string.ascii_letters + string.digits + " /?&:.", max_size=20)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("secret", [KEY, OWN], ids=["foreign", "own"])
+@pytest.mark.parametrize("secret", [KEY, OWN_TOKEN_PATTERN], ids=["foreign", "own"])
 def test_each_form_is_cut(form, secret):
     text = FORMS[form](secret)
 
@@ -89,7 +130,7 @@ def test_each_form_is_cut(form, secret):
 
     assert shown != text
     assert shorten_secret(secret) in shown
-    assert not [each for each in decodings(shown) if secret in each]
+    assert not is_left(secret, shown)
 
 
 @given(secrets, st.sampled_from(sorted(FORMS)), around, around)
@@ -99,13 +140,13 @@ def test_no_secret_is_left_of_any_form(secret, form, before, behind):
 
     shown = redact_text(text, [KnownSecret(secret)])
 
-    assert not [each for each in decodings(shown) if secret in each]
+    assert not is_left(secret, shown)
     assert redact_text(shown, [KnownSecret(secret)]) == shown
 
 
 @given(secrets, around)
 def test_what_holds_no_secret_is_left_as_it_is(secret, text):
-    if secret not in text:
+    if secret.lower() not in text.lower():
         assert redact_text(text, [KnownSecret(secret)]) == text
 
 
@@ -132,7 +173,7 @@ def test_what_was_issued_here_is_known_by_its_shape(issue, form):
 
     shown = redact_text(FORMS[form](issued))
 
-    assert not [each for each in decodings(shown) if issued.removeprefix("hak_") in each]
+    assert not is_left(issued.removeprefix("hak_"), shown)
 
 
 def test_a_token_of_another_checksum_is_none_of_ours():
@@ -177,11 +218,66 @@ def test_no_member_is_lost():
     assert found == {"…same": 1, "…same (2)": 1, "…same (3)": 1}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in CASE_FORMS])
 @pytest.mark.parametrize(
     "secret",
-    ["harbour-K3y-9f2d.c7a1", OWN, "7e5d1b0a-93b1-4e8d-8a1c-9c7a"],
+    ["harbour-K3y-9f2d.c7a1", OWN_TOKEN_PATTERN, "7e5d1b0a-93b1-4e8d-8a1c-9c7a"],
     ids=["foreign", "own", "uuid"],
 )
 def test_keys_are_among_the_candidates(form, secret):
-    assert secret in key_candidates({"a": [FORMS[form](secret)]})
+    assert secret in key_candidates({"a": [FORMS[form](secret)]}).parts
+
+
+# --- What is too much to be looked at -------------------------------------------------------------
+
+FILLING = "".join(f"{number}-" for number in range(2_000))
+
+
+def nested(text, times):
+    for _ in range(times):
+        text = in_base64()(text)
+    return text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{FILLING}{KEY}",
+        in_base64()(f"{FILLING}{KEY}"),
+        nested("many words, one after the other; " * 12_000 + KEY, 2),
+    ],
+    ids=["pieces", "pieces in base64", "layers"],
+)
+def test_what_is_too_much_is_told_and_left_out(text):
+    value = {"a": ["short", {"b": text}], text: 1}
+
+    found = key_candidates(value)
+
+    assert KEY in found.parts or found.unsearched == {text}
+    if found.unsearched:
+        assert drop_unsearched(value, found.unsearched) == {
+            "a": ["short", {"b": NOT_SEARCHED_TEXT}],
+            NOT_SEARCHED_TEXT: 1,
+        }
+
+
+def test_layers_that_are_too_many_are_not_kept():
+    text = nested("many words, one after the other; " * 12_000 + KEY, 2)
+
+    assert redact_text(text, known_secrets(KEY)).rstrip("=") == NOT_SEARCHED_TEXT
+
+
+@pytest.mark.parametrize("length", [8, 40, 999, 1_001, 4_096])
+@pytest.mark.parametrize("around", ["{}", "/v1/{}/tiles", "k={}", "a-b-c.{}", "Bearer {}"])
+def test_keys_of_any_length_are_among_the_candidates_or_told(length, around):
+    key = ("k3yOfManyLetters" * 300)[:length]
+
+    found = key_candidates(around.format(key))
+
+    assert key in found.parts or found.unsearched
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_looked_at(text):
+    assert redact_text(text) is not None
+    assert not key_candidates(text).unsearched

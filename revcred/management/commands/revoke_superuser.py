@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import F
 from django.db.transaction import atomic
 
+from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.models import AuditEvent, AuditVerb, User
 
 
@@ -33,4 +34,5 @@ class Command(BaseCommand):
         details = {"superuser": "yes → no", "staff": "yes → no"}
         verb = AuditVerb.RIGHTS_CHANGED
         AuditEvent.objects.record(verb, target=user, by=None, details=details)
+        revoke_all_tokens(user=user, by=None, because="your login is no longer one of the staff")
         self.stdout.write(f"{user} is no superuser and no staff any more, and is signed out.")

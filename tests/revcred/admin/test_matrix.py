@@ -37,13 +37,14 @@ from django.views.generic import RedirectView
 
 import revcred.urls
 from revcred import roles
-from revcred.models import User
+from revcred.models import AuditEvent, User
 from tests import factories
 from tests.revcred.admin import matrix
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TABLE = Path(__file__).with_name("matrix.txt")
+HOUR = 60 * 60  # seconds: longer than the factor is asked for anew
 SIGNING_OUT = "logout"  # is for everybody, and would end the actor's session
 
 
@@ -52,6 +53,7 @@ class Matrix:
         self.place = place
         self.copy = place.with_name("uploads-as-they-were")
         self.world = matrix.World()
+        self.newest_event = AuditEvent.objects.latest("pk").pk
         _permissions.clear()
         shutil.copytree(place, self.copy)
         self.clients = {name: _client(user) for name, user in self.world.actors.items()}
@@ -60,6 +62,8 @@ class Matrix:
         self.requests = 0
         self.written_by_get: list[str] = []
         self.failed: list[str] = []
+        self.events = 0
+        self.events_from_nowhere: set[str] = set()
 
     def line(self, page: str, case: matrix.Case) -> tuple[str, ...]:
         return (page, case.target, *(self.cell(page, case, actor) for actor in matrix.ACTORS))
@@ -92,6 +96,11 @@ class Matrix:
             with matrix.Writes() as writes:
                 response = getattr(client, method)(url, said)
                 wrote = writes.so_far()
+            if AuditEvent._meta.db_table in wrote:
+                events = AuditEvent.objects.filter(pk__gt=self.newest_event)
+                self.events += events.count()
+                nowhere = events.filter(address=None).values_list("verb", "target_type")
+                self.events_from_nowhere |= {f"{url}: {each}" for each in nowhere}
             is_changed = case.fact is None or case.fact(self.world, user) != fact
             set_rollback(True)
         response.close()
@@ -164,7 +173,7 @@ def _client(user) -> Client:
     client = Client(raise_request_exception=False)
     client.force_login(user)
     session = client.session
-    session["account_authentication_methods"] = [{"method": "mfa", "at": time.time()}]
+    session["account_authentication_methods"] = [{"method": "mfa", "at": time.time() + HOUR}]
     session["account_authentication_methods_user"] = str(user.pk)
     session.save()
     client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key  # all of it is in there
@@ -199,7 +208,8 @@ def test_who_may_do_what(place, capsys):
     with capsys.disabled():
         sys.stdout.write(
             f"\nmatrix: {len(cases)} pages, {len(lines)} cases, {len(matrix.ACTORS)} roles,"
-            f" {asked.requests} requests, {took:.0f} s, of which {took_cpu:.0f} s here\n"
+            f" {asked.requests} requests, {asked.events} events, {took:.0f} s, of which"
+            f" {took_cpu:.0f} s here\n"
         )
     if os.environ.get("MATRIX") == "write":
         TABLE.write_text(table)
@@ -207,6 +217,8 @@ def test_who_may_do_what(place, capsys):
     assert set(roles.RIGHT_LABELS) - asked.rights == set(), "offered, but no page asks for it"
     assert asked.failed == []
     assert asked.written_by_get == []
+    assert asked.events > len(cases)
+    assert asked.events_from_nowhere == set()
     assert table.splitlines() == TABLE.read_text().splitlines()
 
 

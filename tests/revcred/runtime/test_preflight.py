@@ -85,11 +85,11 @@ def test_with_a_ring_that_has_grown(ring):
 def test_with_another_fingerprint_key(settings):
     preflight.check_configuration()
     settings.FINGERPRINT_KEY = "another"
-    fingerprints._keyed_hmac.cache_clear()
+    fingerprints._keyed_hashes.cache_clear()
 
     with refused("FINGERPRINT_KEY differs from the one"):
         preflight.check_configuration()
-    fingerprints._keyed_hmac.cache_clear()
+    fingerprints._keyed_hashes.cache_clear()
 
 
 def test_with_a_canary_of_somebody_else():

@@ -1,12 +1,16 @@
 """What a list changes is on record at what it changes, not only at the list."""
 
+from functools import partial
+
 import pytest
 
 from revcred.actions import credentials, undoing
+from revcred.client_address import asked_from
 from revcred.models import AuditEvent, Credential, Membership, Upload
+from revcred.uploads import actions
 from revcred.uploads.columns import ListKind
 from tests import factories
-from tests.revcred.uploads.conftest import rows
+from tests.revcred.uploads.conftest import rows, worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,6 +31,33 @@ def events_of(target):
 
 def is_whole():
     return AuditEvent.objects.first_broken() is None
+
+
+def test_each_event_says_from_where_it_was_asked_for(uploaded, acme):
+    """A worker writes them, long after the request."""
+    factories.a_subscriber(acme, email="bo@example.com")
+    boss = factories.an_admin()
+    list_ = rows("email,customer,role", "bo@example.com,acme,owner", "x@example.com,acme,viewer")
+    before = AuditEvent.objects.latest("pk").pk if AuditEvent.objects.exists() else 0
+    with asked_from("192.0.2.1"):
+        upload = uploaded(list_, kind=ListKind.SUBSCRIBERS, subscribers="create", by=boss)
+    for number, act in enumerate(
+        (partial(actions.apply_upload, all_or_nothing=False), actions.undo_upload), 2
+    ):
+        with asked_from(f"192.0.2.{number}"):
+            act(upload=upload, by=boss)
+        worked(upload)
+    with asked_from("192.0.2.4"):
+        other = uploaded(list_, kind=ListKind.SUBSCRIBERS, by=boss)
+        actions.cancel_upload(upload=other, by=boss)
+    worked(other)
+
+    events = AuditEvent.objects.filter(pk__gt=before).order_by("pk")
+    addresses = [(each.verb, each.address) for each in events]
+    assert {verb for verb, _ in addresses} >= {"uploaded", "applied", "undone", "role_changed"}
+    assert [address for _, address in addresses] == sorted(address for _, address in addresses)
+    assert {address for _, address in addresses} == {f"192.0.2.{n}" for n in range(1, 5)}
+    assert is_whole()
 
 
 def test_a_new_role_and_a_new_member_are_on_record_and_so_is_the_way_back(applied, undone, acme):
