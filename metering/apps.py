@@ -2,7 +2,8 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.apps import apps as registry
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, post_save
+from django.db.transaction import on_commit
 
 
 class MeteringConfig(AppConfig):
@@ -13,12 +14,8 @@ class MeteringConfig(AppConfig):
     def ready(self) -> None:
         # Not above: these modules import models, which Django has loaded only now.
         from metering.consequences import count_consequences
-        from metering.quarantine.hooks import (
-            open_claim,
-            preview_upload_claim,
-            recent_calls,
-            rows_with_usage,
-        )
+        from metering.quarantine.hooks import open_claim, preview_upload_claim, rows_with_usage
+        from metering.recent_calls import count_recent_calls
         from revcred.hooks import (
             assignment_changed,
             consequences_requested,
@@ -30,9 +27,19 @@ class MeteringConfig(AppConfig):
         assignment_changed.connect(open_claim)
         waiting_requested.connect(preview_upload_claim)
         usage_requested.connect(rows_with_usage)
-        recent_calls_requested.connect(recent_calls)
+        recent_calls_requested.connect(count_recent_calls)
         consequences_requested.connect(count_consequences)
         post_migrate.connect(_ensure_ledger_partitions, sender=self)
+        post_save.connect(_ensure_partitions_of_gateway, sender="revcred.Gateway")
+
+
+def _ensure_partitions_of_gateway(*, instance: Any, **_: Any) -> None:
+    """Make ledger partitions for older calls that a gateway may send from now on."""
+    from metering.ledger import partitions
+
+    # At once, and not when the clock next makes partitions: the first old call may come now.
+    if instance.accepted_days is not None:
+        on_commit(partitions.ensure_partitions)
 
 
 def _ensure_ledger_partitions(*, apps: Any = registry, **_: Any) -> None:

@@ -1,14 +1,12 @@
 """Count the calls that an action would move, with the statements that carry it out."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 
 from django.db import OperationalError, connection
-from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 from psycopg import sql
 
@@ -17,6 +15,7 @@ from metering.ledger import partitions
 from metering.models import Claim, QuarantineReason
 from metering.quarantine import reattribution
 from metering.quarantine.statements import count_claimed_statement, count_corrections_statement
+from metering.statement_timeouts import statement_timeout
 from revcred.hooks import CallMovement, ChargedTo, Consequences
 from revcred.models import Credential, Subscription
 
@@ -51,13 +50,16 @@ class _CountTookTooLong(Exception):
     """A statement was stopped at its time limit."""
 
 
-def count_consequences(*, noted: Sequence[Claim], **_: Any) -> Consequences:
+def count_consequences(
+    *, noted: Sequence[Claim], seconds: float | None = None, **_: Any
+) -> Consequences:
     """Count the calls that these claims will move; see `revcred.hooks`.
 
     Runs in the transaction that has changed assignments, which is taken back afterwards. What
-    cannot be counted within COUNT_LIMIT_SECONDS is left out: then `is_complete` is False.
+    cannot be counted within `seconds`, by default COUNT_LIMIT_SECONDS, is left out: then
+    `is_complete` is False.
     """
-    deadline = monotonic() + COUNT_LIMIT_SECONDS
+    deadline = monotonic() + (COUNT_LIMIT_SECONDS if seconds is None else seconds)
     groups: list[MovedCalls] = []
     is_complete = _count_in_quarantine(noted, deadline, groups)
     is_complete = _count_in_ledger(noted, deadline, groups) and is_complete
@@ -165,7 +167,7 @@ def _run_until_deadline(
     if milliseconds <= 0:
         raise _CountTookTooLong
     try:
-        with atomic(), connection.cursor() as cursor, _statement_timeout(cursor, milliseconds):
+        with atomic(), connection.cursor() as cursor, statement_timeout(cursor, milliseconds):
             cursor.execute(statement, arguments)
             rows: list[CountRow] = cursor.fetchall()
             return rows
@@ -173,17 +175,6 @@ def _run_until_deadline(
         if failures.took_too_long(error):
             raise _CountTookTooLong from error
         raise
-
-
-@contextmanager
-def _statement_timeout(cursor: CursorWrapper, milliseconds: int) -> Iterator[None]:
-    """Limit the statements of the block. If one fails, the savepoint around resets the limit."""
-    cursor.execute("SELECT current_setting('statement_timeout')")
-    (before,) = cursor.fetchone()
-    change = "SELECT set_config('statement_timeout', %s, true)"
-    cursor.execute(change, [f"{milliseconds}ms"])
-    yield
-    cursor.execute(change, [before])
 
 
 def _movements_with_names(groups: Iterable[MovedCalls]) -> tuple[CallMovement, ...]:

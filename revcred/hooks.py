@@ -9,14 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Generic, TypeVar, cast
 
 from django.db import OperationalError, connection
 from django.db.transaction import atomic, set_rollback
 from django.dispatch import Signal
 
-from revcred.models import Credential, Product, Subscription, Upload, User
+from revcred.models import (
+    Credential,
+    Customer,
+    ExternalKey,
+    Product,
+    Subscription,
+    Upload,
+    User,
+)
 from revcred.models.audit import events_deferred_to_end
 
 # Sent by `announce_change`. A listener may return an object that stands for the correction.
@@ -148,18 +156,24 @@ def consequences_of(action: Callable[[], Any]) -> Consequences:
     return try_out(action, keep=lambda _, __: False).consequences
 
 
-def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool]) -> TrialResult[T]:
+def try_out(
+    action: Callable[[], T],
+    *,
+    keep: Callable[[T, Consequences], bool],
+    seconds: float | None = None,
+) -> TrialResult[T]:
     """Perform the action, count the calls it moves, and take it back unless `keep` says so.
 
     Metering counts inside the action's transaction, with the statements that carry the change out
-    later: what is shown is what happens. Raises ConcurrentChange, and what the action raises.
+    later: what is shown is what happens. `seconds`: longest time for counting, if it may be longer
+    than for a page that somebody waits for. Raises ConcurrentChange, and what the action raises.
     """
     noted: list[Any] = []
     token = _listener_answers.set(noted)
     try:
         with atomic(), _short_lock_timeout(), events_deferred_to_end():
             result = action()
-            consequences = _count_consequences(noted)
+            consequences = _count_consequences(noted, seconds)
             is_kept = keep(result, consequences)
             # Inside the transaction: the correction is told before it may be taken up.
             if is_kept:
@@ -177,9 +191,11 @@ def try_out(action: Callable[[], T], *, keep: Callable[[T, Consequences], bool])
     return TrialResult(result, consequences, is_kept, progress_urls)
 
 
-def _count_consequences(noted: list[Any]) -> Consequences:
+def _count_consequences(noted: list[Any], seconds: float | None) -> Consequences:
     """Ask metering to count what its own answers to the announcements would move."""
-    answers = consequences_requested.send(sender=None, noted=noted) if noted else []
+    answers = (
+        consequences_requested.send(sender=None, noted=noted, seconds=seconds) if noted else []
+    )
     if not answers:
         return Consequences()
     return replace(cast("Consequences", answers[0][1]), changes_assignments=True)
@@ -215,27 +231,43 @@ def _short_lock_timeout() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RecentCalls:
-    """The number of calls in the last RECENT_CALLS_DAYS, and the last hour that had any."""
+    """The number of calls in the last RECENT_CALLS_DAYS, in total and day by day.
+
+    `last_hour`: the last hour that had any. `last_day`: calls of the last 24 hours, counted by
+    whole hours, from `last_day_since` on. `by_day`: each of these days in UTC with its calls,
+    oldest first. `is_complete`: False if not all calls could be counted in time.
+    """
 
     calls: int = 0
     last_hour: datetime | None = None
+    last_day: int = 0
+    last_day_since: datetime | None = None
+    by_day: tuple[tuple[date, int], ...] = ()
+    is_complete: bool = True
 
 
 def recent_calls_of(
     *,
     credential: Credential | None = None,
     subscription: Subscription | None = None,
+    customer: Customer | None = None,
+    product: Product | None = None,
+    key: ExternalKey | None = None,
     named: str | None = None,
 ) -> RecentCalls:
-    """Return the recent calls charged through the credential, or to the subscription.
+    """Return the recent calls charged through the credential, to the subscription, and so on.
 
-    `named`: count only calls that name the subscription by this external key.
+    `key`: count only calls that came with this key. `named`: count only calls that name the
+    subscription by this external key.
     """
     # No listener, as in tests of the core alone, means no calls.
     answers = recent_calls_requested.send(
         sender=None,
         credential=credential,
         subscription=subscription,
+        customer=customer,
+        product=product,
+        key=key,
         named=named,
         days=RECENT_CALLS_DAYS,
     )

@@ -36,7 +36,6 @@ class ClaimAdmin(ReadOnlyModelAdmin):
     @admin.display(description="progress")
     def progress(self, claim: Claim) -> str:
         """Return the number of calls moved so far, and of how many if they were counted before."""
-        moved = claim.attributed + claim.corrected
         if claim.expected is None:
-            return f"{moved:,} calls moved"
-        return f"{moved:,} of {claim.expected:,} calls moved"
+            return f"{claim.moved:,} calls moved"
+        return f"{claim.moved:,} of {claim.expected:,} calls moved"

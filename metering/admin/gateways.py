@@ -9,9 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from metering import actions
-from metering.ledger import partitions
 from metering.models import GatewayToken, Rejection, Tally
-from revcred import hooks
+from metering.recent_calls import calls_reported_lately
 from revcred.admin.products import NameSearchMixin
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
@@ -77,10 +76,47 @@ class RevokeGatewayTokenForm(ActionForm):
         # A revoked token cannot be revoked again, and is not offered.
         field.queryset = self.target.tokens.filter(revoked_at=None)
 
+    def effects(self) -> list[confirmation.Effect]:
+        others = self.target.tokens.filter(revoked_at=None).count() - 1
+        sentence = (
+            f"Posts with {self.cleaned_data['token']} are rejected at once, and their calls are not"
+            f" counted. The gateway has {confirmation.counted(others, 'other valid token')}."
+        )
+        lately = calls_reported_lately(self.target)
+        return [confirmation.effect(sentence, lately, "The gateway")]
+
     def perform(self, by: User) -> str:
         token = self.cleaned_data["token"]
         actions.revoke_gateway_token(token=token, by=by)
         return f"The token {token} has been revoked."
+
+
+# By setting of a gateway: how the next calls are counted once it has changed.
+COUNTING_CHANGE_TEXTS = {
+    "accepted_days": "From now on, calls are accepted up to the new age. Older calls are rejected"
+    " or wait in quarantine.",
+    "ids_from_callers": "From now on, repeated calls are recognised in another way. A call that was"
+    " sent before and is sent again may be counted twice.",
+    "event_subject": "From now on, the subjects of its CloudEvents name something else. Calls that"
+    " are sent as before are charged to nobody.",
+    "event_elements": "From now on, other members of its CloudEvents are counted.",
+    "counted_records": "From now on, other OpenTelemetry log records count as calls.",
+}
+
+
+def _suspension_sentences(form: Any) -> list[str]:
+    """Return a sentence if the saved form suspends the gateway, or ends its suspension."""
+    if "suspended_at" not in form.changed_data:
+        return []
+    at, tokens = form.cleaned_data["suspended_at"], form.instance.tokens.filter(revoked_at=None)
+    valid = confirmation.counted(tokens.count(), "token")
+    if at is None:
+        return [f"From now on, {valid} of it work again, and its calls are counted."]
+    sentence = (
+        f"From {at:%Y-%m-%d %H:%M} UTC on, {valid} of it no longer work, and its calls are not"
+        " counted."
+    )
+    return [sentence]
 
 
 @admin.register(Gateway)
@@ -140,28 +176,30 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(valid_tokens=valid)
         return gateways
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Save the gateway, and make ledger partitions for older calls that it may now send."""
-        super().save_model(request, obj, form, change)
-        # At once, and not when the clock next makes partitions: the first old call may come now.
-        if "accepted_days" in form.changed_data:
-            partitions.ensure_partitions()
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        """Return a sentence for each setting by which the next calls are counted differently."""
+        if form.initial.get("name") is None:  # a new gateway has no calls yet
+            return []
+        sentences = [
+            *_suspension_sentences(form),
+            *(
+                COUNTING_CHANGE_TEXTS[name]
+                for name in form.changed_data
+                if name in COUNTING_CHANGE_TEXTS
+            ),
+        ]
+        if not sentences:
+            return []
+        first, *others = sentences
+        # The calls of the last days stand once, under the first sentence.
+        lately = calls_reported_lately(form.instance)
+        return [confirmation.effect(first, lately), *map(confirmation.Effect, others)]
 
-    def ended_calls(self, form: Any) -> list[str]:
-        """Return a warning if the gateway has recent calls and is to be suspended."""
-        at = form.cleaned_data.get("suspended_at")
-        if not confirmation.ends_earlier(form, "suspended_at"):
-            return []
-        since = timezone.now() - timedelta(days=hooks.RECENT_CALLS_DAYS)
-        stats = Tally.objects.filter(gateway=form.instance, hour__gte=since)
-        calls = stats.aggregate(calls=Sum("accepted", default=0))["calls"]
-        if not calls:
-            return []
-        sentence = (
-            f"From {at:%Y-%m-%d %H:%M} UTC on, its tokens stop working and its calls are not"
-            f" counted. It reported {calls:,} calls in the last {hooks.RECENT_CALLS_DAYS} days."
-        )
-        return [sentence]
+    def effects_of_deletion(self, obj: Any) -> list[confirmation.Effect]:
+        """Return a sentence on the tokens that stop working."""
+        valid = obj.tokens.filter(revoked_at=None).count()
+        sentence = f"From now on, {confirmation.counted(valid, 'token')} of it no longer work."
+        return [confirmation.effect(sentence, calls_reported_lately(obj))]
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [Gateway.objects.filter(name__istartswith=term).values("pk")]

@@ -19,7 +19,7 @@ from metering.quarantine import actions
 from metering.quarantine.actions import MomentChoice
 from revcred.actions import credentials
 from revcred.admin.credential_actions import KEY_IN_USE_MESSAGE, REVOKED_MESSAGE, use_again_field
-from revcred.admin_toolkit import pickers
+from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.lists import LinkedFilter, parse_id
@@ -67,12 +67,24 @@ class MatchAgainForm(ActionForm):
 
     title = "Match again"
     button = "Match this group again"
+    is_destructive = True
     explanation = (
         "You rarely need this: when a credential, key or subscription appears, the transactions"
         " that wait for it are attributed automatically. This checks all that wait for the same"
         " credential once more, or the whole quarantine if no credential has the key."
         " Transactions that could not be processed are tried again."
     )
+
+    def effects(self) -> list[confirmation.Effect]:
+        limit = groups.MAX_COUNTED_PER_GROUP
+        # One more than is counted tells that there are more.
+        waiting = self.target.transactions().values("pk")[: limit + 1].count()
+        calls = confirmation.calls_in_words(min(waiting, limit), is_complete=waiting <= limit)
+        sentence = (
+            f"{calls} of this group will be judged again. Calls that still belong to nobody stay in"
+            " quarantine."
+        )
+        return [confirmation.Effect(sentence)]
 
     def perform(self, by: User) -> str:
         cause = f"“{by}” asked for it"
@@ -106,6 +118,11 @@ class ChooseMomentForm(ActionForm):
             (at.value, _label_with_preview(at, actions.preview_moments(transactions, at)))
             for at in MomentChoice
         ]
+
+    def effects(self) -> list[confirmation.Effect]:
+        at = MomentChoice(self.cleaned_data["at"])
+        preview = actions.preview_moments(self.target.transactions(), at)
+        return [confirmation.Effect(f"{_label_with_preview(at, preview)}.")]
 
     def perform(self, by: User) -> str:
         at = MomentChoice(self.cleaned_data["at"])

@@ -62,6 +62,11 @@ class Claim(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("admin:metering_claim_change", args=[self.pk])
 
+    @property
+    def moved(self) -> int:
+        """Number of calls moved so far."""
+        return self.attributed + self.corrected
+
     def record_expected_calls(self, calls: int) -> None:
         """Record how many calls somebody was told that it will move, for its page."""
         self.expected = calls

@@ -11,9 +11,9 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from metering.ledger import partitions
-from metering.models import Claim, Quarantined, QuarantineReason
-from metering.quarantine.hooks import open_claim
+from metering.models import Quarantined, QuarantineReason
 from metering.quarantine.statements import COUNT_AT_ARRIVAL, PREVIEW_MOMENT_CHOICE
+from revcred.hooks import announce_change
 from revcred.models import (
     AuditEvent,
     Credential,
@@ -118,7 +118,7 @@ def choose_moments(transactions: QuerySet[Quarantined], *, at: MomentChoice, by:
     owners = set(known.values_list("credential", flat=True))
     is_everything = len(owners) != 1 or len(fingerprints) != 1
     credential = None if is_everything else Credential.objects.get(pk=owners.pop())
-    open_claim(cause=cause, by=by, credential=credential)
+    announce_change(cause, by=by, credential=credential)
     return len(ids)
 
 
@@ -139,8 +139,8 @@ def put_back_transactions(transactions: QuerySet[Quarantined], *, by: User) -> i
 
 
 @atomic
-def match_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) -> Claim:
-    """Judge transactions again, including poison. The claim is that of their key's credential.
+def match_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) -> None:
+    """Judge transactions again, including poison, with all that wait for the same credential.
 
     Where no credential has the key, all of the quarantine is judged again.
     """
@@ -148,7 +148,8 @@ def match_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) ->
     transactions.exclude(error="").update(error="")
     keys = ExternalKey.objects.filter(fingerprint__in=transactions.values("fingerprint"))
     known = keys.select_related("credential").first()
-    return open_claim(cause=cause, by=by, credential=known.credential if known else None)
+    # Announced, not opened here: so it can be tried out, and its calls counted, before it is done.
+    announce_change(cause, by=by, credential=known.credential if known else None)
 
 
 def _record_for_each_gateway(

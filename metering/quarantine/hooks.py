@@ -1,21 +1,17 @@
 """Receivers of the core's signals, by which it informs and asks metering: see `revcred.hooks`."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import Max, Sum
 from django.db.transaction import on_commit
-from django.utils import timezone
 
 from metering.bells import claim_bell
-from metering.models import Claim, Transaction, Usage
+from metering.models import Claim
 from metering.quarantine.statements import COUNT_WAITING_FOR, FIND_ROWS_WITH_USAGE
-from revcred.hooks import RecentCalls
 from revcred.models import Credential, Product, Subscription, Upload, User
 from revcred.models.periods import start_of_second
 
-MAX_TRANSACTIONS_SEARCHED = 10_000  # for one name
 MAX_CUSTOMERS_LISTED = 10  # in the preview of an upload
 
 
@@ -69,45 +65,3 @@ def rows_with_usage(*, rows: str, most: int, **_: Any) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(FIND_ROWS_WITH_USAGE.format(rows=rows, most=most))
         return [number for (number,) in cursor.fetchall()]
-
-
-def recent_calls(
-    *,
-    credential: Credential | None,
-    subscription: Subscription | None,
-    named: str | None,
-    days: int,
-    **_: Any,
-) -> RecentCalls:
-    """Return the number of calls of the last days, and the last hour with any.
-
-    See `revcred.hooks`. `named`: count only calls that name the subscription so.
-    """
-    if named is not None:
-        return _recent_calls_by_name(subscription, named, days)
-    usage = Usage.objects.filter(hour__gte=timezone.now() - timedelta(days=days), count__gt=0)
-    if credential:
-        usage = usage.filter(credential=credential)
-    if subscription:
-        usage = usage.filter(subscription=subscription)
-    # Usage has a row for each element, and a call counts in each of its own. The element with the
-    # most calls is the number of calls, wherever all calls have one element in common.
-    by_element = usage.order_by().values_list("element").annotate(Sum("count"), Max("hour"))
-    found = list(by_element)
-    calls = max((count for _, count, _ in found), default=0)
-    return RecentCalls(calls, max((hour for _, _, hour in found), default=None))
-
-
-def _recent_calls_by_name(subscription: Subscription | None, named: str, days: int) -> RecentCalls:
-    """Count calls that name the subscription so, among the latest MAX_TRANSACTIONS_SEARCHED."""
-    since = timezone.now() - timedelta(days=days)
-    latest = Transaction.objects.standing().filter(subscription=subscription)
-    moments = [
-        at
-        for name, at in latest.filter(occurred_at__gte=since)
-        .order_by("-occurred_at")
-        .values_list("subscription_named", "occurred_at")[:MAX_TRANSACTIONS_SEARCHED]
-        if name == named
-    ]
-    last = max(moments, default=None)
-    return RecentCalls(len(moments), last and last.replace(minute=0, second=0, microsecond=0))

@@ -71,15 +71,22 @@ QUARANTINE_OF_UPLOAD = sql.SQL("""
         SELECT k.fingerprint FROM revcred_uploadchange u
         JOIN revcred_externalkey k ON k.credential_id = u.target_id
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
+    ) OR q.fingerprint IN (
+        -- Keys that are charged to changed subscriptions: dates or products decide, too.
+        SELECT k.fingerprint FROM revcred_uploadchange u
+        JOIN revcred_assignment a ON a.subscription_id = u.target_id
+        JOIN revcred_externalkey k ON k.credential_id = a.credential_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
     ) OR q.subscription_named IN (
         SELECT s.external_key FROM revcred_uploadchange u
         JOIN revcred_subscription s ON s.id = u.target_id
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
-    ) OR q.names IS NOT NULL AND EXISTS (
-        SELECT FROM revcred_uploadchange u
-        WHERE u.upload_id = %(upload)s
-            AND u.target_type IN ('revcred.customer', 'revcred.subscriber')
-    )
+        UNION ALL
+        SELECT f.name FROM revcred_uploadchange u
+        JOIN revcred_formername f ON f.kind = 'subscription' AND f.target_id = u.target_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+    -- Names of other kinds may lead anywhere: any list may create or end what they stand for.
+    ) OR q.names IS NOT NULL
 """)
 
 
@@ -263,6 +270,12 @@ LEDGER_OF_UPLOAD = sql.SQL("""
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
         UNION
         SELECT u.target_id FROM revcred_uploadchange u
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+        UNION
+        -- Other subscriptions of the same credentials: a call may fit both now, or only one.
+        SELECT other.subscription_id FROM revcred_uploadchange u
+        JOIN revcred_assignment a ON a.subscription_id = u.target_id
+        JOIN revcred_assignment other ON other.credential_id = a.credential_id
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
         UNION
         SELECT f.target_id FROM revcred_uploadchange u

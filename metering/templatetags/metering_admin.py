@@ -5,16 +5,18 @@ from datetime import datetime
 from uuid import UUID
 
 from django import template
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from metering.admin import groups
 from metering.ledger.quantities import format_field_value, format_quantity
 from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Tally
+from revcred.models import Upload
 
 register = template.Library()
 
 MAX_WAITING_COUNTED = 1_000
+MAX_CLAIMS_PER_UPLOAD = 3  # that its page shows
 TODAY_FIELDS = ("accepted", "attributed", "quarantined", "rejected", "conflicting")
 
 
@@ -57,6 +59,12 @@ def count_waiting_under_key(fingerprint: UUID) -> int:
     """Return how many transactions wait under this key; MAX_WAITING_COUNTED + 1 means more."""
     waiting = Quarantined.objects.filter(fingerprint=fingerprint).values("pk")
     return waiting[: MAX_WAITING_COUNTED + 1].count()
+
+
+@register.simple_tag
+def claims_of_upload(upload: Upload) -> QuerySet[Claim]:
+    """Return the claims that applying and undoing the upload opened, the latest first."""
+    return Claim.objects.filter(upload=upload)[:MAX_CLAIMS_PER_UPLOAD]
 
 
 @register.simple_tag

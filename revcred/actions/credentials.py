@@ -257,8 +257,7 @@ def set_holders(
         raise HoldersNotMembers(others)
     for subscriber in joining:
         membership = Membership.objects.create(customer=credential.customer, subscriber=subscriber)
-        memberships.record_new_member(membership=membership, by=by, credential=credential)
-        memberships.notify_new_member(membership=membership, by=by)
+        memberships.announce_new_member(membership=membership, by=by, credential=credential)
     credential.holders.set(holders)
 
 

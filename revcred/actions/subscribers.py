@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from revcred.actions import addresses, users
 from revcred.actions.users import AddressOfStaff, LoginActionError
-from revcred.models import AddressChange, AuditEvent, AuditVerb, Membership, Subscriber, User
+from revcred.models import AddressChange, AuditEvent, AuditVerb, Subscriber, User
 from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
 
 INVITATION_TOKEN_SALT = "revcred.invitation"  # noqa: S105 - no secret
@@ -177,38 +177,13 @@ def change_subscriber_address(
     return None
 
 
-def record_membership_added(*, membership: Membership, by: User, request: HttpRequest) -> None:
-    """Record a new membership, and tell the customer's owners."""
-    _record_subscriber_event(AuditVerb.CREATED, membership, by, request, role=membership.role)
-    context = {"membership": membership, "by": by, "site": site_name(request)}
-    notify_owners(membership.customer, "emails/new_member", context, actor=by)
-
-
-def record_role_changed(
-    *, membership: Membership, old: str, by: User, request: HttpRequest
-) -> None:
-    """Record a changed role of a membership, and tell the customer's owners."""
-    if membership.role == old:
-        return
-    _record_subscriber_event(
-        AuditVerb.ROLE_CHANGED, membership, by, request, role=f"{old} → {membership.role}"
-    )
-    context = {"membership": membership, "old": old, "by": by, "site": site_name(request)}
-    notify_owners(membership.customer, "emails/new_role", context, actor=by)
-
-
-def record_membership_ended(*, membership: Membership, by: User, request: HttpRequest) -> None:
-    """Record the end of a membership, which has been deleted."""
-    _record_subscriber_event(AuditVerb.DELETED, membership, by, request, role=membership.role)
-
-
 def _invitation_token(subscriber: Subscriber) -> str:
     # No token is stored. A used link is void because the subscriber has a login then.
     return signing.dumps([subscriber.pk, subscriber.email.lower()], salt=INVITATION_TOKEN_SALT)
 
 
 def _record_subscriber_event(
-    verb: AuditVerb, target: Subscriber | Membership, by: User, request: HttpRequest, **details: str
+    verb: AuditVerb, target: Subscriber, by: User, request: HttpRequest, **details: str
 ) -> None:
     address = get_adapter(request).get_client_ip(request)
     AuditEvent.objects.record(verb, target=target, by=by, details=details, address=address)

@@ -11,14 +11,17 @@ from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import IntegrityError, models
 from django.db.transaction import atomic
 
-from revcred.actions import credentials, subscriptions
+from revcred.actions import credentials, memberships, names, subscriptions, users
 from revcred.hooks import announce_change
 from revcred.models import (
     Assignment,
     AuditEvent,
     AuditVerb,
     Credential,
+    Customer,
     ExternalKey,
+    Gateway,
+    Membership,
     PathRule,
     Product,
     Source,
@@ -42,7 +45,15 @@ UNDO_ALTERNATIVES: Mapping[str, str] = {
 }
 NOT_UNDOABLE_MESSAGE = "This kind of action cannot be undone here. Change it on its own page."
 TOO_OLD_MESSAGE = "The old values were not recorded at that time. Change it on its own page."
-UNDOABLE_MODELS: tuple[type[models.Model], ...] = (Subscription, Credential, Product, Source)
+MEMBERS_CHANGED_MESSAGE = (
+    "It added or removed members. Add or remove them again on the customer's page."
+)
+UNDOABLE_MODELS: tuple[type[models.Model], ...] = (
+    *(Subscription, Credential, Product, Source),
+    *(Customer, Gateway, Subscriber, Membership, User),
+)
+# Rows on a thing's page that are restored with it. Others have pages of their own.
+RESTORABLE_ROW_MODELS: tuple[type[models.Model], ...] = (PathRule, Membership)
 # What restoring raises if somebody else has the old name or key by now.
 OLD_VALUE_TAKEN_ERRORS = (
     IntegrityError,
@@ -63,21 +74,48 @@ def undo_obstacle(event: AuditEvent) -> str | None:
     """Return why the event cannot be undone, as far as the event itself tells, or None."""
     if "upload" in event.details:
         return DONE_BY_UPLOAD_MESSAGE
+    if event.verb != AuditVerb.CHANGED and event.verb not in _RESTORE_BY_VERB:
+        return UNDO_ALTERNATIVES.get(event.verb, NOT_UNDOABLE_MESSAGE)
+    if event.target_type not in {model._meta.label_lower for model in UNDOABLE_MODELS}:
+        return NOT_UNDOABLE_MESSAGE
     if event.verb == AuditVerb.CHANGED:
-        if event.target_type not in {model._meta.label_lower for model in UNDOABLE_MODELS}:
-            return NOT_UNDOABLE_MESSAGE
-        is_kept = isinstance(event.details.get("changed"), dict) or event.details.get("rows")
-        return None if is_kept else TOO_OLD_MESSAGE
-    if event.verb in _RESTORE_BY_VERB:
-        return None if event.details.get("undo") else TOO_OLD_MESSAGE
-    return UNDO_ALTERNATIVES.get(event.verb, NOT_UNDOABLE_MESSAGE)
+        return _obstacle_of_change(event)
+    return None if event.details.get("undo") else TOO_OLD_MESSAGE
+
+
+def _obstacle_of_change(event: AuditEvent) -> str | None:
+    rows = event.details.get("rows") or ()
+    if any(_is_member_added_or_removed(row) for row in rows):
+        return MEMBERS_CHANGED_MESSAGE
+    is_kept = isinstance(event.details.get("changed"), dict) or rows
+    return None if is_kept else TOO_OLD_MESSAGE
+
+
+def _is_member_added_or_removed(row: Mapping[str, Any]) -> bool:
+    is_member = row["model"] == Membership._meta.label_lower
+    return is_member and (row["old"] is None or row["new"] is None)
+
+
+def restored_field_names(event: AuditEvent) -> set[str]:
+    """Return the names of the fields that undoing the event sets."""
+    details = event.details
+    return {
+        *(details.get("changed") or ()),
+        *((details.get("undo") or ()) if _is_restored_by_field(event) else ()),
+    }
+
+
+def _is_restored_by_field(event: AuditEvent) -> bool:
+    """Return True if `details["undo"]` of the event holds old and new value of each field."""
+    return _RESTORE_BY_VERB.get(event.verb) is _restore_recorded_fields
 
 
 @atomic
-def undo_event(*, event: AuditEvent, by: User | None) -> Any:
+def undo_event(*, event: AuditEvent, by: User | None, address: str | None = None) -> Any:
     """Restore the old values by the action that changed them, and record it.
 
-    Returns the thing that the event is about, as it is now. Raises CannotUndo.
+    Returns the thing that the event is about, as it is now. `address`: IP address that `by` is
+    signed in from. Raises CannotUndo, and users.LoginActionError if `by` may not change the login.
     """
     if obstacle := undo_obstacle(event):
         raise CannotUndo(obstacle)
@@ -103,7 +141,9 @@ def undo_event(*, event: AuditEvent, by: User | None) -> Any:
     }
     if changed:
         details["changed"] = changed
-    AuditEvent.objects.record(AuditVerb.UNDONE, target=target, by=by, details=details)
+    AuditEvent.objects.record(
+        AuditVerb.UNDONE, target=target, by=by, details=details, address=address
+    )
     return target
 
 
@@ -128,18 +168,28 @@ def _restore_fields(event: AuditEvent, target: Any, by: User | None) -> dict[str
         if (field := _model_field(target, name)) is None:
             continue
         is_list = field.many_to_many
-        current = getattr(target, name) if is_list else getattr(target, field.name)
-        # A later change would be lost otherwise.
-        if _comparable_value(to_audit_json(current)) != _comparable_value(new):
-            raise CannotUndo(_changed_meanwhile(event, target, name))
+        _check_unchanged(event, target, field, new)
         if is_list:
             lists[name] = _recorded_rows(field.related_model, old)
         else:
             setattr(target, field.attname, _python_value(field, old))
     _save_restored(target, lists, by)
     if event.details.get("rows"):
-        _restore_path_rules(event, target, by)
+        _restore_rows(event, target, by)
     return {}  # the action has recorded the fields itself
+
+
+def _check_unchanged(event: AuditEvent, target: Any, field: Any, new: Any) -> None:
+    """Raise CannotUndo unless the field is as the event left it: a later change would be lost."""
+    current = to_audit_json(getattr(target, field.name))
+    # Rows compare by number; a JSON value that looks like one is a plain value.
+    is_same = (
+        _comparable_value(current) == _comparable_value(new)
+        if field.is_relation
+        else current == new
+    )
+    if not is_same:
+        raise CannotUndo(_changed_meanwhile(event, target, field.name))
 
 
 def _model_field(target: models.Model, name: str) -> Any:
@@ -188,12 +238,14 @@ def _save_restored(target: Any, lists: dict[str, list[Any]], by: User | None) ->
     elif isinstance(target, Credential):
         holders: list[Subscriber] | None = lists.get("holders")
         credentials.change_credential(credential=target, holders=holders, by=by)
+    elif isinstance(target, User):
+        _save_restored_login(target, by)
     else:
         _save_and_record(target, lists, by)
 
 
 def _save_and_record(target: Any, lists: dict[str, list[Any]], by: User | None) -> None:
-    """Save a product or source, record the change and announce what calls depend on."""
+    """Save the thing, record the change and announce what calls depend on."""
     _validate_target(target)
     before = type(target)._base_manager.get(pk=target.pk)
     changed = {
@@ -208,6 +260,9 @@ def _save_and_record(target: Any, lists: dict[str, list[Any]], by: User | None) 
     if changed:
         details = {"changed": changed}
         AuditEvent.objects.record(AuditVerb.CHANGED, target=target, by=by, details=details)
+    # Calls that use the old name or key are charged anew.
+    if names.fields_named_by_calls(model=type(target)) & changed.keys():
+        names.reattribute_renamed(target=target, by=by)
     # Only these fields decide which calls a product counts.
     counting = {"sources", "also_without_source", "restricted"}
     if isinstance(target, Product) and counting & changed.keys():
@@ -216,15 +271,69 @@ def _save_and_record(target: Any, lists: dict[str, list[Any]], by: User | None) 
         subscriptions.announce_paths_changed(source=target, by=by)
 
 
+def _save_restored_login(user: User, by: User | None) -> None:
+    """Save the name of a login: other fields have events of their own."""
+    before = User.objects.get(pk=user.pk)
+    if before.name != user.name:
+        changed = {"name": audit_difference(before.name, user.name)}
+        users.change_login(user=user, values={"name": user.name}, by=by)
+        AuditEvent.objects.record(
+            AuditVerb.CHANGED, target=user, by=by, details={"changed": changed}
+        )
+
+
+def _restore_recorded_fields(event: AuditEvent, target: Any, by: User | None) -> dict[str, Any]:
+    """Set old values of a login or a membership by the action that changed them.
+
+    Returns the changes for the audit, each `[new, old]`.
+    """
+    changed: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for name, (old, new) in event.details["undo"].items():
+        field = target._meta.get_field(name)
+        _check_unchanged(event, target, field, new)
+        values[name] = _recorded_rows(field.related_model, old) if field.many_to_many else old
+        changed[name] = [new, old]
+    if isinstance(target, Membership):
+        memberships.change_membership_role(membership=target, role=values["role"], by=by)
+    else:
+        users.change_login(user=target, values=values, by=by)
+    return changed
+
+
 def _validate_target(target: Any) -> None:
     target.full_clean(validate_unique=True)
 
 
-def _restore_path_rules(event: AuditEvent, target: Any, by: User | None) -> None:
-    """Restore path rules. Other rows shown with a thing have pages of their own."""
-    for row in event.details["rows"]:
-        if row["model"] != PathRule._meta.label_lower or not isinstance(target, Source):
-            raise CannotUndo(NOT_UNDOABLE_MESSAGE)
+def _restore_rows(event: AuditEvent, target: Any, by: User | None) -> None:
+    """Restore path rules and roles. Other rows shown with a thing have pages of their own."""
+    rows = event.details["rows"]
+    labels = {model._meta.label_lower for model in RESTORABLE_ROW_MODELS}
+    if {row["model"] for row in rows} - labels:
+        raise CannotUndo(NOT_UNDOABLE_MESSAGE)
+    for row in rows:
+        if row["model"] == Membership._meta.label_lower:
+            _restore_role(event, target, row, by)
+    rules = [row for row in rows if row["model"] == PathRule._meta.label_lower]
+    if rules:
+        _restore_path_rules(event, target, rules, by)
+
+
+def _restore_role(
+    event: AuditEvent, target: models.Model, row: Mapping[str, Any], by: User | None
+) -> None:
+    """Give a member the old role, if the new one is still the member's."""
+    membership = Membership.objects.filter(pk=row["id"]).first()
+    if membership is None or membership.role != row["new"]["role"]:
+        raise CannotUndo(_changed_meanwhile(event, target, row["name"]))
+    memberships.change_membership_role(membership=membership, role=row["old"]["role"], by=by)
+
+
+def _restore_path_rules(
+    event: AuditEvent, target: Source, rows: list[dict[str, Any]], by: User | None
+) -> None:
+    """Restore, add and delete path rules of a source, and record it as one change."""
+    for row in rows:
         old, new = row["old"], row["new"]
         rule = PathRule.objects.filter(pk=row["id"]).first()
         current = {"match": rule.match, "text": rule.text} if rule else None
@@ -237,8 +346,8 @@ def _restore_path_rules(event: AuditEvent, target: Any, by: User | None) -> None
             put_back.match, put_back.text = old["match"], old["text"]
             put_back.save()
     # Recorded like a change by hand, with old and new exchanged, so that it can be undone in turn.
-    rows = [row | {"old": row["new"], "new": row["old"]} for row in event.details["rows"]]
-    AuditEvent.objects.record(AuditVerb.CHANGED, target=target, by=by, details={"rows": rows})
+    exchanged = [row | {"old": row["new"], "new": row["old"]} for row in rows]
+    AuditEvent.objects.record(AuditVerb.CHANGED, target=target, by=by, details={"rows": exchanged})
     subscriptions.announce_paths_changed(source=target, by=by)
 
 
@@ -254,7 +363,8 @@ def _changed_meanwhile(event: AuditEvent, target: models.Model, name: str) -> st
 
 
 def _changed_names(event: AuditEvent) -> set[str]:
-    return {*event.details.get("changed", ())} | {
+    undone = event.details.get("undo", ()) if _is_restored_by_field(event) else ()
+    return {*event.details.get("changed", ()), *undone} | {
         row["name"] for row in event.details.get("rows", ())
     }
 
@@ -399,4 +509,10 @@ _RESTORE_BY_VERB: Mapping[str, Callable[[AuditEvent, Any, User | None], dict[str
     AuditVerb.ALIAS_ADDED: _restore_key_end,
     AuditVerb.SUSPENDED: _lift_suspension,
     AuditVerb.RESUMED: _restore_suspension,
+    AuditVerb.ROLE_CHANGED: _restore_recorded_fields,
+    AuditVerb.ACTIVATED: _restore_recorded_fields,
+    AuditVerb.DEACTIVATED: _restore_recorded_fields,
+    AuditVerb.RIGHTS_CHANGED: _restore_recorded_fields,
+    AuditVerb.MADE_STAFF: _restore_recorded_fields,
+    AuditVerb.MADE_SUPERUSER: _restore_recorded_fields,
 }

@@ -22,6 +22,7 @@ from django.urls import reverse
 
 from revcred.actions.token_revocation import revoke_all_tokens, revoke_unusable_tokens
 from revcred.models import AuditEvent, AuditVerb, Subscriber, User
+from revcred.models.audit import to_audit_json
 from revcred.outbox import absolute_url, queue_mail, site_name
 
 USER_MANAGEMENT_RIGHTS = ("add_user", "change_user", "delete_user")
@@ -163,7 +164,13 @@ def add_login(*, user: User, by: User, request: HttpRequest) -> None:
 
 
 @atomic
-def change_login(*, user: User, values: Mapping[str, Any], by: User, request: HttpRequest) -> None:
+def change_login(
+    *,
+    user: User,
+    values: Mapping[str, Any],
+    by: User | None,
+    request: HttpRequest | None = None,
+) -> None:
     """Save the changed fields of a login, and record each kind of change as an event of its own.
 
     `values`: new value of each changed field, without the address, which
@@ -172,7 +179,8 @@ def change_login(*, user: User, values: Mapping[str, Any], by: User, request: Ht
     # Locked, so that rights cannot grow between the check and the save.
     before = User.objects.select_for_update(no_key=True).get(pk=user.pk)
     # The form shows only these; a forged POST may hold others.
-    if values.keys() - editable_login_fields(user=before, by=by) or "email" in values:
+    editable = ALL_LOGIN_FIELDS if by is None else editable_login_fields(user=before, by=by)
+    if values.keys() - editable or "email" in values:
         raise LoginRankTooHigh
     # Taking rights away is always allowed.
     gets_rights = any(values.get(name) for name in RIGHTS_LOGIN_FIELDS)
@@ -180,21 +188,39 @@ def change_login(*, user: User, values: Mapping[str, Any], by: User, request: Ht
         raise AddressOfSubscriber
     # Relations are set one by one below; the rest is one UPDATE.
     plain = {name: values[name] for name in values if name not in ("groups", "user_permissions")}
-    rights = {}
-    for name in ("is_staff", "is_superuser"):
-        if name in plain and plain[name] != getattr(before, name):
-            rights[name.removeprefix("is_")] = _flag_change(getattr(before, name), plain[name])
-    for name in ("groups", "user_permissions"):
-        if name in values and (difference := _set_grants(before, name, values[name])):
-            rights[name.replace("user_permissions", "permissions")] = difference
-    User.objects.filter(pk=before.pk).update(**plain)
+    rights, undo = _set_rights(before, values)
+    if plain:
+        User.objects.filter(pk=before.pk).update(**plain)
     if plain.get("is_active", before.is_active) != before.is_active:
         verb = AuditVerb.ACTIVATED if plain["is_active"] else AuditVerb.DEACTIVATED
-        _record_login_action(verb, before, by, request)
+        old_and_new = {"is_active": [before.is_active, plain["is_active"]]}
+        _record_login_action(verb, before, by, request, {"undo": old_and_new})
     if rights:
-        _record_login_action(_rights_verb(rights), before, by, request, rights)
+        _record_login_action(_rights_verb(rights), before, by, request, rights | {"undo": undo})
     revoke_useless_tokens(user=before, by=by)
     user.refresh_from_db()
+
+
+def _set_rights(user: User, values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Set groups and permissions.
+
+    Returns the changed rights in words, and old and new value by field, flags included: the caller
+    saves these.
+    """
+    differences: dict[str, str] = {}
+    undo: dict[str, Any] = {}
+    for name in ("is_staff", "is_superuser"):
+        if name in values and values[name] != getattr(user, name):
+            differences[name.removeprefix("is_")] = _flag_change(getattr(user, name), values[name])
+            undo[name] = [getattr(user, name), values[name]]
+    for name in ("groups", "user_permissions"):
+        if name not in values:
+            continue
+        rows = to_audit_json(getattr(user, name))
+        if difference := _set_grants(user, name, values[name]):
+            differences[name.replace("user_permissions", "permissions")] = difference
+            undo[name] = [rows, to_audit_json(getattr(user, name))]
+    return differences, undo
 
 
 def may_send_password_link(*, user: User, by: User) -> bool:
@@ -316,9 +342,9 @@ def _queue_password_mail(template_prefix: str, user: User, request: HttpRequest)
 def _record_login_action(
     verb: AuditVerb,
     target: Model,
-    by: User,
-    request: HttpRequest,
+    by: User | None,
+    request: HttpRequest | None,
     details: dict[str, Any] | None = None,
 ) -> None:
-    address = get_adapter(request).get_client_ip(request)
+    address = get_adapter(request).get_client_ip(request) if request else None
     AuditEvent.objects.record(verb, target=target, by=by, details=details, address=address)

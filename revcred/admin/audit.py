@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from allauth.account.adapter import get_adapter
 from django.apps import apps
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -11,12 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html_join
 
-from revcred.actions import undoing
+from revcred.actions import undoing, users
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin, may_undo_changes
 from revcred.admin_toolkit.badges import badge
 from revcred.models import AuditEvent, AuditVerb, User
-from revcred.templatetags.events import event_details
+from revcred.templatetags.events import event_details, restored_values
 
 # Shown in red: whoever reads the audit for trouble looks for these first.
 GRAVE_VERBS = {
@@ -38,6 +39,8 @@ class UndoEventForm(ActionForm):
     button = "Undo it"
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         undoing.CannotUndo: (None, ""),
+        users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
+        users.AddressOfSubscriber: (None, users.AddressOfSubscriber.sentence),
     }
 
     @property
@@ -49,7 +52,7 @@ class UndoEventForm(ActionForm):
         by = event.actor or "revcred"
         return (
             f"Restores the values from before “{event}”, by {by} at {event.at:%Y-%m-%d %H:%M:%S}"
-            " UTC. This is recorded, too."
+            f" UTC.{_restored_in_words(event)} This is recorded, too."
         )
 
     def clean(self) -> dict[str, Any]:
@@ -58,8 +61,19 @@ class UndoEventForm(ActionForm):
         return super().clean() or self.cleaned_data
 
     def perform(self, by: User) -> str:
-        self.undone = undoing.undo_event(event=self.target, by=by)
+        address = get_adapter(self.request).get_client_ip(self.request)
+        self.undone = undoing.undo_event(event=self.target, by=by, address=address)
         return f"“{self.target}” was undone."
+
+
+def _restored_in_words(event: AuditEvent) -> str:
+    """Return a sentence for each field on its value after and before undoing."""
+    sentences = []
+    for name, value in (*event_details(event), *restored_values(event)):
+        old, arrow, new = value.partition(" → ")
+        if arrow:
+            sentences.append(f" “{name}” becomes {old} again, instead of {new}.")
+    return "".join(sentences)
 
 
 @admin.register(AuditEvent)
@@ -97,7 +111,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
     ) -> HttpResponse:
         # Whoever may change a thing may undo changes of it; seeing the audit is not enough.
-        if not may_undo_changes(request, model_of_event(target)):
+        if not self.may_undo_event(request, target):
             raise PermissionDenied
         return super().action_page(request, form_class, target)
 
@@ -109,10 +123,25 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         is_offered = (
             event is not None
             and undoing.undo_obstacle(event) is None
-            and may_undo_changes(request, model_of_event(event))
+            and self.may_undo_event(request, event)
         )
         context = {"may_undo": is_offered} | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
+
+    def may_undo_event(self, request: HttpRequest, event: AuditEvent) -> bool:
+        """Return True if the user may change the thing and each of these fields on its own page."""
+        model = model_of_event(event)
+        page: Any = model and self.admin_site._registry.get(model)  # noqa: SLF001
+        if model is None or page is None or not may_undo_changes(request, model):
+            return False
+        target = model._base_manager.filter(pk=event.target_id).first()
+        # Allowed: the page itself tells that the thing is gone.
+        if target is None:
+            return True
+        if not page.has_change_permission(request, target):
+            return False
+        readonly_fields = {*page.get_readonly_fields(request, target)}
+        return readonly_fields.isdisjoint(undoing.restored_field_names(event))
 
     def action_done(
         self, request: HttpRequest, form: Any, target: Any, sentence: str

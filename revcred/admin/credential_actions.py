@@ -18,7 +18,9 @@ from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, ConcealedField
 from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.generic import ModelChoiceField
-from revcred.models import Credential, ExternalKey, Subscriber, Subscription, User
+from revcred.external_keys import trim_key
+from revcred.fingerprints import fingerprint
+from revcred.models import Credential, ExternalKey, Gateway, Subscriber, Subscription, User
 from revcred.roles import RIGHT_LABELS
 
 ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
@@ -28,6 +30,11 @@ OTHER_CUSTOMER_MESSAGE = "This subscription belongs to another customer."
 ALREADY_ASSIGNED_MESSAGE = "The credential is assigned to this subscription in that period already."
 NOT_ASSIGNED_MESSAGE = "The credential is not assigned to that subscription at that time."
 REVOKED_MESSAGE = "This credential is revoked for good. Issue another one."
+# All keys of a credential, as rows that `hooks.waiting_transactions_of` counts for.
+SELECT_KEYS_OF_CREDENTIAL = """
+    SELECT ''::text AS customer, fingerprint, NULL::text AS subscription
+    FROM revcred_externalkey WHERE credential_id = {credential:d}
+"""
 
 
 def may_add_members(user: Any) -> bool:
@@ -172,6 +179,10 @@ class IssueCredentialForm(SecretFields, ActionForm):
         customer = self.cleaned_data["customer"]
         return [memberships.describe_new_member(person, customer) for person in self.joining]
 
+    def effects(self) -> list[confirmation.Effect]:
+        data = self.cleaned_data
+        return _reuse_effects(data["key"], data["gateway"]) if data["use_again"] else []
+
     def perform(self, by: User) -> str:
         data = self.cleaned_data
         new_key = NewKey(
@@ -215,13 +226,46 @@ class EndingActionForm(CredentialActionForm):
 
     is_destructive = True
 
-    def ended_calls(self) -> list[str]:
+    def effects(self) -> list[confirmation.Effect]:
         subscription = self.cleaned_data.get("subscription")
         # Calls of the future cannot be counted: those of the last days show what is at stake.
         lately = hooks.recent_calls_of(credential=self.target, subscription=subscription)
         at = self.cleaned_data.get("at") or timezone.now()
         through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
-        return [confirmation.ending_calls_in_words(through, at, lately)]
+        extent = [] if subscription else [confirmation.Effect(_extent_in_words(self.target))]
+        return [*extent, confirmation.ending_calls_in_words(through, at, lately)]
+
+
+def _extent_in_words(credential: Credential) -> str:
+    """Return a sentence on the keys and subscriptions of a credential that stops."""
+    now = timezone.now()
+    keys = credential.keys.at(now).count()
+    assigned = credential.assignments.at(now).count()
+    return (
+        f"1 credential stops, with {confirmation.counted(keys, 'key')}. It is assigned to"
+        f" {confirmation.counted(assigned, 'subscription')}."
+    )
+
+
+def _reuse_effects(typed: str, gateway: Gateway | None) -> list[confirmation.Effect]:
+    """Return the effect of using the key of a revoked credential again, if it is such a key."""
+    text = trim_key(typed or "")
+    if not text:
+        return []
+    former = credentials.keys_of_revoked_credentials(
+        key_fingerprint=fingerprint(text), gateway=gateway
+    ).first()
+    if former is None:
+        return []
+    owner = former.credential
+    return [
+        confirmation.effect(
+            f"This key belonged to “{owner}” of {owner.customer}, revoked at"
+            f" {owner.revoked_at:%Y-%m-%d %H:%M} UTC. Its calls count again.",
+            hooks.recent_calls_of(credential=owner),
+            f"“{owner}”",
+        )
+    ]
 
 
 class AddAliasForm(CredentialActionForm):
@@ -243,6 +287,10 @@ class AddAliasForm(CredentialActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["key"].required = True
+
+    def effects(self) -> list[confirmation.Effect]:
+        data = self.cleaned_data
+        return _reuse_effects(data["key"], data["gateway"]) if data["use_again"] else []
 
     def perform(self, by: User) -> str:
         data = self.cleaned_data
@@ -308,18 +356,41 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
             self.add_error("hours", "Enter the number of hours.")
         return cleaned
 
-    def perform(self, by: User) -> str:
+    def chosen_overlap(self) -> timedelta:
         data = self.cleaned_data
         hours = data["hours"] if data["overlap"] == "other" else int(data["overlap"])
+        return timedelta(hours=hours)
+
+    def effects(self) -> list[confirmation.Effect]:
+        """Return an effect for each key that ends, with the calls that it had."""
+        now, overlap, data = timezone.now(), self.chosen_overlap(), self.cleaned_data
+        ending = self.target.keys.filter(kind=ExternalKey.Kind.KEY).not_ended_at(now + overlap)
+        reuse = _reuse_effects(data["key"], None) if data["use_again"] else []
+        return [*reuse, *(_key_end_effect(key, now, overlap) for key in ending)]
+
+    def perform(self, by: User) -> str:
+        data = self.cleaned_data
         credentials.rotate_credential(
             credential=self.target,
-            overlap=timedelta(hours=hours),
+            overlap=self.chosen_overlap(),
             key=data["key"] or None,
             secret=self.chosen_secret(),
             use_again=data["use_again"],
             by=by,
         )
         return f"“{self.target}” has a new key."
+
+
+def _key_end_effect(key: ExternalKey, now: datetime, overlap: timedelta) -> confirmation.Effect:
+    """Return the effect of a rotation on an old key."""
+    sentence = (
+        f"The old key {key} stays valid until {now + overlap:%Y-%m-%d %H:%M} UTC. From then on,"
+        " calls with it are charged to nobody."
+        if overlap
+        else f"The old key {key} stops at once: calls that still come with it are charged to"
+        " nobody."
+    )
+    return confirmation.effect(sentence, hooks.recent_calls_of(key=key))
 
 
 class SuspendCredentialForm(EndingActionForm):
@@ -346,6 +417,23 @@ class ResumeCredentialForm(CredentialActionForm):
         "From now on its transactions are charged again. Those that came while it was suspended"
         " stay in quarantine."
     )
+
+    def effects(self) -> list[confirmation.Effect]:
+        now = timezone.now()
+        # One that is not suspended is not resumed: the action says so.
+        if self.target.suspensions.at(now).first() is None:
+            return []
+        keys = confirmation.counted(self.target.keys.at(now).count(), "key")
+        assigned = self.target.assignments.at(now).count()
+        rows = SELECT_KEYS_OF_CREDENTIAL.format(credential=self.target.pk)
+        waiting = hooks.waiting_transactions_of(rows)["transactions"]
+        return [
+            confirmation.Effect(
+                f"From now on, calls with {keys} are charged to"
+                f" {confirmation.counted(assigned, 'subscription')} again. Earlier calls with these"
+                f" keys stay in quarantine: {confirmation.counted(waiting, 'call')}."
+            )
+        ]
 
     def perform(self, by: User) -> str:
         credentials.resume_credential(credential=self.target, by=by)
@@ -397,6 +485,21 @@ class AssignSubscriptionForm(CredentialActionForm):
         widget: Any = self.fields["to"].widget
         widget.customer = self.target.customer
 
+    def effects(self) -> list[confirmation.Effect]:
+        now = timezone.now()
+        at, to = self.cleaned_data.get("at") or now, self.cleaned_data["to"]
+        others = self.target.assignments.at(max(at, now)).exclude(subscription=to).count()
+        sentence = (
+            f"From {at:%Y-%m-%d %H:%M} UTC on, calls through “{self.target}” can be charged to"
+            f" “{to}”."
+        )
+        if others:
+            sentence += (
+                f" It is assigned to {confirmation.counted(others, 'other subscription')} already."
+                " Calls that fit more than one wait in quarantine as ambiguous."
+            )
+        return [confirmation.effect(sentence, hooks.recent_calls_of(credential=self.target))]
+
     def perform(self, by: User) -> str:
         to, at = self.cleaned_data["to"], self.cleaned_data["at"]
         credentials.assign_subscription(credential=self.target, subscription=to, at=at, by=by)
@@ -423,6 +526,16 @@ class MoveCredentialForm(AssignSubscriptionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _set_choices(self.fields["subscription"], _assigned_subscriptions(self.target))
+
+    def effects(self) -> list[confirmation.Effect]:
+        data = self.cleaned_data
+        at = data.get("at") or timezone.now()
+        lately = hooks.recent_calls_of(credential=self.target, subscription=data["subscription"])
+        sentence = (
+            f"From {at:%Y-%m-%d %H:%M} UTC on, calls through “{self.target}” are charged to"
+            f" “{data['to']}” instead of “{data['subscription']}”."
+        )
+        return [confirmation.effect(sentence, lately)]
 
     def perform(self, by: User) -> str:
         data = self.cleaned_data
@@ -490,10 +603,11 @@ class EndKeyForm(EndingActionForm):
             self.add_error("at", "The key is not valid at that time.")
         return cleaned
 
-    def ended_calls(self) -> list[str]:
+    def effects(self) -> list[confirmation.Effect]:
         key, at = self.cleaned_data["key"], self.cleaned_data.get("at") or timezone.now()
-        used = _last_use_in_words(key, timezone.now())
-        return [f"From {at:%Y-%m-%d %H:%M} UTC on, calls with {key} are charged to nobody: {used}."]
+        return [
+            confirmation.ending_calls_in_words(f"with {key}", at, hooks.recent_calls_of(key=key))
+        ]
 
     def perform(self, by: User) -> str:
         key = self.cleaned_data["key"]

@@ -269,14 +269,40 @@ class CredentialAdmin(ActionPagesMixin):
         form.actor = request.user
         return form
 
-    def ended_calls(self, form: Any) -> list[str]:
-        credential, at = form.instance, form.cleaned_data.get("expires_at")
-        # A later expiry cuts nothing off.
-        if not confirmation.ends_earlier(form, "expires_at"):
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        return [*self._expiry_effects(form), *self._holder_effects(form)]
+
+    def _expiry_effects(self, form: Any) -> list[confirmation.Effect]:
+        if "expires_at" not in form.changed_data:
             return []
+        credential, at = form.instance, form.cleaned_data["expires_at"]
         lately = hooks.recent_calls_of(credential=credential)
-        through = f"through “{credential}”"
-        return [confirmation.ending_calls_in_words(through, at, lately)] if lately.calls else []
+        if confirmation.ends_earlier(form, "expires_at"):
+            return [confirmation.ending_calls_in_words(f"through “{credential}”", at, lately)]
+        until = f"until {at:%Y-%m-%d %H:%M} UTC" if at else "without an end"
+        sentence = f"“{credential}” is valid {until}. Its calls are charged as long as that."
+        return [confirmation.effect(sentence, lately)]
+
+    def _holder_effects(self, form: Any) -> list[confirmation.Effect]:
+        """Return who may reveal its keys from now on, and who may no longer."""
+        if "holders" not in form.changed_data:
+            return []
+        before = set(form.initial.get("holders") or ())
+        after = set(form.cleaned_data["holders"])
+        active_keys = form.instance.keys.at(timezone.now())
+        keys = confirmation.counted(active_keys.count(), "key")
+        added, gone = after - before, before - after
+        sentences = []
+        if added:
+            names = ", ".join(sorted(map(str, added)))
+            sentences.append(f"{names} may reveal {keys} of “{form.instance}” from now on.")
+        if gone:
+            names = ", ".join(sorted(map(str, gone)))
+            sentences.append(
+                f"{names} may no longer reveal {keys} of “{form.instance}”. They may have seen them"
+                " already: rotate the credential to make these keys worthless."
+            )
+        return [confirmation.Effect(sentence) for sentence in sentences]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
         """Do nothing: the action has saved the holders."""

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from allauth.account.adapter import get_adapter
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
+from django.utils import timezone
 
-from revcred.actions import addresses, subscribers, users
+from revcred import hooks
+from revcred.actions import addresses, memberships, subscribers, users
+from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
@@ -88,18 +92,16 @@ class AuditedMembershipsMixin(AuditedModelAdmin):
         # Before the save: a deleted row has no id afterwards that the event could name.
         for gone in formset.deleted_forms:
             if gone.instance.pk is not None:
-                subscribers.record_membership_ended(
-                    membership=gone.instance, **_actor_and_request(request)
+                memberships.record_membership_ended(
+                    membership=gone.instance, **_actor_and_address(request)
                 )
         super().save_formset(request, form, formset, change)
         for membership in formset.new_objects:
-            subscribers.record_membership_added(
-                membership=membership, **_actor_and_request(request)
-            )
+            memberships.announce_new_member(membership=membership, **_actor_and_address(request))
         for membership, _ in formset.changed_objects:
             old = old_roles[membership.pk]
-            subscribers.record_role_changed(
-                membership=membership, old=old, **_actor_and_request(request)
+            memberships.record_role_changed(
+                membership=membership, old=old, **_actor_and_address(request)
             )
 
 
@@ -108,8 +110,55 @@ def _actor_and_request(request: HttpRequest) -> dict[str, Any]:
     return {"by": request.user, "request": request}
 
 
+def _actor_and_address(request: HttpRequest) -> dict[str, Any]:
+    """Return keyword arguments of the actions on memberships."""
+    address = get_adapter(request).get_client_ip(request)
+    return {"by": request.user, "address": address}
+
+
+def new_role_effect(membership: Membership, old: str | None) -> confirmation.Effect:
+    """Return what somebody may see and reveal in a role. `old`: None for a new member."""
+    customer, person = membership.customer, membership.subscriber
+    count = customer.credentials.filter(revoked_at=None).count()
+    held = customer.credentials.filter(revoked_at=None, holders=person).count()
+    may = {
+        Membership.Role.OWNER: "sees and may reveal all of"
+        f" {confirmation.counted(count, 'credential')}",
+        Membership.Role.MEMBER: f"may reveal {confirmation.counted(held, 'held credential')} of"
+        f" {count:,}",
+        Membership.Role.VIEWER: f"sees {confirmation.counted(held, 'held credential')} of"
+        f" {count:,} and may reveal none",
+    }[Membership.Role(membership.role)]
+    label = membership.get_role_display().lower()
+    was = f", and was {Membership.Role(old).label.lower()} before" if old else ""
+    return confirmation.Effect(f"{person} is {label} of {customer} from now on{was}: {may}.")
+
+
+def membership_end_effect(membership: Membership) -> confirmation.Effect:
+    """Return what somebody may no longer see once the membership has ended."""
+    customer, person = membership.customer, membership.subscriber
+    held = customer.credentials.filter(revoked_at=None, holders=person).count()
+    return confirmation.Effect(
+        f"{person} no longer belongs to {customer} from now on, and sees nothing of it. The person"
+        f" holds {confirmation.counted(held, 'credential')} of it, whose keys stay valid."
+    )
+
+
 class MembershipInlineMixin(AuditedMembershipsMixin, ReattributeRenamedMixin):
     """Shows memberships on the page, unless there are too many."""
+
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        effects = []
+        for formset in formsets:
+            if formset.model is Membership:
+                old_roles = {row.instance.pk: row.initial.get("role") for row in formset.forms}
+                effects += [new_role_effect(added, None) for added in formset.new_objects]
+                effects += [
+                    new_role_effect(changed, old_roles[changed.pk])
+                    for changed, _ in formset.changed_objects
+                ]
+                effects += [membership_end_effect(ended) for ended in formset.deleted_objects]
+        return effects
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         if (
@@ -119,6 +168,29 @@ class MembershipInlineMixin(AuditedMembershipsMixin, ReattributeRenamedMixin):
         ):
             return []
         return [MembershipInline]
+
+
+def _suspension_effect(customer: Customer) -> confirmation.Effect:
+    """Return what suspending or resuming a customer changes, and what goes on."""
+    credentials = customer.credentials.filter(revoked_at=None).count()
+    now, at = timezone.now(), customer.suspended_at
+    active = confirmation.counted(customer.subscriptions.at(now).count(), "active subscription")
+    figures = (
+        f"{confirmation.counted(credentials, 'credential')} and"
+        f" {confirmation.counted(customer.memberships.count(), 'member')}"
+    )
+    if at is None:
+        revealing = f"From now on keys and secrets are revealed again: {figures}."
+    else:
+        revealing = (
+            f"From {at:%Y-%m-%d %H:%M} UTC on no key or secret of {customer} is revealed:"
+            f" {figures}."
+        )
+    return confirmation.effect(
+        f"{revealing} Calls are not stopped: those to its {active} are counted and charged as"
+        " before. To stop them, suspend its credentials.",
+        hooks.recent_calls_of(customer=customer),
+    )
 
 
 @admin.register(Customer)
@@ -138,6 +210,12 @@ class CustomerAdmin(MembershipInlineMixin):
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return customer_search_queries(term)
+
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        effects = super().effects(form, formsets)
+        if form.initial.get("name") and "suspended_at" in form.changed_data:
+            effects.append(_suspension_effect(form.instance))
+        return effects
 
     def autocomplete_label(self, found: Customer) -> str:
         return f"{found.name} ({found.external_key})"
@@ -288,6 +366,10 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPage
             )
             tell_confirmation_sent(request, asked)
 
+    def effects_of_deletion(self, obj: Subscriber) -> list[confirmation.Effect]:
+        memberships_of_person = obj.memberships.select_related("customer")
+        return [membership_end_effect(membership) for membership in memberships_of_person]
+
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [
             subscribers_with_email(term).values("pk"),
@@ -321,12 +403,27 @@ class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:  # noqa: FBT001
         super().save_model(request, obj, form, change)
         if change:
-            subscribers.record_role_changed(
-                membership=obj, old=form.initial["role"], **_actor_and_request(request)
+            memberships.record_role_changed(
+                membership=obj, old=form.initial["role"], **_actor_and_address(request)
             )
             form.changed_data.clear()  # its role is all that changes, and has its own event
         else:
-            subscribers.record_membership_added(membership=obj, **_actor_and_request(request))
+            memberships.announce_new_member(membership=obj, **_actor_and_address(request))
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
         """Do nothing: the membership has been recorded with its role."""
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
+        """Record the end of each membership, and tell those concerned."""
+        for membership in queryset:
+            memberships.record_membership_ended(
+                membership=membership, **_actor_and_address(request)
+            )
+
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        membership = form.instance
+        old = form.initial["role"] if form.initial.get("customer") else None
+        return [] if old == membership.role else [new_role_effect(membership, old)]
+
+    def effects_of_deletion(self, obj: Membership) -> list[confirmation.Effect]:
+        return [membership_end_effect(obj)]

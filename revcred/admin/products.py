@@ -8,6 +8,7 @@ from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 
+from revcred import hooks
 from revcred.actions import subscriptions
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
@@ -63,6 +64,17 @@ class ProductForm(KeepsMicrosecondsForm):
         return cleaned
 
 
+def counted_calls_in_words(product: Product) -> str:
+    """Return which calls a product counts, such as `calls to 2 sources only`."""
+    if not Product.objects.filter(pk=product.pk, restricted=True).exists():
+        return "all calls"
+    sources = product.sources.count()
+    if not sources:
+        return "no calls" if not product.also_without_source else "calls of no source"
+    calls = f"calls to {confirmation.counted(sources, 'source')}"
+    return f"{calls} and those of no source" if product.also_without_source else f"{calls} only"
+
+
 @admin.register(Product)
 class ProductAdmin(NameSearchMixin):
     """Products with the sources they count."""
@@ -81,6 +93,16 @@ class ProductAdmin(NameSearchMixin):
         "without_sources",
     )
     autocomplete_fields = ("sources",)
+
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        counting = {"sources", "also_without_source", "without_sources"}
+        if not form.initial.get("external_key") or not counting & {*form.changed_data}:
+            return []
+        product = form.instance
+        count = confirmation.counted(product.subscriptions.count(), "subscription")
+        calls = counted_calls_in_words(product)
+        sentence = f"{count} to {product} will count {calls}, from their start on."
+        return [confirmation.effect(sentence, hooks.recent_calls_of(product=product), "They")]
 
     def save_related(
         self, request: HttpRequest, form: ModelForm, formsets: Any, change: Any
@@ -119,6 +141,21 @@ class SourceAdmin(NameSearchMixin):
     @admin.display(description="paths")
     def paths(self, source: Source) -> str:
         return ", ".join(str(rule) for rule in source.path_rules.all())
+
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        changes_counting = "external_key" in form.changed_data or any(
+            formset.has_changed() for formset in formsets
+        )
+        if not form.initial.get("external_key") or not changes_counting:
+            return []
+        source = form.instance
+        return [
+            confirmation.Effect(
+                f"Calls belong to “{source}” if they name it {source.external_key}, or by"
+                f" {confirmation.counted(source.path_rules.count(), 'path rule')}."
+                f" {confirmation.counted(source.products.count(), 'product')} count it."
+            )
+        ]
 
     def save_related(
         self, request: HttpRequest, form: ModelForm, formsets: Any, change: Any

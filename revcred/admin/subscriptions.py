@@ -11,6 +11,7 @@ from django.utils import timezone
 from revcred import hooks
 from revcred.actions import subscriptions
 from revcred.admin.customers import CustomerFilter
+from revcred.admin.products import counted_calls_in_words
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.badges import badge
@@ -26,17 +27,60 @@ class ProductFilter(LinkedFilter):
     title, parameter_name, model = "product", "product", Product
 
 
-def _lost_calls_in_words(former: FormerName, taker: Subscription) -> str:
-    """Return a sentence on the calls that the taker of a former name takes from its loser."""
+def _lost_calls_effect(former: FormerName, taker: Subscription) -> confirmation.Effect:
+    """Return the effect on calls that the taker of a former name takes from its loser."""
     loser = Subscription.objects.select_related("customer").get(pk=former.target_id)
     lately = hooks.recent_calls_of(subscription=loser, named=former.name)
-    return (
+    return confirmation.Effect(
         f"“{former.name}” was an external key of “{loser}” of {loser.customer}, and calls that"
         f" name it have gone on counting there: {lately.calls:,} in the last"
         f" {hooks.RECENT_CALLS_DAYS} days."
         f" From {former.counts_until:%Y-%m-%d %H:%M} UTC on they do not:"
-        f" they are those of “{taker}”."
+        f" they are those of “{taker}”.",
+        lately,
     )
+
+
+def _rename_effects(form: Any) -> list[confirmation.Effect]:
+    """Return the effect of another external key on calls that still use the old one."""
+    if "external_key" not in form.changed_data:
+        return []
+    subscription, old = form.instance, form.initial["external_key"]
+    sentence = (
+        f"Calls should now name “{subscription}” by “{subscription.external_key}”. Calls that name"
+        f" “{old}” go on counting for it until another subscription has that external key."
+    )
+    lately = hooks.recent_calls_of(subscription=subscription, named=old)
+    return [confirmation.effect(sentence, lately, f"“{old}”")]
+
+
+def _product_effects(form: Any) -> list[confirmation.Effect]:
+    """Return the effect of another product, which may count other calls."""
+    if "product" not in form.changed_data:
+        return []
+    subscription, product = form.instance, form.cleaned_data["product"]
+    sentence = (
+        f"“{subscription}” belongs to {product} from its start on. {product} counts"
+        f" {counted_calls_in_words(product)}."
+    )
+    return [confirmation.effect(sentence, hooks.recent_calls_of(subscription=subscription))]
+
+
+def _period_effects(form: Any) -> list[confirmation.Effect]:
+    """Return the effect of another start or end."""
+    if not {"active_from", "active_until"} & {*form.changed_data}:
+        return []
+    subscription, now = form.instance, timezone.now()
+    until, lately = subscription.active_until, hooks.recent_calls_of(subscription=subscription)
+    if confirmation.ends_earlier(form, "active_until"):
+        return [confirmation.ending_calls_in_words(f"to “{subscription}”", until, lately)]
+    end = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "without an end"
+    assigned = confirmation.counted(subscription.assignments.at(now).count(), "credential")
+    sentence = (
+        f"“{subscription}” is active from {subscription.active_from:%Y-%m-%d %H:%M} UTC on, {end}."
+        f" Calls in this period are charged to it. Assigned to it now: {assigned}."
+    )
+    return [confirmation.effect(sentence, lately)]
 
 
 class ForgetFormerNameForm(ActionForm):
@@ -57,7 +101,7 @@ class ForgetFormerNameForm(ActionForm):
         field: Any = self.fields["name"]
         field.choices = [(former.name, former.name) for former in self.target.former_names()]
 
-    def ended_calls(self) -> list[str]:
+    def effects(self) -> list[confirmation.Effect]:
         name = self.cleaned_data["name"]
         lately = hooks.recent_calls_of(subscription=self.target, named=name)
         return [confirmation.ending_calls_in_words(f"that name “{name}”", timezone.now(), lately)]
@@ -152,23 +196,19 @@ class SubscriptionAdmin(ActionPagesMixin):
         action = subscriptions.change_subscription if change else subscriptions.start_subscription
         action(subscription=obj, by=request.user)  # type: ignore[arg-type]
 
-    def ended_calls(self, form: Any) -> list[str]:
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
         # Called after the save inside the trial: the instance has its new values.
-        subscription, until = form.instance, form.cleaned_data.get("active_until")
-        sentences = [
-            _lost_calls_in_words(former, subscription)
+        subscription = form.instance
+        effects = [
+            _lost_calls_effect(former, subscription)
             for former in subscriptions.former_names_taken_by(subscription=subscription)
             # A new name may be a former name of others, whose calls then follow it.
             if "external_key" in form.changed_data
         ]
-        if confirmation.ends_earlier(form, "active_until"):
-            lately = hooks.recent_calls_of(subscription=subscription)
-            # Without recent calls an end surprises nobody: do not ask.
-            if lately.calls:
-                sentences.append(
-                    confirmation.ending_calls_in_words(f"to “{subscription}”", until, lately)
-                )
-        return sentences
+        # A new subscription has no calls that could change.
+        if form.initial.get("external_key"):
+            effects += [*_rename_effects(form), *_product_effects(form), *_period_effects(form)]
+        return effects
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
         """Do nothing: the action has recorded it."""

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 
 from revcred.accounts.second_factor import ask_unless_passed_lately
 from revcred.actions import tokens, users
+from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
@@ -45,6 +46,17 @@ class RevokeUserTokenForm(ActionForm):
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
     }
+
+    def effects(self) -> list[confirmation.Effect]:
+        others = self.target.user.tokens.filter(revoked_at=None).exclude(pk=self.target.pk).count()
+        used = self.target.last_used_at
+        last = f"It was last used at {used:%Y-%m-%d %H:%M} UTC." if used else "It was never used."
+        return [
+            confirmation.Effect(
+                f"Scripts with {self.target} are refused at once. {last} {self.target.user} has"
+                f" {confirmation.counted(others, 'other valid token')}."
+            )
+        ]
 
     def perform(self, by: User) -> str:
         tokens.revoke_user_token(token=self.target, by=by)

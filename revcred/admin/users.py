@@ -20,12 +20,12 @@ from revcred.admin.customers import (
     tell_confirmation_sent,
 )
 from revcred.admin.rights import OWN_GROUP_EXPLANATION, RightsChoiceMixin
-from revcred.admin_toolkit import generic
+from revcred.admin_toolkit import confirmation, generic
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.lists import rows_starting_with
-from revcred.models import User
+from revcred.models import Subscriber, User
 
 
 class NewUserForm(generic.ModelForm):
@@ -223,12 +223,66 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
         """Do nothing: groups and permissions have been saved with the rest."""
 
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        """Return how far the login reaches from now on."""
+        # Compared here: saving has emptied the form's own list of changes.
+        before = form.initial if form.initial.get("email") else {}
+        changed = {
+            name: form.cleaned_data[name]
+            for name in form.fields
+            if name in users.RIGHTS_LOGIN_FIELDS | {"is_active"}
+            and _comparable_form_value(form.cleaned_data.get(name))
+            != _comparable_form_value(before.get(name))
+        }
+        if not before:
+            changed = {name: value for name, value in changed.items() if value}
+        return (
+            [confirmation.Effect(_login_change_in_words(form.instance, changed))] if changed else []
+        )
+
+    def effects_of_deletion(self, obj: User) -> list[confirmation.Effect]:
+        return [confirmation.Effect(f"{obj} can no longer sign in. {_login_use_in_words(obj)}")]
+
     @admin.display(description="second factor")
     def second_factor(self, user: User) -> str:
         return ", ".join(second_factors.factor_names(user=user)) or "none"
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [rows_starting_with(User.objects.all(), "email", term).values("pk")]
+
+
+def _comparable_form_value(value: Any) -> Any:
+    """Return True for a set flag, sorted ids for chosen rows, and None for nothing."""
+    if value is None or isinstance(value, bool):
+        return bool(value) or None
+    return sorted(getattr(each, "pk", each) for each in value) or None
+
+
+def _login_change_in_words(user: User, changed: Mapping[str, Any]) -> str:
+    """Return sentences on signing in and rights, as far as they change, and on the login's use."""
+    sentences = []
+    if "is_active" in changed:
+        can = "can sign in again" if changed["is_active"] else "can no longer sign in"
+        sentences.append(f"{user} {can} from now on.")
+    if changed.keys() & users.RIGHTS_LOGIN_FIELDS:
+        rights = confirmation.counted(len(user.get_all_permissions()), "right")
+        all_of_them = " and may do everything" if user.is_superuser else ""
+        staff = "is staff" if user.is_staff else "is not staff"
+        sentences.append(f"From now on, {user} {staff} and has {rights}{all_of_them}.")
+    return " ".join([*sentences, _login_use_in_words(user)])
+
+
+def _login_use_in_words(user: User) -> str:
+    """Return a sentence on the tokens, customers and credentials of a login."""
+    tokens = user.tokens.filter(revoked_at=None).count()
+    subscriber = Subscriber.objects.of(user).first()
+    held = subscriber.credentials.filter(revoked_at=None).count() if subscriber else 0
+    customers = subscriber.memberships.count() if subscriber else 0
+    return (
+        f"The login has {confirmation.counted(tokens, 'valid token')}, belongs to"
+        f" {confirmation.counted(customers, 'customer')} and holds"
+        f" {confirmation.counted(held, 'credential')}."
+    )
 
 
 class GroupForm(generic.ModelForm):
@@ -283,8 +337,25 @@ class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
         by: Any = request.user
         users.delete_group(group=obj, by=by)
 
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        if "permissions" not in form.changed_data or not form.initial.get("name"):
+            return []
+        logins = _group_logins_in_words(form.instance)
+        rights = confirmation.counted(form.cleaned_data["permissions"].count(), "right")
+        return [confirmation.Effect(f"{logins} {rights} through this group from now on.")]
+
+    def effects_of_deletion(self, obj: Group) -> list[confirmation.Effect]:
+        logins = _group_logins_in_words(obj)
+        return [confirmation.Effect(f"{logins} no rights through this group any more.")]
+
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [Group.objects.filter(name__istartswith=term).values("pk")]
+
+
+def _group_logins_in_words(group: Group) -> str:
+    """Return the beginning of a sentence, such as `2 logins of “Support” have`."""
+    count = User.objects.filter(groups=group).count()
+    return f"{confirmation.counted(count, 'login')} of “{group}” {'has' if count == 1 else 'have'}"
 
 
 def _is_role(group: Group | None) -> bool:

@@ -55,8 +55,8 @@ class ActionForm(forms.Form):
         """Perform the action, and return a sentence that says so."""
         raise NotImplementedError
 
-    def ended_calls(self) -> list[str]:
-        """Return sentences on future calls that the action leaves without an owner."""
+    def effects(self) -> list[confirmation.Effect]:
+        """Return changes from now on that no counted call shows, each with figures."""
         return []
 
     def new_members(self) -> list[str]:
@@ -73,7 +73,7 @@ class ActionForm(forms.Form):
             self.title,
             self.button,
             is_destructive=self.is_destructive,
-            ended_calls=self.ended_calls(),
+            effects=self.effects(),
             new_members=self.new_members(),
         )
         try:

@@ -131,8 +131,15 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
 
     # --- Confirmation, and saves from an old tab ---
 
-    def ended_calls(self, form: Any) -> list[str]:
-        """Return sentences on future calls that a save leaves without an owner."""
+    def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
+        """Return changes by a save that no counted call shows, each with figures.
+
+        `form` and the rows of `formsets` have been saved already, inside the trial.
+        """
+        return []
+
+    def effects_of_deletion(self, obj: Any) -> list[confirmation.Effect]:
+        """Return changes by a deletion, besides the rows that Django's own page lists."""
         return []
 
     def new_members(self, form: Any) -> list[str]:
@@ -202,12 +209,13 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
             question = confirmation.ConfirmationQuestion(
                 f"Delete “{name}”", "Delete it", is_destructive=True
             )
+            question.effects = self.effects_of_deletion(obj) if obj is not None else []
 
         def asked(response: HttpResponse) -> confirmation.ConfirmationQuestion | None:
             if _asks_again(response):
                 return None
             if form := getattr(request, "saved_form", None):
-                question.ended_calls = self.ended_calls(form)
+                question.effects = self.effects(form, request.saved_formsets)  # type: ignore[attr-defined]
                 question.new_members = self.new_members(form)
             return question
 
@@ -268,6 +276,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     ) -> Any:
         """Return old and new values for the audit event instead of Django's list of fields."""
         request.saved_form = form  # type: ignore[attr-defined]
+        request.saved_formsets = list(formsets or ())  # type: ignore[attr-defined]
         return field_changes.form_changes(form, formsets or (), is_new=add)
 
     def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> None:  # type: ignore[override]

@@ -6,7 +6,7 @@ it would do. It is carried out when somebody confirms just these figures.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -21,7 +21,7 @@ from django.utils.html import format_html
 
 from revcred import hooks
 from revcred.actions import carrying
-from revcred.hooks import Consequences, TrialResult
+from revcred.hooks import Consequences, RecentCalls, TrialResult
 
 CONFIRMED_PARAMETER, BACK_PARAMETER, SEALED_PREFIX = "_confirmed", "_back", "_sealed_"
 UNCARRIED_PARAMETERS = ("csrfmiddlewaretoken", CONFIRMED_PARAMETER, BACK_PARAMETER)
@@ -39,6 +39,27 @@ CONCURRENT_CHANGE_MESSAGE = (
 NOTHING_SAVED_MESSAGE = "Nothing has been saved yet. Correct your input, then save again."
 
 
+@dataclass(frozen=True)
+class Effect:
+    """A change from now on: a sentence, and the calls of the last days that it is about."""
+
+    sentence: str
+    recent_calls: RecentCalls | None = None
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    @property
+    def days(self) -> list[tuple[date, int, int]]:
+        """Return each of the last days with its calls, also in percent of the busiest day's."""
+        if self.recent_calls is None or not self.recent_calls.calls:
+            return []
+        busiest = max(calls for _, calls in self.recent_calls.by_day)
+        return [
+            (day, calls, round(100 * calls / busiest)) for day, calls in self.recent_calls.by_day
+        ]
+
+
 @dataclass
 class ConfirmationQuestion:
     """The texts of a confirmation page, and the conditions under which it is shown."""
@@ -46,20 +67,17 @@ class ConfirmationQuestion:
     title: str
     button: str
     is_destructive: bool = False
-    # Sentences on future calls that lose their owner: no counted call shows them.
-    ended_calls: list[str] = field(default_factory=list)
+    # Changes from now on that no counted call shows: future calls, access, and what is refused.
+    effects: list[Effect] = field(default_factory=list)
     # Sentences on people who become members, and may see the customer's keys from then on.
     new_members: list[str] = field(default_factory=list)
 
     def is_needed(self, found: Consequences) -> bool:
         """Return True if the action has to be confirmed, given what it would move."""
-        # A new member sees keys from then on, so this is always asked.
-        if self.new_members:
+        if self.new_members or self.effects:
             return True
-        if self.is_destructive:
-            return found.moves_calls or found.changes_assignments
         # Everything else is saved without a question.
-        return found.moves_calls or bool(self.ended_calls)
+        return found.moves_calls or (self.is_destructive and found.changes_assignments)
 
 
 def posted_data(request: HttpRequest) -> QueryDict:
@@ -114,7 +132,8 @@ def announce_moving_calls(request: HttpRequest, tried: TrialResult[Any]) -> None
     found, user = tried.consequences, request.user
     if not (found.moves_calls and tried.progress_urls):
         return
-    text = f"{calls_in_words(found)} will move in the background."
+    calls = calls_in_words(found.calls, is_complete=found.is_complete)
+    text = f"{calls} will move in the background."
     if user.has_perm("metering.view_claim"):
         text = format_html('{} <a href="{}">Show progress</a>', text, tried.progress_urls[0])
     messages.info(request, text)
@@ -143,7 +162,7 @@ def confirmation_page(
         "back": back,
         "question": question,
         "found": found,
-        "calls": calls_in_words(found),
+        "calls": calls_in_words(found.calls, is_complete=found.is_complete),
         "movements": found.movements[:MAX_MOVEMENTS_SHOWN],
         "more_movements": found.movements[MAX_MOVEMENTS_SHOWN:],
         "was_confirmed": CONFIRMED_PARAMETER in request.POST,
@@ -155,29 +174,48 @@ def confirmation_page(
     return TemplateResponse(request, "admin/asked.html", context)
 
 
-def calls_in_words(found: Consequences) -> str:
-    """Return the number of calls moved, such as `1 call` or `More than 10,000 calls`."""
-    if not found.is_complete:
-        return f"More than {found.calls:,} calls"
-    return "1 call" if found.calls == 1 else f"{found.calls:,} calls"
+def calls_in_words(calls: int, *, is_complete: bool) -> str:
+    """Return the number of calls, such as `1 call` or `More than 10,000 calls`."""
+    if not is_complete:
+        return f"More than {calls:,} calls"
+    return counted(calls, "call")
 
 
-def recent_calls_in_words(lately: "hooks.RecentCalls") -> str:
+def recent_calls_in_words(recent_calls: RecentCalls, subject: str = "It") -> str:
     """Return a sentence on the calls of the last RECENT_CALLS_DAYS."""
     days = hooks.RECENT_CALLS_DAYS
-    if not lately.calls:
-        return f"It had no calls in the last {days} days."
+    if not recent_calls.is_complete:
+        return (
+            f"{subject} had more than {recent_calls.calls:,} calls in the last {days} days. There"
+            " are too many to count them all in time."
+        )
+    if not recent_calls.calls:
+        return f"{subject} had no calls in the last {days} days."
+    calls = counted(recent_calls.calls, "call")
+    since, last_hour = recent_calls.last_day_since, recent_calls.last_hour
     return (
-        f"It had {lately.calls:,} calls in the last {days} days, the latest in the hour from"
-        f" {lately.last_hour:%Y-%m-%d %H:%M} UTC."
+        f"{subject} had {calls} in the last {days} days, {recent_calls.last_day:,} of them in the"
+        f" last 24 hours (since {since:%Y-%m-%d %H:%M}), the latest in the hour from"
+        f" {last_hour:%Y-%m-%d %H:%M} UTC."
     )
 
 
-def ending_calls_in_words(subject: str, at: datetime, lately: "hooks.RecentCalls") -> str:
-    """Return a sentence on calls that nobody is charged for from `at` on."""
-    return f"From {at:%Y-%m-%d %H:%M} UTC on, calls {subject} are charged to nobody. " + (
-        recent_calls_in_words(lately)
+def effect(sentence: str, recent_calls: RecentCalls, subject: str = "It") -> Effect:
+    """Return an effect that tells the calls of the last days, too. `subject`: who had them."""
+    text = f"{sentence} {recent_calls_in_words(recent_calls, subject)}"
+    return Effect(text, recent_calls)
+
+
+def ending_calls_in_words(subject: str, at: datetime, recent_calls: RecentCalls) -> Effect:
+    """Return an effect on calls that nobody is charged for from `at` on."""
+    return effect(
+        f"From {at:%Y-%m-%d %H:%M} UTC on, calls {subject} are charged to nobody.", recent_calls
     )
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun, such as `1 key` or `2,000 keys`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def ends_earlier(form: Any, name: str) -> bool:

@@ -47,6 +47,7 @@ class Upload(models.Model):
         reasons  reasons of rejected rows: column, message, number of rows
         claim    transactions in quarantine that wait for the list: transactions, since, customers
                  (name, number)
+        moves    calls that applying it moves, from where to where (see `uploads.trial`)
 
     `outcome`, from applying on: rows by action; `meanwhile`, rows rejected because they changed
     after the check; things `undone`, and things `kept` because something depended on them.

@@ -29,16 +29,27 @@ def _detail_pairs(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         # Events of early versions kept field names only, as a list.
         if name == "changed" and isinstance(value, dict):
-            for field, (old, new) in value.items():
-                yield (
-                    field.replace("_", " "),
-                    " → ".join(_value_in_words(each) or NO_VALUE_TEXT for each in (old, new)),
-                )
+            yield from _difference_pairs(value)
         elif name == "rows":
             for row in value:
                 yield _row_pair(row)
         else:
             yield name.replace("_", " "), _value_in_words(value)
+
+
+def restored_values(event: AuditEvent) -> list[tuple[str, str]]:
+    """Return pairs for fields that undoing sets but `event_details` has no values of."""
+    fields = undoing.restored_field_names(event) - {*(event.details.get("changed") or ())}
+    return list(_difference_pairs({name: event.details["undo"][name] for name in sorted(fields)}))
+
+
+def _difference_pairs(changed: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each changed field with its values, as "old → new"."""
+    for field, (old, new) in changed.items():
+        yield (
+            field.replace("_", " "),
+            f"{_value_in_words(old) or NO_VALUE_TEXT} → {_value_in_words(new) or NO_VALUE_TEXT}",
+        )
 
 
 def _row_pair(row: dict[str, Any]) -> tuple[str, str]:

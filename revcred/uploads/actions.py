@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
@@ -14,6 +14,7 @@ from revcred.uploads import (
     files,
     rejected_file,
     rights,
+    trial,
     undoing,
 )
 from revcred.uploads import mapping as mappings
@@ -40,6 +41,7 @@ __all__ = [
     "apply_upload",
     "cancel_upload",
     "list_row_problems",
+    "moves_of_undoing",
     "receive_upload",
     "recheck_upload",
     "rejected_file_format",
@@ -224,6 +226,11 @@ def cancel_upload(*, upload: Upload, by: User | None) -> None:
 def undo_obstacles(*, upload: Upload) -> list[UndoObstacle]:
     """Return the reasons why changes of the upload cannot be undone, as of now."""
     return undoing.find_undo_obstacles(upload)
+
+
+def moves_of_undoing(*, upload: Upload) -> dict[str, Any]:
+    """Count the calls that undoing the upload would move. Return `moves` of `Upload.preview`."""
+    return trial.try_undoing(upload)
 
 
 def undo_upload(*, upload: Upload, by: User) -> None:

@@ -79,8 +79,8 @@ def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
         raise UnreadableFile("It was checked by an earlier version. Upload the list again.")
     rights.require_rights_to_apply(upload)
     plan = LIST_PLANS[ListKind(upload.kind)]
-    _create_chunk_tables(upload, plan)
-    _prepare_statements(upload, plan)
+    create_chunk_tables(upload, plan)
+    prepare_chunk_statements(upload, plan)
     if not upload.after:
         if upload.whole:
             _check_nothing_changed(upload, plan)
@@ -108,7 +108,7 @@ def _next_chunk_size(size: int, count: int, seconds: float) -> int:
 # --- Before the first chunk -----------------------------------------------------------------------
 
 
-def _create_chunk_tables(upload: Upload, plan: ListPlan) -> None:
+def create_chunk_tables(upload: Upload, plan: ListPlan) -> None:
     """Create the temporary tables of a chunk. They belong to this connection."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {CHUNK_TABLE}, {SEALED_TABLE}")
@@ -127,7 +127,7 @@ def _create_chunk_tables(upload: Upload, plan: ListPlan) -> None:
         )
 
 
-def _prepare_statements(upload: Upload, plan: ListPlan) -> None:
+def prepare_chunk_statements(upload: Upload, plan: ListPlan) -> None:
     """Prepare the statements of a chunk once for this connection: `lock`, `plan`, `write_0` …"""
     of_chunk = applicable_rows(upload, "number > $1 AND number <= $2")
     statements = {

@@ -1,6 +1,6 @@
 """Check an upload: stage every row of its file, plan all rows at once, and build the preview."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any
@@ -42,9 +42,15 @@ MAX_MEMBERS_SHOWN = 100  # new members in a preview, people of other customers f
 MAX_CUSTOMERS_PER_PERSON = 5  # named in a preview, of those that a person belongs to already
 
 
-def check_list(upload: Upload, *, on_progress: ProgressCallback) -> None:
+def check_list(
+    upload: Upload,
+    *,
+    on_progress: ProgressCallback,
+    count_moves: Callable[[Upload], dict[str, Any]] | None = None,
+) -> None:
     """Stage and plan the rows, and build the preview. Rows that were staged before are replaced.
 
+    `count_moves` counts the calls that applying the planned rows would move, for the preview.
     Raises UnreadableFile, UploadCancelled.
     """
     kind = ListKind(upload.kind)
@@ -62,6 +68,10 @@ def check_list(upload: Upload, *, on_progress: ProgressCallback) -> None:
         _stage_rows(upload, read, mapped, on_progress)
     _plan_rows(upload)
     upload.is_staged, upload.preview = True, build_preview(upload)
+    if count_moves:
+        # Counting may take two minutes: nobody should wait that long to cancel.
+        stop_if_asked(upload)
+        upload.preview["moves"] = count_moves(upload)
     upload.state, upload.fraction = Upload.State.READY, 1.0
     stop_if_asked(upload)
     upload.save(update_fields=["is_staged", "preview", "state", "fraction", "total"])

@@ -2,13 +2,16 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
 from revcred.actions.memberships import OPERATOR_NAME
-from revcred.models import Membership, Upload
+from revcred.models import Membership, Upload, User
 from revcred.outbox import queue_mails
+from revcred.uploads.plans.plan import UNDONE_TABLE
+from revcred.uploads.staging import decode_json_column
 
 # Longer mails would not be read, and a list may change thousands of memberships.
 MAX_LINES_PER_MAIL = 20
@@ -39,20 +42,78 @@ ORDER BY k.name
 """
 
 
+# Undoing deletes memberships and keys. What the mails need of them is noted before, in the undo
+# data of each change.
+# in: changes that are undone in this transaction; out: their memberships and roles, noted
+NOTE_UNDONE_MEMBERSHIPS = f"""
+UPDATE revcred_uploadchange c SET links = coalesce(c.links, '{{}}') || jsonb_build_object(
+    'undone', jsonb_build_object(
+        'customer_id', m.customer_id, 'customer', o.name, 'person', p.id, 'email', p.email,
+        'name', p.name, 'role', c.before ->> 'role', 'old_role', m.role
+    )
+)
+FROM {UNDONE_TABLE} u
+JOIN revcred_membership m ON m.id = u.target_id
+JOIN revcred_customer o ON o.id = m.customer_id
+JOIN revcred_subscriber p ON p.id = m.subscriber_id
+WHERE c.id = u.id AND u.target_type = 'revcred.membership'
+"""
+# in: changes that are undone in this transaction; out: keys with both owners, noted
+NOTE_UNDONE_KEYS = f"""
+UPDATE revcred_uploadchange c SET links = c.links || jsonb_build_object(
+    'undone_key', jsonb_build_array(
+        old.customer_id, had.name, old.name, k.customer_id, has.name, k.name, x.hint
+    )
+)
+FROM {UNDONE_TABLE} u
+JOIN revcred_externalkey x ON x.id = (u.links ->> 'taken')::bigint
+JOIN revcred_credential old ON old.id = x.credential_id
+JOIN revcred_customer had ON had.id = old.customer_id
+JOIN revcred_credential k ON k.id = u.target_id
+JOIN revcred_customer has ON has.id = k.customer_id
+WHERE c.id = u.id AND u.links ? 'taken' AND old.customer_id <> k.customer_id
+"""
+UNDO_NOTES_QUERY = """
+SELECT links -> 'undone', links -> 'undone_key' FROM revcred_uploadchange
+WHERE upload_id = %s AND (links ? 'undone' OR links ? 'undone_key') ORDER BY id
+"""
+NOTE_STATEMENTS = {
+    "revcred.membership": NOTE_UNDONE_MEMBERSHIPS,
+    "revcred.credential": NOTE_UNDONE_KEYS,
+}
+# Lines of mails to the owners of customers, by the customer's id.
+OwnerLines: TypeAlias = dict[int, list[str]]
+
+
 @dataclass(frozen=True)
 class ChangedMembership:
+    """A membership that a list began or changed, or that undoing the list took back."""
+
     customer_id: int
     customer: str
     person: int
     email: str
     name: str
-    role: str
+    role: str | None  # None: the person is no longer a member
     old_role: str | None
+    is_undone: bool = False
+
+    @property
+    def own_line(self) -> str:
+        """Line for the person."""
+        if self.role is None:
+            return f"no longer a member of {self.customer}"
+        again = " again" if self.is_undone else ""
+        return f"{Membership.Role(self.role).label.lower()} of {self.customer}{again}"
 
     @property
     def line(self) -> str:
         """Line for the owners of the customer."""
+        if self.role is None:
+            return f"{self.email} no longer belongs to {self.customer}"
         label = Membership.Role(self.role).label.lower()
+        if self.is_undone:
+            return f"{self.email} is {label} of {self.customer} again"
         if self.old_role:
             return f"{self.email} is {label} of {self.customer}, and was {self.old_role} before"
         return f"{self.email} is {label} of {self.customer}, and did not belong to it before"
@@ -78,6 +139,15 @@ class UploadNotice:
         }
 
 
+def note_undone_changes(cursor: CursorWrapper, target: str) -> None:
+    """Note what `queue_undo_notices` needs of things of a kind, before they are undone.
+
+    `target` is the label of the model, such as "revcred.membership".
+    """
+    if target in NOTE_STATEMENTS:
+        cursor.execute(NOTE_STATEMENTS[target])
+
+
 def queue_upload_notices(upload: Upload) -> int:
     """Queue a mail to each new member, and to owners of customers whose members or keys changed.
 
@@ -88,26 +158,7 @@ def queue_upload_notices(upload: Upload) -> int:
         members = [ChangedMembership(*row) for row in cursor.fetchall()]
         cursor.execute(MOVED_KEYS_QUERY, [upload.pk])
         keys = cursor.fetchall()
-    notices: dict[int, UploadNotice] = {}
-    for member in members:
-        notice = notices.setdefault(member.person, UploadNotice(member.email, member.name))
-        notice.joined.append(f"{Membership.Role(member.role).label.lower()} of {member.customer}")
-    _add_owners(notices, upload, members, keys)
-    by = str(upload.applied_by) if upload.applied_by else OPERATOR_NAME
-    mails = ((each.email, each.context(by)) for each in notices.values())
-    return queue_mails("emails/list_applied", mails)
-
-
-def _add_owners(
-    notices: dict[int, UploadNotice],
-    upload: Upload,
-    members: list[ChangedMembership],
-    keys: list[tuple[Any, ...]],
-) -> None:
-    """Add lines for owners, except those who became owners by this list: that is in `joined`."""
-    lines: dict[int, list[str]] = defaultdict(list)
-    for member in members:
-        lines[member.customer_id].append(member.line)
+    lines: OwnerLines = defaultdict(list)
     for had, had_customer, had_name, has, has_customer, has_name, hint in keys:
         # One customer must not learn the name of another.
         lines[had].append(
@@ -117,6 +168,55 @@ def _add_owners(
             f"the key …{hint} belongs to {has_customer}, as “{has_name}”, and belonged to another"
             " customer before"
         )
+    return _queue_notices("emails/list_applied", upload.applied_by, members, lines)
+
+
+def queue_undo_notices(upload: Upload) -> int:
+    """Queue mails about undone changes, to the same people as `queue_upload_notices`.
+
+    Belongs to the transaction in which the undo ends. Return the number of mails.
+    """
+    members: list[ChangedMembership] = []
+    lines: OwnerLines = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(UNDO_NOTES_QUERY, [upload.pk])
+        notes = cursor.fetchall()
+    for member, key in notes:
+        if member:
+            members.append(ChangedMembership(**decode_json_column(member), is_undone=True))
+        if key:
+            had, had_customer, had_name, has, has_customer, has_name, hint = decode_json_column(key)
+            # One customer must not learn the name of another.
+            lines[had].append(f"the key …{hint} belongs to {had_customer} again, as “{had_name}”")
+            lines[has].append(
+                f"the key …{hint} of “{has_name}” at {has_customer} belongs to another customer"
+                " again"
+            )
+    return _queue_notices("emails/list_undone", upload.undone_by, members, lines)
+
+
+def _queue_notices(
+    template_prefix: str, by: User | None, members: list[ChangedMembership], lines: OwnerLines
+) -> int:
+    """Queue one mail for each person. `lines` are those that concern more than memberships."""
+    notices: dict[int, UploadNotice] = {}
+    for member in members:
+        notice = notices.setdefault(member.person, UploadNotice(member.email, member.name))
+        notice.joined.append(member.own_line)
+        lines[member.customer_id].append(member.line)
+    _add_owners(notices, by, members, lines)
+    name = str(by) if by else OPERATOR_NAME
+    mails = ((notice.email, notice.context(name)) for notice in notices.values())
+    return queue_mails(template_prefix, mails)
+
+
+def _add_owners(
+    notices: dict[int, UploadNotice],
+    by: User | None,
+    members: list[ChangedMembership],
+    lines: OwnerLines,
+) -> None:
+    """Add lines for owners, except those who became owners by this list: that is in `joined`."""
     by_list = {(member.customer_id, member.person) for member in members if member.role == "owner"}
     owners = Membership.objects.filter(
         customer__in=lines,
@@ -126,8 +226,8 @@ def _add_owners(
     for owner in owners.order_by("customer__name"):
         person = owner.subscriber
         is_told = (owner.customer_id, person.pk) not in by_list
-        # The person who applied the list knows what is in it.
-        if is_told and person.user and person.user != upload.applied_by:
+        # The person who applied or undid the list knows what is in it.
+        if is_told and person.user and person.user != by:
             email = person.user.email
             notice = notices.setdefault(person.pk, UploadNotice(email, person.name))
             # Mail goes to the address of the login, which may differ from the subscriber's.

@@ -55,6 +55,9 @@ def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
         _record_end(upload, before)
         if before == Upload.State.APPLYING:
             notices.queue_upload_notices(upload)
+        # An upload that undid itself has failed: nobody was told that it had been applied.
+        elif state == Upload.State.UNDONE:
+            notices.queue_undo_notices(upload)
         if has_written and upload.changes.exists():
             # Once for the whole list: it tells metering what waits in quarantine, and what was
             # attributed wrongly since then.

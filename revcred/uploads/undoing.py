@@ -12,7 +12,7 @@ from django.db.transaction import atomic
 
 from revcred.hooks import numbers_with_usage
 from revcred.models import AuditEvent, Upload, UploadChange
-from revcred.uploads import events, rights
+from revcred.uploads import events, notices, rights
 from revcred.uploads.opening import ProgressCallback, long_statement_cursor
 from revcred.uploads.plans import UNDO_PLANS
 from revcred.uploads.plans.plan import UNDONE_TABLE, UndoPlan
@@ -79,21 +79,43 @@ def undo_changes(upload: Upload, *, on_progress: ProgressCallback) -> None:
     Changes that something depends on by now are kept. Raises NotAllowed; changes that were undone
     by then stay undone.
     """
+    create_undone_table()
+    while _undo_batch(upload):
+        on_progress(upload)
+
+
+def create_undone_table() -> None:
+    """Create the temporary table of changes to undo. It belongs to this connection."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {UNDONE_TABLE}")
         cursor.execute(
             f"CREATE TEMPORARY TABLE {UNDONE_TABLE} (LIKE revcred_uploadchange)"
             " ON COMMIT DELETE ROWS"
         )
-    while _undo_batch(upload):
-        on_progress(upload)
 
 
 @atomic
 def _undo_batch(upload: Upload) -> bool:
     """Undo the next changes in one transaction. Return False if there were none left."""
     rights.require_rights_to_undo(upload)
+    audit_events = undo_next_changes(upload)
+    if audit_events is None:
+        return False
+    upload.save(update_fields=["outcome", "after", "done", "fraction"])
+    # Recording locks the end of the audit's chain until the commit, so it comes last.
+    AuditEvent.objects.record_many(audit_events)
+    return True
+
+
+def undo_next_changes(upload: Upload) -> list[AuditEvent] | None:
+    """Undo the next changes, and set the progress of the upload without saving it.
+
+    Return the events to record, or None if there were no changes left. Belongs to the caller's
+    transaction.
+    """
     with connection.cursor() as cursor:
+        # A trial undoes several batches in one transaction.
+        cursor.execute(f"TRUNCATE {UNDONE_TABLE}")
         cursor.execute(
             f"""
             INSERT INTO {UNDONE_TABLE}
@@ -105,7 +127,7 @@ def _undo_batch(upload: Upload) -> bool:
         cursor.execute(f"SELECT count(*), min(id) FROM {UNDONE_TABLE}")
         count, last = cursor.fetchone()
         if not count:
-            return False
+            return None
         # Locked before anybody looks for obstacles: other actions on these things wait until then.
         for plan in UNDO_PLANS:
             cursor.execute(_lock_undone_statement(plan))
@@ -115,8 +137,9 @@ def _undo_batch(upload: Upload) -> bool:
         for plan in UNDO_PLANS:
             kept += _exclude_depended(cursor, _depended_on(cursor, plan, UNDONE_TABLE, own=False))
             of_kind = f"(SELECT * FROM {UNDONE_TABLE} WHERE target_type = '{plan.target}')"
-            # Events name things, so they are built before the things are deleted.
+            # Events and mails name things, so they are built before the things are deleted.
             audit_events += events.events_of_undoing(cursor, upload, of_kind)
+            notices.note_undone_changes(cursor, plan.target)
             for statement in plan.statements:
                 cursor.execute(statement)
     outcome = upload.outcome.copy()
@@ -125,10 +148,7 @@ def _undo_batch(upload: Upload) -> bool:
     outcome["kept"] = outcome.get("kept", 0) + kept
     upload.outcome, upload.after, upload.done = outcome, last, upload.done + count
     upload.fraction = upload.done / max(upload.to_do or 0, upload.done)
-    upload.save(update_fields=["outcome", "after", "done", "fraction"])
-    # Recording locks the end of the audit's chain until the commit, so it comes last.
-    AuditEvent.objects.record_many(audit_events)
-    return True
+    return audit_events
 
 
 def _lock_undone_statement(plan: UndoPlan) -> str:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from revcred.client_address import asked_from
 from revcred.models import Upload
-from revcred.uploads import applying, checking, undoing
+from revcred.uploads import applying, checking, trial, undoing
 from revcred.uploads.opening import ProgressCallback, UploadCancelled
 from revcred.uploads.phases import begin_phase, end_upload
 from revcred.uploads.reading import UnreadableFile
@@ -112,7 +112,7 @@ def _run_phase(upload: Upload, on_progress: ProgressCallback) -> None:
     state = Upload.State
     try:
         if upload.state == state.CHECKING:
-            checking.check_list(upload, on_progress=on_progress)
+            checking.check_list(upload, on_progress=on_progress, count_moves=trial.try_applying)
         elif upload.state == state.APPLYING:
             applying.apply_chunks(upload, on_progress=on_progress)
             end_upload(upload, state.APPLIED)

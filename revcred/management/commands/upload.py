@@ -11,8 +11,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from revcred import hooks
 from revcred.models import Product, Upload, User
-from revcred.uploads import actions, mapping, rights
+from revcred.uploads import actions, mapping, rights, trial
 from revcred.uploads.actions import UploadChoices
 from revcred.uploads.checking import MAPPING_SAMPLE_ROWS
 from revcred.uploads.columns import InvalidCell, ListKind, columns_by_name
@@ -211,6 +212,24 @@ class Command(BaseCommand):
         if members["of_others"] > shown:
             self.stdout.write(f"… {members['of_others']:,} people of other customers in all.")
 
+    def _write_moves(self, moves: dict[str, Any] | None) -> None:
+        """Print how many calls would move, from where to where, as the page of the upload does."""
+        if not moves or not moves["counted"]:
+            self.stdout.write("How many counted calls this moves is not known.")
+            return
+        more = "" if moves["is_complete"] else "more than "
+        found = trial.consequences_of_moves(moves)
+        since = f" since {found.since:%Y-%m-%d %H:%M}" if found.since and moves["calls"] else ""
+        self.stdout.write(f"This moves {more}{moves['calls']:,} calls{since}.")
+        for movement in found.movements[:PROBLEMS_SHOWN]:
+            self.stdout.write(f"{movement.calls:,} from {movement.before} to {movement.after}")
+        for name in moves["names"]:
+            self.stdout.write(
+                f"“{name['name']}”, a former name of “{name['loser']}” of {name['loser_customer']},"
+                f" becomes a name of “{name['taker']}”: {name['calls']:,} calls used it in the last"
+                f" {hooks.RECENT_CALLS_DAYS} days."
+            )
+
     def _write_preview(self, upload: Upload, by: User | None) -> int:
         """Print the preview. Return the number of rejected rows."""
         preview = upload.preview
@@ -227,9 +246,7 @@ class Command(BaseCommand):
         if by:
             for missing in rights.missing_rights_to_apply(upload, by):
                 self.stderr.write(f"{by} may not {missing}.")
-        if preview["claim"] and preview["claim"]["transactions"]:
-            waiting = preview["claim"]["transactions"]
-            self.stdout.write(f"{waiting:,} transactions in quarantine would be attributed.")
+        self._write_moves(preview.get("moves"))
         for problem in actions.list_row_problems(upload=upload, most=PROBLEMS_SHOWN):
             value = f" {problem.hint}" if problem.hint else ""
             column = f", {problem.column}{value}" if problem.column else ""

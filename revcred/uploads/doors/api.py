@@ -415,6 +415,7 @@ def _preview_as_json(upload: Upload, user: User) -> dict[str, Any]:
             for column, message, rows in preview["reasons"]
         ],
         "claim": _claim_as_json(preview["claim"]) if preview["claim"] else None,
+        "moves": preview.get("moves"),
     }
 
 

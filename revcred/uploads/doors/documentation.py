@@ -90,6 +90,26 @@ VALUE_CHANGE_SCHEMA = {
     "type": "object",
     "properties": {"column": {"type": "string"}, "old": {}, "new": {}},
 }
+CHARGED_TO_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "customer": {"type": "string"},
+        "subscription": {"type": "string"},
+        "subscription_id": {"type": ["integer", "null"]},
+        "credential": {"type": "string"},
+        "reason": {"type": "string"},
+    },
+}
+CALL_MOVEMENT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "before": CHARGED_TO_SCHEMA,
+        "after": CHARGED_TO_SCHEMA,
+        "calls": {"type": "integer"},
+        "first": {"type": "string", "format": "date-time"},
+        "last": {"type": "string", "format": "date-time"},
+    },
+}
 PREVIEW_MEMBER_SCHEMA = {
     "type": "object",
     "properties": {
@@ -193,6 +213,24 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                             "message": {"type": "string"},
                             "rows": {"type": "integer"},
                         },
+                    },
+                },
+                "moves": {
+                    "type": ["object", "null"],
+                    "description": "Counted calls that applying the list would move, as of `at`."
+                    " If `counted` is false, `why` gives the reason: `long` (trying out the list"
+                    " takes too long) or `busy` (somebody was changing the same things).",
+                    "properties": {
+                        "counted": {"type": "boolean"},
+                        "at": NULLABLE_MOMENT_SCHEMA,
+                        "why": {"type": "string"},
+                        "calls": {"type": "integer"},
+                        "is_complete": {"type": "boolean"},
+                        "since": {"type": ["string", "null"], "format": "date-time"},
+                        "movements": {"type": "array", "items": CALL_MOVEMENT_SCHEMA},
+                        "more": {"type": "integer"},
+                        "names": {"type": "array", "items": {"type": "object"}},
+                        "more_names": {"type": "integer"},
                     },
                 },
                 "claim": {

@@ -312,6 +312,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
             rejected=preview.count_rejected(upload),
             reasons=preview.problem_counts(upload),
             members=preview.members_to_add(upload),
+            **preview.moves_context(upload.preview.get("moves")),
             lacking=rights.missing_rights_to_apply(upload, _signed_in_user(request)),
             to_do=preview.rows_to_apply(upload),
             choices=choices,
@@ -383,14 +384,20 @@ class UploadAdmin(ReadOnlyModelAdmin):
         if upload.state not in Upload.UNDOABLE or not upload.changes.exists():
             messages.warning(request, STATE_CHANGED_MESSAGE)
             return self._redirect_to(upload)
+        obstacles = actions.undo_obstacles(upload=upload)
+        lacking = rights.missing_rights_to_undo(upload, _signed_in_user(request))
+        # Trying it out takes seconds, and is of no use where it cannot be done.
+        is_possible = not (lacking or obstacles)
+        moves = actions.moves_of_undoing(upload=upload) if is_possible else None
         return self._show(
             request,
             "undo",
             "Undo",
             upload,
             outcome_counts=preview.outcome_counts(upload),
-            obstacles=actions.undo_obstacles(upload=upload),
-            lacking=rights.missing_rights_to_undo(upload, _signed_in_user(request)),
+            obstacles=obstacles,
+            lacking=lacking,
+            **preview.moves_context(moves),
         )
 
     # --- Rejected rows ---

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from revcred.models import Upload
-from revcred.uploads import columns
+from revcred.admin_toolkit import confirmation
+from revcred.hooks import Consequences
+from revcred.models import Subscription, Upload
+from revcred.uploads import columns, trial
 from revcred.uploads.columns import ListKind
 
 PREVIEW_LABELS = {
@@ -130,6 +132,30 @@ def members_to_add(upload: Upload) -> dict[str, Any]:
     # Previews of earlier versions have none.
     members: dict[str, Any] = upload.preview.get("members") or {"count": 0, "people": []}
     return members | {"more": members["count"] - len(members["people"])}
+
+
+def moves_context(moves: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the template context for calls that an upload, or undoing it, moves.
+
+    `moves` is that of `Upload.preview`, or None if nobody tried it out.
+    """
+    if not moves or not moves["counted"]:
+        return {"moves": moves, "found": Consequences()}
+    found = trial.consequences_of_moves(moves)
+    named = {
+        place.subscription_id
+        for movement in found.movements
+        for place in (movement.before, movement.after)
+        if place.subscription_id is not None
+    }
+    existing = Subscription.objects.filter(pk__in=named).values_list("pk", flat=True)
+    return {
+        "moves": moves,
+        "found": found,
+        "calls": confirmation.calls_in_words(moves["calls"], is_complete=moves["is_complete"]),
+        # The trial made them and took them back: they have no page that could be linked.
+        "not_created_yet": named - {*existing},
+    }
 
 
 def rows_to_apply(upload: Upload) -> int:

@@ -703,6 +703,7 @@ CREDENTIALS_PLAN = ListPlan(
         FROM {source} row CROSS JOIN unnest(string_to_array(holders, '|')) named
     """,
     seals_keys=True,
+    sealing_statements=(INSERT_SEALED_VALUES, REPLACE_SECRETS),
     also_created_queries=ALSO_CREATED_QUERIES,
     messages=CREDENTIAL_MESSAGES,
 )

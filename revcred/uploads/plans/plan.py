@@ -49,6 +49,7 @@ class ListPlan:
     # People who become members: email, customer (its external key), role, number, action.
     joining_query: str = ""
     seals_keys: bool = False
+    sealing_statements: tuple[str, ...] = ()  # those of `write` that only store sealed values
     also_created_queries: Mapping[str, str] = field(default_factory=dict)  # counts for `prepare`
     messages: Mapping[str, str]
 

@@ -95,6 +95,8 @@ class Matrix:
             fact = case.fact and case.fact(self.world, user)
             with matrix.Writes() as writes:
                 response = getattr(client, method)(url, said)
+                if method == "post" and (carried := carried_of(response)):
+                    response = client.post(url, carried)  # it is asked first, with figures
                 wrote = writes.so_far()
             if AuditEvent._meta.db_table in wrote:
                 events = AuditEvent.objects.filter(pk__gt=self.newest_event)
@@ -105,13 +107,17 @@ class Matrix:
             set_rollback(True)
         response.close()
         client.cookies.pop("messages", None)
-        if wrote and "/upload/" in url:
-            shutil.rmtree(self.place)
-            shutil.copytree(self.copy, self.place)
+        self.restore(url, wrote)
         if response.status_code >= 500:
             self.failed.append(f"{method} {url} by {actor}: {response.status_code}")
         answered = response.status_code < 400 and not _leads_to_sign_in(response)
         return answered, wrote, is_changed
+
+    def restore(self, url: str, wrote: dict[str, int]) -> None:
+        """Put the files of uploads back, as their rows are."""
+        if wrote and "/upload/" in url:
+            shutil.rmtree(self.place)
+            shutil.copytree(self.copy, self.place)
 
     def said(self, page: str, case: matrix.Case, user, url: str) -> dict:
         """What the page's form holds for a superuser, and over it what the case says."""
@@ -128,6 +134,14 @@ class Matrix:
             is_page = response.status_code == 200 and not response.streaming
             self.forms[url] = matrix.largest_form(response.content.decode()) if is_page else {}
         return self.forms[url]
+
+
+def carried_of(response) -> dict:
+    """What a page that asks first carries to its button's post; nothing of any other page."""
+    carried: dict[str, list] = {}
+    for name, value in (getattr(response, "context_data", None) or {}).get("carried", ()):
+        carried.setdefault(name, []).append(value)
+    return carried
 
 
 @contextmanager

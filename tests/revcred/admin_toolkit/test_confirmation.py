@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from metering.models import Claim, Quarantined, Transaction, Usage
 from metering.quarantine import reattribution
+from revcred.actions import credentials
 from revcred.admin_toolkit import confirmation
 from revcred.models import AuditEvent, Credential, Source, Subscription
 from tests import factories
@@ -224,19 +225,55 @@ def test_grave_acts_always_say_what_they_end(admin_client, it, name, typed):
     assert (
         "calls are charged to nobody" in response.text or "are charged to nobody" in response.text
     )
-    if name != "end-key":
-        assert "It had 4 calls in the last 7 days" in response.text
+    assert "It had 4 calls in the last 7 days" in response.text
     assert confirm(admin_client, response).status_code == 302
 
 
-def test_an_end_that_cuts_off_calls_is_asked_and_one_that_does_not_is_not(
-    admin_client, it, subscription, other
-):
-    for which, is_asked in ((subscription, True), (other, False)):
+def test_an_end_is_asked_with_the_calls_of_the_last_days(admin_client, it, subscription, other):
+    for which, calls in ((subscription, "4 calls"), (other, "no calls")):
         address = change("subscription", which.pk)
         until = (timezone.now() + DAY).strftime(MOMENT)
         typed = fields_of(admin_client, address) | {"active_until": until}
-        assert asked(admin_client.post(address, typed)) is is_asked
+        response = admin_client.post(address, typed)
+        assert asked(response)
+        assert f"It had {calls} in the last 7 days" in response.text
+
+
+def test_a_rotation_without_overlap_says_what_the_old_key_got(admin_client, it):
+    factories.settled(factories.a_call(KEY, path="/maps/1"))
+
+    response = admin_client.post(page(it, "rotate"), {"overlap": "0"})
+
+    assert asked(response)
+    assert "The old key" in response.text
+    assert "stops at once" in response.text
+    assert "It had 5 calls in the last 7 days, 1 of them in the last 24 hours" in response.text
+    assert confirm(admin_client, response).status_code == 302
+
+
+def test_of_several_keys_each_is_said_with_its_own_calls(admin_client, it):
+    credentials.rotate_credential(credential=it, overlap=DAY, key="another-key-of-it", by=None)
+    factories.settled(factories.a_call("another-key-of-it", path="/maps/1"))
+
+    response = admin_client.post(page(it, "rotate"), {"overlap": "0"})
+
+    first, second = (effect.recent_calls for effect in response.context["question"].effects)
+    assert {first.calls, second.calls} == {1, 4}
+
+
+def test_a_suspended_customer_is_said_with_credentials_and_calls(admin_client, it, customer):
+    address = change("customer", customer.pk)
+    typed = fields_of(admin_client, address) | {"suspended_at": ago(0)}
+
+    response = admin_client.post(address, typed)
+
+    assert asked(response)
+    text = " ".join(response.text.split())
+    assert "no key or secret of Acme is revealed: 1 credential and 0 members" in text
+    assert "Calls are not stopped: those to its 2 active subscriptions" in text
+    assert "It had 4 calls in the last 7 days" in text
+    (effect,) = response.context["question"].effects
+    assert sum(calls for _, calls, _ in effect.days) == 4
 
 
 def test_a_suspended_gateway_is_said_to_report_no_more(admin_client, credential):

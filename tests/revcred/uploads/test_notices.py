@@ -114,3 +114,63 @@ def test_plain_new_credentials_tell_nobody(applied, acme):
     factories.a_subscriber(acme, Role.OWNER, email="boss@example.com")
     applied(rows("customer,name", "acme,Orders"))
     assert mails() == {}
+
+
+def forget_mails():
+    OutgoingMail.objects.all().delete()
+
+
+def test_undoing_tells_everybody_whom_applying_told(applied, undone, acme):
+    factories.a_subscriber(acme, Role.OWNER, email="boss@example.com")
+    factories.a_subscriber(acme, email="bo@example.com")
+    upload = applied(
+        rows(
+            "email,customer,role",
+            "bo@example.com,acme,owner",
+            "new@example.com,acme,viewer",
+        ),
+        kind=ListKind.SUBSCRIBERS,
+    )
+    told = mails().keys()
+    forget_mails()
+
+    undone(upload)
+
+    again = mails()
+    assert again.keys() == told
+    assert "bo@example.com is member of Acme again" in again["boss@example.com"]
+    assert "new@example.com no longer belongs to Acme" in again["boss@example.com"]
+    assert "- member of Acme again" in again["bo@example.com"]
+    assert "- no longer a member of Acme" in again["new@example.com"]
+    assert factories.an_admin().email in again["boss@example.com"]
+
+
+def test_undoing_tells_owners_at_both_ends_of_a_key(applied, undone, acme):
+    globex = factories.a_customer("Globex")
+    factories.a_subscriber(acme, Role.OWNER, email="boss@example.com")
+    factories.a_subscriber(globex, Role.OWNER, email="chief@example.com")
+    factories.a_credential(acme, "the-key-of-orders", name="Orders")
+    upload = applied(
+        rows("customer,name,key", "globex,Taken,the-key-of-orders"), keys_of_others="take_over"
+    )
+    forget_mails()
+
+    undone(upload)
+
+    told = mails()
+    assert "…ders belongs to Acme again, as “Orders”" in told["boss@example.com"]
+    assert (
+        "…ders of “Taken” at Globex belongs to another customer again" in told["chief@example.com"]
+    )
+    assert "Globex" not in told["boss@example.com"]
+    assert "Acme" not in told["chief@example.com"]
+
+
+def test_what_undoing_would_do_is_told_to_nobody(applied, acme):
+    factories.a_subscriber(acme, Role.OWNER, email="boss@example.com")
+    upload = applied(rows("email,customer", "new@example.com,acme"), kind=ListKind.SUBSCRIBERS)
+    forget_mails()
+
+    actions.moves_of_undoing(upload=upload)
+
+    assert mails() == {}
