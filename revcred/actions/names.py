@@ -30,6 +30,43 @@ def fields_named_by_calls(*, model: type[Model]) -> set[str]:
 
 
 @atomic
+def give_back_name(*, target: Model, kind: FormerName.Kind, name: str) -> list[int]:
+    """Take a former name away from a row, as if the row had never had it.
+
+    Rows that had the name before, and lost it to this one, have it again. Returns their numbers.
+    The caller announces the change.
+    """
+    lost = FormerName.objects.filter(kind=kind, name=name, taken_by_id=target.pk)
+    # Read before the update, which removes what they are found by.
+    numbers = list(lost.values_list("target_id", flat=True))
+    former = FormerName.objects.filter(kind=kind, name=name, target_id=target.pk).first()
+    # The names return to whoever lost them, with the end that this one had.
+    lost.update(
+        counts_until=former.counts_until if former else None,
+        taken_by_id=former.taken_by_id if former else None,
+    )
+    if former:
+        former.delete()
+    return numbers
+
+
+@atomic
+def give_back_taken_name(*, target: Model, field: str, name: str) -> list[int]:
+    """Give a name that a row took from others back to them, once the row has its old one again.
+
+    A name that nobody lost stays a former name of the row. Returns the numbers of the others.
+    """
+    kinds = FormerName.KINDS.get(target._meta.model_name or "", {})
+    if field not in kinds:
+        return []
+    kind, in_any_case = kinds[field]
+    text = name.lower() if in_any_case else name
+    if not FormerName.objects.filter(kind=kind, name=text, taken_by_id=target.pk).exists():
+        return []
+    return give_back_name(target=target, kind=kind, name=text)
+
+
+@atomic
 def reattribute_renamed(*, target: Any, by: User | None) -> None:
     """Announce that a saved row has a new name, so that calls which name it are judged again.
 

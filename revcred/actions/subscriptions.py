@@ -6,6 +6,7 @@ from django.db.models import Min, QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from revcred.actions import names
 from revcred.actions.constraints import raising_on_violation
 from revcred.hooks import announce_change
 from revcred.models import AuditEvent, AuditVerb, FormerName, Product, Source, Subscription, User
@@ -110,22 +111,16 @@ def forget_former_name(*, subscription: Subscription, name: str, by: User | None
 
     Whoever had the key before, and lost it to this subscription, has it again.
     """
-    former = subscription.former_names().filter(name=name).first()
-    if former is None:
+    if not subscription.former_names().filter(name=name).exists():
         return
-    lost = FormerName.objects.filter(
-        kind=FormerName.Kind.SUBSCRIPTION, name=name, taken_by_id=subscription.pk
+    had_it_before = names.give_back_name(
+        target=subscription, kind=FormerName.Kind.SUBSCRIPTION, name=name
     )
-    # Read before the update, which removes what they are found by.
-    had_it_before = list(Subscription.objects.filter(pk__in=lost.values("target_id")))
-    # The names return to whoever lost them, with the end that this one had.
-    lost.update(counts_until=former.counts_until, taken_by_id=former.taken_by_id)
-    former.delete()
     details = {"changed": {"former_name": audit_difference(name, None)}}
     AuditEvent.objects.record(AuditVerb.CHANGED, target=subscription, by=by, details=details)
     cause = f"“{name}” no longer means “{subscription}”"
     announce_change(cause, subscription=subscription, since=subscription.active_from, by=by)
-    for each in had_it_before:
+    for each in Subscription.objects.filter(pk__in=had_it_before):
         announce_change(cause, subscription=each, by=by)
 
 

@@ -174,9 +174,22 @@ def _restore_fields(event: AuditEvent, target: Any, by: User | None) -> dict[str
         else:
             setattr(target, field.attname, _python_value(field, old))
     _save_restored(target, lists, by)
+    _give_back_taken_names(event, target, by)
     if event.details.get("rows"):
         _restore_rows(event, target, by)
     return {}  # the action has recorded the fields itself
+
+
+def _give_back_taken_names(event: AuditEvent, target: Any, by: User | None) -> None:
+    """Give names back that the undone change took from others, who lost calls with them."""
+    for field, (_, new) in event.details.get("changed", {}).items():
+        if not isinstance(new, str):
+            continue
+        others = names.give_back_taken_name(target=target, field=field, name=new)
+        # Renames of other models announce all who had the name.
+        if isinstance(target, Subscription):
+            for other in Subscription.objects.filter(pk__in=others):
+                announce_change(f"“{new}” means “{other}” again", subscription=other, by=by)
 
 
 def _check_unchanged(event: AuditEvent, target: Any, field: Any, new: Any) -> None:

@@ -1,6 +1,7 @@
 """A renamed object is still found by its former name."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, connection
@@ -9,8 +10,10 @@ from django.utils import timezone
 
 from metering.models import Quarantined, Transaction
 from metering.quarantine import reattribution
-from revcred.actions import subscriptions
+from revcred.actions import names, subscriptions, undoing
 from revcred.models import (
+    AuditEvent,
+    AuditVerb,
     Credential,
     Customer,
     FormerName,
@@ -255,6 +258,53 @@ def test_a_renamed_source_is_still_that_source(maps):
     Source.objects.create(name="Other", external_key="tiles")
     assert charged(factories.a_call(KEY, source_named="tiles")) == "no_subscription"
     assert charged(factories.a_call(KEY, source_named="pictures")) == "maps"
+
+
+def test_undoing_a_rename_gives_the_name_back_to_whoever_lost_it(maps):
+    """And with it the calls, as before the rename."""
+    renamed(maps, "atlas")
+    taker = factories.a_subscription(external_key="routes")
+    call = naming("maps")
+    assert charged(call) == "atlas"
+    renamed(taker, "maps")
+    assert charged_now(call) == "maps"
+
+    event = AuditEvent.objects.about(taker).filter(verb=AuditVerb.CHANGED).latest("pk")
+    undoing.undo_event(event=event, by=None)
+    reattribution.work_through_claims()
+
+    assert charged_now(call) == "atlas"
+    assert charged(naming("maps")) == "atlas"
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [(model, field) for model, fields in FormerName.KINDS.items() for field in fields],
+)
+def test_a_name_that_is_undone_is_given_back_whatever_it_names(model, field):
+    make = {
+        "subscription": factories.a_subscription,
+        "source": lambda: Source.objects.create(name="Tiles", external_key=f"source-{uuid4()}"),
+        "customer": factories.a_customer,
+        "product": factories.a_product,
+        "subscriber": factories.a_subscriber,
+        "credential": factories.a_credential,
+    }[model]
+    loser = make()
+    # Names of credentials are unique within their customer only, and can be taken there.
+    taker = make(loser.customer) if model == "credential" else make()
+    lost, old, other = f"lost-{model}@acme.test", getattr(taker, field), f"new-{model}@acme.test"
+    by_update(loser, field, lost)
+    by_update(loser, field, other)
+    by_update(taker, field, lost)
+    by_update(taker, field, old)
+    former = FormerName.objects.filter(name=lost)
+    assert former.get(target_id=loser.pk).taken_by_id == taker.pk
+
+    names.give_back_taken_name(target=taker, field=field, name=lost)
+
+    assert not former.filter(target_id=taker.pk).exists()
+    assert former.get(target_id=loser.pk).counts_until is None
 
 
 # --- Free again -----------------------------------------------------------------------------------
