@@ -203,7 +203,7 @@ def test_sources_and_path_rules_come_back(admin_client):
         "path_rules-0-match": "begins_with",
         "path_rules-0-text": "/other/",
     }
-    assert admin_client.post(address, typed).status_code == 302
+    assert confirm(admin_client, admin_client.post(address, typed)).status_code == 302
 
     undo()
 
