@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from metering.models import Quarantined, QuarantineReason
-from revcred.models import Credential, Gateway
+from revcred.models import Credential, Gateway, Product, Source, Subscription
 
 MAX_GROUPS = 1_000
 # Counting reads every row. The page of groups shall open at once, and says "more than" beyond this.
@@ -110,6 +110,21 @@ class KeyOwner:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UncountedCalls:
+    """Calls of a group whose source a product does not count.
+
+    `source` is None if there is no source of that name, or no path rule fits. `named`: the name of
+    the source in the calls, or "".
+    """
+
+    named: str
+    source: Source | None
+    product: Product
+    subscription: Subscription
+    calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuarantineGroup:
     """Transactions that wait for one reason, under one key, at one gateway."""
 
@@ -122,6 +137,7 @@ class QuarantineGroup:
     count: int = 0
     since: datetime | None = None
     owner: KeyOwner | None = None
+    uncounted: Sequence[UncountedCalls] = ()
 
     @property
     def slug(self) -> str:

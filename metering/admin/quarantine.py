@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from metering.admin import groups, owners
+from metering.admin import groups, owners, uncounted
 from metering.admin.groups import QuarantineGroup
 from metering.admin.transactions import ReceiptModelAdmin, format_elements
 from metering.models import Quarantined, QuarantineReason
@@ -313,7 +313,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
         if {"group", "released"}.isdisjoint(request.GET):
             return self.groups_view(request)
         group = existing_group(request.GET.get("group", ""))
-        (group,) = owners.with_owners([group]) if group else (None,)
+        (group,) = uncounted.with_uncounted_calls(owners.with_owners([group])) if group else (None,)
         context = {"group": group}
         return super().changelist_view(request, context | (extra_context or {}))
 
@@ -332,7 +332,9 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
             "title": "Quarantine",
             "subtitle": None,
             "opts": self.opts,
-            "groups": owners.with_owners(groups.measure_groups(list(page))),
+            "groups": uncounted.with_uncounted_calls(
+                owners.with_owners(groups.measure_groups(list(page)))
+            ),
             "page": page,
             "is_cut": len(found) >= groups.MAX_GROUPS,
             "reasons": QuarantineReason,

@@ -128,6 +128,34 @@ def coverage_condition(product: str, source: str, source_named: str) -> sql.Comp
     )
 
 
+# The rows of `judging` with `last_at`, and with the source that each call belongs to.
+SOURCED_ROWS = sql.SQL("""
+            SELECT
+                judging.*,
+                {last_possible_moment} AS last_at,
+                CASE
+                    WHEN source_named IS NOT NULL THEN {named_source_id}
+                    -- Evaluated once a statement: most installations have no rules.
+                    WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
+                        SELECT r.source_id FROM revcred_pathrule r
+                        WHERE {fits_path_rule}
+                        ORDER BY
+                            array_position(
+                                '{{equals,begins_with,ends_with,contains}}', r.match::text
+                            ),
+                            length(r.text) DESC, r.id
+                        LIMIT 1
+                    )
+                END AS source_id
+            FROM judging
+            OFFSET 0
+""").format(
+    last_possible_moment=LAST_POSSIBLE_MOMENT,
+    named_source_id=NAMED_SOURCE_ID,
+    fits_path_rule=path_rule_condition("judging.path"),
+)
+
+
 def judged_cte(name: str = "judged") -> sql.Composed:
     """Return the CTE that adds the owner, or the reason why there is none, to `judging`."""
     return sql.SQL("{} AS MATERIALIZED ({})").format(sql.Identifier(name), JUDGED_ROWS)
@@ -193,25 +221,7 @@ JUDGED_ROWS = sql.SQL("""
                 )
             END AS by_name
         FROM (
-            SELECT
-                judging.*,
-                {last_possible_moment} AS last_at,
-                CASE
-                    WHEN source_named IS NOT NULL THEN {named_source_id}
-                    -- Evaluated once a statement: most installations have no rules.
-                    WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
-                        SELECT r.source_id FROM revcred_pathrule r
-                        WHERE {fits_path_rule}
-                        ORDER BY
-                            array_position(
-                                '{{equals,begins_with,ends_with,contains}}', r.match::text
-                            ),
-                            length(r.text) DESC, r.id
-                        LIMIT 1
-                    )
-                END AS source_id
-            FROM judging
-            OFFSET 0
+{sourced_rows}
         ) sourced
         OFFSET 0
     ) j
@@ -308,9 +318,7 @@ JUDGED_ROWS = sql.SQL("""
     by_subscription=sql.Literal(MatchedBy.SUBSCRIPTION.value),
     names_disagree_condition=NAMES_DISAGREE_CONDITION,
     named_subscription_id=NAMED_SUBSCRIPTION_ID,
-    last_possible_moment=LAST_POSSIBLE_MOMENT,
-    named_source_id=NAMED_SOURCE_ID,
-    fits_path_rule=path_rule_condition("judging.path"),
+    sourced_rows=SOURCED_ROWS,
     candidate_is_covered=coverage_condition(
         "candidate.product_id", "j.source_id", "j.source_named"
     ),

@@ -150,13 +150,19 @@ def delivery_row(
     )
 
 
-def paired_calls_row(gateway_id: int, calls: Mapping[UUID, Call]) -> DeliveryRow:
-    """Return the inbox row of calls that came in two parts, by their dedup keys."""
+def paired_calls_row(
+    gateway_id: int, calls: Mapping[UUID, Call], shared_ids: Mapping[UUID, UUID] | None = None
+) -> DeliveryRow:
+    """Return the inbox row of calls that came in two parts, by their dedup keys.
+
+    `shared_ids`: the dedup keys of their transaction ids, where callers may choose these.
+    """
     lines = []
     for dedup_key, call in calls.items():
         # Each part was encoded on arrival: what was secret is gone, and its dedup key is fixed.
         _, _, content_hash, text = encode_call(gateway_id, call, NOTHING_WITHHELD)
-        lines.append((dedup_key.hex, dedup_key.hex, content_hash, text))
+        by_id = (shared_ids or {}).get(dedup_key, dedup_key)
+        lines.append((dedup_key.hex, by_id.hex, content_hash, text))
     return DeliveryRow(gateway_id, len(calls), 0, _json_array_of_calls(lines))
 
 

@@ -278,7 +278,8 @@ def _receipts_from_inbox(gateway: Gateway, keys: Collection[UUID]) -> Iterator[R
 
 def _receipts_of_partial(gateway: Gateway, keys: Collection[UUID]) -> list[Receipt]:
     """Return the receipt of a partial transaction that waits for its other part, or nothing."""
-    partial = Half.objects.filter(identity__in=keys).first()
+    waiting = Half.objects.filter(state=Half.State.WAITING)
+    partial = waiting.filter(Q(identity__in=keys) | Q(shared_id__in=keys)).first()
     if partial is None:
         return []
     receipt = _receipt_of_call(msgspec.json.decode(partial.call, type=Call), partial, gateway)

@@ -9,11 +9,20 @@ class Half(models.Model):
     """One part of a transaction, its request or its response, that waits for the other part.
 
     `call` is JSON of a `metering.inbox.calls.Call`. Of a part sent twice the first is kept.
+
+    Where callers may choose ids, parts with one id may be of several calls. There each part has an
+    `identity` of its own; `shared_id` is the dedup key of the id. A part that has been processed
+    stays for a while with its `state` and `content_hash`, so that a repeat can be recognised.
     """
 
     class Side(models.TextChoices):
         REQUEST = "request"
         RESPONSE = "response"
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        ALONE = "alone", "Accepted without its other part"
+        PAIRED = "paired", "Accepted with its other part"
 
     pk = models.CompositePrimaryKey("identity", "side")
     identity = models.UUIDField()
@@ -22,11 +31,21 @@ class Half(models.Model):
     received_at = models.DateTimeField(db_default=Now())
     next_look_at = models.DateTimeField(db_default=Now())
     call = models.TextField()
+    shared_id = models.UUIDField(null=True)
+    content_hash = models.UUIDField(null=True)
+    state = models.CharField(max_length=8, choices=State, db_default=State.WAITING)
 
     class Meta:
         default_permissions = ()
         verbose_name_plural = "halves"
-        indexes = (models.Index(fields=["next_look_at"], name="half_by_next_look"),)
+        indexes = (
+            models.Index(fields=["next_look_at"], name="half_by_next_look"),
+            models.Index(
+                fields=["shared_id"],
+                condition=models.Q(shared_id__isnull=False),
+                name="half_by_shared_id",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.get_side_display()} of {self.identity}"

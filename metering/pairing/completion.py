@@ -3,10 +3,14 @@
 When both parts are here, they are one call and go to the inbox like any other. A part that has
 waited for the pairing timeout goes there alone. If its other part comes later, it completes the
 stored transaction: by a correction in the ledger, in place in quarantine.
+
+Where callers may choose ids, an id does not tell which parts belong together, and an id that was
+used before makes nothing a repeat: see `_pair_parts_of_shared_ids`.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -40,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 MAX_TRANSACTIONS_PER_PAIRING = 1_000
 PAIRING_RETRY_DELAY = timedelta(hours=1)
+REPEATED_PART_PERIOD = timedelta(minutes=1)  # the same part is a repeat of one before
 # Stored in the claim that all completions share. Another text would make another claim.
 PAIRING_CAUSE = "its other half came"
 
@@ -87,10 +92,14 @@ def pair_due_partials() -> int:
         if not _acquire_pairing_lock():
             return 0
         due = Half.objects.filter(next_look_at__lte=Now()).order_by("next_look_at")
-        dedup_keys = set(due.values_list("identity", flat=True)[:MAX_TRANSACTIONS_PER_PAIRING])
+        found = list(due.values_list("identity", "shared_id")[:MAX_TRANSACTIONS_PER_PAIRING])
+        dedup_keys = {identity for identity, shared_id in found if shared_id is None}
+        shared_ids = {shared_id for _, shared_id in found if shared_id is not None}
         if dedup_keys:
             _pair_or_postpone(dedup_keys)
-    return len(dedup_keys)
+        if shared_ids:
+            _pair_parts_of_shared_ids(shared_ids)
+    return len(dedup_keys) + len(shared_ids)
 
 
 def _acquire_pairing_lock() -> bool:
@@ -109,7 +118,8 @@ def _pair_or_postpone(dedup_keys: Collection[UUID]) -> None:
     ]
     processed = set(Remembered.objects.filter(pk__in=dedup_keys).values_list("pk", flat=True))
     now = transactions[0].parts[0].now  # type: ignore[attr-defined]  # annotated
-    _complete_late([received for received in transactions if received.dedup_key in processed])
+    late = [received for received in transactions if received.dedup_key in processed]
+    _complete_late(late, _delete_partials)
     _accept_ready(
         [
             received
@@ -125,38 +135,221 @@ def _pair_or_postpone(dedup_keys: Collection[UUID]) -> None:
 
 
 def _accept_ready(ready: list[ReceivedParts]) -> None:
-    """Move calls to the inbox, one delivery for each gateway, in the surrounding transaction."""
-    for gateway_id, of_gateway in groupby(
-        sorted(ready, key=attrgetter("gateway_id")), attrgetter("gateway_id")
-    ):
-        calls = {received.dedup_key: received.call() for received in of_gateway}
-        commit_rows([paired_calls_row(gateway_id, calls)])
+    """Move calls to the inbox, in the surrounding transaction."""
+    _commit_to_inbox(ready)
     _delete_partials(ready)
 
 
-def _complete_late(late: list[ReceivedParts]) -> None:
+def _commit_to_inbox(ready: list[ReceivedParts]) -> None:
+    """Write the calls into the inbox, one delivery for each gateway."""
+    for gateway_id, of_gateway in groupby(
+        sorted(ready, key=attrgetter("gateway_id")), attrgetter("gateway_id")
+    ):
+        transactions = list(of_gateway)
+        calls = {received.dedup_key: received.call() for received in transactions}
+        shared_ids = {
+            received.dedup_key: part.shared_id
+            for received in transactions
+            for part in received.parts
+            if part.shared_id is not None
+        }
+        commit_rows([paired_calls_row(gateway_id, calls, shared_ids)])
+
+
+# --- Parts whose ids callers may choose -----------------------------------------------------------
+
+
+class LatePart(NamedTuple):
+    """A part that came after its other part had been accepted alone."""
+
+    accepted: Half
+    part: Half
+
+
+@dataclass
+class PairingDecisions:
+    """Decisions on parts. Those that are not in any list go on waiting."""
+
+    pairs: list[ReceivedParts] = field(default_factory=list)
+    alone: list[ReceivedParts] = field(default_factory=list)
+    late: list[LatePart] = field(default_factory=list)
+    expired: list[Half] = field(default_factory=list)
+
+
+def _pair_parts_of_shared_ids(shared_ids: Collection[UUID]) -> None:
+    """Decide which parts belong together if a caller may have chosen their ids.
+
+    Each request is a call of its own, whatever calls had its id before. A response belongs to the
+    first request of its id that still waits for one and came with the same key, if the response
+    has a key; else to a request that was accepted alone. A part that has waited for the pairing
+    timeout is accepted alone.
+
+    A part like one shortly before may be a repeat. It is another call only if it finds a part that
+    is left over in the end; if not, it is deleted.
+    """
+    partials = Half.objects.filter(shared_id__in=shared_ids).annotate(now=Now())
+    parts = list(partials.order_by("shared_id", "received_at", "identity"))
+    now = parts[0].now
+    alone = [part.identity for part in parts if part.state == Half.State.ALONE]
+    # One that was accepted alone and is not attributed yet cannot be completed yet.
+    completable = set(Remembered.objects.filter(pk__in=alone).values_list("pk", flat=True))
+    decisions = PairingDecisions()
+    for _, of_id in groupby(parts, attrgetter("shared_id")):
+        _decide_on_parts(list(of_id), now, completable, decisions)
+    _commit_to_inbox([*decisions.pairs, *decisions.alone])
+    _retain_parts(decisions.pairs, Half.State.PAIRED)
+    _retain_parts(decisions.alone, Half.State.ALONE)
+    _complete_late(
+        [ReceivedParts(late.accepted.identity, [late.part]) for late in decisions.late],
+        _retain_paired,
+    )
+    _delete_partials([ReceivedParts(part.identity, [part]) for part in decisions.expired])
+    # These and no others: a part that has come since they were read is looked at next.
+    due = Half.objects.filter(identity__in=[part.identity for part in parts], next_look_at__lte=now)
+    due.filter(state=Half.State.WAITING).update(next_look_at=F("received_at") + _pairing_timeout())
+    due.exclude(state=Half.State.WAITING).update(
+        next_look_at=F("received_at") + _retention_of_parts()
+    )
+
+
+def _decide_on_parts(
+    parts: Sequence[Half],
+    now: datetime,
+    completable: Collection[UUID],
+    decisions: PairingDecisions,
+) -> None:
+    """Add the decisions on the parts of one id, which come oldest first.
+
+    `completable`: parts that were accepted alone and are attributed by now.
+    """
+    keys = {part.identity: _decode_stored_call(part.call).fingerprint for part in parts}
+    repeats = _find_repeated_parts(parts)
+    waiting = [part for part in parts if part.state == Half.State.WAITING]
+    repeated = [part for part in waiting if part.identity in repeats]
+    waiting = [part for part in waiting if part.identity not in repeats]
+    _pair_parts(list(waiting), waiting, keys, decisions)
+    alone = [part for part in parts if part.identity in completable]
+    for part in list(waiting):
+        if accepted := _find_other_part(part, alone, keys):
+            decisions.late.append(LatePart(accepted, part))
+            alone.remove(accepted)
+            waiting.remove(part)
+    timed_out = [
+        part for part in (*waiting, *repeated) if part.received_at + _pairing_timeout() <= now
+    ]
+    # Possible repeats come last: they get what nothing else is left for.
+    left = [*waiting, *repeated]
+    _pair_parts(timed_out, left, keys, decisions)
+    for part in timed_out:
+        if part in left and part in repeated:
+            decisions.expired.append(part)
+        elif part in left:
+            decisions.alone.append(ReceivedParts(part.identity, [part]))
+    # A late part that cannot be completed now is tried again, and needs the accepted one then.
+    needed = {late.accepted.identity for late in decisions.late}
+    decisions.expired += [
+        part
+        for part in parts
+        if part.state != Half.State.WAITING
+        and part.identity not in needed
+        and part.received_at + _retention_of_parts() <= now
+    ]
+
+
+def _pair_parts(
+    parts: Sequence[Half],
+    available: list[Half],
+    keys: Mapping[UUID, str | None],
+    decisions: PairingDecisions,
+) -> None:
+    """Pair each of the parts with the first that may be its other part.
+
+    Both are taken out of `available`.
+    """
+    for part in parts:
+        other = _find_other_part(part, available, keys) if part in available else None
+        if other is None:
+            continue
+        available.remove(part)
+        available.remove(other)
+        both = [part, other] if part.side == Half.Side.REQUEST else [other, part]
+        decisions.pairs.append(ReceivedParts(both[0].identity, both))
+
+
+def _find_other_part(
+    part: Half, candidates: Collection[Half], keys: Mapping[UUID, str | None]
+) -> Half | None:
+    """Return the first candidate of the other side that has no different key."""
+    key = keys[part.identity]
+    for other in candidates:
+        if other.side != part.side and (key is None or keys[other.identity] in (None, key)):
+            return other
+    return None
+
+
+def _find_repeated_parts(parts: Sequence[Half]) -> set[UUID]:
+    """Return parts with the content of one shortly before, as when a POST is sent again."""
+    repeated = set()
+    first: dict[tuple[str, UUID | None], datetime] = {}
+    for part in parts:
+        content = (part.side, part.content_hash)
+        if content in first and part.received_at - first[content] <= REPEATED_PART_PERIOD:
+            repeated.add(part.identity)
+        else:
+            first[content] = part.received_at
+    return repeated
+
+
+def _retain_paired(transactions: Sequence[ReceivedParts]) -> None:
+    _retain_parts(transactions, Half.State.PAIRED)
+
+
+def _retain_parts(transactions: Sequence[ReceivedParts], state: Half.State) -> None:
+    """Keep parts for a while after their acceptance, for repeats and late parts."""
+    # The part that gave the transaction its dedup key may have been accepted earlier.
+    identities = {received.dedup_key for received in transactions} | {
+        part.identity for received in transactions for part in received.parts
+    }
+    if identities:
+        Half.objects.filter(identity__in=identities).update(
+            state=state, next_look_at=F("received_at") + _retention_of_parts()
+        )
+
+
+def _retention_of_parts() -> timedelta:
+    return 2 * _pairing_timeout()
+
+
+# --- Late parts -----------------------------------------------------------------------------------
+
+
+def _complete_late(
+    late: list[ReceivedParts], on_completed: Callable[[list[ReceivedParts]], None]
+) -> None:
     """Complete stored transactions together, or one by one if that fails.
 
-    One that fails alone is postponed for PAIRING_RETRY_DELAY.
+    `on_completed` is called with those that were completed, in the same transaction. One that
+    fails alone is postponed for PAIRING_RETRY_DELAY.
     """
     if not late:
         return
     try:
         with atomic():
             _execute_completion(late)
-            _delete_partials(late)
+            on_completed(late)
     except Error as error:
         if failures.is_unavailable(error):
             raise
         if len(late) > 1:
             for received in late:
-                _complete_late([received])
+                _complete_late([received], on_completed)
             return
         logger.warning(
             "A transaction could not be completed and is tried again later: %s",
             failures.error_class(error),
         )
-        Half.objects.filter(identity=late[0].dedup_key).update(
+        # Under a shared id the accepted part has the dedup key, and the late one another.
+        Half.objects.filter(identity__in=[late[0].dedup_key, late[0].parts[0].identity]).update(
             next_look_at=Now() + PAIRING_RETRY_DELAY
         )
 

@@ -17,7 +17,12 @@ from metering.inbox.calls import (
     encode_call,
     text_fields_of_call,
 )
-from metering.inbox.group_commit import FIND_EARLIER, GroupCommit, WithDuplicateLookup
+from metering.inbox.group_commit import (
+    FIND_EARLIER,
+    GroupCommit,
+    WithDuplicateLookup,
+    time_ordered_id,
+)
 from metering.inbox.redaction import NOTHING_WITHHELD, WithheldSecrets, trace_of_key
 from metering.models import Half
 from revcred.fingerprints import fingerprint
@@ -35,7 +40,7 @@ SELECT fingerprint FROM revcred_externalkey WHERE fingerprint = ANY(%(fingerprin
 UNION SELECT fingerprint FROM metering_quarantined WHERE fingerprint = ANY(%(fingerprints)s)
 UNION SELECT other_part.fingerprint FROM (
     SELECT (call::json ->> 'fingerprint')::uuid AS fingerprint
-    FROM metering_half WHERE identity = %(dedup_key)s
+    FROM metering_half WHERE identity = %(dedup_key)s OR shared_id = %(dedup_key)s
 ) other_part WHERE other_part.fingerprint = ANY(%(fingerprints)s)
 """
 
@@ -43,8 +48,10 @@ INSERT_PARTIAL_AND_FIND_EARLIER = f"""
 WITH kept AS (
     -- in: one array a column; out: nothing, the parts are inserted, of a repeat the first stays.
     -- In one order, so that two that insert the same parts do not wait for each other.
-    INSERT INTO metering_half (identity, side, gateway_id, call)
-    SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bigint[], %b::text[]) AS part (identity, side)
+    INSERT INTO metering_half (identity, side, gateway_id, call, shared_id, content_hash)
+    SELECT * FROM unnest(
+        %b::uuid[], %b::text[], %b::bigint[], %b::text[], %b::uuid[], %b::uuid[]
+    ) AS part (identity, side)
     ORDER BY identity, side
     ON CONFLICT DO NOTHING
 ) {FIND_EARLIER}
@@ -60,15 +67,26 @@ class PartialTransactionRow(WithDuplicateLookup):
     side: PartialSide
     gateway_id: int
     call: str
+    shared_id: UUID | None = None
+    content_hash: UUID | None = None
 
     def values(self) -> Sequence[Any]:
-        return self.dedup_key, self.side.value, self.gateway_id, self.call, self.dedup_key
+        columns = self.dedup_key, self.side.value, self.gateway_id, self.call
+        return *columns, self.shared_id, self.content_hash, self.dedup_key
 
 
 def partial_transaction_row(
-    gateway_id: int, call: Call, side: PartialSide, withheld: WithheldSecrets
+    gateway_id: int,
+    call: Call,
+    side: PartialSide,
+    withheld: WithheldSecrets,
+    *,
+    ids_from_callers: bool | None = False,
 ) -> PartialTransactionRow:
     """Return the inbox row of one part, without keys in its texts.
+
+    `ids_from_callers`: ids are chosen by callers of the gateway, so that an id does not tell which
+    parts belong together. Then each part has a dedup key of its own, and pairing decides.
 
     Raises:
         django.db.OperationalError: the database is unavailable.
@@ -81,8 +99,19 @@ def partial_transaction_row(
         candidates = key_candidates(text_fields_of_call(call))
         known = {*_find_known_keys(candidates.parts, dedup_key)}
         call = call_without_found_keys(call, KeyCandidates(known, candidates.unsearched))
-    *_, text = encode_call(gateway_id, call, withheld)
-    return PartialTransactionRow(dedup_key=dedup_key, side=side, gateway_id=gateway_id, call=text)
+    *_, content_hash, text = encode_call(gateway_id, call, withheld)
+    if not ids_from_callers:
+        return PartialTransactionRow(
+            dedup_key=dedup_key, side=side, gateway_id=gateway_id, call=text
+        )
+    return PartialTransactionRow(
+        dedup_key=UUID(int=time_ordered_id()),
+        side=side,
+        gateway_id=gateway_id,
+        call=text,
+        shared_id=dedup_key,
+        content_hash=UUID(content_hash),
+    )
 
 
 def _may_hold_a_key(call: Call) -> bool:
@@ -114,7 +143,9 @@ def accept_partial(
     Raises:
         django.db.OperationalError: the database is unavailable; sending the part again is safe.
     """
-    row = partial_transaction_row(gateway.pk, call, side, withheld)
+    row = partial_transaction_row(
+        gateway.pk, call, side, withheld, ids_from_callers=gateway.ids_from_callers
+    )
     partial_group_commit.commit(row)
     pairing_bell.ring()
     return row

@@ -2,7 +2,13 @@
 
 from psycopg import sql
 
-from metering.attribution.judging import judged_cte
+from metering.attribution.judging import (
+    NAMED_SUBSCRIPTION_ID,
+    SOURCED_ROWS,
+    coverage_condition,
+    judged_cte,
+    period_condition,
+)
 from metering.ledger.call_facts import facts_as_reported
 from metering.ledger.statements import (
     COUNTED_ROWS,
@@ -452,5 +458,61 @@ SELECT
 FROM moved GROUP BY 1, 2, 3, 4, 5
 """)
         .format(judging_from_ledger_ctes=judging_from_ledger_ctes(scope, bounds=bounds))
+        .as_string()
+    )
+
+
+def uncounted_calls_statement(group: sql.Composable) -> str:
+    """Return the SELECT of calls without a subscription, by the product that does not count them.
+
+    It is the product of the subscription that a call names, or that its key is charged to at that
+    moment. `group`: the condition for the calls `q`. Of these the latest %(max_calls)s are judged.
+    Rows: id of the source or NULL, the source's name in the calls, ids of the product and of the
+    subscription, number of calls; the first %(max_rows)s.
+    """
+    return (
+        sql.SQL("""
+WITH judging AS (
+    -- in: the quarantine; out: the latest calls of the group, with the columns needed below.
+    SELECT
+        q.id, q.gateway_id, q.occurred_at, q.fingerprint,
+        nullif(q.subscription_named, '') AS subscription_named,
+        nullif(q.source_named, '') AS source_named, nullif(q.path, '') AS path
+    FROM metering_quarantined q
+    WHERE q.reason = 'no_subscription' AND {group} ORDER BY q.id DESC LIMIT %(max_calls)s
+), sourced AS MATERIALIZED (
+    -- in: judging; out: the same with the source of each call.
+    {sourced_rows}
+), named AS MATERIALIZED (
+    -- in: sourced; out: the same with the subscription that each call names.
+    SELECT
+        sourced.*,
+        CASE WHEN subscription_named IS NOT NULL THEN {named_subscription_id} END AS named_id
+    FROM sourced
+)
+SELECT j.source_id, j.source_named, s.product_id, s.id, count(*)
+FROM named j
+JOIN revcred_subscription s ON {subscription_holds} AND CASE
+    WHEN j.fingerprint IS NULL THEN s.id = j.named_id
+    ELSE (j.subscription_named IS NULL OR s.id = j.named_id) AND s.id IN (
+        SELECT a.subscription_id
+        FROM revcred_externalkey k JOIN revcred_assignment a ON a.credential_id = k.credential_id
+        WHERE k.fingerprint = j.fingerprint AND {key_holds} AND {assignment_holds}
+            AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
+    )
+END
+WHERE NOT {is_covered}
+GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4
+LIMIT %(max_rows)s
+""")
+        .format(
+            group=group,
+            sourced_rows=SOURCED_ROWS,
+            named_subscription_id=NAMED_SUBSCRIPTION_ID,
+            subscription_holds=period_condition("s"),
+            key_holds=period_condition("k"),
+            assignment_holds=period_condition("a"),
+            is_covered=coverage_condition("s.product_id", "j.source_id", "j.source_named"),
+        )
         .as_string()
     )

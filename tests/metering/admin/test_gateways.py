@@ -8,6 +8,7 @@ from django.utils import timezone
 from metering.api.authentication import find_admission
 from metering.models import GatewayToken, Tally
 from revcred.models import AuditEvent, Gateway
+from tests.confirming import post
 from tests.factories import a_gateway
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,7 +50,7 @@ def test_a_token_needs_a_scope(admin_client, gateway):
 def test_a_revoked_token_is_refused(admin_client, gateway):
     kept, token = GatewayToken.issue(gateway, name="", scopes=["transactions:post"])
 
-    response = admin_client.post(page_of(gateway, "revoke-token"), {"token": kept.pk})
+    response = post(admin_client, page_of(gateway, "revoke-token"), {"token": kept.pk})
 
     assert response.url == page_of(gateway, "change")
     assert find_admission(token) is None
@@ -59,7 +60,7 @@ def test_a_revoked_token_is_refused(admin_client, gateway):
 def test_a_token_of_another_gateway_is_not_revoked_here(admin_client, gateway):
     kept, _ = GatewayToken.issue(a_gateway(), name="", scopes=[])
 
-    response = admin_client.post(page_of(gateway, "revoke-token"), {"token": kept.pk})
+    response = post(admin_client, page_of(gateway, "revoke-token"), {"token": kept.pk})
 
     assert list(response.context["form"].errors) == ["token"]
 

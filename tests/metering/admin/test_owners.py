@@ -13,6 +13,7 @@ from metering.similar_keys import similar_plain_key
 from revcred.actions import credentials
 from revcred.models import AuditEvent, ExternalKey
 from tests import factories
+from tests.confirming import post
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,7 +130,7 @@ def test_an_admin_chooses_the_moment_and_sees_before_what_it_does(admin_client, 
     assert "At the moment they arrived: 4 for Acme / Maps" in page
     assert not Transaction.objects.exists()
 
-    answer = admin_client.post(address, {"at": "said"})
+    answer = post(admin_client, address, {"at": "said"})
     reattribution.work_through_claims()
 
     assert answer.status_code == 302
@@ -160,7 +161,7 @@ def test_an_accepted_age_is_no_longer_than_what_is_remembered(admin_client, days
         "accepted_days": days,
     }
 
-    admin_client.post(reverse("admin:revcred_gateway_change", args=[gateway.pk]), said)
+    post(admin_client, reverse("admin:revcred_gateway_change", args=[gateway.pk]), said)
 
     gateway.refresh_from_db()
     assert (gateway.accepted_days == days) == is_taken

@@ -9,7 +9,7 @@ from metering.models import Claim, Quarantined, Transaction
 from metering.quarantine import reattribution
 from revcred.fingerprints import fingerprint
 from revcred.models import AuditEvent
-from tests.confirming import confirm
+from tests.confirming import confirm, post
 from tests.factories import (
     a_call,
     a_credential,
@@ -156,8 +156,8 @@ def test_claiming_now_judges_what_the_key_leads_to(admin_client, gateway):
     ) + groups.find_groups(reason=groups.QuarantineReason.UNKNOWN_KEY)
     Claim.objects.all().delete()
 
-    admin_client.post(act(known, "claim"))
-    admin_client.post(act(unknown, "claim"))
+    post(admin_client, act(known, "claim"), {})
+    post(admin_client, act(unknown, "claim"), {})
 
     asked = Claim.objects.order_by("pk").values_list("credential", "by")
     assert list(asked) == [(credential.pk, "admin@example.com"), (None, "admin@example.com")]
