@@ -99,7 +99,7 @@ class World:
             self.customer, key="a-key-of-the-matrix-1", subscriptions=[self.subscription]
         )
         self.suspended = factories.a_credential(self.customer, key="a-key-of-the-matrix-2")
-        factories.credentials.suspend(credential=self.suspended, by=None)
+        factories.credentials.suspend_credential(credential=self.suspended, by=None)
         self.former_name = self.other_subscription.external_key
         self.other_subscription.external_key = "renamed"
         subscriptions.change_subscription(subscription=self.other_subscription, by=self.superuser)

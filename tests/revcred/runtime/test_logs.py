@@ -273,7 +273,7 @@ def test_a_task_that_fails(log):
     """One of ours, as a worker runs it."""
     app = Celery("tests", set_as_current=False)
 
-    @app.task(name="tests.fails")
+    @app.task(name="tests.fails", shared=False)  # not of every other application
     def fails(*arguments, **named):
         raise KeyError(CANARY)
 
