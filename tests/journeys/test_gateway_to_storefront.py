@@ -97,7 +97,7 @@ def test_rotating_in_the_admin_keeps_both_keys_alive(report):
     admin = signed_in(factories.a_user(is_staff=True, is_superuser=True))
 
     page = f"/admin/revcred/credential/{credential.pk}/rotate/"
-    response = admin.post(page, {"overlap": "24", "key": "the-next-key-from-there"})
+    response = confirm(admin, admin.post(page, {"overlap": "24", "key": "the-next-key-from-there"}))
     assert response.status_code == 302, response.text
 
     for number, key in enumerate((KEY, "the-next-key-from-there")):
