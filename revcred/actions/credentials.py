@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Exists, F, Max, OuterRef, Q
 from django.db.transaction import atomic
 from django.utils import timezone
 
@@ -631,7 +631,11 @@ def _take_from_revoked(
     if not new_key.use_again:
         raise KeyOfRevokedCredential(last)
     # The key has counted for nobody since the revocation, so ending it there moves no call.
-    still = ExternalKey.objects.filter(pk__in=[key.pk for key in had], active_until=None)
+    # One whose end was set already, such as by a rotation, would else be in the way until then.
+    still = ExternalKey.objects.ever_counting().filter(
+        Q(active_until=None) | Q(active_until__gt=F("credential__revoked_at")),
+        pk__in=[key.pk for key in had],
+    )
     for key in still.select_related("credential"):
         key.active_until = max(key.credential.revoked_at or key.active_from, key.active_from)
         key.save(update_fields=["active_until"])

@@ -21,6 +21,7 @@ CREDENTIAL_MESSAGES = {
     "customer:unknown": "No customer has this external key.",
     "key:twice": "The same key is also in {other_row}.",
     "key:of_another": "This key belongs to another customer.",
+    "key:in_use": "Another credential has this key in the same time.",
     "key:revoked": "A revoked credential had this key. To use it again, allow keys of revoked"
     " credentials.",
     "name:twice": "This customer has the same name in {other_row}.",
@@ -42,6 +43,10 @@ CREDENTIAL_MESSAGES = {
     "key_active_from:in_use": "The key belonged to another credential at that time.",
     "assigned_from:before_key": "The key was not active yet at the other customer at that time.",
 }
+
+# The same rule as `ExternalKeyQuerySet.ever_counting`: a key that was withdrawn before it counted
+# is nobody's, so that everybody may have it.
+IS_EVER_COUNTING = "x.active_until IS DISTINCT FROM x.active_from"
 
 # Each different text is looked up once, however many rows have it. Fingerprints are compared with
 # = ANY (ARRAY[…]), so that the B-tree index on them serves: the index of the exclusion constraint
@@ -187,6 +192,7 @@ WITH subs AS MATERIALIZED (
         FROM revcred_externalkey x
         WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
             AND (x.active_until IS NULL OR x.active_until > %(now)s)
+            AND {ever_counting}
             -- At another gateway, the same text is another key (see `actions.credentials`).
             AND (row.gateway IS NULL OR x.gateway_id IS NULL OR x.gateway_id = g.id)
             AND NOT EXISTS (
@@ -237,9 +243,14 @@ WITH subs AS MATERIALIZED (
     LEFT JOIN LATERAL (
         -- fed: subscriptions that it is assigned to at the moment of the move, or later
         SELECT array_agg(s.external_key::text ORDER BY s.external_key COLLATE "C") AS names
-        FROM revcred_assignment a JOIN revcred_subscription s ON s.id = a.subscription_id
-        WHERE a.credential_id = ANY (ARRAY[e.id]) AND row.subscription IS NOT NULL
-            AND (a.active_until IS NULL OR a.active_until > coalesce(row.assigned_from, %(now)s))
+        FROM (
+            -- DISTINCT: several periods may be of one subscription.
+            SELECT DISTINCT s.external_key
+            FROM revcred_assignment a JOIN revcred_subscription s ON s.id = a.subscription_id
+            WHERE a.credential_id = ANY (ARRAY[e.id]) AND row.subscription IS NOT NULL AND (
+                a.active_until IS NULL OR a.active_until > coalesce(row.assigned_from, %(now)s)
+            )
+        ) s
     ) fed ON true
     LEFT JOIN LATERAL (
         SELECT array_agg(lower(p.email) ORDER BY lower(p.email) COLLATE "C") AS names
@@ -306,7 +317,8 @@ WITH subs AS MATERIALIZED (
             CASE WHEN is_name_twice THEN 'name:twice' END,
             CASE WHEN is_of_another AND NOT %(take_over)s THEN 'key:of_another' END,
             CASE
-                WHEN target_id IS NULL AND revoked_owner IS NOT NULL AND NOT %(use_again)s
+                WHEN (target_id IS NULL OR is_of_another) AND revoked_owner IS NOT NULL
+                    AND NOT %(use_again)s
                 THEN 'key:revoked'
             END,
             CASE WHEN EXISTS (
@@ -348,14 +360,33 @@ WITH subs AS MATERIALIZED (
             CASE
                 WHEN target_id IS NOT NULL AND NOT is_of_another AND fingerprint IS NOT NULL
                     AND key_active_from <> key_began THEN 'key_active_from:fixed'
-                WHEN target_id IS NULL AND key_active_from < revoked_at
-                THEN 'key_active_from:in_use'
-                WHEN target_id IS NULL AND key_active_from IS NOT NULL AND EXISTS (
+                WHEN (target_id IS NULL OR is_of_another) AND EXISTS (
+                    -- The new key has no end, so nobody may have this key after its start. Keys
+                    -- of revoked credentials are ended by END_REVOKED_KEYS, if they are not yet.
                     SELECT FROM revcred_externalkey x
+                    JOIN revcred_credential y ON y.id = x.credential_id
+                    CROSS JOIN LATERAL (
+                        SELECT CASE
+                            WHEN revoked_owner IS NOT NULL AND y.revoked_at IS NOT NULL
+                            THEN least(x.active_until, greatest(y.revoked_at, x.active_from))
+                            ELSE x.active_until
+                        END AS at
+                    ) ends
                     WHERE x.fingerprint = ANY (ARRAY[seen.fingerprint])
-                        AND x.gateway_id IS NOT DISTINCT FROM seen.gateway_id
-                        AND x.active_until > key_active_from
-                ) THEN 'key_active_from:in_use'
+                        AND x.gateway_id IS NOT DISTINCT FROM coalesce(
+                            seen.gateway_id, CASE WHEN is_of_another THEN key_gateway_id END
+                        )
+                        AND x.id IS DISTINCT FROM seen.key_id
+                        AND ends.at IS DISTINCT FROM x.active_from -- else it never counts
+                        AND (ends.at IS NULL OR ends.at > CASE
+                            WHEN is_of_another THEN moved_at
+                            WHEN revoked_owner IS NOT NULL THEN coalesce(key_active_from, %(now)s)
+                            ELSE key_active_from
+                        END)
+                ) THEN CASE
+                    WHEN key_active_from IS NULL OR is_of_another THEN 'key:in_use'
+                    ELSE 'key_active_from:in_use'
+                END
             END,
             CASE WHEN is_of_another AND moved_at <= key_began THEN 'assigned_from:before_key' END
         ], NULL) AS refusals
@@ -380,13 +411,13 @@ SELECT
     END AS was,
     {effects} AS effects
 FROM compared
-""".replace(
+""".replace("{ever_counting}", IS_EVER_COUNTING).replace(
     "{effects}",
     effects_array(
         {
             "create": "target_id IS NULL",
             "take_over": "is_of_another",
-            "use_again": "target_id IS NULL AND revoked_owner IS NOT NULL",
+            "use_again": "is_new AND revoked_owner IS NOT NULL",
             "move": "target_id IS NOT NULL AND NOT is_of_another AND after ? 'subscription'",
             "update": "target_id IS NOT NULL AND NOT is_of_another AND "
             "after ?| ARRAY['name', 'environment', 'tags', 'expires_at', 'secret', 'holders']",
@@ -504,22 +535,26 @@ FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 # A key belongs to one credential at a time (an exclusion constraint). So the key of the old owner
 # ends before the new owner's begins.
 END_TAKEN_KEYS = f"""
-UPDATE revcred_externalkey x SET active_until = moved_at
+UPDATE revcred_externalkey x SET active_until = least(x.active_until, moved_at)
 FROM {CHUNK_TABLE} WHERE x.id = key_id AND is_of_another
 """
 
-# A key that is used again was charged to nobody since its credential was revoked.
+# A key that is used again was charged to nobody since its credential was revoked. The same rule as
+# `actions.credentials._take_from_revoked`.
 END_REVOKED_KEYS = f"""
 UPDATE revcred_externalkey x SET active_until = greatest(y.revoked_at, x.active_from)
 FROM {CHUNK_TABLE} row, revcred_credential y
-WHERE row.target_id IS NULL AND row.revoked_owner IS NOT NULL
-    AND x.fingerprint = ANY (ARRAY[row.fingerprint]) AND x.active_until IS NULL
+WHERE row.is_new AND row.revoked_owner IS NOT NULL
+    AND x.fingerprint = ANY (ARRAY[row.fingerprint])
+    AND (row.gateway_id IS NULL OR x.gateway_id IS NULL OR x.gateway_id = row.gateway_id)
     AND y.id = x.credential_id AND y.revoked_at IS NOT NULL
+    AND (x.active_until IS NULL OR x.active_until > greatest(y.revoked_at, x.active_from))
 """
 
 COLLECT_REUSED_UNDO_DATA = f"""
-UPDATE {CHUNK_TABLE} SET links = jsonb_build_object('used_again_of', revoked_owner)
-WHERE target_id IS NULL AND revoked_owner IS NOT NULL
+UPDATE {CHUNK_TABLE}
+SET links = coalesce(links, '{{}}') || jsonb_build_object('used_again_of', revoked_owner)
+WHERE is_new AND revoked_owner IS NOT NULL
 """
 
 # A new key counts as far back as transactions are accepted, but not before its last owner's ended.
@@ -537,7 +572,7 @@ SELECT
         ELSE coalesce(key_active_from, greatest(%(oldest)s, (
             SELECT max(x.active_until) FROM revcred_externalkey x
             WHERE x.fingerprint = ANY (ARRAY[row.fingerprint])
-                AND x.gateway_id IS NOT DISTINCT FROM row.gateway_id
+                AND x.gateway_id IS NOT DISTINCT FROM row.gateway_id AND {IS_EVER_COUNTING}
         )))
     END,
     clock_timestamp()
