@@ -123,6 +123,7 @@ def _recent_calls_by_name(
         .order_by("-occurred_at")
         .values_list("subscription_named", "occurred_at")[:MAX_TRANSACTIONS_SEARCHED]
     )
+    # By the hour, as usage is counted.
     hours = [at.replace(minute=0, second=0, microsecond=0) for name, at in rows if name == named]
     is_complete = len(rows) < MAX_TRANSACTIONS_SEARCHED
     return _sum_hours([(hour, 1) for hour in hours], is_complete=is_complete)

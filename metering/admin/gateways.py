@@ -108,6 +108,7 @@ def _suspension_sentences(form: Any) -> list[str]:
     """Return a sentence if the saved form suspends the gateway, or ends its suspension."""
     if "suspended_at" not in form.changed_data:
         return []
+    # Revoked tokens do not work in either case, and are not counted.
     at, tokens = form.cleaned_data["suspended_at"], form.instance.tokens.filter(revoked_at=None)
     valid = confirmation.counted(tokens.count(), "token")
     if at is None:

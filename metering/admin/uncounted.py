@@ -31,7 +31,7 @@ def with_uncounted_calls(groups: Sequence[QuarantineGroup]) -> list[QuarantineGr
 
 def _find_uncounted_calls(group: QuarantineGroup) -> list[UncountedCalls]:
     """Judge the group's latest MAX_CALLS_EXPLAINED calls. Return the largest numbers first."""
-    # PostgreSQL uses no index for IS NOT DISTINCT FROM.
+    # Two statements, because PostgreSQL uses no index for IS NOT DISTINCT FROM.
     has_fingerprint = sql.SQL(
         "q.fingerprint = %(fingerprint)s" if group.fingerprint else "q.fingerprint IS NULL"
     )
@@ -44,6 +44,7 @@ def _find_uncounted_calls(group: QuarantineGroup) -> list[UncountedCalls]:
         "max_calls": MAX_CALLS_EXPLAINED,
         "max_rows": MAX_EXPLANATIONS_PER_GROUP,
     }
+    # Judging takes a while for each call, and somebody waits for the page.
     with connection.cursor() as cursor:
         cursor.execute(statement, arguments)
         found = cursor.fetchall()

@@ -227,6 +227,7 @@ def _decide_on_parts(
     waiting = [part for part in parts if part.state == Half.State.WAITING]
     repeated = [part for part in waiting if part.identity in repeats]
     waiting = [part for part in waiting if part.identity not in repeats]
+    # Of a copy, because pairing takes parts out of the list.
     _pair_parts(list(waiting), waiting, keys, decisions)
     alone = [part for part in parts if part.identity in completable]
     for part in list(waiting):
@@ -272,6 +273,7 @@ def _pair_parts(
             continue
         available.remove(part)
         available.remove(other)
+        # The request comes first: where both have a field, the request counts.
         both = [part, other] if part.side == Half.Side.REQUEST else [other, part]
         decisions.pairs.append(ReceivedParts(both[0].identity, both))
 

@@ -87,6 +87,7 @@ def _obstacle_of_change(event: AuditEvent) -> str | None:
     rows = event.details.get("rows") or ()
     if any(_is_member_added_or_removed(row) for row in rows):
         return MEMBERS_CHANGED_MESSAGE
+    # Earlier versions recorded the names of changed fields, and no values.
     is_kept = isinstance(event.details.get("changed"), dict) or rows
     return None if is_kept else TOO_OLD_MESSAGE
 

@@ -364,6 +364,7 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
     def effects(self) -> list[confirmation.Effect]:
         """Return an effect for each key that ends, with the calls that it had."""
         now, overlap, data = timezone.now(), self.chosen_overlap(), self.cleaned_data
+        # Keys that end earlier than the overlap are not changed by the rotation.
         ending = self.target.keys.filter(kind=ExternalKey.Kind.KEY).not_ended_at(now + overlap)
         reuse = _reuse_effects(data["key"], None) if data["use_again"] else []
         return [*reuse, *(_key_end_effect(key, now, overlap) for key in ending)]
@@ -488,6 +489,7 @@ class AssignSubscriptionForm(CredentialActionForm):
     def effects(self) -> list[confirmation.Effect]:
         now = timezone.now()
         at, to = self.cleaned_data.get("at") or now, self.cleaned_data["to"]
+        # An assignment from the past on competes with what is assigned today, too.
         others = self.target.assignments.at(max(at, now)).exclude(subscription=to).count()
         sentence = (
             f"From {at:%Y-%m-%d %H:%M} UTC on, calls through “{self.target}” can be charged to"

@@ -296,6 +296,7 @@ class CredentialAdmin(ActionPagesMixin):
         if added:
             names = ", ".join(sorted(map(str, added)))
             sentences.append(f"{names} may reveal {keys} of “{form.instance}” from now on.")
+        # Removing a holder takes back no key that the person has seen.
         if gone:
             names = ", ".join(sorted(map(str, gone)))
             sentences.append(

@@ -151,6 +151,7 @@ class MembershipInlineMixin(AuditedMembershipsMixin, ReattributeRenamedMixin):
         effects = []
         for formset in formsets:
             if formset.model is Membership:
+                # The rows have their new roles by now; only the forms still have the old ones.
                 old_roles = {row.instance.pk: row.initial.get("role") for row in formset.forms}
                 effects += [new_role_effect(added, None) for added in formset.new_objects]
                 effects += [

@@ -86,6 +86,7 @@ def try_applying(upload: Upload) -> dict[str, Any]:
     def write() -> tuple[list[dict[str, Any]], int]:
         return _write_rows(trial, LIST_PLANS[ListKind(upload.kind)], now)
 
+    # Others hold their locks for moments only, as a rule.
     for trials_left in reversed(range(MAX_TRIALS_WHILE_BUSY)):
         try:
             tried = hooks.try_out(write, keep=lambda *_: False, seconds=APPLY_COUNT_LIMIT_SECONDS)
@@ -108,6 +109,7 @@ def try_applying(upload: Upload) -> dict[str, Any]:
 def try_undoing(upload: Upload) -> dict[str, Any]:
     """Count the calls that undoing the upload moves. Return the same as `try_applying`."""
     now = timezone.now()
+    # A copy here too: undoing sets the progress of the upload.
     trial = copy(upload)
     trial.after = 0
 
@@ -227,6 +229,7 @@ def _write_chunk_of_rows(
         "EXECUTE lock (%(after)s, %(until)s); EXECUTE plan (%(after)s, %(until)s)",
         {"after": after, "until": until},
     )
+    # Applying rejects these, because something has changed since the check.
     cursor.execute(f"DELETE FROM {CHUNK_TABLE} WHERE NOT is_same")
     if plan.seals_keys:
         # A random fingerprint stands for a key that will be generated: it is like no other, too.
@@ -234,6 +237,7 @@ def _write_chunk_of_rows(
             f"INSERT INTO {SEALED_TABLE} (number, fingerprint, hint) SELECT number,"
             f" coalesce(fingerprint, gen_random_uuid()), coalesce(hint, '') FROM {CHUNK_TABLE}"
         )
+    # Sealed values decide about no call, and sealing takes most of the time of applying.
     for number, statement in enumerate(plan.write):
         if statement not in plan.sealing_statements:
             cursor.execute(f"EXECUTE write_{number}")
