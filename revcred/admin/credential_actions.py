@@ -385,10 +385,10 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
 def _key_end_effect(key: ExternalKey, now: datetime, overlap: timedelta) -> confirmation.Effect:
     """Return the effect of a rotation on an old key."""
     sentence = (
-        f"The old key {key} stays valid until {now + overlap:%Y-%m-%d %H:%M} UTC. From then on,"
-        " calls with it are charged to nobody."
+        f"The old key …{key.hint} stays valid until {now + overlap:%Y-%m-%d %H:%M} UTC. From then"
+        " on, calls with it are charged to nobody."
         if overlap
-        else f"The old key {key} stops at once: calls that still come with it are charged to"
+        else f"The old key …{key.hint} stops at once: calls that still come with it are charged to"
         " nobody."
     )
     return confirmation.effect(sentence, hooks.recent_calls_of(key=key))

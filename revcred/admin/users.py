@@ -226,7 +226,9 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
         """Return how far the login reaches from now on."""
         # Compared here: saving has emptied the form's own list of changes.
-        before = form.initial if form.initial.get("email") else {}
+        before = form.initial
+        if not before.get("email"):
+            return []  # a new login has neither a password nor rights
         changed = {
             name: form.cleaned_data[name]
             for name in form.fields
@@ -234,8 +236,6 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
             and _comparable_form_value(form.cleaned_data.get(name))
             != _comparable_form_value(before.get(name))
         }
-        if not before:
-            changed = {name: value for name, value in changed.items() if value}
         return (
             [confirmation.Effect(_login_change_in_words(form.instance, changed))] if changed else []
         )

@@ -27,7 +27,7 @@ from revcred.uploads.opening import applicable_rows, plan_arguments
 from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.plans.plan import CHUNK_TABLE, SEALED_TABLE, ListPlan
 
-WRITE_LIMIT_SECONDS = 60.0  # rows that are written stay locked until they are taken back
+WRITE_LIMIT_SECONDS = 120.0  # rows that are written stay locked until they are taken back
 APPLY_COUNT_LIMIT_SECONDS = 60.0
 UNDO_LIMIT_SECONDS = 8.0  # somebody waits for the page
 ROWS_PER_TRIAL_CHUNK = 4_000

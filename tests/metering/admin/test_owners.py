@@ -13,7 +13,7 @@ from metering.similar_keys import similar_plain_key
 from revcred.actions import credentials
 from revcred.models import AuditEvent, ExternalKey
 from tests import factories
-from tests.confirming import post
+from tests.confirming import asked, confirm, post
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -130,7 +130,10 @@ def test_an_admin_chooses_the_moment_and_sees_before_what_it_does(admin_client, 
     assert "At the moment they arrived: 4 for Acme / Maps" in page
     assert not Transaction.objects.exists()
 
-    answer = post(admin_client, address, {"at": "said"})
+    asking = admin_client.post(address, {"at": "said"})
+    assert asked(asking)
+    assert "This moves 3 calls" in asking.text
+    answer = confirm(admin_client, asking)
     reattribution.work_through_claims()
 
     assert answer.status_code == 302

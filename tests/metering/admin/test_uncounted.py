@@ -21,8 +21,8 @@ def subscription():
     customer = factories.a_customer("Acme")
     product = factories.a_product("Atlas")
     product.sources.add(Source.objects.create(name="Maps", external_key="maps"))
-    factories.a_product("Another")
-    Source.objects.create(name="Tiles", external_key="tiles")
+    tiles = Source.objects.create(name="Tiles", external_key="tiles")
+    factories.a_product("Another").sources.add(tiles)
     made = factories.a_subscription(customer, product=product, name="Fleet", external_key="fleet")
     factories.a_credential(customer, KEY, subscriptions=[made])
     return made

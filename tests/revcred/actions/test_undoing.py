@@ -11,7 +11,7 @@ from metering.quarantine import reattribution
 from revcred.actions import credentials, subscriptions, undoing
 from revcred.models import AuditEvent, Source
 from tests import factories
-from tests.confirming import asked, confirm
+from tests.confirming import asked, confirm, post
 from tests.metering.attribution.test_processing import DAY
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -203,9 +203,9 @@ def test_sources_and_path_rules_come_back(admin_client):
         "path_rules-0-match": "begins_with",
         "path_rules-0-text": "/other/",
     }
-    assert confirm(admin_client, admin_client.post(address, typed)).status_code == 302
+    assert post(admin_client, address, typed).status_code == 302
 
-    undo()
+    undo(AuditEvent.objects.about(source).get())
 
     rule.refresh_from_db()
     assert rule.text == "/maps/"

@@ -15,6 +15,7 @@ from revcred.models import (
     Subscription,
     User,
 )
+from tests.confirming import post
 from tests.factories import a_credential, a_customer, a_product, a_subscriber, a_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,9 +39,8 @@ def test_a_customer_is_kept_with_its_members(admin_client):
     subscriber = a_subscriber()
     said = {"name": "Acme", "external_key": "acme", "metadata": "{}"}
 
-    admin_client.post(
-        reverse("admin:revcred_customer_add"), said | memberships((subscriber.pk, "owner"))
-    )
+    address = reverse("admin:revcred_customer_add")
+    post(admin_client, address, said | memberships((subscriber.pk, "owner")))
 
     customer = Customer.objects.get()
     assert customer.memberships.get().role == "owner"
@@ -51,7 +51,8 @@ def test_a_customer_is_kept_with_its_members(admin_client):
     existing = list(customer.memberships.all())
     existing[0].role = "viewer"
     said["name"] = "Acme Maps"
-    admin_client.post(
+    post(
+        admin_client,
         reverse("admin:revcred_customer_change", args=[customer.pk]),
         said | memberships(existing=existing),
     )
@@ -143,7 +144,7 @@ def test_a_subscription_starts_and_changes_by_its_acts(admin_client):
     subscription = Subscription.objects.get()
     assert Claim.objects.get().subscription == subscription
     url = reverse("admin:revcred_subscription_change", args=[subscription.pk])
-    admin_client.post(url, said | {"active_from": "2025-12-01T00:00"})
+    post(admin_client, url, said | {"active_from": "2025-12-01T00:00"})
     assert Claim.objects.first().since.isoformat() == "2025-12-01T00:00:00+00:00"
     verbs = AuditEvent.objects.about(subscription).values_list("verb", flat=True)
     assert list(verbs) == ["changed", "created"]

@@ -61,7 +61,9 @@ def test_taking_a_former_name_is_asked_and_says_who_loses_calls(admin_client, re
 def test_a_plain_rename_moves_nothing_and_shows_the_name_before(admin_client, renamed):
     response = admin_client.post(page_of(renamed), form_of(renamed, external_key="globe"))
 
-    assert response.status_code == 302
+    assert not response.context["found"].moves_calls
+    assert "Those that name it “atlas” go on counting for it" in response.text
+    assert confirm(admin_client, response).status_code == 302
     text = admin_client.get(page_of(renamed)).content.decode()
     assert "globe" in text
     assert "maps" in text

@@ -7,6 +7,7 @@ from django.urls import reverse
 from revcred.actions.addresses import AddressTaken
 from revcred.models import AddressChange, AuditEvent, Membership, Subscriber, User, UserToken
 from tests import factories
+from tests.confirming import post
 from tests.revcred.admin.test_customers import memberships
 
 pytestmark = pytest.mark.django_db
@@ -164,7 +165,7 @@ def test_address_and_rights_are_changed_by_one_save(admin_client):
     staff = factories.a_user(is_staff=True)
     said = {"email": "new@example.com", "is_active": "on", "is_staff": "on", "is_superuser": "on"}
 
-    admin_client.post(url_of(staff), said)
+    post(admin_client, url_of(staff), said)
 
     staff.refresh_from_db()
     assert staff.is_superuser
@@ -184,7 +185,7 @@ def test_the_permissions_of_a_group_are_on_record(admin_client):
     group = Group.objects.create(name="Night shift")
     permission = Permission.objects.get(codename="view_customer")
 
-    admin_client.post(url_of(group), {"name": "Night shift", "permissions": [permission.pk]})
+    post(admin_client, url_of(group), {"name": "Night shift", "permissions": [permission.pk]})
 
     event = AuditEvent.objects.about(group).get(verb="rights_changed")
     assert event.details == {"permissions": "+revcred.view_customer"}
@@ -209,17 +210,17 @@ def by_inline_of_customer(browser, membership, role):
     customer = membership.customer
     membership.role = role
     said = {"name": customer.name, "external_key": customer.external_key, "metadata": "{}"}
-    return browser.post(url_of(customer), said | memberships(existing=[membership]))
+    return post(browser, url_of(customer), said | memberships(existing=[membership]))
 
 
 def by_inline_of_subscriber(browser, membership, role):
     membership.role = role
     said = {"email": membership.subscriber.email} | memberships(existing=[membership])
-    return browser.post(url_of(membership.subscriber), said)
+    return post(browser, url_of(membership.subscriber), said)
 
 
 def by_its_page(browser, membership, role):
-    return browser.post(url_of(membership), {"role": role})
+    return post(browser, url_of(membership), {"role": role})
 
 
 @pytest.mark.parametrize("change", [by_inline_of_customer, by_inline_of_subscriber, by_its_page])
@@ -231,7 +232,8 @@ def test_another_role_has_its_own_event_and_the_owners_are_told(admin_client, ch
     assert change(admin_client, membership, "owner").status_code == 302
 
     event = AuditEvent.objects.about(membership).get()
-    assert (event.verb, event.details) == ("role_changed", {"role": "member → owner"})
+    said = {"role": "member → owner", "undo": {"role": ["member", "owner"]}}
+    assert (event.verb, event.details) == ("role_changed", said)
     assert (event.actor, event.address) == ("admin@example.com", "127.0.0.1")
     recipients = {each.to[0] for each in sent_mail()}
     assert owner.email in recipients
@@ -245,9 +247,9 @@ def test_a_new_member_has_its_own_event_and_the_owners_are_told(admin_client, se
     said = {"name": "Acme", "external_key": "acme", "metadata": "{}"}
 
     inline = memberships((new.pk, "owner"), existing=[*customer.memberships.all()])
-    admin_client.post(url_of(customer), said | inline)
+    post(admin_client, url_of(customer), said | inline)
     page = {"customer": customer.pk, "subscriber": newer.pk, "role": "viewer"}
-    admin_client.post(reverse("admin:revcred_membership_add"), page)
+    post(admin_client, reverse("admin:revcred_membership_add"), page)
 
     for subscriber, role in ((new, "owner"), (newer, "viewer")):
         event = AuditEvent.objects.about(subscriber.memberships.get()).get()
@@ -263,7 +265,7 @@ def test_the_end_of_a_membership_has_its_own_event(admin_client):
     said = {"name": "Acme", "external_key": "acme", "metadata": "{}"}
     inline = memberships(existing=[membership]) | {"memberships-0-DELETE": "on"}
 
-    admin_client.post(url_of(customer), said | inline)
+    post(admin_client, url_of(customer), said | inline)
 
     assert not customer.memberships.exists()
     assert AuditEvent.objects.about(membership).get().verb == "deleted"

@@ -12,6 +12,7 @@ from revcred.actions import second_factors, users
 from revcred.models import AuditEvent, OutgoingMail, User, UserToken
 from revcred.models.tokens import USER_TOKEN_PREFIX
 from tests import factories
+from tests.confirming import post
 from tests.second_factors import an_app, sign_in_with
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,7 +47,7 @@ def test_a_token_is_revoked_for_good(admin_client):
     token = issued(admin_client)
     kept = UserToken.objects.get()
 
-    admin_client.post(reverse("admin:revcred_usertoken_revoke", args=[kept.pk]))
+    post(admin_client, reverse("admin:revcred_usertoken_revoke", args=[kept.pk]), {})
 
     assert not UserToken.objects.valid().of(token).exists()
     assert AuditEvent.objects.about(kept.user).first().verb == "token_revoked"
