@@ -37,7 +37,7 @@ from metering.inbox.group_commit import commit_rows
 from metering.inbox.redaction import NOTHING_WITHHELD, KeyTrace
 from metering.locks import CORRECTION_LOCK, PAIRING_LOCK
 from metering.models import Claim, Half, Remembered
-from metering.pairing.statements import COMPLETE_LATE_PARTIALS, DELETE_PARTIALS
+from metering.pairing.statements import COMPLETE_LATE_PARTIALS, DELETE_PARTIALS, RETAIN_PARTS
 from metering.scrubbing import scrub_stored_rows, stored_rows_of
 
 logger = logging.getLogger(__name__)
@@ -313,9 +313,9 @@ def _retain_parts(transactions: Sequence[ReceivedParts], state: Half.State) -> N
         part.identity for received in transactions for part in received.parts
     }
     if identities:
-        Half.objects.filter(identity__in=identities).update(
-            state=state, next_look_at=F("received_at") + _retention_of_parts()
-        )
+        retained: list[Any] = [list(identities), state.value, _retention_of_parts()]
+        with connection.cursor() as cursor:
+            cursor.execute(RETAIN_PARTS, retained)
 
 
 def _retention_of_parts() -> timedelta:

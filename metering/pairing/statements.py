@@ -144,3 +144,17 @@ DELETE_PARTIALS = """
 DELETE FROM metering_half
 WHERE (identity, side) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))
 """
+
+
+# Keep parts after their acceptance with nothing but what later parts are compared with: the texts
+# are in the ledger now, where a key that comes late is cut out of them.
+RETAIN_PARTS = """
+UPDATE metering_half part SET
+    state = retained.state, next_look_at = part.received_at + retained.period,
+    call = json_build_object(
+        'transaction_id', '', 'occurred_at', part.call::json -> 'occurred_at',
+        'elements', '{}'::json, 'fingerprint', part.call::json -> 'fingerprint'
+    )::text
+FROM (SELECT %s::uuid[] AS identities, %s::text AS state, %s::interval AS period) retained
+WHERE part.identity = ANY (retained.identities)
+"""

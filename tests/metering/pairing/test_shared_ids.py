@@ -157,6 +157,20 @@ def test_a_response_that_is_posted_again_is_no_call(gateway):
     assert (charged(), Quarantined.objects.count()) == (["Maps of Acme"], 0)
 
 
+@pytest.mark.parametrize("minutes", [0, 11])
+def test_what_is_kept_of_accepted_parts_has_no_text_of_theirs(gateway, minutes):
+    """A key may stand in a part that came without it: it is cut where the call is stored."""
+    request(gateway, path="/a-text-of-the-request", metadata={"note": KEYS[0]})
+    if not minutes:
+        response(gateway, metadata={"note": f"it was {KEYS[0]}"})
+    work()
+    minutes_pass(minutes)
+
+    kept = [half.call for half in Half.objects.all()]
+    assert kept
+    assert not any(text in call for call in kept for text in ("a-text-of", "note", KEYS[0]))
+
+
 @pytest.mark.parametrize("first", [request, response])
 def test_a_late_part_completes_what_was_accepted_alone(gateway, first):
     second = {request: response, response: request}[first]
