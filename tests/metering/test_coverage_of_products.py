@@ -12,7 +12,7 @@ from metering.quarantine import reattribution
 from revcred.actions import subscriptions
 from revcred.models import Product, Source
 from tests import factories
-from tests.confirming import confirm
+from tests.confirming import confirm, post
 
 KEY = "the-key-of-the-products"
 
@@ -116,11 +116,11 @@ def test_the_form_asks_what_a_product_without_its_last_source_counts(admin_clien
     assert "No source is left" in response.content.decode()
     assert product.sources.count() == 1
 
-    admin_client.post(page, form_of(product, without_sources="closed"))
+    post(admin_client, page, form_of(product, without_sources="closed"))
     product.refresh_from_db()
     assert (product.sources.count(), product.restricted) == (0, True)
     # It is not asked again, and may be opened.
-    admin_client.post(page, form_of(product, without_sources="open"))
+    post(admin_client, page, form_of(product, without_sources="open"))
     product.refresh_from_db()
     assert not product.restricted
 

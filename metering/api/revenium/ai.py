@@ -68,6 +68,7 @@ class AiDialect(V2Dialect[AiCall]):
     """
 
     item = AiCall
+    keeps_labels_only = True
     amounts: ClassVar[tuple[str, ...]]
 
     def call_of(self, item: AiCall, data: JsonFields, post: GatewayPost) -> Call:

@@ -76,6 +76,8 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
     """A dialect whose body is one call, decoded into `item`."""
 
     item: ClassVar[type[msgspec.Struct]]
+    # Only listed labels are kept, since any other text may be a prompt.
+    keeps_labels_only: ClassVar[bool] = False
 
     def __init__(self) -> None:
         # Not strict: `"200"` is a status, too. `exact_decimal` keeps all digits of money.
@@ -96,7 +98,8 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
             # Twice: typed for the fields that have a meaning, and whole for labels and elements.
             item = self.decode_item(post.body)
             data = decode_exact_values(msgspec.Raw(post.body))
-            call = keep_unreadable_facts(self.call_of(item, data, post), data)
+            call = self.call_of(item, data, post)
+            keep_unreadable_facts(call, data, only_figures=self.keeps_labels_only)
             check_for_nul(call)
             side = self.side_of(item)
         except ItemRejected as rejection:
@@ -186,13 +189,15 @@ def occurrence_fields(moment: datetime | None, post: GatewayPost) -> dict[str, A
     }
 
 
-def keep_unreadable_facts(
-    call: Call, data: JsonFields, readers: Mapping[str, facts.FactReader] = REVENIUM_FACT_READERS
-) -> Call:
-    """Return the call with its unreadable facts added to its metadata."""
-    if unreadable := facts.unreadable_facts(data, readers):
+def keep_unreadable_facts(call: Call, data: JsonFields, *, only_figures: bool) -> None:
+    """Add the unreadable facts of a call to its metadata, with `only_figures` none that is text."""
+    unreadable = facts.unreadable_facts(data, REVENIUM_FACT_READERS)
+    if only_figures:
+        unreadable = {
+            name: value for name, value in unreadable.items() if facts.looks_like_figures(value)
+        }
+    if unreadable:
         call.metadata = facts.add_to_metadata(call.metadata, unreadable)
-    return call
 
 
 def check_for_nul(call: Call) -> None:

@@ -39,6 +39,7 @@ class ToolEventsDialect(V2Dialect[ToolCall]):
     """
 
     item = ToolCall
+    keeps_labels_only = True
     documented = v2_documentation("tool_events", "A tool's call", ToolCall)
 
     def call_of(self, item: ToolCall, data: JsonFields, post: GatewayPost) -> Call:

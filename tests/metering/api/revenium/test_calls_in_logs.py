@@ -265,7 +265,6 @@ def test_what_was_called_has_columns(revenium, credential, settled):
         {"duration_ms": "0.304, 0.012"},
         {"http.response.status_code": "502, 200"},
         {"http.response.body.size": -1},
-        {"http.request.method": "x" * 100},
     ],
 )
 def test_a_fact_that_decides_nothing_costs_no_call(revenium, credential, settled, odd):
@@ -276,6 +275,14 @@ def test_a_fact_that_decides_nothing_costs_no_call(revenium, credential, settled
     assert {name: str(value) for name, value in row.metadata.items()} == {
         name: str(value) for name, value in odd.items()
     }
+
+
+@pytest.mark.parametrize("name", ["http.request.method", "duration_ms", "http.response.body.size"])
+def test_a_fact_that_may_be_a_prompt_is_not_kept(revenium, credential, settled, name):
+    revenium(PATH, logs(record({"credential": KEY, name: f"{SECRET} 1"})))
+
+    (row,) = settled().values()
+    assert (row.credential, row.metadata) == (credential, None)
 
 
 # --- What is kept ---------------------------------------------------------------------------------
