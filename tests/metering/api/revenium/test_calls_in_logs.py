@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from metering.api import authentication
 from metering.api.revenium import labels
+from metering.api.revenium.ai import COST_FIELDS, AiCall, AiDialect
 from metering.api.revenium.calls_in_logs import USAGE_ATTRIBUTES, is_usage
+from metering.api.revenium.dialect import REVENIUM_FACT_READERS
+from metering.api.revenium.tools import ToolCall
 from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, Delivery, Quarantined, Tally, Transaction
 from tests import factories
@@ -353,11 +357,21 @@ def test_of_a_record_nothing_but_the_list_is_kept(post_calls, said, place):
     assert SECRET not in Delivery.objects.get().body
 
 
+# Fields that decide: a text that does not fit rejects the call, so that nothing of it is kept.
+DECISIVE_FIELDS = (
+    {field.encode_name for item in (AiCall, ToolCall) for field in msgspec.structs.fields(item)}
+    | {name for dialect in AiDialect.__subclasses__() for name in dialect.amounts}
+    | {*COST_FIELDS, "costUsd"}
+) - REVENIUM_FACT_READERS.keys()
+
+
 @pytest.mark.parametrize("door", ["completions", "images", "audio", "video", "tool"])
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
-        NAMES.filter(lambda name: name not in labels.AI_LABELS | labels.TOOL_LABELS),
+        NAMES.filter(
+            lambda name: name not in labels.AI_LABELS | labels.TOOL_LABELS | DECISIVE_FIELDS
+        ),
         TOLD,
         max_size=8,
     )
