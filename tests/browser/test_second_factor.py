@@ -214,6 +214,11 @@ def test_roles_are_chosen_in_words(page, boss, settings, complaints):
     shoot(page, "12-rights")
     page.get_by_role("checkbox", name=re.compile("Support")).check()
     page.get_by_role("button", name="Save", exact=True).click()
+    # Roles open pages, so they are asked for before they are given.
+    expect(page.get_by_role("heading", name="From then on")).to_be_visible()
+    assert not clerk.groups.exists()
+    page.get_by_role("button", name="Save it").click()
+    expect(page).to_have_url(re.compile(r"/admin/revcred/user/$"))
 
     assert [group.name for group in clerk.groups.all()] == ["Support"]
     assert complaints == []
