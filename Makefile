@@ -15,7 +15,7 @@ FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00
 TEMPLATES := $(wildcard templates)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fix bench bench-upload history memory overload \
+.PHONY: help run test test-long lint check fix bench bench-upload history memory overload \
 	faults teeth conformance order lock screenshots
 
 help: ## this list
@@ -25,7 +25,10 @@ run: .venv/.run-installed ## everything on this machine, with demo data, at http
 	@exec $(HERE)/python -m revcred.launcher
 
 test: .venv/.dev-installed ## the tests, on stores of their own; ARGS="tests/launcher -k valkey" picks some
-	@exec $(HERE)/python -m pytest -q -n 2 $(ARGS)
+	@exec $(HERE)/python -m pytest -q -n 2 -m "not long" $(ARGS)
+
+test-long: .venv/.dev-installed ## the generated tests that take minutes
+	@exec $(HERE)/python -m pytest -q -n 2 -m long $(ARGS)
 
 lint: .venv/.dev-installed ## style, types, the direction of imports, templates
 	$(HERE)/ruff check
@@ -35,7 +38,7 @@ lint: .venv/.dev-installed ## style, types, the direction of imports, templates
 	$(if $(TEMPLATES),$(HERE)/djlint --check $(TEMPLATES))
 	$(if $(TEMPLATES),$(HERE)/djlint --lint $(TEMPLATES))
 
-check: lint test ## what CI asks for
+check: lint test test-long ## what CI asks for
 
 fix: .venv/.dev-installed ## mend what a machine can mend
 	$(HERE)/ruff check --fix

@@ -10,6 +10,26 @@ from revcred import outbox
 from tests.emptying import quick_flush
 from tests.stores import MIGRATED_DATABASE
 
+# Generated cases at length, each module half a minute or more: `make test-long` runs them.
+LONG_MODULES = {
+    "tests/metering/api/test_canaries.py",
+    "tests/metering/pairing/test_keys_in_parts.py",
+    "tests/metering/test_moves_of_lists.py",
+    "tests/metering/test_order.py",
+    "tests/metering/test_previews.py",
+    "tests/revcred/admin/test_fields.py",
+    "tests/revcred/admin/test_matrix.py",
+    "tests/revcred/admin/test_takeover.py",
+    "tests/revcred/uploads/test_same_as_actions.py",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of long modules."""
+    for item in items:
+        if item.path.relative_to(config.rootpath).as_posix() in LONG_MODULES:
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
