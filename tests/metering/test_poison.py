@@ -24,6 +24,7 @@ from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Tall
 from metering.quarantine import reattribution
 from revcred.actions import credentials
 from tests import factories
+from tests.confirming import post
 from tests.metering.attribution.test_processing import no_differences
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -372,7 +373,7 @@ def test_one_click_matches_it_again(credential, gateway, admin_client):
     url = reverse("admin:metering_quarantined_changelist")
     assert "RaiseException" in admin_client.get(url, {"group": group.slug}).text
 
-    admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
+    post(admin_client, reverse("admin:metering_quarantined_claim", args=[group.slug]), {})
     reattribution.work_through_claims()
 
     assert not Quarantined.objects.exists()
@@ -395,7 +396,7 @@ def test_what_is_poison_still_comes_back_named_and_holds_up_no_claim(
     (group,) = groups.find_groups(reason=QuarantineReason.POISON)
 
     with evil(EVILS["exits"], "metering_transaction"):
-        admin_client.post(reverse("admin:metering_quarantined_claim", args=[group.slug]))
+        post(admin_client, reverse("admin:metering_quarantined_claim", args=[group.slug]), {})
         credentials.add_alias(credential=credential, alias="a-key-of-later", by=None)
         for _ in range(reattribution.MAX_SINGLE_CLAIM_ATTEMPTS):
             reattribution.work_through_claims()
