@@ -115,7 +115,7 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
     expect(figure(page, "Create")).to_have_text("4,997")
     expect(figure(page, "Update")).to_have_text("1")
     expect(figure(page, "Rejected")).to_have_text("2")
-    expect(page.get_by_text("12 transactions in quarantine")).to_be_visible()
+    expect(page.get_by_role("heading", name="This moves 12 calls")).to_be_visible()
     expect(page.get_by_text("No customer has this external key.").first).to_be_visible()
     assert "that-no-page-shows" not in page.content()
 

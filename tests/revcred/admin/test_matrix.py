@@ -208,6 +208,10 @@ def place(settings, tmp_path):
     logging.disable(logging.NOTSET)
 
 
+# Shows what undoing would move: it is done and rolled back, which PostgreSQL counts as writing.
+TRIES_OUT = "revcred_upload_undo,"
+
+
 def test_who_may_do_what(place, capsys):
     asked = Matrix(place)
     cases = matrix.cases(asked.world)
@@ -230,7 +234,8 @@ def test_who_may_do_what(place, capsys):
 
     assert set(roles.RIGHT_LABELS) - asked.rights == set(), "offered, but no page asks for it"
     assert asked.failed == []
-    assert asked.written_by_get == []
+    written = [line for line in asked.written_by_get if not line.startswith(TRIES_OUT)]
+    assert written == []
     assert asked.events > len(cases)
     assert asked.events_from_nowhere == set()
     assert table.splitlines() == TABLE.read_text().splitlines()

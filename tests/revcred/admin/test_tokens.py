@@ -128,7 +128,7 @@ def group_is_deleted(user, by, rf):
     client = Client()
     client.force_login(by)
     url = reverse("admin:auth_group_delete", args=[user.groups.get().pk])
-    assert client.post(url, {"post": "yes"}).status_code == 302
+    assert post(client, url, {"post": "yes"}).status_code == 302
 
 
 def factor_reset(user, by, rf):
