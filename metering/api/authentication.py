@@ -8,7 +8,7 @@ from threading import Lock
 from typing import cast
 from uuid import UUID
 
-from cachetools import LRUCache, TTLCache, cached
+from cachetools import LRUCache, TLRUCache, cached
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -56,8 +56,7 @@ def find_admission(token: str) -> Admission | None:
     # A token carries a checksum. A mistyped or invented one is told apart without any query.
     if not is_well_formed_gateway_token(token):
         return None
-    with database_deadline(DATABASE_DEADLINE_SECONDS):
-        return _load_admission(gateway_token_digest(token))
+    return _load_admission(gateway_token_digest(token))
 
 
 def cached_gateway_id(authorization: str, api_key: str) -> int | None:
@@ -77,17 +76,24 @@ def forget_admissions() -> None:
         _known_gateway_ids.clear()
 
 
+def _expiry_of_admission(digest: UUID, admission: Admission | None, now: float) -> float:
+    """Return when the cache forgets it, counted from the query's beginning."""
+    return (admission.read_at if admission else now) + ADMISSION_CACHE_SECONDS
+
+
 # An unknown token is cached as None: guessing costs the database one query a second for each token
 # at most.
-@cached(TTLCache(MAX_CACHED_ADMISSIONS, ADMISSION_CACHE_SECONDS), lock=Lock())
+@cached(TLRUCache(MAX_CACHED_ADMISSIONS, _expiry_of_admission), lock=Lock())
 def _load_admission(digest: UUID) -> Admission | None:
     # Before the query, so that the admission never looks newer than it is.
     read_at = time.monotonic()
     tokens = GatewayToken.objects.valid().filter(digest=digest)
-    token = tokens.select_related("gateway").annotate(clock=Now()).first()
-    if token is None:
-        return None
-    token.stamp()
+    # Here, so that requests with a cached admission set no deadline.
+    with database_deadline(DATABASE_DEADLINE_SECONDS):
+        token = tokens.select_related("gateway").annotate(clock=Now()).first()
+        if token is None:
+            return None
+        token.stamp()
     with _known_gateway_ids_lock:
         _known_gateway_ids[digest] = token.gateway_id
     return Admission(
