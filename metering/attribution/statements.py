@@ -81,6 +81,22 @@ SELECT coalesce(bool_or(attempts > 0 OR last_error <> ''), false) FROM (
 """
 
 
+# The sums of a gateway's hour, and how others are added to them.
+INTAKE_STATS_COLUMNS = sql.SQL(
+    "hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,"
+    " quarantined, lag"
+)
+ADD_TO_INTAKE_STATS = sql.SQL("""ON CONFLICT (hour, gateway_id) DO UPDATE SET
+        accepted = standing.accepted + excluded.accepted,
+        rejected = standing.rejected + excluded.rejected,
+        passed_over = standing.passed_over + excluded.passed_over,
+        repeated = standing.repeated + excluded.repeated,
+        conflicting = standing.conflicting + excluded.conflicting,
+        attributed = standing.attributed + excluded.attributed,
+        quarantined = standing.quarantined + excluded.quarantined,
+        lag = standing.lag + excluded.lag""")
+
+
 def process_statement(deliveries: sql.Composable) -> str:
     """Return the statement that processes these deliveries, a SELECT of their ids.
 
@@ -156,10 +172,7 @@ WITH taken AS MATERIALIZED (
     FROM conflicting
 ), {judged}, {ledger_cte}, {quarantined}, {usage_cte}, intake_stats AS (
     -- in: taken, conflicting, judged; out: nothing, the sums are added by gateway and hour.
-    INSERT INTO metering_tally AS standing (
-        hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
-        quarantined, lag
-    )
+    INSERT INTO metering_tally AS standing ({intake_stats_columns})
     SELECT
         hour, gateway_id, sum(accepted), sum(rejected), sum(passed_over),
         sum(accepted - fresh - conflicting),
@@ -181,15 +194,7 @@ WITH taken AS MATERIALIZED (
         FROM judged
     ) part
     GROUP BY hour, gateway_id ORDER BY hour, gateway_id
-    ON CONFLICT (hour, gateway_id) DO UPDATE SET
-        accepted = standing.accepted + excluded.accepted,
-        rejected = standing.rejected + excluded.rejected,
-        passed_over = standing.passed_over + excluded.passed_over,
-        repeated = standing.repeated + excluded.repeated,
-        conflicting = standing.conflicting + excluded.conflicting,
-        attributed = standing.attributed + excluded.attributed,
-        quarantined = standing.quarantined + excluded.quarantined,
-        lag = standing.lag + excluded.lag
+    {add_to_intake_stats}
 ), {key_seen_cte}, gateway_seen AS (
     -- in: item; out: nothing, when the gateways were last seen and how far ahead their clocks are.
     -- Only calls of LIVE_CALL_MAX_AGE say something of the clock. A gateway that another worker
@@ -225,6 +230,8 @@ SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM item)
             live_call_max_age=sql.SQL(LIVE_CALL_MAX_AGE),
             facts=fact_columns(),
             typed_facts=typed_fact_columns(),
+            intake_stats_columns=INTAKE_STATS_COLUMNS,
+            add_to_intake_stats=ADD_TO_INTAKE_STATS,
         )
         .as_string()
     )
@@ -339,22 +346,13 @@ WITH poison AS (
     RETURNING transaction
 ), intake_stats AS (
     -- in: poison, remembered; out: nothing, the call is counted like those that can be processed.
-    INSERT INTO metering_tally AS standing (
-        hour, gateway_id, accepted, rejected, passed_over, repeated, conflicting, attributed,
-        quarantined, lag
-    )
+    INSERT INTO metering_tally AS standing ({intake_stats_columns})
     SELECT
         date_trunc('hour', received_at, 'UTC'), gateway_id, 1, rejected, passed_over,
         1 - fresh.count, 0, 0, fresh.count,
         extract(epoch FROM clock_timestamp() - received_at)::float
     FROM poison, (SELECT count(*) FROM remembered) fresh
-    ON CONFLICT (hour, gateway_id) DO UPDATE SET
-        accepted = standing.accepted + excluded.accepted,
-        rejected = standing.rejected + excluded.rejected,
-        passed_over = standing.passed_over + excluded.passed_over,
-        repeated = standing.repeated + excluded.repeated,
-        quarantined = standing.quarantined + excluded.quarantined,
-        lag = standing.lag + excluded.lag
+    {add_to_intake_stats}
 )
 INSERT INTO metering_quarantined (
     id, gateway_id, transaction_id, occurred_at, received_at, {facts},
@@ -372,6 +370,8 @@ FROM poison, remembered
         facts=fact_columns(),
         stored_facts=facts_from_json("call"),
         poison=sql.Literal(QuarantineReason.POISON.value),
+        intake_stats_columns=INTAKE_STATS_COLUMNS,
+        add_to_intake_stats=ADD_TO_INTAKE_STATS,
     )
     .as_string()
 )
