@@ -129,14 +129,6 @@ def as_metadata_value(value: Any) -> Any:
     return value if fits_metadata({"": value}) else as_short_text(value)
 
 
-def looks_like_figures(value: Any) -> bool:
-    """Return False for a value that may be a sentence, such as a prompt sent as a latency."""
-    if not isinstance(value, str):
-        return isinstance(value, int | float | Decimal)
-    letters = sum(character.isalpha() for character in value)
-    return any(character.isdigit() for character in value) and 3 * letters <= len(value)
-
-
 def add_to_metadata(metadata: Any, unreadable: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the metadata with unreadable facts added, cut to its smallest members if too large.
 

@@ -94,8 +94,8 @@ def usage_elements(record: ParsedLogRecord, named: Iterable[str]) -> dict[str, i
             which = known if name.removeprefix(GENAI_USAGE_PREFIX) in USAGE_ATTRIBUTES else others
             which[name] = value
     # A known name means a number. Others of the conventions may be anything.
-    said = [name for name, value in known.items() if value not in (None, *NO_VALUE_TEXTS)]
-    return elements_of(known, said, within="") | elements_of(others, within="")
+    given_names = [name for name, value in known.items() if value not in (None, *NO_VALUE_TEXTS)]
+    return elements_of(known, given_names, within="") | elements_of(others, within="")
 
 
 def _is_call_record(record: ParsedLogRecord, gateway: Gateway, *, is_twice: bool) -> bool:

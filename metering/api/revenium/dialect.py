@@ -19,7 +19,7 @@ from metering.api import facts
 from metering.api.decoding import ItemRejected, rejection_from_msgspec
 from metering.api.doors import Answer, AnswerStyle, Dialect, GatewayPost, ParsedBody
 from metering.api.quantities import decode_exact_values, exact_decimal
-from metering.api.revenium import fields, idempotency
+from metering.api.revenium import fields, idempotency, labels
 from metering.api.revenium.records import InvalidField, error_record, rate_limit_headers
 from metering.api.transactions import AcceptanceWindow
 from metering.inbox import calls
@@ -99,7 +99,7 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
             item = self.decode_item(post.body)
             data = decode_exact_values(msgspec.Raw(post.body))
             call = self.call_of(item, data, post)
-            keep_unreadable_facts(call, data, only_figures=self.keeps_labels_only)
+            keep_unreadable_facts(call, data, only_labels=self.keeps_labels_only)
             check_for_nul(call)
             side = self.side_of(item)
         except ItemRejected as rejection:
@@ -189,13 +189,13 @@ def occurrence_fields(moment: datetime | None, post: GatewayPost) -> dict[str, A
     }
 
 
-def keep_unreadable_facts(call: Call, data: JsonFields, *, only_figures: bool) -> None:
-    """Add the unreadable facts of a call to its metadata, with `only_figures` none that is text."""
+def keep_unreadable_facts(call: Call, data: JsonFields, *, only_labels: bool) -> None:
+    """Add the unreadable facts of a call to its metadata; `only_labels` leaves out content."""
     unreadable = facts.unreadable_facts(data, REVENIUM_FACT_READERS)
-    if only_figures:
-        unreadable = {
-            name: value for name, value in unreadable.items() if facts.looks_like_figures(value)
-        }
+    if only_labels:
+        # A fact's name is a listed one: what may stand under it is what a label may be.
+        labelled = labels.kept_labels(data, unreadable)
+        unreadable = {name: unreadable[name] for name in labelled}
     if unreadable:
         call.metadata = facts.add_to_metadata(call.metadata, unreadable)
 

@@ -13,7 +13,7 @@ from metering.api import facts
 from metering.api.decoding import ItemRejected
 from metering.api.facts import NO_VALUE_TEXTS
 from metering.inbox.calls import strip_url_to_path
-from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trim_key
+from revcred.external_keys import KeyTooLong, trim_key
 
 TextValue = str | int | None
 # Shown on the OpenAPI page at each fact; `metering.api.facts` says why they never reject a call.
@@ -28,9 +28,7 @@ MomentValue = Annotated[
 ]
 
 MAX_ID_CHARACTERS = 1_000
-MAX_CLIENT_KEY_CHARACTERS = MAX_KEY_CHARACTERS
 MAX_NAME_CHARACTERS = 200
-MAX_CLIENT_METHOD_CHARACTERS = facts.MAX_METHOD_CHARACTERS
 MAX_URL_PATH_CHARACTERS = facts.MAX_PATH_CHARACTERS
 MAX_INTEGER = 2**63 - 1
 MIN_MILLISECOND_TIMESTAMP = 1e11  # as seconds, this would be the year 5138

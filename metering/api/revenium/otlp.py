@@ -238,7 +238,7 @@ class LogCallMaker:
         listed = {
             *labels.LOG_LABELS,
             *(attribute_spellings(SUBSCRIPTION_ATTRIBUTES) if is_label else ()),
-            *(name for name in unreadable if facts.looks_like_figures(attributes.get(name))),
+            *unreadable,
         }
         added = set(self.gateway.kept_attributes) - STORED_ATTRIBUTES
         counted = set(elements)  # need not be stored twice

@@ -269,6 +269,7 @@ def test_what_was_called_has_columns(revenium, credential, settled):
         {"duration_ms": "0.304, 0.012"},
         {"http.response.status_code": "502, 200"},
         {"http.response.body.size": -1},
+        {"http.request.method": "x" * 100},
     ],
 )
 def test_a_fact_that_decides_nothing_costs_no_call(revenium, credential, settled, odd):
@@ -283,7 +284,7 @@ def test_a_fact_that_decides_nothing_costs_no_call(revenium, credential, settled
 
 @pytest.mark.parametrize("name", ["http.request.method", "duration_ms", "http.response.body.size"])
 def test_a_fact_that_may_be_a_prompt_is_not_kept(revenium, credential, settled, name):
-    revenium(PATH, logs(record({"credential": KEY, name: f"{SECRET} 1"})))
+    revenium(PATH, logs(record({"credential": KEY, name: SECRET * 20})))
 
     (row,) = settled().values()
     assert (row.credential, row.metadata) == (credential, None)
@@ -357,12 +358,14 @@ def test_of_a_record_nothing_but_the_list_is_kept(post_calls, said, place):
     assert SECRET not in Delivery.objects.get().body
 
 
-# Fields that decide: a text that does not fit rejects the call, so that nothing of it is kept.
+# Fields that decide: a text that does not fit rejects the call, so that nothing of it is kept. And
+# names of facts, which are listed: what is kept under a listed name is tested below.
 DECISIVE_FIELDS = (
     {field.encode_name for item in (AiCall, ToolCall) for field in msgspec.structs.fields(item)}
     | {name for dialect in AiDialect.__subclasses__() for name in dialect.amounts}
     | {*COST_FIELDS, "costUsd"}
-) - REVENIUM_FACT_READERS.keys()
+    | REVENIUM_FACT_READERS.keys()
+)
 
 
 @pytest.mark.parametrize("door", ["completions", "images", "audio", "video", "tool"])
@@ -395,6 +398,12 @@ def test_of_a_call_of_ai_nothing_but_the_list_is_kept(post_calls, door, said):
         ("/meter/v2/ai/completions", {"taskType": SECRET * 20}),
         ("/meter/v2/tool/events", {"usageMetadata": {"query": SECRET, "a": {"b": SECRET}}}),
         ("/meter/v2/tool/events", {"operation": {"arguments": SECRET}}),
+        *(
+            (f"/meter/v2/{door}", {name: value})
+            for door in ("ai/completions", "tool/events")
+            for name in REVENIUM_FACT_READERS
+            for value in (SECRET * 20, [[SECRET]], {"a": SECRET})
+        ),
     ],
 )
 def test_under_a_listed_name_only_a_label_is_kept(post_calls, path, body):
