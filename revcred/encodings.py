@@ -32,20 +32,22 @@ NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 NOT_PRINTABLE = re.compile(rb"[^!-~\x80-\xff]")
 PRINTABLE_PATTERN = re.compile(rb"[ -~]{%d,}" % MIN_DECODED_CHARACTERS)
 
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
-def _those(numbers: Iterator[int]) -> bytes:
-    return b"[" + bytes(_ALPHABET[n] for n in numbers).replace(b"/", b"/_").replace(b"+", b"+-")
+def _base64_character_class(numbers: Iterator[int]) -> bytes:
+    """Return the regex class of the base64 characters with these values, in both alphabets."""
+    characters = bytes(_BASE64_ALPHABET[number] for number in numbers)
+    return b"[" + characters.replace(b"/", b"/_").replace(b"+", b"+-")
 
 
 # Base64 or hexadecimal digits of printable ASCII: bits that are never set tell it from other text.
 ENCODED_TEXT_PATTERN = re.compile(
     rb"(?:%b]%b]%b][A-Za-z0-9+/_-]){3}|(?:[2-7][0-9A-Fa-f]){8}"
     % (
-        _those(n for n in range(64) if n in range(8, 32)),
-        _those(n for n in range(64) if n & 15 in range(2, 8)),
-        _those(n for n in range(64) if not n & 2),
+        _base64_character_class(n for n in range(64) if n in range(8, 32)),
+        _base64_character_class(n for n in range(64) if n & 15 in range(2, 8)),
+        _base64_character_class(n for n in range(64) if not n & 2),
     )
 )
 # No encoded secret has a shorter row of letters and digits; of a UUID the longest has twelve.
@@ -161,9 +163,9 @@ def _unescape_once(raw: bytes) -> tuple[bytes, Sequence[int]]:
     for escape in ESCAPE_PATTERN.finditer(raw):
         shown += raw[at : escape.start()]
         starts += range(at, escape.start())
-        said = _escaped_character(escape)
-        shown += said
-        starts += [escape.start()] * len(said)
+        replacement = _escaped_character(escape)
+        shown += replacement
+        starts += [escape.start()] * len(replacement)
         at = escape.end()
     shown += raw[at:]
     starts += range(at, len(raw) + 1)
@@ -192,9 +194,9 @@ def _normalize(raw: bytes) -> tuple[bytes, Sequence[int]]:
     starts: list[int] = []
     at = 0
     for character in raw.decode(errors="surrogateescape"):
-        said = _compatible_character(character).encode(errors="surrogateescape")
-        shown += said
-        starts += [at] * len(said)
+        replacement = _compatible_character(character).encode(errors="surrogateescape")
+        shown += replacement
+        starts += [at] * len(replacement)
         at += len(character.encode(errors="surrogateescape"))
     starts.append(at)
     return bytes(shown), starts

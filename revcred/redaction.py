@@ -26,10 +26,8 @@ FOREIGN_TOKEN_PREFIX = "hak_"  # noqa: S105 - begins a token
 # Stored in place of a text that takes too long to search.
 NOT_SEARCHED_TEXT = f"{ELLIPSIS} (not kept: too much to search for keys)"
 
-# Tokens have a checksum; keys and secrets may be of a time when they had none. That all of it
-# begins with one letter, and not in a group, lets it be looked for by that: most texts are only
-# looked through.
-KEY_PREFIXES = ("rck_", "rcs_")
+# Tokens have a checksum, keys and secrets of earlier versions have none. The one letter that all
+# begin with stands before the groups, so that the search skips from one such letter to the next.
 OWN_TOKEN_PATTERN = re.compile(
     r"r(?:(?P<key>c[ks]_(?:[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{16,42}))|v[gu]_[0-9A-Za-z]{38})"
 )
@@ -298,12 +296,12 @@ def _shown_in_place_of_run(run: bytes, secrets: KnownSecrets) -> str | None:
 
 
 def _spans_by_shape(text: bytes) -> Iterator[RedactedSpan]:
-    said = text.decode("latin-1")
-    for own in OWN_TOKEN_PATTERN.finditer(said):
+    plain = text.decode("latin-1")
+    for own in OWN_TOKEN_PATTERN.finditer(plain):
         if own["key"] or tokens.is_own_token(own[0]):
             yield RedactedSpan(own.start(), own.end(), shorten_secret(own[0]))
-    for folded in FOLDED_OWN_TOKEN_PATTERN.finditer(said.lower()):
-        own_text = said[folded.start() : folded.end()]
+    for folded in FOLDED_OWN_TOKEN_PATTERN.finditer(plain.lower()):
+        own_text = plain[folded.start() : folded.end()]
         if own_text in (own_text.upper(), own_text.lower()):
             yield RedactedSpan(folded.start(), folded.end(), shorten_secret(own_text))
     yield from _own_tokens_in_base64(text)

@@ -1,10 +1,10 @@
 """Keep keys and tokens, which a door knows in plain text, out of everything that is stored."""
 
-import time
-from collections import OrderedDict
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any, NamedTuple
 
+from cachetools import TTLCache, cached
 from django.db import connection
 
 from revcred import encodings
@@ -172,26 +172,21 @@ def is_entered_name(key: CallerKey) -> bool:
     text = bare_secret(key.text)
     if has_own_token_shape(text):
         return False
-    # By fingerprint: a cache of plain keys would be a place to steal them from.
-    fingerprint = key.fingerprint
-    check = _name_checks.get(fingerprint)
-    now = time.monotonic()
-    if check is None or check[1] + NAME_CHECK_CACHE_SECONDS < now:
-        check = _name_checks[fingerprint] = _query_entered_name(text), now
-        if len(_name_checks) > MAX_CACHED_NAME_CHECKS:
-            _name_checks.popitem(last=False)
-    return check[0]
+    return _query_entered_name(key.fingerprint, text)
 
 
 def forget_name_checks() -> None:
     """Empty the cache, so that the next check asks the database."""
-    _name_checks.clear()
+    _query_entered_name.cache_clear()
 
 
-def _query_entered_name(text: str) -> bool:
+# By fingerprint: a cache of plain keys would be a place to steal them from.
+@cached(
+    TTLCache(MAX_CACHED_NAME_CHECKS, NAME_CHECK_CACHE_SECONDS),
+    key=lambda fingerprint, _: fingerprint,
+    lock=Lock(),
+)
+def _query_entered_name(fingerprint: str, text: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(FIND_ENTERED_NAME, {"text": text})
         return bool(cursor.fetchone()[0])
-
-
-_name_checks: OrderedDict[str, tuple[bool, float]] = OrderedDict()

@@ -167,10 +167,10 @@ def _url_without_keys_in_path(address: str, is_key: IsKey) -> str:
     """Return the URL, or that of the first page if its path may contain a key."""
     parts = urlsplit(address)
     try:
-        said = [*resolve(parts.path).kwargs.values()]
+        values = [*resolve(parts.path).kwargs.values()]
     except Resolver404:
-        said = [*parts.path.split("/")]
-    texts = (text for text in map(str, said) if not UUID_PATTERN.fullmatch(text))
+        values = [*parts.path.split("/")]
+    texts = (text for text in map(str, values) if not UUID_PATTERN.fullmatch(text))
     if not any(_may_be_key(text, is_key) for text in texts):
         return address
     return "/admin/" if parts.path.startswith("/admin/") else "/"

@@ -45,10 +45,10 @@ class RedactingFilter(logging.Filter):
             return True
         record.is_without_keys = True
         try:
-            said = _message_without_values(record)
+            message = _message_without_values(record)
         except Exception:  # noqa: BLE001 - arguments that do not fit must not fail the request
-            said = str(record.msg)
-        shown = redact_text(RECEIPT_PATH_PATTERN.sub(rf"\1{ELLIPSIS}", said))
+            message = str(record.msg)
+        shown = redact_text(RECEIPT_PATH_PATTERN.sub(rf"\1{ELLIPSIS}", message))
         record.msg, record.args = shown, ()
         return True
 
@@ -88,8 +88,8 @@ def exception_name(error: BaseException) -> str:
     known = [getattr(error, "sqlstate", None)]
     if diagnosis := getattr(error, "diag", None):
         known += [diagnosis.table_name, diagnosis.constraint_name]
-    said = ", ".join(each for each in known if each)
-    return f"{name} ({said})" if said else name
+    details = ", ".join(each for each in known if each)
+    return f"{name} ({details})" if details else name
 
 
 def log_threads() -> None:
@@ -116,16 +116,16 @@ def _message_without_values(record: logging.LogRecord) -> str:
         )
     if isinstance(record.msg, BaseException):
         record.msg = exception_name(record.msg)
-    said = record.getMessage()
+    message = record.getMessage()
     if not record.name.startswith(QUOTING_LOGGERS):
-        return said
+        return message
     request = getattr(record, "request", None)
     if isinstance(request, HttpRequest):
-        said = said.replace(request.path, route_of(request))
+        message = message.replace(request.path, route_of(request))
     if record.name.startswith("django.security"):
-        said = _security_message(record)
-    said = QUERY_PATTERN.sub(f"?{ELLIPSIS}", said)
-    return PATH_PATTERN.sub(lambda found: _known_path_start(found[0]), said)
+        message = _security_message(record)
+    message = QUERY_PATTERN.sub(f"?{ELLIPSIS}", message)
+    return PATH_PATTERN.sub(lambda found: _known_path_start(found[0]), message)
 
 
 def _task_field(name: str, value: Any, record: logging.LogRecord) -> Any:

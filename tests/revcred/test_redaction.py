@@ -32,7 +32,7 @@ from revcred.redaction import (
 )
 
 KEY = "harbour-K3y-9f2d/c7+a1="
-OWN_TOKEN_PATTERN = credentials.generate_key()
+OWN_KEY = credentials.generate_key()
 
 
 def in_base64(before="", *, behind="", alphabet=base64.b64encode):
@@ -122,7 +122,7 @@ around = st.text(string.ascii_letters + string.digits + " /?&:.", max_size=20)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("secret", [KEY, OWN_TOKEN_PATTERN], ids=["foreign", "own"])
+@pytest.mark.parametrize("secret", [KEY, OWN_KEY], ids=["foreign", "own"])
 def test_each_form_is_cut(form, secret):
     text = FORMS[form](secret)
 
@@ -221,7 +221,7 @@ def test_no_member_is_lost():
 @pytest.mark.parametrize("form", [form for form in FORMS if form not in CASE_FORMS])
 @pytest.mark.parametrize(
     "secret",
-    ["harbour-K3y-9f2d.c7a1", OWN_TOKEN_PATTERN, "7e5d1b0a-93b1-4e8d-8a1c-9c7a"],
+    ["harbour-K3y-9f2d.c7a1", OWN_KEY, "7e5d1b0a-93b1-4e8d-8a1c-9c7a"],
     ids=["foreign", "own", "uuid"],
 )
 def test_keys_are_among_the_candidates(form, secret):

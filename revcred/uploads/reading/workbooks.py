@@ -82,10 +82,10 @@ def _messages_of(process: subprocess.Popen[bytes]) -> Iterator[Any]:
     output: IO[bytes] | None = process.stdout
     assert output
     for line in output:
-        said = msgspec.json.decode(line)
-        if isinstance(said, dict) and "error" in said:
-            raise UnreadableFile(said["error"])
-        yield said
+        decoded = msgspec.json.decode(line)
+        if isinstance(decoded, dict) and "error" in decoded:
+            raise UnreadableFile(decoded["error"])
+        yield decoded
     code = process.wait()
     if code == -SIGXCPU:
         raise UnreadableFile("The workbook takes too long to read. Save it as CSV.")
