@@ -151,11 +151,6 @@ def announce_change(
         noted += [answer for _, answer in answers if answer is not None]
 
 
-def consequences_of(action: Callable[[], Any]) -> Consequences:
-    """Return what the action would move, and take it back. Raises ConcurrentChange."""
-    return try_out(action, keep=lambda _, __: False).consequences
-
-
 def try_out(
     action: Callable[[], T],
     *,

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.apps import apps as installed
 from django.contrib.auth.management import create_permissions
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Permission
 from django.db.models import Q, QuerySet
 
 # Every right that a page or an action asks for. Django creates more permissions, which nothing
@@ -214,11 +214,6 @@ def offered_permissions() -> QuerySet[Permission]:
 def right_name(permission: Permission) -> str:
     """Return the name by which a permission is asked for, such as `revcred.view_customer`."""
     return f"{permission.content_type.app_label}.{permission.codename}"
-
-
-def own_groups() -> QuerySet[Group]:
-    """Return the groups that are no roles."""
-    return Group.objects.exclude(name__in=ROLES_BY_NAME)
 
 
 INVITE_CODENAME = "invite_subscriber"  # a right that came with the roles

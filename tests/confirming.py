@@ -1,6 +1,9 @@
 """Say yes to what the administration asks before anything counted moves."""
 
+from collections.abc import Callable
 from typing import Any
+
+from revcred import hooks
 
 
 def asked(response: Any) -> bool:
@@ -21,3 +24,8 @@ def post(client: Any, address: str, typed: dict[str, Any]) -> Any:
     """Post it, and say yes if that is asked."""
     response = client.post(address, typed)
     return confirm(client, response) if asked(response) else response
+
+
+def consequences_of(action: Callable[[], Any]) -> hooks.Consequences:
+    """Return what the action would move, and take it back."""
+    return hooks.try_out(action, keep=lambda _, __: False).consequences

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-NULL = sql.SQL("NULL")
-
 
 class CallFact(NamedTuple):
     """A column of ledger and quarantine, and the same name in the JSON of the inbox."""

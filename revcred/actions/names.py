@@ -4,7 +4,6 @@ A call may name its owner instead of a key. After a rename the same name may mea
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from django.db.models import Min, Model, Q, QuerySet
@@ -17,7 +16,6 @@ from revcred.models import (
     FormerName,
     Product,
     Subscriber,
-    Subscription,
     User,
 )
 
@@ -77,7 +75,7 @@ def reattribute_renamed(*, target: Any, by: User | None) -> None:
     for each in (target, *_namesakes_of(target)):
         # Each kind is announced by what metering finds calls by: its subscriptions, or its keys.
         if isinstance(each, Product):
-            since = _earliest_start(each.subscriptions.all())
+            since = each.subscriptions.earliest_start()
             announce_change(cause, product=each, since=since, by=by)
         elif isinstance(each, Credential):
             first = each.assignments.aggregate(at=Min("active_from"))["at"]
@@ -113,9 +111,3 @@ def _namesakes_of(target: Any) -> Iterable[Any]:
     if model is Credential:
         found = found.filter(customer=target.customer_id)
     return found.order_by("pk")
-
-
-def _earliest_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
-    """Return the start of the subscription that began first."""
-    at: datetime | None = subscriptions.aggregate(at=Min("active_from"))["at"]
-    return at

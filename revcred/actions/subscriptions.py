@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from django.db.models import Min, QuerySet
+from django.db.models import QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
 
@@ -130,7 +130,7 @@ def announce_sources_changed(*, product: Product, by: User | None) -> None:
 
     Sources have no period, so calls of all time are judged again.
     """
-    since = _first_subscription_start(product.subscriptions.all())
+    since = product.subscriptions.earliest_start()
     announce_change(f"the sources of “{product}” were changed", product=product, since=since, by=by)
 
 
@@ -144,7 +144,7 @@ def open_product_to_all_calls(*, product: Product, by: User | None) -> None:
     product.restricted = False
     details = {"changed": {"restricted": [True, False]}}
     AuditEvent.objects.record(AuditVerb.CHANGED, target=product, by=by, details=details)
-    since = _first_subscription_start(product.subscriptions.all())
+    since = product.subscriptions.earliest_start()
     announce_change(f"“{product}” was opened to all calls", product=product, since=since, by=by)
 
 
@@ -198,14 +198,9 @@ def delete_source(*, source: Source, by: User | None, opens: bool | None = None)
         open_product_to_all_calls(product=product, by=by)
 
 
-def _first_subscription_start(subscriptions: QuerySet[Subscription]) -> datetime | None:
-    at: datetime | None = subscriptions.aggregate(at=Min("active_from"))["at"]
-    return at
-
-
 def _first_start_with_sources() -> datetime | None:
-    """The start of the first subscription to a product that does not count every call."""
-    return _first_subscription_start(Subscription.objects.filter(product__restricted=True))
+    """Return the start of the first subscription to a product that does not count every call."""
+    return Subscription.objects.filter(product__restricted=True).earliest_start()
 
 
 def _was_name_of_another(subscription: Subscription) -> bool:

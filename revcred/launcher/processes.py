@@ -206,9 +206,9 @@ class Supervisor:
 
     def _no_start(self, child: ChildProcess) -> str:
         log = child.program.log
-        said = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
+        log_end = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
         outcome = child.outcome() if child.ended() else "did not get ready in time"
-        return f"{said}\n{child.program.name} {outcome}."
+        return f"{log_end}\n{child.program.name} {outcome}."
 
     def _count_request(self, *_: object) -> None:
         self.stop_requests += 1

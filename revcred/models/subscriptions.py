@@ -29,6 +29,11 @@ class SubscriptionQuerySet(DatedQuerySet["Subscription"]):
         )
         return self.filter(models.Q(customer__in=of_owned) | models.Q(pk__in=held.values("pk")))
 
+    def earliest_start(self) -> datetime | None:
+        """Return the start of the subscription that began first; None if there is none."""
+        at: datetime | None = self.aggregate(at=models.Min("active_from"))["at"]
+        return at
+
     def named(self, external_key: str, moment: datetime) -> "Subscription | None":
         """Return the one with this external key at the moment, or else the one that begins last."""
         # Before its start a subscription may be named already, as in a gateway's configuration.

@@ -102,11 +102,6 @@ def _sync_to_disk(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def delete_upload_files(upload: int) -> None:
-    list_file_path(upload).unlink(missing_ok=True)
-    rejected_file_path(upload).unlink(missing_ok=True)
-
-
 def stored_files() -> Iterator[tuple[Path, int | None]]:
     """Yield each file with the number of its upload; None for one that is still being received."""
     for path in uploads_directory().iterdir():

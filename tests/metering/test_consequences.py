@@ -14,9 +14,11 @@ from revcred import hooks
 from revcred.actions import credentials, subscriptions
 from revcred.models import AuditEvent, PathRule, Source
 from tests import factories
+from tests.confirming import consequences_of
 from tests.metering.attribution.test_processing import DAY, HOUR, no_differences
 
 pytestmark = pytest.mark.django_db
+
 
 KEY = "key-of-the-consequences"
 
@@ -47,7 +49,7 @@ def test_a_move_into_the_past_says_how_many_calls_go_from_where_to_where(
     other = factories.a_subscription(customer)
     at = timezone.now() - 4 * DAY
 
-    found = hooks.consequences_of(
+    found = consequences_of(
         lambda: credentials.move_credential(
             credential=credential, subscription=subscription, to=other, by=None, at=at
         )
@@ -66,7 +68,7 @@ def test_nothing_of_a_trial_stays(customer, subscription, credential):
     factories.settled(factories.a_call(KEY, ago=DAY))
     events, open_claims = AuditEvent.objects.count(), Claim.objects.count()
 
-    found = hooks.consequences_of(
+    found = consequences_of(
         lambda: credentials.revoke_credential(credential=credential, reason="lost", by=None)
     )
 
@@ -83,10 +85,10 @@ def test_calls_that_become_nobodys_or_somebodys_are_told_by_their_reason(
     subscription.active_until = timezone.now() - 2 * DAY
     other = factories.a_credential(customer, subscriptions=[factories.a_subscription(customer)])
 
-    ended = hooks.consequences_of(
+    ended = consequences_of(
         lambda: subscriptions.change_subscription(subscription=subscription, by=None)
     )
-    claimed = hooks.consequences_of(
+    claimed = consequences_of(
         lambda: credentials.add_alias(credential=other, alias="another", by=None)
     )
 
@@ -127,7 +129,7 @@ def test_a_refusal_is_the_actions_own(customer, subscription, credential):
     other = factories.a_subscription()
 
     with pytest.raises(credentials.SubscriptionOfOtherCustomer):
-        hooks.consequences_of(
+        consequences_of(
             lambda: credentials.assign_subscription(
                 credential=credential, subscription=other, by=None
             )
@@ -139,7 +141,7 @@ def test_an_incomplete_count_says_so(customer, subscription, credential, monkeyp
     monkeypatch.setattr(consequences, "COUNT_LIMIT_SECONDS", 0.0)
     subscription.active_until = timezone.now() - 2 * DAY
 
-    found = hooks.consequences_of(
+    found = consequences_of(
         lambda: subscriptions.change_subscription(subscription=subscription, by=None)
     )
 
@@ -159,7 +161,7 @@ def test_a_statement_is_stopped_at_the_limit_and_limits_stay_as_they_were():
     with atomic(), pytest.raises(consequences._CountTookTooLong):
         consequences._run_until_deadline("SELECT pg_sleep(5)", consequences.monotonic() + 0.05, {})
     assert consequences._run_until_deadline("SELECT 1", consequences.monotonic() + 5, {}) == [(1,)]
-    hooks.consequences_of(lambda: None)
+    consequences_of(lambda: None)
     hooks.try_out(lambda: None, keep=lambda _, __: True)
 
     assert limits() == before
@@ -175,9 +177,7 @@ def test_who_holds_the_same_thing_is_not_waited_for_long(monkeypatch):
         cursor.execute("SELECT FROM revcred_credential WHERE id = %s FOR UPDATE", [credential.pk])
 
     with pytest.raises(hooks.ConcurrentChange):
-        hooks.consequences_of(
-            lambda: credentials.suspend_credential(credential=credential, by=None)
-        )
+        consequences_of(lambda: credentials.suspend_credential(credential=credential, by=None))
 
     holding.rollback()
     holding.close()
@@ -298,7 +298,7 @@ def test_a_product_that_loses_its_last_source_is_judged_too(customer, opens):
     factories.settled(factories.a_call(KEY, source_named="tiles", ago=timedelta(hours=2)))
     assert standing() == []
 
-    before = hooks.consequences_of(
+    before = consequences_of(
         lambda: subscriptions.delete_source(source=Source.objects.get(), by=None, opens=opens)
     )
     moved = moves(

@@ -23,6 +23,7 @@ from revcred.uploads import actions, trial
 from revcred.uploads.columns import ListKind
 from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
+from tests.confirming import consequences_of
 from tests.metering.attribution.test_processing import no_differences
 from tests.metering.test_previews import SEED, STEPS, World, places
 
@@ -235,9 +236,7 @@ def undo_once(world, made, counts):
 def left_to_move():
     """Return movements by judging everything once more: none, if the list reached all."""
     since = factories.LONG_AGO
-    return hooks.consequences_of(
-        lambda: hooks.announce_change("all", by=None, since=since)
-    ).movements
+    return consequences_of(lambda: hooks.announce_change("all", by=None, since=since)).movements
 
 
 def moved_pairs(before, names_before, after):

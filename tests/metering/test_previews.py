@@ -22,6 +22,7 @@ from revcred.actions import credentials, subscriptions, undoing
 from revcred.actions.credentials import NewKey
 from revcred.models import AuditEvent, Credential, ExternalKey, Product, Source, Subscription
 from tests import factories
+from tests.confirming import consequences_of
 from tests.metering.attribution.test_processing import no_differences
 
 STEPS, SEED = 400, 1
@@ -366,7 +367,7 @@ def act_once(world, chance, done, undone):
         return 0
     before, used, last = places(), usage(), AuditEvent.objects.first()
     try:
-        said = hooks.consequences_of(action)
+        said = consequences_of(action)
         assert places() == before
         tried = hooks.try_out(action, keep=lambda _, __: True)
     except NOT_DONE:
