@@ -30,7 +30,7 @@ SELECT
     count(*) FILTER (WHERE sent.transaction_id IS NULL) AS never_sent,
     count(*) FILTER (WHERE stored.ledger <> sent.known) AS misjudged,
     count(*) FILTER (WHERE NOT accepted AND stored.times IS NOT NULL) AS kept_unanswered,
-    (SELECT coalesce(sum(repeated), 0)::bigint FROM metering_tally) AS repeats_tallied
+    (SELECT coalesce(sum(repeated), 0)::bigint FROM metering_intakestats) AS repeats_tallied
 FROM sent FULL JOIN stored USING (transaction_id)
 """
 

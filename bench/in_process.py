@@ -19,7 +19,7 @@ from metering.attribution.discovery import first_id_at
 from metering.inbox.calls import dedup_key_of_id
 from metering.ledger import partitions
 from metering.management.commands.clock import forget_old_transactions
-from metering.models import Remembered, Transaction, Usage
+from metering.models import SeenTransaction, Transaction, Usage
 from storefront.figures import build_usage_chart
 from storefront.windows import CalendarSpan, DateRange
 
@@ -28,14 +28,14 @@ TIMES = 5
 
 
 def remember(most: int) -> None:
-    """Some transactions of the month that was written get the identity their ids really have."""
+    """Some transactions of the month that was written get the dedup_key their ids really have."""
     past = Transaction.objects.filter(pk__lt=first_id_at(timezone.now() - timedelta(days=2)))
     some = list(past.order_by("-pk")[:most])
-    Remembered.objects.bulk_create(
-        Remembered(
-            identity=UUID(dedup_key_of_id(each.gateway_id, each.transaction_id)),
+    SeenTransaction.objects.bulk_create(
+        SeenTransaction(
+            dedup_key=UUID(dedup_key_of_id(each.gateway_id, each.transaction_id)),
             transaction=each.pk,
-            digest=each.pk,
+            content_hash=each.pk,
             occurred_at=each.occurred_at,
             received_at=each.received_at,
         )

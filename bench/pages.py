@@ -23,7 +23,7 @@ LISTS = (
     *("revcred/source", "revcred/subscriber", "revcred/membership", "revcred/gateway"),
     *("revcred/auditevent", "revcred/user", "auth/group"),
     *("metering/transaction", "metering/usage", "metering/quarantined", "metering/delivery"),
-    *("metering/claim", "metering/conflict", "metering/tally"),
+    *("metering/claim", "metering/conflict", "metering/intakestats"),
 )
 CREDENTIALS = "/admin/revcred/credential/"
 

@@ -74,9 +74,10 @@ LEDGER = {
     "product_id": f"1 + customer %% {PRODUCTS}",
     "sign": "1",
 }
-# Whatever the identities are: those of ids that are asked for are written by `bench.in_process`.
+# Whatever the dedup_keys are: those of ids that are asked for are written by `bench.in_process`.
 MEMORY = """
-INSERT INTO metering_remembered (identity, transaction, digest, occurred_at, received_at)
+INSERT INTO metering_seentransaction
+    (dedup_key, transaction, content_hash, occurred_at, received_at)
 SELECT md5(transaction_id)::uuid, id, id, occurred_at, received_at FROM {day}
 """
 COUNTED = ("subscription_id", "hour", "credential_id", "customer_id", "product_id")
@@ -115,7 +116,7 @@ class Month:
     def write(self) -> None:
         today = datetime.now(UTC).date()
         days = [today - timedelta(days=n) for n in range(DAYS, 0, -1)]
-        parts = ["metering_usage", *self._partitions("metering_remembered")]
+        parts = ["metering_usage", *self._partitions("metering_seentransaction")]
         with connected(self.bench) as connection:
             for table in parts:
                 connection.execute(NOT_READY, [table])

@@ -89,7 +89,7 @@ class Bench(Stack):
 
     def settled(self) -> int:
         """Transactions that are out of the inbox, by the tally that settling keeps: cheap."""
-        return int(self.ask("SELECT coalesce(sum(accepted), 0) FROM metering_tally"))
+        return int(self.ask("SELECT coalesce(sum(accepted), 0) FROM metering_intakestats"))
 
     def waiting(self) -> int:
         return int(self.ask("SELECT coalesce(sum(transactions), 0) FROM metering_delivery"))

@@ -28,7 +28,7 @@ GROUP BY 1, 2
 """
 WAITING = """
 SELECT (SELECT count(*) FROM metering_delivery)
-    + (SELECT count(*) FROM metering_half WHERE next_look_at <= now())
+    + (SELECT count(*) FROM metering_partialtransaction WHERE next_look_at <= now())
 """
 
 Said = Mapping[str, Any]

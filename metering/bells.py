@@ -3,6 +3,6 @@
 from revcred.runtime.bell import Bell
 
 # Task names are what running workers listen to, also during an upgrade.
-inbox_bell = Bell("metering.settle")
-pairing_bell = Bell("metering.join")
-claim_bell = Bell("metering.claim")
+inbox_bell = Bell("metering.process_inbox")
+pairing_bell = Bell("metering.pair_partial_transactions")
+claim_bell = Bell("metering.work_open_claims")

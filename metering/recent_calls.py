@@ -10,7 +10,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from metering import failures
-from metering.models import Tally, Transaction, Usage
+from metering.models import IntakeStats, Transaction, Usage
 from metering.statement_timeouts import statement_timeout
 from revcred.hooks import RECENT_CALLS_DAYS, RecentCalls
 from revcred.models import Credential, Customer, ExternalKey, Gateway, Product, Subscription
@@ -74,7 +74,7 @@ def count_recent_calls(
 def calls_reported_lately(gateway: Gateway) -> RecentCalls:
     """Count the calls that the gateway reported in the last days, by the hour of their arrival."""
     since = timezone.now() - timedelta(days=RECENT_CALLS_DAYS)
-    stats = Tally.objects.filter(gateway=gateway.pk, hour__gte=since, accepted__gt=0)
+    stats = IntakeStats.objects.filter(gateway=gateway.pk, hour__gte=since, accepted__gt=0)
     return _sum_hours(stats.values_list("hour", "accepted"))
 
 

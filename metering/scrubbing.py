@@ -52,7 +52,7 @@ UNION SELECT fingerprint FROM metering_quarantined WHERE fingerprint = ANY(%(fin
 FIND_ROWS_OF_TRANSACTION = """
 WITH RECURSIVE chain AS (
     SELECT transaction AS id, ARRAY[occurred_at, received_at] AS moments
-    FROM metering_remembered WHERE identity = %s
+    FROM metering_seentransaction WHERE dedup_key = %s
     UNION
     SELECT successor.id, chain.moments
     FROM chain CROSS JOIN LATERAL (
@@ -71,9 +71,9 @@ FROM chain JOIN metering_quarantined q ON q.id = chain.id
 """
 # So that the same call, sent again under its id, is still recognised as a repeat.
 REPLACE_DEDUP_KEY = """
-UPDATE metering_remembered r SET {column} = %(new)s
+UPDATE metering_seentransaction r SET {column} = %(new)s
 WHERE {column} = %(old)s
-    AND NOT EXISTS (SELECT FROM metering_remembered o WHERE o.identity = %(new)s)
+    AND NOT EXISTS (SELECT FROM metering_seentransaction o WHERE o.dedup_key = %(new)s)
 """
 # Every column that can hold text, so that a table added later is looked at, too.
 FIND_TEXT_COLUMNS = """
@@ -120,12 +120,12 @@ SCRUBBED_TABLES = (
     ScrubbedTable(table="metering_conflict", texts=("transaction_id",), objects=("content",)),
     ScrubbedTable(table="metering_rejection", texts=("transaction_id", "field", "message")),
     ScrubbedTable(table="metering_discoveredsource", texts=("name",)),
-    ScrubbedTable(table="metering_idempotentpost", key=("mark",), objects=("answer",)),
+    ScrubbedTable(table="metering_idempotentpost", key=("key_hash",), objects=("answer",)),
     ScrubbedTable(table="metering_delivery", calls="body"),
-    ScrubbedTable(table="metering_half", key=("identity", "side"), calls="call"),
+    ScrubbedTable(table="metering_partialtransaction", key=("dedup_key", "side"), calls="call"),
 )
 AUDIT_TABLE = "revcred_auditevent"
-# Whose transactions have a dedup key, made of gateway and id, in metering_remembered.
+# Whose transactions have a dedup key, made of gateway and id, in metering_seentransaction.
 TABLES_WITH_DEDUP_KEYS = {"metering_transaction", "metering_quarantined"}
 
 
@@ -206,11 +206,11 @@ class KeyScrub:
                 if name in call
             }
             old_id, new_id = call.get("transaction_id"), clean.get("transaction_id")
-            if old_id != new_id and "identity" in call:
+            if old_id != new_id and "dedup_key" in call:
                 gateway_id = findings.row["gateway_id"]
                 plain = dedup_key_of_id(gateway_id, old_id)
                 keyed = keyed_dedup_key_of_id(gateway_id, old_id)
-                for field in ("identity", "shared_id"):
+                for field in ("dedup_key", "shared_id"):
                     if clean.get(field) == plain:
                         clean[field] = keyed
             shown.append(clean)
@@ -412,7 +412,7 @@ def _replace_dedup_keys(gateway_id: int, transaction_id: str) -> None:
         "new": UUID(keyed_dedup_key_of_id(gateway_id, transaction_id)),
     }
     with connection.cursor() as cursor:
-        for column in ("identity", "shared_id"):
+        for column in ("dedup_key", "shared_id"):
             cursor.execute(REPLACE_DEDUP_KEY.format(column=column), dedup_keys)
 
 

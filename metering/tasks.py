@@ -14,7 +14,7 @@ GATHER_SECONDS = 0.2  # from the start of one batch to the next, while there is 
 MAX_SECONDS_PER_BELL = 5.0
 
 
-@shared_task(name="metering.settle")
+@shared_task(name="metering.process_inbox")
 def process_inbox() -> None:
     """Process the inbox until it is empty, or for MAX_SECONDS_PER_BELL and then ring again.
 
@@ -32,14 +32,14 @@ def process_inbox() -> None:
         began = time.monotonic()
 
 
-@shared_task(name="metering.join")
+@shared_task(name="metering.pair_partial_transactions")
 def pair_partial_transactions() -> None:
     """Pair partial transactions until none is due; each step may put calls into the inbox."""
     while completion.pair_due_partials():
         inbox_bell.ring()
 
 
-@shared_task(name="metering.claim")
+@shared_task(name="metering.work_open_claims")
 def work_open_claims() -> None:
     """Re-attribute what open claims concern."""
     reattribution.work_through_claims()

@@ -146,7 +146,7 @@ def announce_change(
         upload=upload,
         with_sources=with_sources,
     )
-    # Remembered only while an action is tried out.
+    # SeenTransaction only while an action is tried out.
     if (noted := _listener_answers.get()) is not None:
         noted += [answer for _, answer in answers if answer is not None]
 

@@ -67,7 +67,7 @@ RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
         "revcred.delete_gateway": "Delete gateways",
         "metering.view_transaction": "See transactions and receipts",
         "metering.view_usage": "See usage",
-        "metering.view_tally": "See traffic by gateway and hour",
+        "metering.view_intakestats": "See traffic by gateway and hour",
         "metering.view_quarantined": "See the quarantine",
         "metering.change_quarantined": "Release, put back and match what waits in quarantine, and"
         " choose when late calls count",
@@ -124,7 +124,7 @@ _METERING_MODELS = (
     "revcred.gateway",
     "metering.transaction",
     "metering.usage",
-    "metering.tally",
+    "metering.intakestats",
     "metering.quarantined",
     "metering.discoveredsource",
     "metering.conflict",

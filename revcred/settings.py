@@ -153,7 +153,7 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 CELERY_DB_REUSE_MAX = 10_000
 
 # Uploads have a worker of their own, so that attribution never waits for them.
-CELERY_TASK_ROUTES = {"revcred.uploads": {"queue": "uploads"}}
+CELERY_TASK_ROUTES = {"revcred.process_uploads": {"queue": "uploads"}}
 
 # --- Uploads ------------------------------------------------------------------------------------
 

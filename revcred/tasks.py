@@ -23,7 +23,7 @@ def _request_shutdown(**_: Any) -> None:
 
 
 @shared_task(
-    name="revcred.uploads",
+    name="revcred.process_uploads",
     acks_late=False,
     time_limit=24 * HOUR_SECONDS,
     soft_time_limit=24 * HOUR_SECONDS,

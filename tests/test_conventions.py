@@ -16,7 +16,7 @@ from django.db import models
 
 from metering.models import GatewayToken
 from revcred.celery import app as celery
-from revcred.models import AuditEvent, SealedCanary, Suspension
+from revcred.models import AuditEvent, KeyringCheck, Suspension
 from tests import factories
 
 ROOT = Path(__file__).parents[1]
@@ -217,7 +217,7 @@ def test_no_row_is_called_by_a_key_secret_or_token():
     credential = factories.a_credential(customer, key, secret, subscriptions=[subscription])
     gateway_token, token = GatewayToken.issue(factories.a_gateway(), name="edge", scopes=[])
     Suspension.objects.create(credential=credential, active_from=factories.LONG_AGO)
-    SealedCanary.matches()
+    KeyringCheck.matches()
     its_key = credential.keys.get()
 
     called = [
@@ -229,7 +229,7 @@ def test_no_row_is_called_by_a_key_secret_or_token():
             credential.assignments.get(),
             credential.suspensions.get(),
             gateway_token,
-            SealedCanary.objects.get(),
+            KeyringCheck.objects.get(),
             *AuditEvent.objects.all(),
         )
     ]
@@ -272,9 +272,9 @@ def test_a_task_carries_nothing():
     tasks = {name: task for name, task in celery.tasks.items() if not name.startswith("celery.")}
 
     assert {name: list(inspect.signature(task.run).parameters) for name, task in tasks.items()} == {
-        "metering.claim": [],
-        "metering.join": [],
-        "metering.settle": [],
+        "metering.work_open_claims": [],
+        "metering.pair_partial_transactions": [],
+        "metering.process_inbox": [],
         "revcred.send_mail": [],
-        "revcred.uploads": [],
+        "revcred.process_uploads": [],
     }

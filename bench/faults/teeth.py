@@ -14,7 +14,7 @@ from bench.faults.trial import end_in_order
 from bench.stack import say
 
 FORGETFUL = """
-ALTER TABLE metering_remembered DROP CONSTRAINT metering_remembered_pkey CASCADE
+ALTER TABLE metering_seentransaction DROP CONSTRAINT metering_seentransaction_pkey CASCADE
 """
 
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from metering import actions
-from metering.models import GatewayToken, Rejection, Tally
+from metering.models import GatewayToken, IntakeStats, Rejection
 from metering.recent_calls import calls_reported_lately
 from revcred.admin.products import NameSearchMixin
 from revcred.admin_toolkit import confirmation
@@ -29,7 +29,7 @@ RECENT_COUNTS_PERIOD = timedelta(days=7)
 def _recent_count(gateway: Gateway, column: str) -> str:
     """Return the sum of a column of the intake stats of the last days, as a sentence."""
     since = timezone.now() - RECENT_COUNTS_PERIOD
-    stats = Tally.objects.filter(gateway=gateway.pk, hour__gte=since)
+    stats = IntakeStats.objects.filter(gateway=gateway.pk, hour__gte=since)
     total: int = stats.aggregate(total=Sum(column, default=0))["total"]
     return f"{total:,} in the last {RECENT_COUNTS_PERIOD.days} days"
 

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from metering.ledger.quantities import format_quantity
-from metering.models import Tally, Usage
+from metering.models import IntakeStats, Usage
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.lists import LinkedFilter
 from revcred.models import Credential, Gateway, Subscription
@@ -53,7 +53,7 @@ class UsageAdmin(ReadOnlyModelAdmin):
         return ("-hour", "-pk") if "subscription" in request.GET else ("-pk",)
 
 
-@admin.register(Tally)
+@admin.register(IntakeStats)
 class IntakeStatsAdmin(ReadOnlyModelAdmin):
     """Traffic by gateway and hour."""
 
@@ -75,6 +75,6 @@ class IntakeStatsAdmin(ReadOnlyModelAdmin):
     readonly_fields = fields
 
     @admin.display(description="mean lag")
-    def mean_lag(self, tally: Tally) -> Any:
+    def mean_lag(self, tally: IntakeStats) -> Any:
         processed = tally.attributed + tally.quarantined
         return f"{tally.lag / processed:.2f} s" if processed else None

@@ -19,7 +19,7 @@ SELECT
     coalesce(sum(accepted), 0), coalesce(sum(rejected), 0), coalesce(sum(passed_over), 0),
     coalesce(sum(repeated), 0), coalesce(sum(conflicting), 0), coalesce(sum(attributed), 0),
     coalesce(sum(quarantined), 0), coalesce(sum(lag), 0)
-FROM metering_tally
+FROM metering_intakestats
 """
 # The age of the oldest delivery is the first figure that shows that no worker is running.
 MEASURE_INBOX = """

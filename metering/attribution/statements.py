@@ -112,38 +112,39 @@ WITH taken AS MATERIALIZED (
     -- in: taken; out: one row a call. Of calls with one dedup key the first to arrive is is_first.
     SELECT
         coalesce(call.made_id, time_ordered_id()) AS id, c.gateway_id, c.received_at, call.*,
-        row_number() OVER same = 1 AS is_first, first_value(call.digest) OVER same AS first_digest
+        row_number() OVER same = 1 AS is_first,
+        first_value(call.content_hash) OVER same AS first_content_hash
     FROM taken c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
-            made_id uuid, identity uuid, shared_id uuid, digest uuid, transaction_id text,
+            made_id uuid, dedup_key uuid, shared_id uuid, content_hash uuid, transaction_id text,
             occurred_at timestamptz, fingerprint uuid, hint text, {typed_facts},
             undated boolean, outside boolean, similar_fingerprint uuid, oddities text
         )
     ) WITH ORDINALITY AS call (
-        made_id, identity, shared_id, digest, transaction_id, occurred_at, fingerprint, hint,
+        made_id, dedup_key, shared_id, content_hash, transaction_id, occurred_at, fingerprint, hint,
         {facts}, undated, outside, similar_fingerprint, oddities, place
     )
-    WINDOW same AS (PARTITION BY call.identity ORDER BY c.received_at, c.id, call.place)
+    WINDOW same AS (PARTITION BY call.dedup_key ORDER BY c.received_at, c.id, call.place)
 ), remembered AS (
     -- in: the first call of each dedup key; out: rows that are new, and rows that stood before
     -- with another content hash. A plain repeat is not returned. The order by dedup key keeps two
     -- workers from waiting for each other's rows.
-    INSERT INTO metering_remembered AS standing
-        (identity, shared_id, transaction, digest, occurred_at, received_at)
-    SELECT identity, shared_id, id, digest, occurred_at, received_at
-    FROM item WHERE is_first ORDER BY identity
-    ON CONFLICT (identity) DO UPDATE SET digest = standing.digest
-        WHERE standing.digest <> excluded.digest
-    RETURNING identity, transaction, digest
+    INSERT INTO metering_seentransaction AS standing
+        (dedup_key, shared_id, transaction, content_hash, occurred_at, received_at)
+    SELECT dedup_key, shared_id, id, content_hash, occurred_at, received_at
+    FROM item WHERE is_first ORDER BY dedup_key
+    ON CONFLICT (dedup_key) DO UPDATE SET content_hash = standing.content_hash
+        WHERE standing.content_hash <> excluded.content_hash
+    RETURNING dedup_key, transaction, content_hash
 ), compared AS MATERIALIZED (
     -- in: item; out: the same with is_new, is_conflicting and the transaction that stands. Where
     -- `remembered` has no row, the first call is a repeat and so are those after it.
     SELECT
         item.*,
         is_first AND r.transaction = item.id AS is_new,
-        item.digest <> coalesce(r.digest, first_digest) AS is_conflicting,
+        item.content_hash <> coalesce(r.content_hash, first_content_hash) AS is_conflicting,
         r.transaction AS standing
-    FROM item LEFT JOIN remembered r ON r.identity = item.identity
+    FROM item LEFT JOIN remembered r ON r.dedup_key = item.dedup_key
 ), judging AS (
     -- in: compared; out: the new calls, with the columns that `judged_cte` and its users expect.
     SELECT
@@ -155,7 +156,8 @@ WITH taken AS MATERIALIZED (
     SELECT
         compared.*,
         coalesce(standing, (
-            SELECT m.transaction FROM metering_remembered m WHERE m.identity = compared.identity
+            SELECT seen.transaction FROM metering_seentransaction seen
+            WHERE seen.dedup_key = compared.dedup_key
         )) AS transaction
     FROM compared WHERE is_conflicting
 ), conflict AS (
@@ -172,7 +174,7 @@ WITH taken AS MATERIALIZED (
     FROM conflicting
 ), {judged}, {ledger_cte}, {quarantined}, {usage_cte}, intake_stats AS (
     -- in: taken, conflicting, judged; out: nothing, the sums are added by gateway and hour.
-    INSERT INTO metering_tally AS standing ({intake_stats_columns})
+    INSERT INTO metering_intakestats AS standing ({intake_stats_columns})
     SELECT
         hour, gateway_id, sum(accepted), sum(rejected), sum(passed_over),
         sum(accepted - fresh - conflicting),
@@ -335,18 +337,18 @@ WITH poison AS (
         rejected, passed_over, body::json -> 0 AS call
 ), remembered AS (
     -- in: poison; out: its transaction's id, or no row for a repeat, which is dropped.
-    INSERT INTO metering_remembered
-        (identity, shared_id, transaction, digest, occurred_at, received_at)
+    INSERT INTO metering_seentransaction
+        (dedup_key, shared_id, transaction, content_hash, occurred_at, received_at)
     SELECT
-        (call ->> 'identity')::uuid, (call ->> 'shared_id')::uuid,
+        (call ->> 'dedup_key')::uuid, (call ->> 'shared_id')::uuid,
         coalesce((call ->> 'made_id')::uuid, time_ordered_id()),
-        (call ->> 'digest')::uuid, (call ->> 'occurred_at')::timestamptz, received_at
+        (call ->> 'content_hash')::uuid, (call ->> 'occurred_at')::timestamptz, received_at
     FROM poison
-    ON CONFLICT (identity) DO NOTHING
+    ON CONFLICT (dedup_key) DO NOTHING
     RETURNING transaction
 ), intake_stats AS (
     -- in: poison, remembered; out: nothing, the call is counted like those that can be processed.
-    INSERT INTO metering_tally AS standing ({intake_stats_columns})
+    INSERT INTO metering_intakestats AS standing ({intake_stats_columns})
     SELECT
         date_trunc('hour', received_at, 'UTC'), gateway_id, 1, rejected, passed_over,
         1 - fresh.count, 0, 0, fresh.count,

@@ -344,8 +344,8 @@ def _json_array_of_calls(calls: Sequence[EncodedCall]) -> str:
         shared = "" if own == by_id else f'"shared_id":"{by_id}",'
         # Spliced into the JSON that is there already, so that no call is encoded twice.
         lines.append(
-            f'{{"made_id":"{first + n:032x}","identity":"{own}",{shared}"digest":"{content_hash}",'
-            f"{text[1:]}"
+            f'{{"made_id":"{first + n:032x}","dedup_key":"{own}",{shared}'
+            f'"content_hash":"{content_hash}",{text[1:]}'
         )
     return f"[{','.join(lines)}]"
 

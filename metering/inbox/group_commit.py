@@ -23,7 +23,7 @@ ON CONFLICT (id) DO NOTHING
 
 # The moments of calls with the same dedup keys that were processed before.
 FIND_EARLIER = (
-    "SELECT identity, occurred_at FROM metering_remembered WHERE identity = ANY(%b::uuid[])"
+    "SELECT dedup_key, occurred_at FROM metering_seentransaction WHERE dedup_key = ANY(%b::uuid[])"
 )
 INSERT_AND_FIND_EARLIER = f"WITH kept AS ({INSERT_DELIVERIES}) {FIND_EARLIER}"
 

@@ -34,7 +34,7 @@ WITH kept AS (
     ) AS rejected (place, transaction_id, field, code, message)
 ), counted AS (
     -- in: the number of rejections that no delivery counts; out: nothing, it is added up.
-    INSERT INTO metering_tally AS standing (
+    INSERT INTO metering_intakestats AS standing (
         hour, gateway_id, accepted, rejected, repeated, conflicting, attributed, quarantined, lag
     )
     SELECT

@@ -19,10 +19,10 @@ from metering.models import (
     Claim,
     Conflict,
     Delivery,
-    Half,
+    PartialTransaction,
     Quarantined,
     QuarantineReason,
-    Remembered,
+    SeenTransaction,
     Transaction,
 )
 from revcred.models import (
@@ -137,8 +137,10 @@ def find_receipts(gateway: Gateway, transaction_id: str) -> list[Receipt]:
     of an AI model. At most MAX_RECEIPTS_PER_ID of those are returned.
     """
     keys = possible_dedup_keys(gateway.pk, transaction_id)
-    sharing = Remembered.objects.filter(shared_id__in=keys).order_by("received_at", "transaction")
-    remembered = [*Remembered.objects.filter(pk__in=keys), *sharing[:MAX_RECEIPTS_PER_ID]]
+    sharing = SeenTransaction.objects.filter(shared_id__in=keys).order_by(
+        "received_at", "transaction"
+    )
+    remembered = [*SeenTransaction.objects.filter(pk__in=keys), *sharing[:MAX_RECEIPTS_PER_ID]]
     if not remembered:
         waiting = _receipts_from_inbox(gateway, keys)
         return list(islice(waiting, MAX_RECEIPTS_PER_ID)) or _receipts_of_partial(gateway, keys)
@@ -260,7 +262,7 @@ def _history_of_row(row: TransactionRow) -> Iterator[HistoryEntry]:
 class _InboxCall(Call):
     """A call of a delivery in the inbox, with its dedup keys."""
 
-    identity: UUID
+    dedup_key: UUID
     shared_id: UUID | None = None
 
 
@@ -272,27 +274,29 @@ def _receipts_from_inbox(gateway: Gateway, keys: Collection[UUID]) -> Iterator[R
     deliveries = Delivery.objects.filter(reduce(or_, contains_key), gateway=gateway)
     for delivery in deliveries.order_by("received_at").iterator():
         for call in msgspec.json.decode(delivery.body, type=list[_InboxCall]):
-            if call.identity in keys or call.shared_id in keys:
+            if call.dedup_key in keys or call.shared_id in keys:
                 yield _receipt_of_call(call, delivery, gateway)
 
 
 def _receipts_of_partial(gateway: Gateway, keys: Collection[UUID]) -> list[Receipt]:
     """Return the receipt of a partial transaction that waits for its other part, or nothing."""
-    waiting = Half.objects.filter(state=Half.State.WAITING)
-    partial = waiting.filter(Q(identity__in=keys) | Q(shared_id__in=keys)).first()
+    waiting = PartialTransaction.objects.filter(state=PartialTransaction.State.WAITING)
+    partial = waiting.filter(Q(dedup_key__in=keys) | Q(shared_id__in=keys)).first()
     if partial is None:
         return []
     receipt = _receipt_of_call(msgspec.json.decode(partial.call, type=Call), partial, gateway)
-    other = next(side for side in Half.Side if side != partial.side)
+    other = next(side for side in PartialTransaction.Side if side != partial.side)
     receipt.history.append(HistoryEntry(at=partial.received_at, what=f"Waits for its {other}"))
     return [receipt]
 
 
-def _receipt_of_call(call: Call, waiting: Delivery | Half, gateway: Gateway) -> Receipt:
+def _receipt_of_call(
+    call: Call, waiting: Delivery | PartialTransaction, gateway: Gateway
+) -> Receipt:
     received = HistoryEntry(at=waiting.received_at, what=f"Received from {gateway}")
     fields = msgspec.structs.asdict(call)
     # Fingerprints and dedup keys are no part of a receipt.
-    for name in (*UNREDACTED_FIELDS - {"hint", "occurred_at"}, "identity", "shared_id"):
+    for name in (*UNREDACTED_FIELDS - {"hint", "occurred_at"}, "dedup_key", "shared_id"):
         fields.pop(name, None)
     return Receipt(
         gateway=gateway,

@@ -2,7 +2,7 @@ from metering.models.claims import Claim
 from metering.models.deliveries import Delivery
 from metering.models.gateways import GatewayToken
 from metering.models.idempotency import IdempotentPost
-from metering.models.partial_transactions import Half
+from metering.models.partial_transactions import PartialTransaction
 from metering.models.rejections import Rejection
 from metering.models.sources import DiscoveredSource
 from metering.models.transactions import (
@@ -10,10 +10,10 @@ from metering.models.transactions import (
     MatchedBy,
     Quarantined,
     QuarantineReason,
-    Remembered,
+    SeenTransaction,
     Transaction,
 )
-from metering.models.usage import Tally, Usage
+from metering.models.usage import IntakeStats, Usage
 
 __all__ = [
     "Claim",
@@ -21,14 +21,14 @@ __all__ = [
     "Delivery",
     "DiscoveredSource",
     "GatewayToken",
-    "Half",
     "IdempotentPost",
+    "IntakeStats",
     "MatchedBy",
+    "PartialTransaction",
     "QuarantineReason",
     "Quarantined",
     "Rejection",
-    "Remembered",
-    "Tally",
+    "SeenTransaction",
     "Transaction",
     "Usage",
 ]

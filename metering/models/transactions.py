@@ -203,18 +203,18 @@ class Quarantined(MeteredCall):
         )
 
 
-class Remembered(models.Model):
+class SeenTransaction(models.Model):
     """A transaction that has been processed, remembered for longer than a repeat is accepted.
 
-    `identity` is its deduplication key, a hash of gateway and transaction id, and `digest` its
-    content hash. Where several calls share an id, their `identity` covers more, and `shared_id` is
-    the hash of gateway and id. A migration partitions the table by hash.
+    `dedup_key` is its deduplication key, a hash of gateway and transaction id. Where several
+    calls share an id, it covers more, and `shared_id` is the hash of gateway and id. A
+    migration partitions the table by hash.
     """
 
-    identity = models.UUIDField(primary_key=True)
+    dedup_key = models.UUIDField(primary_key=True)
     shared_id = models.UUIDField(null=True)
     transaction = models.UUIDField()
-    digest = models.UUIDField()
+    content_hash = models.UUIDField()
     occurred_at = models.DateTimeField()
     received_at = models.DateTimeField()
 
@@ -222,16 +222,16 @@ class Remembered(models.Model):
         default_permissions = ()
         # BRIN is enough to find the oldest rows: they lie on disk in the order of their arrival.
         indexes = (
-            BrinIndex(fields=["received_at"], name="remembered_by_received"),
+            BrinIndex(fields=["received_at"], name="seentransaction_by_received"),
             models.Index(
                 fields=["shared_id"],
                 condition=models.Q(shared_id__isnull=False),
-                name="remembered_by_shared_id",
+                name="seentransaction_by_shared_id",
             ),
         )
 
     def __str__(self) -> str:
-        return str(self.identity)
+        return str(self.dedup_key)
 
 
 class Conflict(models.Model):

@@ -132,11 +132,11 @@ class Usage(models.Model):
         return f"{self.element} of {self.subscription} in {self.hour:%Y-%m-%d %H}h"
 
 
-class Tally(models.Model):
+class IntakeStats(models.Model):
     """Counts of one gateway's calls, by the hour in which they were received."""
 
     hour = models.DateTimeField()
-    gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="tallies")
+    gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="intake_stats")
     accepted = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
     passed_over = models.BigIntegerField(
@@ -146,12 +146,12 @@ class Tally(models.Model):
     conflicting = models.BigIntegerField(default=0)
     attributed = models.BigIntegerField(default=0)
     quarantined = models.BigIntegerField(default=0)
-    lag = models.FloatField("seconds from received to settled, summed", default=0)
+    lag = models.FloatField("seconds from received to attributed, summed", default=0)
 
     class Meta:
-        verbose_name_plural = "tallies"
+        verbose_name = verbose_name_plural = "traffic by gateway and hour"
         ordering = ("-hour",)
-        constraints = (models.UniqueConstraint("hour", "gateway", name="tally_once_an_hour"),)
+        constraints = (models.UniqueConstraint("hour", "gateway", name="intakestats_once_an_hour"),)
 
     def __str__(self) -> str:
         return f"{self.gateway} in {self.hour:%Y-%m-%d %H}h"

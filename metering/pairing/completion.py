@@ -36,7 +36,7 @@ from metering.inbox.calls import (
 from metering.inbox.group_commit import commit_rows
 from metering.inbox.redaction import NOTHING_WITHHELD, KeyTrace
 from metering.locks import CORRECTION_LOCK, PAIRING_LOCK
-from metering.models import Claim, Half, Remembered
+from metering.models import Claim, PartialTransaction, SeenTransaction
 from metering.pairing.statements import COMPLETE_LATE_PARTIALS, DELETE_PARTIALS, RETAIN_PARTS
 from metering.scrubbing import scrub_stored_rows, stored_rows_of
 
@@ -55,7 +55,7 @@ class ReceivedParts(NamedTuple):
     """Parts of one transaction that have come: one or both, the request first."""
 
     dedup_key: UUID
-    parts: Sequence[Half]
+    parts: Sequence[PartialTransaction]
 
     @property
     def gateway_id(self) -> int:
@@ -76,7 +76,7 @@ class ReceivedParts(NamedTuple):
     def is_ready(self, now: datetime) -> bool:
         """Return True if both parts are here, or one has waited for the pairing timeout."""
         return (
-            len(self.parts) == len(Half.Side)
+            len(self.parts) == len(PartialTransaction.Side)
             or self.parts[0].received_at + _pairing_timeout() <= now
         )
 
@@ -91,9 +91,9 @@ def pair_due_partials() -> int:
         # Another process is pairing: it looks at the same parts.
         if not _acquire_pairing_lock():
             return 0
-        due = Half.objects.filter(next_look_at__lte=Now()).order_by("next_look_at")
-        found = list(due.values_list("identity", "shared_id")[:MAX_TRANSACTIONS_PER_PAIRING])
-        dedup_keys = {identity for identity, shared_id in found if shared_id is None}
+        due = PartialTransaction.objects.filter(next_look_at__lte=Now()).order_by("next_look_at")
+        found = list(due.values_list("dedup_key", "shared_id")[:MAX_TRANSACTIONS_PER_PAIRING])
+        dedup_keys = {dedup_key for dedup_key, shared_id in found if shared_id is None}
         shared_ids = {shared_id for _, shared_id in found if shared_id is not None}
         if dedup_keys:
             _pair_or_postpone(dedup_keys)
@@ -109,14 +109,14 @@ def _acquire_pairing_lock() -> bool:
 
 
 def _pair_or_postpone(dedup_keys: Collection[UUID]) -> None:
-    partials = Half.objects.filter(identity__in=dedup_keys).annotate(now=Now())
+    partials = PartialTransaction.objects.filter(dedup_key__in=dedup_keys).annotate(now=Now())
     transactions = [
         ReceivedParts(dedup_key, list(parts))
         for dedup_key, parts in groupby(
-            partials.order_by("identity", "side"), attrgetter("identity")
+            partials.order_by("dedup_key", "side"), attrgetter("dedup_key")
         )
     ]
-    processed = set(Remembered.objects.filter(pk__in=dedup_keys).values_list("pk", flat=True))
+    processed = set(SeenTransaction.objects.filter(pk__in=dedup_keys).values_list("pk", flat=True))
     now = transactions[0].parts[0].now  # type: ignore[attr-defined]  # annotated
     late = [received for received in transactions if received.dedup_key in processed]
     _complete_late(late, _delete_partials)
@@ -129,7 +129,7 @@ def _pair_or_postpone(dedup_keys: Collection[UUID]) -> None:
     )
     # These and no others: a part that has come since they were read is looked at next.
     read = [part.pk for received in transactions for part in received.parts]
-    Half.objects.filter(pk__in=read, next_look_at__lte=now).update(
+    PartialTransaction.objects.filter(pk__in=read, next_look_at__lte=now).update(
         next_look_at=F("received_at") + _pairing_timeout()
     )
 
@@ -162,8 +162,8 @@ def _commit_to_inbox(ready: list[ReceivedParts]) -> None:
 class LatePart(NamedTuple):
     """A part that came after its other part had been accepted alone."""
 
-    accepted: Half
-    part: Half
+    accepted: PartialTransaction
+    part: PartialTransaction
 
 
 @dataclass
@@ -173,7 +173,7 @@ class PairingDecisions:
     pairs: list[ReceivedParts] = field(default_factory=list)
     alone: list[ReceivedParts] = field(default_factory=list)
     late: list[LatePart] = field(default_factory=list)
-    expired: list[Half] = field(default_factory=list)
+    expired: list[PartialTransaction] = field(default_factory=list)
 
 
 def _pair_parts_of_shared_ids(shared_ids: Collection[UUID]) -> None:
@@ -187,33 +187,37 @@ def _pair_parts_of_shared_ids(shared_ids: Collection[UUID]) -> None:
     A part like one shortly before may be a repeat. It is another call only if it finds a part that
     is left over in the end; if not, it is deleted.
     """
-    partials = Half.objects.filter(shared_id__in=shared_ids).annotate(now=Now())
-    parts = list(partials.order_by("shared_id", "received_at", "identity"))
+    partials = PartialTransaction.objects.filter(shared_id__in=shared_ids).annotate(now=Now())
+    parts = list(partials.order_by("shared_id", "received_at", "dedup_key"))
     now = parts[0].now
-    alone = [part.identity for part in parts if part.state == Half.State.ALONE]
+    alone = [part.dedup_key for part in parts if part.state == PartialTransaction.State.ALONE]
     # One that was accepted alone and is not attributed yet cannot be completed yet.
-    completable = set(Remembered.objects.filter(pk__in=alone).values_list("pk", flat=True))
+    completable = set(SeenTransaction.objects.filter(pk__in=alone).values_list("pk", flat=True))
     decisions = PairingDecisions()
     for _, of_id in groupby(parts, attrgetter("shared_id")):
         _decide_on_parts(list(of_id), now, completable, decisions)
     _commit_to_inbox([*decisions.pairs, *decisions.alone])
-    _retain_parts(decisions.pairs, Half.State.PAIRED)
-    _retain_parts(decisions.alone, Half.State.ALONE)
+    _retain_parts(decisions.pairs, PartialTransaction.State.PAIRED)
+    _retain_parts(decisions.alone, PartialTransaction.State.ALONE)
     _complete_late(
-        [ReceivedParts(late.accepted.identity, [late.part]) for late in decisions.late],
+        [ReceivedParts(late.accepted.dedup_key, [late.part]) for late in decisions.late],
         _retain_paired,
     )
-    _delete_partials([ReceivedParts(part.identity, [part]) for part in decisions.expired])
+    _delete_partials([ReceivedParts(part.dedup_key, [part]) for part in decisions.expired])
     # These and no others: a part that has come since they were read is looked at next.
-    due = Half.objects.filter(identity__in=[part.identity for part in parts], next_look_at__lte=now)
-    due.filter(state=Half.State.WAITING).update(next_look_at=F("received_at") + _pairing_timeout())
-    due.exclude(state=Half.State.WAITING).update(
+    due = PartialTransaction.objects.filter(
+        dedup_key__in=[part.dedup_key for part in parts], next_look_at__lte=now
+    )
+    due.filter(state=PartialTransaction.State.WAITING).update(
+        next_look_at=F("received_at") + _pairing_timeout()
+    )
+    due.exclude(state=PartialTransaction.State.WAITING).update(
         next_look_at=F("received_at") + _retention_of_parts()
     )
 
 
 def _decide_on_parts(
-    parts: Sequence[Half],
+    parts: Sequence[PartialTransaction],
     now: datetime,
     completable: Collection[UUID],
     decisions: PairingDecisions,
@@ -222,14 +226,14 @@ def _decide_on_parts(
 
     `completable`: parts that were accepted alone and are attributed by now.
     """
-    keys = {part.identity: _decode_stored_call(part.call).fingerprint for part in parts}
+    keys = {part.dedup_key: _decode_stored_call(part.call).fingerprint for part in parts}
     repeats = _find_repeated_parts(parts)
-    waiting = [part for part in parts if part.state == Half.State.WAITING]
-    repeated = [part for part in waiting if part.identity in repeats]
-    waiting = [part for part in waiting if part.identity not in repeats]
+    waiting = [part for part in parts if part.state == PartialTransaction.State.WAITING]
+    repeated = [part for part in waiting if part.dedup_key in repeats]
+    waiting = [part for part in waiting if part.dedup_key not in repeats]
     # Of a copy, because pairing takes parts out of the list.
     _pair_parts(list(waiting), waiting, keys, decisions)
-    alone = [part for part in parts if part.identity in completable]
+    alone = [part for part in parts if part.dedup_key in completable]
     for part in list(waiting):
         if accepted := _find_other_part(part, alone, keys):
             decisions.late.append(LatePart(accepted, part))
@@ -245,21 +249,21 @@ def _decide_on_parts(
         if part in left and part in repeated:
             decisions.expired.append(part)
         elif part in left:
-            decisions.alone.append(ReceivedParts(part.identity, [part]))
+            decisions.alone.append(ReceivedParts(part.dedup_key, [part]))
     # A late part that cannot be completed now is tried again, and needs the accepted one then.
-    needed = {late.accepted.identity for late in decisions.late}
+    needed = {late.accepted.dedup_key for late in decisions.late}
     decisions.expired += [
         part
         for part in parts
-        if part.state != Half.State.WAITING
-        and part.identity not in needed
+        if part.state != PartialTransaction.State.WAITING
+        and part.dedup_key not in needed
         and part.received_at + _retention_of_parts() <= now
     ]
 
 
 def _pair_parts(
-    parts: Sequence[Half],
-    available: list[Half],
+    parts: Sequence[PartialTransaction],
+    available: list[PartialTransaction],
     keys: Mapping[UUID, str | None],
     decisions: PairingDecisions,
 ) -> None:
@@ -274,46 +278,48 @@ def _pair_parts(
         available.remove(part)
         available.remove(other)
         # The request comes first: where both have a field, the request counts.
-        both = [part, other] if part.side == Half.Side.REQUEST else [other, part]
-        decisions.pairs.append(ReceivedParts(both[0].identity, both))
+        both = [part, other] if part.side == PartialTransaction.Side.REQUEST else [other, part]
+        decisions.pairs.append(ReceivedParts(both[0].dedup_key, both))
 
 
 def _find_other_part(
-    part: Half, candidates: Collection[Half], keys: Mapping[UUID, str | None]
-) -> Half | None:
+    part: PartialTransaction,
+    candidates: Collection[PartialTransaction],
+    keys: Mapping[UUID, str | None],
+) -> PartialTransaction | None:
     """Return the first candidate of the other side that has no different key."""
-    key = keys[part.identity]
+    key = keys[part.dedup_key]
     for other in candidates:
-        if other.side != part.side and (key is None or keys[other.identity] in (None, key)):
+        if other.side != part.side and (key is None or keys[other.dedup_key] in (None, key)):
             return other
     return None
 
 
-def _find_repeated_parts(parts: Sequence[Half]) -> set[UUID]:
+def _find_repeated_parts(parts: Sequence[PartialTransaction]) -> set[UUID]:
     """Return parts with the content of one shortly before, as when a POST is sent again."""
     repeated = set()
     first: dict[tuple[str, UUID | None], datetime] = {}
     for part in parts:
         content = (part.side, part.content_hash)
         if content in first and part.received_at - first[content] <= REPEATED_PART_PERIOD:
-            repeated.add(part.identity)
+            repeated.add(part.dedup_key)
         else:
             first[content] = part.received_at
     return repeated
 
 
 def _retain_paired(transactions: Sequence[ReceivedParts]) -> None:
-    _retain_parts(transactions, Half.State.PAIRED)
+    _retain_parts(transactions, PartialTransaction.State.PAIRED)
 
 
-def _retain_parts(transactions: Sequence[ReceivedParts], state: Half.State) -> None:
+def _retain_parts(transactions: Sequence[ReceivedParts], state: PartialTransaction.State) -> None:
     """Keep parts for a while after their acceptance, for repeats and late parts."""
     # The part that gave the transaction its dedup key may have been accepted earlier.
-    identities = {received.dedup_key for received in transactions} | {
-        part.identity for received in transactions for part in received.parts
+    dedup_keys = {received.dedup_key for received in transactions} | {
+        part.dedup_key for received in transactions for part in received.parts
     }
-    if identities:
-        retained: list[Any] = [list(identities), state.value, _retention_of_parts()]
+    if dedup_keys:
+        retained: list[Any] = [list(dedup_keys), state.value, _retention_of_parts()]
         with connection.cursor() as cursor:
             cursor.execute(RETAIN_PARTS, retained)
 
@@ -351,9 +357,9 @@ def _complete_late(
             failures.error_class(error),
         )
         # Under a shared id the accepted part has the dedup key, and the late one another.
-        Half.objects.filter(identity__in=[late[0].dedup_key, late[0].parts[0].identity]).update(
-            next_look_at=Now() + PAIRING_RETRY_DELAY
-        )
+        PartialTransaction.objects.filter(
+            dedup_key__in=[late[0].dedup_key, late[0].parts[0].dedup_key]
+        ).update(next_look_at=Now() + PAIRING_RETRY_DELAY)
 
 
 def _execute_completion(late: list[ReceivedParts]) -> None:
@@ -362,7 +368,7 @@ def _execute_completion(late: list[ReceivedParts]) -> None:
         for received in late
     )
     calls = ",".join(
-        f'{{"identity":"{received.dedup_key.hex}",{text[1:]}'
+        f'{{"dedup_key":"{received.dedup_key.hex}",{text[1:]}'
         for received, text in zip(late, texts, strict=True)
     )
     arguments: dict[str, Any] = {"calls": f"[{calls}]", "claim": _pairing_claim().pk}
@@ -396,7 +402,7 @@ def _pairing_claim() -> Claim:
 def _delete_partials(transactions: list[ReceivedParts]) -> None:
     """Delete exactly the parts that were read: the other part may have come since."""
     partials = [part for received in transactions for part in received.parts]
-    columns = [part.identity for part in partials], [part.side for part in partials]
+    columns = [part.dedup_key for part in partials], [part.side for part in partials]
     with connection.cursor() as cursor:
         cursor.execute(DELETE_PARTIALS, columns)
 

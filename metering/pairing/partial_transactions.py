@@ -24,12 +24,12 @@ from metering.inbox.group_commit import (
     time_ordered_id,
 )
 from metering.inbox.redaction import NOTHING_WITHHELD, WithheldSecrets, trace_of_key
-from metering.models import Half
+from metering.models import PartialTransaction
 from revcred.fingerprints import fingerprint
 from revcred.models import Gateway
 from revcred.redaction import KeyCandidates, key_candidates
 
-PartialSide = Half.Side
+PartialSide = PartialTransaction.Side
 # An id that a program generated, such as a UUID: no caller's key looks like this.
 GENERATED_ID_PATTERN = re.compile("[0-9A-Fa-f-]{8,40}")
 
@@ -40,7 +40,7 @@ SELECT fingerprint FROM revcred_externalkey WHERE fingerprint = ANY(%(fingerprin
 UNION SELECT fingerprint FROM metering_quarantined WHERE fingerprint = ANY(%(fingerprints)s)
 UNION SELECT other_part.fingerprint FROM (
     SELECT (call::json ->> 'fingerprint')::uuid AS fingerprint
-    FROM metering_half WHERE identity = %(dedup_key)s OR shared_id = %(dedup_key)s
+    FROM metering_partialtransaction WHERE dedup_key = %(dedup_key)s OR shared_id = %(dedup_key)s
 ) other_part WHERE other_part.fingerprint = ANY(%(fingerprints)s)
 """
 
@@ -48,11 +48,12 @@ INSERT_PARTIAL_AND_FIND_EARLIER = f"""
 WITH kept AS (
     -- in: one array a column; out: nothing, the parts are inserted, of a repeat the first stays.
     -- In one order, so that two that insert the same parts do not wait for each other.
-    INSERT INTO metering_half (identity, side, gateway_id, call, shared_id, content_hash)
+    INSERT INTO metering_partialtransaction
+        (dedup_key, side, gateway_id, call, shared_id, content_hash)
     SELECT * FROM unnest(
         %b::uuid[], %b::text[], %b::bigint[], %b::text[], %b::uuid[], %b::uuid[]
-    ) AS part (identity, side)
-    ORDER BY identity, side
+    ) AS part (dedup_key, side)
+    ORDER BY dedup_key, side
     ON CONFLICT DO NOTHING
 ) {FIND_EARLIER}
 """

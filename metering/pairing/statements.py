@@ -35,7 +35,7 @@ def _completed(fact: CallFact) -> sql.Composed:
     return sql.SQL("{} AS {}").format(value.format(before=before, late=late), fact.column())
 
 
-# %(calls)s: a JSON array of the late parts, each with its dedup key as `identity`. Fields of the
+# %(calls)s: a JSON array of the late parts, each with its dedup key as `dedup_key`. Fields of the
 # stored transaction stay; a part that adds no field changes nothing.
 COMPLETE_LATE_PARTIALS = (
     sql.SQL("""
@@ -43,17 +43,17 @@ WITH RECURSIVE late_part AS MATERIALIZED (
     -- in: the calls; out: one row a call, with the transaction it belongs to.
     SELECT call.*, r.transaction, r.occurred_at, r.received_at
     FROM json_to_recordset(%(calls)s::json) AS call (
-        identity uuid, fingerprint uuid, hint text, {typed_facts}, similar_fingerprint uuid,
+        dedup_key uuid, fingerprint uuid, hint text, {typed_facts}, similar_fingerprint uuid,
         oddities text
     )
-    JOIN metering_remembered r ON r.identity = call.identity
+    JOIN metering_seentransaction r ON r.dedup_key = call.dedup_key
 ), chain AS (
     -- in: late_part; out: all rows of the ledger and quarantine that this transaction ever had, in
     -- the order of its corrections. Two moments, for an admin may have counted it at its arrival.
-    SELECT identity, transaction AS id, ARRAY[occurred_at, received_at] AS moments, 0 AS place
+    SELECT dedup_key, transaction AS id, ARRAY[occurred_at, received_at] AS moments, 0 AS place
     FROM late_part
     UNION ALL
-    SELECT chain.identity, successor.id, chain.moments, place + 1
+    SELECT chain.dedup_key, successor.id, chain.moments, place + 1
     FROM chain CROSS JOIN LATERAL (
         SELECT t.id FROM metering_transaction t
         WHERE t.corrects = chain.id AND t.occurred_at = ANY (chain.moments) AND t.sign = 1
@@ -62,17 +62,17 @@ WITH RECURSIVE late_part AS MATERIALIZED (
     ) successor
 ), latest AS (
     -- in: chain; out: the last row of each transaction, the one that counts.
-    SELECT DISTINCT ON (identity) identity, id, moments
-    FROM chain ORDER BY identity, place DESC
+    SELECT DISTINCT ON (dedup_key) dedup_key, id, moments
+    FROM chain ORDER BY dedup_key, place DESC
 ), standing AS MATERIALIZED (
     -- in: latest; out: those in the ledger, with the fingerprint of their key.
-    SELECT t.*, k.fingerprint, k.hint, latest.identity
+    SELECT t.*, k.fingerprint, k.hint, latest.dedup_key
     FROM latest
     JOIN metering_transaction t ON t.id = latest.id AND t.occurred_at = ANY (latest.moments)
     LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
 ), waiting AS MATERIALIZED (
     -- in: latest; out: those in quarantine, locked against a claim that would move them out.
-    SELECT q.*, latest.identity
+    SELECT q.*, latest.dedup_key
     FROM latest JOIN metering_quarantined q ON q.id = latest.id
     WHERE {not_poison}
     FOR UPDATE OF q
@@ -80,20 +80,20 @@ WITH RECURSIVE late_part AS MATERIALIZED (
     -- in: standing, waiting; out: both in one shape. A row of the ledger gets a new id, for the
     -- correction; a row of the quarantine keeps its own.
     SELECT
-        identity, true AS is_waiting, id, {call_fact_columns}, corrects, quarantined_at,
+        dedup_key, true AS is_waiting, id, {call_fact_columns}, corrects, quarantined_at,
         reason AS quarantine_reason, outside
     FROM waiting
     UNION ALL
-    SELECT identity, false, time_ordered_id(), {call_fact_columns}, id, NULL, NULL, false
+    SELECT dedup_key, false, time_ordered_id(), {call_fact_columns}, id, NULL, NULL, false
     FROM standing
 ), judging AS MATERIALIZED (
     -- in: before, late_part; out: the completed calls, of those to which the part adds something.
     SELECT
-        before.identity, is_waiting, before.id, gateway_id, transaction_id, before.occurred_at,
+        before.dedup_key, is_waiting, before.id, gateway_id, transaction_id, before.occurred_at,
         before.received_at, corrects, quarantined_at, quarantine_reason,
         %(claim)s::bigint AS claim_id, outside, late_part.similar_fingerprint, late_part.oddities,
         completed.*
-    FROM before JOIN late_part ON late_part.identity = before.identity
+    FROM before JOIN late_part ON late_part.dedup_key = before.dedup_key
     CROSS JOIN LATERAL (
         SELECT
             coalesce(before.fingerprint, late_part.fingerprint) AS fingerprint,
@@ -141,20 +141,20 @@ SELECT count(*) FROM judged
 
 
 DELETE_PARTIALS = """
-DELETE FROM metering_half
-WHERE (identity, side) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))
+DELETE FROM metering_partialtransaction
+WHERE (dedup_key, side) IN (SELECT * FROM unnest(%s::uuid[], %s::text[]))
 """
 
 
 # Keep parts after their acceptance with nothing but what later parts are compared with: the texts
 # are in the ledger now, where a key that comes late is cut out of them.
 RETAIN_PARTS = """
-UPDATE metering_half part SET
+UPDATE metering_partialtransaction part SET
     state = retained.state, next_look_at = part.received_at + retained.period,
     call = json_build_object(
         'transaction_id', '', 'occurred_at', part.call::json -> 'occurred_at',
         'elements', '{}'::json, 'fingerprint', part.call::json -> 'fingerprint'
     )::text
-FROM (SELECT %s::uuid[] AS identities, %s::text AS state, %s::interval AS period) retained
-WHERE part.identity = ANY (retained.identities)
+FROM (SELECT %s::uuid[] AS dedup_keys, %s::text AS state, %s::interval AS period) retained
+WHERE part.dedup_key = ANY (retained.dedup_keys)
 """

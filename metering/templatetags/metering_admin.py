@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from metering.admin import groups
 from metering.ledger.quantities import format_field_value, format_quantity
-from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Tally
+from metering.models import Claim, Delivery, IntakeStats, Quarantined, QuarantineReason
 from revcred.models import Upload
 
 register = template.Library()
@@ -42,7 +42,7 @@ class TodayCounts:
 def today_counts() -> TodayCounts:
     """Return the counts since midnight in UTC, and what is open now."""
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    today = Tally.objects.filter(hour__gte=midnight).aggregate(
+    today = IntakeStats.objects.filter(hour__gte=midnight).aggregate(
         **{name: Sum(name, default=0) for name in TODAY_FIELDS}
     )
     oldest = Delivery.objects.order_by("pk").values_list("received_at", flat=True).first()

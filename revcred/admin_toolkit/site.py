@@ -55,7 +55,7 @@ class RevcredAdminSite(AdminSite):
             "metering.Rejection",
             "metering.Conflict",
             "metering.Usage",
-            "metering.Tally",
+            "metering.IntakeStats",
             "metering.Delivery",
             "metering.Claim",
         ],

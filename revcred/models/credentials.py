@@ -227,7 +227,7 @@ class KeyUse(models.Model):
 class SealedValue(models.Model):
     """A key and its secret, sealed. Only the action that reveals reads them.
 
-    `secret_mark` is the secret's keyed fingerprint, by which an upload recognises an unchanged one.
+    By `secret_fingerprint`, a keyed fingerprint, an upload recognises an unchanged secret.
     """
 
     external_key = models.OneToOneField(
@@ -235,7 +235,7 @@ class SealedValue(models.Model):
     )
     value: "models.Field[str | None, str | None]" = SealedTextField(null=True)
     secret: "models.Field[str | None, str | None]" = SealedTextField(null=True)
-    secret_mark = models.UUIDField(null=True)
+    secret_fingerprint = models.UUIDField(null=True)
 
     class Meta:
         default_permissions = ()
@@ -256,7 +256,7 @@ class SealedValue(models.Model):
         """Set both values, each bound to this row and column."""
         self.value = None if value is None else bind_to_place(value, to=self._place("value"))
         self.secret = None if secret is None else bind_to_place(secret, to=self._place("secret"))
-        self.secret_mark = None if secret is None else fingerprint(secret, label="secret")
+        self.secret_fingerprint = None if secret is None else fingerprint(secret, label="secret")
 
     def unseal(self, field: str) -> str | None:
         """Return the text of `value` or `secret`. Raises CannotUnseal if sealed for another row."""
@@ -268,22 +268,24 @@ def _sealed_place(field: str, key: int) -> str:
     return f"revcred.sealedvalue.{field}:{key}"
 
 
-class SealedCanary(models.Model):
+class KeyringCheck(models.Model):
     """One sealed fingerprint by which a process checks at start that it has the right keys."""
 
     text: "models.Field[str, str]" = SealedTextField()
 
     class Meta:
         default_permissions = ()
-        constraints = (models.CheckConstraint(name="sealedcanary_only_one", condition=Q(pk=1)),)
+        constraints = (models.CheckConstraint(name="keyringcheck_only_one", condition=Q(pk=1)),)
 
     def __str__(self) -> str:
-        return "Canary"
+        return "Keyring check"
 
     @classmethod
     def matches(cls) -> bool:
         """Return True if fingerprints are what they were. Raises CannotUnseal: wrong keyring."""
-        place, expected = "revcred.sealedcanary.text:1", fingerprint_hex("canary", label="canary")
+        # Part of what is sealed: another name here would make every keyring look wrong.
+        place = "revcred.sealedcanary.text:1"
+        expected = fingerprint_hex("canary", label="canary")
         canary, _ = cls.objects.get_or_create(
             pk=1, defaults={"text": bind_to_place(expected, to=place)}
         )

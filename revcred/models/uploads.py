@@ -40,9 +40,9 @@ class Upload(models.Model):
         adds     things created because rows name them: customers, subscribers, subscriptions
         effects  rows by effect (see `rights.RowEffect`)
         members  new members: `count`, `of_others` (people of other customers), and the first
-                 `people`: email, domain, customer, role, rows, is_refused, is_of_another,
+                 `people`: email, domain, customer, role, rows, is_rejected, is_of_another,
                  belongs_to (names of customers)
-        firsts   the first rows of each action: row, title, values (column, old, new; of keys the
+        examples   the first rows of each action: row, title, values (column, old, new; of keys the
                  hint only), and of a move `from`: a moment, or None for that of applying
         reasons  reasons of rejected rows: column, message, number of rows
         claim    transactions in quarantine that wait for the list: transactions, since, customers
@@ -71,7 +71,7 @@ class Upload(models.Model):
         UPDATE = "update"
         MOVE = "move"
         UNCHANGED = "unchanged"
-        REFUSED = "refused"
+        REJECTED = "rejected"
 
     # UNDER_WAY: for a worker. UNDOABLE: if anything was changed. WITH_FILE: their file is kept.
     UNDER_WAY = (State.CHECKING, State.APPLYING, State.UNDOING)
@@ -89,14 +89,14 @@ class Upload(models.Model):
     sample = models.JSONField(default=list, editable=False)
     mapping = models.JSONField(default=dict, editable=False)
     # Values that every row has, by column.
-    for_all = models.JSONField(default=dict, editable=False)
+    fixed_values = models.JSONField(default=dict, editable=False)
     choices = models.JSONField(default=dict, editable=False)
     state = models.CharField(
         max_length=10, choices=State, default=State.CHECKING, editable=False, db_index=True
     )
     error = models.CharField(max_length=1000, blank=True, editable=False)
     preview = models.JSONField(default=dict, editable=False)
-    whole = models.BooleanField("all or nothing", default=False, editable=False)
+    all_or_nothing = models.BooleanField(default=False, editable=False)
     total = models.PositiveBigIntegerField("rows", null=True, editable=False)
     # Progress of the current phase. A new worker continues after the row or change `after`;
     # `done_before` is what other attempts had done, so that the rate is that of this one.
@@ -175,8 +175,8 @@ class UploadChangeQuerySet(models.QuerySet["UploadChange"]):
 class UploadChange(models.Model):
     """A change that an upload made to one thing: shown in its history, and used to undo it.
 
-    `before` and `after` hold the fields that changed, but no keys or secrets. `links` holds what
-    else undo needs: numbers and moments of keys and assignments that began or ended.
+    `before` and `after` hold the fields that changed, but no keys or secrets. `undo_data` holds
+    what else undo needs: numbers and moments of keys and assignments that began or ended.
     """
 
     upload = models.ForeignKey(
@@ -194,7 +194,7 @@ class UploadChange(models.Model):
     target_id = models.BigIntegerField()
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
-    links = models.JSONField(null=True)
+    undo_data = models.JSONField(null=True)
     # The replaced secret, still sealed for the row of SealedValue that undo puts it back into.
     secret: "models.Field[str | None, str | None]" = SealedTextField(null=True)
 

@@ -7,7 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, ProgrammingError, connection
 
 from revcred.crypto import CannotUnseal
-from revcred.models import SealedCanary
+from revcred.models import KeyringCheck
 
 # With any of these off, a crash of PostgreSQL may lose what a 202 promised.
 DURABILITY_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
@@ -60,7 +60,7 @@ def _check_settings() -> None:
 def _check_keyring() -> None:
     try:
         # The first process ever writes the row; all later ones compare with it.
-        if not SealedCanary.matches():
+        if not KeyringCheck.matches():
             _fail_check("FINGERPRINT_KEY differs from the one used so far. Restore that one.")
     except CannotUnseal:
         _fail_check("FERNET_KEYS lacks the key that sealed the values in the database. Add it.")

@@ -85,16 +85,16 @@ class UndoBlocked(Exception):
 class UploadChoices:
     """Decisions on rows that name unknown things, or things of other customers.
 
-    "refuse" rejects such rows.
+    "reject" rejects such rows.
     """
 
-    customers: Literal["refuse", "create"] = "refuse"
-    subscribers: Literal["refuse", "create"] = "refuse"
-    subscriptions: Literal["refuse", "create"] = "refuse"
+    customers: Literal["reject", "create"] = "reject"
+    subscribers: Literal["reject", "create"] = "reject"
+    subscriptions: Literal["reject", "create"] = "reject"
     product: str = ""  # external key of the product of subscriptions that are created
-    keys_of_others: Literal["refuse", "take_over"] = "refuse"
-    people_of_others: Literal["refuse", "join"] = "refuse"  # join: become members of this customer
-    revoked_keys: Literal["refuse", "use_again"] = "refuse"
+    keys_of_others: Literal["reject", "take_over"] = "reject"
+    people_of_others: Literal["reject", "join"] = "reject"  # join: become members of this customer
+    revoked_keys: Literal["reject", "use_again"] = "reject"
 
 
 def receive_upload(
@@ -106,13 +106,13 @@ def receive_upload(
     encoding: str | None = None,
     delimiter: str | None = None,
     mapping: Mapping[int, str] | None = None,
-    for_all: Mapping[str, str] | None = None,
+    fixed_values: Mapping[str, str] | None = None,
     choices: UploadChoices | None = None,
 ) -> Upload:
     """Store the file and let a worker check it.
 
     `mapping` names revcred's column for positions of the header; without it, columns are guessed.
-    `for_all` are values that every row has, by column, as `mapping.parse_fixed_values` returns.
+    `fixed_values`: values that every row has, by column, as `mapping.parse_fixed_values` returns.
 
     The state is CHECKING, then READY with a `preview`, UNMAPPED if required columns were not
     recognised, or FAILED with an `error`. Raises FileTooLarge.
@@ -127,8 +127,8 @@ def receive_upload(
             digest=digest,
             encoding=encoding or "",
             delimiter=delimiter or "",
-            mapping=mappings.without_fixed_columns(mapping or {}, for_all or {}),
-            for_all=for_all or {},
+            mapping=mappings.without_fixed_columns(mapping or {}, fixed_values or {}),
+            fixed_values=fixed_values or {},
             choices=asdict(choices or UploadChoices()),
             by=by,
             asked_from={"by": current_address()},
@@ -145,7 +145,7 @@ def recheck_upload(
     upload: Upload,
     by: User | None,
     mapping: Mapping[int, str] | None = None,
-    for_all: Mapping[str, str] | None = None,
+    fixed_values: Mapping[str, str] | None = None,
     choices: UploadChoices | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
@@ -156,8 +156,8 @@ def recheck_upload(
     WrongUploadState unless the upload is UNMAPPED or READY, or its file could not be read.
     """
     kind = ListKind(upload.kind)
-    for_all = upload.for_all if for_all is None else for_all
-    if mapping is not None and (missing := mappings.missing_columns(kind, mapping, for_all)):
+    fixed_values = upload.fixed_values if fixed_values is None else fixed_values
+    if mapping is not None and (missing := mappings.missing_columns(kind, mapping, fixed_values)):
         raise ColumnsMissing(missing)
     with locked_upload(upload):
         if not _may_be_checked(upload):
@@ -169,8 +169,8 @@ def recheck_upload(
         if mapping is not None:
             upload.mapping = {str(position): name for position, name in mapping.items()}
             _remember_mapping(kind, upload)
-        upload.mapping = mappings.without_fixed_columns(upload.mapping, for_all)
-        upload.for_all = for_all
+        upload.mapping = mappings.without_fixed_columns(upload.mapping, fixed_values)
+        upload.fixed_values = fixed_values
         if choices is not None:
             upload.choices = asdict(choices)
         upload.state, upload.error, upload.preview = Upload.State.CHECKING, "", {}
@@ -190,13 +190,17 @@ def apply_upload(*, upload: Upload, by: User, all_or_nothing: bool) -> None:
             raise WrongUploadState
         counts = upload.preview["counts"]
         to_do = sum(counts[action] for action in ("create", "update", "move"))
-        if all_or_nothing and counts["refused"]:
+        if all_or_nothing and counts["rejected"]:
             raise SomeRowsRejected
         if not to_do:
             raise NothingToApply
         if missing := rights.missing_rights_to_apply(upload, by):
             raise NotAllowed(missing)
-        upload.state, upload.whole, upload.applied_by = Upload.State.APPLYING, all_or_nothing, by
+        upload.state, upload.all_or_nothing, upload.applied_by = (
+            Upload.State.APPLYING,
+            all_or_nothing,
+            by,
+        )
         upload.asked_from["applied_by"] = current_address()
         upload.applied_at = timezone.now()
         begin_phase(upload, to_do=to_do)

@@ -82,7 +82,7 @@ def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
     create_chunk_tables(upload, plan)
     prepare_chunk_statements(upload, plan)
     if not upload.after:
-        if upload.whole:
+        if upload.all_or_nothing:
             _check_nothing_changed(upload, plan)
         _create_named_things(upload, plan)
     with ExitStack() as stack:
@@ -267,7 +267,7 @@ def _apply_chunk(upload: Upload, plan: ListPlan, chunk: RowChunk) -> None:
             CHUNK_PLANNER_SETTINGS + lock_and_plan, {"after": chunk.after, "until": chunk.until}
         )
         rejected = _reject_changed_rows(cursor, upload)
-        if rejected and upload.whole:
+        if rejected and upload.all_or_nothing:
             raise ChangedSinceCheck
         if chunk.sealed:
             _copy_sealed_rows(cursor, chunk.sealed.result())
@@ -296,8 +296,8 @@ def _replan_query(plan: ListPlan, source: str) -> str:
     """
     return f"""
         SELECT
-            replanned.*, NULL::jsonb AS links, NULL::bytea AS old_secret,
-            (action, was) IS NOT DISTINCT FROM (known_action, known_was)
+            replanned.*, NULL::jsonb AS undo_data, NULL::bytea AS old_secret,
+            (action, version) IS NOT DISTINCT FROM (known_action, known_version)
                 AND effects <@ known_effects AS is_same
         FROM ({plan.query.format(source=source)}) replanned
     """
@@ -309,11 +309,11 @@ def _reject_changed_rows(cursor: CursorWrapper, upload: Upload) -> int:
         f"""
         -- in: the chunk; out: rows whose thing has changed since the check, taken out of the chunk
         WITH changed AS (
-            DELETE FROM {CHUNK_TABLE} WHERE NOT is_same RETURNING number, refusals
+            DELETE FROM {CHUNK_TABLE} WHERE NOT is_same RETURNING number, problems
         )
         UPDATE {staging.staging_table(upload.pk)} row
-        SET action = 'refused',
-            refusals = array_append(changed.refusals, '{CHANGED_SINCE_CHECK_CODE}')
+        SET action = 'rejected',
+            problems = array_append(changed.problems, '{CHANGED_SINCE_CHECK_CODE}')
         FROM changed WHERE row.number = changed.number
         """
     )

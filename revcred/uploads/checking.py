@@ -35,7 +35,7 @@ STAGING_SHARE = 0.8  # of the time that a check takes, for its progress
 
 # Columns of every plan's query that the staging table keeps, besides the values of the row.
 PLANNED_COLUMNS = (
-    *("action", "is_new", "target_id", "before", "after", "refusals", "other_row", "was"),
+    *("action", "is_new", "target_id", "before", "after", "problems", "other_row", "version"),
     "effects",
 )
 MAX_MEMBERS_SHOWN = 100  # new members in a preview, people of other customers first
@@ -59,7 +59,9 @@ def check_list(
         mapped = mapped_columns(upload)
         # Before any row is read: a file of a gigabyte would be staged in vain.
         if mapping.missing_columns(
-            kind, {position: column.name for position, column in mapped.items()}, upload.for_all
+            kind,
+            {position: column.name for position, column in mapped.items()},
+            upload.fixed_values,
         ):
             upload.state = Upload.State.UNMAPPED
             save_progress(upload, "state")
@@ -93,7 +95,7 @@ def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
         found = (
             remembered.mapping if remembered else mapping.guess_mapping(kind, read.header, sample)
         )
-        upload.mapping = mapping.without_fixed_columns(found, upload.for_all)
+        upload.mapping = mapping.without_fixed_columns(found, upload.fixed_values)
     upload.sample = _sample_without_keys(upload, sample[:EXAMPLES_PER_ACTION])
     upload.save(update_fields=["shape", "header", "mapping", "sample"])
     return chain(first, read.rows)
@@ -119,7 +121,7 @@ def _stage_rows(
     on_progress: ProgressCallback,
 ) -> None:
     kind = ListKind(upload.kind)
-    staging.create_incoming_table(upload.pk, kind, upload.for_all)
+    staging.create_incoming_table(upload.pk, kind, upload.fixed_values)
     upload.done = upload.done_before = 0
     rows = staging.staged_rows(read, mapped)
     while chunk := list(islice(rows, ROWS_PER_COPY)):
@@ -144,7 +146,7 @@ def _plan_rows(upload: Upload) -> None:
     incoming, planned = staging.incoming_table(upload.pk), staging.staging_table(upload.pk)
     # New ids are given now, because keys are sealed for the id of their row before it is written.
     new_ids = [
-        f"CASE WHEN is_new AND action <> 'refused' THEN nextval('{sequence}') END AS {name}"
+        f"CASE WHEN is_new AND action <> 'rejected' THEN nextval('{sequence}') END AS {name}"
         for name, sequence in plan.id_sequences.items()
     ]
     names = ", ".join(
@@ -168,7 +170,7 @@ def _plan_rows(upload: Upload) -> None:
         )
         cursor.execute(f"ALTER TABLE {planned} ADD PRIMARY KEY (number)")
         # Pages leaf through rejected rows, which may be few among millions.
-        cursor.execute(f"CREATE INDEX ON {planned} (number) WHERE action = 'refused'")
+        cursor.execute(f"CREATE INDEX ON {planned} (number) WHERE action = 'rejected'")
         cursor.execute(f"ANALYZE {planned}")
         cursor.execute(f"DROP TABLE {incoming}")
 
@@ -185,10 +187,10 @@ def build_preview(upload: Upload) -> dict[str, Any]:
         also_created = count_also_created(cursor, upload)
         return {
             "counts": counts,
-            "adds": also_created,
+            "also_creates": also_created,
             "effects": _count_effects(cursor, upload) | rights.counts_of_added(also_created),
             "members": _preview_members(cursor, upload),
-            "firsts": {
+            "examples": {
                 action: _preview_examples(cursor, upload, action)
                 for action in counts
                 if counts[action]
@@ -227,8 +229,8 @@ def _preview_members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
     # <@: nothing but these problems
     rows = (
         f"(SELECT * FROM {staging.staging_table(upload.pk)}"
-        " WHERE effects && ARRAY['join', 'join_as_owner'] AND (action <> 'refused'"
-        " OR invalid IS NULL AND refusals <@ ARRAY['holders:of_another', 'customer:of_another']))"
+        " WHERE effects && ARRAY['join', 'join_as_owner'] AND (action <> 'rejected'"
+        " OR invalid IS NULL AND problems <@ ARRAY['holders:of_another', 'customer:of_another']))"
     )
     cursor.execute(
         f"""
@@ -236,7 +238,7 @@ def _preview_members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
         WITH named AS (
             SELECT
                 email, customer, role, count(*) AS rows, min(number) AS number,
-                bool_and(action = 'refused') AS is_refused
+                bool_and(action = 'rejected') AS is_rejected
             FROM ({plan.joining_query.format(source=rows)}) j GROUP BY email, customer, role
         ), joining AS (
             -- in: these; out: those who are not members there yet, and if they belong elsewhere
@@ -253,7 +255,7 @@ def _preview_members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
             )
         )
         SELECT
-            email, customer_name, role, rows, is_refused, is_of_another, ARRAY(
+            email, customer_name, role, rows, is_rejected, is_of_another, ARRAY(
                 SELECT o.name FROM revcred_membership m JOIN revcred_customer o
                     ON o.id = m.customer_id
                 WHERE m.subscriber_id = first.subscriber_id ORDER BY o.name LIMIT %s
@@ -278,11 +280,11 @@ def _preview_members(cursor: CursorWrapper, upload: Upload) -> dict[str, Any]:
                 "customer": customer,
                 "role": role,
                 "rows": count,
-                "is_refused": is_refused,
+                "is_rejected": is_rejected,
                 "is_of_another": is_of_another,
                 "belongs_to": belongs_to,
             }
-            for email, customer, role, count, is_refused, is_of_another, belongs_to, *_ in found
+            for email, customer, role, count, is_rejected, is_of_another, belongs_to, *_ in found
         ],
     }
 
@@ -337,7 +339,7 @@ def _new_value(column: ListColumn, fields: dict[str, Any]) -> Any:
     if column.name == "key":
         return f"…{fields['hint'] or ''}" if fields["fingerprint"] else None
     if column.name == "secret":
-        return True if fields["secret_mark"] else None
+        return True if fields["secret_fingerprint"] else None
     value = fields[column.name]
     if column.several and value is not None:
         return value.split(columns.VALUE_SEPARATOR)

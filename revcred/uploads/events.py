@@ -23,7 +23,7 @@ MEMBERSHIP, CREDENTIAL = "revcred.membership", "revcred.credential"
 # in: changes of an upload; out: those that get events, with the names of the things
 CHANGES_WITH_EVENTS_QUERY = f"""
 SELECT
-    c.row, c.action, c.target_type, c.target_id, c.before, c.after, c.links,
+    c.row, c.action, c.target_type, c.target_id, c.before, c.after, c.undo_data,
     coalesce(
         k.name, s.name || CASE WHEN s.name = '' THEN s.external_key ELSE '' END, p.email, o.name,
         member.email
@@ -36,7 +36,7 @@ SELECT
         ORDER BY other.name LIMIT {MAX_OTHER_CUSTOMERS_NAMED}
     ) END AS belongs_to,
     taken.hint, taken.active_until AS taken_until,
-    coalesce(taken.credential_id, (c.links ->> 'used_again_of')::bigint) AS old_credential,
+    coalesce(taken.credential_id, (c.undo_data ->> 'used_again_of')::bigint) AS old_credential,
     old.name AS old_credential_name
 FROM {{changes}} c
 LEFT JOIN revcred_credential k ON c.target_type = '{CREDENTIAL}' AND k.id = c.target_id
@@ -47,10 +47,10 @@ LEFT JOIN revcred_customer o ON c.target_type = 'revcred.customer' AND o.id = c.
 LEFT JOIN revcred_membership m ON c.target_type = '{MEMBERSHIP}' AND m.id = c.target_id
 LEFT JOIN revcred_subscriber member ON member.id = m.subscriber_id
 LEFT JOIN revcred_customer customer ON customer.id = m.customer_id
-LEFT JOIN revcred_externalkey taken ON taken.id = (c.links ->> 'taken')::bigint
+LEFT JOIN revcred_externalkey taken ON taken.id = (c.undo_data ->> 'taken')::bigint
 LEFT JOIN revcred_credential old
-    ON old.id = coalesce(taken.credential_id, (c.links ->> 'used_again_of')::bigint)
-WHERE c.target_type = '{MEMBERSHIP}' OR c.action <> 'create' OR c.links ? 'used_again_of'
+    ON old.id = coalesce(taken.credential_id, (c.undo_data ->> 'used_again_of')::bigint)
+WHERE c.target_type = '{MEMBERSHIP}' OR c.action <> 'create' OR c.undo_data ? 'used_again_of'
 ORDER BY c.id
 """
 
@@ -108,7 +108,7 @@ EventParts = tuple[AuditEvent.Verb, str, int, str, dict[str, Any]]
 
 def _event_parts(change: Mapping[str, Any], is_undone: bool) -> Iterator[EventParts]:  # noqa: FBT001
     before, after, undo_data = (
-        decode_json_column(change[name]) or {} for name in ("before", "after", "links")
+        decode_json_column(change[name]) or {} for name in ("before", "after", "undo_data")
     )
     # Undoing goes the other way, from the values that the upload wrote to those it replaced.
     old, new = (after, before) if is_undone else (before, after)

@@ -41,7 +41,7 @@ def list_file_path(upload: int) -> Path:
 
 def rejected_file_path(upload: int) -> Path:
     """Return the path of the rejected rows, which are kept when the upload's file is deleted."""
-    return uploads_directory() / f"{upload}.refused"
+    return uploads_directory() / f"{upload}.rejected"
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _sync_to_disk(file: BinaryIO) -> None:
 def stored_files() -> Iterator[tuple[Path, int | None]]:
     """Yield each file with the number of its upload; None for one that is still being received."""
     for path in uploads_directory().iterdir():
-        number = path.name.removesuffix(".refused")
+        number = path.name.removesuffix(".rejected")
         yield path, int(number) if number.isdecimal() else None
 
 

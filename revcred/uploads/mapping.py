@@ -44,10 +44,10 @@ def header_signature(kind: ListKind, header: Sequence[str]) -> str:
 
 
 def missing_columns(
-    kind: ListKind, mapping: Mapping[int, str], for_all: Iterable[str] = ()
+    kind: ListKind, mapping: Mapping[int, str], fixed_values: Iterable[str] = ()
 ) -> list[str]:
     """Return the names of required columns that are neither mapped nor have a fixed value."""
-    available = {*mapping.values(), *for_all}
+    available = {*mapping.values(), *fixed_values}
     return [
         column.name
         for column in columns_of(kind)
@@ -80,10 +80,10 @@ def parse_fixed_value(column: ListColumn, cell: str) -> str:
 
 
 def without_fixed_columns(
-    mapping: Mapping[HeaderPosition, str], for_all: Container[str]
+    mapping: Mapping[HeaderPosition, str], fixed_values: Container[str]
 ) -> dict[HeaderPosition, str]:
     """Return the mapping without columns that have a fixed value, which wins over the file."""
-    return {position: name for position, name in mapping.items() if name not in for_all}
+    return {position: name for position, name in mapping.items() if name not in fixed_values}
 
 
 def may_be_fixed(column: ListColumn) -> bool:

@@ -32,12 +32,12 @@ ORDER BY o.name, m.role = 'owner' DESC, p.email
 MOVED_KEYS_QUERY = """
 SELECT old.customer_id, had.name, old.name, k.customer_id, has.name, k.name, x.hint
 FROM revcred_uploadchange c
-JOIN revcred_externalkey x ON x.id = (c.links ->> 'taken')::bigint
+JOIN revcred_externalkey x ON x.id = (c.undo_data ->> 'taken')::bigint
 JOIN revcred_credential old ON old.id = x.credential_id
 JOIN revcred_customer had ON had.id = old.customer_id
 JOIN revcred_credential k ON k.id = c.target_id
 JOIN revcred_customer has ON has.id = k.customer_id
-WHERE c.upload_id = %s AND c.links ? 'taken' AND old.customer_id <> k.customer_id
+WHERE c.upload_id = %s AND c.undo_data ? 'taken' AND old.customer_id <> k.customer_id
 ORDER BY k.name
 """
 
@@ -46,7 +46,7 @@ ORDER BY k.name
 # data of each change.
 # in: changes that are undone in this transaction; out: their memberships and roles, noted
 NOTE_UNDONE_MEMBERSHIPS = f"""
-UPDATE revcred_uploadchange c SET links = coalesce(c.links, '{{}}') || jsonb_build_object(
+UPDATE revcred_uploadchange c SET undo_data = coalesce(c.undo_data, '{{}}') || jsonb_build_object(
     'undone', jsonb_build_object(
         'customer_id', m.customer_id, 'customer', o.name, 'person', p.id, 'email', p.email,
         'name', p.name, 'role', c.before ->> 'role', 'old_role', m.role
@@ -60,22 +60,22 @@ WHERE c.id = u.id AND u.target_type = 'revcred.membership'
 """
 # in: changes that are undone in this transaction; out: keys with both owners, noted
 NOTE_UNDONE_KEYS = f"""
-UPDATE revcred_uploadchange c SET links = c.links || jsonb_build_object(
+UPDATE revcred_uploadchange c SET undo_data = c.undo_data || jsonb_build_object(
     'undone_key', jsonb_build_array(
         old.customer_id, had.name, old.name, k.customer_id, has.name, k.name, x.hint
     )
 )
 FROM {UNDONE_TABLE} u
-JOIN revcred_externalkey x ON x.id = (u.links ->> 'taken')::bigint
+JOIN revcred_externalkey x ON x.id = (u.undo_data ->> 'taken')::bigint
 JOIN revcred_credential old ON old.id = x.credential_id
 JOIN revcred_customer had ON had.id = old.customer_id
 JOIN revcred_credential k ON k.id = u.target_id
 JOIN revcred_customer has ON has.id = k.customer_id
-WHERE c.id = u.id AND u.links ? 'taken' AND old.customer_id <> k.customer_id
+WHERE c.id = u.id AND u.undo_data ? 'taken' AND old.customer_id <> k.customer_id
 """
 UNDO_NOTES_QUERY = """
-SELECT links -> 'undone', links -> 'undone_key' FROM revcred_uploadchange
-WHERE upload_id = %s AND (links ? 'undone' OR links ? 'undone_key') ORDER BY id
+SELECT undo_data -> 'undone', undo_data -> 'undone_key' FROM revcred_uploadchange
+WHERE upload_id = %s AND (undo_data ? 'undone' OR undo_data ? 'undone_key') ORDER BY id
 """
 NOTE_STATEMENTS = {
     "revcred.membership": NOTE_UNDONE_MEMBERSHIPS,

@@ -111,7 +111,7 @@ def applicable_rows(upload: Upload, condition: str = "true") -> str:
     Columns of the plan have the prefix `known_`, because the rows are planned again.
     """
     kind = ListKind(upload.kind)
-    known = [f"{name} AS known_{name}" for name in ("action", "was", "target_id", "effects")]
+    known = [f"{name} AS known_{name}" for name in ("action", "version", "target_id", "effects")]
     names = ", ".join(
         [
             *("number", "invalid"),

@@ -11,7 +11,7 @@ from revcred.models import AuditEvent, Upload
 from revcred.runtime.bell import Bell
 from revcred.uploads import files, notices, rejected_file, staging
 
-uploads_bell = Bell("revcred.uploads")
+uploads_bell = Bell("revcred.process_uploads")
 
 
 @contextmanager

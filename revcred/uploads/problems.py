@@ -35,11 +35,11 @@ def row_problems(upload: Upload, *, after: int, most: int) -> list[RowProblem]:
     if not upload.is_staged:
         return []
     kind = ListKind(upload.kind)
-    names = ["number", "invalid", "refusals", "other_row", *staging.staged_column_names(kind)]
+    names = ["number", "invalid", "problems", "other_row", *staging.staged_column_names(kind)]
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(names)} FROM {staging.staging_table(upload.pk)} "
-            "WHERE action = 'refused' AND number > %s ORDER BY number LIMIT %s",
+            "WHERE action = 'rejected' AND number > %s ORDER BY number LIMIT %s",
             [after, most],
         )
         rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
@@ -47,10 +47,10 @@ def row_problems(upload: Upload, *, after: int, most: int) -> list[RowProblem]:
 
 
 def _problems_of_row(kind: ListKind, row: Mapping[str, Any]) -> Iterator[RowProblem]:
-    # `invalid`: cells that could not be read, found while staging. `refusals`: codes of the plan.
+    # `invalid`: cells that could not be read, found while staging. `problems`: codes of the plan.
     for column, hint, message in staging.decode_json_column(row["invalid"]) or ():
         yield RowProblem(row["number"], column, hint, message)
-    for code in row["refusals"] or ():
+    for code in row["problems"] or ():
         column = code.partition(":")[0]
         message = problem_message(kind, code, row["other_row"])
         yield RowProblem(row["number"], column, shown_staged_value(column, row), message)
@@ -82,11 +82,11 @@ def count_problems(cursor: CursorWrapper, upload: Upload) -> list[tuple[str, str
     cursor.execute(
         f"""
         SELECT split_part(code, ':', 1), code, '', count(*)
-        FROM {table} CROSS JOIN unnest(refusals) code WHERE action = 'refused' GROUP BY code
+        FROM {table} CROSS JOIN unnest(problems) code WHERE action = 'rejected' GROUP BY code
         UNION ALL
         SELECT problem ->> 0, '', problem ->> 2, count(*)
         FROM {table} CROSS JOIN jsonb_array_elements(invalid) problem
-        WHERE action = 'refused' GROUP BY 1, 3
+        WHERE action = 'rejected' GROUP BY 1, 3
         ORDER BY 4 DESC, 1, 2 LIMIT 50
         """
     )

@@ -28,7 +28,7 @@ def rejected_format_of(upload: Upload) -> ListFormat | None:
     None if no row was rejected, or the rows have been deleted.
     """
     has_rejected = upload.is_staged and (
-        upload.outcome.get("meanwhile") or upload.preview.get("counts", {}).get("refused")
+        upload.outcome.get("meanwhile") or upload.preview.get("counts", {}).get("rejected")
     )
     paths = (files.list_file_path(upload.pk), files.rejected_file_path(upload.pk))
     if not has_rejected or not any(path.exists() for path in paths):

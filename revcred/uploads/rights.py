@@ -65,7 +65,7 @@ REQUIRED_RIGHTS: Mapping[ListKind, Mapping[RowEffect, tuple[str, ...]]] = {
     },
 }
 
-# Effects of creating things that rows only name, by the keys of `preview["adds"]`.
+# Effects of creating things that rows only name, by the keys of `preview["also_creates"]`.
 EFFECTS_OF_ADDED: Mapping[str, RowEffect] = {
     "customers": RowEffect.ADD_CUSTOMER,
     "subscribers": RowEffect.ADD_SUBSCRIBER,

@@ -24,7 +24,7 @@ MAX_SHOWN_CHARACTERS = 60  # of a rejected value
 # Names and types of the table's columns for a column of the list; others are text.
 STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "key": (("fingerprint", "uuid"), ("hint", "text")),
-    "secret": (("secret_mark", "uuid"),),
+    "secret": (("secret_fingerprint", "uuid"),),
     "metadata": (("metadata", "jsonb"),),
     "quota": (("quota", "bigint"),),
 } | {
@@ -62,18 +62,18 @@ def drop_staging_tables(upload: int) -> None:
         cursor.execute(f"DROP TABLE IF EXISTS {staging_table(upload)}, {incoming_table(upload)}")
 
 
-def create_incoming_table(upload: int, kind: ListKind, for_all: Mapping[str, str]) -> None:
+def create_incoming_table(upload: int, kind: ListKind, fixed_values: Mapping[str, str]) -> None:
     """Create an empty incoming table; drop both tables of an earlier check.
 
-    Values that every row has (`for_all`, by column) are defaults: COPY does not send them.
+    Values that every row has (`fixed_values`, by column) are defaults: COPY does not send them.
     """
     drop_staging_tables(upload)
     definitions = [
-        f"{name} {column_type}{' DEFAULT %s' if name in for_all else ''}"
+        f"{name} {column_type}{' DEFAULT %s' if name in fixed_values else ''}"
         for column in columns.columns_of(kind)
         for name, column_type in staged_columns(column)
     ]
-    defaults = [for_all[name] for name in staged_column_names(kind) if name in for_all]
+    defaults = [fixed_values[name] for name in staged_column_names(kind) if name in fixed_values]
     with connection.cursor() as cursor:
         cursor.execute(
             f"CREATE UNLOGGED TABLE {incoming_table(upload)} "

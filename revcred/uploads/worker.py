@@ -135,7 +135,7 @@ def _run_phase(upload: Upload, on_progress: ProgressCallback) -> None:
             upload, "Something has changed since the list was checked. No changes were kept."
         )
     except UploadCancelled:
-        if upload.whole and upload.state == state.APPLYING:
+        if upload.all_or_nothing and upload.state == state.APPLYING:
             _stop_with_error(upload, "It was cancelled. No changes were kept.")
         else:
             end_upload(upload, state.CANCELLED)
@@ -153,7 +153,7 @@ def _missing_rights_text(error: NotAllowed) -> str:
 def _stop_with_error(upload: Upload, error: str) -> None:
     """End the upload as failed. If it is all or nothing, undo first what it has done."""
     upload.refresh_from_db()
-    if upload.state == Upload.State.APPLYING and upload.whole and upload.changes.exists():
+    if upload.state == Upload.State.APPLYING and upload.all_or_nothing and upload.changes.exists():
         upload.state, upload.error = Upload.State.UNDOING, error
         begin_phase(upload, to_do=upload.changes.count())
     else:

@@ -141,9 +141,9 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
 
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the rejected rows").click()
-    refused = Path(download.value.path()).read_text("utf-8-sig").splitlines()
-    assert refused[0].endswith("error")
-    assert len(refused) == 3
+    rejected = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    assert rejected[0].endswith("error")
+    assert len(rejected) == 3
 
     page.get_by_role("link", name="Overview").first.click()
     page.get_by_label("Find a credential").fill("Client 4711")

@@ -232,7 +232,7 @@ def test_no_file_holds_any_of_them(used, stack):
 
 
 def test_redis_was_told_none_of_them(used):
-    assert any("metering.settle" in command for command in used["redis"])
+    assert any("metering.process_inbox" in command for command in used["redis"])
     assert hits("".join(used["redis"]), used["token"]) == []
 
 

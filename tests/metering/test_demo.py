@@ -14,7 +14,7 @@ from django.test import Client
 from metering.api.transactions import AcceptanceWindow, call_from_transaction, transaction_decoder
 from metering.demo import notes, traffic
 from metering.demo.gateway import DemoGateway
-from metering.models import Claim, Conflict, Quarantined, QuarantineReason, Tally, Transaction
+from metering.models import Claim, Conflict, IntakeStats, Quarantined, QuarantineReason, Transaction
 from revcred.models import AuditEvent, Credential, Gateway, Subscriber, User
 from tests.metering.attribution.test_processing import no_differences
 
@@ -54,7 +54,7 @@ def test_the_demo_shows_what_can_happen(load):
         QuarantineReason.SUBSCRIPTION_MISMATCH,
         QuarantineReason.AMBIGUOUS,
     }
-    tally = Tally.objects.get()
+    tally = IntakeStats.objects.get()
     assert tally.attributed == Transaction.objects.count()
     assert tally.quarantined == Quarantined.objects.count()
     assert (tally.repeated, tally.conflicting) == (traffic.REPEATED_CALLS, 1)

@@ -11,7 +11,15 @@ from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import Call
 from metering.inbox.intake import accept_calls
 from metering.ledger import partitions, receipts
-from metering.models import Claim, Conflict, Half, Quarantined, Tally, Transaction, Usage
+from metering.models import (
+    Claim,
+    Conflict,
+    IntakeStats,
+    PartialTransaction,
+    Quarantined,
+    Transaction,
+    Usage,
+)
 from metering.pairing.completion import pair_due_partials
 from metering.pairing.partial_transactions import PartialSide, accept_partial
 from metering.quarantine import actions, reattribution
@@ -257,7 +265,9 @@ def is_completed(gateway, call):
     a_credential_of(factories.a_customer())
     fields = {"transaction_id": call.transaction_id, "occurred_at": call.occurred_at}
     accept_partial(gateway, factories.a_call(**fields, status=200), PartialSide.RESPONSE)
-    Half.objects.update(received_at=timezone.now() - timedelta(hours=3), next_look_at=Now())
+    PartialTransaction.objects.update(
+        received_at=timezone.now() - timedelta(hours=3), next_look_at=Now()
+    )
     pair_due_partials()
     process_waiting_deliveries()
     accept_partial(gateway, call, PartialSide.REQUEST)
@@ -330,4 +340,4 @@ def test_rejections_and_conflicts_are_told_apart_in_the_hours_figures(subscripti
     factories.settled(factories.a_call(KEY, transaction_id="t"), gateway=gateway)
     factories.settled(factories.a_call(KEY, transaction_id="t", status=500), gateway=gateway)
 
-    assert Tally.objects.get().conflicting == 1
+    assert IntakeStats.objects.get().conflicting == 1

@@ -20,7 +20,7 @@ from metering.attribution.cautious_mode import cautious_mode
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.intake import accept_calls
 from metering.management.commands.clock import sweep_waiting_work
-from metering.models import Claim, Delivery, Quarantined, QuarantineReason, Tally, Transaction
+from metering.models import Claim, Delivery, IntakeStats, Quarantined, QuarantineReason, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials
 from tests import factories
@@ -147,7 +147,7 @@ def test_of_one_post_only_the_poison_is_quarantined(credential, gateway):
 
     assert names(Quarantined) == {"evil"}
     assert no_differences()
-    tallied = Tally.objects.aggregate(**{name: Sum(name) for name in TALLIED})
+    tallied = IntakeStats.objects.aggregate(**{name: Sum(name) for name in TALLIED})
     assert tallied == {
         "accepted": 301,
         "rejected": 2,
@@ -166,7 +166,7 @@ def test_what_is_put_aside_is_tallied_with_what_was_rejected_beside_it(credentia
         with evil(EVILS["raises"], "metering_transaction"):
             without_pauses()
 
-    tally = Tally.objects.get()
+    tally = IntakeStats.objects.get()
     assert (tally.accepted, tally.rejected, tally.passed_over) == (2, 6, 8)
     assert (tally.quarantined, tally.repeated, tally.attributed) == (1, 1, 0)
 

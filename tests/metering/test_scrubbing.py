@@ -16,11 +16,11 @@ from metering.models import (
     Conflict,
     Delivery,
     DiscoveredSource,
-    Half,
     IdempotentPost,
+    PartialTransaction,
     Quarantined,
     Rejection,
-    Remembered,
+    SeenTransaction,
     Transaction,
 )
 from metering.scrubbing import SCRUBBED_TABLES, KeyScrub, find_keys_elsewhere
@@ -67,14 +67,14 @@ def store(form=str):
     factories.settled(other, gateway=gateway)
     body = json.dumps([json.loads(line_of(call(KNOWN, 3), gateway))])
     Delivery.objects.create(gateway=gateway, transactions=1, body=body)
-    Half.objects.create(
-        identity=UUID(dedup_key_of_id(gateway.pk, f"4 {said['known']}")),
+    PartialTransaction.objects.create(
+        dedup_key=UUID(dedup_key_of_id(gateway.pk, f"4 {said['known']}")),
         side="request",
         gateway=gateway,
         call=line_of(call(KNOWN, 4), gateway),
     )
     IdempotentPost.objects.create(
-        mark=uuid4(), content=uuid4(), status=201, answer={"id": said["known"]}
+        key_hash=uuid4(), content_hash=uuid4(), status=201, answer={"id": said["known"]}
     )
     DiscoveredSource.objects.create(
         name=said["known"],
@@ -100,7 +100,7 @@ def store(form=str):
 
 def line_of(call, gateway):
     mark, _, _, said = encode_call(gateway.pk, call, NOTHING_WITHHELD)
-    return json.dumps(json.loads(said) | {"identity": mark})
+    return json.dumps(json.loads(said) | {"dedup_key": mark})
 
 
 def scrub(*options):
@@ -167,7 +167,7 @@ def test_a_transaction_is_still_found_by_its_whole_id_and_counted_once():
     assert found.transaction_id == "1 …bour"
     assert Transaction.objects.count() == 1
     assert Quarantined.objects.get().transaction_id == "2 …bour"
-    assert Remembered.objects.count() == 2
+    assert SeenTransaction.objects.count() == 2
     assert Conflict.objects.count() == 1
 
 

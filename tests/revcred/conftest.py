@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from revcred.hooks import assignment_changed
-from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
+from revcred.models import KeyringCheck, OutgoingMail, SealedValue, UploadChange
 
 SEALED = [
     SealedValue._meta.get_field("value"),
     SealedValue._meta.get_field("secret"),
-    SealedCanary._meta.get_field("text"),
+    KeyringCheck._meta.get_field("text"),
     UploadChange._meta.get_field("secret"),
     OutgoingMail._meta.get_field("body"),
 ]

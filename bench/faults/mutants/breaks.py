@@ -24,8 +24,8 @@ settle = processing.process_deliveries
 GAP = 0.2  # seconds between what should be one transaction
 DELAY = 0.3  # seconds until what was accepted is written
 
-ONCE = """ON CONFLICT (identity) DO UPDATE SET digest = standing.digest
-        WHERE standing.digest <> excluded.digest
+ONCE = """ON CONFLICT (dedup_key) DO UPDATE SET content_hash = standing.content_hash
+        WHERE standing.content_hash <> excluded.content_hash
 """
 TAKE = """
 DELETE FROM metering_delivery WHERE id = ANY (ARRAY(

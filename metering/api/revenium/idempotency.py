@@ -22,9 +22,10 @@ IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 # free again after 24 hours, and after a minute if its process died before it answered: no post
 # takes that long.
 RESERVE_IDEMPOTENCY_KEY = """
-INSERT INTO metering_idempotentpost AS standing (mark, content) VALUES (%(mark)s, %(content)s)
-ON CONFLICT (mark) DO UPDATE
-SET content = excluded.content, began_at = clock_timestamp(), status = NULL, answer = NULL
+INSERT INTO metering_idempotentpost AS standing (key_hash, content_hash)
+VALUES (%(key_hash)s, %(content_hash)s)
+ON CONFLICT (key_hash) DO UPDATE
+SET content_hash = excluded.content_hash, began_at = clock_timestamp(), status = NULL, answer = NULL
 WHERE standing.began_at < clock_timestamp() - interval '24 hours'
     OR (standing.status IS NULL AND standing.began_at < clock_timestamp() - interval '1 minute')
 RETURNING true
@@ -109,7 +110,9 @@ def _content_hash_of(post: GatewayPost) -> UUID:
 def _reserve_key(key_digest: UUID, content_hash: UUID) -> bool:
     """Reserve a key, and return False if another post holds it."""
     with connection.cursor() as cursor:
-        cursor.execute(RESERVE_IDEMPOTENCY_KEY, {"mark": key_digest, "content": content_hash})
+        cursor.execute(
+            RESERVE_IDEMPOTENCY_KEY, {"key_hash": key_digest, "content_hash": content_hash}
+        )
         return cursor.fetchone() is not None
 
 
@@ -117,7 +120,7 @@ def _replay_answer(key_digest: UUID, content_hash: UUID) -> Answer:
     first_post = IdempotentPost.objects.filter(pk=key_digest).first()
     if first_post is None:  # it failed a moment ago, and freed the key
         raise IdempotencyKeyInProgress
-    if first_post.content != content_hash:
+    if first_post.content_hash != content_hash:
         raise IdempotencyKeyMismatch
     if first_post.status is None:
         raise IdempotencyKeyInProgress

@@ -16,7 +16,7 @@ from django.utils import timezone
 from metering.attribution import processing
 from metering.attribution.discovery import SourceDiscovery
 from metering.ledger import partitions
-from metering.models import Claim, Delivery, Half, IdempotentPost, Remembered
+from metering.models import Claim, Delivery, IdempotentPost, PartialTransaction, SeenTransaction
 from metering.pairing import completion
 from metering.quarantine import reattribution
 from revcred import outbox
@@ -93,7 +93,7 @@ def sweep_waiting_mail() -> None:
 def sweep_waiting_work() -> None:
     """Do the waiting work that no worker has taken up within BELL_GRACE."""
     # Pairing first: it puts calls into the inbox.
-    if Half.objects.filter(next_look_at__lt=Now() - BELL_GRACE).exists():
+    if PartialTransaction.objects.filter(next_look_at__lt=Now() - BELL_GRACE).exists():
         while completion.pair_due_partials():
             pass
     if Delivery.objects.filter(next_try_at__lt=Now() - BELL_GRACE).exists():
@@ -122,7 +122,7 @@ def do_chores() -> None:
 
 def forget_old_transactions(before: datetime) -> None:
     """Forget transactions that are too old for a repeat to be accepted."""
-    old = Remembered.objects.filter(received_at__lt=before)
+    old = SeenTransaction.objects.filter(received_at__lt=before)
     # In batches: a single DELETE of all of them would be one long transaction.
-    while Remembered.objects.filter(pk__in=old.values("pk")[:FORGET_BATCH_ROWS]).delete()[0]:
+    while SeenTransaction.objects.filter(pk__in=old.values("pk")[:FORGET_BATCH_ROWS]).delete()[0]:
         pass

@@ -10,7 +10,7 @@ from django.db.transaction import atomic
 
 from revcred.accounts import second_factor
 from revcred.crypto import CannotUnseal
-from revcred.models import OutgoingMail, SealedCanary, SealedValue, UploadChange
+from revcred.models import KeyringCheck, OutgoingMail, SealedValue, UploadChange
 
 RESEALED_PER_TRANSACTION = 500  # rows
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
             message = f"No key of FERNET_KEYS opens the second factors of these users: {damaged}."
             raise CommandError(message)
         # Last: the keyring check says that everything opens with the newest key.
-        for keyring_check in SealedCanary.objects.all():
+        for keyring_check in KeyringCheck.objects.all():
             keyring_check.save()
         self.stdout.write("Done. You can remove the older keys from FERNET_KEYS.")
 

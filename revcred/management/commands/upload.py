@@ -32,7 +32,6 @@ SOME_REJECTED, NOT_DONE, INTERRUPTED = 1, 2, 130
 PROBLEMS_SHOWN = 10  # rejected rows whose problems are printed
 POLL_PAUSE_SECONDS = 0.2  # while another process works on the upload
 BAR_WIDTH_CHARACTERS = 30
-ROW_ACTION_WORDS = {"refused": "rejected"}  # others are their own word
 DELIMITERS_BY_TITLE = {name: delimiter for delimiter, name in DELIMITER_TITLES.items()}
 
 
@@ -63,7 +62,7 @@ class Command(BaseCommand):
             help="The column for a header that is not recognised; HEADER= leaves it out.",
         )
         parser.add_argument(
-            "--for-all",
+            "--fixed-value",
             action="append",
             default=[],
             metavar="COLUMN=VALUE",
@@ -90,7 +89,7 @@ class Command(BaseCommand):
         parser.add_argument("--encoding", choices=[*KNOWN_ENCODINGS])
         parser.add_argument("--delimiter", choices=[*DELIMITERS_BY_TITLE])
         parser.add_argument(
-            "--refused", type=Path, metavar="FILE", help="Write the rejected rows to this file."
+            "--rejected", type=Path, metavar="FILE", help="Write the rejected rows to this file."
         )
         parser.add_argument(
             "--by",
@@ -115,8 +114,8 @@ class Command(BaseCommand):
                 rejected = self._write_preview(upload, by)
                 if options["apply"] and by:
                     rejected = self._apply(upload, by, all_or_nothing=options["all_or_nothing"])
-                if rejected and options["refused"]:
-                    self._write_rejected_rows(upload, options["refused"])
+                if rejected and options["rejected"]:
+                    self._write_rejected_rows(upload, options["rejected"])
         finally:
             # Nobody else is to decide on it: its file must not wait for a day.
             upload.refresh_from_db()
@@ -129,7 +128,7 @@ class Command(BaseCommand):
         kind = ListKind(options["kind"])
         delimiter = options["delimiter"] and DELIMITERS_BY_TITLE[options["delimiter"]]
         choices = _choices_from_options(options)
-        fixed_values = _fixed_values_from_options(kind, options["for_all"])
+        fixed_values = _fixed_values_from_options(kind, options["fixed_values"])
         try:
             chosen_mapping = _mapping_from_options(
                 path, kind, options["column"], options["encoding"], delimiter
@@ -143,7 +142,7 @@ class Command(BaseCommand):
                     encoding=options["encoding"],
                     delimiter=delimiter,
                     mapping=chosen_mapping,
-                    for_all=fixed_values,
+                    fixed_values=fixed_values,
                     choices=choices,
                 )
         except OSError as error:
@@ -184,12 +183,12 @@ class Command(BaseCommand):
         if upload.state == Upload.State.UNMAPPED:
             mapped = {int(position): name for position, name in upload.mapping.items()}
             missing = ", ".join(
-                mapping.missing_columns(ListKind(upload.kind), mapped, upload.for_all)
+                mapping.missing_columns(ListKind(upload.kind), mapped, upload.fixed_values)
             )
             headers = ", ".join(upload.header)
             raise CommandError(
                 f"No column was recognised for: {missing}. Name it with --column HEADER=COLUMN, or"
-                " give a value for every row with --for-all COLUMN=VALUE."
+                " give a value for every row with --fixed-value COLUMN=VALUE."
                 f" The file has: {headers}.",
                 returncode=NOT_DONE,
             )
@@ -203,7 +202,7 @@ class Command(BaseCommand):
         for person in members["people"]:
             if person["is_of_another"]:
                 belongs_to = ", ".join(person["belongs_to"]) or "no customer yet"
-                verb = "is rejected as" if person["is_refused"] else "would become"
+                verb = "is rejected as" if person["is_rejected"] else "would become"
                 self.stdout.write(
                     f"{person['email']} (domain {person['domain']}, belongs to {belongs_to}) "
                     f"{verb} {person['role']} of {person['customer']}."
@@ -234,11 +233,10 @@ class Command(BaseCommand):
         """Print the preview. Return the number of rejected rows."""
         preview = upload.preview
         counts = ", ".join(
-            f"{preview['counts'][action]:,} {ROW_ACTION_WORDS.get(action, action)}"
-            for action in Upload.Action.values
+            f"{preview['counts'][action]:,} {action}" for action in Upload.Action.values
         )
         self.stdout.write(f"{upload.shape}. {upload.total:,} rows: {counts}.")
-        for name, count in preview["adds"].items():
+        for name, count in preview["also_creates"].items():
             if count:
                 self.stdout.write(f"In addition, {count:,} {name} would be created.")
         self._write_members(preview["members"])
@@ -251,16 +249,16 @@ class Command(BaseCommand):
             value = f" {problem.hint}" if problem.hint else ""
             column = f", {problem.column}{value}" if problem.column else ""
             self.stderr.write(f"Row {problem.row:,}{column}: {problem.message}")
-        rejected = int(preview["counts"]["refused"])
+        rejected = int(preview["counts"]["rejected"])
         if rejected > PROBLEMS_SHOWN:
             self.stderr.write(
-                f"… {rejected:,} rows are rejected; --refused FILE writes all of them."
+                f"… {rejected:,} rows are rejected; --rejected FILE writes all of them."
             )
         return rejected
 
     def _apply(self, upload: Upload, by: User, *, all_or_nothing: bool) -> int:
         """Apply the upload. Return the number of rows that are rejected by then."""
-        rejected = int(upload.preview["counts"]["refused"])
+        rejected = int(upload.preview["counts"]["rejected"])
         try:
             actions.apply_upload(upload=upload, by=by, all_or_nothing=all_or_nothing)
         except actions.SomeRowsRejected as error:
@@ -338,13 +336,13 @@ def _choices_from_options(options: dict[str, Any]) -> UploadChoices:
     if product and not Product.objects.filter(external_key=product).exists():
         raise CommandError(f"There is no product {product}.", returncode=NOT_DONE)
     return UploadChoices(
-        customers="create" if options["create_customers"] else "refuse",
-        subscribers="create" if options["create_subscribers"] else "refuse",
-        subscriptions="create" if product else "refuse",
+        customers="create" if options["create_customers"] else "reject",
+        subscribers="create" if options["create_subscribers"] else "reject",
+        subscriptions="create" if product else "reject",
         product=product or "",
-        keys_of_others="take_over" if options["take_over"] else "refuse",
-        people_of_others="join" if options["join_people_of_others"] else "refuse",
-        revoked_keys="use_again" if options["use_revoked_keys_again"] else "refuse",
+        keys_of_others="take_over" if options["take_over"] else "reject",
+        people_of_others="join" if options["join_people_of_others"] else "reject",
+        revoked_keys="use_again" if options["use_revoked_keys_again"] else "reject",
     )
 
 
@@ -353,7 +351,7 @@ def _fixed_values_from_options(kind: ListKind, assignments: list[str]) -> dict[s
     try:
         return mapping.parse_fixed_values(kind, cells)
     except InvalidCell as error:
-        raise CommandError(f"--for-all {error}", returncode=NOT_DONE) from error
+        raise CommandError(f"--fixed-value {error}", returncode=NOT_DONE) from error
 
 
 def _split_assignment(assignment: str) -> tuple[str, str]:

@@ -48,20 +48,20 @@ FILE_NAMES_BY_TYPE = {
 }
 
 StructType = TypeVar("StructType", bound=msgspec.Struct)
-RefuseOrCreate = Literal["refuse", "create"]
+RejectOrCreate = Literal["reject", "create"]
 
 
-# Unknown fields are errors: a misspelt choice must not silently mean "refuse".
+# Unknown fields are errors: a misspelt choice must not silently mean "reject".
 class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Choices on rows that name unknown things, or things of other customers."""
 
-    customers: RefuseOrCreate = "refuse"
-    subscribers: RefuseOrCreate = "refuse"
-    subscriptions: RefuseOrCreate = "refuse"
+    customers: RejectOrCreate = "reject"
+    subscribers: RejectOrCreate = "reject"
+    subscriptions: RejectOrCreate = "reject"
     product: str = ""
-    keys_of_others: Literal["refuse", "take_over"] = "refuse"
-    people_of_others: Literal["refuse", "join"] = "refuse"
-    revoked_keys: Literal["refuse", "use_again"] = "refuse"
+    keys_of_others: Literal["reject", "take_over"] = "reject"
+    people_of_others: Literal["reject", "join"] = "reject"
+    revoked_keys: Literal["reject", "use_again"] = "reject"
 
     def choices(self) -> UploadChoices:
         return UploadChoices(
@@ -74,7 +74,7 @@ class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
 
     kind: ListKind = ListKind.CREDENTIALS
     name: str = ""
-    for_all: str = "{}"  # JSON, because a form has no nested fields
+    fixed_values: str = "{}"  # JSON, because a form has no nested fields
     encoding: str | None = None
     delimiter: str | None = None
 
@@ -83,7 +83,7 @@ class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Settings for another check; None keeps a setting."""
 
     columns: dict[str, str | None] | None = None
-    for_all: dict[str, str] | None = None
+    fixed_values: dict[str, str] | None = None
     choices: ChoicesBody | None = None
     encoding: str | None = None
     delimiter: str | None = None
@@ -145,7 +145,9 @@ class UploadListView(UploadsAPIView):
                 name=fields.name or name,
                 encoding=fields.encoding,
                 delimiter=fields.delimiter,
-                for_all=_valid_fixed_values(fields.kind, _decode_fixed_values(fields.for_all)),
+                fixed_values=_valid_fixed_values(
+                    fields.kind, _decode_fixed_values(fields.fixed_values)
+                ),
                 choices=fields.choices(),
                 by=user_of(request),
             )
@@ -225,7 +227,7 @@ class RejectedRowsView(UploadsAPIView):
         file = TemporaryFile(dir=files.uploads_directory())  # noqa: SIM115 - closed when all of it is sent
         actions.write_rejected_rows(upload=upload, to=file)
         file.seek(0)
-        response = FileResponse(file, as_attachment=True, filename=f"refused.{form}")
+        response = FileResponse(file, as_attachment=True, filename=f"rejected.{form}")
         response["Content-Type"] = CONTENT_TYPES[form]
         response["Cache-Control"] = "no-store"  # it may contain keys
         return response
@@ -241,7 +243,7 @@ class UploadActionView(UploadsAPIView):
         except actions.WrongUploadState:
             raise ConflictingState(f"The upload is {upload.get_state_display().lower()}.") from None
         except actions.SomeRowsRejected:
-            raise ConflictingState("Some rows are rejected.", "some_refused") from None
+            raise ConflictingState("Some rows are rejected.", "some_rejected") from None
         except actions.NothingToApply:
             raise ConflictingState("No row changes anything.", "nothing_to_apply") from None
         except actions.ColumnsMissing as error:
@@ -262,7 +264,8 @@ class CheckUploadView(UploadActionView):
         action = partial(
             actions.recheck_upload,
             mapping=None if body.columns is None else _changed_mapping(upload, body.columns),
-            for_all=body.for_all and _valid_fixed_values(ListKind(upload.kind), body.for_all),
+            fixed_values=body.fixed_values
+            and _valid_fixed_values(ListKind(upload.kind), body.fixed_values),
             choices=body.choices.choices() if body.choices else None,
             encoding=body.encoding,
             delimiter=body.delimiter,
@@ -295,7 +298,7 @@ def _valid_fixed_values(kind: ListKind, cells: dict[str, str]) -> dict[str, str]
     try:
         return mappings.parse_fixed_values(kind, cells)
     except InvalidCell as error:
-        raise MalformedRequest(f"`for_all`: {error}") from error
+        raise MalformedRequest(f"`fixed_values`: {error}") from error
 
 
 def _decode_fixed_values(text: str) -> dict[str, str]:
@@ -303,7 +306,7 @@ def _decode_fixed_values(text: str) -> dict[str, str]:
     try:
         return msgspec.json.decode(text, type=dict[str, str])
     except msgspec.DecodeError as error:
-        message = '`for_all` must be a JSON object such as {"customer": "acme"}.'
+        message = '`fixed_values` must be a JSON object such as {"customer": "acme"}.'
         raise MalformedRequest(message) from error
 
 
@@ -354,7 +357,7 @@ def upload_as_json(upload: Upload, user: User) -> dict[str, Any]:
             {"header": header, "column": upload.mapping.get(str(position))}
             for position, header in enumerate(upload.header)
         ],
-        "for_all": upload.for_all,
+        "fixed_values": upload.fixed_values,
         "choices": upload.choices,
         "rows": upload.total,
         "progress": _progress_as_json(upload) if upload.is_under_way else None,
@@ -384,7 +387,7 @@ def _preview_as_json(upload: Upload, user: User) -> dict[str, Any]:
     preview = upload.preview
     return {
         "counts": preview["counts"],
-        "adds": preview["adds"],
+        "also_creates": preview["also_creates"],
         "effects": preview.get("effects", {}),
         "lacking": [
             {
@@ -396,7 +399,7 @@ def _preview_as_json(upload: Upload, user: User) -> dict[str, Any]:
             for missing in rights.missing_rights_to_apply(upload, user)
         ],
         "members": preview.get("members", {}),
-        "firsts": {
+        "examples": {
             action: [
                 {
                     "row": example["row"],
@@ -408,7 +411,7 @@ def _preview_as_json(upload: Upload, user: User) -> dict[str, Any]:
                 }
                 for example in examples
             ]
-            for action, examples in preview["firsts"].items()
+            for action, examples in preview["examples"].items()
         },
         "reasons": [
             {"column": column, "message": message, "rows": rows}

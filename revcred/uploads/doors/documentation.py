@@ -20,13 +20,13 @@ UPLOAD_ERROR_SCHEMA = {
     "required": ["code", "message"],
     "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
 }
-REFUSE_OR_CREATE_SCHEMA = {"type": "string", "enum": ["refuse", "create"], "default": "refuse"}
+REJECT_OR_CREATE_SCHEMA = {"type": "string", "enum": ["reject", "create"], "default": "reject"}
 CHOICES_SCHEMA: dict[str, Any] = {
-    "customers": REFUSE_OR_CREATE_SCHEMA
+    "customers": REJECT_OR_CREATE_SCHEMA
     | {"description": "For rows that name an unknown customer."},
-    "subscribers": REFUSE_OR_CREATE_SCHEMA
+    "subscribers": REJECT_OR_CREATE_SCHEMA
     | {"description": "For rows that name an unknown holder."},
-    "subscriptions": REFUSE_OR_CREATE_SCHEMA
+    "subscriptions": REJECT_OR_CREATE_SCHEMA
     | {"description": "For rows that name an unknown subscription."},
     "product": {
         "type": "string",
@@ -34,20 +34,20 @@ CHOICES_SCHEMA: dict[str, Any] = {
     },
     "keys_of_others": {
         "type": "string",
-        "enum": ["refuse", "take_over"],
-        "default": "refuse",
+        "enum": ["reject", "take_over"],
+        "default": "reject",
         "description": "For rows with a key of another customer.",
     },
     "people_of_others": {
         "type": "string",
-        "enum": ["refuse", "join"],
-        "default": "refuse",
+        "enum": ["reject", "join"],
+        "default": "reject",
         "description": "For rows that would make people of another customer members of this one.",
     },
     "revoked_keys": {
         "type": "string",
-        "enum": ["refuse", "use_again"],
-        "default": "refuse",
+        "enum": ["reject", "use_again"],
+        "default": "reject",
         "description": "For rows with a key of a revoked credential. If it is used again, it"
         " counts from now on, or from `key_active_from`.",
     },
@@ -66,7 +66,7 @@ FILE_FIELDS_SCHEMA: dict[str, Any] = {
         "enum": [*DELIMITER_TITLES],
         "description": "For CSV, if it is not recognised.",
     },
-    "for_all": {
+    "fixed_values": {
         "type": "string",
         "description": 'Values that every row has, by column, as JSON: `{"customer": "acme"}`.',
     },
@@ -118,7 +118,7 @@ PREVIEW_MEMBER_SCHEMA = {
         "customer": {"type": "string"},
         "role": {"type": "string"},
         "rows": {"type": "integer"},
-        "is_refused": {"type": "boolean", "description": "With the present choices."},
+        "is_rejected": {"type": "boolean", "description": "With the present choices."},
         "is_of_another": {"type": "boolean"},
         "belongs_to": {"type": "array", "items": {"type": "string"}},
     },
@@ -145,7 +145,7 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                 },
             },
         },
-        "for_all": FIXED_VALUES_SCHEMA,
+        "fixed_values": FIXED_VALUES_SCHEMA,
         "choices": {"type": "object", "properties": CHOICES_SCHEMA},
         "rows": {"type": ["integer", "null"]},
         "progress": {
@@ -164,7 +164,7 @@ UPLOAD_SCHEMA: dict[str, Any] = {
             "description": "The effect of each row, once the upload is ready.",
             "properties": {
                 "counts": COUNTS_BY_NAME_SCHEMA,
-                "adds": COUNTS_BY_NAME_SCHEMA,
+                "also_creates": COUNTS_BY_NAME_SCHEMA,
                 "effects": COUNTS_BY_NAME_SCHEMA
                 | {"description": "Rows by effect. Each effect takes rights of its own."},
                 "lacking": {
@@ -190,7 +190,7 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                         "people": {"type": "array", "items": PREVIEW_MEMBER_SCHEMA},
                     },
                 },
-                "firsts": {
+                "examples": {
                     "type": "object",
                     "additionalProperties": {
                         "type": "array",
@@ -379,7 +379,7 @@ get_errors_schema = extend_schema(
     responses={200: ROW_ERRORS_SCHEMA, 400: UPLOAD_ERROR_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
 )
 get_rejected_schema = extend_schema(
-    operation_id="get_refused_rows",
+    operation_id="get_rejected_rows",
     summary="Download the rejected rows, to correct and upload them again",
     description=(
         "The rows as they were uploaded, with their problems in a column `error`, which is ignored"
@@ -407,7 +407,7 @@ check_upload_schema = extend_schema(
                     "additionalProperties": {"type": ["string", "null"]},
                     "description": "The column for each header of the file; null leaves it out.",
                 },
-                "for_all": FIXED_VALUES_SCHEMA,
+                "fixed_values": FIXED_VALUES_SCHEMA,
                 "choices": {"type": "object", "properties": CHOICES_SCHEMA},
                 "encoding": FILE_FIELDS_SCHEMA["encoding"],
                 "delimiter": FILE_FIELDS_SCHEMA["delimiter"],
@@ -425,7 +425,7 @@ check_upload_schema = extend_schema(
             "Columns, and what to create",
             value={
                 "columns": {"Client": "name", "Remark": None},
-                "for_all": {"customer": "acme"},
+                "fixed_values": {"customer": "acme"},
                 "choices": {"customers": "create"},
             },
             request_only=True,

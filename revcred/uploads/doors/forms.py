@@ -75,7 +75,7 @@ class ColumnsForm(ReadingFields):
             )
         for column in columns.columns_of(self.kind):
             if mapping.may_be_fixed(column):
-                value = upload.for_all.get(column.name, "")
+                value = upload.fixed_values.get(column.name, "")
                 self.fields[FIXED_VALUE_PREFIX + column.name] = FixedValueField(
                     column, initial=value
                 )
@@ -157,7 +157,7 @@ def _radio_choice(
     """Return a field that rejects rows, or does the other thing; left out, it rejects."""
     return forms.ChoiceField(
         label=label,
-        choices=[("refuse", reject_label), other],
+        choices=[("reject", reject_label), other],
         widget=forms.RadioSelect,
         required=required,
     )
@@ -219,7 +219,7 @@ class ChoicesForm(forms.Form):
 
     def __init__(self, data: Any = None, *, upload: Upload) -> None:
         super().__init__(data, initial=upload.choices)
-        names = {*upload.mapping.values(), *upload.for_all}
+        names = {*upload.mapping.values(), *upload.fixed_values}
         for name, fields in CHOICE_FIELDS_BY_COLUMN.items():
             if name in names and _has_choice(ListKind(upload.kind), name):
                 # Forms share no fields: a form changes its own.

@@ -116,8 +116,8 @@ class UploadAdmin(ReadOnlyModelAdmin):
             "apply": self._page(self.apply, apply, post=True),
             "cancel": self._page(self.cancel, upload, apply, post=True),
             "undo": self._page(self.undo_page, apply),
-            "refusals": self._page(self.problems_page),
-            "refused": self._page(self.rejected_file, upload),
+            "problems": self._page(self.problems_page),
+            "rejected": self._page(self.rejected_file, upload),
             "progress": self._page(self.progress),
         }
         return [
@@ -281,7 +281,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
             partial(
                 actions.recheck_upload,
                 mapping=None if is_read_anew else form.chosen_mapping(),
-                for_all=form.fixed_values(),
+                fixed_values=form.fixed_values(),
                 encoding=data["encoding"] if is_read_anew else None,
                 delimiter=data["delimiter"] if is_read_anew else None,
             ),
@@ -301,7 +301,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
     def _show_preview(
         self, request: HttpRequest, upload: Upload, choices: forms.Form
     ) -> HttpResponse:
-        also_created = upload.preview["adds"]
+        also_created = upload.preview["also_creates"]
         return self._show(
             request,
             "preview",
@@ -364,7 +364,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
         return self._redirect_to(upload)
 
     def apply(self, request: HttpRequest, upload: Upload) -> HttpResponse:
-        all_or_nothing = request.POST.get("which") == "whole"
+        all_or_nothing = request.POST.get("which") == "all_or_nothing"
         action = partial(actions.apply_upload, all_or_nothing=all_or_nothing)
         return self._run_action(request, upload, action)
 
@@ -408,7 +408,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
         # A row may have several problems, so rows are counted and not problems.
         rows = {problem["row"] for problem in found}
         more = max(rows) if len(rows) == REJECTED_ROWS_PER_PAGE else None
-        return self._show(request, "refusals", "Rejected rows", upload, problems=found, more=more)
+        return self._show(request, "problems", "Rejected rows", upload, problems=found, more=more)
 
     def rejected_file(self, request: HttpRequest, upload: Upload) -> HttpResponseBase:
         """Download the rejected rows. They contain keys in clear, so only the uploader may."""
@@ -422,7 +422,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
         actions.write_rejected_rows(upload=upload, to=file)
         file.seek(0)
         stem = upload.file_name.rpartition(".")[0] or upload.file_name
-        return _download_response(file, f"{stem}-refused.{form}", form)
+        return _download_response(file, f"{stem}-rejected.{form}", form)
 
 
 def upload_state_badge(upload: Upload) -> str:

@@ -14,14 +14,14 @@ PREVIEW_LABELS = {
     Upload.Action.UPDATE: "Update",
     Upload.Action.MOVE: "Move",
     Upload.Action.UNCHANGED: "Unchanged",
-    Upload.Action.REFUSED: "Rejected",
+    Upload.Action.REJECTED: "Rejected",
 }
 OUTCOME_WORDS = {
     Upload.Action.CREATE: "created",
     Upload.Action.UPDATE: "updated",
     Upload.Action.MOVE: "moved",
     Upload.Action.UNCHANGED: "unchanged",
-    Upload.Action.REFUSED: "rejected",
+    Upload.Action.REJECTED: "rejected",
 }
 STEP_NAMES = ("File", "Columns", "Preview", "Apply", "Done")
 COLUMNS_STEP = 1
@@ -52,7 +52,7 @@ class PreviewCount:
 def fixed_values_with_titles(upload: Upload) -> list[tuple[str, str]]:
     """Return (column title, value) of the values that every row has."""
     by_name = columns.columns_by_name(ListKind(upload.kind))
-    return [(by_name[name].title, value) for name, value in upload.for_all.items()]
+    return [(by_name[name].title, value) for name, value in upload.fixed_values.items()]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def preview_counts(upload: Upload) -> list[PreviewCount]:
     return [
         PreviewCount(action, label, counts[action], examples, _values_by_column(upload, examples))
         for action, label in PREVIEW_LABELS.items()
-        for examples in [upload.preview["firsts"].get(action, [])]
+        for examples in [upload.preview["examples"].get(action, [])]
     ]
 
 
@@ -166,7 +166,7 @@ def rows_to_apply(upload: Upload) -> int:
 
 def count_rejected(upload: Upload) -> int:
     """Return the number of rows rejected by the check, and since then while applying."""
-    by_check = upload.preview.get("counts", {}).get(Upload.Action.REFUSED, 0)
+    by_check = upload.preview.get("counts", {}).get(Upload.Action.REJECTED, 0)
     return int(by_check + upload.outcome.get("meanwhile", 0))
 
 
@@ -175,7 +175,7 @@ def outcome_counts(upload: Upload) -> list[tuple[str, int]]:
 
     Of an upload that has not been applied, only the rejected rows count.
     """
-    counts = upload.outcome | {Upload.Action.REFUSED: count_rejected(upload)}
+    counts = upload.outcome | {Upload.Action.REJECTED: count_rejected(upload)}
     if upload.applied_at:
         counts |= {Upload.Action.UNCHANGED: upload.preview["counts"][Upload.Action.UNCHANGED]}
     return [(word, counts[action]) for action, word in OUTCOME_WORDS.items() if counts.get(action)]

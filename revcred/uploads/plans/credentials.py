@@ -154,7 +154,7 @@ WITH subs AS MATERIALIZED (
         revoked.at AS revoked_at,
         o.external_key AS owner,
         e.customer_id IS DISTINCT FROM c.id AND e.id IS NOT NULL AS is_of_another,
-        v.secret_mark AS old_secret_mark,
+        v.secret_fingerprint AS old_secret_fingerprint,
         coalesce(v.had_secret, false) AS had_secret,
         fed.names AS old_subscription_names,
         held.names AS old_holder_names,
@@ -236,7 +236,7 @@ WITH subs AS MATERIALIZED (
     ) e ON true
     LEFT JOIN revcred_customer o ON o.id = e.customer_id
     LEFT JOIN LATERAL (
-        SELECT x.secret_mark, x.secret IS NOT NULL AS had_secret FROM revcred_sealedvalue x
+        SELECT x.secret_fingerprint, x.secret IS NOT NULL AS had_secret FROM revcred_sealedvalue x
         WHERE x.external_key_id = coalesce(k.id, n.key_id)
         OFFSET 0
     ) v ON true
@@ -275,8 +275,8 @@ WITH subs AS MATERIALIZED (
                 'tags', CASE WHEN string_to_array(tags, '|') <> old_tags THEN old_tags END,
                 'expires_at', CASE WHEN expires_at <> old_expires_at THEN old_expires_at END,
                 'secret', CASE
-                    WHEN had_secret AND secret_mark IS NOT NULL
-                        AND secret_mark IS DISTINCT FROM old_secret_mark
+                    WHEN had_secret AND secret_fingerprint IS NOT NULL
+                        AND secret_fingerprint IS DISTINCT FROM old_secret_fingerprint
                     THEN true
                 END,
                 'subscription', CASE
@@ -298,7 +298,8 @@ WITH subs AS MATERIALIZED (
                     THEN expires_at
                 END,
                 'secret', CASE
-                    WHEN secret_mark IS NOT NULL AND secret_mark IS DISTINCT FROM old_secret_mark
+                    WHEN secret_fingerprint IS NOT NULL
+                        AND secret_fingerprint IS DISTINCT FROM old_secret_fingerprint
                     THEN true
                 END,
                 'subscription', CASE
@@ -328,7 +329,7 @@ WITH subs AS MATERIALIZED (
                     AND (x.id <> target_id OR target_id IS NULL)
             ) THEN 'name:in_use' END,
             CASE
-                WHEN secret_mark IS NOT NULL AND target_id IS NOT NULL AND key_id IS NULL
+                WHEN secret_fingerprint IS NOT NULL AND target_id IS NOT NULL AND key_id IS NULL
                 THEN 'secret:no_key'
             END,
             CASE
@@ -389,7 +390,7 @@ WITH subs AS MATERIALIZED (
                 END
             END,
             CASE WHEN is_of_another AND moved_at <= key_began THEN 'assigned_from:before_key' END
-        ], NULL) AS refusals
+        ], NULL) AS problems
     FROM seen
     OFFSET 0
 )
@@ -397,7 +398,7 @@ SELECT
     compared.*,
     -- An assignment that ends is a move; one that is only added is an update.
     CASE
-        WHEN invalid IS NOT NULL OR refusals <> '{{}}' THEN 'refused'
+        WHEN invalid IS NOT NULL OR problems <> '{{}}' THEN 'rejected'
         WHEN is_of_another THEN 'move'
         WHEN target_id IS NULL THEN 'create'
         WHEN after = '{{}}' THEN 'unchanged'
@@ -407,8 +408,8 @@ SELECT
     END AS action,
     -- Applying compares this hash, to find rows whose credential has changed since the check.
     CASE WHEN target_id IS NOT NULL THEN
-        md5(concat_ws(' ', target_id, key_id, old_secret_mark, before, after))
-    END AS was,
+        md5(concat_ws(' ', target_id, key_id, old_secret_fingerprint, before, after))
+    END AS version,
     {effects} AS effects
 FROM compared
 """.replace("{ever_counting}", IS_EVER_COUNTING).replace(
@@ -503,11 +504,11 @@ ALSO_CREATED_QUERIES = {
 # It is collected first, because the statements below overwrite it.
 COLLECT_UNDO_DATA = f"""
 UPDATE {CHUNK_TABLE} row SET
-    links = jsonb_strip_nulls(jsonb_build_object(
+    undo_data = jsonb_strip_nulls(jsonb_build_object(
         'taken', CASE WHEN is_new THEN key_id END,
         'until', CASE WHEN is_new THEN key_ends END,
         'key', CASE WHEN after ? 'secret' THEN key_id END,
-        'secret_mark', CASE WHEN after ? 'secret' THEN old_secret_mark END,
+        'secret_fingerprint', CASE WHEN after ? 'secret' THEN old_secret_fingerprint END,
         'at', CASE WHEN after ? 'subscription' THEN moved_at END,
         'ended', CASE WHEN after ? 'subscription' THEN (
             SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.id), '[]')
@@ -553,7 +554,7 @@ WHERE row.is_new AND row.revoked_owner IS NOT NULL
 
 COLLECT_REUSED_UNDO_DATA = f"""
 UPDATE {CHUNK_TABLE}
-SET links = coalesce(links, '{{}}') || jsonb_build_object('used_again_of', revoked_owner)
+SET undo_data = coalesce(undo_data, '{{}}') || jsonb_build_object('used_again_of', revoked_owner)
 WHERE is_new AND revoked_owner IS NOT NULL
 """
 
@@ -580,19 +581,20 @@ FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number) WHERE is_new ORDER B
 """
 
 INSERT_SEALED_VALUES = f"""
-INSERT INTO revcred_sealedvalue (external_key_id, value, secret, secret_mark)
-SELECT new_key_id, s.value, s.secret, row.secret_mark -- marks, not secrets, are compared later
+INSERT INTO revcred_sealedvalue (external_key_id, value, secret, secret_fingerprint)
+-- Fingerprints, not secrets, are compared later.
+SELECT new_key_id, s.value, s.secret, row.secret_fingerprint
 FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number) WHERE is_new ORDER BY number
 """
 
 # A key without anything sealed has no row in this table yet.
 REPLACE_SECRETS = f"""
-INSERT INTO revcred_sealedvalue (external_key_id, secret, secret_mark)
-SELECT key_id, s.secret, row.secret_mark
+INSERT INTO revcred_sealedvalue (external_key_id, secret, secret_fingerprint)
+SELECT key_id, s.secret, row.secret_fingerprint
 FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number)
 WHERE NOT is_new AND after ? 'secret' ORDER BY key_id
 ON CONFLICT (external_key_id) DO UPDATE
-SET secret = excluded.secret, secret_mark = excluded.secret_mark
+SET secret = excluded.secret, secret_fingerprint = excluded.secret_fingerprint
 """
 
 UPDATE_CREDENTIALS = f"""
@@ -681,12 +683,12 @@ INSERT_HOLDER_MEMBERSHIPS = insert_and_record_statement(
 # Runs last, when undo data is complete.
 RECORD_CREDENTIAL_CHANGES = f"""
 INSERT INTO revcred_uploadchange (
-    upload_id, row, action, target_type, target_id, before, after, links, secret
+    upload_id, row, action, target_type, target_id, before, after, undo_data, secret
 )
 SELECT
     %(upload)s, number, action, '{CREDENTIAL_TARGET}',
     CASE WHEN is_new THEN new_id ELSE target_id END,
-    before, after, links, old_secret
+    before, after, undo_data, old_secret
 FROM {CHUNK_TABLE} ORDER BY number
 """
 
@@ -749,11 +751,11 @@ CREDENTIALS_PLAN = ListPlan(
 # "create" but a "move": undo data says so.
 
 IS_CREATED_CREDENTIAL = (
-    f"target_type = '{CREDENTIAL_TARGET}' AND (action = 'create' OR links ? 'taken')"
+    f"target_type = '{CREDENTIAL_TARGET}' AND (action = 'create' OR undo_data ? 'taken')"
 )
 IS_CHANGED_CREDENTIAL = (
     f"target_type = '{CREDENTIAL_TARGET}'"
-    " AND NOT (action = 'create' OR coalesce(links ? 'taken', false))"
+    " AND NOT (action = 'create' OR coalesce(undo_data ? 'taken', false))"
 )
 CREATED_CREDENTIAL_IDS = f"(SELECT target_id FROM {UNDONE_TABLE} WHERE {IS_CREATED_CREDENTIAL})"
 CREATED_KEY_IDS = (
@@ -771,13 +773,14 @@ SELECT id, target_id, (
     SELECT array_agg(s.id) FROM revcred_subscription s
     WHERE s.external_key IN (SELECT jsonb_array_elements_text(after -> 'subscription'))
         AND NOT coalesce(before -> 'subscription', '[]') ? s.external_key
-), (links ->> 'at')::timestamptz
-FROM {{changes}} c WHERE target_type = '{CREDENTIAL_TARGET}' AND links ? 'at'
+), (undo_data ->> 'at')::timestamptz
+FROM {{changes}} c WHERE target_type = '{CREDENTIAL_TARGET}' AND undo_data ? 'at'
 """
 
 REOPEN_TAKEN_KEYS = f"""
-UPDATE revcred_externalkey x SET active_until = (links ->> 'until')::timestamptz
-FROM {UNDONE_TABLE} WHERE target_type = '{CREDENTIAL_TARGET}' AND x.id = (links ->> 'taken')::bigint
+UPDATE revcred_externalkey x SET active_until = (undo_data ->> 'until')::timestamptz
+FROM {UNDONE_TABLE}
+WHERE target_type = '{CREDENTIAL_TARGET}' AND x.id = (undo_data ->> 'taken')::bigint
 """
 
 RESTORE_CREDENTIALS = f"""
@@ -797,16 +800,16 @@ FROM {UNDONE_TABLE} WHERE {IS_CHANGED_CREDENTIAL} AND e.id = target_id
 # The old secret was sealed for this very row, so it opens there.
 RESTORE_SECRETS = f"""
 UPDATE revcred_sealedvalue v
-SET secret = c.secret, secret_mark = (links ->> 'secret_mark')::uuid
+SET secret = c.secret, secret_fingerprint = (undo_data ->> 'secret_fingerprint')::uuid
 FROM {UNDONE_TABLE} c
-WHERE {IS_CHANGED_CREDENTIAL} AND v.external_key_id = (links ->> 'key')::bigint
+WHERE {IS_CHANGED_CREDENTIAL} AND v.external_key_id = (undo_data ->> 'key')::bigint
 """
 
 # Recognised by their moment. Those that the credential had before are restored below.
 DELETE_ADDED_ASSIGNMENTS = f"""
 DELETE FROM revcred_assignment a USING {UNDONE_TABLE}, revcred_subscription s
 WHERE {IS_CHANGED_CREDENTIAL} AND a.credential_id = target_id AND s.id = a.subscription_id
-    AND a.active_from = (links ->> 'at')::timestamptz
+    AND a.active_from = (undo_data ->> 'at')::timestamptz
     AND NOT coalesce(before -> 'subscription', '[]') ? s.external_key
 """
 
@@ -818,9 +821,9 @@ INSERT INTO revcred_assignment (
 SELECT e.id, e.credential_id, e.customer_id, e.subscription_id, e.active_from, e.active_until,
     e.created_at
 FROM {UNDONE_TABLE} CROSS JOIN LATERAL jsonb_populate_recordset(
-    NULL::revcred_assignment, links -> 'ended'
+    NULL::revcred_assignment, undo_data -> 'ended'
 ) e
-WHERE {IS_CHANGED_CREDENTIAL} AND links ? 'ended'
+WHERE {IS_CHANGED_CREDENTIAL} AND undo_data ? 'ended'
 ON CONFLICT (id) DO UPDATE SET active_until = excluded.active_until
 """
 

@@ -20,12 +20,12 @@ class ListPlan:
 
         number       the row's number in the file
         (facts)      the row's values, one column each (see `staging.staged_column_names`)
-        action       create, update, move, unchanged or refused
+        action       create, update, move, unchanged or rejected
         is_new       true if a new thing is created
         target_id    the existing thing that the row is about, else NULL
         before       fields that change, with the old values
         after        the same fields with the new values
-        refusals     problems as "column:code"
+        problems     problems as "column:code"
         other_row    the number of the row that says the same, for messages
         was          a hash of all that the action was derived from
         effects      names of `rights.RowEffect`
@@ -118,20 +118,20 @@ compared AS (
         END AS after,
         array_remove(ARRAY[
             CASE WHEN other_row IS NOT NULL THEN '{same}:twice' END, {", ".join(problems) or "NULL"}
-        ], NULL) AS refusals
+        ], NULL) AS problems
     FROM seen
     OFFSET 0
 )
 SELECT
     compared.*,
     CASE
-        WHEN invalid IS NOT NULL OR refusals <> '{{{{}}}}' THEN 'refused'
+        WHEN invalid IS NOT NULL OR problems <> '{{{{}}}}' THEN 'rejected'
         WHEN is_new THEN 'create'
         WHEN after = '{{{{}}}}' THEN 'unchanged'
         ELSE 'update'
     END AS action,
     -- Applying compares this hash, to find rows whose thing somebody has changed since the check.
-    CASE WHEN NOT is_new THEN md5(concat_ws(' ', target_id, before, after)) END AS was,
+    CASE WHEN NOT is_new THEN md5(concat_ws(' ', target_id, before, after)) END AS version,
     {effects_array(effects)} AS effects
 FROM compared
 """

@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from metering.api.authentication import find_admission
-from metering.models import GatewayToken, Tally
+from metering.models import GatewayToken, IntakeStats
 from revcred.models import AuditEvent, Gateway
 from tests.confirming import post
 from tests.factories import a_gateway
@@ -71,13 +71,13 @@ def test_a_token_of_another_gateway_is_not_revoked_here(admin_client, gateway):
 def test_its_page_says_what_was_passed_over_and_what_conflicts(admin_client, gateway):
     at = timezone.now()
     for ago, conflicting, passed_over in ((0, 1_200, 3), (5, 34, 4), (8, 500, 500)):
-        Tally.objects.create(
+        IntakeStats.objects.create(
             hour=at - timedelta(days=ago),
             gateway=gateway,
             conflicting=conflicting,
             passed_over=passed_over,
         )
-    Tally.objects.create(hour=at, gateway=a_gateway(), conflicting=7, passed_over=7)
+    IntakeStats.objects.create(hour=at, gateway=a_gateway(), conflicting=7, passed_over=7)
 
     page = admin_client.get(page_of(gateway, "change")).content.decode()
 

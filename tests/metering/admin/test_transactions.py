@@ -84,6 +84,6 @@ def test_a_failed_delivery_is_tried_again_now(admin_client):
     assert delivery.next_try_at <= timezone.now()
 
 
-@pytest.mark.parametrize("model", ["transaction", "usage", "tally", "claim", "conflict"])
+@pytest.mark.parametrize("model", ["transaction", "usage", "intakestats", "claim", "conflict"])
 def test_what_the_machine_writes_nobody_edits(admin_client, model):
     assert admin_client.get(reverse(f"admin:metering_{model}_add")).status_code == 403

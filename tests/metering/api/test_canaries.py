@@ -21,7 +21,7 @@ from metering.api.revenium import labels
 from metering.attribution.discovery import SourceDiscovery
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox import redaction
-from metering.models import Half, Quarantined, Transaction
+from metering.models import PartialTransaction, Quarantined, Transaction
 from metering.pairing.completion import pair_due_partials
 from revcred.models import Membership
 from tests import canaries, factories
@@ -326,7 +326,7 @@ def send_to(sender, door, known):
 
 
 def settle_all():
-    Half.objects.update(next_look_at=timezone.now(), received_at=factories.LONG_AGO)
+    PartialTransaction.objects.update(next_look_at=timezone.now(), received_at=factories.LONG_AGO)
     while pair_due_partials():
         pass
     while process_waiting_deliveries():
@@ -390,7 +390,7 @@ def pages_about(owner):
         reverse(f"admin:{name}_changelist")
         for name in (
             *("metering_transaction", "metering_quarantined", "metering_discoveredsource"),
-            *("metering_conflict", "metering_usage", "metering_tally", "revcred_auditevent"),
+            *("metering_conflict", "metering_usage", "metering_intakestats", "revcred_auditevent"),
             *("revcred_gateway", "revcred_customer", "revcred_credential"),
         )
     ]

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from metering.api.revenium import ai, partial_transactions, tools, v1, v2
 from metering.attribution.processing import process_waiting_deliveries
-from metering.models import Conflict, Quarantined, Rejection, Tally, Transaction, Usage
+from metering.models import Conflict, IntakeStats, Quarantined, Rejection, Transaction, Usage
 from metering.pairing.completion import pair_due_partials
 from tests import factories
 from tests.metering.api.conftest import FastClient
@@ -436,7 +436,7 @@ def test_what_cannot_be_counted_is_rejected(ask, subscription, gateway, door, va
     (kept,) = Rejection.objects.all()
     assert kept.code in {"out_of_range", "invalid", "too_fine"}
     assert door.quantity.split(".")[-1] in f"{kept.field} tokens value"
-    assert Tally.objects.get().rejected == 1
+    assert IntakeStats.objects.get().rejected == 1
 
 
 def _members(value):

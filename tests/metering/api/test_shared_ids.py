@@ -12,7 +12,7 @@ from metering.api import authentication
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import dedup_key_of_call, dedup_key_of_id
 from metering.ledger.receipts import find_receipt, find_receipts
-from metering.models import Conflict, Quarantined, Remembered, Tally, Transaction
+from metering.models import Conflict, IntakeStats, Quarantined, SeenTransaction, Transaction
 from revcred.models import Gateway
 from tests import factories
 from tests.metering.api.revenium.logs import logs, record
@@ -102,7 +102,7 @@ def test_a_caller_who_repeats_an_id_pays_for_each_call(send, gateway, credential
 
     assert Transaction.objects.count() == (3 if chosen else 1)
     assert Conflict.objects.count() == (0 if chosen else 4)
-    tally = Tally.objects.get()
+    tally = IntakeStats.objects.get()
     assert (tally.accepted, tally.repeated + tally.conflicting) == (6, 3 if chosen else 5)
 
 
@@ -156,7 +156,7 @@ def test_an_id_of_one_call_has_no_others(send, client, token, credential):
     said = client.get(f"/v1/transactions/{ID}", headers={"x-api-key": token}).json()
 
     assert (said["state"], said["others_of_this_id"]) == ("attributed", [])
-    assert Remembered.objects.get().shared_id is None
+    assert SeenTransaction.objects.get().shared_id is None
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))

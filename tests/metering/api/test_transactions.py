@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import dedup_key_of_id
-from metering.models import Delivery, Remembered, Transaction
+from metering.models import Delivery, SeenTransaction, Transaction
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -266,8 +266,8 @@ def test_the_same_moment_in_another_time_zone_is_the_same_content(post, call):
     post(call(occurred_at=moment.astimezone(timezone.get_fixed_timezone(330)).isoformat()))
     process_waiting_deliveries()
 
-    assert Remembered.objects.count() == 1
-    receipt = Remembered.objects.get()
+    assert SeenTransaction.objects.count() == 1
+    receipt = SeenTransaction.objects.get()
     assert receipt.occurred_at == moment
 
 

@@ -38,9 +38,9 @@ from metering.management.commands.verify_usage import usage_differences_between
 from metering.models import (
     Conflict,
     Delivery,
+    IntakeStats,
     Quarantined,
     QuarantineReason,
-    Tally,
     Transaction,
     Usage,
 )
@@ -519,7 +519,7 @@ def test_a_repeated_transaction_is_counted_once(credential, gateway):
     factories.settled(call, gateway=gateway)
 
     assert Usage.objects.values_list("element", "count", "quantity").get() == ("calls", 1, 1)
-    tally = Tally.objects.get()
+    tally = IntakeStats.objects.get()
     assert (tally.accepted, tally.repeated, tally.conflicting) == (3, 2, 0)
     assert (tally.attributed, tally.quarantined) == (1, 0)
 
@@ -608,7 +608,7 @@ def test_a_delivery_in_which_everything_was_rejected_is_counted(gateway):
     accept_calls(gateway, [], rejected=3)
     process_waiting_deliveries()
 
-    assert Tally.objects.values_list("accepted", "rejected").get() == (0, 3)
+    assert IntakeStats.objects.values_list("accepted", "rejected").get() == (0, 3)
     assert not Delivery.objects.exists()
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox import rejections
-from metering.models import GatewayToken, Rejection, Tally
+from metering.models import GatewayToken, IntakeStats, Rejection
 from tests import factories
 from tests.metering.api.conftest import FastClient
 
@@ -77,7 +77,7 @@ def test_a_post_rejected_in_part_is_202_and_recorded(post, gateway):
     assert (kept.gateway, kept.place, kept.transaction_id) == (gateway, 1, "bad")
     assert (kept.field, kept.code, kept.door) == ("elements.a", "out_of_range", "/v1/transactions")
     process_waiting_deliveries()
-    assert Tally.objects.get().rejected == 1
+    assert IntakeStats.objects.get().rejected == 1
 
 
 def test_a_body_without_json_is_recorded_as_one_rejection(post):
@@ -85,7 +85,7 @@ def test_a_body_without_json_is_recorded_as_one_rejection(post):
 
     (kept,) = Rejection.objects.all()
     assert (kept.place, kept.code) == (None, "malformed")
-    assert Tally.objects.get().rejected == 1
+    assert IntakeStats.objects.get().rejected == 1
 
 
 def test_the_receipt_of_a_rejected_id_says_why(post, client, token):

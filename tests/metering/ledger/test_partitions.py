@@ -11,7 +11,7 @@ from metering.management.commands.clock import (
     forget_old_transactions,
     sweep_waiting_work,
 )
-from metering.models import Delivery, Remembered
+from metering.models import Delivery, SeenTransaction
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -49,9 +49,9 @@ def test_what_is_too_old_to_be_accepted_is_forgotten():
     factories.settled(factories.a_call(), factories.a_call())
 
     forget_old_transactions(before=timezone.now() - timedelta(days=1))
-    assert Remembered.objects.count() == 2
+    assert SeenTransaction.objects.count() == 2
     forget_old_transactions(before=timezone.now() + timedelta(days=1))
-    assert Remembered.objects.count() == 0
+    assert SeenTransaction.objects.count() == 0
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from django.utils import timezone
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import ONE_CALL
 from metering.ledger import receipts
-from metering.models import Half, Quarantined, Transaction
+from metering.models import PartialTransaction, Quarantined, Transaction
 from metering.pairing import completion
 from metering.pairing.completion import pair_due_partials
 from metering.pairing.partial_transactions import PartialSide, accept_partial
@@ -52,9 +52,9 @@ def come(gateway):
 
 
 def work():
-    Half.objects.filter(next_look_at__gt=Now()).exclude(received_at__gt=Now() - WAIT).update(
-        next_look_at=Now()
-    )
+    PartialTransaction.objects.filter(next_look_at__gt=Now()).exclude(
+        received_at__gt=Now() - WAIT
+    ).update(next_look_at=Now())
     while pair_due_partials():
         pass
     process_waiting_deliveries()
@@ -65,8 +65,8 @@ WAIT = timedelta(seconds=600)
 
 def hours_pass():
     """Make the waiting parts three hours older."""
-    for half in Half.objects.all():
-        Half.objects.filter(pk=half.pk).update(received_at=Now() - timedelta(hours=3))
+    for half in PartialTransaction.objects.all():
+        PartialTransaction.objects.filter(pk=half.pk).update(received_at=Now() - timedelta(hours=3))
     work()
 
 
@@ -75,7 +75,7 @@ def joined():
     assert row.elements == ONE_CALL
     assert (row.method, row.path, row.request_bytes) == ("GET", "/maps/1", 10)
     assert (row.status, row.response_bytes, row.latency_ms) == (200, 99, 12.5)
-    assert not Half.objects.exists()
+    assert not PartialTransaction.objects.exists()
     return row
 
 
@@ -151,14 +151,16 @@ def test_one_that_comes_while_the_other_is_looked_at_waits_for_nothing(
     """Its statement began before the first was read, and was committed after."""
     (second,) = set(PartialSide) - {first}
     come(second, transaction_id="t-2")
-    Half.objects.update(next_look_at=Now() + WAIT)
+    PartialTransaction.objects.update(next_look_at=Now() + WAIT)
     began = timezone.now()
     take_in = completion._accept_ready
 
     def take_in_meanwhile(ripe):
         take_in(ripe)
-        Half.objects.filter(side=second).update(
-            identity=Half.objects.get(side=first).identity, next_look_at=began, received_at=began
+        PartialTransaction.objects.filter(side=second).update(
+            dedup_key=PartialTransaction.objects.get(side=first).dedup_key,
+            next_look_at=began,
+            received_at=began,
         )
 
     monkeypatch.setattr(completion, "_accept_ready", take_in_meanwhile)
@@ -172,7 +174,7 @@ def test_one_that_comes_while_the_other_is_looked_at_waits_for_nothing(
     process_waiting_deliveries()
     row = Transaction.objects.get()
     assert (row.method, row.status) == ("GET", 200)
-    assert not Half.objects.exists()
+    assert not PartialTransaction.objects.exists()
 
 
 @pytest.mark.parametrize("side", PartialSide)
@@ -203,7 +205,7 @@ def test_parts_of_other_transactions_are_not_paired(come):
     come(PartialSide.REQUEST, transaction_id="a")
     come(PartialSide.RESPONSE, transaction_id="b")
 
-    assert Half.objects.count() == 2
+    assert PartialTransaction.objects.count() == 2
 
 
 def test_a_partial_transaction_has_a_receipt(come, gateway):

@@ -10,7 +10,7 @@ from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox import redaction
 from metering.inbox.calls import caller_key_field
 from metering.inbox.redaction import CallerKey, trace_of_key
-from metering.models import Half, Quarantined, Transaction
+from metering.models import PartialTransaction, Quarantined, Transaction
 from metering.pairing.completion import pair_due_partials
 from metering.pairing.partial_transactions import PartialSide, accept_partial
 from revcred.redaction import NOT_SEARCHED_TEXT
@@ -48,7 +48,7 @@ def work():
 
 
 def hours_pass():
-    Half.objects.update(received_at=Now() - timedelta(hours=3), next_look_at=Now())
+    PartialTransaction.objects.update(received_at=Now() - timedelta(hours=3), next_look_at=Now())
     work()
 
 
@@ -89,7 +89,7 @@ def test_no_form_is_left(gateway, whose, field, order, late):
         between=hours_pass if late else work,
     )
 
-    assert not Half.objects.exists()
+    assert not PartialTransaction.objects.exists()
     counted = [*Transaction.objects.standing(), *Quarantined.objects.all()]
     assert len(counted) == len(forms)
     assert {(row.method, row.status) for row in counted} == {("GET", 200)}

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from metering.attribution.processing import process_waiting_deliveries
 from metering.ledger import receipts
-from metering.models import Half, Quarantined, Transaction
+from metering.models import PartialTransaction, Quarantined, Transaction
 from metering.pairing import completion
 from metering.pairing.completion import pair_due_partials
 from metering.pairing.partial_transactions import PartialSide, accept_partial
@@ -59,8 +59,8 @@ def work():
 
 def minutes_pass(minutes):
     """Make all parts that are kept older, and do the work that is due."""
-    for half in Half.objects.all():
-        Half.objects.filter(pk=half.pk).update(
+    for half in PartialTransaction.objects.all():
+        PartialTransaction.objects.filter(pk=half.pk).update(
             received_at=half.received_at - timedelta(minutes=minutes), next_look_at=Now()
         )
     work()
@@ -83,7 +83,7 @@ def test_two_parts_are_one_call(gateway):
     assert {row.status for row in Transaction.objects.standing()} == {200}
     minutes_pass(60)
     assert (charged(), Quarantined.objects.count()) == (["Maps of Acme"] * 2, 0)
-    assert not Half.objects.exists()
+    assert not PartialTransaction.objects.exists()
 
 
 def test_an_id_that_was_used_before_makes_no_later_call_free(gateway):
@@ -143,7 +143,7 @@ def test_a_request_that_is_posted_again_is_counted_once(gateway):
     minutes_pass(11)
     assert charged() == ["Maps of Acme"] * 3
     minutes_pass(11)
-    assert not Half.objects.exists()
+    assert not PartialTransaction.objects.exists()
 
 
 def test_a_response_that_is_posted_again_is_no_call(gateway):
@@ -166,7 +166,7 @@ def test_what_is_kept_of_accepted_parts_has_no_text_of_theirs(gateway, minutes):
     work()
     minutes_pass(minutes)
 
-    kept = [half.call for half in Half.objects.all()]
+    kept = [half.call for half in PartialTransaction.objects.all()]
     assert kept
     assert not any(text in call for call in kept for text in ("a-text-of", "note", KEYS[0]))
 
@@ -202,7 +202,7 @@ def test_a_late_part_that_fails_to_complete_is_tried_again(gateway, monkeypatch)
 
     assert Transaction.objects.standing().get().status == 200
     assert not Quarantined.objects.exists()
-    assert not Half.objects.exists()
+    assert not PartialTransaction.objects.exists()
 
 
 def test_a_receipt_waits_and_then_says_each_call(gateway):
@@ -255,4 +255,4 @@ def test_each_request_is_charged_to_its_own_key_in_any_order(gateway, seed):
     assert Counter(charged()) == due
     assert not Quarantined.objects.exists()
     assert no_differences()
-    assert not Half.objects.exists()
+    assert not PartialTransaction.objects.exists()

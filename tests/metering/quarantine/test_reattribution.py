@@ -288,7 +288,7 @@ def test_an_attribution_that_began_before_the_change_is_waited_for():
     holding.set_autocommit(False)
     with holding.cursor() as cursor:  # the settlement will wait for this to be decided
         cursor.execute(
-            "INSERT INTO metering_remembered VALUES (%s, %s, %s, now(), now())",
+            "INSERT INTO metering_seentransaction VALUES (%s, %s, %s, now(), now())",
             [dedup_key_of_id(gateway.pk, call.transaction_id), uuid4(), uuid4()],
         )
 

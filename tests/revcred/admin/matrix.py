@@ -24,9 +24,9 @@ from metering.models import (
     Delivery,
     DiscoveredSource,
     GatewayToken,
+    IntakeStats,
     Quarantined,
     Rejection,
-    Tally,
     Transaction,
     Usage,
 )
@@ -150,7 +150,7 @@ class World:
             last_seen_at=timezone.now(),
         )
         self.transaction, self.quarantined = Transaction.objects.get(), Quarantined.objects.first()
-        self.usage, self.tally = Usage.objects.first(), Tally.objects.first()
+        self.usage, self.tally = Usage.objects.first(), IntakeStats.objects.first()
 
     def _uploads(self) -> None:
         self.upload = self._upload("Subscribers", "email,customer\nready@example.com,acme\n")
@@ -468,8 +468,8 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_upload_apply": one("upload", rows="good"),
         "revcred_upload_cancel": one("upload"),
         "revcred_upload_undo": one("applied"),
-        "revcred_upload_refusals": one("refused"),
-        "revcred_upload_refused": [
+        "revcred_upload_problems": one("refused"),
+        "revcred_upload_rejected": [
             Case("brought by the importer", _of("refused_of_importer")),
             Case("brought by somebody else", _of("refused")),
         ],
@@ -499,7 +499,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         ("transaction", "metering_transaction"),
         ("quarantined", "metering_quarantined"),
         ("usage", "metering_usage"),
-        ("tally", "metering_tally"),
+        ("intakestats", "metering_intakestats"),
         ("conflict", "metering_conflict"),
         ("rejection", "metering_rejection"),
         ("claim", "metering_claim"),

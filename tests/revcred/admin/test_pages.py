@@ -33,7 +33,7 @@ LISTS = [
     "metering_discoveredsource",
     "metering_quarantined",
     "metering_rejection",
-    "metering_tally",
+    "metering_intakestats",
     "metering_transaction",
     "metering_usage",
     "revcred_auditevent",

@@ -89,30 +89,30 @@ def test_nothing_is_applied_on_nobodys_behalf(tmp_path):
 
 
 def test_some_rows_are_refused_and_written_to_a_file(upload, tmp_path):
-    refused = tmp_path / "refused.csv"
+    rejected = tmp_path / "rejected.csv"
 
-    code, said, complained = upload(MIXED, "--apply", "--refused", str(refused))
+    code, said, complained = upload(MIXED, "--apply", "--rejected", str(rejected))
 
     assert code == SOME_REJECTED
     assert "Row 3, customer nobody: No customer has this external key." in complained
-    assert refused.read_text("utf-8-sig").splitlines() == [
+    assert rejected.read_text("utf-8-sig").splitlines() == [
         "customer,name,key,error",
         "nobody,Bills,the-key-of-bills-3c4d,customer: No customer has this external key.",
     ]
-    assert str(refused) in said
+    assert str(rejected) in said
     assert Credential.objects.count() == 1
 
 
 def test_refused_rows_are_written_of_a_check_as_well(upload, tmp_path):
-    refused = tmp_path / "refused.csv"
+    rejected = tmp_path / "rejected.csv"
 
-    code, _, _ = upload(MIXED, "--check", "--refused", str(refused))
+    code, _, _ = upload(MIXED, "--check", "--rejected", str(rejected))
 
     assert code == SOME_REJECTED
-    assert len(refused.read_text().splitlines()) == 2
+    assert len(rejected.read_text().splitlines()) == 2
 
 
-def test_all_or_nothing_is_nothing_if_a_row_is_refused(upload):
+def test_all_or_nothing_is_nothing_if_a_row_is_rejected(upload):
     code, _, complained = upload(MIXED, "--apply", "--all-or-nothing")
 
     assert code == NOT_DONE
@@ -213,15 +213,15 @@ def test_what_every_row_has_is_said_beside_the_file(upload):
     assert code == 2
     code, said, _ = upload(
         "Client,name,key\nbeta,Orders,the-key-of-orders-1a2b\n",
-        *("--check", "--column", "Client=customer", "--for-all", "customer=acme"),
+        *("--check", "--column", "Client=customer", "--fixed-value", "customer=acme"),
     )
 
     assert (code, "1 create" in said) == (0, True)
-    assert Upload.objects.first().for_all == {"customer": "acme"}
+    assert Upload.objects.first().fixed_values == {"customer": "acme"}
 
 
 def test_what_no_row_can_have(upload):
-    code, _, complained = upload(GOOD, "--check", "--for-all", "key=the-same")
+    code, _, complained = upload(GOOD, "--check", "--fixed-value", "key=the-same")
 
     assert code == 2
-    assert "--for-all “key” is not one of customer," in complained
+    assert "--fixed-value “key” is not one of customer," in complained

@@ -9,8 +9,8 @@ from revcred.models import (
     Assignment,
     Credential,
     ExternalKey,
+    KeyringCheck,
     Membership,
-    SealedCanary,
     Subscription,
     Suspension,
 )
@@ -235,10 +235,10 @@ def test_who_revokes_says_why(facts):
 
 
 def test_there_is_one_canary():
-    SealedCanary.matches()
+    KeyringCheck.matches()
 
-    with pytest.raises(IntegrityError, match="sealedcanary_only_one"):
-        SealedCanary.objects.create(pk=2, text="another")
+    with pytest.raises(IntegrityError, match="keyringcheck_only_one"):
+        KeyringCheck.objects.create(pk=2, text="another")
 
 
 # --- Who sees it ----------------------------------------------------------------------------------

@@ -315,9 +315,9 @@ def test_a_message_that_does_not_fit_fails_nothing(log):
 
 
 def test_our_own_messages_stay_as_they_are(log):
-    logging.getLogger("metering.joining").warning("Looked at %d halves in %s", 7, "/v1")
+    logging.getLogger("metering.pairing").warning("Looked at %d halves in %s", 7, "/v1")
 
-    assert "WARNING metering.joining: Looked at 7 halves in /v1" in log()
+    assert "WARNING metering.pairing: Looked at 7 halves in /v1" in log()
 
 
 def test_every_process_logs_this_way():

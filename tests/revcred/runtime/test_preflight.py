@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 
 from revcred import fingerprints
-from revcred.models import SealedCanary
+from revcred.models import KeyringCheck
 from revcred.runtime import preflight
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
@@ -93,7 +93,7 @@ def test_with_another_fingerprint_key(settings):
 
 
 def test_with_a_canary_of_somebody_else():
-    SealedCanary.objects.create(pk=1, text="canary")  # not bound to its place
+    KeyringCheck.objects.create(pk=1, text="canary")  # not bound to its place
 
     with refused("FERNET_KEYS lacks the key that sealed"):
         preflight.check_configuration()
@@ -104,7 +104,7 @@ def test_with_a_canary_of_somebody_else():
 
 def test_without_tables():
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE revcred_sealedcanary RENAME TO elsewhere")
+        cursor.execute("ALTER TABLE revcred_keyringcheck RENAME TO elsewhere")
 
     with refused("Run: manage.py migrate"):
         preflight.check_configuration()
@@ -170,7 +170,7 @@ def test_with_a_placeholder(settings, name, value):
 
 @pytest.fixture
 def another_ring(ring):
-    SealedCanary.matches()
+    KeyringCheck.matches()
     ring("second")
 
 
@@ -189,7 +189,7 @@ def test_no_worker_works_with_another_ring():
 
 @pytest.mark.django_db(transaction=True)
 def test_no_page_is_served_with_another_ring():
-    SealedCanary.matches()
+    KeyringCheck.matches()
 
     web = subprocess.run(
         [sys.executable, "-m", "granian", "revcred.wsgi:application", "--interface", "wsgi"],

@@ -20,14 +20,14 @@ def uploaded():
     """A list that has been received and checked: `uploaded("customer,name\\nacme,Orders\\n")`."""
 
     def upload(
-        text, *, kind=ListKind.CREDENTIALS, name="list.csv", by=None, for_all=None, **choices
+        text, *, kind=ListKind.CREDENTIALS, name="list.csv", by=None, fixed_values=None, **choices
     ):
         made = actions.receive_upload(
             kind=kind,
             file=BytesIO(text.encode()),
             name=name,
             by=by,
-            for_all=for_all,
+            fixed_values=fixed_values,
             choices=actions.UploadChoices(**choices),
         )
         return worked(made)

@@ -178,7 +178,7 @@ def test_a_file_whose_upload_was_never_committed_is_gone():
 def test_refused_rows_stay_and_their_drafts_do_not():
     upload = worked(received())
     files.rejected_file_path(upload.pk).write_text("kept for a day")
-    files.rejected_file_path(upload.pk).with_suffix(".refused.draft").write_text(
+    files.rejected_file_path(upload.pk).with_suffix(".rejected.draft").write_text(
         "of a worker that died"
     )
     assert delete_abandoned_files(older_than=0) == 1

@@ -26,7 +26,7 @@ def counts(upload):
     return {action: count for action, count in upload.preview["counts"].items() if count}
 
 
-def refusals(upload):
+def problems(upload):
     return [
         (each.row, each.column, each.hint, each.message)
         for each in actions.list_row_problems(upload=upload)
@@ -47,7 +47,7 @@ def test_a_new_key_would_create(uploaded, acme, maps):
     upload = uploaded(rows("customer,name,key,subscription", "acme,Orders,the-key-of-orders,maps"))
 
     assert counts(upload) == {"create": 1}
-    assert upload.preview["firsts"]["create"] == [
+    assert upload.preview["examples"]["create"] == [
         {
             "row": 2,
             "title": "Orders",
@@ -76,7 +76,7 @@ def test_a_known_key_would_update_what_is_said_otherwise(uploaded, acme):
     upload = uploaded(rows(HEADER, "acme,Bills,the-key-of-orders,new secret,,,,b,,"))
 
     assert counts(upload) == {"update": 1}
-    assert upload.preview["firsts"]["update"][0]["values"] == [
+    assert upload.preview["examples"]["update"][0]["values"] == [
         ["name", "Orders", "Bills"],
         ["secret", True, True],
         ["tags", ["a"], ["b"]],
@@ -92,7 +92,9 @@ def test_another_subscription_is_a_move(uploaded, acme, maps):
     )
 
     assert counts(upload) == {"move": 1}
-    assert upload.preview["firsts"]["move"][0]["values"] == [["subscription", ["maps"], ["routes"]]]
+    assert upload.preview["examples"]["move"][0]["values"] == [
+        ["subscription", ["maps"], ["routes"]]
+    ]
 
 
 def test_one_more_subscription_is_an_update(uploaded, acme, maps):
@@ -130,8 +132,8 @@ def test_every_refusal_names_row_column_hint_and_reason(uploaded, acme, maps):
         )
     )
 
-    assert counts(upload) == {"refused": 10}
-    assert refusals(upload) == [
+    assert counts(upload) == {"rejected": 10}
+    assert problems(upload) == [
         (2, "customer", "nobody", "No customer has this external key."),
         (3, "subscription", "nothing", "No subscription has this external key."),
         (4, "subscription", "of-other", "The subscription belongs to another customer."),
@@ -161,7 +163,7 @@ def test_the_same_twice_in_a_file_names_both_rows(uploaded, acme):
         )
     )
 
-    assert refusals(upload) == [
+    assert problems(upload) == [
         (2, "key", "…wice", "The same key is also in row 3."),
         (3, "key", "…wice", "The same key is also in row 2."),
         (4, "name", "C", "This customer has the same name in row 5."),
@@ -185,7 +187,7 @@ def test_what_is_named_and_not_there_is_created_if_chosen(uploaded):
     )
 
     assert counts(upload) == {"create": 1}
-    assert upload.preview["adds"] == {"customers": 1, "subscribers": 1, "subscriptions": 1}
+    assert upload.preview["also_creates"] == {"customers": 1, "subscribers": 1, "subscriptions": 1}
     assert not Customer.objects.exists()
 
 
@@ -199,7 +201,7 @@ def test_a_subscription_named_for_two_customers_can_be_neithers(uploaded):
         product="maps",
     )
 
-    assert counts(upload) == {"refused": 2}
+    assert counts(upload) == {"rejected": 2}
 
 
 def test_a_row_without_a_key_is_told_by_its_name(uploaded, acme):
@@ -276,12 +278,12 @@ def test_other_kinds_are_checked_the_same_way(uploaded, acme):
 
     assert counts(customers) == {"update": 1, "create": 1}
     assert counts(subscribers) == {"update": 1, "create": 1}
-    assert subscribers.preview["firsts"]["update"][0]["values"] == [
+    assert subscribers.preview["examples"]["update"][0]["values"] == [
         ["name", "", "Ada"],
         ["role", "member", "owner"],
     ]
-    assert counts(subscriptions) == {"create": 1, "refused": 1}
-    assert refusals(subscriptions) == [
+    assert counts(subscriptions) == {"create": 1, "rejected": 1}
+    assert problems(subscriptions) == [
         (3, "product", "nothing", "No product has this external key."),
         (3, "active_until", "2025-01-01 00:00:00+00:00", "The end has to be after the start."),
     ]
@@ -295,7 +297,7 @@ def test_what_every_row_has_is_as_if_it_stood_in_each(uploaded, acme, maps, kind
     given = parse_fixed_values(kind, {name: examples[name] for name in shared})
 
     in_each = uploaded(json.dumps([examples]), kind=kind, name="list.json")
-    for_each = uploaded(json.dumps([own]), kind=kind, name="list.json", for_all=given)
+    for_each = uploaded(json.dumps([own]), kind=kind, name="list.json", fixed_values=given)
 
     for upload in (in_each, for_each):
         del upload.preview["moves"]["at"]  # the moment of counting

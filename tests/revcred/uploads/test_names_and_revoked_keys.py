@@ -46,7 +46,7 @@ def test_a_revoked_credential_s_name_is_free_again(applied, revoked):
 
 @pytest.mark.parametrize("customer", ["acme", "other"])
 @pytest.mark.parametrize("has_ended", [False, True])
-def test_a_revoked_credential_s_key_is_refused_whosever_it_was(
+def test_a_revoked_credential_s_key_is_rejected_whosever_it_was(
     uploaded, revoked, customer, has_ended
 ):
     factories.a_customer("Other")
@@ -57,7 +57,7 @@ def test_a_revoked_credential_s_key_is_refused_whosever_it_was(
         rows("customer,name,key", f"{customer},New,{KEY}"), keys_of_others="take_over"
     )
 
-    assert counts(upload) == {"refused": 1}
+    assert counts(upload) == {"rejected": 1}
     assert not Credential.objects.filter(name="New").exists()
 
 
@@ -72,7 +72,7 @@ def test_it_counts_again_if_that_is_chosen_and_is_on_record(applied, undone, rev
     assert new.active_from == upload.applied_at
     assert revoked.keys.get().active_until == revoked.revoked_at
     change = UploadChange.objects.get(target_id=new.credential_id)
-    assert change.links == {"used_again_of": revoked.pk}
+    assert change.undo_data == {"used_again_of": revoked.pk}
     assert undone(upload).outcome["undone"] == 1
 
 
@@ -84,7 +84,7 @@ def test_it_cannot_count_from_before_it_was_revoked(uploaded, revoked):
         revoked_keys="use_again",
     )
 
-    assert counts(upload) == {"refused": 1}
+    assert counts(upload) == {"rejected": 1}
 
 
 # --- External keys of subscriptions ---------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_dates_say_which_of_two_a_row_means(applied, acme, ended):
     assert (ended.name, later.name) == ("Old", "New")
 
 
-def test_an_external_key_that_another_has_then_is_refused(uploaded, acme, ended):
+def test_an_external_key_that_another_has_then_is_rejected(uploaded, acme, ended):
     factories.a_subscription(acme, external_key="maps", active_from=timezone.now())
     from_ = (ended.active_until - DAY).isoformat()
     until = (timezone.now() + DAY).isoformat()
@@ -151,7 +151,7 @@ def test_an_external_key_that_another_has_then_is_refused(uploaded, acme, ended)
         kind=ListKind.SUBSCRIPTIONS,
     )
 
-    assert counts(upload) == {"refused": 1}
+    assert counts(upload) == {"rejected": 1}
 
 
 def test_a_list_that_takes_a_former_name_takes_its_calls(applied, acme):

@@ -25,7 +25,7 @@ def ada():
     return factories.a_subscriber(factories.a_customer("Globex"), email="ada@elsewhere.example.org")
 
 
-# Lists by which Ada becomes a member of Acme, and the reason why that row is refused.
+# Lists by which Ada becomes a member of Acme, and the reason why that row is rejected.
 LISTS = {
     ListKind.CREDENTIALS: (
         rows(HEADER, "acme,Orders,the-key,ada@elsewhere.example.org"),
@@ -37,7 +37,7 @@ LISTS = {
 
 def joins(upload):
     return [
-        (each["email"], each["domain"], each["customer"], each["belongs_to"], each["is_refused"])
+        (each["email"], each["domain"], each["customer"], each["belongs_to"], each["is_rejected"])
         for each in upload.preview["members"]["people"]
     ]
 
@@ -49,7 +49,7 @@ def test_nobody_of_another_customer_becomes_a_member_unless_that_was_chosen(
     text, column = LISTS[kind]
     upload = uploaded(text, kind=kind)
 
-    assert upload.preview["counts"]["refused"] == 1
+    assert upload.preview["counts"]["rejected"] == 1
     [(refused, reason, count)] = upload.preview["reasons"]
     assert (refused, count) == (column, 1)
     assert "another customer" in reason
@@ -71,7 +71,7 @@ def test_nobody_of_another_customer_becomes_a_member_unless_that_was_chosen(
 def test_an_existing_credential_hands_its_key_to_nobody_unseen_either(uploaded, acme, ada):
     factories.a_credential(acme, "the-key", name="Orders")
     upload = uploaded(LISTS[ListKind.CREDENTIALS][0])
-    assert upload.preview["counts"]["refused"] == 1
+    assert upload.preview["counts"]["rejected"] == 1
     assert not ada.credentials.exists()
 
 
@@ -91,12 +91,12 @@ def test_whom_a_list_names_for_two_customers_is_not_taken_for_either(uploaded, a
         factories.a_subscriber(email="cy@example.com")
     text = rows(HEADER, "acme,Orders,key-a,cy@example.com", "globex,Bills,key-b,cy@example.com")
 
-    assert uploaded(text, subscribers="create").preview["counts"]["refused"] == 2
+    assert uploaded(text, subscribers="create").preview["counts"]["rejected"] == 2
     allowed = uploaded(text, subscribers="create", people_of_others="join")
     assert allowed.preview["counts"]["create"] == 2
 
 
-def test_who_becomes_somebody_elses_between_preview_and_apply_is_refused(uploaded, acme):
+def test_who_becomes_somebody_elses_between_preview_and_apply_is_rejected(uploaded, acme):
     cy = factories.a_subscriber(email="cy@example.com")
     upload = uploaded(rows(HEADER, "acme,Orders,the-key,cy@example.com"))
     Membership.objects.create(customer=factories.a_customer("Globex"), subscriber=cy)
@@ -163,7 +163,7 @@ def test_an_address_that_could_not_be_invited_makes_no_subscriber(uploaded, acme
     text = LISTS[kind][0].replace("ada@elsewhere.example.org", "boss@example.com")
     upload = uploaded(text, kind=kind, subscribers="create", people_of_others="join")
 
-    assert upload.preview["counts"]["refused"] == 1
+    assert upload.preview["counts"]["rejected"] == 1
     assert upload.state == Upload.State.READY
 
 
@@ -203,4 +203,4 @@ def test_at_the_same_gateway_or_at_any_it_is_twice_the_same(uploaded, acme, gate
     first, second = gateways
     header = "customer,name,key,gateway"
     text = rows(header, f"acme,A,the-key,{first}", f"acme,B,the-key,{second}")
-    assert uploaded(text).preview["counts"]["refused"] == 2
+    assert uploaded(text).preview["counts"]["rejected"] == 2

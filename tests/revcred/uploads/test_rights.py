@@ -256,7 +256,7 @@ def test_without_a_right_that_it_takes_nothing_of_a_list_happens(scenario, uploa
     def brought():
         upload = uploaded(scenario.text, kind=scenario.kind, **scenario.choices)
         assert upload.preview["effects"].get(scenario.effect), upload.preview
-        assert upload.preview["counts"]["refused"] == 0
+        assert upload.preview["counts"]["rejected"] == 0
         return upload
 
     upload = brought()

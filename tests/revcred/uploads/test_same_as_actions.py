@@ -411,7 +411,7 @@ def tables(now, texts):
                     ),
                     *(ago(key.active_from), ago(key.active_until)),
                     key.fingerprint in known and key.sealed.unseal("value"),
-                    *(key.sealed.unseal("secret"), key.sealed.secret_mark),
+                    *(key.sealed.unseal("secret"), key.sealed.secret_fingerprint),
                 )
             )
             for key in keys
@@ -454,7 +454,7 @@ def planned(upload):
     """Return (action, problems) of each row, in their order."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT action, refusals FROM {staging.staging_table(upload.pk)} ORDER BY number"
+            f"SELECT action, problems FROM {staging.staging_table(upload.pk)} ORDER BY number"
         )
         return cursor.fetchall()
 
@@ -490,9 +490,9 @@ def test_a_list_of_credentials_does_what_the_actions_do(applied, seed):
     with taken_back():
         upload = applied(
             rows(",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in asked)),
-            keys_of_others="take_over" if choices.takes_over else "refuse",
-            revoked_keys="use_again" if choices.uses_again else "refuse",
-            people_of_others="join" if choices.joins else "refuse",
+            keys_of_others="take_over" if choices.takes_over else "reject",
+            revoked_keys="use_again" if choices.uses_again else "reject",
+            people_of_others="join" if choices.joins else "reject",
         )
         assert upload.error == ""
         outcomes = planned(upload)
@@ -513,7 +513,7 @@ def disagreements(asked, outcomes, expected_outcomes):
 
 def same_outcome(action, problems, expected):
     """Return True if both did the same, or rejected it. An action gives the first reason only."""
-    if action == "refused":
+    if action == "rejected":
         return expected in [
             "key:in_use" if problem == "key_active_from:in_use" else problem for problem in problems
         ]
@@ -718,7 +718,7 @@ def test_a_key_that_will_count_is_not_free(uploaded, acme, other):
     of_another = uploaded(rows("customer,name,key", f"other,New,{KEY}"))
     own = uploaded(rows("customer,name,key", f"acme,Old,{KEY}"))
 
-    assert planned(of_another) == [("refused", ["key:of_another", "assigned_from:before_key"])]
+    assert planned(of_another) == [("rejected", ["key:of_another", "assigned_from:before_key"])]
     assert planned(own) == [("unchanged", [])]
 
 
@@ -747,7 +747,7 @@ def test_a_key_that_a_third_one_will_have_is_not_taken_over(uploaded, acme, othe
         revoked_keys="use_again",
     )
 
-    assert planned(upload) == [("refused", ["key:in_use"])]
+    assert planned(upload) == [("rejected", ["key:in_use"])]
 
 
 @pytest.mark.parametrize("by_upload", [True, False])
@@ -785,7 +785,7 @@ def test_a_revoked_key_is_used_again_at_its_gateway_only(applied, acme):
     assert key.active_until is None
 
 
-@pytest.mark.parametrize(("days", "action"), [(-3, "create"), (-7, "refused")])
+@pytest.mark.parametrize(("days", "action"), [(-3, "create"), (-7, "rejected")])
 def test_a_revoked_key_may_count_from_its_end_if_it_ended_before(uploaded, acme, days, action):
     old, _ = with_key(acme, -9, -5)
     revoke(old)
@@ -807,10 +807,10 @@ def test_taking_over_asks_of_a_revoked_credential_s_key_too(uploaded, acme, othe
     upload = uploaded(
         rows("customer,name,key", f"other,New,{KEY}"),
         keys_of_others="take_over",
-        revoked_keys="use_again" if use_again else "refuse",
+        revoked_keys="use_again" if use_again else "reject",
     )
 
-    assert planned(upload) == [("move", []) if use_again else ("refused", ["key:revoked"])]
+    assert planned(upload) == [("move", []) if use_again else ("rejected", ["key:revoked"])]
 
 
 def test_two_periods_of_one_subscription_are_no_change(uploaded, acme):

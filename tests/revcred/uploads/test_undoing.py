@@ -37,7 +37,7 @@ def state():
         (Credential, ("name", "environment", "tags", "expires_at", "holders__email")),
         (ExternalKey, ("fingerprint", "credential__name", "active_from", "active_until")),
         (Assignment, ("credential__name", "subscription_id", "active_from", "active_until")),
-        (SealedValue, ("external_key_id", "secret_mark")),
+        (SealedValue, ("external_key_id", "secret_fingerprint")),
     )
     return {
         model.__name__: sorted(model.objects.values_list(*fields), key=repr)
@@ -151,10 +151,10 @@ def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
     factories.settled(factories.a_call("key-number-01"))
 
-    with pytest.raises(actions.UndoBlocked) as refused:
+    with pytest.raises(actions.UndoBlocked) as blocked:
         actions.undo_upload(upload=upload, by=factories.an_admin())
 
-    assert refused.value.obstacles == [
+    assert blocked.value.obstacles == [
         actions.UndoObstacle("Transactions have been attributed to it", 1, ["A"])
     ]
     upload.refresh_from_db()

@@ -19,7 +19,7 @@ from metering.api.revenium.calls_in_logs import USAGE_ATTRIBUTES, is_usage
 from metering.api.revenium.dialect import REVENIUM_FACT_READERS
 from metering.api.revenium.tools import ToolCall
 from metering.attribution.processing import process_waiting_deliveries
-from metering.models import Conflict, Delivery, Quarantined, Tally, Transaction
+from metering.models import Conflict, Delivery, IntakeStats, Quarantined, Transaction
 from tests import factories
 from tests.metering.api.revenium.logs import PATH, attributes, logs, of_resource, record
 
@@ -113,7 +113,7 @@ def test_gemini_s_cli_is_counted_once(counted):
     records = [record(COMMON | MOMENT | said) for said in GEMINI]
 
     assert counted(logs(*records, scope="gemini-cli")) == [{"calls": 1} | TOKENS]
-    assert Tally.objects.get().passed_over == 9
+    assert IntakeStats.objects.get().passed_over == 9
 
 
 @pytest.mark.parametrize("named", [{"scope": "gemini-cli"}, {"resource": {"service.name": "x"}}])
@@ -196,14 +196,14 @@ def test_it_is_a_call(counted, subscription, said):
     (elements,) = counted(logs(record(said)))
 
     assert elements["calls"] == 1
-    assert not Tally.objects.get().passed_over
+    assert not IntakeStats.objects.get().passed_over
 
 
 @pytest.mark.parametrize("said", NO_CALLS, ids=str)
 @pytest.mark.parametrize("resource", [{}, {"credential": KEY}])
 def test_it_is_no_call(counted, said, resource):
     assert counted(logs(record(said), resource=resource)) == []
-    assert Tally.objects.get().passed_over == 1
+    assert IntakeStats.objects.get().passed_over == 1
 
 
 def test_the_gateway_s_page_names_records(counted, configured):
@@ -461,7 +461,7 @@ def test_read_again_from_a_file_of_another_name(revenium, credential, settled, i
 
     assert Transaction.objects.count() == 100
     assert not Conflict.objects.exists()
-    assert Tally.objects.get().repeated == 100
+    assert IntakeStats.objects.get().repeated == 100
 
 
 def test_what_was_observed_again_is_the_same(revenium, credential, settled):
@@ -796,7 +796,7 @@ def test_passed_over_is_counted_where_nothing_else_is(revenium, gateway):
     revenium(PATH, logs(record({}), record({"input_tokens": 1})))
     process_waiting_deliveries()
 
-    tally = Tally.objects.get()
+    tally = IntakeStats.objects.get()
     assert (tally.gateway, tally.passed_over, tally.accepted) == (gateway, 3, 1)
     factories.a_gateway()
 

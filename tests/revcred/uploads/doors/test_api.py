@@ -92,9 +92,9 @@ def test_a_list_is_checked_applied_and_undone(ask, posted, user):
         "update": 0,
         "move": 0,
         "unchanged": 0,
-        "refused": 1,
+        "rejected": 1,
     }
-    values = ready["preview"]["firsts"]["create"][0]["values"]
+    values = ready["preview"]["examples"]["create"][0]["values"]
     assert {"column": "key", "old": None, "new": "…1a2b"} in values
     assert {"column": "secret", "old": None, "new": True} in values
     assert not Credential.objects.exists()
@@ -123,7 +123,7 @@ def test_a_form_with_a_file_is_the_same(client, token):
     assert answer.json()["name"] == "keys.csv"
     assert answer["Location"] == f"/v1/uploads/{answer.json()['id']}"
     process_waiting_uploads()
-    assert Upload.objects.get().preview["adds"]["customers"] == 1
+    assert Upload.objects.get().preview["also_creates"]["customers"] == 1
 
 
 def test_other_kinds_and_choices_are_said_in_the_address(ask):
@@ -135,7 +135,7 @@ def test_other_kinds_and_choices_are_said_in_the_address(ask):
     process_waiting_uploads()
 
     upload.refresh_from_db()
-    assert (upload.file_name, upload.whole) == ("all.csv", True)
+    assert (upload.file_name, upload.all_or_nothing) == ("all.csv", True)
     assert Customer.objects.filter(external_key="globex").exists()
 
 
@@ -185,7 +185,7 @@ def test_errors_are_asked_for_a_part_at_a_time(ask, posted):
 def test_the_refused_rows_come_back_to_who_sent_them(ask, posted, client):
     upload = posted(ROW, BAD)
 
-    answer = ask("GET", f"/{upload.pk}/refused")
+    answer = ask("GET", f"/{upload.pk}/rejected")
     row = json.loads(b"".join(answer.streaming_content))
     assert row["key"] == BAD["key"]
     assert "has this external key" in row["error"]
@@ -195,7 +195,7 @@ def test_the_refused_rows_come_back_to_who_sent_them(ask, posted, client):
     _, token = tokens.issue_user_token(
         user=other, name="x", scopes=UserToken.Scope.values, by=other
     )
-    answer = ask("GET", f"/{upload.pk}/refused", authorization=f"Bearer {token}")
+    answer = ask("GET", f"/{upload.pk}/rejected", authorization=f"Bearer {token}")
     assert refusal(answer) == (404, "not_found")
 
 
@@ -234,7 +234,7 @@ def test_a_form_without_a_file(client, token):
     assert answer.json() == {"code": "malformed", "message": "Send the file in the field 'file'."}
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_read(ask, monkeypatch):
+def test_a_body_that_is_too_large_is_rejected_before_it_is_read(ask, monkeypatch):
     monkeypatch.setattr(doors, "MAX_FILE_BYTES", 10)
     monkeypatch.setattr(doors, "MAX_FORM_OVERHEAD_BYTES", 10)
 
@@ -246,7 +246,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(ask, monkeypatch)
 @pytest.mark.parametrize(
     ("path", "body", "expected"),
     [
-        ("apply", {"rows": "all"}, (409, "some_refused")),
+        ("apply", {"rows": "all"}, (409, "some_rejected")),
         ("apply", {"rows": "some"}, (400, "malformed")),
         ("apply", {}, (400, "malformed")),
         ("undo", None, (409, "not_now")),
@@ -376,7 +376,7 @@ def test_it_is_documented(client):
         "/v1/uploads",
         *(
             f"/v1/uploads/{{number}}{rest}"
-            for rest in ("", "/errors", "/refused", "/check", "/apply", "/cancel", "/undo")
+            for rest in ("", "/errors", "/rejected", "/check", "/apply", "/cancel", "/undo")
         ),
     }
     form = document["paths"]["/v1/uploads"]["post"]["requestBody"]["content"]
@@ -385,16 +385,16 @@ def test_it_is_documented(client):
 
 def test_what_every_row_has_is_said_beside_the_file(ask, posted):
     row = {"name": "Orders", "key": KEY}
-    upload = posted(row, query=f"?for_all={quote(json.dumps({'customer': 'acme'}))}")
+    upload = posted(row, query=f"?fixed_values={quote(json.dumps({'customer': 'acme'}))}")
     path = f"/{upload.pk}"
 
     ready = ask("GET", path).json()
-    assert (ready["state"], ready["for_all"]) == ("ready", {"customer": "acme"})
-    ask("POST", f"{path}/check", {"for_all": {"customer": "acme", "tags": "x|y"}})
+    assert (ready["state"], ready["fixed_values"]) == ("ready", {"customer": "acme"})
+    ask("POST", f"{path}/check", {"fixed_values": {"customer": "acme", "tags": "x|y"}})
     process_waiting_uploads()
-    values = ask("GET", path).json()["preview"]["firsts"]["create"][0]["values"]
+    values = ask("GET", path).json()["preview"]["examples"]["create"][0]["values"]
     assert {"column": "tags", "old": None, "new": ["x", "y"]} in values
-    ask("POST", f"{path}/check", {"for_all": {}})
+    ask("POST", f"{path}/check", {"fixed_values": {}})
     process_waiting_uploads()
     assert ask("GET", path).json()["state"] == "unmapped"
 
@@ -402,15 +402,15 @@ def test_what_every_row_has_is_said_beside_the_file(ask, posted):
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ("acme", "`for_all` must be a JSON object"),
-        ("[1]", "`for_all` must be a JSON object"),
-        ('{"key": "the-same"}', "`for_all`: “key” is not one of"),
-        ('{"expires_at": "soon"}', "`for_all`: expires_at: This is not a date"),
-        ('{"customer": "ac\\u0000me"}', "`for_all`: customer: It contains U+0000"),
+        ("acme", "`fixed_values` must be a JSON object"),
+        ("[1]", "`fixed_values` must be a JSON object"),
+        ('{"key": "the-same"}', "`fixed_values`: “key” is not one of"),
+        ('{"expires_at": "soon"}', "`fixed_values`: expires_at: This is not a date"),
+        ('{"customer": "ac\\u0000me"}', "`fixed_values`: customer: It contains U+0000"),
     ],
 )
 def test_what_no_row_can_have(ask, said, reason):
-    response = ask("POST", f"?for_all={quote(said)}", json.dumps(ROW), content_type=NDJSON)
+    response = ask("POST", f"?fixed_values={quote(said)}", json.dumps(ROW), content_type=NDJSON)
 
     assert response.status_code == 400
     assert reason in response.json()["message"]
@@ -448,7 +448,7 @@ def test_people_of_other_customers_are_named_and_joined_by_choice(ask, posted):
 
     upload = posted(row)
     preview = ask("GET", f"/{upload.pk}").json()["preview"]
-    assert preview["counts"]["refused"] == 1
+    assert preview["counts"]["rejected"] == 1
     assert preview["members"] == {
         "count": 1,
         "of_others": 1,
@@ -459,7 +459,7 @@ def test_people_of_other_customers_are_named_and_joined_by_choice(ask, posted):
                 "customer": "Acme",
                 "role": "member",
                 "rows": 1,
-                "is_refused": True,
+                "is_rejected": True,
                 "is_of_another": True,
                 "belongs_to": ["Globex"],
             }

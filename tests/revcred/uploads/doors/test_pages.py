@@ -169,7 +169,7 @@ def test_a_list_is_previewed_applied_and_undone(admin_client, bring):
 
 def test_no_page_shows_a_key_or_a_secret(admin_client, bring):
     upload = bring()
-    pages = [to(name, upload) for name in ("change", "columns", "refusals", "history")]
+    pages = [to(name, upload) for name in ("change", "columns", "problems", "history")]
     pages.append(reverse("admin:revcred_upload_changelist"))
 
     for url in pages:
@@ -185,11 +185,11 @@ def test_unknown_things_are_created_if_that_is_chosen(admin_client, bring):
 
     admin_client.post(
         to("choices", upload),
-        {"customers": "create", "subscribers": "create", "keys_of_others": "refuse"},
+        {"customers": "create", "subscribers": "create", "keys_of_others": "reject"},
     )
     worked(upload)
 
-    assert upload.preview["adds"]["customers"] == 1
+    assert upload.preview["also_creates"]["customers"] == 1
     assert "<strong>1 customer</strong>" in text_of(admin_client.get(to("change", upload)))
     admin_client.post(to("apply", upload), {"which": "good"})
     worked(upload)
@@ -199,7 +199,7 @@ def test_unknown_things_are_created_if_that_is_chosen(admin_client, bring):
 def test_subscriptions_are_created_of_a_product(admin_client, bring, acme):
     factories.a_product("Maps")
     upload = bring("customer,name,subscription\nacme,Orders,acme-maps\n")
-    said = {"customers": "refuse", "subscriptions": "create"}
+    said = {"customers": "reject", "subscriptions": "create"}
 
     page = text_of(admin_client.post(to("choices", upload), said))
     assert "Choose the product of new subscriptions." in page
@@ -231,7 +231,7 @@ def test_columns_that_are_not_told_are_asked_for_and_remembered(admin_client, br
         ({"column_0": "cats"}, "not one of the available choices"),
     ],
 )
-def test_a_mapping_that_cannot_be_is_refused_with_its_reason(admin_client, bring, mapped, problem):
+def test_a_mapping_that_cannot_be_is_rejected_with_its_reason(admin_client, bring, mapped, problem):
     upload = bring()
 
     assert problem in text_of(admin_client.post(to("columns", upload), mapped))
@@ -250,7 +250,7 @@ def test_a_list_is_read_in_another_encoding(admin_client, bring):
     assert '<option value="windows-1252">' in page
     admin_client.post(to("columns", upload), {"encoding": "windows-1252"})
 
-    assert worked(upload).preview["firsts"]["create"][0]["title"] == "Müller"
+    assert worked(upload).preview["examples"]["create"][0]["title"] == "Müller"
 
 
 def test_a_preview_is_given_up(admin_client, bring):
@@ -330,7 +330,7 @@ def test_the_preview_names_people_of_other_customers_and_has_a_choice(admin_clie
     assert "another customer" in page
     assert 'value="join"' in page
 
-    said = dict.fromkeys(("customers", "subscribers", "keys_of_others"), "refuse")
+    said = dict.fromkeys(("customers", "subscribers", "keys_of_others"), "reject")
     admin_client.post(to("choices", upload), said | {"people_of_others": "join"})
     worked(upload)
     assert upload.preview["counts"]["create"] == 1
@@ -360,21 +360,21 @@ def test_progress_is_told_until_there_is_more_to_see(admin_client, acme):
 def test_refused_rows_come_back_mended(admin_client, bring):
     upload = bring()
 
-    file = text_of(admin_client.get(to("refused", upload))).decode("utf-8-sig")
+    file = text_of(admin_client.get(to("rejected", upload))).decode("utf-8-sig")
     assert file.splitlines()[0].endswith(",error")
     assert "holders: This is not an e-mail address." in file
     assert KEY not in file
 
     mended = bring(file.replace("nobody", "").replace("globex", "acme"), name="mended.csv")
     assert mended.preview["counts"]["create"] == 2
-    assert mended.preview["counts"]["refused"] == 0
+    assert mended.preview["counts"]["rejected"] == 0
 
 
 def test_refused_rows_go_back_only_to_who_brought_them(client, bring):
     upload = bring()
     client.force_login(staff("add_upload", "apply_upload", "view_upload"))
 
-    assert client.get(to("refused", upload)).status_code == 403
+    assert client.get(to("rejected", upload)).status_code == 403
     assert "Download" not in text_of(client.get(to("change", upload)))
 
 
@@ -382,8 +382,8 @@ def test_all_refusals_are_paged_through(admin_client, bring, monkeypatch):
     monkeypatch.setattr(pages, "REJECTED_ROWS_PER_PAGE", 2)
     upload = bring("customer,name\n" + "".join(f"nobody{n},x\n" for n in range(3)))
 
-    first = text_of(admin_client.get(to("refusals", upload)))
-    second = text_of(admin_client.get(f"{to('refusals', upload)}?after=3"))
+    first = text_of(admin_client.get(to("problems", upload)))
+    second = text_of(admin_client.get(f"{to('problems', upload)}?after=3"))
 
     assert ("nobody1" in first, "nobody2" in first) == (True, False)
     assert "?after=3" in first
@@ -400,7 +400,7 @@ RIGHTS = {
     "cancel": {"view_upload", "add_upload"},
     "apply": {"view_upload", "apply_upload"},
     "undo": {"view_upload", "apply_upload"},
-    "refusals": {"view_upload"},
+    "problems": {"view_upload"},
     "progress": {"view_upload"},
 }
 
@@ -429,7 +429,7 @@ def test_what_is_being_applied_is_stopped_by_who_may_apply(client, admin_client,
 # --- What is no list ------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_read(admin_client, monkeypatch):
+def test_a_file_that_is_too_large_is_rejected_before_it_is_read(admin_client, monkeypatch):
     monkeypatch.setattr(pages, "MAX_FILE_BYTES", 10)
     file = SimpleUploadedFile("keys.csv", LIST.encode())
 
@@ -447,7 +447,7 @@ def test_no_file_and_an_empty_one(admin_client):
     assert "The submitted file is empty." in text_of(admin_client.post(url, {"file": empty}))
 
 
-def test_a_forged_form_is_refused(admin_client, client):
+def test_a_forged_form_is_rejected(admin_client, client):
     from django.test import Client
 
     forger = Client(enforce_csrf_checks=True)
@@ -463,7 +463,7 @@ def test_a_forged_form_is_refused(admin_client, client):
 def test_a_credential_s_history_names_the_uploads_that_changed_it(admin_client, bring):
     def apply(text):
         upload = bring(text)
-        admin_client.post(to("apply", upload), {"which": "whole"})
+        admin_client.post(to("apply", upload), {"which": "all_or_nothing"})
         worked(upload)
 
     apply(f"customer,name,key\nacme,Orders,{KEY}\n")
@@ -503,7 +503,7 @@ def test_every_kind_goes_the_whole_way(admin_client, bring, kind, text, model):
     upload = bring(text, kind=ListKind(kind))
     assert text_of(admin_client.get(to("change", upload))).count("Create: this one") == 1
 
-    admin_client.post(to("apply", upload), {"which": "whole"})
+    admin_client.post(to("apply", upload), {"which": "all_or_nothing"})
     assert worked(upload).state == Upload.State.APPLIED
     assert model.objects.count() == before + 1
     assert "This upload was applied" in text_of(admin_client.get(to("change", upload)))

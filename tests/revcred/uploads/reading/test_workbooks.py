@@ -221,7 +221,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_workbook_is_refused_in_a_word_and_in_no_time(opened, bad):
+def test_a_bad_workbook_is_rejected_in_a_word_and_in_no_time(opened, bad):
     content, said = BAD[bad]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
