@@ -39,30 +39,6 @@ ACTS = [
 # Where code goes that has no place.
 JUNK_DRAWERS = {"utils", "util", "helpers", "common", "core", "misc", "services", "managers"}
 
-# One word for one thing: these are the others, that design and docs do without.
-OTHER_WORDS = {
-    "account",
-    "agent",
-    "aggregate",
-    "application",
-    "asset",
-    "batch",
-    "contact",
-    "contract",
-    "developer",
-    "dimension",
-    "envelope",
-    "licence",
-    "license",
-    "link",
-    "metric",
-    "organisation",
-    "organization",
-    "report",
-    "service",
-}
-
-
 DECISION_SECTIONS = ["Context", "Decision", "Also considered", "Consequences"]
 DECISION_HEAD = re.compile(
     r"# (?P<title>\S.*)\n\n"
@@ -87,10 +63,6 @@ def committed():
     )
     paths = [ROOT / name.decode() for name in listed.stdout.split(b"\0") if name]
     return [path for path in paths if path.is_file()]
-
-
-def words_of(name):
-    return {each.lower().removesuffix("s") for each in re.findall(r"[A-Z]?[a-z]+", name)}
 
 
 def relative(paths):
@@ -178,19 +150,6 @@ def test_every_link_between_documents_leads_to_a_file():
     ]
 
     assert broken == []
-
-
-# --- Words ----------------------------------------------------------------------------------------
-
-
-def test_models_are_called_what_we_call_them():
-    assert [each.__name__ for each in MODELS if words_of(each.__name__) & OTHER_WORDS] == []
-
-
-def test_so_are_their_modules_and_those_of_the_acts():
-    named = {each.__module__ for each in MODELS} | {each.__name__ for each in ACTS}
-
-    assert [each for each in named if words_of(each.rpartition(".")[2]) & OTHER_WORDS] == []
 
 
 # --- Models ---------------------------------------------------------------------------------------

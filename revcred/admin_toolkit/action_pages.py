@@ -194,7 +194,7 @@ class ActionPagesMixin(AuditedModelAdmin):
             "fieldsets": list(AdminForm(form, [(None, {"fields": [*form.fields]})], {})),  # type: ignore[arg-type]
             "media": self.media + form.media,
         }
-        return TemplateResponse(request, "admin/act.html", context)
+        return TemplateResponse(request, "admin/action.html", context)
 
     def _list_url(self) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")

@@ -1,3 +1,3 @@
-from revcred.postgresql.patience import database_deadline, database_time_left
+from revcred.postgresql.deadlines import database_deadline, database_time_left
 
 __all__ = ["database_deadline", "database_time_left"]

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from django.db.backends.postgresql import base
 
-from revcred.postgresql.patience import DeadlineConnection
+from revcred.postgresql.deadlines import DeadlineConnection
 
 
 class _DatabaseModule:

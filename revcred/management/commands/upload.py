@@ -128,7 +128,7 @@ class Command(BaseCommand):
         kind = ListKind(options["kind"])
         delimiter = options["delimiter"] and DELIMITERS_BY_TITLE[options["delimiter"]]
         choices = _choices_from_options(options)
-        fixed_values = _fixed_values_from_options(kind, options["fixed_values"])
+        fixed_values = _fixed_values_from_options(kind, options["fixed_value"])
         try:
             chosen_mapping = _mapping_from_options(
                 path, kind, options["column"], options["encoding"], delimiter

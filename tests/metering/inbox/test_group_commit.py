@@ -20,7 +20,7 @@ from metering.inbox.group_commit import (
 )
 from metering.models import Delivery
 from revcred.postgresql import database_deadline
-from revcred.postgresql.patience import OPEN_BREAKER_WAIT_SECONDS, DeadlineConnection
+from revcred.postgresql.deadlines import OPEN_BREAKER_WAIT_SECONDS, DeadlineConnection
 from tests import factories
 
 BAD = "[\0]"  # which PostgreSQL does not take

@@ -38,8 +38,8 @@ def _elsewhere(act):
 
 
 def _until_somebody_waits():
-    patience = monotonic() + 5
-    while monotonic() < patience:
+    deadline = monotonic() + 5
+    while monotonic() < deadline:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)"

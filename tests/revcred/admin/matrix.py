@@ -150,13 +150,13 @@ class World:
             last_seen_at=timezone.now(),
         )
         self.transaction, self.quarantined = Transaction.objects.get(), Quarantined.objects.first()
-        self.usage, self.tally = Usage.objects.first(), IntakeStats.objects.first()
+        self.usage, self.intakestats = Usage.objects.first(), IntakeStats.objects.first()
 
     def _uploads(self) -> None:
         self.upload = self._upload("Subscribers", "email,customer\nready@example.com,acme\n")
-        refused = "email,customer\nx@example.com,nobody\ny,acme\n"
-        self.refused = self._upload("Refused", refused)
-        self.refused_of_importer = self._upload("Own", refused, by=self.actors["Importer"])
+        rejected = "email,customer\nx@example.com,nobody\ny,acme\n"
+        self.rejected = self._upload("Rejected", rejected)
+        self.rejected_of_importer = self._upload("Own", rejected, by=self.actors["Importer"])
         self.unmapped = self._upload("Unmapped", "what,else\nx@example.com,acme\n")
         self.applied = self._upload("Applied", "email,customer\napplied@example.com,acme\n")
         actions.apply_upload(upload=self.applied, by=self.superuser, all_or_nothing=True)
@@ -464,14 +464,14 @@ def cases(world: World) -> dict[str, list[Case]]:
     pages |= {
         "revcred_upload_list": [Case(at=lambda *_: ("subscribers", "example", "csv"))],
         "revcred_upload_columns": one("unmapped", column_0="email", column_1="customer"),
-        "revcred_upload_choices": one("refused", customers="create", people_of_others="refuse"),
+        "revcred_upload_choices": one("rejected", customers="create", people_of_others="reject"),
         "revcred_upload_apply": one("upload", rows="good"),
         "revcred_upload_cancel": one("upload"),
         "revcred_upload_undo": one("applied"),
-        "revcred_upload_problems": one("refused"),
+        "revcred_upload_problems": one("rejected"),
         "revcred_upload_rejected": [
-            Case("brought by the importer", _of("refused_of_importer")),
-            Case("brought by somebody else", _of("refused")),
+            Case("brought by the importer", _of("rejected_of_importer")),
+            Case("brought by somebody else", _of("rejected")),
         ],
         "revcred_upload_progress": one("upload"),
     }
