@@ -16,7 +16,7 @@ TEMPLATES := $(wildcard templates)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint check fix bench bench-upload history memory overload \
-	faults teeth conformance order lock screenshots
+	faults teeth conformance fuzz order lock release screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ lock: .venv/.uv ## the newest versions pyproject.toml allows, into requirements/
 	$(call export,production,--no-dev)
 	$(call export,run,--no-dev --group embedded)
 	$(call export,dev,--all-groups)
+
+release: .venv/.dev-installed ## checks, an upgrade from the last release, builds, a tag; ARGS="--from v0.1.0"
+	@exec $(HERE)/python -m deploy.release $(ARGS)
 
 screenshots: .venv/.dev-installed ## the pictures in the docs, taken anew
 	$(HERE)/python docs/screenshots.py

@@ -73,12 +73,15 @@ class DataStores:
 
 
 @contextmanager
-def running_stores(directory: Path, *, durable: bool) -> Iterator[dict[str, str]]:
-    """Run both stores in a directory, and give the environment by which they are found."""
+def running_stores(
+    directory: Path, *, durable: bool, given: EnvironmentVariables = os.environ
+) -> Iterator[dict[str, str]]:
+    """Run both stores in a directory, and give the environment by which they are found.
+
+    What `given` names is not started, and is not in the environment that is given.
+    """
     supervisor = Supervisor(directory / "processes.json")
-    started = DataStores(
-        supervisor, given=os.environ, data=directory, logs=directory, durable=durable
-    )
+    started = DataStores(supervisor, given=given, data=directory, logs=directory, durable=durable)
     try:
         yield started.start()
     finally:
