@@ -31,7 +31,7 @@ class ClaimAdmin(ReadOnlyModelAdmin):
         if claim.finished_at:
             return badge("finished", "good")
         # A correction also moves calls that are attributed already; a claim only those that wait.
-        return badge("correcting" if claim.correcting else "claiming", "warn")
+        return badge("correcting" if claim.correcting else "matching", "warn")
 
     @admin.display(description="progress")
     def progress(self, claim: Claim) -> str:

@@ -105,6 +105,22 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "traffic by gateway and hour",
             },
         ),
+        migrations.AlterModelOptions(
+            "claim",
+            options={
+                "ordering": ("-pk",),
+                "verbose_name": "re-attribution",
+                "verbose_name_plural": "re-attribution",
+            },
+        ),
+        migrations.AlterModelOptions(
+            "delivery",
+            options={
+                "ordering": ("next_try_at",),
+                "verbose_name": "waiting batch",
+                "verbose_name_plural": "waiting batches",
+            },
+        ),
         migrations.AlterField(
             "intakestats",
             "gateway",

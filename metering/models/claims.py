@@ -51,6 +51,7 @@ class Claim(models.Model):
     objects = ClaimQuerySet.as_manager()
 
     class Meta:
+        verbose_name = verbose_name_plural = "re-attribution"
         ordering = ("-pk",)
         indexes = (
             models.Index(fields=["id"], condition=Q(finished_at=None), name="claim_unfinished"),

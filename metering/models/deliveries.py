@@ -25,7 +25,7 @@ class Delivery(models.Model):
     last_error = models.CharField(max_length=200, db_default="")
 
     class Meta:
-        verbose_name_plural = "deliveries"
+        verbose_name, verbose_name_plural = "waiting batch", "waiting batches"
         ordering = ("next_try_at",)
         # The only index besides the primary key: every delivery is inserted and deleted once.
         indexes = (models.Index(fields=["next_try_at"], name="delivery_by_next_try"),)
