@@ -13,6 +13,7 @@ class MeteringConfig(AppConfig):
 
     def ready(self) -> None:
         # Not above: these modules import models, which Django has loaded only now.
+        from metering.api.registered_doors import DOORS, announce_doors
         from metering.consequences import count_consequences
         from metering.quarantine.hooks import open_claim, preview_upload_claim, rows_with_usage
         from metering.recent_calls import count_recent_calls
@@ -29,6 +30,7 @@ class MeteringConfig(AppConfig):
         usage_requested.connect(rows_with_usage)
         recent_calls_requested.connect(count_recent_calls)
         consequences_requested.connect(count_consequences)
+        announce_doors(DOORS)
         post_migrate.connect(_ensure_ledger_partitions, sender=self)
         post_save.connect(_ensure_partitions_of_gateway, sender="revcred.Gateway")
 

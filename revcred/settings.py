@@ -307,8 +307,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "metering.api.documentation.RequiredBodySchema",
-    "EXCEPTION_HANDLER": "metering.api.errors.error_response",
+    "DEFAULT_SCHEMA_CLASS": "revcred.api.schema.RequiredBodySchema",
+    "EXCEPTION_HANDLER": "revcred.api.errors.error_response",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {

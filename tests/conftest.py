@@ -5,7 +5,8 @@ import pytest
 from django.core import mail
 from django.db import connection
 
-from metering.api import authentication, backlog, doors, fast_door, transactions
+from metering.api import authentication, backlog, pipeline
+from metering.api.revenium import keys
 from revcred import outbox
 from tests.emptying import quick_flush
 from tests.stores import MIGRATED_DATABASE
@@ -46,7 +47,7 @@ def _quick_flush() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _patient_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine an answer may take longer than a gateway is made to wait."""
-    for module in (authentication, backlog, doors, fast_door, transactions):
+    for module in (authentication, backlog, pipeline, keys):
         monkeypatch.setattr(module, "DATABASE_DEADLINE_SECONDS", 60.0)
 
 

@@ -89,7 +89,10 @@ class MatchAgainForm(ActionForm):
     def perform(self, by: User) -> str:
         cause = f"“{by}” asked for it"
         actions.match_again(self.target.transactions(), cause=cause, by=by)
-        return "The group is being matched again in the background. “Re-attribution” shows the progress."
+        return (
+            "The group is being matched again in the background. “Re-attribution” shows the"
+            " progress."
+        )
 
 
 class ChooseMomentForm(ActionForm):
@@ -127,7 +130,10 @@ class ChooseMomentForm(ActionForm):
     def perform(self, by: User) -> str:
         at = MomentChoice(self.cleaned_data["at"])
         count = actions.choose_moments(self.target.transactions(), at=at, by=by)
-        return f"{count:,} calls are being counted in the background. “Re-attribution” shows the progress."
+        return (
+            f"{count:,} calls are being counted in the background. “Re-attribution” shows the"
+            " progress."
+        )
 
 
 def _label_with_preview(at: MomentChoice, preview: actions.MomentPreview) -> str:

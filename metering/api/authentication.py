@@ -16,9 +16,9 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from metering.api.errors import BEARER_CHALLENGE
 from metering.models import GatewayToken
 from metering.models.gateways import gateway_token_digest, is_well_formed_gateway_token
+from revcred.api.errors import BEARER_CHALLENGE
 from revcred.models import Gateway
 from revcred.postgresql import database_deadline
 

@@ -19,8 +19,8 @@ from rest_framework.exceptions import APIException
 
 from metering.api import facts
 from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemDecoder, ItemRejected
-from metering.api.documentation import ACCEPTANCE_SCHEMA, DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, Dialect, GatewayPost, ParsedBody
+from metering.api.dialects import Answer, Dialect, GatewayPost, ParsedBody
+from metering.api.documentation import ACCEPTANCE_SCHEMA, DoorDocumentation
 from metering.api.errors import UnknownEventFormat
 from metering.api.quantities import decode_exact_values, elements_of
 from metering.api.transactions import (
@@ -32,6 +32,7 @@ from metering.api.transactions import (
     first_rejection,
 )
 from metering.inbox.calls import ONE_CALL, Call
+from revcred.api.schema import json_schema_of
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Gateway
 
@@ -230,7 +231,7 @@ class CloudEventsDialect(Dialect):
         return ParsedBody(*accept_or_reject(decode_events(post), make_call))
 
     def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
-        body = acceptance_body(delivery, reading.calls, list(reading.rejected))
+        body = acceptance_body(delivery, reading.calls, reading.rejected)
         return Answer(acceptance_status(reading.calls, reading.rejected), body)
 
 
@@ -256,7 +257,7 @@ class OpenMeterDialect(CloudEventsDialect):
         # may then send the whole batch again; events accepted before are counted once.
         if not reading.rejected:
             return Answer(204)
-        body = acceptance_body(delivery, reading.calls, list(reading.rejected))
+        body = acceptance_body(delivery, reading.calls, reading.rejected)
         return _as_problem(Answer(400, body | first_rejection(reading.rejected)))
 
     def answer_error(self, error: APIException, path: str) -> Answer:

@@ -12,7 +12,8 @@ import msgspec
 from django.conf import settings
 
 from metering.api.authentication import cached_gateway_id
-from metering.api.errors import SlowDown, error_answer
+from metering.api.errors import SlowDown
+from revcred.api.errors import error_answer
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import msgspec
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+
+from revcred.api.schema import ERROR_SCHEMA, RequiredBodySchema, json_schema_of
 
 ViewMethod = TypeVar("ViewMethod", bound=Callable[..., Any])
 
@@ -23,11 +24,6 @@ MOMENT_SCHEMA = {"type": "string", "format": "date-time"}
 NAMED_OBJECT_SCHEMA = {
     "type": ["object", "null"],
     "properties": {"name": {"type": "string"}, "external_key": {"type": "string"}},
-}
-DOOR_ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["code", "message"],
-    "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
 }
 # The answer to a POST. `delivery` is the id of the stored batch, which support can look up.
 ACCEPTANCE_SCHEMA: dict[str, Any] = {
@@ -164,8 +160,8 @@ REJECTED_RECEIPT_SCHEMA = {
 NOTHING_ACCEPTED_SCHEMA = {
     "type": "object",
     "description": "Every item was rejected. Code and message are those of the first.",
-    "required": [*ACCEPTANCE_SCHEMA["required"], *DOOR_ERROR_SCHEMA["required"]],
-    "properties": {**ACCEPTANCE_SCHEMA["properties"], **DOOR_ERROR_SCHEMA["properties"]},
+    "required": [*ACCEPTANCE_SCHEMA["required"], *ERROR_SCHEMA["required"]],
+    "properties": {**ACCEPTANCE_SCHEMA["properties"], **ERROR_SCHEMA["properties"]},
 }
 
 # Examples that a reader can copy: all fields of a call, and the fewest that are enough.
@@ -189,37 +185,10 @@ SMALLEST_EXAMPLE_CALL = {
 
 # Every door may answer these: no valid token, a token without the right, no database.
 COMMON_ERROR_SCHEMAS = {
-    401: DOOR_ERROR_SCHEMA,
-    403: DOOR_ERROR_SCHEMA,
-    503: DOOR_ERROR_SCHEMA,
+    401: ERROR_SCHEMA,
+    403: ERROR_SCHEMA,
+    503: ERROR_SCHEMA,
 }
-
-
-def json_schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the JSON schema of a struct, complete in itself."""
-    # msgspec writes nested structs as references to components, which would have to be collected
-    # from all doors. Inlined, a schema needs nothing around it.
-    (_,), components = msgspec.json.schema_components([item], ref_template="{name}")
-    schema: dict[str, Any] = _inline_references(components[item.__name__], components)
-    return schema
-
-
-def _inline_references(
-    schema: Any, components: Mapping[str, Any], within: Sequence[str] = ()
-) -> Any:
-    """Return a schema with the components in place of references to them.
-
-    `within` are the components around it. One that contains itself becomes a schema that allows
-    anything, or inlining would never end.
-    """
-    if isinstance(schema, list):
-        return [_inline_references(part, components, within) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if name := schema.get("$ref"):
-        inner = components[name] if name not in within else {}
-        return _inline_references(inner, components, (*within, name))
-    return {name: _inline_references(part, components, within) for name, part in schema.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,16 +202,9 @@ class DoorDocumentation:
     request: Mapping[str, Any] | None = None  # by media type
     answers: Mapping[Any, Any]  # by status, or by status and media type
     errors: Sequence[int] = (400, 401, 403, 413, 415, 429, 503)
-    error: Mapping[str, Any] = field(default_factory=lambda: DOOR_ERROR_SCHEMA)
+    error: Mapping[str, Any] = field(default_factory=lambda: ERROR_SCHEMA)
     parameters: Sequence[OpenApiParameter] = ()
-
-
-class RequiredBodySchema(AutoSchema):
-    """Schema of a view whose POST needs a body; drf-spectacular takes every body for optional."""
-
-    def _get_request_body(self, direction: Any = "request") -> Any:
-        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
-        return body | {"required": True} if body else body
+    examples: Sequence[OpenApiExample] = ()
 
 
 class DoorSchema(RequiredBodySchema):
@@ -274,15 +236,20 @@ class DoorSchema(RequiredBodySchema):
 
     def get_response_serializers(self) -> Any:
         documented = self._documented
-        return {**documented.answers, **dict.fromkeys(documented.errors, documented.error)}
+        # What a dialect says of a status wins over the shape that all its errors have.
+        return {**dict.fromkeys(documented.errors, documented.error), **documented.answers}
+
+    def get_examples(self) -> list[OpenApiExample]:
+        return list(self._documented.examples)
 
 
-def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMethod], ViewMethod]:
+def post_transactions(item: type[msgspec.Struct]) -> DoorDocumentation:
+    """Return the documentation of the native door, whose items are decoded into `item`."""
     one = json_schema_of(item)
-    return extend_schema(
-        operation_id="post_transactions",
+    return DoorDocumentation(
+        name="post_transactions",
         summary="Post metered transactions",
-        tags=TRANSACTION_TAGS,
+        tag=TRANSACTION_TAGS[0],
         description=(
             "One object, an array of up to 1,000, or one object a line "
             "(`application/x-ndjson`); at most 1 MB, also when inflated from gzip. The answer "
@@ -298,13 +265,9 @@ def document_post_transactions(item: type[msgspec.Struct]) -> Callable[[ViewMeth
             },
             "application/x-ndjson": one,
         },
-        responses={
+        answers={
             202: ACCEPTANCE_SCHEMA,
-            400: {"anyOf": [NOTHING_ACCEPTED_SCHEMA, DOOR_ERROR_SCHEMA]},
-            413: DOOR_ERROR_SCHEMA,
-            415: DOOR_ERROR_SCHEMA,
-            429: DOOR_ERROR_SCHEMA,
-            **COMMON_ERROR_SCHEMAS,
+            400: {"anyOf": [NOTHING_ACCEPTED_SCHEMA, ERROR_SCHEMA]},
         },
         examples=[
             OpenApiExample("One call", value=EXAMPLE_CALL, request_only=True),
@@ -345,7 +308,7 @@ document_get_receipt = extend_schema(
     parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
     responses={
         200: {"oneOf": [RECEIPT_SCHEMA, REJECTED_RECEIPT_SCHEMA]},
-        404: DOOR_ERROR_SCHEMA,
+        404: ERROR_SCHEMA,
         **COMMON_ERROR_SCHEMAS,
     },
     examples=[

@@ -1,15 +1,14 @@
 """The fast door: an ASGI application for `POST /v1/transactions` and nothing else.
 
-It shares decoder, checks, inbox and answers with `metering.api.transactions.TransactionsView`.
-Without middleware and a thread for each request, one process accepts several times as many small
-POSTs.
+It runs the same steps as the web, on the same dialect. Without middleware and a thread for each
+request, one process accepts several times as many small POSTs.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,31 +17,12 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 
 from metering.api import bodies
-from metering.api.authentication import (
-    DATABASE_DEADLINE_SECONDS,
-    Admission,
-    MayPost,
-    require_admission,
-    token_from_headers,
-)
-from metering.api.backlog import backlog
-from metering.api.doors import record_body_rejection
-from metering.api.errors import DatabaseUnavailable, error_answer
-from metering.api.transactions import (
-    TRANSACTIONS_PATH,
-    accept_or_reject,
-    acceptance_body,
-    acceptance_status,
-    call_maker,
-    decode_transactions,
-)
-from metering.bells import inbox_bell
-from metering.inbox import rejections
-from metering.inbox.calls import Call, delivery_row
+from metering.api.dialects import Answer
+from metering.api.pipeline import DatabaseTime, Intake
+from metering.api.transactions import TransactionsDialect
 from metering.inbox.group_commit import DeliveryRow, commit_each_row
-from metering.inbox.redaction import WithheldSecrets
-from revcred.api.errors import MalformedRequest
-from revcred.postgresql import database_deadline
+from metering.inbox.intake import CommitDelivery, Step, Steps
+from revcred.api.errors import DatabaseUnavailable, MalformedRequest
 
 FAST_DOOR_PATHS = {"/v1/transactions", "/v1/transactions/"}
 # A larger group would make the first of its gateways wait for the last, and a failed group is
@@ -52,7 +32,6 @@ MAX_ENTRIES_PER_COMMIT = 500
 AsgiScope = dict[str, Any]
 AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
 AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
-AnswerParts = tuple[int, dict[str, Any], dict[str, str]]
 T = TypeVar("T")
 
 
@@ -62,8 +41,10 @@ class AsyncGroupCommit:
     One commit waits for the disk once, however many rows it has.
     """
 
-    def __init__(self, in_thread: Callable[..., Awaitable[Any]]) -> None:
-        self._in_thread = in_thread
+    def __init__(
+        self, commit_rows: Callable[[Sequence[DeliveryRow]], Awaitable[Sequence[Exception | None]]]
+    ) -> None:
+        self._commit_rows = commit_rows
         self._waiting: list[tuple[DeliveryRow, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -79,7 +60,7 @@ class AsyncGroupCommit:
         while self._waiting:
             group = self._waiting[:MAX_ENTRIES_PER_COMMIT]
             del self._waiting[:MAX_ENTRIES_PER_COMMIT]
-            errors = await self._in_thread(commit_each_row, [row for row, _ in group])
+            errors = await self._commit_rows([row for row, _ in group])
             for (_, committed), error in zip(group, errors, strict=True):
                 # Cancelled: its client has hung up. The row is committed all the same, and the
                 # client will send it again and be told that it is there.
@@ -92,98 +73,90 @@ class AsyncGroupCommit:
         self._writer = None
 
 
+@dataclass(frozen=True)
+class AsgiPost:
+    """A POST that the event loop received whole."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def raw_body(self) -> bytes:
+        return self.body
+
+
 class FastDoor:
     """The ASGI application. All its queries run in one thread, which has one connection."""
 
+    dialect = TransactionsDialect()
+
     def __init__(self, thread: Executor) -> None:
         self._thread = thread
-        self._group_commit = AsyncGroupCommit(self._in_thread)
+        self._group_commit = AsyncGroupCommit(self._commit_in_thread)
 
     async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         if scope["type"] == "http":
-            await _send_answer(send, *await self._answer(scope, receive))
+            await _send_answer(send, await self._answer(scope, receive))
 
-    async def _answer(self, scope: AsgiScope, receive: AsgiReceive) -> AnswerParts:
+    async def _answer(self, scope: AsgiScope, receive: AsgiReceive) -> Answer:
+        path: str = scope["path"]
         try:
-            return *await self._accept(scope, receive), {}
+            headers = {
+                name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+            }
+            # The body first: some clients read no answer before they have sent all of it.
+            body = await _receive_body(receive, int(headers.get("content-length") or 0))
+            _check_path_and_method(scope)
+            intake = Intake(AsgiPost(path, headers, body), self.dialect)
+            return await self._run(intake.steps())
         except APIException as error:
-            return error_answer(error)
+            return self.dialect.answer_error(error, path)
         except (DatabaseError, InterfaceError):
-            return error_answer(DatabaseUnavailable())
+            return self.dialect.answer_error(DatabaseUnavailable(), path)
 
-    async def _accept(self, scope: AsgiScope, receive: AsgiReceive) -> tuple[int, dict[str, Any]]:
-        """Return status and body of the answer to a POST. Raises APIException, DatabaseError."""
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        # The body first: some clients read no answer before they have sent all of it.
-        body = await _receive_body(receive, int(headers.get("content-length") or 0))
-        _check_path_and_method(scope)
-        admission = await self._admit(headers)
-        gateway, withheld = admission.gateway.pk, WithheldSecrets(token_from_headers(headers))
+    async def _run(self, steps: Steps[T]) -> T:
+        """Run the steps, each here if it needs no query, else in the thread."""
+        database_time = DatabaseTime()
+        advance: Callable[[Any], Step] = steps.send
+        outcome: Any = None
         try:
-            inflated = bodies.inflate_body(body, headers.get("content-encoding", ""))
-            read = decode_transactions(inflated, headers.get("content-type", ""))
-        except APIException as error:
-            await self._in_thread(
-                record_body_rejection, gateway, TRANSACTIONS_PATH, error, withheld
-            )
-            raise
-        calls, rejected = accept_or_reject(read, call_maker(admission))
-        row = await self._encode(
-            gateway,
-            calls,
-            withheld=withheld,
-            rejected=len(rejected),
-            ids_from_callers=admission.gateway.ids_from_callers,
-        )
-        await self._group_commit.commit(row)
-        inbox_bell.ring()
-        backlog.add(gateway, len(calls))
-        if rejected:
-            record = partial(rejections.record_rejections, withheld=withheld)
-            await self._in_thread(record, gateway, TRANSACTIONS_PATH, rejected)
-        return acceptance_status(calls, rejected), acceptance_body(row.id, calls, rejected)
+            while True:
+                step = advance(outcome)
+                try:
+                    advance, outcome = steps.send, await self._perform(step, database_time)
+                except Exception as error:  # noqa: BLE001 - the steps say what becomes of it
+                    advance, outcome = steps.throw, error
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
 
-    async def _admit(self, headers: dict[str, str]) -> Admission:
-        tokens = headers.get("authorization", ""), headers.get("x-api-key", "")
+    async def _perform(self, step: Step, database_time: DatabaseTime) -> Any:
+        if isinstance(step, CommitDelivery):
+            return await self._group_commit.commit(step.row)
         try:
-            return _check_admission(*tokens)
+            return step()
         except SynchronousOnlyOperation:
-            # Django forbids queries in the event loop. Most requests need none, since admission and
-            # backlog are cached; once a second one has to query, and goes to the thread.
-            return await self._in_thread(_check_admission, *tokens)
+            # Django forbids queries in the event loop. Most steps need none, since admission and
+            # backlog are cached.
+            return await self._in_thread(database_time, step)
 
-    async def _encode(self, gateway: int, calls: Sequence[Call], **named: Any) -> DeliveryRow:
-        try:
-            return delivery_row(gateway, calls, **named)
-        except SynchronousOnlyOperation:
-            # A text of the call holds its key, and only the database knows if the key is also the
-            # name of a customer or source, which must stay.
-            return await self._in_thread(partial(delivery_row, **named), gateway, calls)
-
-    async def _in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        # Set before the step waits for the thread: to its gateway that is waiting, too.
-        deadline = time.monotonic() + DATABASE_DEADLINE_SECONDS
-        return await loop.run_in_executor(
-            self._thread, _run_within_deadline, deadline, step, *arguments
+    async def _commit_in_thread(self, rows: Sequence[DeliveryRow]) -> Sequence[Exception | None]:
+        errors: Sequence[Exception | None] = await self._in_thread(
+            DatabaseTime(), lambda: commit_each_row(rows)
         )
+        return errors
 
+    async def _in_thread(self, database_time: DatabaseTime, step: Step) -> Any:
+        asked_at = time.monotonic()
 
-def _check_admission(authorization: str, api_key: str) -> Admission:
-    admission = require_admission(authorization, api_key)
-    MayPost.check(admission)
-    backlog.check(admission.gateway.pk)
-    return admission
+        def perform() -> Any:
+            # To the gateway, waiting for the thread is waiting for the database, too.
+            database_time.spend(time.monotonic() - asked_at)
+            # Django closes stale connections between requests, of which it knows nothing here.
+            close_old_connections()
+            return database_time.perform(step)
 
-
-def _run_within_deadline(deadline: float, step: Callable[..., T], *arguments: Any) -> T:
-    """Run a step in what is left until the deadline, in seconds of `time.monotonic()`."""
-    # Django closes stale connections between requests, of which it knows nothing here.
-    close_old_connections()
-    with database_deadline(max(0.0, deadline - time.monotonic())):
-        return step(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, perform)
 
 
 def _check_path_and_method(scope: AsgiScope) -> None:
@@ -211,17 +184,15 @@ async def _receive_body(receive: AsgiReceive, length: int) -> bytes:
     return b"".join(parts)
 
 
-async def _send_answer(
-    send: AsgiSend, status: int, answer: dict[str, Any], headers: dict[str, str]
-) -> None:
-    body = msgspec.json.encode(answer)
+async def _send_answer(send: AsgiSend, answer: Answer) -> None:
+    body = msgspec.json.encode(answer.body)
     all_headers = {
-        "content-type": "application/json",
+        "content-type": answer.content_type,
         "content-length": str(len(body)),
-        **headers,
+        **answer.headers,
     }
     pairs: Sequence[tuple[bytes, bytes]] = [
         (name.lower().encode(), value.encode()) for name, value in all_headers.items()
     ]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -11,36 +11,28 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 from msgspec import UNSET, Meta, UnsetType
-from rest_framework.exceptions import APIException, NotFound
+from rest_framework.exceptions import NotFound
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from metering.api import bodies, documentation, facts
+from metering.api import documentation, facts
 from metering.api.authentication import (
-    DATABASE_DEADLINE_SECONDS,
-    Admission,
     GatewayAuthentication,
-    MayPost,
     MayRead,
     admission_of,
-    token_from_headers,
 )
-from metering.api.backlog import backlog
 from metering.api.decoding import ItemDecoder, ItemRejected
-from metering.api.doors import record_body_rejection
+from metering.api.dialects import Answer, Dialect, GatewayPost, ParsedBody
 from metering.inbox import rejections
 from metering.inbox.calls import ONE_CALL, Call, caller_key_field
-from metering.inbox.intake import accept_calls
-from metering.inbox.redaction import WithheldSecrets
 from metering.inbox.rejections import RejectedItem
 from metering.ledger import receipts
 from metering.ledger.receipts import Receipt
 from metering.models import Rejection
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong
 from revcred.models import Assignment, Customer, Gateway, Product, Source, Subscription
-from revcred.postgresql import database_deadline
 
 MAX_ELEMENTS_PER_CALL = 50
 MAX_QUANTITY_DIGITS = 18  # of a quantity, before the decimal point
@@ -298,62 +290,6 @@ def _parse_decimal(raw: bytes) -> Decimal | None:
         return None
 
 
-class TransactionsView(APIView):
-    """The view to which gateways post transactions."""
-
-    authentication_classes = (GatewayAuthentication,)
-    permission_classes = (MayPost,)
-
-    @documentation.document_post_transactions(PostedTransaction)
-    def post(self, request: Request) -> Response:
-        # The cheap checks first: the body of a gateway that has to slow down is not even read.
-        admission = admission_of(request)
-        backlog.check(admission.gateway.pk)
-        withheld = WithheldSecrets(token_from_headers(request.headers))
-        try:
-            read = decode_transactions(
-                bodies.read_body(request._request), request.headers.get("content-type", "")
-            )
-        except APIException as error:
-            with database_deadline(DATABASE_DEADLINE_SECONDS):
-                record_body_rejection(admission.gateway.pk, TRANSACTIONS_PATH, error, withheld)
-            raise
-        # Nothing is stored so far. If the database does not answer in time, the gateway is told to
-        # send all of it again.
-        calls, rejected = accept_or_reject(read, call_maker(admission))
-        with database_deadline(DATABASE_DEADLINE_SECONDS):
-            delivery = accept_calls(
-                admission.gateway,
-                calls,
-                withheld=withheld,
-                rejected=len(rejected),
-            )
-            rejections.record_rejections(
-                admission.gateway.pk, TRANSACTIONS_PATH, rejected, withheld=withheld
-            )
-        backlog.add(admission.gateway.pk, len(calls))
-        return Response(
-            acceptance_body(delivery, calls, rejected), status=acceptance_status(calls, rejected)
-        )
-
-
-def decode_transactions(body: bytes, content_type: str) -> list[PostedTransaction | ItemRejected]:
-    """Return each transaction of a body, or its rejection.
-
-    Raises:
-        MalformedRequest, BodyTooLarge: the body cannot be split into items, or has too many.
-    """
-    return transaction_decoder.decode(body, content_type.partition(";")[0].strip().lower())
-
-
-def call_maker(admission: Admission) -> Callable[[PostedTransaction], Call]:
-    """Return the function that makes calls of this gateway's transactions."""
-    return partial(
-        call_from_transaction,
-        window=AcceptanceWindow.for_gateway(admission.gateway, admission.now()),
-    )
-
-
 def accept_or_reject(
     items: Sequence[Item | ItemRejected], call_of: Callable[[Item], Call]
 ) -> tuple[list[Call], list[RejectedItem]]:
@@ -407,6 +343,22 @@ def _rejection_of_item(index: int, item: Any, rejection: ItemRejected) -> Reject
     # Only the native door has `key`; a CloudEvent has its key in `subject`.
     rejected.key = getattr(item, "key", None) or getattr(item, "subject", None) or None
     return rejected
+
+
+class TransactionsDialect(Dialect):
+    """Transactions in revcred's own terms."""
+
+    documented = documentation.post_transactions(PostedTransaction)
+
+    def read(self, post: GatewayPost) -> ParsedBody:
+        window = AcceptanceWindow.for_gateway(post.gateway, post.now)
+        make_call = partial(call_from_transaction, window=window)
+        items = transaction_decoder.decode(post.body, post.media_type)
+        return ParsedBody(*accept_or_reject(items, make_call))
+
+    def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
+        body = acceptance_body(delivery, reading.calls, reading.rejected)
+        return Answer(acceptance_status(reading.calls, reading.rejected), body)
 
 
 class ExactDecimalRenderer(JSONRenderer):

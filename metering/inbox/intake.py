@@ -1,6 +1,9 @@
 """Intake: commit a delivery to the inbox, where nothing can lose it, and ring the bell."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 from metering.bells import inbox_bell
@@ -10,27 +13,47 @@ from metering.inbox.calls import (
     delivery_row,
     single_call_row,
 )
-from metering.inbox.group_commit import GroupCommit, delivery_group_commit
+from metering.inbox.group_commit import DeliveryRow, GroupCommit, delivery_group_commit
 from metering.inbox.redaction import NOTHING_WITHHELD, WithheldSecrets
 from revcred.models import Gateway
 
+T = TypeVar("T")
 
-def accept_calls(
+# Work in steps: each that may wait for the database or the disk is yielded as a function, whose
+# result or error comes back. So the same work runs in a thread, or beside an event loop.
+Step = Callable[[], Any]
+Steps = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True)
+class CommitDelivery:
+    """The step that commits a delivery: here with those of other threads as one group."""
+
+    row: DeliveryRow
+
+    def __call__(self) -> None:
+        delivery_group_commit.commit(self.row)
+
+
+def accept_steps(
     gateway: Gateway | int,
     calls: Sequence[Call],
     *,
     withheld: WithheldSecrets = NOTHING_WITHHELD,
     rejected: int = 0,
     passed_over: int = 0,
-) -> UUID:
+) -> Steps[UUID]:
     """Commit the calls of one POST to the inbox, and return the delivery's id.
 
     `rejected` and `passed_over` count the items of the POST that are not among the calls.
 
     Raises:
-        django.db.OperationalError: the database is unavailable; sending the POST again is safe.
+        django.db.DatabaseError: the database is unavailable; sending the POST again is safe.
     """
-    row = delivery_row(
+    # A step: if a text of a call holds its key, the database is asked whether the key is also the
+    # name of a customer or source, which must stay.
+    row = yield partial(
+        delivery_row,
         gateway if isinstance(gateway, int) else gateway.pk,
         calls,
         withheld=withheld,
@@ -38,10 +61,34 @@ def accept_calls(
         passed_over=passed_over,
         ids_from_callers=not isinstance(gateway, int) and gateway.ids_from_callers,
     )
-    delivery_group_commit.commit(row)
+    yield CommitDelivery(row)
     # After the commit: a worker that is woken earlier finds nothing.
     inbox_bell.ring()
-    return row.id
+    delivery: UUID = row.id
+    return delivery
+
+
+def run_steps(steps: Steps[T], perform: Callable[[Step], Any] = lambda step: step()) -> T:
+    """Run the steps one after the other in this thread, and return what they return.
+
+    `perform` runs one of them. What it raises is raised in the steps, which may go on.
+    """
+    advance, outcome = steps.send, None
+    try:
+        while True:
+            step = advance(outcome)
+            try:
+                advance, outcome = steps.send, perform(step)
+            except Exception as error:  # noqa: BLE001 - it is for the steps to say what becomes of it
+                advance, outcome = steps.throw, error
+    except StopIteration as ended:
+        result: T = ended.value
+        return result
+
+
+def accept_calls(gateway: Gateway | int, calls: Sequence[Call], **named: Any) -> UUID:
+    """Run `accept_steps` in this thread."""
+    return run_steps(accept_steps(gateway, calls, **named))
 
 
 def accept_single_call(

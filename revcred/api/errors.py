@@ -1,7 +1,14 @@
-"""Errors of the API, each with a code for programs and a message for people."""
+"""Errors of the API in one shape: a code for programs and a message for people."""
+
+from typing import Any
 
 from rest_framework import status
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, AuthenticationFailed, ErrorDetail
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+# HTTP requires this header with every 401.
+BEARER_CHALLENGE = 'Bearer realm="revcred"'
 
 
 class MalformedRequest(APIException):
@@ -24,3 +31,38 @@ class ConflictingState(APIException):
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "not_now"
+
+
+class DatabaseUnavailable(APIException):
+    """The database did not answer within the deadline of a request."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = "The database is not available. Send it again."
+    wait = 1  # seconds
+
+
+def error_response(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Return `{"code", "message"}` for errors of REST framework, and None for all others.
+
+    None leaves the error to Django, which logs it with its traceback and answers 500.
+    """
+    response = exception_handler(error, context)
+    if response is not None:
+        response.data = _error_body(response.data["detail"])
+    return response
+
+
+def error_answer(error: APIException) -> tuple[int, dict[str, str], dict[str, str]]:
+    """Return status, body and headers of an error, for doors that bypass REST framework's views."""
+    headers: dict[str, str] = {}
+    if isinstance(error, AuthenticationFailed):
+        headers["WWW-Authenticate"] = BEARER_CHALLENGE
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(wait)
+    return error.status_code, _error_body(error.detail), headers
+
+
+def _error_body(detail: Any) -> dict[str, str]:
+    code = detail.code if isinstance(detail, ErrorDetail) else "error"
+    return {"code": str(code), "message": str(detail)}

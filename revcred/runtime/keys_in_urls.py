@@ -22,7 +22,8 @@ from revcred import pasting
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, User
 from revcred.redaction import MIN_SECRET_CHARACTERS
-from revcred.runtime.middleware import GATEWAY_PATHS, GetResponse
+from revcred.runtime.middleware import GetResponse
+from revcred.runtime.program_paths import is_program_path
 
 SAFE_METHODS = {"GET", "HEAD"}
 MAX_NESTED_URLS = 3  # addresses in the queries of addresses
@@ -49,7 +50,7 @@ class KeysInUrlsMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path_info.startswith(GATEWAY_PATHS):
+        if is_program_path(request.path_info):
             return self.get_response(request)
         response = self._redirect_from_key(request) or self.get_response(request)
         if "Location" in response:

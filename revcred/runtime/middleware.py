@@ -18,20 +18,23 @@ from django.views.defaults import page_not_found
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from revcred.client_address import answering
+from revcred.runtime.program_paths import is_program_path
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-# Prefixes of the doors, including those of other products whose clients revcred takes.
-GATEWAY_PATHS = ("/v1/", "/api/v1/", "/api/v2/", "/meter/", "/v2/", "/tool/", "/profitstream/")
-# Paths that no person looks at: errors there are JSON.
-PROGRAM_PATHS = (*GATEWAY_PATHS, "/readyz", "/metrics")
+# Further paths that no person looks at: errors there are JSON.
+MONITORING_PATHS = ("/readyz", "/metrics")
 DATABASE_UNAVAILABLE_ERRORS = (OperationalError, InterfaceError)
 RETRY_AFTER_SECONDS = "1"  # seconds
 
 
+def _is_for_programs(request: HttpRequest) -> bool:
+    return is_program_path(request.path) or request.path.startswith(MONITORING_PATHS)
+
+
 def database_unavailable_response(request: HttpRequest) -> HttpResponse:
     """Answer 503 with Retry-After: JSON to programs, a page to people."""
-    if request.path.startswith(PROGRAM_PATHS):
+    if _is_for_programs(request):
         body = {
             "code": "unavailable",
             "message": "The database is unavailable. Send the request again.",
@@ -48,7 +51,7 @@ def server_error_response(request: HttpRequest) -> HttpResponse:
     # process_exception sees errors of views only, not of other middleware.
     if isinstance(sys.exc_info()[1], DATABASE_UNAVAILABLE_ERRORS):
         return database_unavailable_response(request)
-    if request.path.startswith(PROGRAM_PATHS):
+    if _is_for_programs(request):
         body = {"code": "error", "message": "An internal error occurred. Send the request again."}
         return JsonResponse(body, status=500)
     return render(request, "500.html", status=500)
@@ -56,7 +59,7 @@ def server_error_response(request: HttpRequest) -> HttpResponse:
 
 def not_found_response(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404: JSON to programs, a page to people."""
-    if request.path.startswith(PROGRAM_PATHS):
+    if _is_for_programs(request):
         body = {"code": "not_found", "message": "There is nothing at this address."}
         return JsonResponse(body, status=404)
     return page_not_found(request, exception)
@@ -66,7 +69,7 @@ class PagesOnlyMixin:
     """Lets a middleware skip gateways' requests, which are many and need none of it."""
 
     def __call__(self, request: HttpRequest) -> Any:
-        if request.path_info.startswith(GATEWAY_PATHS):
+        if is_program_path(request.path_info):
             return self.get_response(request)  # type: ignore[attr-defined]
         return super().__call__(request)  # type: ignore[misc]
 

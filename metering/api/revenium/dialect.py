@@ -17,13 +17,14 @@ from rest_framework.exceptions import APIException
 
 from metering.api import facts
 from metering.api.decoding import ItemRejected, rejection_from_msgspec
-from metering.api.doors import Answer, AnswerStyle, Dialect, GatewayPost, ParsedBody
+from metering.api.dialects import Answer, AnswerStyle, Dialect, GatewayPost, ParsedBody
 from metering.api.quantities import decode_exact_values, exact_decimal
 from metering.api.revenium import fields, idempotency, labels
 from metering.api.revenium.records import InvalidField, error_record, rate_limit_headers
 from metering.api.transactions import AcceptanceWindow
 from metering.inbox import calls
 from metering.inbox.calls import Call
+from metering.inbox.intake import Steps
 from metering.pairing.partial_transactions import PartialSide
 from revcred.api.errors import MalformedRequest
 from revcred.models import Gateway
@@ -106,7 +107,7 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
             raise InvalidField(rejection, *_id_and_key_in_body(post.body)) from rejection
         return ParsedBody([call], side=side)
 
-    def process(self, post: GatewayPost) -> Answer:
+    def process(self, post: GatewayPost) -> Steps[Answer]:
         # Around everything: a repeat must neither provision nor store anything again.
         return idempotency.answer_once(post, super().process)
 

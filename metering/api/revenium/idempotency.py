@@ -5,6 +5,7 @@ A client that got no answer sends its post again under the same `Idempotency-Key
 
 import re
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from uuid import UUID
 
@@ -12,7 +13,8 @@ from django.db import connection
 from rest_framework import status
 from rest_framework.exceptions import APIException
 
-from metering.api.doors import Answer, GatewayPost
+from metering.api.dialects import Answer, GatewayPost
+from metering.inbox.intake import Steps
 from metering.models import IdempotentPost
 
 IDEMPOTENCY_HEADER = "idempotency-key"
@@ -59,7 +61,9 @@ class IdempotencyKeyInProgress(APIException):
     wait = 1  # seconds
 
 
-def answer_once(post: GatewayPost, process: Callable[[GatewayPost], Answer]) -> Answer:
+def answer_once(
+    post: GatewayPost, process: Callable[[GatewayPost], Steps[Answer]]
+) -> Steps[Answer]:
     """Process a post, or return the answer that an earlier one got under the same key.
 
     Raises:
@@ -68,17 +72,20 @@ def answer_once(post: GatewayPost, process: Callable[[GatewayPost], Answer]) -> 
     """
     key = idempotency_key_of(post)
     if key is None:
-        return process(post)
+        return (yield from process(post))
     key_digest, content_hash = idempotency_digest(post, key), _content_hash_of(post)
-    if not _reserve_key(key_digest, content_hash):
-        return _replay_answer(key_digest, content_hash)
+    is_ours = yield partial(_reserve_key, key_digest, content_hash)
+    if not is_ours:
+        replayed: Answer = yield partial(_replay_answer, key_digest, content_hash)
+        return replayed
+    reserved = IdempotentPost.objects.filter(pk=key_digest)
     try:
-        answer = process(post)
+        answer = yield from process(post)
     except Exception:
         # An error is no answer worth repeating: the client will mend the post and send it again.
-        IdempotentPost.objects.filter(pk=key_digest).delete()
+        yield reserved.delete
         raise
-    IdempotentPost.objects.filter(pk=key_digest).update(status=answer.status, answer=answer.body)
+    yield partial(reserved.update, status=answer.status, answer=answer.body)
     return answer
 
 

@@ -11,7 +11,8 @@ from rest_framework.request import Request
 
 from metering.api.authentication import DATABASE_DEADLINE_SECONDS, admission_of
 from metering.api.decoding import ItemRejected
-from metering.api.doors import Answer, GatewayView
+from metering.api.dialects import Answer
+from metering.api.doors import GatewayView
 from metering.api.revenium import fields
 from metering.api.revenium.dialect import ReveniumAnswerStyle, key_fields_of
 from metering.api.revenium.records import ERROR_RECORD_SCHEMA, InvalidField

@@ -7,13 +7,13 @@ is missing.
 from http import HTTPStatus
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 
-from metering.api.doors import Answer, GatewayView
+from metering.api.doors import GatewayView
 from metering.api.revenium.dialect import ReveniumAnswerStyle
-from metering.api.revenium.otlp import encode_as_sent
+from metering.api.revenium.otlp import OtlpAnswerStyle
 
 
 class NotImplementedHere(APIException):
@@ -60,6 +60,7 @@ class OtherSignalsView(NothingHereView):
     It is answered to everybody without a token, since some exporters have theirs in the body.
     """
 
+    answer_style = OtlpAnswerStyle()
     authentication_classes = ()  # type: ignore[assignment]
     permission_classes = ()  # type: ignore[assignment]
     error: type[APIException] = NotImplementedHere
@@ -70,9 +71,6 @@ class OtherSignalsView(NothingHereView):
 
     def reason(self) -> APIException:
         return self.error(self.message)
-
-    def respond(self, answer: Answer) -> HttpResponse:
-        return super().respond(encode_as_sent(answer, self.request.headers))
 
 
 class OtlpMetricsView(OtherSignalsView):

@@ -8,17 +8,15 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceResponse,
 )
 
-from metering.api import bodies, facts
-from metering.api.authentication import Admission, require_admission
+from metering.api import facts
 from metering.api.decoding import ItemRejected
-from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, Dialect, Door, GatewayPost, ParsedBody
+from metering.api.dialects import Answer, Dialect, GatewayPost, IncomingPost, ParsedBody
+from metering.api.documentation import DoorDocumentation
 from metering.api.revenium import fields, labels
 from metering.api.revenium.calls_in_logs import (
     KEY_ATTRIBUTES,
@@ -51,6 +49,7 @@ from metering.api.revenium.v2 import V2_TAG
 from metering.api.transactions import AcceptanceWindow, accept_or_reject
 from metering.inbox.calls import ONE_CALL, Call, digest_of_parts
 from revcred.api.errors import MalformedRequest
+from revcred.api.schema import json_schema_of
 from revcred.fingerprints import fingerprint_hex
 from revcred.models import Gateway
 
@@ -312,7 +311,16 @@ def is_protobuf(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == PROTOBUF_MEDIA_TYPE
 
 
-class OtlpLogsDialect(ReveniumAnswerStyle, Dialect):
+class OtlpAnswerStyle(ReveniumAnswerStyle):
+    """Answers to protobuf as protobuf."""
+
+    def encode_for(self, headers: Mapping[str, str], answer: Answer) -> Answer:
+        if not is_protobuf(headers):
+            return answer
+        return replace(answer, body=_as_protobuf(answer), content_type=PROTOBUF_MEDIA_TYPE)
+
+
+class OtlpLogsDialect(OtlpAnswerStyle, Dialect):
     """Log records over OTLP/HTTP. Those that are no calls are ignored, and counted as such."""
 
     documented = DoorDocumentation(
@@ -334,6 +342,14 @@ class OtlpLogsDialect(ReveniumAnswerStyle, Dialect):
         errors=(400, 401, 403, 413, 415, 429, 503),
         error=ERROR_RECORD_SCHEMA,
     )
+
+    def token_of(self, incoming: IncomingPost) -> str:
+        """Return the token in a header, else in an attribute of the first resource."""
+        headers = incoming.headers
+        if "authorization" in headers or "x-api-key" in headers:
+            return super().token_of(incoming)
+        encoding = headers.get("content-encoding", "")
+        return token_in_resource(incoming.raw_body(), encoding, protobuf=is_protobuf(headers))
 
     def read(self, post: GatewayPost) -> ParsedBody:
         records = decode_log_records(post.body, protobuf=is_protobuf(post.headers))
@@ -381,37 +397,6 @@ def _rejections_message(rejected: Sequence[Mapping[str, Any]]) -> str:
     ]
     more = len(rejected) - len(sentences)
     return " ".join([*sentences, f"And {more:,} more."] if more else sentences)
-
-
-class OtlpLogsDoor(Door):
-    """The view for log records, whose token may also be an attribute of the first resource."""
-
-    raw: bytes | None = None  # the body, if it was read to find the token in it
-
-    def admit(self, request: HttpRequest) -> Admission:
-        headers = request.headers
-        if "authorization" in headers or "x-api-key" in headers:
-            return super().admit(request)
-        # A request's body can be read once: it is kept for `body_of`.
-        self.raw = bodies.read_raw_body(request)
-        encoding = headers.get("content-encoding", "")
-        self.token = token_in_resource(self.raw, encoding, protobuf=is_protobuf(headers))
-        return require_admission("", self.token)
-
-    def body_of(self, request: HttpRequest) -> bytes:
-        if self.raw is None:
-            return super().body_of(request)
-        return bodies.inflate_body(self.raw, request.headers.get("content-encoding", ""))
-
-    def respond(self, answer: Answer) -> HttpResponse:
-        return super().respond(encode_as_sent(answer, self.request.headers))
-
-
-def encode_as_sent(answer: Answer, headers: Mapping[str, str]) -> Answer:
-    """Return the answer as protobuf if the request was protobuf, else unchanged."""
-    if not is_protobuf(headers):
-        return answer
-    return replace(answer, body=_as_protobuf(answer), content_type=PROTOBUF_MEDIA_TYPE)
 
 
 def _as_protobuf(answer: Answer) -> bytes:

@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from metering.api.decoding import ItemRejected
-from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, GatewayPost, ParsedBody
+from metering.api.dialects import Answer, GatewayPost, ParsedBody
+from metering.api.documentation import DoorDocumentation
 from metering.api.revenium import fields, metadata, v1
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -19,6 +19,7 @@ from metering.api.revenium.records import ERROR_RECORD_SCHEMA, ERROR_STATUSES
 from metering.api.revenium.v2 import V2Dialect, v2_documentation
 from metering.inbox.calls import ONE_CALL, Call
 from metering.pairing.partial_transactions import PartialSide
+from revcred.api.schema import json_schema_of
 
 
 class ApiEvent(ReveniumBody):

@@ -12,8 +12,8 @@ from rest_framework.exceptions import APIException
 
 from metering.api.backlog import backlog
 from metering.api.decoding import ItemRejected
-from metering.api.doors import Answer
-from metering.api.errors import error_answer
+from metering.api.dialects import Answer
+from revcred.api.errors import error_answer
 from revcred.fingerprints import fingerprint
 from revcred.models import Gateway
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metering.api.doors import GatewayPost
+from metering.api.dialects import GatewayPost
 from metering.api.revenium import fields, labels, metadata
 from metering.api.revenium.dialect import (
     JsonFields,

@@ -6,8 +6,8 @@ from uuid import UUID
 import msgspec
 
 from metering.api import facts
-from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, GatewayPost, ParsedBody
+from metering.api.dialects import Answer, GatewayPost, ParsedBody
+from metering.api.documentation import DoorDocumentation
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import (
     JsonFields,
@@ -21,6 +21,7 @@ from metering.api.revenium.elements import split_elements
 from metering.api.revenium.fields import NumberFact, TextFact, TextValue
 from metering.api.revenium.records import ERROR_RECORD_SCHEMA, ERROR_STATUSES
 from metering.inbox.calls import ONE_CALL, Call
+from revcred.api.schema import json_schema_of
 
 V1_TAG = "Revenium: metering v1"
 

@@ -1,14 +1,15 @@
 """Revenium's metering API v2: the base of its doors, and product events."""
 
 from abc import ABC
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from metering.api.backlog import backlog
-from metering.api.documentation import DoorDocumentation, json_schema_of
-from metering.api.doors import Answer, GatewayPost, ParsedBody
+from metering.api.dialects import Answer, GatewayPost, ParsedBody
+from metering.api.documentation import DoorDocumentation
 from metering.api.quantities import is_long_id
 from metering.api.revenium import fields, metadata
 from metering.api.revenium.dialect import (
@@ -28,8 +29,9 @@ from metering.api.revenium.records import (
     metering_record,
 )
 from metering.api.revenium.repeats import first_moment
-from metering.inbox.calls import ONE_CALL, Call, call_without_secrets
-from metering.inbox.intake import accept_single_call
+from metering.inbox.calls import ONE_CALL, Call, SingleCallRow, call_without_secrets
+from metering.inbox.intake import Steps, accept_single_call
+from revcred.api.schema import json_schema_of
 
 V2_TAG = "Revenium: metering v2"
 
@@ -55,13 +57,15 @@ def v2_documentation(
 class V2Dialect(ReveniumDialect[Item], ABC):
     """A dialect that answers with the record of the call, and a repeat with that of the first."""
 
-    def store(self, post: GatewayPost, reading: ParsedBody) -> UUID:
+    def keep(self, post: GatewayPost, reading: ParsedBody) -> Steps[UUID]:
         (call,) = reading.calls
         # A call with a moment of its own has the same one in a repeat. Only for one without has the
         # database to be asked when it first came.
         if reading.side or not call.undated:
-            return super().store(post, reading)
-        row = accept_single_call(post.gateway, call, withheld=post.withheld)
+            return (yield from super().keep(post, reading))
+        row: SingleCallRow = yield partial(
+            accept_single_call, post.gateway, call, withheld=post.withheld
+        )
         backlog.add(post.gateway.pk, 1)
         reading.first_at = row.first_at
         return row.id

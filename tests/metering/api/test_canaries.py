@@ -290,7 +290,7 @@ def sender(gateway, token, client, settings, monkeypatch):
     """Somebody who posts a lot, to whom nothing is refused for that."""
     settings.MAX_BACKLOG_PER_GATEWAY = 10**9
     monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
-    for module in ("authentication", "backlog", "doors", "fast_door", "transactions"):
+    for module in ("authentication", "backlog", "pipeline"):
         monkeypatch.setattr(f"metering.api.{module}.DATABASE_DEADLINE_SECONDS", 60.0)
     provisioning.forget_provisioned()
     redaction.forget_name_checks()

@@ -1,0 +1,129 @@
+"""The intake of one POST: the same steps at every door.
+
+admit    whose token is it
+check    may it post, and is there room in the inbox
+read     the body, and what it says in its dialect: calls and rejected items
+keep     provision what the calls name, commit them, record what was rejected
+answer   in the dialect's way; whoever is rejected as a whole stands on the gateway's page
+
+`Dialect.process` has the steps after the body is read. Those that may wait for the database are
+yielded: the web runs them in the request's thread, the fast door beside its event loop.
+"""
+
+import time
+from functools import partial
+from typing import Any
+
+from rest_framework.exceptions import APIException
+
+from metering.api import bodies
+from metering.api.authentication import (
+    DATABASE_DEADLINE_SECONDS,
+    Admission,
+    MayPost,
+    require_admission,
+)
+from metering.api.backlog import backlog
+from metering.api.dialects import Answer, Dialect, GatewayPost, IncomingPost
+from metering.inbox import rejections
+from metering.inbox.intake import Step, Steps, run_steps
+from metering.inbox.redaction import WithheldSecrets
+from metering.inbox.rejections import RejectedItem
+from revcred.api.errors import error_answer
+from revcred.postgresql import database_deadline
+
+# A post answered with one of these would be rejected again however often it is sent, so that the
+# gateway's operator has to learn of it. Others (401, 429, 503) go away by themselves or by a token.
+REJECTION_STATUSES = {400, 409, 413, 415}
+
+
+class Intake:
+    """One POST on its way through a door."""
+
+    def __init__(self, incoming: IncomingPost, dialect: Dialect) -> None:
+        self._incoming = incoming
+        self._dialect = dialect
+        self.admission: Admission | None = None  # once it has shown a valid token
+
+    def steps(self) -> Steps[Answer]:
+        """Take the POST in and return the answer.
+
+        Raises:
+            APIException: nothing is stored, but for the reason on the gateway's page.
+            django.db.DatabaseError: nothing is stored; sending it again is safe.
+        """
+        # The cheap checks first: nothing of the body is read for a gateway that may not post.
+        token = self._dialect.token_of(self._incoming)
+        admission: Admission = yield partial(require_admission, "", token)
+        self.admission = admission
+        MayPost.check(admission)
+        yield partial(backlog.check, admission.gateway.pk)
+        try:
+            post = self._read_post(admission, token)
+            answer = yield from self._dialect.process(post)
+        except APIException as error:
+            if error.status_code in REJECTION_STATUSES:
+                yield partial(self._record_reason, admission.gateway.pk, error, token)
+            raise
+        return answer
+
+    def _read_post(self, admission: Admission, token: str) -> GatewayPost:
+        headers = self._incoming.headers
+        return GatewayPost(
+            gateway=admission.gateway,
+            path=self._incoming.path,
+            headers=headers,
+            body=bodies.inflate_body(
+                self._incoming.raw_body(), headers.get("content-encoding", "")
+            ),
+            now=admission.now(),
+            token=token,
+        )
+
+    def _record_reason(self, gateway_id: int, error: APIException, token: str) -> None:
+        """Store the reason why the whole post was rejected, for the gateway's operator.
+
+        There is no delivery that would count it among the rejected items: hence `uncounted=1`.
+        """
+        rejections.record_rejections(
+            gateway_id,
+            self._incoming.path,
+            [rejection_from_error(error)],
+            withheld=WithheldSecrets(token),
+            uncounted=1,
+        )
+
+
+def rejection_from_error(error: APIException) -> RejectedItem:
+    """Return an error as a rejected item: one call, or a body that cannot be split into items."""
+    _, code_and_message, _ = error_answer(error)
+    # Errors of single items carry these; an error of the whole body has none of them.
+    where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
+    rejected = RejectedItem(where | code_and_message)
+    rejected.key = getattr(error, "key", None)
+    return rejected
+
+
+class DatabaseTime:
+    """The time that one POST may wait for the database, however long its sender takes."""
+
+    def __init__(self) -> None:
+        self._left = DATABASE_DEADLINE_SECONDS
+
+    def perform(self, step: Step) -> Any:
+        """Run a step in this thread, within what is left of the time."""
+        began = time.monotonic()
+        try:
+            with database_deadline(max(0.0, self._left)):
+                return step()
+        finally:
+            self._left -= time.monotonic() - began
+
+    def spend(self, seconds: float) -> None:
+        """Count a wait that no step is to blame for, such as for a free thread."""
+        self._left -= seconds
+
+
+def run_intake(intake: Intake) -> Answer:
+    """Run all steps of a POST in this thread."""
+    return run_steps(intake.steps(), DatabaseTime().perform)

@@ -1,0 +1,20 @@
+"""Addresses that programs ask, such as gateways: no sessions, no pages, errors as JSON.
+
+Apps add theirs when they start; the core knows only those of its own API.
+"""
+
+_prefixes: tuple[str, ...] = ("/v1/",)
+# Exact addresses. A door must not turn pages below its address into addresses of programs.
+_addresses: frozenset[str] = frozenset()
+
+
+def add_program_paths(*, addresses: frozenset[str], prefixes: tuple[str, ...]) -> None:
+    """Add addresses, such as `/v1/events`, and prefixes, such as `/meter/`."""
+    global _prefixes, _addresses  # noqa: PLW0603 - set when the process starts, read by each request
+    _prefixes = tuple(dict.fromkeys((*_prefixes, *prefixes)))
+    _addresses |= addresses
+
+
+def is_program_path(path: str) -> bool:
+    """Return True for an address that programs ask."""
+    return path.startswith(_prefixes) or path in _addresses
