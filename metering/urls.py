@@ -3,6 +3,7 @@ from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from metering.api.metrics import metrics_view
+from metering.api.receipts import TransactionReceiptView
 from metering.api.registered_doors import DOORS
 from metering.api.revenium.keys import ProductKeyView, ResolveKeyView
 from metering.api.revenium.nowhere import (
@@ -11,7 +12,6 @@ from metering.api.revenium.nowhere import (
     OtherSignalsView,
     OtlpMetricsView,
 )
-from metering.api.transactions import TransactionReceiptView
 
 app_name = "metering"
 

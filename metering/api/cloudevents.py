@@ -18,20 +18,25 @@ from msgspec import UNSET, Meta, UnsetType
 from rest_framework.exceptions import APIException
 
 from metering.api import facts
+from metering.api.acceptance import (
+    Acceptance,
+    EventsProblem,
+    acceptance_of,
+    acceptance_status,
+    first_message,
+)
 from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemDecoder, ItemRejected
 from metering.api.dialects import Answer, Dialect, GatewayPost, ParsedBody
-from metering.api.documentation import ACCEPTANCE_SCHEMA, DoorDocumentation
+from metering.api.documentation import DoorDocumentation
 from metering.api.errors import UnknownEventFormat
 from metering.api.quantities import decode_exact_values, elements_of
 from metering.api.transactions import (
     AcceptanceWindow,
     accept_or_reject,
-    acceptance_body,
-    acceptance_status,
     checked_key_fields,
-    first_rejection,
 )
 from metering.inbox.calls import ONE_CALL, Call
+from revcred.api.errors import ApiError
 from revcred.api.schema import json_schema_of
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Gateway
@@ -109,16 +114,7 @@ EVENT_REQUEST_SCHEMAS = {
 }
 # The format of OpenMeter's own errors, RFC 9457.
 PROBLEM_MEDIA_TYPE = "application/problem+json"
-PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["title", "status", "detail", "code"],
-    "properties": {
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-    },
-}
+PROBLEM_SCHEMA = json_schema_of(EventsProblem)
 
 
 def decode_events(post: GatewayPost) -> list[CloudEvent | ItemRejected]:
@@ -218,7 +214,7 @@ class CloudEventsDialect(Dialect):
         ),
         tag="CloudEvents",
         request=EVENT_REQUEST_SCHEMAS,
-        answers={202: ACCEPTANCE_SCHEMA},
+        answers={202: json_schema_of(Acceptance)},
     )
 
     def read(self, post: GatewayPost) -> ParsedBody:
@@ -231,7 +227,7 @@ class CloudEventsDialect(Dialect):
         return ParsedBody(*accept_or_reject(decode_events(post), make_call))
 
     def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
-        body = acceptance_body(delivery, reading.calls, reading.rejected)
+        body = acceptance_of(delivery, reading.calls, reading.rejected)
         return Answer(acceptance_status(reading.calls, reading.rejected), body)
 
 
@@ -257,14 +253,24 @@ class OpenMeterDialect(CloudEventsDialect):
         # may then send the whole batch again; events accepted before are counted once.
         if not reading.rejected:
             return Answer(204)
-        body = acceptance_body(delivery, reading.calls, reading.rejected)
-        return _as_problem(Answer(400, body | first_rejection(reading.rejected)))
+        told = [item.told for item in reading.rejected]
+        problem = _problem(
+            HTTPStatus.BAD_REQUEST, ApiError(told[0].code, first_message(reading.rejected))
+        )
+        problem.delivery, problem.accepted, problem.rejected = delivery, len(reading.calls), told
+        return Answer(problem.status, problem, content_type=PROBLEM_MEDIA_TYPE)
 
     def answer_error(self, error: APIException, path: str) -> Answer:
-        return _as_problem(super().answer_error(error, path))
+        answer = super().answer_error(error, path)
+        problem = _problem(HTTPStatus(answer.status), answer.body)
+        return replace(answer, body=problem, content_type=PROBLEM_MEDIA_TYPE)
 
 
-def _as_problem(answer: Answer) -> Answer:
-    status = HTTPStatus(answer.status)
-    problem = {"title": status.phrase, "status": status.value, "detail": answer.body["message"]}
-    return replace(answer, body=answer.body | problem, content_type=PROBLEM_MEDIA_TYPE)
+def _problem(status: HTTPStatus, error: ApiError) -> EventsProblem:
+    return EventsProblem(
+        code=error.code,
+        message=error.message,
+        title=status.phrase,
+        status=status.value,
+        detail=error.message,
+    )

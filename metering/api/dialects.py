@@ -21,6 +21,7 @@ from metering.inbox import rejections
 from metering.inbox.calls import Call
 from metering.inbox.intake import Steps, accept_steps
 from metering.inbox.redaction import WithheldSecrets
+from metering.inbox.rejections import RejectedItem
 from metering.pairing.partial_transactions import PartialSide, accept_partial
 from revcred.api.errors import error_answer
 from revcred.models import Gateway
@@ -71,7 +72,7 @@ class ParsedBody:
     """
 
     calls: Sequence[Call]
-    rejected: Sequence[Any] = ()
+    rejected: Sequence[RejectedItem] = ()
     passed_over: int = 0  # log records that are no calls
     side: PartialSide | None = None
     first_at: datetime | None = None  # the first one's moment, if this is known to be a repeat
@@ -79,7 +80,10 @@ class ParsedBody:
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer. Its `body` is sent as JSON, bytes as they are, and None as no body at all."""
+    """An HTTP answer. Its `body`, a struct or what JSON has, is sent as JSON.
+
+    Bytes are sent as they are, and None as no body at all.
+    """
 
     status: int
     body: Any = None

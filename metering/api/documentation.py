@@ -13,156 +13,12 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 
+from metering.api.acceptance import Acceptance, NothingAccepted
 from revcred.api.schema import ERROR_SCHEMA, RequiredBodySchema, json_schema_of
 
 ViewMethod = TypeVar("ViewMethod", bound=Callable[..., Any])
 
 TRANSACTION_TAGS = ["Transactions"]
-
-MOMENT_SCHEMA = {"type": "string", "format": "date-time"}
-# A customer, product, subscription or source: its name for people, its external key for programs.
-NAMED_OBJECT_SCHEMA = {
-    "type": ["object", "null"],
-    "properties": {"name": {"type": "string"}, "external_key": {"type": "string"}},
-}
-# The answer to a POST. `delivery` is the id of the stored batch, which support can look up.
-ACCEPTANCE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["delivery", "accepted", "rejected"],
-    "properties": {
-        "delivery": {"type": "string", "format": "uuid"},
-        "accepted": {"type": "integer", "description": "Items accepted, repeats included."},
-        "rejected": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["index", "transaction_id", "field", "code", "message"],
-                "properties": {
-                    "index": {"type": "integer", "description": "Position in the body, from 0."},
-                    "transaction_id": {"type": ["string", "null"]},
-                    "field": {"type": ["string", "null"]},
-                    "code": {"type": "string"},
-                    "message": {"type": "string"},
-                },
-            },
-        },
-    },
-}
-# Required are only fields that a transaction has in every state, also while it waits.
-RECEIPT_SCHEMA = {
-    "type": "object",
-    "required": ["transaction_id", "gateway", "state", "elements", "occurred_at", "received_at"],
-    "properties": {
-        "transaction_id": {"type": "string"},
-        "gateway": {"type": "string"},
-        "state": {"type": "string", "enum": ["waiting", "attributed", "quarantined"]},
-        "reason": {
-            "type": ["string", "null"],
-            "enum": [
-                "unknown_key",
-                "key_not_valid",
-                "no_subscription",
-                "subscription_mismatch",
-                "ambiguous",
-                "anonymous",
-                "unknown_credential",
-                "unknown_customer",
-                "unknown_product",
-                "unknown_subscriber",
-                "names_disagree",
-                "poison",
-                "moment_outside",
-                None,
-            ],
-        },
-        "reason_text": {"type": ["string", "null"]},
-        "matched_by": {
-            "type": ["string", "null"],
-            "enum": ["key", "alias", "subscription", "name", None],
-        },
-        "key_hint": {"type": ["string", "null"]},
-        "credential": {
-            "type": ["object", "null"],
-            "properties": {
-                "id": {"type": "integer"},
-                "name": {"type": "string"},
-                "environment": {"type": "string"},
-            },
-        },
-        "assignment": {
-            "type": ["object", "null"],
-            "properties": {
-                "id": {"type": "integer"},
-                "active_from": MOMENT_SCHEMA,
-                "active_until": MOMENT_SCHEMA | {"type": ["string", "null"]},
-            },
-        },
-        "subscription": NAMED_OBJECT_SCHEMA,
-        "customer": NAMED_OBJECT_SCHEMA,
-        "product": NAMED_OBJECT_SCHEMA,
-        "source": NAMED_OBJECT_SCHEMA,
-        "subscription_named": {"type": ["string", "null"]},
-        "source_named": {"type": ["string", "null"]},
-        "method": {"type": ["string", "null"]},
-        "path": {"type": ["string", "null"]},
-        "status": {"type": ["integer", "null"]},
-        "request_bytes": {"type": ["integer", "null"]},
-        "response_bytes": {"type": ["integer", "null"]},
-        "latency_ms": {"type": ["number", "null"]},
-        "elements": {"type": "object", "additionalProperties": {"type": "number"}},
-        "metadata": {"type": ["object", "null"]},
-        "names": {"type": ["object", "null"]},
-        "occurred_at": MOMENT_SCHEMA,
-        "received_at": MOMENT_SCHEMA,
-        "attributed_at": MOMENT_SCHEMA | {"type": ["string", "null"]},
-        "history": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "at": MOMENT_SCHEMA,
-                    "what": {"type": "string"},
-                    "by": {"type": "string"},
-                },
-            },
-        },
-        "conflicts": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"received_at": MOMENT_SCHEMA, "content": {"type": "object"}},
-            },
-        },
-        "others_of_this_id": {
-            "type": "array",
-            "items": {"type": "object"},
-            "description": "Receipts of other calls with the same id: where callers may choose "
-            "ids, and for tools that a model called under the id of its answer.",
-        },
-    },
-}
-REJECTED_RECEIPT_SCHEMA = {
-    "type": "object",
-    "description": "The receipt of an id that was rejected and never accepted.",
-    "required": ["transaction_id", "gateway", "state", "reason", "reason_text", "rejected_at"],
-    "properties": {
-        "transaction_id": {"type": "string"},
-        "gateway": {"type": "string"},
-        "state": {"type": "string", "enum": ["rejected"]},
-        "reason": {"type": "string", "description": "The code of the rejection."},
-        "reason_text": {"type": "string"},
-        "field": {"type": ["string", "null"]},
-        "rejected_at": MOMENT_SCHEMA,
-    },
-}
-# With status 400 the body is the same as with 202, plus code and message: a sender that logs errors
-# only then logs why.
-NOTHING_ACCEPTED_SCHEMA = {
-    "type": "object",
-    "description": "Every item was rejected. Code and message are those of the first.",
-    "required": [*ACCEPTANCE_SCHEMA["required"], *ERROR_SCHEMA["required"]],
-    "properties": {**ACCEPTANCE_SCHEMA["properties"], **ERROR_SCHEMA["properties"]},
-}
 
 # Examples that a reader can copy: all fields of a call, and the fewest that are enough.
 EXAMPLE_CALL = {
@@ -266,8 +122,8 @@ def post_transactions(item: type[msgspec.Struct]) -> DoorDocumentation:
             "application/x-ndjson": one,
         },
         answers={
-            202: ACCEPTANCE_SCHEMA,
-            400: {"anyOf": [NOTHING_ACCEPTED_SCHEMA, ERROR_SCHEMA]},
+            202: json_schema_of(Acceptance),
+            400: {"anyOf": [json_schema_of(NothingAccepted), ERROR_SCHEMA]},
         },
         examples=[
             OpenApiExample("One call", value=EXAMPLE_CALL, request_only=True),
@@ -298,47 +154,54 @@ def post_transactions(item: type[msgspec.Struct]) -> DoorDocumentation:
     )
 
 
-document_get_receipt = extend_schema(
-    operation_id="get_receipt",
-    summary="The receipt of a transaction",
-    tags=TRANSACTION_TAGS,
-    description=(
-        "Only of the gateway's own transactions. The receipt of a rejected one has the reason."
-    ),
-    parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
-    responses={
-        200: {"oneOf": [RECEIPT_SCHEMA, REJECTED_RECEIPT_SCHEMA]},
-        404: ERROR_SCHEMA,
-        **COMMON_ERROR_SCHEMAS,
-    },
-    examples=[
-        OpenApiExample(
-            "Attributed",
-            value={
-                "transaction_id": "req-2",
-                "gateway": "edge",
-                "state": "attributed",
-                "reason": None,
-                "matched_by": "key",
-                "key_hint": "7a01",
-                "credential": {"id": 7, "name": "Backend", "environment": "production"},
-                "subscription": {"name": "Acme Maps", "external_key": "acme-maps"},
-                "customer": {"name": "Acme", "external_key": "acme"},
-                "elements": {"calls": 1},
-                "occurred_at": "2026-01-15T12:00:01Z",
-                "received_at": "2026-01-15T12:00:01.310Z",
-                "attributed_at": "2026-01-15T12:00:01.402Z",
-                "history": [
-                    {"at": "2026-01-15T12:00:01.310Z", "what": "Received from edge", "by": ""},
-                    {"at": "2026-01-15T12:00:01.402Z", "what": "Attributed to Acme Maps", "by": ""},
-                ],
-                "conflicts": [],
-            },
-            response_only=True,
-            status_codes=["200"],
-        )
-    ],
-)
+def document_get_receipt(
+    receipt: type[msgspec.Struct], rejected: type[msgspec.Struct]
+) -> Callable[[ViewMethod], ViewMethod]:
+    return extend_schema(
+        operation_id="get_receipt",
+        summary="The receipt of a transaction",
+        tags=TRANSACTION_TAGS,
+        description=(
+            "Only of the gateway's own transactions. The receipt of a rejected one has the reason."
+        ),
+        parameters=[OpenApiParameter("transaction_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
+        responses={
+            200: {"oneOf": [json_schema_of(receipt), json_schema_of(rejected)]},
+            404: ERROR_SCHEMA,
+            **COMMON_ERROR_SCHEMAS,
+        },
+        examples=[
+            OpenApiExample(
+                "Attributed",
+                value={
+                    "transaction_id": "req-2",
+                    "gateway": "edge",
+                    "state": "attributed",
+                    "reason": None,
+                    "matched_by": "key",
+                    "key_hint": "7a01",
+                    "credential": {"id": 7, "name": "Backend", "environment": "production"},
+                    "subscription": {"name": "Acme Maps", "external_key": "acme-maps"},
+                    "customer": {"name": "Acme", "external_key": "acme"},
+                    "elements": {"calls": 1},
+                    "occurred_at": "2026-01-15T12:00:01Z",
+                    "received_at": "2026-01-15T12:00:01.310Z",
+                    "attributed_at": "2026-01-15T12:00:01.402Z",
+                    "history": [
+                        {"at": "2026-01-15T12:00:01.310Z", "what": "Received from edge", "by": ""},
+                        {
+                            "at": "2026-01-15T12:00:01.402Z",
+                            "what": "Attributed to Acme Maps",
+                            "by": "",
+                        },
+                    ],
+                    "conflicts": [],
+                },
+                response_only=True,
+                status_codes=["200"],
+            )
+        ],
+    )
 
 
 class GatewayTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -28,7 +28,7 @@ from metering.api.dialects import Answer, Dialect, GatewayPost, IncomingPost
 from metering.inbox import rejections
 from metering.inbox.intake import Step, Steps, run_steps
 from metering.inbox.redaction import WithheldSecrets
-from metering.inbox.rejections import RejectedItem
+from metering.inbox.rejections import ItemRejection, RejectedItem
 from revcred.api.errors import error_answer
 from revcred.postgresql import database_deadline
 
@@ -96,12 +96,11 @@ class Intake:
 
 def rejection_from_error(error: APIException) -> RejectedItem:
     """Return an error as a rejected item: one call, or a body that cannot be split into items."""
-    _, code_and_message, _ = error_answer(error)
+    _, body, _ = error_answer(error)
     # Errors of single items carry these; an error of the whole body has none of them.
     where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
-    rejected = RejectedItem(where | code_and_message)
-    rejected.key = getattr(error, "key", None)
-    return rejected
+    told = ItemRejection(**where, code=body.code, message=body.message)
+    return RejectedItem(told, getattr(error, "key", None))
 
 
 class DatabaseTime:

@@ -1,7 +1,7 @@
-"""The native door `/v1/transactions`: transactions in revcred's own terms, and their receipts."""
+"""The native door `/v1/transactions`: transactions in revcred's own terms."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -11,28 +11,15 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 from msgspec import UNSET, Meta, UnsetType
-from rest_framework.exceptions import NotFound
-from rest_framework.renderers import JSONRenderer
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from metering.api import documentation, facts
-from metering.api.authentication import (
-    GatewayAuthentication,
-    MayRead,
-    admission_of,
-)
+from metering.api.acceptance import acceptance_of, acceptance_status
 from metering.api.decoding import ItemDecoder, ItemRejected
 from metering.api.dialects import Answer, Dialect, GatewayPost, ParsedBody
-from metering.inbox import rejections
 from metering.inbox.calls import ONE_CALL, Call, caller_key_field
-from metering.inbox.rejections import RejectedItem
-from metering.ledger import receipts
-from metering.ledger.receipts import Receipt
-from metering.models import Rejection
+from metering.inbox.rejections import ItemRejection, RejectedItem
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong
-from revcred.models import Assignment, Customer, Gateway, Product, Source, Subscription
+from revcred.models import Gateway
 
 MAX_ELEMENTS_PER_CALL = 50
 MAX_QUANTITY_DIGITS = 18  # of a quantity, before the decimal point
@@ -46,9 +33,6 @@ RawQuantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "
 SizeInBytes = Annotated[int, Meta(ge=0, le=facts.MAX_SIZE_BYTES, description="In bytes.")]
 JSON_NULL = msgspec.Raw(b"null")
 TRANSACTIONS_PATH = "/v1/transactions"
-
-# DRF's own renderer writes decimals as texts, which a client would have to parse.
-_encode_exactly = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class DecisiveFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -306,34 +290,8 @@ def accept_or_reject(
     return calls, rejected
 
 
-def acceptance_body(
-    delivery: UUID, calls: Sequence[Call], rejected: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the JSON answer to a POST: its delivery, the number accepted, and the rejections."""
-    answer = {"delivery": delivery, "accepted": len(calls), "rejected": rejected}
-    return answer if calls or not rejected else answer | first_rejection(rejected)
-
-
-def acceptance_status(calls: Sequence[Call], rejected: Sequence[Any]) -> int:
-    """Return 202 if anything was accepted, else 400.
-
-    Many senders look at the status alone, and would take 202 for success of every item.
-    """
-    return 202 if calls or not rejected else 400
-
-
-def first_rejection(rejected: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return code and message of the first rejection, as those of the whole answer.
-
-    Senders log a message if they log anything, and rarely a list.
-    """
-    first = rejected[0]
-    where = f"{first['field']}: " if first["field"] else ""
-    return {"code": first["code"], "message": f"{where}{first['message']}"}
-
-
 def _rejection_of_item(index: int, item: Any, rejection: ItemRejected) -> RejectedItem:
-    rejected = RejectedItem(
+    told = ItemRejection(
         index=index,
         transaction_id=item.transaction_id,
         field=rejection.field,
@@ -341,8 +299,7 @@ def _rejection_of_item(index: int, item: Any, rejection: ItemRejected) -> Reject
         message=rejection.message,
     )
     # Only the native door has `key`; a CloudEvent has its key in `subject`.
-    rejected.key = getattr(item, "key", None) or getattr(item, "subject", None) or None
-    return rejected
+    return RejectedItem(told, getattr(item, "key", None) or getattr(item, "subject", None) or None)
 
 
 class TransactionsDialect(Dialect):
@@ -357,105 +314,5 @@ class TransactionsDialect(Dialect):
         return ParsedBody(*accept_or_reject(items, make_call))
 
     def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
-        body = acceptance_body(delivery, reading.calls, reading.rejected)
+        body = acceptance_of(delivery, reading.calls, reading.rejected)
         return Answer(acceptance_status(reading.calls, reading.rejected), body)
-
-
-class ExactDecimalRenderer(JSONRenderer):
-    """Renderer that writes decimals as JSON numbers with all their digits."""
-
-    def render(self, data: Any, *args: Any, **named: Any) -> bytes:
-        return b"" if data is None else _encode_exactly(data)
-
-
-class TransactionReceiptView(APIView):
-    """The view of the receipt of one of the gateway's own transactions."""
-
-    authentication_classes = (GatewayAuthentication,)
-    permission_classes = (MayRead,)
-    renderer_classes = (ExactDecimalRenderer,)
-
-    @documentation.document_get_receipt
-    def get(self, request: Request, transaction_id: str) -> Response:
-        # An accepted transaction first: a rejected attempt before it does not matter any more.
-        found = receipts.find_receipts(admission_of(request).gateway, transaction_id)
-        if not found:
-            rejection = rejections.latest_rejection(admission_of(request).gateway, transaction_id)
-            if rejection is None:
-                message = "This gateway sent no transaction with that id, or sent it too long ago."
-                raise NotFound(message)
-            return Response(_rejection_as_json(rejection, transaction_id))
-        first, *others = map(_receipt_as_json, found)
-        return Response(first | {"others_of_this_id": others})
-
-
-def _rejection_as_json(rejection: Rejection, transaction_id: str) -> dict[str, Any]:
-    """Return the receipt of a transaction that was rejected."""
-    return {
-        "transaction_id": transaction_id,
-        "gateway": rejection.gateway.name,
-        "state": "rejected",
-        "reason": rejection.code,
-        "reason_text": rejection.message,
-        "field": rejection.field or None,
-        "rejected_at": rejection.rejected_at,
-    }
-
-
-def _receipt_as_json(receipt: Receipt) -> dict[str, Any]:
-    return {
-        "transaction_id": receipt.transaction_id,
-        "gateway": receipt.gateway.name,
-        "state": receipt.state,
-        "reason": receipt.reason or None,
-        "reason_text": receipt.reason_text or None,
-        "matched_by": receipt.matched_by or None,
-        "key_hint": receipt.hint or None,
-        "credential": _credential_as_json(receipt),
-        "assignment": _assignment_as_json(receipt.assignment),
-        "subscription": _name_and_external_key(receipt.subscription),
-        "customer": _name_and_external_key(receipt.customer),
-        "product": _name_and_external_key(receipt.product),
-        "source": _name_and_external_key(receipt.source),
-        "subscription_named": receipt.subscription_named or None,
-        "source_named": receipt.source_named or None,
-        "method": receipt.method or None,
-        "path": receipt.path or None,
-        "status": receipt.status,
-        "request_bytes": receipt.request_bytes,
-        "response_bytes": receipt.response_bytes,
-        "latency_ms": receipt.latency_ms,
-        "elements": receipt.elements,
-        "metadata": receipt.metadata,
-        "names": receipt.names,
-        "occurred_at": receipt.occurred_at,
-        "received_at": receipt.received_at,
-        "attributed_at": receipt.attributed_at,
-        "history": [asdict(moment) for moment in receipt.history],
-        "conflicts": [
-            {"received_at": each.received_at, "content": each.content} for each in receipt.conflicts
-        ],
-    }
-
-
-def _name_and_external_key(
-    thing: Customer | Subscription | Product | Source | None,
-) -> dict[str, str] | None:
-    return None if thing is None else {"name": str(thing), "external_key": thing.external_key}
-
-
-def _credential_as_json(receipt: Receipt) -> dict[str, Any] | None:
-    credential = receipt.credential
-    if credential is None:
-        return None
-    return {"id": credential.pk, "name": credential.name, "environment": credential.environment}
-
-
-def _assignment_as_json(assignment: Assignment | None) -> dict[str, Any] | None:
-    if assignment is None:
-        return None
-    return {
-        "id": assignment.pk,
-        "active_from": assignment.active_from,
-        "active_until": assignment.active_until,
-    }

@@ -6,9 +6,12 @@ answer to the gateway stays the same.
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+import msgspec
 from django.db import DatabaseError, InterfaceError, connection
+from msgspec import Meta
 
 from metering import failures
 from metering.inbox.redaction import NOTHING_WITHHELD, CallerKey, WithheldSecrets
@@ -53,19 +56,28 @@ DELETE FROM metering_rejection WHERE id IN (
 """
 
 
-class RejectedItem(dict[str, Any]):
-    """One rejected item as its sender is told: field, code, message.
+class ItemRejection(msgspec.Struct, kw_only=True):
+    """One rejected item as its sender is told."""
 
-    `key` is the item's key, if it has one. It is not part of the answer, only cut out of it.
-    """
+    index: Annotated[int | None, Meta(description="Position in the body, from 0.")]
+    transaction_id: str | None
+    field: str | None
+    code: str
+    message: str
 
+
+@dataclass
+class RejectedItem:
+    """One rejected item, and its key if it has one, which is cut out of what is stored."""
+
+    told: ItemRejection
     key: str | None = None
 
 
 def record_rejections(
     gateway_id: int,
     door: str,
-    rejected: Sequence[dict[str, Any]],
+    rejected: Sequence[RejectedItem],
     *,
     withheld: WithheldSecrets = NOTHING_WITHHELD,
     uncounted: int = 0,
@@ -77,15 +89,15 @@ def record_rejections(
     first = rejected[:MAX_REJECTIONS_PER_POST]
     if not first:
         return
-    secrets = [withheld.secrets_for(_key_of_rejected(item)) for item in first]
+    secrets = [withheld.secrets_for(CallerKey(item.key) if item.key else None) for item in first]
     arguments: dict[str, Any] = {
         "gateway": gateway_id,
         "door": door[:200],
-        "places": [item.get("index") for item in first],
-        "ids": _redacted_texts(first, "transaction_id", secrets, max_characters=200),
-        "fields": _redacted_texts(first, "field", secrets, max_characters=200),
-        "codes": [item["code"][:50] for item in first],
-        "messages": _redacted_texts(first, "message", secrets, max_characters=500),
+        "places": [item.told.index for item in first],
+        "ids": _redacted([item.told.transaction_id for item in first], secrets, 200),
+        "fields": _redacted([item.told.field for item in first], secrets, 200),
+        "codes": [item.told.code[:50] for item in first],
+        "messages": _redacted([item.told.message for item in first], secrets, 500),
         "uncounted": uncounted,
         "before": MAX_REJECTIONS_PER_GATEWAY - len(first),
     }
@@ -103,20 +115,11 @@ def latest_rejection(gateway: Gateway, transaction_id: str) -> Rejection | None:
     return found.order_by("-pk").first()
 
 
-def _key_of_rejected(rejected: dict[str, Any]) -> CallerKey | None:
-    key = getattr(rejected, "key", None)
-    return CallerKey(key) if key else None
-
-
-def _redacted_texts(
-    rejected: Sequence[dict[str, Any]],
-    name: str,
-    secrets: Sequence[KnownSecrets],
-    *,
-    max_characters: int,
+def _redacted(
+    texts: Sequence[str | None], secrets: Sequence[KnownSecrets], max_characters: int
 ) -> list[str]:
     # PostgreSQL has no text with a NUL. Cut last: half a secret would not be recognised.
     return [
-        redact_text(str(item.get(name) or ""), its_secrets).replace("\0", "")[:max_characters]
-        for item, its_secrets in zip(rejected, secrets, strict=True)
+        redact_text(text or "", its_secrets).replace("\0", "")[:max_characters]
+        for text, its_secrets in zip(texts, secrets, strict=True)
     ]

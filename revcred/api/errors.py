@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+from msgspec.structs import asdict
 from rest_framework import status
 from rest_framework.exceptions import APIException, AuthenticationFailed, ErrorDetail
 from rest_framework.response import Response
@@ -9,6 +11,13 @@ from rest_framework.views import exception_handler
 
 # HTTP requires this header with every 401.
 BEARER_CHALLENGE = 'Bearer realm="revcred"'
+
+
+class ApiError(msgspec.Struct):
+    """An error: a code for programs and a message for people."""
+
+    code: str
+    message: str
 
 
 class MalformedRequest(APIException):
@@ -49,11 +58,12 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     """
     response = exception_handler(error, context)
     if response is not None:
-        response.data = _error_body(response.data["detail"])
+        # REST framework's renderers know no structs.
+        response.data = asdict(_error_body(response.data["detail"]))
     return response
 
 
-def error_answer(error: APIException) -> tuple[int, dict[str, str], dict[str, str]]:
+def error_answer(error: APIException) -> tuple[int, ApiError, dict[str, str]]:
     """Return status, body and headers of an error, for doors that bypass REST framework's views."""
     headers: dict[str, str] = {}
     if isinstance(error, AuthenticationFailed):
@@ -63,6 +73,6 @@ def error_answer(error: APIException) -> tuple[int, dict[str, str], dict[str, st
     return error.status_code, _error_body(error.detail), headers
 
 
-def _error_body(detail: Any) -> dict[str, str]:
+def _error_body(detail: Any) -> ApiError:
     code = detail.code if isinstance(detail, ErrorDetail) else "error"
-    return {"code": str(code), "message": str(detail)}
+    return ApiError(str(code), str(detail))

@@ -9,11 +9,7 @@ from typing import Any
 import msgspec
 from drf_spectacular.openapi import AutoSchema
 
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["code", "message"],
-    "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
-}
+from revcred.api.errors import ApiError
 
 
 def json_schema_of(item: type[msgspec.Struct]) -> dict[str, Any]:
@@ -41,6 +37,9 @@ def _inline_references(
         inner = components[name] if name not in within else {}
         return _inline_references(inner, components, (*within, name))
     return {name: _inline_references(part, components, within) for name, part in schema.items()}
+
+
+ERROR_SCHEMA = json_schema_of(ApiError)
 
 
 class RequiredBodySchema(AutoSchema):

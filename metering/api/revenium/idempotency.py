@@ -9,6 +9,7 @@ from functools import partial
 from hashlib import blake2b
 from uuid import UUID
 
+import msgspec
 from django.db import connection
 from rest_framework import status
 from rest_framework.exceptions import APIException
@@ -85,7 +86,8 @@ def answer_once(
         # An error is no answer worth repeating: the client will mend the post and send it again.
         yield reserved.delete
         raise
-    yield partial(reserved.update, status=answer.status, answer=answer.body)
+    body = msgspec.to_builtins(answer.body)
+    yield partial(reserved.update, status=answer.status, answer=body)
     return answer
 
 

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from threading import Lock
 
+import msgspec
 from cachetools import TTLCache, cached
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -18,6 +19,7 @@ from metering.api.revenium.dialect import ReveniumAnswerStyle, key_fields_of
 from metering.api.revenium.records import ERROR_RECORD_SCHEMA, InvalidField
 from metering.attribution.judging import reason_if_called_now
 from metering.models import QuarantineReason
+from revcred.api.schema import json_schema_of
 from revcred.models import Gateway
 from revcred.postgresql import database_deadline
 
@@ -26,7 +28,12 @@ GOOD_REASONS = {None, QuarantineReason.AMBIGUOUS}
 KEY_CHECK_CACHE_SECONDS = 1.0  # so that an ended key is refused within it
 MAX_CACHED_KEY_CHECKS = 10_000
 KEY_CHECK_ERRORS = dict.fromkeys((400, 401, 403, 503), ERROR_RECORD_SCHEMA)
-VALIDITY_SCHEMA = {"type": "object", "properties": {"valid": {"type": "boolean"}}}
+
+
+class KeyValidity(msgspec.Struct):
+    """The answer to a question about a key or token that is valid; others get an error."""
+
+    valid: bool = True
 
 
 class ProductKeyView(GatewayView):
@@ -45,7 +52,7 @@ class ProductKeyView(GatewayView):
             OpenApiParameter("application", description="A key or alias."),
             OpenApiParameter("productKey", description="A subscription's external key."),
         ],
-        responses={200: VALIDITY_SCHEMA, 404: ERROR_RECORD_SCHEMA, **KEY_CHECK_ERRORS},
+        responses={200: json_schema_of(KeyValidity), 404: ERROR_RECORD_SCHEMA, **KEY_CHECK_ERRORS},
     )
     def get(self, request: Request) -> HttpResponse:
         query = request.query_params
@@ -56,7 +63,7 @@ class ProductKeyView(GatewayView):
             )
         if not is_good:
             raise NotFound("This key or subscription is unknown, or not valid for a call now.")
-        return self.respond(Answer(HTTPStatus.OK, {"valid": True}))
+        return self.respond(Answer(HTTPStatus.OK, KeyValidity()))
 
 
 class ResolveKeyView(GatewayView):
@@ -68,10 +75,10 @@ class ResolveKeyView(GatewayView):
         operation_id="revenium_resolve_key",
         summary="Check that a token is valid",
         tags=["Revenium: metering v2"],
-        responses={200: VALIDITY_SCHEMA, **KEY_CHECK_ERRORS},
+        responses={200: json_schema_of(KeyValidity), **KEY_CHECK_ERRORS},
     )
     def get(self, request: Request) -> HttpResponse:
-        return self.respond(Answer(HTTPStatus.OK, {"valid": True}))
+        return self.respond(Answer(HTTPStatus.OK, KeyValidity()))
 
 
 def _is_good_for_call(gateway: Gateway, key: str | None, subscription: str | None) -> bool:

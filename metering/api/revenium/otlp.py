@@ -5,9 +5,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceResponse,
@@ -41,13 +44,15 @@ from metering.api.revenium.naming import (
 )
 from metering.api.revenium.records import (
     ERROR_RECORD_SCHEMA,
-    RECORD_MOMENT_SCHEMA,
+    ErrorRecord,
+    MomentText,
     error_record,
     format_moment,
 )
 from metering.api.revenium.v2 import V2_TAG
 from metering.api.transactions import AcceptanceWindow, accept_or_reject
 from metering.inbox.calls import ONE_CALL, Call, digest_of_parts
+from metering.inbox.rejections import RejectedItem
 from revcred.api.errors import MalformedRequest
 from revcred.api.schema import json_schema_of
 from revcred.fingerprints import fingerprint_hex
@@ -55,24 +60,37 @@ from revcred.models import Gateway
 
 PROTOBUF_MEDIA_TYPE = "application/x-protobuf"
 BINARY_SCHEMA = {"type": "string", "format": "binary"}
-LOGS_ANSWER_SCHEMA = {
-    "type": "object",
-    "required": ["id", "resourceType", "processedEvents", "created", "partialSuccess"],
-    "properties": {
-        "id": {"type": "string"},
-        "resourceType": {"type": "string", "enum": ["otlp"]},
-        "processedEvents": {"type": "integer", "description": "Records that are calls."},
-        "passedOver": {"type": "integer", "description": "Records that are no calls."},
-        "created": RECORD_MOMENT_SCHEMA,
-        "partialSuccess": {
-            "type": "object",
-            "properties": {
-                "rejectedLogRecords": {"type": "string"},
-                "errorMessage": {"type": "string"},
-            },
-        },
-    },
-}
+
+
+class PartialSuccess(msgspec.Struct, rename="camel", kw_only=True):
+    """OTLP's own part of the answer: how many records were rejected, and why."""
+
+    rejected_log_records: str | UnsetType = UNSET  # as OTLP has 64-bit numbers in JSON
+    error_message: str | UnsetType = UNSET
+
+
+class LogsAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """The answer to a POST of logs."""
+
+    id: str
+    resource_type: Literal["otlp"] = "otlp"
+    processed_events: Annotated[int, Meta(description="Records that are calls.")]
+    passed_over: Annotated[int, Meta(description="Records that are no calls.")]
+    created: MomentText
+    partial_success: PartialSuccess
+
+
+class LogsRejected(ErrorRecord, rename="camel", kw_only=True):
+    """The answer if every record was rejected: an error record with the fields of LogsAnswer."""
+
+    id: str
+    resource_type: Literal["otlp"] = "otlp"
+    processed_events: int
+    passed_over: int
+    created: MomentText
+    partial_success: PartialSuccess
+
+
 UNIX_EPOCH = datetime.fromtimestamp(0, UTC)
 MAX_UNIX_NANOSECONDS = 2**63  # in the year 2262
 MAX_REJECTIONS_IN_ANSWER = 10  # a batch may have a thousand
@@ -338,7 +356,7 @@ class OtlpLogsDialect(OtlpAnswerStyle, Dialect):
             "application/json": json_schema_of(DocumentedLogs),
             PROTOBUF_MEDIA_TYPE: BINARY_SCHEMA,
         },
-        answers={200: LOGS_ANSWER_SCHEMA, (200, PROTOBUF_MEDIA_TYPE): BINARY_SCHEMA},
+        answers={200: json_schema_of(LogsAnswer), (200, PROTOBUF_MEDIA_TYPE): BINARY_SCHEMA},
         errors=(400, 401, 403, 413, 415, 429, 503),
         error=ERROR_RECORD_SCHEMA,
     )
@@ -358,42 +376,41 @@ class OtlpLogsDialect(OtlpAnswerStyle, Dialect):
         call_maker = LogCallMaker.for_post(post, call_records)
         calls, rejected = accept_or_reject(call_records, call_maker.call_of)
         # An index among the calls means nothing to the sender, who knows the body alone.
-        for rejection in rejected:
-            record = call_records[rejection["index"]]
+        for item in rejected:
+            place = item.told.index or 0
+            record = call_records[place]
             if isinstance(record, ParsedLogRecord):
-                rejection.key = record.attribute(KEY_ATTRIBUTES)
-            rejection["index"] = positions[rejection["index"]]
+                item.key = record.attribute(KEY_ATTRIBUTES)
+            item.told.index = positions[place]
         return ParsedBody(calls, rejected, passed_over=len(records) - len(positions))
 
     def answer(self, post: GatewayPost, reading: ParsedBody, delivery: UUID) -> Answer:
-        body: dict[str, Any] = {
-            "id": str(delivery),
-            "resourceType": "otlp",
-            "processedEvents": len(reading.calls),
-            "passedOver": reading.passed_over,
-            "created": format_moment(post.now),
-            "partialSuccess": {},
-        }
+        success = PartialSuccess()
         if reading.rejected:
-            body["partialSuccess"] = {
-                "rejectedLogRecords": str(len(reading.rejected)),
-                "errorMessage": _rejections_message(reading.rejected),
-            }
+            success.rejected_log_records = str(len(reading.rejected))
+            success.error_message = _rejections_message(reading.rejected)
+        body = LogsAnswer(
+            id=str(delivery),
+            processed_events=len(reading.calls),
+            passed_over=reading.passed_over,
+            created=format_moment(post.now),
+            partial_success=success,
+        )
         if reading.rejected and not reading.calls:
             # OTLP asks for 400 where no retry can help: exporters then report it and drop the data.
-            message = body["partialSuccess"]["errorMessage"]
-            error = MalformedRequest(message, code=reading.rejected[0]["code"])
+            error = MalformedRequest(
+                success.error_message or None, code=reading.rejected[0].told.code
+            )
             answer = error_record(error, post.path)
-            return replace(answer, body=answer.body | body)
+            return replace(answer, body=LogsRejected(**asdict(answer.body), **asdict(body)))
         return Answer(200, body)
 
 
-def _rejections_message(rejected: Sequence[Mapping[str, Any]]) -> str:
+def _rejections_message(rejected: Sequence[RejectedItem]) -> str:
     """Return a sentence for each of the first rejected records; exporters log it."""
     sentences = [
-        f"Record {rejection['index']}: {f'{field}: ' if (field := rejection['field']) else ''}"
-        f"{rejection['message']}"
-        for rejection in rejected[:MAX_REJECTIONS_IN_ANSWER]
+        f"Record {told.index}: {f'{told.field}: ' if told.field else ''}{told.message}"
+        for told in (item.told for item in rejected[:MAX_REJECTIONS_IN_ANSWER])
     ]
     more = len(rejected) - len(sentences)
     return " ".join([*sentences, f"And {more:,} more."] if more else sentences)
@@ -403,12 +420,14 @@ def _as_protobuf(answer: Answer) -> bytes:
     if answer.status != HTTPStatus.OK:
         # OTLP expects a google.rpc.Status here. Its message has the same field number as
         # `error_message`, so that both are the same bytes.
-        error = ExportLogsPartialSuccess(error_message=answer.body["message"])
+        error = ExportLogsPartialSuccess(error_message=answer.body.message)
         return bytes(error.SerializeToString())
-    partial_success = answer.body["partialSuccess"]
-    message = ExportLogsPartialSuccess(
-        rejected_log_records=int(partial_success.get("rejectedLogRecords", 0)),
-        error_message=partial_success.get("errorMessage", ""),
-    )
-    response = ExportLogsServiceResponse(partial_success=message if partial_success else None)
+    success: PartialSuccess = answer.body.partial_success
+    message = None
+    if success.rejected_log_records is not UNSET:
+        message = ExportLogsPartialSuccess(
+            rejected_log_records=int(success.rejected_log_records),
+            error_message=success.error_message or "",
+        )
+    response = ExportLogsServiceResponse(partial_success=message)
     return bytes(response.SerializeToString())

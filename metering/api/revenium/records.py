@@ -5,59 +5,59 @@ from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from django.conf import settings
+from msgspec import UNSET, Meta, UnsetType
 from rest_framework.exceptions import APIException
 
 from metering.api.backlog import backlog
 from metering.api.decoding import ItemRejected
 from metering.api.dialects import Answer
 from revcred.api.errors import error_answer
+from revcred.api.schema import json_schema_of
 from revcred.fingerprints import fingerprint
 from revcred.models import Gateway
 
-RECORD_MOMENT_SCHEMA = {"type": "string", "format": "date-time"}
-TEXT_SCHEMA = {"type": "string"}
-RECORD_SCHEMA = {
-    "type": "object",
-    "required": ["id", "label", "resourceType", "signature", "created", "updated", "_links"],
-    "properties": {
-        "id": TEXT_SCHEMA | {"description": "The transaction's id."},
-        "label": TEXT_SCHEMA,
-        "resourceType": {"type": "string", "enum": ["metering"]},
-        "signature": TEXT_SCHEMA,
-        "created": RECORD_MOMENT_SCHEMA | {"description": "When it first arrived."},
-        "updated": RECORD_MOMENT_SCHEMA,
-        "_links": {"type": "object"},
-    },
-}
-ERROR_RECORD_SCHEMA = {
-    "type": "object",
-    "required": ["timestamp", "status", "error", "message", "path", "details", "errors"],
-    "properties": {
-        "timestamp": RECORD_MOMENT_SCHEMA,
-        "status": {"type": "integer"},
-        "error": TEXT_SCHEMA,
-        "message": TEXT_SCHEMA,
-        "path": TEXT_SCHEMA,
-        "details": {"type": "object", "additionalProperties": TEXT_SCHEMA},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["code", "message"],
-                "properties": {
-                    "code": TEXT_SCHEMA,
-                    "field": {"type": ["string", "null"]},
-                    "message": TEXT_SCHEMA,
-                },
-            },
-        },
-        # Only with errors that go away by themselves.
-        "retryAfterSeconds": {"type": "integer"},
-    },
-}
+# With milliseconds and "Z", which some clients of Revenium insist on: see `format_moment`.
+MomentText = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+class MeteringRecord(msgspec.Struct, rename="camel", kw_only=True):
+    """The record of an accepted transaction."""
+
+    id: Annotated[str, Meta(description="The transaction's id.")]
+    label: str
+    resource_type: Literal["metering"] = "metering"
+    signature: str
+    created: Annotated[MomentText, Meta(description="When it first arrived.")]
+    updated: MomentText
+    links: dict[str, Any] = msgspec.field(default_factory=dict, name="_links")
+
+
+class RecordedError(msgspec.Struct):
+    """One of the errors in an error record."""
+
+    code: str
+    field: str | None
+    message: str
+
+
+class ErrorRecord(msgspec.Struct, rename="camel", kw_only=True):
+    """An error in Revenium's format. `retry_after_seconds`: only if it goes away by itself."""
+
+    timestamp: MomentText
+    status: int
+    error: str
+    message: str
+    path: str
+    details: dict[str, str]
+    errors: list[RecordedError]
+    retry_after_seconds: int | UnsetType = UNSET
+
+
+ERROR_RECORD_SCHEMA = json_schema_of(ErrorRecord)
 # 409 comes from idempotency keys alone.
 ERROR_STATUSES = (400, 401, 403, 409, 413, 415, 429, 503)
 # All doors share one limit, so that there is one bucket.
@@ -79,38 +79,34 @@ class InvalidField(APIException):
         self.transaction_id, self.key = transaction_id, key
 
 
-def metering_record(gateway: Gateway, transaction_id: str, created: datetime) -> dict[str, Any]:
+def metering_record(gateway: Gateway, transaction_id: str, created: datetime) -> MeteringRecord:
     """Return the record of an accepted transaction; `created` is when it first came."""
     moment = format_moment(created)
     # `updated` never differs: the first content of an id stands.
-    return {
-        "id": transaction_id,
-        "label": f"metering {transaction_id}",
-        "resourceType": "metering",
-        "signature": _record_signature(gateway, transaction_id),
-        "created": moment,
-        "updated": moment,
-        "_links": {},
-    }
+    return MeteringRecord(
+        id=transaction_id,
+        label=f"metering {transaction_id}",
+        signature=_record_signature(gateway, transaction_id),
+        created=moment,
+        updated=moment,
+    )
 
 
 def error_record(error: APIException, path: str) -> Answer:
     """Return an error in Revenium's format; `path` is the one that was posted to."""
-    status, code_and_message, headers = error_answer(error)
-    code, message = code_and_message["code"], code_and_message["message"]
+    status, said, headers = error_answer(error)
     field = getattr(error, "field", None)
-    body = {
-        "timestamp": format_moment(datetime.now(UTC)),
-        "status": status,
-        "error": HTTPStatus(status).phrase,
-        "message": f"{field}: {message}" if field else message,
-        "path": path,
-        "details": {field: message} if field else {},
-        "errors": [{"code": code, "field": field, "message": message}],
-    }
-    # Also in the body, where Revenium has it; the header is among `headers`.
-    if wait := getattr(error, "wait", None):
-        body["retryAfterSeconds"] = wait
+    body = ErrorRecord(
+        timestamp=format_moment(datetime.now(UTC)),
+        status=status,
+        error=HTTPStatus(status).phrase,
+        message=f"{field}: {said.message}" if field else said.message,
+        path=path,
+        details={field: said.message} if field else {},
+        errors=[RecordedError(said.code, field, said.message)],
+        # Also in the body, where Revenium has it; the header is among `headers`.
+        retry_after_seconds=getattr(error, "wait", None) or UNSET,
+    )
     return Answer(status, body, headers)
 
 

@@ -25,7 +25,7 @@ from metering.api.revenium.fields import TextValue
 from metering.api.revenium.records import (
     ERROR_RECORD_SCHEMA,
     ERROR_STATUSES,
-    RECORD_SCHEMA,
+    MeteringRecord,
     metering_record,
 )
 from metering.api.revenium.repeats import first_moment
@@ -48,7 +48,7 @@ def v2_documentation(
         description=description,
         tag=V2_TAG,
         request={"application/json": json_schema_of(item)},
-        answers={201: RECORD_SCHEMA},
+        answers={201: json_schema_of(MeteringRecord)},
         errors=ERROR_STATUSES,
         error=ERROR_RECORD_SCHEMA,
     )

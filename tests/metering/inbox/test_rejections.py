@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox import rejections
+from metering.inbox.rejections import ItemRejection, RejectedItem
 from metering.models import GatewayToken, IntakeStats, Rejection
 from tests import factories
 from tests.metering.api.conftest import FastClient
@@ -140,16 +141,17 @@ def test_no_key_is_stored(post, fields):
     assert OTHER not in said
 
 
+def rejected(message, index=None):
+    return RejectedItem(
+        ItemRejection(index=index, transaction_id=None, field=None, code="x", message=message)
+    )
+
+
 def test_the_latest_thousand_of_a_gateway_are_kept(gateway):
     other = factories.a_gateway()
-    rejections.record_rejections(
-        other.pk, "/v1/transactions", [{"code": "x", "message": "of another"}]
-    )
+    rejections.record_rejections(other.pk, "/v1/transactions", [rejected("of another")])
     for start in range(0, 1_300, 100):
-        some = [
-            {"index": n, "code": "x", "message": str(start + n), "transaction_id": None}
-            for n in range(100)
-        ]
+        some = [rejected(str(start + n), n) for n in range(100)]
         rejections.record_rejections(gateway.pk, "/v1/transactions", some)
 
     kept = Rejection.objects.filter(gateway=gateway).order_by("pk")
@@ -159,7 +161,7 @@ def test_the_latest_thousand_of_a_gateway_are_kept(gateway):
 
 
 def test_of_one_post_a_hundred_are_kept(gateway):
-    many = [{"index": n, "code": "x", "message": "m"} for n in range(1_000)]
+    many = [rejected("m", n) for n in range(1_000)]
     rejections.record_rejections(gateway.pk, "/v1/transactions", many)
 
     assert Rejection.objects.count() == 100
