@@ -7,29 +7,17 @@ from django.db.transaction import on_commit
 
 
 class MeteringConfig(AppConfig):
-    """The app metering. The core does not import it, and reaches it by signals."""
+    """The app metering. The core does not import it, and reaches it by a port."""
 
     name = "metering"
 
     def ready(self) -> None:
         # Not above: these modules import models, which Django has loaded only now.
         from metering.api.registered_doors import DOORS, announce_doors
-        from metering.consequences import count_consequences
-        from metering.quarantine.hooks import open_claim, preview_upload_claim, rows_with_usage
-        from metering.recent_calls import count_recent_calls
-        from revcred.hooks import (
-            assignment_changed,
-            consequences_requested,
-            recent_calls_requested,
-            usage_requested,
-            waiting_requested,
-        )
+        from metering.port import Metering
+        from revcred.metering_port import connect_metering
 
-        assignment_changed.connect(open_claim)
-        waiting_requested.connect(preview_upload_claim)
-        usage_requested.connect(rows_with_usage)
-        recent_calls_requested.connect(count_recent_calls)
-        consequences_requested.connect(count_consequences)
+        connect_metering(Metering())
         announce_doors(DOORS)
         post_migrate.connect(_ensure_ledger_partitions, sender=self)
         post_save.connect(_ensure_partitions_of_gateway, sender="revcred.Gateway")

@@ -16,7 +16,7 @@ from metering.models import Claim, QuarantineReason
 from metering.quarantine import reattribution
 from metering.quarantine.statements import count_claimed_statement, count_corrections_statement
 from metering.statement_timeouts import statement_timeout
-from revcred.hooks import CallMovement, ChargedTo, Consequences
+from revcred.metering_port import CallMovement, ChargedTo, Consequences
 from revcred.models import Credential, Subscription
 
 COUNT_LIMIT_SECONDS = 10.0
@@ -50,10 +50,8 @@ class _CountTookTooLong(Exception):
     """A statement was stopped at its time limit."""
 
 
-def count_consequences(
-    *, noted: Sequence[Claim], seconds: float | None = None, **_: Any
-) -> Consequences:
-    """Count the calls that these claims will move; see `revcred.hooks`.
+def count_consequences(noted: Sequence[Claim], *, seconds: float | None = None) -> Consequences:
+    """Count the calls that these claims will move.
 
     Runs in the transaction that has changed assignments, which is taken back afterwards. What
     cannot be counted within `seconds`, by default COUNT_LIMIT_SECONDS, is left out: then

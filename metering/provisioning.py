@@ -4,7 +4,6 @@ Only where the setting says so. Each creation is recorded in the audit.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from threading import Lock
 from typing import TypeVar
 from uuid import uuid4
@@ -142,7 +141,7 @@ def _find_or_create_subscription(customer: Customer, product: Product) -> Subscr
     if found is None:
         name = f"{customer.external_key}/{product.external_key}"[:200]
         with_name = Subscription.objects.filter(external_key=name)
-        begins = _earliest_acceptable_moment()
+        begins = Gateway.objects.oldest_accepted_moment(timezone.now())
         # The name may be taken: by a subscription to another product, or one that is yet to begin.
         if with_name.not_ended_at(timezone.now()).exists():
             name = f"{name[:180]}/{uuid4().hex[:8]}"
@@ -173,17 +172,15 @@ def _provision_credential(
         credentials.issue_credential(
             customer=customer,
             name=name,
-            new_key=NewKey(key=key, active_from=_earliest_acceptable_moment()),
+            new_key=NewKey(
+                key=key, active_from=Gateway.objects.oldest_accepted_moment(timezone.now())
+            ),
             subscriptions=[subscription] if subscription else [],
             holders=[subscriber] if subscriber else [],
             by=None,
         )
     elif credential and key:
         credentials.add_alias(credential=credential, alias=key, by=None)
-
-
-def _earliest_acceptable_moment() -> datetime:
-    return timezone.now() - Gateway.objects.longest_accepted_age()
 
 
 def _record_provisioned(created: Model) -> None:

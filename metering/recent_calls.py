@@ -12,8 +12,8 @@ from django.utils import timezone
 from metering import failures
 from metering.models import IntakeStats, Transaction, Usage
 from metering.statement_timeouts import statement_timeout
-from revcred.hooks import RECENT_CALLS_DAYS, RecentCalls
-from revcred.models import Credential, Customer, ExternalKey, Gateway, Product, Subscription
+from revcred.metering_port import RECENT_CALLS_DAYS, RecentCalls, RecentCallsQuestion
+from revcred.models import ExternalKey, Gateway, Subscription
 
 MAX_TRANSACTIONS_SEARCHED = 10_000  # for one name
 KEY_COUNT_LIMIT_SECONDS = 3  # to search the ledger for one of a credential's keys
@@ -35,22 +35,12 @@ GROUP BY 1
 """
 
 
-def count_recent_calls(
-    *,
-    credential: Credential | None,
-    subscription: Subscription | None,
-    customer: Customer | None,
-    product: Product | None,
-    key: ExternalKey | None,
-    named: str | None,
-    days: int,
-    **_: Any,
-) -> RecentCalls:
-    """Count the calls of the last days; see `revcred.hooks`.
-
-    `named`: count only calls that name the subscription so.
-    """
-    since = timezone.now() - timedelta(days=days)
+def count_recent_calls(question: RecentCallsQuestion) -> RecentCalls:
+    """Count the calls of the last days."""
+    credential, subscription = question.credential, question.subscription
+    customer, product = question.customer, question.product
+    key, named = question.key, question.named
+    since = timezone.now() - timedelta(days=RECENT_CALLS_DAYS)
     if named is not None:
         return _recent_calls_by_name(subscription, named, since)
     # Usage does not say which key a call came with.

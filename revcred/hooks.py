@@ -1,21 +1,29 @@
-"""Hooks by which the core tells metering of changes, and asks it about usage.
+"""Announcements and questions of the core to metering, through `revcred.metering_port`.
 
-Metering listens (see `metering/apps.py`); the core knows nothing of who does. Actions announce here
-that an assignment between usage and its owner changed. The core asks here what waits for somebody,
-what has been attributed already, and what an action would move.
+Actions announce here that an assignment between usage and its owner changed. The core asks here
+what waits for somebody, what has been attributed already, and what an action would move.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from datetime import date, datetime
-from typing import Any, Generic, TypeVar, cast
+from datetime import datetime
+from typing import Generic, TypedDict, TypeVar, Unpack
 
 from django.db import OperationalError, connection
 from django.db.transaction import atomic, set_rollback
-from django.dispatch import Signal
 
+from revcred.metering_port import (
+    AssignmentChange,
+    Consequences,
+    Correction,
+    RecentCalls,
+    RecentCallsQuestion,
+    WaitingCalls,
+    connected_metering,
+    table_of_rows,
+)
 from revcred.models import (
     Credential,
     Customer,
@@ -27,73 +35,10 @@ from revcred.models import (
 )
 from revcred.models.audit import events_deferred_to_end
 
-# Sent by `announce_change`. A listener may return an object that stands for the correction.
-assignment_changed = Signal()
-# Questions to metering, each sent by one function below. The first listener's answer counts.
-waiting_requested = Signal()
-usage_requested = Signal()
-consequences_requested = Signal()
-recent_calls_requested = Signal()
-
 TRIAL_LOCK_TIMEOUT_SECONDS = 3
-RECENT_CALLS_DAYS = 7
 LOCK_NOT_AVAILABLE_SQLSTATE = "55P03"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChargedTo:
-    """The subscription that calls are charged to, or the reason why they have no owner."""
-
-    customer: str = ""
-    subscription: str = ""
-    subscription_id: int | None = None
-    credential: str = ""  # given only if nothing but the credential changes
-    reason: str = ""
-
-    def __str__(self) -> str:
-        if self.subscription_id is None:
-            return f"quarantine ({self.reason})"
-        through = f", through “{self.credential}”" if self.credential else ""
-        return f"“{self.subscription}” of {self.customer}{through}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CallMovement:
-    """Calls that an action moves from one owner to another, or out of or into quarantine."""
-
-    before: ChargedTo
-    after: ChargedTo
-    calls: int
-    first: datetime
-    last: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Consequences:
-    """The calls that an action moves, the largest movement first.
-
-    `since`: the earliest moment the action reaches back to; None if it reaches no counted call.
-    `is_complete`: False if there are more calls than could be counted in time.
-    `changes_assignments`: True if the action changes whose calls are, also if no counted call
-    moves. `others_under_way`: earlier corrections that are not finished, whose calls may be among
-    these.
-    """
-
-    movements: tuple[CallMovement, ...] = ()
-    since: datetime | None = None
-    is_complete: bool = True
-    changes_assignments: bool = False
-    others_under_way: int = 0
-
-    @property
-    def calls(self) -> int:
-        return sum(movement.calls for movement in self.movements)
-
-    @property
-    def moves_calls(self) -> bool:
-        return bool(self.movements) or not self.is_complete
 
 
 @dataclass(frozen=True)
@@ -109,46 +54,44 @@ class TrialResult(Generic[T]):
     progress_urls: tuple[str, ...] = ()
 
 
+class ConcernedByChange(TypedDict, total=False):
+    """The fields of an `AssignmentChange` beside its cause and its author."""
+
+    since: datetime | None
+    credential: Credential | None
+    subscription: Subscription | None
+    product: Product | None
+    upload: Upload | None
+    with_sources: bool
+
+
+class RecentCallsFields(TypedDict, total=False):
+    """The fields of a `RecentCallsQuestion`."""
+
+    credential: Credential | None
+    subscription: Subscription | None
+    customer: Customer | None
+    product: Product | None
+    key: ExternalKey | None
+    named: str | None
+
+
 class ConcurrentChange(Exception):
     """Somebody else is changing the same thing at this moment."""
 
 
-# Answers of metering to the announcements of the action that is being tried out. A context
-# variable, because actions announce deep inside, and requests run in threads.
-_listener_answers: ContextVar[list[Any] | None] = ContextVar("noted announcements", default=None)
+# Corrections that follow from the action that is being tried out. A context variable, because
+# actions announce deep inside, and requests run in threads.
+_noted_corrections: ContextVar[list[Correction] | None] = ContextVar("noted", default=None)
 
 
-def announce_change(
-    cause: str,
-    *,
-    by: User | None,
-    since: datetime | None = None,
-    credential: Credential | None = None,
-    subscription: Subscription | None = None,
-    product: Product | None = None,
-    upload: Upload | None = None,
-    with_sources: bool = False,
-) -> None:
-    """Announce a change of assignments, inside the transaction that makes it.
-
-    `cause`: a sentence for people. `since`: the moment from which attributed usage may be wrong
-    now; None concerns waiting usage only. `with_sources`: all products that have sources, and none
-    in particular.
-    """
-    answers = assignment_changed.send(
-        sender=None,
-        cause=cause,
-        by=by,
-        since=since,
-        credential=credential,
-        subscription=subscription,
-        product=product,
-        upload=upload,
-        with_sources=with_sources,
-    )
-    # SeenTransaction only while an action is tried out.
-    if (noted := _listener_answers.get()) is not None:
-        noted += [answer for _, answer in answers if answer is not None]
+def announce_change(cause: str, *, by: User | None, **concerned: Unpack[ConcernedByChange]) -> None:
+    """Announce an `AssignmentChange`, inside the transaction that makes it."""
+    if metering := connected_metering():
+        correction = metering.change_assignments(AssignmentChange(cause=cause, by=by, **concerned))
+        # Only while an action is tried out.
+        if (noted := _noted_corrections.get()) is not None:
+            noted.append(correction)
 
 
 def try_out(
@@ -163,8 +106,8 @@ def try_out(
     later: what is shown is what happens. `seconds`: longest time for counting, if it may be longer
     than for a page that somebody waits for. Raises ConcurrentChange, and what the action raises.
     """
-    noted: list[Any] = []
-    token = _listener_answers.set(noted)
+    noted: list[Correction] = []
+    token = _noted_corrections.set(noted)
     try:
         with atomic(), _short_lock_timeout(), events_deferred_to_end():
             result = action()
@@ -181,31 +124,25 @@ def try_out(
             raise ConcurrentChange from error
         raise
     finally:
-        _listener_answers.reset(token)
-    progress_urls = tuple(filter(None, map(_progress_url, noted))) if is_kept else ()
+        _noted_corrections.reset(token)
+    progress_urls = tuple(each.get_absolute_url() for each in noted) if is_kept else ()
     return TrialResult(result, consequences, is_kept, progress_urls)
 
 
-def _count_consequences(noted: list[Any], seconds: float | None) -> Consequences:
-    """Ask metering to count what its own answers to the announcements would move."""
-    answers = (
-        consequences_requested.send(sender=None, noted=noted, seconds=seconds) if noted else []
-    )
-    if not answers:
+def _count_consequences(noted: Sequence[Correction], seconds: float | None) -> Consequences:
+    """Ask metering to count what the corrections that were noted would move."""
+    metering = connected_metering()
+    if not metering or not noted:
         return Consequences()
-    return replace(cast("Consequences", answers[0][1]), changes_assignments=True)
+    counted = metering.count_consequences(noted, seconds=seconds)
+    return replace(counted, changes_assignments=True)
 
 
-def _expect_calls(answers: list[Any], consequences: Consequences) -> None:
+def _expect_calls(noted: Sequence[Correction], consequences: Consequences) -> None:
     """Tell the correction how many calls to expect, if that is known and it is the only one."""
     # With several corrections it is unknown which calls belong to which.
-    is_known = len(answers) == 1 and consequences.is_complete
-    if is_known and hasattr(answers[0], "record_expected_calls"):
-        answers[0].record_expected_calls(consequences.calls)
-
-
-def _progress_url(answer: Any) -> str | None:
-    return cast("str", answer.get_absolute_url()) if hasattr(answer, "get_absolute_url") else None
+    if len(noted) == 1 and consequences.is_complete:
+        noted[0].record_expected_calls(consequences.calls)
 
 
 @contextmanager
@@ -224,66 +161,33 @@ def _short_lock_timeout() -> Iterator[None]:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
 
 
-@dataclass(frozen=True)
-class RecentCalls:
-    """The number of calls in the last RECENT_CALLS_DAYS, in total and day by day.
-
-    `last_hour`: the last hour that had any. `last_day`: calls of the last 24 hours, counted by
-    whole hours, from `last_day_since` on. `by_day`: each of these days in UTC with its calls,
-    oldest first. `is_complete`: False if not all calls could be counted in time.
-    """
-
-    calls: int = 0
-    last_hour: datetime | None = None
-    last_day: int = 0
-    last_day_since: datetime | None = None
-    by_day: tuple[tuple[date, int], ...] = ()
-    is_complete: bool = True
-
-
-def recent_calls_of(
-    *,
-    credential: Credential | None = None,
-    subscription: Subscription | None = None,
-    customer: Customer | None = None,
-    product: Product | None = None,
-    key: ExternalKey | None = None,
-    named: str | None = None,
-) -> RecentCalls:
-    """Return the recent calls charged through the credential, to the subscription, and so on.
-
-    `key`: count only calls that came with this key. `named`: count only calls that name the
-    subscription by this external key.
-    """
-    # No listener, as in tests of the core alone, means no calls.
-    answers = recent_calls_requested.send(
-        sender=None,
-        credential=credential,
-        subscription=subscription,
-        customer=customer,
-        product=product,
-        key=key,
-        named=named,
-        days=RECENT_CALLS_DAYS,
+def recent_calls_of(**question: Unpack[RecentCallsFields]) -> RecentCalls:
+    """Return the recent calls of what a `RecentCallsQuestion` names."""
+    metering = connected_metering()
+    return (
+        metering.count_recent_calls(RecentCallsQuestion(**question)) if metering else RecentCalls()
     )
-    return cast("RecentCalls", answers[0][1]) if answers else RecentCalls()
 
 
-def waiting_transactions_of(rows: str) -> dict[str, Any]:
-    """Return how many transactions in quarantine the rows of a query would attribute.
+def count_waiting_for(query: str) -> WaitingCalls:
+    """Return the transactions in quarantine that the rows of a query would attribute.
 
-    `rows`: SQL for columns `customer`, `fingerprint` and `subscription` (its external key). Returns
-    `transactions`, `since` (the oldest) and `customers` (the first of their names).
+    `query`: its columns are those of `MeteringPort.count_waiting`.
     """
-    answers = waiting_requested.send(sender=None, rows=rows)
-    nothing: dict[str, Any] = {"transactions": 0, "since": None, "customers": []}
-    return cast("dict[str, Any]", answers[0][1]) if answers else nothing
+    metering = connected_metering()
+    if not metering:
+        return WaitingCalls()
+    with table_of_rows("revcred_waited_for", query) as rows:
+        return metering.count_waiting(rows)
 
 
-def numbers_with_usage(rows: str, *, most: int) -> list[int]:
-    """Return the numbers of rows that usage has been attributed to, at most `most`.
+def numbers_with_usage(query: str, *, most: int) -> list[int]:
+    """Return the numbers of the rows of a query that have usage, at most `most`.
 
-    `rows`: SQL for columns `number`, `since`, and `credential_id` or `subscription_ids` or both.
+    `query`: its columns are those of `MeteringPort.find_rows_with_usage`.
     """
-    answers = usage_requested.send(sender=None, rows=rows, most=most)
-    return cast("list[int]", answers[0][1]) if answers else []
+    metering = connected_metering()
+    if not metering:
+        return []
+    with table_of_rows("revcred_asked_for_usage", query) as rows:
+        return metering.find_rows_with_usage(rows, most=most)

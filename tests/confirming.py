@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from revcred import hooks
+from revcred.metering_port import Consequences
 
 
 def asked(response: Any) -> bool:
@@ -26,6 +27,6 @@ def post(client: Any, address: str, typed: dict[str, Any]) -> Any:
     return confirm(client, response) if asked(response) else response
 
 
-def consequences_of(action: Callable[[], Any]) -> hooks.Consequences:
+def consequences_of(action: Callable[[], Any]) -> Consequences:
     """Return what the action would move, and take it back."""
     return hooks.try_out(action, keep=lambda _, __: False).consequences

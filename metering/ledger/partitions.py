@@ -1,7 +1,7 @@
 """Partitions of the ledger, one a day: created ahead, and dropped at the end of retention."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.db import connection
 
@@ -17,8 +17,9 @@ def ensure_partitions(today: date | None = None) -> int:
     Return how many were created.
     """
     today = today or datetime.now(UTC).date()
-    # A day more than the longest accepted age: "today" may begin during this call.
-    first = today - Gateway.objects.longest_accepted_age() - timedelta(days=1)
+    midnight = datetime.combine(today, time.min, UTC)
+    # A day more than the oldest accepted moment: "today" may begin during this call.
+    first = Gateway.objects.oldest_accepted_moment(midnight).date() - timedelta(days=1)
     return ensure_partitions_of_days(
         _days_between(first, today + timedelta(days=PARTITION_DAYS_AHEAD))
     )

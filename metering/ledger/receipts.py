@@ -1,7 +1,7 @@
 """Receipts: the state and history of one transaction, for the API, the admin and the storefront."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
@@ -228,14 +228,30 @@ def _replacing_row(row: TransactionRow) -> TransactionRow | None:
 def _history_of_chain(
     chain: list[TransactionRow], conflicts: list[Conflict]
 ) -> Iterator[HistoryEntry]:
-    first = chain[0]
-    yield HistoryEntry(at=first.received_at, what=f"Received from {first.gateway}")
+    yield _reception(chain[0])
     for row in chain:
         yield from _history_of_row(row)
-    for conflict in conflicts:
-        yield HistoryEntry(
-            at=conflict.received_at, what="Sent again with another content; not counted"
-        )
+    yield from map(_conflict_entry, conflicts)
+
+
+def history_of_standing_row(row: Transaction, conflicts: Iterable[Conflict]) -> list[HistoryEntry]:
+    """Return the history of an attributed transaction for people of its customer.
+
+    In the words of every receipt, without what belongs to others: rows that were corrected, and
+    the causes and authors of changes.
+    """
+    entries = [_reception(row), *_history_of_attribution(row), *map(_conflict_entry, conflicts)]
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def _reception(row: TransactionRow) -> HistoryEntry:
+    return HistoryEntry(at=row.received_at, what=f"Received from {row.gateway}")
+
+
+def _conflict_entry(conflict: Conflict) -> HistoryEntry:
+    return HistoryEntry(
+        at=conflict.received_at, what="Sent again with another content; not counted"
+    )
 
 
 def _history_of_row(row: TransactionRow) -> Iterator[HistoryEntry]:
@@ -245,18 +261,22 @@ def _history_of_row(row: TransactionRow) -> Iterator[HistoryEntry]:
             what = f"Released: {row.release_note}" if row.release_note else "Released"
             yield HistoryEntry(at=row.released_at, what=what, by=row.released_by)
         return
+    *before, attribution = _history_of_attribution(row)
+    yield from before
+    claim = Claim.objects.filter(pk=row.claim_id).first() if row.claim_id else None
+    if claim:
+        what = f"{attribution.what}, because {claim.cause}"
+        attribution = replace(attribution, what=what, by=claim.by)
+    yield attribution
+
+
+def _history_of_attribution(row: Transaction) -> Iterator[HistoryEntry]:
+    """Yield when an attributed transaction was quarantined, if it was, and when attributed."""
     if row.quarantined_at and row.quarantine_reason:
         reason = QuarantineReason(row.quarantine_reason).label
         yield HistoryEntry(at=row.quarantined_at, what=f"Quarantined: {reason}")
-    what = (
-        f"Corrected: now {row.subscription}"
-        if row.corrects
-        else f"Attributed to {row.subscription}"
-    )
-    claim = Claim.objects.filter(pk=row.claim_id).first() if row.claim_id else None
-    if claim:
-        what += f", because {claim.cause}"
-    yield HistoryEntry(at=row.attributed_at, what=what, by=claim.by if claim else "")
+    what = "Corrected: now" if row.corrects else "Attributed to"
+    yield HistoryEntry(at=row.attributed_at, what=f"{what} {row.subscription}")
 
 
 class _InboxCall(Call):

@@ -294,15 +294,15 @@ LEDGER_OF_UPLOAD = sql.SQL("""
 
 # Transactions that wait under the keys and names of an upload, by the customer they would go to.
 COUNT_WAITING_FOR = """
--- in: rows of customer, fingerprint and subscription; out: the same.
-WITH named AS NOT MATERIALIZED ({rows}), waiting AS (
-    -- in: named, the quarantine; out: one row a transaction, with the customer.
+WITH waiting AS (
+    -- in: rows of customer, fingerprint and subscription, the quarantine; out: one row a
+    -- transaction, with the customer.
     SELECT n.customer, q.occurred_at
-    FROM named n JOIN metering_quarantined q ON q.fingerprint = n.fingerprint
+    FROM {rows} n JOIN metering_quarantined q ON q.fingerprint = n.fingerprint
     WHERE NOT q.outside
     UNION ALL
     SELECT n.customer, q.occurred_at
-    FROM named n JOIN metering_quarantined q ON q.subscription_named = n.subscription
+    FROM {rows} n JOIN metering_quarantined q ON q.subscription_named = n.subscription
     WHERE q.fingerprint IS NULL AND NOT q.outside
 )
 SELECT customer, count(*), min(occurred_at) FROM waiting GROUP BY customer ORDER BY 2 DESC, 1
@@ -342,7 +342,7 @@ WHERE q.id = ANY (%(chosen)s::uuid[])
 
 # Which of the numbered rows have usage that is not taken back. EXISTS stops at the first hour.
 FIND_ROWS_WITH_USAGE = """
-SELECT n.number FROM ({rows}) n
+SELECT n.number FROM {rows} n
 WHERE EXISTS (
     SELECT FROM metering_usage u
     WHERE (n.credential_id IS NULL OR u.credential_id = n.credential_id)
@@ -350,7 +350,7 @@ WHERE EXISTS (
         AND (n.since IS NULL OR u.hour >= date_trunc('hour', n.since, 'UTC'))
         AND (u.count, u.quantity) <> (0, 0)
 )
-ORDER BY 1 LIMIT {most}
+ORDER BY 1 LIMIT %(most)s
 """
 
 

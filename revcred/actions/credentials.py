@@ -687,7 +687,7 @@ def _first_free_moment(
 
 def _earliest_key_start(same: ExternalKeyQuerySet) -> datetime:
     """Return the oldest moment a transaction may have, or the end of the key's last owner."""
-    oldest = timezone.now() - Gateway.objects.longest_accepted_age()
+    oldest = Gateway.objects.oldest_accepted_moment(timezone.now())
     let_go = same.aggregate(at=Max("active_until"))["at"]
     return max(oldest, let_go) if let_go else oldest
 

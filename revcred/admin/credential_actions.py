@@ -30,7 +30,7 @@ OTHER_CUSTOMER_MESSAGE = "This subscription belongs to another customer."
 ALREADY_ASSIGNED_MESSAGE = "The credential is assigned to this subscription in that period already."
 NOT_ASSIGNED_MESSAGE = "The credential is not assigned to that subscription at that time."
 REVOKED_MESSAGE = "This credential is revoked for good. Issue another one."
-# All keys of a credential, as rows that `hooks.waiting_transactions_of` counts for.
+# All keys of a credential, as rows that `hooks.count_waiting_for` counts for.
 SELECT_KEYS_OF_CREDENTIAL = """
     SELECT ''::text AS customer, fingerprint, NULL::text AS subscription
     FROM revcred_externalkey WHERE credential_id = {credential:d}
@@ -427,7 +427,7 @@ class ResumeCredentialForm(CredentialActionForm):
         keys = confirmation.counted(self.target.keys.at(now).count(), "key")
         assigned = self.target.assignments.at(now).count()
         rows = SELECT_KEYS_OF_CREDENTIAL.format(credential=self.target.pk)
-        waiting = hooks.waiting_transactions_of(rows)["transactions"]
+        waiting = hooks.count_waiting_for(rows).transactions
         return [
             confirmation.Effect(
                 f"From now on, calls with {keys} are charged to"

@@ -18,6 +18,7 @@ from revcred.admin_toolkit.badges import badge
 from revcred.admin_toolkit.generic import ModelForm
 from revcred.admin_toolkit.lists import LinkedFilter, parse_id, rows_starting_with
 from revcred.admin_toolkit.search import customers_named
+from revcred.metering_port import RECENT_CALLS_DAYS
 from revcred.models import FormerName, Product, Subscription, User
 
 
@@ -34,7 +35,7 @@ def _lost_calls_effect(former: FormerName, taker: Subscription) -> confirmation.
     return confirmation.Effect(
         f"“{former.name}” was an external key of “{loser}” of {loser.customer}, and calls that"
         f" name it have gone on counting there: {lately.calls:,} in the last"
-        f" {hooks.RECENT_CALLS_DAYS} days."
+        f" {RECENT_CALLS_DAYS} days."
         f" From {former.counts_until:%Y-%m-%d %H:%M} UTC on they do not:"
         f" they are those of “{taker}”.",
         lately,

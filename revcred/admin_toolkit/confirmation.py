@@ -21,7 +21,8 @@ from django.utils.html import format_html
 
 from revcred import hooks
 from revcred.actions import carrying
-from revcred.hooks import Consequences, RecentCalls, TrialResult
+from revcred.hooks import TrialResult
+from revcred.metering_port import RECENT_CALLS_DAYS, Consequences, RecentCalls
 
 CONFIRMED_PARAMETER, BACK_PARAMETER, SEALED_PREFIX = "_confirmed", "_back", "_sealed_"
 UNCARRIED_PARAMETERS = ("csrfmiddlewaretoken", CONFIRMED_PARAMETER, BACK_PARAMETER)
@@ -183,7 +184,7 @@ def calls_in_words(calls: int, *, is_complete: bool) -> str:
 
 def recent_calls_in_words(recent_calls: RecentCalls, subject: str = "It") -> str:
     """Return a sentence on the calls of the last RECENT_CALLS_DAYS."""
-    days = hooks.RECENT_CALLS_DAYS
+    days = RECENT_CALLS_DAYS
     if not recent_calls.is_complete:
         return (
             f"{subject} had more than {recent_calls.calls:,} calls in the last {days} days. There"

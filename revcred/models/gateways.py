@@ -1,6 +1,6 @@
 """Gateways and what each of them is allowed to report."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -32,12 +32,12 @@ def check_accepted_days(days: int) -> None:
 
 
 class GatewayQuerySet(models.QuerySet["Gateway"]):
-    def longest_accepted_age(self) -> timedelta:
-        """Return the greatest age that any gateway's calls may have on arrival."""
+    def oldest_accepted_moment(self, now: datetime) -> datetime:
+        """Return the oldest moment that a call of any gateway may have if it arrives now."""
         # The setting may have been lowered after a gateway's own value was saved.
         longest = self.aggregate(days=Max("accepted_days"))["days"] or 0
         days = max(settings.OLDEST_TRANSACTION_DAYS, min(longest, max_accepted_days()))
-        return timedelta(days=days)
+        return now - timedelta(days=days)
 
 
 class Gateway(models.Model):

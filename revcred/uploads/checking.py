@@ -9,7 +9,7 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from revcred.fingerprints import hint
-from revcred.hooks import waiting_transactions_of
+from revcred.hooks import count_waiting_for
 from revcred.models import RememberedMapping, Upload
 from revcred.uploads import columns, mapping, problems, rights, staging
 from revcred.uploads.columns import ListColumn, ListKind
@@ -203,7 +203,14 @@ def build_preview(upload: Upload) -> dict[str, Any]:
 def _preview_claim(upload: Upload) -> dict[str, Any] | None:
     """Return the transactions in quarantine that wait for these rows; None if none can."""
     query = LIST_PLANS[ListKind(upload.kind)].waiting_query
-    return waiting_transactions_of(query.format(source=applicable_rows(upload))) if query else None
+    if not query:
+        return None
+    waiting = count_waiting_for(query.format(source=applicable_rows(upload)))
+    return {
+        "transactions": waiting.transactions,
+        "since": waiting.since and waiting.since.isoformat(),
+        "customers": [[name, number] for name, number in waiting.customers],
+    }
 
 
 def _count_effects(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:

@@ -79,7 +79,7 @@ def plan_arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
         "upload": upload.pk,
         "now": at,
         # New keys count from here on: older transactions are not accepted any more.
-        "oldest": at - Gateway.objects.longest_accepted_age(),
+        "oldest": Gateway.objects.oldest_accepted_moment(at),
         "create_customers": choices.get("customers") == "create",
         "create_subscribers": choices.get("subscribers") == "create",
         "create_subscriptions": choices.get("subscriptions") == "create",

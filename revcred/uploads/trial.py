@@ -19,7 +19,8 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from revcred import hooks
-from revcred.hooks import CallMovement, ChargedTo, Consequences, announce_change
+from revcred.hooks import announce_change
+from revcred.metering_port import CallMovement, ChargedTo, Consequences
 from revcred.models import FormerName, Subscription, Upload
 from revcred.uploads import applying, staging, undoing
 from revcred.uploads.columns import ListKind
@@ -72,7 +73,7 @@ def try_applying(upload: Upload) -> dict[str, Any]:
     why          `long`: the list takes too long; `busy`: somebody changes the same things
     at           the moment of counting
     calls, is_complete, since, movements
-                 see `hooks.Consequences`; the largest movements only
+                 see `metering_port.Consequences`; the largest movements only
     more         number of further movements
     names        first former names that the list takes from others: name, loser,
                  loser_customer, taker, taker_customer, from, calls

@@ -5,7 +5,7 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from metering.ledger.receipts import receipt_of_row
+from metering.ledger.receipts import history_of_standing_row, receipt_of_row
 from storefront.access import SignedInRequest, own_transactions, sign_in_required
 
 
@@ -20,5 +20,10 @@ def transaction_page(request: SignedInRequest, transaction: UUID) -> HttpRespons
         gateway=asked.gateway_id,
         transaction_id=asked.transaction_id,
     )
-    context = {"row": standing, "receipt": receipt_of_row(standing)}
+    receipt = receipt_of_row(standing)
+    context = {
+        "row": standing,
+        "receipt": receipt,
+        "history": history_of_standing_row(standing, receipt.conflicts),
+    }
     return render(request, "storefront/receipt.html", context)

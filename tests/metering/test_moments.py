@@ -24,8 +24,8 @@ from metering.pairing.completion import pair_due_partials
 from metering.pairing.partial_transactions import PartialSide, accept_partial
 from metering.quarantine import actions, reattribution
 from metering.quarantine.actions import MomentChoice
-from metering.quarantine.hooks import open_claim
 from revcred.actions import credentials
+from revcred.hooks import announce_change
 from revcred.models import AuditEvent
 from tests import factories
 
@@ -74,8 +74,8 @@ def test_it_waits_with_the_moment_it_said(subscription):
 
 def test_no_claim_touches_it(subscription, admin):
     factories.settled(outside(timedelta(days=40)))
-    open_claim(cause="all of it", by=admin)
-    open_claim(cause="its key", by=admin, credential=subscription.customer.credentials.get())
+    announce_change("all of it", by=admin)
+    announce_change("its key", by=admin, credential=subscription.customer.credentials.get())
     reattribution.work_through_claims()
 
     assert Quarantined.objects.get().reason == "moment_outside"

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from revcred.hooks import assignment_changed
+from revcred import metering_port
+from revcred.metering_port import connect_metering, connected_metering
 from revcred.models import KeyringCheck, OutgoingMail, SealedValue, UploadChange
 
 SEALED = [
@@ -37,12 +38,16 @@ def ring(settings: Any) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def announced() -> Iterator[list[dict[str, Any]]]:
-    """What the core has said of links that changed."""
+    """What the core has told metering of assignments that changed."""
     heard: list[dict[str, Any]] = []
+    metering = connected_metering()
+    assert metering
 
-    def hear(sender: object, signal: object, **said: Any) -> None:
-        heard.append(said)
+    class Hearing(type(metering)):  # type: ignore[misc]
+        def change_assignments(self, change: metering_port.AssignmentChange) -> Any:
+            heard.append(vars(change))
+            return super().change_assignments(change)
 
-    assignment_changed.connect(hear)
+    connect_metering(Hearing())
     yield heard
-    assignment_changed.disconnect(hear)
+    connect_metering(metering)

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from revcred import hooks
+from revcred.metering_port import RECENT_CALLS_DAYS
 from revcred.models import Product, Upload, User
 from revcred.uploads import actions, mapping, rights, trial
 from revcred.uploads.actions import UploadChoices
@@ -226,7 +226,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"“{name['name']}”, a former name of “{name['loser']}” of {name['loser_customer']},"
                 f" becomes a name of “{name['taker']}”: {name['calls']:,} calls used it in the last"
-                f" {hooks.RECENT_CALLS_DAYS} days."
+                f" {RECENT_CALLS_DAYS} days."
             )
 
     def _write_preview(self, upload: Upload, by: User | None) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from revcred.admin_toolkit import confirmation
-from revcred.hooks import Consequences
+from revcred.metering_port import Consequences
 from revcred.models import Subscription, Upload
 from revcred.uploads import columns, trial
 from revcred.uploads.columns import ListKind

@@ -601,7 +601,7 @@ def apply_subscription_row(row):
     facts = {name: value for name, value in facts.items() if value is not None}
     if not meant:
         let_go = of_name.filter(active_until__lte=now).aggregate(at=Max("active_until"))["at"]
-        oldest = now - Gateway.objects.longest_accepted_age()
+        oldest = Gateway.objects.oldest_accepted_moment(now)
         begins = {"active_from": max(oldest, let_go) if let_go else oldest}
         new = Subscription(external_key=row["external_key"], customer=customer, **begins | facts)
         new.clean()

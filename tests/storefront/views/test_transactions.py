@@ -4,7 +4,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.models import Transaction
+from metering.models import GatewayToken, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials
 from revcred.models import Membership
@@ -57,8 +57,8 @@ def test_a_receipt_says_what_was_counted_and_why(customer, owner, sign_in):
         "checkout",
         "…W1x2",
         "eu",
-        "Reported by edge-1",
-        "Counted for Maps",
+        "Received from edge-1",
+        "Attributed to Maps",
     ):
         assert said in page
 
@@ -79,7 +79,7 @@ def test_what_waited_in_quarantine_says_so_but_not_who_let_it_out(customer, owne
     page = text_of(sign_in(owner).get(receipt_url(Transaction.objects.get())))
 
     assert "Quarantined: No credential has this key" in page
-    assert "Counted for Maps" in page
+    assert "Attributed to Maps" in page
     assert "admin@provider.example" not in page
 
 
@@ -101,5 +101,24 @@ def test_after_a_correction_it_is_only_for_whom_it_is_now(customer, owner, sign_
     page = text_of(sign_in(member).get(receipt_url(counted)))
 
     assert Transaction.objects.count() == 3
-    assert "Corrected: counted for Second" in page
+    assert "Corrected: now Second" in page
     assert "First" not in page
+
+
+def test_the_api_the_administration_and_the_storefront_say_the_same(
+    customer, owner, sign_in, client, admin_client
+):
+    subscription = factories.a_subscription(customer, name="Maps")
+    factories.a_credential(customer, key=KEY, subscriptions=[subscription])
+    gateway = factories.a_gateway("edge-1")
+    token = GatewayToken.issue(gateway, name="", scopes=["receipts:read"])[1]
+    factories.settled(factories.a_call(KEY, transaction_id="call-1"), gateway=gateway)
+    row = Transaction.objects.get()
+
+    answer = client.get("/v1/transactions/call-1", headers={"authorization": f"Bearer {token}"})
+    sentences = [entry["what"] for entry in answer.json()["history"]]
+
+    assert sentences == ["Received from edge-1", "Attributed to Maps"]
+    by_admin = admin_client.get(reverse("admin:metering_transaction_change", args=[row.pk]))
+    for page in (text_of(sign_in(owner).get(receipt_url(row))), text_of(by_admin)):
+        assert [sentence for sentence in sentences if sentence not in page] == []
