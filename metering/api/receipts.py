@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from rest_framework.exceptions import NotFound
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,11 +16,8 @@ from metering.inbox import rejections
 from metering.ledger import receipts
 from metering.ledger.receipts import HistoryEntry, Receipt, ReceiptState
 from metering.models import MatchedBy, QuarantineReason, Rejection
+from revcred.api.rendering import StructRenderer
 from revcred.models import Assignment, Credential, Customer, Product, Source, Subscription
-
-# DRF's own renderer writes decimals as texts, which a client would have to parse.
-_encode_exactly = msgspec.json.Encoder(decimal_format="number").encode
-
 
 # One of the words of an enumeration of ours.
 ReceiptStateText = Annotated[str, Meta(extra_json_schema={"enum": ReceiptState.values})]
@@ -117,19 +113,12 @@ class RejectedReceipt(msgspec.Struct, kw_only=True):
     rejected_at: datetime
 
 
-class ExactDecimalRenderer(JSONRenderer):
-    """Renderer that writes decimals as JSON numbers with all their digits."""
-
-    def render(self, data: Any, *args: Any, **named: Any) -> bytes:
-        return b"" if data is None else _encode_exactly(data)
-
-
 class TransactionReceiptView(APIView):
     """The view of the receipt of one of the gateway's own transactions."""
 
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayRead,)
-    renderer_classes = (ExactDecimalRenderer,)
+    renderer_classes = (StructRenderer,)
 
     @documentation.document_get_receipt(TransactionReceipt, RejectedReceipt)
     def get(self, request: Request, transaction_id: str) -> Response:

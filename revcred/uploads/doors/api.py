@@ -1,16 +1,14 @@
 """Lists by script: the same acts as on the pages of the administration."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 from django.db.models import QuerySet
 from django.http import FileResponse, HttpResponseBase
 from django.urls import reverse
-from django.utils import timezone
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
@@ -24,12 +22,21 @@ from revcred.api.errors import (
     MalformedRequest,
     UnsupportedContentType,
 )
-from revcred.models import Upload, User
-from revcred.uploads import actions, files, rights
+from revcred.api.rendering import StructRenderer
+from revcred.models import Upload
+from revcred.uploads import actions, files
 from revcred.uploads import mapping as mappings
-from revcred.uploads.actions import UploadChoices
 from revcred.uploads.columns import InvalidCell, ListKind, columns_by_name
 from revcred.uploads.doors import documentation
+from revcred.uploads.doors.bodies import (
+    ApplyBody,
+    CheckBody,
+    NewUploadFields,
+    RowErrorsBody,
+    RowErrorsQuery,
+    UploadBody,
+    UploadsBody,
+)
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.writing import CONTENT_TYPES
 
@@ -48,49 +55,6 @@ FILE_NAMES_BY_TYPE = {
 }
 
 StructType = TypeVar("StructType", bound=msgspec.Struct)
-RejectOrCreate = Literal["reject", "create"]
-
-
-# Unknown fields are errors: a misspelt choice must not silently mean "reject".
-class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Choices on rows that name unknown things, or things of other customers."""
-
-    customers: RejectOrCreate = "reject"
-    subscribers: RejectOrCreate = "reject"
-    subscriptions: RejectOrCreate = "reject"
-    product: str = ""
-    keys_of_others: Literal["reject", "take_over"] = "reject"
-    people_of_others: Literal["reject", "join"] = "reject"
-    revoked_keys: Literal["reject", "use_again"] = "reject"
-
-    def choices(self) -> UploadChoices:
-        return UploadChoices(
-            **{name: getattr(self, name) for name in ChoicesBody.__struct_fields__}
-        )
-
-
-class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
-    """Fields beside a file: of the form, or of the query if the body is the file."""
-
-    kind: ListKind = ListKind.CREDENTIALS
-    name: str = ""
-    fixed_values: str = "{}"  # JSON, because a form has no nested fields
-    encoding: str | None = None
-    delimiter: str | None = None
-
-
-class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Settings for another check; None keeps a setting."""
-
-    columns: dict[str, str | None] | None = None
-    fixed_values: dict[str, str] | None = None
-    choices: ChoicesBody | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
-
-
-class ApplyBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    rows: Literal["good", "all"]
 
 
 def read_as(shape: type[StructType], data: Any, *, strict: bool = True) -> StructType:
@@ -106,6 +70,7 @@ class UploadsAPIView(APIView):
     authentication_classes = (UserAuthentication,)
     permission_classes: Any = (MayUpload,)
     parser_classes: Any = (JSONParser,)
+    renderer_classes = (StructRenderer,)
 
     def uploads(self) -> QuerySet[Upload]:
         return Upload.objects.select_related("by", "applied_by")
@@ -124,13 +89,8 @@ class UploadListView(UploadsAPIView):
     @documentation.list_uploads_schema
     def get(self, request: Request) -> Response:
         user = user_of(request)
-        return Response(
-            {
-                "uploads": [
-                    upload_as_json(upload, user) for upload in self.uploads()[:MAX_UPLOADS_LISTED]
-                ]
-            }
-        )
+        latest = self.uploads()[:MAX_UPLOADS_LISTED]
+        return Response(UploadsBody([UploadBody.of(upload, user) for upload in latest]))
 
     @documentation.post_upload_schema
     def post(self, request: Request) -> Response:
@@ -154,7 +114,7 @@ class UploadListView(UploadsAPIView):
         except actions.FileTooLarge as error:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE) from error
         # 202: the check has only begun.
-        body = upload_as_json(upload, user_of(request))
+        body = UploadBody.of(upload, user_of(request))
         return Response(body, status=202, headers={"Location": upload_url(upload)})
 
 
@@ -186,31 +146,20 @@ def _read_new_upload(request: Request) -> tuple[NewUploadFields, BinaryIO, str]:
 class UploadDetailView(UploadsAPIView):
     @documentation.get_upload_schema
     def get(self, request: Request, number: int) -> Response:
-        return Response(upload_as_json(self.upload(number), user_of(request)))
+        return Response(UploadBody.of(self.upload(number), user_of(request)))
 
 
 class UploadErrorsView(UploadsAPIView):
     @documentation.get_errors_schema
     def get(self, request: Request, number: int) -> Response:
-        class Query(msgspec.Struct, forbid_unknown_fields=True):
-            after: int = 0
-            most: int = 1_000
-
-        query = read_as(Query, request.query_params.dict(), strict=False)
-        if not (0 <= query.after < 2**63 and 1 <= query.most <= documentation.MAX_ROW_ERRORS):
-            most = documentation.MAX_ROW_ERRORS
-            raise MalformedRequest(f"`after` is the number of a row, `most` from 1 to {most:,}.")
+        query = read_as(RowErrorsQuery, request.query_params.dict(), strict=False)
         found = actions.list_row_problems(
             upload=self.upload(number), after=query.after, most=query.most
         )
         # A row may have several problems, so rows are counted and not problems.
         rows = {problem.row for problem in found}
-        return Response(
-            {
-                "errors": [asdict(problem) for problem in found],
-                "after": max(rows) if len(rows) == query.most else None,
-            }
-        )
+        after = max(rows) if len(rows) == query.most else None
+        return Response(RowErrorsBody(errors=list(found), after=after))
 
 
 class RejectedRowsView(UploadsAPIView):
@@ -253,7 +202,7 @@ class UploadActionView(UploadsAPIView):
             raise ConflictingState(f"{'; '.join(reasons)}.", "depended") from None
         except actions.NotAllowed as error:
             raise PermissionDenied(str(error), "rights_missing") from None
-        return Response(upload_as_json(upload, user_of(self.request)), status=202)
+        return Response(UploadBody.of(upload, user_of(self.request)), status=202)
 
 
 class CheckUploadView(UploadActionView):
@@ -340,93 +289,3 @@ class UndoUploadView(UploadActionView):
 
 def upload_url(upload: Upload) -> str:
     return reverse("api:upload", args=[upload.pk])
-
-
-def upload_as_json(upload: Upload, user: User) -> dict[str, Any]:
-    """Return the upload as the API shows it, with the effects that this user lacks rights for."""
-    return {
-        "id": upload.pk,
-        "kind": upload.kind,
-        "name": upload.file_name,
-        "bytes": upload.size,
-        "sha256": upload.digest,
-        "state": upload.state,
-        "error": upload.error or None,
-        "shape": upload.shape or None,
-        "columns": [
-            {"header": header, "column": upload.mapping.get(str(position))}
-            for position, header in enumerate(upload.header)
-        ],
-        "fixed_values": upload.fixed_values,
-        "choices": upload.choices,
-        "rows": upload.total,
-        "progress": _progress_as_json(upload) if upload.is_under_way else None,
-        "preview": _preview_as_json(upload, user) if upload.preview else None,
-        "outcome": upload.outcome or None,
-        "by": upload.by and upload.by.email,
-        "applied_by": upload.applied_by and upload.applied_by.email,
-        "created_at": upload.created_at,
-        "file_kept_until": upload.file_kept_until,
-        "applied_at": upload.applied_at,
-        "ended_at": upload.ended_at,
-    }
-
-
-def _progress_as_json(upload: Upload) -> dict[str, Any]:
-    progress = upload.progress(timezone.now())
-    return {
-        "done": progress.done,
-        "of": progress.total,
-        "fraction": round(progress.fraction, 4),
-        "rows_a_second": round(progress.rate),
-        "seconds_left": progress.left and progress.left.total_seconds(),
-    }
-
-
-def _preview_as_json(upload: Upload, user: User) -> dict[str, Any]:
-    preview = upload.preview
-    return {
-        "counts": preview["counts"],
-        "also_creates": preview["also_creates"],
-        "effects": preview.get("effects", {}),
-        "lacking": [
-            {
-                "effect": missing.effect,
-                "rights": list(missing.rights),
-                "rows": missing.count,
-                "message": f"You may not {missing}.",
-            }
-            for missing in rights.missing_rights_to_apply(upload, user)
-        ],
-        "members": preview.get("members", {}),
-        "examples": {
-            action: [
-                {
-                    "row": example["row"],
-                    "title": example["title"],
-                    "values": [
-                        {"column": column, "old": old, "new": new}
-                        for column, old, new in example["values"]
-                    ],
-                }
-                for example in examples
-            ]
-            for action, examples in preview["examples"].items()
-        },
-        "reasons": [
-            {"column": column, "message": message, "rows": rows}
-            for column, message, rows in preview["reasons"]
-        ],
-        "claim": _claim_as_json(preview["claim"]) if preview["claim"] else None,
-        "moves": preview.get("moves"),
-    }
-
-
-def _claim_as_json(claim: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "transactions": claim["transactions"],
-        "since": claim["since"],
-        "customers": [
-            {"customer": customer, "transactions": count} for customer, count in claim["customers"]
-        ],
-    }

@@ -1,0 +1,400 @@
+"""Bodies of the API for uploads: what is posted and what is answered. OpenAPI is made of them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from django.utils import timezone
+from msgspec import UNSET, Meta, UnsetType
+
+from revcred.models import Upload, User
+from revcred.uploads import rights
+from revcred.uploads.actions import UploadChoices
+from revcred.uploads.columns import ListKind
+from revcred.uploads.problems import RowProblem
+from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS
+
+MAX_ROW_ERRORS = 10_000  # rows in one answer
+MAX_ROW_NUMBER = 2**63 - 1
+
+RejectOrCreate = Literal["reject", "create"]
+EncodingName = Annotated[
+    str,
+    Meta(
+        description="For CSV, if it is not recognised.",
+        extra_json_schema={"enum": [*KNOWN_ENCODINGS]},
+    ),
+]
+Delimiter = Annotated[
+    str,
+    Meta(
+        description="For CSV, if it is not recognised.",
+        extra_json_schema={"enum": [*DELIMITER_TITLES]},
+    ),
+]
+FixedValues = Annotated[
+    dict[str, str],
+    Meta(description="Values that every row has, for columns that the file does not have."),
+]
+MomentText = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+RowCounts = dict[str, int]  # by action, effect or kind of thing
+
+
+# --- What is posted -------------------------------------------------------------------------------
+
+
+# Unknown fields are errors: a misspelt choice must not silently mean "reject".
+class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Choices on rows that name unknown things, or things of other customers."""
+
+    customers: Annotated[
+        RejectOrCreate, Meta(description="For rows that name an unknown customer.")
+    ] = "reject"
+    subscribers: Annotated[
+        RejectOrCreate, Meta(description="For rows that name an unknown holder.")
+    ] = "reject"
+    subscriptions: Annotated[
+        RejectOrCreate, Meta(description="For rows that name an unknown subscription.")
+    ] = "reject"
+    product: Annotated[
+        str,
+        Meta(description="The external key of the product of subscriptions that are created."),
+    ] = ""
+    keys_of_others: Annotated[
+        Literal["reject", "take_over"], Meta(description="For rows with a key of another customer.")
+    ] = "reject"
+    people_of_others: Annotated[
+        Literal["reject", "join"],
+        Meta(
+            description="For rows that would make people of another customer members of this one."
+        ),
+    ] = "reject"
+    revoked_keys: Annotated[
+        Literal["reject", "use_again"],
+        Meta(
+            description="For rows with a key of a revoked credential. If it is used again, it "
+            "counts from now on, or from `key_active_from`."
+        ),
+    ] = "reject"
+
+    def choices(self) -> UploadChoices:
+        return UploadChoices(
+            **{name: getattr(self, name) for name in ChoicesBody.__struct_fields__}
+        )
+
+
+class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
+    """Fields beside a file: of the form, or of the query if the body is the file."""
+
+    kind: ListKind = ListKind.CREDENTIALS
+    name: Annotated[str, Meta(description="The name of the file.")] = ""
+    # JSON, because a form has no nested fields.
+    fixed_values: Annotated[
+        str,
+        Meta(description='Values that every row has, by column, as JSON: `{"customer": "acme"}`.'),
+    ] = "{}"
+    encoding: EncodingName | None = None
+    delimiter: Delimiter | None = None
+
+
+class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Settings for another check; None keeps a setting."""
+
+    columns: (
+        Annotated[
+            dict[str, str | None],
+            Meta(description="The column for each header of the file; null leaves it out."),
+        ]
+        | None
+    ) = None
+    fixed_values: FixedValues | None = None
+    choices: ChoicesBody | None = None
+    encoding: EncodingName | None = None
+    delimiter: Delimiter | None = None
+
+
+class ApplyBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What is applied: the rows that are not rejected, or all rows or none."""
+
+    rows: Literal["good", "all"]
+
+
+class RowErrorsQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The part of the rejected rows that is asked for."""
+
+    after: Annotated[
+        int, Meta(ge=0, le=MAX_ROW_NUMBER, description="The row after which to begin.")
+    ] = 0
+    most: Annotated[
+        int, Meta(ge=1, le=MAX_ROW_ERRORS, description="The number of rows at most.")
+    ] = 1_000
+
+
+# --- What is answered -----------------------------------------------------------------------------
+
+
+class ColumnOfHeader(msgspec.Struct):
+    """A header of the file and the column it is mapped to."""
+
+    header: str
+    column: str | None
+
+
+class ProgressBody(msgspec.Struct, kw_only=True):
+    """How far checking, applying or undoing has come."""
+
+    done: int
+    of: int | None
+    fraction: float
+    rows_a_second: int
+    seconds_left: float | None
+
+
+class LackingRights(msgspec.Struct, kw_only=True):
+    """An effect of some rows that the token's user lacks rights for."""
+
+    effect: str
+    rights: list[str]
+    rows: int
+    message: str
+
+
+class PreviewMember(msgspec.Struct, kw_only=True):
+    """A person who would become a member of a customer."""
+
+    email: str
+    domain: str
+    customer: str
+    role: str
+    rows: int
+    is_rejected: Annotated[bool, Meta(description="With the present choices.")]
+    is_of_another: bool
+    belongs_to: list[str]
+
+
+class PreviewMembers(msgspec.Struct, kw_only=True):
+    """People who would become members, those of other customers first."""
+
+    count: int | UnsetType = UNSET
+    of_others: int | UnsetType = UNSET
+    people: list[PreviewMember] | UnsetType = UNSET
+
+
+class ValueChange(msgspec.Struct):
+    """A value of a row before and after."""
+
+    column: str
+    old: Any
+    new: Any
+
+
+class ExampleRow(msgspec.Struct):
+    """One of the first rows with an action."""
+
+    row: int
+    title: str
+    values: list[ValueChange]
+
+
+class RejectionReason(msgspec.Struct):
+    """A reason for which rows are rejected."""
+
+    column: str
+    message: str
+    rows: int
+
+
+class WaitingForCustomer(msgspec.Struct):
+    """Transactions in quarantine that would be one customer's."""
+
+    customer: str | None
+    transactions: int
+
+
+class PreviewClaim(msgspec.Struct):
+    """Transactions in quarantine that would be attributed."""
+
+    transactions: int
+    since: MomentText | None
+    customers: list[WaitingForCustomer]
+
+
+class ChargedToBody(msgspec.Struct, kw_only=True):
+    """The subscription that calls are charged to, or the reason why they have no owner."""
+
+    customer: str
+    subscription: str
+    subscription_id: int | None
+    credential: str
+    reason: str
+
+
+class CallMovementBody(msgspec.Struct, kw_only=True):
+    """Calls that would move."""
+
+    before: ChargedToBody
+    after: ChargedToBody
+    calls: int
+    first: MomentText
+    last: MomentText
+
+
+class PreviewMoves(msgspec.Struct, kw_only=True):
+    """Counted calls that applying the list would move, as of `at`.
+
+    If `counted` is false, `why` gives the reason: `long` (trying out the list takes too long) or
+    `busy` (somebody was changing the same things).
+    """
+
+    counted: bool
+    at: MomentText
+    why: str | UnsetType = UNSET
+    calls: int | UnsetType = UNSET
+    is_complete: bool | UnsetType = UNSET
+    since: MomentText | UnsetType | None = UNSET
+    movements: list[CallMovementBody] | UnsetType = UNSET
+    more: int | UnsetType = UNSET
+    names: list[dict[str, Any]] | UnsetType = UNSET
+    more_names: int | UnsetType = UNSET
+
+
+class PreviewBody(msgspec.Struct, kw_only=True):
+    """The effect of each row, once the upload is ready."""
+
+    counts: RowCounts
+    also_creates: RowCounts
+    effects: Annotated[
+        RowCounts, Meta(description="Rows by effect. Each effect takes rights of its own.")
+    ]
+    lacking: Annotated[
+        list[LackingRights], Meta(description="Effects that the token's user lacks rights for.")
+    ]
+    members: PreviewMembers
+    examples: dict[str, list[ExampleRow]]
+    reasons: list[RejectionReason]
+    claim: Annotated[
+        PreviewClaim | None, Meta(description="Null if lists of this kind cannot have any.")
+    ]
+    moves: PreviewMoves | None
+
+
+class UploadBody(msgspec.Struct, kw_only=True):
+    """An upload. The fields are the same in every state: absent things are null."""
+
+    id: int
+    kind: ListKind
+    name: str
+    bytes: int
+    sha256: str
+    state: Annotated[str, Meta(extra_json_schema={"enum": Upload.State.values})]
+    error: str | None
+    shape: str | None
+    columns: list[ColumnOfHeader]
+    fixed_values: FixedValues
+    choices: dict[str, str]
+    rows: int | None
+    progress: ProgressBody | None
+    preview: PreviewBody | None
+    outcome: RowCounts | None
+    by: str | None
+    applied_by: str | None
+    created_at: datetime
+    file_kept_until: Annotated[datetime | None, Meta(description="Null once the file is deleted.")]
+    applied_at: datetime | None
+    ended_at: datetime | None
+
+    @classmethod
+    def of(cls, upload: Upload, user: User) -> "UploadBody":
+        """Return the upload with the effects that this user lacks rights for."""
+        return cls(
+            id=upload.pk,
+            kind=ListKind(upload.kind),
+            name=upload.file_name,
+            bytes=upload.size,
+            sha256=upload.digest,
+            state=upload.state,
+            error=upload.error or None,
+            shape=upload.shape or None,
+            columns=[
+                ColumnOfHeader(header, upload.mapping.get(str(position)))
+                for position, header in enumerate(upload.header)
+            ],
+            fixed_values=upload.fixed_values,
+            choices=upload.choices,
+            rows=upload.total,
+            progress=_progress_of(upload) if upload.is_under_way else None,
+            preview=_preview_of(upload, user) if upload.preview else None,
+            outcome=upload.outcome or None,
+            by=upload.by.email if upload.by else None,
+            applied_by=upload.applied_by.email if upload.applied_by else None,
+            created_at=upload.created_at,
+            file_kept_until=upload.file_kept_until,
+            applied_at=upload.applied_at,
+            ended_at=upload.ended_at,
+        )
+
+
+class UploadsBody(msgspec.Struct):
+    """The latest uploads."""
+
+    uploads: list[UploadBody]
+
+
+class RowErrorsBody(msgspec.Struct, kw_only=True):
+    """Problems of rejected rows. Of a key, `hint` has only the end, of a secret nothing."""
+
+    errors: list[RowProblem]
+    after: Annotated[
+        int | None,
+        Meta(description="Send it as `after` to get the next rows; null after the last ones."),
+    ]
+
+
+def _progress_of(upload: Upload) -> ProgressBody:
+    progress = upload.progress(timezone.now())
+    return ProgressBody(
+        done=progress.done,
+        of=progress.total,
+        fraction=round(progress.fraction, 4),
+        rows_a_second=round(progress.rate),
+        seconds_left=None if progress.left is None else progress.left.total_seconds(),
+    )
+
+
+def _preview_of(upload: Upload, user: User) -> PreviewBody:
+    preview, claim = upload.preview, upload.preview["claim"]
+    moves = preview.get("moves")
+    return PreviewBody(
+        counts=preview["counts"],
+        also_creates=preview["also_creates"],
+        effects=preview.get("effects", {}),
+        lacking=[
+            LackingRights(
+                effect=missing.effect,
+                rights=list(missing.rights),
+                rows=missing.count,
+                message=f"You may not {missing}.",
+            )
+            for missing in rights.missing_rights_to_apply(upload, user)
+        ],
+        members=msgspec.convert(preview.get("members", {}), PreviewMembers),
+        examples={
+            action: [
+                ExampleRow(
+                    example["row"],
+                    example["title"],
+                    [ValueChange(*change) for change in example["values"]],
+                )
+                for example in examples
+            ]
+            for action, examples in preview["examples"].items()
+        },
+        reasons=[RejectionReason(*reason) for reason in preview["reasons"]],
+        claim=claim
+        and PreviewClaim(
+            claim["transactions"],
+            claim["since"],
+            [WaitingForCustomer(*waiting) for waiting in claim["customers"]],
+        ),
+        moves=moves and msgspec.convert(moves, PreviewMoves),
+    )
