@@ -24,7 +24,7 @@ help: ## this list
 run: .venv/.run-installed ## everything on this machine, with demo data, at http://127.0.0.1:$PORT
 	@exec $(HERE)/python -m revcred.launcher
 
-test: .venv/.dev-installed ## the tests, on stores of their own; ARGS="tests/launcher -k valkey" picks some
+test: .venv/.dev-installed ## the tests, on stores of their own; ARGS="tests/revcred/launcher -k valkey" picks some
 	@exec $(HERE)/python -m pytest -q -n 2 -m "not long" $(ARGS)
 
 test-long: .venv/.dev-installed ## the generated tests that take minutes

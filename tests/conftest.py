@@ -4,10 +4,12 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.db import connection
+from django.test import Client
 
 from metering.api import authentication, backlog, pipeline
 from metering.api.revenium import keys
 from revcred import outbox
+from revcred.models import Subscriber, User
 from tests.emptying import quick_flush
 from tests.stores import MIGRATED_DATABASE
 
@@ -62,6 +64,18 @@ def _nothing_remembered_between_tests() -> Iterator[None]:
     """A token admitted in one test is not in the next one's database."""
     yield
     authentication.forget_admissions()
+
+
+@pytest.fixture
+def sign_in(db: None) -> Callable[[User | Subscriber], Client]:
+    """Return a browser in which this user or subscriber has just signed in."""
+
+    def signed_in(somebody: User | Subscriber) -> Client:
+        client = Client()
+        client.force_login(somebody if isinstance(somebody, User) else somebody.user)
+        return client
+
+    return signed_in
 
 
 @pytest.fixture

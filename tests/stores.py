@@ -40,9 +40,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     early_config.add_cleanup(running.close)
     directory = running.enter_context(temporary_directory())
     if "DATABASE_URL" not in os.environ:
-        _copy_parts(_migrated_stores(), directory)
+        copy_migrated_data(directory)
     os.environ.update(running.enter_context(running_stores(directory, durable=False)))
     return (yield)
+
+
+def copy_migrated_data(directory: Path) -> None:
+    """Put the data of a stopped server there that has all migrations applied, and its binaries."""
+    _copy_parts(_migrated_stores(), directory)
 
 
 def _migrated_stores() -> Path:

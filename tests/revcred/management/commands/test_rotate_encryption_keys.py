@@ -1,19 +1,14 @@
-"""What an operator runs by hand."""
-
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
 from revcred.crypto import CannotUnseal
 from revcred.management.commands import rotate_encryption_keys
-from revcred.models import AuditEvent, ExternalKey, SealedValue, UploadChange
+from revcred.models import ExternalKey, SealedValue, UploadChange
 from revcred.runtime import preflight
 from tests import factories
 
 pytestmark = pytest.mark.django_db
-
-
-# --- rotate_encryption_keys ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -94,49 +89,3 @@ def test_what_does_not_open_is_named_and_keeps_no_other_from_being_sealed(keys, 
     assert opened([whole]) == [("key-number-2", None)]
     with pytest.raises(CannotUnseal):
         opened([damaged])
-
-
-# --- verify_audit ---------------------------------------------------------------------------------
-
-
-def test_a_whole_chain_is_said_to_be_whole(capsys):
-    factories.a_credential()
-    factories.a_credential()
-
-    call_command("verify_audit")
-
-    assert capsys.readouterr().out == "The chain is whole: 2 events.\n"
-
-
-def test_a_broken_chain_fails_and_names_where():
-    factories.a_credential()
-    event = AuditEvent.objects.get()
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE revcred_auditevent DISABLE TRIGGER auditevent_append_only")
-        cursor.execute("UPDATE revcred_auditevent SET actor = 'somebody else'")
-
-    with pytest.raises(CommandError, match=f"Event {event.pk} of .* is not as it was written"):
-        call_command("verify_audit")
-
-
-# --- revoke_superuser -----------------------------------------------------------------------------
-
-
-def test_the_operator_takes_a_superusers_rights(client, capsys):
-    boss = factories.a_user("boss@example.com", is_staff=True, is_superuser=True)
-    client.force_login(boss)
-
-    call_command("revoke_superuser", "Boss@example.com")
-
-    boss.refresh_from_db()
-    assert (boss.is_superuser, boss.is_staff) == (False, False)
-    assert client.get("/").status_code == 302
-    event = AuditEvent.objects.about(boss).get()
-    assert (event.verb, event.actor) == ("rights_changed", "")
-
-
-def test_of_nobody_else_it_takes_anything():
-    factories.a_user("ann@example.com", is_staff=True)
-
-    with pytest.raises(CommandError, match="No superuser signs in"):
-        call_command("revoke_superuser", "ann@example.com")

@@ -14,7 +14,7 @@ from revcred.launcher.errors import LaunchError
 from revcred.launcher.orphans import RunningProcess, end_orphans, write_running
 from revcred.launcher.process_table import is_same_process, process_start
 from revcred.launcher.processes import Program, Supervisor
-from tests.launcher.trials import eventually, run_python
+from tests.revcred.launcher.trials import eventually, run_python
 
 SLEEPS = "import time; time.sleep(600)"
 HOLDS_A_CHILD = """

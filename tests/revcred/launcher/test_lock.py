@@ -4,7 +4,7 @@ import pytest
 
 from revcred.launcher.errors import LaunchError
 from revcred.launcher.lock import exclusive_lock
-from tests.launcher.trials import run_python
+from tests.revcred.launcher.trials import run_python
 
 HOLDS_LOCK = """
 import sys, time

@@ -17,7 +17,7 @@ from revcred.launcher.process_table import (
     postgres_pids_on,
     process_start,
 )
-from tests.launcher.trials import eventually, run_python
+from tests.revcred.launcher.trials import eventually, run_python
 
 HOLDS_STORES = """
 import sys, time
