@@ -201,7 +201,7 @@ FUNCTIONS_AND_CLASSES = [
     # OpenAPI.
     Internal(
         "drf_spectacular.openapi.AutoSchema._get_request_body",
-        "metering/api/documentation.py",
+        "revcred/api/schema.py",
         ("direction",),
     ),
     # Sealed columns.
