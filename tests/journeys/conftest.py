@@ -12,6 +12,7 @@ import pytest
 
 from revcred.launcher.stack import Stack, running_stack
 from revcred.launcher.temporary import temporary_directory
+from tests.stores import copy_migrated_data
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "the-key-of-the-journey"
@@ -73,8 +74,10 @@ class Journeys(Stack):
 
 @pytest.fixture(scope="session")
 def stack():
-    with temporary_directory() as directory, running_stack(Journeys, directory, PROJECT) as stack:
-        stack.token = stack.manage("shell", "--no-imports", "--command", SEED)
-        stack.serve()
-        stack.seconds_until_attributed(stack.post()[0])  # until the worker is there, too
-        yield stack
+    with temporary_directory() as directory:
+        copy_migrated_data(directory)
+        with running_stack(Journeys, directory, PROJECT) as stack:
+            stack.token = stack.manage("shell", "--no-imports", "--command", SEED)
+            stack.serve()
+            stack.seconds_until_attributed(stack.post()[0])  # until the worker is there, too
+            yield stack

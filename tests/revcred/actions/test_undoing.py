@@ -3,13 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.models import Usage
+from metering.models import Claim, Usage
 from metering.quarantine import reattribution
-from revcred.actions import credentials, subscriptions, undoing
-from revcred.models import AuditEvent, Source
+from revcred.actions import credentials, memberships, subscriptions, undoing, users
+from revcred.models import AuditEvent, FormerName, Membership, Source
 from tests import factories
 from tests.confirming import asked, confirm, post
 from tests.metering.attribution.test_processing import DAY
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 Verb = AuditEvent.Verb
 KEY = "key-of-what-is-undone"
+RIGHTS = {"is_staff": "on"}
 
 
 @pytest.fixture
@@ -209,6 +211,280 @@ def test_sources_and_path_rules_come_back(admin_client):
 
     rule.refresh_from_db()
     assert rule.text == "/maps/"
+
+
+def test_path_rules_that_were_added_and_removed_go_and_come_back(admin_client):
+    source = Source.objects.create(name="Maps", external_key="maps")
+    source.path_rules.create(text="/maps/")
+    rule = source.path_rules.get()
+    typed = {
+        "name": "Maps",
+        "path_rules-TOTAL_FORMS": 2,
+        "path_rules-INITIAL_FORMS": 1,
+        "path_rules-0-id": rule.pk,
+        "path_rules-0-match": rule.match,
+        "path_rules-0-text": rule.text,
+        "path_rules-0-DELETE": "on",
+        "path_rules-1-match": "begins_with",
+        "path_rules-1-text": "/tiles/",
+    }
+    change(admin_client, source, typed | {"external_key": "maps"})
+
+    undo(AuditEvent.objects.about(source).get())
+
+    assert list(source.path_rules.values_list("pk", "text")) == [(rule.pk, "/maps/")]
+
+
+# --- Things with forms of their own ---------------------------------------------------------------
+
+
+def change(admin_client, thing, typed):
+    """Save the page of a thing, and return the event."""
+    page = f"admin:{thing._meta.app_label}_{thing._meta.model_name}_change"
+    assert post(admin_client, reverse(page, args=[thing.pk]), typed).status_code == 302
+    return AuditEvent.objects.about(thing).first()
+
+
+def counted(product):
+    return set(product.sources.values_list("external_key", flat=True))
+
+
+@pytest.fixture
+def restricted_product(admin_client):
+    """A product that counts the calls of one source, and the event of the change to another."""
+    maps, tiles = (
+        Source.objects.create(name=name, external_key=name) for name in ("maps", "tiles")
+    )
+    product = factories.a_product("Geo")
+    product.sources.set([maps])
+    factories.a_subscription(product=product)
+    typed = {"name": "Geo", "external_key": "geo", "sources": [tiles.pk]}
+    return product, change(admin_client, product, typed)
+
+
+def test_the_sources_of_a_product_come_back_and_its_calls_are_judged_again(restricted_product):
+    product, changed = restricted_product
+    assert counted(product) == {"tiles"}
+    claims = Claim.objects.count()
+
+    undo(changed)
+
+    assert counted(product) == {"maps"}
+    assert Claim.objects.count() > claims
+
+
+def test_a_source_that_was_deleted_meanwhile_is_named(restricted_product):
+    product, changed = restricted_product
+    Source.objects.get(external_key="maps").delete()
+
+    with pytest.raises(undoing.CannotUndo, match=r"^Deleted meanwhile: maps\.$"):
+        undo(changed)
+
+    assert counted(product) == {"tiles"}
+
+
+def test_a_former_name_of_a_customer_counts_its_calls_again(admin_client, customer):
+    factories.a_subscription(customer)
+    old = customer.name
+    no_members = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0, "metadata": "{}"}
+    typed = {"name": "Acme", "external_key": customer.external_key} | no_members
+    changed = change(admin_client, customer, typed)
+    claims = Claim.objects.count()
+
+    undo(changed)
+
+    customer.refresh_from_db()
+    assert customer.name == old
+    assert AuditEvent.objects.about(customer)[1].details["changed"] == {"name": ["Acme", old]}
+    assert Claim.objects.count() > claims
+
+
+def test_a_subscription_that_lost_its_former_name_has_it_again(customer, subscription, other):
+    subscription.external_key, old = "renamed", subscription.external_key
+    subscriptions.change_subscription(subscription=subscription, by=None)
+    other.external_key = old
+    subscriptions.change_subscription(subscription=other, by=None)
+    taken = AuditEvent.objects.about(other).first()
+    claims = Claim.objects.count()
+
+    undo(taken)
+
+    assert not FormerName.objects.exclude(taken_by_id=None).exists()
+    assert Claim.objects.filter(cause=f"“{old}” means “{subscription}” again").count() == 1
+    assert Claim.objects.count() > claims
+
+
+def test_what_is_gone_is_not_restored(admin_client, customer):
+    membership = factories.a_subscriber(customer).memberships.get()
+    memberships.change_membership_role(membership=membership, role="owner", by=None)
+    event = AuditEvent.objects.about(membership).first()
+    membership.delete()
+
+    with pytest.raises(undoing.CannotUndo, match=r"^It no longer exists\.$"):
+        undo(event)
+
+
+@pytest.fixture
+def with_member(admin_client, customer):
+    """A customer whose page gave a member another role; the membership, and the event."""
+    membership = factories.a_subscriber(customer).memberships.get()
+    typed = {
+        "name": customer.name,
+        "external_key": customer.external_key,
+        "metadata": "{}",
+        "memberships-TOTAL_FORMS": 1,
+        "memberships-INITIAL_FORMS": 1,
+        "memberships-0-id": membership.pk,
+        "memberships-0-role": "viewer",
+    }
+    return membership, change(admin_client, customer, typed), typed
+
+
+def test_a_role_that_a_customers_page_gave_is_taken_back(with_member):
+    membership, changed, _ = with_member
+
+    undo(changed)
+
+    membership.refresh_from_db()
+    assert membership.role == "member"
+    assert AuditEvent.objects.about(membership).first().verb == Verb.ROLE_CHANGED
+
+
+def test_a_role_that_was_given_meanwhile_stays(with_member):
+    membership, changed, _ = with_member
+    memberships.change_membership_role(membership=membership, role="owner", by=None)
+
+    with pytest.raises(undoing.CannotUndo, match="has been changed meanwhile"):
+        undo(changed)
+
+    membership.refresh_from_db()
+    assert membership.role == "owner"
+
+
+def test_members_that_were_added_or_removed_are_not_undone(admin_client, customer, with_member):
+    _, _, typed = with_member
+
+    removed = change(admin_client, customer, typed | {"memberships-0-DELETE": "on"})
+
+    assert undoing.undo_obstacle(removed) == undoing.MEMBERS_CHANGED_MESSAGE
+
+
+def test_a_role_that_an_action_gave_is_taken_back(customer):
+    membership = factories.a_subscriber(customer).memberships.get()
+    memberships.change_membership_role(membership=membership, role="owner", by=None)
+
+    undo()
+
+    membership.refresh_from_db()
+    assert membership.role == "member"
+    assert AuditEvent.objects.about(membership).first().details["changed"] == {
+        "role": ["owner", "member"]
+    }
+
+
+def test_holders_come_back_as_long_as_they_are_members(customer, credential):
+    holder = factories.a_subscriber(customer)
+    credentials.change_credential(credential=credential, holders=[holder], by=None)
+    credentials.change_credential(credential=credential, holders=[], by=None)
+    removed = AuditEvent.objects.about(credential).first()
+
+    holder.memberships.all().delete()
+    with pytest.raises(undoing.CannotUndo, match="Make them members first"):
+        undo(removed)
+
+    Membership.objects.create(customer=customer, subscriber=holder, role="member")
+    undo(removed)
+    assert list(credential.holders.all()) == [holder]
+
+
+# --- Logins ---------------------------------------------------------------------------------------
+
+
+def test_a_login_is_active_again_and_has_its_rights_and_name_again(admin_client, admin_user):
+    group = Group.objects.first()
+    staff = factories.a_user(is_staff=True, name="Ann")
+    users.change_login(user=staff, values={"groups": [group]}, by=admin_user)
+    users.change_login(user=staff, values={"groups": []}, by=admin_user)
+    undo(AuditEvent.objects.about(staff).first(), by=admin_user)
+    assert list(staff.groups.all()) == [group]
+
+    users.change_login(user=staff, values={"is_active": False}, by=admin_user)
+    undo(AuditEvent.objects.about(staff).first(), by=admin_user)
+    staff.refresh_from_db()
+    assert staff.is_active
+
+    renamed = change(
+        admin_client, staff, {"name": "Bob", "email": staff.email, "is_active": "on"} | RIGHTS
+    )
+    undo(renamed, by=admin_user)
+    staff.refresh_from_db()
+    assert staff.name == "Ann"
+
+
+def test_a_login_of_somebody_above_is_not_changed_by_undoing(admin_user):
+    staff = factories.a_user(is_staff=True)
+    users.change_login(user=staff, values={"is_active": False}, by=admin_user)
+
+    with pytest.raises(users.LoginRankTooHigh):
+        undo(by=factories.a_user(is_staff=True))
+
+    staff.refresh_from_db()
+    assert not staff.is_active
+
+
+# --- Credentials that were changed meanwhile ------------------------------------------------------
+
+
+def test_a_key_whose_end_was_changed_meanwhile_keeps_it(credential):
+    key = credential.keys.get()
+    credentials.end_key(key=key, by=None, at=timezone.now() + DAY)
+    ended = AuditEvent.objects.first()
+    credentials.end_key(key=key, by=None, at=timezone.now() + timedelta(hours=1))
+
+    with pytest.raises(undoing.CannotUndo, match="ends has been changed meanwhile"):
+        undo(ended)
+
+
+def test_a_key_of_a_revoked_credential_stays_ended(credential):
+    credentials.end_key(key=credential.keys.get(), by=None)
+    ended = AuditEvent.objects.first()
+    credentials.revoke_credential(credential=credential, reason="lost", by=None)
+
+    with pytest.raises(undoing.CannotUndo, match="has been revoked meanwhile"):
+        undo(ended)
+
+
+def test_a_suspension_that_was_resumed_meanwhile_is_no_longer_lifted(credential):
+    credentials.suspend_credential(credential=credential, by=None)
+    suspended = AuditEvent.objects.first()
+    credentials.resume_credential(credential=credential, by=None)
+
+    with pytest.raises(undoing.CannotUndo, match="has been resumed meanwhile"):
+        undo(suspended)
+
+
+def test_a_suspension_that_was_lifted_meanwhile_no_longer_exists(credential):
+    credentials.suspend_credential(credential=credential, by=None)
+    suspended = AuditEvent.objects.first()
+    credentials.resume_credential(credential=credential, by=None)
+    resumed = AuditEvent.objects.first()
+    undo(resumed)
+    undo(suspended)
+
+    with pytest.raises(undoing.CannotUndo, match="undone already"):
+        undo(resumed)
+    assert not credential.suspensions.exists()
+
+
+def test_an_end_is_not_undone_if_the_assignment_has_another_end_by_now(credential, subscription):
+    credentials.unassign_subscription(
+        credential=credential, subscription=subscription, by=None, at=timezone.now() + DAY
+    )
+    unassigned = AuditEvent.objects.first()
+    credential.assignments.update(active_until=timezone.now() + 2 * DAY)
+
+    with pytest.raises(undoing.CannotUndo, match="subscriptions have been changed meanwhile"):
+        undo(unassigned)
 
 
 # --- In the administration ------------------------------------------------------------------------
