@@ -73,8 +73,8 @@
     }
 
     options() {
-      const style = getComputedStyle(document.documentElement);
-      const [ink, grid] = ["--pico-muted-color", "--grid"].map((each) => style.getPropertyValue(each));
+      // A custom property would still say `light-dark(…)`, which no canvas understands.
+      const { color: ink, borderTopColor: grid } = getComputedStyle(this.box);
       const axis = { stroke: ink, font: "12px system-ui, sans-serif", ticks: { show: false } };
       const { starts } = this.figures;
       const { apart, at, name } = naming(this.figures);
