@@ -4,7 +4,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from metering.api.metrics import metrics_view
 from metering.api.receipts import TransactionReceiptView
-from metering.api.registered_doors import DOORS
+from metering.api.registered_doors import DOORS, MANAGEMENT_ROOTS, METERING_ROOTS
 from metering.api.revenium.keys import ProductKeyView, ResolveKeyView
 from metering.api.revenium.nowhere import (
     ManagementApiView,
@@ -37,8 +37,8 @@ urlpatterns = [
     re_path(r"^(?:meter/)?v2/otlp/v1/metrics/?$", OtlpMetricsView.as_view()),
     path("meter/v2/sdk/resolve-key", ResolveKeyView.as_view()),
     path("v2/sdk/resolve-key", ResolveKeyView.as_view(schema=None)),
-    re_path(r"^(?:meter|tool|v2)(?:/.*)?$", NothingHereView.as_view()),
-    re_path(r"^(?:profitstream|api/v2)(?:/.*)?$", ManagementApiView.as_view()),
+    re_path(rf"^(?:{'|'.join(METERING_ROOTS)})(?:/.*)?$", NothingHereView.as_view()),
+    re_path(rf"^(?:{'|'.join(MANAGEMENT_ROOTS)})(?:/.*)?$", ManagementApiView.as_view()),
     path("v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="metering:openapi"), name="docs"),
     path("metrics", metrics_view, name="metrics"),

@@ -6,6 +6,8 @@ from pathlib import Path
 import yaml
 from django.urls import reverse
 
+from metering.api.registered_doors import DOORS
+
 ROOT = Path(__file__).parent.parent
 ONLY_FOR_COMPOSE = {"POSTGRES_PASSWORD", "LISTEN"}
 
@@ -54,3 +56,17 @@ def test_nginx_lets_lists_through_that_are_larger_than_what_gateways_post():
     assert lists.search(reverse("admin:revcred_upload_add"))
     assert not lists.search(reverse("api:upload", args=[1]))
     assert not lists.search("/v1/transactions")
+
+
+def test_nginx_gives_every_door_the_limits_of_gateways():
+    locations = re.findall(
+        r"location (~ )?(\S+) \{([^}]*)\}", (ROOT / "deploy/nginx.conf").read_text()
+    )
+    for_gateways = [
+        pattern if is_pattern else re.escape(pattern)
+        for is_pattern, pattern, rules in locations
+        if "client_body_buffer_size 1m" in rules
+    ]
+
+    paths = {path for door in DOORS for path in door.paths}
+    assert [path for path in paths if not any(re.match(each, path) for each in for_gateways)] == []

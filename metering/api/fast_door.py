@@ -19,12 +19,12 @@ from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
 from metering.api import bodies
 from metering.api.dialects import Answer
 from metering.api.pipeline import DatabaseTime, Intake
-from metering.api.transactions import TransactionsDialect
+from metering.api.registered_doors import NATIVE_DOOR
 from metering.inbox.group_commit import DeliveryRow, commit_each_row
 from metering.inbox.intake import CommitDelivery, Step, Steps
 from revcred.api.errors import DatabaseUnavailable, MalformedRequest
 
-FAST_DOOR_PATHS = {"/v1/transactions", "/v1/transactions/"}
+FAST_DOOR_PATHS = NATIVE_DOOR.paths
 # A larger group would make the first of its gateways wait for the last, and a failed group is
 # written again row by row.
 MAX_ENTRIES_PER_COMMIT = 500
@@ -88,7 +88,7 @@ class AsgiPost:
 class FastDoor:
     """The ASGI application. All its queries run in one thread, which has one connection."""
 
-    dialect = TransactionsDialect()
+    dialect = NATIVE_DOOR.dialect
 
     def __init__(self, thread: Executor) -> None:
         self._thread = thread

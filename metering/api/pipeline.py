@@ -7,7 +7,8 @@ keep     provision what the calls name, commit them, record what was rejected
 answer   in the dialect's way; whoever is rejected as a whole stands on the gateway's page
 
 `Dialect.process` has the steps after the body is read. Those that may wait for the database are
-yielded: the web runs them in the request's thread, the fast door beside its event loop.
+yielded: the web runs them in the request's thread, the fast door beside its event loop. There a
+step that turns out to need a query is begun again in a thread, so nothing may be done before it.
 """
 
 import time

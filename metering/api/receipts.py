@@ -25,7 +25,7 @@ QuarantineReasonText = Annotated[str, Meta(extra_json_schema={"enum": Quarantine
 MatchedByText = Annotated[str, Meta(extra_json_schema={"enum": MatchedBy.values})]
 
 
-class NamedThing(msgspec.Struct):
+class NamedObject(msgspec.Struct):
     """A customer, product, subscription or source: a name for people, a key for programs."""
 
     name: str
@@ -67,10 +67,10 @@ class TransactionReceipt(msgspec.Struct, kw_only=True):
     key_hint: str | None = None
     credential: CredentialOfReceipt | None = None
     assignment: AssignmentOfReceipt | None = None
-    subscription: NamedThing | None = None
-    customer: NamedThing | None = None
-    product: NamedThing | None = None
-    source: NamedThing | None = None
+    subscription: NamedObject | None = None
+    customer: NamedObject | None = None
+    product: NamedObject | None = None
+    source: NamedObject | None = None
     subscription_named: str | None = None
     source_named: str | None = None
     method: str | None = None
@@ -184,8 +184,8 @@ def _transaction_receipt(receipt: Receipt) -> TransactionReceipt:
     )
 
 
-def _named(thing: Customer | Subscription | Product | Source | None) -> NamedThing | None:
-    return None if thing is None else NamedThing(str(thing), thing.external_key)
+def _named(thing: Customer | Subscription | Product | Source | None) -> NamedObject | None:
+    return None if thing is None else NamedObject(str(thing), thing.external_key)
 
 
 def _credential_of(credential: Credential | None) -> CredentialOfReceipt | None:

@@ -45,8 +45,10 @@ class RegisteredDoor:
                 yield path(each[1:], Door.as_view(dialect=self.dialect, schema=None))
 
 
+# The fast door serves it, too.
+NATIVE_DOOR = RegisteredDoor("v1/transactions", TransactionsDialect())
 DOORS = (
-    RegisteredDoor("v1/transactions", TransactionsDialect()),
+    NATIVE_DOOR,
     RegisteredDoor("v1/events", CloudEventsDialect()),
     RegisteredDoor("api/v1/events", OpenMeterDialect()),
     RegisteredDoor("meter/v1/api/meter", v1.MeterDialect()),
@@ -61,12 +63,15 @@ DOORS = (
     RegisteredDoor("meter/v2/tool/events", ToolEventsDialect(), ("tool/events",)),
     RegisteredDoor("meter/v2/otlp/v1/logs", OtlpLogsDialect(), ("v2/otlp/v1/logs",)),
 )
-# Addresses of other products whose clients revcred takes: what is no door there is answered as an
-# error in their style.
-FOREIGN_PREFIXES = ("/meter/", "/tool/", "/v2/", "/api/v1/", "/api/v2/", "/profitstream/")
+# Beginnings of Revenium's addresses, whose clients revcred takes: what is no door there is answered
+# as an error in their style.
+METERING_ROOTS = ("meter", "tool", "v2")
+MANAGEMENT_ROOTS = ("profitstream", "api/v2")
+OPENMETER_ROOTS = ("api/v1",)  # of its API, too, only one address is a door
 
 
 def announce_doors(doors: Iterable[RegisteredDoor]) -> None:
     """Tell the core which addresses are doors: they need no session and answer errors as JSON."""
     addresses = frozenset(path for door in doors for path in door.paths)
-    add_program_paths(addresses=addresses, prefixes=FOREIGN_PREFIXES)
+    roots = (*METERING_ROOTS, *MANAGEMENT_ROOTS, *OPENMETER_ROOTS)
+    add_program_paths(addresses=addresses, prefixes=tuple(f"/{root}/" for root in roots))

@@ -36,7 +36,7 @@ FixedValues = Annotated[
     dict[str, str],
     Meta(description="Values that every row has, for columns that the file does not have."),
 ]
-MomentText = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+IsoMoment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 RowCounts = dict[str, int]  # by action, effect or kind of thing
 
 
@@ -215,7 +215,7 @@ class PreviewClaim(msgspec.Struct):
     """Transactions in quarantine that would be attributed."""
 
     transactions: int
-    since: MomentText | None
+    since: IsoMoment | None
     customers: list[WaitingForCustomer]
 
 
@@ -235,8 +235,8 @@ class CallMovementBody(msgspec.Struct, kw_only=True):
     before: ChargedToBody
     after: ChargedToBody
     calls: int
-    first: MomentText
-    last: MomentText
+    first: IsoMoment
+    last: IsoMoment
 
 
 class PreviewMoves(msgspec.Struct, kw_only=True):
@@ -247,11 +247,11 @@ class PreviewMoves(msgspec.Struct, kw_only=True):
     """
 
     counted: bool
-    at: MomentText
+    at: IsoMoment
     why: str | UnsetType = UNSET
     calls: int | UnsetType = UNSET
     is_complete: bool | UnsetType = UNSET
-    since: MomentText | UnsetType | None = UNSET
+    since: IsoMoment | UnsetType | None = UNSET
     movements: list[CallMovementBody] | UnsetType = UNSET
     more: int | UnsetType = UNSET
     names: list[dict[str, Any]] | UnsetType = UNSET
