@@ -176,7 +176,7 @@ def _rate(bench: Bench, path: str, turn: int, seconds: float) -> float:
     taken = sum(each.status in SUCCESS for each in sent)
     if taken < len(sent):
         say(f"{path}: {len(sent) - taken} not taken, as {sent[-1].status}")
-    bench.wait_until_settled()
+    bench.wait_until_processed()
     return taken / seconds
 
 

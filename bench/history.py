@@ -183,7 +183,7 @@ def _show_rows(past: Past) -> None:
 
 
 def _read_whole(bench: Bench, seconds: float) -> dict[str, int]:
-    """Rows of large tables that were read in passing through all of them, while it settled."""
+    """Rows of large tables that were read in passing through all of them, while it attributed."""
     before = plans.rows_read_whole(bench)
     plan = plan_of(bench, Load(name="whole", batch=100, seconds=seconds))
     watch(plan, bench)
@@ -194,7 +194,7 @@ def _read_whole(bench: Bench, seconds: float) -> dict[str, int]:
 
 
 def _show_plan(bench: Bench, plan: list[str], read_whole: dict[str, int]) -> None:
-    say("\nSettling's ways to its tables:")
+    say("\nAttribution's ways to its tables:")
     for line in plan:
         say(f"  {line}")
     planned = plans.large_read_whole(bench, plan)

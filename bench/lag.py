@@ -1,6 +1,6 @@
 """How soon a call counts, also without Redis: `python -m bench.lag`.
 
-Ten minutes without it at a third of what the machine settles:
+Ten minutes without it at a third of what the machine processes:
 `python -m bench.lag --seconds 600 --batch 100 --rate 5000`.
 """
 

@@ -12,7 +12,7 @@ from bench.stack import PROCESSES, Bench
 
 CLIENTS = 2
 MOST_ROWS = 300_000
-CHUNK = 5_000  # rows a commit: as many as a settlement takes
+CHUNK = 5_000  # rows a commit: as many as a batch has
 CONNECTIONS = 16
 
 SOME = "COPY (SELECT * FROM metering_transaction LIMIT %s) TO STDOUT"

@@ -216,7 +216,7 @@ class Heard:
     cpu: float
 
 
-def post(plan: Plan, settled: "Synchronized[int]", pipe: "Connection[Any, Any]") -> None:
+def post(plan: Plan, processed: "Synchronized[int]", pipe: "Connection[Any, Any]") -> None:
     """In its own process: make the bodies, wait for the word, send, write down what was sent."""
     bodies = traffic.bodies(plan.prefix, plan.batch, plan.credentials, under_way=plan.connections)
 
@@ -224,7 +224,7 @@ def post(plan: Plan, settled: "Synchronized[int]", pipe: "Connection[Any, Any]")
         return plan.address.post(bodies[number % len(bodies)].numbered(number))
 
     def may(started: int) -> bool:
-        return started * plan.batch - settled.value <= plan.most_waiting
+        return started * plan.batch - processed.value <= plan.most_waiting
 
     drive = Drive(
         plan.address,

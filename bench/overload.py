@@ -1,7 +1,7 @@
 """Whether one gateway's flood drowns another: `python -m bench.overload`.
 
 A modest gateway posts ten transactions five times a second, first alone, then beside one that
-offers five times what is settled and takes no notice of being turned away.
+offers five times what is processed and takes no notice of being turned away.
 """
 
 import sys
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CREDENTIALS = 100_000
 SECONDS = 30.0
-TO_FIND_OUT = 20.0  # seconds, what it settles
+TO_FIND_OUT = 20.0  # seconds, what it processes
 GREED = 5  # times that
 GREEDY_BATCH, GREEDY_CONNECTIONS = 100, 32
 MODEST_BATCH, MODEST_RATE, MODEST_CONNECTIONS = 10, 5.0, 4
@@ -42,7 +42,7 @@ class Flood:
     before: dict[str, int]
     after: dict[str, int]
     most_waiting: int
-    seconds_to_settle: float
+    seconds_to_process: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +65,16 @@ def main() -> int:
     options = parser.parse_args()
     with a_bench(options.credentials) as bench:
         full = measure(bench, Load(name="full", batch=GREEDY_BATCH, seconds=TO_FIND_OUT))
-        say(f"Settles {full.attributed:,.0f} transactions a second.")
+        say(f"Processes {full.attributed:,.0f} transactions a second.")
         flood = _flood(bench, GREED * full.attributed, options.seconds)
     gateways = _gateways(flood, GREED * full.attributed, options.seconds)
     _show(flood, gateways)
     report.keep(
         overload={
-            "settles": full.attributed,
+            "processed_per_second": full.attributed,
             "gateways": gateways,
             "most_waiting": flood.most_waiting,
-            "seconds_to_settle": flood.seconds_to_settle,
+            "seconds_to_process": flood.seconds_to_process,
             "memory_before": flood.before,
             "memory_after": flood.after,
         }
@@ -104,7 +104,7 @@ def _flood(bench: Bench, rate: float, seconds: float) -> Flood:
         heard: Heard = flood.recv()
         beside: Heard = small.recv()
     began = time.monotonic()
-    bench.wait_until_settled()
+    bench.wait_until_processed()
     return Flood(
         alone=alone,
         modest=beside.sent,
@@ -112,7 +112,7 @@ def _flood(bench: Bench, rate: float, seconds: float) -> Flood:
         before=before,
         after=_memory(bench),
         most_waiting=max(waiting, default=0),
-        seconds_to_settle=time.monotonic() - began,
+        seconds_to_process=time.monotonic() - began,
     )
 
 
@@ -134,7 +134,7 @@ def _hear(bench: Bench, plan: Plan) -> list[Sent]:
     with _ready(plan) as client:
         client.send(None)
         heard: Heard = client.recv()
-    bench.wait_until_settled()
+    bench.wait_until_processed()
     return heard.sent
 
 
@@ -142,8 +142,8 @@ def _hear(bench: Bench, plan: Plan) -> list[Sent]:
 def _ready(plan: Plan) -> "Iterator[Connection[Any, Any]]":
     """A client with its bodies made, which waits for the word."""
     ours, theirs = PROCESSES.Pipe()
-    settled = PROCESSES.Value("q", 0, lock=False)
-    client = PROCESSES.Process(target=post, args=(plan, settled, theirs), daemon=True)
+    processed = PROCESSES.Value("q", 0, lock=False)
+    client = PROCESSES.Process(target=post, args=(plan, processed, theirs), daemon=True)
     client.start()
     theirs.close()
     ours.recv()
@@ -202,7 +202,7 @@ def _show(flood: Flood, gateways: list[Heeded]) -> None:
     say(
         "\nTimes are of all answers, from when the POST was due: those of the greedy one are of its"
         f"\nown making. Retry-After: {retry_after or 'nobody was turned away'}.\nMost in the inbox"
-        f" {flood.most_waiting:,} transactions, settled {flood.seconds_to_settle:.1f} s after the"
+        f" {flood.most_waiting:,} transactions, empty {flood.seconds_to_process:.1f} s after the"
         f" end. PSS: {memory}."
     )
 

@@ -1,4 +1,4 @@
-"""How PostgreSQL finds what settling looks up, and whether it ever reads a large table whole."""
+"""How PostgreSQL finds what attribution looks up, and whether it ever reads a large table whole."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ WHERE relid IN (SELECT oid FROM pg_class WHERE reltuples >= %s) AND relname <> '
 
 
 def look_ups(bench: Bench) -> list[str]:
-    """Each way to a table that settling takes, once."""
+    """Each way to a table that attribution takes, once."""
     with psycopg.ClientCursor(bench.database) as cursor:
         statement = f"EXPLAIN (FORMAT JSON) {PROCESS_UNTRIED}".encode()
         cursor.execute(statement, {"max_transactions": MOST})

@@ -56,8 +56,8 @@ def rows(measured: Sequence[Row]) -> None:
 
 def legend() -> None:
     say(
-        "\nCPU µs: of all processes but the generator's, a transaction. attributed: settled, which"
-        " includes\nquarantine and repeats. lag: from the 202 to the commit that settled it"
+        "\nCPU µs: of all processes but the generator's, a transaction. attributed: processed, that"
+        " is,\nwith quarantine and repeats. lag: from the 202 to the commit that processed it"
         " (track_commit_timestamp).\nothers:"
         " the share of all cores' time that went to what is not ours."
     )

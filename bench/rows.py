@@ -23,11 +23,11 @@ WARM_UP = 0.2  # of the seconds, in which caches fill and the inbox too
 CONNECTIONS = {1: 64, 100: 16, 1_000: 4}
 MAX_BACKLOG = {1: 2_000, 100: 20_000, 1_000: 20_000}  # about a second's worth
 
-# From the 202 to the commit of what settled it: PostgreSQL's own clock of commits.
+# From the 202 to the commit of what processed it: PostgreSQL's own clock of commits.
 LAGS = """
 SELECT
     percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
-        ORDER BY extract(epoch FROM pg_xact_commit_timestamp(settled.xmin)) - sent.answered_at
+        ORDER BY extract(epoch FROM pg_xact_commit_timestamp(processed.xmin)) - sent.answered_at
     )
 FROM (
     SELECT transaction_id, min(answered_at) AS answered_at FROM bench_sent
@@ -38,7 +38,7 @@ JOIN (
     SELECT transaction_id, xmin FROM metering_transaction
     WHERE occurred_at >= to_timestamp(%s) - interval '10 minutes'
     UNION ALL SELECT transaction_id, xmin FROM metering_quarantined
-) settled USING (transaction_id)
+) processed USING (transaction_id)
 """
 
 
@@ -83,7 +83,7 @@ class Took:
     """What was seen, before it is made into figures."""
 
     heard: Heard
-    progress: list[tuple[float, int]]  # moments, and transactions settled by then
+    progress: list[tuple[float, int]]  # moments, and transactions processed by then
     cpu: dict[str, float]  # seconds
     foreign: float
 
@@ -94,10 +94,10 @@ class Measured(Protocol):
     def cpu(self) -> dict[str, float]:
         """Seconds so far, by process."""
 
-    def settled(self) -> int:
+    def processed(self) -> int:
         """Transactions so far. Asked all the time, so it has to be cheap."""
 
-    def wait_until_settled(self) -> None: ...
+    def wait_until_processed(self) -> None: ...
 
 
 def measure(bench: Bench, load: Load) -> Row:
@@ -108,24 +108,24 @@ def measure(bench: Bench, load: Load) -> Row:
 
 
 def warm_up(bench: Bench) -> None:
-    """Until the worker is no longer new, and settles as it does from then on."""
+    """Until the worker is no longer new, and processes as it does from then on."""
     measure(bench, Load(name="warm-up", batch=1, seconds=1, rate=10))
     time.sleep(CAREFUL_FOR)
 
 
 def watch(plan: Plan, measured: Measured) -> Took:
-    """Sends what is planned, and waits until it is settled."""
-    settled = PROCESSES.Value("q", 0, lock=False)
+    """Sends what is planned, and waits until it is processed."""
+    processed = PROCESSES.Value("q", 0, lock=False)
     ours, theirs = PROCESSES.Pipe()
-    client = PROCESSES.Process(target=post, args=(plan, settled, theirs), daemon=True)
+    client = PROCESSES.Process(target=post, args=(plan, processed, theirs), daemon=True)
     client.start()
     theirs.close()
     ours.recv()
-    before, base = measured.cpu(), measured.settled()
+    before, base = measured.cpu(), measured.processed()
     machine, own = of_machine(), process_time()
     ours.send(None)
-    heard, progress = _follow(measured, ours, settled, base)
-    measured.wait_until_settled()
+    heard, progress = _follow(measured, ours, processed, base)
+    measured.wait_until_processed()
     spent = {name: after - before[name] for name, after in measured.cpu().items()}
     spent["generator"] = heard.cpu
     foreign = _foreign(machine, sum(spent.values()) + process_time() - own)
@@ -148,13 +148,13 @@ def plan_of(bench: Bench, load: Load) -> Plan:
 
 
 def _follow(
-    measured: Measured, client: "Connection[Any, Any]", settled: "Synchronized[int]", base: int
+    measured: Measured, client: "Connection[Any, Any]", processed: "Synchronized[int]", base: int
 ) -> tuple[Heard, list[tuple[float, int]]]:
     """Tells the client how far the worker is, until it is done. Answers with that, too."""
     progress = []
     while not client.poll(STACK_POLL_SECONDS):
-        settled.value = measured.settled() - base
-        progress.append((time.time(), settled.value))
+        processed.value = measured.processed() - base
+        progress.append((time.time(), processed.value))
     heard: Heard = client.recv()
     return heard, progress
 
@@ -224,7 +224,7 @@ def _percentiles(sent: Sequence[Sent]) -> tuple[float, float]:
 
 
 def _growth(progress: Sequence[tuple[float, int]], start: float, end: float) -> float:
-    """How much a second, from one settlement's end to another's: they come in thousands."""
+    """How much a second, from one processing's end to another's: they come in thousands."""
     pairs = pairwise(progress)
     steps = [now for before, now in pairs if now[1] > before[1] and start <= now[0] < end]
     if len(steps) < 2:  # noqa: PLR2004 - a start and an end

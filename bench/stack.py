@@ -87,14 +87,14 @@ class Bench(Stack):
         spent["web"] += spent.pop("fast-door", 0.0)
         return spent
 
-    def settled(self) -> int:
-        """Transactions that are out of the inbox, by the tally that settling keeps: cheap."""
+    def processed(self) -> int:
+        """Transactions that are out of the inbox, by the tally that processing keeps: cheap."""
         return int(self.ask("SELECT coalesce(sum(accepted), 0) FROM metering_intakestats"))
 
     def waiting(self) -> int:
         return int(self.ask("SELECT coalesce(sum(transactions), 0) FROM metering_delivery"))
 
-    def wait_until_settled(self) -> None:
+    def wait_until_processed(self) -> None:
         self.wait_until(lambda: self.waiting() == 0)
 
 

@@ -16,7 +16,7 @@ from revcred.launcher.web import is_answering
 
 BATCHES = (1, 100)
 SECONDS = 15.0
-MAX_BACKLOG = {1: 100, 100: 300}  # seconds' worth, where it settles some fifty a second
+MAX_BACKLOG = {1: 100, 100: 300}  # seconds' worth, where it processes some fifty a second
 INSTEAD = {
     "revcred": "bench.textbook",
     "revcred.wsgi:application": "bench.textbook.wsgi:application",
@@ -36,11 +36,11 @@ class Textbook:
         stores = {name: spent[name] for name in ("database", "broker")}
         return {"web": spent[WEB], "worker": spent[WORKER], "clock": 0.0} | stores
 
-    def settled(self) -> int:
-        return int(self.bench.ask("SELECT count(*) FROM textbook_call WHERE settled"))
+    def processed(self) -> int:
+        return int(self.bench.ask("SELECT count(*) FROM textbook_call WHERE processed"))
 
-    def wait_until_settled(self) -> None:
-        waiting = "SELECT count(*) FROM textbook_call WHERE NOT settled"
+    def wait_until_processed(self) -> None:
+        waiting = "SELECT count(*) FROM textbook_call WHERE NOT processed"
         self.bench.wait_until(lambda: self.bench.ask(waiting) == 0)
 
 

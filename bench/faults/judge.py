@@ -20,11 +20,11 @@ from bench.faults.world import World, verdict
 from revcred.launcher.errors import LaunchError
 
 AFTERWARDS = 2.0  # seconds after a fault in which a 5xx is still honest
-SLOWEST = 60.0  # seconds from the 202 until a transaction is settled
+SLOWEST = 60.0  # seconds from the 202 until a transaction is processed
 SERVER_ERRORS = range(500, 600)
 
 Name = tuple[int, str]  # a gateway and its id of the transaction
-Lag = tuple[float, float]  # when it was accepted, and how many seconds later it was settled
+Lag = tuple[float, float]  # when it was accepted, and how many seconds later it was processed
 
 ROWS = """
 SELECT
@@ -94,8 +94,8 @@ class Wrong:
     misattributed: int  # not as the oracle says
     invalid: int  # by an assignment that did not hold then
     usage: int  # differences between usage and the ledger
-    waiting: int  # never settled
-    slow: int  # settled after SLOWEST
+    waiting: int  # never processed
+    slow: int  # processed after SLOWEST
     refused: int  # though within the window, or accepted though outside of it
     stray_errors: int  # 5xx while nothing excused them
     other_answers: int  # neither 202, 429, 5xx nor none at all
@@ -134,7 +134,7 @@ class Times:
     longest_answer: float = 0.0  # of any call under way meanwhile
     longest_error: float = 0.0  # until an honest 503
     longest_back: float = 0.0  # from its end until the first 202
-    worst_lag: float = 0.0  # of what was accepted meanwhile, until it was settled
+    worst_lag: float = 0.0  # of what was accepted meanwhile, until it was processed
 
 
 def judge(
@@ -264,7 +264,7 @@ def _verify(trial: Trial) -> int:
 
 
 def _lags(accepted: Mapping[Name, float], rows: Iterable[Row]) -> Iterator[Lag]:
-    """From the 202 until it was first settled, by the database's clock."""
+    """From the 202 until it was first processed, by the database's clock."""
     for row in rows:
         if row.sign > 0 and row.corrects is None and row.name in accepted:
             moment = accepted[row.name]

@@ -41,7 +41,7 @@ class Plan:
     kinds: Sequence[Kind] = field(default_factory=lambda: list(KINDS.values()))
     lasting: tuple[float, float] = (0.3, 2.5)  # seconds of a fault
     pause: tuple[float, float] = (0.8, 1.6)  # seconds after it
-    quiet: float = 60.0  # seconds until all that was accepted has to be settled
+    quiet: float = 60.0  # seconds until all that was accepted has to be processed
     settings: Mapping[str, str] = field(default_factory=dict)  # PostgreSQL's
     environment: EnvironmentVariables = field(default_factory=dict)  # of the processes on trial
     statements: Sequence[str] = ()  # to the database before anything serves

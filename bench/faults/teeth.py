@@ -65,7 +65,7 @@ MUTANTS = (
     ),
     Mutant(
         name="inbox and ledger in two transactions",
-        breaks="settle_in_two_transactions",
+        breaks="process_in_two_transactions",
         kinds=("database: killed",),
         betrayed_by=("lost",),
     ),

@@ -22,7 +22,7 @@ class Call(models.Model):
     response_bytes = models.BigIntegerField(null=True)
     latency_ms = models.FloatField(null=True)
     elements = models.JSONField(default=dict)
-    settled = models.BooleanField(default=False)
+    processed = models.BooleanField(default=False)
 
     objects: ClassVar[models.Manager["Call"]] = models.Manager()
 

@@ -23,8 +23,8 @@ def attribute(pk: int) -> None:
         )
         if is_new and assignment:
             _count(call, assignment.subscription_id)
-        call.settled = True
-        call.save(update_fields=["settled"])
+        call.processed = True
+        call.save(update_fields=["processed"])
 
 
 def _assignment_of(call: Call) -> Assignment | None:

@@ -19,7 +19,7 @@ from metering.management.commands import clock
 from revcred.models import Gateway
 
 take_in = intake.accept_calls
-settle = processing.process_deliveries
+process = processing.process_deliveries
 
 GAP = 0.2  # seconds between what should be one transaction
 DELAY = 0.3  # seconds until what was accepted is written
@@ -80,8 +80,8 @@ def sweep_nothing() -> None:
     _replace(clock.sweep_waiting_work, lambda: None)
 
 
-def settle_in_two_transactions() -> None:
-    def settle_twice(*arguments: Any, **named: Any) -> int:
+def process_in_two_transactions() -> None:
+    def process_twice(*arguments: Any, **named: Any) -> int:
         with connection.cursor() as cursor:
             cursor.execute(TAKE)
             taken = cursor.fetchall()
@@ -90,10 +90,10 @@ def settle_in_two_transactions() -> None:
         with atomic():
             with connection.cursor() as cursor:
                 cursor.executemany(PUT_BACK, taken)
-            settle(*arguments, **named)
+            process(*arguments, **named)
         return len(taken)
 
-    _replace(settle, settle_twice)
+    _replace(process, process_twice)
 
 
 def judge_by_now() -> None:
@@ -109,7 +109,7 @@ def _replace(function: Callable[..., Any], other: Callable[..., Any]) -> None:
 
 
 def _replace_in_statements(text: str, other: str) -> None:
-    """In everything that settling may say to PostgreSQL."""
+    """In everything that processing may say to PostgreSQL."""
     names = vars(processing)
     found = [name for name, value in names.items() if isinstance(value, str) and text in value]
     assert found, text
@@ -125,7 +125,7 @@ BREAKS: Mapping[str, Callable[[], None]] = {
         forget,
         remember_in_redis,
         sweep_nothing,
-        settle_in_two_transactions,
+        process_in_two_transactions,
         judge_by_now,
     )
 }
