@@ -13,6 +13,7 @@ UV := UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 $(HERE)/uv
 FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00 \
 	DATABASE_URL=postgres://nowhere/none REDIS_URL=redis://nowhere
 TEMPLATES := $(wildcard templates)
+RUN_TESTS = $(HERE)/$(if $(MEASURED),coverage run,python) -m pytest -q -n 2
 
 # What is started here starts other processes: each would compile the same modules again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -29,14 +30,15 @@ run: .venv/.run-installed ## everything on this machine, with demo data, at http
 	@exec $(HERE)/python -m revcred.launcher
 
 test: .venv/.dev-installed ## the tests, on stores of their own; ARGS="tests/revcred/launcher -k valkey" picks some
-	@exec $(HERE)/python -m pytest -q -n 2 -m "not long" $(ARGS)
+	@exec $(RUN_TESTS) -m "not long" $(ARGS)
 
 test-long: .venv/.dev-installed ## the generated tests that take minutes
-	@exec $(HERE)/python -m pytest -q -n 2 -m long $(ARGS)
+	@exec $(RUN_TESTS) -m long $(ARGS)
 
-coverage: .venv/.dev-installed ## every test, long ones too; fails if an app reaches less than 95 % of its branches
+coverage: .venv/.dev-installed ## both, measured: fails if an app reaches less than 95 % of its branches
 	@$(HERE)/coverage erase
-	@$(HERE)/coverage run -m pytest -q -n 2 $(ARGS)
+	@$(MAKE) --no-print-directory test MEASURED=yes
+	@$(MAKE) --no-print-directory test-long MEASURED=yes
 	@$(HERE)/coverage combine -q
 	@$(HERE)/coverage report
 	@set -e; for app in revcred metering storefront; do \
