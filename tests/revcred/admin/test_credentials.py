@@ -355,6 +355,38 @@ def test_plain_facts_are_changed_by_the_act(admin_client):
     assert of_expiry.since == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def test_a_later_expiry_and_a_holder_that_leaves_are_asked_in_words(admin_client):
+    customer = a_customer()
+    leaving = a_subscriber(customer, email="ann@example.com")
+    credential = a_credential(customer, name="Orders", holders=[leaving])
+    Credential.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
+    typed = {"name": "Orders", "environment": "", "tags": "", "expires_at": "2096-01-01T00:00:00"}
+
+    response = admin_client.post(page_of(credential), typed)
+
+    assert asked(response)
+    assert "“Orders” is valid until 2096-01-01 00:00 UTC." in response.text
+    assert "ann@example.com may no longer reveal 1 key of “Orders”." in response.text
+    response = admin_client.post(page_of(credential), typed | {"expires_at": ""})
+    assert "“Orders” is valid without an end." in response.text
+
+
+@pytest.mark.parametrize("filtered", ["holder", "subscription"])
+def test_a_list_shows_the_credentials_of_one_holder_or_subscription(admin_client, filtered):
+    customer = a_customer()
+    holder, subscription = a_subscriber(customer), a_subscription(customer)
+    found = a_credential(customer, holders=[holder], subscriptions=[subscription])
+    a_credential(customer)
+    chosen = {"holder": holder, "subscription": subscription}[filtered]
+
+    response = admin_client.get(
+        reverse("admin:revcred_credential_changelist"), {filtered: chosen.pk}
+    )
+
+    assert list(response.context["cl"].queryset) == [found]
+    assert str(chosen) in response.text
+
+
 def test_saving_without_a_change_is_not_on_record(admin_client):
     expires_at = timezone.now() + timedelta(days=9)  # with microseconds, which no input shows
     credential = a_credential(expires_at=expires_at)
