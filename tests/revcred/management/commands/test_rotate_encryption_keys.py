@@ -1,14 +1,19 @@
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import decrypt
 from django.core.management import CommandError, call_command
 from django.db import connection
 
 from revcred.crypto import CannotUnseal
 from revcred.management.commands import rotate_encryption_keys
-from revcred.models import ExternalKey, SealedValue, UploadChange
+from revcred.models import ExternalKey, OutgoingMail, SealedValue, UploadChange
+from revcred.outbox import queue_mail
 from revcred.runtime import preflight
-from tests import factories
+from tests import factories, second_factors
 
 pytestmark = pytest.mark.django_db
+
+MAIL = {"membership": {"customer": "Acme"}, "by": "the operator"}
 
 
 @pytest.fixture
@@ -89,3 +94,37 @@ def test_what_does_not_open_is_named_and_keeps_no_other_from_being_sealed(keys, 
     assert opened([whole]) == [("key-number-2", None)]
     with pytest.raises(CannotUnseal):
         opened([damaged])
+
+
+def test_waiting_mails_and_second_factors_open_with_the_new_key_alone(keys, ring):
+    queue_mail("emails/no_member", "ann@example.com", MAIL)
+    app = second_factors.an_app(factories.a_user())
+    ring("second", "first")
+
+    call_command("rotate_encryption_keys")
+
+    ring("second")
+    totp = Authenticator.objects.get(type=Authenticator.Type.TOTP)
+    assert decrypt(totp.data["secret"]) == app.secret
+    assert "Acme" in OutgoingMail.objects.get(recipient="ann@example.com").body
+
+
+@pytest.mark.parametrize("what", ["mails", "second factors"])
+def test_a_mail_or_second_factor_that_does_not_open_is_named_and_the_old_key_stays(
+    keys, ring, capsys, what
+):
+    user = factories.a_user()
+    ring("lost")
+    if what == "mails":
+        queue_mail("emails/no_member", "ann@example.com", MAIL)
+        named = OutgoingMail.objects.values_list("pk", flat=True).get()
+    else:
+        second_factors.an_app(user)
+        OutgoingMail.objects.all().delete()  # it told the user of the factor
+        named = user.pk
+    ring("second", "first")
+
+    with pytest.raises(CommandError, match=rf"No key of FERNET_KEYS opens .*{what}.*: {named}"):
+        call_command("rotate_encryption_keys")
+
+    assert "You can remove" not in capsys.readouterr().out

@@ -225,3 +225,23 @@ def test_what_no_row_can_have(upload):
 
     assert code == 2
     assert "--fixed-value “key” is not one of customer," in complained
+
+
+def test_a_file_that_is_missing_or_too_large_is_named(upload, settings, monkeypatch):
+    code, _, complained = upload(None, "--check", name="nowhere.csv")
+    assert code == NOT_DONE
+    assert complained.endswith("nowhere.csv: No such file or directory.")
+
+    monkeypatch.setattr("revcred.uploads.actions.MAX_FILE_BYTES", 10)
+    code, _, complained = upload(GOOD, "--check")
+    assert (code, complained) == (NOT_DONE, "The file is too large.")
+    assert [*settings.UPLOADS_DIR.iterdir()] == []
+
+
+def test_rejected_rows_that_cannot_be_written_are_said_so(upload, tmp_path):
+    nowhere = tmp_path / "nowhere" / "rejected.csv"
+
+    code, _, complained = upload(MIXED, "--check", "--rejected", str(nowhere))
+
+    assert code == NOT_DONE
+    assert complained == f"{nowhere}: No such file or directory."
