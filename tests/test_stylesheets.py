@@ -1,7 +1,9 @@
 """One file names every colour, in pairs that can be read; every rule is for something on a page."""
 
+import math
 import re
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import django
@@ -57,6 +59,27 @@ GRAPHICS = [
     *(("field-edge", ground) for ground in SURFACES[:3]),
     *((f"series-{number}", "surface") for number in range(1, 8)),
 ]
+# How linear RGB looks to everybody, without green and without red cones: Machado, Oliveira and
+# Fernandes (2009), severity 1.
+EYES = {
+    "all cones": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+}
+# CIE XYZ of linear sRGB, divided by the white point D65.
+XYZ = (
+    (0.4124 / 0.9505, 0.3576 / 0.9505, 0.1805 / 0.9505),
+    (0.2126, 0.7152, 0.0722),
+    (0.0193 / 1.0888, 0.1192 / 1.0888, 0.9505 / 1.0888),
+)
 
 
 def without_comments(sheet):
@@ -78,14 +101,29 @@ def colours():
     return found
 
 
-def luminance(colour):
+def linear(colour):
+    """Return the shares of red, green and blue light, from 0 to 1."""
     digits = colour.removeprefix("#")
     pairs = [each * 2 for each in digits] if len(digits) == 3 else re.findall("..", digits)
     shares = [int(pair, 16) / 255 for pair in pairs]
-    red, green, blue = (
-        share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares
+    return [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in shares]
+
+
+def times(matrix, vector):
+    return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
+
+
+def luminance(colour):
+    return times(XYZ, linear(colour))[1]
+
+
+def lab(colour, eye):
+    """Return the colour as an eye sees it, in CIE L*a*b*, where distances are those one sees."""
+    seen = [min(1, max(0, each)) for each in times(EYES[eye], linear(colour))]
+    x, y, z = (
+        each ** (1 / 3) if each > 0.008856 else 7.787 * each + 16 / 116 for each in times(XYZ, seen)
     )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
 def contrast(one, other):
@@ -102,6 +140,15 @@ def test_what_stands_on_a_ground_can_be_told_from_it(pairs, least, theme):
     }
 
     assert {pair: ratio for pair, ratio in measured.items() if ratio < least} == {}
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("eye", EYES)
+def test_every_eye_tells_the_credentials_of_a_chart_apart(eye, theme):
+    seen = [lab(colours()[f"series-{number}"][theme], eye) for number in range(1, 7)]
+
+    # A difference of 2.3 is just noticeable side by side; bars are narrow, and the legend is away.
+    assert min(math.dist(one, other) for one, other in combinations(seen, 2)) > 20
 
 
 @pytest.mark.parametrize(
