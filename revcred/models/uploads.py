@@ -37,12 +37,13 @@ class Upload(models.Model):
     `preview`, once it is READY:
 
         counts   rows by action
-        adds     things created because rows name them: customers, subscribers, subscriptions
+        also_creates
+                 things created because rows name them: customers, subscribers, subscriptions
         effects  rows by effect (see `rights.RowEffect`)
         members  new members: `count`, `of_others` (people of other customers), and the first
                  `people`: email, domain, customer, role, rows, is_rejected, is_of_another,
                  belongs_to (names of customers)
-        examples   the first rows of each action: row, title, values (column, old, new; of keys the
+        examples the first rows of each action: row, title, values (column, old, new; of keys the
                  hint only), and of a move `from`: a moment, or None for that of applying
         reasons  reasons of rejected rows: column, message, number of rows
         claim    transactions in quarantine that wait for the list: transactions, since, customers

@@ -11,7 +11,6 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Self
 
 import psycopg
@@ -21,6 +20,15 @@ from django.db.transaction import atomic
 
 from revcred.models import Upload
 from revcred.uploads import events, rights, staging
+from revcred.uploads.chunk_statements import (
+    CHUNK_PLANNER_SETTINGS,
+    LOCK_AND_PLAN,
+    create_chunk_tables,
+    create_named_things,
+    prepare_chunk_statements,
+    replan_query,
+    time_applied,
+)
 from revcred.uploads.columns import ListKind
 from revcred.uploads.opening import (
     ProgressCallback,
@@ -42,13 +50,9 @@ MAX_ROWS_PER_CHUNK = 4_000
 CHUNK_TARGET_SECONDS = 0.3  # of a transaction: others wait that long for its locks
 MAX_CHUNK_ATTEMPTS = 5  # if others hold its locks, or write the same keys
 CHUNK_RETRY_PAUSE_SECONDS = 0.2
-
-# A chunk never needs a whole table, whatever the statistics say while the table is being filled.
-# Planning the statements again would cost each chunk a tenth of its time.
-CHUNK_PLANNER_SETTINGS = """
-SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off;
-SET LOCAL plan_cache_mode = force_generic_plan;
-"""
+SET_PLANNER = "".join(
+    f"SET LOCAL {name} = {value}; " for name, value in CHUNK_PLANNER_SETTINGS.items()
+)
 
 
 class ChangedSinceCheck(Exception):
@@ -84,7 +88,7 @@ def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
     if not upload.after:
         if upload.all_or_nothing:
             _check_nothing_changed(upload, plan)
-        _create_named_things(upload, plan)
+        _create_permitted_things(upload, plan)
     with ExitStack() as stack:
         sealing = stack.enter_context(_BackgroundSealing(upload)) if plan.seals_keys else None
         size = MIN_ROWS_PER_CHUNK
@@ -108,71 +112,24 @@ def _next_chunk_size(size: int, count: int, seconds: float) -> int:
 # --- Before the first chunk -----------------------------------------------------------------------
 
 
-def create_chunk_tables(upload: Upload, plan: ListPlan) -> None:
-    """Create the temporary tables of a chunk. They belong to this connection."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {CHUNK_TABLE}, {SEALED_TABLE}")
-        # WITH NO DATA takes over the columns of the query and does not run it.
-        cursor.execute(
-            f"CREATE TEMPORARY TABLE {CHUNK_TABLE} ON COMMIT DELETE ROWS AS "
-            f"{_replan_query(plan, applicable_rows(upload))} WITH NO DATA",
-            plan_arguments(upload, at=_time_applied(upload)),
-        )
-        cursor.execute(
-            f"""
-            CREATE TEMPORARY TABLE {SEALED_TABLE} (
-                number bigint, fingerprint uuid, hint text, value bytea, secret bytea
-            ) ON COMMIT DELETE ROWS
-            """
-        )
-
-
-def prepare_chunk_statements(upload: Upload, plan: ListPlan) -> None:
-    """Prepare the statements of a chunk once for this connection: `lock`, `plan`, `write_0` …"""
-    of_chunk = applicable_rows(upload, "number > $1 AND number <= $2")
-    statements = {
-        "lock (bigint, bigint)": plan.lock.format(source=of_chunk),
-        "plan (bigint, bigint)": f"INSERT INTO {CHUNK_TABLE} {_replan_query(plan, of_chunk)}",
-        "since": plan.affected_since_query,
-        "count": f"SELECT action, count(*) FROM {CHUNK_TABLE} GROUP BY action",
-    } | {f"write_{number}": statement for number, statement in enumerate(plan.write)}
-    with connection.cursor() as cursor:
-        # Those of an upload that this connection applied before have other tables in them.
-        cursor.execute("DEALLOCATE ALL")
-        for name, statement in statements.items():
-            cursor.execute(
-                f"PREPARE {name} AS {statement}", plan_arguments(upload, at=_time_applied(upload))
-            )
-
-
-# One moment for all chunks: "now" must not move on while the list is applied.
-def _time_applied(upload: Upload) -> datetime:
-    assert upload.applied_at
-    return upload.applied_at
-
-
 def _check_nothing_changed(upload: Upload, plan: ListPlan) -> None:
     """Raises ChangedSinceCheck if any row would do something else now than when it was checked."""
-    query = _replan_query(plan, applicable_rows(upload))
+    query = replan_query(plan, applicable_rows(upload))
     with long_statement_cursor() as cursor:
         cursor.execute(
             f"SELECT number FROM ({query}) replanned WHERE NOT is_same LIMIT 1",
-            plan_arguments(upload, at=_time_applied(upload)),
+            plan_arguments(upload, at=time_applied(upload)),
         )
         if found := cursor.fetchone():
             raise ChangedSinceCheck(found[0])
 
 
-def _create_named_things(upload: Upload, plan: ListPlan) -> None:
-    """Create customers, subscribers and subscriptions that rows name, before the first chunk."""
+def _create_permitted_things(upload: Upload, plan: ListPlan) -> None:
+    """Create the things that rows name. Raises NotAllowed."""
     with long_statement_cursor() as cursor:
         # Counted again: things may have been deleted since the preview, and more be created now.
         rights.require_rights_to_apply(upload, also_created=count_also_created(cursor, upload))
-        for statement in plan.prepare:
-            cursor.execute(
-                statement.format(source=applicable_rows(upload)),
-                plan_arguments(upload, at=_time_applied(upload)),
-            )
+        create_named_things(cursor, upload, plan)
 
 
 # --- A chunk --------------------------------------------------------------------------------------
@@ -261,11 +218,7 @@ def _apply_chunk(upload: Upload, plan: ListPlan, chunk: RowChunk) -> None:
     rights.require_rights_to_apply(upload)
     with connection.cursor() as cursor:
         # Few round trips, because the sealing thread holds the interpreter's lock after each one.
-        # The lock comes first: what the rows are planned by cannot change before they are written.
-        lock_and_plan = "EXECUTE lock (%(after)s, %(until)s); EXECUTE plan (%(after)s, %(until)s)"
-        cursor.execute(
-            CHUNK_PLANNER_SETTINGS + lock_and_plan, {"after": chunk.after, "until": chunk.until}
-        )
+        cursor.execute(SET_PLANNER + LOCK_AND_PLAN, {"after": chunk.after, "until": chunk.until})
         rejected = _reject_changed_rows(cursor, upload)
         if rejected and upload.all_or_nothing:
             raise ChangedSinceCheck
@@ -287,20 +240,6 @@ def _apply_chunk(upload: Upload, plan: ListPlan, chunk: RowChunk) -> None:
     # everybody else who records something waits as briefly as possible.
     with connection.cursor() as cursor:
         events.record_events_of_applying(cursor, upload, after=before)
-
-
-def _replan_query(plan: ListPlan, source: str) -> str:
-    """Return a query for the plan of these rows as of now; `is_same` if it is that of the check.
-
-    A row may have fewer effects by now: an earlier row may have made the person a member.
-    """
-    return f"""
-        SELECT
-            replanned.*, NULL::jsonb AS undo_data, NULL::bytea AS old_secret,
-            (action, version) IS NOT DISTINCT FROM (known_action, known_version)
-                AND effects <@ known_effects AS is_same
-        FROM ({plan.query.format(source=source)}) replanned
-    """
 
 
 def _reject_changed_rows(cursor: CursorWrapper, upload: Upload) -> int:

@@ -22,9 +22,15 @@ from revcred import hooks
 from revcred.hooks import announce_change
 from revcred.metering_port import CallMovement, ChargedTo, Consequences
 from revcred.models import FormerName, Subscription, Upload
-from revcred.uploads import applying, staging, undoing
+from revcred.uploads import staging, undoing
+from revcred.uploads.chunk_statements import (
+    CHUNK_PLANNER_SETTINGS,
+    LOCK_AND_PLAN,
+    create_chunk_tables,
+    create_named_things,
+    prepare_chunk_statements,
+)
 from revcred.uploads.columns import ListKind
-from revcred.uploads.opening import applicable_rows, plan_arguments
 from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.plans.plan import CHUNK_TABLE, SEALED_TABLE, ListPlan
 
@@ -36,14 +42,9 @@ MAX_MOVEMENTS_STORED = 50  # in the preview of an upload
 MAX_TAKEN_NAMES_STORED = 20
 MAX_TRIALS_WHILE_BUSY = 3
 
-# Those of `applying.CHUNK_PLANNER_SETTINGS`, and a time limit. They are reset before anything is
-# counted: they do not suit the statements that count.
-TRIAL_SETTINGS = {
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "jit": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "statement_timeout": f"{int(WRITE_LIMIT_SECONDS * 1_000)}",
+# They are reset before anything is counted: they do not suit the statements that count.
+TRIAL_SETTINGS = CHUNK_PLANNER_SETTINGS | {
+    "statement_timeout": f"{int(WRITE_LIMIT_SECONDS * 1_000)}"
 }
 
 # in: former names; out: those that the upload has taken from others, and how many there are
@@ -85,7 +86,7 @@ def try_applying(upload: Upload) -> dict[str, Any]:
     trial.applied_at, trial.outcome, trial.since, trial.after = now, {}, None, 0
 
     def write() -> tuple[list[dict[str, Any]], int]:
-        return _write_rows(trial, LIST_PLANS[ListKind(upload.kind)], now)
+        return _write_rows(trial, LIST_PLANS[ListKind(upload.kind)])
 
     # Others hold their locks for moments only, as a rule.
     for trials_left in reversed(range(MAX_TRIALS_WHILE_BUSY)):
@@ -173,7 +174,7 @@ def _counted_moves(found: Consequences, at: datetime) -> dict[str, Any]:
 # --- Writing the rows, to take them back ----------------------------------------------------------
 
 
-def _write_rows(upload: Upload, plan: ListPlan, at: datetime) -> tuple[list[dict[str, Any]], int]:
+def _write_rows(upload: Upload, plan: ListPlan) -> tuple[list[dict[str, Any]], int]:
     """Write all rows, and announce the change.
 
     Return the first former names that the list takes from others, and how many more there are.
@@ -184,12 +185,9 @@ def _write_rows(upload: Upload, plan: ListPlan, at: datetime) -> tuple[list[dict
         cursor.execute(NAMES_TAKEN_EARLIER_QUERY)
         (taken_earlier,) = cursor.fetchone()
         with _trial_settings(cursor):
-            applying.create_chunk_tables(upload, plan)
-            applying.prepare_chunk_statements(upload, plan)
-            for statement in plan.prepare:
-                cursor.execute(
-                    statement.format(source=applicable_rows(upload)), plan_arguments(upload, at=at)
-                )
+            create_chunk_tables(upload, plan)
+            prepare_chunk_statements(upload, plan)
+            create_named_things(cursor, upload, plan)
             for after, until in _row_number_ranges(cursor, upload):
                 since += _write_chunk_of_rows(cursor, plan, after, until)
                 if monotonic() > deadline:
@@ -226,10 +224,7 @@ def _write_chunk_of_rows(
     """
     # No commit between the chunks empties these tables.
     cursor.execute(f"TRUNCATE {CHUNK_TABLE}, {SEALED_TABLE}")
-    cursor.execute(
-        "EXECUTE lock (%(after)s, %(until)s); EXECUTE plan (%(after)s, %(until)s)",
-        {"after": after, "until": until},
-    )
+    cursor.execute(LOCK_AND_PLAN, {"after": after, "until": until})
     # Applying rejects these, because something has changed since the check.
     cursor.execute(f"DELETE FROM {CHUNK_TABLE} WHERE NOT is_same")
     if plan.seals_keys:

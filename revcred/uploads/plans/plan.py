@@ -27,7 +27,7 @@ class ListPlan:
         after        the same fields with the new values
         problems     problems as "column:code"
         other_row    the number of the row that says the same, for messages
-        was          a hash of all that the action was derived from
+        version      a hash of all that the action was derived from
         effects      names of `rights.RowEffect`
 
     and further ones that `write` reads.
