@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
+from django.conf import settings
 from django.db import connection
 
 from revcred.models import Gateway
@@ -36,6 +37,11 @@ def ensure_partitions_of_days(days: Iterable[date]) -> int:
                 f" FOR VALUES FROM ('{day}T00:00Z') TO ('{day + timedelta(days=1)}T00:00Z')"
             )
     return len(missing)
+
+
+def first_kept_day(now: datetime) -> date:
+    """Return the first day in UTC that retention leaves in the ledger, all of it."""
+    return (now.astimezone(UTC) - timedelta(days=settings.LEDGER_DAYS)).date()
 
 
 def drop_partitions(before: date) -> int:

@@ -111,7 +111,7 @@ def do_chores() -> None:
     """Create and drop partitions, and delete what is past its retention."""
     now = timezone.now()
     partitions.ensure_partitions()
-    partitions.drop_partitions(before=(now - timedelta(days=settings.LEDGER_DAYS)).date())
+    partitions.drop_partitions(before=partitions.first_kept_day(now))
     forget_old_transactions(before=now - timedelta(days=settings.SEEN_TRANSACTION_DAYS))
     IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")

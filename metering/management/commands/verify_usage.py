@@ -1,13 +1,13 @@
 from argparse import ArgumentParser
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
+from metering.ledger import partitions
 from metering.ledger.statements import USAGE_DIFFERENCES
 
 
@@ -24,10 +24,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, since: datetime | None, **options: Any) -> None:
-        end = timezone.now().replace(minute=0, second=0, microsecond=0) + timedelta(days=2)
-        start = since.replace(tzinfo=UTC) if since else end - timedelta(days=settings.LEDGER_DAYS)
+        now = timezone.now()
+        end = now.replace(minute=0, second=0, microsecond=0) + timedelta(days=2)
+        start = since or datetime.combine(partitions.first_kept_day(now), time())
         differences = 0
-        for row in usage_differences_between(start, end):
+        for row in usage_differences_between(start.replace(tzinfo=UTC), end):
             differences += 1
             subscription, hour, element, credential, kept, counted, quantity, summed = row
             self.stdout.write(

@@ -1,6 +1,8 @@
 from datetime import UTC, date, datetime, timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -11,7 +13,7 @@ from metering.management.commands.clock import (
     forget_old_transactions,
     sweep_waiting_work,
 )
-from metering.models import Delivery, SeenTransaction
+from metering.models import Delivery, SeenTransaction, Usage
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -43,6 +45,29 @@ def test_days_past_retention_are_dropped():
 
     assert dropped == 40
     assert min(partitions.partitioned_days()) > date(2020, 2, 8)
+
+
+def test_retention_keeps_whole_days(settings):
+    settings.LEDGER_DAYS = 3
+    late = datetime(2026, 1, 10, 23, 59, tzinfo=UTC)
+
+    assert partitions.first_kept_day(late) == date(2026, 1, 7)
+    in_the_east = late.astimezone(timezone.get_fixed_timezone(120))
+    assert partitions.first_kept_day(in_the_east) == date(2026, 1, 7)
+
+
+def test_all_days_that_the_ledger_keeps_are_verified(settings):
+    settings.LEDGER_DAYS = 3
+    partitions.ensure_partitions()
+    customer = factories.a_customer()
+    factories.a_credential(
+        customer, "the-key-of-old-calls", subscriptions=[factories.a_subscription(customer)]
+    )
+    factories.settled(factories.a_call("the-key-of-old-calls", ago=timedelta(days=3)))
+    Usage.objects.update(count=7)
+
+    with pytest.raises(CommandError, match="differences"):
+        call_command("verify_usage", stdout=StringIO())
 
 
 def test_what_is_too_old_to_be_accepted_is_forgotten():
