@@ -98,7 +98,7 @@ def _build_events(
         )
         for values in cursor.fetchall()
         for change in [dict(zip(names, values, strict=True))]
-        for verb, target_type, number, title, details in _event_parts(change, is_undone)
+        for verb, target_type, number, title, details in _event_parts(change, is_undone=is_undone)
     ]
 
 
@@ -106,7 +106,7 @@ def _build_events(
 EventParts = tuple[AuditEvent.Verb, str, int, str, dict[str, Any]]
 
 
-def _event_parts(change: Mapping[str, Any], is_undone: bool) -> Iterator[EventParts]:  # noqa: FBT001
+def _event_parts(change: Mapping[str, Any], *, is_undone: bool) -> Iterator[EventParts]:
     before, after, undo_data = (
         decode_json_column(change[name]) or {} for name in ("before", "after", "undo_data")
     )
@@ -118,9 +118,9 @@ def _event_parts(change: Mapping[str, Any], is_undone: bool) -> Iterator[EventPa
     about = (change["target_type"], change["target_id"])
     title = change["title"] or str(change["target_id"])
     if change["target_type"] == MEMBERSHIP:
-        yield _membership_event(change, old, new, details, is_undone)
+        yield _membership_event(change, old, new, details, is_undone=is_undone)
     elif change["old_credential"]:
-        yield from _key_taken_events(change, after, details, is_undone)
+        yield from _key_taken_events(change, after, details, is_undone=is_undone)
     elif change["action"] == Upload.Action.MOVE:
         moved = {
             "from": ", ".join(old.get("subscription") or []),
@@ -140,7 +140,8 @@ def _membership_event(
     old: dict[str, Any],
     new: dict[str, Any],
     details: dict[str, Any],
-    is_undone: bool,  # noqa: FBT001
+    *,
+    is_undone: bool,
 ) -> EventParts:
     role = new.get("role") or change["role"] or ""
     label = dict(Membership.Role.choices).get(role, role)
@@ -159,7 +160,8 @@ def _key_taken_events(
     change: Mapping[str, Any],
     after: dict[str, Any],
     details: dict[str, Any],
-    is_undone: bool,  # noqa: FBT001
+    *,
+    is_undone: bool,
 ) -> Iterator[EventParts]:
     """Yield an event on the credential that had the key, and one on the new one that has it now."""
     title, old_title = change["title"] or "", change["old_credential_name"] or ""

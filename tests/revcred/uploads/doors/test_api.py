@@ -3,6 +3,7 @@
 import json
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -11,6 +12,7 @@ from django.utils import timezone
 from revcred.actions import tokens
 from revcred.models import AuditEvent, Credential, Customer, Upload, UserToken
 from revcred.uploads.doors import api as doors
+from revcred.uploads.doors.bodies import RowErrorsBody, UploadBody, UploadsBody
 from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 
@@ -366,6 +368,22 @@ def test_the_use_of_a_token_is_stamped(ask):
     ask("GET")
 
     assert UserToken.objects.get().last_used_at >= before
+
+
+def test_answers_are_of_the_types_that_document_them(ask, posted):
+    upload = posted(ROW, BAD)
+    answers = [
+        (ask("GET"), UploadsBody),
+        (ask("GET", f"/{upload.pk}"), UploadBody),
+        (ask("GET", f"/{upload.pk}/errors"), RowErrorsBody),
+        (ask("POST", f"/{upload.pk}/apply", {"rows": "good"}), UploadBody),
+    ]
+    process_waiting_uploads()
+    answers.append((ask("GET", f"/{upload.pk}"), UploadBody))
+
+    for answer, kind in answers:
+        decoded = msgspec.json.decode(answer.content, type=kind)
+        assert json.loads(msgspec.json.encode(decoded)) == answer.json()
 
 
 def test_it_is_documented(client):
