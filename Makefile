@@ -41,9 +41,8 @@ coverage: .venv/.dev-installed ## both, measured: fails if an app reaches less t
 	@$(MAKE) --no-print-directory test-long MEASURED=yes
 	@$(HERE)/coverage combine -q
 	@$(HERE)/coverage report
-	@set -e; for app in revcred metering storefront; do \
-	  echo "$$app: $$($(HERE)/coverage report --include="$$app/*" --format=total) %"; \
-	  $(HERE)/coverage report --include="$$app/*" --fail-under=95 >/dev/null; done
+	@for app in revcred metering storefront; do printf '%s, percent: ' $$app; \
+	  $(HERE)/coverage report --include="$$app/*" --format=total --precision=1 --fail-under=95 || exit; done
 
 lint: .venv/.dev-installed ## style, types, the direction of imports, templates
 	$(HERE)/ruff check
