@@ -112,6 +112,17 @@ class Consequences:
         return sum(movement.calls for movement in self.movements)
 
     @property
+    def changes_bills_since(self) -> datetime | None:
+        """The moment from which bills and charts change; None if no call moves, or none is known.
+
+        Calls that waited in quarantine may be older than `since`.
+        """
+        moments = [movement.first for movement in self.movements]
+        if self.since and not self.is_complete:
+            moments.append(self.since)
+        return min(moments, default=None)
+
+    @property
     def moves_calls(self) -> bool:
         return bool(self.movements) or not self.is_complete
 

@@ -1,6 +1,7 @@
 """The port between core and metering: things, numbers and names of tables pass it, and no SQL."""
 
 import inspect
+from datetime import UTC, datetime
 from typing import get_args, get_type_hints
 
 import pytest
@@ -73,3 +74,29 @@ def test_without_metering_nothing_waits_is_used_or_moves(unmetered):
     assert hooks.recent_calls_of(credential=credential).calls == 0
     assert hooks.count_waiting_for("SELECT 1").transactions == 0
     assert hooks.numbers_with_usage("SELECT 1", most=1) == []
+
+
+DAYS = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 10)]
+
+
+def movement(first):
+    charged = metering_port.ChargedTo(customer="Acme")
+    return metering_port.CallMovement(
+        before=charged, after=charged, calls=1, first=first, last=DAYS[8]
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "since"),
+    [
+        ({}, None),
+        ({"since": DAYS[0]}, None),
+        # Calls that waited in quarantine are older than the change reaches back.
+        ({"since": DAYS[5], "movements": (movement(DAYS[3]), movement(DAYS[2]))}, DAYS[2]),
+        ({"since": DAYS[0], "movements": (movement(DAYS[3]),)}, DAYS[3]),
+        ({"since": DAYS[0], "movements": (movement(DAYS[3]),), "is_complete": False}, DAYS[0]),
+        ({"since": None, "movements": (), "is_complete": False}, None),
+    ],
+)
+def test_bills_change_from_the_first_call_that_moves_or_may_move(found, since):
+    assert metering_port.Consequences(**found).changes_bills_since == since

@@ -218,7 +218,8 @@ class Command(BaseCommand):
             return
         more = "" if moves["is_complete"] else "more than "
         found = trial.consequences_of_moves(moves)
-        since = f" since {found.since:%Y-%m-%d %H:%M}" if found.since and moves["calls"] else ""
+        first = found.changes_bills_since
+        since = f" since {first:%Y-%m-%d %H:%M}" if first else ""
         self.stdout.write(f"This moves {more}{moves['calls']:,} calls{since}.")
         for movement in found.movements[:PROBLEMS_SHOWN]:
             self.stdout.write(f"{movement.calls:,} from {movement.before} to {movement.after}")
