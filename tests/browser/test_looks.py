@@ -3,6 +3,7 @@
 import pytest
 from django.test import Client
 from django.urls import reverse
+from playwright.sync_api import expect
 
 from revcred.models import Credential, Membership, Subscription
 from tests import factories
@@ -87,6 +88,15 @@ def test_nothing_sticks_out_of_the_administration(open_as, owner):
         reverse("admin:revcred_auditevent_changelist"),
     ]
     assert too_wide(page, addresses) == []
+
+
+@pytest.mark.parametrize("width", [width for width in WIDTHS if width <= 1024])
+def test_a_list_has_the_whole_width_where_there_is_no_sidebar(open_as, owner, width):
+    page = open_as(factories.an_admin(), viewport={"width": width, "height": 800})
+    page.goto(reverse("admin:revcred_credential_changelist"))
+
+    expect(page.locator("#nav-sidebar")).to_be_hidden()
+    assert page.locator("#changelist").bounding_box()["width"] == width - 2 * 16  # the gutters
 
 
 def test_nothing_sticks_out_of_the_storefront(open_as, owner):
