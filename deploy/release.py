@@ -58,7 +58,7 @@ def release(*, last_tag: str | None, version: str) -> None:
         with _checkout_of(last_tag) as old:
             _make(old, ".venv/.run-installed")
             check_upgrade(old, PROJECT, old_python=old / ".venv/bin/python")
-        _say(f"The upgrade from {last_tag} keeps all of its demo data.")
+        _say(f"The upgrade from {last_tag} keeps all rows and sums of its demo data.")
     for built in _build(version):
         _say(f"Built {built}.")
     _git("tag", "--annotate", tag, "--message", f"revcred {version}")

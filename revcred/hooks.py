@@ -113,7 +113,7 @@ def try_out(
             result = action()
             consequences = _count_consequences(noted, seconds)
             is_kept = keep(result, consequences)
-            # Inside the transaction: the correction is told before it may be taken up.
+            # Before the commit: afterwards a worker may already process the correction.
             if is_kept:
                 _expect_calls(noted, consequences)
             else:
@@ -181,7 +181,7 @@ def count_waiting_for(query: str) -> WaitingCalls:
         return metering.count_waiting(rows)
 
 
-def numbers_with_usage(query: str, *, most: int) -> list[int]:
+def row_numbers_with_usage(query: str, *, most: int) -> list[int]:
     """Return the numbers of the rows of a query that have usage, at most `most`.
 
     `query`: its columns are those of `MeteringPort.find_rows_with_usage`.

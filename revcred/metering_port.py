@@ -34,9 +34,9 @@ TABLE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 class AssignmentChange:
     """A change between usage and its owner, announced in the transaction that makes it.
 
-    `cause`: a sentence for people. `since`: the moment from which attributed usage may be wrong
-    now; None concerns waiting usage only. `with_sources`: all products that have sources, and none
-    in particular. Without a thing it concerns, it concerns all usage.
+    `cause`: a sentence for people. `since`: attributed usage from this moment on is judged again;
+    with None, only the quarantine is. `with_sources`: the change concerns every product that is
+    limited to sources. If neither a thing nor `with_sources` is given, it concerns all usage.
     """
 
     cause: str
@@ -164,7 +164,7 @@ class RecentCallsQuestion:
 class WaitingCalls:
     """Transactions in quarantine that wait for something.
 
-    `since`: the oldest. `customers`: the first of those that they wait for, with their number.
+    `since`: the oldest. `customers`: name and number of transactions, of those with the most.
     """
 
     transactions: int = 0
@@ -212,7 +212,7 @@ class MeteringPort(Protocol):
         """
 
     def find_rows_with_usage(self, rows: TableOfRows, *, most: int) -> list[int]:
-        """Return the numbers of rows that usage has been attributed to, at most `most`.
+        """Return the column `number` of the rows that have usage, of at most `most` of them.
 
         Columns: `number`, `since`, `credential_id`, `subscription_ids`. NULL restricts nothing.
         """

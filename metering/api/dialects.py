@@ -133,17 +133,20 @@ class Dialect(AnswerStyle, ABC):
 
         Raises:
             APIException: the post is rejected as a whole.
-            django.db.DatabaseError: the database is not available; nothing is stored.
+            django.db.DatabaseError: the outcome is unknown; sending the POST again is safe.
         """
         reading: ParsedBody = yield partial(self.read, post)
         # Provisioning comes first: its customers and subscriptions have to be committed before a
         # worker can see the calls that name them.
         yield partial(provisioning.provision_named_in_calls, reading.calls, post.withheld)
-        delivery = yield from self.keep(post, reading)
+        delivery = yield from self.commit_calls(post, reading)
         return self.answer(post, reading, delivery)
 
-    def keep(self, post: GatewayPost, reading: ParsedBody) -> Steps[UUID]:
-        """Commit the calls and return the id of their delivery. Raises DatabaseError."""
+    def commit_calls(self, post: GatewayPost, reading: ParsedBody) -> Steps[UUID]:
+        """Commit the calls and return the id of their delivery. Raises DatabaseError.
+
+        Of a partial transaction, which has no delivery yet, return the deduplication key.
+        """
         # A partial transaction waits for its other part, and reaches the inbox only with it.
         if reading.side:
             (part,) = reading.calls

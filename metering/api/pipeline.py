@@ -3,12 +3,14 @@
 admit    whose token is it
 check    may it post, and is there room in the inbox
 read     the body, and what it says in its dialect: calls and rejected items
-keep     provision what the calls name, commit them, record what was rejected
-answer   in the dialect's way; whoever is rejected as a whole stands on the gateway's page
+commit   provision what the calls name, commit them, record what was rejected
+answer   in the dialect's way; a POST that is rejected as a whole is on the gateway's page
 
-`Dialect.process` has the steps after the body is read. Those that may wait for the database are
-yielded: the web runs them in the request's thread, the fast door beside its event loop. There a
-step that turns out to need a query is begun again in a thread, so nothing may be done before it.
+`Intake` admits the gateway and inflates the body; `Dialect.process` decodes it, stores the calls
+and answers. Each step that may query the database is yielded as a function. The web runs it in the
+request's thread. The fast door runs it in the event loop; if it needs a query, Django raises, and
+the fast door calls it again from the start in a thread. So a step must have no side effect before
+its first query.
 """
 
 import time
@@ -34,7 +36,8 @@ from revcred.api.errors import error_answer
 from revcred.postgresql import database_deadline
 
 # A post answered with one of these would be rejected again however often it is sent, so that the
-# gateway's operator has to learn of it. Others (401, 429, 503) go away by themselves or by a token.
+# gateway's operator has to learn of it. Overload (429, 503) passes by itself, and a missing right
+# (401, 403) is a matter of the token.
 REJECTION_STATUSES = {400, 409, 413, 415}
 
 
@@ -50,8 +53,8 @@ class Intake:
         """Take the POST in and return the answer.
 
         Raises:
-            APIException: nothing is stored, but for the reason on the gateway's page.
-            django.db.DatabaseError: nothing is stored; sending it again is safe.
+            APIException: no call is stored, only the reason on the gateway's page.
+            django.db.DatabaseError: the outcome is unknown; sending the POST again is safe.
         """
         # The cheap checks first: nothing of the body is read for a gateway that may not post.
         token = self._dialect.token_of(self._incoming)

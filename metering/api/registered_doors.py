@@ -1,6 +1,6 @@
-"""All doors: an entry here is all that a new one needs.
+"""All doors. URLs, OpenAPI and the middleware that leaves gateways alone read this list.
 
-URLs, OpenAPI, the middleware that leaves gateways alone, and the tests of every door read it.
+`docs/gateways.md` says how to add one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,11 +38,10 @@ class RegisteredDoor:
     def urls(self) -> Iterator[URLPattern]:
         """Yield the patterns of the door; only its address itself is documented."""
         # No redirect from one to the other: clients follow it with a GET, and the calls are lost.
-        for each in sorted(self.paths, key=lambda each: each != f"/{self.address}"):
-            if each == f"/{self.address}":
-                yield path(each[1:], Door.as_view(dialect=self.dialect))
-            else:
-                yield path(each[1:], Door.as_view(dialect=self.dialect, schema=None))
+        documented = f"/{self.address}"
+        yield path(self.address, Door.as_view(dialect=self.dialect))
+        for url_path in sorted(self.paths - {documented}):
+            yield path(url_path[1:], Door.as_view(dialect=self.dialect, schema=None))
 
 
 # The fast door serves it, too.
@@ -63,11 +62,10 @@ DOORS = (
     RegisteredDoor("meter/v2/tool/events", ToolEventsDialect(), ("tool/events",)),
     RegisteredDoor("meter/v2/otlp/v1/logs", OtlpLogsDialect(), ("v2/otlp/v1/logs",)),
 )
-# Beginnings of Revenium's addresses, whose clients revcred takes: what is no door there is answered
-# as an error in their style.
+# Prefixes of Revenium's API. An address under them that is no door gets an error in its style.
 METERING_ROOTS = ("meter", "tool", "v2")
 MANAGEMENT_ROOTS = ("profitstream", "api/v2")
-OPENMETER_ROOTS = ("api/v1",)  # of its API, too, only one address is a door
+OPENMETER_ROOTS = ("api/v1",)  # of which only `api/v1/events` is a door
 
 
 def announce_doors(doors: Iterable[RegisteredDoor]) -> None:

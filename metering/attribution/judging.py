@@ -35,18 +35,20 @@ def _name(name: str) -> sql.Identifier:
     return sql.Identifier(*name.split("."))
 
 
-# Names beside a key or a subscription have to lead to the same owner, if their sender says so.
+# With STRICT_NAMES, names beside a key or a subscription have to lead to the same owner.
 NAMES_DISAGREE_CONDITION = sql.SQL("""(j.by_name).is_strict AND (
                 (j.by_name).credential_id <> key.credential_id
-                OR (j.by_name).customer_id <> coalesce(fed.customer_id, direct.customer_id)
-                OR (j.by_name).product_id <> coalesce(fed.product_id, direct.product_id)
+                OR (j.by_name).customer_id
+                    <> coalesce(assigned.customer_id, named_subscription.customer_id)
+                OR (j.by_name).product_id
+                    <> coalesce(assigned.product_id, named_subscription.product_id)
             )""")
 
 
 def path_rule_condition(path: str) -> sql.Composed:
-    """Return the condition that rule `r` matches `path`, an SQL expression.
+    """Return the condition that rule `r` matches `path`, a column such as `judging.path`.
 
-    Regular expressions are matched by PostgreSQL, everywhere, so that no two dialects can differ.
+    Only PostgreSQL matches regular expressions, so that no second engine can read one differently.
     """
     return sql.SQL("""CASE r.match
                         WHEN 'equals' THEN {path} = r.text
@@ -107,7 +109,9 @@ NAMED_SOURCE_ID = sql.SQL("""coalesce(
 
 
 def coverage_condition(product: str, source: str, source_named: str) -> sql.Composed:
-    """Return the condition that the product counts calls to that source; all SQL expressions.
+    """Return the condition that the product counts calls to that source.
+
+    The arguments are names of columns, such as `candidate.product_id`.
 
     Its first half is evaluated once a statement: most installations restrict no product.
     """
@@ -175,7 +179,7 @@ JUDGED_ROWS = sql.SQL("""
             WHEN j.fingerprint IS NULL AND j.subscription_named IS NULL THEN {anonymous}
             WHEN j.fingerprint IS NULL THEN
                 CASE
-                    WHEN direct.id IS NULL THEN {no_subscription}
+                    WHEN named_subscription.id IS NULL THEN {no_subscription}
                     WHEN {names_disagree_condition} THEN {names_disagree}
                 END
             WHEN key.id IS NULL THEN
@@ -185,10 +189,10 @@ JUDGED_ROWS = sql.SQL("""
                         AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
                 ) THEN {key_not_valid} ELSE {unknown_key} END
             WHEN NOT key.credential_valid THEN {key_not_valid}
-            WHEN fed.candidates = 0 THEN {no_subscription}
-            WHEN fed.named = 0 THEN {subscription_mismatch}
-            WHEN fed.fitting = 0 THEN {no_subscription}
-            WHEN fed.fitting > 1 THEN {ambiguous}
+            WHEN assigned.candidates = 0 THEN {no_subscription}
+            WHEN assigned.named = 0 THEN {subscription_mismatch}
+            WHEN assigned.fitting = 0 THEN {no_subscription}
+            WHEN assigned.fitting > 1 THEN {ambiguous}
             WHEN {names_disagree_condition} THEN {names_disagree}
         END AS reason,
         CASE
@@ -199,10 +203,13 @@ JUDGED_ROWS = sql.SQL("""
         key.id AS external_key_id,
         CASE WHEN (j.by_name).decides THEN (j.by_name).credential_id ELSE key.credential_id END
             AS credential_id,
-        coalesce(fed.assignment_id, (j.by_name).assignment_id) AS assignment_id,
-        coalesce(fed.subscription_id, direct.id, (j.by_name).subscription_id) AS subscription_id,
-        coalesce(fed.customer_id, direct.customer_id, (j.by_name).customer_id) AS customer_id,
-        coalesce(fed.product_id, direct.product_id, (j.by_name).product_id) AS product_id
+        coalesce(assigned.assignment_id, (j.by_name).assignment_id) AS assignment_id,
+        coalesce(assigned.subscription_id, named_subscription.id, (j.by_name).subscription_id)
+            AS subscription_id,
+        coalesce(assigned.customer_id, named_subscription.customer_id, (j.by_name).customer_id)
+            AS customer_id,
+        coalesce(assigned.product_id, named_subscription.product_id, (j.by_name).product_id)
+            AS product_id
     FROM (
         SELECT
             sourced.*,
@@ -303,7 +310,7 @@ JUDGED_ROWS = sql.SQL("""
             ) candidate
             OFFSET 0
         ) fitted
-    ) fed ON true
+    ) assigned ON true
     -- The subscription that a call without a key names.
     LEFT JOIN LATERAL (
         SELECT s.id, s.customer_id, s.product_id
@@ -311,7 +318,7 @@ JUDGED_ROWS = sql.SQL("""
         WHERE j.fingerprint IS NULL AND s.id = j.named_id
             AND {named_is_covered}
         LIMIT 1  -- so that the planner looks nothing up for calls with a key
-    ) direct ON true
+    ) named_subscription ON true
 """).format(
     **{reason.value: sql.Literal(reason.value) for reason in QuarantineReason},
     by_name=sql.Literal(MatchedBy.NAME.value),

@@ -114,6 +114,10 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AlterModelOptions(
+            "partialtransaction",
+            options={"default_permissions": (), "verbose_name_plural": "partial transactions"},
+        ),
+        migrations.AlterModelOptions(
             "delivery",
             options={
                 "ordering": ("next_try_at",),

@@ -37,7 +37,7 @@ class PartialTransaction(models.Model):
 
     class Meta:
         default_permissions = ()
-        verbose_name_plural = "halves"
+        verbose_name_plural = "partial transactions"
         indexes = (
             models.Index(fields=["next_look_at"], name="partial_by_next_look"),
             models.Index(

@@ -46,7 +46,7 @@ MAX_TRANSACTIONS_PER_PAIRING = 1_000
 PAIRING_RETRY_DELAY = timedelta(hours=1)
 REPEATED_PART_PERIOD = timedelta(minutes=1)  # the same part is a repeat of one before
 # Stored in the claim that all completions share. Another text would make another claim.
-PAIRING_CAUSE = "its other half came"
+PAIRING_CAUSE = "its other part came"
 
 _decode_stored_call = msgspec.json.Decoder(Call).decode
 
@@ -179,10 +179,10 @@ class PairingDecisions:
 def _pair_parts_of_shared_ids(shared_ids: Collection[UUID]) -> None:
     """Decide which parts belong together if a caller may have chosen their ids.
 
-    Each request is a call of its own, whatever calls had its id before. A response belongs to the
-    first request of its id that still waits for one and came with the same key, if the response
-    has a key; else to a request that was accepted alone. A part that has waited for the pairing
-    timeout is accepted alone.
+    Each part is paired with the oldest waiting part of the other side that has the same id and no
+    different key. If none waits, it completes a part of the other side that was accepted alone. A
+    part that has waited for the pairing timeout is accepted alone. Calls that had the id before
+    never make a part a repeat.
 
     A part like one shortly before may be a repeat. It is another call only if it finds a part that
     is left over in the end; if not, it is deleted.
@@ -364,7 +364,7 @@ def _complete_late(
 
 def _execute_completion(late: list[ReceivedParts]) -> None:
     texts = (
-        encode_call(received.gateway_id, _call_without_stored_key(received), NOTHING_WITHHELD)[3]
+        encode_call(received.gateway_id, _remove_keys_of_both(received), NOTHING_WITHHELD)[3]
         for received in late
     )
     calls = ",".join(
@@ -378,10 +378,10 @@ def _execute_completion(late: list[ReceivedParts]) -> None:
         cursor.execute(COMPLETE_LATE_PARTIALS, arguments)
 
 
-def _call_without_stored_key(received: ReceivedParts) -> Call:
-    """Return the late call without the key of the stored one, which loses the key of the late one.
+def _remove_keys_of_both(received: ReceivedParts) -> Call:
+    """Remove the late part's key from the stored rows, and return the late call without theirs.
 
-    The stored transaction had no other part to be searched with when it was stored.
+    When each part was stored, the other part's key was unknown.
     """
     call = received.call()
     stored = stored_rows_of(received.dedup_key)

@@ -98,6 +98,7 @@ class Migration(migrations.Migration):
         ),
         migrations.RenameField("sealedvalue", "secret_mark", "secret_fingerprint"),
         migrations.RenameField("upload", "for_all", "fixed_values"),
+        migrations.RenameField("upload", "shape", "file_format"),
         migrations.RenameField("upload", "whole", "all_or_nothing"),
         migrations.AlterField(
             "upload", "all_or_nothing", models.BooleanField(default=False, editable=False)

@@ -85,7 +85,7 @@ class Upload(models.Model):
     digest = models.CharField("SHA-256", max_length=64, editable=False)
     encoding = models.CharField(max_length=20, blank=True, editable=False)
     delimiter = models.CharField(max_length=1, blank=True, editable=False)
-    shape = models.CharField(max_length=200, blank=True, editable=False)
+    file_format = models.CharField(max_length=200, blank=True, editable=False)
     header = models.JSONField(default=list, editable=False)
     sample = models.JSONField(default=list, editable=False)
     mapping = models.JSONField(default=dict, editable=False)

@@ -191,7 +191,7 @@ def _apply_with_retries(upload: Upload, plan: ListPlan, chunk: RowChunk) -> None
         except Error as error:
             if not tries_left or not _is_contention(error):
                 raise
-            # The transaction was rolled back, and the object in memory with it.
+            # The rollback undid the row, not the object in memory: load it again.
             upload.refresh_from_db()
             time.sleep(CHUNK_RETRY_PAUSE_SECONDS)
         else:

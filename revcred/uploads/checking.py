@@ -85,7 +85,7 @@ def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
     Return all rows again, with those that were read for the sample.
     """
     kind = ListKind(upload.kind)
-    upload.shape, upload.header = read.shape[:200], read.header
+    upload.file_format, upload.header = read.file_format[:200], read.header
     first = list(islice(read.rows, MAPPING_SAMPLE_ROWS))
     sample = [cells for _, cells in first if not isinstance(cells, RowError)]
     if not upload.mapping:
@@ -97,7 +97,7 @@ def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
         )
         upload.mapping = mapping.without_fixed_columns(found, upload.fixed_values)
     upload.sample = _sample_without_keys(upload, sample[:EXAMPLES_PER_ACTION])
-    upload.save(update_fields=["shape", "header", "mapping", "sample"])
+    upload.save(update_fields=["file_format", "header", "mapping", "sample"])
     return chain(first, read.rows)
 
 

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
-from revcred.hooks import numbers_with_usage
+from revcred.hooks import row_numbers_with_usage
 from revcred.models import AuditEvent, Upload, UploadChange
 from revcred.uploads import events, notices, rights
 from revcred.uploads.opening import ProgressCallback, long_statement_cursor
@@ -183,7 +183,7 @@ def _depended_on(
         yield from _changes_found(cursor, reason, query.format(changes=changes, own=own))
     if plan.usage_query:
         rows = plan.usage_query.format(changes=changes)
-        if found := numbers_with_usage(rows, most=MAX_OBSTACLES_SOUGHT):
+        if found := row_numbers_with_usage(rows, most=MAX_OBSTACLES_SOUGHT):
             yield HAS_USAGE_REASON, found
 
 

@@ -38,6 +38,7 @@ OLD_COLUMNS = {
     ("metering_seentransaction", "dedup_key"): "identity",
     ("revcred_sealedvalue", "secret_fingerprint"): "secret_mark",
     ("revcred_upload", "all_or_nothing"): "whole",
+    ("revcred_upload", "file_format"): "shape",
     ("revcred_upload", "fixed_values"): "for_all",
     ("revcred_uploadchange", "undo_data"): "links",
 }

@@ -73,7 +73,7 @@ def test_without_metering_nothing_waits_is_used_or_moves(unmetered):
     assert (tried.consequences, tried.progress_urls) == (metering_port.Consequences(), ())
     assert hooks.recent_calls_of(credential=credential).calls == 0
     assert hooks.count_waiting_for("SELECT 1").transactions == 0
-    assert hooks.numbers_with_usage("SELECT 1", most=1) == []
+    assert hooks.row_numbers_with_usage("SELECT 1", most=1) == []
 
 
 DAYS = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 10)]

@@ -57,12 +57,12 @@ def v2_documentation(
 class V2Dialect(ReveniumDialect[Item], ABC):
     """A dialect that answers with the record of the call, and a repeat with that of the first."""
 
-    def keep(self, post: GatewayPost, reading: ParsedBody) -> Steps[UUID]:
+    def commit_calls(self, post: GatewayPost, reading: ParsedBody) -> Steps[UUID]:
         (call,) = reading.calls
         # A call with a moment of its own has the same one in a repeat. Only for one without has the
         # database to be asked when it first came.
         if reading.side or not call.undated:
-            return (yield from super().keep(post, reading))
+            return (yield from super().commit_calls(post, reading))
         row: SingleCallRow = yield partial(
             accept_single_call, post.gateway, call, withheld=post.withheld
         )

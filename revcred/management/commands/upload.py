@@ -236,7 +236,7 @@ class Command(BaseCommand):
         counts = ", ".join(
             f"{preview['counts'][action]:,} {action}" for action in Upload.Action.values
         )
-        self.stdout.write(f"{upload.shape}. {upload.total:,} rows: {counts}.")
+        self.stdout.write(f"{upload.file_format}. {upload.total:,} rows: {counts}.")
         for name, count in preview["also_creates"].items():
             if count:
                 self.stdout.write(f"In addition, {count:,} {name} would be created.")

@@ -114,7 +114,7 @@ class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ApplyBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is applied: the rows that are not rejected, or all rows or none."""
+    """The rows to apply: `good`, all but rejected ones; or `all`, and none if one cannot be."""
 
     rows: Literal["good", "all"]
 
@@ -259,7 +259,7 @@ class PreviewMoves(msgspec.Struct, kw_only=True):
 
 
 class PreviewBody(msgspec.Struct, kw_only=True):
-    """The effect of each row, once the upload is ready."""
+    """The effects that applying would have: counts, and examples of rows."""
 
     counts: RowCounts
     also_creates: RowCounts
@@ -288,7 +288,7 @@ class UploadBody(msgspec.Struct, kw_only=True):
     sha256: str
     state: Annotated[str, Meta(extra_json_schema={"enum": Upload.State.values})]
     error: str | None
-    shape: str | None
+    file_format: Annotated[str | None, Meta(description="How the file was read, for people.")]
     columns: list[ColumnOfHeader]
     fixed_values: FixedValues
     choices: dict[str, str]
@@ -314,7 +314,7 @@ class UploadBody(msgspec.Struct, kw_only=True):
             sha256=upload.digest,
             state=upload.state,
             error=upload.error or None,
-            shape=upload.shape or None,
+            file_format=upload.file_format or None,
             columns=[
                 ColumnOfHeader(header, upload.mapping.get(str(position)))
                 for position, header in enumerate(upload.header)

@@ -60,7 +60,8 @@ class UndoPlan:
 
     `obstacle_queries` select the `id` of changes that something else depends on, by the reason
     that people read. They read {changes}; if {own} is true, things of the same upload do not count.
-    `usage_query` selects what usage may have been attributed to (see `hooks.numbers_with_usage`).
+    `usage_query` selects what usage may have been attributed to: see
+    `hooks.row_numbers_with_usage`.
     """
 
     target: str

@@ -52,7 +52,7 @@ def open_delimited(
         records = _numbered_records(lines, before=1 if told else 0)
         header = _read_header(records)
         yield ListReader(
-            shape=f"CSV, {DELIMITER_TITLES[delimiter]}, {ENCODING_TITLES[encoding]}",
+            file_format=f"CSV, {DELIMITER_TITLES[delimiter]}, {ENCODING_TITLES[encoding]}",
             header=header,
             rows=_without_formula_guards(fitting_rows(header, records)),
             position=lambda: read.tell() / size,

@@ -49,7 +49,7 @@ NumberedRow: TypeAlias = tuple[int, RowCells | RowError]
 
 @dataclass
 class ListReader:
-    """An open list. `shape` describes its format for people; `header` names the columns.
+    """An open list. `file_format` describes its format for people; `header` names the columns.
 
     `rows` can be read once. Each is a number and cells. The number is the one a person sees
     beside the row (in CSV the line it begins in) and grows from row to row. There are as many
@@ -57,7 +57,7 @@ class ListReader:
     Reading raises UnreadableFile where the file cannot be read any further.
     """
 
-    shape: str
+    file_format: str
     header: list[str]
     rows: Iterator[NumberedRow]
     position: Callable[[], float] = field(repr=False)

@@ -61,7 +61,7 @@ def _list_of_process(process: subprocess.Popen[bytes]) -> ListReader:
     else:
         raise UnreadableFile(f"The sheet “{first['sheet']}” is empty.")
     return ListReader(
-        shape=f"XLSX, sheet “{first['sheet']}”",
+        file_format=f"XLSX, sheet “{first['sheet']}”",
         header=header,
         rows=fitting_rows(header, records),
         position=lambda: read / total,

@@ -113,7 +113,7 @@ def test_a_late_response_completes_it_by_a_correction(come, gateway, subscriptio
     assert [moment.what for moment in receipt.history] == [
         "Received from edge",
         "Attributed to Maps",
-        "Corrected: now Maps, because its other half came",
+        "Corrected: now Maps, because its other part came",
     ]
     (usage,) = subscription.usage.all()
     assert (usage.count, usage.quantity) == (1, 1)
@@ -131,7 +131,7 @@ def test_a_late_request_gives_the_response_an_owner(come, gateway):
     assert [moment.what for moment in receipt.history] == [
         "Received from edge",
         "Quarantined: Neither a key nor a subscription is named",
-        "Attributed to Maps, because its other half came",
+        "Attributed to Maps, because its other part came",
     ]
 
 

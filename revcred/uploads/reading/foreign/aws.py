@@ -36,7 +36,7 @@ def translate_aws(read: ListReader) -> ListReader:
 
     return replace(
         read,
-        shape=f"AWS API Gateway, {read.shape}",
+        file_format=f"AWS API Gateway, {read.file_format}",
         header=["subscription" if at == plans else read.header[at] for at in kept],
         rows=rows(),
     )

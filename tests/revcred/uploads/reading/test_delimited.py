@@ -20,7 +20,7 @@ from revcred.uploads.reading import MAX_FILE_BYTES, RowError, UnreadableFile, op
 )
 def test_what_separates_the_cells_is_seen(opened, delimiter, shape):
     with opened(f"name{delimiter}key{delimiter}tags\nA{delimiter}k-1{delimiter}x|y\n") as read:
-        assert read.shape == shape
+        assert read.file_format == shape
         assert read.header == ["name", "key", "tags"]
         assert list(read.rows) == [(2, ["A", "k-1", "x|y"])]
 
@@ -35,7 +35,7 @@ def test_a_comma_within_quotes_separates_nothing(opened):
 def test_a_first_line_for_excel_says_what_separates(opened, mark, end):
     content = end.join([f"{mark}sep=;", "name;key, if any", "A;B", ""])
     with opened(content) as read:
-        assert read.shape == "CSV, semicolon, UTF-8"
+        assert read.file_format == "CSV, semicolon, UTF-8"
         assert read.header == ["name", "key, if any"]
         assert list(read.rows) == [(3, ["A", "B"])]
 
@@ -60,7 +60,7 @@ def test_the_encoding_is_seen_by_its_mark_or_chosen(opened, encoding, chosen, sh
     content = 'name,key\n"Café Zürich, €",k-1\n'.encode(encoding)
 
     with opened(content, encoding=chosen) as read:
-        assert read.shape == f"CSV, comma, {shape}"
+        assert read.file_format == f"CSV, comma, {shape}"
         assert read.header == ["name", "key"]
         assert list(read.rows) == [(2, ["Café Zürich, €", "k-1"])]
 

@@ -30,7 +30,7 @@ def test_the_key_file_of_aws(opened):
     )
 
     with opened(content) as read:
-        assert read.shape == "AWS API Gateway, CSV, comma, UTF-8"
+        assert read.file_format == "AWS API Gateway, CSV, comma, UTF-8"
         assert read.header == ["Name", "key", "subscription"]
         assert dict(read.rows) == {
             2: ["Orders", "aws-key-0000000000000001", "c7y23b|glvrsr"],
@@ -99,7 +99,7 @@ plugins:
 @pytest.mark.parametrize("name", ["kong.yaml", "kong.YML", "dump"])
 def test_what_deck_dumps_of_kong(opened, name):
     with opened(DECK, name=name) as read:
-        assert read.shape == "Kong decK, YAML"
+        assert read.file_format == "Kong decK, YAML"
         assert read.header == ["customer", "name", "key", "secret", "tags"]
         assert list(read.rows) == [
             (1, ["acme", "Acme Ltd. 1", "0012", "", "eu|old"]),
@@ -116,7 +116,7 @@ def test_what_deck_dumps_as_json(opened):
     content = dumps({"_format_version": "3.0", "plugins": [{"name": "x"}], "consumers": consumers})
 
     with opened(content, name="kong.json") as read:
-        assert read.shape == "Kong decK, JSON"
+        assert read.file_format == "Kong decK, JSON"
         assert dict(read.rows) == {1: ["globex", "globex", "k-3", "", ""]}
 
 
@@ -214,7 +214,7 @@ def test_the_apps_that_apigeecli_exports(opened, write):
     content = write(app(), app(companyName="Acme", credentials=two), {"name": "x"})
 
     with opened(content) as read:
-        assert read.shape.startswith("apigeecli, JSON")
+        assert read.file_format.startswith("apigeecli, JSON")
         assert read.header == ["customer", "name", "key", "secret", "subscription", "expires_at"]
         assert list(read.rows) == [
             (1, ["d-1", "Orders", "ck-1", "cs-1", "maps|weather", ""]),
@@ -249,7 +249,7 @@ def test_the_listing_of_3scale(opened):
     )
 
     with opened(content) as read:
-        assert read.shape == "3scale applications, JSON"
+        assert read.file_format == "3scale applications, JSON"
         assert read.header == ["customer", "name", "key", "secret", "subscription"]
         assert list(read.rows) == [
             (1, ["9", "Orders", "uk-1", "", "3"]),

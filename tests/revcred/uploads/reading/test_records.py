@@ -38,7 +38,7 @@ def refused(opened, content, **chosen):
 )
 def test_cells_are_found_by_their_names(opened, content, shape, first):
     with opened(content, name="list.txt") as read:
-        assert read.shape == shape
+        assert read.file_format == shape
         assert read.header == ["customer", "name", "key", "tags"]
         assert [row for _, row in read.rows] == [
             ["acme", "Orders", "k-1", ""],

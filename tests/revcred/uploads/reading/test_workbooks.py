@@ -70,7 +70,7 @@ def test_a_sheet_is_read_wherever_the_list_stands_on_it(opened):
     content = of_rows(["name", "key"], ["A", "0012"], [], ["B", "k-2"], at=(3, 2))
 
     with opened(content, name="list.xlsx") as read:
-        assert read.shape == "XLSX, sheet “Keys”"
+        assert read.file_format == "XLSX, sheet “Keys”"
         assert read.header == ["name", "key"]
         assert dict(read.rows) == {5: ["A", "0012"], 7: ["B", "k-2"]}
         assert read.done == 1.0
