@@ -21,7 +21,7 @@ from revcred.launcher.temporary import temporary_directory
 
 KEYS = {
     "ENVIRONMENT": "test",
-    "SECRET_KEY": "only-for-tests",
+    "SECRET_KEY": "only-for-tests-only-for-tests-only-for-tests",
     "FERNET_KEYS": "b25seS1mb3ItdGVzdHMtb25seS1mb3ItdGVzdHMtISE=",
     "FINGERPRINT_KEY": "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
 }

@@ -12,6 +12,7 @@ from revcred.models import KeyringCheck
 # With any of these off, a crash of PostgreSQL may lose what a 202 promised.
 DURABILITY_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
 PLACEHOLDER_TEXT = "change-me"
+MIN_KEY_BYTES = 32
 
 
 def check_configuration() -> None:
@@ -55,6 +56,21 @@ def _check_settings() -> None:
     for name in ("SECRET_KEY", "FINGERPRINT_KEY", "FERNET_KEYS"):
         if PLACEHOLDER_TEXT in str(getattr(settings, name)):
             _fail_check(f"{name} is still the placeholder of .env.example. Set a random value.")
+    _check_key_lengths()
+
+
+def _check_key_lengths() -> None:
+    """Refuse keys that could be guessed: whoever has a dump could try all of the short ones."""
+    for name, keys in (
+        ("SECRET_KEY", [settings.SECRET_KEY]),
+        ("FINGERPRINT_KEY", [settings.FINGERPRINT_KEY]),
+        ("FERNET_KEYS", settings.FERNET_KEYS),
+    ):
+        if any(len(key.encode()) < MIN_KEY_BYTES for key in keys):
+            _fail_check(
+                f"{name} has fewer than {MIN_KEY_BYTES} bytes, which could be guessed. Set a"
+                " random value, such as that of: openssl rand -hex 32"
+            )
 
 
 def _check_keyring() -> None:

@@ -19,6 +19,7 @@ from revcred.runtime import preflight
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
 
 ROOT = Path(__file__).parents[3]
+LONG_KEY = "a-key-of-more-than-thirty-two-bytes"
 
 
 def refused(message):
@@ -134,7 +135,8 @@ def test_elsewhere_the_database_may_forget():
 
 
 def test_with_a_database_that_may_forget(settings):
-    settings.PRODUCTION = True
+    settings.PRODUCTION, settings.FERNET_KEYS = True, [LONG_KEY]
+    KeyringCheck.objects.all().delete()
     let_the_database_forget()
 
     # The tests' own forgets more than what a session can say.
@@ -163,6 +165,29 @@ def test_with_a_placeholder(settings, name, value):
 
     with refused(f"{name} is still the placeholder"):
         preflight.check_configuration()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "x"),
+        ("FINGERPRINT_KEY", "00"),
+        ("FINGERPRINT_KEY", "a" * 31),
+        ("FERNET_KEYS", [LONG_KEY, "1"]),
+    ],
+)
+def test_with_a_key_that_can_be_guessed(settings, name, value):
+    settings.PRODUCTION, settings.FERNET_KEYS = True, [LONG_KEY]
+    setattr(settings, name, value)
+
+    with refused(f"{name} has fewer than 32 bytes"):
+        preflight.check_configuration()
+
+
+def test_elsewhere_a_short_key_will_do(settings):
+    settings.SECRET_KEY = "x"
+
+    preflight.check_configuration()
 
 
 # --- No process serves ----------------------------------------------------------------------------
