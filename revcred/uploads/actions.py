@@ -53,6 +53,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
+class FileCutOff(Exception):
+    """Less or other content arrived than was announced, as if the connection had been cut."""
+
+
 class WrongUploadState(Exception):
     """The upload is in no state for this action, usually because a page was out of date."""
 
@@ -108,6 +112,8 @@ def receive_upload(
     mapping: Mapping[int, str] | None = None,
     fixed_values: Mapping[str, str] | None = None,
     choices: UploadChoices | None = None,
+    announced_bytes: int | None = None,
+    announced_sha256: str = "",
 ) -> Upload:
     """Store the file and let a worker check it.
 
@@ -115,11 +121,14 @@ def receive_upload(
     `fixed_values`: values that every row has, by column, as `mapping.parse_fixed_values` returns.
 
     The state is CHECKING, then READY with a `preview`, UNMAPPED if required columns were not
-    recognised, or FAILED with an `error`. Raises FileTooLarge.
+    recognised, or FAILED with an `error`. Raises FileTooLarge, and FileCutOff if the content is not
+    what was announced: the last row of a list that was cut off may end in the middle of a key.
     """
     # The file is complete and on disk before the upload is committed; if the process dies between,
     # housekeeping deletes a file that no upload needs.
     with files.received_file(file, most=MAX_FILE_BYTES) as (copy, size, digest), atomic():
+        if announced_bytes not in (None, size) or announced_sha256.lower() not in ("", digest):
+            raise FileCutOff
         upload = Upload.objects.create(
             kind=kind,
             file_name=name[-255:],

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import msgspec
 from django.db.models import QuerySet
@@ -43,6 +43,11 @@ from revcred.uploads.writing import CONTENT_TYPES
 MAX_UPLOADS_LISTED = 50
 MAX_FORM_OVERHEAD_BYTES = 10_000  # of a multipart body, besides the file
 MULTIPART_TYPE = "multipart/form-data"
+LENGTH_OR_DIGEST_NEEDED = (
+    "Send Content-Length, or the list's SHA-256 as `sha256`. Otherwise nobody could tell if the"
+    " list was cut off on the way."
+)
+LIST_CUT_OFF = "The list did not arrive as it was sent. Nothing has been stored: send it again."
 # File names for bodies that are the file itself. The name decides only where the contents do not
 # show the format.
 FILE_NAMES_BY_TYPE = {
@@ -95,9 +100,9 @@ class UploadListView(UploadsAPIView):
     @documentation.post_upload_schema
     def post(self, request: Request) -> Response:
         # Refuse before reading. The exact limit is checked while the file is copied.
-        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES + MAX_FORM_OVERHEAD_BYTES:
+        if _announced_bytes(request) > MAX_FILE_BYTES + MAX_FORM_OVERHEAD_BYTES:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE)
-        fields, file, name = _read_new_upload(request)
+        fields, file, name, announced_bytes = _read_new_upload(request)
         try:
             upload = actions.receive_upload(
                 kind=fields.kind,
@@ -110,7 +115,11 @@ class UploadListView(UploadsAPIView):
                 ),
                 choices=fields.choices(),
                 by=user_of(request),
+                announced_bytes=announced_bytes,
+                announced_sha256=fields.sha256,
             )
+        except actions.FileCutOff as error:
+            raise MalformedRequest(LIST_CUT_OFF, "cut_off") from error
         except actions.FileTooLarge as error:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE) from error
         # 202: the check has only begun.
@@ -118,8 +127,12 @@ class UploadListView(UploadsAPIView):
         return Response(body, status=202, headers={"Location": upload_url(upload)})
 
 
-def _read_new_upload(request: Request) -> tuple[NewUploadFields, BinaryIO, str]:
-    """Return the fields beside the file, the file, and its name.
+def _announced_bytes(request: Request) -> int:
+    return int(request.META.get("CONTENT_LENGTH") or 0)
+
+
+def _read_new_upload(request: Request) -> tuple[NewUploadFields, BinaryIO, str, int | None]:
+    """Return the fields beside the file, the file, its name, and its length if that was announced.
 
     Raises MalformedRequest, UnsupportedContentType.
     """
@@ -131,16 +144,22 @@ def _read_new_upload(request: Request) -> tuple[NewUploadFields, BinaryIO, str]:
         file = request.FILES.get("file")
         if file is None:
             raise MalformedRequest("Send the file in the field 'file'.")
-        return read_as(NewUploadFields, request.POST.dict(), strict=False), file, file.name or ""
+        # Of a form that was cut off, Django finds no end and no file.
+        fields = read_as(NewUploadFields, request.POST.dict(), strict=False)
+        return fields, file, file.name or "", None
     if kind not in FILE_NAMES_BY_TYPE:
         raise UnsupportedContentType(
             f"Send {MULTIPART_TYPE}, or the file itself as one of {', '.join(FILE_NAMES_BY_TYPE)}."
         )
     fields = read_as(NewUploadFields, request.query_params.dict(), strict=False)
     # Django reads as many bytes as Content-Length says, and a chunked body has none.
-    is_chunked = "HTTP_TRANSFER_ENCODING" in request.META
-    body: Any = request.META["wsgi.input"] if is_chunked else request._request
-    return fields, body, FILE_NAMES_BY_TYPE[kind]
+    name = FILE_NAMES_BY_TYPE[kind]
+    if "HTTP_TRANSFER_ENCODING" not in request.META:
+        return fields, cast("BinaryIO", request._request), name, _announced_bytes(request)
+    # A server gives the application what came, and not whether the last chunk was among it.
+    if not fields.sha256:
+        raise MalformedRequest(LENGTH_OR_DIGEST_NEEDED, "length_required")
+    return fields, request.META["wsgi.input"], name, None
 
 
 class UploadDetailView(UploadsAPIView):

@@ -95,6 +95,14 @@ class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
     ] = "{}"
     encoding: EncodingName | None = None
     delimiter: Delimiter | None = None
+    sha256: Annotated[
+        str,
+        Meta(
+            pattern=r"^([0-9a-fA-F]{64})?$",
+            description="Of the file, in hexadecimal digits: a list that was cut off on the way is "
+            "rejected. Required if the body has no `Content-Length`.",
+        ),
+    ] = ""
 
 
 class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

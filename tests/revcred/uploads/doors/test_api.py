@@ -1,6 +1,8 @@
 """Lists by script, with the worker's part done in between."""
 
 import json
+from hashlib import sha256
+from io import BytesIO
 from urllib.parse import quote
 
 import msgspec
@@ -209,6 +211,57 @@ def test_no_answer_holds_a_key_or_a_secret(ask, posted):
         assert KEY not in text
         assert SECRET not in text
         assert BAD["key"] not in text
+
+
+# --- A list that was cut off ---
+
+
+CSV_LIST = "customer,name,key\nacme,One,key-number-01\nacme,Two,key-number-02\n"
+
+
+@pytest.fixture
+def send(ask):
+    """Send a list of which only the beginning may arrive."""
+
+    def send(arrived, query="", **said):
+        arrives = {"wsgi.input": BytesIO(arrived.encode())} | said
+        return ask("POST", query, "in place of it", content_type="text/csv", **arrives)
+
+    return send
+
+
+def test_a_list_that_was_cut_off_is_not_taken(send):
+    whole = {"CONTENT_LENGTH": str(len(CSV_LIST))}
+
+    assert refusal(send(CSV_LIST[:-9], **whole)) == (400, "cut_off")
+    assert not Upload.objects.exists()
+    assert send(CSV_LIST, **whole).status_code == 202
+
+
+def test_a_list_in_chunks_needs_its_digest(send):
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked"}
+    with_digest = f"?sha256={sha256(CSV_LIST.encode()).hexdigest()}"
+
+    assert refusal(send(CSV_LIST, **chunked)) == (400, "length_required")
+    assert refusal(send(CSV_LIST[:-9], with_digest, **chunked)) == (400, "cut_off")
+    assert send(CSV_LIST, with_digest, **chunked).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("digest", "status"),
+    [
+        (sha256(CSV_LIST.encode()).hexdigest(), 202),
+        (sha256(CSV_LIST.encode()).hexdigest().upper(), 202),
+        (sha256(b"another").hexdigest(), 400),
+        ("", 202),
+        ("abc", 400),
+    ],
+)
+def test_a_list_with_its_digest(ask, digest, status):
+    answer = ask("POST", f"?sha256={digest}", CSV_LIST, content_type="text/csv")
+
+    assert answer.status_code == status
+    assert Upload.objects.count() == (status == 202)
 
 
 # --- What is refused ------------------------------------------------------------------------------
