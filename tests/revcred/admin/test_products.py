@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from metering.models import Claim, Quarantined, Transaction
 from metering.quarantine import reattribution
-from revcred.models import AuditEvent, PathRule, Source
+from revcred.models import AuditEvent, PathRule, Source, sources
 from tests import factories
 from tests.confirming import confirm
 
@@ -60,6 +60,10 @@ def test_a_source_has_paths_of_every_kind(admin_client):
         ("regex", "(", "PostgreSQL cannot read it: invalid regular expression: parentheses"),
         ("regex", "[z-a]", "PostgreSQL cannot read it: invalid regular expression: invalid"),
         ("regex", r"(a+)/\1", "Back references"),
+        ("regex", "(?=.*(?=.*(?=.*x)))y", "Looking ahead or back"),
+        ("regex", "a(?!b)", "Looking ahead or back"),
+        ("regex", "(?<=a)b", "Looking ahead or back"),
+        ("regex", "(?<!a)b", "Looking ahead or back"),
         ("begins_with", "https://api.example.com/maps/", "Enter the path only"),
         ("ends_with", "?format=png", "Enter the path only"),
         ("sounds_like", "/maps", "Select a valid choice"),
@@ -73,6 +77,21 @@ def test_a_rule_that_cannot_be_is_refused(admin_client, match, text, reason):
     assert response.status_code == 200
     assert reason in str(response.context["inline_admin_formset"].formset.errors)
     assert not Source.objects.exists()
+
+
+def test_an_expression_that_takes_long_is_refused(admin_client, monkeypatch):
+    """PostgreSQL finds a way out of most of them, so this one is only slow against the limit."""
+    monkeypatch.setattr(sources, "MAX_EXPRESSION_MILLISECONDS", 1)
+    monkeypatch.setattr(sources, "LONGEST_PATHS", ("/" + "ab" * 2_000_000,))
+
+    response = add(admin_client, ("regex", "(a|b)*a(a|b){17}c"))
+
+    errors = str(response.context["inline_admin_formset"].formset.errors)
+    assert "It takes too long on a long path" in errors
+
+
+def test_groups_that_are_not_kept_are_no_look_around(admin_client):
+    assert add(admin_client, ("regex", "^/(?:maps|tiles)/v[0-9]+/")).status_code == 302
 
 
 def test_a_backslash_that_stands_for_itself_refers_to_nothing(admin_client):
