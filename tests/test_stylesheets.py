@@ -53,7 +53,7 @@ TEXT = [
     ),
     *(("on-fill", fill) for fill in FILLS),
     ("on-band", "band"),
-    ("ink-quiet", "over-tint"),
+    ("ink-quiet", "ended-tint"),
 ]
 GRAPHICS = [
     *(("field-edge", ground) for ground in SURFACES[:3]),
