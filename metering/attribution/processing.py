@@ -27,7 +27,6 @@ from metering.attribution.statements import (
 from metering.ledger import partitions
 from metering.locks import ATTRIBUTION_LOCK
 from metering.models import Delivery
-from revcred.runtime.schema_version import is_older_than_database
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,6 @@ MAX_DELIVERY_ATTEMPTS = BATCH_ATTEMPTS + 1  # then it is split into its transact
 MAX_SINGLE_TRANSACTION_ATTEMPTS = BATCH_ATTEMPTS + 4  # then it is quarantined as poison
 RETRY_TURN_INTERVAL_SECONDS, RETRY_TURN_SECONDS = 5.0, 1.0
 CONTENTION_RETRY_DELAY = timedelta(seconds=1)
-SYSTEMIC_RETRY_DELAY = timedelta(seconds=5)  # until newer code runs, or a right is granted
 
 LOCK_AND_SET_TIMEOUTS = """
 SELECT
@@ -85,8 +83,6 @@ def process_deliveries(max_transactions: int = MAX_TRANSACTIONS_PER_STATEMENT) -
         django.db.Error: the database is unavailable.
     """
     ensure_usable_connection()
-    if is_older_than_database():
-        return 0
     if not cautious_mode.should_be_used():
         try:
             return _execute_attribution(
@@ -189,13 +185,6 @@ def _record_failure(batch: Sequence[Attempt], error: Error, limit: float) -> Non
         deliveries.update(attempts=F("attempts") - 1, next_try_at=Now() + CONTENTION_RETRY_DELAY)
         return
     name = failures.error_class(error)
-    is_last_attempt = first.attempts != BATCH_ATTEMPTS and first.is_exhausted_after(first.attempts)
-    # A single transaction is not put aside for what it cannot have caused. Several are split.
-    is_blameless = is_last_attempt and first.transactions == 1 and failures.is_systemic(error)
-    if is_blameless or _fails_without_deliveries(error, limit):
-        logger.error("Processing fails with %s, which no transaction causes.", name)
-        deliveries.update(attempts=F("attempts") - 1, next_try_at=Now() + SYSTEMIC_RETRY_DELAY)
-        return
     logger.warning(
         "Processing of %d deliveries failed with %s, attempt %d.", len(batch), name, first.attempts
     )
@@ -203,20 +192,8 @@ def _record_failure(batch: Sequence[Attempt], error: Error, limit: float) -> Non
         deliveries.update(last_error=name, next_try_at=F("received_at"))
         return
     deliveries.update(last_error=name)
-    if is_last_attempt:
+    if first.is_exhausted_after(first.attempts):
         _split_or_quarantine(first)
-
-
-def _fails_without_deliveries(error: Error, limit: float) -> bool:
-    """Return True if an empty batch fails, too: then nothing that waits is to blame."""
-    # Not after a limit or a lost connection: an empty batch says nothing about those.
-    if failures.took_too_long(error) or failures.connection_lost(error):
-        return False
-    try:
-        _execute_attribution(PROCESS_ATTEMPTED, limit, deliveries=[])
-    except Error as empty:
-        return not failures.took_too_long(empty)
-    return False
 
 
 def _is_everything_slow(limit: float) -> bool:

@@ -23,7 +23,6 @@ from revcred import outbox
 from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
 from revcred.runtime import preflight
-from revcred.runtime.schema_version import is_older_than_database
 from revcred.uploads import housekeeping
 
 logger = logging.getLogger(__name__)
@@ -93,8 +92,6 @@ def sweep_waiting_mail() -> None:
 
 def sweep_waiting_work() -> None:
     """Do the waiting work that no worker has taken up within BELL_GRACE."""
-    if is_older_than_database():
-        return
     # Pairing first: it puts calls into the inbox.
     if PartialTransaction.objects.filter(next_look_at__lt=Now() - BELL_GRACE).exists():
         while completion.pair_due_partials():

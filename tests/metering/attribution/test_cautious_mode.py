@@ -9,7 +9,6 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection
-from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
@@ -24,7 +23,6 @@ from metering.management.commands.clock import sweep_waiting_work
 from metering.models import Claim, Delivery, IntakeStats, Quarantined, QuarantineReason, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials
-from revcred.runtime import schema_version
 from tests import factories
 from tests.confirming import post
 from tests.metering.attribution.test_processing import no_differences
@@ -215,94 +213,6 @@ def test_poison_that_cannot_be_quarantined_stays_with_growing_pauses(credential,
     actions.retry_delivery_now(delivery=left)
     process_waiting_deliveries()
     assert Transaction.objects.count() == 2
-
-
-# --- What no transaction causes ------------------------------------------------------------------
-
-
-@contextmanager
-def another_schema(*, then, back):
-    """A change of the schema that this code does not know."""
-    with connection.cursor() as cursor:
-        cursor.execute(then)
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute(back)
-
-
-@pytest.mark.parametrize(
-    ("then", "back"),
-    [
-        (
-            "ALTER TABLE metering_usage RENAME COLUMN quantity TO amount",
-            "ALTER TABLE metering_usage RENAME COLUMN amount TO quantity",
-        ),
-        (
-            "ALTER TABLE revcred_assignment RENAME TO revcred_feed",
-            "ALTER TABLE revcred_feed RENAME TO revcred_assignment",
-        ),
-        (
-            "ALTER FUNCTION time_ordered_id() RENAME TO another_id",
-            "ALTER FUNCTION another_id() RENAME TO time_ordered_id",
-        ),
-    ],
-)
-def test_a_schema_that_does_not_fit_puts_nothing_aside(credential, gateway, then, back, caplog):
-    for call in healthy(10):
-        accept_calls(gateway, [call])
-    accept_calls(gateway, healthy(10))
-
-    with another_schema(then=then, back=back):
-        without_pauses(most=30)
-        assert Delivery.objects.count() == 11
-        assert not Quarantined.objects.exists()
-        assert {*Delivery.objects.values_list("attempts", flat=True)} <= {0, 1}
-
-    assert "which no transaction causes" in caplog.text
-    without_pauses()
-    assert Transaction.objects.count() == 20
-    assert no_differences()
-
-
-def test_what_only_one_transaction_meets_delays_no_other_and_is_kept(credential, gateway):
-    calls = healthy(5)
-    accept_calls(gateway, [poison(), *calls])
-
-    with evil("PERFORM no_such_function()", "metering_transaction"):
-        without_pauses(most=30)
-        assert names() == {call.transaction_id for call in calls}
-        assert not Quarantined.objects.exists()
-        assert Delivery.objects.get().last_error == "UndefinedFunction"
-
-    without_pauses()
-    assert Transaction.objects.count() == 6
-    assert no_differences()
-
-
-@pytest.fixture
-def newer_database():
-    schema_version.is_older_than_database.cache_clear()
-    newer = MigrationRecorder.Migration.objects.create(app="metering", name="9999_of_tomorrow")
-    yield
-    newer.delete()
-    schema_version.is_older_than_database.cache_clear()
-
-
-def test_older_code_waits_and_says_so(credential, gateway, client, newer_database):
-    accept_calls(gateway, healthy(3))
-
-    process_waiting_deliveries()
-    sweep_waiting_work()
-    answer = client.get("/readyz")
-
-    assert Delivery.objects.count() == 1
-    assert answer.status_code == 503
-    assert answer.json() == {
-        "status": "older than the database",
-        "message": "This code does not know migrations of the database: metering.9999_of_tomorrow.",
-    }
 
 
 # --- A process that is gone ----------------------------------------------------------------------
