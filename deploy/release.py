@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -145,13 +145,22 @@ def _build(version: str) -> Iterator[Path | str]:
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     checksums.write_text(f"{digest}  {archive.name}\n")
     yield checksums.relative_to(PROJECT)
-    builder = shutil.which("docker") or shutil.which("podman")
+    builder = _find_image_builder()
     if builder is None:
-        _say("Neither docker nor podman is here: the image was not built.")
+        _say("Neither docker nor podman runs here: the image was not built.")
         return
     image = f"revcred:{version}"
     _run(builder, "build", "--tag", image, ".", directory=PROJECT)
     yield image
+
+
+def _find_image_builder() -> str | None:
+    """Return a program that can build images here; None if there is none, or none is running."""
+    for builder in filter(None, map(shutil.which, ("docker", "podman"))):
+        with suppress(ReleaseProblem):
+            _run(builder, "info", directory=PROJECT)
+            return builder
+    return None
 
 
 @contextmanager
