@@ -9,6 +9,9 @@ CONTENTION_STATES = ("40", "55")
 UNAVAILABLE_STATES = ("08", "25", "53", "57P03", "58")
 OUT_OF_MEMORY_STATE = "53200"  # the exception: a single large transaction may cause it
 CANCELED_STATE = "57014"
+# The statement does not fit the database: code and schema are of two versions, or a right or a
+# function is missing. No transaction can cause that.
+SYSTEMIC_STATES = ("42", "0A")
 # The server ended the connection: because of this statement, or because of another session.
 CONNECTION_ENDED_STATES = ("", "57P01", "57P02")
 PROCESS_LOST = "ProcessLost"  # the error class of an attempt whose process never came back
@@ -25,6 +28,11 @@ def is_unavailable(error: Error) -> bool:
     """
     state = _sqlstate(error)
     return state.startswith(UNAVAILABLE_STATES) and state != OUT_OF_MEMORY_STATE
+
+
+def is_systemic(error: Error) -> bool:
+    """Return True if the statement itself cannot work, whatever it is given."""
+    return _sqlstate(error).startswith(SYSTEMIC_STATES)
 
 
 def connection_lost(error: Error) -> bool:

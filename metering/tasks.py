@@ -9,6 +9,7 @@ from metering.attribution.cautious_mode import cautious_mode
 from metering.bells import inbox_bell
 from metering.pairing import completion
 from metering.quarantine import reattribution
+from revcred.runtime.schema_version import is_older_than_database
 
 GATHER_SECONDS = 0.2  # from the start of one batch to the next, while there is little to do
 MAX_SECONDS_PER_BELL = 5.0
@@ -35,6 +36,8 @@ def process_inbox() -> None:
 @shared_task(name="metering.pair_partial_transactions")
 def pair_partial_transactions() -> None:
     """Pair partial transactions until none is due; each step may put calls into the inbox."""
+    if is_older_than_database():
+        return
     while completion.pair_due_partials():
         inbox_bell.ring()
 
@@ -42,4 +45,6 @@ def pair_partial_transactions() -> None:
 @shared_task(name="metering.work_open_claims")
 def work_open_claims() -> None:
     """Re-attribute what open claims concern."""
+    if is_older_than_database():
+        return
     reattribution.work_through_claims()

@@ -8,6 +8,7 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 
 from revcred import outbox
+from revcred.runtime.schema_version import is_older_than_database
 from revcred.uploads.worker import process_waiting_uploads
 
 HOUR_SECONDS = 60 * 60  # seconds
@@ -30,6 +31,8 @@ def _request_shutdown(**_: Any) -> None:
 )
 def work_on_uploads() -> None:
     """Work on waiting uploads, in a worker of its own, so that no attribution waits for them."""
+    if is_older_than_database():
+        return
     os.setpriority(os.PRIO_PROCESS, 0, UPLOADS_NICENESS)
     process_waiting_uploads(stopping=_shutdown_requested)
 

@@ -95,11 +95,6 @@ FUNCTIONS_AND_CLASSES = [
         "metering/inbox/group_commit.py",
     ),
     Internal(
-        "django.db.migrations.executor.MigrationExecutor.migration_plan",
-        "revcred/runtime/health.py",
-        ("targets",),
-    ),
-    Internal(
         "django.contrib.auth.management.create_permissions",
         "revcred/roles.py",
         ("app_config", "verbosity", "using", "apps"),

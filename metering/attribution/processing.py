@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import Error, connection
 from django.db.backends.utils import CursorWrapper
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.db.transaction import atomic
 
@@ -27,6 +27,7 @@ from metering.attribution.statements import (
 from metering.ledger import partitions
 from metering.locks import ATTRIBUTION_LOCK
 from metering.models import Delivery
+from revcred.runtime.schema_version import code_version, is_older_than_database
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ MAX_DELIVERY_ATTEMPTS = BATCH_ATTEMPTS + 1  # then it is split into its transact
 MAX_SINGLE_TRANSACTION_ATTEMPTS = BATCH_ATTEMPTS + 4  # then it is quarantined as poison
 RETRY_TURN_INTERVAL_SECONDS, RETRY_TURN_SECONDS = 5.0, 1.0
 CONTENTION_RETRY_DELAY = timedelta(seconds=1)
+SYSTEMIC_RETRY_DELAY = timedelta(seconds=5)  # until newer code runs, or a right is granted
 
 LOCK_AND_SET_TIMEOUTS = """
 SELECT
@@ -83,6 +85,8 @@ def process_deliveries(max_transactions: int = MAX_TRANSACTIONS_PER_STATEMENT) -
         django.db.Error: the database is unavailable.
     """
     ensure_usable_connection()
+    if is_older_than_database():
+        return 0
     if not cautious_mode.should_be_used():
         try:
             return _execute_attribution(
@@ -185,6 +189,9 @@ def _record_failure(batch: Sequence[Attempt], error: Error, limit: float) -> Non
         deliveries.update(attempts=F("attempts") - 1, next_try_at=Now() + CONTENTION_RETRY_DELAY)
         return
     name = failures.error_class(error)
+    if failures.is_systemic(error) and _fails_without_deliveries(limit):
+        _wait_for_another_schema(deliveries, name)
+        return
     logger.warning(
         "Processing of %d deliveries failed with %s, attempt %d.", len(batch), name, first.attempts
     )
@@ -192,8 +199,36 @@ def _record_failure(batch: Sequence[Attempt], error: Error, limit: float) -> Non
         deliveries.update(last_error=name, next_try_at=F("received_at"))
         return
     deliveries.update(last_error=name)
-    if first.is_exhausted_after(first.attempts):
-        _split_or_quarantine(first)
+    if not first.is_exhausted_after(first.attempts):
+        return
+    # One transaction is put aside only for what it can have caused. Several are split first.
+    if first.transactions == 1 and (
+        failures.is_systemic(error) or _fails_without_deliveries(limit)
+    ):
+        _wait_for_another_schema(deliveries, name)
+        return
+    _split_or_quarantine(first)
+
+
+def _wait_for_another_schema(deliveries: QuerySet[Delivery], name: str) -> None:
+    """Let deliveries wait, and take back their attempt: no transaction causes such an error."""
+    logger.error("Processing fails with %s, which no transaction causes.", name)
+    deliveries.update(
+        attempts=F("attempts") - 1, last_error=name, next_try_at=Now() + SYSTEMIC_RETRY_DELAY
+    )
+
+
+def _fails_without_deliveries(limit: float) -> bool:
+    """Return True if an empty batch fails, too, and not only because it had to wait."""
+    try:
+        _execute_attribution(PROCESS_ATTEMPTED, limit, deliveries=[])
+    except Error as error:
+        return not (
+            failures.took_too_long(error)
+            or failures.is_contention(error)
+            or failures.connection_lost(error)
+        )
+    return False
 
 
 def _is_everything_slow(limit: float) -> bool:
@@ -212,7 +247,11 @@ def _split_or_quarantine(attempt: Attempt) -> None:
     If that fails, too, the delivery stays in the inbox and is attempted less and less often.
     """
     statement = SPLIT_DELIVERY if attempt.transactions > 1 else QUARANTINE_POISON
-    arguments: dict[str, Any] = {"delivery": attempt.id, "default_error": failures.PROCESS_LOST}
+    arguments: dict[str, Any] = {
+        "delivery": attempt.id,
+        "default_error": failures.PROCESS_LOST,
+        "code_version": code_version(),
+    }
     try:
         with _time_limited_transaction(STATEMENT_LIMIT_SECONDS) as cursor:
             cursor.execute(statement, arguments)

@@ -358,14 +358,15 @@ WITH poison AS (
 )
 INSERT INTO metering_quarantined (
     id, gateway_id, transaction_id, occurred_at, received_at, {facts},
-    fingerprint, hint, outside, reason, quarantined_at, error, released_by, release_note
+    fingerprint, hint, outside, reason, quarantined_at, error, code_version,
+    released_by, release_note
 )
 SELECT
     transaction, gateway_id, call ->> 'transaction_id', (call ->> 'occurred_at')::timestamptz,
     received_at, {stored_facts},
     (call ->> 'fingerprint')::uuid,
     coalesce(call ->> 'hint', ''), coalesce((call ->> 'outside')::boolean, false), {poison},
-    clock_timestamp(), error, '', ''
+    clock_timestamp(), error, %(code_version)s, '', ''
 FROM poison, remembered
 """)
     .format(

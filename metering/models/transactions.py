@@ -163,6 +163,8 @@ class Quarantined(MeteredCall):
     reason = models.CharField(max_length=21, choices=QuarantineReason)
     quarantined_at = models.DateTimeField()
     error = models.CharField(max_length=200, blank=True, default="")
+    # The code that met the error. Other code tries again by itself.
+    code_version = models.CharField(max_length=250, blank=True, default="", db_default="")
     # Its moment was outside the window on arrival, and no admin has chosen another yet. Until then
     # it is judged, but never attributed.
     outside = models.BooleanField(default=False, db_default=False)

@@ -35,6 +35,8 @@ from metering.quarantine.statements import (
     correction_statement,
     first_in_scope_statement,
 )
+from revcred.hooks import announce_change
+from revcred.runtime.schema_version import code_version
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,20 @@ def work_through_claims() -> None:
     for pk in list(Claim.objects.open().order_by("pk").values_list("pk", flat=True)):
         _wait_for_running_attributions()
         _work_through_claim(pk, deadline)
+
+
+@atomic
+def retry_poison_of_other_code() -> int:
+    """Judge again what other code could not process, and return how many that are.
+
+    An upgrade may have mended what they failed on. What fails again is this code's.
+    """
+    waiting = Quarantined.objects.filter(reason=QuarantineReason.POISON, released_at=None)
+    # An error is what keeps claims away from poison.
+    retried = waiting.exclude(error="").exclude(code_version=code_version()).update(error="")
+    if retried:
+        announce_change("revcred was upgraded", by=None)
+    return retried
 
 
 def _work_through_claim(pk: int, deadline: float) -> None:
@@ -90,7 +106,7 @@ def _judge_next_step(pk: int, step_size: int) -> int:
             step_size,
             failures.error_class(error),
         )
-        if failures.is_contention(error):
+        if failures.is_contention(error) or failures.is_systemic(error):
             # Nothing is wrong with the transactions: the next bell, or the clock, tries again.
             Claim.objects.filter(pk=pk).update(attempts=F("attempts") - 1)
             return 0
@@ -167,7 +183,9 @@ def _quarantine_next_as_poison(pk: int, error: Error | None = None) -> bool:
     ):
         return False
     name = failures.error_class(error) if error else failures.PROCESS_LOST
-    Quarantined.objects.filter(pk=found[0]).update(reason=QuarantineReason.POISON, error=name)
+    Quarantined.objects.filter(pk=found[0]).update(
+        reason=QuarantineReason.POISON, error=name, code_version=code_version()
+    )
     claim.attempts = 0
     claim.save(update_fields=["attempts"])
     return True

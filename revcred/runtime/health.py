@@ -1,11 +1,9 @@
 """Health checks for load balancers and orchestrators."""
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
-from revcred.runtime import preflight
+from revcred.runtime import preflight, schema_version
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -14,12 +12,14 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if the process can serve: database migrated, settings and keyring right."""
+    """Answer 200 if the process can serve: schema, settings and keyring right."""
     try:
         preflight.check_configuration()
     except ImproperlyConfigured as error:
         return JsonResponse({"status": "refused", "message": str(error)}, status=503)
-    executor = MigrationExecutor(connection)
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+    if unknown := schema_version.unknown_migrations():
+        message = f"This code does not know migrations of the database: {', '.join(unknown)}."
+        return JsonResponse({"status": "older than the database", "message": message}, status=503)
+    if schema_version.pending_migrations():
         return JsonResponse({"status": "migrations pending"}, status=503)
     return JsonResponse({"status": "ok"})

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
@@ -19,6 +19,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 from revcred.client_address import answering
 from revcred.runtime.program_paths import is_program_path
+from revcred.runtime.schema_version import is_older_than_database
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -110,7 +111,7 @@ class ClientAddressMiddleware:
 
 
 class DatabaseUnavailableMiddleware:
-    """Answers 503 instead of 500 while PostgreSQL is unavailable."""
+    """Answers 503 instead of 500 while PostgreSQL is unavailable, or newer than this code."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -120,6 +121,9 @@ class DatabaseUnavailableMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if isinstance(exception, DATABASE_UNAVAILABLE_ERRORS):
+            return database_unavailable_response(request)
+        # A column or function that has gone. A process of the new code answers.
+        if isinstance(exception, ProgrammingError) and is_older_than_database():
             return database_unavailable_response(request)
         return None
 

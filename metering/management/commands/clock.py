@@ -23,6 +23,7 @@ from revcred import outbox
 from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
 from revcred.runtime import preflight
+from revcred.runtime.schema_version import is_older_than_database
 from revcred.uploads import housekeeping
 
 logger = logging.getLogger(__name__)
@@ -64,8 +65,10 @@ class Command(BaseCommand):
 
 
 def run_step_safely(step: Callable[[], None]) -> bool:
-    """Run a step, and return False if it failed. The clock goes on in any case."""
+    """Run a step, and return False if it failed or has to wait. The clock goes on in any case."""
     try:
+        if is_older_than_database():
+            return False
         step()
     except (OperationalError, InterfaceError) as error:
         logger.warning("The database is unavailable: %s", type(error).__name__)
@@ -118,6 +121,7 @@ def do_chores() -> None:
     housekeeping.delete_expired_uploads()
     outbox.prune_sent_mail()
     sign_ins.record_counted_attempts()
+    reattribution.retry_poison_of_other_code()
 
 
 def forget_old_transactions(before: datetime) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
@@ -23,6 +24,8 @@ from metering.management.commands.clock import sweep_waiting_work
 from metering.models import Claim, Delivery, IntakeStats, Quarantined, QuarantineReason, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials
+from revcred.hooks import announce_change
+from revcred.runtime import schema_version
 from tests import factories
 from tests.confirming import post
 from tests.metering.attribution.test_processing import no_differences
@@ -213,6 +216,138 @@ def test_poison_that_cannot_be_quarantined_stays_with_growing_pauses(credential,
     actions.retry_delivery_now(delivery=left)
     process_waiting_deliveries()
     assert Transaction.objects.count() == 2
+
+
+# --- What no transaction causes ------------------------------------------------------------------
+
+
+@contextmanager
+def another_schema(*, then, back):
+    """A change of the schema that this code does not know."""
+    with connection.cursor() as cursor:
+        cursor.execute(then)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(back)
+
+
+@pytest.mark.parametrize(
+    ("then", "back"),
+    [
+        (
+            "ALTER TABLE metering_usage RENAME COLUMN quantity TO amount",
+            "ALTER TABLE metering_usage RENAME COLUMN amount TO quantity",
+        ),
+        (
+            "ALTER TABLE revcred_assignment RENAME TO revcred_feed",
+            "ALTER TABLE revcred_feed RENAME TO revcred_assignment",
+        ),
+        (
+            "ALTER FUNCTION time_ordered_id() RENAME TO another_id",
+            "ALTER FUNCTION another_id() RENAME TO time_ordered_id",
+        ),
+    ],
+)
+def test_a_schema_that_does_not_fit_puts_nothing_aside(credential, gateway, then, back, caplog):
+    for call in healthy(10):
+        accept_calls(gateway, [call])
+    accept_calls(gateway, healthy(10))
+
+    with another_schema(then=then, back=back):
+        without_pauses(most=30)
+        assert Delivery.objects.count() == 11
+        assert not Quarantined.objects.exists()
+        assert {*Delivery.objects.values_list("attempts", flat=True)} <= {0, 1}
+
+    assert "which no transaction causes" in caplog.text
+    without_pauses()
+    assert Transaction.objects.count() == 20
+    assert no_differences()
+
+
+def test_what_only_one_transaction_meets_delays_no_other_and_is_kept(credential, gateway):
+    calls = healthy(5)
+    accept_calls(gateway, [poison(), *calls])
+
+    with evil("PERFORM no_such_function()", "metering_transaction"):
+        without_pauses(most=30)
+        assert names() == {call.transaction_id for call in calls}
+        assert not Quarantined.objects.exists()
+        assert Delivery.objects.get().last_error == "UndefinedFunction"
+
+    without_pauses()
+    assert Transaction.objects.count() == 6
+    assert no_differences()
+
+
+@pytest.fixture
+def newer_database():
+    schema_version.is_older_than_database.cache_clear()
+    newer = MigrationRecorder.Migration.objects.create(app="metering", name="9999_of_tomorrow")
+    yield
+    newer.delete()
+    schema_version.is_older_than_database.cache_clear()
+
+
+def test_older_code_waits_and_says_so(credential, gateway, client, newer_database):
+    accept_calls(gateway, healthy(3))
+
+    process_waiting_deliveries()
+    sweep_waiting_work()
+    answer = client.get("/readyz")
+
+    assert Delivery.objects.count() == 1
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "status": "older than the database",
+        "message": "This code does not know migrations of the database: metering.9999_of_tomorrow.",
+    }
+
+
+def test_what_other_code_put_aside_is_tried_again(credential, gateway):
+    accept_calls(gateway, [poison()])
+    with evil("RAISE 'I am poison'", "metering_transaction"):
+        without_pauses()
+    assert Quarantined.objects.get().code_version == schema_version.code_version()
+    assert reattribution.retry_poison_of_other_code() == 0
+
+    Quarantined.objects.update(code_version="0.0.1")
+
+    assert reattribution.retry_poison_of_other_code() == 1
+    reattribution.work_through_claims()
+    assert Transaction.objects.count() == 1
+    assert no_differences()
+
+
+def test_what_fails_again_is_this_codes_and_not_tried_for_ever(credential, gateway):
+    accept_calls(gateway, [poison()])
+    with evil("RAISE 'I am poison'", *TABLES[:1]):
+        without_pauses()
+        Quarantined.objects.update(code_version="0.0.1")
+        assert reattribution.retry_poison_of_other_code() == 1
+        for _ in range(10):
+            reattribution.work_through_claims()
+
+        assert Quarantined.objects.get().code_version == schema_version.code_version()
+        assert reattribution.retry_poison_of_other_code() == 0
+
+
+def test_a_claim_blames_nothing_for_a_function_that_is_gone(gateway):
+    accept_calls(gateway, [poison()])
+    process_waiting_deliveries()
+    customer = factories.a_customer()
+    factories.a_credential(customer, KEY, subscriptions=[factories.a_subscription(customer)])
+    announce_change("a credential came", by=None)
+
+    with evil("PERFORM no_such_function()", "metering_transaction"):
+        for _ in range(10):
+            reattribution.work_through_claims()
+        assert Quarantined.objects.get().error == ""
+
+    reattribution.work_through_claims()
+    assert names() == {"evil"}
 
 
 # --- A process that is gone ----------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import pytest
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpResponse
 from django.urls import reverse
 
@@ -9,6 +10,7 @@ from revcred.runtime.middleware import (
     database_unavailable_response,
     server_error_response,
 )
+from revcred.runtime.schema_version import is_older_than_database
 from tests import factories
 
 PAGE = "/credentials/"
@@ -33,6 +35,19 @@ def test_a_machine_is_told_in_its_own_terms(rf, path, error):
 
     assert (answer.status_code, answer["Retry-After"]) == (503, "1")
     assert answer["Content-Type"] == "application/json"
+
+
+@pytest.mark.django_db
+def test_code_that_is_older_than_the_database_has_newer_code_answer(rf):
+    gone = ProgrammingError("column is gone")
+    assert middleware().process_exception(rf.get(PAGE), gone) is None
+    is_older_than_database.cache_clear()
+    MigrationRecorder.Migration.objects.create(app="metering", name="9999_of_tomorrow")
+
+    answer = middleware().process_exception(rf.get(PAGE), gone)
+
+    is_older_than_database.cache_clear()
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
 
 
 @pytest.mark.parametrize("path", ["/v1/nowhere", "/v1/uploads/one"])
