@@ -1,4 +1,4 @@
-# One image for web, worker, clock and migrate: compose.yaml says which command each runs.
+# One image for every process of revcred: compose.yaml says which command each runs.
 
 FROM python:3.13-slim AS packages
 RUN python -m venv /opt/venv
@@ -22,8 +22,6 @@ RUN install --directory --owner=revcred --mode=0700 /var/lib/revcred/uploads
 # The code stays root's: the processes read it and cannot change it.
 USER revcred
 EXPOSE 8000
-# One fewer than the threads below.
-ENV FAIR_SHARE_ABOVE=3
-CMD ["granian", "revcred.wsgi:application", "--interface", "wsgi", "--host", "0.0.0.0", \
-     "--port", "8000", "--workers", "2", "--blocking-threads", "4", "--no-ws", \
+CMD ["granian", "revcred.rsgi:application", "--interface", "rsgi", "--host", "0.0.0.0", \
+     "--port", "8000", "--workers", "1", "--no-ws", "--http1-header-read-timeout", "10000", \
      "--respawn-failed-workers", "--workers-kill-timeout", "10", "--log-level", "warning"]

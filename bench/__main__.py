@@ -54,10 +54,6 @@ def _rows(bench: Bench, seconds: float) -> Iterator[Row]:
         yield full
         rate = SHARE * full.attributed
         yield measure(bench, Load(name="70 %", batch=batch, seconds=seconds, rate=rate))
-    door = bench.open_fast_door()
-    fast = measure(bench, Load(name="fast door", batch=1, seconds=seconds, port=door))
-    say(f"1 a POST through the fast door: {fast.attributed:,.0f} a second.")
-    yield fast
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import argparse
 import multiprocessing
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -18,8 +17,7 @@ import psycopg
 from bench import cpu
 from bench.load import Address
 from revcred.launcher.processes import Program
-from revcred.launcher.programs import ProgramFactory
-from revcred.launcher.stack import Stack, free_port, running_stack
+from revcred.launcher.stack import Stack, running_stack
 from revcred.launcher.temporary import temporary_directory
 from revcred.launcher.web import WEB_HOST
 
@@ -74,18 +72,9 @@ class Bench(Stack):
     def begin(self, program: Program) -> None:
         self._begin(program)
 
-    def open_fast_door(self) -> int:
-        """The port it listens on."""
-        port = free_port()
-        self._begin(ProgramFactory(self.environment, self.project, logs=self.logs).fast_door(port))
-        self.wait_until(lambda: _listens(port))
-        return port
-
     def cpu(self) -> dict[str, float]:
-        """By process; the fast door is part of the web."""
-        spent = cpu.seconds(self.children)
-        spent["web"] += spent.pop("fast-door", 0.0)
-        return spent
+        """By process."""
+        return cpu.seconds(self.children)
 
     def processed(self) -> int:
         """Transactions that are out of the inbox, by the tally that processing keeps: cheap."""
@@ -96,11 +85,6 @@ class Bench(Stack):
 
     def wait_until_processed(self) -> None:
         self.wait_until(lambda: self.waiting() == 0)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex((WEB_HOST, port)) == 0
 
 
 @contextmanager

@@ -168,6 +168,17 @@ FILE_UPLOAD_HANDLERS = [
     "revcred.uploads.files.LockedUploadHandler",
 ]
 
+# --- Server -------------------------------------------------------------------------------------
+
+# Threads of one process for what is not a gateway's POST, each class by itself.
+PROGRAM_THREADS = env.int("PROGRAM_THREADS", default=4)  # receipts, metrics, what scripts ask
+PAGE_THREADS = env.int("PAGE_THREADS", default=4)
+UPLOAD_THREADS = env.int("UPLOAD_THREADS", default=2)
+# A body that comes more slowly, or takes longer in all, is not waited for.
+MIN_BODY_RATE = env.int("MIN_BODY_RATE", default=1_000)  # bytes a second
+BODY_SECONDS = env.int("BODY_SECONDS", default=60)
+UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", default=600)
+
 # --- Metering -----------------------------------------------------------------------------------
 
 # How many transactions may wait for attribution: more of one gateway's are answered with 429, more

@@ -29,7 +29,7 @@ USES_DJANGO = (
 )
 # Programs that a stack starts by name.
 STARTED_BY_STACK = [
-    "metering/asgi.py",
+    "revcred/rsgi.py",
     "metering/tasks.py",
     "revcred/celery.py",
     "revcred/launcher/stack.py",

@@ -55,7 +55,7 @@ DOCUMENTED = {
 # Python and Django write them into classes of ours and of others.
 WRITTEN_BY_PYTHON = {"_abc_impl", "_is_protocol", "_default_manager"}
 # Modules that check settings or serve when they are imported.
-RUN_ONLY = {"__main__", "asgi", "wsgi"}
+RUN_ONLY = {"__main__", "rsgi", "wsgi"}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from bench.faults.world import FAST_DOOR, KEYS, WEB
+from bench.faults.world import KEYS, SECOND_WEB, WEB
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -168,10 +168,10 @@ class Habit:
 
 HABITS = (
     *(Habit("steady", (1,), 0.05),) * 2,
-    Habit("steady", (1,), 0.05, FAST_DOOR),
+    Habit("steady", (1,), 0.05, SECOND_WEB),
     Habit("batches", (1, 2, 5, 20, 40), 0.15),
-    Habit("batches", (1, 2, 5, 20, 40), 0.15, FAST_DOOR),
-    Habit("bulk", (100, 200), 0.7, FAST_DOOR),
+    Habit("batches", (1, 2, 5, 20, 40), 0.15, SECOND_WEB),
+    Habit("bulk", (100, 200), 0.7, SECOND_WEB),
     Habit("skewed", (1, 3, 10), 0.2),
 )
 BURST = Habit("steady", (1,), 3.0)  # through both doors
@@ -263,7 +263,7 @@ class Clients:
     def _burst_on(self) -> None:
         """Copies of one transaction, all at once."""
         gateway = self._gateways[BURST.gateway]
-        posts = [self._post((WEB, FAST_DOOR)[number % 2]) for number in range(COPIES)]
+        posts = [self._post((WEB, SECOND_WEB)[number % 2]) for number in range(COPIES)]
         while not self._stopped.wait(BURST.pause):
             items = gateway.take(1)
             copies = [

@@ -15,7 +15,7 @@ import psycopg
 
 from bench.faults.proxy import FAIR, Proxy, Weather
 from bench.faults.trial import CONNECTIONS, PROCESSES, Connection, Trial
-from bench.faults.world import FAST_DOOR, WEB
+from bench.faults.world import SECOND_WEB, WEB
 
 Inflict = Callable[[Trial, random.Random], AbstractContextManager[None]]
 
@@ -166,7 +166,7 @@ def weather(place: str, make: Callable[[random.Random], Weather]) -> Inflict:
 
 
 def _proxies(trial: Trial, place: str) -> list[Proxy]:
-    doors = (WEB, FAST_DOOR)
+    doors = (WEB, SECOND_WEB)
     return [trial.proxies[name] for name in (doors if place == WEB else (place,))]
 
 
@@ -217,7 +217,7 @@ def _kinds() -> Iterator[Kind]:
         yield Kind(f"{name}: killed", killed(name), excuses=False)
         yield Kind(f"{name}: asked to end", killed(name, number=signal.SIGTERM), excuses=False)
         # A web that was frozen cannot tell that it was not the database that kept it waiting.
-        yield Kind(f"{name}: frozen", frozen(name), excuses=name in (WEB, FAST_DOOR))
+        yield Kind(f"{name}: frozen", frozen(name), excuses=name in (WEB, SECOND_WEB))
     yield Kind("doors, worker and clock: killed", killed(*PROCESSES), excuses=False)
     yield Kind("broker and worker: killed", killed("broker", "worker"), excuses=False)
     yield Kind("broker: killed", killed("broker"), excuses=False)

@@ -16,7 +16,7 @@ from bench.faults.judge import judge
 from bench.faults.proxy import HOST, free_port
 from bench.faults.run import wait_for_quiet
 from bench.faults.trial import SETTINGS, Trial, end_in_order
-from bench.faults.world import FAST_DOOR, WEB
+from bench.faults.world import SECOND_WEB, WEB
 from bench.stack import PROJECT, say
 from revcred.launcher.processes import Program
 from revcred.launcher.programs import ProgramFactory
@@ -111,7 +111,7 @@ def main() -> int:
 def _roll(rolling: Rolling, restarts: int, seed: int) -> int:
     with moving(rolling.direct, seed) as (gateways, stop_moving):
         rolling.serve()
-        addresses = dict.fromkeys((WEB, FAST_DOOR), Address(HOST, rolling.port))
+        addresses = dict.fromkeys((WEB, SECOND_WEB), Address(HOST, rolling.port))
         with sending(addresses, gateways, seed) as (_, stop_sending):
             began = time.monotonic()
             for number in range(restarts):

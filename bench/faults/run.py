@@ -14,7 +14,7 @@ from bench.faults.judge import Verdict, judge
 from bench.faults.kinds import KINDS, Fault, Kind, strike
 from bench.faults.proxy import HOST
 from bench.faults.trial import SETTINGS, Trial
-from bench.faults.world import FAST_DOOR, WEB
+from bench.faults.world import SECOND_WEB, WEB
 from bench.stack import PROJECT, say
 from revcred.launcher.environment import EnvironmentVariables
 from revcred.launcher.stack import running_stack
@@ -68,7 +68,7 @@ def run_in(directory: Path, plan: Plan) -> Outcome:
         for statement in plan.statements:
             trial.execute(statement)
         trial.connect_through_proxies(plan.environment)
-        addresses = {door: Address(HOST, trial.proxies[door].port) for door in (WEB, FAST_DOOR)}
+        addresses = {door: Address(HOST, trial.proxies[door].port) for door in (WEB, SECOND_WEB)}
         with moving(trial.direct, plan.seed) as (gateways, stop_moving):
             trial.serve()
             with sending(addresses, gateways, plan.seed) as (accepted, stop_sending):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ import psycopg
 import redis
 
 from bench.faults.proxy import HOST, Network, Proxy, free_port
-from bench.faults.world import FAST_DOOR, WEB
+from bench.faults.world import SECOND_WEB, WEB
 from revcred.launcher.environment import EnvironmentVariables
 from revcred.launcher.process_table import postgres_pids_on
 from revcred.launcher.programs import ProgramFactory
@@ -26,7 +25,7 @@ from revcred.launcher.web import is_answering
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-PROCESSES = (WEB, FAST_DOOR, "worker", "clock")
+PROCESSES = (WEB, SECOND_WEB, "worker", "clock")
 GOODBYE = 20.0  # seconds a process may take to end when it is asked to
 CONNECTIONS = 40  # that PostgreSQL takes
 
@@ -51,7 +50,7 @@ class Trial(Stack):
         return free_port()
 
     @cached_property
-    def fast_port(self) -> int:
+    def second_port(self) -> int:
         return free_port()
 
     @cached_property
@@ -71,7 +70,7 @@ class Trial(Stack):
     def connect_through_proxies(self, extra: EnvironmentVariables) -> None:
         self.proxies = {
             WEB: self.network.proxy((HOST, self.port)),
-            FAST_DOOR: self.network.proxy((HOST, self.fast_port)),
+            SECOND_WEB: self.network.proxy((HOST, self.second_port)),
             "database": self.network.proxy(self.database_socket),
             "broker": self.network.proxy(Path(self.broker_socket)),
         }
@@ -86,8 +85,8 @@ class Trial(Stack):
     def serve(self) -> None:
         super().serve()
         programs = ProgramFactory(self.environment, self.project, logs=self.logs)
-        self._begin(programs.fast_door(self.fast_port))
-        self.wait_until_ready(FAST_DOOR)
+        self._begin(programs.web(self.second_port, SECOND_WEB))
+        self.wait_until_ready(SECOND_WEB)
 
     def database(self) -> Connection:
         """A new connection, past all proxies."""
@@ -137,8 +136,8 @@ class Trial(Stack):
     def is_ready(self, name: str) -> bool:
         if name == WEB:
             return is_answering(f"{self.url}/healthz")
-        if name == FAST_DOOR:
-            return _listens(self.fast_port)
+        if name == SECOND_WEB:
+            return is_answering(f"http://{HOST}:{self.second_port}/healthz")
         if name == "database":
             with suppress(psycopg.Error):
                 return bool(self.ask("SELECT 1"))
@@ -169,12 +168,6 @@ class Trial(Stack):
                 self.fallen.append(f"{name} {child.outcome()}: {_last_line(child.program.log)}")
                 self.kill(name)
                 self.start(name)
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
-        return True
-    return False
 
 
 def _last_line(log: Path | None) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 CUSTOMERS = 10
 SUBSCRIPTIONS = 3  # of a customer
 CREDENTIALS = 12  # of a customer
-WEB, FAST_DOOR = "web", "fast-door"  # where gateways may post
+WEB, SECOND_WEB = "web", "web-2"  # where gateways may post
 GATEWAYS = ("steady", "batches", "bulk", "skewed")
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 

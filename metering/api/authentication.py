@@ -1,6 +1,7 @@
 """Authentication of gateways by the digest of their tokens."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from threading import Lock
 from typing import cast
 from uuid import UUID
 
-from cachetools import LRUCache, TLRUCache, cached
+from cachetools import LRUCache, TLRUCache, TTLCache, cached
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -27,6 +28,7 @@ DATABASE_DEADLINE_SECONDS = 0.9
 # An admission is read again after this time, so that a revoked token stops working within it.
 ADMISSION_CACHE_SECONDS = 1.0
 MAX_CACHED_ADMISSIONS = 10_000
+MAX_UNKNOWN_LOOKUPS_PER_SECOND = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,9 @@ class Admission:
 # Gateways by the digest of their token, to tell who asks once the admission is too old to believe.
 _known_gateway_ids: LRUCache[UUID, int] = LRUCache(MAX_CACHED_ADMISSIONS)
 _known_gateway_ids_lock = Lock()
+# When tokens that are not among the valid ones were looked up all the same.
+_unknown_lookups: deque[float] = deque()
+_lookups_lock = Lock()
 
 
 def find_admission(token: str) -> Admission | None:
@@ -56,7 +61,10 @@ def find_admission(token: str) -> Admission | None:
     # A token carries a checksum. A mistyped or invented one is told apart without any query.
     if not is_well_formed_gateway_token(token):
         return None
-    return _load_admission(gateway_token_digest(token))
+    digest = gateway_token_digest(token)
+    if digest not in _load_valid_digests() and not _may_look_up_unknown():
+        return None
+    return _load_admission(digest)
 
 
 def cached_gateway_id(authorization: str, api_key: str) -> int | None:
@@ -72,6 +80,8 @@ def cached_gateway_id(authorization: str, api_key: str) -> int | None:
 def forget_admissions() -> None:
     """Empty the cache, so that the database is asked for every token again."""
     _load_admission.cache_clear()
+    _load_valid_digests.cache_clear()
+    _unknown_lookups.clear()
     with _known_gateway_ids_lock:
         _known_gateway_ids.clear()
 
@@ -81,8 +91,27 @@ def _expiry_of_admission(digest: UUID, admission: Admission | None, now: float) 
     return (admission.read_at if admission else now) + ADMISSION_CACHE_SECONDS
 
 
-# An unknown token is cached as None: guessing costs the database one query a second for each token
-# at most.
+def _may_look_up_unknown() -> bool:
+    """Return True for a few tokens a second, which may have been issued just now.
+
+    Whoever tries many costs no more queries than that, and none of those who are known.
+    """
+    with _lookups_lock:
+        now = time.monotonic()
+        while _unknown_lookups and _unknown_lookups[0] < now - ADMISSION_CACHE_SECONDS:
+            _unknown_lookups.popleft()
+        if len(_unknown_lookups) >= MAX_UNKNOWN_LOOKUPS_PER_SECOND:
+            return False
+        _unknown_lookups.append(now)
+        return True
+
+
+@cached(TTLCache(1, ADMISSION_CACHE_SECONDS), lock=Lock())
+def _load_valid_digests() -> frozenset[UUID]:
+    with database_deadline(DATABASE_DEADLINE_SECONDS):
+        return frozenset(GatewayToken.objects.valid().values_list("digest", flat=True))
+
+
 @cached(TLRUCache(MAX_CACHED_ADMISSIONS, _expiry_of_admission), lock=Lock())
 def _load_admission(digest: UUID) -> Admission | None:
     # Before the query, so that the admission never looks newer than it is.

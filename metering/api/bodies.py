@@ -9,15 +9,11 @@ from django.http.request import RawPostDataException, UnreadablePostError
 
 from metering.api.errors import UnknownEncoding
 from revcred.api.errors import BodyTooLarge, MalformedRequest
+from revcred.server.received import BODY_TOO_LARGE, INCOMPLETE_BODY, MAX_POST_BYTES
 
-MAX_BODY_BYTES = 1_000_000
 GZIP_MEMBER_START = b"\x1f\x8b\x08"  # the first bytes of each member of a gzip file
 # Every member costs Python a new decompressor. A body of empty members would take seconds.
 MAX_GZIP_MEMBERS = 1_000
-INCOMPLETE_BODY = "The body did not arrive whole."
-BODY_TOO_LARGE = (
-    f"A body has at most {MAX_BODY_BYTES:,} bytes, also when it is inflated. Send it in parts."
-)
 
 
 def read_body(request: HttpRequest) -> bytes:
@@ -25,7 +21,7 @@ def read_body(request: HttpRequest) -> bytes:
 
     Raises:
         MalformedRequest: it did not arrive whole, or is not gzip although it says so.
-        BodyTooLarge: it has more than MAX_BODY_BYTES.
+        BodyTooLarge: it has more than MAX_POST_BYTES.
         UnknownEncoding: it is compressed in another way than gzip.
     """
     return inflate_body(read_raw_body(request), request.headers.get("content-encoding", ""))
@@ -39,7 +35,7 @@ def read_raw_body(request: HttpRequest) -> bytes:
     stream = request.META["wsgi.input"] if is_chunked else request
     try:
         # One byte more than allowed is enough to tell that a chunked body is too large.
-        body = stream.read(MAX_BODY_BYTES + 1)
+        body = stream.read(MAX_POST_BYTES + 1)
     except (RawPostDataException, UnreadablePostError) as error:
         raise MalformedRequest(INCOMPLETE_BODY) from error
     check_body_length(len(body))
@@ -48,8 +44,8 @@ def read_raw_body(request: HttpRequest) -> bytes:
 
 def check_body_length(length: int) -> None:
     """Accept a length in bytes, or raise BodyTooLarge."""
-    if length > MAX_BODY_BYTES:
-        raise BodyTooLarge(BODY_TOO_LARGE)
+    if length > MAX_POST_BYTES:
+        raise BodyTooLarge(BODY_TOO_LARGE.format(MAX_POST_BYTES))
 
 
 def inflate_body(body: bytes, content_encoding: str) -> bytes:
@@ -70,7 +66,7 @@ def inflate_body(body: bytes, content_encoding: str) -> bytes:
     try:
         # GzipFile reads all members: a log that is written bit by bit has several. It stops after
         # the limit, so that a small body cannot inflate to gigabytes.
-        inflated = GzipFile(fileobj=BytesIO(body)).read(MAX_BODY_BYTES + 1)
+        inflated = GzipFile(fileobj=BytesIO(body)).read(MAX_POST_BYTES + 1)
     except EOFError as error:
         message = "The compressed body ends too early."
         raise MalformedRequest(message) from error

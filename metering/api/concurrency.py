@@ -1,8 +1,9 @@
 """The concurrency limit: a gateway that holds most threads makes way for the other gateways."""
 
+import asyncio
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -54,10 +55,14 @@ class InFlightRequests:
                 if not self._in_flight[gateway_id]:
                     del self._in_flight[gateway_id]
 
+    def is_crowded(self) -> bool:
+        """Return True if so many requests are in flight that each gateway gets its fair share."""
+        return bool(self._in_flight.total() >= settings.FAIR_SHARE_ABOVE)
+
     def _take_slot(self, gateway_id: int) -> None:
         with self._lock:
             self._seen_at[gateway_id] = time.monotonic()
-            if self._in_flight.total() >= settings.FAIR_SHARE_ABOVE:
+            if self.is_crowded():
                 fair_share = self._in_flight.total() / self._count_recent_gateways()
                 if self._in_flight[gateway_id] > fair_share:
                     raise SlowDown(OVER_FAIR_SHARE_MESSAGE)
@@ -66,6 +71,37 @@ class InFlightRequests:
     def _count_recent_gateways(self) -> int:
         since = time.monotonic() - RECENTLY_SEEN_SECONDS
         return sum(seen_at >= since for seen_at in self._seen_at.values())
+
+
+class FairTurns:
+    """Turns in the event loop: one POST after the other, and of one gateway after the other.
+
+    A large POST takes milliseconds to read. Without turns, that of a gateway with few would wait
+    for all that a gateway with many has sent before it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
+
+    async def wait_for_turn(self, gateway_id: int) -> None:
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._give_next)
+        self._waiting.setdefault(gateway_id, deque()).append(turn)
+        await turn
+
+    def _give_next(self) -> None:
+        gateway_id, turns = next(iter(self._waiting.items()))
+        del self._waiting[gateway_id]
+        turn = turns.popleft()
+        if turns:
+            self._waiting[gateway_id] = turns  # at the end: all others are next
+        if not turn.done():  # cancelled, because its client has hung up
+            turn.set_result(None)
+        if self._waiting:
+            # After what this turn does, and after what has come meanwhile.
+            asyncio.get_running_loop().call_soon(self._give_next)
 
 
 class ConcurrencyLimiter:

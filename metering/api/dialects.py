@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
 from rest_framework.exceptions import APIException
 
 from metering import provisioning
@@ -91,6 +92,15 @@ class Answer:
     content_type: str = "application/json"
 
 
+@dataclass(frozen=True)
+class EncodedAnswer:
+    """An answer as it is sent."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class AnswerStyle:
     """Shape of errors and headers that a family of clients expects."""
 
@@ -105,6 +115,19 @@ class AnswerStyle:
     def encode_for(self, headers: Mapping[str, str], answer: Answer) -> Answer:
         """Return the answer in the encoding that a request with these headers expects."""
         return answer
+
+    def encode(
+        self, answer: Answer, *, headers: Mapping[str, str], gateway: Gateway | None
+    ) -> EncodedAnswer:
+        """Return what is sent. `headers`: the request's; `gateway`: if it showed a valid token."""
+        answer = self.encode_for(headers, answer)
+        all_headers = {**(self.gateway_headers(gateway) if gateway else {}), **answer.headers}
+        if answer.body is None:
+            return EncodedAnswer(answer.status, all_headers, b"")
+        body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
+        return EncodedAnswer(
+            answer.status, {"Content-Type": answer.content_type, **all_headers}, body
+        )
 
 
 class Dialect(AnswerStyle, ABC):

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -59,9 +58,16 @@ class GatewayView(APIView):
         return self.respond(self.answer_style.answer_error(error, self.request.path))
 
     def respond(self, answer: Answer) -> HttpResponse:
-        style = self.answer_style
-        headers = style.gateway_headers(self.admission.gateway) if self.admission else {}
-        return _to_http_response(style.encode_for(self.request.headers, answer), headers)
+        encoded = self.answer_style.encode(
+            answer,
+            headers=self.request.headers,
+            gateway=self.admission.gateway if self.admission else None,
+        )
+        response = HttpResponse(encoded.body, status=encoded.status, headers=encoded.headers)
+        if "Content-Type" not in encoded.headers:
+            # Django sets a type even where there is no content that could have one.
+            del response["Content-Type"]
+        return response
 
 
 class WebPost:
@@ -112,16 +118,3 @@ class Door(GatewayView):
     @property
     def answer_style(self) -> AnswerStyle:  # type: ignore[override]
         return self.dialect or AnswerStyle()
-
-
-def _to_http_response(answer: Answer, headers: Mapping[str, str]) -> HttpResponse:
-    all_headers = {**headers, **answer.headers}
-    if answer.body is None:
-        response = HttpResponse(status=answer.status, headers=all_headers)
-        # Django sets a type even where there is no content that could have one.
-        del response["Content-Type"]
-        return response
-    body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
-    return HttpResponse(
-        body, status=answer.status, headers=all_headers, content_type=answer.content_type
-    )

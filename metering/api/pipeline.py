@@ -7,10 +7,10 @@ commit   provision what the calls name, commit them, record what was rejected
 answer   in the dialect's way; a POST that is rejected as a whole is on the gateway's page
 
 `Intake` admits the gateway and inflates the body; `Dialect.process` decodes it, stores the calls
-and answers. Each step that may query the database is yielded as a function. The web runs it in the
-request's thread. The fast door runs it in the event loop; if it needs a query, Django raises, and
-the fast door calls it again from the start in a thread. So a step must have no side effect before
-its first query.
+and answers. Each step that may query the database is yielded as a function. Django's views
+run it in the request's thread. The server runs it in its event loop; if it needs a query, Django
+raises, and the server calls it again from the start in a thread. So a step must have no side effect
+before its first query.
 """
 
 import time

@@ -44,10 +44,8 @@ class RegisteredDoor:
             yield path(url_path[1:], Door.as_view(dialect=self.dialect, schema=None))
 
 
-# The fast door serves it, too.
-NATIVE_DOOR = RegisteredDoor("v1/transactions", TransactionsDialect())
 DOORS = (
-    NATIVE_DOOR,
+    RegisteredDoor("v1/transactions", TransactionsDialect()),
     RegisteredDoor("v1/events", CloudEventsDialect()),
     RegisteredDoor("api/v1/events", OpenMeterDialect()),
     RegisteredDoor("meter/v1/api/meter", v1.MeterDialect()),

@@ -20,7 +20,7 @@ from revcred.models import Gateway
 T = TypeVar("T")
 
 # Work in steps: each that may wait for the database or the disk is yielded as a function, whose
-# result or error comes back. So a thread can run all steps, and the fast door can move those that
+# result or error comes back. So a thread can run all steps, and the server can move those that
 # need a query out of its event loop.
 Step = Callable[[], Any]
 Steps = Generator[Step, Any, T]
@@ -30,8 +30,8 @@ Steps = Generator[Step, Any, T]
 class CommitDelivery:
     """The step that commits a delivery.
 
-    Called, it joins the group commit of this process's threads. The fast door does not call it, and
-    commits `row` in a group of its own.
+    Called, it joins the group commit of this process's threads. The server's event loop does not
+    call it, and commits `row` in a group of its own.
     """
 
     row: DeliveryRow

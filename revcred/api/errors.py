@@ -30,6 +30,11 @@ class BodyTooLarge(APIException):
     default_code = "too_large"
 
 
+class BodyTooSlow(APIException):
+    status_code = status.HTTP_408_REQUEST_TIMEOUT
+    default_code = "too_slow"
+
+
 class UnsupportedContentType(APIException):
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "unknown_type"

@@ -8,17 +8,11 @@ from revcred.launcher.environment import EnvironmentVariables
 from revcred.launcher.processes import Program
 from revcred.launcher.web import WEB_HOST
 
-# More than the cores can run: requests that wait for a commit share it.
-WEB_THREADS = 16
 GRANIAN_ARGUMENTS = (
     *("-m", "granian", "--host", WEB_HOST, "--workers", "1", "--no-ws"),
     *("--log-level", "warning", "--no-access-log", "--workers-kill-timeout", "8"),
 )
-WEB_ARGUMENTS = (
-    *(*GRANIAN_ARGUMENTS, "revcred.wsgi:application", "--interface", "wsgi"),
-    *("--blocking-threads", str(WEB_THREADS)),
-)
-FAST_DOOR_ARGUMENTS = (*GRANIAN_ARGUMENTS, "metering.asgi:application", "--interface", "asgi")
+WEB_ARGUMENTS = (*GRANIAN_ARGUMENTS, "revcred.rsgi:application", "--interface", "rsgi")
 WORKER_ARGUMENTS = (
     # Its warning to root is about pickle, which the settings do not accept.
     *("-W", "ignore:::celery.platforms"),
@@ -38,11 +32,8 @@ class ProgramFactory:
     project: Path
     logs: Path | None = None  # None: onto the terminal
 
-    def web(self, port: int) -> Program:
-        return self._python("web", *WEB_ARGUMENTS, "--port", str(port))
-
-    def fast_door(self, port: int) -> Program:
-        return self._python("fast-door", *FAST_DOOR_ARGUMENTS, "--port", str(port))
+    def web(self, port: int, name: str = "web") -> Program:
+        return self._python(name, *WEB_ARGUMENTS, "--port", str(port))
 
     def worker(self) -> Program:
         return self._python("worker", *WORKER_ARGUMENTS, *ATTRIBUTION_ARGUMENTS)

@@ -34,7 +34,7 @@ def call_when_healthy(url: str, then: Callable[[], None]) -> None:
 
 
 def _wait_until_healthy(url: str, then: Callable[[], None]) -> None:
-    while not is_answering(f"{url}/healthz"):
+    while not is_answering(f"{url}/readyz"):
         time.sleep(HEALTH_POLL_SECONDS)
     then()
 

@@ -1,3 +1,7 @@
-from revcred.postgresql.deadlines import database_deadline, database_time_left
+from revcred.postgresql.deadlines import (
+    abandon_waiting,
+    database_deadline,
+    database_time_left,
+)
 
-__all__ = ["database_deadline", "database_time_left"]
+__all__ = ["abandon_waiting", "database_deadline", "database_time_left"]

@@ -5,10 +5,11 @@ help then, nor do those of TCP, so the client has to stop waiting.
 """
 
 import math
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from select import POLLIN, poll
 from typing import Any
 
@@ -18,6 +19,10 @@ from psycopg.pq import TransactionStatus
 
 OPEN_BREAKER_WAIT_SECONDS = 0.2
 
+# How a file descriptor is made a socket again. What kind it is does not matter to ending it.
+_ANY_STREAM = (socket.AF_INET, socket.SOCK_STREAM)
+
+_connections_waiting: "set[DeadlineConnection]" = set()
 _thread_state = threading.local()  # its `deadline`, on the monotonic clock
 
 
@@ -55,6 +60,21 @@ def database_time_left(at_most: float) -> float:
     return at_most if deadline is None else max(0.0, min(at_most, deadline - time.monotonic()))
 
 
+def abandon_waiting() -> None:
+    """Let all threads go that wait for an answer with a deadline: their statements fail at once.
+
+    For when it is known that the database does not answer anybody. Threads without a deadline go on
+    waiting.
+    """
+    for waiting in list(_connections_waiting):
+        # The descriptor may have been closed meanwhile, by the thread that waits.
+        with (
+            suppress(OSError, psycopg.Error),
+            socket.fromfd(waiting.fileno(), *_ANY_STREAM) as line,
+        ):
+            line.shutdown(socket.SHUT_RDWR)
+
+
 class DeadlineConnection(psycopg.Connection[Any]):
     """A connection that is closed when the thread's deadline passes."""
 
@@ -81,6 +101,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
         deadline = getattr(_thread_state, "deadline", None)
         if deadline is not None:
             kwargs["timeout"] = max(0.0, deadline - time.monotonic())
+            _connections_waiting.add(self)
         try:
             answer = super().wait(gen, *args, **kwargs)
         except _WaitTimeout as error:
@@ -89,6 +110,8 @@ class DeadlineConnection(psycopg.Connection[Any]):
             self.close()
             message = "The database did not answer in time."
             raise OperationalError(message) from error
+        finally:
+            _connections_waiting.discard(self)
         _CircuitBreaker.is_open = False
         return answer
 

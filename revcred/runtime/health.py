@@ -1,25 +1,44 @@
-"""Health checks for load balancers and orchestrators."""
+"""Health checks for load balancers and orchestrators.
+
+The server answers both without a thread: see `revcred.server`. The views are for other servers.
+"""
+
+from http import HTTPStatus
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, JsonResponse
 
 from revcred.runtime import preflight, schema_version
 
-
-def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer that the process is alive, without the database: its loss must restart no process."""
-    return JsonResponse({"status": "ok"})
+ALIVE = {"status": "ok"}
 
 
-def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if the process can serve: schema, settings and keyring right."""
+def check_readiness() -> tuple[HTTPStatus, dict[str, str]]:
+    """Return 200 if a process can serve: schema, settings and keyring right. Else 503, and why.
+
+    Raises:
+        django.db.Error: the database is unavailable.
+    """
     try:
         preflight.check_configuration()
     except ImproperlyConfigured as error:
-        return JsonResponse({"status": "refused", "message": str(error)}, status=503)
+        return HTTPStatus.SERVICE_UNAVAILABLE, {"status": "refused", "message": str(error)}
     if unknown := schema_version.unknown_migrations():
         message = f"This code does not know migrations of the database: {', '.join(unknown)}."
-        return JsonResponse({"status": "older than the database", "message": message}, status=503)
+        return HTTPStatus.SERVICE_UNAVAILABLE, {
+            "status": "older than the database",
+            "message": message,
+        }
     if schema_version.pending_migrations():
-        return JsonResponse({"status": "migrations pending"}, status=503)
-    return JsonResponse({"status": "ok"})
+        return HTTPStatus.SERVICE_UNAVAILABLE, {"status": "migrations pending"}
+    return HTTPStatus.OK, ALIVE
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer that the process is alive, without the database: its loss must restart no process."""
+    return JsonResponse(ALIVE)
+
+
+def readyz(request: HttpRequest) -> JsonResponse:
+    status, body = check_readiness()
+    return JsonResponse(body, status=status)

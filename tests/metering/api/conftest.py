@@ -8,8 +8,9 @@ import pytest
 from django.http import HttpResponse
 from django.utils import timezone
 
-from metering.api.fast_door import FastDoor
+from metering.api.event_loop_doors import EventLoopDoors
 from metering.models import GatewayToken
+from revcred.server.received import MAX_POST_BYTES, BodyLimits, receive_body
 from tests import factories
 
 SCOPES = ["transactions:post", "receipts:read"]
@@ -48,49 +49,44 @@ class HandedBack(Executor):
                 done.set_exception(error)
 
 
-class FastClient:
-    """Asks the fast door as the test client asks the web."""
+class LoopClient:
+    """Asks the doors in the event loop as the test client asks Django."""
 
     def __init__(self):
         self.database = HandedBack()
-        self.door = FastDoor(self.database)
+        self.doors = EventLoopDoors(self.database)
 
     def post(self, path, data, *, content_type, headers):
-        with ThreadPoolExecutor(1) as loop:
-            asked = self._ask("POST", path, data, content_type, headers)
-            answer = loop.submit(asyncio.run, asked)
-            self.database.run_until(answer)
-        return answer.result()
-
-    async def _ask(self, method, path, data, content_type, headers):
+        assert self.doors.take("POST", path)
         body = data.encode() if isinstance(data, str) else data
-        said = {"content-type": content_type, "content-length": str(len(body))} | headers
-        pairs = [
-            (name.replace("_", "-").encode(), value.encode("latin-1"))
-            for name, value in said.items()
-        ]
-        scope = {"type": "http", "method": method, "path": path, "headers": pairs}
-        heard = []
+        said = {"content-type": content_type, "content-length": str(len(body))} | {
+            name.replace("_", "-").lower(): value for name, value in headers.items()
+        }
+        with ThreadPoolExecutor(1) as loop:
+            answer = loop.submit(asyncio.run, self._answer(path, said, body))
+            self.database.run_until(answer)
+        encoded = answer.result()
+        return HttpResponse(encoded.body, status=encoded.status, headers=encoded.headers)
 
-        async def receive():
-            return {"type": "http.request", "body": body, "more_body": False}
+    async def _answer(self, path, headers, body):
+        class Stream:
+            async def __call__(self):
+                return body
 
-        async def send(message):
-            heard.append(message)
-
-        await self.door(scope, receive, send)
-        start, end = heard
-        headers = {name.decode(): value.decode() for name, value in start["headers"]}
-        return HttpResponse(end["body"], status=start["status"], headers=headers)
+        limits = BodyLimits(
+            bytes=MAX_POST_BYTES, seconds=60, bytes_per_second=1_000, grace_seconds=5
+        )
+        receive = partial(receive_body, Stream(), headers, limits)
+        return await self.doors.answer(path, headers, receive)
 
 
-@pytest.fixture(params=["web", "fast"])
+@pytest.fixture(params=["django", "loop"])
 def asked(request, client, monkeypatch):
-    """Whatever the web answers to a POST of transactions, the fast door answers, too."""
-    if request.param == "web":
+    """Whatever Django answers to a POST of transactions, the event loop answers, too."""
+    if request.param == "django":
         return client
-    monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
-    return FastClient()
+    monkeypatch.setattr("metering.api.event_loop_doors.close_old_connections", lambda: None)
+    return LoopClient()
 
 
 @pytest.fixture

@@ -25,13 +25,13 @@ from metering.models import PartialTransaction, Quarantined, Transaction
 from metering.pairing.completion import pair_due_partials
 from revcred.models import Membership
 from tests import canaries, factories
-from tests.metering.api.conftest import FastClient
+from tests.metering.api.conftest import LoopClient
 from tests.metering.api.documented import documented, schema
 
 PROMPT = "the heron asked what the tide had said"
 OF_UNKNOWN_KEYS, OF_KNOWN_KEYS = "-zQ9x7Wv3.harbour", "-hb4Rw8.of/callers+="  # how all of them end
 PROMPTED = ("/meter/v2/ai/", "/meter/v2/tool/", "/meter/v2/otlp/")
-FAST = "fast"  # the fast door, at the address of the native one
+LOOP = "loop"  # in the event loop, at the address of the native one
 REQUESTS, RESPONSES = "/meter/v2/apis/requests", "/meter/v2/apis/responses"
 HEADERS = (
     "user-agent",
@@ -100,7 +100,7 @@ def logged(key, number, *, record=None, resource=None, body="api_request", name=
 
 
 BODIES = {
-    FAST: native,
+    LOOP: native,
     "/v1/transactions": native,
     "/v1/events": cloud_event,
     "/api/v1/events": cloud_event,
@@ -152,7 +152,7 @@ def batched(names):
 
 def positions_of(door):
     """Ways to put a text into what is posted at a door: by name, a body made of one and a text."""
-    address = "/v1/transactions" if door == FAST else door
+    address = "/v1/transactions" if door == LOOP else door
     make = BODIES[door]
     if make is logged:
         yield from positions_in_a_log()
@@ -242,8 +242,8 @@ def positions_of_prompts(door):
 class Sender:
     """Posts as a gateway, each time with a key that nothing else came with."""
 
-    def __init__(self, client, fast, token):
-        self.client, self.fast, self.token = client, fast, token
+    def __init__(self, client, loop, token):
+        self.client, self.loop, self.token = client, loop, token
         self.numbers = count(1)
         self.keys, self.posts, self.taken = {}, 0, 0
 
@@ -267,8 +267,8 @@ class Sender:
         data = body if isinstance(body, str) else json.dumps(body)
         more = {name: form(secret) for name in headers or ()}
         credentials = {"x-api-key": self.token} | more
-        address = "/v1/transactions" if door == FAST else door
-        client = self.fast if door == FAST else self.client
+        address = "/v1/transactions" if door == LOOP else door
+        client = self.loop if door == LOOP else self.client
         response = client.post(
             address, data.encode(), content_type="application/json", headers=credentials
         )
@@ -289,12 +289,12 @@ def all_forms(secret):
 def sender(gateway, token, client, settings, monkeypatch):
     """Somebody who posts a lot, to whom nothing is refused for that."""
     settings.MAX_BACKLOG_PER_GATEWAY = 10**9
-    monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
+    monkeypatch.setattr("metering.api.event_loop_doors.close_old_connections", lambda: None)
     for module in ("authentication", "backlog", "pipeline"):
         monkeypatch.setattr(f"metering.api.{module}.DATABASE_DEADLINE_SECONDS", 60.0)
     provisioning.forget_provisioned()
     redaction.forget_name_checks()
-    return Sender(client, FastClient(), token)
+    return Sender(client, LoopClient(), token)
 
 
 @pytest.fixture
@@ -335,7 +335,7 @@ def settle_all():
 
 
 def test_every_door_is_here():
-    assert set(BODIES) - {FAST} == set(documented())
+    assert set(BODIES) - {LOOP} == set(documented())
 
 
 def test_what_is_kept_is_found(db):

@@ -1,12 +1,13 @@
 """A gateway that fills the threads makes way for the others."""
 
+import asyncio
 import json
 from contextlib import ExitStack
 
 import pytest
 
 from metering.api import authentication
-from metering.api.concurrency import ConcurrencyLimiter, InFlightRequests
+from metering.api.concurrency import ConcurrencyLimiter, FairTurns, InFlightRequests
 from metering.api.errors import SlowDown
 
 GREEDY, MODEST = 1, 2
@@ -62,6 +63,38 @@ def test_one_that_failed_has_left_too():
         raise ZeroDivisionError
 
     assert some._in_flight.total() == 0
+
+
+def turns(*gateways):
+    """The order in which these get their turns, which all wait at first."""
+
+    async def wait_for_all():
+        order, fair = [], FairTurns()
+
+        async def take(gateway):
+            await fair.wait_for_turn(gateway)
+            order.append(gateway)
+
+        await asyncio.gather(*map(take, gateways))
+        return order
+
+    return asyncio.run(wait_for_all())
+
+
+def test_gateways_take_turns_however_much_one_of_them_has_sent():
+    assert turns(GREEDY, GREEDY, GREEDY, MODEST) == [GREEDY, MODEST, GREEDY, GREEDY]
+    assert turns(GREEDY) == [GREEDY]
+
+
+def test_a_turn_that_nobody_waits_for_any_more_is_passed_on():
+    async def give_up():
+        fair = FairTurns()
+        gone = asyncio.create_task(fair.wait_for_turn(GREEDY))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait_for(fair.wait_for_turn(MODEST), 5)
+
+    asyncio.run(give_up())
 
 
 @pytest.fixture

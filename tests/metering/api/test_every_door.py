@@ -18,7 +18,7 @@ from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, IntakeStats, Quarantined, Rejection, Transaction, Usage
 from metering.pairing.completion import pair_due_partials
 from tests import factories
-from tests.metering.api.conftest import FastClient
+from tests.metering.api.conftest import LoopClient
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +42,7 @@ class DoorCase:
     moment: str = ""
     moment_waits: bool = False  # in quarantine, where its clients read no rejection
     content_type: str = "application/json"
-    fast: bool = False
+    in_loop: bool = False
     ok: frozenset[int] = frozenset({200, 201, 202, 204})
     struct: Any = None
     deciding: frozenset[str] = field(default_factory=frozenset)
@@ -115,7 +115,7 @@ AI_BODY = {"transactionId": "t", "subscriber": {"credential": {"value": KEY}}}
 
 DOORS = {
     "native": _native(),
-    "fast": _native(fast=True),
+    "loop": _native(in_loop=True),
     "cloudevents": _event(path="/v1/events"),
     "openmeter": _event(path="/api/v1/events"),
     "v1 meter": DoorCase(
@@ -263,14 +263,14 @@ UNCOUNTABLE_BY_NAME = {
     "a list": [1, 2],
     "digits of an id": "1" * 20,
 }
-NAMED = ("native", "fast", "ai", "tool", "otlp")
+NAMED = ("native", "loop", "ai", "tool", "otlp")
 # Of whole and of deciding numbers a fraction that is too fine; of money it is rounded.
 TOO_FINE = 0.1234567890123
 ODD = {
     "latency": {
         "a list as text": "0.304, 0.012",
         "negative": -1,
-        "a text": "fast",
+        "a text": "loop",
         "a list": ["0.304", "0.012"],
         "huge": 1e300,
     },
@@ -313,9 +313,9 @@ def ask(client, token, monkeypatch):
         content = rewritten(content) if rewritten else content
         headers = {"x-api-key": token}
         asked = client
-        if door.fast:
-            monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
-            asked = FastClient()
+        if door.in_loop:
+            monkeypatch.setattr("metering.api.event_loop_doors.close_old_connections", lambda: None)
+            asked = LoopClient()
         return asked.post(door.path, content, content_type=door.content_type, headers=headers)
 
     return ask
@@ -521,7 +521,7 @@ def test_what_is_too_fine_is_rejected_and_of_money_rounded(ask, subscription, na
 
 @pytest.mark.parametrize(
     "name",
-    [name for name, door in DOORS.items() if door.quantity and name not in {"native", "fast"}],
+    [name for name, door in DOORS.items() if door.quantity and name not in {"native", "loop"}],
 )
 def test_the_noise_of_a_double_is_not_too_fine(ask, subscription, name):
     door = DOORS[name]

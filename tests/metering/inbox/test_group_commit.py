@@ -19,7 +19,7 @@ from metering.inbox.group_commit import (
     time_ordered_id,
 )
 from metering.models import Delivery
-from revcred.postgresql import database_deadline
+from revcred.postgresql import abandon_waiting, database_deadline
 from revcred.postgresql.deadlines import OPEN_BREAKER_WAIT_SECONDS, DeadlineConnection
 from tests import factories
 
@@ -140,11 +140,39 @@ def test_an_open_breaker_shortens_waits_until_the_database_answers():
         cursor.execute("SELECT 1")
     with database_deadline(30), connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(2 * %s)", [OPEN_BREAKER_WAIT_SECONDS])
-        # The server goes on with what nobody waits for any more.
+    _end_sleeping_statements()
+
+
+def _end_sleeping_statements():
+    """The server goes on with what nobody waits for any more."""
+    with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND query LIKE '%pg_sleep(20)'"
         )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_waits_with_a_deadline_can_be_let_go():
+    told = []
+
+    def wait():
+        try:
+            with database_deadline(60), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(20)")
+        except OperationalError as error:
+            told.append(error)
+        finally:
+            connection.close()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while not told:
+        abandon_waiting()
+        threading.Event().wait(0.05)
+    waiting.join()
+
+    _end_sleeping_statements()  # who did not wait is not concerned
 
 
 def _wait_in_vain(seconds):

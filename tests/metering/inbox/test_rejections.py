@@ -13,7 +13,7 @@ from metering.inbox import rejections
 from metering.inbox.rejections import ItemRejection, RejectedItem
 from metering.models import GatewayToken, IntakeStats, Rejection
 from tests import factories
-from tests.metering.api.conftest import FastClient
+from tests.metering.api.conftest import LoopClient
 
 pytestmark = pytest.mark.django_db
 
@@ -32,10 +32,10 @@ def token(gateway):
     return GatewayToken.issue(gateway, name="tests", scopes=scopes)[1]
 
 
-@pytest.fixture(params=["web", "fast"])
+@pytest.fixture(params=["django", "loop"])
 def post(request, client, token, monkeypatch):
-    monkeypatch.setattr("metering.api.fast_door.close_old_connections", lambda: None)
-    asked = client if request.param == "web" else FastClient()
+    monkeypatch.setattr("metering.api.event_loop_doors.close_old_connections", lambda: None)
+    asked = client if request.param == "django" else LoopClient()
 
     def post(body):
         said = body if isinstance(body, bytes) else json.dumps(body)

@@ -1,37 +1,33 @@
-"""The fast door: an ASGI application for `POST /v1/transactions` and nothing else.
+"""All doors in the server's event loop: what gateways post needs neither middleware nor a thread.
 
-It runs the same steps as the web, on the same dialect. Without middleware and a thread for each
-request, one process accepts several times as many small POSTs.
+The same steps as in Django's views, on the same dialects. One process accepts several times as many
+small POSTs so, and a sender who takes his time holds nothing.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import msgspec
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, InterfaceError, close_old_connections
-from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound
+from rest_framework.exceptions import APIException
 
-from metering.api import bodies
-from metering.api.dialects import Answer
+from metering.api.authentication import cached_gateway_id
+from metering.api.concurrency import FairTurns, InFlightRequests
+from metering.api.dialects import Answer, EncodedAnswer
 from metering.api.pipeline import DatabaseTime, Intake
-from metering.api.registered_doors import NATIVE_DOOR
+from metering.api.registered_doors import DOORS
 from metering.inbox.group_commit import DeliveryRow, commit_each_row
 from metering.inbox.intake import CommitDelivery, Step, Steps
-from revcred.api.errors import DatabaseUnavailable, MalformedRequest
+from revcred.api.errors import DatabaseUnavailable
 
-FAST_DOOR_PATHS = NATIVE_DOOR.paths
 # A larger group would make the first of its gateways wait for the last, and a failed group is
 # written again row by row.
 MAX_ENTRIES_PER_COMMIT = 500
 
-AsgiScope = dict[str, Any]
-AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
-AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
 T = TypeVar("T")
 
 
@@ -74,7 +70,7 @@ class AsyncGroupCommit:
 
 
 @dataclass(frozen=True)
-class AsgiPost:
+class ReceivedPost:
     """A POST that the event loop received whole."""
 
     path: str
@@ -85,34 +81,53 @@ class AsgiPost:
         return self.body
 
 
-class FastDoor:
-    """The ASGI application. All its queries run in one thread, which has one connection."""
+class EventLoopDoors:
+    """Answers every POST at a door. All its queries run in one thread, which has one connection."""
 
-    dialect = NATIVE_DOOR.dialect
-
-    def __init__(self, thread: Executor) -> None:
-        self._thread = thread
+    def __init__(self, thread: Executor | None = None) -> None:
+        self._thread = thread or ThreadPoolExecutor(1, "doors")
         self._group_commit = AsyncGroupCommit(self._commit_in_thread)
+        self._dialects = {path: door.dialect for door in DOORS for path in door.paths}
+        self._in_flight = InFlightRequests()
+        self._turns = FairTurns()
 
-    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
-        if scope["type"] == "http":
-            await _send_answer(send, await self._answer(scope, receive))
+    def take(self, method: str, path: str) -> bool:
+        """Return True if this is a POST at a door."""
+        return method == "POST" and path in self._dialects
 
-    async def _answer(self, scope: AsgiScope, receive: AsgiReceive) -> Answer:
-        path: str = scope["path"]
+    async def answer(
+        self, path: str, headers: Mapping[str, str], receive: Callable[[], Awaitable[bytes]]
+    ) -> EncodedAnswer:
+        """Return the answer to a POST, whose body is yet to be received.
+
+        What `receive` raises as an APIException is answered like any other error.
+        """
+        dialect = self._dialects[path]
+        intake: Intake | None = None
         try:
-            headers = {
-                name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-            }
             # The body first: some clients read no answer before they have sent all of it.
-            body = await _receive_body(receive, int(headers.get("content-length") or 0))
-            _check_path_and_method(scope)
-            intake = Intake(AsgiPost(path, headers, body), self.dialect)
-            return await self._run(intake.steps())
+            intake = Intake(ReceivedPost(path, headers, await receive()), dialect)
+            answer = await self._answer_in_turn(intake, headers)
         except APIException as error:
-            return self.dialect.answer_error(error, path)
+            answer = dialect.answer_error(error, path)
         except (DatabaseError, InterfaceError):
-            return self.dialect.answer_error(DatabaseUnavailable(), path)
+            answer = dialect.answer_error(DatabaseUnavailable(), path)
+        admission = intake.admission if intake else None
+        return dialect.encode(
+            answer, headers=headers, gateway=admission.gateway if admission else None
+        )
+
+    async def _answer_in_turn(self, intake: Intake, headers: Mapping[str, str]) -> Answer:
+        """Take the POST in. Raises SlowDown if its gateway has most of the requests in flight."""
+        gateway_id = cached_gateway_id(
+            headers.get("authorization", ""), headers.get("x-api-key", "")
+        )
+        if gateway_id is None:  # nobody known, or not for long: it is admitted or rejected below
+            return await self._run(intake.steps())
+        with self._in_flight.slot(gateway_id):
+            if self._in_flight.is_crowded():
+                await self._turns.wait_for_turn(gateway_id)
+            return await self._run(intake.steps())
 
     async def _run(self, steps: Steps[T]) -> T:
         """Run the steps, each here if it needs no query, else in the thread."""
@@ -157,42 +172,3 @@ class FastDoor:
             return database_time.perform(step)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, perform)
-
-
-def _check_path_and_method(scope: AsgiScope) -> None:
-    """Let a POST to one of the door's paths pass; raise NotFound or MethodNotAllowed for others."""
-    if scope["path"] not in FAST_DOOR_PATHS:
-        raise NotFound
-    if scope["method"] != "POST":
-        raise MethodNotAllowed(scope["method"])
-
-
-async def _receive_body(receive: AsgiReceive, length: int) -> bytes:
-    """Return the whole body. Raises MalformedRequest, BodyTooLarge."""
-    # The announced length first, then what really comes: a chunked body announces none.
-    bodies.check_body_length(length)
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise MalformedRequest(bodies.INCOMPLETE_BODY)
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        bodies.check_body_length(size)
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-async def _send_answer(send: AsgiSend, answer: Answer) -> None:
-    body = msgspec.json.encode(answer.body)
-    all_headers = {
-        "content-type": answer.content_type,
-        "content-length": str(len(body)),
-        **answer.headers,
-    }
-    pairs: Sequence[tuple[bytes, bytes]] = [
-        (name.lower().encode(), value.encode()) for name, value in all_headers.items()
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,220 @@
+"""The server as granian runs it, by its interface RSGI."""
+
+import asyncio
+import io
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+from django.conf import settings
+from django.template.loader import render_to_string
+from django.urls import reverse
+from rest_framework.exceptions import APIException
+
+from revcred.api.errors import ApiError, error_answer
+from revcred.runtime.health import ALIVE
+from revcred.runtime.program_paths import is_program_path
+from revcred.server.heartbeat import Heartbeat
+from revcred.server.pools import PoolFullError, RequestPool
+from revcred.server.received import (
+    MAX_POST_BYTES,
+    BodyLimits,
+    announced_length,
+    receive_body,
+    receive_parts,
+)
+from revcred.server.wsgi_bridge import (
+    AnswerInParts,
+    AnswerProtocol,
+    CompleteAnswer,
+    StreamedBody,
+    run_application,
+    wsgi_environ,
+)
+from revcred.uploads.reading import MAX_FILE_BYTES
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+logger = logging.getLogger(__name__)
+
+HEALTH_PATHS = ("/healthz", "/readyz")
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+MAX_FORM_BYTES = 2_500_000  # a form, or what else a program sends
+RETRY_AFTER = {"Retry-After": "1"}  # seconds
+BUSY = ApiError("unavailable", "The service is busy. Send the request again.")
+BODY_GRACE_SECONDS = 5.0  # in which a body need not have its rate yet
+UPLOAD_BUFFER_BYTES = 1 << 16
+
+
+class EncodedAnswer(Protocol):
+    """An answer of the event loop, as it is sent."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+
+class LoopDoors(Protocol):
+    """What answers in the event loop: it never blocks."""
+
+    def take(self, method: str, path: str) -> bool:
+        """Return True if the request is for it."""
+        ...
+
+    async def answer(
+        self, path: str, headers: Mapping[str, str], receive: Callable[[], Awaitable[bytes]]
+    ) -> EncodedAnswer: ...
+
+
+class Server:
+    """One process. Which requests reach it is a matter of the proxy; it can answer all of them."""
+
+    def __init__(self, *, doors: LoopDoors, application: "WSGIApplication") -> None:
+        self._doors = doors
+        self._application = application
+        self._heartbeat = Heartbeat()
+        self._programs = RequestPool("programs", threads=settings.PROGRAM_THREADS, seconds=10)
+        self._pages = RequestPool(
+            "pages", threads=settings.PAGE_THREADS, seconds=settings.STATEMENT_TIMEOUT + 2
+        )
+        self._uploads = RequestPool(
+            "uploads", threads=settings.UPLOAD_THREADS, seconds=settings.UPLOAD_SECONDS + 60
+        )
+        self._upload_paths = {reverse("api:uploads"), reverse("admin:revcred_upload_add")}
+        self._post_limits = _body_limits(MAX_POST_BYTES)
+        self._form_limits = _body_limits(MAX_FORM_BYTES)
+        self._upload_limits = _body_limits(
+            MAX_FILE_BYTES + MAX_FORM_BYTES, seconds=settings.UPLOAD_SECONDS
+        )
+        self._busy_page = render_to_string("busy.html").encode()
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._heartbeat.start()
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._heartbeat.stop()
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        if scope.path in HEALTH_PATHS:
+            _send(protocol, self._answer_health(scope.path))
+            return
+        headers = _joined_headers(scope.headers)
+        if self._doors.take(scope.method, scope.path):
+            receive = partial(receive_body, protocol, headers, self._post_limits)
+            encoded = await self._doors.answer(scope.path, headers, receive)
+            answer_headers = [*encoded.headers.items(), ("X-Content-Type-Options", "nosniff")]
+            answer = CompleteAnswer(encoded.status, answer_headers, encoded.body)
+            _send(protocol, answer)
+        elif in_one := await self._answer_by_django(scope, protocol, headers):
+            _send(protocol, in_one)
+
+    def _answer_health(self, path: str) -> CompleteAnswer:
+        status, body = (HTTPStatus.OK, ALIVE) if path == "/healthz" else self._heartbeat.readiness
+        return _json_answer(status, body)
+
+    async def _answer_by_django(
+        self, scope: Any, protocol: Any, headers: Mapping[str, str]
+    ) -> CompleteAnswer | None:
+        """Return Django's answer, or None if it was sent in parts."""
+        refuse = _refuse_program if is_program_path(scope.path) else self._refuse_person
+        in_parts = AnswerInParts(protocol, asyncio.get_running_loop())
+        pool = self._pool_of(scope)
+        try:
+            length, body = await self._body_of(scope, protocol, headers, pool)
+            environ = wsgi_environ(scope, headers, body, length=length)
+            work = partial(
+                run_application,
+                *(self._application, environ, in_parts),
+                database_seconds=pool.seconds,
+            )
+            return await pool.run(work, is_answering=in_parts.has_begun)
+        except APIException as error:
+            return refuse(*error_answer(error))
+        except (PoolFullError, TimeoutError):
+            return refuse(HTTPStatus.SERVICE_UNAVAILABLE, BUSY, RETRY_AFTER)
+        except Exception as error:
+            if in_parts.has_begun():
+                # Its client has hung up, or is too slow.
+                return None
+            logger.error("A request failed with %s.", type(error).__name__)  # noqa: TRY400
+            raise
+
+    def _pool_of(self, scope: Any) -> RequestPool:
+        if scope.method == "POST" and scope.path in self._upload_paths:
+            return self._uploads
+        return self._programs if is_program_path(scope.path) else self._pages
+
+    async def _body_of(
+        self, scope: Any, protocol: Any, headers: Mapping[str, str], pool: RequestPool
+    ) -> tuple[int | None, Any]:
+        """Return the length, None if that is unknown, and what a thread reads the body from.
+
+        Raises:
+            MalformedRequest, BodyTooLarge, BodyTooSlow: as `receive_body`.
+        """
+        if pool is not self._uploads:
+            body = await receive_body(protocol, headers, self._form_limits)
+            return len(body), io.BytesIO(body)
+        # Too long for our memory: the thread reads it as it comes.
+        length = announced_length(headers)
+        self._upload_limits.check_length(length or 0)
+        parts = receive_parts(protocol, self._upload_limits)
+        streamed = StreamedBody(parts, asyncio.get_running_loop())
+        return length, io.BufferedReader(streamed, UPLOAD_BUFFER_BYTES)
+
+    def _refuse_person(
+        self, status: int, error: ApiError, headers: Mapping[str, str]
+    ) -> CompleteAnswer:
+        """Return the answer to a request of a person that Django never sees."""
+        page = self._busy_page if error is BUSY else error.message.encode()
+        kind = "text/html" if error is BUSY else "text/plain"
+        return CompleteAnswer(
+            status, [*headers.items(), ("Content-Type", f"{kind}; charset=utf-8")], page
+        )
+
+
+def _refuse_program(status: int, error: ApiError, headers: Mapping[str, str]) -> CompleteAnswer:
+    return _json_answer(status, error, headers)
+
+
+def _body_limits(max_bytes: int, *, seconds: float | None = None) -> BodyLimits:
+    return BodyLimits(
+        bytes=max_bytes,
+        seconds=seconds or settings.BODY_SECONDS,
+        bytes_per_second=settings.MIN_BODY_RATE,
+        grace_seconds=BODY_GRACE_SECONDS,
+    )
+
+
+def _joined_headers(headers: Any) -> dict[str, str]:
+    """Return the headers by lower-case name. What comes several times is joined."""
+    joined: dict[str, str] = {}
+    for name, value in headers.items():
+        if name in joined:
+            joined[name] += ("; " if name == "cookie" else ",") + value
+        else:
+            joined[name] = value
+    return joined
+
+
+def _json_answer(
+    status: int, body: Any, headers: Mapping[str, str] | None = None
+) -> CompleteAnswer:
+    all_headers = [*(headers or {}).items(), ("Content-Type", "application/json")]
+    return CompleteAnswer(status, all_headers, msgspec.json.encode(body))
+
+
+def _send(protocol: AnswerProtocol, answer: CompleteAnswer) -> None:
+    if answer.status in BODILESS:
+        protocol.response_empty(answer.status, answer.headers)
+    else:
+        protocol.response_bytes(answer.status, answer.headers, answer.body)
