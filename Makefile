@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long coverage lint check fix bench bench-upload history memory overload \
+.PHONY: help run test test-long coverage lint check fix bench bench-upload history memory overload siege \
 	faults teeth conformance fuzz order lock release screenshots
 
 help: ## this list
@@ -64,6 +64,9 @@ bench: .venv/.dev-installed ## how fast it is here, beside this machine's limit;
 
 bench-upload: .venv/.dev-installed ## how fast lists are taken in, beside others' ways; ARGS="--rows 1000000"
 	@exec $(HERE)/python -m bench.uploads $(ARGS)
+
+siege: .venv/.dev-installed ## attacks on the production shape behind a real nginx: what gateways notice
+	@exec $(HERE)/python -m bench.siege $(ARGS)
 
 faults: .venv/.dev-installed ## 200 faults and 100,000 transactions: nothing lost, nothing counted twice
 	@exec $(HERE)/python -m bench.faults $(ARGS)

@@ -96,7 +96,7 @@ def _flood(bench: Bench, rate: float, seconds: float) -> Flood:
     )
     modest = replace(modest, prefix="modest-beside")
     waiting = []
-    with _ready(greedy) as flood, _ready(modest) as small:
+    with ready_client(greedy) as flood, ready_client(modest) as small:
         for client in (flood, small):
             client.send(None)
         while not (flood.poll(0.5) and small.poll()):
@@ -131,7 +131,7 @@ def _modest(bench: Bench, seconds: float) -> Plan:
 
 
 def _hear(bench: Bench, plan: Plan) -> list[Sent]:
-    with _ready(plan) as client:
+    with ready_client(plan) as client:
         client.send(None)
         heard: Heard = client.recv()
     bench.wait_until_processed()
@@ -139,7 +139,7 @@ def _hear(bench: Bench, plan: Plan) -> list[Sent]:
 
 
 @contextmanager
-def _ready(plan: Plan) -> "Iterator[Connection[Any, Any]]":
+def ready_client(plan: Plan) -> "Iterator[Connection[Any, Any]]":
     """A client with its bodies made, which waits for the word."""
     ours, theirs = PROCESSES.Pipe()
     processed = PROCESSES.Value("q", 0, lock=False)

@@ -21,8 +21,9 @@ from bench.sizes import PRODUCTS, customers_of
 from bench.stack import say
 from bench.traffic import key
 from metering.models import GatewayToken
+from metering.models.gateways import generate_gateway_token
 from revcred.fingerprints import fingerprint
-from revcred.models import ExternalKey, Gateway, Membership, Subscriber, User
+from revcred.models import ExternalKey, Gateway, Membership, Subscriber, User, UserToken
 
 LONG_AGO = "2024-01-01T00:00Z"
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
@@ -111,6 +112,17 @@ def issue(name: str) -> None:
     gateway = Gateway.objects.create(name=name)
     _, token = GatewayToken.issue(gateway, name="", scopes=list(GatewayToken.Scope))
     say(token)
+
+
+def issue_uploader() -> None:
+    """A member of the staff who may bring lists; prints his token."""
+    user = User.objects.create(email="lists@revcred.example", is_staff=True, is_superuser=True)
+    say(UserToken.issue(user, name="", scopes=[UserToken.Scope.CHECK])[1])
+
+
+def unknown_tokens(count: int) -> None:
+    """Tokens of the right form that nobody was given, on one line."""
+    say(" ".join(generate_gateway_token() for _ in range(count)))
 
 
 def own(customer: int) -> None:
