@@ -19,7 +19,6 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.db import connections
 from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
-from django.http import HttpRequest
 from django.template import Context
 from django.template.loader import get_template
 from django.utils import timezone
@@ -48,7 +47,7 @@ def queue_mail(template_prefix: str, recipient: str, context: Mapping[str, Any])
     The row belongs to the caller's transaction. Templates are plain text without escaping, and know
     `email` and `site` besides the context.
     """
-    template_context = {"email": recipient, "site": site_name(None)} | {**context}
+    template_context = {"email": recipient, "site": _site_name()} | {**context}
     # One line: a line break in a subject could start another header.
     subject = " ".join(_render_template(f"{template_prefix}_subject.txt", template_context).split())
     with atomic():
@@ -72,7 +71,7 @@ def queue_mails(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, An
     names = (f"{template_prefix}_{part}.txt" for part in ("subject", "message"))
     templates = [get_template(name) for name in names]
     body: Any = OutgoingMail._meta.get_field("body")
-    site, now, queued = site_name(None), timezone.now(), 0
+    site, now, queued = _site_name(), timezone.now(), 0
     mails = iter(mails)
     with atomic(), connections["default"].cursor() as cursor:
         while some := list(islice(mails, MAILS_PER_STATEMENT)):
@@ -130,18 +129,14 @@ def notify_owners(
     return told
 
 
-def site_name(request: HttpRequest | None) -> str:
-    """Return the host by which mails call this installation: PUBLIC_URL's, or the request's."""
-    if settings.PUBLIC_URL:
-        return str(settings.PUBLIC_URL).partition("://")[2]
-    return request.get_host() if request else ""
+def absolute_url(path: str) -> str:
+    """Return the URL for a mail. It begins with PUBLIC_URL: a request's `Host` may be anything."""
+    return f"{settings.PUBLIC_URL}{path}"
 
 
-def absolute_url(path: str, request: HttpRequest) -> str:
-    """Return the URL for a mail. With PUBLIC_URL set, no request's `Host` gets into a mail."""
-    if settings.PUBLIC_URL:
-        return f"{settings.PUBLIC_URL}{path}"
-    return request.build_absolute_uri(path)
+def _site_name() -> str:
+    """Return the host by which mails call this installation."""
+    return str(settings.PUBLIC_URL).partition("://")[2]
 
 
 def _render_template(template_name: str, context: Mapping[str, Any]) -> str:

@@ -71,7 +71,7 @@ MIDDLEWARE = [
     "revcred.runtime.middleware.PagesStaticFilesMiddleware",
     "revcred.runtime.middleware.PagesCspMiddleware",
     "revcred.runtime.middleware.PagesSessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "revcred.runtime.middleware.HostCheckMiddleware",
     "revcred.runtime.middleware.PagesCsrfMiddleware",
     "revcred.runtime.middleware.PagesAuthenticationMiddleware",
     "revcred.runtime.middleware.PagesMessageMiddleware",
@@ -262,9 +262,11 @@ MFA_ALLOW_UNVERIFIED_EMAIL = True
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="revcred@localhost")
 vars().update(env.email("EMAIL_URL", default="consolemail://"))
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)  # seconds the mail server has for an answer
-# Start of links in mails, such as https://credentials.example.com. If empty, it is the host of the
-# request that caused the mail.
-PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+# Start of links in mails, such as https://credentials.example.com. Without it, links name the first
+# of ALLOWED_HOSTS, and never the host that a request names.
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/") or (
+    f"{'https' if PRODUCTION else 'http'}://{next(iter(ALLOWED_HOSTS), '')}"
+)
 SENT_MAIL_DAYS = env.int("SENT_MAIL_DAYS", default=30)  # recipient and subject are kept so long
 
 # --- Headers and cookies ------------------------------------------------------------------------

@@ -24,6 +24,7 @@ KEYS = {
     "SECRET_KEY": "only-for-tests-only-for-tests-only-for-tests",
     "FERNET_KEYS": "b25seS1mb3ItdGVzdHMtb25seS1mb3ItdGVzdHMtISE=",
     "FINGERPRINT_KEY": "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+    "PUBLIC_URL": "http://testserver",  # as Django's test client calls it
 }
 
 ROOT = Path(__file__).parents[1]

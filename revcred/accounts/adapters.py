@@ -17,7 +17,7 @@ from django.urls import reverse
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.models import AuditVerb, User
-from revcred.outbox import absolute_url, queue_mail, site_name
+from revcred.outbox import absolute_url, queue_mail
 
 
 class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -28,12 +28,12 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        queue_mail(template_prefix, email, {"site": site_name(current.request)} | context)
+        queue_mail(template_prefix, email, context)
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         uid, _, token = key.partition("-")
         path = reverse("account_reset_password_from_key", kwargs={"uidb36": uid, "key": token})
-        return absolute_url(path, current.request)
+        return absolute_url(path)
 
     def send_notification_mail(self, template_prefix: str, *args: Any, **kwargs: Any) -> None:
         """Skip mails about second factors: revcred sends its own where it records the change."""

@@ -18,7 +18,7 @@ from revcred.actions import users
 from revcred.actions.users import AddressOfStaff, AddressOfSubscriber, LoginActionError
 from revcred.models import AddressChange, AuditEvent, AuditVerb, Customer, Subscriber, User
 from revcred.models.users import ADDRESS_CHANGE_LIFETIME
-from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
+from revcred.outbox import absolute_url, notify_owners, queue_mail
 
 # Salts of the signed links. With one salt for both, a link that stops a change could be turned into
 # one that confirms it.
@@ -99,11 +99,11 @@ def request_address_change(
         needs_password=user.has_usable_password() and not spares_password,
     )
     _record_address_event(AuditVerb.ADDRESS_ASKED, user, by, request, change)
-    site = {"user": user, "change": change, "site": site_name(request)}
-    url = _address_change_link("account_confirm_address", change, CONFIRM_TOKEN_SALT, request)
-    queue_mail("emails/address_confirm", change.new_email, site | {"url": url})
-    url = _address_change_link("account_stop_address", change, STOP_TOKEN_SALT, request)
-    queue_mail("emails/address_asked", change.old_email, site | {"url": url})
+    context = {"user": user, "change": change}
+    url = _address_change_link("account_confirm_address", change, CONFIRM_TOKEN_SALT)
+    queue_mail("emails/address_confirm", change.new_email, context | {"url": url})
+    url = _address_change_link("account_stop_address", change, STOP_TOKEN_SALT)
+    queue_mail("emails/address_asked", change.old_email, context | {"url": url})
     return change
 
 
@@ -144,7 +144,7 @@ def confirm_address_change(*, change: AddressChange, request: HttpRequest) -> No
     Subscriber.objects.filter(user=user).update(email=change.new_email)
     user.refresh_from_db()
     _record_address_event(AuditVerb.ADDRESS_CHANGED, user, user, request, change)
-    context = {"user": user, "change": change, "site": site_name(request)}
+    context = {"user": user, "change": change}
     queue_mail("emails/address_changed", change.old_email, context)
     notify_owners_of_address_change(change=change, actor=user)
 
@@ -219,11 +219,9 @@ def _cancel_and_record(change: AddressChange, by: User | None, request: HttpRequ
     _record_address_event(AuditVerb.ADDRESS_CANCELLED, change.user, by, request, change)
 
 
-def _address_change_link(
-    view: str, change: AddressChange, purpose: str, request: HttpRequest
-) -> str:
+def _address_change_link(view: str, change: AddressChange, purpose: str) -> str:
     token = signing.dumps(change.pk, salt=purpose)
-    return absolute_url(reverse(view, args=[token]), request)
+    return absolute_url(reverse(view, args=[token]))
 
 
 def _record_address_event(

@@ -5,7 +5,7 @@ from typing import Any
 from django.db.transaction import atomic
 
 from revcred.models import AuditEvent, AuditVerb, Credential, Customer, Membership, Subscriber, User
-from revcred.outbox import notify_owners, queue_mail, site_name
+from revcred.outbox import notify_owners, queue_mail
 
 MAX_CUSTOMERS_OF_MEMBER = 5
 # Mails name whoever acted; actions of the command line have no user.
@@ -48,7 +48,7 @@ def record_new_member(
     AuditEvent.objects.record(
         AuditVerb.CREATED, target=membership, by=by, details=details, address=address
     )
-    context = {"membership": membership, "by": by or OPERATOR_NAME, "site": site_name(None)}
+    context = {"membership": membership, "by": by or OPERATOR_NAME}
     notify_owners(membership.customer, "emails/new_member", context, actor=by)
 
 
@@ -92,7 +92,6 @@ def record_role_changed(
         "membership": membership,
         "old": old,
         "by": by or OPERATOR_NAME,
-        "site": site_name(None),
     }
     notify_owners(membership.customer, "emails/new_role", context, actor=by)
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from revcred.actions import sign_ins, users
 from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.models import AuditEvent, AuditVerb, User
-from revcred.outbox import queue_mail, site_name
+from revcred.outbox import queue_mail
 
 AuthenticatorType = Authenticator.Type
 
@@ -122,10 +122,8 @@ def _current_client_ip() -> str | None:
 
 def _queue_factor_mail(user: User, event: str, **details: Any) -> None:
     """Queue the mail `second_factor_<event>`, with the client's IP address and the time."""
-    request = context.request
     context_of_all = {
         "user": user,
-        "site": site_name(request),
         "at": timezone.now(),
         "address": _current_client_ip(),
     }

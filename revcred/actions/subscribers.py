@@ -12,7 +12,7 @@ from django.utils import timezone
 from revcred.actions import addresses, users
 from revcred.actions.users import AddressOfStaff, LoginActionError
 from revcred.models import AddressChange, AuditEvent, AuditVerb, Subscriber, User
-from revcred.outbox import absolute_url, notify_owners, queue_mail, site_name
+from revcred.outbox import absolute_url, notify_owners, queue_mail
 
 INVITATION_TOKEN_SALT = "revcred.invitation"  # noqa: S105 - no secret
 
@@ -52,21 +52,16 @@ def invite_subscriber(*, subscriber: Subscriber, by: User, request: HttpRequest)
     if subscriber.user is not None:
         if users.rank_of(user=subscriber.user) > users.LoginRank.SUBSCRIBER:
             raise AddressOfStaff
-        email, url = (
-            subscriber.user.email,
-            users.password_link(user=subscriber.user, request=request),
-        )
+        email, url = subscriber.user.email, users.password_link(user=subscriber.user)
     else:
         email = subscriber.email.lower()
         check_login_available(email=email)
-        url = absolute_url(
-            reverse("account_invitation", args=[_invitation_token(subscriber)]), request
-        )
+        url = absolute_url(reverse("account_invitation", args=[_invitation_token(subscriber)]))
     # Shows support when the last invitation went out; its validity is in the token.
     subscriber.invited_at = timezone.now()
     subscriber.save(update_fields=["invited_at"])
     _record_subscriber_event(AuditVerb.INVITED, subscriber, by, request)
-    context = {"user": subscriber, "url": url, "email": email, "site": site_name(request)}
+    context = {"user": subscriber, "url": url, "email": email}
     queue_mail("emails/invitation", email, context)
 
 
@@ -168,7 +163,7 @@ def change_subscriber_address(
     )
     # Otherwise nobody expects anything at the old address.
     if before.invited_at:
-        context = {"subscriber": before, "new": email, "site": site_name(request)}
+        context = {"subscriber": before, "new": email}
         queue_mail("emails/invitation_void", before.email.lower(), context)
     for membership in before.memberships.select_related("customer"):
         context = {"old": before.email, "new": email}

@@ -23,7 +23,7 @@ from django.urls import reverse
 from revcred.actions.token_revocation import revoke_all_tokens, revoke_unusable_tokens
 from revcred.models import AuditEvent, AuditVerb, Subscriber, User
 from revcred.models.audit import to_audit_json
-from revcred.outbox import absolute_url, queue_mail, site_name
+from revcred.outbox import absolute_url, queue_mail
 
 USER_MANAGEMENT_RIGHTS = ("add_user", "change_user", "delete_user")
 
@@ -160,7 +160,7 @@ def add_login(*, user: User, by: User, request: HttpRequest) -> None:
         EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
         if user.is_staff:
             _record_login_action(AuditVerb.MADE_STAFF, user, by, request)
-        _queue_password_mail("emails/staff_invitation", user, request)
+        _queue_password_mail("emails/staff_invitation", user)
 
 
 @atomic
@@ -239,10 +239,10 @@ def send_password_link(*, user: User, by: User, request: HttpRequest) -> None:
     if not may_send_password_link(user=user, by=by):
         raise LoginRankTooHigh
     _record_login_action(AuditVerb.RESET_ASKED, user, by, request)
-    _queue_password_mail("emails/password_link", user, request)
+    _queue_password_mail("emails/password_link", user)
 
 
-def password_link(*, user: User, request: HttpRequest) -> str:
+def password_link(*, user: User) -> str:
     """Return a link by which whoever reads it sets the user's password: only for a mail."""
     path = reverse(
         "account_reset_password_from_key",
@@ -251,7 +251,7 @@ def password_link(*, user: User, request: HttpRequest) -> str:
             "key": default_token_generator.make_token(user),
         },
     )
-    return absolute_url(path, request)
+    return absolute_url(path)
 
 
 @atomic
@@ -330,12 +330,8 @@ def _flag_change(before: bool, after: bool) -> str:  # noqa: FBT001 - the two va
     return f"{'yes' if before else 'no'} → {'yes' if after else 'no'}"
 
 
-def _queue_password_mail(template_prefix: str, user: User, request: HttpRequest) -> None:
-    context = {
-        "user": user,
-        "url": password_link(user=user, request=request),
-        "site": site_name(request),
-    }
+def _queue_password_mail(template_prefix: str, user: User) -> None:
+    context = {"user": user, "url": password_link(user=user)}
     queue_mail(template_prefix, user.email, context)
 
 

@@ -70,7 +70,7 @@ class LauncherRun:
                 f"As root, PostgreSQL runs as nobody and keeps its data in {self.places.data}."
             )
         settings = environment.complete_settings(
-            self._environment_file, others=given, addresses=addresses
+            self._environment_file, others=given, addresses={**addresses, "PUBLIC_URL": self.url}
         )
         programs = ProgramFactory(settings, self.places.project)
         self._prepare_data(programs)

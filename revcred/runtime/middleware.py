@@ -11,6 +11,7 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
@@ -24,7 +25,7 @@ from revcred.runtime.schema_version import is_older_than_database
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 # Further paths that no person looks at: errors there are JSON.
-MONITORING_PATHS = ("/readyz", "/metrics")
+MONITORING_PATHS = ("/healthz", "/readyz", "/metrics")
 DATABASE_UNAVAILABLE_ERRORS = (OperationalError, InterfaceError)
 RETRY_AFTER_SECONDS = "1"  # seconds
 
@@ -97,6 +98,19 @@ class PagesAuthenticationMiddleware(PagesOnlyMixin, AuthenticationMiddleware):
 
 class PagesMessageMiddleware(PagesOnlyMixin, MessageMiddleware):
     """Messages, on pages only."""
+
+
+class HostCheckMiddleware(CommonMiddleware):
+    """Answers 400 to a `Host` that is not in ALLOWED_HOSTS, except to monitoring.
+
+    Probes and Prometheus ask for whatever name or address a process has inside the network. Only
+    there is it answered, so that ALLOWED_HOSTS need not name it.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        if request.path_info in MONITORING_PATHS:
+            return None
+        return super().process_request(request)
 
 
 class ClientAddressMiddleware:

@@ -1,5 +1,6 @@
 """Preflight checks: what must be true before a process serves, checked at start and by /readyz."""
 
+import re
 from contextlib import suppress
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from revcred.models import KeyringCheck
 # With any of these off, a crash of PostgreSQL may lose what a 202 promised.
 DURABILITY_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
 PLACEHOLDER_TEXT = "change-me"
+PUBLIC_URL_PATTERN = re.compile(r"https?://(?!\.)[^\s/?#*@]+(?:/[^\s?#]*)?")
 MIN_KEY_BYTES = 32
 
 
@@ -48,6 +50,7 @@ def _check_settings() -> None:
         _fail_check("FERNET_KEYS contains SECRET_KEY. They rotate separately: choose another key.")
     if settings.STAFF_SECOND_FACTOR not in ("required", "optional"):
         _fail_check('STAFF_SECOND_FACTOR has to be "required" or "optional".')
+    _check_addresses()
     # Placeholders and DEBUG are fine on a developer's machine.
     if not settings.PRODUCTION:
         return
@@ -57,6 +60,14 @@ def _check_settings() -> None:
         if PLACEHOLDER_TEXT in str(getattr(settings, name)):
             _fail_check(f"{name} is still the placeholder of .env.example. Set a random value.")
     _check_key_lengths()
+
+
+def _check_addresses() -> None:
+    if not PUBLIC_URL_PATTERN.fullmatch(settings.PUBLIC_URL):
+        _fail_check(
+            "PUBLIC_URL has to be an address such as https://credentials.example.com: links in"
+            " mails begin with it. Without it, the first of ALLOWED_HOSTS has to be a whole name."
+        )
 
 
 def _check_key_lengths() -> None:

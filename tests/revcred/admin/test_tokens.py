@@ -148,7 +148,7 @@ def superuser_revoked(user, by, rf):
 
 def password_by_link(user, by, rf):
     client = Client()
-    page = client.get(users.password_link(user=user, request=rf.get("/")), follow=True)
+    page = client.get(users.password_link(user=user), follow=True)
     url = page.redirect_chain[-1][0]
     said = {"password1": "a-new-password-77", "password2": "a-new-password-77"}
     assert client.post(url, said).status_code == 302

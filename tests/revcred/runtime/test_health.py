@@ -46,3 +46,14 @@ def test_it_is_not_ready_before_the_migrations(client):
     answer = client.get(reverse("readyz"))
 
     assert (answer.status_code, answer.json()) == (503, {"status": "migrations pending"})
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_monitoring_may_use_any_name_of_the_inner_network(client, path):
+    assert client.get(path, HTTP_HOST="web:8000").status_code == 200
+    assert client.get(path, HTTP_HOST="10.0.0.7").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/account/login/", "/v1/docs/", "/healthz/", "/metricsx"])
+def test_nothing_else_is_found_under_an_inner_name(client, path):
+    assert client.get(path, HTTP_HOST="web:8000").status_code == 400

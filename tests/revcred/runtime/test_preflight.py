@@ -32,6 +32,43 @@ def let_the_database_forget():
         cursor.execute("SET LOCAL synchronous_commit = off")
 
 
+# --- Links in mails -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address", ["", "https://", "https://*", "https://.example.com", "example.com", "ftp://a.b"]
+)
+def test_without_an_address_that_mails_can_name(settings, address):
+    settings.PUBLIC_URL = address
+
+    with refused("PUBLIC_URL has to be an address"):
+        preflight.check_configuration()
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ({}, "https://one.example.com"),
+        ({"ENVIRONMENT": "development"}, "http://one.example.com"),
+        ({"PUBLIC_URL": "https://three.example.com/"}, "https://three.example.com"),
+    ],
+)
+def test_mails_name_the_public_address_or_else_the_first_host(said, address):
+    environment = {
+        **{name: os.environ[name] for name in os.environ if name != "PUBLIC_URL"},
+        "ENVIRONMENT": "production",
+        "ALLOWED_HOSTS": "one.example.com,two.example.com",
+        **said,
+    }
+    asked = "from revcred import settings; print(settings.PUBLIC_URL)"
+
+    told = subprocess.run(
+        [sys.executable, "-c", asked], cwd=ROOT, env=environment, capture_output=True, check=True
+    )
+
+    assert told.stdout.decode().strip() == address
+
+
 # --- The ring -------------------------------------------------------------------------------------
 
 
