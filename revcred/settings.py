@@ -31,8 +31,8 @@ PRODUCTION = ENVIRONMENT == "production"
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# Number of reverse proxies in front whose X-Forwarded-* headers are trusted.
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+# Addresses and networks of the reverse proxies whose X-Forwarded-For and -Proto are believed.
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
 
 ROOT_URLCONF = "revcred.urls"
 WSGI_APPLICATION = "revcred.wsgi.application"
@@ -232,7 +232,6 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_MAX_EMAIL_ADDRESSES = 1  # the one that was invited; only an admin changes it
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # no mail to whatever address somebody types
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds that a confirmed password lasts
-ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 # If one person reveals more different keys than this within these minutes, the person and the
 # owners are told.
 REVEAL_ALERT_KEYS = env.int("REVEAL_ALERT_KEYS", default=10)
@@ -281,8 +280,8 @@ SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000 if PRODU
 # Affect the whole domain for a long time, so only the operator may turn them on.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
-if TRUSTED_PROXIES:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# ClientAddressMiddleware takes the header from everybody but TRUSTED_PROXIES.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {

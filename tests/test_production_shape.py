@@ -1,6 +1,7 @@
 """What an operator copies and starts, held together with what the settings ask for."""
 
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import yaml
@@ -70,3 +71,16 @@ def test_nginx_gives_every_door_the_limits_of_gateways():
 
     paths = {path for door in DOORS for path in door.paths}
     assert [path for path in paths if not any(re.match(each, path) for each in for_gateways)] == []
+
+
+def test_web_believes_nginx_alone():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    nginx, web = compose["services"]["nginx"], compose["services"]["web"]
+
+    address = nginx["networks"]["edge"]["ipv4_address"]
+    assert web["environment"]["TRUSTED_PROXIES"] == address
+    assert list(nginx["networks"]) == ["edge"]
+    assert "edge" in web["networks"]
+    (subnet,) = compose["networks"]["edge"]["ipam"]["config"]
+    assert ip_address(address) in ip_network(subnet["subnet"])
+    assert address != subnet["gateway"]

@@ -8,6 +8,7 @@ from allauth.account.forms import ResetPasswordForm
 from allauth.account.internal.userkit import filter_users_by_email
 from allauth.core import context as current
 from django.contrib.auth.signals import user_logged_out
+from django.core.exceptions import PermissionDenied
 from django.db.transaction import atomic
 from django.dispatch import receiver
 from django.forms import ValidationError
@@ -16,6 +17,7 @@ from django.urls import reverse
 
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
+from revcred.client_address import client_address
 from revcred.models import AuditVerb, User
 from revcred.outbox import absolute_url, queue_mail
 
@@ -29,6 +31,14 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         queue_mail(template_prefix, email, context)
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """Return the address that allauth's limits count by. Raises PermissionDenied."""
+        address = client_address(request)
+        if address is None:
+            message = "The address of the client is unknown."
+            raise PermissionDenied(message)
+        return address
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         uid, _, token = key.partition("-")

@@ -18,7 +18,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.defaults import page_not_found
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from revcred.client_address import answering
+from revcred.client_address import answering, is_trusted_proxy
 from revcred.runtime.program_paths import is_program_path
 from revcred.runtime.schema_version import is_older_than_database
 
@@ -114,12 +114,19 @@ class HostCheckMiddleware(CommonMiddleware):
 
 
 class ClientAddressMiddleware:
-    """Lets every audit event of a request have the IP address that the request came from."""
+    """Lets every audit event of a request have the IP address that the request came from.
+
+    X-Forwarded-Proto is taken from everybody but trusted proxies: no other may say HTTPS.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "HTTP_X_FORWARDED_PROTO" in request.META and not is_trusted_proxy(
+            request.META.get("REMOTE_ADDR", "")
+        ):
+            del request.META["HTTP_X_FORWARDED_PROTO"]
         with answering(request):
             return self.get_response(request)
 

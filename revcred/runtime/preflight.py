@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, ProgrammingError, connection
 
+from revcred.client_address import check_trusted_proxies
 from revcred.crypto import CannotUnseal
 from revcred.models import KeyringCheck
 
@@ -63,6 +64,7 @@ def _check_settings() -> None:
 
 
 def _check_addresses() -> None:
+    check_trusted_proxies()
     if not PUBLIC_URL_PATTERN.fullmatch(settings.PUBLIC_URL):
         _fail_check(
             "PUBLIC_URL has to be an address such as https://credentials.example.com: links in"
