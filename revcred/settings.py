@@ -346,12 +346,15 @@ LOGGING = {
             "style": "{",
         }
     },
-    "filters": {"without_keys": {"()": "revcred.runtime.logs.RedactingFilter"}},
+    "filters": {
+        "without_keys": {"()": "revcred.runtime.logs.RedactingFilter"},
+        "client_errors": {"()": "revcred.runtime.logs.ClientErrorsFilter"},
+    },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "filters": ["without_keys"],
+            "filters": ["client_errors", "without_keys"],
         }
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},

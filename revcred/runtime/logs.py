@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest
@@ -51,6 +52,22 @@ class RedactingFilter(logging.Filter):
         shown = redact_text(RECEIPT_PATH_PATTERN.sub(rf"\1{ELLIPSIS}", message))
         record.msg, record.args = shown, ()
         return True
+
+
+class ClientErrorsFilter(logging.Filter):
+    """Makes one line of whatever a client did wrong: anybody may repeat it, and fill the log.
+
+    Lines about a refusal (403) or an unknown host are at INFO.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        status = getattr(record, "status_code", HTTPStatus.INTERNAL_SERVER_ERROR)
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            record.exc_info = record.exc_text = None
+        if status == HTTPStatus.FORBIDDEN or record.name == "django.security.DisallowedHost":
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        # The logger let it pass at its first level.
+        return record.levelno >= logging.getLogger().level
 
 
 class RedactingFormatter(logging.Formatter):
