@@ -298,6 +298,13 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+SILENCED_SYSTEM_CHECKS = [
+    "security.W003",  # looks for Django's own class; PagesCsrfMiddleware inherits from it
+    "security.W005",  # subdomains are not ours to decide about: SECURE_HSTS_INCLUDE_SUBDOMAINS
+    "security.W008",  # the proxy redirects to HTTPS, and speaks plain HTTP to us
+    "security.W021",  # browsers' lists are hard to get out of: SECURE_HSTS_PRELOAD
+]
+
 # --- Static files -------------------------------------------------------------------------------
 
 STATIC_URL = "static/"

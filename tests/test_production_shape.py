@@ -1,6 +1,9 @@
 """What an operator copies and starts, held together with what the settings ask for."""
 
+import os
 import re
+import subprocess
+import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -84,3 +87,20 @@ def test_web_believes_nginx_alone():
     (subnet,) = compose["networks"]["edge"]["ipam"]["config"]
     assert ip_address(address) in ip_network(subnet["subnet"])
     assert address != subnet["gateway"]
+
+
+def test_django_has_nothing_against_these_settings_in_production():
+    environment = os.environ | {
+        "ENVIRONMENT": "production",
+        "SECRET_KEY": "a-key-of-more-than-fifty-characters-0123456789-abcdefghij",
+    }
+    checked = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level=WARNING"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stderr

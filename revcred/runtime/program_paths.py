@@ -6,6 +6,8 @@ Apps add theirs when they start; the core knows only those of its own API.
 _prefixes: tuple[str, ...] = ("/v1/",)
 # Exact addresses. A door must not turn pages below its address into addresses of programs.
 _addresses: frozenset[str] = frozenset()
+# Below a prefix, and yet for people, with the headers and the policy of all pages.
+PAGES_BELOW_PREFIXES = frozenset({"/v1/docs/"})
 
 
 def add_program_paths(*, addresses: frozenset[str], prefixes: tuple[str, ...]) -> None:
@@ -17,4 +19,6 @@ def add_program_paths(*, addresses: frozenset[str], prefixes: tuple[str, ...]) -
 
 def is_program_path(path: str) -> bool:
     """Return True for an address that programs ask."""
-    return path.startswith(_prefixes) or path in _addresses
+    if path.startswith(_prefixes):
+        return path not in PAGES_BELOW_PREFIXES
+    return path in _addresses

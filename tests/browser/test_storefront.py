@@ -181,3 +181,12 @@ def test_the_time_of_a_chart_is_named(page, ada, span, said):
     drawn = page.evaluate("window.drawn")
     first = today - timedelta(days=today.weekday()) if span == "week" else today
     assert any(first.strftime(said) in each for each in drawn), drawn
+
+
+def test_the_documentation_of_the_doors_works_under_the_policy(page, complaints):
+    page.goto("/v1/docs/")
+
+    summary = page.get_by_text("Post metered transactions", exact=True)
+    summary.click()
+    expect(page.get_by_text("One object, an array of up to 1,000")).to_be_visible()
+    assert complaints == []

@@ -42,3 +42,12 @@ def test_the_documentation_is_served_by_ourselves(client):
     assert "https://" not in page.text.replace("https://github.com", "")
     schema = client.get("/v1/openapi.json").json()
     assert set(schema["paths"]) >= {"/v1/transactions", "/v1/transactions/{transaction_id}"}
+
+
+def test_the_documentation_is_under_the_policy_of_all_pages(client):
+    client.force_login(factories.a_user())
+    page, account = client.get("/v1/docs/"), client.get("/account/password/change/")
+
+    for header in ("Content-Security-Policy", "Cache-Control", "X-Frame-Options"):
+        assert page[header] == account[header]
+    assert "Content-Security-Policy" not in client.get("/v1/openapi.json")
