@@ -20,8 +20,8 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long coverage lint check fix bench bench-upload history memory overload siege \
-	faults teeth conformance fuzz order lock release screenshots
+.PHONY: help run test test-long coverage lint check fix bench bench-upload history memory overload \
+	siege faults teeth conformance fuzz order lock audit release screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ lock: .venv/.uv ## the newest versions pyproject.toml allows, into requirements/
 	$(call export,production,--no-dev)
 	$(call export,run,--no-dev --group embedded)
 	$(call export,dev,--all-groups)
+
+audit: .venv/.made ## what is known about the packages that are pinned; ARGS="--database https://…"
+	@exec $(HERE)/python -m deploy.audit $(ARGS)
 
 release: .venv/.dev-installed ## checks, an upgrade from the last release, builds, a tag; ARGS="--from v0.1.0"
 	@exec $(HERE)/python -m deploy.release $(ARGS)
