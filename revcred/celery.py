@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init
+from celery.signals import task_postrun, task_prerun, worker_init
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
@@ -12,6 +12,21 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
 app = Celery("revcred")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+# A task is rung for by many requests at once, so it has an id of its own.
+@task_prerun.connect
+def _begin_task(task_id: str, **_: Any) -> None:
+    from revcred.request_id import begin_task  # noqa: PLC0415 - Django's settings are ready only now
+
+    begin_task(task_id)
+
+
+@task_postrun.connect
+def _end_task(**_: Any) -> None:
+    from revcred.request_id import end_task  # noqa: PLC0415 - likewise
+
+    end_task()
 
 
 @worker_init.connect

@@ -65,6 +65,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "revcred.runtime.middleware.RequestIdMiddleware",
     "revcred.runtime.middleware.ClientAddressMiddleware",
     "revcred.runtime.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",

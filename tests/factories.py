@@ -14,6 +14,7 @@ from revcred.actions import credentials
 from revcred.actions.credentials import NewKey
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.models import (
+    AuditEvent,
     Credential,
     Customer,
     Gateway,
@@ -41,6 +42,11 @@ def an_admin() -> User:
     """Somebody who may do everything, the same one each time."""
     known = User.objects.filter(email="admin@staff.example.com").first()
     return known or a_user("admin@staff.example.com", is_staff=True, is_superuser=True)
+
+
+def details_of(event: AuditEvent) -> dict[str, Any]:
+    """What an event says, without the id of the request that did it."""
+    return {name: value for name, value in event.details.items() if name != "request_id"}
 
 
 def a_customer(name: str | None = None, **fields: Any) -> Customer:

@@ -17,6 +17,7 @@ from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin, may_undo_changes
 from revcred.admin_toolkit.badges import badge
 from revcred.models import AuditEvent, AuditVerb, User
+from revcred.models.audit import REQUEST_ID_DETAIL
 from revcred.templatetags.events import event_details, restored_values
 
 # Shown in red: whoever reads the audit for trouble looks for these first.
@@ -82,7 +83,7 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
 
     list_display = ("at", "what", "target", "kind", "actor", "address")
     list_display_links = ("at",)
-    fields = ("at", "what", "target", "kind", "actor", "address", "in_detail", "undoing")
+    fields = ("at", "what", "target", "kind", "actor", "address", "request", "in_detail", "undoing")
     readonly_fields = fields
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"undo": UndoEventForm}
     change_form_template = "admin/revcred/auditevent/change_form.html"
@@ -94,6 +95,10 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     @admin.display(description="kind")
     def kind(self, event: AuditEvent) -> str:
         return event.target_type.rpartition(".")[2]
+
+    @admin.display(description="request")
+    def request(self, event: AuditEvent) -> str:
+        return str(event.details.get(REQUEST_ID_DETAIL, ""))
 
     @admin.display(description="details")
     def in_detail(self, event: AuditEvent) -> str:

@@ -18,9 +18,11 @@ from django.utils import timezone
 
 from revcred.client_address import current_address
 from revcred.models.users import User
+from revcred.request_id import current_request_id
 
 # Advisory lock: one writer at a time, so that the chain has one end. The last row cannot serve as
 # lock, because an empty table has none.
+REQUEST_ID_DETAIL = "request_id"
 CHAIN_LOCK_NUMBER = 0x5EA1ED
 COPIED_COLUMNS = (
     *("at", "actor_id", "actor", "verb", "target_type", "target_id", "target", "address"),
@@ -166,7 +168,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             target_type=target._meta.label_lower,
             target_id=target.pk,
             target=str(target)[:300],
-            details=details or {},
+            details=_with_request_id(details or {}),
             address=address or current_address(),
         )
         waiting = _deferred_events.get()
@@ -195,6 +197,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         ):
             for event in events:
                 event.address = event.address or address
+                event.details = _with_request_id(event.details)
                 event.digest = before = event.chained_to(before)
                 # COPY takes no dict, so details are written as text.
                 values = (getattr(event, name) for name in COPIED_COLUMNS[:-1])
@@ -219,6 +222,7 @@ class AuditEvent(models.Model):
     These members of `details` have a fixed shape:
 
         changed    old and new value of each field, by its name
+        request_id the request, or the worker's task, that did it; log lines carry it, too
         rows       of rows kept with it, such as path rules: model, id, name, old and new fields
         undo       what `revcred.actions.undoing` needs to restore what was before
     """
@@ -286,6 +290,11 @@ def lock_chain_end() -> bytes:
     events = AuditEvent._base_manager.order_by("-pk")
     last = events.values_list("digest", flat=True).first()
     return bytes(last) if last else b""
+
+
+def _with_request_id(details: dict[str, Any]) -> dict[str, Any]:
+    request_id = current_request_id()
+    return {**details, REQUEST_ID_DETAIL: request_id} if request_id else details
 
 
 def _utc_text(moment: datetime) -> str:

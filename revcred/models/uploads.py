@@ -8,10 +8,17 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from revcred.client_address import current_address
 from revcred.crypto import SealedTextField
 from revcred.models.users import User
+from revcred.request_id import current_request_id
 
 FILE_RETENTION = timedelta(days=1)  # from the upload on; files hold keys in clear
+
+
+def asker(person: str) -> dict[str, str | None]:
+    """Return what `asked_from` says of the person who asks in the current request."""
+    return {person: current_address(), f"{person}_request": current_request_id()}
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ class Upload(models.Model):
     undone_by = models.ForeignKey(
         User, models.SET_NULL, null=True, related_name="+", editable=False
     )
-    # The address from which each of these people asked for it, by the field's name.
+    # Where each of these people asked for it: the address, and the id of the request. `asker` makes
+    # it.
     asked_from = models.JSONField(default=dict, db_default={}, editable=False)
     cancel_asked_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -138,6 +146,10 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return f"{self.file_name} ({self.kind})"
+
+    def request_id_of(self, person: str) -> str:
+        """Return the id of the request by which `applied_by`, say, asked; an early one had none."""
+        return self.asked_from.get(f"{person}_request") or ""
 
     @property
     def is_under_way(self) -> bool:

@@ -18,6 +18,7 @@ from django.http import HttpRequest
 from django.urls import get_resolver
 
 from revcred.redaction import ELLIPSIS, redact_text
+from revcred.request_id import current_request_id, request_id_of
 
 # Their messages quote URLs, headers and values. Messages of revcred never do.
 QUOTING_LOGGERS = (
@@ -81,8 +82,20 @@ class RedactingFormatter(logging.Formatter):
         finally:
             record.exc_text = kept
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        line = super().formatMessage(record)
+        request_id = _request_id_of_record(record)
+        return f"{line} request={request_id}" if request_id else line
+
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
         return exception_text(ei[1])
+
+
+def _request_id_of_record(record: logging.LogRecord) -> str:
+    request = getattr(record, "request", None)
+    return (
+        request_id_of(request) if isinstance(request, HttpRequest) else ""
+    ) or current_request_id()
 
 
 def exception_text(error: BaseException | None) -> str:

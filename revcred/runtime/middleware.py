@@ -19,6 +19,7 @@ from django.views.defaults import page_not_found
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from revcred.client_address import answering, is_trusted_proxy
+from revcred.request_id import META_KEY, REQUEST_ID_HEADER, choose_request_id, working_for
 from revcred.runtime.program_paths import is_program_path
 from revcred.runtime.schema_version import is_older_than_database
 
@@ -111,6 +112,23 @@ class HostCheckMiddleware(CommonMiddleware):
         if request.path_info in MONITORING_PATHS:
             return None
         return super().process_request(request)
+
+
+class RequestIdMiddleware:
+    """Lets the answer, log lines and audit events of a request carry its id."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        meta = request.META
+        request_id = meta[META_KEY] = choose_request_id(
+            meta.get("HTTP_X_REQUEST_ID", ""), peer=meta.get("REMOTE_ADDR", "")
+        )
+        with working_for(request_id):
+            response = self.get_response(request)
+        response[REQUEST_ID_HEADER] = request_id
+        return response
 
 
 class ClientAddressMiddleware:

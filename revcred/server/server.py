@@ -15,6 +15,7 @@ from django.urls import reverse
 from rest_framework.exceptions import APIException
 
 from revcred.api.errors import ApiError, error_answer
+from revcred.request_id import REQUEST_ID_HEADER, choose_request_id, working_for
 from revcred.runtime.health import ALIVE
 from revcred.runtime.program_paths import is_program_path
 from revcred.server.heartbeat import Heartbeat
@@ -31,6 +32,7 @@ from revcred.server.wsgi_bridge import (
     AnswerProtocol,
     CompleteAnswer,
     StreamedBody,
+    peer_address,
     run_application,
     wsgi_environ,
 )
@@ -109,17 +111,30 @@ class Server:
             return
         headers = _joined_headers(scope.headers)
         if self._doors.take(scope.method, scope.path):
-            receive = partial(receive_body, protocol, headers, self._post_limits)
-            encoded = await self._doors.answer(scope.path, headers, receive)
-            answer_headers = [*encoded.headers.items(), ("X-Content-Type-Options", "nosniff")]
-            answer = CompleteAnswer(encoded.status, answer_headers, encoded.body)
-            _send(protocol, answer)
+            _send(protocol, await self._answer_by_door(scope, protocol, headers))
         elif in_one := await self._answer_by_django(scope, protocol, headers):
             _send(protocol, in_one)
 
     def _answer_health(self, path: str) -> CompleteAnswer:
         status, body = (HTTPStatus.OK, ALIVE) if path == "/healthz" else self._heartbeat.readiness
         return _json_answer(status, body)
+
+    async def _answer_by_door(
+        self, scope: Any, protocol: Any, headers: Mapping[str, str]
+    ) -> CompleteAnswer:
+        request_id = choose_request_id(
+            headers.get(REQUEST_ID_HEADER.lower(), ""), peer=peer_address(scope)
+        )
+        receive = partial(receive_body, protocol, headers, self._post_limits)
+        with working_for(request_id):
+            encoded = await self._doors.answer(scope.path, headers, receive)
+        # Django's middleware does this for all else.
+        answer_headers = [
+            *encoded.headers.items(),
+            (REQUEST_ID_HEADER, request_id),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        return CompleteAnswer(encoded.status, answer_headers, encoded.body)
 
     async def _answer_by_django(
         self, scope: Any, protocol: Any, headers: Mapping[str, str]

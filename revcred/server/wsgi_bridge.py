@@ -113,7 +113,6 @@ def wsgi_environ(
     scope: Any, headers: Mapping[str, str], body: IO[bytes], *, length: int | None
 ) -> dict[str, Any]:
     """Return PEP 3333's environment of a request. `length`: of the body, None if it is chunked."""
-    client, _, client_port = scope.client.rpartition(":")
     server, _, port = scope.server.rpartition(":")
     environ = {
         "REQUEST_METHOD": scope.method,
@@ -124,8 +123,7 @@ def wsgi_environ(
         "SERVER_NAME": server,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": client.strip("[]"),
-        "REMOTE_PORT": client_port,
+        "REMOTE_ADDR": peer_address(scope),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
         "wsgi.input": body,
@@ -145,6 +143,11 @@ def wsgi_environ(
         environ["CONTENT_LENGTH"] = str(length)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
     return environ
+
+
+def peer_address(scope: Any) -> str:
+    """Return the IP address at the other end of the connection."""
+    return str(scope.client.rpartition(":")[0].strip("[]"))
 
 
 def run_application(

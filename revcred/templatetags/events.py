@@ -8,10 +8,12 @@ from django import template
 
 from revcred.actions import undoing
 from revcred.models import AuditEvent
+from revcred.models.audit import REQUEST_ID_DETAIL
 
 register = template.Library()
 
-HIDDEN_DETAILS = ("undo",)  # for undoing only, not for people
+# For undoing only, and for finding lines of the log; an event's own page shows the latter.
+HIDDEN_DETAILS = ("undo", REQUEST_ID_DETAIL)
 NO_VALUE_TEXT = "\N{EN DASH}"
 MAX_LISTED_VALUES = 20
 

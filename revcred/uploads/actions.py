@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, Literal
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
-from revcred.client_address import current_address
 from revcred.models import AuditEvent, RememberedMapping, Upload, User
+from revcred.models.uploads import asker
 from revcred.uploads import (
     files,
     rejected_file,
@@ -140,7 +140,7 @@ def receive_upload(
             fixed_values=fixed_values or {},
             choices=asdict(choices or UploadChoices()),
             by=by,
-            asked_from={"by": current_address()},
+            asked_from=asker("by"),
         )
         details = {"digest": digest, "bytes": size}
         AuditEvent.objects.record(AuditEvent.Verb.UPLOADED, target=upload, by=by, details=details)
@@ -210,7 +210,7 @@ def apply_upload(*, upload: Upload, by: User, all_or_nothing: bool) -> None:
             all_or_nothing,
             by,
         )
-        upload.asked_from["applied_by"] = current_address()
+        upload.asked_from |= asker("applied_by")
         upload.applied_at = timezone.now()
         begin_phase(upload, to_do=to_do)
 
@@ -225,7 +225,7 @@ def cancel_upload(*, upload: Upload, by: User | None) -> None:
         if upload.state not in Upload.WITH_FILE:
             raise WrongUploadState
         upload.cancel_asked_at, upload.cancelled_by = timezone.now(), by
-        upload.asked_from["cancelled_by"] = current_address()
+        upload.asked_from |= asker("cancelled_by")
         # If a worker is at it, the worker ends it; it looks for this after each chunk.
         if not upload.is_under_way:
             upload.state = Upload.State.CANCELLED
@@ -263,7 +263,7 @@ def undo_upload(*, upload: Upload, by: User) -> None:
         if upload.state not in Upload.UNDOABLE:
             raise WrongUploadState
         upload.state, upload.undone_by, upload.error = Upload.State.UNDOING, by, ""
-        upload.asked_from["undone_by"] = current_address()
+        upload.asked_from |= asker("undone_by")
         begin_phase(upload, to_do=upload.changes.count())
 
 

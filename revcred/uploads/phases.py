@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from revcred.hooks import announce_change
 from revcred.models import AuditEvent, Upload
+from revcred.request_id import current_request_id, working_for
 from revcred.runtime.bell import Bell
 from revcred.uploads import files, notices, rejected_file, staging
 
@@ -82,10 +83,11 @@ def _record_end(upload: Upload, before: str) -> None:
         states.CANCELLED: (verbs.CANCELLED, "cancelled_by"),
         states.UNDONE: (verbs.UNDONE, "undone_by"),
     }.get(states(upload.state), (verbs.CHANGED, "by"))
-    AuditEvent.objects.record(
-        verb,
-        target=upload,
-        by=getattr(upload, person),
-        details={"digest": upload.digest, "from": before} | upload.outcome,
-        address=upload.asked_from.get(person),
-    )
+    with working_for(upload.request_id_of(person) or current_request_id()):
+        AuditEvent.objects.record(
+            verb,
+            target=upload,
+            by=getattr(upload, person),
+            details={"digest": upload.digest, "from": before} | upload.outcome,
+            address=upload.asked_from.get(person),
+        )

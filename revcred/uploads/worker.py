@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from revcred.client_address import asked_from
 from revcred.models import Upload
+from revcred.request_id import current_request_id, working_for
 from revcred.uploads import applying, checking, trial, undoing
 from revcred.uploads.opening import ProgressCallback, UploadCancelled
 from revcred.uploads.phases import begin_phase, end_upload
@@ -101,7 +102,10 @@ def _continue_upload(
         states(upload.state), "by"
     )
     try:
-        with asked_from(upload.asked_from.get(person)):
+        with (
+            asked_from(upload.asked_from.get(person)),
+            working_for(upload.request_id_of(person) or current_request_id()),
+        ):
             _run_phase(upload, after_chunk)
     except _WorkerStopping:
         return False

@@ -130,6 +130,15 @@ def test_a_frozen_database_is_told_within_a_second_whoever_waits_for_pages(stack
     stack.wait_until(lambda: stack.post()[1].status == 202)
 
 
+def test_each_answer_at_a_door_has_an_id_which_the_sender_may_choose(stack):
+    chosen = "3ff18560-923f-4932-95ae-3b5d58fd0373"
+    answers = [stack.post()[1], stack.post(key=7)[1]]
+    answers.append(stack.ask("/v1/transactions", {}, **{"x-request-id": chosen}))
+
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert (len(set(ids)), ids[-1]) == (3, chosen)
+
+
 def test_a_chunked_body_is_a_body(stack):
     call = {"transaction_id": "chunked-1", "occurred_at": _now(), "key": KEY}
     calls = json.dumps([call]).encode()

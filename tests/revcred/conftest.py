@@ -1,4 +1,6 @@
+import logging
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -34,6 +36,23 @@ def ring(settings: Any) -> Iterator[Callable[..., None]]:
     exchange("first")
     yield exchange
     _forget_derived_keys()
+
+
+@pytest.fixture
+def log() -> Iterator[Callable[[], str]]:
+    """What the console is told, by the handlers that serve every process."""
+    told = StringIO()
+    handlers = [
+        each
+        for name in ("django", None)
+        for each in logging.getLogger(name).handlers
+        if isinstance(each, logging.StreamHandler) and each.name == "console"
+    ]
+    streams = [(each, each.setStream(told)) for each in handlers]
+    yield told.getvalue
+    for handler, stream in streams:
+        if stream is not None:
+            handler.setStream(stream)
 
 
 @pytest.fixture

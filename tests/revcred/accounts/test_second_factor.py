@@ -50,7 +50,7 @@ def events(user):
     said = AuditEvent.objects.about(user).filter(verb__contains="factor") | (
         AuditEvent.objects.about(user).filter(verb__contains="recovery")
     )
-    return [(each.verb, each.actor, each.details) for each in said.order_by("pk")]
+    return [(each.verb, each.actor, factories.details_of(each)) for each in said.order_by("pk")]
 
 
 @pytest.fixture

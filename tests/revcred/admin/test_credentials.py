@@ -19,6 +19,7 @@ from revcred.models import (
     Membership,
     SealedValue,
 )
+from tests import factories
 from tests.confirming import asked, confirm, post
 from tests.factories import (
     a_call,
@@ -343,7 +344,7 @@ def test_plain_facts_are_changed_by_the_act(admin_client):
     credential.refresh_from_db()
     assert (credential.name, list(credential.holders.all())) == ("Renamed", [holder])
     changed = AuditEvent.objects.about(credential).first()
-    assert changed.details == {
+    assert factories.details_of(changed) == {
         "changed": {
             "name": [before, "Renamed"],
             "environment": ["", "staging"],

@@ -188,7 +188,7 @@ def test_the_permissions_of_a_group_are_on_record(admin_client):
     post(admin_client, url_of(group), {"name": "Night shift", "permissions": [permission.pk]})
 
     event = AuditEvent.objects.about(group).get(verb="rights_changed")
-    assert event.details == {"permissions": "+revcred.view_customer"}
+    assert factories.details_of(event) == {"permissions": "+revcred.view_customer"}
 
 
 def test_a_token_of_somebody_above_is_not_revoked(as_staff):
@@ -233,7 +233,7 @@ def test_another_role_has_its_own_event_and_the_owners_are_told(admin_client, ch
 
     event = AuditEvent.objects.about(membership).get()
     said = {"role": "member → owner", "undo": {"role": ["member", "owner"]}}
-    assert (event.verb, event.details) == ("role_changed", said)
+    assert (event.verb, factories.details_of(event)) == ("role_changed", said)
     assert (event.actor, event.address) == ("admin@example.com", "127.0.0.1")
     recipients = {each.to[0] for each in sent_mail()}
     assert owner.email in recipients
@@ -253,7 +253,7 @@ def test_a_new_member_has_its_own_event_and_the_owners_are_told(admin_client, se
 
     for subscriber, role in ((new, "owner"), (newer, "viewer")):
         event = AuditEvent.objects.about(subscriber.memberships.get()).get()
-        assert (event.verb, event.details) == ("created", {"role": role})
+        assert (event.verb, factories.details_of(event)) == ("created", {"role": role})
     told = [(each.to[0], each.subject) for each in sent_mail()]
     assert (owner.email, "Acme has a new owner") in told
     assert (owner.email, "Acme has a new viewer") in told

@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import threading
-from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,20 +26,6 @@ pytestmark = pytest.mark.django_db
 CANARY = "bIrd-K3y.of/another_4hape"
 PIECES = (CANARY, quote(CANARY, safe=""), "bIrd-", "another_4hape")  # none is in any source
 NGINX = Path(__file__).parents[3] / "deploy/nginx.conf"
-
-
-@pytest.fixture
-def log():
-    """What the console is told, by the handler that serves every process."""
-    handler = next(each for each in logging.getLogger("django").handlers if each.name == "console")
-    told, stream = StringIO(), handler.stream
-    handler.setStream(told)
-    others = [each for each in logging.getLogger().handlers if each.name == "console"]
-    for other in others:
-        other.setStream(told)
-    yield told.getvalue
-    for each in (handler, *others):
-        each.setStream(stream)
 
 
 def is_clean(text):
@@ -67,7 +52,13 @@ PATHS = [
 HEADERS = [
     *("HTTP_HOST", "HTTP_ORIGIN", "HTTP_REFERER", "HTTP_COOKIE", "HTTP_AUTHORIZATION"),
     *("HTTP_X_API_KEY", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO"),
-    *("HTTP_IDEMPOTENCY_KEY", "HTTP_ACCEPT", "HTTP_CONTENT_ENCODING", "HTTP_USER_AGENT"),
+    *(
+        "HTTP_X_REQUEST_ID",
+        "HTTP_IDEMPOTENCY_KEY",
+        "HTTP_ACCEPT",
+        "HTTP_CONTENT_ENCODING",
+        "HTTP_USER_AGENT",
+    ),
     *("HTTP_IF_MODIFIED_SINCE", "HTTP_X_CSRFTOKEN", "HTTP_RANGE", "CONTENT_LENGTH", "CONTENT_TYPE"),
 ]
 TARGETS = ["/", "/account/login/", "/admin/", "/v1/transactions", "/meter/v2/events", "/v1/uploads"]

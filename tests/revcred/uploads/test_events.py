@@ -7,6 +7,7 @@ import pytest
 from revcred.actions import credentials, undoing
 from revcred.client_address import asked_from
 from revcred.models import AuditEvent, Credential, Membership, Upload
+from revcred.request_id import working_for
 from revcred.uploads import actions
 from revcred.uploads.columns import ListKind
 from tests import factories
@@ -39,15 +40,15 @@ def test_each_event_says_from_where_it_was_asked_for(uploaded, acme):
     boss = factories.an_admin()
     list_ = rows("email,customer,role", "bo@example.com,acme,owner", "x@example.com,acme,viewer")
     before = AuditEvent.objects.latest("pk").pk if AuditEvent.objects.exists() else 0
-    with asked_from("192.0.2.1"):
+    with asked_from("192.0.2.1"), working_for("request-1"):
         upload = uploaded(list_, kind=ListKind.SUBSCRIBERS, subscribers="create", by=boss)
     for number, act in enumerate(
         (partial(actions.apply_upload, all_or_nothing=False), actions.undo_upload), 2
     ):
-        with asked_from(f"192.0.2.{number}"):
+        with asked_from(f"192.0.2.{number}"), working_for(f"request-{number}"):
             act(upload=upload, by=boss)
         worked(upload)
-    with asked_from("192.0.2.4"):
+    with asked_from("192.0.2.4"), working_for("request-4"):
         other = uploaded(list_, kind=ListKind.SUBSCRIBERS, by=boss)
         actions.cancel_upload(upload=other, by=boss)
     worked(other)
@@ -56,7 +57,9 @@ def test_each_event_says_from_where_it_was_asked_for(uploaded, acme):
     addresses = [(each.verb, each.address) for each in events]
     assert {verb for verb, _ in addresses} >= {"uploaded", "applied", "undone", "role_changed"}
     assert [address for _, address in addresses] == sorted(address for _, address in addresses)
-    assert {address for _, address in addresses} == {f"192.0.2.{n}" for n in range(1, 5)}
+    assert {(each.address, each.details["request_id"]) for each in events} == {
+        (f"192.0.2.{n}", f"request-{n}") for n in range(1, 5)
+    }
     assert is_whole()
 
 
