@@ -344,15 +344,19 @@ SPECTACULAR_SETTINGS = {
 
 # --- Logs: events, never a body, a key or a secret ------------------------------------------------
 
+# "text": lines for people. "json": an object a line, for programs that collect logs.
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
+        "text": {
             "class": "revcred.runtime.logs.RedactingFormatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
-        }
+        },
+        "json": {"()": "revcred.runtime.logs.JsonFormatter"},
     },
     "filters": {
         "without_keys": {"()": "revcred.runtime.logs.RedactingFilter"},
@@ -361,7 +365,7 @@ LOGGING = {
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "line",
+            "formatter": "json" if LOG_FORMAT == "json" else "text",
             "filters": ["client_errors", "without_keys"],
         }
     },
@@ -370,6 +374,8 @@ LOGGING = {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "django.request": {"filters": ["without_keys"]},
         "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        # Granian sets up its own, with its own level.
+        "_granian": {"handlers": ["console"], "propagate": False},
         "celery": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
     },

@@ -5,11 +5,13 @@ class, PostgreSQL's code and the lines of code are logged, and never the message
 sent or stored, such as the DETAIL of a violated constraint.
 """
 
+import json
 import logging
 import re
 import threading
 import traceback
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -89,6 +91,24 @@ class RedactingFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
         return exception_text(ei[1])
+
+
+class JsonFormatter(RedactingFormatter):
+    """Formats each record as one line of JSON, for programs that collect logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": _request_id_of_record(record),
+            "process": record.process,
+        }
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            fields |= {"error": exception_name(error), "traceback": exception_text(error)}
+        return json.dumps({name: value for name, value in fields.items() if value})
 
 
 def _request_id_of_record(record: logging.LogRecord) -> str:

@@ -49,8 +49,7 @@ def _check_settings() -> None:
         )
     if settings.SECRET_KEY in settings.FERNET_KEYS:
         _fail_check("FERNET_KEYS contains SECRET_KEY. They rotate separately: choose another key.")
-    if settings.STAFF_SECOND_FACTOR not in ("required", "optional"):
-        _fail_check('STAFF_SECOND_FACTOR has to be "required" or "optional".')
+    _check_choices()
     _check_addresses()
     # Placeholders and DEBUG are fine on a developer's machine.
     if not settings.PRODUCTION:
@@ -61,6 +60,13 @@ def _check_settings() -> None:
         if PLACEHOLDER_TEXT in str(getattr(settings, name)):
             _fail_check(f"{name} is still the placeholder of .env.example. Set a random value.")
     _check_key_lengths()
+
+
+def _check_choices() -> None:
+    if settings.STAFF_SECOND_FACTOR not in ("required", "optional"):
+        _fail_check('STAFF_SECOND_FACTOR has to be "required" or "optional".')
+    if settings.LOG_FORMAT not in ("text", "json"):
+        _fail_check('LOG_FORMAT has to be "text" or "json".')
 
 
 def _check_addresses() -> None:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import re
 import threading
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +18,7 @@ from django.db.transaction import atomic
 from django.test import Client
 from django.urls import get_resolver
 from django.urls.resolvers import URLPattern
+from django.utils.module_loading import import_string
 
 from revcred.models import Customer
 from revcred.runtime import logs
@@ -363,8 +366,9 @@ def test_our_own_messages_stay_as_they_are(log):
 def test_every_process_logs_this_way():
     console = django_settings.LOGGING["handlers"]["console"]
     assert "without_keys" in console["filters"]
-    formatter = django_settings.LOGGING["formatters"][console["formatter"]]
-    assert formatter["class"] == "revcred.runtime.logs.RedactingFormatter"
+    for formatter in django_settings.LOGGING["formatters"].values():
+        named = formatter.get("class") or formatter["()"]
+        assert issubclass(import_string(named), logs.RedactingFormatter)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -377,3 +381,56 @@ def test_the_proxy_logs_no_more(path):
             break
     else:
         assert path == f"/{CANARY}" or not path.startswith("/")
+
+
+# --- As JSON --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def json_log(log):
+    """The objects that the console is told when LOG_FORMAT is json."""
+    handlers = [
+        each
+        for name in ("django", None)
+        for each in logging.getLogger(name).handlers
+        if each.name == "console"
+    ]
+    before = [each.formatter for each in handlers]
+    for each in handlers:
+        each.setFormatter(logs.JsonFormatter())
+    yield lambda: [json.loads(line) for line in log().splitlines()]
+    for each, formatter in zip(handlers, before, strict=True):
+        each.setFormatter(formatter)
+
+
+def test_each_line_is_an_object(json_log):
+    answer = Client().get("/nowhere")
+    logging.getLogger("revcred.outbox").warning("Two\nlines of %s", "text")
+
+    refused, said = json_log()
+    assert (
+        said.items()
+        >= {
+            "level": "WARNING",
+            "logger": "revcred.outbox",
+            "message": "Two\nlines of text",
+            "process": os.getpid(),
+        }.items()
+    )
+    assert datetime.fromisoformat(said["time"]).utcoffset() == timedelta(0)
+    assert "request_id" not in said
+    assert refused["request_id"] == answer["X-Request-ID"]
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_an_object_quotes_no_value(json_log, log, name):
+    try:
+        EXCEPTIONS[name]()
+    except Exception as error:
+        logging.getLogger("celery").exception("It failed")
+        expected = type(error).__name__
+
+    (said,) = json_log()
+    assert is_clean(log())
+    assert expected in said["error"]
+    assert "Traceback" in said["traceback"]

@@ -32,6 +32,17 @@ def let_the_database_forget():
         cursor.execute("SET LOCAL synchronous_commit = off")
 
 
+# --- Choices --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["STAFF_SECOND_FACTOR", "LOG_FORMAT"])
+def test_with_a_word_that_is_no_choice(settings, name):
+    setattr(settings, name, "logfmt")
+
+    with refused(f"{name} has to be"):
+        preflight.check_configuration()
+
+
 # --- Links in mails -------------------------------------------------------------------------------
 
 
