@@ -2,9 +2,11 @@
 
 FROM python:3.13-slim AS packages
 RUN python -m venv /opt/venv
-COPY requirements/production.txt /tmp/
+# "otel" adds OpenTelemetry's packages.
+ARG REQUIREMENTS=production
+COPY requirements/${REQUIREMENTS}.txt /tmp/requirements.txt
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check \
-      --require-hashes --only-binary :all: -r /tmp/production.txt
+      --require-hashes --only-binary :all: -r /tmp/requirements.txt
 
 FROM python:3.13-slim
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ENVIRONMENT=production

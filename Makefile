@@ -96,6 +96,7 @@ order: .venv/.dev-installed ## 50,000 steps in random order against an oracle; F
 lock: .venv/.uv ## the newest versions pyproject.toml allows, into requirements/
 	$(UV) lock --upgrade
 	$(call export,production,--no-dev)
+	$(call export,otel,--no-dev --extra otel)
 	$(call export,run,--no-dev --group embedded)
 	$(call export,dev,--all-groups)
 

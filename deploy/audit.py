@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PROJECT = Path(__file__).parents[1]
-LISTS = ("production", "run", "dev", "uv")
+LISTS = ("production", "otel", "run", "dev", "uv")
 DATABASE_URL = "https://api.osv.dev"
 MAX_QUERIES_PER_REQUEST = 1_000  # of OSV
 ANSWER_SECONDS = 30

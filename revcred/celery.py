@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_postrun, task_prerun, worker_init
+from celery.signals import task_postrun, task_prerun, worker_init, worker_process_init
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
@@ -16,17 +16,28 @@ app.autodiscover_tasks()
 
 # A task is rung for by many requests at once, so it has an id of its own.
 @task_prerun.connect
-def _begin_task(task_id: str, **_: Any) -> None:
+def _begin_task(task_id: str, task: Any, **_: Any) -> None:
     from revcred.request_id import begin_task  # noqa: PLC0415 - Django's settings are ready only now
+    from revcred.runtime.telemetry import begin_task_span  # noqa: PLC0415 - likewise
 
     begin_task(task_id)
+    begin_task_span(task.name, task_id)
 
 
 @task_postrun.connect
 def _end_task(**_: Any) -> None:
     from revcred.request_id import end_task  # noqa: PLC0415 - likewise
+    from revcred.runtime.telemetry import end_task_span  # noqa: PLC0415 - likewise
 
+    end_task_span()
     end_task()
+
+
+@worker_process_init.connect
+def _start_telemetry(**_: Any) -> None:
+    from revcred.runtime.telemetry import start_telemetry  # noqa: PLC0415 - likewise
+
+    start_telemetry("worker")
 
 
 @worker_init.connect

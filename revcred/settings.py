@@ -66,6 +66,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "revcred.runtime.middleware.RequestIdMiddleware",
+    "revcred.runtime.telemetry.TelemetryMiddleware",
     "revcred.runtime.middleware.ClientAddressMiddleware",
     "revcred.runtime.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -341,6 +342,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
+
+# --- OpenTelemetry --------------------------------------------------------------------------------
+
+# Where traces and metrics are sent by OTLP over HTTP, such as http://collector:4318. Its packages
+# are optional: requirements/otel.txt. They read further OTEL_… variables themselves.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
 
 # --- Logs: events, never a body, a key or a secret ------------------------------------------------
 

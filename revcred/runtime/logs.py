@@ -32,6 +32,7 @@ QUOTING_LOGGERS = (
     "psycopg",
     "celery",
     "kombu",
+    "opentelemetry",
 )
 # The sender chooses the id of a transaction, and some choose a key.
 RECEIPT_PATH_PATTERN = re.compile(r"(/v1/transactions/)\S.*", re.DOTALL)

@@ -22,7 +22,7 @@ from metering.quarantine import reattribution
 from revcred import outbox
 from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
-from revcred.runtime import preflight
+from revcred.runtime import preflight, telemetry
 from revcred.runtime.schema_version import is_older_than_database
 from revcred.uploads import housekeeping
 
@@ -46,6 +46,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         preflight.check_at_start()
+        telemetry.start_telemetry("clock")
         housekeeping.delete_abandoned_files_at_start()
         stopped = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
