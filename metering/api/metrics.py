@@ -13,6 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from metering.api.health_metrics import HealthCollector
+
 # All hours together: Prometheus needs counters that only grow, and it makes rates of them itself.
 SUM_INTAKE_COUNTS = """
 SELECT
@@ -82,6 +84,7 @@ def _transaction_counter(name: str, help_text: str, value: int) -> Metric:
 # `auto_describe=False` since describing the collector would query the database at import.
 metrics_registry = CollectorRegistry(auto_describe=False)
 metrics_registry.register(MeteringCollector())
+metrics_registry.register(HealthCollector())
 
 
 def metrics_view(request: HttpRequest) -> HttpResponse:

@@ -18,21 +18,24 @@ def test_metrics(client):
 
     text = client.get("/metrics").text
 
-    figures = dict(line.split(" ") for line in text.splitlines() if not line.startswith("#"))
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     figures = {name.removeprefix("revcred_"): float(value) for name, value in figures.items()}
     assert figures.pop("lag_seconds_total") > 0
     assert figures.pop("oldest_waiting_seconds") > 0
-    assert figures == {
-        "transactions_accepted_total": 3,
-        "transactions_rejected_total": 0,
-        "transactions_passed_over_total": 0,
-        "transactions_repeated_total": 1,
-        "transactions_conflicting_total": 0,
-        "transactions_attributed_total": 1,
-        "transactions_quarantined_total": 1,
-        "waiting_transactions": 1,
-        "open_claims": 1,
-    }
+    assert (
+        figures.items()
+        >= {
+            "transactions_accepted_total": 3,
+            "transactions_rejected_total": 0,
+            "transactions_passed_over_total": 0,
+            "transactions_repeated_total": 1,
+            "transactions_conflicting_total": 0,
+            "transactions_attributed_total": 1,
+            "transactions_quarantined_total": 1,
+            "waiting_transactions": 1,
+            "open_claims": 1,
+        }.items()
+    )
 
 
 def test_the_documentation_is_served_by_ourselves(client):
