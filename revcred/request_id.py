@@ -1,8 +1,8 @@
 """The id of a request: its answer, its log lines and its audit events carry it.
 
-It may come with the request, in X-Request-ID. Whoever sends it decides what gets into the log: a
-proxy that is trusted may choose any short word, everybody else only a UUID. So nobody puts a key
-there that a log must not hold, nor what would only look like a line of the log.
+It may come with the request, in X-Request-ID. Whoever sends it decides what gets into the log, and
+some would send a key. So only a UUID is taken from anybody, and a hexadecimal number, as nginx
+makes them, from a proxy that is trusted.
 """
 
 import os
@@ -14,14 +14,13 @@ from contextvars import ContextVar
 from django.http import HttpRequest
 
 from revcred.client_address import is_trusted_proxy
-from revcred.redaction import redact_text
 
 REQUEST_ID_HEADER = "X-Request-ID"
 # Django logs an answer after all middleware, when no request is current any more.
 META_KEY = "revcred.request_id"
 
 UUID_PATTERN = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-PROXY_ID_PATTERN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{7,63}")
+PROXY_ID_PATTERN = re.compile(r"[0-9A-Fa-f]{16,64}")
 ID_BYTES = 16
 
 _current: ContextVar[str] = ContextVar("request id", default="")
@@ -29,7 +28,10 @@ _current: ContextVar[str] = ContextVar("request id", default="")
 
 def choose_request_id(sent: str, *, peer: str) -> str:
     """Return the id that came with a request from this IP address, or a new one."""
-    if sent and (UUID_PATTERN.fullmatch(sent) or _is_proxys_own(sent, peer)):
+    if sent and (
+        UUID_PATTERN.fullmatch(sent)
+        or (PROXY_ID_PATTERN.fullmatch(sent) and is_trusted_proxy(peer))
+    ):
         return sent
     return os.urandom(ID_BYTES).hex()
 
@@ -61,9 +63,3 @@ def current_request_id() -> str:
 def request_id_of(request: HttpRequest) -> str:
     """Return the id that a request has got, or an empty text before it has one."""
     return str(request.META.get(META_KEY, ""))
-
-
-def _is_proxys_own(sent: str, peer: str) -> bool:
-    return bool(
-        PROXY_ID_PATTERN.fullmatch(sent) and is_trusted_proxy(peer) and redact_text(sent) == sent
-    )

@@ -6,6 +6,7 @@ that a scrape stays cheap whatever has piled up.
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import connection
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -129,7 +130,7 @@ def _partition_days_ahead() -> int:
     return (days[-1] - datetime.now(UTC).date()).days if days else -1
 
 
-def _query_pairs(statement: str, **arguments: object) -> dict[str, int]:
+def _query_pairs(statement: str, **arguments: Any) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(statement, arguments)
         return {str(name): int(count) for name, count in cursor.fetchall()}
