@@ -45,16 +45,17 @@ SELECT verb, sum(attempts) FROM (
 ) AS attempt
 GROUP BY verb
 """
-# Stops counting at a limit: a scanner's keys may lie there by the million.
-COUNT_OPEN_QUARANTINE = """
-SELECT reason.name, (
-    SELECT count(*) FROM (
+# Stops counting at a limit: a scanner's keys may lie there by the million. Each reason is a
+# constant of the statement, so that PostgreSQL knows for which of them the index is quicker.
+COUNT_OPEN_QUARANTINE = " UNION ALL ".join(
+    f"""
+    SELECT '{reason}', count(*) FROM (
         SELECT FROM metering_quarantined
-        WHERE reason = reason.name AND released_at IS NULL LIMIT %(most)s
+        WHERE reason = '{reason}' AND released_at IS NULL LIMIT %(most)s
     ) AS few
+    """
+    for reason in QuarantineReason.values
 )
-FROM unnest(%(reasons)s::text[]) AS reason (name)
-"""
 MEASURE_OUTBOX = """
 SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)
 FROM revcred_outgoingmail WHERE next_try_at IS NOT NULL
@@ -86,11 +87,7 @@ class HealthCollector(Collector):
             "revcred_open_quarantine",
             f"Transactions in quarantine, at most {MAX_COUNTED_OF_A_REASON} of each reason",
             "reason",
-            _query_pairs(
-                COUNT_OPEN_QUARANTINE,
-                reasons=list(QuarantineReason.values),
-                most=MAX_COUNTED_OF_A_REASON,
-            ),
+            _query_pairs(COUNT_OPEN_QUARANTINE, most=MAX_COUNTED_OF_A_REASON),
         )
         yield _labelled_gauge(
             "revcred_uploads",
