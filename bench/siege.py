@@ -63,7 +63,7 @@ def fortress(bench: Bench) -> Iterator[Fortress]:
     # As behind one proxy, which is here.
     programs = replace(
         programs,
-        settings={**bench.environment, "TRUSTED_PROXIES": "1", "ALLOWED_HOSTS": "*"},
+        settings={**bench.environment, "TRUSTED_PROXIES": WEB_HOST, "ALLOWED_HOSTS": "*"},
     )
     ports = {name: free_port() for name in SERVERS}
     for name, port in ports.items():
@@ -91,6 +91,7 @@ def _nginx(directory: Path, port: int, ports: dict[str, int]) -> Program:
     text = (PROJECT / "deploy" / "nginx.conf").read_text()
     for name, server_port in ports.items():
         text = text.replace(f"server {name}:8000 resolve", f"server {WEB_HOST}:{server_port}")
+    text = text.replace("172.30.99.1", WEB_HOST)
     text = re.sub(r"\n +resolver .*", "", text)
     text = re.sub(r"(?<=[ ;])/tmp/", f"{home}/", text).replace("/dev/stderr", f"{home}/errors")
     text = text.replace("/dev/stdout", f"{home}/requests").replace("listen 8080", f"listen {port}")
