@@ -15,11 +15,11 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from bench.stack import say
-from metering.attribution.discovery import first_id_at
 from metering.inbox.calls import dedup_key_of_id
 from metering.ledger import partitions
 from metering.management.commands.clock import forget_old_transactions
 from metering.models import SeenTransaction, Transaction, Usage
+from metering.models.functions import first_id_at
 from storefront.figures import build_usage_chart
 from storefront.windows import CalendarSpan, DateRange
 

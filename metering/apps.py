@@ -2,6 +2,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.apps import apps as registry
+from django.db import connection
 from django.db.models.signals import post_migrate, post_save
 from django.db.transaction import on_commit
 
@@ -19,7 +20,7 @@ class MeteringConfig(AppConfig):
 
         connect_metering(Metering())
         announce_doors(DOORS)
-        post_migrate.connect(_ensure_ledger_partitions, sender=self)
+        post_migrate.connect(_ensure_partitions, sender=self)
         post_save.connect(_ensure_partitions_of_gateway, sender="revcred.Gateway")
 
 
@@ -32,10 +33,17 @@ def _ensure_partitions_of_gateway(*, instance: Any, **_: Any) -> None:
         on_commit(partitions.ensure_partitions)
 
 
-def _ensure_ledger_partitions(*, apps: Any = registry, **_: Any) -> None:
+def _ensure_partitions(*, apps: Any = registry, **_: Any) -> None:
     from metering.ledger import partitions
+    from metering.quarantine import partitions as quarantine_partitions
 
     gateway = apps.get_model("revcred", "Gateway")
     # A database migrated back to before this column cannot say how old a call may be.
     if any(field.name == "accepted_days" for field in gateway._meta.fields):
         partitions.ensure_partitions()
+    # Nor is the quarantine of an earlier one partitioned.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('metering_quarantined_default') IS NOT NULL")
+        (is_partitioned,) = cursor.fetchone()
+    if is_partitioned:
+        quarantine_partitions.ensure_partitions()

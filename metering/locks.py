@@ -11,3 +11,6 @@ PAIRING_LOCK = 0x10171
 
 # Held while named customers and credentials are created, so that each is created once.
 PROVISIONING_LOCK = 0xA0B0
+
+# Held while partitions of the quarantine are created, so that two clocks create each once.
+PARTITIONS_LOCK = 0xDA7E5

@@ -1,7 +1,6 @@
 """Discover sources: list what calls name or what their paths begin with, but no admin entered."""
 
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db import connection
 from django.db.models import Min
@@ -9,6 +8,7 @@ from django.utils import timezone
 
 from metering.attribution.statements import DISCOVER_SOURCES, FORGET_DISCOVERED_SOURCES
 from metering.models import Delivery
+from metering.models.functions import first_id_at
 
 FIRST_LOOK_BACK = timedelta(hours=1)
 LOOK_OVERLAP = timedelta(seconds=10)
@@ -28,11 +28,6 @@ class SourceDiscovery:
             cursor.execute(DISCOVER_SOURCES, {"since": first_id_at(self._since)})
             cursor.execute(FORGET_DISCOVERED_SOURCES)
         self._since = next_since
-
-
-def first_id_at(moment: datetime) -> UUID:
-    """Return the smallest of the time-ordered ids that are made in this millisecond."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def _attributed_until() -> datetime:

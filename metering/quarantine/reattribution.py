@@ -5,6 +5,7 @@ reaches back, it then judges the ledger again, and writes corrections.
 """
 
 import logging
+from datetime import UTC, datetime, time
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from psycopg import sql
 
 from metering import failures
 from metering.attribution.processing import ensure_usable_connection
+from metering.ledger.partitions import first_kept_day
 from metering.locks import ATTRIBUTION_LOCK, CORRECTION_LOCK
 from metering.models import Claim, Quarantined, QuarantineReason
 from metering.quarantine import statements
@@ -213,6 +215,7 @@ def claim_arguments(claim: Claim) -> dict[str, Any]:
         "subscription": claim.subscription_id,
         "product": claim.product_id,
         "upload": claim.upload_id,
+        "first_kept_day": datetime.combine(first_kept_day(timezone.now()), time(tzinfo=UTC)),
     }
 
 
@@ -224,7 +227,9 @@ def _statement_of_claim(claim: Claim) -> str:
 
 def quarantine_condition(claim: Claim) -> sql.Composable:
     """Return the condition for the rows `q` of the quarantine that the claim judges."""
-    return sql.SQL("({}) AND {}").format(_quarantine_scope(claim), NOT_POISON)
+    return sql.SQL("({}) AND {} AND {}").format(
+        _quarantine_scope(claim), NOT_POISON, statements.LEDGER_KEEPS_ITS_DAY
+    )
 
 
 def _quarantine_scope(claim: Claim) -> sql.Composable:

@@ -100,6 +100,10 @@ QUARANTINE_OF_UPLOAD = sql.SQL("""
 NOT_POISON = sql.SQL("q.error = ''")
 
 
+# The ledger has no place any more for older calls, which wait for their partition to be dropped.
+LEDGER_KEEPS_ITS_DAY = sql.SQL("q.occurred_at >= %(first_kept_day)s")
+
+
 def first_in_scope_statement(scope: sql.Composable) -> str:
     """Return the SELECT of the first id that `claim_statement` would judge."""
     return (

@@ -18,6 +18,7 @@ from metering.attribution.discovery import SourceDiscovery
 from metering.ledger import partitions
 from metering.models import Claim, Delivery, IdempotentPost, PartialTransaction, SeenTransaction
 from metering.pairing import completion
+from metering.quarantine import partitions as quarantine_partitions
 from metering.quarantine import reattribution
 from revcred import outbox
 from revcred.actions import sign_ins
@@ -116,6 +117,8 @@ def do_chores() -> None:
     now = timezone.now()
     partitions.ensure_partitions()
     partitions.drop_partitions(before=partitions.first_kept_day(now))
+    quarantine_partitions.ensure_partitions()
+    quarantine_partitions.drop_old_partitions(now)
     forget_old_transactions(before=now - timedelta(days=settings.SEEN_TRANSACTION_DAYS))
     IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
