@@ -205,6 +205,12 @@ PAIRING_TIMEOUT_SECONDS = env.int("PAIRING_TIMEOUT_SECONDS", default=600)
 SEEN_TRANSACTION_DAYS = env.int("SEEN_TRANSACTION_DAYS", default=400)
 # Days that the ledger keeps transactions.
 LEDGER_DAYS = env.int("LEDGER_DAYS", default=400)
+# Days that calls of unknown keys, and of none, wait in quarantine. Never fewer than a call may be
+# old, by which time its gateway cannot send it again.
+UNKNOWN_KEY_DAYS = env.int("UNKNOWN_KEY_DAYS", default=90)
+# How many unknown keys that were seen once wait in quarantine, for each gateway. The oldest are
+# dropped and counted: a scanner may try millions.
+MAX_UNKNOWN_KEYS_PER_GATEWAY = env.int("MAX_UNKNOWN_KEYS_PER_GATEWAY", default=1_000_000)
 
 # --- Sign-in ------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -13,7 +14,7 @@ from django.urls import URLPattern, path
 from metering.admin import groups, owners, uncounted
 from metering.admin.groups import QuarantineGroup
 from metering.admin.transactions import ReceiptModelAdmin, format_elements
-from metering.models import Quarantined, QuarantineReason
+from metering.models import Quarantined, QuarantineDrop, QuarantineReason
 from metering.models.transactions import MeteredCall
 from metering.quarantine import actions
 from metering.quarantine.actions import MomentChoice
@@ -28,6 +29,7 @@ from revcred.models import Gateway, User
 # Only the groups of the page are counted, each by a query of the index.
 GROUPS_PER_PAGE = 50
 MAX_SHARES_IN_PREVIEW = 10
+MAX_DROPS_SHOWN = 50
 
 
 class ReleaseForm(ActionForm):
@@ -347,6 +349,9 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
             "reason": reason,
             "gateways": Gateway.objects.all()[:100],
             "gateway": gateway,
+            "drops": QuarantineDrop.objects.select_related("gateway")[:MAX_DROPS_SHOWN],
+            "unknown_key_days": settings.UNKNOWN_KEY_DAYS,
+            "max_unknown_keys": settings.MAX_UNKNOWN_KEYS_PER_GATEWAY,
         }
         return TemplateResponse(request, "admin/metering/quarantined/groups.html", context)
 

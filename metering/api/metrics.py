@@ -4,7 +4,7 @@ They are read from the database and not counted in memory, so that every web pro
 same numbers and none are lost when a process ends.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
@@ -30,6 +30,7 @@ SELECT
     coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)
 FROM metering_delivery
 """
+SUM_DROPPED_CALLS = "SELECT reason, cause, sum(calls) FROM metering_quarantinedrop GROUP BY 1, 2"
 COUNT_OPEN_CLAIMS = "SELECT count(*) FROM metering_claim WHERE finished_at IS NULL"
 
 
@@ -45,6 +46,8 @@ class MeteringCollector(Collector):
             waiting, oldest = cursor.fetchone()
             cursor.execute(COUNT_OPEN_CLAIMS)
             (claims,) = cursor.fetchone()
+            cursor.execute(SUM_DROPPED_CALLS)
+            dropped = cursor.fetchall()
         yield _transaction_counter("accepted", "Transactions accepted, repeats included", accepted)
         yield _transaction_counter("rejected", "Transactions rejected", rejected)
         yield _transaction_counter("passed_over", "Log records that are no calls", passed_over)
@@ -74,6 +77,18 @@ class MeteringCollector(Collector):
         yield GaugeMetricFamily(
             "revcred_open_claims", "Re-attributions that are not finished", value=int(claims)
         )
+        yield _dropped_counter(dropped)
+
+
+def _dropped_counter(rows: Iterable[tuple[str, str, int]]) -> Metric:
+    counter = CounterMetricFamily(
+        "revcred_transactions_dropped",
+        "Transactions dropped from quarantine, which belonged to nobody",
+        labels=("reason", "cause"),
+    )
+    for reason, cause, calls in rows:
+        counter.add_metric([reason, cause], int(calls))
+    return counter
 
 
 def _transaction_counter(name: str, help_text: str, value: int) -> Metric:

@@ -1,5 +1,6 @@
 from metering.models.claims import Claim
 from metering.models.deliveries import Delivery
+from metering.models.drops import QuarantineDrop
 from metering.models.gateways import GatewayToken
 from metering.models.idempotency import IdempotentPost
 from metering.models.partial_transactions import PartialTransaction
@@ -25,6 +26,7 @@ __all__ = [
     "IntakeStats",
     "MatchedBy",
     "PartialTransaction",
+    "QuarantineDrop",
     "QuarantineReason",
     "Quarantined",
     "Rejection",

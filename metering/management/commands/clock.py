@@ -18,8 +18,8 @@ from metering.attribution.discovery import SourceDiscovery
 from metering.ledger import partitions
 from metering.models import Claim, Delivery, IdempotentPost, PartialTransaction, SeenTransaction
 from metering.pairing import completion
+from metering.quarantine import dropping, reattribution
 from metering.quarantine import partitions as quarantine_partitions
-from metering.quarantine import reattribution
 from revcred import outbox
 from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
@@ -54,6 +54,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stopped.set())
         # In a thread of its own: attribution must not wait for a slow mail server.
         Thread(target=send_mail_until_stopped, args=(stopped,), name="mail", daemon=True).start()
+        Thread(target=keep_retention_until_stopped, args=(stopped,), daemon=True).start()
         chores_at = discovery_at = files_at = 0.0
         discovery = SourceDiscovery()
         while not stopped.wait(TICK_SECONDS):
@@ -66,7 +67,7 @@ class Command(BaseCommand):
                 discovery_at = time.monotonic() + DISCOVERY_INTERVAL_SECONDS
 
 
-def run_step_safely(step: Callable[[], None]) -> bool:
+def run_step_safely(step: Callable[[], object]) -> bool:
     """Run a step, and return False if it failed or has to wait. The clock goes on in any case."""
     try:
         if is_older_than_database():
@@ -87,6 +88,14 @@ def run_step_safely(step: Callable[[], None]) -> bool:
 def send_mail_until_stopped(stopped: Event) -> None:
     while not stopped.wait(TICK_SECONDS):
         run_step_safely(sweep_waiting_mail)
+
+
+def keep_retention_until_stopped(stopped: Event) -> None:
+    """Delete what is past its retention or over its cap. A scanner's calls may take minutes."""
+    while not stopped.wait(TICK_SECONDS):
+        for step in RETENTION_STEPS:
+            run_step_safely(step)
+        stopped.wait(CHORES_INTERVAL_SECONDS)
 
 
 def sweep_waiting_mail() -> None:
@@ -110,6 +119,13 @@ def sweep_waiting_work() -> None:
 
 def remove_abandoned_upload_files() -> None:
     housekeeping.delete_abandoned_files()
+
+
+# Each works in small transactions.
+RETENTION_STEPS: tuple[Callable[[], object], ...] = (
+    dropping.drop_old_calls,
+    dropping.drop_calls_over_limit,
+)
 
 
 def do_chores() -> None:

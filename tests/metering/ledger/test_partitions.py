@@ -9,8 +9,10 @@ from django.utils import timezone
 from metering.inbox.intake import accept_calls
 from metering.ledger import partitions
 from metering.management.commands.clock import (
+    RETENTION_STEPS,
     do_chores,
     forget_old_transactions,
+    run_step_safely,
     sweep_waiting_work,
 )
 from metering.models import Delivery, SeenTransaction, Usage
@@ -82,6 +84,7 @@ def test_what_is_too_old_to_be_accepted_is_forgotten():
 @pytest.mark.django_db(transaction=True)
 def test_the_chores_can_be_done():
     do_chores()
+    assert all(run_step_safely(step) for step in RETENTION_STEPS)
 
 
 def test_the_clock_sweeps_what_no_bell_announced():
