@@ -170,6 +170,11 @@ FILE_UPLOAD_HANDLERS = [
     "revcred.uploads.files.LockedUploadHandler",
 ]
 
+# Days after which an upload can no longer be undone: what it replaced is deleted, secrets too. Of
+# more changes than these the oldest go earlier.
+UPLOAD_UNDO_DAYS = env.int("UPLOAD_UNDO_DAYS", default=90)
+MAX_UPLOAD_CHANGES = env.int("MAX_UPLOAD_CHANGES", default=10_000_000)
+
 # --- Server -------------------------------------------------------------------------------------
 
 # Threads of one process for what is not a gateway's POST, each class by itself.
@@ -205,6 +210,14 @@ PAIRING_TIMEOUT_SECONDS = env.int("PAIRING_TIMEOUT_SECONDS", default=600)
 SEEN_TRANSACTION_DAYS = env.int("SEEN_TRANSACTION_DAYS", default=400)
 # Days that the ledger keeps transactions.
 LEDGER_DAYS = env.int("LEDGER_DAYS", default=400)
+# Rows that are kept of each, the oldest are deleted: calls sent again with other content, finished
+# re-attributions, answers under idempotency keys (for a day), discovered sources.
+MAX_CONFLICTS = env.int("MAX_CONFLICTS", default=1_000_000)
+MAX_FINISHED_CLAIMS = env.int("MAX_FINISHED_CLAIMS", default=100_000)
+MAX_IDEMPOTENT_POSTS = env.int("MAX_IDEMPOTENT_POSTS", default=1_000_000)
+MAX_DISCOVERED_SOURCES = env.int("MAX_DISCOVERED_SOURCES", default=5_000)
+# Days after which a discovered source is forgotten that no call names any more.
+DISCOVERED_SOURCE_DAYS = env.int("DISCOVERED_SOURCE_DAYS", default=90)
 # Days that calls of unknown keys, and of none, wait in quarantine. Never fewer than a call may be
 # old, by which time its gateway cannot send it again.
 UNKNOWN_KEY_DAYS = env.int("UNKNOWN_KEY_DAYS", default=90)
@@ -245,6 +258,10 @@ ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds that a confirmed password last
 REVEAL_ALERT_KEYS = env.int("REVEAL_ALERT_KEYS", default=10)
 REVEAL_ALERT_MINUTES = env.int("REVEAL_ALERT_MINUTES", default=10)
 
+# Events of failed and refused attempts in an hour, of all logins. Further ones are counted, and
+# recorded later.
+MAX_ATTEMPT_EVENTS_PER_HOUR = env.int("MAX_ATTEMPT_EVENTS_PER_HOUR", default=1_000)
+
 # "required": nobody opens the administration without a second factor. "optional": only users who
 # have set one up are asked for it.
 STAFF_SECOND_FACTOR = env.str(
@@ -282,6 +299,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+MAX_SESSIONS = env.int("MAX_SESSIONS", default=100_000)  # of more, those that end first are deleted
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
 SECURE_SSL_REDIRECT = False  # the proxy's job; plain HTTP is what it speaks to us
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000 if PRODUCTION else 0)

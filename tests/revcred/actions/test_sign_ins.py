@@ -101,6 +101,24 @@ def test_one_place_that_tries_too_often_is_on_record(client):
     assert "sign_in_limited" in {each[0] for each in events()}
 
 
+def test_attempts_at_many_logins_are_a_bounded_number_of_events_and_none_is_lost(settings):
+    settings.MAX_ATTEMPT_EVENTS_PER_HOUR = 3
+    for user in [factories.a_user() for _ in range(5)]:
+        for _ in range(2):
+            sign_ins.record_throttled_event(
+                verb=AuditEvent.Verb.SIGN_IN_FAILED, user=user, address=WHERE
+            )
+    later(minutes=2)
+    sign_ins.record_counted_attempts()
+    assert [each[3] for each in events()] == [1, 1, 1]
+    assert FailedSignIns.objects.count() == 5
+
+    settings.MAX_ATTEMPT_EVENTS_PER_HOUR = 100
+    sign_ins.record_counted_attempts()
+    assert [each[3] for each in events()] == [1, 1, 1, 1, 1, 1, 2, 2]
+    assert not FailedSignIns.objects.exists()
+
+
 def test_many_failures_are_one_event_a_minute_and_none_is_lost(ann):
     for _ in range(100):
         sign_ins.record_throttled_event(
