@@ -14,6 +14,7 @@ from allauth.core.internal.ratelimit import handler429
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core import signing
 from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -34,6 +35,11 @@ INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
     "confirm_address",
     "stop_address",
 )  # in the session
+TOKEN_SALTS = {
+    INVITATION_PURPOSE: subscribers.INVITATION_TOKEN_SALT,
+    CONFIRM_ADDRESS_PURPOSE: addresses.CONFIRM_TOKEN_SALT,
+    STOP_ADDRESS_PURPOSE: addresses.STOP_TOKEN_SALT,
+}
 
 
 class AtomicPasswordChangeView(views.PasswordChangeView):  # type: ignore[misc]
@@ -90,8 +96,20 @@ def too_many_requests_page(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD"])
 def open_mail_link(request: HttpRequest, token: str, purpose: str) -> HttpResponse:
     """Move the token of a mail's link into the session, and redirect to the page without it."""
-    request.session[f"revcred_{purpose}"] = token
+    # Anybody can try any token, and each session is a row. Too old or used ones are ours, too.
+    if _is_token_of_ours(token, purpose):
+        request.session[f"revcred_{purpose}"] = token
+    else:
+        request.session.pop(f"revcred_{purpose}", None)
     return redirect(f"account_{purpose}_page")
+
+
+def _is_token_of_ours(token: str, purpose: str) -> bool:
+    try:
+        signing.loads(token, salt=TOKEN_SALTS[purpose])
+    except signing.BadSignature:
+        return False
+    return True
 
 
 @never_cache
