@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -135,6 +136,8 @@ class Upload(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     applied_at = models.DateTimeField(null=True, editable=False)
     ended_at = models.DateTimeField(null=True, editable=False)
+    # From then on it cannot be undone: its changes are being deleted, or were.
+    undo_dropped_at = models.DateTimeField(null=True, editable=False)
 
     objects = UploadQuerySet.as_manager()
 
@@ -154,6 +157,18 @@ class Upload(models.Model):
     @property
     def is_under_way(self) -> bool:
         return self.state in self.UNDER_WAY
+
+    @property
+    def may_be_undone(self) -> bool:
+        """True if it has ended, and what undoing needs is still there. It may be nothing."""
+        return self.state in self.UNDOABLE and self.undo_dropped_at is None
+
+    @property
+    def undoable_until(self) -> datetime | None:
+        """The moment at which its undo data is dropped; None if it cannot be undone."""
+        if not (self.may_be_undone and self.ended_at):
+            return None
+        return self.ended_at + timedelta(days=settings.UPLOAD_UNDO_DAYS)
 
     @property
     def file_kept_until(self) -> datetime | None:
@@ -190,6 +205,8 @@ class UploadChange(models.Model):
 
     `before` and `after` hold the fields that changed, but no keys or secrets. `undo_data` holds
     what else undo needs: numbers and moments of keys and assignments that began or ended.
+
+    Deleted after UPLOAD_UNDO_DAYS; the audit keeps what was changed.
     """
 
     upload = models.ForeignKey(

@@ -252,7 +252,7 @@ def undo_upload(*, upload: Upload, by: User) -> None:
     Raises NotAllowed, UndoBlocked, and WrongUploadState unless the upload has ended and has
     changed something.
     """
-    if upload.state not in Upload.UNDOABLE or not upload.changes.exists():
+    if not upload.may_be_undone or not upload.changes.exists():
         raise WrongUploadState
     if missing := rights.missing_rights_to_undo(upload, by):
         raise NotAllowed(missing)
@@ -260,7 +260,7 @@ def undo_upload(*, upload: Upload, by: User) -> None:
     if obstacles := undo_obstacles(upload=upload):
         raise UndoBlocked(obstacles)
     with locked_upload(upload):
-        if upload.state not in Upload.UNDOABLE:
+        if not upload.may_be_undone:
             raise WrongUploadState
         upload.state, upload.undone_by, upload.error = Upload.State.UNDOING, by, ""
         upload.asked_from |= asker("undone_by")

@@ -1,14 +1,19 @@
 """Housekeeping of uploads, called by the clock: wake workers, delete files after a day."""
 
 import logging
+from collections.abc import Collection
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
 from django.utils import timezone
 
-from revcred.models import Upload
+from revcred.models import Upload, UploadChange
 from revcred.models.uploads import FILE_RETENTION
+from revcred.retention import delete_in_batches
 from revcred.uploads import files, staging
 from revcred.uploads.actions import cancel_upload
 from revcred.uploads.phases import uploads_bell
@@ -60,6 +65,31 @@ def delete_expired_uploads() -> None:
     for upload in Upload.objects.filter(is_staged=True, ended_at__lt=old):
         staging.drop_staging_tables(upload.pk)
         Upload.objects.filter(pk=upload.pk).update(is_staged=False)
+
+
+def drop_undo_data(*, except_of: Collection[int] = ()) -> int:
+    """Delete the changes of uploads that ended UPLOAD_UNDO_DAYS ago, and return how many.
+
+    They hold replaced secrets, which nobody needs for ever. Beyond MAX_UPLOAD_CHANGES those of the
+    oldest uploads go earlier. `except_of`: numbers of uploads that keep theirs for now.
+    """
+    before = timezone.now() - timedelta(days=settings.UPLOAD_UNDO_DAYS)
+    ended = Upload.objects.exclude(state__in=Upload.UNDER_WAY).exclude(pk__in=except_of)
+    too_many = _newest_upload_over_limit()
+    over = ended.filter(Q(ended_at__lt=before) | Q(pk__lte=too_many), undo_dropped_at=None)
+    over.update(undo_dropped_at=timezone.now())
+    # Also those of an earlier run that did not finish.
+    dropped = ended.exclude(undo_dropped_at=None)
+    return delete_in_batches(UploadChange.objects.filter(upload__in=dropped))
+
+
+def _newest_upload_over_limit() -> int:
+    """Return the number of the newest upload whose changes are beyond the limit; 0 if none is."""
+    # The number alone is in the index, which is all that is read of millions.
+    newest_first = UploadChange.objects.order_by("-pk").values_list("pk", flat=True)
+    most = settings.MAX_UPLOAD_CHANGES
+    first_beyond = newest_first[most : most + 1].first()
+    return UploadChange.objects.get(pk=first_beyond).upload_id if first_beyond else 0
 
 
 def delete_abandoned_files(*, older_than: float = files.ABANDONED_SECONDS) -> int:

@@ -340,7 +340,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
             str(upload),
             upload,
             outcome_counts=preview.outcome_counts(upload),
-            may_undo=upload.state in Upload.UNDOABLE and upload.changes.exists(),
+            may_undo=upload.may_be_undone and upload.changes.exists(),
             may_check=upload.state == Upload.State.FAILED and not upload.applied_at,
             **self._rejected_rows_context(request, upload),
         )
@@ -381,7 +381,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
                 return self._run_action(request, upload, actions.undo_upload)
             except actions.UndoBlocked:
                 pass  # the page below names the obstacles
-        if upload.state not in Upload.UNDOABLE or not upload.changes.exists():
+        if not upload.may_be_undone or not upload.changes.exists():
             messages.warning(request, STATE_CHANGED_MESSAGE)
             return self._redirect_to(upload)
         obstacles = actions.undo_obstacles(upload=upload)

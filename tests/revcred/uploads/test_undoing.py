@@ -16,7 +16,7 @@ from revcred.models import (
     Subscription,
     Upload,
 )
-from revcred.uploads import actions, undoing
+from revcred.uploads import actions, housekeeping, undoing
 from revcred.uploads.columns import ListKind
 from tests import factories
 from tests.revcred.uploads.conftest import rows, worked
@@ -211,3 +211,25 @@ def test_an_undone_list_can_be_applied_again(applied, undone, acme):
     undone(applied(text))
 
     assert applied(text).outcome == {"create": 1, "meanwhile": 0}
+
+
+def test_undo_data_goes_after_its_time_and_replaced_secrets_with_it(applied, acme, maps, settings):
+    factories.a_credential(acme, "the-key-of-orders", "its secret", name="Orders")
+    line = "acme,Orders,the-key-of-orders,another secret"
+    upload, later = (applied(rows("customer,name,key,secret", line + n)) for n in ("", " 2"))
+    assert upload.changes.get().secret
+    Upload.objects.filter(pk=upload.pk).update(ended_at=timezone.now() - timedelta(days=91))
+
+    assert housekeeping.drop_undo_data(except_of=[upload.pk]) == 0
+    assert housekeeping.drop_undo_data() == 1
+
+    upload.refresh_from_db()
+    assert (upload.may_be_undone, upload.undoable_until) == (False, None)
+    with pytest.raises(actions.WrongUploadState):
+        actions.undo_upload(upload=upload, by=factories.an_admin())
+    assert later.undoable_until == later.ended_at + timedelta(days=90)
+
+    settings.MAX_UPLOAD_CHANGES = 1
+    assert (housekeeping.drop_undo_data(), later.changes.count()) == (0, 1)
+    settings.MAX_UPLOAD_CHANGES = 0
+    assert (housekeeping.drop_undo_data(), later.changes.count()) == (1, 0)

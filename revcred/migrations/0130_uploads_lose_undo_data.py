@@ -1,0 +1,13 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("revcred", "0101_names_of_the_field")]
+
+    operations = [
+        migrations.AddField(
+            model_name="upload",
+            name="undo_dropped_at",
+            field=models.DateTimeField(editable=False, null=True),
+        ),
+    ]
