@@ -31,6 +31,24 @@ SELECT
 FROM metering_delivery
 """
 SUM_DROPPED_CALLS = "SELECT reason, cause, sum(calls) FROM metering_quarantinedrop GROUP BY 1, 2"
+# Tables that grow by what others send. The numbers are what PostgreSQL last saw: counting millions
+# of rows at each scrape would take long.
+GROWING_TABLES = (
+    *("metering_transaction", "metering_quarantined", "metering_seentransaction"),
+    *("metering_conflict", "metering_partialtransaction", "metering_idempotentpost"),
+    *("metering_discoveredsource", "metering_claim", "metering_rejection"),
+    *("django_session", "revcred_failedsignins", "revcred_auditevent"),
+    *("revcred_uploadchange", "revcred_outgoingmail"),
+)
+ESTIMATE_ROWS = """
+SELECT name, coalesce(sum(greatest(part.reltuples, 0)), 0)
+FROM unnest(%s::text[]) AS name LEFT JOIN pg_class part ON part.relkind = 'r' AND (
+    part.oid = to_regclass(name)
+    OR part.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass(name))
+)
+GROUP BY 1 ORDER BY 1
+"""
+SUM_UNRECORDED_ATTEMPTS = "SELECT coalesce(sum(unrecorded), 0) FROM revcred_failedsignins"
 COUNT_OPEN_CLAIMS = "SELECT count(*) FROM metering_claim WHERE finished_at IS NULL"
 
 
@@ -48,6 +66,10 @@ class MeteringCollector(Collector):
             (claims,) = cursor.fetchone()
             cursor.execute(SUM_DROPPED_CALLS)
             dropped = cursor.fetchall()
+            cursor.execute(ESTIMATE_ROWS, [[*GROWING_TABLES]])
+            tables = cursor.fetchall()
+            cursor.execute(SUM_UNRECORDED_ATTEMPTS)
+            (unrecorded,) = cursor.fetchone()
         yield _transaction_counter("accepted", "Transactions accepted, repeats included", accepted)
         yield _transaction_counter("rejected", "Transactions rejected", rejected)
         yield _transaction_counter("passed_over", "Log records that are no calls", passed_over)
@@ -78,6 +100,12 @@ class MeteringCollector(Collector):
             "revcred_open_claims", "Re-attributions that are not finished", value=int(claims)
         )
         yield _dropped_counter(dropped)
+        yield _rows_gauge(tables)
+        yield GaugeMetricFamily(
+            "revcred_unrecorded_attempts",
+            "Failed and refused attempts that are counted and not yet in the audit",
+            value=int(unrecorded),
+        )
 
 
 def _dropped_counter(rows: Iterable[tuple[str, str, int]]) -> Metric:
@@ -89,6 +117,15 @@ def _dropped_counter(rows: Iterable[tuple[str, str, int]]) -> Metric:
     for reason, cause, calls in rows:
         counter.add_metric([reason, cause], int(calls))
     return counter
+
+
+def _rows_gauge(tables: Iterable[tuple[str, float]]) -> Metric:
+    gauge = GaugeMetricFamily(
+        "revcred_table_rows", "Rows of tables that grow, estimated", labels=("table",)
+    )
+    for name, rows in tables:
+        gauge.add_metric([name], int(rows))
+    return gauge
 
 
 def _transaction_counter(name: str, help_text: str, value: int) -> Metric:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import Min
 from django.utils import timezone
@@ -26,7 +27,13 @@ class SourceDiscovery:
         next_since = _attributed_until() - LOOK_OVERLAP
         with connection.cursor() as cursor:
             cursor.execute(DISCOVER_SOURCES, {"since": first_id_at(self._since)})
-            cursor.execute(FORGET_DISCOVERED_SOURCES)
+            cursor.execute(
+                FORGET_DISCOVERED_SOURCES,
+                {
+                    "before": timezone.now() - timedelta(days=settings.DISCOVERED_SOURCE_DAYS),
+                    "most": settings.MAX_DISCOVERED_SOURCES,
+                },
+            )
         self._since = next_since
 
 

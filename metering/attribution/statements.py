@@ -284,7 +284,8 @@ SET last_seen_at = greatest(standing.last_seen_at, excluded.last_seen_at)
 )
 
 
-# Delete what has become a source, and beyond 5,000 rows those not seen for the longest time.
+# Delete what has become a source, what was not seen since %(before)s, and beyond %(most)s rows
+# those not seen for the longest time.
 FORGET_DISCOVERED_SOURCES = (
     sql.SQL("""
 DELETE FROM metering_discoveredsource d
@@ -295,8 +296,8 @@ WHERE CASE d.kind
         SELECT FROM revcred_formername f WHERE f.kind = 'source' AND f.name = d.name
     )
     ELSE EXISTS (SELECT FROM revcred_pathrule r WHERE {fits_path_rule})
-END OR d.id IN (
-    SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET 5000
+END OR d.last_seen_at < %(before)s OR d.id IN (
+    SELECT id FROM metering_discoveredsource ORDER BY last_seen_at DESC, id OFFSET %(most)s
 )
 """)
     .format(fits_path_rule=path_rule_condition("d.name"))

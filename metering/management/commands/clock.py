@@ -13,14 +13,15 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from metering import retention as metering_retention
 from metering.attribution import processing
 from metering.attribution.discovery import SourceDiscovery
 from metering.ledger import partitions
-from metering.models import Claim, Delivery, IdempotentPost, PartialTransaction, SeenTransaction
+from metering.models import Claim, Delivery, PartialTransaction, SeenTransaction
 from metering.pairing import completion
 from metering.quarantine import dropping, reattribution
 from metering.quarantine import partitions as quarantine_partitions
-from revcred import outbox
+from revcred import outbox, retention
 from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
 from revcred.runtime import preflight, telemetry
@@ -125,6 +126,11 @@ def remove_abandoned_upload_files() -> None:
 RETENTION_STEPS: tuple[Callable[[], object], ...] = (
     dropping.drop_old_calls,
     dropping.drop_calls_over_limit,
+    metering_retention.delete_idempotent_posts,
+    metering_retention.delete_conflicts,
+    metering_retention.delete_finished_claims,
+    metering_retention.drop_undo_data_of_uploads,
+    retention.delete_sessions_over_limit,
 )
 
 
@@ -136,7 +142,6 @@ def do_chores() -> None:
     quarantine_partitions.ensure_partitions()
     quarantine_partitions.drop_old_partitions(now)
     forget_old_transactions(before=now - timedelta(days=settings.SEEN_TRANSACTION_DAYS))
-    IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
     call_command("clearsessions")
     housekeeping.delete_expired_uploads()
     outbox.prune_sent_mail()

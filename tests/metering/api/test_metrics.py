@@ -22,6 +22,8 @@ def test_metrics(client):
     figures = {name.removeprefix("revcred_"): float(value) for name, value in figures.items()}
     assert figures.pop("lag_seconds_total") > 0
     assert figures.pop("oldest_waiting_seconds") > 0
+    tables = {name for name in figures if name.startswith("table_rows")}
+    assert {'table_rows{table="metering_quarantined"}'} < tables
     assert (
         figures.items()
         >= {
@@ -34,6 +36,7 @@ def test_metrics(client):
             "transactions_quarantined_total": 1,
             "waiting_transactions": 1,
             "open_claims": 1,
+            "unrecorded_attempts": 0,
         }.items()
     )
 
