@@ -48,6 +48,9 @@ FROM unnest(%s::text[]) AS name LEFT JOIN pg_class part ON part.relkind = 'r' AN
 )
 GROUP BY 1 ORDER BY 1
 """
+COUNT_SLOW_PATH_RULES = """
+SELECT count(*) FROM revcred_pathrule WHERE switched_off AND found_slow_at IS NOT NULL
+"""
 SUM_UNRECORDED_ATTEMPTS = "SELECT coalesce(sum(unrecorded), 0) FROM revcred_failedsignins"
 COUNT_OPEN_CLAIMS = "SELECT count(*) FROM metering_claim WHERE finished_at IS NULL"
 
@@ -70,6 +73,8 @@ class MeteringCollector(Collector):
             tables = cursor.fetchall()
             cursor.execute(SUM_UNRECORDED_ATTEMPTS)
             (unrecorded,) = cursor.fetchone()
+            cursor.execute(COUNT_SLOW_PATH_RULES)
+            (slow_rules,) = cursor.fetchone()
         yield _transaction_counter("accepted", "Transactions accepted, repeats included", accepted)
         yield _transaction_counter("rejected", "Transactions rejected", rejected)
         yield _transaction_counter("passed_over", "Log records that are no calls", passed_over)
@@ -105,6 +110,11 @@ class MeteringCollector(Collector):
             "revcred_unrecorded_attempts",
             "Failed and refused attempts that are counted and not yet in the audit",
             value=int(unrecorded),
+        )
+        yield GaugeMetricFamily(
+            "revcred_slow_path_rules",
+            "Path rules that were switched off because they took long",
+            value=int(slow_rules),
         )
 
 

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from metering.models import MatchedBy, QuarantineReason
 from revcred.models import Gateway
+from revcred.models.sources import MAX_MATCHED_CHARACTERS
 
 
 def reason_if_called_now(
@@ -46,17 +47,19 @@ NAMES_DISAGREE_CONDITION = sql.SQL("""(j.by_name).is_strict AND (
 
 
 def path_rule_condition(path: str) -> sql.Composed:
-    """Return the condition that rule `r` matches `path`, a column such as `judging.path`.
+    """Return the condition that rule `r` is on and matches `path`, a column as `judging.path`.
 
     Only PostgreSQL matches regular expressions, so that no second engine can read one differently.
     """
-    return sql.SQL("""CASE r.match
+    return sql.SQL("""NOT r.switched_off AND CASE r.match
                         WHEN 'equals' THEN {path} = r.text
                         WHEN 'begins_with' THEN starts_with({path}, r.text)
                         WHEN 'ends_with' THEN right({path}, length(r.text)) = r.text
                         WHEN 'contains' THEN strpos({path}, r.text) > 0
-                        ELSE {path} ~ r.text
-                    END""").format(path=_name(path))
+                        ELSE left({path}, {max_characters}) ~ r.text
+                    END""").format(
+        path=_name(path), max_characters=sql.Literal(MAX_MATCHED_CHARACTERS)
+    )
 
 
 # The last moment that `occurred_at` may stand for: in whole seconds, any moment of its second. What

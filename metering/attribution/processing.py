@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic
 
 from metering import failures
+from metering.attribution import slow_rules
 from metering.attribution.cautious_mode import cautious_mode
 from metering.attribution.statements import (
     BEGIN_ATTEMPT,
@@ -187,6 +188,12 @@ def _record_failure(batch: Sequence[Attempt], error: Error, limit: float) -> Non
     ):
         cautious_mode.extend_limits()
         deliveries.update(attempts=F("attempts") - 1, next_try_at=Now() + CONTENTION_RETRY_DELAY)
+        return
+    # Nor does a call that a path rule is slow with: now that the rule is off, all are tried again.
+    if failures.took_too_long(error) and slow_rules.switch_off_rules_slow_in(
+        [attempt.id for attempt in batch]
+    ):
+        deliveries.update(attempts=F("attempts") - 1, next_try_at=F("received_at"))
         return
     name = failures.error_class(error)
     if failures.is_systemic(error) and _fails_without_deliveries(limit):

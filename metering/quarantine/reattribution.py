@@ -17,6 +17,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from metering import failures
+from metering.attribution import slow_rules
 from metering.attribution.processing import ensure_usable_connection
 from metering.ledger.partitions import first_kept_day
 from metering.locks import ATTRIBUTION_LOCK, CORRECTION_LOCK
@@ -108,16 +109,28 @@ def _judge_next_step(pk: int, step_size: int) -> int:
             step_size,
             failures.error_class(error),
         )
-        if failures.is_contention(error) or failures.is_systemic(error):
-            # Nothing is wrong with the transactions: the next bell, or the clock, tries again.
+        has_to_wait = failures.is_contention(error) or failures.is_systemic(error)
+        if has_to_wait or (failures.took_too_long(error) and _switch_off_slow_rules(pk, step_size)):
+            # Nothing is wrong with the transactions. What has to wait is tried again by the next
+            # bell, or the clock.
             Claim.objects.filter(pk=pk).update(attempts=F("attempts") - 1)
-            return 0
+            return 0 if has_to_wait else step_size
         if step_size == 1:
             may_be_others_doing = (
                 failures.connection_lost(error) and attempts < MAX_SINGLE_CLAIM_ATTEMPTS
             )
             return 0 if may_be_others_doing else int(_quarantine_next_as_poison(pk, error))
         return step_size
+
+
+def _switch_off_slow_rules(pk: int, step_size: int) -> bool:
+    """Switch off path rules that take long on the paths of a step; return True if any did."""
+    claim = Claim.objects.get(pk=pk)
+    condition = ledger_condition(claim) if claim.correcting else quarantine_condition(claim)
+    return slow_rules.switch_off_rules_slow_on(
+        statements.paths_in_scope_statement(condition, of_ledger=claim.correcting),
+        claim_arguments(claim) | {"after": claim.after or BEFORE_FIRST_ID, "max_rows": step_size},
+    )
 
 
 def _record_claim_attempt(pk: int) -> int | None:

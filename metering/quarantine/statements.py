@@ -115,6 +115,23 @@ SELECT q.id FROM metering_quarantined q WHERE q.id > %(after)s AND ({scope}) ORD
     )
 
 
+def paths_in_scope_statement(scope: sql.Composable, *, of_ledger: bool) -> str:
+    """Return the SELECT of %(most)s paths, the longest first, that the next step would judge."""
+    rows = "metering_quarantined q WHERE q.id > %(after)s"
+    if of_ledger:
+        rows = "metering_transaction t WHERE t.id > %(after)s AND t.occurred_at >= %(since)s"
+    return (
+        sql.SQL("""
+SELECT path FROM (
+    SELECT id, path, source_named FROM {rows} AND ({scope}) ORDER BY id LIMIT %(max_rows)s
+) next
+WHERE path <> '' AND source_named = '' ORDER BY length(path) DESC LIMIT %(most)s
+""")
+        .format(rows=sql.SQL(rows), scope=scope)
+        .as_string()
+    )
+
+
 def judging_from_quarantine_cte(scope: sql.Composable, *, lock: str = "FOR UPDATE") -> sql.Composed:
     """Return the CTE `judging` of the next %(max_rows)s in quarantine after the id %(after)s."""
     return sql.SQL("""

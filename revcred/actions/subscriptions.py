@@ -9,7 +9,16 @@ from django.utils import timezone
 from revcred.actions import names
 from revcred.actions.constraints import raising_on_violation
 from revcred.hooks import announce_change
-from revcred.models import AuditEvent, AuditVerb, FormerName, Product, Source, Subscription, User
+from revcred.models import (
+    AuditEvent,
+    AuditVerb,
+    FormerName,
+    PathRule,
+    Product,
+    Source,
+    Subscription,
+    User,
+)
 from revcred.models.audit import audit_difference
 
 
@@ -156,6 +165,24 @@ def announce_paths_changed(*, source: Source, by: User | None) -> None:
     """
     cause = f"the paths of “{source}” were changed"
     announce_change(cause, with_sources=True, since=_first_start_with_sources(), by=by)
+
+
+@atomic
+def switch_off_slow_path_rule(*, rule: PathRule, reason: str) -> bool:
+    """Switch off a path rule that holds up attribution. Return False if somebody has already.
+
+    What was attributed by it stays until it is switched on, and is judged again then.
+    """
+    on = PathRule.objects.filter(pk=rule.pk, text=rule.text, switched_off=False)
+    if not on.update(switched_off=True, found_slow_at=timezone.now()):
+        return False
+    AuditEvent.objects.record(
+        AuditVerb.SWITCHED_OFF,
+        target=rule.source,
+        by=None,
+        details={"path_rule": str(rule), "reason": reason},
+    )
+    return True
 
 
 def products_with_only_source(*, source: Source) -> list[Product]:

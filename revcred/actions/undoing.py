@@ -53,6 +53,7 @@ UNDOABLE_MODELS: tuple[type[models.Model], ...] = (
     *(Customer, Gateway, Subscriber, Membership, User),
 )
 # Rows on a thing's page that are restored with it. Others have pages of their own.
+PATH_RULE_FIELDS = {"match", "text", "switched_off"}
 RESTORABLE_ROW_MODELS: tuple[type[models.Model], ...] = (PathRule, Membership)
 # What restoring raises if somebody else has the old name or key by now.
 OLD_VALUE_TAKEN_ERRORS = (
@@ -350,14 +351,16 @@ def _restore_path_rules(
     for row in rows:
         old, new = row["old"], row["new"]
         rule = PathRule.objects.filter(pk=row["id"]).first()
-        current = {"match": rule.match, "text": rule.text} if rule else None
+        # An early event does not say whether the rule was on.
+        current = {name: getattr(rule, name) for name in new or ()} if rule else None
         if current != new:
             raise CannotUndo(_changed_meanwhile(event, target, row["name"]))
         if rule and old is None:
             rule.delete()
         elif old is not None:
             put_back = rule or PathRule(pk=row["id"], source=target)
-            put_back.match, put_back.text = old["match"], old["text"]
+            for name in PATH_RULE_FIELDS & old.keys():
+                setattr(put_back, name, old[name])
             put_back.save()
     # Recorded like a change by hand, with old and new exchanged, so that it can be undone in turn.
     exchanged = [row | {"old": row["new"], "new": row["old"]} for row in rows]

@@ -3,16 +3,17 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 
 from revcred import hooks
 from revcred.actions import subscriptions
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.generic import ModelForm, TabularInline
+from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
 from revcred.models import PathRule, Product, Source
 
@@ -64,6 +65,30 @@ class ProductForm(KeepsMicrosecondsForm):
         return cleaned
 
 
+class SlowRulesMixin(NameSearchMixin):
+    """Warns on the pages of what has path rules that were switched off because they took long."""
+
+    slow_rules_of = ""  # the lookup from a path rule to what the page shows
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if request.method == "GET":
+            slow = PathRule.objects.slow().filter(**{self.slow_rules_of: parse_id(object_id)})
+            for rule in slow.select_related("source"):
+                messages.warning(
+                    request,
+                    f"The path rule of “{rule.source}” that {rule} was switched off at"
+                    f" {rule.found_slow_at:%Y-%m-%d %H:%M} UTC, since it took too long on paths of"
+                    " calls. Write a simpler expression and switch it on.",
+                )
+        return super().change_view(request, object_id, form_url, extra_context)
+
+
 def counted_calls_in_words(product: Product) -> str:
     """Return which calls a product counts, such as `calls to 2 sources only`."""
     if not Product.objects.filter(pk=product.pk, restricted=True).exists():
@@ -76,8 +101,10 @@ def counted_calls_in_words(product: Product) -> str:
 
 
 @admin.register(Product)
-class ProductAdmin(NameSearchMixin):
+class ProductAdmin(SlowRulesMixin):
     """Products with the sources they count."""
+
+    slow_rules_of = "source__products"
 
     list_display = ("__str__", "external_key", "published")
     list_filter = ("published",)
@@ -127,8 +154,10 @@ class PathRuleInline(TabularInline):
 
 
 @admin.register(Source)
-class SourceAdmin(NameSearchMixin):
+class SourceAdmin(SlowRulesMixin):
     """Sources: the APIs behind products."""
+
+    slow_rules_of = "source"
 
     list_display = ("name", "external_key", "paths")
     search_fields = ("name", "external_key")
@@ -140,7 +169,10 @@ class SourceAdmin(NameSearchMixin):
 
     @admin.display(description="paths")
     def paths(self, source: Source) -> str:
-        return ", ".join(str(rule) for rule in source.path_rules.all())
+        return ", ".join(
+            f"{rule} (switched off)" if rule.switched_off else str(rule)
+            for rule in source.path_rules.all()
+        )
 
     def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
         changes_counting = "external_key" in form.changed_data or any(

@@ -125,6 +125,7 @@ class AuditVerb(models.TextChoices):
     CANCELLED = "cancelled"
     UNDONE = "undone"
     SCRUBBED = "scrubbed"
+    SWITCHED_OFF = "switched_off", "Path rule switched off"
     FACTOR_ADDED = "factor_added", "Second factor added"
     FACTOR_REMOVED = "factor_removed", "Second factor removed"
     FACTOR_RESET = "factor_reset", "Second factor reset"

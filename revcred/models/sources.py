@@ -1,6 +1,8 @@
 """Sources: the APIs behind products, and the paths that belong to them."""
 
 import re
+from collections.abc import Iterable
+from typing import Self
 
 from django.core.exceptions import ValidationError
 from django.db import DataError, OperationalError, connection, models
@@ -12,8 +14,9 @@ from psycopg.errors import QueryCanceled
 # An escaped digit, unless the backslash before it is escaped itself.
 BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
 LOOK_AROUND = re.compile(r"\(\?<?[=!]")
-# Paths as long as doors keep them. Every caller of a gateway may choose such a path.
-LONGEST_PATHS = ("/" + "a" * 1_999, "/ab" * 666, "/" + "ab1-" * 499, "/" * 2_000)
+# An expression sees only the beginning of a path. Every caller may choose a longer one.
+MAX_MATCHED_CHARACTERS = 1_000
+LONGEST_PATHS = ("/" + "a" * 999, "/ab" * 333, "/" + "ab1-" * 249, "/" * 1_000)
 MAX_EXPRESSION_MILLISECONDS = 500  # on all of these; a usual one takes less than one
 SET_STATEMENT_TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
 
@@ -33,6 +36,12 @@ class Source(models.Model):
         return self.name
 
 
+class PathRuleQuerySet(models.QuerySet["PathRule"]):
+    def slow(self) -> Self:
+        """Return the rules that were switched off because they took long."""
+        return self.filter(switched_off=True).exclude(found_slow_at=None)
+
+
 class PathRule(models.Model):
     """A rule on paths that belong to a source, for transactions that name no source.
 
@@ -50,6 +59,15 @@ class PathRule(models.Model):
     source = models.ForeignKey(Source, models.CASCADE, related_name="path_rules")
     match = models.CharField("the path", max_length=12, choices=Match, default=Match.BEGINS_WITH)
     text = models.CharField(max_length=500)
+    switched_off = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its paths belong to no source by this rule until you switch it on.",
+    )
+    # The moment at which attribution switched it off, because it took long.
+    found_slow_at = models.DateTimeField(null=True, editable=False)
+
+    objects = PathRuleQuerySet.as_manager()
 
     class Meta:
         ordering = ("pk",)
@@ -70,16 +88,18 @@ class PathRule(models.Model):
         return f"{self.get_match_display()} {self.text}"
 
     def clean(self) -> None:
+        if not self.switched_off:
+            self.found_slow_at = None
         if self.match == self.Match.REGEX:
-            _check_expression(self.text)
+            _check_expression(self.text, LONGEST_PATHS if not self.switched_off else ())
         elif "?" in self.text or "://" in self.text:
             raise ValidationError(
                 {"text": "Enter the path only, such as /maps/v1/. Host and query are not compared."}
             )
 
 
-def _check_expression(text: str) -> None:
-    """Validate a regular expression by asking PostgreSQL. Raises ValidationError.
+def _check_expression(text: str, paths: Iterable[str]) -> None:
+    """Validate a regular expression by trying it in PostgreSQL on paths. Raises ValidationError.
 
     An expression that takes long would hold up the calls of all gateways.
     """
@@ -102,7 +122,7 @@ def _check_expression(text: str) -> None:
             cursor.execute(SET_STATEMENT_TIMEOUT, [f"{MAX_EXPRESSION_MILLISECONDS}"])
             cursor.execute(
                 "SELECT count(*) FROM unnest(%s::text[]) path WHERE path ~ %s",
-                [[*LONGEST_PATHS], text],
+                [["", *paths], text],
             )
             cursor.execute(SET_STATEMENT_TIMEOUT, [before])
     except DataError as error:

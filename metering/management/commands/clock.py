@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from metering import retention as metering_retention
-from metering.attribution import processing
+from metering.attribution import processing, slow_rules
 from metering.attribution.discovery import SourceDiscovery
 from metering.ledger import partitions
 from metering.models import Claim, Delivery, PartialTransaction, SeenTransaction
@@ -66,6 +66,7 @@ class Command(BaseCommand):
                 files_at = time.monotonic() + ABANDONED_FILES_INTERVAL_SECONDS
             if time.monotonic() >= discovery_at and run_step_safely(discovery.look):
                 discovery_at = time.monotonic() + DISCOVERY_INTERVAL_SECONDS
+                run_step_safely(slow_rules.switch_off_rules_slow_lately)
 
 
 def run_step_safely(step: Callable[[], object]) -> bool:

@@ -37,6 +37,7 @@ def test_metrics(client):
             "waiting_transactions": 1,
             "open_claims": 1,
             "unrecorded_attempts": 0,
+            "slow_path_rules": 0,
         }.items()
     )
 

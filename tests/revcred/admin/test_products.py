@@ -4,12 +4,13 @@ import pytest
 from django.db import IntegrityError
 from django.db.utils import DataError
 from django.urls import reverse
+from django.utils import timezone
 
 from metering.models import Claim, Quarantined, Transaction
 from metering.quarantine import reattribution
 from revcred.models import AuditEvent, PathRule, Source, sources
 from tests import factories
-from tests.confirming import confirm
+from tests.confirming import confirm, post
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -141,3 +142,24 @@ def test_what_waits_follows_the_paths_of_a_source(admin_client):
     # What is not changed announces nothing.
     admin_client.post(page, said | rules(existing=list(source.path_rules.all())))
     assert Claim.objects.latest("pk") == claim
+
+
+def test_a_slow_rule_is_mended_and_switched_on_again(admin_client, monkeypatch):
+    source = Source.objects.create(name="Maps", external_key="maps")
+    source.path_rules.create(match="regex", text="(a|b)*a(a|b){17}c", switched_off=True)
+    PathRule.objects.update(found_slow_at=timezone.now())
+    page = reverse("admin:revcred_source_change", args=[source.pk])
+    on = {"name": "Maps", "external_key": "maps"} | rules(existing=PathRule.objects.all())
+    monkeypatch.setattr(sources, "MAX_EXPRESSION_MILLISECONDS", 1)
+    monkeypatch.setattr(sources, "LONGEST_PATHS", ("/" + "ab" * 2_000_000,))
+
+    # What is off keeps no other field of the source from being saved.
+    post(admin_client, page, on | {"path_rules-0-switched_off": "on", "name": "World"})
+    assert Source.objects.get().name == "World"
+    assert "It takes too long on a long path" in admin_client.post(page, on).text
+    assert PathRule.objects.slow().count() == 1
+
+    monkeypatch.undo()
+    post(admin_client, page, on)
+    assert PathRule.objects.filter(switched_off=False, found_slow_at=None).count() == 1
+    assert Claim.objects.filter(with_sources=True).count() == 1

@@ -225,13 +225,11 @@ def test_rows_kept_with_a_thing_are_on_record_with_old_and_new(admin_client):
 
     (event,) = AuditEvent.objects.about(source)
     rows = {row["id"]: (row["old"], row["new"]) for row in event.details["rows"]}
-    assert rows[rule.pk] == (
-        {"match": "begins_with", "text": "/old/"},
-        {"match": "begins_with", "text": "/new/"},
-    )
-    assert rows[gone.pk] == ({"match": "begins_with", "text": "/gone/"}, None)
+    on = {"match": "begins_with", "switched_off": False}
+    assert rows[rule.pk] == (on | {"text": "/old/"}, on | {"text": "/new/"})
+    assert rows[gone.pk] == (on | {"text": "/gone/"}, None)
     (added,) = rows.keys() - {rule.pk, gone.pk}
-    assert rows[added] == (None, {"match": "contains", "text": "/added/"})
+    assert rows[added] == (None, on | {"match": "contains", "text": "/added/"})
     history = admin_client.get(reverse("admin:revcred_source_history", args=[source.pk])).text
     text = " ".join(re.sub("<[^>]*>", " ", history).split())
     assert re.search("text: /old/.* → .*text: /new/", text)
