@@ -63,7 +63,7 @@ def fortress(bench: Bench) -> Iterator[Fortress]:
     # As behind one proxy, which is here.
     programs = replace(
         programs,
-        settings={**bench.environment, "TRUSTED_PROXIES": WEB_HOST, "ALLOWED_HOSTS": "*"},
+        settings={**bench.environment, "TRUSTED_PROXIES": WEB_HOST, "ALLOWED_HOSTS": f"localhost,{WEB_HOST}"},
     )
     ports = {name: free_port() for name in SERVERS}
     for name, port in ports.items():
@@ -298,9 +298,10 @@ def _try(here: Fortress, trial: Trial, seconds: float, idle: float) -> Noticed:
 
 
 def _plan(here: Fortress, name: str, *, batch: int, connections: int) -> Plan:
+    name = f"{name} {time.monotonic_ns()}"  # one gateway more for each attack
     return Plan(
         address=Address(WEB_HOST, here.nginx_port, here.bench.call("issue", name)),
-        prefix=name.lower() + str(time.monotonic_ns()),
+        prefix=name.lower().replace(" ", "-"),
         batch=batch,
         connections=connections,
         seconds=SECONDS,
