@@ -71,7 +71,7 @@ def _make_copy_of_ledger(bench: Bench) -> None:
 
 def _copy_in(bench: Bench, lines: list[bytes]) -> None:
     chunks = [b"".join(lines[at : at + CHUNK]) for at in range(0, len(lines), CHUNK)]
-    url = bench.environment["DATABASE_URL"]
+    url = bench.environment["MIGRATION_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
         for chunk in chunks:
             with cursor.copy("COPY bench_ledger FROM STDIN") as copy:

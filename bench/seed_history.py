@@ -194,7 +194,9 @@ def load(bench: Bench, transactions: int) -> float:
 def connected(bench: Bench) -> Connection:
     # Numbers are written into the statement, so that PostgreSQL sees which type they are of.
     connection = psycopg.connect(
-        bench.environment["DATABASE_URL"], autocommit=True, cursor_factory=psycopg.ClientCursor
+        bench.environment["MIGRATION_DATABASE_URL"],
+        autocommit=True,
+        cursor_factory=psycopg.ClientCursor,
     )
     connection.execute("SET maintenance_work_mem = '1GB'")
     connection.execute("SET work_mem = '512MB'")

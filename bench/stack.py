@@ -44,7 +44,7 @@ class Bench(Stack):
 
     @cached_property
     def database(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        return psycopg.connect(self.environment["DATABASE_URL"], autocommit=True)
+        return psycopg.connect(self.environment["MIGRATION_DATABASE_URL"], autocommit=True)
 
     @property
     def address(self) -> Address:
@@ -69,7 +69,8 @@ class Bench(Stack):
         script = (
             f"from {module or 'bench.seeding'} import {function}; {function}({', '.join(said)})"
         )
-        return self.manage("shell", "--no-imports", "--command", script)
+        as_owner = {"DATABASE_URL": self.environment["MIGRATION_DATABASE_URL"]}
+        return self.manage("shell", "--no-imports", "--command", script, settings=as_owner)
 
     def begin(self, program: Program) -> None:
         self._begin(program)

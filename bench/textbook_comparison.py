@@ -63,7 +63,11 @@ def _rows(bench: Bench, port: int, seconds: float) -> Iterator[Row]:
 
 
 def _serve(bench: Bench) -> int:
-    settings = {**bench.environment, "DJANGO_SETTINGS_MODULE": "bench.textbook.settings"}
+    settings = {
+        **bench.environment,
+        "DJANGO_SETTINGS_MODULE": "bench.textbook.settings",
+        "DATABASE_URL": bench.environment["MIGRATION_DATABASE_URL"],  # makes its own tables
+    }
     programs = ProgramFactory(settings, bench.project, logs=bench.logs)
     tables = [sys.executable, "-m", "bench.textbook.tables"]
     made = replace(programs.manage("tables"), command=tables)

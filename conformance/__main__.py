@@ -63,7 +63,7 @@ def main() -> int:
     with temporary_directory() as directory, running_stack(Stack, directory, PROJECT) as stack:
         tokens = _seed(stack, clients)
         stack.serve()
-        ledger = Ledger(stack.environment["DATABASE_URL"], stack.url)
+        ledger = Ledger(stack.environment["MIGRATION_DATABASE_URL"], stack.url)
         rows = [row for client in clients for row in _rows(client, stack, ledger, tokens)]
     _print(rows)
     return 1 if any(row.wrong for row in rows) else 0

@@ -97,13 +97,15 @@ def check_upgrade(old: Path, new: Path, *, old_python: Path) -> None:
         generated = complete_settings(directory / "environment", others={}, addresses=addresses)
         uploads = {"UPLOADS_DIR": str(directory / "uploads")}
         settings = {**os.environ, **generated, **uploads}
-        _manage(old_python, old, settings, "demo", "--url", "http://127.0.0.1")
-        before = _invariants(addresses["DATABASE_URL"])
+        # A release that knew of one role needs that of the owner.
+        as_owner = settings | {"DATABASE_URL": addresses["MIGRATION_DATABASE_URL"]}
+        _manage(old_python, old, as_owner, "demo", "--url", "http://127.0.0.1")
+        before = _invariants(addresses["MIGRATION_DATABASE_URL"])
         new_python = Path(sys.executable)
         _manage(new_python, new, settings, "migrate", "--verbosity=0")
         for command in VERIFYING_COMMANDS:
             _manage(new_python, new, settings, command)
-        after = _invariants(addresses["DATABASE_URL"])
+        after = _invariants(addresses["MIGRATION_DATABASE_URL"])
     changed = [
         f"{name}: {value} before, {after[name]} after"
         for name, value in before.items()

@@ -11,7 +11,7 @@ from csp.constants import NONE, SELF
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+env = environ.FileAwareEnv()
 for file in (BASE_DIR / ".env", BASE_DIR / ".run" / "environment"):
     if file.is_file():
         env.read_env(file)
@@ -105,6 +105,11 @@ TEMPLATES = [
 STATEMENT_TIMEOUT = env.int("STATEMENT_TIMEOUT", default=30)  # seconds
 
 DATABASES = {"default": env.db("DATABASE_URL")}
+# The role that owns the tables, for `migrate` and a few other commands. That of DATABASE_URL then
+# may neither change tables nor what the audit says.
+MIGRATION_DATABASE = env.db("MIGRATION_DATABASE_URL", default=env.str("DATABASE_URL"))
+# Tables of uploads in progress, made while revcred runs.
+STAGING_SCHEMA = "revcred_staging"
 DATABASES["default"] |= {
     "ENGINE": "revcred.postgresql",
     "ATOMIC_REQUESTS": False,  # actions open their own transactions
@@ -118,7 +123,8 @@ DATABASES["default"] |= {
         "tcp_user_timeout": 5_000,
         "keepalives_idle": 30,
         "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s -c lock_timeout=5s"
-        " -c idle_in_transaction_session_timeout=60s",
+        " -c idle_in_transaction_session_timeout=60s"
+        f" -c search_path=public,{STAGING_SCHEMA}",
     },
 }
 

@@ -9,6 +9,7 @@ from django.test import Client
 from metering.api import authentication, backlog, pipeline
 from metering.api.revenium import keys
 from revcred import outbox
+from revcred.launcher.postgresql import APPLICATION_USER
 from revcred.models import Subscriber, User
 from tests.emptying import quick_flush
 from tests.stores import MIGRATED_DATABASE
@@ -38,6 +39,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
     """Test databases begin as copies of the one that has all migrations applied."""
     connection.settings_dict["TEST"]["TEMPLATE"] = MIGRATED_DATABASE
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Tests do what the application does with its role, which owns nothing: see tests/owner.py."""
+    connection.settings_dict["OPTIONS"]["assume_role"] = APPLICATION_USER
+    connection.close()
+    yield
+    # Only the owner may drop the tests' database.
+    connection.settings_dict["OPTIONS"]["assume_role"] = None
+    connection.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

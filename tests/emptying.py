@@ -46,7 +46,8 @@ def _sql_flush(
 ) -> list[str]:
     names = ", ".join(f"'{name}'" for name in sorted({*tables} - KEPT_TABLES))
     ready_made = ", ".join(f"'{role.name}'" for role in roles.READY_MADE_ROLES)
-    return [DELETE_ALL_ROWS.format(tables=names, roles=ready_made)]
+    # The application's role may neither do this nor delete from the audit.
+    return ["SET LOCAL ROLE NONE", DELETE_ALL_ROWS.format(tables=names, roles=ready_made)]
 
 
 @contextmanager

@@ -43,6 +43,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     if "DATABASE_URL" not in os.environ:
         copy_migrated_data(directory)
     os.environ.update(running.enter_context(running_stores(directory, durable=False)))
+    # Tests connect as the owner, who creates their databases, and then take the application's role:
+    # see tests/conftest.py.
+    os.environ["DATABASE_URL"] = os.environ.get(
+        "MIGRATION_DATABASE_URL", os.environ["DATABASE_URL"]
+    )
     return (yield)
 
 
@@ -76,6 +81,7 @@ def _migrated_stores() -> Path:
 def _version() -> str:
     """Return a digest of all that decides what the migrated database looks like."""
     sources = [*ROOT.glob("*/migrations/*.py"), ROOT / "requirements" / "dev.txt"]
+    sources += [ROOT / "revcred/postgresql/owner.py", ROOT / "revcred/launcher/postgresql.py"]
     digest = hashlib.blake2b(sys.version.encode(), digest_size=10)
     for path in sorted(sources):
         digest.update(path.name.encode() + path.read_bytes())

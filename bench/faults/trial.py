@@ -77,7 +77,7 @@ class Trial(Stack):
         ports = {name: proxy.port for name, proxy in self.proxies.items()}
         self.environment = {
             **self.direct,
-            "DATABASE_URL": f"postgres://revcred@{HOST}:{ports['database']}/revcred",
+            "DATABASE_URL": f"postgres://revcred_app@{HOST}:{ports['database']}/revcred",
             "REDIS_URL": f"redis://{HOST}:{ports['broker']}/0",
             **extra,
         }
@@ -90,7 +90,9 @@ class Trial(Stack):
 
     def database(self) -> Connection:
         """A new connection, past all proxies."""
-        return psycopg.connect(self.direct["DATABASE_URL"], autocommit=True, connect_timeout=2)
+        return psycopg.connect(
+            self.direct["MIGRATION_DATABASE_URL"], autocommit=True, connect_timeout=2
+        )
 
     def ask(self, question: str) -> list[tuple[Any, ...]]:
         with self.database() as connection:

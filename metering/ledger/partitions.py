@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.transaction import atomic
+from psycopg.errors import LockNotAvailable
 
 from revcred.models import Gateway
 
@@ -32,10 +34,7 @@ def ensure_partitions_of_days(days: Iterable[date]) -> int:
     missing = [day for day in days if day not in existing]
     with connection.cursor() as cursor:
         for day in missing:
-            cursor.execute(
-                f"CREATE TABLE IF NOT EXISTS {_partition_name(day)} PARTITION OF {LEDGER_TABLE}"
-                f" FOR VALUES FROM ('{day}T00:00Z') TO ('{day + timedelta(days=1)}T00:00Z')"
-            )
+            cursor.execute("SELECT add_ledger_partition(%s)", [day])
     return len(missing)
 
 
@@ -47,16 +46,19 @@ def first_kept_day(now: datetime) -> date:
 def drop_partitions(before: date) -> int:
     """Drop the partitions of all earlier days, and return how many.
 
-    Cannot run in a transaction: DETACH … CONCURRENTLY, which lets reads and writes go on, does not.
+    A partition whose ledger somebody is reading for longer than a second is left for the next time.
     """
-    over = [day for day in partitioned_days() if day < before]
-    with connection.cursor() as cursor:
-        for day in over:
-            cursor.execute(
-                f"ALTER TABLE {LEDGER_TABLE} DETACH PARTITION {_partition_name(day)} CONCURRENTLY"
-            )
-            cursor.execute(f"DROP TABLE {_partition_name(day)}")
-    return len(over)
+    dropped = 0
+    for day in [day for day in partitioned_days() if day < before]:
+        try:
+            with atomic(), connection.cursor() as cursor:
+                cursor.execute("SELECT drop_ledger_partition(%s)", [day])
+        except OperationalError as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            break  # whoever reads the ledger would be in the way of the other days, too
+        dropped += 1
+    return dropped
 
 
 def partitioned_days() -> list[date]:
@@ -68,10 +70,6 @@ def partitioned_days() -> list[date]:
             [LEDGER_TABLE],
         )
         return [datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).date() for (day,) in cursor]
-
-
-def _partition_name(day: date) -> str:
-    return f"{LEDGER_TABLE}_{day:%Y%m%d}"
 
 
 def _days_between(first: date, last: date) -> Iterator[date]:

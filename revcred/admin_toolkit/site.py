@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from revcred.models import AuditEvent
+from revcred.runtime import preflight
 
 MAX_RECENT_EVENTS = 12
 
@@ -99,7 +100,9 @@ class RevcredAdminSite(AdminSite):
     ) -> TemplateResponse:
         """Show the overview, with the latest events if the user may see the audit."""
         recent = AuditEvent.objects.all()[:MAX_RECENT_EVENTS] if _sees_audit(request) else None
-        return super().index(request, {"events": recent} | (extra_context or {}))
+        weaknesses = preflight.find_weaknesses() if request.user.is_superuser else []
+        shown = {"events": recent, "weaknesses": weaknesses}
+        return super().index(request, shown | (extra_context or {}))
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -25,7 +25,8 @@ REQUIRED_EXTENSIONS = ("btree_gist", "pg_trgm")
 PID_FILE_STATUS_LINE = 7  # from 0; the last line of the pid file
 DEBIAN_DIRECTORY = Path("/usr/lib/postgresql")
 SOCKET_PORT = 5432  # only a part of the socket's name: no TCP port is opened
-DATABASE_USER = DATABASE_NAME = "revcred"
+DATABASE_USER = DATABASE_NAME = "revcred"  # the user owns all tables
+APPLICATION_USER = "revcred_app"  # `manage.py migrate` gives it its rights
 
 SERVER_SETTINGS = {
     # No TCP port: nobody else on the machine can connect, and no port can be taken.
@@ -120,7 +121,14 @@ class PostgresqlCluster:
 
     @property
     def url(self) -> str:
-        return f"postgres://{DATABASE_USER}@:{SOCKET_PORT}/{DATABASE_NAME}?host={self.sockets}"
+        return self._url_of(APPLICATION_USER)
+
+    @property
+    def owner_url(self) -> str:
+        return self._url_of(DATABASE_USER)
+
+    def _url_of(self, user: str) -> str:
+        return f"postgres://{user}@:{SOCKET_PORT}/{DATABASE_NAME}?host={self.sockets}"
 
     @cached_property
     def sockets(self) -> Path:
@@ -191,7 +199,7 @@ class PostgresqlCluster:
         """Create the database in single-user mode: psql does not come with every wheel."""
         done = self._run(
             *("postgres", "--single", "-D", draft, "postgres"),
-            statement=f"CREATE DATABASE {DATABASE_NAME};\n",
+            statement=f"CREATE DATABASE {DATABASE_NAME};\nCREATE ROLE {APPLICATION_USER} LOGIN;\n",
         )
         if done.returncode or "ERROR:" in done.stderr:
             message = f"{done.stderr}\nPostgreSQL could not create the database."

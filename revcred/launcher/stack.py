@@ -49,12 +49,15 @@ class Stack:
     def url(self) -> str:
         return f"http://{WEB_HOST}:{self.port}"
 
-    def manage(self, *arguments: str) -> str:
-        """Run a management command and return the last line it prints. Raises LaunchError."""
+    def manage(self, *arguments: str, settings: EnvironmentVariables | None = None) -> str:
+        """Run a management command and return the last line it prints. Raises LaunchError.
+
+        The `settings` win over those of the stack.
+        """
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=self.project,
-            env=self.environment,
+            env={**self.environment, **(settings or {})},
             capture_output=True,
             text=True,
             check=False,

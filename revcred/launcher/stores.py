@@ -60,6 +60,7 @@ class DataStores:
         cluster = PostgresqlCluster(found, self.data, account, self.durable, self.settings)
         self._await(cluster, cluster.program(self.logs / "postgresql.log"))
         self.addresses["DATABASE_URL"] = cluster.url
+        self.addresses["MIGRATION_DATABASE_URL"] = cluster.owner_url
 
     def _start_valkey(self) -> None:
         valkey = Valkey(find_valkey(), self.data)

@@ -1,5 +1,6 @@
 """Preflight checks: what must be true before a process serves, checked at start and by /readyz."""
 
+import logging
 import re
 from contextlib import suppress
 
@@ -11,8 +12,25 @@ from revcred.client_address import check_trusted_proxies
 from revcred.crypto import CannotUnseal
 from revcred.models import KeyringCheck
 
+logger = logging.getLogger(__name__)
+
 # With any of these off, a crash of PostgreSQL may lose what a 202 promised.
 DURABILITY_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
+# A superuser may do everything, and who owns a table may change it and its triggers.
+FIND_EXCESSIVE_RIGHTS = """
+SELECT rolsuper OR rolreplication, coalesce(
+    has_table_privilege(to_regclass('revcred_auditevent'), 'UPDATE, DELETE, TRUNCATE'), false
+)
+FROM pg_roles WHERE rolname = current_user
+"""
+SUPERUSER_WARNING = (
+    "The role in DATABASE_URL is a superuser of PostgreSQL. Name one without rights there, and the"
+    " present one in MIGRATION_DATABASE_URL; then run: manage.py migrate"
+)
+AUDIT_WARNING = (
+    "The role in DATABASE_URL can change the audit. Name one that owns no tables there, and their"
+    " owner in MIGRATION_DATABASE_URL; then run: manage.py migrate"
+)
 PLACEHOLDER_TEXT = "change-me"
 PUBLIC_URL_PATTERN = re.compile(r"https?://(?!\.)[^\s/?#*@]+(?:/[^\s?#]*)?")
 MIN_KEY_BYTES = 32
@@ -34,6 +52,23 @@ def check_at_start() -> None:
     # Web processes start before the database does on many machines, and recover by themselves.
     with suppress(OperationalError):
         check_configuration()
+        for warning in find_weaknesses():
+            logger.warning(warning)
+
+
+def find_weaknesses() -> list[str]:
+    """Return what makes this installation less safe than it could be, as sentences for admins.
+
+    None of it stops a process: installations that have run like this go on after an upgrade.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_EXCESSIVE_RIGHTS)
+        is_superuser, can_change_audit = cursor.fetchone()
+    if is_superuser:
+        return [SUPERUSER_WARNING]
+    if can_change_audit:
+        return [AUDIT_WARNING]
+    return []
 
 
 def _check_settings() -> None:

@@ -165,7 +165,8 @@ def _plan_rows(upload: Upload) -> None:
         # Without statistics the planner takes a table that was just filled for an empty one.
         cursor.execute(f"ANALYZE {incoming}")
         cursor.execute(
-            f"CREATE TABLE {planned} AS SELECT {names} FROM ({query}) planned",
+            f"CREATE TABLE {staging.in_staging_schema(planned)} AS"
+            f" SELECT {names} FROM ({query}) planned",
             plan_arguments(upload, at=timezone.now()),
         )
         cursor.execute(f"ALTER TABLE {planned} ADD PRIMARY KEY (number)")

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from django.conf import settings
 from django.db import connection
 
 from revcred.fingerprints import fingerprint_hex, hint
@@ -57,6 +58,11 @@ def incoming_table(upload: int) -> str:
     return f"revcred_uploadrow_{upload:d}_incoming"
 
 
+def in_staging_schema(table: str) -> str:
+    """Return the name of a table that is to be created, in the schema that is open for it."""
+    return f"{settings.STAGING_SCHEMA}.{table}"
+
+
 def drop_staging_tables(upload: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {staging_table(upload)}, {incoming_table(upload)}")
@@ -76,7 +82,7 @@ def create_incoming_table(upload: int, kind: ListKind, fixed_values: Mapping[str
     defaults = [fixed_values[name] for name in staged_column_names(kind) if name in fixed_values]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"CREATE UNLOGGED TABLE {incoming_table(upload)} "
+            f"CREATE UNLOGGED TABLE {in_staging_schema(incoming_table(upload))} "
             f"(number bigint NOT NULL, invalid jsonb, {', '.join(definitions)})",
             defaults,
         )

@@ -208,7 +208,7 @@ def test_no_other_page_shows_them(used, whose):
 
 
 def test_the_database_holds_none_of_them(used, stack):
-    url = stack.environment["DATABASE_URL"].replace("postgres://", "postgresql://")
+    url = stack.environment["MIGRATION_DATABASE_URL"].replace("postgres://", "postgresql://")
     dump = []
     with psycopg.connect(url) as connection:
         tables = connection.execute(

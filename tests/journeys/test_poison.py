@@ -42,9 +42,13 @@ UPDATE metering_delivery SET next_try_at = now() WHERE id IN (
 """
 
 
+def url_of_owner(stack):
+    return stack.environment["MIGRATION_DATABASE_URL"]
+
+
 @pytest.fixture
 def database(stack):
-    with psycopg.connect(stack.environment["DATABASE_URL"], autocommit=True) as database:
+    with psycopg.connect(url_of_owner(stack), autocommit=True) as database:
         database.execute(EVIL)
         yield database
         database.execute("DROP FUNCTION evil CASCADE")
@@ -56,7 +60,9 @@ def a_killer(stack):
     over = Event()
 
     def kill_on():
-        with psycopg.connect(stack.environment["DATABASE_URL"], autocommit=True) as database:
+        with psycopg.connect(
+            stack.environment["MIGRATION_DATABASE_URL"], autocommit=True
+        ) as database:
             while not over.wait(0.05):
                 if at_work(database):
                     kill_settling_process(stack)

@@ -58,7 +58,9 @@ def ask(stack, question, *arguments):
     """Asked again while PostgreSQL is starting."""
     while True:
         try:
-            with psycopg.connect(stack.environment["DATABASE_URL"], autocommit=True) as database:
+            with psycopg.connect(
+                stack.environment["MIGRATION_DATABASE_URL"], autocommit=True
+            ) as database:
                 return database.execute(question, arguments).fetchone()
         except psycopg.OperationalError:
             time.sleep(0.1)

@@ -20,7 +20,8 @@ COLUMNS = """
 SELECT c.relname, array_agg(a.attname::text ORDER BY a.attname)
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
-    AND c.relnamespace = 'public'::regnamespace AND c.relname ~ '^(revcred|metering|auth|account)_'
+    AND c.relnamespace::regnamespace::text IN ('public', 'revcred_staging')
+    AND c.relname ~ '^(revcred|metering|auth|account)_'
 GROUP BY c.relname
 """
 # Names that the release before had, by those of now.

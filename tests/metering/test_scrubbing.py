@@ -26,6 +26,7 @@ from metering.models import (
 from metering.scrubbing import SCRUBBED_TABLES, KeyScrub, find_keys_elsewhere
 from revcred.actions.credentials import generate_key
 from revcred.models import AuditEvent, Customer
+from revcred.postgresql.owner import as_owner
 from tests import factories
 from tests.canaries import everything
 from tests.revcred.test_redaction import FORMS
@@ -36,6 +37,13 @@ KNOWN = "aKnown-K3y-0f9harbour"
 WAITING = "aWaiting-K3y-7b2harbour"
 OWN = generate_key()
 SECRETS = {"known": KNOWN, "of an unknown caller": WAITING, "of our shape": OWN}
+
+
+@pytest.fixture(autouse=True)
+def _as_owner(db):
+    """As its command: the audit is changed, which the application may not do."""
+    with as_owner():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from django.db import connection
 
 from metering.api.revenium.labels import NEVER_KEPT_LABELS
 from metering.scrubbing import FindingCounts, KeyScrub, find_keys_elsewhere
+from revcred.postgresql.owner import as_owner
 
 NOTHING_FOUND_MESSAGE = "Nothing was found."
 
@@ -27,6 +28,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, apply: bool, prompts: bool, **options: Any) -> None:
+        # Only the owner may change what the audit says.
+        with as_owner():
+            self._scrub(apply=apply, prompts=prompts)
+
+    def _scrub(self, *, apply: bool, prompts: bool) -> None:
         # It reads whole tables, which takes longer than any statement of a page may.
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")

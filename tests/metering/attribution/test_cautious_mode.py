@@ -29,6 +29,7 @@ from revcred.runtime import schema_version
 from tests import factories
 from tests.confirming import post
 from tests.metering.attribution.test_processing import no_differences
+from tests.owner import owner_cursor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,12 +62,13 @@ TALLIED = (
 def evil(does, *tables):
     """Make these tables fail so for transactions whose ids begin with `evil`."""
     function = f"""
-        CREATE OR REPLACE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        CREATE OR REPLACE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql
+        SECURITY DEFINER AS $$ BEGIN -- as the owner, who may end a connection of the tests
             IF starts_with(NEW.transaction_id, 'evil') THEN {does}; END IF;
             RETURN NEW;
         END $$
     """
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         cursor.execute(function)
         for table in tables:
             cursor.execute(
@@ -75,7 +77,7 @@ def evil(does, *tables):
     try:
         yield
     finally:
-        with connection.cursor() as cursor:
+        with owner_cursor() as cursor:
             for table in tables:
                 cursor.execute(f"DROP TRIGGER evil ON {table}")
 
@@ -597,7 +599,7 @@ def test_a_claim_that_kills_its_process_ends_in_the_end(gateway):
 
 def test_a_broken_connection_is_opened_before_processing(credential, gateway):
     accept_calls(gateway, healthy(3))
-    with suppress(OperationalError), connection.cursor() as cursor:
+    with suppress(OperationalError), owner_cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     assert process_waiting_deliveries() == 1

@@ -22,6 +22,7 @@ from metering.models import Delivery
 from revcred.postgresql import abandon_waiting, database_deadline
 from revcred.postgresql.deadlines import OPEN_BREAKER_WAIT_SECONDS, DeadlineConnection
 from tests import factories
+from tests.owner import owner_cursor
 
 BAD = "[\0]"  # which PostgreSQL does not take
 
@@ -138,7 +139,7 @@ def test_an_open_breaker_shortens_waits_until_the_database_answers():
 
     with database_deadline(30), connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    with database_deadline(30), connection.cursor() as cursor:
+    with database_deadline(30), owner_cursor() as cursor:
         cursor.execute("SELECT pg_sleep(2 * %s)", [OPEN_BREAKER_WAIT_SECONDS])
     _end_sleeping_statements()
 
@@ -199,6 +200,6 @@ def _keep(together):
 
 
 def _end(pid):
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
     connection.close()

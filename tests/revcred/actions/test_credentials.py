@@ -19,6 +19,7 @@ from revcred.models import (
     OutgoingMail,
 )
 from tests import factories
+from tests.owner import owner_cursor
 
 pytestmark = pytest.mark.django_db
 
@@ -931,7 +932,7 @@ def test_a_suspended_customers_keys_are_not_revealed(key, customer, by, now):
 
 
 def test_what_cannot_be_put_on_record_is_not_revealed(key, by):
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         cursor.execute(
             "CREATE TRIGGER nothing_more BEFORE INSERT ON revcred_auditevent"
             " FOR EACH ROW EXECUTE FUNCTION refuse_change()"

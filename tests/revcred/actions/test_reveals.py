@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from revcred.actions import credentials
 from revcred.models import AuditEvent, Membership, OutgoingMail
 from tests import factories
+from tests.owner import owner_cursor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,7 +44,7 @@ def told():
 
 
 def age_all_events(minutes):
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         cursor.execute("ALTER TABLE revcred_auditevent DISABLE TRIGGER auditevent_append_only")
         cursor.execute(
             "UPDATE revcred_auditevent SET at = at - make_interval(mins => %s)", [minutes]

@@ -51,9 +51,9 @@ def test_both_stores_answer(directory: Path) -> None:
 
 def test_what_was_written_is_there_the_next_time(directory: Path) -> None:
     with running_stores(directory, durable=False) as addresses:
-        ask(addresses["DATABASE_URL"], "CREATE TABLE kept AS SELECT 7 AS number")
+        ask(addresses["MIGRATION_DATABASE_URL"], "CREATE TABLE kept AS SELECT 7 AS number")
     with running_stores(directory, durable=False) as addresses:
-        assert ask(addresses["DATABASE_URL"], "SELECT number FROM kept") == (7,)
+        assert ask(addresses["MIGRATION_DATABASE_URL"], "SELECT number FROM kept") == (7,)
 
 
 def test_nothing_is_left_of_them(directory: Path) -> None:

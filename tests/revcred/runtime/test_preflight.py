@@ -15,6 +15,7 @@ from django.db import OperationalError, connection
 from revcred import fingerprints
 from revcred.models import KeyringCheck
 from revcred.runtime import preflight
+from tests.owner import owner_cursor
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
 
@@ -152,7 +153,7 @@ def test_with_a_canary_of_somebody_else():
 
 
 def test_without_tables():
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         cursor.execute("ALTER TABLE revcred_keyringcheck RENAME TO elsewhere")
 
     with refused("Run: manage.py migrate"):

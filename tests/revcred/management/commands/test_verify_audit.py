@@ -1,9 +1,9 @@
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
 
 from revcred.models import AuditEvent
 from tests import factories
+from tests.owner import owner_cursor
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,7 @@ def test_a_whole_chain_is_said_to_be_whole(capsys):
 def test_a_broken_chain_fails_and_names_where():
     factories.a_credential()
     event = AuditEvent.objects.get()
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         cursor.execute("ALTER TABLE revcred_auditevent DISABLE TRIGGER auditevent_append_only")
         cursor.execute("UPDATE revcred_auditevent SET actor = 'somebody else'")
 

@@ -1,0 +1,20 @@
+"""What only the owner of the tables may do, in tests: the application's role may not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+
+@contextmanager
+def owner_cursor() -> Iterator[CursorWrapper]:
+    """Give a cursor of the tests' own connection, in the same transaction, with all rights."""
+    role = connection.settings_dict["OPTIONS"].get("assume_role")
+    with connection.cursor() as cursor:
+        cursor.execute("SET ROLE NONE")
+        try:
+            yield cursor
+        finally:
+            if role and not connection.needs_rollback:
+                cursor.execute(f"SET ROLE {connection.ops.quote_name(role)}")
