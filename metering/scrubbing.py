@@ -124,6 +124,7 @@ SCRUBBED_TABLES = (
     ScrubbedTable(table="metering_delivery", calls="body"),
     ScrubbedTable(table="metering_partialtransaction", key=("dedup_key", "side"), calls="call"),
 )
+RECHAINED_FIELDS = ("target", "details", "salt", "personal_digest", "seal", "digest")
 AUDIT_TABLE = "revcred_auditevent"
 # Whose transactions have a dedup key, made of gateway and id, in metering_seentransaction.
 TABLES_WITH_DEDUP_KEYS = {"metering_transaction", "metering_quarantined"}
@@ -429,8 +430,8 @@ def _rechain_audit(changed: dict[int, AuditEvent]) -> str:
         ):
             anew = [changed.get(event.pk, event) for event in batch]
             for event in anew:
-                event.digest = before = event.chained_to(before)
-            AuditEvent.objects.bulk_update(anew, ["target", "details", "digest"])
+                before = event.chain_after(before)
+            AuditEvent.objects.bulk_update(anew, RECHAINED_FIELDS)
         cursor.execute("SET LOCAL revcred.scrubbing = 'off'")
     return before.hex()
 

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from metering.api.health_metrics import HealthCollector
+from revcred.models import AuditEvent
 
 # All hours together: Prometheus needs counters that only grow, and it makes rates of them itself.
 SUM_INTAKE_COUNTS = """
@@ -75,6 +76,7 @@ class MeteringCollector(Collector):
             (unrecorded,) = cursor.fetchone()
             cursor.execute(COUNT_SLOW_PATH_RULES)
             (slow_rules,) = cursor.fetchone()
+        head = AuditEvent.objects.head()
         yield _transaction_counter("accepted", "Transactions accepted, repeats included", accepted)
         yield _transaction_counter("rejected", "Transactions rejected", rejected)
         yield _transaction_counter("passed_over", "Log records that are no calls", passed_over)
@@ -115,6 +117,10 @@ class MeteringCollector(Collector):
             "revcred_slow_path_rules",
             "Path rules that were switched off because they took long",
             value=int(slow_rules),
+        )
+        yield GaugeMetricFamily("revcred_audit_events", "Events in the audit", value=head.events)
+        yield InfoMetricFamily(
+            "revcred_audit_head", "The last digest of the audit", value={"digest": head.digest}
         )
 
 

@@ -1,17 +1,26 @@
 """The audit: a chain of events that is only added to.
 
-Each event's digest covers the one before, so that a changed or missing event breaks the chain.
+Each event's digest covers the one before, so that a changed or missing event breaks the chain. It
+is keyed: whoever can write into the database, and has no settings, cannot make a chain anew.
+
+What an event says of people stands beside the chain, which covers only a digest of it. So it can be
+erased, and the rest of the event still proves itself.
 """
 
+import hmac
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any, Self, TypeAlias
 
+from django.conf import settings
 from django.db import connection, models
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
@@ -26,8 +35,11 @@ REQUEST_ID_DETAIL = "request_id"
 CHAIN_LOCK_NUMBER = 0x5EA1ED
 COPIED_COLUMNS = (
     *("at", "actor_id", "actor", "verb", "target_type", "target_id", "target", "address"),
-    *("digest", "details"),
+    *("salt", "personal_digest", "digest", "details"),
 )
+SALT_BYTES = 16
+# An earlier version, whose digests have no key, may go on beside this one for so long.
+MAX_UPGRADE_TIME = timedelta(hours=1)
 
 # Events of the current block of `events_deferred_to_end`, or None outside of one.
 _deferred_events: ContextVar["list[AuditEvent] | None"] = ContextVar("waiting events", default=None)
@@ -199,7 +211,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             for event in events:
                 event.address = event.address or address
                 event.details = _with_request_id(event.details)
-                event.digest = before = event.chained_to(before)
+                before = event.chain_after(before)
                 # COPY takes no dict, so details are written as text.
                 values = (getattr(event, name) for name in COPIED_COLUMNS[:-1])
                 copy.write_row([*values, json.dumps(event.details)])
@@ -207,12 +219,43 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def first_broken(self) -> "AuditEvent | None":
         """Return the first event that differs from what was written, or None."""
         before = b""
+        first_keyed: datetime | None = None
+        last_keyed: datetime | None = None
         # In chunks: the audit may have millions of events.
         for event in self.order_by("pk").iterator():
-            if bytes(event.digest) != event.chained_to(before):
+            if event.personal_digest is not None:
+                first_keyed, last_keyed = first_keyed or event.at, event.at
+            # Anybody could add to the chain without a key, so an earlier version may do it no more.
+            elif first_keyed and last_keyed and last_keyed - first_keyed > MAX_UPGRADE_TIME:
+                return event
+            if not event.is_as_written(before):
                 return event
             before = bytes(event.digest)
         return None
+
+    def head(self) -> "AuditHead":
+        """Return the number of events and the last digest. Noted elsewhere, it is an anchor."""
+        last = self.order_by("-pk").values_list("digest", flat=True).first()
+        return AuditHead(self.count(), bytes(last or b"").hex())
+
+    def has_head(self, noted: "AuditHead") -> bool:
+        """Return True if the chain had this head when it had so many events."""
+        if noted.events < 1:
+            return False
+        digests = self.order_by("pk").values_list("digest", flat=True)
+        found = digests[noted.events - 1 : noted.events].first()
+        return found is not None and bytes(found).hex() == noted.digest
+
+
+@dataclass(frozen=True)
+class AuditHead:
+    """The end of the chain: how many events there are, and the last one's digest."""
+
+    events: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.events}:{self.digest}"
 
 
 class AuditEvent(models.Model):
@@ -240,6 +283,11 @@ class AuditEvent(models.Model):
     target = models.CharField(max_length=300)
     details = models.JSONField(default=dict)
     address = models.GenericIPAddressField("from", null=True)
+    # Of events before 0121 both are NULL, and the digest covers all fields without a key.
+    salt = models.BinaryField(max_length=32, null=True, editable=False)
+    personal_digest = models.BinaryField(max_length=32, null=True, editable=False)
+    # Of events in which people were erased.
+    seal = models.BinaryField(max_length=32, null=True, editable=False)
     digest = models.BinaryField(max_length=32)
 
     objects = AuditEventQuerySet.as_manager()
@@ -263,25 +311,71 @@ class AuditEvent(models.Model):
 
     def chain(self) -> None:
         """Save as the last event of the chain. One writer at a time until the transaction ends."""
-        self.digest = self.chained_to(lock_chain_end())
+        self.chain_after(lock_chain_end())
         self.save(force_insert=True)
 
+    def chain_after(self, before: bytes) -> bytes:
+        """Set and return the digest as the event after the one with the digest `before`."""
+        # Without the salt, which is erased with them, nobody can try out names that were erased.
+        self.salt, self.seal = secrets.token_bytes(SALT_BYTES), None
+        self.personal_digest = self._digest_of_people()
+        self.digest = self.chained_to(before)
+        return self.digest
+
     def chained_to(self, before: bytes) -> bytes:
-        """Return SHA-256 over the digest of the event before and all that this event says."""
-        fields = [
-            _utc_text(self.at),
-            self.actor_id,
-            self.actor,
-            self.verb,
-            self.target_type,
-            self.target_id,
-            self.target,
-            self.details,
-            self.address and ip_address(self.address).packed.hex(),
-        ]
-        # Sorted and without blanks: the digest must not depend on how JSON was written.
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-        return sha256(before + text.encode()).digest()
+        """Return the digest over the digest of the event before and all that this event says."""
+        if self.personal_digest is None:
+            # As an earlier version did it.
+            fields = [_utc_text(self.at), self.actor_id, self.actor, self.verb, self.target_type]
+            fields += [self.target_id, self.target, self.details, self._packed_address()]
+            return sha256(before + _canonical_json(fields)).digest()
+        fields = [_utc_text(self.at), self.actor_id, self.verb, self.target_type, self.target_id]
+        fields += [bytes(self.personal_digest).hex()]
+        return _keyed_digest(before + _canonical_json(fields))
+
+    def is_as_written(self, before: bytes) -> bool:
+        """Return True if this is what was written after the event with the digest `before`."""
+        if self.seal is not None and bytes(self.seal) != self.seal_after(before):
+            return False
+        if self.personal_digest is None:
+            # What the digest of an earlier version covers is gone, and the seal covers the rest.
+            return self.seal is not None or bytes(self.digest) == self.chained_to(before)
+        return bytes(self.digest) == self.chained_to(before) and (
+            self.seal is not None or bytes(self.personal_digest) == self._digest_of_people()
+        )
+
+    def seal_after(self, before: bytes) -> bytes:
+        """Return the keyed digest of all that an event says in which people were erased."""
+        fields = [_utc_text(self.at), self.actor_id, self.verb, self.target_type, self.target_id]
+        fields += ["erased", *self._personal_fields()]
+        return _keyed_digest(before + bytes(self.digest) + _canonical_json(fields))
+
+    def _digest_of_people(self) -> bytes:
+        return _keyed_digest(bytes(self.salt or b"") + _canonical_json(self._personal_fields()))
+
+    def _personal_fields(self) -> list[Any]:
+        return [self.actor, self.target, self.details, self._packed_address()]
+
+    def _packed_address(self) -> str | None:
+        return self.address and ip_address(self.address).packed.hex()
+
+
+@cache
+def _audit_key() -> bytes:
+    """Return the chain's key, which is in the settings and not in the database.
+
+    It is derived from FINGERPRINT_KEY, which is kept as carefully and never changes.
+    """
+    return hmac.digest(settings.FINGERPRINT_KEY.encode(), b"revcred audit chain", "sha256")
+
+
+def _keyed_digest(content: bytes) -> bytes:
+    return hmac.digest(_audit_key(), content, "sha256")
+
+
+def _canonical_json(fields: list[Any]) -> bytes:
+    # Sorted and without blanks: the digest must not depend on how JSON was written.
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def lock_chain_end() -> bytes:

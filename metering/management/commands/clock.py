@@ -23,7 +23,7 @@ from metering.quarantine import dropping, reattribution
 from metering.quarantine import partitions as quarantine_partitions
 from revcred import outbox, retention
 from revcred.actions import sign_ins
-from revcred.models import OutgoingMail
+from revcred.models import AuditEvent, OutgoingMail
 from revcred.runtime import preflight, telemetry
 from revcred.runtime.schema_version import is_older_than_database
 from revcred.uploads import housekeeping
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 CHORES_INTERVAL_SECONDS = 600.0
 ABANDONED_FILES_INTERVAL_SECONDS = 60.0
+AUDIT_HEAD_INTERVAL_SECONDS = 60.0
 DISCOVERY_INTERVAL_SECONDS = 30.0
 BELL_GRACE = timedelta(seconds=1)  # for a worker to take up what a bell announced
 FORGET_BATCH_ROWS = 10_000
@@ -56,7 +57,7 @@ class Command(BaseCommand):
         # In a thread of its own: attribution must not wait for a slow mail server.
         Thread(target=send_mail_until_stopped, args=(stopped,), name="mail", daemon=True).start()
         Thread(target=keep_retention_until_stopped, args=(stopped,), daemon=True).start()
-        chores_at = discovery_at = files_at = 0.0
+        chores_at = discovery_at = files_at = audit_head_at = 0.0
         discovery = SourceDiscovery()
         while not stopped.wait(TICK_SECONDS):
             run_step_safely(sweep_waiting_work)
@@ -64,6 +65,8 @@ class Command(BaseCommand):
                 chores_at = time.monotonic() + CHORES_INTERVAL_SECONDS
             if time.monotonic() >= files_at and run_step_safely(remove_abandoned_upload_files):
                 files_at = time.monotonic() + ABANDONED_FILES_INTERVAL_SECONDS
+            if time.monotonic() >= audit_head_at and run_step_safely(log_audit_head):
+                audit_head_at = time.monotonic() + AUDIT_HEAD_INTERVAL_SECONDS
             if time.monotonic() >= discovery_at and run_step_safely(discovery.look):
                 discovery_at = time.monotonic() + DISCOVERY_INTERVAL_SECONDS
                 run_step_safely(slow_rules.switch_off_rules_slow_lately)
@@ -121,6 +124,11 @@ def sweep_waiting_work() -> None:
 
 def remove_abandoned_upload_files() -> None:
     housekeeping.delete_abandoned_files()
+
+
+def log_audit_head() -> None:
+    """Write the audit's head where the database's owner cannot change it afterwards."""
+    logger.info("The audit's head is %s", AuditEvent.objects.head())
 
 
 # Each works in small transactions.

@@ -1,6 +1,7 @@
 import pytest
 
 from metering.inbox.intake import accept_calls
+from revcred.models import AuditEvent
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -22,6 +23,9 @@ def test_metrics(client):
     figures = {name.removeprefix("revcred_"): float(value) for name, value in figures.items()}
     assert figures.pop("lag_seconds_total") > 0
     assert figures.pop("oldest_waiting_seconds") > 0
+    head = AuditEvent.objects.head()
+    assert figures.pop(f'audit_head_info{{digest="{head.digest}"}}') == 1
+    assert figures.pop("audit_events") == head.events > 0
     tables = {name for name in figures if name.startswith("table_rows")}
     assert {'table_rows{table="metering_quarantined"}'} < tables
     assert (

@@ -1,8 +1,11 @@
 """The record of who did what: only ever added to, and anybody can see whether that is so."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import DatabaseError
 from django.db.transaction import TransactionManagementError
+from django.utils import timezone
 
 from revcred.models import AuditEvent
 from tests import factories
@@ -181,12 +184,63 @@ def test_what_is_put_in_breaks_it():
 def test_an_event_changed_with_its_digest_breaks_it_at_the_next():
     first, event, after = recorded()
     event.actor = "somebody.else@example.com"
+    event.chain_after(first.digest)
 
     tamper(
-        "UPDATE revcred_auditevent SET actor = %s, digest = %s WHERE id = %s",
-        event.actor,
-        event.chained_to(first.digest),
-        event.pk,
+        "UPDATE revcred_auditevent SET actor = %s, salt = %s, personal_digest = %s, digest = %s"
+        " WHERE id = %s",
+        *(event.actor, event.salt, event.personal_digest, event.digest, event.pk),
     )
 
     assert AuditEvent.objects.first_broken() == after
+
+
+# --- Its key --------------------------------------------------------------------------------------
+
+
+def as_before(event, before=b""):
+    """Chain an event as an earlier version does, without a key."""
+    event.salt = event.personal_digest = None
+    event.digest = event.chained_to(before)
+    return event
+
+
+def an_event(**fields):
+    return AuditEvent(at=timezone.now(), verb="changed", target_type="x", target="x", **fields)
+
+
+def test_events_of_before_the_key_stay_verifiable():
+    first = as_before(an_event())
+    first.save()
+    recorded()
+
+    assert AuditEvent.objects.first_broken() is None
+    tamper("UPDATE revcred_auditevent SET target = 'y' WHERE id = %s", first.pk)
+    assert AuditEvent.objects.first_broken() == first
+
+
+def test_during_an_upgrade_an_earlier_version_may_add_to_it_and_later_nobody_without_the_key():
+    *_, last = recorded()
+    beside = as_before(an_event(), last.digest)
+    beside.save()
+    assert AuditEvent.objects.first_broken() is None
+
+    later = an_event()
+    later.at += timedelta(hours=2)
+    later.chain()
+    forged = as_before(an_event(), later.digest)
+    forged.save()
+
+    assert AuditEvent.objects.first_broken() == forged
+
+
+def test_without_the_key_no_digest_can_be_made(monkeypatch):
+    *_, last = recorded()
+    monkeypatch.setattr("revcred.models.audit._audit_key", lambda: b"guessed")
+    last.chain_after(b"")
+    forged = an_event()
+    forged.chain_after(last.digest)
+    forged.save()
+    monkeypatch.undo()
+
+    assert AuditEvent.objects.first_broken() == forged
