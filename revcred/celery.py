@@ -1,13 +1,17 @@
 """The Celery application, which refuses to work with wrong settings or a wrong keyring."""
 
 import os
+from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import task_postrun, task_prerun, worker_init, worker_process_init
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "revcred.settings")
+
+HEARTBEAT_SECONDS = 10.0
 
 app = Celery("revcred")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -38,6 +42,23 @@ def _start_telemetry(**_: Any) -> None:
     from revcred.runtime.telemetry import start_telemetry  # noqa: PLC0415 - likewise
 
     start_telemetry("worker")
+
+
+class Heartbeat(bootsteps.StartStopStep):
+    """Touches a file while the worker's event loop runs and is connected to the broker.
+
+    A consumer is started anew after each loss of the connection, and so is this.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        if path := settings.WORKER_HEARTBEAT_FILE:
+            Path(path).touch()
+            parent.timer.call_repeatedly(HEARTBEAT_SECONDS, Path(path).touch)
+
+
+app.steps["consumer"].add(Heartbeat)
 
 
 @worker_init.connect

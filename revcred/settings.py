@@ -11,6 +11,7 @@ from csp.constants import NONE, SELF
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+# Of each setting NAME, NAME_FILE may say the file in which its value stands, as secrets do.
 env = environ.FileAwareEnv()
 for file in (BASE_DIR / ".env", BASE_DIR / ".run" / "environment"):
     if file.is_file():
@@ -156,6 +157,10 @@ CELERY_TASK_SOFT_TIME_LIMIT = 50
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Whoever reaches the broker could stop workers otherwise. So health checks look at a file, which a
+# worker touches while its event loop runs and is connected; none if empty.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+WORKER_HEARTBEAT_FILE = env.str("WORKER_HEARTBEAT_FILE", default="")
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 # Otherwise Celery closes the database connection around every task.
 CELERY_DB_REUSE_MAX = 10_000
@@ -307,6 +312,9 @@ SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 MAX_SESSIONS = env.int("MAX_SESSIONS", default=100_000)  # of more, those that end first are deleted
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+if PRODUCTION:
+    # Browsers take such cookies from this host alone, and by HTTPS alone.
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 SECURE_SSL_REDIRECT = False  # the proxy's job; plain HTTP is what it speaks to us
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000 if PRODUCTION else 0)
 # Affect the whole domain for a long time, so only the operator may turn them on.

@@ -13,7 +13,7 @@ from django.urls import reverse
 from metering.api.registered_doors import DOORS
 
 ROOT = Path(__file__).parent.parent
-ONLY_FOR_COMPOSE = {"POSTGRES_PASSWORD", "LISTEN"}
+ONLY_FOR_COMPOSE = {"LISTEN"}
 
 
 def names(pattern, file):
@@ -42,6 +42,49 @@ def test_only_nginx_is_reached_from_outside():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 
     assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
+
+
+def test_nginx_reaches_no_store():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    networks = {name: set(service["networks"]) for name, service in services.items()}
+
+    assert networks["nginx"].isdisjoint(networks["postgres"] | networks["valkey"])
+    assert networks["nginx"] & networks["web"]
+
+
+def test_each_service_gets_the_secrets_it_reads_and_no_others():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+    for name, service in compose["services"].items():
+        said = repr([service.get("environment"), service.get("command")])
+        assert set(service.get("secrets", ())) == set(re.findall(r"/run/secrets/(\w+)", said)), name
+    with_owner = [
+        name
+        for name, service in compose["services"].items()
+        if "migration_database_url" in service.get("secrets", ())
+    ]
+    assert with_owner == ["migrate"]
+    used = {secret for each in compose["services"].values() for secret in each.get("secrets", ())}
+    assert compose["secrets"].keys() == used
+
+
+def test_secrets_are_settings():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    asked_for = names(r'\benv(?:\.\w+)?\(\s*"(\w+)"', "revcred/settings.py")
+
+    for service in compose["services"].values():
+        if service["image"] == "revcred":
+            files = [name for name in service["environment"] if name.endswith("_FILE")]
+            unknown = (
+                {name.removesuffix("_FILE") for name in files} - asked_for - {"WORKER_HEARTBEAT"}
+            )
+            assert unknown == set()
+
+
+def test_every_service_has_as_few_capabilities_as_it_can():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+
+    assert [name for name, service in services.items() if service.get("cap_drop") != ["ALL"]] == []
 
 
 def test_one_image_runs_every_process():

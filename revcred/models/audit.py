@@ -319,8 +319,9 @@ class AuditEvent(models.Model):
         # Without the salt, which is erased with them, nobody can try out names that were erased.
         self.salt, self.seal = secrets.token_bytes(SALT_BYTES), None
         self.personal_digest = self._digest_of_people()
-        self.digest = self.chained_to(before)
-        return self.digest
+        digest = self.chained_to(before)
+        self.digest = digest
+        return digest
 
     def chained_to(self, before: bytes) -> bytes:
         """Return the digest over the digest of the event before and all that this event says."""
