@@ -334,6 +334,21 @@ class AuditEvent(models.Model):
         fields += [bytes(self.personal_digest).hex()]
         return _keyed_digest(before + _canonical_json(fields))
 
+    def erase_people(
+        self, before: bytes, *, actor: str, target: str, details: Any, address: str | None
+    ) -> None:
+        """Replace what the event says of people, for good; `before` is the digest before its own.
+
+        The chain stays whole. What stands there afterwards is sealed with the audit's key.
+        """
+        self.actor, self.target, self.details, self.address = actor, target, details, address
+        self.salt, self.seal = None, self.seal_after(before)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT erase_people_in_event(%s, %s, %s, %s::jsonb, %s, %s)",
+                [self.pk, actor, target, json.dumps(details), address, self.seal],
+            )
+
     def is_as_written(self, before: bytes) -> bool:
         """Return True if this is what was written after the event with the digest `before`."""
         if self.seal is not None and bytes(self.seal) != self.seal_after(before):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
@@ -244,3 +244,57 @@ def test_without_the_key_no_digest_can_be_made(monkeypatch):
     monkeypatch.undo()
 
     assert AuditEvent.objects.first_broken() == forged
+
+
+# --- Erasing people -------------------------------------------------------------------------------
+
+NOBODY = {"actor": "person-7", "target": "person-7", "details": {"n": 1}, "address": None}
+
+
+def test_people_are_erased_and_the_chain_stays_whole():
+    first, event, _ = recorded()
+    head = AuditEvent.objects.head()
+
+    event.erase_people(first.digest, **NOBODY)
+
+    kept = AuditEvent.objects.get(pk=event.pk)
+    assert (kept.actor, kept.target, kept.details, kept.salt) == (
+        "person-7",
+        "person-7",
+        {"n": 1},
+        None,
+    )
+    assert AuditEvent.objects.first_broken() is None
+    assert AuditEvent.objects.head() == head
+
+
+def test_people_are_erased_in_events_of_before_the_key():
+    first = as_before(an_event(actor="ann@example.com"))
+    first.save()
+    recorded()
+
+    AuditEvent.objects.get(pk=first.pk).erase_people(b"", **NOBODY)
+
+    assert AuditEvent.objects.get(pk=first.pk).actor == "person-7"
+    assert AuditEvent.objects.first_broken() is None
+
+
+@pytest.mark.parametrize("column", ["actor", "verb", "seal", "digest"])
+def test_an_event_with_erased_people_is_changed_by_nobody_else(column):
+    first, event, _ = recorded()
+    event.erase_people(first.digest, **NOBODY)
+    value = b"\0" * 32 if column in ("seal", "digest") else "created"
+
+    tamper(f"UPDATE revcred_auditevent SET {column} = %s WHERE id = %s", value, event.pk)
+
+    assert AuditEvent.objects.first_broken() == event
+
+
+def test_who_only_writes_into_the_database_cannot_erase_unnoticed():
+    _, event, _ = recorded()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT erase_people_in_event(%s, 'x', 'x', '{}', NULL, %s)", [event.pk, b"\0" * 32]
+        )
+
+    assert AuditEvent.objects.first_broken() == event
