@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from metering.api.health_metrics import HealthCollector
+from revcred import backups
 from revcred.models import AuditEvent
 
 # All hours together: Prometheus needs counters that only grow, and it makes rates of them itself.
@@ -118,6 +119,12 @@ class MeteringCollector(Collector):
             "Path rules that were switched off because they took long",
             value=int(slow_rules),
         )
+        if made_at := backups.last_backup_at():
+            yield GaugeMetricFamily(
+                "revcred_last_backup_timestamp_seconds",
+                "When the last backup was made",
+                value=made_at.timestamp(),
+            )
         yield GaugeMetricFamily("revcred_audit_events", "Events in the audit", value=head.events)
         yield InfoMetricFamily(
             "revcred_audit_head", "The last digest of the audit", value={"digest": head.digest}

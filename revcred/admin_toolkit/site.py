@@ -14,6 +14,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from revcred import backups
 from revcred.models import AuditEvent
 from revcred.runtime import preflight
 
@@ -101,7 +102,9 @@ class RevcredAdminSite(AdminSite):
         """Show the overview, with the latest events if the user may see the audit."""
         recent = AuditEvent.objects.all()[:MAX_RECENT_EVENTS] if _sees_audit(request) else None
         weaknesses = preflight.find_weaknesses() if request.user.is_superuser else []
-        shown = {"events": recent, "weaknesses": weaknesses}
+        shown: dict[str, Any] = {"events": recent, "weaknesses": weaknesses}
+        if request.user.is_superuser:
+            shown["last_backup"] = backups.last_backup_at() or "never"
         return super().index(request, shown | (extra_context or {}))
 
     def login(

@@ -144,6 +144,7 @@ class AuditVerb(models.TextChoices):
     FACTOR_FAILED = "factor_failed", "Second factor failed"
     FACTOR_LIMITED = "factor_limited", "Second factor refused, too many attempts"
     RECOVERY_CODE_USED = "recovery_code_used", "Recovery code used"
+    BACKED_UP = "backed_up", "Backed up"
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
