@@ -78,6 +78,7 @@ MIDDLEWARE = [
     "revcred.runtime.keys_in_urls.KeysInUrlsMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "revcred.accounts.limits.LimitsMiddleware",
     "revcred.accounts.second_factor.SecondFactorMiddleware",
     "revcred.runtime.middleware.PrivatePagesMiddleware",
 ]
@@ -120,7 +121,7 @@ DATABASES["default"] |= {
     },
 }
 
-# Counts sign-in attempts. In PostgreSQL, so that pages work without Redis.
+# For packages that ask for one. In PostgreSQL, so that pages work without Redis.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
@@ -208,7 +209,10 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "storefront:home"
 ACCOUNT_ADAPTER = "revcred.accounts.adapters.InvitationOnlyAdapter"
-ACCOUNT_FORMS = {"reset_password": "revcred.accounts.adapters.ForgottenPasswordForm"}
+ACCOUNT_FORMS = {
+    "reset_password": "revcred.accounts.adapters.ForgottenPasswordForm",
+    "change_password": "revcred.accounts.adapters.OwnPasswordForm",
+}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -222,6 +226,18 @@ ACCOUNT_MAX_EMAIL_ADDRESSES = 1  # the one that was invited; only an admin chang
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # no mail to whatever address somebody types
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds that a confirmed password lasts
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+ACCOUNT_RATE_LIMITS = False  # counted by revcred.accounts.limits: a cache forgets when it is full
+# Passwords, codes or links that may be asked for within these seconds at one account from one
+# network. Then there is a pause of as many seconds; further failures double it, up to the maximum.
+SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", default=5)
+SIGN_IN_FAILURE_SECONDS = env.int("SIGN_IN_FAILURE_SECONDS", default=300)
+SIGN_IN_MAX_PAUSE_SECONDS = env.int("SIGN_IN_MAX_PAUSE_SECONDS", default=3600)
+# The same from all networks together, in an hour.
+SIGN_IN_FAILURES_PER_ACCOUNT = env.int("SIGN_IN_FAILURES_PER_ACCOUNT", default=50)
+# What one address, or one network of IPv6, may post to these pages in a minute.
+SIGN_IN_ATTEMPTS_PER_ADDRESS = env.int("SIGN_IN_ATTEMPTS_PER_ADDRESS", default=30)
+# Leading bits of an address that make a network, of IPv4 and of IPv6.
+SIGN_IN_NETWORK_BITS = env.list("SIGN_IN_NETWORK_BITS", cast=int, default=[24, 56])
 # If one person reveals more different keys than this within these minutes, the person and the
 # owners are told.
 REVEAL_ALERT_KEYS = env.int("REVEAL_ALERT_KEYS", default=10)

@@ -55,5 +55,4 @@ urlpatterns = [
 
 # Named as strings, because Django imports them when an error occurs.
 handler404 = "revcred.runtime.middleware.not_found_response"
-handler429 = "revcred.accounts.pages.too_many_requests_page"
 handler500 = "revcred.runtime.middleware.server_error_response"

@@ -4,16 +4,16 @@ from typing import Any
 
 from allauth.account import signals
 from allauth.account.adapter import DefaultAccountAdapter, get_adapter
-from allauth.account.forms import ResetPasswordForm
+from allauth.account.forms import ChangePasswordForm, ResetPasswordForm
 from allauth.account.internal.userkit import filter_users_by_email
 from allauth.core import context as current
 from django.contrib.auth.signals import user_logged_out
 from django.db.transaction import atomic
 from django.dispatch import receiver
-from django.forms import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from revcred.accounts.limits import count_reset, count_sign_in
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.models import AuditVerb, User
@@ -47,13 +47,14 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
         super().send_password_reset_mail(user, email, context)
 
-    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        try:
-            super().pre_authenticate(request, **credentials)
-        # allauth raises it where too many attempts were made at this address.
-        except ValidationError:
-            _record_throttled_by_email(AuditVerb.SIGN_IN_LIMITED, request, credentials.get("email"))
-            raise
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Check a password within the limits. Raises TooManyAttempts."""
+        # Counted before the password is checked, so that attempts in parallel count, too.
+        attempt = count_sign_in(credentials.get("email") or "")
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            attempt.forget()
+        return user
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         _record_throttled_by_email(AuditVerb.SIGN_IN_FAILED, request, credentials.get("email"))
@@ -78,9 +79,21 @@ class ForgottenPasswordForm(ResetPasswordForm):  # type: ignore[misc]
     """allauth's form, which also records requests for addresses that nobody signs in with."""
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        count_reset(self.cleaned_data["email"])
         if not self.users:
             _record_throttled_by_email(AuditVerb.RESET_ASKED, request, None)
         return str(super().save(request, **kwargs))
+
+
+class OwnPasswordForm(ChangePasswordForm):  # type: ignore[misc]
+    """allauth's form, which counts wrong passwords as sign-in does."""
+
+    def clean_oldpassword(self) -> str:
+        password: str = self.cleaned_data["oldpassword"]
+        adapter = get_adapter()
+        if not adapter.reauthenticate(self.user, password):
+            raise adapter.validation_error("enter_current_password")
+        return password
 
 
 def client_ip(request: HttpRequest) -> str:

@@ -10,7 +10,6 @@ from allauth.account import views
 from allauth.account.adapter import get_adapter
 from allauth.account.fields import PasswordField
 from allauth.account.forms import SetPasswordForm
-from allauth.core.internal.ratelimit import handler429
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -23,10 +22,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from revcred.accounts.adapters import client_ip
-from revcred.actions import addresses, sign_ins, subscribers
+from revcred.actions import addresses, subscribers
 from revcred.actions.users import LoginActionError
-from revcred.models import AuditVerb, User
+from revcred.models import User
 
 # Each names its token in the session, and the URL of its page.
 INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
@@ -71,19 +69,6 @@ class PasswordForm(forms.Form):
         if not adapter.reauthenticate(self.user, password):
             raise adapter.validation_error("incorrect_password")
         return password
-
-
-def too_many_requests_page(request: HttpRequest) -> HttpResponse:
-    """Answer 429 and record it: whoever was turned away may want to know why."""
-    # One handler serves all limited pages: the URL tells which one it was.
-    name = request.resolver_match.url_name if request.resolver_match else ""
-    verb = (
-        AuditVerb.RESET_LIMITED if name == "account_reset_password" else AuditVerb.SIGN_IN_LIMITED
-    )
-    user = request.user if isinstance(request.user, User) else None
-    sign_ins.record_throttled_event(verb=verb, user=user, address=client_ip(request))
-    response: HttpResponse = handler429(request)
-    return response
 
 
 @never_cache

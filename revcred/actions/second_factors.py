@@ -65,7 +65,7 @@ def record_recovery_code_used(*, authenticator: Authenticator) -> None:
 
 
 @atomic
-def record_factor_failure(*, user: User, is_limited: bool) -> None:
+def record_factor_failure(*, user: User, is_limited: bool = False) -> None:
     """Record a wrong code or passkey, or one that the rate limit turned away.
 
     Whoever knows the password can repeat it: it is recorded at most once a minute, and told by mail

@@ -10,6 +10,7 @@ from revcred.models.credentials import (
 )
 from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
+from revcred.models.limits import RateCounter
 from revcred.models.mail import OutgoingMail
 from revcred.models.names import FormerName
 from revcred.models.products import Product
@@ -36,6 +37,7 @@ __all__ = [
     "OutgoingMail",
     "PathRule",
     "Product",
+    "RateCounter",
     "RememberedMapping",
     "SealedValue",
     "Source",

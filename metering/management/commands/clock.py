@@ -19,7 +19,7 @@ from metering.ledger import partitions
 from metering.models import Claim, Delivery, IdempotentPost, PartialTransaction, SeenTransaction
 from metering.pairing import completion
 from metering.quarantine import reattribution
-from revcred import outbox
+from revcred import limits, outbox
 from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
 from revcred.runtime import preflight
@@ -118,6 +118,7 @@ def do_chores() -> None:
     housekeeping.delete_expired_uploads()
     outbox.prune_sent_mail()
     sign_ins.record_counted_attempts()
+    limits.prune_expired_counters()
 
 
 def forget_old_transactions(before: datetime) -> None:

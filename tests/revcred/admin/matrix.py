@@ -50,8 +50,8 @@ from tests import factories
 from tests.second_factors import an_app
 
 ACTORS = ("none", *(role.name for role in roles.READY_MADE_ROLES), "superuser")
-# Sessions are touched by whoever signs in, and the cache holds the counts of limits.
-NOT_COUNTED = ("django_session", "revcred_cache", "django_content_type")
+# Sessions are touched by whoever signs in, and limits count what is posted.
+NOT_COUNTED = ("django_session", "revcred_ratecounter", "django_content_type")
 
 
 class World:

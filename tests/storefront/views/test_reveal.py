@@ -126,7 +126,7 @@ def test_whoever_has_no_password_is_never_let_through(browser, credential, ada):
 def test_guessing_is_limited(browser, credential):
     statuses = [browser.post(url_of(credential), WRONG).status_code for _ in range(12)]
 
-    assert statuses == [403] * 10 + [429] * 2
+    assert statuses == [403] * 5 + [429] * 7
     assert browser.post(url_of(credential), RIGHT).status_code == 429
 
 
