@@ -94,7 +94,7 @@ def count_attempt(limit: Limit, *whose: object) -> CountedAttempt:
     """
     key = fingerprint("\0".join([limit.name, *map(str, whose)]), label="limit")
     grows = limit.max_pause_seconds > limit.seconds
-    parameters = {
+    parameters: dict[str, UUID | int] = {
         "key": key,
         "attempts": limit.attempts,
         "seconds": limit.seconds,

@@ -236,6 +236,8 @@ SIGN_IN_MAX_PAUSE_SECONDS = env.int("SIGN_IN_MAX_PAUSE_SECONDS", default=3600)
 SIGN_IN_FAILURES_PER_ACCOUNT = env.int("SIGN_IN_FAILURES_PER_ACCOUNT", default=50)
 # What one address, or one network of IPv6, may post to these pages in a minute.
 SIGN_IN_ATTEMPTS_PER_ADDRESS = env.int("SIGN_IN_ATTEMPTS_PER_ADDRESS", default=30)
+# A browser in which somebody has signed in has a limit of its own, for so many days.
+KNOWN_DEVICE_DAYS = env.int("KNOWN_DEVICE_DAYS", default=180)
 # Leading bits of an address that make a network, of IPv4 and of IPv6.
 SIGN_IN_NETWORK_BITS = env.list("SIGN_IN_NETWORK_BITS", cast=int, default=[24, 56])
 # If one person reveals more different keys than this within these minutes, the person and the

@@ -13,6 +13,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from revcred.accounts.devices import remember_device
 from revcred.accounts.limits import count_reset, count_sign_in
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
@@ -50,7 +51,7 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
         """Check a password within the limits. Raises TooManyAttempts."""
         # Counted before the password is checked, so that attempts in parallel count, too.
-        attempt = count_sign_in(credentials.get("email") or "")
+        attempt = count_sign_in(request, credentials.get("email") or "")
         user: User | None = super().authenticate(request, **credentials)
         if user is not None:
             attempt.forget()
@@ -66,6 +67,11 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 verb=AuditVerb.SIGN_IN_FAILED, user=user, address=client_ip(request)
             )
         response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response
+
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        remember_device(request, response, user)
         return response
 
     @atomic

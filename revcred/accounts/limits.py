@@ -1,7 +1,9 @@
 """Limits of signing in, and of whatever else asks for a password or a code, or sends a link.
 
 Failures count for an account and the network that they come from, so that a stranger elsewhere
-does not lock the owner out. The pauses between further attempts grow.
+does not lock the owner out. A browser in which the owner has signed in before has a limit of its
+own, and a mail with a link makes another browser one of these. The pauses between further attempts
+grow.
 """
 
 from ipaddress import ip_network
@@ -12,10 +14,12 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from revcred.accounts.devices import device_link, known_device
 from revcred.actions import second_factors, sign_ins
 from revcred.client_address import current_address
 from revcred.limits import CountedAttempt, Limit, LimitReached, count_attempt
 from revcred.models import AuditVerb, User
+from revcred.outbox import queue_mail, site_name
 from revcred.runtime.middleware import GetResponse
 
 # Pages that ask for a password or a code, or send a link. Signing out is none of them.
@@ -28,9 +32,17 @@ HOUR_SECONDS = 3600
 class TooManyAttempts(Exception):
     """Too many attempts were made at a login, or by one client."""
 
-    def __init__(self, verb: AuditVerb, wait_seconds: int, user: User | None = None) -> None:
+    def __init__(
+        self,
+        verb: AuditVerb,
+        wait_seconds: int,
+        user: User | None = None,
+        *,
+        offers_link: bool = False,
+    ) -> None:
         super().__init__("Too many attempts were made.")
         self.verb, self.wait_seconds, self.user = verb, wait_seconds, user
+        self.offers_link = offers_link
 
 
 class LimitsMiddleware:
@@ -66,26 +78,40 @@ class LimitsMiddleware:
         return None
 
 
-def count_sign_in(email: str) -> CountedAttempt:
+def count_sign_in(request: HttpRequest, email: str) -> CountedAttempt:
     """Count a password that is about to be checked. Raises TooManyAttempts."""
-    return _count_at_account("sign-in", email, AuditVerb.SIGN_IN_LIMITED)
+    user = _user_with_address(email)
+    if user and (device := known_device(request, user)):
+        return _count_on_device("sign-in", user, device, AuditVerb.SIGN_IN_LIMITED)
+    return _count_at_account("sign-in", email, user, AuditVerb.SIGN_IN_LIMITED)
 
 
 def count_reset(email: str) -> None:
     """Count a request for a link to set a new password. Raises TooManyAttempts."""
-    _count_at_account("reset", email, AuditVerb.RESET_LIMITED)
+    _count_at_account("reset", email, _user_with_address(email), AuditVerb.RESET_LIMITED)
 
 
-def count_code(user: User) -> CountedAttempt:
+def count_code(request: HttpRequest, user: User) -> CountedAttempt:
     """Count a code of a second factor that is about to be checked. Raises TooManyAttempts."""
+    if device := known_device(request, user):
+        return _count_on_device("code", user, device, AuditVerb.FACTOR_LIMITED)
     # Whoever gets here knows the password, so all networks share one counter.
     try:
         return count_attempt(_failures("code"), user.pk)
     except LimitReached as reached:
-        raise TooManyAttempts(AuditVerb.FACTOR_LIMITED, reached.wait_seconds, user) from None
+        raise TooManyAttempts(
+            AuditVerb.FACTOR_LIMITED, reached.wait_seconds, user, offers_link=True
+        ) from None
 
 
-def _count_at_account(what: str, email: str, verb: AuditVerb) -> CountedAttempt:
+def _count_on_device(what: str, user: User, device: str, verb: AuditVerb) -> CountedAttempt:
+    try:
+        return count_attempt(_failures(f"{what} on a device"), user.pk, device)
+    except LimitReached as reached:
+        raise TooManyAttempts(verb, reached.wait_seconds, user) from None
+
+
+def _count_at_account(what: str, email: str, user: User | None, verb: AuditVerb) -> CountedAttempt:
     account = email.lower()
     of_all_networks = Limit(
         f"{what} from anywhere", settings.SIGN_IN_FAILURES_PER_ACCOUNT, HOUR_SECONDS
@@ -94,11 +120,15 @@ def _count_at_account(what: str, email: str, verb: AuditVerb) -> CountedAttempt:
         attempt = count_attempt(_failures(what), account, _network())
         count_attempt(of_all_networks, account)
     except LimitReached as reached:
-        # allauth matches addresses in any case of letters; so does the record.
-        users = filter_users_by_email(email, prefer_verified=True)
-        user = users[0] if users else None
-        raise TooManyAttempts(verb, reached.wait_seconds, user) from None
+        is_sign_in = verb == AuditVerb.SIGN_IN_LIMITED
+        raise TooManyAttempts(verb, reached.wait_seconds, user, offers_link=is_sign_in) from None
     return attempt
+
+
+def _user_with_address(email: str) -> User | None:
+    # allauth matches addresses in any case of letters; so do limits and the record.
+    users = filter_users_by_email(email, prefer_verified=True) if email else []
+    return users[0] if users else None
 
 
 def _failures(what: str) -> Limit:
@@ -133,7 +163,27 @@ def too_many_attempts_page(request: HttpRequest, error: TooManyAttempts) -> Http
         second_factors.record_factor_failure(user=error.user, is_limited=True)
     else:
         sign_ins.record_throttled_event(verb=error.verb, user=error.user, address=current_address())
+    if error.offers_link and error.user is not None:
+        _send_device_link(request, error.user)
     minutes = -(-error.wait_seconds // MINUTE_SECONDS)
-    response = render(request, "429.html", {"minutes": minutes}, status=429)
+    # The same for an address that nobody signs in with: nobody learns which ones there are.
+    context = {"minutes": minutes, "offers_link": error.offers_link}
+    response = render(request, "429.html", context, status=429)
     response["Retry-After"] = str(error.wait_seconds)
     return response
+
+
+def _send_device_link(request: HttpRequest, user: User) -> None:
+    """Send the owner a link that lifts the limit in one browser, at most once an hour."""
+    if not user.is_active:
+        return
+    try:
+        count_attempt(Limit("device link", 1, HOUR_SECONDS), user.pk)
+    except LimitReached:
+        return
+    context = {
+        "user": user,
+        "url": device_link(request, user),
+        "site": site_name(request),
+    }
+    queue_mail("emails/sign_in_limited", user.email, context)

@@ -22,6 +22,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from revcred.accounts import devices
 from revcred.actions import addresses, subscribers
 from revcred.actions.users import LoginActionError
 from revcred.models import User
@@ -77,6 +78,22 @@ def open_mail_link(request: HttpRequest, token: str, purpose: str) -> HttpRespon
     """Move the token of a mail's link into the session, and redirect to the page without it."""
     request.session[f"revcred_{purpose}"] = token
     return redirect(f"account_{purpose}_page")
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD"])
+def known_device_page(request: HttpRequest, token: str) -> HttpResponse:
+    """Make the login known in this browser, where strangers' attempts no longer limit it."""
+    user = devices.user_by_device_link(token)
+    if user is None:
+        why = (
+            "This link is too old or incomplete. Try to sign in; if you have to wait, you get one."
+        )
+        return render(request, "account/link_refused.html", {"why": why}, status=409)
+    messages.success(request, "You can sign in here now.")
+    response = redirect("account_login")
+    devices.remember_device(request, response, user)
+    return response
 
 
 @never_cache

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.core import context
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms as base
 from allauth.mfa.models import Authenticator
@@ -50,7 +51,7 @@ class BaseCodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]
     def clean_code(self) -> str:
         code = str(self.cleaned_data["code"])
         # Counts this attempt as failed until the code is found right.
-        attempt = count_code(self.user)
+        attempt = count_code(context.request, self.user)
         try:
             self.authenticator = self._find(code)
         except ValidationError:
@@ -136,7 +137,7 @@ class BasePasskeyForm(PasskeyAnswerMixin, webauthn.AuthenticateWebAuthnForm):  #
     """Checks a passkey's answer to the challenge, and records a failure."""
 
     def clean_credential(self) -> Authenticator:
-        attempt = count_code(self.user)
+        attempt = count_code(context.request, self.user)
         try:
             authenticator: Authenticator = self.read(super().clean_credential)
         except ValidationError:

@@ -198,7 +198,7 @@ def test_wrong_codes_are_limited_on_record_and_told_once(client, boss, app, told
     assert recorded == [("factor_failed", ""), ("factor_limited", "")]
     counted = FailedSignIns.objects.order_by("verb").values_list("verb", "unrecorded")
     assert list(counted) == [("factor_failed", 4), ("factor_limited", 1)]
-    assert told() == ["A wrong second factor was entered"]
+    assert told() == ["A wrong second factor was entered", "Somebody tries to sign in as you"]
 
 
 MALFORMED = ["", "null", "{}", "[]", '"x"', "1", '{"id": 1}', '{"id": "AA", "rawId": "AA"}', "{"]
