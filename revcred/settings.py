@@ -240,10 +240,10 @@ SIGN_IN_ATTEMPTS_PER_ADDRESS = env.int("SIGN_IN_ATTEMPTS_PER_ADDRESS", default=3
 KNOWN_DEVICE_DAYS = env.int("KNOWN_DEVICE_DAYS", default=180)
 # Leading bits of an address that make a network, of IPv4 and of IPv6.
 SIGN_IN_NETWORK_BITS = env.list("SIGN_IN_NETWORK_BITS", cast=int, default=[24, 56])
-# If one person reveals more different keys than this within these minutes, the person and the
-# owners are told.
-REVEAL_ALERT_KEYS = env.int("REVEAL_ALERT_KEYS", default=10)
-REVEAL_ALERT_MINUTES = env.int("REVEAL_ALERT_MINUTES", default=10)
+# One person reveals so many different keys within these minutes. One more is refused, and the
+# person and the owners are told.
+REVEAL_LIMIT_KEYS = env.int("REVEAL_LIMIT_KEYS", default=10)
+REVEAL_LIMIT_MINUTES = env.int("REVEAL_LIMIT_MINUTES", default=10)
 
 # "required": nobody opens the administration without a second factor. "optional": only users who
 # have set one up are asked for it.

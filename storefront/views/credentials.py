@@ -169,6 +169,11 @@ def _render_revealed(
         text = credentials.reveal_key(key=key, field=field, by=request.user, address=address)
     except credentials.RevealsPaused:
         return _render_not_revealed(request, "resting", context)
+    except credentials.TooManyReveals as error:
+        minutes = -(-error.wait_seconds // 60)
+        response = _render_not_revealed(request, "many", context | {"minutes": minutes}, status=429)
+        response["Retry-After"] = str(error.wait_seconds)
+        return response
     except credentials.CredentialRevoked:
         return _render_not_revealed(request, "revoked", context)
     except credentials.NothingToReveal:
@@ -181,6 +186,6 @@ def _render_revealed(
 
 
 def _render_not_revealed(
-    request: SignedInRequest, why: str, context: dict[str, Any]
+    request: SignedInRequest, why: str, context: dict[str, Any], *, status: int = 409
 ) -> HttpResponse:
-    return render(request, "storefront/not_revealed.html", context | {"why": why}, status=409)
+    return render(request, "storefront/not_revealed.html", context | {"why": why}, status=status)

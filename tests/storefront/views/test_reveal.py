@@ -130,6 +130,16 @@ def test_guessing_is_limited(browser, credential):
     assert browser.post(url_of(credential), RIGHT).status_code == 429
 
 
+def test_beyond_the_limit_the_page_says_how_long_to_wait(browser, credential, settings):
+    settings.REVEAL_LIMIT_KEYS = 0
+
+    answer = browser.post(url_of(credential), RIGHT)
+
+    assert (answer.status_code, answer["Retry-After"]) == (429, "600")
+    assert "Wait 10 minutes, then reveal the next one." in answer.content.decode()
+    assert reveals() == []
+
+
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_no_cache_and_no_history_keeps_it(browser, credential, method):
     page = getattr(browser, method)(url_of(credential), RIGHT)
