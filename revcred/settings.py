@@ -161,6 +161,11 @@ CELERY_TASK_ROUTES = {"revcred.process_uploads": {"queue": "uploads"}}
 # Files of uploads, until each upload ends. Web and worker processes have to share this folder.
 UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
 UPLOADS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+# Bytes of the files of one user's uploads, and of all uploads, and percent of the disk that stay
+# free: PostgreSQL often has the same one.
+UPLOAD_BYTES_PER_USER = env.int("UPLOAD_BYTES_PER_USER", default=2_000_000_000)
+UPLOAD_BYTES = env.int("UPLOAD_BYTES", default=10_000_000_000)
+UPLOAD_FREE_PERCENT = env.int("UPLOAD_FREE_PERCENT", default=10)
 # Files that are still arriving lie there, too: other folders may be readable for others.
 FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
 # Locks a file while it arrives, so that one left by a dead process is recognised and deleted.
