@@ -74,15 +74,19 @@ class LimitReached(Exception):
 class CountedAttempt:
     """An attempt that was counted before it is known how it ends."""
 
-    key: UUID
+    keys: tuple[UUID, ...]
+
+    def __add__(self, other: "CountedAttempt") -> "CountedAttempt":
+        """Return the attempt as two limits have counted it."""
+        return CountedAttempt(self.keys + other.keys)
 
     def forget(self) -> None:
         """Begin anew: the attempt succeeded."""
-        RateCounter.objects.filter(pk=self.key).delete()
+        RateCounter.objects.filter(pk__in=self.keys).delete()
 
     def take_back(self) -> None:
         """Count as if the attempt had not been made."""
-        RateCounter.objects.filter(pk=self.key).update(
+        RateCounter.objects.filter(pk__in=self.keys).update(
             used=Greatest(F("used") - 1, 0), waits_until=None
         )
 
@@ -105,7 +109,7 @@ def count_attempt(limit: Limit, *whose: object) -> CountedAttempt:
     with connection.cursor() as cursor:
         cursor.execute(COUNT, parameters)
         if cursor.fetchone() is not None:
-            return CountedAttempt(key)
+            return CountedAttempt((key,))
         cursor.execute(WAIT, parameters)
         found = cursor.fetchone()
     raise LimitReached(max(found[0] or 1, 1) if found else DEFAULT_WAIT_SECONDS)

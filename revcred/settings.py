@@ -202,6 +202,9 @@ LEDGER_DAYS = env.int("LEDGER_DAYS", default=400)
 # --- Sign-in ------------------------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = ["revcred.accounts.hashers.ConcurrencyLimitedHasher"]
+# Passwords that a process hashes at the same time; others are asked to try again (429).
+PASSWORD_HASHES_AT_ONCE = env.int("PASSWORD_HASHES_AT_ONCE", default=2)
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from revcred.accounts.devices import remember_device
+from revcred.accounts.hashers import HashersBusy
 from revcred.accounts.limits import count_reset, count_sign_in
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
@@ -52,7 +53,11 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Check a password within the limits. Raises TooManyAttempts."""
         # Counted before the password is checked, so that attempts in parallel count, too.
         attempt = count_sign_in(request, credentials.get("email") or "")
-        user: User | None = super().authenticate(request, **credentials)
+        try:
+            user: User | None = super().authenticate(request, **credentials)
+        except HashersBusy:
+            attempt.take_back()
+            raise
         if user is not None:
             attempt.forget()
         return user

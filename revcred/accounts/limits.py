@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from revcred.accounts.devices import device_link, known_device
+from revcred.accounts.hashers import HashersBusy
 from revcred.actions import second_factors, sign_ins
 from revcred.client_address import current_address
 from revcred.limits import CountedAttempt, Limit, LimitReached, count_attempt
@@ -27,6 +28,7 @@ LIMITED_URL_NAMES = ("account_", "mfa_", "reveal_")
 UNLIMITED_URL_NAMES = {"account_logout"}
 MINUTE_SECONDS = 60
 HOUR_SECONDS = 3600
+BUSY_WAIT_SECONDS = 2
 
 
 class TooManyAttempts(Exception):
@@ -75,6 +77,8 @@ class LimitsMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if isinstance(exception, TooManyAttempts):
             return too_many_attempts_page(request, exception)
+        if isinstance(exception, HashersBusy):
+            return _limit_page(request, {"is_busy": True}, BUSY_WAIT_SECONDS)
         return None
 
 
@@ -118,11 +122,10 @@ def _count_at_account(what: str, email: str, user: User | None, verb: AuditVerb)
     )
     try:
         attempt = count_attempt(_failures(what), account, _network())
-        count_attempt(of_all_networks, account)
+        return attempt + count_attempt(of_all_networks, account)
     except LimitReached as reached:
         is_sign_in = verb == AuditVerb.SIGN_IN_LIMITED
         raise TooManyAttempts(verb, reached.wait_seconds, user, offers_link=is_sign_in) from None
-    return attempt
 
 
 def _user_with_address(email: str) -> User | None:
@@ -168,8 +171,12 @@ def too_many_attempts_page(request: HttpRequest, error: TooManyAttempts) -> Http
     minutes = -(-error.wait_seconds // MINUTE_SECONDS)
     # The same for an address that nobody signs in with: nobody learns which ones there are.
     context = {"minutes": minutes, "offers_link": error.offers_link}
+    return _limit_page(request, context, error.wait_seconds)
+
+
+def _limit_page(request: HttpRequest, context: dict[str, Any], wait_seconds: int) -> HttpResponse:
     response = render(request, "429.html", context, status=429)
-    response["Retry-After"] = str(error.wait_seconds)
+    response["Retry-After"] = str(wait_seconds)
     return response
 
 

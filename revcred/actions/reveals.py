@@ -35,7 +35,7 @@ def _latest_reveals(by: User, *, since: datetime) -> dict[tuple[int, str], datet
     """Return when the person last revealed each key, by the credential's number and the hint."""
     recent_reveals = AuditEvent.objects.reveals().filter(actor_id=by.pk, at__gt=since)
     rows = recent_reveals.order_by("at").values_list("target_id", "details__hint", "at")
-    return {(number, hint): at for number, hint, at in rows}
+    return {(number, hint): at for number, hint, at in rows if number is not None}
 
 
 def _alert_once(credential: Credential, revealed: set[int], by: User, address: str | None) -> None:
