@@ -12,7 +12,6 @@ from hashlib import sha256
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
@@ -21,6 +20,7 @@ from bench.sizes import PRODUCTS, customers_of
 from bench.stack import say
 from bench.traffic import key
 from metering.models import GatewayToken
+from revcred.accounts.sessions import SessionStore
 from revcred.fingerprints import fingerprint
 from revcred.models import ExternalKey, Gateway, Membership, Subscriber, User
 

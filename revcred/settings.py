@@ -50,7 +50,6 @@ INSTALLED_APPS = [
     "revcred.apps.RevcredAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
@@ -253,6 +252,13 @@ SIGN_IN_NETWORK_BITS = env.list("SIGN_IN_NETWORK_BITS", cast=int, default=[24, 5
 REVEAL_LIMIT_KEYS = env.int("REVEAL_LIMIT_KEYS", default=10)
 REVEAL_LIMIT_MINUTES = env.int("REVEAL_LIMIT_MINUTES", default=10)
 
+# Seconds after which a session ends that is not used, and after which each one ends.
+SESSION_ENGINE = "revcred.accounts.sessions"
+STAFF_SESSION_IDLE_SECONDS = env.int("STAFF_SESSION_IDLE_SECONDS", default=1_800)
+STAFF_SESSION_SECONDS = env.int("STAFF_SESSION_SECONDS", default=43_200)
+SUBSCRIBER_SESSION_IDLE_SECONDS = env.int("SUBSCRIBER_SESSION_IDLE_SECONDS", default=604_800)
+SUBSCRIBER_SESSION_SECONDS = env.int("SUBSCRIBER_SESSION_SECONDS", default=2_592_000)
+
 # "required": nobody opens the administration without a second factor. "optional": only users who
 # have set one up are asked for it.
 STAFF_SECOND_FACTOR = env.str(
@@ -286,7 +292,6 @@ SENT_MAIL_DAYS = env.int("SENT_MAIL_DAYS", default=30)  # recipient and subject 
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
 SECURE_SSL_REDIRECT = False  # the proxy's job; plain HTTP is what it speaks to us

@@ -105,6 +105,16 @@ FUNCTIONS_AND_CLASSES = [
         "revcred/models/users.py",
         ("secret",),
     ),
+    # Django's sessions.
+    Internal(
+        "django.contrib.sessions.backends.base.SessionBase._get_new_session_key",
+        "revcred/accounts/sessions.py",
+    ),
+    Internal(
+        "django.contrib.sessions.backends.base.SessionBase._get_session",
+        "revcred/accounts/sessions.py",
+        ("no_load",),
+    ),
     # Django's admin.
     Internal(
         "django.contrib.admin.sites.AdminSite._build_app_dict",

@@ -14,6 +14,7 @@ from revcred.models.limits import RateCounter
 from revcred.models.mail import OutgoingMail
 from revcred.models.names import FormerName
 from revcred.models.products import Product
+from revcred.models.sessions import Session
 from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
@@ -40,6 +41,7 @@ __all__ = [
     "RateCounter",
     "RememberedMapping",
     "SealedValue",
+    "Session",
     "Source",
     "Subscriber",
     "Subscription",

@@ -7,7 +7,6 @@ from threading import Event, Thread
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models.functions import Now
@@ -20,6 +19,7 @@ from metering.models import Claim, Delivery, IdempotentPost, PartialTransaction,
 from metering.pairing import completion
 from metering.quarantine import reattribution
 from revcred import limits, outbox
+from revcred.accounts.sessions import SessionStore
 from revcred.actions import sign_ins
 from revcred.models import OutgoingMail
 from revcred.runtime import preflight
@@ -114,7 +114,7 @@ def do_chores() -> None:
     partitions.drop_partitions(before=partitions.first_kept_day(now))
     forget_old_transactions(before=now - timedelta(days=settings.SEEN_TRANSACTION_DAYS))
     IdempotentPost.objects.filter(began_at__lt=now - timedelta(days=1)).delete()
-    call_command("clearsessions")
+    SessionStore.clear_expired()
     housekeeping.delete_expired_uploads()
     outbox.prune_sent_mail()
     sign_ins.record_counted_attempts()

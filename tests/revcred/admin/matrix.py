@@ -51,7 +51,7 @@ from tests.second_factors import an_app
 
 ACTORS = ("none", *(role.name for role in roles.READY_MADE_ROLES), "superuser")
 # Sessions are touched by whoever signs in, and limits count what is posted.
-NOT_COUNTED = ("django_session", "revcred_ratecounter", "django_content_type")
+NOT_COUNTED = ("revcred_session", "revcred_ratecounter", "django_content_type")
 
 
 class World:
