@@ -37,6 +37,7 @@ account_urlpatterns = [
         name="account_stop_address",
     ),
     path("address/stop/", pages.stop_address_page, name="account_stop_address_page"),
+    path("sessions/", pages.sessions_page, name="account_sessions"),
     path("here/<str:token>/", pages.known_device_page, name="account_known_device"),
     path("address/known/", pages.resume_reveals_page, name="account_resume_reveals"),
 ]

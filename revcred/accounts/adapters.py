@@ -18,7 +18,8 @@ from revcred.accounts.hashers import HashersBusy
 from revcred.accounts.limits import count_reset, count_sign_in
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
-from revcred.models import AuditVerb, User
+from revcred.models import AuditVerb, Session, User
+from revcred.models.sessions import end_all_sessions
 from revcred.outbox import absolute_url, queue_mail, site_name
 
 
@@ -135,12 +136,17 @@ def _record_password_reset(request: HttpRequest, user: User, **_: Any) -> None:
     sign_ins.record_login_event(
         verb=AuditVerb.PASSWORD_RESET, user=user, address=client_ip(request)
     )
+    end_all_sessions(user)
     # Whoever had the old password may have issued tokens with it.
     revoke_all_tokens(user=user, by=user, because="your password was set by a link")
 
 
 @receiver([signals.password_changed, signals.password_set])
+@atomic
 def _record_password_change(request: HttpRequest, user: User, **_: Any) -> None:
     sign_ins.record_login_event(
         verb=AuditVerb.PASSWORD_CHANGED, user=user, address=client_ip(request)
     )
+    # They have ended with the old password; now they are no longer listed.
+    own = Session.objects.of_key(request.session.session_key or "")
+    Session.objects.filter(user=user).exclude(pk__in=own.values("pk")).delete()

@@ -8,24 +8,27 @@ from typing import Any
 
 from allauth.account import views
 from allauth.account.adapter import get_adapter
+from allauth.account.decorators import reauthentication_required
 from allauth.account.fields import PasswordField
 from allauth.account.forms import SetPasswordForm
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db.models import QuerySet
 from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from revcred.accounts import devices
-from revcred.actions import addresses, subscribers
+from revcred.actions import addresses, sessions, subscribers
 from revcred.actions.users import LoginActionError
-from revcred.models import User
+from revcred.models import Session, User
 
 # Each names its token in the session, and the URL of its page.
 INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
@@ -70,6 +73,17 @@ class PasswordForm(forms.Form):
         if not adapter.reauthenticate(self.user, password):
             raise adapter.validation_error("incorrect_password")
         return password
+
+
+class SessionForm(forms.Form):
+    """Names one of the sessions that the person may end."""
+
+    session = forms.ModelChoiceField(Session.objects.none())
+
+    def __init__(self, *args: Any, sessions: QuerySet[Session], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["session"]
+        field.queryset = sessions
 
 
 @never_cache
@@ -198,6 +212,31 @@ def resume_reveals_page(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Thank you. Keys and secrets are shown again.")
         return redirect("storefront:home")
     return render(request, "account/resume_reveals.html", {"form": form})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@login_required
+@reauthentication_required(allow_get=True)  # type: ignore[untyped-decorator]
+def sessions_page(request: HttpRequest) -> HttpResponse:
+    """List one's own sessions; end one or all of them, after a fresh confirmation."""
+    user: Any = request.user
+    own = Session.objects.valid().filter(user=user)
+    if request.method == "POST" and "everywhere" in request.POST:
+        sessions.sign_out_everywhere(user=user, by=user)
+        request.session.flush()
+        messages.success(request, "You are signed out everywhere.")
+        return redirect("account_login")
+    if request.method == "POST":
+        form = SessionForm(request.POST, sessions=own)
+        if form.is_valid():
+            sessions.end_session(session=form.cleaned_data["session"], user=user, by=user)
+        # Also if it had ended before: it is as the person wants it.
+        messages.success(request, "The session has ended.")
+        return redirect("account_sessions")
+    current = Session.objects.of_key(request.session.session_key or "").first()
+    context = {"sessions": own, "current": current and current.pk, "now": timezone.now()}
+    return render(request, "account/sessions.html", context)
 
 
 def _render_unusable_link(request: HttpRequest, refusal: LoginActionError) -> HttpResponse:

@@ -6,10 +6,11 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from revcred.browsers import browser_in_words
 from revcred.models.users import User
 
 MAX_BROWSER_CHARACTERS = 200
@@ -64,3 +65,13 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"session {self.pk}"
+
+    @property
+    def browser_in_words(self) -> str:
+        return browser_in_words(self.browser)
+
+
+def end_all_sessions(user: User) -> None:
+    """End all sessions of the user, also those that a process is about to save."""
+    User.objects.filter(pk=user.pk).update(session_number=F("session_number") + 1)
+    Session.objects.filter(user=user).delete()
