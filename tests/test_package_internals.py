@@ -162,10 +162,9 @@ FUNCTIONS_AND_CLASSES = [
         "revcred/accounts/second_factor.py",
         ("request", "user", "method"),
     ),
-    Internal(
-        f"{REAUTHENTICATION_FLOWS}.did_recently_reauthenticate",
-        "storefront/access.py",
-        ("request",),
+    *(
+        Internal(f"{REAUTHENTICATION_FLOWS}.did_recently_reauthenticate", module, ("request",))
+        for module in ("storefront/access.py", "revcred/accounts/second_factor.py")
     ),
     Internal(
         f"{REAUTHENTICATION_FLOWS}.reauthenticate_by_password",

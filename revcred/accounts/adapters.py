@@ -150,3 +150,4 @@ def _record_password_change(request: HttpRequest, user: User, **_: Any) -> None:
     # They have ended with the old password; now they are no longer listed.
     own = Session.objects.of_key(request.session.session_key or "")
     Session.objects.filter(user=user).exclude(pk__in=own.values("pk")).delete()
+    revoke_all_tokens(user=user, by=user, because="your password was changed")

@@ -54,8 +54,9 @@ class TokenModel(models.Model):
 
 class UserTokenQuerySet(models.QuerySet["UserToken"]):
     def valid(self) -> Self:
-        """Return the tokens that may be used: not revoked, and their user is active staff."""
-        return self.filter(revoked_at=None, user__is_active=True, user__is_staff=True)
+        """Return the tokens that may be used, whose user is active staff."""
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=Now())
+        return self.filter(unexpired, revoked_at=None, user__is_active=True, user__is_staff=True)
 
     def of(self, token: str) -> Self:
         """Return the row of a token; nothing, without a query, for a text of another shape."""
@@ -80,6 +81,7 @@ class UserToken(TokenModel):
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, help_text="Where it is used.")
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=list)
+    expires_at = models.DateTimeField(null=True)
 
     objects = UserTokenQuerySet.as_manager()
 
@@ -96,7 +98,9 @@ class UserToken(TokenModel):
         return [self.RIGHTS_BY_SCOPE[scope] for scope in self.scopes]
 
     @classmethod
-    def issue(cls, user: User, *, name: str, scopes: list[str]) -> tuple["UserToken", str]:
+    def issue(
+        cls, user: User, *, name: str, scopes: list[str], expires_at: datetime | None = None
+    ) -> tuple["UserToken", str]:
         """Create a token. Returns its record and its plaintext, which is never shown again."""
         plaintext = tokens.generate_token(USER_TOKEN_PREFIX)
         record = cls.objects.create(
@@ -105,5 +109,6 @@ class UserToken(TokenModel):
             digest=user_token_digest(plaintext),
             hint=hint(plaintext),
             scopes=scopes,
+            expires_at=expires_at,
         )
         return record, plaintext
