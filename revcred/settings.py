@@ -21,8 +21,10 @@ for file in (BASE_DIR / ".env", BASE_DIR / ".run" / "environment"):
 SECRET_KEY = env.str("SECRET_KEY")
 # The keyring that seals keys and secrets, newest first. Never SECRET_KEY: they rotate separately.
 FERNET_KEYS = env.list("FERNET_KEYS")
-# The key of fingerprints. Changing it makes every known key unknown.
+# The key of fingerprints. Without the other, changing it makes every known key unknown.
 FINGERPRINT_KEY = env.str("FINGERPRINT_KEY")
+# The key before that one, until `manage.py rotate_fingerprint_key` has moved all fingerprints.
+OLD_FINGERPRINT_KEY = env.str("OLD_FINGERPRINT_KEY", default="")
 
 # --- Where it runs ------------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@ from revcred.models.credentials import (
     Assignment,
     Credential,
     ExternalKey,
+    FingerprintMove,
     KeyringCheck,
     KeyUse,
     SealedValue,
     Suspension,
+    UnmovedFingerprint,
 )
 from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
@@ -30,6 +32,7 @@ __all__ = [
     "Customer",
     "ExternalKey",
     "FailedSignIns",
+    "FingerprintMove",
     "FormerName",
     "Gateway",
     "KeyUse",
@@ -46,6 +49,7 @@ __all__ = [
     "Subscriber",
     "Subscription",
     "Suspension",
+    "UnmovedFingerprint",
     "Upload",
     "UploadChange",
     "UploadProgress",

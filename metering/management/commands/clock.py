@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from metering.attribution import processing
 from metering.attribution.discovery import SourceDiscovery
+from metering.fingerprint_moves import follow_moves, forget_moves
 from metering.ledger import partitions
 from metering.models import Claim, Delivery, IdempotentPost, PartialTransaction, SeenTransaction
 from metering.pairing import completion
@@ -119,6 +120,10 @@ def do_chores() -> None:
     outbox.prune_sent_mail()
     sign_ins.record_counted_attempts()
     limits.prune_expired_counters()
+    if settings.OLD_FINGERPRINT_KEY:
+        follow_moves()
+    else:
+        forget_moves()
 
 
 def forget_old_transactions(before: datetime) -> None:
