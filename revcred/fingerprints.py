@@ -88,6 +88,18 @@ def fingerprint(value: str, *, label: str = "key") -> UUID:
     return UUID(fingerprint_hex(value, label=label))
 
 
+def possible_fingerprints(value: str, *, label: str) -> tuple[UUID, ...]:
+    """Return all fingerprints under which the value may be kept; mostly one.
+
+    For what is refused if it is not found: a process learns of a move up to a second later.
+    """
+    if _resolver is None:
+        return (fingerprint(value, label=label),)
+    both = old_fingerprint_hex(value, label=label), new_fingerprint_hex(value, label=label)
+    # Asks the resolver as well, which notes both if the value has not moved yet.
+    return tuple(sorted({fingerprint(value, label=label), *map(UUID, both)}))
+
+
 def hint(value: str) -> str:
     """Return the last four characters, or nothing of a value too short to give any away."""
     return value[-HINT_LENGTH:] if len(value) >= 3 * HINT_LENGTH else ""

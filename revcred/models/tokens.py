@@ -12,17 +12,18 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from revcred import tokens
-from revcred.fingerprints import fingerprint, hint
+from revcred.fingerprints import fingerprint, hint, possible_fingerprints
 from revcred.models.users import User
 
 # Starts every user token, so that scanners of leaked secrets recognise it.
 USER_TOKEN_PREFIX = "rvu_"  # noqa: S105 - begins a token
+USER_TOKEN_LABEL = "user token"  # noqa: S105 - names a kind of fingerprint
 LAST_USED_INTERVAL = timedelta(minutes=1)
 
 
 def user_token_digest(token: str) -> UUID:
     """Return the digest under which a user's token is kept."""
-    return fingerprint(token, label="user token")
+    return fingerprint(token, label=USER_TOKEN_LABEL)
 
 
 class TokenModel(models.Model):
@@ -62,7 +63,8 @@ class UserTokenQuerySet(models.QuerySet["UserToken"]):
         """Return the row of a token; nothing, without a query, for a text of another shape."""
         # A wrong checksum is a typo or a guess: answer without a query.
         known = tokens.is_well_formed_token(token, USER_TOKEN_PREFIX)
-        return self.filter(digest=user_token_digest(token)) if known else self.none()
+        digests = possible_fingerprints(token, label=USER_TOKEN_LABEL)
+        return self.filter(digest__in=digests) if known else self.none()
 
 
 class UserToken(TokenModel):

@@ -4,13 +4,21 @@ import asyncio
 from datetime import timedelta
 from io import StringIO
 from threading import enumerate as threads
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.transaction import atomic
 from django.utils import timezone
 
 from metering.attribution.processing import process_waiting_deliveries
-from metering.fingerprint_moves import follow_moves, forget_moves, remember_late
+from metering.fingerprint_moves import (
+    apply_moves,
+    follow_moves,
+    forget_moves,
+    remember_late,
+    remember_unmoved,
+)
 from metering.inbox.intake import accept_calls
 from metering.management.commands import rotate_fingerprint_key
 from metering.models import GatewayToken, Quarantined, Transaction
@@ -190,6 +198,30 @@ def test_secrets_and_tokens_move_too(credential, gateway, exchange):
     sealed = SealedValue.objects.get(external_key__hint="aled")
     expected = new_fingerprint_hex("a-secret-of-some-length", label="secret")
     assert sealed.secret_fingerprint.hex == expected
+
+
+def test_a_process_that_has_not_read_of_a_move_refuses_no_token(gateway, exchange, monkeypatch):
+    user = factories.a_user(is_staff=True)
+    _, of_user = UserToken.issue(user, name="x", scopes=[])
+    _, of_gateway = GatewayToken.issue(gateway, name="x", scopes=[])
+    monkeypatch.setattr(fingerprint_rotation, "REFRESH_SECONDS", 60)
+    resolver = exchange()
+    with atomic():
+        remember_unmoved()
+        KeyringCheck.begin_new_key()
+    resolver.refresh()
+    for model, token, label in (
+        (UserToken, of_user, "user token"),
+        (GatewayToken, of_gateway, "gateway token"),
+    ):
+        text = token.removeprefix("hak_")
+        old, new = (
+            UUID(made(text, label=label)) for made in (old_fingerprint_hex, new_fingerprint_hex)
+        )
+        apply_moves({old: new})
+
+        assert fingerprint(text, label=label) == old
+        assert model.objects.valid().of(token).exists()
 
 
 def test_a_token_of_a_process_that_was_late_is_moved_too(gateway, exchange):
