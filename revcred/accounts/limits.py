@@ -24,7 +24,7 @@ from revcred.outbox import queue_mail, site_name
 from revcred.runtime.middleware import GetResponse
 
 # Pages that ask for a password or a code, or send a link. Signing out is none of them.
-LIMITED_URL_NAMES = ("account_", "mfa_", "reveal_")
+LIMITED_URL_NAMES = ("account_", "mfa_")
 UNLIMITED_URL_NAMES = {"account_logout"}
 MINUTE_SECONDS = 60
 HOUR_SECONDS = 3600
