@@ -12,7 +12,6 @@ from hashlib import sha256
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
@@ -22,6 +21,7 @@ from bench.stack import say
 from bench.traffic import key
 from metering.models import GatewayToken
 from metering.models.gateways import generate_gateway_token
+from revcred.accounts.sessions import SessionStore
 from revcred.fingerprints import fingerprint
 from revcred.models import ExternalKey, Gateway, Membership, Subscriber, User, UserToken
 

@@ -63,7 +63,11 @@ def fortress(bench: Bench) -> Iterator[Fortress]:
     # As behind one proxy, which is here.
     programs = replace(
         programs,
-        settings={**bench.environment, "TRUSTED_PROXIES": WEB_HOST, "ALLOWED_HOSTS": f"localhost,{WEB_HOST}"},
+        settings={
+            **bench.environment,
+            "TRUSTED_PROXIES": WEB_HOST,
+            "ALLOWED_HOSTS": f"localhost,{WEB_HOST}",
+        },
     )
     ports = {name: free_port() for name in SERVERS}
     for name, port in ports.items():

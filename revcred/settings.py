@@ -22,8 +22,10 @@ for file in (BASE_DIR / ".env", BASE_DIR / ".run" / "environment"):
 SECRET_KEY = env.str("SECRET_KEY")
 # The keyring that seals keys and secrets, newest first. Never SECRET_KEY: they rotate separately.
 FERNET_KEYS = env.list("FERNET_KEYS")
-# The key of fingerprints. Changing it makes every known key unknown.
+# The key of fingerprints. Without the other, changing it makes every known key unknown.
 FINGERPRINT_KEY = env.str("FINGERPRINT_KEY")
+# The key before that one, until `manage.py rotate_fingerprint_key` has moved all fingerprints.
+OLD_FINGERPRINT_KEY = env.str("OLD_FINGERPRINT_KEY", default="")
 
 # --- Where it runs ------------------------------------------------------------------------------
 
@@ -51,7 +53,6 @@ INSTALLED_APPS = [
     "revcred.apps.RevcredAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
@@ -81,6 +82,7 @@ MIDDLEWARE = [
     "revcred.runtime.keys_in_urls.KeysInUrlsMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "revcred.accounts.limits.LimitsMiddleware",
     "revcred.accounts.second_factor.SecondFactorMiddleware",
     "revcred.runtime.middleware.PrivatePagesMiddleware",
 ]
@@ -129,7 +131,7 @@ DATABASES["default"] |= {
     },
 }
 
-# Counts sign-in attempts. In PostgreSQL, so that pages work without Redis.
+# For packages that ask for one. In PostgreSQL, so that pages work without Redis.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
@@ -173,6 +175,11 @@ CELERY_TASK_ROUTES = {"revcred.process_uploads": {"queue": "uploads"}}
 # Files of uploads, until each upload ends. Web and worker processes have to share this folder.
 UPLOADS_DIR = BASE_DIR / env.str("UPLOADS_DIR", default=".run/uploads")
 UPLOADS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+# Bytes of the files of one user's uploads, and of all uploads, and percent of the disk that stay
+# free: PostgreSQL often has the same one.
+UPLOAD_BYTES_PER_USER = env.int("UPLOAD_BYTES_PER_USER", default=2_000_000_000)
+UPLOAD_BYTES = env.int("UPLOAD_BYTES", default=10_000_000_000)
+UPLOAD_FREE_PERCENT = env.int("UPLOAD_FREE_PERCENT", default=10)
 # Files that are still arriving lie there, too: other folders may be readable for others.
 FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
 # Locks a file while it arrives, so that one left by a dead process is recognised and deleted.
@@ -239,6 +246,9 @@ MAX_UNKNOWN_KEYS_PER_GATEWAY = env.int("MAX_UNKNOWN_KEYS_PER_GATEWAY", default=1
 # --- Sign-in ------------------------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = ["revcred.accounts.hashers.ConcurrencyLimitedHasher"]
+# Passwords that a process hashes at the same time; others are asked to try again (429).
+PASSWORD_HASHES_AT_ONCE = env.int("PASSWORD_HASHES_AT_ONCE", default=2)
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -251,7 +261,10 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "storefront:home"
 ACCOUNT_ADAPTER = "revcred.accounts.adapters.InvitationOnlyAdapter"
-ACCOUNT_FORMS = {"reset_password": "revcred.accounts.adapters.ForgottenPasswordForm"}
+ACCOUNT_FORMS = {
+    "reset_password": "revcred.accounts.adapters.ForgottenPasswordForm",
+    "change_password": "revcred.accounts.adapters.OwnPasswordForm",
+}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -264,10 +277,31 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_MAX_EMAIL_ADDRESSES = 1  # the one that was invited; only an admin changes it
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # no mail to whatever address somebody types
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds that a confirmed password lasts
-# If one person reveals more different keys than this within these minutes, the person and the
-# owners are told.
-REVEAL_ALERT_KEYS = env.int("REVEAL_ALERT_KEYS", default=10)
-REVEAL_ALERT_MINUTES = env.int("REVEAL_ALERT_MINUTES", default=10)
+ACCOUNT_RATE_LIMITS = False  # counted by revcred.accounts.limits: a cache forgets when it is full
+# Passwords, codes or links that may be asked for within these seconds at one account from one
+# network. Then there is a pause of as many seconds; further failures double it, up to the maximum.
+SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", default=5)
+SIGN_IN_FAILURE_SECONDS = env.int("SIGN_IN_FAILURE_SECONDS", default=300)
+SIGN_IN_MAX_PAUSE_SECONDS = env.int("SIGN_IN_MAX_PAUSE_SECONDS", default=3600)
+# The same from all networks together, in an hour.
+SIGN_IN_FAILURES_PER_ACCOUNT = env.int("SIGN_IN_FAILURES_PER_ACCOUNT", default=50)
+# What one address, or one network of IPv6, may post to these pages in a minute.
+SIGN_IN_ATTEMPTS_PER_ADDRESS = env.int("SIGN_IN_ATTEMPTS_PER_ADDRESS", default=30)
+# A browser in which somebody has signed in has a limit of its own, for so many days.
+KNOWN_DEVICE_DAYS = env.int("KNOWN_DEVICE_DAYS", default=180)
+# Leading bits of an address that make a network, of IPv4 and of IPv6.
+SIGN_IN_NETWORK_BITS = env.list("SIGN_IN_NETWORK_BITS", cast=int, default=[24, 56])
+# One person reveals so many different keys within these minutes. One more is refused, and the
+# person and the owners are told.
+REVEAL_LIMIT_KEYS = env.int("REVEAL_LIMIT_KEYS", default=10)
+REVEAL_LIMIT_MINUTES = env.int("REVEAL_LIMIT_MINUTES", default=10)
+
+# Seconds after which a session ends that is not used, and after which each one ends.
+SESSION_ENGINE = "revcred.accounts.sessions"
+STAFF_SESSION_IDLE_SECONDS = env.int("STAFF_SESSION_IDLE_SECONDS", default=1_800)
+STAFF_SESSION_SECONDS = env.int("STAFF_SESSION_SECONDS", default=43_200)
+SUBSCRIBER_SESSION_IDLE_SECONDS = env.int("SUBSCRIBER_SESSION_IDLE_SECONDS", default=604_800)
+SUBSCRIBER_SESSION_SECONDS = env.int("SUBSCRIBER_SESSION_SECONDS", default=2_592_000)
 
 # Events of failed and refused attempts in an hour, of all logins. Further ones are counted, and
 # recorded later.
@@ -308,7 +342,6 @@ SENT_MAIL_DAYS = env.int("SENT_MAIL_DAYS", default=30)  # recipient and subject 
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 MAX_SESSIONS = env.int("MAX_SESSIONS", default=100_000)  # of more, those that end first are deleted
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION

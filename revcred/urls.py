@@ -37,6 +37,8 @@ account_urlpatterns = [
         name="account_stop_address",
     ),
     path("address/stop/", pages.stop_address_page, name="account_stop_address_page"),
+    path("sessions/", pages.sessions_page, name="account_sessions"),
+    path("here/<str:token>/", pages.known_device_page, name="account_known_device"),
     path("address/known/", pages.resume_reveals_page, name="account_resume_reveals"),
 ]
 
@@ -55,5 +57,4 @@ urlpatterns = [
 
 # Named as strings, because Django imports them when an error occurs.
 handler404 = "revcred.runtime.middleware.not_found_response"
-handler429 = "revcred.accounts.pages.too_many_requests_page"
 handler500 = "revcred.runtime.middleware.server_error_response"

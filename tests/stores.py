@@ -23,6 +23,7 @@ KEYS = {
     "ENVIRONMENT": "test",
     "SECRET_KEY": "only-for-tests-only-for-tests-only-for-tests",
     "FERNET_KEYS": "b25seS1mb3ItdGVzdHMtb25seS1mb3ItdGVzdHMtISE=",
+    "UPLOAD_FREE_PERCENT": "0",  # whatever else is on this machine's disk
     "FINGERPRINT_KEY": "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
     "PUBLIC_URL": "http://testserver",  # as Django's test client calls it
 }

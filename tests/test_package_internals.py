@@ -19,14 +19,10 @@ import granian.log
 import psycopg
 import pytest
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
-from allauth.core.context import request_context
-from allauth.mfa.adapter import get_adapter
-from allauth.mfa.base.internal.flows import check_rate_limit
 from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.messages.storage import default_storage
-from django.core.exceptions import ValidationError
 from django.db import connection
 from django.forms import inlineformset_factory
 from django.middleware import csrf
@@ -104,6 +100,16 @@ FUNCTIONS_AND_CLASSES = [
         "revcred/models/users.py",
         ("secret",),
     ),
+    # Django's sessions.
+    Internal(
+        "django.contrib.sessions.backends.base.SessionBase._get_new_session_key",
+        "revcred/accounts/sessions.py",
+    ),
+    Internal(
+        "django.contrib.sessions.backends.base.SessionBase._get_session",
+        "revcred/accounts/sessions.py",
+        ("no_load",),
+    ),
     # Django's admin.
     Internal(
         "django.contrib.admin.sites.AdminSite._build_app_dict",
@@ -151,28 +157,22 @@ FUNCTIONS_AND_CLASSES = [
         "revcred/accounts/second_factor.py",
         ("request", "user", "method"),
     ),
-    Internal(
-        f"{REAUTHENTICATION_FLOWS}.did_recently_reauthenticate",
-        "storefront/access.py",
-        ("request",),
+    *(
+        Internal(f"{REAUTHENTICATION_FLOWS}.did_recently_reauthenticate", module, ("request",))
+        for module in ("storefront/access.py", "revcred/accounts/second_factor.py")
     ),
     Internal(
         f"{REAUTHENTICATION_FLOWS}.reauthenticate_by_password",
         "storefront/views/credentials.py",
         ("request",),
     ),
-    Internal(
-        "allauth.account.internal.userkit.filter_users_by_email",
-        "revcred/accounts/adapters.py",
-        ("email", "prefer_verified"),
-    ),
-    Internal(
-        "allauth.core.internal.ratelimit.handler429", "revcred/accounts/pages.py", ("request",)
-    ),
-    Internal(
-        "allauth.mfa.base.internal.flows.check_rate_limit",
-        "revcred/accounts/second_factor_forms.py",
-        ("user",),
+    *(
+        Internal(
+            "allauth.account.internal.userkit.filter_users_by_email",
+            module,
+            ("email", "prefer_verified"),
+        )
+        for module in ("revcred/accounts/adapters.py", "revcred/accounts/limits.py")
     ),
     Internal(f"{TOTP}.yield_hotp_counters_from_time", "revcred/accounts/second_factor_forms.py"),
     Internal(f"{TOTP}.format_hotp_value", "revcred/accounts/second_factor_forms.py", ("value",)),
@@ -186,9 +186,6 @@ FUNCTIONS_AND_CLASSES = [
     ),
     Internal("allauth.account.utils.user_pk_to_url_str", "revcred/actions/users.py", ("user",)),
     Internal("allauth.account.forms.default_token_generator", "revcred/actions/users.py"),
-    Internal(
-        "allauth.core.ratelimit.consume_or_429", "storefront/views/credentials.py", ("request",)
-    ),
     *(
         Internal(f"allauth.mfa.utils.{name}", "revcred/accounts/second_factor.py")
         for name in ("encrypt", "decrypt")
@@ -448,20 +445,3 @@ def test_authenticators_keep_their_secrets_under_the_names_that_are_sealed_anew(
 
     assert "secret" in kept[Authenticator.Type.TOTP]
     assert "seed" in kept[Authenticator.Type.RECOVERY_CODES]
-
-
-@pytest.mark.django_db
-def test_a_wrong_code_and_a_limit_are_told_apart_by_the_code_of_the_error(rf, settings):
-    """revcred/accounts/second_factor_forms.py records limited attempts as such."""
-    user = factories.a_user()
-    settings.ACCOUNT_RATE_LIMITS = {"login_failed": "1/m/key"}
-
-    with request_context(rf.post("/")):
-        forget = check_rate_limit(user)
-        with pytest.raises(ValidationError) as limited:
-            check_rate_limit(user)
-        forget()
-        check_rate_limit(user)
-
-    assert limited.value.code != "incorrect_code"
-    assert get_adapter().validation_error("incorrect_code").code == "incorrect_code"

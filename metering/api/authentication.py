@@ -18,7 +18,11 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from metering.models import GatewayToken
-from metering.models.gateways import gateway_token_digest, is_well_formed_gateway_token
+from metering.models.gateways import (
+    gateway_token_digest,
+    is_well_formed_gateway_token,
+    possible_gateway_token_digests,
+)
 from revcred.api.errors import BEARER_CHALLENGE
 from revcred.models import Gateway
 from revcred.postgresql import database_deadline
@@ -61,10 +65,10 @@ def find_admission(token: str) -> Admission | None:
     # A token carries a checksum. A mistyped or invented one is told apart without any query.
     if not is_well_formed_gateway_token(token):
         return None
-    digest = gateway_token_digest(token)
-    if digest not in _load_valid_digests() and not _may_look_up_unknown():
+    digests = possible_gateway_token_digests(token)
+    if _load_valid_digests().isdisjoint(digests) and not _may_look_up_unknown():
         return None
-    return _load_admission(digest)
+    return _load_admission(digests)
 
 
 def cached_gateway_id(authorization: str, api_key: str) -> int | None:
@@ -86,7 +90,9 @@ def forget_admissions() -> None:
         _known_gateway_ids.clear()
 
 
-def _expiry_of_admission(digest: UUID, admission: Admission | None, now: float) -> float:
+def _expiry_of_admission(
+    digests: tuple[UUID, ...], admission: Admission | None, now: float
+) -> float:
     """Return when the cache forgets it, counted from the query's beginning."""
     return (admission.read_at if admission else now) + ADMISSION_CACHE_SECONDS
 
@@ -113,10 +119,10 @@ def _load_valid_digests() -> frozenset[UUID]:
 
 
 @cached(TLRUCache(MAX_CACHED_ADMISSIONS, _expiry_of_admission), lock=Lock())
-def _load_admission(digest: UUID) -> Admission | None:
+def _load_admission(digests: tuple[UUID, ...]) -> Admission | None:
     # Before the query, so that the admission never looks newer than it is.
     read_at = time.monotonic()
-    tokens = GatewayToken.objects.valid().filter(digest=digest)
+    tokens = GatewayToken.objects.valid().filter(digest__in=digests)
     # Here, so that requests with a cached admission set no deadline.
     with database_deadline(DATABASE_DEADLINE_SECONDS):
         token = tokens.select_related("gateway").annotate(clock=Now()).first()
@@ -124,7 +130,8 @@ def _load_admission(digest: UUID) -> Admission | None:
             return None
         token.stamp()
     with _known_gateway_ids_lock:
-        _known_gateway_ids[digest] = token.gateway_id
+        for digest in digests:
+            _known_gateway_ids[digest] = token.gateway_id
     return Admission(
         gateway=token.gateway,
         scopes=frozenset(token.scopes),

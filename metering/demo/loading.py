@@ -26,7 +26,7 @@ from metering.inbox.intake import accept_calls
 from metering.models import GatewayToken
 from metering.quarantine import reattribution
 from revcred.actions import credentials
-from revcred.models import Credential, ExternalKey, Gateway, Subscriber, User
+from revcred.models import Credential, ExternalKey, Gateway, Membership, Subscriber, User
 from revcred.models.credentials import CredentialQuerySet
 
 DEMO_GATEWAY_NAME = "Demo gateway"
@@ -96,18 +96,23 @@ def _renew_notes(url: str, gateway: Gateway) -> DemoNotes:
     admin = _demo_admin()
     for token in gateway.tokens.filter(revoked_at=None):
         revoke_gateway_token(token=token, by=admin)
-    keys, old_keys = _reveal_keys(by=admin)
+    keys, old_keys = _reveal_keys()
     return _make_notes(url, gateway, keys, old_keys, by=admin)
 
 
-def _reveal_keys(by: User) -> tuple[KeysByCredential, KeysByCredential]:
+def _reveal_keys() -> tuple[KeysByCredential, KeysByCredential]:
+    """Reveal the keys of each customer as one of its owners, within the limit of a person."""
     keys: KeysByCredential = {}
     old_keys: KeysByCredential = {}
     current = ExternalKey.objects.current(timezone.now()).filter(sealed__value__isnull=False)
     callers = _demo_credentials().filter(customer__suspended_at=None)
     for credential in callers.prefetch_related(Prefetch("keys", current)):
+        owner = User.objects.filter(
+            subscriber__memberships__customer=credential.customer_id,
+            subscriber__memberships__role=Membership.Role.OWNER,
+        ).earliest("pk")
         for key, known in zip(credential.keys.all(), (keys, old_keys), strict=False):
-            known[credential.name] = credentials.reveal_key(key=key, field="value", by=by)
+            known[credential.name] = credentials.reveal_key(key=key, field="value", by=owner)
     return keys, old_keys
 
 

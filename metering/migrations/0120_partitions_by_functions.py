@@ -31,6 +31,6 @@ DROP FUNCTION drop_ledger_partition(date);
 
 
 class Migration(migrations.Migration):
-    dependencies = [("metering", "0101_names_of_the_field")]
+    dependencies = [("metering", "0111_quarantine_drops")]
 
     operations = [migrations.RunSQL(FUNCTIONS, NO_FUNCTIONS)]

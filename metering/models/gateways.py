@@ -5,11 +5,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from revcred import tokens
-from revcred.fingerprints import fingerprint, hint
+from revcred.fingerprints import fingerprint, hint, possible_fingerprints
 from revcred.models import Gateway
 from revcred.models.tokens import TokenModel
 
 GATEWAY_TOKEN_PREFIX = "rvg_"  # noqa: S105 - begins a token
+GATEWAY_TOKEN_LABEL = "gateway token"  # noqa: S105 - names a kind of fingerprint
 # Some clients of Revenium send nothing unless their key begins like one of Revenium's.
 REVENIUM_TOKEN_PREFIX = "hak_"  # noqa: S105 - begins a token
 
@@ -26,7 +27,14 @@ def is_well_formed_gateway_token(token: str) -> bool:
 
 def gateway_token_digest(token: str) -> UUID:
     """Return the digest by which a token is found, with or without REVENIUM_TOKEN_PREFIX."""
-    return fingerprint(token.removeprefix(REVENIUM_TOKEN_PREFIX), label="gateway token")
+    return fingerprint(token.removeprefix(REVENIUM_TOKEN_PREFIX), label=GATEWAY_TOKEN_LABEL)
+
+
+def possible_gateway_token_digests(token: str) -> tuple[UUID, ...]:
+    """Return the digests under which a token may be kept: several while the key is exchanged."""
+    return possible_fingerprints(
+        token.removeprefix(REVENIUM_TOKEN_PREFIX), label=GATEWAY_TOKEN_LABEL
+    )
 
 
 class GatewayTokenQuerySet(models.QuerySet["GatewayToken"]):
@@ -34,7 +42,7 @@ class GatewayTokenQuerySet(models.QuerySet["GatewayToken"]):
         return self.filter(revoked_at=None, gateway__suspended_at=None)
 
     def of(self, token: str) -> Self:
-        return self.filter(digest=gateway_token_digest(token))
+        return self.filter(digest__in=possible_gateway_token_digests(token))
 
 
 class GatewayToken(TokenModel):

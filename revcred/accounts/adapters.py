@@ -4,21 +4,24 @@ from typing import Any
 
 from allauth.account import signals
 from allauth.account.adapter import DefaultAccountAdapter, get_adapter
-from allauth.account.forms import ResetPasswordForm
+from allauth.account.forms import ChangePasswordForm, ResetPasswordForm
 from allauth.account.internal.userkit import filter_users_by_email
 from allauth.core import context as current
 from django.contrib.auth.signals import user_logged_out
 from django.core.exceptions import PermissionDenied
 from django.db.transaction import atomic
 from django.dispatch import receiver
-from django.forms import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from revcred.accounts.devices import remember_device
+from revcred.accounts.hashers import HashersBusy
+from revcred.accounts.limits import count_reset, count_sign_in
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.client_address import client_address
-from revcred.models import AuditVerb, User
+from revcred.models import AuditVerb, Session, User
+from revcred.models.sessions import end_all_sessions
 from revcred.outbox import absolute_url, queue_mail
 
 
@@ -57,13 +60,18 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
         super().send_password_reset_mail(user, email, context)
 
-    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Check a password within the limits. Raises TooManyAttempts."""
+        # Counted before the password is checked, so that attempts in parallel count, too.
+        attempt = count_sign_in(request, credentials.get("email") or "")
         try:
-            super().pre_authenticate(request, **credentials)
-        # allauth raises it where too many attempts were made at this address.
-        except ValidationError:
-            _record_throttled_by_email(AuditVerb.SIGN_IN_LIMITED, request, credentials.get("email"))
+            user: User | None = super().authenticate(request, **credentials)
+        except HashersBusy:
+            attempt.take_back()
             raise
+        if user is not None:
+            attempt.forget()
+        return user
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         _record_throttled_by_email(AuditVerb.SIGN_IN_FAILED, request, credentials.get("email"))
@@ -77,6 +85,11 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         response: HttpResponse | None = super().pre_login(request, user, **kwargs)
         return response
 
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        remember_device(request, response, user)
+        return response
+
     @atomic
     def login(self, request: HttpRequest, user: User) -> None:
         """Sign in and record it. If the record fails, the sign-in fails, too."""
@@ -88,9 +101,21 @@ class ForgottenPasswordForm(ResetPasswordForm):  # type: ignore[misc]
     """allauth's form, which also records requests for addresses that nobody signs in with."""
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        count_reset(self.cleaned_data["email"])
         if not self.users:
             _record_throttled_by_email(AuditVerb.RESET_ASKED, request, None)
         return str(super().save(request, **kwargs))
+
+
+class OwnPasswordForm(ChangePasswordForm):  # type: ignore[misc]
+    """allauth's form, which counts wrong passwords as sign-in does."""
+
+    def clean_oldpassword(self) -> str:
+        password: str = self.cleaned_data["oldpassword"]
+        adapter = get_adapter()
+        if not adapter.reauthenticate(self.user, password):
+            raise adapter.validation_error("enter_current_password")
+        return password
 
 
 def client_ip(request: HttpRequest) -> str:
@@ -121,12 +146,18 @@ def _record_password_reset(request: HttpRequest, user: User, **_: Any) -> None:
     sign_ins.record_login_event(
         verb=AuditVerb.PASSWORD_RESET, user=user, address=client_ip(request)
     )
+    end_all_sessions(user)
     # Whoever had the old password may have issued tokens with it.
     revoke_all_tokens(user=user, by=user, because="your password was set by a link")
 
 
 @receiver([signals.password_changed, signals.password_set])
+@atomic
 def _record_password_change(request: HttpRequest, user: User, **_: Any) -> None:
     sign_ins.record_login_event(
         verb=AuditVerb.PASSWORD_CHANGED, user=user, address=client_ip(request)
     )
+    # They have ended with the old password; now they are no longer listed.
+    own = Session.objects.of_key(request.session.session_key or "")
+    Session.objects.filter(user=user).exclude(pk__in=own.values("pk")).delete()
+    revoke_all_tokens(user=user, by=user, because="your password was changed")

@@ -8,26 +8,28 @@ from typing import Any
 
 from allauth.account import views
 from allauth.account.adapter import get_adapter
+from allauth.account.decorators import reauthentication_required
 from allauth.account.fields import PasswordField
 from allauth.account.forms import SetPasswordForm
-from allauth.core.internal.ratelimit import handler429
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core import signing
+from django.db.models import QuerySet
 from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from revcred.accounts.adapters import client_ip
-from revcred.actions import addresses, sign_ins, subscribers
+from revcred.accounts import devices
+from revcred.actions import addresses, sessions, subscribers
 from revcred.actions.users import LoginActionError
-from revcred.models import AuditVerb, User
+from revcred.models import Session, User
 
 # Each names its token in the session, and the URL of its page.
 INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
@@ -79,17 +81,15 @@ class PasswordForm(forms.Form):
         return password
 
 
-def too_many_requests_page(request: HttpRequest) -> HttpResponse:
-    """Answer 429 and record it: whoever was turned away may want to know why."""
-    # One handler serves all limited pages: the URL tells which one it was.
-    name = request.resolver_match.url_name if request.resolver_match else ""
-    verb = (
-        AuditVerb.RESET_LIMITED if name == "account_reset_password" else AuditVerb.SIGN_IN_LIMITED
-    )
-    user = request.user if isinstance(request.user, User) else None
-    sign_ins.record_throttled_event(verb=verb, user=user, address=client_ip(request))
-    response: HttpResponse = handler429(request)
-    return response
+class SessionForm(forms.Form):
+    """Names one of the sessions that the person may end."""
+
+    session = forms.ModelChoiceField(Session.objects.none())
+
+    def __init__(self, *args: Any, sessions: QuerySet[Session], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["session"]
+        field.queryset = sessions
 
 
 @never_cache
@@ -110,6 +110,22 @@ def _is_token_of_ours(token: str, purpose: str) -> bool:
     except signing.BadSignature:
         return False
     return True
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD"])
+def known_device_page(request: HttpRequest, token: str) -> HttpResponse:
+    """Make the login known in this browser, where strangers' attempts no longer limit it."""
+    user = devices.user_by_device_link(token)
+    if user is None:
+        why = (
+            "This link is too old or incomplete. Try to sign in; if you have to wait, you get one."
+        )
+        return render(request, "account/link_refused.html", {"why": why}, status=409)
+    messages.success(request, "You can sign in here now.")
+    response = redirect("account_login")
+    devices.remember_device(request, response, user)
+    return response
 
 
 @never_cache
@@ -214,6 +230,31 @@ def resume_reveals_page(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Thank you. Keys and secrets are shown again.")
         return redirect("storefront:home")
     return render(request, "account/resume_reveals.html", {"form": form})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@login_required
+@reauthentication_required(allow_get=True)  # type: ignore[untyped-decorator]
+def sessions_page(request: HttpRequest) -> HttpResponse:
+    """List one's own sessions; end one or all of them, after a fresh confirmation."""
+    user: Any = request.user
+    own = Session.objects.valid().filter(user=user)
+    if request.method == "POST" and "everywhere" in request.POST:
+        sessions.sign_out_everywhere(user=user, by=user)
+        request.session.flush()
+        messages.success(request, "You are signed out everywhere.")
+        return redirect("account_login")
+    if request.method == "POST":
+        form = SessionForm(request.POST, sessions=own)
+        if form.is_valid():
+            sessions.end_session(session=form.cleaned_data["session"], user=user, by=user)
+        # Also if it had ended before: it is as the person wants it.
+        messages.success(request, "The session has ended.")
+        return redirect("account_sessions")
+    current = Session.objects.of_key(request.session.session_key or "").first()
+    context = {"sessions": own, "current": current and current.pk, "now": timezone.now()}
+    return render(request, "account/sessions.html", context)
 
 
 def _render_unusable_link(request: HttpRequest, refusal: LoginActionError) -> HttpResponse:

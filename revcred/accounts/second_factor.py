@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
+from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate
 from allauth.mfa import signals
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
@@ -83,16 +84,18 @@ def was_factor_passed_lately(request: HttpRequest) -> bool:
     return any(record.get("method") == "mfa" and record.get("at", 0) > since for record in records)
 
 
-def ask_unless_passed_lately(request: HttpRequest) -> HttpResponse | None:
-    """Return a redirect to the page that asks for the factor, or None if it was shown lately.
+def ask_unless_confirmed_lately(request: HttpRequest) -> HttpResponse | None:
+    """Return a redirect to a page that asks who is there, or None if that was confirmed lately.
 
-    For pages that create what outlives the session. None also if the user neither has nor needs a
-    factor.
+    For pages that create what outlives the session. Whoever has or needs a second factor is asked
+    for it, everybody else for the password.
     """
     user: Any = request.user
-    if not (is_factor_required(user) or has_factor(user)) or was_factor_passed_lately(request):
+    if is_factor_required(user) or has_factor(user):
+        return None if was_factor_passed_lately(request) else _ask_for_factor(request)
+    if user.has_usable_password() and did_recently_reauthenticate(request):
         return None
-    return _ask_for_factor(request)
+    return _ask_at("account_reauthenticate", request)
 
 
 class SecondFactorMiddleware:
@@ -132,6 +135,10 @@ def _ask_for_factor(request: HttpRequest) -> HttpResponse:
     # Whoever has an app is asked for a code; that page offers the passkey as well.
     by_code = Authenticator.objects.filter(user=request.user, type=Authenticator.Type.TOTP)
     page = "mfa_reauthenticate" if by_code.exists() else "mfa_reauthenticate_webauthn"
+    return _ask_at(page, request)
+
+
+def _ask_at(page: str, request: HttpRequest) -> HttpResponse:
     # What was posted is not kept: after the factor the person sees the page and decides again.
     wanted = request.get_full_path() if request.method == "GET" else request.path
     return redirect(f"{resolve_url(page)}?{urlencode({'next': wanted})}")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from allauth.core import context
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms as base
-from allauth.mfa.base.internal.flows import check_rate_limit
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp import forms as totp
 from allauth.mfa.totp.internal import auth as totp_auth
@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import DatabaseError
 from django.db.transaction import atomic
 
+from revcred.accounts.limits import count_code
 from revcred.actions import second_factors
 
 CODE_INPUT_ATTRIBUTES = {
@@ -49,15 +50,14 @@ class BaseCodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]
 
     def clean_code(self) -> str:
         code = str(self.cleaned_data["code"])
+        # Counts this attempt as failed until the code is found right.
+        attempt = count_code(context.request, self.user)
         try:
-            # Counts this attempt as failed until the code is found right.
-            forget_failures = check_rate_limit(self.user)
             self.authenticator = self._find(code)
-        except ValidationError as error:
-            is_limited = error.code != "incorrect_code"
-            second_factors.record_factor_failure(user=self.user, is_limited=is_limited)
+        except ValidationError:
+            second_factors.record_factor_failure(user=self.user)
             raise
-        forget_failures()
+        attempt.forget()
         return code
 
     def _find(self, code: str) -> Authenticator:
@@ -137,12 +137,14 @@ class BasePasskeyForm(PasskeyAnswerMixin, webauthn.AuthenticateWebAuthnForm):  #
     """Checks a passkey's answer to the challenge, and records a failure."""
 
     def clean_credential(self) -> Authenticator:
+        attempt = count_code(context.request, self.user)
         try:
-            return self.read(super().clean_credential)
-        except ValidationError as error:
-            is_limited = error.code != "incorrect_code"
-            second_factors.record_factor_failure(user=self.user, is_limited=is_limited)
+            authenticator: Authenticator = self.read(super().clean_credential)
+        except ValidationError:
+            second_factors.record_factor_failure(user=self.user)
             raise
+        attempt.forget()
+        return authenticator
 
 
 class SignInPasskeyForm(BasePasskeyForm):

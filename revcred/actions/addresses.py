@@ -8,7 +8,6 @@ password, for people who lost both mailbox and password.
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
 from django.core import signing
-from django.db.models import F
 from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
@@ -17,6 +16,7 @@ from django.utils import timezone
 from revcred.actions import users
 from revcred.actions.users import AddressOfStaff, AddressOfSubscriber, LoginActionError
 from revcred.models import AddressChange, AuditEvent, AuditVerb, Customer, Subscriber, User
+from revcred.models.sessions import end_all_sessions
 from revcred.models.users import ADDRESS_CHANGE_LIFETIME
 from revcred.outbox import absolute_url, notify_owners, queue_mail
 
@@ -133,11 +133,10 @@ def confirm_address_change(*, change: AddressChange, request: HttpRequest) -> No
     change.confirmed_at = timezone.now()
     change.save(update_fields=["confirmed_at"])
     User.objects.filter(pk=user.pk).update(
-        email=change.new_email,
-        # Whoever took a session over before the change is out as well.
-        session_number=F("session_number") + 1,
-        reveals_rest_since=change.confirmed_at,
+        email=change.new_email, reveals_rest_since=change.confirmed_at
     )
+    # Whoever took a session over before the change is out as well.
+    end_all_sessions(user)
     # allauth keeps addresses in a table of its own and signs in by it, so the two are kept alike.
     EmailAddress.objects.filter(user=user).delete()
     EmailAddress.objects.create(user=user, email=change.new_email, verified=True, primary=True)

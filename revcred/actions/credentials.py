@@ -99,6 +99,14 @@ class RevealsPaused(Exception):
     """The person's sign-in address changed, and was not confirmed by password since."""
 
 
+class TooManyReveals(Exception):
+    """The person has revealed many different keys lately, and has to wait before another one."""
+
+    def __init__(self, wait_seconds: int) -> None:
+        super().__init__("Too many different keys were revealed.")
+        self.wait_seconds = wait_seconds
+
+
 class NothingToReveal(Exception):
     """No such value is kept, or the customer is suspended."""
 
@@ -522,19 +530,25 @@ def reveal_key(
 ) -> str:
     """Return the key or its secret in clear, after the reveal has been committed to the audit.
 
-    Raises RevealsPaused, CredentialRevoked, NothingToReveal, SealedValueDamaged.
+    Raises RevealsPaused, TooManyReveals, CredentialRevoked, NothingToReveal, SealedValueDamaged.
     """
     verb = AuditVerb.KEY_REVEALED if field == "value" else AuditVerb.SECRET_REVEALED
     # Committed before anything is unsealed, so that no reveal goes unrecorded. `durable` refuses to
     # be part of a transaction that could still be rolled back.
     with atomic(durable=True):
-        if User.objects.filter(pk=by.pk, reveals_rest_since__isnull=False).exists():
+        # Locked, so that reveals at the same moment count one after the other.
+        if User.objects.select_for_update(no_key=True).get(pk=by.pk).reveals_rest_since:
             raise RevealsPaused
         credential = _credential_to_reveal(key, field)
-        AuditEvent.objects.record(
-            verb, target=credential, by=by, details={"hint": key.hint}, address=address
-        )
-        reveals.alert_if_many_revealed(by=by, address=address)
+        wait = reveals.seconds_before_reveal(key=key, by=by, address=address)
+        if not wait:
+            details = {"hint": key.hint}
+            AuditEvent.objects.record(
+                verb, target=credential, by=by, details=details, address=address
+            )
+    # Raised only now, since the alert has to be committed.
+    if wait:
+        raise TooManyReveals(wait)
     try:
         text = SealedValue.objects.only(field).get(pk=key.pk).unseal(field)
     except CannotUnseal as error:

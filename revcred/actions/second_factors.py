@@ -6,13 +6,13 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from allauth.core import context
 from allauth.mfa.models import Authenticator
-from django.db.models import F
 from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import sign_ins, users
 from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.models import AuditEvent, AuditVerb, User
+from revcred.models.sessions import end_all_sessions
 from revcred.outbox import queue_mail
 
 AuthenticatorType = Authenticator.Type
@@ -65,7 +65,7 @@ def record_recovery_code_used(*, authenticator: Authenticator) -> None:
 
 
 @atomic
-def record_factor_failure(*, user: User, is_limited: bool) -> None:
+def record_factor_failure(*, user: User, is_limited: bool = False) -> None:
     """Record a wrong code or passkey, or one that the rate limit turned away.
 
     Whoever knows the password can repeat it: it is recorded at most once a minute, and told by mail
@@ -94,7 +94,7 @@ def reset_second_factor(*, user: User, by: User | None, reason: str) -> None:
     # The signal of each deletion records it; the reset itself is an event of its own.
     authenticators.delete()
     # Whoever has the lost phone may be signed in on it.
-    User.objects.filter(pk=user.pk).update(session_number=F("session_number") + 1)
+    end_all_sessions(user)
     _record_factor_event(AuditVerb.FACTOR_RESET, user, by=by, reason=reason)
     _queue_factor_mail(user, "reset", by=by, reason=reason)
     revoke_all_tokens(user=user, by=by, because="your second factor was reset")

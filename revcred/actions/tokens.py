@@ -1,21 +1,39 @@
 """Actions on the tokens of users' scripts."""
 
 from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
 from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import users
 from revcred.models import AuditEvent, AuditVerb, User, UserToken
+from revcred.outbox import queue_mail
 
 
 @atomic
 def issue_user_token(
-    *, user: User, name: str, scopes: Iterable[str], by: User
+    *,
+    user: User,
+    name: str,
+    scopes: Iterable[str],
+    by: User,
+    expires_at: datetime | None = None,
 ) -> tuple[UserToken, str]:
-    """Issue a token. Returns its record and its plaintext, which is never shown again."""
-    record, plaintext = UserToken.issue(user, name=name, scopes=list(scopes))
-    details = {"token": str(record), "name": name, "scopes": list(record.scopes)}
+    """Issue a token, and tell its user by mail.
+
+    Returns its record and its plaintext, which is never shown again.
+    """
+    record, plaintext = UserToken.issue(user, name=name, scopes=list(scopes), expires_at=expires_at)
+    details: dict[str, Any] = {
+        "token": str(record),
+        "name": name,
+        "scopes": list(record.scopes),
+    }
+    if expires_at is not None:
+        details["expires at"] = expires_at.isoformat()
+    queue_mail("emails/token_issued", user.email, {"user": user, "token": record})
     AuditEvent.objects.record(AuditVerb.TOKEN_ISSUED, target=user, by=by, details=details)
     return record, plaintext
 

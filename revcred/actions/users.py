@@ -21,7 +21,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from revcred.actions.token_revocation import revoke_all_tokens, revoke_unusable_tokens
-from revcred.models import AuditEvent, AuditVerb, Subscriber, User
+from revcred.models import AuditEvent, AuditVerb, Session, Subscriber, User
 from revcred.models.audit import to_audit_json
 from revcred.outbox import absolute_url, queue_mail
 
@@ -195,6 +195,8 @@ def change_login(
         verb = AuditVerb.ACTIVATED if plain["is_active"] else AuditVerb.DEACTIVATED
         old_and_new = {"is_active": [before.is_active, plain["is_active"]]}
         _record_login_action(verb, before, by, request, {"undo": old_and_new})
+        if not plain["is_active"]:
+            Session.objects.filter(user=before).delete()
     if rights:
         _record_login_action(_rights_verb(rights), before, by, request, rights | {"undo": undo})
     revoke_useless_tokens(user=before, by=by)

@@ -1,12 +1,15 @@
 """Admin pages of the tokens of users' scripts."""
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
-from revcred.accounts.second_factor import ask_unless_passed_lately
+from revcred.accounts.second_factor import ask_unless_confirmed_lately
 from revcred.actions import tokens, users
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
@@ -25,13 +28,29 @@ class IssueUserTokenForm(BaseIssueTokenForm):
         "For a script of yours. It may do what you choose here, as far as you may do it yourself."
         " Everything it does is recorded under your name. The next page shows it, once."
         " It is revoked when your login is deactivated or loses the rights, when your second factor"
-        " is reset, and when you set a new password by a link."
+        " is reset, when your password changes, and when you sign out everywhere. You get a mail"
+        " about it."
     )
+
+    last_day = forms.DateField(
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="The token expires at the end of this day (UTC). Empty: it never does.",
+    )
+
+    def clean_last_day(self) -> date | None:
+        day: date | None = self.cleaned_data["last_day"]
+        if day is not None and not timezone.now().date() <= day < date.max:
+            message = "This day is over. Choose a later one."
+            raise forms.ValidationError(message)
+        return day
 
     def perform(self, by: User) -> str:
         data = self.cleaned_data
+        last_day = data["last_day"]
+        expires_at = last_day and datetime.combine(last_day + timedelta(days=1), time(), UTC)
         self.target, self.token = tokens.issue_user_token(
-            user=by, name=data["name"], scopes=data["scopes"], by=by
+            user=by, name=data["name"], scopes=data["scopes"], by=by, expires_at=expires_at
         )
         return f"{self.target} was issued."
 
@@ -68,9 +87,12 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     """Tokens of users' scripts: issued and revoked, never edited."""
 
     # Only the hint of a token is known: its digest tells nothing.
-    list_display = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
+    list_display = (
+        *("name", "token", "user", "scopes_", "state"),
+        *("created_at", "expires_at", "last_used_at"),
+    )
     list_select_related = ("user",)
-    fields = ("name", "token", "user", "scopes_", "state", "created_at", "last_used_at")
+    fields = list_display
     readonly_fields = fields
     change_form_template = "admin/revcred/usertoken/change_form.html"
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"revoke": RevokeUserTokenForm}
@@ -85,7 +107,11 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
 
     @admin.display(description="state")
     def state(self, token: UserToken) -> str:
-        return badge("revoked", "bad") if token.revoked_at else badge("valid", "good")
+        if token.revoked_at:
+            return badge("revoked", "bad")
+        if token.expires_at and token.expires_at <= timezone.now():
+            return badge("expired", "over")
+        return badge("valid", "good")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("revcred.add_usertoken")
@@ -94,7 +120,7 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         # Issuing is an action with a form of its own, not Django's form for a new row.
-        # A token opens what a session does, and for longer: so the factor is asked for anew.
-        if self.has_add_permission(request) and (ask := ask_unless_passed_lately(request)):
+        # A token opens what a session does, and for longer: so it is asked anew who is there.
+        if self.has_add_permission(request) and (ask := ask_unless_confirmed_lately(request)):
             return ask
         return self.action_page(request, IssueUserTokenForm)

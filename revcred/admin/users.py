@@ -10,9 +10,10 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html_join
 
 from revcred import roles
-from revcred.actions import addresses, second_factors, users
+from revcred.actions import addresses, second_factors, sessions, users
 from revcred.admin.customers import (
     CancelAddressChangeForm,
     LoginErrorMessagesMixin,
@@ -25,7 +26,7 @@ from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.lists import rows_starting_with
-from revcred.models import Subscriber, User
+from revcred.models import Session, Subscriber, User
 
 
 class NewUserForm(generic.ModelForm):
@@ -113,6 +114,61 @@ class ResetSecondFactorForm(ActionForm):
         return f"The second factor of {self.target} was reset."
 
 
+class EndSessionsForm(ActionForm):
+    """Asks which sessions of the person end."""
+
+    title = "End sessions"
+    button = "End the chosen sessions"
+    explanation = (
+        "The person has to sign in again in these browsers. Tokens for scripts stay valid."
+    )
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
+    }
+
+    sessions = forms.ModelMultipleChoiceField(
+        Session.objects.none(), widget=forms.CheckboxSelectMultiple
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["sessions"]
+        field.queryset = Session.objects.valid().filter(user=self.target)
+        field.label_from_instance = _session_in_words
+
+    def perform(self, by: User) -> str:
+        chosen = self.cleaned_data["sessions"]
+        for session in chosen:
+            sessions.end_session(session=session, user=self.target, by=by)
+        return f"{confirmation.counted(len(chosen), 'session')} of {self.target} ended."
+
+
+class SignOutEverywhereForm(ActionForm):
+    """Asks before all sessions of the person end."""
+
+    title = "Sign out everywhere"
+    button = "Sign out everywhere"
+    is_destructive = True
+    explanation = (
+        "Ends all sessions of this person and revokes all tokens for scripts. The person can sign"
+        " in again: deactivate the login if nobody should."
+    )
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
+    }
+
+    def perform(self, by: User) -> str:
+        sessions.sign_out_everywhere(user=self.target, by=by)
+        return f"{self.target} is signed out everywhere."
+
+
+def _session_in_words(session: Session) -> str:
+    return (
+        f"{session.browser_in_words}, from {session.address or 'an unknown address'}, since"
+        f" {session.created_at:%Y-%m-%d %H:%M}, last used {session.last_seen_at:%Y-%m-%d %H:%M} UTC"
+    )
+
+
 @admin.register(User)
 class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, generic.UserAdmin):
     """Logins of staff and subscribers."""
@@ -126,7 +182,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     ordering = ("email",)
     change_form_template = "admin/revcred/user/change_form.html"
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("email", "new_address", "name", "second_factor")}),
+        (None, {"fields": ("email", "new_address", "name", "second_factor", "sessions")}),
         ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
         ("Single rights", {"classes": ("collapse",), "fields": ("user_permissions",)}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
@@ -136,6 +192,8 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         "password-link": PasswordLinkForm,
         "cancel-address": CancelAddressChangeForm,
         "reset-second-factor": ResetSecondFactorForm,
+        "end-sessions": EndSessionsForm,
+        "sign-out-everywhere": SignOutEverywhereForm,
     }
 
     def get_urls(self) -> list[Any]:
@@ -169,6 +227,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         may = user and self.may_perform(request, PasswordLinkForm)
         context = {
             "may_send_link": may and users.may_send_password_link(user=user, by=by),
+            "has_sessions": user and Session.objects.valid().filter(user=user).exists(),
             "may_reset_second_factor": user and users.is_superuser_above(user=user, by=by),
         }
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
@@ -184,7 +243,14 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         # Fields this user may not change are shown as text.
         closed = users.ALL_LOGIN_FIELDS - users.editable_login_fields(user=obj, by=by)
         return self.closed(
-            ("new_address", "second_factor", "last_login", "date_joined", *sorted(closed))
+            (
+                "new_address",
+                "second_factor",
+                "sessions",
+                "last_login",
+                "date_joined",
+                *sorted(closed),
+            )
         )
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -246,6 +312,14 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
     @admin.display(description="second factor")
     def second_factor(self, user: User) -> str:
         return ", ".join(second_factors.factor_names(user=user)) or "none"
+
+    @admin.display(description="sessions")
+    def sessions(self, user: User) -> str:
+        found = Session.objects.valid().filter(user=user)
+        return (
+            format_html_join("", "{}<br>", ([_session_in_words(session)] for session in found))
+            or "none"
+        )
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [rows_starting_with(User.objects.all(), "email", term).values("pk")]

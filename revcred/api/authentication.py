@@ -22,7 +22,9 @@ class UserAuthentication(BaseAuthentication):
         record = UserToken.objects.valid().of(token.strip()).select_related("user").first()
         # One answer for both: nobody learns which tokens have existed.
         if record is None:
-            raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
+            raise AuthenticationFailed(
+                "This token is unknown, revoked or expired.", code="unknown_token"
+            )
         record.stamp()
         return record.user, record
 

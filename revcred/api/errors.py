@@ -35,6 +35,11 @@ class BodyTooSlow(APIException):
     default_code = "too_slow"
 
 
+class InsufficientStorage(APIException):
+    status_code = status.HTTP_507_INSUFFICIENT_STORAGE
+    default_code = "no_room"
+
+
 class UnsupportedContentType(APIException):
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "unknown_type"

@@ -20,6 +20,6 @@ DROP SCHEMA revcred_staging;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("revcred", "0101_names_of_the_field")]
+    dependencies = [("revcred", "0114_fingerprint_rotation")]
 
     operations = [migrations.RunSQL(SCHEMA, NO_SCHEMA)]

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("revcred", "0101_names_of_the_field")]
+    dependencies = [("revcred", "0122_backups_on_record")]
 
     operations = [
         migrations.AddField(

@@ -3,16 +3,20 @@ from revcred.models.credentials import (
     Assignment,
     Credential,
     ExternalKey,
+    FingerprintMove,
     KeyringCheck,
     KeyUse,
     SealedValue,
     Suspension,
+    UnmovedFingerprint,
 )
 from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
+from revcred.models.limits import RateCounter
 from revcred.models.mail import OutgoingMail
 from revcred.models.names import FormerName
 from revcred.models.products import Product
+from revcred.models.sessions import Session
 from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
@@ -28,6 +32,7 @@ __all__ = [
     "Customer",
     "ExternalKey",
     "FailedSignIns",
+    "FingerprintMove",
     "FormerName",
     "Gateway",
     "KeyUse",
@@ -36,12 +41,15 @@ __all__ = [
     "OutgoingMail",
     "PathRule",
     "Product",
+    "RateCounter",
     "RememberedMapping",
     "SealedValue",
+    "Session",
     "Source",
     "Subscriber",
     "Subscription",
     "Suspension",
+    "UnmovedFingerprint",
     "Upload",
     "UploadChange",
     "UploadProgress",

@@ -112,6 +112,8 @@ class AuditVerb(models.TextChoices):
     SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
     SIGN_IN_LIMITED = "sign_in_limited", "Sign-in refused, too many attempts"
     SIGNED_OUT = "signed_out", "Signed out"
+    SESSION_ENDED = "session_ended", "Session ended"
+    SIGNED_OUT_EVERYWHERE = "signed_out_all", "Signed out everywhere"
     RESET_ASKED = "reset_asked", "Link for a new password sent"
     RESET_LIMITED = "reset_limited", "Link refused, too many requests"
     PASSWORD_RESET = "password_reset", "Password set by link"

@@ -1,8 +1,9 @@
 """Credentials with their keys, sealed values, suspensions and assignments."""
 
 from datetime import datetime
-from typing import Self
+from typing import ClassVar, Self
 
+from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import ArrayField, RangeOperators
 from django.contrib.postgres.indexes import OpClass
@@ -12,7 +13,7 @@ from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
 
 from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
-from revcred.fingerprints import fingerprint, fingerprint_hex
+from revcred.fingerprints import fingerprint, new_fingerprint_hex, old_fingerprint_hex
 from revcred.models.customers import Customer, Subscriber
 from revcred.models.gateways import Gateway
 from revcred.models.periods import ACTIVE_PERIOD, DatedModel, DatedQuerySet
@@ -280,16 +281,67 @@ class KeyringCheck(models.Model):
     def __str__(self) -> str:
         return "Keyring check"
 
+    # Part of what is sealed: another name here would make every keyring look wrong.
+    PLACE: ClassVar[str] = "revcred.sealedcanary.text:1"
+
     @classmethod
     def matches(cls) -> bool:
         """Return True if fingerprints are what they were. Raises CannotUnseal: wrong keyring."""
-        # Part of what is sealed: another name here would make every keyring look wrong.
-        place = "revcred.sealedcanary.text:1"
-        expected = fingerprint_hex("canary", label="canary")
+        return cls.uses_new_key() or cls._kept_text() == _old_canary()
+
+    @classmethod
+    def uses_new_key(cls) -> bool:
+        """Return True if FINGERPRINT_KEY is in use, and False before it has replaced the old one.
+
+        The first process ever writes the row. Raises CannotUnseal.
+        """
+        return cls._kept_text() == new_fingerprint_hex("canary", label="canary")
+
+    @classmethod
+    def begin_new_key(cls) -> None:
+        """Have FINGERPRINT_KEY used from the commit on."""
+        expected = new_fingerprint_hex("canary", label="canary")
+        cls(pk=1, text=bind_to_place(expected, to=cls.PLACE)).save()
+
+    @classmethod
+    def _kept_text(cls) -> str:
+        expected = new_fingerprint_hex("canary", label="canary")
         canary, _ = cls.objects.get_or_create(
-            pk=1, defaults={"text": bind_to_place(expected, to=place)}
+            pk=1, defaults={"text": bind_to_place(expected, to=cls.PLACE)}
         )
-        return unbind_from_place(canary.text, to=place) == expected
+        return unbind_from_place(canary.text, to=cls.PLACE)
+
+
+def _old_canary() -> str | None:
+    if not settings.OLD_FINGERPRINT_KEY:
+        return None
+    return old_fingerprint_hex("canary", label="canary")
+
+
+class UnmovedFingerprint(models.Model):
+    """A fingerprint of OLD_FINGERPRINT_KEY by which a key or token is still known."""
+
+    fingerprint = models.UUIDField(primary_key=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.fingerprint)
+
+
+class FingerprintMove(models.Model):
+    """The fingerprints of one key or token under both FINGERPRINT_KEYs, seen in what came in."""
+
+    old = models.UUIDField(unique=True)
+    new = models.UUIDField()
+    is_applied = models.BooleanField(default=False)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.old} → {self.new}"
 
 
 class Assignment(DatedModel):

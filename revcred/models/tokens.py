@@ -12,17 +12,18 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from revcred import tokens
-from revcred.fingerprints import fingerprint, hint
+from revcred.fingerprints import fingerprint, hint, possible_fingerprints
 from revcred.models.users import User
 
 # Starts every user token, so that scanners of leaked secrets recognise it.
 USER_TOKEN_PREFIX = "rvu_"  # noqa: S105 - begins a token
+USER_TOKEN_LABEL = "user token"  # noqa: S105 - names a kind of fingerprint
 LAST_USED_INTERVAL = timedelta(minutes=1)
 
 
 def user_token_digest(token: str) -> UUID:
     """Return the digest under which a user's token is kept."""
-    return fingerprint(token, label="user token")
+    return fingerprint(token, label=USER_TOKEN_LABEL)
 
 
 class TokenModel(models.Model):
@@ -54,14 +55,16 @@ class TokenModel(models.Model):
 
 class UserTokenQuerySet(models.QuerySet["UserToken"]):
     def valid(self) -> Self:
-        """Return the tokens that may be used: not revoked, and their user is active staff."""
-        return self.filter(revoked_at=None, user__is_active=True, user__is_staff=True)
+        """Return the tokens that may be used, whose user is active staff."""
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=Now())
+        return self.filter(unexpired, revoked_at=None, user__is_active=True, user__is_staff=True)
 
     def of(self, token: str) -> Self:
         """Return the row of a token; nothing, without a query, for a text of another shape."""
         # A wrong checksum is a typo or a guess: answer without a query.
         known = tokens.is_well_formed_token(token, USER_TOKEN_PREFIX)
-        return self.filter(digest=user_token_digest(token)) if known else self.none()
+        digests = possible_fingerprints(token, label=USER_TOKEN_LABEL)
+        return self.filter(digest__in=digests) if known else self.none()
 
 
 class UserToken(TokenModel):
@@ -80,6 +83,7 @@ class UserToken(TokenModel):
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, help_text="Where it is used.")
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=list)
+    expires_at = models.DateTimeField(null=True)
 
     objects = UserTokenQuerySet.as_manager()
 
@@ -96,7 +100,9 @@ class UserToken(TokenModel):
         return [self.RIGHTS_BY_SCOPE[scope] for scope in self.scopes]
 
     @classmethod
-    def issue(cls, user: User, *, name: str, scopes: list[str]) -> tuple["UserToken", str]:
+    def issue(
+        cls, user: User, *, name: str, scopes: list[str], expires_at: datetime | None = None
+    ) -> tuple["UserToken", str]:
         """Create a token. Returns its record and its plaintext, which is never shown again."""
         plaintext = tokens.generate_token(USER_TOKEN_PREFIX)
         record = cls.objects.create(
@@ -105,5 +111,6 @@ class UserToken(TokenModel):
             digest=user_token_digest(plaintext),
             hint=hint(plaintext),
             scopes=scopes,
+            expires_at=expires_at,
         )
         return record, plaintext

@@ -93,6 +93,12 @@ class PagesStaticFilesMiddleware(PagesOnlyMixin, WhiteNoiseMiddleware):  # type:
 class PagesSessionMiddleware(PagesOnlyMixin, SessionMiddleware):
     """Sessions, on pages only."""
 
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        # The list of somebody's sessions tells the browsers apart by it.
+        session: Any = request.session
+        session.browser = request.headers.get("user-agent", "")
+
 
 class PagesCsrfMiddleware(PagesOnlyMixin, CsrfViewMiddleware):
     """CSRF protection, on pages only: gateways have tokens."""

@@ -72,18 +72,7 @@ def find_weaknesses() -> list[str]:
 
 
 def _check_settings() -> None:
-    if not settings.FERNET_KEYS:
-        _fail_check("FERNET_KEYS is empty: keys and secrets cannot be sealed. Set a random one.")
-    if not all(key.strip() for key in settings.FERNET_KEYS):
-        _fail_check(
-            "FERNET_KEYS contains an empty key, with which anybody could unseal. Remove it."
-        )
-    if not settings.FINGERPRINT_KEY.strip():
-        _fail_check(
-            "FINGERPRINT_KEY is empty: anybody could compute fingerprints. Set a random one."
-        )
-    if settings.SECRET_KEY in settings.FERNET_KEYS:
-        _fail_check("FERNET_KEYS contains SECRET_KEY. They rotate separately: choose another key.")
+    _check_keys()
     _check_choices()
     _check_addresses()
     # Placeholders and DEBUG are fine on a developer's machine.
@@ -95,6 +84,23 @@ def _check_settings() -> None:
         if PLACEHOLDER_TEXT in str(getattr(settings, name)):
             _fail_check(f"{name} is still the placeholder of .env.example. Set a random value.")
     _check_key_lengths()
+
+
+def _check_keys() -> None:
+    if not settings.FERNET_KEYS:
+        _fail_check("FERNET_KEYS is empty: keys and secrets cannot be sealed. Set a random one.")
+    if not all(key.strip() for key in settings.FERNET_KEYS):
+        _fail_check(
+            "FERNET_KEYS contains an empty key, with which anybody could unseal. Remove it."
+        )
+    if not settings.FINGERPRINT_KEY.strip():
+        _fail_check(
+            "FINGERPRINT_KEY is empty: anybody could compute fingerprints. Set a random one."
+        )
+    if settings.OLD_FINGERPRINT_KEY == settings.FINGERPRINT_KEY:
+        _fail_check("OLD_FINGERPRINT_KEY is FINGERPRINT_KEY. Set a new FINGERPRINT_KEY.")
+    if settings.SECRET_KEY in settings.FERNET_KEYS:
+        _fail_check("FERNET_KEYS contains SECRET_KEY. They rotate separately: choose another key.")
 
 
 def _check_choices() -> None:
@@ -131,7 +137,10 @@ def _check_keyring() -> None:
     try:
         # The first process ever writes the row; all later ones compare with it.
         if not KeyringCheck.matches():
-            _fail_check("FINGERPRINT_KEY differs from the one used so far. Restore that one.")
+            _fail_check(
+                "FINGERPRINT_KEY differs from the one used so far. Restore that one, or set it as"
+                " OLD_FINGERPRINT_KEY to exchange it."
+            )
     except CannotUnseal:
         _fail_check("FERNET_KEYS lacks the key that sealed the values in the database. Add it.")
     except ProgrammingError:

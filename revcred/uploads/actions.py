@@ -12,6 +12,7 @@ from revcred.models import AuditEvent, RememberedMapping, Upload, User
 from revcred.models.uploads import asker
 from revcred.uploads import (
     files,
+    quota,
     rejected_file,
     rights,
     trial,
@@ -22,6 +23,7 @@ from revcred.uploads.columns import ListKind
 from revcred.uploads.files import FileTooLarge
 from revcred.uploads.phases import begin_phase, end_upload, locked_upload, uploads_bell
 from revcred.uploads.problems import RowProblem, row_problems
+from revcred.uploads.quota import NoRoom
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.rights import NotAllowed
 from revcred.uploads.undoing import UndoObstacle
@@ -30,6 +32,7 @@ from revcred.uploads.writing import ListFormat
 __all__ = [
     "ColumnsMissing",
     "FileTooLarge",
+    "NoRoom",
     "NotAllowed",
     "NothingToApply",
     "RowProblem",
@@ -121,12 +124,19 @@ def receive_upload(
     `fixed_values`: values that every row has, by column, as `mapping.parse_fixed_values` returns.
 
     The state is CHECKING, then READY with a `preview`, UNMAPPED if required columns were not
-    recognised, or FAILED with an `error`. Raises FileTooLarge, and FileCutOff if the content is not
-    what was announced: the last row of a list that was cut off may end in the middle of a key.
+    recognised, or FAILED with an `error`. Raises FileTooLarge, NoRoom, and FileCutOff if the
+    content is not what was announced: the last row of a list that was cut off may end in the middle
+    of a key.
     """
+    quota.check_room(by=by, more=announced_bytes or 0)
     # The file is complete and on disk before the upload is committed; if the process dies between,
     # housekeeping deletes a file that no upload needs.
-    with files.received_file(file, most=MAX_FILE_BYTES) as (copy, size, digest), atomic():
+    receiving = files.received_file(file, most=MAX_FILE_BYTES, check_space=quota.check_space)
+    with receiving as (copy, size, digest), atomic():
+        # Locked, so that of two files at once each is seen by the other's check.
+        if by is not None:
+            User.objects.select_for_update(no_key=True).get(pk=by.pk)
+            quota.check_own_room(by=by, more=size)
         if announced_bytes not in (None, size) or announced_sha256.lower() not in ("", digest):
             raise FileCutOff
         upload = Upload.objects.create(

@@ -59,11 +59,14 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def received_file(file: BinaryIO, *, most: int) -> Iterator[tuple[Path, int, str]]:
+def received_file(
+    file: BinaryIO, *, most: int, check_space: Callable[[int], None]
+) -> Iterator[tuple[Path, int, str]]:
     """Copy a file to one that only this user can read; give its path, bytes and SHA-256.
 
     The copy is locked until the end of the block, and then deleted unless it has been renamed.
-    Raises FileTooLarge.
+    `check_space` is called before so many more bytes are written. Raises FileTooLarge, and what
+    `check_space` raises.
     """
     partial = uploads_directory() / uuid4().hex
     size, digest = 0, sha256()
@@ -73,6 +76,7 @@ def received_file(file: BinaryIO, *, most: int) -> Iterator[tuple[Path, int, str
                 size += len(data)
                 if size > most:
                     raise FileTooLarge
+                check_space(len(data))
                 digest.update(data)
                 copy.write(data)
             _sync_to_disk(copy)

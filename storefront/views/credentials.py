@@ -6,7 +6,6 @@ from typing import Any
 
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
-from allauth.core.ratelimit import consume_or_429
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -146,15 +145,9 @@ def _confirm_and_reveal(
     field: credentials.RevealableField,
     context: dict[str, Any],
 ) -> HttpResponse:
-    """Reveal if the password is right, within allauth's limits."""
+    """Reveal if the password is right. Guessing it here counts like guessing it at sign-in."""
     if has_confirmed_password(request):
         return _render_revealed(request, key, field, context)
-    # Guessing the password here counts like guessing it at sign-in.
-    limited: HttpResponse | None = consume_or_429(
-        request, action="reauthenticate", user=request.user
-    )
-    if limited:
-        return limited
     form = ConfirmPasswordForm(request.POST, user=request.user)
     # Without a password there is nothing that confirms who asks.
     if not request.user.has_usable_password() or not form.is_valid():
@@ -176,6 +169,11 @@ def _render_revealed(
         text = credentials.reveal_key(key=key, field=field, by=request.user, address=address)
     except credentials.RevealsPaused:
         return _render_not_revealed(request, "resting", context)
+    except credentials.TooManyReveals as error:
+        minutes = -(-error.wait_seconds // 60)
+        response = _render_not_revealed(request, "many", context | {"minutes": minutes}, status=429)
+        response["Retry-After"] = str(error.wait_seconds)
+        return response
     except credentials.CredentialRevoked:
         return _render_not_revealed(request, "revoked", context)
     except credentials.NothingToReveal:
@@ -188,6 +186,6 @@ def _render_revealed(
 
 
 def _render_not_revealed(
-    request: SignedInRequest, why: str, context: dict[str, Any]
+    request: SignedInRequest, why: str, context: dict[str, Any], *, status: int = 409
 ) -> HttpResponse:
-    return render(request, "storefront/not_revealed.html", context | {"why": why}, status=409)
+    return render(request, "storefront/not_revealed.html", context | {"why": why}, status=status)

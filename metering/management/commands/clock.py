@@ -7,7 +7,6 @@ from threading import Event, Thread
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models.functions import Now
@@ -16,12 +15,14 @@ from django.utils import timezone
 from metering import retention as metering_retention
 from metering.attribution import processing, slow_rules
 from metering.attribution.discovery import SourceDiscovery
+from metering.fingerprint_moves import follow_moves, forget_moves
 from metering.ledger import partitions
 from metering.models import Claim, Delivery, PartialTransaction, SeenTransaction
 from metering.pairing import completion
 from metering.quarantine import dropping, reattribution
 from metering.quarantine import partitions as quarantine_partitions
-from revcred import outbox, retention
+from revcred import limits, outbox, retention
+from revcred.accounts.sessions import SessionStore
 from revcred.actions import sign_ins
 from revcred.models import AuditEvent, OutgoingMail
 from revcred.runtime import preflight, telemetry
@@ -151,11 +152,16 @@ def do_chores() -> None:
     quarantine_partitions.ensure_partitions()
     quarantine_partitions.drop_old_partitions(now)
     forget_old_transactions(before=now - timedelta(days=settings.SEEN_TRANSACTION_DAYS))
-    call_command("clearsessions")
+    SessionStore.clear_expired()
     housekeeping.delete_expired_uploads()
     outbox.prune_sent_mail()
     sign_ins.record_counted_attempts()
+    limits.prune_expired_counters()
     reattribution.retry_poison_of_other_code()
+    if settings.OLD_FINGERPRINT_KEY:
+        follow_moves()
+    else:
+        forget_moves()
 
 
 def forget_old_transactions(before: datetime) -> None:

@@ -3,11 +3,11 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db.models import F
 from django.db.transaction import atomic
 
 from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.models import AuditEvent, AuditVerb, User
+from revcred.models.sessions import end_all_sessions
 
 
 class Command(BaseCommand):
@@ -26,11 +26,10 @@ class Command(BaseCommand):
             message = f"No superuser signs in as {address}."
             raise CommandError(message)
         users.filter(pk=user.pk).update(
-            # Sessions of the old number end at their next request.
             is_superuser=False,
             is_staff=False,
-            session_number=F("session_number") + 1,
         )
+        end_all_sessions(user)
         details = {"superuser": "yes → no", "staff": "yes → no"}
         verb = AuditVerb.RIGHTS_CHANGED
         AuditEvent.objects.record(verb, target=user, by=None, details=details)

@@ -151,6 +151,8 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=NOT_DONE) from error
         except actions.FileTooLarge as error:
             raise CommandError("The file is too large.", returncode=NOT_DONE) from error
+        except actions.NoRoom as error:
+            raise CommandError(str(error), returncode=NOT_DONE) from error
 
     @contextmanager
     def _cancelled_if_interrupted(self, upload: Upload, by: User | None) -> Iterator[None]:

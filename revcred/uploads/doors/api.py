@@ -19,12 +19,13 @@ from revcred.api.authentication import MayApply, MayUpload, UserAuthentication, 
 from revcred.api.errors import (
     BodyTooLarge,
     ConflictingState,
+    InsufficientStorage,
     MalformedRequest,
     UnsupportedContentType,
 )
 from revcred.api.rendering import StructRenderer
 from revcred.models import Upload
-from revcred.uploads import actions, files
+from revcred.uploads import actions, files, quota
 from revcred.uploads import mapping as mappings
 from revcred.uploads.columns import InvalidCell, ListKind, columns_by_name
 from revcred.uploads.doors import documentation
@@ -102,8 +103,9 @@ class UploadListView(UploadsAPIView):
         # Refuse before reading. The exact limit is checked while the file is copied.
         if _announced_bytes(request) > MAX_FILE_BYTES + MAX_FORM_OVERHEAD_BYTES:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE)
-        fields, file, name, announced_bytes = _read_new_upload(request)
         try:
+            quota.check_room(by=user_of(request), more=_announced_bytes(request))
+            fields, file, name, announced_bytes = _read_new_upload(request)
             upload = actions.receive_upload(
                 kind=fields.kind,
                 file=file,
@@ -122,6 +124,8 @@ class UploadListView(UploadsAPIView):
             raise MalformedRequest(LIST_CUT_OFF, "cut_off") from error
         except actions.FileTooLarge as error:
             raise BodyTooLarge(documentation.LIST_TOO_LARGE) from error
+        except actions.NoRoom as error:
+            raise InsufficientStorage(str(error)) from error
         # 202: the check has only begun.
         body = UploadBody.of(upload, user_of(request))
         return Response(body, status=202, headers={"Location": upload_url(upload)})

@@ -78,6 +78,7 @@ post_upload_schema = extend_schema(
         400: ERROR_SCHEMA,
         413: ERROR_SCHEMA,
         415: ERROR_SCHEMA,
+        507: ERROR_SCHEMA,
         **UPLOAD_ERROR_RESPONSES,
     },
     examples=[

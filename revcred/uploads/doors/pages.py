@@ -31,7 +31,7 @@ from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import BadgeTone, badge
 from revcred.admin_toolkit.lists import parse_id
 from revcred.models import Upload, User
-from revcred.uploads import actions, columns, examples, files, rights, writing
+from revcred.uploads import actions, columns, examples, files, quota, rights, writing
 from revcred.uploads.columns import ListKind
 from revcred.uploads.doors import preview
 from revcred.uploads.doors.forms import ChoicesForm, ColumnsForm, UploadFileForm
@@ -182,9 +182,13 @@ class UploadAdmin(ReadOnlyModelAdmin):
         """
         if not self.has_add_permission(request):
             raise PermissionDenied
-        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FILE_BYTES:
+        announced = int(request.META.get("CONTENT_LENGTH") or 0)
+        if announced > MAX_FILE_BYTES:
             return self._show_file_form(request, UploadFileForm(), FILE_TOO_LARGE_MESSAGE)
-        files.uploads_directory()  # Django's upload handler writes there, so it has to exist
+        try:  # before Django's upload handler writes the file
+            quota.check_room(by=_signed_in_user(request), more=announced)
+        except quota.NoRoom as error:
+            return self._show_file_form(request, UploadFileForm(), str(error))
         return csrf_protect(self._take_file)(request)
 
     def _take_file(self, request: HttpRequest) -> HttpResponse:
@@ -205,6 +209,8 @@ class UploadAdmin(ReadOnlyModelAdmin):
             )
         except actions.FileTooLarge:
             return self._show_file_form(request, form, FILE_TOO_LARGE_MESSAGE)
+        except actions.NoRoom as error:
+            return self._show_file_form(request, form, str(error))
         return self._redirect_to(upload)
 
     def _show_file_form(

@@ -1,8 +1,11 @@
-"""Many different keys revealed by one person: the person and the owners are told, once."""
+"""Many different keys wanted by one person: one more is refused, and the owners are told, once."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from revcred.actions import credentials
@@ -17,7 +20,7 @@ OWNER = Membership.Role.OWNER
 
 @pytest.fixture(autouse=True)
 def _few(settings):
-    settings.REVEAL_ALERT_KEYS, settings.REVEAL_ALERT_MINUTES = 3, 10
+    settings.REVEAL_LIMIT_KEYS, settings.REVEAL_LIMIT_MINUTES = 3, 10
 
 
 @pytest.fixture
@@ -35,8 +38,13 @@ def keys_of(customer, number):
 
 
 def reveal(keys, by):
+    """Return how many keys were revealed."""
+    revealed = 0
     for key in keys:
-        credentials.reveal_key(key=key, field="value", by=by, address="198.51.100.7")
+        with suppress(credentials.TooManyReveals):
+            credentials.reveal_key(key=key, field="value", by=by, address="198.51.100.7")
+            revealed += 1
+    return revealed
 
 
 def told():
@@ -52,23 +60,24 @@ def age_all_events(minutes):
         cursor.execute("ALTER TABLE revcred_auditevent ENABLE TRIGGER auditevent_append_only")
 
 
-def test_one_more_than_usual_is_told_once(acme, person, sent_mail):
+def test_one_more_is_refused_and_told_once(acme, person, sent_mail):
     owner = factories.a_subscriber(acme, OWNER, "owner@example.com")
     other = factories.a_customer("Other")
     factories.a_subscriber(other, OWNER)
     keys = keys_of(acme, 6)
 
-    reveal(keys[:3], person)
+    assert reveal(keys[:3], person) == 3
     assert told() == []
-    reveal(keys[3:], person)
+    assert reveal(keys[3:], person) == 0
 
     assert told() == [
         ("ann@example.com", "Many keys were revealed"),
         (owner.email, "Many keys were revealed"),
     ]
     event = AuditEvent.objects.get(verb="many_revealed")
-    assert (event.actor, event.details) == ("ann@example.com", {"keys": 4, "minutes": 10})
-    assert "revealed 4 different keys" in sent_mail()[0].body
+    assert (event.actor, event.details) == ("ann@example.com", {"keys": 3, "minutes": 10})
+    assert AuditEvent.objects.reveals().count() == 3
+    assert "revealed 3 different keys" in sent_mail()[0].body
 
 
 def test_the_owners_of_each_customer_are_told(acme, person):
@@ -88,6 +97,34 @@ def test_one_key_again_and_its_secret_are_one(acme, person):
     credentials.reveal_key(key=key, field="secret", by=person)
 
     assert told() == []
+
+
+def test_what_was_revealed_is_revealed_again(acme, person):
+    keys = keys_of(acme, 4)
+
+    assert reveal([*keys, *keys[:3]], person) == 6
+
+
+def test_it_is_said_how_long_to_wait(acme, person):
+    *keys, last = keys_of(acme, 4)
+    reveal(keys, person)
+    age_all_events(minutes=8)
+
+    with pytest.raises(credentials.TooManyReveals) as refused:
+        credentials.reveal_key(key=last, field="value", by=person)
+
+    assert 60 < refused.value.wait_seconds <= 120
+
+
+def test_at_once_no_more_are_revealed(acme, person):
+    def reveal_one(key):
+        try:
+            return reveal([key], person)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(reveal_one, keys_of(acme, 8))) == 3
 
 
 def test_of_each_person_there_is_an_own_count(acme, person):

@@ -36,6 +36,7 @@ from revcred.actions import subscriptions
 from revcred.models import (
     AddressChange,
     AuditEvent,
+    Session,
     Source,
     Subscriber,
     Upload,
@@ -50,8 +51,8 @@ from tests import factories
 from tests.second_factors import an_app
 
 ACTORS = ("none", *(role.name for role in roles.READY_MADE_ROLES), "superuser")
-# Sessions are touched by whoever signs in, and the cache holds the counts of limits.
-NOT_COUNTED = ("django_session", "revcred_cache", "django_content_type")
+# Sessions are touched by whoever signs in, and limits count what is posted.
+NOT_COUNTED = ("revcred_session", "revcred_ratecounter", "django_content_type")
 
 
 class World:
@@ -179,6 +180,10 @@ class World:
         self.tokens = {
             user.email: UserToken.issue(user, name="A script", scopes=["uploads:check"])[0]
             for user in self.everybody()
+        }
+        self.sessions = {
+            user.email: Session.objects.create(user=user, digest=user.email.encode())
+            for user in (*self.everybody(), self.subscriber.user)
         }
         self.mail = queue_mail("emails/second_factor_added", "x@example.com", {"user": self.staff})
         self.single_right = Permission.objects.get(codename="view_upload")
@@ -536,6 +541,11 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_user_reset-second-factor": logins({"reason": "Lost"}),
         "revcred_user_password-link": logins(),
         "revcred_user_cancel-address": logins(),
+        "revcred_user_end-sessions": [
+            Case(login, at, form=lambda user: {"sessions": [world.sessions[user.email].pk]})
+            for login, at in LOGINS.items()
+        ],
+        "revcred_user_sign-out-everywhere": logins(),
         "auth_group_changelist": [Case()],
         "auth_group_search": SEARCH,
         "auth_group_add": [Case(said={"name": "New"})],

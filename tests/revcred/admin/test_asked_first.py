@@ -62,6 +62,8 @@ AT_ONCE = {
     "revcred_user_password-link": "The page says what the link does. The password stays.",
     "revcred_user_reset-second-factor": "The page says what is removed; the person is told.",
     "revcred_usertoken_add": "A token for oneself, for no more than one may.",
+    "revcred_user_end-sessions": "The person signs in again.",
+    "revcred_user_sign-out-everywhere": "Its own page says that tokens end with it.",
 }
 
 

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from io import StringIO
 from urllib.parse import urlsplit
 
@@ -6,6 +7,7 @@ from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from revcred import tokens
 from revcred.actions import second_factors, users
@@ -18,6 +20,13 @@ from tests.second_factors import an_app, sign_in_with
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ADD = "/admin/revcred/usertoken/add/"
+SAID = {"name": "A script", "scopes": ["uploads:check"]}
+
+
+def confirm(client, password="password"):
+    """The person types the password once more; pytest-django's admin has this one."""
+    answer = client.post(reverse("account_reauthenticate"), {"password": password})
+    assert answer.status_code == 302
 
 
 def issued(client):
@@ -29,6 +38,7 @@ def issued(client):
 
 
 def test_a_token_is_issued_for_oneself_and_shown_once(admin_client):
+    confirm(admin_client)
     token = issued(admin_client)
 
     kept = UserToken.objects.get()
@@ -44,6 +54,7 @@ def test_a_token_is_issued_for_oneself_and_shown_once(admin_client):
 
 
 def test_a_token_is_revoked_for_good(admin_client):
+    confirm(admin_client)
     token = issued(admin_client)
     kept = UserToken.objects.get()
 
@@ -62,7 +73,55 @@ def test_it_takes_a_right(client):
 
     user.user_permissions.add(Permission.objects.get(codename="add_usertoken"))
     client.force_login(User.objects.get(pk=user.pk))
+    confirm(client, factories.PASSWORD)
     assert client.get(ADD).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_without_a_factor_the_password_is_asked_for_anew(admin_client, method):
+    answer = getattr(admin_client, method)(ADD, SAID)
+
+    assert answer.url.startswith(reverse("account_reauthenticate"))
+    assert not UserToken.objects.exists()
+
+
+def test_its_user_is_told_by_mail(admin_client, sent_mail):
+    confirm(admin_client)
+    token = issued(admin_client)
+
+    [mail] = sent_mail()
+    assert (mail.to, mail.subject) == (["admin@example.com"], "A token was issued in your name")
+    assert f"rvu_…{token[-4:]}" in mail.body
+    assert token not in mail.body
+
+
+def test_it_may_expire(admin_client):
+    confirm(admin_client)
+    today = timezone.now().date()
+    wrong = admin_client.post(ADD, SAID | {"last_day": today - timedelta(days=1)})
+    assert "This day is over" in wrong.content.decode()
+
+    page = admin_client.post(ADD, SAID | {"last_day": today}).content.decode()
+    token = page.partition('shown-once">')[2].partition("<")[0]
+
+    kept = UserToken.objects.get()
+    assert timedelta() < kept.expires_at - timezone.now() <= timedelta(days=1)
+    assert UserToken.objects.valid().of(token).exists()
+    UserToken.objects.update(expires_at=timezone.now())
+    assert not UserToken.objects.valid().of(token).exists()
+    url = reverse("admin:revcred_usertoken_change", args=[kept.pk])
+    assert "expired" in admin_client.get(url).content.decode()
+
+
+def test_it_ends_with_the_password(admin_client, sent_mail):
+    confirm(admin_client)
+    issued(admin_client)
+    new = "another staple for a horse"
+    typed = {"oldpassword": "password", "password1": new, "password2": new}
+    admin_client.post(reverse("account_change_password"), typed)
+
+    assert not UserToken.objects.filter(revoked_at=None).exists()
+    assert "A token of yours was revoked" in {mail.subject for mail in sent_mail()}
 
 
 # --- A fresh second factor ------------------------------------------------------------------------
@@ -174,11 +233,11 @@ ENDS = {
     "the factor was reset at the machine": factor_reset_by_command,
     "no superuser": superuser_revoked,
     "password by link": password_by_link,
+    "password changed": password_changed,
 }
 STAYS = {
     "another name": changed(name="Another"),
     "more rights": changed(is_superuser=True),
-    "password changed": password_changed,
 }
 
 

@@ -126,8 +126,18 @@ def test_whoever_has_no_password_is_never_let_through(browser, credential, ada):
 def test_guessing_is_limited(browser, credential):
     statuses = [browser.post(url_of(credential), WRONG).status_code for _ in range(12)]
 
-    assert statuses == [403] * 10 + [429] * 2
+    assert statuses == [403] * 5 + [429] * 7
     assert browser.post(url_of(credential), RIGHT).status_code == 429
+
+
+def test_beyond_the_limit_the_page_says_how_long_to_wait(browser, credential, settings):
+    settings.REVEAL_LIMIT_KEYS = 0
+
+    answer = browser.post(url_of(credential), RIGHT)
+
+    assert (answer.status_code, answer["Retry-After"]) == (429, "600")
+    assert "Wait 10 minutes, then reveal the next one." in answer.content.decode()
+    assert reveals() == []
 
 
 @pytest.mark.parametrize("method", ["get", "post"])

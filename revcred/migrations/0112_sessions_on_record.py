@@ -1,0 +1,75 @@
+"""Ended sessions are on record."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("revcred", "0111_sessions"),
+    ]
+
+    operations = [
+        migrations.AlterField(
+            model_name="auditevent",
+            name="verb",
+            field=models.CharField(
+                choices=[
+                    ("created", "Created"),
+                    ("changed", "Changed"),
+                    ("deleted", "Deleted"),
+                    ("issued", "Issued"),
+                    ("alias_added", "Alias added"),
+                    ("key_ended", "Key ended"),
+                    ("rotated", "Rotated"),
+                    ("suspended", "Suspended"),
+                    ("resumed", "Resumed"),
+                    ("revoked", "Revoked"),
+                    ("assigned", "Assigned"),
+                    ("moved", "Moved"),
+                    ("unassigned", "Unassigned"),
+                    ("key_revealed", "Key revealed"),
+                    ("secret_revealed", "Secret revealed"),
+                    ("invited", "Invited"),
+                    ("invitation_accepted", "Invitation accepted"),
+                    ("signed_in", "Signed in"),
+                    ("sign_in_failed", "Sign-in failed"),
+                    ("sign_in_limited", "Sign-in refused, too many attempts"),
+                    ("signed_out", "Signed out"),
+                    ("session_ended", "Session ended"),
+                    ("signed_out_all", "Signed out everywhere"),
+                    ("reset_asked", "Link for a new password sent"),
+                    ("reset_limited", "Link refused, too many requests"),
+                    ("password_reset", "Password set by link"),
+                    ("password_changed", "Password changed"),
+                    ("address_asked", "New address asked for"),
+                    ("address_changed", "Address changed"),
+                    ("address_cancelled", "New address cancelled"),
+                    ("reveals_resumed", "New address confirmed by password"),
+                    ("many_revealed", "Many keys revealed"),
+                    ("role_changed", "Role changed"),
+                    ("rights_changed", "Rights changed"),
+                    ("made_staff", "Made staff"),
+                    ("made_superuser", "Made superuser"),
+                    ("deactivated", "Deactivated"),
+                    ("activated", "Activated"),
+                    ("token_issued", "Token issued"),
+                    ("token_revoked", "Token revoked"),
+                    ("released", "Released"),
+                    ("put_back", "Put back"),
+                    ("moments_chosen", "Moments chosen"),
+                    ("uploaded", "Uploaded"),
+                    ("applied", "Applied"),
+                    ("cancelled", "Cancelled"),
+                    ("undone", "Undone"),
+                    ("scrubbed", "Scrubbed"),
+                    ("factor_added", "Second factor added"),
+                    ("factor_removed", "Second factor removed"),
+                    ("factor_reset", "Second factor reset"),
+                    ("factor_failed", "Second factor failed"),
+                    ("factor_limited", "Second factor refused, too many attempts"),
+                    ("recovery_code_used", "Recovery code used"),
+                ],
+                max_length=20,
+            ),
+        ),
+    ]

@@ -1,0 +1,11 @@
+"""Tokens of users' scripts may expire."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("revcred", "0112_sessions_on_record")]
+
+    operations = [
+        migrations.AddField("usertoken", "expires_at", models.DateTimeField(null=True)),
+    ]
