@@ -98,7 +98,7 @@ lock: .venv/.uv ## the newest versions pyproject.toml allows, into requirements/
 	$(call export,production,--no-dev)
 	$(call export,otel,--no-dev --extra otel)
 	$(call export,run,--no-dev --group embedded)
-	$(call export,dev,--all-groups)
+	$(call export,dev,--all-groups --all-extras)
 
 audit: .venv/.made ## what is known about the packages that are pinned; ARGS="--database https://…"
 	@exec $(HERE)/python -m deploy.audit $(ARGS)

@@ -1,10 +1,11 @@
 """Delete rows that are too old or too many, in small transactions. The clock calls it."""
 
-from importlib import import_module
 from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
+
+from revcred.models import Session
 
 DELETE_BATCH_ROWS = 10_000
 
@@ -28,6 +29,5 @@ def delete_beyond(rows: QuerySet[Any], most: int, *, by: str) -> int:
 
 
 def delete_sessions_over_limit() -> int:
-    """Delete the sessions that end first, beyond MAX_SESSIONS."""
-    sessions = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
-    return delete_beyond(sessions.objects.all(), settings.MAX_SESSIONS, by="expire_date")
+    """Delete the sessions that were not used for the longest time, beyond MAX_SESSIONS."""
+    return delete_beyond(Session.objects.all(), settings.MAX_SESSIONS, by="last_seen_at")

@@ -18,3 +18,16 @@ def owner_cursor() -> Iterator[CursorWrapper]:
         finally:
             if role and not connection.needs_rollback:
                 cursor.execute(f"SET ROLE {connection.ops.quote_name(role)}")
+
+
+def record_migration(app: str, name: str) -> None:
+    """Have the database say that it has this migration."""
+    with owner_cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, now())", [app, name]
+        )
+
+
+def forget_migration(app: str, name: str) -> None:
+    with owner_cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = %s AND name = %s", [app, name])

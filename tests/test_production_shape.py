@@ -7,12 +7,14 @@ import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import pytest
 import yaml
 from django.urls import reverse
 
 from metering.api.registered_doors import DOORS
 
 ROOT = Path(__file__).parent.parent
+SERVERS = ("doors", "pages", "lists")  # of gateways, people and lists
 ONLY_FOR_COMPOSE = {"LISTEN"}
 
 
@@ -49,7 +51,7 @@ def test_nginx_reaches_no_store():
     networks = {name: set(service["networks"]) for name, service in services.items()}
 
     assert networks["nginx"].isdisjoint(networks["postgres"] | networks["valkey"])
-    assert networks["nginx"] & networks["web"]
+    assert all(networks["nginx"] & networks[name] for name in SERVERS)
 
 
 def test_each_service_gets_the_secrets_it_reads_and_no_others():
@@ -119,14 +121,15 @@ def test_nginx_gives_every_door_the_limits_of_gateways():
     assert [path for path in paths if not any(re.match(each, path) for each in for_gateways)] == []
 
 
-def test_web_believes_nginx_alone():
+@pytest.mark.parametrize("name", SERVERS)
+def test_each_server_believes_nginx_alone(name):
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    nginx, web = compose["services"]["nginx"], compose["services"]["web"]
+    nginx, server = compose["services"]["nginx"], compose["services"][name]
 
     address = nginx["networks"]["edge"]["ipv4_address"]
-    assert web["environment"]["TRUSTED_PROXIES"] == address
+    assert server["environment"]["TRUSTED_PROXIES"] == address
     assert list(nginx["networks"]) == ["edge"]
-    assert "edge" in web["networks"]
+    assert "edge" in server["networks"]
     (subnet,) = compose["networks"]["edge"]["ipam"]["config"]
     assert ip_address(address) in ip_network(subnet["subnet"])
     assert address != subnet["gateway"]

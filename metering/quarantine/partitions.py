@@ -34,10 +34,11 @@ WHERE inhparent = 'metering_quarantined'::regclass
 ORDER BY upper_bound
 """
 
-# Rows of the two partitions that are not dropped as a whole.
+# Rows of partitions that are not dropped as a whole: the two odd ones, and that of the week in
+# which the ledger begins. The application may touch no partition but through the table.
 DELETE_OLD_ROWS = """
-DELETE FROM {table} WHERE id IN (
-    SELECT id FROM {table} WHERE id < %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+DELETE FROM metering_quarantined WHERE id IN (
+    SELECT id FROM metering_quarantined WHERE id < %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 )
 """
 
@@ -82,17 +83,14 @@ def drop_old_partitions(now: datetime) -> int:
             if failures.is_contention(error):
                 return 0
             raise
-    _delete_old_rows("metering_quarantined_default", first_kept_id)
-    if any(part.name == "metering_quarantined_first" for part in _find_partitions()):
-        _delete_old_rows("metering_quarantined_first", first_kept_id)
+    _delete_old_rows(first_kept_id)
     return len(over)
 
 
-def _delete_old_rows(table: str, first_kept_id: UUID) -> None:
-    statement = DELETE_OLD_ROWS.format(table=table)
+def _delete_old_rows(first_kept_id: UUID) -> None:
     with connection.cursor() as cursor:
         for _ in range(MAX_DELETE_BATCHES):
-            cursor.execute(statement, [first_kept_id, DELETE_BATCH_ROWS])
+            cursor.execute(DELETE_OLD_ROWS, [first_kept_id, DELETE_BATCH_ROWS])
             if not cursor.rowcount:
                 return
 

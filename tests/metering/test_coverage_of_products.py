@@ -11,6 +11,7 @@ from metering.models import Claim, Quarantined, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import subscriptions
 from revcred.models import Product, Source
+from revcred.postgresql.owner import as_owner, grant_runtime_rights
 from tests import factories
 from tests.confirming import confirm, post
 
@@ -154,9 +155,11 @@ def test_deleting_one_of_several_asks_nothing(admin_client, product):
 
 
 def migrate(*targets):
-    executor = MigrationExecutor(connection)
-    executor.loader = MigrationLoader(connection)
-    executor.migrate(list(targets))
+    with as_owner() as application:
+        executor = MigrationExecutor(connection)
+        executor.loader = MigrationLoader(connection)
+        executor.migrate(list(targets))
+        grant_runtime_rights(application)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,28 +1,28 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from revcred import retention
 from revcred.actions import subscribers
+from revcred.models import Session
 from tests import factories
 
 pytestmark = pytest.mark.django_db
 
 
-def test_of_too_many_sessions_those_that_end_first_are_deleted(settings, monkeypatch):
+def test_of_too_many_sessions_those_that_rest_longest_are_deleted(settings, monkeypatch):
     monkeypatch.setattr(retention, "DELETE_BATCH_ROWS", 2)
     settings.MAX_SESSIONS = 3
     for hours in range(8):
-        ends = timezone.now() + timedelta(hours=hours)
-        Session.objects.create(session_key=f"s{hours}", session_data="", expire_date=ends)
+        used = timezone.now() - timedelta(hours=hours)
+        Session.objects.create(digest=bytes([hours]), data="", last_seen_at=used)
 
     assert retention.delete_sessions_over_limit() == 5
     assert retention.delete_sessions_over_limit() == 0
-    assert set(Session.objects.values_list("pk", flat=True)) == {"s5", "s6", "s7"}
+    assert {bytes(each.digest)[0] for each in Session.objects.all()} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("page", ["invitation", "confirm_address", "stop_address"])

@@ -36,7 +36,9 @@ def test_a_role_is_a_group_with_its_rights(role):
     assert rights_of(Group.objects.get(name=role.name)) == role.rights
 
 
-def test_migrate_sets_right_what_was_changed_and_leaves_other_groups_alone():
+def test_migrate_sets_right_what_was_changed_and_leaves_other_groups_alone(settings):
+    # Another role would have a connection of its own, outside of the test's transaction.
+    settings.MIGRATION_DATABASE = connection.settings_dict
     support = Group.objects.get(name="Support")
     support.permissions.set(Permission.objects.filter(codename="add_user"))
     Group.objects.filter(name="Auditor").delete()

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection
-from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
@@ -29,7 +28,7 @@ from revcred.runtime import schema_version
 from tests import factories
 from tests.confirming import post
 from tests.metering.attribution.test_processing import no_differences
-from tests.owner import owner_cursor
+from tests.owner import forget_migration, owner_cursor, record_migration
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -226,12 +225,12 @@ def test_poison_that_cannot_be_quarantined_stays_with_growing_pauses(credential,
 @contextmanager
 def another_schema(*, then, back):
     """A change of the schema that this code does not know."""
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         cursor.execute(then)
     try:
         yield
     finally:
-        with connection.cursor() as cursor:
+        with owner_cursor() as cursor:
             cursor.execute(back)
 
 
@@ -287,9 +286,9 @@ def test_what_only_one_transaction_meets_delays_no_other_and_is_kept(credential,
 @pytest.fixture
 def newer_database():
     schema_version.is_older_than_database.cache_clear()
-    newer = MigrationRecorder.Migration.objects.create(app="metering", name="9999_of_tomorrow")
+    record_migration("metering", "9999_of_tomorrow")
     yield
-    newer.delete()
+    forget_migration("metering", "9999_of_tomorrow")
     schema_version.is_older_than_database.cache_clear()
 
 

@@ -116,4 +116,4 @@ def test_a_leaving_member_and_the_owners_are_told(admin_client, acme, page):
     assert told.keys() == {NEW, BOSS}
     assert "no longer belong" in told[NEW]
     event = AuditEvent.objects.filter(target_type="revcred.membership", verb="deleted").get()
-    assert event.details == {"role": "member"}
+    assert factories.details_of(event) == {"role": "member"}

@@ -1,6 +1,5 @@
 import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection
-from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpResponse
 from django.urls import reverse
 
@@ -12,6 +11,7 @@ from revcred.runtime.middleware import (
 )
 from revcred.runtime.schema_version import is_older_than_database
 from tests import factories
+from tests.owner import record_migration
 
 PAGE = "/credentials/"
 MACHINES = ["/v1/transactions", "/readyz", "/metrics"]
@@ -42,7 +42,7 @@ def test_code_that_is_older_than_the_database_has_newer_code_answer(rf):
     gone = ProgrammingError("column is gone")
     assert middleware().process_exception(rf.get(PAGE), gone) is None
     is_older_than_database.cache_clear()
-    MigrationRecorder.Migration.objects.create(app="metering", name="9999_of_tomorrow")
+    record_migration("metering", "9999_of_tomorrow")
 
     answer = middleware().process_exception(rf.get(PAGE), gone)
 

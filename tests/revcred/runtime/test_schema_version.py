@@ -11,6 +11,7 @@ from revcred.hooks import announce_change
 from revcred.models import Upload
 from revcred.runtime import schema_version
 from revcred.tasks import work_on_uploads
+from tests.owner import forget_migration, record_migration
 
 pytestmark = pytest.mark.django_db
 
@@ -22,18 +23,14 @@ def _asked_anew():
     schema_version.is_older_than_database.cache_clear()
 
 
-def applied(app, name):
-    MigrationRecorder.Migration.objects.create(app=app, name=name)
-
-
 def test_a_database_of_this_code_has_nothing_unknown():
     assert schema_version.unknown_migrations() == []
     assert not schema_version.is_older_than_database()
 
 
 def test_migrations_of_tomorrow_are_named(caplog):
-    applied("revcred", "9999_b")
-    applied("metering", "9998_a")
+    record_migration("revcred", "9999_b")
+    record_migration("metering", "9998_a")
 
     assert schema_version.unknown_migrations() == ["metering.9998_a", "revcred.9999_b"]
     assert schema_version.is_older_than_database()
@@ -41,14 +38,14 @@ def test_migrations_of_tomorrow_are_named(caplog):
 
 
 def test_migrations_of_libraries_are_their_own_matter():
-    applied("account", "9999_of_allauth")
+    record_migration("account", "9999_of_allauth")
 
     assert not schema_version.is_older_than_database()
 
 
 def test_an_app_without_its_newest_migration_is_named():
     newest = MigrationRecorder.Migration.objects.filter(app="metering").latest("name")
-    newest.delete()
+    forget_migration("metering", newest.name)
 
     assert schema_version.pending_migrations() == [f"metering.{newest.name}"]
 
@@ -71,7 +68,7 @@ def test_the_database_is_asked_once_in_a_while():
 def test_no_task_works_on_what_is_newer():
     announce_change("something changed", by=None)
     upload = Upload.objects.create(kind="credentials", file_name="a.csv", size=1, digest="0" * 64)
-    applied("metering", "9999_of_tomorrow")
+    record_migration("metering", "9999_of_tomorrow")
 
     for task in (
         tasks.process_inbox,

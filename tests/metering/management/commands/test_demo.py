@@ -9,6 +9,7 @@ from threading import Thread
 import msgspec
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 
 from metering.api.transactions import AcceptanceWindow, call_from_transaction, transaction_decoder
@@ -22,10 +23,12 @@ URL = "http://127.0.0.1:8123"
 
 
 @pytest.fixture(autouse=True)
-def path(monkeypatch, tmp_path):
+def path(monkeypatch, tmp_path, settings):
     """Use notes of this test's own, and less traffic."""
     fewer = tuple(replace(each, calls=min(each.calls, 60)) for each in traffic.CALL_STREAMS)
     monkeypatch.setattr(traffic, "CALL_STREAMS", fewer)
+    # Another role would have a connection of its own, outside of the test's transaction.
+    settings.MIGRATION_DATABASE = connection.settings_dict
     monkeypatch.setattr(notes, "NOTES_PATH", tmp_path / ".run" / "demo.json")
     return notes.NOTES_PATH
 
