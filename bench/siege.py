@@ -32,7 +32,7 @@ from revcred.launcher.web import WEB_HOST, is_answering
 
 CREDENTIALS = 10_000
 SECONDS = 20.0  # of each attack
-RATE, CONNECTIONS = 10.0, 2  # of the modest gateway, one call a POST
+RATE, CONNECTIONS = 10.0, 16  # of the modest gateway, one call a POST
 GREED = 5
 SERVERS = ("doors", "pages", "lists")
 UNTROUBLED = 2  # times the p99 when it is alone
@@ -71,7 +71,11 @@ def fortress(bench: Bench) -> Iterator[Fortress]:
     )
     ports = {name: free_port() for name in SERVERS}
     for name, port in ports.items():
-        bench.begin(programs.web(port, name))
+        program = programs.web(port, name)
+        if name != "doors":
+            # As the shares of the processor in `compose.yaml`: calls go first.
+            program = replace(program, command=["nice", "-n", "10", *program.command])
+        bench.begin(program)
     nginx_port = free_port()
     bench.begin(_nginx(bench.logs, nginx_port, ports))
     bench.wait_until(lambda: is_answering(f"http://{WEB_HOST}:{nginx_port}/healthz"))

@@ -115,7 +115,12 @@ def _may_look_up_unknown() -> bool:
 @cached(TTLCache(1, ADMISSION_CACHE_SECONDS), lock=Lock())
 def _load_valid_digests() -> frozenset[UUID]:
     with database_deadline(DATABASE_DEADLINE_SECONDS):
-        return frozenset(GatewayToken.objects.valid().values_list("digest", flat=True))
+        gateway_ids = dict(GatewayToken.objects.valid().values_list("digest", "gateway_id"))
+    with _known_gateway_ids_lock:
+        # All of them, also those that have not asked this process yet: while others try many
+        # tokens, they are told apart from nobody.
+        _known_gateway_ids.update(list(gateway_ids.items())[:MAX_CACHED_ADMISSIONS])
+    return frozenset(gateway_ids)
 
 
 @cached(TLRUCache(MAX_CACHED_ADMISSIONS, _expiry_of_admission), lock=Lock())

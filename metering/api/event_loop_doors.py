@@ -27,6 +27,8 @@ from revcred.api.errors import DatabaseUnavailable
 # A larger group would make the first of its gateways wait for the last, and a failed group is
 # written again row by row.
 MAX_ENTRIES_PER_COMMIT = 500
+# All whose tokens are not known, or not for long, share the place and the turn of one gateway.
+NOBODY = 0
 
 T = TypeVar("T")
 
@@ -104,10 +106,17 @@ class EventLoopDoors:
         """
         dialect = self._dialects[path]
         intake: Intake | None = None
+        gateway_id = cached_gateway_id(
+            headers.get("authorization", ""), headers.get("x-api-key", "")
+        )
         try:
-            # The body first: some clients read no answer before they have sent all of it.
-            intake = Intake(ReceivedPost(path, headers, await receive()), dialect)
-            answer = await self._answer_in_turn(intake, headers)
+            # Before the body is there, so that turning away costs next to nothing.
+            with self._in_flight.slot(gateway_id or NOBODY):
+                # The body before all else: some clients read no answer until they have sent it.
+                intake = Intake(ReceivedPost(path, headers, await receive()), dialect)
+                if self._in_flight.is_crowded():
+                    await self._turns.wait_for_turn(gateway_id or NOBODY)
+                answer = await self._run(intake.steps())
         except APIException as error:
             answer = dialect.answer_error(error, path)
         except (DatabaseError, InterfaceError):
@@ -117,17 +126,11 @@ class EventLoopDoors:
             answer, headers=headers, gateway=admission.gateway if admission else None
         )
 
-    async def _answer_in_turn(self, intake: Intake, headers: Mapping[str, str]) -> Answer:
-        """Take the POST in. Raises SlowDown if its gateway has most of the requests in flight."""
-        gateway_id = cached_gateway_id(
-            headers.get("authorization", ""), headers.get("x-api-key", "")
-        )
-        if gateway_id is None:  # nobody known, or not for long: it is admitted or rejected below
-            return await self._run(intake.steps())
-        with self._in_flight.slot(gateway_id):
-            if self._in_flight.is_crowded():
-                await self._turns.wait_for_turn(gateway_id)
-            return await self._run(intake.steps())
+    def answer_unavailable(self, path: str, headers: Mapping[str, str]) -> EncodedAnswer:
+        """Return the answer while it is known that the database does not answer."""
+        dialect = self._dialects[path]
+        answer = dialect.answer_error(DatabaseUnavailable(), path)
+        return dialect.encode(answer, headers=headers, gateway=None)
 
     async def _run(self, steps: Steps[T]) -> T:
         """Run the steps, each here if it needs no query, else in the thread."""

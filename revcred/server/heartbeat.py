@@ -36,6 +36,11 @@ class Heartbeat(Thread):
         self._misses = 0
         self._beats_until_check = 0
 
+    @property
+    def is_away(self) -> bool:
+        """Return True if the database has not answered for so long that nobody need try."""
+        return self._misses >= MISSES_BEFORE_ABANDONING
+
     def run(self) -> None:
         while True:
             self.beat()
@@ -56,7 +61,7 @@ class Heartbeat(Thread):
             self.readiness = UNAVAILABLE
             self._beats_until_check = 0
             connection.close()
-            if self._misses >= MISSES_BEFORE_ABANDONING:
+            if self.is_away:
                 abandon_waiting()
         else:
             self._misses = 0

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
@@ -50,6 +51,7 @@ RETRY_AFTER = {"Retry-After": "1"}  # seconds
 BUSY = ApiError("unavailable", "The service is busy. Send the request again.")
 BODY_GRACE_SECONDS = 5.0  # in which a body need not have its rate yet
 UPLOAD_BUFFER_BYTES = 1 << 16
+SWITCH_SECONDS = 0.0005  # after which a thread lets another one go on
 
 
 class EncodedAnswer(Protocol):
@@ -76,6 +78,10 @@ class LoopDoors(Protocol):
         self, path: str, headers: Mapping[str, str], receive: Callable[[], Awaitable[bytes]]
     ) -> EncodedAnswer: ...
 
+    def answer_unavailable(self, path: str, headers: Mapping[str, str]) -> EncodedAnswer:
+        """Return the answer while it is known that the database does not answer."""
+        ...
+
 
 class Server:
     """One process. Which requests reach it is a matter of the proxy; it can answer all of them."""
@@ -100,6 +106,9 @@ class Server:
         self._busy_page = render_to_string("busy.html").encode()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Beside a busy event loop, a thread that comes back from the database would else wait five
+        # milliseconds for the interpreter, several times in each statement.
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._heartbeat.start()
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -127,7 +136,10 @@ class Server:
         )
         receive = partial(receive_body, protocol, headers, self._post_limits)
         with working_for(request_id):
-            encoded = await self._doors.answer(scope.path, headers, receive)
+            if self._heartbeat.is_away:
+                encoded = self._doors.answer_unavailable(scope.path, headers)
+            else:
+                encoded = await self._doors.answer(scope.path, headers, receive)
         # Django's middleware does this for all else.
         answer_headers = [
             *encoded.headers.items(),
