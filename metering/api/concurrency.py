@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 OVER_FAIR_SHARE_MESSAGE = "This gateway has most of the requests in flight. Send it again."
+# All whose tokens are not known, or not for long, are counted together.
+NOBODY = 0
 RECENTLY_SEEN_SECONDS = 10.0  # a gateway seen within them counts as one that shares the threads
 
 
@@ -55,15 +57,18 @@ class InFlightRequests:
                 if not self._in_flight[gateway_id]:
                     del self._in_flight[gateway_id]
 
-    def is_crowded(self) -> bool:
-        """Return True if so many requests are in flight that each gateway gets its fair share."""
-        return bool(self._in_flight.total() >= settings.FAIR_SHARE_ABOVE)
+    def is_shared(self) -> bool:
+        """Return True if requests of several gateways are in flight."""
+        return len(self._in_flight) > 1
 
     def _take_slot(self, gateway_id: int) -> None:
         with self._lock:
-            self._seen_at[gateway_id] = time.monotonic()
-            if self.is_crowded():
-                fair_share = self._in_flight.total() / self._count_recent_gateways()
+            if gateway_id != NOBODY:
+                self._seen_at[gateway_id] = time.monotonic()
+            if self._in_flight.total() >= settings.FAIR_SHARE_ABOVE:
+                # Nobody gets one share beside the gateways, and takes none of theirs.
+                sharing = self._count_recent_gateways() + (gateway_id == NOBODY)
+                fair_share = self._in_flight.total() / sharing
                 if self._in_flight[gateway_id] > fair_share:
                     raise SlowDown(OVER_FAIR_SHARE_MESSAGE)
             self._in_flight[gateway_id] += 1

@@ -16,8 +16,8 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException
 
 from metering.api.authentication import cached_gateway_id
-from metering.api.concurrency import FairTurns, InFlightRequests
-from metering.api.dialects import Answer, EncodedAnswer
+from metering.api.concurrency import NOBODY, FairTurns, InFlightRequests
+from metering.api.dialects import EncodedAnswer
 from metering.api.pipeline import DatabaseTime, Intake
 from metering.api.registered_doors import DOORS
 from metering.inbox.group_commit import DeliveryRow, commit_each_row
@@ -27,8 +27,6 @@ from revcred.api.errors import DatabaseUnavailable
 # A larger group would make the first of its gateways wait for the last, and a failed group is
 # written again row by row.
 MAX_ENTRIES_PER_COMMIT = 500
-# All whose tokens are not known, or not for long, share the place and the turn of one gateway.
-NOBODY = 0
 
 T = TypeVar("T")
 
@@ -114,7 +112,7 @@ class EventLoopDoors:
             with self._in_flight.slot(gateway_id or NOBODY):
                 # The body before all else: some clients read no answer until they have sent it.
                 intake = Intake(ReceivedPost(path, headers, await receive()), dialect)
-                if self._in_flight.is_crowded():
+                if self._in_flight.is_shared():
                     await self._turns.wait_for_turn(gateway_id or NOBODY)
                 answer = await self._run(intake.steps())
         except APIException as error:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from metering.api import authentication
-from metering.api.concurrency import ConcurrencyLimiter, FairTurns, InFlightRequests
+from metering.api.concurrency import NOBODY, ConcurrencyLimiter, FairTurns, InFlightRequests
 from metering.api.errors import SlowDown
 
 GREEDY, MODEST = 1, 2
@@ -63,6 +63,19 @@ def test_one_that_failed_has_left_too():
         raise ZeroDivisionError
 
     assert some._in_flight.total() == 0
+
+
+def test_nobody_takes_no_share_of_a_gateways(crowded):
+    alone = InFlightRequests()
+    with ExitStack() as slots:
+        for gateway in (NOBODY, NOBODY, NOBODY, MODEST, MODEST, MODEST, MODEST):
+            slots.enter_context(alone.slot(gateway))
+        assert alone.is_shared()
+        enter(alone, MODEST)
+        for _ in range(2):
+            slots.enter_context(alone.slot(NOBODY))
+        with pytest.raises(SlowDown):
+            enter(alone, NOBODY)
 
 
 def turns(*gateways):
