@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.transaction import on_commit
 from psycopg import sql
 
-from metering import consequences, recent_calls
+from metering import consequences, erasure, recent_calls
 from metering.bells import claim_bell
 from metering.models import Claim
 from metering.quarantine.statements import COUNT_WAITING_FOR, FIND_ROWS_WITH_USAGE
@@ -21,6 +21,7 @@ from revcred.metering_port import (
     WaitingCalls,
 )
 from revcred.models.periods import start_of_second
+from revcred.personal_texts import PersonTexts
 
 MAX_CUSTOMERS_LISTED = 10  # in the preview of an upload
 
@@ -75,3 +76,6 @@ class Metering:
         with connection.cursor() as cursor:
             cursor.execute(query, {"most": most})
             return [number for (number,) in cursor.fetchall()]
+
+    def erase_person(self, texts: PersonTexts) -> int:
+        return erasure.erase_person(texts)

@@ -34,6 +34,7 @@ from revcred.models import (
     User,
 )
 from revcred.models.audit import events_deferred_to_end
+from revcred.personal_texts import PersonTexts
 
 TRIAL_LOCK_TIMEOUT_SECONDS = 3
 LOCK_NOT_AVAILABLE_SQLSTATE = "55P03"
@@ -191,3 +192,9 @@ def row_numbers_with_usage(query: str, *, most: int) -> list[int]:
         return []
     with table_of_rows("revcred_asked_for_usage", query) as rows:
         return metering.find_rows_with_usage(rows, most=most)
+
+
+def erase_person_in_calls(texts: PersonTexts) -> int:
+    """Replace what stored calls say of a person, and return the number of calls."""
+    metering = connected_metering()
+    return metering.erase_person(texts) if metering else 0

@@ -22,6 +22,7 @@ from revcred.models import (
     Upload,
     User,
 )
+from revcred.personal_texts import PersonTexts
 
 RECENT_CALLS_DAYS = 7
 TABLE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -215,6 +216,12 @@ class MeteringPort(Protocol):
         """Return the column `number` of the rows that have usage, of at most `most` of them.
 
         Columns: `number`, `since`, `credential_id`, `subscription_ids`. NULL restricts nothing.
+        """
+
+    def erase_person(self, texts: PersonTexts) -> int:
+        """Replace what stored calls say of a person, and return the number of calls.
+
+        Called inside the transaction of the action.
         """
 
 

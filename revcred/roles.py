@@ -26,6 +26,7 @@ RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
         "revcred.change_subscriber": "Change subscribers and their addresses",
         "revcred.delete_subscriber": "Delete subscribers",
         "revcred.invite_subscriber": "Invite subscribers",
+        "revcred.erase_subscriber": "Erase people for good, and export what is held about them",
         "revcred.view_membership": "See who is owner, member or viewer of a customer",
         "revcred.add_membership": "Add memberships",
         "revcred.change_membership": "Change roles of members",

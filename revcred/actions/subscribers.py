@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from revcred.actions import addresses, users
-from revcred.actions.users import AddressOfStaff, LoginActionError
+from revcred.actions.users import AddressOfStaff, LoginActionError, PersonErased
 from revcred.models import AddressChange, AuditEvent, AuditVerb, Subscriber, User
 from revcred.outbox import absolute_url, notify_owners, queue_mail
 
@@ -45,10 +45,12 @@ def invite_subscriber(*, subscriber: Subscriber, by: User, request: HttpRequest)
     May be sent again. A login is created, or an existing one linked, only when the person accepts.
     Somebody who accepted already is sent the link for a new password.
 
-    Raises AddressOfAnotherSubscriber, AddressOfStaff.
+    Raises AddressOfAnotherSubscriber, AddressOfStaff, PersonErased.
     """
     locked = Subscriber.objects.select_for_update(no_key=True)
-    subscriber.refresh_from_db(fields=["user", "email"], from_queryset=locked)
+    subscriber.refresh_from_db(fields=["user", "email", "erased_at"], from_queryset=locked)
+    if subscriber.erased_at:
+        raise PersonErased
     if subscriber.user is not None:
         if users.rank_of(user=subscriber.user) > users.LoginRank.SUBSCRIBER:
             raise AddressOfStaff

@@ -68,6 +68,12 @@ class AddressOfSubscriber(LoginActionError):
     )
 
 
+class PersonErased(LoginActionError):
+    """The person was erased."""
+
+    sentence = "This person was erased. Add somebody else instead."
+
+
 class LoginRank(IntEnum):
     """Rank of a login. One may change only logins of lower rank."""
 

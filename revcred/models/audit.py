@@ -147,12 +147,27 @@ class AuditVerb(models.TextChoices):
     FACTOR_LIMITED = "factor_limited", "Second factor refused, too many attempts"
     RECOVERY_CODE_USED = "recovery_code_used", "Recovery code used"
     BACKED_UP = "backed_up", "Backed up"
+    EXPORTED = "exported"
+    ERASED = "erased"
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def about(self, target: models.Model) -> Self:
         """Return the events about one thing."""
         return self.filter(target_type=target._meta.label_lower, target_id=target.pk)
+
+    def saying(self, pattern: str) -> Self:
+        """Return the events in whose texts the regular expression finds something."""
+        return self.filter(
+            models.Q(actor__iregex=pattern)
+            | models.Q(target__iregex=pattern)
+            | models.Q(details__iregex=pattern)
+        )
+
+    def with_digest_before(self) -> Self:
+        """Add the digest of the event before each, as `digest_before`."""
+        before = self.model._base_manager.filter(pk__lt=models.OuterRef("pk")).order_by("-pk")
+        return self.annotate(digest_before=models.Subquery(before.values("digest")[:1]))
 
     def reveals(self) -> Self:
         """Return the events of revealed keys and secrets."""

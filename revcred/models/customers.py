@@ -83,6 +83,8 @@ class Subscriber(models.Model):
         Customer, through="revcred.Membership", related_name="subscribers"
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Then name, address and external key became pseudonyms: see `revcred.actions.people`.
+    erased_at = models.DateTimeField(null=True, editable=False)
 
     objects = SubscriberQuerySet.as_manager()
 
@@ -97,7 +99,10 @@ class Subscriber(models.Model):
             ),
         )
         # Apart from changing subscribers: support may invite, but not redirect an invitation.
-        permissions = (("invite_subscriber", "Can invite subscribers"),)
+        permissions = (
+            ("invite_subscriber", "Can invite subscribers"),
+            ("erase_subscriber", "Can erase people and export what is held about them"),
+        )
 
     def __str__(self) -> str:
         return self.email

@@ -52,6 +52,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         help_text="Since then no key is revealed to the user, until the user has confirmed the new"
         " sign-in address.",
     )
+    # Then the name and the address became a pseudonym: see `revcred.actions.people`.
+    erased_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 

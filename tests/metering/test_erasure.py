@@ -1,0 +1,174 @@
+"""Somebody who was erased is found in no table, and nothing that was counted changes."""
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection
+
+from metering.inbox.intake import accept_calls
+from metering.models import Claim, PartialTransaction, Quarantined, Transaction, Usage
+from metering.quarantine.actions import release_transactions
+from revcred import roles
+from revcred.actions import addresses, memberships, people
+from revcred.models import (
+    AuditEvent,
+    Membership,
+    OutgoingMail,
+    Upload,
+    UploadChange,
+    User,
+    UserToken,
+)
+from revcred.outbox import queue_mail
+from tests import factories
+from tests.second_factors import an_app
+
+pytestmark = pytest.mark.django_db
+
+ADDRESS, NAME, KEY = "ada.king@aviary.example", "Ada King", "ada-king-7"
+FORMER_ADDRESS, FORMER_NAME = "ada.byron@aviary.example", "Ada Byron"
+EVERY_TEXT = (ADDRESS, NAME, KEY, FORMER_ADDRESS, FORMER_NAME, "192.0.2.77", "Ada's")
+
+
+def every_table():
+    """All rows of all tables, as text."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT format('%I', relname), pg_catalog.quote_ident(relname) FROM pg_class"
+            " WHERE relkind IN ('r', 'p') AND NOT relispartition"
+            " AND relnamespace = 'public'::regnamespace"
+        )
+        tables = [name for name, _ in cursor.fetchall()]
+        dump = []
+        for table in tables:
+            with cursor.copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as rows:
+                dump += [f"{table}: {bytes(row).decode(errors='replace')}" for row in rows]
+    return dump
+
+
+def found(*texts):
+    return [
+        (text, line[:200])
+        for line in every_table()
+        for text in texts
+        if text.lower() in line.lower()
+    ]
+
+
+@pytest.fixture
+def by():
+    roles.sync_roles()
+    user = factories.a_user("manager@staff.example.com", is_staff=True)
+    user.groups.set(Group.objects.filter(name="Administrator"))
+    return user
+
+
+@pytest.fixture
+def ada(by, rf):
+    """Somebody who has left traces everywhere."""
+    customer = factories.a_customer("Aviary")
+    owner = factories.a_subscriber(customer, Membership.Role.OWNER, "owner@aviary.example")
+    ada = factories.a_subscriber(customer, Membership.Role.MEMBER, FORMER_ADDRESS)
+    request = rf.get("/", REMOTE_ADDR="192.0.2.77")
+    login, boss = ada.user, factories.an_admin()
+    login.name = ada.name = FORMER_NAME
+    login.save()
+    ada.external_key = KEY
+    ada.save()
+    AuditEvent.objects.record(
+        "changed", target=ada, by=by, details={"changed": {"name": [FORMER_NAME, NAME]}}
+    )
+    ada.name = NAME
+    ada.save()
+    User.objects.filter(pk=login.pk).update(name=NAME)
+    elsewhere = rf.get("/", REMOTE_ADDR="192.0.2.1")
+    change = addresses.request_address_change(user=login, email=ADDRESS, by=boss, request=elsewhere)
+    addresses.confirm_address_change(change=change, request=request)
+    ada.refresh_from_db()
+    login.refresh_from_db()
+    addresses.request_address_change(
+        user=login, email="ada.away@aviary.example", by=boss, request=elsewhere
+    )
+    an_app(login)
+    UserToken.issue(login, name="Ada's laptop", scopes=[])
+    login.sessions.create(digest=b"1" * 32, data="x", address="192.0.2.77", browser="Ada's")
+    AuditEvent.objects.record("signed_in", target=login, by=login, address="192.0.2.77")
+    AuditEvent.objects.record("sign_in_failed", target=login, by=None, address="192.0.2.77")
+    memberships.announce_new_member(membership=ada.memberships.get(), by=by)
+    queue_mail("emails/new_member", owner.email, {"membership": ada.memberships.get(), "by": by})
+    credential = factories.a_credential(customer, "a-key-of-ada-0001", holders=[ada], name="Bird")
+    subscription = factories.a_subscription(customer)
+    upload = Upload.objects.create(
+        kind="credentials",
+        state="applied",
+        file_name=f"{ADDRESS}.csv",
+        size=1,
+        preview={"members": {"people": [{"email": ADDRESS, "title": f"“{NAME}”"}]}},
+    )
+    UploadChange.objects.create(
+        upload=upload,
+        action="update",
+        target_type="revcred.credential",
+        target_id=credential.pk,
+        before={"holders": [ADDRESS]},
+    )
+    UploadChange.objects.create(
+        upload=upload,
+        action="create",
+        target_type="revcred.subscriber",
+        target_id=ada.pk,
+        after={"email": ADDRESS, "name": NAME},
+    )
+    metered(customer, subscription, by)
+    return ada
+
+
+def metered(customer, subscription, by):
+    named = [ADDRESS.upper(), FORMER_ADDRESS, KEY]
+    gateway = factories.a_gateway()
+    calls = [
+        factories.a_call(
+            names={"subscriber": name},
+            path=f"/of/{ADDRESS.replace('@', '%40')}",
+            metadata={"note": f"From\n{ADDRESS}, {NAME}"},
+        )
+        for name in named
+    ]
+    calls += [factories.a_call(transaction_id=f"id {ADDRESS}", source_named=f"of {ADDRESS}")]
+    factories.settled(*calls, gateway=gateway)
+    assert Transaction.objects.count() == len(named)
+    release_transactions(Quarantined.objects.all(), by=by, note=f"{NAME} called.")
+    Claim.objects.create(cause=f"“{ADDRESS}” is called so now")
+    accept_calls(gateway, [factories.a_call(metadata={"of": ADDRESS})])
+    PartialTransaction.objects.create(
+        dedup_key="00000000-0000-0000-0000-000000000001",
+        side="request",
+        gateway=gateway,
+        call=f'{{"path":"/{ADDRESS}"}}',
+    )
+
+
+def test_an_erased_person_is_found_in_no_table(ada, by):
+    usage = list(Usage.objects.values_list("subscription", "hour", "element", "quantity"))
+    assert {text for text, _ in found(*EVERY_TEXT)} == {*EVERY_TEXT}
+    login = ada.user
+
+    done = people.erase_person(person=people.find_person(ada), by=by)
+
+    assert found(*EVERY_TEXT, "ada.away@aviary.example") == []
+    assert AuditEvent.objects.first_broken() is None
+    assert (done.memberships, done.unheld) == (["Aviary"], ["Bird"])
+    assert (done.sessions, done.tokens, done.second_factors) == (1, 1, 2)
+    # The one that names her by her key holds her address, too, and counts twice.
+    assert done.calls == 5
+    assert done.still_named == {}
+    assert list(Usage.objects.values_list("subscription", "hour", "element", "quantity")) == usage
+    ada.refresh_from_db()
+    login.refresh_from_db()
+    assert ada.email == login.email == f"erased-{ada.pk}@invalid"
+    assert set(Transaction.objects.values_list("names__subscriber", flat=True)) == {
+        ada.email,
+        f"erased-{ada.pk}",
+    }
+    assert not OutgoingMail.objects.waiting().filter(recipient=ada.email).exists()
+    event = AuditEvent.objects.get(verb="erased")
+    assert (event.actor, event.target) == (by.email, ada.email)
