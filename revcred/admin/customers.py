@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from revcred import hooks
 from revcred.actions import addresses, memberships, subscribers, users
+from revcred.admin.people import PersonPagesMixin
 from revcred.admin_toolkit import confirmation
-from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.generic import BaseModelAdmin, ModelForm, TabularInline
@@ -239,6 +240,7 @@ class InviteSubscriberForm(ActionForm):
             subscribers.AddressOfAnotherSubscriber.sentence,
         ),
         users.AddressOfStaff: (None, users.AddressOfStaff.sentence),
+        users.PersonErased: (None, users.PersonErased.sentence),
     }
 
     def perform(self, by: User) -> str:
@@ -324,7 +326,7 @@ class LoginErrorMessagesMixin(AuditedModelAdmin):
 
 
 @admin.register(Subscriber)
-class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPagesMixin):
+class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, PersonPagesMixin):
     """Subscribers: people at one or several customers."""
 
     form = SubscriberForm
@@ -338,6 +340,7 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, ActionPage
     action_forms: ClassVar[dict[str, type[ActionForm]]] = {
         "invite": InviteSubscriberForm,
         "cancel-address": CancelAddressChangeForm,
+        **PersonPagesMixin.person_forms,
     }
 
     @admin.display(description="signs in", boolean=True)

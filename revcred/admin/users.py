@@ -20,9 +20,10 @@ from revcred.admin.customers import (
     pending_address_in_words,
     tell_confirmation_sent,
 )
+from revcred.admin.people import PersonPagesMixin
 from revcred.admin.rights import OWN_GROUP_EXPLANATION, RightsChoiceMixin
 from revcred.admin_toolkit import confirmation, generic
-from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.lists import rows_starting_with
@@ -170,7 +171,7 @@ def _session_in_words(session: Session) -> str:
 
 
 @admin.register(User)
-class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, generic.UserAdmin):
+class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, PersonPagesMixin, generic.UserAdmin):
     """Logins of staff and subscribers."""
 
     form = UserForm
@@ -194,6 +195,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, ActionPagesMixin, ge
         "reset-second-factor": ResetSecondFactorForm,
         "end-sessions": EndSessionsForm,
         "sign-out-everywhere": SignOutEverywhereForm,
+        **PersonPagesMixin.person_forms,
     }
 
     def get_urls(self) -> list[Any]:

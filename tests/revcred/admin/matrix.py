@@ -398,6 +398,10 @@ def cases(world: World) -> dict[str, list[Case]]:
         Case("one who does not", _of("uninvited")),
     ]
     pages["revcred_subscriber_cancel-address"] = one("subscriber")
+    pages["revcred_subscriber_export"] = one("subscriber")
+    pages["revcred_subscriber_erase"] = [
+        Case("subscriber", _of("subscriber"), {"email": "ada@example.com"}),
+    ]
     role_of = {"customer": world.customer.pk, "subscriber": world.uninvited.pk}
     pages |= standard(
         "membership",
@@ -546,6 +550,10 @@ def cases(world: World) -> dict[str, list[Case]]:
             for login, at in LOGINS.items()
         ],
         "revcred_user_sign-out-everywhere": logins(),
+        "revcred_user_export": logins(),
+        "revcred_user_erase": [
+            Case(login, at, form=lambda user: {"email": user.email}) for login, at in LOGINS.items()
+        ],
         "auth_group_changelist": [Case()],
         "auth_group_search": SEARCH,
         "auth_group_add": [Case(said={"name": "New"})],
