@@ -357,10 +357,12 @@ class AuditEvent(models.Model):
     ) -> None:
         """Replace what the event says of people, for good; `before` is the digest before its own.
 
-        The chain stays whole. What stands there afterwards is sealed with the audit's key.
+        The chain stays whole. What stands there afterwards is sealed with the audit's key, unless
+        somebody had changed the event: then it stays one at which the chain is broken.
         """
+        was_as_written = self.is_as_written(before)
         self.actor, self.target, self.details, self.address = actor, target, details, address
-        self.salt, self.seal = None, self.seal_after(before)
+        self.salt, self.seal = None, self.seal_after(before) if was_as_written else b""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT erase_people_in_event(%s, %s, %s, %s::jsonb, %s, %s)",

@@ -290,6 +290,24 @@ def test_an_event_with_erased_people_is_changed_by_nobody_else(column):
     assert AuditEvent.objects.first_broken() == event
 
 
+def test_erasing_hides_no_change_that_somebody_made():
+    first, event, _ = recorded()
+    tamper("UPDATE revcred_auditevent SET details = '{}' WHERE id = %s", event.pk)
+
+    AuditEvent.objects.get(pk=event.pk).erase_people(first.digest, **NOBODY)
+
+    assert AuditEvent.objects.first_broken() == event
+
+
+def test_people_are_erased_one_after_the_other():
+    first, event, _ = recorded()
+    event.erase_people(first.digest, **NOBODY | {"target": "ann@example.com"})
+
+    AuditEvent.objects.get(pk=event.pk).erase_people(first.digest, **NOBODY)
+
+    assert AuditEvent.objects.first_broken() is None
+
+
 def test_who_only_writes_into_the_database_cannot_erase_unnoticed():
     _, event, _ = recorded()
     with connection.cursor() as cursor:
