@@ -1,8 +1,7 @@
 """Partition the quarantine by week of arrival, which its ids begin with.
 
-No row moves: the table becomes the first partition, for all ids before the week after next. So this
-takes one reading of the table, whose bound PostgreSQL checks, and runs without a time limit.
-Calls go on to be accepted meanwhile; they are attributed afterwards.
+No row moves: the table becomes the first partition, for all ids before the week after next. That
+they are before it is checked first, while attribution goes on. So the table is locked for a moment.
 """
 
 from datetime import UTC, datetime, time, timedelta
@@ -10,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import migrations
+from django.db.transaction import atomic
 
 INDEXES = {
     "quarantined_by_fingerprint": "(fingerprint)",
@@ -20,14 +20,22 @@ INDEXES = {
     "quarantined_released": "(released_at) WHERE released_at IS NOT NULL",
     "quarantined_by_corrected": "(corrects) WHERE corrects IS NOT NULL",
 }
-WITHOUT_TIME_LIMIT = "SET LOCAL statement_timeout = 0;"
 CREATE_INDEXES = "ALTER TABLE metering_quarantined ADD PRIMARY KEY (id);" + "".join(
     f"CREATE INDEX {name} ON metering_quarantined {columns};" for name, columns in INDEXES.items()
 )
 
+IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = 'metering_quarantined'::regclass"
+# Made by a clock that was wrong. Usually there are none.
+HAS_ROWS_AHEAD = "SELECT EXISTS (SELECT FROM metering_quarantined WHERE id >= %s)"
+REFUSE_ROWS_AHEAD = """
+ALTER TABLE metering_quarantined
+    DROP CONSTRAINT IF EXISTS quarantined_not_ahead,
+    ADD CONSTRAINT quarantined_not_ahead CHECK (id < '{bound}') NOT VALID;
+"""
+# Reads the whole table, and is in nobody's way.
+CHECK_ALL_ROWS = "ALTER TABLE metering_quarantined VALIDATE CONSTRAINT quarantined_not_ahead"
 TABLE_TO_PARTITION = (
-    WITHOUT_TIME_LIMIT
-    + """
+    """
 ALTER TABLE metering_quarantined RENAME TO metering_quarantined_first;
 ALTER TABLE metering_quarantined_first
     RENAME CONSTRAINT metering_quarantined_pkey TO metering_quarantined_first_pkey;
@@ -40,17 +48,17 @@ CREATE TABLE metering_quarantined (LIKE metering_quarantined_first INCLUDING DEF
     + CREATE_INDEXES
     + """
 CREATE TABLE metering_quarantined_default PARTITION OF metering_quarantined DEFAULT;
--- Made by a clock that was wrong. Usually there are none.
 WITH ahead AS (DELETE FROM metering_quarantined_first WHERE id >= '{bound}' RETURNING *)
 INSERT INTO metering_quarantined SELECT * FROM ahead;
+-- Reads no row if all have been checked.
 ALTER TABLE metering_quarantined ATTACH PARTITION metering_quarantined_first
     FOR VALUES FROM (MINVALUE) TO ('{bound}');
+ALTER TABLE metering_quarantined_first DROP CONSTRAINT quarantined_not_ahead;
 """
 )
 
 PARTITIONS_TO_TABLE = (
-    WITHOUT_TIME_LIMIT
-    + """
+    """
 CREATE TABLE quarantined_unpartitioned (LIKE metering_quarantined INCLUDING DEFAULTS);
 INSERT INTO quarantined_unpartitioned SELECT * FROM metering_quarantined;
 DROP TABLE metering_quarantined;
@@ -107,18 +115,33 @@ def partition_table(apps: Any, schema_editor: Any) -> None:
     today = datetime.now(UTC).date()
     monday = today + timedelta(days=14 - today.weekday())
     milliseconds = int(datetime.combine(monday, time(tzinfo=UTC)).timestamp() * 1000)
-    statements = TABLE_TO_PARTITION.format(bound=UUID(int=milliseconds << 80))
-    schema_editor.execute(statements, params=None)
+    bound = UUID(int=milliseconds << 80)
+    # Done already, if the process ended before that was on record.
+    if _ask(schema_editor, IS_PARTITIONED):
+        return
+    schema_editor.execute(REFUSE_ROWS_AHEAD.format(bound=bound), params=None)
+    if not _ask(schema_editor, HAS_ROWS_AHEAD, bound):
+        schema_editor.execute(CHECK_ALL_ROWS, params=None)
+    with atomic():
+        schema_editor.execute(TABLE_TO_PARTITION.format(bound=bound), params=None)
+        schema_editor.execute(FUNCTIONS, params=None)
 
 
 def unpartition_table(apps: Any, schema_editor: Any) -> None:
-    schema_editor.execute(PARTITIONS_TO_TABLE, params=None)
+    with atomic():
+        schema_editor.execute(NO_FUNCTIONS, params=None)
+        schema_editor.execute(PARTITIONS_TO_TABLE, params=None)
+
+
+def _ask(schema_editor: Any, question: str, *values: object) -> bool:
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(question, values)
+        return bool(cursor.fetchone()[0])
 
 
 class Migration(migrations.Migration):
+    # What is checked without a lock is committed before the table is locked. It can be repeated.
+    atomic = False
     dependencies = [("metering", "0102_code_that_failed")]
 
-    operations = [
-        migrations.RunPython(partition_table, unpartition_table),
-        migrations.RunSQL(FUNCTIONS, NO_FUNCTIONS),
-    ]
+    operations = [migrations.RunPython(partition_table, unpartition_table)]
