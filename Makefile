@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long coverage lint check fix bench bench-upload history memory overload \
-	siege faults teeth conformance fuzz order lock audit release screenshots
+	siege upgrades faults teeth conformance fuzz order lock audit release screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-upload: .venv/.dev-installed ## how fast lists are taken in, beside others
 
 siege: .venv/.dev-installed ## attacks on the production shape behind a real nginx: what gateways notice
 	@exec $(HERE)/python -m bench.siege $(ARGS)
+
+upgrades: .venv/.dev-installed ## from the last release to this and back, while gateways post; ARGS=--short
+	@exec $(HERE)/python -m bench.upgrades $(ARGS)
 
 faults: .venv/.dev-installed ## 200 faults and 100,000 transactions: nothing lost, nothing counted twice
 	@exec $(HERE)/python -m bench.faults $(ARGS)

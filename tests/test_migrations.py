@@ -9,7 +9,7 @@ from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ModelState, ProjectState
 
-# The newest of the last release: raise them with each. What came before is never applied beside it.
+# The newest migrations of the last release: its code runs beside all that came later.
 RELEASED = [("metering", "0101_names_of_the_field"), ("revcred", "0101_names_of_the_field")]
 # Of millions of rows in a large installation, or read and written by every POST.
 BIG_TABLES = {
