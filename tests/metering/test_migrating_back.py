@@ -2,12 +2,14 @@
 
 import time
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+from metering.models import Quarantined
 from revcred.actions import credentials, subscriptions
 from revcred.models import AuditEvent, Upload
 from tests import factories
@@ -109,8 +111,16 @@ def names_twice(world):
     factories.a_credential(world.customer, key="a-key-of-another-one", name="Twice")
 
 
+def quarantine_by_a_clock_that_was_wrong():
+    """Its id is that of a year to come, for which there is no partition."""
+    ahead = Quarantined.objects.first()
+    ahead.pk = UUID(int=(1 << 127) + 1)
+    ahead.save(force_insert=True)
+
+
 def test_nothing_is_lost_on_the_way(world):
     names_twice(world)
+    quarantine_by_a_clock_that_was_wrong()
     Upload.objects.filter(state="ready").update(state="cancelled")  # those are checked again
     now = columns()
     before = rows(now)
