@@ -399,11 +399,16 @@ class Upgrade:
         time.sleep(self.seconds)
         self._leave(old, new)
 
+    def change_code(self, running: Release, other: Release) -> None:
+        """Replace the code that runs by another's, and leave the database as it is."""
+        self.traffic.begin_phase(f"{running.name}, changed for {other.name}")
+        self.installation.project = other.project
+        self.installation.start_release(other)
+        self._leave(running, other)
+
     def roll_back(self, new: Release, old: Release) -> None:
-        """Replace the new code by the old, without migrating back, and then the other way round."""
-        self.traffic.begin_phase(f"back to {old.name}")
-        self.installation.start_release(old)
-        self._leave(new, old, verb="back to")
+        """Replace the new code by the old, which has to wait, and then the other way round."""
+        self.change_code(new, old)
         status, said = self.installation.readiness(old)
         say(f"  /readyz of the older code: {status} {said}")
         if status != HTTPStatus.SERVICE_UNAVAILABLE or "older than the database" not in said:
@@ -416,10 +421,7 @@ class Upgrade:
             self.failures.append("the older code did not wait")
         if not waiting:
             self.failures.append("nothing was stored while the older code waited")
-        self.traffic.begin_phase(f"{new.name}, again")
-        self.installation.project = new.project
-        self.installation.start_release(new)
-        self._leave(old, new)
+        self.change_code(old, new)
 
     def _record_events(self, *recording: Release) -> None:
         """Have each add to the audit's chain, at the same moment."""
@@ -427,12 +429,12 @@ class Upgrade:
         if any(process.wait() for process in ended):
             self.failures.append("an event could not be recorded")
 
-    def _leave(self, old: Release, new: Release, *, verb: str = "") -> None:
+    def _leave(self, old: Release, new: Release) -> None:
         self._open_doors(new)
         # What the old one has begun to answer.
         time.sleep(0.5)
         self.installation.stop_release(old)
-        self.traffic.begin_phase(f"{verb} {new.name}, alone".strip())
+        self.traffic.begin_phase(f"{new.name}, alone")
         time.sleep(self.seconds)
 
     def _open_doors(self, *releases: Release) -> None:
@@ -588,6 +590,10 @@ def _run(
     if each:
         upgrade.migrate_one_by_one(this)
     upgrade.replace(first, this)
+    if each:
+        # It may be a release that does not wait: then what it does has to be right.
+        upgrade.change_code(this, first)
+        upgrade.change_code(first, this)
     upgrade.replace(this, later)
     upgrade.roll_back(later, this)
     holds = upgrade.judge()
