@@ -96,13 +96,13 @@ class Telemetry:
             str(method), context=context, kind=self._kinds.SERVER
         ) as span:
             response = get_response(request)
-            attributes = {
+            attributes: dict[str, str | int] = {
                 "http.request.method": str(method),
                 "http.route": route_of(request),
                 "http.response.status_code": response.status_code,
             }
             span.update_name(f"{method} {attributes['http.route']}")
-            span.set_attributes(attributes | {"revcred.request_id": current_request_id()})
+            span.set_attributes({**attributes, "revcred.request_id": current_request_id()})
             if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 span.set_status(self._statuses.ERROR)
         self._request_seconds.record(time.monotonic() - began, attributes)
