@@ -72,12 +72,18 @@ def as_owner() -> Iterator[RuntimeRole]:
     if owner == application:
         yield yielded
         return
+    options = current["OPTIONS"]
     connection.close()
     _set_credentials(owner)
+    # The application creates what it likes in the other schema, also operators that would fit
+    # better than PostgreSQL's own: the owner would run them with its rights. The last value counts.
+    owner_options = f"{options.get('options', '')} -c search_path=public"
+    current["OPTIONS"] = current["OPTIONS"] | {"options": owner_options.strip()}
     try:
         yield yielded
     finally:
         connection.close()
+        current["OPTIONS"] = options
         _set_credentials(application)
 
 

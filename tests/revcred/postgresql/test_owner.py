@@ -68,6 +68,29 @@ def test_the_owner_migrates_and_the_application_keeps_its_rights():
     assert AuditEvent.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_owner_runs_no_operator_of_the_application():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION revcred_staging.equals(a varchar, b varchar) RETURNS boolean"
+            " LANGUAGE plpgsql AS $$ BEGIN RAISE 'run by the owner'; END $$"
+        )
+        cursor.execute(
+            "CREATE OPERATOR revcred_staging.= ("
+            " LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = revcred_staging.equals)"
+        )
+    try:
+        with as_owner():
+            assert ask("SELECT current_schemas(false)") == (["public"],)
+            assert ask("SELECT count(*) FROM django_migrations WHERE app = 'none'") == (0,)
+        call_command("migrate", verbosity=0)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION revcred_staging.equals CASCADE")
+
+    assert "revcred_staging" in ask("SELECT current_schemas(false)")[0]
+
+
 def test_a_role_that_is_missing_is_created_with_its_password():
     with owner_cursor() as cursor:
         grant_runtime_rights(RuntimeRole("revcred_other", "its password"))
