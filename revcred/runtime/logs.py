@@ -210,7 +210,7 @@ def _known_path_start(path: str) -> str:
         return path
     first, slash, rest = path[1:].partition("/")
     if first not in _first_path_segments():
-        return f"/{ELLIPSIS}" if first else path
+        return path if path == "/" else f"/{ELLIPSIS}"
     return f"/{first}{slash}{ELLIPSIS}" if rest else path
 
 

@@ -78,6 +78,15 @@ def test_no_part_of_an_unknown_address(log, method):
     assert log().count("\n") > len(PATHS) / 3
 
 
+@pytest.mark.parametrize("path", [f"//{CANARY}", f"//{CANARY}/..", f"///{CANARY}"])
+def test_no_part_of_an_address_that_begins_with_slashes(log, path):
+    # The client would take what follows two slashes for a host.
+    Client().get("/", PATH_INFO=path)
+
+    assert is_clean(log())
+    assert "Not Found" in log()
+
+
 @pytest.mark.parametrize("header", HEADERS)
 def test_no_header(log, header):
     for scheme in ("{}", "Bearer {}", "https://{}", "multipart/form-data; boundary={}", "a={}"):
