@@ -18,12 +18,13 @@ from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.launcher.postgresql import DEBIAN_DIRECTORY, wheel_directory
-from revcred.models import AuditEvent, AuditVerb
+from revcred.models import AuditEvent, AuditVerb, Session
 from revcred.postgresql.owner import RuntimeRole, grant_runtime_rights
 
 DUMP_NAME, NOTE_NAME = "database.dump", "backup.json"
 BACKUP = "revcred.backup"  # what events of backups are about
-TABLES_WITHOUT_ROWS = ("django_session", "revcred_cache")
+# Sessions are signed, not sealed: their data may hold the token of a mail's link.
+TABLES_WITHOUT_ROWS = (Session._meta.db_table, "revcred_cache")
 
 
 class BackupProblem(Exception):

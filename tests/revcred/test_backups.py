@@ -15,7 +15,7 @@ from metering.inbox.intake import accept_calls
 from metering.models import Transaction
 from revcred import backups
 from revcred.launcher.postgresql import APPLICATION_USER, DATABASE_USER
-from revcred.models import Gateway
+from revcred.models import Gateway, Session
 from revcred.postgresql.owner import as_owner
 from tests import factories
 
@@ -48,7 +48,9 @@ def manage(*arguments, **variables):
     )
 
 
-def test_what_is_restored_counts_the_same_calls_once(restored_database, tmp_path):
+def test_what_is_restored_counts_the_same_calls_once(restored_database, sign_in, tmp_path):
+    sign_in(factories.a_user(is_staff=True))
+    assert Session.objects.exists()
     customer = factories.a_customer()
     factories.a_credential(customer, "a-key", subscriptions=[factories.a_subscription(customer)])
     calls = [factories.a_call("a-key") for _ in range(3)]
@@ -76,6 +78,7 @@ def test_what_is_restored_counts_the_same_calls_once(restored_database, tmp_path
         accept_calls(Gateway.objects.get(), calls)
         process_waiting_deliveries()
         assert Transaction.objects.count() == 3
+        assert not Session.objects.exists()
         call_command("verify_usage")
         call_command("verify_audit")
     finally:
