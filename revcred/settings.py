@@ -26,6 +26,8 @@ FERNET_KEYS = env.list("FERNET_KEYS")
 FINGERPRINT_KEY = env.str("FINGERPRINT_KEY")
 # The key before that one, until `manage.py rotate_fingerprint_key` has moved all fingerprints.
 OLD_FINGERPRINT_KEY = env.str("OLD_FINGERPRINT_KEY", default="")
+# The key of the audit's chain. It stays as it is when the key of fingerprints is exchanged.
+AUDIT_KEY = env.str("AUDIT_KEY", default=FINGERPRINT_KEY)
 
 # --- Where it runs ------------------------------------------------------------------------------
 

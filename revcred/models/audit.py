@@ -400,9 +400,9 @@ class AuditEvent(models.Model):
 def _audit_key() -> bytes:
     """Return the chain's key, which is in the settings and not in the database.
 
-    It is derived from FINGERPRINT_KEY, which is kept as carefully and never changes.
+    It is derived from AUDIT_KEY, which never changes: events could not be verified under another.
     """
-    return hmac.digest(settings.FINGERPRINT_KEY.encode(), b"revcred audit chain", "sha256")
+    return hmac.digest(settings.AUDIT_KEY.encode(), b"revcred audit chain", "sha256")
 
 
 def _keyed_digest(content: bytes) -> bytes:

@@ -99,6 +99,11 @@ def _check_keys() -> None:
         )
     if settings.OLD_FINGERPRINT_KEY == settings.FINGERPRINT_KEY:
         _fail_check("OLD_FINGERPRINT_KEY is FINGERPRINT_KEY. Set a new FINGERPRINT_KEY.")
+    if settings.OLD_FINGERPRINT_KEY and settings.AUDIT_KEY == settings.FINGERPRINT_KEY:
+        _fail_check(
+            "AUDIT_KEY would change with FINGERPRINT_KEY, and nobody could verify the audit. Set"
+            " AUDIT_KEY to the value of OLD_FINGERPRINT_KEY, and keep it for ever."
+        )
     if settings.SECRET_KEY in settings.FERNET_KEYS:
         _fail_check("FERNET_KEYS contains SECRET_KEY. They rotate separately: choose another key.")
 
@@ -124,6 +129,7 @@ def _check_key_lengths() -> None:
     for name, keys in (
         ("SECRET_KEY", [settings.SECRET_KEY]),
         ("FINGERPRINT_KEY", [settings.FINGERPRINT_KEY]),
+        ("AUDIT_KEY", [settings.AUDIT_KEY]),
         ("FERNET_KEYS", settings.FERNET_KEYS),
     ):
         if any(len(key.encode()) < MIN_KEY_BYTES for key in keys):

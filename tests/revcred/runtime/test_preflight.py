@@ -117,6 +117,14 @@ def test_without_a_key_for_fingerprints(settings):
         preflight.check_configuration()
 
 
+def test_without_a_key_of_its_own_for_the_audit_while_that_of_fingerprints_is_exchanged(settings):
+    settings.OLD_FINGERPRINT_KEY = settings.FINGERPRINT_KEY
+    settings.FINGERPRINT_KEY = settings.AUDIT_KEY = LONG_KEY
+
+    with refused("AUDIT_KEY would change with FINGERPRINT_KEY"):
+        preflight.check_configuration()
+
+
 def test_with_another_ring_than_the_one_that_sealed(ring):
     preflight.check_configuration()
     ring("second")
@@ -222,6 +230,7 @@ def test_with_a_placeholder(settings, name, value):
         ("SECRET_KEY", "x"),
         ("FINGERPRINT_KEY", "00"),
         ("FINGERPRINT_KEY", "a" * 31),
+        ("AUDIT_KEY", "a" * 31),
         ("FERNET_KEYS", [LONG_KEY, "1"]),
     ],
 )

@@ -132,6 +132,14 @@ def test_before_it_begins_everything_is_known_by_the_old_key(credential, gateway
     assert fingerprint(SEALED).hex == old_fingerprint_hex(SEALED)
 
 
+def test_the_audit_stays_verifiable(credential, exchange):
+    call_command("verify_audit")
+    exchange()
+    rotate()
+
+    call_command("verify_audit")
+
+
 def test_calls_are_counted_before_between_and_after(credential, gateway, exchange):
     post(gateway, SEALED, ALIAS)  # still in the inbox when the key is exchanged
     resolver = exchange()
