@@ -62,7 +62,7 @@ def restore(directory: Path, role: RuntimeRole) -> None:
     if missing := set(note["keys"]) - set(_fingerprints_of_keys()):
         message = (
             f"The settings lack keys that this backup needs: {', '.join(sorted(missing))}."
-            " Set FERNET_KEYS and FINGERPRINT_KEY as they were then."
+            " Set FERNET_KEYS, FINGERPRINT_KEY and AUDIT_KEY as they were then."
         )
         raise BackupProblem(message)
     with connection.cursor() as cursor:
@@ -91,8 +91,13 @@ def last_backup_at() -> datetime | None:
 
 def _fingerprints_of_keys() -> list[str]:
     """Return names by which keys are told apart, and from which they cannot be found out."""
+    # Both while one is exchanged for the other: the database has fingerprints of both.
     keys = [*settings.FERNET_KEYS, settings.FINGERPRINT_KEY]
-    return [sha256(b"revcred backup\0" + key.encode()).hexdigest()[:16] for key in keys]
+    keys += [settings.OLD_FINGERPRINT_KEY] if settings.OLD_FINGERPRINT_KEY else []
+    named = [b"revcred backup\0" + key.encode() for key in keys]
+    # Apart from the others: it often has the value of a former FINGERPRINT_KEY.
+    named.append(b"revcred backup audit\0" + settings.AUDIT_KEY.encode())
+    return [sha256(each).hexdigest()[:16] for each in named]
 
 
 def _run(program: str, *arguments: str) -> None:

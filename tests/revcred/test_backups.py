@@ -66,6 +66,8 @@ def test_what_is_restored_counts_the_same_calls_once(restored_database, sign_in,
 
     refused = manage("restore", str(tmp_path / "backup"), FINGERPRINT_KEY="another" * 8)
     assert "lack keys that this backup needs" in refused.stderr
+    refused = manage("restore", str(tmp_path / "backup"), AUDIT_KEY="another" * 8)
+    assert "lack keys that this backup needs" in refused.stderr
     done = manage("restore", str(tmp_path / "backup"))
     assert done.returncode == 0, done.stderr
     again = manage("restore", str(tmp_path / "backup"))
