@@ -27,6 +27,11 @@ class SessionStore(SessionBase):
     browser = ""  # what the present request says it is: the middleware of sessions sets it
     _signed_in_at: datetime | None = None
 
+    @property
+    def key_salt(self) -> str:
+        """Bind the signed data to its row: a copy under another digest is not continued."""
+        return f"revcred.session.{session_digest(self.session_key or '').hex()}"
+
     def load(self) -> dict[str, Any]:
         rows = Session.objects.valid().of_key(self.session_key or "")
         row = rows.only("data", "user_id", "created_at", "last_seen_at").first()

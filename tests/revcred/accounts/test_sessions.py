@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from revcred.accounts.sessions import SessionStore
 from revcred.models import Session
+from revcred.models.sessions import session_digest
 from tests import factories
 from tests.second_factors import give_password
 
@@ -47,6 +48,16 @@ def test_the_table_does_not_hold_what_the_cookie_says(client, ann):
     assert session.user == ann
     assert cookie not in repr([*Session.objects.values_list()])
     client.cookies[settings.SESSION_COOKIE_NAME] = bytes(session.digest).hex()
+    assert not is_signed_in(client)
+
+
+def test_a_copy_of_a_row_continues_nothing(client, ann):
+    give_password(client, ann)
+    copy = Session.objects.get()
+    copy.pk, copy.digest = None, session_digest("a key of somebody else")
+    copy.save()
+    client.cookies[settings.SESSION_COOKIE_NAME] = "a key of somebody else"
+
     assert not is_signed_in(client)
 
 
