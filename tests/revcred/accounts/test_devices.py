@@ -107,7 +107,9 @@ def test_signing_out_everywhere_ends_what_is_known(browser, ann, sent_mail):
     assert open_link(Client(), mail).status_code == 409
 
 
-@pytest.mark.parametrize("token", ["x", signing.dumps([1, 0]), ""])
+@pytest.mark.parametrize(
+    "token", ["x", signing.dumps([1, 0]), ""], ids=["text", "other salt", "empty"]
+)
 def test_a_forged_link_or_cookie_makes_nothing_known(client, ann, token):
     client.cookies[devices.DEVICE_COOKIE_NAME] = token
     guess(client)
