@@ -25,5 +25,5 @@ RUN install --directory --owner=revcred --mode=0700 /var/lib/revcred/uploads
 USER revcred
 EXPOSE 8000
 CMD ["granian", "revcred.rsgi:application", "--interface", "rsgi", "--host", "0.0.0.0", \
-     "--port", "8000", "--workers", "1", "--no-ws", "--http1-header-read-timeout", "10000", \
+     "--port", "8000", "--workers", "1", "--no-ws", "--http", "1", "--http1-header-read-timeout", "10000", \
      "--respawn-failed-workers", "--workers-kill-timeout", "10", "--log-level", "warning"]

@@ -42,6 +42,7 @@ class GatewayView(APIView):
     authentication_classes = (GatewayAuthentication,)
     permission_classes = (MayPost,)
     content_negotiation_class = IgnoreAcceptHeader
+    metadata_class = None  # OPTIONS would tell of our classes
 
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)

@@ -19,6 +19,10 @@ CREATE FUNCTION drop_ledger_partition(day date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 SET lock_timeout = '1s' AS $$
 BEGIN
+    -- Calls as old as this may still be accepted, whatever LEDGER_DAYS says.
+    IF day > current_date - 31 THEN
+        RAISE 'This day is still kept.';
+    END IF;
     EXECUTE format('DROP TABLE public.%I', 'metering_transaction_' || to_char(day, 'YYYYMMDD'));
 END
 $$;

@@ -9,7 +9,7 @@ from revcred.launcher.processes import Program
 from revcred.launcher.web import WEB_HOST
 
 GRANIAN_ARGUMENTS = (
-    *("-m", "granian", "--host", WEB_HOST, "--workers", "1", "--no-ws"),
+    *("-m", "granian", "--host", WEB_HOST, "--workers", "1", "--no-ws", "--http", "1"),
     *("--log-level", "warning", "--no-access-log", "--workers-kill-timeout", "8"),
 )
 WEB_ARGUMENTS = (*GRANIAN_ARGUMENTS, "revcred.rsgi:application", "--interface", "rsgi")

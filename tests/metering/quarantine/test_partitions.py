@@ -1,7 +1,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import ProgrammingError, connection
+from django.db.transaction import atomic
 from django.utils import timezone
 
 from metering.models import Claim, Quarantined
@@ -9,6 +10,7 @@ from metering.models.functions import first_id_at, moment_of_id
 from metering.quarantine import partitions, reattribution
 from revcred.hooks import announce_change
 from tests import factories
+from tests.owner import owner_cursor
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +73,14 @@ def test_partitions_past_retention_are_dropped_with_what_is_in_them(settings):
     partitions.drop_old_partitions(timezone.now())
     assert set(Quarantined.objects.all()) == {new, kept}
 
+    with pytest.raises(ProgrammingError, match="still kept"), atomic():
+        partitions.drop_old_partitions(timezone.now() + 12 * WEEK)
+    assert set(Quarantined.objects.all()) == {new, kept}
+
+    # The database looks at its own clock, and at the names.
+    with owner_cursor() as cursor:
+        for number, name in enumerate(sorted(names() - {"metering_quarantined_first"})):
+            cursor.execute(f"ALTER TABLE {name} RENAME TO metering_quarantined_2020010{number}")
     partitions.drop_old_partitions(timezone.now() + 12 * WEEK)
     assert not Quarantined.objects.exists()
     assert len(names()) == 1

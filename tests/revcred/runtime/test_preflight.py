@@ -67,7 +67,8 @@ def test_without_an_address_that_mails_can_name(settings, address):
 )
 def test_mails_name_the_public_address_or_else_the_first_host(said, address):
     environment = {
-        **{name: os.environ[name] for name in os.environ if name != "PUBLIC_URL"},
+        **os.environ,
+        "PUBLIC_URL": "",  # whatever the environment of `make run` says
         "ENVIRONMENT": "production",
         "ALLOWED_HOSTS": "one.example.com,two.example.com",
         **said,
