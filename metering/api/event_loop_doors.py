@@ -5,6 +5,7 @@ small POSTs so, and a sender who takes his time holds nothing.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,7 +23,9 @@ from metering.api.pipeline import DatabaseTime, Intake
 from metering.api.registered_doors import DOORS
 from metering.inbox.group_commit import DeliveryRow, commit_each_row
 from metering.inbox.intake import CommitDelivery, Step, Steps
-from revcred.api.errors import DatabaseUnavailable
+from revcred.api.errors import DatabaseUnavailable, InternalError
+
+logger = logging.getLogger(__name__)
 
 # A larger group would make the first of its gateways wait for the last, and a failed group is
 # written again row by row.
@@ -119,6 +122,10 @@ class EventLoopDoors:
             answer = dialect.answer_error(error, path)
         except (DatabaseError, InterfaceError):
             answer = dialect.answer_error(DatabaseUnavailable(), path)
+        except Exception:
+            # Granian would print the error's text, which may quote what was sent.
+            logger.exception("A POST failed.")
+            answer = dialect.answer_error(InternalError(), path)
         admission = intake.admission if intake else None
         return dialect.encode(
             answer, headers=headers, gateway=admission.gateway if admission else None

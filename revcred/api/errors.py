@@ -61,6 +61,14 @@ class DatabaseUnavailable(APIException):
     wait = 1  # seconds
 
 
+class InternalError(APIException):
+    """Something of ours failed. The log says what."""
+
+    status_code = status.HTTP_500_INTERNAL_SERVER_ERROR
+    default_code = "error"
+    default_detail = "An internal error occurred. Send the request again."
+
+
 def error_response(error: Exception, context: dict[str, Any]) -> Response | None:
     """Return `{"code", "message"}` for errors of REST framework, and None for all others.
 

@@ -15,7 +15,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from rest_framework.exceptions import APIException
 
-from revcred.api.errors import ApiError, error_answer
+from revcred.api.errors import ApiError, InternalError, error_answer
 from revcred.request_id import REQUEST_ID_HEADER, choose_request_id, working_for
 from revcred.runtime.health import ALIVE
 from revcred.runtime.program_paths import is_program_path
@@ -168,12 +168,12 @@ class Server:
             return refuse(*error_answer(error))
         except (PoolFullError, TimeoutError):
             return refuse(HTTPStatus.SERVICE_UNAVAILABLE, BUSY, RETRY_AFTER)
-        except Exception as error:
+        except Exception:
             if in_parts.has_begun():
                 # Its client has hung up, or is too slow.
                 return None
-            logger.error("A request failed with %s.", type(error).__name__)  # noqa: TRY400
-            raise
+            logger.exception("A request failed.")
+            return refuse(*error_answer(InternalError()))
 
     def _pool_of(self, scope: Any) -> RequestPool:
         if scope.method == "POST" and scope.path in self._upload_paths:

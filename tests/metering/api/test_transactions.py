@@ -6,10 +6,13 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
+from metering.api.transactions import TransactionsDialect
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import dedup_key_of_id
 from metering.models import Delivery, SeenTransaction, Transaction
+from revcred.runtime.logs import RedactingFormatter
 from tests import factories
+from tests.metering.api.conftest import LoopClient
 
 pytestmark = pytest.mark.django_db
 
@@ -273,3 +276,21 @@ def test_the_same_moment_in_another_time_zone_is_the_same_content(post, call):
 
 def test_identity_keeps_gateways_apart():
     assert UUID(dedup_key_of_id(1, "2x")) != UUID(dedup_key_of_id(12, "x"))
+
+
+def test_a_failure_of_ours_is_an_error_whose_text_is_nowhere(token, call, monkeypatch, caplog):
+    def fail(dialect, post):
+        raise RuntimeError(post.body.decode())
+
+    monkeypatch.setattr("metering.api.event_loop_doors.close_old_connections", lambda: None)
+    monkeypatch.setattr(TransactionsDialect, "read", fail)
+    answer = LoopClient().post(
+        "/v1/transactions",
+        json.dumps(call(key="the-key-that-is-told-to-nobody")),
+        content_type="application/json",
+        headers={"x-api-key": token},
+    )
+
+    assert (answer.status_code, json.loads(answer.content)["code"]) == (500, "error")
+    assert "A POST failed" in caplog.text
+    assert "told-to-nobody" not in RedactingFormatter().format(caplog.records[-1])
