@@ -12,6 +12,7 @@ __all__ = ["place"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+READ = "It shows what is held about a person, on record, and changes nothing."
 NEW = "Something new changes nothing there is. Calls that wait for it move, and that is asked."
 NAMED = "A name or a fact that no call is counted by. Calls that name it so move: that is asked."
 NO_ACCESS = "It changes nobody's access and no charge."
@@ -46,6 +47,7 @@ AT_ONCE = {
     "revcred_subscriber_cancel-address": "A new address that does not count yet is dropped.",
     "revcred_subscriber_change": "A new address waits for its confirmation from there.",
     "revcred_subscriber_delete": DJANGO,
+    "revcred_subscriber_export": READ,
     "revcred_subscriber_invite": "The page says what the link does. It works for one person.",
     "revcred_subscription_add": NEW,
     "revcred_subscription_change": NAMED,
@@ -59,6 +61,7 @@ AT_ONCE = {
     "revcred_user_add": "A login without a password and without rights.",
     "revcred_user_cancel-address": "A new address that does not count yet is dropped.",
     "revcred_user_change": "Names, and new addresses, which wait for their confirmation.",
+    "revcred_user_export": READ,
     "revcred_user_password-link": "The page says what the link does. The password stays.",
     "revcred_user_reset-second-factor": "The page says what is removed; the person is told.",
     "revcred_usertoken_add": "A token for oneself, for no more than one may.",
