@@ -7,6 +7,7 @@ small POSTs so, and a sender who takes his time holds nothing.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,8 +31,11 @@ logger = logging.getLogger(__name__)
 # A larger group would make the first of its gateways wait for the last, and a failed group is
 # written again row by row.
 MAX_ENTRIES_PER_COMMIT = 500
+# Where several gateways wait, so that one with few small posts need not wait for large ones.
+MAX_SHARED_COMMIT_CHARACTERS = 100_000
 
 T = TypeVar("T")
+WaitingRow = tuple[DeliveryRow, asyncio.Future[None]]
 
 
 class AsyncGroupCommit:
@@ -44,7 +48,7 @@ class AsyncGroupCommit:
         self, commit_rows: Callable[[Sequence[DeliveryRow]], Awaitable[Sequence[Exception | None]]]
     ) -> None:
         self._commit_rows = commit_rows
-        self._waiting: list[tuple[DeliveryRow, asyncio.Future[None]]] = []
+        self._waiting: list[WaitingRow] = []
         self._writer: asyncio.Task[None] | None = None
 
     async def commit(self, row: DeliveryRow) -> None:
@@ -57,8 +61,7 @@ class AsyncGroupCommit:
 
     async def _write_all(self) -> None:
         while self._waiting:
-            group = self._waiting[:MAX_ENTRIES_PER_COMMIT]
-            del self._waiting[:MAX_ENTRIES_PER_COMMIT]
+            group = self._take_group()
             errors = await self._commit_rows([row for row, _ in group])
             for (_, committed), error in zip(group, errors, strict=True):
                 # Cancelled: its client has hung up. The row is committed all the same, and the
@@ -70,6 +73,29 @@ class AsyncGroupCommit:
                 else:
                     committed.set_exception(error)
         self._writer = None
+
+    def _take_group(self) -> "list[WaitingRow]":
+        """Take the rows of the next commit off the queue: those of all gateways in turn."""
+        by_gateway: dict[int, deque[WaitingRow]] = {}
+        for waiting in self._waiting:
+            by_gateway.setdefault(waiting[0].gateway_id, deque()).append(waiting)
+        if len(by_gateway) == 1:
+            group = self._waiting[:MAX_ENTRIES_PER_COMMIT]
+            del self._waiting[:MAX_ENTRIES_PER_COMMIT]
+            return group
+        group, characters = [], 0
+        while by_gateway and len(group) < MAX_ENTRIES_PER_COMMIT:
+            for gateway_id in list(by_gateway):
+                waiting = by_gateway[gateway_id].popleft()
+                if not by_gateway[gateway_id]:
+                    del by_gateway[gateway_id]
+                group.append(waiting)
+                characters += len(waiting[0].body)
+            if characters > MAX_SHARED_COMMIT_CHARACTERS:
+                break
+        # What is left keeps its order: of each gateway, the oldest is next.
+        self._waiting = [waiting for left in by_gateway.values() for waiting in left]
+        return group
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import pytest
 from metering.api import authentication
 from metering.api.concurrency import NOBODY, ConcurrencyLimiter, FairTurns, InFlightRequests
 from metering.api.errors import SlowDown
+from metering.api.event_loop_doors import MAX_SHARED_COMMIT_CHARACTERS, AsyncGroupCommit
+from metering.inbox.group_commit import DeliveryRow
 
 GREEDY, MODEST = 1, 2
 
@@ -108,6 +110,25 @@ def test_a_turn_that_nobody_waits_for_any_more_is_passed_on():
         await asyncio.wait_for(fair.wait_for_turn(MODEST), 5)
 
     asyncio.run(give_up())
+
+
+def test_a_small_post_is_committed_before_most_of_the_large_ones_that_came_first():
+    groups = []
+
+    async def commit_rows(rows):
+        groups.append([row.gateway_id for row in rows])
+        await asyncio.sleep(0)
+        return [None] * len(rows)
+
+    async def commit_all():
+        queue = AsyncGroupCommit(commit_rows)
+        large = [DeliveryRow(GREEDY, 1, 0, "x" * MAX_SHARED_COMMIT_CHARACTERS)] * 5
+        small = [DeliveryRow(MODEST, 1, 0, "x")] * 2
+        await asyncio.gather(*map(queue.commit, [*large, *small]))
+
+    asyncio.run(commit_all())
+
+    assert groups == [[GREEDY, MODEST], [GREEDY, MODEST], [GREEDY, GREEDY, GREEDY]]
 
 
 @pytest.fixture
