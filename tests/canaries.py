@@ -2,10 +2,9 @@
 
 import base64
 
-from django.db import connection
-
 from conformance import leaks
 from conformance.leaks import hits, lines_with
+from tests.owner import owner_cursor
 
 __all__ = ["FORMS", "columns", "everything", "hits", "lines_with"]
 
@@ -30,13 +29,13 @@ FORMS = {
 
 
 def everything():
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         return leaks.everything(cursor)
 
 
 def columns():
     """How many there are, of all tables and partitions."""
-    with connection.cursor() as cursor:
+    with owner_cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public'"
         )
