@@ -12,7 +12,7 @@ from itertools import count
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.hashers import check_password
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX, check_password
 from django.contrib.auth.models import Group, Permission
 from django.core import mail
 from django.test import Client
@@ -216,6 +216,10 @@ def check(before, ranks, actor, what):
             assert now == was, (what, was.facts["email"])
         if now is None or actor.is_superuser:  # who may, with those below
             continue
+        if now.facts["erased_at"] and not was.facts["erased_at"]:
+            assert actor.has_perm("revcred.erase_subscriber"), (what, was.facts["email"])
+            assert_nobodys(now, what)
+            continue
         if number != actor.pk:
             assert now.facts["email"] == was.facts["email"], (what, was.facts["email"])
             assert not check_password(PASSWORD, now.facts["password"]), (what, now.facts["email"])
@@ -226,6 +230,16 @@ def check(before, ranks, actor, what):
     for number in after.keys() - before.keys():  # whoever was made has no rights
         made = after[number]
         assert (made.facts["is_superuser"], made.groups, made.rights) == (False, set(), set()), what
+
+
+def assert_nobodys(login, what):
+    """Nobody can sign in with it, get a mail for it, or do anything by it."""
+    assert re.fullmatch(r"erased-(login-)?\d+@invalid", login.facts["email"]), what
+    assert login.facts["password"].startswith(UNUSABLE_PASSWORD_PREFIX), what
+    assert (login.facts["is_active"], login.subscriber, login.open_changes) == (False, None, 0), (
+        what
+    )
+    assert rights_of(login) == (frozenset(), frozenset(), False, False), what
 
 
 def rights_of(login):
