@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("revcred", "0112_sessions_on_record")]
+    dependencies = [("revcred", "0111_sessions")]
 
     operations = [
         migrations.AddField("usertoken", "expires_at", models.DateTimeField(null=True)),

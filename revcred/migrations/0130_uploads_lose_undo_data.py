@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("revcred", "0122_backups_on_record")]
+    dependencies = [("revcred", "0121_personal_fields_beside_the_chain")]
 
     operations = [
         migrations.AddField(
