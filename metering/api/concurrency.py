@@ -32,7 +32,8 @@ class InFlightRequests:
     429, so that a gateway with few requests need not wait behind one with many.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, share_above: int) -> None:
+        self._share_above = share_above  # from this many in flight on, each gateway gets a share
         # Every request thread counts here. Without the lock two threads could both take the last
         # place, or lose a decrement and hold a place for ever.
         self._lock = threading.Lock()
@@ -65,7 +66,7 @@ class InFlightRequests:
         with self._lock:
             if gateway_id != NOBODY:
                 self._seen_at[gateway_id] = time.monotonic()
-            if self._in_flight.total() >= settings.FAIR_SHARE_ABOVE:
+            if self._in_flight.total() >= self._share_above:
                 # Nobody gets one share beside the gateways, and takes none of theirs.
                 sharing = self._count_recent_gateways() + (gateway_id == NOBODY)
                 fair_share = self._in_flight.total() / sharing
@@ -117,7 +118,8 @@ class ConcurrencyLimiter:
 
     def __init__(self, application: "WSGIApplication") -> None:
         self._application = application
-        self._in_flight = InFlightRequests()
+        # The last thread is for a gateway that has few of them.
+        self._in_flight = InFlightRequests(share_above=settings.PROGRAM_THREADS - 1)
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"

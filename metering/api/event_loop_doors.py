@@ -13,6 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException
@@ -117,7 +118,7 @@ class EventLoopDoors:
         self._thread = thread or ThreadPoolExecutor(1, "doors")
         self._group_commit = AsyncGroupCommit(self._commit_in_thread)
         self._dialects = {path: door.dialect for door in DOORS for path in door.paths}
-        self._in_flight = InFlightRequests()
+        self._in_flight = InFlightRequests(share_above=settings.FAIR_SHARE_ABOVE)
         self._turns = FairTurns()
 
     def take(self, method: str, path: str) -> bool:

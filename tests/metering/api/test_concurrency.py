@@ -17,13 +17,13 @@ GREEDY, MODEST = 1, 2
 
 @pytest.fixture(autouse=True)
 def small(settings):
-    settings.FAIR_SHARE_ABOVE = 4
+    settings.PROGRAM_THREADS = 5
 
 
 @pytest.fixture
 def crowded():
     """Four requests of one gateway, and another that was here a moment ago."""
-    crowded = InFlightRequests()
+    crowded = InFlightRequests(share_above=4)
     with crowded.slot(MODEST):
         pass
     with crowded.slot(GREEDY), crowded.slot(GREEDY), crowded.slot(GREEDY), crowded.slot(GREEDY):
@@ -46,7 +46,7 @@ def test_the_others_come_in(crowded):
 
 
 def test_alone_it_may_have_all_the_room():
-    alone = InFlightRequests()
+    alone = InFlightRequests(share_above=4)
     with alone.slot(GREEDY), alone.slot(GREEDY), alone.slot(GREEDY), alone.slot(GREEDY):
         enter(alone, GREEDY)
 
@@ -60,7 +60,7 @@ def test_who_left_takes_no_room(crowded):
 
 
 def test_one_that_failed_has_left_too():
-    some = InFlightRequests()
+    some = InFlightRequests(share_above=4)
     with pytest.raises(ZeroDivisionError), some.slot(GREEDY):
         raise ZeroDivisionError
 
@@ -68,7 +68,7 @@ def test_one_that_failed_has_left_too():
 
 
 def test_nobody_takes_no_share_of_a_gateways(crowded):
-    alone = InFlightRequests()
+    alone = InFlightRequests(share_above=4)
     with ExitStack() as slots:
         for gateway in (NOBODY, NOBODY, NOBODY, MODEST, MODEST, MODEST, MODEST):
             slots.enter_context(alone.slot(gateway))
