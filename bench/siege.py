@@ -277,7 +277,7 @@ def _try(here: Fortress, trial: Trial, seconds: float, idle: float) -> Noticed:
     over = Event()
     attack = Thread(target=trial.attack, args=(here, over), daemon=True)
     plan = replace(_plan(here, "Modest", batch=1, connections=CONNECTIONS), seconds=seconds)
-    frozen = here.bench.frozen_database() if trial.frozen else nullcontext()
+    frozen = here.bench.frozen("database") if trial.frozen else nullcontext()
     with ready_client(plan) as client:
         with frozen:
             attack.start()

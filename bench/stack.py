@@ -3,7 +3,6 @@
 import argparse
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ import psycopg
 
 from bench import cpu
 from bench.load import Address
-from revcred.launcher.process_table import postgres_pids_on
 from revcred.launcher.processes import Program
 from revcred.launcher.stack import Stack, running_stack
 from revcred.launcher.temporary import temporary_directory
@@ -78,19 +76,6 @@ class Bench(Stack):
     def cpu(self) -> dict[str, float]:
         """By process."""
         return cpu.seconds(self.children)
-
-    @contextmanager
-    def frozen_database(self) -> "Iterator[None]":
-        """With its backends, which lead process groups of their own."""
-        command = list(self.children["database"].program.command)
-        family = postgres_pids_on(Path(command[command.index("-D") + 1]))
-        for pid in family:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in family:
-                os.kill(pid, signal.SIGCONT)
 
     def processed(self) -> int:
         """Transactions that are out of the inbox, by the tally that processing keeps: cheap."""

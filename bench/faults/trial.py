@@ -18,7 +18,6 @@ import redis
 from bench.faults.proxy import HOST, Network, Proxy, free_port
 from bench.faults.world import SECOND_WEB, WEB
 from revcred.launcher.environment import EnvironmentVariables
-from revcred.launcher.process_table import postgres_pids_on
 from revcred.launcher.programs import ProgramFactory
 from revcred.launcher.stack import Stack
 from revcred.launcher.web import is_answering
@@ -129,11 +128,6 @@ class Trial(Stack):
         for pid in sorted(self.database_family):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-    @property
-    def database_family(self) -> set[int]:
-        command = list(self.children["database"].program.command)
-        return postgres_pids_on(Path(command[command.index("-D") + 1]))
 
     def is_ready(self, name: str) -> bool:
         if name == WEB:

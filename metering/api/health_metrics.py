@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 
 from metering.ledger.partitions import partitioned_days
 from metering.models import QuarantineReason
-from revcred.models import AuditVerb, Upload
+from revcred.actions.sign_ins import THROTTLED_VERBS
+from revcred.models import Upload
 
 ATTEMPT_MINUTES = 15
 # No index has the moments of events. More than these in so few minutes are not counted.
@@ -22,15 +23,6 @@ MAX_LATEST_EVENTS = 10_000
 MAX_COUNTED_OF_A_REASON = 100_000
 MAX_ERROR_CLASSES = 20
 
-# What anybody can repeat: who does so often may be guessing.
-ATTEMPT_VERBS = (
-    AuditVerb.SIGN_IN_FAILED,
-    AuditVerb.SIGN_IN_LIMITED,
-    AuditVerb.RESET_ASKED,
-    AuditVerb.RESET_LIMITED,
-    AuditVerb.FACTOR_FAILED,
-    AuditVerb.FACTOR_LIMITED,
-)
 # out: attempts by verb, those that wait to be recorded with those on record. An event stands for
 # several attempts if it says so.
 COUNT_ATTEMPTS = """
@@ -75,10 +67,10 @@ class HealthCollector(Collector):
             "revcred_recent_attempts",
             f"Attempts of the last {ATTEMPT_MINUTES} minutes that anybody can repeat, by event",
             "event",
-            dict.fromkeys(ATTEMPT_VERBS, 0)
+            dict.fromkeys(THROTTLED_VERBS, 0)
             | _query_pairs(
                 COUNT_ATTEMPTS,
-                verbs=[str(verb) for verb in ATTEMPT_VERBS],
+                verbs=[str(verb) for verb in THROTTLED_VERBS],
                 minutes=ATTEMPT_MINUTES,
                 events=MAX_LATEST_EVENTS,
             ),

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from revcred.launcher.environment import GENERATED_SETTINGS, EnvironmentVariables
 from revcred.launcher.errors import LaunchError
+from revcred.launcher.process_table import postgres_pids_on
 from revcred.launcher.processes import ChildProcess, Program, Supervisor
 from revcred.launcher.programs import ProgramFactory
 from revcred.launcher.stores import DataStores
@@ -100,14 +101,27 @@ class Stack:
     def start(self, name: str) -> None:
         self.children[name].start()
 
+    @property
+    def database_family(self) -> set[int]:
+        """The pids of PostgreSQL: its backends lead process groups of their own."""
+        command = list(self.children["database"].program.command)
+        return postgres_pids_on(Path(command[command.index("-D") + 1]))
+
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        group = self.children[name].process.pid
         # Connections stay open, and nothing answers: other than after a kill, clients notice
         # nothing.
-        os.killpg(group, signal.SIGSTOP)
-        yield
-        os.killpg(group, signal.SIGCONT)
+        if name == "database":
+            pids, send = self.database_family, os.kill
+        else:
+            pids, send = {self.children[name].process.pid}, os.killpg
+        for pid in pids:
+            send(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                send(pid, signal.SIGCONT)
 
     def _begin(self, program: Program) -> None:
         self.children[program.name] = self.supervisor.start(program)

@@ -1,16 +1,12 @@
 """The server over real connections: who sends slowly, or asks too much, holds up nobody else."""
 
 import json
-import os
-import signal
 import socket
 import time
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
-from revcred.launcher.process_table import postgres_pids_on
 from tests.journeys.conftest import KEY
 
 SOON = 5  # seconds, on a busy machine; a few milliseconds else
@@ -99,22 +95,8 @@ print(UserToken.issue(user, name="", scopes=[UserToken.Scope.CHECK])[1])
 """
 
 
-@contextmanager
-def frozen_database(stack):
-    """With its backends, which lead process groups of their own."""
-    command = list(stack.children["database"].program.command)
-    family = postgres_pids_on(Path(command[command.index("-D") + 1]))
-    for pid in family:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in family:
-            os.kill(pid, signal.SIGCONT)
-
-
 def test_a_frozen_database_is_told_within_a_second_whoever_waits_for_pages(stack):
-    with frozen_database(stack), ExitStack() as lines:
+    with stack.frozen("database"), ExitStack() as lines:
         for _ in range(MANY):
             line = socket.create_connection(("127.0.0.1", stack.port), timeout=60)
             lines.enter_context(line)

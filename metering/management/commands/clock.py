@@ -37,7 +37,6 @@ ABANDONED_FILES_INTERVAL_SECONDS = 60.0
 AUDIT_HEAD_INTERVAL_SECONDS = 60.0
 DISCOVERY_INTERVAL_SECONDS = 30.0
 BELL_GRACE = timedelta(seconds=1)  # for a worker to take up what a bell announced
-FORGET_BATCH_ROWS = 10_000
 
 
 class Command(BaseCommand):
@@ -166,7 +165,4 @@ def do_chores() -> None:
 
 def forget_old_transactions(before: datetime) -> None:
     """Forget transactions that are too old for a repeat to be accepted."""
-    old = SeenTransaction.objects.filter(received_at__lt=before)
-    # In batches: a single DELETE of all of them would be one long transaction.
-    while SeenTransaction.objects.filter(pk__in=old.values("pk")[:FORGET_BATCH_ROWS]).delete()[0]:
-        pass
+    retention.delete_in_batches(SeenTransaction.objects.filter(received_at__lt=before))
