@@ -26,6 +26,7 @@ from metering.inbox.rejections import RejectedItem
 from metering.pairing.partial_transactions import PartialSide, accept_partial
 from revcred.api.errors import error_answer
 from revcred.models import Gateway
+from revcred.server.answers import CompleteAnswer
 
 
 class IncomingPost(Protocol):
@@ -92,15 +93,6 @@ class Answer:
     content_type: str = "application/json"
 
 
-@dataclass(frozen=True)
-class EncodedAnswer:
-    """An answer as it is sent."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class AnswerStyle:
     """Shape of errors and headers that a family of clients expects."""
 
@@ -118,16 +110,15 @@ class AnswerStyle:
 
     def encode(
         self, answer: Answer, *, headers: Mapping[str, str], gateway: Gateway | None
-    ) -> EncodedAnswer:
+    ) -> CompleteAnswer:
         """Return what is sent. `headers`: the request's; `gateway`: if it showed a valid token."""
         answer = self.encode_for(headers, answer)
         all_headers = {**(self.gateway_headers(gateway) if gateway else {}), **answer.headers}
         if answer.body is None:
-            return EncodedAnswer(answer.status, all_headers, b"")
+            return CompleteAnswer(answer.status, [*all_headers.items()], b"")
         body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
-        return EncodedAnswer(
-            answer.status, {"Content-Type": answer.content_type, **all_headers}, body
-        )
+        all_headers = {"Content-Type": answer.content_type, **all_headers}
+        return CompleteAnswer(answer.status, [*all_headers.items()], body)
 
 
 class Dialect(AnswerStyle, ABC):

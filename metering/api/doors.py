@@ -64,8 +64,9 @@ class GatewayView(APIView):
             headers=self.request.headers,
             gateway=self.admission.gateway if self.admission else None,
         )
-        response = HttpResponse(encoded.body, status=encoded.status, headers=encoded.headers)
-        if "Content-Type" not in encoded.headers:
+        headers = dict(encoded.headers)
+        response = HttpResponse(encoded.body, status=encoded.status, headers=headers)
+        if "Content-Type" not in headers:
             # Django sets a type even where there is no content that could have one.
             del response["Content-Type"]
         return response

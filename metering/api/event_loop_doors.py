@@ -20,12 +20,12 @@ from rest_framework.exceptions import APIException
 
 from metering.api.authentication import cached_gateway_id
 from metering.api.concurrency import NOBODY, FairTurns, InFlightRequests
-from metering.api.dialects import EncodedAnswer
 from metering.api.pipeline import DatabaseTime, Intake
 from metering.api.registered_doors import DOORS
 from metering.inbox.group_commit import DeliveryRow, commit_each_row
 from metering.inbox.intake import CommitDelivery, Step, Steps
 from revcred.api.errors import DatabaseUnavailable, InternalError
+from revcred.server.answers import CompleteAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class EventLoopDoors:
 
     async def answer(
         self, path: str, headers: Mapping[str, str], receive: Callable[[], Awaitable[bytes]]
-    ) -> EncodedAnswer:
+    ) -> CompleteAnswer:
         """Return the answer to a POST, whose body is yet to be received.
 
         What `receive` raises as an APIException is answered like any other error.
@@ -158,7 +158,7 @@ class EventLoopDoors:
             answer, headers=headers, gateway=admission.gateway if admission else None
         )
 
-    def answer_unavailable(self, path: str, headers: Mapping[str, str]) -> EncodedAnswer:
+    def answer_unavailable(self, path: str, headers: Mapping[str, str]) -> CompleteAnswer:
         """Return the answer while it is known that the database does not answer."""
         dialect = self._dialects[path]
         answer = dialect.answer_error(DatabaseUnavailable(), path)

@@ -4,7 +4,7 @@ They are read from the database and not counted in memory, so that every web pro
 same numbers and none are lost when a process ends.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from metering.api.health_metrics import HealthCollector
 from revcred import backups
 from revcred.models import AuditEvent
+from revcred.postgresql.estimates import estimate_rows
 
 # All hours together: Prometheus needs counters that only grow, and it makes rates of them itself.
 SUM_INTAKE_COUNTS = """
@@ -42,14 +43,6 @@ GROWING_TABLES = (
     *("django_session", "revcred_failedsignins", "revcred_auditevent"),
     *("revcred_uploadchange", "revcred_outgoingmail"),
 )
-ESTIMATE_ROWS = """
-SELECT name, coalesce(sum(greatest(part.reltuples, 0)), 0)
-FROM unnest(%s::text[]) AS name LEFT JOIN pg_class part ON part.relkind = 'r' AND (
-    part.oid = to_regclass(name)
-    OR part.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass(name))
-)
-GROUP BY 1 ORDER BY 1
-"""
 COUNT_SLOW_PATH_RULES = """
 SELECT count(*) FROM revcred_pathrule WHERE switched_off AND found_slow_at IS NOT NULL
 """
@@ -71,8 +64,6 @@ class MeteringCollector(Collector):
             (claims,) = cursor.fetchone()
             cursor.execute(SUM_DROPPED_CALLS)
             dropped = cursor.fetchall()
-            cursor.execute(ESTIMATE_ROWS, [[*GROWING_TABLES]])
-            tables = cursor.fetchall()
             cursor.execute(SUM_UNRECORDED_ATTEMPTS)
             (unrecorded,) = cursor.fetchone()
             cursor.execute(COUNT_SLOW_PATH_RULES)
@@ -108,7 +99,7 @@ class MeteringCollector(Collector):
             "revcred_open_claims", "Re-attributions that are not finished", value=int(claims)
         )
         yield _dropped_counter(dropped)
-        yield _rows_gauge(tables)
+        yield _rows_gauge(estimate_rows(GROWING_TABLES))
         yield GaugeMetricFamily(
             "revcred_unrecorded_attempts",
             "Failed and refused attempts that are counted and not yet in the audit",
@@ -142,12 +133,12 @@ def _dropped_counter(rows: Iterable[tuple[str, str, int]]) -> Metric:
     return counter
 
 
-def _rows_gauge(tables: Iterable[tuple[str, float]]) -> Metric:
+def _rows_gauge(tables: Mapping[str, int]) -> Metric:
     gauge = GaugeMetricFamily(
         "revcred_table_rows", "Rows of tables that grow, estimated", labels=("table",)
     )
-    for name, rows in tables:
-        gauge.add_metric([name], int(rows))
+    for name, rows in tables.items():
+        gauge.add_metric([name], rows)
     return gauge
 
 

@@ -7,24 +7,18 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.db import connection, models
+from django.db import models
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
 from django.http import HttpRequest
 
 from revcred.admin_toolkit.generic import Paginator
+from revcred.postgresql.estimates import estimate_rows
 
 # Limits of a page's cost, measured at a million rows.
 MAX_ROWS_COUNTED = 10_000  # then "more than"
 MAX_ROWS_PER_SEARCH = 1_000  # of each query of a search
 MAX_ID_DIGITS = 18  # any number of these fits into a bigint
-
-# reltuples is what the last ANALYZE saw. A partitioned table has no rows itself, its partitions do.
-ESTIMATE_ROWS = """
-SELECT sum(greatest(reltuples, 0))::bigint FROM pg_class
-WHERE oid = %(table)s::regclass
-   OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(table)s::regclass)
-"""
 
 
 def parse_id(text: str | None) -> int | None:
@@ -61,10 +55,8 @@ class BoundedPaginator(Paginator):
         return not self.object_list.query.where
 
     def _estimate(self) -> int:
-        with connection.cursor() as cursor:
-            cursor.execute(ESTIMATE_ROWS, {"table": self.object_list.model._meta.db_table})
-            (rows,) = cursor.fetchone()
-        return int(rows)
+        table = self.object_list.model._meta.db_table
+        return estimate_rows([table])[table]
 
 
 class FilteredChangeList(ChangeList):

@@ -5,6 +5,7 @@ import io
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,7 @@ from revcred.api.errors import ApiError, InternalError, error_answer
 from revcred.request_id import REQUEST_ID_HEADER, choose_request_id, working_for
 from revcred.runtime.health import ALIVE
 from revcred.runtime.program_paths import is_program_path
+from revcred.server.answers import CompleteAnswer
 from revcred.server.heartbeat import Heartbeat
 from revcred.server.pools import PoolFullError, RequestPool
 from revcred.server.received import (
@@ -31,7 +33,6 @@ from revcred.server.received import (
 from revcred.server.wsgi_bridge import (
     AnswerInParts,
     AnswerProtocol,
-    CompleteAnswer,
     StreamedBody,
     peer_address,
     run_application,
@@ -54,19 +55,6 @@ UPLOAD_BUFFER_BYTES = 1 << 16
 SWITCH_SECONDS = 0.0005  # after which a thread lets another one go on
 
 
-class EncodedAnswer(Protocol):
-    """An answer of the event loop, as it is sent."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    @property
-    def body(self) -> bytes: ...
-
-
 class LoopDoors(Protocol):
     """What answers in the event loop: it never blocks."""
 
@@ -76,9 +64,9 @@ class LoopDoors(Protocol):
 
     async def answer(
         self, path: str, headers: Mapping[str, str], receive: Callable[[], Awaitable[bytes]]
-    ) -> EncodedAnswer: ...
+    ) -> CompleteAnswer: ...
 
-    def answer_unavailable(self, path: str, headers: Mapping[str, str]) -> EncodedAnswer:
+    def answer_unavailable(self, path: str, headers: Mapping[str, str]) -> CompleteAnswer:
         """Return the answer while it is known that the database does not answer."""
         ...
 
@@ -137,16 +125,16 @@ class Server:
         receive = partial(receive_body, protocol, headers, self._post_limits)
         with working_for(request_id):
             if self._heartbeat.is_away:
-                encoded = self._doors.answer_unavailable(scope.path, headers)
+                answer = self._doors.answer_unavailable(scope.path, headers)
             else:
-                encoded = await self._doors.answer(scope.path, headers, receive)
+                answer = await self._doors.answer(scope.path, headers, receive)
         # Django's middleware does this for all else.
         answer_headers = [
-            *encoded.headers.items(),
+            *answer.headers,
             (REQUEST_ID_HEADER, request_id),
             ("X-Content-Type-Options", "nosniff"),
         ]
-        return CompleteAnswer(encoded.status, answer_headers, encoded.body)
+        return replace(answer, headers=answer_headers)
 
     async def _answer_by_django(
         self, scope: Any, protocol: Any, headers: Mapping[str, str]

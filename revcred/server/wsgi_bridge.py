@@ -2,20 +2,19 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from io import RawIOBase
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from revcred.postgresql import database_deadline
+from revcred.server.answers import CompleteAnswer, HeaderList
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 MAX_BYTES_AT_ONCE = 1_000_000  # a longer answer is sent in parts
 SECONDS_FOR_PART = 60.0  # that a client may take to receive one
-
-HeaderList = Sequence[tuple[str, str]]
 
 
 class PartsTransport(Protocol):
@@ -98,15 +97,6 @@ class AnswerInParts:
 
     def _run(self, step: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(step, self.loop).result(SECONDS_FOR_PART)
-
-
-@dataclass(frozen=True)
-class CompleteAnswer:
-    """An answer that is sent at once."""
-
-    status: int
-    headers: HeaderList
-    body: bytes
 
 
 def wsgi_environ(

@@ -66,7 +66,7 @@ class LoopClient:
             answer = loop.submit(asyncio.run, self._answer(path, said, body))
             self.database.run_until(answer)
         encoded = answer.result()
-        return HttpResponse(encoded.body, status=encoded.status, headers=encoded.headers)
+        return HttpResponse(encoded.body, status=encoded.status, headers=dict(encoded.headers))
 
     async def _answer(self, path, headers, body):
         class Stream:

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from revcred.server.answers import CompleteAnswer
 from revcred.server.wsgi_bridge import (
     MAX_BYTES_AT_ONCE,
     AnswerInParts,
-    CompleteAnswer,
     StreamedBody,
     run_application,
     wsgi_environ,
