@@ -40,7 +40,7 @@ GROWING_TABLES = (
     *("metering_transaction", "metering_quarantined", "metering_seentransaction"),
     *("metering_conflict", "metering_partialtransaction", "metering_idempotentpost"),
     *("metering_discoveredsource", "metering_claim", "metering_rejection"),
-    *("django_session", "revcred_failedsignins", "revcred_auditevent"),
+    *("revcred_session", "revcred_ratecounter", "revcred_failedsignins", "revcred_auditevent"),
     *("revcred_uploadchange", "revcred_outgoingmail"),
 )
 COUNT_SLOW_PATH_RULES = """

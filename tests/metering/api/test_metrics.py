@@ -1,6 +1,9 @@
 import pytest
+from django.db import connection
 
+from metering.api import metrics
 from metering.inbox.intake import accept_calls
+from revcred import backups
 from revcred.models import AuditEvent
 from tests import factories
 
@@ -44,6 +47,15 @@ def test_metrics(client):
             "slow_path_rules": 0,
         }.items()
     )
+
+
+@pytest.mark.parametrize("names", [metrics.GROWING_TABLES, backups.TABLES_WITHOUT_ROWS])
+def test_tables_that_are_named_exist(names):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL", [[*names]]
+        )
+        assert cursor.fetchall() == []
 
 
 def test_the_documentation_is_served_by_ourselves(client):
