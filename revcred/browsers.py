@@ -1,4 +1,4 @@
-"""What a browser says that it is, in words by which people recognise it."""
+"""Browsers in words by which people recognise theirs, from what each says that it is."""
 
 # The first that is found counts: most browsers also name those that they are like.
 BROWSER_NAMES = {

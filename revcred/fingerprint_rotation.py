@@ -63,7 +63,7 @@ class SortedFingerprints(Sequence[bytes]):
 
 @dataclass(frozen=True)
 class RotationState:
-    """What a process knows of the exchange."""
+    """The state of the exchange, as a process knows it."""
 
     process: int
     has_begun: bool

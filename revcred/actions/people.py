@@ -85,7 +85,7 @@ DETAILS_NOT_EXPORTED = ("digest", "hint", "token", "undo")
 
 
 class ErasureRightRequired(LoginActionError):
-    """Whoever erases or exports needs the right to."""
+    """A right is missing: to erase people and to export what is held about them."""
 
     sentence = "You need the right to erase people and to export what is held about them."
 
@@ -143,7 +143,7 @@ class Person:
 
 @dataclass(kw_only=True)
 class Erasure:
-    """What erasing a person ended and changed.
+    """The outcome of erasing a person: ended access, and changed texts.
 
     `unheld`: credentials that nobody holds any more. `still_named`: tables of things that are
     called by the person's name or address, with the number of such things.
