@@ -70,8 +70,8 @@ RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
         "metering.view_usage": "See usage",
         "metering.view_intakestats": "See traffic by gateway and hour",
         "metering.view_quarantined": "See the quarantine",
-        "metering.change_quarantined": "Release, put back and match what waits in quarantine, and"
-        " choose when late calls count",
+        "metering.change_quarantined": "Mark as reviewed, put back and match what waits in"
+        " quarantine, and choose when late calls count",
         "metering.view_discoveredsource": "See discovered sources",
         "metering.change_discoveredsource": "Add a discovered source",
         "metering.view_conflict": "See conflicts",

@@ -41,6 +41,7 @@ class DeliveryAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         "next_try_at",
     )
     list_select_related = ("gateway",)
+    empty_list_text = "Nothing waits: everything received has been attributed."
     fields = ("id", *list_display)
     readonly_fields = fields
     change_form_template = "admin/metering/delivery/change_form.html"

@@ -163,7 +163,7 @@ class QuarantineGroup:
         return replace(self, hint=any_row.hint, gateway=any_row.gateway) if any_row else None
 
     def transactions(self) -> QuerySet[Quarantined]:
-        """Return all transactions of the group, the released ones included."""
+        """Return all transactions of the group, the reviewed ones included."""
         return Quarantined.objects.filter(
             reason=self.reason, fingerprint=self.fingerprint, gateway=self.gateway_id
         )

@@ -32,11 +32,11 @@ MAX_SHARES_IN_PREVIEW = 10
 MAX_DROPS_SHOWN = 50
 
 
-class ReleaseForm(ActionForm):
+class MarkReviewedForm(ActionForm):
     """Take a group off the list of open groups."""
 
-    title = "Release"
-    button = "Release this group"
+    title = "Mark as reviewed"
+    button = "Mark this group as reviewed"
     explanation = (
         "The group leaves the list of open groups. Nothing is lost: its transactions are still"
         " attributed if their credential appears later, and you can put the group back."
@@ -48,16 +48,16 @@ class ReleaseForm(ActionForm):
 
     def perform(self, by: User) -> str:
         note = self.cleaned_data["note"]
-        count = actions.release_transactions(self.target.transactions(), by=by, note=note)
-        return f"{count:,} transactions released."
+        count = actions.mark_reviewed(self.target.transactions(), by=by, note=note)
+        return f"{count:,} transactions marked as reviewed."
 
 
 class PutBackForm(ActionForm):
-    """Undo the release of a group."""
+    """Put a reviewed group back on the list of open groups."""
 
     title = "Put back"
     button = "Put this group back"
-    explanation = "All released transactions of this group are open again."
+    explanation = "All reviewed transactions of this group are open again."
 
     def perform(self, by: User) -> str:
         count = actions.put_back_transactions(self.target.transactions(), by=by)
@@ -162,7 +162,7 @@ def _label_with_preview(at: MomentChoice, preview: actions.MomentPreview) -> str
 class AttachKeyForm(ActionForm):
     """Add the unknown key of a group to a credential as an alias."""
 
-    title = "This is a key of …"
+    title = "Assign this key to a credential"
     button = "Add this key as an alias"
     explanation = (
         "revcred does not know the key itself and does not need it: its fingerprint becomes an"
@@ -179,7 +179,7 @@ class AttachKeyForm(ActionForm):
     only_here = forms.BooleanField(required=False, label="Only at this gateway")
     active_from = UtcDateTimeField(
         required=False,
-        label="Valid from",
+        label="Counts from",
         help_text="Leave empty to start as early as transactions are accepted.",
     )
 
@@ -216,13 +216,13 @@ class GroupFilter(LinkedFilter):
         return queryset.filter(pk__in=group.transactions()) if group else queryset.none()
 
 
-class ReleasedFilter(admin.SimpleListFilter):
-    """A filter by whether a transaction was released."""
+class ReviewedFilter(admin.SimpleListFilter):
+    """A filter by whether a transaction was reviewed."""
 
-    title, parameter_name = "state", "released"
+    title, parameter_name = "state", "reviewed"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Open"), ("yes", "Released")]
+        return [("no", "Open"), ("yes", "Reviewed")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() not in ("no", "yes"):
@@ -242,7 +242,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
         "key",
         "subscription_named",
         "counted",
-        "released_at",
+        "reviewed_at",
     )
     # Reason, gateway and key are the same in all rows of a group: there is room for other columns.
     list_display_in_group = (
@@ -254,18 +254,18 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
         "source_named",
         "counted",
         "error",
-        "released_at",
-        "release_note",
+        "reviewed_at",
+        "review_note",
     )
     list_select_related = ("gateway",)
-    list_filter = (ReleasedFilter, GroupFilter)
+    list_filter = (ReviewedFilter, GroupFilter)
     # By id, since no index has the moments of all transactions.
     ordering = ("-pk",)
     counted_as = "waiting"
     change_list_template = "admin/metering/quarantined/change_list.html"
     # By the last part of the action's address.
     group_action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
-        "release": ReleaseForm,
+        "review": MarkReviewedForm,
         "put-back": PutBackForm,
         "claim": MatchAgainForm,
         "attach": AttachKeyForm,
@@ -275,6 +275,14 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     @admin.display(description="key")
     def key(self, row: Quarantined) -> str | None:
         return f"…{row.hint}" if row.hint else None
+
+    @admin.display(description="reviewed at", ordering="released_at")
+    def reviewed_at(self, row: Quarantined) -> Any:
+        return row.released_at
+
+    @admin.display(description="note")
+    def review_note(self, row: Quarantined) -> str:
+        return row.release_note
 
     @admin.display(description="counted")
     def counted(self, row: MeteredCall) -> str:
@@ -317,8 +325,8 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """List groups, unless the address asks for one group or for released transactions."""
-        if {"group", "released"}.isdisjoint(request.GET):
+        """List groups, unless the address asks for one group or for reviewed transactions."""
+        if {"group", "reviewed"}.isdisjoint(request.GET):
             return self.groups_view(request)
         group = existing_group(request.GET.get("group", ""))
         (group,) = uncounted.with_uncounted_calls(owners.with_owners([group])) if group else (None,)

@@ -258,7 +258,7 @@ def _history_of_row(row: TransactionRow) -> Iterator[HistoryEntry]:
     if isinstance(row, Quarantined):
         yield HistoryEntry(at=row.quarantined_at, what=f"Quarantined: {row.get_reason_display()}")
         if row.released_at:
-            what = f"Released: {row.release_note}" if row.release_note else "Released"
+            what = f"Reviewed: {row.release_note}" if row.release_note else "Reviewed"
             yield HistoryEntry(at=row.released_at, what=what, by=row.released_by)
         return
     *before, attribution = _history_of_attribution(row)

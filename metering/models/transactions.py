@@ -24,7 +24,10 @@ class QuarantineReason(models.TextChoices):
     UNKNOWN_KEY = "unknown_key", "No credential has this key"
     KEY_NOT_VALID = "key_not_valid", "The key or its credential was not valid then"
     NO_SUBSCRIPTION = "no_subscription", "No subscription fits that moment and source"
-    SUBSCRIPTION_MISMATCH = "subscription_mismatch", "The key does not feed the named subscription"
+    SUBSCRIPTION_MISMATCH = (
+        "subscription_mismatch",
+        "The key is not charged to the named subscription",
+    )
     AMBIGUOUS = "ambiguous", "More than one subscription fits"
     ANONYMOUS = "anonymous", "Neither a key nor a subscription is named"
     UNKNOWN_CREDENTIAL = "unknown_credential", "There is no credential of that name"
@@ -154,8 +157,8 @@ class Transaction(MeteredCall):
 class Quarantined(MeteredCall):
     """A transaction in quarantine: it could not be attributed, and waits until it can be.
 
-    A released one has been looked at. It leaves the list of open ones, and is still attributed if
-    an owner appears later.
+    A reviewed one (`released_at`) has been looked at. It leaves the list of open ones, and is still
+    attributed if an owner appears later.
     """
 
     fingerprint = models.UUIDField(null=True)

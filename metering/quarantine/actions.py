@@ -1,4 +1,4 @@
-"""Actions on the quarantine: choose moments, release transactions, put them back, match again."""
+"""Actions on the quarantine: choose moments, mark as reviewed, put back, match again."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -123,7 +123,7 @@ def choose_moments(transactions: QuerySet[Quarantined], *, at: MomentChoice, by:
 
 
 @atomic
-def release_transactions(transactions: QuerySet[Quarantined], *, by: User, note: str) -> int:
+def mark_reviewed(transactions: QuerySet[Quarantined], *, by: User, note: str) -> int:
     """Take transactions off the open list. They are still attributed if an owner appears."""
     waiting = transactions.filter(released_at=None)
     _record_for_each_gateway(AuditEvent.Verb.RELEASED, waiting, by, note)
@@ -132,7 +132,7 @@ def release_transactions(transactions: QuerySet[Quarantined], *, by: User, note:
 
 @atomic
 def put_back_transactions(transactions: QuerySet[Quarantined], *, by: User) -> int:
-    """Put released transactions back on the open list."""
+    """Put reviewed transactions back on the open list."""
     released = transactions.exclude(released_at=None)
     _record_for_each_gateway(AuditEvent.Verb.PUT_BACK, released, by, "")
     return released.update(released_at=None, released_by="", release_note="")

@@ -125,7 +125,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
     active_from = _optional_datetime_field(
         "Empty: an existing key counts from as far back as transactions are accepted, so that"
         " its usage in quarantine is attributed; a generated one counts from now.",
-        label="Valid from",
+        label="Counts from",
     )
     subscriptions = pickers.subscriptions_picker(
         help_text="What its usage is charged to: one or several subscriptions of this customer."
@@ -281,7 +281,7 @@ class AddAliasForm(CredentialActionForm):
     active_from = _optional_datetime_field(
         "Empty: from as far back as transactions are accepted, so that its usage in"
         " quarantine is attributed.",
-        label="Valid from",
+        label="Counts from",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

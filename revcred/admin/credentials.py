@@ -139,7 +139,7 @@ class CredentialAdmin(ActionPagesMixin):
     """Credentials: issued, rotated, assigned and revoked by actions; plain fields are edited."""
 
     form = CredentialForm
-    list_display = ("name", "customer", "keys", "feeds", "environment", "state", "last_used")
+    list_display = ("name", "customer", "keys", "charged_to", "environment", "state", "last_used")
     list_select_related = ("customer",)
     list_filter = (FingerprintFilter, CustomerFilter, AssignedSubscriptionFilter, HolderFilter)
     search_fields = ("name",)
@@ -168,7 +168,7 @@ class CredentialAdmin(ActionPagesMixin):
         return format_html_join(" ", "<code>…{}</code>", ((k.hint,) for k in credential.now_keys))
 
     @admin.display(description="charged to")
-    def feeds(self, credential: Any) -> str:
+    def charged_to(self, credential: Any) -> str:
         return ", ".join(str(each.subscription) for each in credential.now_assignments)
 
     @admin.display(description="state")

@@ -65,6 +65,7 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     # Sorting by a click would sort the whole table: only the default order has an index.
     sortable_by = ()
     counted_as = ""
+    empty_list_text = ""  # shown where the whole list is empty
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FilteredChangeList]:
         return FilteredChangeList

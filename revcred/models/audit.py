@@ -131,7 +131,7 @@ class AuditVerb(models.TextChoices):
     ACTIVATED = "activated"
     TOKEN_ISSUED = "token_issued", "Token issued"
     TOKEN_REVOKED = "token_revoked", "Token revoked"
-    RELEASED = "released"
+    RELEASED = "released", "Marked as reviewed"
     PUT_BACK = "put_back", "Put back"
     MOMENTS_CHOSEN = "moments_chosen", "Moments chosen"
     UPLOADED = "uploaded"

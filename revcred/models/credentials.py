@@ -377,7 +377,7 @@ class Assignment(DatedModel):
                     ("subscription", RangeOperators.EQUAL),
                     (ACTIVE_PERIOD, RangeOperators.OVERLAPS),
                 ],
-                violation_error_message="It feeds this subscription already in that time.",
+                violation_error_message="It is charged to this subscription in that time already.",
             ),
         )
         indexes = (

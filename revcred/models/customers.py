@@ -38,6 +38,7 @@ class Customer(models.Model):
     )
     metadata = models.JSONField(default=dict, blank=True)
     suspended_at = models.DateTimeField(
+        "suspended from",
         null=True,
         blank=True,
         help_text="From then on its keys and secrets are not revealed. Usage is still counted.",

@@ -240,7 +240,7 @@ CREDENTIAL_COLUMNS = (
     ListColumn(
         name="subscription",
         title="Subscription",
-        help="The external key of the subscription it feeds. Several are separated by |.",
+        help="The external key of the subscription it is charged to. Several are separated by |.",
         example="acme-maps",
         parse=several_parser(text_parser(200)),
         several=True,
@@ -274,7 +274,7 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="key_active_from",
-        title="Key active from",
+        title="Counts from",
         help="From when on the key counts. Empty for a new key: as far back as transactions "
         "are accepted.",
         example="2026-01-01",
@@ -283,9 +283,9 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="assigned_from",
-        title="Assigned from",
-        help="From when on it feeds the subscription: the moment of a move. Empty: for a new "
-        "credential as its key, otherwise when the upload is applied.",
+        title="Charged from",
+        help="From when on it is charged to the subscription: the moment of a move. Empty: for a "
+        "new credential as its key, otherwise when the upload is applied.",
         example="2026-01-01",
         parse=parse_moment_cell,
         aliases=("subscribed from", "moved at", "move date"),

@@ -6,7 +6,7 @@ from django.db import connection
 
 from metering.inbox.intake import accept_calls
 from metering.models import Claim, PartialTransaction, Quarantined, Transaction, Usage
-from metering.quarantine.actions import release_transactions
+from metering.quarantine.actions import mark_reviewed
 from revcred import roles
 from revcred.actions import addresses, memberships, people
 from revcred.models import (
@@ -136,7 +136,7 @@ def metered(customer, subscription, by):
     calls += [factories.a_call(transaction_id=f"id {ADDRESS}", source_named=f"of {ADDRESS}")]
     factories.settled(*calls, gateway=gateway)
     assert Transaction.objects.count() == len(named)
-    release_transactions(Quarantined.objects.all(), by=by, note=f"{NAME} called.")
+    mark_reviewed(Quarantined.objects.all(), by=by, note=f"{NAME} called.")
     Claim.objects.create(cause=f"“{ADDRESS}” is called so now")
     accept_calls(gateway, [factories.a_call(metadata={"of": ADDRESS})])
     PartialTransaction.objects.create(

@@ -354,7 +354,7 @@ class Order(RuleBasedStateMachine):
         waiting = Quarantined.objects.filter(released_at=None).order_by("pk")
         if waiting:
             one = waiting.filter(pk=self._one_of(list(waiting), which).pk)
-            actions.release_transactions(one, by=self.admin, note="looked at")
+            actions.mark_reviewed(one, by=self.admin, note="looked at")
 
     def compare(self):
         process_waiting_deliveries()

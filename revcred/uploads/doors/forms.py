@@ -14,7 +14,7 @@ from revcred.uploads.actions import UploadChoices
 from revcred.uploads.columns import InvalidCell, ListColumn, ListKind
 from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS
 
-LEFT_OUT_CHOICE = ("", "left out")
+NOT_USED_CHOICE = ("", "not used")
 FIXED_VALUE_PREFIX = "all_"  # of form fields for values that every row has
 
 
@@ -69,7 +69,7 @@ class ColumnsForm(ReadingFields):
             self.fields[f"column_{position}"] = forms.ChoiceField(
                 label=name,
                 # A header that is mapped to nothing is left out, which is no error.
-                choices=[LEFT_OUT_CHOICE, *choices],
+                choices=[NOT_USED_CHOICE, *choices],
                 required=False,
                 initial=upload.mapping.get(str(position), ""),
             )

@@ -197,7 +197,7 @@ UNDO_SUBSCRIPTIONS = UndoPlan(
     target=SUBSCRIPTION_TARGET,
     table=SUBSCRIPTION_TABLE,
     obstacle_queries={
-        "Other credentials feed the subscription": depended_on_query(
+        "Other credentials are charged to the subscription": depended_on_query(
             SUBSCRIPTION_TARGET,
             "revcred_assignment a",
             "revcred.credential",

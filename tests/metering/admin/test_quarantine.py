@@ -88,30 +88,30 @@ def test_a_group_leads_to_its_transactions_and_they_to_their_receipt(admin_clien
     assert KEY not in receipt.content.decode()
 
 
-def test_a_release_leaves_the_list_with_a_note_and_can_be_put_back(admin_client, gateway):
+def test_a_reviewed_group_leaves_the_list_with_a_note_and_can_be_put_back(admin_client, gateway):
     settled(a_call(KEY), a_call(KEY), gateway=gateway)
     (group,) = groups.find_groups()
 
-    admin_client.post(act(group, "release"), {"note": "A scanner"})
+    admin_client.post(act(group, "review"), {"note": "A scanner"})
 
     assert groups.find_groups() == []
     assert set(Quarantined.objects.values_list("release_note", "released_by")) == {
         ("A scanner", "admin@example.com")
     }
     assert AuditEvent.objects.get().details["transactions"] == 2
-    released = admin_client.get(LIST, {"released": "yes"})
-    assert released.context["cl"].result_count == 2
+    reviewed = admin_client.get(LIST, {"reviewed": "yes"})
+    assert reviewed.context["cl"].result_count == 2
 
     admin_client.post(act(group, "put-back"))
 
     assert [each.slug for each in groups.find_groups()] == [group.slug]
 
 
-def test_a_release_says_why(admin_client, gateway):
+def test_a_review_says_why(admin_client, gateway):
     settled(a_call(KEY), gateway=gateway)
     (group,) = groups.find_groups()
 
-    response = admin_client.post(act(group, "release"), {"note": " "})
+    response = admin_client.post(act(group, "review"), {"note": " "})
 
     assert list(response.context["form"].errors) == ["note"]
 
@@ -170,8 +170,8 @@ def test_who_may_only_look_does_nothing_to_it(client, gateway):
     settled(a_call(KEY), gateway=gateway)
     (group,) = groups.find_groups()
 
-    assert act(group, "release") not in client.get(LIST).content.decode()
-    for name in ("release", "put-back", "claim", "attach"):
+    assert act(group, "review") not in client.get(LIST).content.decode()
+    for name in ("review", "put-back", "claim", "attach"):
         assert client.post(act(group, name)).status_code == 403
 
 
@@ -184,13 +184,13 @@ def test_to_attach_asks_for_the_permission_about_credentials_too(client, gateway
     settled(a_call(KEY), gateway=gateway)
     (group,) = groups.find_groups()
 
-    assert client.get(act(group, "release")).status_code == 200
+    assert client.get(act(group, "review")).status_code == 200
     assert client.get(act(group, "attach")).status_code == 403
 
 
 @pytest.mark.parametrize("slug", ["nonsense", "unknown_key~x~", "unknown_key~1~nonsense"])
 def test_a_group_that_is_not_there(admin_client, slug):
-    url = reverse("admin:metering_quarantined_release", args=[slug])
+    url = reverse("admin:metering_quarantined_review", args=[slug])
 
     assert admin_client.get(url).status_code == 404
     assert admin_client.get(LIST, {"group": slug}).context["cl"].result_count == 0

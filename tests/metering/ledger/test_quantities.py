@@ -89,7 +89,7 @@ def test_in_quarantine_and_in_conflicts(admin_client, client, token, posted):
     posted("123456789012345678.987654321", key="an-unknown-key-of-calls")
     process_waiting_deliveries()
 
-    listed = admin_client.get(reverse("admin:metering_quarantined_changelist") + "?released=no")
+    listed = admin_client.get(reverse("admin:metering_quarantined_changelist") + "?reviewed=no")
     assert SHOWN in listed.content.decode()
     assert "123456789012345678.987654321" in receipt(client, token)
     conflict = Conflict.objects.get()

@@ -93,7 +93,7 @@ def test_its_history_names_who_caused_what(gateway):
     other = factories.a_subscription(customer, name="Tiles")
     call = factories.a_call(KEY, ago=DAY)
     factories.settled(call, gateway=gateway)
-    actions.release_transactions(Quarantined.objects.all(), by=admin, note="a scanner")
+    actions.mark_reviewed(Quarantined.objects.all(), by=admin, note="a scanner")
     credential = credentials.issue_credential(
         customer=customer,
         name="Backend",

@@ -255,7 +255,7 @@ def test_what_is_released_is_still_claimed(customer, subscription):
     admin = factories.a_user()
     factories.settled(factories.a_call(KEY))
 
-    assert actions.release_transactions(Quarantined.objects.all(), by=admin, note="a scanner") == 1
+    assert actions.mark_reviewed(Quarantined.objects.all(), by=admin, note="a scanner") == 1
     released = Quarantined.objects.get()
     assert (released.released_by, released.release_note) == (admin.email, "a scanner")
     assert AuditEvent.objects.first().verb == AuditEvent.Verb.RELEASED
@@ -268,7 +268,7 @@ def test_what_is_released_is_still_claimed(customer, subscription):
 def test_what_was_released_can_be_put_back():
     admin = factories.a_user()
     factories.settled(factories.a_call(KEY))
-    actions.release_transactions(Quarantined.objects.all(), by=admin, note="a mistake")
+    actions.mark_reviewed(Quarantined.objects.all(), by=admin, note="a mistake")
 
     assert actions.put_back_transactions(Quarantined.objects.all(), by=admin) == 1
     assert Quarantined.objects.get().released_at is None

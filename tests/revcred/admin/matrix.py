@@ -30,7 +30,7 @@ from metering.models import (
     Transaction,
     Usage,
 )
-from metering.quarantine.actions import release_transactions
+from metering.quarantine.actions import mark_reviewed
 from revcred import roles
 from revcred.actions import subscriptions
 from revcred.models import (
@@ -129,9 +129,7 @@ class World:
         self.rejection = Rejection.objects.create(
             gateway=self.gateway, door="/v1/transactions", code="too_old", message="It is old."
         )
-        release_transactions(
-            Quarantined.objects.filter(hint="2222"), by=self.superuser, note="Looked at"
-        )
+        mark_reviewed(Quarantined.objects.filter(hint="2222"), by=self.superuser, note="Looked at")
         self.conflict = Conflict.objects.create(
             transaction="00000000-0000-0000-0000-000000000001",
             gateway=self.gateway,
@@ -498,7 +496,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_gateway_revoke-token": one("gateway", token=world.gateway_token.pk),
         "metering_delivery_try-again": one("delivery"),
         "metering_discoveredsource_enter": one("discovered", name="New"),
-        "metering_quarantined_release": one("group", note="Looked at"),
+        "metering_quarantined_review": one("group", note="Looked at"),
         "metering_quarantined_put-back": one("released"),
         "metering_quarantined_claim": one("group"),
         "metering_quarantined_attach": one("group", credential=world.credential.pk),

@@ -26,7 +26,7 @@ AT_ONCE = {
     "metering_delivery_try-again": "What waits is counted sooner, and as it would be anyway.",
     "metering_discoveredsource_enter": NEW,
     "metering_quarantined_put-back": NO_ACCESS,
-    "metering_quarantined_release": NO_ACCESS,
+    "metering_quarantined_review": NO_ACCESS,
     "revcred_auditevent_undo": "The page says each value that is restored. Moves are asked.",
     "revcred_credential_add": NEW,
     "revcred_credential_add-alias": NEW,
