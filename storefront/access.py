@@ -12,11 +12,12 @@ from django.contrib.auth.decorators import login_required
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 
-from metering.models import Transaction, Usage
+from metering.ledger.scope import LedgerScope
+from metering.models import Quarantined, Transaction, Usage
 from revcred.models import Credential, Customer, Membership, Subscription
 
 if TYPE_CHECKING:
-    from metering.models.transactions import TransactionQuerySet
+    from metering.models.transactions import QuarantinedQuerySet, TransactionQuerySet
     from metering.models.usage import UsageQuerySet
     from revcred.models import User
     from revcred.models.credentials import CredentialQuerySet
@@ -66,6 +67,23 @@ def own_usage(user: "User") -> "UsageQuerySet":
 def own_transactions(user: "User") -> "TransactionQuerySet":
     """Return all transactions of owned customers, and those of the user's credentials."""
     return Transaction.objects.filter(_owned_or_held(user))
+
+
+def own_uncounted_calls(user: "User") -> "QuarantinedQuerySet":
+    """Return calls that are not counted, made with keys of the credentials the user sees."""
+    return Quarantined.objects.of_credentials(own_credentials(user))
+
+
+def own_ledger_scope(user: "User") -> LedgerScope:
+    """Return the part of ledger and usage that the user sees."""
+    owned = list(Customer.objects.owned_by(user).values_list("pk", flat=True))
+    return LedgerScope(
+        customers=owned,
+        credentials=list(
+            own_credentials(user).exclude(customer__in=owned).values_list("pk", flat=True)
+        ),
+        subscriptions=list(own_subscriptions(user).order_by("pk").values_list("pk", flat=True)),
+    )
 
 
 def owns_customer(user: "User", customer: Customer) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from metering.models.transactions import QuarantinedQuerySet
 from metering.models.usage import (
     CALLS_ELEMENT,
     OTHERS,
@@ -13,6 +14,7 @@ from metering.models.usage import (
     UsageQuerySet,
     usage_party_names,
 )
+from storefront.uncounted import uncounted_over_time
 from storefront.windows import CalendarSpan, DateRange
 
 # More colours than these cannot be told apart in a chart.
@@ -35,7 +37,7 @@ class UsageChart:
     """Usage in a date range, of one element, by party.
 
     `elements`: total of each element in the range. `starts`: beginnings of the hours or days up to
-    now.
+    now. `uncounted`: what waits in quarantine, which is in no total.
     """
 
     window: DateRange
@@ -43,6 +45,7 @@ class UsageChart:
     elements: dict[str, Decimal]
     starts: list[datetime]
     series: list[UsageSeries]
+    uncounted: UsageSeries | None = None
 
     @property
     def total(self) -> Decimal:
@@ -50,13 +53,17 @@ class UsageChart:
         return self.elements.get(self.element, Decimal(0))
 
     @property
-    def rows(self) -> list[tuple[datetime, list[Decimal], Decimal]]:
-        """Return a row for each hour or day: start, amount of each party, and their sum."""
-        columns = zip(*(one_series.amounts for one_series in self.series), strict=True)
-        return [
-            (start, list(row), sum(row, Decimal(0)))
-            for start, row in zip(self.starts, columns, strict=True)
-        ]
+    def rows(self) -> list[tuple[datetime, list[Decimal], Decimal, Decimal]]:
+        """Return a row for each hour or day.
+
+        It holds its start, the amount of each party, their sum, and what is not counted.
+        """
+        rows = []
+        for place, start in enumerate(self.starts):
+            amounts = [one_series.amounts[place] for one_series in self.series]
+            waiting = self.uncounted.amounts[place] if self.uncounted else Decimal(0)
+            rows.append((start, amounts, sum(amounts, Decimal(0)), waiting))
+        return rows
 
     @property
     def by_hour(self) -> bool:
@@ -68,15 +75,17 @@ class UsageChart:
         """Return the data for the browser; hours and days to come stay empty."""
         # None leaves a gap, where 0 would draw a bar of no height and suggest no usage.
         to_come = [None] * (len(self.window.starts) - len(self.starts))
+        shown = [*self.series, *filter(None, [self.uncounted])]
         return {
             "starts": [int(start.timestamp()) for start in self.window.starts],
             "byHour": self.by_hour,
-            "series": [[float(amount) for amount in s.amounts] + to_come for s in self.series],
+            "series": [[float(amount) for amount in s.amounts] + to_come for s in shown],
         }
 
 
 def build_usage_chart(
     usage: UsageQuerySet,
+    uncounted: QuarantinedQuerySet,
     window: DateRange,
     *,
     party: UsageParty,
@@ -86,6 +95,7 @@ def build_usage_chart(
     """Return the usage of one element in the range, by party.
 
     `element`: None chooses one that was used. Parties beyond MAX_SERIES are summed up as others.
+    `uncounted`: calls that become a series of their own.
     """
     usage = usage.between(window.start, window.end)
     shares = usage.shares(party)
@@ -101,8 +111,11 @@ def build_usage_chart(
     # The database sums up the remaining parties, so that a thousand do not reach Python.
     if OTHERS in amounts:
         names[OTHERS] = f"Other {party}s"
+    waiting = uncounted_over_time(
+        uncounted, element=element, start=window.start, end=window.end, step=window.step
+    )
     # The clock of a gateway may be ahead of ours: show what it has counted all the same.
-    latest = max([now, *(start for each in amounts.values() for start in each)])
+    latest = max([now, *waiting, *(start for each in amounts.values() for start in each)])
     starts = [start for start in window.starts if start <= latest]
     return UsageChart(
         window=window,
@@ -110,6 +123,7 @@ def build_usage_chart(
         elements=elements,
         starts=starts,
         series=[_build_series(name, amounts[number], starts) for number, name in names.items()],
+        uncounted=_build_series("Not counted", waiting, starts) if waiting else None,
     )
 
 

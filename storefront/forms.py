@@ -1,25 +1,31 @@
 """Forms of the storefront."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from allauth.account.forms import ReauthenticateForm
 from django import forms
-from django.db.models import Q
+from django.db import models
+from django.db.models import Q, QuerySet
 
+from metering.customer_calls import CallFilter, CallPosition, find_sent_calls
 from revcred.fingerprints import fingerprint
-from revcred.models import ExternalKey
+from revcred.models import Credential, ExternalKey, Subscription
 from revcred.models.credentials import CredentialQuerySet
+from revcred.models.subscriptions import SubscriptionQuerySet
 from revcred.pasting import MAX_PASTED_CHARACTERS, extract_key, is_marked_as_key, looks_like_key
 from storefront.windows import CalendarSpan, DateRange
 
 if TYPE_CHECKING:
+    from django.forms.boundfield import BoundField
     from django.utils.datastructures import MultiValueDict
 
 # Dates near the ends of the calendar would overflow in later arithmetic.
-# Dates near the ends of the calendar would overflow in later arithmetic.
 EARLIEST_DAY, LATEST_DAY = date(2000, 1, 1), date(2199, 12, 31)
+DAYS_LISTED_AT_FIRST = 30  # of calls
+MAX_CHOICES = 200  # in a list to choose from
+MAX_ID_CHARACTERS = 1_000
 
 
 class ConfirmPasswordForm(ReauthenticateForm):  # type: ignore[misc]
@@ -58,6 +64,137 @@ class DateRangeForm(forms.Form):
     def chosen(self) -> str | None:
         """Return the chosen element, or None."""
         return self.cleaned_data.get("element")
+
+
+class CallFilterForm(forms.Form):
+    """Choice of calls to list. Invalid values are ignored."""
+
+    class Show(models.TextChoices):
+        ALL = "all", "Counted or not"
+        COUNTED = "counted", "Counted"
+        UNCOUNTED = "uncounted", "Not counted"
+
+    STATUS_CLASSES = tuple((str(n), f"{n}xx") for n in range(1, 6))
+
+    show = forms.ChoiceField(choices=Show.choices, required=False, label="Calls")
+    credential = forms.ModelChoiceField(Credential.objects.none(), required=False)
+    subscription = forms.ModelChoiceField(Subscription.objects.none(), required=False)
+    status = forms.ChoiceField(choices=[("", "Any status"), *STATUS_CLASSES], required=False)
+    since = forms.DateField(
+        required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
+    )
+    until = forms.DateField(
+        required=False, label="To", widget=forms.DateInput(attrs={"type": "date"})
+    )
+    id = forms.CharField(required=False, widget=forms.HiddenInput, max_length=MAX_ID_CHARACTERS)
+    key = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    before = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(
+        self,
+        data: "MultiValueDict[str, str]",
+        *,
+        credentials: CredentialQuerySet,
+        subscriptions: SubscriptionQuerySet,
+        today: date,
+    ) -> None:
+        super().__init__(data)
+        self._today = today
+        self._choose_among("credential", credentials.order_by("name", "pk"), "Any credential")
+        self._choose_among("subscription", subscriptions.order_by("name"), "Any subscription")
+        # Fills cleaned_data with the fields that are valid; the others are left out.
+        self.is_valid()
+        # The period is shown, chosen or not.
+        first, last = self.days
+        self.data = data.copy()
+        self.data["since"], self.data["until"] = first.isoformat(), last.isoformat()
+
+    def _choose_among(self, name: str, choices: "QuerySet[Any]", none_chosen: str) -> None:
+        field: Any = self.fields[name]
+        field.queryset, field.empty_label = choices, none_chosen
+        # Thousands in a list help nobody: a link from the object's page chooses it.
+        if choices[MAX_CHOICES:].exists():
+            field.widget = forms.HiddenInput()
+
+    def kept_fields(self) -> "list[BoundField]":
+        """Return the hidden fields that go on with another choice. Only the page begins anew."""
+        return [each for each in self.hidden_fields() if each.name != "before" and each.value()]
+
+    @property
+    def days(self) -> tuple[date, date]:
+        """Return the first and the last day, at first the last DAYS_LISTED_AT_FIRST."""
+        last = self._chosen_day("until") or self._today
+        first = self._chosen_day("since") or last - timedelta(days=DAYS_LISTED_AT_FIRST - 1)
+        return min(first, last), last
+
+    def _chosen_day(self, name: str) -> date | None:
+        day: date | None = self.cleaned_data.get(name)
+        return day if day and EARLIEST_DAY <= day <= LATEST_DAY else None
+
+    @property
+    def chosen(self) -> CallFilter:
+        """Return the filter. With an id or a key it covers all days, unless some were chosen."""
+        data = self.cleaned_data
+        first, last = self.days
+        term, key = data.get("id"), data.get("key")
+        if (term or key) and not self._chosen_day("since"):
+            first = EARLIEST_DAY
+        shown = data.get("show") or self.Show.ALL
+        status = int(data.get("status") or 0) * 100
+        credential, subscription = data.get("credential"), data.get("subscription")
+        return CallFilter(
+            start=datetime.combine(first, time(), UTC),
+            # Gateways whose clocks are ahead report calls of tomorrow.
+            end=datetime.combine(last + timedelta(days=1 + (last == self._today)), time(), UTC),
+            counted=None if shown == self.Show.ALL else shown == self.Show.COUNTED,
+            credential=credential.pk if credential else None,
+            subscription=subscription.pk if subscription else None,
+            statuses=(status, status + 99) if status else None,
+            sent=find_sent_calls(term) if term else None,
+            key=key,
+        )
+
+    @property
+    def position(self) -> CallPosition | None:
+        """Return where the page begins; None for the first page."""
+        moment, _, number = (self.cleaned_data.get("before") or "").partition("_")
+        try:
+            at = datetime.fromisoformat(moment)
+            return CallPosition(occurred_at=at.astimezone(UTC), id=UUID(number))
+        except (ValueError, OverflowError):
+            return None
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Return True if anything but the period is chosen."""
+        names = ("credential", "subscription", "status", "id", "key")
+        data = self.cleaned_data
+        return data.get("show") in (self.Show.COUNTED, self.Show.UNCOUNTED) or any(
+            data.get(name) for name in names
+        )
+
+
+class CallSearchForm(forms.Form):
+    """A search for calls by their id or key. It is posted, so that no address holds a key."""
+
+    q = forms.CharField(
+        required=False,
+        max_length=MAX_PASTED_CHARACTERS,
+        label="Search calls",
+        widget=forms.TextInput(
+            attrs={"type": "search", "placeholder": "ID of a call, or a key", "autocomplete": "off"}
+        ),
+    )
+
+    def address_of(self, credentials: CredentialQuerySet) -> dict[str, str]:
+        """Return the query of the result's URL, with a fingerprint for what may be a key."""
+        term = self.cleaned_data["q"] if self.is_valid() else ""
+        if not term:
+            return {}
+        found = _having_fingerprint(credentials, fingerprint(extract_key(term)))
+        if is_marked_as_key(term) or found.exists():
+            return {"key": str(fingerprint(extract_key(term)))}
+        return {"id": term}
 
 
 class CredentialSearchForm(forms.Form):

@@ -1,6 +1,6 @@
 """Rows of the lists of credentials and subscriptions, at a fixed number of queries."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from django.db.models import Max, OuterRef, Prefetch, QuerySet, Subquery
 
 from metering.models.usage import CALLS_ELEMENT
-from revcred.models import Assignment, Customer, ExternalKey, Subscription
+from revcred.models import Assignment, Credential, Customer, ExternalKey, Subscription
 from storefront.access import own_usage
+from storefront.uncounted import UncountedGroup
 
 if TYPE_CHECKING:
     from revcred.models import User
@@ -33,12 +34,22 @@ def with_listing_columns(credentials: "CredentialQuerySet", now: datetime) -> "C
     assignments = Assignment.objects.at(now).select_related("subscription")
     return (
         credentials.with_suspended(now)
+        .with_charged(now)
         .annotate(last_used_at=Subquery(last_used))
         .select_related("customer")
         .prefetch_related("holders")
         .prefetch_related(Prefetch("keys", keys, to_attr="current_keys"))
         .prefetch_related(Prefetch("assignments", assignments, to_attr="current_assignments"))
     )
+
+
+def attach_uncounted(credentials: Iterable[Credential], groups: Iterable[UncountedGroup]) -> None:
+    """Set `uncounted_calls` of each credential: the number of its calls that are not counted."""
+    calls: Counter[int] = Counter()
+    for group in groups:
+        calls[group.credential] += group.calls
+    for credential in credentials:
+        credential.uncounted_calls = calls[credential.pk]  # type: ignore[attr-defined]
 
 
 def ending_keys(

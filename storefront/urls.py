@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from storefront.views import credentials, home, subscriptions, transactions
+from storefront.views import calls, credentials, home, subscriptions, transactions
 
 app_name = "storefront"
 
@@ -24,5 +24,6 @@ urlpatterns = [
     ),
     path("subscriptions/", subscriptions.subscriptions_page, name="subscriptions"),
     path("subscriptions/<int:subscription>/", subscriptions.subscription_page, name="subscription"),
+    path("calls/", calls.calls_page, name="calls"),
     path("transactions/<uuid:transaction>/", transactions.transaction_page, name="transaction"),
 ]

@@ -158,6 +158,11 @@ def find_receipts_of_all_gateways(transaction_id: str) -> list[Receipt]:
     return [receipt for gateway in gateways for receipt in find_receipts(gateway, transaction_id)]
 
 
+def standing_row(row: TransactionRow) -> TransactionRow:
+    """Return the row that counts today in place of this one, or waits in quarantine."""
+    return _correction_chain(_original_row(row))[-1]
+
+
 def receipt_of_row(row: TransactionRow) -> Receipt:
     """Return the receipt of the transaction that a row of the ledger or quarantine belongs to."""
     chain = _correction_chain(_original_row(row))
@@ -234,13 +239,21 @@ def _history_of_chain(
     yield from map(_conflict_entry, conflicts)
 
 
-def history_of_standing_row(row: Transaction, conflicts: Iterable[Conflict]) -> list[HistoryEntry]:
-    """Return the history of an attributed transaction for people of its customer.
+def history_of_standing_row(
+    row: TransactionRow, conflicts: Iterable[Conflict]
+) -> list[HistoryEntry]:
+    """Return the history of a transaction for people of its customer.
 
     In the words of every receipt, without what belongs to others: rows that were corrected, and
-    the causes and authors of changes.
+    the causes, notes and authors of changes.
     """
-    entries = [_reception(row), *_history_of_attribution(row), *map(_conflict_entry, conflicts)]
+    entries = [_reception(row), *map(_conflict_entry, conflicts)]
+    if isinstance(row, Transaction):
+        entries += _history_of_attribution(row)
+    else:
+        entries.append(_quarantine_entry(row))
+        if row.released_at:
+            entries.append(HistoryEntry(at=row.released_at, what="Released"))
     return sorted(entries, key=lambda entry: entry.at)
 
 
@@ -254,9 +267,13 @@ def _conflict_entry(conflict: Conflict) -> HistoryEntry:
     )
 
 
+def _quarantine_entry(row: Quarantined) -> HistoryEntry:
+    return HistoryEntry(at=row.quarantined_at, what=f"Quarantined: {row.get_reason_display()}")
+
+
 def _history_of_row(row: TransactionRow) -> Iterator[HistoryEntry]:
     if isinstance(row, Quarantined):
-        yield HistoryEntry(at=row.quarantined_at, what=f"Quarantined: {row.get_reason_display()}")
+        yield _quarantine_entry(row)
         if row.released_at:
             what = f"Reviewed: {row.release_note}" if row.release_note else "Reviewed"
             yield HistoryEntry(at=row.released_at, what=what, by=row.released_by)

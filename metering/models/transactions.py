@@ -1,11 +1,25 @@
 import json
+from collections.abc import Collection
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models import Exists, OuterRef
+from django.db.models import (
+    Case,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
 
+from metering.models.functions import first_id_at
 from revcred.models import (
     Assignment,
     Credential,
@@ -16,6 +30,8 @@ from revcred.models import (
     Source,
     Subscription,
 )
+from revcred.models.credentials import CredentialQuerySet
+from revcred.models.periods import REST_OF_SECOND
 
 
 class QuarantineReason(models.TextChoices):
@@ -154,6 +170,45 @@ class Transaction(MeteredCall):
         )
 
 
+class QuarantinedQuerySet(models.QuerySet["Quarantined"]):
+    def of_credentials(self, credentials: CredentialQuerySet) -> Self:
+        """Keep calls whose key was one of these credentials' keys, and annotate `credential_id`.
+
+        A key means the credential that had it when the call was made, or else had it last before. A
+        call from before the key's first period is nobody's: whoever takes a string over later
+        learns nothing of it.
+        """
+        # The last moment that a call in whole seconds may be of.
+        last_moment = ExpressionWrapper(
+            OuterRef("occurred_at") + Value(REST_OF_SECOND), models.DateTimeField()
+        )
+        began = ExternalKey.objects.filter(
+            Q(gateway=None) | Q(gateway=OuterRef("gateway")),
+            fingerprint=OuterRef("fingerprint"),
+            active_from__lte=last_moment,
+        ).alias(has_ended=Case(When(active_until__lte=OuterRef("occurred_at"), then=1), default=0))
+        # As in attribution: a key bound to the gateway goes before one for any.
+        owner = began.order_by(
+            "has_ended", F("gateway").asc(nulls_last=True), "-active_from", "-pk"
+        ).values("credential")
+        keys = ExternalKey.objects.filter(credential__in=credentials.values("pk"))
+        return (
+            self.filter(fingerprint__in=keys.values("fingerprint"))
+            .alias(owner=Subquery(owner[:1]))
+            .annotate(credential_id=F("owner"))
+            .filter(credential_id__in=credentials.values("pk"))
+        )
+
+    def made_with(self, credentials: Collection[int] | QuerySet[Any, Any]) -> Self:
+        """Keep calls of these of the credentials that `of_credentials` was given, as ids."""
+        wanted: dict[str, Any] = {"credential_id__in": credentials}
+        return self.filter(**wanted)
+
+    def arrived_since(self, moment: datetime) -> Self:
+        """Keep what arrived since the moment. Ids begin with it, and name the partition."""
+        return self.filter(pk__gte=first_id_at(moment))
+
+
 class Quarantined(MeteredCall):
     """A transaction in quarantine: it could not be attributed, and waits until it can be.
 
@@ -178,6 +233,8 @@ class Quarantined(MeteredCall):
     released_at = models.DateTimeField(null=True)
     released_by = models.CharField(max_length=254, blank=True, default="")
     release_note = models.CharField(max_length=500, blank=True, default="")
+
+    objects = QuarantinedQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "quarantine"

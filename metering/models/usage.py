@@ -34,12 +34,12 @@ def usage_party_names(party: UsageParty, numbers: Iterable[int]) -> dict[int, st
     }
 
 
-def _start_of_bin(step: timedelta) -> Func:
-    """Return the start of the step, hours or days in UTC, that a row's hour is in."""
+def start_of_bin(step: timedelta, moment: str = "hour") -> Func:
+    """Return the start of the step, hours or days in UTC, that a row's moment is in."""
     # date_bin instead of date_trunc, which takes longer because it knows time zones.
     origin = Value(datetime(2001, 1, 1, tzinfo=UTC))
     return Func(
-        Value(step), F("hour"), origin, function="date_bin", output_field=models.DateTimeField()
+        Value(step), F(moment), origin, function="date_bin", output_field=models.DateTimeField()
     )
 
 
@@ -49,7 +49,7 @@ class UsageQuerySet(models.QuerySet["Usage"]):
 
     def by_day(self) -> Iterable[tuple[int, datetime, Decimal]]:
         """Return rows of subscription, day in UTC, and quantity. Filter for one element before."""
-        days = self.annotate(day=_start_of_bin(timedelta(days=1))).order_by()
+        days = self.annotate(day=start_of_bin(timedelta(days=1))).order_by()
         return days.values_list("subscription", "day").annotate(Sum("quantity"))
 
     def of_calls(self) -> Decimal:
@@ -78,7 +78,7 @@ class UsageQuerySet(models.QuerySet["Usage"]):
         """
         number = Coalesce(f"{party}_id", NOBODY)
         return (
-            self.annotate(number=number, start=_start_of_bin(step))
+            self.annotate(number=number, start=start_of_bin(step))
             .annotate(
                 party=Case(When(number__in=told_apart, then=F("number")), default=Value(OTHERS))
             )

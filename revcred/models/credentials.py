@@ -36,6 +36,13 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
         suspensions = Suspension.objects.at(moment).filter(credential=OuterRef("pk"))
         return self.annotate(suspended=Exists(suspensions))
 
+    def with_charged(self, moment: datetime) -> Self:
+        """Annotate `charged`: True if it is assigned to a subscription that is active then."""
+        assignments = Assignment.objects.at(moment).filter(
+            credential=OuterRef("pk"), subscription__in=Subscription.objects.at(moment)
+        )
+        return self.annotate(charged=Exists(assignments))
+
 
 class Credential(models.Model):
     """A caller's identity, which lasts while its keys come and go."""

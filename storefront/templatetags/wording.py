@@ -7,10 +7,11 @@ from typing import Any
 from django import template
 from django.utils.formats import date_format
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince, timeuntil
 
-from revcred.models import Credential
+from revcred.models import Assignment, Credential
+from storefront.uncounted import UncountedGroup
 
 register = template.Library()
 
@@ -34,6 +35,12 @@ def utc_datetime(at: datetime | None, otherwise: str = MISSING_VALUE_TEXT) -> Sa
 
 
 @register.simple_tag
+def utc_seconds(at: datetime) -> SafeString:
+    """Write date and time with seconds, in UTC."""
+    return _time_element(at, date_format(at.astimezone(UTC), "j M Y, H:i:s"))
+
+
+@register.simple_tag
 def utc_date(at: datetime | None, otherwise: str = MISSING_VALUE_TEXT) -> SafeString | str:
     """Write the date, in UTC, with the time as tooltip."""
     return _time_element(at, date_format(at.astimezone(UTC), "j M Y")) if at else otherwise
@@ -52,10 +59,40 @@ def relative_time(at: datetime | None, now: datetime, otherwise: str = "never") 
 
 @register.simple_tag
 def state_badge(credential: Credential, at: datetime) -> SafeString:
-    """Write the state of a credential listed `with_suspended`."""
+    """Write the state of a credential listed `with_suspended` and `with_charged`."""
     suspended: bool = credential.suspended  # type: ignore[attr-defined]
     current = credential.state_at(at, suspended=suspended)
+    charged: bool = credential.charged  # type: ignore[attr-defined]
+    if current is Credential.State.ACTIVE and not charged:
+        return mark_safe('<span class="state uncharged">Active, but charged to nothing</span>')
     return format_html('<span class="state {}">{}</span>', current.value, current.label)
+
+
+@register.simple_tag
+def uncounted_sentence(group: UncountedGroup) -> SafeString:
+    """Write how many calls are not counted, since when, and why."""
+    is_one, number = group.calls == 1, plain_number(Decimal(group.calls))
+    return format_html(
+        "<b>{}</b> {} {} {} not counted: {}.",
+        number,
+        "call" if is_one else "calls",
+        format_html("of {}" if is_one else "since {}", utc_date(group.first)),
+        "was" if is_one else "were",
+        group.because,
+    )
+
+
+@register.simple_tag
+def assignment_end(assignment: Assignment, now: datetime) -> SafeString | str:
+    """Write until when calls are charged: an assignment ends with its subscription, too."""
+    subscription = assignment.subscription
+    own_end, end = assignment.active_until, subscription.active_until
+    if end is not None and (own_end is None or end <= own_end):
+        text = "subscription ended {}" if end <= now else "subscription ends {}"
+        return format_html(text, utc_date(end))
+    if subscription.active_from > now:
+        return format_html("subscription begins {}", utc_date(subscription.active_from))
+    return utc_datetime(own_end, "open")
 
 
 @register.filter

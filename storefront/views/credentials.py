@@ -26,11 +26,13 @@ from storefront.access import (
     never_cached,
     own_credentials,
     own_transactions,
+    own_uncounted_calls,
     own_usage,
     sign_in_required,
 )
 from storefront.forms import ConfirmPasswordForm, CredentialSearchForm
-from storefront.listings import with_listing_columns
+from storefront.listings import attach_uncounted, with_listing_columns
+from storefront.uncounted import group_uncounted, waiting_calls
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
 KEY_IN_STOREFRONT_URL_MESSAGE = (
@@ -61,7 +63,10 @@ def credentials_page(request: SignedInRequest) -> HttpResponse:
         with_listing_columns(found, now).order_by("customer__name", "name", "pk"),
         CREDENTIALS_PER_PAGE,
     )
-    context = {"page": pages.get_page(request.GET.get("page")), "search": search, "now": now}
+    page = pages.get_page(request.GET.get("page"))
+    waiting = waiting_calls(own_uncounted_calls(request.user), now)
+    attach_uncounted(page, group_uncounted(waiting.made_with([row.pk for row in page])))
+    context = {"page": page, "search": search, "now": now}
     return render(request, "storefront/credentials.html", context)
 
 
@@ -74,12 +79,14 @@ def _redirect_to_listing(query: dict[str, str]) -> HttpResponse:
 def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
     """Show one credential with its usage."""
     now = timezone.now()
-    mine = own_credentials(request.user).with_suspended(now).select_related("customer")
-    found = get_object_or_404(mine, pk=credential)
+    mine = own_credentials(request.user).with_suspended(now).with_charged(now)
+    found = get_object_or_404(mine.select_related("customer"), pk=credential)
     usage = own_usage(request.user).filter(credential=found)
-    context = usage_context(request, usage, party="subscription", now=now)
+    uncounted = own_uncounted_calls(request.user).made_with([found.pk])
+    context = usage_context(request, usage, uncounted, party="subscription", now=now)
     if not wants_section(request):
         context |= _credential_context(request, found, now)
+        context["uncounted"] = group_uncounted(waiting_calls(uncounted, now))
     return render_page_or_section(request, "storefront/credential.html", context)
 
 

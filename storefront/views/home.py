@@ -8,8 +8,20 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from revcred.models import Membership
-from storefront.access import SignedInRequest, own_credentials, own_subscriptions, sign_in_required
-from storefront.listings import ending_keys, subscription_rows, with_listing_columns
+from storefront.access import (
+    SignedInRequest,
+    own_credentials,
+    own_subscriptions,
+    own_uncounted_calls,
+    sign_in_required,
+)
+from storefront.listings import (
+    attach_uncounted,
+    ending_keys,
+    subscription_rows,
+    with_listing_columns,
+)
+from storefront.uncounted import group_uncounted, name_credentials, waiting_calls
 
 MAX_HOME_ROWS = 5
 # Credentials that were never used come last, not first.
@@ -27,16 +39,21 @@ def home_page(request: SignedInRequest) -> HttpResponse:
         return render(request, "storefront/nothing_here.html")
     credentials = own_credentials(user)
     running = own_subscriptions(user).at(now).select_related("customer", "product")
+    shown = list(
+        with_listing_columns(credentials, now).order_by(LAST_USED_FIRST, "pk")[:MAX_HOME_ROWS]
+    )
+    groups = group_uncounted(waiting_calls(own_uncounted_calls(user), now))
+    attach_uncounted(shown, groups)
     context = {
         "now": now,
+        "uncounted": name_credentials(groups[:MAX_HOME_ROWS]),
+        "uncounted_others": sum(group.calls for group in groups[MAX_HOME_ROWS:]),
         "memberships": memberships,
         "ending": ending_keys(credentials, now, before=now + ENDING_SOON_PERIOD)[:MAX_HOME_ROWS],
         "expiring": credentials.filter(
             revoked_at=None, expires_at__gt=now, expires_at__lte=now + ENDING_SOON_PERIOD
         ).order_by("expires_at")[:MAX_HOME_ROWS],
-        "credentials": with_listing_columns(credentials, now).order_by(LAST_USED_FIRST, "pk")[
-            :MAX_HOME_ROWS
-        ],
+        "credentials": shown,
         "rows": subscription_rows(
             running.order_by("customer__name", "name")[:MAX_HOME_ROWS], user, now
         ),

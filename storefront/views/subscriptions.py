@@ -7,16 +7,18 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
-from revcred.models import Subscription
+from revcred.models import Assignment, Subscription
 from storefront.access import (
     SignedInRequest,
     own_subscriptions,
     own_transactions,
+    own_uncounted_calls,
     own_usage,
     owns_customer,
     sign_in_required,
 )
 from storefront.listings import subscription_rows
+from storefront.uncounted import group_uncounted, waiting_calls
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 from storefront.windows import CalendarSpan, DateRange
 
@@ -42,10 +44,13 @@ def subscription_page(request: SignedInRequest, subscription: int) -> HttpRespon
     found = get_object_or_404(mine, pk=subscription)
     now = timezone.now()
     usage = own_usage(request.user).filter(subscription=found)
-    context = usage_context(request, usage, party="credential", now=now)
+    charged = Assignment.objects.filter(subscription=found).values("credential")
+    uncounted = own_uncounted_calls(request.user).made_with(charged)
+    context = usage_context(request, usage, uncounted, party="credential", now=now)
     # htmx asks for usage only: leave out the queries of the rest of the page.
     if not wants_section(request):
         context |= _subscription_context(request, found)
+        context["uncounted"] = group_uncounted(waiting_calls(uncounted, now))
     return render_page_or_section(request, "storefront/subscription.html", context)
 
 

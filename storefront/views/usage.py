@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
+from metering.models.transactions import QuarantinedQuerySet
 from metering.models.usage import UsageParty, UsageQuerySet
 from storefront.access import SignedInRequest
 from storefront.figures import UsageChart, build_usage_chart
@@ -16,12 +17,19 @@ from storefront.windows import CalendarSpan
 
 
 def usage_context(
-    request: SignedInRequest, usage: UsageQuerySet, *, party: UsageParty, now: datetime
+    request: SignedInRequest,
+    usage: UsageQuerySet,
+    uncounted: QuarantinedQuerySet,
+    *,
+    party: UsageParty,
+    now: datetime,
 ) -> dict[str, Any]:
-    """Return the context of the usage section."""
+    """Return the context of the usage section. `uncounted`: calls to show beside the usage."""
     today = now.astimezone(UTC).date()
     form = DateRangeForm(request.GET, today=today)
-    shown = build_usage_chart(usage, form.window, party=party, element=form.chosen, now=now)
+    shown = build_usage_chart(
+        usage, uncounted, form.window, party=party, element=form.chosen, now=now
+    )
     return {"now": now, "party": party, "figures": shown} | _navigation_links(shown, today)
 
 

@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
 
-from metering.models import Transaction
-from revcred.models import Membership
+from metering.models import Quarantined, Transaction
+from revcred.models import ExternalKey, Membership
 from storefront.urls import urlpatterns
 from tests import factories
 
@@ -17,17 +17,19 @@ Role = Membership.Role
 
 OWN, HELD_BY_OTHERS, FOREIGN, NONE = "own", "held by others", "foreign", "none"
 ABOUT = (OWN, HELD_BY_OTHERS, FOREIGN, NONE)
+LISTS = ("home", "credentials", "subscriptions", "calls")
 EVERYBODY = ("owner", "member", "viewer", "stranger", "staff")
 
 
 @dataclass
 class Thing:
-    """A credential with a key, a subscription it feeds and a call that was counted."""
+    """A credential with a key, its subscription, a call that was counted, and one that was not."""
 
     credential: int
     key: int
     subscription: int
     transaction: object
+    uncounted: object
 
     def urls(self):
         return {
@@ -36,6 +38,7 @@ class Thing:
             "reveal_secret": reverse("storefront:reveal_secret", args=[self.credential, self.key]),
             "subscription": reverse("storefront:subscription", args=[self.subscription]),
             "transaction": reverse("storefront:transaction", args=[self.transaction]),
+            "uncounted": reverse("storefront:transaction", args=[self.uncounted]),
         }
 
 
@@ -45,9 +48,11 @@ def a_thing(customer, holders=()):
     credential = factories.a_credential(
         customer, key=key, secret="a-secret", subscriptions=[subscription], holders=holders
     )
-    factories.settled(factories.a_call(key))
+    factories.settled(factories.a_call(key), factories.a_call(key, subscription_named="no such"))
     counted = Transaction.objects.get(subscription=subscription)
-    return Thing(credential.pk, credential.keys.get().pk, subscription.pk, counted.pk)
+    its_key = credential.keys.get()
+    waiting = Quarantined.objects.get(fingerprint=its_key.fingerprint)
+    return Thing(credential.pk, its_key.pk, subscription.pk, counted.pk, waiting.pk)
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def world(db):
         OWN: a_thing(customer, holders=[people["member"], people["viewer"]]),
         HELD_BY_OTHERS: a_thing(customer),
         FOREIGN: a_thing(factories.a_customer()),
-        NONE: Thing(999_999, 999_999, 999_999, uuid4()),
+        NONE: Thing(999_999, 999_999, 999_999, uuid4(), uuid4()),
     }
     return users, things
 
@@ -127,7 +132,7 @@ def test_lists_are_for_whoever_has_signed_in(world, sign_in):
     users, _ = world
     for who in EVERYBODY:
         client = sign_in(users[who])
-        assert [client.get(url).status_code for url in lists()] == [200, 200, 200]
+        assert [client.get(url).status_code for url in lists()] == [200] * len(LISTS)
 
 
 def test_lists_hold_own_things_only(world, sign_in):
@@ -141,6 +146,34 @@ def test_lists_hold_own_things_only(world, sign_in):
     rows = {"owner": owned, "member": held, "viewer": held, "stranger": set(), "staff": set()}
     assert {who: listed(who, "credentials", "credential") for who in EVERYBODY} == rows
     assert {who: listed(who, "subscriptions", "subscription") for who in EVERYBODY} == rows
+    assert {who: listed(who, "calls", "transaction") for who in EVERYBODY} == rows
+    assert {who: listed(who, "calls", "uncounted") for who in EVERYBODY} == rows
+
+
+def test_calls_that_are_not_counted_are_told_to_their_owners_only(world, sign_in):
+    users, things = world
+
+    def told(who, page):
+        found = sign_in(users[who]).get(reverse(f"storefront:{page}")).content.decode()
+        link = "?show=uncounted&amp;credential={}"
+        return {each for each, it in things.items() if link.format(it.credential) in found}
+
+    owned, held = {OWN, HELD_BY_OTHERS}, {OWN}
+    rows = {"owner": owned, "member": held, "viewer": held, "stranger": set(), "staff": set()}
+    assert {who: told(who, "home") for who in EVERYBODY} == rows
+    assert {who: told(who, "credentials") for who in EVERYBODY} == rows
+
+
+def test_a_filter_for_anothers_things_finds_nothing_more(world, sign_in):
+    users, things = world
+    client, foreign = sign_in(users["member"]), things[FOREIGN]
+    key = ExternalKey.objects.get(pk=foreign.key).fingerprint
+    sent = Transaction.objects.get(pk=foreign.transaction).transaction_id
+
+    for query in (f"credential={foreign.credential}", f"key={key}", f"id={sent}"):
+        page = client.get(f"{reverse('storefront:calls')}?{query}").content.decode()
+        assert foreign.urls()["transaction"] not in page
+        assert foreign.urls()["uncounted"] not in page
 
 
 def test_a_key_of_another_credential_is_not_found_under_ones_own(world, sign_in):
@@ -165,7 +198,7 @@ def test_a_holder_who_left_the_customer_sees_nothing_of_it(world, sign_in):
 
 def test_numbers_no_database_holds_are_not_found(world, sign_in):
     users, _ = world
-    huge = Thing(10**30, 10**30, 10**30, uuid4())
+    huge = Thing(10**30, 10**30, 10**30, uuid4(), uuid4())
 
     statuses = {sign_in(users["owner"]).get(url).status_code for url in huge.urls().values()}
 
@@ -175,8 +208,8 @@ def test_numbers_no_database_holds_are_not_found(world, sign_in):
 def test_every_page_there_is_has_been_asked_for():
     pages = {each.name for each in urlpatterns if isinstance(each, URLPattern)}
 
-    about_things = set(Thing(1, 1, 1, uuid4()).urls())
-    assert pages == about_things | {"home", "credentials", "subscriptions"}
+    about_things = set(Thing(1, 1, 1, uuid4(), uuid4()).urls()) - {"uncounted"}
+    assert pages == about_things | set(LISTS)
 
 
 def said(answer):
@@ -185,4 +218,4 @@ def said(answer):
 
 
 def lists():
-    return [reverse(f"storefront:{each}") for each in ("home", "credentials", "subscriptions")]
+    return [reverse(f"storefront:{each}") for each in LISTS]

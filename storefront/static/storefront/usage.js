@@ -41,6 +41,22 @@
     return starts.length > 31 ? firstsOfMonths : everyStart(DAY, [1, 2, 7, 14], day);
   };
 
+  // What is not counted is striped, so that no colour has to tell it apart.
+  const hatching = (color) => {
+    const ratio = devicePixelRatio;
+    const tile = Object.assign(document.createElement("canvas"), { width: 6 * ratio, height: 6 * ratio });
+    const ink = tile.getContext("2d");
+    ink.scale(ratio, ratio);
+    ink.strokeStyle = color;
+    ink.lineWidth = 2;
+    for (const shift of [-6, 0, 6]) {
+      ink.moveTo(shift, 6);
+      ink.lineTo(shift + 6, 0);
+    }
+    ink.stroke();
+    return () => ink.createPattern(tile, "repeat");
+  };
+
   class Chart {
     constructor(section) {
       this.section = section;
@@ -108,7 +124,7 @@
 
     bars(swatch) {
       return {
-        fill: getComputedStyle(swatch).backgroundColor,
+        fill: "hatched" in swatch.dataset ? hatching(getComputedStyle(swatch).color) : getComputedStyle(swatch).backgroundColor,
         width: 0,
         points: { show: false },
         paths: uPlot.paths.bars({ size: [0.72, 44] }),

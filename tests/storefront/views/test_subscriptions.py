@@ -262,7 +262,7 @@ def test_a_page_asks_the_same_number_of_questions(
         factories.a_credential(customer, key=key, subscriptions=[subscription])
         factories.settled(factories.a_call(key))
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(11):
         browser.get(url_of(subscription))
 
 
