@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long coverage lint check fix bench bench-upload history memory overload \
+.PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload history memory overload \
 	siege upgrades faults teeth conformance fuzz order lock audit release screenshots
 
 help: ## this list
@@ -76,6 +76,9 @@ faults: .venv/.dev-installed ## 200 faults and 100,000 transactions: nothing los
 
 teeth: .venv/.dev-installed ## seven deliberate breaks of that promise, which `make faults` has to catch
 	@exec $(HERE)/python -m bench.faults.teeth $(ARGS)
+
+bench-admin: .venv/.dev-installed ## how long each page of the administration takes at a million, and its queries
+	@exec $(HERE)/python -m bench.administration --credentials $(CREDENTIALS) $(ARGS)
 
 history: .venv/.dev-installed ## whether 50 million transactions behind it make it slower; ARGS=
 	@exec $(HERE)/python -m bench.history $(ARGS)

@@ -10,14 +10,20 @@ from django.utils import timezone
 
 from metering import actions
 from metering.models import GatewayToken, IntakeStats, Rejection
+from metering.models.gateways import is_well_formed_gateway_token
 from metering.recent_calls import calls_reported_lately
 from revcred.admin.products import NameSearchMixin
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.badges import badge
 from revcred.admin_toolkit.generic import ModelChoiceField
-from revcred.admin_toolkit.lists import parse_id
-from revcred.admin_toolkit.token_pages import BaseIssueTokenForm, TokenIssuingMixin
+from revcred.admin_toolkit.lists import parse_id, rows_containing
+from revcred.admin_toolkit.site_search import SearchHit, SearchTerm, page_of
+from revcred.admin_toolkit.token_pages import (
+    BaseIssueTokenForm,
+    TokenIssuingMixin,
+    token_state_in_words,
+)
 from revcred.models import Gateway, User
 
 # A gateway that has sent nothing for so long is shown as quiet: most send every few seconds.
@@ -126,7 +132,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
 
     list_display = ("name", "kind", "state", "tokens", "last_seen_at", "clock")
     search_fields = ("name",)
-    search_help_text = "The beginning of a name."
+    search_help_text = "Words of a name."
     fields = (
         *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "event_subject"),
         *("event_elements", "counted_records", "kept_attributes"),
@@ -203,7 +209,26 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         return [confirmation.effect(sentence, calls_reported_lately(obj))]
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
-        return [Gateway.objects.filter(name__istartswith=term).values("pk")]
+        return [
+            Gateway.objects.filter(name__istartswith=term).values("pk"),
+            rows_containing(Gateway.objects.all(), term, "name").values("pk"),
+        ]
+
+    def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
+        """Return the gateway of a token, or those whose names have the words."""
+        if not is_well_formed_gateway_token(term.key):
+            return super().search_hits(request, term)
+        return [
+            SearchHit(
+                label=f"This is a token of {token.gateway}",
+                url=page_of(token.gateway),
+                detail=token_state_in_words(token),
+            )
+            for token in GatewayToken.objects.of(term.key).select_related("gateway")
+        ]
+
+    def hit_detail(self, found: Gateway) -> str:
+        return found.get_kind_display()
 
     def autocomplete_label(self, found: Gateway) -> str:
         return found.name

@@ -232,3 +232,15 @@ def measure_groups(found: Sequence[QuarantineGroup]) -> list[QuarantineGroup]:
             replace(group, gateway=gateways.get(group.gateway_id), count=count, since=since)
             for group, (count, since) in zip(found, cursor.fetchall(), strict=True)
         ]
+
+
+def groups_of_key(fingerprint: UUID) -> list[QuarantineGroup]:
+    """Return the groups that have transactions with this key, by its fingerprint."""
+    rows = Quarantined.objects.filter(fingerprint=fingerprint)
+    found = rows.values_list("reason", "gateway", "hint").order_by()[:MAX_COUNTED_PER_GROUP]
+    return [
+        QuarantineGroup(
+            reason=QuarantineReason(reason), fingerprint=fingerprint, gateway_id=gateway, hint=hint
+        )
+        for reason, gateway, hint in sorted(set(found))
+    ]

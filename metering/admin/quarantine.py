@@ -24,6 +24,8 @@ from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.lists import LinkedFilter, parse_id
+from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
+from revcred.fingerprints import fingerprint
 from revcred.models import Gateway, User
 
 # Only the groups of the page are counted, each by a query of the index.
@@ -311,6 +313,18 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
             return self.action_page(request, form_class, group)
 
         return page
+
+    def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
+        """Return the groups whose transactions have this key."""
+        return [
+            SearchHit(
+                label=measured.reason.label,
+                url=self.url_of(measured),
+                detail=f"{measured.count_in_words} waiting under this key at {measured.gateway}",
+            )
+            for measured in groups.measure_groups(groups.groups_of_key(fingerprint(term.key)))
+            if measured.count
+        ]
 
     def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         user: Any = request.user

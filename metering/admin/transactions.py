@@ -15,6 +15,7 @@ from metering.models.transactions import MeteredCall
 from revcred import pasting
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
 from revcred.models import Assignment, Gateway
 
 LATEST_PERIOD = timedelta(days=1)  # before the gateway was last seen
@@ -118,6 +119,16 @@ class TransactionAdmin(ReceiptModelAdmin):
         if found and all(receipt.transaction_id == term for receipt in found):
             return super().search(request)
         return self.show_receipts(request, found, found[0].transaction_id if found else term)
+
+    def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
+        """Return the receipts of a transaction's complete id, one for each gateway that sent it."""
+        # An id that may stand in an address: one with a key in it was stored without the key.
+        if not term.text or term.is_marked_as_key or pasting.is_known_key(term.text):
+            return []
+        return [
+            SearchHit(label=term.text, url=self.list_url(term), detail=f"at {gateway}")
+            for gateway in receipts.gateways_that_sent(term.text)
+        ]
 
     def finds_any(self, term: str) -> bool:
         # Looking would take as long as the search itself, which says so if there is none.

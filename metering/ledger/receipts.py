@@ -152,6 +152,20 @@ def find_receipts(gateway: Gateway, transaction_id: str) -> list[Receipt]:
     return [receipt_of_row(row) for row in rows if row]
 
 
+def gateways_that_sent(transaction_id: str) -> list[Gateway]:
+    """Return the gateways of which a processed transaction of this id is known: one look-up."""
+    gateways = {
+        key: gateway
+        for gateway in Gateway.objects.all()
+        for key in possible_dedup_keys(gateway.pk, transaction_id)
+    }
+    keys = list(gateways)
+    own = SeenTransaction.objects.filter(pk__in=keys).values_list("pk", flat=True)
+    shared = SeenTransaction.objects.filter(shared_id__in=keys)
+    seen = {*own, *shared.values_list("shared_id", flat=True).distinct()}
+    return list(dict.fromkeys(gateways[key] for key in keys if key in seen))
+
+
 def find_receipts_of_all_gateways(transaction_id: str) -> list[Receipt]:
     """Return the receipts of all gateways that sent this id."""
     gateways = Gateway.objects.all()

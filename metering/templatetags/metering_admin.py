@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from metering.admin import groups
 from metering.ledger.quantities import format_field_value, format_quantity
-from metering.models import Claim, Delivery, IntakeStats, Quarantined, QuarantineReason
+from metering.models import Claim, Delivery, IntakeStats, Quarantined
 from revcred.models import Upload
 
 register = template.Library()
@@ -70,13 +70,7 @@ def claims_of_upload(upload: Upload) -> QuerySet[Claim]:
 @register.simple_tag
 def quarantine_groups_of_key(fingerprint: UUID) -> list[groups.QuarantineGroup]:
     """Return the groups of the quarantine that have transactions with this key."""
-    waiting = Quarantined.objects.filter(fingerprint=fingerprint).values_list("reason", "gateway")
-    return [
-        groups.QuarantineGroup(
-            reason=QuarantineReason(reason), fingerprint=fingerprint, gateway_id=gateway
-        )
-        for reason, gateway in sorted(set(waiting.order_by()[:MAX_WAITING_COUNTED]))
-    ]
+    return groups.groups_of_key(fingerprint)
 
 
 register.filter("quantity", format_quantity)

@@ -36,6 +36,7 @@ from revcred.admin_toolkit.audited import may_undo_changes, undone_event_ids
 from revcred.admin_toolkit.badges import BadgeTone, badge
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.lists import LinkedFilter
+from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchHit, SearchTerm
 from revcred.fingerprints import fingerprint
 from revcred.models import (
     Assignment,
@@ -98,6 +99,14 @@ class FingerprintFilter(LinkedFilter):
         return "the key you typed"
 
 
+def key_period_in_words(key: ExternalKey) -> str:
+    """Return kind, end and period of a key, such as `key …eisw since 2026-01-01 08:00`."""
+    at = f" at {key.gateway}" if key.gateway else ""
+    since = f"since {key.active_from:%Y-%m-%d %H:%M}"
+    until = f" until {key.active_until:%Y-%m-%d %H:%M}" if key.active_until else ""
+    return f"{key}{at} {since}{until} UTC"
+
+
 def parse_fingerprint(text: str | None) -> UUID | None:
     """Return the fingerprint in a URL, or None."""
     try:
@@ -144,8 +153,8 @@ class CredentialAdmin(ActionPagesMixin):
     list_filter = (FingerprintFilter, CustomerFilter, AssignedSubscriptionFilter, HolderFilter)
     search_fields = ("name",)
     search_help_text = (
-        "A whole key, its last four characters, a holder's e-mail address, or the beginning of a"
-        " name, customer or subscription. Keys are kept out of the address."
+        "A whole key, its last four characters, a holder's e-mail address, or words of a name,"
+        " customer or subscription. Keys are kept out of the address."
     )
     fields = ("name", "holders", "environment", "tags", "expires_at")
     autocomplete_fields = ("holders",)
@@ -194,6 +203,24 @@ class CredentialAdmin(ActionPagesMixin):
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return search.credential_search_queries(term)
+
+    def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
+        """Return the credentials of a key or alias first, each with the period of that key."""
+        keys = ExternalKey.objects.filter(fingerprint=fingerprint(term.key))
+        of_key = [
+            SearchHit(
+                label=str(key.credential),
+                url=self.url_of(key.credential),
+                detail=f"{key.credential.customer} · {key_period_in_words(key)}",
+            )
+            for key in keys.select_related("credential__customer", "gateway")[:MAX_HITS_PER_KIND]
+        ]
+        return of_key or super().search_hits(request, term)
+
+    def hit_detail(self, found: Any) -> str:
+        state = found.state_at(timezone.now(), suspended=found.suspended)
+        hints = "".join(f" …{key.hint}" for key in found.now_keys if key.hint)
+        return f"{found.customer} · {state.label.lower()}{hints and ' ·' + hints}"
 
     def autocomplete_label(self, found: Any) -> str:
         hints = "".join(f" …{key.hint}" for key in found.now_keys)

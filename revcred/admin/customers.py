@@ -22,10 +22,12 @@ from revcred.admin_toolkit.lists import LinkedFilter
 from revcred.admin_toolkit.pickers import PickersMixin
 from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
 from revcred.admin_toolkit.search import (
+    customer_ids,
     customer_search_queries,
-    customers_named,
+    subscriber_search_queries,
     subscribers_with_email,
 )
+from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
 from revcred.models import AddressChange, Customer, Membership, Subscriber, User
 
 MAX_INLINE_MEMBERSHIPS = 100
@@ -201,7 +203,7 @@ class CustomerAdmin(MembershipInlineMixin):
 
     list_display = ("name", "external_key", "suspended_at", "created_at")
     search_fields = ("name", "external_key")
-    search_help_text = "The beginning of a name or external key."
+    search_help_text = "Words of a name or external key."
     readonly_fields = ("created_at",)
     change_form_template = "admin/revcred/customer/change_form.html"
     fieldsets: ClassVar[Any] = (
@@ -212,6 +214,9 @@ class CustomerAdmin(MembershipInlineMixin):
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return customer_search_queries(term)
+
+    def hit_detail(self, found: Customer) -> str:
+        return found.external_key
 
     def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
         effects = super().effects(form, formsets)
@@ -331,8 +336,8 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, PersonPage
 
     form = SubscriberForm
     list_display = ("email", "name", "external_key", "signs_in", "invited_at", "created_at")
-    search_fields = ("email", "external_key")
-    search_help_text = "The beginning of an e-mail address or external key."
+    search_fields = ("email", "name", "external_key")
+    search_help_text = "Words of a name, an e-mail address or an external key."
     fields = ("email", "new_address", "name", "external_key", "user", "invited_at", "created_at")
     readonly_fields = ("user", "new_address", "invited_at", "created_at")
     list_select_related = ("user",)
@@ -375,11 +380,10 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, PersonPage
         return [membership_end_effect(membership) for membership in memberships_of_person]
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
-        return [
-            subscribers_with_email(term).values("pk"),
-            Subscriber.objects.filter(email__startswith=term.lower()).values("pk"),
-            Subscriber.objects.filter(external_key__startswith=term).values("pk"),
-        ]
+        return subscriber_search_queries(term)
+
+    def hit_detail(self, found: Subscriber) -> str:
+        return found.name
 
     def autocomplete_label(self, found: Subscriber) -> str:
         return f"{found.name} <{found.email}>" if found.name else found.email
@@ -396,12 +400,16 @@ class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
     autocomplete_fields = ("subscriber", "customer")
     ordering = ("-pk",)
     search_fields = ("subscriber__email",)
-    search_help_text = "A subscriber's whole e-mail address, or the beginning of a customer's name."
+    search_help_text = "A subscriber's whole e-mail address, or words of a customer's name."
+
+    def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
+        """Return nothing: the customers and subscribers themselves are found."""
+        return []
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [
             Membership.objects.filter(subscriber__in=subscribers_with_email(term)).values("pk"),
-            Membership.objects.filter(customer__in=customers_named(term)).values("pk"),
+            Membership.objects.filter(customer__in=customer_ids(term)).values("pk"),
         ]
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:  # noqa: FBT001

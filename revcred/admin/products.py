@@ -13,7 +13,7 @@ from revcred.actions import subscriptions
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.generic import ModelForm, TabularInline
-from revcred.admin_toolkit.lists import parse_id
+from revcred.admin_toolkit.lists import parse_id, rows_containing
 from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
 from revcred.models import PathRule, Product, Source
 
@@ -21,14 +21,18 @@ from revcred.models import PathRule, Product, Source
 class NameSearchMixin(ReattributeRenamedMixin):
     """Searches by name and external key without an index: there are few products and sources."""
 
-    search_help_text = "The beginning of a name or external key."
+    search_help_text = "Words of a name or external key."
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         everything = self.model._base_manager.all()
         return [
             everything.filter(name__istartswith=term).values("pk"),
             everything.filter(external_key__startswith=term).values("pk"),
+            rows_containing(everything, term, "name", "external_key").values("pk"),
         ]
+
+    def hit_detail(self, found: Any) -> str:
+        return str(found.external_key)
 
     def autocomplete_label(self, found: Any) -> str:
         return f"{found} ({found.external_key})"

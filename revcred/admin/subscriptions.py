@@ -16,8 +16,8 @@ from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.badges import badge
 from revcred.admin_toolkit.generic import ModelForm
-from revcred.admin_toolkit.lists import LinkedFilter, parse_id, rows_starting_with
-from revcred.admin_toolkit.search import customers_named
+from revcred.admin_toolkit.lists import LinkedFilter, parse_id
+from revcred.admin_toolkit.search import subscription_search_queries
 from revcred.metering_port import RECENT_CALLS_DAYS
 from revcred.models import FormerName, Product, Subscription, User
 
@@ -130,7 +130,7 @@ class SubscriptionAdmin(ActionPagesMixin):
     list_select_related = ("customer", "product")
     list_filter = (CustomerFilter, ProductFilter)
     search_fields = ("external_key", "name")
-    search_help_text = "The beginning of an external key, a name, or a customer's name."
+    search_help_text = "Words of a name or external key, or of its customer's."
     autocomplete_fields = ("customer", "product")
     fields = (
         "customer",
@@ -177,11 +177,10 @@ class SubscriptionAdmin(ActionPagesMixin):
         return super().get_search_results(request, queryset, search_term)
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
-        return [
-            Subscription.objects.filter(external_key__startswith=term).values("pk"),
-            rows_starting_with(Subscription.objects.all(), "name", term).values("pk"),
-            Subscription.objects.filter(customer__in=customers_named(term)).values("pk"),
-        ]
+        return subscription_search_queries(term)
+
+    def hit_detail(self, found: Subscription) -> str:
+        return f"{found.product} · {found.customer} · {found.external_key}"
 
     def autocomplete_label(self, found: Subscription) -> str:
         return f"{found} · {found.product} · {found.customer}"

@@ -15,7 +15,12 @@ from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
-from revcred.admin_toolkit.token_pages import BaseIssueTokenForm, TokenIssuingMixin
+from revcred.admin_toolkit.site_search import SearchHit, SearchTerm, page_of
+from revcred.admin_toolkit.token_pages import (
+    BaseIssueTokenForm,
+    TokenIssuingMixin,
+    token_state_in_words,
+)
 from revcred.models import User, UserToken
 
 
@@ -96,6 +101,16 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     readonly_fields = fields
     change_form_template = "admin/revcred/usertoken/change_form.html"
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"revoke": RevokeUserTokenForm}
+
+    def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
+        return [
+            SearchHit(
+                label=f"This is a token of {token.user}",
+                url=page_of(token),
+                detail=token_state_in_words(token),
+            )
+            for token in UserToken.objects.of(term.key).select_related("user")
+        ]
 
     @admin.display(description="token")
     def token(self, token: UserToken) -> str:

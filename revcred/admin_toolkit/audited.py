@@ -14,6 +14,7 @@ from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
 from django.utils.text import capfirst
 from django.views.decorators.http import require_POST
 
@@ -28,11 +29,19 @@ from revcred.admin_toolkit.generic import ModelAdmin, ModelForm
 from revcred.admin_toolkit.json_field import JsonObjectField
 from revcred.admin_toolkit.lists import BoundedPaginator, FilteredChangeList, ids_found_by_any
 from revcred.admin_toolkit.pickers import PickersMixin
+from revcred.admin_toolkit.site_search import (
+    MAX_HITS_PER_KIND,
+    SearchHit,
+    SearchTerm,
+    page_of,
+)
 from revcred.models import AuditEvent, AuditVerb, UploadChange
 
 MAX_DEPENDENTS_COUNTED = 100
 MAX_HISTORY_SHOWN = 200
-KEY_TYPED_MESSAGE = "You typed a key. To find its credential, use the search under Credentials."
+KEY_TYPED_MESSAGE = (
+    "You typed a key. To find its credential, use the search at the top of the page."
+)
 SEARCH_FOUND_NOTHING_MESSAGE = (
     "Nothing was found. What you typed may be a key, so it is not kept in the address."
 )
@@ -79,6 +88,43 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         """Return queries for the ids that a search should find, each served by an index."""
         return []
+
+    def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
+        """Return the rows that the search of all pages shows, by the queries of the list's own.
+
+        At most one more than a page shows, which tells that there are more.
+        """
+        queries = self.search_queries(term.words) if term.words else []
+        if not queries:
+            return []
+        most = MAX_HITS_PER_KIND + 1
+        ids = list(ids_found_by_any(queries, most=most).values_list("pk", flat=True))
+        rows = self.get_queryset(request).filter(pk__in=ids)
+        found = sorted(rows, key=lambda row: (self._distance(row, term.words.casefold()), -row.pk))
+        return [
+            SearchHit(label=str(row), url=page_of(row), detail=self.hit_detail(row))
+            for row in found[:most]
+        ]
+
+    def _distance(self, row: Any, folded: str) -> int:
+        """Return 0 if a text of the row is just this, 1 if one begins with it, else 2."""
+        texts = [
+            str(getattr(row, name) or "").casefold()
+            for name in self.search_fields
+            if "__" not in name
+        ]
+        if folded in texts:
+            return 0
+        return 1 if any(text.startswith(folded) for text in texts) else 2
+
+    def list_url(self, term: SearchTerm) -> str:
+        """Return the address of the list with everything that a term finds."""
+        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        return f"{address}?{urlencode({'q': term.words})}"
+
+    def hit_detail(self, found: Any) -> str:
+        """Return what tells a found row apart from others of its name."""
+        return ""
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     ModelChoiceField = forms.ModelChoiceField[Any]
     ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Any]
     ModelChoiceIterator = form_models.ModelChoiceIterator[Any]
+    Page = paginator.Page[Any]
     Paginator = paginator.Paginator[Any]
     UserAdmin = auth_admin.UserAdmin[User]
     GroupAdmin = auth_admin.GroupAdmin
@@ -33,6 +34,7 @@ else:
     ModelChoiceField = forms.ModelChoiceField
     ModelMultipleChoiceField = forms.ModelMultipleChoiceField
     ModelChoiceIterator = form_models.ModelChoiceIterator
+    Page = paginator.Page
     Paginator = paginator.Paginator
     UserAdmin = auth_admin.UserAdmin
     GroupAdmin = auth_admin.GroupAdmin

@@ -8,16 +8,18 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import Func, QuerySet, TextField, Value
 from django.db.models.functions import Lower
 from django.http import HttpRequest
 
-from revcred.admin_toolkit.generic import Paginator
+from revcred.admin_toolkit.generic import Page, Paginator
 from revcred.postgresql.estimates import estimate_rows
 
 # Limits of a page's cost, measured at a million rows.
 MAX_ROWS_COUNTED = 10_000  # then "more than"
 MAX_ROWS_PER_SEARCH = 1_000  # of each query of a search
+MIN_INDEXED_CHARACTERS = 3  # of a word; shorter ones have no trigram, and so no index
+MAX_WORDS = 8  # of a search
 MAX_ID_DIGITS = 18  # any number of these fits into a bigint
 
 
@@ -49,6 +51,16 @@ class BoundedPaginator(Paginator):
         if self.count <= MAX_ROWS_COUNTED:
             return f"{self.count:,}"
         return f"about {self.count:,}" if self._is_whole else f"more than {MAX_ROWS_COUNTED:,}"
+
+    def page(self, number: int | str) -> Page:
+        """Return a page: ids first, and then these rows alone with all that is joined to them.
+
+        PostgreSQL would join and sort the whole table for a page far back.
+        """
+        number = self.validate_number(number)
+        bottom = (number - 1) * self.per_page
+        ids = self.object_list.values_list("pk", flat=True)[bottom : bottom + self.per_page]
+        return Page(self.object_list.filter(pk__in=list(ids)), number, self)
 
     @property
     def _is_whole(self) -> bool:
@@ -83,12 +95,36 @@ def rows_starting_with(queryset: QuerySet[Any], field: str, term: str) -> QueryS
     return found
 
 
-def ids_found_by_any(queries: Sequence[QuerySet[Any]]) -> QuerySet[Any]:
-    """Return the union of id queries, at most MAX_ROWS_PER_SEARCH of each.
+class SearchText(Func):
+    """Texts as one, in small letters and without accents: a function and indexes of migrations."""
+
+    function = "search_text"
+    output_field = TextField()
+
+
+def rows_containing(queryset: QuerySet[Any], term: str, *fields: str) -> QuerySet[Any]:
+    """Return rows in whose fields each word of the term occurs, also in the middle of a word.
+
+    Case and accents make no difference. Words without an index (MIN_INDEXED_CHARACTERS) only narrow
+    what others find. Use the fields of an index `…_by_search_text` where a table may be large.
+    """
+    words = [word.replace("\0", "") for word in term.split()][:MAX_WORDS]
+    if all(len(word) < MIN_INDEXED_CHARACTERS for word in words):
+        return queryset.none()
+    found: QuerySet[Any] = queryset.alias(search_text=SearchText(*fields))
+    for word in words:
+        found = found.filter(search_text__contains=SearchText(Value(word)))
+    return found
+
+
+def ids_found_by_any(
+    queries: Sequence[QuerySet[Any]], *, most: int = MAX_ROWS_PER_SEARCH
+) -> QuerySet[Any]:
+    """Return the union of id queries, at most `most` of each.
 
     PostgreSQL would read all rows for an OR over several tables, or for one followed by a LIMIT.
     """
-    first, *others = [query.order_by()[:MAX_ROWS_PER_SEARCH] for query in queries]
+    first, *others = [query.order_by()[:most] for query in queries]
     found: QuerySet[Any] = first.union(*others)
     return found
 

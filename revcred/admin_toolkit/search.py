@@ -7,17 +7,23 @@ from django.db.models import QuerySet
 from django.db.models.functions import Lower
 
 from revcred import pasting
-from revcred.admin_toolkit.lists import ids_found_by_any, rows_starting_with
+from revcred.admin_toolkit.lists import ids_found_by_any, rows_containing, rows_starting_with
 from revcred.fingerprints import HINT_LENGTH
 from revcred.models import Assignment, Credential, Customer, ExternalKey, Subscriber, Subscription
+
+# Customers and subscriptions whose credentials a search finds: each costs a look-up.
+MAX_OWNERS = 200
 
 
 def credential_search_queries(term: str) -> list[QuerySet[Any]]:
     """Return queries for ids of credentials: by name, hint, holder, customer or subscription."""
+    subscriptions = _owner_ids(_own_subscription_queries(term))
     found = [
         rows_starting_with(Credential.objects.all(), "name", term).values("pk"),
-        Credential.objects.filter(customer__in=customers_named(term)).values("pk"),
-        *_by_subscription(term),
+        rows_containing(Credential.objects.all(), term, "name").values("pk"),
+        # Ids, not subqueries: for these PostgreSQL would read all credentials.
+        Credential.objects.filter(customer__in=customer_ids(term)).values("pk"),
+        Assignment.objects.filter(subscription__in=subscriptions).values("credential"),
     ]
     # A hint matches only in full, so other terms need not ask for it.
     if len(term) == HINT_LENGTH:
@@ -51,19 +57,40 @@ def may_be_key_of_credential(term: str) -> bool:
     ).exists()
 
 
-def _by_subscription(term: str) -> list[QuerySet[Any]]:
-    """Return queries for credentials assigned to subscriptions with this key or name."""
-    by_key: QuerySet[Any] = Subscription.objects.filter(external_key__startswith=term)
-    by_name = rows_starting_with(Subscription.objects.all(), "name", term)
+def _own_subscription_queries(term: str) -> list[QuerySet[Any]]:
+    """Return queries for ids of subscriptions with this external key or name."""
     return [
-        Assignment.objects.filter(subscription__in=each).values("credential")
-        for each in (by_key, by_name)
+        Subscription.objects.filter(external_key__startswith=term).values("pk"),
+        rows_starting_with(Subscription.objects.all(), "name", term).values("pk"),
+        rows_containing(Subscription.objects.all(), term, "name", "external_key").values("pk"),
     ]
 
 
-def customers_named(term: str) -> QuerySet[Customer]:
-    """Return customers whose name or external key starts with the term."""
-    return Customer.objects.filter(pk__in=ids_found_by_any(customer_search_queries(term)))
+def subscription_search_queries(term: str) -> list[QuerySet[Any]]:
+    """Return queries for ids of subscriptions by external key, name or customer."""
+    of_customers = Subscription.objects.filter(customer__in=customer_ids(term)).values("pk")
+    return [*_own_subscription_queries(term), of_customers]
+
+
+def subscriber_search_queries(term: str) -> list[QuerySet[Any]]:
+    """Return queries for ids of subscribers by address, name or external key."""
+    texts = ("email", "name", "external_key")
+    return [
+        subscribers_with_email(term).values("pk"),
+        Subscriber.objects.filter(email__startswith=term.lower()).values("pk"),
+        Subscriber.objects.filter(external_key__startswith=term).values("pk"),
+        rows_containing(Subscriber.objects.all(), term, *texts).values("pk"),
+    ]
+
+
+def customer_ids(term: str) -> list[int]:
+    """Return the ids of customers whose name or external key has the words of the term."""
+    return _owner_ids(customer_search_queries(term))
+
+
+def _owner_ids(queries: list[QuerySet[Any]]) -> list[int]:
+    found = ids_found_by_any(queries, most=MAX_OWNERS)
+    return list(found.values_list("pk", flat=True))
 
 
 def subscribers_with_email(term: str) -> QuerySet[Subscriber]:
@@ -76,4 +103,5 @@ def customer_search_queries(term: str) -> list[QuerySet[Any]]:
     return [
         rows_starting_with(Customer.objects.all(), "name", term).values("pk"),
         Customer.objects.filter(external_key__startswith=term).values("pk"),
+        rows_containing(Customer.objects.all(), term, "name", "external_key").values("pk"),
     ]

@@ -7,14 +7,17 @@ from typing import Any, ClassVar
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.utils import get_next_redirect_url
+from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.text import capfirst
 
 from revcred import backups
+from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchGroup, SearchTerm
 from revcred.models import AuditEvent
 from revcred.runtime import preflight
 
@@ -95,6 +98,49 @@ class RevcredAdminSite(AdminSite):
             "has_module_perms": True,
             "models": models,
         }
+
+    def get_urls(self) -> list[URLResolver | URLPattern]:
+        search = path("search/", self.admin_view(self.search), name="search")
+        return [search, *super().get_urls()]
+
+    def search(self, request: HttpRequest) -> HttpResponse:
+        """Show what all pages find for a term, or the only hit itself.
+
+        What is typed comes by POST and is shown again only if it can be no key.
+        """
+        term = SearchTerm.from_posted(request.POST.get("term", ""))
+        groups = self._search_groups(request, term) if term.text else []
+        hits = [hit for group in groups for hit in group.hits]
+        if len(hits) == 1:
+            return redirect(hits[0].url)
+        context = self.each_context(request) | {
+            "title": "Search",
+            "subtitle": None,
+            "groups": groups,
+            "is_asked": bool(term.text),
+            "term": "" if term.may_be_key else term.text,
+        }
+        return TemplateResponse(request, "admin/search.html", context)
+
+    def _search_groups(self, request: HttpRequest, term: SearchTerm) -> list[SearchGroup]:
+        """Return the hits of each kind whose pages the user may see."""
+        found = []
+        for label in (label for labels in self.SECTIONS.values() for label in labels):
+            page: Any = self.get_model_admin(apps.get_model(label))
+            if not page.has_view_or_change_permission(request):
+                continue
+            hits = page.search_hits(request, term)
+            if not hits:
+                continue
+            is_cut = len(hits) > MAX_HITS_PER_KIND
+            found.append(
+                SearchGroup(
+                    name=capfirst(str(page.opts.verbose_name_plural)),
+                    hits=hits[:MAX_HITS_PER_KIND],
+                    all_url=page.list_url(term) if is_cut else "",
+                )
+            )
+        return found
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -21,7 +21,7 @@ from revcred.launcher.processes import Program
 
 OLDEST_MAJOR = 15
 # Distributions package extensions apart, so an installation may lack them.
-REQUIRED_EXTENSIONS = ("btree_gist", "pg_trgm")
+REQUIRED_EXTENSIONS = ("btree_gist", "pg_trgm", "unaccent")
 PID_FILE_STATUS_LINE = 7  # from 0; the last line of the pid file
 DEBIAN_DIRECTORY = Path("/usr/lib/postgresql")
 SOCKET_PORT = 5432  # only a part of the socket's name: no TCP port is opened

@@ -33,7 +33,7 @@ UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 KEY_IN_URL_MESSAGE_FOR_STAFF = (
     "The address of that page contained a key, which would be kept in histories and logs. To find a"
-    " key, use the search under Credentials: it keeps the key out of the address."
+    " key, use the search at the top of the page: it keeps the key out of the address."
 )
 KEY_IN_URL_MESSAGE = (
     "The address of that page contained a key, which would be kept in histories and logs. To find a"

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Literal
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
+from revcred.list_files import ListFormat
 from revcred.models import AuditEvent, RememberedMapping, Upload, User
 from revcred.models.uploads import asker
 from revcred.uploads import (
@@ -27,7 +28,6 @@ from revcred.uploads.quota import NoRoom
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.rights import NotAllowed
 from revcred.uploads.undoing import UndoObstacle
-from revcred.uploads.writing import ListFormat
 
 __all__ = [
     "ColumnsMissing",

@@ -6,11 +6,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
+from revcred.list_files import ListFormat
 from revcred.models import Upload
 from revcred.uploads import files, problems
 from revcred.uploads.opening import open_upload
 from revcred.uploads.reading import ListReader, RowError
-from revcred.uploads.writing import ListFormat, write_rejected
+from revcred.uploads.writing import write_rejected
 
 PROBLEM_ROWS_PER_QUERY = 1_000
 

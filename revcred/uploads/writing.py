@@ -1,41 +1,13 @@
-"""Writing of lists: templates, filled examples and rejected rows."""
+"""Writing of lists for uploads: templates, filled examples and rejected rows."""
 
-import csv
-from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
-from io import BytesIO, TextIOWrapper
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from io import BytesIO
 from typing import BinaryIO
 
-from msgspec import json
-from xlsxwriter import Workbook
-
+from revcred.list_files import ListFormat, ListHeader, ListRows, write_list
 from revcred.uploads import examples
 from revcred.uploads.columns import ListKind, columns_of
-from revcred.uploads.formulas import guard_formula
 from revcred.uploads.reading.headers import ERROR_COLUMN
-
-
-class ListFormat(StrEnum):
-    CSV = "csv"
-    XLSX = "xlsx"
-    JSON_LINES = "jsonl"
-
-
-CONTENT_TYPES = {
-    ListFormat.CSV: "text/csv; charset=utf-8",
-    ListFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ListFormat.JSON_LINES: "application/x-ndjson",
-}
-
-COLUMN_WIDTH = 24  # characters
-
-ListHeader = Sequence[str]
-ListRows = Iterable[Sequence[str]]
-
-
-class TooLongForSheet(Exception):
-    """The list has more rows, or a longer cell, than a sheet of Excel takes."""
 
 
 def template_file(kind: ListKind, form: ListFormat) -> bytes:
@@ -50,14 +22,6 @@ def template_file(kind: ListKind, form: ListFormat) -> bytes:
 def example_file(kind: ListKind, form: ListFormat) -> bytes:
     """Return a list with a header and example rows."""
     return _list_as_bytes(form, _header_of(kind), examples.example_rows(kind))
-
-
-def write_list(to: BinaryIO, form: ListFormat, header: ListHeader, rows: ListRows) -> None:
-    """Write a list, row by row, that reading gives back exactly.
-
-    Raises TooLongForSheet.
-    """
-    LIST_WRITERS[form](to, header, rows)
 
 
 def write_rejected(
@@ -82,38 +46,3 @@ def _list_as_bytes(form: ListFormat, header: ListHeader, rows: ListRows) -> byte
     to = BytesIO()
     write_list(to, form, header, rows)
     return to.getvalue()
-
-
-def _write_csv(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
-    # Without the byte order mark Excel takes UTF-8 for another encoding.
-    text = TextIOWrapper(to, "utf-8-sig", newline="")
-    writer = csv.writer(text)
-    writer.writerows([guard_formula(cell) for cell in row] for row in chain([header], rows))
-    # Closing the wrapper would close the file of the caller.
-    text.detach()
-
-
-def _write_xlsx(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
-    # Rows are written out one by one, instead of keeping all of them in memory.
-    with Workbook(to, {"constant_memory": True}) as workbook:
-        sheet = workbook.add_worksheet()
-        # As text, so that Excel changes nothing that is typed in later either.
-        as_text = workbook.add_format({"num_format": "@"})
-        sheet.set_column(0, len(header) - 1, COLUMN_WIDTH, as_text)
-        sheet.freeze_panes(1, 0)
-        for number, row in enumerate(chain([header], rows)):
-            for position, cell in enumerate(row):
-                # Anything but 0 is an error: a row or a text beyond Excel's limits.
-                if sheet.write_string(number, position, cell, as_text):
-                    raise TooLongForSheet
-
-
-def _write_json_lines(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
-    to.writelines(json.encode(dict(zip(header, row, strict=True))) + b"\n" for row in rows)
-
-
-LIST_WRITERS: dict[ListFormat, Callable[[BinaryIO, ListHeader, ListRows], None]] = {
-    ListFormat.CSV: _write_csv,
-    ListFormat.XLSX: _write_xlsx,
-    ListFormat.JSON_LINES: _write_json_lines,
-}

@@ -64,13 +64,22 @@ def test_the_administration_s_fields(opened, customer, scripts):
     page = opened(factories.a_user(is_staff=True, is_superuser=True), scripts=scripts)
     for line in PASTED:
         page.goto("/admin/")
-        page.get_by_label("Find a credential").fill(line)
-        page.get_by_role("button", name="Find").click()
+        page.get_by_label("Search everything").fill(line)
+        page.get_by_role("button", name="Search", exact=True).click()
         expect(page.get_by_role("heading", name="checkout")).to_be_visible()
         page.goto(reverse("admin:revcred_customer_changelist"))
         page.get_by_label("Find", exact=True).fill(line)
         page.get_by_role("button", name="Find").click()
         expect(page.get_by_text("You typed a key.")).to_be_visible()
+
+
+def test_a_slash_leads_to_the_search_unless_one_types(opened, customer):
+    page = opened(factories.a_user(is_staff=True, is_superuser=True))
+    page.goto(reverse("admin:revcred_customer_changelist"))
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search everything")).to_be_focused()
+    page.keyboard.type("a/b")
+    expect(page.get_by_label("Search everything")).to_have_value("a/b")
 
 
 def test_a_picker(opened, customer):

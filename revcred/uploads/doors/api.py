@@ -24,6 +24,7 @@ from revcred.api.errors import (
     UnsupportedContentType,
 )
 from revcred.api.rendering import StructRenderer
+from revcred.list_files import CONTENT_TYPES
 from revcred.models import Upload
 from revcred.uploads import actions, files, quota
 from revcred.uploads import mapping as mappings
@@ -39,7 +40,6 @@ from revcred.uploads.doors.bodies import (
     UploadsBody,
 )
 from revcred.uploads.reading import MAX_FILE_BYTES
-from revcred.uploads.writing import CONTENT_TYPES
 
 MAX_UPLOADS_LISTED = 50
 MAX_FORM_OVERHEAD_BYTES = 10_000  # of a multipart body, besides the file

@@ -30,6 +30,8 @@ from django.views.decorators.http import require_POST
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import BadgeTone, badge
 from revcred.admin_toolkit.lists import parse_id
+from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchHit, SearchTerm
+from revcred.list_files import CONTENT_TYPES, ListFormat
 from revcred.models import Upload, User
 from revcred.uploads import actions, columns, examples, files, quota, rights, writing
 from revcred.uploads.columns import ListKind
@@ -37,7 +39,6 @@ from revcred.uploads.doors import preview
 from revcred.uploads.doors.forms import ChoicesForm, ColumnsForm, UploadFileForm
 from revcred.uploads.doors.template_tags import duration
 from revcred.uploads.reading import MAX_FILE_BYTES
-from revcred.uploads.writing import CONTENT_TYPES, ListFormat
 
 # Other states are those in which somebody, or a worker, still has something to do.
 UPLOAD_STATE_TONES: dict[str, BadgeTone] = {
@@ -105,6 +106,22 @@ class UploadAdmin(ReadOnlyModelAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(RIGHT_TO_UPLOAD)
+
+    def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
+        """Return the latest uploads whose file name has the words, or the one of that number."""
+        if not term.words:
+            return []
+        number = parse_id(term.words.removeprefix("#"))
+        named = Upload.objects.filter(file_name__icontains=term.words)
+        found = Upload.objects.filter(pk=number) if number is not None else named
+        return [
+            SearchHit(
+                label=upload.file_name,
+                url=self.url_of(upload),
+                detail=f"#{upload.pk} · {upload.created_at:%Y-%m-%d %H:%M} UTC",
+            )
+            for upload in found[: MAX_HITS_PER_KIND + 1]
+        ]
 
     # --- Addresses of the pages ---
 

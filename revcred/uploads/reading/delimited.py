@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from revcred.uploads.formulas import remove_guard
+from revcred.formulas import remove_guard
 from revcred.uploads.reading.encodings import ENCODING_TITLES, encoding_of
 from revcred.uploads.reading.headers import column_names_in
 from revcred.uploads.reading.list_reader import (

@@ -322,6 +322,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "password_change": [Case()],
         "password_change_done": [Case()],
         "jsi18n": [Case()],
+        "search": [Case(said={"term": "acme"})],
         "view_on_site": [Case(at=lambda _world, _actor: ("1", "1"))],
         "app_list": [Case(at=lambda _world, _actor: "revcred")],
         "autocomplete": [

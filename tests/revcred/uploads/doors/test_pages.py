@@ -7,13 +7,13 @@ from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
+from revcred.list_files import ListFormat
 from revcred.models import Credential, Customer, Subscriber, Subscription, Upload, User
 from revcred.uploads import actions
 from revcred.uploads.columns import ListKind
 from revcred.uploads.doors import pages
 from revcred.uploads.reading import open_list
 from revcred.uploads.worker import process_waiting_uploads
-from revcred.uploads.writing import ListFormat
 from tests import confirming, factories
 
 pytestmark = pytest.mark.django_db(transaction=True)

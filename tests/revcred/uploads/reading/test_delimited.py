@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revcred.uploads.formulas import remove_guard
+from revcred.formulas import remove_guard
 from revcred.uploads.reading import MAX_FILE_BYTES, RowError, UnreadableFile, open_list
 
 # --- As it is -------------------------------------------------------------------------------------
