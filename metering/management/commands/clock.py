@@ -15,6 +15,7 @@ from django.utils import timezone
 from metering import retention as metering_retention
 from metering.attribution import processing, slow_rules
 from metering.attribution.discovery import SourceDiscovery
+from metering.clock_set_back import bring_forward_waiting_work
 from metering.fingerprint_moves import follow_moves, forget_moves
 from metering.ledger import partitions
 from metering.models import Claim, Delivery, PartialTransaction, SeenTransaction
@@ -60,6 +61,7 @@ class Command(BaseCommand):
         chores_at = discovery_at = files_at = audit_head_at = 0.0
         discovery = SourceDiscovery()
         while not stopped.wait(TICK_SECONDS):
+            run_step_safely(bring_forward_waiting_work)
             run_step_safely(sweep_waiting_work)
             if time.monotonic() >= chores_at and run_step_safely(do_chores):
                 chores_at = time.monotonic() + CHORES_INTERVAL_SECONDS
@@ -117,7 +119,8 @@ def sweep_waiting_work() -> None:
             pass
     if Delivery.objects.filter(next_try_at__lt=Now() - BELL_GRACE).exists():
         processing.process_waiting_deliveries()
-    if Claim.objects.open().filter(created_at__lt=Now() - BELL_GRACE).exists():
+    # Claims of the future were made before the database's clock was set back.
+    if Claim.objects.open().exclude(created_at__range=(Now() - BELL_GRACE, Now())).exists():
         reattribution.work_through_claims()
     housekeeping.ring_for_waiting_uploads()
 
