@@ -53,14 +53,19 @@ def _write_csv(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
 
 
 def _write_xlsx(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
+    write_text_sheet(to, chain([header], rows), columns=len(header))
+
+
+def write_text_sheet(to: BinaryIO, rows: ListRows, *, columns: int, top: int = 1) -> None:
+    """Write the rows as text, of which the first `top` stay in sight. Raises TooLongForSheet."""
     # Rows are written out one by one, instead of keeping all of them in memory.
     with Workbook(to, {"constant_memory": True}) as workbook:
         sheet = workbook.add_worksheet()
         # As text, so that Excel changes nothing that is typed in later either.
         as_text = workbook.add_format({"num_format": "@"})
-        sheet.set_column(0, len(header) - 1, COLUMN_WIDTH, as_text)
-        sheet.freeze_panes(1, 0)
-        for number, row in enumerate(chain([header], rows)):
+        sheet.set_column(0, columns - 1, COLUMN_WIDTH, as_text)
+        sheet.freeze_panes(top, 0)
+        for number, row in enumerate(rows):
             for position, cell in enumerate(row):
                 # Anything but 0 is an error: a row or a text beyond Excel's limits.
                 if sheet.write_string(number, position, cell, as_text):

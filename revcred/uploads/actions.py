@@ -8,7 +8,6 @@ from typing import Any, BinaryIO, Literal
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
-from revcred.list_files import ListFormat
 from revcred.models import AuditEvent, RememberedMapping, Upload, User
 from revcred.models.uploads import asker
 from revcred.uploads import (
@@ -26,6 +25,7 @@ from revcred.uploads.phases import begin_phase, end_upload, locked_upload, uploa
 from revcred.uploads.problems import RowProblem, row_problems
 from revcred.uploads.quota import NoRoom
 from revcred.uploads.reading import MAX_FILE_BYTES
+from revcred.uploads.rejected_file import RejectedFile
 from revcred.uploads.rights import NotAllowed
 from revcred.uploads.undoing import UndoObstacle
 
@@ -35,6 +35,7 @@ __all__ = [
     "NoRoom",
     "NotAllowed",
     "NothingToApply",
+    "RejectedFile",
     "RowProblem",
     "SomeRowsRejected",
     "UndoBlocked",
@@ -47,7 +48,7 @@ __all__ = [
     "moves_of_undoing",
     "receive_upload",
     "recheck_upload",
-    "rejected_file_format",
+    "rejected_file_of",
     "undo_obstacles",
     "undo_upload",
     "write_rejected_rows",
@@ -88,6 +89,18 @@ class UndoBlocked(Exception):
         self.obstacles = obstacles
 
 
+# Fields of an upload that decide how its file is read and checked. The mapping is that of a header.
+UPLOAD_SETTINGS = (
+    "kind",
+    "encoding",
+    "delimiter",
+    "header",
+    "mapping",
+    "fixed_values",
+    "choices",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class UploadChoices:
     """Decisions on rows that name unknown things, or things of other customers.
@@ -115,6 +128,7 @@ def receive_upload(
     mapping: Mapping[int, str] | None = None,
     fixed_values: Mapping[str, str] | None = None,
     choices: UploadChoices | None = None,
+    like: Upload | None = None,
     announced_bytes: int | None = None,
     announced_sha256: str = "",
 ) -> Upload:
@@ -122,6 +136,8 @@ def receive_upload(
 
     `mapping` names revcred's column for positions of the header; without it, columns are guessed.
     `fixed_values`: values that every row has, by column, as `mapping.parse_fixed_values` returns.
+    A list `like` another one, such as its corrected rows, is read and checked with the settings of
+    that upload instead.
 
     The state is CHECKING, then READY with a `preview`, UNMAPPED if required columns were not
     recognised, or FAILED with an `error`. Raises FileTooLarge, NoRoom, and FileCutOff if the
@@ -139,7 +155,7 @@ def receive_upload(
             quota.check_own_room(by=by, more=size)
         if announced_bytes not in (None, size) or announced_sha256.lower() not in ("", digest):
             raise FileCutOff
-        upload = Upload.objects.create(
+        upload = Upload(
             kind=kind,
             file_name=name[-255:],
             size=size,
@@ -152,6 +168,9 @@ def receive_upload(
             by=by,
             asked_from=asker("by"),
         )
+        for setting in UPLOAD_SETTINGS if like else ():
+            setattr(upload, setting, getattr(like, setting))
+        upload.save()
         details = {"digest": digest, "bytes": size}
         AuditEvent.objects.record(AuditEvent.Verb.UPLOADED, target=upload, by=by, details=details)
         copy.rename(files.list_file_path(upload.pk))
@@ -285,17 +304,18 @@ def list_row_problems(*, upload: Upload, after: int = 0, most: int = 100) -> lis
     return row_problems(upload, after=after, most=most)
 
 
-def rejected_file_format(*, upload: Upload) -> ListFormat | None:
-    """Return the format in which rejected rows can be downloaded; None if they cannot."""
-    return rejected_file.rejected_format_of(upload)
+def rejected_file_of(*, upload: Upload) -> RejectedFile | None:
+    """Return the file in which rejected rows can be downloaded; None if they cannot."""
+    return rejected_file.rejected_file_of(upload)
 
 
 def write_rejected_rows(*, upload: Upload, to: BinaryIO) -> None:
-    """Write the rejected rows as they came, each with its problems in a column `error`.
+    """Write the rejected rows as they stand in the file, each with a column `error`.
 
-    Raises WrongUploadState if they have been deleted: at the latest a day after the upload.
+    The column has the number of the row and its problems. Raises WrongUploadState if they have been
+    deleted: at the latest a day after the upload.
     """
-    if rejected_file.rejected_format_of(upload) is None:
+    if rejected_file.rejected_file_of(upload) is None:
         raise WrongUploadState
     rejected_file.write_rejected_file(upload, to)
 

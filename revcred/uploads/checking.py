@@ -35,9 +35,21 @@ STAGING_SHARE = 0.8  # of the time that a check takes, for its progress
 
 # Columns of every plan's query that the staging table keeps, besides the values of the row.
 PLANNED_COLUMNS = (
-    *("action", "is_new", "target_id", "before", "after", "problems", "other_row", "version"),
-    "effects",
+    *("action", "is_new", "target_id", "before", "after", "other_row", "version", "effects"),
 )
+# A cell that could not be read is empty to the plan, and so is every cell of a row that could not.
+# What the plan says of these is not true: it says that a customer is unknown, where none is named.
+TRUE_PROBLEMS = """
+CASE WHEN invalid IS NULL THEN problems ELSE ARRAY(
+    SELECT code FROM unnest(problems) WITH ORDINALITY planned (code, position)
+    WHERE NOT EXISTS (
+        SELECT FROM jsonb_array_elements(invalid) fault
+        WHERE fault ->> 3 = 'unread' OR fault ->> 0 = split_part(code, ':', 1)
+            OR fault ->> 0 = 'customer' AND split_part(code, ':', 2) = 'of_another'
+    )
+    ORDER BY position
+) END AS problems
+"""
 MAX_MEMBERS_SHOWN = 100  # new members in a preview, people of other customers first
 MAX_CUSTOMERS_PER_PERSON = 5  # named in a preview, of those that a person belongs to already
 
@@ -85,6 +97,9 @@ def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
     Return all rows again, with those that were read for the sample.
     """
     kind = ListKind(upload.kind)
+    # A mapping names columns by their positions, so it is of no use under another header.
+    if upload.header and upload.header != read.header:
+        upload.mapping = {}
     upload.file_format, upload.header = read.file_format[:200], read.header
     first = list(islice(read.rows, MAPPING_SAMPLE_ROWS))
     sample = [cells for _, cells in first if not isinstance(cells, RowError)]
@@ -155,6 +170,7 @@ def _plan_rows(upload: Upload) -> None:
             "invalid",
             *staging.staged_column_names(kind),
             *PLANNED_COLUMNS,
+            TRUE_PROBLEMS,
             *plan.kept_columns,
             *new_ids,
         ]

@@ -48,7 +48,7 @@ def row_problems(upload: Upload, *, after: int, most: int) -> list[RowProblem]:
 
 def _problems_of_row(kind: ListKind, row: Mapping[str, Any]) -> Iterator[RowProblem]:
     # `invalid`: cells that could not be read, found while staging. `problems`: codes of the plan.
-    for column, hint, message in staging.decode_json_column(row["invalid"]) or ():
+    for column, hint, message, *_ in staging.decode_json_column(row["invalid"]) or ():
         yield RowProblem(row["number"], column, hint, message)
     for code in row["problems"] or ():
         column = code.partition(":")[0]

@@ -1,30 +1,38 @@
-"""Rejected rows as a list in the format of the file, to be corrected and uploaded again."""
+"""Rejected rows as they stand in the file, to be corrected and uploaded again."""
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from pathlib import PurePath
 from typing import BinaryIO
 
-from revcred.list_files import ListFormat
 from revcred.models import Upload
 from revcred.uploads import files, problems
 from revcred.uploads.opening import open_upload
-from revcred.uploads.reading import ListReader, RowError
-from revcred.uploads.writing import write_rejected
+from revcred.uploads.reading import FileFormat, ListReader, file_format_of
 
 PROBLEM_ROWS_PER_QUERY = 1_000
 
-# YAML, plain JSON and exports of other systems are only read.
-REJECTED_FORMATS = {
-    ".xlsx": ListFormat.XLSX,
-    ".jsonl": ListFormat.JSON_LINES,
-    ".ndjson": ListFormat.JSON_LINES,
+CONTENT_TYPES = {
+    FileFormat.CSV: "text/csv",  # in the encoding of the file
+    FileFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    FileFormat.JSON: "application/json",
+    FileFormat.JSON_LINES: "application/x-ndjson",
+    FileFormat.YAML: "application/yaml",
 }
 
 
-def rejected_format_of(upload: Upload) -> ListFormat | None:
-    """Return the file's format, or CSV if revcred cannot write it.
+@dataclass(frozen=True)
+class RejectedFile:
+    """The name and content type under which rejected rows are downloaded."""
+
+    name: str
+    content_type: str
+
+
+def rejected_file_of(upload: Upload) -> RejectedFile | None:
+    """Return the file of rejected rows, in the format of the upload's file.
 
     None if no row was rejected, or the rows have been deleted.
     """
@@ -32,9 +40,14 @@ def rejected_format_of(upload: Upload) -> ListFormat | None:
         upload.outcome.get("meanwhile") or upload.preview.get("counts", {}).get("rejected")
     )
     paths = (files.list_file_path(upload.pk), files.rejected_file_path(upload.pk))
-    if not has_rejected or not any(path.exists() for path in paths):
+    path = next((path for path in paths if path.exists()), None)
+    if not has_rejected or path is None:
         return None
-    return REJECTED_FORMATS.get(Path(upload.file_name.lower()).suffix, ListFormat.CSV)
+    file_format = file_format_of(path, upload.file_name)
+    name = PurePath(upload.file_name)
+    return RejectedFile(
+        f"{name.stem}-rejected{name.suffix or f'.{file_format}'}", CONTENT_TYPES[file_format]
+    )
 
 
 def write_rejected_file(upload: Upload, to: BinaryIO) -> None:
@@ -44,30 +57,29 @@ def write_rejected_file(upload: Upload, to: BinaryIO) -> None:
         with kept.open("rb") as file:
             shutil.copyfileobj(file, to)
         return
-    form = rejected_format_of(upload)
-    assert form
     with open_upload(upload) as read:
-        write_rejected(to, form, read.header, _rejected_rows(upload, read))
+        read.copier.copy_rows(to, _reasons_beside_rows(upload, read))
 
 
 def keep_rejected_file(upload: Upload) -> None:
     """Keep the rejected rows in a file of their own, because the upload's file is deleted next."""
-    if rejected_format_of(upload) is None or not files.list_file_path(upload.pk).exists():
+    if rejected_file_of(upload) is None or not files.list_file_path(upload.pk).exists():
         return
     with files.private_file(files.rejected_file_path(upload.pk)) as file:
         write_rejected_file(upload, file)
 
 
-def _rejected_rows(upload: Upload, read: ListReader) -> Iterator[tuple[list[str], str]]:
-    """Yield the cells of each rejected row, and the text of its problems."""
+def _reasons_beside_rows(upload: Upload, read: ListReader) -> Iterator[str]:
+    """Yield the number and the problems of each rejected row, right after it has been read."""
     # Both come in order of row numbers, so that neither has to fit into memory.
     rejected = _reasons_by_row(upload)
     rejected_number, reasons = next(rejected, (None, ""))
-    for number, cells in read.rows:
-        if number != rejected_number:
-            continue
-        yield ([""] * len(read.header) if isinstance(cells, RowError) else cells), reasons
-        rejected_number, reasons = next(rejected, (None, ""))
+    for number, _ in read.rows:
+        if number == rejected_number:
+            yield f"Row {number:,}: {reasons}"
+            rejected_number, reasons = next(rejected, (None, ""))
+            if rejected_number is None:
+                return
 
 
 def _reasons_by_row(upload: Upload) -> Iterator[tuple[int | None, str]]:

@@ -20,6 +20,7 @@ from revcred.uploads.reading import ListReader, RowError
 StagedRow: TypeAlias = tuple[Any, ...]
 CellProblem: TypeAlias = tuple[str, str, str]  # column, hint of the value, message
 
+UNREAD_ROW = "unread"  # a fourth value of the problem of a row without any cells
 MAX_SHOWN_CHARACTERS = 60  # of a rejected value
 
 # Names and types of the table's columns for a column of the list; others are text.
@@ -114,7 +115,7 @@ def staged_rows(read: ListReader, mapped: Mapping[int, ListColumn]) -> Iterator[
     names = {read.header[position]: column.name for position, column in mapped.items()}
     for number, cells in read.rows:
         if isinstance(cells, RowError):
-            problem = (names.get(cells.column, ""), "", cells.message)
+            problem = (names.get(cells.column, ""), "", cells.message, UNREAD_ROW)
             yield number, json.dumps([problem]), *blank
             continue
         problems: list[CellProblem] = []

@@ -32,6 +32,12 @@ SOME_REJECTED, NOT_DONE, INTERRUPTED = 1, 2, 130
 PROBLEMS_SHOWN = 10  # rejected rows whose problems are printed
 POLL_PAUSE_SECONDS = 0.2  # while another process works on the upload
 BAR_WIDTH_CHARACTERS = 30
+# Options that decide how a file is read and checked.
+SETTING_OPTIONS = (
+    *("kind", "column", "fixed_value", "encoding", "delimiter", "create_customers"),
+    *("create_subscribers", "create_subscriptions", "take_over", "join_people_of_others"),
+    "use_revoked_keys_again",
+)
 DELIMITERS_BY_TITLE = {name: delimiter for delimiter, name in DELIMITER_TITLES.items()}
 
 
@@ -48,7 +54,11 @@ class Command(BaseCommand):
         mode.add_argument(
             "--apply", action="store_true", help="Apply the rows that are not rejected."
         )
-        parser.add_argument("--kind", choices=[*ListKind], default=ListKind.CREDENTIALS)
+        parser.add_argument(
+            "--kind",
+            choices=[*ListKind],
+            help=f"{ListKind.CREDENTIALS}, unless you choose another.",
+        )
         parser.add_argument(
             "--all-or-nothing",
             action="store_true",
@@ -97,6 +107,13 @@ class Command(BaseCommand):
             help="The staff member on whose behalf it is done, with this person's rights. Required "
             "with --apply.",
         )
+        parser.add_argument(
+            "--like",
+            type=int,
+            metavar="NUMBER",
+            help="Use the kind, columns, values and choices of this upload, such as the one whose"
+            " rejected rows you have corrected.",
+        )
         parser.add_argument("--progress", action=BooleanOptionalAction, default=None)
 
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
@@ -125,7 +142,9 @@ class Command(BaseCommand):
             sys.exit(SOME_REJECTED)
 
     def _receive(self, path: Path, by: User | None, options: dict[str, Any]) -> Upload:
-        kind = ListKind(options["kind"])
+        number = options["like"]
+        like = None if number is None else _upload_of_number(number, options)
+        kind = ListKind(options["kind"] or ListKind.CREDENTIALS)
         delimiter = options["delimiter"] and DELIMITERS_BY_TITLE[options["delimiter"]]
         choices = _choices_from_options(options)
         fixed_values = _fixed_values_from_options(kind, options["fixed_value"])
@@ -144,6 +163,7 @@ class Command(BaseCommand):
                     mapping=chosen_mapping,
                     fixed_values=fixed_values,
                     choices=choices,
+                    like=like,
                 )
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}.", returncode=NOT_DONE) from error
@@ -332,6 +352,19 @@ def _user_by_email(email: str | None) -> User | None:
     if user is None:
         raise CommandError(f"Nobody signs in as {email}.", returncode=NOT_DONE)
     return user
+
+
+def _upload_of_number(number: int, options: dict[str, Any]) -> Upload:
+    """Return the upload whose settings are used. Raises CommandError if there are others, too."""
+    if given := [name for name in SETTING_OPTIONS if options[name] not in (None, False, [])]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise CommandError(
+            f"--like brings its own settings. Leave out {names}.", returncode=NOT_DONE
+        )
+    upload = Upload.objects.filter(pk=number).first()
+    if upload is None:
+        raise CommandError(f"There is no upload {number}.", returncode=NOT_DONE)
+    return upload
 
 
 def _choices_from_options(options: dict[str, Any]) -> UploadChoices:

@@ -24,7 +24,6 @@ from revcred.api.errors import (
     UnsupportedContentType,
 )
 from revcred.api.rendering import StructRenderer
-from revcred.list_files import CONTENT_TYPES
 from revcred.models import Upload
 from revcred.uploads import actions, files, quota
 from revcred.uploads import mapping as mappings
@@ -116,6 +115,7 @@ class UploadListView(UploadsAPIView):
                     fields.kind, _decode_fixed_values(fields.fixed_values)
                 ),
                 choices=fields.choices(),
+                like=None if fields.like is None else self._upload_like(fields),
                 by=user_of(request),
                 announced_bytes=announced_bytes,
                 announced_sha256=fields.sha256,
@@ -129,6 +129,15 @@ class UploadListView(UploadsAPIView):
         # 202: the check has only begun.
         body = UploadBody.of(upload, user_of(request))
         return Response(body, status=202, headers={"Location": upload_url(upload)})
+
+    def _upload_like(self, fields: NewUploadFields) -> Upload:
+        """Return the upload whose settings are used. Raises MalformedRequest, NotFound."""
+        assert fields.like is not None
+        if set_beside := fields.settings_sent():
+            raise MalformedRequest(
+                f"`like` brings its own settings. Leave out: {', '.join(set_beside)}."
+            )
+        return self.upload(fields.like)
 
 
 def _announced_bytes(request: Request) -> int:
@@ -190,8 +199,8 @@ class RejectedRowsView(UploadsAPIView):
     def get(self, request: Request, number: int) -> HttpResponseBase:
         """Download the rejected rows. They contain keys in clear, so only the uploader may."""
         upload = self.upload(number)
-        form = actions.rejected_file_format(upload=upload) if upload.by == request.user else None
-        if form is None:
+        rejected = actions.rejected_file_of(upload=upload) if upload.by == request.user else None
+        if rejected is None:
             raise NotFound(
                 "There are no rejected rows, or they have been deleted, or somebody else uploaded"
                 " the list."
@@ -199,8 +208,8 @@ class RejectedRowsView(UploadsAPIView):
         file = TemporaryFile(dir=files.uploads_directory())  # noqa: SIM115 - closed when all of it is sent
         actions.write_rejected_rows(upload=upload, to=file)
         file.seek(0)
-        response = FileResponse(file, as_attachment=True, filename=f"rejected.{form}")
-        response["Content-Type"] = CONTENT_TYPES[form]
+        response = FileResponse(file, as_attachment=True, filename=rejected.name)
+        response["Content-Type"] = rejected.content_type
         response["Cache-Control"] = "no-store"  # it may contain keys
         return response
 

@@ -95,6 +95,18 @@ class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
     ] = "{}"
     encoding: EncodingName | None = None
     delimiter: Delimiter | None = None
+    like: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=MAX_ROW_NUMBER,
+                description="The id of an upload, such as the one whose rejected rows you have"
+                " corrected: the list is checked with its kind, columns, values and choices.",
+            ),
+        ]
+        | None
+    ) = None
     sha256: Annotated[
         str,
         Meta(
@@ -103,6 +115,18 @@ class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
             "rejected. Required if the body has no `Content-Length`.",
         ),
     ] = ""
+
+    def settings_sent(self) -> list[str]:
+        """Return the names of the settings that are not those which fields have by default."""
+        default = NewUploadFields()
+        return [
+            name
+            for name in self.__struct_fields__
+            if name not in NOT_SETTINGS and getattr(self, name) != getattr(default, name)
+        ]
+
+
+NOT_SETTINGS = ("name", "sha256", "like")  # of NewUploadFields
 
 
 class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -115,9 +115,9 @@ get_rejected_schema = extend_schema(
     operation_id="get_rejected_rows",
     summary="Download the rejected rows, to correct and upload them again",
     description=(
-        "The rows as they were uploaded, with their problems in a column `error`, which is ignored"
-        " when you upload the file. Only the user who uploaded the list can download them, because"
-        " they contain keys."
+        "The rows as they stand in the file, with their numbers and problems in a column `error`,"
+        " which is ignored when you upload the file: send it with `like`. Only the user who"
+        " uploaded the list can download them, because they contain keys."
     ),
     tags=UPLOAD_TAGS,
     responses={(200, "text/csv"): OpenApiTypes.BINARY, **ONE_UPLOAD_ERROR_RESPONSES},

@@ -222,6 +222,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
                 name=data["file"].name,
                 encoding=data["encoding"] or None,
                 delimiter=data["delimiter"] or None,
+                like=self._upload_like(request),
                 by=_signed_in_user(request),
             )
         except actions.FileTooLarge:
@@ -234,11 +235,15 @@ class UploadAdmin(ReadOnlyModelAdmin):
         self, request: HttpRequest, form: UploadFileForm, problem: str = ""
     ) -> HttpResponse:
         kind = _requested_kind(request)
+        like = self._upload_like(request)
+        if like:
+            kind = ListKind(like.kind)
         return self._show(
             request,
             "file",
-            "Upload a list",
+            "Upload corrected rows" if like else "Upload a list",
             None,
+            like=like,
             form=form,
             problem=problem,
             kind=kind,
@@ -249,6 +254,11 @@ class UploadAdmin(ReadOnlyModelAdmin):
             largest=MAX_FILE_BYTES,
         )
 
+    def _upload_like(self, request: HttpRequest) -> Upload | None:
+        """Return the upload whose corrected rows are brought, which says how to read them."""
+        number = parse_id(request.GET.get("like"))
+        return (number and get_object_or_404(self.get_queryset(request), pk=number)) or None
+
     def template_or_example(
         self, request: HttpRequest, kind: str, what: str, form: str
     ) -> HttpResponseBase:
@@ -257,7 +267,8 @@ class UploadAdmin(ReadOnlyModelAdmin):
         if kind not in [*ListKind] or form not in [*ListFormat] or what not in makers:
             raise Http404
         content = makers[what](ListKind(kind), ListFormat(form))
-        return _download_response(BytesIO(content), f"{kind}-{what}.{form}", ListFormat(form))
+        content_type = CONTENT_TYPES[ListFormat(form)]
+        return _download_response(BytesIO(content), f"{kind}-{what}.{form}", content_type)
 
     # --- One upload: a page for each state ---
 
@@ -353,7 +364,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
             "problems": _problems_with_titles(upload, most=REJECTED_ROWS_SHOWN),
             "are_all": preview.count_rejected(upload) <= REJECTED_ROWS_SHOWN,
             "may_download_rejected": _is_uploader(request, upload)
-            and actions.rejected_file_format(upload=upload),
+            and actions.rejected_file_of(upload=upload),
         }
 
     def _show_outcome(self, request: HttpRequest, upload: Upload) -> HttpResponse:
@@ -438,14 +449,13 @@ class UploadAdmin(ReadOnlyModelAdmin):
         # Superusers get no keys this way either.
         if not _is_uploader(request, upload):
             raise PermissionDenied
-        form = actions.rejected_file_format(upload=upload)
-        if form is None:
+        rejected = actions.rejected_file_of(upload=upload)
+        if rejected is None:
             raise Http404
         file = TemporaryFile(dir=files.uploads_directory())  # noqa: SIM115 - closed when all of it is sent
         actions.write_rejected_rows(upload=upload, to=file)
         file.seek(0)
-        stem = upload.file_name.rpartition(".")[0] or upload.file_name
-        return _download_response(file, f"{stem}-rejected.{form}", form)
+        return _download_response(file, rejected.name, rejected.content_type)
 
 
 def upload_state_badge(upload: Upload) -> str:
@@ -484,8 +494,8 @@ def _is_uploader(request: HttpRequest, upload: Upload) -> bool:
     return upload.by_id == request.user.pk
 
 
-def _download_response(file: Any, name: str, form: ListFormat) -> FileResponse:
+def _download_response(file: Any, name: str, content_type: str) -> FileResponse:
     response = FileResponse(file, as_attachment=True, filename=name)
-    response["Content-Type"] = CONTENT_TYPES[form]
+    response["Content-Type"] = content_type
     response["Cache-Control"] = "no-store"  # it may contain keys
     return response

@@ -12,17 +12,18 @@ import msgspec
 from revcred.uploads.reading.delimited import DELIMITER_TITLES, open_delimited
 from revcred.uploads.reading.encodings import KNOWN_ENCODINGS
 from revcred.uploads.reading.foreign import aws
-from revcred.uploads.reading.headers import is_error_column
 from revcred.uploads.reading.json_documents import open_json
 from revcred.uploads.reading.json_lines import open_json_lines
 from revcred.uploads.reading.list_reader import (
     MAX_FILE_BYTES,
+    FileFormat,
     ListReader,
     NumberedRow,
     RowCells,
     RowError,
     UnreadableFile,
 )
+from revcred.uploads.reading.row_copiers import is_error_column
 from revcred.uploads.reading.workbooks import open_workbook
 from revcred.uploads.reading.yaml_documents import open_yaml
 
@@ -30,11 +31,13 @@ __all__ = [
     "DELIMITER_TITLES",
     "KNOWN_ENCODINGS",
     "MAX_FILE_BYTES",
+    "FileFormat",
     "ListReader",
     "NumberedRow",
     "RowCells",
     "RowError",
     "UnreadableFile",
+    "file_format_of",
     "open_list",
 ]
 
@@ -71,7 +74,22 @@ def open_list(
 def _open_by_content(
     path: Path, name: str, encoding: str | None, delimiter: str | None
 ) -> AbstractContextManager[ListReader]:
-    """Choose the reader by the content of the file rather than by its name.
+    """Raises UnreadableFile."""
+    match file_format_of(path, name):
+        case FileFormat.XLSX:
+            return open_workbook(path)
+        case FileFormat.JSON:
+            return open_json(path)
+        case FileFormat.JSON_LINES:
+            return open_json_lines(path)
+        case FileFormat.YAML:
+            return open_yaml(path)
+        case FileFormat.CSV:
+            return open_delimited(path, encoding=encoding, delimiter=delimiter)
+
+
+def file_format_of(path: Path, name: str) -> FileFormat:
+    """Tell the format by the content of the file rather than by its name.
 
     Raises UnreadableFile.
     """
@@ -82,16 +100,16 @@ def _open_by_content(
         if start.startswith(magic):
             raise UnreadableFile(message)
     if start.startswith(b"PK"):
-        return open_workbook(path)
+        return FileFormat.XLSX
     text = start.removeprefix(codecs.BOM_UTF8).lstrip()
     if text.startswith(b"["):
-        return open_json(path)
+        return FileFormat.JSON
     # An object may be the whole document, or the first line of JSON Lines.
     if text.startswith(b"{"):
-        return open_json_lines(path) if _is_json_lines(text, more=more) else open_json(path)
+        return FileFormat.JSON_LINES if _is_json_lines(text, more=more) else FileFormat.JSON
     if name.lower().endswith((".yaml", ".yml")) or DECK_START.match(text):
-        return open_yaml(path)
-    return open_delimited(path, encoding=encoding, delimiter=delimiter)
+        return FileFormat.YAML
+    return FileFormat.CSV
 
 
 def _is_json_lines(text: bytes, *, more: bool) -> bool:

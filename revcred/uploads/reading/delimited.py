@@ -19,6 +19,7 @@ from revcred.uploads.reading.list_reader import (
     UnreadableFile,
     fitting_rows,
 )
+from revcred.uploads.reading.row_copiers import DelimitedCopier
 
 DELIMITER_TITLES = {",": "comma", ";": "semicolon", "\t": "tab"}
 # Excel writes this line, and obeys it, where the locale's separator is another one.
@@ -44,18 +45,21 @@ def open_delimited(
         delimiter = delimiter or (told[1] if told else _guess_delimiter(sample))
         file.seek(0)
         # UTF-16-LE and -BE leave the mark in the text; utf-8-sig has removed it.
-        if file.read(1) != BYTE_ORDER_MARK:
+        before = BYTE_ORDER_MARK if file.read(1) == BYTE_ORDER_MARK else ""
+        if not before:
             file.seek(0)
         if told:
-            file.readline()
-        lines = csv.reader(file, delimiter=delimiter, strict=True)
-        records = _numbered_records(lines, before=1 if told else 0)
-        header = _read_header(records)
+            before += file.readline()
+        copier = DelimitedCopier(encoding=encoding, delimiter=delimiter, before=before)
+        lines = csv.reader(copier.recorded(file), delimiter=delimiter, strict=True)
+        records = _numbered_records(lines, copier, before=1 if told else 0)
+        header = _read_header(records, copier)
         yield ListReader(
             file_format=f"CSV, {DELIMITER_TITLES[delimiter]}, {ENCODING_TITLES[encoding]}",
             header=header,
             rows=_without_formula_guards(fitting_rows(header, records)),
             position=lambda: read.tell() / size,
+            copier=copier,
         )
 
 
@@ -77,16 +81,20 @@ def _count_first_cells(lines: list[str], delimiter: str) -> int:
         return 0
 
 
-def _read_header(records: Iterator[NumberedRow]) -> list[str]:
+def _read_header(records: Iterator[NumberedRow], copier: DelimitedCopier) -> list[str]:
     for number, row in records:
         if isinstance(row, RowError):
             raise UnreadableFile(row.message, row=number)
         if any(row):
+            copier.pass_header()
             return column_names_in([remove_guard(each) for each in row], row=number)
+        copier.pass_title()
     raise UnreadableFile("The file is empty.")
 
 
-def _numbered_records(reader: Any, *, before: int) -> Iterator[NumberedRow]:
+def _numbered_records(
+    reader: Any, copier: DelimitedCopier, *, before: int
+) -> Iterator[NumberedRow]:
     """Give each record with the number of the line it begins in.
 
     `before`: lines of the file that the reader has not seen. Raises UnreadableFile where a quote
@@ -99,8 +107,10 @@ def _numbered_records(reader: Any, *, before: int) -> Iterator[NumberedRow]:
         except StopIteration:
             return
         except csv.Error as error:
+            copier.end_record()
             yield number, _row_error_of(error, number, lines=before + reader.line_num - number)
         else:
+            copier.end_record()
             yield number, cells
 
 

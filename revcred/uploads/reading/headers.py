@@ -5,7 +5,6 @@ import re
 from revcred.uploads.reading.list_reader import MAX_COLUMNS, UNFIT_CHARACTERS, UnreadableFile
 
 MAX_COLUMN_NAME = 200  # characters
-ERROR_COLUMN = "error"  # holds the reasons in a file of rejected rows
 
 # Cells that are data rather than names: an address, a number, a day, a long string without space.
 LOOKS_LIKE_DATA = re.compile(r"\S+@\S+\.\S+|[\d.,:/+-]+|\d{4}-\d\d-\d\d.*|(?=(\D*\d){4})\S{20,}")
@@ -42,8 +41,3 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
             raise UnreadableFile("There are two columns of this name.", row=row, column=name)
         seen.add(name.lower())
     return names
-
-
-def is_error_column(name: str) -> bool:
-    """Return whether the column holds the reasons of rejected rows, and is not read."""
-    return name.lower() == ERROR_COLUMN

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,6 +19,7 @@ from revcred.uploads.reading.records import (
     decode_values,
     read_records,
 )
+from revcred.uploads.reading.row_copiers import JsonCopier
 
 MAX_OBJECT_BYTES = 8_000_000  # a single object is read whole
 MAX_ITEM_CHARACTERS = 1_000_000  # characters
@@ -36,21 +37,33 @@ def open_json(path: Path) -> Iterator[ListReader]:
     """Open a JSON file. Raises UnreadableFile."""
     encoding = encoding_of(path, by_line=False)
     size = path.stat().st_size
+    copier = JsonCopier(encoding=encoding)
     with path.open("rb") as read, TextIOWrapper(read, encoding) as file:
         if _JsonScanner(file).peek() == "[":
 
             def records() -> Iterator[NumberedRecord]:
                 # Records are read twice: for the names of their fields, then for the rows.
                 file.seek(0)
-                return enumerate(_read_items(_JsonScanner(file)), start=1)
+                return enumerate(_decoded(_read_items(_JsonScanner(file)), copier), start=1)
 
-            yield read_records("JSON", records, lambda: read.tell() / size)
+            yield read_records("JSON", records, lambda: read.tell() / size, copier)
         else:
             file.seek(0)
-            listed = _items_of_object(file, size)
-            yield read_records(
-                "JSON", lambda: enumerate(map(decode_record, listed), 1), lambda: 1.0
-            )
+            copier.name, listed = _items_of_object(file, size)
+            copier.is_single = copier.name is None
+
+            def records_of_object() -> Iterator[NumberedRecord]:
+                return enumerate(_decoded(listed, copier), start=1)
+
+            yield read_records("JSON", records_of_object, lambda: 1.0, copier)
+
+
+def _decoded(
+    items: Iterable[str] | Iterable[msgspec.Raw], copier: JsonCopier
+) -> Iterator[dict[str, Any] | RowError]:
+    for item in items:
+        copier.pass_record(item)
+        yield decode_record(item)
 
 
 class _JsonScanner:
@@ -98,15 +111,15 @@ class _JsonScanner:
         return bool(more)
 
 
-def _read_items(window: _JsonScanner) -> Iterator[dict[str, Any] | RowError]:
-    """Give the items of the list one by one; never are all of them in memory."""
+def _read_items(window: _JsonScanner) -> Iterator[str]:
+    """Give the texts of the items of the list one by one; never are all of them in memory."""
     window.peek()
     window.skip()
     if window.peek() == "]":
         return
     number = 1
     while True:
-        yield decode_record(window.item(number))
+        yield window.item(number)
         following = window.peek()
         if following == "]":
             return
@@ -116,8 +129,11 @@ def _read_items(window: _JsonScanner) -> Iterator[dict[str, Any] | RowError]:
         number += 1
 
 
-def _items_of_object(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
-    """Return the only list of objects inside a single object, or that object itself."""
+def _items_of_object(file: TextIO, size: int) -> tuple[str | None, list[msgspec.Raw] | list[str]]:
+    """Return the name and the items of the only list of objects inside a single object.
+
+    If there is none, return None and that object itself.
+    """
     if size > MAX_OBJECT_BYTES:
         raise UnreadableFile(
             f"A single object may have at most {MAX_OBJECT_BYTES:,} bytes. Write a list,"
@@ -128,7 +144,7 @@ def _items_of_object(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
     if len(text) <= MAX_ITEM_CHARACTERS and any(
         each.fits(decode_values(document)) for each in EXPORT_FORMATS
     ):
-        return [text]
+        return None, [text]
     lists = {
         name: value
         for name, value in document.items()
@@ -136,8 +152,11 @@ def _items_of_object(file: TextIO, size: int) -> list[msgspec.Raw] | list[str]:
     }
     # A dump of Kong has further lists, such as its services.
     if "consumers" in lists:
-        return RAW_LIST_DECODER.decode(lists["consumers"])
-    return RAW_LIST_DECODER.decode(*lists.values()) if len(lists) == 1 else [text]
+        lists = {"consumers": lists["consumers"]}
+    if len(lists) != 1:
+        return None, [text]
+    ((name, listed),) = lists.items()
+    return name, RAW_LIST_DECODER.decode(listed)
 
 
 def _decode_document(text: str) -> dict[str, Any]:

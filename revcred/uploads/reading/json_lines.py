@@ -7,6 +7,7 @@ from pathlib import Path
 from revcred.uploads.reading.encodings import encoding_of
 from revcred.uploads.reading.list_reader import ListReader, UnreadableFile
 from revcred.uploads.reading.records import NumberedRecord, decode_record, read_records
+from revcred.uploads.reading.row_copiers import JsonLinesCopier
 
 
 @contextmanager
@@ -16,6 +17,7 @@ def open_json_lines(path: Path) -> Iterator[ListReader]:
     if not encoding.startswith("utf-8"):
         raise UnreadableFile("JSON Lines have to be in UTF-8.")
     size = path.stat().st_size
+    copier = JsonLinesCopier(encoding=encoding)
     with path.open("rb") as file:
 
         def records() -> Iterator[NumberedRecord]:
@@ -23,6 +25,7 @@ def open_json_lines(path: Path) -> Iterator[ListReader]:
             file.seek(3 if encoding == "utf-8-sig" else 0)
             for number, line in enumerate(file, start=1):
                 if line.strip():
+                    copier.pass_record(line)
                     yield number, decode_record(line)
 
-        yield read_records("JSON Lines", records, lambda: file.tell() / size)
+        yield read_records("JSON Lines", records, lambda: file.tell() / size, copier)

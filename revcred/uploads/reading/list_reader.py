@@ -3,7 +3,10 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeAlias
+
+from revcred.uploads.reading.row_copiers import RowCopier
 
 MAX_FILE_BYTES = 1_000_000_000  # bytes
 MAX_COLUMNS = 50
@@ -13,6 +16,16 @@ MAX_CELL_CHARACTERS = 4_096  # characters
 UNFIT_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 RowCells: TypeAlias = list[str]
+
+
+class FileFormat(StrEnum):
+    """The format of a list's file; the value is the usual end of its name."""
+
+    CSV = "csv"
+    XLSX = "xlsx"
+    JSON = "json"
+    JSON_LINES = "jsonl"
+    YAML = "yaml"
 
 
 class UnreadableFile(Exception):
@@ -55,12 +68,15 @@ class ListReader:
     beside the row (in CSV the line it begins in) and grows from row to row. There are as many
     cells as columns, "" for an empty one; a row that cannot be read has a RowError instead.
     Reading raises UnreadableFile where the file cannot be read any further.
+
+    `copier` writes the row that was read last as it stands in the file.
     """
 
     file_format: str
     header: list[str]
     rows: Iterator[NumberedRow]
     position: Callable[[], float] = field(repr=False)
+    copier: RowCopier = field(repr=False)
 
     @property
     def done(self) -> float:

@@ -17,6 +17,7 @@ from revcred.uploads.reading.list_reader import (
     UnreadableFile,
     fitting_rows,
 )
+from revcred.uploads.reading.row_copiers import RecordCopier, is_error_column
 
 # Fits most records, and is four times as fast as the decoder below.
 PLAIN_RECORD_DECODER = msgspec.json.Decoder(dict[str, str | int | bool | list[str] | None])
@@ -47,23 +48,36 @@ def decode_record(text: bytes | str) -> dict[str, Any] | RowError:
 
 
 def read_records(
-    title: str, records: Callable[[], Iterator[NumberedRecord]], position: Callable[[], float]
+    title: str,
+    records: Callable[[], Iterator[NumberedRecord]],
+    position: Callable[[], float],
+    copier: RecordCopier,
 ) -> ListReader:
     """Return the list of the records, which `records` gives from the start at each call.
 
     Another system's export is recognised by its first record and translated to our columns.
     Raises UnreadableFile.
     """
+
+    def listed() -> Iterator[NumberedRecord]:
+        return filter(_is_of_list, records())
+
     # Broken records say nothing about the format.
-    first = next((record for _, record in records() if isinstance(record, dict)), {})
+    first = next((record for _, record in listed() if isinstance(record, dict)), {})
     foreign = next((each for each in EXPORT_FORMATS if each.fits(decode_values(first))), None)
     if foreign:
-        return read_export(foreign, title, records(), position)
-    fields = _field_names(records())
+        return read_export(foreign, title, listed(), position, copier)
+    fields = _field_names(listed())
     header = column_names_in(fields, row=None)
     return ListReader(
-        title, header, fitting_rows(header, _place_cells(fields, records())), position
+        title, header, fitting_rows(header, _place_cells(fields, listed())), position, copier
     )
+
+
+def _is_of_list(numbered: NumberedRecord) -> bool:
+    """Return False for an object that only tells what is wrong with the item after it."""
+    record = numbered[1]
+    return not (isinstance(record, dict) and record and all(map(is_error_column, record)))
 
 
 def read_export(
@@ -71,11 +85,16 @@ def read_export(
     title: str,
     records: Iterable[NumberedRecord],
     position: Callable[[], float],
+    copier: RecordCopier,
 ) -> ListReader:
     """Return the list of another system's export, with one row a credential."""
     rows = enumerate(_translate_records(foreign, records), start=1)
     return ListReader(
-        f"{foreign.title}, {title}", foreign.header, fitting_rows(foreign.header, rows), position
+        f"{foreign.title}, {title}",
+        foreign.header,
+        fitting_rows(foreign.header, rows),
+        position,
+        copier,
     )
 
 

@@ -2,7 +2,8 @@
 
 It is run by its path and imports nothing of ours. It writes lines of JSON: first an object
 (`sheet` and `rows`, or `error`), then lists of rows. A row is its number and its cells, or its
-number, the position of a cell (from 0) and what is wrong with that cell.
+number, the position of a cell (from 0), what is wrong with that cell, and the cells as far as they
+can be read.
 """
 
 import re
@@ -49,7 +50,7 @@ FAULTY_CELLS = (
 )
 
 CellFault: TypeAlias = tuple[str, str]  # the letters of the column, and what is wrong
-WorkbookRow: TypeAlias = tuple[int, list[str]] | tuple[int, int, str]
+WorkbookRow: TypeAlias = tuple[int, list[str]] | tuple[int, int, str, list[str]]
 
 
 class UnreadableWorkbook(Exception):
@@ -192,16 +193,18 @@ def faults_in(archive: ZipFile, member: ZipInfo) -> dict[int, CellFault]:
 def rows_of_sheet(sheet: CalamineSheet, faults: dict[int, CellFault]) -> Iterator[WorkbookRow]:
     first_column = sheet.start[1] if sheet.start else 0
     for number, row in enumerate(sheet.iter_rows(), start=1):
+        cells = [text_of(value) for value in row]
         if number in faults:
             column, message = faults[number]
-            yield number, position_of(column) - first_column, message
+            yield number, position_of(column) - first_column, message, cells
             continue
         # A numeric key of 16 digits or more has lost digits in Excel: it is not the key.
         numbers = [at for at, value in enumerate(row) if is_rounded(value)]
         if numbers:
-            yield number, numbers[0], "Excel has rounded this number. Format the column as text."
+            message = "Excel has rounded this number. Format the column as text."
+            yield number, numbers[0], message, cells
         else:
-            yield number, [text_of(value) for value in row]
+            yield number, cells
 
 
 def position_of(column: str) -> int:

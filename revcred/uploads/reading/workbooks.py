@@ -19,6 +19,7 @@ from revcred.uploads.reading.list_reader import (
     UnreadableFile,
     fitting_rows,
 )
+from revcred.uploads.reading.row_copiers import WorkbookCopier
 
 # -I: isolated from environment variables and from the working directory.
 READER_COMMAND = [sys.executable, "-I", workbook_process.__file__]
@@ -45,19 +46,23 @@ def _list_of_process(process: subprocess.Popen[bytes]) -> ListReader:
     first = next(lines)
     total, read = first["rows"] or 1, 0
 
+    copier = WorkbookCopier()
+
     def rows() -> Iterator[NumberedRow]:
         nonlocal read
         for line in lines:
             for told in line:
-                read = told[0]
+                read, copier.row = told[0], told[-1]
                 yield _row_of_message(told, header)
 
     header: list[str] = []
     records = rows()
     for number, row in records:
         if isinstance(row, list) and any(row):
+            copier.pass_header()
             header += column_names_in(row, row=number)
             break
+        copier.pass_title()
     else:
         raise UnreadableFile(f"The sheet “{first['sheet']}” is empty.")
     return ListReader(
@@ -65,14 +70,15 @@ def _list_of_process(process: subprocess.Popen[bytes]) -> ListReader:
         header=header,
         rows=fitting_rows(header, records),
         position=lambda: read / total,
+        copier=copier,
     )
 
 
 def _row_of_message(told: list[Any], header: list[str]) -> NumberedRow:
     match told:
         case [number, list(cells)]:
-            return number, cells
-        case [number, position, message]:
+            return number, [*cells]  # the copier has the original
+        case [number, position, message, _]:
             return number, RowError(header[position] if position < len(header) else "", message)
     raise AssertionError(told)
 

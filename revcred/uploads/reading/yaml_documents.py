@@ -12,6 +12,7 @@ from revcred.uploads.reading.encodings import encoding_of
 from revcred.uploads.reading.foreign import kong
 from revcred.uploads.reading.list_reader import ListReader, UnreadableFile
 from revcred.uploads.reading.records import NumberedRecord, read_export
+from revcred.uploads.reading.row_copiers import ConsumersCopier
 
 MAX_YAML_BYTES = 50_000_000  # bytes
 MAX_YAML_DEPTH = 20
@@ -28,12 +29,25 @@ def open_yaml(path: Path) -> Iterator[ListReader]:
     if size > MAX_YAML_BYTES:
         raise UnreadableFile(f"YAML may have {MAX_YAML_BYTES:,} bytes; this has {size:,}.")
     encoding_of(path)
+    copier = ConsumersCopier()
     with path.open("rb") as file:
         consumers = _ConsumerReader(file).consumers()
         first = next(consumers)
         yield read_export(
-            kong.KONG_EXPORT, "YAML", chain([first], consumers), lambda: file.tell() / size
+            kong.KONG_EXPORT,
+            "YAML",
+            _passed_to(copier, chain([first], consumers)),
+            lambda: file.tell() / size,
+            copier,
         )
+
+
+def _passed_to(
+    copier: ConsumersCopier, consumers: Iterator[NumberedRecord]
+) -> Iterator[NumberedRecord]:
+    for number, consumer in consumers:
+        copier.pass_record(consumer)
+        yield number, consumer
 
 
 class _ConsumerReader:

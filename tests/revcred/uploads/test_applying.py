@@ -365,12 +365,12 @@ def test_the_file_is_gone_when_it_ends_and_the_refused_rows_are_kept_apart(appli
     )
 
     assert not files.list_file_path(upload.pk).exists()
-    assert actions.rejected_file_format(upload=upload) == "csv"
+    assert actions.rejected_file_of(upload=upload).name == "list-rejected.csv"
     to = BytesIO()
     actions.write_rejected_rows(upload=upload, to=to)
-    assert to.getvalue().decode("utf-8-sig").splitlines() == [
-        "customer,name,key,secret,error",
-        "nobody,B,key-number-02,hush,customer: No customer has this external key.",
+    assert to.getvalue().decode().splitlines() == [
+        "error,customer,name,key,secret",
+        '"Row 3: customer: No customer has this external key.",nobody,B,key-number-02,hush',
     ]
 
 

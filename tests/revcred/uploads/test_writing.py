@@ -120,16 +120,6 @@ def test_whatever_stands_in_a_list_comes_back_as_it_was(tmp_path_factory, form, 
         assert [row for _, row in read.rows] == [row for row in rows if any(row)]
 
 
-@pytest.mark.parametrize("form", ListFormat)
-def test_what_was_refused_is_mended_and_sent_again(reread, form):
-    to = BytesIO()
-    refused = [(["acme", "A"], "There is no such customer."), ([], "Row 9: It has 3 cells.")]
-    writing.write_rejected(to, form, ["customer", "name"], iter(refused))
-
-    assert b"no such customer" in to.getvalue() or form is ListFormat.XLSX
-    assert reread(to.getvalue()) == (["customer", "name"], [["acme", "A"]])
-
-
 def test_excel_has_no_room_for_a_longer_cell():
     with pytest.raises(TooLongForSheet):
         written(ListFormat.XLSX, ["a"], [["x" * 40_000]])

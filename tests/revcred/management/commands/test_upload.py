@@ -95,9 +95,9 @@ def test_some_rows_are_refused_and_written_to_a_file(upload, tmp_path):
 
     assert code == SOME_REJECTED
     assert "Row 3, customer nobody: No customer has this external key." in complained
-    assert rejected.read_text("utf-8-sig").splitlines() == [
-        "customer,name,key,error",
-        "nobody,Bills,the-key-of-bills-3c4d,customer: No customer has this external key.",
+    assert rejected.read_text().splitlines() == [
+        "error,customer,name,key",
+        '"Row 3: customer: No customer has this external key.",nobody,Bills,the-key-of-bills-3c4d',
     ]
     assert str(rejected) in said
     assert Credential.objects.count() == 1
@@ -110,6 +110,19 @@ def test_refused_rows_are_written_of_a_check_as_well(upload, tmp_path):
 
     assert code == SOME_REJECTED
     assert len(rejected.read_text().splitlines()) == 2
+
+
+def test_corrected_rows_have_the_settings_of_their_list(upload):
+    upload(MIXED, "--check", "--create-customers")
+    first = Upload.objects.get()
+
+    code, said, _ = upload(MIXED, "--check", "--like", str(first.pk))
+    assert (code, "2 create" in said) == (0, True)
+    code, _, complained = upload(MIXED, "--check", "--like", str(first.pk), "--take-over")
+    assert code == NOT_DONE
+    assert complained == "--like brings its own settings. Leave out --take-over."
+    code, _, complained = upload(MIXED, "--check", "--like", "0")
+    assert (code, complained) == (NOT_DONE, "There is no upload 0.")
 
 
 def test_all_or_nothing_is_nothing_if_a_row_is_rejected(upload):

@@ -186,6 +186,20 @@ def test_errors_are_asked_for_a_part_at_a_time(ask, posted):
     assert rest["after"] is None
 
 
+def test_corrected_rows_are_sent_with_the_settings_of_their_list(ask, posted):
+    upload = posted(ROW, BAD, query="?customers=create&fixed_values={%22environment%22:%22eu%22}")
+    again = posted(ROW, query=f"?like={upload.pk}")
+
+    assert (again.choices, again.fixed_values) == (upload.choices, {"environment": "eu"})
+    for query, refused in {
+        "?like=0": (400, "malformed"),
+        f"?like={upload.pk + 100}": (404, "not_found"),
+        f"?like={upload.pk}&subscribers=create": (400, "malformed"),
+    }.items():
+        answer = ask("POST", query, json.dumps(ROW), content_type=NDJSON)
+        assert refusal(answer) == refused, query
+
+
 def test_the_refused_rows_come_back_to_who_sent_them(ask, posted, client):
     upload = posted(ROW, BAD)
 
