@@ -215,7 +215,8 @@ class MeteringPort(Protocol):
     def find_rows_with_usage(self, rows: TableOfRows, *, most: int) -> list[int]:
         """Return the column `number` of the rows that have usage, of at most `most` of them.
 
-        Columns: `number`, `since`, `credential_id`, `subscription_ids`. NULL restricts nothing.
+        Columns: `number`, `since`, `credential_id`, `subscription_ids`. NULL restricts nothing, but
+        a row names a credential or subscriptions.
         """
 
     def erase_person(self, texts: PersonTexts) -> int:

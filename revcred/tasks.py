@@ -9,7 +9,7 @@ from celery.signals import worker_shutting_down
 
 from revcred import outbox
 from revcred.runtime.schema_version import is_older_than_database
-from revcred.uploads.worker import process_waiting_uploads
+from revcred.uploads.worker import process_in_lanes
 
 HOUR_SECONDS = 60 * 60  # seconds
 UPLOADS_NICENESS = 10  # attribution gets the processor first
@@ -34,7 +34,7 @@ def work_on_uploads() -> None:
     if is_older_than_database():
         return
     os.setpriority(os.PRIO_PROCESS, 0, UPLOADS_NICENESS)
-    process_waiting_uploads(stopping=_shutdown_requested)
+    process_in_lanes(stopping=_shutdown_requested)
 
 
 @shared_task(name="revcred.send_mail")

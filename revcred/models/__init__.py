@@ -20,7 +20,7 @@ from revcred.models.sessions import Session
 from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
-from revcred.models.uploads import RememberedMapping, Upload, UploadChange, UploadProgress
+from revcred.models.uploads import RememberedMapping, Upload, UploadChange
 from revcred.models.users import AddressChange, FailedSignIns, User
 
 __all__ = [
@@ -52,7 +52,6 @@ __all__ = [
     "UnmovedFingerprint",
     "Upload",
     "UploadChange",
-    "UploadProgress",
     "User",
     "UserToken",
 ]

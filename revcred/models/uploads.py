@@ -1,6 +1,5 @@
 """Uploaded lists: their state and progress, and everything that they changed."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -20,17 +19,6 @@ FILE_RETENTION = timedelta(days=1)  # from the upload on; files hold keys in cle
 def asker(person: str) -> dict[str, str | None]:
     """Return what `asked_from` says of the person who asks in the current request."""
     return {person: current_address(), f"{person}_request": current_request_id()}
-
-
-@dataclass(frozen=True)
-class UploadProgress:
-    """The progress of the current phase: checking, applying or undoing."""
-
-    done: int  # rows, or changes while undoing
-    total: int | None
-    fraction: float  # from 0 to 1
-    rate: float  # rows a second
-    left: timedelta | None  # None until a rate is known
 
 
 class UploadQuerySet(models.QuerySet["Upload"]):
@@ -58,6 +46,18 @@ class Upload(models.Model):
                  (name, number)
         moves    calls that applying it moves, from where to where (see `uploads.trial`)
 
+    `undo_preview`, once somebody has asked what undoing does, or has asked for undoing:
+
+        from, error
+                  the state and error before, which it has again after the answer
+        at        the moment of the answer
+        changes   number of changes
+        left      number of changes that something depends on; undoing leaves these
+        obstacles what depends on them: reason, count, first (names of things)
+        moves     calls that undoing the others moves, as in `preview`
+        keeps     True if it was asked to undo the others and leave these
+        kept      what was left while undoing, in the form of `obstacles`
+
     `outcome`, from applying on: rows by action; `meanwhile`, rows rejected because they changed
     after the check; things `undone`, and things `kept` because something depended on them.
     """
@@ -70,6 +70,7 @@ class Upload(models.Model):
         APPLIED = "applied"
         CANCELLED = "cancelled"
         FAILED = "failed"
+        UNDO_CHECK = "undo_check", "Checking what undoing does"
         UNDOING = "undoing"
         UNDONE = "undone"
 
@@ -83,7 +84,7 @@ class Upload(models.Model):
         REJECTED = "rejected"
 
     # UNDER_WAY: for a worker. UNDOABLE: if anything was changed. WITH_FILE: their file is kept.
-    UNDER_WAY = (State.CHECKING, State.APPLYING, State.UNDOING)
+    UNDER_WAY = (State.CHECKING, State.APPLYING, State.UNDO_CHECK, State.UNDOING)
     UNDOABLE = (State.APPLIED, State.CANCELLED, State.FAILED)
     WITH_FILE = (State.CHECKING, State.UNMAPPED, State.READY, State.APPLYING)
 
@@ -108,7 +109,7 @@ class Upload(models.Model):
     all_or_nothing = models.BooleanField(default=False, editable=False)
     total = models.PositiveBigIntegerField("rows", null=True, editable=False)
     # Progress of the current phase. A new worker continues after the row or change `after`;
-    # `done_before` is what other attempts had done, so that the rate is that of this one.
+    # `done_before` is what was done before the step began, so that the rate is that of the step.
     to_do = models.PositiveBigIntegerField(null=True, editable=False)
     done = models.PositiveBigIntegerField(default=0, editable=False)
     fraction = models.FloatField(default=0, editable=False)
@@ -116,8 +117,12 @@ class Upload(models.Model):
     done_before = models.PositiveBigIntegerField(default=0, editable=False)
     after = models.BigIntegerField(default=0, editable=False)
     tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    # The step of the phase (see `uploads.steps`), which began at `began_at`, and what all took.
+    step = models.CharField(max_length=20, blank=True, db_default="", editable=False)
+    step_seconds = models.JSONField(default=dict, db_default={}, editable=False)
     is_staged = models.BooleanField(default=False, editable=False)
     outcome = models.JSONField(default=dict, editable=False)
+    undo_preview = models.JSONField(default=dict, db_default={}, editable=False)
     since = models.DateTimeField(null=True, editable=False)
     by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="uploads", editable=False)
     applied_by = models.ForeignKey(
@@ -181,18 +186,6 @@ class Upload(models.Model):
     def took(self) -> timedelta | None:
         """The time from applying until the end."""
         return self.ended_at - self.applied_at if self.ended_at and self.applied_at else None
-
-    def progress(self, moment: datetime) -> UploadProgress:
-        seconds = (moment - self.began_at).total_seconds() if self.began_at else 0.0
-        done_now = self.done - self.done_before
-        rate = done_now / seconds if seconds > 0 else 0.0
-        left = None
-        if rate and self.to_do:
-            left = timedelta(seconds=round((self.to_do - self.done) / rate))
-        # While a file is read, nobody knows its rows: the share of its bytes has to do.
-        elif seconds and self.fraction:
-            left = timedelta(seconds=round(seconds / self.fraction - seconds))
-        return UploadProgress(self.done, self.to_do, self.fraction, rate, left)
 
 
 class UploadChangeQuerySet(models.QuerySet["UploadChange"]):

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
@@ -15,8 +15,6 @@ from revcred.uploads import (
     quota,
     rejected_file,
     rights,
-    trial,
-    undoing,
 )
 from revcred.uploads import mapping as mappings
 from revcred.uploads.columns import ListKind
@@ -27,7 +25,6 @@ from revcred.uploads.quota import NoRoom
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.rejected_file import RejectedFile
 from revcred.uploads.rights import NotAllowed
-from revcred.uploads.undoing import UndoObstacle
 
 __all__ = [
     "ColumnsMissing",
@@ -38,18 +35,15 @@ __all__ = [
     "RejectedFile",
     "RowProblem",
     "SomeRowsRejected",
-    "UndoBlocked",
-    "UndoObstacle",
     "UploadChoices",
     "WrongUploadState",
     "apply_upload",
     "cancel_upload",
+    "check_undoing",
     "list_row_problems",
-    "moves_of_undoing",
     "receive_upload",
     "recheck_upload",
     "rejected_file_of",
-    "undo_obstacles",
     "undo_upload",
     "write_rejected_rows",
 ]
@@ -70,7 +64,7 @@ class SomeRowsRejected(Exception):
 
 
 class NothingToApply(Exception):
-    """No row creates, updates or moves anything."""
+    """No row creates, updates or moves anything, and none has been applied before."""
 
 
 class ColumnsMissing(Exception):
@@ -79,14 +73,6 @@ class ColumnsMissing(Exception):
     def __init__(self, names: list[str]) -> None:
         super().__init__(", ".join(names))
         self.names = names
-
-
-class UndoBlocked(Exception):
-    """Something depends on changes of the upload by now: see `obstacles`."""
-
-    def __init__(self, obstacles: list[UndoObstacle]) -> None:
-        super().__init__("; ".join(obstacle.reason for obstacle in obstacles))
-        self.obstacles = obstacles
 
 
 # Fields of an upload that decide how its file is read and checked. The mapping is that of a header.
@@ -230,7 +216,8 @@ def apply_upload(*, upload: Upload, by: User, all_or_nothing: bool) -> None:
         to_do = sum(counts[action] for action in ("create", "update", "move"))
         if all_or_nothing and counts["rejected"]:
             raise SomeRowsRejected
-        if not to_do:
+        # Applying a list again changes nothing, which is what was asked for.
+        if not (to_do or counts["unchanged"]):
             raise NothingToApply
         if missing := rights.missing_rights_to_apply(upload, by):
             raise NotAllowed(missing)
@@ -265,35 +252,37 @@ def cancel_upload(*, upload: Upload, by: User | None) -> None:
         uploads_bell.ring()
 
 
-def undo_obstacles(*, upload: Upload) -> list[UndoObstacle]:
-    """Return the reasons why changes of the upload cannot be undone, as of now."""
-    return undoing.find_undo_obstacles(upload)
+def check_undoing(*, upload: Upload) -> None:
+    """Let a worker tell what undoing the upload does: see `Upload.undo_preview`.
+
+    Raises WrongUploadState unless the upload has ended and has changed something.
+    """
+    with locked_upload(upload):
+        _begin_undo_phase(upload, Upload.State.UNDO_CHECK, keep_depended=False)
 
 
-def moves_of_undoing(*, upload: Upload) -> dict[str, Any]:
-    """Count the calls that undoing the upload would move. Return `moves` of `Upload.preview`."""
-    return trial.try_undoing(upload)
-
-
-def undo_upload(*, upload: Upload, by: User) -> None:
+def undo_upload(*, upload: Upload, by: User, keep_depended: bool = False) -> None:
     """Let a worker undo all changes of the upload. This takes the rights that making them took.
 
-    Raises NotAllowed, UndoBlocked, and WrongUploadState unless the upload has ended and has
-    changed something.
+    If something depends on changes by then, nothing is undone, and `Upload.undo_preview` says what
+    it is; or all others are undone, if `keep_depended` is true. Raises NotAllowed, and
+    WrongUploadState unless the upload has ended and has changed something.
     """
-    if not upload.may_be_undone or not upload.changes.exists():
-        raise WrongUploadState
     if missing := rights.missing_rights_to_undo(upload, by):
         raise NotAllowed(missing)
-    # Outside the lock, because it may take minutes. The worker looks again for each change.
-    if obstacles := undo_obstacles(upload=upload):
-        raise UndoBlocked(obstacles)
     with locked_upload(upload):
-        if not upload.may_be_undone:
-            raise WrongUploadState
-        upload.state, upload.undone_by, upload.error = Upload.State.UNDOING, by, ""
+        _begin_undo_phase(upload, Upload.State.UNDOING, keep_depended=keep_depended)
+        upload.undone_by, upload.error = by, ""
         upload.asked_from |= asker("undone_by")
-        begin_phase(upload, to_do=upload.changes.count())
+        upload.save(update_fields=["undone_by", "error", "asked_from"])
+
+
+def _begin_undo_phase(upload: Upload, state: Upload.State, *, keep_depended: bool) -> None:
+    if not upload.may_be_undone or not upload.changes.exists():
+        raise WrongUploadState
+    upload.undo_preview = {"from": upload.state, "error": upload.error, "keeps": keep_depended}
+    upload.state = state
+    begin_phase(upload)
 
 
 def list_row_problems(*, upload: Upload, after: int = 0, most: int = 100) -> list[RowProblem]:

@@ -44,6 +44,7 @@ from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.plans.plan import CHANGED_SINCE_CHECK_CODE, CHUNK_TABLE, SEALED_TABLE, ListPlan
 from revcred.uploads.reading import UnreadableFile
 from revcred.uploads.sealing import ChunkSealer, SealedRow, SealTarget
+from revcred.uploads.steps import UploadStep, begin_step
 
 MIN_ROWS_PER_CHUNK = 500
 MAX_ROWS_PER_CHUNK = 4_000
@@ -87,8 +88,11 @@ def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
     prepare_chunk_statements(upload, plan)
     if not upload.after:
         if upload.all_or_nothing:
+            begin_step(upload, UploadStep.VERIFYING)
             _check_nothing_changed(upload, plan)
+        begin_step(upload, UploadStep.CREATING)
         _create_permitted_things(upload, plan)
+    begin_step(upload, UploadStep.WRITING)
     with ExitStack() as stack:
         sealing = stack.enter_context(_BackgroundSealing(upload)) if plan.seals_keys else None
         size = MIN_ROWS_PER_CHUNK

@@ -25,13 +25,13 @@ from revcred.uploads.opening import (
 )
 from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.reading import ListReader, RowError
+from revcred.uploads.steps import UploadStep, begin_step, end_step
 
 RowAction = Upload.Action
 
 ROWS_PER_COPY = 10_000  # staged by one COPY statement
 MAPPING_SAMPLE_ROWS = 20  # first rows, by which columns are recognised
 EXAMPLES_PER_ACTION = 3  # rows of each action that a preview shows
-STAGING_SHARE = 0.8  # of the time that a check takes, for its progress
 
 # Columns of every plan's query that the staging table keeps, besides the values of the row.
 PLANNED_COLUMNS = (
@@ -66,6 +66,8 @@ def check_list(
     Raises UnreadableFile, UploadCancelled.
     """
     kind = ListKind(upload.kind)
+    upload.done, upload.fraction = 0, 0.0
+    begin_step(upload, UploadStep.READING)
     with open_upload(upload) as read:
         rows = _describe_file(upload, read)
         mapped = mapped_columns(upload)
@@ -80,15 +82,20 @@ def check_list(
             return
         read.rows = rows
         _stage_rows(upload, read, mapped, on_progress)
+    begin_step(upload, UploadStep.PLANNING, to_do=upload.total)
     _plan_rows(upload)
     upload.is_staged, upload.preview = True, build_preview(upload)
     if count_moves:
         # Counting may take two minutes: nobody should wait that long to cancel.
         stop_if_asked(upload)
+        begin_step(upload, UploadStep.TRYING)
         upload.preview["moves"] = count_moves(upload)
     upload.state, upload.fraction = Upload.State.READY, 1.0
     stop_if_asked(upload)
-    upload.save(update_fields=["is_staged", "preview", "state", "fraction", "total"])
+    end_step(upload, at=timezone.now())
+    upload.save(
+        update_fields=["is_staged", "preview", "state", "fraction", "total", "step_seconds"]
+    )
 
 
 def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
@@ -137,13 +144,12 @@ def _stage_rows(
 ) -> None:
     kind = ListKind(upload.kind)
     staging.create_incoming_table(upload.pk, kind, upload.fixed_values)
-    upload.done = upload.done_before = 0
     rows = staging.staged_rows(read, mapped)
     while chunk := list(islice(rows, ROWS_PER_COPY)):
         staging.copy_staged_rows(upload.pk, kind, mapped, chunk)
         upload.done += len(chunk)
-        upload.fraction = STAGING_SHARE * read.done
-        save_progress(upload, "done", "done_before", "fraction")
+        upload.fraction = read.done
+        save_progress(upload, "done", "fraction")
         on_progress(upload)
     upload.total = upload.done
 

@@ -11,6 +11,7 @@ from revcred.models import AuditEvent, Upload
 from revcred.request_id import current_request_id, working_for
 from revcred.runtime.bell import Bell
 from revcred.uploads import files, notices, rejected_file, staging
+from revcred.uploads.steps import UploadStep, begin_step, end_step, steps_of
 
 uploads_bell = Bell("revcred.process_uploads")
 
@@ -31,10 +32,21 @@ def begin_phase(upload: Upload, *, to_do: int | None = None) -> None:
     """
     upload.to_do, upload.done, upload.done_before, upload.after = to_do, 0, 0, 0
     upload.fraction, upload.began_at, upload.tries = 0.0, None, 0
+    upload.step, again = "", steps_of(upload)
+    upload.step_seconds = {
+        step: seconds for step, seconds in upload.step_seconds.items() if step not in again
+    }
     upload.cancel_asked_at = None
     upload.save()
     # A worker that heard of it before the commit would not see it.
     on_commit(uploads_bell.ring)
+
+
+def return_to_state_before_undo(upload: Upload) -> None:
+    """End the phase of an upload that has told what undoing does, or cannot be undone."""
+    upload.state = Upload.State(upload.undo_preview["from"])
+    upload.error, upload.step = upload.undo_preview["error"], ""
+    upload.save()
 
 
 def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
@@ -44,6 +56,7 @@ def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
     """
     has_written = upload.is_under_way and upload.state != Upload.State.CHECKING
     if has_written:
+        begin_step(upload, UploadStep.FINISHING)
         # Rejected rows are copied from the file, which is deleted below.
         rejected_file.keep_rejected_file(upload)
     with locked_upload(upload):
@@ -51,6 +64,7 @@ def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
         # 1,000 characters fit into the column.
         upload.state, upload.error = state, error[:1000]
         upload.ended_at = timezone.now()
+        end_step(upload, at=upload.ended_at)
         upload.is_staged = upload.is_staged and has_written
         upload.save()
         _record_end(upload, before)

@@ -36,7 +36,7 @@ from revcred.uploads.plans.plan import CHUNK_TABLE, SEALED_TABLE, ListPlan
 
 WRITE_LIMIT_SECONDS = 120.0  # rows that are written stay locked until they are taken back
 APPLY_COUNT_LIMIT_SECONDS = 60.0
-UNDO_LIMIT_SECONDS = 8.0  # somebody waits for the page
+UNDO_LIMIT_SECONDS = 60.0  # things that are undone stay locked until they are put back
 ROWS_PER_TRIAL_CHUNK = 4_000
 MAX_MOVEMENTS_STORED = 50  # in the preview of an upload
 MAX_TAKEN_NAMES_STORED = 20
@@ -111,6 +111,9 @@ def try_applying(upload: Upload) -> dict[str, Any]:
 def try_undoing(upload: Upload) -> dict[str, Any]:
     """Count the calls that undoing the upload moves. Return the same as `try_applying`."""
     now = timezone.now()
+    if upload.since is None:
+        # It has changed nobody's calls. What it created and has calls by now is not undone.
+        return _counted_moves(Consequences(), now) | {"names": [], "more_names": 0}
     # A copy here too: undoing sets the progress of the upload.
     trial = copy(upload)
     trial.after = 0

@@ -1,14 +1,15 @@
 """Undo an upload, the newest changes first, except those that something later depends on."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.apps import apps
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
+from django.utils import timezone
 
 from revcred.hooks import row_numbers_with_usage
 from revcred.models import AuditEvent, Upload, UploadChange
@@ -16,10 +17,11 @@ from revcred.uploads import events, notices, rights
 from revcred.uploads.opening import ProgressCallback, long_statement_cursor
 from revcred.uploads.plans import UNDO_PLANS
 from revcred.uploads.plans.plan import UNDONE_TABLE, UndoPlan
+from revcred.uploads.steps import UploadStep, begin_step
 
 CHANGES_PER_UNDO_TRANSACTION = 2_000
 MAX_OBSTACLES_NAMED = 5  # things that a page names for each reason
-MAX_OBSTACLES_SOUGHT = 100_000  # changes that are counted for each reason
+MAX_OBSTACLES_SOUGHT = 5_000_000  # changes that are counted for each reason
 DependedChanges: TypeAlias = tuple[str, list[int]]  # reason, numbers of changes
 HAS_USAGE_REASON = "Transactions have been attributed to it"
 
@@ -55,33 +57,63 @@ LATER_CHANGE_QUERIES = {
 }
 
 
-def find_undo_obstacles(upload: Upload) -> list[UndoObstacle]:
-    """Return the reasons why some changes cannot be undone.
+def check_undoing(upload: Upload, *, count_moves: Callable[[Upload], dict[str, Any]]) -> None:
+    """Set `undo_preview`: what depends on the upload, and the calls that undoing moves."""
+    _look_for_dependents(upload)
+    begin_step(upload, UploadStep.TRYING_UNDO)
+    upload.undo_preview["moves"] = count_moves(upload)
+    upload.save(update_fields=["undo_preview"])
+
+
+def _look_for_dependents(upload: Upload) -> None:
+    begin_step(upload, UploadStep.FINDING_DEPENDENTS, to_do=upload.changes.count())
+    obstacles, left = find_undo_obstacles(upload)
+    upload.undo_preview |= {
+        "at": timezone.now().isoformat(),
+        "changes": upload.to_do,
+        "left": left,
+        "obstacles": [asdict(obstacle) for obstacle in obstacles],
+    }
+    upload.save(update_fields=["undo_preview"])
+
+
+def find_undo_obstacles(upload: Upload) -> tuple[list[UndoObstacle], int]:
+    """Return the reasons why some changes cannot be undone, and the number of these changes.
 
     Things that the upload itself created are no obstacles: they are undone as well.
     """
     changes = f"(SELECT * FROM revcred_uploadchange WHERE upload_id = {upload.pk:d})"
+    obstacles, left = [], set[int]()
     with long_statement_cursor() as cursor:
-        return [
-            UndoObstacle(reason, len(found), _names_of_changes(found[:MAX_OBSTACLES_NAMED]))
-            for reason, found in (
-                *_changed_later(cursor, changes),
-                *chain.from_iterable(
-                    _depended_on(cursor, plan, changes, own=True) for plan in UNDO_PLANS
-                ),
-            )
-        ]
+        for reason, found in (
+            *_changed_later(cursor, changes),
+            *chain.from_iterable(
+                _depended_on(cursor, plan, changes, own=True) for plan in UNDO_PLANS
+            ),
+        ):
+            first = _names_of_changes(found[:MAX_OBSTACLES_NAMED])
+            obstacles.append(UndoObstacle(reason, len(found), first))
+            left.update(found)
+    return obstacles, len(left)
 
 
-def undo_changes(upload: Upload, *, on_progress: ProgressCallback) -> None:
+def undo_changes(upload: Upload, *, on_progress: ProgressCallback) -> bool:
     """Undo the upload, starting before the changes that have been undone already.
 
-    Changes that something depends on by now are kept. Raises NotAllowed; changes that were undone
-    by then stay undone.
+    If something depends on changes, return False and undo nothing, unless these are to be kept.
+    What comes to depend on changes later is kept. Raises NotAllowed; changes that were undone by
+    then stay undone.
     """
+    # An all-or-nothing upload that failed undoes itself, whatever has come to depend on it.
+    if not (upload.after or upload.error):
+        _look_for_dependents(upload)
+        if upload.undo_preview["left"] and not upload.undo_preview["keeps"]:
+            return False
+    begin_step(upload, UploadStep.UNDOING)
     create_undone_table()
     while _undo_batch(upload):
         on_progress(upload)
+    return True
 
 
 def create_undone_table() -> None:
@@ -101,7 +133,7 @@ def _undo_batch(upload: Upload) -> bool:
     audit_events = undo_next_changes(upload)
     if audit_events is None:
         return False
-    upload.save(update_fields=["outcome", "after", "done", "fraction"])
+    upload.save(update_fields=["outcome", "undo_preview", "after", "done", "fraction"])
     # Recording locks the end of the audit's chain until the commit, so it comes last.
     AuditEvent.objects.record_many(audit_events)
     return True
@@ -132,10 +164,11 @@ def undo_next_changes(upload: Upload) -> list[AuditEvent] | None:
         for plan in UNDO_PLANS:
             cursor.execute(_lock_undone_statement(plan))
         audit_events: list[AuditEvent] = []
-        kept = _exclude_depended(cursor, _changed_later(cursor, UNDONE_TABLE))
+        kept = _keep_depended(cursor, upload, _changed_later(cursor, UNDONE_TABLE))
         # Kind by kind: things of one kind may be obstacles to the next, and are gone by then.
         for plan in UNDO_PLANS:
-            kept += _exclude_depended(cursor, _depended_on(cursor, plan, UNDONE_TABLE, own=False))
+            depended = _depended_on(cursor, plan, UNDONE_TABLE, own=False)
+            kept += _keep_depended(cursor, upload, depended)
             of_kind = f"(SELECT * FROM {UNDONE_TABLE} WHERE target_type = '{plan.target}')"
             # Events and mails name things, so they are built before the things are deleted.
             audit_events += events.events_of_undoing(cursor, upload, of_kind)
@@ -160,11 +193,33 @@ def _lock_undone_statement(plan: UndoPlan) -> str:
     """
 
 
-def _exclude_depended(cursor: CursorWrapper, depended: Iterable[DependedChanges]) -> int:
-    """Take these changes out of the table of those that are undone. Return how many there are."""
-    kept = {number for _, numbers in depended for number in numbers}
+def _keep_depended(
+    cursor: CursorWrapper, upload: Upload, depended: Iterable[DependedChanges]
+) -> int:
+    """Take these changes out of the table of those that are undone. Return how many there are.
+
+    `kept` of the upload's `undo_preview` tells them, by the first reason of each.
+    """
+    kept: set[int] = set()
+    for reason, numbers in depended:
+        found = [number for number in numbers if number not in kept]
+        kept.update(found)
+        _note_kept(upload, reason, found)
     cursor.execute(f"DELETE FROM {UNDONE_TABLE} WHERE id = ANY (%s)", [list(kept)])
     return len(kept)
+
+
+def _note_kept(upload: Upload, reason: str, changes: list[int]) -> None:
+    told = {each["reason"]: each for each in upload.undo_preview.get("kept", [])}
+    of_reason = told.setdefault(reason, {"reason": reason, "count": 0, "first": []})
+    more = MAX_OBSTACLES_NAMED - len(of_reason["first"])
+    told[reason] = of_reason | {
+        "count": of_reason["count"] + len(changes),
+        "first": of_reason["first"] + _names_of_changes(changes[:more]),
+    }
+    upload.undo_preview = upload.undo_preview | {
+        "kept": [each for each in told.values() if each["count"]]
+    }
 
 
 def _changed_later(cursor: CursorWrapper, changes: str) -> Iterator[DependedChanges]:

@@ -1,23 +1,25 @@
 """Worker of uploads: process the phases of waiting uploads, one upload after the other."""
 
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from threading import Event
 
 from django.db import connection
-from django.utils import timezone
 
 from revcred.client_address import asked_from
 from revcred.models import Upload
 from revcred.request_id import current_request_id, working_for
 from revcred.uploads import applying, checking, trial, undoing
+from revcred.uploads.lanes import Lane, waiting_in
 from revcred.uploads.opening import ProgressCallback, UploadCancelled
-from revcred.uploads.phases import begin_phase, end_upload
+from revcred.uploads.phases import begin_phase, end_upload, return_to_state_before_undo
 from revcred.uploads.reading import UnreadableFile
 from revcred.uploads.rights import NotAllowed
 from revcred.uploads.sealing import FileChanged
 
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 10  # then an upload that kills its workers fails
+LANE_LOOK_SECONDS = 0.5
 UPLOAD_LOCK_CLASS = 0x10AD  # class of the advisory lock that only one worker of an upload holds
 
 
@@ -28,17 +30,19 @@ class _WorkerStopping(Exception):
 def process_waiting_uploads(
     *,
     only: Upload | None = None,
+    lane: Lane | None = None,
     on_progress: ProgressCallback | None = None,
     stopping: Event | None = None,
 ) -> None:
     """Process waiting uploads, the oldest first, until none is left or `stopping` is set.
 
-    Uploads of other workers are skipped. The management command processes `only` its own upload;
-    `on_progress` is called after each chunk.
+    Uploads of other workers are skipped, and those of other lanes than `lane`. The management
+    command processes `only` its own upload; `on_progress` is called after each chunk.
     """
     skipped: set[int] = set()
     while True:
-        waiting = Upload.objects.waiting().exclude(pk__in=skipped).order_by("pk")
+        waiting = waiting_in(lane) if lane else Upload.objects.waiting().order_by("pk")
+        waiting = waiting.exclude(pk__in=skipped)
         upload = (waiting.filter(pk=only.pk) if only else waiting).first()
         # Asked again after each upload: others may have come, or been taken by other workers.
         if upload is None or (stopping and stopping.is_set()):
@@ -48,6 +52,34 @@ def process_waiting_uploads(
                 skipped.add(upload.pk)
             elif not _continue_upload(upload, on_progress, stopping):
                 return
+
+
+def process_in_lanes(*, stopping: Event) -> None:
+    """Process waiting uploads, those of each lane in a thread of its own, until none is left."""
+    with ThreadPoolExecutor(len(Lane), "uploads") as threads:
+        lanes: dict[Lane, Future[None]] = {}
+        while not stopping.is_set():
+            for lane in Lane:
+                if lane in lanes and lanes[lane].done():
+                    # Raises what ended the thread, once those of the others have ended as well.
+                    lanes.pop(lane).result()
+                if lane not in lanes and _has_work(lane):
+                    lanes[lane] = threads.submit(_process_lane, lane, stopping)
+            if not lanes:
+                return
+            # While one lane is busy, others may get uploads, whose bell nobody hears.
+            wait(lanes.values(), timeout=LANE_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+
+
+def _has_work(lane: Lane) -> bool:
+    return waiting_in(lane).exists()
+
+
+def _process_lane(lane: Lane, stopping: Event) -> None:
+    try:
+        process_waiting_uploads(lane=lane, stopping=stopping)
+    finally:
+        connection.close()  # that of this thread
 
 
 @contextmanager
@@ -85,6 +117,11 @@ def _continue_upload(
     # Another worker may have ended it between the query and the lock.
     if not upload.is_under_way:
         return True
+    if upload.tries >= MAX_ATTEMPTS_WITHOUT_PROGRESS and upload.state == Upload.State.UNDO_CHECK:
+        # What was applied has not failed: only nobody can tell what undoing would do.
+        upload.undo_preview = {name: upload.undo_preview[name] for name in ("from", "error")}
+        return_to_state_before_undo(upload)
+        return True
     if upload.tries >= MAX_ATTEMPTS_WITHOUT_PROGRESS:
         end_upload(
             upload,
@@ -94,9 +131,7 @@ def _continue_upload(
         return True
     # Saved before the attempt: a worker that is killed in it cannot count it afterwards.
     upload.tries += 1
-    upload.began_at = timezone.now()
-    upload.done_before = upload.done
-    upload.save(update_fields=["tries", "began_at", "done_before"])
+    upload.save(update_fields=["tries"])
     states = Upload.State
     person = {states.APPLYING: "applied_by", states.UNDOING: "undone_by"}.get(
         states(upload.state), "by"
@@ -121,9 +156,7 @@ def _run_phase(upload: Upload, on_progress: ProgressCallback) -> None:
             applying.apply_chunks(upload, on_progress=on_progress)
             end_upload(upload, state.APPLIED)
         else:
-            undoing.undo_changes(upload, on_progress=on_progress)
-            # An all-or-nothing upload that undid itself has failed; its error says why.
-            end_upload(upload, state.FAILED if upload.error else state.UNDONE, upload.error)
+            _undo_or_check(upload, on_progress)
     except UnreadableFile as error:
         _stop_with_error(upload, str(error))
     except FileChanged:
@@ -143,6 +176,18 @@ def _run_phase(upload: Upload, on_progress: ProgressCallback) -> None:
             _stop_with_error(upload, "It was cancelled. No changes were kept.")
         else:
             end_upload(upload, state.CANCELLED)
+
+
+def _undo_or_check(upload: Upload, on_progress: ProgressCallback) -> None:
+    state = Upload.State
+    if upload.state == state.UNDO_CHECK:
+        undoing.check_undoing(upload, count_moves=trial.try_undoing)
+        return_to_state_before_undo(upload)
+    elif undoing.undo_changes(upload, on_progress=on_progress):
+        # An all-or-nothing upload that undid itself has failed; its error says why.
+        end_upload(upload, state.FAILED if upload.error else state.UNDONE, upload.error)
+    else:
+        return_to_state_before_undo(upload)
 
 
 def _requester_name(upload: Upload) -> str:

@@ -161,7 +161,8 @@ def test_a_list_is_undone(open_page, complaints):
     )
 
     page.get_by_role("link", name="Undo this upload …").click()
-    page.get_by_role("button", name="Undo this upload").click()
+    page.get_by_role("button", name="Check what undoing does").click()
+    page.get_by_role("button", name="Undo this upload").click(timeout=PATIENCE)
 
     expect(page.get_by_role("heading", name="This upload was undone")).to_be_visible(
         timeout=PATIENCE
@@ -187,7 +188,9 @@ def test_all_of_it_works_without_javascript(open_page):
     apply.click()
     until(undo := page.get_by_role("link", name="Undo this upload …"))
     undo.click()
-    page.get_by_role("button", name="Undo this upload").click()
+    page.get_by_role("button", name="Check what undoing does").click()
+    until(sure := page.get_by_role("button", name="Undo this upload"))
+    sure.click()
     until(page.get_by_role("heading", name="This upload was undone"))
 
 

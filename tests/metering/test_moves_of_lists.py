@@ -216,14 +216,18 @@ def apply_once(world, lists, counts):
     counts["lists"] += 1
     counts["calls"] += moves["calls"]
     counts["moving"] += bool(moves["calls"])
-    if made.changes.exists() and not actions.undo_obstacles(upload=made):
+    if made.changes.exists():
         undo_once(world, made, counts)
 
 
 def undo_once(world, made, counts):
     before, names = places(), named()
-    moves = actions.moves_of_undoing(upload=made)
+    actions.check_undoing(upload=made)
+    worked(made)
     assert places() == before
+    if made.undo_preview["left"]:
+        return
+    moves = made.undo_preview["moves"]
     actions.undo_upload(upload=made, by=factories.an_admin())
     worked(made)
     world.work()
@@ -327,6 +331,8 @@ def test_undoing_says_what_it_moves_back(admin_client, fed):
     reattribution.work_through_claims()
     assert Transaction.objects.standing().filter(subscription=fed).count() == 1
 
+    actions.check_undoing(upload=made)
+    worked(made)
     text = " ".join(
         admin_client.get(reverse("admin:revcred_upload_undo", args=[made.pk])).text.split()
     )

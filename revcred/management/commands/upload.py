@@ -25,6 +25,7 @@ from revcred.uploads.reading import (
     UnreadableFile,
     open_list,
 )
+from revcred.uploads.steps import progress_of
 from revcred.uploads.worker import process_waiting_uploads
 
 # Exit codes. 130 is what shells give for a program that SIGINT ended.
@@ -298,7 +299,8 @@ class Command(BaseCommand):
             reason = upload.error or upload.get_state_display()
             raise CommandError(f"{reason} {_outcome_text(upload)}".strip(), returncode=NOT_DONE)
         assert upload.took
-        self.stdout.write(f"Applied: {_outcome_text(upload)}, in {duration(upload.took)}.")
+        done = _outcome_text(upload) or "nothing had to be changed"
+        self.stdout.write(f"Applied: {done}, in {duration(upload.took)}.")
         return rejected + int(upload.outcome.get("meanwhile", 0))
 
     def _write_rejected_rows(self, upload: Upload, path: Path) -> None:
@@ -321,14 +323,15 @@ class ProgressBar:
     def show(self, upload: Upload) -> None:
         if not self._shown or not upload.is_under_way:
             return
-        progress = upload.progress(timezone.now())
-        full = round(progress.fraction * BAR_WIDTH_CHARACTERS)
-        parts = [
-            f"{upload.get_state_display().capitalize():9}",
-            f"{'█' * full}{'░' * (BAR_WIDTH_CHARACTERS - full)} {progress.fraction:4.0%}",
-            f"{progress.done:,} rows",
-            f"{progress.rate:,.0f} a second",
-        ]
+        progress = progress_of(upload, timezone.now())
+        parts = [progress.step or "Waiting for its turn"]
+        if progress.fraction is not None:
+            full = round(progress.fraction * BAR_WIDTH_CHARACTERS)
+            parts += [
+                f"{'█' * full}{'░' * (BAR_WIDTH_CHARACTERS - full)} {progress.fraction:4.0%}",
+                f"{progress.done:,} rows",
+                f"{progress.rate:,.0f} a second",
+            ]
         if progress.left is not None:
             parts.append(f"{duration(progress.left)} left")
         self._write("  ".join(parts))

@@ -35,12 +35,13 @@ from revcred.uploads.doors.bodies import (
     NewUploadFields,
     RowErrorsBody,
     RowErrorsQuery,
+    UndoRequestBody,
     UploadBody,
     UploadsBody,
+    UploadsQuery,
 )
 from revcred.uploads.reading import MAX_FILE_BYTES
 
-MAX_UPLOADS_LISTED = 50
 MAX_FORM_OVERHEAD_BYTES = 10_000  # of a multipart body, besides the file
 MULTIPART_TYPE = "multipart/form-data"
 LENGTH_OR_DIGEST_NEEDED = (
@@ -93,9 +94,19 @@ class UploadListView(UploadsAPIView):
 
     @documentation.list_uploads_schema
     def get(self, request: Request) -> Response:
-        user = user_of(request)
-        latest = self.uploads()[:MAX_UPLOADS_LISTED]
-        return Response(UploadsBody([UploadBody.of(upload, user) for upload in latest]))
+        query = read_as(UploadsQuery, request.query_params.dict(), strict=False)
+        uploads = self.uploads()
+        if query.before is not None:
+            uploads = uploads.filter(pk__lt=query.before)
+        # One more than asked for tells whether there is another page.
+        found = list(uploads[: query.most + 1])
+        page, user = found[: query.most], user_of(request)
+        return Response(
+            UploadsBody(
+                uploads=[UploadBody.of(upload, user) for upload in page],
+                before=page[-1].pk if len(found) > query.most else None,
+            )
+        )
 
     @documentation.post_upload_schema
     def post(self, request: Request) -> Response:
@@ -229,9 +240,6 @@ class UploadActionView(UploadsAPIView):
             raise ConflictingState("No row changes anything.", "nothing_to_apply") from None
         except actions.ColumnsMissing as error:
             raise MalformedRequest(f"Columns are missing: {error}.", "columns_missing") from None
-        except actions.UndoBlocked as error:
-            reasons = [f"{obstacle.reason} ({obstacle.count:,})" for obstacle in error.obstacles]
-            raise ConflictingState(f"{'; '.join(reasons)}.", "depended") from None
         except actions.NotAllowed as error:
             raise PermissionDenied(str(error), "rights_missing") from None
         return Response(UploadBody.of(upload, user_of(self.request)), status=202)
@@ -316,7 +324,9 @@ class UndoUploadView(UploadActionView):
 
     @documentation.undo_upload_schema
     def post(self, request: Request, number: int) -> Response:
-        return self.run_action(self.upload(number), actions.undo_upload)
+        body = read_as(UndoRequestBody, request.data or {})
+        action = partial(actions.undo_upload, keep_depended=body.keep_depended)
+        return self.run_action(self.upload(number), action)
 
 
 def upload_url(upload: Upload) -> str:

@@ -11,10 +11,13 @@ from revcred.models import Upload, User
 from revcred.uploads import rights
 from revcred.uploads.actions import UploadChoices
 from revcred.uploads.columns import ListKind
+from revcred.uploads.lanes import uploads_before
 from revcred.uploads.problems import RowProblem
 from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS
+from revcred.uploads.steps import progress_of
 
 MAX_ROW_ERRORS = 10_000  # rows in one answer
+MAX_UPLOADS = 100  # in one answer
 MAX_ROW_NUMBER = 2**63 - 1
 
 RejectOrCreate = Literal["reject", "create"]
@@ -151,6 +154,28 @@ class ApplyBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rows: Literal["good", "all"]
 
 
+class UndoRequestBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """How to undo: by default only if nothing depends on the upload."""
+
+    keep_depended: Annotated[
+        bool, Meta(description="Undo all changes but those that something depends on.")
+    ] = False
+
+
+class UploadsQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The part of the uploads that is asked for."""
+
+    before: (
+        Annotated[
+            int, Meta(ge=1, le=MAX_ROW_NUMBER, description="The upload before which to begin.")
+        ]
+        | None
+    ) = None
+    most: Annotated[
+        int, Meta(ge=1, le=MAX_UPLOADS, description="The number of uploads at most.")
+    ] = 50
+
+
 class RowErrorsQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The part of the rejected rows that is asked for."""
 
@@ -175,11 +200,37 @@ class ColumnOfHeader(msgspec.Struct):
 class ProgressBody(msgspec.Struct, kw_only=True):
     """How far checking, applying or undoing has come."""
 
+    step: Annotated[
+        str | None, Meta(description="The step of it in words; null while it waits for its turn.")
+    ]
+    waiting_for: Annotated[int, Meta(description="The number of uploads that come before it.")]
     done: int
     of: int | None
-    fraction: float
+    fraction: Annotated[
+        float | None, Meta(description="Of the step; null where nothing is counted.")
+    ]
     rows_a_second: int
-    seconds_left: float | None
+    seconds_left: Annotated[
+        float | None, Meta(description="Until the upload is ready, applied or undone.")
+    ]
+
+
+class UndoObstacleBody(msgspec.Struct, kw_only=True):
+    """A reason why changes cannot be undone."""
+
+    reason: str
+    count: int
+    first: Annotated[list[str], Meta(description="Names of the first things it concerns.")]
+
+
+class UndoBody(msgspec.Struct, kw_only=True):
+    """What undoing does, as of `at`, or has done."""
+
+    at: IsoMoment
+    changes: int
+    left: Annotated[int, Meta(description="Changes that something depends on.")]
+    obstacles: list[UndoObstacleBody]
+    kept: Annotated[list[UndoObstacleBody], Meta(description="What was left while undoing.")] = []
 
 
 class LackingRights(msgspec.Struct, kw_only=True):
@@ -328,6 +379,7 @@ class UploadBody(msgspec.Struct, kw_only=True):
     progress: ProgressBody | None
     preview: PreviewBody | None
     outcome: RowCounts | None
+    undo: Annotated[UndoBody | None, Meta(description="Null if nobody has asked for undoing.")]
     by: str | None
     applied_by: str | None
     created_at: datetime
@@ -357,6 +409,11 @@ class UploadBody(msgspec.Struct, kw_only=True):
             progress=_progress_of(upload) if upload.is_under_way else None,
             preview=_preview_of(upload, user) if upload.preview else None,
             outcome=upload.outcome or None,
+            undo=(
+                msgspec.convert(upload.undo_preview, UndoBody)
+                if "at" in upload.undo_preview
+                else None
+            ),
             by=upload.by.email if upload.by else None,
             applied_by=upload.applied_by.email if upload.applied_by else None,
             created_at=upload.created_at,
@@ -366,10 +423,14 @@ class UploadBody(msgspec.Struct, kw_only=True):
         )
 
 
-class UploadsBody(msgspec.Struct):
-    """The latest uploads."""
+class UploadsBody(msgspec.Struct, kw_only=True):
+    """Uploads, the latest first."""
 
     uploads: list[UploadBody]
+    before: Annotated[
+        int | None,
+        Meta(description="Send it as `before` to get the next ones; null after the last ones."),
+    ]
 
 
 class RowErrorsBody(msgspec.Struct, kw_only=True):
@@ -383,11 +444,13 @@ class RowErrorsBody(msgspec.Struct, kw_only=True):
 
 
 def _progress_of(upload: Upload) -> ProgressBody:
-    progress = upload.progress(timezone.now())
+    progress = progress_of(upload, timezone.now())
     return ProgressBody(
+        step=progress.step or None,
+        waiting_for=0 if progress.step else uploads_before(upload).count(),
         done=progress.done,
         of=progress.total,
-        fraction=round(progress.fraction, 4),
+        fraction=None if progress.fraction is None else round(progress.fraction, 4),
         rows_a_second=round(progress.rate),
         seconds_left=None if progress.left is None else progress.left.total_seconds(),
     )

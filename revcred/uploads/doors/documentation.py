@@ -13,8 +13,10 @@ from revcred.uploads.doors.bodies import (
     NewUploadFields,
     RowErrorsBody,
     RowErrorsQuery,
+    UndoRequestBody,
     UploadBody,
     UploadsBody,
+    UploadsQuery,
 )
 from revcred.uploads.reading import MAX_FILE_BYTES
 
@@ -40,10 +42,15 @@ until you apply it. `unmapped` means that required columns were not recognised: 
 
 list_uploads_schema = extend_schema(
     operation_id="list_uploads",
-    summary="List the latest uploads",
+    summary="List uploads, the latest first",
     tags=UPLOAD_TAGS,
+    parameters=[
+        OpenApiParameter(name, schema, description=schema.get("description", ""))
+        for name, schema in json_schema_of(UploadsQuery)["properties"].items()
+    ],
     responses={
         200: json_schema_of(UploadsBody),
+        400: ERROR_SCHEMA,
         **UPLOAD_ERROR_RESPONSES,
     },
 )
@@ -153,7 +160,8 @@ apply_upload_schema = extend_schema(
     operation_id="apply_upload",
     summary="Apply the upload in the background",
     description=(
-        "`good` applies the rows that are not rejected; `all` means all or nothing. Changes that"
+        "`good` applies the rows that are not rejected; `all` means all or nothing. A list that was"
+        " applied before is applied again without changing anything. Changes that"
         " somebody makes meanwhile are not overwritten. It takes the rights to everything that the"
         " list does: see `lacking` in the preview. They are checked again while it is applied."
     ),
@@ -180,10 +188,19 @@ cancel_upload_schema = extend_schema(
 undo_upload_schema = extend_schema(
     operation_id="undo_upload",
     summary="Undo the upload",
-    description="Not possible if something depends on it by then: `depended`, with the reasons.",
+    description=(
+        "In the background. If something depends on it by then, nothing is undone: the `state` is"
+        " as before, and `undo` says what depends on it. With `keep_depended`, all other changes"
+        " are undone, and `undo.kept` says what was left."
+    ),
     tags=UPLOAD_TAGS,
-    request=None,
-    responses={202: UPLOAD_SCHEMA, 409: ERROR_SCHEMA, **ONE_UPLOAD_ERROR_RESPONSES},
+    request={"application/json": json_schema_of(UndoRequestBody)},
+    responses={
+        202: UPLOAD_SCHEMA,
+        400: ERROR_SCHEMA,
+        409: ERROR_SCHEMA,
+        **ONE_UPLOAD_ERROR_RESPONSES,
+    },
 )
 
 

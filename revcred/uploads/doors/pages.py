@@ -38,7 +38,9 @@ from revcred.uploads.columns import ListKind
 from revcred.uploads.doors import preview
 from revcred.uploads.doors.forms import ChoicesForm, ColumnsForm, UploadFileForm
 from revcred.uploads.doors.template_tags import duration
+from revcred.uploads.lanes import uploads_before
 from revcred.uploads.reading import MAX_FILE_BYTES
+from revcred.uploads.steps import progress_of
 
 # Other states are those in which somebody, or a worker, still has something to do.
 UPLOAD_STATE_TONES: dict[str, BadgeTone] = {
@@ -282,24 +284,24 @@ class UploadAdmin(ReadOnlyModelAdmin):
         if not self.has_view_permission(request, upload):
             raise PermissionDenied
         if upload.is_under_way:
-            return self._show(
-                request, "under_way", str(upload), upload, **_progress_context(upload)
-            )
+            return self._show_progress(request, upload)
         if upload.state == Upload.State.UNMAPPED:
             return self.columns_page(request, upload)
         if upload.state == Upload.State.READY:
             return self._show_preview(request, upload, ChoicesForm(upload=upload))
         return self._show_outcome(request, upload)
 
+    def _show_progress(self, request: HttpRequest, upload: Upload) -> HttpResponse:
+        return self._show(request, "under_way", str(upload), upload, **_progress_context(upload))
+
     def progress(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         """Show the progress bar, which an open page requests every second.
 
         After the end of the phase, a header makes the page load anew.
         """
-        response = self._show(request, "progress", str(upload), upload, **_progress_context(upload))
         if not upload.is_under_way:
-            response["HX-Refresh"] = "true"
-        return response
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        return self._show(request, "progress", str(upload), upload, **_progress_context(upload))
 
     def columns_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         form = ColumnsForm(request.POST or None, upload=upload)
@@ -382,9 +384,9 @@ class UploadAdmin(ReadOnlyModelAdmin):
     # --- Actions ---
 
     def _run_action(
-        self, request: HttpRequest, upload: Upload, action: Callable[..., None]
+        self, request: HttpRequest, upload: Upload, action: Callable[..., None], *, to: str = ""
     ) -> HttpResponse:
-        """Run the action, say why if it was not possible, and return to the upload's page."""
+        """Run the action, say why if it was not possible, and go to the upload's page or `to`."""
         try:
             action(upload=upload, by=_signed_in_user(request))
         except actions.WrongUploadState:
@@ -395,7 +397,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
             messages.error(request, "Nothing was applied, because no row changes anything.")
         except actions.NotAllowed as error:
             messages.error(request, str(error))
-        return self._redirect_to(upload)
+        return HttpResponseRedirect(to or self.url_of(upload))
 
     def apply(self, request: HttpRequest, upload: Upload) -> HttpResponse:
         all_or_nothing = request.POST.get("which") == "all_or_nothing"
@@ -410,29 +412,39 @@ class UploadAdmin(ReadOnlyModelAdmin):
         return self._run_action(request, upload, actions.cancel_upload)
 
     def undo_page(self, request: HttpRequest, upload: Upload) -> HttpResponse:
+        """Show what undoing does, once a worker has found out; or let it find out, or undo."""
         if request.method == "POST":
-            try:
-                return self._run_action(request, upload, actions.undo_upload)
-            except actions.UndoBlocked:
-                pass  # the page below names the obstacles
+            return self._undo_or_check(request, upload)
+        if upload.is_under_way:
+            return self._show_progress(request, upload)
         if not upload.may_be_undone or not upload.changes.exists():
             messages.warning(request, STATE_CHANGED_MESSAGE)
             return self._redirect_to(upload)
-        obstacles = actions.undo_obstacles(upload=upload)
-        lacking = rights.missing_rights_to_undo(upload, _signed_in_user(request))
-        # Trying it out takes seconds, and is of no use where it cannot be done.
-        is_possible = not (lacking or obstacles)
-        moves = actions.moves_of_undoing(upload=upload) if is_possible else None
         return self._show(
             request,
             "undo",
             "Undo",
             upload,
             outcome_counts=preview.outcome_counts(upload),
-            obstacles=obstacles,
-            lacking=lacking,
-            **preview.moves_context(moves),
+            lacking=rights.missing_rights_to_undo(upload, _signed_in_user(request)),
+            **preview.undo_context(upload),
         )
+
+    def _undo_or_check(self, request: HttpRequest, upload: Upload) -> HttpResponse:
+        undo_url = reverse("admin:revcred_upload_undo", args=[upload.pk])
+        if request.POST.get("act") == "check":
+
+            def check(*, upload: Upload, by: User) -> None:
+                actions.check_undoing(upload=upload)
+
+            return self._run_action(request, upload, check, to=undo_url)
+        # The page has said how many changes are left: somebody may have asked anew meanwhile.
+        left = upload.undo_preview.get("left")
+        if left is None or request.POST.get("left") != str(left):
+            messages.warning(request, STATE_CHANGED_MESSAGE)
+            return HttpResponseRedirect(undo_url)
+        action = partial(actions.undo_upload, keep_depended=left > 0)
+        return self._run_action(request, upload, action)
 
     # --- Rejected rows ---
 
@@ -465,8 +477,11 @@ def upload_state_badge(upload: Upload) -> str:
 
 
 def _progress_context(upload: Upload) -> dict[str, Any]:
+    before = uploads_before(upload)
     return {
-        "progress": upload.progress(timezone.now()),
+        "progress": progress_of(upload, timezone.now()),
+        "before": before.select_related("by").first(),
+        "more_before": max(before.count() - 1, 0),
         "is_asked_to_stop": upload.cancel_asked_at is not None,
     }
 

@@ -1,6 +1,7 @@
 """Figures and words of an upload's page: its steps, its preview and its outcome."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from revcred.admin_toolkit import confirmation
@@ -155,6 +156,16 @@ def moves_context(moves: dict[str, Any] | None) -> dict[str, Any]:
         "calls": confirmation.calls_in_words(moves["calls"], is_complete=moves["is_complete"]),
         # The trial made them and took them back: they have no page that could be linked.
         "not_created_yet": named - {*existing},
+    }
+
+
+def undo_context(upload: Upload) -> dict[str, Any]:
+    """Return the template context for what undoing does; `undo` is None if nobody has asked yet."""
+    found = upload.undo_preview if "at" in upload.undo_preview else None
+    return {
+        "undo": found and found | {"at": datetime.fromisoformat(found["at"])},
+        "undone": found and found["changes"] - found["left"],
+        **moves_context(found and found.get("moves")),
     }
 
 

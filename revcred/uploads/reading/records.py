@@ -125,6 +125,7 @@ def _translate_records(
 def _field_names(records: Iterable[NumberedRecord]) -> list[str]:
     """Return the names of all fields in the order of their first appearance."""
     fields: dict[str, None] = {}
+    number = 0
     for number, record in records:
         # Most records have no new fields, and the comparison is fast.
         if isinstance(record, dict) and not record.keys() <= fields.keys():
@@ -134,7 +135,7 @@ def _field_names(records: Iterable[NumberedRecord]) -> list[str]:
                 f"There are more than {MAX_COLUMNS} fields up to here.", row=number
             )
     if not fields:
-        raise UnreadableFile("The file is empty.")
+        raise UnreadableFile("No object can be read." if number else "The file is empty.")
     if not all(field.strip() for field in fields):
         raise UnreadableFile("There is a field without a name.")
     return list(fields)

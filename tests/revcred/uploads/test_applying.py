@@ -271,12 +271,20 @@ def test_all_or_nothing_is_not_begun_with_refused_rows(uploaded, acme):
         actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=True)
 
 
-def test_nothing_is_applied_where_nothing_changes(uploaded, acme):
-    factories.a_credential(acme, "key-number-01", name="A")
-    upload = uploaded(rows("customer,name,key", "acme,A,key-number-01"))
+def test_nothing_is_applied_where_every_row_is_rejected(uploaded, acme):
+    upload = uploaded(rows("customer,name,key", "nobody,A,key-number-01"))
 
     with pytest.raises(actions.NothingToApply):
         actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
+
+
+def test_a_list_that_changes_nothing_is_applied_all_the_same(applied, acme):
+    factories.a_credential(acme, "key-number-01", name="A")
+
+    upload = applied(rows("customer,name,key", "acme,A,key-number-01"))
+
+    assert (upload.state, upload.outcome) == (Upload.State.APPLIED, {})
+    assert not upload.changes.exists()
 
 
 def test_a_cancelled_one_stops_at_the_end_of_a_row_and_says_what_it_did(

@@ -7,7 +7,7 @@ from revcred.uploads import actions
 from revcred.uploads.columns import ListKind
 from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
-from tests.revcred.uploads.conftest import rows
+from tests.revcred.uploads.conftest import rows, worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -171,6 +171,7 @@ def test_what_undoing_would_do_is_told_to_nobody(applied, acme):
     upload = applied(rows("email,customer", "new@example.com,acme"), kind=ListKind.SUBSCRIBERS)
     forget_mails()
 
-    actions.moves_of_undoing(upload=upload)
+    actions.check_undoing(upload=upload)
+    worked(upload)
 
     assert mails() == {}

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.utils import timezone
@@ -151,14 +152,31 @@ def test_usage_keeps_what_it_hangs_on(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
     factories.settled(factories.a_call("key-number-01"))
 
-    with pytest.raises(actions.UndoBlocked) as blocked:
-        actions.undo_upload(upload=upload, by=factories.an_admin())
+    for undo in (actions.check_undoing, partial(actions.undo_upload, by=factories.an_admin())):
+        undo(upload=upload)
+        worked(upload)
 
-    assert blocked.value.obstacles == [
-        actions.UndoObstacle("Transactions have been attributed to it", 1, ["A"])
+        assert obstacles_of(upload) == [("Transactions have been attributed to it", 1, ["A"])]
+        assert (upload.undo_preview["changes"], upload.undo_preview["left"]) == (2, 1)
+        assert upload.state == Upload.State.APPLIED
+
+
+def obstacles_of(upload):
+    return [
+        (each["reason"], each["count"], each["first"]) for each in upload.undo_preview["obstacles"]
     ]
-    upload.refresh_from_db()
-    assert upload.state == Upload.State.APPLIED
+
+
+def test_the_others_are_undone_if_that_is_asked_for(applied, acme, maps):
+    upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
+    factories.settled(factories.a_call("key-number-01"))
+
+    actions.undo_upload(upload=upload, by=factories.an_admin(), keep_depended=True)
+    worked(upload)
+
+    assert (upload.state, upload.outcome["undone"], upload.outcome["kept"]) == ("undone", 1, 1)
+    assert upload.undo_preview["kept"] == upload.undo_preview["obstacles"]
+    assert [each.name for each in Credential.objects.all()] == ["A"]
 
 
 def test_so_does_usage_that_was_claimed(applied, acme, maps):
@@ -166,7 +184,8 @@ def test_so_does_usage_that_was_claimed(applied, acme, maps):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps"))
     reattribution.work_through_claims()
 
-    assert [each.count for each in actions.undo_obstacles(upload=upload)] == [1]
+    actions.check_undoing(upload=upload)
+    assert [count for _, count, _ in obstacles_of(worked(upload))] == [1]
 
 
 def test_acts_and_later_uploads_are_told(applied, acme, maps):
@@ -174,7 +193,8 @@ def test_acts_and_later_uploads_are_told(applied, acme, maps):
     credentials.suspend_credential(credential=Credential.objects.get(name="A"), by=None)
     applied(rows(NEW, "acme,C,key-number-02,"))
 
-    told = [(each.reason, each.first) for each in actions.undo_obstacles(upload=upload)]
+    actions.check_undoing(upload=upload)
+    told = [(reason, first) for reason, _, first in obstacles_of(worked(upload))]
     assert told == [("Somebody has changed it since", ["A"]), ("A later upload changed it", ["C"])]
 
 
@@ -183,18 +203,26 @@ def test_what_was_created_is_kept_while_others_use_it(applied, acme):
     upload = applied(rows("external_key,name", "fresh,Fresh"), kind=ListKind.CUSTOMERS)
     factories.a_credential(Customer.objects.get(external_key="fresh"))
 
-    told = [(each.reason, each.first) for each in actions.undo_obstacles(upload=upload)]
+    actions.check_undoing(upload=upload)
+    told = [(reason, first) for reason, _, first in obstacles_of(worked(upload))]
     assert told == [("The customer has other credentials", ["Fresh"])]
 
 
-def test_what_is_depended_on_while_it_is_undone_is_kept(applied, acme, maps):
+def test_what_is_depended_on_while_it_is_undone_is_kept(applied, acme, maps, monkeypatch):
     upload = applied(rows(NEW, "acme,A,key-number-01,maps", "acme,B,key-number-02,maps"))
     actions.undo_upload(upload=upload, by=factories.an_admin())
-    factories.settled(factories.a_call("key-number-01"))
+    find = undoing.find_undo_obstacles
 
+    def found_before_it_is_used(upload):
+        found = find(upload)
+        factories.settled(factories.a_call("key-number-01"))
+        return found
+
+    monkeypatch.setattr(undoing, "find_undo_obstacles", found_before_it_is_used)
     worked(upload)
 
     assert (upload.state, upload.outcome["undone"], upload.outcome["kept"]) == ("undone", 1, 1)
+    assert [(each["count"], each["first"]) for each in upload.undo_preview["kept"]] == [(1, ["A"])]
     assert [each.name for each in Credential.objects.all()] == ["A"]
 
 

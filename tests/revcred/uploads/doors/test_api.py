@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
+from metering.models import Claim
 from revcred.actions import tokens
 from revcred.models import AuditEvent, Credential, Customer, Upload, UserToken
 from revcred.uploads.doors import api as doors
@@ -339,6 +340,28 @@ def test_a_list_that_changes_nothing_is_not_applied(ask, posted):
     assert refusal(answer) == (409, "nothing_to_apply")
 
 
+def test_applying_the_same_list_again_is_a_success(ask, posted):
+    for _ in range(2):
+        upload = posted(ROW)
+        assert ask("POST", f"/{upload.pk}/apply", {"rows": "all"}).status_code == 202
+        process_waiting_uploads()
+        assert ask("GET", f"/{upload.pk}").json()["state"] == "applied"
+
+    assert Credential.objects.count() == 1
+    assert Claim.objects.count() == 1
+
+
+def test_uploads_are_listed_page_by_page(ask, posted):
+    numbers = [posted(ROW).pk for _ in range(3)]
+
+    first = ask("GET", "?most=2").json()
+    rest = ask("GET", f"?most=2&before={first['before']}").json()
+
+    assert [each["id"] for each in first["uploads"] + rest["uploads"]] == numbers[::-1]
+    assert rest["before"] is None
+    assert refusal(ask("GET", "?most=0")) == (400, "malformed")
+
+
 def test_what_something_depends_on_is_named(ask, posted, user):
     from revcred.actions import credentials
 
@@ -347,10 +370,19 @@ def test_what_something_depends_on_is_named(ask, posted, user):
     process_waiting_uploads()
     credentials.suspend_credential(credential=Credential.objects.get(), by=user)
 
-    answer = ask("POST", f"/{upload.pk}/undo")
+    assert ask("POST", f"/{upload.pk}/undo").status_code == 202
+    process_waiting_uploads()
 
-    assert refusal(answer) == (409, "depended")
-    assert answer.json()["message"] == "Somebody has changed it since (1)."
+    reason = {"reason": "Somebody has changed it since", "count": 1, "first": ["Orders"]}
+    told = ask("GET", f"/{upload.pk}").json()
+    assert told["state"] == "applied"
+    assert (told["undo"]["changes"], told["undo"]["left"]) == (1, 1)
+    assert told["undo"]["obstacles"] == [reason]
+
+    assert ask("POST", f"/{upload.pk}/undo", {"keep_depended": True}).status_code == 202
+    process_waiting_uploads()
+    told = ask("GET", f"/{upload.pk}").json()
+    assert (told["state"], told["undo"]["kept"]) == ("undone", [reason])
 
 
 def test_an_upload_is_given_up(ask, posted):

@@ -158,9 +158,8 @@ def test_a_list_is_previewed_applied_and_undone(admin_client, bring):
     assert "This upload was applied" in done
     assert "Undo" in done
 
-    assert "Undo this upload?" in text_of(admin_client.get(to("undo", upload)))
-    admin_client.post(to("undo", upload))
-    worked(upload)
+    assert "Check what undoing does" in text_of(admin_client.get(to("undo", upload)))
+    undo_with(admin_client, upload)
 
     assert upload.state == Upload.State.UNDONE
     assert not Credential.objects.exists()
@@ -262,13 +261,25 @@ def test_a_preview_is_given_up(admin_client, bring):
     assert "This upload was cancelled" in text_of(admin_client.get(to("change", upload)))
 
 
+def undo_with(client, upload):
+    """Undo it as its page says: check first, and confirm what the page says then."""
+    response = client.post(to("undo", upload), {"act": "check"})
+    assert response.url == to("undo", upload)
+    assert "finding out what undoing does" in text_of(client.get(to("undo", upload)))
+    worked(upload)
+    assert "Undo this upload?" in text_of(client.get(to("undo", upload)))
+    client.post(to("undo", upload), {"act": "undo", "left": "0"})
+    worked(upload)
+
+
 def test_who_comes_too_late_is_told_so(admin_client, bring):
     upload = bring()
     admin_client.post(to("cancel", upload))
 
     for name in ("apply", "cancel", "choices", "undo"):
-        response = admin_client.post(to(name, upload), {"which": "good"}, follow=True)
-        assert [str(each) for each in response.context["messages"]] == [pages.STATE_CHANGED_MESSAGE]
+        told = {"which": "good", "act": "check"}
+        response = admin_client.post(to(name, upload), told, follow=True)
+        assert {str(each) for each in response.context["messages"]} == {pages.STATE_CHANGED_MESSAGE}
 
 
 def test_what_something_depends_on_is_not_undone(admin_client, bring):
@@ -279,11 +290,40 @@ def test_what_something_depends_on_is_not_undone(admin_client, bring):
     suspend = reverse("admin:revcred_credential_suspend", args=[credential.pk])
     confirming.post(admin_client, suspend, {})
 
+    admin_client.post(to("undo", upload), {"act": "check"})
+    worked(upload)
     page = text_of(admin_client.get(to("undo", upload)))
-    assert "something depends on it" in page
+    assert "something depends on all of it" in page
     assert "Orders" in page
-    assert "something depends on it" in text_of(admin_client.post(to("undo", upload)))
+    assert 'value="undo"' not in page
+    # Somebody who saw nothing that depends on it would have undone it.
+    response = admin_client.post(to("undo", upload), {"act": "undo", "left": "0"}, follow=True)
+    assert [str(each) for each in response.context["messages"]] == [pages.STATE_CHANGED_MESSAGE]
     assert worked(upload).state == Upload.State.APPLIED
+    assert "something depended on 1 of" in " ".join(
+        text_of(admin_client.get(to("change", upload))).split()
+    )
+
+
+def test_a_partial_undo_says_what_it_leaves_and_why(admin_client, bring):
+    upload = bring(f"customer,name,key\nacme,Orders,{KEY}\nacme,Bills,{KEY}2\n")
+    admin_client.post(to("apply", upload), {"which": "good"})
+    worked(upload)
+    suspend = reverse(
+        "admin:revcred_credential_suspend", args=[Credential.objects.get(name="Orders").pk]
+    )
+    confirming.post(admin_client, suspend, {})
+    admin_client.post(to("undo", upload), {"act": "check"})
+    worked(upload)
+    page = text_of(admin_client.get(to("undo", upload)))
+    assert "Undo 1 of 2 changes?" in " ".join(page.split())
+
+    admin_client.post(to("undo", upload), {"act": "undo", "left": "1"})
+
+    assert worked(upload).state == Upload.State.UNDONE
+    assert [each.name for each in Credential.objects.all()] == ["Orders"]
+    page = text_of(admin_client.get(to("change", upload)))
+    assert "Somebody has changed it since" in page
 
 
 def test_who_lacks_rights_reads_which_before_anything_and_cannot_apply(client, bring):
@@ -314,7 +354,9 @@ def test_who_lacks_rights_cannot_undo(client, admin_client, bring):
     client.force_login(staff("view_upload", "apply_upload"))
 
     assert "You cannot undo this upload" in text_of(client.get(to("undo", upload)))
-    response = client.post(to("undo", upload), follow=True)
+    client.post(to("undo", upload), {"act": "check"})
+    worked(upload)
+    response = client.post(to("undo", upload), {"act": "undo", "left": "0"}, follow=True)
     assert "Issue credentials" in str(*response.context["messages"])
     assert worked(upload).state == Upload.State.APPLIED
 
@@ -345,7 +387,7 @@ def test_progress_is_told_until_there_is_more_to_see(admin_client, acme):
     )
 
     page = text_of(admin_client.get(to("change", upload)))
-    assert "Waiting for other uploads to finish." in page
+    assert "It begins in a moment." in page
     assert "hx-get" in page
     response = admin_client.get(to("progress", upload))
     assert "HX-Refresh" not in response
@@ -512,6 +554,6 @@ def test_every_kind_goes_the_whole_way(admin_client, bring, kind, text, model):
     assert model.objects.count() == before + 1
     assert "This upload was applied" in text_of(admin_client.get(to("change", upload)))
 
-    admin_client.post(to("undo", upload))
-    assert worked(upload).state == Upload.State.UNDONE
+    undo_with(admin_client, upload)
+    assert upload.state == Upload.State.UNDONE
     assert model.objects.count() == before
