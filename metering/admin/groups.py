@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from metering.models import Quarantined, QuarantineReason
-from revcred.models import Credential, Gateway, Product, Source, Subscription
+from revcred.models import AuditEvent, Credential, Gateway, Product, Source, Subscription
 
 MAX_GROUPS = 1_000
 # Counting reads every row. The page of groups shall open at once, and says "more than" beyond this.
@@ -106,7 +106,11 @@ class KeyOwner:
     but_for: str = ""  # how the key differs from the credential's, in words
     state: str = ""  # why the key was not valid at the time of the group's last call
     since: datetime | None = None
-    by: str = ""
+    event: AuditEvent | None = None  # of the action that ended the validity
+
+    @property
+    def by(self) -> str:
+        return self.event.actor if self.event else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +142,11 @@ class QuarantineGroup:
     since: datetime | None = None
     owner: KeyOwner | None = None
     uncounted: Sequence[UncountedCalls] = ()
+    explanation: str = ""  # a sentence, as safe HTML
+    reviewed: int = 0  # transactions that were marked as reviewed
+    reviewed_at: datetime | None = None  # the latest of them
+    reviewed_by: str = ""
+    review_note: str = ""
 
     @property
     def slug(self) -> str:
@@ -243,4 +252,41 @@ def groups_of_key(fingerprint: UUID) -> list[QuarantineGroup]:
             reason=QuarantineReason(reason), fingerprint=fingerprint, gateway_id=gateway, hint=hint
         )
         for reason, gateway, hint in sorted(set(found))
+    ]
+
+
+# Groups of the latest reviewed transactions, the one that was reviewed last first.
+FIND_REVIEWED_GROUPS = """
+SELECT reason, fingerprint, gateway_id, min(hint), count(*), max(released_at),
+    (array_agg(released_by ORDER BY released_at DESC))[1],
+    (array_agg(release_note ORDER BY released_at DESC))[1]
+FROM (
+    SELECT reason, fingerprint, gateway_id, hint, released_at, released_by, release_note
+    FROM metering_quarantined WHERE released_at IS NOT NULL
+    ORDER BY released_at DESC LIMIT %(most)s
+) AS latest
+GROUP BY reason, fingerprint, gateway_id ORDER BY max(released_at) DESC
+"""
+MAX_REVIEWED_READ = 10_000
+
+
+def find_reviewed_groups() -> list[QuarantineGroup]:
+    """Return the groups of the latest MAX_REVIEWED_READ reviewed transactions, latest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_REVIEWED_GROUPS, {"most": MAX_REVIEWED_READ})
+        rows = cursor.fetchall()
+    gateways = Gateway.objects.in_bulk({gateway_id for _, _, gateway_id, *_ in rows})
+    return [
+        QuarantineGroup(
+            reason=QuarantineReason(reason),
+            fingerprint=fingerprint,
+            gateway_id=gateway_id,
+            gateway=gateways.get(gateway_id),
+            hint=hint,
+            reviewed=reviewed,
+            reviewed_at=at,
+            reviewed_by=by,
+            review_note=note,
+        )
+        for reason, fingerprint, gateway_id, hint, reviewed, at, by, note in rows
     ]

@@ -95,8 +95,8 @@ def _owner_of_invalid_key(key: ExternalKey, at: datetime, events: Sequence[Audit
             (AuditVerb.ISSUED, AuditVerb.ALIAS_ADDED),
         )
     # Nobody's act ends a credential that expires; then it is the one that set the date.
-    by = next((event.actor for event in events if event.verb in verbs), "")
-    return KeyOwner(credential=credential, state=state, since=since, by=by)
+    event = next((event for event in events if event.verb in verbs), None)
+    return KeyOwner(credential=credential, state=state, since=since, event=event)
 
 
 def _latest_key_for_gateway(

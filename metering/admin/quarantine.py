@@ -1,4 +1,6 @@
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -6,32 +8,45 @@ from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
+from django.db import DatabaseError
 from django.db.models import QuerySet
+from django.db.transaction import atomic, set_rollback
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
 
-from metering.admin import groups, owners, uncounted
+from metering.admin import explanations, groups, owners, remedies, uncounted
 from metering.admin.groups import QuarantineGroup
 from metering.admin.transactions import ReceiptModelAdmin, format_elements
 from metering.models import Quarantined, QuarantineDrop, QuarantineReason
 from metering.models.transactions import MeteredCall
-from metering.quarantine import actions
+from metering.quarantine import actions, decisions
 from metering.quarantine.actions import MomentChoice
 from revcred.actions import credentials
-from revcred.admin.credential_actions import KEY_IN_USE_MESSAGE, REVOKED_MESSAGE, use_again_field
+from revcred.admin.credential_actions import (
+    ALREADY_ASSIGNED_MESSAGE,
+    KEY_IN_USE_MESSAGE,
+    NOT_ASSIGNED_MESSAGE,
+    OTHER_CUSTOMER_MESSAGE,
+    REVOKED_MESSAGE,
+    use_again_field,
+)
 from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.lists import LinkedFilter, parse_id
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
 from revcred.fingerprints import fingerprint
-from revcred.models import Gateway, User
+from revcred.models import Credential, Gateway, User
 
 # Only the groups of the page are counted, each by a query of the index.
 GROUPS_PER_PAGE = 50
 MAX_SHARES_IN_PREVIEW = 10
 MAX_DROPS_SHOWN = 50
+NOTHING_TO_CHARGE_MESSAGE = (
+    "Nothing of this group waits any more under the key of a credential. Go back to the quarantine."
+)
 
 
 class MarkReviewedForm(ActionForm):
@@ -161,8 +176,23 @@ def _label_with_preview(at: MomentChoice, preview: actions.MomentPreview) -> str
     return f"{at.label}: {'; '.join(parts) or 'none'}"
 
 
+REMEMBER_HELP = (
+    "Ticked: later calls are charged in the same way, until somebody ends it. Otherwise it ends"
+    " after the last call that waits."
+)
+
+
+class RememberField(forms.BooleanField):
+    """Asks whether a decision is for later calls, too."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=False, initial=True, label="Remember this decision", help_text=REMEMBER_HELP
+        )
+
+
 class AttachKeyForm(ActionForm):
-    """Add the unknown key of a group to a credential as an alias."""
+    """Add the key of a group to a credential as an alias."""
 
     title = "Assign this key to a credential"
     button = "Add this key as an alias"
@@ -184,6 +214,12 @@ class AttachKeyForm(ActionForm):
         label="Counts from",
         help_text="Leave empty to start as early as transactions are accepted.",
     )
+    remember = RememberField()
+    active_until = UtcDateTimeField(
+        required=False,
+        label="Counts until",
+        help_text="Leave empty for no end, or to end it after the last call that waits.",
+    )
 
     def perform(self, by: User) -> str:
         data = self.cleaned_data
@@ -193,6 +229,7 @@ class AttachKeyForm(ActionForm):
             hint=self.target.hint,
             gateway=self.target.gateway if data["only_here"] else None,
             active_from=data["active_from"],
+            active_until=data["active_until"] or _end_unless_remembered(self.target, data),
             use_again=data["use_again"],
             by=by,
         )
@@ -200,6 +237,89 @@ class AttachKeyForm(ActionForm):
             f"The key is now an alias of “{data['credential']}”."
             " The transactions that wait under it are being attributed."
         )
+
+
+class ChargeForm(ActionForm):
+    """Assign the credential of a group to a subscription from its first waiting call on."""
+
+    title = "Charge these calls to a subscription"
+    button = "Charge these calls"
+    explanation = (
+        "The credential is assigned to the subscription from the first waiting call on, as if you"
+        " had done it in time. Its page shows the assignment, and its history can undo it."
+    )
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
+        credentials.SubscriptionOfOtherCustomer: ("to", OTHER_CUSTOMER_MESSAGE),
+        credentials.AlreadyAssigned: ("to", ALREADY_ASSIGNED_MESSAGE),
+        credentials.NotAssigned: (None, NOT_ASSIGNED_MESSAGE),
+    }
+
+    to = pickers.subscription_picker(label="Subscription")
+    remember = RememberField()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = studied_group(self.target)
+        if self.group.owner:
+            widget: Any = self.fields["to"].widget
+            widget.customer = self.group.owner.credential.customer
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if self.group.owner is None or self.group.since is None:
+            raise forms.ValidationError(NOTHING_TO_CHARGE_MESSAGE)
+        return cleaned
+
+    def effects(self) -> list[confirmation.Effect]:
+        credential, to = self.credential, self.cleaned_data["to"]
+        until = _end_unless_remembered(self.target, self.cleaned_data)
+        end = f" until {until:%Y-%m-%d %H:%M:%S} UTC" if until else " on, without an end"
+        others = remedies.assigned_instead(self.group, credential, to)
+        instead = f", instead of {', '.join(f'“{other}”' for other in others)}" if others else ""
+        sentence = (
+            f"“{credential}” is charged to “{to}” from {self.group.since:%Y-%m-%d %H:%M:%S}"
+            f" UTC{end}{instead}."
+        )
+        return [confirmation.Effect(sentence)]
+
+    @property
+    def credential(self) -> Credential:
+        if self.group.owner is None:
+            raise credentials.NotAssigned
+        return self.group.owner.credential
+
+    def perform(self, by: User) -> str:
+        to, since = self.cleaned_data["to"], self.group.since
+        if since is None:
+            raise credentials.NotAssigned
+        decisions.charge_credential_to(
+            credential=self.credential,
+            subscription=to,
+            since=since,
+            until=_end_unless_remembered(self.target, self.cleaned_data),
+            instead_of=remedies.assigned_instead(self.group, self.credential, to),
+            by=by,
+        )
+        return f"“{self.credential}” is charged to “{to}”. The waiting calls are being attributed."
+
+
+def _end_unless_remembered(group: QuarantineGroup, data: Mapping[str, Any]) -> datetime | None:
+    """Return when the decision ends: never if it is remembered."""
+    if data["remember"]:
+        return None
+    latest = explanations.latest_open_call(group)
+    return decisions.end_of_decision(latest.occurred_at) if latest else None
+
+
+def studied_group(group: QuarantineGroup) -> QuarantineGroup:
+    """Return the group with its calls counted, and with its owner."""
+    (measured,) = groups.measure_groups([group])
+    latest = explanations.latest_open_call(group)
+    (studied,) = owners.with_owners(
+        [replace(measured, last_seen=latest.occurred_at if latest else None)]
+    )
+    return studied
 
 
 class GroupFilter(LinkedFilter):
@@ -230,6 +350,35 @@ class ReviewedFilter(admin.SimpleListFilter):
         if self.value() not in ("no", "yes"):
             return queryset
         return queryset.filter(released_at__isnull=self.value() == "no")
+
+
+class MatchRowAgainForm(ActionForm):
+    """Attribute one transaction once more."""
+
+    title = "Match again"
+    button = "Match this call again"
+    explanation = "This judges this one call by the rules as they are now, at once."
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        DatabaseError: (None, "It still cannot be processed. Its receipt names the error."),
+    }
+
+    def effects(self) -> list[confirmation.Effect]:
+        user: Any = self.request.user
+        with atomic():
+            reason = actions.match_transaction_again(transaction=self.target, by=user)
+            set_rollback(True)
+        sentence = (
+            f"It would stay in quarantine: {reason.label}."
+            if reason
+            else "It would be charged now."
+        )
+        return [confirmation.Effect(sentence)]
+
+    def perform(self, by: User) -> str:
+        reason = actions.match_transaction_again(transaction=self.target, by=by)
+        if reason:
+            return f"The call still waits: {reason.label}."
+        return "The call is charged now. Its receipt shows to whom."
 
 
 @admin.register(Quarantined)
@@ -265,12 +414,14 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     ordering = ("-pk",)
     counted_as = "waiting"
     change_list_template = "admin/metering/quarantined/change_list.html"
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"match": MatchRowAgainForm}
     # By the last part of the action's address.
     group_action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
         "review": MarkReviewedForm,
         "put-back": PutBackForm,
         "claim": MatchAgainForm,
         "attach": AttachKeyForm,
+        "charge": ChargeForm,
         "moment": ChooseMomentForm,
     }
 
@@ -328,13 +479,21 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
 
     def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         user: Any = request.user
-        # An alias changes a credential, which is another right than that to the quarantine.
-        if form_class is AttachKeyForm and not user.has_perm("revcred.change_credential"):
+        # These change a credential, which is another right than that to the quarantine.
+        if form_class in (AttachKeyForm, ChargeForm) and not user.has_perm(
+            "revcred.change_credential"
+        ):
             return False
         return super().may_perform(request, form_class)
 
     def url_of(self, target: Any) -> str:
-        return f"{self._list_url()}?group={target.slug}"
+        """Return the page of a group, or of one transaction: once it is charged, its receipt."""
+        if isinstance(target, QuarantineGroup):
+            return f"{self._list_url()}?group={target.slug}"
+        if Quarantined.objects.filter(pk=target.pk).exists():
+            return super().url_of(target)
+        address = reverse("admin:metering_transaction_changelist")
+        return f"{address}?{urlencode({'q': target.transaction_id})}"
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -343,8 +502,20 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
         if {"group", "reviewed"}.isdisjoint(request.GET):
             return self.groups_view(request)
         group = existing_group(request.GET.get("group", ""))
-        (group,) = uncounted.with_uncounted_calls(owners.with_owners([group])) if group else (None,)
-        context = {"group": group}
+        # All groups that were reviewed, unless the rows themselves are asked for.
+        if group is None and request.GET.get("reviewed") == "groups":
+            return self.reviewed_view(request)
+        context: dict[str, Any] = {"group": group}
+        if group:
+            (group,) = explanations.with_explanations(
+                uncounted.with_uncounted_calls([studied_group(group)])
+            )
+            has_reviewed = group.transactions().exclude(released_at=None).exists()
+            context = {
+                "group": group,
+                "remedies": remedies.remedies_of(group, request.user),
+                "has_reviewed": has_reviewed,
+            }
         return super().changelist_view(request, context | (extra_context or {}))
 
     def groups_view(self, request: HttpRequest) -> HttpResponse:
@@ -362,8 +533,10 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
             "title": "Quarantine",
             "subtitle": None,
             "opts": self.opts,
-            "groups": uncounted.with_uncounted_calls(
-                owners.with_owners(groups.measure_groups(list(page)))
+            "groups": explanations.with_explanations(
+                uncounted.with_uncounted_calls(
+                    owners.with_owners(groups.measure_groups(list(page)))
+                )
             ),
             "page": page,
             "is_cut": len(found) >= groups.MAX_GROUPS,
@@ -376,6 +549,21 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
             "max_unknown_keys": settings.MAX_UNKNOWN_KEYS_PER_GATEWAY,
         }
         return TemplateResponse(request, "admin/metering/quarantined/groups.html", context)
+
+    def reviewed_view(self, request: HttpRequest) -> HttpResponse:
+        """Answer the page of groups that were marked as reviewed, from which they are put back."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = groups.find_reviewed_groups()
+        page = Paginator(found, GROUPS_PER_PAGE).get_page(request.GET.get("p"))
+        context = self.admin_site.each_context(request) | {
+            "title": "Reviewed",
+            "subtitle": None,
+            "opts": self.opts,
+            "groups": owners.with_owners(list(page)),
+            "page": page,
+        }
+        return TemplateResponse(request, "admin/metering/quarantined/reviewed.html", context)
 
 
 def existing_group(slug: str) -> QuarantineGroup | None:

@@ -10,7 +10,7 @@ from django.template.response import TemplateResponse
 from metering.admin.usage import CredentialFilter, GatewayFilter, SubscriptionFilter
 from metering.ledger import receipts
 from metering.ledger.quantities import format_field_value, format_quantity
-from metering.models import Conflict, Transaction
+from metering.models import Conflict, Quarantined, Transaction
 from metering.models.transactions import MeteredCall
 from revcred import pasting
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
@@ -58,10 +58,15 @@ class ReceiptModelAdmin(ReadOnlyModelAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
         if not self.has_view_permission(request, row):
             raise PermissionDenied
-        return self.show_receipts(request, [receipts.receipt_of_row(row)], str(row.transaction_id))
+        receipt = receipts.receipt_of_row(row)
+        return self.show_receipts(request, [receipt], str(row.transaction_id), row)
 
     def show_receipts(
-        self, request: HttpRequest, found: list[receipts.Receipt], transaction_id: str
+        self,
+        request: HttpRequest,
+        found: list[receipts.Receipt],
+        transaction_id: str,
+        row: MeteredCall | None = None,
     ) -> HttpResponse:
         context = self.admin_site.each_context(request) | {
             "title": f"Receipt of {transaction_id}",
@@ -69,6 +74,8 @@ class ReceiptModelAdmin(ReadOnlyModelAdmin):
             "opts": self.opts,
             "transaction_id": transaction_id,
             "receipts": found,
+            # Only what waits can be matched again.
+            "waiting": row if isinstance(row, Quarantined) else None,
         }
         return TemplateResponse(request, "admin/metering/receipts.html", context)
 

@@ -53,6 +53,33 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedField:
+    """A field of two contents of one transaction. A value that is absent is None."""
+
+    name: str
+    stands: Any
+    sent_later: Any
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.stands != self.sent_later)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedConflict:
+    """A content that was sent later, compared with the one that stands; differences come first."""
+
+    received_at: datetime
+    fields: list[ComparedField]
+
+
+COMPARED_FIELDS = (
+    *("method", "path", "status", "request_bytes", "response_bytes", "latency_ms"),
+    *("elements", "metadata", "names"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Receipt:
     """Present state of one transaction. Sizes are in bytes, latency in milliseconds."""
 
@@ -91,6 +118,45 @@ class Receipt:
     @property
     def reason_text(self) -> str:
         return str(QuarantineReason(self.reason).label) if self.reason else ""
+
+    @property
+    def compared_conflicts(self) -> list["ComparedConflict"]:
+        """The contents that were sent later, each field beside the one that stands."""
+        standing = _flat_content(self._content())
+        return [
+            ComparedConflict(
+                received_at=conflict.received_at,
+                fields=_compare_fields(standing, _flat_content(conflict.content)),
+            )
+            for conflict in self.conflicts
+        ]
+
+    def _content(self) -> dict[str, Any]:
+        """Return what the gateway sent, by the names that a conflict keeps it under."""
+        names = {"hint": "key_hint", "subscription_named": "subscription", "source_named": "source"}
+        values = {name: getattr(self, name) for name in (*COMPARED_FIELDS, *names)}
+        # As PostgreSQL writes it into the content of a conflict.
+        values["occurred_at"] = self.occurred_at.isoformat()
+        return {names.get(name, name): value for name, value in values.items()}
+
+
+def _flat_content(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a content, those of its objects as `elements.calls`."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": each for inner, each in value.items()}
+        elif value not in (None, ""):
+            flat[name] = datetime.fromisoformat(value) if name == "occurred_at" else value
+    return flat
+
+
+def _compare_fields(stands: dict[str, Any], later: dict[str, Any]) -> list[ComparedField]:
+    compared = [
+        ComparedField(name=name, stands=stands.get(name), sent_later=later.get(name))
+        for name in stands | later
+    ]
+    return sorted(compared, key=lambda field: not field.differs)
 
 
 TransactionRow = Transaction | Quarantined

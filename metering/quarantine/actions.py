@@ -9,10 +9,17 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import TruncDate
 from django.db.transaction import atomic
 from django.utils import timezone
+from psycopg import sql
 
 from metering.ledger import partitions
-from metering.models import Quarantined, QuarantineReason
-from metering.quarantine.statements import COUNT_AT_ARRIVAL, PREVIEW_MOMENT_CHOICE
+from metering.models import Claim, Quarantined, QuarantineReason
+from metering.quarantine import reattribution
+from metering.quarantine.statements import (
+    COUNT_AT_ARRIVAL,
+    LEDGER_KEEPS_ITS_DAY,
+    PREVIEW_MOMENT_CHOICE,
+    claim_statement,
+)
 from revcred.hooks import announce_change
 from revcred.models import (
     AuditEvent,
@@ -150,6 +157,31 @@ def match_again(transactions: QuerySet[Quarantined], *, cause: str, by: User) ->
     known = keys.select_related("credential").first()
     # Announced, not opened here: so it can be tried out, and its calls counted, before it is done.
     announce_change(cause, by=by, credential=known.credential if known else None)
+
+
+@atomic
+def match_transaction_again(*, transaction: Quarantined, by: User) -> QuarantineReason | None:
+    """Judge one transaction again; return None if it is charged now, or why it still waits.
+
+    Raises django.db.Error: it cannot be processed, and stays as it was.
+    """
+    Quarantined.objects.filter(pk=transaction.pk).exclude(error="").update(error="")
+    # Its own claim, so that the receipt says who had it matched, and when.
+    claim = Claim.objects.create(cause=f"“{by}” had it matched again"[:200], by=by.email)
+    scope = sql.SQL("q.id = %(transaction)s AND {}").format(LEDGER_KEEPS_ITS_DAY)
+    arguments = reattribution.claim_arguments(claim) | {
+        "transaction": transaction.pk,
+        "after": reattribution.BEFORE_FIRST_ID,
+        "max_rows": 1,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(claim_statement(scope), arguments)
+        looked_at, found, last = cursor.fetchone()
+    claim.record_step(looked_at=looked_at, found=found, last=last, at=timezone.now())
+    claim.finished_at = timezone.now()
+    claim.save(update_fields=["finished_at"])
+    waiting = Quarantined.objects.filter(pk=transaction.pk).first()
+    return QuarantineReason(waiting.reason) if waiting else None
 
 
 def _record_for_each_gateway(

@@ -1,7 +1,8 @@
 """Template tags by which the core's admin pages show metering, which the core must not import."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from django import template
@@ -75,6 +76,14 @@ def quarantine_groups_of_key(fingerprint: UUID) -> list[groups.QuarantineGroup]:
 
 register.filter("quantity", format_quantity)
 register.filter("field_value", format_field_value)
+
+
+@register.filter
+def compared_value(value: Any) -> str:
+    """Return a field of a call as text; a moment as ISO 8601 in UTC."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(sep=" ").replace("+00:00", "")
+    return format_field_value(value)
 
 
 @register.filter

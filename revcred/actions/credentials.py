@@ -305,12 +305,13 @@ def add_alias_by_fingerprint(
     by: User | None,
     gateway: Gateway | None = None,
     active_from: datetime | None = None,
+    active_until: datetime | None = None,
     use_again: bool = False,
 ) -> ExternalKey:
     """Add an alias that revcred has seen in transactions only, as a fingerprint.
 
-    `hint`: the last four characters, as the transactions showed them. Raises KeyInUse,
-    KeyOfRevokedCredential, CredentialRevoked.
+    `hint`: the last four characters, as the transactions showed them. `active_until`: None lets it
+    count without an end. Raises KeyInUse, KeyOfRevokedCredential, CredentialRevoked.
     """
     _lock_unrevoked_credential(credential)
     new_key = NewKey(gateway=gateway, active_from=active_from, use_again=use_again)
@@ -321,7 +322,8 @@ def add_alias_by_fingerprint(
         gateway=gateway,
         fingerprint=key_fingerprint,
         hint=hint,
-        active_from=_first_free_moment(key_fingerprint, gateway, active_from),
+        active_from=_first_free_moment(key_fingerprint, gateway, active_from, active_until),
+        active_until=active_until,
     )
     _insert_key(key)
     _record_alias_added(key, by, used_again)
@@ -687,13 +689,20 @@ def keys_of_revoked_credentials(
 
 
 def _first_free_moment(
-    key_fingerprint: UUID, gateway: Gateway | None, active_from: datetime | None
+    key_fingerprint: UUID,
+    gateway: Gateway | None,
+    active_from: datetime | None,
+    active_until: datetime | None = None,
 ) -> datetime:
     """Return the moment asked for, or else the first possible one. Raises KeyInUse."""
     # Checked before the insert, to answer with a sentence in the usual case; the exclusion
     # constraint decides when two actions race.
     same = ExternalKey.objects.ever_counting().filter(fingerprint=key_fingerprint, gateway=gateway)
+    if active_until:
+        same = same.filter(active_from__lt=active_until)
     active_from = active_from or _earliest_key_start(same)
+    if active_until and active_until <= active_from:
+        raise KeyInUse
     if same.filter(Q(active_until=None) | Q(active_until__gt=active_from)).exists():
         raise KeyInUse
     return active_from
@@ -757,8 +766,14 @@ def _record_alias_added(key: ExternalKey, by: User | None, used_again: dict[str,
     details = used_again | {
         "hint": key.hint,
         "from": key.active_from.isoformat(),
-        "undo": {"key": key.pk, "until": [None, None], "withdraw": True},
+        "undo": {
+            "key": key.pk,
+            "until": audit_difference(key.active_until, key.active_until),
+            "withdraw": True,
+        },
     }
+    if key.active_until:
+        details["until"] = key.active_until.isoformat()
     AuditEvent.objects.record(AuditVerb.ALIAS_ADDED, target=key.credential, by=by, details=details)
 
 

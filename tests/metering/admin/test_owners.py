@@ -102,7 +102,7 @@ def test_like_a_known_key_but_for(admin_client, credential):
 
     (group,) = response.context["groups"]
     assert group.owner.credential == credential
-    assert "like a known key but for quotes around it and a word before it" in " ".join(
+    assert "But for quotes around it and a word before it it is a key of" in " ".join(
         response.content.decode().split()
     )
     assert not Transaction.objects.exists()

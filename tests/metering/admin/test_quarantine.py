@@ -3,20 +3,25 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import strip_tags
 
 from metering.admin import groups
 from metering.models import Claim, Quarantined, Transaction
 from metering.quarantine import reattribution
+from revcred.actions import credentials
 from revcred.fingerprints import fingerprint
-from revcred.models import AuditEvent
+from revcred.models import Assignment, AuditEvent
 from tests.confirming import confirm, post
 from tests.factories import (
+    LONG_AGO,
     a_call,
     a_credential,
     a_customer,
     a_gateway,
     a_subscription,
     a_user,
+    an_admin,
     settled,
 )
 
@@ -198,3 +203,183 @@ def test_a_group_that_is_not_there(admin_client, slug):
 
 def test_nothing_open_is_said_kindly(admin_client):
     assert "Nothing is waiting" in admin_client.get(LIST).content.decode()
+
+
+def page_of(client, group: groups.QuarantineGroup):
+    return client.get(LIST, {"group": group.slug})
+
+
+def remedies_on(response) -> dict[str, str]:
+    return {remedy.title: remedy.sentence for remedy in response.context["remedies"]}
+
+
+def text_of(response) -> str:
+    """The text of a page, without tags, in one line."""
+    return " ".join(strip_tags(response.content.decode()).split())
+
+
+def suspended(customer):
+    credential = a_credential(
+        customer, KEY, name="Legacy app", subscriptions=[a_subscription(customer)]
+    )
+    credentials.suspend_credential(credential=credential, by=an_admin())
+    return "suspended since"
+
+
+def of_nothing(customer):
+    a_credential(customer, KEY, name="Legacy app")
+    a_subscription(customer, name="Gold")
+    return "which was not charged to any subscription then"
+
+
+def of_two(customer):
+    pair = [a_subscription(customer, name=name) for name in ("Gold", "Silver")]
+    a_credential(customer, KEY, name="Legacy app", subscriptions=pair)
+    return "all of them fit"
+
+
+@pytest.mark.parametrize(
+    ("make", "remedies"),
+    [
+        (suspended, {"Undo the suspension of “Legacy app”": "Moves 1 call → "}),
+        (of_nothing, {"Charge “Legacy app” to “Gold”": "Moves 1 call → "}),
+        (
+            of_two,
+            {
+                "Charge “Legacy app” to “Gold”": "Moves 1 call → ",
+                "Charge “Legacy app” to “Silver”": "Moves 1 call → ",
+            },
+        ),
+    ],
+)
+def test_a_group_says_what_happened_and_what_each_remedy_would_move(
+    admin_client, gateway, make, remedies
+):
+    why = make(a_customer("Zürich Käse"))
+    settled(a_call(KEY), gateway=gateway)
+    (group,) = groups.find_groups()
+    before = Quarantined.objects.count(), Claim.objects.count(), AuditEvent.objects.count()
+
+    response = page_of(admin_client, group)
+
+    sentence = "Key …abcd belongs to Legacy app of Zürich Käse"
+    assert sentence in text_of(response)
+    assert why in text_of(response)
+    assert sentence in text_of(admin_client.get(LIST))
+    found = remedies_on(response)
+    assert found.keys() == remedies.keys()
+    assert all(found[title].startswith(effect) for title, effect in remedies.items())
+    # Trying them changed nothing.
+    assert before == (
+        Quarantined.objects.count(),
+        Claim.objects.count(),
+        AuditEvent.objects.count(),
+    )
+
+
+@pytest.mark.parametrize("remember", [True, False])
+@pytest.mark.parametrize("make", [of_nothing, of_two])
+def test_a_decision_is_a_dated_assignment(admin_client, gateway, make, remember):
+    customer = a_customer()
+    make(customer)
+    gold = customer.subscriptions.get(name="Gold")
+    first, last = timezone.now() - timedelta(hours=2), timezone.now() - timedelta(hours=1)
+    settled(*(a_call(KEY, occurred_at=at) for at in (first, last)), gateway=gateway)
+    (group,) = groups.find_groups()
+
+    typed = {"to": gold.pk} | ({"remember": "on"} if remember else {})
+    response = admin_client.post(act(group, "charge"), typed)
+
+    assert "Legacy app” is charged to “Gold” from" in text_of(response)
+    assert response.context["found"].calls == 2
+    confirm(admin_client, response)
+    reattribution.work_through_claims()
+    assert not Quarantined.objects.exists()
+    assert set(Transaction.objects.values_list("subscription", flat=True)) == {gold.pk}
+    # Whatever is called later: only a remembered decision is about it.
+    settled(a_call(KEY), gateway=gateway)
+    assert Quarantined.objects.exists() is not remember
+
+
+def test_an_alias_that_is_not_remembered_ends_with_the_last_call(admin_client, gateway):
+    customer = a_customer()
+    credential = a_credential(customer, subscriptions=[a_subscription(customer)])
+    settled(a_call(KEY, ago=timedelta(hours=1)), gateway=gateway)
+    (group,) = groups.find_groups()
+
+    post(admin_client, act(group, "attach"), {"credential": credential.pk})
+    reattribution.work_through_claims()
+    settled(a_call(KEY), gateway=gateway)
+
+    assert Transaction.objects.count() == 1
+    assert [each.reason for each in Quarantined.objects.all()] == ["key_not_valid"]
+    # It had ended: the same credential is offered once more, for these calls.
+    (group,) = groups.find_groups()
+    (title,) = remedies_on(page_of(admin_client, group))
+    assert title == f"Count this key for “{credential}” at that time, too"
+
+
+def test_one_call_is_matched_again_and_no_other(admin_client, gateway):
+    customer = a_customer()
+    of_nothing(customer)
+    settled(
+        *(a_call(KEY, transaction_id=name, ago=timedelta(hours=1)) for name in ("one", "two")),
+        gateway=gateway,
+    )
+    one = Quarantined.objects.get(transaction_id="one")
+    address = reverse("admin:metering_quarantined_match", args=[one.pk])
+    kept = admin_client.post(address)
+    assert "It would stay in quarantine: No subscription fits" in text_of(kept)
+    Assignment.objects.create(
+        customer=customer,
+        credential=customer.credentials.get(),
+        subscription=customer.subscriptions.get(),
+        active_from=LONG_AGO,
+    )
+
+    response = admin_client.post(address)
+    assert "It would be charged now." in text_of(response)
+    assert Transaction.objects.count() == 0
+    receipt = confirm(admin_client, response)
+
+    assert [each.transaction_id for each in Transaction.objects.all()] == ["one"]
+    assert [each.transaction_id for each in Quarantined.objects.all()] == ["two"]
+    shown = text_of(admin_client.get(receipt.url))
+    assert "because “admin@example.com” had it matched again" in shown
+
+
+def test_reviewed_groups_are_listed_with_note_and_can_be_put_back(admin_client, gateway):
+    settled(a_call(KEY), gateway=gateway)
+    (group,) = groups.find_groups()
+    assert "Put back" not in text_of(page_of(admin_client, group))
+    admin_client.post(act(group, "review"), {"note": "A scanner"})
+
+    listed = admin_client.get(LIST, {"reviewed": "groups"})
+
+    assert "A scanner" in text_of(listed)
+    assert act(group, "put-back") in listed.content.decode()
+    assert "Mark as reviewed" not in text_of(page_of(admin_client, group))
+
+
+def test_a_conflict_shows_both_contents_and_what_differs(admin_client, gateway):
+    settled(
+        a_call(KEY, transaction_id="one", path="/a", elements={"calls": 1}, status=200),
+        a_call(KEY, transaction_id="one", path="/b", elements={"calls": 1, "bytes": 5}),
+        gateway=gateway,
+    )
+    row = Quarantined.objects.get()
+
+    response = admin_client.get(reverse("admin:metering_quarantined_change", args=[row.pk]))
+
+    (conflict,) = response.context["receipts"][0].compared_conflicts
+    differing = {
+        each.name: (each.stands, each.sent_later) for each in conflict.fields if each.differs
+    }
+    assert differing.pop("occurred_at")
+    assert differing == {
+        "path": ("/a", "/b"),
+        "status": (200, None),
+        "elements.bytes": (None, 5),
+    }
+    assert [each.differs for each in conflict.fields][-1] is False
+    assert text_of(response).count("differs") == 4

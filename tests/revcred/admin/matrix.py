@@ -121,11 +121,12 @@ class World:
             factories.a_call("an-unknown-key-1111"),
             factories.a_call("an-unknown-key-2222"),
             factories.a_call("an-unknown-key-3333", ago=timedelta(days=40), outside=True),
+            factories.a_call("a-key-of-the-matrix-2"),
             gateway=self.gateway,
         )
         slugs = {each.hint: each.slug for each in groups.find_groups()}
         self.group, self.released = slugs["1111"], slugs["2222"]
-        self.outside = slugs["3333"]
+        self.outside, self.of_suspended = slugs["3333"], slugs["ix-2"]
         self.rejection = Rejection.objects.create(
             gateway=self.gateway, door="/v1/transactions", code="too_old", message="It is old."
         )
@@ -501,6 +502,8 @@ def cases(world: World) -> dict[str, list[Case]]:
         "metering_quarantined_put-back": one("released"),
         "metering_quarantined_claim": one("group"),
         "metering_quarantined_attach": one("group", credential=world.credential.pk),
+        "metering_quarantined_charge": one("of_suspended", to=world.other_subscription.pk),
+        "metering_quarantined_match": one("quarantined"),
         "metering_quarantined_moment": one("outside", at="arrival"),
     }
     for name, model in (
