@@ -14,10 +14,18 @@ from revcred.models import AuditEvent, Gateway, Source, User
 
 @atomic
 def issue_gateway_token(
-    *, gateway: Gateway, name: str, scopes: Iterable[str], by: User | None
+    *,
+    gateway: Gateway,
+    name: str,
+    scopes: Iterable[str],
+    by: User | None,
+    is_test: bool = False,
 ) -> tuple[GatewayToken, str]:
-    """Issue a token, and return its record and its plain text, which is stored nowhere."""
-    record, plaintext = GatewayToken.issue(gateway, name=name, scopes=list(scopes))
+    """Issue a token, and return its record and its plain text, which is stored nowhere.
+
+    `is_test`: calls posted with it are judged and shown for a week, and never counted.
+    """
+    record, plaintext = GatewayToken.issue(gateway, name=name, scopes=list(scopes), is_test=is_test)
     details = {"token": str(record), "name": name, "scopes": list(record.scopes)}
     verb = AuditEvent.Verb.TOKEN_ISSUED
     AuditEvent.objects.record(verb, target=gateway, by=by, details=details)

@@ -71,10 +71,10 @@ def _explain_unknown_key(group: QuarantineGroup) -> SafeString:
     if not group.owner:
         return format_html("No credential has the key {}.", _key_in_words(group))
     return format_html(
-        "No credential has the key {}. But for {} it is a key of {} of {}.",
+        "No credential has the key {}. It differs from a key of {} of {} only by {}.",
         _key_in_words(group),
-        group.owner.but_for,
         *_owner_links(group.owner),
+        group.owner.but_for,
     )
 
 

@@ -4,11 +4,15 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
 from django.utils import timezone
 
 from metering import actions
+from metering.admin import trials
 from metering.models import GatewayToken, IntakeStats, Rejection
 from metering.models.gateways import is_well_formed_gateway_token
 from metering.recent_calls import calls_reported_lately
@@ -46,12 +50,32 @@ class IssueGatewayTokenForm(BaseIssueTokenForm):
     scope = GatewayToken.Scope
     explanation = "The token is shown once, on the next page. It cannot be shown again."
 
+    is_test = forms.BooleanField(
+        required=False,
+        label="Test token",
+        help_text="Calls posted with it are judged and shown for seven days. They are never"
+        " counted. This cannot be changed later.",
+    )
+
     def perform(self, by: User) -> str:
         data = self.cleaned_data
         record, self.token = actions.issue_gateway_token(
-            gateway=self.target, name=data["name"], scopes=data["scopes"], by=by
+            gateway=self.target,
+            name=data["name"],
+            scopes=data["scopes"],
+            by=by,
+            is_test=data["is_test"],
         )
         return f"The token {record} has been issued."
+
+    def how_to_use(self) -> dict[str, Any]:
+        """Return a command with the token in it, which only this one page shows."""
+        is_test = self.cleaned_data["is_test"]
+        return {
+            "curl": trials.curl_for(self.request, self.token),
+            "is_test": is_test,
+            "try_url": trials.address_of_try(self.target) if is_test else "",
+        }
 
 
 class GatewayTokenField(ModelChoiceField):
@@ -207,6 +231,34 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         valid = obj.tokens.filter(revoked_at=None).count()
         sentence = f"From now on, {confirmation.counted(valid, 'token')} of it no longer work."
         return [confirmation.effect(sentence, calls_reported_lately(obj))]
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(f"<int:gateway_id>/{address}", self.admin_site.admin_view(view), name=name)
+            for address, view, name in (
+                ("try/", self._try, "revcred_gateway_try"),
+                ("try/latest/", self._latest_trials, "revcred_gateway_try-latest"),
+                ("try/<str:trial_id>/", self._trial, "revcred_gateway_trial"),
+            )
+        ]
+        return own + super().get_urls()
+
+    def _try(self, request: HttpRequest, gateway_id: int) -> HttpResponse:
+        return trials.try_page(request, self.admin_site, self._viewed(request, gateway_id))
+
+    def _latest_trials(self, request: HttpRequest, gateway_id: int) -> HttpResponse:
+        return trials.latest_trials_page(request, self._viewed(request, gateway_id))
+
+    def _trial(self, request: HttpRequest, gateway_id: int, trial_id: str) -> HttpResponse:
+        gateway = self._viewed(request, gateway_id)
+        return trials.trial_receipt_page(request, self.admin_site, gateway, trial_id)
+
+    def _viewed(self, request: HttpRequest, gateway_id: int) -> Gateway:
+        """Return the gateway, if the user may see it and the calls that it reports."""
+        user: Any = request.user
+        if not self.has_view_permission(request) or not user.has_perm("metering.view_transaction"):
+            raise PermissionDenied
+        return get_object_or_404(Gateway, pk=gateway_id)
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [

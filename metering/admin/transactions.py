@@ -6,7 +6,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 
+from metering.admin import trials
 from metering.admin.usage import CredentialFilter, GatewayFilter, SubscriptionFilter
 from metering.ledger import receipts
 from metering.ledger.quantities import format_field_value, format_quantity
@@ -109,6 +111,14 @@ class TransactionAdmin(ReceiptModelAdmin):
         if row.sign < 0:
             return badge("reversal", "bad")
         return badge("correction", "warn") if row.corrects else None
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self._what_if)
+        own = [path("what-if/", page, name="metering_transaction_what-if")]
+        return own + super().get_urls()
+
+    def _what_if(self, request: HttpRequest) -> HttpResponse:
+        return trials.what_if_page(request, self.admin_site)
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Order by moment if an index allows it, else by id, the order of attribution."""

@@ -43,6 +43,7 @@ class Admission:
     scopes: frozenset[str]
     clock: datetime
     read_at: float  # time.monotonic() when `clock` was read
+    test_token: int | None = None  # the token's number, if it is a test token
 
     def now(self) -> datetime:
         """Return the time by the database's clock, since a web server's own clock may be wrong."""
@@ -142,6 +143,7 @@ def _load_admission(digests: tuple[UUID, ...]) -> Admission | None:
         scopes=frozenset(token.scopes),
         clock=token.clock,  # type: ignore[attr-defined]  # annotated
         read_at=read_at,
+        test_token=token.pk if token.is_test else None,
     )
 
 

@@ -24,6 +24,7 @@ from metering.inbox.intake import Steps, accept_steps
 from metering.inbox.redaction import WithheldSecrets
 from metering.inbox.rejections import RejectedItem
 from metering.pairing.partial_transactions import PartialSide, accept_partial
+from metering.trial_calls import keep_trial_calls
 from revcred.api.errors import error_answer
 from revcred.models import Gateway
 from revcred.server.answers import CompleteAnswer
@@ -155,6 +156,21 @@ class Dialect(AnswerStyle, ABC):
         yield partial(provisioning.provision_named_in_calls, reading.calls, post.withheld)
         delivery = yield from self.commit_calls(post, reading)
         return self.answer(post, reading, delivery)
+
+    def rehearse(self, post: GatewayPost, token_id: int) -> Steps[Answer]:
+        """Judge the calls of a post with a test token, and answer as if they had been stored.
+
+        Raises:
+            APIException: the post is rejected as a whole.
+        """
+        reading: ParsedBody = yield partial(self.read, post)
+        first: UUID = yield partial(
+            keep_trial_calls,
+            *(post.gateway, token_id, reading.calls, reading.rejected),
+            withheld=post.withheld,
+            at=post.now,
+        )
+        return self.answer(post, reading, first)
 
     def commit_calls(self, post: GatewayPost, reading: ParsedBody) -> Steps[UUID]:
         """Commit the calls and return the id of their delivery. Raises DatabaseError.

@@ -32,6 +32,7 @@ from metering.inbox import rejections
 from metering.inbox.intake import Step, Steps, run_steps
 from metering.inbox.redaction import WithheldSecrets
 from metering.inbox.rejections import ItemRejection, RejectedItem
+from metering.trial_calls import keep_trial_calls
 from revcred.api.errors import error_answer
 from revcred.postgresql import database_deadline
 
@@ -64,10 +65,13 @@ class Intake:
         yield partial(backlog.check, admission.gateway.pk)
         try:
             post = self._read_post(admission, token)
+            # Only the token decides: nothing that is posted can make a call a test.
+            if admission.test_token:
+                return (yield from self._dialect.rehearse(post, admission.test_token))
             answer = yield from self._dialect.process(post)
         except APIException as error:
             if error.status_code in REJECTION_STATUSES:
-                yield partial(self._record_reason, admission.gateway.pk, error, token)
+                yield partial(self._record_reason, admission, error, token)
             raise
         return answer
 
@@ -84,16 +88,22 @@ class Intake:
             token=token,
         )
 
-    def _record_reason(self, gateway_id: int, error: APIException, token: str) -> None:
+    def _record_reason(self, admission: Admission, error: APIException, token: str) -> None:
         """Store the reason why the whole post was rejected, for the gateway's operator.
 
         There is no delivery that would count it among the rejected items: hence `uncounted=1`.
         """
+        rejected, withheld = [rejection_from_error(error)], WithheldSecrets(token)
+        if admission.test_token:
+            keep_trial_calls(
+                *(admission.gateway, admission.test_token, [], rejected),
+                withheld=withheld,
+                at=admission.now(),
+            )
+            return
         rejections.record_rejections(
-            gateway_id,
-            self._incoming.path,
-            [rejection_from_error(error)],
-            withheld=WithheldSecrets(token),
+            *(admission.gateway.pk, self._incoming.path, rejected),
+            withheld=withheld,
             uncounted=1,
         )
 

@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 
 from metering.api.decoding import ItemRejected, refuse_doubled
-from metering.api.transactions import (
+from metering.inbox.quantities import (
+    MAX_ELEMENT_NAME_CHARACTERS,
     MAX_ELEMENTS_PER_CALL,
     MAX_QUANTITY_DIGITS,
     QUANTITY_PRECISION,
     QUANTITY_UPPER_BOUND,
 )
 
-MAX_ELEMENT_NAME_CHARACTERS = 100
 # The number of JSON, with limits on its digits: converting very long ones takes Python quadratic
 # time, and no quantity has so many.
 NUMBER_PATTERN = re.compile(r"-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")

@@ -16,6 +16,7 @@ from metering.inbox import rejections
 from metering.ledger import receipts
 from metering.ledger.receipts import HistoryEntry, Receipt, ReceiptState
 from metering.models import MatchedBy, QuarantineReason, Rejection
+from metering.trial_calls import find_trial_receipts
 from revcred.api.rendering import StructRenderer
 from revcred.models import Assignment, Credential, Customer, Product, Source, Subscription
 
@@ -89,6 +90,13 @@ class TransactionReceipt(msgspec.Struct, kw_only=True):
     attributed_at: datetime | None = None
     history: list[HistoryEntry] = msgspec.field(default_factory=list)
     conflicts: list[ConflictOfReceipt] = msgspec.field(default_factory=list)
+    is_test: (
+        Annotated[
+            bool,
+            Meta(description="True: it came with a test token, and was never counted."),
+        ]
+        | UnsetType
+    ) = UNSET
     others_of_this_id: (
         Annotated[
             list["TransactionReceipt"],
@@ -123,9 +131,18 @@ class TransactionReceiptView(APIView):
     @documentation.document_get_receipt(TransactionReceipt, RejectedReceipt)
     def get(self, request: Request, transaction_id: str) -> Response:
         # An accepted transaction first: a rejected attempt before it does not matter any more.
-        found = receipts.find_receipts(admission_of(request).gateway, transaction_id)
+        admission = admission_of(request)
+        # A test token sees test calls only, and any other token none of them.
+        if admission.test_token:
+            found = find_trial_receipts(admission.gateway, transaction_id)
+        else:
+            found = receipts.find_receipts(admission.gateway, transaction_id)
         if not found:
-            rejection = rejections.latest_rejection(admission_of(request).gateway, transaction_id)
+            rejection = (
+                None
+                if admission.test_token
+                else rejections.latest_rejection(admission.gateway, transaction_id)
+            )
             if rejection is None:
                 message = "This gateway sent no transaction with that id, or sent it too long ago."
                 raise NotFound(message)
@@ -177,6 +194,7 @@ def _transaction_receipt(receipt: Receipt) -> TransactionReceipt:
         received_at=receipt.received_at,
         attributed_at=receipt.attributed_at,
         history=receipt.history,
+        is_test=receipt.is_test or UNSET,
         conflicts=[
             ConflictOfReceipt(received_at=each.received_at, content=each.content)
             for each in receipt.conflicts

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Protocol, TypeVar
 from uuid import UUID
@@ -17,18 +17,19 @@ from metering.api.acceptance import acceptance_of, acceptance_status
 from metering.api.decoding import ItemDecoder, ItemRejected
 from metering.api.dialects import Answer, Dialect, GatewayPost, ParsedBody
 from metering.inbox.calls import ONE_CALL, Call, caller_key_field
+from metering.inbox.quantities import (
+    MAX_ELEMENT_NAME_CHARACTERS,
+    MAX_ELEMENTS_PER_CALL,
+    UncountableQuantity,
+    parse_raw_quantity,
+)
 from metering.inbox.rejections import ItemRejection, RejectedItem
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong
 from revcred.models import Gateway
 
-MAX_ELEMENTS_PER_CALL = 50
-MAX_QUANTITY_DIGITS = 18  # of a quantity, before the decimal point
-QUANTITY_UPPER_BOUND = 10**MAX_QUANTITY_DIGITS
-QUANTITY_PRECISION = Decimal("1e-9")
-
 # As long as the columns of external keys: a longer one could name nothing.
 ExternalKeyText = Annotated[str, Meta(min_length=1, max_length=200)]
-# Raw bytes, since a float would lose decimals. `_parse_raw_quantity` sees that they are a number.
+# Raw bytes, since a float would lose decimals. `parse_raw_quantity` sees that they are a number.
 RawQuantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "minimum": 0})]
 SizeInBytes = Annotated[int, Meta(ge=0, le=facts.MAX_SIZE_BYTES, description="In bytes.")]
 JSON_NULL = msgspec.Raw(b"null")
@@ -66,7 +67,10 @@ class DecisiveFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     source: ExternalKeyText | UnsetType | None = UNSET
     elements: (
         Annotated[
-            dict[Annotated[str, Meta(min_length=1, max_length=100)], RawQuantity],
+            dict[
+                Annotated[str, Meta(min_length=1, max_length=MAX_ELEMENT_NAME_CHARACTERS)],
+                RawQuantity,
+            ],
             Meta(
                 max_length=MAX_ELEMENTS_PER_CALL,
                 description="What is counted: names and quantities. Without any it is one call.",
@@ -184,11 +188,8 @@ class AcceptanceWindow:
 
         Every door asks here, so that no two doors have windows of different width.
         """
-        # An admin may let one gateway send older calls. The limit ahead is the same for all, since
-        # a moment in the future is always a mistake.
-        age = gateway.accepted_age
-        ahead = timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
-        return cls(now - age, now + ahead, age.days)
+        # An admin may let one gateway send older calls.
+        return cls(*gateway.accepted_period(now), gateway.accepted_age.days)
 
     def contains(self, moment: datetime) -> bool:
         return self.oldest <= moment <= self.newest
@@ -245,33 +246,13 @@ def call_from_transaction(posted: PostedTransaction, window: AcceptanceWindow) -
 
 
 def _parse_quantities(elements: dict[str, msgspec.Raw]) -> dict[str, int | Decimal]:
-    return {name: _parse_raw_quantity(name, bytes(raw)) for name, raw in elements.items()}
-
-
-def _parse_raw_quantity(name: str, raw: bytes) -> int | Decimal:
-    """Return the number in its shortest form, so that 1.50 and 1.5 have the same content hash."""
-    # Nearly all quantities are short integers, and `int` is faster than `Decimal`.
-    if raw.isdigit() and len(raw) <= MAX_QUANTITY_DIGITS:
-        return int(raw)
-    if raw[:1] not in b"-0123456789":
-        raise ItemRejected(f"elements.{name}", "invalid", "A quantity is a number.")
-    quantity = _parse_decimal(raw)
-    if quantity is None or not 0 <= quantity < QUANTITY_UPPER_BOUND:
-        message = "A quantity is zero or more and below 10^18."
-        raise ItemRejected(f"elements.{name}", "out_of_range", message)
-    # Ten decimal places are rejected and not rounded: money would be lost without a word.
-    rounded = quantity.quantize(QUANTITY_PRECISION)
-    if rounded != quantity:
-        message = "A quantity has at most nine decimal places."
-        raise ItemRejected(f"elements.{name}", "too_fine", message)
-    return int(rounded) if rounded == int(rounded) else rounded.normalize()
-
-
-def _parse_decimal(raw: bytes) -> Decimal | None:
-    try:
-        return Decimal(raw.decode())
-    except InvalidOperation:  # an exponent of twenty digits
-        return None
+    quantities = {}
+    for name, raw in elements.items():
+        try:
+            quantities[name] = parse_raw_quantity(bytes(raw))
+        except UncountableQuantity as error:
+            raise ItemRejected(f"elements.{name}", error.code, str(error)) from error
+    return quantities
 
 
 def accept_or_reject(

@@ -115,6 +115,19 @@ def latest_rejection(gateway: Gateway, transaction_id: str) -> Rejection | None:
     return found.order_by("-pk").first()
 
 
+def redacted_rejection(item: RejectedItem, withheld: WithheldSecrets) -> ItemRejection:
+    """Return the rejection without secrets, and as short as its columns."""
+    secrets = [withheld.secrets_for(CallerKey(item.key) if item.key else None)]
+    told = item.told
+    return ItemRejection(
+        index=told.index,
+        transaction_id=_redacted([told.transaction_id], secrets, 200)[0] or None,
+        field=_redacted([told.field], secrets, 200)[0] or None,
+        code=told.code[:50],
+        message=_redacted([told.message], secrets, 500)[0],
+    )
+
+
 def _redacted(
     texts: Sequence[str | None], secrets: Sequence[KnownSecrets], max_characters: int
 ) -> list[str]:

@@ -114,6 +114,7 @@ class Receipt:
     error: str = ""
     history: list[HistoryEntry] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
+    is_test: bool = False  # it came with a test token, and was never counted
 
     @property
     def reason_text(self) -> str:
@@ -411,15 +412,20 @@ def _receipt_of_call(
     call: Call, waiting: Delivery | PartialTransaction, gateway: Gateway
 ) -> Receipt:
     received = HistoryEntry(at=waiting.received_at, what=f"Received from {gateway}")
-    fields = msgspec.structs.asdict(call)
-    # Fingerprints and dedup keys are no part of a receipt.
-    for name in (*UNREDACTED_FIELDS - {"hint", "occurred_at"}, "dedup_key", "shared_id"):
-        fields.pop(name, None)
     return Receipt(
         gateway=gateway,
         state=ReceiptState.WAITING,
         received_at=waiting.received_at,
         error=waiting.last_error if isinstance(waiting, Delivery) else "",
         history=[received],
-        **{name: value for name, value in fields.items() if value is not None},
+        **receipt_fields_of_call(call),
     )
+
+
+def receipt_fields_of_call(call: Call) -> dict[str, Any]:
+    """Return the fields of a stored call that belong to its receipt."""
+    fields = msgspec.structs.asdict(call)
+    # Fingerprints and dedup keys are no part of a receipt.
+    for name in (*UNREDACTED_FIELDS - {"hint", "occurred_at"}, "dedup_key", "shared_id"):
+        fields.pop(name, None)
+    return {name: value for name, value in fields.items() if value is not None}

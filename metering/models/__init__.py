@@ -14,6 +14,7 @@ from metering.models.transactions import (
     SeenTransaction,
     Transaction,
 )
+from metering.models.trial_calls import TrialCall
 from metering.models.usage import IntakeStats, Usage
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "Rejection",
     "SeenTransaction",
     "Transaction",
+    "TrialCall",
     "Usage",
 ]

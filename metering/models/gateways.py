@@ -55,6 +55,13 @@ class GatewayToken(TokenModel):
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, blank=True, help_text="Where it is used.")
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=list)
+    # Nothing that a post says can make its calls a test: only the token that it came with.
+    is_test = models.BooleanField(
+        "test token",
+        default=False,
+        db_default=False,
+        help_text="Calls posted with it are judged and shown for a week, and never counted.",
+    )
 
     objects = GatewayTokenQuerySet.as_manager()
 
@@ -62,10 +69,12 @@ class GatewayToken(TokenModel):
         abstract = False
 
     def __str__(self) -> str:
-        return f"{GATEWAY_TOKEN_PREFIX}…{self.hint}"
+        return f"{GATEWAY_TOKEN_PREFIX}…{self.hint}{' (test)' if self.is_test else ''}"
 
     @classmethod
-    def issue(cls, gateway: Gateway, *, name: str, scopes: list[str]) -> tuple["GatewayToken", str]:
+    def issue(
+        cls, gateway: Gateway, *, name: str, scopes: list[str], is_test: bool = False
+    ) -> tuple["GatewayToken", str]:
         """Create a token, and return its record and its plain text, which is stored nowhere."""
         plaintext = generate_gateway_token()
         record = cls.objects.create(
@@ -74,5 +83,6 @@ class GatewayToken(TokenModel):
             digest=gateway_token_digest(plaintext),
             hint=hint(plaintext),
             scopes=scopes,
+            is_test=is_test,
         )
         return record, plaintext

@@ -10,6 +10,7 @@ from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from metering.admin import groups
+from metering.admin.explanations import link_to
 from metering.ledger.quantities import format_field_value, format_quantity
 from metering.models import Claim, Delivery, IntakeStats, Quarantined
 from revcred.models import Upload
@@ -76,6 +77,9 @@ def quarantine_groups_of_key(fingerprint: UUID) -> list[groups.QuarantineGroup]:
 
 register.filter("quantity", format_quantity)
 register.filter("field_value", format_field_value)
+
+
+register.filter("admin_link", link_to)
 
 
 @register.filter

@@ -31,6 +31,10 @@ class BaseIssueTokenForm(ActionForm):
     name = forms.CharField(max_length=100, help_text="Where it is used.")
     scopes = forms.MultipleChoiceField(label="May", widget=forms.CheckboxSelectMultiple)
 
+    def how_to_use(self) -> dict[str, Any]:
+        """Return what the page of the new token shows beside it, such as a command."""
+        return {}
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The scopes depend on the kind of token, so a subclass names them.
@@ -54,6 +58,7 @@ class TokenIssuingMixin(ActionPagesMixin):
             "original": form.target,
             "back": self.url_of(form.target),
             "token": form.token,
+            **form.how_to_use(),
         }
         response = TemplateResponse(request, "admin/token.html", context)
         # The back button must not show the token again.

@@ -139,6 +139,12 @@ class Gateway(models.Model):
             return timedelta(days=settings.OLDEST_TRANSACTION_DAYS)
         return timedelta(days=min(self.accepted_days, max_accepted_days()))
 
+    def accepted_period(self, now: datetime) -> tuple[datetime, datetime]:
+        """Return the oldest and newest moment that a call may have which arrives now."""
+        # The limit ahead is the same for all: a moment in the future is always a mistake.
+        ahead = timedelta(minutes=settings.NEWEST_TRANSACTION_MINUTES)
+        return now - self.accepted_age, now + ahead
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Decide for a new gateway by its kind whether ids may come from callers, unless chosen."""
         if self._state.adding and self.ids_from_callers is None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from metering.api.decoding import ItemRejected
 from metering.api.facts import NO_VALUE_TEXTS
-from metering.api.quantities import MAX_ELEMENT_NAME_CHARACTERS, parse_quantity
-from metering.api.transactions import MAX_ELEMENTS_PER_CALL
+from metering.api.quantities import parse_quantity
+from metering.inbox.quantities import MAX_ELEMENT_NAME_CHARACTERS, MAX_ELEMENTS_PER_CALL
 
 ElementQuantities = dict[str, int | Decimal]
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from metering import retention as metering_retention
+from metering import trial_calls
 from metering.attribution import processing, slow_rules
 from metering.attribution.discovery import SourceDiscovery
 from metering.clock_set_back import bring_forward_waiting_work
@@ -142,6 +143,7 @@ RETENTION_STEPS: tuple[Callable[[], object], ...] = (
     metering_retention.delete_conflicts,
     metering_retention.delete_finished_claims,
     metering_retention.drop_undo_data_of_uploads,
+    trial_calls.delete_old_trial_calls,
     retention.delete_sessions_over_limit,
 )
 

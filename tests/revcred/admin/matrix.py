@@ -28,6 +28,7 @@ from metering.models import (
     Quarantined,
     Rejection,
     Transaction,
+    TrialCall,
     Usage,
 )
 from metering.quarantine.actions import mark_reviewed
@@ -137,6 +138,12 @@ class World:
             transaction_id="x",
             received_at=timezone.now(),
             content={},
+        )
+        self.trial = TrialCall.objects.create(
+            gateway=self.gateway,
+            token=self.gateway_token,
+            received_at=timezone.now(),
+            rejection={"code": "too_old", "field": "occurred_at", "message": "It is old."},
         )
         self.claim = Claim.objects.create(cause="A test")
         accept_calls(self.gateway, [factories.a_call()])
@@ -498,6 +505,12 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_gateway_revoke-token": one("gateway", token=world.gateway_token.pk),
         "metering_delivery_try-again": one("delivery"),
         "metering_discoveredsource_enter": one("discovered", name="New"),
+        "metering_transaction_what-if": [Case(said={"gateway": world.gateway.pk, "key": "a-key"})],
+        "revcred_gateway_try": one("gateway"),
+        "revcred_gateway_try-latest": one("gateway"),
+        "revcred_gateway_trial": [
+            Case("trial", lambda world, _: (world.gateway.pk, world.trial.pk))
+        ],
         "metering_quarantined_review": one("group", note="Looked at"),
         "metering_quarantined_put-back": one("released"),
         "metering_quarantined_claim": one("group"),
