@@ -12,6 +12,7 @@ from metering.api.revenium.nowhere import (
     OtherSignalsView,
     OtlpMetricsView,
 )
+from metering.api.verification.views import ForwardAuthView, VerifyView
 
 app_name = "metering"
 
@@ -32,6 +33,10 @@ urlpatterns = [
         TransactionReceiptView.as_view(),
         name="receipt",
     ),
+    path("v1/verify", VerifyView.as_view(), name="verify"),
+    path("v1/auth", ForwardAuthView.as_view(), name="forward_auth"),
+    path("v1/auth/<path:called>", ForwardAuthView.as_view(schema=None)),
+    path("v1/auth/", ForwardAuthView.as_view(schema=None)),
     path("meter/v1/api/meter/product-key", ProductKeyView.as_view()),
     re_path(r"^(?:meter/)?v2/otlp/v1/traces/?$", OtherSignalsView.as_view()),
     re_path(r"^(?:meter/)?v2/otlp/v1/metrics/?$", OtlpMetricsView.as_view()),

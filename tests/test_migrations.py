@@ -23,6 +23,9 @@ EXCEPTIONS = {
         "The table has the same name and columns afterwards. It is read before it is locked, and"
         " the indexes that are made are those of empty tables."
     ),
+    "revcred.0211_public_ids_of_old_credentials": (
+        "The unique index is built concurrently; the constraint is added to the state alone."
+    ),
     "revcred.0111_sessions": (
         "Cookies of old sessions could be used by whoever reads a backup: people sign in again."
     ),

@@ -16,6 +16,7 @@ from metering.admin import trials
 from metering.models import GatewayToken, IntakeStats, Rejection
 from metering.models.gateways import is_well_formed_gateway_token
 from metering.recent_calls import calls_reported_lately
+from metering.verification.figures import observed_lately
 from revcred.admin.products import NameSearchMixin
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
@@ -134,6 +135,43 @@ COUNTING_CHANGE_TEXTS = {
 }
 
 
+# By mode of its checks: what happens to the next calls.
+CHECK_MODE_TEXTS = {
+    Gateway.CheckMode.OFF: "From now on, revcred lets every call through when this gateway asks.",
+    Gateway.CheckMode.OBSERVE: "From now on, revcred lets every call through when this gateway"
+    " asks, and counts those that it would refuse.",
+    Gateway.CheckMode.ENFORCE: "From now on, this gateway is told to refuse calls that are not"
+    " valid.",
+}
+KEY_PLACE_TEXT = (
+    "From now on, the caller's key is read from another place. Calls that have it where it was are"
+    " refused if the gateway enforces."
+)
+CHECK_CHANGE_TEXTS = {
+    "key_place": KEY_PLACE_TEXT,
+    "key_name": KEY_PLACE_TEXT,
+    "check_refuses_over_quota": "From now on, calls over the quota of their subscription are"
+    " treated differently.",
+    "check_fails_open": "Exchange the gateway's own configuration as well: it decides what happens"
+    " while revcred cannot be asked.",
+    "sends_claims": "From now on, answers carry the signed claim, or no longer do.",
+}
+
+
+def _check_sentences(form: Any) -> list[str]:
+    """Return a sentence for each change of how the gateway's checks are answered."""
+    sentences = [
+        CHECK_CHANGE_TEXTS[name] for name in form.changed_data if name in CHECK_CHANGE_TEXTS
+    ]
+    if "check_mode" in form.changed_data:
+        mode = form.cleaned_data["check_mode"]
+        sentences.insert(0, CHECK_MODE_TEXTS[mode])
+        observed = observed_lately(form.instance.pk)
+        if mode == Gateway.CheckMode.ENFORCE and observed.calls:
+            sentences.insert(1, f"It would have refused {observed}.")
+    return list(dict.fromkeys(sentences))
+
+
 def _suspension_sentences(form: Any) -> list[str]:
     """Return a sentence if the saved form suspends the gateway, or ends its suspension."""
     if "suspended_at" not in form.changed_data:
@@ -160,6 +198,8 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     fields = (
         *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "event_subject"),
         *("event_elements", "counted_records", "kept_attributes"),
+        *("check_mode", "key_place", "key_name", "check_refuses_over_quota", "check_fails_open"),
+        "sends_claims",
         *("last_seen_at", "clock", "conflicts", "passed_over", "created_at"),
     )
     readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")
@@ -213,6 +253,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
             return []
         sentences = [
             *_suspension_sentences(form),
+            *_check_sentences(form),
             *(
                 COUNTING_CHANGE_TEXTS[name]
                 for name in form.changed_data

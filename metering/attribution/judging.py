@@ -5,30 +5,10 @@ Each look-up is LATERAL and uses an index: the planner cannot estimate how few r
 and would otherwise read every credential there is.
 """
 
-from django.db import connection
 from psycopg import sql
 
 from metering.models import MatchedBy, QuarantineReason
-from revcred.models import Gateway
 from revcred.models.sources import MAX_MATCHED_CHARACTERS
-
-
-def reason_if_called_now(
-    gateway: Gateway, *, fingerprint: str | None, subscription_named: str | None
-) -> QuarantineReason | None:
-    """Return why a call made now would be quarantined; None if it would be attributed.
-
-    The call names no source. `fingerprint`: that of its key.
-    """
-    arguments = {
-        "gateway": gateway.pk,
-        "fingerprint": fingerprint,
-        "subscription_named": subscription_named,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(JUDGE_CALL_OF_NOW, arguments)
-        (reason,) = cursor.fetchone()
-    return QuarantineReason(reason) if reason else None
 
 
 def _name(name: str) -> sql.Identifier:
@@ -60,6 +40,14 @@ def path_rule_condition(path: str) -> sql.Composed:
                     END""").format(
         path=_name(path), max_characters=sql.Literal(MAX_MATCHED_CHARACTERS)
     )
+
+
+# Of the rules `r` that match, the first one decides.
+PATH_RULE_ORDER = sql.SQL("""ORDER BY
+                            array_position(
+                                '{equals,begins_with,ends_with,contains}', r.match::text
+                            ),
+                            length(r.text) DESC, r.id""")
 
 
 # The last moment that `occurred_at` may stand for: in whole seconds, any moment of its second. What
@@ -146,11 +134,7 @@ SOURCED_ROWS = sql.SQL("""
                     WHEN EXISTS (SELECT FROM revcred_pathrule) THEN (
                         SELECT r.source_id FROM revcred_pathrule r
                         WHERE {fits_path_rule}
-                        ORDER BY
-                            array_position(
-                                '{{equals,begins_with,ends_with,contains}}', r.match::text
-                            ),
-                            length(r.text) DESC, r.id
+                        {path_rule_order}
                         LIMIT 1
                     )
                 END AS source_id
@@ -160,6 +144,7 @@ SOURCED_ROWS = sql.SQL("""
     last_possible_moment=LAST_POSSIBLE_MOMENT,
     named_source_id=NAMED_SOURCE_ID,
     fits_path_rule=path_rule_condition("judging.path"),
+    path_rule_order=PATH_RULE_ORDER,
 )
 
 
@@ -335,21 +320,4 @@ JUDGED_ROWS = sql.SQL("""
     assignment_holds=period_condition("a"),
     subscription_holds=period_condition("s"),
     named_is_covered=coverage_condition("s.product_id", "j.source_id", "j.source_named"),
-)
-
-
-# The reason why a call made now would be quarantined, or NULL.
-JUDGE_CALL_OF_NOW = (
-    sql.SQL("""
-WITH judging AS (
-    -- in: a key's fingerprint and a subscription's name; out: one call that has them.
-    SELECT
-        %(gateway)s::bigint AS gateway_id, clock_timestamp() AS occurred_at,
-        %(fingerprint)s::uuid AS fingerprint, %(subscription_named)s::text AS subscription_named,
-        NULL::text AS source_named, NULL::text AS path, NULL::jsonb AS names, false AS outside
-), {judged}
-SELECT reason FROM judged
-""")
-    .format(judged=judged_cte())
-    .as_string()
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from metering.models import MatchedBy, QuarantineReason
-from revcred.models.periods import DatedModel, last_possible_moment
+from revcred.models.periods import Period, last_possible_moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Validity:
 
     revoked_at: datetime | None = None
     expires_at: datetime | None = None
-    suspensions: Collection[DatedModel] = ()
+    suspensions: Collection[Period] = ()
 
     def is_valid_within(self, first: datetime, last: datetime) -> bool:
         """Return True if the credential is valid at any moment from `first` to `last`."""
@@ -33,7 +33,7 @@ class MatchingKey(Validity):
     """An external key with the transaction's fingerprint, and the validity of its credential."""
 
     kind: str
-    period: DatedModel
+    period: Period
     bound: bool  # to the transaction's own gateway, and not for any
     credential: int | None = None
     candidates: Sequence["CandidateSubscription"] = ()
@@ -61,8 +61,8 @@ class CandidateSubscription:
     """A subscription that a credential is assigned to, and the periods in which both hold."""
 
     subscription: int
-    assigned: DatedModel
-    active: DatedModel
+    assigned: Period
+    active: Period
     coverage: SourceCoverage = FULL_COVERAGE
     customer: int | None = None
     product: int | None = None
@@ -83,7 +83,7 @@ class NameHolder:
     """
 
     subscription: int
-    active: DatedModel
+    active: Period
     coverage: SourceCoverage = FULL_COVERAGE
     customer: int | None = None
     product: int | None = None
@@ -151,6 +151,13 @@ class OwnerByName:
         return any(named and found and named != found for named, found in pairs)
 
 
+def choose_key(keys: Sequence[MatchingKey], first: datetime, last: datetime) -> MatchingKey | None:
+    """Return the key that counts between `first` and `last`, or None."""
+    in_force = [key for key in keys if key.period.holds_within(first, last)]
+    # A key bound to this gateway precedes one for any gateway; of two, the one that began later.
+    return max(in_force, key=lambda key: (key.bound, key.period.active_from), default=None)
+
+
 def verdict(  # noqa: C901, PLR0911, PLR0912 - the rules in their order, each with its way out
     *,
     at: datetime,
@@ -191,12 +198,8 @@ def verdict(  # noqa: C901, PLR0911, PLR0912 - the rules in their order, each wi
         return AttributedTo(named_holders[0].subscription, MatchedBy.SUBSCRIPTION)
     if not keys:
         return QuarantineReason.UNKNOWN_KEY
-    valid_keys = [key for key in keys if key.period.holds_within(first, last)]
-    if not valid_keys:
-        return QuarantineReason.KEY_NOT_VALID
-    # A key bound to this gateway precedes one for any gateway; of two, the one that began later.
-    key = max(valid_keys, key=lambda key: (key.bound, key.period.active_from))
-    if not key.is_valid_within(first, last):
+    key = choose_key(keys, first, last)
+    if key is None or not key.is_valid_within(first, last):
         return QuarantineReason.KEY_NOT_VALID
     candidates = [candidate for candidate in key.candidates if candidate.holds_within(first, last)]
     if not candidates:

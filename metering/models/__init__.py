@@ -4,6 +4,7 @@ from metering.models.drops import QuarantineDrop
 from metering.models.gateways import GatewayToken
 from metering.models.idempotency import IdempotentPost
 from metering.models.partial_transactions import PartialTransaction
+from metering.models.refused_calls import RefusedCall, RefusedCount
 from metering.models.rejections import Rejection
 from metering.models.sources import DiscoveredSource
 from metering.models.transactions import (
@@ -30,6 +31,8 @@ __all__ = [
     "QuarantineDrop",
     "QuarantineReason",
     "Quarantined",
+    "RefusedCall",
+    "RefusedCount",
     "Rejection",
     "SeenTransaction",
     "Transaction",

@@ -51,6 +51,8 @@ class GatewayToken(TokenModel):
     class Scope(models.TextChoices):
         POST = "transactions:post", "Post transactions"
         READ = "receipts:read", "Read receipts"
+        CHECK = "calls:check", "Ask whether a call may be let through"
+        VOUCH = "calls:vouch", "Ask so by an id or a subscription that the gateway vouches for"
 
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, blank=True, help_text="Where it is used.")

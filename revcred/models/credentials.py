@@ -21,6 +21,13 @@ from revcred.models.subscriptions import Subscription
 from revcred.models.users import User
 
 
+class RandomPublicId(models.Func):
+    """A new public id of a credential: `cred_` and 32 hexadecimal digits."""
+
+    template = "('cred_' || replace(gen_random_uuid()::text, '-', ''))"
+    output_field = models.CharField(max_length=40)
+
+
 class CredentialQuerySet(models.QuerySet["Credential"]):
     def visible_to(self, user: User) -> Self:
         """Return credentials the user holds as a member, and those of customers the user owns."""
@@ -57,6 +64,11 @@ class Credential(models.Model):
     customer = models.ForeignKey(
         Customer, models.PROTECT, related_name="credentials", db_index=False
     )
+    # Stands in logs of gateways and goes to the backends, where no key should.
+    # PostgreSQL makes it, so that every way to add a credential does. NULL: see the migration.
+    public_id = models.CharField(  # noqa: DJ001 - NULL until the migration has filled it
+        max_length=40, null=True, editable=False, db_default=RandomPublicId()
+    )
     name = models.CharField(max_length=200)
     holders = models.ManyToManyField(
         Subscriber,
@@ -89,6 +101,7 @@ class Credential(models.Model):
             ),
             # Target of an assignment's foreign key over two columns: one customer on both sides.
             models.UniqueConstraint("id", "customer", name="credential_of_customer"),
+            models.UniqueConstraint("public_id", name="credential_public_id"),
             models.CheckConstraint(
                 name="credential_revoked_with_a_reason",
                 condition=Q(revoked_at=None, revocation_reason="")

@@ -6,9 +6,12 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Max
 from django.utils import timezone
+
+KEY_NAME = r"^[A-Za-z0-9_-]+\Z"
 
 
 def max_accepted_days() -> int:
@@ -59,6 +62,17 @@ class Gateway(models.Model):
     class EventSubject(models.TextChoices):
         KEY = "key", "The key of the caller"
         SUBSCRIPTION = "subscription", "The external key of the subscription"
+
+    class CheckMode(models.TextChoices):
+        OFF = "off", "Off: it does not ask"
+        OBSERVE = "observe", "Observe: every call is let through, and counted if it would not be"
+        ENFORCE = "enforce", "Enforce: calls that are not valid are refused"
+
+    class KeyPlace(models.TextChoices):
+        HEADER = "header", "A header"
+        BEARER = "bearer", "Authorization: Bearer"
+        BASIC = "basic", "Authorization: Basic, the user"
+        QUERY = "query", "A parameter of the address"
 
     # These take over a request id that the caller sends, so callers could repeat one on purpose.
     KINDS_WITH_IDS_FROM_CALLERS = frozenset({Kind.ENVOY, Kind.APISIX, Kind.AWS})
@@ -121,6 +135,49 @@ class Gateway(models.Model):
         blank=True,
         help_text="OpenTelemetry and calls of AI: the names of further attributes that are kept "
         "as metadata and shown to the customer. Never name one that holds a prompt or a key.",
+    )
+    check_mode = models.CharField(
+        "check of calls",
+        max_length=8,
+        choices=CheckMode,
+        default=CheckMode.OFF,
+        db_default=CheckMode.OFF,
+        help_text="What revcred answers when this gateway asks whether it may let a call through.",
+    )
+    check_fails_open = models.BooleanField(
+        "let calls through when revcred cannot be asked",
+        default=False,
+        db_default=False,
+        help_text="Decides which of the two files of deploy/gateways to use: the gateway has to"
+        " know it when revcred is away.",
+    )
+    check_refuses_over_quota = models.BooleanField(
+        "refuse calls over the quota",
+        default=False,
+        db_default=False,
+        help_text="A subscription's calls of a month, in UTC. Usage is a second or two behind.",
+    )
+    key_place = models.CharField(
+        "where the caller's key is",
+        max_length=6,
+        choices=KeyPlace,
+        default=KeyPlace.HEADER,
+        db_default=KeyPlace.HEADER,
+        help_text="In what the gateway passes to /v1/auth.",
+    )
+    key_name = models.CharField(
+        "name of that header or parameter",
+        max_length=100,
+        default="X-Api-Key",
+        db_default="X-Api-Key",
+        validators=[RegexValidator(KEY_NAME, "Enter letters, digits, - and _ only.")],
+    )
+    sends_claims = models.BooleanField(
+        "sign who the caller is for backends",
+        default=False,
+        db_default=False,
+        help_text="Answers carry X-Revcred-Claim, a token that backends check with the keys at"
+        " /.well-known/jwks.json.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

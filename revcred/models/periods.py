@@ -3,6 +3,7 @@
 The database compares them as ranges, so that overlaps are excluded by constraints.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Self, TypeVar
 
@@ -49,7 +50,36 @@ class DatedQuerySet(models.QuerySet[DatedModelT]):
         return self.exclude(active_until__lte=moment)
 
 
-class DatedModel(models.Model):
+class Period:
+    """From a moment until, but not including, another. `active_until`: None: open-ended."""
+
+    active_from: datetime
+    active_until: datetime | None
+
+    def is_active_at(self, moment: datetime) -> bool:
+        """Return True if the period contains the moment."""
+        return self.active_from <= moment and self.outlasts(moment)
+
+    def holds_within(self, first: datetime, last: datetime) -> bool:
+        """Return True if it holds at any moment from `first` to `last`, both included."""
+        return self.active_from <= last and (
+            self.active_until is None or max(first, self.active_from) < self.active_until
+        )
+
+    def outlasts(self, moment: datetime) -> bool:
+        """Return True if the period ends after the moment, or never."""
+        return self.active_until is None or moment < self.active_until
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPeriod(Period):
+    """A period that is no row of a table."""
+
+    active_from: datetime
+    active_until: datetime | None = None
+
+
+class DatedModel(Period, models.Model):
     """A row that holds during a period. `active_until`: None leaves it open-ended."""
 
     active_from = models.DateTimeField("from")
@@ -74,19 +104,3 @@ class DatedModel(models.Model):
         ends = self.active_until
         if starts and ends and ends <= starts:
             raise ValidationError({"active_until": "The end has to be after the start."})
-
-    def is_active_at(self, moment: datetime) -> bool:
-        """Return True if the period contains the moment."""
-        return self.active_from <= moment and (
-            self.active_until is None or moment < self.active_until
-        )
-
-    def holds_within(self, first: datetime, last: datetime) -> bool:
-        """Return True if it holds at any moment from `first` to `last`, both included."""
-        return self.active_from <= last and (
-            self.active_until is None or max(first, self.active_from) < self.active_until
-        )
-
-    def outlasts(self, moment: datetime) -> bool:
-        """Return True if the period ends after the moment, or never."""
-        return self.active_until is None or moment < self.active_until

@@ -53,7 +53,10 @@ class Subscription(DatedModel):
     )
     name = models.CharField(max_length=200, blank=True)
     quota = models.PositiveBigIntegerField(
-        null=True, blank=True, help_text="Calls a month that are included. Shown, not enforced."
+        null=True,
+        blank=True,
+        help_text="Calls a month that are included. More are refused only by gateways that are set"
+        " to it.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

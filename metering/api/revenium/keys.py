@@ -2,10 +2,12 @@
 
 from http import HTTPStatus
 from threading import Lock
+from uuid import UUID
 
 import msgspec
 from cachetools import TTLCache, cached
 from django.http import HttpResponse
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -17,14 +19,16 @@ from metering.api.doors import GatewayView
 from metering.api.revenium import fields
 from metering.api.revenium.dialect import ReveniumAnswerStyle, key_fields_of
 from metering.api.revenium.records import ERROR_RECORD_SCHEMA, InvalidField
-from metering.attribution.judging import reason_if_called_now
-from metering.models import QuarantineReason
+from metering.models.check_codes import CheckCode
+from metering.verification.asking import judge_calls_now
+from metering.verification.checking import CallAhead
 from revcred.api.schema import json_schema_of
 from revcred.models import Gateway
 from revcred.postgresql import database_deadline
 
 # Ambiguous is good: the call would wait until an admin decides for which subscription it counts.
-GOOD_REASONS = {None, QuarantineReason.AMBIGUOUS}
+# That the customer is suspended is for the other check to say, which gateways ask with a policy.
+GOOD_CODES = {CheckCode.VALID, CheckCode.AMBIGUOUS, CheckCode.CUSTOMER_SUSPENDED}
 KEY_CHECK_CACHE_SECONDS = 1.0  # so that an ended key is refused within it
 MAX_CACHED_KEY_CHECKS = 10_000
 KEY_CHECK_ERRORS = dict.fromkeys((400, 401, 403, 503), ERROR_RECORD_SCHEMA)
@@ -39,7 +43,7 @@ class KeyValidity(msgspec.Struct):
 class ProductKeyView(GatewayView):
     """Check of a key or subscription before a call.
 
-    Gateways ask it for each request. One statement answers it, at most once a second for each key.
+    Gateways ask it for each request. A few queries answer it, at most once a second for each key.
     """
 
     answer_style = ReveniumAnswerStyle()
@@ -99,5 +103,14 @@ def _is_good_for_call(gateway: Gateway, key: str | None, subscription: str | Non
 # Only the fingerprint is in the cache, never the key.
 @cached(TTLCache(MAX_CACHED_KEY_CHECKS, KEY_CHECK_CACHE_SECONDS), lock=Lock())
 def _check_key(gateway: Gateway, fingerprint: str | None, subscription: str | None) -> bool:
-    reason = reason_if_called_now(gateway, fingerprint=fingerprint, subscription_named=subscription)
-    return reason in GOOD_REASONS
+    if fingerprint is None and subscription is None:
+        return False
+    call = CallAhead(
+        gateway=gateway.pk,
+        at=timezone.now(),
+        fingerprint=UUID(fingerprint) if fingerprint else None,
+        may_be_alias=True,
+        subscription_named=subscription,
+    )
+    (found,) = judge_calls_now([call], refuse_over_quota=False)
+    return found.code in GOOD_CODES

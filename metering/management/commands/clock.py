@@ -23,6 +23,7 @@ from metering.models import Claim, Delivery, PartialTransaction, SeenTransaction
 from metering.pairing import completion
 from metering.quarantine import dropping, reattribution
 from metering.quarantine import partitions as quarantine_partitions
+from metering.verification import refused_calls
 from revcred import limits, outbox, retention
 from revcred.accounts.sessions import SessionStore
 from revcred.actions import sign_ins
@@ -144,6 +145,8 @@ RETENTION_STEPS: tuple[Callable[[], object], ...] = (
     metering_retention.delete_finished_claims,
     metering_retention.drop_undo_data_of_uploads,
     trial_calls.delete_old_trial_calls,
+    refused_calls.delete_old_receipts,
+    refused_calls.delete_old_counts,
     retention.delete_sessions_over_limit,
 )
 

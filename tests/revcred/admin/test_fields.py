@@ -121,6 +121,12 @@ OTHER = {
         "event_elements": lambda _: "tokens",
         "counted_records": lambda _: "http.access",
         "kept_attributes": lambda _: "region",
+        "check_mode": lambda _: "enforce",
+        "key_place": lambda _: "bearer",
+        "key_name": lambda _: "X-Caller",
+        "check_refuses_over_quota": lambda _: "on",
+        "check_fails_open": lambda _: "on",
+        "sends_claims": lambda _: "on",
     },
     "login": {
         "email": lambda _: "changed@example.com",
@@ -157,7 +163,10 @@ AT_ONCE = {
         "A note: nothing is counted, refused or revealed by it.",
     ),
     ("product", "published"): "Whether it is offered. Its subscriptions are as they were.",
-    ("subscription", "quota"): "Shown to the customer. No call is refused by it.",
+    (
+        "subscription",
+        "quota",
+    ): "Shown to the customer. Only gateways that are set to it refuse more.",
     ("subscriber", "email"): "It waits for its confirmation from the new address.",
     ("login", "email"): "It waits for its confirmation from the new address.",
 }
