@@ -74,7 +74,7 @@ upgrades: .venv/.dev-installed ## from the last release to this and back, while 
 faults: .venv/.dev-installed ## 200 faults and 100,000 transactions: nothing lost, nothing counted twice
 	@exec $(HERE)/python -m bench.faults $(ARGS)
 
-teeth: .venv/.dev-installed ## seven deliberate breaks of that promise, which `make faults` has to catch
+teeth: .venv/.dev-installed ## deliberate breaks of that promise, which `make faults` has to catch
 	@exec $(HERE)/python -m bench.faults.teeth $(ARGS)
 
 bench-admin: .venv/.dev-installed ## how long each page of the administration takes at a million, and its queries

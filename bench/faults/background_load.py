@@ -1,4 +1,4 @@
-"""What runs beside the harness, in processes of its own: clients, and who moves credentials."""
+"""Processes beside the harness: clients, and people who move credentials and upload lists."""
 
 import os
 import random
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.faults import clients
 from bench.faults.clients import Address, History
-from bench.faults.world import World
+from bench.faults.world import UploadedList, World
 from bench.stack import PROCESSES
 from revcred.launcher.environment import EnvironmentVariables
 
@@ -42,10 +42,7 @@ def _move(
     environment: EnvironmentVariables, seed: int, stopped: "Event", pipe: "Connection[Any, Any]"
 ) -> None:
     """Sends the gateways' tokens once all is there, and in the end the world as it became."""
-    os.environ.update(environment, DJANGO_SETTINGS_MODULE="revcred.settings", LOG_LEVEL="ERROR")
-    import django  # noqa: PLC0415 - its settings are those of this environment
-
-    django.setup()
+    _configure(environment)
     from bench.faults.mover import Mover  # noqa: PLC0415 - models can be imported only now
 
     mover = Mover(random.Random(seed))  # noqa: S311 - the same acts for the same seed
@@ -53,6 +50,42 @@ def _move(
     while not stopped.wait(BETWEEN_ACTS):
         mover.act()
     pipe.send(mover.world)
+
+
+@contextmanager
+def uploading(
+    environment: EnvironmentVariables, seed: int
+) -> Iterator[Callable[[], list[UploadedList]]]:
+    """Lists are uploaded in a process of its own. How to stop that."""
+    stopped = PROCESSES.Event()
+    with _aside(_upload, dict(environment), seed, stopped) as pipe:
+
+        def stop() -> list[UploadedList]:
+            stopped.set()
+            lists: list[UploadedList] = pipe.recv()
+            return lists
+
+        pipe.recv()
+        yield stop
+
+
+def _upload(
+    environment: EnvironmentVariables, seed: int, stopped: "Event", pipe: "Connection[Any, Any]"
+) -> None:
+    _configure(environment)
+    from bench.faults.uploader import Uploader  # noqa: PLC0415 - models can be imported only now
+
+    uploader = Uploader(random.Random(seed))  # noqa: S311 - the same lists for the same seed
+    pipe.send(None)
+    uploader.upload_until(stopped)
+    pipe.send(uploader.lists)
+
+
+def _configure(environment: EnvironmentVariables) -> None:
+    os.environ.update(environment, DJANGO_SETTINGS_MODULE="revcred.settings", LOG_LEVEL="ERROR")
+    import django  # noqa: PLC0415 - its settings are those of this environment
+
+    django.setup()
 
 
 @contextmanager

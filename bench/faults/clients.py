@@ -1,5 +1,7 @@
 """Gateways: they send, and send again until an answer is final, and write down every call.
 
+Beside them a gateway asks whether keys are valid, as it would before each request.
+
 In a process of their own, a thread for each connection.
 """
 
@@ -12,6 +14,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from bench.faults.world import KEYS, SECOND_WEB, WEB
@@ -24,6 +27,9 @@ PATIENCE = 5.0  # seconds until a client gives up one try
 PAUSE = 0.2  # seconds before the next
 UNANSWERED = 0
 ACCEPTED, REJECTED, SLOW_DOWN = 202, 400, 429
+VALID, NOT_VALID = 200, 404
+QUESTION = "/meter/v1/api/meter/product-key?application={key}"
+BETWEEN_QUESTIONS = 0.1  # seconds
 COPIES = 50
 REPEATED = 0.12
 KEPT = 2_000  # transactions of a gateway that may be repeated
@@ -66,6 +72,9 @@ class Call:
     status: int
     refused: Mapping[str, str] = field(default_factory=dict)  # id: code
 
+    def __str__(self) -> str:
+        return f"{len(self.ids)} transactions"
+
     @property
     def seconds(self) -> float:
         return self.ended - self.began
@@ -85,12 +94,26 @@ class Call:
         return [(self.gateway, each) for each in self.ids if each not in self.refused]
 
 
+@dataclass(frozen=True)
+class Question:
+    """Whether a key is valid for a call now. Moments are seconds since the epoch."""
+
+    key: str
+    began: float
+    ended: float
+    status: int
+
+    def __str__(self) -> str:
+        return f"question about {self.key}"
+
+
 @dataclass
 class History:
     """What was sent and what was answered, whatever the server thinks of it."""
 
     transactions: dict[tuple[int, str], Transaction] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
     accepted: set[tuple[int, str]] = field(default_factory=set)
 
     def note(self, call: Call) -> None:
@@ -171,42 +194,26 @@ HABITS = (
     Habit("steady", (1,), 0.05, SECOND_WEB),
     Habit("batches", (1, 2, 5, 20, 40), 0.15),
     Habit("batches", (1, 2, 5, 20, 40), 0.15, SECOND_WEB),
-    Habit("bulk", (100, 200), 0.7, SECOND_WEB),
+    Habit("bulk", (100, 1_000), 0.7, SECOND_WEB),
     Habit("skewed", (1, 3, 10), 0.2),
 )
 BURST = Habit("steady", (1,), 3.0)  # through both doors
 
 
-class Post:
+class Line:
     """The connection of one thread, kept alive as long as it lives."""
 
-    def __init__(self, address: Address, history: History, accepted: "Synchronized[int]") -> None:
-        self._history, self._accepted = history, accepted
+    def __init__(self, address: Address) -> None:
         self._address = address
         self._connection = self._new_connection()
 
-    def until_answered(self, gateway: Gateway, items: Sequence[Transaction]) -> None:
-        body = f"[{','.join(each.as_json() for each in items)}]"
-        while not self._once(gateway, items, body).is_final:
-            time.sleep(PAUSE * (1 + gateway.chance.random()))
-        self._accepted.value = len(self._history.accepted)
-
-    def _once(self, gateway: Gateway, items: Sequence[Transaction], body: str) -> Call:
-        for each in items:
-            self._history.transactions[each.name] = each
-        began = time.time()
-        status, answer = self._ask(gateway.token, body)
-        refused = {each["transaction_id"]: each["code"] for each in answer.get("rejected", ())}
-        call = Call(
-            gateway.number, [each.id for each in items], began, time.time(), status, refused
-        )
-        self._history.note(call)
-        return call
-
-    def _ask(self, token: str, body: str) -> tuple[int, dict[str, Any]]:
+    def ask(
+        self, method: str, path: str, token: str, body: str | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Return the status, UNANSWERED if there was no answer, and what an answer says."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         try:
-            self._connection.request("POST", "/v1/transactions", body, headers)
+            self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
             text = response.read()
             is_read = response.status in {ACCEPTED, REJECTED}
@@ -220,6 +227,31 @@ class Post:
         return http.client.HTTPConnection(self._address.host, self._address.port, timeout=PATIENCE)
 
 
+class Post:
+    """One thread's way to post."""
+
+    def __init__(self, line: Line, history: History, accepted: "Synchronized[int]") -> None:
+        self._line, self._history, self._accepted = line, history, accepted
+
+    def until_answered(self, gateway: Gateway, items: Sequence[Transaction]) -> None:
+        body = f"[{','.join(each.as_json() for each in items)}]"
+        while not self._once(gateway, items, body).is_final:
+            time.sleep(PAUSE * (1 + gateway.chance.random()))
+        self._accepted.value = len(self._history.accepted)
+
+    def _once(self, gateway: Gateway, items: Sequence[Transaction], body: str) -> Call:
+        for each in items:
+            self._history.transactions[each.name] = each
+        began = time.time()
+        status, answer = self._line.ask("POST", "/v1/transactions", gateway.token, body)
+        refused = {each["transaction_id"]: each["code"] for each in answer.get("rejected", ())}
+        call = Call(
+            gateway.number, [each.id for each in items], began, time.time(), status, refused
+        )
+        self._history.note(call)
+        return call
+
+
 class Clients:
     def __init__(
         self,
@@ -229,6 +261,7 @@ class Clients:
         accepted: "Synchronized[int]",
     ) -> None:
         self.history = History()
+        self._chance = random.Random(seed)  # noqa: S311 - the same questions for the same seed
         self._addresses, self._accepted = addresses, accepted
         self._gateways = {
             name: Gateway(
@@ -243,7 +276,10 @@ class Clients:
         self._threads = [
             threading.Thread(target=self._send_on, args=(habit,), daemon=True) for habit in HABITS
         ]
-        self._threads.append(threading.Thread(target=self._burst_on, daemon=True))
+        self._threads += [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._burst_on, self._ask_on)
+        ]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -275,8 +311,16 @@ class Clients:
             for copy in copies:
                 copy.join()
 
+    def _ask_on(self) -> None:
+        gateway = self._gateways[BURST.gateway]
+        lines = cycle([Line(address) for address in self._addresses.values()])
+        while not self._stopped.wait(BETWEEN_QUESTIONS):
+            key, began = self._chance.choice(KEYS), time.time()
+            status, _ = next(lines).ask("GET", QUESTION.format(key=key), gateway.token)
+            self.history.questions.append(Question(key, began, time.time(), status))
+
     def _post(self, door: str) -> Post:
-        return Post(self._addresses[door], self.history, self._accepted)
+        return Post(Line(self._addresses[door]), self.history, self._accepted)
 
 
 def run(

@@ -7,21 +7,35 @@ import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
-from bench.faults.clients import ACCEPTED, SLOW_DOWN, UNANSWERED, WINDOW, Call, History, Transaction
+from bench.faults.clients import (
+    ACCEPTED,
+    NOT_VALID,
+    SLOW_DOWN,
+    UNANSWERED,
+    VALID,
+    WINDOW,
+    Call,
+    History,
+    Question,
+    Transaction,
+)
+from bench.faults.judge_lists import wrong_lists, wrong_mails
 from bench.faults.kinds import Fault
 from bench.faults.trial import Trial
-from bench.faults.world import World, verdict
+from bench.faults.world import UploadedList, World, verdict
 from revcred.launcher.errors import LaunchError
 
 AFTERWARDS = 2.0  # seconds after a fault in which a 5xx is still honest
 SLOWEST = 60.0  # seconds from the 202 until a transaction is processed
 SERVER_ERRORS = range(500, 600)
+# An answer may be as old as the cache of answers, and a frozen process may have read it before.
+ANSWER_AGE = 10.0  # seconds
 
 Name = tuple[int, str]  # a gateway and its id of the transaction
 Lag = tuple[float, float]  # when it was accepted, and how many seconds later it was processed
@@ -99,6 +113,9 @@ class Wrong:
     refused: int  # though within the window, or accepted though outside of it
     stray_errors: int  # 5xx while nothing excused them
     other_answers: int  # neither 202, 429, 5xx nor none at all
+    key_answers: int  # about keys, not as the oracle says
+    lists: int  # not applied exactly once, or not undone exactly
+    mails: int  # never sent, or more often than tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +134,10 @@ class Verdict:
     by_kind: Mapping[str, "Times"]
     strays: Sequence[str]  # each 5xx that nothing excuses, and what was going on
     misattributed: Sequence[str]  # each that is not as the oracle says, and what it says
+    others: Sequence[str]  # what is wrong with answers about keys, lists and mails
+    questions: int  # answered
+    lists: int
+    mails: int  # that the mail server took
 
     @property
     def broken(self) -> dict[str, int]:
@@ -129,6 +150,7 @@ class Times:
     """What the clients noticed of the faults of one kind. All in seconds."""
 
     done: int = 0
+    took: float = 0.0  # all of them together, until what was struck served again
     errors: int = 0  # 5xx
     unanswered: int = 0
     longest_answer: float = 0.0  # of any call under way meanwhile
@@ -137,17 +159,35 @@ class Times:
     worst_lag: float = 0.0  # of what was accepted meanwhile, until it was processed
 
 
-def judge(
-    trial: Trial, history: History, world: World, faults: Sequence[Fault], waiting: int
-) -> Verdict:
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was done to the trial, and what everybody beside it wrote down."""
+
+    history: History
+    world: World
+    waiting: int  # transactions and jobs that were not done when they had had long enough
+    faults: Sequence[Fault] = ()
+    lists: Sequence[UploadedList] = ()
+    mails: Mapping[str, int] = field(default_factory=dict)  # that the mail server took, by id
+
+
+def judge(trial: Trial, evidence: Evidence) -> Verdict:
+    history, world, faults = evidence.history, evidence.world, evidence.faults
     rows = [Row(*row) for row in trial.ask(ROWS)]
     standing = _standing(rows)
     stored = standing.keys() | {(gateway, name) for gateway, name in trial.ask(INBOX)}
     accepted = _first_accepted(history)
     refused = {(call.gateway, name) for call in history.calls for name in call.refused}
-    lags = list(_lags(accepted, rows))
-    strays = [call for call in history.calls if _is_stray(call, faults)]
+    moved = [fault for fault in faults if fault.moves_time]
+    lags = list(_lags(accepted, rows, moved))
+    requests: list[Call | Question] = [*history.calls, *history.questions]
+    strays = [request for request in requests if _is_stray(request, faults)]
     misattributed = list(_misattributed(standing, history, world))
+    answers = list(_wrong_answers(history.questions, world, moved))
+    lists, mails = (
+        list(wrong_lists(trial, evidence.lists)),
+        list(wrong_mails(trial, evidence.mails)),
+    )
     wrong = Wrong(
         lost=sum(name not in stored for name in accepted),
         double=sum(len(each) - 1 for each in standing.values()),
@@ -157,11 +197,14 @@ def judge(
         misattributed=len(misattributed),
         invalid=trial.ask(INVALID)[0][0],
         usage=_usage_differences(trial, standing),
-        waiting=waiting,
+        waiting=evidence.waiting,
         slow=sum(lag > SLOWEST for _, lag in lags),
-        refused=_wrongly_refused(history, accepted, refused),
+        refused=_wrongly_refused(history, accepted, refused, moved),
         stray_errors=len(strays),
         other_answers=sum(_is_other(call) for call in history.calls),
+        key_answers=len(answers),
+        lists=len(lists),
+        mails=len(mails),
     )
     kept = [row for each in standing.values() for row in each]
     return Verdict(
@@ -178,6 +221,10 @@ def judge(
         answers=Counter(call.status for call in history.calls),
         strays=[_told(call, faults) for call in strays],
         misattributed=misattributed,
+        others=[*answers, *lists, *mails],
+        questions=sum(each.status in (VALID, NOT_VALID) for each in history.questions),
+        lists=len(evidence.lists),
+        mails=sum(evidence.mails.values()),
         by_kind=_by_kind(history.calls, faults, lags),
     )
 
@@ -263,41 +310,76 @@ def _verify(trial: Trial) -> int:
     return int(found[1]) if found else 1
 
 
-def _lags(accepted: Mapping[Name, float], rows: Iterable[Row]) -> Iterator[Lag]:
-    """From the 202 until it was first processed, by the database's clock."""
+def _lags(
+    accepted: Mapping[Name, float], rows: Iterable[Row], moved: Sequence[Fault]
+) -> Iterator[Lag]:
+    """From the 202 until it was first processed, by the database's clock while that was right."""
     for row in rows:
         if row.sign > 0 and row.corrects is None and row.name in accepted:
             moment = accepted[row.name]
+            if any(fault.began - SLOWEST <= moment <= fault.ended + AFTERWARDS for fault in moved):
+                continue
             yield moment, max(0.0, row.attributed_at.timestamp() - moment)
 
 
-def _wrongly_refused(history: History, accepted: Iterable[Name], refused: Iterable[Name]) -> int:
+def _wrongly_refused(
+    history: History, accepted: Iterable[Name], refused: Iterable[Name], moved: Sequence[Fault]
+) -> int:
+    """Of those that were only sent while PostgreSQL's clock was right."""
     moments = {(call.gateway, name): call.ended for call in history.calls for name in call.ids}
+    for call in history.calls:
+        if any(_meanwhile(call, fault) for fault in moved):
+            for name in call.ids:
+                moments.pop((call.gateway, name), None)
 
     def is_outside(name: Name) -> bool:
         oldest, newest = WINDOW
         ahead = history.transactions[name].at.timestamp() - moments[name]
         return not -oldest.total_seconds() <= ahead <= newest.total_seconds()
 
-    return sum(map(is_outside, accepted)) + sum(not is_outside(name) for name in refused)
+    wrongly_accepted = sum(name in moments and is_outside(name) for name in accepted)
+    return wrongly_accepted + sum(name in moments and not is_outside(name) for name in refused)
 
 
-def _is_stray(call: Call, faults: Iterable[Fault]) -> bool:
+def _is_stray(call: Call | Question, faults: Iterable[Fault]) -> bool:
     return call.status in SERVER_ERRORS and not any(
         fault.excuses and _meanwhile(call, fault) for fault in faults
     )
 
 
-def _told(call: Call, faults: Iterable[Fault]) -> str:
+def _told(call: Call | Question, faults: Iterable[Fault]) -> str:
     meanwhile = [fault.kind for fault in faults if _meanwhile(call, fault)]
     return (
-        f"{call.status} for {len(call.ids)} transactions after {call.seconds:.2f} s,"
+        f"{call.status} for {call} after {call.ended - call.began:.2f} s,"
         f" meanwhile or just before: {'; '.join(meanwhile) or 'nothing'}"
     )
 
 
-def _meanwhile(call: Call, fault: Fault) -> bool:
+def _meanwhile(call: Call | Question, fault: Fault) -> bool:
     return call.ended >= fault.began and call.began <= fault.ended + AFTERWARDS
+
+
+def _wrong_answers(
+    questions: Iterable[Question], world: World, moved: Sequence[Fault]
+) -> Iterator[str]:
+    """Questions about a key that was being changed have no right answer."""
+    for question in questions:
+        known = world.get(question.key)
+        since = question.began - ANSWER_AGE
+        if known and any(
+            began <= question.ended and since <= ended for began, ended in known.changes
+        ):
+            continue
+        if any(_meanwhile(question, fault) for fault in moved):
+            continue
+        if known and question.ended < known.issued_at:
+            known = None
+        right = {
+            VALID if isinstance(verdict(known, moment), int) else NOT_VALID
+            for moment in (datetime.fromtimestamp(each, UTC) for each in (since, question.ended))
+        }
+        if question.status not in {*right, SLOW_DOWN, UNANSWERED, *SERVER_ERRORS}:
+            yield f"the answer to a {question} is {question.status} and not {right}"
 
 
 def _is_other(call: Call) -> bool:
@@ -324,6 +406,7 @@ def _note_calls(times: Times, fault: Fault, by_end: Sequence[Call]) -> None:
     errors = [call.seconds for call in meanwhile if call.status in SERVER_ERRORS]
     back = (call.ended - fault.ended for call in by_end[after:] if call.status == ACCEPTED)
     times.done += 1
+    times.took += fault.ended - fault.began
     times.errors += len(errors)
     times.unanswered += sum(call.status == UNANSWERED for call in meanwhile)
     times.longest_answer = max(times.longest_answer, *(call.seconds for call in meanwhile), 0.0)

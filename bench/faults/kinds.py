@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 
 import psycopg
 
+from bench.faults.clock import DATABASE_CLOCK, OTHERS_CLOCK
+from bench.faults.disk import FLUSH_AT_ONCE, Disk
 from bench.faults.proxy import FAIR, Proxy, Weather
 from bench.faults.trial import CONNECTIONS, PROCESSES, Connection, Trial
 from bench.faults.world import SECOND_WEB, WEB
@@ -25,8 +28,10 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_n
 """
 TERMINATE = f"SELECT pg_terminate_backend(pid) FROM ({BACKENDS}) them"  # noqa: S608 - constants
 LEAST_MEMORY, ANY_MEMORY = "1mb", "0"
-BALLAST = "ballast"
-MEGABYTE = b"\0" * (1 << 20)
+HOUR = 3_600  # seconds
+CLOCK_ERROR = HOUR // 2, 9 * HOUR
+SLOW_FLUSH = 0.05, 0.5  # seconds
+STALLED_FLUSH = 5.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Kind:
     name: str
     inflict: Inflict
     excuses: bool  # whether a 5xx is an honest answer meanwhile
+    needs: str = ""  # what a trial may lack
+    moves_time: bool = False  # whether PostgreSQL, which judges every moment, was wrong about it
 
 
 def killed(*names: str, number: signal.Signals = signal.SIGKILL) -> Inflict:
@@ -138,18 +145,56 @@ def inbox_locked(trial: Trial, chance: random.Random) -> Iterator[None]:
 
 @contextmanager
 def disk_full(trial: Trial, chance: random.Random) -> Iterator[None]:
-    """Only for stores on a file system of their own."""
-    ballast = trial.logs / BALLAST
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(MEGABYTE)
-    # The crumbs as well.
-    with suppress(OSError), ballast.open("ab", buffering=0) as file:
-        while True:
-            file.write(b"\0")
+    disk = _disk_of(trial)
+    disk.fill()
     yield
-    ballast.unlink()
+    disk.empty()
     trial.wait_until_ready("database")
+
+
+def power_cut(*names: str) -> Inflict:
+    """Return a cut of PostgreSQL's power, and in the same moment that of others."""
+
+    @contextmanager
+    def inflict(trial: Trial, chance: random.Random) -> Iterator[None]:
+        disk = _disk_of(trial)
+        disk.cut_power(chance.randrange(1 << 32))
+        trial.kill_database()
+        for name in names:
+            trial.kill(name)
+        yield
+        disk.restore_power()
+        trial.begin("database", *names)
+
+    return inflict
+
+
+def disk_slow(flush_seconds: tuple[float, float]) -> Inflict:
+    @contextmanager
+    def inflict(trial: Trial, chance: random.Random) -> Iterator[None]:
+        disk = _disk_of(trial)
+        disk.slow_down(flush_seconds, chance.randrange(1 << 32))
+        yield
+        disk.slow_down(FLUSH_AT_ONCE, 0)
+
+    return inflict
+
+
+def _disk_of(trial: Trial) -> Disk:
+    assert trial.disk, "Only kinds that need no disk can be done without one."
+    return trial.disk
+
+
+def clock_wrong(whose: str, sign: int) -> Inflict:
+    """It is set, and in the end it is set right."""
+
+    @contextmanager
+    def inflict(trial: Trial, chance: random.Random) -> Iterator[None]:
+        trial.clocks[whose].set_wrong_by(sign * chance.randint(*CLOCK_ERROR))
+        yield
+        trial.clocks[whose].set_wrong_by(0)
+
+    return inflict
 
 
 def weather(place: str, make: Callable[[random.Random], Weather]) -> Inflict:
@@ -252,8 +297,36 @@ def _kinds() -> Iterator[Kind]:
     )
 
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _kinds()}
-DISK_FULL = Kind("database: disk full", disk_full, excuses=True)
+def _kinds_of_disk() -> Iterator[Kind]:
+    for name, inflict in {
+        "database: power cut": power_cut(),
+        "everything: power cut": power_cut("broker", *PROCESSES),
+        "disk: slow": disk_slow(SLOW_FLUSH),
+        "disk: stalled": disk_slow(STALLED_FLUSH),
+        "disk: full": disk_full,
+        # Mended in this order: PostgreSQL flushes each of its files before it recovers.
+        "database: killed, disk: slow": together(killed("database"), disk_slow(SLOW_FLUSH)),
+    }.items():
+        yield Kind(name, inflict, excuses=True, needs="disk")
+
+
+def _kinds_of_clocks() -> Iterator[Kind]:
+    for name, sign in {"ahead": 1, "behind": -1}.items():
+        yield Kind(
+            f"clocks: {name}", clock_wrong(OTHERS_CLOCK, sign), excuses=False, needs="clocks"
+        )
+        yield Kind(
+            f"database's clock: {name}",
+            clock_wrong(DATABASE_CLOCK, sign),
+            excuses=True,
+            needs="clocks",
+            moves_time=True,
+        )
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in chain(_kinds(), _kinds_of_disk(), _kinds_of_clocks())
+}
 
 
 @dataclass(frozen=True)
@@ -262,6 +335,7 @@ class Fault:
 
     kind: str
     excuses: bool
+    moves_time: bool
     began: float
     ended: float
 
@@ -272,4 +346,4 @@ def strike(kind: Kind, trial: Trial, chance: random.Random, seconds: float) -> F
     with kind.inflict(trial, chance):
         time.sleep(seconds)
     trial.look_after()
-    return Fault(kind.name, kind.excuses, began, time.time())
+    return Fault(kind.name, kind.excuses, kind.moves_time, began, time.time())

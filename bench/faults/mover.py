@@ -6,13 +6,13 @@ To be imported where the application is configured.
 
 import random
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.core.exceptions import ObjectDoesNotExist
 from django.utils import timezone
 
+from bench.faults.insisting import ask, insist
 from bench.faults.world import (
     CREDENTIALS,
     CUSTOMERS,
@@ -34,8 +34,6 @@ from revcred.models import Credential, Customer, Gateway, Product, Subscription
 
 BACK = timedelta(minutes=10)  # how far into the past a move may reach
 AHEAD = timedelta(minutes=5)
-
-T = TypeVar("T")
 
 
 class Mover:
@@ -74,18 +72,22 @@ class Mover:
         }
 
     def act(self) -> None:
+        """Change one credential; note which, and from when until when."""
         acts = (self._move, self._issue_late, self._suspend_or_resume, self._revoke)
-        self._chance.choices(acts, weights=(14, 3, 3, 1))[0]()
+        began = time.time()
+        # A credential that was lost is found by the judge.
+        with suppress(ObjectDoesNotExist):
+            if text := self._chance.choices(acts, weights=(14, 3, 3, 1))[0]():
+                self.world[text].changes.append((began, time.time()))
 
-    def _issue_late(self) -> None:
-        if self._late:
-            self._issue(self._late.pop())
+    def _issue_late(self) -> str | None:
+        return self._issue(self._late.pop()) if self._late else None
 
-    def _issue(self, number: int, since: datetime | None = None) -> None:
+    def _issue(self, number: int, since: datetime | None = None) -> str:
         """Without `since` its key counts as far back as transactions are accepted."""
         text = key(number)
         subscription = self._chance.choice(self._subscriptions[number % CUSTOMERS])
-        _insist(
+        insist(
             lambda: credentials.issue_credential(
                 customer=subscription.customer,
                 name=text,
@@ -95,10 +97,12 @@ class Mover:
             ),
             credentials.CredentialNameInUse,
         )
-        credential = _ask(lambda: Credential.objects.get(name=text))
-        began = _ask(lambda: credential.keys.get().active_from)
+        credential = ask(lambda: Credential.objects.get(name=text))
+        began = ask(lambda: credential.keys.get().active_from)
         self._credentials[text] = credential
-        self.world[text] = Known(began, [Link(began, subscription=subscription.pk)])
+        links = [Link(began, subscription=subscription.pk)]
+        self.world[text] = Known(began, links, issued_at=time.time() if since is None else 0.0)
+        return text
 
     def _some(self) -> tuple[str, Known]:
         """One that is not revoked."""
@@ -106,7 +110,7 @@ class Mover:
             [(text, known) for text, known in self.world.items() if not known.revoked_at]
         )
 
-    def _move(self) -> None:
+    def _move(self) -> str:
         text, known = self._some()
         siblings = next(
             each
@@ -116,7 +120,7 @@ class Mover:
         by_number = {each.pk: each for each in siblings}
         to = self._chance.choice(others(list(by_number), known.current.subscription))
         at = self._moment(known.current.since)
-        _insist(
+        insist(
             lambda: credentials.move_credential(
                 credential=self._credentials[text],
                 subscription=by_number[known.current.subscription],
@@ -127,6 +131,7 @@ class Mover:
             credentials.NotAssigned,
         )
         known.move(to, at)
+        return text
 
     def _moment(self, after: datetime) -> datetime:
         """Now, or in the past or a little ahead, but later than what began last."""
@@ -136,43 +141,28 @@ class Mover:
         )
         return max(moment, after + timedelta(seconds=1))
 
-    def _suspend_or_resume(self) -> None:
+    def _suspend_or_resume(self) -> str:
         text, known = self._some()
         credential = self._credentials[text]
         change = (
             credentials.resume_credential if known.suspended else credentials.suspend_credential
         )
-        _insist(lambda: change(credential=credential, by=None))
-        kept = _ask(lambda: list(credential.suspensions.order_by("active_from")))
+        insist(lambda: change(credential=credential, by=None))
+        kept = ask(lambda: list(credential.suspensions.order_by("active_from")))
         known.suspensions = [Period(each.active_from, each.active_until) for each in kept]
+        return text
 
-    def _revoke(self) -> None:
+    def _revoke(self) -> str | None:
         if sum(known.revoked_at is None for known in self.world.values()) < len(self.world) / 2:
-            return
+            return None
         text, known = self._some()
         credential = self._credentials[text]
-        _insist(
+        insist(
             lambda: credentials.revoke_credential(
                 credential=credential, reason="On trial", by=None
             ),
             credentials.CredentialRevoked,
         )
-        _ask(credential.refresh_from_db)
+        ask(credential.refresh_from_db)
         known.revoked_at = credential.revoked_at
-
-
-def _insist(act: Callable[[], object], *already: type[Exception]) -> None:
-    """Until it is done; `already` says that a try, whose answer was lost, had done it."""
-    try:
-        _ask(act)
-    except already:
-        return
-
-
-def _ask(question: Callable[[], T]) -> T:
-    while True:
-        try:
-            return question()
-        except (InterfaceError, OperationalError):
-            connection.close()
-            time.sleep(0.1)
+        return text

@@ -7,7 +7,7 @@ from bench.faults.run import Outcome
 from bench.stack import say
 
 MOST_TOLD = 20  # of a kind, one by one
-HEADINGS = ("fault", "times", "5xx", "none", "longest", "503 in", "202 after", "lag")
+HEADINGS = ("fault", "times", "each took", "5xx", "none", "longest", "503 in", "202 after", "lag")
 
 
 def about(outcome: Outcome) -> None:
@@ -19,7 +19,21 @@ def about(outcome: Outcome) -> None:
         say(f"Not excused: {stray}")
     for wrong in outcome.verdict.misattributed[:MOST_TOLD]:
         say(f"Misattributed: {wrong}")
+    for wrong in outcome.verdict.others[:MOST_TOLD]:
+        say(f"Wrong: {wrong}")
     say(verdict_line(outcome.verdict))
+
+
+def so_far(outcomes: Sequence[Outcome]) -> None:
+    """The sums of all rounds until now."""
+    verdicts = [outcome.verdict for outcome in outcomes]
+    say(
+        f"So far, {len(outcomes)} rounds: {sum(len(each.faults) for each in outcomes):,} faults,"
+        f" {sum(each.accepted for each in verdicts):,} transactions accepted,"
+        f" lost {sum(each.wrong.lost for each in verdicts)},"
+        f" double {sum(each.wrong.double for each in verdicts)};"
+        f" {sum(not each.broken for each in verdicts)} rounds in which every promise held.\n"
+    )
 
 
 def verdict_line(verdict: Verdict) -> str:
@@ -36,6 +50,7 @@ def _kinds(verdict: Verdict) -> None:
         (
             kind,
             f"{times.done}",
+            f"{times.took / times.done:.1f} s",
             f"{times.errors}",
             f"{times.unanswered}",
             f"{times.longest_answer:.2f} s",
@@ -72,6 +87,11 @@ def _figures(outcome: Outcome) -> None:
         f" {wrong.usage + wrong.misattributed + wrong.invalid}."
         f" Ledger {verdict.ledger:,}, quarantine {verdict.quarantine:,},"
         f" claimed {verdict.claimed:,}, corrected {verdict.corrected:,}."
+    )
+    say(
+        f"Questions about keys answered {verdict.questions:,}, wrong {wrong.key_answers}."
+        f" Lists {verdict.lists}, wrong {wrong.lists}."
+        f" Mails {verdict.mails:,}, wrong {wrong.mails}."
     )
     times = verdict.by_kind.values()
     say(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from bench.faults import report
 from bench.faults.background_load import moving, sending
 from bench.faults.clients import Address, Call
-from bench.faults.judge import judge
+from bench.faults.judge import Evidence, judge
 from bench.faults.proxy import HOST, free_port
 from bench.faults.run import wait_for_quiet
 from bench.faults.trial import SETTINGS, Trial, end_in_order
@@ -119,7 +119,8 @@ def _roll(rolling: Rolling, restarts: int, seed: int) -> int:
                 rolling.restart(WEBS[number % len(WEBS)])
             seconds = time.monotonic() - began
             world, history = stop_moving(), stop_sending()
-    verdict = judge(rolling, history, world, [], wait_for_quiet(rolling, QUIET))
+    waiting = wait_for_quiet(rolling, QUIET)
+    verdict = judge(rolling, Evidence(history=history, world=world, waiting=waiting))
     errors = [call for call in history.calls if not call.is_final]
     say(f"{restarts} restarts in {seconds:.0f} s, {len(history.calls):,} calls.")
     say(f"Longest answer {max(call.seconds for call in history.calls):.2f} s.")

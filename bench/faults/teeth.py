@@ -1,4 +1,4 @@
-"""`make teeth`: seven deliberate breaks of the promise, each of which the harness has to catch."""
+"""`make teeth`: deliberate breaks of the promise, each of which the harness has to catch."""
 
 import argparse
 import random
@@ -6,12 +6,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import psycopg
+
 from bench.faults import report
 from bench.faults.kinds import KINDS
 from bench.faults.mutants.apps import MUTANT
 from bench.faults.run import Plan, run
 from bench.faults.trial import end_in_order
 from bench.stack import say
+from revcred.launcher.errors import LaunchError
 
 FORGETFUL = """
 ALTER TABLE metering_seentransaction DROP CONSTRAINT metering_seentransaction_pkey CASCADE
@@ -28,6 +31,7 @@ class Mutant:
     breaks: str = "nothing"  # in bench.faults.mutants.breaks
     settings: Mapping[str, str] = field(default_factory=dict)
     statements: Sequence[str] = ()
+    ruins: bool = False  # the database may be in ruins then, which is enough of a proof
 
 
 MUTANTS = (
@@ -36,6 +40,19 @@ MUTANTS = (
         settings={"synchronous_commit": "off", "wal_writer_delay": "10s"},
         kinds=("database: killed",),
         betrayed_by=("lost",),
+    ),
+    Mutant(
+        name="synchronous_commit=off, and no power",
+        settings={"synchronous_commit": "off", "wal_writer_delay": "10s"},
+        kinds=("database: power cut",),
+        betrayed_by=("lost",),
+    ),
+    Mutant(
+        name="fsync=off, and no power",
+        settings={"fsync": "off"},
+        kinds=("database: power cut",),
+        betrayed_by=("lost",),
+        ruins=True,
     ),
     Mutant(
         name="202 before the commit",
@@ -79,6 +96,8 @@ MUTANTS = (
 FAULTS = 8
 TRANSACTIONS = 2_000  # at least, however slow the machine is
 QUIET = 15.0  # seconds
+# What a run ends with when the database lost what everything else relies on.
+RUINS = (EOFError, TimeoutError, LaunchError, psycopg.Error)
 
 
 def main() -> int:
@@ -110,7 +129,16 @@ def _is_caught(mutant: Mutant, seed: int) -> bool:
             MUTANT: mutant.breaks,
         },
     )
-    outcome = run(plan)
+    try:
+        outcome = run(plan)
+    except RUINS as problem:
+        if not mutant.ruins:
+            raise
+        say(f"{mutant.name}: caught. Nothing works any more: {type(problem).__name__}.")
+        return True
+    if not outcome.faults:
+        say(f"{mutant.name}: not tried, since this machine cannot do what betrays it.")
+        return True
     caught = any(outcome.verdict.broken.get(promise) for promise in mutant.betrayed_by)
     said = "caught" if caught else "NOT CAUGHT"
     say(

@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import redis
 
+from bench.faults.clock import DATABASE_CLOCK, OTHERS_CLOCK, Clock
+from bench.faults.disk import Disk
 from bench.faults.proxy import HOST, Network, Proxy, free_port
 from bench.faults.world import SECOND_WEB, WEB
 from revcred.launcher.environment import EnvironmentVariables
@@ -24,7 +26,7 @@ from revcred.launcher.web import is_answering
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-PROCESSES = (WEB, SECOND_WEB, "worker", "clock")
+PROCESSES = (WEB, SECOND_WEB, "worker", "uploads", "clock")
 GOODBYE = 20.0  # seconds a process may take to end when it is asked to
 CONNECTIONS = 40  # that PostgreSQL takes
 
@@ -43,6 +45,8 @@ class Trial(Stack):
     network: Network = field(default_factory=Network)
     proxies: dict[str, Proxy] = field(default_factory=dict)
     fallen: list[str] = field(default_factory=list)  # ended though nobody had killed them
+    disk: Disk | None = None  # None: PostgreSQL lies beside everything else
+    clocks: Mapping[str, Clock] = field(default_factory=dict)  # empty: they cannot be set
 
     @cached_property
     def port(self) -> int:
@@ -78,8 +82,21 @@ class Trial(Stack):
             **self.direct,
             "DATABASE_URL": f"postgres://revcred_app@{HOST}:{ports['database']}/revcred",
             "REDIS_URL": f"redis://{HOST}:{ports['broker']}/0",
+            **self._clock_of(OTHERS_CLOCK),
             **extra,
         }
+
+    def let_database_use_its_clock(self) -> None:
+        """Restart it with a clock that can be set."""
+        child = self.children["database"]
+        environment = {**child.program.environment, **self._clock_of(DATABASE_CLOCK)}
+        child.program = replace(child.program, environment=environment)
+        child.process.send_signal(child.program.stop_signals[0])
+        child.process.wait(GOODBYE)
+        self.begin("database")
+
+    def _clock_of(self, name: str) -> EnvironmentVariables:
+        return self.clocks[name].environment if self.clocks else {}
 
     def serve(self) -> None:
         super().serve()
@@ -123,6 +140,12 @@ class Trial(Stack):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def kill_database(self) -> None:
+        """All of PostgreSQL at once, and wait until nothing of it is left."""
+        while self.database_family:
+            self.signal_database(signal.SIGKILL)
+            self.kill("database")
+
     def signal_database(self, number: signal.Signals) -> None:
         """To all of PostgreSQL: its backends lead sessions of their own."""
         for pid in sorted(self.database_family):
@@ -140,7 +163,7 @@ class Trial(Stack):
         if name == "broker":
             with suppress(redis.RedisError):
                 return bool(self.broker().ping())
-        return name in ("worker", "clock")
+        return name in ("worker", "uploads", "clock")
 
     def begin(self, *names: str) -> None:
         """Start what was killed, and wait until it serves."""

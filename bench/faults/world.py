@@ -32,6 +32,11 @@ def is_foreign(number: int) -> bool:
     return number % 10 == 2  # noqa: PLR2004 - any tenth would do
 
 
+# Lists that are uploaded.
+ROWS = 700  # that make a credential each: more than a worker applies in one transaction
+PEOPLE = 5  # that a list makes holders and members, and who are told
+STANDING = "standing"  # a credential that is there, and that every list changes
+
 KEYS = [key(number) for number in range(CUSTOMERS * CREDENTIALS)]
 
 
@@ -59,6 +64,9 @@ class Known:
     links: list[Link]
     suspensions: list[Period] = field(default_factory=list)
     revoked_at: datetime | None = None
+    issued_at: float = 0.0  # seconds since the epoch; its periods may reach back further
+    # When it was being changed: from when until when, in seconds since the epoch.
+    changes: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def current(self) -> Link:
@@ -75,6 +83,26 @@ class Known:
     def move(self, to: int, at: datetime) -> None:
         self.current.until = at
         self.links.append(Link(at, subscription=to))
+
+
+@dataclass(frozen=True)
+class UploadedList:
+    """A list that was uploaded and applied, and perhaps undone."""
+
+    number: int
+    is_undone: bool
+    problem: str = ""  # why this could not be done to its end
+
+    @property
+    def name(self) -> str:
+        return f"list-{self.number:04}"
+
+    def credentials(self) -> list[str]:
+        return [f"{self.name}-{row:04}" for row in range(ROWS)]
+
+    def people(self) -> list[str]:
+        """Their addresses."""
+        return [f"{self.name}-{number}@lists.example" for number in range(PEOPLE)]
 
 
 World = dict[str, Known]

@@ -1,0 +1,28 @@
+"""Acts and questions that are tried again until the database is there, as a person would."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+PAUSE = 0.1  # seconds
+
+T = TypeVar("T")
+
+
+def insist(act: Callable[[], object], *already: type[Exception]) -> None:
+    """Until it is done; `already` says that a try, whose answer was lost, had done it."""
+    try:
+        ask(act)
+    except already:
+        return
+
+
+def ask(question: Callable[[], T]) -> T:
+    while True:
+        try:
+            return question()
+        except (InterfaceError, OperationalError):
+            connection.close()
+            time.sleep(PAUSE)
