@@ -19,6 +19,16 @@ app.autodiscover_tasks()
 
 
 # A task is rung for by many requests at once, so it has an id of its own.
+# Celery itself would close the connection around every task; see CELERY_DB_REUSE_MAX.
+@task_prerun.connect
+def _replace_lost_connection(task: Any, **_: Any) -> None:
+    from django.db import close_old_connections  # noqa: PLC0415 - settings are ready only now
+
+    # A task that is called in place belongs to its caller's transaction.
+    if not task.request.is_eager:
+        close_old_connections()
+
+
 @task_prerun.connect
 def _begin_task(task_id: str, task: Any, **_: Any) -> None:
     from revcred.request_id import begin_task  # noqa: PLC0415 - Django's settings are ready only now

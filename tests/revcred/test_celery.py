@@ -3,9 +3,13 @@ import subprocess
 import sys
 import time
 
+import psycopg
+import pytest
+from celery.signals import task_prerun
 from django.conf import settings
+from django.db import OperationalError, connection
 
-from revcred import celery
+from revcred import celery, tasks
 from revcred.launcher.programs import WORKER_ARGUMENTS
 
 
@@ -39,3 +43,20 @@ def test_a_worker_touches_its_heartbeat_again_and_again(tmp_path):
 
 def test_workers_obey_nobody_who_reaches_the_broker():
     assert celery.app.conf.worker_enable_remote_control is False
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_a_task_connects_again_after_the_connection_was_lost(is_noticed):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+    if is_noticed:
+        with pytest.raises(OperationalError):
+            tasks.work_on_uploads()
+
+    for task in (tasks.work_on_uploads, tasks.send_mail):
+        task_prerun.send(sender=task, task_id="1", task=task)
+        task()
