@@ -56,7 +56,7 @@ def _move(
 def uploading(
     environment: EnvironmentVariables, seed: int
 ) -> Iterator[Callable[[], list[UploadedList]]]:
-    """Lists are uploaded in a process of its own. How to stop that."""
+    """Upload lists in a process of its own. Gives a function that stops it and returns them."""
     stopped = PROCESSES.Event()
     with _aside(_upload, dict(environment), seed, stopped) as pipe:
 

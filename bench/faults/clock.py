@@ -9,8 +9,8 @@ from pathlib import Path
 from revcred.launcher.environment import EnvironmentVariables
 
 DATABASE_CLOCK, OTHERS_CLOCK = "database", "others"
-SOURCE = Path(__file__).with_suffix(".c")
-SECONDS = struct.Struct("=q")
+LIBRARY_SOURCE = Path(__file__).with_suffix(".c")
+SECONDS_FORMAT = struct.Struct("=q")
 
 
 class NoCompilerError(Exception):
@@ -31,7 +31,7 @@ class Clock:
     def set_wrong_by(self, seconds: int) -> None:
         # In place: the processes have mapped the file.
         with self.file.open("r+b", buffering=0) as file:
-            file.write(SECONDS.pack(seconds))
+            file.write(SECONDS_FORMAT.pack(seconds))
 
 
 def make_clocks(directory: Path) -> dict[str, Clock]:
@@ -40,12 +40,21 @@ def make_clocks(directory: Path) -> dict[str, Clock]:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise NoCompilerError
-    command = (compiler, "-O2", "-Wall", "-shared", "-fPIC", "-o", str(library), str(SOURCE))
+    command = (
+        compiler,
+        "-O2",
+        "-Wall",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(library),
+        str(LIBRARY_SOURCE),
+    )
     subprocess.run(command, check=True)  # noqa: S603 - constants
     clocks = {
         name: Clock(directory / f"clock-of-{name}", library)
         for name in (DATABASE_CLOCK, OTHERS_CLOCK)
     }
     for clock in clocks.values():
-        clock.file.write_bytes(SECONDS.pack(0))
+        clock.file.write_bytes(SECONDS_FORMAT.pack(0))
     return clocks

@@ -41,7 +41,7 @@ TRANSFER = struct.Struct("<8xQI20x")  # offset and bytes
 
 @dataclass
 class Device:
-    """What has reached the platter, and what a power cut would take back."""
+    """A disk: its platter, and the writes that a power cut would take back."""
 
     platter: int  # a file descriptor
     size: int  # in bytes

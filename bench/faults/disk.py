@@ -39,7 +39,7 @@ class Disk:
         _call("umount", str(self.mount_point))
 
     def cut_power(self, seed: int) -> None:
-        """From now on, nothing is written, and nothing that was not flushed has been.
+        """Undo what was not flushed, and write nothing from now on.
 
         Whoever writes must be dead before `restore_power`.
         """

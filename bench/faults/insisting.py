@@ -6,13 +6,13 @@ from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
-PAUSE = 0.1  # seconds
+RETRY_PAUSE_SECONDS = 0.1  # seconds
 
 T = TypeVar("T")
 
 
 def insist(act: Callable[[], object], *already: type[Exception]) -> None:
-    """Until it is done; `already` says that a try, whose answer was lost, had done it."""
+    """Do it until it is done; `already` says that a try, whose answer was lost, had done it."""
     try:
         ask(act)
     except already:
@@ -25,4 +25,4 @@ def ask(question: Callable[[], T]) -> T:
             return question()
         except (InterfaceError, OperationalError):
             connection.close()
-            time.sleep(PAUSE)
+            time.sleep(RETRY_PAUSE_SECONDS)

@@ -161,7 +161,7 @@ class Times:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What was done to the trial, and what everybody beside it wrote down."""
+    """Records of everybody beside the trial, and the faults that were done to it."""
 
     history: History
     world: World
@@ -325,7 +325,7 @@ def _lags(
 def _wrongly_refused(
     history: History, accepted: Iterable[Name], refused: Iterable[Name], moved: Sequence[Fault]
 ) -> int:
-    """Of those that were only sent while PostgreSQL's clock was right."""
+    """Count them, except what was sent while PostgreSQL's clock was wrong."""
     moments = {(call.gateway, name): call.ended for call in history.calls for name in call.ids}
     for call in history.calls:
         if any(_meanwhile(call, fault) for fault in moved):

@@ -5,27 +5,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.faults.trial import Trial
-from bench.faults.world import PEOPLE, ROWS, STANDING, UploadedList
+from bench.faults.world import PEOPLE_OF_LIST, ROWS_OF_LIST, STANDING_CREDENTIAL, UploadedList
 
 # The names of a list's things begin with its own name, which has nine characters.
-UPLOADS = "SELECT file_name, count(*), min(state) FROM revcred_upload GROUP BY 1"
-CREDENTIALS = """
+UPLOADS_QUERY = "SELECT file_name, count(*), min(state) FROM revcred_upload GROUP BY 1"
+CREDENTIALS_QUERY = """
 SELECT left(c.name, 9), count(*), count(DISTINCT c.name),
     sum((SELECT count(*) FROM revcred_externalkey k WHERE k.credential_id = c.id)),
     sum((SELECT count(*) FROM revcred_assignment a WHERE a.credential_id = c.id))
 FROM revcred_credential c WHERE c.name LIKE 'list-%' GROUP BY 1
 """
-MEMBERS = """
+MEMBERS_QUERY = """
 SELECT left(s.email, 9), count(*), count(DISTINCT s.email)
 FROM revcred_subscriber s JOIN revcred_membership m ON m.subscriber_id = s.id
 WHERE s.email LIKE 'list-%' GROUP BY 1
 """
-TOLD = """
+MAILS_BY_LIST_QUERY = """
 SELECT left(recipient, 9), count(*), count(DISTINCT recipient)
 FROM revcred_outgoingmail WHERE recipient LIKE 'list-%' GROUP BY 1
 """
-STANDING_IN = f"SELECT environment FROM revcred_credential WHERE name = '{STANDING}'"  # noqa: S608
-MAILS = "SELECT id, attempts FROM revcred_outgoingmail"
+STANDING_CREDENTIAL_QUERY = (
+    f"SELECT environment FROM revcred_credential WHERE name = '{STANDING_CREDENTIAL}'"  # noqa: S608
+)
+ATTEMPTS_QUERY = "SELECT id, attempts FROM revcred_outgoingmail"
 
 
 def wrong_lists(trial: Trial, lists: Sequence[UploadedList]) -> Iterator[str]:
@@ -33,30 +35,29 @@ def wrong_lists(trial: Trial, lists: Sequence[UploadedList]) -> Iterator[str]:
     yield from (each.problem for each in lists if each.problem)
     applied = [each.name for each in lists if not each.is_undone]
     undone = [each.name for each in lists if each.is_undone]
-    for what, question, expected in (
-        (
-            "uploads",
-            UPLOADS,
-            dict.fromkeys(applied, (1, "applied")) | dict.fromkeys(undone, (1, "undone")),
-        ),
-        ("credentials", CREDENTIALS, dict.fromkeys(applied, (ROWS,) * 4)),
-        ("members", MEMBERS, dict.fromkeys(applied, (PEOPLE,) * 2)),
-        # Who was told of a list was told of its undoing.
-        (
-            "mails",
-            TOLD,
-            dict.fromkeys(applied, (PEOPLE, PEOPLE)) | dict.fromkeys(undone, (2 * PEOPLE, PEOPLE)),
-        ),
-    ):
-        found: dict[str, tuple[Any, ...]] = {
-            name: tuple(rest) for name, *rest in trial.ask(question)
-        }
-        for name in sorted(found.keys() | expected.keys()):
-            if found.get(name) != expected.get(name):
-                yield f"{what} of {name} are {found.get(name)} and not {expected.get(name)}"
+    rows, people = ROWS_OF_LIST, PEOPLE_OF_LIST
+    states = dict.fromkeys(applied, (1, "applied")) | dict.fromkeys(undone, (1, "undone"))
+    yield from _differences(trial, "uploads", UPLOADS_QUERY, states)
+    credentials = dict.fromkeys(applied, (rows, rows, rows, rows))
+    yield from _differences(trial, "credentials", CREDENTIALS_QUERY, credentials)
+    members = dict.fromkeys(applied, (people, people))
+    yield from _differences(trial, "members", MEMBERS_QUERY, members)
+    # Those who were told of a list are told of its undoing.
+    mails = members | dict.fromkeys(undone, (2 * people, people))
+    yield from _differences(trial, "mails", MAILS_BY_LIST_QUERY, mails)
     last = applied[-1] if applied else ""
-    if (standing := trial.ask(STANDING_IN)[0][0]) != last:
-        yield f"what every list changes is as after {standing!r} and not {last!r}"
+    if (standing := trial.ask(STANDING_CREDENTIAL_QUERY)[0][0]) != last:
+        yield f"the credential that every list changes is as after {standing!r} and not {last!r}"
+
+
+def _differences(
+    trial: Trial, what: str, question: str, expected: Mapping[str, tuple[Any, ...]]
+) -> Iterator[str]:
+    """Compare rows of a list's name and figures with those that are expected."""
+    found = {name: tuple(figures) for name, *figures in trial.ask(question)}
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            yield f"{what} of {name} are {found.get(name)} and not {expected.get(name)}"
 
 
 def wrong_mails(trial: Trial, taken: Mapping[str, int]) -> Iterator[str]:
@@ -67,7 +68,7 @@ def wrong_mails(trial: Trial, taken: Mapping[str, int]) -> Iterator[str]:
     sent = Counter[int]()
     for message_id, count in taken.items():
         sent[int(message_id.partition(".")[0])] += count
-    rows = dict(trial.ask(MAILS))
+    rows = dict(trial.ask(ATTEMPTS_QUERY))
     for number in sorted(rows.keys() | sent.keys()):
         if number not in rows:
             yield f"mail {number} was sent, and is in no row"

@@ -11,7 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.faults.insisting import ask, insist
-from bench.faults.world import CUSTOMERS, PEOPLE, STANDING, SUBSCRIPTIONS, UploadedList
+from bench.faults.world import (
+    CUSTOMERS,
+    PEOPLE_OF_LIST,
+    STANDING_CREDENTIAL,
+    SUBSCRIPTIONS,
+    UploadedList,
+)
 from revcred.models import Credential, Customer, Upload, User
 from revcred.uploads import actions
 from revcred.uploads.columns import ListKind
@@ -19,10 +25,10 @@ from revcred.uploads.columns import ListKind
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-UNDONE = 0.5  # of the lists
-GLANCE = 0.2  # seconds
-MAX_SECONDS = 300.0  # for one phase of a list, however many faults come
-COLUMNS = ("customer", "name", "key", "subscription", "holders", "environment")
+UNDONE_SHARE = 0.5  # of the lists
+POLL_SECONDS = 0.2  # seconds
+MAX_PHASE_SECONDS = 300.0  # for one phase of a list, however many faults come
+LIST_COLUMNS = ("customer", "name", "key", "subscription", "holders", "environment")
 
 
 class Uploader:
@@ -31,12 +37,12 @@ class Uploader:
         self._chance = chance
         self._admin = User.objects.create_superuser(email="admin@lists.example", password=None)
         customer = Customer.objects.get(external_key="customer-0")
-        Credential.objects.create(customer=customer, name=STANDING)
+        Credential.objects.create(customer=customer, name=STANDING_CREDENTIAL)
 
     def upload_until(self, stopped: "Event") -> None:
         """The last list is finished, too."""
         while not stopped.is_set():
-            what = UploadedList(len(self.lists), is_undone=self._chance.random() < UNDONE)
+            what = UploadedList(len(self.lists), is_undone=self._chance.random() < UNDONE_SHARE)
             try:
                 self._upload(what)
             except (Upload.DoesNotExist, TimeoutError) as problem:
@@ -76,10 +82,10 @@ def _csv_of(what: UploadedList) -> str:
     customer = f"customer-{what.number % CUSTOMERS}"
     text = io.StringIO()
     rows = csv.writer(text)
-    rows.writerow(COLUMNS)
-    rows.writerow(("customer-0", STANDING, "", "", "", what.name))
+    rows.writerow(LIST_COLUMNS)
+    rows.writerow(("customer-0", STANDING_CREDENTIAL, "", "", "", what.name))
     for number, name in enumerate(what.credentials()):
-        holder = what.people()[number] if number < PEOPLE else ""
+        holder = what.people()[number] if number < PEOPLE_OF_LIST else ""
         subscription = f"{customer}-{number % SUBSCRIPTIONS}"
         rows.writerow((customer, name, f"key-of-{name}", subscription, holder, ""))
     return text.getvalue()
@@ -87,7 +93,7 @@ def _csv_of(what: UploadedList) -> str:
 
 def _when(what: UploadedList, state: Upload.State) -> Upload:
     """Wait for a state and return the upload. Raises TimeoutError; DoesNotExist if it was lost."""
-    deadline = time.monotonic() + MAX_SECONDS
+    deadline = time.monotonic() + MAX_PHASE_SECONDS
     while True:
         upload = ask(lambda: Upload.objects.get(file_name=what.name))
         if upload.state == state:
@@ -95,4 +101,4 @@ def _when(what: UploadedList, state: Upload.State) -> Upload:
         if time.monotonic() > deadline:
             message = f"{what.name} is {upload.state} and never {state}: {upload.error}"
             raise TimeoutError(message)
-        time.sleep(GLANCE)
+        time.sleep(POLL_SECONDS)

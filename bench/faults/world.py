@@ -33,9 +33,9 @@ def is_foreign(number: int) -> bool:
 
 
 # Lists that are uploaded.
-ROWS = 700  # that make a credential each: more than a worker applies in one transaction
-PEOPLE = 5  # that a list makes holders and members, and who are told
-STANDING = "standing"  # a credential that is there, and that every list changes
+ROWS_OF_LIST = 700  # that make a credential each: more than a worker applies in one transaction
+PEOPLE_OF_LIST = 5  # that a list makes holders and members, and who are told
+STANDING_CREDENTIAL = "standing"  # a credential that is there, and that every list changes
 
 KEYS = [key(number) for number in range(CUSTOMERS * CREDENTIALS)]
 
@@ -98,11 +98,11 @@ class UploadedList:
         return f"list-{self.number:04}"
 
     def credentials(self) -> list[str]:
-        return [f"{self.name}-{row:04}" for row in range(ROWS)]
+        return [f"{self.name}-{row:04}" for row in range(ROWS_OF_LIST)]
 
     def people(self) -> list[str]:
         """Their addresses."""
-        return [f"{self.name}-{number}@lists.example" for number in range(PEOPLE)]
+        return [f"{self.name}-{number}@lists.example" for number in range(PEOPLE_OF_LIST)]
 
 
 World = dict[str, Known]
