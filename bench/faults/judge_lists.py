@@ -25,7 +25,7 @@ SELECT left(recipient, 9), count(*), count(DISTINCT recipient)
 FROM revcred_outgoingmail WHERE recipient LIKE 'list-%' GROUP BY 1
 """
 STANDING_CREDENTIAL_QUERY = (
-    f"SELECT environment FROM revcred_credential WHERE name = '{STANDING_CREDENTIAL}'"  # noqa: S608
+    f"SELECT name, environment FROM revcred_credential WHERE name = '{STANDING_CREDENTIAL}'"  # noqa: S608
 )
 ATTEMPTS_QUERY = "SELECT id, attempts FROM revcred_outgoingmail"
 
@@ -45,9 +45,8 @@ def wrong_lists(trial: Trial, lists: Sequence[UploadedList]) -> Iterator[str]:
     # Those who were told of a list are told of its undoing.
     mails = members | dict.fromkeys(undone, (2 * people, people))
     yield from _differences(trial, "mails", MAILS_BY_LIST_QUERY, mails)
-    last = applied[-1] if applied else ""
-    if (standing := trial.ask(STANDING_CREDENTIAL_QUERY)[0][0]) != last:
-        yield f"the credential that every list changes is as after {standing!r} and not {last!r}"
+    standing = {STANDING_CREDENTIAL: (applied[-1] if applied else "",)}
+    yield from _differences(trial, "values", STANDING_CREDENTIAL_QUERY, standing)
 
 
 def _differences(

@@ -78,7 +78,9 @@ class Stack:
         ):
             self._begin(program)
         self.supervisor.wait_until(
-            lambda: is_answering(f"{self.url}/healthz"), self.children["web"]
+            lambda: is_answering(f"{self.url}/healthz"),
+            self.children["web"],
+            max_seconds=STACK_START_SECONDS,
         )
 
     def wait_until(
