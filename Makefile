@@ -13,7 +13,10 @@ UV := UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 $(HERE)/uv
 FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00 \
 	DATABASE_URL=postgres://nowhere/none REDIS_URL=redis://nowhere
 TEMPLATES := $(wildcard templates)
-RUN_TESTS = $(HERE)/$(if $(MEASURED),coverage run,python) -m pytest -q -n 2
+# One more than there are cores where CI runs: journeys wait for the processes that they start. Each
+# takes whole modules, and at its end what others have left.
+WORKERS ?= 3
+RUN_TESTS = $(HERE)/$(if $(MEASURED),coverage run,python) -m pytest -q -n $(WORKERS) --dist worksteal
 
 # What is started here starts other processes: each would compile the same modules again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -32,13 +35,12 @@ run: .venv/.run-installed ## everything on this machine, with demo data, at http
 test: .venv/.dev-installed ## the tests, on stores of their own; ARGS="tests/revcred/launcher -k valkey" picks some
 	@exec $(RUN_TESTS) -m "not long" $(ARGS)
 
-test-long: .venv/.dev-installed ## the generated tests that take minutes
+test-long: .venv/.dev-installed ## many generated cases, and every migration both ways
 	@exec $(RUN_TESTS) -m long $(ARGS)
 
-coverage: .venv/.dev-installed ## both, measured: fails if an app reaches less than 95 % of its branches
+coverage: .venv/.dev-installed ## `make test`, measured: fails if an app reaches less than 95 % of its branches
 	@$(HERE)/coverage erase
 	@$(MAKE) --no-print-directory test MEASURED=yes
-	@$(MAKE) --no-print-directory test-long MEASURED=yes
 	@$(HERE)/coverage combine -q
 	@$(HERE)/coverage report
 	@for app in revcred metering storefront; do printf '%s, percent: ' $$app; \
@@ -52,7 +54,7 @@ lint: .venv/.dev-installed ## style, types, the direction of imports, templates
 	$(if $(TEMPLATES),$(HERE)/djlint --check $(TEMPLATES))
 	$(if $(TEMPLATES),$(HERE)/djlint --lint $(TEMPLATES))
 
-check: lint coverage ## what CI asks for, but for `make faults`
+check: lint coverage test-long ## what CI asks for, but for `make faults`
 
 fix: .venv/.dev-installed ## mend what a machine can mend
 	$(HERE)/ruff check --fix

@@ -7,9 +7,8 @@ from playwright.sync_api import expect
 
 from revcred.models import Credential, Membership, Subscription
 from tests import factories
-from tests.browser.test_storefront import chromium, complaints, pytestmark
 
-__all__ = ["chromium", "complaints", "pytestmark"]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 WIDTHS = (360, 768, 1440)
 LONG_NAME = "A-name-without-any-place-to-break-it-" * 4

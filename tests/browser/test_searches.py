@@ -7,9 +7,8 @@ from playwright.sync_api import expect
 
 from revcred.models import Membership
 from tests import factories
-from tests.browser.test_storefront import chromium, complaints, pytestmark
 
-__all__ = ["chromium", "complaints", "pytestmark"]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY = "a-key-0f9-to-be-looked-for-W1x2"
 PASTED = [KEY, f"Authorization: Bearer {KEY}", f'"{KEY}"']

@@ -2,27 +2,19 @@
 
 import os
 import re
-from pathlib import Path
 
 import pytest
 from allauth.mfa.models import Authenticator
-from django.db import connection
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from revcred import roles
 from revcred.models import AuditEvent, OutgoingMail
 from tests import factories
 from tests.second_factors import App
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 SHOTS = os.environ.get("SHOTS")  # a directory: pictures of every page, light and dark, wide and not
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"there is no browser at {CHROMIUM}"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
@@ -36,29 +28,17 @@ def boss(db):
 
 
 @pytest.fixture
-def complaints():
-    return []
-
-
-@pytest.fixture
-def page(monkeypatch, live_server, complaints):
+def page(chromium, live_server, complaints):
     """A page of a browser that calls the server localhost, as passkeys want it."""
-    # Playwright runs an event loop in this thread, which makes Django suspicious.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        context = browser.new_context(base_url=re.sub("//[^:]+", "//localhost", live_server.url))
-        context.set_default_timeout(15_000)
-        page = context.new_page()
-        page.on(
-            "console",
-            lambda said: said.type in ("error", "warning") and complaints.append(said.text),
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        yield page
-        browser.close()
-        # The loop has a connection of its own, that would keep the database from being dropped.
-        connection.close()
+    context = chromium.new_context(base_url=re.sub("//[^:]+", "//localhost", live_server.url))
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    page.on(
+        "console",
+        lambda said: said.type in ("error", "warning") and complaints.append(said.text),
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return page
 
 
 @pytest.fixture

@@ -1,20 +1,15 @@
 """A subscriber's way through the storefront, in a real Chromium."""
 
-import os
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from django.db import connection
 from django.utils import timezone
-from playwright.sync_api import Error, expect, sync_playwright
+from playwright.sync_api import Error, expect
 
 from revcred.models import AuditEvent, Membership
 from tests import factories
 
 KEY = "a-key-to-be-seen-once-W1x2"
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 KEEP_WHAT_IS_DRAWN = """
     window.drawn = [];
     const draw = CanvasRenderingContext2D.prototype.fillText;
@@ -24,28 +19,7 @@ KEEP_WHAT_IS_DRAWN = """
     };
 """
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"there is no browser at {CHROMIUM}"),
-]
-
-
-@pytest.fixture
-def chromium(monkeypatch):
-    # Playwright runs an event loop in this thread, which makes Django suspicious.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
-        # The loop has a connection of its own, that would keep the database from being dropped.
-        connection.close()
-
-
-@pytest.fixture
-def complaints():
-    return []
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -166,21 +140,19 @@ def test_all_of_it_works_without_javascript(chromium, live_server, ada):
     expect(page.get_by_text(KEY)).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    ("span", "said"), [("day", "00:00"), ("week", "%b"), ("month", "1 %b"), ("year", "Jan")]
-)
-def test_the_time_of_a_chart_is_named(page, ada, span, said):
+def test_the_time_of_a_chart_is_named(page, ada):
     sign_in(page, ada)
     page.get_by_role("link", name="Geocoding").first.click()
     page.add_init_script(KEEP_WHAT_IS_DRAWN)
     today = timezone.now()
-    page.goto(page.url.partition("?")[0] + f"?span={span}&day={today:%Y-%m-%d}")
+    for span, named in (("day", "00:00"), ("week", "%b"), ("month", "1 %b"), ("year", "Jan")):
+        page.goto(page.url.partition("?")[0] + f"?span={span}&day={today:%Y-%m-%d}")
 
-    expect(page.locator(".chart canvas")).to_be_visible()
-    page.wait_for_function("window.drawn.length > 0")
-    drawn = page.evaluate("window.drawn")
-    first = today - timedelta(days=today.weekday()) if span == "week" else today
-    assert any(first.strftime(said) in each for each in drawn), drawn
+        expect(page.locator(".chart canvas")).to_be_visible()
+        page.wait_for_function("window.drawn.length > 0")
+        drawn = page.evaluate("window.drawn")
+        first = today - timedelta(days=today.weekday()) if span == "week" else today
+        assert any(first.strftime(named) in each for each in drawn), (span, drawn)
 
 
 def test_the_documentation_of_the_doors_works_under_the_policy(page, complaints):

@@ -4,19 +4,17 @@ Against all of revcred as it runs in production: web, worker, the worker for upl
 """
 
 import csv
-import os
 from io import StringIO
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from revcred.launcher.stack import Stack, running_stack
 from revcred.launcher.temporary import temporary_directory
+from tests.stores import copy_migrated_data
 
 PROJECT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 ROWS = 5_000
 PATIENCE = 120_000  # milliseconds; the machine may be busy
 EMAIL, PASSWORD = "admin@example.com", "correct horse battery staple"
@@ -32,31 +30,15 @@ factories.a_credential(acme, key="{KEY.format(0)}", name="Client 0", environment
 factories.settled(*[factories.a_call("{KEY.format(7)}") for _ in range(12)])
 """
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"there is no browser at {CHROMIUM}"),
-]
-
 
 @pytest.fixture(scope="module")
 def stack():
-    with temporary_directory() as directory, running_stack(Stack, directory, PROJECT) as stack:
-        stack.manage("shell", "--no-imports", "--command", SEED)
-        stack.serve()
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def complaints():
-    return []
+    with temporary_directory() as directory:
+        copy_migrated_data(directory)
+        with running_stack(Stack, directory, PROJECT) as stack:
+            stack.manage("shell", "--no-imports", "--command", SEED)
+            stack.serve()
+            yield stack
 
 
 @pytest.fixture

@@ -162,6 +162,7 @@ def migrate(*targets):
         grant_runtime_rights(application)
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_no_bill_changes_by_the_upgrade():
     """A product with sources that counted calls of no source says so; others do not."""

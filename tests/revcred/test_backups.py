@@ -21,7 +21,7 @@ from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NAME = "restored"
+NAME = f"restored_by_{os.getpid()}"
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def manage(*arguments, **variables):
     )
 
 
+@pytest.mark.long
 def test_what_is_restored_counts_the_same_calls_once(restored_database, sign_in, tmp_path):
     sign_in(factories.a_user(is_staff=True))
     assert Session.objects.exists()

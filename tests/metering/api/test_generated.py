@@ -15,7 +15,7 @@ documented = schemathesis.openapi.from_dict(schema(), config=few)
 @pytest.mark.filterwarnings("ignore:Skipped test cases with unsupported payload media types")
 @documented.parametrize()
 @settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     database=None,
     derandomize=True,
