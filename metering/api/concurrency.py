@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 from django.conf import settings
@@ -19,9 +19,14 @@ from revcred.api.errors import error_answer
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+T = TypeVar("T")
+
 OVER_FAIR_SHARE_MESSAGE = "This gateway has most of the requests in flight. Send it again."
 # All whose tokens are not known, or not for long, are counted together.
 NOBODY = 0
+UNKNOWN_TOKENS_WITHOUT_PAUSE = 20  # within a second, such as of gateways that were suspended
+UNKNOWN_TOKEN_PAUSE_SECONDS = 1.0
+MAX_PAUSING_ANSWERS = 500  # in a process; each holds a connection
 RECENTLY_SEEN_SECONDS = 10.0  # a gateway seen within them counts as one that shares the threads
 
 
@@ -79,6 +84,31 @@ class InFlightRequests:
         return sum(seen_at >= since for seen_at in self._seen_at.values())
 
 
+class WaitingByGateway(Generic[T]):
+    """What waits for a turn. Gateways take turns; of each, what came first is first."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[T]] = {}  # by gateway, the next one first
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def count_gateways(self) -> int:
+        return len(self._waiting)
+
+    def append(self, gateway_id: int, item: T) -> None:
+        self._waiting.setdefault(gateway_id, deque()).append(item)
+
+    def pop(self) -> T:
+        """Take the first item of the gateway whose turn it is. Raises StopIteration if empty."""
+        gateway_id, items = next(iter(self._waiting.items()))
+        del self._waiting[gateway_id]
+        item = items.popleft()
+        if items:
+            self._waiting[gateway_id] = items  # at the end: all others are next
+        return item
+
+
 class FairTurns:
     """Turns in the event loop: one POST after the other, and of one gateway after the other.
 
@@ -87,27 +117,51 @@ class FairTurns:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
+        self._waiting: WaitingByGateway[asyncio.Future[None]] = WaitingByGateway()
 
     async def wait_for_turn(self, gateway_id: int) -> None:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._give_next)
-        self._waiting.setdefault(gateway_id, deque()).append(turn)
+        self._waiting.append(gateway_id, turn)
         await turn
 
     def _give_next(self) -> None:
-        gateway_id, turns = next(iter(self._waiting.items()))
-        del self._waiting[gateway_id]
-        turn = turns.popleft()
-        if turns:
-            self._waiting[gateway_id] = turns  # at the end: all others are next
+        turn = self._waiting.pop()
         if not turn.done():  # cancelled, because its client has hung up
             turn.set_result(None)
         if self._waiting:
             # After what this turn does, and after what has come meanwhile.
             asyncio.get_running_loop().call_soon(self._give_next)
+
+
+class UnknownTokenPause:
+    """A pause before the answer to a token that is not valid, once many have been tried.
+
+    Whoever tries one after the other over a connection, or over many, is slow then, and what they
+    cost no longer depends on how fast this process is. A pause holds no thread and no body.
+    """
+
+    def __init__(self) -> None:
+        self._tried_at: deque[float] = deque(maxlen=UNKNOWN_TOKENS_WITHOUT_PAUSE)
+        self._pausing = 0
+
+    async def wait(self) -> None:
+        """Count one more, and wait if there were many within the last second."""
+        now = time.monotonic()
+        are_many = (
+            len(self._tried_at) == UNKNOWN_TOKENS_WITHOUT_PAUSE
+            and now - self._tried_at[0] < UNKNOWN_TOKEN_PAUSE_SECONDS
+        )
+        self._tried_at.append(now)
+        if not are_many or self._pausing >= MAX_PAUSING_ANSWERS:
+            return
+        self._pausing += 1
+        try:
+            await asyncio.sleep(UNKNOWN_TOKEN_PAUSE_SECONDS)
+        finally:
+            self._pausing -= 1
 
 
 class ConcurrencyLimiter:

@@ -7,7 +7,6 @@ small POSTs so, and a sender who takes his time holds nothing.
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +15,16 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, InterfaceError, close_old_connections
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, AuthenticationFailed
 
 from metering.api.authentication import cached_gateway_id
-from metering.api.concurrency import NOBODY, FairTurns, InFlightRequests
+from metering.api.concurrency import (
+    NOBODY,
+    FairTurns,
+    InFlightRequests,
+    UnknownTokenPause,
+    WaitingByGateway,
+)
 from metering.api.pipeline import DatabaseTime, Intake
 from metering.api.registered_doors import DOORS
 from metering.inbox.group_commit import DeliveryRow, commit_each_row
@@ -49,13 +54,13 @@ class AsyncGroupCommit:
         self, commit_rows: Callable[[Sequence[DeliveryRow]], Awaitable[Sequence[Exception | None]]]
     ) -> None:
         self._commit_rows = commit_rows
-        self._waiting: list[WaitingRow] = []
+        self._waiting: WaitingByGateway[WaitingRow] = WaitingByGateway()
         self._writer: asyncio.Task[None] | None = None
 
     async def commit(self, row: DeliveryRow) -> None:
         """Return once the row is committed. Raises django.db.DatabaseError."""
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, committed))
+        self._waiting.append(row.gateway_id, (row, committed))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
         await committed
@@ -77,25 +82,16 @@ class AsyncGroupCommit:
 
     def _take_group(self) -> "list[WaitingRow]":
         """Take the rows of the next commit off the queue: those of all gateways in turn."""
-        by_gateway: dict[int, deque[WaitingRow]] = {}
-        for waiting in self._waiting:
-            by_gateway.setdefault(waiting[0].gateway_id, deque()).append(waiting)
-        if len(by_gateway) == 1:
-            group = self._waiting[:MAX_ENTRIES_PER_COMMIT]
-            del self._waiting[:MAX_ENTRIES_PER_COMMIT]
-            return group
-        group, characters = [], 0
-        while by_gateway and len(group) < MAX_ENTRIES_PER_COMMIT:
-            for gateway_id in list(by_gateway):
-                waiting = by_gateway[gateway_id].popleft()
-                if not by_gateway[gateway_id]:
-                    del by_gateway[gateway_id]
-                group.append(waiting)
-                characters += len(waiting[0].body)
-            if characters > MAX_SHARED_COMMIT_CHARACTERS:
+        group: list[WaitingRow] = []
+        characters = 0
+        is_shared = self._waiting.count_gateways() > 1
+        while self._waiting and len(group) < MAX_ENTRIES_PER_COMMIT:
+            for _ in range(self._waiting.count_gateways()):
+                row, committed = self._waiting.pop()
+                group.append((row, committed))
+                characters += len(row.body)
+            if is_shared and characters > MAX_SHARED_COMMIT_CHARACTERS:
                 break
-        # What is left keeps its order: of each gateway, the oldest is next.
-        self._waiting = [waiting for left in by_gateway.values() for waiting in left]
         return group
 
 
@@ -120,6 +116,7 @@ class EventLoopDoors:
         self._dialects = {path: door.dialect for door in DOORS for path in door.paths}
         self._in_flight = InFlightRequests(share_above=settings.FAIR_SHARE_ABOVE)
         self._turns = FairTurns()
+        self._unknown_token_pause = UnknownTokenPause()
 
     def take(self, method: str, path: str) -> bool:
         """Return True if this is a POST at a door."""
@@ -145,6 +142,10 @@ class EventLoopDoors:
                 if self._in_flight.is_shared():
                     await self._turns.wait_for_turn(gateway_id or NOBODY)
                 answer = await self._run(intake.steps())
+        except AuthenticationFailed as error:
+            intake = None  # with the body
+            await self._unknown_token_pause.wait()
+            answer = dialect.answer_error(error, path)
         except APIException as error:
             answer = dialect.answer_error(error, path)
         except (DatabaseError, InterfaceError):

@@ -107,7 +107,8 @@ class Server:
             _send(protocol, self._answer_health(scope.path))
             return
         headers = _joined_headers(scope.headers)
-        if self._doors.take(scope.method, scope.path):
+        # As Django reads methods: one in lower case does not lead around the doors.
+        if self._doors.take(scope.method.upper(), scope.path):
             _send(protocol, await self._answer_by_door(scope, protocol, headers))
         elif in_one := await self._answer_by_django(scope, protocol, headers):
             _send(protocol, in_one)

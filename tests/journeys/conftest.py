@@ -67,7 +67,7 @@ class Journeys(Stack):
     def seconds_until_attributed(self, name):
         began = time.monotonic()
         while self.ask(f"/v1/transactions/{name}").body.get("state") != "attributed":
-            assert time.monotonic() - began < 15, "not attributed"
+            assert time.monotonic() - began < 60, "not attributed"
             time.sleep(0.05)
         return time.monotonic() - began
 

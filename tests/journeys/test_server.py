@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
 
 import pytest
 
@@ -139,3 +140,17 @@ def test_a_chunked_body_is_a_body(stack):
 
 def _now():
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def test_a_method_in_lower_case_does_not_lead_around_the_doors(stack):
+    def ask(method):
+        line = HTTPConnection("127.0.0.1", stack.port, timeout=30)
+        headers = {"authorization": f"Bearer {stack.token}", "content-type": "application/json"}
+        line.request(method, "/v1/transactions", b"[]", headers)
+        answer = line.getresponse()
+        answer.read()
+        line.close()
+        # Django's middleware would add its own.
+        return answer.status, {name.lower() for name, _ in answer.getheaders()}
+
+    assert ask("post") == ask("POST")

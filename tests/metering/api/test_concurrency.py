@@ -6,11 +6,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from metering.api import authentication
+from metering.api import authentication, concurrency
 from metering.api.concurrency import NOBODY, ConcurrencyLimiter, FairTurns, InFlightRequests
 from metering.api.errors import SlowDown
 from metering.api.event_loop_doors import MAX_SHARED_COMMIT_CHARACTERS, AsyncGroupCommit
 from metering.inbox.group_commit import DeliveryRow
+from tests.metering.api.conftest import LoopClient
 
 GREEDY, MODEST = 1, 2
 
@@ -129,6 +130,47 @@ def test_a_small_post_is_committed_before_most_of_the_large_ones_that_came_first
     asyncio.run(commit_all())
 
     assert groups == [[GREEDY, MODEST], [GREEDY, MODEST], [GREEDY, GREEDY, GREEDY]]
+
+
+def test_answers_to_unknown_tokens_pause_once_there_are_many(monkeypatch):
+    monkeypatch.setattr(concurrency, "MAX_PAUSING_ANSWERS", 3)
+    at_once = concurrency.UNKNOWN_TOKENS_WITHOUT_PAUSE
+
+    async def answers_without_pause():
+        pause = concurrency.UnknownTokenPause()
+        waits = [asyncio.create_task(pause.wait()) for _ in range(at_once + 5)]
+        await asyncio.sleep(0)
+        done = [wait.done() for wait in waits]
+        for wait in waits[at_once:]:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        assert pause._pausing == 0
+        return done
+
+    # Of the five above, three may hold a connection.
+    assert asyncio.run(answers_without_pause()) == [True] * at_once + [False] * 3 + [True] * 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("invalid", ["hak_nonsense", "", None])
+def test_only_tokens_that_are_not_valid_make_answers_pause(monkeypatch, token, invalid):
+    paused = []
+
+    async def wait(_):
+        paused.append(True)
+
+    monkeypatch.setattr(concurrency.UnknownTokenPause, "wait", wait)
+    monkeypatch.setattr("metering.api.event_loop_doors.close_old_connections", lambda: None)
+    valid = invalid is None
+    shown = token if valid else invalid
+    answer = LoopClient().post(
+        "/v1/transactions",
+        "[]",
+        content_type="application/json",
+        headers={"authorization": f"Bearer {shown}"},
+    )
+
+    assert (answer.status_code == 401, paused) == (not valid, [] if valid else [True])
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 """Only so many passwords are hashed at once, so that signing in leaves the machine to others."""
 
+import os
+import sys
+
 import pytest
-from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
 from django.urls import reverse
 
 from revcred.accounts import hashers
@@ -30,6 +33,23 @@ def test_one_after_the_other_any_number_is_hashed():
 
     assert all(check_password("a password", each) for each in hashed)
     assert hashed[0].startswith("pbkdf2_sha256$")  # as those of before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a whole process is nice elsewhere")
+def test_hashing_makes_way_for_all_other_threads(monkeypatch):
+    niceness = []
+    hash_once = PBKDF2PasswordHasher.encode
+
+    def encode(*arguments):
+        niceness.append(os.getpriority(os.PRIO_PROCESS, 0))
+        return hash_once(*arguments)
+
+    monkeypatch.setattr(PBKDF2PasswordHasher, "encode", encode)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    make_password("a password")
+
+    assert niceness == [min(before + hashers.ADDED_NICENESS, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_a_third_at_the_same_time_is_refused(busy):
