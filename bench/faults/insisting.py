@@ -4,8 +4,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 
+# Raised where a row is gone that had been committed: the judge finds out about it.
+LOST_ROWS = (ObjectDoesNotExist, IntegrityError)
 RETRY_PAUSE_SECONDS = 0.1  # seconds
 
 T = TypeVar("T")

@@ -9,10 +9,9 @@ import time
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from django.core.exceptions import ObjectDoesNotExist
 from django.utils import timezone
 
-from bench.faults.insisting import ask, insist
+from bench.faults.insisting import LOST_ROWS, ask, insist
 from bench.faults.world import (
     CREDENTIALS,
     CUSTOMERS,
@@ -76,7 +75,7 @@ class Mover:
         acts = (self._move, self._issue_late, self._suspend_or_resume, self._revoke)
         began = time.time()
         # A credential that was lost is found by the judge.
-        with suppress(ObjectDoesNotExist):
+        with suppress(*LOST_ROWS):
             if text := self._chance.choices(acts, weights=(14, 3, 3, 1))[0]():
                 self.world[text].changes.append((began, time.time()))
 

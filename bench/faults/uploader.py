@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.faults.insisting import ask, insist
+from bench.faults.insisting import LOST_ROWS, ask, insist
 from bench.faults.world import (
     CUSTOMERS,
     PEOPLE_OF_LIST,
@@ -45,7 +45,7 @@ class Uploader:
             what = UploadedList(len(self.lists), is_undone=self._chance.random() < UNDONE_SHARE)
             try:
                 self._upload(what)
-            except (Upload.DoesNotExist, TimeoutError) as problem:
+            except (*LOST_ROWS, TimeoutError) as problem:
                 what = replace(what, problem=f"{what.name}: {problem}")
             self.lists.append(what)
 
