@@ -102,8 +102,9 @@ def disk_for_postgresql(home: Path) -> Iterator[Disk]:
         yield disk
     finally:
         for each in (mount_point, device_file):
+            # After a failure somebody may still be at work in it.
             with suppress(NoDiskError):
-                _call("umount", str(each))
+                _call("umount", "--lazy", str(each))
         process.kill()
         process.join()
 
