@@ -34,7 +34,8 @@ class Upload(models.Model):
 
         counts   rows by action
         also_creates
-                 things created because rows name them: customers, subscribers, subscriptions
+                 things created because rows name them: customers, subscribers, subscriptions,
+                 products
         effects  rows by effect (see `rights.RowEffect`)
         members  new members: `count`, `of_others` (people of other customers), and the first
                  `people`: email, domain, customer, role, rows, is_rejected, is_of_another,
@@ -44,6 +45,10 @@ class Upload(models.Model):
         reasons  reasons of rejected rows: column, message, number of rows
         claim    transactions in quarantine that wait for the list: transactions, since, customers
                  (name, number)
+        warnings what nobody may overlook: code, count, message, examples
+        new_subscriptions
+                 of plans: `count`, and the `first`: customer, plan, external_key, product (None if
+                 it is new, too), is_numbered
         moves    calls that applying it moves, from where to where (see `uploads.trial`)
 
     `undo_preview`, once somebody has asked what undoing does, or has asked for undoing:
@@ -57,6 +62,14 @@ class Upload(models.Model):
         moves     calls that undoing the others moves, as in `preview`
         keeps     True if it was asked to undo the others and leave these
         kept      what was left while undoing, in the form of `obstacles`
+
+    `findings` of reading it:
+
+        reasons  why a column was recognised, by position
+        distinct number of different values in the first rows, by position
+        asked    positions that could all be the key, so that somebody has to choose
+        hashes   positions of columns that hold hashes of keys
+        left_out what the file has and no row is made of, with counts
 
     `outcome`, from applying on: rows by action; `meanwhile`, rows rejected because they changed
     after the check; things `undone`, and things `kept` because something depended on them.
@@ -95,7 +108,10 @@ class Upload(models.Model):
     encoding = models.CharField(max_length=20, blank=True, editable=False)
     delimiter = models.CharField(max_length=1, blank=True, editable=False)
     file_format = models.CharField(max_length=200, blank=True, editable=False)
+    # The row that names the columns, if somebody chose it.
+    header_row = models.PositiveIntegerField(null=True, editable=False)
     header = models.JSONField(default=list, editable=False)
+    findings = models.JSONField(default=dict, db_default={}, editable=False)
     sample = models.JSONField(default=list, editable=False)
     mapping = models.JSONField(default=dict, editable=False)
     # Values that every row has, by column.
@@ -243,10 +259,12 @@ class UploadChange(models.Model):
 
 
 class RememberedMapping(models.Model):
-    """A mapping that somebody chose, remembered for files with the same header."""
+    """A mapping that somebody chose with all choices, remembered for files with the same header."""
 
     signature = models.CharField(max_length=64, primary_key=True)
     mapping = models.JSONField()
+    fixed_values = models.JSONField(default=dict, db_default={})
+    choices = models.JSONField(default=dict, db_default={})
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -19,16 +19,25 @@ from revcred.uploads import (
 from revcred.uploads import mapping as mappings
 from revcred.uploads.columns import ListKind
 from revcred.uploads.files import FileTooLarge
+from revcred.uploads.invalid_cell import InvalidCell
+from revcred.uploads.moment_cells import is_time_zone
 from revcred.uploads.phases import begin_phase, end_upload, locked_upload, uploads_bell
+from revcred.uploads.plans.plan_subscriptions import (
+    DEFAULT_KEY_PATTERN,
+    KEY_PATTERN_NEEDED,
+    is_key_pattern,
+)
 from revcred.uploads.problems import RowProblem, row_problems
 from revcred.uploads.quota import NoRoom
 from revcred.uploads.reading import MAX_FILE_BYTES
 from revcred.uploads.rejected_file import RejectedFile
 from revcred.uploads.rights import NotAllowed
+from revcred.uploads.state_cells import parse_state_words
 
 __all__ = [
     "ColumnsMissing",
     "FileTooLarge",
+    "InvalidChoice",
     "NoRoom",
     "NotAllowed",
     "NothingToApply",
@@ -53,6 +62,14 @@ logger = logging.getLogger(__name__)
 
 class FileCutOff(Exception):
     """Less or other content arrived than was announced, as if the connection had been cut."""
+
+
+class InvalidChoice(Exception):
+    """A choice has a text that it may not have."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"`{name}`: {message}")
+        self.name, self.message = name, message
 
 
 class WrongUploadState(Exception):
@@ -80,6 +97,7 @@ UPLOAD_SETTINGS = (
     "kind",
     "encoding",
     "delimiter",
+    "header_row",
     "header",
     "mapping",
     "fixed_values",
@@ -98,6 +116,28 @@ class UploadChoices:
     subscribers: Literal["reject", "create"] = "reject"
     subscriptions: Literal["reject", "create"] = "reject"
     product: str = ""  # external key of the product of subscriptions that are created
+    plans: Literal["reject", "create"] = "reject"  # create: the product that the plan names
+    # Of new subscriptions of plans. Equal ones get a number.
+    plan_keys: str = DEFAULT_KEY_PATTERN
+    missing_keys: Literal["reject", "generate"] = "reject"  # of new credentials
+    inactive: Literal["reject", "keep"] = "reject"  # keep: suspended, revoked or expired as it is
+    states: str = ""  # states of further words: "ruht = suspended, frei = active"
+    # Rows with the same key, or the same name at a customer.
+    duplicates: Literal["reject", "first", "last"] = "reject"
+    day_order: Literal["ask", "day_first", "month_first"] = "ask"  # of dates such as 03/04/2027
+    time_zone: str = "UTC"  # of moments without an offset
+
+    def __post_init__(self) -> None:
+        """Raises InvalidChoice where a text is none that the choice may have."""
+        if not is_key_pattern(self.plan_keys):
+            raise InvalidChoice("plan_keys", KEY_PATTERN_NEEDED)
+        if not is_time_zone(self.time_zone):
+            raise InvalidChoice("time_zone", "This is no time zone such as Europe/Berlin.")
+        try:
+            parse_state_words(self.states)
+        except InvalidCell as error:
+            raise InvalidChoice("states", str(error)) from error
+
     keys_of_others: Literal["reject", "take_over"] = "reject"
     people_of_others: Literal["reject", "join"] = "reject"  # join: become members of this customer
     revoked_keys: Literal["reject", "use_again"] = "reject"
@@ -111,6 +151,7 @@ def receive_upload(
     by: User | None,
     encoding: str | None = None,
     delimiter: str | None = None,
+    header_row: int | None = None,
     mapping: Mapping[int, str] | None = None,
     fixed_values: Mapping[str, str] | None = None,
     choices: UploadChoices | None = None,
@@ -148,6 +189,7 @@ def receive_upload(
             digest=digest,
             encoding=encoding or "",
             delimiter=delimiter or "",
+            header_row=header_row,
             mapping=mappings.without_fixed_columns(mapping or {}, fixed_values or {}),
             fixed_values=fixed_values or {},
             choices=asdict(choices or UploadChoices()),
@@ -173,8 +215,11 @@ def recheck_upload(
     choices: UploadChoices | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
+    header_row: int | None = None,
 ) -> None:
     """Let a worker check the upload again with other settings; None keeps a setting.
+
+    `header_row`: the number of the row that names the columns; 0 lets it be recognised.
 
     A mapping is remembered for files with the same header. Raises ColumnsMissing; and
     WrongUploadState unless the upload is UNMAPPED or READY, or its file could not be read.
@@ -186,17 +231,19 @@ def recheck_upload(
     with locked_upload(upload):
         if not _may_be_checked(upload):
             raise WrongUploadState
-        if encoding is not None or delimiter is not None:
+        if encoding is not None or delimiter is not None or header_row is not None:
             upload.encoding = encoding if encoding is not None else upload.encoding
             upload.delimiter = delimiter if delimiter is not None else upload.delimiter
+            upload.header_row = header_row or None if header_row is not None else upload.header_row
             upload.mapping = {}  # the file may have other columns when it is read this way
         if mapping is not None:
             upload.mapping = {str(position): name for position, name in mapping.items()}
-            _remember_mapping(kind, upload)
         upload.mapping = mappings.without_fixed_columns(upload.mapping, fixed_values)
         upload.fixed_values = fixed_values
         if choices is not None:
             upload.choices = asdict(choices)
+        if upload.mapping and (mapping is not None or choices is not None):
+            _remember_mapping(kind, upload)
         upload.state, upload.error, upload.preview = Upload.State.CHECKING, "", {}
         upload.is_staged = False
         begin_phase(upload)
@@ -318,5 +365,10 @@ def _may_be_checked(upload: Upload) -> bool:
 def _remember_mapping(kind: ListKind, upload: Upload) -> None:
     RememberedMapping.objects.update_or_create(
         pk=mappings.header_signature(kind, upload.header),
-        defaults={"mapping": upload.mapping, "at": timezone.now()},
+        defaults={
+            "mapping": upload.mapping,
+            "fixed_values": upload.fixed_values,
+            "choices": upload.choices,
+            "at": timezone.now(),
+        },
     )

@@ -51,6 +51,9 @@ MAX_ROWS_PER_CHUNK = 4_000
 CHUNK_TARGET_SECONDS = 0.3  # of a transaction: others wait that long for its locks
 MAX_CHUNK_ATTEMPTS = 5  # if others hold its locks, or write the same keys
 CHUNK_RETRY_PAUSE_SECONDS = 0.2
+SEALED_COLUMNS = (
+    "number, key_id, new_key_id, is_new, fingerprint, new_alias_fingerprints, new_alias_ids"
+)
 SET_PLANNER = "".join(
     f"SET LOCAL {name} = {value}; " for name, value in CHUNK_PLANNER_SETTINGS.items()
 )
@@ -144,7 +147,7 @@ def _next_chunk(
 ) -> RowChunk | None:
     """Return the next `most` rows, and start to seal their keys. None after the last row."""
     plan = LIST_PLANS[ListKind(upload.kind)]
-    names = "number, key_id, new_key_id, is_new, fingerprint" if plan.seals_keys else "number"
+    names = SEALED_COLUMNS if plan.seals_keys else "number"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {names} FROM {staging.staging_table(upload.pk)} "
@@ -178,8 +181,14 @@ class _BackgroundSealing:
 
     def begin(self, rows: list[tuple[Any, ...]]) -> "Future[list[SealedRow]]":
         targets = [
-            SealTarget(number, new_key if is_new else key, is_new, fingerprint and fingerprint.hex)
-            for number, key, new_key, is_new, fingerprint in rows
+            SealTarget(
+                number,
+                new_key if is_new else key,
+                is_new,
+                fingerprint and fingerprint.hex,
+                {alias.hex: number for alias, number in zip(aliases or (), ids or (), strict=True)},
+            )
+            for number, key, new_key, is_new, fingerprint, aliases, ids in rows
         ]
         return self._thread.submit(self._sealer.seal, targets)
 

@@ -8,10 +8,9 @@ from typing import Any
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from revcred.fingerprints import hint
 from revcred.hooks import count_waiting_for
 from revcred.models import RememberedMapping, Upload
-from revcred.uploads import columns, mapping, problems, rights, staging
+from revcred.uploads import columns, mapping, preview_warnings, problems, rights, samples, staging
 from revcred.uploads.columns import ListColumn, ListKind
 from revcred.uploads.opening import (
     ProgressCallback,
@@ -24,6 +23,7 @@ from revcred.uploads.opening import (
     stop_if_asked,
 )
 from revcred.uploads.plans import LIST_PLANS
+from revcred.uploads.plans.plan_subscriptions import DEFAULT_KEY_PATTERN
 from revcred.uploads.reading import ListReader, RowError
 from revcred.uploads.steps import UploadStep, begin_step, end_step
 
@@ -31,11 +31,18 @@ RowAction = Upload.Action
 
 ROWS_PER_COPY = 10_000  # staged by one COPY statement
 MAPPING_SAMPLE_ROWS = 20  # first rows, by which columns are recognised
+SAMPLED_ROWS = 1_000  # first rows, whose different values are counted
+# How cells are read. Who gets access is decided for each list anew.
+REMEMBERED_CHOICES = frozenset(
+    {"plan_keys", "states", "day_order", "time_zone", "missing_keys", "inactive", "duplicates"}
+)
+DEFAULT_CHOICES = frozenset({None, "", "reject", "ask", "UTC", DEFAULT_KEY_PATTERN})
 EXAMPLES_PER_ACTION = 3  # rows of each action that a preview shows
 
 # Columns of every plan's query that the staging table keeps, besides the values of the row.
 PLANNED_COLUMNS = (
     *("action", "is_new", "target_id", "before", "after", "other_row", "version", "effects"),
+    "is_superseded",
 )
 # A cell that could not be read is empty to the plan, and so is every cell of a row that could not.
 # What the plan says of these is not true: it says that a customer is unknown, where none is named.
@@ -71,8 +78,8 @@ def check_list(
     with open_upload(upload) as read:
         rows = _describe_file(upload, read)
         mapped = mapped_columns(upload)
-        # Before any row is read: a file of a gigabyte would be staged in vain.
-        if mapping.missing_columns(
+        # Before any row is staged: a file of a gigabyte would be staged in vain.
+        if upload.findings["asked"] or mapping.missing_columns(
             kind,
             {position: column.name for position, column in mapped.items()},
             upload.fixed_values,
@@ -94,7 +101,15 @@ def check_list(
     stop_if_asked(upload)
     end_step(upload, at=timezone.now())
     upload.save(
-        update_fields=["is_staged", "preview", "state", "fraction", "total", "step_seconds"]
+        update_fields=[
+            "is_staged",
+            "preview",
+            "state",
+            "fraction",
+            "total",
+            "step_seconds",
+            "findings",
+        ]
     )
 
 
@@ -108,32 +123,44 @@ def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
     if upload.header and upload.header != read.header:
         upload.mapping = {}
     upload.file_format, upload.header = read.file_format[:200], read.header
-    first = list(islice(read.rows, MAPPING_SAMPLE_ROWS))
+    first = list(islice(read.rows, SAMPLED_ROWS))
     sample = [cells for _, cells in first if not isinstance(cells, RowError)]
+    guessed = mapping.guess_columns(kind, read.header, sample[:MAPPING_SAMPLE_ROWS])
+    upload.findings = {
+        "reasons": guessed.reasons,
+        "hashes": guessed.hashes,
+        "distinct": samples.distinct_counts(read.header, sample),
+        "asked": [],
+    }
     if not upload.mapping:
-        # A mapping that somebody chose for a file with the same header beats a guess.
+        # What somebody chose for a file with the same header beats a guess.
         signature = mapping.header_signature(kind, read.header)
         remembered = RememberedMapping.objects.filter(pk=signature).first()
-        found = (
-            remembered.mapping if remembered else mapping.guess_mapping(kind, read.header, sample)
-        )
-        upload.mapping = mapping.without_fixed_columns(found, upload.fixed_values)
-    upload.sample = _sample_without_keys(upload, sample[:EXAMPLES_PER_ACTION])
-    upload.save(update_fields=["file_format", "header", "mapping", "sample"])
+        if remembered:
+            _use_remembered(upload, remembered)
+        else:
+            upload.mapping = mapping.without_fixed_columns(guessed.mapping, upload.fixed_values)
+            upload.findings["asked"] = guessed.asked
+    upload.sample = samples.sample_rows(read.header, sample, mapped_columns(upload))
+    upload.save(
+        update_fields=[
+            *("file_format", "header", "mapping", "sample", "findings"),
+            *("fixed_values", "choices"),
+        ]
+    )
     return chain(first, read.rows)
 
 
-def _sample_without_keys(upload: Upload, sample: list[list[str]]) -> list[list[str]]:
-    """Return the cells as a page may show them: secrets empty, possible keys as hints."""
-    mapped = mapped_columns(upload)
-    # A column that nothing is mapped to may hold keys, too.
-    return [
-        [
-            staging.shown_cell(mapped[position], cell) if position in mapped else f"…{hint(cell)}"
-            for position, cell in enumerate(cells)
-        ]
-        for cells in sample
-    ]
+def _use_remembered(upload: Upload, remembered: RememberedMapping) -> None:
+    """Take over what was chosen for the last list with this header, unless this one says else."""
+    upload.fixed_values = upload.fixed_values or remembered.fixed_values
+    upload.choices = upload.choices | {
+        name: value
+        for name, value in remembered.choices.items()
+        if name in REMEMBERED_CHOICES and upload.choices.get(name) in DEFAULT_CHOICES
+    }
+    upload.mapping = mapping.without_fixed_columns(remembered.mapping, upload.fixed_values)
+    upload.findings["remembered"] = remembered.at.isoformat()
 
 
 def _stage_rows(
@@ -144,7 +171,7 @@ def _stage_rows(
 ) -> None:
     kind = ListKind(upload.kind)
     staging.create_incoming_table(upload.pk, kind, upload.fixed_values)
-    rows = staging.staged_rows(read, mapped)
+    rows = staging.staged_rows(read, mapped, columns.CellRules.of(upload.choices))
     while chunk := list(islice(rows, ROWS_PER_COPY)):
         staging.copy_staged_rows(upload.pk, kind, mapped, chunk)
         upload.done += len(chunk)
@@ -152,6 +179,7 @@ def _stage_rows(
         save_progress(upload, "done", "fraction")
         on_progress(upload)
     upload.total = upload.done
+    upload.findings["left_out"] = dict(read.left_out)
 
 
 def save_progress(upload: Upload, *fields: str) -> None:
@@ -170,6 +198,11 @@ def _plan_rows(upload: Upload) -> None:
         f"CASE WHEN is_new AND action <> 'rejected' THEN nextval('{sequence}') END AS {name}"
         for name, sequence in plan.id_sequences.items()
     ]
+    new_ids += [
+        f"CASE WHEN action IN ('create', 'update', 'move') THEN"
+        f" ARRAY(SELECT nextval('{sequence}') FROM unnest({per})) END AS {name}"
+        for name, (sequence, per) in plan.id_arrays.items()
+    ]
     names = ", ".join(
         [
             "number",
@@ -186,10 +219,13 @@ def _plan_rows(upload: Upload) -> None:
         cursor.execute(f"DROP TABLE IF EXISTS {planned}")
         # Without statistics the planner takes a table that was just filled for an empty one.
         cursor.execute(f"ANALYZE {incoming}")
+        arguments = plan_arguments(upload, at=timezone.now())
+        for statement in plan.resolve:
+            cursor.execute(statement.format(source=incoming), arguments)
         cursor.execute(
             f"CREATE TABLE {staging.in_staging_schema(planned)} AS"
             f" SELECT {names} FROM ({query}) planned",
-            plan_arguments(upload, at=timezone.now()),
+            arguments,
         )
         cursor.execute(f"ALTER TABLE {planned} ADD PRIMARY KEY (number)")
         # Pages leaf through rejected rows, which may be few among millions.
@@ -220,6 +256,8 @@ def build_preview(upload: Upload) -> dict[str, Any]:
             },
             "reasons": problems.count_problems(cursor, upload),
             "claim": _preview_claim(upload),
+            "warnings": preview_warnings.find_warnings(cursor, upload),
+            "new_subscriptions": preview_warnings.find_new_subscriptions(cursor, upload),
         }
 
 
@@ -368,6 +406,8 @@ def _new_value(column: ListColumn, fields: dict[str, Any]) -> Any:
     """Return the value as a preview shows it: a key as its hint, a secret as True."""
     if column.name == "key":
         return f"…{fields['hint'] or ''}" if fields["fingerprint"] else None
+    if column.name == "aliases":
+        return [f"…{end}" for end in fields["alias_hints"] or ()] or None
     if column.name == "secret":
         return True if fields["secret_fingerprint"] else None
     value = fields[column.name]

@@ -37,7 +37,8 @@ def create_chunk_tables(upload: Upload, plan: ListPlan) -> None:
         cursor.execute(
             f"""
             CREATE TEMPORARY TABLE {SEALED_TABLE} (
-                number bigint, fingerprint uuid, hint text, value bytea, secret bytea
+                number bigint, fingerprint uuid, hint text, value bytea, secret bytea,
+                aliases bytea[]
             ) ON COMMIT DELETE ROWS
             """
         )

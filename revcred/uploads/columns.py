@@ -2,14 +2,22 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Membership
+from revcred.uploads.invalid_cell import InvalidCell
+from revcred.uploads.key_cells import parse_key_cell, parse_secret_cell, strip_invisible_ends
+from revcred.uploads.moment_cells import DayOrder, parse_duration, parse_moment
+from revcred.uploads.state_cells import (
+    CredentialState,
+    parse_state,
+    parse_state_words,
+    parse_switched_off,
+)
 
 # A comma or semicolon would clash with the delimiters of CSV.
 VALUE_SEPARATOR = "|"  # between several values in one cell
@@ -22,8 +30,34 @@ class ListKind(StrEnum):
     SUBSCRIPTIONS = "subscriptions"
 
 
-class InvalidCell(ValueError):
-    """A cell is not valid in its column. The text says why, without the value."""
+@dataclass(frozen=True, kw_only=True)
+class CellRules:
+    """Choices by which cells are read: see the modules of moments and states."""
+
+    day_order: DayOrder = DayOrder.ASK
+    time_zone: str = "UTC"
+    state_words: Mapping[str, CredentialState] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, choices: Mapping[str, str]) -> "CellRules":
+        """Return the rules of these choices, which have been validated."""
+        return cls(
+            day_order=DayOrder(choices.get("day_order") or DayOrder.ASK),
+            time_zone=choices.get("time_zone") or "UTC",
+            state_words=parse_state_words(choices.get("states", "")),
+        )
+
+    def parse_moment(self, cell: str) -> str:
+        return parse_moment(cell, day_order=self.day_order, time_zone=ZoneInfo(self.time_zone))
+
+    def parse_state(self, cell: str) -> str:
+        return parse_state(cell, words=self.state_words)
+
+    def parser_of(self, column: "ListColumn") -> "CellParser":
+        """Return the parser of the column's cells under these rules."""
+        if column.parse is parse_moment_cell:
+            return self.parse_moment
+        return self.parse_state if column.parse is parse_state_cell else column.parse
 
 
 # Returns the value as COPY takes it; "" for a blank cell. Raises InvalidCell.
@@ -46,6 +80,7 @@ class ListColumn:
     several: bool = False
     secret: bool = False
     identifying: bool = False  # differs from row to row, so it can have no fixed value
+    joins: bool = False  # several columns of a file may be it: their cells are put together
     aliases: tuple[str, ...] = ()
 
 
@@ -59,12 +94,11 @@ def columns_by_name(kind: ListKind) -> Mapping[str, ListColumn]:
 
 # --- Parsers of cells -----------------------------------------------------------------------------
 
+NAMED_ADDRESS = re.compile(r"[^<>]*<([^<>]+)>")
+NOBODY_WORDS = frozenset({"-", "none", "null", "n/a", "kein", "keine"})
 # Good enough to find a mistyped address, and it lets no character pass that mails could not carry.
 EMAIL_CELL_PATTERN = re.compile(r"[^\s@<>(),;:\"\[\]\\]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
 DOMAIN_CELL_PATTERN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
-ISO_DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d")
-# Such as 31.12.2027 or 12/31/27: nobody can tell which number is the day.
-OTHER_DATE_ORDER_PATTERN = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b")
 # Longer values would fail in the database, for the whole chunk.
 MAX_EMAIL_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 MAX_DOMAIN_CHARACTERS = 253  # RFC 1035, section 2.3.4, as text
@@ -75,7 +109,7 @@ def text_parser(longest: int) -> CellParser:
     """Return a parser of one value of at most `longest` characters."""
 
     def parse(cell: str) -> str:
-        value = cell.strip()
+        value = strip_invisible_ends(cell)
         if len(value) > longest:
             raise InvalidCell(f"It has {len(value):,} characters; at most {longest:,} are allowed.")
         return value
@@ -83,21 +117,31 @@ def text_parser(longest: int) -> CellParser:
     return parse
 
 
-def several_parser(parse_one: CellParser) -> CellParser:
-    """Return a parser of any number of values, each of which is kept once."""
+def several_parser(parse_one: CellParser, also: str = "") -> CellParser:
+    """Return a parser of any number of values, each of which is kept once.
+
+    `also`: characters that separate values besides `|` and line breaks, because no value has them.
+    """
+    separators = re.compile(rf"[{re.escape(VALUE_SEPARATOR + also)}\n]")
 
     def parse(cell: str) -> str:
-        if VALUE_SEPARATOR not in cell:
+        if not separators.search(cell):
             return parse_one(cell)
         # dict keeps the order, and each value once.
-        values = dict.fromkeys(parse_one(each) for each in cell.split(VALUE_SEPARATOR))
+        values = dict.fromkeys(parse_one(each) for each in separators.split(cell))
         return VALUE_SEPARATOR.join(filter(None, values))
 
     return parse
 
 
 def parse_email_cell(cell: str) -> str:
-    value = cell.strip().lower()
+    value = strip_invisible_ends(cell).lower()
+    # A mail program's notation: Ada Lovelace <ada@example.com>
+    if named := NAMED_ADDRESS.fullmatch(value):
+        value = named[1]
+    value = value.removeprefix("mailto:")
+    if value in NOBODY_WORDS:
+        return ""
     if value and (len(value) > MAX_EMAIL_CHARACTERS or not EMAIL_CELL_PATTERN.fullmatch(value)):
         raise InvalidCell("This is not an e-mail address.")
     return value
@@ -111,29 +155,13 @@ def parse_domain_cell(cell: str) -> str:
 
 
 def parse_moment_cell(cell: str) -> str:
-    """Return the moment as ISO 8601 in UTC.
-
-    A day means its first moment. Without an offset, UTC is assumed.
-    """
-    value = cell.strip()
-    if not value:
-        return ""
-    try:
-        return _utc_datetime(value).isoformat()
-    except (ValueError, OverflowError):
-        raise InvalidCell(
-            "Write a day as year-month-day, such as 2027-12-31."
-            if OTHER_DATE_ORDER_PATTERN.match(value)
-            else "This is not a date or time. Write 2027-12-31 or 2027-12-31T23:59:00Z."
-        ) from None
+    """Return the moment as ISO 8601 in UTC, by the rules for lists without any choice."""
+    return CellRules().parse_moment(cell)
 
 
-def _utc_datetime(value: str) -> datetime:
-    # fromisoformat takes more forms, such as 20271231, which may be a number in another column.
-    if not ISO_DATE_PATTERN.match(value):
-        raise ValueError
-    read = datetime.fromisoformat(value)
-    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+def parse_state_cell(cell: str) -> str:
+    """Return the state, by the words that are known without any choice."""
+    return CellRules().parse_state(cell)
 
 
 def parse_role_cell(cell: str) -> str:
@@ -178,16 +206,22 @@ CUSTOMER_COLUMN = ListColumn(
     example="acme",
     parse=text_parser(200),
     required=True,
-    aliases=("customer key", "organization", "organisation", "account", "company", "consumer"),
+    aliases=(
+        *("customer key", "customer id", "organization", "organisation", "organization id", "org"),
+        *("account", "account id", "company", "company id", "consumer", "custom id", "tenant"),
+        *("developer", "developer id", "client", "kunde", "kundennummer", "kunden nr", "kunden id"),
+        *("firma", "unternehmen", "mandant", "cliente", "empresa", "société"),
+    ),
 )
 TAGS_COLUMN = ListColumn(
     name="tags",
     title="Tags",
     help="Several are separated by |.",
     example="partner|eu",
-    parse=several_parser(text_parser(100)),
+    parse=several_parser(text_parser(100), also=",;"),
     several=True,
-    aliases=("tag", "labels"),
+    joins=True,
+    aliases=("tag", "labels", "schlagworte", "schlagwörter", "etiketten"),
 )
 
 CREDENTIAL_COLUMNS = (
@@ -200,7 +234,18 @@ CREDENTIAL_COLUMNS = (
         parse=text_parser(200),
         identifying=True,
         required=True,
-        aliases=("credential name", "credential", "application", "app", "label", "key name"),
+        aliases=(
+            *(
+                "credential name",
+                "credential",
+                "application",
+                "application name",
+                "app",
+                "app name",
+            ),
+            *("label", "key name", "display name", "subscriber credential name", "client name"),
+            *("consumer username", "username", "bezeichnung", "anwendung", "nom", "nombre"),
+        ),
     ),
     ListColumn(
         name="key",
@@ -208,17 +253,30 @@ CREDENTIAL_COLUMNS = (
         help="What callers send: an API key or a client id. Empty for a new credential: "
         "one is generated.",
         example="ak_live_5f2b8c1e9d",
-        parse=text_parser(MAX_KEY_CHARACTERS),
+        parse=parse_key_cell,
         secret=True,
         aliases=(
-            "api key",
-            "external key",
-            "credential id",
-            "client id",
-            "consumer key",
-            "user key",
-            "key value",
-            "app id",
+            *("api key", "external key", "external id", "credential id", "credential value"),
+            *("client id", "consumer key", "user key", "key value", "api key value", "app id"),
+            *("primary key", "key 1", "access key", "access key id", "access token", "api token"),
+            *("token", "auth token", "subscription key", "api schlüssel", "schlüssel"),
+            *("zugangsschlüssel", "clé", "clé api", "clave", "clave api"),
+            *("x api key", "ocp apim subscription key"),
+        ),
+    ),
+    ListColumn(
+        name="aliases",
+        title="Aliases",
+        help="Other keys and names under which its calls may arrive, such as a second key. Several "
+        "are separated by |.",
+        example="",
+        parse=several_parser(parse_key_cell, also=",;"),
+        several=True,
+        secret=True,
+        joins=True,
+        aliases=(
+            *("alias", "secondary key", "key 2", "second key", "other keys", "additional keys"),
+            *("old key", "previous key", "former key", "consumer id"),
         ),
     ),
     ListColumn(
@@ -226,10 +284,11 @@ CREDENTIAL_COLUMNS = (
         title="Secret",
         help="What goes with the key, such as a client secret. Shown to its holders only.",
         example="s3cr3t-of-orders",
-        parse=text_parser(MAX_KEY_CHARACTERS),
+        parse=parse_secret_cell,
         secret=True,
         aliases=(
             "external secret",
+            "geheimnis",
             "secret key",
             "client secret",
             "consumer secret",
@@ -242,18 +301,39 @@ CREDENTIAL_COLUMNS = (
         title="Subscription",
         help="The external key of the subscription it is charged to. Several are separated by |.",
         example="acme-maps",
+        parse=several_parser(text_parser(200), also=";"),
+        several=True,
+        aliases=(
+            *("subscriptions", "subscription id", "subscription key name", "product key"),
+            *("abonnement", "abo", "vertrag"),
+        ),
+    ),
+    ListColumn(
+        name="plan",
+        title="Plan",
+        help="The external key or name of a product, which many customers may have. Each customer "
+        "gets one subscription of it. Several are separated by |.",
+        example="",
         parse=several_parser(text_parser(200)),
         several=True,
-        aliases=("subscriptions", "subscription id", "product key", "usage plan ids", "plan"),
+        aliases=(
+            *("plans", "plan name", "plan id", "usage plan", "usage plan ids", "product"),
+            *("products", "product name", "product id", "api product", "api products"),
+            *("application plan", "rate plan", "tier", "pricing tier", "tarif", "produkt", "paket"),
+        ),
     ),
     ListColumn(
         name="holders",
         title="Holders",
         help="The e-mail addresses of the people who use it. Several are separated by |.",
         example="ada@example.com|grace@example.com",
-        parse=several_parser(parse_email_cell),
+        parse=several_parser(parse_email_cell, also=",;"),
         several=True,
-        aliases=("holder", "subscriber email", "subscriber", "email", "owner", "users"),
+        aliases=(
+            *("holder", "subscriber email", "subscriber", "email", "e mail address", "owner"),
+            *("owner email", "users", "user email", "contact", "developer email", "mail"),
+            *("ansprechpartner", "inhaber", "besitzer", "e mail adresse"),
+        ),
     ),
     ListColumn(
         name="environment",
@@ -261,7 +341,7 @@ CREDENTIAL_COLUMNS = (
         help="Such as production or staging.",
         example="production",
         parse=text_parser(50),
-        aliases=("env", "stage"),
+        aliases=("env", "stage", "key type", "umgebung"),
     ),
     TAGS_COLUMN,
     ListColumn(
@@ -270,7 +350,45 @@ CREDENTIAL_COLUMNS = (
         help="From when on it is not to be used. A day or a moment; UTC unless it says otherwise.",
         example="2027-12-31",
         parse=parse_moment_cell,
-        aliases=("expires", "expiry", "expiration", "expiration date", "valid until", "expires on"),
+        aliases=(
+            *("expires", "expiry", "expiration", "expiration date", "expiry date", "valid until"),
+            *("expires on", "expire at", "end date", "not after", "gültig bis", "ablaufdatum"),
+            *("läuft ab", "ablauf"),
+        ),
+    ),
+    ListColumn(
+        name="expires_in",
+        title="Expires in",
+        help="Seconds, or such as 30d or 12h, from the start of the key on; without a start, from "
+        "the check of the list on.",
+        example="",
+        parse=parse_duration,
+        aliases=("ttl", "time to live", "lifetime", "validity period", "gültigkeitsdauer"),
+    ),
+    ListColumn(
+        name="state",
+        title="State",
+        help="Active, suspended, revoked or expired, also in other words.",
+        example="",
+        parse=parse_state_cell,
+        joins=True,
+        aliases=(
+            *("status", "enabled", "active", "is enabled", "is active", "approval", "approved"),
+            *("approval status", "key status", "key state", "app status", "application status"),
+            *("application state", "credential status", "lifecycle", "zustand", "aktiv", "statut"),
+            "estado",
+        ),
+    ),
+    ListColumn(
+        name="switched_off",
+        title="Switched off",
+        help="Yes or no: a credential that is switched off is suspended.",
+        example="",
+        parse=parse_switched_off,
+        aliases=(
+            *("disabled", "inactive", "is inactive", "is disabled", "suspended", "is suspended"),
+            *("blocked", "is blocked", "revoked", "is revoked", "deaktiviert", "gesperrt"),
+        ),
     ),
     ListColumn(
         name="key_active_from",
@@ -279,7 +397,11 @@ CREDENTIAL_COLUMNS = (
         "are accepted.",
         example="2026-01-01",
         parse=parse_moment_cell,
-        aliases=("active from", "valid from", "issued at", "created at", "created"),
+        aliases=(
+            *("active from", "valid from", "issued at", "created at", "created", "created date"),
+            *("created on", "creation date", "not before", "start date", "erstellt am", "erstellt"),
+            *("gültig ab", "angelegt am"),
+        ),
     ),
     ListColumn(
         name="assigned_from",
@@ -325,7 +447,7 @@ CUSTOMER_COLUMNS = (
         title="E-mail domains",
         help="The domains of the addresses of its people. Several are separated by |.",
         example="example.com|example.org",
-        parse=several_parser(parse_domain_cell),
+        parse=several_parser(parse_domain_cell, also=",; "),
         several=True,
         aliases=("email domain", "domains", "domain"),
     ),

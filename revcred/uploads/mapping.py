@@ -2,38 +2,100 @@
 
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeVar
 
-from revcred.uploads.columns import InvalidCell, ListColumn, ListKind, columns_of
+from revcred.uploads.columns import CellRules, ListColumn, ListKind, columns_of
+from revcred.uploads.invalid_cell import InvalidCell
+from revcred.uploads.key_cells import are_hashes
+from revcred.uploads.moment_cells import DayOrder
 from revcred.uploads.reading import RowCells
 from revcred.uploads.reading.list_reader import cell_error
 
+# A date that can be read two ways is a date.
+LENIENT_RULES = CellRules(day_order=DayOrder.DAY_FIRST)
 HeaderPosition = TypeVar("HeaderPosition", int, str)  # text where it was stored as a JSON key
+
+# Reasons of a guess, as the page of columns says them.
+BY_NAME = "its name"
+BY_ALIAS = "another name for it"
+BY_CONTENT = "its values"
 
 # 16 or more printable ASCII characters with a digit among them: nobody writes such a name.
 LOOKS_LIKE_KEY = re.compile(r"(?=\S*\d)[!-~]{16,}")
 LOOKS_LIKE_ADDRESS = re.compile(r"\s*[^\s@]+@[^\s@]+\.[^\s@]+\s*")
 
 
+@dataclass
+class GuessedColumns:
+    """A mapping of a file's columns, with the reason for each of them.
+
+    `asked`: positions that could all be the key, so that only a person can choose. `hashes`:
+    positions of columns with hashes of keys, which are no keys.
+    """
+
+    mapping: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
+
+
 def guess_mapping(
     kind: ListKind, header: Sequence[str], sample: Sequence[RowCells]
 ) -> dict[int, str]:
-    """Return revcred's column for each position of the header that is recognised.
+    """Return revcred's column for each position of the header that is recognised."""
+    return guess_columns(kind, header, sample).mapping
+
+
+def guess_columns(
+    kind: ListKind, header: Sequence[str], sample: Sequence[RowCells]
+) -> GuessedColumns:
+    """Recognise the columns of a file.
 
     A column's own name or title counts most, then an alias that the cells do not contradict, then
     the look of the cells.
     """
-    mapping: dict[int, str] = {}
+    cells = [[row[position] for row in sample] for position in range(len(header))]
+    guessed = GuessedColumns()
+    if kind is ListKind.CREDENTIALS:
+        guessed.hashes = [at for at, name in enumerate(header) if are_hashes(name, cells[at])]
+    joining = {column.name for column in columns_of(kind) if column.joins}
+    named_keys = []
     # The first guess for a column wins, so better evidence comes first.
-    for position, column in (
-        *_by_name(kind, header),
-        *_by_alias(kind, header, sample),
-        *_by_content(kind, header, sample),
+    for reason, position, column in (
+        *((BY_NAME, *each) for each in _by_name(kind, header)),
+        *((BY_ALIAS, *each) for each in _by_alias(kind, header, sample)),
+        *((BY_CONTENT, *each) for each in _by_content(kind, header, sample)),
     ):
-        if position not in mapping and column not in mapping.values():
-            mapping[position] = column
-    return dict(sorted(mapping.items()))
+        if position in guessed.mapping or position in guessed.hashes:
+            continue
+        if column == "key" and reason != BY_CONTENT and any(map(str.strip, cells[position])):
+            named_keys.append(position)
+        if column in joining or column not in guessed.mapping.values():
+            guessed.mapping[position] = column
+            guessed.reasons[position] = reason
+    guessed.mapping = dict(sorted(guessed.mapping.items()))
+    if kind is ListKind.CREDENTIALS:
+        guessed.asked = _key_candidates(guessed, cells, named_keys)
+    return guessed
+
+
+def _key_candidates(guessed: GuessedColumns, cells: list[list[str]], named: list[int]) -> list[int]:
+    """Return the positions that could all be the key; none if it is clear which one is."""
+    if named:
+        return named if len({*named}) > 1 else []
+    if "key" in guessed.mapping.values():
+        return []
+    alike = [
+        position
+        for position, column in enumerate(cells)
+        if position not in guessed.mapping
+        and position not in guessed.hashes
+        and (filled := [*filter(None, column)])
+        and _are_keys(filled)
+    ]
+    return alike if len(alike) > 1 else []
 
 
 def header_signature(kind: ListKind, header: Sequence[str]) -> str:
@@ -126,7 +188,7 @@ def _cells_fit(column: ListColumn, cells: Sequence[str]) -> bool:
 
 def _is_valid_cell(column: ListColumn, cell: str) -> bool:
     try:
-        column.parse(cell)
+        LENIENT_RULES.parser_of(column)(cell)
     except InvalidCell:
         return False
     return True

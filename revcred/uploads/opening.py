@@ -14,6 +14,7 @@ from revcred.models import Gateway, Product, Upload
 from revcred.uploads import columns, files, staging
 from revcred.uploads.columns import ListColumn, ListKind
 from revcred.uploads.plans import LIST_PLANS
+from revcred.uploads.plans.plan_subscriptions import DEFAULT_KEY_PATTERN, MAX_NUMBERED_KEYS_TRIED
 from revcred.uploads.reading import ListReader, UnreadableFile, open_list
 
 UPLOAD_STATEMENT_TIMEOUT = timedelta(minutes=30)  # for statements over all rows of an upload
@@ -41,6 +42,7 @@ def open_upload(upload: Upload) -> Iterator[ListReader]:
         name=upload.file_name,
         encoding=upload.encoding or None,
         delimiter=upload.delimiter or None,
+        header_row=upload.header_row,
     ) as read:
         yield read
 
@@ -83,6 +85,12 @@ def plan_arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
         "create_customers": choices.get("customers") == "create",
         "create_subscribers": choices.get("subscribers") == "create",
         "create_subscriptions": choices.get("subscriptions") == "create",
+        "duplicates": choices.get("duplicates") or "reject",
+        "generate_keys": choices.get("missing_keys") == "generate",
+        "keep_inactive": choices.get("inactive") == "keep",
+        "create_plans": choices.get("plans") == "create",
+        "plan_keys": choices.get("plan_keys") or DEFAULT_KEY_PATTERN,
+        "numbered_keys_tried": MAX_NUMBERED_KEYS_TRIED,
         "take_over": choices.get("keys_of_others") == "take_over",
         "people_of_others": choices.get("people_of_others") == "join",
         "use_again": choices.get("revoked_keys") == "use_again",
@@ -118,6 +126,7 @@ def applicable_rows(upload: Upload, condition: str = "true") -> str:
             *staging.staged_column_names(kind),
             *known,
             *LIST_PLANS[kind].id_sequences,
+            *LIST_PLANS[kind].id_arrays,
         ]
     )
     return (

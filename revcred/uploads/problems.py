@@ -66,14 +66,11 @@ def shown_staged_value(column: str, row: Mapping[str, Any]) -> str:
     """Return the value as people may see it: a key as its hint, a secret as "", else its start."""
     if column == "key":
         return f"…{row['hint']}" if row["hint"] else ""
+    if column == "aliases":
+        return ", ".join(f"…{end}" for end in row["alias_hints"] or ())
     # No column of the table is called `secret`: only a fingerprint of it is staged.
     value = row.get(column)
-    text = "" if value is None else str(value)
-    return (
-        text
-        if len(text) <= staging.MAX_SHOWN_CHARACTERS
-        else f"{text[: staging.MAX_SHOWN_CHARACTERS]}…"
-    )
+    return staging.shortened("" if value is None else str(value))
 
 
 def count_problems(cursor: CursorWrapper, upload: Upload) -> list[tuple[str, str, int]]:

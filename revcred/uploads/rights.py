@@ -20,6 +20,7 @@ class RowEffect(StrEnum):
     UPDATE = "update"
     MOVE = "move"
     TAKE_OVER = "take_over"
+    SET_STATE = "set_state"
     USE_AGAIN = "use_again"
     JOIN = "join"
     JOIN_AS_OWNER = "join_as_owner"
@@ -27,6 +28,7 @@ class RowEffect(StrEnum):
     ADD_CUSTOMER = "add_customer"
     ADD_SUBSCRIBER = "add_subscriber"
     ADD_SUBSCRIPTION = "add_subscription"
+    ADD_PRODUCT = "add_product"
 
 
 RIGHT_TO_APPLY = "apply_upload"  # needed for every list, besides the rights below
@@ -36,6 +38,7 @@ REQUIRED_RIGHTS: Mapping[ListKind, Mapping[RowEffect, tuple[str, ...]]] = {
         RowEffect.CREATE: ("add_credential",),
         RowEffect.UPDATE: ("change_credential",),
         RowEffect.MOVE: ("change_credential",),
+        RowEffect.SET_STATE: ("add_credential", "change_credential"),
         # A new credential here, and the end of a key there.
         RowEffect.TAKE_OVER: ("add_credential", "change_credential"),
         # A new credential with the key of a revoked one, which ends there.
@@ -44,6 +47,7 @@ REQUIRED_RIGHTS: Mapping[ListKind, Mapping[RowEffect, tuple[str, ...]]] = {
         RowEffect.ADD_CUSTOMER: ("add_customer",),
         RowEffect.ADD_SUBSCRIBER: ("add_subscriber",),
         RowEffect.ADD_SUBSCRIPTION: ("add_subscription",),
+        RowEffect.ADD_PRODUCT: ("add_product",),
     },
     ListKind.CUSTOMERS: {
         RowEffect.CREATE: ("add_customer",),
@@ -70,6 +74,7 @@ EFFECTS_OF_ADDED: Mapping[str, RowEffect] = {
     "customers": RowEffect.ADD_CUSTOMER,
     "subscribers": RowEffect.ADD_SUBSCRIBER,
     "subscriptions": RowEffect.ADD_SUBSCRIPTION,
+    "products": RowEffect.ADD_PRODUCT,
 }
 # For undoing uploads that were applied before previews counted effects: rights by type and action
 # of their changes.
@@ -81,6 +86,7 @@ RIGHTS_OF_CHANGES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("revcred.customer", "update"): ("change_customer",),
     ("revcred.membership", "create"): ("add_membership", "change_membership"),
     ("revcred.membership", "update"): ("change_membership",),
+    ("revcred.product", "create"): ("add_product",),
     ("revcred.subscriber", "create"): ("add_subscriber",),
     ("revcred.subscriber", "update"): ("change_subscriber",),
     ("revcred.subscription", "create"): ("add_subscription",),
@@ -93,6 +99,7 @@ EFFECT_WORDS: Mapping[RowEffect, str] = {
     RowEffect.UPDATE: "change {kind}",
     RowEffect.MOVE: "move {kind}",
     RowEffect.TAKE_OVER: "move keys from one customer to another",
+    RowEffect.SET_STATE: "suspend, revoke and expire credentials",
     RowEffect.USE_AGAIN: "use keys of revoked credentials again",
     RowEffect.JOIN: "make people members of a customer",
     RowEffect.JOIN_AS_OWNER: "make people owners of a customer",
@@ -100,6 +107,7 @@ EFFECT_WORDS: Mapping[RowEffect, str] = {
     RowEffect.ADD_CUSTOMER: "create customers",
     RowEffect.ADD_SUBSCRIBER: "create subscribers",
     RowEffect.ADD_SUBSCRIPTION: "create subscriptions",
+    RowEffect.ADD_PRODUCT: "create products",
 }
 
 

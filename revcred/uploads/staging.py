@@ -6,7 +6,8 @@ faster; the staging table is logged, so that a checked upload survives a crash o
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from django.conf import settings
@@ -14,8 +15,9 @@ from django.db import connection
 
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.uploads import columns
-from revcred.uploads.columns import InvalidCell, ListColumn, ListKind
-from revcred.uploads.reading import ListReader, RowError
+from revcred.uploads.columns import CellRules, ListColumn, ListKind
+from revcred.uploads.invalid_cell import InvalidCell
+from revcred.uploads.reading import ListReader, RowCells, RowError
 
 StagedRow: TypeAlias = tuple[Any, ...]
 CellProblem: TypeAlias = tuple[str, str, str]  # column, hint of the value, message
@@ -26,9 +28,11 @@ MAX_SHOWN_CHARACTERS = 60  # of a rejected value
 # Names and types of the table's columns for a column of the list; others are text.
 STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "key": (("fingerprint", "uuid"), ("hint", "text")),
+    "aliases": (("alias_fingerprints", "uuid[]"), ("alias_hints", "text[]")),
     "secret": (("secret_fingerprint", "uuid"),),
     "metadata": (("metadata", "jsonb"),),
     "quota": (("quota", "bigint"),),
+    "expires_in": (("expires_in", "bigint"),),
 } | {
     name: ((name, "timestamptz"),)
     for name in (
@@ -93,7 +97,7 @@ def copy_staged_rows(
     upload: int, kind: ListKind, mapped: Mapping[int, ListColumn], rows: list[StagedRow]
 ) -> None:
     """Append rows to the incoming table, in the form that `staged_rows` gives."""
-    names = [name for column in mapped.values() for name, _ in staged_columns(column)]
+    names = [name for column, _ in joined_columns(mapped) for name, _ in staged_columns(column)]
     statement = f"COPY {incoming_table(upload)} (number, invalid, {', '.join(names)}) FROM STDIN"
     # COPY is several times as fast as INSERT.
     with connection.cursor() as cursor, cursor.copy(statement) as copy_:
@@ -106,11 +110,17 @@ def decode_json_column(value: str | None) -> Any:
     return None if value is None else json.loads(value)
 
 
-def staged_rows(read: ListReader, mapped: Mapping[int, ListColumn]) -> Iterator[StagedRow]:
-    """Yield the values of each row for COPY: number, problems as JSON, columns as in `mapped`."""
+def staged_rows(
+    read: ListReader, mapped: Mapping[int, ListColumn], rules: CellRules
+) -> Iterator[StagedRow]:
+    """Yield the values of each row for COPY: number, problems as JSON, then the mapped columns.
+
+    The columns are in the order of `joined_columns`.
+    """
     # One function for each column, made once: this loop runs for every cell of up to 1 GB.
-    stagers = [(position, _cell_stager(column)) for position, column in mapped.items()]
-    width = sum(len(staged_columns(column)) for column in mapped.values())
+    joined = joined_columns(mapped)
+    stagers = [(cells_at(at), _cell_stager(column, rules)) for column, at in joined]
+    width = sum(len(staged_columns(column)) for column, _ in joined)
     blank = (None,) * width
     names = {read.header[position]: column.name for position, column in mapped.items()}
     for number, cells in read.rows:
@@ -120,17 +130,33 @@ def staged_rows(read: ListReader, mapped: Mapping[int, ListColumn]) -> Iterator[
             continue
         problems: list[CellProblem] = []
         values: list[str | None] = []
-        for position, stage_cell in stagers:
-            stage_cell(cells[position], values, problems)
+        for take, stage_cell in stagers:
+            stage_cell(take(cells), values, problems)
         yield number, json.dumps(problems) if problems else None, *values
+
+
+def joined_columns(mapped: Mapping[int, ListColumn]) -> list[tuple[ListColumn, list[int]]]:
+    """Return each mapped column once, with the positions of the file's columns that are it."""
+    positions: dict[str, list[int]] = {}
+    for position, column in mapped.items():
+        positions.setdefault(column.name, []).append(position)
+    by_name = {column.name: column for column in mapped.values()}
+    return [(by_name[name], at) for name, at in positions.items()]
+
+
+def cells_at(positions: Sequence[int]) -> Callable[[RowCells], str]:
+    """Return a function that takes the cell at the position, or all cells, put together."""
+    if len(positions) == 1:
+        return itemgetter(positions[0])
+    return lambda cells: columns.VALUE_SEPARATOR.join(filter(None, (cells[at] for at in positions)))
 
 
 CellStager: TypeAlias = Callable[[str, list[str | None], list[CellProblem]], None]
 
 
-def _cell_stager(column: ListColumn) -> CellStager:
+def _cell_stager(column: ListColumn, rules: CellRules) -> CellStager:
     """Return a function that appends a cell's values, and its problem if it has one."""
-    parse, name, required = column.parse, column.name, column.required
+    parse, name, required = rules.parser_of(column), column.name, column.required
     append_value = _value_appender(column)
     blank: list[str | None] = [None] * len(staged_columns(column))
 
@@ -155,9 +181,23 @@ def _value_appender(column: ListColumn) -> Callable[[str, list[str | None]], Non
     # A key leaves only its fingerprint and hint, a secret only a mark to compare it by.
     if column.name == "key":
         return lambda value, values: values.extend((fingerprint_hex(value), hint(value)))
+    if column.name == "aliases":
+        return _append_aliases
     if column.name == "secret":
         return lambda value, values: values.append(fingerprint_hex(value, label="secret"))
     return lambda value, values: values.append(value)
+
+
+def _append_aliases(value: str, values: list[str | None]) -> None:
+    aliases = value.split(columns.VALUE_SEPARATOR)
+    values.append(array_literal(map(fingerprint_hex, aliases)))
+    values.append(array_literal(map(hint, aliases)))
+
+
+def array_literal(texts: Iterable[str]) -> str:
+    """Return PostgreSQL's notation for an array of these texts, as COPY takes it."""
+    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
 
 
 def shown_cell(column: ListColumn, cell: str) -> str:
@@ -167,4 +207,9 @@ def shown_cell(column: ListColumn, cell: str) -> str:
     if column.secret:
         end = hint(cell.strip())
         return f"…{end}" if end else ""
-    return cell if len(cell) <= MAX_SHOWN_CHARACTERS else f"{cell[:MAX_SHOWN_CHARACTERS]}…"
+    return shortened(cell)
+
+
+def shortened(text: str) -> str:
+    """Return the text, or its start if it is long."""
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"

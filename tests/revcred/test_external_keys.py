@@ -9,7 +9,8 @@ from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong, trim_key
 from revcred.fingerprints import fingerprint
 from revcred.models import SealedValue
 from revcred.uploads import columns
-from revcred.uploads.columns import InvalidCell, ListKind
+from revcred.uploads.columns import ListKind
+from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.reading.list_reader import MAX_CELL_CHARACTERS
 from tests import factories
 

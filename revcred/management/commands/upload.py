@@ -16,8 +16,10 @@ from revcred.models import Product, Upload, User
 from revcred.uploads import actions, mapping, rights, trial
 from revcred.uploads.actions import UploadChoices
 from revcred.uploads.checking import MAPPING_SAMPLE_ROWS
-from revcred.uploads.columns import InvalidCell, ListKind, columns_by_name
+from revcred.uploads.columns import ListKind, columns_by_name
 from revcred.uploads.doors.template_tags import duration
+from revcred.uploads.invalid_cell import InvalidCell
+from revcred.uploads.moment_cells import DayOrder
 from revcred.uploads.reading import (
     DELIMITER_TITLES,
     KNOWN_ENCODINGS,
@@ -37,7 +39,8 @@ BAR_WIDTH_CHARACTERS = 30
 SETTING_OPTIONS = (
     *("kind", "column", "fixed_value", "encoding", "delimiter", "create_customers"),
     *("create_subscribers", "create_subscriptions", "take_over", "join_people_of_others"),
-    "use_revoked_keys_again",
+    *("use_revoked_keys_again", "create_plans", "plan_keys", "generate_keys", "keep_inactive"),
+    *("states", "day_order", "time_zone", "duplicates", "header_row"),
 )
 DELIMITERS_BY_TITLE = {name: delimiter for delimiter, name in DELIMITER_TITLES.items()}
 
@@ -82,7 +85,41 @@ class Command(BaseCommand):
         parser.add_argument("--create-customers", action="store_true")
         parser.add_argument("--create-subscribers", action="store_true")
         parser.add_argument(
-            "--create-subscriptions", metavar="PRODUCT", help="Of this product's external key."
+            "--create-subscriptions",
+            metavar="PRODUCT",
+            nargs="?",
+            const="",
+            help="Of this product's external key; without one, of the plans that rows name.",
+        )
+        parser.add_argument(
+            "--create-plans", action="store_true", help="Make products of unknown plans."
+        )
+        parser.add_argument(
+            "--plan-keys",
+            metavar="PATTERN",
+            help="Of external keys of new subscriptions of plans: {customer}-{plan}.",
+        )
+        parser.add_argument(
+            "--generate-keys",
+            action="store_true",
+            help="Generate a key for each new credential that has none.",
+        )
+        parser.add_argument(
+            "--keep-inactive",
+            action="store_true",
+            help="Bring credentials that are suspended, revoked or expired in this state.",
+        )
+        parser.add_argument("--states", metavar="WORDS", help="States of words: ruht=suspended.")
+        parser.add_argument(
+            "--day-order",
+            choices=[*DayOrder],
+            help="Of dates that can be read two ways, such as 03/04/2027.",
+        )
+        parser.add_argument("--time-zone", help="Of moments without an offset.")
+        parser.add_argument(
+            "--duplicates",
+            choices=["reject", "first", "last"],
+            help="Which of the rows that say the same key or name is kept.",
         )
         parser.add_argument(
             "--take-over", action="store_true", help="Move keys of other customers to these."
@@ -99,6 +136,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--encoding", choices=[*KNOWN_ENCODINGS])
         parser.add_argument("--delimiter", choices=[*DELIMITERS_BY_TITLE])
+        parser.add_argument(
+            "--header-row", type=int, metavar="NUMBER", help="The row that names the columns."
+        )
         parser.add_argument(
             "--rejected", type=Path, metavar="FILE", help="Write the rejected rows to this file."
         )
@@ -150,9 +190,7 @@ class Command(BaseCommand):
         choices = _choices_from_options(options)
         fixed_values = _fixed_values_from_options(kind, options["fixed_value"])
         try:
-            chosen_mapping = _mapping_from_options(
-                path, kind, options["column"], options["encoding"], delimiter
-            )
+            chosen_mapping = _mapping_from_options(path, kind, options, delimiter)
             with path.open("rb") as file:
                 return actions.receive_upload(
                     kind=kind,
@@ -161,6 +199,7 @@ class Command(BaseCommand):
                     by=by,
                     encoding=options["encoding"],
                     delimiter=delimiter,
+                    header_row=options["header_row"],
                     mapping=chosen_mapping,
                     fixed_values=fixed_values,
                     choices=choices,
@@ -204,6 +243,12 @@ class Command(BaseCommand):
 
     def _stop_unless_ready(self, upload: Upload) -> None:
         if upload.state == Upload.State.UNMAPPED:
+            if asked := [upload.header[at] for at in upload.findings.get("asked", ())]:
+                raise CommandError(
+                    f"More than one column could be the key: {', '.join(asked)}. Name it with"
+                    f" --column {asked[0]}=key.",
+                    returncode=NOT_DONE,
+                )
             mapped = {int(position): name for position, name in upload.mapping.items()}
             missing = ", ".join(
                 mapping.missing_columns(ListKind(upload.kind), mapped, upload.fixed_values)
@@ -263,6 +308,10 @@ class Command(BaseCommand):
         for name, count in preview["also_creates"].items():
             if count:
                 self.stdout.write(f"In addition, {count:,} {name} would be created.")
+        for warning in preview["warnings"]:
+            self.stdout.write(
+                " ".join([warning["message"], "; ".join(warning["examples"])]).strip()
+            )
         self._write_members(preview["members"])
         # Without --by, nobody's rights can be compared.
         if by:
@@ -374,15 +423,27 @@ def _choices_from_options(options: dict[str, Any]) -> UploadChoices:
     product = options["create_subscriptions"]
     if product and not Product.objects.filter(external_key=product).exists():
         raise CommandError(f"There is no product {product}.", returncode=NOT_DONE)
-    return UploadChoices(
-        customers="create" if options["create_customers"] else "reject",
-        subscribers="create" if options["create_subscribers"] else "reject",
-        subscriptions="create" if product else "reject",
-        product=product or "",
-        keys_of_others="take_over" if options["take_over"] else "reject",
-        people_of_others="join" if options["join_people_of_others"] else "reject",
-        revoked_keys="use_again" if options["use_revoked_keys_again"] else "reject",
-    )
+    try:
+        return UploadChoices(
+            customers="create" if options["create_customers"] else "reject",
+            subscribers="create" if options["create_subscribers"] else "reject",
+            subscriptions="reject" if product is None else "create",
+            product=product or "",
+            plans="create" if options["create_plans"] else "reject",
+            plan_keys=options["plan_keys"] or UploadChoices.plan_keys,
+            keys_of_others="take_over" if options["take_over"] else "reject",
+            people_of_others="join" if options["join_people_of_others"] else "reject",
+            revoked_keys="use_again" if options["use_revoked_keys_again"] else "reject",
+            missing_keys="generate" if options["generate_keys"] else "reject",
+            inactive="keep" if options["keep_inactive"] else "reject",
+            states=options["states"] or UploadChoices.states,
+            duplicates=options["duplicates"] or UploadChoices.duplicates,
+            day_order=options["day_order"] or UploadChoices.day_order,
+            time_zone=options["time_zone"] or UploadChoices.time_zone,
+        )
+    except actions.InvalidChoice as error:
+        option = error.name.replace("_", "-")
+        raise CommandError(f"--{option}: {error.message}", returncode=NOT_DONE) from error
 
 
 def _fixed_values_from_options(kind: ListKind, assignments: list[str]) -> dict[str, str]:
@@ -399,16 +460,22 @@ def _split_assignment(assignment: str) -> tuple[str, str]:
 
 
 def _mapping_from_options(
-    path: Path, kind: ListKind, options: list[str], encoding: str | None, delimiter: str | None
+    path: Path, kind: ListKind, options: dict[str, Any], delimiter: str | None
 ) -> dict[int, str] | None:
     """Return the guessed mapping with the changes of --column; None without any.
 
     Raises CommandError, UnreadableFile, OSError.
     """
-    if not options:
+    if not options["column"]:
         return None
     # The same guess as that of the check, which makes none if it is given a mapping.
-    with open_list(path, name=path.name, encoding=encoding, delimiter=delimiter) as read:
+    with open_list(
+        path,
+        name=path.name,
+        encoding=options["encoding"],
+        delimiter=delimiter,
+        header_row=options["header_row"],
+    ) as read:
         sample = [
             cells
             for _, (_, cells) in zip(range(MAPPING_SAMPLE_ROWS), read.rows, strict=False)
@@ -416,7 +483,7 @@ def _mapping_from_options(
         ]
         mapped = mapping.guess_mapping(kind, read.header, sample)
         header = read.header
-    for option in options:
+    for option in options["column"]:
         # A header may contain "=", a column of revcred does not.
         name, _, column = option.rpartition("=")
         if name not in header:

@@ -27,11 +27,12 @@ from revcred.api.rendering import StructRenderer
 from revcred.models import Upload
 from revcred.uploads import actions, files, quota
 from revcred.uploads import mapping as mappings
-from revcred.uploads.columns import InvalidCell, ListKind, columns_by_name
+from revcred.uploads.columns import ListKind, columns_by_name
 from revcred.uploads.doors import documentation
 from revcred.uploads.doors.bodies import (
     ApplyBody,
     CheckBody,
+    ChoicesBody,
     NewUploadFields,
     RowErrorsBody,
     RowErrorsQuery,
@@ -40,6 +41,7 @@ from revcred.uploads.doors.bodies import (
     UploadsBody,
     UploadsQuery,
 )
+from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.reading import MAX_FILE_BYTES
 
 MAX_FORM_OVERHEAD_BYTES = 10_000  # of a multipart body, besides the file
@@ -122,10 +124,11 @@ class UploadListView(UploadsAPIView):
                 name=fields.name or name,
                 encoding=fields.encoding,
                 delimiter=fields.delimiter,
+                header_row=fields.header_row or None,
                 fixed_values=_valid_fixed_values(
                     fields.kind, _decode_fixed_values(fields.fixed_values)
                 ),
-                choices=fields.choices(),
+                choices=_choices_of(fields),
                 like=None if fields.like is None else self._upload_like(fields),
                 by=user_of(request),
                 announced_bytes=announced_bytes,
@@ -255,9 +258,10 @@ class CheckUploadView(UploadActionView):
             mapping=None if body.columns is None else _changed_mapping(upload, body.columns),
             fixed_values=body.fixed_values
             and _valid_fixed_values(ListKind(upload.kind), body.fixed_values),
-            choices=body.choices.choices() if body.choices else None,
+            choices=_choices_of(body.choices) if body.choices else None,
             encoding=body.encoding,
             delimiter=body.delimiter,
+            header_row=body.header_row,
         )
         return self.run_action(upload, action)
 
@@ -280,6 +284,14 @@ def _changed_mapping(upload: Upload, columns: dict[str, str | None]) -> dict[int
             mapping = {other: mapped for other, mapped in mapping.items() if mapped != name}
             mapping[position] = name
     return mapping
+
+
+def _choices_of(body: ChoicesBody) -> actions.UploadChoices:
+    """Return the choices of the body. Raises MalformedRequest."""
+    try:
+        return body.choices()
+    except actions.InvalidChoice as error:
+        raise MalformedRequest(str(error)) from error
 
 
 def _valid_fixed_values(kind: ListKind, cells: dict[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from revcred.uploads import rights
 from revcred.uploads.actions import UploadChoices
 from revcred.uploads.columns import ListKind
 from revcred.uploads.lanes import uploads_before
+from revcred.uploads.plans.plan_subscriptions import DEFAULT_KEY_PATTERN, MAX_PATTERN_CHARACTERS
 from revcred.uploads.problems import RowProblem
 from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS
 from revcred.uploads.steps import progress_of
@@ -33,6 +34,14 @@ Delimiter = Annotated[
     Meta(
         description="For CSV, if it is not recognised.",
         extra_json_schema={"enum": [*DELIMITER_TITLES]},
+    ),
+]
+HeaderRow = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=1_000_000,
+        description="The row that names the columns, for CSV and XLSX; 0 lets it be recognised.",
     ),
 ]
 FixedValues = Annotated[
@@ -63,6 +72,51 @@ class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         str,
         Meta(description="The external key of the product of subscriptions that are created."),
     ] = ""
+    plans: Annotated[
+        RejectOrCreate,
+        Meta(description="For rows with a plan that is no product: `create` makes it one."),
+    ] = "reject"
+    plan_keys: Annotated[
+        str,
+        Meta(
+            description="Pattern of the external keys of new subscriptions of plans. Equal ones "
+            "get a number.",
+            max_length=MAX_PATTERN_CHARACTERS,
+        ),
+    ] = DEFAULT_KEY_PATTERN
+    missing_keys: Annotated[
+        Literal["reject", "generate"],
+        Meta(description="For new credentials without a key: `generate` makes one for each."),
+    ] = "reject"
+    inactive: Annotated[
+        Literal["reject", "keep"],
+        Meta(
+            description="For new credentials that are suspended, revoked or expired: `keep` brings "
+            "them in this state."
+        ),
+    ] = "reject"
+    states: Annotated[
+        str,
+        Meta(description="States of further words: `ruht = suspended, frei = active`."),
+    ] = ""
+    duplicates: Annotated[
+        Literal["reject", "first", "last"],
+        Meta(
+            description="For several rows with one key, or one name at a customer: the row that is "
+            "kept."
+        ),
+    ] = "reject"
+    day_order: Annotated[
+        Literal["ask", "day_first", "month_first"],
+        Meta(
+            description="Of dates that can be read two ways, such as 03/04/2027: `ask` rejects "
+            "them."
+        ),
+    ] = "ask"
+    time_zone: Annotated[
+        str,
+        Meta(description="Of moments without an offset, such as `Europe/Berlin`."),
+    ] = "UTC"
     keys_of_others: Annotated[
         Literal["reject", "take_over"], Meta(description="For rows with a key of another customer.")
     ] = "reject"
@@ -110,6 +164,7 @@ class NewUploadFields(ChoicesBody, forbid_unknown_fields=True, kw_only=True):
         ]
         | None
     ) = None
+    header_row: HeaderRow | None = None
     sha256: Annotated[
         str,
         Meta(
@@ -146,6 +201,7 @@ class CheckBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     choices: ChoicesBody | None = None
     encoding: EncodingName | None = None
     delimiter: Delimiter | None = None
+    header_row: HeaderRow | None = None
 
 
 class ApplyBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -341,6 +397,36 @@ class PreviewMoves(msgspec.Struct, kw_only=True):
     more_names: int | UnsetType = UNSET
 
 
+class UploadWarning(msgspec.Struct, kw_only=True):
+    """Something that rows would do and that nobody may overlook, though it is no fault."""
+
+    code: str
+    count: int
+    message: str
+    examples: list[str]
+
+
+class NewSubscription(msgspec.Struct, kw_only=True):
+    """A subscription that would be created for a customer and a plan.
+
+    `product` is null if the product is created, too. `is_numbered`: others have the external key
+    that the pattern gives.
+    """
+
+    customer: str
+    plan: str
+    external_key: str
+    product: str | None
+    is_numbered: bool
+
+
+class NewSubscriptions(msgspec.Struct, kw_only=True):
+    """The number of new subscriptions of plans, and the first of them, numbered ones first."""
+
+    count: int = 0
+    first: list[NewSubscription] = []
+
+
 class PreviewBody(msgspec.Struct, kw_only=True):
     """The effects that applying would have: counts, and examples of rows."""
 
@@ -358,6 +444,8 @@ class PreviewBody(msgspec.Struct, kw_only=True):
     claim: Annotated[
         PreviewClaim | None, Meta(description="Null if lists of this kind cannot have any.")
     ]
+    warnings: list[UploadWarning]
+    new_subscriptions: NewSubscriptions
     moves: PreviewMoves | None
 
 
@@ -491,5 +579,7 @@ def _preview_of(upload: Upload, user: User) -> PreviewBody:
             claim["since"],
             [WaitingForCustomer(*waiting) for waiting in claim["customers"]],
         ),
+        warnings=msgspec.convert(preview.get("warnings", []), list[UploadWarning]),
+        new_subscriptions=msgspec.convert(preview.get("new_subscriptions", {}), NewSubscriptions),
         moves=moves and msgspec.convert(moves, PreviewMoves),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
+from zoneinfo import available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -10,10 +11,21 @@ from django.core.exceptions import ValidationError
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.models import Product, Upload
 from revcred.uploads import columns, mapping
-from revcred.uploads.actions import UploadChoices
-from revcred.uploads.columns import InvalidCell, ListColumn, ListKind
+from revcred.uploads.actions import InvalidChoice, UploadChoices
+from revcred.uploads.columns import ListColumn, ListKind
+from revcred.uploads.invalid_cell import InvalidCell
+from revcred.uploads.moment_cells import DayOrder
+from revcred.uploads.plans.plan_subscriptions import MAX_PATTERN_CHARACTERS
 from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS
 
+MOMENT_COLUMNS = sorted(
+    {
+        column.name
+        for kind in ListKind
+        for column in columns.columns_of(kind)
+        if column.parse is columns.parse_moment_cell
+    }
+)
 NOT_USED_CHOICE = ("", "not used")
 FIXED_VALUE_PREFIX = "all_"  # of form fields for values that every row has
 
@@ -31,6 +43,13 @@ class ReadingFields(forms.Form):
         choices=[("", "recognise it from the file"), *DELIMITER_TITLES.items()],
         required=False,
     )
+    header_row = forms.IntegerField(
+        label="Row that names the columns",
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        help_text="Empty: it is recognised, also below titles.",
+    )
 
 
 class UploadFileForm(ReadingFields):
@@ -38,7 +57,7 @@ class UploadFileForm(ReadingFields):
         help_text="CSV, XLSX, JSON or JSON Lines, or an export of another system; at most 1 GB."
     )
 
-    field_order = ("file", "encoding", "delimiter")
+    field_order = ("file", "encoding", "delimiter", "header_row")
 
 
 class FixedValueField(forms.CharField):
@@ -59,7 +78,11 @@ class ColumnsForm(ReadingFields):
     """A choice for each column of the file, and fields for values that every row has."""
 
     def __init__(self, data: Any = None, *, upload: Upload) -> None:
-        initial = {"encoding": upload.encoding, "delimiter": upload.delimiter}
+        initial = {
+            "encoding": upload.encoding,
+            "delimiter": upload.delimiter,
+            "header_row": upload.header_row,
+        }
         super().__init__(data, initial=initial)
         self.upload = upload
         self.kind = ListKind(upload.kind)
@@ -82,14 +105,34 @@ class ColumnsForm(ReadingFields):
 
     @property
     def columns(self) -> list[dict[str, Any]]:
-        """The form field and the sample of each column of the file."""
+        """The form field, the sample and what is known of each column of the file."""
+        findings = self.upload.findings
+        distinct = findings.get("distinct", ())
         return [
             {
                 "field": self[f"column_{position}"],
                 "sample": [row[position] for row in self.upload.sample if position < len(row)],
+                "distinct": distinct[position] if position < len(distinct) else None,
+                "reason": findings.get("reasons", {}).get(str(position)),
+                "is_asked": position in findings.get("asked", ()),
+                "is_hash": position in findings.get("hashes", ()),
             }
             for position in range(len(self.upload.header))
         ]
+
+    @property
+    def used_columns(self) -> list[dict[str, Any]]:
+        """Columns that are used, or that somebody has to decide on."""
+        return [each for each in self.columns if each["field"].value() or each["is_asked"]]
+
+    @property
+    def unused_columns(self) -> list[dict[str, Any]]:
+        return [each for each in self.columns if not (each["field"].value() or each["is_asked"])]
+
+    @property
+    def asked_names(self) -> list[str]:
+        """Names of the columns that could all be the key."""
+        return [self.upload.header[position] for position in self.upload.findings.get("asked", ())]
 
     @property
     def fixed_value_fields(self) -> list[forms.BoundField]:
@@ -129,7 +172,8 @@ class ColumnsForm(ReadingFields):
     @property
     def is_read_anew(self) -> bool:
         """True if the file is to be read in another way, so that its columns may be others."""
-        return not self.upload.header or bool({"encoding", "delimiter"} & {*self.changed_data})
+        read_by = {"encoding", "delimiter", "header_row"}
+        return not self.upload.header or bool(read_by & {*self.changed_data})
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -137,8 +181,9 @@ class ColumnsForm(ReadingFields):
             return cleaned
         chosen = self.chosen_mapping()
         titles = {column.name: column.title for column in columns.columns_of(self.kind)}
+        joining = {column.name for column in columns.columns_of(self.kind) if column.joins}
         for position, name in chosen.items():
-            if [*chosen.values()].count(name) > 1:
+            if name not in joining and [*chosen.values()].count(name) > 1:
                 message = f"Another column is {titles[name]}, too. Choose one of them."
                 self.add_error(f"column_{position}", message)
         # Which of the two was meant, only the person knows.
@@ -171,6 +216,55 @@ PEOPLE_OF_OTHERS_FIELD = _radio_choice(
     ("join", "Make them members of this customer, too"),
     required=False,
 )
+UNKNOWN_SUBSCRIPTIONS_FIELD = _radio_choice(
+    "Unknown subscriptions", REJECT_ROW_LABEL, ("create", "Create the subscription")
+)
+MISSING_KEYS_FIELD = _radio_choice(
+    "New credentials without a key",
+    REJECT_ROW_LABEL,
+    ("generate", "Generate a key for each of them"),
+    required=False,
+)
+STATE_FIELDS: Mapping[str, forms.Field] = {
+    "inactive": _radio_choice(
+        "Credentials that are suspended, revoked or expired",
+        REJECT_ROW_LABEL,
+        ("keep", "Bring them in this state"),
+        required=False,
+    ),
+    "states": forms.CharField(
+        label="Words for states",
+        required=False,
+        help_text="Where a word is not known: ruht = suspended, frei = active",
+    ),
+}
+MOMENT_FIELDS: Mapping[str, forms.Field] = {
+    "day_order": forms.ChoiceField(
+        label="Dates such as 03/04/2027",
+        choices=[
+            (DayOrder.ASK, "Reject the row if it can be read two ways"),
+            (DayOrder.DAY_FIRST, "3 April 2027: the day comes first"),
+            (DayOrder.MONTH_FIRST, "4 March 2027: the month comes first"),
+        ],
+        widget=forms.RadioSelect,
+        required=False,
+    ),
+    "time_zone": forms.ChoiceField(
+        label="Time zone of moments without an offset",
+        choices=[(name, name) for name in ("UTC", *sorted(available_timezones() - {"UTC"}))],
+        required=False,
+    ),
+}
+DUPLICATES_FIELD = forms.ChoiceField(
+    label="Rows that say the same key, name or address",
+    choices=[
+        ("reject", "Reject all of them"),
+        ("first", "Keep the first one"),
+        ("last", "Keep the last one"),
+    ],
+    widget=forms.RadioSelect,
+    required=False,
+)
 CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     "customer": {
         "customers": _radio_choice(
@@ -184,9 +278,7 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
         "people_of_others": PEOPLE_OF_OTHERS_FIELD,
     },
     "subscription": {
-        "subscriptions": _radio_choice(
-            "Unknown subscriptions", REJECT_ROW_LABEL, ("create", "Create the subscription")
-        ),
+        "subscriptions": UNKNOWN_SUBSCRIPTIONS_FIELD,
         "product": ModelChoiceField(
             Product.objects.all(),
             label="Product of new subscriptions",
@@ -195,6 +287,25 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
             empty_label="",
         ),
     },
+    "plan": {
+        "plans": _radio_choice(
+            "Unknown plans",
+            REJECT_ROW_LABEL,
+            ("create", "Create a product of this name"),
+            required=False,
+        ),
+        "subscriptions": UNKNOWN_SUBSCRIPTIONS_FIELD,
+        "plan_keys": forms.CharField(
+            label="External keys of new subscriptions of plans",
+            required=False,
+            max_length=MAX_PATTERN_CHARACTERS,
+            help_text="{customer} and {plan} are replaced by those of the row. Where two would be"
+            " equal, or somebody has the external key already, a number is added.",
+        ),
+    },
+    "state": STATE_FIELDS,
+    "switched_off": STATE_FIELDS,
+    **dict.fromkeys(MOMENT_COLUMNS, MOMENT_FIELDS),
     "key": {
         "keys_of_others": _radio_choice(
             "Keys of another customer",
@@ -220,6 +331,10 @@ class ChoicesForm(forms.Form):
     def __init__(self, data: Any = None, *, upload: Upload) -> None:
         super().__init__(data, initial=upload.choices)
         names = {*upload.mapping.values(), *upload.fixed_values}
+        # Also of a list without any key: that is when the question matters.
+        if upload.kind == ListKind.CREDENTIALS:
+            self.fields["missing_keys"] = deepcopy(MISSING_KEYS_FIELD)
+        self.fields["duplicates"] = deepcopy(DUPLICATES_FIELD)
         for name, fields in CHOICE_FIELDS_BY_COLUMN.items():
             if name in names and _has_choice(ListKind(upload.kind), name):
                 # Forms share no fields: a form changes its own.
@@ -229,8 +344,18 @@ class ChoicesForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("subscriptions") == "create" and not cleaned.get("product"):
+        # A plan is the product of its subscriptions.
+        needs_product = "product" in self.fields and "plan_keys" not in self.fields
+        if (
+            needs_product
+            and cleaned.get("subscriptions") == "create"
+            and not cleaned.get("product")
+        ):
             self.add_error("product", "Choose the product of new subscriptions.")
+        try:
+            self.choices()
+        except InvalidChoice as error:
+            self.add_error(error.name, error.message)
         return cleaned
 
     def choices(self) -> UploadChoices:
@@ -243,4 +368,4 @@ class ChoicesForm(forms.Form):
 
 def _has_choice(kind: ListKind, name: str) -> bool:
     # In lists of other kinds, columns of these names are what the row itself is about.
-    return name == "customer" or kind is ListKind.CREDENTIALS
+    return name == "customer" or name in MOMENT_COLUMNS or kind is ListKind.CREDENTIALS

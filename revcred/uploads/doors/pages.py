@@ -225,6 +225,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
                 encoding=data["encoding"] or None,
                 delimiter=data["delimiter"] or None,
                 like=self._upload_like(request),
+                header_row=data["header_row"],
                 by=_signed_in_user(request),
             )
         except actions.FileTooLarge:
@@ -320,6 +321,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
                 fixed_values=form.fixed_values(),
                 encoding=data["encoding"] if is_read_anew else None,
                 delimiter=data["delimiter"] if is_read_anew else None,
+                header_row=(data["header_row"] or 0) if is_read_anew else None,
             ),
         )
 
@@ -348,6 +350,8 @@ class UploadAdmin(ReadOnlyModelAdmin):
             rejected=preview.count_rejected(upload),
             reasons=preview.problem_counts(upload),
             members=preview.members_to_add(upload),
+            warnings=upload.preview.get("warnings", ()),
+            new_subscriptions=upload.preview.get("new_subscriptions"),
             **preview.moves_context(upload.preview.get("moves")),
             lacking=rights.missing_rights_to_apply(upload, _signed_in_user(request)),
             to_do=preview.rows_to_apply(upload),

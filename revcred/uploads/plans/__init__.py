@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from revcred.uploads.columns import ListKind
-from revcred.uploads.plans import credentials, customers, subscribers, subscriptions
+from revcred.uploads.plans import credentials, customers, products, subscribers, subscriptions
 from revcred.uploads.plans.plan import ListPlan, UndoPlan
 
 LIST_PLANS: Mapping[ListKind, ListPlan] = {
@@ -17,6 +17,7 @@ UNDO_PLANS: tuple[UndoPlan, ...] = (
     credentials.UNDO_CREDENTIALS,
     subscribers.UNDO_MEMBERSHIPS,
     subscriptions.UNDO_SUBSCRIPTIONS,
+    products.UNDO_PRODUCTS,
     subscribers.UNDO_SUBSCRIBERS,
     customers.UNDO_CUSTOMERS,
 )

@@ -13,6 +13,13 @@ from revcred.uploads.plans.plan import (
     insert_and_record_statement,
     lock_targets_statement,
 )
+from revcred.uploads.plans.plan_subscriptions import RESOLVE_PLANS
+from revcred.uploads.plans.products import (
+    INSERT_PRODUCTS_OF_PLANS,
+    PRODUCT_OF_PLAN,
+    PRODUCTS_ALSO_CREATED,
+    SUBSCRIPTIONS_WITH_PLANS,
+)
 
 CREDENTIAL_TARGET = "revcred.credential"
 
@@ -26,10 +33,18 @@ CREDENTIAL_MESSAGES = {
     " credentials.",
     "name:twice": "This customer has the same name in {other_row}.",
     "name:in_use": "This customer has another credential with this name.",
+    "aliases:twice": "One of the aliases is also a key or an alias in another row.",
+    "aliases:in_use": "One of the aliases is a key or an alias of another credential.",
     "secret:no_key": "The credential has no key, so it cannot have a secret.",
     "subscription:unknown": "No subscription has this external key.",
     "subscription:product": "Choose the product of new subscriptions.",
     "subscription:of_another": "The subscription belongs to another customer.",
+    "key:none": "It has no key. To generate one for each such row, choose so.",
+    "state:inactive": "It is suspended, revoked or expired. To bring it in this state, choose so.",
+    "state:differs": "The credential is in another state here. Change it on its page.",
+    "plan:unknown": "No product has this external key or name.",
+    "plan:unclear": "Several products have this name, or the customer has several subscriptions of "
+    "the product. Name the subscription instead.",
     "holders:unknown": "No subscriber has this address.",
     "holders:login": "A new holder's address is already the login of a staff member or of another "
     "subscriber.",
@@ -53,9 +68,17 @@ IS_EVER_COUNTING = "x.active_until IS DISTINCT FROM x.active_from"
 # would serve = as well, but only by a bitmap scan, and these are off here. OFFSET 0 keeps the
 # planner from copying an expression to every place that names it, and from reading all
 # credentials for a few.
-CREDENTIALS_PLAN_QUERY = """
--- in: different texts of `subscription`; out: each with the subscriptions that it names
-WITH subs AS MATERIALIZED (
+CREDENTIALS_PLAN_QUERY = (
+    """
+WITH of_product AS MATERIALIZED (
+    -- in: different plans; out: each with its product
+    SELECT planned, p.id
+    FROM (
+        SELECT DISTINCT planned FROM (SELECT DISTINCT plan FROM {source} row) d
+        CROSS JOIN unnest(string_to_array(plan, '|')) planned
+    ) e CROSS JOIN {product_of_plan}
+), subs AS MATERIALIZED (
+    -- in: different texts of `subscription`; out: each with the subscriptions that it names
     SELECT
         given,
         array_agg(named::text ORDER BY named COLLATE "C") AS names,
@@ -79,6 +102,18 @@ WITH subs AS MATERIALIZED (
     FROM (SELECT DISTINCT subscription, customer FROM {source} row WHERE subscription IS NOT NULL) d
     CROSS JOIN unnest(string_to_array(subscription, '|')) named
     GROUP BY named HAVING min(customer) <> max(customer)
+), planned AS MATERIALIZED (
+    -- in: different texts of `subscription` with `plan`; out: those with new ones of no product
+    SELECT d.subscription, d.plan
+    FROM (
+        SELECT DISTINCT subscription, plan FROM {source} row
+        WHERE subscription IS NOT NULL AND plan IS NOT NULL
+    ) d
+    CROSS JOIN {subscriptions_with_plans}
+    WHERE planned IS NOT NULL
+        AND NOT EXISTS (SELECT FROM revcred_subscription s WHERE s.external_key = named)
+        AND planned NOT IN (SELECT of_product.planned FROM of_product WHERE id IS NOT NULL)
+    GROUP BY d.subscription, d.plan
 ), people AS MATERIALIZED (
     -- in: different texts of `holders`; out: each with the subscribers that it names
     SELECT
@@ -126,6 +161,16 @@ WITH subs AS MATERIALIZED (
     SELECT fingerprint, min(number) AS first, max(number) AS last
     FROM {source} row WHERE fingerprint IS NOT NULL GROUP BY fingerprint
     HAVING count(*) > count(DISTINCT gateway) AND count(*) > 1  -- one key for each gateway is fine
+), same_alias AS MATERIALIZED (
+    -- in: rows; out: aliases that other rows have, too, as a key or as an alias
+    SELECT fingerprint
+    FROM (
+        SELECT number, gateway, fingerprint FROM {source} row
+        WHERE EXISTS (SELECT FROM {source} o WHERE o.alias_fingerprints IS NOT NULL)
+        UNION SELECT number, gateway, unnest(alias_fingerprints) FROM {source} row
+    ) d
+    WHERE fingerprint IS NOT NULL
+    GROUP BY fingerprint HAVING count(*) > count(DISTINCT gateway) AND count(*) > 1
 ), same_name AS MATERIALIZED (
     -- in: rows; out: names that a customer has in several rows
     SELECT customer, name, min(number) AS first, max(number) AS last
@@ -150,16 +195,29 @@ WITH subs AS MATERIALIZED (
         e.environment AS old_environment,
         e.tags::text[] AS old_tags,
         e.expires_at AS old_expires_at,
+        CASE
+            WHEN e.id IS NULL THEN NULL
+            WHEN e.expires_at <= %(now)s THEN 'expired'
+            WHEN EXISTS (
+                SELECT FROM revcred_suspension x WHERE x.credential_id = e.id
+                    AND x.active_from <= %(now)s
+                    AND (x.active_until IS NULL OR x.active_until > %(now)s)
+            ) THEN 'suspended'
+            ELSE 'active'
+        END AS old_state,
         revoked.credential_id AS revoked_owner,
         revoked.at AS revoked_at,
         o.external_key AS owner,
         e.customer_id IS DISTINCT FROM c.id AND e.id IS NOT NULL AS is_of_another,
         v.secret_fingerprint AS old_secret_fingerprint,
         coalesce(v.had_secret, false) AS had_secret,
+        others.fingerprints AS new_alias_fingerprints,
+        others.hints AS new_alias_hints,
         fed.names AS old_subscription_names,
         held.names AS old_holder_names,
         coalesce(row.assigned_from, %(now)s) AS moved_at,
         subs.some_unknown AS some_subscription_unknown,
+        planned.plan IS NOT NULL AS some_plan_unknown,
         people.some_unknown AS some_holder_unknown,
         coalesce(people.some_login, false) AS some_login,
         joining.given IS NOT NULL AS some_join,
@@ -172,6 +230,11 @@ WITH subs AS MATERIALIZED (
             CASE WHEN row.number = same_name.first THEN same_name.last ELSE same_name.first END
         ) AS other_row,
         same_key.first IS NOT NULL AS is_key_twice,
+        CASE %(duplicates)s
+            WHEN 'first' THEN row.number > least(same_key.first, same_name.first)
+            WHEN 'last' THEN row.number < greatest(same_key.last, same_name.last)
+            ELSE false
+        END IS TRUE AS is_superseded,
         same_name.first IS NOT NULL AND same_key.first IS NULL AS is_name_twice
     FROM {source} row
     LEFT JOIN LATERAL (
@@ -179,6 +242,7 @@ WITH subs AS MATERIALIZED (
     ) c ON true
     LEFT JOIN revcred_gateway g ON g.name = row.gateway
     LEFT JOIN subs ON subs.given = row.subscription
+    LEFT JOIN planned ON planned.subscription = row.subscription AND planned.plan = row.plan
     LEFT JOIN people ON people.given = row.holders
     LEFT JOIN joining ON joining.given = row.holders AND joining.customer = row.customer
     LEFT JOIN same_key ON same_key.fingerprint = row.fingerprint
@@ -241,6 +305,16 @@ WITH subs AS MATERIALIZED (
         OFFSET 0
     ) v ON true
     LEFT JOIN LATERAL (
+        -- others: aliases of the row that the credential does not have yet
+        SELECT array_agg(alias ORDER BY nth) AS fingerprints, array_agg(hint ORDER BY nth) AS hints
+        FROM unnest(row.alias_fingerprints, row.alias_hints) WITH ORDINALITY a (alias, hint, nth)
+        WHERE alias IS DISTINCT FROM row.fingerprint AND NOT EXISTS (
+            SELECT FROM revcred_externalkey x
+            WHERE x.fingerprint = ANY (ARRAY[alias]) AND x.credential_id = e.id
+                AND (x.active_until IS NULL OR x.active_until > %(now)s)
+        )
+    ) others ON true
+    LEFT JOIN LATERAL (
         -- fed: subscriptions that it is assigned to at the moment of the move, or later
         SELECT array_agg(s.external_key::text ORDER BY s.external_key COLLATE "C") AS names
         FROM (
@@ -302,6 +376,7 @@ WITH subs AS MATERIALIZED (
                         AND secret_fingerprint IS DISTINCT FROM old_secret_fingerprint
                     THEN true
                 END,
+                'aliases', (SELECT array_agg('…' || each) FROM unnest(new_alias_hints) each),
                 'subscription', CASE
                     WHEN subscription_names IS DISTINCT FROM old_subscription_names
                     THEN subscription_names
@@ -313,9 +388,20 @@ WITH subs AS MATERIALIZED (
         END) END AS after,
         array_remove(ARRAY[
             CASE WHEN customer_id IS NULL AND NOT %(create_customers)s THEN 'customer:unknown' END,
-            CASE WHEN is_key_twice THEN 'key:twice' END,
+            CASE WHEN is_key_twice AND %(duplicates)s = 'reject' THEN 'key:twice' END,
+            CASE
+                WHEN fingerprint IS NULL AND target_id IS NULL AND invalid IS NULL
+                    AND NOT %(generate_keys)s
+                THEN 'key:none'
+            END,
+            CASE
+                WHEN (target_id IS NULL OR is_of_another) AND state <> 'active'
+                    AND NOT %(keep_inactive)s
+                THEN 'state:inactive'
+                WHEN target_id IS NOT NULL AND state <> old_state THEN 'state:differs'
+            END,
             CASE WHEN is_one_of_several THEN 'gateway:several' END,
-            CASE WHEN is_name_twice THEN 'name:twice' END,
+            CASE WHEN is_name_twice AND %(duplicates)s = 'reject' THEN 'name:twice' END,
             CASE WHEN is_of_another AND NOT %(take_over)s THEN 'key:of_another' END,
             CASE
                 WHEN (target_id IS NULL OR is_of_another) AND revoked_owner IS NOT NULL
@@ -329,18 +415,36 @@ WITH subs AS MATERIALIZED (
                     AND (x.id <> target_id OR target_id IS NULL)
             ) THEN 'name:in_use' END,
             CASE
+                WHEN new_alias_fingerprints IS NULL THEN NULL
+                WHEN EXISTS (
+                    SELECT FROM same_alias WHERE fingerprint = ANY (new_alias_fingerprints)
+                ) THEN 'aliases:twice'
+                WHEN EXISTS (
+                    -- The same rule as for keys that begin as far back as they can.
+                    SELECT FROM revcred_externalkey x
+                    WHERE x.fingerprint = ANY (new_alias_fingerprints)
+                        AND x.gateway_id IS NOT DISTINCT FROM seen.gateway_id
+                        AND (x.active_until IS NULL OR x.active_until > %(now)s)
+                        AND {ever_counting}
+                ) THEN 'aliases:in_use'
+            END,
+            CASE
                 WHEN secret_fingerprint IS NOT NULL AND target_id IS NOT NULL AND key_id IS NULL
                 THEN 'secret:no_key'
             END,
             CASE
                 WHEN some_subscription_unknown AND NOT %(create_subscriptions)s
                 THEN 'subscription:unknown'
-                WHEN some_subscription_unknown AND %(product)s::bigint IS NULL
+                WHEN some_subscription_unknown AND plan IS NULL AND %(product)s::bigint IS NULL
                 THEN 'subscription:product'
                 WHEN feeds_another OR some_subscription_unknown AND EXISTS (
                     SELECT FROM contested WHERE contested.named = ANY (subscription_names)
                 )
                 THEN 'subscription:of_another'
+            END,
+            CASE
+                WHEN plan IS NOT NULL AND subscription IS NULL THEN 'plan:unclear'
+                WHEN some_plan_unknown AND NOT %(create_plans)s THEN 'plan:unknown'
             END,
             CASE
                 WHEN some_holder_unknown AND NOT %(create_subscribers)s THEN 'holders:unknown'
@@ -398,6 +502,7 @@ SELECT
     compared.*,
     -- An assignment that ends is a move; one that is only added is an update.
     CASE
+        WHEN is_superseded THEN 'unchanged'
         WHEN invalid IS NOT NULL OR problems <> '{{}}' THEN 'rejected'
         WHEN is_of_another THEN 'move'
         WHEN target_id IS NULL THEN 'create'
@@ -412,19 +517,24 @@ SELECT
     END AS version,
     {effects} AS effects
 FROM compared
-""".replace("{ever_counting}", IS_EVER_COUNTING).replace(
-    "{effects}",
-    effects_array(
-        {
-            "create": "target_id IS NULL",
-            "take_over": "is_of_another",
-            "use_again": "is_new AND revoked_owner IS NOT NULL",
-            "move": "target_id IS NOT NULL AND NOT is_of_another AND after ? 'subscription'",
-            "update": "target_id IS NOT NULL AND NOT is_of_another AND "
-            "after ?| ARRAY['name', 'environment', 'tags', 'expires_at', 'secret', 'holders']",
-            "join": "is_joining",
-        }
-    ),
+""".replace("{ever_counting}", IS_EVER_COUNTING)
+    .replace("{product_of_plan}", PRODUCT_OF_PLAN)
+    .replace("{subscriptions_with_plans}", SUBSCRIPTIONS_WITH_PLANS)
+    .replace(
+        "{effects}",
+        effects_array(
+            {
+                "create": "target_id IS NULL",
+                "take_over": "is_of_another",
+                "use_again": "is_new AND revoked_owner IS NOT NULL",
+                "move": "target_id IS NOT NULL AND NOT is_of_another AND after ? 'subscription'",
+                "update": "target_id IS NOT NULL AND NOT is_of_another AND "
+                "after ?| ARRAY['name', 'environment', 'tags', 'expires_at', 'secret', 'holders', "
+                "'aliases']",
+                "join": "is_joining",
+            }
+        ),
+    )
 )
 
 # --- Things that rows name and that do not exist yet ----------------------------------------------
@@ -458,18 +568,28 @@ INSERT_UNKNOWN_HOLDERS = insert_and_record_statement(
 # min(c.id): rows of different customers that name the same one have been rejected by now.
 INSERT_UNKNOWN_SUBSCRIPTIONS = insert_and_record_statement(
     "revcred.subscription",
-    """
+    f"""
     INSERT INTO revcred_subscription
         (external_key, name, customer_id, product_id, active_from, created_at)
-    SELECT named, '', min(c.id), %(product)s::bigint, %(oldest)s, %(now)s
+    SELECT named, '', customer_id, coalesce(p.id, %(product)s::bigint), %(oldest)s, %(now)s
     FROM (
-        SELECT DISTINCT subscription, customer FROM {source} row WHERE subscription IS NOT NULL
+        SELECT named, min(c.id) AS customer_id, min(planned) AS planned
+        FROM (
+            SELECT DISTINCT subscription, plan, customer FROM {{source}} row
+            WHERE subscription IS NOT NULL
+        ) d
+        CROSS JOIN {SUBSCRIPTIONS_WITH_PLANS}
+        JOIN revcred_customer c ON c.external_key = customer
+        WHERE %(create_subscriptions)s
+            AND NOT EXISTS (SELECT FROM revcred_subscription s WHERE s.external_key = named)
+        GROUP BY named
     ) d
-    CROSS JOIN unnest(string_to_array(subscription, '|')) named
-    JOIN revcred_customer c ON c.external_key = customer
-    WHERE %(create_subscriptions)s
-        AND NOT EXISTS (SELECT FROM revcred_subscription s WHERE s.external_key = named)
-    GROUP BY named
+    LEFT JOIN (
+        SELECT planned, p.id FROM (
+            SELECT DISTINCT planned FROM (SELECT DISTINCT plan FROM {{source}} row) d
+            CROSS JOIN unnest(string_to_array(plan, '|')) planned
+        ) d CROSS JOIN {PRODUCT_OF_PLAN}
+    ) p USING (planned)
     ON CONFLICT DO NOTHING
     """,
 )
@@ -489,6 +609,7 @@ ALSO_CREATED_QUERIES = {
             SELECT FROM revcred_subscriber p WHERE lower(p.email) = named
         )
     """,
+    "products": PRODUCTS_ALSO_CREATED,
     "subscriptions": """
         SELECT count(DISTINCT named)
         FROM {source} row CROSS JOIN unnest(string_to_array(subscription, '|')) named
@@ -509,6 +630,7 @@ UPDATE {CHUNK_TABLE} row SET
         'until', CASE WHEN is_new THEN key_ends END,
         'key', CASE WHEN after ? 'secret' THEN key_id END,
         'secret_fingerprint', CASE WHEN after ? 'secret' THEN old_secret_fingerprint END,
+        'aliases', CASE WHEN NOT is_new AND after ? 'aliases' THEN to_jsonb(new_alias_ids) END,
         'at', CASE WHEN after ? 'subscription' THEN moved_at END,
         'ended', CASE WHEN after ? 'subscription' THEN (
             SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.id), '[]')
@@ -525,11 +647,15 @@ WHERE target_id IS NOT NULL
 
 INSERT_CREDENTIALS = f"""
 INSERT INTO revcred_credential (
-    id, customer_id, name, environment, tags, expires_at, revocation_reason, created_at
+    id, customer_id, name, environment, tags, expires_at, revoked_at, revocation_reason, created_at
 )
 SELECT
     new_id, customer_id, name, coalesce(environment, ''),
-    coalesce(string_to_array(tags, '|'), '{{}}'), expires_at, '', clock_timestamp()
+    coalesce(string_to_array(tags, '|'), '{{}}'),
+    CASE WHEN state = 'expired' THEN least(expires_at, %(now)s) ELSE expires_at END,
+    CASE WHEN state = 'revoked' THEN %(now)s::timestamptz END,
+    CASE WHEN state = 'revoked' THEN 'It was revoked when a list brought it.' ELSE '' END,
+    clock_timestamp()
 FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
@@ -578,6 +704,33 @@ SELECT
     END,
     clock_timestamp()
 FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number) WHERE is_new ORDER BY number
+"""
+
+# As an alias that is added by hand: as far back as it can count.
+INSERT_ALIASES = f"""
+INSERT INTO revcred_externalkey (
+    id, credential_id, kind, gateway_id, fingerprint, hint, active_from, created_at
+)
+SELECT
+    a.id, CASE WHEN is_new THEN new_id ELSE target_id END, 'alias', row.gateway_id, a.fingerprint,
+    a.hint,
+    greatest(%(oldest)s, (
+        SELECT max(x.active_until) FROM revcred_externalkey x
+        WHERE x.fingerprint = ANY (ARRAY[a.fingerprint])
+            AND x.gateway_id IS NOT DISTINCT FROM row.gateway_id AND {IS_EVER_COUNTING}
+    )),
+    clock_timestamp()
+FROM {CHUNK_TABLE} row
+CROSS JOIN unnest(new_alias_ids, new_alias_fingerprints, new_alias_hints) a (id, fingerprint, hint)
+WHERE is_new OR after ? 'aliases' ORDER BY number, a.id
+"""
+
+INSERT_SEALED_ALIASES = f"""
+INSERT INTO revcred_sealedvalue (external_key_id, value)
+SELECT a.id, a.sealed
+FROM {CHUNK_TABLE} row JOIN {SEALED_TABLE} s USING (number)
+CROSS JOIN unnest(new_alias_ids, s.aliases) a (id, sealed)
+WHERE a.id IS NOT NULL AND (is_new OR after ? 'aliases') ORDER BY number, a.id
 """
 
 INSERT_SEALED_VALUES = f"""
@@ -699,29 +852,59 @@ SELECT least(
     min(moved_at) FILTER (WHERE is_of_another OR NOT is_new AND after ? 'subscription'),
     min(least(expires_at, old_expires_at)) FILTER (WHERE NOT is_new AND after ? 'expires_at'),
     min(key_active_from) FILTER (WHERE is_new AND gateway_id IS NOT NULL),
-    min(%(oldest)s) FILTER (WHERE is_new AND gateway_id IS NOT NULL)
+    min(%(oldest)s) FILTER (
+        WHERE is_new AND gateway_id IS NOT NULL OR NOT is_new AND after ? 'aliases'
+    )
 ) FROM {CHUNK_TABLE}
+"""
+
+# A life time counts from the start of the key. Of two columns with a state, the graver one counts.
+COMPLETE_STATES_AND_ENDS = """
+UPDATE {source} row SET
+    expires_at = coalesce(
+        expires_at, coalesce(key_active_from, %(now)s) + make_interval(secs => expires_in)
+    ),
+    state = CASE
+        WHEN coalesce(state, 'active') = 'active' THEN coalesce(switched_off, state) ELSE state
+    END
+WHERE expires_in IS NOT NULL OR switched_off IS NOT NULL
+"""
+
+# In the order of `CredentialState`: only new credentials come in a state.
+INSERT_SUSPENSIONS = f"""
+INSERT INTO revcred_suspension (credential_id, active_from)
+SELECT new_id, %(now)s FROM {CHUNK_TABLE} WHERE is_new AND state = 'suspended' ORDER BY number
 """
 
 CREDENTIALS_PLAN = ListPlan(
     target=CREDENTIAL_TARGET,
     title_column="name",
     query=CREDENTIALS_PLAN_QUERY,
-    kept_columns=("key_id",),
+    kept_columns=("key_id", "new_alias_fingerprints"),
     id_sequences={
         "new_id": "revcred_credential_id_seq",
         "new_key_id": "revcred_externalkey_id_seq",
     },
+    id_arrays={"new_alias_ids": ("revcred_externalkey_id_seq", "new_alias_fingerprints")},
     lock=lock_targets_statement("revcred_credential"),
-    prepare=(INSERT_CUSTOMERS_OF_CREDENTIALS, INSERT_UNKNOWN_HOLDERS, INSERT_UNKNOWN_SUBSCRIPTIONS),
+    resolve=(RESOLVE_PLANS, COMPLETE_STATES_AND_ENDS),
+    prepare=(
+        INSERT_CUSTOMERS_OF_CREDENTIALS,
+        INSERT_UNKNOWN_HOLDERS,
+        INSERT_PRODUCTS_OF_PLANS,
+        INSERT_UNKNOWN_SUBSCRIPTIONS,
+    ),
     write=(
         COLLECT_UNDO_DATA,
         INSERT_CREDENTIALS,
+        INSERT_SUSPENSIONS,
         END_TAKEN_KEYS,
         END_REVOKED_KEYS,
         COLLECT_REUSED_UNDO_DATA,
         INSERT_EXTERNAL_KEYS,
+        INSERT_ALIASES,
         INSERT_SEALED_VALUES,
+        INSERT_SEALED_ALIASES,
         REPLACE_SECRETS,
         UPDATE_CREDENTIALS,
         DELETE_UNSTARTED_ASSIGNMENTS,
@@ -734,13 +917,16 @@ CREDENTIALS_PLAN = ListPlan(
         RECORD_CREDENTIAL_CHANGES,
     ),
     affected_since_query=CREDENTIALS_AFFECTED_SINCE,
-    waiting_query="SELECT customer, fingerprint, NULL::text AS subscription FROM {source} row",
+    waiting_query="""
+        SELECT customer, fingerprint, NULL::text AS subscription FROM {source} row
+        UNION ALL SELECT customer, unnest(alias_fingerprints), NULL FROM {source} row
+    """,
     joining_query="""
         SELECT named AS email, customer, 'member' AS role, number, action
         FROM {source} row CROSS JOIN unnest(string_to_array(holders, '|')) named
     """,
     seals_keys=True,
-    sealing_statements=(INSERT_SEALED_VALUES, REPLACE_SECRETS),
+    sealing_statements=(INSERT_SEALED_VALUES, INSERT_SEALED_ALIASES, REPLACE_SECRETS),
     also_created_queries=ALSO_CREATED_QUERIES,
     messages=CREDENTIAL_MESSAGES,
 )
@@ -759,7 +945,9 @@ IS_CHANGED_CREDENTIAL = (
 )
 CREATED_CREDENTIAL_IDS = f"(SELECT target_id FROM {UNDONE_TABLE} WHERE {IS_CREATED_CREDENTIAL})"
 CREATED_KEY_IDS = (
-    f"(SELECT id FROM revcred_externalkey WHERE credential_id IN {CREATED_CREDENTIAL_IDS})"
+    f"(SELECT id FROM revcred_externalkey WHERE credential_id IN {CREATED_CREDENTIAL_IDS}"
+    " UNION ALL SELECT jsonb_array_elements_text(undo_data -> 'aliases')::bigint"
+    f" FROM {UNDONE_TABLE} WHERE {IS_CHANGED_CREDENTIAL} AND undo_data ? 'aliases')"
 )
 
 # Usage that undoing would pull the ground from: of created credentials, and of subscriptions that
@@ -852,8 +1040,9 @@ UNDO_CREDENTIALS = UndoPlan(
         f"DELETE FROM revcred_credential_holders WHERE credential_id IN {CREATED_CREDENTIAL_IDS}",
         f"DELETE FROM revcred_keyuse WHERE external_key_id IN {CREATED_KEY_IDS}",
         f"DELETE FROM revcred_sealedvalue WHERE external_key_id IN {CREATED_KEY_IDS}",
-        f"DELETE FROM revcred_externalkey WHERE credential_id IN {CREATED_CREDENTIAL_IDS}",
+        f"DELETE FROM revcred_externalkey WHERE id IN {CREATED_KEY_IDS}",
         f"DELETE FROM revcred_assignment WHERE credential_id IN {CREATED_CREDENTIAL_IDS}",
+        f"DELETE FROM revcred_suspension WHERE credential_id IN {CREATED_CREDENTIAL_IDS}",
         f"DELETE FROM revcred_credential WHERE id IN {CREATED_CREDENTIAL_IDS}",
         REOPEN_TAKEN_KEYS,
         RESTORE_CREDENTIALS,

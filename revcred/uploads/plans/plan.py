@@ -38,8 +38,12 @@ class ListPlan:
     target: str  # label of the model, such as "revcred.customer"
     title_column: str  # the column that a preview shows as a row's title
     query: str
+    # Statements that complete the values of the incoming rows, before these are planned.
+    resolve: tuple[str, ...] = ()
     kept_columns: tuple[str, ...] = ()  # further columns of `query` that are stored with the row
     id_sequences: Mapping[str, str] = field(default_factory=dict)  # column → sequence of new ids
+    # Column → sequence of new ids, and the array for each item of which there is one.
+    id_arrays: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     lock: str
     prepare: tuple[str, ...] = ()  # creates what rows name and is not there yet
     write: tuple[str, ...]
@@ -118,14 +122,21 @@ compared AS (
             jsonb_strip_nulls(jsonb_build_object({changed(0)}))
         END AS after,
         array_remove(ARRAY[
-            CASE WHEN other_row IS NOT NULL THEN '{same}:twice' END, {", ".join(problems) or "NULL"}
-        ], NULL) AS problems
-    FROM seen
+            CASE
+                WHEN other_row IS NOT NULL AND %(duplicates)s = 'reject' THEN '{same}:twice'
+            END,
+            {", ".join(problems) or "NULL"}
+        ], NULL) AS problems,
+        CASE %(duplicates)s
+            WHEN 'first' THEN number > t.first WHEN 'last' THEN number < t.last ELSE false
+        END IS TRUE AS is_superseded
+    FROM seen LEFT JOIN twice t ON t.same = seen.{same}
     OFFSET 0
 )
 SELECT
     compared.*,
     CASE
+        WHEN is_superseded THEN 'unchanged'
         WHEN invalid IS NOT NULL OR problems <> '{{{{}}}}' THEN 'rejected'
         WHEN is_new THEN 'create'
         WHEN after = '{{{{}}}}' THEN 'unchanged'

@@ -50,14 +50,21 @@ UNREADABLE_SIGNATURES = {
     b"%PDF": "This is a PDF. Only tables of text are read.",
 }
 # The first key of a dump may come without the document marker.
-DECK_START = re.compile(rb"(---|_format_version:|_info:|consumers:)")
+DECK_START = re.compile(rb"(---|_format_version:|_info:|_transform:|consumers:)")
 
 
 @contextmanager
 def open_list(
-    path: Path, *, name: str, encoding: str | None = None, delimiter: str | None = None
+    path: Path,
+    *,
+    name: str,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    header_row: int | None = None,
 ) -> Iterator[ListReader]:
     """Open the list in the file at `path`, which its user called `name`, without error column.
+
+    `header_row`: the number of the row that names the columns, where it is not recognised.
 
     Raises UnreadableFile, also while its rows are read.
     """
@@ -66,18 +73,18 @@ def open_list(
         raise UnreadableFile(
             f"The file has {size:,} bytes; at most {MAX_FILE_BYTES:,} are allowed."
         )
-    with _open_by_content(path, name, encoding, delimiter) as read:
+    with _open_by_content(path, name, encoding, delimiter, header_row) as read:
         ours = _without_error_column(read)
         yield aws.translate_aws(ours) if aws.is_aws_header(ours.header) else ours
 
 
 def _open_by_content(
-    path: Path, name: str, encoding: str | None, delimiter: str | None
+    path: Path, name: str, encoding: str | None, delimiter: str | None, header_row: int | None
 ) -> AbstractContextManager[ListReader]:
     """Raises UnreadableFile."""
     match file_format_of(path, name):
         case FileFormat.XLSX:
-            return open_workbook(path)
+            return open_workbook(path, header_row=header_row)
         case FileFormat.JSON:
             return open_json(path)
         case FileFormat.JSON_LINES:
@@ -85,7 +92,9 @@ def _open_by_content(
         case FileFormat.YAML:
             return open_yaml(path)
         case FileFormat.CSV:
-            return open_delimited(path, encoding=encoding, delimiter=delimiter)
+            return open_delimited(
+                path, encoding=encoding, delimiter=delimiter, header_row=header_row
+            )
 
 
 def file_format_of(path: Path, name: str) -> FileFormat:

@@ -2,15 +2,17 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
+from contextlib import contextmanager, suppress
+from io import StringIO, TextIOWrapper
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 from revcred.formulas import remove_guard
 from revcred.uploads.reading.encodings import ENCODING_TITLES, encoding_of
-from revcred.uploads.reading.headers import column_names_in
+from revcred.uploads.reading.headers import find_header, read_header
 from revcred.uploads.reading.list_reader import (
     MAX_CELL_CHARACTERS,
     ListReader,
@@ -21,17 +23,23 @@ from revcred.uploads.reading.list_reader import (
 )
 from revcred.uploads.reading.row_copiers import DelimitedCopier
 
-DELIMITER_TITLES = {",": "comma", ";": "semicolon", "\t": "tab"}
+DELIMITER_TITLES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 # Excel writes this line, and obeys it, where the locale's separator is another one.
-SEPARATOR_LINE = re.compile(r"sep=([,;\t])\r?\n", re.IGNORECASE)  # a first line, by and for Excel
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\r?\n', re.IGNORECASE)
 BYTE_ORDER_MARK = "\ufeff"  # no part of the text
 ENCODING_ADVICE = "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
+SINGLE_QUOTED_START = re.compile(r"\s*'[^'\n]*'\s*[,;\t|]\s*'")
+GUESS_LINES = 20  # by which the separator is guessed: the first ones may be titles
 HEADER_SAMPLE_CHARACTERS = 1 << 16  # the header has to end in these
 
 
 @contextmanager
 def open_delimited(
-    path: Path, *, encoding: str | None = None, delimiter: str | None = None
+    path: Path,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    header_row: int | None = None,
 ) -> Iterator[ListReader]:
     """Open a CSV file. Raises UnreadableFile."""
     if delimiter is not None and delimiter not in DELIMITER_TITLES:
@@ -50,46 +58,78 @@ def open_delimited(
             file.seek(0)
         if told:
             before += file.readline()
+        options: dict[str, Any] = {
+            "delimiter": delimiter,
+            "strict": True,
+            "quotechar": "'" if SINGLE_QUOTED_START.match(sample) else '"',
+            "skipinitialspace": _has_spaces_before_quotes(sample, delimiter),
+        }
+        header_row = header_row or _guess_header_row(sample, options, told=bool(told))
         copier = DelimitedCopier(encoding=encoding, delimiter=delimiter, before=before)
-        lines = csv.reader(copier.recorded(file), delimiter=delimiter, strict=True)
+        lines = csv.reader(copier.recorded(file), **options)
         records = _numbered_records(lines, copier, before=1 if told else 0)
-        header = _read_header(records, copier)
+        header, above = read_header(
+            records, header_row, copier, empty="The file is empty.", clean=remove_guard
+        )
         yield ListReader(
             file_format=f"CSV, {DELIMITER_TITLES[delimiter]}, {ENCODING_TITLES[encoding]}",
             header=header,
             rows=_without_formula_guards(fitting_rows(header, records)),
             position=lambda: read.tell() / size,
             copier=copier,
+            left_out=Counter({"rows above the header": above} if above else {}),
         )
 
 
+def _has_spaces_before_quotes(sample: str, delimiter: str) -> bool:
+    """Return True if cells in quotes stand behind a separator and a space, as in `a, "b"`.
+
+    Only lines without an earlier quote tell it: nobody writes a cell of a space and a quote so.
+    """
+    separator = re.escape(delimiter)
+    return bool(
+        re.search(rf'^[^"\n]*{separator} +"[^"\n]*" *(?:{separator}|\r?$)', sample, re.MULTILINE)
+    )
+
+
 def _guess_delimiter(sample: str) -> str:
-    """Return the delimiter that splits the first line into most cells; of several, the first."""
+    """Return the delimiter that splits the lines into most cells; of several, the first."""
     # Decoded as UTF-8, every other character of UTF-16 is a zero byte.
     if "\0" in sample[:2]:
         raise UnreadableFile("This looks like UTF-16. Choose it, or save as UTF-8.")
     lines = [line for line in sample.splitlines() if line.strip()]
     if not lines:
         raise UnreadableFile("The file is empty.")
-    return max(DELIMITER_TITLES, key=lambda each: _count_first_cells(lines, each))
+    return max(DELIMITER_TITLES, key=lambda each: _usual_cells(lines[:GUESS_LINES], each))
 
 
-def _count_first_cells(lines: list[str], delimiter: str) -> int:
+def _usual_cells(lines: list[str], delimiter: str) -> tuple[float, int]:
+    """Return the median of the numbers of cells in these lines, and the number in the first one."""
+    counts: list[int] = []
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
-        return len(next(csv.reader(lines, delimiter=delimiter, strict=True)))
+        for cells in reader:
+            counts.append(len(cells))  # noqa: PERF401 - those before an error count, too
     except csv.Error:
-        return 0
+        pass
+    return (median_low(counts), counts[0]) if counts else (0, 0)
 
 
-def _read_header(records: Iterator[NumberedRow], copier: DelimitedCopier) -> list[str]:
-    for number, row in records:
-        if isinstance(row, RowError):
-            raise UnreadableFile(row.message, row=number)
-        if any(row):
-            copier.pass_header()
-            return column_names_in([remove_guard(each) for each in row], row=number)
-        copier.pass_title()
-    raise UnreadableFile("The file is empty.")
+def _guess_header_row(sample: str, options: dict[str, Any], *, told: bool) -> int:
+    """Return the number of the header's row, by the start of the file."""
+    lines = StringIO(sample, newline="")
+    if told:
+        lines.readline()
+    copier = DelimitedCopier(encoding="utf-8", delimiter=options["delimiter"], before="")
+    reader = csv.reader(copier.recorded(lines), **options)
+    found = find_header(_until_unreadable(_numbered_records(reader, copier, before=int(told))))
+    return found or 1
+
+
+def _until_unreadable(rows: Iterator[NumberedRow]) -> Iterator[NumberedRow]:
+    # The sample may end within a row.
+    with suppress(UnreadableFile):
+        yield from rows
 
 
 def _numbered_records(

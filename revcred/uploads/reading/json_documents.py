@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import msgspec
 
 from revcred.uploads.reading.encodings import encoding_of
-from revcred.uploads.reading.foreign import EXPORT_FORMATS
+from revcred.uploads.reading.foreign import EXPORT_FORMATS, kong
 from revcred.uploads.reading.list_reader import ListReader, RowError, UnreadableFile
 from revcred.uploads.reading.records import (
     NumberedRecord,
@@ -29,6 +29,8 @@ BLANK_CHARACTERS = " \t\r\n\ufeff"
 STANDARD_DECODER = json.JSONDecoder()
 # Enough to tell a list of objects from a list of texts without decoding it.
 OBJECT_LIST = re.compile(rb"\[\s*\{")
+ABOUT_PAGES = frozenset({"page", "_links", "links", "meta", "metadata", "pagination"})
+RAW_OBJECT_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 RAW_LIST_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -145,18 +147,52 @@ def _items_of_object(file: TextIO, size: int) -> tuple[str | None, list[msgspec.
         each.fits(decode_values(document)) for each in EXPORT_FORMATS
     ):
         return None, [text]
-    lists = {
+    lists = _object_lists_in(document)
+    if "consumers" in lists:
+        # A dump of Kong has further lists, such as its services.
+        return "consumers", _consumers_with_credentials(lists)
+    is_inner = False
+    while not lists and len(inner := _objects_in(document)) == 1:
+        document, is_inner = inner[0], True
+        lists = _object_lists_in(document)
+    if len(lists) != 1:
+        return None, [text]
+    ((name, listed),) = lists.items()
+    return None if is_inner else name, RAW_LIST_DECODER.decode(listed)
+
+
+def _object_lists_in(document: dict[str, Any]) -> dict[str, msgspec.Raw]:
+    return {
         name: value
         for name, value in document.items()
         if isinstance(value, msgspec.Raw) and OBJECT_LIST.match(value)
     }
-    # A dump of Kong has further lists, such as its services.
-    if "consumers" in lists:
-        lists = {"consumers": lists["consumers"]}
-    if len(lists) != 1:
-        return None, [text]
-    ((name, listed),) = lists.items()
-    return name, RAW_LIST_DECODER.decode(listed)
+
+
+def _objects_in(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects that are values, without those that describe a page of answers."""
+    return [
+        RAW_OBJECT_DECODER.decode(value)
+        for name, value in document.items()
+        if isinstance(value, msgspec.Raw) and bytes(value)[:1] == b"{" and name not in ABOUT_PAGES
+    ]
+
+
+def _consumers_with_credentials(lists: dict[str, msgspec.Raw]) -> list[msgspec.Raw] | list[str]:
+    """Return Kong's consumers as decK writes them, also those of `db_export`."""
+    export = kong.DatabaseExport()
+    consumers = [
+        each
+        for each in RAW_LIST_DECODER.decode(lists["consumers"])
+        if not export.remember(msgspec.json.decode(each))
+    ]
+    apart = [
+        msgspec.json.encode(export.with_consumer(kind, credential)).decode()
+        for kind in kong.CREDENTIAL_TYPES
+        if kind in lists
+        for credential in msgspec.json.decode(lists[kind])
+    ]
+    return [bytes(each).decode() for each in consumers] + apart
 
 
 def _decode_document(text: str) -> dict[str, Any]:

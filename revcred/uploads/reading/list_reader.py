@@ -1,6 +1,7 @@
 """The common form of an open list: a header and rows."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -70,6 +71,9 @@ class ListReader:
     Reading raises UnreadableFile where the file cannot be read any further.
 
     `copier` writes the row that was read last as it stands in the file.
+
+    `left_out` counts what the file has and no row is made of, by what it is in the plural. It is
+    complete when all rows have been read.
     """
 
     file_format: str
@@ -77,6 +81,7 @@ class ListReader:
     rows: Iterator[NumberedRow]
     position: Callable[[], float] = field(repr=False)
     copier: RowCopier = field(repr=False)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def done(self) -> float:

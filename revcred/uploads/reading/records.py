@@ -1,5 +1,6 @@
 """Lists of records: in JSON and YAML each value has a name instead of a position."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -7,6 +8,7 @@ import msgspec
 
 from revcred.uploads.columns import VALUE_SEPARATOR
 from revcred.uploads.reading.foreign import EXPORT_FORMATS, ExportFormat
+from revcred.uploads.reading.foreign.export_format import number_equal_names
 from revcred.uploads.reading.headers import column_names_in
 from revcred.uploads.reading.list_reader import (
     MAX_COLUMNS,
@@ -17,6 +19,7 @@ from revcred.uploads.reading.list_reader import (
     UnreadableFile,
     fitting_rows,
 )
+from revcred.uploads.reading.nested_records import flat_record, spread_path, spread_record
 from revcred.uploads.reading.row_copiers import RecordCopier, is_error_column
 
 # Fits most records, and is four times as fast as the decoder below.
@@ -67,10 +70,22 @@ def read_records(
     foreign = next((each for each in EXPORT_FORMATS if each.fits(decode_values(first))), None)
     if foreign:
         return read_export(foreign, title, listed(), position, copier)
-    fields = _field_names(listed())
+    spread = spread_path(listed())
+    if spread:
+
+        def flat() -> Iterator[NumberedRecord]:
+            spread_out = (each for _, record in listed() for each in spread_record(record, spread))
+            return enumerate(spread_out, start=1)
+
+    else:
+
+        def flat() -> Iterator[NumberedRecord]:
+            return ((number, flat_record(record)) for number, record in listed())
+
+    fields = _field_names(flat())
     header = column_names_in(fields, row=None)
     return ListReader(
-        title, header, fitting_rows(header, _place_cells(fields, listed())), position, copier
+        title, header, fitting_rows(header, _place_cells(fields, flat())), position, copier
     )
 
 
@@ -88,13 +103,16 @@ def read_export(
     copier: RecordCopier,
 ) -> ListReader:
     """Return the list of another system's export, with one row a credential."""
-    rows = enumerate(_translate_records(foreign, records), start=1)
+    left_out: Counter[str] = Counter()
+    rows = enumerate(_translate_records(foreign, records, left_out), start=1)
+    numbered = number_equal_names(rows, foreign.header)
     return ListReader(
         f"{foreign.title}, {title}",
         foreign.header,
-        fitting_rows(foreign.header, rows),
+        fitting_rows(foreign.header, numbered),
         position,
         copier,
+        left_out,
     )
 
 
@@ -107,7 +125,7 @@ def decode_values(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _translate_records(
-    foreign: ExportFormat, records: Iterable[NumberedRecord]
+    foreign: ExportFormat, records: Iterable[NumberedRecord], left_out: Counter[str]
 ) -> Iterator[RowCells | RowError]:
     key = foreign.header.index("key")
     for _, record in records:
@@ -116,6 +134,7 @@ def _translate_records(
         elif not foreign.fits(full := decode_values(record)):
             yield RowError("", f"This is not an export of {foreign.title}.")
         else:
+            left_out.update(foreign.left_out(full))
             for row in foreign.rows(full):
                 # revcred would generate a key for it, which its callers would not send.
                 keyless = not isinstance(row, RowError) and not row[key]

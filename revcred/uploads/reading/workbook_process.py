@@ -49,6 +49,13 @@ FAULTY_CELLS = (
     ),
 )
 
+STYLES_MEMBER = "xl/styles.xml"
+STYLED_CELL = re.compile(rb'<c r="([A-Z]{1,2})(\d+)" s="(\d+)"')
+# Zeros, and texts between them: 000000, 0000\-0000
+ZEROS_FORMAT = re.compile(r"""(?:0|\\.|"[^"]*"|[ ()/-])+""")
+FORMAT_PART = re.compile(r"""(0)|\\(.)|"([^"]*)"|([ ()/-])""")
+
+PaddedCells: TypeAlias = dict[tuple[int, int], str]
 CellFault: TypeAlias = tuple[str, str]  # the letters of the column, and what is wrong
 WorkbookRow: TypeAlias = tuple[int, list[str]] | tuple[int, int, str, list[str]]
 
@@ -71,9 +78,9 @@ def limit_resources() -> None:
 def write_workbook(path: str) -> None:
     """Write the sheet of the workbook at `path`, or the error that keeps it from being read."""
     try:
-        sheet, faults = open_sheet(path)
+        sheet, faults, padded = open_sheet(path)
         write_message({"sheet": sheet.name, "rows": sheet.end[0] + 1 if sheet.end else 0})
-        rows = rows_of_sheet(sheet, faults)
+        rows = rows_of_sheet(sheet, faults, padded)
         while some := [*islice(rows, ROWS_PER_LINE)]:
             write_message(some)
     except UnreadableWorkbook as error:
@@ -88,8 +95,8 @@ def write_message(message: Any) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
 
 
-def open_sheet(path: str) -> tuple[CalamineSheet, dict[int, CellFault]]:
-    """Return the sheet, and by row the faulty cells.
+def open_sheet(path: str) -> tuple[CalamineSheet, dict[int, CellFault], PaddedCells]:
+    """Return the sheet, by row the faulty cells, and those that are shown with leading zeros.
 
     Raises UnreadableWorkbook, BadZipFile.
     """
@@ -100,9 +107,10 @@ def open_sheet(path: str) -> tuple[CalamineSheet, dict[int, CellFault]]:
         # Sizes come from the ZIP's index. A wrong index is caught by the memory limit.
         check_sizes([members[each] for each in (part, SHARED_STRINGS_MEMBER) if each in members])
         faults = faults_in(archive, members[part])
+        padded = padded_cells_in(archive, members, members[part])
     try:
         workbook = CalamineWorkbook.from_path(path)
-        return workbook.get_sheet_by_name(name), faults
+        return workbook.get_sheet_by_name(name), faults, padded
     except CalamineError as error:
         raise UnreadableWorkbook("The workbook is damaged.") from error
 
@@ -190,10 +198,70 @@ def faults_in(archive: ZipFile, member: ZipInfo) -> dict[int, CellFault]:
     return faults
 
 
-def rows_of_sheet(sheet: CalamineSheet, faults: dict[int, CellFault]) -> Iterator[WorkbookRow]:
+def padded_cells_in(archive: ZipFile, members: dict[str, ZipInfo], member: ZipInfo) -> PaddedCells:
+    """Return the formats of zeros by which cells are shown, by row and column."""
+    formats = formats_of_zeros(archive, members)
+    padded: PaddedCells = {}
+    if not formats:
+        return padded
+    tail = b""
+    with archive.open(member) as file:
+        while chunk := file.read(SCAN_CHUNK_BYTES):
+            text = tail + chunk
+            for column, row, style in STYLED_CELL.findall(text):
+                if int(style) in formats:
+                    padded[int(row), position_of(column.decode())] = formats[int(style)]
+            tail = text[-SCAN_OVERLAP_BYTES:]
+    return padded
+
+
+def formats_of_zeros(archive: ZipFile, members: dict[str, ZipInfo]) -> dict[int, str]:
+    """Return the formats that have zeros for digits, by the number of the style."""
+    if STYLES_MEMBER not in members:
+        return {}
+    styles = read_index_member(archive, members, STYLES_MEMBER)
+    codes = {
+        each.get("numFmtId", ""): each.get("formatCode", "")
+        for each in styles.iterfind(".//{*}numFmt")
+        if ZEROS_FORMAT.fullmatch(each.get("formatCode", ""))
+        and each.get("formatCode", "").count("0") > 1
+    }
+    formats = [*styles.iterfind("./{*}cellXfs/{*}xf")]
+    return {
+        number: codes[each.get("numFmtId", "")]
+        for number, each in enumerate(formats)
+        if each.get("numFmtId", "") in codes
+    }
+
+
+def as_shown(digits: str, code: str) -> str:
+    """Return a whole number as Excel shows it by a format of zeros and texts."""
+    parts = [*FORMAT_PART.finditer(code)]
+    zeros = sum(part[1] is not None for part in parts)
+    digits = digits.zfill(zeros)
+    # The first zero takes all digits that are too many.
+    left, rest = digits[: len(digits) - zeros + 1], iter(digits[len(digits) - zeros + 1 :])
+    shown, is_first = "", True
+    for part in parts:
+        if part[1]:
+            shown, is_first = shown + (left if is_first else next(rest)), False
+        else:
+            shown += part[2] or part[3] or part[4] or ""
+    return shown
+
+
+def rows_of_sheet(
+    sheet: CalamineSheet, faults: dict[int, CellFault], padded: PaddedCells
+) -> Iterator[WorkbookRow]:
     first_column = sheet.start[1] if sheet.start else 0
     for number, row in enumerate(sheet.iter_rows(), start=1):
         cells = [text_of(value) for value in row]
+        if padded:
+            for at, cell in enumerate(cells):
+                # As Excel shows it: the zeros are part of the key.
+                code = padded.get((number, at + first_column))
+                if code and cell.isdecimal():
+                    cells[at] = as_shown(cell, code)
         if number in faults:
             column, message = faults[number]
             yield number, position_of(column) - first_column, message, cells

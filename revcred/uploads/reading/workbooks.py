@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from signal import SIGXCPU
 from typing import IO, Any
@@ -11,7 +13,7 @@ from typing import IO, Any
 import msgspec
 
 from revcred.uploads.reading import workbook_process
-from revcred.uploads.reading.headers import column_names_in
+from revcred.uploads.reading.headers import MAX_ROWS_ABOVE_HEADER, find_header, read_header
 from revcred.uploads.reading.list_reader import (
     ListReader,
     NumberedRow,
@@ -26,7 +28,7 @@ READER_COMMAND = [sys.executable, "-I", workbook_process.__file__]
 
 
 @contextmanager
-def open_workbook(path: Path) -> Iterator[ListReader]:
+def open_workbook(path: Path, *, header_row: int | None = None) -> Iterator[ListReader]:
     """Open the first visible sheet of a workbook. Raises UnreadableFile."""
     with subprocess.Popen(  # noqa: S603 - our own program, and a path without a meaning to it
         [*READER_COMMAND, str(path)],
@@ -36,50 +38,58 @@ def open_workbook(path: Path) -> Iterator[ListReader]:
         env={},  # among ours are the keys of everything
     ) as process:
         try:
-            yield _list_of_process(process)
+            yield _list_of_process(process, header_row)
         finally:
             process.kill()
 
 
-def _list_of_process(process: subprocess.Popen[bytes]) -> ListReader:
+def _list_of_process(process: subprocess.Popen[bytes], header_row: int | None) -> ListReader:
     lines = _messages_of(process)
     first = next(lines)
     total, read = first["rows"] or 1, 0
 
     copier = WorkbookCopier()
+    messages = (message for line in lines for message in line)
+    # They are looked at twice: for the header, and as rows.
+    looked_at = [*islice(messages, MAX_ROWS_ABOVE_HEADER)]
+    header_row = header_row or find_header(map(_row_of_message, looked_at)) or 1
 
     def rows() -> Iterator[NumberedRow]:
         nonlocal read
-        for line in lines:
-            for told in line:
-                read, copier.row = told[0], told[-1]
-                yield _row_of_message(told, header)
+        for message in chain(looked_at, messages):
+            read, copier.row = message[0], message[-1]
+            yield _row_of_message(message)
 
-    header: list[str] = []
     records = rows()
-    for number, row in records:
-        if isinstance(row, list) and any(row):
-            copier.pass_header()
-            header += column_names_in(row, row=number)
-            break
-        copier.pass_title()
-    else:
-        raise UnreadableFile(f"The sheet “{first['sheet']}” is empty.")
+    empty = f"The sheet “{first['sheet']}” is empty."
+    header, above = read_header(records, header_row, copier, empty=empty)
     return ListReader(
         file_format=f"XLSX, sheet “{first['sheet']}”",
         header=header,
-        rows=fitting_rows(header, records),
+        rows=fitting_rows(header, _with_named_errors(header, records)),
         position=lambda: read / total,
         copier=copier,
+        left_out=Counter({"rows above the header": above} if above else {}),
     )
 
 
-def _row_of_message(told: list[Any], header: list[str]) -> NumberedRow:
+def _with_named_errors(header: list[str], rows: Iterator[NumberedRow]) -> Iterator[NumberedRow]:
+    """Name the columns of errors: they come with its position, before the header is known."""
+    for number, row in rows:
+        if isinstance(row, RowError):
+            position = int(row.column)
+            name = header[position] if position < len(header) else ""
+            yield number, RowError(name, row.message)
+        else:
+            yield number, row
+
+
+def _row_of_message(told: list[Any]) -> NumberedRow:
     match told:
         case [number, list(cells)]:
             return number, [*cells]  # the copier has the original
         case [number, position, message, _]:
-            return number, RowError(header[position] if position < len(header) else "", message)
+            return number, RowError(str(position), message)
     raise AssertionError(told)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,14 @@ MAX_CONSUMER_NODES = 10_000  # of one consumer
 
 NOT_KONG = "The only YAML that can be read is decK's dump of Kong: consumers with credentials."
 YAML_NULLS = {"", "~", "null", "Null", "NULL"}
+
+
+@dataclass(frozen=True)
+class AnchoredValue:
+    """A value that aliases stand for, and the number of nodes in it."""
+
+    value: Any
+    nodes: int
 
 
 @contextmanager
@@ -56,6 +65,8 @@ class _ConsumerReader:
     def __init__(self, file: BinaryIO) -> None:
         # Events instead of a document: a dump of a gateway may be far larger than its consumers.
         self._events = yaml.parse(file, Loader=yaml.CSafeLoader)
+        self._anchored: dict[str, AnchoredValue] = {}
+        self._nodes = 0
 
     def consumers(self) -> Iterator[NumberedRecord]:
         """Give each consumer with the line it begins in.
@@ -63,13 +74,19 @@ class _ConsumerReader:
         Raises UnreadableFile, also if there is no consumer.
         """
         self._enter()
-        some = False
+        export, some = kong.DatabaseExport(), False
         while not isinstance(key := self._event(), yaml.MappingEndEvent):
             value = self._event()
-            if _is_scalar(key, "consumers") and isinstance(value, yaml.SequenceStartEvent):
-                for record in self._sequence():
+            name = key.value if isinstance(key, yaml.ScalarEvent) else ""
+            if name == "consumers" and isinstance(value, yaml.SequenceStartEvent):
+                for line, consumer in self._sequence():
+                    if not export.remember(consumer):
+                        some = True
+                        yield line, consumer
+            elif name in kong.CREDENTIAL_TYPES and isinstance(value, yaml.SequenceStartEvent):
+                for line, credential in self._sequence():
                     some = True
-                    yield record
+                    yield line, export.with_consumer(name, credential)
             else:
                 self._skip(value)
         if not some:
@@ -98,31 +115,59 @@ class _ConsumerReader:
             raise UnreadableFile(message, row=_line_number(error.problem_mark)) from None
         except yaml.YAMLError:
             raise UnreadableFile("This is not YAML: it contains bytes that are not text.") from None
-        # A few nested aliases can stand for billions of values.
-        if isinstance(event, yaml.AliasEvent):
-            raise UnreadableFile("Aliases are not read.", row=_line_number(event.start_mark))
         return event
 
     def _skip(self, event: yaml.Event) -> None:
         depth = 0
         while True:
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
+            # What comes later may refer to it.
+            if getattr(event, "anchor", None) and not isinstance(event, yaml.AliasEvent):
+                self._nodes = 0
+                self._value(event)
+            else:
+                depth += isinstance(event, yaml.CollectionStartEvent)
+                depth -= isinstance(event, yaml.CollectionEndEvent)
             if not depth:
                 return
             event = self._event()
 
     def _value(self, event: yaml.Event, depth: int = 0) -> Any:
-        self._nodes += 1
+        self._count_nodes(1, event, depth)
+        anchor: str | None = getattr(event, "anchor", None)
+        if isinstance(event, yaml.AliasEvent):
+            anchored = self._anchored.get(anchor or "")
+            if anchored is None:
+                message = f"Nothing is called *{(anchor or '')[:40]} before this."
+                raise UnreadableFile(message, row=_line_number(event.start_mark))
+            # A few nested aliases can stand for billions of values.
+            self._count_nodes(anchored.nodes, event, depth)
+            return anchored.value
+        before = self._nodes
+        value = self._value_itself(event, depth)
+        if anchor:
+            self._anchored[anchor] = AnchoredValue(value, self._nodes - before + 1)
+        return value
+
+    def _count_nodes(self, nodes: int, event: yaml.Event, depth: int) -> None:
+        self._nodes += nodes
         # A consumer is held in memory as a whole.
         if self._nodes > MAX_CONSUMER_NODES or depth > MAX_YAML_DEPTH:
             raise UnreadableFile("There is too much in here.", row=_line_number(event.start_mark))
+
+    def _value_itself(self, event: yaml.Event, depth: int) -> Any:
         if isinstance(event, yaml.ScalarEvent):
             return None if event.implicit[0] and event.value in YAML_NULLS else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             return [*self._values(depth)]
         values = self._values(depth)
-        return {str(key): value for key, value in zip(values, values, strict=True)}
+        mapped: dict[str, Any] = {}
+        for key, value in zip(values, values, strict=True):
+            # <<: fields of another mapping, where there are none of its own
+            if key == "<<" and isinstance(value, dict):
+                mapped = value | mapped
+            else:
+                mapped[str(key)] = value
+        return mapped
 
     def _values(self, depth: int) -> Iterator[Any]:
         """Give the values of the collection that has just begun."""
@@ -133,7 +178,3 @@ class _ConsumerReader:
 def _line_number(mark: Any) -> int:
     """Return the line counted from 1; 0 if it is not known."""
     return mark.line + 1 if mark else 0
-
-
-def _is_scalar(event: yaml.Event, text: str) -> bool:
-    return isinstance(event, yaml.ScalarEvent) and event.value == text

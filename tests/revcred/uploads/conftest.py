@@ -28,7 +28,8 @@ def uploaded():
             name=name,
             by=by,
             fixed_values=fixed_values,
-            choices=actions.UploadChoices(**choices),
+            # Most lists here are about something else, and name no keys.
+            choices=actions.UploadChoices(**{"missing_keys": "generate"} | choices),
         )
         return worked(made)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from revcred.uploads.columns import InvalidCell, ListKind
+from revcred.uploads.columns import ListKind
+from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.mapping import (
     guess_mapping,
     header_signature,

@@ -16,9 +16,11 @@ from revcred.models import (
     Customer,
     ExternalKey,
     Membership,
+    Product,
     SealedValue,
     Subscriber,
     Subscription,
+    Suspension,
     Upload,
     UploadChange,
     User,
@@ -32,7 +34,7 @@ from tests.revcred.uploads.conftest import rows, worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-THINGS = ("credential", "customer", "membership", "subscriber", "subscription")
+THINGS = ("credential", "customer", "membership", "product", "subscriber", "subscription")
 ALL_RIGHTS = ("apply_upload", *(f"{verb}_{each}" for verb in ("add", "change") for each in THINGS))
 WRITTEN = (
     Assignment,
@@ -42,9 +44,11 @@ WRITTEN = (
     EmailAddress,
     ExternalKey,
     Membership,
+    Product,
     SealedValue,
     Subscriber,
     Subscription,
+    Suspension,
     User,
 )
 
@@ -131,6 +135,20 @@ SCENARIOS = (
         ("add_credential", "add_subscription"),
         {"subscriptions": "create", "product": "tiles"},
         has_happened=lambda: Subscription.objects.filter(external_key="new").exists(),
+    ),
+    Scenario(
+        *(ListKind.CREDENTIALS, RowEffect.ADD_PRODUCT),
+        "customer,name,key,plan\nacme,Bills,the-key-of-bills,Gold\n",
+        ("add_credential", "add_product", "add_subscription"),
+        {"subscriptions": "create", "plans": "create"},
+        has_happened=lambda: Product.objects.filter(external_key="Gold").exists(),
+    ),
+    Scenario(
+        *(ListKind.CREDENTIALS, RowEffect.SET_STATE),
+        "customer,name,key,state\nacme,Bills,the-key-of-bills,suspended\n",
+        ("add_credential", "change_credential"),
+        {"inactive": "keep"},
+        has_happened=lambda: Suspension.objects.filter(credential__name="Bills").exists(),
     ),
     Scenario(
         *(ListKind.CUSTOMERS, RowEffect.CREATE),

@@ -1,11 +1,14 @@
-"""Apigee: apps exported by apigeecli, each with its credentials."""
+"""Apigee: apps exported by apigeecli, each with its credentials.
+
+https://cloud.google.com/apigee/docs/reference/apis/apigee/rest/v1/organizations.developers.apps
+"""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from revcred.uploads.reading.foreign.export_format import (
     ExportFormat,
+    first_text,
     join_texts,
     numbered_name,
     objects_in,
@@ -13,7 +16,7 @@ from revcred.uploads.reading.foreign.export_format import (
 )
 from revcred.uploads.reading.list_reader import RowCells, RowError
 
-APIGEE_HEADER = ["customer", "name", "key", "secret", "subscription", "expires_at"]
+APIGEE_HEADER = ["customer", "name", "key", "secret", "plan", "expires_at", "state"]
 
 
 def _is_app(app: Any) -> bool:
@@ -24,30 +27,32 @@ def _is_app(app: Any) -> bool:
 
 def _rows_of_app(app: dict[str, Any]) -> Iterator[RowCells | RowError]:
     name = text_value(app.get("name"))
-    customer = text_value(app.get("appGroup") or app.get("companyName") or app.get("developerId"))
+    customer = first_text(app.get("appGroup"), app.get("companyName"), app.get("developerId"))
     credentials = objects_in(app["credentials"])
     for number, each in enumerate(credentials, start=1):
-        # Either the whole app or one of its credentials may be revoked.
-        if "revoked" in (app.get("status"), each.get("status")):
-            yield RowError("", "It is revoked at Apigee.")
-            continue
         yield [
             customer,
             numbered_name(name, number, of=len(credentials)),
             text_value(each.get("consumerKey")),
             text_value(each.get("consumerSecret")),
-            join_texts(
-                product.get("apiproduct") for product in objects_in(each.get("apiProducts"))
-            ),
-            _moment_of(text_value(each.get("expiresAt"))),
+            join_texts(product.get("apiproduct") for product in _approved_products(each)),
+            text_value(each.get("expiresAt")),  # milliseconds; -1: never
+            # Either the whole app or one of its credentials may be revoked.
+            join_texts((app.get("status"), each.get("status"))),
         ]
 
 
-def _moment_of(milliseconds: str) -> str:
-    """Return milliseconds since 1970 as a moment; "" for -1, which means never."""
-    if not milliseconds.isdecimal():
-        return ""
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).isoformat()
+def _approved_products(credential: dict[str, Any]) -> list[dict[str, Any]]:
+    products = objects_in(credential.get("apiProducts"))
+    return [each for each in products if each.get("status", "approved") == "approved"]
 
 
-APIGEE_EXPORT = ExportFormat("apigeecli", APIGEE_HEADER, _is_app, _rows_of_app)
+def _left_out_of_app(app: dict[str, Any]) -> Iterator[str]:
+    for each in objects_in(app.get("credentials")):
+        for _ in range(len(objects_in(each.get("apiProducts"))) - len(_approved_products(each))):
+            yield "API products that are pending or revoked"
+
+
+APIGEE_EXPORT = ExportFormat(
+    "apigeecli", APIGEE_HEADER, _is_app, _rows_of_app, left_out=_left_out_of_app
+)

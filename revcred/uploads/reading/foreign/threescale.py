@@ -1,18 +1,26 @@
-"""3scale: the listing of applications, each with a user key or with an id and a secret."""
+"""3scale: the listing of applications, each with a user key or with an id and a secret.
+
+https://docs.redhat.com/en/documentation/red_hat_3scale_api_management (Account Management API)
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
-from revcred.uploads.reading.foreign.export_format import ExportFormat, text_value
+from revcred.uploads.reading.foreign.export_format import (
+    ExportFormat,
+    first_text,
+    list_value,
+    object_value,
+    text_value,
+)
 from revcred.uploads.reading.list_reader import RowCells, RowError
 
-THREESCALE_HEADER = ["customer", "name", "key", "secret", "subscription"]
+THREESCALE_HEADER = ["customer", "name", "key", "secret", "plan", "state", "key_active_from"]
 KEY_FIELDS = ("user_key", "client_id", "application_id")
 
 
 def _application_in(listed: Any) -> dict[str, Any]:
-    inner = listed.get("application", listed) if isinstance(listed, dict) else {}
-    return inner if isinstance(inner, dict) else {}
+    return object_value(object_value(listed).get("application", listed))
 
 
 def _is_application(listed: Any) -> bool:
@@ -24,20 +32,27 @@ def _is_application(listed: Any) -> bool:
 
 def _rows_of_application(listed: dict[str, Any]) -> Iterator[RowCells | RowError]:
     application = _application_in(listed)
-    state = text_value(application.get("state"))
-    # Suspended and pending applications cannot call, so their keys must not begin to count.
-    if state != "live":
-        yield RowError("", f"It is {state} at 3scale.")
-        return
     yield [
         text_value(application["account_id"]),
-        text_value(application.get("name")) or text_value(application.get("id")),
-        next((text_value(application[each]) for each in KEY_FIELDS if application.get(each)), ""),
-        text_value(application.get("client_secret")),
-        text_value(application["plan_id"]),
+        first_text(application.get("name"), application.get("id")),
+        first_text(*(application.get(each) for each in KEY_FIELDS)),
+        # An application id goes with one of several keys.
+        first_text(application.get("client_secret"), *list_value(application.get("keys"))),
+        first_text(object_value(application.get("plan")).get("name"), application["plan_id"]),
+        text_value(application.get("state")),
+        text_value(application.get("created_at")),
     ]
 
 
+def _left_out_of_application(listed: dict[str, Any]) -> Iterator[str]:
+    keys = list_value(_application_in(listed).get("keys"))
+    yield from ["second and further application keys"] * max(len(keys) - 1, 0)
+
+
 THREESCALE_EXPORT = ExportFormat(
-    "3scale applications", THREESCALE_HEADER, _is_application, _rows_of_application
+    "3scale applications",
+    THREESCALE_HEADER,
+    _is_application,
+    _rows_of_application,
+    left_out=_left_out_of_application,
 )

@@ -259,3 +259,48 @@ def test_rejected_rows_that_cannot_be_written_are_said_so(upload, tmp_path):
 
     assert code == NOT_DONE
     assert complained == f"{nowhere}: No such file or directory."
+
+
+def test_every_choice_of_the_page_is_an_option(upload):
+    text = (
+        "Keys of acme,,,,,\ncustomer,name,key,plan,expires,state\n"
+        "acme,A,key-of-number-one,Gold,03/04/2030,ruht\n"
+        "acme,A,key-of-number-two,Gold,03/04/2030,ruht\nacme,B,,Gold,,\n"
+    )
+
+    code, said, _ = upload(
+        text,
+        *(
+            "--apply",
+            "--create-plans",
+            "--create-subscriptions",
+            "--plan-keys",
+            "{plan}.{customer}",
+        ),
+        *("--generate-keys", "--keep-inactive", "--states", "ruht=suspended", "--header-row", "2"),
+        *("--day-order", "day_first", "--time-zone", "Europe/Berlin", "--duplicates", "last"),
+    )
+
+    assert code == 0, said
+    assert "2 created" in said
+    assert "1 rows are left out" in said
+    one = Credential.objects.get(name="A")
+    assert (one.expires_at.isoformat(), one.suspensions.count()) == ("2030-04-02T22:00:00+00:00", 1)
+    assert one.assignments.get().subscription.external_key == "Gold.acme"
+
+
+def test_a_choice_that_cannot_be_is_named(upload):
+    code, _, complained = upload(GOOD, "--check", "--time-zone", "Berlin")
+
+    assert code == NOT_DONE
+    assert complained == "--time-zone: This is no time zone such as Europe/Berlin."
+
+
+def test_two_columns_that_could_be_the_key_are_asked_about(upload):
+    text = f"customer,name,API key,client id\nacme,Orders,{KEY},client-0001\n"
+
+    code, _, complained = upload(text, "--check")
+
+    assert code == NOT_DONE
+    assert "More than one column could be the key: API key, client id." in complained
+    assert upload(text, "--check", "--column", "client id=key")[0] == 0

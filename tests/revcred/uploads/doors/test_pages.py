@@ -198,7 +198,7 @@ def test_unknown_things_are_created_if_that_is_chosen(admin_client, bring):
 def test_subscriptions_are_created_of_a_product(admin_client, bring, acme):
     factories.a_product("Maps")
     upload = bring("customer,name,subscription\nacme,Orders,acme-maps\n")
-    said = {"customers": "reject", "subscriptions": "create"}
+    said = {"customers": "reject", "subscriptions": "create", "missing_keys": "generate"}
 
     page = text_of(admin_client.post(to("choices", upload), said))
     assert "Choose the product of new subscriptions." in page
@@ -214,7 +214,9 @@ def test_columns_that_are_not_told_are_asked_for_and_remembered(admin_client, br
     assert upload.state == Upload.State.UNMAPPED
     page = text_of(admin_client.get(to("change", upload)))
     assert "Some required columns were not recognised." in page
-    assert "Orders" not in page  # of what may be a key, only the end
+    assert "Orders" in page
+    assert KEY not in page  # of what may be a key, only the end
+    assert "1 different value" in page
 
     mapped = {"column_0": "customer", "column_1": "name", "column_2": "key"}
     assert admin_client.post(to("columns", upload), mapped).status_code == 302
@@ -238,7 +240,7 @@ def test_a_mapping_that_cannot_be_is_rejected_with_its_reason(admin_client, brin
 
 
 def test_a_list_is_read_in_another_encoding(admin_client, bring):
-    upload = bring("customer,name\nacme,Müller\n".encode("windows-1252"))
+    upload = bring(f"customer,name,key\nacme,Müller,{KEY}\n".encode("windows-1252"))
     assert upload.state == Upload.State.FAILED
     page = text_of(admin_client.get(to("change", upload)))
     assert "Row 2, byte" in page
@@ -557,3 +559,35 @@ def test_every_kind_goes_the_whole_way(admin_client, bring, kind, text, model):
     undo_with(admin_client, upload)
     assert upload.state == Upload.State.UNDONE
     assert model.objects.count() == before
+
+
+def test_plans_are_explained_and_their_pattern_can_be_changed(admin_client, bring, acme):
+    upload = bring(f"customer,name,key,plan\nacme,Orders,{KEY},Gold\n")
+    said = {"subscriptions": "create", "plans": "create", "customers": "reject"}
+
+    page = text_of(admin_client.post(to("choices", upload), said | {"plan_keys": "{plan}"}))
+    assert "The pattern needs {customer} and {plan}" in page
+
+    admin_client.post(to("choices", upload), said | {"plan_keys": "s-{customer}-{plan}"})
+    worked(upload)
+
+    page = text_of(admin_client.get(to("change", upload)))
+    assert "New subscriptions of plans: 1" in page
+    assert "<code>s-acme-Gold</code>" in page
+
+
+def test_the_page_asks_which_column_is_the_key(admin_client, bring, acme):
+    upload = bring(f"customer,name,API key,client id\nacme,Orders,{KEY},{OTHER_KEY}\n")
+
+    page = text_of(admin_client.get(to("change", upload)))
+
+    assert "More than one column could be the key" in page
+    assert KEY not in page
+
+
+def test_what_nobody_may_overlook_stands_above_everything_else(admin_client, bring, acme):
+    upload = bring(f"customer,name,key\nacme,Orders,{KEY}\n")
+
+    page = text_of(admin_client.get(to("change", upload)))
+
+    assert "1 new credential feeds no subscription." in page

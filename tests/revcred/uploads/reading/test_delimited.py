@@ -195,7 +195,7 @@ def test_utf_16_without_a_mark_has_to_be_chosen(opened, encoding):
     ("chosen", "said"),
     [
         ({"encoding": "latin-7"}, "The encoding may be UTF-8, Windows-1252, UTF-16."),
-        ({"delimiter": "|"}, "Cells may be separated by comma, semicolon, tab."),
+        ({"delimiter": ":"}, "Cells may be separated by comma, semicolon, tab, vertical bar."),
     ],
 )
 def test_what_cannot_be_chosen(opened, chosen, said):
@@ -293,3 +293,46 @@ def test_a_long_list_needs_no_more_memory_than_a_short_one(opened):
         tracemalloc.stop()
 
     assert peak < 1_000_000
+
+
+# --- Headers below titles, and other ways to write cells ------------------------------------------
+
+TITLES = "Keys of all customers;;\nGenerated;2026-11-29;\n\nname;key;plan\nOrders;k-1;Gold\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "header", "rows"),
+    [
+        (TITLES, ["name", "key", "plan"], {5: ["Orders", "k-1", "Gold"]}),
+        ("Keys, of all\nname,key\nOrders,k-1\n", ["Keys", "of all"], None),
+        ("All keys\nname,key\nOrders,k-1\n", ["name", "key"], {3: ["Orders", "k-1"]}),
+        ("name|key\nOrders|k-1\n", ["name", "key"], {2: ["Orders", "k-1"]}),
+        ('name, key\n"Orders",  "k-1"\n', ["name", "key"], {2: ["Orders", "k-1"]}),
+        ("'name','key'\n'Orders, new','k-1'\n", ["name", "key"], {2: ["Orders, new", "k-1"]}),
+        ("sep=|\nname|key\nOrders|k-1\n", ["name", "key"], {3: ["Orders", "k-1"]}),
+        ('"sep=;"\nname;key\nOrders;k-1\n', ["name", "key"], {3: ["Orders", "k-1"]}),
+        ("key\nk-1\nk-2\n", ["key"], {2: ["k-1"], 3: ["k-2"]}),
+    ],
+    ids=lambda each: str(each)[:20],
+)
+def test_the_header_is_found(opened, content, header, rows):
+    with opened(content) as read:
+        assert read.header == header
+        if rows is not None:
+            assert dict(read.rows) == rows
+
+
+def test_rows_above_the_header_are_counted_and_it_can_be_chosen(opened):
+    with opened(TITLES) as read:
+        assert read.left_out == {"rows above the header": 2}
+    with opened("Keys, of all\nname,key\nOrders,k-1\n", header_row=2) as read:
+        assert (read.header, dict(read.rows)) == (["name", "key"], {3: ["Orders", "k-1"]})
+    with pytest.raises(UnreadableFile, match="ends above this"), opened("a\nb\n", header_row=9):
+        pass
+
+
+def test_data_in_place_of_a_header_is_no_title(opened):
+    content = "acme,Orders,ak_live_5f2b8c1e9d33\nacme,Bills,second-key-of-it\n"
+
+    with pytest.raises(UnreadableFile, match="looks like data"), opened(content):
+        pass

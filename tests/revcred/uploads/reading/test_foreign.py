@@ -5,7 +5,7 @@ from json import dumps
 
 import pytest
 
-from revcred.uploads.columns import ListKind
+from revcred.uploads.columns import ListKind, columns_of
 from revcred.uploads.mapping import guess_mapping, missing_columns
 from revcred.uploads.reading import RowError, UnreadableFile
 
@@ -24,18 +24,18 @@ def test_the_key_file_of_aws(opened):
     content = (
         "Enabled,Name,key,UsageplanIds\n"
         'true,Orders,aws-key-0000000000000001,"c7y23b,glvrsr"\n'
-        "FALSE,Off,aws-key-0000000000000002,c7y23b\n"
+        "FALSE,Orders,aws-key-0000000000000002,c7y23b\n"
         ",Bare,aws-key-0000000000000003,\n"
         "true,Ragged\n"
     )
 
     with opened(content) as read:
         assert read.file_format == "AWS API Gateway, CSV, comma, UTF-8"
-        assert read.header == ["Name", "key", "subscription"]
+        assert read.header == ["Enabled", "Name", "key", "plan"]
         assert dict(read.rows) == {
-            2: ["Orders", "aws-key-0000000000000001", "c7y23b|glvrsr"],
-            3: RowError("enabled", "It is switched off at AWS."),
-            4: ["Bare", "aws-key-0000000000000003", ""],
+            2: ["true", "Orders", "aws-key-0000000000000001", "c7y23b|glvrsr"],
+            3: ["FALSE", "Orders 2", "aws-key-0000000000000002", "c7y23b"],
+            4: ["", "Bare", "aws-key-0000000000000003", ""],
             5: RowError("", "It has 2 cells, the header 4."),
         }
 
@@ -44,8 +44,8 @@ def test_what_was_added_to_it_stays(opened):
     content = "Customer,Name,key,description,Enabled\nacme,Orders,k-1,An old one,TRUE\n"
 
     with opened(content) as read:
-        assert read.header == ["Customer", "Name", "key", "description"]
-        assert dict(read.rows) == {2: ["acme", "Orders", "k-1", "An old one"]}
+        assert read.header == ["Customer", "Name", "key", "description", "Enabled"]
+        assert dict(read.rows) == {2: ["acme", "Orders", "k-1", "An old one", "TRUE"]}
         assert (
             missing_columns(
                 ListKind.CREDENTIALS, guess_mapping(ListKind.CREDENTIALS, read.header, [])
@@ -99,16 +99,25 @@ plugins:
 @pytest.mark.parametrize("name", ["kong.yaml", "kong.YML", "dump"])
 def test_what_deck_dumps_of_kong(opened, name):
     with opened(DECK, name=name) as read:
-        assert read.file_format == "Kong decK, YAML"
-        assert read.header == ["customer", "name", "key", "secret", "tags"]
+        assert read.file_format == "Kong, YAML"
+        assert read.header == [
+            "customer",
+            "name",
+            "key",
+            "secret",
+            "tags",
+            "expires_in",
+            "expires_at",
+        ]
         assert list(read.rows) == [
-            (1, ["acme", "Acme Ltd. 1", "0012", "", "eu|old"]),
-            (2, ["acme", "Acme Ltd. 2", "k-2", "", "eu"]),
-            (3, ["acme", "Portal", "portal-1", "s-1", "eu"]),
-            (4, ["globex", "globex", "k-3", "", ""]),
-            (5, ["initech", "Hashed", "hashed-1", "", ""]),
+            (1, ["acme", "Acme Ltd. 1", "0012", "", "eu|old", "", ""]),
+            (2, ["acme", "Acme Ltd. 2", "k-2", "", "eu", "3600", ""]),
+            (3, ["acme", "Portal", "portal-1", "s-1", "eu", "", ""]),
+            (4, ["globex", "globex", "k-3", "", "", "", ""]),
+            (5, ["initech", "Hashed", "hashed-1", "", "", "", ""]),
         ]
         assert read.done == 1.0
+        assert read.left_out == {"JWT secrets": 1, "consumers without credentials": 1}
 
 
 def test_what_deck_dumps_as_json(opened):
@@ -116,8 +125,8 @@ def test_what_deck_dumps_as_json(opened):
     content = dumps({"_format_version": "3.0", "plugins": [{"name": "x"}], "consumers": consumers})
 
     with opened(content, name="kong.json") as read:
-        assert read.file_format == "Kong decK, JSON"
-        assert dict(read.rows) == {1: ["globex", "globex", "k-3", "", ""]}
+        assert read.file_format == "Kong, JSON"
+        assert dict(read.rows) == {1: ["globex", "globex", "k-3", "", "", "", ""]}
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -130,8 +139,8 @@ CONSUMER = "consumers:\n- username: acme\n  keyauth_credentials:\n"
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (BOMB + "consumers: *i\n", "Row 2: Aliases are not read."),
-        (CONSUMER + "  - &k {key: k-1}\n  - *k\n", "Row 5: Aliases are not read."),
+        (BOMB + "consumers: *i\n", "Row 5: There is too much in here."),
+        (CONSUMER + "  - *k\n", "Row 4: Nothing is called *k before this."),
         ("consumers:\n- username: [" + "[" * 100_000, "Row 2: There is too much in here."),
         (CONSUMER + "  - key: k\n" * 6_000, "Row 3,335: There is too much in here."),
         ("- a\n- b\n", "The only YAML that can be read is decK's dump"),
@@ -169,7 +178,7 @@ def test_tags_of_yaml_are_not_followed(opened):
     with opened(content, name="kong.yaml") as read:
         assert list(read.rows) == [
             (1, RowError("key", "It has no key.")),
-            (2, ["acme", "acme 2", "k-1", "", ""]),
+            (2, ["acme", "acme 2", "k-1", "", "", "", ""]),
         ]
 
 
@@ -179,8 +188,8 @@ def test_a_consumer_that_is_none_leaves_the_others_alone(rows_of):
     )
 
     assert rows_of(content, name="kong.yaml") == {
-        1: RowError("", "This is not an export of Kong decK."),
-        2: ["a", "a", "k", "", ""],
+        1: RowError("", "This is not an export of Kong."),
+        2: ["a", "a", "k", "", "", "", ""],
     }
 
 
@@ -215,11 +224,11 @@ def test_the_apps_that_apigeecli_exports(opened, write):
 
     with opened(content) as read:
         assert read.file_format.startswith("apigeecli, JSON")
-        assert read.header == ["customer", "name", "key", "secret", "subscription", "expires_at"]
+        assert read.header == ["customer", "name", "key", "secret", "plan", "expires_at", "state"]
         assert list(read.rows) == [
-            (1, ["d-1", "Orders", "ck-1", "cs-1", "maps|weather", ""]),
-            (2, ["Acme", "Orders 1", "ck-2", "", "", "2028-01-01T00:00:00+00:00"]),
-            (3, RowError("", "It is revoked at Apigee.")),
+            (1, ["d-1", "Orders", "ck-1", "cs-1", "maps|weather", "-1", "approved"]),
+            (2, ["Acme", "Orders 1", "ck-2", "", "", "1830297600000", ""]),
+            (3, ["Acme", "Orders 2", "ck-3", "", "", "", "revoked"]),
             (4, RowError("", "This is not an export of apigeecli.")),
         ]
 
@@ -241,22 +250,25 @@ def test_the_listing_of_3scale(opened):
         {
             "applications": [
                 application(name="Orders", user_key="uk-1"),
-                application(application_id="id-2"),
-                application(name="App", client_id="c-3", client_secret="s-3", application_id="c-3"),
-                application(name="Off", user_key="uk-4", state="suspended"),
+                application(application_id="id-2", keys=["first", "second"]),
+                application(
+                    name="App", client_id="c-3", client_secret="s-3", plan={"name": "Gold"}
+                ),
+                application(name="App", user_key="uk-4", state="suspended"),
             ]
         }
     )
 
     with opened(content) as read:
         assert read.file_format == "3scale applications, JSON"
-        assert read.header == ["customer", "name", "key", "secret", "subscription"]
-        assert list(read.rows) == [
-            (1, ["9", "Orders", "uk-1", "", "3"]),
-            (2, ["9", "7", "id-2", "", "3"]),
-            (3, ["9", "App", "c-3", "s-3", "3"]),
-            (4, RowError("", "It is suspended at 3scale.")),
+        assert read.header[:6] == ["customer", "name", "key", "secret", "plan", "state"]
+        assert [row[:6] for _, row in read.rows] == [
+            ["9", "Orders", "uk-1", "", "3", "live"],
+            ["9", "7", "id-2", "first", "3", "live"],
+            ["9", "App", "c-3", "s-3", "Gold", "live"],
+            ["9", "App 2", "uk-4", "", "3", "suspended"],
         ]
+        assert read.left_out == {"second and further application keys": 1}
 
 
 @pytest.mark.parametrize("odd", [None, 1, [], {}, "", [None], {"a": []}])
@@ -271,3 +283,316 @@ def test_odd_values_are_no_fault_of_ours(rows_of, odd):
     ):
         for row in rows_of(dumps([record])).values():
             assert isinstance(row, RowError) or all(isinstance(each, str) for each in row)
+
+
+# --- Shapes that are documented elsewhere ---------------------------------------------------------
+
+# By title: an answer or file as its system documents it, what becomes of its rows by column, and
+# what is left out.
+DOCUMENTED = {
+    "Kong": (
+        {
+            "_format_version": "3.0",
+            "consumers": [
+                {"id": "c-1", "username": "orders", "custom_id": "acme", "tags": ["eu"]},
+                {"id": "c-2", "username": "globex"},
+            ],
+            "keyauth_credentials": [
+                {"id": "1", "key": "k-1", "consumer": "c-1", "created_at": 1893456000, "ttl": 60},
+                {"id": "2", "key": "k-2", "consumer": {"id": "c-1"}, "ttl": None},
+                {"id": "3", "key": "k-3", "consumer": "gone"},
+            ],
+            "acls": [{"group": "gold", "consumer": "c-2"}],
+        },
+        [
+            {"customer": "acme", "name": "orders", "key": "k-1", "expires_at": "1893456060"},
+            {"customer": "acme", "name": "orders 2", "key": "k-2", "tags": "eu", "expires_in": ""},
+            RowError("customer", "The consumer of this credential is not in the file."),
+        ],
+        {"ACL groups": 1},
+    ),
+    "Tyk": (
+        [
+            {
+                "key_id": "tyk-key-0001",
+                "data": {
+                    "alias": "Orders",
+                    "org_id": "o-1",
+                    "expires": 1893456000,
+                    "tags": ["eu"],
+                    "apply_policies": ["gold"],
+                    "is_inactive": True,
+                    "access_rights": {},
+                    "meta_data": {"tyk_developer_id": "acme", "email": "ada@example.com"},
+                },
+            },
+            {"key_hash": "5f4dcc3b", "data": {"org_id": "o-1", "access_rights": {}}},
+        ],
+        [
+            {
+                "customer": "acme",
+                "name": "Orders",
+                "key": "tyk-key-0001",
+                "plan": "gold",
+                "holders": "ada@example.com",
+                "tags": "eu",
+                "switched_off": "true",
+                "expires_at": "1893456000",
+            },
+            RowError("key", "Only a hash of the key is in the export."),
+        ],
+        {},
+    ),
+    "Gravitee subscriptions": (
+        {
+            "data": [
+                {
+                    "id": "s-1",
+                    "status": "ACCEPTED",
+                    "plan": {"id": "p", "name": "Gold"},
+                    "api": {"id": "a", "name": "Maps"},
+                    "ending_at": None,
+                    "application": {
+                        "name": "Orders",
+                        "primaryOwner": {"displayName": "Acme", "email": "ada@example.com"},
+                    },
+                    "keys": [
+                        {"key": "grav-1", "revoked": True, "expire_at": 1893456000000},
+                        {"key": "grav-2", "revoked": False},
+                    ],
+                }
+            ],
+            "metadata": {},
+        },
+        [
+            {
+                "customer": "Acme",
+                "name": "Orders (Maps)",
+                "key": "grav-1",
+                "plan": "Maps Gold",
+                "state": "ACCEPTED|revoked",
+                "expires_at": "1893456000000",
+            },
+            {"name": "Orders (Maps) 2", "key": "grav-2", "state": "ACCEPTED", "expires_at": ""},
+        ],
+        {},
+    ),
+    "WSO2 applications": (
+        {
+            "count": 2,
+            "list": [
+                {
+                    "applicationId": "a-1",
+                    "name": "Orders",
+                    "owner": "ada@example.com",
+                    "throttlingPolicy": "Gold",
+                    "status": "APPROVED",
+                    "groups": ["acme"],
+                    "keys": [
+                        {
+                            "consumerKey": "w-1",
+                            "consumerSecret": "s",
+                            "keyType": "PRODUCTION",
+                            "keyState": "APPROVED",
+                        },
+                        {"consumerKey": "w-2", "keyType": "SANDBOX", "keyState": "REJECTED"},
+                    ],
+                },
+                {"applicationId": "a-2", "name": "Empty", "throttlingPolicy": "Gold"},
+            ],
+        },
+        [
+            {
+                "customer": "acme",
+                "name": "Orders",
+                "key": "w-1",
+                "secret": "s",
+                "plan": "Gold",
+                "holders": "ada@example.com",
+                "environment": "production",
+            },
+            {"name": "Orders (sandbox)", "environment": "sandbox", "state": "APPROVED|REJECTED"},
+        ],
+        {"applications without keys": 1},
+    ),
+    "Azure API Management": (
+        {
+            "value": [
+                {
+                    "name": "sub-1",
+                    "properties": {
+                        "ownerId": "/subscriptions/x/users/acme",
+                        "displayName": "Orders",
+                        "scope": "/subscriptions/x/products/starter",
+                        "state": "cancelled",
+                        "primaryKey": "az-1",
+                        "secondaryKey": "az-2",
+                        "createdDate": "2026-01-01T00:00:00Z",
+                        "expirationDate": None,
+                    },
+                },
+                {
+                    "name": "sub-2",
+                    "properties": {"ownerId": "u", "scope": "/apis"},
+                },
+            ]
+        },
+        [
+            {
+                "customer": "acme",
+                "name": "Orders",
+                "key": "az-1",
+                "aliases": "az-2",
+                "plan": "starter",
+                "state": "cancelled",
+                "expires_at": "",
+                "key_active_from": "2026-01-01T00:00:00Z",
+            },
+            RowError("key", "The keys are not in the export. Add them with listSecrets."),
+        ],
+        {},
+    ),
+    "Axway applications": (
+        [
+            {
+                "name": "Orders",
+                "organization": "acme",
+                "state": "approved",
+                "enabled": True,
+                "credentials": [
+                    {"credentialType": "apikey", "id": "1", "apiKey": "ax-1", "enabled": False},
+                    {"credentialType": "oauth", "clientId": "ax-2", "secret": "s"},
+                    {"credentialType": "extclients", "clientId": "ax-3"},
+                ],
+            }
+        ],
+        [
+            {"customer": "acme", "name": "Orders", "key": "ax-1", "state": "approved|true|false"},
+            {"name": "Orders 2", "key": "ax-2", "secret": "s", "state": "approved|true"},
+        ],
+        {"external credentials": 1},
+    ),
+    "Unkey": (
+        {
+            "data": [
+                {
+                    "keyId": "key_1",
+                    "start": "sk_a",
+                    "plaintext": "sk_abc",
+                    "enabled": False,
+                    "identity": {"externalId": "acme"},
+                    "expires": 1893456000000,
+                    "name": "Orders",
+                },
+                {"keyId": "key_2", "start": "sk_b", "enabled": True},
+            ],
+            "pagination": {"hasMore": False},
+        },
+        [
+            {"customer": "acme", "name": "Orders", "key": "sk_abc", "state": "false"},
+            RowError("key", "Only the start of the key is here. List the keys with decrypt=true."),
+        ],
+        {},
+    ),
+    "Auth0 clients": (
+        [
+            {
+                "client_id": "a0-1",
+                "client_secret": "s",
+                "name": "Orders",
+                "tenant": "t",
+                "app_type": "non_interactive",
+                "client_metadata": {"customer": "acme"},
+            },
+            {"client_id": "a0-2", "name": "Shop", "app_type": "spa"},
+        ],
+        [{"customer": "acme", "name": "Orders", "key": "a0-1", "secret": "s"}],
+        {"clients of people, which are no machine-to-machine applications": 1},
+    ),
+    "Revenium credentials": (
+        {
+            "_embedded": {
+                "credentialResourceList": [
+                    {
+                        "id": "1",
+                        "label": "Orders",
+                        "externalId": "rev-1",
+                        "tags": ["eu"],
+                        "organization": {"id": "o", "label": "Acme"},
+                        "subscriber": {"email": "ada@example.com"},
+                        "subscriptions": [{"id": "s", "label": "Acme Gold"}],
+                        "externalSecret": "s",
+                    }
+                ]
+            },
+            "page": {"size": 100, "totalElements": 1},
+        },
+        [
+            {
+                "customer": "Acme",
+                "name": "Orders",
+                "key": "rev-1",
+                "secret": "s",
+                "subscription": "Acme Gold",
+                "holders": "ada@example.com",
+                "tags": "eu",
+            }
+        ],
+        {},
+    ),
+    "AWS API Gateway": (
+        {
+            "items": [
+                {
+                    "id": "i-1",
+                    "value": "aws-key-1",
+                    "name": "Orders",
+                    "enabled": True,
+                    "stageKeys": ["a1b2c3/prod"],
+                    "createdDate": "2026-01-01T10:00:00+01:00",
+                },
+                {"id": "i-2", "value": "aws-key-2", "name": "Orders", "enabled": False},
+                {"id": "i-3", "name": "Hidden", "enabled": True, "stageKeys": []},
+            ]
+        },
+        [
+            {"name": "Orders", "key": "aws-key-1", "state": "true", "environment": "prod"},
+            {"name": "Orders 2", "key": "aws-key-2", "state": "false", "environment": ""},
+            RowError(
+                *("key", "The key is not in the export. Export again with --include-values."),
+            ),
+        ],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("title", DOCUMENTED)
+def test_what_is_documented_is_understood(opened, title):
+    content, expected, left_out = DOCUMENTED[title]
+
+    with opened("\ufeff" + dumps(content, indent=1)) as read:
+        found = [row for _, row in read.rows]
+
+    assert read.file_format == f"{title}, JSON"
+    assert len(found) == len(expected)
+    for row, wanted in zip(found, expected, strict=True):
+        if isinstance(wanted, RowError):
+            assert row == wanted
+        else:
+            cells = dict(zip(read.header, row, strict=True))
+            assert {name: cells[name] for name in wanted} == wanted
+    assert read.left_out == left_out
+    assert {*read.header} <= {column.name for column in columns_of(ListKind.CREDENTIALS)}
+
+
+def test_anchors_of_yaml_stand_for_what_they_name(rows_of):
+    content = (
+        "defaults: &d\n  tags: [eu]\nconsumers:\n- <<: *d\n  username: a\n"
+        "  keyauth_credentials: [&k {key: k-1}]\n- username: b\n  keyauth_credentials: [*k]\n"
+    )
+
+    assert rows_of(content, name="kong.yaml") == {
+        1: ["a", "a", "k-1", "", "eu", "", ""],
+        2: ["b", "b", "k-1", "", "", "", ""],
+    }

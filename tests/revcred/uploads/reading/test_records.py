@@ -70,7 +70,6 @@ def test_a_field_may_appear_as_late_as_it_likes(opened):
         ("true", "true"),
         ("null", ""),
         ('["a", 1, null]', "a|1|"),
-        ('{"b":[1, 1.50]}', '{"b":[1, 1.50]}'),
         ('"\\u00e9"', "é"),
         ('"=1+1"', "=1+1"),
         ('"\'=1+1"', "'=1+1"),
@@ -81,6 +80,33 @@ def test_values_are_kept_as_they_were_written(rows_of, content, value, cell):
     content = f"[{one}]" if content == "[{}]" else f"{one}\n{one}\n"
 
     assert rows_of(content)[1] == ["y", cell]
+
+
+def test_metadata_stays_as_it_was_written(rows_of):
+    assert rows_of('[{"x": "y", "metadata": {"b":[1, 1.50]}}]') == {1: ["y", '{"b":[1, 1.50]}']}
+
+
+def test_objects_become_columns_and_a_list_of_objects_becomes_rows(opened):
+    content = dumps(
+        [
+            {
+                "application": {"name": "Orders", "owner": {"org": "acme"}},
+                "keys": [{"key": "k-1", "tags": ["a", "b"]}, {"key": "k-2"}, 3],
+            },
+            {"application": {"name": "Bills"}, "keys": []},
+        ]
+    )
+
+    with opened(content) as read:
+        assert dict(read.rows) == {
+            1: ["Orders", "acme", "k-1", "a|b"],
+            2: ["Orders", "acme", "k-2", ""],
+            3: RowError("", "One of several in “keys” is no object."),
+            4: ["Bills", "", "", ""],
+        }
+        assert read.header[:4] == [
+            *("application.name", "application.owner.org", "keys.key", "keys.tags"),
+        ]
 
 
 def test_an_item_may_end_anywhere_in_what_is_read_at_once(rows_of):

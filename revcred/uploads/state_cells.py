@@ -1,0 +1,100 @@
+"""Cells that say in which state a credential is, in the words of other systems."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+from revcred.uploads.invalid_cell import InvalidCell
+from revcred.uploads.key_cells import strip_invisible_ends
+
+
+class CredentialState(StrEnum):
+    """A state as a list may bring it."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+# Of several states of one row the gravest counts: one that is over here is over altogether.
+STATES_BY_GRAVITY = (
+    CredentialState.ACTIVE,
+    CredentialState.SUSPENDED,
+    CredentialState.EXPIRED,
+    CredentialState.REVOKED,
+)
+WORDS_BY_STATE: Mapping[CredentialState, str] = {
+    CredentialState.ACTIVE: "active activated enabled enable on true yes y 1 live approved accepted"
+    " valid ok open published production granted current aktiv aktiviert ja wahr freigegeben"
+    " genehmigt gültig",
+    CredentialState.SUSPENDED: "suspended suspend disabled disable inactive deactivated paused"
+    " blocked on_hold hold off false no n 0 pending created submitted waiting requested locked"
+    " unapproved frozen deaktiviert inaktiv gesperrt pausiert ausgesetzt nein falsch ausstehend"
+    " beantragt",
+    CredentialState.REVOKED: "revoked revoke deleted closed cancelled canceled terminated removed"
+    " rejected denied retired destroyed withdrawn invalid compromised widerrufen gelöscht gekündigt"
+    " geschlossen abgelehnt",
+    CredentialState.EXPIRED: "expired lapsed ended abgelaufen verfallen beendet",
+}
+STATES_BY_WORD = {word: state for state, words in WORDS_BY_STATE.items() for word in words.split()}
+YES_WORDS = frozenset(["true", "yes", "y", "1", "on", "ja", "wahr", "x"])
+NO_WORDS = frozenset(["false", "no", "n", "0", "off", "nein", "falsch"])
+WORD_PAIR = re.compile(r"\s*([^=,;]+?)\s*=\s*(\w+)\s*")
+
+
+def parse_state(cell: str, *, words: Mapping[str, CredentialState]) -> str:
+    """Return the gravest of the states in the cell, or "". `words`: states by further words.
+
+    Raises InvalidCell where a word is not known.
+    """
+    found = [_state_of(each, words) for each in re.split(r"[|,;]", cell) if each.strip()]
+    return max(found, key=STATES_BY_GRAVITY.index) if found else ""
+
+
+def _state_of(text: str, words: Mapping[str, CredentialState]) -> CredentialState:
+    word = _normalised_word(text)
+    state = words.get(word) or STATES_BY_WORD.get(word)
+    if state is None:
+        raise InvalidCell(
+            "This state is not known. Say which of active, suspended, revoked and expired it is."
+        )
+    return state
+
+
+def parse_switched_off(cell: str) -> str:
+    """Return "suspended" for yes and "active" for no, as in a column “disabled”.
+
+    Raises InvalidCell.
+    """
+    word = _normalised_word(cell)
+    if word in YES_WORDS:
+        return CredentialState.SUSPENDED
+    if word in NO_WORDS:
+        return CredentialState.ACTIVE
+    if not word:
+        return ""
+    raise InvalidCell("This is neither yes nor no.")
+
+
+def parse_state_words(text: str) -> dict[str, CredentialState]:
+    """Return the states by words, from text such as "ruht = suspended, frei = active".
+
+    Raises InvalidCell.
+    """
+    words = {}
+    for pair in re.split(r"[,;\n]", text):
+        if not pair.strip():
+            continue
+        found = WORD_PAIR.fullmatch(pair)
+        if not found or found[2].lower() not in [*CredentialState]:
+            raise InvalidCell(
+                f"Write pairs such as “{pair.strip()[:40]} = suspended”. States are"
+                f" {', '.join(CredentialState)}."
+            )
+        words[_normalised_word(found[1])] = CredentialState(found[2].lower())
+    return words
+
+
+def _normalised_word(text: str) -> str:
+    return re.sub(r"[\s-]+", "_", strip_invisible_ends(text)).casefold()
