@@ -84,12 +84,13 @@ def open_delimited(
 def _has_spaces_before_quotes(sample: str, delimiter: str) -> bool:
     """Return True if cells in quotes stand behind a separator and a space, as in `a, "b"`.
 
-    Only lines without an earlier quote tell it: nobody writes a cell of a space and a quote so.
+    Only lines in which each cell before is whole tell it: nobody writes a cell of a space and a
+    quote so.
     """
     separator = re.escape(delimiter)
-    return bool(
-        re.search(rf'^[^"\n]*{separator} +"[^"\n]*" *(?:{separator}|\r?$)', sample, re.MULTILINE)
-    )
+    cells_before = rf'(?:[^"\n{separator}]*{separator}|"[^"\n]*"{separator})+'
+    behind_space = rf'^{cells_before} +"[^"\n]*" *(?:{separator}|\r?$)'
+    return bool(re.search(behind_space, sample, re.MULTILINE))
 
 
 def _guess_delimiter(sample: str) -> str:

@@ -327,7 +327,7 @@ def test_rows_above_the_header_are_counted_and_it_can_be_chosen(opened):
         assert read.left_out == {"rows above the header": 2}
     with opened("Keys, of all\nname,key\nOrders,k-1\n", header_row=2) as read:
         assert (read.header, dict(read.rows)) == (["name", "key"], {3: ["Orders", "k-1"]})
-    with pytest.raises(UnreadableFile, match="ends above this"), opened("a\nb\n", header_row=9):
+    with pytest.raises(UnreadableFile, match="no row of columns"), opened("a\nb\n", header_row=9):
         pass
 
 
