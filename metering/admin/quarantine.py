@@ -26,14 +26,14 @@ from metering.quarantine.actions import MomentChoice
 from revcred.actions import credentials
 from revcred.admin.credential_actions import (
     ALREADY_ASSIGNED_MESSAGE,
-    KEY_IN_USE_MESSAGE,
     NOT_ASSIGNED_MESSAGE,
     OTHER_CUSTOMER_MESSAGE,
     REVOKED_MESSAGE,
+    key_in_use_message,
     use_again_field,
 )
 from revcred.admin_toolkit import confirmation, pickers
-from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin, FieldErrors
 from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.lists import LinkedFilter, parse_id
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
@@ -200,9 +200,9 @@ class AttachKeyForm(ActionForm):
         "revcred does not know the key itself and does not need it: its fingerprint becomes an"
         " alias of the credential. The transactions that wait under it are then attributed."
     )
-    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[FieldErrors] = {
         credentials.CredentialRevoked: ("credential", REVOKED_MESSAGE),
-        credentials.KeyInUse: (None, KEY_IN_USE_MESSAGE),
+        credentials.KeyInUse: (None, key_in_use_message),
         credentials.KeyOfRevokedCredential: ("use_again", ""),
     }
 
@@ -248,7 +248,7 @@ class ChargeForm(ActionForm):
         "The credential is assigned to the subscription from the first waiting call on, as if you"
         " had done it in time. Its page shows the assignment, and its history can undo it."
     )
-    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[FieldErrors] = {
         credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
         credentials.SubscriptionOfOtherCustomer: ("to", OTHER_CUSTOMER_MESSAGE),
         credentials.AlreadyAssigned: ("to", ALREADY_ASSIGNED_MESSAGE),
@@ -358,7 +358,7 @@ class MatchRowAgainForm(ActionForm):
     title = "Match again"
     button = "Match this call again"
     explanation = "This judges this one call by the rules as they are now, at once."
-    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[FieldErrors] = {
         DatabaseError: (None, "It still cannot be processed. Its receipt names the error."),
     }
 

@@ -53,7 +53,14 @@ class CredentialNameInUse(Exception):
 
 
 class KeyInUse(Exception):
-    """Another credential has this key in the same period."""
+    """Another credential has this key in the same period.
+
+    `key`: the one that has it, None if two actions raced for it.
+    """
+
+    def __init__(self, key: ExternalKey | None = None) -> None:
+        super().__init__("Another credential has this key in that period already.")
+        self.key = key
 
 
 class KeyOfRevokedCredential(Exception):
@@ -703,8 +710,9 @@ def _first_free_moment(
     active_from = active_from or _earliest_key_start(same)
     if active_until and active_until <= active_from:
         raise KeyInUse
-    if same.filter(Q(active_until=None) | Q(active_until__gt=active_from)).exists():
-        raise KeyInUse
+    overlapping = same.filter(Q(active_until=None) | Q(active_until__gt=active_from))
+    if key := overlapping.select_related("credential__customer").first():
+        raise KeyInUse(key)
     return active_from
 
 

@@ -123,6 +123,10 @@ def describe_new_member(subscriber: Subscriber, customer: Customer) -> str:
     member.
     """
     domain = subscriber.email.rpartition("@")[2]
+    # Whoever is added by mistake often has an address of another company.
+    expected = {each.lower() for each in customer.email_domains}
+    if expected and domain.lower() not in expected:
+        domain = f"{domain}, which is none of its own ({', '.join(sorted(expected))})"
     others = other_customers(subscriber, customer)
     belongs = f"belongs to {', '.join(others)}" if others else "belongs to no customer"
     return f"{subscriber.email} becomes a member of {customer}: mail domain {domain}, {belongs}."

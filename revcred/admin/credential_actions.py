@@ -1,21 +1,21 @@
 """Forms of the actions on a credential."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
 
 from revcred import hooks
 from revcred.actions import credentials, memberships
 from revcred.actions.credentials import NewKey
 from revcred.admin_toolkit import confirmation, pickers
-from revcred.admin_toolkit.action_pages import ActionForm, ConcealedField
+from revcred.admin_toolkit.action_pages import ActionForm, ConcealedField, FieldErrors
 from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.external_keys import trim_key
@@ -26,6 +26,22 @@ from revcred.roles import RIGHT_LABELS
 ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
 NAME_IN_USE_MESSAGE = "This customer has a credential of this name already."
 KEY_IN_USE_MESSAGE = "Another credential has this key in that period already."
+
+
+def key_in_use_message(error: credentials.KeyInUse) -> str:
+    """Return a sentence that names the credential which has the key, with a link to it."""
+    if error.key is None:
+        return KEY_IN_USE_MESSAGE
+    credential = error.key.credential
+    return format_html(
+        'This key belongs to <a href="{}">{}</a> of {} since {} UTC.',
+        reverse("admin:revcred_credential_change", args=[credential.pk]),
+        credential,
+        credential.customer,
+        f"{error.key.active_from:%Y-%m-%d %H:%M}",
+    )
+
+
 OTHER_CUSTOMER_MESSAGE = "This subscription belongs to another customer."
 ALREADY_ASSIGNED_MESSAGE = "The credential is assigned to this subscription in that period already."
 NOT_ASSIGNED_MESSAGE = "The credential is not assigned to that subscription at that time."
@@ -99,9 +115,9 @@ class IssueCredentialForm(SecretFields, ActionForm):
     title = "Issue a credential"
     button = "Issue"
     permission = "add"
-    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[FieldErrors] = {
         credentials.CredentialNameInUse: ("name", NAME_IN_USE_MESSAGE),
-        credentials.KeyInUse: ("key", KEY_IN_USE_MESSAGE),
+        credentials.KeyInUse: ("key", key_in_use_message),
         credentials.KeyOfRevokedCredential: ("key", ""),
         credentials.SubscriptionOfOtherCustomer: (
             "subscriptions",
@@ -181,7 +197,28 @@ class IssueCredentialForm(SecretFields, ActionForm):
 
     def effects(self) -> list[confirmation.Effect]:
         data = self.cleaned_data
-        return _reuse_effects(data["key"], data["gateway"]) if data["use_again"] else []
+        reuse = _reuse_effects(data["key"], data["gateway"]) if data["use_again"] else []
+        return [*reuse, *self._expiry_effects()]
+
+    def _expiry_effects(self) -> list[confirmation.Effect]:
+        """Return a question about a credential that is over, or that is never valid."""
+        data, now = self.cleaned_data, timezone.now()
+        ends, begins = data["expires_at"], data["active_from"]
+        if ends is None:
+            return []
+        end = f"{ends:%Y-%m-%d %H:%M} UTC"
+        # A generated key counts from now, whenever it ends.
+        begins = begins or (None if data["key"] else now)
+        if begins and ends <= begins:
+            sentence = (
+                f"It expires at {end}, before its key counts. It will never be valid, and no call"
+                " will be charged."
+            )
+        elif ends <= now:
+            sentence = f"It expired at {end}. No call after that is charged."
+        else:
+            return []
+        return [confirmation.Effect(sentence)]
 
     def perform(self, by: User) -> str:
         data = self.cleaned_data
@@ -214,9 +251,9 @@ class CredentialActionForm(ActionForm):
     """Form of an action on one credential, with messages for the usual errors."""
 
     target: Credential
-    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[FieldErrors] = {
         credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
-        credentials.KeyInUse: ("key", KEY_IN_USE_MESSAGE),
+        credentials.KeyInUse: ("key", key_in_use_message),
         credentials.KeyOfRevokedCredential: ("key", ""),
     }
 
@@ -469,7 +506,7 @@ class AssignSubscriptionForm(CredentialActionForm):
         "Its usage can be charged to this subscription, too. A transaction that fits more than one"
         " subscription waits in quarantine as ambiguous."
     )
-    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+    field_errors: ClassVar[FieldErrors] = {
         credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
         credentials.SubscriptionOfOtherCustomer: ("to", OTHER_CUSTOMER_MESSAGE),
         credentials.AlreadyAssigned: ("to", ALREADY_ASSIGNED_MESSAGE),
@@ -557,9 +594,7 @@ class UnassignSubscriptionForm(EndingActionForm):
     title = "Unassign"
     button = "Unassign"
     explanation = "From that time on its usage is no longer charged to the subscription."
-    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        credentials.NotAssigned: ("at", NOT_ASSIGNED_MESSAGE)
-    }
+    field_errors: ClassVar[FieldErrors] = {credentials.NotAssigned: ("at", NOT_ASSIGNED_MESSAGE)}
 
     subscription = forms.ModelChoiceField(Subscription.objects.none(), empty_label=None)
     at = _optional_datetime_field("Empty: now.", label="From")

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.utils.html import format_html
 
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
@@ -28,6 +30,18 @@ class OutgoingMailAdmin(ReadOnlyModelAdmin):
     readonly_fields = fields
     search_help_text = "The beginning of a recipient's address."
     search_fields = ("recipient",)
+
+    def get_fields(self, request: Any, obj: Any = None) -> Any:
+        # A text may hold a link that signs somebody in: shown only where revcred is tried out.
+        is_shown = not settings.PRODUCTION and request.user.is_superuser
+        return (*self.fields, "text") if is_shown else self.fields
+
+    def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
+        return self.get_fields(request, obj)
+
+    @admin.display(description="text")
+    def text(self, mail: OutgoingMail) -> str:
+        return format_html("<pre>{}</pre>", mail.unseal() or "It was wiped after sending.")
 
     def get_queryset(self, request: Any) -> QuerySet[OutgoingMail]:
         # The body is sealed and never shown: do not even read it.

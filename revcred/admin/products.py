@@ -110,15 +110,13 @@ class ProductAdmin(SlowRulesMixin):
 
     slow_rules_of = "source__products"
 
-    list_display = ("__str__", "external_key", "published")
-    list_filter = ("published",)
+    list_display = ("__str__", "external_key")
     search_fields = ("name", "external_key")
     form = ProductForm
     fields = (
         "name",
         "version",
         "external_key",
-        "published",
         "sources",
         "also_without_source",
         "without_sources",

@@ -1,6 +1,6 @@
 """Pages of actions: each asks for what the action needs, warns, and performs it on a click."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from django import forms
@@ -31,6 +31,10 @@ class ConcealedField(forms.CharField):
         super().__init__(widget=widget, required=False, max_length=MAX_KEY_CHARACTERS, **kwargs)
 
 
+# For each error of an action the field to show it at, and the message or what makes it.
+FieldErrors = Mapping[type[Exception], tuple[str | None, str | Callable[[Any], str]]]
+
+
 class ActionForm(forms.Form):
     """The form of one action.
 
@@ -44,7 +48,7 @@ class ActionForm(forms.Form):
     explanation: ClassVar[str] = ""
     is_destructive: ClassVar[bool] = False
     permission: ClassVar[str] = "change"
-    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {}
+    field_errors: ClassVar[FieldErrors] = {}
 
     def __init__(self, *args: Any, request: HttpRequest, target: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -83,18 +87,16 @@ class ActionForm(forms.Form):
         # The trial has been rolled back by now.
         except tuple(self.field_errors) as refusal:
             field, sentence = self.field_errors[type(refusal)]
-            self.add_error(field, sentence or str(refusal))
+            said = sentence(refusal) if callable(sentence) else sentence or str(refusal)
+            self.add_error(field, said)
         except hooks.ConcurrentChange:
             self.add_error(None, confirmation.CONCURRENT_CHANGE_MESSAGE)
         return None
 
     @property
-    def needs_key_again(self) -> bool:
-        """Return True if a key or secret was typed, which the page does not show again."""
-        return any(
-            isinstance(field, ConcealedField) and self.data.get(self.add_prefix(name))
-            for name, field in self.fields.items()
-        )
+    def sealed_inputs(self) -> list[tuple[str, str]]:
+        """Return hidden inputs that carry a typed key or secret, which the page does not show."""
+        return confirmation.sealed_inputs(self.request, self.fields) if self.is_bound else []
 
 
 class ActionPagesMixin(AuditedModelAdmin):

@@ -92,7 +92,8 @@ def posted_data(request: HttpRequest) -> QueryDict:
             # Expired or forged: the form then reports the field as empty.
             text = ""
         del data[name]
-        data[name.removeprefix(SEALED_PREFIX)] = text
+        # What was typed anew counts instead: a form with errors carries what was typed before.
+        data[name.removeprefix(SEALED_PREFIX)] = data.get(name.removeprefix(SEALED_PREFIX)) or text
     return data
 
 
@@ -238,6 +239,12 @@ def _hidden_inputs(request: HttpRequest, conceal: Sequence[str]) -> list[tuple[s
             sealed = carrying.seal_for_page(text=values[-1], user=user, page=request.path)
             carried.append((f"{SEALED_PREFIX}{name}", sealed))
     return carried
+
+
+def sealed_inputs(request: HttpRequest, fields: dict[str, forms.Field]) -> list[tuple[str, str]]:
+    """Return hidden inputs for the keys and secrets that were typed, each sealed."""
+    carried = _hidden_inputs(request, concealed_field_names(fields))
+    return [(name, value) for name, value in carried if name.startswith(SEALED_PREFIX)]
 
 
 def _confirmation_token(

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from django import forms
 
+from revcred.models.customers import MAX_METADATA_CHARACTERS
+
 # Python's decoder recurses: without a limit, deep nesting ends in a RecursionError elsewhere.
 MAX_JSON_DEPTH = 20  # levels
 # NUL and lone surrogates are valid JSON as escapes, but PostgreSQL stores no such text.
@@ -41,7 +43,7 @@ def _is_storable_json(value: Any, levels: int = MAX_JSON_DEPTH) -> bool:
 
 
 class JsonObjectField(forms.JSONField):
-    """A JSON object. An empty input is an empty object."""
+    """A JSON object of at most MAX_METADATA_CHARACTERS. An empty input is an empty object."""
 
     default_error_messages: ClassVar[dict[str, Any]] = {
         "invalid": "Enter a valid JSON object, such as {}."
@@ -51,4 +53,7 @@ class JsonObjectField(forms.JSONField):
         super().__init__(**kwargs | {"decoder": _StorableObjectDecoder})
 
     def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and len(value) > MAX_METADATA_CHARACTERS:
+            message = f"It has more than {MAX_METADATA_CHARACTERS:,} characters."
+            raise forms.ValidationError(message, code="too_long")
         return super().to_python(value) or {}

@@ -1,10 +1,12 @@
 """Pages that issue a token: one form asks for it, and the answer shows it once."""
 
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from django import forms
+from django.contrib import messages
 from django.db.models import TextChoices
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
@@ -20,6 +22,14 @@ def token_state_in_words(token: TokenModel) -> str:
     return f"{name}, last used {used}"
 
 
+# In the session: the latest forms by which it issued a token.
+ANSWERED_FORMS, MAX_ANSWERED_FORMS = "forms that issued a token", 20
+ALREADY_ISSUED_MESSAGE = (
+    "This token has been issued already, and is shown only once. If you did not copy it, revoke it"
+    " and issue another one."
+)
+
+
 class BaseIssueTokenForm(ActionForm):
     """Asks for name and scopes. `perform` sets `token` (plaintext) and `target` (its record)."""
 
@@ -28,6 +38,8 @@ class BaseIssueTokenForm(ActionForm):
     scope: ClassVar[type[TextChoices]]
     token = ""
 
+    # Names this one form: reloading the page that answers it must not issue a second token.
+    form_id = forms.CharField(required=False, max_length=36, widget=forms.HiddenInput)
     name = forms.CharField(max_length=100, help_text="Where it is used.")
     scopes = forms.MultipleChoiceField(label="May", widget=forms.CheckboxSelectMultiple)
 
@@ -40,10 +52,20 @@ class BaseIssueTokenForm(ActionForm):
         # The scopes depend on the kind of token, so a subclass names them.
         field: Any = self.fields["scopes"]
         field.choices, field.initial = self.scope.choices, self.scope.values
+        self.initial.setdefault("form_id", str(uuid4()))
 
 
 class TokenIssuingMixin(ActionPagesMixin):
     """Shows a newly issued token."""
+
+    def action_page(
+        self, request: HttpRequest, form_class: type[ActionForm], target: Any = None
+    ) -> HttpResponse:
+        answered = request.session.get(ANSWERED_FORMS, [])
+        if request.method == "POST" and request.POST.get("form_id") in answered:
+            messages.info(request, ALREADY_ISSUED_MESSAGE)
+            return HttpResponseRedirect(self.url_of(target) if target else self._list_url())
+        return super().action_page(request, form_class, target)
 
     def action_done(
         self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
@@ -51,6 +73,9 @@ class TokenIssuingMixin(ActionPagesMixin):
         """Show a new token in this one response; no message, session or log holds it."""
         if not isinstance(form, BaseIssueTokenForm):
             return super().action_done(request, form, target, sentence)
+        if form_id := form.cleaned_data["form_id"]:
+            answered = request.session.get(ANSWERED_FORMS, [])
+            request.session[ANSWERED_FORMS] = [*answered, form_id][-MAX_ANSWERED_FORMS:]
         context = self.admin_site.each_context(request) | {
             "title": "The new token",
             "subtitle": None,

@@ -11,6 +11,8 @@ from django.utils import timezone
 
 from revcred.models.users import User
 
+MAX_METADATA_CHARACTERS = 16_000  # of JSON; an upload has the same limit
+
 
 class CustomerQuerySet(models.QuerySet["Customer"]):
     def owned_by(self, user: User) -> Self:
@@ -31,7 +33,8 @@ class Customer(models.Model):
         models.CharField(max_length=253),
         default=list,
         blank=True,
-        help_text="Separated by commas, such as example.com, example.org.",
+        help_text="Separated by commas, such as example.com, example.org. Before somebody with an"
+        " address of another domain becomes a member, the page says so.",
     )
     tags = ArrayField(
         models.CharField(max_length=100), default=list, blank=True, help_text="Separated by commas."

@@ -16,7 +16,7 @@ class OutgoingMail(models.Model):
     """A mail that waits in the outbox, or has left it.
 
     The text is sealed, since it may hold a link with a token. It is wiped once the mail was sent
-    or given up.
+    or given up; outside production only with the row.
     """
 
     recipient = models.EmailField(max_length=254)

@@ -11,7 +11,8 @@ class Product(models.Model):
     name = models.CharField(max_length=200)
     version = models.CharField(max_length=50, blank=True)
     external_key = models.CharField(max_length=200, unique=True)
-    published = models.BooleanField(default=True)
+    # Of no use since there is no public list of products; dropped by a later release.
+    published = models.BooleanField(default=True, editable=False)
     sources = models.ManyToManyField(
         Source,
         related_name="products",

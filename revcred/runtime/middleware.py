@@ -19,8 +19,9 @@ from django.http import (
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
-from django.views.defaults import page_not_found
+from django.views.defaults import page_not_found, permission_denied
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from revcred.client_address import answering, is_trusted_proxy
@@ -70,7 +71,22 @@ def not_found_response(request: HttpRequest, exception: Exception) -> HttpRespon
     if _is_for_programs(request):
         body = {"code": "not_found", "message": "There is nothing at this address."}
         return JsonResponse(body, status=404)
+    if _is_administration(request):
+        return render(request, "admin/404.html", status=404)
     return page_not_found(request, exception)
+
+
+def forbidden_response(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 403: a page of the administration to staff who are there, else of the storefront."""
+    if _is_administration(request):
+        return render(request, "admin/403.html", status=403)
+    return permission_denied(request, exception)
+
+
+def _is_administration(request: HttpRequest) -> bool:
+    """Return True if a member of staff is at an address of the administration."""
+    user: Any = getattr(request, "user", None)
+    return bool(request.path_info.startswith(reverse("admin:index")) and user and user.is_staff)
 
 
 class PagesOnlyMixin:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from revcred.models import Membership
+from revcred.models.customers import MAX_METADATA_CHARACTERS
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.key_cells import parse_key_cell, parse_secret_cell, strip_invisible_ends
 from revcred.uploads.moment_cells import DayOrder, parse_duration, parse_moment
@@ -182,6 +183,8 @@ def parse_json_object_cell(cell: str) -> str:
     value = cell.strip()
     if not value:
         return ""
+    if len(value) > MAX_METADATA_CHARACTERS:
+        raise InvalidCell(f"It has more than {MAX_METADATA_CHARACTERS:,} characters.")
     try:
         read = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):

@@ -5,6 +5,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core import mail
 from django.core.management import call_command
 from django.db import connection
@@ -76,7 +77,8 @@ def test_a_mail_waits_and_is_sent_once(sent_mail):
     assert LINK in sent.body
 
 
-def test_the_text_is_sealed_and_wiped_once_it_was_sent(sent_mail):
+def test_the_text_is_sealed_and_wiped_once_it_was_sent(sent_mail, settings):
+    settings.PRODUCTION = True
     queued()
     raw = "SELECT body, subject, recipient FROM revcred_outgoingmail"
     with connection.cursor() as cursor:
@@ -258,7 +260,24 @@ def test_a_subject_is_one_line(monkeypatch):
     assert queued().subject == "One Bcc: all@example.com"
 
 
-def test_the_outbox_shows_no_text(admin_client, away):
+def test_where_revcred_is_tried_out_a_superuser_reads_mails_in_the_outbox(
+    admin_client, client, sent_mail
+):
+    row = queued()
+    sent_mail()
+    page = reverse("admin:revcred_outgoingmail_change", args=[row.pk])
+
+    assert LINK in admin_client.get(page).content.decode()
+    support = factories.a_user(is_staff=True)
+    support.user_permissions.add(Permission.objects.get(codename="view_outgoingmail"))
+    client.force_login(support)
+    answer = client.get(page)
+    assert answer.status_code == 200
+    assert LINK not in answer.content.decode()
+
+
+def test_the_outbox_shows_no_text(admin_client, away, settings):
+    settings.PRODUCTION = True
     row = queued()
     outbox.send_waiting_mail()
 

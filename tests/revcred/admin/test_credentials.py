@@ -297,7 +297,34 @@ def test_a_key_in_use_is_an_error_of_its_field_and_not_shown_again(admin_client)
     page = response.content.decode()
     assert KEY not in page
     assert SECRET not in page
-    assert "please enter them once more" in page
+    # It names whose the key is, and the next try needs the other key only.
+    owner = Credential.objects.get()
+    assert f">{owner}</a> of {owner.customer} since 2024-01-01 00:00 UTC." in page
+    again = dict(response.context["form"].sealed_inputs)
+    admin_client.post(ADD, said | again | {"key": "another-key-of-theirs", "secret": ""})
+    issued = Credential.objects.get(name="Checkout")
+    assert issued.keys.get().sealed.unseal("secret") == SECRET
+
+
+@pytest.mark.parametrize(
+    ("facts", "question"),
+    [
+        ({"expires_at": "2020-01-01T00:00"}, "It will never be valid"),
+        ({"key": KEY, "expires_at": "2020-01-01T00:00"}, "It expired at 2020-01-01 00:00 UTC"),
+        (
+            {"key": KEY, "active_from": "2090-01-01T00:00", "expires_at": "2080-01-01T00:00"},
+            "It will never be valid",
+        ),
+    ],
+)
+def test_what_is_over_before_it_begins_is_issued_only_after_a_question(
+    admin_client, facts, question
+):
+    response = admin_client.post(ADD, {"customer": a_customer().pk, "name": "Over"} | facts)
+
+    assert question in response.content.decode()
+    assert not Credential.objects.exists()
+    confirm(admin_client, response)
     assert Credential.objects.count() == 1
 
 

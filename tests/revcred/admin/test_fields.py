@@ -84,7 +84,6 @@ OTHER = {
         "name": lambda _: "Changed",
         "version": lambda _: "2",
         "external_key": lambda _: "changed",
-        "published": lambda _: "",
         "sources": lambda it: [it.other_source.pk],
         "also_without_source": lambda _: "on",
         "without_sources": None,  # asked where the last source goes: it is kept nowhere
@@ -162,7 +161,6 @@ AT_ONCE = {
         ],
         "A note: nothing is counted, refused or revealed by it.",
     ),
-    ("product", "published"): "Whether it is offered. Its subscriptions are as they were.",
     (
         "subscription",
         "quota",

@@ -53,6 +53,20 @@ def test_a_token_is_issued_for_oneself_and_shown_once(admin_client):
     assert (event.verb, event.details["token"]) == ("token_issued", f"rvu_…{token[-4:]}")
 
 
+def test_reloading_the_page_of_a_token_issues_no_second_one(admin_client):
+    confirm(admin_client)
+    form_id = admin_client.get(ADD).context["form"]["form_id"].value()
+    first = admin_client.post(ADD, SAID | {"form_id": form_id})
+    assert first.status_code == 200
+
+    again = admin_client.post(ADD, SAID | {"form_id": form_id}, follow=True)
+
+    assert UserToken.objects.count() == 1
+    assert "has been issued already" in again.content.decode()
+    admin_client.post(ADD, SAID | {"form_id": "another-form"})
+    assert UserToken.objects.count() == 2
+
+
 def test_a_token_is_revoked_for_good(admin_client):
     confirm(admin_client)
     token = issued(admin_client)

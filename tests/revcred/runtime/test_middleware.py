@@ -64,6 +64,20 @@ def test_a_person_is_told_on_a_page_that_there_is_nothing(client):
     assert "Page not found" in answer.text
 
 
+@pytest.mark.django_db
+def test_staff_are_told_on_a_page_of_the_administration(client):
+    staff = factories.a_user(is_staff=True)
+    client.force_login(staff)
+
+    for path, status, said in (
+        ("/admin/nowhere/", 404, "There is nothing at this address"),
+        ("/admin/revcred/customer/add/", 403, "Your roles do not include this right"),
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, said in answer.text) == (status, True)
+        assert "administration" in answer.text
+
+
 def test_a_person_is_told_on_a_page(rf):
     answer = middleware().process_exception(rf.get(PAGE), OperationalError())
 
