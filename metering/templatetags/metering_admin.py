@@ -91,6 +91,14 @@ def compared_value(value: Any) -> str:
 
 
 @register.filter
+def setting(value: Any) -> str:
+    """Return the value of a setting for people: a switch in words, a number with commas."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:,}" if isinstance(value, int) else str(value or "none")
+
+
+@register.filter
 def thousands(number: int) -> str:
     """Format 1234567 as 1,234,567."""
     return f"{number:,}"

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST
 
 from revcred import hooks, pasting
 from revcred.actions import credentials, memberships
+from revcred.admin import leaks
 from revcred.admin.credential_actions import (
     AddAliasForm,
     AssignSubscriptionForm,
@@ -228,8 +229,26 @@ class CredentialAdmin(ActionPagesMixin):
 
     def get_urls(self) -> list[URLPattern]:
         find = self.admin_site.admin_view(require_POST(self.find))
+        desk = [
+            path(f"leaks/{address}", self.admin_site.admin_view(view), name=name)
+            for address, view, name in (
+                ("", self._leak_desk, "revcred_credential_leaks"),
+                ("scan/", require_POST(leaks.scan_part), "revcred_credential_leaks-scan"),
+                ("contain/", self._contain_leak, "revcred_credential_contain-leak"),
+            )
+        ]
         # Ahead of Django's patterns, whose last one takes every path.
-        return [path("find/", find, name="revcred_credential_find"), *super().get_urls()]
+        return [
+            path("find/", find, name="revcred_credential_find"),
+            *desk,
+            *super().get_urls(),
+        ]
+
+    def _leak_desk(self, request: HttpRequest) -> HttpResponse:
+        return leaks.leak_desk_page(request, self.admin_site)
+
+    def _contain_leak(self, request: HttpRequest) -> HttpResponse:
+        return self.action_page(request, leaks.ContainLeakForm)
 
     def find(self, request: HttpRequest) -> HttpResponse:
         """Search by POST, so that a typed key gets into no URL and no log."""

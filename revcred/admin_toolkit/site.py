@@ -10,6 +10,7 @@ from allauth.account.utils import get_next_redirect_url
 from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -17,6 +18,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.text import capfirst
 
 from revcred import backups
+from revcred.admin_toolkit.installation import describe_installation
 from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchGroup, SearchTerm
 from revcred.models import AuditEvent
 from revcred.runtime import preflight
@@ -101,7 +103,17 @@ class RevcredAdminSite(AdminSite):
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         search = path("search/", self.admin_view(self.search), name="search")
-        return [search, *super().get_urls()]
+        settings = path("settings/", self.admin_view(self.settings), name="settings")
+        return [search, settings, *super().get_urls()]
+
+    def settings(self, request: HttpRequest) -> HttpResponse:
+        """Show settings, versions and sizes of this installation, to superusers."""
+        if not request.user.is_superuser:
+            raise PermissionDenied
+        context = self.each_context(request) | {"title": "Settings", "subtitle": None}
+        return TemplateResponse(
+            request, "admin/installation.html", context | describe_installation()
+        )
 
     def search(self, request: HttpRequest) -> HttpResponse:
         """Show what all pages find for a term, or the only hit itself.

@@ -149,6 +149,7 @@ class AuditVerb(models.TextChoices):
     BACKED_UP = "backed_up", "Backed up"
     EXPORTED = "exported"
     ERASED = "erased"
+    LEAK_CONTAINED = "leak_contained", "Leak contained"
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):

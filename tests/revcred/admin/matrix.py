@@ -505,6 +505,15 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_gateway_revoke-token": one("gateway", token=world.gateway_token.pk),
         "metering_delivery_try-again": one("delivery"),
         "metering_discoveredsource_enter": one("discovered", name="New"),
+        "settings": [Case()],
+        "revcred_credential_leaks": [Case(said={"text": "a-key-of-the-matrix-1"})],
+        "revcred_credential_leaks-scan": [Case(said={"text": "a-key-of-the-matrix-1"})],
+        "revcred_credential_contain-leak": [
+            Case(
+                said={"keys": [world.credential.keys.get().pk], "where": "A log"},
+                query=f"key={world.credential.keys.get().pk}",
+            )
+        ],
         "metering_transaction_what-if": [Case(said={"gateway": world.gateway.pk, "key": "a-key"})],
         "revcred_gateway_try": one("gateway"),
         "revcred_gateway_try-latest": one("gateway"),
