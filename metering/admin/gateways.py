@@ -16,7 +16,7 @@ from metering.admin import trials
 from metering.models import GatewayToken, IntakeStats, Rejection
 from metering.models.gateways import is_well_formed_gateway_token
 from metering.recent_calls import calls_reported_lately
-from metering.verification.figures import observed_lately
+from metering.verification import figures
 from revcred.admin.products import NameSearchMixin
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
@@ -34,6 +34,7 @@ from revcred.models import Gateway, User
 # A gateway that has sent nothing for so long is shown as quiet: most send every few seconds.
 QUIET_AFTER = timedelta(minutes=15)
 MAX_REJECTION_REASONS = 20  # on the gateway's page
+MAX_REFUSED_FIGURES = 20
 RECENT_COUNTS_PERIOD = timedelta(days=7)
 
 
@@ -154,7 +155,6 @@ CHECK_CHANGE_TEXTS = {
     " treated differently.",
     "check_fails_open": "Exchange the gateway's own configuration as well: it decides what happens"
     " while revcred cannot be asked.",
-    "sends_claims": "From now on, answers carry the signed claim, or no longer do.",
 }
 
 
@@ -166,7 +166,7 @@ def _check_sentences(form: Any) -> list[str]:
     if "check_mode" in form.changed_data:
         mode = form.cleaned_data["check_mode"]
         sentences.insert(0, CHECK_MODE_TEXTS[mode])
-        observed = observed_lately(form.instance.pk)
+        observed = figures.observed_lately(form.instance.pk)
         if mode == Gateway.CheckMode.ENFORCE and observed.calls:
             sentences.insert(1, f"It would have refused {observed}.")
     return list(dict.fromkeys(sentences))
@@ -199,7 +199,6 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "event_subject"),
         *("event_elements", "counted_records", "kept_attributes"),
         *("check_mode", "key_place", "key_name", "check_refuses_over_quota", "check_fails_open"),
-        "sends_claims",
         *("last_seen_at", "clock", "conflicts", "passed_over", "created_at"),
     )
     readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")
@@ -330,9 +329,14 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         tokens = GatewayToken.objects.filter(gateway=parse_id(object_id))
-        context = {"tokens": tokens, **_recent_rejections(parse_id(object_id))} | (
-            extra_context or {}
-        )
+        number = parse_id(object_id) or 0
+        context = {
+            "tokens": tokens,
+            "refused": figures.refused_at(number, MAX_REFUSED_FIGURES),
+            "observed": figures.observed_lately(number),
+            "latest_refused": figures.latest_refused_at(number),
+            **_recent_rejections(number),
+        } | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
 
 

@@ -13,11 +13,13 @@ from metering.admin import groups
 from metering.admin.explanations import link_to
 from metering.ledger.quantities import format_field_value, format_quantity
 from metering.models import Claim, Delivery, IntakeStats, Quarantined
-from revcred.models import Upload
+from metering.verification import figures
+from revcred.models import Credential, Upload
 
 register = template.Library()
 
 MAX_WAITING_COUNTED = 1_000
+MAX_REFUSED_FIGURES = 20  # on a page
 MAX_CLAIMS_PER_UPLOAD = 3  # that its page shows
 TODAY_FIELDS = ("accepted", "attributed", "quarantined", "rejected", "conflicting")
 
@@ -54,6 +56,16 @@ def today_counts() -> TodayCounts:
         open_groups=len(groups.find_groups()),
         unfinished_claims=Claim.objects.open().count(),
     )
+
+
+@register.inclusion_tag("admin/includes/refused.html")
+def refused_calls_of(credential: Credential) -> dict[str, Any]:
+    """Show the calls of a credential that gateways were told to refuse."""
+    return {
+        "of_credential": True,
+        "refused": figures.refused_of(credential.pk, MAX_REFUSED_FIGURES),
+        "latest_refused": figures.latest_refused_of(credential.pk),
+    }
 
 
 @register.simple_tag

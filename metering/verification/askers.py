@@ -20,7 +20,6 @@ class Asker:
     refuses_over_quota: bool
     key_place: str
     key_name: str
-    sends_claims: bool
 
     @classmethod
     def of(cls, gateway: Gateway, scopes: Iterable[str]) -> "Asker":
@@ -32,7 +31,6 @@ class Asker:
             refuses_over_quota=gateway.check_refuses_over_quota,
             key_place=gateway.key_place,
             key_name=gateway.key_name.lower(),
-            sends_claims=gateway.sends_claims,
         )
 
     @property

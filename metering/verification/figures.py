@@ -8,11 +8,25 @@ from typing import Any
 from django.db.models import Max, Min, QuerySet, Sum
 from django.utils import timezone
 
-from metering.models import RefusedCount
+from metering.models import RefusedCall, RefusedCount
 from metering.models.check_codes import CheckCode
 from revcred.models import Credential, Gateway
 
 FIGURES_PERIOD = timedelta(days=7)
+MAX_SAMPLES = 10
+# What the people who hold the credential can do.
+ADVICE = {
+    CheckCode.REVOKED: "Use another credential, or ask for a new one.",
+    CheckCode.SUSPENDED: "Ask whoever provides your API to resume it.",
+    CheckCode.EXPIRED: "Use the present key of this credential, or ask for a later expiry.",
+    CheckCode.NOT_BEGUN: "Wait until the key begins to count.",
+    CheckCode.NO_SUBSCRIPTION: "Ask whoever provides your API for a subscription.",
+    CheckCode.SUBSCRIPTION_MISMATCH: "Name a subscription that this credential is assigned to.",
+    CheckCode.WRONG_SOURCE: "Ask for a subscription that covers this API.",
+    CheckCode.CUSTOMER_SUSPENDED: "Ask whoever provides your API why.",
+    CheckCode.QUOTA_EXHAUSTED: "Wait for the next month, or ask for more calls.",
+    CheckCode.AMBIGUOUS: "Ask whoever provides your API to which subscription calls belong.",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,10 @@ class RefusedFigure:
     first_at: datetime
     last_at: datetime
 
+    @property
+    def advice(self) -> str:
+        return ADVICE.get(self.code, "")
+
 
 def observed_lately(gateway: int) -> ObservedCalls:
     """Return how many calls a gateway would have refused in the last days, and of how many."""
@@ -58,6 +76,17 @@ def refused_at(gateway: int, most: int) -> Sequence[RefusedFigure]:
 def refused_of(credential: int, most: int) -> Sequence[RefusedFigure]:
     """Return the figures of a credential in the last days, the largest first."""
     return _figures(_lately().filter(credential=credential))[:most]
+
+
+def latest_refused_at(gateway: int) -> QuerySet[RefusedCall]:
+    """Return the last receipts of a gateway."""
+    return RefusedCall.objects.filter(gateway=gateway).select_related("credential")[:MAX_SAMPLES]
+
+
+def latest_refused_of(credential: int) -> QuerySet[RefusedCall]:
+    """Return the last receipts of a credential."""
+    calls = RefusedCall.objects.filter(credential=credential, observed=False)
+    return calls.select_related("gateway")[:MAX_SAMPLES]
 
 
 def _lately() -> QuerySet[RefusedCount]:

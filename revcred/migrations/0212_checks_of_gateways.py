@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             field=models.BooleanField(
                 db_default=False,
                 default=False,
-                help_text="Decides which of the two files of deploy/gateways to use: the gateway has to know it when revcred is away.",
+                help_text="A note for whoever configures the gateway, which has to do so by itself.",
                 verbose_name="let calls through when revcred cannot be asked",
             ),
         ),
@@ -79,16 +79,6 @@ class Migration(migrations.Migration):
                 help_text="In what the gateway passes to /v1/auth.",
                 max_length=6,
                 verbose_name="where the caller's key is",
-            ),
-        ),
-        migrations.AddField(
-            model_name="gateway",
-            name="sends_claims",
-            field=models.BooleanField(
-                db_default=False,
-                default=False,
-                help_text="Answers carry X-Revcred-Claim, a token that backends check with the keys at /.well-known/jwks.json.",
-                verbose_name="sign who the caller is for backends",
             ),
         ),
         migrations.AlterField(

@@ -58,7 +58,7 @@ REFERENCING = {
 # Attribution writes when a gateway was last seen, every second or so.
 GATEWAY_COLUMNS = (
     *("name", "suspended_at", "check_mode", "check_refuses_over_quota", "key_place"),
-    *("key_name", "sends_claims"),
+    "key_name",
 )
 
 

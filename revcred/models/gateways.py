@@ -148,8 +148,7 @@ class Gateway(models.Model):
         "let calls through when revcred cannot be asked",
         default=False,
         db_default=False,
-        help_text="Decides which of the two files of deploy/gateways to use: the gateway has to"
-        " know it when revcred is away.",
+        help_text="A note for whoever configures the gateway, which has to do so by itself.",
     )
     check_refuses_over_quota = models.BooleanField(
         "refuse calls over the quota",
@@ -171,13 +170,6 @@ class Gateway(models.Model):
         default="X-Api-Key",
         db_default="X-Api-Key",
         validators=[RegexValidator(KEY_NAME, "Enter letters, digits, - and _ only.")],
-    )
-    sends_claims = models.BooleanField(
-        "sign who the caller is for backends",
-        default=False,
-        db_default=False,
-        help_text="Answers carry X-Revcred-Claim, a token that backends check with the keys at"
-        " /.well-known/jwks.json.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

@@ -17,6 +17,7 @@ from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods
 
+from metering.verification import figures
 from revcred.actions import credentials
 from revcred.models import AuditEvent, Credential, ExternalKey
 from storefront.access import (
@@ -113,6 +114,12 @@ def _credential_context(
         "ended_keys": [key for key in keys if _is_ended_key(key, now)],
         "may_reveal": may_reveal(request.user, credential) and not credential.revoked_at,
         "assignments": assignments,
+        "refused": [
+            figure
+            for figure in figures.refused_of(credential.pk, MAX_LATEST_ROWS)
+            if not figure.observed
+        ],
+        "latest_refused": figures.latest_refused_of(credential.pk),
         "reveals": AuditEvent.objects.about(credential).reveals()[:MAX_LATEST_ROWS],
         "transactions": latest.select_related("subscription")[:MAX_LATEST_ROWS],
     }

@@ -51,7 +51,6 @@ class Checker:
     register_of: RegisterOf
     source_named: SourceNamed
     stale: bool = False
-    sign: Callable[[CheckAnswer, Asker], str] | None = None
     refused: list[Refused] = field(default_factory=list)
 
     def answer_questions(self, body: bytes) -> CheckAnswer | list[CheckAnswer]:
@@ -114,16 +113,13 @@ class Checker:
         receipt = None
         if verdict.code != CheckCode.VALID:
             receipt = self._receipt(checked, verdict)
-        answer = answer_of(
+        return answer_of(
             verdict,
             register,
             observes=self.asker.observes,
             check=str(receipt.id) if receipt else None,
             stale=self.stale,
         )
-        if self.asker.sends_claims and verdict.code == CheckCode.VALID and self.sign:
-            answer.claim = self.sign(answer, self.asker)
-        return answer
 
     def _receipt(self, checked: CheckedCall, verdict: Verdict) -> Refused:
         receipt = Refused(

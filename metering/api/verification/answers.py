@@ -21,7 +21,7 @@ CodeText = Annotated[
 # Each is always sent, so that no header of a caller's own passes for one of ours.
 HEADERS = (
     *("X-Revcred-Code", "X-Revcred-Credential", "X-Revcred-Subscription", "X-Revcred-Customer"),
-    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check", "X-Revcred-Claim"),
+    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check"),
 )
 CHALLENGE = 'ApiKey realm="api"'
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
@@ -57,7 +57,6 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
     stale: Annotated[bool, Meta(description="The database is away: this is what was known.")] = (
         False
     )
-    claim: str | None = None
 
 
 OFF_ANSWER = CheckAnswer(allowed=True, code=CheckCode.OFF.value)
@@ -103,7 +102,7 @@ def headers_of(answer: CheckAnswer) -> dict[str, str]:
     left = max(0, answer.quota[0].limit - answer.quota[0].used) if answer.quota else ""
     values = (
         *(answer.code, answer.credential, answer.subscription, answer.customer),
-        *(answer.product, str(left), answer.check, answer.claim),
+        *(answer.product, str(left), answer.check),
     )
     return {
         name: quote(value, safe=PRINTABLE) if value else ""

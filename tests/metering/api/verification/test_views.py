@@ -15,7 +15,7 @@ KEY = "the-key-of-a-caller-of-tests"
 SCOPES = ["calls:check", "calls:vouch"]
 HEADERS = (
     *("X-Revcred-Code", "X-Revcred-Credential", "X-Revcred-Subscription", "X-Revcred-Customer"),
-    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check", "X-Revcred-Claim"),
+    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check"),
 )
 
 
@@ -83,7 +83,6 @@ def test_a_valid_call_is_told_whose_it_is(verify, credential):
         "tags": ["eu"],
         "valid_until": None,
         "stale": False,
-        "claim": None,
     }
 
 
@@ -150,7 +149,7 @@ def test_forward_authentication_sends_all_headers(auth, credential):
 
     assert (allowed.status_code, allowed.content) == (200, b"")
     assert [allowed.headers[name] for name in HEADERS] == [
-        *("valid", credential.public_id, "fleet", "acme", "maps", "10", "", "")
+        *("valid", credential.public_id, "fleet", "acme", "maps", "10", "")
     ]
     assert (unknown.status_code, unknown.headers["WWW-Authenticate"]) == (401, 'ApiKey realm="api"')
     assert [name for name in HEADERS if unknown.headers[name]] == [
