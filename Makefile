@@ -23,7 +23,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload history memory overload \
+.PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload bench-pages history memory overload \
 	siege upgrades faults teeth conformance fuzz order lock audit release screenshots
 
 help: ## this list
@@ -66,6 +66,9 @@ bench: .venv/.dev-installed ## how fast it is here, beside this machine's limit;
 
 bench-upload: .venv/.dev-installed ## how fast lists are taken in, beside others' ways; ARGS="--rows 1000000"
 	@exec $(HERE)/python -m bench.uploads $(ARGS)
+
+bench-pages: .venv/.dev-installed ## the storefront's pages for its largest customer: ARGS="--transactions 1000000"
+	@exec $(HERE)/python -m bench.storefront_pages $(ARGS)
 
 siege: .venv/.dev-installed ## attacks on the production shape behind a real nginx: what gateways notice
 	@exec $(HERE)/python -m bench.siege $(ARGS)

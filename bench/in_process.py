@@ -16,7 +16,9 @@ from django.utils import timezone
 
 from bench.stack import say
 from metering.inbox.calls import dedup_key_of_id
-from metering.ledger import partitions
+from metering.ledger import daily_usage, partitions
+from metering.ledger.daily_usage import ScopedUsage
+from metering.ledger.scope import LedgerScope
 from metering.management.commands.clock import forget_old_transactions
 from metering.models import Quarantined, SeenTransaction, Transaction, Usage
 from metering.models.functions import first_id_at
@@ -48,14 +50,21 @@ def year(subscription: int) -> None:
     """The figures of a subscription's year, day by day: seconds of each time, and rows of usage."""
     now = timezone.now()
     window = DateRange(CalendarSpan.MONTH, now.date() - timedelta(days=YEAR - 1), YEAR)
-    usage = Usage.objects.filter(subscription=subscription)
+    (customer,) = Usage.objects.filter(subscription=subscription).values_list("customer")[0]
+    scope = LedgerScope(customers=[customer], credentials=[], subscriptions=[subscription])
 
     def ask() -> None:
         nothing = Quarantined.objects.none()
+        usage = ScopedUsage(scope, start=window.start, end=window.end)
         build_usage_chart(usage, nothing, window, party="credential", element=None, now=now)
 
-    rows = usage.between(window.start, window.end).count()
+    rows = Usage.objects.filter(subscription=subscription, hour__gte=window.start).count()
     say(json.dumps({"rows": rows, "seconds": [_took(ask) for _ in range(TIMES)]}))
+
+
+def sum_up_days() -> None:
+    """As the clock does once an hour after midnight."""
+    daily_usage.sum_up_days(timezone.now())
 
 
 def days_come_and_go(after: float) -> None:

@@ -52,6 +52,7 @@ class Browser:
         headers = {
             "cookie": f"sessionid={self.session}; csrftoken={self.csrf}",
             "authorization": f"Bearer {self.token}",
+            "accept-encoding": "gzip",
         }
         body = None
         if form:

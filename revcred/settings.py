@@ -72,6 +72,7 @@ MIDDLEWARE = [
     "revcred.runtime.middleware.RequestIdMiddleware",
     "revcred.runtime.telemetry.TelemetryMiddleware",
     "revcred.runtime.middleware.ClientAddressMiddleware",
+    "revcred.runtime.middleware.PagesCompressionMiddleware",
     "revcred.runtime.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "revcred.runtime.middleware.PagesStaticFilesMiddleware",

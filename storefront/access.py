@@ -13,12 +13,11 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 
 from metering.ledger.scope import LedgerScope
-from metering.models import Quarantined, Transaction, Usage
+from metering.models import Quarantined, Transaction
 from revcred.models import Credential, Customer, Membership, Subscription
 
 if TYPE_CHECKING:
     from metering.models.transactions import QuarantinedQuerySet, TransactionQuerySet
-    from metering.models.usage import UsageQuerySet
     from revcred.models import User
     from revcred.models.credentials import CredentialQuerySet
     from revcred.models.subscriptions import SubscriptionQuerySet
@@ -59,14 +58,12 @@ def own_subscriptions(user: "User") -> "SubscriptionQuerySet":
     return Subscription.objects.visible_to(user)
 
 
-def own_usage(user: "User") -> "UsageQuerySet":
-    """Return all usage of owned customers, and of others the usage of the user's credentials."""
-    return Usage.objects.filter(_owned_or_held(user))
-
-
 def own_transactions(user: "User") -> "TransactionQuerySet":
     """Return all transactions of owned customers, and those of the user's credentials."""
-    return Transaction.objects.filter(_owned_or_held(user))
+    # Subqueries instead of joins: the ledger has many rows.
+    owned = Customer.objects.owned_by(user).values("pk")
+    held = Credential.objects.visible_to(user).values("pk")
+    return Transaction.objects.filter(Q(customer__in=owned) | Q(credential__in=held))
 
 
 def own_uncounted_calls(user: "User") -> "QuarantinedQuerySet":
@@ -86,11 +83,6 @@ def own_ledger_scope(user: "User") -> LedgerScope:
     )
 
 
-def owns_customer(user: "User", customer: Customer) -> bool:
-    """Return True if the user is an owner of the customer."""
-    return Customer.objects.owned_by(user).filter(pk=customer.pk).exists()
-
-
 def may_reveal(user: "User", credential: Credential) -> bool:
     """Return True unless the user's role at this customer is viewer."""
     memberships = credential.customer.memberships.filter(subscriber__user=user)
@@ -103,11 +95,3 @@ def has_confirmed_password(request: SignedInRequest) -> bool:
     allauth lets people without a password pass. The storefront does not.
     """
     return request.user.has_usable_password() and did_recently_reauthenticate(request)
-
-
-def _owned_or_held(user: "User") -> Q:
-    """Return the condition on rows with `customer` and `credential`."""
-    # Subqueries instead of joins: usage has many rows, and its index is by customer.
-    owned = Customer.objects.owned_by(user).values("pk")
-    held = Credential.objects.visible_to(user).values("pk")
-    return Q(customer__in=owned) | Q(credential__in=held)

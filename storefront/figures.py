@@ -6,14 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from metering.ledger.daily_usage import ScopedUsage
 from metering.models.transactions import QuarantinedQuerySet
-from metering.models.usage import (
-    CALLS_ELEMENT,
-    OTHERS,
-    UsageParty,
-    UsageQuerySet,
-    usage_party_names,
-)
+from metering.models.usage import CALLS_ELEMENT, OTHERS, UsageParty, usage_party_names
 from storefront.uncounted import uncounted_over_time
 from storefront.windows import CalendarSpan, DateRange
 
@@ -84,7 +79,7 @@ class UsageChart:
 
 
 def build_usage_chart(
-    usage: UsageQuerySet,
+    usage: ScopedUsage,
     uncounted: QuarantinedQuerySet,
     window: DateRange,
     *,
@@ -92,19 +87,17 @@ def build_usage_chart(
     element: str | None,
     now: datetime,
 ) -> UsageChart:
-    """Return the usage of one element in the range, by party.
+    """Return the usage of one element, by party. `usage`: that of the range, in its steps.
 
     `element`: None chooses one that was used. Parties beyond MAX_SERIES are summed up as others.
     `uncounted`: calls that become a series of their own.
     """
-    usage = usage.between(window.start, window.end)
-    shares = usage.shares(party)
+    shares = usage.by_element_and_party(party)
     elements = {name: sum(used.values(), Decimal(0)) for name, used in shares.items()}
     element = element or _default_element(elements)
     leading = _largest_parties(shares.get(element, {}))
     amounts: dict[int, AmountByStart] = defaultdict(dict)
-    of_element = usage.filter(element=element)
-    for start, number, amount in of_element.over_time(window.step, party, told_apart=leading):
+    for start, number, amount in usage.over_time(party, element=element, told_apart=leading):
         amounts[number][start] = amount
     named = usage_party_names(party, leading)
     names = {number: named.get(number, f"Without a {party}") for number in leading}

@@ -2,20 +2,20 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from django.db.models import Max, OuterRef, Prefetch, QuerySet, Subquery
 
+from metering.ledger.daily_usage import ScopedUsage
+from metering.ledger.scope import LedgerScope
 from metering.models.usage import CALLS_ELEMENT
-from revcred.models import Assignment, Credential, Customer, ExternalKey, Subscription
-from storefront.access import own_usage
+from revcred.models import Assignment, Credential, ExternalKey, Subscription
 from storefront.uncounted import UncountedGroup
 
 if TYPE_CHECKING:
-    from revcred.models import User
     from revcred.models.credentials import CredentialQuerySet
 
 CHART_DAYS = 30
@@ -90,18 +90,22 @@ class SubscriptionRow:
 
 
 def subscription_rows(
-    subscriptions: Iterable[Subscription], user: "User", now: datetime
+    subscriptions: Iterable[Subscription], scope: LedgerScope, now: datetime
 ) -> list[SubscriptionRow]:
-    """Return a row for each subscription, with calls of the last CHART_DAYS and this month."""
+    """Return a row for each subscription, with calls of the last CHART_DAYS and this month.
+
+    The subscriptions are of the scope.
+    """
     subscriptions = list(subscriptions)
+    scope = replace(scope, subscriptions=[each.pk for each in subscriptions])
     days = _last_days(now)
     # The last 30 days and this month overlap: one query covers both.
     first = min(days[0], days[-1].replace(day=1))
-    usage = own_usage(user).filter(subscription__in=subscriptions, element=CALLS_ELEMENT)
+    usage = ScopedUsage(scope, start=first, end=days[-1] + timedelta(days=2))
     calls: dict[int, dict[datetime, Decimal]] = defaultdict(dict)
-    for subscription, day, amount in usage.between(first, now + timedelta(days=1)).by_day():
+    for subscription, day, amount in usage.by_subscription_and_start(CALLS_ELEMENT):
         calls[subscription][day] = amount
-    owned = set(Customer.objects.owned_by(user).values_list("pk", flat=True))
+    owned = set(scope.customers)
     return [_subscription_row(each, calls[each.pk], days, owned) for each in subscriptions]
 
 

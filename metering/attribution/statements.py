@@ -13,7 +13,7 @@ from metering.ledger.statements import (
     KEY_SEEN_CTE,
     LEDGER_CTE,
     quarantined_cte,
-    usage_cte,
+    usage_ctes,
 )
 from metering.models import QuarantineReason
 
@@ -172,7 +172,7 @@ WITH taken AS MATERIALIZED (
             'latency_ms', latency_ms, 'elements', elements, 'metadata', metadata, 'names', names
         ))
     FROM conflicting
-), {judged}, {ledger_cte}, {quarantined}, {usage_cte}, intake_stats AS (
+), {judged}, {ledger_cte}, {quarantined}, {usage_ctes}, intake_stats AS (
     -- in: taken, conflicting, judged; out: nothing, the sums are added by gateway and hour.
     INSERT INTO metering_intakestats AS standing ({intake_stats_columns})
     SELECT
@@ -227,7 +227,7 @@ SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM item)
             judged=judged_cte(),
             ledger_cte=LEDGER_CTE,
             quarantined=quarantined_cte(),
-            usage_cte=usage_cte(COUNTED_ROWS),
+            usage_ctes=usage_ctes(COUNTED_ROWS),
             key_seen_cte=KEY_SEEN_CTE,
             live_call_max_age=sql.SQL(LIVE_CALL_MAX_AGE),
             facts=fact_columns(),

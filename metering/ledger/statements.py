@@ -61,8 +61,8 @@ quarantined AS (
     )
 
 
-def usage_cte(counted: sql.Composable) -> sql.Composed:
-    """Return the CTE that adds rows of the ledger, with their sign, to usage.
+def usage_ctes(counted: sql.Composable) -> sql.Composed:
+    """Return the CTEs that add rows of the ledger, with their sign, to usage.
 
     `counted`: a SELECT such as COUNTED_ROWS.
     """
@@ -82,6 +82,13 @@ usage AS (
     ON CONFLICT (subscription_id, hour, element, credential_id) DO UPDATE SET
         count = standing.count + excluded.count,
         quantity = standing.quantity + excluded.quantity
+), stale_day AS (
+    -- in: rows of the ledger; out: nothing, days that are over are noted, to be summed up again.
+    -- Usually there are none.
+    INSERT INTO metering_staleusageday (subscription_id, day)
+    SELECT DISTINCT c.subscription_id, (c.occurred_at AT TIME ZONE 'UTC')::date
+    FROM ({counted}) c
+    WHERE c.occurred_at < date_trunc('day', statement_timestamp(), 'UTC')
 )
 """).format(counted=counted)
 

@@ -16,11 +16,12 @@ from metering.models.transactions import (
     Transaction,
 )
 from metering.models.trial_calls import TrialCall
-from metering.models.usage import IntakeStats, Usage
+from metering.models.usage import DailyUsage, IntakeStats, StaleUsageDay, SummedUpDays, Usage
 
 __all__ = [
     "Claim",
     "Conflict",
+    "DailyUsage",
     "Delivery",
     "DiscoveredSource",
     "GatewayToken",
@@ -35,6 +36,8 @@ __all__ = [
     "RefusedCount",
     "Rejection",
     "SeenTransaction",
+    "StaleUsageDay",
+    "SummedUpDays",
     "Transaction",
     "TrialCall",
     "Usage",

@@ -1,11 +1,9 @@
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Literal, Self
+from typing import Literal
 
 from django.db import models
-from django.db.models import Case, F, Func, Sum, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import F, Func, Q, Value
 
 from revcred.models import Credential, Customer, Gateway, Product, Subscription
 
@@ -34,58 +32,13 @@ def usage_party_names(party: UsageParty, numbers: Iterable[int]) -> dict[int, st
     }
 
 
-def start_of_bin(step: timedelta, moment: str = "hour") -> Func:
+def start_of_bin(step: timedelta, moment: str) -> Func:
     """Return the start of the step, hours or days in UTC, that a row's moment is in."""
     # date_bin instead of date_trunc, which takes longer because it knows time zones.
     origin = Value(datetime(2001, 1, 1, tzinfo=UTC))
     return Func(
         Value(step), F(moment), origin, function="date_bin", output_field=models.DateTimeField()
     )
-
-
-class UsageQuerySet(models.QuerySet["Usage"]):
-    def between(self, start: datetime, end: datetime) -> Self:
-        return self.filter(hour__gte=start, hour__lt=end)
-
-    def by_day(self) -> Iterable[tuple[int, datetime, Decimal]]:
-        """Return rows of subscription, day in UTC, and quantity. Filter for one element before."""
-        days = self.annotate(day=start_of_bin(timedelta(days=1))).order_by()
-        return days.values_list("subscription", "day").annotate(Sum("quantity"))
-
-    def of_calls(self) -> Decimal:
-        """Return the number of calls."""
-        return self.filter(element=CALLS_ELEMENT).aggregate(of=Sum("quantity"))["of"] or Decimal(0)
-
-    def shares(self, party: UsageParty) -> dict[str, dict[int, Decimal]]:
-        """Return the quantity of each party, by element and then by the party's id."""
-        sums = (
-            self.annotate(number=Coalesce(f"{party}_id", NOBODY))
-            .order_by("element")
-            .values_list("element", "number")
-            .annotate(Sum("quantity"))
-        )
-        shares: dict[str, dict[int, Decimal]] = {}
-        for element, number, quantity in sums:
-            shares.setdefault(element, {})[number] = quantity
-        return shares
-
-    def over_time(
-        self, step: timedelta, party: UsageParty, *, told_apart: Collection[int]
-    ) -> Iterable[tuple[datetime, int, Decimal]]:
-        """Return rows of start, party's id, and quantity, for each hour or day in UTC.
-
-        Parties that are not in `told_apart` are summed as OTHERS.
-        """
-        number = Coalesce(f"{party}_id", NOBODY)
-        return (
-            self.annotate(number=number, start=start_of_bin(step))
-            .annotate(
-                party=Case(When(number__in=told_apart, then=F("number")), default=Value(OTHERS))
-            )
-            .order_by()
-            .values_list("start", "party")
-            .annotate(Sum("quantity"))
-        )
 
 
 class Usage(models.Model):
@@ -112,8 +65,6 @@ class Usage(models.Model):
     count = models.BigIntegerField()
     quantity = models.DecimalField(max_digits=38, decimal_places=9)
 
-    objects = UsageQuerySet.as_manager()
-
     class Meta:
         verbose_name_plural = "usage"
         ordering = ("-hour",)
@@ -130,6 +81,81 @@ class Usage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.element} of {self.subscription} in {self.hour:%Y-%m-%d %H}h"
+
+
+class DailyUsage(models.Model):
+    """Usage of one subscription, credential and element on one day in UTC that is over.
+
+    The clock sums it up from the hours. A day that is noted in StaleUsageDay is read from the
+    hours until then, so that both always say the same.
+    """
+
+    day = models.DateField()
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+    credential = models.ForeignKey(
+        Credential,
+        models.PROTECT,
+        null=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+    element = models.TextField()
+    count = models.BigIntegerField()
+    quantity = models.DecimalField(max_digits=38, decimal_places=9)
+
+    class Meta:
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(
+                "subscription",
+                "day",
+                "element",
+                "credential",
+                name="dailyusage_once_a_day",
+                nulls_distinct=False,
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.element} of {self.subscription} on {self.day:%Y-%m-%d}"
+
+
+class StaleUsageDay(models.Model):
+    """A note that usage of a subscription on a day that was over has changed.
+
+    It is only added, so that no worker waits for another. The same day may be noted many times.
+    """
+
+    subscription = models.ForeignKey(
+        Subscription, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    day = models.DateField()
+
+    class Meta:
+        default_permissions = ()
+        indexes = (models.Index(fields=["subscription", "day"], name="staleusageday_by_day"),)
+
+    def __str__(self) -> str:
+        return f"{self.subscription_id} on {self.day:%Y-%m-%d}"
+
+
+class SummedUpDays(models.Model):
+    """The first day that has not been summed up yet. There is one row at most."""
+
+    summed_up_before = models.DateField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = (models.CheckConstraint(name="summedupdays_only_one", condition=Q(pk=1)),)
+
+    def __str__(self) -> str:
+        return f"Summed up before {self.summed_up_before:%Y-%m-%d}"
 
 
 class IntakeStats(models.Model):

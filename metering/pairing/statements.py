@@ -18,7 +18,7 @@ from metering.ledger.statements import (
     REVERSAL_CTE,
     REVERSED_ROWS,
     quarantined_cte,
-    usage_cte,
+    usage_ctes,
 )
 from metering.quarantine.statements import NOT_POISON
 
@@ -102,7 +102,7 @@ WITH RECURSIVE late_part AS MATERIALIZED (
     ) completed
     WHERE (completed.fingerprint, {completed_to_store})
         IS DISTINCT FROM (before.fingerprint, {facts_before})
-), {judged}, {ledger_cte}, {quarantined}, {reversal_cte}, {usage_cte}, {key_seen_cte},
+), {judged}, {ledger_cte}, {quarantined}, {reversal_cte}, {usage_ctes}, {key_seen_cte},
 left_quarantine AS (
     -- in: judged; out: nothing, what is now attributed leaves the quarantine.
     DELETE FROM metering_quarantined q USING judged j
@@ -132,7 +132,7 @@ SELECT count(*) FROM judged
         ledger_cte=LEDGER_CTE,
         quarantined=quarantined_cte("NOT is_waiting"),
         reversal_cte=REVERSAL_CTE,
-        usage_cte=usage_cte(COUNTED_ROWS + REVERSED_ROWS),
+        usage_ctes=usage_ctes(COUNTED_ROWS + REVERSED_ROWS),
         key_seen_cte=KEY_SEEN_CTE,
         set_facts=set_facts("j"),
     )

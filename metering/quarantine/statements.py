@@ -17,7 +17,7 @@ from metering.ledger.statements import (
     REVERSAL_CTE,
     REVERSED_ROWS,
     quarantined_cte,
-    usage_cte,
+    usage_ctes,
 )
 
 # Conditions for the rows `q` of the quarantine that a claim concerns: with the keys of a
@@ -157,7 +157,7 @@ def claim_statement(scope: sql.Composable) -> str:
     """
     return (
         sql.SQL("""
-WITH {judging_from_quarantine_cte}, {judged}, {ledger_cte}, {usage_cte},
+WITH {judging_from_quarantine_cte}, {judged}, {ledger_cte}, {usage_ctes},
 {key_seen_cte}, left_quarantine AS (
     -- in: judged; out: nothing, what is now attributed leaves the quarantine.
     DELETE FROM metering_quarantined q USING judged WHERE q.id = judged.id AND judged.reason IS NULL
@@ -175,7 +175,7 @@ SELECT
             judging_from_quarantine_cte=judging_from_quarantine_cte(scope),
             judged=judged_cte(),
             ledger_cte=LEDGER_CTE,
-            usage_cte=usage_cte(COUNTED_ROWS),
+            usage_ctes=usage_ctes(COUNTED_ROWS),
             key_seen_cte=KEY_SEEN_CTE,
         )
         .as_string()
@@ -442,7 +442,7 @@ def correction_statement(scope: sql.Composable) -> str:
     return (
         sql.SQL("""
 WITH {which}, {ledger_cte}, {quarantined}, {reversal_cte},
-{usage_cte}, {key_seen_cte}
+{usage_ctes}, {key_seen_cte}
 SELECT
     (SELECT count(*) FROM judged_again),
     (SELECT count(*) FROM judged),
@@ -454,7 +454,7 @@ SELECT
             quarantined=quarantined_cte(),
             reversal_cte=REVERSAL_CTE,
             key_seen_cte=KEY_SEEN_CTE,
-            usage_cte=usage_cte(COUNTED_ROWS + REVERSED_ROWS),
+            usage_ctes=usage_ctes(COUNTED_ROWS + REVERSED_ROWS),
         )
         .as_string()
     )

@@ -9,7 +9,7 @@ from allauth.account.internal.userkit import filter_users_by_email
 from allauth.core import context as current
 from django.contrib.auth.signals import user_logged_out
 from django.core.exceptions import PermissionDenied
-from django.db.transaction import atomic
+from django.db.transaction import atomic, set_rollback
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -19,10 +19,13 @@ from revcred.accounts.hashers import HashersBusy
 from revcred.accounts.limits import count_reset, count_sign_in
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
+from revcred.actions.users import password_link
 from revcred.client_address import client_address
 from revcred.models import AuditVerb, Session, User
 from revcred.models.sessions import end_all_sessions
 from revcred.outbox import absolute_url, queue_mail
+
+PASSWORD_RESET_MAIL = "account/email/password_reset_key"  # noqa: S105 - a template
 
 
 class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -104,6 +107,7 @@ class ForgottenPasswordForm(ResetPasswordForm):  # type: ignore[misc]
         count_reset(self.cleaned_data["email"])
         if not self.users:
             _record_throttled_by_email(AuditVerb.RESET_ASKED, request, None)
+            _queue_and_discard_mail(self.cleaned_data["email"])
         return str(super().save(request, **kwargs))
 
 
@@ -116,6 +120,15 @@ class OwnPasswordForm(ChangePasswordForm):  # type: ignore[misc]
         if not adapter.reauthenticate(self.user, password):
             raise adapter.validation_error("enter_current_password")
         return password
+
+
+@atomic
+def _queue_and_discard_mail(email: str) -> None:
+    """Do what a mail would take and roll it back, so that the time tells of no account."""
+    nobody = User(pk=0, email=email)
+    context = {"user": nobody, "password_reset_url": password_link(user=nobody)}
+    queue_mail(PASSWORD_RESET_MAIL, email, context)
+    set_rollback(rollback=True)
 
 
 def client_ip(request: HttpRequest) -> str:

@@ -18,6 +18,7 @@ from django.http import (
 )
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
@@ -96,6 +97,10 @@ class PagesOnlyMixin:
         if is_program_path(request.path_info):
             return self.get_response(request)  # type: ignore[attr-defined]
         return super().__call__(request)  # type: ignore[misc]
+
+
+class PagesCompressionMiddleware(PagesOnlyMixin, GZipMiddleware):
+    """Compressed pages. What a proxy would guess from their length is blurred by Django."""
 
 
 class PagesCspMiddleware(PagesOnlyMixin, CSPMiddleware):

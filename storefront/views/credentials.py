@@ -26,9 +26,9 @@ from storefront.access import (
     may_reveal,
     never_cached,
     own_credentials,
+    own_ledger_scope,
     own_transactions,
     own_uncounted_calls,
-    own_usage,
     sign_in_required,
 )
 from storefront.forms import ConfirmPasswordForm, CredentialSearchForm
@@ -82,9 +82,11 @@ def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
     now = timezone.now()
     mine = own_credentials(request.user).with_suspended(now).with_charged(now)
     found = get_object_or_404(mine.select_related("customer"), pk=credential)
-    usage = own_usage(request.user).filter(credential=found)
+    scope = own_ledger_scope(request.user)
     uncounted = own_uncounted_calls(request.user).made_with([found.pk])
-    context = usage_context(request, usage, uncounted, party="subscription", now=now)
+    context = usage_context(
+        request, scope, uncounted, party="subscription", now=now, credential=found.pk
+    )
     if not wants_section(request):
         context |= _credential_context(request, found, now)
         context["uncounted"] = group_uncounted(waiting_calls(uncounted, now))

@@ -11,6 +11,7 @@ from revcred.models import Membership
 from storefront.access import (
     SignedInRequest,
     own_credentials,
+    own_ledger_scope,
     own_subscriptions,
     own_uncounted_calls,
     sign_in_required,
@@ -55,7 +56,7 @@ def home_page(request: SignedInRequest) -> HttpResponse:
         ).order_by("expires_at")[:MAX_HOME_ROWS],
         "credentials": shown,
         "rows": subscription_rows(
-            running.order_by("customer__name", "name")[:MAX_HOME_ROWS], user, now
+            running.order_by("customer__name", "name")[:MAX_HOME_ROWS], own_ledger_scope(user), now
         ),
     }
     return render(request, "storefront/home.html", context)

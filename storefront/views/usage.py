@@ -8,8 +8,10 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
+from metering.ledger.daily_usage import ScopedUsage
+from metering.ledger.scope import LedgerScope
 from metering.models.transactions import QuarantinedQuerySet
-from metering.models.usage import UsageParty, UsageQuerySet
+from metering.models.usage import UsageParty
 from storefront.access import SignedInRequest
 from storefront.figures import UsageChart, build_usage_chart
 from storefront.forms import DateRangeForm
@@ -18,18 +20,28 @@ from storefront.windows import CalendarSpan
 
 def usage_context(
     request: SignedInRequest,
-    usage: UsageQuerySet,
+    scope: LedgerScope,
     uncounted: QuarantinedQuerySet,
     *,
     party: UsageParty,
     now: datetime,
+    credential: int | None = None,
 ) -> dict[str, Any]:
-    """Return the context of the usage section. `uncounted`: calls to show beside the usage."""
+    """Return the context of the usage section. `uncounted`: calls to show beside the usage.
+
+    `credential`: only this one's usage.
+    """
     today = now.astimezone(UTC).date()
     form = DateRangeForm(request.GET, today=today)
-    shown = build_usage_chart(
-        usage, uncounted, form.window, party=party, element=form.chosen, now=now
+    window = form.window
+    usage = ScopedUsage(
+        scope,
+        start=window.start,
+        end=window.end,
+        step="hour" if window.span is CalendarSpan.DAY else "day",
+        credential=credential,
     )
+    shown = build_usage_chart(usage, uncounted, window, party=party, element=form.chosen, now=now)
     return {"now": now, "party": party, "figures": shown} | _navigation_links(shown, today)
 
 

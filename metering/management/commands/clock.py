@@ -18,7 +18,7 @@ from metering.attribution import processing, slow_rules
 from metering.attribution.discovery import SourceDiscovery
 from metering.clock_set_back import bring_forward_waiting_work
 from metering.fingerprint_moves import follow_moves, forget_moves
-from metering.ledger import partitions
+from metering.ledger import daily_usage, partitions
 from metering.models import Claim, Delivery, PartialTransaction, SeenTransaction
 from metering.pairing import completion
 from metering.quarantine import dropping, reattribution
@@ -39,6 +39,7 @@ CHORES_INTERVAL_SECONDS = 600.0
 ABANDONED_FILES_INTERVAL_SECONDS = 60.0
 AUDIT_HEAD_INTERVAL_SECONDS = 60.0
 DISCOVERY_INTERVAL_SECONDS = 30.0
+SUMMING_INTERVAL_SECONDS = 60.0
 BELL_GRACE = timedelta(seconds=1)  # for a worker to take up what a bell announced
 
 
@@ -60,6 +61,7 @@ class Command(BaseCommand):
         # In a thread of its own: attribution must not wait for a slow mail server.
         Thread(target=send_mail_until_stopped, args=(stopped,), name="mail", daemon=True).start()
         Thread(target=keep_retention_until_stopped, args=(stopped,), daemon=True).start()
+        Thread(target=sum_up_usage_until_stopped, args=(stopped,), daemon=True).start()
         chores_at = discovery_at = files_at = audit_head_at = 0.0
         discovery = SourceDiscovery()
         while not stopped.wait(TICK_SECONDS):
@@ -105,6 +107,19 @@ def keep_retention_until_stopped(stopped: Event) -> None:
         for step in RETENTION_STEPS:
             run_step_safely(step)
         stopped.wait(CHORES_INTERVAL_SECONDS)
+
+
+def sum_up_usage_until_stopped(stopped: Event) -> None:
+    """Sum up days that are over. The first time may take minutes."""
+    while not stopped.wait(TICK_SECONDS):
+        run_step_safely(sum_up_usage)
+        stopped.wait(SUMMING_INTERVAL_SECONDS)
+
+
+def sum_up_usage() -> None:
+    """Sum up the days that are over, and those that have changed since."""
+    daily_usage.sum_up_days(timezone.now())
+    daily_usage.sum_up_stale_days()
 
 
 def sweep_waiting_mail() -> None:

@@ -7,14 +7,17 @@ from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering.ledger import partitions
+from metering.ledger import daily_usage, partitions
 from metering.ledger.statements import USAGE_DIFFERENCES
 
 
 class Command(BaseCommand):
     """Compares usage with the ledger, and fails if they differ."""
 
-    help = "Recompute usage from the ledger, hour by hour, and report where the two differ."
+    help = (
+        "Recompute usage from the ledger, hour by hour, and the sums of days from their hours, and"
+        " report where they differ."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -35,6 +38,13 @@ class Command(BaseCommand):
                 f"{hour:%Y-%m-%d %H}h subscription {subscription}"
                 f" credential {credential} {element}:"
                 f" usage says {quantity} in {kept}, the ledger {summed} in {counted}"
+            )
+        for row in daily_usage.daily_differences():
+            differences += 1
+            subscription, day, element, credential, kept, counted, quantity, summed = row
+            self.stdout.write(
+                f"{day:%Y-%m-%d} subscription {subscription} credential {credential} {element}:"
+                f" the day says {quantity} in {kept}, its hours {summed} in {counted}"
             )
         if differences:
             message = f"{differences} differences."

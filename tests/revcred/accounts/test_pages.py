@@ -1,16 +1,19 @@
 """allauth's pages in our dress, and the pages for when something is wrong."""
 
 import re
+from collections import Counter
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.db import connection
 from django.template.loader import render_to_string
 from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.views.defaults import server_error
 
 from revcred.actions import subscribers
-from revcred.models import Subscriber
+from revcred.models import OutgoingMail, Subscriber
 from revcred.runtime.middleware import database_unavailable_response
 from tests import factories
 
@@ -137,6 +140,24 @@ def test_an_address_nobody_has_is_sent_nothing_and_told_nothing(client, sent_mai
 
     assert (known.status_code, known["Location"]) == (unknown.status_code, unknown["Location"])
     assert [each.to for each in sent_mail()] == [[subscriber.email]]
+
+
+@pytest.mark.django_db
+def test_an_address_nobody_has_takes_the_same_work(client):
+    subscriber = factories.a_subscriber(factories.a_customer())
+
+    def work(email):
+        with CaptureQueriesContext(connection) as asked:
+            client.post(reverse("account_reset_password"), {"email": email})
+        said = (query["sql"].split() for query in asked.captured_queries)
+        # Which address it is does not matter, nor how it is taken back.
+        return Counter(words[0] for words in said if words[0] in ("INSERT", "UPDATE"))
+
+    known, unknown = work(subscriber.email), work("nobody@example.com")
+
+    assert known == unknown
+    assert known["INSERT"] >= 2
+    assert OutgoingMail.objects.count() == 1
 
 
 def test_an_invitation_leads_to_a_password_and_in(client, db, sent_mail):

@@ -62,5 +62,5 @@ def test_it_asks_the_same_number_of_questions(sign_in, rows, django_assert_num_q
         )
         credential.keys.update(active_until=timezone.now() + timedelta(days=1))
 
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(16):
         browser.get(reverse(HOME))

@@ -249,7 +249,7 @@ def test_the_list_asks_the_same_number_of_questions(
     for _ in range(rows):
         used(factories.a_subscription(customer), None, timezone.now(), 1)
 
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(9):
         browser.get(reverse(LISTING))
 
 
@@ -262,7 +262,7 @@ def test_a_page_asks_the_same_number_of_questions(
         factories.a_credential(customer, key=key, subscriptions=[subscription])
         factories.settled(factories.a_call(key))
 
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(15):
         browser.get(url_of(subscription))
 
 
