@@ -6,8 +6,10 @@ from allauth.account import signals
 from allauth.account.adapter import DefaultAccountAdapter, get_adapter
 from allauth.account.forms import ChangePasswordForm, ResetPasswordForm
 from allauth.account.internal.userkit import filter_users_by_email
+from allauth.account.utils import user_pk_to_url_str
 from allauth.core import context as current
 from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.exceptions import PermissionDenied
 from django.db.transaction import atomic, set_rollback
 from django.dispatch import receiver
@@ -19,7 +21,6 @@ from revcred.accounts.hashers import HashersBusy
 from revcred.accounts.limits import count_reset, count_sign_in
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
-from revcred.actions.users import password_link
 from revcred.client_address import client_address
 from revcred.models import AuditVerb, Session, User
 from revcred.models.sessions import end_all_sessions
@@ -126,7 +127,10 @@ class OwnPasswordForm(ChangePasswordForm):  # type: ignore[misc]
 def _queue_and_discard_mail(email: str) -> None:
     """Do what a mail would take and roll it back, so that the time tells of no account."""
     nobody = User(pk=0, email=email)
-    context = {"user": nobody, "password_reset_url": password_link(user=nobody)}
+    # Not allauth's generator, which would give nobody an address of their own first.
+    key = f"{user_pk_to_url_str(nobody)}-{PasswordResetTokenGenerator().make_token(nobody)}"
+    url = get_adapter().get_reset_password_from_key_url(key)
+    context = {"user": nobody, "password_reset_url": url}
     queue_mail(PASSWORD_RESET_MAIL, email, context)
     set_rollback(rollback=True)
 
