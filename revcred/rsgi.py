@@ -8,5 +8,6 @@ from revcred.server.server import Server
 
 application = Server(
     doors=import_string("metering.api.event_loop_doors.EventLoopDoors")(),
+    checks=import_string("metering.api.verification.event_loop_checks.EventLoopChecks")(),
     application=django_application,
 )

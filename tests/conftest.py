@@ -9,6 +9,7 @@ from django.test import Client
 
 from metering.api import authentication, backlog, pipeline
 from metering.api.revenium import keys
+from metering.api.verification import views as checks
 from revcred import outbox
 from revcred.launcher.postgresql import APPLICATION_USER
 from revcred.models import Subscriber, User
@@ -71,7 +72,7 @@ def _quick_flush() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _patient_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine an answer may take longer than a gateway is made to wait."""
-    for module in (authentication, backlog, pipeline, keys):
+    for module in (authentication, backlog, pipeline, keys, checks):
         monkeypatch.setattr(module, "DATABASE_DEADLINE_SECONDS", 60.0)
 
 

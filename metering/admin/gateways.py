@@ -36,6 +36,7 @@ QUIET_AFTER = timedelta(minutes=15)
 MAX_REJECTION_REASONS = 20  # on the gateway's page
 MAX_REFUSED_FIGURES = 20
 RECENT_COUNTS_PERIOD = timedelta(days=7)
+CHECK_SCOPES = {GatewayToken.Scope.CHECK, GatewayToken.Scope.VOUCH}
 
 
 def _recent_count(gateway: Gateway, column: str) -> str:
@@ -58,6 +59,13 @@ class IssueGatewayTokenForm(BaseIssueTokenForm):
         help_text="Calls posted with it are judged and shown for seven days. They are never"
         " counted. This cannot be changed later.",
     )
+
+    def clean_is_test(self) -> bool:
+        is_test: bool = self.cleaned_data["is_test"]
+        if is_test and set(self.cleaned_data.get("scopes", ())) & CHECK_SCOPES:
+            message = "A test token cannot ask about calls. Clear those boxes, or this one."
+            raise forms.ValidationError(message)
+        return is_test
 
     def perform(self, by: User) -> str:
         data = self.cleaned_data

@@ -67,7 +67,7 @@ def _load_demo(url: str) -> DemoNotes:
 def _load_in_one_transaction(url: str) -> DemoNotes:
     cast = DemoCast(admin=_demo_admin(), now=timezone.now())
     create_demo_companies(cast)
-    gateway = Gateway.objects.create(name=DEMO_GATEWAY_NAME)
+    gateway = Gateway.objects.create(name=DEMO_GATEWAY_NAME, check_mode=Gateway.CheckMode.ENFORCE)
     _accept_month_of_calls(gateway, cast.keys, cast.old_keys, cast.now)
     return _make_notes(url, gateway, cast.keys, cast.old_keys, by=cast.admin)
 

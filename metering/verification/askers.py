@@ -11,7 +11,10 @@ from revcred.models import Gateway
 
 @dataclass(frozen=True, kw_only=True)
 class Asker:
-    """A gateway that showed a valid token, with its policy. `key_name` is in lower case."""
+    """A gateway that showed a valid token, with its policy. `key_name` is in lower case.
+
+    `is_test`: the token is for trying out, and refused calls leave no receipts.
+    """
 
     gateway: int
     name: str
@@ -20,9 +23,10 @@ class Asker:
     refuses_over_quota: bool
     key_place: str
     key_name: str
+    is_test: bool
 
     @classmethod
-    def of(cls, gateway: Gateway, scopes: Iterable[str]) -> "Asker":
+    def of(cls, gateway: Gateway, scopes: Iterable[str], *, is_test: bool) -> "Asker":
         return cls(
             gateway=gateway.pk,
             name=gateway.name,
@@ -31,6 +35,7 @@ class Asker:
             refuses_over_quota=gateway.check_refuses_over_quota,
             key_place=gateway.key_place,
             key_name=gateway.key_name.lower(),
+            is_test=is_test,
         )
 
     @property

@@ -1,7 +1,7 @@
 """Facts of the register, read from the database: all of them, or those that some checks need."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -88,12 +88,14 @@ SELECT
     )
 FROM revcred_product p WHERE {condition}
 """)
-SOURCE_OF_PATH = (
+SOURCES_OF_PATHS = (
     sql.SQL("""
-SELECT s.external_key FROM (SELECT %(path)s::text AS path) called
-JOIN revcred_pathrule r ON {fits}
-JOIN revcred_source s ON s.id = r.source_id
-{order} LIMIT 1
+SELECT called.path, found.external_key FROM unnest(%s::text[]) called (path)
+LEFT JOIN LATERAL (
+    SELECT s.external_key FROM revcred_pathrule r
+    JOIN revcred_source s ON s.id = r.source_id
+    WHERE {fits} {order} LIMIT 1
+) found ON true
 """)
     .format(fits=path_rule_condition("called.path"), order=PATH_RULE_ORDER)
     .as_string()
@@ -167,12 +169,14 @@ def former_subscription_name(row: Any) -> tuple[str, NamedSubscription]:
     return name, NamedSubscription(number, since, until)
 
 
-def source_of_path(path: str) -> str | None:
-    """Return the external key of the source whose rule matches the path, as PostgreSQL sees it."""
+def sources_of_paths(paths: Collection[str]) -> dict[str, str | None]:
+    """Return the external keys of the sources whose rules match the paths, as PostgreSQL sees it.
+
+    Paths are without NUL.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(SOURCE_OF_PATH, {"path": path})
-        row = cursor.fetchone()
-    return row[0] if row else None
+        cursor.execute(SOURCES_OF_PATHS, [list(paths)])
+        return dict(cursor.fetchall())
 
 
 def source_named(name: str, at: datetime) -> str | None:
@@ -275,7 +279,7 @@ class LoadedRegister:
 
     def source_of_path(self, path: str) -> str | None:
         if path not in self._sources_of_paths:
-            self._sources_of_paths[path] = source_of_path(path)
+            self._sources_of_paths |= sources_of_paths([path])
         return self._sources_of_paths[path]
 
     def calls_this_month(self, subscription_id: int) -> int:

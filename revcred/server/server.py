@@ -55,6 +55,10 @@ UPLOAD_BUFFER_BYTES = 1 << 16
 SWITCH_SECONDS = 0.0005  # after which a thread lets another one go on
 
 
+ReceiveBody = Callable[[], Awaitable[bytes]]
+AnswerInLoop = Callable[[Any, Mapping[str, str], ReceiveBody], Awaitable[CompleteAnswer]]
+
+
 class LoopDoors(Protocol):
     """What answers in the event loop: it never blocks."""
 
@@ -63,7 +67,7 @@ class LoopDoors(Protocol):
         ...
 
     async def answer(
-        self, path: str, headers: Mapping[str, str], receive: Callable[[], Awaitable[bytes]]
+        self, path: str, headers: Mapping[str, str], receive: ReceiveBody
     ) -> CompleteAnswer: ...
 
     def answer_unavailable(self, path: str, headers: Mapping[str, str]) -> CompleteAnswer:
@@ -71,11 +75,35 @@ class LoopDoors(Protocol):
         ...
 
 
+class LoopChecks(Protocol):
+    """Answers in the event loop to gateways that ask about a call before it goes on.
+
+    It goes on while the database is away.
+    """
+
+    def begin(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def take(self, method: str, path: str) -> bool:
+        """Return True if the request is for it, and it can answer already."""
+        ...
+
+    async def answer(
+        self, check: Any, headers: Mapping[str, str], receive: ReceiveBody
+    ) -> CompleteAnswer:
+        """Return the answer to a request with `method`, `path` and `query_string`."""
+        ...
+
+
 class Server:
     """One process. Which requests reach it is a matter of the proxy; it can answer all of them."""
 
-    def __init__(self, *, doors: LoopDoors, application: "WSGIApplication") -> None:
+    def __init__(
+        self, *, doors: LoopDoors, checks: LoopChecks, application: "WSGIApplication"
+    ) -> None:
         self._doors = doors
+        self._checks = checks
         self._application = application
         self._heartbeat = Heartbeat()
         self._programs = RequestPool("programs", threads=settings.PROGRAM_THREADS, seconds=10)
@@ -98,9 +126,11 @@ class Server:
         # milliseconds for the interpreter, several times in each statement.
         sys.setswitchinterval(SWITCH_SECONDS)
         self._heartbeat.start()
+        self._checks.begin()
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._heartbeat.stop()
+        self._checks.end()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.path in HEALTH_PATHS:
@@ -108,8 +138,11 @@ class Server:
             return
         headers = _joined_headers(scope.headers)
         # As Django reads methods: one in lower case does not lead around the doors.
-        if self._doors.take(scope.method.upper(), scope.path):
-            _send(protocol, await self._answer_by_door(scope, protocol, headers))
+        method = scope.method.upper()
+        if self._checks.take(method, scope.path):
+            _send(protocol, await self._answer_in_loop(scope, protocol, headers, self._check))
+        elif self._doors.take(method, scope.path):
+            _send(protocol, await self._answer_in_loop(scope, protocol, headers, self._post))
         elif in_one := await self._answer_by_django(scope, protocol, headers):
             _send(protocol, in_one)
 
@@ -117,25 +150,39 @@ class Server:
         status, body = (HTTPStatus.OK, ALIVE) if path == "/healthz" else self._heartbeat.readiness
         return _json_answer(status, body)
 
-    async def _answer_by_door(
-        self, scope: Any, protocol: Any, headers: Mapping[str, str]
+    async def _answer_in_loop(
+        self, scope: Any, protocol: Any, headers: Mapping[str, str], answer: AnswerInLoop
     ) -> CompleteAnswer:
+        """Return an answer that needs no thread, with the headers that all answers have."""
         request_id = choose_request_id(
             headers.get(REQUEST_ID_HEADER.lower(), ""), peer=peer_address(scope)
         )
         receive = partial(receive_body, protocol, headers, self._post_limits)
         with working_for(request_id):
-            if self._heartbeat.is_away:
-                answer = self._doors.answer_unavailable(scope.path, headers)
-            else:
-                answer = await self._doors.answer(scope.path, headers, receive)
+            answered = await answer(scope, headers, receive)
         # Django's middleware does this for all else.
         answer_headers = [
-            *answer.headers,
+            *answered.headers,
             (REQUEST_ID_HEADER, request_id),
             ("X-Content-Type-Options", "nosniff"),
         ]
-        return replace(answer, headers=answer_headers)
+        return replace(answered, headers=answer_headers)
+
+    async def _post(
+        self, scope: Any, headers: Mapping[str, str], receive: ReceiveBody
+    ) -> CompleteAnswer:
+        if self._heartbeat.is_away:
+            return self._doors.answer_unavailable(scope.path, headers)
+        return await self._doors.answer(scope.path, headers, receive)
+
+    async def _check(
+        self, scope: Any, headers: Mapping[str, str], receive: ReceiveBody
+    ) -> CompleteAnswer:
+        try:
+            return await self._checks.answer(scope, headers, receive)
+        except Exception:
+            logger.exception("A check failed.")
+            return _refuse_program(*error_answer(InternalError()))
 
     async def _answer_by_django(
         self, scope: Any, protocol: Any, headers: Mapping[str, str]

@@ -49,7 +49,9 @@ def database_checker(admission: Admission) -> Checker:
     """Return a checker that looks everything up in the database."""
     now = admission.now()
     return Checker(
-        asker=Asker.of(admission.gateway, admission.scopes),
+        asker=Asker.of(
+            admission.gateway, admission.scopes, is_test=admission.test_token is not None
+        ),
         now=now,
         register_of=lambda calls: LoadedRegister(calls, now),
         source_named=source_named,

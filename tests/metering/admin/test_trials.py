@@ -81,3 +81,10 @@ def test_a_test_token_is_issued_in_the_admin_with_its_command(admin_client, gate
     assert f"Authorization: Bearer {page.context['token']}" in page.context["curl"]
     assert page.context["try_url"] == reverse("admin:revcred_gateway_try", args=[gateway.pk])
     assert AuditEvent.objects.get().details["token"].endswith("(test)")
+
+    rejected = admin_client.post(
+        address, {"name": "Try", "scopes": ["calls:check"], "is_test": "on"}
+    )
+
+    assert list(rejected.context["form"].errors) == ["is_test"]
+    assert GatewayToken.objects.count() == 1

@@ -1,0 +1,197 @@
+"""Checks in the server's event loop, answered from the memory of the register without a query."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from cachetools import TTLCache
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, close_old_connections
+from rest_framework.exceptions import APIException, AuthenticationFailed
+
+from metering.api import bodies
+from metering.api.authentication import TOKEN_HEADER, token_from_headers
+from metering.api.dialects import Answer
+from metering.api.verification.answering import (
+    AUTH_PATH,
+    SOURCE_HEADER,
+    VERIFY_PATH,
+    Checker,
+    ForwardedRequest,
+)
+from metering.api.verification.answers import (
+    CheckAnswer,
+    forward_headers,
+    forward_status,
+)
+from metering.api.verification.errors import CheckAnswerStyle, ForwardAnswerStyle
+from metering.models.gateways import gateway_token_digest, is_well_formed_gateway_token
+from metering.verification import loading
+from metering.verification.askers import Asker
+from metering.verification.checking import CallAhead
+from metering.verification.facts import Register
+from metering.verification.memory import PathsNotKnown, RegisterMemory
+from revcred.external_keys import MAX_KEY_CHARACTERS
+from revcred.fingerprints import fingerprint_hex
+from revcred.postgresql import database_deadline
+from revcred.server.answers import CompleteAnswer
+
+# As long as counters of quotas are not read again.
+ANSWER_CACHE_SECONDS = 1.0
+MAX_CACHED_ANSWERS = 50_000
+PATHS_SECONDS = 0.5  # that PostgreSQL may take to tell the sources of paths
+
+T = TypeVar("T")
+
+
+class Check(Protocol):
+    """A request about calls as the server received it. `headers`: by lower-case names."""
+
+    method: str
+    path: str
+    query_string: str
+
+
+class EventLoopChecks:
+    """Answers `/v1/verify` and `/v1/auth`, once the register is in memory."""
+
+    def __init__(
+        self, memory: RegisterMemory | None = None, thread: Executor | None = None
+    ) -> None:
+        self.memory = memory or RegisterMemory()
+        self._thread = thread or ThreadPoolExecutor(1, "paths")
+        self._cache: TTLCache[tuple[UUID, str, str], CompleteAnswer] = TTLCache(
+            MAX_CACHED_ANSWERS, ANSWER_CACHE_SECONDS
+        )
+        self._cached_generation = -1
+        self._verify_style, self._forward_style = CheckAnswerStyle(), ForwardAnswerStyle()
+
+    def begin(self) -> None:
+        """Read the register, and go on listening."""
+        self.memory.start()
+
+    def end(self) -> None:
+        self.memory.stop()
+
+    def take(self, method: str, path: str) -> bool:
+        """Return True if the request is about calls, and can be answered from memory.
+
+        Before the register is loaded, and while fingerprints are exchanged, Django answers.
+        """
+        if not path.startswith((VERIFY_PATH, AUTH_PATH)) or settings.OLD_FINGERPRINT_KEY:
+            return False
+        if path == VERIFY_PATH:
+            return method == "POST" and self.memory.is_loaded
+        is_auth = path == AUTH_PATH or path.startswith(f"{AUTH_PATH}/")
+        return is_auth and self.memory.is_loaded
+
+    async def answer(
+        self,
+        check: Check,
+        headers: Mapping[str, str],
+        receive: Callable[[], Awaitable[bytes]],
+    ) -> CompleteAnswer:
+        """Return the answer to a check. Its body, if it has one, is received for `/v1/verify`."""
+        style = self._verify_style if check.path == VERIFY_PATH else self._forward_style
+        try:
+            if check.path == VERIFY_PATH:
+                body = bodies.inflate_body(await receive(), headers.get("content-encoding", ""))
+                return await self._answer_questions(body, headers)
+            return await self._answer_forwarded(check, headers)
+        except APIException as error:
+            answer = style.answer_error(error, check.path)
+        return style.encode(answer, headers=headers, gateway=None)
+
+    async def _answer_questions(self, body: bytes, headers: Mapping[str, str]) -> CompleteAnswer:
+        asker, _ = self._find_asker(headers.get(TOKEN_HEADER) or token_from_headers(headers))
+        answers = await self._check(asker, lambda checker: checker.answer_questions(body))
+        answer = Answer(HTTPStatus.OK, answers, {"Cache-Control": "no-store"})
+        return self._verify_style.encode(answer, headers=headers, gateway=None)
+
+    async def _answer_forwarded(self, check: Check, headers: Mapping[str, str]) -> CompleteAnswer:
+        asker, digest = self._find_asker(headers.get(TOKEN_HEADER, ""))
+        request = ForwardedRequest(
+            method=check.method, path=check.path, query=check.query_string, headers=headers
+        )
+        place = self._place_in_cache(request, asker, digest)
+        if place and (cached := self._cache.get(place)):
+            return cached
+        paths_before = self.memory.paths_looked_up
+        answer = await self._check(asker, lambda checker: checker.answer_forwarded(request))
+        status = forward_status(answer)
+        encoded = self._forward_style.encode(
+            Answer(status, None, forward_headers(answer, status)), headers=headers, gateway=None
+        )
+        if place and paths_before == self.memory.paths_looked_up and self._is_cacheable(answer):
+            self._cache[place] = encoded
+        return encoded
+
+    def _place_in_cache(
+        self, request: ForwardedRequest, asker: Asker, digest: UUID
+    ) -> tuple[UUID, str, str] | None:
+        """Return what the answer depends on, or None of a call without a key."""
+        if self._cached_generation != self.memory.generation or self.memory.is_stale:
+            self._cached_generation = self.memory.generation
+            self._cache.clear()
+        key = request.find_key(asker)
+        if not key or len(key) > MAX_KEY_CHARACTERS:
+            return None
+        return digest, fingerprint_hex(key.strip()), request.headers.get(SOURCE_HEADER, "")
+
+    def _is_cacheable(self, answer: CheckAnswer) -> bool:
+        """Return True unless it has a receipt of its own, or is soon another one."""
+        if answer.check is not None or answer.stale:
+            return False
+        soon = self.memory.now() + timedelta(seconds=ANSWER_CACHE_SECONDS)
+        return answer.valid_until is None or answer.valid_until > soon
+
+    def _find_asker(self, token: str) -> tuple[Asker, UUID]:
+        """Return who asks by a token, and its digest. Raises AuthenticationFailed."""
+        if not token:
+            message = "Send the gateway's token as X-Revcred-Token."
+            raise AuthenticationFailed(message, code="not_authenticated")
+        if is_well_formed_gateway_token(token):
+            digest = gateway_token_digest(token)
+            if asker := self.memory.asker(digest):
+                return asker, digest
+        raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
+
+    async def _check(self, asker: Asker, ask: Callable[[Checker], T]) -> T:
+        """Return the answers, after asking PostgreSQL for the sources of paths if only it knows."""
+        while True:
+            checker = Checker(
+                asker=asker,
+                now=self.memory.now(),
+                register_of=self._register_of,
+                source_named=self.memory.source_named,
+                stale=self.memory.is_stale,
+            )
+            try:
+                answers = ask(checker)
+            except PathsNotKnown as unknown:
+                found = {} if checker.stale else await self._sources_of_paths(unknown.paths)
+                self.memory.remember_paths({**dict.fromkeys(unknown.paths), **found})
+                continue
+            self.memory.note_refused(checker.refused)
+            return answers
+
+    def _register_of(self, calls: Sequence[CallAhead]) -> Register:
+        self.memory.check_paths({call.path for call in calls if call.path and not call.source})
+        return self.memory
+
+    async def _sources_of_paths(self, paths: Collection[str]) -> Mapping[str, str | None]:
+        """Return the sources of the paths, or nothing if PostgreSQL cannot tell in time."""
+
+        def ask() -> Mapping[str, str | None]:
+            close_old_connections()
+            with database_deadline(PATHS_SECONDS):
+                return loading.sources_of_paths(paths)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
+        except (DatabaseError, InterfaceError):
+            return {}
