@@ -527,6 +527,7 @@ FROM compared
                 "create": "target_id IS NULL",
                 "take_over": "is_of_another",
                 "use_again": "is_new AND revoked_owner IS NOT NULL",
+                "set_state": "(target_id IS NULL OR is_of_another) AND state <> 'active'",
                 "move": "target_id IS NOT NULL AND NOT is_of_another AND after ? 'subscription'",
                 "update": "target_id IS NOT NULL AND NOT is_of_another AND "
                 "after ?| ARRAY['name', 'environment', 'tags', 'expires_at', 'secret', 'holders', "

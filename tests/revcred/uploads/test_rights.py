@@ -399,13 +399,14 @@ def test_a_list_touches_no_login(applied, kind):
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.name)
 def test_the_importer_may_do_with_lists_what_the_role_says(scenario, uploaded):
-    """Everything a list does, but for owners and other roles."""
+    """Everything a list does, but for owners, other roles and new products."""
     importer = factories.a_user("importer@example.com", is_staff=True)
     roles.sync_roles()
     importer.groups.add(Group.objects.get(name="Importer"))
     upload = uploaded(scenario.text, kind=scenario.kind, **scenario.choices)
     missing = rights.missing_rights_to_apply(upload, fresh(importer))
-    expected = {RowEffect.JOIN_AS_OWNER, RowEffect.CHANGE_ROLE} & {scenario.effect}
+    others = {RowEffect.JOIN_AS_OWNER, RowEffect.CHANGE_ROLE, RowEffect.ADD_PRODUCT}
+    expected = others & {scenario.effect}
     assert {each.effect for each in missing} == expected
 
 
