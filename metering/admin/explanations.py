@@ -89,7 +89,7 @@ def _explain_invalid_key(group: QuarantineGroup, owner: KeyOwner) -> SafeString:
 def _explain_by_latest_call(group: QuarantineGroup) -> SafeString:
     call = latest_open_call(group)
     if call is None:
-        return format_html("Nothing of this group is open any more.")
+        return format_html("{}", "Nothing of this group is open any more.")
     if group.reason is QuarantineReason.POISON:
         return format_html("Processing these calls failed with {}.", call.error or "an error")
     if kind := NAMES_BY_REASON.get(group.reason):
@@ -130,7 +130,9 @@ def _explain_assignments(group: QuarantineGroup, owner: KeyOwner, call: Quaranti
 
 def _explain_named_subscription(call: Quarantined) -> SafeString:
     if not call.subscription_named:
-        return format_html("The names in these calls lead to no subscription that was active then.")
+        return format_html(
+            "{}", "The names in these calls lead to no subscription that was active then."
+        )
     named = call.subscription_named[:MAX_NAMED_SHOWN]
     found = Subscription.objects.filter(external_key=call.subscription_named).order_by(
         "-active_from"
@@ -159,7 +161,7 @@ def _owner_links(owner: KeyOwner) -> tuple[Any, Any]:
 
 def _key_in_words(group: QuarantineGroup) -> SafeString:
     return (
-        format_html("<code>…{}</code>", group.hint) if group.hint else format_html("of this group")
+        format_html("<code>…{}</code>", group.hint) if group.hint else format_html("{}", "of this group")
     )
 
 

@@ -37,6 +37,7 @@ from revcred.admin_toolkit.site_search import (
 )
 from revcred.models import AuditEvent, AuditVerb, UploadChange
 
+MAX_COMPARED = 200  # rows that a search finds, of which it shows the closest
 MAX_DEPENDENTS_COUNTED = 100
 MAX_HISTORY_SHOWN = 200
 KEY_TYPED_MESSAGE = (
@@ -97,13 +98,13 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         queries = self.search_queries(term.words) if term.words else []
         if not queries:
             return []
-        most = MAX_HITS_PER_KIND + 1
-        ids = list(ids_found_by_any(queries, most=most).values_list("pk", flat=True))
+        # More than are shown: the closest of them come first.
+        ids = list(ids_found_by_any(queries, most=MAX_COMPARED).values_list("pk", flat=True))
         rows = self.get_queryset(request).filter(pk__in=ids)
         found = sorted(rows, key=lambda row: (self._distance(row, term.words.casefold()), -row.pk))
         return [
             SearchHit(label=str(row), url=page_of(row), detail=self.hit_detail(row))
-            for row in found[:most]
+            for row in found[: MAX_HITS_PER_KIND + 1]
         ]
 
     def _distance(self, row: Any, folded: str) -> int:

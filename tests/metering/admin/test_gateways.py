@@ -85,7 +85,10 @@ def test_its_page_says_what_was_passed_over_and_what_conflicts(admin_client, gat
     assert "7 in the last 7 days" in page
 
 
-ADDED = {"name": "New", "kind": "envoy", "event_subject": "key"}
+ADDED = {
+    **{"name": "New", "kind": "envoy", "event_subject": "key"},
+    **{"check_mode": "off", "key_place": "header", "key_name": "X-Api-Key"},
+}
 
 
 @pytest.mark.parametrize(

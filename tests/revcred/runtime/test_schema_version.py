@@ -1,8 +1,8 @@
 import re
 
 import pytest
+from django.conf import settings
 from django.db import connection
-from django.db.migrations.recorder import MigrationRecorder
 from django.test.utils import CaptureQueriesContext
 
 from metering import tasks
@@ -44,10 +44,10 @@ def test_migrations_of_libraries_are_their_own_matter():
 
 
 def test_an_app_without_its_newest_migration_is_named():
-    newest = MigrationRecorder.Migration.objects.filter(app="metering").latest("name")
-    forget_migration("metering", newest.name)
+    newest = (settings.BASE_DIR / "metering/migrations/max_migration.txt").read_text().strip()
+    forget_migration("metering", newest)
 
-    assert schema_version.pending_migrations() == [f"metering.{newest.name}"]
+    assert schema_version.pending_migrations() == [f"metering.{newest}"]
 
 
 def test_the_code_names_its_release_and_newest_migrations():
