@@ -13,7 +13,7 @@ from metering.models import GatewayToken
 from revcred.server.received import MAX_POST_BYTES, BodyLimits, receive_body
 from tests import factories
 
-SCOPES = ["transactions:post", "receipts:read"]
+SCOPES = ["transactions:post", "receipts:read", "calls:check"]
 
 
 @pytest.fixture
