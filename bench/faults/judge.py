@@ -28,7 +28,7 @@ from bench.faults.clients import (
 from bench.faults.judge_lists import wrong_lists, wrong_mails
 from bench.faults.kinds import Fault
 from bench.faults.trial import Trial
-from bench.faults.world import UploadedList, World, verdict
+from bench.faults.world import Known, UploadedList, World, verdict
 from revcred.launcher.errors import LaunchError
 
 AFTERWARDS = 2.0  # seconds after a fault in which a 5xx is still honest
@@ -359,6 +359,11 @@ def _meanwhile(call: Call | Question, fault: Fault) -> bool:
     return call.ended >= fault.began and call.began <= fault.ended + AFTERWARDS
 
 
+def _is_good(known: Known, moment: float) -> bool:
+    """Return True if calls with the key would be charged then; `moment` in seconds of the epoch."""
+    return isinstance(verdict(known, datetime.fromtimestamp(moment, UTC)), int)
+
+
 def _wrong_answers(
     questions: Iterable[Question], world: World, moved: Sequence[Fault]
 ) -> Iterator[str]:
@@ -372,11 +377,9 @@ def _wrong_answers(
             continue
         if any(_meanwhile(question, fault) for fault in moved):
             continue
-        if known and question.ended < known.issued_at:
-            known = None
         right = {
-            VALID if isinstance(verdict(known, moment), int) else NOT_VALID
-            for moment in (datetime.fromtimestamp(each, UTC) for each in (since, question.ended))
+            VALID if known and moment >= known.issued_at and _is_good(known, moment) else NOT_VALID
+            for moment in (since, question.ended)
         }
         if question.status not in {*right, SLOW_DOWN, UNANSWERED, *SERVER_ERRORS}:
             yield f"the answer to a {question} is {question.status} and not {right}"
