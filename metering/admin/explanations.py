@@ -160,9 +160,9 @@ def _owner_links(owner: KeyOwner) -> tuple[Any, Any]:
 
 
 def _key_in_words(group: QuarantineGroup) -> SafeString:
-    return (
-        format_html("<code>…{}</code>", group.hint) if group.hint else format_html("{}", "of this group")
-    )
+    if not group.hint:
+        return format_html("{}", "of this group")
+    return format_html("<code>…{}</code>", group.hint)
 
 
 def _moment_in_words(moment: datetime) -> str:

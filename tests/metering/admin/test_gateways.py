@@ -86,8 +86,12 @@ def test_its_page_says_what_was_passed_over_and_what_conflicts(admin_client, gat
 
 
 ADDED = {
-    **{"name": "New", "kind": "envoy", "event_subject": "key"},
-    **{"check_mode": "off", "key_place": "header", "key_name": "X-Api-Key"},
+    "name": "New",
+    "kind": "envoy",
+    "event_subject": "key",
+    "check_mode": "off",
+    "key_place": "header",
+    "key_name": "X-Api-Key",
 }
 
 

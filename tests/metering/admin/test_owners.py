@@ -164,7 +164,9 @@ def test_an_accepted_age_is_no_longer_than_what_is_remembered(admin_client, days
         "event_subject": "key",
         "event_elements": "",
         "accepted_days": days,
-        **{"check_mode": "off", "key_place": "header", "key_name": "X-Api-Key"},
+        "check_mode": "off",
+        "key_place": "header",
+        "key_name": "X-Api-Key",
     }
 
     post(admin_client, reverse("admin:revcred_gateway_change", args=[gateway.pk]), said)
