@@ -144,8 +144,9 @@ def _translate_records(
 def _field_names(records: Iterable[NumberedRecord]) -> list[str]:
     """Return the names of all fields in the order of their first appearance."""
     fields: dict[str, None] = {}
-    number = 0
+    some_unreadable = False
     for number, record in records:
+        some_unreadable = some_unreadable or isinstance(record, RowError)
         # Most records have no new fields, and the comparison is fast.
         if isinstance(record, dict) and not record.keys() <= fields.keys():
             fields |= dict.fromkeys(record)
@@ -154,7 +155,7 @@ def _field_names(records: Iterable[NumberedRecord]) -> list[str]:
                 f"There are more than {MAX_COLUMNS} fields up to here.", row=number
             )
     if not fields:
-        raise UnreadableFile("No object can be read." if number else "The file is empty.")
+        raise UnreadableFile("No object can be read." if some_unreadable else "The file is empty.")
     if not all(field.strip() for field in fields):
         raise UnreadableFile("There is a field without a name.")
     return list(fields)
