@@ -254,7 +254,7 @@ CREDENTIAL_COLUMNS = (
         name="key",
         title="Key",
         help="What callers send: an API key or a client id. Empty for a new credential: "
-        "one is generated.",
+        "one is generated if you choose so.",
         example="ak_live_5f2b8c1e9d",
         parse=parse_key_cell,
         secret=True,
