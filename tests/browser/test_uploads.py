@@ -102,7 +102,7 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
     assert "that-no-page-shows" not in page.content()
 
     page.get_by_role("link", name="Change the columns").click()
-    expect(page.get_by_label("Plan")).to_have_value("subscription")
+    expect(page.get_by_label("Plan")).to_have_value("plan")
     expect(page.get_by_label("Notes")).to_have_value("")
     assert "that-no-page-shows" not in page.content()
     page.get_by_label("Notes").select_option("tags")

@@ -23,7 +23,13 @@ def brought():
 
     def bring(content, name, **settings):
         upload = actions.receive_upload(
-            **{"kind": ListKind.CREDENTIALS, "by": None} | settings,
+            # Most rows here name no keys.
+            **{
+                "kind": ListKind.CREDENTIALS,
+                "by": None,
+                "choices": actions.UploadChoices(missing_keys="generate"),
+            }
+            | settings,
             file=BytesIO(content),
             name=name,
         )
@@ -222,7 +228,7 @@ def test_corrected_rows_are_checked_once_with_the_columns_and_choices_of_the_lis
         upload=upload,
         by=None,
         mapping={0: "customer", 1: "name"},
-        choices=actions.UploadChoices(customers="create"),
+        choices=actions.UploadChoices(customers="create", missing_keys="generate"),
     )
     worked(upload)
 

@@ -141,7 +141,7 @@ def test_what_is_not_known_is_created_if_asked_for(upload):
     code, said, _ = upload(
         text,
         *("--apply", "--create-customers", "--create-subscribers"),
-        *("--create-subscriptions", "maps"),
+        *("--create-subscriptions", "maps", "--generate-keys"),
     )
 
     assert code == 0, said

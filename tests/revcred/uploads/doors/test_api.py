@@ -172,7 +172,7 @@ def test_columns_and_choices_are_corrected(ask, posted):
 
 
 def test_errors_are_asked_for_a_part_at_a_time(ask, posted):
-    upload = posted(*({"customer": f"nobody-{n}", "name": "x"} for n in range(3)))
+    upload = posted(*(BAD | {"customer": f"nobody-{n}", "key": f"{KEY}-{n}"} for n in range(3)))
 
     first = ask("GET", f"/{upload.pk}/errors?most=2").json()
     rest = ask("GET", f"/{upload.pk}/errors?most=2&after={first['after']}").json()

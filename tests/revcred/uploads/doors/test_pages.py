@@ -88,13 +88,13 @@ def test_what_a_file_does_not_say_is_said_for_every_row(bring, admin_client, acm
     assert "<details open>" in page
     mapped = {f"column_{at}": name for at, name in upload.mapping.items()}
 
-    said = mapped | {"all_customer": "acme", "all_expires_at": "31.12.2029"}
+    said = mapped | {"all_customer": "acme", "all_expires_at": "03/04/2029"}
     refused = text_of(admin_client.post(to("columns", upload), said))
-    assert "Write a day as year-month-day" in refused
-    said |= {"all_expires_at": "2029-12-31", "all_subscription": "maps"}
+    assert "This can be read two ways." in refused
+    said |= {"all_expires_at": "2029-12-31", "all_plan": "maps"}
     refused = text_of(admin_client.post(to("columns", upload), said))
     assert "A column of the file has this value." in refused
-    admin_client.post(to("columns", upload), said | {"all_subscription": ""})
+    admin_client.post(to("columns", upload), said | {"all_plan": ""})
 
     page = text_of(admin_client.get(to("change", worked(upload))))
     assert "Customer <code>acme</code>" in page
@@ -563,7 +563,8 @@ def test_every_kind_goes_the_whole_way(admin_client, bring, kind, text, model):
 
 def test_plans_are_explained_and_their_pattern_can_be_changed(admin_client, bring, acme):
     upload = bring(f"customer,name,key,plan\nacme,Orders,{KEY},Gold\n")
-    said = {"subscriptions": "create", "plans": "create", "customers": "reject"}
+    said = {name: "create" for name in ("subscriptions", "plans")}
+    said |= {name: "reject" for name in ("customers", "keys_of_others")}
 
     page = text_of(admin_client.post(to("choices", upload), said | {"plan_keys": "{plan}"}))
     assert "The pattern needs {customer} and {plan}" in page
