@@ -98,6 +98,20 @@ SHAPES = {
         b'{"keys": [{"customer": "acme", "name": "A"}, {"customer": "nobody", "name": "B"}]}',
         b'{"keys": [\n{"error":"Row 2: %s","customer":"nobody","name":"B"}\n]}\n',
     ),
+    "a header below a title": (
+        "list.csv",
+        b"Keys of all,\ncustomer,name\nacme,A\nnobody,B\n",
+        b'Keys of all,\nerror,customer,name\n"Row 4: %s",nobody,B\n',
+    ),
+    "objects with lists of objects, of which two rows are one": (
+        "list.json",
+        b"""[{"customer": "acme", "key": [{"name": "A"}]},
+{"customer": "nobody", "key": [{"name": "B"}, {"name": "C"}]}]""",
+        b"""[
+{"error":"Row 2: %s Row 3: %s","customer":"nobody","key":[{"name": "B"}, {"name": "C"}]}
+]
+""",
+    ),
     "consumers of Kong, of which two rows are one": (
         "kong.yaml",
         b"consumers:\n- username: acme\n  keyauth_credentials: [{key: key-number-01}]\n- %b"

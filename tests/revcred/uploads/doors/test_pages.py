@@ -563,8 +563,8 @@ def test_every_kind_goes_the_whole_way(admin_client, bring, kind, text, model):
 
 def test_plans_are_explained_and_their_pattern_can_be_changed(admin_client, bring, acme):
     upload = bring(f"customer,name,key,plan\nacme,Orders,{KEY},Gold\n")
-    said = {name: "create" for name in ("subscriptions", "plans")}
-    said |= {name: "reject" for name in ("customers", "keys_of_others")}
+    said = dict.fromkeys(("subscriptions", "plans"), "create")
+    said |= dict.fromkeys(("customers", "keys_of_others"), "reject")
 
     page = text_of(admin_client.post(to("choices", upload), said | {"plan_keys": "{plan}"}))
     assert "The pattern needs {customer} and {plan}" in page
