@@ -111,7 +111,9 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
 
     page.get_by_role("group", name="Unknown customers").get_by_label("Create").check()
     page.get_by_role("button", name="Check again with these choices").click()
-    globex = page.get_by_text("belongs to another customer")  # whose subscription its row names
+    customer = page.get_by_text("No customer has this external key.")
+    expect(customer).to_have_count(0, timeout=PATIENCE)
+    globex = page.get_by_text("No subscription has this external key.")  # of its plan, not chosen
     expect(globex.first).to_be_visible(timeout=PATIENCE)
 
     page.get_by_role("button", name="Apply this upload").click()
