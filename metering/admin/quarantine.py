@@ -368,9 +368,9 @@ class MatchRowAgainForm(ActionForm):
             reason = actions.match_transaction_again(transaction=self.target, by=user)
             set_rollback(True)
         sentence = (
-            f"It would stay in quarantine: {reason.label}."
+            f"1 call would stay in quarantine: {reason.label}."
             if reason
-            else "It would be charged now."
+            else "1 call would be charged now."
         )
         return [confirmation.Effect(sentence)]
 

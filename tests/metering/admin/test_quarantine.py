@@ -328,7 +328,7 @@ def test_one_call_is_matched_again_and_no_other(admin_client, gateway):
     one = Quarantined.objects.get(transaction_id="one")
     address = reverse("admin:metering_quarantined_match", args=[one.pk])
     kept = admin_client.post(address)
-    assert "It would stay in quarantine: No subscription fits" in text_of(kept)
+    assert "1 call would stay in quarantine: No subscription fits" in text_of(kept)
     Assignment.objects.create(
         customer=customer,
         credential=customer.credentials.get(),
@@ -337,7 +337,7 @@ def test_one_call_is_matched_again_and_no_other(admin_client, gateway):
     )
 
     response = admin_client.post(address)
-    assert "It would be charged now." in text_of(response)
+    assert "1 call would be charged now." in text_of(response)
     assert Transaction.objects.count() == 0
     receipt = confirm(admin_client, response)
 

@@ -168,6 +168,10 @@ class World:
         self.applied = self._upload("Applied", "email,customer\napplied@example.com,acme\n")
         actions.apply_upload(upload=self.applied, by=self.superuser, all_or_nothing=True)
         process_waiting_uploads()
+        self.applied.refresh_from_db()
+        actions.check_undoing(upload=self.applied)
+        process_waiting_uploads()
+        self.applied.refresh_from_db()
 
     def _upload(self, name: str, text: str, by: User | None = None) -> Upload:
         upload = actions.receive_upload(
@@ -483,7 +487,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_upload_choices": one("rejected", customers="create", people_of_others="reject"),
         "revcred_upload_apply": one("upload", rows="good"),
         "revcred_upload_cancel": one("upload"),
-        "revcred_upload_undo": one("applied"),
+        "revcred_upload_undo": one("applied", left="0"),
         "revcred_upload_problems": one("rejected"),
         "revcred_upload_rejected": [
             Case("brought by the importer", _of("rejected_of_importer")),
