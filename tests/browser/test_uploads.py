@@ -129,10 +129,10 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
     assert rejected[0].startswith("error")
     assert len(rejected) == 3
 
-    page.get_by_role("link", name="Overview").first.click()
-    page.get_by_label("Find a credential").fill("Client 4711")
-    page.get_by_role("button", name="Find").click()
-    expect(page.get_by_role("link", name="Client 4711")).to_be_visible()
+    page.get_by_label("Search everything").fill("Client 4711")
+    page.get_by_role("search").get_by_role("button", name="Search").click()
+    # The only thing found is shown at once.
+    expect(page.get_by_role("heading", name="Client 4711")).to_be_visible()
     assert complaints == []
 
 
