@@ -52,7 +52,12 @@ def _rounds(options: argparse.Namespace) -> Iterator[Plan]:
         )
         if options.short:
             yield replace(
-                plan, faults=len(kinds), transactions=0, lasting=(0.3, 1.0), pause=(0.3, 0.6)
+                plan,
+                faults=len(kinds),
+                transactions=0,
+                lasting=(0.3, 1.0),
+                pause=(0.3, 0.6),
+                is_shared=True,
             )
         else:
             yield plan

@@ -26,7 +26,7 @@ from bench.faults.clients import (
     Transaction,
 )
 from bench.faults.judge_lists import wrong_lists, wrong_mails
-from bench.faults.kinds import Fault
+from bench.faults.kinds import WRONG_CLOCKS, Fault
 from bench.faults.trial import Trial
 from bench.faults.world import Known, UploadedList, World, verdict
 from revcred.launcher.errors import LaunchError
@@ -34,6 +34,7 @@ from revcred.launcher.errors import LaunchError
 AFTERWARDS = 2.0  # seconds after a fault in which a 5xx is still honest
 SLOWEST = 60.0  # seconds from the 202 until a transaction is processed
 SERVER_ERRORS = range(500, 600)
+TOO_LATE = 503  # what doors answer when the database takes longer than they wait
 # An answer may be as old as the cache of answers, and a frozen process may have read it before.
 ANSWER_AGE = 10.0  # seconds
 
@@ -169,6 +170,7 @@ class Evidence:
     faults: Sequence[Fault] = ()
     lists: Sequence[UploadedList] = ()
     mails: Mapping[str, int] = field(default_factory=dict)  # that the mail server took, by id
+    is_shared: bool = False  # the machine does more besides: answers may be too late for a deadline
 
 
 def judge(trial: Trial, evidence: Evidence) -> Verdict:
@@ -182,8 +184,11 @@ def judge(trial: Trial, evidence: Evidence) -> Verdict:
     lags = list(_lags(accepted, rows, moved))
     requests: list[Call | Question] = [*history.calls, *history.questions]
     strays = [request for request in requests if _is_stray(request, faults)]
+    if evidence.is_shared:
+        strays = [request for request in strays if request.status != TOO_LATE]
     misattributed = list(_misattributed(standing, history, world))
-    answers = list(_wrong_answers(history.questions, world, moved))
+    wrong_clocks = [fault for fault in faults if fault.kind in WRONG_CLOCKS]
+    answers = list(_wrong_answers(history.questions, world, wrong_clocks))
     lists, mails = (
         list(wrong_lists(trial, evidence.lists)),
         list(wrong_mails(trial, evidence.mails)),
@@ -365,9 +370,9 @@ def _is_good(known: Known, moment: float) -> bool:
 
 
 def _wrong_answers(
-    questions: Iterable[Question], world: World, moved: Sequence[Fault]
+    questions: Iterable[Question], world: World, wrong_clocks: Sequence[Fault]
 ) -> Iterator[str]:
-    """Questions about a key that was being changed have no right answer."""
+    """Questions about a key that was being changed, or by a wrong clock, have no right answer."""
     for question in questions:
         known = world.get(question.key)
         since = question.began - ANSWER_AGE
@@ -375,7 +380,7 @@ def _wrong_answers(
             began <= question.ended and since <= ended for began, ended in known.changes
         ):
             continue
-        if any(_meanwhile(question, fault) for fault in moved):
+        if any(_meanwhile(question, fault) for fault in wrong_clocks):
             continue
         right = {
             VALID if known and moment >= known.issued_at and _is_good(known, moment) else NOT_VALID

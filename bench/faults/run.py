@@ -54,6 +54,7 @@ class Plan:
     settings: Mapping[str, str] = field(default_factory=dict)  # PostgreSQL's
     environment: EnvironmentVariables = field(default_factory=dict)  # of the processes on trial
     statements: Sequence[str] = ()  # to the database before anything serves
+    is_shared: bool = False  # the machine does more besides
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def run(plan: Plan) -> Outcome:
             faults=faults,
             lists=lists,
             mails=office.taken,
+            is_shared=plan.is_shared,
         )
         verdict = judge(trial, evidence)
         return Outcome(faults, trial.fallen, verdict, time.monotonic() - began)
