@@ -10,7 +10,7 @@ from django.test import Client
 from metering.api import authentication, backlog, pipeline
 from metering.api.revenium import keys
 from metering.api.verification import views as checks
-from revcred import outbox
+from revcred import outbox, request_id
 from revcred.launcher.postgresql import APPLICATION_USER
 from revcred.models import Subscriber, User
 from tests.emptying import quick_flush
@@ -87,6 +87,7 @@ def _nothing_remembered_between_tests() -> Iterator[None]:
     """A token admitted in one test is not in the next one's database."""
     yield
     authentication.forget_admissions()
+    request_id.end_task()
 
 
 @pytest.fixture
