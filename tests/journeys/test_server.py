@@ -24,6 +24,16 @@ def connected(stack, head, body=b"", length=1_000):
         yield line
 
 
+def patiently(ask, status_of):
+    """Ask again while the database of a busy machine takes longer than doors wait for it."""
+    for _ in range(20):
+        answer = ask()
+        if status_of(answer) != 503:
+            break
+        time.sleep(0.5)
+    return answer
+
+
 FORMS = "POST /account/login/ HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded"
 CALLS = "POST /v1/transactions HTTP/1.1\r\nContent-Type: application/json"
 
@@ -33,7 +43,7 @@ def test_bodies_that_do_not_come_hold_nobody_up(stack, head):
     with ExitStack() as lines:
         for _ in range(MANY):
             lines.enter_context(connected(stack, head, b"a"))
-        name, posted = stack.post()
+        name, posted = patiently(stack.post, lambda answer: answer[1].status)
         page = stack.ask("/account/login/")
 
     assert (posted.status, page.status) == (202, 200)
@@ -42,8 +52,11 @@ def test_bodies_that_do_not_come_hold_nobody_up(stack, head):
 
 
 def test_a_body_that_does_not_come_is_told_so(stack):
-    with connected(stack, CALLS, b"[") as line:
-        answer = line.recv(1_000)
+    def asked():
+        with connected(stack, CALLS, b"[") as line:
+            return line.recv(1_000)
+
+    answer = patiently(asked, lambda answer: int(answer.split()[1]))
 
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"too_slow" in answer
