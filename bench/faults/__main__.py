@@ -37,6 +37,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--kinds", default="", help="only those whose names begin with this")
     parser.add_argument("--short", action="store_true", help="every kind once, each briefly")
+    parser.add_argument(
+        "--shared", action="store_true", help="other work on this machine makes answers late"
+    )
     return parser.parse_args()
 
 
@@ -49,6 +52,7 @@ def _rounds(options: argparse.Namespace) -> Iterator[Plan]:
             faults=options.faults // options.rounds,
             transactions=options.transactions // options.rounds,
             kinds=kinds,
+            is_shared=options.shared or options.short,
         )
         if options.short:
             yield replace(
@@ -57,7 +61,6 @@ def _rounds(options: argparse.Namespace) -> Iterator[Plan]:
                 transactions=0,
                 lasting=(0.3, 1.0),
                 pause=(0.3, 0.6),
-                is_shared=True,
             )
         else:
             yield plan
