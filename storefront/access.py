@@ -7,14 +7,18 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate
+from allauth.account.internal.flows.reauthentication import (
+    did_recently_reauthenticate,
+    reauthenticate_by_password,
+)
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 
 from metering.ledger.scope import LedgerScope
 from metering.models import Quarantined, Transaction
-from revcred.models import Credential, Customer, Membership, Subscription
+from revcred.models import Credential, Customer, Subscription
 
 if TYPE_CHECKING:
     from metering.models.transactions import QuarantinedQuerySet, TransactionQuerySet
@@ -83,15 +87,23 @@ def own_ledger_scope(user: "User") -> LedgerScope:
     )
 
 
-def may_reveal(user: "User", credential: Credential) -> bool:
-    """Return True unless the user's role at this customer is viewer."""
-    memberships = credential.customer.memberships.filter(subscriber__user=user)
-    return memberships.exclude(role=Membership.Role.VIEWER).exists()
-
-
 def has_confirmed_password(request: SignedInRequest) -> bool:
     """Return True if the password was confirmed in this session in the last five minutes.
 
     allauth lets people without a password pass. The storefront does not.
     """
     return request.user.has_usable_password() and did_recently_reauthenticate(request)
+
+
+def confirm_password(request: SignedInRequest, form: Form | None) -> bool:
+    """Return True if the form has the right password, or is None since none is needed.
+
+    Guessing it here counts like guessing it at sign-in.
+    """
+    if form is None:
+        return True
+    # Without a password there is nothing that confirms who asks.
+    if not request.user.has_usable_password() or not form.is_valid():
+        return False
+    reauthenticate_by_password(request)
+    return True

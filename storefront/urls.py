@@ -2,9 +2,28 @@
 
 from django.urls import path
 
-from storefront.views import calls, credentials, home, subscriptions, transactions
+from storefront import action_forms
+from storefront.views import (
+    calls,
+    credential_actions,
+    credentials,
+    home,
+    subscriptions,
+    transactions,
+)
 
 app_name = "storefront"
+
+OWN_ACTIONS: dict[str, type[action_forms.OwnActionForm]] = {
+    "rotate": action_forms.RotateOwnForm,
+    "suspend": action_forms.SuspendOwnForm,
+    "resume": action_forms.ResumeOwnForm,
+    "revoke": action_forms.RevokeOwnForm,
+}
+OWN_KEY_ACTIONS: dict[str, type[action_forms.OwnActionForm]] = {
+    "end": action_forms.EndOwnKeyForm,
+    "extend": action_forms.ExtendOwnKeyForm,
+}
 
 urlpatterns = [
     path("", home.home_page, name="home"),
@@ -21,6 +40,24 @@ urlpatterns = [
         credentials.reveal_page,
         {"field": "secret"},
         name="reveal_secret",
+    ),
+    *(
+        path(
+            f"credentials/<int:credential>/{verb}/",
+            credential_actions.action_page,
+            {"form_class": form},
+            name=verb,
+        )
+        for verb, form in OWN_ACTIONS.items()
+    ),
+    *(
+        path(
+            f"credentials/<int:credential>/keys/<int:key>/{verb}/",
+            credential_actions.action_page,
+            {"form_class": form},
+            name=f"{verb}_key",
+        )
+        for verb, form in OWN_KEY_ACTIONS.items()
     ),
     path("subscriptions/", subscriptions.subscriptions_page, name="subscriptions"),
     path("subscriptions/<int:subscription>/", subscriptions.subscription_page, name="subscription"),

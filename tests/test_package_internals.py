@@ -163,7 +163,7 @@ FUNCTIONS_AND_CLASSES = [
     ),
     Internal(
         f"{REAUTHENTICATION_FLOWS}.reauthenticate_by_password",
-        "storefront/views/credentials.py",
+        "storefront/access.py",
         ("request",),
     ),
     *(

@@ -94,6 +94,22 @@ class CredentialRevoked(Exception):
     """The credential is revoked: it cannot be changed back, and nothing of it is revealed."""
 
 
+class SuspendedByProvider(Exception):
+    """The provider suspended the credential, and a subscriber cannot resume it."""
+
+
+class RotatedMeanwhile(Exception):
+    """The credential has a newer key than the one that the person saw."""
+
+    def __init__(self, key: ExternalKey) -> None:
+        super().__init__(f"The credential has a newer key: {key}.")
+        self.key = key
+
+
+class EndSetByProvider(Exception):
+    """The provider set the key's end, and a subscriber cannot move it."""
+
+
 class NotAssigned(Exception):
     """The credential is not assigned to the subscription at that moment."""
 
@@ -344,18 +360,25 @@ def add_alias_by_fingerprint(
 
 
 @atomic
-def end_key(*, key: ExternalKey, by: User | None, at: datetime | None = None) -> None:
-    """End a key at `at` (default: now).
+def end_key(
+    *,
+    key: ExternalKey,
+    by: User | None,
+    at: datetime | None = None,
+    by_subscriber: bool = False,
+) -> bool:
+    """End a key at `at` (default: now). `by_subscriber`: `by` acts for the customer.
 
-    A key that has ended already keeps its end; one that has not begun never begins.
+    A key that has ended already keeps its end; one that has not begun never begins. Returns False
+    if nothing changed.
     """
     credential, at = key.credential, at or timezone.now()
     _lock_credential(credential)
-    key.refresh_from_db(fields=["active_from", "active_until"])
+    key.refresh_from_db(fields=["active_from", "active_until", "end_by_subscriber"])
     if key.active_until and key.active_until <= max(at, key.active_from):
-        return
+        return False
     before = key.active_until
-    _set_key_end(key, at)
+    _set_key_end(key, at, by_subscriber=by_subscriber)
     until = audit_difference(before, key.active_until)
     details = {
         "hint": key.hint,
@@ -365,6 +388,41 @@ def end_key(*, key: ExternalKey, by: User | None, at: datetime | None = None) ->
     }
     AuditEvent.objects.record(AuditVerb.KEY_ENDED, target=credential, by=by, details=details)
     announce_change(f"a key of “{credential}” was ended", credential=credential, since=at, by=by)
+    return True
+
+
+@atomic
+def extend_key(
+    *, key: ExternalKey, until: datetime, by: User | None, by_subscriber: bool = False
+) -> bool:
+    """Move a key's end to a later moment. `by_subscriber`: `by` acts for the customer.
+
+    If the key had ended, calls made with it since then are counted. A key without an end, or with
+    a later one, stays as it is. Returns False if nothing changed.
+
+    Raises CredentialRevoked, EndSetByProvider, KeyInUse.
+    """
+    credential = key.credential
+    _lock_unrevoked_credential(credential)
+    key.refresh_from_db(fields=["active_from", "active_until", "end_by_subscriber"])
+    before = key.active_until
+    if before is None or until <= before:
+        return False
+    if by_subscriber and not key.end_by_subscriber:
+        raise EndSetByProvider
+    with raising_on_violation(KeyInUse, "externalkey_means_one_credential"):
+        _set_key_end(key, until, by_subscriber=by_subscriber)
+    change = audit_difference(before, key.active_until)
+    details = {
+        "hint": key.hint,
+        "changed": {"until": change},
+        "undo": {"key": key.pk, "until": change},
+    }
+    AuditEvent.objects.record(AuditVerb.KEY_EXTENDED, target=credential, by=by, details=details)
+    announce_change(
+        f"a key of “{credential}” works longer", credential=credential, since=before, by=by
+    )
+    return True
 
 
 @atomic
@@ -376,21 +434,28 @@ def rotate_credential(
     key: str | None = None,
     secret: str | None = None,
     use_again: bool = False,
+    newest_key: int | None = None,
+    by_subscriber: bool = False,
 ) -> ExternalKey:
     """Add a new key that counts from now, and end the old ones after `overlap`.
 
-    Raises KeyInUse, KeyOfRevokedCredential, CredentialRevoked.
+    `newest_key`: id of the newest key that the person saw, so that a click that comes twice rotates
+    once. `by_subscriber`: `by` acts for the customer.
+
+    Raises KeyInUse, KeyOfRevokedCredential, CredentialRevoked, RotatedMeanwhile.
     """
     _lock_unrevoked_credential(credential)
     now = timezone.now()
     ends = now + overlap
     its_keys = credential.keys.filter(kind=ExternalKey.Kind.KEY)
     latest = its_keys.select_related("gateway").first()
+    if newest_key is not None and latest and latest.pk != newest_key:
+        raise RotatedMeanwhile(latest)
     # Aliases go on: they name the application, which a rotation does not change.
     ended = {}
     for each in its_keys.not_ended_at(ends):
         before = each.active_until
-        _set_key_end(each, ends)
+        _set_key_end(each, ends, by_subscriber=by_subscriber)
         ended[str(each)] = audit_difference(before, each.active_until)
     gateway = latest.gateway if latest else None
     new_key = NewKey(key=key, secret=secret, gateway=gateway, active_from=now, use_again=use_again)
@@ -408,31 +473,58 @@ def rotate_credential(
 
 
 @atomic
-def suspend_credential(*, credential: Credential, by: User | None) -> None:
-    """Attribute nothing to the credential from now on. Does nothing if it is suspended."""
-    _lock_unrevoked_credential(credential)
-    now = timezone.now()
-    if credential.suspensions.at(now).exists():
-        return
-    suspension = Suspension.objects.create(credential=credential, active_from=now)
-    details = {"undo": {"suspension": suspension.pk}}
-    AuditEvent.objects.record(AuditVerb.SUSPENDED, target=credential, by=by, details=details)
-    announce_change(f"“{credential}” was suspended", credential=credential, since=now, by=by)
+def suspend_credential(
+    *, credential: Credential, by: User | None, by_subscriber: bool = False
+) -> bool:
+    """Attribute nothing to the credential from now on. Returns False if it was suspended already.
 
-
-@atomic
-def resume_credential(*, credential: Credential, by: User | None) -> None:
-    """Attribute usage to the credential again. Usage of the suspension stays in quarantine."""
+    `by_subscriber`: `by` acts for the customer. If a subscriber had suspended it, the provider's
+    suspension takes the place of that one, so that only the provider ends it.
+    """
     _lock_unrevoked_credential(credential)
     now = timezone.now()
     suspension = credential.suspensions.at(now).first()
-    if suspension:
-        before, suspension.active_until = suspension.active_until, now
-        suspension.save(update_fields=["active_until"])
-        until = audit_difference(before, now)
-        details = {"undo": {"suspension": suspension.pk, "until": until}}
-        AuditEvent.objects.record(AuditVerb.RESUMED, target=credential, by=by, details=details)
-        announce_change(f"“{credential}” was resumed", credential=credential, by=by)
+    if suspension is None:
+        suspension = Suspension.objects.create(
+            credential=credential, active_from=now, by_subscriber=by_subscriber
+        )
+        undo: dict[str, Any] = {"suspension": suspension.pk}
+        announce_change(f"“{credential}” was suspended", credential=credential, since=now, by=by)
+    elif suspension.by_subscriber and not by_subscriber:
+        suspension.by_subscriber = False
+        suspension.save(update_fields=["by_subscriber"])
+        # No call changes its owner, so nothing is announced.
+        undo = {"suspension": suspension.pk, "was_by_subscriber": True}
+    else:
+        return False
+    details = {"undo": undo}
+    AuditEvent.objects.record(AuditVerb.SUSPENDED, target=credential, by=by, details=details)
+    return True
+
+
+@atomic
+def resume_credential(
+    *, credential: Credential, by: User | None, by_subscriber: bool = False
+) -> bool:
+    """Attribute usage to the credential again. Usage of the suspension stays in quarantine.
+
+    `by_subscriber`: `by` acts for the customer. Returns False if it was not suspended. Raises
+    SuspendedByProvider: then only the provider resumes it.
+    """
+    _lock_unrevoked_credential(credential)
+    now = timezone.now()
+    suspension = credential.suspensions.at(now).first()
+    if suspension is None:
+        return False
+    if by_subscriber and not suspension.by_subscriber:
+        raise SuspendedByProvider
+    before, suspension.active_until = suspension.active_until, now
+    suspension.save(update_fields=["active_until"])
+    until = audit_difference(before, now)
+    details = {"undo": {"suspension": suspension.pk, "until": until}}
+    AuditEvent.objects.record(AuditVerb.RESUMED, target=credential, by=by, details=details)
+    announce_change(f"“{credential}” was resumed", credential=credential, by=by)
+    return True
 
 
 @atomic
@@ -760,9 +852,11 @@ def _end_assignment(
     return undo
 
 
-def _set_key_end(key: ExternalKey, at: datetime) -> None:
+def _set_key_end(key: ExternalKey, at: datetime, *, by_subscriber: bool) -> None:
+    # A subscriber who brings the provider's end forward may not move it back later.
+    key.end_by_subscriber = by_subscriber and (key.active_until is None or key.end_by_subscriber)
     key.active_until = max(at, key.active_from)
-    key.save(update_fields=["active_until"])
+    key.save(update_fields=["active_until", "end_by_subscriber"])
 
 
 def _reattribute_since(key: ExternalKey) -> datetime | None:

@@ -441,7 +441,8 @@ def _restore_key_end(event: AuditEvent, credential: Credential, by: User | None)
         return {}
     if credential.revoked_at:
         raise CannotUndo("The credential has been revoked meanwhile.")
-    return _reopen_key(key, old, since=new, event=event, by=by)
+    since = min(filter(None, (old, new)), default=None)
+    return _reopen_key(key, old, since=since, event=event, by=by)
 
 
 def _reopen_key(
@@ -452,7 +453,7 @@ def _reopen_key(
     event: AuditEvent,
     by: User | None,
 ) -> dict[str, Any]:
-    """Set the key's former end, and announce the calls in between."""
+    """Set the key's former end, and announce the calls in between, which are later than `since`."""
     before, key.active_until = key.active_until, until
     key.save(update_fields=["active_until"])
     announce_change(f"“{event}” was undone", credential=key.credential, since=since, by=by)
@@ -464,6 +465,11 @@ def _lift_suspension(event: AuditEvent, credential: Credential, by: User | None)
     suspension = _suspension_of(event, credential)
     if suspension.active_until is not None:
         raise CannotUndo("It has been resumed meanwhile.")
+    # It took the place of a subscriber's suspension, which holds again.
+    if event.details["undo"].get("was_by_subscriber"):
+        suspension.by_subscriber = True
+        suspension.save(update_fields=["by_subscriber"])
+        return {"by_subscriber": [False, True]}
     since = suspension.active_from
     suspension.delete()
     announce_change(f"“{event}” was undone", credential=credential, since=since, by=by)
@@ -523,6 +529,7 @@ _RESTORE_BY_VERB: Mapping[str, Callable[[AuditEvent, Any, User | None], dict[str
     AuditVerb.ASSIGNED: _restore_assignments,
     AuditVerb.UNASSIGNED: _restore_assignments,
     AuditVerb.KEY_ENDED: _restore_key_end,
+    AuditVerb.KEY_EXTENDED: _restore_key_end,
     AuditVerb.ALIAS_ADDED: _restore_key_end,
     AuditVerb.SUSPENDED: _lift_suspension,
     AuditVerb.RESUMED: _restore_suspension,

@@ -459,15 +459,17 @@ class ResumeCredentialForm(CredentialActionForm):
     def effects(self) -> list[confirmation.Effect]:
         now = timezone.now()
         # One that is not suspended is not resumed: the action says so.
-        if self.target.suspensions.at(now).first() is None:
+        suspension = self.target.suspensions.at(now).first()
+        if suspension is None:
             return []
         keys = confirmation.counted(self.target.keys.at(now).count(), "key")
         assigned = self.target.assignments.at(now).count()
         rows = SELECT_KEYS_OF_CREDENTIAL.format(credential=self.target.pk)
         waiting = hooks.count_waiting_for(rows).transactions
+        by_subscriber = "A subscriber suspended it. " if suspension.by_subscriber else ""
         return [
             confirmation.Effect(
-                f"From now on, calls with {keys} are charged to"
+                f"{by_subscriber}From now on, calls with {keys} are charged to"
                 f" {confirmation.counted(assigned, 'subscription')} again. Earlier calls with these"
                 f" keys stay in quarantine: {confirmation.counted(waiting, 'call')}."
             )

@@ -97,6 +97,7 @@ class AuditVerb(models.TextChoices):
     ISSUED = "issued"
     ALIAS_ADDED = "alias_added", "Alias added"
     KEY_ENDED = "key_ended", "Key ended"
+    KEY_EXTENDED = "key_extended", "Key extended"
     ROTATED = "rotated"
     SUSPENDED = "suspended"
     RESUMED = "resumed"

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
 from revcred.fingerprints import fingerprint, new_fingerprint_hex, old_fingerprint_hex
-from revcred.models.customers import Customer, Subscriber
+from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
 from revcred.models.periods import ACTIVE_PERIOD, DatedModel, DatedQuerySet
 from revcred.models.subscriptions import Subscription
@@ -123,11 +123,26 @@ class Credential(models.Model):
             return self.State.EXPIRED
         return self.State.SUSPENDED if suspended else self.State.ACTIVE
 
+    def may_be_managed_by(self, user: User) -> bool:
+        """Return True if the user is a member of the customer in any role but viewer.
+
+        Whether the user sees the credential at all is asked with `visible_to`.
+        """
+        memberships = self.customer.memberships.filter(subscriber__user=user)
+        return memberships.exclude(role=Membership.Role.VIEWER).exists()
+
 
 class Suspension(DatedModel):
     """A period in which a credential must not be used, kept because past calls are judged by it."""
 
     credential = models.ForeignKey(Credential, models.CASCADE, related_name="suspensions")
+    # The database's default is for versions of revcred that do not know the column.
+    by_subscriber = models.BooleanField(
+        "by a subscriber",
+        default=False,
+        db_default=False,
+        help_text="A subscriber made it, and may end it. Others are the provider's to end.",
+    )
 
     objects = DatedQuerySet["Suspension"].as_manager()
 
@@ -185,6 +200,8 @@ class ExternalKey(DatedModel):
     fingerprint = models.UUIDField(editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # A subscriber may move such an end, and no end that the provider set.
+    end_by_subscriber = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = ExternalKeyQuerySet.as_manager()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 from django.utils.formats import date_format
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince, timeuntil
 
@@ -93,6 +93,24 @@ def assignment_end(assignment: Assignment, now: datetime) -> SafeString | str:
     if subscription.active_from > now:
         return format_html("subscription begins {}", utc_date(subscription.active_from))
     return utc_datetime(own_end, "open")
+
+
+@register.simple_tag
+def hour_bars(amounts: list[int], most: int) -> SafeString:
+    """Draw a bar for each hour. `most`: the amount of a bar of full height."""
+    heights = [round(10 * amount / (most or 1), 2) for amount in amounts]
+    bars = format_html_join(
+        "",
+        '<rect x="{}.15" y="{}" width="0.7" height="{}" />',
+        ((left, round(10 - height, 2), height) for left, height in enumerate(heights)),
+    )
+    return format_html(
+        '<svg class="spark" viewBox="0 0 {} 10" preserveAspectRatio="none" role="img"'
+        ' aria-label="{}">{}</svg>',
+        len(amounts),
+        f"Calls of each hour, the latest last: {', '.join(map(str, amounts))}",
+        bars,
+    )
 
 
 @register.filter

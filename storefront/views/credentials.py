@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from allauth.account.adapter import get_adapter
-from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -17,13 +16,15 @@ from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods
 
+from metering.key_calls import TooManyCalls, count_calls_of_keys
 from metering.verification import figures
 from revcred.actions import credentials
-from revcred.models import AuditEvent, Credential, ExternalKey
+from revcred.actions.own_credentials import RESTORABLE_PERIOD
+from revcred.models import Credential, ExternalKey, Gateway
 from storefront.access import (
     SignedInRequest,
+    confirm_password,
     has_confirmed_password,
-    may_reveal,
     never_cached,
     own_credentials,
     own_ledger_scope,
@@ -32,6 +33,7 @@ from storefront.access import (
     sign_in_required,
 )
 from storefront.forms import ConfirmPasswordForm, CredentialSearchForm
+from storefront.history import history_of
 from storefront.listings import attach_uncounted, with_listing_columns
 from storefront.uncounted import group_uncounted, waiting_calls
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
@@ -114,7 +116,10 @@ def _credential_context(
         "holders": credential.holders.all(),
         "keys": [key for key in keys if not _is_ended_key(key, now)],
         "ended_keys": [key for key in keys if _is_ended_key(key, now)],
-        "may_reveal": may_reveal(request.user, credential) and not credential.revoked_at,
+        "may_manage": credential.may_be_managed_by(request.user) and not credential.revoked_at,
+        "suspension": credential.suspensions.at(now).first(),
+        "rotation": _rotation(keys, now),
+        "new_key": _new_key(request, keys),
         "assignments": assignments,
         "refused": [
             figure
@@ -122,9 +127,50 @@ def _credential_context(
             if not figure.observed
         ],
         "latest_refused": figures.latest_refused_of(credential.pk),
-        "reveals": AuditEvent.objects.about(credential).reveals()[:MAX_LATEST_ROWS],
+        "history": history_of(credential),
         "transactions": latest.select_related("subscription")[:MAX_LATEST_ROWS],
     }
+
+
+def _rotation(keys: list[ExternalKey], now: datetime) -> dict[str, Any] | None:
+    """Return the keys of a rotation that is under way or was lately, with their calls."""
+    of_rotation = [
+        key
+        for key in keys
+        if key.kind == ExternalKey.Kind.KEY
+        and key.active_from <= now
+        and key.outlasts(now - RESTORABLE_PERIOD)
+    ]
+    old = [key for key in of_rotation if key.active_until]
+    if not old:
+        return None
+    try:
+        calls = count_calls_of_keys(of_rotation, now)
+    except TooManyCalls:
+        calls = {}
+    gateways = Gateway.objects.in_bulk({pk for each in calls.values() for pk in each.gateways})
+    return {
+        "rows": [
+            {
+                "key": key,
+                "calls": calls.get(key.pk),
+                "gateways": [gateways[pk] for pk in calls[key.pk].gateways] if calls else [],
+                "has_ended": _is_ended_key(key, now),
+            }
+            for key in of_rotation
+        ],
+        "is_counted": bool(calls),
+        "most": max((amount for each in calls.values() for amount in each.amounts), default=0),
+        "in_use": [
+            key for key in old if calls and calls[key.pk].last_hours and not _is_ended_key(key, now)
+        ],
+    }
+
+
+def _new_key(request: SignedInRequest, keys: list[ExternalKey]) -> ExternalKey | None:
+    """Return the key that the person has just made, which the page's address names."""
+    number = request.GET.get("new", "")
+    return next((key for key in keys if str(key.pk) == number), None)
 
 
 def _is_ended_key(key: ExternalKey, now: datetime) -> bool:
@@ -146,7 +192,7 @@ def reveal_page(
     found = get_object_or_404(mine, pk=credential)
     # A key that ended opens nothing any more, so there is no reason to show it.
     its_key = get_object_or_404(found.keys.not_ended_at(timezone.now()), pk=key)
-    if not may_reveal(request.user, found):
+    if not found.may_be_managed_by(request.user):
         raise PermissionDenied
     context = {"credential": found, "key": its_key, "what": "key" if field == "value" else "secret"}
     if request.method == "POST":
@@ -161,14 +207,11 @@ def _confirm_and_reveal(
     field: credentials.RevealableField,
     context: dict[str, Any],
 ) -> HttpResponse:
-    """Reveal if the password is right. Guessing it here counts like guessing it at sign-in."""
-    if has_confirmed_password(request):
-        return _render_revealed(request, key, field, context)
-    form = ConfirmPasswordForm(request.POST, user=request.user)
-    # Without a password there is nothing that confirms who asks.
-    if not request.user.has_usable_password() or not form.is_valid():
+    """Reveal if the password is right, or was confirmed lately."""
+    is_asked = not has_confirmed_password(request)
+    form = ConfirmPasswordForm(request.POST, user=request.user) if is_asked else None
+    if not confirm_password(request, form):
         return render(request, "storefront/reveal.html", context | {"form": form}, status=403)
-    reauthenticate_by_password(request)
     return _render_revealed(request, key, field, context)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -9,8 +10,9 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 
 from metering.models import Quarantined, Transaction
-from revcred.models import ExternalKey, Membership
-from storefront.urls import urlpatterns
+from revcred.actions import credentials
+from revcred.models import AuditEvent, Credential, ExternalKey, Membership, OutgoingMail
+from storefront.urls import OWN_ACTIONS, OWN_KEY_ACTIONS, urlpatterns
 from tests import factories
 
 Role = Membership.Role
@@ -18,6 +20,12 @@ Role = Membership.Role
 OWN, HELD_BY_OTHERS, FOREIGN, NONE = "own", "held by others", "foreign", "none"
 ABOUT = (OWN, HELD_BY_OTHERS, FOREIGN, NONE)
 LISTS = ("home", "credentials", "subscriptions", "calls")
+PAGES_OF_ACTIONS = {
+    "reveal_key",
+    "reveal_secret",
+    *OWN_ACTIONS,
+    *(f"{name}_key" for name in OWN_KEY_ACTIONS),
+}
 EVERYBODY = ("owner", "member", "viewer", "stranger", "staff")
 
 
@@ -27,6 +35,7 @@ class Thing:
 
     credential: int
     key: int
+    old_key: int
     subscription: int
     transaction: object
     uncounted: object
@@ -34,6 +43,13 @@ class Thing:
     def urls(self):
         return {
             "credential": reverse("storefront:credential", args=[self.credential]),
+            **{name: reverse(f"storefront:{name}", args=[self.credential]) for name in OWN_ACTIONS},
+            **{
+                f"{name}_key": reverse(
+                    f"storefront:{name}_key", args=[self.credential, self.old_key]
+                )
+                for name in OWN_KEY_ACTIONS
+            },
             "reveal_key": reverse("storefront:reveal_key", args=[self.credential, self.key]),
             "reveal_secret": reverse("storefront:reveal_secret", args=[self.credential, self.key]),
             "subscription": reverse("storefront:subscription", args=[self.subscription]),
@@ -50,9 +66,16 @@ def a_thing(customer, holders=()):
     )
     factories.settled(factories.a_call(key), factories.a_call(key, subscription_named="no such"))
     counted = Transaction.objects.get(subscription=subscription)
-    its_key = credential.keys.get()
-    waiting = Quarantined.objects.get(fingerprint=its_key.fingerprint)
-    return Thing(credential.pk, its_key.pk, subscription.pk, counted.pk, waiting.pk)
+    old_key = credential.keys.get()
+    waiting = Quarantined.objects.get(fingerprint=old_key.fingerprint)
+    its_key = credentials.rotate_credential(
+        credential=credential,
+        overlap=timedelta(days=1),
+        secret="another-secret",
+        by=None,
+        by_subscriber=True,
+    )
+    return Thing(credential.pk, its_key.pk, old_key.pk, subscription.pk, counted.pk, waiting.pk)
 
 
 @pytest.fixture
@@ -66,7 +89,7 @@ def world(db):
         OWN: a_thing(customer, holders=[people["member"], people["viewer"]]),
         HELD_BY_OTHERS: a_thing(customer),
         FOREIGN: a_thing(factories.a_customer()),
-        NONE: Thing(999_999, 999_999, 999_999, uuid4(), uuid4()),
+        NONE: Thing(*[999_999] * 4, uuid4(), uuid4()),
     }
     return users, things
 
@@ -75,7 +98,7 @@ def expected(who, about, page):
     seen = about == OWN or (who == "owner" and about == HELD_BY_OTHERS)
     if who in ("stranger", "staff") or not seen:
         return 404
-    return 403 if who == "viewer" and page.startswith("reveal") else 200
+    return 403 if who == "viewer" and page in PAGES_OF_ACTIONS else 200
 
 
 def test_every_page_about_a_thing_for_everybody(world, sign_in):
@@ -102,6 +125,48 @@ def test_nobody_reveals_what_they_may_not(world, sign_in):
                 answer = client.post(things[about].urls()[page], {"password": factories.PASSWORD})
                 if answer.status_code != expected(who, about, page):
                     wrong.append((who, about, page, answer.status_code))
+
+    assert wrong == []
+
+
+def state_of(thing):
+    """All that an action could have changed."""
+    return (
+        list(Credential.objects.filter(pk=thing.credential).values()),
+        list(ExternalKey.objects.filter(credential=thing.credential).order_by("pk").values()),
+        Credential.objects.get(pk=thing.credential).suspensions.count(),
+        AuditEvent.objects.about(Credential(pk=thing.credential)).count(),
+        OutgoingMail.objects.count(),
+    )
+
+
+def test_nobody_does_with_a_credential_what_they_may_not(world, sign_in):
+    users, things = world
+    sent = {
+        "password": factories.PASSWORD,
+        "reason": "Because.",
+        "overlap": "0",
+        "period": "720",
+    }
+    wrong = []
+    for who, abouts in (
+        ("viewer", ABOUT),
+        ("stranger", ABOUT),
+        ("staff", ABOUT),
+        ("member", (HELD_BY_OTHERS, FOREIGN, NONE)),
+        ("owner", (FOREIGN, NONE)),
+    ):
+        client = sign_in(users[who])
+        for about in abouts:
+            thing = things[about]
+            before = state_of(thing) if about != NONE else None
+            for page in PAGES_OF_ACTIONS:
+                form = sent | {"newest_key": thing.key}
+                status = client.post(thing.urls()[page], form).status_code
+                if status != expected(who, about, page):
+                    wrong.append((who, about, page, status))
+            if before and state_of(thing) != before:
+                wrong.append((who, about, "changed"))
 
     assert wrong == []
 
@@ -198,7 +263,7 @@ def test_a_holder_who_left_the_customer_sees_nothing_of_it(world, sign_in):
 
 def test_numbers_no_database_holds_are_not_found(world, sign_in):
     users, _ = world
-    huge = Thing(10**30, 10**30, 10**30, uuid4(), uuid4())
+    huge = Thing(*[10**30] * 4, uuid4(), uuid4())
 
     statuses = {sign_in(users["owner"]).get(url).status_code for url in huge.urls().values()}
 
@@ -208,7 +273,7 @@ def test_numbers_no_database_holds_are_not_found(world, sign_in):
 def test_every_page_there_is_has_been_asked_for():
     pages = {each.name for each in urlpatterns if isinstance(each, URLPattern)}
 
-    about_things = set(Thing(1, 1, 1, uuid4(), uuid4()).urls()) - {"uncounted"}
+    about_things = set(Thing(*[1] * 4, uuid4(), uuid4()).urls()) - {"uncounted"}
     assert pages == about_things | set(LISTS)
 
 

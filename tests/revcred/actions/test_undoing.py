@@ -106,7 +106,7 @@ def test_every_action_on_a_credential_says_whether_and_how_it_is_undone(
         for verb, restore in undoing._RESTORE_BY_VERB.items()
         if restore is undoing._restore_recorded_fields
     }
-    assert {*actions} | {Verb.RESUMED} == {*undoing._RESTORE_BY_VERB} - of_others
+    assert {*actions} | {Verb.RESUMED, Verb.KEY_EXTENDED} == {*undoing._RESTORE_BY_VERB} - of_others
 
 
 def test_what_has_been_resumed_by_mistake_is_suspended_since_as_before(credential):
@@ -116,6 +116,22 @@ def test_what_has_been_resumed_by_mistake_is_suspended_since_as_before(credentia
     undo(AuditEvent.objects.filter(verb=Verb.RESUMED).get())
 
     assert credential.suspensions.get().active_until is None
+
+
+def test_a_key_that_works_longer_by_mistake_ends_as_before(credential):
+    ends = timezone.now() - 2 * DAY
+    key = credential.keys.get()
+    credentials.end_key(key=key, by=None, at=ends)
+    reattribution.work_through_claims()
+    before = usage()
+    credentials.extend_key(key=key, until=timezone.now() + DAY, by=None)
+    reattribution.work_through_claims()
+    assert usage() != before
+
+    undo(AuditEvent.objects.filter(verb=Verb.KEY_EXTENDED).get())
+
+    assert usage() == before
+    assert credential.keys.get().active_until == ends
 
 
 def test_a_start_from_the_very_beginning_comes_back_as_it_was(credential, subscription, other):

@@ -238,7 +238,8 @@ def test_holders_and_owners_see_who_looked(browser, credential, ada, sign_in):
 
     page = sign_in(owner).get(reverse("storefront:credential", args=[credential.pk]))
 
-    assert "<strong>ada@example.com</strong> revealed the key" in page.content.decode()
+    told = "<strong><bdi>ada@example.com</bdi></strong> <bdi>revealed the key"
+    assert told in page.content.decode()
 
 
 def test_the_pages_say_what_could_be_shown_without_reading_it(browser, credential):

@@ -1,0 +1,141 @@
+"""Actions that subscribers perform on their own credentials, and the mails about them.
+
+They are the actions of `revcred.actions.credentials`, done for the customer: the provider's
+suspensions and ends stay as they are. Holders and owners are told by mail, except whoever did it.
+"""
+
+from datetime import datetime, timedelta
+
+from django.db.transaction import atomic
+from django.urls import reverse
+from django.utils import timezone
+
+from revcred.actions import credentials
+from revcred.models import Credential, ExternalKey, Membership, Subscriber, User
+from revcred.outbox import absolute_url, queue_mail
+
+CHANGE_MAIL = "emails/own_credential_changed"
+# An end that was set by mistake can be moved for so long after it.
+RESTORABLE_PERIOD = timedelta(days=7)
+
+
+class NotAllowed(Exception):
+    """The user is a viewer of the customer, or sees none of its credentials any more."""
+
+
+class KeyEndedLongAgo(Exception):
+    """The key ended more than RESTORABLE_PERIOD ago, or has no end that could be moved."""
+
+
+@atomic
+def suspend_own_credential(*, credential: Credential, by: User) -> None:
+    """Have calls with the credential not counted from now on. Raises NotAllowed and others."""
+    _check_allowed(credential, by)
+    if credentials.suspend_credential(credential=credential, by=by, by_subscriber=True):
+        _tell(
+            credential,
+            by,
+            "suspended it. Calls with it are not counted until one of you resumes it.",
+        )
+
+
+@atomic
+def resume_own_credential(*, credential: Credential, by: User) -> None:
+    """Have calls with the credential counted again, unless the provider suspended it.
+
+    Raises NotAllowed, SuspendedByProvider and others.
+    """
+    _check_allowed(credential, by)
+    if credentials.resume_credential(credential=credential, by=by, by_subscriber=True):
+        _tell(credential, by, "resumed it. Calls with it are counted again.")
+
+
+@atomic
+def revoke_own_credential(*, credential: Credential, reason: str, by: User) -> None:
+    """Revoke the credential for good. Raises NotAllowed and CredentialRevoked."""
+    _check_allowed(credential, by)
+    credentials.revoke_credential(credential=credential, reason=reason, by=by)
+    _tell(credential, by, f"revoked it for good. The reason given: {reason}")
+
+
+@atomic
+def rotate_own_credential(
+    *,
+    credential: Credential,
+    overlap: timedelta,
+    by: User,
+    newest_key: int,
+    key: str | None = None,
+    secret: str | None = None,
+) -> ExternalKey:
+    """Add a new key, and end the old ones after `overlap`.
+
+    `newest_key`: id of the newest key that the person saw. `key`: None generates one.
+
+    Raises NotAllowed, RotatedMeanwhile, KeyInUse, KeyOfRevokedCredential, CredentialRevoked.
+    """
+    _check_allowed(credential, by)
+    new = credentials.rotate_credential(
+        credential=credential,
+        overlap=overlap,
+        key=key,
+        secret=secret,
+        newest_key=newest_key,
+        by_subscriber=True,
+        by=by,
+    )
+    ends = f"at {timezone.now() + overlap:%Y-%m-%d %H:%M} UTC" if overlap else "now"
+    _tell(
+        credential,
+        by,
+        f"rotated it. Its new key ends with {new.hint}. The old key ends {ends}.",
+    )
+    return new
+
+
+@atomic
+def end_own_key(*, key: ExternalKey, by: User) -> None:
+    """End an old key of a rotation now. Raises NotAllowed."""
+    _check_allowed(key.credential, by)
+    if credentials.end_key(key=key, by=by, by_subscriber=True):
+        _tell(key.credential, by, f"ended its old key that ends with {key.hint}.")
+
+
+@atomic
+def extend_own_key(*, key: ExternalKey, until: datetime, by: User) -> None:
+    """Move the end of an old key to a later moment; one that ended lately works again.
+
+    Raises NotAllowed, KeyEndedLongAgo, EndSetByProvider, KeyInUse, CredentialRevoked.
+    """
+    _check_allowed(key.credential, by)
+    if key.active_until is None or key.active_until < timezone.now() - RESTORABLE_PERIOD:
+        raise KeyEndedLongAgo
+    if credentials.extend_key(key=key, until=until, by=by, by_subscriber=True):
+        _tell(
+            key.credential,
+            by,
+            f"let its old key that ends with {key.hint} work until {until:%Y-%m-%d %H:%M} UTC.",
+        )
+
+
+def _check_allowed(credential: Credential, by: User) -> None:
+    """Raise NotAllowed, or RevealsPaused if the person's new address is not confirmed."""
+    if by.reveals_rest_since:
+        raise credentials.RevealsPaused
+    is_visible = Credential.objects.visible_to(by).filter(pk=credential.pk).exists()
+    if not (is_visible and credential.may_be_managed_by(by)):
+        raise NotAllowed
+
+
+def _tell(credential: Credential, by: User, what: str) -> None:
+    """Tell the credential's holders and the customer's owners by mail, except `by`."""
+    owners = Subscriber.objects.filter(
+        memberships__customer=credential.customer,
+        memberships__role=Membership.Role.OWNER,
+        user__is_active=True,
+    )
+    addresses = {person.email for person in (*credential.holders.all(), *owners)}
+    url = absolute_url(reverse("storefront:credential", args=[credential.pk]))
+    for address in sorted(addresses - {by.email}):
+        context = {"credential": credential, "by": by, "what": what, "url": url}
+        queue_mail(CHANGE_MAIL, address, context)

@@ -1,0 +1,77 @@
+"""Pages on which subscribers rotate, suspend, resume and revoke their own credentials."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods
+
+from revcred.actions.own_credentials import NotAllowed
+from revcred.models import Credential, ExternalKey
+from storefront.access import (
+    SignedInRequest,
+    confirm_password,
+    has_confirmed_password,
+    never_cached,
+    own_credentials,
+    sign_in_required,
+)
+from storefront.action_forms import OwnActionForm, RotateOwnForm
+from storefront.forms import ConfirmPasswordForm
+
+
+@never_cached
+@require_http_methods(["GET", "HEAD", "POST"])
+@sensitive_post_parameters()
+@sign_in_required
+def action_page(
+    request: SignedInRequest,
+    credential: int,
+    form_class: type[OwnActionForm],
+    key: int | None = None,
+) -> HttpResponse:
+    """On GET tell what the action will do; on POST perform it. Raises PermissionDenied."""
+    found = get_object_or_404(
+        own_credentials(request.user).select_related("customer"), pk=credential
+    )
+    its_key = None
+    if key is not None:
+        keys = found.keys.filter(kind=ExternalKey.Kind.KEY, active_until__isnull=False)
+        its_key = get_object_or_404(keys.select_related("credential__customer"), pk=key)
+    if not found.may_be_managed_by(request.user):
+        raise PermissionDenied
+    data = request.POST if request.method == "POST" else None
+    form = form_class(data, credential=found, key=its_key)
+    is_asked = form.is_confirmed_by_password and not has_confirmed_password(request)
+    password = ConfirmPasswordForm(data, user=request.user) if is_asked else None
+    status = 200
+    if request.method == "POST" and form.is_valid():
+        if not confirm_password(request, password):
+            status = 403
+        elif sentence := _perform(request, form):
+            messages.success(request, sentence)
+            return HttpResponseRedirect(_address_afterwards(found, form))
+    context: dict[str, Any] = {"credential": found, "form": form, "password": password}
+    if form.is_tried_first and not form.problem:
+        context["found"] = form.try_first(request.user)
+    return render(request, "storefront/action.html", context, status=status)
+
+
+def _perform(request: SignedInRequest, form: OwnActionForm) -> str:
+    try:
+        return form.try_action(request.user)
+    except NotAllowed:
+        # The role was changed, or the person removed, while the page was open.
+        raise PermissionDenied from None
+
+
+def _address_afterwards(credential: Credential, form: OwnActionForm) -> str:
+    address = reverse("storefront:credential", args=[credential.pk])
+    if isinstance(form, RotateOwnForm) and form.new_key:
+        # There the new key is shown, so that neither reload nor Back makes another one.
+        return f"{address}?new={form.new_key.pk}"
+    return address
