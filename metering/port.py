@@ -77,5 +77,14 @@ class Metering:
             cursor.execute(query, {"most": most})
             return [number for (number,) in cursor.fetchall()]
 
+    def find_rows_with_tokens(self, rows: TableOfRows) -> list[int]:
+        query = sql.SQL(
+            "SELECT n.number FROM {rows} n WHERE EXISTS (SELECT FROM metering_gatewaytoken t"
+            " WHERE t.gateway_id = n.gateway_id) ORDER BY 1"
+        ).format(rows=sql.Identifier(rows.name))
+        with connection.cursor() as cursor:
+            cursor.execute(query.as_string())
+            return [number for (number,) in cursor.fetchall()]
+
     def erase_person(self, texts: PersonTexts) -> int:
         return erasure.erase_person(texts)

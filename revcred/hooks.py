@@ -194,6 +194,18 @@ def row_numbers_with_usage(query: str, *, most: int) -> list[int]:
         return metering.find_rows_with_usage(rows, most=most)
 
 
+def row_numbers_with_tokens(query: str) -> list[int]:
+    """Return the numbers of the rows of a query whose gateways have tokens.
+
+    `query`: its columns are those of `MeteringPort.find_rows_with_tokens`.
+    """
+    metering = connected_metering()
+    if not metering:
+        return []
+    with table_of_rows("revcred_asked_for_tokens", query) as rows:
+        return metering.find_rows_with_tokens(rows)
+
+
 def erase_person_in_calls(texts: PersonTexts) -> int:
     """Replace what stored calls say of a person, and return the number of calls."""
     metering = connected_metering()

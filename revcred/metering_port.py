@@ -219,6 +219,12 @@ class MeteringPort(Protocol):
         a row names a credential or subscriptions.
         """
 
+    def find_rows_with_tokens(self, rows: TableOfRows) -> list[int]:
+        """Return the column `number` of the rows whose gateways have tokens, also revoked ones.
+
+        Columns: `number`, `gateway_id`. Only a gateway with a token has ever reported anything.
+        """
+
     def erase_person(self, texts: PersonTexts) -> int:
         """Replace what stored calls say of a person, and return the number of calls.
 

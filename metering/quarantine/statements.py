@@ -72,10 +72,31 @@ QUARANTINE_WITH_SOURCES = QUARANTINE_OF_SUBSCRIPTIONS.format(
 )
 
 
+# Subscriptions of products that an upload changed; if it changed sources or path rules, those of
+# all products that do not count every call.
+SUBSCRIPTIONS_OF_CHANGED_PRODUCTS = sql.SQL("""
+    SELECT s.id, s.external_key FROM revcred_uploadchange u
+    JOIN revcred_subscription s ON s.product_id = u.target_id
+    WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.product'
+    UNION
+    SELECT s.id, s.external_key FROM revcred_subscription s
+    WHERE s.product_id IN (SELECT id FROM revcred_product WHERE restricted) AND EXISTS (
+        SELECT FROM revcred_uploadchange u
+        WHERE u.upload_id = %(upload)s
+            AND u.target_type IN ('revcred.source', 'revcred.pathrule')
+    )
+""")
+
+
 QUARANTINE_OF_UPLOAD = sql.SQL("""
     q.fingerprint IN (
         SELECT k.fingerprint FROM revcred_uploadchange u
         JOIN revcred_externalkey k ON k.credential_id = u.target_id
+        WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
+    ) OR q.fingerprint IN (
+        -- Keys that another credential has again, once the list that took them was undone.
+        SELECT k.fingerprint FROM revcred_uploadchange u
+        JOIN revcred_externalkey k ON k.id = (u.undo_data ->> 'taken')::bigint
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
     ) OR q.fingerprint IN (
         -- Keys that are charged to changed subscriptions: dates or products decide, too.
@@ -91,9 +112,18 @@ QUARANTINE_OF_UPLOAD = sql.SQL("""
         SELECT f.name FROM revcred_uploadchange u
         JOIN revcred_formername f ON f.kind = 'subscription' AND f.target_id = u.target_id
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+    ) OR q.fingerprint IN (
+        SELECT k.fingerprint FROM ({of_products}) s
+        JOIN revcred_assignment a ON a.subscription_id = s.id
+        JOIN revcred_externalkey k ON k.credential_id = a.credential_id
+    ) OR q.subscription_named IN (
+        SELECT s.external_key FROM ({of_products}) s
+        UNION ALL
+        SELECT f.name FROM ({of_products}) s
+        JOIN revcred_formername f ON f.kind = 'subscription' AND f.target_id = s.id
     -- Names of other kinds may lead anywhere: any list may create or end what they stand for.
     ) OR q.names IS NOT NULL
-""")
+""").format(of_products=SUBSCRIPTIONS_OF_CHANGED_PRODUCTS)
 
 
 # Poison is judged again only when an admin asks for it, which clears its error.
@@ -309,8 +339,19 @@ LEDGER_OF_UPLOAD = sql.SQL("""
         JOIN revcred_subscription s ON s.id = u.target_id
         JOIN revcred_formername f ON f.kind = 'subscription' AND f.name = s.external_key
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
+        UNION
+        SELECT s.id FROM ({of_products}) s
+        UNION
+        SELECT other.subscription_id FROM ({of_products}) s
+        JOIN revcred_assignment a ON a.subscription_id = s.id
+        JOIN revcred_assignment other ON other.credential_id = a.credential_id
+        UNION
+        -- Calls that give only names may have been of another subscription of the customer.
+        SELECT o.id FROM ({of_products}) s
+        JOIN revcred_subscription c ON c.id = s.id
+        JOIN revcred_subscription o ON o.customer_id = c.customer_id
     )
-""")
+""").format(of_products=SUBSCRIPTIONS_OF_CHANGED_PRODUCTS)
 
 
 # Transactions that wait under the keys and names of an upload, by the customer they would go to.

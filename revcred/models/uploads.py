@@ -35,7 +35,7 @@ class Upload(models.Model):
         counts   rows by action
         also_creates
                  things created because rows name them: customers, subscribers, subscriptions,
-                 products
+                 products, sources
         effects  rows by effect (see `rights.RowEffect`)
         members  new members: `count`, `of_others` (people of other customers), and the first
                  `people`: email, domain, customer, role, rows, is_rejected, is_of_another,

@@ -141,6 +141,8 @@ def _describe_file(upload: Upload, read: ListReader) -> Iterator[Any]:
         else:
             upload.mapping = mapping.without_fixed_columns(guessed.mapping, upload.fixed_values)
             upload.findings["asked"] = guessed.asked
+    if kind is ListKind.GATEWAYS:
+        upload.findings["tokens"] = samples.token_columns(read.header, mapped_columns(upload))
     upload.sample = samples.sample_rows(read.header, sample, mapped_columns(upload))
     upload.save(
         update_fields=[
@@ -220,6 +222,8 @@ def _plan_rows(upload: Upload) -> None:
         # Without statistics the planner takes a table that was just filled for an empty one.
         cursor.execute(f"ANALYZE {incoming}")
         arguments = plan_arguments(upload, at=timezone.now())
+        if plan.inspect:
+            plan.inspect(cursor, incoming)
         for statement in plan.resolve:
             cursor.execute(statement.format(source=incoming), arguments)
         cursor.execute(

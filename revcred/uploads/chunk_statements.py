@@ -63,7 +63,7 @@ def prepare_chunk_statements(upload: Upload, plan: ListPlan) -> None:
 
 
 def create_named_things(cursor: CursorWrapper, upload: Upload, plan: ListPlan) -> None:
-    """Create customers, subscribers and subscriptions that rows name, before the first chunk."""
+    """Create things that rows name, such as customers and sources, before the first chunk."""
     for statement in plan.prepare:
         cursor.execute(
             statement.format(source=applicable_rows(upload)),

@@ -1,15 +1,17 @@
 """Kinds of lists, their columns, and the parsers of the columns' cells."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 import msgspec
+from django.core.exceptions import ValidationError
 
-from revcred.models import Membership
+from revcred.models import Gateway, Membership, PathRule
 from revcred.models.customers import MAX_METADATA_CHARACTERS
+from revcred.models.gateways import KEY_NAME, check_accepted_days
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.key_cells import parse_key_cell, parse_secret_cell, strip_invisible_ends
 from revcred.uploads.moment_cells import DayOrder, parse_duration, parse_moment
@@ -18,6 +20,7 @@ from revcred.uploads.state_cells import (
     parse_state,
     parse_state_words,
     parse_switched_off,
+    parse_yes_or_no,
 )
 
 # A comma or semicolon would clash with the delimiters of CSV.
@@ -29,6 +32,9 @@ class ListKind(StrEnum):
     CUSTOMERS = "customers"
     SUBSCRIBERS = "subscribers"
     SUBSCRIPTIONS = "subscriptions"
+    PRODUCTS = "products"
+    SOURCES = "sources"
+    GATEWAYS = "gateways"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +183,45 @@ def parse_whole_number_cell(cell: str) -> str:
     if value and not (value.isascii() and value.isdecimal() and int(value) <= MAX_QUOTA):
         raise InvalidCell("This is not a whole number of 0 or more.")
     return value
+
+
+def parse_accepted_days_cell(cell: str) -> str:
+    value = parse_whole_number_cell(cell)
+    if value:
+        try:
+            check_accepted_days(int(value))
+        except ValidationError as error:
+            raise InvalidCell(error.messages[0]) from None
+    return value
+
+
+def parse_key_name_cell(cell: str) -> str:
+    value = text_parser(100)(cell)
+    if value and not re.match(KEY_NAME, value):
+        raise InvalidCell("It has other characters than letters, digits, - and _.")
+    return value
+
+
+def choice_parser(words: Mapping[str, str]) -> CellParser:
+    """Return a parser of one of several values, each by the words that stand for it."""
+    values = [*dict.fromkeys(words.values())]
+
+    def parse(cell: str) -> str:
+        word = re.sub(r"[\W_]+", " ", cell).strip().casefold()
+        if word and word not in words:
+            raise InvalidCell(f"This is not one of {', '.join(values)}.")
+        return words[word] if word else ""
+
+    return parse
+
+
+def words_of(choices: Iterable[tuple[str, str]], **further: str) -> dict[str, str]:
+    """Return the words for the choices of a model's field: value and label, and further ones."""
+    words = {}
+    for value, label in choices:
+        for text in (value, label):
+            words[re.sub(r"[\W_]+", " ", text).strip().casefold()] = value
+    return words | {word.replace("_", " "): value for word, value in further.items()}
 
 
 def parse_json_object_cell(cell: str) -> str:
@@ -567,9 +612,224 @@ SUBSCRIPTION_COLUMNS = (
     ),
 )
 
+PRODUCT_COLUMNS = (
+    ListColumn(
+        name="external_key",
+        title="External key",
+        help="The name other systems know this product by. Unique.",
+        example="maps",
+        parse=text_parser(200),
+        identifying=True,
+        required=True,
+        aliases=("product", "product key", "product id", "plan id", "key", "id"),
+    ),
+    ListColumn(
+        name="name",
+        title="Name",
+        help="What people call the product.",
+        example="Maps",
+        parse=text_parser(200),
+        identifying=True,
+        required=True,
+        aliases=("product name", "plan", "plan name", "display name", "title", "bezeichnung"),
+    ),
+    ListColumn(
+        name="product_version",
+        title="Version",
+        help="Shown behind the name.",
+        example="2",
+        parse=text_parser(50),
+        aliases=("release",),
+    ),
+    ListColumn(
+        name="sources",
+        title="Sources",
+        help="The external keys of the sources whose calls it counts, instead of those it has. "
+        "Several are separated by |.",
+        example="tiles|routes",
+        parse=several_parser(text_parser(200), also=";"),
+        several=True,
+        joins=True,
+        aliases=("source", "apis", "api", "api proxies", "proxies", "services", "service"),
+    ),
+    ListColumn(
+        name="also_without_source",
+        title="Also without source",
+        help="Yes or no: also count calls that name no source and whose path belongs to none.",
+        example="no",
+        parse=parse_yes_or_no,
+        aliases=("also calls of no source", "counts calls of no source"),
+    ),
+)
+
+SOURCE_COLUMNS = (
+    ListColumn(
+        name="external_key",
+        title="External key",
+        help="What gateways send as source. A source may have several rows, one for each path.",
+        example="tiles",
+        parse=text_parser(200),
+        required=True,
+        aliases=("source", "source key", "source id", "api", "api id", "service", "service id"),
+    ),
+    ListColumn(
+        name="name",
+        title="Name",
+        help="What people call the source. Empty for a new one: its external key. Only a row "
+        "without a path renames a source.",
+        example="Map tiles",
+        parse=text_parser(200),
+        aliases=("source name", "api name", "service name", "display name", "title"),
+    ),
+    ListColumn(
+        name="match",
+        title="The path",
+        help=f"How paths are compared: {', '.join(PathRule.Match.values)}. Empty: begins_with.",
+        example="begins_with",
+        parse=choice_parser(
+            words_of(
+                PathRule.Match.choices,
+                prefix=PathRule.Match.BEGINS_WITH,
+                starts_with=PathRule.Match.BEGINS_WITH,
+                exact=PathRule.Match.EQUALS,
+                suffix=PathRule.Match.ENDS_WITH,
+                regular_expression=PathRule.Match.REGEX,
+                regexp=PathRule.Match.REGEX,
+            )
+        ),
+        aliases=("match type", "path match", "path type", "rule", "rule type", "operator"),
+    ),
+    ListColumn(
+        name="path",
+        title="Path",
+        help="A path, its beginning, or an expression: calls to it belong to the source, if they "
+        "name none. Empty: the row is about the source only.",
+        example="/tiles/v1/",
+        parse=text_parser(500),
+        identifying=True,
+        aliases=("text", "paths", "path rule", "base path", "uri", "route", "pfad"),
+    ),
+)
+
+GATEWAY_COLUMNS = (
+    ListColumn(
+        name="name",
+        title="Name",
+        help="Unique. It identifies the gateway.",
+        example="edge-eu",
+        parse=text_parser(100),
+        identifying=True,
+        required=True,
+        aliases=("gateway", "gateway name", "gateway id", "id", "cluster", "instance"),
+    ),
+    ListColumn(
+        name="kind",
+        title="Kind",
+        help=f"One of {', '.join(Gateway.Kind.values)}. Empty for a new one: other.",
+        example="kong",
+        parse=choice_parser(words_of(Gateway.Kind.choices, azure_apim=Gateway.Kind.AZURE)),
+        aliases=("type", "gateway type", "gateway kind", "product", "vendor", "typ", "art"),
+    ),
+    ListColumn(
+        name="suspended_at",
+        title="Suspended at",
+        help="From then on its tokens are refused.",
+        example="",
+        parse=parse_moment_cell,
+    ),
+    ListColumn(
+        name="accepted_days",
+        title="Accepted age in days",
+        help="How old a call may be when it arrives. Empty: as the installation has it.",
+        example="30",
+        parse=parse_accepted_days_cell,
+        aliases=("accepted age", "max age days"),
+    ),
+    ListColumn(
+        name="ids_from_callers",
+        title="Ids may come from callers",
+        help="Yes or no: a caller may choose the id that this gateway reports. Empty for a new "
+        "one: as usual for its kind.",
+        example="no",
+        parse=parse_yes_or_no,
+    ),
+    ListColumn(
+        name="event_subject",
+        title="Event subject",
+        help="What the subject of its CloudEvents names: key or subscription.",
+        example="key",
+        parse=choice_parser(words_of(Gateway.EventSubject.choices)),
+    ),
+    ListColumn(
+        name="event_elements",
+        title="Event elements",
+        help="Which members of its CloudEvents' data are counted. Several are separated by |.",
+        example="tokens|usage.output_tokens",
+        parse=several_parser(text_parser(100), also=",;"),
+        several=True,
+    ),
+    ListColumn(
+        name="counted_records",
+        title="Counted records",
+        help="OpenTelemetry only: names of further records that are calls. Several are separated "
+        "by |.",
+        example="http.access",
+        parse=several_parser(text_parser(100), also=",;"),
+        several=True,
+    ),
+    ListColumn(
+        name="kept_attributes",
+        title="Kept attributes",
+        help="Names of further attributes that are kept and shown to the customer. Never name one "
+        "that holds a prompt or a key. Several are separated by |.",
+        example="http.route",
+        parse=several_parser(text_parser(100), also=",;"),
+        several=True,
+    ),
+    ListColumn(
+        name="check_mode",
+        title="Check of calls",
+        help="off, observe or enforce.",
+        example="observe",
+        parse=choice_parser({mode: mode for mode in Gateway.CheckMode.values}),
+        aliases=("checks",),
+    ),
+    ListColumn(
+        name="key_place",
+        title="Where the caller's key is",
+        help=f"One of {', '.join(Gateway.KeyPlace.values)}.",
+        example="header",
+        parse=choice_parser(words_of(Gateway.KeyPlace.choices)),
+    ),
+    ListColumn(
+        name="key_name",
+        title="Name of that header or parameter",
+        help="Letters, digits, - and _.",
+        example="X-Api-Key",
+        parse=parse_key_name_cell,
+    ),
+    ListColumn(
+        name="check_refuses_over_quota",
+        title="Refuse calls over the quota",
+        help="Yes or no.",
+        example="no",
+        parse=parse_yes_or_no,
+    ),
+    ListColumn(
+        name="check_fails_open",
+        title="Let calls through when revcred cannot be asked",
+        help="Yes or no. A note for whoever configures the gateway.",
+        example="yes",
+        parse=parse_yes_or_no,
+    ),
+)
+
 COLUMNS_BY_KIND: Mapping[ListKind, tuple[ListColumn, ...]] = {
     ListKind.CREDENTIALS: CREDENTIAL_COLUMNS,
     ListKind.CUSTOMERS: CUSTOMER_COLUMNS,
     ListKind.SUBSCRIBERS: SUBSCRIBER_COLUMNS,
     ListKind.SUBSCRIPTIONS: SUBSCRIPTION_COLUMNS,
+    ListKind.PRODUCTS: PRODUCT_COLUMNS,
+    ListKind.SOURCES: SOURCE_COLUMNS,
+    ListKind.GATEWAYS: GATEWAY_COLUMNS,
 }

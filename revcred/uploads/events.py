@@ -26,7 +26,7 @@ SELECT
     c.row, c.action, c.target_type, c.target_id, c.before, c.after, c.undo_data,
     coalesce(
         k.name, s.name || CASE WHEN s.name = '' THEN s.external_key ELSE '' END, p.email, o.name,
-        member.email
+        member.email, product.name, source.name, gateway.name
     ) AS title,
     m.role, customer.name AS customer,
     CASE WHEN c.action = 'create' AND m.id IS NOT NULL THEN ARRAY(
@@ -47,6 +47,9 @@ LEFT JOIN revcred_customer o ON c.target_type = 'revcred.customer' AND o.id = c.
 LEFT JOIN revcred_membership m ON c.target_type = '{MEMBERSHIP}' AND m.id = c.target_id
 LEFT JOIN revcred_subscriber member ON member.id = m.subscriber_id
 LEFT JOIN revcred_customer customer ON customer.id = m.customer_id
+LEFT JOIN revcred_product product ON c.target_type = 'revcred.product' AND product.id = c.target_id
+LEFT JOIN revcred_source source ON c.target_type = 'revcred.source' AND source.id = c.target_id
+LEFT JOIN revcred_gateway gateway ON c.target_type = 'revcred.gateway' AND gateway.id = c.target_id
 LEFT JOIN revcred_externalkey taken ON taken.id = (c.undo_data ->> 'taken')::bigint
 LEFT JOIN revcred_credential old
     ON old.id = coalesce(taken.credential_id, (c.undo_data ->> 'used_again_of')::bigint)

@@ -36,6 +36,19 @@ FURTHER_EXAMPLES: Mapping[ListKind, Sequence[Mapping[str, str]]] = {
             "active_from": "2026-03-01T08:00:00+01:00",
         },
     ),
+    ListKind.PRODUCTS: (
+        {"external_key": "weather", "name": "Weather", "sources": "forecast"},
+        {"external_key": "everything", "name": "Everything", "also_without_source": "yes"},
+    ),
+    ListKind.SOURCES: (
+        {"external_key": "tiles", "match": "regex", "path": "^/v[0-9]+/tiles/"},
+        {"external_key": "routes", "name": "Routes", "match": "equals", "path": "/routes"},
+        {"external_key": "forecast", "name": "Weather forecast"},
+    ),
+    ListKind.GATEWAYS: (
+        {"name": "edge-us", "kind": "envoy"},
+        {"name": "old-edge", "kind": "nginx", "suspended_at": "2026-12-31"},
+    ),
 }
 
 

@@ -15,6 +15,12 @@ from revcred.uploads.plans.products import PRODUCT_OF_PLAN, SUBSCRIPTIONS_WITH_P
 MAX_WARNING_EXAMPLES = 5
 MAX_NEW_SUBSCRIPTIONS_SHOWN = 20
 
+# Settings of a gateway by which its next calls are counted, or answered, in another way.
+SETTINGS_OF_NEXT_CALLS = (
+    *("suspended_at", "accepted_days", "ids_from_callers", "event_subject", "event_elements"),
+    *("counted_records", "check_mode", "key_place", "key_name", "check_refuses_over_quota"),
+)
+
 # code, count, message, examples; `UploadWarning` of the API describes them
 PreviewWarning: TypeAlias = dict[str, Any]
 
@@ -146,7 +152,40 @@ def find_warnings(cursor: CursorWrapper, upload: Upload) -> list[PreviewWarning]
             *_ambiguous_warning(cursor, upload),
             *_similar_warnings(cursor, upload),
         ]
+    if upload.kind == ListKind.GATEWAYS:
+        warnings += [*_tokens_warning(upload), *_counting_warning(cursor, upload)]
     return warnings
+
+
+def _tokens_warning(upload: Upload) -> Iterator[PreviewWarning]:
+    tokens = upload.findings.get("tokens", ())
+    if tokens:
+        yield {
+            "code": "tokens",
+            "count": len(tokens),
+            "message": "The file seems to have tokens. No list makes a token: issue those of a"
+            " gateway on its page. These columns are not used:",
+            "examples": [upload.header[at] for at in tokens],
+        }
+
+
+def _counting_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[PreviewWarning]:
+    """Yield the gateways whose next calls are counted, or answered, in another way."""
+    cursor.execute(
+        f"SELECT name, count(*) OVER () FROM {staging.staging_table(upload.pk)}"
+        " WHERE action = 'update' AND after ?| %s ORDER BY number LIMIT %s",
+        [[*SETTINGS_OF_NEXT_CALLS], MAX_WARNING_EXAMPLES],
+    )
+    if found := cursor.fetchall():
+        count = found[0][-1]
+        gateways = "1 gateway" if count == 1 else f"{count:,} gateways"
+        yield {
+            "code": "counted_differently",
+            "count": count,
+            "message": f"From the moment of applying on, calls of {gateways} are counted, refused"
+            " or let through by other settings than now.",
+            "examples": [name for name, _ in found],
+        }
 
 
 def _left_out_warning(upload: Upload) -> Iterator[PreviewWarning]:

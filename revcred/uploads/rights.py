@@ -29,6 +29,8 @@ class RowEffect(StrEnum):
     ADD_SUBSCRIBER = "add_subscriber"
     ADD_SUBSCRIPTION = "add_subscription"
     ADD_PRODUCT = "add_product"
+    ADD_SOURCE = "add_source"
+    ADD_PATH_RULE = "add_path_rule"
 
 
 RIGHT_TO_APPLY = "apply_upload"  # needed for every list, besides the rights below
@@ -67,6 +69,20 @@ REQUIRED_RIGHTS: Mapping[ListKind, Mapping[RowEffect, tuple[str, ...]]] = {
         RowEffect.UPDATE: ("change_subscription",),
         RowEffect.ADD_CUSTOMER: ("add_customer",),
     },
+    ListKind.PRODUCTS: {
+        RowEffect.CREATE: ("add_product",),
+        RowEffect.UPDATE: ("change_product",),
+    },
+    ListKind.SOURCES: {
+        RowEffect.ADD_SOURCE: ("add_source",),
+        # Its name, or another path rule.
+        RowEffect.UPDATE: ("change_source",),
+        RowEffect.ADD_PATH_RULE: ("add_pathrule",),
+    },
+    ListKind.GATEWAYS: {
+        RowEffect.CREATE: ("add_gateway",),
+        RowEffect.UPDATE: ("change_gateway",),
+    },
 }
 
 # Effects of creating things that rows only name, by the keys of `preview["also_creates"]`.
@@ -75,6 +91,7 @@ EFFECTS_OF_ADDED: Mapping[str, RowEffect] = {
     "subscribers": RowEffect.ADD_SUBSCRIBER,
     "subscriptions": RowEffect.ADD_SUBSCRIPTION,
     "products": RowEffect.ADD_PRODUCT,
+    "sources": RowEffect.ADD_SOURCE,
 }
 # For undoing uploads that were applied before previews counted effects: rights by type and action
 # of their changes.
@@ -86,7 +103,13 @@ RIGHTS_OF_CHANGES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("revcred.customer", "update"): ("change_customer",),
     ("revcred.membership", "create"): ("add_membership", "change_membership"),
     ("revcred.membership", "update"): ("change_membership",),
+    ("revcred.gateway", "create"): ("add_gateway",),
+    ("revcred.gateway", "update"): ("change_gateway",),
+    ("revcred.pathrule", "create"): ("add_pathrule",),
     ("revcred.product", "create"): ("add_product",),
+    ("revcred.product", "update"): ("change_product",),
+    ("revcred.source", "create"): ("add_source",),
+    ("revcred.source", "update"): ("change_source",),
     ("revcred.subscriber", "create"): ("add_subscriber",),
     ("revcred.subscriber", "update"): ("change_subscriber",),
     ("revcred.subscription", "create"): ("add_subscription",),
@@ -108,6 +131,8 @@ EFFECT_WORDS: Mapping[RowEffect, str] = {
     RowEffect.ADD_SUBSCRIBER: "create subscribers",
     RowEffect.ADD_SUBSCRIPTION: "create subscriptions",
     RowEffect.ADD_PRODUCT: "create products",
+    RowEffect.ADD_SOURCE: "create sources",
+    RowEffect.ADD_PATH_RULE: "add path rules",
 }
 
 

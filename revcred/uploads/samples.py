@@ -1,7 +1,7 @@
 """Samples of a file's columns: values that help people, and the ends of those that may be keys."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from revcred.fingerprints import hint
 from revcred.uploads import staging
@@ -37,6 +37,11 @@ def sample_rows(
 def distinct_counts(header: Sequence[str], rows: Sequence[RowCells]) -> list[int]:
     """Return the number of different values of each column, blank ones not counted."""
     return [len({row[at] for row in rows if row[at].strip()}) for at in range(len(header))]
+
+
+def token_columns(header: Sequence[str], mapped: Container[int]) -> list[int]:
+    """Return the positions of columns that seem to hold tokens, of those that are not mapped."""
+    return [at for at, name in enumerate(header) if at not in mapped and SECRET_HEADER.search(name)]
 
 
 def _shown_values(header: str, cells: Sequence[str], column: ListColumn | None) -> list[str]:

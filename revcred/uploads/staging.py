@@ -26,23 +26,37 @@ UNREAD_ROW = "unread"  # a fourth value of the problem of a row without any cell
 MAX_SHOWN_CHARACTERS = 60  # of a rejected value
 
 # Names and types of the table's columns for a column of the list; others are text.
-STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "key": (("fingerprint", "uuid"), ("hint", "text")),
-    "aliases": (("alias_fingerprints", "uuid[]"), ("alias_hints", "text[]")),
-    "secret": (("secret_fingerprint", "uuid"),),
-    "metadata": (("metadata", "jsonb"),),
-    "quota": (("quota", "bigint"),),
-    "expires_in": (("expires_in", "bigint"),),
-} | {
-    name: ((name, "timestamptz"),)
-    for name in (
-        "expires_at",
-        "key_active_from",
-        "assigned_from",
-        "active_from",
-        "active_until",
-    )
-}
+STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = (
+    {
+        "key": (("fingerprint", "uuid"), ("hint", "text")),
+        "aliases": (("alias_fingerprints", "uuid[]"), ("alias_hints", "text[]")),
+        "secret": (("secret_fingerprint", "uuid"),),
+        "metadata": (("metadata", "jsonb"),),
+        "quota": (("quota", "bigint"),),
+        "expires_in": (("expires_in", "bigint"),),
+        "accepted_days": (("accepted_days", "integer"),),
+    }
+    | {
+        name: ((name, "timestamptz"),)
+        for name in (
+            "expires_at",
+            "key_active_from",
+            "assigned_from",
+            "active_from",
+            "active_until",
+            "suspended_at",
+        )
+    }
+    | {
+        name: ((name, "boolean"),)
+        for name in (
+            "also_without_source",
+            "ids_from_callers",
+            "check_refuses_over_quota",
+            "check_fails_open",
+        )
+    }
+)
 
 
 def staged_columns(column: ListColumn) -> tuple[tuple[str, str], ...]:

@@ -67,13 +67,17 @@ def parse_switched_off(cell: str) -> str:
 
     Raises InvalidCell.
     """
+    states = {"true": CredentialState.SUSPENDED, "false": CredentialState.ACTIVE, "": ""}
+    return states[parse_yes_or_no(cell)]
+
+
+def parse_yes_or_no(cell: str) -> str:
+    """Return "true" or "false", or "" for a blank cell. Raises InvalidCell."""
     word = _normalised_word(cell)
-    if word in YES_WORDS:
-        return CredentialState.SUSPENDED
-    if word in NO_WORDS:
-        return CredentialState.ACTIVE
     if not word:
         return ""
+    if word in YES_WORDS | NO_WORDS:
+        return "true" if word in YES_WORDS else "false"
     raise InvalidCell("This is neither yes nor no.")
 
 

@@ -11,7 +11,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from revcred.hooks import row_numbers_with_usage
+from revcred.hooks import row_numbers_with_tokens, row_numbers_with_usage
 from revcred.models import AuditEvent, Upload, UploadChange
 from revcred.uploads import events, notices, rights
 from revcred.uploads.opening import ProgressCallback, long_statement_cursor
@@ -24,6 +24,7 @@ MAX_OBSTACLES_NAMED = 5  # things that a page names for each reason
 MAX_OBSTACLES_SOUGHT = 5_000_000  # changes that are counted for each reason
 DependedChanges: TypeAlias = tuple[str, list[int]]  # reason, numbers of changes
 HAS_USAGE_REASON = "Transactions have been attributed to it"
+HAS_TOKENS_REASON = "Tokens have been issued to the gateway"
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,10 @@ def _depended_on(
         rows = plan.usage_query.format(changes=changes)
         if found := row_numbers_with_usage(rows, most=MAX_OBSTACLES_SOUGHT):
             yield HAS_USAGE_REASON, found
+    if plan.gateways_query and (
+        found := row_numbers_with_tokens(plan.gateways_query.format(changes=changes))
+    ):
+        yield HAS_TOKENS_REASON, found
 
 
 def _changes_found(cursor: CursorWrapper, reason: str, query: str) -> Iterator[DependedChanges]:

@@ -18,14 +18,22 @@ from django.utils import timezone
 from metering.models import Claim, Transaction
 from metering.quarantine import reattribution
 from revcred import hooks
-from revcred.models import AuditEvent, Customer, FormerName, Product, Subscription, Upload
+from revcred.models import (
+    AuditEvent,
+    Customer,
+    FormerName,
+    Product,
+    Source,
+    Subscription,
+    Upload,
+)
 from revcred.uploads import actions, trial
 from revcred.uploads.columns import ListKind
 from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 from tests.confirming import consequences_of
 from tests.metering.attribution.test_processing import no_differences
-from tests.metering.test_previews import SEED, STEPS, World, places
+from tests.metering.test_previews import PATHS, SEED, STEPS, World, places
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +58,10 @@ class Lists:
 
     def one(self):
         kind = self.chance.choice(
-            [ListKind.CREDENTIALS] * 4 + [ListKind.SUBSCRIPTIONS] * 4 + [*ListKind]
+            [ListKind.CREDENTIALS] * 4
+            + [ListKind.SUBSCRIPTIONS] * 4
+            + [ListKind.PRODUCTS, ListKind.SOURCES] * 2
+            + [*ListKind]
         )
         rows = [getattr(self, kind.value)() for _ in range(self.chance.randint(1, 4))]
         names = sorted({name for row in rows for name in row})
@@ -112,6 +123,29 @@ class Lists:
             "email": f"{self.new('person')}@example.com",
             "customer": self.customer().external_key,
         }
+
+    def products(self):
+        product = self.chance.choice(list(Product.objects.all()))
+        keys = [each.external_key for each in Source.objects.all()]
+        return {
+            "external_key": self.maybe(0.8, lambda: product.external_key) or self.new("product"),
+            "name": self.chance.choice([product.name, self.new("Product")]),
+            "sources": "|".join(self.chance.sample(keys, self.chance.choice((0, 1, 1, 2)))),
+            "also_without_source": self.maybe(0.3, lambda: self.chance.choice(["yes", "no"])),
+        }
+
+    def sources(self):
+        keys = [each.external_key for each in Source.objects.all()]
+        return {
+            "external_key": self.chance.choice([*keys, "unknown", self.new("source")]),
+            "match": self.chance.choice(["", "equals", "contains", "ends_with", "regex"]),
+            "path": self.chance.choice([*filter(None, PATHS), "/v", "tiles", "/v2/", "^/[a-z]+/?"]),
+        }
+
+    def gateways(self):
+        known = self.chance.choice(self.world.gateways).name
+        name = self.chance.choice([known, self.new("gateway")])
+        return {"name": name, "kind": self.chance.choice(["kong", "other"])}
 
 
 def rename_some(world):
@@ -217,10 +251,10 @@ def apply_once(world, lists, counts):
     counts["calls"] += moves["calls"]
     counts["moving"] += bool(moves["calls"])
     if made.changes.exists():
-        undo_once(world, made, counts)
+        undo_once(world, made, text, counts)
 
 
-def undo_once(world, made, counts):
+def undo_once(world, made, text, counts):
     before, names = places(), named()
     actions.check_undoing(upload=made)
     worked(made)
@@ -231,8 +265,8 @@ def undo_once(world, made, counts):
     actions.undo_upload(upload=made, by=factories.an_admin())
     worked(made)
     world.work()
-    assert said(moves) == summed(moved_pairs(before, names, places()))
-    assert left_to_move() == ()
+    assert said(moves) == summed(moved_pairs(before, names, places())), text
+    assert left_to_move() == (), text
     counts["undone"] += 1
     counts["back"] += moves["calls"]
 

@@ -116,6 +116,7 @@ class ColumnsForm(ReadingFields):
                 "reason": findings.get("reasons", {}).get(str(position)),
                 "is_asked": position in findings.get("asked", ()),
                 "is_hash": position in findings.get("hashes", ()),
+                "is_token": position in findings.get("tokens", ()),
             }
             for position in range(len(self.upload.header))
         ]

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 
 from revcred.uploads.columns import ListKind
-from revcred.uploads.plans import credentials, customers, products, subscribers, subscriptions
+from revcred.uploads.plans import (
+    credentials,
+    customers,
+    gateways,
+    products,
+    sources,
+    subscribers,
+    subscriptions,
+)
 from revcred.uploads.plans.plan import ListPlan, UndoPlan
 
 LIST_PLANS: Mapping[ListKind, ListPlan] = {
@@ -11,6 +19,9 @@ LIST_PLANS: Mapping[ListKind, ListPlan] = {
     ListKind.CUSTOMERS: customers.CUSTOMERS_PLAN,
     ListKind.SUBSCRIBERS: subscribers.SUBSCRIBERS_PLAN,
     ListKind.SUBSCRIPTIONS: subscriptions.SUBSCRIPTIONS_PLAN,
+    ListKind.PRODUCTS: products.PRODUCTS_PLAN,
+    ListKind.SOURCES: sources.SOURCES_PLAN,
+    ListKind.GATEWAYS: gateways.GATEWAYS_PLAN,
 }
 # A thing is deleted after all that may refer to it: customers last.
 UNDO_PLANS: tuple[UndoPlan, ...] = (
@@ -20,4 +31,7 @@ UNDO_PLANS: tuple[UndoPlan, ...] = (
     products.UNDO_PRODUCTS,
     subscribers.UNDO_SUBSCRIBERS,
     customers.UNDO_CUSTOMERS,
+    sources.UNDO_PATH_RULES,
+    sources.UNDO_SOURCES,
+    gateways.UNDO_GATEWAYS,
 )

@@ -1,7 +1,9 @@
 """Plans: the SQL statements and messages by which a kind of list is checked, applied and undone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from django.db.backends.utils import CursorWrapper
 
 # Temporary tables of one connection. Every commit empties them.
 CHUNK_TABLE = "upload_chunk"  # the rows of one chunk, planned again under lock
@@ -38,6 +40,8 @@ class ListPlan:
     target: str  # label of the model, such as "revcred.customer"
     title_column: str  # the column that a preview shows as a row's title
     query: str
+    # Notes in the incoming table, whose name it gets, what only Python can tell of its rows.
+    inspect: Callable[[CursorWrapper, str], None] | None = None
     # Statements that complete the values of the incoming rows, before these are planned.
     resolve: tuple[str, ...] = ()
     kept_columns: tuple[str, ...] = ()  # further columns of `query` that are stored with the row
@@ -65,13 +69,15 @@ class UndoPlan:
     `obstacle_queries` select the `id` of changes that something else depends on, by the reason
     that people read. They read {changes}; if {own} is true, things of the same upload do not count.
     `usage_query` selects what usage may have been attributed to: see
-    `hooks.row_numbers_with_usage`.
+    `hooks.row_numbers_with_usage`; `gateways_query` selects gateways that may have tokens: see
+    `hooks.row_numbers_with_tokens`.
     """
 
     target: str
     table: str
     obstacle_queries: Mapping[str, str] = field(default_factory=dict)
     usage_query: str = ""
+    gateways_query: str = ""
     statements: tuple[str, ...]
 
 

@@ -15,9 +15,12 @@ from revcred.models import (
     Credential,
     Customer,
     ExternalKey,
+    Gateway,
     Membership,
+    PathRule,
     Product,
     SealedValue,
+    Source,
     Subscriber,
     Subscription,
     Suspension,
@@ -34,7 +37,10 @@ from tests.revcred.uploads.conftest import rows, worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-THINGS = ("credential", "customer", "membership", "product", "subscriber", "subscription")
+THINGS = (
+    *("credential", "customer", "gateway", "membership", "pathrule", "product", "source"),
+    *("subscriber", "subscription"),
+)
 ALL_RIGHTS = ("apply_upload", *(f"{verb}_{each}" for verb in ("add", "change") for each in THINGS))
 WRITTEN = (
     Assignment,
@@ -43,9 +49,13 @@ WRITTEN = (
     Customer,
     EmailAddress,
     ExternalKey,
+    Gateway,
     Membership,
+    PathRule,
     Product,
+    Product.sources.through,
     SealedValue,
+    Source,
     Subscriber,
     Subscription,
     Suspension,
@@ -218,6 +228,48 @@ SCENARIOS = (
         {"customers": "create"},
         has_happened=lambda: Customer.objects.filter(external_key="new").exists(),
     ),
+    Scenario(
+        *(ListKind.PRODUCTS, RowEffect.CREATE),
+        "external_key,name\nnew,New\n",
+        ("add_product",),
+        has_happened=lambda: Product.objects.filter(external_key="new").exists(),
+    ),
+    Scenario(
+        *(ListKind.PRODUCTS, RowEffect.UPDATE),
+        "external_key,name,sources\ntiles,Tiles,north\n",
+        ("change_product",),
+        has_happened=lambda: Product.objects.filter(sources__external_key="north").exists(),
+    ),
+    Scenario(
+        *(ListKind.SOURCES, RowEffect.ADD_SOURCE),
+        "external_key,name\nnew,New\n",
+        ("add_source",),
+        has_happened=lambda: Source.objects.filter(external_key="new").exists(),
+    ),
+    Scenario(
+        *(ListKind.SOURCES, RowEffect.UPDATE),
+        "external_key,name\nnorth,Renamed\n",
+        ("change_source",),
+        has_happened=lambda: Source.objects.filter(name="Renamed").exists(),
+    ),
+    Scenario(
+        *(ListKind.SOURCES, RowEffect.ADD_PATH_RULE),
+        "external_key,path\nnorth,/north/\n",
+        ("change_source", "add_pathrule"),
+        has_happened=lambda: PathRule.objects.filter(text="/north/").exists(),
+    ),
+    Scenario(
+        *(ListKind.GATEWAYS, RowEffect.CREATE),
+        "name,kind\nnew,kong\n",
+        ("add_gateway",),
+        has_happened=lambda: Gateway.objects.filter(name="new").exists(),
+    ),
+    Scenario(
+        *(ListKind.GATEWAYS, RowEffect.UPDATE),
+        "name,kind\nedge,kong\n",
+        ("change_gateway",),
+        has_happened=lambda: Gateway.objects.filter(kind="kong").exists(),
+    ),
 )
 
 
@@ -234,6 +286,8 @@ def _world():
     credentials.revoke_credential(credential=old, reason="Leaked", by=None)
     factories.a_subscriber(email="ada@example.com")
     factories.a_subscriber(acme, email="bo@example.com")
+    factories.a_gateway("edge")
+    Source.objects.create(external_key="north", name="North")
 
 
 @pytest.fixture
@@ -380,6 +434,9 @@ def test_a_list_touches_no_login(applied, kind):
         "boss@example.com,Boss,u-1,acme,owner\nada@example.com,Ada,u-2,acme,owner\n"
         "other@example.com,Ada,u-3,acme,owner\n",
         ListKind.SUBSCRIPTIONS: "external_key,customer,product\nnew,acme,tiles\n",
+        ListKind.PRODUCTS: "external_key,name,sources\nnew,boss@example.com,north\n",
+        ListKind.SOURCES: "external_key,name,path\nnew,boss@example.com,/new\n",
+        ListKind.GATEWAYS: "name,kind\nboss@example.com,kong\n",
     }[kind]
     factories.an_admin()
 
@@ -399,7 +456,7 @@ def test_a_list_touches_no_login(applied, kind):
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.name)
 def test_the_importer_may_do_with_lists_what_the_role_says(scenario, uploaded):
-    """Everything a list does, but for owners, other roles and new products."""
+    """Everything a list does, but for owners, other roles, and what is sold and measured."""
     importer = factories.a_user("importer@example.com", is_staff=True)
     roles.sync_roles()
     importer.groups.add(Group.objects.get(name="Importer"))
@@ -407,6 +464,8 @@ def test_the_importer_may_do_with_lists_what_the_role_says(scenario, uploaded):
     missing = rights.missing_rights_to_apply(upload, fresh(importer))
     others = {RowEffect.JOIN_AS_OWNER, RowEffect.CHANGE_ROLE, RowEffect.ADD_PRODUCT}
     expected = others & {scenario.effect}
+    if scenario.kind in {ListKind.PRODUCTS, ListKind.SOURCES, ListKind.GATEWAYS}:
+        expected = {name for name, count in upload.preview["effects"].items() if count}
     assert {each.effect for each in missing} == expected
 
 
