@@ -1,6 +1,7 @@
 """Pages of a subscriber's credentials, and the reveal of their keys."""
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ from allauth.account.adapter import get_adapter
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
@@ -45,6 +46,37 @@ KEY_IN_STOREFRONT_URL_MESSAGE = (
 CREDENTIALS_PER_PAGE = 25
 MAX_LATEST_ROWS = 10
 LATEST_TRANSACTIONS_AGE = timedelta(days=31)
+
+CONFIRM_MESSAGE = "Enter your password to confirm that it is you."
+# For each error of a reveal, the title and text of the answer.
+NOT_REVEALED: Mapping[type[Exception], tuple[str, str]] = {
+    credentials.RevealsPaused: (
+        "Confirm that it is you",
+        (
+            "Your sign-in address was changed. To reveal keys and secrets again, confirm the change"
+            " with your password."
+        ),
+    ),
+    credentials.TooManyReveals: (
+        "Too many keys in a short time",
+        (
+            "You have revealed many different keys within a few minutes. Wait {wait}, then reveal"
+            " the next one. The owners have been told."
+        ),
+    ),
+    credentials.CredentialRevoked: (
+        "This credential is revoked",
+        "Its keys no longer work, so they cannot be revealed.",
+    ),
+    credentials.NothingToReveal: (
+        "There is no {what} to reveal",
+        "Either none is stored, or {customer} is suspended. Ask whoever provides your API.",
+    ),
+    credentials.SealedValueDamaged: (
+        "The {what} could not be decrypted",
+        "The stored value is damaged. This has been recorded. Tell whoever provides your API.",
+    ),
+}
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +152,9 @@ def _credential_context(
         "suspension": credential.suspensions.at(now).first(),
         "rotation": _rotation(keys, now),
         "new_key": _new_key(request, keys),
+        "password": None
+        if has_confirmed_password(request)
+        else ConfirmPasswordForm(user=request.user),
         "assignments": assignments,
         "refused": [
             figure
@@ -210,13 +245,22 @@ def _confirm_and_reveal(
     """Reveal if the password is right, or was confirmed lately."""
     is_asked = not has_confirmed_password(request)
     form = ConfirmPasswordForm(request.POST, user=request.user) if is_asked else None
-    if not confirm_password(request, form):
-        return render(request, "storefront/reveal.html", context | {"form": form}, status=403)
-    return _render_revealed(request, key, field, context)
+    if confirm_password(request, form):
+        return _reveal(request, key, field, context)
+    if _wants_json(request):
+        problems = form.errors.get("password") if form else None
+        problem = problems[0] if problems and request.POST.get("password") else CONFIRM_MESSAGE
+        return JsonResponse({"problem": problem, "password": True}, status=403)
+    return render(request, "storefront/reveal.html", context | {"form": form}, status=403)
+
+
+def _wants_json(request: SignedInRequest) -> bool:
+    """Return True if reveal.js asks, which shows the answer in place."""
+    return request.headers.get("Accept") == "application/json"
 
 
 @sensitive_variables("text")
-def _render_revealed(
+def _reveal(
     request: SignedInRequest,
     key: ExternalKey,
     field: credentials.RevealableField,
@@ -226,25 +270,37 @@ def _render_revealed(
     address = get_adapter().get_client_ip(request)
     try:
         text = credentials.reveal_key(key=key, field=field, by=request.user, address=address)
-    except credentials.RevealsPaused:
-        return _render_not_revealed(request, "resting", context)
+    except credentials.RevealsPaused as error:
+        response = _not_revealed(request, error, context)
     except credentials.TooManyReveals as error:
-        minutes = -(-error.wait_seconds // 60)
-        response = _render_not_revealed(request, "many", context | {"minutes": minutes}, status=429)
+        response = _not_revealed(request, error, context, status=429)
         response["Retry-After"] = str(error.wait_seconds)
-        return response
-    except credentials.CredentialRevoked:
-        return _render_not_revealed(request, "revoked", context)
-    except credentials.NothingToReveal:
-        return _render_not_revealed(request, "nothing", context)
-    except credentials.SealedValueDamaged:
+    except (credentials.CredentialRevoked, credentials.NothingToReveal) as error:
+        response = _not_revealed(request, error, context)
+    except credentials.SealedValueDamaged as error:
         # Without a traceback, whose frames hold what was being opened.
         logger.error("The %s of key %s cannot be unsealed", context["what"], key.pk)  # noqa: TRY400
-        return _render_not_revealed(request, "damaged", context)
-    return render(request, "storefront/revealed.html", context | {"text": text})
+        response = _not_revealed(request, error, context)
+    else:
+        if _wants_json(request):
+            return JsonResponse({"text": text})
+        return render(request, "storefront/revealed.html", context | {"text": text})
+    return response
 
 
-def _render_not_revealed(
-    request: SignedInRequest, why: str, context: dict[str, Any], *, status: int = 409
+def _not_revealed(
+    request: SignedInRequest, error: Exception, context: dict[str, Any], *, status: int = 409
 ) -> HttpResponse:
-    return render(request, "storefront/not_revealed.html", context | {"why": why}, status=status)
+    """Tell why nothing is revealed."""
+    title, sentence = NOT_REVEALED[type(error)]
+    minutes = -(-getattr(error, "wait_seconds", 0) // 60)
+    problem = sentence.format(
+        what=context["what"],
+        customer=context["credential"].customer,
+        wait=f"{minutes} minute{'' if minutes == 1 else 's'}",
+    )
+    if _wants_json(request):
+        return JsonResponse({"problem": problem}, status=status)
+    link = reverse("account_resume_reveals") if isinstance(error, credentials.RevealsPaused) else ""
+    told = {"title": title.format(what=context["what"]), "problem": problem, "link": link}
+    return render(request, "storefront/not_revealed.html", context | told, status=status)

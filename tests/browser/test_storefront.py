@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Error, expect
+from playwright.sync_api import expect
 
-from revcred.models import AuditEvent, Membership
+from revcred.models import AuditEvent, ExternalKey, Membership
 from tests import factories
 
 KEY = "a-key-to-be-seen-once-W1x2"
@@ -67,39 +67,79 @@ def to_the_key(page):
 def test_a_key_is_shown_after_the_password_and_hidden_again(page, ada, complaints):
     sign_in(page, ada)
     to_the_key(page)
-    page.get_by_label("Your password").fill(factories.PASSWORD)
-    page.get_by_role("button", name="Reveal the key").click()
+    dialog = page.get_by_role("dialog", name="Reveal the key …W1x2")
+    dialog.get_by_label("Your password").fill("not it")
+    dialog.get_by_role("button", name="Reveal").click()
+    expect(dialog.get_by_role("alert")).to_have_text("Incorrect password.")
+    dialog.get_by_label("Your password").fill(factories.PASSWORD)
+    dialog.get_by_role("button", name="Reveal").click()
 
-    expect(page.get_by_text(KEY)).to_be_visible()
+    expect(dialog.get_by_text(KEY)).to_be_visible()
     assert KEY not in page.url + page.title()
-    expect(page.get_by_text("Hidden again in")).to_be_visible()  # the half minute has begun
+    expect(dialog.get_by_text("Hidden again in")).to_be_visible()  # the half minute has begun
     page.clock.fast_forward(28_000)
-    expect(page.get_by_text(KEY)).to_be_visible()
+    expect(dialog.get_by_text(KEY)).to_be_visible()
     page.clock.fast_forward(3_000)
-    expect(page.get_by_text("is hidden again.")).to_be_visible()
+    expect(dialog.get_by_text("It is hidden again.")).to_be_visible()
     assert KEY not in page.content()
 
-    page.get_by_role("button", name="Reveal again").click()
-    expect(page.get_by_text(KEY)).to_be_visible()
-    page.get_by_role("link", name="checkout").click()
+    dialog.get_by_role("button", name="Reveal").click()  # the password was confirmed just now
+    expect(dialog.get_by_text(KEY)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert KEY not in page.content()
+    page.reload()
     expect(page.get_by_text(re.compile("revealed the key .*, 2 times"))).to_be_visible()
     assert AuditEvent.objects.reveals().count() == 2
-    assert complaints == []
+    refused = [said for said in complaints if "403" not in said]
+    assert refused == []
 
 
-def test_going_back_does_not_bring_it_back(page, ada):
+def test_going_back_does_not_bring_it_back_and_looks_well(page, ada):
     sign_in(page, ada)
     to_the_key(page)
     page.get_by_label("Your password").fill(factories.PASSWORD)
-    page.get_by_role("button", name="Reveal the key").click()
+    page.get_by_role("button", name="Reveal").click()
     expect(page.get_by_text(KEY)).to_be_visible()
 
-    page.get_by_role("link", name="Subscriptions").click()
-    with pytest.raises(Error, match="ERR_CACHE_MISS"):  # it would have to be asked for again
-        page.go_back()
+    page.goto("/subscriptions/")
+    page.go_back()
 
+    expect(page.get_by_role("heading", name="checkout")).to_be_visible()
     expect(page.locator("body")).not_to_contain_text(KEY)
     assert AuditEvent.objects.reveals().count() == 1
+
+
+def test_whose_session_ended_signs_in_and_comes_back(page, ada):
+    sign_in(page, ada)
+    to_the_key(page)
+    page.context.clear_cookies()
+    page.get_by_label("Your password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Reveal").click()
+
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("Reload this page")
+    page.reload()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert "next=/credentials/" in page.url
+
+
+def test_a_rotation_ends_with_the_new_key_on_the_screen(page, ada, complaints):
+    sign_in(page, ada)
+    page.get_by_role("link", name="checkout").click()
+    page.get_by_role("link", name="Rotate").click()
+    page.get_by_label("Your password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Make a new key").dblclick()
+
+    dialog = page.get_by_role("dialog", name="Reveal the new key")
+    dialog.get_by_role("button", name="Reveal").click()
+    shown = dialog.locator("[data-text]")
+    expect(shown).to_contain_text("rck_")
+    assert ExternalKey.objects.count() == 2
+    assert shown.text_content().endswith(ExternalKey.objects.first().hint)
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("is still in use, and ends in 6 days")).to_be_visible()
+    assert "new=" not in page.url
+    assert complaints == []
 
 
 def test_usage_is_drawn_and_another_span_fetched_in_place(page, ada, complaints):
@@ -136,7 +176,7 @@ def test_all_of_it_works_without_javascript(chromium, live_server, ada):
 
     to_the_key(page)
     page.get_by_label("Your password").fill(factories.PASSWORD)
-    page.get_by_role("button", name="Reveal the key").click()
+    page.get_by_role("button", name="Reveal").click()
 
     expect(page.get_by_text(KEY)).to_be_visible()
 

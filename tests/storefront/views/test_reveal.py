@@ -97,10 +97,10 @@ def test_a_confirmation_lasts_five_minutes(browser, credential):
     browser.post(url_of(credential), RIGHT)
 
     make_older(browser, seconds=299)
-    assert "Your password" not in browser.get(url_of(credential)).content.decode()
+    assert "data-password hidden" in browser.get(url_of(credential)).content.decode()
     assert browser.post(url_of(credential)).status_code == 200
     make_older(browser, seconds=301)
-    assert "Your password" in browser.get(url_of(credential)).content.decode()
+    assert "data-password hidden" not in browser.get(url_of(credential)).content.decode()
     assert browser.post(url_of(credential)).status_code == 403
 
 
@@ -258,3 +258,21 @@ def test_an_address_that_allauth_has_not_heard_of_confirms_too(client, ada, cred
     client.post(reverse("account_login"), {"login": ada.email, "password": factories.PASSWORD})
 
     assert client.post(url_of(credential), RIGHT).status_code == 200
+
+
+def test_a_script_gets_the_text_alone_or_the_reason(browser, credential):
+    def ask(data):
+        return browser.post(url_of(credential), data, headers={"accept": "application/json"})
+
+    empty, wrong, right = ask({}), ask(WRONG), ask(RIGHT)
+
+    assert [each.status_code for each in (empty, wrong, right)] == [403, 403, 200]
+    assert empty.json() == {
+        "problem": "Enter your password to confirm that it is you.",
+        "password": True,
+    }
+    assert wrong.json() == {"problem": "Incorrect password.", "password": True}
+    assert right.json() == {"text": KEY}
+    assert right["Cache-Control"] == "no-store, private"
+    credentials.revoke_credential(credential=credential, reason="Over.", by=None)
+    assert ask({}).json() == {"problem": "Its keys no longer work, so they cannot be revealed."}
