@@ -1,9 +1,9 @@
 """Writing of lists as files: CSV, a sheet of Excel, or JSON lines, row by row."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from io import TextIOWrapper
 from itertools import chain
 from typing import BinaryIO
 
@@ -43,13 +43,26 @@ def write_list(to: BinaryIO, form: ListFormat, header: ListHeader, rows: ListRow
     LIST_WRITERS[form](to, header, rows)
 
 
-def _write_csv(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
+class _LastLine:
+    """A file for a csv.writer, of which only the last line is kept."""
+
+    def write(self, line: str) -> None:
+        self.line = line
+
+
+def csv_lines(header: ListHeader, rows: ListRows) -> Iterator[bytes]:
+    """Yield the lines of a CSV file as they are made."""
     # Without the byte order mark Excel takes UTF-8 for another encoding.
-    text = TextIOWrapper(to, "utf-8-sig", newline="")
-    writer = csv.writer(text)
-    writer.writerows([guard_formula(cell) for cell in row] for row in chain([header], rows))
-    # Closing the wrapper would close the file of the caller.
-    text.detach()
+    yield BOM_UTF8
+    last = _LastLine()
+    writer = csv.writer(last)
+    for row in chain([header], rows):
+        writer.writerow([guard_formula(cell) for cell in row])
+        yield last.line.encode()
+
+
+def _write_csv(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:
+    to.writelines(csv_lines(header, rows))
 
 
 def _write_xlsx(to: BinaryIO, header: ListHeader, rows: ListRows) -> None:

@@ -26,6 +26,9 @@ EXCEPTIONS = {
     "revcred.0211_public_ids_of_old_credentials": (
         "The unique index is built concurrently; the constraint is added to the state alone."
     ),
+    "revcred.0225_lists_narrowed_by_filters": (
+        "The indexes are built concurrently, and added to the state alone."
+    ),
     "revcred.0111_sessions": (
         "Cookies of old sessions could be used by whoever reads a backup: people sign in again."
     ),

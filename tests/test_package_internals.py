@@ -127,11 +127,16 @@ FUNCTIONS_AND_CLASSES = [
     ),
     Internal(
         "django.contrib.admin.views.main.ChangeList.get_filters",
-        "revcred/admin_toolkit/lists.py",
+        "revcred/admin_toolkit/filters.py",
         ("request",),
     ),
     Internal(
-        "django.contrib.admin.options.IncorrectLookupParameters", "revcred/admin_toolkit/lists.py"
+        "django.contrib.admin.views.main.ChangeList.get_filters_params",
+        "revcred/admin_toolkit/filters.py",
+        ("params",),
+    ),
+    Internal(
+        "django.contrib.admin.options.IncorrectLookupParameters", "revcred/admin_toolkit/filters.py"
     ),
     Internal(
         "django.contrib.admin.widgets.AutocompleteMixin.optgroups",
@@ -386,7 +391,7 @@ def test_the_admin_site_finds_the_page_of_a_model():
 
 @pytest.mark.django_db
 def test_a_list_returns_unknown_lookups_third(rf):
-    """revcred/admin_toolkit/lists.py refuses what `ChangeList.get_filters` leaves over."""
+    """revcred/admin_toolkit/filters.py refuses what `ChangeList.get_filters` leaves over."""
     request = rf.get("/", {"name": "x"})
     request.user = factories.an_admin()
     rows = admin.ModelAdmin(Gateway, admin.site).get_changelist_instance(request)

@@ -1,5 +1,12 @@
 from django.contrib import admin
 
+from metering.admin.filters import (
+    ClaimStateFilter,
+    CreatedSinceFilter,
+    CredentialFilter,
+    ProductFilter,
+    SubscriptionFilter,
+)
 from metering.models import Claim
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
@@ -18,6 +25,13 @@ class ClaimAdmin(ReadOnlyModelAdmin):
         "corrected",
         "by",
         "finished_at",
+    )
+    list_filter = (
+        ClaimStateFilter,
+        CredentialFilter,
+        SubscriptionFilter,
+        ProductFilter,
+        CreatedSinceFilter,
     )
     fields = (
         *("cause", "by", "state", "progress", "since"),

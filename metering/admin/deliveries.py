@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from metering import actions
+from metering.admin.filters import GatewayFilter, TroubledDeliveryFilter
 from metering.models import Delivery
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
@@ -41,6 +42,7 @@ class DeliveryAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         "next_try_at",
     )
     list_select_related = ("gateway",)
+    list_filter = (GatewayFilter, TroubledDeliveryFilter)
     empty_list_text = "Nothing waits: everything received has been attributed."
     fields = ("id", *list_display)
     readonly_fields = fields

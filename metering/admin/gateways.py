@@ -21,6 +21,7 @@ from revcred.admin.products import NameSearchMixin
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.filters import ChoiceFilter
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.admin_toolkit.lists import parse_id, rows_containing
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm, page_of
@@ -196,11 +197,50 @@ def _suspension_sentences(form: Any) -> list[str]:
     return [sentence]
 
 
+class GatewayKindFilter(ChoiceFilter):
+    """Gateways of one kind."""
+
+    title, parameter_name, choices_of = "kind", "kind", Gateway.Kind
+
+
+class GatewayStateFilter(ChoiceFilter):
+    """Gateways by the state that the list shows."""
+
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("reporting", "Reporting"),
+            ("quiet", "Quiet"),
+            ("never", "Never seen"),
+            ("suspended", "Suspended"),
+        ]
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        now = timezone.now()
+        if chosen == "suspended":
+            return queryset.filter(suspended_at__lte=now)
+        condition = {
+            "reporting": Q(last_seen_at__gte=now - QUIET_AFTER),
+            "quiet": Q(last_seen_at__lt=now - QUIET_AFTER),
+            "never": Q(last_seen_at=None),
+        }[chosen]
+        return queryset.filter(condition).exclude(suspended_at__lte=now)
+
+
+class CheckModeFilter(ChoiceFilter):
+    """Gateways by how their questions about calls are answered."""
+
+    title, parameter_name, choices_of = "check of calls", "check_mode", Gateway.CheckMode
+
+
 @admin.register(Gateway)
 class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     """Gateways, their tokens, and what they sent lately."""
 
     list_display = ("name", "kind", "state", "tokens", "last_seen_at", "clock")
+    list_filter = (GatewayKindFilter, GatewayStateFilter, CheckModeFilter)
+    more_columns = ("check_mode", "created_at")
     search_fields = ("name",)
     search_help_text = "Words of a name."
     fields = (

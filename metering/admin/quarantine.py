@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import DatabaseError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.transaction import atomic, set_rollback
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -17,6 +17,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
 
 from metering.admin import explanations, groups, owners, remedies, uncounted
+from metering.admin.filters import (
+    ElementFilter,
+    GatewayFilter,
+    OccurredBeforeFilter,
+    OccurredSinceFilter,
+    PathFilter,
+    ReasonFilter,
+    StatusFilter,
+)
 from metering.admin.groups import QuarantineGroup
 from metering.admin.transactions import ReceiptModelAdmin, format_elements
 from metering.models import Quarantined, QuarantineDrop, QuarantineReason
@@ -35,13 +44,15 @@ from revcred.admin.credential_actions import (
 from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin, FieldErrors
 from revcred.admin_toolkit.datetime_field import UtcDateTimeField
-from revcred.admin_toolkit.lists import LinkedFilter, parse_id
+from revcred.admin_toolkit.filters import LinkedFilter, YesNoFilter
+from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, Gateway, User
 
 # Only the groups of the page are counted, each by a query of the index.
 GROUPS_PER_PAGE = 50
+PARAMETERS_OF_GROUPS = frozenset({"reason", "gateway", "p"})  # in the address of their page
 MAX_SHARES_IN_PREVIEW = 10
 MAX_DROPS_SHOWN = 50
 NOTHING_TO_CHARGE_MESSAGE = (
@@ -327,29 +338,27 @@ class GroupFilter(LinkedFilter):
 
     title, parameter_name = "group", "group"
 
-    def chosen_in_words(self) -> str:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[()]:
+        # It is chosen on the page of groups.
+        self.may_choose = False
+        return ()
+
+    def in_words(self) -> str:
         group = existing_group(self.value() or "")
         return str(group) if group else "a group that does not exist"
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() is None:
-            return queryset
+    def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         group = QuarantineGroup.from_slug(self.value() or "")
         return queryset.filter(pk__in=group.transactions()) if group else queryset.none()
 
 
-class ReviewedFilter(admin.SimpleListFilter):
+class ReviewedFilter(YesNoFilter):
     """A filter by whether a transaction was reviewed."""
 
-    title, parameter_name = "state", "reviewed"
+    title, parameter_name = "reviewed", "reviewed"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Open"), ("yes", "Reviewed")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() not in ("no", "yes"):
-            return queryset
-        return queryset.filter(released_at__isnull=self.value() == "no")
+    def condition(self, now: datetime) -> Q:
+        return Q(released_at__isnull=False)
 
 
 class MatchRowAgainForm(ActionForm):
@@ -409,7 +418,20 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
         "review_note",
     )
     list_select_related = ("gateway",)
-    list_filter = (ReviewedFilter, GroupFilter)
+    list_filter = (
+        GroupFilter,
+        ReviewedFilter,
+        ReasonFilter,
+        GatewayFilter,
+        StatusFilter,
+        PathFilter,
+        ElementFilter,
+        OccurredSinceFilter,
+        OccurredBeforeFilter,
+    )
+    more_columns = (
+        *("received_at", "status", "method", "path", "source_named", "error", "review_note"),
+    )
     # By id, since no index has the moments of all transactions.
     ordering = ("-pk",)
     counted_as = "waiting"
@@ -441,7 +463,7 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     def counted(self, row: MeteredCall) -> str:
         return format_elements(row)
 
-    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+    def own_columns(self, request: HttpRequest) -> tuple[str, ...]:
         return self.list_display_in_group if "group" in request.GET else self.list_display
 
     def get_urls(self) -> list[URLPattern]:
@@ -498,8 +520,8 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """List groups, unless the address asks for one group or for reviewed transactions."""
-        if {"group", "reviewed"}.isdisjoint(request.GET):
+        """List groups, unless the address asks for transactions by what groups do not have."""
+        if PARAMETERS_OF_GROUPS.issuperset(request.GET):
             return self.groups_view(request)
         group = existing_group(request.GET.get("group", ""))
         # All groups that were reviewed, unless the rows themselves are asked for.

@@ -1,6 +1,12 @@
 from django.contrib import admin
 
-from metering.admin.usage import GatewayFilter
+from metering.admin.filters import (
+    CodeFilter,
+    DoorFilter,
+    GatewayFilter,
+    RejectedBeforeFilter,
+    RejectedSinceFilter,
+)
 from metering.models import Rejection
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 
@@ -19,6 +25,6 @@ class RejectionAdmin(ReadOnlyModelAdmin):
         "code",
     )
     list_select_related = ("gateway",)
-    list_filter = (GatewayFilter,)
+    list_filter = (GatewayFilter, CodeFilter, DoorFilter, RejectedSinceFilter, RejectedBeforeFilter)
     fields = (*list_display[:3], "place", *list_display[3:])
     readonly_fields = fields

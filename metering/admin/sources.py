@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from metering import actions
-from metering.admin.usage import GatewayFilter
+from metering.admin.filters import DiscoveredKindFilter, GatewayFilter
 from metering.models import DiscoveredSource
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
@@ -36,7 +36,7 @@ class DiscoveredSourceAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
     """Sources that gateways have named and nobody has entered yet."""
 
     list_display = ("name", "kind", "gateway", "first_seen_at", "last_seen_at")
-    list_filter = (GatewayFilter,)
+    list_filter = (GatewayFilter, DiscoveredKindFilter)
     list_select_related = ("gateway",)
     fields = list_display
     readonly_fields = fields

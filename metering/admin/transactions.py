@@ -1,15 +1,30 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils import timezone
 
 from metering.admin import trials
-from metering.admin.usage import CredentialFilter, GatewayFilter, SubscriptionFilter
+from metering.admin.filters import (
+    CorrectionFilter,
+    CredentialByIndexFilter,
+    ElementFilter,
+    GatewayFilter,
+    MatchedByFilter,
+    OccurredBeforeFilter,
+    OccurredSinceFilter,
+    OwnedCustomerFilter,
+    PathFilter,
+    ProductFilter,
+    ReceivedBeforeFilter,
+    ReceivedSinceFilter,
+    StatusFilter,
+    SubscriptionFilter,
+)
 from metering.ledger import receipts
 from metering.ledger.quantities import format_field_value, format_quantity
 from metering.models import Conflict, Quarantined, Transaction
@@ -17,34 +32,17 @@ from metering.models.transactions import MeteredCall
 from revcred import pasting
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.filters import parse_moment_in_address
+from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
-from revcred.models import Assignment, Gateway
+from revcred.models import Gateway
 
-LATEST_PERIOD = timedelta(days=1)  # before the gateway was last seen
-
-
-class LatestOfGatewayFilter(GatewayFilter):
-    """A filter by gateway that reads only its latest day, since no index has its transactions."""
-
-    title = "gateway, its latest day"
-
-    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
-        gateway = Gateway.objects.filter(pk=chosen).first()
-        if gateway is None or gateway.last_seen_at is None:
-            return queryset.none()
-        # Its latest day and not today: an admin looks at gateways that have gone quiet, too.
-        since = gateway.last_seen_at - LATEST_PERIOD
-        return queryset.filter(gateway=gateway, occurred_at__gte=since)
-
-
-class CredentialByIndexFilter(CredentialFilter):
-    """A filter by credential, through the subscriptions it was assigned to, which have an index."""
-
-    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
-        subscriptions = Assignment.objects.filter(credential=chosen).values_list(
-            "subscription", flat=True
-        )
-        return queryset.filter(credential=chosen, subscription__in=list(subscriptions.distinct()))
+LATEST_PERIOD = timedelta(days=1)  # before the latest call
+# Without one of these, no index leads to the calls: only those of a period are looked at.
+INDEXED_PARAMETERS = {"subscription", "credential", "customer", "since"}
+UNINDEXED_PARAMETERS = {
+    *("gateway", "product", "status", "path", "element", "matched_by", "correction", "before"),
+}
 
 
 class ReceiptModelAdmin(ReadOnlyModelAdmin):
@@ -97,8 +95,25 @@ class TransactionAdmin(ReceiptModelAdmin):
         "status",
         "kind",
     )
-    list_select_related = ("gateway", "credential", "subscription", "customer")
-    list_filter = (SubscriptionFilter, CredentialByIndexFilter, LatestOfGatewayFilter)
+    more_columns = (
+        *("received_at", "product", "source_named", "method", "path", "matched_by"),
+        *("latency_ms", "request_bytes", "response_bytes", "metadata"),
+    )
+    list_select_related = ("gateway", "credential", "subscription", "customer", "product")
+    list_filter = (
+        OwnedCustomerFilter,
+        SubscriptionFilter,
+        CredentialByIndexFilter,
+        ProductFilter,
+        GatewayFilter,
+        StatusFilter,
+        PathFilter,
+        ElementFilter,
+        MatchedByFilter,
+        CorrectionFilter,
+        OccurredSinceFilter,
+        OccurredBeforeFilter,
+    )
     search_fields: ClassVar[tuple[str, ...]] = ("transaction_id",)
     search_help_text = "A complete transaction id. Shows its receipt, also from the quarantine."
 
@@ -123,7 +138,7 @@ class TransactionAdmin(ReceiptModelAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Order by moment if an index allows it, else by id, the order of attribution."""
         # Only the index of a subscription's transactions is ordered by moment.
-        is_narrow = not {"subscription", "credential"}.isdisjoint(request.GET)
+        is_narrow = not {"subscription", "credential", "customer"}.isdisjoint(request.GET)
         return ("-occurred_at", "-pk") if is_narrow else ("-pk",)
 
     def search(self, request: HttpRequest) -> HttpResponse:
@@ -159,7 +174,27 @@ class TransactionAdmin(ReceiptModelAdmin):
         if transaction_id and self.has_view_permission(request):
             found = receipts.find_receipts_of_all_gateways(transaction_id)
             return self.show_receipts(request, found, transaction_id)
+        if since := self._start_needed(request):
+            query = request.GET.copy()
+            query["since"] = f"{since:%Y-%m-%d %H:%M}"
+            return HttpResponseRedirect(f"{request.path}?{query.urlencode()}")
         return super().changelist_view(request, extra_context)
+
+    def _start_needed(self, request: HttpRequest) -> datetime | None:
+        """Return the moment from which calls are shown, if no index leads to those asked for.
+
+        It becomes a part of the address, so that the page shows it as a filter to be changed.
+        """
+        asked = {name for name, value in request.GET.items() if value}
+        if not asked & UNINDEXED_PARAMETERS or asked & INDEXED_PARAMETERS:
+            return None
+        latest = parse_moment_in_address(request.GET.get("before")) or timezone.now()
+        number = parse_id(request.GET.get("gateway"))
+        gateway = Gateway.objects.filter(pk=number).first() if number is not None else None
+        # Its latest day and not today: an admin looks at gateways that have gone quiet, too.
+        if gateway is not None and gateway.last_seen_at is not None:
+            latest = min(latest, gateway.last_seen_at)
+        return latest - LATEST_PERIOD
 
 
 @admin.register(Conflict)
@@ -168,7 +203,7 @@ class ConflictAdmin(ReadOnlyModelAdmin):
 
     list_display = ("received_at", "transaction_id", "gateway")
     list_select_related = ("gateway",)
-    list_filter = (GatewayFilter,)
+    list_filter = (GatewayFilter, ReceivedSinceFilter, ReceivedBeforeFilter)
     fields = ("transaction_id", "gateway", "received_at", "content_as_json")
     readonly_fields = fields
 

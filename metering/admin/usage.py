@@ -3,23 +3,19 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from metering.admin.filters import (
+    CredentialFilter,
+    ElementOfUsageFilter,
+    GatewayFilter,
+    HourBeforeFilter,
+    HourSinceFilter,
+    OwnedCustomerFilter,
+    ProductFilter,
+    SubscriptionFilter,
+)
 from metering.ledger.quantities import format_quantity
 from metering.models import IntakeStats, Usage
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
-from revcred.admin_toolkit.lists import LinkedFilter
-from revcred.models import Credential, Gateway, Subscription
-
-
-class SubscriptionFilter(LinkedFilter):
-    title, parameter_name, model = "subscription", "subscription", Subscription
-
-
-class CredentialFilter(LinkedFilter):
-    title, parameter_name, model = "credential", "credential", Credential
-
-
-class GatewayFilter(LinkedFilter):
-    title, parameter_name, model = "gateway", "gateway", Gateway
 
 
 @admin.register(Usage)
@@ -27,8 +23,17 @@ class UsageAdmin(ReadOnlyModelAdmin):
     """Usage by hour, subscription, credential and element."""
 
     list_display = ("hour", "subscription", "customer", "credential", "element", "count", "sum")
-    list_select_related = ("subscription", "customer", "credential")
-    list_filter = (SubscriptionFilter, CredentialFilter)
+    list_select_related = ("subscription", "customer", "credential", "product")
+    list_filter = (
+        SubscriptionFilter,
+        CredentialFilter,
+        OwnedCustomerFilter,
+        ProductFilter,
+        ElementOfUsageFilter,
+        HourSinceFilter,
+        HourBeforeFilter,
+    )
+    more_columns = ("product",)
     counted_as = "rows"
     fields = (
         "hour",
@@ -70,7 +75,7 @@ class IntakeStatsAdmin(ReadOnlyModelAdmin):
         "mean_lag",
     )
     list_select_related = ("gateway",)
-    list_filter = (GatewayFilter,)
+    list_filter = (GatewayFilter, HourSinceFilter, HourBeforeFilter)
     fields = list_display
     readonly_fields = fields
 

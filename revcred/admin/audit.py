@@ -8,6 +8,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import models
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html_join
@@ -16,6 +17,7 @@ from revcred.actions import undoing, users
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin, may_undo_changes
 from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.filters import ChoiceFilter, TextFilter, moment_filter
 from revcred.models import AuditEvent, AuditVerb, User
 from revcred.models.audit import REQUEST_ID_DETAIL
 from revcred.templatetags.events import event_details, restored_values
@@ -31,6 +33,46 @@ GRAVE_VERBS = {
     AuditVerb.MADE_SUPERUSER,
     AuditVerb.SIGN_IN_LIMITED,
 }
+
+
+class ActorFilter(TextFilter):
+    """Events by who did it."""
+
+    title, parameter_name, lookup = "who", "who", "actor"
+    placeholder = "admin@example.com"
+
+
+class VerbFilter(ChoiceFilter):
+    """Events by what was done."""
+
+    title, parameter_name, choices_of = "what", "verb", AuditVerb
+
+
+class KindFilter(ChoiceFilter):
+    """Events about things of one kind."""
+
+    title, parameter_name = "whom, kind", "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        kinds = {
+            model._meta.label_lower: str(model._meta.verbose_name).capitalize()
+            for model in model_admin.admin_site._registry  # noqa: SLF001
+        }
+        return sorted(kinds.items(), key=lambda kind: kind[1])
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        return queryset.filter(target_type=chosen)
+
+
+class TargetFilter(TextFilter):
+    """Events about a thing, by its whole name as the event has it."""
+
+    title, parameter_name, lookup = "whom, whole name", "whom", "target"
+    placeholder = "Acme"
+
+
+SinceFilter = moment_filter("since", "since", "at__gte")
+BeforeFilter = moment_filter("before", "before", "at__lt")
 
 
 class UndoEventForm(ActionForm):
@@ -83,10 +125,17 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
 
     list_display = ("at", "what", "target", "kind", "actor", "address")
     list_display_links = ("at",)
+    more_columns = ("request", "in_detail")
+    list_filter = (VerbFilter, ActorFilter, KindFilter, TargetFilter, SinceFilter, BeforeFilter)
     fields = ("at", "what", "target", "kind", "actor", "address", "request", "in_detail", "undoing")
     readonly_fields = fields
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"undo": UndoEventForm}
     change_form_template = "admin/revcred/auditevent/change_form.html"
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Order by moment where the list is narrowed: the indexes of the filters have it."""
+        narrowed = {"verb", "who", "whom", "since", "before"} & {*request.GET}
+        return ("-at", "-pk") if narrowed else ("-pk",)
 
     @admin.display(description="what")
     def what(self, event: AuditEvent) -> str:

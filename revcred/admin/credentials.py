@@ -30,13 +30,28 @@ from revcred.admin.credential_actions import (
     holders_not_members_in_words,
     may_add_members,
 )
-from revcred.admin.customers import CustomerFilter, SubscriberFilter
+from revcred.admin.credential_filters import (
+    AssignedProductFilter,
+    AssignedSubscriptionFilter,
+    BoundGatewayFilter,
+    ChargedFilter,
+    EnvironmentFilter,
+    ExpiresBeforeFilter,
+    FingerprintFilter,
+    HolderFilter,
+    NeverUsedFilter,
+    OldKeyFilter,
+    StateFilter,
+    UnusedSinceFilter,
+    parse_fingerprint,
+)
+from revcred.admin.customers import CustomerFilter
 from revcred.admin_toolkit import confirmation, search
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import may_undo_changes, undone_event_ids
 from revcred.admin_toolkit.badges import BadgeTone, badge
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
-from revcred.admin_toolkit.lists import LinkedFilter
+from revcred.admin_toolkit.filters import TagFilter
 from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchHit, SearchTerm
 from revcred.fingerprints import fingerprint
 from revcred.models import (
@@ -45,7 +60,6 @@ from revcred.models import (
     Credential,
     ExternalKey,
     Subscriber,
-    Subscription,
     User,
 )
 
@@ -62,58 +76,12 @@ MAX_EVENTS_SHOWN = 20
 MAX_PERIODS_SHOWN = 100
 
 
-class HolderFilter(SubscriberFilter):
-    """Credentials that a subscriber holds."""
-
-    title, parameter_name = "holder", "holder"
-
-    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
-        return queryset.filter(holders=chosen)
-
-
-class AssignedSubscriptionFilter(LinkedFilter):
-    """Credentials that are or were assigned to a subscription."""
-
-    title, parameter_name, model = "subscription", "subscription", Subscription
-
-    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
-        feeding = Assignment.objects.filter(subscription=chosen)
-        return queryset.filter(pk__in=feeding.values("credential"))
-
-
-class FingerprintFilter(LinkedFilter):
-    """Credentials that a search by key found. The URL has the fingerprint, not the key."""
-
-    title, parameter_name = "key", "fingerprint"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        key_fingerprint = parse_fingerprint(self.value())
-        if self.value() is None:
-            return queryset
-        if key_fingerprint is None:
-            return queryset.none()
-        return queryset.filter(
-            pk__in=search.credentials_with_fingerprint(key_fingerprint).values("pk")
-        )
-
-    def chosen_in_words(self) -> str:
-        return "the key you typed"
-
-
 def key_period_in_words(key: ExternalKey) -> str:
     """Return kind, end and period of a key, such as `key …eisw since 2026-01-01 08:00`."""
     at = f" at {key.gateway}" if key.gateway else ""
     since = f"since {key.active_from:%Y-%m-%d %H:%M}"
     until = f" until {key.active_until:%Y-%m-%d %H:%M}" if key.active_until else ""
     return f"{key}{at} {since}{until} UTC"
-
-
-def parse_fingerprint(text: str | None) -> UUID | None:
-    """Return the fingerprint in a URL, or None."""
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None
 
 
 class CredentialForm(KeepsMicrosecondsForm):
@@ -151,7 +119,23 @@ class CredentialAdmin(ActionPagesMixin):
     form = CredentialForm
     list_display = ("name", "customer", "keys", "charged_to", "environment", "state", "last_used")
     list_select_related = ("customer",)
-    list_filter = (FingerprintFilter, CustomerFilter, AssignedSubscriptionFilter, HolderFilter)
+    list_filter = (
+        FingerprintFilter,
+        StateFilter,
+        CustomerFilter,
+        AssignedProductFilter,
+        AssignedSubscriptionFilter,
+        HolderFilter,
+        TagFilter,
+        EnvironmentFilter,
+        BoundGatewayFilter,
+        ExpiresBeforeFilter,
+        UnusedSinceFilter,
+        NeverUsedFilter,
+        OldKeyFilter,
+        ChargedFilter,
+    )
+    more_columns = ("tags", "expires_at", "public_id", "created_at", "revoked_at")
     search_fields = ("name",)
     search_help_text = (
         "A whole key, its last four characters, a holder's e-mail address, or words of a name,"

@@ -1,12 +1,13 @@
 """Admin pages of customers, subscribers and memberships."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from allauth.account.adapter import get_adapter
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import timezone
 
@@ -17,8 +18,14 @@ from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
+from revcred.admin_toolkit.filters import (
+    ChoiceFilter,
+    LinkedFilter,
+    TagFilter,
+    YesNoFilter,
+    moment_filter,
+)
 from revcred.admin_toolkit.generic import BaseModelAdmin, ModelForm, TabularInline
-from revcred.admin_toolkit.lists import LinkedFilter
 from revcred.admin_toolkit.pickers import PickersMixin
 from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
 from revcred.admin_toolkit.search import (
@@ -28,7 +35,16 @@ from revcred.admin_toolkit.search import (
     subscribers_with_email,
 )
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
-from revcred.models import AddressChange, Customer, Membership, Subscriber, User
+from revcred.models import (
+    AddressChange,
+    Credential,
+    Customer,
+    Membership,
+    Product,
+    Subscriber,
+    Subscription,
+    User,
+)
 
 MAX_INLINE_MEMBERSHIPS = 100
 
@@ -43,6 +59,73 @@ class SubscriberFilter(LinkedFilter):
     """Rows of one subscriber."""
 
     title, parameter_name, model = "subscriber", "subscriber", Subscriber
+
+
+class SuspendedFilter(YesNoFilter):
+    """Customers that are suspended."""
+
+    title, parameter_name = "suspended", "suspended"
+
+    def condition(self, now: datetime) -> Q:
+        return Q(suspended_at__isnull=False, suspended_at__lte=now)
+
+
+class SubscribedProductFilter(LinkedFilter):
+    """Customers with a subscription to a product that has not ended."""
+
+    title, parameter_name, model = "subscribed to", "product", Product
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        subscriptions = Subscription.objects.not_ended_at(timezone.now()).filter(product=chosen)
+        return queryset.filter(pk__in=subscriptions.values("customer"))
+
+
+class HasCredentialsFilter(YesNoFilter):
+    """Customers with a credential that is not revoked."""
+
+    title, parameter_name = "has credentials", "credentials"
+
+    def condition(self, now: datetime) -> Exists:
+        return Exists(Credential.objects.filter(customer=OuterRef("pk"), revoked_at=None))
+
+
+class InvitationFilter(ChoiceFilter):
+    """Subscribers by what has become of their invitation."""
+
+    title, parameter_name = "invitation", "invitation"
+    CONDITIONS: ClassVar[dict[str, Q]] = {
+        "accepted": Q(user__isnull=False),
+        "open": Q(user=None, invited_at__isnull=False),
+        "none": Q(user=None, invited_at=None),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("accepted", "Signs in"),
+            ("open", "Invited, not accepted yet"),
+            ("none", "Never invited"),
+        ]
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        return queryset.filter(self.CONDITIONS[chosen])
+
+
+class MemberOfFilter(CustomerFilter):
+    """Subscribers who belong to a customer."""
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        members = Membership.objects.filter(customer=chosen)
+        return queryset.filter(pk__in=members.values("subscriber"))
+
+
+class RoleFilter(ChoiceFilter):
+    """Memberships of one role."""
+
+    title, parameter_name, choices_of = "role", "role", Membership.Role
+
+
+CreatedSinceFilter = moment_filter("created_since", "created since", "created_at__gte")
+CreatedBeforeFilter = moment_filter("created_before", "created before", "created_at__lt")
 
 
 class MembershipForm(ModelForm):
@@ -202,6 +285,15 @@ class CustomerAdmin(MembershipInlineMixin):
     """Customers with their memberships."""
 
     list_display = ("name", "external_key", "suspended_at", "created_at")
+    more_columns = ("tags", "email_domains", "metadata")
+    list_filter = (
+        SuspendedFilter,
+        TagFilter,
+        SubscribedProductFilter,
+        HasCredentialsFilter,
+        CreatedSinceFilter,
+        CreatedBeforeFilter,
+    )
     search_fields = ("name", "external_key")
     search_help_text = "Words of a name or external key."
     readonly_fields = ("created_at",)
@@ -336,6 +428,7 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, PersonPage
 
     form = SubscriberForm
     list_display = ("email", "name", "external_key", "signs_in", "invited_at", "created_at")
+    list_filter = (InvitationFilter, MemberOfFilter, CreatedSinceFilter, CreatedBeforeFilter)
     search_fields = ("email", "name", "external_key")
     search_help_text = "Words of a name, an e-mail address or an external key."
     fields = ("email", "new_address", "name", "external_key", "user", "invited_at", "created_at")
@@ -396,7 +489,7 @@ class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
     form = MembershipForm
     list_display = ("subscriber", "customer", "role")
     list_select_related = ("subscriber", "customer")
-    list_filter = (CustomerFilter, SubscriberFilter)
+    list_filter = (RoleFilter, CustomerFilter, SubscriberFilter)
     autocomplete_fields = ("subscriber", "customer")
     ordering = ("-pk",)
     search_fields = ("subscriber__email",)

@@ -1,15 +1,34 @@
 """Admin pages of outgoing mail."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
 
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.filters import ChoiceFilter, moment_filter
 from revcred.models import OutgoingMail
+
+
+class MailStateFilter(ChoiceFilter):
+    """Mails that were sent, wait, or were given up."""
+
+    title, parameter_name = "state", "state"
+    CONDITIONS: ClassVar[dict[str, Q]] = {
+        "sent": Q(sent_at__isnull=False),
+        "waiting": Q(next_try_at__isnull=False, sent_at=None),
+        "given_up": Q(next_try_at=None, sent_at=None),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("sent", "Sent"), ("waiting", "Waiting"), ("given_up", "Given up")]
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        return queryset.filter(self.CONDITIONS[chosen])
 
 
 @admin.register(OutgoingMail)
@@ -17,6 +36,11 @@ class OutgoingMailAdmin(ReadOnlyModelAdmin):
     """The outbox without the texts: recipient, subject, and why a mail was not sent."""
 
     list_display = ("recipient", "subject", "state", "created_at", "sent_at", "attempts")
+    list_filter = (
+        MailStateFilter,
+        moment_filter("since", "made since", "created_at__gte"),
+        moment_filter("before", "made before", "created_at__lt"),
+    )
     fields = (
         "recipient",
         "subject",

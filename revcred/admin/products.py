@@ -1,21 +1,71 @@
 """Admin pages of products, sources and path rules."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 
 from revcred import hooks
 from revcred.actions import subscriptions
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
+from revcred.admin_toolkit.filters import ChoiceFilter, LinkedFilter, YesNoFilter
 from revcred.admin_toolkit.generic import ModelForm, TabularInline
 from revcred.admin_toolkit.lists import parse_id, rows_containing
 from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
 from revcred.models import PathRule, Product, Source
+
+
+class CountedCallsFilter(ChoiceFilter):
+    """Products that count all calls, or only those to their sources."""
+
+    title, parameter_name = "counts", "counts"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("all", "All calls"), ("sources", "Calls to its sources only")]
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        return queryset.filter(restricted=chosen == "sources")
+
+
+class SourceOfProductFilter(LinkedFilter):
+    """Products that count a source."""
+
+    title, parameter_name, model = "source", "source", Source
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        return queryset.filter(sources=chosen)
+
+
+class ProductOfSourceFilter(LinkedFilter):
+    """Sources that a product counts."""
+
+    title, parameter_name, model = "product", "product", Product
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        return queryset.filter(products=chosen)
+
+
+class InProductFilter(YesNoFilter):
+    """Sources that a product counts, or none."""
+
+    title, parameter_name = "counted by a product", "counted"
+
+    def condition(self, now: datetime) -> Exists:
+        return Exists(Product.sources.through.objects.filter(source=OuterRef("pk")))
+
+
+class SwitchedOffRuleFilter(YesNoFilter):
+    """Sources with a path rule that is switched off."""
+
+    title, parameter_name = "has a rule that is switched off", "switched_off"
+
+    def condition(self, now: datetime) -> Exists:
+        return Exists(PathRule.objects.filter(Q(switched_off=True), source=OuterRef("pk")))
 
 
 class NameSearchMixin(ReattributeRenamedMixin):
@@ -111,6 +161,8 @@ class ProductAdmin(SlowRulesMixin):
     slow_rules_of = "source__products"
 
     list_display = ("__str__", "external_key")
+    more_columns = ("also_without_source",)
+    list_filter = (CountedCallsFilter, SourceOfProductFilter)
     search_fields = ("name", "external_key")
     form = ProductForm
     fields = (
@@ -162,6 +214,7 @@ class SourceAdmin(SlowRulesMixin):
     slow_rules_of = "source"
 
     list_display = ("name", "external_key", "paths")
+    list_filter = (ProductOfSourceFilter, InProductFilter, SwitchedOffRuleFilter)
     search_fields = ("name", "external_key")
     fields = ("name", "external_key")
     inlines = (PathRuleInline,)

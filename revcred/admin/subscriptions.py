@@ -1,10 +1,11 @@
 """Admin pages of subscriptions."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -15,17 +16,56 @@ from revcred.admin.products import counted_calls_in_words
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.filters import ChoiceFilter, LinkedFilter, YesNoFilter, moment_filter
 from revcred.admin_toolkit.generic import ModelForm
-from revcred.admin_toolkit.lists import LinkedFilter, parse_id
+from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.search import subscription_search_queries
 from revcred.metering_port import RECENT_CALLS_DAYS
-from revcred.models import FormerName, Product, Subscription, User
+from revcred.models import Assignment, FormerName, Product, Subscription, User
 
 
 class ProductFilter(LinkedFilter):
     """Subscriptions to one product."""
 
     title, parameter_name, model = "product", "product", Product
+
+
+class SubscriptionStateFilter(ChoiceFilter):
+    """Subscriptions that are active, have ended, or begin later."""
+
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("ended", "Ended"), ("later", "Begins later")]
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        now = timezone.now()
+        if chosen == "active":
+            return queryset.filter(active_from__lte=now).exclude(active_until__lte=now)
+        return queryset.filter(
+            Q(active_until__lte=now) if chosen == "ended" else Q(active_from__gt=now)
+        )
+
+
+class HasQuotaFilter(YesNoFilter):
+    """Subscriptions with a number of calls a month that are included."""
+
+    title, parameter_name = "has a quota", "quota"
+
+    def condition(self, now: datetime) -> Q:
+        return Q(quota__isnull=False)
+
+
+class HasAssignmentFilter(YesNoFilter):
+    """Subscriptions to which a credential is assigned now."""
+
+    title, parameter_name = "has a credential", "credential"
+
+    def condition(self, now: datetime) -> Exists:
+        return Exists(Assignment.objects.at(now).filter(subscription=OuterRef("pk")))
+
+
+EndsBeforeFilter = moment_filter("ends_before", "ends before", "active_until__lt")
 
 
 def _lost_calls_effect(former: FormerName, taker: Subscription) -> confirmation.Effect:
@@ -128,7 +168,15 @@ class SubscriptionAdmin(ActionPagesMixin):
         "active_until",
     )
     list_select_related = ("customer", "product")
-    list_filter = (CustomerFilter, ProductFilter)
+    list_filter = (
+        SubscriptionStateFilter,
+        CustomerFilter,
+        ProductFilter,
+        EndsBeforeFilter,
+        HasQuotaFilter,
+        HasAssignmentFilter,
+    )
+    more_columns = ("name", "quota", "created_at")
     search_fields = ("external_key", "name")
     search_help_text = "Words of a name or external key, or of its customer's."
     autocomplete_fields = ("customer", "product")

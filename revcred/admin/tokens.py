@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -15,6 +16,7 @@ from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
+from revcred.admin_toolkit.filters import ChoiceFilter, LinkedFilter
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm, page_of
 from revcred.admin_toolkit.token_pages import (
     BaseIssueTokenForm,
@@ -87,6 +89,27 @@ class RevokeUserTokenForm(ActionForm):
         return f"The token {self.target} is revoked."
 
 
+class OwnerFilter(LinkedFilter):
+    """Tokens of one user."""
+
+    title, parameter_name, model = "user", "user", User
+
+
+class TokenStateFilter(ChoiceFilter):
+    """Tokens by their state."""
+
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("valid", "Valid"), ("expired", "Expired"), ("revoked", "Revoked")]
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        if chosen == "revoked":
+            return queryset.exclude(revoked_at=None)
+        expired = Q(expires_at__isnull=False, expires_at__lte=timezone.now())
+        return queryset.filter(expired if chosen == "expired" else ~expired, revoked_at=None)
+
+
 @admin.register(UserToken)
 class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     """Tokens of users' scripts: issued and revoked, never edited."""
@@ -97,6 +120,7 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
         *("created_at", "expires_at", "last_used_at"),
     )
     list_select_related = ("user",)
+    list_filter = (OwnerFilter, TokenStateFilter)
     fields = list_display
     readonly_fields = fields
     change_form_template = "admin/revcred/usertoken/change_form.html"

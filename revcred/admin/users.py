@@ -1,6 +1,7 @@
 """Admin pages of logins and groups. `revcred.actions.users` decides who may see and change what."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -8,7 +9,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 
@@ -26,6 +27,7 @@ from revcred.admin_toolkit import confirmation, generic
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
+from revcred.admin_toolkit.filters import ChoiceFilter, MomentFilter, YesNoFilter, moment_filter
 from revcred.admin_toolkit.lists import rows_starting_with
 from revcred.models import Session, Subscriber, User
 
@@ -170,6 +172,49 @@ def _session_in_words(session: Session) -> str:
     )
 
 
+class FlagFilter(YesNoFilter):
+    """Users by a flag, whose field has the name of the parameter."""
+
+    def condition(self, now: datetime) -> Q:
+        return Q((str(self.parameter_name), True))
+
+
+class IsStaffFilter(FlagFilter):
+    title, parameter_name = "staff", "is_staff"
+
+
+class IsSuperuserFilter(FlagFilter):
+    title, parameter_name = "superuser", "is_superuser"
+
+
+class IsActiveFilter(FlagFilter):
+    title, parameter_name = "active", "is_active"
+
+
+class GroupFilter(ChoiceFilter):
+    """Users of a role or group."""
+
+    title, parameter_name = "role or group", "group"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(pk), name) for pk, name in Group.objects.values_list("pk", "name")]
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        return queryset.filter(groups=int(chosen))
+
+
+SignedInSinceFilter = moment_filter("signed_in_since", "signed in since", "last_login__gte")
+
+
+class NotSignedInSinceFilter(MomentFilter):
+    """Users who have not signed in since a moment, or never."""
+
+    title, parameter_name = "not signed in since", "not_signed_in_since"
+
+    def narrow(self, queryset: QuerySet[Any], moment: datetime) -> QuerySet[Any]:
+        return queryset.exclude(last_login__gte=moment)
+
+
 @admin.register(User)
 class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, PersonPagesMixin, generic.UserAdmin):
     """Logins of staff and subscribers."""
@@ -177,7 +222,15 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, PersonPagesMixin, ge
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_superuser", "is_active", "last_login")
-    list_filter = ("is_staff", "is_active")
+    list_filter = (
+        IsStaffFilter,
+        IsSuperuserFilter,
+        IsActiveFilter,
+        GroupFilter,
+        SignedInSinceFilter,
+        NotSignedInSinceFilter,
+    )
+    more_columns = ("date_joined",)
     search_fields = ("email", "name")
     search_help_text = "The beginning of an e-mail address."
     ordering = ("email",)

@@ -25,9 +25,11 @@ from revcred.admin_toolkit.datetime_field import (
     UtcDateTimeField,
     UtcDateTimeInput,
 )
+from revcred.admin_toolkit.filters import FilteredChangeList
 from revcred.admin_toolkit.generic import ModelAdmin, ModelForm
 from revcred.admin_toolkit.json_field import JsonObjectField
-from revcred.admin_toolkit.lists import BoundedPaginator, FilteredChangeList, ids_found_by_any
+from revcred.admin_toolkit.list_pages import ListPagesMixin
+from revcred.admin_toolkit.lists import BoundedPaginator, ids_found_by_any
 from revcred.admin_toolkit.pickers import PickersMixin
 from revcred.admin_toolkit.site_search import (
     MAX_HITS_PER_KIND,
@@ -52,7 +54,7 @@ OLD_TAB_MESSAGE = (
 )
 
 
-class AuditedModelAdmin(PickersMixin, ModelAdmin):
+class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
     """A ModelAdmin whose saves are recorded as audit events.
 
     Subclasses give `search_queries`, and `ended_calls` and `new_members` if a save may need
@@ -151,7 +153,13 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         # The filters of the list are posted along, and stay.
         query = request.POST.copy()
         for name, values in request.POST.lists():
-            if name in {"csrfmiddlewaretoken", "p", "q"} or pasting.any_known_key(values):
+            # A field of the form of filters that is left empty narrows nothing.
+            is_empty = not any(values)
+            if (
+                is_empty
+                or name in {"csrfmiddlewaretoken", "p", "q"}
+                or pasting.any_known_key(values)
+            ):
                 del query[name]
         term = request.POST.get("q", "").replace("\0", "").strip()
         if pasting.is_known_key(term):
@@ -172,7 +180,10 @@ class AuditedModelAdmin(PickersMixin, ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         title = capfirst(str(self.opts.verbose_name_plural))
-        return super().changelist_view(request, {"title": title} | (extra_context or {}))
+        response: HttpResponse = super().changelist_view(
+            request, {"title": title} | (extra_context or {})
+        )
+        return response
 
     def autocomplete_label(self, found: Any) -> str:
         return str(found)

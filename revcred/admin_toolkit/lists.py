@@ -1,16 +1,11 @@
 """Admin lists that stay fast over a million rows: nothing counted in full, no query per row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ChangeList
-from django.db import models
 from django.db.models import Func, QuerySet, TextField, Value
 from django.db.models.functions import Lower
-from django.http import HttpRequest
 
 from revcred.admin_toolkit.generic import Page, Paginator
 from revcred.postgresql.estimates import estimate_rows
@@ -71,22 +66,6 @@ class BoundedPaginator(Paginator):
         return estimate_rows([table])[table]
 
 
-class FilteredChangeList(ChangeList):
-    """Accepts lookups of the list's own filters only.
-
-    Django would take any other lookup from a URL, which may read all rows or be invalid in
-    PostgreSQL.
-    """
-
-    def get_filters(self, request: HttpRequest) -> Any:
-        filters = super().get_filters(request)
-        _, _, unknown, *_ = filters
-        # Django then redirects to the list without filters.
-        if unknown:
-            raise IncorrectLookupParameters
-        return filters
-
-
 def rows_starting_with(queryset: QuerySet[Any], field: str, term: str) -> QuerySet[Any]:
     """Return rows whose field starts with the term, in any case, by an index over lower(field)."""
     found: QuerySet[Any] = queryset.alias(lowered=Lower(field)).filter(
@@ -127,37 +106,3 @@ def ids_found_by_any(
     first, *others = [query.order_by()[:most] for query in queries]
     found: QuerySet[Any] = first.union(*others)
     return found
-
-
-class LinkedFilter(admin.SimpleListFilter):
-    """A filter that other pages link to. It shows the chosen row, and never lists all rows."""
-
-    template = "admin/chosen.html"
-    model: type[models.Model]
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[Any, str]]:
-        return ()
-
-    def has_output(self) -> bool:
-        return self.value() is not None
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        # A link that removes the filter.
-        without = changelist.get_query_string(remove=[str(self.parameter_name)])
-        yield {"display": self.chosen_in_words(), "query_string": without}
-
-    def chosen_in_words(self) -> str:
-        """Return the name of the chosen row."""
-        chosen = parse_id(self.value())
-        found = chosen and self.model._base_manager.filter(pk=chosen).first()
-        return str(found or "no such row")
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() is None:
-            return queryset
-        chosen = parse_id(self.value())
-        return queryset.none() if chosen is None else self.narrow(queryset, chosen)
-
-    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
-        """Return the rows that belong to the chosen one."""
-        return queryset.filter(**{f"{self.parameter_name}_id": chosen})

@@ -18,8 +18,12 @@ from revcred.models import (
     Customer,
     ExternalKey,
     Gateway,
+    Product,
+    Source,
     Subscriber,
     Subscription,
+    User,
+    UserToken,
 )
 
 
@@ -109,3 +113,22 @@ def holders_picker(**kwargs: Any) -> forms.Field:
     return forms.ModelMultipleChoiceField(
         Subscriber.objects.all(), widget=widget, required=False, **kwargs
     )
+
+
+# By table: a relation to it, of a model whose page asks for the table by a picker.
+RELATIONS_TO = {
+    Customer: (Credential, "customer"),
+    Subscriber: (Credential, "holders"),
+    Credential: (ExternalKey, "credential"),
+    Gateway: (ExternalKey, "gateway"),
+    Subscription: (Assignment, "subscription"),
+    Product: (Subscription, "product"),
+    Source: (Product, "sources"),
+    User: (UserToken, "user"),
+}
+
+
+def row_picker(model: Any) -> forms.Field:
+    """Return a picker of any row of a table, or none."""
+    widget = PickerSelect(_relation_field(*RELATIONS_TO[model]), admin.site)
+    return forms.ModelChoiceField(model._base_manager.all(), widget=widget, required=False)

@@ -324,6 +324,11 @@ class AuditEvent(models.Model):
                 condition=models.Q(verb__in=["key_revealed", "secret_revealed"]),
                 name="auditevent_reveals_by_actor",
             ),
+            # For the filters of the list, each in the order that it then has.
+            models.Index(fields=["at", "id"], name="auditevent_by_moment"),
+            models.Index(fields=["verb", "at", "id"], name="auditevent_by_verb"),
+            models.Index(fields=["actor", "at", "id"], name="auditevent_by_actor"),
+            models.Index(fields=["target", "at", "id"], name="auditevent_by_name"),
         )
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import ArrayField, RangeOperators
-from django.contrib.postgres.indexes import OpClass
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower
@@ -110,6 +110,17 @@ class Credential(models.Model):
         )
         indexes = (
             models.Index(OpClass(Lower("name"), "text_pattern_ops"), name="credential_by_name"),
+            # For the filters of the list.
+            GinIndex(fields=["tags"], name="credential_by_tags"),
+            models.Index(fields=["environment", "id"], name="credential_by_environment"),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(expires_at__isnull=False),
+                name="credential_by_expiry",
+            ),
+            models.Index(
+                fields=["id"], condition=Q(revoked_at__isnull=False), name="credential_revoked"
+            ),
         )
 
     def __str__(self) -> str:
@@ -233,6 +244,13 @@ class ExternalKey(DatedModel):
                 name="externalkey_by_fingerprint",
             ),
             models.Index(fields=["hint"], name="externalkey_by_hint"),
+            # Few keys end, and the list is filtered by them.
+            models.Index(
+                fields=["active_until"],
+                include=["credential"],
+                condition=Q(active_until__isnull=False),
+                name="externalkey_by_end",
+            ),
         )
 
     def __str__(self) -> str:

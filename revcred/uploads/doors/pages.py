@@ -9,7 +9,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import (
     FileResponse,
     Http404,
@@ -29,6 +28,7 @@ from django.views.decorators.http import require_POST
 
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import BadgeTone, badge
+from revcred.admin_toolkit.filters import ChoiceFilter, LinkedFilter, moment_filter
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchHit, SearchTerm
 from revcred.list_files import CONTENT_TYPES, ListFormat
@@ -64,16 +64,25 @@ REJECTED_ROWS_PER_PAGE = 100
 UploadPage = Callable[[HttpRequest, Upload], HttpResponseBase]
 
 
-class UploadStateFilter(admin.SimpleListFilter):
-    title, parameter_name = "state", "state"
+class UploadStateFilter(ChoiceFilter):
+    """Uploads by their state."""
+
+    title, parameter_name, choices_of = "state", "state", Upload.State
+
+
+class UploadKindFilter(ChoiceFilter):
+    """Uploads of one kind of list."""
+
+    title, parameter_name = "kind", "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(value, str(label).capitalize()) for value, label in Upload.State.choices]
+        return [(kind.value, kind.capitalize()) for kind in ListKind]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        # An unknown value in the address shows all uploads instead of none.
-        is_known = self.value() in Upload.State.values
-        return queryset.filter(state=self.value()) if is_known else queryset
+
+class UploaderFilter(LinkedFilter):
+    """Uploads of one user."""
+
+    title, parameter_name, model = "by", "by", User
 
 
 @admin.register(Upload)
@@ -81,7 +90,13 @@ class UploadAdmin(ReadOnlyModelAdmin):
     list_display = ("file", "kind", "state_", "did", "by", "created_at", "took_", "digest_")
     list_display_links = ("file",)
     list_select_related = ("by",)
-    list_filter = (UploadStateFilter,)
+    list_filter = (
+        UploadStateFilter,
+        UploadKindFilter,
+        UploaderFilter,
+        moment_filter("since", "since", "created_at__gte"),
+        moment_filter("before", "before", "created_at__lt"),
+    )
     change_list_template = "admin/uploads/list.html"
 
     # --- The list ---

@@ -311,10 +311,11 @@ def tokens(**said: Any) -> list[Case]:
 
 
 def standard(name: str, model: str, *, add: list[Case], change: Any, bare: str = "") -> dict:
-    """The pages that each model has: five of Django's, and one that a search is posted to."""
+    """The pages that each model has: five of Django's, and two that are posted to."""
     return {
         f"{model}_changelist": [Case()],
         f"{model}_search": SEARCH,
+        f"{model}_export-list": EXPORT,
         f"{model}_add": add,
         f"{model}_change": change if isinstance(change, list) else one(name, **change),
         f"{model}_history": one(name),
@@ -323,6 +324,7 @@ def standard(name: str, model: str, *, add: list[Case], change: Any, bare: str =
 
 
 SEARCH = [Case(said={"q": "x"})]
+EXPORT = [Case(said={"format": "csv"})]
 NEW = [Case()]  # nothing can be added there
 NOTHING: dict[str, Any] = {}
 
@@ -553,6 +555,7 @@ def cases(world: World) -> dict[str, list[Case]]:
     pages |= {
         "revcred_user_changelist": [Case()],
         "revcred_user_search": SEARCH,
+        "revcred_user_export-list": EXPORT,
         "revcred_user_add": [
             Case("staff", said={"email": "new-staff@example.com", "is_staff": "on"}),
             Case(
@@ -584,9 +587,11 @@ def cases(world: World) -> dict[str, list[Case]]:
         ],
         "auth_group_changelist": [Case()],
         "auth_group_search": SEARCH,
+        "auth_group_export-list": EXPORT,
         "auth_group_add": [Case(said={"name": "New"})],
         "revcred_usertoken_changelist": [Case()],
         "revcred_usertoken_search": SEARCH,
+        "revcred_usertoken_export-list": EXPORT,
         "revcred_usertoken_add": [Case(said={"name": "New", "scopes": ["uploads:check"]})],
         "revcred_usertoken_change": tokens(),
         "revcred_usertoken_history": tokens(),

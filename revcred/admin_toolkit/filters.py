@@ -1,0 +1,291 @@
+"""Filters of lists: fields of one form above a list, each with a parameter in the list's address.
+
+Addresses can be shared. What is typed is posted first, so that no key gets into one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from functools import cached_property
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.db import models
+from django.db.models import BooleanField, Exists, Func, Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from revcred.admin_toolkit.lists import parse_id
+from revcred.admin_toolkit.pickers import row_picker
+
+MAX_TYPED_CHARACTERS = 300
+COLUMNS_PARAMETER = "columns"
+YES, NO = "yes", "no"
+
+
+class FieldFilter(admin.SimpleListFilter):
+    """A filter of one parameter, shown as a field and, once it is set, in words."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[Any, str]]:
+        return ()
+
+    def has_output(self) -> bool:
+        return True
+
+    def value(self) -> str | None:
+        """Return what the address has, without what PostgreSQL takes in no text; None if empty."""
+        text = (super().value() or "").replace("\0", "").strip()[:MAX_TYPED_CHARACTERS]
+        return text or None
+
+    def form_field(self) -> forms.Field | None:
+        """Return the field of the form; None if the user may not choose."""
+        raise NotImplementedError
+
+    def in_words(self) -> str:
+        """Return the value as people read it."""
+        return self.value() or ""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset if self.value() is None else self.narrow_by_text(queryset)
+
+    def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows that the value asks for; none if it means nothing."""
+        raise NotImplementedError
+
+
+class ChoiceFilter(FieldFilter):
+    """A filter with a few values, from `choices_of` or the subclass's own `lookups`."""
+
+    choices_of: type[models.TextChoices] | None = None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[Any, str]]:
+        return [
+            (value, str(label).capitalize())
+            for value, label in (self.choices_of.choices if self.choices_of else ())
+        ]
+
+    def form_field(self) -> forms.Field:
+        choices = [("", "Any"), *self.lookup_choices]
+        return forms.ChoiceField(choices=choices, required=False)
+
+    def in_words(self) -> str:
+        return dict(self.lookup_choices).get(str(self.value()), "none of the choices").lower()
+
+    def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        is_known = self.value() in dict(self.lookup_choices)
+        return self.narrow(queryset, str(self.value())) if is_known else queryset.none()
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        """Return the rows with the chosen value."""
+        return queryset.filter(**{str(self.parameter_name): chosen})
+
+
+class YesNoFilter(ChoiceFilter):
+    """A filter by a condition: yes, or no."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[Any, str]]:
+        return [(YES, "Yes"), (NO, "No")]
+
+    def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
+        condition = self.condition(timezone.now())
+        return queryset.filter(condition if chosen == YES else ~condition)
+
+    def condition(self, now: datetime) -> Q | Exists:
+        """Return what is true of the rows of “yes”."""
+        raise NotImplementedError
+
+
+class TextFilter(FieldFilter):
+    """A filter by a typed text: rows whose field `lookup` has just this text."""
+
+    lookup = ""
+    placeholder = ""
+
+    def form_field(self) -> forms.Field:
+        attrs = {"placeholder": self.placeholder, "autocomplete": "off", "spellcheck": "false"}
+        return forms.CharField(
+            max_length=MAX_TYPED_CHARACTERS, required=False, widget=forms.TextInput(attrs)
+        )
+
+    def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return self.narrow(queryset, str(self.value()))
+
+    def narrow(self, queryset: QuerySet[Any], text: str) -> QuerySet[Any]:
+        """Return the rows with the text."""
+        return queryset.filter(**{self.lookup or str(self.parameter_name): text})
+
+
+class TagFilter(TextFilter):
+    """Rows that have a tag, spelt just so."""
+
+    title, parameter_name, lookup = "tag", "tag", "tags__contains"
+
+    def narrow(self, queryset: QuerySet[Any], text: str) -> QuerySet[Any]:
+        return queryset.filter(tags__contains=[text])
+
+
+class MomentFilter(FieldFilter):
+    """A filter by a day or moment in UTC: rows whose `lookup` compares to it."""
+
+    lookup = ""
+
+    def form_field(self) -> forms.Field:
+        # As text: a browser's own field would show the moment in the form of its language.
+        attrs = {"placeholder": "2026-11-30 or 2026-11-30 14:00", "autocomplete": "off"}
+        return forms.CharField(max_length=40, required=False, widget=forms.TextInput(attrs))
+
+    def moment(self) -> datetime | None:
+        return parse_moment_in_address(self.value())
+
+    def in_words(self) -> str:
+        moment = self.moment()
+        if moment is None:
+            return f"“{self.value()}”, which is no day such as 2026-11-30"
+        is_day = moment.time() == time.min
+        return f"{moment:%Y-%m-%d}" if is_day else f"{moment:%Y-%m-%d %H:%M} UTC"
+
+    def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        moment = self.moment()
+        return queryset.none() if moment is None else self.narrow(queryset, moment)
+
+    def narrow(self, queryset: QuerySet[Any], moment: datetime) -> QuerySet[Any]:
+        """Return the rows before, or from the moment on."""
+        return queryset.filter(**{self.lookup: moment})
+
+
+def parse_moment_in_address(text: str | None) -> datetime | None:
+    """Return the moment that a text such as `2026-11-30` or `2026-11-30 14:00` stands for."""
+    text = (text or "").removesuffix("UTC").strip()
+    try:
+        moment = parse_datetime(text)
+        day = parse_date(text)
+    except ValueError:  # such as the 31st of February
+        return None
+    # A day is read as its first moment; `parse_datetime` may or may not take it.
+    if day is not None:
+        moment = datetime.combine(day, time.min)
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def moment_filter(name: str, label: str, lookup: str) -> type[MomentFilter]:
+    """Return a filter by a moment."""
+    return type(
+        f"{name.title()}Filter",
+        (MomentFilter,),
+        {"title": label, "parameter_name": name, "lookup": lookup},
+    )
+
+
+class LinkedFilter(FieldFilter):
+    """A filter by a row of another table, which is searched for while one types."""
+
+    model: type[models.Model]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[Any, str]]:
+        opts, user = self.model._meta, request.user
+        self.may_choose = user.has_perm(f"{opts.app_label}.view_{opts.model_name}")
+        return ()
+
+    def form_field(self) -> forms.Field | None:
+        return row_picker(self.model) if self.may_choose else None
+
+    def in_words(self) -> str:
+        chosen = parse_id(self.value())
+        found = chosen and self.model._base_manager.filter(pk=chosen).first()
+        return str(found or "no such row")
+
+    def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = parse_id(self.value())
+        return queryset.none() if chosen is None else self.narrow(queryset, chosen)
+
+    def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
+        """Return the rows that belong to the chosen one."""
+        return queryset.filter(**{f"{self.parameter_name}_id": chosen})
+
+
+class IsAnyOf(Func):
+    """True if the first expression is one of an array that a subquery fills.
+
+    PostgreSQL computes the array once and looks its values up by index. For `IN` it may read the
+    whole table in its order instead, hoping to meet one of few rows soon.
+    """
+
+    template = "%(expressions)s)"
+    arg_joiner = " = ANY("
+    output_field = BooleanField()
+
+
+class FilterForm(forms.Form):
+    """The form of a list's filters."""
+
+    def __init__(self, filters: Sequence[FieldFilter]) -> None:
+        chosen = {str(each.parameter_name): each.value() for each in filters}
+        super().__init__(initial=chosen, auto_id="filter-%s")
+        for each in filters:
+            field = each.form_field()
+            if field is not None:
+                field.label = str(each.title)[:1].upper() + str(each.title)[1:]
+                self.fields[str(each.parameter_name)] = field
+
+
+@dataclass(frozen=True)
+class ChosenFilter:
+    """A filter that narrows the list: its title, its value in words, and the list without it."""
+
+    title: str
+    words: str
+    url_without: str
+
+
+class FilteredChangeList(ChangeList):
+    """A list narrowed by its own filters only, with the columns that its address names.
+
+    Django would take any other lookup from a URL, which may read all rows or be invalid in
+    PostgreSQL.
+    """
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        filters = super().get_filters(request)
+        _, _, unknown, *_ = filters
+        # Django then redirects to the list without filters.
+        if unknown:
+            raise IncorrectLookupParameters
+        return filters
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        found: dict[str, Any] = super().get_filters_params(params)
+        found.pop(COLUMNS_PARAMETER, None)
+        return found
+
+    @property
+    def fields(self) -> Sequence[FieldFilter]:
+        """The filters; there are no others."""
+        return self.filter_specs  # type: ignore[return-value]
+
+    @cached_property
+    def filter_form(self) -> FilterForm:
+        return FilterForm(self.fields)
+
+    @cached_property
+    def chosen_filters(self) -> list[ChosenFilter]:
+        """The filters that narrow the list."""
+        return [
+            ChosenFilter(
+                str(each.title),
+                each.in_words(),
+                self.get_query_string(remove=[str(each.parameter_name)]),
+            )
+            for each in self.fields
+            if each.value() is not None
+        ]
+
+    @property
+    def other_parameters(self) -> list[tuple[str, str]]:
+        """What the address has besides the page: names and values, for forms that keep them."""
+        return [(name, value) for name, values in self.filter_params.items() for value in values]
