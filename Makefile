@@ -24,7 +24,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload bench-pages history memory overload \
-	siege upgrades faults teeth conformance fuzz order lock audit release screenshots
+	siege upgrades faults teeth conformance gateways fuzz order lock audit release screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ overload: .venv/.dev-installed ## whether one gateway's flood drowns another
 
 conformance: .venv/.dev-installed ## published clients, installed and run against it; ARGS="openmeter cloudevents"
 	@exec $(HERE)/python -m conformance $(ARGS)
+
+gateways: .venv/.dev-installed ## our recipes in nginx, HAProxy, Caddy, Traefik and Envoy; ARGS="--short nginx"
+	@exec $(HERE)/python -m conformance.gateways $(ARGS)
 
 fuzz: .venv/.dev-installed ## 1,000 generated requests at each operation of every door; ARGS="--cases 50"
 	@exec $(HERE)/python -m conformance.fuzz $(ARGS)

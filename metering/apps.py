@@ -15,11 +15,14 @@ class MeteringConfig(AppConfig):
     def ready(self) -> None:
         # Not above: these modules import models, which Django has loaded only now.
         from metering.api.registered_doors import DOORS, announce_doors
+        from metering.api.verification.answering import AUTH_PATH
         from metering.port import Metering
         from revcred.metering_port import connect_metering
+        from revcred.runtime.program_paths import accept_any_host
 
         connect_metering(Metering())
         announce_doors(DOORS)
+        accept_any_host(AUTH_PATH)
         post_migrate.connect(_ensure_partitions, sender=self)
         post_save.connect(_ensure_partitions_of_gateway, sender="revcred.Gateway")
 

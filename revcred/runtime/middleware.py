@@ -27,7 +27,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 from revcred.client_address import answering, is_trusted_proxy
 from revcred.request_id import META_KEY, REQUEST_ID_HEADER, choose_request_id, working_for
-from revcred.runtime.program_paths import is_program_path
+from revcred.runtime.program_paths import accepts_any_host, is_program_path
 from revcred.runtime.schema_version import is_older_than_database
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -134,14 +134,16 @@ class PagesMessageMiddleware(PagesOnlyMixin, MessageMiddleware):
 
 
 class HostCheckMiddleware(CommonMiddleware):
-    """Answers 400 to a `Host` that is not in ALLOWED_HOSTS, except to monitoring.
+    """Answers 400 to a `Host` that is not in ALLOWED_HOSTS, except to monitoring and to checks.
 
     Probes and Prometheus ask for whatever name or address a process has inside the network. Only
-    there is it answered, so that ALLOWED_HOSTS need not name it.
+    there is it answered, so that ALLOWED_HOSTS need not name it. Caddy and Envoy ask about a call
+    under the host that its caller named.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
-        if request.path_info in MONITORING_PATHS:
+        path = request.path_info
+        if path in MONITORING_PATHS or accepts_any_host(path):
             return None
         return super().process_request(request)
 

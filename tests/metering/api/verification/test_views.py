@@ -265,3 +265,17 @@ def test_a_gateway_that_observes_lets_all_through_and_keeps_receipts(
         (credential.pk, "suspended", True, 1),
         (None, "unknown_key", True, 1),
     ]
+
+
+@pytest.mark.parametrize("path", ["/v1/auth", "/v1/auth/maps/1"])
+def test_a_gateway_may_ask_under_the_host_that_its_caller_named(auth, credential, path):
+    answer = auth(path, X_Api_Key=KEY, Host="api.customers-of-ours.example")
+
+    assert (answer.status_code, answer.headers["X-Revcred-Code"]) == (200, "valid")
+
+
+def test_no_other_address_is_answered_under_any_host(client):
+    headers = {"Host": "api.customers-of-ours.example"}
+
+    assert client.get("/v1/authority", headers=headers).status_code == 400
+    assert client.post("/v1/transactions", headers=headers).status_code == 400

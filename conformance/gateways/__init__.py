@@ -1,0 +1,1 @@
+"""Real gateways with the recipes of `deploy/gateways`, which ask revcred about each call."""

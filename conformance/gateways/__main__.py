@@ -1,0 +1,281 @@
+"""`make gateways`: our recipes in real gateways, each call, and what became of it."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+import psycopg
+
+from conformance import leaks
+from conformance.environments import PROJECT, NotInstalled
+from conformance.gateways import recipes, upstream
+from conformance.gateways.callers import CUSTOMER, LEAVING_KEY, Key
+from conformance.gateways.cases import (
+    CASES,
+    FORGED_LINES,
+    WALKS,
+    Call,
+    Case,
+    Outcome,
+    make_call,
+    wrong_owner,
+    wrong_unasked,
+    wrong_walk,
+)
+from conformance.gateways.recipes import NotHere, Places, Recipe
+from revcred.launcher.stack import Stack, free_port, running_stack
+from revcred.launcher.temporary import temporary_directory
+
+READY_SECONDS = 60.0
+FELT_SECONDS = 1.0  # within which a revocation has to be felt
+REVOKE = """
+UPDATE revcred_credential SET revoked_at = clock_timestamp(), revocation_reason = 'lost'
+WHERE name = %s
+"""
+AWAY = Call(key=Key.GOOD, headers=FORGED_LINES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of the table. `wrong` is empty where it is as it should be."""
+
+    gateway: str
+    case: str
+    outcome: str
+    wrong: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A gateway that runs twice: one fails closed, and one open."""
+
+    recipe: Recipe
+    closed: Places
+    open: Places
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these gateways")
+    parser.add_argument("--short", action="store_true", help="without revcred hanging or away")
+    options = parser.parse_args()
+    names = {name.lower() for name in options.names}
+    wanted = [each for each in recipes.ALL if not names or each.name.lower() in names]
+    began = time.monotonic()
+    rows = list(_run(wanted, is_short=options.short))
+    _print(rows, time.monotonic() - began)
+    return 1 if any(row.wrong for row in rows) else 0
+
+
+def _run(wanted: Sequence[Recipe], *, is_short: bool) -> Iterator[Row]:
+    with (
+        temporary_directory() as directory,
+        running_stack(Stack, directory, PROJECT) as stack,
+        upstream.serving(upstream.Echo) as backend_port,
+    ):
+        tokens = _seed(stack, [each.name for each in wanted])
+        stack.serve()
+        pairs = list(_start(wanted, stack, directory, backend_port, tokens))
+        _use_up_quota(stack, tokens["metering"])
+        for pair in pairs:
+            yield from _cases(pair)
+            yield _revocation(pair, stack)
+        if not is_short:
+            yield from _without_revcred(pairs, stack)
+        for pair in pairs:
+            yield _logs(pair.name, [pair.closed.directory, pair.open.directory], tokens)
+        yield _logs("revcred", [stack.logs], tokens)
+
+
+def _seed(stack: Stack, names: Sequence[str]) -> dict[str, str]:
+    script = (
+        "import json; from conformance.gateways.seeding import seed;"
+        f" print(json.dumps(seed({names!r})))"
+    )
+    tokens: dict[str, str] = json.loads(stack.manage("shell", "--no-imports", "--command", script))
+    return tokens
+
+
+def _start(
+    wanted: Sequence[Recipe],
+    stack: Stack,
+    directory: Path,
+    backend_port: int,
+    tokens: dict[str, str],
+) -> Iterator[Pair]:
+    """Start the gateways that can be had, and say which cannot."""
+    for recipe in wanted:
+        both = [
+            Places(
+                directory=directory / f"{recipe.name}-{'open' if fails_open else 'closed'}",
+                port=free_port(),
+                asking_port=free_port(),
+                revcred_port=stack.port,
+                backend_port=backend_port,
+                token=tokens[recipe.name],
+                fails_open=fails_open,
+            )
+            for fails_open in (False, True)
+        ]
+        try:
+            for places in both:
+                program = recipe.program(places)
+                child = stack.supervisor.start(program)
+                stack.supervisor.wait_until(
+                    partial(_is_open, places),
+                    child,
+                    max_seconds=READY_SECONDS,
+                )
+        except (NotHere, NotInstalled) as error:
+            _say(f"{recipe.name} was not tried: {error}")
+            continue
+        _say(f"{recipe.name} runs.")
+        yield Pair(recipe=recipe, closed=both[0], open=both[1])
+
+
+def _is_open(places: Places) -> bool:
+    return make_call(places.port, Call(key=Key.GOOD)).status == HTTPStatus.OK
+
+
+def _use_up_quota(stack: Stack, token: str) -> None:
+    """Report a call of the subscription that includes one, and wait until it counts."""
+    headers = (("Authorization", f"Bearer {token}"), ("Content-Type", "application/json"))
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    body = {"transaction_id": "the-only-one", "occurred_at": moment, "key": Key.EXHAUSTED}
+    body |= {"source": "maps"}
+
+    def ask(path: str, data: object) -> Outcome:
+        text = json.dumps(data).encode()
+        return make_call(stack.port, Call(path=path, method="POST", headers=headers, body=text))
+
+    ask("/v1/transactions", body)
+
+    def is_used() -> bool:
+        question = {"key": Key.EXHAUSTED, "source": "maps"}
+        answer = ask("/v1/verify", question).seen or {}
+        return bool(answer.get("quota") and answer["quota"][0]["used"])
+
+    stack.wait_until(is_used)
+
+
+def _cases(pair: Pair) -> Iterator[Row]:
+    for case in CASES:
+        yield _row(pair, case)
+    for path in WALKS:
+        outcome = make_call(pair.closed.port, Call(key=Key.GOOD, path=path))
+        yield Row(
+            gateway=pair.name, case=path, outcome=str(outcome.status), wrong=wrong_walk(outcome)
+        )
+
+
+def _row(pair: Pair, case: Case, places: Places | None = None) -> Row:
+    outcome = make_call((places or pair.closed).port, case.call)
+    code = outcome.headers.get("x-revcred-code", "")
+    return Row(
+        gateway=pair.name,
+        case=case.name,
+        outcome=f"{outcome.status} {code}".strip(),
+        wrong=case.judge(outcome),
+    )
+
+
+def _revocation(pair: Pair, stack: Stack) -> Row:
+    """Revoke a credential that comes through, and see when it does not any longer."""
+    key = LEAVING_KEY.format(pair.name)
+    call = Call(key=key)
+    before = make_call(pair.closed.port, call).status
+    with psycopg.connect(stack.environment["MIGRATION_DATABASE_URL"], autocommit=True) as database:
+        database.execute(REVOKE, [key])
+    began = time.monotonic()
+    while (status := make_call(pair.closed.port, call).status) == before:
+        if time.monotonic() > began + 2 * FELT_SECONDS:
+            break
+    seconds = time.monotonic() - began
+    is_felt = (before, status) == (200, 403) and seconds <= FELT_SECONDS
+    return Row(
+        gateway=pair.name,
+        case="revoked just now",
+        outcome=f"{before}, {status} after {seconds * 1e3:.0f} ms",
+        wrong="" if is_felt else f"not 403 within {FELT_SECONDS:g} s",
+    )
+
+
+def _without_revcred(pairs: Sequence[Pair], stack: Stack) -> Iterator[Row]:
+    stack.kill("web")
+    yield from _away(pairs, "killed")
+    with upstream.serving(upstream.WithoutMemory, stack.port):
+        yield from _away(pairs, "answers 503")
+    with upstream.serving(upstream.Silent, stack.port):
+        yield from _away(pairs, "does not answer")
+    stack.start("web")
+    back = Case(name="revcred is back", call=Call(key=Key.GOOD), status=200, is_wrong=wrong_owner)
+    for pair in pairs:
+        for places in (pair.closed, pair.open):
+            _wait_for_owner(places)
+        yield _row(pair, back)
+        yield _row(pair, back, pair.open)
+
+
+def _away(pairs: Sequence[Pair], how: str) -> Iterator[Row]:
+    for pair in pairs:
+        status = 503 if how == "answers 503" else pair.recipe.unanswered_status
+        yield _row(pair, Case(name=f"revcred {how}: closed", call=AWAY, status=status))
+        opened = Case(name=f"revcred {how}: open", call=AWAY, status=200, is_wrong=wrong_unasked)
+        yield _row(pair, opened, pair.open)
+
+
+def _wait_for_owner(places: Places) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    call = Call(key=Key.GOOD)
+    while make_call(places.port, call).values("X-Revcred-Customer") != [CUSTOMER]:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
+
+
+def _logs(name: str, directories: Sequence[Path], tokens: dict[str, str]) -> Row:
+    """Look for keys and tokens in what a program has written."""
+    files = [file for each in directories for file in each.iterdir() if file.is_file()]
+    files = [file for file in files if file.name not in {n for r in recipes.ALL for n in r.files}]
+    text = "\n".join(file.read_text(errors="replace") for file in files)
+    secrets = [*Key, *(LEAVING_KEY.format(each.name) for each in recipes.ALL), *tokens.values()]
+    found = leaks.hits(text, secrets)
+    return Row(
+        gateway=name,
+        case="no key and no token in its logs",
+        outcome=f"{len(text.splitlines()):,} lines",
+        wrong=f"{len(found)} of them are there" if found else "",
+    )
+
+
+def _print(rows: Sequence[Row], seconds: float) -> None:
+    gateways = list(dict.fromkeys(row.gateway for row in rows))
+    case_width = max(len(row.case) for row in rows)
+    gateway_width = max(len(row.gateway) for row in rows)
+    for gateway in gateways:
+        for row in rows:
+            if row.gateway == gateway:
+                _say(
+                    f"{row.gateway:{gateway_width}}  {row.case:{case_width}}  {row.outcome:26}"
+                    f"  {row.wrong or '✓'}"
+                )
+    good = sum(not row.wrong for row in rows)
+    _say(f"\n{good} of {len(rows)} as they should be, in {seconds:.0f} s.")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

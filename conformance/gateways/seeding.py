@@ -1,0 +1,65 @@
+"""Customers, credentials and gateways that the real gateways' calls are about."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.utils import timezone
+
+from conformance.gateways.callers import CUSTOMER, LEAVING_KEY, PRODUCT, SUBSCRIPTION, Key
+from metering.models import GatewayToken
+from revcred.actions import credentials
+from revcred.actions.credentials import NewKey
+from revcred.models import (
+    Credential,
+    Customer,
+    Gateway,
+    PathRule,
+    Product,
+    Source,
+    Subscription,
+)
+
+
+def seed(gateways: Sequence[str]) -> dict[str, str]:
+    """Return the token of each gateway, and under "metering" one that posts calls."""
+    began = timezone.now() - timedelta(days=20)
+    product = Product.objects.create(name="Maps", external_key=PRODUCT)
+    for name in ("maps", "routes"):
+        source = Source.objects.create(name=name, external_key=name)
+        PathRule.objects.create(source=source, text=f"/{name}/")
+    product.sources.set([Source.objects.get(external_key="maps")])
+
+    def issue(key: str, subscription: Subscription) -> Credential:
+        return credentials.issue_credential(
+            customer=subscription.customer,
+            name=key,
+            by=None,
+            subscriptions=[subscription],
+            new_key=NewKey(key=key, active_from=began),
+        )
+
+    def subscribe(customer: str, name: str, quota: int) -> Subscription:
+        holder, _ = Customer.objects.get_or_create(external_key=customer, name=customer)
+        return Subscription.objects.create(
+            customer=holder, product=product, external_key=name, quota=quota, active_from=began
+        )
+
+    maps = subscribe(CUSTOMER, SUBSCRIPTION, 1_000_000)
+    issue(Key.GOOD, maps)
+    credentials.suspend_credential(credential=issue(Key.SUSPENDED, maps), by=None)
+    credentials.revoke_credential(credential=issue(Key.REVOKED, maps), reason="tests", by=None)
+    expired = issue(Key.EXPIRED, maps)
+    Credential.objects.filter(pk=expired.pk).update(expires_at=began + timedelta(days=1))
+    issue(Key.EXHAUSTED, subscribe("small", "small-maps", 1))
+    for name in gateways:
+        issue(LEAVING_KEY.format(name), maps)
+    scopes: list[str] = [GatewayToken.Scope.CHECK]
+    tokens = {name: _checking_gateway(name, scopes) for name in gateways}
+    return tokens | {"metering": _checking_gateway("metering", [*scopes, GatewayToken.Scope.POST])}
+
+
+def _checking_gateway(name: str, scopes: list[str]) -> str:
+    gateway = Gateway.objects.create(
+        name=name, check_mode=Gateway.CheckMode.ENFORCE, check_refuses_over_quota=True
+    )
+    return GatewayToken.issue(gateway, name="", scopes=scopes)[1]
