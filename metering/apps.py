@@ -17,10 +17,13 @@ class MeteringConfig(AppConfig):
         from metering.api.registered_doors import DOORS, announce_doors
         from metering.api.verification.answering import AUTH_PATH
         from metering.port import Metering
+        from metering.usage_lists.plan import UNDO_USAGE, USAGE_PLAN
         from revcred.metering_port import connect_metering
         from revcred.runtime.program_paths import accept_any_host
+        from revcred.uploads.plans import connect_usage_lists
 
         connect_metering(Metering())
+        connect_usage_lists(USAGE_PLAN, UNDO_USAGE)
         announce_doors(DOORS)
         accept_any_host(AUTH_PATH)
         post_migrate.connect(_ensure_partitions, sender=self)

@@ -60,6 +60,7 @@ RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
         "revcred.view_upload": "See uploads",
         "revcred.add_upload": "Upload lists, and see what they would do",
         "revcred.apply_upload": "Apply, cancel and undo uploads",
+        "revcred.upload_usage": "Count calls of uploaded lists, and take them back",
     },
     "Metering": {
         "revcred.view_gateway": "See gateways",

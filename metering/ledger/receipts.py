@@ -41,6 +41,7 @@ class ReceiptState(models.TextChoices):
     WAITING = "waiting"
     ATTRIBUTED = "attributed"
     QUARANTINED = "quarantined"
+    TAKEN_BACK = "taken_back"  # the list that brought it was undone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +264,8 @@ def receipt_of_row(row: TransactionRow) -> Receipt:
             "attributed_at": standing.attributed_at,
             "hint": standing.external_key.hint if standing.external_key else "",
         }
+        if _reversal_of(standing):
+            facts["state"] = ReceiptState.TAKEN_BACK
     else:
         facts |= {
             "state": ReceiptState.QUARANTINED,
@@ -311,12 +314,21 @@ def _replacing_row(row: TransactionRow) -> TransactionRow | None:
     )
 
 
+def _reversal_of(row: TransactionRow) -> Transaction | None:
+    """Return the row that takes this one back; of the last of a chain, nothing takes its place."""
+    same_moment = {"occurred_at": row.occurred_at, "corrects": row.pk}
+    return Transaction.objects.filter(**same_moment, sign=-1).first()
+
+
 def _history_of_chain(
     chain: list[TransactionRow], conflicts: list[Conflict]
 ) -> Iterator[HistoryEntry]:
     yield _reception(chain[0])
     for row in chain:
         yield from _history_of_row(row)
+    if reversal := _reversal_of(chain[-1]):
+        what = "Taken back: the list that brought it was undone"
+        yield HistoryEntry(at=reversal.attributed_at, what=what)
     yield from map(_conflict_entry, conflicts)
 
 

@@ -49,6 +49,9 @@ class Upload(models.Model):
         new_subscriptions
                  of plans: `count`, and the `first`: customer, plan, external_key, product (None if
                  it is new, too), is_numbered
+        calls    calls that a list of usage brings, else None: `rows`, `waiting` (rows that would
+                 wait in quarantine), `more`, and the first `months`: customer, reason (why they
+                 would wait, or None), month, rows, calls
         moves    calls that applying it moves, from where to where (see `uploads.trial`)
 
     `undo_preview`, once somebody has asked what undoing does, or has asked for undoing:
@@ -166,7 +169,10 @@ class Upload(models.Model):
         ordering = ("-pk",)
         # Nobody changes or deletes an upload: it is on record.
         default_permissions = ("add", "view")
-        permissions = (("apply_upload", "Can apply, cancel and undo uploads"),)
+        permissions = (
+            ("apply_upload", "Can apply, cancel and undo uploads"),
+            ("upload_usage", "Can count calls of uploaded lists, and take them back"),
+        )
 
     def __str__(self) -> str:
         return f"{self.file_name} ({self.kind})"

@@ -57,6 +57,7 @@ CASE WHEN invalid IS NULL THEN problems ELSE ARRAY(
     ORDER BY position
 ) END AS problems
 """
+MAX_MONTHS_SHOWN = 200  # of all customers that a list of usage brings calls of
 MAX_MEMBERS_SHOWN = 100  # new members in a preview, people of other customers first
 MAX_CUSTOMERS_PER_PERSON = 5  # named in a preview, of those that a person belongs to already
 
@@ -92,7 +93,7 @@ def check_list(
     begin_step(upload, UploadStep.PLANNING, to_do=upload.total)
     _plan_rows(upload)
     upload.is_staged, upload.preview = True, build_preview(upload)
-    if count_moves:
+    if count_moves and LIST_PLANS[kind].changes_assignments:
         # Counting may take two minutes: nobody should wait that long to cancel.
         stop_if_asked(upload)
         begin_step(upload, UploadStep.TRYING)
@@ -171,11 +172,18 @@ def _stage_rows(
     mapped: Mapping[int, ListColumn],
     on_progress: ProgressCallback,
 ) -> None:
-    kind = ListKind(upload.kind)
-    staging.create_incoming_table(upload.pk, kind, upload.fixed_values)
-    rows = staging.staged_rows(read, mapped, columns.CellRules.of(upload.choices))
+    kind, rules = ListKind(upload.kind), columns.CellRules.of(upload.choices)
+    plan, fixed = LIST_PLANS[kind], upload.fixed_values
+    staging.create_incoming_table(upload.pk, kind, fixed, plan.encoded_columns)
+    if plan.row_encoder:
+        names = [*staging.staged_column_names(kind), *(name for name, _ in plan.encoded_columns)]
+        encode = plan.row_encoder()
+        rows = staging.encoded_rows(read, mapped, rules, fixed, encode, width=len(names))
+    else:
+        names = staging.names_of_mapped(mapped)
+        rows = staging.staged_rows(read, mapped, rules)
     while chunk := list(islice(rows, ROWS_PER_COPY)):
-        staging.copy_staged_rows(upload.pk, kind, mapped, chunk)
+        staging.copy_staged_rows(upload.pk, names, chunk)
         upload.done += len(chunk)
         upload.fraction = read.done
         save_progress(upload, "done", "fraction")
@@ -210,6 +218,7 @@ def _plan_rows(upload: Upload) -> None:
             "number",
             "invalid",
             *staging.staged_column_names(kind),
+            *(name for name, _ in plan.encoded_columns),
             *PLANNED_COLUMNS,
             TRUE_PROBLEMS,
             *plan.kept_columns,
@@ -262,7 +271,32 @@ def build_preview(upload: Upload) -> dict[str, Any]:
             "claim": _preview_claim(upload),
             "warnings": preview_warnings.find_warnings(cursor, upload),
             "new_subscriptions": preview_warnings.find_new_subscriptions(cursor, upload),
+            "calls": _preview_calls(cursor, upload),
         }
+
+
+def _preview_calls(cursor: CursorWrapper, upload: Upload) -> dict[str, Any] | None:
+    """Return the calls that the rows bring, in the form that `Upload` describes; None if none."""
+    query = LIST_PLANS[ListKind(upload.kind)].calls_query
+    if not query:
+        return None
+    cursor.execute(query.format(source=applicable_rows(upload)))
+    found = [
+        {
+            "customer": customer,
+            "reason": reason,
+            "month": month,
+            "rows": rows,
+            "calls": int(calls) if calls == int(calls) else float(calls),
+        }
+        for customer, reason, month, rows, calls in cursor.fetchall()
+    ]
+    return {
+        "rows": sum(each["rows"] for each in found),
+        "waiting": sum(each["rows"] for each in found if each["reason"]),
+        "months": found[:MAX_MONTHS_SHOWN],
+        "more": max(len(found) - MAX_MONTHS_SHOWN, 0),
+    }
 
 
 def _preview_claim(upload: Upload) -> dict[str, Any] | None:

@@ -64,6 +64,8 @@ def prepare_chunk_statements(upload: Upload, plan: ListPlan) -> None:
 
 def create_named_things(cursor: CursorWrapper, upload: Upload, plan: ListPlan) -> None:
     """Create things that rows name, such as customers and sources, before the first chunk."""
+    if plan.make_room:
+        plan.make_room(cursor, applicable_rows(upload))
     for statement in plan.prepare:
         cursor.execute(
             statement.format(source=applicable_rows(upload)),

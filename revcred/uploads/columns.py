@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.core.exceptions import ValidationError
 
+from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Gateway, Membership, PathRule
 from revcred.models.customers import MAX_METADATA_CHARACTERS
 from revcred.models.gateways import KEY_NAME, check_accepted_days
@@ -35,6 +36,7 @@ class ListKind(StrEnum):
     PRODUCTS = "products"
     SOURCES = "sources"
     GATEWAYS = "gateways"
+    USAGE = "usage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,7 @@ class ListColumn:
     several: bool = False
     secret: bool = False
     identifying: bool = False  # differs from row to row, so it can have no fixed value
+    shown_as: Callable[[str], str] = str  # a cell as people may see it, unless it is secret
     joins: bool = False  # several columns of a file may be it: their cells are put together
     aliases: tuple[str, ...] = ()
 
@@ -106,6 +109,7 @@ NOBODY_WORDS = frozenset({"-", "none", "null", "n/a", "kein", "keine"})
 # Good enough to find a mistyped address, and it lets no character pass that mails could not carry.
 EMAIL_CELL_PATTERN = re.compile(r"[^\s@<>(),;:\"\[\]\\]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
 DOMAIN_CELL_PATTERN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+DECIMAL_CELL_PATTERN = re.compile(r"(0|[1-9][0-9]{0,17})([.,][0-9]{1,9})?")
 # Longer values would fail in the database, for the whole chunk.
 MAX_EMAIL_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 MAX_DOMAIN_CHARACTERS = 253  # RFC 1035, section 2.3.4, as text
@@ -183,6 +187,19 @@ def parse_whole_number_cell(cell: str) -> str:
     if value and not (value.isascii() and value.isdecimal() and int(value) <= MAX_QUOTA):
         raise InvalidCell("This is not a whole number of 0 or more.")
     return value
+
+
+def parse_decimal_cell(cell: str) -> str:
+    """Return a number as JSON has it, also where a comma stands before its decimals."""
+    value = cell.strip()
+    if value and not DECIMAL_CELL_PATTERN.fullmatch(value):
+        raise InvalidCell("This is not a number of 0 or more, such as 12.5.")
+    return value.replace(",", ".")
+
+
+def without_query(cell: str) -> str:
+    """Return a path without its query, which may hold a key."""
+    return cell.partition("?")[0]
 
 
 def parse_accepted_days_cell(cell: str) -> str:
@@ -824,6 +841,139 @@ GATEWAY_COLUMNS = (
     ),
 )
 
+USAGE_COLUMNS = (
+    ListColumn(
+        name="transaction_id",
+        title="Transaction",
+        help="The id of the call, unique at its gateway. A call that was counted before is not "
+        "counted again.",
+        example="7c41d0b2-0001",
+        parse=text_parser(200),
+        identifying=True,
+        required=True,
+        aliases=(
+            *("id", "request id", "x request id", "call id", "event id", "log id", "message id"),
+            *("correlation id", "trace id"),
+        ),
+    ),
+    ListColumn(
+        name="occurred_at",
+        title="Occurred at",
+        help="When the call was made. UTC unless it says otherwise.",
+        example="2026-11-01T08:15:30Z",
+        parse=parse_moment_cell,
+        identifying=True,
+        required=True,
+        aliases=(
+            *("time", "timestamp", "date", "datetime", "request time", "started at", "created at"),
+            *("event time", "at", "zeit", "zeitpunkt", "datum"),
+        ),
+    ),
+    ListColumn(
+        name="gateway",
+        title="Gateway",
+        help="The name of the gateway that metered the call.",
+        example="edge-eu",
+        parse=text_parser(100),
+        required=True,
+        aliases=("gateway name", "cluster", "instance"),
+    ),
+    ListColumn(
+        name="key",
+        title="Key",
+        help="What the caller sent: an API key, a client id, an alias. Needed if no subscription "
+        "is named.",
+        example="ak_live_5f2b8c1e9d",
+        parse=text_parser(MAX_KEY_CHARACTERS),
+        secret=True,
+        aliases=(
+            *("api key", "external key", "client id", "consumer key", "app id", "user key"),
+            *("subscription key", "credential", "credential id", "consumer", "caller"),
+        ),
+    ),
+    ListColumn(
+        name="subscription",
+        title="Subscription",
+        help="The external key of the subscription that the call is charged to.",
+        example="acme-maps",
+        parse=text_parser(200),
+        aliases=("subscription id", "product key"),
+    ),
+    ListColumn(
+        name="source",
+        title="Source",
+        help="The external key of the source that was called.",
+        example="tiles",
+        parse=text_parser(200),
+        aliases=("api", "service", "api id", "api name", "service name"),
+    ),
+    ListColumn(
+        name="method",
+        title="Method",
+        help="Such as GET.",
+        example="GET",
+        parse=text_parser(20),
+        aliases=("http method", "verb", "request method"),
+    ),
+    ListColumn(
+        name="path",
+        title="Path",
+        help="The path of the call. Host and query are left out.",
+        example="/tiles/v1/12/2200/1343",
+        parse=text_parser(2_000),
+        shown_as=without_query,
+        aliases=("uri", "url", "request uri", "request path", "resource path", "endpoint"),
+    ),
+    ListColumn(
+        name="status",
+        title="Status",
+        help="The status of the answer, such as 200.",
+        example="200",
+        parse=parse_whole_number_cell,
+        aliases=("status code", "response code", "response status", "http status"),
+    ),
+    ListColumn(
+        name="request_bytes",
+        title="Request bytes",
+        help="The size of the request.",
+        example="512",
+        parse=parse_whole_number_cell,
+        aliases=("request size", "request length", "bytes in", "bytes received"),
+    ),
+    ListColumn(
+        name="response_bytes",
+        title="Response bytes",
+        help="The size of the answer.",
+        example="20480",
+        parse=parse_whole_number_cell,
+        aliases=("response size", "response length", "bytes out", "bytes sent"),
+    ),
+    ListColumn(
+        name="latency_ms",
+        title="Latency in ms",
+        help="How long the call took, in milliseconds.",
+        example="12.5",
+        parse=parse_decimal_cell,
+        aliases=("latency", "duration ms", "response time", "response latency", "duration"),
+    ),
+    ListColumn(
+        name="calls",
+        title="Calls",
+        help="How many calls the row stands for. Empty: one, unless there are elements.",
+        example="1",
+        parse=parse_whole_number_cell,
+        aliases=("count", "hits", "requests", "quantity", "anzahl"),
+    ),
+    ListColumn(
+        name="elements",
+        title="Elements",
+        help="What else is counted, as a JSON object of names and quantities.",
+        example='{"tokens": 532}',
+        parse=parse_json_object_cell,
+        aliases=("metrics", "quantities"),
+    ),
+)
+
 COLUMNS_BY_KIND: Mapping[ListKind, tuple[ListColumn, ...]] = {
     ListKind.CREDENTIALS: CREDENTIAL_COLUMNS,
     ListKind.CUSTOMERS: CUSTOMER_COLUMNS,
@@ -832,4 +982,5 @@ COLUMNS_BY_KIND: Mapping[ListKind, tuple[ListColumn, ...]] = {
     ListKind.PRODUCTS: PRODUCT_COLUMNS,
     ListKind.SOURCES: SOURCE_COLUMNS,
     ListKind.GATEWAYS: GATEWAY_COLUMNS,
+    ListKind.USAGE: USAGE_COLUMNS,
 }

@@ -49,6 +49,21 @@ FURTHER_EXAMPLES: Mapping[ListKind, Sequence[Mapping[str, str]]] = {
         {"name": "edge-us", "kind": "envoy"},
         {"name": "old-edge", "kind": "nginx", "suspended_at": "2026-12-31"},
     ),
+    ListKind.USAGE: (
+        {
+            "transaction_id": "7c41d0b2-0002",
+            "occurred_at": "2026-11-01T08:15:31+01:00",
+            "gateway": "edge-eu",
+            "key": "globex-mobile-7c41",
+        },
+        {
+            "transaction_id": "globex-maps-2026-10-31",
+            "occurred_at": "2026-10-31",
+            "gateway": "edge-eu",
+            "subscription": "globex-maps",
+            "calls": "18250",
+        },
+    ),
 }
 
 

@@ -124,6 +124,7 @@ def applicable_rows(upload: Upload, condition: str = "true") -> str:
         [
             *("number", "invalid"),
             *staging.staged_column_names(kind),
+            *(name for name, _ in LIST_PLANS[kind].encoded_columns),
             *known,
             *LIST_PLANS[kind].id_sequences,
             *LIST_PLANS[kind].id_arrays,

@@ -11,6 +11,8 @@ from revcred.models import AuditEvent, Upload
 from revcred.request_id import current_request_id, working_for
 from revcred.runtime.bell import Bell
 from revcred.uploads import files, notices, rejected_file, staging
+from revcred.uploads.columns import ListKind
+from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.steps import UploadStep, begin_step, end_step, steps_of
 
 uploads_bell = Bell("revcred.process_uploads")
@@ -73,7 +75,8 @@ def end_upload(upload: Upload, state: Upload.State, error: str = "") -> None:
         # An upload that undid itself has failed: nobody was told that it had been applied.
         elif state == Upload.State.UNDONE:
             notices.queue_undo_notices(upload)
-        if has_written and upload.changes.exists():
+        plan = LIST_PLANS[ListKind(upload.kind)]
+        if has_written and plan.changes_assignments and upload.changes.exists():
             # Once for the whole list: it tells metering what waits in quarantine, and what was
             # attributed wrongly since then.
             verb = "was undone" if before == Upload.State.UNDOING else "was applied"

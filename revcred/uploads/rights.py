@@ -31,6 +31,7 @@ class RowEffect(StrEnum):
     ADD_PRODUCT = "add_product"
     ADD_SOURCE = "add_source"
     ADD_PATH_RULE = "add_path_rule"
+    COUNT_CALLS = "count_calls"
 
 
 RIGHT_TO_APPLY = "apply_upload"  # needed for every list, besides the rights below
@@ -83,6 +84,7 @@ REQUIRED_RIGHTS: Mapping[ListKind, Mapping[RowEffect, tuple[str, ...]]] = {
         RowEffect.CREATE: ("add_gateway",),
         RowEffect.UPDATE: ("change_gateway",),
     },
+    ListKind.USAGE: {RowEffect.COUNT_CALLS: ("upload_usage",)},
 }
 
 # Effects of creating things that rows only name, by the keys of `preview["also_creates"]`.
@@ -96,6 +98,7 @@ EFFECTS_OF_ADDED: Mapping[str, RowEffect] = {
 # For undoing uploads that were applied before previews counted effects: rights by type and action
 # of their changes.
 RIGHTS_OF_CHANGES: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("metering.transaction", "create"): ("upload_usage",),
     ("revcred.credential", "create"): ("add_credential",),
     ("revcred.credential", "update"): ("change_credential",),
     ("revcred.credential", "move"): ("add_credential", "change_credential"),
@@ -133,6 +136,7 @@ EFFECT_WORDS: Mapping[RowEffect, str] = {
     RowEffect.ADD_PRODUCT: "create products",
     RowEffect.ADD_SOURCE: "create sources",
     RowEffect.ADD_PATH_RULE: "add path rules",
+    RowEffect.COUNT_CALLS: "count calls of a list",
 }
 
 

@@ -24,14 +24,29 @@ def sample_rows(
     header: Sequence[str], rows: Sequence[RowCells], mapped: Mapping[int, ListColumn]
 ) -> list[list[str]]:
     """Return rows of the first different values of each column, as a page may show them."""
+    secret = [position for position, column in mapped.items() if column.secret]
+    cut = [_without_secrets(row, secret) for row in rows]
     shown = [
-        _shown_values(name, [row[position] for row in rows], mapped.get(position))
+        _shown_values(name, [row[position] for row in cut], mapped.get(position))
         for position, name in enumerate(header)
     ]
     return [
         [values[nth] if nth < len(values) else "" for values in shown]
         for nth in range(SAMPLE_VALUES)
     ]
+
+
+def _without_secrets(row: RowCells, secret: Sequence[int]) -> list[str]:
+    """Return the row's cells, those that are no keys without the row's keys, as in a path."""
+    keys = [row[position].strip() for position in secret if row[position].strip()]
+    return [cell if position in secret else _cut(cell, keys) for position, cell in enumerate(row)]
+
+
+def _cut(cell: str, keys: Sequence[str]) -> str:
+    for key in keys:
+        if len(key) >= MIN_KEY_CHARACTERS:
+            cell = cell.replace(key, "…")
+    return cell
 
 
 def distinct_counts(header: Sequence[str], rows: Sequence[RowCells]) -> list[int]:

@@ -25,6 +25,15 @@ CellProblem: TypeAlias = tuple[str, str, str]  # column, hint of the value, mess
 UNREAD_ROW = "unread"  # a fourth value of the problem of a row without any cells
 MAX_SHOWN_CHARACTERS = 60  # of a rejected value
 
+
+class InvalidRow(Exception):
+    """A row whose values do not go together; `column` is the one that is to blame."""
+
+    def __init__(self, column: str, message: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 # Names and types of the table's columns for a column of the list; others are text.
 STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = (
     {
@@ -45,6 +54,7 @@ STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = (
             "active_from",
             "active_until",
             "suspended_at",
+            "occurred_at",
         )
     }
     | {
@@ -87,8 +97,15 @@ def drop_staging_tables(upload: int) -> None:
         cursor.execute(f"DROP TABLE IF EXISTS {staging_table(upload)}, {incoming_table(upload)}")
 
 
-def create_incoming_table(upload: int, kind: ListKind, fixed_values: Mapping[str, str]) -> None:
+def create_incoming_table(
+    upload: int,
+    kind: ListKind,
+    fixed_values: Mapping[str, str],
+    encoded_columns: Sequence[tuple[str, str]] = (),
+) -> None:
     """Create an empty incoming table; drop both tables of an earlier check.
+
+    `encoded_columns`: names and types of what an encoder of rows adds.
 
     Values that every row has (`fixed_values`, by column) are defaults: COPY does not send them.
     """
@@ -97,7 +114,7 @@ def create_incoming_table(upload: int, kind: ListKind, fixed_values: Mapping[str
         f"{name} {column_type}{' DEFAULT %s' if name in fixed_values else ''}"
         for column in columns.columns_of(kind)
         for name, column_type in staged_columns(column)
-    ]
+    ] + [f"{name} {column_type}" for name, column_type in encoded_columns]
     defaults = [fixed_values[name] for name in staged_column_names(kind) if name in fixed_values]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -107,11 +124,13 @@ def create_incoming_table(upload: int, kind: ListKind, fixed_values: Mapping[str
         )
 
 
-def copy_staged_rows(
-    upload: int, kind: ListKind, mapped: Mapping[int, ListColumn], rows: list[StagedRow]
-) -> None:
-    """Append rows to the incoming table, in the form that `staged_rows` gives."""
-    names = [name for column, _ in joined_columns(mapped) for name, _ in staged_columns(column)]
+def names_of_mapped(mapped: Mapping[int, ListColumn]) -> list[str]:
+    """Return the names of the table's columns that `staged_rows` gives values for."""
+    return [name for column, _ in joined_columns(mapped) for name, _ in staged_columns(column)]
+
+
+def copy_staged_rows(upload: int, names: Sequence[str], rows: list[StagedRow]) -> None:
+    """Append rows to the incoming table: number, problems as JSON, and these columns."""
     statement = f"COPY {incoming_table(upload)} (number, invalid, {', '.join(names)}) FROM STDIN"
     # COPY is several times as fast as INSERT.
     with connection.cursor() as cursor, cursor.copy(statement) as copy_:
@@ -147,6 +166,53 @@ def staged_rows(
         for take, stage_cell in stagers:
             stage_cell(take(cells), values, problems)
         yield number, json.dumps(problems) if problems else None, *values
+
+
+def encoded_rows(
+    read: ListReader,
+    mapped: Mapping[int, ListColumn],
+    rules: CellRules,
+    fixed_values: Mapping[str, str],
+    encode: Callable[[Mapping[str, str]], Sequence[Any]],
+    *,
+    width: int,
+) -> Iterator[StagedRow]:
+    """Yield each row for COPY as an encoder of rows gives it: number, problems, then its values.
+
+    A row that has problems has no values. `width`: the number of values.
+    """
+    cells_by_column = [
+        (column, rules.parser_of(column), cells_at(at)) for column, at in joined_columns(mapped)
+    ]
+    by_name = {column.name: column for column in mapped.values()}
+    blank = (None,) * width
+    names = {read.header[position]: column.name for position, column in mapped.items()}
+    for number, cells in read.rows:
+        if isinstance(cells, RowError):
+            problem = (names.get(cells.column, ""), "", cells.message, UNREAD_ROW)
+            yield number, json.dumps([problem]), *blank
+            continue
+        problems: list[CellProblem] = []
+        values = {**fixed_values}
+        for column, parse, take in cells_by_column:
+            try:
+                value = parse(take(cells))
+            except InvalidCell as error:
+                problems.append((column.name, shown_cell(column, take(cells)), str(error)))
+                continue
+            if value:
+                values[column.name] = value
+            elif column.required:
+                problems.append((column.name, "", "A value is required."))
+        staged: Sequence[Any] = blank
+        if not problems:
+            try:
+                staged = encode(values)
+            except InvalidRow as error:
+                blamed = by_name.get(error.column)
+                shown = shown_cell(blamed, values.get(error.column, "")) if blamed else ""
+                problems.append((error.column, shown, str(error)))
+        yield number, json.dumps(problems) if problems else None, *staged
 
 
 def joined_columns(mapped: Mapping[int, ListColumn]) -> list[tuple[ListColumn, list[int]]]:
@@ -221,7 +287,7 @@ def shown_cell(column: ListColumn, cell: str) -> str:
     if column.secret:
         end = hint(cell.strip())
         return f"…{end}" if end else ""
-    return shortened(cell)
+    return shortened(column.shown_as(cell))
 
 
 def shortened(text: str) -> str:

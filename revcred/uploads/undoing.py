@@ -67,6 +67,7 @@ def check_undoing(upload: Upload, *, count_moves: Callable[[Upload], dict[str, A
 
 
 def _look_for_dependents(upload: Upload) -> None:
+    _prepare_undoing(upload)
     begin_step(upload, UploadStep.FINDING_DEPENDENTS, to_do=upload.changes.count())
     obstacles, left = find_undo_obstacles(upload)
     upload.undo_preview |= {
@@ -76,6 +77,12 @@ def _look_for_dependents(upload: Upload) -> None:
         "obstacles": [asdict(obstacle) for obstacle in obstacles],
     }
     upload.save(update_fields=["undo_preview"])
+
+
+def _prepare_undoing(upload: Upload) -> None:
+    for plan in UNDO_PLANS:
+        if plan.prepare and upload.changes.filter(target_type=plan.target).exists():
+            plan.prepare()
 
 
 def find_undo_obstacles(upload: Upload) -> tuple[list[UndoObstacle], int]:
@@ -106,7 +113,9 @@ def undo_changes(upload: Upload, *, on_progress: ProgressCallback) -> bool:
     then stay undone.
     """
     # An all-or-nothing upload that failed undoes itself, whatever has come to depend on it.
-    if not (upload.after or upload.error):
+    if upload.error:
+        _prepare_undoing(upload)
+    elif not upload.after:
         _look_for_dependents(upload)
         if upload.undo_preview["left"] and not upload.undo_preview["keeps"]:
             return False
@@ -163,7 +172,8 @@ def undo_next_changes(upload: Upload) -> list[AuditEvent] | None:
             return None
         # Locked before anybody looks for obstacles: other actions on these things wait until then.
         for plan in UNDO_PLANS:
-            cursor.execute(_lock_undone_statement(plan))
+            if plan.table:
+                cursor.execute(_lock_undone_statement(plan))
         audit_events: list[AuditEvent] = []
         kept = _keep_depended(cursor, upload, _changed_later(cursor, UNDONE_TABLE))
         # Kind by kind: things of one kind may be obstacles to the next, and are gone by then.
@@ -258,5 +268,7 @@ def _names_of_changes(changes: list[int]) -> list[str]:
     names = []
     for change in UploadChange.objects.filter(pk__in=changes).order_by("pk"):
         target = apps.get_model(change.target_type)._base_manager.filter(pk=change.target_id)
-        names.append(str(target.first() or change))
+        # A row of a list of usage is no thing with a name.
+        nameless = f"row {change.row:,}" if change.row else change
+        names.append(str(target.first() or nameless))
     return names

@@ -61,7 +61,7 @@ class Lists:
             [ListKind.CREDENTIALS] * 4
             + [ListKind.SUBSCRIPTIONS] * 4
             + [ListKind.PRODUCTS, ListKind.SOURCES] * 2
-            + [*ListKind]
+            + [kind for kind in ListKind if kind is not ListKind.USAGE]
         )
         rows = [getattr(self, kind.value)() for _ in range(self.chance.randint(1, 4))]
         names = sorted({name for row in rows for name in row})

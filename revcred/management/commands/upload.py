@@ -298,6 +298,18 @@ class Command(BaseCommand):
                 f" {RECENT_CALLS_DAYS} days."
             )
 
+    def _write_calls(self, calls: dict[str, Any]) -> None:
+        """Print the calls that a list of usage brings, by customer and month."""
+        self.stdout.write(
+            f"{calls['rows']:,} rows would be counted, {calls['waiting']:,} of them would wait in"
+            " quarantine."
+        )
+        for each in calls["months"]:
+            owner = f"quarantine ({each['reason']})" if each["reason"] else each["customer"]
+            self.stdout.write(f"{each['month']}, {owner}: {each['calls']:,} calls")
+        if calls["more"]:
+            self.stdout.write(f"… and {calls['more']:,} more.")
+
     def _write_preview(self, upload: Upload, by: User | None) -> int:
         """Print the preview. Return the number of rejected rows."""
         preview = upload.preview
@@ -317,7 +329,10 @@ class Command(BaseCommand):
         if by:
             for missing in rights.missing_rights_to_apply(upload, by):
                 self.stderr.write(f"{by} may not {missing}.")
-        self._write_moves(preview.get("moves"))
+        if preview.get("calls"):
+            self._write_calls(preview["calls"])
+        else:
+            self._write_moves(preview.get("moves"))
         for problem in actions.list_row_problems(upload=upload, most=PROBLEMS_SHOWN):
             value = f" {problem.hint}" if problem.hint else ""
             column = f", {problem.column}{value}" if problem.column else ""

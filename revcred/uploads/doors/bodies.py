@@ -427,6 +427,25 @@ class NewSubscriptions(msgspec.Struct, kw_only=True):
     first: list[NewSubscription] = []
 
 
+class CallsOfMonth(msgspec.Struct, kw_only=True):
+    """Calls that a list of usage brings to a customer in a month, or that would wait."""
+
+    customer: Annotated[str | None, Meta(description="Null if they would wait in quarantine.")]
+    reason: Annotated[str | None, Meta(description="Why they would wait, for people.")]
+    month: Annotated[str, Meta(description="In UTC, such as 2026-11.")]
+    rows: int
+    calls: float
+
+
+class CallsOfList(msgspec.Struct, kw_only=True):
+    """Calls that a list of usage brings."""
+
+    rows: int
+    waiting: Annotated[int, Meta(description="Rows that would wait in quarantine.")]
+    months: list[CallsOfMonth]
+    more: Annotated[int, Meta(description="Number of further customers and months.")]
+
+
 class PreviewBody(msgspec.Struct, kw_only=True):
     """The effects that applying would have: counts, and examples of rows."""
 
@@ -447,6 +466,7 @@ class PreviewBody(msgspec.Struct, kw_only=True):
     warnings: list[UploadWarning]
     new_subscriptions: NewSubscriptions
     moves: PreviewMoves | None
+    calls: Annotated[CallsOfList | None, Meta(description="Null if it is no list of usage.")]
 
 
 class UploadBody(msgspec.Struct, kw_only=True):
@@ -582,4 +602,5 @@ def _preview_of(upload: Upload, user: User) -> PreviewBody:
         warnings=msgspec.convert(preview.get("warnings", []), list[UploadWarning]),
         new_subscriptions=msgspec.convert(preview.get("new_subscriptions", {}), NewSubscriptions),
         moves=moves and msgspec.convert(moves, PreviewMoves),
+        calls=preview.get("calls") and msgspec.convert(preview["calls"], CallsOfList),
     )

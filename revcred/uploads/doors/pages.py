@@ -368,6 +368,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
             warnings=upload.preview.get("warnings", ()),
             new_subscriptions=upload.preview.get("new_subscriptions"),
             **preview.moves_context(upload.preview.get("moves")),
+            calls_brought=upload.preview.get("calls"),
             lacking=rights.missing_rights_to_apply(upload, _signed_in_user(request)),
             to_do=preview.rows_to_apply(upload),
             choices=choices,

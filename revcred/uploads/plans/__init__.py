@@ -1,7 +1,5 @@
 """Plans by kind of list: the SQL that checks, writes and undoes rows."""
 
-from collections.abc import Mapping
-
 from revcred.uploads.columns import ListKind
 from revcred.uploads.plans import (
     credentials,
@@ -14,7 +12,7 @@ from revcred.uploads.plans import (
 )
 from revcred.uploads.plans.plan import ListPlan, UndoPlan
 
-LIST_PLANS: Mapping[ListKind, ListPlan] = {
+LIST_PLANS: dict[ListKind, ListPlan] = {
     ListKind.CREDENTIALS: credentials.CREDENTIALS_PLAN,
     ListKind.CUSTOMERS: customers.CUSTOMERS_PLAN,
     ListKind.SUBSCRIBERS: subscribers.SUBSCRIBERS_PLAN,
@@ -24,7 +22,7 @@ LIST_PLANS: Mapping[ListKind, ListPlan] = {
     ListKind.GATEWAYS: gateways.GATEWAYS_PLAN,
 }
 # A thing is deleted after all that may refer to it: customers last.
-UNDO_PLANS: tuple[UndoPlan, ...] = (
+UNDO_PLANS: list[UndoPlan] = [
     credentials.UNDO_CREDENTIALS,
     subscribers.UNDO_MEMBERSHIPS,
     subscriptions.UNDO_SUBSCRIPTIONS,
@@ -34,4 +32,10 @@ UNDO_PLANS: tuple[UndoPlan, ...] = (
     sources.UNDO_PATH_RULES,
     sources.UNDO_SOURCES,
     gateways.UNDO_GATEWAYS,
-)
+]
+
+
+def connect_usage_lists(plan: ListPlan, undo: UndoPlan) -> None:
+    """Connect metering's plan for lists of usage, when the process starts."""
+    LIST_PLANS[ListKind.USAGE] = plan
+    UNDO_PLANS.insert(0, undo)

@@ -1,7 +1,8 @@
 """Plans: the SQL statements and messages by which a kind of list is checked, applied and undone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from django.db.backends.utils import CursorWrapper
 
@@ -12,6 +13,11 @@ UNDONE_TABLE = "upload_undone"  # the changes that are undone in one transaction
 
 # No column precedes the colon: the row as a whole is the problem.
 CHANGED_SINCE_CHECK_CODE = ":meanwhile"
+
+
+# Returns what is staged of a row's values, by column: the values of the list's columns, then those
+# of `ListPlan.encoded_columns`. Raises `staging.InvalidRow`.
+RowEncoder: TypeAlias = Callable[[Mapping[str, str]], Sequence[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +46,9 @@ class ListPlan:
     target: str  # label of the model, such as "revcred.customer"
     title_column: str  # the column that a preview shows as a row's title
     query: str
+    # Makes the encoder of an upload's rows, where cells are not staged one by one.
+    row_encoder: Callable[[], RowEncoder] | None = None
+    encoded_columns: Sequence[tuple[str, str]] = ()  # names and types
     # Notes in the incoming table, whose name it gets, what only Python can tell of its rows.
     inspect: Callable[[CursorWrapper, str], None] | None = None
     # Statements that complete the values of the incoming rows, before these are planned.
@@ -49,10 +58,15 @@ class ListPlan:
     # Column → sequence of new ids, and the array for each item of which there is one.
     id_arrays: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     lock: str
+    # Makes what the rows of a table need, before the first chunk.
+    make_room: Callable[[CursorWrapper, str], None] | None = None
     prepare: tuple[str, ...] = ()  # creates what rows name and is not there yet
     write: tuple[str, ...]
     # Earliest moment from which attribution may have changed; NULL if none has.
     affected_since_query: str = "SELECT NULL::timestamptz"
+    changes_assignments: bool = True  # False if no other calls can have another owner by it
+    # Calls that the rows bring: customer, reason to wait, month, rows, calls.
+    calls_query: str = ""
     waiting_query: str = ""  # customer, fingerprint, subscription that quarantine is searched for
     # People who become members: email, customer (its external key), role, number, action.
     joining_query: str = ""
@@ -70,11 +84,12 @@ class UndoPlan:
     that people read. They read {changes}; if {own} is true, things of the same upload do not count.
     `usage_query` selects what usage may have been attributed to: see
     `hooks.row_numbers_with_usage`; `gateways_query` selects gateways that may have tokens: see
-    `hooks.row_numbers_with_tokens`.
+    `hooks.row_numbers_with_tokens`. `prepare` runs before the first of them is undone.
     """
 
     target: str
-    table: str
+    table: str = ""  # in which the things are locked, by their numbers
+    prepare: Callable[[], object] | None = None
     obstacle_queries: Mapping[str, str] = field(default_factory=dict)
     usage_query: str = ""
     gateways_query: str = ""

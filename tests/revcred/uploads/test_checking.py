@@ -301,7 +301,7 @@ def test_what_every_row_has_is_as_if_it_stood_in_each(uploaded, acme, maps, kind
     for_each = uploaded(json.dumps([own]), kind=kind, name="list.json", fixed_values=given)
 
     for upload in (in_each, for_each):
-        del upload.preview["moves"]["at"]  # the moment of counting
+        upload.preview.get("moves", {}).pop("at", None)  # the moment of counting
     assert for_each.preview == in_each.preview
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.auth.models import Group, Permission
+from django.utils import timezone
 
+from metering.attribution.processing import process_waiting_deliveries
+from metering.models import Delivery, Transaction
 from revcred import roles
 from revcred.actions import credentials
 from revcred.models import (
@@ -41,12 +44,17 @@ THINGS = (
     *("credential", "customer", "gateway", "membership", "pathrule", "product", "source"),
     *("subscriber", "subscription"),
 )
-ALL_RIGHTS = ("apply_upload", *(f"{verb}_{each}" for verb in ("add", "change") for each in THINGS))
+ALL_RIGHTS = (
+    "apply_upload",
+    "upload_usage",
+    *(f"{verb}_{each}" for verb in ("add", "change") for each in THINGS),
+)
 WRITTEN = (
     Assignment,
     Credential,
     Credential.holders.through,
     Customer,
+    Delivery,
     EmailAddress,
     ExternalKey,
     Gateway,
@@ -270,6 +278,13 @@ SCENARIOS = (
         ("change_gateway",),
         has_happened=lambda: Gateway.objects.filter(kind="kong").exists(),
     ),
+    Scenario(
+        *(ListKind.USAGE, RowEffect.COUNT_CALLS),
+        "transaction_id,occurred_at,gateway,key\n"
+        f"one,{timezone.now().isoformat()},edge,the-key-of-orders\n",
+        ("upload_usage",),
+        has_happened=lambda: Delivery.objects.exists() or Transaction.objects.standing().exists(),
+    ),
 )
 
 
@@ -361,6 +376,7 @@ def test_with_the_rights_that_it_takes_and_no_other_a_list_is_applied(scenario, 
     assert (upload.state, upload.error) == (Upload.State.APPLIED, "")
     assert scenario.has_happened()
 
+    process_waiting_deliveries()
     done = everything()
     for each in needed:
         may(clerk, *(needed - {each}))
@@ -437,6 +453,8 @@ def test_a_list_touches_no_login(applied, kind):
         ListKind.PRODUCTS: "external_key,name,sources\nnew,boss@example.com,north\n",
         ListKind.SOURCES: "external_key,name,path\nnew,boss@example.com,/new\n",
         ListKind.GATEWAYS: "name,kind\nboss@example.com,kong\n",
+        ListKind.USAGE: "transaction_id,occurred_at,gateway,key\n"
+        f"one,{timezone.now().isoformat()},edge,boss@example.com\n",
     }[kind]
     factories.an_admin()
 
@@ -464,7 +482,8 @@ def test_the_importer_may_do_with_lists_what_the_role_says(scenario, uploaded):
     missing = rights.missing_rights_to_apply(upload, fresh(importer))
     others = {RowEffect.JOIN_AS_OWNER, RowEffect.CHANGE_ROLE, RowEffect.ADD_PRODUCT}
     expected = others & {scenario.effect}
-    if scenario.kind in {ListKind.PRODUCTS, ListKind.SOURCES, ListKind.GATEWAYS}:
+    own_rights = {ListKind.PRODUCTS, ListKind.SOURCES, ListKind.GATEWAYS, ListKind.USAGE}
+    if scenario.kind in own_rights:
         expected = {name for name, count in upload.preview["effects"].items() if count}
     assert {each.effect for each in missing} == expected
 
