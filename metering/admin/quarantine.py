@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -42,10 +43,11 @@ from revcred.admin.credential_actions import (
     use_again_field,
 )
 from revcred.admin_toolkit import confirmation, pickers
-from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin, FieldErrors
+from revcred.admin_toolkit.action_pages import ActionForm, FieldErrors
 from revcred.admin_toolkit.datetime_field import UtcDateTimeField
 from revcred.admin_toolkit.filters import LinkedFilter, YesNoFilter
 from revcred.admin_toolkit.lists import parse_id
+from revcred.admin_toolkit.selections import SelectionForm, SelectionMixin
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, Gateway, User
@@ -390,8 +392,91 @@ class MatchRowAgainForm(ActionForm):
         return "The call is charged now. Its receipt shows to whom."
 
 
+class WaitingSelectionForm(SelectionForm):
+    """An action on many waiting calls, which all stay in quarantine or leave it at once."""
+
+    model = Quarantined
+
+    def transactions(self) -> QuerySet[Quarantined]:
+        return Quarantined.objects.filter(pk__in=[row.pk for row in self.rows])
+
+
+class MarkManyReviewedForm(WaitingSelectionForm):
+    """Takes calls off the list of open ones."""
+
+    title = MarkReviewedForm.title
+    button = "Mark them as reviewed"
+    about = (
+        "They leave the list of open calls. Nothing is lost: they are still attributed if their"
+        " credential appears later, and you can put them back."
+    )
+    none_concerned = "All of these calls are marked as reviewed."
+
+    note = forms.CharField(
+        max_length=500, help_text="What you found out, for colleagues who ask later."
+    )
+
+    def concerned(self, rows: list[Any]) -> list[Any]:
+        return [row for row in rows if row.released_at is None]
+
+    def perform(self, by: User) -> str:
+        count = actions.mark_reviewed(self.transactions(), by=by, note=self.cleaned_data["note"])
+        self.undo = ("put-back", "Undo: put them back", [row.pk for row in self.rows])
+        return f"{count:,} transactions marked as reviewed."
+
+
+class PutManyBackForm(WaitingSelectionForm):
+    """Puts reviewed calls back on the list of open ones."""
+
+    title = PutBackForm.title
+    button = "Put them back"
+    about = "They are open again."
+    none_concerned = "All of these calls are open."
+
+    def concerned(self, rows: list[Any]) -> list[Any]:
+        return [row for row in rows if row.released_at is not None]
+
+    def perform(self, by: User) -> str:
+        count = actions.put_back_transactions(self.transactions(), by=by)
+        return f"{count:,} transactions put back."
+
+
+class MatchManyAgainForm(WaitingSelectionForm):
+    """Judges calls once more, one by one."""
+
+    title = MatchAgainForm.title
+    button = "Match them again"
+    about = "This judges just these calls by the rules as they are now, at once."
+    max_rows = 100
+    field_errors = MatchRowAgainForm.field_errors
+
+    def effects(self) -> list[confirmation.Effect]:
+        user: Any = self.request.user
+        with atomic():
+            reasons = Counter(self._match(user))
+            set_rollback(True)
+        charged = reasons.pop(None, 0)
+        sentences = [f"{confirmation.counted(charged, 'call')} would be charged now."]
+        sentences += [
+            f"{confirmation.counted(count, 'call')} would stay in quarantine: {reason.label}."
+            for reason, count in reasons.items()
+            if reason is not None
+        ]
+        return [confirmation.Effect(sentence) for sentence in sentences]
+
+    def _match(self, by: User) -> list[QuarantineReason | None]:
+        return [actions.match_transaction_again(transaction=row, by=by) for row in self.rows]
+
+    def perform(self, by: User) -> str:
+        found = self._match(by)
+        charged = found.count(None)
+        waiting = len(found) - charged
+        still = confirmation.counted(waiting, "call still waits", "calls still wait")
+        return f"{confirmation.counted(charged, 'call is', 'calls are')} charged now; {still}."
+
+
 @admin.register(Quarantined)
-class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
+class QuarantinedAdmin(SelectionMixin, ReceiptModelAdmin):
     """The quarantine: first its groups, then the transactions of one of them."""
 
     list_display = (
@@ -437,6 +522,11 @@ class QuarantinedAdmin(ActionPagesMixin, ReceiptModelAdmin):
     counted_as = "waiting"
     change_list_template = "admin/metering/quarantined/change_list.html"
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {"match": MatchRowAgainForm}
+    selection_forms: ClassVar[Mapping[str, type[SelectionForm]]] = {
+        "review": MarkManyReviewedForm,
+        "put-back": PutManyBackForm,
+        "match": MatchManyAgainForm,
+    }
     # By the last part of the action's address.
     group_action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
         "review": MarkReviewedForm,

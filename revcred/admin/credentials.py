@@ -46,12 +46,14 @@ from revcred.admin.credential_filters import (
     parse_fingerprint,
 )
 from revcred.admin.customers import CustomerFilter
+from revcred.admin.selections import CREDENTIAL_SELECTIONS
 from revcred.admin_toolkit import confirmation, search
-from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import may_undo_changes, undone_event_ids
 from revcred.admin_toolkit.badges import BadgeTone, badge
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.filters import TagFilter
+from revcred.admin_toolkit.selections import SelectionMixin
 from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchHit, SearchTerm
 from revcred.fingerprints import fingerprint
 from revcred.models import (
@@ -113,7 +115,7 @@ class CredentialForm(KeepsMicrosecondsForm):
 
 
 @admin.register(Credential)
-class CredentialAdmin(ActionPagesMixin):
+class CredentialAdmin(SelectionMixin):
     """Credentials: issued, rotated, assigned and revoked by actions; plain fields are edited."""
 
     form = CredentialForm
@@ -145,6 +147,7 @@ class CredentialAdmin(ActionPagesMixin):
     autocomplete_fields = ("holders",)
     change_list_template = "admin/revcred/credential/change_list.html"
     change_form_template = "admin/revcred/credential/change_form.html"
+    selection_forms = CREDENTIAL_SELECTIONS
     action_forms: ClassVar[dict[str, type[ActionForm]]] = {
         "add-alias": AddAliasForm,
         "rotate": RotateCredentialForm,

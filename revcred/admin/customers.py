@@ -14,6 +14,7 @@ from django.utils import timezone
 from revcred import hooks
 from revcred.actions import addresses, memberships, subscribers, users
 from revcred.admin.people import PersonPagesMixin
+from revcred.admin.selections import InviteManyForm
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.audited import AuditedModelAdmin
@@ -34,6 +35,7 @@ from revcred.admin_toolkit.search import (
     subscriber_search_queries,
     subscribers_with_email,
 )
+from revcred.admin_toolkit.selections import SelectionMixin
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
 from revcred.models import (
     AddressChange,
@@ -423,7 +425,9 @@ class LoginErrorMessagesMixin(AuditedModelAdmin):
 
 
 @admin.register(Subscriber)
-class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, PersonPagesMixin):
+class SubscriberAdmin(
+    SelectionMixin, LoginErrorMessagesMixin, MembershipInlineMixin, PersonPagesMixin
+):
     """Subscribers: people at one or several customers."""
 
     form = SubscriberForm
@@ -435,6 +439,7 @@ class SubscriberAdmin(LoginErrorMessagesMixin, MembershipInlineMixin, PersonPage
     readonly_fields = ("user", "new_address", "invited_at", "created_at")
     list_select_related = ("user",)
     change_form_template = "admin/revcred/subscriber/change_form.html"
+    selection_forms: ClassVar[Any] = {"invite": InviteManyForm}
     action_forms: ClassVar[dict[str, type[ActionForm]]] = {
         "invite": InviteSubscriberForm,
         "cancel-address": CancelAddressChangeForm,

@@ -13,13 +13,15 @@ from revcred import hooks
 from revcred.actions import subscriptions
 from revcred.admin.customers import CustomerFilter
 from revcred.admin.products import counted_calls_in_words
+from revcred.admin.selections import ExtendSubscriptionsForm
 from revcred.admin_toolkit import confirmation
-from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
+from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.badges import badge
 from revcred.admin_toolkit.filters import ChoiceFilter, LinkedFilter, YesNoFilter, moment_filter
 from revcred.admin_toolkit.generic import ModelForm
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.search import subscription_search_queries
+from revcred.admin_toolkit.selections import SelectionMixin
 from revcred.metering_port import RECENT_CALLS_DAYS
 from revcred.models import Assignment, FormerName, Product, Subscription, User
 
@@ -154,10 +156,11 @@ class ForgetFormerNameForm(ActionForm):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ActionPagesMixin):
+class SubscriptionAdmin(SelectionMixin):
     """Subscriptions: a customer's right to a product."""
 
     action_forms: ClassVar[dict[str, type[ActionForm]]] = {"forget-name": ForgetFormerNameForm}
+    selection_forms: ClassVar[Any] = {"extend": ExtendSubscriptionsForm}
     list_display = (
         "__str__",
         "customer",

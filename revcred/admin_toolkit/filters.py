@@ -226,7 +226,7 @@ class FilterForm(forms.Form):
 
     def __init__(self, filters: Sequence[FieldFilter]) -> None:
         chosen = {str(each.parameter_name): each.value() for each in filters}
-        super().__init__(initial=chosen, auto_id="filter-%s")
+        super().__init__(initial=chosen, auto_id="filter-%s", label_suffix="")
         for each in filters:
             field = each.form_field()
             if field is not None:

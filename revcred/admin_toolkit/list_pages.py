@@ -1,4 +1,4 @@
-"""What every list can do besides being narrowed: show other columns, and be taken as a file."""
+"""What every list can do besides being narrowed: other columns, saved views, and exports."""
 
 from collections.abc import Iterator, Sequence
 from html import unescape
@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import label_for_field, lookup_field
+from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
@@ -28,8 +29,10 @@ from django.utils.text import capfirst
 from django.views.decorators.http import require_POST
 from msgspec import json
 
+from revcred import pasting
 from revcred.admin_toolkit.filters import COLUMNS_PARAMETER
 from revcred.admin_toolkit.generic import ModelAdmin
+from revcred.admin_toolkit.lists import parse_id
 from revcred.list_files import (
     CONTENT_TYPES,
     ListFormat,
@@ -37,11 +40,14 @@ from revcred.list_files import (
     csv_lines,
     write_list,
 )
-from revcred.models import AuditEvent, AuditVerb
+from revcred.models import AuditEvent, AuditVerb, SavedView
+from revcred.models.saved_views import MAX_QUERY_CHARACTERS
 
 # An export holds a thread of the pages for about a second per 10,000 rows.
 MAX_ROWS_EXPORTED = 100_000
 ROWS_PER_QUERY = 1_000
+MAX_SAVED_VIEWS = 30  # of a person and a list
+MAX_VIEW_NAME_CHARACTERS = 60
 EXPORT_FORMATS = (ListFormat.CSV, ListFormat.XLSX)
 
 
@@ -89,15 +95,58 @@ class ListPagesMixin(ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        context = {"column_choices": self.column_choices(request)} | (extra_context or {})
+        user: Any = request.user
+        saved = SavedView.objects.filter(user=user.pk, page=self.opts.label_lower)
+        context = {
+            "column_choices": self.column_choices(request),
+            "saved_views": saved,
+            "view_query": _query_of_view(request.GET),
+        } | (extra_context or {})
         return super().changelist_view(request, context)
 
     # --- Export ---
 
     def get_urls(self) -> list[URLPattern]:
-        name = f"{self.opts.app_label}_{self.opts.model_name}_export-list"
-        export = self.admin_site.admin_view(require_POST(self.export))
-        return [path("export/", export, name=name), *super().get_urls()]
+        own = [
+            path(f"{slug}/", self.admin_site.admin_view(require_POST(view)), name=self._name(name))
+            for slug, name, view in (
+                ("export", "export-list", self.export),
+                ("views", "save-view", self.save_view),
+            )
+        ]
+        return [*own, *super().get_urls()]
+
+    def _name(self, page: str) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
+
+    # --- Saved views ---
+
+    def save_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Save the list's filters and columns under a name for oneself, or forget a saved view."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        user: Any = request.user
+        own = SavedView.objects.filter(user=user, page=self.opts.label_lower)
+        query = _query_of_view(QueryDict(request.POST.get("query", "").replace("\0", "")))
+        name = request.POST.get("name", "").replace("\0", "").strip()[:MAX_VIEW_NAME_CHARACTERS]
+        forgotten = parse_id(request.POST.get("forget"))
+        if forgotten is not None:
+            own.filter(pk=forgotten).delete()
+        elif not name:
+            messages.error(request, "Give the view a name.")
+        elif len(query) > MAX_QUERY_CHARACTERS or pasting.any_known_key(
+            [name, *(value for _, values in QueryDict(query).lists() for value in values)]
+        ):
+            messages.error(request, "A view with a key, or with so much in it, cannot be saved.")
+        elif own.exclude(name=name).count() >= MAX_SAVED_VIEWS:
+            messages.error(request, f"At most {MAX_SAVED_VIEWS} views of a list can be saved.")
+        else:
+            own.update_or_create(
+                user=user, page=self.opts.label_lower, name=name, defaults={"query": query}
+            )
+            messages.success(request, f"“{name}” was saved. Only you see it.")
+        address = reverse(f"admin:{self._name('changelist')}")
+        return HttpResponseRedirect(f"{address}?{query}" if query else address)
 
     def export(self, request: HttpRequest) -> HttpResponseBase:
         """Answer the list as a file, narrowed and with the columns as posted, and record it.
@@ -110,7 +159,7 @@ class ListPagesMixin(ModelAdmin):
         chosen = request.POST.copy()
         for name in ("csrfmiddlewaretoken", "format"):
             chosen.pop(name, None)
-        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        address = reverse(f"admin:{self._name('changelist')}")
         back = HttpResponseRedirect(f"{address}?{chosen.urlencode()}")
         if form not in EXPORT_FORMATS:
             return back
@@ -201,6 +250,13 @@ class ListPagesMixin(ModelAdmin):
         elif field is not None and isinstance(field, models.ForeignKey):
             value = getattr(row, field.name)
         return cell_text(value)
+
+
+def _query_of_view(asked: QueryDict) -> str:
+    """Return what a saved view keeps of a list's address: all but the page."""
+    query = asked.copy()
+    query.pop(PAGE_VAR, None)
+    return query.urlencode()
 
 
 def cell_text(value: Any) -> str:

@@ -350,14 +350,14 @@ def test_one_call_is_matched_again_and_no_other(admin_client, gateway):
 def test_reviewed_groups_are_listed_with_note_and_can_be_put_back(admin_client, gateway):
     settled(a_call(KEY), gateway=gateway)
     (group,) = groups.find_groups()
-    assert "Put back" not in text_of(page_of(admin_client, group))
+    assert act(group, "put-back") not in page_of(admin_client, group).content.decode()
     admin_client.post(act(group, "review"), {"note": "A scanner"})
 
     listed = admin_client.get(LIST, {"reviewed": "groups"})
 
     assert "A scanner" in text_of(listed)
     assert act(group, "put-back") in listed.content.decode()
-    assert "Mark as reviewed" not in text_of(page_of(admin_client, group))
+    assert act(group, "review") not in page_of(admin_client, group).content.decode()
 
 
 def test_a_conflict_shows_both_contents_and_what_differs(admin_client, gateway):
@@ -382,3 +382,39 @@ def test_a_conflict_shows_both_contents_and_what_differs(admin_client, gateway):
     }
     assert [each.differs for each in conflict.fields][-1] is False
     assert text_of(response).count("differs") == 4
+
+
+def test_ticked_calls_are_reviewed_put_back_and_matched_together(admin_client):
+    """The calls under other keys of the same group stay as they are."""
+    settled(*(a_call(f"an-unknown-key-{number}") for number in range(3)))
+    first, second, other = Quarantined.objects.order_by("hint")
+    said = {"ids": f"{first.pk},{second.pk}"}
+
+    def page(slug: str) -> str:
+        return reverse(f"admin:metering_quarantined_many-{slug}")
+
+    def reviewed() -> list[bool]:
+        rows = Quarantined.objects.order_by("hint")
+        return [row.released_at is not None for row in rows]
+
+    done = admin_client.post(page("review"), said | {"note": "A test"})
+    assert reviewed() == [True, True, False]
+    text = admin_client.get(done.url).content.decode()
+    assert "2 transactions marked as reviewed." in text
+    assert f'href="{page("put-back")}?ids=' in text
+    again = admin_client.post(page("review"), said | {"note": "A test"})
+    assert "All of these calls are marked as reviewed." in again.content.decode()
+    admin_client.post(page("put-back"), said)
+    assert reviewed() == [False, False, False]
+
+    question = admin_client.post(page("match"), {"ids": str(other.pk)})
+    assert "1 call would stay in quarantine: No credential has this key." in (
+        question.content.decode()
+    )
+    a_credential(
+        customer := a_customer(),
+        key="an-unknown-key-2",
+        subscriptions=[a_subscription(customer)],
+    )
+    confirm(admin_client, admin_client.post(page("match"), {"ids": str(other.pk)}))
+    assert Transaction.objects.get().pk == other.pk

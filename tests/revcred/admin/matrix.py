@@ -311,11 +311,12 @@ def tokens(**said: Any) -> list[Case]:
 
 
 def standard(name: str, model: str, *, add: list[Case], change: Any, bare: str = "") -> dict:
-    """The pages that each model has: five of Django's, and two that are posted to."""
+    """The pages that each model has: five of Django's, and three that are posted to."""
     return {
         f"{model}_changelist": [Case()],
         f"{model}_search": SEARCH,
         f"{model}_export-list": EXPORT,
+        f"{model}_save-view": SAVE_VIEW,
         f"{model}_add": add,
         f"{model}_change": change if isinstance(change, list) else one(name, **change),
         f"{model}_history": one(name),
@@ -325,6 +326,7 @@ def standard(name: str, model: str, *, add: list[Case], change: Any, bare: str =
 
 SEARCH = [Case(said={"q": "x"})]
 EXPORT = [Case(said={"format": "csv"})]
+SAVE_VIEW = [Case(said={"name": "Mine", "query": "q=x"})]
 NEW = [Case()]  # nothing can be added there
 NOTHING: dict[str, Any] = {}
 
@@ -520,6 +522,33 @@ def cases(world: World) -> dict[str, list[Case]]:
                 query=f"key={world.credential.keys.get().pk}",
             )
         ],
+        **{
+            f"revcred_credential_many-{slug}": [Case(said={"ids": world.credential.pk} | said)]
+            for slug, said in {
+                "suspend": {},
+                "revoke": {"reason": "Lost"},
+                "tag": {"add": "eu"},
+                "extend": {"expires_at": "2100-01-01T00:00"},
+                "move": {"subscription": world.other_subscription.pk},
+            }.items()
+        },
+        "revcred_credential_many-resume": [Case(said={"ids": world.suspended.pk})],
+        "revcred_subscription_many-extend": [
+            Case(
+                said={
+                    "ids": world.subscription.pk,
+                    "active_until": "2100-01-01T00:00",
+                }
+            )
+        ],
+        "revcred_subscriber_many-invite": [Case(said={"ids": world.uninvited.pk})],
+        "metering_quarantined_many-review": [
+            Case(said={"ids": world.quarantined.pk, "note": "Looked at"})
+        ],
+        "metering_quarantined_many-put-back": [
+            Case(said={"ids": Quarantined.objects.get(hint="2222").pk})
+        ],
+        "metering_quarantined_many-match": [Case(said={"ids": world.quarantined.pk})],
         "metering_transaction_what-if": [Case(said={"gateway": world.gateway.pk, "key": "a-key"})],
         "revcred_gateway_try": one("gateway"),
         "revcred_gateway_try-latest": one("gateway"),
@@ -556,6 +585,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_user_changelist": [Case()],
         "revcred_user_search": SEARCH,
         "revcred_user_export-list": EXPORT,
+        "revcred_user_save-view": SAVE_VIEW,
         "revcred_user_add": [
             Case("staff", said={"email": "new-staff@example.com", "is_staff": "on"}),
             Case(
@@ -588,10 +618,12 @@ def cases(world: World) -> dict[str, list[Case]]:
         "auth_group_changelist": [Case()],
         "auth_group_search": SEARCH,
         "auth_group_export-list": EXPORT,
+        "auth_group_save-view": SAVE_VIEW,
         "auth_group_add": [Case(said={"name": "New"})],
         "revcred_usertoken_changelist": [Case()],
         "revcred_usertoken_search": SEARCH,
         "revcred_usertoken_export-list": EXPORT,
+        "revcred_usertoken_save-view": SAVE_VIEW,
         "revcred_usertoken_add": [Case(said={"name": "New", "scopes": ["uploads:check"]})],
         "revcred_usertoken_change": tokens(),
         "revcred_usertoken_history": tokens(),

@@ -10,7 +10,7 @@ from python_calamine import CalamineWorkbook
 
 from revcred.admin_toolkit import list_pages
 from revcred.admin_toolkit.list_pages import cell_text
-from revcred.models import AuditEvent
+from revcred.models import AuditEvent, SavedView
 from tests.factories import a_credential, a_customer, a_subscription, a_user
 from tests.revcred.admin.test_pages import LISTS, one_more
 
@@ -36,12 +36,12 @@ def test_the_address_names_the_columns(admin_client):
 
     page = admin_client.get(CREDENTIALS, {"columns": ["tags", "name", "password"]})
 
-    assert list(page.context["cl"].list_display) == ["name", "tags"]
+    assert list(page.context["cl"].list_display) == ["action_checkbox", "name", "tags"]
     shown = [each["name"] for each in page.context["column_choices"] if each["is_shown"]]
     assert shown == ["name", "tags"]
     # What does not exist is left out, and a list without any column has its own.
     own = admin_client.get(CREDENTIALS, {"columns": "nothing"}).context["cl"].list_display
-    assert own[0] == "name"
+    assert own[1] == "name"
     assert "customer" in own
 
 
@@ -170,3 +170,49 @@ def test_cells_say_what_pages_show_without_markup():
     assert cell_text("<b>") == "<b>"
     assert [cell_text(value) for value in (True, False, None)] == ["yes", "no", ""]
     assert cell_text({"a": [1]}) == '{"a":[1]}'
+
+
+SAVE = reverse("admin:revcred_credential_save-view")
+
+
+def test_a_view_keeps_filters_and_columns_for_one_person(admin_client, client):
+    query = "state=active&columns=name&columns=tags"
+    colleague = a_user("colleague@example.com", is_staff=True, is_superuser=True)
+
+    response = admin_client.post(SAVE, {"name": " Active ones ", "query": f"{query}&p=3"})
+
+    assert response.url == f"{CREDENTIALS}?{query}"
+    page = admin_client.get(response.url)
+    assert "Only you see it." in page.content.decode()
+    (view,) = page.context["saved_views"]
+    assert (view.name, view.query) == ("Active ones", query)
+    client.force_login(colleague)
+    assert not client.get(CREDENTIALS).context["saved_views"]
+    # Of another list neither.
+    customers = reverse("admin:revcred_customer_changelist")
+    assert not admin_client.get(customers).context["saved_views"]
+
+    client.post(SAVE, {"forget": view.pk})
+    assert SavedView.objects.count() == 1
+    admin_client.post(SAVE, {"name": "Active ones", "query": "state=revoked"})
+    assert SavedView.objects.get().query == "state=revoked"
+    admin_client.post(SAVE, {"forget": view.pk})
+    assert not SavedView.objects.exists()
+
+
+def test_a_view_without_a_name_or_with_a_key_is_not_saved(admin_client, monkeypatch):
+    a_credential(key=KEY)
+    monkeypatch.setattr(list_pages, "MAX_SAVED_VIEWS", 1)
+
+    for said in (
+        {"name": " ", "query": "state=active"},
+        {"name": "Mine", "query": f"tag={KEY}"},
+        {"name": KEY, "query": "state=active"},
+        {"name": "Long", "query": "tag=" + "x" * 5_000},
+    ):
+        admin_client.post(SAVE, said)
+        assert not SavedView.objects.exists(), said
+    admin_client.post(SAVE, {"name": "One", "query": "state=active"})
+    admin_client.post(SAVE, {"name": "Two", "query": "state=active"})
+    assert [each.name for each in SavedView.objects.all()] == ["One"]
+    assert admin_client.get(SAVE).status_code == 405

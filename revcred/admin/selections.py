@@ -1,0 +1,306 @@
+"""Actions on many credentials, subscriptions or subscribers.
+
+What changes fields makes a list and hands it to uploads: then it has their preview, their outcome
+row by row, and their undo.
+"""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, ClassVar
+
+from django import forms
+from django.utils import timezone
+
+from revcred import hooks
+from revcred.actions import credentials, subscribers, users
+from revcred.admin_toolkit import confirmation, pickers
+from revcred.admin_toolkit.action_pages import FieldErrors
+from revcred.admin_toolkit.confirmation import counted
+from revcred.admin_toolkit.datetime_field import UtcDateTimeField
+from revcred.admin_toolkit.selections import SelectionForm
+from revcred.list_files import ListFormat, write_list
+from revcred.models import Credential, Subscriber, Subscription, Upload, User
+from revcred.uploads.actions import NoRoom, receive_upload
+from revcred.uploads.columns import VALUE_SEPARATOR, ListKind
+
+MAX_ROWS_OF_LIST = 100_000
+
+
+class CredentialSelectionForm(SelectionForm):
+    """An action on many credentials, of which the revoked ones stay as they are."""
+
+    model = Credential
+    none_concerned = "All of these credentials are revoked, or in that state already."
+    field_errors: ClassVar[FieldErrors] = {
+        credentials.CredentialRevoked: (None, "One of them has been revoked meanwhile. Try again."),
+    }
+
+    def concerned(self, rows: list[Any]) -> list[Any]:
+        return [row for row in rows if row.revoked_at is None]
+
+    def ending_effect(self) -> confirmation.Effect:
+        sentence = (
+            f"From {timezone.now():%Y-%m-%d %H:%M} UTC on, calls with"
+            f" {counted(len(self.rows), 'credential')} are charged to nobody"
+        )
+        return self.effect_on_rows(sentence, lambda row: hooks.recent_calls_of(credential=row))
+
+
+class SuspendManyForm(CredentialSelectionForm):
+    """Suspends credentials."""
+
+    title = "Suspend"
+    button = "Suspend them"
+    about = (
+        "From now on their transactions wait in quarantine instead of being charged. You can resume"
+        " them at any time."
+    )
+
+    def concerned(self, rows: list[Any]) -> list[Any]:
+        return [row for row in super().concerned(rows) if not row.suspended]
+
+    def effects(self) -> list[confirmation.Effect]:
+        return [self.ending_effect()]
+
+    def perform(self, by: User) -> str:
+        for row in self.rows:
+            credentials.suspend_credential(credential=row, by=by)
+        self.undo = ("resume", "Undo: resume them", [row.pk for row in self.rows])
+        return f"{counted(len(self.rows), 'credential')} suspended."
+
+
+class ResumeManyForm(CredentialSelectionForm):
+    """Resumes suspended credentials."""
+
+    title = "Resume"
+    button = "Resume them"
+    about = (
+        "From now on their transactions are charged again. Those that came while they were"
+        " suspended stay in quarantine."
+    )
+
+    def concerned(self, rows: list[Any]) -> list[Any]:
+        return [row for row in super().concerned(rows) if row.suspended]
+
+    def effects(self) -> list[confirmation.Effect]:
+        sentence = f"From now on, calls with {counted(len(self.rows), 'credential')} count again"
+        return [
+            self.effect_on_rows(sentence, lambda row: hooks.recent_calls_of(credential=row)),
+        ]
+
+    def perform(self, by: User) -> str:
+        for row in self.rows:
+            credentials.resume_credential(credential=row, by=by)
+        self.undo = ("suspend", "Undo: suspend them", [row.pk for row in self.rows])
+        return f"{counted(len(self.rows), 'credential')} resumed."
+
+
+class RevokeManyForm(CredentialSelectionForm):
+    """Revokes credentials for good."""
+
+    title = "Revoke"
+    button = "Revoke them for good"
+    is_destructive = True
+    about = (
+        "This cannot be undone: their keys are unknown from now on, and neither key nor secret can"
+        " be revealed again. Their past usage stays as it is."
+    )
+
+    reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 3}))
+
+    def effects(self) -> list[confirmation.Effect]:
+        return [self.ending_effect()]
+
+    def perform(self, by: User) -> str:
+        for row in self.rows:
+            credentials.revoke_credential(credential=row, reason=self.cleaned_data["reason"], by=by)
+        return f"{counted(len(self.rows), 'credential')} revoked."
+
+
+class ListMakingForm(SelectionForm):
+    """Makes a list of the selected rows, which becomes an upload that is applied on its page."""
+
+    kind: ClassVar[ListKind]
+    columns: ClassVar[tuple[str, ...]]
+    rights = ("revcred.add_upload",)
+    max_rows = MAX_ROWS_OF_LIST
+    field_errors: ClassVar[FieldErrors] = {NoRoom: (None, "")}
+
+    def row_of_list(self, row: Any) -> Sequence[str]:
+        """Return the cells of a row, one for each column."""
+        raise NotImplementedError
+
+    def perform(self, by: User) -> str:
+        file = BytesIO()
+        cells = (self.row_of_list(row) for row in self.rows)
+        # JSON, in which every text is just text.
+        write_list(file, ListFormat.JSON_LINES, self.columns, cells)
+        file.seek(0)
+        noun = str(self.model._meta.verbose_name)
+        self.upload: Upload = receive_upload(
+            kind=self.kind,
+            file=file,
+            name=f"{self.title}, {counted(len(self.rows), noun)}.jsonl",
+            mapping=dict(enumerate(self.columns)),
+            by=by,
+        )
+        return (
+            "Nothing has changed yet. Once the list is checked, look at what it does, and apply it."
+        )
+
+
+class CredentialListForm(ListMakingForm):
+    """Makes a list of credentials, each named by its customer and its name."""
+
+    model = Credential
+    kind = ListKind.CREDENTIALS
+    none_concerned = "All of these credentials are revoked."
+    about = (
+        "This makes a list of them, as if you had uploaded it. Its page shows what it would do,"
+        " before you apply it, and undoes it afterwards."
+    )
+
+    def concerned(self, rows: list[Any]) -> list[Any]:
+        return [row for row in rows if row.revoked_at is None]
+
+    def row_of_list(self, row: Credential) -> Sequence[str]:
+        return (row.customer.external_key, row.name, self.value_for(row))
+
+    def value_for(self, row: Credential) -> str:
+        """Return the cell of the column that changes."""
+        raise NotImplementedError
+
+
+class TagManyForm(CredentialListForm):
+    """Adds tags to credentials, or takes some from them."""
+
+    title = "Add or remove tags"
+    button = "Make the list"
+    columns = ("customer", "name", "tags")
+
+    add = forms.CharField(
+        required=False, max_length=500, label="Tags to add", help_text="Separated by commas."
+    )
+    remove = forms.CharField(
+        required=False, max_length=500, label="Tags to remove", help_text="Separated by commas."
+    )
+
+    def clean(self) -> dict[str, Any]:
+        if not (self.cleaned_data.get("add") or self.cleaned_data.get("remove")):
+            raise forms.ValidationError("Enter a tag to add or to remove.")
+        return super().clean()
+
+    def concerned(self, rows: list[Any]) -> list[Any]:
+        self.added, self.removed = (
+            [tag.strip() for tag in self.cleaned_data.get(name, "").split(",") if tag.strip()]
+            for name in ("add", "remove")
+        )
+        # A list says what tags a credential has, and an empty cell changes nothing.
+        return [row for row in super().concerned(rows) if self._tags(row)]
+
+    def _tags(self, row: Credential) -> list[str]:
+        return [tag for tag in (*row.tags, *self.added) if tag not in self.removed]
+
+    none_concerned = (
+        "None of these credentials would have a tag left. A list cannot take the last tag away:"
+        " change such a credential on its page."
+    )
+
+    def value_for(self, row: Credential) -> str:
+        return VALUE_SEPARATOR.join(dict.fromkeys(self._tags(row)))
+
+
+class ExtendManyForm(CredentialListForm):
+    """Sets another expiry."""
+
+    title = "Set another expiry"
+    button = "Make the list"
+    columns = ("customer", "name", "expires_at")
+
+    expires_at = UtcDateTimeField(label="Expires at")
+
+    def value_for(self, row: Credential) -> str:
+        return str(self.cleaned_data["expires_at"].isoformat())
+
+
+class MoveManyForm(CredentialListForm):
+    """Charges credentials to another subscription."""
+
+    title = "Charge to another subscription"
+    button = "Make the list"
+    columns = ("customer", "name", "subscription", "assigned_from")
+
+    subscription = pickers.subscription_picker(
+        help_text="Credentials of other customers are rejected."
+    )
+    at = UtcDateTimeField(
+        required=False, label="Charged from", help_text="Empty: when the list is applied."
+    )
+
+    def row_of_list(self, row: Credential) -> Sequence[str]:
+        at = self.cleaned_data["at"]
+        return (*super().row_of_list(row), at.isoformat() if at else "")
+
+    def value_for(self, row: Credential) -> str:
+        return str(self.cleaned_data["subscription"].external_key)
+
+
+class ExtendSubscriptionsForm(ListMakingForm):
+    """Sets another end of subscriptions."""
+
+    model = Subscription
+    kind = ListKind.SUBSCRIPTIONS
+    title = "Set another end"
+    button = "Make the list"
+    about = CredentialListForm.about
+    columns = ("external_key", "customer", "product", "active_until")
+
+    active_until = UtcDateTimeField(label="Active until")
+
+    def row_of_list(self, row: Subscription) -> Sequence[str]:
+        until = self.cleaned_data["active_until"].isoformat()
+        customer, product = row.customer.external_key, row.product.external_key
+        return (row.external_key, customer, product, until)
+
+
+class InviteManyForm(SelectionForm):
+    """Invites subscribers who do not sign in yet."""
+
+    model = Subscriber
+    title = "Invite"
+    button = "Send the invitations"
+    permission = "invite"
+    about = (
+        "Sends each an e-mail with a link to choose a password and sign in to the storefront. Those"
+        " who sign in already get none."
+    )
+    none_concerned = "All of these subscribers sign in already."
+    field_errors: ClassVar[FieldErrors] = {
+        subscribers.AddressOfAnotherSubscriber: (
+            None,
+            subscribers.AddressOfAnotherSubscriber.sentence,
+        ),
+        users.AddressOfStaff: (None, users.AddressOfStaff.sentence),
+    }
+
+    def concerned(self, rows: list[Any]) -> list[Any]:
+        return [row for row in rows if row.user_id is None and row.erased_at is None]
+
+    def effects(self) -> list[confirmation.Effect]:
+        mails = counted(len(self.rows), "invitation is", "invitations are")
+        return [confirmation.Effect(f"{mails} sent: {self.named()}.{self.left_in_words()}")]
+
+    def perform(self, by: User) -> str:
+        for row in self.rows:
+            subscribers.invite_subscriber(subscriber=row, by=by, request=self.request)
+        return f"{counted(len(self.rows), 'invitation was', 'invitations were')} sent."
+
+
+CREDENTIAL_SELECTIONS: Mapping[str, type[SelectionForm]] = {
+    "suspend": SuspendManyForm,
+    "resume": ResumeManyForm,
+    "revoke": RevokeManyForm,
+    "tag": TagManyForm,
+    "extend": ExtendManyForm,
+    "move": MoveManyForm,
+}
