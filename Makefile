@@ -23,7 +23,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload bench-pages history memory overload \
+.PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload bench-pages bench-verify history memory overload \
 	siege upgrades faults teeth conformance gateways fuzz order lock audit release screenshots
 
 help: ## this list
@@ -69,6 +69,9 @@ bench-upload: .venv/.dev-installed ## how fast lists are taken in, beside others
 
 bench-pages: .venv/.dev-installed ## the storefront's pages for its largest customer: ARGS="--transactions 1000000"
 	@exec $(HERE)/python -m bench.storefront_pages $(ARGS)
+
+bench-verify: .venv/.dev-installed ## how fast gateways are told about a call; CREDENTIALS= and SECONDS=
+	@exec $(HERE)/python -m bench.checks --credentials $(CREDENTIALS) --seconds $(SECONDS)
 
 siege: .venv/.dev-installed ## attacks on the production shape behind a real nginx: what gateways notice
 	@exec $(HERE)/python -m bench.siege $(ARGS)

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from datetime import timedelta
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from cachetools import TTLCache
+from cachetools import TLRUCache
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException, AuthenticationFailed
@@ -40,12 +39,20 @@ from revcred.fingerprints import fingerprint_hex
 from revcred.postgresql import database_deadline
 from revcred.server.answers import CompleteAnswer
 
-# As long as counters of quotas are not read again.
-ANSWER_CACHE_SECONDS = 1.0
+# A change that is announced clears the cache.
+ANSWER_CACHE_SECONDS = 10.0
+BRIEF_CACHE_SECONDS = 1.0  # as long as counters of quotas are not read again
 MAX_CACHED_ANSWERS = 50_000
 PATHS_SECONDS = 0.5  # that PostgreSQL may take to tell the sources of paths
 
 T = TypeVar("T")
+
+
+class CachedAnswer(NamedTuple):
+    """An answer, and the seconds for which it holds."""
+
+    answer: CompleteAnswer
+    seconds: float
 
 
 class Check(Protocol):
@@ -64,8 +71,8 @@ class EventLoopChecks:
     ) -> None:
         self.memory = memory or RegisterMemory()
         self._thread = thread or ThreadPoolExecutor(1, "paths")
-        self._cache: TTLCache[tuple[UUID, str, str], CompleteAnswer] = TTLCache(
-            MAX_CACHED_ANSWERS, ANSWER_CACHE_SECONDS
+        self._cache: TLRUCache[tuple[UUID, str, str], CachedAnswer] = TLRUCache(
+            MAX_CACHED_ANSWERS, lambda _place, cached, now: now + cached.seconds
         )
         self._cached_generation = -1
         self._verify_style, self._forward_style = CheckAnswerStyle(), ForwardAnswerStyle()
@@ -119,15 +126,16 @@ class EventLoopChecks:
         )
         place = self._place_in_cache(request, asker, digest)
         if place and (cached := self._cache.get(place)):
-            return cached
+            return cached.answer
         paths_before = self.memory.paths_looked_up
         answer = await self._check(asker, lambda checker: checker.answer_forwarded(request))
         status = forward_status(answer)
         encoded = self._forward_style.encode(
             Answer(status, None, forward_headers(answer, status)), headers=headers, gateway=None
         )
-        if place and paths_before == self.memory.paths_looked_up and self._is_cacheable(answer):
-            self._cache[place] = encoded
+        if place and paths_before == self.memory.paths_looked_up:
+            seconds = self._seconds_to_cache(answer, is_source_named=bool(place[2]))
+            self._cache[place] = CachedAnswer(encoded, seconds)
         return encoded
 
     def _place_in_cache(
@@ -142,12 +150,17 @@ class EventLoopChecks:
             return None
         return digest, fingerprint_hex(key.strip()), request.headers.get(SOURCE_HEADER, "")
 
-    def _is_cacheable(self, answer: CheckAnswer) -> bool:
-        """Return True unless it has a receipt of its own, or is soon another one."""
+    def _seconds_to_cache(self, answer: CheckAnswer, *, is_source_named: bool) -> float:
+        """Return how long the answer holds: 0 if it has a receipt of its own, or may be old."""
         if answer.check is not None or answer.stale:
-            return False
-        soon = self.memory.now() + timedelta(seconds=ANSWER_CACHE_SECONDS)
-        return answer.valid_until is None or answer.valid_until > soon
+            return 0.0
+        # When a former name of a source ends is in no answer.
+        is_brief = answer.quota or is_source_named
+        seconds = BRIEF_CACHE_SECONDS if is_brief else ANSWER_CACHE_SECONDS
+        if answer.valid_until is None:
+            return seconds
+        left = (answer.valid_until - self.memory.now()).total_seconds()
+        return max(0.0, min(seconds, left))
 
     def _find_asker(self, token: str) -> tuple[Asker, UUID]:
         """Return who asks by a token, and its digest. Raises AuthenticationFailed."""

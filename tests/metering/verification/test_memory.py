@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
 from metering.api.verification import event_loop_checks
-from metering.api.verification.event_loop_checks import EventLoopChecks
+from metering.api.verification.event_loop_checks import ANSWER_CACHE_SECONDS, EventLoopChecks
 from metering.models import GatewayToken, RefusedCall, RefusedCount
 from metering.verification import memory as memory_module
 from metering.verification.checking import CallAhead, judge_ahead
@@ -127,6 +127,19 @@ def test_a_change_is_in_force_at_once(checks, token, gateway, credential, expect
 
     wait_until(lambda: code(checks, token)[1] != "valid")
     assert code(checks, token)[1] == expected
+
+
+def test_a_cached_answer_ends_when_the_credential_does(checks, memory, token, credential):
+    generation = memory.generation
+    until = timezone.now() + timedelta(seconds=1)
+    Credential.objects.update(expires_at=until)
+    wait_until(lambda: memory.generation > generation)
+    assert ask(checks, token, x_api_key=KEY).status == 200
+
+    wait_until(lambda: ask(checks, token, x_api_key=KEY).status == 403)
+
+    late = timezone.now() - until
+    assert timedelta(0) <= late < timedelta(seconds=ANSWER_CACHE_SECONDS / 2)
 
 
 def test_a_rotated_key_opens_no_more_and_its_subscription_ends(checks, token, credential):
