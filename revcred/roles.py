@@ -55,6 +55,8 @@ RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
         "revcred.add_credential": "Issue credentials",
         "revcred.change_credential": "Change, rotate, assign, suspend and revoke credentials",
         "revcred.delete_credential": "Delete credentials",
+        "revcred.view_credentialrequest": "See requests of subscribers for credentials",
+        "revcred.change_credentialrequest": "Approve and reject requests for credentials",
     },
     "Uploads": {
         "revcred.view_upload": "See uploads",
@@ -136,7 +138,14 @@ _METERING_MODELS = (
 )
 _VIEW_ALL_RIGHTS = {right for right in RIGHT_LABELS if right.partition(".")[2].startswith("view_")}
 _VIEW_WORK_RIGHTS = _rights_to(
-    "view", of=(*_CUSTOMER_MODELS, *_PRODUCT_MODELS, *_CREDENTIAL_MODELS, *_METERING_MODELS)
+    "view",
+    of=(
+        *_CUSTOMER_MODELS,
+        *_PRODUCT_MODELS,
+        *_CREDENTIAL_MODELS,
+        *_METERING_MODELS,
+        "revcred.credentialrequest",
+    ),
 )
 # Importers automate: their scripts need tokens.
 _OWN_TOKEN_RIGHTS = _rights_to("view", "add", "change", of=["revcred.usertoken"])
@@ -155,7 +164,11 @@ READY_MADE_ROLES = (
         frozenset(
             _VIEW_WORK_RIGHTS
             | _rights_to("add", "change", of=["revcred.credential"])
-            | {"metering.change_quarantined", "revcred.invite_subscriber"}
+            | {
+                "metering.change_quarantined",
+                "revcred.change_credentialrequest",
+                "revcred.invite_subscriber",
+            }
         ),
     ),
     Role(

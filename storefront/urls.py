@@ -6,6 +6,7 @@ from storefront import action_forms
 from storefront.views import (
     calls,
     credential_actions,
+    credential_requests,
     credentials,
     home,
     subscriptions,
@@ -28,6 +29,12 @@ OWN_KEY_ACTIONS: dict[str, type[action_forms.OwnActionForm]] = {
 urlpatterns = [
     path("", home.home_page, name="home"),
     path("credentials/", credentials.credentials_page, name="credentials"),
+    path("credentials/new/", credential_requests.new_credential_page, name="new_credential"),
+    path(
+        "credentials/requests/<int:number>/withdraw/",
+        credential_requests.withdraw_request,
+        name="withdraw",
+    ),
     path("credentials/<int:credential>/", credentials.credential_page, name="credential"),
     path(
         "credentials/<int:credential>/keys/<int:key>/reveal/",

@@ -1,5 +1,6 @@
 from revcred.admin import (
     audit,
+    credential_requests,
     credentials,
     customers,
     mail,
@@ -12,6 +13,7 @@ from revcred.uploads.doors import pages as upload_pages
 
 __all__ = [
     "audit",
+    "credential_requests",
     "credentials",
     "customers",
     "mail",

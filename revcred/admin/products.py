@@ -172,6 +172,9 @@ class ProductAdmin(SlowRulesMixin):
         "sources",
         "also_without_source",
         "without_sources",
+        "credential_issuing",
+        "credential_limit",
+        "credential_max_days",
     )
     autocomplete_fields = ("sources",)
 

@@ -52,6 +52,7 @@ class RevcredAdminSite(AdminSite):
             "revcred.Source",
             "revcred.Subscription",
             "revcred.Credential",
+            "revcred.CredentialRequest",
             "revcred.Upload",
         ],
         "Metering": [

@@ -16,6 +16,7 @@ from revcred.models.limits import RateCounter
 from revcred.models.mail import OutgoingMail
 from revcred.models.names import FormerName
 from revcred.models.products import Product
+from revcred.models.requests import CredentialRequest
 from revcred.models.saved_views import SavedView
 from revcred.models.sessions import Session
 from revcred.models.sources import PathRule, Source
@@ -30,6 +31,7 @@ __all__ = [
     "AuditEvent",
     "AuditVerb",
     "Credential",
+    "CredentialRequest",
     "Customer",
     "ExternalKey",
     "FailedSignIns",

@@ -150,6 +150,9 @@ class AuditVerb(models.TextChoices):
     BACKED_UP = "backed_up", "Backed up"
     EXPORTED = "exported"
     ERASED = "erased"
+    REQUESTED = "requested", "Credential requested"
+    APPROVED = "approved", "Request approved"
+    REQUEST_REJECTED = "request_rejected", "Request rejected"
     LEAK_CONTAINED = "leak_contained", "Leak contained"
 
 

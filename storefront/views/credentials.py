@@ -9,6 +9,7 @@ from allauth.account.adapter import get_adapter
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -20,8 +21,9 @@ from django.views.decorators.http import require_http_methods
 from metering.key_calls import TooManyCalls, count_calls_of_keys
 from metering.verification import figures
 from revcred.actions import credentials
+from revcred.actions.credential_requests import offered_subscriptions
 from revcred.actions.own_credentials import RESTORABLE_PERIOD
-from revcred.models import Credential, ExternalKey, Gateway
+from revcred.models import Credential, CredentialRequest, ExternalKey, Gateway
 from storefront.access import (
     SignedInRequest,
     confirm_password,
@@ -44,6 +46,8 @@ KEY_IN_STOREFRONT_URL_MESSAGE = (
     " search below instead: it keeps keys out of the address."
 )
 CREDENTIALS_PER_PAGE = 25
+MAX_REQUESTS = 50
+REJECTED_REQUEST_AGE = timedelta(days=30)
 MAX_LATEST_ROWS = 10
 LATEST_TRANSACTIONS_AGE = timedelta(days=31)
 
@@ -101,7 +105,17 @@ def credentials_page(request: SignedInRequest) -> HttpResponse:
     page = pages.get_page(request.GET.get("page"))
     waiting = waiting_calls(own_uncounted_calls(request.user), now)
     attach_uncounted(page, group_uncounted(waiting.made_with([row.pk for row in page])))
-    context = {"page": page, "search": search, "now": now}
+    requests = CredentialRequest.objects.visible_to(request.user).filter(
+        Q(decided_at=None)
+        | Q(state=CredentialRequest.State.REJECTED, decided_at__gt=now - REJECTED_REQUEST_AGE)
+    )
+    context = {
+        "page": page,
+        "search": search,
+        "now": now,
+        "is_offered": offered_subscriptions(request.user).exists(),
+        "requests": requests.select_related("subscription", "subscriber")[:MAX_REQUESTS],
+    }
     return render(request, "storefront/credentials.html", context)
 
 

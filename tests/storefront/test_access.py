@@ -19,7 +19,7 @@ Role = Membership.Role
 
 OWN, HELD_BY_OTHERS, FOREIGN, NONE = "own", "held by others", "foreign", "none"
 ABOUT = (OWN, HELD_BY_OTHERS, FOREIGN, NONE)
-LISTS = ("home", "credentials", "subscriptions", "calls")
+LISTS = ("home", "credentials", "new_credential", "subscriptions", "calls")
 PAGES_OF_ACTIONS = {
     "reveal_key",
     "reveal_secret",
@@ -274,7 +274,8 @@ def test_every_page_there_is_has_been_asked_for():
     pages = {each.name for each in urlpatterns if isinstance(each, URLPattern)}
 
     about_things = set(Thing(*[1] * 4, uuid4(), uuid4()).urls()) - {"uncounted"}
-    assert pages == about_things | set(LISTS)
+    # Withdrawing is asked for in tests/storefront/views/test_credential_requests.py.
+    assert pages == about_things | set(LISTS) | {"withdraw"}
 
 
 def said(answer):

@@ -37,6 +37,7 @@ from revcred.actions import subscriptions
 from revcred.models import (
     AddressChange,
     AuditEvent,
+    CredentialRequest,
     Session,
     Source,
     Subscriber,
@@ -102,6 +103,12 @@ class World:
         )
         self.suspended = factories.a_credential(self.customer, key="a-key-of-the-matrix-2")
         factories.credentials.suspend_credential(credential=self.suspended, by=None)
+        self.request = CredentialRequest.objects.create(
+            customer=self.customer,
+            subscription=self.subscription,
+            subscriber=self.subscriber,
+            name="Requested",
+        )
         self.former_name = self.other_subscription.external_key
         self.other_subscription.external_key = "renamed"
         subscriptions.change_subscription(subscription=self.other_subscription, by=self.superuser)
@@ -482,6 +489,11 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_credential_assign": one("credential", **to),
         "revcred_credential_unassign": one("credential", subscription=world.subscription.pk),
         "revcred_credential_end-key": one("credential", key=world.credential.keys.get().pk),
+    }
+    pages |= standard("request", "revcred_credentialrequest", add=NEW, change=one("request"))
+    pages |= {
+        "revcred_credentialrequest_approve": one("request"),
+        "revcred_credentialrequest_reject": one("request", reason="Not yet."),
     }
     pages |= standard("upload", "revcred_upload", add=[Case(said={})], change=one("upload"))
     pages["revcred_upload_add"] = [Case(said={"file": "a file"})]

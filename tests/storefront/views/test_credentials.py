@@ -43,7 +43,7 @@ def test_the_list_asks_the_same_number_of_questions(
     for _ in range(rows):
         a_full_credential(customer)
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(10):
         browser.get(reverse(LISTING))
 
 
@@ -231,5 +231,5 @@ def test_its_page_asks_the_same_number_of_questions(
         )
     )
 
-    with django_assert_num_queries(20):
+    with django_assert_num_queries(23):
         browser.get(reverse("storefront:credential", args=[credential.pk]))

@@ -1,0 +1,151 @@
+"""Admin pages of subscribers' requests for credentials: a queue to approve or reject."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from revcred.actions import credential_requests, credentials
+from revcred.admin_toolkit import confirmation
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin, FieldErrors
+from revcred.admin_toolkit.badges import BadgeTone, badge
+from revcred.admin_toolkit.filters import ChoiceFilter
+from revcred.models import CredentialRequest, User
+
+REQUEST_STATE_TONES: dict[str, BadgeTone] = {
+    CredentialRequest.State.WAITING: "warn",
+    CredentialRequest.State.APPROVED: "good",
+    CredentialRequest.State.REJECTED: "bad",
+    CredentialRequest.State.WITHDRAWN: "over",
+}
+REQUEST_ERRORS: FieldErrors = {
+    credential_requests.AlreadyDecided: (None, "Somebody has decided this request meanwhile."),
+    credentials.CredentialNameInUse: (
+        None,
+        "This customer has a credential of this name by now. Reject the request, and say so.",
+    ),
+    credentials.HoldersNotMembers: (
+        None,
+        "Whoever asked no longer belongs to the customer. Reject the request.",
+    ),
+}
+
+
+class ApproveRequestForm(ActionForm):
+    """Asks before the credential that was requested is issued."""
+
+    title = "Approve"
+    button = "Approve and issue"
+    field_errors: ClassVar[FieldErrors] = REQUEST_ERRORS
+    target: CredentialRequest
+
+    def effects(self) -> list[confirmation.Effect]:
+        request = self.target
+        ends = f"{request.expires_at:%Y-%m-%d %H:%M} UTC" if request.expires_at else "never"
+        used = credential_requests.count_of_product(request.customer, request.subscription.product)
+        return [
+            confirmation.Effect(
+                f"“{request}” of {request.customer} is issued with a new key, which"
+                f" {request.subscriber} may reveal. It expires: {ends}."
+            ),
+            confirmation.Effect(
+                f"Its calls are charged to “{request.subscription}” from now on. The customer has"
+                f" {confirmation.counted(used, 'credential')} of this product or requests for some."
+            ),
+        ]
+
+    def perform(self, by: User) -> str:
+        credential_requests.approve_request(request=self.target, by=by)
+        return f"“{self.target}” was issued. {self.target.subscriber} is told by mail."
+
+
+class RejectRequestForm(ActionForm):
+    """Asks why the request is rejected."""
+
+    title = "Reject"
+    button = "Reject this request"
+    field_errors: ClassVar[FieldErrors] = REQUEST_ERRORS
+    target: CredentialRequest
+
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="The person who asked reads it, also in a mail.",
+    )
+
+    def effects(self) -> list[confirmation.Effect]:
+        return [
+            confirmation.Effect(
+                f"{self.target.subscriber}, who asked on {self.target.created_at:%Y-%m-%d}, gets"
+                f" no credential, and a mail with this reason: {self.cleaned_data['reason']}"
+            )
+        ]
+
+    def perform(self, by: User) -> str:
+        credential_requests.reject_request(
+            request=self.target, reason=self.cleaned_data["reason"], by=by
+        )
+        return f"The request for “{self.target}” was rejected."
+
+
+class RequestStateFilter(ChoiceFilter):
+    """Requests in one state."""
+
+    title, parameter_name, choices_of = "state", "state", CredentialRequest.State
+
+
+@admin.register(CredentialRequest)
+class CredentialRequestAdmin(ActionPagesMixin):
+    """Requests for credentials, each with buttons to approve and to reject it."""
+
+    list_display = ("name", "customer", "subscription", "subscriber", "state_badge", "created_at")
+    list_select_related = ("customer", "subscription", "subscriber")
+    list_filter = (RequestStateFilter,)
+    empty_list_text = (
+        "Subscribers have not requested any credential. A product's page says who issues them."
+    )
+    change_form_template = "admin/revcred/credentialrequest/change_form.html"
+    fields = (
+        "name",
+        "customer",
+        "subscription",
+        "subscriber",
+        "note",
+        "environment",
+        "expires_at",
+        "created_at",
+        "state",
+        "decided_at",
+        "reason",
+        "credential",
+    )
+    readonly_fields = fields
+    action_forms: ClassVar[dict[str, type[ActionForm]]] = {
+        "approve": ApproveRequestForm,
+        "reject": RejectRequestForm,
+    }
+
+    @admin.display(description="state")
+    def state_badge(self, request: CredentialRequest) -> str:
+        return badge(request.get_state_display().lower(), REQUEST_STATE_TONES[request.state])
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False: requests are decided by actions, and not edited."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        found = self.get_object(request, object_id)
+        context = {
+            "is_waiting": isinstance(found, CredentialRequest) and found.decided_at is None,
+            "may_decide": self.may_perform(request, ApproveRequestForm),
+        }
+        return super().change_view(request, object_id, form_url, context | (extra_context or {}))
