@@ -43,6 +43,8 @@ class Upload(models.Model):
         examples the first rows of each action: row, title, values (column, old, new; of keys the
                  hint only), and of a move `from`: a moment, or None for that of applying
         reasons  reasons of rejected rows: column, message, number of rows
+        unknown_states
+                 words for states that are not known: word, number of rows
         claim    transactions in quarantine that wait for the list: transactions, since, customers
                  (name, number)
         warnings what nobody may overlook: code, count, message, examples

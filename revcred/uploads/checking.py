@@ -268,6 +268,7 @@ def build_preview(upload: Upload) -> dict[str, Any]:
                 if counts[action]
             },
             "reasons": problems.count_problems(cursor, upload),
+            "unknown_states": problems.count_unknown_states(cursor, upload),
             "claim": _preview_claim(upload),
             "warnings": preview_warnings.find_warnings(cursor, upload),
             "new_subscriptions": preview_warnings.find_new_subscriptions(cursor, upload),

@@ -11,6 +11,7 @@ from revcred.uploads import staging
 from revcred.uploads.columns import ListKind
 from revcred.uploads.opening import applicable_rows, plan_arguments
 from revcred.uploads.plans.products import PRODUCT_OF_PLAN, SUBSCRIPTIONS_WITH_PLANS
+from revcred.uploads.reading.list_reader import ROWS_ABOVE_HEADER
 
 MAX_WARNING_EXAMPLES = 5
 MAX_NEW_SUBSCRIPTIONS_SHOWN = 20
@@ -190,7 +191,15 @@ def _counting_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[Preview
 
 def _left_out_warning(upload: Upload) -> Iterator[PreviewWarning]:
     """Yield what the file has and no row is made of, with counts."""
-    left_out = upload.findings.get("left_out", {})
+    left_out = dict(upload.findings.get("left_out", {}))
+    if above := left_out.pop(ROWS_ABOVE_HEADER, 0):
+        rows = "row above the header is" if above == 1 else "rows above the header are"
+        yield {
+            "code": "above_header",
+            "count": above,
+            "message": f"{above:,} {rows} not used.",
+            "examples": [],
+        }
     if left_out:
         yield {
             "code": "left_out",

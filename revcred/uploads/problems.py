@@ -1,5 +1,6 @@
 """Problems of rejected rows: messages that name row, column and reason, and reveal no key."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,14 @@ from revcred.uploads import staging
 from revcred.uploads.columns import ListKind
 from revcred.uploads.plans import LIST_PLANS
 from revcred.uploads.plans.plan import CHANGED_SINCE_CHECK_CODE
+from revcred.uploads.staging import MAX_SHOWN_CHARACTERS
+from revcred.uploads.state_cells import UNKNOWN_STATE_MESSAGE, parse_state_words, unknown_words
 
 # For every kind of list; each plan has messages of its own besides.
 COMMON_PROBLEM_MESSAGES = {
     CHANGED_SINCE_CHECK_CODE: "It has been changed since the list was checked."
 }
+MAX_UNKNOWN_WORDS = 20  # for states, in a preview: the most frequent ones
 ANOTHER_ROW = "another row"  # in place of its number, in a message about many rows
 
 
@@ -91,3 +95,26 @@ def count_problems(cursor: CursorWrapper, upload: Upload) -> list[tuple[str, str
         (column, message or problem_message(kind, code, None), count)
         for column, code, message, count in cursor.fetchall()
     ]
+
+
+def count_unknown_states(cursor: CursorWrapper, upload: Upload) -> list[tuple[str, int]]:
+    """Return (word, rejected rows) of words for states that nobody has explained yet."""
+    cursor.execute(
+        f"""
+        SELECT problem ->> 1, count(*)
+        FROM {staging.staging_table(upload.pk)}
+        CROSS JOIN jsonb_array_elements(invalid) problem
+        WHERE action = 'rejected' AND problem ->> 2 = %s
+        GROUP BY 1 ORDER BY 2 DESC LIMIT %s
+        """,
+        [UNKNOWN_STATE_MESSAGE, MAX_UNKNOWN_WORDS],
+    )
+    known = parse_state_words(upload.choices.get("states", ""))
+    counts: Counter[str] = Counter()
+    for cell, rows in cursor.fetchall():
+        # A cell that is shown in part has no word that anybody could explain, and pairs of a word
+        # and its state are written with "=".
+        if len(cell) <= MAX_SHOWN_CHARACTERS and "=" not in cell:
+            for word in unknown_words(cell, words=known):
+                counts[word] += rows
+    return counts.most_common(MAX_UNKNOWN_WORDS)

@@ -40,6 +40,9 @@ WORDS_BY_STATE: Mapping[CredentialState, str] = {
 STATES_BY_WORD = {word: state for state, words in WORDS_BY_STATE.items() for word in words.split()}
 YES_WORDS = frozenset(["true", "yes", "y", "1", "on", "ja", "wahr", "x"])
 NO_WORDS = frozenset(["false", "no", "n", "0", "off", "nein", "falsch"])
+UNKNOWN_STATE_MESSAGE = (
+    "This state is not known. Say which of active, suspended, revoked and expired it is."
+)
 WORD_PAIR = re.compile(r"\s*([^=,;]+?)\s*=\s*(\w+)\s*")
 
 
@@ -48,18 +51,24 @@ def parse_state(cell: str, *, words: Mapping[str, CredentialState]) -> str:
 
     Raises InvalidCell where a word is not known.
     """
-    found = [_state_of(each, words) for each in re.split(r"[|,;]", cell) if each.strip()]
-    return max(found, key=STATES_BY_GRAVITY.index) if found else ""
+    found = [_state_of(each, words) for each in _words_in(cell)]
+    if None in found:
+        raise InvalidCell(UNKNOWN_STATE_MESSAGE)
+    return max(filter(None, found), key=STATES_BY_GRAVITY.index) if found else ""
 
 
-def _state_of(text: str, words: Mapping[str, CredentialState]) -> CredentialState:
+def unknown_words(cell: str, *, words: Mapping[str, CredentialState]) -> list[str]:
+    """Return the words in the cell that say no known state."""
+    return [word for word in _words_in(cell) if _state_of(word, words) is None]
+
+
+def _words_in(cell: str) -> list[str]:
+    return [word for each in re.split(r"[|,;]", cell) if (word := each.strip())]
+
+
+def _state_of(text: str, words: Mapping[str, CredentialState]) -> CredentialState | None:
     word = _normalised_word(text)
-    state = words.get(word) or STATES_BY_WORD.get(word)
-    if state is None:
-        raise InvalidCell(
-            "This state is not known. Say which of active, suspended, revoked and expired it is."
-        )
-    return state
+    return words.get(word) or STATES_BY_WORD.get(word)
 
 
 def parse_switched_off(cell: str) -> str:
@@ -82,11 +91,16 @@ def parse_yes_or_no(cell: str) -> str:
 
 
 def parse_state_words(text: str) -> dict[str, CredentialState]:
-    """Return the states by words, from text such as "ruht = suspended, frei = active".
+    """Return the states by normalised words, from text such as "ruht = suspended, frei = active".
 
     Raises InvalidCell.
     """
-    words = {}
+    return {_normalised_word(word): state for word, state in split_state_words(text)}
+
+
+def split_state_words(text: str) -> list[tuple[str, CredentialState]]:
+    """Return (word as written, state) of such a text. Raises InvalidCell."""
+    pairs = []
     for pair in re.split(r"[,;\n]", text):
         if not pair.strip():
             continue
@@ -96,8 +110,8 @@ def parse_state_words(text: str) -> dict[str, CredentialState]:
                 f"Write pairs such as “{pair.strip()[:40]} = suspended”. States are"
                 f" {', '.join(CredentialState)}."
             )
-        words[_normalised_word(found[1])] = CredentialState(found[2].lower())
-    return words
+        pairs.append((found[1], CredentialState(found[2].lower())))
+    return pairs
 
 
 def _normalised_word(text: str) -> str:

@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.template.defaultfilters import pluralize
 
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.models import Product, Upload
@@ -17,6 +18,7 @@ from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.moment_cells import DayOrder
 from revcred.uploads.plans.plan_subscriptions import MAX_PATTERN_CHARACTERS
 from revcred.uploads.reading import DELIMITER_TITLES, KNOWN_ENCODINGS
+from revcred.uploads.state_cells import CredentialState, split_state_words
 
 MOMENT_COLUMNS = sorted(
     {
@@ -233,11 +235,6 @@ STATE_FIELDS: Mapping[str, forms.Field] = {
         ("keep", "Bring them in this state"),
         required=False,
     ),
-    "states": forms.CharField(
-        label="Words for states",
-        required=False,
-        help_text="Where a word is not known: ruht = suspended, frei = active",
-    ),
 }
 MOMENT_FIELDS: Mapping[str, forms.Field] = {
     "day_order": forms.ChoiceField(
@@ -323,14 +320,33 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
 }
 
 
+# A new credential without a key has its problem at the key; people are named by two columns.
+COLUMNS_BY_CHOICE: Mapping[str, frozenset[str]] = {
+    "missing_keys": frozenset({"key"}),
+    "duplicates": frozenset({"key", "name", "email", "external_key", "aliases"}),
+    "people_of_others": frozenset({"holders", "customer"}),
+} | {
+    choice: frozenset(
+        column for column, fields in CHOICE_FIELDS_BY_COLUMN.items() if choice in fields
+    )
+    for choice in (
+        *("customers", "subscribers", "subscriptions", "product", "plans", "plan_keys"),
+        *("inactive", "keys_of_others", "revoked_keys"),
+    )
+}
+UNDECIDED_VALUES = ("reject", "", None)
+STATE_WORD_PREFIX = "state_word_"  # of form fields for words for states
+
+
 class ChoicesForm(forms.Form):
     """Choices on rows that name unknown things, or things of other customers.
 
-    It has fields only for columns that the list has.
+    It has fields only for columns that the list has, and for words for states that are not known.
     """
 
     def __init__(self, data: Any = None, *, upload: Upload) -> None:
         super().__init__(data, initial=upload.choices)
+        self._rejected_columns = {column for column, *_ in upload.preview.get("reasons", ())}
         names = {*upload.mapping.values(), *upload.fixed_values}
         # Also of a list without any key: that is when the question matters.
         if upload.kind == ListKind.CREDENTIALS:
@@ -342,6 +358,42 @@ class ChoicesForm(forms.Form):
                 self.fields.update(deepcopy(fields))
         if upload.kind == ListKind.SUBSCRIBERS and "customer" in names:
             self.fields["people_of_others"] = deepcopy(PEOPLE_OF_OTHERS_FIELD)
+        self._words = self._add_state_words(upload) if STATE_FIELDS.keys() & self.fields else {}
+
+    def _add_state_words(self, upload: Upload) -> dict[str, str]:
+        """Add a field for each word for a state; return the words by names of their fields."""
+        # Previews of earlier versions have no unknown words.
+        rows = dict(upload.preview.get("unknown_states", ()))
+        chosen = dict(split_state_words(upload.choices.get("states", "")))
+        words = {}
+        for number, word in enumerate(dict.fromkeys([*rows, *chosen])):
+            name = f"{STATE_WORD_PREFIX}{number}"
+            count = f" ({rows[word]:,} row{pluralize(rows[word])})" if word in rows else ""
+            self.fields[name] = forms.ChoiceField(
+                label=f"State “{word}”{count}",
+                choices=[("", REJECT_ROW_LABEL), *((state, state) for state in CredentialState)],
+                required=False,
+                initial=chosen.get(word, ""),
+            )
+            words[name] = word
+        return words
+
+    @property
+    def asked(self) -> list[forms.BoundField]:
+        """Fields on which rows of this list depend: those of rejected rows, and those chosen."""
+        return [field for field in self if self._is_asked(field)]
+
+    @property
+    def others(self) -> list[forms.BoundField]:
+        return [field for field in self if not self._is_asked(field)]
+
+    def _is_asked(self, field: forms.BoundField) -> bool:
+        if field.errors or field.name in self._words or field.name in MOMENT_FIELDS:
+            return True
+        if field.value() not in UNDECIDED_VALUES and field.name != "plan_keys":
+            return True
+        columns_of_field = COLUMNS_BY_CHOICE.get(field.name, frozenset())
+        return bool(columns_of_field & self._rejected_columns)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -363,8 +415,12 @@ class ChoicesForm(forms.Form):
         """Return the choices; those without a field keep their default, which rejects rows."""
         data = self.cleaned_data
         product = data.get("product")
-        chosen = {name: value for name, value in data.items() if value}
-        return UploadChoices(**chosen | {"product": product.external_key if product else ""})
+        chosen = {name: value for name, value in data.items() if value and name not in self._words}
+        states = [f"{word} = {data[name]}" for name, word in self._words.items() if data.get(name)]
+        return UploadChoices(
+            **chosen
+            | {"product": product.external_key if product else "", "states": ", ".join(states)}
+        )
 
 
 def _has_choice(kind: ListKind, name: str) -> bool:

@@ -75,7 +75,11 @@ class UploadStep:
 
 
 def upload_steps(upload: Upload) -> list[UploadStep]:
-    return steps_at(STEP_BY_STATE.get(Upload.State(upload.state), len(STEP_NAMES) - 1))
+    state = Upload.State(upload.state)
+    if state == Upload.State.FAILED and not upload.applied_at:
+        # Nothing after the step that failed has been done.
+        return steps_at(COLUMNS_STEP if upload.header else 0)
+    return steps_at(STEP_BY_STATE.get(state, len(STEP_NAMES) - 1))
 
 
 def steps_at(current: int) -> list[UploadStep]:

@@ -15,6 +15,7 @@ from revcred.uploads.reading.encodings import ENCODING_TITLES, encoding_of
 from revcred.uploads.reading.headers import find_header, read_header
 from revcred.uploads.reading.list_reader import (
     MAX_CELL_CHARACTERS,
+    ROWS_ABOVE_HEADER,
     ListReader,
     NumberedRow,
     RowError,
@@ -77,7 +78,7 @@ def open_delimited(
             rows=_without_formula_guards(fitting_rows(header, records)),
             position=lambda: read.tell() / size,
             copier=copier,
-            left_out=Counter({"rows above the header": above} if above else {}),
+            left_out=Counter({ROWS_ABOVE_HEADER: above} if above else {}),
         )
 
 

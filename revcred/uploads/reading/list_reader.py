@@ -12,6 +12,7 @@ from revcred.uploads.reading.row_copiers import RowCopier
 MAX_FILE_BYTES = 1_000_000_000  # bytes
 MAX_COLUMNS = 50
 MAX_CELL_CHARACTERS = 4_096  # characters
+ROWS_ABOVE_HEADER = "rows above the header"  # of `ListReader.left_out`: titles, mostly
 
 # Control characters, halves of surrogate pairs and non-characters: no table can hold them.
 UNFIT_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")

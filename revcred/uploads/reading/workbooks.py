@@ -15,6 +15,7 @@ import msgspec
 from revcred.uploads.reading import workbook_process
 from revcred.uploads.reading.headers import MAX_ROWS_ABOVE_HEADER, find_header, read_header
 from revcred.uploads.reading.list_reader import (
+    ROWS_ABOVE_HEADER,
     ListReader,
     NumberedRow,
     RowError,
@@ -69,7 +70,7 @@ def _list_of_process(process: subprocess.Popen[bytes], header_row: int | None) -
         rows=fitting_rows(header, _with_named_errors(header, records)),
         position=lambda: read / total,
         copier=copier,
-        left_out=Counter({"rows above the header": above} if above else {}),
+        left_out=Counter({ROWS_ABOVE_HEADER: above} if above else {}),
     )
 
 

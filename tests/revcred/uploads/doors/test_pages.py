@@ -242,16 +242,59 @@ def test_a_mapping_that_cannot_be_is_rejected_with_its_reason(admin_client, brin
 def test_a_list_is_read_in_another_encoding(admin_client, bring):
     upload = bring(f"customer,name,key\nacme,Müller,{KEY}\n".encode("windows-1252"))
     assert upload.state == Upload.State.FAILED
-    page = text_of(admin_client.get(to("change", upload)))
+    response = admin_client.get(to("change", upload))
+    page = text_of(response)
     assert "Row 2, byte" in page
     assert "Windows-1252" in page
+    # Nothing after reading the file is done.
+    assert [step.name for step in response.context["steps"] if step.is_now] == ["File"]
 
     page = text_of(admin_client.get(to("columns", upload)))
+    assert "Row 2, byte" in page
     assert "How to read the file" in page
     assert '<option value="windows-1252">' in page
     admin_client.post(to("columns", upload), {"encoding": "windows-1252"})
 
     assert worked(upload).preview["examples"]["create"][0]["title"] == "Müller"
+
+
+STATES = f"customer,name,key,state\nacme,One,{KEY},in Prüfung\nacme,Two,{KEY}2,aktiv\n"
+
+
+def test_words_for_states_are_explained_on_the_page(admin_client, bring):
+    upload = bring(STATES.encode())
+    assert upload.preview["unknown_states"] == [["in Prüfung", 1]]
+    page = admin_client.get(to("change", upload))
+    assert "State “in Prüfung” (1 row)" in page.text
+    chosen = page.context["choices"].initial | {"inactive": "keep", "customers": "create"}
+
+    admin_client.post(to("choices", upload), chosen | {"state_word_0": "suspended"})
+
+    upload = worked(upload)
+    assert upload.choices["states"] == "in Prüfung = suspended"
+    assert upload.preview["counts"][Upload.Action.CREATE] == 2
+    # What was chosen can be chosen otherwise.
+    field = admin_client.get(to("change", upload)).context["choices"]["state_word_0"]
+    assert (field.label, field.value()) == ("State “in Prüfung”", "suspended")
+
+
+@pytest.mark.parametrize("word", ["a=b", "x" * 200, "|"])
+def test_words_that_cannot_be_explained_are_not_asked_for(admin_client, bring, word):
+    upload = bring(f"customer,name,key,state\nacme,One,{KEY},{word}\n".encode())
+
+    page = admin_client.get(to("change", upload))
+
+    assert page.status_code == 200
+    assert "state_word_0" not in page.text
+
+
+def test_choices_that_concern_no_row_are_apart(admin_client, bring):
+    upload = bring(f"customer,name,key\nnobody,One,{KEY}\n".encode())
+
+    form = admin_client.get(to("change", upload)).context["choices"]
+
+    assert [field.name for field in form.asked] == ["customers"]
+    assert {field.name for field in form.others} >= {"missing_keys", "keys_of_others"}
 
 
 def test_a_preview_is_given_up(admin_client, bring):
