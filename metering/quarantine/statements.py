@@ -414,11 +414,17 @@ WHERE n.credential_id IS NOT NULL AND EXISTS (
         AND (u.count, u.quantity) <> (0, 0)
 )
 UNION ALL
-SELECT n.number FROM {rows} n
-WHERE n.credential_id IS NULL AND EXISTS (
-    SELECT FROM unnest(n.subscription_ids) named
-    JOIN metering_usage u ON u.subscription_id = named
-    WHERE (n.since IS NULL OR u.hour >= date_trunc('hour', n.since, 'UTC'))
+-- One row for each subscription, so that tens of thousands of them can be one join: EXISTS over
+-- `unnest` would read all usage again for each row.
+SELECT DISTINCT n.number
+FROM (
+    SELECT number, since, unnest(subscription_ids) AS subscription_id FROM {rows}
+    WHERE credential_id IS NULL
+) n
+WHERE EXISTS (
+    SELECT FROM metering_usage u
+    WHERE u.subscription_id = n.subscription_id
+        AND (n.since IS NULL OR u.hour >= date_trunc('hour', n.since, 'UTC'))
         AND (u.count, u.quantity) <> (0, 0)
 )
 ORDER BY 1 LIMIT %(most)s
