@@ -203,7 +203,7 @@ def judge(trial: Trial, evidence: Evidence) -> Verdict:
         invalid=trial.ask(INVALID)[0][0],
         usage=_usage_differences(trial, standing),
         waiting=evidence.waiting,
-        slow=sum(lag > SLOWEST for _, lag in lags),
+        slow=0 if evidence.is_shared else sum(lag > SLOWEST for _, lag in lags),
         refused=_wrongly_refused(history, accepted, refused, moved),
         stray_errors=len(strays),
         other_answers=sum(_is_other(call) for call in history.calls),
