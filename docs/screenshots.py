@@ -92,6 +92,25 @@ def take_upload(page: Page) -> None:
     page.click("text=Discard this upload")
 
 
+def take_moving_in(page: Page) -> None:
+    """The previews of the samples of the guides on moving in, which are then given up."""
+    for sample in sorted((PROJECT / "docs" / "moving" / "samples").iterdir()):
+        page.goto(DEMO["url"] + "/admin/revcred/upload/add/")
+        page.set_input_files("input[type=file]", sample)
+        if sample.stem == "spreadsheet":
+            page.click("summary")
+            page.select_option("[name=encoding]", "windows-1252")
+        page.click("text=Upload and check")
+        if sample.stem == "aws":
+            page.fill("[name=all_customer]", "harbour", timeout=60_000)
+            page.click("text=Check this upload")
+        page.wait_for_selector("#choices", timeout=60_000)
+        page.wait_for_load_state("networkidle")
+        path = IMAGES / f"moving-{sample.stem}.png"
+        page.screenshot(path=path, full_page=True, clip=UPPER_PART)
+        page.click("text=Discard this upload")
+
+
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
@@ -109,6 +128,7 @@ def main() -> None:
         take(admin, "admin-issue", "/admin/revcred/credential/add/")
         take(admin, "admin-quarantine", "/admin/metering/quarantined/")
         take_upload(admin)
+        take_moving_in(admin)
         browser.close()
 
 

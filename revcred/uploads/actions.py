@@ -119,6 +119,8 @@ class UploadChoices:
     plans: Literal["reject", "create"] = "reject"  # create: the product that the plan names
     # Of new subscriptions of plans. Equal ones get a number.
     plan_keys: str = DEFAULT_KEY_PATTERN
+    # Between several plans in a cell, besides `|`.
+    plan_separator: Literal["none", "comma", "semicolon", "slash"] = "none"
     missing_keys: Literal["reject", "generate"] = "reject"  # of new credentials
     inactive: Literal["reject", "keep"] = "reject"  # keep: suspended, revoked or expired as it is
     states: str = ""  # states of further words: "ruht = suspended, frei = active"

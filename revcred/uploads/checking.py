@@ -34,9 +34,12 @@ MAPPING_SAMPLE_ROWS = 20  # first rows, by which columns are recognised
 SAMPLED_ROWS = 1_000  # first rows, whose different values are counted
 # How cells are read. Who gets access is decided for each list anew.
 REMEMBERED_CHOICES = frozenset(
-    {"plan_keys", "states", "day_order", "time_zone", "missing_keys", "inactive", "duplicates"}
+    {
+        *("plan_keys", "plan_separator", "states", "day_order", "time_zone", "missing_keys"),
+        *("inactive", "duplicates"),
+    }
 )
-DEFAULT_CHOICES = frozenset({None, "", "reject", "ask", "UTC", DEFAULT_KEY_PATTERN})
+DEFAULT_CHOICES = frozenset({None, "", "reject", "none", "ask", "UTC", DEFAULT_KEY_PATTERN})
 EXAMPLES_PER_ACTION = 3  # rows of each action that a preview shows
 
 # Columns of every plan's query that the staging table keeps, besides the values of the row.

@@ -26,6 +26,7 @@ from revcred.uploads.state_cells import (
 
 # A comma or semicolon would clash with the delimiters of CSV.
 VALUE_SEPARATOR = "|"  # between several values in one cell
+PLAN_SEPARATORS = {"none": "", "comma": ",", "semicolon": ";", "slash": "/"}
 
 
 class ListKind(StrEnum):
@@ -46,6 +47,7 @@ class CellRules:
     day_order: DayOrder = DayOrder.ASK
     time_zone: str = "UTC"
     state_words: Mapping[str, CredentialState] = field(default_factory=dict)
+    plan_separator: str = ""  # besides `|`
 
     @classmethod
     def of(cls, choices: Mapping[str, str]) -> "CellRules":
@@ -54,6 +56,7 @@ class CellRules:
             day_order=DayOrder(choices.get("day_order") or DayOrder.ASK),
             time_zone=choices.get("time_zone") or "UTC",
             state_words=parse_state_words(choices.get("states", "")),
+            plan_separator=PLAN_SEPARATORS[choices.get("plan_separator") or "none"],
         )
 
     def parse_moment(self, cell: str) -> str:
@@ -66,6 +69,9 @@ class CellRules:
         """Return the parser of the column's cells under these rules."""
         if column.parse is parse_moment_cell:
             return self.parse_moment
+        if column.parse is parse_plan_cell:
+            # A plan's name may have a comma: only a person knows.
+            return several_parser(text_parser(200), also=self.plan_separator)
         return self.parse_state if column.parse is parse_state_cell else column.parse
 
 
@@ -175,6 +181,11 @@ def parse_state_cell(cell: str) -> str:
     return CellRules().parse_state(cell)
 
 
+def parse_plan_cell(cell: str) -> str:
+    """Return the plans of the cell, by the rules for lists without any choice."""
+    return several_parser(text_parser(200))(cell)
+
+
 def parse_role_cell(cell: str) -> str:
     value = cell.strip().lower()
     if value and value not in Membership.Role.values:
@@ -263,6 +274,12 @@ def parse_json_object_cell(cell: str) -> str:
 
 # `aliases` are names that other systems use; _normalised_name of `mapping` compares them.
 
+# Headers of names of companies. Where nothing else says who the customer is, these do.
+COMPANY_ALIASES = (
+    *("company", "company name", "organization", "organisation", "organization name", "org name"),
+    *("customer title", "account name", "tenant name", "client company", "firma", "firmenname"),
+    *("unternehmen", "kundenname", "kunde name", "mandant", "empresa", "société"),
+)
 # Shared by lists of credentials and of subscriptions.
 CUSTOMER_COLUMN = ListColumn(
     name="customer",
@@ -272,11 +289,20 @@ CUSTOMER_COLUMN = ListColumn(
     parse=text_parser(200),
     required=True,
     aliases=(
-        *("customer key", "customer id", "organization", "organisation", "organization id", "org"),
-        *("account", "account id", "company", "company id", "consumer", "custom id", "tenant"),
+        *("customer key", "customer id", "customer no", "customer number", "organization id"),
+        *("org", "account", "account id", "account number", "company id", "consumer", "custom id"),
+        *("tenant",),
         *("developer", "developer id", "client", "kunde", "kundennummer", "kunden nr", "kunden id"),
-        *("firma", "unternehmen", "mandant", "cliente", "empresa", "société"),
+        *("mandantennummer", "debitor", "debitorennummer", "cliente"),
     ),
+)
+CUSTOMER_NAME_COLUMN = ListColumn(
+    name="customer_name",
+    title="Customer's name",
+    help="What people call the customer. For customers that the list creates; others keep theirs.",
+    example="Acme Ltd",
+    parse=text_parser(200),
+    aliases=COMPANY_ALIASES,
 )
 TAGS_COLUMN = ListColumn(
     name="tags",
@@ -291,6 +317,7 @@ TAGS_COLUMN = ListColumn(
 
 CREDENTIAL_COLUMNS = (
     CUSTOMER_COLUMN,
+    CUSTOMER_NAME_COLUMN,
     ListColumn(
         name="name",
         title="Name",
@@ -379,7 +406,7 @@ CREDENTIAL_COLUMNS = (
         help="The external key or name of a product, which many customers may have. Each customer "
         "gets one subscription of it. Several are separated by |.",
         example="",
-        parse=several_parser(text_parser(200)),
+        parse=parse_plan_cell,
         several=True,
         aliases=(
             *("plans", "plan name", "plan id", "usage plan", "usage plan ids", "product"),
@@ -562,7 +589,7 @@ SUBSCRIBER_COLUMNS = (
         example="acme",
         parse=several_parser(text_parser(200)),
         several=True,
-        aliases=("customers", *CUSTOMER_COLUMN.aliases),
+        aliases=("customers", *CUSTOMER_COLUMN.aliases, *COMPANY_ALIASES),
     ),
     ListColumn(
         name="role",
@@ -585,6 +612,7 @@ SUBSCRIPTION_COLUMNS = (
         aliases=("subscription", "subscription id", "product key", "key", "id"),
     ),
     CUSTOMER_COLUMN,
+    CUSTOMER_NAME_COLUMN,
     ListColumn(
         name="product",
         title="Product",

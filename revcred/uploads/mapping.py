@@ -75,6 +75,10 @@ def guess_columns(
         if column in joining or column not in guessed.mapping.values():
             guessed.mapping[position] = column
             guessed.reasons[position] = reason
+    named = [at for at, column in guessed.mapping.items() if column == "customer_name"]
+    if named and "customer" not in guessed.mapping.values():
+        # The only column that says who the customer is.
+        guessed.mapping[named[0]] = "customer"
     guessed.mapping = dict(sorted(guessed.mapping.items()))
     if kind is ListKind.CREDENTIALS:
         guessed.asked = _key_candidates(guessed, cells, named_keys)

@@ -102,6 +102,27 @@ CROSS JOIN {PRODUCT_OF_PLAN}
 ORDER BY is_numbered DESC, number
 """
 
+# in: all rows; out: plans with a separator whose parts are all plans by themselves, with their rows
+JOINED_PLANS_QUERY = """
+WITH named AS MATERIALIZED (
+    SELECT planned, sum(rows) AS rows
+    FROM (
+        SELECT plan, count(*) AS rows FROM {table} WHERE plan IS NOT NULL GROUP BY plan
+    ) d CROSS JOIN unnest(string_to_array(plan, '|')) planned
+    GROUP BY planned
+), known AS MATERIALIZED (
+    SELECT lower(planned) AS name FROM named
+    UNION SELECT lower(external_key::text) FROM revcred_product
+    UNION SELECT lower(name) FROM revcred_product
+)
+SELECT planned, rows FROM named
+WHERE planned ~ '[,;/]' AND NOT EXISTS (
+    SELECT FROM regexp_split_to_table(planned, '[,;/]') part
+    WHERE NOT EXISTS (SELECT FROM known WHERE known.name = lower(btrim(part)))
+)
+ORDER BY rows DESC, planned
+"""
+
 # A name without case, accents and punctuation.
 COMPARABLE = "lower(regexp_replace(normalize({name}::text, NFKD), '[^[:alnum:]]', '', 'g'))"
 
@@ -119,6 +140,26 @@ WITH named AS MATERIALIZED (
 SELECT n.name, min(o.name), count(*) OVER () AS count
 FROM named n JOIN others o ON o.comparable = n.comparable AND o.name <> n.name
 WHERE NOT n.is_known AND n.comparable <> ''
+GROUP BY n.name ORDER BY n.name LIMIT %s
+"""
+
+# in: rows that change something; out: new plans, each with one that is called alike
+SIMILAR_PLANS_QUERY = f"""
+WITH named AS MATERIALIZED (
+    SELECT planned AS name, {COMPARABLE.format(name="planned")} AS comparable
+    FROM (SELECT DISTINCT plan FROM {{source}} row WHERE plan IS NOT NULL) d
+    CROSS JOIN unnest(string_to_array(plan, '|')) planned
+    GROUP BY planned
+), new AS (
+    SELECT named.* FROM named CROSS JOIN LATERAL (SELECT name AS planned) n
+    CROSS JOIN {PRODUCT_OF_PLAN} WHERE p.id IS NULL
+), others AS (
+    SELECT name, comparable FROM named
+    UNION SELECT name::text, {COMPARABLE.format(name="name")} FROM revcred_product
+)
+SELECT n.name, min(o.name), count(*) OVER () AS count
+FROM new n JOIN others o ON o.comparable = n.comparable AND o.name <> n.name
+WHERE n.comparable <> ''
 GROUP BY n.name ORDER BY n.name LIMIT %s
 """
 
@@ -149,6 +190,7 @@ def find_warnings(cursor: CursorWrapper, upload: Upload) -> list[PreviewWarning]
     if upload.kind == ListKind.CREDENTIALS:
         warnings += [
             *_hashes_warning(upload),
+            *_joined_plans_warning(cursor, upload),
             *_unfed_warning(cursor, upload),
             *_ambiguous_warning(cursor, upload),
             *_similar_warnings(cursor, upload),
@@ -239,6 +281,7 @@ def _hashes_warning(upload: Upload) -> Iterator[PreviewWarning]:
 def _similar_warnings(cursor: CursorWrapper, upload: Upload) -> Iterator[PreviewWarning]:
     for code, what, query in (
         ("similar_customers", "new customers", SIMILAR_CUSTOMERS_QUERY),
+        ("similar_plans", "new products", SIMILAR_PLANS_QUERY),
         ("similar_names", "new credentials", SIMILAR_NAMES_QUERY),
     ):
         cursor.execute(query.format(source=applicable_rows(upload)), [MAX_WARNING_EXAMPLES])
@@ -268,6 +311,21 @@ def _unfed_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[PreviewWar
             "message": f"{count:,} new {feed} no subscription. Calls with these keys are charged"
             " to nobody: they wait in quarantine until the credential has a subscription.",
             "examples": [],
+        }
+
+
+def _joined_plans_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[PreviewWarning]:
+    cursor.execute(JOINED_PLANS_QUERY.format(table=staging.staging_table(upload.pk)))
+    found = cursor.fetchall()
+    count = int(sum(rows for _, rows in found))
+    if count:
+        name = "row names" if count == 1 else "rows name"
+        yield {
+            "code": "joined_plans",
+            "count": count,
+            "message": f"{count:,} {name} what may be several plans, and is taken for one. If they"
+            " are several, choose what separates them, under “Several plans in one cell”.",
+            "examples": [f"{plan} ({int(rows):,})" for plan, rows in found[:MAX_WARNING_EXAMPLES]],
         }
 
 

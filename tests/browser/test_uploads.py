@@ -113,8 +113,9 @@ def test_from_somebody_else_s_list_to_credentials_and_back(open_page, complaints
     page.get_by_role("button", name="Check again with these choices").click()
     customer = page.get_by_text("No customer has this external key.")
     expect(customer).to_have_count(0, timeout=PATIENCE)
-    globex = page.get_by_text("No subscription has this external key.")  # of its plan, not chosen
-    expect(globex.first).to_be_visible(timeout=PATIENCE)
+    # Of Globex, whose subscriptions nobody has chosen to create.
+    none_of_plan = page.get_by_text("The customer has no subscription of this plan.")
+    expect(none_of_plan.first).to_be_visible(timeout=PATIENCE)
 
     page.get_by_role("button", name="Apply this upload").click()
     expect(page.get_by_role("progressbar")).to_be_visible()

@@ -40,7 +40,7 @@ SETTING_OPTIONS = (
     *("kind", "column", "fixed_value", "encoding", "delimiter", "create_customers"),
     *("create_subscribers", "create_subscriptions", "take_over", "join_people_of_others"),
     *("use_revoked_keys_again", "create_plans", "plan_keys", "generate_keys", "keep_inactive"),
-    *("states", "day_order", "time_zone", "duplicates", "header_row"),
+    *("states", "day_order", "time_zone", "duplicates", "header_row", "plan_separator"),
 )
 DELIMITERS_BY_TITLE = {name: delimiter for delimiter, name in DELIMITER_TITLES.items()}
 
@@ -116,6 +116,11 @@ class Command(BaseCommand):
             help="Of dates that can be read two ways, such as 03/04/2027.",
         )
         parser.add_argument("--time-zone", help="Of moments without an offset.")
+        parser.add_argument(
+            "--plan-separator",
+            choices=["none", "comma", "semicolon", "slash"],
+            help="What separates several plans in a cell, besides |.",
+        )
         parser.add_argument(
             "--duplicates",
             choices=["reject", "first", "last"],
@@ -446,6 +451,7 @@ def _choices_from_options(options: dict[str, Any]) -> UploadChoices:
             product=product or "",
             plans="create" if options["create_plans"] else "reject",
             plan_keys=options["plan_keys"] or UploadChoices.plan_keys,
+            plan_separator=options["plan_separator"] or UploadChoices.plan_separator,
             keys_of_others="take_over" if options["take_over"] else "reject",
             people_of_others="join" if options["join_people_of_others"] else "reject",
             revoked_keys="use_again" if options["use_revoked_keys_again"] else "reject",

@@ -84,6 +84,10 @@ class ChoicesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             max_length=MAX_PATTERN_CHARACTERS,
         ),
     ] = DEFAULT_KEY_PATTERN
+    plan_separator: Annotated[
+        Literal["none", "comma", "semicolon", "slash"],
+        Meta(description="What separates several plans in a cell, besides `|`."),
+    ] = "none"
     missing_keys: Annotated[
         Literal["reject", "generate"],
         Meta(description="For new credentials without a key: `generate` makes one for each."),

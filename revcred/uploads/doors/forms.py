@@ -300,6 +300,17 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
             help_text="{customer} and {plan} are replaced by those of the row. Where two would be"
             " equal, or somebody has the external key already, a number is added.",
         ),
+        "plan_separator": forms.ChoiceField(
+            label="Several plans in one cell",
+            choices=[
+                ("none", "Only | separates plans"),
+                ("comma", "A comma separates plans, too"),
+                ("semicolon", "A semicolon separates plans, too"),
+                ("slash", "A slash separates plans, too"),
+            ],
+            widget=forms.RadioSelect,
+            required=False,
+        ),
     },
     "state": STATE_FIELDS,
     "switched_off": STATE_FIELDS,
@@ -331,10 +342,11 @@ COLUMNS_BY_CHOICE: Mapping[str, frozenset[str]] = {
     )
     for choice in (
         *("customers", "subscribers", "subscriptions", "product", "plans", "plan_keys"),
-        *("inactive", "keys_of_others", "revoked_keys"),
+        *("plan_separator", "inactive", "keys_of_others", "revoked_keys"),
     )
 }
-UNDECIDED_VALUES = ("reject", "", None)
+CHOICE_BY_WARNING = {"joined_plans": "plan_separator"}
+UNDECIDED_VALUES = ("reject", "none", "", None)
 STATE_WORD_PREFIX = "state_word_"  # of form fields for words for states
 
 
@@ -347,6 +359,8 @@ class ChoicesForm(forms.Form):
     def __init__(self, data: Any = None, *, upload: Upload) -> None:
         super().__init__(data, initial=upload.choices)
         self._rejected_columns = {column for column, *_ in upload.preview.get("reasons", ())}
+        warned = {warning["code"] for warning in upload.preview.get("warnings", ())}
+        self._warned = {CHOICE_BY_WARNING[code] for code in warned & CHOICE_BY_WARNING.keys()}
         names = {*upload.mapping.values(), *upload.fixed_values}
         # Also of a list without any key: that is when the question matters.
         if upload.kind == ListKind.CREDENTIALS:
@@ -388,7 +402,7 @@ class ChoicesForm(forms.Form):
         return [field for field in self if not self._is_asked(field)]
 
     def _is_asked(self, field: forms.BoundField) -> bool:
-        if field.errors or field.name in self._words or field.name in MOMENT_FIELDS:
+        if field.errors or field.name in {*self._words, *self._warned, *MOMENT_FIELDS}:
             return True
         if field.value() not in UNDECIDED_VALUES and field.name != "plan_keys":
             return True

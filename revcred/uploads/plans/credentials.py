@@ -37,6 +37,8 @@ CREDENTIAL_MESSAGES = {
     "aliases:in_use": "One of the aliases is a key or an alias of another credential.",
     "secret:no_key": "The credential has no key, so it cannot have a secret.",
     "subscription:unknown": "No subscription has this external key.",
+    "plan:no_subscription": "The customer has no subscription of this plan. To create"
+    " it, choose so.",
     "subscription:product": "Choose the product of new subscriptions.",
     "subscription:of_another": "The subscription belongs to another customer.",
     "key:none": "It has no key. To generate one for each such row, choose so.",
@@ -434,7 +436,9 @@ WITH of_product AS MATERIALIZED (
             END,
             CASE
                 WHEN some_subscription_unknown AND NOT %(create_subscriptions)s
-                THEN 'subscription:unknown'
+                THEN CASE WHEN plan IS NULL
+                    THEN 'subscription:unknown' ELSE 'plan:no_subscription'
+                END
                 WHEN some_subscription_unknown AND plan IS NULL AND %(product)s::bigint IS NULL
                 THEN 'subscription:product'
                 WHEN feeds_another OR some_subscription_unknown AND EXISTS (
@@ -443,7 +447,8 @@ WITH of_product AS MATERIALIZED (
                 THEN 'subscription:of_another'
             END,
             CASE
-                WHEN plan IS NOT NULL AND subscription IS NULL THEN 'plan:unclear'
+                WHEN plan IS NOT NULL AND subscription IS NULL AND customer IS NOT NULL
+                THEN 'plan:unclear'
                 WHEN some_plan_unknown AND NOT %(create_plans)s THEN 'plan:unknown'
             END,
             CASE
@@ -544,8 +549,14 @@ INSERT_CUSTOMERS_OF_CREDENTIALS = insert_and_record_statement(
     "revcred.customer",
     """
     INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
-    SELECT named, named, '{{}}', '{{}}', '{{}}', %(now)s
-    FROM (SELECT customer AS named, min(number) AS number FROM {source} row GROUP BY customer) d
+    SELECT coalesce(title, named), named, '{{}}', '{{}}', '{{}}', %(now)s
+    FROM (
+        SELECT
+            customer AS named, min(number) AS number,
+            (array_agg(customer_name ORDER BY number) FILTER (WHERE customer_name <> ''))[1]
+                AS title
+        FROM {source} row GROUP BY customer
+    ) d
     WHERE %(create_customers)s
     ORDER BY number
     ON CONFLICT (external_key) DO NOTHING

@@ -84,15 +84,18 @@ UPDATE {SUBSCRIPTION_TABLE} e SET
 FROM {CHUNK_TABLE} row WHERE e.id = target_id
 """
 
-# A customer that rows only name gets its external key as its name.
 INSERT_CUSTOMERS_OF_SUBSCRIPTIONS = insert_and_record_statement(
     "revcred.customer",
     """
     INSERT INTO revcred_customer (name, external_key, email_domains, tags, metadata, created_at)
-    SELECT DISTINCT
-        customer, customer, ARRAY[]::text[], ARRAY[]::text[], '{{}}'::jsonb, %(now)s::timestamptz
+    SELECT
+        coalesce(
+            (array_agg(customer_name ORDER BY number) FILTER (WHERE customer_name <> ''))[1],
+            customer
+        ), customer, '{{}}', '{{}}', '{{}}', %(now)s
     FROM {source} row
     WHERE %(create_customers)s
+    GROUP BY customer
     ON CONFLICT (external_key) DO NOTHING
     """,
 )

@@ -58,6 +58,34 @@ def revealed(credential, field):
     )
 
 
+def rows_for_customers(kind, *customers):
+    """A list with a row for each (customer, customer's name)."""
+    if kind == ListKind.SUBSCRIPTIONS:
+        factories.a_product("Maps")
+        header, tail = "external_key,product", ",maps"
+    else:
+        header, tail = "name", ""
+    return rows(
+        f"customer,customer_name,{header}",
+        *(f"{key},{name},thing-{at}{tail}" for at, (key, name) in enumerate(customers)),
+    )
+
+
+@pytest.mark.parametrize("kind", [ListKind.CREDENTIALS, ListKind.SUBSCRIPTIONS])
+def test_new_customers_are_called_as_the_list_says(applied, acme, kind):
+    text = rows_for_customers(
+        kind, ("new", ""), ("new", "Neue GmbH"), ("acme", "Other"), ("bare", "")
+    )
+
+    applied(text, kind=kind, customers="create")
+
+    assert dict(Customer.objects.values_list("external_key", "name")) == {
+        "new": "Neue GmbH",
+        "acme": "Acme",
+        "bare": "bare",
+    }
+
+
 def test_a_new_credential_is_as_one_that_was_issued(applied, acme, maps):
     holder = factories.a_subscriber(email="ada@example.com")
     upload = applied(

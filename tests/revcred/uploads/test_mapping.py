@@ -66,6 +66,18 @@ def test_its_own_name_counts_more_than_another_wherever_it_stands():
     assert guessed(["Client ID", "Key"]) == {"Key": "key"}
 
 
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (["Firma", "Anwendung"], {0: "customer", 1: "name"}),
+        (["Firma", "Kundennr.", "Anwendung"], {0: "customer_name", 1: "customer", 2: "name"}),
+        (["Company ID", "Company", "App"], {0: "customer", 1: "customer_name", 2: "name"}),
+    ],
+)
+def test_a_company_is_the_customer_where_nothing_else_is(header, wanted):
+    assert guess_mapping(ListKind.CREDENTIALS, header, []) == wanted
+
+
 def test_another_name_is_not_believed_against_what_stands_below():
     rows = [["Sales", "A"], ["Support", "B"]]
 
@@ -135,7 +147,7 @@ def test_what_every_row_may_have():
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ({"key": "one-for-all"}, "“key” is not one of customer, subscription"),
+        ({"key": "one-for-all"}, "“key” is not one of customer, customer_name"),
         ({"secret": "one-for-all"}, "“secret” is not one of"),
         ({"name": "Orders"}, "“name” is not one of"),
         ({"shoe_size": "43"}, "“shoe_size” is not one of"),

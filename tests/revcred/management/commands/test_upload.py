@@ -177,7 +177,7 @@ def test_the_same_list_again_is_applied_and_changes_nothing(upload):
         (("--by", "nobody@example.com"), "Nobody signs in as nobody@example.com."),
         (("--create-subscriptions", "cats"), "There is no product cats."),
         (("--column", "cats=key"), "The file has no column “cats”."),
-        (("--column", "name=cats"), "“cats” is not one of customer, name"),
+        (("--column", "name=cats"), "“cats” is not one of customer, customer_name"),
     ],
 )
 def test_what_cannot_be_is_told(upload, options, reason):

@@ -1,6 +1,7 @@
 """Plans that many customers share: a product, and one subscription of it for each customer."""
 
 import pytest
+from django.urls import reverse
 
 from revcred.models import Assignment, Product, Source, Subscription, Upload
 from revcred.uploads import actions
@@ -90,9 +91,15 @@ def test_without_a_decision_unknown_plans_are_rejected(uploaded):
     upload = uploaded(rows(HEADER, "acme,Orders,key-of-acme-orders,Gold"))
 
     assert problems(upload) == [
-        (2, "No subscription has this external key."),
+        (2, "The customer has no subscription of this plan. To create it, choose so."),
         (2, "No product has this external key or name."),
     ]
+
+
+def test_a_row_without_a_customer_is_told_only_that(uploaded, gold):
+    upload = uploaded(rows(HEADER, ",Orders,key-of-nobody,Gold"), **CREATE)
+
+    assert problems(upload) == [(2, "A value is required.")]
 
 
 def test_a_subscription_of_the_product_that_exists_is_used(applied, gold):
@@ -164,6 +171,44 @@ def test_a_plan_is_the_product_of_a_subscription_that_the_row_names(applied, gol
     applied(text, **CREATE)
 
     assert fed() == {("Orders", "acme-main", "Gold")}
+
+
+JOINED = rows(
+    HEADER,
+    "acme,One,key-of-number-one,Maps",
+    "acme,Two,key-of-number-two,Routes",
+    'acme,Three,key-of-number-three,"Maps, Routes"',
+    'acme,Four,key-of-number-four,"Free, for tests"',
+)
+
+
+def test_what_may_be_several_plans_is_pointed_out(uploaded, admin_client):
+    upload = uploaded(JOINED, **CREATE)
+
+    assert warnings(upload)["joined_plans"] == (1, ["Maps, Routes (1)"])
+    page = admin_client.get(reverse("admin:revcred_upload_change", args=[upload.pk]))
+    assert "plan_separator" in {field.name for field in page.context["choices"].asked}
+
+
+def test_plans_are_separated_by_what_is_chosen(applied):
+    applied(JOINED, plan_separator="comma", **CREATE)
+
+    assert {(name, product) for name, _, product in fed()} == {
+        ("One", "Maps"),
+        ("Two", "Routes"),
+        ("Three", "Maps"),
+        ("Three", "Routes"),
+        ("Four", "Free"),
+        ("Four", "for tests"),
+    }
+
+
+def test_plans_that_differ_in_case_are_pointed_out(uploaded, gold):
+    text = rows(HEADER, *(f"acme,{each},key-of-{each},{each}" for each in ("Maps", "maps", "GOLD")))
+
+    found = warnings(uploaded(text, **CREATE))
+
+    assert found["similar_plans"] == (2, ["Maps · maps", "maps · Maps"])
 
 
 def warnings(upload):
