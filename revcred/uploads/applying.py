@@ -83,10 +83,11 @@ def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
     were written by then stay.
     """
     # Previews of earlier versions do not count effects, so nobody can tell which rights it takes.
-    if "effects" not in upload.preview:
+    kind = ListKind(upload.kind)
+    if "effects" not in upload.preview or staging.missing_staged_columns(upload.pk, kind):
         raise UnreadableFile("It was checked by an earlier version. Upload the list again.")
     rights.require_rights_to_apply(upload)
-    plan = LIST_PLANS[ListKind(upload.kind)]
+    plan = LIST_PLANS[kind]
     create_chunk_tables(upload, plan)
     prepare_chunk_statements(upload, plan)
     if not upload.after:

@@ -39,7 +39,10 @@ def row_problems(upload: Upload, *, after: int, most: int) -> list[RowProblem]:
     if not upload.is_staged:
         return []
     kind = ListKind(upload.kind)
-    names = ["number", "invalid", "problems", "other_row", *staging.staged_column_names(kind)]
+    # An earlier version may have checked the list, and knew fewer columns.
+    missing = staging.missing_staged_columns(upload.pk, kind)
+    staged = [name for name in staging.staged_column_names(kind) if name not in missing]
+    names = ["number", "invalid", "problems", "other_row", *staged]
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(names)} FROM {staging.staging_table(upload.pk)} "

@@ -78,6 +78,17 @@ def staged_column_names(kind: ListKind) -> list[str]:
     return [name for column in columns.columns_of(kind) for name, _ in staged_columns(column)]
 
 
+def missing_staged_columns(upload: int, kind: ListKind) -> set[str]:
+    """Return the columns that the staging table of a list checked by an earlier version lacks."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND NOT attisdropped",
+            [staging_table(upload)],
+        )
+        found = {name for (name,) in cursor.fetchall()}
+    return {*staged_column_names(kind)} - found
+
+
 # `:d` admits only a number, so that nothing else can get into the statement.
 def staging_table(upload: int) -> str:
     return f"revcred_uploadrow_{upload:d}"

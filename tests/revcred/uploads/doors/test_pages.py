@@ -5,6 +5,7 @@ from io import BytesIO
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.urls import reverse
 
 from revcred.list_files import ListFormat
@@ -13,6 +14,7 @@ from revcred.uploads import actions
 from revcred.uploads.columns import ListKind, columns_of
 from revcred.uploads.doors import pages
 from revcred.uploads.reading import open_list
+from revcred.uploads.staging import staging_table
 from revcred.uploads.worker import process_waiting_uploads
 from tests import confirming, factories
 
@@ -295,6 +297,20 @@ def test_choices_that_concern_no_row_are_apart(admin_client, bring):
 
     assert [field.name for field in form.asked] == ["customers"]
     assert {field.name for field in form.others} >= {"missing_keys", "keys_of_others"}
+
+
+def test_a_list_that_an_earlier_version_checked_is_shown_and_not_applied(admin_client, bring):
+    upload = bring()
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {staging_table(upload.pk)} DROP COLUMN customer_name")
+
+    assert admin_client.get(to("change", upload)).status_code == 200
+    admin_client.post(to("apply", upload), {"which": "good"})
+
+    upload = worked(upload)
+    assert upload.state == Upload.State.FAILED
+    assert "earlier version" in upload.error
+    assert "earlier version" in text_of(admin_client.get(to("change", upload)))
 
 
 def test_a_preview_is_given_up(admin_client, bring):
