@@ -56,6 +56,7 @@ urlpatterns = [
 ]
 
 # Named as strings, because Django imports them when an error occurs.
+handler400 = "revcred.runtime.middleware.bad_request_response"
 handler403 = "revcred.runtime.middleware.forbidden_response"
 handler404 = "revcred.runtime.middleware.not_found_response"
 handler500 = "revcred.runtime.middleware.server_error_response"

@@ -12,19 +12,23 @@ from allauth.account.internal.flows.reauthentication import (
     reauthenticate_by_password,
 )
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 
 from metering.ledger.scope import LedgerScope
 from metering.models import Quarantined, Transaction
-from revcred.models import Credential, Customer, Subscription
+from revcred.models import Credential, Customer, Membership, Subscription
 
 if TYPE_CHECKING:
     from metering.models.transactions import QuarantinedQuerySet, TransactionQuerySet
     from revcred.models import User
     from revcred.models.credentials import CredentialQuerySet
     from revcred.models.subscriptions import SubscriptionQuerySet
+
+
+MAX_OWNERS_NAMED = 3
 
 
 class SignedInRequest(HttpRequest):
@@ -35,7 +39,17 @@ class SignedInRequest(HttpRequest):
 
 def sign_in_required(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """Show the page to whoever has signed in; ask others to, and bring them back."""
-    return login_required(page)
+    guarded = login_required(page)
+
+    @wraps(page)
+    def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        response = guarded(request, *args, **kwargs)
+        # htmx would put the page of signing in into the place of the section that it asked for.
+        if "HX-Request" in request.headers and not request.user.is_authenticated:
+            return HttpResponse(status=401, headers={"HX-Redirect": response["Location"]})
+        return response
+
+    return answer
 
 
 def never_cached(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -93,6 +107,20 @@ def has_confirmed_password(request: SignedInRequest) -> bool:
     allauth lets people without a password pass. The storefront does not.
     """
     return request.user.has_usable_password() and did_recently_reauthenticate(request)
+
+
+def check_may_manage(user: "User", credential: Credential) -> None:
+    """Raise PermissionDenied, and say whom to ask, if the user is a viewer."""
+    if credential.may_be_managed_by(user):
+        return
+    owners = credential.customer.memberships.filter(role=Membership.Role.OWNER)
+    names = [
+        each.subscriber.name or each.subscriber.email
+        for each in owners.select_related("subscriber")[:MAX_OWNERS_NAMED]
+    ]
+    ask = f"Ask {' or '.join(names)} (owner)." if names else "Ask whoever provides your API."
+    message = f"Viewers cannot reveal keys, nor change credentials. {ask}"
+    raise PermissionDenied(message)
 
 
 def confirm_password(request: SignedInRequest, form: Form | None) -> bool:

@@ -1,30 +1,44 @@
 """Usage as a chart and as the table below it."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
+
 from metering.ledger.daily_usage import ScopedUsage
 from metering.models.transactions import QuarantinedQuerySet
 from metering.models.usage import CALLS_ELEMENT, OTHERS, UsageParty, usage_party_names
+from revcred.models import Credential, Subscription
 from storefront.uncounted import uncounted_over_time
 from storefront.windows import CalendarSpan, DateRange
 
 # More colours than these cannot be told apart in a chart.
 MAX_SERIES = 6
+COLOUR_OF_REST = MAX_SERIES + 1
+PARTY_MODELS: dict[UsageParty, type[Credential] | type[Subscription]] = {
+    "credential": Credential,
+    "subscription": Subscription,
+}
 
 AmountByStart = dict[datetime, Decimal]
 
 
 @dataclass(frozen=True)
 class UsageSeries:
-    """Usage of one party: its name, the total, and the amount of each hour or day."""
+    """Usage of one party: its name, the total, and the amount of each hour or day.
+
+    `colour`: from 1 to MAX_SERIES, or COLOUR_OF_REST.
+    """
 
     name: str
     total: Decimal
     amounts: list[Decimal]
+    colour: int
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,7 @@ def build_usage_chart(
     # The database sums up the remaining parties, so that a thousand do not reach Python.
     if OTHERS in amounts:
         names[OTHERS] = f"Other {party}s"
+    colours = _colours(party, named)
     waiting = uncounted_over_time(
         uncounted, element=element, start=window.start, end=window.end, step=window.step
     )
@@ -115,14 +130,42 @@ def build_usage_chart(
         element=element,
         elements=elements,
         starts=starts,
-        series=[_build_series(name, amounts[number], starts) for number, name in names.items()],
-        uncounted=_build_series("Not counted", waiting, starts) if waiting else None,
+        series=[
+            _build_series(name, amounts[number], starts, colours.get(number, COLOUR_OF_REST))
+            for number, name in names.items()
+        ],
+        uncounted=_build_series("Not counted", waiting, starts, 0) if waiting else None,
     )
 
 
-def _build_series(name: str, amounts: AmountByStart, starts: list[datetime]) -> UsageSeries:
+def _colours(party: UsageParty, numbers: Collection[int]) -> dict[int, int]:
+    """Return the colour of each party by its place among those of its customer.
+
+    So it keeps its colour in every window, for every person and every element. Only where two that
+    are shown together would have the same one, the younger gets the next that is free.
+    """
+    model: Any = PARTY_MODELS[party]
+    older = model.objects.filter(customer=OuterRef("customer"), pk__lt=OuterRef("pk")).order_by()
+    count = older.values("customer").values_list(Count("pk"))
+    places = (
+        model.objects.filter(pk__in=numbers)
+        .annotate(place=Coalesce(Subquery(count), 0))
+        .order_by("pk")
+        .values_list("pk", "place")
+    )
+    colours: dict[int, int] = {}
+    for number, place in places:
+        wanted = [(place + shift) % MAX_SERIES + 1 for shift in range(MAX_SERIES)]
+        free = [colour for colour in wanted if colour not in colours.values()]
+        colours[number] = next(iter(free), COLOUR_OF_REST)
+    return colours
+
+
+def _build_series(
+    name: str, amounts: AmountByStart, starts: list[datetime], colour: int
+) -> UsageSeries:
     listed = [amounts.get(start, Decimal(0)) for start in starts]
-    return UsageSeries(name, sum(listed, Decimal(0)), listed)
+    return UsageSeries(name, sum(listed, Decimal(0)), listed, colour)
 
 
 def _largest_parties(shares: dict[int, Decimal]) -> list[int]:

@@ -6,6 +6,7 @@ own, and a mail with a link makes another browser one of these. The pauses betwe
 grow.
 """
 
+from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,6 +14,7 @@ from allauth.account.internal.userkit import filter_users_by_email
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 from revcred.accounts.devices import device_link, known_device
 from revcred.accounts.hashers import HashersBusy
@@ -170,7 +172,12 @@ def too_many_attempts_page(request: HttpRequest, error: TooManyAttempts) -> Http
         _send_device_link(error.user)
     minutes = -(-error.wait_seconds // MINUTE_SECONDS)
     # The same for an address that nobody signs in with: nobody learns which ones there are.
-    context = {"minutes": minutes, "offers_link": error.offers_link}
+    context = {
+        "minutes": minutes,
+        "until": timezone.now() + timedelta(seconds=error.wait_seconds),
+        "address": request.get_full_path(),
+        "offers_link": error.offers_link,
+    }
     return _limit_page(request, context, error.wait_seconds)
 
 

@@ -77,6 +77,19 @@ def not_found_response(request: HttpRequest, exception: Exception) -> HttpRespon
     return page_not_found(request, exception)
 
 
+def expired_form_response(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer 403 to a form that was open too long, or that another site sent."""
+    return render(request, "expired_form.html", {"address": request.path}, status=403)
+
+
+def bad_request_response(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400, such as for a host that is not ours: JSON to programs, a page to people."""
+    if _is_for_programs(request):
+        body = {"code": "bad_request", "message": "The request is not one that revcred takes."}
+        return JsonResponse(body, status=400)
+    return render(request, "400.html", status=400)
+
+
 def forbidden_response(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 403: a page of the administration to staff who are there, else of the storefront."""
     if _is_administration(request):

@@ -1,5 +1,7 @@
 """Template filters and tags by which pages write numbers and times."""
 
+import re
+import unicodedata
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +17,14 @@ from storefront.uncounted import UncountedGroup
 
 register = template.Library()
 
+MAX_MARKS_IN_A_ROW = 3  # Vietnamese and Hebrew pile up two
+# Marks, embeddings, overrides and isolates of the bidirectional algorithm.
+TURNING_CHARACTERS = dict.fromkeys(
+    [0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
+PILED_MARKS = re.compile(
+    r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4,}"
+)
 MISSING_VALUE_TEXT = "\N{EN DASH}"
 
 
@@ -26,6 +36,16 @@ def plain_number(value: Decimal | float | None) -> str:
     # By way of str, which gives a float's shortest form: 0.1 and not 0.1000000000000000055.
     text = f"{Decimal(str(value)):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@register.filter
+def shown_name(name: Any) -> str:
+    """Return a name without characters that turn the text around, and with few marks on each.
+
+    Marks beyond MAX_MARKS_IN_A_ROW would run into the lines above and below.
+    """
+    text = unicodedata.normalize("NFC", str(name)).translate(TURNING_CHARACTERS)
+    return PILED_MARKS.sub(lambda found: found[0][:MAX_MARKS_IN_A_ROW], text)
 
 
 @register.simple_tag

@@ -14,6 +14,7 @@ from revcred.actions.own_credentials import NotAllowed
 from revcred.models import Credential, ExternalKey
 from storefront.access import (
     SignedInRequest,
+    check_may_manage,
     confirm_password,
     has_confirmed_password,
     never_cached,
@@ -42,8 +43,7 @@ def action_page(
     if key is not None:
         keys = found.keys.filter(kind=ExternalKey.Kind.KEY, active_until__isnull=False)
         its_key = get_object_or_404(keys.select_related("credential__customer"), pk=key)
-    if not found.may_be_managed_by(request.user):
-        raise PermissionDenied
+    check_may_manage(request.user, found)
     data = request.POST if request.method == "POST" else None
     form = form_class(data, credential=found, key=its_key)
     is_asked = form.is_confirmed_by_password and not has_confirmed_password(request)

@@ -7,7 +7,6 @@ from typing import Any
 
 from allauth.account.adapter import get_adapter
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
@@ -16,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from metering.key_calls import TooManyCalls, count_calls_of_keys
 from metering.verification import figures
@@ -26,6 +25,7 @@ from revcred.actions.own_credentials import RESTORABLE_PERIOD
 from revcred.models import Credential, CredentialRequest, ExternalKey, Gateway
 from storefront.access import (
     SignedInRequest,
+    check_may_manage,
     confirm_password,
     has_confirmed_password,
     never_cached,
@@ -85,6 +85,7 @@ NOT_REVEALED: Mapping[type[Exception], tuple[str, str]] = {
 logger = logging.getLogger(__name__)
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required
 def credentials_page(request: SignedInRequest) -> HttpResponse:
     """List the user's credentials, or answer a posted search with its URL."""
@@ -124,6 +125,7 @@ def _redirect_to_listing(query: dict[str, str]) -> HttpResponse:
     return HttpResponseRedirect(f"{address}?{urlencode(query)}" if query else address)
 
 
+@require_safe
 @sign_in_required
 def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
     """Show one credential with its usage."""
@@ -227,7 +229,7 @@ def _is_ended_key(key: ExternalKey, now: datetime) -> bool:
 
 
 @never_cached
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sensitive_post_parameters()
 @sign_in_required
 def reveal_page(
@@ -241,8 +243,7 @@ def reveal_page(
     found = get_object_or_404(mine, pk=credential)
     # A key that ended opens nothing any more, so there is no reason to show it.
     its_key = get_object_or_404(found.keys.not_ended_at(timezone.now()), pk=key)
-    if not found.may_be_managed_by(request.user):
-        raise PermissionDenied
+    check_may_manage(request.user, found)
     context = {"credential": found, "key": its_key, "what": "key" if field == "value" else "secret"}
     if request.method == "POST":
         return _confirm_and_reveal(request, its_key, field, context)

@@ -6,6 +6,7 @@ from django.db.models import F
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.views.decorators.http import require_safe
 
 from revcred.models import Membership
 from storefront.access import (
@@ -30,6 +31,7 @@ LAST_USED_FIRST = F("last_used_at").desc(nulls_last=True)
 ENDING_SOON_PERIOD = timedelta(days=30)
 
 
+@require_safe
 @sign_in_required
 def home_page(request: SignedInRequest) -> HttpResponse:
     """Show what ends soon, credentials used last, and running subscriptions."""

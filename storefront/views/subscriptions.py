@@ -7,6 +7,7 @@ from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.views.decorators.http import require_safe
 
 from metering.ledger.daily_usage import ScopedUsage
 from metering.ledger.scope import LedgerScope
@@ -29,6 +30,7 @@ SUBSCRIPTIONS_PER_PAGE = 25
 MAX_LATEST_TRANSACTIONS = 10
 
 
+@require_safe
 @sign_in_required
 def subscriptions_page(request: SignedInRequest) -> HttpResponse:
     """List the user's subscriptions."""
@@ -41,6 +43,7 @@ def subscriptions_page(request: SignedInRequest) -> HttpResponse:
     return render(request, "storefront/subscriptions.html", context)
 
 
+@require_safe
 @sign_in_required
 def subscription_page(request: SignedInRequest, subscription: int) -> HttpResponse:
     """Show one subscription with its usage."""

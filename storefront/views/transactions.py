@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
 from metering.ledger.receipts import (
     TransactionRow,
@@ -23,6 +24,7 @@ from storefront.access import (
 from storefront.uncounted import REASON_TEXTS
 
 
+@require_safe
 @sign_in_required
 def transaction_page(request: SignedInRequest, transaction: UUID) -> HttpResponse:
     """Show the receipt as it stands today, counted or not: a correction may have moved it."""

@@ -164,6 +164,87 @@ def test_usage_is_drawn_and_another_span_fetched_in_place(page, ada, complaints)
     assert complaints == []
 
 
+def test_figures_that_cannot_be_loaded_stay_and_say_so(page, ada):
+    sign_in(page, ada)
+    page.get_by_role("link", name="Geocoding").first.click()
+    expect(page.locator(".chart canvas")).to_be_visible()
+    page.route("**/*span=week*", lambda route: route.fulfill(status=500, body="broken"))
+
+    page.get_by_role("link", name="Week", exact=True).click()
+
+    expect(page.get_by_role("alert")).to_contain_text("This could not be loaded.")
+    expect(page.get_by_role("link", name="Try again")).to_be_focused()
+    expect(page.locator(".chart canvas")).to_be_visible()
+    page.unroute("**/*span=week*")
+    page.get_by_role("link", name="Try again").click()
+    expect(page.locator("[aria-current=true]")).to_have_text("Week")
+
+
+def test_whose_session_ended_at_a_chart_signs_in_on_a_page_of_its_own(page, ada):
+    sign_in(page, ada)
+    page.get_by_role("link", name="Geocoding").first.click()
+    page.context.clear_cookies()
+
+    page.get_by_role("link", name="Week", exact=True).click()
+
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    expect(page.locator("main")).to_have_count(1)
+    page.get_by_label("Email").fill(ada.email)
+    page.get_by_label("Password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("[aria-current=true]")).to_have_text("Week")
+
+
+def test_a_chart_is_read_by_keys_and_by_touch(page, ada):
+    sign_in(page, ada)
+    page.get_by_role("link", name="Geocoding").first.click()
+    chart, total = page.locator(".chart"), page.locator(".total")
+    expect(chart.locator("canvas")).to_be_visible()
+    expect(total).to_contain_text("in total")
+    chart.focus()
+    page.keyboard.press("End")
+
+    expect(total).to_contain_text("so far")
+    expect(page.locator("[data-aloud]")).to_contain_text("checkout")
+    page.keyboard.press("Escape")
+    expect(total).not_to_contain_text("so far")
+    box = page.locator(".u-over").bounding_box()
+    page.locator(".u-over").dispatch_event(
+        "pointerdown",
+        {"pointerType": "touch", "clientX": box["x"] + 5, "clientY": box["y"] + 5, "bubbles": True},
+    )
+    expect(total).to_contain_text("on ")
+
+
+def test_the_menu_of_the_account_shows_its_focus_and_closes_by_escape(page, ada):
+    sign_in(page, ada)
+    menu = page.locator("details.me summary")
+    page.keyboard.press("Tab")
+    for _ in range(12):
+        if menu.evaluate("each => each === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    assert menu.evaluate("each => getComputedStyle(each).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Second factor")).to_be_visible()
+
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_role("link", name="Second factor")).to_be_hidden()
+    expect(menu).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [320, 576, 768, 1024, 1280, 1920])
+def test_there_is_a_gutter_at_every_width(page, ada, width):
+    sign_in(page, ada)
+    page.set_viewport_size({"width": width, "height": 800})
+
+    for address in ("/", "/credentials/", "/subscriptions/", "/calls/"):
+        page.goto(address)
+        assert page.locator("h1").bounding_box()["x"] >= 16
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_all_of_it_works_without_javascript(chromium, live_server, ada):
     context = chromium.new_context(base_url=live_server.url, java_script_enabled=False)
     page = context.new_page()

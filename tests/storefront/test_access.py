@@ -26,6 +26,7 @@ PAGES_OF_ACTIONS = {
     *OWN_ACTIONS,
     *(f"{name}_key" for name in OWN_KEY_ACTIONS),
 }
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 EVERYBODY = ("owner", "member", "viewer", "stranger", "staff")
 
 
@@ -259,6 +260,29 @@ def test_a_holder_who_left_the_customer_sees_nothing_of_it(world, sign_in):
     statuses = {client.get(url).status_code for url in things[OWN].urls().values()}
 
     assert statuses == {404}
+
+
+def test_pages_that_only_show_take_nothing(world, sign_in):
+    users, things = world
+    client = sign_in(users["owner"])
+    shown = [
+        *(things[OWN].urls()[page] for page in ("credential", "subscription", "transaction")),
+        reverse("storefront:home"),
+        reverse("storefront:subscriptions"),
+    ]
+
+    statuses = {client.generic(method, url).status_code for method in UNSAFE for url in shown}
+
+    assert statuses == {405}
+
+
+def test_a_viewer_is_told_whom_to_ask(world, sign_in):
+    users, things = world
+
+    page = sign_in(users["viewer"]).get(things[OWN].urls()["rotate"])
+
+    assert "Viewers cannot reveal keys, nor change credentials." in page.content.decode()
+    assert f"Ask {users['owner'].email} (owner)." in page.content.decode()
 
 
 def test_numbers_no_database_holds_are_not_found(world, sign_in):

@@ -4,12 +4,14 @@
   const HOUR = 3600;
   const DAY = 24 * HOUR;
   const MONTH = 31 * DAY; // seconds between names of months
-  const compact = new Intl.NumberFormat("en", { notation: "compact" });
+  // Ticks may be 250 apart: 1.25K must not become 1.3K.
+  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
   const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 9 });
   const formatOf = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
   const hour = formatOf({ hour: "2-digit", minute: "2-digit" });
   const day = formatOf({ day: "numeric", month: "short" });
-  const month = formatOf({ month: "short" });
+  // "Sept" would be longer than all others.
+  const month = new Intl.DateTimeFormat("en-US", { timeZone: "UTC", month: "short" });
   const weekday = formatOf({ weekday: "short", day: "numeric", month: "short" });
 
   const stacked = (series) => {
@@ -63,11 +65,14 @@
       this.box = section.querySelector(".chart");
       this.figures = JSON.parse(section.querySelector("#usage-chart").textContent);
       this.when = section.querySelector("[data-when]");
+      this.aloud = section.querySelector("[data-aloud]");
       this.totals = [...section.querySelectorAll(".legend [data-total]")];
       this.swatches = [...section.querySelectorAll(".legend i")];
       this.step = this.figures.byHour ? HOUR : DAY;
       this.resized = new ResizeObserver(() => this.fit());
       this.resized.observe(this.box);
+      this.box.addEventListener("keydown", (event) => this.step_by_key(event));
+      this.box.addEventListener("blur", () => this.point(null));
       this.draw();
     }
 
@@ -86,6 +91,10 @@
       // The tallest first, so that each is painted over the one that reaches above it.
       const data = [starts, ...stacked(series).reverse()];
       this.plot = new uPlot(this.options(), data, this.box);
+      // A tap is no hovering: the bar beneath is read out until another is tapped.
+      this.plot.over.addEventListener("pointerdown", (event) => {
+        if (event.pointerType !== "mouse") this.point(this.plot.posToIdx(event.offsetX));
+      });
     }
 
     options() {
@@ -122,6 +131,33 @@
       };
     }
 
+    // Moves the cursor to a bar; null takes it away.
+    point(index) {
+      const left = index === null ? -10 : this.plot.valToPos(this.figures.starts[index], "x");
+      this.plot.setCursor({ left, top: index === null ? -10 : 0 });
+    }
+
+    // The arrow keys go from bar to bar, as far as there are figures.
+    step_by_key(event) {
+      const last = this.figures.series[0].findLastIndex((each) => each !== null);
+      const at = this.plot.cursor.idx;
+      const steps = {
+        ArrowLeft: Math.max((at ?? last + 1) - 1, 0),
+        ArrowRight: Math.min((at ?? -1) + 1, last),
+        Home: 0,
+        End: last,
+        Escape: null,
+      };
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      this.point(steps[event.key]);
+      const names = [...this.section.querySelectorAll(".legend li")];
+      this.aloud.textContent =
+        steps[event.key] === null
+          ? ""
+          : `${this.when.textContent} ${names.map((each) => each.textContent.trim().replace(/\s+/g, " ")).join(", ")}`;
+    }
+
     bars(swatch) {
       return {
         fill: "hatched" in swatch.dataset ? hatching(getComputedStyle(swatch).color) : getComputedStyle(swatch).backgroundColor,
@@ -136,7 +172,9 @@
       const { starts, series, byHour } = this.figures;
       const over = index != null && series[0]?.[index] != null;
       const moment = over && new Date(starts[index] * 1000);
-      const then = over && (byHour ? `from ${hour.format(moment)} UTC` : `on ${weekday.format(moment)}`);
+      const isNow = over && Date.now() - moment < this.step * 1000;
+      const soFar = isNow ? ", so far" : "";
+      const then = over && (byHour ? `from ${hour.format(moment)} UTC${soFar}` : `on ${weekday.format(moment)}${soFar}`);
       this.when.textContent = over ? `in total, of which ${then}:` : this.when.dataset.whole;
       this.totals.forEach((total, n) => {
         total.textContent = over ? exact.format(series[n][index]) : total.dataset.total;
@@ -150,7 +188,34 @@
     if (section?.querySelector("#usage-chart") && chart?.section !== section) chart = new Chart(section);
   };
 
+  // Said once for each load: the region stands outside of what htmx exchanges.
+  const sayTotal = () => {
+    const place = document.getElementById("usage-said");
+    const section = document.getElementById("usage");
+    if (place && section) place.textContent = section.dataset.said;
+  };
+
+  // A load that fails leaves the figures as they were, and says so.
+  const fail = (event) => {
+    const section = document.getElementById("usage");
+    const place = section?.querySelector("[data-failed]");
+    if (!place || !section.contains(event.target)) return;
+    section.removeAttribute("aria-busy");
+    place.hidden = false;
+    const again = place.querySelector("a");
+    again.href = event.detail.pathInfo?.requestPath ?? location.href;
+    again.focus();
+  };
+
   document.addEventListener("DOMContentLoaded", begin);
   document.addEventListener("htmx:load", begin);
+  document.addEventListener("htmx:beforeRequest", () => {
+    const section = document.getElementById("usage");
+    section?.setAttribute("aria-busy", "true");
+    const place = section?.querySelector("[data-failed]");
+    if (place) place.hidden = true;
+  });
+  document.addEventListener("htmx:afterSwap", sayTotal);
+  for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, fail);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart?.draw());
 })();

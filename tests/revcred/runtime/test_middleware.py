@@ -1,6 +1,7 @@
 import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection
 from django.http import HttpResponse
+from django.test import Client
 from django.urls import reverse
 
 from revcred.runtime.middleware import (
@@ -164,3 +165,24 @@ def test_what_a_page_says_itself_is_left_alone(rf, settings):
 
 def test_a_page_for_everybody_may_be_kept(rf, settings):
     assert kept_by_caches(rf, settings, signed_in=False) is None
+
+
+def test_a_form_that_was_open_too_long_gets_a_page_of_ours(db):
+    answer = Client(enforce_csrf_checks=True).post("/account/login/")
+
+    page = answer.content.decode()
+    assert answer.status_code == 403
+    assert "This form was open too long" in page
+    assert 'href="/account/login/"' in page
+    assert "DEBUG" not in page
+
+
+def test_an_unknown_name_of_the_host_gets_a_page_of_ours_or_json(db, settings):
+    settings.ALLOWED_HOSTS = ["testserver"]
+
+    page = Client().get("/account/login/", HTTP_HOST="evil.example")
+    program = Client().post("/v1/transactions", HTTP_HOST="evil.example")
+
+    assert page.status_code == program.status_code == 400
+    assert "This address does not work" in page.content.decode()
+    assert "evil.example" not in page.content.decode()

@@ -3,6 +3,7 @@ from decimal import Decimal
 
 import pytest
 
+from storefront.templatetags import wording
 from storefront.templatetags.wording import percent_of, plain_number, relative_time, utc_datetime
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -56,3 +57,19 @@ def test_distances_are_written_as_people_say_them(away, said):
 
 def test_what_never_was_says_so():
     assert relative_time(None, NOON) == "never"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("checkout", "checkout"),
+        ("\u202eevil", "evil"),
+        ("a\u2066b\u2069c", "abc"),
+        ("עברית", "עברית"),
+        ("e\u0301", "é"),
+        ("Z" + "\u0335" * 40, "Z" + "\u0335" * 3),
+        ("tiếng Việt", "tiếng Việt"),
+    ],
+)
+def test_a_name_turns_nothing_around_and_piles_nothing_up(name, shown):
+    assert wording.shown_name(name) == shown

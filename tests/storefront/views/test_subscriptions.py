@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -262,8 +263,56 @@ def test_a_page_asks_the_same_number_of_questions(
         factories.a_credential(customer, key=key, subscriptions=[subscription])
         factories.settled(factories.a_call(key))
 
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         browser.get(url_of(subscription))
+
+
+def test_whose_session_ended_is_sent_to_sign_in_as_a_whole(browser, subscription):
+    url = reverse("storefront:subscription", args=[subscription.pk])
+
+    answer = Client().get(f"{url}?span=week", headers={"hx-request": "true"})
+
+    assert answer.status_code == 401
+    assert answer["HX-Redirect"] == f"{reverse('account_login')}?next={url}%3Fspan%3Dweek"
+    assert answer.content == b""
+
+
+def test_a_credential_keeps_its_colour(browser, customer, subscription):
+    keys = [f"a-key-with-a-colour-{n}" for n in range(3)]
+    made = [
+        factories.a_credential(customer, key=key, name=key, subscriptions=[subscription])
+        for key in keys
+    ]
+    url = reverse("storefront:subscription", args=[subscription.pk])
+
+    def colours():
+        shown = browser.get(url).context["figures"].series
+        return {series.name: series.colour for series in shown}
+
+    factories.settled(factories.a_call(keys[2]))
+    alone = colours()
+    # Whoever uses most comes first, whatever the colour.
+    factories.settled(*[factories.a_call(key) for key in keys for _ in range(5)])
+    together = colours()
+
+    assert len(set(together.values())) == 3
+    assert alone == {made[2].name: together[made[2].name]}
+
+
+def test_two_that_would_have_one_colour_are_told_apart(browser, customer, subscription):
+    made = [
+        factories.a_credential(
+            customer, key=f"a-key-of-many-{n:03}", name=f"number {n}", subscriptions=[subscription]
+        )
+        for n in range(7)
+    ]
+    factories.settled(factories.a_call("a-key-of-many-000"), factories.a_call("a-key-of-many-006"))
+
+    shown = browser.get(reverse("storefront:subscription", args=[subscription.pk]))
+
+    colours = {series.name: series.colour for series in shown.context["figures"].series}
+    assert len(set(colours.values())) == len(colours) == 2
+    assert set(colours) == {made[0].name, made[6].name}
 
 
 def test_nothing_used_says_so(browser, subscription):
