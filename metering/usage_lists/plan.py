@@ -40,7 +40,10 @@ WITH twice AS MATERIALIZED (
         s.content_hash <> row.content_hash AS is_other
     FROM {source} row
     LEFT JOIN twice t ON t.same = row.dedup_key
-    LEFT JOIN metering_seentransaction s ON s.dedup_key = row.dedup_key
+    -- One look-up a row: the memory of what was seen has hundreds of millions.
+    LEFT JOIN LATERAL (
+        SELECT * FROM metering_seentransaction x WHERE x.dedup_key = row.dedup_key OFFSET 0
+    ) s ON true
     OFFSET 0
 ), compared AS (
     SELECT
@@ -162,12 +165,17 @@ USAGE_PLAN = ListPlan(
 
 CHANGES = undone_changes_source(USAGE_TARGET, "create")
 
-# Calls of the changes that are undone, without those that had been counted before.
+# Calls of the changes that are undone, without those that had been counted before. Here and below
+# every look-up is LATERAL: memory and ledger have hundreds of millions of rows.
 BROUGHT = f"""
-SELECT s.transaction AS id, s.occurred_at
+SELECT s.transaction AS id, s.dedup_key, s.occurred_at
 FROM {CHANGES}
-JOIN metering_seentransaction s ON s.dedup_key = (undo_data ->> 'dedup_key')::uuid
-    AND s.transaction = (undo_data ->> 'transaction')::uuid
+CROSS JOIN LATERAL (
+    SELECT * FROM metering_seentransaction x
+    WHERE x.dedup_key = (undo_data ->> 'dedup_key')::uuid
+        AND x.transaction = (undo_data ->> 'transaction')::uuid
+    OFFSET 0
+) s
 """
 
 # A row of the ledger and those that took its place. The moment names the partition.
@@ -177,8 +185,11 @@ brought AS MATERIALIZED ({BROUGHT}), chain AS (
     SELECT id, occurred_at FROM brought
     UNION ALL
     SELECT t.id, t.occurred_at FROM chain
-    JOIN metering_transaction t
-        ON t.corrects = chain.id AND t.occurred_at = chain.occurred_at AND t.sign = 1
+    CROSS JOIN LATERAL (
+        SELECT x.id, x.occurred_at FROM metering_transaction x
+        WHERE x.corrects = chain.id AND x.occurred_at = chain.occurred_at AND x.sign = 1
+        OFFSET 0
+    ) t
 )
 """
 
@@ -189,11 +200,15 @@ LOCK_CORRECTIONS = f"SELECT pg_advisory_xact_lock({CORRECTION_LOCK})"
 # correction put back into quarantine has another id. Two queries, since no index serves an OR.
 DELETE_WAITING = f"""
 WITH RECURSIVE {CHAIN}, waiting AS (
-    SELECT q.id FROM chain JOIN metering_quarantined q ON q.id = chain.id
+    SELECT q.id FROM chain CROSS JOIN LATERAL (
+        SELECT x.id FROM metering_quarantined x WHERE x.id = chain.id OFFSET 0
+    ) q
     UNION ALL
-    SELECT q.id FROM chain JOIN metering_quarantined q ON q.corrects = chain.id
+    SELECT q.id FROM chain CROSS JOIN LATERAL (
+        SELECT x.id FROM metering_quarantined x WHERE x.corrects = chain.id OFFSET 0
+    ) q
 )
-DELETE FROM metering_quarantined WHERE id IN (SELECT id FROM waiting)
+DELETE FROM metering_quarantined WHERE id = ANY (ARRAY(SELECT id FROM waiting))
 """
 
 TAKE_BACK = (
@@ -201,10 +216,15 @@ TAKE_BACK = (
 WITH RECURSIVE {chain}, standing AS MATERIALIZED (
     -- in: rows of the ledger; out: those that count today
     SELECT t.* FROM chain
-    JOIN metering_transaction t ON t.id = chain.id AND t.occurred_at = chain.occurred_at
+    CROSS JOIN LATERAL (
+        SELECT * FROM metering_transaction x
+        WHERE x.id = chain.id AND x.occurred_at = chain.occurred_at
+        OFFSET 0
+    ) t
     WHERE NOT EXISTS (
         SELECT FROM metering_transaction r
         WHERE r.corrects = t.id AND r.occurred_at = t.occurred_at
+        OFFSET 0
     )
 ), reversal AS (
     -- in: standing; out: nothing, each is taken back by a row with sign -1
@@ -238,9 +258,8 @@ SELECT
 
 # So that the same call counts when it comes again.
 FORGET_SEEN = f"""
-DELETE FROM metering_seentransaction WHERE (dedup_key, transaction) IN (
-    SELECT (undo_data ->> 'dedup_key')::uuid, (undo_data ->> 'transaction')::uuid FROM {CHANGES}
-)
+DELETE FROM metering_seentransaction
+WHERE dedup_key = ANY (ARRAY(SELECT brought.dedup_key FROM ({BROUGHT}) brought))
 """
 
 UNDO_USAGE = UndoPlan(
@@ -253,16 +272,24 @@ UNDO_USAGE = UndoPlan(
             WHERE c.target_type = '{USAGE_TARGET}' AND NOT EXISTS (
                 SELECT FROM metering_seentransaction s
                 WHERE s.dedup_key = (c.undo_data ->> 'dedup_key')::uuid
+                OFFSET 0
             )
         """,
         "The ledger no longer has the call": f"""
             SELECT c.id FROM {{changes}} c
-            JOIN metering_seentransaction s ON s.dedup_key = (c.undo_data ->> 'dedup_key')::uuid
-                AND s.transaction = (c.undo_data ->> 'transaction')::uuid
+            CROSS JOIN LATERAL (
+                SELECT * FROM metering_seentransaction x
+                WHERE x.dedup_key = (c.undo_data ->> 'dedup_key')::uuid
+                    AND x.transaction = (c.undo_data ->> 'transaction')::uuid
+                OFFSET 0
+            ) s
             WHERE c.target_type = '{USAGE_TARGET}' AND NOT EXISTS (
                 SELECT FROM metering_transaction t
                 WHERE t.id = s.transaction AND t.occurred_at = s.occurred_at
-            ) AND NOT EXISTS (SELECT FROM metering_quarantined q WHERE q.id = s.transaction)
+                OFFSET 0
+            ) AND NOT EXISTS (
+                SELECT FROM metering_quarantined q WHERE q.id = s.transaction OFFSET 0
+            )
         """,
     },
     statements=(LOCK_CORRECTIONS, DELETE_WAITING, TAKE_BACK, FORGET_SEEN),

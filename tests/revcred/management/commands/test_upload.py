@@ -5,7 +5,10 @@ from io import StringIO
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
+from metering.attribution.processing import process_waiting_deliveries
+from metering.models import Quarantined, Transaction
 from revcred.management.commands.upload import INTERRUPTED, NOT_DONE, SOME_REJECTED
 from revcred.models import AuditEvent, Credential, Customer, Upload
 from revcred.uploads.worker import process_waiting_uploads
@@ -304,3 +307,27 @@ def test_two_columns_that_could_be_the_key_are_asked_about(upload):
     assert code == NOT_DONE
     assert "More than one column could be the key: API key, client id." in complained
     assert upload(text, "--check", "--column", "client id=key")[0] == 0
+
+
+def test_calls_are_counted_by_customer_and_month(upload, acme):
+    factories.a_gateway("edge")
+    maps = factories.a_subscription(acme, external_key="maps")
+    factories.a_credential(acme, KEY, name="Orders", subscriptions=[maps])
+    now = timezone.now()
+    lines = [f"{n},{now.isoformat()},{key}" for n, key in enumerate([KEY, KEY, "nobodys-key-1"])]
+    text = "\n".join(["transaction_id,occurred_at,key", *lines, ""])
+    options = ("--kind", "usage", "--fixed-value", "gateway=edge")
+
+    code, said, _ = upload(text, "--check", *options)
+
+    assert code == 0
+    assert "3 rows would be counted, 1 of them would wait in quarantine." in said
+    assert f"{now:%Y-%m}, Acme: 2 calls" in said
+    assert f"{now:%Y-%m}, quarantine (No credential has this key): 1 calls" in said
+
+    assert upload(text, "--apply", *options)[0] == 0
+    process_waiting_deliveries()
+    assert (Transaction.objects.count(), Quarantined.objects.count()) == (2, 1)
+    assert upload(text, "--apply", *options)[0] == 0  # as a script does it again
+    process_waiting_deliveries()
+    assert (Transaction.objects.count(), Quarantined.objects.count()) == (2, 1)

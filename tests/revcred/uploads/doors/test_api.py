@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
-from metering.models import Claim
+from metering.models import Claim, Transaction
 from revcred.actions import tokens
 from revcred.models import AuditEvent, Credential, Customer, Upload, UserToken
 from revcred.uploads.doors import api as doors
@@ -586,3 +586,42 @@ def test_people_of_other_customers_are_named_and_joined_by_choice(ask, posted):
     assert answer.status_code == 202
     process_waiting_uploads()
     assert ask("GET", f"/{upload.pk}").json()["preview"]["counts"]["create"] == 1
+
+
+def test_a_list_of_usage_says_whose_calls_it_brings_and_takes_them_back(ask, acme):
+    factories.a_gateway("edge")
+    maps = factories.a_subscription(acme, external_key="maps")
+    factories.a_credential(acme, KEY, name="Orders", subscriptions=[maps])
+    now = timezone.now()
+    body = f"transaction_id,occurred_at,gateway,key,calls\none,{now.isoformat()},edge,{KEY},7\n"
+    number = ask("POST", "?kind=usage&name=calls.csv", body, content_type="text/csv").json()["id"]
+    process_waiting_uploads()
+
+    answer = ask("GET", f"/{number}")
+
+    msgspec.convert(answer.json(), UploadBody)
+    preview = answer.json()["preview"]
+    assert (preview["moves"], preview["calls"]) == (
+        None,
+        {
+            "rows": 1,
+            "waiting": 0,
+            "months": [
+                {
+                    "customer": "Acme",
+                    "reason": None,
+                    "month": f"{now:%Y-%m}",
+                    "rows": 1,
+                    "calls": 7,
+                }
+            ],
+            "more": 0,
+        },
+    )
+    assert KEY not in answer.text
+    ask("POST", f"/{number}/apply", {"rows": "all"})
+    process_waiting_uploads()
+    ask("POST", f"/{number}/undo", {})
+    process_waiting_uploads()
+    assert ask("GET", f"/{number}").json()["state"] == "undone"
+    assert sorted(Transaction.objects.values_list("sign", flat=True)) == [-1, 1]
