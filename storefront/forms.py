@@ -15,6 +15,7 @@ from revcred.models import Credential, ExternalKey, Subscription
 from revcred.models.credentials import CredentialQuerySet
 from revcred.models.subscriptions import SubscriptionQuerySet
 from revcred.pasting import MAX_PASTED_CHARACTERS, extract_key, is_marked_as_key, looks_like_key
+from storefront.listings import CredentialsOrder, CredentialsShown
 from storefront.windows import CalendarSpan, DateRange
 
 if TYPE_CHECKING:
@@ -195,6 +196,26 @@ class CallSearchForm(forms.Form):
         if is_marked_as_key(term) or found.exists():
             return {"key": str(fingerprint(extract_key(term)))}
         return {"id": term}
+
+
+class CredentialListForm(forms.Form):
+    """Choice of the credentials in the list, and of their order. Invalid values are ignored."""
+
+    show = forms.ChoiceField(choices=CredentialsShown.choices)
+    order = forms.ChoiceField(choices=CredentialsOrder.choices)
+
+    def __init__(self, data: "MultiValueDict[str, str]") -> None:
+        super().__init__(data)
+        # Fills cleaned_data with the fields that are valid; the others are left out.
+        self.is_valid()
+
+    @property
+    def shown(self) -> str:
+        return str(self.cleaned_data.get("show") or CredentialsShown.ALL)
+
+    @property
+    def ordered(self) -> str:
+        return str(self.cleaned_data.get("order") or CredentialsOrder.NAME)
 
 
 class CredentialSearchForm(forms.Form):

@@ -5,20 +5,83 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import Max, OuterRef, Prefetch, QuerySet, Subquery
+from django.db import models
+from django.db.models import Count, Exists, F, Max, OuterRef, Prefetch, Q, QuerySet, Subquery
 
 from metering.ledger.daily_usage import ScopedUsage
 from metering.ledger.scope import LedgerScope
 from metering.models.usage import CALLS_ELEMENT
-from revcred.models import Assignment, Credential, ExternalKey, Subscription
+from revcred.models import Assignment, Credential, ExternalKey, KeyUse, Subscription, Suspension
 from storefront.uncounted import UncountedGroup
 
 if TYPE_CHECKING:
     from revcred.models.credentials import CredentialQuerySet
 
 CHART_DAYS = 30
+
+
+class CredentialsShown(models.TextChoices):
+    """The credentials that the list shows."""
+
+    ALL = "all", "All"
+    ACTIVE = "active", "Active"
+    ROTATING = "rotating", "In rotation"
+    UNUSED = "unused", "Never used"
+    SUSPENDED = "suspended", "Suspended"
+    OVER = "over", "Revoked or expired"
+
+
+class CredentialsOrder(models.TextChoices):
+    """The order of the list."""
+
+    NAME = "name", "Name"
+    USED = "used", "Last used"
+    CREATED = "created", "Newest"
+
+
+ORDER_COLUMNS: dict[str, tuple[Any, ...]] = {
+    CredentialsOrder.NAME: ("customer__name", "name", "pk"),
+    # Credentials that were never used come last, not first.
+    CredentialsOrder.USED: (F("last_used_at").desc(nulls_last=True), "pk"),
+    CredentialsOrder.CREATED: ("-created_at", "-pk"),
+}
+
+
+def _conditions(now: datetime) -> dict[str, Q]:
+    """Return what is true of the credentials of each choice."""
+    # No annotation: Django cannot count by a condition that names one.
+    suspended = Q(Exists(Suspension.objects.at(now).filter(credential=OuterRef("pk")).order_by()))
+    over = Q(revoked_at__isnull=False) | Q(expires_at__lte=now)
+    rotating = ExternalKey.objects.current(now).filter(active_until__isnull=False)
+    used = KeyUse.objects.filter(external_key__credential=OuterRef("pk"))
+    return {
+        CredentialsShown.ALL: Q(),
+        CredentialsShown.ACTIVE: ~over & ~suspended,
+        CredentialsShown.ROTATING: ~over
+        & Q(Exists(rotating.filter(credential=OuterRef("pk")).order_by())),
+        CredentialsShown.UNUSED: ~over & ~Q(Exists(used)),
+        CredentialsShown.SUSPENDED: ~over & suspended,
+        CredentialsShown.OVER: over,
+    }
+
+
+def narrow_credentials(
+    credentials: "CredentialQuerySet", shown: str, now: datetime
+) -> "CredentialQuerySet":
+    """Return the credentials of the choice."""
+    return credentials.filter(_conditions(now)[shown])
+
+
+def count_credentials(credentials: "CredentialQuerySet", now: datetime) -> dict[str, int]:
+    """Return how many credentials each choice shows, with one query."""
+    counts = {
+        name: Count("pk", filter=condition) if condition else Count("pk")
+        for name, condition in _conditions(now).items()
+    }
+    found: dict[str, int] = credentials.order_by().aggregate(**counts)
+    return found
 
 
 def with_listing_columns(credentials: "CredentialQuerySet", now: datetime) -> "CredentialQuerySet":

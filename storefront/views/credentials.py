@@ -35,9 +35,17 @@ from storefront.access import (
     own_uncounted_calls,
     sign_in_required,
 )
-from storefront.forms import ConfirmPasswordForm, CredentialSearchForm
+from storefront.forms import ConfirmPasswordForm, CredentialListForm, CredentialSearchForm
 from storefront.history import history_of
-from storefront.listings import attach_uncounted, with_listing_columns
+from storefront.listings import (
+    ORDER_COLUMNS,
+    CredentialsOrder,
+    CredentialsShown,
+    attach_uncounted,
+    count_credentials,
+    narrow_credentials,
+    with_listing_columns,
+)
 from storefront.uncounted import group_uncounted, waiting_calls
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
@@ -98,11 +106,9 @@ def credentials_page(request: SignedInRequest) -> HttpResponse:
     if search.has_a_key(mine):
         messages.warning(request, KEY_IN_STOREFRONT_URL_MESSAGE)
         return _redirect_to_listing({})
-    found = search.narrow(mine)
-    pages = Paginator(
-        with_listing_columns(found, now).order_by("customer__name", "name", "pk"),
-        CREDENTIALS_PER_PAGE,
-    )
+    found, chosen = search.narrow(mine), CredentialListForm(request.GET)
+    rows = with_listing_columns(narrow_credentials(found, chosen.shown, now), now)
+    pages = Paginator(rows.order_by(*ORDER_COLUMNS[chosen.ordered]), CREDENTIALS_PER_PAGE)
     page = pages.get_page(request.GET.get("page"))
     waiting = waiting_calls(own_uncounted_calls(request.user), now)
     attach_uncounted(page, group_uncounted(waiting.made_with([row.pk for row in page])))
@@ -113,11 +119,23 @@ def credentials_page(request: SignedInRequest) -> HttpResponse:
     context = {
         "page": page,
         "search": search,
+        "chosen": chosen,
+        "chips": _chips(count_credentials(found, now), chosen.shown),
+        "orders": CredentialsOrder,
         "now": now,
         "is_offered": offered_subscriptions(request.user).exists(),
         "requests": requests.select_related("subscription", "subscriber")[:MAX_REQUESTS],
     }
     return render(request, "storefront/credentials.html", context)
+
+
+def _chips(counts: dict[str, int], shown: str) -> list[tuple[str, str, int, bool]]:
+    """Return value, label and number of each choice that shows something, and if it is chosen."""
+    return [
+        (choice.value, str(choice.label), counts[choice], choice == shown)
+        for choice in CredentialsShown
+        if counts[choice] or choice in {CredentialsShown.ALL, shown}
+    ]
 
 
 def _redirect_to_listing(query: dict[str, str]) -> HttpResponse:

@@ -2,14 +2,16 @@
 
 from datetime import timedelta
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from revcred.actions.credential_requests import offered_subscriptions
 from revcred.models import Membership
 from storefront.access import (
+    MAX_OWNERS_NAMED,
     SignedInRequest,
     own_credentials,
     own_ledger_scope,
@@ -29,6 +31,15 @@ MAX_HOME_ROWS = 5
 # Credentials that were never used come last, not first.
 LAST_USED_FIRST = F("last_used_at").desc(nulls_last=True)
 ENDING_SOON_PERIOD = timedelta(days=30)
+
+
+def _names_of_owners(memberships: QuerySet[Membership]) -> list[str]:
+    """Return the names of the owners of these customers, at most MAX_OWNERS_NAMED."""
+    owners = Membership.objects.filter(
+        customer__in=memberships.values("customer"), role=Membership.Role.OWNER
+    )
+    people = owners.select_related("subscriber").order_by("pk")[:MAX_OWNERS_NAMED]
+    return [each.subscriber.name or each.subscriber.email for each in people]
 
 
 @require_safe
@@ -57,6 +68,10 @@ def home_page(request: SignedInRequest) -> HttpResponse:
             revoked_at=None, expires_at__gt=now, expires_at__lte=now + ENDING_SOON_PERIOD
         ).order_by("expires_at")[:MAX_HOME_ROWS],
         "credentials": shown,
+        # For who has none yet.
+        "is_offered": not shown and offered_subscriptions(user).exists(),
+        "owner_names": [] if shown else _names_of_owners(memberships),
+        "is_owner": any(each.role == Membership.Role.OWNER for each in memberships),
         "rows": subscription_rows(
             running.order_by("customer__name", "name")[:MAX_HOME_ROWS], own_ledger_scope(user), now
         ),

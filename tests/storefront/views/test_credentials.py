@@ -43,7 +43,7 @@ def test_the_list_asks_the_same_number_of_questions(
     for _ in range(rows):
         a_full_credential(customer)
 
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         browser.get(reverse(LISTING))
 
 
@@ -233,3 +233,48 @@ def test_its_page_asks_the_same_number_of_questions(
 
     with django_assert_num_queries(24):
         browser.get(reverse("storefront:credential", args=[credential.pk]))
+
+
+def test_the_list_is_narrowed_by_state_and_says_how_many_there_are(browser, customer):
+    now = timezone.now()
+    used = factories.a_credential(customer, name="used")
+    KeyUse.objects.create(external_key=used.keys.get(), last_used_at=now)
+    rotating = factories.a_credential(customer, name="rotating")
+    credentials.rotate_credential(credential=rotating, overlap=timedelta(days=1), by=None)
+    suspended = factories.a_credential(customer, name="suspended")
+    credentials.suspend_credential(credential=suspended, by=None)
+    revoked = factories.a_credential(customer, name="revoked")
+    credentials.revoke_credential(credential=revoked, reason="Over.", by=None)
+    factories.a_credential(customer, name="expired", expires_at=now - timedelta(days=1))
+    factories.a_credential(name="of others")
+
+    def shown(**query):
+        page = browser.get(reverse(LISTING), query)
+        return [each.name for each in page.context["page"]]
+
+    chips = browser.get(reverse(LISTING)).context["chips"]
+    assert {value: number for value, _, number, _ in chips} == {
+        "all": 5,
+        "active": 2,
+        "rotating": 1,
+        "unused": 2,
+        "suspended": 1,
+        "over": 2,
+    }
+    assert shown(show="active") == ["rotating", "used"]
+    assert shown(show="rotating") == ["rotating"]
+    assert shown(show="unused") == ["rotating", "suspended"]
+    assert shown(show="suspended") == ["suspended"]
+    assert shown(show="over") == ["expired", "revoked"]
+    assert len(shown(show="nonsense", order="nonsense")) == 5
+    assert shown(order="used")[0] == "used"
+    assert shown(order="created")[0] == "expired"
+    assert shown(show="over", q="exp") == ["expired"]
+
+
+def test_a_state_that_nothing_is_in_says_so(browser, customer):
+    factories.a_credential(customer)
+
+    page = text_of(browser.get(reverse(LISTING), {"show": "suspended"}))
+
+    assert "No credential is in this state." in page

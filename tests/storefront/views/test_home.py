@@ -4,7 +4,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from revcred.models import Membership
+from revcred.models import Membership, Product
 from tests import factories
 
 HOME = "storefront:home"
@@ -64,3 +64,17 @@ def test_it_asks_the_same_number_of_questions(sign_in, rows, django_assert_num_q
 
     with django_assert_num_queries(16):
         browser.get(reverse(HOME))
+
+
+def test_who_has_nothing_yet_is_told_the_next_step(sign_in):
+    customer = factories.a_customer()
+    owner = factories.a_subscriber(customer, Membership.Role.OWNER, "olga@example.com")
+    member = factories.a_subscriber(customer)
+
+    assert "Ask whoever provides your API for one." in text_of(sign_in(owner).get(reverse(HOME)))
+    assert "Ask olga@example.com to have you made" in text_of(sign_in(member).get(reverse(HOME)))
+    product = factories.a_product(credential_issuing=Product.CredentialIssuing.SUBSCRIBER)
+    factories.a_subscription(customer, product=product)
+    for person in (owner, member):
+        page = text_of(sign_in(person).get(reverse(HOME)))
+        assert reverse("storefront:new_credential") in page
