@@ -23,6 +23,7 @@ from revcred.uploads import events, rights, staging
 from revcred.uploads.chunk_statements import (
     CHUNK_PLANNER_SETTINGS,
     LOCK_AND_PLAN,
+    PlanRenewal,
     create_chunk_tables,
     create_named_things,
     prepare_chunk_statements,
@@ -101,13 +102,14 @@ def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
     begin_step(upload, UploadStep.WRITING)
     with ExitStack() as stack:
         sealing = stack.enter_context(_BackgroundSealing(upload)) if plan.seals_keys else None
-        size = MIN_ROWS_PER_CHUNK
+        size, renewal = MIN_ROWS_PER_CHUNK, PlanRenewal()
         ahead = _next_chunk(upload, sealing, after=upload.after, most=size)
         while chunk := ahead:
             # The next chunk is sealed by another thread while this one is written.
             ahead = _next_chunk(upload, sealing, after=chunk.until, most=size)
             began = time.monotonic()
             _apply_with_retries(upload, plan, chunk)
+            renewal.after_chunk(chunk.count)
             size = _next_chunk_size(size, chunk.count, time.monotonic() - began)
             on_progress(upload)
             stop_if_asked(upload)

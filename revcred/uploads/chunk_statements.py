@@ -62,6 +62,24 @@ def prepare_chunk_statements(upload: Upload, plan: ListPlan) -> None:
             )
 
 
+class PlanRenewal:
+    """Lets PostgreSQL plan the statements again whenever the number of written rows has doubled.
+
+    A plan is made for tables as large as they are then. In a new installation they are empty, where
+    every index is as good as another, and some are then read from end to end for each row.
+    """
+
+    def __init__(self) -> None:
+        self._written = self._planned_at = 0
+
+    def after_chunk(self, rows: int) -> None:
+        self._written += rows
+        if self._written >= 2 * self._planned_at:
+            with connection.cursor() as cursor:
+                cursor.execute("DISCARD PLANS")
+            self._planned_at = self._written
+
+
 def create_named_things(cursor: CursorWrapper, upload: Upload, plan: ListPlan) -> None:
     """Create things that rows name, such as customers and sources, before the first chunk."""
     if plan.make_room:

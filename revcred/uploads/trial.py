@@ -26,6 +26,7 @@ from revcred.uploads import staging, undoing
 from revcred.uploads.chunk_statements import (
     CHUNK_PLANNER_SETTINGS,
     LOCK_AND_PLAN,
+    PlanRenewal,
     create_chunk_tables,
     create_named_things,
     prepare_chunk_statements,
@@ -191,8 +192,10 @@ def _write_rows(upload: Upload, plan: ListPlan) -> tuple[list[dict[str, Any]], i
             create_chunk_tables(upload, plan)
             prepare_chunk_statements(upload, plan)
             create_named_things(cursor, upload, plan)
+            renewal = PlanRenewal()
             for after, until in _row_number_ranges(cursor, upload):
                 since += _write_chunk_of_rows(cursor, plan, after, until)
+                renewal.after_chunk(until - after)
                 if monotonic() > deadline:
                     raise _TrialTookTooLong
         cursor.execute(TAKEN_NAMES_QUERY, [upload.pk, taken_earlier, MAX_TAKEN_NAMES_STORED])
