@@ -49,6 +49,7 @@ COMMON_ERRORS: FieldErrors = {
 class OwnActionForm(forms.Form):
     """The form of an action on one's own credential.
 
+    `permitted_as`: the name in SUBSCRIBER_ACTIONS that permits it.
     `is_confirmed_by_password`: a fresh confirmation is needed, as for a reveal. `is_tried_first`:
     it needs no choice, so that its consequences can be counted before it is done. `field_errors`:
     for each error of the action the field to show it at (None: the whole form) and the message.
@@ -56,6 +57,7 @@ class OwnActionForm(forms.Form):
 
     title: ClassVar[str]
     button: ClassVar[str]
+    permitted_as: ClassVar[str]
     is_destructive: ClassVar[bool] = False
     is_confirmed_by_password: ClassVar[bool] = False
     is_tried_first: ClassVar[bool] = False
@@ -127,6 +129,7 @@ def _listed(names: list[str], none: str) -> str:
 class SuspendOwnForm(OwnActionForm):
     """Asks before a credential is suspended."""
 
+    permitted_as = "suspend"
     title = "Suspend"
     button = "Suspend this credential"
     is_destructive = True
@@ -150,6 +153,7 @@ class SuspendOwnForm(OwnActionForm):
 class ResumeOwnForm(OwnActionForm):
     """Asks before a credential counts again."""
 
+    permitted_as = "suspend"
     title = "Resume"
     button = "Resume this credential"
     is_tried_first = True
@@ -182,6 +186,7 @@ class ResumeOwnForm(OwnActionForm):
 class RevokeOwnForm(OwnActionForm):
     """Asks for the reason of a revocation."""
 
+    permitted_as = "revoke"
     title = "Revoke"
     button = "Revoke for good"
     is_destructive = True
@@ -218,6 +223,7 @@ class RevokeOwnForm(OwnActionForm):
 class RotateOwnForm(OwnActionForm):
     """Asks how long the old key stays valid, and for the new key if it is one's own."""
 
+    permitted_as = "rotate"
     title = "Rotate"
     button = "Make a new key"
     is_confirmed_by_password = True
@@ -303,6 +309,7 @@ class RotateOwnForm(OwnActionForm):
 class EndOwnKeyForm(OwnActionForm):
     """Asks before the old key of a rotation ends."""
 
+    permitted_as = "rotate"
     title = "End the old key"
     button = "End this key now"
     is_destructive = True
@@ -327,6 +334,7 @@ class EndOwnKeyForm(OwnActionForm):
 class ExtendOwnKeyForm(OwnActionForm):
     """Asks how long an old key goes on working."""
 
+    permitted_as = "rotate"
     title = "Let the old key work longer"
     button = "Move its end"
     key: ExternalKey

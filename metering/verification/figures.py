@@ -17,7 +17,7 @@ MAX_SAMPLES = 10
 # What the people who hold the credential can do.
 ADVICE = {
     CheckCode.REVOKED: "Use another credential, or ask for a new one.",
-    CheckCode.SUSPENDED: "Ask whoever provides your API to resume it.",
+    CheckCode.SUSPENDED: "Resume it, or ask whoever provides your API if they suspended it.",
     CheckCode.EXPIRED: "Use the present key of this credential, or ask for a later expiry.",
     CheckCode.NOT_BEGUN: "Wait until the key begins to count.",
     CheckCode.NO_SUBSCRIPTION: "Ask whoever provides your API for a subscription.",

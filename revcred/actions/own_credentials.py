@@ -6,6 +6,7 @@ suspensions and ends stay as they are. Holders and owners are told by mail, exce
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db.transaction import atomic
 from django.urls import reverse
 from django.utils import timezone
@@ -20,7 +21,7 @@ RESTORABLE_PERIOD = timedelta(days=7)
 
 
 class NotAllowed(Exception):
-    """The user is a viewer of the customer, or sees none of its credentials any more."""
+    """The user is a viewer, sees the credential no more, or SUBSCRIBER_ACTIONS lacks the action."""
 
 
 class KeyEndedLongAgo(Exception):
@@ -30,7 +31,7 @@ class KeyEndedLongAgo(Exception):
 @atomic
 def suspend_own_credential(*, credential: Credential, by: User) -> None:
     """Have calls with the credential not counted from now on. Raises NotAllowed and others."""
-    _check_allowed(credential, by)
+    _check_allowed(credential, by, "suspend")
     if credentials.suspend_credential(credential=credential, by=by, by_subscriber=True):
         _tell(
             credential,
@@ -45,7 +46,7 @@ def resume_own_credential(*, credential: Credential, by: User) -> None:
 
     Raises NotAllowed, SuspendedByProvider and others.
     """
-    _check_allowed(credential, by)
+    _check_allowed(credential, by, "suspend")
     if credentials.resume_credential(credential=credential, by=by, by_subscriber=True):
         _tell(credential, by, "resumed it. Calls with it are counted again.")
 
@@ -53,7 +54,7 @@ def resume_own_credential(*, credential: Credential, by: User) -> None:
 @atomic
 def revoke_own_credential(*, credential: Credential, reason: str, by: User) -> None:
     """Revoke the credential for good. Raises NotAllowed and CredentialRevoked."""
-    _check_allowed(credential, by)
+    _check_allowed(credential, by, "revoke")
     credentials.revoke_credential(credential=credential, reason=reason, by=by)
     _tell(credential, by, f"revoked it for good. The reason given: {reason}")
 
@@ -74,7 +75,7 @@ def rotate_own_credential(
 
     Raises NotAllowed, RotatedMeanwhile, KeyInUse, KeyOfRevokedCredential, CredentialRevoked.
     """
-    _check_allowed(credential, by)
+    _check_allowed(credential, by, "rotate")
     new = credentials.rotate_credential(
         credential=credential,
         overlap=overlap,
@@ -96,7 +97,7 @@ def rotate_own_credential(
 @atomic
 def end_own_key(*, key: ExternalKey, by: User) -> None:
     """End an old key of a rotation now. Raises NotAllowed."""
-    _check_allowed(key.credential, by)
+    _check_allowed(key.credential, by, "rotate")
     if credentials.end_key(key=key, by=by, by_subscriber=True):
         _tell(key.credential, by, f"ended its old key that ends with {key.hint}.")
 
@@ -107,7 +108,7 @@ def extend_own_key(*, key: ExternalKey, until: datetime, by: User) -> None:
 
     Raises NotAllowed, KeyEndedLongAgo, EndSetByProvider, KeyInUse, CredentialRevoked.
     """
-    _check_allowed(key.credential, by)
+    _check_allowed(key.credential, by, "rotate")
     if key.active_until is None or key.active_until < timezone.now() - RESTORABLE_PERIOD:
         raise KeyEndedLongAgo
     if credentials.extend_key(key=key, until=until, by=by, by_subscriber=True):
@@ -118,8 +119,10 @@ def extend_own_key(*, key: ExternalKey, until: datetime, by: User) -> None:
         )
 
 
-def _check_allowed(credential: Credential, by: User) -> None:
+def _check_allowed(credential: Credential, by: User, action: str) -> None:
     """Raise NotAllowed, or RevealsPaused if the person's new address is not confirmed."""
+    if action not in settings.SUBSCRIBER_ACTIONS:
+        raise NotAllowed
     if by.reveals_rest_since:
         raise credentials.RevealsPaused
     is_visible = Credential.objects.visible_to(by).filter(pk=credential.pk).exists()

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
@@ -39,6 +40,8 @@ def action_page(
     found = get_object_or_404(
         own_credentials(request.user).select_related("customer"), pk=credential
     )
+    if form_class.permitted_as not in settings.SUBSCRIBER_ACTIONS:
+        raise Http404
     its_key = None
     if key is not None:
         keys = found.keys.filter(kind=ExternalKey.Kind.KEY, active_until__isnull=False)

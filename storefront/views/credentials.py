@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from allauth.account.adapter import get_adapter
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Q
@@ -183,6 +184,7 @@ def _credential_context(
         "keys": [key for key in keys if not _is_ended_key(key, now)],
         "ended_keys": [key for key in keys if _is_ended_key(key, now)],
         "may_manage": credential.may_be_managed_by(request.user) and not credential.revoked_at,
+        "permitted": settings.SUBSCRIBER_ACTIONS,
         "suspension": credential.suspensions.at(now).first(),
         "rotation": _rotation(keys, now),
         "new_key": _new_key(request, keys),

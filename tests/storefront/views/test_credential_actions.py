@@ -356,3 +356,22 @@ def test_history_groups_what_was_done_again_and_hides_staff(browser, credential,
         ("Your provider", "issued it with the key …OLDo", 1, None),
     ]
     assert admin.email not in text_of(page)
+
+
+def test_what_the_provider_does_not_permit_is_not_there(browser, credential, ada, settings):
+    settings.SUBSCRIBER_ACTIONS = ["suspend"]
+
+    page = text_of(browser.get(url_of(credential, "credential")))
+    verbs = ("rotate", "revoke", "suspend")
+    pages = {verb: browser.get(url_of(credential, verb)) for verb in verbs}
+
+    assert url_of(credential, "rotate") not in page
+    assert url_of(credential, "revoke") not in page
+    assert url_of(credential, "suspend") in page
+    assert {verb: each.status_code for verb, each in pages.items()} == {
+        "rotate": 404,
+        "revoke": 404,
+        "suspend": 200,
+    }
+    with pytest.raises(own_credentials.NotAllowed):
+        own_credentials.revoke_own_credential(credential=credential, reason="No.", by=ada.user)
