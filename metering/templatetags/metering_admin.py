@@ -9,7 +9,7 @@ from django import template
 from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
-from metering.admin import groups
+from metering.admin import groups, hubs
 from metering.admin.explanations import link_to
 from metering.ledger.quantities import format_field_value, format_quantity
 from metering.models import Claim, Delivery, IntakeStats, Quarantined
@@ -66,6 +66,20 @@ def refused_calls_of(credential: Credential) -> dict[str, Any]:
         "refused": figures.refused_of(credential.pk, MAX_REFUSED_FIGURES),
         "latest_refused": figures.latest_refused_of(credential.pk),
     }
+
+
+@register.simple_tag(takes_context=True)
+def hub_of(context: Any, target: Any) -> hubs.Hub | None:
+    """Return what belongs to a thing, as far as the user may see it."""
+    return hubs.hub_of(target, context["request"].user)
+
+
+@register.filter
+def hub_cell(value: Any) -> Any:
+    """Return a cell of a hub's table: a moment to the minute, and a dash for nothing."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return "\N{EN DASH}" if value in (None, "") else value
 
 
 @register.simple_tag

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from django.db.models import Exists, F, Max, OuterRef, Q
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
 
@@ -256,6 +256,18 @@ def change_credential(
         announce_change(
             f"the expiry of “{credential}” was changed", credential=credential, since=since, by=by
         )
+
+
+def people_who_may_reveal(*, credential: Credential) -> QuerySet[Subscriber]:
+    """Return owners of its customer, and holders who are members of it, also before they sign in.
+
+    Viewers see a credential that they hold, and reveal no key.
+    """
+    roles = Membership.Role
+    members = Membership.objects.filter(customer=credential.customer_id).filter(
+        Q(role=roles.OWNER) | Q(role=roles.MEMBER, subscriber__in=credential.holders.values("pk"))
+    )
+    return Subscriber.objects.filter(pk__in=members.values("subscriber"), erased_at=None)
 
 
 def holders_not_members(*, customer: Customer, holders: Iterable[Subscriber]) -> list[Subscriber]:

@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
 
 from revcred import hooks
-from revcred.actions import credentials, memberships
+from revcred.actions import credentials, memberships, subscribers, users
 from revcred.actions.credentials import NewKey
 from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, ConcealedField, FieldErrors
@@ -24,6 +24,8 @@ from revcred.models import Credential, ExternalKey, Gateway, Subscriber, Subscri
 from revcred.roles import RIGHT_LABELS
 
 ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
+INVITE_RIGHT = "revcred.invite_subscriber"
+MAX_PEOPLE_NAMED = 5
 NAME_IN_USE_MESSAGE = "This customer has a credential of this name already."
 KEY_IN_USE_MESSAGE = "Another credential has this key in that period already."
 
@@ -109,6 +111,24 @@ class SecretFields(forms.Form):
         return self.cleaned_data["secret"] or None
 
 
+def unseen_key_in_words(credential: Credential) -> str:
+    """Return a sentence if nobody can see the credential's key, or nobody yet; or nothing."""
+    people = list(credentials.people_who_may_reveal(credential=credential).select_related("user"))
+    if not people:
+        customer = credential.customer
+        return (
+            f"Nobody can see its key: it has no holder who is a member of {customer}, and"
+            f" {customer} has no owner. Add a holder."
+        )
+    if any(person.user is not None and person.user.is_active for person in people):
+        return ""
+    names = ", ".join(
+        f"{person} ({'invited' if person.invited_at else 'never invited'})"
+        for person in people[:MAX_PEOPLE_NAMED]
+    )
+    return f"Nobody can see its key until one of these people signs in: {names}."
+
+
 class IssueCredentialForm(SecretFields, ActionForm):
     """Asks for everything a new credential consists of."""
 
@@ -124,6 +144,11 @@ class IssueCredentialForm(SecretFields, ActionForm):
             "One of these belongs to another customer.",
         ),
         credentials.HoldersNotMembers: ("holders", ""),
+        subscribers.AddressOfAnotherSubscriber: (
+            "holders",
+            subscribers.AddressOfAnotherSubscriber.sentence,
+        ),
+        users.AddressOfStaff: ("holders", users.AddressOfStaff.sentence),
     }
 
     # Pickers, because there may be a million customers and subscriptions.
@@ -149,6 +174,11 @@ class IssueCredentialForm(SecretFields, ActionForm):
     holders = pickers.holders_picker(
         help_text="The people who use the credential and may reveal its key."
     )
+    invite = forms.BooleanField(
+        required=False,
+        label="Invite holders who do not sign in yet",
+        help_text="Sends each an e-mail with a link to choose a password and sign in.",
+    )
     environment = forms.CharField(
         max_length=50, required=False, help_text="Such as production or staging."
     )
@@ -170,10 +200,23 @@ class IssueCredentialForm(SecretFields, ActionForm):
         "generate_secret",
         "subscriptions",
         "holders",
+        "invite",
         "environment",
         "tags",
         "expires_at",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        user: Any = self.request.user
+        if not user.has_perm(INVITE_RIGHT):
+            del self.fields["invite"]
+
+    def _people_to_invite(self) -> list[Subscriber]:
+        """Return the holders to whom an invitation is sent."""
+        if not self.cleaned_data.get("invite"):
+            return []
+        return [holder for holder in self.cleaned_data["holders"] if holder.user_id is None]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -198,7 +241,15 @@ class IssueCredentialForm(SecretFields, ActionForm):
     def effects(self) -> list[confirmation.Effect]:
         data = self.cleaned_data
         reuse = _reuse_effects(data["key"], data["gateway"]) if data["use_again"] else []
-        return [*reuse, *self._expiry_effects()]
+        return [*reuse, *self._expiry_effects(), *self._invitation_effects()]
+
+    def _invitation_effects(self) -> list[confirmation.Effect]:
+        invited = self._people_to_invite()
+        if not invited:
+            return []
+        names = ", ".join(map(str, invited))
+        mails = confirmation.counted(len(invited), "invitation is", "invitations are")
+        return [confirmation.Effect(f"{mails} sent by e-mail: {names}.")]
 
     def _expiry_effects(self) -> list[confirmation.Effect]:
         """Return a question about a credential that is over, or that is never valid."""
@@ -241,10 +292,17 @@ class IssueCredentialForm(SecretFields, ActionForm):
             expires_at=data["expires_at"],
             by=by,
         )
-        # A generated key is not shown to staff: only holders reveal it.
+        invited = self._people_to_invite()
+        for person in invited:
+            subscribers.invite_subscriber(subscriber=person, by=by, request=self.request)
+        done = f"“{self.target}” was issued."
+        if invited:
+            done += f" Invited: {', '.join(map(str, invited))}."
+        # Whoever typed a key knows it. A generated one is not shown to staff.
         if data["key"]:
-            return f"“{self.target}” was issued."
-        return f"“{self.target}” was issued. Its holders find the key in the storefront."
+            return done
+        unseen = unseen_key_in_words(self.target)
+        return f"{done} {unseen or 'Its holders find the key in the storefront.'}"
 
 
 class CredentialActionForm(ActionForm):

@@ -29,6 +29,7 @@ from revcred.admin.credential_actions import (
     UnassignSubscriptionForm,
     holders_not_members_in_words,
     may_add_members,
+    unseen_key_in_words,
 )
 from revcred.admin.credential_filters import (
     AssignedProductFilter,
@@ -354,6 +355,7 @@ def credential_page_context(credential: Any) -> dict[str, Any]:
         "state": badge(state.label.lower(), CREDENTIAL_STATE_TONES[state]),
         "is_revoked": state is CredentialState.REVOKED,
         "is_suspended": credential.suspended,
+        "unseen_key": "" if credential.revoked_at else unseen_key_in_words(credential),
         "keys": credential.keys.select_related("gateway", "use")[:MAX_PERIODS_SHOWN],
         "assignments": credential.assignments.select_related("subscription__product")[
             :MAX_PERIODS_SHOWN

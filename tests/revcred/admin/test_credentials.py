@@ -17,7 +17,9 @@ from revcred.models import (
     ExternalKey,
     KeyUse,
     Membership,
+    OutgoingMail,
     SealedValue,
+    Subscriber,
 )
 from tests import factories
 from tests.confirming import asked, confirm, post
@@ -275,9 +277,11 @@ def test_making_holders_members_takes_the_right_to_add_members(client, page):
 
 
 def test_issuing_with_a_generated_key_and_secret(admin_client):
-    said = {"customer": a_customer().pk, "name": "Checkout", "generate_secret": "on"}
+    customer = a_customer()
+    holder = a_subscriber(customer)
+    said = {"customer": customer.pk, "name": "Checkout", "generate_secret": "on"}
 
-    response = admin_client.post(ADD, said, follow=True)
+    response = admin_client.post(ADD, said | {"holders": [holder.pk]}, follow=True)
 
     key = ExternalKey.objects.get()
     page = response.content.decode()
@@ -285,6 +289,50 @@ def test_issuing_with_a_generated_key_and_secret(admin_client):
     assert key.sealed.unseal("value") not in page
     assert key.sealed.unseal("secret").startswith(credentials.SECRET_PREFIX)
     assert key.sealed.unseal("secret") not in page
+
+
+def test_a_key_that_nobody_can_see_says_so_and_on_its_page(admin_client):
+    customer = a_customer("Acme")
+    told = "Nobody can see its key: it has no holder who is a member of Acme, and Acme has no owner"
+
+    page = admin_client.post(ADD, {"customer": customer.pk, "name": "Unseen"}, follow=True)
+
+    assert page.content.decode().count(told) == 2  # the message, and at the keys
+    credential = Credential.objects.get()
+    viewer = Subscriber.objects.create(email="viewer@example.com")
+    customer.memberships.create(subscriber=viewer, role="viewer")
+    credential.holders.add(viewer)
+    assert told in admin_client.get(page_of(credential)).content.decode()
+    owner = Subscriber.objects.create(email="owner@example.com")
+    customer.memberships.create(subscriber=owner, role="owner")
+    page = admin_client.get(page_of(credential)).content.decode()
+    assert "until one of these people signs in: owner@example.com (never invited)." in page
+    a_subscriber(customer, role="owner")
+    assert "Nobody can see" not in admin_client.get(page_of(credential)).content.decode()
+
+
+def test_issuing_invites_holders_who_do_not_sign_in_in_one_step(admin_client, client):
+    customer = a_customer("Acme")
+    new = Subscriber.objects.create(email="new@example.com")
+    known = a_subscriber(customer)
+    customer.memberships.create(subscriber=new, role="member")
+    said = {"customer": customer.pk, "name": "Checkout", "holders": [new.pk, known.pk]}
+
+    question = admin_client.post(ADD, said | {"invite": "on"})
+
+    assert asked(question)
+    assert "1 invitation is sent by e-mail: new@example.com." in question.content.decode()
+    assert not Credential.objects.exists()
+    page = admin_client.get(confirm(admin_client, question).url).content.decode()
+    assert "Invited: new@example.com." in page
+    assert [mail.recipient for mail in OutgoingMail.objects.all()] == ["new@example.com"]
+    new.refresh_from_db()
+    assert new.invited_at is not None
+    # Inviting is a right of its own.
+    clerk = factories.a_user("clerk@example.com", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename="add_credential"))
+    client.force_login(clerk)
+    assert "invite" not in client.get(ADD).context["form"].fields
 
 
 def test_a_key_in_use_is_an_error_of_its_field_and_not_shown_again(admin_client):

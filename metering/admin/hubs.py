@@ -1,0 +1,445 @@
+"""What belongs to a customer, subscriber, product or gateway: figures, and the latest of each.
+
+Each figure leads to the list that it counts. A hub costs a fixed number of queries, each by an
+index, and shows only what the user may see in the lists.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import models
+from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+
+from metering.admin.explanations import link_to
+from metering.admin.groups import QuarantineGroup
+from metering.customer_calls import CallFilter, ListedCall, list_calls
+from metering.ledger.daily_usage import ScopedUsage
+from metering.ledger.quantities import format_quantity
+from metering.ledger.scope import LedgerScope
+from metering.models import IntakeStats, Quarantined, QuarantineReason
+from metering.models.usage import CALLS_ELEMENT
+from revcred import hooks
+from revcred.admin.credentials import CREDENTIAL_STATE_TONES
+from revcred.admin_toolkit.badges import badge
+from revcred.metering_port import RECENT_CALLS_DAYS
+from revcred.models import (
+    AuditEvent,
+    Credential,
+    Customer,
+    ExternalKey,
+    Gateway,
+    Membership,
+    Product,
+    Subscriber,
+    Subscription,
+    Suspension,
+    User,
+)
+
+MAX_ROWS = 8  # of a table
+MAX_WAITING_READ = 1_000
+MAX_SUBSCRIPTIONS_READ = 500  # of a customer, for its calls
+MAX_CREDENTIALS_WITH_EVENTS = 200
+LATEST_CALLS_PERIOD = timedelta(days=31)
+
+Cell = SafeString | str | int | datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A number, and the list that it counts."""
+
+    label: str
+    value: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The first rows of something. `url`: the list with all of them."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    url: str = ""
+    nothing: str = "None."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """The figures and tables of a page."""
+
+    figures: Sequence[Figure]
+    tables: Sequence[Table]
+
+
+def hub_of(target: models.Model, user: User) -> Hub | None:
+    """Return the hub of a thing that has one, with what the user may see."""
+    make = HUBS.get(type(target))
+    if make is None:
+        return None
+    found = list(make(target, user))
+    return Hub(
+        figures=[each for each in found if isinstance(each, Figure)],
+        tables=[each for each in found if isinstance(each, Table)],
+    )
+
+
+def _list_url(model: type[models.Model], **query: Any) -> str:
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    return f"{address}?{urlencode(query)}" if query else address
+
+
+def _list_url_of(label: str, **query: Any) -> str:
+    return f"{reverse(f'admin:{label}_changelist')}?{urlencode(query)}"
+
+
+def _figure(label: str, value: int, url: str) -> Figure:
+    return Figure(label=label, value=f"{value:,}", url=url)
+
+
+# --- Parts that several hubs have -----------------------------------------------------------------
+
+
+def _state_figures(credentials: QuerySet[Credential], **query: Any) -> Iterator[Figure]:
+    """Yield how many credentials are in each state, by one query."""
+    now = timezone.now()
+    states = Credential.State
+    suspended = Suspension.objects.at(now).filter(credential=models.OuterRef("pk"))
+    state = Case(
+        When(revoked_at__lte=now, then=Value(states.REVOKED)),
+        When(expires_at__lte=now, then=Value(states.EXPIRED)),
+        When(models.Exists(suspended), then=Value(states.SUSPENDED)),
+        default=Value(states.ACTIVE),
+    )
+    rows = credentials.order_by().annotate(state=state).values_list("state").annotate(Count("pk"))
+    counts: Mapping[str, int] = dict(rows)
+    for each in states:
+        if counts.get(each) or each == states.ACTIVE:
+            label = f"{each.label} credentials"
+            yield _figure(label, counts.get(each, 0), _list_url(Credential, state=each, **query))
+
+
+def _credentials_table(credentials: QuerySet[Credential], url: str) -> Table:
+    """Return the credentials that were used last."""
+    now = timezone.now()
+    latest = (
+        credentials.with_suspended(now)  # type: ignore[attr-defined]
+        .annotate(used=Max("keys__use__last_used_at"))
+        .select_related("customer")
+        .order_by(models.F("used").desc(nulls_last=True), "-pk")[:MAX_ROWS]
+    )
+    rows = []
+    for each in latest:
+        state = each.state_at(now, suspended=each.suspended)
+        shown = badge(state.label.lower(), CREDENTIAL_STATE_TONES[state])
+        rows.append((link_to(each), link_to(each.customer), shown, each.used or "never"))
+    return Table(
+        title="Credentials, the last used first",
+        columns=("Name", "Customer", "State", "Last used"),
+        rows=rows,
+        url=url,
+        nothing="No credentials. Issue one, so that calls can be charged.",
+    )
+
+
+def _events_table(events: QuerySet[AuditEvent], url: str) -> Table:
+    rows = [
+        (
+            format_html(
+                '<a href="{}">{}</a>',
+                reverse("admin:revcred_auditevent_change", args=[event.pk]),
+                f"{event.at:%Y-%m-%d %H:%M}",
+            ),
+            event.get_verb_display(),
+            event.target,
+            event.actor,
+        )
+        for event in events.order_by("-pk")[:MAX_ROWS]
+    ]
+    return Table(
+        title="Latest events", columns=("When", "What", "Subject", "By"), rows=rows, url=url
+    )
+
+
+def _events_about(
+    rows_by_model: Mapping[type[models.Model], Iterable[int]],
+) -> QuerySet[AuditEvent]:
+    """Return the events about these rows, by the index of targets."""
+    condition = Q()
+    for model, numbers in rows_by_model.items():
+        condition |= Q(target_type=model._meta.label_lower, target_id__in=list(numbers))
+    return AuditEvent.objects.filter(condition)
+
+
+def _waiting_table(credentials: QuerySet[Credential]) -> Table:
+    """Return what waits under keys of these credentials, and why."""
+    waiting = Quarantined.objects.filter(released_at=None).of_credentials(credentials)  # type: ignore[arg-type]
+    found = Counter(
+        waiting.order_by().values_list("reason", "gateway", "fingerprint", "hint")[
+            :MAX_WAITING_READ
+        ]
+    )
+    gateways = Gateway.objects.in_bulk({gateway for _, gateway, *_ in found})
+    rows: list[Sequence[Cell]] = []
+    for (reason, gateway, fingerprint, hint), calls in found.most_common(MAX_ROWS):
+        group = QuarantineGroup(
+            reason=QuarantineReason(reason), fingerprint=fingerprint, gateway_id=gateway, hint=hint
+        )
+        address = _list_url(Quarantined, group=group.slug)
+        why = format_html('<a href="{}">{}</a>', address, group.reason.label)
+        is_cut = sum(found.values()) >= MAX_WAITING_READ
+        count = f"at least {calls:,}" if is_cut else f"{calls:,}"
+        rows.append((why, f"…{hint}", str(gateways.get(gateway, gateway)), count))
+    return Table(
+        title="Waiting in quarantine",
+        columns=("Why", "Key", "Gateway", "Calls"),
+        rows=rows,
+        url=_list_url(Quarantined),
+        nothing="Nothing waits under its keys.",
+    )
+
+
+def _calls_table(scope: LedgerScope, url: str) -> Table:
+    now = timezone.now()
+    wanted = CallFilter(start=now - LATEST_CALLS_PERIOD, end=now + timedelta(days=1), counted=True)
+    nothing_uncounted: Any = Quarantined.objects.none()
+    calls = list_calls(scope, nothing_uncounted, wanted, after=None, rows=MAX_ROWS)
+    gateways = Gateway.objects.in_bulk({call.gateway_id for call in calls})
+    credentials = Credential.objects.in_bulk({call.credential_id for call in calls})
+    return Table(
+        title="Latest calls",
+        columns=("When", "Gateway", "Credential", "Call", "Status", "Counted"),
+        rows=[_call_row(call, gateways, credentials) for call in calls],
+        url=url,
+        nothing=f"No calls in the last {LATEST_CALLS_PERIOD.days} days.",
+    )
+
+
+def _call_row(
+    call: ListedCall, gateways: Mapping[int, Gateway], credentials: Mapping[Any, Credential]
+) -> Sequence[Cell]:
+    receipt = reverse("admin:metering_transaction_change", args=[call.id])
+    when = format_html('<a href="{}">{}</a>', receipt, f"{call.occurred_at:%Y-%m-%d %H:%M:%S}")
+    gateway, credential = gateways.get(call.gateway_id), credentials.get(call.credential_id)
+    counted = ", ".join(f"{name} {format_quantity(n)}" for name, n in call.elements.items())
+    return (
+        *(when, str(gateway or ""), link_to(credential) if credential else None),
+        *(f"{call.method} {call.path}".strip(), call.status, counted),
+    )
+
+
+# --- A customer -----------------------------------------------------------------------------------
+
+
+def _customer_hub(customer: Customer, user: User) -> Iterator[Figure | Table]:
+    now = timezone.now()
+    mine = {"customer": customer.pk}
+    credentials = Credential.objects.filter(customer=customer)
+    subscriptions = list(
+        Subscription.objects.filter(customer=customer)
+        .select_related("product")
+        .order_by(models.F("active_until").desc(nulls_first=True), "-pk")[:MAX_SUBSCRIPTIONS_READ]
+    )
+    numbers = [each.pk for each in subscriptions]
+    scope = LedgerScope(customers=[customer.pk], credentials=[], subscriptions=numbers)
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    sees_usage = user.has_perm("metering.view_usage")
+    calls = _calls_by_subscription(scope, month, now) if sees_usage else {}
+    if user.has_perm("revcred.view_credential"):
+        yield from _state_figures(credentials, **mine)
+    if user.has_perm("revcred.view_subscription"):
+        active = sum(each.is_active_at(now) for each in subscriptions)
+        url = _list_url(Subscription, state="active", **mine)
+        yield _figure("Active subscriptions", active, url)
+    if sees_usage:
+        total = int(sum(calls.values()))
+        url = _list_url_of(
+            "metering_usage", **mine, element=CALLS_ELEMENT, since=f"{month:%Y-%m-%d}"
+        )
+        yield _figure("Calls this month", total, url)
+    if user.has_perm("revcred.view_subscription"):
+        yield Table(
+            title="Subscriptions",
+            columns=("Name", "Product", "From", "Until", "Calls this month"),
+            rows=[
+                (
+                    *(link_to(each), link_to(each.product), each.active_from, each.active_until),
+                    _against_quota(int(calls.get(each.pk, 0)), each.quota) if sees_usage else None,
+                )
+                for each in subscriptions[:MAX_ROWS]
+            ],
+            url=_list_url(Subscription, **mine),
+            nothing="No subscriptions. Its calls are charged to nothing.",
+        )
+    if user.has_perm("revcred.view_membership"):
+        yield _people_table(customer)
+    if user.has_perm("revcred.view_credential"):
+        yield _credentials_table(credentials, _list_url(Credential, **mine))
+    if user.has_perm("metering.view_quarantined"):
+        yield _waiting_table(credentials)
+    if user.has_perm("metering.view_transaction"):
+        yield _calls_table(scope, _list_url_of("metering_transaction", **mine))
+    if user.has_perm("revcred.view_auditevent"):
+        latest = credentials.order_by("-pk").values_list("pk", flat=True)
+        events = _events_about(
+            {
+                Customer: [customer.pk],
+                Subscription: numbers,
+                Credential: latest[:MAX_CREDENTIALS_WITH_EVENTS],
+            }
+        )
+        yield _events_table(events, reverse("admin:revcred_customer_history", args=[customer.pk]))
+
+
+def _calls_by_subscription(scope: LedgerScope, start: datetime, now: datetime) -> dict[int, Any]:
+    # Whole days: the end is not included.
+    usage = ScopedUsage(scope, start=start, end=now + timedelta(days=1))
+    return usage.by_element_and_party("subscription").get(CALLS_ELEMENT, {})
+
+
+def _against_quota(calls: int, quota: int | None) -> Cell:
+    if quota is None:
+        return f"{calls:,}"
+    share = f" ({100 * calls // quota} %)" if quota else ""
+    text = f"{calls:,} of {quota:,}{share}"
+    return badge(text, "warn") if calls > quota else text
+
+
+def _people_table(customer: Customer) -> Table:
+    members = Membership.objects.filter(customer=customer).select_related("subscriber__user")
+    return Table(
+        title="People",
+        columns=("Address", "Name", "Role", "Invitation", "Last sign-in"),
+        rows=[
+            (
+                *(link_to(each.subscriber), each.subscriber.name, each.get_role_display()),
+                *(_invitation(each.subscriber), _last_sign_in(each.subscriber)),
+            )
+            for each in members.order_by("pk")[:MAX_ROWS]
+        ],
+        url=_list_url(Membership, customer=customer.pk),
+        nothing="Nobody belongs to it, so nobody can see its keys.",
+    )
+
+
+def _invitation(subscriber: Subscriber) -> Cell:
+    if subscriber.user_id is not None:
+        return badge("signs in", "good")
+    if subscriber.invited_at:
+        return badge(f"invited {subscriber.invited_at:%Y-%m-%d}", "warn")
+    return badge("never invited", "over")
+
+
+def _last_sign_in(subscriber: Subscriber) -> Cell:
+    return (subscriber.user and subscriber.user.last_login) or "never"
+
+
+# --- A subscriber, a product, a gateway -----------------------------------------------------------
+
+
+def _subscriber_hub(subscriber: Subscriber, user: User) -> Iterator[Figure | Table]:
+    held = Credential.objects.filter(holders=subscriber)
+    if user.has_perm("revcred.view_credential"):
+        yield from _state_figures(held, holder=subscriber.pk)
+    if user.has_perm("revcred.view_membership"):
+        memberships = Membership.objects.filter(subscriber=subscriber).select_related("customer")
+        rows = [
+            (link_to(each.customer), each.get_role_display()) for each in memberships[:MAX_ROWS]
+        ]
+        yield Table(
+            title="Customers",
+            columns=("Name", "Role"),
+            rows=rows,
+            url=_list_url(Membership, subscriber=subscriber.pk),
+            nothing="A member of no customer, so that nothing can be seen there.",
+        )
+    if user.has_perm("revcred.view_credential"):
+        yield _credentials_table(held, _list_url(Credential, holder=subscriber.pk))
+    if user.has_perm("metering.view_quarantined"):
+        yield _waiting_table(held)
+    if user.has_perm("revcred.view_auditevent"):
+        about: dict[type[models.Model], Iterable[int]] = {Subscriber: [subscriber.pk]}
+        if subscriber.user_id:
+            about[User] = [subscriber.user_id]
+        history = reverse("admin:revcred_subscriber_history", args=[subscriber.pk])
+        yield _events_table(_events_about(about), history)
+
+
+def _product_hub(product: Product, user: User) -> Iterator[Figure | Table]:
+    now = timezone.now()
+    mine = {"product": product.pk}
+    if user.has_perm("revcred.view_subscription"):
+        counts = Subscription.objects.filter(product=product).aggregate(
+            active=Count("pk", Q(active_from__lte=now) & ~Q(active_until__lte=now)),
+            ended=Count("pk", Q(active_until__lte=now)),
+            later=Count("pk", Q(active_from__gt=now)),
+        )
+        labels = {"active": "Active", "ended": "Ended", "later": "Later"}
+        for state, label in labels.items():
+            url = _list_url(Subscription, state=state, **mine)
+            yield _figure(f"{label} subscriptions", counts[state], url)
+    if user.has_perm("metering.view_usage"):
+        lately = hooks.recent_calls_of(product=product)
+        label = f"Calls in the last {RECENT_CALLS_DAYS} days"
+        value = f"{lately.calls:,}" if lately.is_complete else f"more than {lately.calls:,}"
+        since = f"{now - timedelta(days=RECENT_CALLS_DAYS):%Y-%m-%d}"
+        url = _list_url_of("metering_usage", **mine, element=CALLS_ELEMENT, since=since)
+        yield Figure(label=label, value=value, url=url)
+    if user.has_perm("revcred.view_subscription"):
+        latest = Subscription.objects.filter(product=product).select_related("customer")
+        yield Table(
+            title="Latest subscriptions",
+            columns=("Name", "Customer", "From", "Until"),
+            rows=[
+                (link_to(each), link_to(each.customer), each.active_from, each.active_until)
+                for each in latest.order_by("-pk")[:MAX_ROWS]
+            ],
+            url=_list_url(Subscription, **mine),
+            nothing="Nobody subscribes to it.",
+        )
+    if user.has_perm("revcred.view_auditevent"):
+        history = reverse("admin:revcred_product_history", args=[product.pk])
+        yield _events_table(_events_about({Product: [product.pk]}), history)
+
+
+def _gateway_hub(gateway: Gateway, user: User) -> Iterator[Figure | Table]:
+    mine = {"gateway": gateway.pk}
+    since = timezone.now() - timedelta(days=1)
+    if user.has_perm("metering.view_intakestats"):
+        fields = ("accepted", "attributed", "quarantined", "rejected", "conflicting")
+        sums = IntakeStats.objects.filter(gateway=gateway, hour__gte=since).aggregate(
+            **{name: Sum(name, default=0) for name in fields}
+        )
+        hours = _list_url(IntakeStats, **mine, since=f"{since:%Y-%m-%d %H:%M}")
+        urls = {
+            "attributed": _list_url_of("metering_transaction", **mine),
+            "quarantined": _list_url(Quarantined, **mine),
+            "rejected": _list_url_of("metering_rejection", **mine),
+            "conflicting": _list_url_of("metering_conflict", **mine),
+        }
+        for name in fields:
+            yield _figure(f"{name.capitalize()}, last 24 hours", sums[name], urls.get(name, hours))
+    if user.has_perm("revcred.view_credential"):
+        keys = ExternalKey.objects.filter(gateway=gateway).values("credential").distinct()
+        url = _list_url(Credential, **mine)
+        yield _figure("Credentials with a key only for it", keys.count(), url)
+    if user.has_perm("revcred.view_auditevent"):
+        history = reverse("admin:revcred_gateway_history", args=[gateway.pk])
+        yield _events_table(_events_about({Gateway: [gateway.pk]}), history)
+
+
+HUBS: Mapping[type[models.Model], Callable[[Any, User], Iterator[Figure | Table]]] = {
+    Customer: _customer_hub,
+    Subscriber: _subscriber_hub,
+    Product: _product_hub,
+    Gateway: _gateway_hub,
+}
