@@ -208,9 +208,9 @@ def place(settings, tmp_path):
     logging.disable(logging.NOTSET)
 
 
-# Shows what undoing would move: it is done and rolled back, which PostgreSQL counts as writing.
 # Only the content of a list asks for these: see `tests/revcred/uploads/test_rights.py`.
 RIGHTS_OF_LISTS = {"revcred.upload_usage"}
+# Shows what undoing would move: it is done and rolled back, which PostgreSQL counts as writing.
 TRIES_OUT = "revcred_upload_undo,"
 
 
