@@ -103,9 +103,6 @@ class ProductForm(KeepsMicrosecondsForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A script that posts the form of an earlier version leaves it as it is.
-        if issuing := self.fields.get("credential_issuing"):
-            issuing.required = False
         product = self.instance
         if product.pk and product.restricted and not product.sources.exists():
             self.initial["without_sources"] = self.CLOSED

@@ -274,7 +274,12 @@ def restricted_product(admin_client):
     product = factories.a_product("Geo")
     product.sources.set([maps])
     factories.a_subscription(product=product)
-    typed = {"name": "Geo", "external_key": "geo", "sources": [tiles.pk]}
+    typed = {
+        "name": "Geo",
+        "external_key": "geo",
+        "sources": [tiles.pk],
+        "credential_issuing": product.credential_issuing,
+    }
     return product, change(admin_client, product, typed)
 
 
