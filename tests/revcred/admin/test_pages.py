@@ -10,7 +10,7 @@ from django.utils import timezone
 from metering.inbox.intake import accept_calls
 from metering.models import Claim, Conflict, DiscoveredSource, GatewayToken, Rejection
 from revcred.actions import credentials
-from revcred.models import OutgoingMail, Source, Upload, User, UserToken
+from revcred.models import CredentialRequest, OutgoingMail, Source, Upload, User, UserToken
 from tests.factories import (
     a_call,
     a_credential,
@@ -38,6 +38,7 @@ LISTS = [
     "metering_usage",
     "revcred_auditevent",
     "revcred_credential",
+    "revcred_credentialrequest",
     "revcred_customer",
     "revcred_gateway",
     "revcred_membership",
@@ -79,6 +80,12 @@ def one_more(number: int) -> None:
         transaction_id=f"known-{number}",
         received_at=timezone.now(),
         content={"calls": 2},
+    )
+    CredentialRequest.objects.create(
+        customer=customer,
+        subscription=subscription,
+        subscriber=a_subscriber(customer),
+        name=f"Requested {number}",
     )
     Rejection.objects.create(gateway=gateway, door="/v1/transactions", code="x", message="Too old")
     Claim.objects.create(cause="A test")
