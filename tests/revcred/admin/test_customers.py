@@ -191,7 +191,12 @@ def test_a_subscription_ends_after_it_starts(admin_client):
 
 def test_the_sources_of_a_product_claim_what_fits_now(admin_client):
     source = Source.objects.create(name="Tiles", external_key="tiles")
-    said = {"name": "Maps", "external_key": "maps", "published": "on", "sources": [source.pk]}
+    said = {
+        "name": "Maps",
+        "external_key": "maps",
+        "sources": [source.pk],
+        "credential_issuing": Product.CredentialIssuing.PROVIDER,
+    }
 
     admin_client.post(reverse("admin:revcred_product_add"), said)
 
