@@ -194,7 +194,10 @@ class TransactionAdmin(ReceiptModelAdmin):
         # Its latest day and not today: an admin looks at gateways that have gone quiet, too.
         if gateway is not None and gateway.last_seen_at is not None:
             latest = min(latest, gateway.last_seen_at)
-        return latest - LATEST_PERIOD
+        try:
+            return latest - LATEST_PERIOD
+        except OverflowError:
+            return None  # no call is older than the first day of all
 
 
 @admin.register(Conflict)

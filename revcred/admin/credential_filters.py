@@ -1,4 +1,4 @@
-"""Filters of the list of credentials. Each is quick on a million of them: see `bench/plans.py`."""
+"""Filters of the list of credentials."""
 
 from datetime import datetime
 from typing import Any
