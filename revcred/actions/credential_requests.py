@@ -41,6 +41,10 @@ class NotOffered(Exception):
     """The subscription is not active, or its product lets only the provider issue credentials."""
 
 
+class RequestTooLate(Exception):
+    """The subscription is not active any more, or the expiry that was asked for is over."""
+
+
 class TooManyCredentials(Exception):
     """The customer has as many credentials for the product as it may have."""
 
@@ -166,9 +170,13 @@ def withdraw_request(*, request: CredentialRequest, by: User) -> None:
 def approve_request(*, request: CredentialRequest, by: User) -> Credential:
     """Issue the credential that was requested, and tell whoever asked for it.
 
-    Raises AlreadyDecided, CredentialNameInUse, HoldersNotMembers.
+    Raises AlreadyDecided, RequestTooLate, CredentialNameInUse, HoldersNotMembers.
     """
     _decide(request, State.APPROVED, verb=AuditVerb.APPROVED, by=by)
+    now = timezone.now()
+    is_active = Subscription.objects.at(now).filter(pk=request.subscription_id).exists()
+    if not is_active or (request.expires_at and request.expires_at <= now):
+        raise RequestTooLate
     credential = credentials.issue_credential(
         customer=request.customer,
         name=request.name,

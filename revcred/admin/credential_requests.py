@@ -21,6 +21,10 @@ REQUEST_STATE_TONES: dict[str, BadgeTone] = {
 }
 REQUEST_ERRORS: FieldErrors = {
     credential_requests.AlreadyDecided: (None, "Somebody has decided this request meanwhile."),
+    credential_requests.RequestTooLate: (
+        None,
+        "The subscription or the expiry has ended meanwhile. Reject the request, and say so.",
+    ),
     credentials.CredentialNameInUse: (
         None,
         "This customer has a credential of this name by now. Reject the request, and say so.",

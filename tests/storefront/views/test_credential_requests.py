@@ -161,6 +161,20 @@ def test_a_request_waits_is_approved_and_told(browser, customer, ada, admin, sig
         )
 
 
+def test_a_request_that_comes_too_late_is_not_approved(browser, customer, admin, sign_in):
+    subscription = offered(customer, Issuing.REQUEST)
+    browser.post(NEW, sent(subscription, confirmed="1"))
+    request = CredentialRequest.objects.get()
+    subscription.active_until = timezone.now()
+    subscription.save()
+
+    with pytest.raises(credential_requests.RequestTooLate):
+        credential_requests.approve_request(request=request, by=admin)
+
+    assert not Credential.objects.exists()
+    assert CredentialRequest.objects.waiting().exists()
+
+
 def test_a_rejection_says_why(browser, customer, admin):
     subscription = offered(customer, Issuing.REQUEST)
     browser.post(NEW, sent(subscription, confirmed="1"))
