@@ -107,7 +107,12 @@ def test_one_with_sources_cannot_be_opened(product):
 
 
 def form_of(product, **fields):
-    return {"name": product.name, "external_key": product.external_key, "sources": []} | fields
+    return {
+        "name": product.name,
+        "external_key": product.external_key,
+        "sources": [],
+        "credential_issuing": product.credential_issuing,
+    } | fields
 
 
 def test_the_form_asks_what_a_product_without_its_last_source_counts(admin_client, product):

@@ -115,7 +115,8 @@ def test_attempts_at_many_logins_are_a_bounded_number_of_events_and_none_is_lost
 
     settings.MAX_ATTEMPT_EVENTS_PER_HOUR = 100
     sign_ins.record_counted_attempts()
-    assert [each[3] for each in events()] == [1, 1, 1, 1, 1, 1, 2, 2]
+    # The last five in any order.
+    assert sorted(each[3] for each in events()) == [1, 1, 1, 1, 1, 1, 2, 2]
     assert not FailedSignIns.objects.exists()
 
 

@@ -41,7 +41,10 @@ def test_only_keys_and_secrets_are_secret():
         (kind, each.name) for kind in ListKind for each in columns.columns_of(kind) if each.secret
     ]
 
-    assert secret == [(ListKind.CREDENTIALS, name) for name in ("key", "aliases", "secret")]
+    assert secret == [
+        *((ListKind.CREDENTIALS, name) for name in ("key", "aliases", "secret")),
+        (ListKind.USAGE, "key"),
+    ]
 
 
 @pytest.mark.parametrize(
