@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
+from cachetools import LRUCache
 from django.conf import settings
 
 from metering.api.authentication import cached_gateway_id
@@ -24,9 +25,11 @@ T = TypeVar("T")
 OVER_FAIR_SHARE_MESSAGE = "This gateway has most of the requests in flight. Send it again."
 # All whose tokens are not known, or not for long, are counted together.
 NOBODY = 0
-UNKNOWN_TOKENS_WITHOUT_PAUSE = 20  # within a second, such as of gateways that were suspended
-UNKNOWN_TOKEN_PAUSE_SECONDS = 1.0
+# Within a second, of one sender: a gateway that was suspended, or does not slow down.
+REJECTIONS_WITHOUT_PAUSE = 20
+REJECTION_PAUSE_SECONDS = 1.0  # as long as `SlowDown` asks for
 MAX_PAUSING_ANSWERS = 500  # in a process; each holds a connection
+MAX_REJECTED_SENDERS = 1_000  # remembered in a process
 RECENTLY_SEEN_SECONDS = 10.0  # a gateway seen within them counts as one that shares the threads
 
 
@@ -136,30 +139,31 @@ class FairTurns:
             asyncio.get_running_loop().call_soon(self._give_next)
 
 
-class UnknownTokenPause:
-    """A pause before the answer to a token that is not valid, once many have been tried.
+class RejectionPause:
+    """A pause before an answer that rejects a POST, once its sender has had many of them.
 
-    Whoever tries one after the other over a connection, or over many, is slow then, and what they
-    cost no longer depends on how fast this process is. A pause holds no thread and no body.
+    Whoever tries one token after the other, or goes on when told to slow down, is slow then. What
+    they cost no longer depends on how fast this process is. A pause holds no thread and no body.
     """
 
     def __init__(self) -> None:
-        self._tried_at: deque[float] = deque(maxlen=UNKNOWN_TOKENS_WITHOUT_PAUSE)
+        self._rejected_at: LRUCache[int, deque[float]] = LRUCache(maxsize=MAX_REJECTED_SENDERS)
         self._pausing = 0
 
-    async def wait(self) -> None:
-        """Count one more, and wait if there were many within the last second."""
+    async def wait(self, sender: int) -> None:
+        """Count one more of a gateway, or of nobody. Wait if it had many within the last second."""
         now = time.monotonic()
+        rejected_at = self._rejected_at.setdefault(sender, deque(maxlen=REJECTIONS_WITHOUT_PAUSE))
         are_many = (
-            len(self._tried_at) == UNKNOWN_TOKENS_WITHOUT_PAUSE
-            and now - self._tried_at[0] < UNKNOWN_TOKEN_PAUSE_SECONDS
+            len(rejected_at) == REJECTIONS_WITHOUT_PAUSE
+            and now - rejected_at[0] < REJECTION_PAUSE_SECONDS
         )
-        self._tried_at.append(now)
+        rejected_at.append(now)
         if not are_many or self._pausing >= MAX_PAUSING_ANSWERS:
             return
         self._pausing += 1
         try:
-            await asyncio.sleep(UNKNOWN_TOKEN_PAUSE_SECONDS)
+            await asyncio.sleep(REJECTION_PAUSE_SECONDS)
         finally:
             self._pausing -= 1
 

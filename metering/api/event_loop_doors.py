@@ -17,14 +17,15 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
-from metering.api.authentication import cached_gateway_id
+from metering.api.authentication import Admission, cached_gateway_id
 from metering.api.concurrency import (
     NOBODY,
     FairTurns,
     InFlightRequests,
-    UnknownTokenPause,
+    RejectionPause,
     WaitingByGateway,
 )
+from metering.api.errors import SlowDown
 from metering.api.pipeline import DatabaseTime, Intake
 from metering.api.registered_doors import DOORS
 from metering.inbox.group_commit import DeliveryRow, commit_each_row
@@ -116,7 +117,7 @@ class EventLoopDoors:
         self._dialects = {path: door.dialect for door in DOORS for path in door.paths}
         self._in_flight = InFlightRequests(share_above=settings.FAIR_SHARE_ABOVE)
         self._turns = FairTurns()
-        self._unknown_token_pause = UnknownTokenPause()
+        self._rejection_pause = RejectionPause()
 
     def take(self, method: str, path: str) -> bool:
         """Return True if this is a POST at a door."""
@@ -130,6 +131,7 @@ class EventLoopDoors:
         What `receive` raises as an APIException is answered like any other error.
         """
         dialect = self._dialects[path]
+        admission: Admission | None = None
         intake: Intake | None = None
         gateway_id = cached_gateway_id(
             headers.get("authorization", ""), headers.get("x-api-key", "")
@@ -142,10 +144,12 @@ class EventLoopDoors:
                 if self._in_flight.is_shared():
                     await self._turns.wait_for_turn(gateway_id or NOBODY)
                 answer = await self._run(intake.steps())
-        except AuthenticationFailed as error:
-            intake = None  # with the body
-            await self._unknown_token_pause.wait()
-            answer = dialect.answer_error(error, path)
+        except (AuthenticationFailed, SlowDown) as error:
+            admission = intake.admission if intake else None
+            # The body, which both refer to, is not held during the pause.
+            intake, rejection = None, error.with_traceback(None)
+            await self._rejection_pause.wait(gateway_id or NOBODY)
+            answer = dialect.answer_error(rejection, path)
         except APIException as error:
             answer = dialect.answer_error(error, path)
         except (DatabaseError, InterfaceError):
@@ -154,7 +158,8 @@ class EventLoopDoors:
             # Granian would print the error's text, which may quote what was sent.
             logger.exception("A POST failed.")
             answer = dialect.answer_error(InternalError(), path)
-        admission = intake.admission if intake else None
+        if intake:
+            admission = intake.admission
         return dialect.encode(
             answer, headers=headers, gateway=admission.gateway if admission else None
         )

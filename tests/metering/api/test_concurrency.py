@@ -132,14 +132,15 @@ def test_a_small_post_is_committed_before_most_of_the_large_ones_that_came_first
     assert groups == [[GREEDY, MODEST], [GREEDY, MODEST], [GREEDY, GREEDY, GREEDY]]
 
 
-def test_answers_to_unknown_tokens_pause_once_there_are_many(monkeypatch):
+def test_rejections_of_one_sender_pause_once_there_are_many(monkeypatch):
     monkeypatch.setattr(concurrency, "MAX_PAUSING_ANSWERS", 3)
-    at_once = concurrency.UNKNOWN_TOKENS_WITHOUT_PAUSE
+    at_once = concurrency.REJECTIONS_WITHOUT_PAUSE
 
     async def answers_without_pause():
-        pause = concurrency.UnknownTokenPause()
-        waits = [asyncio.create_task(pause.wait()) for _ in range(at_once + 5)]
+        pause = concurrency.RejectionPause()
+        waits = [asyncio.create_task(pause.wait(GREEDY)) for _ in range(at_once + 5)]
         await asyncio.sleep(0)
+        await pause.wait(MODEST)  # returns at once
         done = [wait.done() for wait in waits]
         for wait in waits[at_once:]:
             wait.cancel()
@@ -151,26 +152,41 @@ def test_answers_to_unknown_tokens_pause_once_there_are_many(monkeypatch):
     assert asyncio.run(answers_without_pause()) == [True] * at_once + [False] * 3 + [True] * 2
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize("invalid", ["hak_nonsense", "", None])
-def test_only_tokens_that_are_not_valid_make_answers_pause(monkeypatch, token, invalid):
+@pytest.fixture
+def paused(monkeypatch):
+    """Those whose rejections would have paused."""
     paused = []
 
-    async def wait(_):
-        paused.append(True)
+    async def wait(_, sender):
+        paused.append(sender)
 
-    monkeypatch.setattr(concurrency.UnknownTokenPause, "wait", wait)
+    monkeypatch.setattr(concurrency.RejectionPause, "wait", wait)
     monkeypatch.setattr("metering.api.event_loop_doors.close_old_connections", lambda: None)
-    valid = invalid is None
-    shown = token if valid else invalid
-    answer = LoopClient().post(
+    return paused
+
+
+def post_nothing(token):
+    return LoopClient().post(
         "/v1/transactions",
         "[]",
         content_type="application/json",
-        headers={"authorization": f"Bearer {shown}"},
+        headers={"authorization": f"Bearer {token}"},
     )
 
-    assert (answer.status_code == 401, paused) == (not valid, [] if valid else [True])
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("invalid", ["hak_nonsense", ""])
+def test_rejections_of_unknown_tokens_pause(paused, invalid):
+    assert (post_nothing(invalid).status_code, paused) == (401, [NOBODY])
+
+
+@pytest.mark.django_db
+def test_rejections_of_a_gateway_that_is_told_to_slow_down_pause(paused, gateway, token, settings):
+    assert (post_nothing(token).status_code == 401, paused) == (False, [])
+
+    settings.MAX_BACKLOG_PER_GATEWAY = 0
+
+    assert (post_nothing(token).status_code, paused) == (429, [gateway.pk])
 
 
 @pytest.fixture
