@@ -22,6 +22,7 @@ from revcred.uploads.columns import ListKind
 from revcred.uploads.worker import process_waiting_uploads
 from tests import factories
 from tests.metering.attribution.test_processing import no_differences
+from tests.revcred.uploads.conftest import counts, problems
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -80,16 +81,6 @@ def applied(text, *, whole=False):
 def undone(upload):
     actions.undo_upload(upload=upload, by=upload.applied_by)
     return worked(upload)
-
-
-def counts(upload):
-    assert upload.state == Upload.State.READY, upload.error
-    return {action: count for action, count in upload.preview["counts"].items() if count}
-
-
-def problems(upload):
-    found = actions.list_row_problems(upload=upload)
-    return [(each.row, each.column, each.message) for each in found]
 
 
 def calls_of(subscription):

@@ -4,6 +4,7 @@ from io import BytesIO
 
 import pytest
 
+from revcred.models import Upload
 from revcred.uploads import actions
 from revcred.uploads.columns import ListKind
 from revcred.uploads.worker import process_waiting_uploads
@@ -68,3 +69,15 @@ def undone():
 
 def rows(header, *lines):
     return "\n".join([header, *lines, ""])
+
+
+def counts(upload):
+    """Rows of a preview by action, without those of 0."""
+    assert upload.state == Upload.State.READY, upload.error
+    return {action: count for action, count in upload.preview["counts"].items() if count}
+
+
+def problems(upload):
+    """Problems of rejected rows: row, column, message."""
+    found = actions.list_row_problems(upload=upload)
+    return [(each.row, each.column, each.message) for each in found]

@@ -8,21 +8,11 @@ from revcred.models import Gateway, Upload
 from revcred.uploads import actions
 from revcred.uploads.columns import ListKind
 from tests import factories
-from tests.revcred.uploads.conftest import rows, worked
+from tests.revcred.uploads.conftest import counts, problems, rows, worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HEADER = "name,kind,accepted_days,ids_from_callers,event_elements,check_mode,key_name"
-
-
-def counts(upload):
-    assert upload.state == Upload.State.READY, upload.error
-    return {action: count for action, count in upload.preview["counts"].items() if count}
-
-
-def problems(upload):
-    found = actions.list_row_problems(upload=upload)
-    return [(each.row, each.column, each.message) for each in found]
 
 
 def settings_of(name):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from revcred.models import AuditEvent, Product, Source, Upload
+from revcred.models import AuditEvent, Product, Source
 from revcred.uploads import actions
 from revcred.uploads.columns import ListKind
 from tests import factories
-from tests.revcred.uploads.conftest import rows, worked
+from tests.revcred.uploads.conftest import counts, problems, rows, worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -17,16 +17,6 @@ HEADER = "external_key,name,version,sources,also_without_source"
 def _sources():
     for name in ("tiles", "routes", "forecast"):
         Source.objects.create(name=name.title(), external_key=name)
-
-
-def counts(upload):
-    assert upload.state == Upload.State.READY, upload.error
-    return {action: count for action, count in upload.preview["counts"].items() if count}
-
-
-def problems(upload):
-    found = actions.list_row_problems(upload=upload)
-    return [(each.row, each.column, each.message) for each in found]
 
 
 def described(key):

@@ -7,21 +7,11 @@ from django.db.transaction import atomic
 from revcred.models import AuditEvent, PathRule, Source, Upload
 from revcred.uploads import actions, applying
 from revcred.uploads.columns import ListKind
-from tests.revcred.uploads.conftest import rows, worked
+from tests.revcred.uploads.conftest import counts, problems, rows, worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HEADER = "external_key,name,match,path"
-
-
-def counts(upload):
-    assert upload.state == Upload.State.READY, upload.error
-    return {action: count for action, count in upload.preview["counts"].items() if count}
-
-
-def problems(upload):
-    found = actions.list_row_problems(upload=upload)
-    return [(each.row, each.column, each.message) for each in found]
 
 
 def rules(key="tiles"):
