@@ -46,6 +46,7 @@ WITH twice AS MATERIALIZED (
     ) s ON true
     OFFSET 0
 ), compared AS (
+    -- in: rows with the call of their id that exists; out: the same with problems
     SELECT
         seen.*,
         true AS is_new, NULL::bigint AS target_id, NULL::jsonb AS before, NULL::jsonb AS after,

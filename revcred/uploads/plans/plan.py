@@ -154,6 +154,16 @@ compared AS (
     FROM seen LEFT JOIN twice t ON t.same = seen.{same}
     OFFSET 0
 )
+{decided_rows(effects)}
+"""
+
+
+def decided_rows(effects: Mapping[str, str]) -> str:
+    """Return the last SELECT of a plan's query: from `compared`, each row with its action.
+
+    `effects`: names of effects and their conditions.
+    """
+    return f"""
 SELECT
     compared.*,
     CASE

@@ -13,8 +13,8 @@ from revcred.uploads.plans.plan import (
     CHUNK_TABLE,
     ListPlan,
     UndoPlan,
+    decided_rows,
     delete_created_statement,
-    effects_array,
     insert_and_record_statement,
     undone_changes_source,
 )
@@ -72,6 +72,7 @@ WITH twice AS MATERIALIZED (
         ON r.match = coalesce(row.match, 'begins_with') AND r.text = row.path
     OFFSET 0
 ), compared AS (
+    -- in: rows with what exists of them; out: the same with what would change, and problems
     SELECT
         seen.*,
         CASE WHEN path IS NULL THEN NOT existed ELSE rule_id IS NULL END AS is_new,
@@ -101,26 +102,14 @@ WITH twice AS MATERIALIZED (
         END IS TRUE AS is_superseded
     FROM seen OFFSET 0
 )
-SELECT
-    compared.*,
-    CASE
-        WHEN is_superseded THEN 'unchanged'
-        WHEN invalid IS NOT NULL OR problems <> '{{{{}}}}' THEN 'rejected'
-        WHEN is_new THEN 'create'
-        WHEN after = '{{{{}}}}' THEN 'unchanged'
-        ELSE 'update'
-    END AS action,
-    -- Applying compares this hash, to find rows whose thing somebody has changed since the check.
-    CASE WHEN NOT is_new THEN md5(concat_ws(' ', target_id, before, after)) END AS version,
-    {
-    effects_array(
+{
+    decided_rows(
         {
             "add_path_rule": "path IS NOT NULL AND rule_id IS NULL",
             "update": "existed AND (path IS NOT NULL AND rule_id IS NULL OR after <> '{{}}')",
         }
     )
-} AS effects
-FROM compared
+}
 """
 
 # A source whose rows give no name gets its external key as its name.
