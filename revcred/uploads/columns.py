@@ -65,13 +65,16 @@ class CellRules:
     def parse_state(self, cell: str) -> str:
         return parse_state(cell, words=self.state_words)
 
+    def plan_parser(self) -> "CellParser":
+        # A plan's name may have a comma: only a person knows.
+        return several_parser(text_parser(200), also=self.plan_separator)
+
     def parser_of(self, column: "ListColumn") -> "CellParser":
         """Return the parser of the column's cells under these rules."""
         if column.parse is parse_moment_cell:
             return self.parse_moment
         if column.parse is parse_plan_cell:
-            # A plan's name may have a comma: only a person knows.
-            return several_parser(text_parser(200), also=self.plan_separator)
+            return self.plan_parser()
         return self.parse_state if column.parse is parse_state_cell else column.parse
 
 
@@ -183,7 +186,7 @@ def parse_state_cell(cell: str) -> str:
 
 def parse_plan_cell(cell: str) -> str:
     """Return the plans of the cell, by the rules for lists without any choice."""
-    return several_parser(text_parser(200))(cell)
+    return CellRules().plan_parser()(cell)
 
 
 def parse_role_cell(cell: str) -> str:

@@ -165,12 +165,9 @@ def staged_rows(
     joined = joined_columns(mapped)
     stagers = [(cells_at(at), _cell_stager(column, rules)) for column, at in joined]
     width = sum(len(staged_columns(column)) for column, _ in joined)
-    blank = (None,) * width
-    names = {read.header[position]: column.name for position, column in mapped.items()}
     for number, cells in read.rows:
         if isinstance(cells, RowError):
-            problem = (names.get(cells.column, ""), "", cells.message, UNREAD_ROW)
-            yield number, json.dumps([problem]), *blank
+            yield _unread_row(number, cells, mapped, read.header, width)
             continue
         problems: list[CellProblem] = []
         values: list[str | None] = []
@@ -197,11 +194,9 @@ def encoded_rows(
     ]
     by_name = {column.name: column for column in mapped.values()}
     blank = (None,) * width
-    names = {read.header[position]: column.name for position, column in mapped.items()}
     for number, cells in read.rows:
         if isinstance(cells, RowError):
-            problem = (names.get(cells.column, ""), "", cells.message, UNREAD_ROW)
-            yield number, json.dumps([problem]), *blank
+            yield _unread_row(number, cells, mapped, read.header, width)
             continue
         problems: list[CellProblem] = []
         values = {**fixed_values}
@@ -224,6 +219,15 @@ def encoded_rows(
                 shown = shown_cell(blamed, values.get(error.column, "")) if blamed else ""
                 problems.append((error.column, shown, str(error)))
         yield number, json.dumps(problems) if problems else None, *staged
+
+
+def _unread_row(
+    number: int, error: RowError, mapped: Mapping[int, ListColumn], header: list[str], width: int
+) -> StagedRow:
+    """Return a row that could not be read, with `width` values that are all missing."""
+    names = {header[position]: column.name for position, column in mapped.items()}
+    problem = (names.get(error.column, ""), "", error.message, UNREAD_ROW)
+    return number, json.dumps([problem]), *(None,) * width
 
 
 def joined_columns(mapped: Mapping[int, ListColumn]) -> list[tuple[ListColumn, list[int]]]:

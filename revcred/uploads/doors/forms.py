@@ -1,6 +1,6 @@
 """Forms of an upload's pages: its file, its columns, and the choices on unknown entries."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import Any
 from zoneinfo import available_timezones
@@ -331,19 +331,16 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
 }
 
 
-# A new credential without a key has its problem at the key; people are named by two columns.
-COLUMNS_BY_CHOICE: Mapping[str, frozenset[str]] = {
-    "missing_keys": frozenset({"key"}),
-    "duplicates": frozenset({"key", "name", "email", "external_key", "aliases"}),
-    "people_of_others": frozenset({"holders", "customer"}),
+# Columns whose rejected rows a choice concerns. A new credential without a key has its problem at
+# the key, and people are named by two columns.
+COLUMNS_BY_CHOICE: Mapping[str, Collection[str]] = {
+    choice: [column for column, fields in CHOICE_FIELDS_BY_COLUMN.items() if choice in fields]
+    for fields in CHOICE_FIELDS_BY_COLUMN.values()
+    for choice in fields
 } | {
-    choice: frozenset(
-        column for column, fields in CHOICE_FIELDS_BY_COLUMN.items() if choice in fields
-    )
-    for choice in (
-        *("customers", "subscribers", "subscriptions", "product", "plans", "plan_keys"),
-        *("plan_separator", "inactive", "keys_of_others", "revoked_keys"),
-    )
+    "missing_keys": ["key"],
+    "duplicates": ["key", "name", "email", "external_key", "aliases"],
+    "people_of_others": ["holders", "customer"],
 }
 CHOICE_BY_WARNING = {"joined_plans": "plan_separator"}
 UNDECIDED_VALUES = ("reject", "none", "", None)
@@ -406,8 +403,7 @@ class ChoicesForm(forms.Form):
             return True
         if field.value() not in UNDECIDED_VALUES and field.name != "plan_keys":
             return True
-        columns_of_field = COLUMNS_BY_CHOICE.get(field.name, frozenset())
-        return bool(columns_of_field & self._rejected_columns)
+        return not self._rejected_columns.isdisjoint(COLUMNS_BY_CHOICE.get(field.name, ()))
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
