@@ -1,4 +1,4 @@
-"""What belongs to a customer, subscriber, product or gateway: figures, and the latest of each.
+"""Figures and latest things of a customer, subscriber, product or gateway, for its page.
 
 Each figure leads to the list that it counts. A hub costs a fixed number of queries, each by an
 index, and shows only what the user may see in the lists.

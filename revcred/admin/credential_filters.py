@@ -31,8 +31,6 @@ from revcred.models import (
     Suspension,
 )
 
-CredentialState = Credential.State
-
 
 def ids_in(credentials: QuerySet[Any], field: str = "credential") -> IsAnyOf:
     """Return the condition that a credential is one of those that the rows name."""
@@ -42,18 +40,18 @@ def ids_in(credentials: QuerySet[Any], field: str = "credential") -> IsAnyOf:
 class StateFilter(ChoiceFilter):
     """Credentials by the state that their page shows."""
 
-    title, parameter_name, choices_of = "state", "state", CredentialState
+    title, parameter_name, choices_of = "state", "state", Credential.State
 
     def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
         now = timezone.now()
-        if chosen == CredentialState.REVOKED:
+        if chosen == Credential.State.REVOKED:
             return queryset.filter(revoked_at__lte=now)
         standing = queryset.exclude(revoked_at__lte=now)
-        if chosen == CredentialState.EXPIRED:
+        if chosen == Credential.State.EXPIRED:
             return standing.filter(expires_at__lte=now)
         suspended = Suspension.objects.at(now)
         unexpired = standing.exclude(expires_at__lte=now)
-        if chosen == CredentialState.SUSPENDED:
+        if chosen == Credential.State.SUSPENDED:
             # Few among many.
             return unexpired.filter(ids_in(suspended))
         return unexpired.exclude(Exists(suspended.filter(credential=OuterRef("pk"))))
