@@ -1,14 +1,14 @@
 """Metrics for Prometheus.
 
-They are read from the database and not counted in memory, so that every web process answers the
-same numbers and none are lost when a process ends.
+Nearly all are read from the database and not counted in memory, so that every web process answers
+the same numbers and none are lost when a process ends. Pools of threads are each process's own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
@@ -17,6 +17,7 @@ from metering.api.health_metrics import HealthCollector
 from revcred import backups
 from revcred.models import AuditEvent
 from revcred.postgresql.estimates import estimate_rows
+from revcred.server.pools import POOL_METRICS
 
 # All hours together: Prometheus needs counters that only grow, and it makes rates of them itself.
 SUM_INTAKE_COUNTS = """
@@ -151,6 +152,9 @@ def _transaction_counter(name: str, help_text: str, value: int) -> Metric:
 metrics_registry = CollectorRegistry(auto_describe=False)
 metrics_registry.register(MeteringCollector())
 metrics_registry.register(HealthCollector())
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when one began is of no use
+for pool_metric in POOL_METRICS:
+    metrics_registry.register(pool_metric)
 
 
 def metrics_view(request: HttpRequest) -> HttpResponse:

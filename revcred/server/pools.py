@@ -5,9 +5,38 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from prometheus_client import Counter, Gauge
+
 T = TypeVar("T")
 
 WAITING_PER_THREAD = 4  # requests that may wait for a thread; more are turned away
+
+# Of this process: `/metrics` answers for the process that is asked.
+REQUESTS = Gauge(
+    "revcred_pool_requests",
+    "Requests that have a thread or wait for one, in the process that answers",
+    ["pool"],
+    registry=None,
+)
+PLACES = Gauge(
+    "revcred_pool_places",
+    "Requests that may have a thread or wait for one, in the process that answers",
+    ["pool"],
+    registry=None,
+)
+TURNED_AWAY = Counter(
+    "revcred_pool_turned_away",
+    "Requests answered 503 since the process that answers began, as no place was free",
+    ["pool"],
+    registry=None,
+)
+LATE = Counter(
+    "revcred_pool_late",
+    "Requests answered 503 since the process that answers began, as their time was over",
+    ["pool"],
+    registry=None,
+)
+POOL_METRICS = (REQUESTS, PLACES, TURNED_AWAY, LATE)
 
 
 class PoolFullError(Exception):
@@ -22,6 +51,10 @@ class RequestPool:
         self._executor = ThreadPoolExecutor(threads, name)
         self._places = threads * (1 + WAITING_PER_THREAD)
         self._taken = 0
+        self._requests = REQUESTS.labels(name)
+        self._turned_away = TURNED_AWAY.labels(name)
+        self._late = LATE.labels(name)
+        PLACES.labels(name).set(self._places)
 
     async def run(
         self, function: Callable[[], T], *, is_answering: Callable[[], bool] = lambda: False
@@ -37,8 +70,9 @@ class RequestPool:
         """
         # Only the event loop counts, so that no lock is needed.
         if self._taken >= self._places:
+            self._turned_away.inc()
             raise PoolFullError
-        self._taken += 1
+        self._take()
         loop = asyncio.get_running_loop()
         work = self._executor.submit(function)
         work.add_done_callback(lambda _: _tell(loop, self._give_back))
@@ -50,11 +84,17 @@ class RequestPool:
             await asyncio.wait([done])
         if not done.done():
             work.cancel()
+            self._late.inc()
             raise TimeoutError
         return done.result()
 
+    def _take(self) -> None:
+        self._taken += 1
+        self._requests.set(self._taken)
+
     def _give_back(self) -> None:
         self._taken -= 1
+        self._requests.set(self._taken)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

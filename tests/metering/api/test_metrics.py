@@ -29,6 +29,7 @@ def test_metrics(client):
     head = AuditEvent.objects.head()
     assert figures.pop(f'audit_head_info{{digest="{head.digest}"}}') == 1
     assert figures.pop("audit_events") == head.events > 0
+    assert "revcred_pool_places" in text
     tables = {name for name in figures if name.startswith("table_rows")}
     assert {'table_rows{table="metering_quarantined"}'} < tables
     assert (
