@@ -34,6 +34,7 @@ from revcred.models import (
     Subscriber,
     Subscription,
 )
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS
 
 MAX_CACHED_PROVISIONED = 10_000
 
@@ -101,7 +102,10 @@ def _find_or_create_by_name(model: type[NamedModel], name: str) -> NamedModel:
     if found is None:
         found = objects.filter(pk__in=FormerName.objects.holder(model, name)).first()
     if found is None:
-        found = objects.create(name=name, external_key=name)
+        external_key = name
+        if len(name) > MAX_EXTERNAL_KEY_CHARACTERS:
+            external_key = f"{name[:180]}/{uuid4().hex[:8]}"
+        found = objects.create(name=name, external_key=external_key)
         _record_provisioned(found)
     return found
 
@@ -139,7 +143,7 @@ def _find_or_create_subscription(customer: Customer, product: Product) -> Subscr
     """
     found = customer.subscriptions.at(timezone.now()).filter(product=product).first()
     if found is None:
-        name = f"{customer.external_key}/{product.external_key}"[:200]
+        name = f"{customer.external_key}/{product.external_key}"[:MAX_EXTERNAL_KEY_CHARACTERS]
         with_name = Subscription.objects.filter(external_key=name)
         begins = Gateway.objects.oldest_accepted_moment(timezone.now())
         # The name may be taken: by a subscription to another product, or one that is yet to begin.

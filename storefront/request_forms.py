@@ -10,6 +10,7 @@ from revcred.actions import credential_requests, credentials
 from revcred.actions.credential_requests import WantedCredential
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.models import Credential, CredentialRequest, Product, Subscription, User
+from revcred.models.names import MAX_NAME_CHARACTERS
 
 if TYPE_CHECKING:
     from revcred.models.subscriptions import SubscriptionQuerySet
@@ -36,7 +37,8 @@ class NewCredentialForm(forms.Form):
         help_text="The subscription that calls with it are counted for.",
     )
     name = forms.CharField(
-        max_length=200, help_text="Such as the application that will use it: “Web shop”."
+        max_length=MAX_NAME_CHARACTERS,
+        help_text="Such as the application that will use it: “Web shop”.",
     )
     environment = forms.CharField(
         max_length=50, required=False, help_text="Such as production or staging. May be empty."

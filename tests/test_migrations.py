@@ -26,6 +26,10 @@ EXCEPTIONS = {
     "revcred.0211_public_ids_of_old_credentials": (
         "The unique index is built concurrently; the constraint is added to the state alone."
     ),
+    "revcred.0240_longer_names": (
+        "A column becomes wider, which old code does not notice. The indexes that PostgreSQL makes"
+        " again under its lock take 2 s of a million rows; those of the search are built later."
+    ),
     "revcred.0225_lists_narrowed_by_filters": (
         "The indexes are built concurrently, and added to the state alone."
     ),
@@ -121,7 +125,8 @@ def test_old_code_survives_every_new_migration(loader):
 
     found = {}
     for key, migration in new.items():
-        alters = any(isinstance(each, migrations.AlterField) for each in migration.operations)
+        operations = [inner for each in migration.operations for inner in (each, *nested(each))]
+        alters = any(isinstance(each, migrations.AlterField) for each in operations)
         before = loader.project_state(key, at_end=False) if alters else ProjectState()
         if why := found_in(migration, before):
             found[".".join(key)] = why

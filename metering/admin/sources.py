@@ -11,6 +11,7 @@ from metering.models import DiscoveredSource
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.models import User
+from revcred.models.names import MAX_NAME_CHARACTERS
 
 
 class EnterSourceForm(ActionForm):
@@ -23,7 +24,9 @@ class EnterSourceForm(ActionForm):
         " change: none of them waited for this."
     )
 
-    name = forms.CharField(max_length=200, help_text="The name of the source in revcred.")
+    name = forms.CharField(
+        max_length=MAX_NAME_CHARACTERS, help_text="The name of the source in revcred."
+    )
 
     def perform(self, by: User) -> str:
         name = self.cleaned_data["name"]

@@ -21,6 +21,7 @@ from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.external_keys import trim_key
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, ExternalKey, Gateway, Subscriber, Subscription, User
+from revcred.models.names import MAX_NAME_CHARACTERS
 from revcred.roles import RIGHT_LABELS
 
 ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
@@ -154,7 +155,8 @@ class IssueCredentialForm(SecretFields, ActionForm):
     # Pickers, because there may be a million customers and subscriptions.
     customer = pickers.customer_picker()
     name = forms.CharField(
-        max_length=200, help_text="Unique among the customer's credentials that are not revoked."
+        max_length=MAX_NAME_CHARACTERS,
+        help_text="Unique among the customer's credentials that are not revoked.",
     )
     key = ConcealedField(
         label="Existing key",

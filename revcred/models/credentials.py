@@ -16,6 +16,7 @@ from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
 from revcred.fingerprints import fingerprint, new_fingerprint_hex, old_fingerprint_hex
 from revcred.models.customers import Customer, Membership, Subscriber
 from revcred.models.gateways import Gateway
+from revcred.models.names import MAX_NAME_CHARACTERS
 from revcred.models.periods import ACTIVE_PERIOD, DatedModel, DatedQuerySet
 from revcred.models.subscriptions import Subscription
 from revcred.models.users import User
@@ -69,7 +70,7 @@ class Credential(models.Model):
     public_id = models.CharField(  # noqa: DJ001 - NULL until the migration has filled it
         max_length=40, null=True, editable=False, db_default=RandomPublicId()
     )
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS)
     holders = models.ManyToManyField(
         Subscriber,
         related_name="credentials",

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.models.users import User
 
 MAX_METADATA_CHARACTERS = 16_000  # of JSON; an upload has the same limit
@@ -25,9 +26,11 @@ class CustomerQuerySet(models.QuerySet["Customer"]):
 class Customer(models.Model):
     """An organisation or person that pays for subscriptions."""
 
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS)
     external_key = models.CharField(
-        max_length=200, unique=True, help_text="The name other systems know this customer by."
+        max_length=MAX_EXTERNAL_KEY_CHARACTERS,
+        unique=True,
+        help_text="The name other systems know this customer by.",
     )
     email_domains = ArrayField(
         models.CharField(max_length=253),
@@ -71,9 +74,11 @@ class Subscriber(models.Model):
     """A person at one or several customers. Accepting an invitation gives the person a login."""
 
     email = models.EmailField(max_length=254, unique=True)
-    name = models.CharField(max_length=200, blank=True)
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS, blank=True)
     # NULL instead of an empty text, of which the unique index would allow only one.
-    external_key = models.CharField(max_length=200, unique=True, null=True, blank=True)
+    external_key = models.CharField(
+        max_length=MAX_EXTERNAL_KEY_CHARACTERS, unique=True, null=True, blank=True
+    )
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
         # The person stays a member when the login is deleted, and may be invited again.

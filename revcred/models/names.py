@@ -5,6 +5,10 @@ from typing import Any, ClassVar, Self
 
 from django.db import models
 
+# As long as systems that customers move from allow (255 or 256), and as the audit shows whole.
+MAX_NAME_CHARACTERS = 300
+MAX_EXTERNAL_KEY_CHARACTERS = 200
+
 
 class FormerNameQuerySet(models.QuerySet["FormerName"]):
     def holder(self, model: type[models.Model], name: str) -> models.QuerySet[Any]:
@@ -43,8 +47,7 @@ class FormerName(models.Model):
     kind = models.CharField(max_length=20, choices=Kind, editable=False)
     target_id = models.BigIntegerField(editable=False)
     # In lower case where calls may write it in any.
-    # Long enough for an e-mail address, the longest of the names.
-    name = models.CharField(max_length=254, editable=False)
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS, editable=False)
     former_since = models.DateTimeField(editable=False)
     # The moment from which another has the name, and which other. NULL: it counts still.
     counts_until = models.DateTimeField(null=True, editable=False)

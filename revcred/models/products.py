@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.models.sources import Source
 
 
@@ -13,9 +14,9 @@ class Product(models.Model):
         REQUEST = "request", "Subscribers on request, which somebody approves"
         SUBSCRIBER = "subscriber", "Subscribers by themselves"
 
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS)
     version = models.CharField(max_length=50, blank=True)
-    external_key = models.CharField(max_length=200, unique=True)
+    external_key = models.CharField(max_length=MAX_EXTERNAL_KEY_CHARACTERS, unique=True)
     # Of no use since there is no public list of products; dropped by a later release.
     published = models.BooleanField(default=True, editable=False)
     sources = models.ManyToManyField(

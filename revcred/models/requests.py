@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from revcred.models.credentials import Credential
 from revcred.models.customers import Customer, Subscriber
+from revcred.models.names import MAX_NAME_CHARACTERS
 from revcred.models.subscriptions import Subscription
 from revcred.models.users import User
 
@@ -46,7 +47,7 @@ class CredentialRequest(models.Model):
         editable=False,
         help_text="Who asks for it, and will hold it.",
     )
-    name = models.CharField(max_length=200, editable=False)
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS, editable=False)
     environment = models.CharField(max_length=50, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, editable=False)
     note = models.CharField("what for", max_length=500, blank=True, editable=False)

@@ -11,6 +11,8 @@ from django.db.models.lookups import IsNull, Regex
 from django.db.transaction import atomic
 from psycopg.errors import QueryCanceled
 
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
+
 # An escaped digit, unless the backslash before it is escaped itself.
 BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
 LOOK_AROUND = re.compile(r"\(\?<?[=!]")
@@ -24,9 +26,11 @@ SET_STATEMENT_TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
 class Source(models.Model):
     """An API behind a product. A transaction may name it, or belong to it by its path."""
 
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS)
     external_key = models.CharField(
-        max_length=200, unique=True, help_text="What gateways send as source."
+        max_length=MAX_EXTERNAL_KEY_CHARACTERS,
+        unique=True,
+        help_text="What gateways send as source.",
     )
 
     class Meta:

@@ -11,7 +11,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from revcred.models.customers import Customer
-from revcred.models.names import FormerName
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS, FormerName
 from revcred.models.periods import ACTIVE_PERIOD, DatedModel, DatedQuerySet
 from revcred.models.products import Product
 from revcred.models.users import User
@@ -47,11 +47,11 @@ class Subscription(DatedModel):
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="subscriptions")
     product = models.ForeignKey(Product, models.PROTECT, related_name="subscriptions")
     external_key = models.CharField(
-        max_length=200,
+        max_length=MAX_EXTERNAL_KEY_CHARACTERS,
         help_text="The name that gateways send as subscription. Calls under a former one still"
         " count. After its end another subscription may have it.",
     )
-    name = models.CharField(max_length=200, blank=True)
+    name = models.CharField(max_length=MAX_NAME_CHARACTERS, blank=True)
     quota = models.PositiveBigIntegerField(
         null=True,
         blank=True,

@@ -13,6 +13,7 @@ from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models import Gateway, Membership, PathRule
 from revcred.models.customers import MAX_METADATA_CHARACTERS
 from revcred.models.gateways import KEY_NAME, check_accepted_days
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.key_cells import parse_key_cell, parse_secret_cell, strip_invisible_ends
 from revcred.uploads.moment_cells import DayOrder, parse_duration, parse_moment
@@ -67,7 +68,7 @@ class CellRules:
 
     def plan_parser(self) -> "CellParser":
         # A plan's name may have a comma: only a person knows.
-        return several_parser(text_parser(200), also=self.plan_separator)
+        return several_parser(text_parser(MAX_EXTERNAL_KEY_CHARACTERS), also=self.plan_separator)
 
     def parser_of(self, column: "ListColumn") -> "CellParser":
         """Return the parser of the column's cells under these rules."""
@@ -289,7 +290,7 @@ CUSTOMER_COLUMN = ListColumn(
     title="Customer",
     help="The external key of the customer.",
     example="acme",
-    parse=text_parser(200),
+    parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
     required=True,
     aliases=(
         *("customer key", "customer id", "customer no", "customer number", "organization id"),
@@ -304,7 +305,7 @@ CUSTOMER_NAME_COLUMN = ListColumn(
     title="Customer's name",
     help="What people call the customer. For customers that the list creates; others keep theirs.",
     example="Acme Ltd",
-    parse=text_parser(200),
+    parse=text_parser(MAX_NAME_CHARACTERS),
     aliases=COMPANY_ALIASES,
 )
 TAGS_COLUMN = ListColumn(
@@ -326,7 +327,7 @@ CREDENTIAL_COLUMNS = (
         title="Name",
         help="What people call it. Unique within a customer.",
         example="Orders service",
-        parse=text_parser(200),
+        parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
         required=True,
         aliases=(
@@ -396,7 +397,7 @@ CREDENTIAL_COLUMNS = (
         title="Subscription",
         help="The external key of the subscription it is charged to. Several are separated by |.",
         example="acme-maps",
-        parse=several_parser(text_parser(200), also=";"),
+        parse=several_parser(text_parser(MAX_EXTERNAL_KEY_CHARACTERS), also=";"),
         several=True,
         aliases=(
             *("subscriptions", "subscription id", "subscription key name", "product key"),
@@ -522,7 +523,7 @@ CUSTOMER_COLUMNS = (
         title="External key",
         help="The name other systems know this customer by. Unique.",
         example="acme",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
         required=True,
         aliases=("customer key", "key", "id", "customer id", "customer", "organization id"),
@@ -532,7 +533,7 @@ CUSTOMER_COLUMNS = (
         title="Name",
         help="What people call the customer.",
         example="Acme Ltd.",
-        parse=text_parser(200),
+        parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
         required=True,
         aliases=("customer name", "organization", "organisation", "company", "account"),
@@ -572,7 +573,7 @@ SUBSCRIBER_COLUMNS = (
         title="Name",
         help="What the person is called.",
         example="Ada Lovelace",
-        parse=text_parser(200),
+        parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
         aliases=("full name", "subscriber name", "display name"),
     ),
@@ -581,7 +582,7 @@ SUBSCRIBER_COLUMNS = (
         title="External key",
         help="The name other systems know this person by. Unique.",
         example="u-1001",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
         aliases=("id", "subscriber id", "user id", "key"),
     ),
@@ -590,7 +591,7 @@ SUBSCRIBER_COLUMNS = (
         title="Customer",
         help="The external key of the customer this person belongs to. Several are separated by |.",
         example="acme",
-        parse=several_parser(text_parser(200)),
+        parse=several_parser(text_parser(MAX_EXTERNAL_KEY_CHARACTERS)),
         several=True,
         aliases=("customers", *CUSTOMER_COLUMN.aliases, *COMPANY_ALIASES),
     ),
@@ -609,7 +610,7 @@ SUBSCRIPTION_COLUMNS = (
         title="External key",
         help="What gateways send as subscription. Unique.",
         example="acme-maps",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
         required=True,
         aliases=("subscription", "subscription id", "product key", "key", "id"),
@@ -621,7 +622,7 @@ SUBSCRIPTION_COLUMNS = (
         title="Product",
         help="The external key of the product.",
         example="maps",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         required=True,
         aliases=("product id", "plan"),
     ),
@@ -630,7 +631,7 @@ SUBSCRIPTION_COLUMNS = (
         title="Name",
         help="What people call it.",
         example="Maps for Acme",
-        parse=text_parser(200),
+        parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
         aliases=("subscription name",),
     ),
@@ -666,7 +667,7 @@ PRODUCT_COLUMNS = (
         title="External key",
         help="The name other systems know this product by. Unique.",
         example="maps",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
         required=True,
         aliases=("product", "product key", "product id", "plan id", "key", "id"),
@@ -676,7 +677,7 @@ PRODUCT_COLUMNS = (
         title="Name",
         help="What people call the product.",
         example="Maps",
-        parse=text_parser(200),
+        parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
         required=True,
         aliases=("product name", "plan", "plan name", "display name", "title", "bezeichnung"),
@@ -695,7 +696,7 @@ PRODUCT_COLUMNS = (
         help="The external keys of the sources whose calls it counts, instead of those it has. "
         "Several are separated by |.",
         example="tiles|routes",
-        parse=several_parser(text_parser(200), also=";"),
+        parse=several_parser(text_parser(MAX_EXTERNAL_KEY_CHARACTERS), also=";"),
         several=True,
         joins=True,
         aliases=("source", "apis", "api", "api proxies", "proxies", "services", "service"),
@@ -716,7 +717,7 @@ SOURCE_COLUMNS = (
         title="External key",
         help="What gateways send as source. A source may have several rows, one for each path.",
         example="tiles",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         required=True,
         aliases=("source", "source key", "source id", "api", "api id", "service", "service id"),
     ),
@@ -726,7 +727,7 @@ SOURCE_COLUMNS = (
         help="What people call the source. Empty for a new one: its external key. Only a row "
         "without a path renames a source.",
         example="Map tiles",
-        parse=text_parser(200),
+        parse=text_parser(MAX_NAME_CHARACTERS),
         aliases=("source name", "api name", "service name", "display name", "title"),
     ),
     ListColumn(
@@ -879,7 +880,7 @@ USAGE_COLUMNS = (
         help="The id of the call, unique at its gateway. A call that was counted before is not "
         "counted again.",
         example="7c41d0b2-0001",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
         required=True,
         aliases=(
@@ -927,7 +928,7 @@ USAGE_COLUMNS = (
         title="Subscription",
         help="The external key of the subscription that the call is charged to.",
         example="acme-maps",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         aliases=("subscription id", "product key"),
     ),
     ListColumn(
@@ -935,7 +936,7 @@ USAGE_COLUMNS = (
         title="Source",
         help="The external key of the source that was called.",
         example="tiles",
-        parse=text_parser(200),
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         aliases=("api", "service", "api id", "api name", "service name"),
     ),
     ListColumn(

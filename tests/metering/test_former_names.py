@@ -324,3 +324,17 @@ def test_a_name_is_free_in_another_period(maps):
     maps.active_until = None
     with pytest.raises(subscriptions.SubscriptionExternalKeyInUse):
         subscriptions.change_subscription(subscription=maps, by=None)
+
+
+def test_a_name_of_256_characters_is_kept_when_it_changes():
+    longest = "Ä" * 256
+    customer = factories.a_customer()
+    credential = factories.a_credential(customer, KEY)
+
+    for name in (longest, "Short"):
+        customer.name = credential.name = name
+        customer.save()
+        credential.save()
+
+    assert FormerName.objects.of_name(Customer, longest).get().target_id == customer.pk
+    assert FormerName.objects.of_name(Credential, longest.lower()).get().target_id == credential.pk

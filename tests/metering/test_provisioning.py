@@ -45,6 +45,15 @@ def test_its_name_is_free_for_a_key_that_nobody_had(acme, revoked):
     assert acme.credentials.exclude(pk=revoked.pk).get().name == "Backend"
 
 
+def test_names_longer_than_an_external_key_are_found_again():
+    long = ["x" * 250 + ending for ending in ("1", "2", "1")]
+    for name in long:
+        provisioning.forget_provisioned()
+        provisioning.provision({"customer": name}, key=None)
+
+    assert sorted(Customer.objects.values_list("name", flat=True)) == long[:2]
+
+
 def test_a_former_name_creates_nothing(acme):
     acme.name, acme.external_key = "Acme Incorporated", "acme-inc"
     acme.save()

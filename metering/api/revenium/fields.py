@@ -14,6 +14,7 @@ from metering.api.decoding import ItemRejected
 from metering.api.facts import NO_VALUE_TEXTS
 from metering.inbox.calls import strip_url_to_path
 from revcred.external_keys import KeyTooLong, trim_key
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS
 
 TextValue = str | int | None
 # Shown on the OpenAPI page at each fact; `metering.api.facts` says why they never reject a call.
@@ -28,14 +29,13 @@ MomentValue = Annotated[
 ]
 
 MAX_ID_CHARACTERS = 1_000
-MAX_NAME_CHARACTERS = 200
 MAX_URL_PATH_CHARACTERS = facts.MAX_PATH_CHARACTERS
 MAX_INTEGER = 2**63 - 1
 MIN_MILLISECOND_TIMESTAMP = 1e11  # as seconds, this would be the year 5138
 
 
 def parse_text(
-    field: str, value: TextValue, *, max_characters: int = MAX_NAME_CHARACTERS
+    field: str, value: TextValue, *, max_characters: int = MAX_EXTERNAL_KEY_CHARACTERS
 ) -> str | None:
     """Return a text, or None for an empty one. Raises ItemRejected with `field`."""
     text = "" if value is None else str(value)

@@ -8,6 +8,7 @@ from django.conf import settings
 from metering.api.revenium import fields
 from metering.api.revenium.fields import TextValue
 from revcred.models import FormerName, Subscription
+from revcred.models.names import MAX_NAME_CHARACTERS
 
 NAMING_FIELDS = frozenset({"customer", "product", "subscriber", "credential"})
 
@@ -25,15 +26,19 @@ def owner_names(
         ItemRejected: a name is too long, or has a NUL.
     """
     names: dict[str, Any] = {
-        "customer": fields.parse_text("organizationName", customer),
-        "product": fields.parse_text("productName", product),
-        "subscriber": fields.parse_text("subscriber", subscriber),
-        "credential": fields.parse_text("credential", credential),
+        "customer": _parse_name("organizationName", customer),
+        "product": _parse_name("productName", product),
+        "subscriber": _parse_name("subscriber", subscriber),
+        "credential": _parse_name("credential", credential),
     }
     # The SQL function knows no settings, so that each call carries this one with it.
     if settings.STRICT_NAMES:
         names["strict"] = True
     return {name: value for name, value in names.items() if value} or None
+
+
+def _parse_name(field: str, value: TextValue) -> str | None:
+    return fields.parse_text(field, value, max_characters=MAX_NAME_CHARACTERS)
 
 
 def subscription_or_label(

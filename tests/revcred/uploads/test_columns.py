@@ -95,6 +95,12 @@ def test_what_is_no_address(cell):
     [
         (
             "name",
+            "x" * 301,
+            ListKind.CREDENTIALS,
+            "It has 301 characters; at most 300 are allowed.",
+        ),
+        (
+            "customer",
             "x" * 201,
             ListKind.CREDENTIALS,
             "It has 201 characters; at most 200 are allowed.",
