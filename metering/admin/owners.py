@@ -14,6 +14,7 @@ from metering.admin.groups import KeyOwner, QuarantineGroup
 from metering.models import QuarantineReason
 from revcred.models import AuditEvent, Credential, ExternalKey
 from revcred.models.audit import AuditVerb
+from revcred.public_ids import public_id_fingerprint, public_id_of
 
 # One row of each group is enough: whether a key is similar to another follows from the key alone.
 # The order is that of the index, so that only one row is read.
@@ -32,7 +33,7 @@ WHERE first.similar_fingerprint IS NOT NULL
 def with_owners(groups: Sequence[QuarantineGroup]) -> list[QuarantineGroup]:
     """Return the groups with their key's owner where that helps to decide what to do.
 
-    It takes four queries, however many groups there are.
+    It takes five queries, however many groups there are.
     """
     fingerprints = [group.fingerprint for group in groups if group.fingerprint]
     similar = _find_similar(
@@ -40,8 +41,34 @@ def with_owners(groups: Sequence[QuarantineGroup]) -> list[QuarantineGroup]:
     )
     plain_fingerprints = [fingerprint for fingerprint, _ in similar.values()]
     keys = _keys_by_fingerprint([*fingerprints, *plain_fingerprints])
-    events = _events_by_credential(key.credential for same in keys.values() for key in same)
-    return [replace(group, owner=_owner_of_group(group, keys, similar, events)) for group in groups]
+    named = _credentials_by_public_id(fingerprints)
+    events = _events_by_credential(
+        [*(key.credential for same in keys.values() for key in same), *named.values()]
+    )
+    return [
+        replace(
+            group,
+            owner=_owner_of_group(group, keys, similar, events)
+            or _named_owner(group, named, events),
+        )
+        for group in groups
+    ]
+
+
+def _named_owner(
+    group: QuarantineGroup,
+    named: dict[UUID, Credential],
+    events: dict[int, list[AuditEvent]],
+) -> KeyOwner | None:
+    """Return the owner of a group whose gateway names a public id."""
+    credential = named.get(group.fingerprint) if group.fingerprint else None
+    if credential is None:
+        return None
+    if group.reason is not QuarantineReason.KEY_NOT_VALID:
+        return KeyOwner(credential=credential)
+    return _owner_of_invalid_key(
+        credential, None, group.last_seen or timezone.now(), events.get(credential.pk, [])
+    )
 
 
 def _owner_of_group(
@@ -63,13 +90,17 @@ def _owner_of_group(
     if group.reason is not QuarantineReason.KEY_NOT_VALID:
         return KeyOwner(credential=key.credential)
     return _owner_of_invalid_key(
-        key, group.last_seen or timezone.now(), events.get(key.credential_id, [])
+        key.credential, key, group.last_seen or timezone.now(), events.get(key.credential_id, [])
     )
 
 
-def _owner_of_invalid_key(key: ExternalKey, at: datetime, events: Sequence[AuditEvent]) -> KeyOwner:
-    """Return the owner with the reason why the key was not valid then, since when and by whom."""
-    credential = key.credential
+def _owner_of_invalid_key(
+    credential: Credential, key: ExternalKey | None, at: datetime, events: Sequence[AuditEvent]
+) -> KeyOwner:
+    """Return the owner with the reason why the key was not valid then, since when and by whom.
+
+    `key`: None if the credential is named by its public id, which never ends.
+    """
     state, since = "valid now", None
     verbs: tuple[AuditVerb, ...] = ()
     if credential.revoked_at and credential.revoked_at <= at:
@@ -82,13 +113,13 @@ def _owner_of_invalid_key(key: ExternalKey, at: datetime, events: Sequence[Audit
         )
     elif suspension := next((s for s in credential.suspensions.all() if s.is_active_at(at)), None):
         state, since, verbs = "suspended", suspension.active_from, (AuditVerb.SUSPENDED,)
-    elif key.active_until and key.active_until <= at:
+    elif key and key.active_until and key.active_until <= at:
         state, since, verbs = (
             "key ended",
             key.active_until,
             (AuditVerb.KEY_ENDED, AuditVerb.ROTATED),
         )
-    elif key.active_from > at:
+    elif key and key.active_from > at:
         state, since, verbs = (
             "valid only from",
             key.active_from,
@@ -127,6 +158,16 @@ def _keys_by_fingerprint(fingerprints: Sequence[UUID]) -> dict[UUID, list[Extern
     credentials = [key.credential for same in found.values() for key in same]
     prefetch_related_objects(credentials, "suspensions")
     return found
+
+
+def _credentials_by_public_id(fingerprints: Sequence[UUID]) -> dict[UUID, Credential]:
+    """Return the credentials whose public ids stand among the fingerprints."""
+    named = Credential.objects.filter(public_id__in=list(map(public_id_of, fingerprints)))
+    return {
+        fingerprint: credential
+        for credential in named.select_related("customer").prefetch_related("suspensions")
+        if (fingerprint := public_id_fingerprint(credential.public_id or ""))
+    }
 
 
 def _events_by_credential(credentials: Iterable[Credential]) -> dict[int, list[AuditEvent]]:

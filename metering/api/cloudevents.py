@@ -35,7 +35,7 @@ from metering.api.transactions import (
     accept_or_reject,
     checked_key_fields,
 )
-from metering.inbox.calls import ONE_CALL, Call
+from metering.inbox.calls import ONE_CALL, Call, public_id_fields
 from revcred.api.errors import ApiError
 from revcred.api.schema import json_schema_of
 from revcred.external_keys import MAX_KEY_CHARACTERS
@@ -59,7 +59,8 @@ class CloudEvent(msgspec.Struct, kw_only=True):
         Annotated[
             str,
             Meta(
-                description="The caller's key, or the subscription's external key.",
+                description="The caller's key, the subscription's external key, or the "
+                "credential's public id, as it is set for the gateway.",
                 extra_json_schema={"maxLength": MAX_KEY_CHARACTERS},
             ),
         ]
@@ -164,18 +165,27 @@ def call_from_event(
     window.check(occurred_at, "time")
     data = decode_exact_values(event.data)
     elements = elements_of(data, gateway.event_elements)
-    # `subject` means the key or the subscription: an admin chooses for each gateway.
-    is_key = gateway.event_subject == Gateway.EventSubject.KEY
-    key = event.subject or None if is_key else None
+    # An admin chooses for each gateway what `subject` means.
+    names_subscription = gateway.event_subject == Gateway.EventSubject.SUBSCRIPTION
     return Call(
         transaction_id=event.transaction_id,
         occurred_at=occurred_at.astimezone(UTC),
-        subscription_named=None if is_key else _subscription_in_subject(event),
+        subscription_named=_subscription_in_subject(event) if names_subscription else None,
         elements=elements or ONE_CALL,
         metadata=_metadata_of_event(event, data, elements),
         undated=not event.time,
-        **checked_key_fields("subject", key),
+        **({} if names_subscription else _key_fields_of_subject(event, gateway)),
     )
+
+
+def _key_fields_of_subject(event: CloudEvent, gateway: Gateway) -> dict[str, Any]:
+    """Return the fields of a call under the key, alias or public id in an event's subject."""
+    subject = event.subject or ""
+    if gateway.event_subject == Gateway.EventSubject.CREDENTIAL and (
+        named := public_id_fields(subject)
+    ):
+        return named
+    return checked_key_fields("subject", subject)
 
 
 def _subscription_in_subject(event: CloudEvent) -> str | None:
@@ -208,9 +218,9 @@ class CloudEventsDialect(Dialect):
         description=(
             "CloudEvents 1.0 over HTTP: structured, in a batch of up to 1,000, or binary, with "
             "the attributes in headers that begin with `ce-`. `subject` names the caller's key, "
-            "or the subscription if the gateway is set up so; the numbers in `data` are the "
-            "elements. `source`, a slash and `id` are the transaction's id. 400 if every event was "
-            "rejected; else `rejected` lists those that were."
+            "or the subscription or credential if the gateway is set up so; the numbers in `data` "
+            "are the elements. `source`, a slash and `id` are the transaction's id. 400 if every "
+            "event was rejected; else `rejected` lists those that were."
         ),
         tag="CloudEvents",
         request=EVENT_REQUEST_SCHEMAS,

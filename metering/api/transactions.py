@@ -16,7 +16,7 @@ from metering.api import documentation, facts
 from metering.api.acceptance import acceptance_of, acceptance_status
 from metering.api.decoding import ItemDecoder, ItemRejected
 from metering.api.dialects import Answer, Dialect, GatewayPost, ParsedBody
-from metering.inbox.calls import ONE_CALL, Call, caller_key_field
+from metering.inbox.calls import ONE_CALL, Call, caller_key_field, public_id_fields
 from metering.inbox.quantities import (
     MAX_ELEMENT_NAME_CHARACTERS,
     MAX_ELEMENTS_PER_CALL,
@@ -26,9 +26,19 @@ from metering.inbox.quantities import (
 from metering.inbox.rejections import ItemRejection, RejectedItem
 from revcred.external_keys import MAX_KEY_CHARACTERS, KeyTooLong
 from revcred.models import Gateway
+from revcred.public_ids import PUBLIC_ID_PATTERN
 
 # As long as the columns of external keys: a longer one could name nothing.
 ExternalKeyText = Annotated[str, Meta(min_length=1, max_length=200)]
+# Empty where the gateway passes on a header that came back without one.
+PublicIdText = Annotated[
+    str,
+    Meta(
+        pattern=f"^({PUBLIC_ID_PATTERN})?$",
+        description="The public id of the credential, which the gateway vouches for, such as after "
+        "a check. It decides before a key, and must not be what a caller sends.",
+    ),
+]
 # Raw bytes, since a float would lose decimals. `parse_raw_quantity` sees that they are a number.
 RawQuantity = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number", "minimum": 0})]
 SizeInBytes = Annotated[int, Meta(ge=0, le=facts.MAX_SIZE_BYTES, description="In bytes.")]
@@ -63,6 +73,7 @@ class DecisiveFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         | UnsetType
         | None
     ) = UNSET
+    credential: PublicIdText | UnsetType | None = UNSET
     subscription: ExternalKeyText | UnsetType | None = UNSET
     source: ExternalKeyText | UnsetType | None = UNSET
     elements: (
@@ -82,7 +93,7 @@ class DecisiveFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class PostedTransaction(DecisiveFields, kw_only=True):
-    """One metered call. `key` or `subscription` is needed; the key itself is not kept.
+    """One metered call. `key`, `credential` or `subscription` is needed; no key is kept.
 
     Fields beyond those of `DecisiveFields` are facts: one that cannot be read is kept as metadata.
     """
@@ -219,10 +230,12 @@ def call_from_transaction(posted: PostedTransaction, window: AcceptanceWindow) -
     """Return a call in the inbox's terms. Its key becomes a fingerprint when it is encoded.
 
     Raises:
-        ItemRejected: key and subscription are missing, the moment is outside the window, or a
-            quantity cannot be counted.
+        ItemRejected: it says not whose it is, the moment is outside the window, or a quantity
+            cannot be counted.
     """
     key_fields = checked_key_fields("key", posted.key or None)
+    if posted.credential:
+        key_fields |= public_id_fields(posted.credential)
     if not key_fields and not posted.subscription:
         raise ItemRejected("key", "missing", "A key or a subscription is required.")
     occurred_at = posted.occurred_at

@@ -21,6 +21,7 @@ from revcred.models import (
     Subscription,
 )
 from revcred.models.periods import DatedModel, last_possible_moment
+from revcred.public_ids import public_id_of
 
 MAX_CANDIDATES_EXPLAINED = 20
 NO_FINGERPRINT = UUID(int=0)  # which no key has
@@ -65,11 +66,11 @@ def _all_steps(call: HypotheticalCall, judged: JudgedCall, now: datetime) -> Ite
     yield _moment_step(call, gateway, now)
     if judged.matched_by == MatchedBy.NAME:
         return
-    key = (yield from _key_steps(call, judged)) if call.fingerprint else None
+    credential = (yield from _key_steps(call, judged)) if call.fingerprint else None
     source = Source.objects.filter(pk=judged.source_id).first() if judged.source_id else None
     yield _source_step(call, source)
-    if key:
-        yield from _candidate_steps(call, key.credential, source, judged)
+    if credential:
+        yield from _candidate_steps(call, credential, source, judged)
     elif call.subscription_named and not call.fingerprint:
         yield _named_step(call, judged)
 
@@ -96,14 +97,21 @@ def _moment_step(call: HypotheticalCall, gateway: Gateway, now: datetime) -> Ver
 
 def _key_steps(
     call: HypotheticalCall, judged: JudgedCall
-) -> Generator[VerdictStep, None, ExternalKey | None]:
-    """Yield what is found of the call's key, and return the key that counts then, or None."""
+) -> Generator[VerdictStep, None, Credential | None]:
+    """Yield what is found of the call's key, and return the credential that has it then."""
     question = "Does a credential have this key at that moment?"
     fingerprint = call.fingerprint or NO_FINGERPRINT
     same = ExternalKey.objects.filter(fingerprint=fingerprint).select_related(
         "credential__customer", "gateway"
     )
     here = list(same.filter(Q(gateway=None) | Q(gateway=call.gateway_id)))
+    key = next((each for each in here if each.pk == judged.external_key_id), None)
+    named = Credential.objects.filter(public_id=public_id_of(fingerprint)).first()
+    if named and key is None:
+        sentence = f"Yes: it is the public id of {named} of {named.customer}."
+        yield _passed(question, sentence, named)
+        yield _validity_step(call, named)
+        return named
     if not here:
         elsewhere = same.first()
         sentence = (
@@ -111,7 +119,6 @@ def _key_steps(
         )
         yield _failed(question, sentence, elsewhere and elsewhere.credential)
         return None
-    key = next((each for each in here if each.pk == judged.external_key_id), None)
     if key is None:
         periods = "; ".join(f"{each.credential} {_period(each)}" for each in here)
         yield _failed(question, f"Not then: {periods}.", here[0].credential)
@@ -120,7 +127,7 @@ def _key_steps(
     sentence = f"Yes: {credential} of {credential.customer}, {_period(key)}."
     yield _passed(question, sentence, credential)
     yield _validity_step(call, credential)
-    return key
+    return credential
 
 
 def _validity_step(call: HypotheticalCall, credential: Credential) -> VerdictStep:

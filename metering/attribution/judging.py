@@ -9,6 +9,7 @@ from psycopg import sql
 
 from metering.models import MatchedBy, QuarantineReason
 from revcred.models.sources import MAX_MATCHED_CHARACTERS
+from revcred.public_ids import public_id_in_sql
 
 
 def _name(name: str) -> sql.Identifier:
@@ -170,7 +171,7 @@ JUDGED_ROWS = sql.SQL("""
                     WHEN named_subscription.id IS NULL THEN {no_subscription}
                     WHEN {names_disagree_condition} THEN {names_disagree}
                 END
-            WHEN key.id IS NULL THEN
+            WHEN key.credential_id IS NULL THEN
                 CASE WHEN EXISTS (
                     SELECT FROM revcred_externalkey k
                     WHERE k.fingerprint = j.fingerprint
@@ -220,20 +221,10 @@ JUDGED_ROWS = sql.SQL("""
         ) sourced
         OFFSET 0
     ) j
-    -- The key: one bound to this gateway before one for any, since NULL sorts last.
+    -- The external key: one bound to this gateway before one for any, since NULL sorts last.
     LEFT JOIN LATERAL (
-        SELECT
-            k.id, k.kind, k.credential_id,
-            (c.revoked_at IS NULL OR j.occurred_at < c.revoked_at)
-            AND (c.expires_at IS NULL OR j.occurred_at < c.expires_at)
-            AND NOT EXISTS (
-                SELECT FROM revcred_suspension p
-                WHERE p.credential_id = c.id
-                    AND p.active_from <= j.occurred_at
-                    AND (p.active_until IS NULL OR j.last_at < p.active_until)
-            ) AS credential_valid
+        SELECT k.id, k.kind, k.credential_id
         FROM revcred_externalkey k
-        JOIN revcred_credential c ON c.id = k.credential_id
         WHERE k.fingerprint = j.fingerprint
             AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
             AND k.active_from <= j.last_at
@@ -252,6 +243,24 @@ JUDGED_ROWS = sql.SQL("""
             )
         ORDER BY k.gateway_id
         LIMIT 1
+    ) external_key ON true
+    -- The key with its credential: that of the external key, or else the one with the public id.
+    LEFT JOIN LATERAL (
+        SELECT
+            external_key.id, coalesce(external_key.kind, {by_public_id}) AS kind,
+            c.id AS credential_id,
+            (c.revoked_at IS NULL OR j.occurred_at < c.revoked_at)
+            AND (c.expires_at IS NULL OR j.occurred_at < c.expires_at)
+            AND NOT EXISTS (
+                SELECT FROM revcred_suspension p
+                WHERE p.credential_id = c.id
+                    AND p.active_from <= j.occurred_at
+                    AND (p.active_until IS NULL OR j.last_at < p.active_until)
+            ) AS credential_valid
+        FROM revcred_credential c
+        WHERE c.id = coalesce(external_key.credential_id, (
+            SELECT o.id FROM revcred_credential o WHERE o.public_id = {public_id}
+        ))
     ) key ON true
     -- The subscriptions its credential is assigned to then, as counts for each reason above. Where
     -- exactly one fits, min() is that one.
@@ -311,6 +320,8 @@ JUDGED_ROWS = sql.SQL("""
     **{reason.value: sql.Literal(reason.value) for reason in QuarantineReason},
     by_name=sql.Literal(MatchedBy.NAME.value),
     by_subscription=sql.Literal(MatchedBy.SUBSCRIPTION.value),
+    by_public_id=sql.Literal(MatchedBy.PUBLIC_ID.value),
+    public_id=public_id_in_sql("j.fingerprint"),
     names_disagree_condition=NAMES_DISAGREE_CONDITION,
     named_subscription_id=NAMED_SUBSCRIPTION_ID,
     sourced_rows=SOURCED_ROWS,

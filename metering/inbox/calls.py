@@ -34,6 +34,7 @@ from metering.models.usage import CALLS_ELEMENT
 from metering.similar_keys import similar_plain_key
 from revcred.external_keys import trim_key
 from revcred.fingerprints import fingerprint_hex, hint
+from revcred.public_ids import public_id_fingerprint
 from revcred.redaction import (
     KeyCandidates,
     KnownSecrets,
@@ -95,6 +96,16 @@ def caller_key_field(key: str | None) -> dict[str, Any]:
     """
     text = trim_key(key) if key else None
     return {"key": CallerKey(text)} if text else {}
+
+
+def public_id_fields(text: str) -> dict[str, Any]:
+    """Return the fields of a Call that names a credential's public id; empty if the text is none.
+
+    They win over those of a key. What a caller sends as key must never come here: public ids are
+    no secrets, and only a gateway may vouch for one.
+    """
+    found = public_id_fingerprint(text)
+    return {"fingerprint": found.hex, "hint": hint(text)} if found else {}
 
 
 def _stored_key_fields(key: CallerKey) -> dict[str, Any]:
@@ -246,7 +257,8 @@ def encode_call(
     """
     key, path, stored = call.key, call.path, call
     if key:
-        stored = replace(call, key=None, **_stored_key_fields(key))
+        # A public id beside it says whose the call is. The key is then only cut out of all texts.
+        stored = replace(call, key=None, **({} if call.fingerprint else _stored_key_fields(key)))
     if path and (path[0] != "/" or path[1:2] == "/" or "?" in path or "#" in path):
         stored = replace(stored, path=strip_url_to_path(path))
     content = _encode_sorted_json(stored)

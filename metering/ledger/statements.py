@@ -3,7 +3,9 @@
 from psycopg import sql
 
 from metering.ledger.call_facts import fact_columns, facts_to_store
-from metering.models import QuarantineReason
+from metering.models import MatchedBy, QuarantineReason
+from revcred.fingerprints import HINT_LENGTH
+from revcred.public_ids import fingerprint_in_sql
 
 METERED_COLUMNS = sql.SQL(
     "id, gateway_id, transaction_id, occurred_at, received_at, {facts}, corrects"
@@ -98,6 +100,19 @@ COUNTED_ROWS = sql.SQL("""
     SELECT occurred_at, subscription_id, credential_id, customer_id, product_id, elements, 1 AS sign
     FROM judged WHERE reason IS NULL
 """)
+
+
+# Fingerprint and hint of what a row `t` of the ledger came under. Without any there is no row.
+KEY_OF_LEDGER_ROW = sql.SQL("""LEFT JOIN LATERAL (
+        SELECT fingerprint, hint FROM revcred_externalkey WHERE id = t.external_key_id
+        UNION ALL
+        SELECT {fingerprint}, right(public_id, {hint_length}) FROM revcred_credential
+        WHERE t.matched_by = {by_public_id} AND id = t.credential_id
+    ) k ON true""").format(
+    fingerprint=fingerprint_in_sql("public_id"),
+    hint_length=sql.Literal(HINT_LENGTH),
+    by_public_id=sql.Literal(MatchedBy.PUBLIC_ID.value),
+)
 
 
 # Moments in the future count as now: a gateway's clock may be ahead.

@@ -18,6 +18,7 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models.functions import Coalesce
 
 from metering.models.functions import first_id_at
 from revcred.models import (
@@ -32,6 +33,7 @@ from revcred.models import (
 )
 from revcred.models.credentials import CredentialQuerySet
 from revcred.models.periods import REST_OF_SECOND
+from revcred.public_ids import FingerprintOfPublicId, PublicIdOf
 
 
 class QuarantineReason(models.TextChoices):
@@ -68,6 +70,7 @@ class ExactDecoder(json.JSONDecoder):
 class MatchedBy(models.TextChoices):
     KEY = "key"
     ALIAS = "alias"
+    PUBLIC_ID = "public_id", "public id"
     SUBSCRIPTION = "subscription"
     NAME = "name"
 
@@ -172,7 +175,7 @@ class Transaction(MeteredCall):
 
 class QuarantinedQuerySet(models.QuerySet["Quarantined"]):
     def of_credentials(self, credentials: CredentialQuerySet) -> Self:
-        """Keep calls whose key was one of these credentials' keys, and annotate `credential_id`.
+        """Keep calls under a key or public id of these credentials, and annotate `credential_id`.
 
         A key means the credential that had it when the call was made, or else had it last before. A
         call from before the key's first period is nobody's: whoever takes a string over later
@@ -191,10 +194,20 @@ class QuarantinedQuerySet(models.QuerySet["Quarantined"]):
         owner = began.order_by(
             "has_ended", F("gateway").asc(nulls_last=True), "-active_from", "-pk"
         ).values("credential")
+        named = Credential.objects.filter(public_id=PublicIdOf(OuterRef("fingerprint")))
         keys = ExternalKey.objects.filter(credential__in=credentials.values("pk"))
+        public_ids = credentials.order_by().values_list(FingerprintOfPublicId("public_id"))
+        # A union and no OR, which would read the whole quarantine.
+        fingerprints = keys.order_by().values_list("fingerprint").union(public_ids, all=True)
         return (
-            self.filter(fingerprint__in=keys.values("fingerprint"))
-            .alias(owner=Subquery(owner[:1]))
+            self.filter(fingerprint__in=fingerprints)
+            .alias(
+                owner=Coalesce(
+                    Subquery(owner[:1]),
+                    Subquery(named.values("pk")),
+                    output_field=models.BigIntegerField(),
+                )
+            )
             .annotate(credential_id=F("owner"))
             .filter(credential_id__in=credentials.values("pk"))
         )

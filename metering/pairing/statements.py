@@ -13,6 +13,7 @@ from metering.ledger.call_facts import (
 )
 from metering.ledger.statements import (
     COUNTED_ROWS,
+    KEY_OF_LEDGER_ROW,
     KEY_SEEN_CTE,
     LEDGER_CTE,
     REVERSAL_CTE,
@@ -69,7 +70,7 @@ WITH RECURSIVE late_part AS MATERIALIZED (
     SELECT t.*, k.fingerprint, k.hint, latest.dedup_key
     FROM latest
     JOIN metering_transaction t ON t.id = latest.id AND t.occurred_at = ANY (latest.moments)
-    LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
+    {key_of_row}
 ), waiting AS MATERIALIZED (
     -- in: latest; out: those in quarantine, locked against a claim that would move them out.
     SELECT q.*, latest.dedup_key
@@ -122,6 +123,7 @@ SELECT count(*) FROM judged
     .format(
         typed_facts=typed_fact_columns(),
         not_poison=NOT_POISON,
+        key_of_row=KEY_OF_LEDGER_ROW,
         call_fact_columns=sql.SQL(
             "gateway_id, transaction_id, occurred_at, received_at, fingerprint, hint, {}"
         ).format(fact_columns()),

@@ -12,6 +12,7 @@ from metering.attribution.judging import (
 from metering.ledger.call_facts import facts_as_reported
 from metering.ledger.statements import (
     COUNTED_ROWS,
+    KEY_OF_LEDGER_ROW,
     KEY_SEEN_CTE,
     LEDGER_CTE,
     REVERSAL_CTE,
@@ -19,20 +20,23 @@ from metering.ledger.statements import (
     quarantined_cte,
     usage_ctes,
 )
+from revcred.public_ids import FINGERPRINTS_OF_CREDENTIALS, public_id_in_sql
 
 # Conditions for the rows `q` of the quarantine that a claim concerns: with the keys of a
 # credential, or of all credentials of a subscription or product; that name such a subscription;
 # and all that give names of other kinds, since these may lead anywhere.
 QUARANTINE_OF_CREDENTIAL = sql.SQL("""
     q.fingerprint IN (
-        SELECT fingerprint FROM revcred_externalkey WHERE credential_id = %(credential)s
+        SELECT k.fingerprint FROM {fingerprints} k WHERE k.credential_id = %(credential)s
     ) OR q.names IS NOT NULL
-""")
+""").format(fingerprints=FINGERPRINTS_OF_CREDENTIALS)
 
 
-QUARANTINE_OF_SUBSCRIPTIONS = sql.SQL("""
+def quarantine_of_subscriptions(which: str) -> sql.Composed:
+    """Return the condition for calls of these subscriptions `s`, or of their credentials."""
+    return sql.SQL("""
     q.fingerprint IN (
-        SELECT k.fingerprint FROM revcred_externalkey k
+        SELECT k.fingerprint FROM {fingerprints} k
         JOIN revcred_assignment a ON a.credential_id = k.credential_id
         JOIN revcred_subscription s ON s.id = a.subscription_id
         WHERE {which}
@@ -44,17 +48,11 @@ QUARANTINE_OF_SUBSCRIPTIONS = sql.SQL("""
         WHERE f.kind = 'subscription' AND {which}
     )
     OR q.names IS NOT NULL
-""")
+""").format(which=sql.SQL(which), fingerprints=FINGERPRINTS_OF_CREDENTIALS)
 
 
-QUARANTINE_OF_SUBSCRIPTION = QUARANTINE_OF_SUBSCRIPTIONS.format(
-    which=sql.SQL("s.id = %(subscription)s")
-)
-
-
-QUARANTINE_OF_PRODUCT = QUARANTINE_OF_SUBSCRIPTIONS.format(
-    which=sql.SQL("s.product_id = %(product)s")
-)
+QUARANTINE_OF_SUBSCRIPTION = quarantine_of_subscriptions("s.id = %(subscription)s")
+QUARANTINE_OF_PRODUCT = quarantine_of_subscriptions("s.product_id = %(product)s")
 
 
 # Assignments for which the source of a call matters: those of credentials with a subscription to a
@@ -67,8 +65,8 @@ ASSIGNED_WITH_SOURCES = sql.SQL("""
 """)
 
 
-QUARANTINE_WITH_SOURCES = QUARANTINE_OF_SUBSCRIPTIONS.format(
-    which=sql.SQL("s.product_id IN (SELECT id FROM revcred_product WHERE restricted)")
+QUARANTINE_WITH_SOURCES = quarantine_of_subscriptions(
+    "s.product_id IN (SELECT id FROM revcred_product WHERE restricted)"
 )
 
 
@@ -91,7 +89,7 @@ SUBSCRIPTIONS_OF_CHANGED_PRODUCTS = sql.SQL("""
 QUARANTINE_OF_UPLOAD = sql.SQL("""
     q.fingerprint IN (
         SELECT k.fingerprint FROM revcred_uploadchange u
-        JOIN revcred_externalkey k ON k.credential_id = u.target_id
+        JOIN {fingerprints} k ON k.credential_id = u.target_id
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.credential'
     ) OR q.fingerprint IN (
         -- Keys that another credential has again, once the list that took them was undone.
@@ -102,7 +100,7 @@ QUARANTINE_OF_UPLOAD = sql.SQL("""
         -- Keys that are charged to changed subscriptions: dates or products decide, too.
         SELECT k.fingerprint FROM revcred_uploadchange u
         JOIN revcred_assignment a ON a.subscription_id = u.target_id
-        JOIN revcred_externalkey k ON k.credential_id = a.credential_id
+        JOIN {fingerprints} k ON k.credential_id = a.credential_id
         WHERE u.upload_id = %(upload)s AND u.target_type = 'revcred.subscription'
     ) OR q.subscription_named IN (
         SELECT s.external_key FROM revcred_uploadchange u
@@ -115,7 +113,7 @@ QUARANTINE_OF_UPLOAD = sql.SQL("""
     ) OR q.fingerprint IN (
         SELECT k.fingerprint FROM ({of_products}) s
         JOIN revcred_assignment a ON a.subscription_id = s.id
-        JOIN revcred_externalkey k ON k.credential_id = a.credential_id
+        JOIN {fingerprints} k ON k.credential_id = a.credential_id
     ) OR q.subscription_named IN (
         SELECT s.external_key FROM ({of_products}) s
         UNION ALL
@@ -123,7 +121,7 @@ QUARANTINE_OF_UPLOAD = sql.SQL("""
         JOIN revcred_formername f ON f.kind = 'subscription' AND f.target_id = s.id
     -- Names of other kinds may lead anywhere: any list may create or end what they stand for.
     ) OR q.names IS NOT NULL
-""").format(of_products=SUBSCRIPTIONS_OF_CHANGED_PRODUCTS)
+""").format(of_products=SUBSCRIPTIONS_OF_CHANGED_PRODUCTS, fingerprints=FINGERPRINTS_OF_CREDENTIALS)
 
 
 # Poison is judged again only when an admin asks for it, which clears its error.
@@ -244,7 +242,10 @@ FROM (SELECT) always LEFT JOIN moved ON true
 # subscriptions, because that is the ledger's index.
 
 # Another credential may have the same key for any gateway: a key bound to one takes over its calls.
+# The credential itself has a public id, though it may have no key.
 CREDENTIALS_SHARING_KEYS = sql.SQL("""
+    SELECT %(credential)s::bigint
+    UNION ALL
     SELECT other.credential_id FROM revcred_externalkey k
     JOIN revcred_externalkey other ON other.fingerprint = k.fingerprint
     WHERE k.credential_id = %(credential)s
@@ -444,7 +445,7 @@ standing AS MATERIALIZED (
     -- in: the ledger; out: rows in scope that count today, neither reversals nor corrected.
     SELECT t.*, k.fingerprint, k.hint
     FROM metering_transaction t
-    LEFT JOIN revcred_externalkey k ON k.id = t.external_key_id
+    {key_of_row}
     WHERE {bounds} AND t.sign = 1 AND ({scope})
         AND NOT EXISTS (SELECT FROM metering_transaction c WHERE c.corrects = t.id)
         AND NOT EXISTS (SELECT FROM metering_quarantined c WHERE c.corrects = t.id)
@@ -469,6 +470,7 @@ standing AS MATERIALIZED (
 """).format(
         bounds=sql.SQL(bounds),
         scope=scope,
+        key_of_row=KEY_OF_LEDGER_ROW,
         limit=sql.SQL(limit),
         facts=facts_as_reported("t"),
         judged_again=judged_cte("judged_again"),
@@ -576,6 +578,10 @@ JOIN revcred_subscription s ON {subscription_holds} AND CASE
         FROM revcred_externalkey k JOIN revcred_assignment a ON a.credential_id = k.credential_id
         WHERE k.fingerprint = j.fingerprint AND {key_holds} AND {assignment_holds}
             AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
+        UNION ALL
+        SELECT a.subscription_id
+        FROM revcred_credential c JOIN revcred_assignment a ON a.credential_id = c.id
+        WHERE c.public_id = {public_id} AND {assignment_holds}
     )
 END
 WHERE NOT {is_covered}
@@ -588,6 +594,7 @@ LIMIT %(max_rows)s
             named_subscription_id=NAMED_SUBSCRIPTION_ID,
             subscription_holds=period_condition("s"),
             key_holds=period_condition("k"),
+            public_id=public_id_in_sql("j.fingerprint"),
             assignment_holds=period_condition("a"),
             is_covered=coverage_condition("s.product_id", "j.source_id", "j.source_named"),
         )

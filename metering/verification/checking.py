@@ -170,7 +170,7 @@ def _matching_keys(call: CallAhead, register: Register) -> Iterator[MatchingKey]
         number = register.credential_of(call.public_id)
         credential = register.credential(number) if number else None
         if number and credential:
-            yield _matching_key(number, credential, register, kind=MatchedBy.ALIAS)
+            yield _matching_key(number, credential, register, kind=MatchedBy.PUBLIC_ID)
     if call.fingerprint is None:
         return
     for facts in register.keys(call.fingerprint):

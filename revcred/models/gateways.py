@@ -62,6 +62,7 @@ class Gateway(models.Model):
     class EventSubject(models.TextChoices):
         KEY = "key", "The key of the caller"
         SUBSCRIPTION = "subscription", "The external key of the subscription"
+        CREDENTIAL = "credential", "The public id of the credential, or an alias"
 
     class CheckMode(models.TextChoices):
         OFF = "off", "Off: it does not ask"

@@ -16,9 +16,9 @@ from metering.verification.checking import CallAhead
 from revcred.api.errors import MalformedRequest
 from revcred.external_keys import KEY_TOO_LONG_MESSAGE, MAX_KEY_CHARACTERS, KeyTooLong, trim_key
 from revcred.fingerprints import fingerprint
+from revcred.public_ids import public_id_fingerprint
 
 MAX_QUESTIONS = 1_000
-PUBLIC_ID_PREFIX = "cred_"
 SourceNamed = Callable[[str, datetime], str | None]
 NameText = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -134,9 +134,9 @@ def read_question(
         InvalidQuestion: a field is wrong.
         PermissionDenied: it asks by an id or a subscription alone, and the token may not.
     """
-    key, public_id = question.key or None, question.id or None
+    key, vouched = question.key or None, question.id or None
     name = question.subscription or None
-    if (key and public_id) or not (key or public_id or name):
+    if (key and vouched) or not (key or vouched or name):
         message = "Give one of key, id and subscription; a subscription may stand beside a key."
         raise InvalidQuestion("key", "one_of", message, index)
     if not key and GatewayToken.Scope.VOUCH not in scopes:
@@ -151,7 +151,7 @@ def read_question(
         call=CallAhead(
             gateway=gateway,
             at=at,
-            **_identity_fields(key, public_id, index),
+            **_identity_fields(key, vouched, index),
             subscription_named=name,
             source=known_source(source, source_named, at, index),
             path=path,
@@ -161,18 +161,24 @@ def read_question(
     )
 
 
-def _identity_fields(key: str | None, public_id: str | None, index: int | None) -> dict[str, Any]:
+def _identity_fields(key: str | None, vouched: str | None, index: int | None) -> dict[str, Any]:
     """Return the fields of a CallAhead that say whose it is."""
-    field, text = ("key", key) if key else ("id", public_id)
+    field, text = ("key", key) if key else ("id", vouched)
     if not text:
         return {}
-    if field == "id" and text.startswith(PUBLIC_ID_PREFIX):
-        return {"public_id": text, "may_be_alias": True}
-    return {"fingerprint": fingerprint_of(text, field, index), "may_be_alias": field == "id"}
+    trimmed = trimmed_key(text, field, index)
+    if field == "id" and (found := public_id_fingerprint(trimmed)):
+        return {"fingerprint": found, "public_id": trimmed, "may_be_alias": True}
+    return {"fingerprint": fingerprint(trimmed), "may_be_alias": field == "id"}
 
 
-def fingerprint_of(text: str, field: str, index: int | None = None) -> UUID:
+def fingerprint_of(text: str, field: str) -> UUID:
     """Return the fingerprint of what a caller sent. Raises InvalidQuestion: empty or too long."""
+    return fingerprint(trimmed_key(text, field))
+
+
+def trimmed_key(text: str, field: str, index: int | None = None) -> str:
+    """Return a key without the space around it. Raises InvalidQuestion: empty or too long."""
     try:
         trimmed = trim_key(text)
     except KeyTooLong:
@@ -180,7 +186,7 @@ def fingerprint_of(text: str, field: str, index: int | None = None) -> UUID:
         raise InvalidQuestion(field, "too_long", message, index) from None
     if not trimmed:
         raise InvalidQuestion(field, "empty", f"{field}: it is empty.", index)
-    return fingerprint(trimmed)
+    return trimmed
 
 
 def known_source(

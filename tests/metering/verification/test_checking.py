@@ -6,8 +6,10 @@ from itertools import count
 
 import pytest
 from django.utils import timezone
+from msgspec.structs import replace
 
 from metering.attribution.processing import process_waiting_deliveries
+from metering.inbox.calls import public_id_fields
 from metering.inbox.intake import accept_calls
 from metering.models import Quarantined, Transaction
 from metering.models.check_codes import CheckCode
@@ -17,6 +19,7 @@ from revcred.actions import credentials
 from revcred.actions.credentials import NewKey
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, ExternalKey, Source, Subscription
+from revcred.public_ids import public_id_fingerprint
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +37,8 @@ REASONS = {
     "subscription_mismatch": "subscription_mismatch",
 }
 HOUR = timedelta(hours=1)
-SEEDS = range(6)  # nine cases each
+SEEDS = range(6)  # twenty cases each, by key and by public id
+NOBODYS_PUBLIC_ID = "cred_" + 32 * "0"
 CREDENTIALS_OF_A_CASE = 8
 
 
@@ -112,26 +116,29 @@ class World:
 
     def some_calls(self):
         """Yield fields of a CallAhead with those of the same Call."""
+        public_ids = list(Credential.objects.order_by("pk").values_list("public_id", flat=True))
+        for key in (*self.keys, *public_ids[:2]):
+            yield self.a_call({"fingerprint": fingerprint(key)}, factories.a_call(key))
+        for public_id in (*public_ids, NOBODYS_PUBLIC_ID):
+            identity = {
+                "fingerprint": public_id_fingerprint(public_id),
+                "public_id": public_id,
+                "may_be_alias": True,
+            }
+            yield self.a_call(identity, factories.a_call(**public_id_fields(public_id)))
+
+    def a_call(self, identity, call):
         names = list(Subscription.objects.values_list("external_key", flat=True)) or ["none"]
-        for key in self.keys:
-            source = self.random.choice((None, None, *self.sources))
-            path = self.random.choice(
-                (None, f"/maps-{self.seed}/1", f"/v1/routes-{self.seed}/x", "/other")
-            )
-            name = self.random.choice((None, None, None, self.random.choice(names)))
-            ahead = {
-                "gateway": self.random.choice(self.gateways).pk,
-                "fingerprint": fingerprint(key),
-                "subscription_named": name,
-                "source": source.external_key if source else None,
-                "path": path,
-            }
-            posted = {
-                "subscription_named": name,
-                "source_named": source.external_key if source else None,
-                "path": path,
-            }
-            yield key, ahead, posted
+        source = self.random.choice((None, None, *self.sources))
+        path = self.random.choice(
+            (None, f"/maps-{self.seed}/1", f"/v1/routes-{self.seed}/x", "/other")
+        )
+        name = self.random.choice((None, None, None, self.random.choice(names)))
+        external_key = source.external_key if source else None
+        ahead = {"subscription_named": name, "source": external_key, "path": path}
+        gateway = self.random.choice(self.gateways)
+        call = replace(call, subscription_named=name, source_named=external_key, path=path)
+        return gateway, identity | ahead, call
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -142,12 +149,11 @@ def test_what_is_checked_is_what_becomes_of_the_call(seed):
     cases = list(world.some_calls())
     over_quota = world.chance(0.5)
     verdicts = judge_calls_now(
-        [CallAhead(at=now, **ahead) for _, ahead, _ in cases], refuse_over_quota=over_quota
+        [CallAhead(at=now, gateway=gateway.pk, **ahead) for gateway, ahead, _ in cases],
+        refuse_over_quota=over_quota,
     )
-    gateways = {gateway.pk: gateway for gateway in world.gateways}
-    for number, (key, ahead, posted) in enumerate(cases):
-        call = factories.a_call(key, transaction_id=f"{number}", occurred_at=now, **posted)
-        accept_calls(gateways[ahead["gateway"]], [call])
+    for number, (gateway, _, call) in enumerate(cases):
+        accept_calls(gateway, [replace(call, transaction_id=f"{number}", occurred_at=now)])
     process_waiting_deliveries()
 
     charged = {row.transaction_id: row for row in Transaction.objects.all()}

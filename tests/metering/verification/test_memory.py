@@ -181,7 +181,9 @@ def test_the_memory_says_what_the_database_says(memory, seed):
     world = World(seed)
     memory.connect()
     now = timezone.now()
-    calls = [CallAhead(at=now, **ahead) for _, ahead, _ in world.some_calls()]
+    calls = [
+        CallAhead(at=now, gateway=gateway.pk, **ahead) for gateway, ahead, _ in world.some_calls()
+    ]
     register = LoadedRegister(calls, now)
     memory.remember_paths(
         {call.path or "": register.source_of_path(call.path or "") for call in calls}
