@@ -5,8 +5,9 @@ subscriber still do.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection
@@ -54,29 +55,36 @@ ALL_ROWS = sql.SQL("true")
 ROWS_OF_DAY = sql.SQL("occurred_at >= %(start)s AND occurred_at < %(end)s")
 
 
-def erase_person(texts: PersonTexts) -> int:
-    """Replace a person's texts in all tables of metering, and return the number of calls.
+def steps_of_erasing(texts: PersonTexts) -> Iterator[Callable[[], int]]:
+    """Yield steps, each for a transaction of its own, which return the number of calls changed.
 
     A call that names the subscriber by external key, and holds another of the texts, counts twice.
+    A step that is done again finds nothing.
     """
+    # Day by day, so that no transaction takes long. The latest are known best by whoever looks.
+    for day in reversed(list(_days_of_ledger())):
+        yield partial(_erase_in_ledger, texts, day)
     found = text_tables("metering_", without_columns=COUNTED_COLUMNS)
     tables = {each.name: each for each in found}
     del tables[LEDGER.name]
     del tables[DISCOVERED_TABLE]
+    yield partial(_erase_in_rows, tables.pop(QUARANTINE_TABLE), texts)
+    yield partial(_erase_beside_calls, list(tables.values()), texts)
+
+
+def _erase_beside_calls(tables: Sequence[TextTable], texts: PersonTexts) -> int:
     if texts.everywhere:
         # Deleted: calls bring it back, and a pseudonym could be there twice.
         DiscoveredSource.objects.filter(name__iregex=pattern_of_any(texts.everywhere)).delete()
-    quarantine = tables.pop(QUARANTINE_TABLE)
-    for table in tables.values():
+    for table in tables:
         replace_in_table(table, texts.everywhere)
-    return _erase_in_ledger(texts) + _erase_in_rows(quarantine, texts)
+    return 0  # these rows are no calls, or calls that are not attributed yet
 
 
-def _erase_in_ledger(texts: PersonTexts) -> int:
+def _erase_in_ledger(texts: PersonTexts, day: tuple[datetime, datetime]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(ALLOW_LEDGER_TEXTS, ["on"])
-        # Day by day, so that no statement takes longer than one may.
-        calls = sum(_erase_in_rows(LEDGER, texts, between=day) for day in _days_of_ledger())
+        calls = _erase_in_rows(LEDGER, texts, between=day)
         cursor.execute(ALLOW_LEDGER_TEXTS, ["off"])
     return calls
 

@@ -1,6 +1,6 @@
 """Metering's side of the port to the core: see `revcred.metering_port`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from django.db import connection
@@ -86,5 +86,5 @@ class Metering:
             cursor.execute(query.as_string())
             return [number for (number,) in cursor.fetchall()]
 
-    def erase_person(self, texts: PersonTexts) -> int:
-        return erasure.erase_person(texts)
+    def steps_of_erasing(self, texts: PersonTexts) -> Iterator[Callable[[], int]]:
+        return erasure.steps_of_erasing(texts)

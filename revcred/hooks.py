@@ -206,7 +206,7 @@ def row_numbers_with_tokens(query: str) -> list[int]:
         return metering.find_rows_with_tokens(rows)
 
 
-def erase_person_in_calls(texts: PersonTexts) -> int:
-    """Replace what stored calls say of a person, and return the number of calls."""
-    metering = connected_metering()
-    return metering.erase_person(texts) if metering else 0
+def steps_of_erasing(texts: PersonTexts) -> Iterator[Callable[[], int]]:
+    """Yield steps that replace what stored calls say of a person: see `MeteringPort`."""
+    if metering := connected_metering():
+        yield from metering.steps_of_erasing(texts)

@@ -5,7 +5,7 @@ is asked of many rows is asked of a table by its name: no SQL passes the port.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -225,10 +225,11 @@ class MeteringPort(Protocol):
         Columns: `number`, `gateway_id`. Only a gateway with a token has ever reported anything.
         """
 
-    def erase_person(self, texts: PersonTexts) -> int:
-        """Replace what stored calls say of a person, and return the number of calls.
+    def steps_of_erasing(self, texts: PersonTexts) -> Iterator[Callable[[], int]]:
+        """Yield steps that replace what stored calls say of a person.
 
-        Called inside the transaction of the action.
+        Each is called in a transaction of its own, and returns the number of calls it changed. One
+        that is called again changes nothing.
         """
 
 

@@ -11,16 +11,19 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
-from django.db import connection
 from django.db.models import Model, Q, QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import users
+from revcred.actions.call_erasures import (
+    allow_long_statements,
+    count_calls_to_change,
+    queue_call_erasure,
+)
 from revcred.actions.second_factors import FACTOR_NAMES
 from revcred.actions.users import LoginActionError, PersonErased
 from revcred.crypto import CannotUnseal
-from revcred.hooks import erase_person_in_calls
 from revcred.models import (
     AddressChange,
     AuditEvent,
@@ -58,7 +61,7 @@ from revcred.personal_texts import (
 )
 
 ERASE_RIGHT = "revcred.erase_subscriber"
-MAX_STATEMENT_SECONDS = 900
+COUNTING_SECONDS = 3.0  # for calls that name the person: more are counted when they are changed
 PSEUDONYM_DOMAIN = "invalid"  # reserved: no mail ever arrives there
 
 # Things that calls may name, and their names. They are the customer's and stay as they are.
@@ -145,8 +148,9 @@ class Person:
 class Erasure:
     """The outcome of erasing a person: ended access, and changed texts.
 
-    `unheld`: credentials that nobody holds any more. `still_named`: tables of things that are
-    called by the person's name or address, with the number of such things.
+    `calls`: those that the clock is about to change, None if they take long to count. `unheld`:
+    credentials that nobody holds any more. `still_named`: tables of things that are called by the
+    person's name or address, with the number of such things.
     """
 
     memberships: list[str] = field(default_factory=list)
@@ -156,7 +160,7 @@ class Erasure:
     second_factors: int = 0
     mails: int = 0
     events: int = 0
-    calls: int = 0
+    calls: int | None = None
     still_named: dict[str, int] = field(default_factory=dict)
 
 
@@ -190,11 +194,13 @@ def check_erasable(*, person: Person, by: User) -> None:
 def erase_person(*, person: Person, by: User) -> Erasure:
     """Put a pseudonym in the place of name and address everywhere, and end all access.
 
-    Nothing brings them back. The address may be invited anew, as somebody else.
+    In stored calls the clock does that, soon after. Nothing brings them back. The address may be
+    invited anew, as somebody else.
     Raises ErasureRightRequired, LoginRankTooHigh, SuperuserNotErased, PersonErased,
     ListsWithPeopleWaiting.
     """
-    _allow_long_statements()
+    # Whole tables are read, and there is no other way to find a name in a text.
+    allow_long_statements()
     person = _locked(person)
     check_erasable(person=person, by=by)
     texts = _texts_of(person)
@@ -206,7 +212,9 @@ def erase_person(*, person: Person, by: User) -> Erasure:
     # Kept for a while for their rejected rows, after the list itself has ended.
     for upload in Upload.objects.filter(is_staged=True):
         delete_staged_rows(_staging_table(upload), _findable(texts))
-    done.calls = erase_person_in_calls(texts)
+    done.calls = count_calls_to_change(texts, seconds=COUNTING_SECONDS)
+    allow_long_statements()
+    queue_call_erasure(subscriber=person.subscriber, user=person.user, texts=texts, by=by)
     done.events = _erase_events(person, texts)
     done.still_named = {
         table.name: found
@@ -224,7 +232,6 @@ def erase_person(*, person: Person, by: User) -> Erasure:
         "second_factors": done.second_factors,
         "mails": done.mails,
         "events": done.events,
-        "calls": done.calls,
     }
     AuditEvent.objects.record(AuditVerb.ERASED, target=person.target, by=by, details=details)
     return done
@@ -257,15 +264,6 @@ def export_person(*, person: Person, by: User) -> dict[str, Any]:
 def _check_right(by: User) -> None:
     if not by.has_perm(ERASE_RIGHT):
         raise ErasureRightRequired
-
-
-def _allow_long_statements() -> None:
-    """Let statements take longer than those of other pages, until the transaction ends."""
-    with connection.cursor() as cursor:
-        # Whole tables are read, and there is no other way to find a name in a text.
-        cursor.execute(
-            "SELECT set_config('statement_timeout', %s, true)", [f"{MAX_STATEMENT_SECONDS}s"]
-        )
 
 
 def _locked(person: Person) -> Person:

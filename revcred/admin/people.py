@@ -117,12 +117,18 @@ def erasure_in_words(done: people.Erasure) -> list[str]:
         f" {counted(done.second_factors, 'second factor')}"
     )
     changed = (
-        f"{counted(done.mails, 'mail')} to the person, {counted(done.events, 'event')} of the audit"
-        f" and {counted(done.calls, 'call')}"
+        f"{counted(done.mails, 'mail')} to the person and {counted(done.events, 'event')} of the"
+        " audit"
+    )
+    calls = (
+        "Stored calls that name the person, too many to be counted here,"
+        if done.calls is None
+        else counted(done.calls, "stored call")
     )
     sentences = [
         f"The person can no longer sign in: {ended} are deleted.",
         f"{changed} get the pseudonym.",
+        f"{calls} get it soon after, in the background. The history says when that is done.",
     ]
     if done.memberships:
         sentences.insert(0, f"The person is no longer a member of {_listed(done.memberships)}.")

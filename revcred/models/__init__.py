@@ -11,6 +11,7 @@ from revcred.models.credentials import (
     UnmovedFingerprint,
 )
 from revcred.models.customers import Customer, Membership, Subscriber
+from revcred.models.erasures import PendingErasure
 from revcred.models.gateways import Gateway
 from revcred.models.limits import RateCounter
 from revcred.models.mail import OutgoingMail
@@ -43,6 +44,7 @@ __all__ = [
     "Membership",
     "OutgoingMail",
     "PathRule",
+    "PendingErasure",
     "Product",
     "RateCounter",
     "RememberedMapping",

@@ -8,11 +8,13 @@ from metering.inbox.intake import accept_calls
 from metering.models import Claim, PartialTransaction, Quarantined, Transaction, Usage
 from metering.quarantine.actions import mark_reviewed
 from revcred import roles
-from revcred.actions import addresses, memberships, people
+from revcred.actions import addresses, call_erasures, memberships, people
+from revcred.actions.call_erasures import finish_erasures
 from revcred.models import (
     AuditEvent,
     Membership,
     OutgoingMail,
+    PendingErasure,
     Upload,
     UploadChange,
     User,
@@ -153,6 +155,7 @@ def test_an_erased_person_is_found_in_no_table(ada, by):
     login = ada.user
 
     done = people.erase_person(person=people.find_person(ada), by=by)
+    finish_erasures()
 
     assert found(*EVERY_TEXT, "ada.away@aviary.example") == []
     assert AuditEvent.objects.first_broken() is None
@@ -170,5 +173,54 @@ def test_an_erased_person_is_found_in_no_table(ada, by):
         f"erased-{ada.pk}",
     }
     assert not OutgoingMail.objects.waiting().filter(recipient=ada.email).exists()
-    event = AuditEvent.objects.get(verb="erased")
-    assert (event.actor, event.target) == (by.email, ada.email)
+    events = AuditEvent.objects.filter(verb="erased").order_by("pk")
+    assert {(event.actor, event.target) for event in events} == {(by.email, ada.email)}
+    assert [event.details.get("calls") for event in events] == [None, 5]
+    assert not PendingErasure.objects.exists()
+
+
+def test_an_erasure_that_was_interrupted_goes_on(ada, by, monkeypatch):
+    people.erase_person(person=people.find_person(ada), by=by)
+    real = call_erasures.steps_of_erasing
+
+    def interrupted(texts):
+        *first, last = real(texts)
+        yield from first
+        raise KeyboardInterrupt(last)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(call_erasures, "steps_of_erasing", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finish_erasures()
+    assert PendingErasure.objects.get().calls == 5
+
+    finish_erasures()
+
+    assert found(*EVERY_TEXT) == []
+    assert AuditEvent.objects.filter(verb="erased", details__calls=5).count() == 1
+
+
+def test_calls_that_take_long_to_count_are_changed_all_the_same(ada, by, monkeypatch):
+    monkeypatch.setattr(people, "COUNTING_SECONDS", 0)
+
+    done = people.erase_person(person=people.find_person(ada), by=by)
+
+    assert done.calls is None
+    finish_erasures()
+    assert found(*EVERY_TEXT) == []
+
+
+def test_an_erasure_that_no_key_opens_waits_and_keeps_no_other_from_its_turn(ada, by):
+    bob = factories.a_subscriber(email="bob@aviary.example")
+    for each in (ada, bob):
+        people.erase_person(person=people.find_person(each), by=by)
+    waiting, other = PendingErasure.objects.order_by("pk")
+    texts, foreign = waiting.texts, other.texts
+    PendingErasure.objects.filter(pk=waiting.pk).update(texts=foreign)
+
+    finish_erasures()
+    assert list(PendingErasure.objects.values_list("pk", flat=True)) == [waiting.pk]
+
+    PendingErasure.objects.update(texts=texts)
+    finish_erasures()
+    assert found(*EVERY_TEXT) == []

@@ -26,7 +26,7 @@ from metering.quarantine import partitions as quarantine_partitions
 from metering.verification import refused_calls
 from revcred import limits, outbox, retention
 from revcred.accounts.sessions import SessionStore
-from revcred.actions import sign_ins
+from revcred.actions import call_erasures, sign_ins
 from revcred.models import AuditEvent, OutgoingMail
 from revcred.runtime import preflight, telemetry
 from revcred.runtime.schema_version import is_older_than_database
@@ -62,6 +62,7 @@ class Command(BaseCommand):
         Thread(target=send_mail_until_stopped, args=(stopped,), name="mail", daemon=True).start()
         Thread(target=keep_retention_until_stopped, args=(stopped,), daemon=True).start()
         Thread(target=sum_up_usage_until_stopped, args=(stopped,), daemon=True).start()
+        Thread(target=erase_people_until_stopped, args=(stopped,), daemon=True).start()
         chores_at = discovery_at = files_at = audit_head_at = 0.0
         discovery = SourceDiscovery()
         while not stopped.wait(TICK_SECONDS):
@@ -114,6 +115,12 @@ def sum_up_usage_until_stopped(stopped: Event) -> None:
     while not stopped.wait(TICK_SECONDS):
         run_step_safely(sum_up_usage)
         stopped.wait(SUMMING_INTERVAL_SECONDS)
+
+
+def erase_people_until_stopped(stopped: Event) -> None:
+    """Erase people from stored calls. A large ledger takes minutes."""
+    while not stopped.wait(TICK_SECONDS):
+        run_step_safely(call_erasures.finish_erasures)
 
 
 def sum_up_usage() -> None:

@@ -10,7 +10,13 @@ from django.db.transaction import atomic
 
 from revcred.accounts import second_factor
 from revcred.crypto import CannotUnseal
-from revcred.models import KeyringCheck, OutgoingMail, SealedValue, UploadChange
+from revcred.models import (
+    KeyringCheck,
+    OutgoingMail,
+    PendingErasure,
+    SealedValue,
+    UploadChange,
+)
 
 RESEALED_PER_TRANSACTION = 500  # rows
 
@@ -19,6 +25,7 @@ SEALED_FIELDS: dict[SealedModel, Sequence[str]] = {
     SealedValue: ("value", "secret"),
     UploadChange: ("secret",),
     OutgoingMail: ("body",),
+    PendingErasure: ("texts",),
 }
 
 
@@ -36,6 +43,9 @@ class Command(BaseCommand):
             raise CommandError(message)
         if damaged := self._reseal_all(OutgoingMail):
             message = f"No key of FERNET_KEYS opens the texts of these mails: {damaged}."
+            raise CommandError(message)
+        if damaged := self._reseal_all(PendingErasure):
+            message = f"No key of FERNET_KEYS opens the texts of these erasures: {damaged}."
             raise CommandError(message)
         if damaged := self._reseal_second_factors():
             message = f"No key of FERNET_KEYS opens the second factors of these users: {damaged}."
