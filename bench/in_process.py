@@ -22,8 +22,8 @@ from metering.ledger.scope import LedgerScope
 from metering.management.commands.clock import forget_old_transactions
 from metering.models import Quarantined, SeenTransaction, Transaction, Usage
 from metering.models.functions import first_id_at
-from storefront.figures import build_usage_chart
-from storefront.windows import CalendarSpan, DateRange
+from storefront.figures import ChartChoice, UsageByOwner, build_usage_chart
+from storefront.windows import DateRange, Step
 
 YEAR = 365
 TIMES = 5
@@ -49,14 +49,22 @@ def remember(most: int) -> None:
 def year(subscription: int) -> None:
     """The figures of a subscription's year, day by day: seconds of each time, and rows of usage."""
     now = timezone.now()
-    window = DateRange(CalendarSpan.MONTH, now.date() - timedelta(days=YEAR - 1), YEAR)
+    window = DateRange.between(now.date() - timedelta(days=YEAR - 1), now.date(), Step.DAY)
     (customer,) = Usage.objects.filter(subscription=subscription).values_list("customer")[0]
     scope = LedgerScope(customers=[customer], credentials=[], subscriptions=[subscription])
 
     def ask() -> None:
         nothing = Quarantined.objects.none()
-        usage = ScopedUsage(scope, start=window.start, end=window.end)
-        build_usage_chart(usage, nothing, window, party="credential", element=None, now=now)
+        build_usage_chart(
+            lambda days: UsageByOwner(
+                ScopedUsage(scope, start=days.start, end=days.end), "credential"
+            ),
+            nothing,
+            window,
+            party="credential",
+            choice=ChartChoice(),
+            now=now,
+        )
 
     rows = Usage.objects.filter(subscription=subscription, hour__gte=window.start).count()
     say(json.dumps({"rows": rows, "seconds": [_took(ask) for _ in range(TIMES)]}))

@@ -1,6 +1,7 @@
 """Forms of the storefront."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,10 +16,13 @@ from revcred.models import Credential, ExternalKey, Subscription
 from revcred.models.credentials import CredentialQuerySet
 from revcred.models.subscriptions import SubscriptionQuerySet
 from revcred.pasting import MAX_PASTED_CHARACTERS, extract_key, is_marked_as_key, looks_like_key
+from storefront.figures import ChartChoice
 from storefront.listings import CredentialsOrder, CredentialsShown
-from storefront.windows import CalendarSpan, DateRange
+from storefront.windows import CalendarSpan, DateRange, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django.forms.boundfield import BoundField
     from django.utils.datastructures import MultiValueDict
 
@@ -27,6 +31,15 @@ EARLIEST_DAY, LATEST_DAY = date(2000, 1, 1), date(2199, 12, 31)
 DAYS_LISTED_AT_FIRST = 30  # of calls
 MAX_CHOICES = 200  # in a list to choose from
 MAX_ID_CHARACTERS = 1_000
+MAX_NAMES_OFF = 20  # series that are switched off
+
+
+def choose_among(field: Any, choices: "QuerySet[Any]", none_chosen: str) -> None:
+    """Let the field offer these choices by name."""
+    field.queryset, field.empty_label = choices.order_by("name", "pk"), none_chosen
+    # Thousands in a list help nobody: a link from the object's page chooses it.
+    if choices[MAX_CHOICES:].exists():
+        field.widget = forms.HiddenInput()
 
 
 class ConfirmPasswordForm(ReauthenticateForm):  # type: ignore[misc]
@@ -38,33 +51,104 @@ class ConfirmPasswordForm(ReauthenticateForm):  # type: ignore[misc]
         self.fields["password"].widget.attrs = {"autocomplete": "current-password"}
 
 
-class DateRangeForm(forms.Form):
-    """Choice of a date range and an element. Invalid values are ignored."""
+class UsageForm(forms.Form):
+    """Choice of days, step, element and what is switched off. Invalid values are ignored.
 
-    span = forms.ChoiceField(choices=CalendarSpan.choices)
-    day = forms.DateField()
-    element = forms.CharField()
+    The days are those of a calendar's span that holds `day`, or those from `since` to `until`.
+    """
 
-    def __init__(self, data: "MultiValueDict[str, str]", *, today: date) -> None:
+    span = forms.ChoiceField(choices=CalendarSpan.choices, required=False, widget=forms.HiddenInput)
+    day = forms.DateField(required=False, widget=forms.HiddenInput)
+    since = forms.DateField(
+        required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
+    )
+    until = forms.DateField(
+        required=False, label="To", widget=forms.DateInput(attrs={"type": "date"})
+    )
+    step = forms.ChoiceField(
+        choices=[("", "Automatic"), *Step.choices], required=False, label="Bars per"
+    )
+    element = forms.CharField(required=False)
+
+    def __init__(
+        self,
+        data: "MultiValueDict[str, str]",
+        *,
+        today: date,
+        choices: "Mapping[str, QuerySet[Any]] | None" = None,
+    ) -> None:
         super().__init__(data)
         self.today = today
+        for name, offered in (choices or {}).items():
+            choose_among(self.fields[name], offered, f"Any {name}")
+        # The names of series are those of any chart.
+        self._off = frozenset(data.getlist("off")[:MAX_NAMES_OFF])
         # Fills cleaned_data with the fields that are valid; the others are left out.
         self.is_valid()
+        # The days are shown, however they were chosen.
+        self.data = data.copy()
+        self.data["since"] = self.window.first.isoformat()
+        self.data["until"] = self.window.last.isoformat()
 
-    @property
+    @cached_property
     def window(self) -> DateRange:
-        """Return the chosen range, or the present month."""
-        day = self.cleaned_data.get("day") or self.today
-        if not EARLIEST_DAY <= day <= LATEST_DAY:
-            day = self.today
-        return DateRange.holding(
-            day, CalendarSpan(self.cleaned_data.get("span") or CalendarSpan.MONTH)
-        )
+        """Return the chosen days, or the present month."""
+        step = Step(self.cleaned_data["step"]) if self.cleaned_data.get("step") else None
+        since, until = self._day("since"), self._day("until")
+        if since and until:
+            return DateRange.between(since, until, step)
+        if since or until:
+            return DateRange.between(since or until or self.today, self.today, step)
+        span = CalendarSpan(self.cleaned_data.get("span") or CalendarSpan.MONTH)
+        of_span = DateRange.holding(self._day("day") or self.today, span)
+        return DateRange.between(of_span.first, of_span.last, step) if step else of_span
+
+    def _day(self, name: str) -> date | None:
+        day: date | None = self.cleaned_data.get(name)
+        return day if day and EARLIEST_DAY <= day <= LATEST_DAY else None
 
     @property
-    def chosen(self) -> str | None:
-        """Return the chosen element, or None."""
-        return self.cleaned_data.get("element")
+    def chosen(self) -> ChartChoice:
+        """Return the chosen element, and what is switched off."""
+        return ChartChoice(element=self.cleaned_data.get("element") or None, off=self._off)
+
+    def kept_fields(self) -> "list[BoundField]":
+        """Return the hidden fields that go on with another choice. The days are shown."""
+        shown = ("span", "day")
+        return [each for each in self.hidden_fields() if each.name not in shown and each.value()]
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """Return what links to other days keep, as fields of their addresses."""
+        kept: dict[str, Any] = {"off": sorted(self._off)}
+        if self.cleaned_data.get("step"):
+            kept["step"] = self.cleaned_data["step"]
+        return kept
+
+
+class UsagePageForm(UsageForm):
+    """Choice for the page of all usage, which can also be split and narrowed."""
+
+    class Split(models.TextChoices):
+        SUBSCRIPTION = "subscription", "Subscription"
+        CREDENTIAL = "credential", "Credential"
+        ELEMENT = "element", "Element"
+        GATEWAY = "gateway", "Gateway"
+
+    by = forms.ChoiceField(choices=Split.choices, required=False, label="By")
+    subscription = forms.ModelChoiceField(Subscription.objects.none(), required=False)
+    credential = forms.ModelChoiceField(Credential.objects.none(), required=False)
+
+    @property
+    def split(self) -> str:
+        """Return what the series of the chart are."""
+        return self.cleaned_data.get("by") or self.Split.SUBSCRIPTION
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        chosen = {name: self.cleaned_data.get(name) for name in ("subscription", "credential")}
+        narrowed = {name: each.pk for name, each in chosen.items() if each}
+        return super().kept | {"by": self.split} | narrowed
 
 
 class CallFilterForm(forms.Form):
@@ -101,21 +185,14 @@ class CallFilterForm(forms.Form):
     ) -> None:
         super().__init__(data)
         self._today = today
-        self._choose_among("credential", credentials.order_by("name", "pk"), "Any credential")
-        self._choose_among("subscription", subscriptions.order_by("name"), "Any subscription")
+        choose_among(self.fields["credential"], credentials, "Any credential")
+        choose_among(self.fields["subscription"], subscriptions, "Any subscription")
         # Fills cleaned_data with the fields that are valid; the others are left out.
         self.is_valid()
         # The period is shown, chosen or not.
         first, last = self.days
         self.data = data.copy()
         self.data["since"], self.data["until"] = first.isoformat(), last.isoformat()
-
-    def _choose_among(self, name: str, choices: "QuerySet[Any]", none_chosen: str) -> None:
-        field: Any = self.fields[name]
-        field.queryset, field.empty_label = choices, none_chosen
-        # Thousands in a list help nobody: a link from the object's page chooses it.
-        if choices[MAX_CHOICES:].exists():
-            field.widget = forms.HiddenInput()
 
     def kept_fields(self) -> "list[BoundField]":
         """Return the hidden fields that go on with another choice. Only the page begins anew."""

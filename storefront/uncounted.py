@@ -1,5 +1,6 @@
 """Calls that are not counted: how many, why, and who can change that."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from metering.models import QuarantineReason
 from metering.models.transactions import QuarantinedQuerySet
 from metering.models.usage import start_of_bin
 from revcred.models import Credential
+from storefront.windows import DateRange, Step
 
 UNCOUNTED_PERIOD = timedelta(days=90)  # in which calls are told on home and lists
 
@@ -134,18 +136,24 @@ def name_credentials(groups: Iterable[UncountedGroup]) -> list[tuple[Credential,
 
 
 def uncounted_over_time(
-    uncounted: QuarantinedQuerySet, *, element: str, start: datetime, end: datetime, step: timedelta
+    uncounted: QuarantinedQuerySet, window: DateRange, *, element: str
 ) -> dict[datetime, Decimal]:
     """Return the quantity of an element in calls that are not counted, by start of the step."""
     amount = Cast(
         KeyTextTransform(element, "elements"), models.DecimalField(max_digits=38, decimal_places=9)
     )
+    # Months have no fixed length: their days are summed up below.
+    step = timedelta(hours=1) if window.step is Step.HOUR else timedelta(days=1)
     rows = (
-        uncounted.arrived_since(start - MAX_CLOCK_LEAD)
-        .filter(occurred_at__gte=start, occurred_at__lt=end)
+        uncounted.arrived_since(window.start - MAX_CLOCK_LEAD)
+        .filter(occurred_at__gte=window.start, occurred_at__lt=window.end)
         .order_by()
         .annotate(start=start_of_bin(step, "occurred_at"))
         .values_list("start")
         .annotate(amount=Sum(amount))
     )
-    return {at: quantity for at, quantity in rows if quantity}
+    found: dict[datetime, Decimal] = defaultdict(Decimal)
+    for at, quantity in rows:
+        if quantity:
+            found[at.replace(day=1) if window.step is Step.MONTH else at] += quantity
+    return dict(found)

@@ -11,6 +11,7 @@ from storefront.views import (
     home,
     subscriptions,
     transactions,
+    usage,
 )
 
 app_name = "storefront"
@@ -68,6 +69,7 @@ urlpatterns = [
     ),
     path("subscriptions/", subscriptions.subscriptions_page, name="subscriptions"),
     path("subscriptions/<int:subscription>/", subscriptions.subscription_page, name="subscription"),
+    path("usage/", usage.usage_page, name="usage"),
     path("calls/", calls.calls_page, name="calls"),
     path("transactions/<uuid:transaction>/", transactions.transaction_page, name="transaction"),
 ]

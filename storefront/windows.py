@@ -1,12 +1,18 @@
-"""Date ranges of usage pages: a calendar day, week, month or year, in UTC."""
+"""Date ranges of usage pages, in UTC: a calendar's day, week, month or year, or any days."""
 
-from calendar import isleap, monthrange
+from calendar import monthrange
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 
 from django.db.models import TextChoices
 from django.utils.formats import date_format
+
+# More bars than these are too narrow to tell apart.
+MAX_DAYS_BY_HOUR, MAX_DAYS_BY_DAY, MAX_DAYS = 31, 366, 3660
+# In these many days, hours and days are told apart unless somebody chooses otherwise.
+USUAL_DAYS_BY_HOUR, USUAL_DAYS_BY_DAY = 2, 92
 
 
 class CalendarSpan(TextChoices):
@@ -18,27 +24,74 @@ class CalendarSpan(TextChoices):
     YEAR = "year"
 
 
+class Step(TextChoices):
+    """What one bar of a chart stands for."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+STEP_OF_SPAN = {
+    CalendarSpan.DAY: Step.HOUR,
+    CalendarSpan.WEEK: Step.DAY,
+    CalendarSpan.MONTH: Step.DAY,
+    CalendarSpan.YEAR: Step.MONTH,
+}
+
+
 @dataclass(frozen=True)
 class DateRange:
-    """A day, week, month or year, as its first day and number of days."""
+    """Days from a first to a last one, and the step by which they are shown.
 
-    span: CalendarSpan
+    `span`: set if they are a day, week, month or year of the calendar.
+    """
+
     first: date
-    days: int
+    last: date
+    step: Step
+    span: CalendarSpan | None = None
 
     @classmethod
-    def holding(cls, day: date, span: CalendarSpan) -> "DateRange":
+    def holding(cls, day: date, span: CalendarSpan, step: Step | None = None) -> "DateRange":
         """Return the day, the week from Monday, the month or the year that contains the day."""
         match span:
             case CalendarSpan.DAY:
-                return cls(span, day, 1)
+                first = last = day
             case CalendarSpan.WEEK:
                 # ISO weeks begin on Monday, which is weekday 0.
-                return cls(span, day - timedelta(days=day.weekday()), 7)
+                first = day - timedelta(days=day.weekday())
+                last = first + timedelta(days=6)
             case CalendarSpan.MONTH:
-                return cls(span, day.replace(day=1), monthrange(day.year, day.month)[1])
+                first, last = day.replace(day=1), _last_of_month(day)
             case CalendarSpan.YEAR:
-                return cls(span, day.replace(month=1, day=1), 366 if isleap(day.year) else 365)
+                first, last = day.replace(month=1, day=1), day.replace(month=12, day=31)
+        return cls(first, last, step or STEP_OF_SPAN[span], span)
+
+    @classmethod
+    def between(cls, first: date, last: date, step: Step | None = None) -> "DateRange":
+        """Return the days from the first to the last, at most MAX_DAYS, the latest of them.
+
+        `step`: None chooses one that suits; one that would make too many bars becomes longer.
+        """
+        first, last = min(first, last), max(first, last)
+        first = max(first, last - timedelta(days=MAX_DAYS - 1))
+        days = (last - first).days + 1
+        if step is None:
+            step = _step_for(days, USUAL_DAYS_BY_HOUR, USUAL_DAYS_BY_DAY)
+        finest = _step_for(days, MAX_DAYS_BY_HOUR, MAX_DAYS_BY_DAY)
+        steps = list(Step)
+        step = steps[max(steps.index(step), steps.index(finest))]
+        for span in CalendarSpan:
+            of_calendar = cls.holding(first, span, step)
+            if (of_calendar.first, of_calendar.last) == (first, last):
+                return of_calendar
+        return cls(first, last, step)
+
+    @property
+    def days(self) -> int:
+        """Return the number of days."""
+        return (self.last - self.first).days + 1
 
     @property
     def start(self) -> datetime:
@@ -48,44 +101,93 @@ class DateRange:
     @property
     def end(self) -> datetime:
         """Return the first moment after the range."""
-        return _start_of_day(self.first + timedelta(days=self.days))
-
-    @property
-    def step(self) -> timedelta:
-        """Return the length of one bar of the chart."""
-        # Usage is summed up by hour, so an hour is the finest step there is.
-        return timedelta(hours=1) if self.span is CalendarSpan.DAY else timedelta(days=1)
+        return _start_of_day(self.following)
 
     @cached_property
     def starts(self) -> list[datetime]:
-        """Return the beginning of each hour or day of the range."""
-        return [self.start + n * self.step for n in range((self.end - self.start) // self.step)]
+        """Return the beginning of each step. A first month begins before a range within it."""
+        if self.step is Step.MONTH:
+            return [_start_of_day(month) for month in _months(self.first, self.last)]
+        step = timedelta(hours=1) if self.step is Step.HOUR else timedelta(days=1)
+        return [self.start + n * step for n in range((self.end - self.start) // step)]
+
+    @property
+    def ends(self) -> list[datetime]:
+        """Return the end of each step, which is the beginning of the next."""
+        return [*self.starts[1:], self.end]
 
     def contains(self, day: date) -> bool:
         """Return True if the day lies in the range."""
-        return self.first <= day < self.following
+        return self.first <= day <= self.last
 
     @property
     def previous(self) -> date:
-        """Return a day of the range before."""
+        """Return the last day before the range."""
         return self.first - timedelta(days=1)
 
     @property
     def following(self) -> date:
-        """Return the first day of the next range."""
-        return self.first + timedelta(days=self.days)
+        """Return the first day after the range."""
+        return self.last + timedelta(days=1)
+
+    @property
+    def before(self) -> "DateRange":
+        """Return the range before: as many months, if these are whole ones, or as many days."""
+        if self.span:
+            return DateRange.holding(self.previous, self.span, self.step)
+        return self._beside(self.previous, -1)
+
+    @property
+    def after(self) -> "DateRange":
+        """Return the range after: as many months, if these are whole ones, or as many days."""
+        if self.span:
+            return DateRange.holding(self.following, self.span, self.step)
+        return self._beside(self.following, 1)
+
+    def _beside(self, nearest: date, sign: int) -> "DateRange":
+        """Return the neighbouring range that has `nearest` at the end that touches this one."""
+        farthest = nearest + sign * timedelta(days=self.days - 1)
+        if self.first.day == 1 and self.last == _last_of_month(self.last):
+            months = len(list(_months(self.first, self.last)))
+            farthest = _month_beside(nearest, sign * (months - 1))
+            farthest = _last_of_month(farthest) if sign > 0 else farthest
+        return DateRange(min(nearest, farthest), max(nearest, farthest), self.step)
 
     # The heading of the section, in the words of a calendar.
     def __str__(self) -> str:
         match self.span:
             case CalendarSpan.DAY:
                 return date_format(self.first, "j F Y")
-            case CalendarSpan.WEEK:
-                return _days_in_words(self.first, self.first + timedelta(days=6))
             case CalendarSpan.MONTH:
                 return date_format(self.first, "F Y")
             case CalendarSpan.YEAR:
                 return f"{self.first.year}"
+            case _:
+                return _days_in_words(self.first, self.last)
+
+
+def _step_for(days: int, most_by_hour: int, most_by_day: int) -> Step:
+    if days <= most_by_hour:
+        return Step.HOUR
+    return Step.DAY if days <= most_by_day else Step.MONTH
+
+
+def _last_of_month(day: date) -> date:
+    return day.replace(day=monthrange(day.year, day.month)[1])
+
+
+def _month_beside(day: date, months: int) -> date:
+    """Return the first day of the month that is so many months later than the day's."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, 1)
+
+
+def _months(first: date, last: date) -> Iterator[date]:
+    """Yield the first day of each month that the days touch."""
+    month = first.replace(day=1)
+    while month <= last:
+        yield month
+        month = _month_beside(month, 1)
 
 
 def _start_of_day(day: date) -> datetime:
@@ -93,7 +195,8 @@ def _start_of_day(day: date) -> datetime:
 
 
 def _days_in_words(first: date, last: date) -> str:
-    first_format = (
-        "j" if first.month == last.month else "j F" if first.year == last.year else "j F Y"
-    )
+    if first.year != last.year:
+        first_format = "j F Y"
+    else:
+        first_format = "j" if first.month == last.month else "j F"
     return f"{date_format(first, first_format)} to {date_format(last, 'j F Y')}"

@@ -311,6 +311,11 @@ class ScopedUsage:
         )
         return [(number, _as_moment(start), quantity) for number, start, quantity in rows]
 
+    def by_element_and_start(self) -> list[tuple[str, datetime, Decimal]]:
+        """Return rows of element, start, and quantity."""
+        rows = self._sums("element, {start}", "GROUP BY 1, 2 ORDER BY 1", party="subscription")
+        return [(element, _as_moment(start), quantity) for element, start, quantity in rows]
+
     def _sums(
         self, columns: str, grouping: str, *, party: UsageParty, **arguments: Any
     ) -> Sequence[tuple[Any, ...]]:

@@ -13,7 +13,9 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince, timeuntil
 
 from revcred.models import Assignment, Credential
+from storefront.figures import UsageChart
 from storefront.uncounted import UncountedGroup
+from storefront.windows import DateRange, Step
 
 register = template.Library()
 
@@ -25,6 +27,7 @@ TURNING_CHARACTERS = dict.fromkeys(
 PILED_MARKS = re.compile(
     r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4,}"
 )
+DAYS_WITHOUT_YEAR = 92
 MISSING_VALUE_TEXT = "\N{EN DASH}"
 
 
@@ -113,6 +116,45 @@ def assignment_end(assignment: Assignment, now: datetime) -> SafeString | str:
     if subscription.active_from > now:
         return format_html("subscription begins {}", utc_date(subscription.active_from))
     return utc_datetime(own_end, "open")
+
+
+@register.simple_tag
+def usage_step(start: datetime, window: DateRange) -> str:
+    """Write which hour, day or month a bar of usage stands for."""
+    if window.step is Step.MONTH:
+        return date_format(start, "F Y")
+    if window.step is Step.DAY:
+        return date_format(start, "D j M Y" if window.days > DAYS_WITHOUT_YEAR else "D j M")
+    return date_format(start, "H:i" if window.days == 1 else "D j M, H:i")
+
+
+@register.simple_tag
+def usage_change(figures: UsageChart) -> SafeString:
+    """Write how usage compares with the range before, as far as both are over."""
+    earlier = figures.earlier
+    if earlier is None:
+        return SafeString()
+    step, percent = figures.window.step.value, earlier.change_percent
+    if earlier.steps == len(figures.window.starts):
+        compared = "All of it"
+    else:
+        compared = f"First {step}" if earlier.steps == 1 else f"First {earlier.steps} {step}s"
+    if percent is None:
+        return format_html(
+            "There was no usage in the same part of {} to compare with.", earlier.window
+        )
+    if percent == 0:
+        change = "about the same"
+    else:
+        change = f"{abs(percent):,} % {'more' if percent > 0 else 'less'}"
+    return format_html(
+        "{}: <b>{}</b>, compared with {} ({}, before {})",
+        compared,
+        change,
+        earlier.window,
+        plain_number(earlier.total_now),
+        plain_number(earlier.total_before),
+    )
 
 
 @register.simple_tag

@@ -108,6 +108,7 @@ def test_nothing_sticks_out_of_the_storefront(open_as, owner):
         reverse("storefront:credential", args=[credential.pk]),
         reverse("storefront:subscriptions"),
         reverse("storefront:subscription", args=[subscription.pk]),
+        reverse("storefront:usage"),
         reverse("account_change_password"),
         reverse("mfa_index"),
     ]

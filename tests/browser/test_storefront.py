@@ -216,6 +216,41 @@ def test_a_chart_is_read_by_keys_and_by_touch(page, ada):
     expect(total).to_contain_text("on ")
 
 
+def test_the_page_of_all_usage_is_chosen_and_switched_in_place(page, ada, complaints):
+    sign_in(page, ada)
+    page.get_by_role("link", name="Usage", exact=True).click()
+    expect(page.locator(".chart canvas")).to_be_visible()
+    page.evaluate("window.stillHere = true")
+
+    page.get_by_label("By", exact=True).select_option("Credential")
+    expect(page.get_by_role("list", name="By credential")).to_be_visible()
+    page.get_by_label("From", exact=True).fill("2026-01-15")
+    page.get_by_label("To", exact=True).fill(f"{timezone.now():%Y-%m-%d}")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.get_by_role("img", name="calls per month")).to_be_visible()
+    page.get_by_role("link", name="checkout (shown: hide it)").click()
+    expect(page.get_by_role("link", name="checkout (hidden: show it)")).to_be_focused()
+
+    expect(page.locator(".total strong")).to_have_text("0")
+    assert "off=" in page.url
+    page.get_by_role("link", name="Show all").click()
+    expect(page.locator(".total strong")).to_have_text("3")
+    page.get_by_label("By", exact=True).select_option("Element")
+    expect(page.get_by_role("list", name="Series")).to_be_visible()
+    assert page.evaluate("window.stillHere")
+    assert complaints == []
+
+
+def test_the_axes_name_the_unit_and_the_zone(page, ada):
+    sign_in(page, ada)
+    page.add_init_script(KEEP_WHAT_IS_DRAWN)
+    page.goto("/usage/")
+
+    expect(page.locator(".chart canvas")).to_be_visible()
+    page.wait_for_function("window.drawn.length > 0")
+    assert {"Day (UTC)", "calls"} <= set(page.evaluate("window.drawn"))
+
+
 def test_the_menu_of_the_account_shows_its_focus_and_closes_by_escape(page, ada):
     sign_in(page, ada)
     menu = page.locator("details.me summary")
@@ -239,7 +274,7 @@ def test_there_is_a_gutter_at_every_width(page, ada, width):
     sign_in(page, ada)
     page.set_viewport_size({"width": width, "height": 800})
 
-    for address in ("/", "/credentials/", "/subscriptions/", "/calls/"):
+    for address in ("/", "/credentials/", "/subscriptions/", "/usage/", "/calls/"):
         page.goto(address)
         assert page.locator("h1").bounding_box()["x"] >= 16
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -251,9 +286,11 @@ def test_all_of_it_works_without_javascript(chromium, live_server, ada):
     sign_in(page, ada)
     page.get_by_role("link", name="Geocoding").first.click()
     page.get_by_role("link", name="Week").click()
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Show", exact=True).click()
     page.get_by_text("Show as a table").click()
     expect(page.get_by_role("columnheader", name="Day (UTC)")).to_be_visible()
+    page.get_by_role("link", name="checkout (shown: hide it)").click()
+    expect(page.locator(".total")).to_contain_text("of the series that are shown")
 
     to_the_key(page)
     page.get_by_label("Your password").fill(factories.PASSWORD)

@@ -19,7 +19,7 @@ Role = Membership.Role
 
 OWN, HELD_BY_OTHERS, FOREIGN, NONE = "own", "held by others", "foreign", "none"
 ABOUT = (OWN, HELD_BY_OTHERS, FOREIGN, NONE)
-LISTS = ("home", "credentials", "new_credential", "subscriptions", "calls")
+LISTS = ("home", "credentials", "new_credential", "subscriptions", "usage", "calls")
 PAGES_OF_ACTIONS = {
     "reveal_key",
     "reveal_secret",
@@ -242,6 +242,23 @@ def test_a_filter_for_anothers_things_finds_nothing_more(world, sign_in):
         assert foreign.urls()["uncounted"] not in page
 
 
+@pytest.mark.parametrize("split", ["subscription", "credential", "element", "gateway"])
+def test_usage_is_of_own_things_only(world, sign_in, split):
+    users, things = world
+
+    def total(who, **query):
+        page = sign_in(users[who]).get(reverse("storefront:usage"), {"by": split} | query)
+        return sum(each["figures"].total for each in page.context["charts"])
+
+    # Each thing has one counted call.
+    totals = {"owner": 2, "member": 1, "viewer": 1, "stranger": 0, "staff": 0}
+    assert {who: total(who) for who in EVERYBODY} == totals
+    for about, expected_total in ((OWN, 1), (HELD_BY_OTHERS, 1), (FOREIGN, 2), (NONE, 2)):
+        thing = things[about]
+        assert total("owner", credential=thing.credential) == expected_total
+        assert total("owner", subscription=thing.subscription) == expected_total
+
+
 def test_a_key_of_another_credential_is_not_found_under_ones_own(world, sign_in):
     users, things = world
     mine, anothers = things[OWN], things[FOREIGN]
@@ -269,6 +286,7 @@ def test_pages_that_only_show_take_nothing(world, sign_in):
         *(things[OWN].urls()[page] for page in ("credential", "subscription", "transaction")),
         reverse("storefront:home"),
         reverse("storefront:subscriptions"),
+        reverse("storefront:usage"),
     ]
 
     statuses = {client.generic(method, url).status_code for method in UNSAFE for url in shown}

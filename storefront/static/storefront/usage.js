@@ -1,9 +1,7 @@
-// Draws the figures of a usage section as stacked bars, the largest party at the bottom.
+// Draws the figures of a usage section as stacked bars, the largest party at the bottom, and the
+// range before as a line.
 
 (() => {
-  const HOUR = 3600;
-  const DAY = 24 * HOUR;
-  const MONTH = 31 * DAY; // seconds between names of months
   // Ticks may be 250 apart: 1.25K must not become 1.3K.
   const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
   const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 9 });
@@ -13,6 +11,8 @@
   // "Sept" would be longer than all others.
   const month = new Intl.DateTimeFormat("en-US", { timeZone: "UTC", month: "short" });
   const weekday = formatOf({ weekday: "short", day: "numeric", month: "short" });
+  const wholeMonth = formatOf({ month: "long", year: "numeric" });
+  const year = formatOf({ year: "numeric" });
 
   const stacked = (series) => {
     const heights = [];
@@ -23,24 +23,35 @@
     return heights;
   };
 
-  // Where the horizontal axis may be named: so many seconds apart, at which starts, and how.
-  const everyStart = (step, times, name) => ({
-    apart: times.map((each) => each * step),
-    at: (starts, apart) => starts.filter((each) => (each - starts[0]) % apart === 0),
+  // Where the horizontal axis may be named: so many bars apart, at which bars, and how.
+  const everyBar = (apart, name) => ({
+    apart,
+    at: (dates, step) => [...dates.keys()].filter((place) => place % step === 0),
     name,
   });
+  const BARS_OF_A_MONTH = 31;
   const firstsOfMonths = {
-    apart: [1, 2, 3, 6].map((each) => each * MONTH),
-    at: (starts, apart) =>
-      starts.filter((each) => {
-        const date = new Date(each * 1000);
-        return date.getUTCDate() === 1 && date.getUTCMonth() % (apart / MONTH) === 0;
-      }),
-    name: month,
+    apart: [1, 2, 3, 6, 12].map((each) => each * BARS_OF_A_MONTH),
+    at: (dates, step) =>
+      [...dates.keys()].filter(
+        (place) => dates[place].getUTCDate() === 1 && dates[place].getUTCMonth() % (step / BARS_OF_A_MONTH) === 0,
+      ),
+    name: (date) => (date.getUTCMonth() ? month : year).format(date),
   };
-  const naming = ({ starts, byHour }) => {
-    if (byHour) return everyStart(HOUR, [1, 2, 3, 6, 12], hour);
-    return starts.length > 31 ? firstsOfMonths : everyStart(DAY, [1, 2, 7, 14], day);
+  const namings = {
+    hour: (dates) =>
+      everyBar([1, 2, 3, 6, 12, 24, 48, 168], (date) => (dates.length > 24 && date.getUTCHours() === 0 ? day : hour).format(date)),
+    day: (dates) => (dates.length > 62 ? firstsOfMonths : everyBar([1, 2, 7, 14, 28], (date) => day.format(date))),
+    month: (dates) => ({
+      apart: [1, 2, 3, 6, 12],
+      at: (dates, step) => [...dates.keys()].filter((place) => dates[place].getUTCMonth() % step === 0),
+      name: dates.length > 12 ? firstsOfMonths.name : (date) => month.format(date),
+    }),
+  };
+  const readOut = {
+    hour: (date) => `on ${weekday.format(date)} from ${hour.format(date)} UTC`,
+    day: (date) => `on ${weekday.format(date)}`,
+    month: (date) => `in ${wholeMonth.format(date)}`,
   };
 
   // What is not counted is striped, so that no colour has to tell it apart.
@@ -60,18 +71,19 @@
   };
 
   class Chart {
-    constructor(section) {
-      this.section = section;
-      this.box = section.querySelector(".chart");
-      this.figures = JSON.parse(section.querySelector("#usage-chart").textContent);
-      this.when = section.querySelector("[data-when]");
-      this.aloud = section.querySelector("[data-aloud]");
-      this.totals = [...section.querySelectorAll(".legend [data-total]")];
-      this.swatches = [...section.querySelectorAll(".legend i")];
-      this.step = this.figures.byHour ? HOUR : DAY;
+    constructor(figure) {
+      this.figure = figure;
+      this.box = figure.querySelector(".chart");
+      this.figures = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
+      this.dates = this.figures.starts.map((each) => new Date(each * 1000));
+      this.when = figure.querySelector("[data-when]");
+      this.aloud = figure.querySelector("[data-aloud]");
+      this.totals = [...figure.querySelectorAll(".legend [data-total]")];
+      this.swatches = this.totals.map((each) => each.closest("li").querySelector("i"));
+      this.before = figure.querySelector(".legend [data-before]");
       this.resized = new ResizeObserver(() => this.fit());
       this.resized.observe(this.box);
-      this.box.addEventListener("keydown", (event) => this.step_by_key(event));
+      this.box.addEventListener("keydown", (event) => this.stepByKey(event));
       this.box.addEventListener("blur", () => this.point(null));
       this.draw();
     }
@@ -87,9 +99,9 @@
 
     draw() {
       this.plot?.destroy();
-      const { starts, series } = this.figures;
+      const { starts, series, before } = this.figures;
       // The tallest first, so that each is painted over the one that reaches above it.
-      const data = [starts, ...stacked(series).reverse()];
+      const data = [[...starts.keys()], ...stacked(series).reverse(), ...(before ? [before] : [])];
       this.plot = new uPlot(this.options(), data, this.box);
       // A tap is no hovering: the bar beneath is read out until another is tapped.
       this.plot.over.addEventListener("pointerdown", (event) => {
@@ -101,45 +113,63 @@
       // A custom property would still say `light-dark(…)`, which no canvas understands.
       const { color: ink, borderTopColor: grid } = getComputedStyle(this.box);
       const axis = { stroke: ink, font: "12px system-ui, sans-serif", ticks: { show: false } };
-      const { starts } = this.figures;
-      const { apart, at, name } = naming(this.figures);
-      const around = [starts[0] - this.step / 2, starts.at(-1) + this.step / 2];
+      const { step, element, before } = this.figures;
+      const { apart, at, name } = namings[step](this.dates);
+      const around = [-0.5, this.dates.length - 0.5];
+      const unit = element.length > 30 ? `${element.slice(0, 29)}…` : element;
+      const label = { labelFont: "12px system-ui, sans-serif", labelSize: 18, labelGap: 0 };
       return {
         ...this.size,
         legend: { show: false },
         padding: [8, 18, 0, 0],
         cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
-        scales: { x: { range: () => around }, y: { range: (_, __, most) => [0, (most || 1) * 1.05] } },
+        scales: { x: { time: false, range: () => around }, y: { range: (_, __, most) => [0, (most || 1) * 1.05] } },
         axes: [
           {
             ...axis,
+            ...label,
+            label: `${step[0].toUpperCase()}${step.slice(1)} (UTC)`,
             size: 26,
             grid: { show: false },
             incrs: apart,
-            splits: (_, __, least, most, step) => at(starts, step),
-            values: (_, splits) => splits.map((each) => name.format(each * 1000)),
+            splits: (_, __, least, most, bars) => at(this.dates, bars),
+            values: (_, splits) => splits.map((each) => name(this.dates[each])),
           },
           {
             ...axis,
+            ...label,
+            label: unit,
             size: 52,
             grid: { stroke: grid, width: 1 },
             values: (_, splits) => splits.map((each) => compact.format(each)),
           },
         ],
-        series: [{}, ...this.swatches.map((each) => this.bars(each)).reverse()],
-        hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx)] },
+        series: [{}, ...this.swatches.map((each) => this.bars(each)).reverse(), ...(before ? [this.line(ink)] : [])],
+        hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx)], draw: [(plot) => this.markUnfinished(plot)] },
       };
+    }
+
+    // Stripes in the colour behind the chart run over the bar that is still growing.
+    markUnfinished(plot) {
+      const place = this.figures.unfinished;
+      if (place === null || !this.figures.series.length) return;
+      const behind = getComputedStyle(this.figure).backgroundColor;
+      const [left, right] = [place - 0.5, place + 0.5].map((each) => plot.valToPos(each, "x", true));
+      plot.ctx.save();
+      plot.ctx.fillStyle = hatching(behind)();
+      plot.ctx.fillRect(left, plot.bbox.top, right - left, plot.bbox.height);
+      plot.ctx.restore();
     }
 
     // Moves the cursor to a bar; null takes it away.
     point(index) {
-      const left = index === null ? -10 : this.plot.valToPos(this.figures.starts[index], "x");
+      const left = index === null ? -10 : this.plot.valToPos(index, "x");
       this.plot.setCursor({ left, top: index === null ? -10 : 0 });
     }
 
     // The arrow keys go from bar to bar, as far as there are figures.
-    step_by_key(event) {
-      const last = this.figures.series[0].findLastIndex((each) => each !== null);
+    stepByKey(event) {
+      const last = this.last;
       const at = this.plot.cursor.idx;
       const steps = {
         ArrowLeft: Math.max((at ?? last + 1) - 1, 0),
@@ -151,7 +181,7 @@
       if (!(event.key in steps)) return;
       event.preventDefault();
       this.point(steps[event.key]);
-      const names = [...this.section.querySelectorAll(".legend li")];
+      const names = [...this.figure.querySelectorAll(".legend li:not(.off)")];
       this.aloud.textContent =
         steps[event.key] === null
           ? ""
@@ -167,25 +197,39 @@
       };
     }
 
+    line(color) {
+      return { stroke: color, width: 1.5, dash: [5, 4], points: { show: false } };
+    }
+
+    // The last bar that there are figures for.
+    get last() {
+      const { series, before } = this.figures;
+      return (series[0] ?? before ?? []).findLastIndex((each) => each !== null);
+    }
+
     // Shows in the legend what the pointer is over, or the totals when it is over nothing.
     tell(index) {
-      const { starts, series, byHour } = this.figures;
-      const over = index != null && series[0]?.[index] != null;
-      const moment = over && new Date(starts[index] * 1000);
-      const isNow = over && Date.now() - moment < this.step * 1000;
-      const soFar = isNow ? ", so far" : "";
-      const then = over && (byHour ? `from ${hour.format(moment)} UTC${soFar}` : `on ${weekday.format(moment)}${soFar}`);
-      this.when.textContent = over ? `in total, of which ${then}:` : this.when.dataset.whole;
+      const { series, before, step, unfinished } = this.figures;
+      const over = index != null && index <= this.last;
+      const soFar = index === unfinished ? ", so far" : "";
+      this.when.textContent = over
+        ? `${this.when.dataset.whole}, of which ${readOut[step](this.dates[index])}${soFar}:`
+        : this.when.dataset.whole;
       this.totals.forEach((total, n) => {
         total.textContent = over ? exact.format(series[n][index]) : total.dataset.total;
       });
+      if (this.before) {
+        const then = before[index];
+        this.before.textContent = !over ? this.before.dataset.before : then == null ? "–" : exact.format(then);
+      }
     }
   }
 
-  let chart = null;
+  let charts = [];
   const begin = () => {
-    const section = document.getElementById("usage");
-    if (section?.querySelector("#usage-chart") && chart?.section !== section) chart = new Chart(section);
+    const figures = [...document.querySelectorAll("#usage figure")];
+    if (figures.length && charts[0]?.figure === figures[0]) return;
+    charts = figures.map((each) => new Chart(each));
   };
 
   // Said once for each load: the region stands outside of what htmx exchanges.
@@ -217,5 +261,5 @@
   });
   document.addEventListener("htmx:afterSwap", sayTotal);
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, fail);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart?.draw());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((each) => each.draw()));
 })();

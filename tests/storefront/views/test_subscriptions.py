@@ -72,8 +72,8 @@ def table_of(answer):
 
 
 def chart_of(answer):
-    found = re.search(r'<script id="usage-chart"[^>]*>(.*?)</script>', answer.content.decode())
-    return json.loads(found[1])
+    [found] = re.findall(r'<script type="application/json">(.*?)</script>', answer.content.decode())
+    return json.loads(found)
 
 
 def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
@@ -85,7 +85,8 @@ def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
     used(subscription, shop, NOON - 40 * DAY, 7)
     used(subscription, shop, NOON, 99, element="tokens")
 
-    page = browser.get(url_of(subscription), {"span": "week", "day": "2026-01-15"})
+    days = {"span": "week", "day": "2026-01-15", "off": "before"}
+    page = browser.get(url_of(subscription), days)
 
     assert table_of(page) == [
         ["Day (UTC)", "shop", "app", "Without a credential", "Total"],
@@ -100,7 +101,10 @@ def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
     ]
     assert chart_of(page) == {
         "starts": [int((NOON.replace(hour=0) + n * DAY).timestamp()) for n in range(-3, 4)],
-        "byHour": False,
+        "step": "day",
+        "element": "calls",
+        "unfinished": None,
+        "before": None,
         "series": [
             [0, 0, 0, 1000.5, 0, 0, 0],
             [0, 0, 0, 20, 0, 0, 0],
@@ -112,7 +116,8 @@ def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
 def test_a_day_is_told_by_the_hour(browser, customer, subscription):
     used(subscription, factories.a_credential(customer), NOON, 5)
 
-    table = table_of(browser.get(url_of(subscription), {"span": "day", "day": "2026-01-15"}))
+    days = {"span": "day", "day": "2026-01-15", "off": "before"}
+    table = table_of(browser.get(url_of(subscription), days))
 
     assert len(table) == 26
     assert [row for row in table if row[-1] != "0"] == [
@@ -127,7 +132,9 @@ def test_another_element_can_be_looked_at(browser, customer, subscription):
     used(subscription, credential, NOON, 5)
     used(subscription, credential, NOON, "12.25", element="tokens <in>")
 
-    page = browser.get(url_of(subscription), {"day": "2026-01-15", "element": "tokens <in>"})
+    page = browser.get(
+        url_of(subscription), {"day": "2026-01-15", "element": "tokens <in>", "off": "before"}
+    )
 
     assert table_of(page)[-1] == ["Total", "12.25", "12.25"]
     assert "tokens &lt;in&gt;" in text_of(page)
@@ -138,7 +145,8 @@ def test_the_many_are_told_together(browser, customer, subscription):
         credential = factories.a_credential(customer, name=f"credential {n}")
         used(subscription, credential, NOON, 10 + n)
 
-    table = table_of(browser.get(url_of(subscription), {"day": "2026-01-15"}))
+    days = {"day": "2026-01-15", "off": "before"}
+    table = table_of(browser.get(url_of(subscription), days))
 
     named = [f"credential {n}" for n in (7, 6, 5, 4, 3, 2)]
     assert table[0] == ["Day (UTC)", *named, "Other credentials", "Total"]
@@ -187,13 +195,13 @@ def test_htmx_is_answered_with_the_section_alone(browser, subscription):
 def test_the_links_lead_on(browser, subscription):
     context = browser.get(url_of(subscription), {"day": "2026-01-15"}).context
 
-    assert context["previous"] == "?span=month&day=2025-12-31&element=calls"
-    assert context["following"] == "?span=month&day=2026-02-01&element=calls"
+    assert context["previous"] == "?element=calls&span=month&day=2025-12-01"
+    assert context["following"] == "?element=calls&span=month&day=2026-02-01"
     assert context["spans"] == [
-        ("Day", "?span=day&day=2026-01-01&element=calls", False),
-        ("Week", "?span=week&day=2026-01-01&element=calls", False),
-        ("Month", "?span=month&day=2026-01-01&element=calls", True),
-        ("Year", "?span=year&day=2026-01-01&element=calls", False),
+        ("Day", "?element=calls&span=day&day=2026-01-01", False),
+        ("Week", "?element=calls&span=week&day=2026-01-01", False),
+        ("Month", "?element=calls&span=month&day=2026-01-01", True),
+        ("Year", "?element=calls&span=year&day=2026-01-01", False),
     ]
     assert browser.get(url_of(subscription)).context["following"] is None
 
@@ -214,7 +222,7 @@ def test_a_member_sees_what_own_credentials_used_and_is_told_so(customer, sign_i
 
     page = sign_in(member).get(url_of(subscription))
 
-    assert [series.name for series in page.context["figures"].series] == [mine.name]
+    assert [series.name for series in page.context["charts"][0]["figures"].series] == [mine.name]
     assert page.context["calls_this_month"] == 1
     assert [each.transaction_id for each in page.context["transactions"]] == ["mine-1"]
     said = text_of(page)
@@ -263,7 +271,7 @@ def test_a_page_asks_the_same_number_of_questions(
         factories.a_credential(customer, key=key, subscriptions=[subscription])
         factories.settled(factories.a_call(key))
 
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(18):
         browser.get(url_of(subscription))
 
 
@@ -286,7 +294,7 @@ def test_a_credential_keeps_its_colour(browser, customer, subscription):
     url = reverse("storefront:subscription", args=[subscription.pk])
 
     def colours():
-        shown = browser.get(url).context["figures"].series
+        shown = browser.get(url).context["charts"][0]["figures"].series
         return {series.name: series.colour for series in shown}
 
     factories.settled(factories.a_call(keys[2]))
@@ -310,7 +318,9 @@ def test_two_that_would_have_one_colour_are_told_apart(browser, customer, subscr
 
     shown = browser.get(reverse("storefront:subscription", args=[subscription.pk]))
 
-    colours = {series.name: series.colour for series in shown.context["figures"].series}
+    colours = {
+        series.name: series.colour for series in shown.context["charts"][0]["figures"].series
+    }
     assert len(set(colours.values())) == len(colours) == 2
     assert set(colours) == {made[0].name, made[6].name}
 
