@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Q, QuerySet
 
 from metering.customer_calls import CallFilter, CallPosition, find_sent_calls
+from metering.models import RefusedCall
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, ExternalKey, Subscription
 from revcred.models.credentials import CredentialQuerySet
@@ -18,6 +19,7 @@ from revcred.models.subscriptions import SubscriptionQuerySet
 from revcred.pasting import MAX_PASTED_CHARACTERS, extract_key, is_marked_as_key, looks_like_key
 from storefront.figures import ChartChoice
 from storefront.listings import CredentialsOrder, CredentialsShown
+from storefront.refused_calls import find_own_receipt
 from storefront.windows import CalendarSpan, DateRange, Step
 
 if TYPE_CHECKING:
@@ -264,11 +266,18 @@ class CallSearchForm(forms.Form):
         ),
     )
 
+    def find_refused_call(self, credentials: CredentialQuerySet) -> RefusedCall | None:
+        """Return the refused call of that id, if it is of one of these credentials."""
+        term = self.cleaned_data["q"] if self.is_valid() else ""
+        return find_own_receipt(term, credentials)
+
     def address_of(self, credentials: CredentialQuerySet) -> dict[str, str]:
         """Return the query of the result's URL, with a fingerprint for what may be a key."""
         term = self.cleaned_data["q"] if self.is_valid() else ""
         if not term:
             return {}
+        if named := credentials.filter(public_id=term).first():
+            return {"credential": str(named.pk)}
         found = _having_fingerprint(credentials, fingerprint(extract_key(term)))
         if is_marked_as_key(term) or found.exists():
             return {"key": str(fingerprint(extract_key(term)))}
@@ -313,7 +322,7 @@ class CredentialSearchForm(forms.Form):
     key = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
     def narrow(self, credentials: CredentialQuerySet) -> CredentialQuerySet:
-        """Return credentials whose name contains the text, or whose key is it or ends in it."""
+        """Return credentials with the text in their name, or as public id, key or end of a key."""
         data = self.cleaned_data if self.is_valid() else {}
         if key_fingerprint := data.get("key"):
             return _having_fingerprint(credentials, key_fingerprint)
@@ -357,4 +366,4 @@ def _matching_term(credentials: CredentialQuerySet, term: str) -> CredentialQuer
         return credentials
     # A hint has exactly four characters, so only such a term finds anything.
     hinted = ExternalKey.objects.filter(hint=term).values("credential")
-    return credentials.filter(Q(name__icontains=term) | Q(pk__in=hinted))
+    return credentials.filter(Q(name__icontains=term) | Q(public_id=term) | Q(pk__in=hinted))

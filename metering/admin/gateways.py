@@ -10,10 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.http import urlencode
 
 from metering import actions
 from metering.admin import trials
-from metering.models import GatewayToken, IntakeStats, Rejection
+from metering.models import GatewayToken, IntakeStats, RefusedCall, Rejection
 from metering.models.gateways import is_well_formed_gateway_token
 from metering.recent_calls import calls_reported_lately
 from metering.verification import figures
@@ -36,6 +37,7 @@ from revcred.models import Gateway, User
 QUIET_AFTER = timedelta(minutes=15)
 MAX_REJECTION_REASONS = 20  # on the gateway's page
 MAX_REFUSED_FIGURES = 20
+RECEIPT_PARAMETER = "check"  # as in X-Revcred-Check
 RECENT_COUNTS_PERIOD = timedelta(days=7)
 CHECK_SCOPES = {GatewayToken.Scope.CHECK, GatewayToken.Scope.VOUCH}
 
@@ -355,7 +357,9 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         ]
 
     def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
-        """Return the gateway of a token, or those whose names have the words."""
+        """Return the gateway of a token or of a refused call, or those with these words."""
+        if refused := figures.find_receipt(term.text):
+            return _refused_call_hits(refused)
         if not is_well_formed_gateway_token(term.key):
             return super().search_hits(request, term)
         return [
@@ -383,9 +387,30 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
             "refused": figures.refused_at(number, MAX_REFUSED_FIGURES),
             "observed": figures.observed_lately(number),
             "latest_refused": figures.latest_refused_at(number),
+            "receipt": _receipt_to_show(request, number),
             **_recent_rejections(number),
         } | (extra_context or {})
         return super().change_view(request, object_id, form_url, context)
+
+
+def _refused_call_hits(refused: RefusedCall) -> list[SearchHit]:
+    """Return where the receipt of a refused call is shown: nowhere if the gateway was deleted."""
+    gateway = Gateway.objects.filter(pk=refused.gateway_id).first()
+    if gateway is None:
+        return []
+    return [
+        SearchHit(
+            label=f"Refused call of {refused.at:%Y-%m-%d %H:%M:%S} UTC",
+            url=f"{page_of(gateway)}?{urlencode({RECEIPT_PARAMETER: str(refused.pk)})}#refused",
+            detail=f"{refused.get_code_display()} · {gateway}",
+        )
+    ]
+
+
+def _receipt_to_show(request: HttpRequest, gateway: int) -> RefusedCall | None:
+    """Return the gateway's refused call that the address asks for, if any."""
+    found = figures.find_receipt(request.GET.get(RECEIPT_PARAMETER, ""))
+    return found if found and found.gateway_id == gateway else None
 
 
 def _recent_rejections(gateway: int | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Max, Min, QuerySet, Sum
 from django.utils import timezone
@@ -56,7 +57,12 @@ class RefusedFigure:
 
     @property
     def advice(self) -> str:
-        return ADVICE.get(self.code, "")
+        return advice_on(self.code)
+
+
+def advice_on(code: str) -> str:
+    """Return what the people who hold the credential can do about a code; empty: nothing."""
+    return ADVICE.get(CheckCode(code), "")
 
 
 def observed_lately(gateway: int) -> ObservedCalls:
@@ -87,6 +93,15 @@ def latest_refused_of(credential: int) -> QuerySet[RefusedCall]:
     """Return the last receipts of a credential."""
     calls = RefusedCall.objects.filter(credential=credential, observed=False)
     return calls.select_related("gateway")[:MAX_SAMPLES]
+
+
+def find_receipt(text: str) -> RefusedCall | None:
+    """Return the receipt of a refused call by its id, alone or as a line of a header, or None."""
+    try:
+        number = UUID(text.rpartition(":")[2].strip())
+    except ValueError:
+        return None
+    return RefusedCall.objects.select_related("gateway", "credential").filter(pk=number).first()
 
 
 def _lately() -> QuerySet[RefusedCount]:

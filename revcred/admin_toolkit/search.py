@@ -10,13 +10,17 @@ from revcred import pasting
 from revcred.admin_toolkit.lists import ids_found_by_any, rows_containing, rows_starting_with
 from revcred.fingerprints import HINT_LENGTH
 from revcred.models import Assignment, Credential, Customer, ExternalKey, Subscriber, Subscription
+from revcred.public_ids import public_id_fingerprint
 
 # Customers and subscriptions whose credentials a search finds: each costs a look-up.
 MAX_OWNERS = 200
 
 
 def credential_search_queries(term: str) -> list[QuerySet[Any]]:
-    """Return queries for ids of credentials: by name, hint, holder, customer or subscription."""
+    """Return queries for ids of credentials.
+
+    By name, hint, public id, holder, customer or subscription.
+    """
     subscriptions = _owner_ids(_own_subscription_queries(term))
     found = [
         rows_starting_with(Credential.objects.all(), "name", term).values("pk"),
@@ -28,6 +32,8 @@ def credential_search_queries(term: str) -> list[QuerySet[Any]]:
     # A hint matches only in full, so other terms need not ask for it.
     if len(term) == HINT_LENGTH:
         found.append(ExternalKey.objects.filter(hint=term).values("credential"))
+    if public_id_fingerprint(term):
+        found.append(Credential.objects.filter(public_id=term).values("pk"))
     # Holders are found by their whole address only.
     if "@" in term:
         holders = Credential.holders.through.objects

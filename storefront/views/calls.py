@@ -20,6 +20,7 @@ from storefront.access import (
     sign_in_required,
 )
 from storefront.forms import CallFilterForm, CallSearchForm
+from storefront.refused_calls import address_of_receipt
 from storefront.uncounted import REASON_TEXTS
 
 CALLS_PER_PAGE = 50
@@ -31,7 +32,10 @@ def calls_page(request: SignedInRequest) -> HttpResponse:
     """List the user's calls, or answer a posted search with its URL."""
     mine = own_credentials(request.user)
     if request.method == "POST":
-        query = CallSearchForm(request.POST).address_of(mine)
+        search = CallSearchForm(request.POST)
+        if refused := search.find_refused_call(mine):
+            return HttpResponseRedirect(address_of_receipt(refused))
+        query = search.address_of(mine)
         address = reverse("storefront:calls")
         return HttpResponseRedirect(f"{address}?{urlencode(query)}" if query else address)
     form = CallFilterForm(

@@ -47,6 +47,7 @@ from storefront.listings import (
     narrow_credentials,
     with_listing_columns,
 )
+from storefront.refused_calls import RECEIPT_PARAMETER, find_own_receipt
 from storefront.uncounted import group_uncounted, waiting_calls
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
@@ -178,6 +179,9 @@ def _credential_context(
             occurred_at__gt=now - LATEST_TRANSACTIONS_AGE,
         )
     )
+    receipt = find_own_receipt(
+        request.GET.get(RECEIPT_PARAMETER, ""), Credential.objects.filter(pk=credential.pk)
+    )
     return {
         "credential": credential,
         "holders": credential.holders.all(),
@@ -198,6 +202,8 @@ def _credential_context(
             if not figure.observed
         ],
         "latest_refused": figures.latest_refused_of(credential.pk),
+        "receipt": receipt,
+        "receipt_advice": figures.advice_on(receipt.code) if receipt else "",
         "history": history_of(credential),
         "transactions": latest.select_related("subscription")[:MAX_LATEST_ROWS],
     }

@@ -5,11 +5,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from metering.api.authentication import find_admission
-from metering.models import GatewayToken, IntakeStats
+from metering.models import GatewayToken, IntakeStats, RefusedCall, RefusedCount
 from revcred.accounts.sessions import SessionStore
 from revcred.models import AuditEvent, Gateway, Session
 from tests.confirming import post
-from tests.factories import a_gateway
+from tests.factories import a_credential, a_customer, a_gateway
+from tests.metering.verification.test_figures import refuse
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -106,3 +107,39 @@ def test_ids_from_callers_are_asked_when_it_is_added(admin_client, chosen, expec
     assert "As usual for its kind" in page
     assert Gateway.objects.get(name="New").ids_from_callers is expected
     assert Gateway.objects.get(name="New").counted_records == []
+
+
+# --- Refused calls --------------------------------------------------------------------------------
+
+
+def test_the_search_finds_a_refused_call_by_its_receipt(admin_client, gateway):
+    credential = a_credential(a_customer(), name="Backend")
+    refuse(gateway, credential, "suspended")
+    receipt = RefusedCall.objects.get()
+
+    response = admin_client.post(
+        reverse("admin:search"), {"term": f"X-Revcred-Check: {receipt.pk}"}
+    )
+
+    assert response.url == f"{page_of(gateway, 'change')}?check={receipt.pk}#refused"
+    shown = admin_client.get(response.url).content.decode()
+    assert f"Receipt <code>{receipt.pk}</code>" in shown
+    assert reverse("admin:revcred_credential_change", args=[credential.pk]) in shown
+
+
+def test_the_page_of_another_gateway_does_not_show_it(admin_client, gateway):
+    refuse(gateway, None, "unknown_key")
+    receipt = RefusedCall.objects.get()
+
+    shown = admin_client.get(f"{page_of(a_gateway(), 'change')}?check={receipt.pk}")
+
+    assert f"{receipt.pk}" not in shown.content.decode()
+
+
+def test_a_receipt_of_a_deleted_gateway_is_found_nowhere(admin_client, gateway):
+    refuse(gateway, None, "unknown_key")
+    receipt = RefusedCall.objects.get()
+    RefusedCount.objects.all().delete()
+    gateway.delete()
+
+    assert admin_client.post(reverse("admin:search"), {"term": f"{receipt.pk}"}).status_code == 200
