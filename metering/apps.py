@@ -14,18 +14,21 @@ class MeteringConfig(AppConfig):
 
     def ready(self) -> None:
         # Not above: these modules import models, which Django has loaded only now.
+        from metering.agent.pages import AGENT_DIGEST_PATH, AGENT_PATH
         from metering.api.registered_doors import DOORS, announce_doors
         from metering.api.verification.answering import AUTH_PATH
         from metering.port import Metering
         from metering.usage_lists.plan import UNDO_USAGE, USAGE_PLAN
         from revcred.metering_port import connect_metering
-        from revcred.runtime.program_paths import accept_any_host
+        from revcred.runtime.program_paths import accept_any_host, add_program_paths
         from revcred.uploads.plans import connect_usage_lists
 
         connect_metering(Metering())
         connect_usage_lists(USAGE_PLAN, UNDO_USAGE)
         announce_doors(DOORS)
         accept_any_host(AUTH_PATH)
+        handed_out = frozenset({AGENT_PATH, AGENT_DIGEST_PATH})
+        add_program_paths(addresses=handed_out, prefixes=())
         post_migrate.connect(_ensure_partitions, sender=self)
         post_save.connect(_ensure_partitions_of_gateway, sender="revcred.Gateway")
 

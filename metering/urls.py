@@ -2,6 +2,12 @@ from django.urls import path, re_path, register_converter
 from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
+from metering.agent.pages import (
+    AGENT_DIGEST_PATH,
+    AGENT_PATH,
+    agent_digest_view,
+    agent_view,
+)
 from metering.api.metrics import metrics_view
 from metering.api.receipts import TransactionReceiptView
 from metering.api.registered_doors import DOORS, MANAGEMENT_ROOTS, METERING_ROOTS
@@ -46,5 +52,7 @@ urlpatterns = [
     re_path(rf"^(?:{'|'.join(MANAGEMENT_ROOTS)})(?:/.*)?$", ManagementApiView.as_view()),
     path("v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="metering:openapi"), name="docs"),
+    path(AGENT_PATH[1:], agent_view, name="agent"),
+    path(AGENT_DIGEST_PATH[1:], agent_digest_view, name="agent_digest"),
     path("metrics", metrics_view, name="metrics"),
 ]

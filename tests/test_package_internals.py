@@ -263,7 +263,7 @@ def private_names_used(path: Path, own: set[str]) -> Iterator[str]:
             case ast.Attribute(value=value, attr=name) if is_private(name):
                 if name not in own or ast.unparse(value) == "super()":
                     yield name
-            case ast.ImportFrom(module=str(package), names=imported):
+            case ast.ImportFrom(module=str(package), names=imported) if package != "__future__":
                 is_internal = "internal" in package.split(".") or "._" in f".{package}"
                 for each in imported:
                     if is_internal and inspect.ismodule(locate(f"{package}.{each.name}")):

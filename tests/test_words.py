@@ -30,7 +30,6 @@ GIVEN_UP = {
     "tallies": "intake stats",
     "licence": "subscription",
     "license": "subscription",
-    "agent": "gateway",
     "asset": "source",
     "report": "transaction",
     "organisation": "customer",

@@ -1,0 +1,102 @@
+"""A stand-in for revcred, which notes what an agent posts and answers as it is told to."""
+
+import gzip
+import json
+import threading
+from collections import deque
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+TOKEN = "hak_rvg_the-token-of-this-test"
+
+
+class RevcredDouble(ThreadingHTTPServer):
+    """Counts each line once, by its file and offset."""
+
+    daemon_threads = True
+
+    def __init__(self, port=0):
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.lines = {}  # (file, at) → line
+        self.posts = []  # (path, headers, body)
+        self.answers = deque()  # of the next posts: (status, headers, body); None: as usual
+        self.judge = lambda _: None  # the reason why a line is rejected
+        self.max_bytes = 1_000_000
+        self.lock = threading.Lock()
+        self.is_away = False
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def texts(self):
+        return sorted(self.lines.values())
+
+    @property
+    def posted_lines(self):
+        """How many lines came, also those that came again."""
+        return sum(len(body.splitlines()) for path, _, body in self.posts if path == "/v1/lines")
+
+    def answer(self, path, headers, body):
+        with self.lock:
+            if self.is_away:
+                raise ConnectionError
+            if self.answers and (told := self.answers.popleft()):
+                return told
+            if headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            if len(body) > self.max_bytes:
+                return 413, {}, {"code": "too_large", "message": "At most so many bytes."}
+            self.posts.append((path, headers, body))
+            if path != "/v1/lines":
+                return 202, {}, {}
+            return self._take([json.loads(line) for line in body.splitlines()])
+
+    def handle_error(self, *_):
+        pass
+
+    def _take(self, items):
+        rejected = []
+        for index, item in enumerate(items):
+            assert item.keys() == {"file", "at", "line"}
+            if reason := self.judge(item["line"]):
+                rejected.append({"index": index, **reason})
+            else:
+                self.lines[item["file"], item["at"]] = item["line"]
+        accepted = len(items) - len(rejected)
+        answer = {"accepted": accepted, "rejected": rejected}
+        return (202 if accepted else 400), {}, answer
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status, headers, answer = self.server.answer(self.path, self.headers, body)
+        text = json.dumps(answer).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(port=0, tls=None):
+    server = RevcredDouble(port)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
