@@ -11,9 +11,11 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.text import capfirst
 
 from metering import actions
 from metering.admin import trials
+from metering.api.line_formats.choosing import format_choices
 from metering.models import GatewayToken, IntakeStats, RefusedCall, Rejection
 from metering.models.gateways import is_well_formed_gateway_token
 from metering.recent_calls import calls_reported_lately
@@ -140,6 +142,8 @@ COUNTING_CHANGE_TEXTS = {
     " or wait in quarantine.",
     "ids_from_callers": "From now on, repeated calls are recognised in another way. A call that was"
     " sent before and is sent again may be counted twice.",
+    "line_format": "From now on, its lines are read in another way. Lines that do not fit the new"
+    " format are rejected.",
     "event_subject": "From now on, the subjects of its CloudEvents name something else. Calls that"
     " are sent as before are charged to nobody.",
     "event_elements": "From now on, other members of its CloudEvents are counted.",
@@ -246,8 +250,8 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     search_fields = ("name",)
     search_help_text = "Words of a name."
     fields = (
-        *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "event_subject"),
-        *("event_elements", "counted_records", "kept_attributes"),
+        *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "line_format"),
+        *("event_subject", "event_elements", "counted_records", "kept_attributes"),
         *("check_mode", "key_place", "key_name", "check_refuses_over_quota", "check_fails_open"),
         *("last_seen_at", "clock", "conflicts", "passed_over", "created_at"),
     )
@@ -321,6 +325,18 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         valid = obj.tokens.filter(revoked_at=None).count()
         sentence = f"From now on, {confirmation.counted(valid, 'token')} of it no longer work."
         return [confirmation.effect(sentence, calls_reported_lately(obj))]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer the formats that there are where a gateway's is chosen."""
+        if db_field.name != "line_format":
+            return super().formfield_for_dbfield(db_field, request, **kwargs)
+        choices = [("", "As usual for its kind"), *format_choices()]
+        return forms.ChoiceField(
+            choices=choices,
+            required=False,
+            label=capfirst(db_field.verbose_name),
+            help_text=db_field.help_text,
+        )
 
     def get_urls(self) -> list[URLPattern]:
         own = [

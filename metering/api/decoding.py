@@ -111,7 +111,7 @@ class ItemDecoder(Generic[Item]):
             items = items or self._decode_each(_ndjson_lines(body))
         else:
             items = self._decode_at_once(body, self._decode_array)
-            items = items or self._decode_each(_array_elements(body))
+            items = items or self._decode_each(array_elements(body))
         if not items:
             message = "There is no transaction in it."
             raise MalformedRequest(message, code="empty")
@@ -371,7 +371,7 @@ def _ndjson_lines(body: bytes) -> Iterator[bytes]:
     return (line for line in BytesIO(body) if line.strip())
 
 
-def _array_elements(body: bytes) -> Iterator[bytes]:
+def array_elements(body: bytes) -> Iterator[bytes]:
     """Yield the elements of an array as they were sent, or the one value that is no array.
 
     Raises:

@@ -11,6 +11,7 @@ from django.urls import URLPattern, path
 from metering.api.cloudevents import CloudEventsDialect, OpenMeterDialect
 from metering.api.dialects import Dialect
 from metering.api.doors import Door
+from metering.api.lines import LinesDialect
 from metering.api.revenium import ai, partial_transactions, v1, v2
 from metering.api.revenium.otlp import OtlpLogsDialect
 from metering.api.revenium.tools import ToolEventsDialect
@@ -46,6 +47,7 @@ class RegisteredDoor:
 
 DOORS = (
     RegisteredDoor("v1/transactions", TransactionsDialect()),
+    RegisteredDoor("v1/lines", LinesDialect()),
     RegisteredDoor("v1/events", CloudEventsDialect()),
     RegisteredDoor("api/v1/events", OpenMeterDialect()),
     RegisteredDoor("meter/v1/api/meter", v1.MeterDialect()),

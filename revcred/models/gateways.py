@@ -49,7 +49,11 @@ class Gateway(models.Model):
     class Kind(models.TextChoices):
         OTHER = "other", "Other"
         NGINX = "nginx", "nginx"
+        APACHE = "apache", "Apache"
+        HAPROXY = "haproxy", "HAProxy"
+        CADDY = "caddy", "Caddy"
         ENVOY = "envoy", "Envoy"
+        ISTIO = "istio", "Istio"
         KONG = "kong", "Kong"
         TRAEFIK = "traefik", "Traefik"
         APISIX = "apisix", "APISIX"
@@ -58,6 +62,9 @@ class Gateway(models.Model):
         AWS = "aws", "AWS API Gateway"
         AZURE = "azure", "Azure API Management"
         APIGEE = "apigee", "Apigee"
+        MULESOFT = "mulesoft", "MuleSoft"
+        IBM = "ibm", "IBM API Connect"
+        SNOWFLAKE = "snowflake", "Snowflake"
 
     class EventSubject(models.TextChoices):
         KEY = "key", "The key of the caller"
@@ -76,7 +83,7 @@ class Gateway(models.Model):
         QUERY = "query", "A parameter of the address"
 
     # These take over a request id that the caller sends, so callers could repeat one on purpose.
-    KINDS_WITH_IDS_FROM_CALLERS = frozenset({Kind.ENVOY, Kind.APISIX, Kind.AWS})
+    KINDS_WITH_IDS_FROM_CALLERS = frozenset({Kind.ENVOY, Kind.ISTIO, Kind.APISIX, Kind.AWS})
 
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.OTHER)
@@ -90,6 +97,14 @@ class Gateway(models.Model):
         editable=False,
         help_text="How far the median of its latest live calls was ahead of our clock when they "
         "arrived; negative for the usual delay.",
+    )
+    line_format = models.CharField(
+        "format of its lines",
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="How what it posts to /v1/lines is read. Empty: as usual for its kind.",
     )
     event_subject = models.CharField(
         max_length=12,

@@ -202,7 +202,7 @@ def test_identities_differ_where_calls_do(pair):
 
 @pytest.mark.parametrize("kind", Gateway.Kind)
 def test_new_gateways_begin_as_is_usual_for_their_kind(kind):
-    expected = kind in {"envoy", "apisix", "aws"}
+    expected = kind in {"envoy", "istio", "apisix", "aws"}
 
     assert factories.a_gateway(kind=kind).ids_from_callers is expected
     for chosen in (True, False):

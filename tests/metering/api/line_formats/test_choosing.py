@@ -1,0 +1,14 @@
+import pytest
+
+from metering.api.line_formats.choosing import UnknownFormat, format_of_gateway
+from revcred.models import Gateway
+
+
+def test_a_gateway_has_the_format_of_its_kind_unless_another_is_chosen():
+    assert format_of_gateway(Gateway(kind="kong")).name == "kong"
+    assert format_of_gateway(Gateway(kind="nginx", line_format="combined")).name == "combined"
+
+
+def test_a_format_that_is_gone_is_an_error():
+    with pytest.raises(UnknownFormat):
+        format_of_gateway(Gateway(line_format="gone"))
