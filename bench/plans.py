@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from bench.stack import Bench
-from metering.attribution.statements import PROCESS_UNTRIED
+from metering.attribution.statements import process_untried_statement
 
 LARGE = 10_000  # rows
 MOST = 5_000  # transactions, as a worker asks for
@@ -22,8 +22,8 @@ WHERE relid IN (SELECT oid FROM pg_class WHERE reltuples >= %s) AND relname <> '
 def look_ups(bench: Bench) -> list[str]:
     """Each way to a table that attribution takes, once."""
     with psycopg.ClientCursor(bench.database) as cursor:
-        statement = f"EXPLAIN (FORMAT JSON) {PROCESS_UNTRIED}".encode()
-        cursor.execute(statement, {"max_transactions": MOST})
+        statement = f"EXPLAIN (FORMAT JSON) {process_untried_statement(MOST)}".encode()
+        cursor.execute(statement, {})
         row = cursor.fetchone()
     assert row
     ways = (node for node in _nodes(row[0][0]["Plan"]) if "Scan" in node["Node Type"])

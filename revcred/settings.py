@@ -126,6 +126,8 @@ DATABASES["default"] |= {
     | {
         "application_name": "revcred",
         "connect_timeout": 2,
+        # After so many executions a statement would be prepared unasked, which none is.
+        "prepare_threshold": 1 << 31 if env.bool("PREPARED_STATEMENTS", default=True) else None,
         "tcp_user_timeout": 5_000,
         "keepalives_idle": 30,
         "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s -c lock_timeout=5s"

@@ -88,7 +88,7 @@ FUNCTIONS_AND_CLASSES = [
     ),
     Internal(
         "django.db.backends.base.base.BaseDatabaseWrapper.wrap_database_errors",
-        "metering/inbox/group_commit.py",
+        "revcred/postgresql/prepared.py",
     ),
     Internal(
         "django.contrib.auth.management.create_permissions",

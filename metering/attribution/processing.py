@@ -21,13 +21,14 @@ from metering.attribution.cautious_mode import cautious_mode
 from metering.attribution.statements import (
     BEGIN_ATTEMPT,
     PROCESS_ATTEMPTED,
-    PROCESS_UNTRIED,
     QUARANTINE_POISON,
     SPLIT_DELIVERY,
+    process_untried_statement,
 )
 from metering.ledger import partitions
 from metering.locks import ATTRIBUTION_LOCK
 from metering.models import Delivery
+from revcred.postgresql.prepared import fetch_prepared
 from revcred.runtime.schema_version import code_version, is_older_than_database
 
 logger = logging.getLogger(__name__)
@@ -46,10 +47,11 @@ RETRY_TURN_INTERVAL_SECONDS, RETRY_TURN_SECONDS = 5.0, 1.0
 CONTENTION_RETRY_DELAY = timedelta(seconds=1)
 SYSTEMIC_RETRY_DELAY = timedelta(seconds=5)  # until newer code runs, or a right is granted
 
-LOCK_AND_SET_TIMEOUTS = """
+# Plans are kept. Those of tables that have grown since have to use indexes all the same.
+LOCK_AND_SET_LIMITS = """
 SELECT
     pg_advisory_xact_lock_shared(%s), set_config('statement_timeout', %s, true),
-    set_config('lock_timeout', %s, true)
+    set_config('lock_timeout', %s, true), set_config('enable_seqscan', 'off', true)
 """
 
 
@@ -91,7 +93,7 @@ def process_deliveries(max_transactions: int = MAX_TRANSACTIONS_PER_STATEMENT) -
     if not cautious_mode.should_be_used():
         try:
             return _execute_attribution(
-                PROCESS_UNTRIED, STATEMENT_LIMIT_SECONDS, max_transactions=max_transactions
+                process_untried_statement(max_transactions), STATEMENT_LIMIT_SECONDS
             )
         except Error as error:
             if failures.is_unavailable(error):
@@ -272,11 +274,10 @@ def _split_or_quarantine(attempt: Attempt) -> None:
         )
 
 
-def _execute_attribution(statement: str, limit: float, **arguments: int | list[UUID]) -> int:
+def _execute_attribution(statement: str, limit: float, **arguments: list[UUID]) -> int:
     """Execute one of the PROCESS statements, and return its number of deliveries."""
-    with _time_limited_transaction(limit) as cursor:
-        cursor.execute(statement, arguments)
-        deliveries, _ = cursor.fetchone()
+    with _time_limited_transaction(limit):
+        ((deliveries, _),) = fetch_prepared(statement, arguments)
     return int(deliveries)
 
 
@@ -290,6 +291,6 @@ def _time_limited_transaction(seconds: float) -> Iterator[CursorWrapper]:
     with atomic(), connection.cursor() as cursor:
         # A statement of its own: what follows sees all that was committed before the lock.
         cursor.execute(
-            LOCK_AND_SET_TIMEOUTS, [ATTRIBUTION_LOCK, f"{milliseconds}", f"{milliseconds // 2}"]
+            LOCK_AND_SET_LIMITS, [ATTRIBUTION_LOCK, f"{milliseconds}", f"{milliseconds // 2}"]
         )
         yield cursor

@@ -4,6 +4,8 @@ Everything that a batch changes is in one statement, so that it is committed who
 That is what makes every call count exactly once, whatever process dies meanwhile.
 """
 
+from functools import cache
+
 from psycopg import sql
 
 from metering.attribution.judging import judged_cte, path_rule_condition
@@ -21,7 +23,7 @@ from metering.models import QuarantineReason
 LIVE_CALL_MAX_AGE = "1 hour"
 
 
-# Due deliveries that were never attempted, with about %(max_transactions)s transactions.
+# Due deliveries that were never attempted, with about {max_transactions} transactions.
 # SKIP LOCKED leaves to other workers what they have taken, and LIMIT bounds how many rows are
 # locked, since the sum is known only afterwards.
 UNTRIED_DELIVERIES = sql.SQL("""
@@ -34,7 +36,7 @@ UNTRIED_DELIVERIES = sql.SQL("""
             FOR UPDATE SKIP LOCKED
         ) locked
     ) counted
-    WHERE before < %(max_transactions)s
+    WHERE before < {max_transactions}
 """)
 
 
@@ -239,7 +241,17 @@ SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM item)
     )
 
 
-PROCESS_UNTRIED = process_statement(UNTRIED_DELIVERIES)
+@cache
+def process_untried_statement(max_transactions: int) -> str:
+    """Return the statement that processes deliveries that were never attempted.
+
+    It has no parameter: PostgreSQL would plan it for each value anew.
+    """
+    return process_statement(
+        UNTRIED_DELIVERIES.format(max_transactions=sql.Literal(max_transactions))
+    )
+
+
 PROCESS_ATTEMPTED = process_statement(ATTEMPTED_DELIVERIES)
 
 

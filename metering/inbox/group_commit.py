@@ -9,10 +9,10 @@ from time import time_ns
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
-import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from revcred.postgresql import database_time_left
+from revcred.postgresql.prepared import fetch_prepared
 
 # The id comes with the row, so that a second try after a lost answer inserts nothing twice.
 INSERT_DELIVERIES = """
@@ -99,7 +99,7 @@ def commit_rows(rows: Sequence[InboxRow]) -> None:
     statement = rows[0].statement
     columns = [list(column) for column in zip(*(row.values() for row in rows), strict=True)]
     try:
-        results = _execute_with_arrays(statement, columns)
+        results = fetch_prepared(statement, columns)
     except CONNECTION_ERRORS:
         # A usable connection would fail again, and without time left its caller has given up.
         if (
@@ -109,7 +109,7 @@ def commit_rows(rows: Sequence[InboxRow]) -> None:
         ):
             raise
         connection.close()
-        results = _execute_with_arrays(statement, columns)
+        results = fetch_prepared(statement, columns)
     for row in rows:
         row.on_result(results)
 
@@ -128,14 +128,6 @@ def commit_each_row(rows: Sequence[InboxRow]) -> list[Exception | None]:
             return [error]
         return [outcome for row in rows for outcome in commit_each_row([row])]
     return [None] * len(rows)
-
-
-def _execute_with_arrays(statement: str, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
-    connection.ensure_connection()
-    # Not Django's own cursor, which writes every body into the statement, escaped.
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(statement, columns)
-        return cursor.fetchall() if cursor.description else ()
 
 
 class _WaitingRow:

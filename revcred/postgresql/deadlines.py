@@ -18,6 +18,8 @@ from psycopg.errors import OperationalError, _WaitTimeout
 from psycopg.pq import TransactionStatus
 
 OPEN_BREAKER_WAIT_SECONDS = 0.2
+# A plan that was made while a table was small may read all of it once it is large.
+MAX_PLAN_AGE_SECONDS = 10.0
 
 # How a file descriptor is made a socket again. What kind it is does not matter to ending it.
 _ANY_STREAM = (socket.AF_INET, socket.SOCK_STREAM)
@@ -78,6 +80,8 @@ def abandon_waiting() -> None:
 class DeadlineConnection(psycopg.Connection[Any]):
     """A connection that is closed when the thread's deadline passes."""
 
+    _plans_kept_since = 0.0  # on the monotonic clock
+
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Any:
         """Yield the steps of connecting, and stop at the deadline.
@@ -114,6 +118,14 @@ class DeadlineConnection(psycopg.Connection[Any]):
             _connections_waiting.discard(self)
         _CircuitBreaker.is_open = False
         return answer
+
+    def has_old_plans(self) -> bool:
+        """Return True if plans may be older than MAX_PLAN_AGE_SECONDS, once in that time."""
+        now = time.monotonic()
+        if now - self._plans_kept_since < MAX_PLAN_AGE_SECONDS:
+            return False
+        self._plans_kept_since = now
+        return True
 
     def is_healthy(self) -> bool:
         """Return False if the connection is closed, or broken in a transaction, or going to be.
