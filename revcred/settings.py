@@ -297,8 +297,8 @@ KNOWN_DEVICE_DAYS = env.int("KNOWN_DEVICE_DAYS", default=180)
 SIGN_IN_NETWORK_BITS = env.list("SIGN_IN_NETWORK_BITS", cast=int, default=[24, 56])
 # One person reveals so many different keys within these minutes. One more is refused, and the
 # person and the owners are told.
-# What subscribers do with their own credentials.
-SUBSCRIBER_ACTIONS = env.list("SUBSCRIBER_ACTIONS", default=["rotate", "suspend", "revoke"])
+# What subscribers do with their own credentials, and owners with the people of their customer.
+SUBSCRIBER_ACTIONS = env.list("SUBSCRIBER_ACTIONS", default=["rotate", "suspend", "revoke", "team"])
 REVEAL_LIMIT_KEYS = env.int("REVEAL_LIMIT_KEYS", default=10)
 REVEAL_LIMIT_MINUTES = env.int("REVEAL_LIMIT_MINUTES", default=10)
 

@@ -22,6 +22,8 @@ from metering.models import Quarantined, Transaction
 from revcred.models import Credential, Customer, Membership, Subscription
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from metering.models.transactions import QuarantinedQuerySet, TransactionQuerySet
     from revcred.models import User
     from revcred.models.credentials import CredentialQuerySet
@@ -87,6 +89,11 @@ def own_transactions(user: "User") -> "TransactionQuerySet":
 def own_uncounted_calls(user: "User") -> "QuarantinedQuerySet":
     """Return calls that are not counted, made with keys of the credentials the user sees."""
     return Quarantined.objects.of_credentials(own_credentials(user))
+
+
+def own_team(user: "User") -> "QuerySet[Membership]":
+    """Return the memberships of the customers that the user owns."""
+    return Membership.objects.filter(customer__in=Customer.objects.owned_by(user))
 
 
 def own_ledger_scope(user: "User") -> LedgerScope:

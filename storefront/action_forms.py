@@ -46,49 +46,30 @@ COMMON_ERRORS: FieldErrors = {
 }
 
 
-class OwnActionForm(forms.Form):
-    """The form of an action on one's own credential.
+class ActionForm(forms.Form):
+    """The form of an action that says first what it will do.
 
-    `permitted_as`: the name in SUBSCRIBER_ACTIONS that permits it.
-    `is_confirmed_by_password`: a fresh confirmation is needed, as for a reveal. `is_tried_first`:
-    it needs no choice, so that its consequences can be counted before it is done. `field_errors`:
+    `is_confirmed_by_password`: a fresh confirmation is needed, as for a reveal. `field_errors`:
     for each error of the action the field to show it at (None: the whole form) and the message.
     """
 
     title: ClassVar[str]
     button: ClassVar[str]
-    permitted_as: ClassVar[str]
     is_destructive: ClassVar[bool] = False
     is_confirmed_by_password: ClassVar[bool] = False
-    is_tried_first: ClassVar[bool] = False
-    field_errors: ClassVar[FieldErrors] = COMMON_ERRORS
+    field_errors: ClassVar[FieldErrors]
 
-    def __init__(
-        self, *args: Any, credential: Credential, key: ExternalKey | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.credential = credential
-        self.key = key
         self.problem = ""
 
     def effects(self) -> list[str]:
-        """Return sentences on what the action will do, with the calls that it is about."""
+        """Return sentences on what the action will do."""
         raise NotImplementedError
 
     def perform(self, by: User) -> str:
         """Perform the action, and return a sentence that says so."""
         raise NotImplementedError
-
-    def try_first(self, by: User) -> Consequences:
-        """Perform the action, count the calls that it moves, and take it back."""
-        return self._with_errors(
-            lambda: (
-                hooks.try_out(
-                    lambda: self.perform(by), keep=lambda *_: False, seconds=TRIAL_SECONDS
-                ).consequences
-            ),
-            Consequences(),
-        )
 
     def try_action(self, by: User) -> str:
         """Perform the action. Returns its sentence, empty if the form has an error now."""
@@ -105,6 +86,36 @@ class OwnActionForm(forms.Form):
             # Not among the form's errors: a form that was not sent has none.
             self.problem = message
         return otherwise
+
+
+class OwnActionForm(ActionForm):
+    """The form of an action on one's own credential.
+
+    `permitted_as`: the name in SUBSCRIBER_ACTIONS that permits it. `is_tried_first`: it needs no
+    choice, so that its consequences can be counted before it is done.
+    """
+
+    permitted_as: ClassVar[str]
+    is_tried_first: ClassVar[bool] = False
+    field_errors: ClassVar[FieldErrors] = COMMON_ERRORS
+
+    def __init__(
+        self, *args: Any, credential: Credential, key: ExternalKey | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.credential = credential
+        self.key = key
+
+    def try_first(self, by: User) -> Consequences:
+        """Perform the action, count the calls that it moves, and take it back."""
+        return self._with_errors(
+            lambda: (
+                hooks.try_out(
+                    lambda: self.perform(by), keep=lambda *_: False, seconds=TRIAL_SECONDS
+                ).consequences
+            ),
+            Consequences(),
+        )
 
     def _charged_to(self) -> str:
         """Return the names of the subscriptions that calls are charged to now."""

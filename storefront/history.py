@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from revcred.models import AuditEvent, AuditVerb, Credential, Subscriber, User
+from revcred.models import AuditEvent, AuditVerb, Credential, Customer, Subscriber, User
 
 MAX_EVENTS_READ = 200
+KEY_HISTORY_PERIOD = timedelta(days=90)
+KEY_VERBS = (AuditVerb.KEY_REVEALED, AuditVerb.SECRET_REVEALED, AuditVerb.ROTATED)
 PROVIDER = "Your provider"
 FIELD_NAMES = {"expires_at": "expiry"}
 
@@ -19,22 +21,41 @@ class HistoryEntry:
     """Something that was done with a credential. `times`: how often, one right after the other.
 
     `actor`: a person of the customer, or PROVIDER. `address`: the person's IP address.
+    `credential`: its id, and `name`: its name, as it was then.
     """
 
     at: datetime
     actor: str
     what: str
+    credential: int | None
+    name: str
     address: str | None = None
     times: int = 1
 
 
 def history_of(credential: Credential) -> list[HistoryEntry]:
     """Return the latest entries, the newest first. Equal ones within an hour become one."""
-    events = [
+    return _entries(
         event
         for event in AuditEvent.objects.about(credential)[:MAX_EVENTS_READ]
         if event.verb in SENTENCES
-    ]
+    )
+
+
+def key_history_of(customer: Customer, now: datetime) -> list[HistoryEntry]:
+    """Return the reveals and rotations of KEY_HISTORY_PERIOD of the customer's credentials."""
+    return _entries(
+        AuditEvent.objects.filter(
+            target_type=Credential._meta.label_lower,
+            target_id__in=customer.credentials.values("pk"),
+            verb__in=KEY_VERBS,
+            at__gte=now - KEY_HISTORY_PERIOD,
+        ).order_by("-at", "-pk")[:MAX_EVENTS_READ]
+    )
+
+
+def _entries(found: Iterable[AuditEvent]) -> list[HistoryEntry]:
+    events = list(found)
     actors = _names_of_actors(events)
     entries: list[HistoryEntry] = []
     for event in events:
@@ -43,6 +64,8 @@ def history_of(credential: Credential) -> list[HistoryEntry]:
             at=event.at,
             actor=actor,
             what=SENTENCES[AuditVerb(event.verb)](event.details),
+            credential=event.target_id,
+            name=event.target,
             # Addresses of the provider's staff are theirs.
             address=None if actor is PROVIDER else event.address,
         )
@@ -54,12 +77,12 @@ def history_of(credential: Credential) -> list[HistoryEntry]:
 
 
 def _is_again(later: HistoryEntry, earlier: HistoryEntry) -> bool:
-    return (later.actor, later.what, later.address, f"{later.at:%Y-%m-%d %H}") == (
-        earlier.actor,
-        earlier.what,
-        earlier.address,
-        f"{earlier.at:%Y-%m-%d %H}",
-    )
+    return _without_minutes(later) == _without_minutes(earlier)
+
+
+def _without_minutes(entry: HistoryEntry) -> tuple[Any, ...]:
+    hour = f"{entry.at:%Y-%m-%d %H}"
+    return (entry.credential, entry.actor, entry.what, entry.address, hour)
 
 
 def _names_of_actors(events: Iterable[AuditEvent]) -> dict[int | None, str]:

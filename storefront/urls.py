@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from storefront import action_forms
+from storefront import action_forms, team_forms
 from storefront.views import (
     calls,
     credential_actions,
@@ -10,6 +10,7 @@ from storefront.views import (
     credentials,
     home,
     subscriptions,
+    team,
     transactions,
     usage,
 )
@@ -25,6 +26,12 @@ OWN_ACTIONS: dict[str, type[action_forms.OwnActionForm]] = {
 OWN_KEY_ACTIONS: dict[str, type[action_forms.OwnActionForm]] = {
     "end": action_forms.EndOwnKeyForm,
     "extend": action_forms.ExtendOwnKeyForm,
+}
+TEAM_ACTIONS: dict[str, type[team_forms.MemberForm]] = {
+    "resend": team_forms.ResendForm,
+    "role": team_forms.RoleForm,
+    "remove": team_forms.RemoveForm,
+    "hand-over": team_forms.HandOverForm,
 }
 
 urlpatterns = [
@@ -69,6 +76,18 @@ urlpatterns = [
     ),
     path("subscriptions/", subscriptions.subscriptions_page, name="subscriptions"),
     path("subscriptions/<int:subscription>/", subscriptions.subscription_page, name="subscription"),
+    path("team/", team.team_page, name="team"),
+    path("team/invite/", team.invite_page, name="invite"),
+    path("team/holders/", team.holders_page, name="holders"),
+    *(
+        path(
+            f"team/<int:membership>/{verb}/",
+            team.member_page,
+            {"form_class": form},
+            name=f"member_{verb}",
+        )
+        for verb, form in TEAM_ACTIONS.items()
+    ),
     path("usage/", usage.usage_page, name="usage"),
     path("calls/", calls.calls_page, name="calls"),
     path("transactions/<uuid:transaction>/", transactions.transaction_page, name="transaction"),

@@ -4,26 +4,22 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from revcred.actions.own_credentials import NotAllowed
 from revcred.models import Credential, ExternalKey
 from storefront.access import (
     SignedInRequest,
     check_may_manage,
-    confirm_password,
-    has_confirmed_password,
     never_cached,
     own_credentials,
     sign_in_required,
 )
 from storefront.action_forms import OwnActionForm, RotateOwnForm
-from storefront.forms import ConfirmPasswordForm
+from storefront.views.confirmed_actions import attempt_action
 
 
 @never_cached
@@ -49,27 +45,14 @@ def action_page(
     check_may_manage(request.user, found)
     data = request.POST if request.method == "POST" else None
     form = form_class(data, credential=found, key=its_key)
-    is_asked = form.is_confirmed_by_password and not has_confirmed_password(request)
-    password = ConfirmPasswordForm(data, user=request.user) if is_asked else None
-    status = 200
-    if request.method == "POST" and form.is_valid():
-        if not confirm_password(request, password):
-            status = 403
-        elif sentence := _perform(request, form):
-            messages.success(request, sentence)
-            return HttpResponseRedirect(_address_afterwards(found, form))
-    context: dict[str, Any] = {"credential": found, "form": form, "password": password}
+    attempt = attempt_action(request, form)
+    if attempt.sentence:
+        messages.success(request, attempt.sentence)
+        return HttpResponseRedirect(_address_afterwards(found, form))
+    context: dict[str, Any] = {"credential": found, "form": form, "password": attempt.password}
     if form.is_tried_first and not form.problem:
         context["found"] = form.try_first(request.user)
-    return render(request, "storefront/action.html", context, status=status)
-
-
-def _perform(request: SignedInRequest, form: OwnActionForm) -> str:
-    try:
-        return form.try_action(request.user)
-    except NotAllowed:
-        # The role was changed, or the person removed, while the page was open.
-        raise PermissionDenied from None
+    return render(request, "storefront/action.html", context, status=attempt.status)
 
 
 def _address_afterwards(credential: Credential, form: OwnActionForm) -> str:

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from metering.key_calls import TooManyCalls, count_calls_of_keys
 from metering.verification import figures
-from revcred.actions import credentials
+from revcred.actions import credentials, teams
 from revcred.actions.credential_requests import offered_subscriptions
 from revcred.actions.own_credentials import RESTORABLE_PERIOD
 from revcred.models import Credential, CredentialRequest, ExternalKey, Gateway
@@ -160,6 +160,11 @@ def credential_page(request: SignedInRequest, credential: int) -> HttpResponse:
     if not wants_section(request):
         context |= _credential_context(request, found, now)
         context["uncounted"] = group_uncounted(waiting_calls(uncounted, now))
+        context["may_change_holders"] = (
+            found.customer_id in scope.customers
+            and found.revoked_at is None
+            and teams.ACTION in settings.SUBSCRIBER_ACTIONS
+        )
     return render_page_or_section(request, "storefront/credential.html", context)
 
 

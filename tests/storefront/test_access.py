@@ -12,27 +12,32 @@ from django.urls import URLPattern, reverse
 from metering.models import Quarantined, Transaction
 from revcred.actions import credentials
 from revcred.models import AuditEvent, Credential, ExternalKey, Membership, OutgoingMail
-from storefront.urls import OWN_ACTIONS, OWN_KEY_ACTIONS, urlpatterns
+from storefront.urls import OWN_ACTIONS, OWN_KEY_ACTIONS, TEAM_ACTIONS, urlpatterns
 from tests import factories
 
 Role = Membership.Role
 
 OWN, HELD_BY_OTHERS, FOREIGN, NONE = "own", "held by others", "foreign", "none"
 ABOUT = (OWN, HELD_BY_OTHERS, FOREIGN, NONE)
-LISTS = ("home", "credentials", "new_credential", "subscriptions", "usage", "calls")
+LISTS = ("home", "credentials", "new_credential", "subscriptions", "usage", "calls", "team")
 PAGES_OF_ACTIONS = {
     "reveal_key",
     "reveal_secret",
     *OWN_ACTIONS,
     *(f"{name}_key" for name in OWN_KEY_ACTIONS),
 }
+PAGES_OF_TEAM = {f"member_{name}" for name in TEAM_ACTIONS}
+PAGES_OF_OWNERS = ("invite", "holders")
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 EVERYBODY = ("owner", "member", "viewer", "stranger", "staff")
 
 
 @dataclass
 class Thing:
-    """A credential with a key, its subscription, a call that was counted, and one that was not."""
+    """A credential with a key, its subscription, a call that was counted, and one that was not.
+
+    `membership`: that of somebody at the same customer.
+    """
 
     credential: int
     key: int
@@ -40,6 +45,7 @@ class Thing:
     subscription: int
     transaction: object
     uncounted: object
+    membership: int
 
     def urls(self):
         return {
@@ -56,6 +62,10 @@ class Thing:
             "subscription": reverse("storefront:subscription", args=[self.subscription]),
             "transaction": reverse("storefront:transaction", args=[self.transaction]),
             "uncounted": reverse("storefront:transaction", args=[self.uncounted]),
+            **{
+                name: reverse(f"storefront:{name}", args=[self.membership])
+                for name in PAGES_OF_TEAM
+            },
         }
 
 
@@ -76,7 +86,16 @@ def a_thing(customer, holders=()):
         by=None,
         by_subscriber=True,
     )
-    return Thing(credential.pk, its_key.pk, old_key.pk, subscription.pk, counted.pk, waiting.pk)
+    membership = factories.a_subscriber(customer).memberships.get()
+    return Thing(
+        credential.pk,
+        its_key.pk,
+        old_key.pk,
+        subscription.pk,
+        counted.pk,
+        waiting.pk,
+        membership.pk,
+    )
 
 
 @pytest.fixture
@@ -90,12 +109,14 @@ def world(db):
         OWN: a_thing(customer, holders=[people["member"], people["viewer"]]),
         HELD_BY_OTHERS: a_thing(customer),
         FOREIGN: a_thing(factories.a_customer()),
-        NONE: Thing(*[999_999] * 4, uuid4(), uuid4()),
+        NONE: Thing(*[999_999] * 4, uuid4(), uuid4(), 999_999),
     }
     return users, things
 
 
 def expected(who, about, page):
+    if page in PAGES_OF_TEAM:
+        return 200 if who == "owner" and about in (OWN, HELD_BY_OTHERS) else 404
     seen = about == OWN or (who == "owner" and about == HELD_BY_OTHERS)
     if who in ("stranger", "staff") or not seen:
         return 404
@@ -168,6 +189,51 @@ def test_nobody_does_with_a_credential_what_they_may_not(world, sign_in):
                     wrong.append((who, about, page, status))
             if before and state_of(thing) != before:
                 wrong.append((who, about, "changed"))
+
+    assert wrong == []
+
+
+def team_of(thing):
+    """All that managing a team could have changed."""
+    return (
+        list(Membership.objects.order_by("pk").values()),
+        sorted(Credential.holders.through.objects.values_list("credential", "subscriber")),
+        AuditEvent.objects.count(),
+        OutgoingMail.objects.count(),
+    )
+
+
+def test_nobody_manages_a_team_but_its_owners(world, sign_in):
+    users, things = world
+    sent = {
+        "password": factories.PASSWORD,
+        "role": "owner",
+        "email": "new@example.com",
+        "was": "",
+        "confirmed": "yes",
+    }
+    wrong = []
+    for who in EVERYBODY:
+        client = sign_in(users[who])
+        before = team_of(things)
+        for about in (OWN, HELD_BY_OTHERS, FOREIGN, NONE):
+            thing = things[about]
+            if who == "owner" and about in (OWN, HELD_BY_OTHERS):
+                continue
+            customer = Credential.objects.filter(pk=thing.credential).values_list("customer")
+            query = f"?customer={customer[0][0] if customer else 999_999}"
+            urls = [reverse(f"storefront:{name}") + query for name in PAGES_OF_OWNERS]
+            urls += [thing.urls()[name] for name in PAGES_OF_TEAM]
+            urls.append(reverse("storefront:team") + query)
+            for url in urls:
+                statuses = {client.get(url).status_code}
+                if not url.startswith(reverse("storefront:team") + "?"):
+                    held = {"held": f"{thing.credential}-{thing.membership}"}
+                    statuses.add(client.post(url, sent | held).status_code)
+                if statuses != {404}:
+                    wrong.append((who, about, url, statuses))
+        if team_of(things) != before:
+            wrong.append((who, "changed"))
 
     assert wrong == []
 
@@ -305,7 +371,7 @@ def test_a_viewer_is_told_whom_to_ask(world, sign_in):
 
 def test_numbers_no_database_holds_are_not_found(world, sign_in):
     users, _ = world
-    huge = Thing(*[10**30] * 4, uuid4(), uuid4())
+    huge = Thing(*[10**30] * 4, uuid4(), uuid4(), 10**30)
 
     statuses = {sign_in(users["owner"]).get(url).status_code for url in huge.urls().values()}
 
@@ -315,9 +381,9 @@ def test_numbers_no_database_holds_are_not_found(world, sign_in):
 def test_every_page_there_is_has_been_asked_for():
     pages = {each.name for each in urlpatterns if isinstance(each, URLPattern)}
 
-    about_things = set(Thing(*[1] * 4, uuid4(), uuid4()).urls()) - {"uncounted"}
+    about_things = set(Thing(*[1] * 4, uuid4(), uuid4(), 1).urls()) - {"uncounted"}
     # Withdrawing is asked for in tests/storefront/views/test_credential_requests.py.
-    assert pages == about_things | set(LISTS) | {"withdraw"}
+    assert pages == about_things | set(LISTS) | set(PAGES_OF_OWNERS) | {"withdraw"}
 
 
 def said(answer):
