@@ -1,0 +1,51 @@
+"""Columns of lists of customers."""
+
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
+from revcred.uploads.columns.cells import (
+    parse_domain_cell,
+    parse_json_object_cell,
+    several_parser,
+    text_parser,
+)
+from revcred.uploads.columns.list_column import ListColumn
+from revcred.uploads.columns.shared import TAGS_COLUMN
+
+CUSTOMER_COLUMNS = (
+    ListColumn(
+        name="external_key",
+        title="External key",
+        help="The name other systems know this customer by. Unique.",
+        example="acme",
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
+        identifying=True,
+        required=True,
+        aliases=("customer key", "key", "id", "customer id", "customer", "organization id"),
+    ),
+    ListColumn(
+        name="name",
+        title="Name",
+        help="What people call the customer.",
+        example="Acme Ltd.",
+        parse=text_parser(MAX_NAME_CHARACTERS),
+        identifying=True,
+        required=True,
+        aliases=("customer name", "organization", "organisation", "company", "account"),
+    ),
+    ListColumn(
+        name="email_domains",
+        title="E-mail domains",
+        help="The domains of the addresses of its people. Several are separated by |.",
+        example="example.com|example.org",
+        parse=several_parser(parse_domain_cell, also=",; "),
+        several=True,
+        aliases=("email domain", "domains", "domain"),
+    ),
+    TAGS_COLUMN,
+    ListColumn(
+        name="metadata",
+        title="Metadata",
+        help="Anything else, as a JSON object.",
+        example='{"region": "EU"}',
+        parse=parse_json_object_cell,
+    ),
+)

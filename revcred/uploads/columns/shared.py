@@ -1,0 +1,48 @@
+"""Columns that several kinds of lists have."""
+
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
+from revcred.uploads.columns.cells import several_parser, text_parser
+from revcred.uploads.columns.list_column import ListColumn
+
+# Headers of names of companies. Where nothing else says who the customer is, these do.
+COMPANY_ALIASES = (
+    *("company", "company name", "organization", "organisation", "organization name", "org name"),
+    *("customer title", "account name", "tenant name", "client company", "firma", "firmenname"),
+    *("unternehmen", "kundenname", "kunde name", "mandant", "empresa", "société"),
+)
+
+CUSTOMER_COLUMN = ListColumn(
+    name="customer",
+    title="Customer",
+    help="The external key of the customer.",
+    example="acme",
+    parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
+    required=True,
+    aliases=(
+        *("customer key", "customer id", "customer no", "customer number", "organization id"),
+        *("org", "account", "account id", "account number", "company id", "consumer", "custom id"),
+        *("tenant",),
+        *("developer", "developer id", "client", "kunde", "kundennummer", "kunden nr", "kunden id"),
+        *("mandantennummer", "debitor", "debitorennummer", "cliente"),
+    ),
+)
+
+CUSTOMER_NAME_COLUMN = ListColumn(
+    name="customer_name",
+    title="Customer's name",
+    help="What people call the customer. For customers that the list creates; others keep theirs.",
+    example="Acme Ltd",
+    parse=text_parser(MAX_NAME_CHARACTERS),
+    aliases=COMPANY_ALIASES,
+)
+
+TAGS_COLUMN = ListColumn(
+    name="tags",
+    title="Tags",
+    help="Several are separated by |.",
+    example="partner|eu",
+    parse=several_parser(text_parser(100), also=",;"),
+    several=True,
+    joins=True,
+    aliases=("tag", "labels", "schlagworte", "schlagwörter", "etiketten"),
+)

@@ -1,0 +1,146 @@
+"""Columns of lists of usage."""
+
+from revcred.external_keys import MAX_KEY_CHARACTERS
+from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS
+from revcred.uploads.columns.cell_rules import parse_moment_cell
+from revcred.uploads.columns.cells import (
+    parse_decimal_cell,
+    parse_json_object_cell,
+    parse_whole_number_cell,
+    text_parser,
+    without_query,
+)
+from revcred.uploads.columns.list_column import ListColumn
+
+USAGE_COLUMNS = (
+    ListColumn(
+        name="transaction_id",
+        title="Transaction",
+        help="The id of the call, unique at its gateway. A call that was counted before is not "
+        "counted again.",
+        example="7c41d0b2-0001",
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
+        identifying=True,
+        required=True,
+        aliases=(
+            *("id", "request id", "x request id", "call id", "event id", "log id", "message id"),
+            *("correlation id", "trace id"),
+        ),
+    ),
+    ListColumn(
+        name="occurred_at",
+        title="Occurred at",
+        help="When the call was made. UTC unless it says otherwise.",
+        example="2026-11-01T08:15:30Z",
+        parse=parse_moment_cell,
+        identifying=True,
+        required=True,
+        aliases=(
+            *("time", "timestamp", "date", "datetime", "request time", "started at", "created at"),
+            *("event time", "at", "zeit", "zeitpunkt", "datum"),
+        ),
+    ),
+    ListColumn(
+        name="gateway",
+        title="Gateway",
+        help="The name of the gateway that metered the call.",
+        example="edge-eu",
+        parse=text_parser(100),
+        required=True,
+        aliases=("gateway name", "cluster", "instance"),
+    ),
+    ListColumn(
+        name="key",
+        title="Key",
+        help="What the caller sent: an API key, a client id, an alias. Needed if no subscription "
+        "is named.",
+        example="ak_live_5f2b8c1e9d",
+        parse=text_parser(MAX_KEY_CHARACTERS),
+        secret=True,
+        aliases=(
+            *("api key", "external key", "client id", "consumer key", "app id", "user key"),
+            *("subscription key", "credential", "credential id", "consumer", "caller"),
+        ),
+    ),
+    ListColumn(
+        name="subscription",
+        title="Subscription",
+        help="The external key of the subscription that the call is charged to.",
+        example="acme-maps",
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
+        aliases=("subscription id", "product key"),
+    ),
+    ListColumn(
+        name="source",
+        title="Source",
+        help="The external key of the source that was called.",
+        example="tiles",
+        parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
+        aliases=("api", "service", "api id", "api name", "service name"),
+    ),
+    ListColumn(
+        name="method",
+        title="Method",
+        help="Such as GET.",
+        example="GET",
+        parse=text_parser(20),
+        aliases=("http method", "verb", "request method"),
+    ),
+    ListColumn(
+        name="path",
+        title="Path",
+        help="The path of the call. Host and query are left out.",
+        example="/tiles/v1/12/2200/1343",
+        parse=text_parser(2_000),
+        shown_as=without_query,
+        aliases=("uri", "url", "request uri", "request path", "resource path", "endpoint"),
+    ),
+    ListColumn(
+        name="status",
+        title="Status",
+        help="The status of the answer, such as 200.",
+        example="200",
+        parse=parse_whole_number_cell,
+        aliases=("status code", "response code", "response status", "http status"),
+    ),
+    ListColumn(
+        name="request_bytes",
+        title="Request bytes",
+        help="The size of the request.",
+        example="512",
+        parse=parse_whole_number_cell,
+        aliases=("request size", "request length", "bytes in", "bytes received"),
+    ),
+    ListColumn(
+        name="response_bytes",
+        title="Response bytes",
+        help="The size of the answer.",
+        example="20480",
+        parse=parse_whole_number_cell,
+        aliases=("response size", "response length", "bytes out", "bytes sent"),
+    ),
+    ListColumn(
+        name="latency_ms",
+        title="Latency in ms",
+        help="How long the call took, in milliseconds.",
+        example="12.5",
+        parse=parse_decimal_cell,
+        aliases=("latency", "duration ms", "response time", "response latency", "duration"),
+    ),
+    ListColumn(
+        name="calls",
+        title="Calls",
+        help="How many calls the row stands for. Empty: one, unless there are elements.",
+        example="1",
+        parse=parse_whole_number_cell,
+        aliases=("count", "hits", "requests", "quantity", "anzahl"),
+    ),
+    ListColumn(
+        name="elements",
+        title="Elements",
+        help="What else is counted, as a JSON object of names and quantities.",
+        example='{"tokens": 532}',
+        parse=parse_json_object_cell,
+        aliases=("metrics", "quantities"),
+    ),
+)
