@@ -72,6 +72,10 @@ class PlanRenewal:
     def __init__(self) -> None:
         self._written = self._planned_at = 0
 
+    @property
+    def has_begun(self) -> bool:
+        return self._written > 0
+
     def after_chunk(self, rows: int) -> None:
         self._written += rows
         if self._written >= 2 * self._planned_at:

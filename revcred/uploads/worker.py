@@ -11,6 +11,7 @@ from revcred.client_address import asked_from
 from revcred.models import Upload
 from revcred.request_id import current_request_id, working_for
 from revcred.uploads import applying, checking, trial, undoing
+from revcred.uploads.chunk_writing import ChangedSinceCheck
 from revcred.uploads.lanes import Lane, waiting_in
 from revcred.uploads.opening import ProgressCallback, UploadCancelled
 from revcred.uploads.phases import begin_phase, end_upload, return_to_state_before_undo
@@ -167,7 +168,7 @@ def _run_phase(upload: Upload, on_progress: ProgressCallback) -> None:
             f"It stopped because {_requester_name(upload)} lacks rights. "
             f"{_missing_rights_text(error)}",
         )
-    except applying.ChangedSinceCheck:
+    except ChangedSinceCheck:
         _stop_with_error(
             upload, "Something has changed since the list was checked. No changes were kept."
         )

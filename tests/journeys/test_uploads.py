@@ -5,8 +5,11 @@ import time
 
 import psycopg
 
+from tests.journeys.conftest import KEY
+
 KILLS = 7  # of each phase, if it lasts that long
 ROWS = 12_000
+CALLS = 6_000  # of a list of usage
 STRUCK = ("uploads", "web", "database")
 
 RECEIVE = """
@@ -22,6 +25,21 @@ rows = "".join(
 )
 file = BytesIO(("customer,name,key,secret\\n" + rows).encode())
 print(actions.receive_upload(kind=ListKind.CREDENTIALS, file=file, name="list.csv", by=None).pk)
+"""
+RECEIVE_USAGE = """
+from datetime import timedelta
+from io import BytesIO
+from django.utils import timezone
+from revcred.models import Gateway
+from revcred.uploads import actions
+from revcred.uploads.columns import ListKind
+gateway, yesterday = Gateway.objects.earliest("pk").name, timezone.now() - timedelta(days=1)
+rows = "".join(
+    f"counted-{{each}},{{yesterday.isoformat()}},{{gateway}},{key},2\\n"
+    for each in range({rows})
+)
+file = BytesIO(("transaction_id,occurred_at,gateway,key,calls\\n" + rows).encode())
+print(actions.receive_upload(kind=ListKind.USAGE, file=file, name="calls.csv", by=None).pk)
 """
 APPLY = """
 from revcred.models import Upload
@@ -48,6 +66,19 @@ JOIN revcred_customer o ON o.id = c.customer_id AND o.external_key = %s
 LEFT JOIN revcred_externalkey k ON k.credential_id = c.id
 LEFT JOIN revcred_sealedvalue v ON v.external_key_id = k.id
 """
+# Rows of the ledger that count, the calls that they and the hours have, and what is not there yet.
+CALLS_OF_LIST = """
+WITH ours AS (SELECT * FROM metering_transaction WHERE transaction_id LIKE 'counted-%%')
+SELECT
+    (SELECT count(DISTINCT transaction_id) FROM ours WHERE sign = 1),
+    (SELECT coalesce(sum(sign * (elements ->> 'calls')::numeric), 0)::int FROM ours),
+    (
+        SELECT coalesce(sum(quantity), 0)::int FROM metering_usage
+        WHERE hour IN (SELECT DISTINCT date_trunc('hour', occurred_at) FROM ours)
+    ),
+    (SELECT count(*) FROM metering_quarantined WHERE transaction_id LIKE 'counted-%%')
+"""
+WAITING = "SELECT count(*) FROM metering_delivery"
 
 
 def shell(stack, script):
@@ -75,20 +106,20 @@ def strike(stack, name):
     stack.start(name)
 
 
-def through(stack, number, until, *, dice, kills):
+def through(stack, number, until, *, dice, kills, struck=STRUCK):
     """Kill one of the processes after another until the upload has come that far."""
     began = time.monotonic()
-    struck = 0
+    strikes = 0
     while (now := state_of(stack, number))[0] != until:
         assert now[0] != "failed", now
-        assert time.monotonic() - began < 240, (now, struck)
-        if struck < kills:
+        assert time.monotonic() - began < 240, (now, strikes)
+        if strikes < kills:
             time.sleep(dice.uniform(0.05, 1.5))
-            strike(stack, dice.choice(STRUCK))
-            struck += 1
+            strike(stack, dice.choice(struck))
+            strikes += 1
         else:
             time.sleep(0.2)
-    return struck
+    return strikes
 
 
 def test_whatever_is_killed_no_row_is_lost_doubled_or_half(stack):
@@ -111,6 +142,32 @@ def test_whatever_is_killed_no_row_is_lost_doubled_or_half(stack):
 
     assert struck > 2
     assert ask(stack, COUNTED, number, name) == (0, 0, 0, ROWS)
+
+
+def test_whatever_is_killed_each_call_of_a_list_counts_once(stack):
+    dice = random.Random(2)
+    number = int(shell(stack, RECEIVE_USAGE.format(rows=CALLS, key=KEY)))
+
+    struck = through(stack, number, "ready", dice=dice, kills=KILLS)
+    shell(stack, APPLY.format(number=number))
+    struck += through(stack, number, "applied", dice=dice, kills=KILLS, struck=(*STRUCK, "worker"))
+    until_none_waits(stack)
+
+    assert struck > 1
+    assert ask(stack, CALLS_OF_LIST) == (CALLS, 2 * CALLS, 2 * CALLS, 0)
+
+    shell(stack, UNDO.format(number=number))
+    struck += through(stack, number, "undone", dice=dice, kills=KILLS, struck=(*STRUCK, "worker"))
+
+    assert struck > 2
+    assert ask(stack, CALLS_OF_LIST) == (CALLS, 0, 0, 0)
+
+
+def until_none_waits(stack):
+    began = time.monotonic()
+    while ask(stack, WAITING) != (0,):
+        assert time.monotonic() - began < 120, "not attributed"
+        time.sleep(0.2)
 
 
 def test_settling_does_not_wait_for_a_list(stack):
