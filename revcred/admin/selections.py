@@ -195,19 +195,17 @@ class TagManyForm(CredentialListForm):
             [tag.strip() for tag in self.cleaned_data.get(name, "").split(",") if tag.strip()]
             for name in ("add", "remove")
         )
-        # A list says what tags a credential has, and an empty cell changes nothing.
-        return [row for row in super().concerned(rows) if self._tags(row)]
+        return [row for row in super().concerned(rows) if self._tags(row) != row.tags]
 
     def _tags(self, row: Credential) -> list[str]:
-        return [tag for tag in (*row.tags, *self.added) if tag not in self.removed]
+        tags = dict.fromkeys((*row.tags, *self.added))
+        return [tag for tag in tags if tag not in self.removed]
 
-    none_concerned = (
-        "None of these credentials would have a tag left. A list cannot take the last tag away:"
-        " change such a credential on its page."
-    )
+    none_concerned = "All of these credentials are revoked, or have just these tags already."
 
     def value_for(self, row: Credential) -> str:
-        return VALUE_SEPARATOR.join(dict.fromkeys(self._tags(row)))
+        # Ends with the separator, so that a tag may have a comma, and there may be none.
+        return "".join(f"{tag}{VALUE_SEPARATOR}" for tag in self._tags(row)) or VALUE_SEPARATOR
 
 
 class ExtendManyForm(CredentialListForm):

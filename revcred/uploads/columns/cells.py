@@ -54,6 +54,22 @@ def several_parser(parse_one: CellParser, also: str = "") -> CellParser:
     return parse
 
 
+def parse_tags_cell(cell: str) -> str:
+    """Return the tags of a cell; VALUE_SEPARATOR if there are to be none.
+
+    A cell that ends with the separator is separated by it alone: its tags may have commas.
+    """
+    given = cell.strip()
+    if not given.endswith(VALUE_SEPARATOR):
+        return _parse_separated_tags(given)
+    return _parse_exact_tags(given) or VALUE_SEPARATOR
+
+
+_parse_tag = text_parser(100)
+_parse_separated_tags = several_parser(_parse_tag, also=",;")
+_parse_exact_tags = several_parser(_parse_tag)
+
+
 def parse_email_cell(cell: str) -> str:
     value = strip_invisible_ends(cell).lower()
     # A mail program's notation: Ada Lovelace <ada@example.com>

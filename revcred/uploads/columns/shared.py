@@ -1,7 +1,7 @@
 """Columns that several kinds of lists have."""
 
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
-from revcred.uploads.columns.cells import several_parser, text_parser
+from revcred.uploads.columns.cells import parse_tags_cell, text_parser
 from revcred.uploads.columns.list_column import ListColumn
 
 # Headers of names of companies. Where nothing else says who the customer is, these do.
@@ -39,9 +39,10 @@ CUSTOMER_NAME_COLUMN = ListColumn(
 TAGS_COLUMN = ListColumn(
     name="tags",
     title="Tags",
-    help="Several are separated by |.",
+    help="Several are separated by |. A tag may have a comma in a cell that ends with |. Only |: no"
+    " tags.",
     example="partner|eu",
-    parse=several_parser(text_parser(100), also=",;"),
+    parse=parse_tags_cell,
     several=True,
     joins=True,
     aliases=("tag", "labels", "schlagworte", "schlagwörter", "etiketten"),

@@ -196,6 +196,8 @@ WITH of_product AS MATERIALIZED (
         e.name AS old_name,
         e.environment AS old_environment,
         e.tags::text[] AS old_tags,
+        -- a cell that takes all tags away is a separator
+        array_remove(string_to_array(row.tags, '|'), '') AS given_tags,
         e.expires_at AS old_expires_at,
         CASE
             WHEN e.id IS NULL THEN NULL
@@ -348,7 +350,7 @@ WITH of_product AS MATERIALIZED (
             ELSE jsonb_build_object(
                 'name', CASE WHEN name <> old_name THEN old_name END,
                 'environment', CASE WHEN environment <> old_environment THEN old_environment END,
-                'tags', CASE WHEN string_to_array(tags, '|') <> old_tags THEN old_tags END,
+                'tags', CASE WHEN given_tags <> old_tags THEN old_tags END,
                 'expires_at', CASE WHEN expires_at <> old_expires_at THEN old_expires_at END,
                 'secret', CASE
                     WHEN had_secret AND secret_fingerprint IS NOT NULL
@@ -367,7 +369,7 @@ WITH of_product AS MATERIALIZED (
                 'name', CASE WHEN name <> old_name THEN name END,
                 'environment', CASE WHEN environment <> old_environment THEN environment END,
                 'tags', CASE
-                    WHEN string_to_array(tags, '|') <> old_tags THEN string_to_array(tags, '|')
+                    WHEN given_tags <> old_tags THEN given_tags
                 END,
                 'expires_at', CASE
                     WHEN expires_at IS NOT NULL AND expires_at IS DISTINCT FROM old_expires_at
@@ -663,7 +665,7 @@ INSERT INTO revcred_credential (
 )
 SELECT
     new_id, customer_id, name, coalesce(environment, ''),
-    coalesce(string_to_array(tags, '|'), '{{}}'),
+    coalesce(given_tags, '{{}}'),
     CASE WHEN state = 'expired' THEN least(expires_at, %(now)s) ELSE expires_at END,
     CASE WHEN state = 'revoked' THEN %(now)s::timestamptz END,
     CASE WHEN state = 'revoked' THEN 'It was revoked when a list brought it.' ELSE '' END,
@@ -766,7 +768,7 @@ UPDATE_CREDENTIALS = f"""
 UPDATE revcred_credential e SET
     name = row.name,
     environment = coalesce(row.environment, e.environment),
-    tags = coalesce(string_to_array(row.tags, '|'), e.tags),
+    tags = coalesce(row.given_tags, e.tags),
     expires_at = coalesce(row.expires_at, e.expires_at)
 FROM {CHUNK_TABLE} row
 WHERE e.id = target_id AND NOT is_new

@@ -22,6 +22,8 @@ SELECT
     e.name AS old_name,
     e.email_domains::text[] AS old_email_domains,
     e.tags::text[] AS old_tags,
+    -- a cell that takes all tags away is a separator
+    array_remove(string_to_array(row.tags, '|'), '') AS given_tags,
     e.metadata AS old_metadata,
     CASE WHEN row.number = t.first THEN t.last ELSE t.first END AS other_row
 FROM {{source}} row
@@ -35,7 +37,7 @@ INSERT_CUSTOMERS = f"""
 INSERT INTO {CUSTOMER_TABLE} (id, name, external_key, email_domains, tags, metadata, created_at)
 SELECT
     new_id, name, external_key, coalesce(string_to_array(email_domains, '|'), '{{}}'),
-    coalesce(string_to_array(tags, '|'), '{{}}'), coalesce(metadata, '{{}}'), clock_timestamp()
+    coalesce(given_tags, '{{}}'), coalesce(metadata, '{{}}'), clock_timestamp()
 FROM {CHUNK_TABLE} WHERE is_new ORDER BY number
 """
 
@@ -44,7 +46,7 @@ UPDATE {CUSTOMER_TABLE} e SET
     name = row.name,
     -- a blank cell changes nothing
     email_domains = coalesce(string_to_array(row.email_domains, '|'), e.email_domains),
-    tags = coalesce(string_to_array(row.tags, '|'), e.tags),
+    tags = coalesce(row.given_tags, e.tags),
     metadata = coalesce(row.metadata, e.metadata)
 FROM {CHUNK_TABLE} row WHERE e.id = target_id
 """
@@ -71,7 +73,7 @@ CUSTOMERS_PLAN = ListPlan(
         compares={
             "name": ("name", "old_name"),
             "email_domains": ("string_to_array(email_domains, '|')", "old_email_domains"),
-            "tags": ("string_to_array(tags, '|')", "old_tags"),
+            "tags": ("given_tags", "old_tags"),
             "metadata": ("metadata", "old_metadata"),
         },
         effects={"create": "is_new", "update": "NOT is_new AND after <> '{{}}'"},

@@ -156,6 +156,25 @@ def test_tags_become_a_list_with_its_preview_and_its_undo(admin_client, admin_us
     assert first.tags == ["eu", "old"]
 
 
+def test_tags_may_have_commas_and_the_last_one_can_go(admin_client, admin_user):
+    customer = a_customer("Acme")
+    first = a_credential(customer, name="First", tags=["eu, partner", "old"])
+    last = a_credential(customer, name="Last", tags=["old"])
+    same = a_credential(customer, name="Same", tags=["eu, partner"])
+
+    admin_client.post(many("tag"), {"ids": ids(first, last, same), "remove": "old"})
+    upload = apply(admin_user)
+
+    assert upload.total == 2
+    for credential, tags in ((first, ["eu, partner"]), (last, []), (same, ["eu, partner"])):
+        credential.refresh_from_db()
+        assert credential.tags == tags
+    actions.undo_upload(upload=upload, by=admin_user)
+    process_waiting_uploads()
+    last.refresh_from_db()
+    assert last.tags == ["old"]
+
+
 def test_expiry_and_subscription_change_by_lists(admin_client, admin_user):
     customer = a_customer("Acme")
     old, new = a_subscription(customer), a_subscription(customer)

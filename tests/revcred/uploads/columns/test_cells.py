@@ -81,6 +81,15 @@ def test_addresses_are_kept_in_lower_case_and_once(cell, kept):
 
 
 @pytest.mark.parametrize(
+    ("cell", "kept"),
+    [("eu, partner", "eu|partner"), ("eu, partner|", "eu, partner"), ("a;b|c|", "a;b|c"),
+     ("|", "|"), (" | | ", "|"), ("", "")],
+)  # fmt: skip
+def test_a_cell_of_tags_that_ends_with_the_separator_is_exact(cell, kept):
+    assert parsed("tags", cell) == kept
+
+
+@pytest.mark.parametrize(
     "cell",
     ["ada", "ada@", "@example.com", "ada@example", "a b@example.com", "a@b@example.com",
      "a" * 250 + "@example.com"],
