@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ from metering.ledger.scope import LedgerScope
 from metering.models.usage import CALLS_ELEMENT
 from revcred.models import Assignment, Credential, ExternalKey, KeyUse, Subscription, Suspension
 from storefront.uncounted import UncountedGroup
+from storefront.windows import CalendarSpan, DateRange
 
 if TYPE_CHECKING:
     from revcred.models.credentials import CredentialQuerySet
 
 CHART_DAYS = 30
+MIN_ELAPSED_TO_PROJECT = 1 / 31  # of a month: the first day says little
 
 
 class CredentialsShown(models.TextChoices):
@@ -132,12 +134,19 @@ def ending_keys(
 
 @dataclass(frozen=True)
 class SubscriptionRow:
-    """A subscription with the calls that the user may see of it."""
+    """A subscription with the calls that the user may see of it.
+
+    `calls_of_days_over` and `calls_before`: of the days of this month that are over, and of as many
+    days of the month before. `elapsed`: the part of this month that is over, from 0 to 1.
+    """
 
     subscription: Subscription
     owned: bool
     calls_by_day: list[Decimal]
     calls_this_month: Decimal
+    calls_of_days_over: Decimal
+    calls_before: Decimal
+    elapsed: float
 
     @property
     def has_calls(self) -> bool:
@@ -151,41 +160,65 @@ class SubscriptionRow:
         heights = [round(float(10 * calls / most), 2) for calls in self.calls_by_day]
         return [(left, 10 - height, height) for left, height in enumerate(heights)]
 
+    @property
+    def change_percent(self) -> int | None:
+        """Return by how many percent calls have grown; None if there were none before."""
+        if not self.calls_before:
+            return None
+        return round(100 * (self.calls_of_days_over - self.calls_before) / self.calls_before)
+
+    @property
+    def projected(self) -> Decimal | None:
+        """Return the calls of the whole month at this pace; None while it is too early to say."""
+        if self.elapsed < MIN_ELAPSED_TO_PROJECT:
+            return None
+        return self.calls_this_month / Decimal(self.elapsed)
+
 
 def subscription_rows(
     subscriptions: Iterable[Subscription], scope: LedgerScope, now: datetime
 ) -> list[SubscriptionRow]:
-    """Return a row for each subscription, with calls of the last CHART_DAYS and this month.
+    """Return a row for each subscription, with calls of the last CHART_DAYS and of two months.
 
     The subscriptions are of the scope.
     """
     subscriptions = list(subscriptions)
     scope = replace(scope, subscriptions=[each.pk for each in subscriptions])
-    days = _last_days(now)
-    # The last 30 days and this month overlap: one query covers both.
-    first = min(days[0], days[-1].replace(day=1))
-    usage = ScopedUsage(scope, start=first, end=days[-1] + timedelta(days=2))
+    month = DateRange.holding(now.astimezone(UTC).date(), CalendarSpan.MONTH)
+    # The last 30 days and the two months overlap: one query covers all.
+    usage = ScopedUsage(scope, start=month.before.start, end=month.end)
     calls: dict[int, dict[datetime, Decimal]] = defaultdict(dict)
     for subscription, day, amount in usage.by_subscription_and_start(CALLS_ELEMENT):
         calls[subscription][day] = amount
     owned = set(scope.customers)
-    return [_subscription_row(each, calls[each.pk], days, owned) for each in subscriptions]
+    return [
+        _subscription_row(each, calls[each.pk], month, now, is_owned=each.customer_id in owned)
+        for each in subscriptions
+    ]
 
 
 def _subscription_row(
     subscription: Subscription,
     calls: dict[datetime, Decimal],
-    days: list[datetime],
-    owned: set[int],
+    month: DateRange,
+    now: datetime,
+    *,
+    is_owned: bool,
 ) -> SubscriptionRow:
-    month = (days[-1].year, days[-1].month)
+    days_over = (now - month.start).days
+
+    def total(days: Iterable[datetime]) -> Decimal:
+        return sum((calls.get(day, Decimal(0)) for day in days), Decimal(0))
+
     return SubscriptionRow(
         subscription=subscription,
-        owned=subscription.customer_id in owned,
-        calls_by_day=[calls.get(day, Decimal(0)) for day in days],
-        calls_this_month=sum(
-            (amount for day, amount in calls.items() if (day.year, day.month) == month), Decimal(0)
-        ),
+        owned=is_owned,
+        calls_by_day=[calls.get(day, Decimal(0)) for day in _last_days(now)],
+        calls_this_month=total(month.starts),
+        calls_of_days_over=total(month.starts[:days_over]),
+        # A month before may be shorter: then all of it.
+        calls_before=total(month.before.starts[:days_over]),
+        elapsed=(now - month.start) / (month.end - month.start),
     )
 
 

@@ -84,6 +84,15 @@ def refused_of(credential: int, most: int) -> Sequence[RefusedFigure]:
     return _figures(_lately().filter(credential=credential))[:most]
 
 
+def refused_among(credentials: "QuerySet[Credential]", most: int) -> Sequence[RefusedFigure]:
+    """Return the figures of some credentials in the last days, the largest first.
+
+    Calls that were only observed are in none.
+    """
+    counts = _lately().filter(credential__in=credentials.order_by().values("pk"), observed=False)
+    return _figures(counts)[:most]
+
+
 def latest_refused_at(gateway: int) -> QuerySet[RefusedCall]:
     """Return the last receipts of a gateway."""
     return RefusedCall.objects.filter(gateway=gateway).select_related("credential")[:MAX_SAMPLES]

@@ -14,6 +14,7 @@ from django.utils.timesince import timesince, timeuntil
 
 from revcred.models import Assignment, Credential
 from storefront.figures import UsageChart
+from storefront.listings import SubscriptionRow
 from storefront.uncounted import UncountedGroup
 from storefront.windows import DateRange, Step
 
@@ -173,6 +174,41 @@ def hour_bars(amounts: list[int], most: int) -> SafeString:
         f"Calls of each hour, the latest last: {', '.join(map(str, amounts))}",
         bars,
     )
+
+
+@register.simple_tag
+def quota_bar(row: SubscriptionRow) -> SafeString:
+    """Draw this month's calls against the quota, with a mark where today's pace would be."""
+    quota = row.subscription.quota
+    if not quota:
+        return SafeString()
+    used = min(100.0, round(float(100 * row.calls_this_month / quota), 1))
+    mark = round(100 * row.elapsed, 1)
+    is_ahead = row.calls_this_month > quota or (row.projected or 0) > quota
+    return format_html(
+        '<svg class="quota-bar{}" viewBox="0 0 100 8" preserveAspectRatio="none" role="img"'
+        ' aria-label="{} % of the quota used; {} % of the month is over">'
+        '<rect class="rest" width="100" height="8" /><rect width="{}" height="8" />'
+        '<rect class="mark" x="{}" width="1" height="8" /></svg>',
+        " ahead" if is_ahead else "",
+        percent_of(row.calls_this_month, quota),
+        int(mark),
+        used,
+        mark,
+    )
+
+
+@register.simple_tag
+def pace_sentence(row: SubscriptionRow) -> SafeString:
+    """Write how this month compares with the one before, and where it will end at this pace."""
+    parts = []
+    if row.change_percent is not None:
+        change = row.change_percent
+        than = f"{abs(change):,} % {'more' if change > 0 else 'less'} than" if change else "as in"
+        parts.append(f"{than} last month by then")
+    if row.projected is not None and row.calls_this_month:
+        parts.append(f"about {int(row.projected):,} at this pace")
+    return format_html("<small>{}</small>", "; ".join(parts)) if parts else SafeString()
 
 
 @register.filter

