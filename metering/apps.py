@@ -16,7 +16,7 @@ class MeteringConfig(AppConfig):
         # Not above: these modules import models, which Django has loaded only now.
         from metering.agent.pages import AGENT_DIGEST_PATH, AGENT_PATH
         from metering.api.registered_doors import DOORS, announce_doors
-        from metering.api.verification.answering import AUTH_PATH
+        from metering.api.verification.answering import AUTH_PATH, SIGNING_KEYS_PATH
         from metering.port import Metering
         from metering.usage_lists.plan import UNDO_USAGE, USAGE_PLAN
         from revcred.metering_port import connect_metering
@@ -29,6 +29,8 @@ class MeteringConfig(AppConfig):
         accept_any_host(AUTH_PATH)
         handed_out = frozenset({AGENT_PATH, AGENT_DIGEST_PATH})
         add_program_paths(addresses=handed_out, prefixes=())
+        add_program_paths(addresses=frozenset({SIGNING_KEYS_PATH}), prefixes=())
+        accept_any_host(SIGNING_KEYS_PATH)
         post_migrate.connect(_ensure_partitions, sender=self)
         post_save.connect(_ensure_partitions_of_gateway, sender="revcred.Gateway")
 

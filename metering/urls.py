@@ -18,7 +18,8 @@ from metering.api.revenium.nowhere import (
     OtherSignalsView,
     OtlpMetricsView,
 )
-from metering.api.verification.views import ForwardAuthView, VerifyView
+from metering.api.verification.answering import SIGNING_KEYS_PATH
+from metering.api.verification.views import ForwardAuthView, VerifyView, signing_keys_view
 
 app_name = "metering"
 
@@ -43,6 +44,7 @@ urlpatterns = [
     path("v1/auth", ForwardAuthView.as_view(), name="forward_auth"),
     path("v1/auth/<path:called>", ForwardAuthView.as_view(schema=None)),
     path("v1/auth/", ForwardAuthView.as_view(schema=None)),
+    path(SIGNING_KEYS_PATH[1:], signing_keys_view, name="signing_keys"),
     path("meter/v1/api/meter/product-key", ProductKeyView.as_view()),
     re_path(r"^(?:meter/)?v2/otlp/v1/traces/?$", OtherSignalsView.as_view()),
     re_path(r"^(?:meter/)?v2/otlp/v1/metrics/?$", OtlpMetricsView.as_view()),

@@ -29,6 +29,7 @@ from conformance.gateways.cases import (
     wrong_walk,
 )
 from conformance.gateways.recipes import NotHere, Places, Recipe
+from deploy.backends.claim import ClaimChecker, InvalidClaim
 from revcred.launcher.stack import Stack, free_port, running_stack
 from revcred.launcher.temporary import temporary_directory
 
@@ -83,12 +84,15 @@ def _run(wanted: Sequence[Recipe], *, is_short: bool) -> Iterator[Row]:
         running_stack(Stack, directory, PROJECT) as stack,
         upstream.serving(upstream.Echo) as backend_port,
     ):
+        # The issuer of claims.
+        stack.environment = {**stack.environment, "PUBLIC_URL": stack.url}
         tokens = _seed(stack, [each.name for each in wanted])
         stack.serve()
         pairs = list(_start(wanted, stack, directory, backend_port, tokens))
         _use_up_quota(stack, tokens["metering"])
         for pair in pairs:
             yield from _cases(pair)
+            yield _claim(pair, stack)
             yield _revocation(pair, stack)
         if not is_short:
             yield from _without_revcred(pairs, stack)
@@ -187,6 +191,19 @@ def _row(pair: Pair, case: Case, places: Places | None = None) -> Row:
         outcome=f"{outcome.status} {code}".strip(),
         wrong=case.judge(outcome),
     )
+
+
+def _claim(pair: Pair, stack: Stack) -> Row:
+    """See that the backend gets a claim, and that what it says is signed by the published keys."""
+    claims = make_call(pair.closed.port, Call(key=Key.GOOD)).values("X-Revcred-Claim")
+    try:
+        (claim,) = claims
+        said = ClaimChecker(stack.url, gateway=pair.name).check(claim)
+        outcome = f"of {said['customer']}, {len(claim)} characters"
+        wrong = "" if said["customer"] == CUSTOMER else "another customer"
+    except (InvalidClaim, ValueError) as error:
+        outcome, wrong = f"{len(claims)} claims", f"not a good claim: {error}"
+    return Row(gateway=pair.name, case="a signed claim", outcome=outcome, wrong=wrong)
 
 
 def _revocation(pair: Pair, stack: Stack) -> Row:

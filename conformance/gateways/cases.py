@@ -17,7 +17,7 @@ OTHER_PATH = "/routes/v1/ways"
 # Those of `metering.api.verification.answers`, as a backend knows them.
 HEADERS = (
     *("X-Revcred-Code", "X-Revcred-Credential", "X-Revcred-Subscription", "X-Revcred-Customer"),
-    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check"),
+    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check", "X-Revcred-Claim"),
 )
 HeaderLines = Sequence[tuple[str, str]]
 

@@ -60,6 +60,9 @@ def seed(gateways: Sequence[str]) -> dict[str, str]:
 
 def _checking_gateway(name: str, scopes: list[str]) -> str:
     gateway = Gateway.objects.create(
-        name=name, check_mode=Gateway.CheckMode.ENFORCE, check_refuses_over_quota=True
+        name=name,
+        check_mode=Gateway.CheckMode.ENFORCE,
+        check_refuses_over_quota=True,
+        signs_claims=True,
     )
     return GatewayToken.issue(gateway, name="", scopes=scopes)[1]

@@ -6,7 +6,7 @@ local TOKEN = os.getenv("REVCRED_TOKEN")
 local LETS_THROUGH_UNASKED = os.getenv("REVCRED_UNAVAILABLE") == "open"
 local TIMEOUT = 2000 -- milliseconds
 local ANSWERED = {
-    "code", "credential", "subscription", "customer", "product", "quota-remaining", "check",
+    "code", "credential", "subscription", "customer", "product", "quota-remaining", "check", "claim",
 }
 -- Where callers show their keys. Nothing else of theirs is passed on.
 local KEY_HEADERS = { "x-api-key", "authorization" }

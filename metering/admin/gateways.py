@@ -168,6 +168,8 @@ CHECK_CHANGE_TEXTS = {
     "key_name": KEY_PLACE_TEXT,
     "check_refuses_over_quota": "From now on, calls over the quota of their subscription are"
     " treated differently.",
+    "signs_claims": "From now on, answers to this gateway have a signed claim for the backend, or"
+    " have none any more.",
     "check_fails_open": "Exchange the gateway's own configuration as well: it decides what happens"
     " while revcred cannot be asked.",
 }
@@ -253,6 +255,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "line_format"),
         *("event_subject", "event_elements", "counted_records", "kept_attributes"),
         *("check_mode", "key_place", "key_name", "check_refuses_over_quota", "check_fails_open"),
+        "signs_claims",
         *("last_seen_at", "clock", "conflicts", "passed_over", "created_at"),
     )
     readonly_fields = ("last_seen_at", "clock", "conflicts", "passed_over", "created_at")

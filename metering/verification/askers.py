@@ -23,6 +23,7 @@ class Asker:
     refuses_over_quota: bool
     key_place: str
     key_name: str
+    signs_claims: bool
     is_test: bool
 
     @classmethod
@@ -35,6 +36,7 @@ class Asker:
             refuses_over_quota=gateway.check_refuses_over_quota,
             key_place=gateway.key_place,
             key_name=gateway.key_name.lower(),
+            signs_claims=gateway.signs_claims,
             is_test=is_test,
         )
 

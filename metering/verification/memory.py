@@ -39,9 +39,11 @@ from metering.verification.facts import (
     SubscriptionFacts,
 )
 from metering.verification.refused_calls import Refused, RefusedCallGroup
+from metering.verification.signed_claims import ClaimSigner
 from revcred.models import FormerName, PathRule, Source
 from revcred.models.sources import MAX_MATCHED_CHARACTERS
 from revcred.postgresql import database_deadline
+from revcred.signing import usable_keys
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +164,7 @@ class RegisterMemory(Thread):
         self._small: SmallTables | None = None
         self._tokens: Mapping[UUID, tuple[int, Asker]] = {}  # by digest; the token's number
         self.generation = 0  # grows with each change
+        self.signer = ClaimSigner()
         self._beat_at = NEVER  # time.monotonic()
         self._clock: tuple[datetime, float] = (datetime.now(UTC), time.monotonic())
         self._stopped = Event()
@@ -461,6 +464,8 @@ class RegisterMemory(Thread):
             )
             for token in tokens
         }
+        is_signing = any(asker.signs_claims for _, asker in self._tokens.values())
+        self.signer = ClaimSigner(usable_keys(self.now()) if is_signing else ())
 
     def _read_keys(self, ids: Sequence[str]) -> None:
         fingerprints = {UUID(text) for text in ids}

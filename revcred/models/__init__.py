@@ -20,6 +20,7 @@ from revcred.models.products import Product
 from revcred.models.requests import CredentialRequest
 from revcred.models.saved_views import SavedView
 from revcred.models.sessions import Session
+from revcred.models.signing_keys import SigningKey
 from revcred.models.sources import PathRule, Source
 from revcred.models.subscriptions import Subscription
 from revcred.models.tokens import UserToken
@@ -51,6 +52,7 @@ __all__ = [
     "SavedView",
     "SealedValue",
     "Session",
+    "SigningKey",
     "Source",
     "Subscriber",
     "Subscription",

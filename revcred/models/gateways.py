@@ -187,6 +187,13 @@ class Gateway(models.Model):
         db_default="X-Api-Key",
         validators=[RegexValidator(KEY_NAME, "Enter letters, digits, - and _ only.")],
     )
+    signs_claims = models.BooleanField(
+        "send backends a signed claim",
+        default=False,
+        db_default=False,
+        help_text="Answers then have X-Revcred-Claim: whose the call is, signed, good for"
+        " a minute.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = GatewayQuerySet.as_manager()

@@ -20,6 +20,7 @@ MAX_NEW_SUBSCRIPTIONS_SHOWN = 20
 SETTINGS_OF_NEXT_CALLS = (
     *("suspended_at", "accepted_days", "ids_from_callers", "event_subject", "event_elements"),
     *("counted_records", "check_mode", "key_place", "key_name", "check_refuses_over_quota"),
+    "signs_claims",
 )
 
 # code, count, message, examples; `UploadWarning` of the API describes them

@@ -64,6 +64,7 @@ STAGED_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = (
             "ids_from_callers",
             "check_refuses_over_quota",
             "check_fails_open",
+            "signs_claims",
         )
     }
 )

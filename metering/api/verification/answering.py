@@ -31,11 +31,15 @@ from metering.verification.askers import Asker
 from metering.verification.checking import CallAhead, Verdict, judge_ahead
 from metering.verification.facts import Register
 from metering.verification.refused_calls import Refused, new_receipt_id
+from metering.verification.signed_claims import ClaimSigner
 from revcred.models import Gateway
 
+# Returns the claim about the owner of a call, by the gateway that asked and the answer.
+SignClaim = Callable[[Asker, CheckAnswer, datetime], str]
 RegisterOf = Callable[[Sequence[CallAhead]], Register]
 AUTH_PATH = "/v1/auth"
 VERIFY_PATH = "/v1/verify"
+SIGNING_KEYS_PATH = "/.well-known/jwks.json"
 SOURCE_HEADER = "x-revcred-source"
 # By what the proxies send: nginx and HAProxy in our recipes, Caddy and Traefik by themselves.
 URI_HEADERS = ("x-original-uri", "x-forwarded-uri")
@@ -50,6 +54,7 @@ class Checker:
     now: datetime
     register_of: RegisterOf
     source_named: SourceNamed
+    sign_claim: SignClaim
     stale: bool = False
     refused: list[Refused] = field(default_factory=list)
 
@@ -73,7 +78,8 @@ class Checker:
             )
             for index, question in enumerate(questions)
         ]
-        answers = self._judge(checked)
+        # Those who ask for many warm a cache: signing each would hold up all other checks.
+        answers = self._judge(checked, signed=not is_many)
         return answers if is_many else answers[0]
 
     def answer_forwarded(self, request: "ForwardedRequest") -> CheckAnswer:
@@ -97,29 +103,32 @@ class Checker:
             path=path,
         )
         checked = CheckedCall(call=call, method=request.called_method, path=path)
-        (answer,) = self._judge([checked])
+        (answer,) = self._judge([checked], signed=True)
         return answer
 
-    def _judge(self, checked: Sequence[CheckedCall]) -> list[CheckAnswer]:
+    def _judge(self, checked: Sequence[CheckedCall], *, signed: bool) -> list[CheckAnswer]:
         if self.asker.mode == Gateway.CheckMode.OFF:
             return [OFF_ANSWER] * len(checked)
         register = self.register_of([each.call for each in checked])
-        return [self._answer(each, register) for each in checked]
+        return [self._answer(each, register, signed=signed) for each in checked]
 
-    def _answer(self, checked: CheckedCall, register: Register) -> CheckAnswer:
+    def _answer(self, checked: CheckedCall, register: Register, *, signed: bool) -> CheckAnswer:
         verdict = judge_ahead(
             checked.call, register, refuse_over_quota=self.asker.refuses_over_quota
         )
         receipt = None
         if verdict.code != CheckCode.VALID and not self.asker.is_test:
             receipt = self._receipt(checked, verdict)
-        return answer_of(
+        answer = answer_of(
             verdict,
             register,
             observes=self.asker.observes,
             check=str(receipt.id) if receipt else None,
             stale=self.stale,
         )
+        if signed and self.asker.signs_claims and verdict.code == CheckCode.VALID:
+            answer.claim = self.sign_claim(self.asker, answer, self.now)
+        return answer
 
     def _receipt(self, checked: CheckedCall, verdict: Verdict) -> Refused:
         receipt = Refused(
@@ -134,6 +143,20 @@ class Checker:
         )
         self.refused.append(receipt)
         return receipt
+
+
+def sign_claim(signer: ClaimSigner, asker: Asker, answer: CheckAnswer, now: datetime) -> str:
+    """Return the claim for the backend that gets the call of this answer."""
+    return signer.sign(
+        audience=asker.name,
+        now=now,
+        credential=answer.credential,
+        subscription=answer.subscription,
+        customer=answer.customer,
+        product=answer.product,
+        environment=answer.environment,
+        tags=answer.tags,
+    )
 
 
 # A caller without a key is answered, counted and shown like one with an unknown key.

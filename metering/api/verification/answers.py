@@ -22,7 +22,7 @@ CodeText = Annotated[
 # Each is always sent, so that no header of a caller's own passes for one of ours.
 HEADERS = (
     *("X-Revcred-Code", "X-Revcred-Credential", "X-Revcred-Subscription", "X-Revcred-Customer"),
-    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check"),
+    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check", "X-Revcred-Claim"),
 )
 CHALLENGE = 'ApiKey realm="api"'
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
@@ -56,6 +56,10 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
     tags: Sequence[str] = ()
     quota: Sequence[QuotaAnswer] = ()
     valid_until: datetime | None = None
+    claim: Annotated[
+        str | UnsetType,
+        Meta(description="A JSON Web Token for the backend, if the gateway asks for it."),
+    ] = UNSET
     stale: Annotated[bool, Meta(description="The database is away: this is what was known.")] = (
         False
     )
@@ -104,7 +108,7 @@ def headers_of(answer: CheckAnswer) -> dict[str, str]:
     left = max(0, answer.quota[0].limit - answer.quota[0].used) if answer.quota else ""
     values = (
         *(answer.code, answer.credential, answer.subscription, answer.customer),
-        *(answer.product, str(left), answer.check),
+        *(answer.product, str(left), answer.check, answer.claim or ""),
     )
     return {
         name: (value if _is_plain(value) else quote(value, safe=PRINTABLE)) if value else ""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -21,6 +22,7 @@ from metering.api.verification.answering import (
     VERIFY_PATH,
     Checker,
     ForwardedRequest,
+    sign_claim,
 )
 from metering.api.verification.answers import (
     CheckAnswer,
@@ -181,6 +183,7 @@ class EventLoopChecks:
                 now=self.memory.now(),
                 register_of=self._register_of,
                 source_named=self.memory.source_named,
+                sign_claim=partial(sign_claim, self.memory.signer),
                 stale=self.memory.is_stale,
             )
             try:

@@ -3,8 +3,10 @@
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.views.decorators.http import require_safe
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -20,7 +22,7 @@ from metering.api.authentication import (
 from metering.api.dialects import Answer
 from metering.api.documentation import COMMON_ERROR_SCHEMAS
 from metering.api.doors import GatewayView
-from metering.api.verification.answering import Checker, ForwardedRequest
+from metering.api.verification.answering import Checker, ForwardedRequest, sign_claim
 from metering.api.verification.answers import (
     CheckAnswer,
     forward_headers,
@@ -35,9 +37,11 @@ from metering.api.verification.questions import MAX_QUESTIONS, CheckQuestion
 from metering.verification.askers import Asker
 from metering.verification.loading import LoadedRegister, source_named
 from metering.verification.refused_calls import record_refused
+from metering.verification.signed_claims import ClaimSigner
 from revcred.api.errors import DatabaseUnavailable
 from revcred.api.schema import RequiredBodySchema, json_schema_of
 from revcred.postgresql import database_deadline
+from revcred.signing import KEYS_CACHE_SECONDS, published_keys, usable_keys
 
 CHECK_TAGS = ["Checks"]
 QUESTION = json_schema_of(CheckQuestion)
@@ -55,6 +59,9 @@ def database_checker(admission: Admission) -> Checker:
         now=now,
         register_of=lambda calls: LoadedRegister(calls, now),
         source_named=source_named,
+        sign_claim=lambda asker, answer, at: sign_claim(
+            ClaimSigner(usable_keys(at)), asker, answer, at
+        ),
     )
 
 
@@ -166,3 +173,11 @@ class ForwardAuthView(GatewayView):
     def get(self, request: Request) -> HttpResponse:
         """Exist for the OpenAPI page alone, which lists the methods that a view has."""
         raise NotImplementedError
+
+
+@require_safe
+def signing_keys_view(request: HttpRequest) -> HttpResponse:
+    """Return the public keys of claims, as a JWK Set (RFC 7517), to whoever asks."""
+    answer = JsonResponse({"keys": published_keys(timezone.now())})
+    answer["Cache-Control"] = f"public, max-age={KEYS_CACHE_SECONDS}"
+    return answer

@@ -15,6 +15,7 @@ from revcred.models import (
     OutgoingMail,
     PendingErasure,
     SealedValue,
+    SigningKey,
     UploadChange,
 )
 
@@ -26,6 +27,7 @@ SEALED_FIELDS: dict[SealedModel, Sequence[str]] = {
     UploadChange: ("secret",),
     OutgoingMail: ("body",),
     PendingErasure: ("texts",),
+    SigningKey: ("private",),
 }
 
 
@@ -46,6 +48,9 @@ class Command(BaseCommand):
             raise CommandError(message)
         if damaged := self._reseal_all(PendingErasure):
             message = f"No key of FERNET_KEYS opens the texts of these erasures: {damaged}."
+            raise CommandError(message)
+        if damaged := self._reseal_all(SigningKey):
+            message = f"No key of FERNET_KEYS opens these signing keys: {damaged}."
             raise CommandError(message)
         if damaged := self._reseal_second_factors():
             message = f"No key of FERNET_KEYS opens the second factors of these users: {damaged}."

@@ -124,4 +124,11 @@ GATEWAY_COLUMNS = (
         example="yes",
         parse=parse_yes_or_no,
     ),
+    ListColumn(
+        name="signs_claims",
+        title="Send backends a signed claim",
+        help="Yes or no.",
+        example="no",
+        parse=parse_yes_or_no,
+    ),
 )

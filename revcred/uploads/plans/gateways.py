@@ -33,6 +33,7 @@ PLAIN_SETTINGS = {
     "key_name": ("text", "'X-Api-Key'"),
     "check_refuses_over_quota": ("boolean", "false"),
     "check_fails_open": ("boolean", "false"),
+    "signs_claims": ("boolean", "false"),
 }
 SETTINGS_OF_SEVERAL = ("event_elements", "counted_records", "kept_attributes")
 ALL_SETTINGS = (*PLAIN_SETTINGS, *SETTINGS_OF_SEVERAL)

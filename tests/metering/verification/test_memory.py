@@ -23,6 +23,7 @@ from metering.verification.memory import RegisterMemory
 from revcred.actions import credentials
 from revcred.models import Credential, Customer, Gateway, Source, Subscription
 from revcred.postgresql.base import DatabaseWrapper
+from revcred.signing import rotate_keys
 from tests import factories
 from tests.metering.verification.test_checking import World
 from tests.owner import owner_cursor
@@ -301,3 +302,22 @@ def test_expressions_are_matched_by_the_database_once_for_all(checks, token, cre
 
     assert {found["code"] for found in msgspec.json.decode(answer.body)} == {"valid"}
     assert asked.call_count == 1
+
+
+# --- Claims for backends --------------------------------------------------------------------------
+
+
+def test_a_claim_is_made_once_and_follows_its_keys(checks, memory, gateway, token):
+    assert header(ask(checks, token, x_api_key=KEY), "Claim") == ""
+    Gateway.objects.update(signs_claims=True)
+
+    def claim():
+        return header(ask(checks, token, x_api_key=KEY), "Claim")
+
+    wait_until(claim)
+    first = claim()
+    checks._cache.clear()  # as after the seconds for which an answer is kept
+    assert claim() == first
+    rotate_keys(timezone.now(), at_once=True)
+    wait_until(lambda: claim() != first)
+    assert claim().count(".") == 2

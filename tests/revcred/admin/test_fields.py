@@ -125,6 +125,7 @@ OTHER = {
         "key_name": lambda _: "X-Caller",
         "check_refuses_over_quota": lambda _: "on",
         "check_fails_open": lambda _: "on",
+        "signs_claims": lambda _: "on",
     },
     "login": {
         "email": lambda _: "changed@example.com",

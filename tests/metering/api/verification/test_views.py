@@ -3,6 +3,8 @@
 import base64
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
 
 from metering.models import GatewayToken, RefusedCall, RefusedCount
 from revcred.actions import credentials
@@ -15,7 +17,7 @@ KEY = "the-key-of-a-caller-of-tests"
 SCOPES = ["calls:check", "calls:vouch"]
 HEADERS = (
     *("X-Revcred-Code", "X-Revcred-Credential", "X-Revcred-Subscription", "X-Revcred-Customer"),
-    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check"),
+    *("X-Revcred-Product", "X-Revcred-Quota-Remaining", "X-Revcred-Check", "X-Revcred-Claim"),
 )
 
 
@@ -149,7 +151,7 @@ def test_forward_authentication_sends_all_headers(auth, credential):
 
     assert (allowed.status_code, allowed.content) == (200, b"")
     assert [allowed.headers[name] for name in HEADERS] == [
-        *("valid", credential.public_id, "fleet", "acme", "maps", "10", "")
+        *("valid", credential.public_id, "fleet", "acme", "maps", "10", "", "")
     ]
     assert (unknown.status_code, unknown.headers["WWW-Authenticate"]) == (401, 'ApiKey realm="api"')
     assert [name for name in HEADERS if unknown.headers[name]] == [
@@ -279,3 +281,51 @@ def test_no_other_address_is_answered_under_any_host(client):
 
     assert client.get("/v1/authority", headers=headers).status_code == 400
     assert client.post("/v1/transactions", headers=headers).status_code == 400
+
+
+# --- Claims for backends --------------------------------------------------------------------------
+
+
+def signed_by_published_keys(client, claim):
+    """Return what a claim says, checked by the keys at the address for everybody."""
+    published = client.get("/.well-known/jwks.json", headers={"Host": "somewhere.internal"})
+    assert published.headers["Cache-Control"] == "public, max-age=300"
+    assert "d" not in published.json()["keys"][0]
+    keys = KeySet.import_key_set(published.json())
+    return jwt.decode(claim, keys, algorithms=["EdDSA"]).claims
+
+
+def test_a_gateway_that_asks_for_it_gets_a_claim(client, auth, verify, gateway, credential):
+    Gateway.objects.filter(pk=gateway.pk).update(signs_claims=True)
+
+    claims = [auth(X_Api_Key=KEY).headers["X-Revcred-Claim"], verify({"key": KEY}).json()["claim"]]
+
+    for claim in claims:
+        said = signed_by_published_keys(client, claim)
+        assert said.pop("exp") - said.pop("iat") == 60
+        assert said == {
+            "iss": "http://testserver",
+            "aud": "edge",
+            "sub": credential.public_id,
+            "credential": credential.public_id,
+            "subscription": "fleet",
+            "customer": "acme",
+            "product": "maps",
+            "environment": "production",
+            "tags": ["eu"],
+        }
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe", "off"])
+def test_only_a_valid_call_has_a_claim(auth, gateway, credential, mode):
+    Gateway.objects.filter(pk=gateway.pk).update(signs_claims=True, check_mode=mode)
+    credentials.suspend_credential(credential=credential, by=None)
+
+    assert auth(X_Api_Key=KEY).headers["X-Revcred-Claim"] == ""
+
+
+def test_other_gateways_and_arrays_get_none(auth, verify, gateway, credential):
+    assert auth(X_Api_Key=KEY).headers["X-Revcred-Claim"] == ""
+    Gateway.objects.filter(pk=gateway.pk).update(signs_claims=True)
+
+    assert "claim" not in verify([{"key": KEY}]).json()[0]

@@ -1,0 +1,1 @@
+"""Examples for backends: how they check what revcred says of a call."""
