@@ -6,15 +6,24 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeVar
 
-from revcred.uploads.columns import CellRules, ListColumn, ListKind, columns_of
+from revcred.uploads.columns import (
+    CellParser,
+    CellRules,
+    ListColumn,
+    ListKind,
+    columns_of,
+    parse_state_cell,
+)
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.key_cells import are_hashes
 from revcred.uploads.moment_cells import DayOrder
 from revcred.uploads.reading import RowCells
 from revcred.uploads.reading.list_reader import cell_error
 
-# A date that can be read two ways is a date.
-LENIENT_RULES = CellRules(day_order=DayOrder.DAY_FIRST)
+# A date that can be read two ways is a date, and so is one that can be read in either way only.
+LENIENT_RULES = tuple(
+    CellRules(day_order=order) for order in (DayOrder.DAY_FIRST, DayOrder.MONTH_FIRST)
+)
 HeaderPosition = TypeVar("HeaderPosition", int, str)  # text where it was stored as a JSON key
 
 # Reasons of a guess, as the page of columns says them.
@@ -24,6 +33,9 @@ BY_CONTENT = "its values"
 
 # 16 or more printable ASCII characters with a digit among them: nobody writes such a name.
 LOOKS_LIKE_KEY = re.compile(r"(?=\S*\d)[!-~]{16,}")
+LOOKS_LIKE_MOMENT_OR_ADDRESS = re.compile(r"\d{4}-\d\d-\d\dT|\w+://")
+# Each may be a state, though none of those that are known: the preview asks what it means.
+LOOKS_LIKE_STATE = re.compile(r"[^\W\d_][\w \-]{0,30}")
 LOOKS_LIKE_ADDRESS = re.compile(r"\s*[^\s@]+@[^\s@]+\.[^\s@]+\s*")
 
 
@@ -162,6 +174,19 @@ def _normalised_name(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
+def _forms_of_name(name: str) -> Iterator[str]:
+    """Yield the normalised forms of a header, the most exact first.
+
+    “Start (UTC)” is a start, too. In JSON, `client.id` is the id of an object and no client id, and
+    of `data.apiKeys.expiresOn` the last name says what it is.
+    """
+    whole = re.sub(r"\s*\([^()]*\)$", "", name.strip()) or name
+    parts = [_normalised_name(each) for each in whole.split(".")]
+    yield ".".join(parts)
+    for start in range(len(parts)):
+        yield "".join(parts[start:])
+
+
 def _by_name(kind: ListKind, header: Sequence[str]) -> Iterator[tuple[int, str]]:
     known = {
         _normalised_name(name): column.name
@@ -177,10 +202,15 @@ def _by_alias(
     kind: ListKind, header: Sequence[str], sample: Sequence[RowCells]
 ) -> Iterator[tuple[int, str]]:
     known = {
-        _normalised_name(alias): column for column in columns_of(kind) for alias in column.aliases
+        next(_forms_of_name(alias)): column
+        for column in columns_of(kind)
+        for alias in column.aliases
     }
+    # Own names as the last of several, such as `apiKeys.key`. A `name` may be that of anything.
+    known |= {_normalised_name(each.name): each for each in columns_of(kind) if each.name != "name"}
     for position, name in enumerate(header):
-        column = known.get(_normalised_name(name))
+        forms = _forms_of_name(name)
+        column = next((known[form] for form in forms if form in known), None)
         if column and _cells_fit(column, [row[position] for row in sample]):
             yield position, column.name
 
@@ -191,8 +221,14 @@ def _cells_fit(column: ListColumn, cells: Sequence[str]) -> bool:
 
 
 def _is_valid_cell(column: ListColumn, cell: str) -> bool:
+    if column.parse is parse_state_cell and LOOKS_LIKE_STATE.fullmatch(cell.strip()):
+        return True
+    return any(_can_parse(rules.parser_of(column), cell) for rules in LENIENT_RULES)
+
+
+def _can_parse(parse: CellParser, cell: str) -> bool:
     try:
-        LENIENT_RULES.parser_of(column)(cell)
+        parse(cell)
     except InvalidCell:
         return False
     return True
@@ -217,7 +253,11 @@ def _are_addresses(cells: Sequence[str]) -> bool:
 
 def _are_keys(cells: Sequence[str]) -> bool:
     # Keys differ from row to row; a value that comes twice is something else.
-    return all(LOOKS_LIKE_KEY.fullmatch(cell) for cell in cells) and len({*cells}) == len(cells)
+    differ = len({*cells}) == len(cells)
+    return differ and all(
+        LOOKS_LIKE_KEY.fullmatch(cell) and not LOOKS_LIKE_MOMENT_OR_ADDRESS.match(cell)
+        for cell in cells
+    )
 
 
 GUESSES_BY_CONTENT: Mapping[ListKind, Mapping[str, Callable[[Sequence[str]], bool]]] = {

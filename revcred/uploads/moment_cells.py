@@ -21,6 +21,7 @@ NEVER_WORDS = frozenset(
     (
         *("-", "never", "none", "null", "nil", "n/a", "na", "unlimited", "infinity", "no expiry"),
         *("no-expiry", "does not expire", "no expiration", "nie", "unbegrenzt", "unbefristet"),
+        *("jamais", "illimité", "nunca", "ilimitado", "mai", "illimitato", "nooit", "onbeperkt"),
     )
 )
 ISO_DAY = re.compile(r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)(.*)", re.DOTALL)

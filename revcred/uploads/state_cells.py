@@ -27,19 +27,27 @@ STATES_BY_GRAVITY = (
 WORDS_BY_STATE: Mapping[CredentialState, str] = {
     CredentialState.ACTIVE: "active activated enabled enable on true yes y 1 live approved accepted"
     " valid ok open published production granted current aktiv aktiviert ja wahr freigegeben"
+    " actif activé approuvé oui vrai activo activado habilitado aprobado sí verdadero attivo"
+    " attivato abilitato approvato vero ativo ativado aprovado sim verdadeiro actief geactiveerd"
+    " goedgekeurd waar"
     " genehmigt gültig",
     CredentialState.SUSPENDED: "suspended suspend disabled disable inactive deactivated paused"
     " blocked on_hold hold off false no n 0 pending created submitted waiting requested locked"
     " unapproved frozen deaktiviert inaktiv gesperrt pausiert ausgesetzt nein falsch ausstehend"
-    " beantragt",
+    " beantragt inactif désactivé suspendu bloqué non faux inactivo desactivado suspendido"
+    " bloqueado pendiente falso inattivo disattivato sospeso bloccato inativo desativado suspenso"
+    " não inactief"
+    " uitgeschakeld gedeactiveerd geblokkeerd opgeschort nee onwaar",
     CredentialState.REVOKED: "revoked revoke deleted closed cancelled canceled terminated removed"
     " rejected denied retired destroyed withdrawn invalid compromised widerrufen gelöscht gekündigt"
-    " geschlossen abgelehnt",
-    CredentialState.EXPIRED: "expired lapsed ended abgelaufen verfallen beendet",
+    " geschlossen abgelehnt révoqué supprimé revocado eliminado cancelado revocato eliminato"
+    " revogado excluído ingetrokken verwijderd",
+    CredentialState.EXPIRED: "expired lapsed ended abgelaufen verfallen beendet expiré"
+    " caducado vencido expirado scaduto verlopen",
 }
 STATES_BY_WORD = {word: state for state, words in WORDS_BY_STATE.items() for word in words.split()}
-YES_WORDS = frozenset(["true", "yes", "y", "1", "on", "ja", "wahr", "x"])
-NO_WORDS = frozenset(["false", "no", "n", "0", "off", "nein", "falsch"])
+YES_WORDS = frozenset(["true", "yes", "y", "1", "on", "ja", "wahr", "x", "oui", "sí", "si", "sim"])
+NO_WORDS = frozenset(["false", "no", "n", "0", "off", "nein", "falsch", "non", "não", "nee"])
 UNKNOWN_STATE_MESSAGE = (
     "This state is not known. Say which of active, suspended, revoked and expired it is."
 )

@@ -3,11 +3,16 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from revcred.uploads.columns.cell_rules import PLAN_SEPARATORS, CellRules, parse_moment_cell
+from revcred.uploads.columns.cell_rules import (
+    PLAN_SEPARATORS,
+    CellRules,
+    parse_moment_cell,
+    parse_state_cell,
+)
 from revcred.uploads.columns.credentials import CREDENTIAL_COLUMNS
 from revcred.uploads.columns.customers import CUSTOMER_COLUMNS
 from revcred.uploads.columns.gateways import GATEWAY_COLUMNS
-from revcred.uploads.columns.list_column import VALUE_SEPARATOR, ListColumn
+from revcred.uploads.columns.list_column import VALUE_SEPARATOR, CellParser, ListColumn
 from revcred.uploads.columns.products import PRODUCT_COLUMNS
 from revcred.uploads.columns.sources import SOURCE_COLUMNS
 from revcred.uploads.columns.subscribers import SUBSCRIBER_COLUMNS
@@ -17,12 +22,14 @@ from revcred.uploads.columns.usage import USAGE_COLUMNS
 __all__ = [
     "PLAN_SEPARATORS",
     "VALUE_SEPARATOR",
+    "CellParser",
     "CellRules",
     "ListColumn",
     "ListKind",
     "columns_by_name",
     "columns_of",
     "parse_moment_cell",
+    "parse_state_cell",
 ]
 
 

@@ -21,16 +21,13 @@ CREDENTIAL_COLUMNS = (
         identifying=True,
         required=True,
         aliases=(
-            *(
-                "credential name",
-                "credential",
-                "application",
-                "application name",
-                "app",
-                "app name",
-            ),
+            *("credential name", "credential", "application", "application name", "app"),
+            "app name",
             *("label", "key name", "display name", "subscriber credential name", "client name"),
             *("consumer username", "username", "bezeichnung", "anwendung", "nom", "nombre"),
+            "nom de l'application",
+            *("aplicación", "aplicação", "applicazione", "applicatie", "toepassing", "naam"),
+            "nome",
         ),
     ),
     ListColumn(
@@ -46,7 +43,8 @@ CREDENTIAL_COLUMNS = (
             *("client id", "consumer key", "user key", "key value", "api key value", "app id"),
             *("primary key", "key 1", "access key", "access key id", "access token", "api token"),
             *("token", "auth token", "subscription key", "api schlüssel", "schlüssel"),
-            *("zugangsschlüssel", "clé", "clé api", "clave", "clave api"),
+            *("zugangsschlüssel", "clé", "clé api", "clave", "clave api", "chiave", "chiave api"),
+            *("chave", "chave api", "sleutel", "api sleutel"),
             *("x api key", "ocp apim subscription key"),
         ),
     ),
@@ -139,7 +137,8 @@ CREDENTIAL_COLUMNS = (
         aliases=(
             *("expires", "expiry", "expiration", "expiration date", "expiry date", "valid until"),
             *("expires on", "expire at", "end date", "not after", "gültig bis", "ablaufdatum"),
-            *("läuft ab", "ablauf"),
+            *("läuft ab", "ablauf", "date d'expiration", "expire le", "vence", "vencimiento"),
+            *("caducidad", "scadenza", "validade", "vencimento", "vervaldatum", "verloopt op"),
         ),
     ),
     ListColumn(
@@ -162,7 +161,7 @@ CREDENTIAL_COLUMNS = (
             *("status", "enabled", "active", "is enabled", "is active", "approval", "approved"),
             *("approval status", "key status", "key state", "app status", "application status"),
             *("application state", "credential status", "lifecycle", "zustand", "aktiv", "statut"),
-            "estado",
+            *("estado", "stato", "situação", "état"),
         ),
     ),
     ListColumn(
@@ -186,7 +185,8 @@ CREDENTIAL_COLUMNS = (
         aliases=(
             *("active from", "valid from", "issued at", "created at", "created", "created date"),
             *("created on", "creation date", "not before", "start date", "erstellt am", "erstellt"),
-            *("gültig ab", "angelegt am"),
+            *("gültig ab", "angelegt am", "créé le", "creado el", "creato il", "criado em"),
+            *("aangemaakt op", "date de création", "fecha de creación"),
         ),
     ),
     ListColumn(

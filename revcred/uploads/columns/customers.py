@@ -8,7 +8,7 @@ from revcred.uploads.columns.cells import (
     text_parser,
 )
 from revcred.uploads.columns.list_column import ListColumn
-from revcred.uploads.columns.shared import TAGS_COLUMN
+from revcred.uploads.columns.shared import COMPANY_ALIASES, CUSTOMER_COLUMN, TAGS_COLUMN
 
 CUSTOMER_COLUMNS = (
     ListColumn(
@@ -19,7 +19,7 @@ CUSTOMER_COLUMNS = (
         parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
         required=True,
-        aliases=("customer key", "key", "id", "customer id", "customer", "organization id"),
+        aliases=("key", "id", "customer", *CUSTOMER_COLUMN.aliases),
     ),
     ListColumn(
         name="name",
@@ -29,7 +29,7 @@ CUSTOMER_COLUMNS = (
         parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
         required=True,
-        aliases=("customer name", "organization", "organisation", "company", "account"),
+        aliases=("customer name", *COMPANY_ALIASES),
     ),
     ListColumn(
         name="email_domains",

@@ -8,7 +8,9 @@ from revcred.uploads.columns.list_column import ListColumn
 COMPANY_ALIASES = (
     *("company", "company name", "organization", "organisation", "organization name", "org name"),
     *("customer title", "account name", "tenant name", "client company", "firma", "firmenname"),
-    *("unternehmen", "kundenname", "kunde name", "mandant", "empresa", "société"),
+    *("unternehmen", "kundenname", "kunde name", "mandant", "empresa", "société", "azienda"),
+    *("bedrijf", "bedrijfsnaam", "entreprise", "razón social", "ragione sociale", "razão social"),
+    *("associated company", "primary company"),
 )
 
 CUSTOMER_COLUMN = ListColumn(
@@ -23,7 +25,8 @@ CUSTOMER_COLUMN = ListColumn(
         *("org", "account", "account id", "account number", "company id", "consumer", "custom id"),
         *("tenant",),
         *("developer", "developer id", "client", "kunde", "kundennummer", "kunden nr", "kunden id"),
-        *("mandantennummer", "debitor", "debitorennummer", "cliente"),
+        *("mandantennummer", "debitor", "debitorennummer", "cliente", "client.id", "numéro client"),
+        *("klant", "klantnummer", "código de cliente", "codice cliente", "código do cliente"),
     ),
 )
 
@@ -45,5 +48,8 @@ TAGS_COLUMN = ListColumn(
     parse=parse_tags_cell,
     several=True,
     joins=True,
-    aliases=("tag", "labels", "schlagworte", "schlagwörter", "etiketten"),
+    aliases=(
+        *("tag", "labels", "schlagworte", "schlagwörter", "etiketten", "étiquettes", "etiquetas"),
+        "etichette",
+    ),
 )

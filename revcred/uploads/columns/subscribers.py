@@ -19,7 +19,11 @@ SUBSCRIBER_COLUMNS = (
         parse=parse_email_cell,
         identifying=True,
         required=True,
-        aliases=("subscriber email", "email address", "mail", "subscriber", "user"),
+        aliases=(
+            *("subscriber email", "email address", "mail", "subscriber", "user", "user email"),
+            *("e mail adresse", "adresse e mail", "correo", "correo electrónico"),
+            "indirizzo email",
+        ),
     ),
     ListColumn(
         name="name",

@@ -44,7 +44,10 @@ SUBSCRIPTION_COLUMNS = (
         "as transactions are accepted.",
         example="2026-01-01",
         parse=parse_moment_cell,
-        aliases=("from", "start", "start date", "starts at", "valid from"),
+        aliases=(
+            *("from", "start", "start date", "starts at", "valid from", "started at", "beginn"),
+            "gültig ab",
+        ),
     ),
     ListColumn(
         name="active_until",
@@ -52,7 +55,10 @@ SUBSCRIPTION_COLUMNS = (
         help="Not included. Empty: open-ended.",
         example="2027-01-01",
         parse=parse_moment_cell,
-        aliases=("until", "end", "end date", "ends at", "valid until"),
+        aliases=(
+            *("until", "end", "end date", "ends at", "valid until", "ended at", "ende"),
+            *("gültig bis", "cancel at", "canceled at", "cancelled at"),
+        ),
     ),
     ListColumn(
         name="quota",

@@ -37,7 +37,8 @@ USAGE_COLUMNS = (
         required=True,
         aliases=(
             *("time", "timestamp", "date", "datetime", "request time", "started at", "created at"),
-            *("event time", "at", "zeit", "zeitpunkt", "datum"),
+            *("event time", "at", "zeit", "zeitpunkt", "datum", "time iso8601"),
+            "request timestamp",
         ),
     ),
     ListColumn(

@@ -37,6 +37,7 @@ CREDENTIAL_MESSAGES = {
     "aliases:in_use": "One of the aliases is a key or an alias of another credential.",
     "secret:no_key": "The credential has no key, so it cannot have a secret.",
     "subscription:unknown": "No subscription has this external key.",
+    "subscription:comma": "No subscription has this external key. Separate several by | or ;.",
     "plan:no_subscription": "The customer has no subscription of this plan. To create"
     " it, choose so.",
     "subscription:product": "Choose the product of new subscriptions.",
@@ -438,8 +439,10 @@ WITH of_product AS MATERIALIZED (
             END,
             CASE
                 WHEN some_subscription_unknown AND NOT %(create_subscriptions)s
-                THEN CASE WHEN plan IS NULL
-                    THEN 'subscription:unknown' ELSE 'plan:no_subscription'
+                THEN CASE
+                    WHEN plan IS NOT NULL THEN 'plan:no_subscription'
+                    WHEN strpos(subscription, ',') > 0 THEN 'subscription:comma'
+                    ELSE 'subscription:unknown'
                 END
                 WHEN some_subscription_unknown AND plan IS NULL AND %(product)s::bigint IS NULL
                 THEN 'subscription:product'

@@ -243,6 +243,62 @@ CASES = {
         },
         how={"plans": "create", "subscriptions": "create", "time_zone": "Europe/Berlin"},
     ),
+    "a French spreadsheet": Case(
+        "Nom de l'application;Société;Clé API;Date d'expiration;Statut;Étiquettes\n"
+        "Boutique;acme;cle-000001-aaaa;31/12/2027;actif;eu\n"
+        "Caisse;acme;cle-000002-bbbb;31/01/2028;désactivé;\n",
+        {"create": 1, "rejected": 1},
+        {3: NOT_OURS},
+        {"Boutique": {"hint": "aaaa", "expires": True, "tags": ["eu"]}},
+    ),
+    "a Spanish one in UTF-16": Case(
+        "Aplicación\tCliente\tClave\tEstado\tVence\nTienda\tacme\tclave-000001-aaaa\tactivo\t"
+        "31/12/2027\nCaja\tacme\tclave-000002-bbbb\tinactivo\t\n".encode("utf-16"),
+        {"create": 1, "rejected": 1},
+        {3: NOT_OURS},
+        {"Tienda": {"hint": "aaaa", "expires": True}},
+    ),
+    "a Dutch one": Case(
+        "Toepassing;Klant;Sleutel;Vervaldatum;Status\n"
+        "Winkel;acme;sleutel-00001-aaaa;31-12-2027;actief\n"
+        "Kassa;acme;sleutel-00002-bbbb;;ingetrokken\n",
+        {"create": 1, "rejected": 1},
+        {3: NOT_OURS},
+        {"Winkel": {"hint": "aaaa", "expires": True}},
+    ),
+    "days as in America": Case(
+        "Account,App Name,API Key,Expires\nacme,One,us-key-0000aaaa,12/31/2027\n"
+        "acme,Two,us-key-0000bbbb,1/15/2028\n",
+        {"create": 2},
+        found={"One": {"expires": True}, "Two": {"expires": True}},
+    ),
+    "objects in objects": Case(
+        dumps(
+            {
+                "data": [
+                    {
+                        "client": {"id": "acme"},
+                        "label": "Shop",
+                        "apiKeys": [
+                            {"key": "env-key-aaaa", "expiresOn": None},
+                            {"key": "env-key-bbbb", "expiresOn": "2029-12-31T00:00:00Z"},
+                        ],
+                    },
+                ]
+            }
+        ),
+        {"rejected": 2},
+        {
+            1: "This customer has the same name in row 2.",
+            2: "This customer has the same name in row 1.",
+        },
+        file="keys.json",
+    ),
+    "subscriptions separated by commas": Case(
+        'customer,name,key,subscription\nacme,One,sep-key-aaaa,"acme-sub1, acme-sub2"\n',
+        {"rejected": 1},
+        {2: "No subscription has this external key. Separate several by | or ;."},
+    ),
     "the table of Revenium": Case(
         "Label,Subscriber Credential Name,External ID,External Secret,Organization,Subscription,"
         "Subscriber,Tags\n"

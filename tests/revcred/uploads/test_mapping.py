@@ -98,6 +98,37 @@ def test_by_what_stands_in_it():
     assert guessed(["What", "Who", "String"], *rows) == {"Who": "holders", "String": "key"}
 
 
+@pytest.mark.parametrize(
+    ("header", "cell", "column"),
+    [
+        ("client.id", "acme", "customer"),
+        ("data.apiKeys.key", "ak-000001", "key"),
+        ("data.apiKeys.expiresOn", "2029-12-31T00:00:00Z", "expires_at"),
+        ("Expires (UTC)", "12/31/2029", "expires_at"),
+        ("Expires", "31/12/2029", "expires_at"),
+        ("Statut", "en attente", "state"),
+    ],
+)
+def test_what_a_header_means(header, cell, column):
+    assert guessed([header], [cell]) == {header: column}
+
+
+@pytest.mark.parametrize("cell", ["2029-12-31T00:00:00Z", "https://acme.example/keys/1"])
+def test_moments_and_addresses_are_no_keys(cell):
+    assert guessed(["String"], [cell]) == {}
+
+
+def test_states_that_nobody_knows_are_no_reason_to_leave_their_column_out():
+    """Its rows would come in as active. The preview asks for each word."""
+    assert guessed(["Stato"], ["xyzzy"], ["plugh"]) == {"Stato": "state"}
+    assert guessed(["Status"], ["200"], ["404"]) == {}
+
+
+def test_customers_by_the_headers_that_other_lists_call_them():
+    header = ["Kundennummer", "Firma"]
+    assert [*guessed(header, kind=ListKind.CUSTOMERS).values()] == ["external_key", "name"]
+
+
 def test_between_two_that_look_alike_there_is_no_guess():
     assert guessed(["one", "two"], ["ak_live_5f2b8c1e9d", "sk_live_5f2b8c1e9d"]) == {}
 
