@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import PROTECT, QuerySet
 from django.db.transaction import atomic
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
@@ -25,7 +25,7 @@ from revcred.admin_toolkit.datetime_field import (
     UtcDateTimeField,
     UtcDateTimeInput,
 )
-from revcred.admin_toolkit.filters import FilteredChangeList
+from revcred.admin_toolkit.filters import FilteredChangeList, TextFilter
 from revcred.admin_toolkit.generic import ModelAdmin, ModelForm
 from revcred.admin_toolkit.json_field import JsonObjectField
 from revcred.admin_toolkit.list_pages import ListPagesMixin
@@ -161,6 +161,9 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
                 or pasting.any_known_key(values)
             ):
                 del query[name]
+        for name in self._fruitless_key_like_texts(request, query):
+            del query[name]
+            messages.warning(request, SEARCH_FOUND_NOTHING_MESSAGE)
         term = request.POST.get("q", "").replace("\0", "").strip()
         if pasting.is_known_key(term):
             messages.warning(request, KEY_TYPED_MESSAGE)
@@ -170,6 +173,23 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
             query["q"] = term
         address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         return HttpResponseRedirect(f"{address}?{query.urlencode()}" if query else address)
+
+    def _fruitless_key_like_texts(self, request: HttpRequest, typed: QueryDict) -> list[str]:
+        """Return the filters whose text may be a key that nobody knows, and is that of no row."""
+        filters: list[Any] = [
+            each
+            for each in self.get_list_filter(request)
+            if isinstance(each, type) and issubclass(each, TextFilter)
+        ]
+        rows = self.model._base_manager.all()
+        return [
+            each.parameter_name
+            for each in filters
+            if pasting.looks_like_key(text := typed.get(each.parameter_name, ""))
+            # A path is longer than a name, and in one piece, too.
+            and not text.startswith("/")
+            and not each(request, {each.parameter_name: [text]}, self.model, self).finds_any(rows)
+        ]
 
     def finds_any(self, term: str) -> bool:
         """Return True if a search for the term finds something, or is not supported here."""

@@ -13,16 +13,19 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.db import models
+from django.db import OperationalError, connection, models
 from django.db.models import BooleanField, Exists, Func, Q, QuerySet
+from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from psycopg.errors import QueryCanceled
 
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.pickers import row_picker
 
 MAX_TYPED_CHARACTERS = 300
+MAX_LOOK_MILLISECONDS = 1_000
 COLUMNS_PARAMETER = "columns"
 YES, NO = "yes", "no"
 
@@ -117,6 +120,17 @@ class TextFilter(FieldFilter):
     def narrow(self, queryset: QuerySet[Any], text: str) -> QuerySet[Any]:
         """Return the rows with the text."""
         return queryset.filter(**{self.lookup or str(self.parameter_name): text})
+
+    def finds_any(self, rows: QuerySet[Any]) -> bool:
+        """Return True if the filter finds one of the rows, as far as that is found out quickly."""
+        try:
+            with atomic(), connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {MAX_LOOK_MILLISECONDS}")
+                return self.narrow_by_text(rows).exists()
+        except OperationalError as error:
+            if not isinstance(error.__cause__, QueryCanceled):
+                raise
+            return False
 
 
 class TagFilter(TextFilter):

@@ -30,7 +30,7 @@ class SelectionForm(ActionForm):
     """The form of an action on many rows.
 
     `ids`: of the rows that were ticked. `matching`: the address's part with the filters of a list,
-    for `all` its rows. What is selected is looked up anew at each step.
+    for `all` its rows and to lead back to. What is selected is looked up anew at each step.
     """
 
     model: ClassVar[type[models.Model]]
@@ -176,10 +176,12 @@ class SelectionMixin(ActionPagesMixin):
 
         def go(_: Any, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
             if request.POST.get("select_across") == "1":
-                query = {"all": "on", "matching": request.GET.urlencode()}
+                query = {"all": "on"}
             else:
                 query = {"ids": ",".join(request.POST.getlist("_selected_action"))}
-            return HttpResponseRedirect(self.selection_url(slug, **query))
+            # Where the action leads back to, whatever is selected.
+            matching = request.GET.urlencode()
+            return HttpResponseRedirect(self.selection_url(slug, **query, matching=matching))
 
         return go
 

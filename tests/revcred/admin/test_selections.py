@@ -44,9 +44,22 @@ def test_ticked_rows_lead_to_the_page_of_the_action(admin_client):
         LIST, {"action": "suspend", "index": 0, "_selected_action": [first.pk, second.pk]}
     )
 
-    assert response.url == f"{many('suspend')}?ids={first.pk}%2C{second.pk}"
+    assert response.url == f"{many('suspend')}?ids={first.pk}%2C{second.pk}&matching="
     page = admin_client.get(response.url).content.decode()
     assert "2 credentials are selected." in page
+
+
+def test_an_action_on_ticked_rows_leads_back_to_the_list_as_it_was_narrowed(admin_client):
+    ticked, other = (a_credential(environment="staging", name=name) for name in ("One", "Two"))
+    said = {"action": "suspend", "index": 0, "_selected_action": [ticked.pk]}
+
+    page = admin_client.get(admin_client.post(f"{LIST}?environment=staging", said).url)
+    form = page.context["form"]
+    typed = {name: form.initial.get(name, "") for name in ("ids", "matching")}
+    done = confirm(admin_client, admin_client.post(many("suspend"), typed))
+
+    assert done.url == f"{LIST}?environment=staging"
+    assert (state_of(ticked), state_of(other)) == ("suspended", "active")
 
 
 def test_all_that_match_are_found_anew_by_the_filters_of_the_address(admin_client):

@@ -5,13 +5,16 @@ from datetime import UTC, datetime
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission
+from django.db.models import BooleanField, Func, Value
 from django.urls import reverse
 
+from revcred.admin_toolkit import filters
 from revcred.admin_toolkit.filters import (
     ChoiceFilter,
     FieldFilter,
     LinkedFilter,
     MomentFilter,
+    TagFilter,
     parse_moment_in_address,
 )
 from tests.factories import a_credential, a_customer
@@ -113,6 +116,32 @@ def test_a_key_typed_into_a_filter_gets_into_no_address(admin_client):
         )
         assert KEY not in response.url
         assert response.url.endswith("?tag=eu")
+
+
+def test_what_may_be_a_key_that_nobody_knows_gets_into_no_address(admin_client):
+    a_credential(tags=["production-eu-west-1-partner"])
+    search = reverse("admin:revcred_credential_search")
+
+    for text in ("sk_live_5f2b8c1e9d0000", "production-eu-west-1-unknown"):
+        response = admin_client.post(search, {"tag": text, "state": "active"})
+        assert response.url.endswith("?state=active")
+    # That of a row is none.
+    response = admin_client.post(search, {"tag": "production-eu-west-1-partner"})
+    assert response.url.endswith("?tag=production-eu-west-1-partner")
+
+
+def test_a_filter_that_takes_too_long_finds_nothing(admin_client, monkeypatch):
+    monkeypatch.setattr(filters, "MAX_LOOK_MILLISECONDS", 1)
+    sleeping = Func(
+        Value(1), template="(pg_sleep(%(expressions)s) IS NULL)", output_field=BooleanField()
+    )
+    monkeypatch.setattr(TagFilter, "narrow", lambda _filter, rows, _text: rows.filter(sleeping))
+    a_credential()
+
+    response = admin_client.post(
+        reverse("admin:revcred_credential_search"), {"tag": "a-tag-of-one-piece-1"}
+    )
+    assert response.url == reverse("admin:revcred_credential_changelist")
 
 
 def test_a_picker_is_offered_only_to_those_who_may_see_what_it_picks(
