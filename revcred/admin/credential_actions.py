@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
 
 from revcred import hooks
-from revcred.actions import credentials, memberships, subscribers, users
+from revcred.actions import credentials, memberships, mistakes, subscribers, users
 from revcred.actions.credentials import NewKey
 from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, ConcealedField, FieldErrors
@@ -557,6 +557,38 @@ class RevokeCredentialForm(EndingActionForm):
             credential=self.target, reason=self.cleaned_data["reason"], by=by
         )
         return f"“{self.target}” is revoked."
+
+
+class DeleteMistakeForm(CredentialActionForm):
+    """Asks before a credential is deleted that no call came with."""
+
+    title = "Delete a mistake"
+    button = "Delete for good"
+    is_destructive = True
+    field_errors: ClassVar[FieldErrors] = {mistakes.CredentialUsed: (None, "")}
+
+    @property
+    def explanation(self) -> str:  # type: ignore[override]
+        if reason := mistakes.reason_to_keep(self.target):
+            return f"Only a credential that no call came with can be deleted. {reason}"
+        return (
+            "For a credential that was issued by mistake: no call has come with it. Calls that come"
+            " later wait in quarantine under an unknown key. This cannot be undone."
+        )
+
+    def effects(self) -> list[confirmation.Effect]:
+        keys = confirmation.counted(self.target.keys.count(), "key")
+        people = confirmation.counted(self.target.holders.count(), "holder")
+        sentence = (
+            f"“{self.target}” of {self.target.customer} is deleted, with {keys} and {people}."
+            " Its history stays in the audit."
+        )
+        return [confirmation.Effect(sentence)]
+
+    def perform(self, by: User) -> str:
+        name = f"“{self.target}” of {self.target.customer}"
+        mistakes.delete_unused_credential(credential=self.target, by=by)
+        return f"{name} was deleted."
 
 
 class AssignSubscriptionForm(CredentialActionForm):

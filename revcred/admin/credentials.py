@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -19,6 +19,7 @@ from revcred.admin import leaks
 from revcred.admin.credential_actions import (
     AddAliasForm,
     AssignSubscriptionForm,
+    DeleteMistakeForm,
     EndKeyForm,
     IssueCredentialForm,
     MoveCredentialForm,
@@ -155,6 +156,7 @@ class CredentialAdmin(SelectionMixin):
         "suspend": SuspendCredentialForm,
         "resume": ResumeCredentialForm,
         "revoke": RevokeCredentialForm,
+        "delete-mistake": DeleteMistakeForm,
         "move": MoveCredentialForm,
         "assign": AssignSubscriptionForm,
         "unassign": UnassignSubscriptionForm,
@@ -269,6 +271,15 @@ class CredentialAdmin(SelectionMixin):
         sought = parse_fingerprint(request.GET.get("fingerprint"))
         return super().changelist_view(request, {"sought": sought} | (extra_context or {}))
 
+    def action_done(
+        self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
+    ) -> HttpResponse:
+        """Lead back to the list from a credential that is gone."""
+        if not isinstance(form, DeleteMistakeForm):
+            return super().action_done(request, form, target, sentence)
+        messages.success(request, sentence)
+        return HttpResponseRedirect(self._list_url())
+
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
@@ -355,6 +366,7 @@ def credential_page_context(credential: Any) -> dict[str, Any]:
         "state": badge(state.label.lower(), CREDENTIAL_STATE_TONES[state]),
         "is_revoked": state is CredentialState.REVOKED,
         "is_suspended": credential.suspended,
+        "is_unused": not credential.keys.filter(use__isnull=False).exists(),
         "unseen_key": "" if credential.revoked_at else unseen_key_in_words(credential),
         "keys": credential.keys.select_related("gateway", "use")[:MAX_PERIODS_SHOWN],
         "assignments": credential.assignments.select_related("subscription__product")[

@@ -485,6 +485,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_credential_suspend": one("credential"),
         "revcred_credential_resume": one("suspended"),
         "revcred_credential_revoke": one("credential", reason="Lost"),
+        "revcred_credential_delete-mistake": one("suspended"),
         "revcred_credential_move": one("credential", **move),
         "revcred_credential_assign": one("credential", **to),
         "revcred_credential_unassign": one("credential", subscription=world.subscription.pk),

@@ -1,0 +1,61 @@
+"""Deletion of credentials that were issued by mistake, as long as no call came with them."""
+
+from django.db.models import F
+from django.db.transaction import atomic
+
+from revcred import hooks
+from revcred.models import AuditEvent, AuditVerb, Credential, User
+from revcred.models.audit import to_audit_json
+
+# Columns as of `hooks.row_numbers_with_usage` and `hooks.count_waiting_for`.
+USAGE_QUERY = (
+    "SELECT 1 AS number, {credential:d} AS credential_id, NULL::bigint[] AS subscription_ids,"
+    " NULL::timestamptz AS since"
+)
+WAITING_QUERY = (
+    "SELECT NULL::text AS customer, fingerprint, NULL::text AS subscription"
+    " FROM revcred_externalkey WHERE credential_id = {credential:d}"
+)
+
+
+class CredentialUsed(Exception):
+    """Calls came with the credential, so it explains them and is kept; as a sentence."""
+
+
+@atomic
+def delete_unused_credential(*, credential: Credential, by: User | None) -> None:
+    """Delete the credential with its keys and assignments for good. Raises CredentialUsed."""
+    Credential.objects.select_for_update().get(pk=credential.pk)
+    if reason := reason_to_keep(credential):
+        raise CredentialUsed(reason)
+    AuditEvent.objects.record(
+        AuditVerb.DELETED, target=credential, by=by, details=_last_values(credential)
+    )
+    credential.delete()
+
+
+def reason_to_keep(credential: Credential) -> str:
+    """Return a sentence on calls that came with the credential, or nothing."""
+    used = credential.keys.filter(use__isnull=False).order_by(F("use__last_used_at").desc()).first()
+    if used and used.last_used_at:
+        return f"It was used last at {used.last_used_at:%Y-%m-%d %H:%M} UTC. Revoke it instead."
+    if hooks.row_numbers_with_usage(USAGE_QUERY.format(credential=credential.pk), most=1):
+        return "Calls were charged through it. Revoke it instead."
+    waiting = hooks.count_waiting_for(WAITING_QUERY.format(credential=credential.pk)).transactions
+    if waiting:
+        calls = "1 call" if waiting == 1 else f"{waiting:,} calls"
+        return f"In quarantine, {calls} came with its keys. Revoke it instead."
+    return ""
+
+
+def _last_values(credential: Credential) -> dict[str, object]:
+    """Return what was known of the credential, without its keys."""
+    keys = credential.keys.order_by("pk")
+    assigned = credential.assignments.select_related("subscription").order_by("pk")
+    return {
+        "customer": credential.customer.name,
+        "keys": ", ".join(str(key) for key in keys),
+        "subscription": ", ".join(str(each.subscription) for each in assigned),
+        "holders": ", ".join(map(str, credential.holders.order_by("pk"))),
+        "issued": to_audit_json(credential.created_at),
+    }
