@@ -81,6 +81,40 @@ def test_a_slash_leads_to_the_search_unless_one_types(opened, customer):
     expect(page.get_by_label("Search everything")).to_have_value("a/b")
 
 
+def test_keys_lead_to_lists_and_to_the_first_field(opened, customer):
+    page = opened(factories.a_user(is_staff=True, is_superuser=True))
+    page.goto("/admin/")
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    page.wait_for_url("**/admin/revcred/credential/")
+    page.goto(reverse("admin:revcred_customer_change", args=[customer.pk]))
+    page.keyboard.press("e")
+    expect(page.locator("#id_name")).to_be_focused()
+    # It is typed now, and leads nowhere.
+    page.keyboard.type("gc")
+    expect(page.locator("#id_name")).to_have_value("gc")
+
+
+def test_changes_that_nobody_saved_are_not_left_without_a_question(opened, customer):
+    page = opened(factories.a_user(is_staff=True, is_superuser=True))
+    asked = []
+
+    def stay(dialog):
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    address = reverse("admin:revcred_customer_change", args=[customer.pk])
+    page.goto(address)
+    page.locator("#id_name").fill("Acme Atlas")
+    page.get_by_role("link", name="Storefront").click()
+    page.wait_for_timeout(200)
+    assert asked == ["beforeunload"]
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_url("**/admin/revcred/customer/")
+    assert asked == ["beforeunload"]
+
+
 def test_a_picker(opened, customer):
     page = opened(factories.a_user(is_staff=True, is_superuser=True))
     page.goto(reverse("admin:revcred_credential_add"))
