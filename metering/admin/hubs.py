@@ -10,22 +10,31 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import models
+from django.db import OperationalError, connection, models
 from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
+from django.db.transaction import atomic
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from metering import failures
 from metering.admin.explanations import link_to
 from metering.admin.groups import QuarantineGroup
-from metering.customer_calls import CallFilter, ListedCall, list_calls
+from metering.customer_calls import (
+    SEARCH_LIMIT_MILLISECONDS,
+    CallFilter,
+    ListedCall,
+    list_calls,
+)
 from metering.ledger.daily_usage import ScopedUsage
 from metering.ledger.quantities import format_quantity
 from metering.ledger.scope import LedgerScope
-from metering.models import IntakeStats, Quarantined, QuarantineReason
+from metering.models import IntakeStats, Quarantined, QuarantineReason, Transaction
+from metering.models.functions import first_id_at
 from metering.models.usage import CALLS_ELEMENT
+from metering.statement_timeouts import statement_timeout
 from revcred import hooks
 from revcred.admin.credentials import CREDENTIAL_STATE_TONES
 from revcred.admin_toolkit.badges import badge
@@ -49,6 +58,7 @@ MAX_WAITING_READ = 1_000
 MAX_SUBSCRIPTIONS_READ = 500  # of a customer, for its calls
 MAX_CREDENTIALS_WITH_EVENTS = 200
 LATEST_CALLS_PERIOD = timedelta(days=31)
+GATEWAY_CALLS_PERIOD = timedelta(days=1)  # a busy gateway's last ones are at the end of its day
 
 Cell = SafeString | str | int | datetime | None
 
@@ -428,6 +438,10 @@ def _gateway_hub(gateway: Gateway, user: User) -> Iterator[Figure | Table]:
         }
         for name in fields:
             yield _figure(f"{name.capitalize()}, last 24 hours", sums[name], urls.get(name, hours))
+    if user.has_perm("metering.view_quarantined"):
+        yield _waiting_by_reason_table(gateway)
+    if user.has_perm("metering.view_transaction"):
+        yield _calls_of_gateway_table(gateway)
     if user.has_perm("revcred.view_credential"):
         keys = ExternalKey.objects.filter(gateway=gateway).values("credential").distinct()
         url = _list_url(Credential, **mine)
@@ -435,6 +449,77 @@ def _gateway_hub(gateway: Gateway, user: User) -> Iterator[Figure | Table]:
     if user.has_perm("revcred.view_auditevent"):
         history = reverse("admin:revcred_gateway_history", args=[gateway.pk])
         yield _events_table(_events_about({Gateway: [gateway.pk]}), history)
+
+
+def _waiting_by_reason_table(gateway: Gateway) -> Table:
+    """Return why calls of the gateway wait, counted over its latest ones."""
+    since = first_id_at(timezone.now() - LATEST_CALLS_PERIOD)
+    waiting = Quarantined.objects.filter(gateway=gateway, released_at=None, pk__gte=since)
+    latest = waiting.order_by("-pk").values_list("reason", flat=True)
+    reasons = Counter(_quickly_found(latest[:MAX_WAITING_READ]))
+    is_cut = sum(reasons.values()) >= MAX_WAITING_READ
+    rows: list[Sequence[Cell]] = [
+        (
+            format_html(
+                '<a href="{}">{}</a>',
+                _list_url(Quarantined, gateway=gateway.pk, reason=reason),
+                QuarantineReason(reason).label,
+            ),
+            f"{calls:,}",
+        )
+        for reason, calls in reasons.most_common()
+    ]
+    return Table(
+        title=f"Waiting in quarantine, of the latest {MAX_WAITING_READ:,}"
+        if is_cut
+        else "Waiting in quarantine",
+        columns=("Why", "Calls"),
+        rows=rows,
+        url=_list_url(Quarantined, gateway=gateway.pk),
+        nothing=f"Nothing of the last {LATEST_CALLS_PERIOD.days} days was found.",
+    )
+
+
+def _calls_of_gateway_table(gateway: Gateway) -> Table:
+    """Return the calls of the gateway that were attributed last."""
+    url = _list_url_of("metering_transaction", gateway=gateway.pk)
+    since = timezone.now() - GATEWAY_CALLS_PERIOD
+    latest = Transaction.objects.filter(gateway=gateway, sign=1, pk__gte=first_id_at(since))
+    latest = latest.select_related("customer", "credential").order_by("-pk")
+    calls = _quickly_found(latest[:MAX_ROWS])
+    return Table(
+        title="Latest calls",
+        columns=("When", "Customer", "Credential", "Call", "Status"),
+        rows=[
+            (
+                format_html(
+                    '<a href="{}">{}</a>',
+                    reverse("admin:metering_transaction_change", args=[call.pk]),
+                    f"{call.occurred_at:%Y-%m-%d %H:%M:%S}",
+                ),
+                *(str(call.customer), link_to(call.credential) if call.credential else None),
+                *(f"{call.method} {call.path}".strip(), call.status),
+            )
+            for call in calls
+        ],
+        url=url,
+        nothing="No calls of the last 24 hours were found.",
+    )
+
+
+def _quickly_found(rows: QuerySet[Any, Any]) -> list[Any]:
+    """Return the rows, or none if PostgreSQL takes long, such as among many of other gateways."""
+    try:
+        with (
+            atomic(),
+            connection.cursor() as cursor,
+            statement_timeout(cursor, SEARCH_LIMIT_MILLISECONDS),
+        ):
+            return list(rows)
+    except OperationalError as error:
+        if not failures.took_too_long(error):
+            raise
+        return []
 
 
 HUBS: Mapping[type[models.Model], Callable[[Any, User], Iterator[Figure | Table]]] = {

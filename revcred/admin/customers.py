@@ -301,7 +301,10 @@ class CustomerAdmin(MembershipInlineMixin):
     readonly_fields = ("created_at",)
     change_form_template = "admin/revcred/customer/change_form.html"
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("name", "external_key", "email_domains", "tags", "suspended_at")}),
+        (
+            None,
+            {"fields": ("name", "external_key", "email_domains", "tags", "suspended_at", "notes")},
+        ),
         # Rarely needed, so folded away.
         ("More", {"classes": ("collapse",), "fields": ("metadata", "created_at")}),
     )

@@ -43,6 +43,13 @@ class Customer(models.Model):
         models.CharField(max_length=100), default=list, blank=True, help_text="Separated by commas."
     )
     metadata = models.JSONField(default=dict, blank=True)
+    notes = models.TextField(
+        max_length=4_000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="For the provider only: subscribers never see them. Changes are on record.",
+    )
     suspended_at = models.DateTimeField(
         "suspended from",
         null=True,

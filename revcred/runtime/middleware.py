@@ -23,6 +23,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.views.defaults import page_not_found, permission_denied
+from psycopg.errors import QueryCanceled
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from revcred.client_address import answering, is_trusted_proxy
@@ -54,6 +55,12 @@ def database_unavailable_response(request: HttpRequest) -> HttpResponse:
         response = render(request, "503.html", status=503)
     response["Retry-After"] = RETRY_AFTER_SECONDS
     return response
+
+
+def took_too_long_response(request: HttpRequest) -> HttpResponse:
+    """Answer 503 to staff whose list or search took the database too long."""
+    context = {"seconds": settings.STATEMENT_TIMEOUT}
+    return render(request, "admin/too_long.html", context, status=503)
 
 
 def server_error_response(request: HttpRequest) -> HttpResponse:
@@ -206,6 +213,8 @@ class DatabaseUnavailableMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception.__cause__, QueryCanceled) and _is_administration(request):
+            return took_too_long_response(request)
         if isinstance(exception, DATABASE_UNAVAILABLE_ERRORS):
             return database_unavailable_response(request)
         # A column or function that has gone. A process of the new code answers.

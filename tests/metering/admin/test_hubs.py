@@ -5,13 +5,16 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import connection
+from django.db.models import BooleanField, Func, Value
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from metering.admin import hubs
 from metering.admin.hubs import hub_of
+from metering.models import QuarantineReason
 from revcred.actions import credentials
-from revcred.models import Membership, Subscriber
+from revcred.models import Gateway, Membership, Subscriber
 from tests.factories import (
     a_call,
     a_credential,
@@ -127,8 +130,22 @@ def test_people_products_and_gateways_have_hubs_too(admin_client, admin_user, cu
     assert figures["Attributed, last 24 hours"] == "2"
     assert figures["Quarantined, last 24 hours"] == "1"
     assert "Attributed, last 24 hours" in page_of(admin_client, gateway)
+    (why, calls), *others = table_of(gateway, admin_user, "Waiting in quarantine").rows
+    assert QuarantineReason.KEY_NOT_VALID.label in why
+    assert (calls, others) == ("1", [])
+    latest = table_of(gateway, admin_user, "Latest calls").rows
+    assert [(owner, call) for _, owner, _, call, _ in latest] == [("Acme", "/maps")] * 2
     # Others have none.
     assert hub_of(customer.subscriptions.get(), admin_user) is None
+
+
+def test_what_is_not_found_quickly_does_not_keep_the_page(customer, monkeypatch):
+    monkeypatch.setattr(hubs, "SEARCH_LIMIT_MILLISECONDS", 1)
+    sleeping = Func(
+        Value(1), template="(pg_sleep(%(expressions)s) IS NULL)", output_field=BooleanField()
+    )
+
+    assert hubs._quickly_found(Gateway.objects.filter(sleeping)) == []
 
 
 def test_a_hub_shows_only_what_its_user_may_see_in_the_lists(client, customer):

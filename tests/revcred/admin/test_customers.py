@@ -16,7 +16,13 @@ from revcred.models import (
     User,
 )
 from tests.confirming import post
-from tests.factories import a_credential, a_customer, a_product, a_subscriber, a_subscription
+from tests.factories import (
+    a_credential,
+    a_customer,
+    a_product,
+    a_subscriber,
+    a_subscription,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,6 +68,23 @@ def test_a_customer_is_kept_with_its_members(admin_client):
     assert event.details["changed"] == {"name": ["Acme", "Acme Maps"]}
     (row,) = event.details["rows"]
     assert (row["old"]["role"], row["new"]["role"]) == ("owner", "viewer")
+
+
+def test_notes_on_a_customer_are_on_record_and_subscribers_see_none(admin_client, client):
+    customer = a_customer("Acme")
+    owner = a_subscriber(customer, Membership.Role.OWNER, email="ada@example.com")
+    said = {"name": "Acme", "external_key": "acme", "metadata": "{}", "notes": "Pays late."}
+    address = reverse("admin:revcred_customer_change", args=[customer.pk])
+
+    post(admin_client, address, said | memberships(existing=list(customer.memberships.all())))
+
+    assert "Pays late." in admin_client.get(address).content.decode()
+    event = AuditEvent.objects.about(customer).first()
+    assert event.details["changed"] == {"notes": ["", "Pays late."]}
+    client.force_login(owner.user)
+    for page in ("home", "credentials", "subscriptions", "team"):
+        shown = client.get(reverse(f"storefront:{page}"))
+        assert (shown.status_code, "Pays late." in shown.content.decode()) == (200, False)
 
 
 def test_members_beyond_a_page_are_not_all_on_it(admin_client, monkeypatch):

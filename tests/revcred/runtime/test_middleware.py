@@ -3,6 +3,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, Programmi
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from psycopg.errors import QueryCanceled
 
 from revcred.runtime.middleware import (
     DatabaseUnavailableMiddleware,
@@ -77,6 +78,23 @@ def test_staff_are_told_on_a_page_of_the_administration(client):
         answer = client.get(path)
         assert (answer.status_code, said in answer.text) == (status, True)
         assert "administration" in answer.text
+
+
+@pytest.mark.django_db
+def test_staff_are_told_what_to_do_about_what_takes_too_long(client):
+    def slow(execute, sql, *args):
+        if "revcred_customer" in sql:
+            raise OperationalError from QueryCanceled()
+        return execute(sql, *args)
+
+    client.force_login(factories.a_user(is_staff=True, is_superuser=True))
+    address = reverse("admin:revcred_customer_changelist")
+    with connection.execute_wrapper(slow):
+        answer = client.get(address, {"credentials": "no"})
+
+    assert answer.status_code == 503
+    assert "This took too long" in answer.text
+    assert f'href="{address}"' in answer.text
 
 
 def test_a_person_is_told_on_a_page(rf):
