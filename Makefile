@@ -24,7 +24,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload bench-pages bench-verify history memory overload \
-	siege upgrades faults teeth conformance gateways fuzz order lock audit release screenshots
+	siege upgrades failover faults teeth conformance gateways fuzz order lock audit release screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ siege: .venv/.dev-installed ## attacks on the production shape behind a real ngi
 
 upgrades: .venv/.dev-installed ## from the last release to this and back, while gateways post; ARGS=--short
 	@exec $(HERE)/python -m bench.upgrades $(ARGS)
+
+failover: .venv/.dev-installed ## to a standby while gateways post; ARGS=--asynchronous shows that a loss is noticed
+	@exec $(HERE)/python -m bench.failover $(ARGS)
 
 faults: .venv/.dev-installed ## 200 faults and 100,000 transactions: nothing lost, nothing counted twice
 	@exec $(HERE)/python -m bench.faults $(ARGS)

@@ -116,13 +116,19 @@ DATABASES = {"default": env.db("DATABASE_URL")}
 MIGRATION_DATABASE = env.db("MIGRATION_DATABASE_URL", default=env.str("DATABASE_URL"))
 # Tables of uploads in progress, made while revcred runs.
 STAGING_SCHEMA = "revcred_staging"
+_given_options = DATABASES["default"].get("OPTIONS", {})
+_has_several_hosts = "," in f"{DATABASES['default']['HOST']}{_given_options.get('host', '')}"
+# Only the primary is of use. Tried in any order: a server that has vanished from the network would
+# otherwise hold up every new connection for as long as connecting may take.
+_SEVERAL_HOSTS_OPTIONS = {"target_session_attrs": "read-write", "load_balance_hosts": "random"}
 DATABASES["default"] |= {
     "ENGINE": "revcred.postgresql",
     "ATOMIC_REQUESTS": False,  # actions open their own transactions
     "CONN_MAX_AGE": 600,
     # Otherwise the first request after a restart of PostgreSQL fails.
     "CONN_HEALTH_CHECKS": True,
-    "OPTIONS": DATABASES["default"].get("OPTIONS", {})
+    "OPTIONS": (_SEVERAL_HOSTS_OPTIONS if _has_several_hosts else {})
+    | _given_options
     | {
         "application_name": "revcred",
         "connect_timeout": 2,

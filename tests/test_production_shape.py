@@ -1,5 +1,6 @@
 """What an operator copies and starts, held together with what the settings ask for."""
 
+import ast
 import os
 import re
 import subprocess
@@ -150,3 +151,28 @@ def test_django_has_nothing_against_these_settings_in_production():
     )
 
     assert checked.returncode == 0, checked.stderr
+
+
+def options_with(url):
+    script = "from revcred.settings import DATABASES; print(DATABASES['default']['OPTIONS'])"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "DATABASE_URL": url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ast.literal_eval(done.stdout)
+
+
+def test_of_several_servers_the_primary_is_looked_for_in_any_order():
+    wanted = {"target_session_attrs": "read-write", "load_balance_hosts": "random"}
+
+    assert options_with("postgres://me:x@a:5432,b:5432/revcred").items() >= wanted.items()
+    assert options_with("postgres://me@/revcred?host=/a,/b&port=1,2").items() >= wanted.items()
+    own = "&target_session_attrs=primary"
+    assert (
+        options_with(f"postgres://me@/revcred?host=/a,/b{own}")["target_session_attrs"] == "primary"
+    )
+    assert not options_with("postgres://me:x@a/revcred").keys() & wanted.keys()
