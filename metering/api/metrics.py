@@ -1,7 +1,8 @@
 """Metrics for Prometheus.
 
 Nearly all are read from the database and not counted in memory, so that every web process answers
-the same numbers and none are lost when a process ends. Pools of threads are each process's own.
+the same numbers and none are lost when a process ends. Pools of threads and checks of calls are
+each process's own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from metering.api.health_metrics import HealthCollector
+from metering.verification.check_metrics import CHECK_METRICS
 from revcred import backups
 from revcred.models import AuditEvent
 from revcred.postgresql.estimates import estimate_rows
@@ -153,8 +155,8 @@ metrics_registry = CollectorRegistry(auto_describe=False)
 metrics_registry.register(MeteringCollector())
 metrics_registry.register(HealthCollector())
 disable_created_metrics()  # type: ignore[no-untyped-call]  # when one began is of no use
-for pool_metric in POOL_METRICS:
-    metrics_registry.register(pool_metric)
+for process_metric in (*POOL_METRICS, *CHECK_METRICS):
+    metrics_registry.register(process_metric)
 
 
 def metrics_view(request: HttpRequest) -> HttpResponse:

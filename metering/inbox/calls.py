@@ -343,6 +343,8 @@ _END_OF_PATH = re.compile(r"[?#]")
 def strip_url_to_path(url: str) -> str:
     """Return the path without scheme, user, host, query and fragment: each may contain a key."""
     url = url.strip()
+    if url[:1] == "/" != url[1:2] and "?" not in url and "#" not in url:
+        return url
     address = _SCHEME_AND_HOST.match(url)
     path = _END_OF_PATH.split(url[address.end() if address else 0 :], maxsplit=1)[0]
     return path or "/"

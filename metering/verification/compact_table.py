@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 MAX_CHANGES = 20_000  # beside the table, before it is written anew
+MAX_32_BITS = (1 << 32) - 1
 
 
 class CompactTable:
@@ -67,9 +68,13 @@ Packed = tuple["array[int]", "array[int]", bytes]
 
 
 def _pack(records: Iterable[tuple[int, bytes]]) -> Packed:
-    numbers, ends, text = array("Q"), array("Q"), bytearray()
+    # Half as wide as numbers, as long as the records fit.
+    numbers, ends, text = array("Q"), array("I"), bytearray()
     for number, record in records:
         numbers.append(number)
         text += record
+        if len(text) > MAX_32_BITS and ends.typecode == "I":
+            ends = array("Q", ends)
         ends.append(len(text))
-    return numbers, ends, bytes(text)
+    # Copies have no room to grow.
+    return array("Q", numbers), array(ends.typecode, ends), bytes(text)

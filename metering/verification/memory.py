@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from itertools import groupby
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -29,6 +29,7 @@ from psycopg import sql
 from metering.models import GatewayToken
 from metering.verification import loading
 from metering.verification.askers import Asker
+from metering.verification.check_metrics import register_collector
 from metering.verification.compact_table import CompactTable
 from metering.verification.facts import (
     CredentialFacts,
@@ -82,6 +83,25 @@ class PathsNotKnown(Exception):
 
 class NoticesLost(Exception):
     """Notices do not arrive on this connection, as behind a pooler of transactions."""
+
+
+Facts = TypeVar("Facts")
+
+
+class LastRead(Generic[Facts]):
+    """The last facts that were read of a table, until something of the register changes."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, int, Facts | None] = (-1, -1, None)
+
+    def get(
+        self, generation: int, number: int, read: Callable[[int], Facts | None]
+    ) -> Facts | None:
+        last_generation, last_number, facts = self._last
+        if last_number != number or last_generation != generation:
+            facts = read(number)
+            self._last = (generation, number, facts)
+        return facts
 
 
 class Tables:
@@ -165,6 +185,10 @@ class RegisterMemory(Thread):
         self._tokens: Mapping[UUID, tuple[int, Asker]] = {}  # by digest; the token's number
         self.generation = 0  # grows with each change
         self.signer = ClaimSigner()
+        # A check asks for the same ones several times.
+        self._last_credential: LastRead[CredentialFacts] = LastRead()
+        self._last_subscription: LastRead[SubscriptionFacts] = LastRead()
+        self._last_customer: LastRead[CustomerFacts] = LastRead()
         self._beat_at = NEVER  # time.monotonic()
         self._clock: tuple[datetime, float] = (datetime.now(UTC), time.monotonic())
         self._stopped = Event()
@@ -187,8 +211,17 @@ class RegisterMemory(Thread):
         return self._tables is not None
 
     @property
+    def age(self) -> float:
+        """Return the seconds since the last beat."""
+        return time.monotonic() - self._beat_at
+
+    @property
     def is_stale(self) -> bool:
-        return time.monotonic() - self._beat_at > STALE_AFTER_SECONDS
+        return self.age > STALE_AFTER_SECONDS
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return the number of records of each large table."""
+        return {name: len(table) for name, table in vars(self._loaded).items()}
 
     def now(self) -> datetime:
         """Return the time by the database's clock, as of the last beat."""
@@ -210,6 +243,9 @@ class RegisterMemory(Thread):
         return [facts for its_low, facts in _decode_keys(record) if its_low == low]
 
     def credential(self, credential_id: int) -> CredentialFacts | None:
+        return self._last_credential.get(self.generation, credential_id, self._read_credential)
+
+    def _read_credential(self, credential_id: int) -> CredentialFacts | None:
         record = self._loaded.credentials.get(credential_id)
         return None if record is None else _decode_credential(record)
 
@@ -223,6 +259,11 @@ class RegisterMemory(Thread):
         return None
 
     def subscription(self, subscription_id: int) -> SubscriptionFacts | None:
+        return self._last_subscription.get(
+            self.generation, subscription_id, self._read_subscription
+        )
+
+    def _read_subscription(self, subscription_id: int) -> SubscriptionFacts | None:
         record = self._loaded.subscriptions.get(subscription_id)
         return None if record is None else _decode_subscription(record)
 
@@ -236,6 +277,9 @@ class RegisterMemory(Thread):
         return [*found, *self._loaded_small.former_names.get(name, ())]
 
     def customer(self, customer_id: int) -> CustomerFacts | None:
+        return self._last_customer.get(self.generation, customer_id, self._read_customer)
+
+    def _read_customer(self, customer_id: int) -> CustomerFacts | None:
         record = self._loaded.customers.get(customer_id)
         return None if record is None else _decode_customer(record)
 
@@ -270,6 +314,8 @@ class RegisterMemory(Thread):
 
     def check_paths(self, paths: Iterable[str]) -> None:
         """Raise PathsNotKnown with all of these paths whose source is not known."""
+        if not self._loaded_small.has_expressions:
+            return
         unknown: set[str] = set()
         for path in paths:
             try:
@@ -306,6 +352,10 @@ class RegisterMemory(Thread):
         return self._small
 
     # --- The thread --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        register_collector.register = self
+        super().start()
 
     def stop(self) -> None:
         """Write what is to be written, and end."""
@@ -370,10 +420,16 @@ class RegisterMemory(Thread):
             tables, small = Tables(), SmallTables()
         with database_deadline(DATABASE_SECONDS):
             self._read_tokens()
+            was_loaded = self.is_loaded
+            # Before the first answer, so that none says that it is stale. Later what is known must
+            # not pass for fresh before it is exchanged.
+            if not was_loaded:
+                self.beat()
             self._tables, self._small = tables, small
             self._paths = _paths_cache()
             self.generation += 1
-            self.beat()
+            if was_loaded:
+                self.beat()
 
     def wait_for_notices(self) -> None:
         """Wait for what the database sends, until the next beat at most."""

@@ -5,7 +5,6 @@ import io
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOWER_REQUEST_ID_HEADER = REQUEST_ID_HEADER.lower()
 HEALTH_PATHS = ("/healthz", "/readyz")
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 MAX_FORM_BYTES = 2_500_000  # a form, or what else a program sends
@@ -87,6 +87,10 @@ class LoopChecks(Protocol):
 
     def take(self, method: str, path: str) -> bool:
         """Return True if the request is for it, and it can answer already."""
+        ...
+
+    def answer_from_cache(self, path: str, headers: Mapping[str, str]) -> CompleteAnswer | None:
+        """Return an answer that can be given at once, or None."""
         ...
 
     async def answer(
@@ -140,7 +144,12 @@ class Server:
         # As Django reads methods: one in lower case does not lead around the doors.
         method = scope.method.upper()
         if self._checks.take(method, scope.path):
-            _send(protocol, await self._answer_in_loop(scope, protocol, headers, self._check))
+            answer = self._checks.answer_from_cache(scope.path, headers)
+            if answer is None:
+                answer = await self._answer_in_loop(scope, protocol, headers, self._check)
+            else:
+                answer = _with_common_headers(answer, _request_id(scope, headers))
+            _send(protocol, answer)
         elif self._doors.take(method, scope.path):
             _send(protocol, await self._answer_in_loop(scope, protocol, headers, self._post))
         elif in_one := await self._answer_by_django(scope, protocol, headers):
@@ -154,19 +163,11 @@ class Server:
         self, scope: Any, protocol: Any, headers: Mapping[str, str], answer: AnswerInLoop
     ) -> CompleteAnswer:
         """Return an answer that needs no thread, with the headers that all answers have."""
-        request_id = choose_request_id(
-            headers.get(REQUEST_ID_HEADER.lower(), ""), peer=peer_address(scope)
-        )
+        request_id = _request_id(scope, headers)
         receive = partial(receive_body, protocol, headers, self._post_limits)
         with working_for(request_id):
             answered = await answer(scope, headers, receive)
-        # Django's middleware does this for all else.
-        answer_headers = [
-            *answered.headers,
-            (REQUEST_ID_HEADER, request_id),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        return replace(answered, headers=answer_headers)
+        return _with_common_headers(answered, request_id)
 
     async def _post(
         self, scope: Any, headers: Mapping[str, str], receive: ReceiveBody
@@ -243,6 +244,16 @@ class Server:
         return CompleteAnswer(
             status, [*headers.items(), ("Content-Type", f"{kind}; charset=utf-8")], page
         )
+
+
+def _request_id(scope: Any, headers: Mapping[str, str]) -> str:
+    return choose_request_id(headers.get(LOWER_REQUEST_ID_HEADER, ""), peer=peer_address(scope))
+
+
+def _with_common_headers(answer: CompleteAnswer, request_id: str) -> CompleteAnswer:
+    """Return the answer with the headers that Django's middleware adds to all else."""
+    common = ((REQUEST_ID_HEADER, request_id), ("X-Content-Type-Options", "nosniff"))
+    return CompleteAnswer(answer.status, [*answer.headers, *common], answer.body)
 
 
 def _refuse_program(status: int, error: ApiError, headers: Mapping[str, str]) -> CompleteAnswer:

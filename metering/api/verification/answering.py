@@ -28,6 +28,7 @@ from metering.api.verification.questions import (
 from metering.inbox.calls import strip_url_to_path
 from metering.models.check_codes import CheckCode
 from metering.verification.askers import Asker
+from metering.verification.check_metrics import CHECKS, STALE_CHECKS
 from metering.verification.checking import CallAhead, Verdict, judge_ahead
 from metering.verification.facts import Register
 from metering.verification.refused_calls import Refused, new_receipt_id
@@ -91,6 +92,7 @@ class Checker:
         """
         self.asker.check_scope()
         if self.asker.mode == Gateway.CheckMode.OFF:
+            CHECKS.labels(self.asker.name, CheckCode.OFF).inc()
             return OFF_ANSWER
         path = request.called_path
         source = request.headers.get(SOURCE_HEADER) or None
@@ -108,6 +110,7 @@ class Checker:
 
     def _judge(self, checked: Sequence[CheckedCall], *, signed: bool) -> list[CheckAnswer]:
         if self.asker.mode == Gateway.CheckMode.OFF:
+            CHECKS.labels(self.asker.name, CheckCode.OFF).inc(len(checked))
             return [OFF_ANSWER] * len(checked)
         register = self.register_of([each.call for each in checked])
         return [self._answer(each, register, signed=signed) for each in checked]
@@ -116,6 +119,9 @@ class Checker:
         verdict = judge_ahead(
             checked.call, register, refuse_over_quota=self.asker.refuses_over_quota
         )
+        CHECKS.labels(self.asker.name, verdict.code).inc()
+        if self.stale:
+            STALE_CHECKS.inc()
         receipt = None
         if verdict.code != CheckCode.VALID and not self.asker.is_test:
             receipt = self._receipt(checked, verdict)
@@ -194,12 +200,7 @@ class ForwardedRequest:
         """Return the caller's key from where the gateway says it is. Raises InvalidQuestion."""
         if asker.key_place == Gateway.KeyPlace.QUERY:
             return self._key_in_query(asker.key_name)
-        if asker.key_place == Gateway.KeyPlace.HEADER:
-            return self.headers.get(asker.key_name)
-        scheme, _, rest = self.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != asker.key_place:
-            return None
-        return rest if asker.key_place == Gateway.KeyPlace.BEARER else _user_of(rest)
+        return find_key_in_headers(asker, self.headers)
 
     def _key_in_query(self, name: str) -> str | None:
         _, _, query = self.called_uri.partition("?")
@@ -214,6 +215,16 @@ class ForwardedRequest:
             message = "key: the address has several of them."
             raise InvalidQuestion("key", "several", message)
         return found[0] if found else None
+
+
+def find_key_in_headers(asker: Asker, headers: Mapping[str, str]) -> str | None:
+    """Return the caller's key, or None also where it is in the address."""
+    if asker.key_place == Gateway.KeyPlace.HEADER:
+        return headers.get(asker.key_name)
+    scheme, _, rest = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != asker.key_place:
+        return None
+    return rest if asker.key_place == Gateway.KeyPlace.BEARER else _user_of(rest)
 
 
 def _user_of(encoded: str) -> str | None:

@@ -1,16 +1,20 @@
 """Checks in the server's event loop, answered from the memory of the register without a query."""
 
 import asyncio
+import os
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from hashlib import blake2b
 from http import HTTPStatus
+from itertools import islice
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from cachetools import TLRUCache
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
+from prometheus_client import Counter
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
 from metering.api import bodies
@@ -22,6 +26,7 @@ from metering.api.verification.answering import (
     VERIFY_PATH,
     Checker,
     ForwardedRequest,
+    find_key_in_headers,
     sign_claim,
 )
 from metering.api.verification.answers import (
@@ -33,11 +38,10 @@ from metering.api.verification.errors import CheckAnswerStyle, ForwardAnswerStyl
 from metering.models.gateways import gateway_token_digest, is_well_formed_gateway_token
 from metering.verification import loading
 from metering.verification.askers import Asker
+from metering.verification.check_metrics import CHECKS
 from metering.verification.checking import CallAhead
 from metering.verification.facts import Register
 from metering.verification.memory import PathsNotKnown, RegisterMemory
-from revcred.external_keys import MAX_KEY_CHARACTERS
-from revcred.fingerprints import fingerprint_hex
 from revcred.postgresql import database_deadline
 from revcred.server.answers import CompleteAnswer
 
@@ -45,16 +49,18 @@ from revcred.server.answers import CompleteAnswer
 ANSWER_CACHE_SECONDS = 10.0
 BRIEF_CACHE_SECONDS = 1.0  # as long as counters of quotas are not read again
 MAX_CACHED_ANSWERS = 50_000
+HASH_KEY_BYTES, HASH_BYTES = 32, 16
 PATHS_SECONDS = 0.5  # that PostgreSQL may take to tell the sources of paths
 
 T = TypeVar("T")
 
 
 class CachedAnswer(NamedTuple):
-    """An answer, and the seconds for which it holds."""
+    """An answer, until when it holds by time.monotonic(), and what counts that it was given."""
 
     answer: CompleteAnswer
-    seconds: float
+    good_until: float
+    counter: Counter
 
 
 class Check(Protocol):
@@ -73,9 +79,10 @@ class EventLoopChecks:
     ) -> None:
         self.memory = memory or RegisterMemory()
         self._thread = thread or ThreadPoolExecutor(1, "paths")
-        self._cache: TLRUCache[tuple[UUID, str, str], CachedAnswer] = TLRUCache(
-            MAX_CACHED_ANSWERS, lambda _place, cached, now: now + cached.seconds
-        )
+        # By keyed hashes of what was asked, so that no key of a caller lies in memory.
+        self._hash_key = os.urandom(HASH_KEY_BYTES)
+        self._cache: dict[bytes, CachedAnswer] = {}
+        self._digests: dict[bytes, UUID] = {}  # of valid tokens
         self._cached_generation = -1
         self._verify_style, self._forward_style = CheckAnswerStyle(), ForwardAnswerStyle()
 
@@ -97,6 +104,22 @@ class EventLoopChecks:
             return method == "POST" and self.memory.is_loaded
         is_auth = path == AUTH_PATH or path.startswith(f"{AUTH_PATH}/")
         return is_auth and self.memory.is_loaded
+
+    def answer_from_cache(self, path: str, headers: Mapping[str, str]) -> CompleteAnswer | None:
+        """Return the answer that was given to the same question before, if it still holds."""
+        if path == VERIFY_PATH:
+            return None
+        self._forget_what_has_changed()
+        digest = self._digests.get(self._hash(headers.get(TOKEN_HEADER, "")))
+        asker = self.memory.asker(digest) if digest else None
+        key = find_key_in_headers(asker, headers) if asker else None
+        if not asker or not digest or not key:
+            return None
+        cached = self._cache.get(self._place_in_cache(digest, key, headers))
+        if cached is None or cached.good_until <= time.monotonic():
+            return None
+        cached.counter.inc()
+        return cached.answer
 
     async def answer(
         self,
@@ -122,35 +145,59 @@ class EventLoopChecks:
         return self._verify_style.encode(answer, headers=headers, gateway=None)
 
     async def _answer_forwarded(self, check: Check, headers: Mapping[str, str]) -> CompleteAnswer:
+        self._forget_what_has_changed()
         asker, digest = self._find_asker(headers.get(TOKEN_HEADER, ""))
         request = ForwardedRequest(
             method=check.method, path=check.path, query=check.query_string, headers=headers
         )
-        place = self._place_in_cache(request, asker, digest)
-        if place and (cached := self._cache.get(place)):
-            return cached.answer
+        key = request.find_key(asker)
         paths_before = self.memory.paths_looked_up
         answer = await self._check(asker, lambda checker: checker.answer_forwarded(request))
         status = forward_status(answer)
         encoded = self._forward_style.encode(
             Answer(status, None, forward_headers(answer, status)), headers=headers, gateway=None
         )
-        if place and paths_before == self.memory.paths_looked_up:
-            seconds = self._seconds_to_cache(answer, is_source_named=bool(place[2]))
-            self._cache[place] = CachedAnswer(encoded, seconds)
+        if key and paths_before == self.memory.paths_looked_up:
+            seconds = self._seconds_to_cache(
+                answer, is_source_named=bool(headers.get(SOURCE_HEADER))
+            )
+            if seconds:
+                self._keep(
+                    self._place_in_cache(digest, key, headers), asker, answer, encoded, seconds
+                )
         return encoded
 
-    def _place_in_cache(
-        self, request: ForwardedRequest, asker: Asker, digest: UUID
-    ) -> tuple[UUID, str, str] | None:
-        """Return what the answer depends on, or None of a call without a key."""
+    def _keep(
+        self,
+        place: bytes,
+        asker: Asker,
+        answer: CheckAnswer,
+        encoded: CompleteAnswer,
+        seconds: float,
+    ) -> None:
+        """Keep an answer for the same question. Where there are too many, the oldest go."""
+        if len(self._cache) >= MAX_CACHED_ANSWERS:
+            for oldest in list(islice(self._cache, MAX_CACHED_ANSWERS // 10)):
+                del self._cache[oldest]
+        code = answer.would_be or answer.code
+        self._cache[place] = CachedAnswer(
+            encoded, time.monotonic() + seconds, CHECKS.labels(asker.name, code)
+        )
+
+    def _forget_what_has_changed(self) -> None:
         if self._cached_generation != self.memory.generation or self.memory.is_stale:
             self._cached_generation = self.memory.generation
             self._cache.clear()
-        key = request.find_key(asker)
-        if not key or len(key) > MAX_KEY_CHARACTERS:
-            return None
-        return digest, fingerprint_hex(key.strip()), request.headers.get(SOURCE_HEADER, "")
+            self._digests.clear()
+
+    def _hash(self, text: str) -> bytes:
+        return blake2b(
+            text.encode(errors="surrogatepass"), key=self._hash_key, digest_size=HASH_BYTES
+        ).digest()
+
+    def _place_in_cache(self, digest: UUID, key: str, headers: Mapping[str, str]) -> bytes:
+        """Return what the answer depends on. No header contains a NUL."""
+        return self._hash(f"{digest.int}\0{headers.get(SOURCE_HEADER, '')}\0{key.strip()}")
 
     def _seconds_to_cache(self, answer: CheckAnswer, *, is_source_named: bool) -> float:
         """Return how long the answer holds: 0 if it has a receipt of its own, or may be old."""
@@ -169,10 +216,13 @@ class EventLoopChecks:
         if not token:
             message = "Send the gateway's token as X-Revcred-Token."
             raise AuthenticationFailed(message, code="not_authenticated")
-        if is_well_formed_gateway_token(token):
+        hashed = self._hash(token)
+        digest = self._digests.get(hashed)
+        if digest is None and is_well_formed_gateway_token(token):
             digest = gateway_token_digest(token)
-            if asker := self.memory.asker(digest):
-                return asker, digest
+        if digest and (asker := self.memory.asker(digest)):
+            self._digests[hashed] = digest
+            return asker, digest
         raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
 
     async def _check(self, asker: Asker, ask: Callable[[Checker], T]) -> T:

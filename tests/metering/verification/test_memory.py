@@ -321,3 +321,82 @@ def test_a_claim_is_made_once_and_follows_its_keys(checks, memory, gateway, toke
     rotate_keys(timezone.now(), at_once=True)
     wait_until(lambda: claim() != first)
     assert claim().count(".") == 2
+
+
+# --- Answers that are given again -----------------------------------------------------------------
+
+
+def from_cache(checks, token, **headers):
+    sent = {"x-revcred-token": token} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
+    return checks.answer_from_cache("/v1/auth", sent)
+
+
+def test_an_answer_is_given_again_to_the_same_question_only(checks, token):
+    other = GatewayToken.issue(factories.a_gateway(), name="other", scopes=["calls:check"])[1]
+    wait_until(lambda: ask(checks, other, x_api_key=KEY).status == 200)
+    given = ask(checks, token, x_api_key=KEY)
+
+    assert from_cache(checks, token, x_api_key=KEY) == given
+    assert from_cache(checks, token, x_api_key=f" {KEY}") == given
+    for headers in (
+        {"x_api_key": KEY + "x"},
+        {"x_api_key": KEY, "x_revcred_source": "maps"},
+        {"x_api_key": "\0" + KEY},
+        {"authorization": f"Bearer {KEY}"},
+        {},
+    ):
+        assert from_cache(checks, token, **headers) is None
+    for wrong in (token + "x", token[:-1], "", KEY):
+        assert from_cache(checks, wrong, x_api_key=KEY) is None
+    assert checks.answer_from_cache("/v1/verify", {"x-revcred-token": token}) is None
+
+
+def test_a_source_and_a_key_are_not_taken_for_one_another(checks, token):
+    ask(checks, token, x_api_key=KEY)
+
+    assert from_cache(checks, token, x_revcred_source=KEY, x_api_key="x") is None
+    assert from_cache(checks, token, x_api_key=f"\0{KEY}") is None
+
+
+@pytest.mark.parametrize("change", ["suspended", "token", "mode"])
+def test_nothing_is_given_again_after_a_change(checks, token, credential, change):
+    assert ask(checks, token, x_api_key=KEY).status == 200
+    if change == "suspended":
+        credentials.suspend_credential(credential=credential, by=None)
+    elif change == "token":
+        GatewayToken.objects.update(revoked_at=timezone.now())
+    else:
+        Gateway.objects.update(check_mode="observe")
+
+    wait_until(lambda: from_cache(checks, token, x_api_key=KEY) is None)
+
+
+def test_refused_and_stale_answers_are_not_given_again(checks, memory, token):
+    ask(checks, token, x_api_key="nobody-has-this-key")
+    assert from_cache(checks, token, x_api_key="nobody-has-this-key") is None
+    ask(checks, token, x_api_key=KEY)
+    memory._beat_at -= 1_000
+
+    assert from_cache(checks, token, x_api_key=KEY) is None
+
+
+def test_the_oldest_answers_make_way(checks, token, monkeypatch):
+    ask(checks, token, x_api_key=KEY)
+    (given,) = checks._cache.values()
+    monkeypatch.setattr(event_loop_checks, "MAX_CACHED_ANSWERS", 20)
+    asker, answer = SimpleNamespace(name="edge"), SimpleNamespace(would_be="", code="valid")
+
+    for number in range(60):
+        checks._keep(b"%d" % number, asker, answer, given.answer, 10.0)
+
+    assert len(checks._cache) <= 20
+    assert list(checks._cache)[-1] == b"59"
+
+
+def test_no_key_of_a_caller_lies_in_the_cache(checks, token):
+    ask(checks, token, x_api_key=KEY)
+
+    assert checks._cache
+    assert KEY not in repr((checks._cache, checks._digests))
