@@ -176,7 +176,7 @@ def _refused_need(credential: Credential, figure: RefusedFigure) -> Need:
 def _ending_key_need(key: ExternalKey, now: datetime, *, may_change: bool) -> Need:
     used = key.last_used_at
     is_used = used is not None and used > now - STILL_USED_PERIOD
-    ends = f"Its old key …{key.hint} ends {_in_words(key.active_until)}"
+    ends = f"its old key …{key.hint} ends {_in_words(key.active_until)}"
     verbs = [("See which calls use it", _address_of(key.credential, "#rotation"))]
     permitted = may_change and "rotate" in settings.SUBSCRIBER_ACTIONS
     arguments = [key.credential_id, key.pk]
@@ -207,7 +207,7 @@ def _expiring_need(credential: Credential) -> Need:
         harm=Harm.EXPIRING,
         name=credential.name,
         address=_address_of(credential),
-        sentence=f"It expires {_in_words(credential.expires_at)}.",
+        sentence=f"it expires {_in_words(credential.expires_at)}.",
         remedy="Ask whoever provides your API for a later expiry, or get another credential.",
         verbs=[("Get another credential", reverse("storefront:new_credential"))],
     )
@@ -229,7 +229,7 @@ def _unused_need(credentials: list[Credential]) -> Need:
         harm=Harm.NEVER_USED,
         name=credential.name,
         address=_address_of(credential),
-        sentence="It has never been used.",
+        sentence="it has never been used.",
         remedy="Make a first call with its key, or revoke it if nobody needs it.",
         verbs=[("Make the first call", _address_of(credential, "#first-call"))],
     )

@@ -8,6 +8,7 @@ from storefront.views import (
     credential_actions,
     credential_requests,
     credentials,
+    first_call,
     home,
     subscriptions,
     team,
@@ -44,6 +45,11 @@ urlpatterns = [
         name="withdraw",
     ),
     path("credentials/<int:credential>/", credentials.credential_page, name="credential"),
+    path(
+        "credentials/<int:credential>/keys/<int:key>/arrival/",
+        first_call.arrival_section,
+        name="arrival",
+    ),
     path(
         "credentials/<int:credential>/keys/<int:key>/reveal/",
         credentials.reveal_page,

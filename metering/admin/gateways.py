@@ -252,7 +252,15 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     search_fields = ("name",)
     search_help_text = "Words of a name."
     fields = (
-        *("name", "kind", "suspended_at", "accepted_days", "ids_from_callers", "line_format"),
+        *(
+            "name",
+            "kind",
+            "public_url",
+            "suspended_at",
+            "accepted_days",
+            "ids_from_callers",
+            "line_format",
+        ),
         *("event_subject", "event_elements", "counted_records", "kept_attributes"),
         *("check_mode", "key_place", "key_name", "check_refuses_over_quota", "check_fails_open"),
         "signs_claims",

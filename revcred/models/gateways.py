@@ -12,6 +12,8 @@ from django.db.models import Max
 from django.utils import timezone
 
 KEY_NAME = r"^[A-Za-z0-9_-]+\Z"
+# Without quotes, spaces or a query: it stands in samples of code.
+PUBLIC_ADDRESS = r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~%/-]*)?\Z"
 
 
 def max_accepted_days() -> int:
@@ -193,6 +195,21 @@ class Gateway(models.Model):
         db_default=False,
         help_text="Answers then have X-Revcred-Claim: whose the call is, signed, good for"
         " a minute.",
+    )
+    public_url = models.CharField(
+        "public address",
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[
+            RegexValidator(
+                PUBLIC_ADDRESS,
+                "Enter an address such as https://api.example.com/v2/, without a query.",
+            )
+        ],
+        help_text="Where callers reach your API through it, such as https://api.example.com/."
+        " Subscribers see it beside a new key.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

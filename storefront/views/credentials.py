@@ -49,6 +49,7 @@ from storefront.listings import (
 )
 from storefront.refused_calls import RECEIPT_PARAMETER, find_own_receipt
 from storefront.uncounted import group_uncounted, waiting_calls
+from storefront.views.first_call import first_call_context
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
 KEY_IN_STOREFRONT_URL_MESSAGE = (
@@ -174,6 +175,12 @@ def _credential_context(
     """Return what the page shows besides usage."""
     keys = list(credential.keys.select_related("gateway", "use").with_sealed())
     assignments = list(credential.assignments.select_related("subscription__product"))
+    new_key = _new_key(request, keys)
+    callable_keys = [
+        key for key in keys if key.kind == ExternalKey.Kind.KEY and not _is_ended_key(key, now)
+    ]
+    # Nothing is to be called with a credential that ended.
+    is_over = credential.state_at(now, suspended=False) is not Credential.State.ACTIVE
     latest = (
         own_transactions(request.user)
         .standing()
@@ -196,7 +203,13 @@ def _credential_context(
         "permitted": settings.SUBSCRIBER_ACTIONS,
         "suspension": credential.suspensions.at(now).first(),
         "rotation": _rotation(keys, now),
-        "new_key": _new_key(request, keys),
+        "new_key": new_key,
+        "first_call": first_call_context(
+            request,
+            None if is_over else new_key or next(iter(callable_keys), None),
+            now,
+            is_new=new_key is not None,
+        ),
         "password": None
         if has_confirmed_password(request)
         else ConfirmPasswordForm(user=request.user),

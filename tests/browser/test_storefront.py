@@ -142,6 +142,28 @@ def test_a_rotation_ends_with_the_new_key_on_the_screen(page, ada, complaints):
     assert complaints == []
 
 
+def test_the_first_call_with_a_key_arrives_by_itself(page, ada, complaints):
+    maps = ada.customers.get().subscriptions.get()
+    key = "a-key-that-is-new-Y9z8"
+    factories.a_credential(
+        maps.customer, key=key, name="fresh", subscriptions=[maps], holders=[ada]
+    )
+    sign_in(page, ada)
+    page.get_by_role("link", name="fresh").click()
+    expect(page.get_by_text("Waiting for the first call")).to_be_visible()
+    page.clock.fast_forward(4_000)
+    expect(page.get_by_text("Waiting for the first call")).to_be_visible()
+
+    factories.settled(factories.a_call(key, method="GET", path="/maps"))
+    page.clock.fast_forward(4_000)
+
+    expect(page.get_by_text("A call with this key arrived.")).to_be_visible()
+    expect(page.get_by_role("link", name="Its receipt")).to_be_visible()
+    # The figures of the page are not what was loaded.
+    expect(page.locator("#usage")).not_to_have_attribute("aria-busy", "true")
+    assert complaints == []
+
+
 def test_usage_is_drawn_and_another_span_fetched_in_place(page, ada, complaints):
     sign_in(page, ada)
     page.get_by_role("link", name="Geocoding").first.click()

@@ -57,6 +57,7 @@ class Thing:
                 )
                 for name in OWN_KEY_ACTIONS
             },
+            "arrival": reverse("storefront:arrival", args=[self.credential, self.key]),
             "reveal_key": reverse("storefront:reveal_key", args=[self.credential, self.key]),
             "reveal_secret": reverse("storefront:reveal_secret", args=[self.credential, self.key]),
             "subscription": reverse("storefront:subscription", args=[self.subscription]),
@@ -120,6 +121,8 @@ def expected(who, about, page):
     seen = about == OWN or (who == "owner" and about == HELD_BY_OTHERS)
     if who in ("stranger", "staff") or not seen:
         return 404
+    if page == "arrival":
+        return 204  # nothing has arrived
     return 403 if who == "viewer" and page in PAGES_OF_ACTIONS else 200
 
 

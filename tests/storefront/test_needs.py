@@ -163,7 +163,7 @@ def test_what_was_never_used_is_told_after_a_week(browser, customer):
     Credential.objects.filter(name="older").update(created_at=timezone.now())
     [need] = needs_of(browser)
 
-    assert (need.name, need.sentence) == ("old", "It has never been used.")
+    assert (need.name, need.sentence) == ("old", "it has never been used.")
 
 
 def test_a_quota_that_is_used_up_or_will_be_is_told_to_owners(customer):

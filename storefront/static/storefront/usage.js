@@ -253,13 +253,16 @@
 
   document.addEventListener("DOMContentLoaded", begin);
   document.addEventListener("htmx:load", begin);
-  document.addEventListener("htmx:beforeRequest", () => {
+  // Other parts of a page load, too.
+  document.addEventListener("htmx:beforeRequest", (event) => {
     const section = document.getElementById("usage");
-    section?.setAttribute("aria-busy", "true");
-    const place = section?.querySelector("[data-failed]");
-    if (place) place.hidden = true;
+    if (!section?.contains(event.target)) return;
+    section.setAttribute("aria-busy", "true");
+    section.querySelector("[data-failed]").hidden = true;
   });
-  document.addEventListener("htmx:afterSwap", sayTotal);
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id === "usage") sayTotal();
+  });
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, fail);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((each) => each.draw()));
 })();
