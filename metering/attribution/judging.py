@@ -124,10 +124,11 @@ def coverage_condition(product: str, source: str, source_named: str) -> sql.Comp
     )
 
 
-# The rows of `judging` with `last_at`, and with the source that each call belongs to.
-SOURCED_ROWS = sql.SQL("""
+def _sourced_rows(columns: str, rows: str) -> sql.Composed:
+    """Return a SELECT of `rows` with `last_at`, and with the source that each call belongs to."""
+    return sql.SQL("""
             SELECT
-                judging.*,
+                {columns},
                 {last_possible_moment} AS last_at,
                 CASE
                     WHEN source_named IS NOT NULL THEN {named_source_id}
@@ -139,19 +140,72 @@ SOURCED_ROWS = sql.SQL("""
                         LIMIT 1
                     )
                 END AS source_id
-            FROM judging
+            FROM {rows}
             OFFSET 0
 """).format(
-    last_possible_moment=LAST_POSSIBLE_MOMENT,
-    named_source_id=NAMED_SOURCE_ID,
-    fits_path_rule=path_rule_condition("judging.path"),
-    path_rule_order=PATH_RULE_ORDER,
-)
+        columns=sql.SQL(columns),
+        rows=sql.SQL(rows),
+        last_possible_moment=LAST_POSSIBLE_MOMENT,
+        named_source_id=NAMED_SOURCE_ID,
+        fits_path_rule=path_rule_condition("judging.path"),
+        path_rule_order=PATH_RULE_ORDER,
+    )
+
+
+SOURCED_ROWS = _sourced_rows("judging.*", "judging")
 
 
 def judged_cte(name: str = "judged") -> sql.Composed:
-    """Return the CTE that adds the owner, or the reason why there is none, to `judging`."""
-    return sql.SQL("{} AS MATERIALIZED ({})").format(sql.Identifier(name), JUDGED_ROWS)
+    """Return the CTEs that add the owner, or the reason why there is none, to `judging`."""
+    return sql.SQL("{}, {} AS MATERIALIZED ({})").format(
+        ONLY_OWNER_CTE, sql.Identifier(name), JUDGED_ROWS
+    )
+
+
+# Most keys lead to one owner whenever they are used, and a batch names many keys several times.
+# Their owners are looked up once a batch, all else is judged call by call.
+ONLY_OWNER_CTE = sql.SQL("""
+only_owner AS MATERIALIZED (
+    -- in: judging; out: the owner of each key that only ever had this one, and the period in which
+    -- key, credential, assignment and subscription all hold.
+    SELECT
+        asked.fingerprint, asked.gateway_id, key.id AS only_key_id, key.kind AS only_kind,
+        key.credential_id AS only_credential_id, assigned.id AS only_assignment_id,
+        assigned.subscription_id AS only_subscription_id,
+        assigned.customer_id AS only_customer_id, assigned.product_id AS only_product_id,
+        greatest(key.active_from, assigned.active_from) AS only_from,
+        least(key.active_until, assigned.active_until) AS only_until  -- NULLs do not count
+    FROM (
+        SELECT DISTINCT fingerprint, gateway_id FROM judging WHERE fingerprint IS NOT NULL
+    ) asked
+    CROSS JOIN LATERAL (
+        SELECT
+            min(k.id) AS id, min(k.kind) AS kind, min(k.credential_id) AS credential_id,
+            min(k.active_from) AS active_from,
+            min(least(k.active_until, c.revoked_at, c.expires_at)) AS active_until
+        FROM revcred_externalkey k
+        JOIN revcred_credential c ON c.id = k.credential_id
+        WHERE k.fingerprint = asked.fingerprint
+            AND (k.gateway_id IS NULL OR k.gateway_id = asked.gateway_id)
+        HAVING count(*) = 1
+            AND NOT bool_or(EXISTS (
+                SELECT FROM revcred_suspension p WHERE p.credential_id = c.id
+            ))
+    ) key
+    CROSS JOIN LATERAL (
+        SELECT
+            min(a.id) AS id, min(s.id) AS subscription_id, min(s.customer_id) AS customer_id,
+            min(s.product_id) AS product_id,
+            min(greatest(a.active_from, s.active_from)) AS active_from,
+            min(least(a.active_until, s.active_until)) AS active_until
+        FROM revcred_assignment a
+        JOIN revcred_subscription s ON s.id = a.subscription_id
+        WHERE a.credential_id = key.credential_id
+        HAVING count(*) = 1
+    ) assigned
+    WHERE NOT EXISTS (SELECT FROM revcred_product WHERE restricted)
+)
+""")
 
 
 # OFFSET 0 keeps the planner from copying an expression to every place that uses it.
@@ -163,6 +217,7 @@ JUDGED_ROWS = sql.SQL("""
     SELECT
         j.*,
         CASE
+            WHEN j.has_only_owner THEN NULL
             WHEN j.outside THEN {moment_outside}
             WHEN (j.by_name).decides THEN (j.by_name).reason
             WHEN j.fingerprint IS NULL AND j.subscription_named IS NULL THEN {anonymous}
@@ -185,23 +240,50 @@ JUDGED_ROWS = sql.SQL("""
             WHEN {names_disagree_condition} THEN {names_disagree}
         END AS reason,
         CASE
+            WHEN j.has_only_owner THEN j.only_kind
             WHEN (j.by_name).decides THEN {by_name}
             WHEN j.fingerprint IS NULL THEN {by_subscription}
             ELSE key.kind
         END AS matched_by,
-        key.id AS external_key_id,
-        CASE WHEN (j.by_name).decides THEN (j.by_name).credential_id ELSE key.credential_id END
-            AS credential_id,
-        coalesce(assigned.assignment_id, (j.by_name).assignment_id) AS assignment_id,
-        coalesce(assigned.subscription_id, named_subscription.id, (j.by_name).subscription_id)
-            AS subscription_id,
-        coalesce(assigned.customer_id, named_subscription.customer_id, (j.by_name).customer_id)
-            AS customer_id,
-        coalesce(assigned.product_id, named_subscription.product_id, (j.by_name).product_id)
-            AS product_id
+        CASE WHEN j.has_only_owner THEN j.only_key_id ELSE key.id END AS external_key_id,
+        CASE
+            WHEN j.has_only_owner THEN j.only_credential_id
+            WHEN (j.by_name).decides THEN (j.by_name).credential_id
+            ELSE key.credential_id
+        END AS credential_id,
+        CASE
+            WHEN j.has_only_owner THEN j.only_assignment_id
+            ELSE coalesce(assigned.assignment_id, (j.by_name).assignment_id)
+        END AS assignment_id,
+        CASE
+            WHEN j.has_only_owner THEN j.only_subscription_id
+            ELSE coalesce(
+                assigned.subscription_id, named_subscription.id,
+                (j.by_name).subscription_id
+            )
+        END AS subscription_id,
+        CASE
+            WHEN j.has_only_owner THEN j.only_customer_id
+            ELSE coalesce(
+                assigned.customer_id, named_subscription.customer_id,
+                (j.by_name).customer_id
+            )
+        END AS customer_id,
+        CASE
+            WHEN j.has_only_owner THEN j.only_product_id
+            ELSE coalesce(
+                assigned.product_id, named_subscription.product_id,
+                (j.by_name).product_id
+            )
+        END AS product_id
     FROM (
         SELECT
             sourced.*,
+            coalesce(
+                outside IS NOT TRUE AND subscription_named IS NULL AND names IS NULL
+                AND only_from <= last_at AND (only_until IS NULL OR last_at < only_until),
+                false
+            ) AS has_only_owner,
             -- A call with a key compares the present name below, without a look-up. It needs this
             -- one only if there are former names, which is evaluated once a statement.
             CASE
@@ -225,7 +307,7 @@ JUDGED_ROWS = sql.SQL("""
     LEFT JOIN LATERAL (
         SELECT k.id, k.kind, k.credential_id
         FROM revcred_externalkey k
-        WHERE k.fingerprint = j.fingerprint
+        WHERE NOT j.has_only_owner AND k.fingerprint = j.fingerprint
             AND (k.gateway_id IS NULL OR k.gateway_id = j.gateway_id)
             AND k.active_from <= j.last_at
             AND (
@@ -258,7 +340,7 @@ JUDGED_ROWS = sql.SQL("""
                     AND (p.active_until IS NULL OR j.last_at < p.active_until)
             ) AS credential_valid
         FROM revcred_credential c
-        WHERE c.id = coalesce(external_key.credential_id, (
+        WHERE NOT j.has_only_owner AND c.id = coalesce(external_key.credential_id, (
             SELECT o.id FROM revcred_credential o WHERE o.public_id = {public_id}
         ))
     ) key ON true
@@ -324,7 +406,11 @@ JUDGED_ROWS = sql.SQL("""
     public_id=public_id_in_sql("j.fingerprint"),
     names_disagree_condition=NAMES_DISAGREE_CONDITION,
     named_subscription_id=NAMED_SUBSCRIPTION_ID,
-    sourced_rows=SOURCED_ROWS,
+    sourced_rows=_sourced_rows(
+        "judging.*, only_key_id, only_kind, only_credential_id, only_assignment_id,"
+        " only_subscription_id, only_customer_id, only_product_id, only_from, only_until",
+        "judging LEFT JOIN only_owner USING (fingerprint, gateway_id)",
+    ),
     candidate_is_covered=coverage_condition(
         "candidate.product_id", "j.source_id", "j.source_named"
     ),

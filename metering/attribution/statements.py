@@ -24,15 +24,22 @@ LIVE_CALL_MAX_AGE = "1 hour"
 
 
 # Due deliveries that were never attempted, with about {max_transactions} transactions.
-# SKIP LOCKED leaves to other workers what they have taken, and LIMIT bounds how many rows are
-# locked, since the sum is known only afterwards.
+# SKIP LOCKED leaves to other workers what they have taken. What is locked is taken, nearly: the
+# sum is known only afterwards, so that LIMIT comes from the size of those that are due first.
 UNTRIED_DELIVERIES = sql.SQL("""
     SELECT id FROM (
         SELECT id, sum(transactions) OVER (ORDER BY next_try_at, id) - transactions AS before
         FROM (
             SELECT id, next_try_at, transactions FROM metering_delivery
             WHERE next_try_at <= clock_timestamp() AND attempts = 0 AND last_error = ''
-            ORDER BY next_try_at LIMIT 1000
+            ORDER BY next_try_at LIMIT (
+                SELECT least(1000, 1 + {max_transactions} / greatest(1, avg(transactions)))
+                FROM (
+                    SELECT transactions FROM metering_delivery
+                    WHERE next_try_at <= clock_timestamp() AND attempts = 0 AND last_error = ''
+                    ORDER BY next_try_at LIMIT 50
+                ) sample
+            )
             FOR UPDATE SKIP LOCKED
         ) locked
     ) counted
@@ -111,11 +118,10 @@ WITH taken AS MATERIALIZED (
     DELETE FROM metering_delivery WHERE id = ANY (ARRAY({deliveries}))
     RETURNING id, gateway_id, received_at, transactions, rejected, passed_over, body
 ), item AS MATERIALIZED (
-    -- in: taken; out: one row a call. Of calls with one dedup key the first to arrive is is_first.
+    -- in: taken; out: one row a call.
     SELECT
-        coalesce(call.made_id, time_ordered_id()) AS id, c.gateway_id, c.received_at, call.*,
-        row_number() OVER same = 1 AS is_first,
-        first_value(call.content_hash) OVER same AS first_content_hash
+        coalesce(call.made_id, time_ordered_id()) AS id, c.gateway_id, c.received_at,
+        c.id AS delivery, call.*
     FROM taken c CROSS JOIN LATERAL ROWS FROM (
         json_to_recordset(c.body::json) AS (
             made_id uuid, dedup_key uuid, shared_id uuid, content_hash uuid, transaction_id text,
@@ -126,42 +132,50 @@ WITH taken AS MATERIALIZED (
         made_id, dedup_key, shared_id, content_hash, transaction_id, occurred_at, fingerprint, hint,
         {facts}, undated, outside, similar_fingerprint, oddities, place
     )
-    WINDOW same AS (PARTITION BY call.dedup_key ORDER BY c.received_at, c.id, call.place)
+), first AS MATERIALIZED (
+    -- in: item; out: of the calls of each dedup key the first to arrive. Without the facts of the
+    -- call, since what is sorted is copied.
+    SELECT DISTINCT ON (dedup_key)
+        dedup_key, shared_id, id, content_hash, occurred_at, received_at
+    FROM item ORDER BY dedup_key, received_at, delivery, place
 ), remembered AS (
-    -- in: the first call of each dedup key; out: rows that are new, and rows that stood before
-    -- with another content hash. A plain repeat is not returned. The order by dedup key keeps two
-    -- workers from waiting for each other's rows.
+    -- in: first; out: rows that are new, and rows that stood before with another content hash. A
+    -- plain repeat is not returned. The order by dedup key keeps two workers from waiting for each
+    -- other's rows.
     INSERT INTO metering_seentransaction AS standing
         (dedup_key, shared_id, transaction, content_hash, occurred_at, received_at)
     SELECT dedup_key, shared_id, id, content_hash, occurred_at, received_at
-    FROM item WHERE is_first ORDER BY dedup_key
+    FROM first ORDER BY dedup_key
     ON CONFLICT (dedup_key) DO UPDATE SET content_hash = standing.content_hash
         WHERE standing.content_hash <> excluded.content_hash
     RETURNING dedup_key, transaction, content_hash
-), compared AS MATERIALIZED (
-    -- in: item; out: the same with is_new, is_conflicting and the transaction that stands. Where
-    -- `remembered` has no row, the first call is a repeat and so are those after it.
+), judging AS MATERIALIZED (
+    -- in: item, remembered; out: the new calls, with the columns that `judged_cte` and its users
+    -- expect. Ids are unique, so that they tell the first call of a dedup key from its repeats.
+    SELECT
+        item.*, NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
+        NULL::bigint AS claim_id, NULL::uuid AS corrects
+    FROM item JOIN remembered r ON r.transaction = item.id
+), repeated AS MATERIALIZED (
+    -- in: item, first, remembered; out: the other calls, with the transaction that stands and its
+    -- content hash. Where `remembered` has no row, the first call is a plain repeat of it.
+    SELECT
+        item.id, item.dedup_key, r.transaction AS standing,
+        item.content_hash <> coalesce(r.content_hash, first.content_hash) AS is_conflicting
+    FROM item
+    JOIN first ON first.dedup_key = item.dedup_key
+    LEFT JOIN remembered r ON r.dedup_key = item.dedup_key
+    WHERE r.transaction IS DISTINCT FROM item.id
+), conflicting AS MATERIALIZED (
+    -- in: repeated, item; out: calls sent before with another content, with the transaction that
+    -- stands.
     SELECT
         item.*,
-        is_first AND r.transaction = item.id AS is_new,
-        item.content_hash <> coalesce(r.content_hash, first_content_hash) AS is_conflicting,
-        r.transaction AS standing
-    FROM item LEFT JOIN remembered r ON r.dedup_key = item.dedup_key
-), judging AS (
-    -- in: compared; out: the new calls, with the columns that `judged_cte` and its users expect.
-    SELECT
-        compared.*, NULL::timestamptz AS quarantined_at, NULL::text AS quarantine_reason,
-        NULL::bigint AS claim_id, NULL::uuid AS corrects
-    FROM compared WHERE is_new
-), conflicting AS (
-    -- in: compared; out: calls sent before with another content, with the transaction that stands.
-    SELECT
-        compared.*,
         coalesce(standing, (
             SELECT seen.transaction FROM metering_seentransaction seen
-            WHERE seen.dedup_key = compared.dedup_key
+            WHERE seen.dedup_key = repeated.dedup_key
         )) AS transaction
-    FROM compared WHERE is_conflicting
+    FROM repeated JOIN item ON item.id = repeated.id WHERE is_conflicting
 ), conflict AS (
     -- in: conflicting; out: nothing, their content is kept for whoever runs the gateway.
     INSERT INTO metering_conflict (transaction, gateway_id, transaction_id, received_at, content)
@@ -200,27 +214,29 @@ WITH taken AS MATERIALIZED (
     GROUP BY hour, gateway_id ORDER BY hour, gateway_id
     {add_to_intake_stats}
 ), {key_seen_cte}, gateway_seen AS (
-    -- in: item; out: nothing, when the gateways were last seen and how far ahead their clocks are.
-    -- Only calls of LIVE_CALL_MAX_AGE say something of the clock. A gateway that another worker
-    -- has locked is skipped: it is written again within seconds, and nobody should wait for it.
+    -- in: taken, item; out: nothing, when the gateways were last seen and how far ahead their
+    -- clocks are. Only calls of LIVE_CALL_MAX_AGE say something of the clock. A gateway that
+    -- another worker has locked is skipped: it is written again within seconds, and nobody should
+    -- wait for it.
     UPDATE revcred_gateway g
-    SET last_seen_at = seen.at, clock_ahead = coalesce(seen.ahead, g.clock_ahead)
+    SET
+        last_seen_at = seen.at,
+        clock_ahead = coalesce((
+            SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY occurred_at - received_at)
+            FROM item
+            WHERE gateway_id = g.id AND undated IS NOT TRUE
+                AND occurred_at > received_at - interval '{live_call_max_age}'
+        ), g.clock_ahead)
     FROM (
-        SELECT
-            gateway_id, max(received_at) AS at,
-            percentile_cont(0.5) WITHIN GROUP (ORDER BY occurred_at - received_at) FILTER (
-                WHERE undated IS NOT TRUE
-                    AND occurred_at > received_at - interval '{live_call_max_age}'
-            ) AS ahead
-        FROM item GROUP BY gateway_id
+        SELECT gateway_id, max(received_at) AS at FROM taken
+        WHERE transactions > 0 GROUP BY gateway_id
     ) seen
-    WHERE g.id = seen.gateway_id
-        AND g.id IN (
-            SELECT l.id FROM revcred_gateway l
-            WHERE l.id IN (SELECT gateway_id FROM item)
-            ORDER BY l.id FOR NO KEY UPDATE SKIP LOCKED
-        )
-        AND (g.last_seen_at IS NULL OR g.last_seen_at < seen.at - interval '5 seconds')
+    WHERE g.id = (
+        SELECT l.id FROM revcred_gateway l
+        WHERE l.id = seen.gateway_id
+            AND (l.last_seen_at IS NULL OR l.last_seen_at < seen.at - interval '5 seconds')
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
 )
 SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM item)
 """)

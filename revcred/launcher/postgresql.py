@@ -34,7 +34,10 @@ SERVER_SETTINGS = {
     "unix_socket_permissions": "0700",
     "max_connections": "100",
     "shared_buffers": "256MB",
-    "max_wal_size": "2GB",
+    # After a checkpoint the first change of each page is logged with the whole page: see
+    # "PostgreSQL under much traffic" in docs/operating.md.
+    "max_wal_size": "16GB",
+    "checkpoint_timeout": "30min",
     # Compiling takes longer than the short statements that it would speed up.
     "jit": "off",
     # Details of errors and the statements behind them may hold what customers sent.

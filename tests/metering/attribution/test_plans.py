@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 
 from metering.attribution.processing import process_deliveries
+from metering.attribution.statements import process_untried_statement
 from metering.inbox.intake import accept_calls
 from metering.models import Transaction
 from revcred.fingerprints import fingerprint
@@ -83,3 +84,24 @@ def test_no_table_is_read_whole_after_it_has_grown():
     assert Transaction.objects.count() == 2 * CALLED
     read = rows_read_whole() - before
     assert {name: rows for name, rows in read.items() if rows >= CREDENTIALS} == {}
+
+
+def nodes(node):
+    yield node
+    for each in node.get("Plans", ()):
+        yield from nodes(each)
+
+
+def test_no_batch_is_compared_row_by_row_with_another():
+    """The planner believes that an empty inbox gives one call, whatever comes later."""
+    with owner_cursor() as cursor:
+        cursor.execute(TAKE_TABLES_FOR_EMPTY)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {process_untried_statement(5_000)}", {})
+        plan = cursor.fetchone()[0][0]["Plan"]
+
+    loops = [node for node in nodes(plan) if node["Node Type"] == "Nested Loop"]
+    again = {each.get("CTE Name") for loop in loops for each in nodes(loop["Plans"][1])}
+    assert loops
+    assert again == {None}

@@ -7,10 +7,12 @@ from functools import cached_property
 from random import Random
 from time import sleep
 
+import psycopg
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.db.transaction import atomic
 from django.utils import timezone
+from psycopg import sql
 
 from metering import tasks
 from metering.attribution import processing
@@ -32,6 +34,7 @@ from metering.attribution.rules_by_name import (
     PastName,
     owner_by_name,
 )
+from metering.attribution.statements import UNTRIED_DELIVERIES
 from metering.bells import inbox_bell
 from metering.inbox.intake import accept_calls
 from metering.management.commands.verify_usage import usage_differences_between
@@ -602,6 +605,20 @@ def test_a_batch_has_no_more_transactions_than_allowed(credential, gateway):
 
     assert process_deliveries(max_transactions=5) == 2
     assert Delivery.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_worker_takes_what_the_first_has_not(credential, gateway):
+    for _ in range(10):
+        accept_calls(gateway, [factories.a_call("the-key-of-the-tests") for _ in range(2)])
+    taken = UNTRIED_DELIVERIES.format(max_transactions=sql.Literal(4)).as_string()
+
+    with psycopg.connect(connection.connection.info.dsn) as first_worker:
+        first = first_worker.execute(taken).fetchall()
+        assert process_deliveries(max_transactions=4) == 2
+
+    assert len(first) == 2
+    assert {delivery for (delivery,) in first} <= set(Delivery.objects.values_list("pk", flat=True))
 
 
 def test_a_delivery_in_which_everything_was_rejected_is_counted(gateway):
