@@ -38,8 +38,10 @@ logger = logging.getLogger(__name__)
 # A larger group would make the first of its gateways wait for the last, and a failed group is
 # written again row by row.
 MAX_ENTRIES_PER_COMMIT = 500
-# Where several gateways wait, so that one with few small posts need not wait for large ones.
-MAX_SHARED_COMMIT_CHARACTERS = 100_000
+# A gateway with few small posts that comes meanwhile waits for this commit, and for its own.
+MAX_COMMIT_CHARACTERS = 200_000
+# Of a POST that takes the event loop milliseconds to read, whose turn is always waited for.
+LARGE_POST_BYTES = 5_000
 
 T = TypeVar("T")
 WaitingRow = tuple[DeliveryRow, asyncio.Future[None]]
@@ -85,13 +87,12 @@ class AsyncGroupCommit:
         """Take the rows of the next commit off the queue: those of all gateways in turn."""
         group: list[WaitingRow] = []
         characters = 0
-        is_shared = self._waiting.count_gateways() > 1
         while self._waiting and len(group) < MAX_ENTRIES_PER_COMMIT:
             for _ in range(self._waiting.count_gateways()):
                 row, committed = self._waiting.pop()
                 group.append((row, committed))
                 characters += len(row.body)
-            if is_shared and characters > MAX_SHARED_COMMIT_CHARACTERS:
+            if characters > MAX_COMMIT_CHARACTERS:
                 break
         return group
 
@@ -140,8 +141,11 @@ class EventLoopDoors:
             # Before the body is there, so that turning away costs next to nothing.
             with self._in_flight.slot(gateway_id or NOBODY):
                 # The body before all else: some clients read no answer until they have sent it.
-                intake = Intake(ReceivedPost(path, headers, await receive()), dialect)
-                if self._in_flight.is_shared():
+                body = await receive()
+                intake = Intake(ReceivedPost(path, headers, body), dialect)
+                # Also of a gateway that posts alone: what others send meanwhile, and the answers to
+                # what is committed, would wait for all of its POSTs.
+                if len(body) > LARGE_POST_BYTES or self._in_flight.is_shared():
                     await self._turns.wait_for_turn(gateway_id or NOBODY)
                 answer = await self._run(intake.steps())
         except (AuthenticationFailed, SlowDown) as error:

@@ -5,11 +5,17 @@ import json
 from contextlib import ExitStack
 
 import pytest
+from rest_framework.exceptions import AuthenticationFailed
 
 from metering.api import authentication, concurrency
 from metering.api.concurrency import NOBODY, ConcurrencyLimiter, FairTurns, InFlightRequests
 from metering.api.errors import SlowDown
-from metering.api.event_loop_doors import MAX_SHARED_COMMIT_CHARACTERS, AsyncGroupCommit
+from metering.api.event_loop_doors import (
+    LARGE_POST_BYTES,
+    MAX_COMMIT_CHARACTERS,
+    AsyncGroupCommit,
+    EventLoopDoors,
+)
 from metering.inbox.group_commit import DeliveryRow
 from tests.metering.api.conftest import LoopClient
 
@@ -123,13 +129,49 @@ def test_a_small_post_is_committed_before_most_of_the_large_ones_that_came_first
 
     async def commit_all():
         queue = AsyncGroupCommit(commit_rows)
-        large = [DeliveryRow(GREEDY, 1, 0, "x" * MAX_SHARED_COMMIT_CHARACTERS)] * 5
+        large = [DeliveryRow(GREEDY, 1, 0, "x" * MAX_COMMIT_CHARACTERS)] * 5
         small = [DeliveryRow(MODEST, 1, 0, "x")] * 2
         await asyncio.gather(*map(queue.commit, [*large, *small]))
 
     asyncio.run(commit_all())
 
-    assert groups == [[GREEDY, MODEST], [GREEDY, MODEST], [GREEDY, GREEDY, GREEDY]]
+    assert groups == [[GREEDY, MODEST], [GREEDY, MODEST], [GREEDY, GREEDY], [GREEDY]]
+
+
+class ReadingDoors(EventLoopDoors):
+    """Doors that note in which iteration of the event loop they read a POST."""
+
+    def __init__(self):
+        super().__init__()
+        self.iteration, self.read_in = 0, []
+
+    async def _run(self, steps):
+        self.read_in.append(self.iteration)
+        raise AuthenticationFailed
+
+    def count_iterations(self):
+        self.iteration += 1
+        asyncio.get_running_loop().call_soon(self.count_iterations)
+
+
+def iterations_with_posts(body, count):
+    """Return how many iterations of the loop read so many POSTs that come together."""
+
+    async def receive():
+        return body
+
+    async def post_all():
+        doors = ReadingDoors()
+        doors.count_iterations()
+        await asyncio.gather(*(doors.answer("/v1/transactions", {}, receive) for _ in range(count)))
+        return len(set(doors.read_in))
+
+    return asyncio.run(post_all())
+
+
+def test_between_two_large_posts_the_event_loop_does_all_else():
+    assert iterations_with_posts(b"x" * (LARGE_POST_BYTES + 1), 10) == 10
+    assert iterations_with_posts(b"x", 10) == 1
 
 
 def test_rejections_of_one_sender_pause_once_there_are_many(monkeypatch):
