@@ -1,11 +1,13 @@
 """Pages in a real Chromium: they fit into the window, show the focus and follow the theme."""
 
+import re
+
 import pytest
 from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import expect
 
-from revcred.models import Credential, Membership, Subscription
+from revcred.models import Credential, Customer, Membership, Product, Subscription
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -155,3 +157,31 @@ def test_whatever_has_the_focus_shows_it(open_as):
             unseen.append(page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))
 
     assert unseen == []
+
+
+def test_every_field_picker_and_column_has_a_name(open_as, owner):
+    page = open_as(factories.an_admin())
+    changes = [
+        reverse(f"admin:revcred_{name}_change", args=[thing.pk])
+        for name, thing in (
+            ("customer", Customer.objects.get()),
+            ("product", Product.objects.get()),
+            ("credential", Credential.objects.get()),
+        )
+    ]
+    for address in [reverse("admin:revcred_credential_add"), *changes]:
+        page.goto(address)
+        # Pickers are made once the page is there.
+        for picker in page.locator(".admin-autocomplete:not([name*=__prefix__])").all():
+            expect(picker.locator("+ .select2-container")).to_be_attached()
+        for role in ("combobox", "searchbox", "checkbox", "listbox", "columnheader"):
+            for found in page.locator("#content-main").get_by_role(role).all():
+                expect(found).to_have_accessible_name(re.compile(r"\w"))
+
+
+def test_links_among_other_words_are_underlined(open_as, owner):
+    page = open_as(factories.an_admin())
+    page.goto(reverse("admin:revcred_credential_change", args=[Credential.objects.get().pk]))
+
+    for link in (page.locator(".breadcrumbs a").first, page.locator("h2.of a").first):
+        expect(link).to_have_css("text-decoration-line", "underline")
