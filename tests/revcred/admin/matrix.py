@@ -103,6 +103,7 @@ class World:
         )
         self.suspended = factories.a_credential(self.customer, key="a-key-of-the-matrix-2")
         factories.credentials.suspend_credential(credential=self.suspended, by=None)
+        self.unused = factories.a_credential(self.customer, key="a-key-of-the-matrix-3")
         self.request = CredentialRequest.objects.create(
             customer=self.customer,
             subscription=self.subscription,
@@ -485,7 +486,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_credential_suspend": one("credential"),
         "revcred_credential_resume": one("suspended"),
         "revcred_credential_revoke": one("credential", reason="Lost"),
-        "revcred_credential_delete-mistake": one("suspended"),
+        "revcred_credential_delete-mistake": one("unused"),
         "revcred_credential_move": one("credential", **move),
         "revcred_credential_assign": one("credential", **to),
         "revcred_credential_unassign": one("credential", subscription=world.subscription.pk),
