@@ -4,6 +4,7 @@ import random
 import time
 
 import psycopg
+import pytest
 
 from tests.journeys.conftest import KEY
 
@@ -144,6 +145,7 @@ def test_whatever_is_killed_no_row_is_lost_doubled_or_half(stack):
     assert ask(stack, COUNTED, number, name) == (0, 0, 0, ROWS)
 
 
+@pytest.mark.long
 def test_whatever_is_killed_each_call_of_a_list_counts_once(stack):
     dice = random.Random(2)
     number = int(shell(stack, RECEIVE_USAGE.format(rows=CALLS, key=KEY)))
