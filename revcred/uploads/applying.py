@@ -77,8 +77,10 @@ def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
         sealing = stack.enter_context(_BackgroundSealing(upload)) if plan.seals_keys else None
         if (upload.to_do or 0) - upload.done > MIN_ROWS_PER_CHUNK:
             _write_in_turns(upload, plan, sealing, on_progress)
-        elif chunk := _next_chunk(upload, sealing, after=upload.after, most=MIN_ROWS_PER_CHUNK):
-            ChunkWriter(upload, plan, is_alone=True).write(chunk)
+            return
+        writer = ChunkWriter(upload, plan, is_alone=True)
+        while chunk := _next_chunk(upload, sealing, after=upload.after, most=MIN_ROWS_PER_CHUNK):
+            writer.write(chunk)
             on_progress(upload)
             stop_if_asked(upload)
 

@@ -134,6 +134,16 @@ def test_many_chunks_are_applied_and_their_progress_is_true(applied, acme, monke
     assert revealed(Credential.objects.get(name="Number 49"), "secret") == "secret-000049"
 
 
+def test_no_row_is_left_out_where_the_number_of_rows_is_not_known(uploaded, acme, monkeypatch):
+    monkeypatch.setattr(applying, "MIN_ROWS_PER_CHUNK", 2)
+    upload = uploaded(many(5))
+    actions.apply_upload(upload=upload, by=factories.an_admin(), all_or_nothing=False)
+    Upload.objects.update(to_do=None)
+    worked(upload)
+
+    assert (upload.state, upload.outcome) == ("applied", {"create": 5, "meanwhile": 0})
+
+
 def test_a_change_leaves_what_is_blank_as_it_was(applied, acme, maps):
     made = factories.a_credential(
         acme, "the-key-of-orders", "old", name="Orders", tags=["a"], subscriptions=[maps]
