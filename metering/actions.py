@@ -1,13 +1,18 @@
-"""Actions on gateways' tokens, deliveries in the inbox, and discovered sources."""
+"""Actions on gateways' tokens and formats, deliveries in the inbox, and discovered sources."""
 
 from collections.abc import Iterable
+from typing import Any
 
+from django.db import IntegrityError
+from django.db.models import Max
 from django.db.models.functions import Least, Now
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
+from metering.api.line_formats.built_in import BUILT_IN_BY_NAME
+from metering.api.line_formats.definition import FormatDefinition, definition_as_data
 from metering.bells import inbox_bell
-from metering.models import Delivery, DiscoveredSource, GatewayToken
+from metering.models import Delivery, DiscoveredSource, GatewayToken, LineFormat
 from revcred.actions.subscriptions import announce_paths_changed
 from revcred.models import AuditEvent, Gateway, Source, User
 
@@ -41,6 +46,69 @@ def revoke_gateway_token(*, token: GatewayToken, by: User | None) -> None:
     details = {"token": str(token), "name": token.name}
     verb = AuditEvent.Verb.TOKEN_REVOKED
     AuditEvent.objects.record(verb, target=token.gateway, by=by, details=details)
+
+
+class NameOfBuiltInFormat(ValueError):
+    """A built-in format has this name."""
+
+    def __init__(self) -> None:
+        super().__init__("A built-in format has this name. Choose another one.")
+
+
+class SavedMeanwhile(Exception):
+    """Somebody else saved a version of the format at the same moment."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else saved this format just now. Look at it, and save again.")
+
+
+@atomic
+def save_line_format(
+    *,
+    name: str,
+    definition: FormatDefinition,
+    by: User | None,
+    gateway: Gateway | None = None,
+) -> LineFormat:
+    """Save a version of an own format, and return it. An unchanged definition makes none.
+
+    Every gateway that has the format reads its lines by it within seconds; `gateway` has it from
+    now on.
+
+    Raises:
+        NameOfBuiltInFormat: a built-in format has the name.
+        SavedMeanwhile: a version was saved at the same moment.
+    """
+    if name in BUILT_IN_BY_NAME:
+        raise NameOfBuiltInFormat
+    saved = LineFormat.objects.filter(name=name).order_by("-version").first()
+    data = definition_as_data(definition)
+    if saved is None or saved.definition != data:
+        saved = _add_version(name, data, by)
+    if gateway is not None and gateway.line_format != name:
+        changed = {"format of its lines": {"old": gateway.line_format or None, "new": name}}
+        gateway.line_format = name
+        gateway.save(update_fields=["line_format"])
+        details = {"changed": changed}
+        AuditEvent.objects.record(AuditEvent.Verb.CHANGED, target=gateway, by=by, details=details)
+    return saved
+
+
+def _add_version(name: str, data: dict[str, Any], by: User | None) -> LineFormat:
+    of_name = LineFormat.objects.filter(name=name)
+    latest = of_name.aggregate(latest=Max("version", default=0))["latest"]
+    try:
+        with atomic():
+            saved = LineFormat.objects.create(
+                name=name, version=latest + 1, definition=data, saved_by=by.email if by else ""
+            )
+    except IntegrityError as error:
+        raise SavedMeanwhile from error
+    verb = AuditEvent.Verb.CHANGED if latest else AuditEvent.Verb.CREATED
+    gateways = list(Gateway.objects.filter(line_format=name).values_list("name", flat=True))
+    details = {"version": saved.version, "gateways": gateways}
+    AuditEvent.objects.record(verb, target=saved, by=by, details=details)
+    return saved
 
 
 @atomic

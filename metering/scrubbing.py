@@ -118,7 +118,7 @@ SCRUBBED_TABLES = (
         table="metering_quarantined", texts=CALL_TEXT_COLUMNS, objects=("metadata", "names")
     ),
     ScrubbedTable(table="metering_conflict", texts=("transaction_id",), objects=("content",)),
-    ScrubbedTable(table="metering_rejection", texts=("transaction_id", "field", "message")),
+    ScrubbedTable(table="metering_rejection", texts=("transaction_id", "field", "message", "item")),
     ScrubbedTable(table="metering_discoveredsource", texts=("name",)),
     ScrubbedTable(table="metering_idempotentpost", key=("key_hash",), objects=("answer",)),
     ScrubbedTable(table="metering_delivery", calls="body"),

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from metering.attribution.hypothetical import HypotheticalCall, JudgedCall, judge_calls
 from metering.inbox.calls import Call, encode_call
-from metering.inbox.redaction import WithheldSecrets
+from metering.inbox.redaction import NOTHING_WITHHELD, WithheldSecrets
 from metering.inbox.rejections import RejectedItem, redacted_rejection
 from metering.ledger.receipts import HistoryEntry, Receipt, ReceiptState, receipt_fields_of_call
 from metering.models import QuarantineReason, TrialCall
@@ -58,11 +58,6 @@ def keep_trial_calls(
 
     The first MAX_TRIAL_CALLS_PER_POST are kept.
     """
-    stored = [
-        msgspec.json.decode(encode_call(gateway.pk, call, withheld)[3], type=Call)
-        for call in calls[:MAX_TRIAL_CALLS_PER_POST]
-    ]
-    judged = judge_calls([_hypothetical(gateway, call) for call in stored])
     rows = [
         TrialCall(
             gateway=gateway,
@@ -72,7 +67,9 @@ def keep_trial_calls(
             call=_as_json(call),
             verdict=asdict(verdict),
         )
-        for call, verdict in zip(stored, judged, strict=True)
+        for call, verdict in judge_unstored(
+            gateway, calls[:MAX_TRIAL_CALLS_PER_POST], withheld=withheld
+        )
     ]
     rows += [
         _rejected_call(gateway, token_id, item, withheld=withheld, at=at)
@@ -80,6 +77,17 @@ def keep_trial_calls(
     ]
     TrialCall.objects.bulk_create(rows)
     return rows[0].pk if rows else UUID(int=0)
+
+
+def judge_unstored(
+    gateway: Gateway, calls: Sequence[Call], *, withheld: WithheldSecrets = NOTHING_WITHHELD
+) -> list[tuple[Call, JudgedCall]]:
+    """Return each call as the inbox would store it, without its key, and the verdict on it."""
+    stored = [
+        msgspec.json.decode(encode_call(gateway.pk, call, withheld)[3], type=Call) for call in calls
+    ]
+    judged = judge_calls([_hypothetical(gateway, call) for call in stored])
+    return list(zip(stored, judged, strict=True))
 
 
 def find_trial_receipts(gateway: Gateway, transaction_id: str) -> list[Receipt]:

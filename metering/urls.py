@@ -11,6 +11,7 @@ from metering.agent.pages import (
 from metering.api.metrics import metrics_view
 from metering.api.receipts import TransactionReceiptView
 from metering.api.registered_doors import DOORS, MANAGEMENT_ROOTS, METERING_ROOTS
+from metering.api.rejected_list import RejectionsView
 from metering.api.revenium.keys import ProductKeyView, ResolveKeyView
 from metering.api.revenium.nowhere import (
     ManagementApiView,
@@ -40,6 +41,7 @@ urlpatterns = [
         TransactionReceiptView.as_view(),
         name="receipt",
     ),
+    path("v1/rejections", RejectionsView.as_view(), name="rejections"),
     path("v1/verify", VerifyView.as_view(), name="verify"),
     path("v1/auth", ForwardAuthView.as_view(), name="forward_auth"),
     path("v1/auth/<path:called>", ForwardAuthView.as_view(schema=None)),

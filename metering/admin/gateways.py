@@ -14,11 +14,12 @@ from django.utils.http import urlencode
 from django.utils.text import capfirst
 
 from metering import actions
-from metering.admin import trials
+from metering.admin import line_tester, trials
 from metering.api.line_formats.choosing import format_choices
 from metering.models import GatewayToken, IntakeStats, RefusedCall, Rejection
 from metering.models.gateways import is_well_formed_gateway_token
 from metering.recent_calls import calls_reported_lately
+from metering.retrying import kept_items, read_again, retry_rejections
 from metering.verification import figures
 from revcred.admin.products import NameSearchMixin
 from revcred.admin_toolkit import confirmation
@@ -134,6 +135,41 @@ class RevokeGatewayTokenForm(ActionForm):
         token = self.cleaned_data["token"]
         actions.revoke_gateway_token(token=token, by=by)
         return f"The token {token} has been revoked."
+
+
+class RetryRejectionsForm(ActionForm):
+    """Try a gateway's rejected items again."""
+
+    title = "Try rejected items again"
+    button = "Try them again"
+    is_destructive = True  # asked first: it counts calls
+    explanation = (
+        "Items are read as on arrival, by the format and settings that hold now. Items that fit are"
+        " counted, also if their gateway sent them again: then only once."
+    )
+
+    code = forms.ChoiceField(required=False, label="Rejected because of")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        kept = kept_items(self.target).order_by("code").values_list("code").annotate(Count("pk"))
+        field: Any = self.fields["code"]
+        field.choices = [("", "Any reason"), *((code, f"{code} ({n:,})") for code, n in kept)]
+
+    def effects(self) -> list[confirmation.Effect]:
+        rejections = kept_items(self.target, code=self.cleaned_data["code"])
+        found = read_again(rejections, self.target, timezone.now())
+        counted = confirmation.counted(len(found.accepted), "call")
+        others = confirmation.counted(len(found.rejected), "item")
+        sentence = f"From now on, {counted} of them are counted. {others} would still be rejected."
+        return [confirmation.Effect(sentence)]
+
+    def perform(self, by: User) -> str:
+        found = retry_rejections(gateway=self.target, code=self.cleaned_data["code"], by=by)
+        return (
+            f"{confirmation.counted(len(found.accepted), 'call')} accepted,"
+            f" {confirmation.counted(len(found.rejected), 'item')} still rejected."
+        )
 
 
 # By setting of a gateway: how the next calls are counted once it has changed.
@@ -271,6 +307,8 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
         "issue-token": IssueGatewayTokenForm,
         "revoke-token": RevokeGatewayTokenForm,
+        "retry-rejections": RetryRejectionsForm,
+        "save-format": line_tester.SaveFormatForm,
     }
 
     @admin.display(description="valid tokens")
@@ -356,6 +394,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
                 ("try/", self._try, "revcred_gateway_try"),
                 ("try/latest/", self._latest_trials, "revcred_gateway_try-latest"),
                 ("try/<str:trial_id>/", self._trial, "revcred_gateway_trial"),
+                ("lines/", self._lines, "revcred_gateway_lines"),
             )
         ]
         return own + super().get_urls()
@@ -369,6 +408,14 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
     def _trial(self, request: HttpRequest, gateway_id: int, trial_id: str) -> HttpResponse:
         gateway = self._viewed(request, gateway_id)
         return trials.trial_receipt_page(request, self.admin_site, gateway, trial_id)
+
+    def _lines(self, request: HttpRequest, gateway_id: int) -> HttpResponse:
+        gateway = self._viewed(request, gateway_id)
+        # It tells whose a key is, as the page of a hypothetical call does.
+        user: Any = request.user
+        if not user.has_perm("revcred.view_credential"):
+            raise PermissionDenied
+        return line_tester.lines_page(request, self.admin_site, gateway)
 
     def _viewed(self, request: HttpRequest, gateway_id: int) -> Gateway:
         """Return the gateway, if the user may see it and the calls that it reports."""
@@ -447,7 +494,7 @@ def _recent_rejections(gateway: int | None) -> dict[str, Any]:
         # `order_by()` first: the model's own ordering would become part of the GROUP BY.
         rejections.order_by()
         .values("door", "field", "code", "message")
-        .annotate(items=Count("pk"), last=Max("rejected_at"))
+        .annotate(items=Count("pk"), kept_items=Count("item"), last=Max("rejected_at"))
         .order_by("-last")[:MAX_REJECTION_REASONS]
     )
     return {"reasons": list(reasons), "kept": rejections.count()}

@@ -26,5 +26,5 @@ class RejectionAdmin(ReadOnlyModelAdmin):
     )
     list_select_related = ("gateway",)
     list_filter = (GatewayFilter, CodeFilter, DoorFilter, RejectedSinceFilter, RejectedBeforeFilter)
-    fields = (*list_display[:3], "place", *list_display[3:])
+    fields = (*list_display[:3], "place", *list_display[3:], "item")
     readonly_fields = fields

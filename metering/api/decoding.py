@@ -68,6 +68,7 @@ class ItemRejected(Exception):
 
     transaction_id: str | None = None
     key: str | None = None
+    text: str | None = None  # the item as it was sent
 
     def __init__(self, field: str | None, code: str, message: str) -> None:
         super().__init__(message)
@@ -148,6 +149,7 @@ class ItemDecoder(Generic[Item]):
             return self._decode_one(raw)
         except ItemRejected as rejection:
             rejection.transaction_id, rejection.key = _readable_id_and_key(raw, self._id_of)
+            rejection.text = bytes(raw).decode(errors="replace")
             return rejection
 
     def _decode_one(self, raw: bytes) -> Item:

@@ -130,6 +130,8 @@ class Dialect(AnswerStyle, ABC):
 
     # A dialect has no state of a request: one instance serves all threads.
     documented: DoorDocumentation
+    # Of one item by itself, as a rejected one is tried again.
+    item_media_type = "application/json"
 
     def token_of(self, incoming: IncomingPost) -> str:
         """Return the token that a POST carries, or an empty string. Raises APIException."""

@@ -14,7 +14,7 @@ from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemRejected
 from metering.api.dialects import Answer, Dialect, GatewayPost, ParsedBody
 from metering.api.documentation import TRANSACTION_TAGS, DoorDocumentation
 from metering.api.line_formats.choosing import UnknownFormat, format_of_gateway
-from metering.api.line_formats.compiled import CompiledFormat
+from metering.api.line_formats.compiled import CompiledFormat, content_of_text, id_of_content
 from metering.api.line_formats.lines import Record, RecordPlace
 from metering.api.line_formats.posted_lines import PlacedLine, PostedLine, split_lines
 from metering.api.transactions import AcceptanceWindow
@@ -42,6 +42,7 @@ class NoLineAccepted(NothingAccepted, kw_only=True):
 class LinesDialect(Dialect):
     """Lines of a gateway's log, or what it posts by itself."""
 
+    item_media_type = "text/plain"
     documented = DoorDocumentation(
         name="post_lines",
         summary="Post lines of a gateway's log",
@@ -119,36 +120,48 @@ class LinesReader:
     def read(self, index: int, line: PostedLine | ItemRejected) -> None:
         """Read the line at this position in the body. Raises BodyTooLarge."""
         if isinstance(line, ItemRejected):
-            self._reject(index, line, None)
+            self._reject(index, line, None, None)
             return
         try:
             records = self.line_format.records_in(line.text)
         except ItemRejected as rejection:
-            self._reject(index, rejection, line.line_id)
+            transaction_id = line.line_id or self._id_of_text(line.text)
+            self._reject(index, rejection, transaction_id, line.as_posted)
             return
         self.ignored += not records
         for number, (record, text) in enumerate(records):
             line_id = f"{line.line_id}-{number}" if number and line.line_id else line.line_id
-            self._read_record(index, record, RecordPlace(text, line_id))
+            # One of several records of a line cannot be tried again by itself.
+            posted = line.as_posted if len(records) == 1 else None
+            self._read_record(index, record, RecordPlace(text, line_id), posted)
         if len(self.calls) + len(self.rejected) > MAX_ITEMS_PER_BODY:
             message = f"At most {MAX_ITEMS_PER_BODY:,} records at once. Send them in parts."
             raise BodyTooLarge(message, code="too_many")
 
-    def _read_record(self, index: int, record: Record, place: RecordPlace) -> None:
+    def _read_record(
+        self, index: int, record: Record, place: RecordPlace, posted: str | None
+    ) -> None:
         try:
             call = self.line_format.call_of(record, place, self.window, self._counts)
         except ItemRejected as rejection:
             own_id, _ = self.line_format.id_in(record)
             key, credential = self.line_format.keys_in(record)
             rejection.key = _text_or_none(key if key is not None else credential)
-            self._reject(index, rejection, _text_or_none(own_id) or place.line_id)
+            transaction_id = _text_or_none(own_id) or place.line_id or self._id_of_text(place.text)
+            self._reject(index, rejection, transaction_id, posted)
             return
         if call is None:
             self.ignored += 1
         else:
             self.calls.append(call)
 
-    def _reject(self, index: int, rejection: ItemRejected, transaction_id: str | None) -> None:
+    def _id_of_text(self, text: str) -> str:
+        """Return the id that a record of this text has, or will have once it is accepted."""
+        return id_of_content(content_of_text(text), self._counts)
+
+    def _reject(
+        self, index: int, rejection: ItemRejected, transaction_id: str | None, posted: str | None
+    ) -> None:
         told = ItemRejection(
             index=index,
             transaction_id=transaction_id and transaction_id[:MAX_SHOWN_ID_CHARACTERS],
@@ -156,7 +169,7 @@ class LinesReader:
             code=rejection.code,
             message=rejection.message,
         )
-        self.rejected.append(RejectedItem(told, rejection.key))
+        self.rejected.append(RejectedItem(told, rejection.key, posted))
 
 
 def _text_or_none(value: object) -> str | None:

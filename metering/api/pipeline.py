@@ -114,7 +114,7 @@ def rejection_from_error(error: APIException) -> RejectedItem:
     # Errors of single items carry these; an error of the whole body has none of them.
     where = {name: getattr(error, name, None) for name in ("index", "transaction_id", "field")}
     told = ItemRejection(**where, code=body.code, message=body.message)
-    return RejectedItem(told, getattr(error, "key", None))
+    return RejectedItem(told, getattr(error, "key", None), getattr(error, "text", None))
 
 
 class DatabaseTime:

@@ -293,7 +293,15 @@ def _rejection_of_item(index: int, item: Any, rejection: ItemRejected) -> Reject
         message=rejection.message,
     )
     # Only the native door has `key`; a CloudEvent has its key in `subject`.
-    return RejectedItem(told, getattr(item, "key", None) or getattr(item, "subject", None) or None)
+    key = getattr(item, "key", None) or getattr(item, "subject", None) or None
+    return RejectedItem(told, key, _text_of_item(item))
+
+
+def _text_of_item(item: Any) -> str | None:
+    """Return an item as JSON, so that it can be tried again; None if it is no JSON by itself."""
+    if isinstance(item, ItemRejected):
+        return item.text
+    return msgspec.json.encode(item).decode() if isinstance(item, msgspec.Struct) else None
 
 
 class TransactionsDialect(Dialect):

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from metering import failures
 from metering.inbox.redaction import NOTHING_WITHHELD, CallerKey, WithheldSecrets
+from metering.inbox.rejected_items import item_without_keys
 from metering.models import Rejection
 from revcred.models import Gateway
 from revcred.redaction import KnownSecrets, redact_text
@@ -28,13 +29,13 @@ INSERT_REJECTIONS = """
 WITH kept AS (
     -- in: one array a column; out: nothing, the rejections are inserted.
     INSERT INTO metering_rejection
-        (gateway_id, door, place, transaction_id, field, code, message)
+        (gateway_id, door, place, transaction_id, field, code, message, item)
     SELECT
-        %(gateway)s, %(door)s, place, transaction_id, field, code, message
+        %(gateway)s, %(door)s, place, transaction_id, field, code, message, item
     FROM unnest(
         %(places)s::int[], %(ids)s::text[], %(fields)s::text[], %(codes)s::text[],
-        %(messages)s::text[]
-    ) AS rejected (place, transaction_id, field, code, message)
+        %(messages)s::text[], %(items)s::text[]
+    ) AS rejected (place, transaction_id, field, code, message, item)
 ), counted AS (
     -- in: the number of rejections that no delivery counts; out: nothing, it is added up.
     INSERT INTO metering_intakestats AS standing (
@@ -68,10 +69,14 @@ class ItemRejection(msgspec.Struct, kw_only=True):
 
 @dataclass
 class RejectedItem:
-    """One rejected item, and its key if it has one, which is cut out of what is stored."""
+    """One rejected item, and its key if it has one, which is cut out of what is stored.
+
+    `text`: the item by itself as it was sent, so that it can be tried again.
+    """
 
     told: ItemRejection
     key: str | None = None
+    text: str | None = None
 
 
 def record_rejections(
@@ -98,6 +103,7 @@ def record_rejections(
         "fields": _redacted([item.told.field for item in first], secrets, 200),
         "codes": [item.told.code[:50] for item in first],
         "messages": _redacted([item.told.message for item in first], secrets, 500),
+        "items": [_kept_item(item, its) for item, its in zip(first, secrets, strict=True)],
         "uncounted": uncounted,
         "before": MAX_REJECTIONS_PER_GATEWAY - len(first),
     }
@@ -125,6 +131,14 @@ def redacted_rejection(item: RejectedItem, withheld: WithheldSecrets) -> ItemRej
         field=_redacted([told.field], secrets, 200)[0] or None,
         code=told.code[:50],
         message=_redacted([told.message], secrets, 500)[0],
+    )
+
+
+def _kept_item(item: RejectedItem, secrets: KnownSecrets) -> str | None:
+    if item.text is None:
+        return None
+    return item_without_keys(
+        item.text, key=item.key, transaction_id=item.told.transaction_id, secrets=secrets
     )
 
 

@@ -3,6 +3,7 @@ from metering.models.deliveries import Delivery
 from metering.models.drops import QuarantineDrop
 from metering.models.gateways import GatewayToken
 from metering.models.idempotency import IdempotentPost
+from metering.models.line_formats import LineFormat
 from metering.models.partial_transactions import PartialTransaction
 from metering.models.refused_calls import RefusedCall, RefusedCount
 from metering.models.rejections import Rejection
@@ -27,6 +28,7 @@ __all__ = [
     "GatewayToken",
     "IdempotentPost",
     "IntakeStats",
+    "LineFormat",
     "MatchedBy",
     "PartialTransaction",
     "QuarantineDrop",

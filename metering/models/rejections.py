@@ -7,7 +7,7 @@ from revcred.models import Gateway
 class Rejection(models.Model):
     """An item that was rejected, with the reason: for whoever runs the gateway.
 
-    The latest of each gateway are kept. Nothing of the item is stored but its id, never a key.
+    The latest of each gateway are kept. Of the item nothing is stored that may be a key.
     """
 
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="+", db_index=False)
@@ -18,6 +18,10 @@ class Rejection(models.Model):
     field = models.CharField(max_length=200, blank=True, default="", db_default="")
     code = models.CharField(max_length=50)
     message = models.CharField(max_length=500)
+    item = models.TextField(  # noqa: DJ001 - NULL: nothing to try again
+        null=True,
+        help_text="What was rejected, without keys. Empty: too long, or not kept.",
+    )
 
     class Meta:
         ordering = ("-pk",)

@@ -30,6 +30,7 @@ from metering.inbox.calls import (
     call_without_found_keys,
     digest_of_parts,
     public_id_fields,
+    strip_url_to_path,
 )
 from metering.inbox.redaction import CallerKey
 from revcred.fingerprints import fingerprint_hex
@@ -114,7 +115,7 @@ class CompiledFormat:
             value = get(record)
             if value is not None:
                 columns[column] = _checked_text(column.removesuffix("_named"), value)
-        content = fingerprint_hex(place.text, label=CONTENT_LABEL)
+        content = content_of_text(place.text)
         if self._latencies:
             columns["latency_ms"] = self._latency_of(record)
         own_id, caller_id = self._own_id(record), self._caller_id(record)
@@ -122,7 +123,9 @@ class CompiledFormat:
             # Another call of the same id has another of these; a repeat has the same.
             columns["distinguished_by"] = digest_of_parts(
                 occurred_at,
-                *(columns.get(name) or "" for name in ("method", "path")),
+                columns.get("method"),
+                # As it is stored: the query may be gone where the line is tried again.
+                strip_url_to_path(columns["path"]) if columns.get("path") else None,
                 columns.get("status"),
             )
         key, credential = self._key(record), self._credential(record)
@@ -161,6 +164,30 @@ class CompiledFormat:
             if value is not None:
                 return _read_moment(read, value)
         raise ItemRejected("occurred_at", "missing", "There is no moment in it.")
+
+    @property
+    def sought_fields(self) -> set[str]:
+        """Return the fields of the definition that have pointers."""
+        return {field for field, _ in self.definition.pointers()}
+
+    def unread_names(self, line: str) -> list[str]:
+        """Return the members of a line that no pointer leads to, none of a line it cannot read."""
+        pointers = {pointer.steps[:2] for _, pointer in self.definition.pointers()}
+        pointers |= {Pointer(place).steps[:2] for place in self.definition.count_when.texts}
+        first_steps = {steps[0] for steps in pointers}
+        try:
+            records = self.records_in(line)
+        except ItemRejected:
+            return []
+        names: dict[str, None] = {}
+        for record, _ in records:
+            for name, value in record.items():
+                if name not in first_steps:
+                    names[name] = None
+                elif isinstance(value, dict):
+                    inner = [each for each in value if (name, each) not in pointers]
+                    names |= dict.fromkeys(f"{name}/{each}" for each in inner)
+        return list(names)
 
     def id_in(self, record: Record) -> tuple[Any, bool]:
         """Return the id that a record has, or None, and whether a caller may have chosen it."""
@@ -223,6 +250,16 @@ def _id_of(value: Any, place: RecordPlace, content: str, counts: Counter[str]) -
         return _checked_text("transaction_id", value)
     if place.line_id is not None:
         return place.line_id
+    return id_of_content(content, counts)
+
+
+def content_of_text(text: str) -> str:
+    """Return the keyed hash of a record's text, which its repeats have, too."""
+    return fingerprint_hex(text, label=CONTENT_LABEL)
+
+
+def id_of_content(content: str, counts: Counter[str]) -> str:
+    """Return the id of the next record of this content in a post."""
     counts[content] += 1
     count = counts[content]
     return f"{LINE_ID_PREFIX}{content}-{count}" if count > 1 else f"{LINE_ID_PREFIX}{content}"

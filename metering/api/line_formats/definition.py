@@ -154,10 +154,15 @@ def parse_definition(text: str | bytes) -> FormatDefinition:
     return definition
 
 
-def definition_as_data(definition: FormatDefinition) -> Mapping[str, Any]:
-    """Return the definition as JSON has it."""
-    data: Mapping[str, Any] = msgspec.to_builtins(definition)
+def definition_as_data(definition: FormatDefinition) -> dict[str, Any]:
+    """Return the definition as a column of JSON has it."""
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(definition))
     return data
+
+
+def definition_as_text(definition: FormatDefinition) -> str:
+    """Return the definition as people edit it."""
+    return msgspec.json.format(msgspec.json.encode(definition), indent=2).decode()
 
 
 def check_definition(definition: FormatDefinition) -> None:

@@ -51,6 +51,11 @@ class PostedLine(NamedTuple):
 
     text: str
     line_id: str | None = None
+    wrapped: str | None = None  # the line with its place, as it was sent
+
+    @property
+    def as_posted(self) -> str:
+        return self.text if self.wrapped is None else self.wrapped
 
 
 _decode_placed = msgspec.json.Decoder(PlacedLine).decode
@@ -137,7 +142,7 @@ def _line_of_text(text: str) -> PostedLine | ItemRejected:
         return rejection
     except (msgspec.DecodeError, UnicodeEncodeError):
         return PostedLine(text)
-    return PostedLine(placed.line.rstrip("\r\n"), _line_id(placed))
+    return PostedLine(placed.line.rstrip("\r\n"), _line_id(placed), text)
 
 
 def _line_id(placed: PlacedLine) -> str | None:

@@ -104,7 +104,9 @@ class ReveniumDialect(ReveniumAnswerStyle, Dialect, Generic[Item]):
             check_for_nul(call)
             side = self.side_of(item)
         except ItemRejected as rejection:
-            raise InvalidField(rejection, *_id_and_key_in_body(post.body)) from rejection
+            # What may hold a prompt is not kept, not even to be tried again.
+            text = None if self.keeps_labels_only else post.body.decode(errors="replace")
+            raise InvalidField(rejection, *_id_and_key_in_body(post.body), text=text) from rejection
         return ParsedBody([call], side=side)
 
     def process(self, post: GatewayPost) -> Steps[Answer]:

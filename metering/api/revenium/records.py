@@ -72,11 +72,16 @@ class InvalidField(APIException):
     index = 0  # a body of these doors is one item
 
     def __init__(
-        self, rejection: ItemRejected, transaction_id: str | None = None, key: str | None = None
+        self,
+        rejection: ItemRejected,
+        transaction_id: str | None = None,
+        key: str | None = None,
+        *,
+        text: str | None = None,
     ) -> None:
         super().__init__(rejection.message, rejection.code)
         self.field = rejection.field
-        self.transaction_id, self.key = transaction_id, key
+        self.transaction_id, self.key, self.text = transaction_id, key, text
 
 
 def metering_record(gateway: Gateway, transaction_id: str, created: datetime) -> MeteringRecord:

@@ -5,14 +5,21 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from metering.api.line_formats import choosing
 from metering.attribution.processing import process_waiting_deliveries
-from metering.models import Delivery, IntakeStats, Quarantined, Rejection, Transaction
+from metering.models import Delivery, IntakeStats, LineFormat, Quarantined, Rejection, Transaction
 from tests import factories
 from tests.metering.api.conftest import LoopClient
 
 pytestmark = pytest.mark.django_db
 
 KEY = "some-key-of-a-caller"
+
+
+@pytest.fixture(autouse=True)
+def _no_format_of_another_test():
+    yield
+    choosing.forget_own_formats()
 
 
 @pytest.fixture
@@ -104,10 +111,11 @@ def test_one_bad_line_spoils_no_other(post):
 
     assert response.status_code == 202
     assert response.json()["accepted"] == 1
-    assert response.json()["rejected"] == [
+    first, second = response.json()["rejected"]
+    assert first.pop("transaction_id").startswith("line-")
+    assert [first, second] == [
         {
             "index": 1,
-            "transaction_id": None,
             "field": None,
             "code": "malformed",
             "message": "It is not JSON, as this format expects.",
@@ -174,6 +182,21 @@ def test_another_format_can_be_chosen(post, gateway):
 
     (row,) = Delivery.objects.all()
     assert json.loads(row.body)[0]["path"] == "/a"
+
+
+def test_a_format_of_an_admins_own_reads_lines(post, gateway):
+    gateway.line_format = "own"
+    gateway.save()
+    for version, name in enumerate(("at", "when"), 1):
+        LineFormat.objects.create(
+            name="own", version=version, definition={"occurred_at": [name], "key": ["who"]}
+        )
+
+    response = post([{"when": timezone.now().isoformat(), "who": KEY}])
+
+    assert response.status_code == 202
+    (stored,) = json.loads(Delivery.objects.get().body)
+    assert stored["metadata"] == {"format": "own 2"}
 
 
 def test_a_format_that_is_gone_is_said(post, gateway):

@@ -566,6 +566,11 @@ def cases(world: World) -> dict[str, list[Case]]:
         "metering_transaction_what-if": [Case(said={"gateway": world.gateway.pk, "key": "a-key"})],
         "revcred_gateway_try": one("gateway"),
         "revcred_gateway_try-latest": one("gateway"),
+        "revcred_gateway_retry-rejections": one("gateway", code=""),
+        "revcred_gateway_lines": one("gateway", lines="{}", line_format="nginx"),
+        "revcred_gateway_save-format": one(
+            "gateway", name="own", definition='{"occurred_at": ["ts"]}', for_gateway="on"
+        ),
         "revcred_gateway_trial": [
             Case("trial", lambda world, _: (world.gateway.pk, world.trial.pk))
         ],

@@ -3,6 +3,8 @@ import pytest
 from metering.api.line_formats.choosing import UnknownFormat, format_of_gateway
 from revcred.models import Gateway
 
+pytestmark = pytest.mark.django_db
+
 
 def test_a_gateway_has_the_format_of_its_kind_unless_another_is_chosen():
     assert format_of_gateway(Gateway(kind="kong")).name == "kong"

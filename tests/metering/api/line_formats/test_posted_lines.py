@@ -14,9 +14,13 @@ def lines(body, media_type=""):
     return split_lines(body.encode() if isinstance(body, str) else body, media_type)
 
 
+def read(body, media_type):
+    return [PostedLine(line.text, line.line_id) for line in lines(body, media_type)]
+
+
 @pytest.mark.parametrize("media_type", [JSON, "text/plain", ""])
 def test_an_array_of_objects_or_texts(media_type):
-    found = lines('[{"a": 1}, "a line\\n", {"line": "b", "file": "f", "at": 7}]', media_type)
+    found = read('[{"a": 1}, "a line\\n", {"line": "b", "file": "f", "at": 7}]', media_type)
 
     assert found == [PostedLine('{"a": 1}'), PostedLine("a line"), PostedLine("b", "f-7")]
 
@@ -45,10 +49,11 @@ def test_a_line_with_its_place_has_an_id():
         json.dumps({"file": f"edge-{n}", "at": n, "line": f"text {n}\n"}) for n in range(2)
     )
 
-    assert lines(body, NDJSON) == [
+    assert read(body, NDJSON) == [
         PostedLine("text 0", "edge-0-0"),
         PostedLine("text 1", "edge-1-1"),
     ]
+    assert [line.as_posted for line in lines(body, NDJSON)] == body.split("\n")
 
 
 def test_a_file_with_a_long_name_is_known_by_a_digest():
@@ -61,7 +66,7 @@ def test_a_file_with_a_long_name_is_known_by_a_digest():
 
 
 def test_a_line_without_its_place_has_none():
-    assert lines('{"line": "x"}', NDJSON) == [PostedLine("x")]
+    assert read('{"line": "x"}', NDJSON) == [PostedLine("x")]
 
 
 def test_another_object_with_such_a_member_is_a_line_itself():
