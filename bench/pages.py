@@ -39,12 +39,16 @@ class Page:
 
 
 class Browser:
-    """A superuser with one connection and no more of a browser than cookies."""
+    """A person with one connection and no more of a browser than cookies.
 
-    def __init__(self, bench: Bench) -> None:
+    `owned`: the customer that the person owns; None is a superuser.
+    """
+
+    def __init__(self, bench: Bench, *, owned: int | None = None) -> None:
         self.line = http.client.HTTPConnection(WEB_HOST, bench.port, timeout=60)
         self.csrf = "b" * 32
-        self.session = bench.call("sign_in")
+        is_staff = owned is None
+        self.session = bench.call("sign_in") if is_staff else bench.call("sign_in_owner", owned)
         self.token = bench.token  # for the doors of gateways, which know no session
 
     def open(self, path: str, **form: str) -> http.client.HTTPResponse:

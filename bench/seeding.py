@@ -125,18 +125,22 @@ def unknown_tokens(count: int) -> None:
     say(" ".join(generate_gateway_token() for _ in range(count)))
 
 
-def own(customer: int) -> None:
-    """The one who signed in sees what an owner of that customer sees."""
-    user = User.objects.get()
+def sign_in() -> None:
+    """Prints the session of a superuser."""
+    _begin_session(User.objects.create_superuser("bench@example.com", None))
+
+
+def sign_in_owner(customer: int) -> None:
+    """Prints the session of an owner of the customer. Staff sign in as nobody's owner."""
+    user = User.objects.create_user("owner@example.com", None)
     subscriber = Subscriber.objects.create(email=user.email, user=user)
     Membership.objects.create(
         customer_id=customer, subscriber=subscriber, role=Membership.Role.OWNER
     )
+    _begin_session(user)
 
 
-def sign_in() -> None:
-    """Prints the session of a superuser."""
-    user = User.objects.create_superuser("bench@example.com", None)
+def _begin_session(user: User) -> None:
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = BACKEND

@@ -145,8 +145,7 @@ def fill(bench: Bench, transactions: int) -> None:
 
 
 def _pages(bench: Bench) -> Iterator[tuple[Browser, str, str]]:
-    browser = Browser(bench)
-    bench.call("own", CUSTOMER)
+    browser = Browser(bench, owned=CUSTOMER)
     subscription = bench.ask("SELECT min(id) FROM bench_sub")
     credential = bench.credentials // 2
     call = bench.ask("SELECT id FROM metering_transaction LIMIT 1")
@@ -169,6 +168,8 @@ def _pages(bench: Bench) -> Iterator[tuple[Browser, str, str]]:
         ("calls, not counted", "/calls/?show=uncounted"),
         ("calls of a credential", f"/calls/?credential={credential}"),
         ("receipt", f"/transactions/{call}/"),
+        ("team", "/team/"),
+        ("holders", "/team/holders/"),
     ):
         yield browser, name, path
 

@@ -75,6 +75,7 @@ MIDDLEWARE = [
     "revcred.runtime.middleware.PagesCompressionMiddleware",
     "revcred.runtime.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "revcred.runtime.middleware.BrowserFeaturesMiddleware",
     "revcred.runtime.middleware.PagesStaticFilesMiddleware",
     "revcred.runtime.middleware.PagesCspMiddleware",
     "revcred.runtime.middleware.PagesSessionMiddleware",

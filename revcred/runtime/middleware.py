@@ -37,6 +37,40 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 MONITORING_PATHS = ("/healthz", "/readyz", "/metrics")
 DATABASE_UNAVAILABLE_ERRORS = (OperationalError, InterfaceError)
 RETRY_AFTER_SECONDS = "1"  # seconds
+TRUSTED_TYPES = {"require-trusted-types-for": ["'script'"], "trusted-types": ["default"]}
+# Passkeys and the button that copies a key are all that pages need.
+PERMISSIONS_POLICY = ", ".join(
+    [
+        *(
+            f"{feature}=()"
+            for feature in (
+                "accelerometer",
+                "autoplay",
+                "browsing-topics",
+                "camera",
+                "display-capture",
+                "encrypted-media",
+                "fullscreen",
+                "geolocation",
+                "gyroscope",
+                "hid",
+                "idle-detection",
+                "magnetometer",
+                "microphone",
+                "midi",
+                "payment",
+                "picture-in-picture",
+                "screen-wake-lock",
+                "serial",
+                "usb",
+                "xr-spatial-tracking",
+            )
+        ),
+        "clipboard-write=(self)",
+        "publickey-credentials-create=(self)",
+        "publickey-credentials-get=(self)",
+    ]
+)
 
 
 def _is_for_programs(request: HttpRequest) -> bool:
@@ -124,7 +158,43 @@ class PagesCompressionMiddleware(PagesOnlyMixin, GZipMiddleware):
 
 
 class PagesCspMiddleware(PagesOnlyMixin, CSPMiddleware):
-    """Content security policy, on pages only."""
+    """Content security policy, on pages only.
+
+    Pages of the storefront and of the login take HTML only from the policy that
+    `trusted_types.js` makes. The administration's own scripts write HTML.
+    """
+
+    def get_policy_parts(
+        self,
+        request: HttpRequest,
+        response: Any,
+        report_only: bool = False,  # noqa: FBT001, FBT002 - the signature of django-csp
+    ) -> Any:
+        parts = super().get_policy_parts(request, response, report_only)
+        if not report_only and _requires_trusted_types(request):
+            parts.update = {**(parts.update or {}), **TRUSTED_TYPES}
+        return parts
+
+
+def _requires_trusted_types(request: HttpRequest) -> bool:
+    match = request.resolver_match
+    if match is None:
+        return False
+    return match.namespace == "storefront" or str(match.url_name).startswith("account_")
+
+
+class BrowserFeaturesMiddleware:
+    """Switches features of browsers off that no page needs, and keeps other sites' pages out."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not is_program_path(request.path_info):
+            response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+            response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        return response
 
 
 class PagesStaticFilesMiddleware(PagesOnlyMixin, WhiteNoiseMiddleware):  # type: ignore[misc]

@@ -263,6 +263,20 @@ def test_the_page_of_all_usage_is_chosen_and_switched_in_place(page, ada, compla
     assert complaints == []
 
 
+def test_no_text_becomes_a_script(page, ada):
+    sign_in(page, ada)
+    page.goto("/usage/")
+    refused = page.evaluate(
+        """() => {
+            const made = document.createElement("script");
+            try { made.text = "window.stolen = 1"; } catch (error) { return error.name; }
+        }"""
+    )
+
+    assert refused == "TypeError"
+    assert page.evaluate("window.stolen") is None
+
+
 def test_the_axes_name_the_unit_and_the_zone(page, ada):
     sign_in(page, ada)
     page.add_init_script(KEEP_WHAT_IS_DRAWN)

@@ -6,6 +6,7 @@ from django.urls import reverse
 from psycopg.errors import QueryCanceled
 
 from revcred.runtime.middleware import (
+    BrowserFeaturesMiddleware,
     DatabaseUnavailableMiddleware,
     PrivatePagesMiddleware,
     database_unavailable_response,
@@ -204,3 +205,34 @@ def test_an_unknown_name_of_the_host_gets_a_page_of_ours_or_json(db, settings):
     assert page.status_code == program.status_code == 400
     assert "This address does not work" in page.content.decode()
     assert "evil.example" not in page.content.decode()
+
+
+# --- Policies of pages ----------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_pages_switch_off_what_they_do_not_need(sign_in):
+    browser = sign_in(factories.a_subscriber(factories.a_customer()))
+
+    for path in ("/", "/usage/", "/account/login/", "/nowhere/"):
+        answer = browser.get(path)
+        assert "camera=()" in answer["Permissions-Policy"], path
+        assert "publickey-credentials-get=(self)" in answer["Permissions-Policy"], path
+        assert answer["Cross-Origin-Resource-Policy"] == "same-origin", path
+
+
+def test_machines_are_sent_no_policies_of_browsers(rf):
+    answer = BrowserFeaturesMiddleware(lambda _: HttpResponse())(rf.get("/v1/transactions"))
+
+    assert "Permissions-Policy" not in answer
+
+
+@pytest.mark.django_db
+def test_pages_of_subscribers_require_trusted_types_and_the_administration_does_not(sign_in):
+    required = "require-trusted-types-for 'script'"
+    subscriber = sign_in(factories.a_subscriber(factories.a_customer()))
+    staff = sign_in(factories.an_admin())
+
+    for path in ("/", "/usage/", "/credentials/", "/account/password/change/"):
+        assert required in subscriber.get(path)["Content-Security-Policy"], path
+    assert required not in staff.get("/admin/")["Content-Security-Policy"]
