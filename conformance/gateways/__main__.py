@@ -5,10 +5,12 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -32,6 +34,9 @@ from conformance.gateways.recipes import NotHere, Places, Recipe
 from deploy.backends.claim import ClaimChecker, InvalidClaim
 from revcred.launcher.stack import Stack, free_port, running_stack
 from revcred.launcher.temporary import temporary_directory
+
+if TYPE_CHECKING:
+    from revcred.launcher.processes import ChildProcess
 
 READY_SECONDS = 60.0
 FELT_SECONDS = 1.0  # within which a revocation has to be felt
@@ -88,12 +93,12 @@ def _run(wanted: Sequence[Recipe], *, is_short: bool) -> Iterator[Row]:
         stack.environment = {**stack.environment, "PUBLIC_URL": stack.url}
         tokens = _seed(stack, [each.name for each in wanted])
         stack.serve()
-        pairs = list(_start(wanted, stack, directory, backend_port, tokens))
+        pairs = _start(wanted, stack, directory, backend_port, tokens)
         _use_up_quota(stack, tokens["metering"])
-        for pair in pairs:
-            yield from _cases(pair)
-            yield _claim(pair, stack)
-            yield _revocation(pair, stack)
+        # Beside one another: each waits for its gateway most of the time.
+        with ThreadPoolExecutor(max(1, len(pairs))) as pool:
+            for rows in pool.map(partial(_all_cases, stack=stack), pairs):
+                yield from rows
         if not is_short:
             yield from _without_revcred(pairs, stack)
         for pair in pairs:
@@ -116,8 +121,10 @@ def _start(
     directory: Path,
     backend_port: int,
     tokens: dict[str, str],
-) -> Iterator[Pair]:
-    """Start the gateways that can be had, and say which cannot."""
+) -> list[Pair]:
+    """Start the gateways that can be had, all before one is waited for, and say which cannot."""
+    pairs: list[Pair] = []
+    started: list[tuple[Places, ChildProcess]] = []
     for recipe in wanted:
         both = [
             Places(
@@ -132,19 +139,15 @@ def _start(
             for fails_open in (False, True)
         ]
         try:
-            for places in both:
-                program = recipe.program(places)
-                child = stack.supervisor.start(program)
-                stack.supervisor.wait_until(
-                    partial(_is_open, places),
-                    child,
-                    max_seconds=READY_SECONDS,
-                )
+            started += [(places, stack.supervisor.start(recipe.program(places))) for places in both]
         except (NotHere, NotInstalled) as error:
             _say(f"{recipe.name} was not tried: {error}")
             continue
-        _say(f"{recipe.name} runs.")
-        yield Pair(recipe=recipe, closed=both[0], open=both[1])
+        pairs.append(Pair(recipe=recipe, closed=both[0], open=both[1]))
+    for places, child in started:
+        is_open = partial(_is_open, places)
+        stack.supervisor.wait_until(is_open, child, max_seconds=READY_SECONDS)
+    return pairs
 
 
 def _is_open(places: Places) -> bool:
@@ -170,6 +173,10 @@ def _use_up_quota(stack: Stack, token: str) -> None:
         return bool(answer.get("quota") and answer["quota"][0]["used"])
 
     stack.wait_until(is_used)
+
+
+def _all_cases(pair: Pair, *, stack: Stack) -> list[Row]:
+    return [*_cases(pair), _claim(pair, stack), _revocation(pair, stack)]
 
 
 def _cases(pair: Pair) -> Iterator[Row]:
