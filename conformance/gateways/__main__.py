@@ -1,4 +1,4 @@
-"""`make gateways`: our recipes in real gateways, each call, and what became of it."""
+"""`make gateways`: our recipes in real gateways, each call, what became of it, and its metering."""
 
 import argparse
 import json
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 
 from conformance import leaks
 from conformance.environments import PROJECT, NotInstalled
-from conformance.gateways import recipes, upstream
-from conformance.gateways.callers import CUSTOMER, LEAVING_KEY, Key
+from conformance.gateways import faults, recipes, upstream
+from conformance.gateways.callers import CUSTOMER, LEAVING_KEY, Key, credential_name
 from conformance.gateways.cases import (
     CASES,
     FORGED_LINES,
@@ -32,11 +31,9 @@ from conformance.gateways.cases import (
 )
 from conformance.gateways.recipes import NotHere, Places, Recipe
 from deploy.backends.claim import ClaimChecker, InvalidClaim
+from revcred.launcher.processes import ChildProcess
 from revcred.launcher.stack import Stack, free_port, running_stack
 from revcred.launcher.temporary import temporary_directory
-
-if TYPE_CHECKING:
-    from revcred.launcher.processes import ChildProcess
 
 READY_SECONDS = 60.0
 FELT_SECONDS = 1.0  # within which a revocation has to be felt
@@ -44,6 +41,7 @@ REVOKE = """
 UPDATE revcred_credential SET revoked_at = clock_timestamp(), revocation_reason = 'lost'
 WHERE name = %s
 """
+PARTS = ("checks", "metering")
 AWAY = Call(key=Key.GOOD, headers=FORGED_LINES)
 
 
@@ -64,6 +62,7 @@ class Pair:
     recipe: Recipe
     closed: Places
     open: Places
+    child: ChildProcess  # of the one that fails closed
 
     @property
     def name(self) -> str:
@@ -74,16 +73,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="only these gateways")
     parser.add_argument("--short", action="store_true", help="without revcred hanging or away")
+    parser.add_argument("--part", choices=PARTS, help="only the checks of calls, or the metering")
     options = parser.parse_args()
     names = {name.lower() for name in options.names}
     wanted = [each for each in recipes.ALL if not names or each.name.lower() in names]
     began = time.monotonic()
-    rows = list(_run(wanted, is_short=options.short))
+    rows = list(_run(wanted, is_short=options.short, asked=options.part))
     _print(rows, time.monotonic() - began)
     return 1 if any(row.wrong for row in rows) else 0
 
 
-def _run(wanted: Sequence[Recipe], *, is_short: bool) -> Iterator[Row]:
+def _run(wanted: Sequence[Recipe], *, is_short: bool, asked: str | None) -> Iterator[Row]:
     with (
         temporary_directory() as directory,
         running_stack(Stack, directory, PROJECT) as stack,
@@ -94,13 +94,16 @@ def _run(wanted: Sequence[Recipe], *, is_short: bool) -> Iterator[Row]:
         tokens = _seed(stack, [each.name for each in wanted])
         stack.serve()
         pairs = _start(wanted, stack, directory, backend_port, tokens)
-        _use_up_quota(stack, tokens["metering"])
-        # Beside one another: each waits for its gateway most of the time.
-        with ThreadPoolExecutor(max(1, len(pairs))) as pool:
-            for rows in pool.map(partial(_all_cases, stack=stack), pairs):
-                yield from rows
-        if not is_short:
-            yield from _without_revcred(pairs, stack)
+        if asked != "checks":
+            yield from _metering(pairs, stack, is_short=is_short)
+        if asked != "metering":
+            _use_up_quota(stack, tokens["metering"])
+            # Beside one another: each waits for its gateway most of the time.
+            with ThreadPoolExecutor(max(1, len(pairs))) as pool:
+                for rows in pool.map(partial(_all_cases, stack=stack), pairs):
+                    yield from rows
+            if not is_short:
+                yield from _without_revcred(pairs, stack)
         for pair in pairs:
             yield _logs(pair.name, [pair.closed.directory, pair.open.directory], tokens)
         yield _logs("revcred", [stack.logs], tokens)
@@ -139,11 +142,12 @@ def _start(
             for fails_open in (False, True)
         ]
         try:
-            started += [(places, stack.supervisor.start(recipe.program(places))) for places in both]
+            children = [stack.supervisor.start(recipe.program(places)) for places in both]
         except (NotHere, NotInstalled) as error:
             _say(f"{recipe.name} was not tried: {error}")
             continue
-        pairs.append(Pair(recipe=recipe, closed=both[0], open=both[1]))
+        started += zip(both, children, strict=True)
+        pairs.append(Pair(recipe=recipe, closed=both[0], open=both[1], child=children[0]))
     for places, child in started:
         is_open = partial(_is_open, places)
         stack.supervisor.wait_until(is_open, child, max_seconds=READY_SECONDS)
@@ -152,6 +156,34 @@ def _start(
 
 def _is_open(places: Places) -> bool:
     return make_call(places.port, Call(key=Key.GOOD)).status == HTTPStatus.OK
+
+
+def _metering(pairs: Sequence[Pair], stack: Stack, *, is_short: bool) -> Iterator[Row]:
+    """Make calls while logs are rotated, gateways restarted, agents killed and revcred is away."""
+    plan = faults.SHORT if is_short else faults.LONG
+    gateways = [(pair.recipe, pair.closed, pair.child) for pair in pairs]
+    results = faults.run(gateways, stack, plan)
+    _say("\n".join(["", *faults.table_of(results), ""]))
+    for pair in pairs:
+        own = [result for result in results if result.gateway == pair.name]
+        lost, doubled, wrong = (
+            sum(getattr(result, name) for result in own) for name in ("lost", "doubled", "wrong")
+        )
+        told = f"{lost} lost, {doubled} doubled, {wrong} to the wrong customer"
+        yield Row(
+            gateway=pair.name,
+            case=f"{sum(result.calls for result in own):,} calls metered, {len(own)} phases",
+            outcome=f"{lost} / {doubled} / {wrong}",
+            wrong="" if own and all(result.is_good for result in own) else told,
+        )
+    logs = [*stack.logs.glob("*.log"), *stack.logs.glob("agent-of-*/*.log")]
+    found = faults.keys_found(stack, logs)
+    yield Row(
+        gateway="revcred",
+        case="no key in any table or log of ours",
+        outcome=f"{len(logs)} logs",
+        wrong=f"{len(found)} of them are there" if found else "",
+    )
 
 
 def _use_up_quota(stack: Stack, token: str) -> None:
@@ -219,7 +251,7 @@ def _revocation(pair: Pair, stack: Stack) -> Row:
     call = Call(key=key)
     before = make_call(pair.closed.port, call).status
     with psycopg.connect(stack.environment["MIGRATION_DATABASE_URL"], autocommit=True) as database:
-        database.execute(REVOKE, [key])
+        database.execute(REVOKE, [credential_name(key)])
     began = time.monotonic()
     while (status := make_call(pair.closed.port, call).status) == before:
         if time.monotonic() > began + 2 * FELT_SECONDS:

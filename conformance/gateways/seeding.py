@@ -5,7 +5,15 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from conformance.gateways.callers import CUSTOMER, LEAVING_KEY, PRODUCT, SUBSCRIPTION, Key
+from conformance.gateways.callers import (
+    CUSTOMER,
+    LEAVING_KEY,
+    OTHER_CUSTOMER,
+    PRODUCT,
+    SUBSCRIPTION,
+    Key,
+    credential_name,
+)
 from metering.models import GatewayToken
 from revcred.actions import credentials
 from revcred.actions.credentials import NewKey
@@ -21,7 +29,7 @@ from revcred.models import (
 
 
 def seed(gateways: Sequence[str]) -> dict[str, str]:
-    """Return the token of each gateway, and under "metering" one that posts calls."""
+    """Return the token of each gateway, by name, and under "metering" one of none of them."""
     began = timezone.now() - timedelta(days=20)
     product = Product.objects.create(name="Maps", external_key=PRODUCT)
     for name in ("maps", "routes"):
@@ -32,7 +40,7 @@ def seed(gateways: Sequence[str]) -> dict[str, str]:
     def issue(key: str, subscription: Subscription) -> Credential:
         return credentials.issue_credential(
             customer=subscription.customer,
-            name=key,
+            name=credential_name(key),
             by=None,
             subscriptions=[subscription],
             new_key=NewKey(key=key, active_from=began),
@@ -46,6 +54,7 @@ def seed(gateways: Sequence[str]) -> dict[str, str]:
 
     maps = subscribe(CUSTOMER, SUBSCRIPTION, 1_000_000)
     issue(Key.GOOD, maps)
+    issue(Key.OTHER, subscribe(OTHER_CUSTOMER, "globex-maps", 1_000_000))
     credentials.suspend_credential(credential=issue(Key.SUSPENDED, maps), by=None)
     credentials.revoke_credential(credential=issue(Key.REVOKED, maps), reason="tests", by=None)
     expired = issue(Key.EXPIRED, maps)
@@ -53,16 +62,17 @@ def seed(gateways: Sequence[str]) -> dict[str, str]:
     issue(Key.EXHAUSTED, subscribe("small", "small-maps", 1))
     for name in gateways:
         issue(LEAVING_KEY.format(name), maps)
-    scopes: list[str] = [GatewayToken.Scope.CHECK]
-    tokens = {name: _checking_gateway(name, scopes) for name in gateways}
-    return tokens | {"metering": _checking_gateway("metering", [*scopes, GatewayToken.Scope.POST])}
+    tokens = {name: _gateway_token(name, Gateway.Kind(name.lower())) for name in gateways}
+    return tokens | {"metering": _gateway_token("metering", Gateway.Kind.OTHER)}
 
 
-def _checking_gateway(name: str, scopes: list[str]) -> str:
+def _gateway_token(name: str, kind: Gateway.Kind) -> str:
     gateway = Gateway.objects.create(
         name=name,
+        kind=kind,
         check_mode=Gateway.CheckMode.ENFORCE,
         check_refuses_over_quota=True,
         signs_claims=True,
     )
+    scopes: list[str] = [GatewayToken.Scope.CHECK, GatewayToken.Scope.POST]
     return GatewayToken.issue(gateway, name="", scopes=scopes)[1]

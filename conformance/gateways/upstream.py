@@ -1,10 +1,11 @@
 """Servers that stand behind a gateway, or in revcred's place."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -91,3 +92,51 @@ def serving(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[in
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Switch:
+    """A port that leads to another one, until it is turned off: then nobody listens there."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._ends: set[socket.socket] = set()
+        self._listening = self._listen(0)
+        self.port = int(self._listening.getsockname()[1])
+
+    def turn_off(self) -> None:
+        """Refuse new connections, and end all that are open."""
+        for end in [self._listening, *self._ends]:
+            # Shut down, since closing alone does not wake the thread that waits at it.
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._ends.clear()
+
+    def turn_on(self) -> None:
+        self._listening = self._listen(self.port)
+
+    close = turn_off
+
+    def _listen(self, port: int) -> socket.socket:
+        listening = socket.create_server((WEB_HOST, port), backlog=64)
+        threading.Thread(target=self._accept, args=[listening], daemon=True).start()
+        return listening
+
+    def _accept(self, listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                end, _ = listening.accept()
+                other = socket.create_connection((WEB_HOST, self._target))
+                self._ends |= {end, other}
+                for source, sink in ((end, other), (other, end)):
+                    threading.Thread(target=_pass_on, args=[source, sink], daemon=True).start()
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()

@@ -6,7 +6,7 @@ One file, Python 3.9 or newer, nothing to install beside it.
   follow GLOB…   send what is written, live; also what was written while this did not run
   import FILE…   send files that are complete, such as yesterday's; also compressed ones
   listen         take what a gateway posts, keep it on this disk, pass it on until it is taken
-  try FILE       show what would be sent of the first lines, and what revcred makes of them
+  try FILE       show what would be sent of the first lines; sends nothing
   status         how far it is, what waits, what was rejected
 
 The log on disk is the queue: a position moves on only after revcred has answered 202. What is sent
@@ -37,6 +37,7 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
+from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -131,7 +132,11 @@ class PlainReader:
         self.is_complete = False  # more may be written at any time
 
     def head(self) -> bytes:
-        return os.pread(self._file.fileno(), HEAD_BYTES, 0)
+        """Return what the content begins with, behind any zero bytes."""
+        descriptor, start = self._file.fileno(), 0
+        with suppress(OSError, AttributeError):  # an empty file, a system without holes
+            start = os.lseek(descriptor, 0, os.SEEK_DATA)
+        return _head(self.read, start)
 
     def read(self, offset: int, size: int) -> bytes:
         return os.pread(self._file.fileno(), size, offset)
@@ -166,8 +171,8 @@ class GzipReader:
         return self._ended and not self.is_damaged
 
     def head(self) -> bytes:
-        beginning = GzipReader(self._file)
-        return beginning.read(0, HEAD_BYTES)
+        """Return what the content begins with, behind any zero bytes."""
+        return _head(GzipReader(self._file).read, 0)
 
     def read(self, offset: int, size: int) -> bytes:
         if offset < self._buffer_offset:
@@ -187,15 +192,15 @@ class GzipReader:
 
     def _inflate(self) -> bool:
         """Add to the buffer. Return False at the end of what can be read now."""
-        data = self._pending
-        if not data:
+        data, self._pending = self._pending, b""
+        while not data:
             data = os.pread(self._file.fileno(), COMPRESSED_READ_BYTES, self._compressed_offset)
             self._compressed_offset += len(data)
-        if self._inflater is None:
-            data = data.lstrip(b"\0")  # tapes and disks fill up their blocks
-        if not data:
-            self._ended = self._inflater is None
-            return False
+            if not data:
+                self._ended = self._inflater is None
+                return False
+            if self._inflater is None:
+                data = data.lstrip(b"\0")  # tapes and disks fill up their blocks
         if self._inflater is None:
             self._inflater = zlib.decompressobj(wbits=31)
         try:
@@ -203,10 +208,27 @@ class GzipReader:
         except zlib.error:
             self.is_damaged = True
             return False
-        self._pending = self._inflater.unused_data
+        self._pending = self._inflater.unused_data.lstrip(b"\0")
         if self._inflater.eof:
             self._inflater = None
         return True
+
+
+def _head(read: Callable[[int, int], bytes], start: int) -> bytes:
+    """Return the first bytes that are not zero.
+
+    Zeros stand at the start of a file that was emptied while its writer went on at its old place.
+    """
+    while data := read(start, READ_BYTES):
+        zeros = _leading_zeros(data)
+        start += zeros
+        if zeros < len(data):
+            break
+    return read(start, HEAD_BYTES)
+
+
+def _leading_zeros(data: bytes) -> int:
+    return len(data) - len(data.lstrip(b"\0"))
 
 
 Reader = Union[PlainReader, GzipReader]
@@ -234,18 +256,16 @@ def reader_of(file: BinaryIO) -> Reader:
 def first_line(head: bytes) -> bytes | None:
     """Return the first line with data of a file's beginning, or None if it is not whole yet.
 
-    Comments, as W3C and CloudFront write them, are none. Neither are the zero bytes that stand at
-    the start of a file that was emptied while its writer went on.
+    Comments, as W3C and CloudFront write them, are none.
     """
     lines = head.split(b"\n")
     for line in lines[:-1]:
-        data = line.lstrip(b"\0").rstrip(b"\r")
+        data = line.strip(b"\0\r")
         if data and not data.startswith(b"#"):
             return data
-    rest = lines[-1].lstrip(b"\0")
-    if len(head) >= HEAD_BYTES and rest and not rest.startswith(b"#"):
-        return rest
-    return None
+    rest = lines[-1]
+    is_cut = len(head) >= HEAD_BYTES
+    return rest if is_cut and rest and not rest.startswith(b"#") else None
 
 
 # --- What was read, and how far -------------------------------------------------------------------
@@ -507,6 +527,10 @@ class LogFile:
         while not parcel.is_full(max_bytes):
             start = self.log.read_position
             data = self.reader.read(start, READ_BYTES)
+            zeros = _leading_zeros(data)
+            if zeros:
+                self.log.read_position += zeros
+                continue
             whole = data.rfind(b"\n") + 1
             if not whole and len(data) >= MAX_LINE_BYTES:
                 if self._pass_over_long_line(parcel, start):
@@ -694,9 +718,9 @@ class Tracker:
             known.log.path = known.path
             return
         before = known.stat.st_size if known.is_compressed else known.log.read_position
-        was_cut = stat.st_size < before
         known.stat = stat
         head = known.reader.head()
+        was_cut = stat.st_size < before or not known.log.is_whole_beginning(head)
         if not was_cut and self._is_beginning(head, known.log, known):
             self._take_up(known, known.log, head)
             return
@@ -798,7 +822,18 @@ class OpenConnection(NamedTuple):
     headers: Mapping[str, str]
 
 
-class Product:
+class Target(ABC):
+    """Where lines are posted. `url` is its name in warnings."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @abstractmethod
+    def post(self, address: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Post a body. Raises OSError, http.client.HTTPException."""
+
+
+class Product(Target):
     """revcred as it is reached from here: through proxies, with the system's certificates."""
 
     def __init__(self, url: str) -> None:
@@ -809,7 +844,7 @@ class Product:
         if parts.username or parts.password:
             message = "The address of revcred may hold no password. The token is in a file."
             raise AgentError(message)
-        self.url = url.rstrip("/")
+        super().__init__(url.rstrip("/"))
         self._is_secure = parts.scheme == "https"
         self._host = parts.hostname
         self._port = parts.port or (443 if self._is_secure else 80)
@@ -906,14 +941,14 @@ class Courier:
 
     def __init__(
         self,
-        product: Product,
+        target: Target,
         token_file: Path | None,
         warnings: Warnings,
         stopping: threading.Event,
         *,
         gives_up: bool = False,
     ) -> None:
-        self.product = product
+        self.target = target
         self.stopping = stopping
         self._token_file = token_file
         self._warnings = warnings
@@ -927,14 +962,14 @@ class Courier:
         while True:
             asked: float | None = None
             try:
-                answer = self.product.post(address, body, {**self._login(headers), **headers})
+                answer = self.target.post(address, body, {**self._login(headers), **headers})
             except (OSError, http.client.HTTPException, AgentError) as error:
-                self._warn(f"{self.product.url} does not answer: {_told(error)}", None)
+                self._warn(f"{self.target.url} does not answer: {_told(error)}", None)
             else:
                 if answer.status in deciding and answer.data.get("code") not in OPERATORS_CODES:
                     return answer
                 asked = answer.retry_after()
-                self._warn(_meaning(answer, self.product.url), answer.status)
+                self._warn(_meaning(answer, self.target.url), answer.status)
             wait = asked if asked is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311
             if self.stopping.wait(wait):
                 raise Stopped
@@ -1379,6 +1414,18 @@ class BeaconHandler(BaseHTTPRequestHandler):
     timeout = 60  # seconds that a connection may be idle
     server: BeaconServer
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.idle.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.idle.discard(self.connection)
+        super().finish()
+
+    def parse_request(self) -> bool:
+        self.server.idle.discard(self.connection)
+        return super().parse_request()
+
     def do_POST(self) -> None:
         body = self._body()
         if body is None:
@@ -1440,6 +1487,7 @@ class BeaconHandler(BaseHTTPRequestHandler):
             self.close_connection = True
         self.end_headers()
         self.wfile.write(body)
+        self.server.idle.add(self.connection)
 
 
 class BeaconServer(ThreadingHTTPServer):
@@ -1458,8 +1506,19 @@ class BeaconServer(ThreadingHTTPServer):
         self.server_name, self.server_port = listening.getsockname()[:2]
         self.spool = spool
         self.arrived = threading.Event()
+        self.idle: set[socket.socket] = set()  # connections that wait for another post
         self.is_ending = False
         self._warnings = warnings
+
+    def end(self) -> None:
+        """Accept no more, and end connections on which nothing is being posted."""
+        self.is_ending = True
+        self.shutdown()
+        for connection in list(self.idle):
+            # What has arrived is still read and answered.
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
+        self.arrived.set()
 
     def keep(self, post: Received) -> bool:
         """Return True once a post is on the disk; False if it cannot be kept now."""
@@ -1557,9 +1616,7 @@ def listen(options: argparse.Namespace, stopping: threading.Event) -> int:
             thread.start()
         logger.info("listening at %s:%s", *listening.getsockname()[:2])
         stopping.wait()
-        server.is_ending = True
-        server.shutdown()
-        server.arrived.set()
+        server.end()
         for thread in threads:
             thread.join()
     if options.restart.is_set():

@@ -251,17 +251,22 @@ def test_emptied_and_begun_with_the_same_line(agent, revcred, logs):
     assert revcred.texts == ["and more", "other", "the same", "the same"]
 
 
-def test_emptied_by_a_writer_that_goes_on_at_its_old_offset(agent, revcred, logs):
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_emptied_by_a_writer_that_goes_on_at_its_old_offset(agent, revcred, logs, size):
     log = logs / "calls.log"
-    with log.open("wb", buffering=0) as writer, agent.running("follow", log):
-        writer.write(b"one\ntwo\n")
+    with log.open("wb", buffering=0) as writer, agent.running("follow", f"{log}*"):
+        writer.write(b"one\n" + b"# filler\n" * (size // 9) + b"two\n")
         wait_until(lambda: len(revcred.lines) == 2)
         os.truncate(log, 0)
-        time.sleep(0.1)
         writer.write(b"three\n")
         wait_until(lambda: len(revcred.lines) == 3)
+    compress(log)
+    with agent.running("follow", f"{log}*"):
+        wait_until((agent.state / "caught-up").exists)
 
     assert revcred.texts == ["one", "three", "two"]
+    assert revcred.posted_lines == 3
+    assert revcred_agent.State(agent.state).parked_notes() == []
 
 
 def test_a_deleted_file_is_read_to_its_end(agent, revcred, logs, caplog):
@@ -920,6 +925,18 @@ def test_it_says_that_it_listens(agent, port):
         connection.close()
 
     assert said.startswith(b"revcred-agent listens.")
+
+
+def test_idle_connections_do_not_hold_up_its_end(agent, revcred, port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with agent.running("listen", "--address", f"127.0.0.1:{port}"):
+        wait_until(lambda: is_open(port))
+        connection.request("POST", "/v1/events", b"x")
+        assert connection.getresponse().read() == b""
+        began = time.monotonic()
+
+    assert time.monotonic() - began < revcred_agent.BeaconHandler.timeout / 2
+    connection.close()
 
 
 def test_an_address_that_is_taken(agent, revcred):
