@@ -43,6 +43,7 @@ OTHER_MEANINGS = {
     "duplicate": "an equal row of a list, or what a database calls a unique violation",
     "failed": "a sign-in with a wrong password",
     "idempotency key": "the header of that name",
+    "import": "what the agent does with files that are complete, and its command on the server",
     "invalid": "what cannot be read, in the names of errors",
     "link": "an address in a mail or on a page",
     "message": "what a page tells a person",
