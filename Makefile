@@ -23,7 +23,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload bench-pages bench-verify history memory overload \
+.PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload bench-pages bench-verify bench-agent history memory overload \
 	siege upgrades failover faults teeth conformance gateways fuzz order lock audit release screenshots
 
 help: ## this list
@@ -73,6 +73,9 @@ bench-pages: .venv/.dev-installed ## the storefront's pages for its largest cust
 bench-verify: .venv/.dev-installed ## how fast gateways are told about a call; CREDENTIALS= and SECONDS=
 	@exec $(HERE)/python -m bench.checks --credentials $(CREDENTIALS) --seconds $(SECONDS)
 
+bench-agent: .venv/.dev-installed ## how fast the agent imports a log, and that it counts once; ARGS="--lines 100000"
+	@exec $(HERE)/python -m bench.agent $(ARGS)
+
 siege: .venv/.dev-installed ## attacks on the production shape behind a real nginx: what gateways notice
 	@exec $(HERE)/python -m bench.siege $(ARGS)
 
@@ -103,7 +106,7 @@ overload: .venv/.dev-installed ## whether one gateway's flood drowns another
 conformance: .venv/.dev-installed ## published clients, installed and run against it; ARGS="openmeter cloudevents"
 	@exec $(HERE)/python -m conformance $(ARGS)
 
-gateways: .venv/.dev-installed ## our recipes in nginx, HAProxy, Caddy, Traefik and Envoy; ARGS="--short nginx"
+gateways: .venv/.dev-installed ## our recipes and the agent with nginx, HAProxy, Caddy, Traefik, Envoy; ARGS="--short nginx"
 	@exec $(HERE)/python -m conformance.gateways $(ARGS)
 
 fuzz: .venv/.dev-installed ## 1,000 generated requests at each operation of every door; ARGS="--cases 50"
