@@ -14,10 +14,13 @@ from metering.api.line_formats.definition import (
 )
 from revcred.models import Gateway
 
+# What a caller asks for. It gives nothing back (`++`): in a line that is cut behind a long address,
+# each place would otherwise be tried as the address's end.
+REQUEST = r'(?P<method>[A-Z]+) (?P<path>(?:[^\s"\\]|\\\S)++)(?:[^"\\]|\\.)*+'
 # The common log format with anything behind it. Key or credential is its last text in quotes.
 COMBINED_PATTERN = (
     r"(?P<client>\S+) \S+ (?P<user>\S+) \[(?P<occurred_at>[^\]]+)\] "
-    r'"(?:(?P<method>[A-Z]+) (?P<path>\S+)[^"]*|[^"]*)" (?P<status>\d{3}) '
+    rf'"(?:{REQUEST}|(?:[^"\\]|\\.)*+)" (?P<status>\d{{3}}) '
     r"(?P<response_bytes>\d+|-)"
     r'(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<user_agent>(?:[^"\\]|\\.)*)")?'
     r'(?: "(?P<key>(?:[^"\\]|\\.)*)")?(?: |$)'
@@ -25,7 +28,7 @@ COMBINED_PATTERN = (
 # Traefik's: behind the agent come the number of the request, router, service and the duration.
 TRAEFIK_PATTERN = (
     r"(?P<client>\S+) \S+ (?P<user>\S+) \[(?P<occurred_at>[^\]]+)\] "
-    r'"(?P<method>[A-Z]+) (?P<path>\S+)[^"]*" (?P<status>\d{3}) (?P<response_bytes>\d+|-) '
+    rf'"{REQUEST}" (?P<status>\d{{3}}) (?P<response_bytes>\d+|-) '
     r'"(?P<referer>[^"]*)" "(?P<user_agent>[^"]*)" (?P<number>\d+) '
     r'"(?P<router>[^"]*)" "(?P<server>[^"]*)" (?P<duration>\d+)ms'
 )

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -78,15 +79,13 @@ class LineReader:
         return _without_nul(found.groupdict(), line)  # type: ignore[no-any-return]
 
     def _records_of_json(self, line: str, depth: int) -> list[tuple[Record, str]]:
-        values = list(_json_values(line))
-        if len(values) == 1 and not self._places and type(values[0]) is dict:
-            return [(values[0], line)]
-        records: list[tuple[Record, str]] = []
-        for value in values:
-            records += self._records_of_value(value, line, depth)
-        if len(records) > MAX_RECORDS_PER_LINE:
-            message = f"A line has at most {MAX_RECORDS_PER_LINE:,} records."
-            raise ItemRejected(None, "too_many", message)
+        try:
+            values = list(islice(_json_values(line), MAX_RECORDS_PER_LINE + 1))
+            if len(values) == 1 and not self._places and type(values[0]) is dict:
+                return [(values[0], line)]
+            records = self._records_of_value(values, line, depth)
+        except RecursionError as error:
+            raise ItemRejected(None, "too_deep", "It is nested too deeply.") from error
         if len(records) == 1:
             return records
         # Each has a text of its own: they would otherwise have one id.
@@ -101,7 +100,14 @@ class LineReader:
         if isinstance(value, str) and depth:
             return self.records_in(value.rstrip("\r\n"), depth - 1)
         if isinstance(value, list):
-            return [each for inner in value for each in self._records_of_value(inner, line, depth)]
+            records: list[tuple[Record, str]] = []
+            for inner in value:
+                records += self._records_of_value(inner, line, depth)
+                # Looked at on the way: a line may have many more than can be read in time.
+                if len(records) > MAX_RECORDS_PER_LINE:
+                    message = f"A line has at most {MAX_RECORDS_PER_LINE:,} records."
+                    raise ItemRejected(None, "too_many", message)
+            return records
         if not isinstance(value, dict):
             raise ItemRejected(None, "invalid", NOT_AN_OBJECT)
         return [(value, line)]
@@ -127,8 +133,6 @@ def _json_values(line: str) -> Iterator[Any]:
         value = _decode(line)
     except (msgspec.DecodeError, UnicodeEncodeError):
         pass
-    except RecursionError as error:
-        raise ItemRejected(None, "too_deep", "It is nested too deeply.") from error
     else:
         if not _has_each_member_once(line, value):
             refuse_doubled(line.encode(), value)
@@ -139,7 +143,7 @@ def _json_values(line: str) -> Iterator[Any]:
     while at < len(line):
         try:
             value, at = _scanner.raw_decode(line, at)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ItemRejected(None, "malformed", NOT_JSON) from error
         yield _storable(value)
         while line[at : at + 1].isspace():

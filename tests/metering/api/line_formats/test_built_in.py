@@ -1,10 +1,12 @@
 """Each built-in format, with lines as its gateway writes them."""
 
 import json
+import time
 from datetime import UTC, datetime
 
 import pytest
 
+from metering.api.decoding import ItemRejected
 from metering.api.line_formats.built_in import BUILT_IN_BY_KIND, BUILT_IN_FORMATS
 from metering.api.line_formats.choosing import built_in_format
 from metering.api.line_formats.definition import check_definition
@@ -417,3 +419,41 @@ def test_the_header_of_a_csv_is_ignored():
     columns = built_in_format("csv").definition.columns
 
     assert calls_in(built_in_format("csv"), ",".join(columns)) == []
+
+
+REQUEST_LINE = '10.0.0.1 - - [16/Nov/2026:12:00:00 +0000] "GET /'
+LONG = 60_000
+
+
+@pytest.mark.parametrize(
+    "name", [each.name for each in BUILT_IN_FORMATS if each.definition.pattern]
+)
+@pytest.mark.parametrize(
+    "line",
+    [
+        REQUEST_LINE + "a" * LONG,
+        REQUEST_LINE + "a" * LONG + '" cut',
+        REQUEST_LINE + "\\a" * (LONG // 2) + '" cut',
+        REQUEST_LINE + " " * LONG,
+        REQUEST_LINE + ' HTTP/1.1" 200 5"' + "a" * LONG,
+        REQUEST_LINE + ' HTTP/1.1" 200 5x "-" "' + '\\"' * (LONG // 2),
+        "a" * LONG,
+        "[" * LONG,
+    ],
+    ids=range(8),
+)
+def test_no_line_keeps_a_door_busy(name, line):
+    started = time.process_time()
+
+    with pytest.raises(ItemRejected, match="does not match"):
+        calls_in(built_in_format(name), line)
+
+    assert time.process_time() - started < 2  # of minutes, if every place were tried
+
+
+def test_quotes_in_an_address_are_part_of_it(only_call):
+    line = REQUEST_LINE + f'a\\"b HTTP/1.1" 200 5 "-" "-" "{KEY.text}"'
+
+    call = only_call(built_in_format("combined"), line)
+
+    assert (call.path, call.status, call.key) == ('/a\\"b', 200, KEY)

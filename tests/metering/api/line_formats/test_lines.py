@@ -40,6 +40,10 @@ def test_a_record_lies_where_the_format_says():
     assert records('{"a": 1}', records=("event", "records/inner")) == [{"a": 1}]
 
 
+def test_lists_in_lists_are_read_as_far_as_json_is():
+    assert records("[" * 600 + '{"a": 1}' + "]" * 600) == [{"a": 1}]
+
+
 def test_a_text_at_that_place_is_a_line_of_its_own():
     line = '{"log": "{\\"a\\": 1}\\n", "stream": "stdout"}'
 
@@ -65,6 +69,10 @@ def test_several_records_of_a_line_have_texts_of_their_own():
         ('{"a":' * 5_000 + "1" + "}" * 5_000, "too_deep"),
         ('{"a": "' + "x" * 64_000 + '"}', "too_long"),
         ("[" + ",".join(["{}"] * 1_001) + "]", "too_many"),
+        ("{}" * 1_001, "too_many"),
+        ("{}" * 1_001 + "no json", "too_many"),
+        ("[" * 985 + "{}" + "]" * 985, "too_deep"),
+        ('{"a":' * 985 + "1" + "}" * 985 + "{}", "too_deep"),
     ],
 )
 def test_what_cannot_be_read_is_rejected(line, code):
