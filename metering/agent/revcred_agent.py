@@ -1403,6 +1403,8 @@ PASSED_ON_HEADERS = (
     *("x-revcred-token", "user-agent"),
 )
 FINAL_STATUSES = {*range(200, 300), 400, 409, 413, 415, 422}
+# What is no path could lead elsewhere behind the address of revcred, or could never be posted.
+ADDRESS_ON_HOST = re.compile(r"/[!-~]*")
 OTLP_ADDRESS = re.compile(r"/v1/(logs|traces)/?$")
 
 
@@ -1427,6 +1429,9 @@ class BeaconHandler(BaseHTTPRequestHandler):
         return super().parse_request()
 
     def do_POST(self) -> None:
+        if not ADDRESS_ON_HOST.fullmatch(self.path):
+            self._answer(400, b"", close=True)
+            return
         body = self._body()
         if body is None:
             self._answer(413, b"", close=True)
@@ -1455,7 +1460,7 @@ class BeaconHandler(BaseHTTPRequestHandler):
             parts, size = [], 0
             while length := int(self.rfile.readline(100).partition(b";")[0], 16):
                 size += length
-                if size > MAX_RECEIVED_BYTES:
+                if length < 0 or size > MAX_RECEIVED_BYTES:
                     return None
                 parts.append(self.rfile.read(length))
                 self.rfile.readline(100)

@@ -795,6 +795,30 @@ def test_a_chunked_post(agent, revcred, port):
     assert (status, revcred.posts[0][2]) == (202, b"onetwo")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST @elsewhere.example/ HTTP/1.1",
+        b"POST http://elsewhere.example/ HTTP/1.1",
+        b"POST /v1/\xc3\xa9vents HTTP/1.1",
+        b"POST /v1/\x00events HTTP/1.1",
+        b"POST /v1/events HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1",
+    ],
+)
+def test_a_post_that_could_not_be_passed_on_is_not_kept(agent, revcred, port, head):
+    """It would hold up all that come behind it, or be posted elsewhere by way of a proxy."""
+    with agent.running("listen", "--address", f"127.0.0.1:{port}"):
+        wait_until(lambda: is_open(port))
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+            raw.sendall(head + b"\r\nContent-Length: 0\r\n\r\n")
+            status = raw.makefile("rb").readline().split()[1]
+        assert status in {b"400", b"413"}
+        post_to(port, "/v1/events", b"good")
+        wait_until(lambda: revcred.posts)
+
+    assert [body for _, _, body in revcred.posts] == [b"good"]
+
+
 def test_what_was_answered_outlives_the_process(agent, revcred, port):
     """revcred is away, the beacon is killed, and both come back."""
     away = [(503, {"Retry-After": "60"}, {})] * 4
