@@ -264,12 +264,12 @@ class HoldingsForm(TeamForm):
 
     def _boxes(self, name: str) -> set[tuple[int, int]]:
         """Return the boxes of a field that are on the page, others are ignored."""
-        boxes = set()
-        for box in self.cleaned_data.get(name, "").split():
-            credential, _, person = box.partition("-")
-            if credential.isdecimal() and person.isdecimal():
-                boxes.add((int(credential), int(person)))
-        return {box for box in boxes if box[0] in self.shown and box[1] in self.people}
+        shown = {
+            f"{credential}-{person}": (credential, person)
+            for credential in self.shown
+            for person in self.people
+        }
+        return {shown[box] for box in self.cleaned_data.get(name, "").split() if box in shown}
 
     def effects(self) -> list[str]:
         sentences = []

@@ -102,9 +102,11 @@ def holders_page(request: SignedInRequest) -> HttpResponse:
     """Show credentials beside people, and change who holds which after a confirmation."""
     customer = _owned_customer(request)
     of_customer = Credential.objects.filter(customer=customer, revoked_at=None)
-    chosen = request.GET.get("credential", "")
-    if chosen.isdecimal():
-        of_customer = of_customer.filter(pk=chosen)
+    if chosen := request.GET.get("credential", ""):
+        try:
+            of_customer = of_customer.filter(pk=chosen)
+        except ValueError:
+            raise Http404 from None
     rows = of_customer.order_by("name", "pk").prefetch_related("holders")
     page = Paginator(rows, HOLDINGS_PER_PAGE).get_page(request.GET.get("page"))
     everybody = Subscriber.objects.filter(memberships__customer=customer).order_by("email")

@@ -296,6 +296,11 @@ def test_boxes_that_are_not_on_the_page_are_ignored(browser, customer, olga, box
     assert not Credential.holders.through.objects.exists()
 
 
+@pytest.mark.parametrize("number", ["x", "²", "0" * 5_000])
+def test_no_credential_has_this_number(browser, customer, olga, number):
+    assert browser.get("/team/holders/", {"credential": number}).status_code == 404
+
+
 def test_reveals_and_rotations_are_listed_for_owners(browser, customer, ben, sign_in):
     key = "a-key-that-is-revealed-R1v2"
     credential = factories.a_credential(customer, key=key, name="checkout", holders=[ben])
