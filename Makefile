@@ -23,7 +23,8 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long coverage lint check fix bench bench-admin bench-upload bench-pages bench-verify bench-agent history memory overload \
+.PHONY: help run test test-long coverage lint check fix bench bench-against bench-admin bench-upload bench-pages bench-verify bench-agent \
+	history memory overload \
 	siege upgrades failover faults teeth conformance gateways fuzz order lock audit release screenshots
 
 help: ## this list
@@ -63,6 +64,9 @@ fix: .venv/.dev-installed ## mend what a machine can mend
 
 bench: .venv/.dev-installed ## how fast it is here, beside this machine's limit; CREDENTIALS= and SECONDS=
 	@exec $(HERE)/python -m bench --credentials $(CREDENTIALS) --seconds $(SECONDS)
+
+bench-against: .venv/.dev-installed ## this code beside that of another commit, in turn: COMMIT=v0.1.0 ARGS="--rounds 3"
+	@exec $(HERE)/python -m bench.against $(COMMIT) $(ARGS)
 
 bench-upload: .venv/.dev-installed ## how fast lists are taken in, beside others' ways; ARGS="--rows 1000000"
 	@exec $(HERE)/python -m bench.uploads $(ARGS)
