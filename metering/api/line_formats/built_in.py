@@ -183,6 +183,7 @@ BUILT_IN_FORMATS = (
     BuiltInFormat(
         name="traefik-clf",
         title="Traefik, common log, with the user as credential",
+        version=2,
         definition=FormatDefinition(
             lines="regex",
             pattern=TRAEFIK_PATTERN,
@@ -194,6 +195,8 @@ BUILT_IN_FORMATS = (
             response_bytes=("response_bytes",),
             latency_ms=("duration",),
             metadata={"router": ("router",)},
+            # With 401 the user is whoever somebody claims to be, who did not know the password.
+            count_when=CountWhen(statuses=("1xx", "2xx", "3xx", "400", "402-499", "5xx")),
         ),
     ),
     BuiltInFormat(

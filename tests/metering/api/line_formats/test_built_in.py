@@ -451,6 +451,12 @@ def test_no_line_keeps_a_door_busy(name, line):
     assert time.process_time() - started < 2  # of minutes, if every place were tried
 
 
+def test_a_user_whom_traefik_did_not_let_in_is_charged_nothing():
+    (line,) = CASES["traefik-clf"][0]
+
+    assert calls_in(built_in_format("traefik-clf"), line.replace('" 200 ', '" 401 ')) == [None]
+
+
 def test_quotes_in_an_address_are_part_of_it(only_call):
     line = REQUEST_LINE + f'a\\"b HTTP/1.1" 200 5 "-" "-" "{KEY.text}"'
 
