@@ -62,3 +62,12 @@ FINGERPRINTS_OF_CREDENTIALS = sql.SQL("""(
         UNION ALL
         SELECT id, {fingerprint} FROM revcred_credential
     )""").format(fingerprint=fingerprint_in_sql("public_id"))
+# Those of one credential, as rows that `hooks.count_waiting_for` counts for.
+SELECT_FINGERPRINTS_OF_CREDENTIAL = (
+    sql.SQL(
+        "SELECT NULL::text AS customer, fingerprint, NULL::text AS subscription"
+        " FROM {fingerprints} f WHERE credential_id = {{credential:d}}"
+    )
+    .format(fingerprints=FINGERPRINTS_OF_CREDENTIALS)
+    .as_string()
+)

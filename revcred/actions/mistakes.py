@@ -6,15 +6,12 @@ from django.db.transaction import atomic
 from revcred import hooks
 from revcred.models import AuditEvent, AuditVerb, Credential, User
 from revcred.models.audit import to_audit_json
+from revcred.public_ids import SELECT_FINGERPRINTS_OF_CREDENTIAL
 
-# Columns as of `hooks.row_numbers_with_usage` and `hooks.count_waiting_for`.
+# Columns as of `hooks.row_numbers_with_usage`.
 USAGE_QUERY = (
     "SELECT 1 AS number, {credential:d} AS credential_id, NULL::bigint[] AS subscription_ids,"
     " NULL::timestamptz AS since"
-)
-WAITING_QUERY = (
-    "SELECT NULL::text AS customer, fingerprint, NULL::text AS subscription"
-    " FROM revcred_externalkey WHERE credential_id = {credential:d}"
 )
 
 
@@ -41,10 +38,11 @@ def reason_to_keep(credential: Credential) -> str:
         return f"It was used last at {used.last_used_at:%Y-%m-%d %H:%M} UTC. Revoke it instead."
     if hooks.row_numbers_with_usage(USAGE_QUERY.format(credential=credential.pk), most=1):
         return "Calls were charged through it. Revoke it instead."
-    waiting = hooks.count_waiting_for(WAITING_QUERY.format(credential=credential.pk)).transactions
+    rows = SELECT_FINGERPRINTS_OF_CREDENTIAL.format(credential=credential.pk)
+    waiting = hooks.count_waiting_for(rows).transactions
     if waiting:
         calls = "1 call" if waiting == 1 else f"{waiting:,} calls"
-        return f"In quarantine, {calls} came with its keys. Revoke it instead."
+        return f"In quarantine, {calls} came with it. Revoke it instead."
     return ""
 
 

@@ -22,6 +22,7 @@ from revcred.external_keys import trim_key
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, ExternalKey, Gateway, Subscriber, Subscription, User
 from revcred.models.names import MAX_NAME_CHARACTERS
+from revcred.public_ids import SELECT_FINGERPRINTS_OF_CREDENTIAL
 from revcred.roles import RIGHT_LABELS
 
 ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
@@ -49,11 +50,6 @@ OTHER_CUSTOMER_MESSAGE = "This subscription belongs to another customer."
 ALREADY_ASSIGNED_MESSAGE = "The credential is assigned to this subscription in that period already."
 NOT_ASSIGNED_MESSAGE = "The credential is not assigned to that subscription at that time."
 REVOKED_MESSAGE = "This credential is revoked for good. Issue another one."
-# All keys of a credential, as rows that `hooks.count_waiting_for` counts for.
-SELECT_KEYS_OF_CREDENTIAL = """
-    SELECT ''::text AS customer, fingerprint, NULL::text AS subscription
-    FROM revcred_externalkey WHERE credential_id = {credential:d}
-"""
 
 
 def may_add_members(user: Any) -> bool:
@@ -524,7 +520,7 @@ class ResumeCredentialForm(CredentialActionForm):
             return []
         keys = confirmation.counted(self.target.keys.at(now).count(), "key")
         assigned = self.target.assignments.at(now).count()
-        rows = SELECT_KEYS_OF_CREDENTIAL.format(credential=self.target.pk)
+        rows = SELECT_FINGERPRINTS_OF_CREDENTIAL.format(credential=self.target.pk)
         waiting = hooks.count_waiting_for(rows).transactions
         by_subscriber = "A subscriber suspended it. " if suspension.by_subscriber else ""
         return [

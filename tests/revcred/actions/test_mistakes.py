@@ -4,6 +4,7 @@ import pytest
 from django.urls import reverse
 
 from metering.attribution.processing import process_waiting_deliveries
+from metering.inbox.calls import public_id_fields
 from revcred.actions import credentials, mistakes
 from revcred.models import Assignment, AuditEvent, Credential, ExternalKey, SealedValue
 from tests import factories
@@ -53,6 +54,14 @@ def test_it_is_kept_while_calls_with_its_key_wait(mistake):
     process_waiting_deliveries()
 
     with pytest.raises(mistakes.CredentialUsed, match="Revoke it instead"):
+        mistakes.delete_unused_credential(credential=mistake, by=None)
+
+
+def test_it_is_kept_while_calls_with_its_public_id_wait(mistake):
+    credentials.suspend_credential(credential=mistake, by=None)
+    factories.settled(factories.a_call(**public_id_fields(mistake.public_id)))
+
+    with pytest.raises(mistakes.CredentialUsed, match="1 call came with it"):
         mistakes.delete_unused_credential(credential=mistake, by=None)
 
 
