@@ -205,7 +205,7 @@ class HandOverForm(MemberForm):
         **TEAM_ERRORS,
         teams.NotInvitable: (
             None,
-            "Only somebody else who has accepted the invitation can become owner.",
+            "Only somebody else who has accepted the invitation and can sign in becomes owner.",
         ),
     }
 

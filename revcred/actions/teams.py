@@ -101,11 +101,12 @@ def change_team_role(*, membership: Membership, role: str, by: User) -> None:
 def hand_over_team(*, membership: Membership, by: User) -> None:
     """Make somebody else owner, and `by` a member. Raises NotAllowed, NotInvitable.
 
-    The new owner has to have accepted the invitation: else nobody could manage the team.
+    The new owner has to be able to sign in: else nobody could manage the team.
     """
     membership = _lock_member(membership, by)
     own = membership.customer.memberships.get(subscriber__user=by)
-    if own.pk == membership.pk or membership.subscriber.user_id is None:
+    login = membership.subscriber.user
+    if own.pk == membership.pk or login is None or not login.is_active:
         raise NotInvitable
     memberships.change_membership_role(membership=membership, role=Role.OWNER, by=by)
     memberships.change_membership_role(membership=own, role=Role.MEMBER, by=by)

@@ -253,6 +253,15 @@ def test_ownership_is_not_handed_to_who_cannot_sign_in(browser, customer, olga):
     assert of(olga, customer).role == "owner"
 
 
+def test_ownership_is_not_handed_to_a_login_that_is_off(browser, customer, olga, ben):
+    User.objects.filter(pk=ben.user.pk).update(is_active=False)
+
+    answer = browser.post(url_of("hand-over", ben, customer), RIGHT)
+
+    assert "can sign in" in text_of(answer)
+    assert of(olga, customer).role == "owner"
+
+
 def test_holders_are_changed_in_two_steps(browser, customer, olga, ben):
     checkout = factories.a_credential(customer, name="checkout", holders=[ben])
     backup = factories.a_credential(customer, name="backup", holders=[ben])
