@@ -36,6 +36,7 @@ from metering.models import LineFormat
 from metering.recent_calls import calls_reported_lately
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
+from revcred.admin_toolkit.lists import parse_id
 from revcred.api.errors import BodyTooLarge, MalformedRequest
 from revcred.models import Gateway, Subscription, User
 
@@ -141,9 +142,9 @@ class SaveFormatForm(ActionForm):
     def _begin_with_base(self) -> None:
         """Begin with the definition of the format that the page was opened for."""
         name = str(self.initial.get("base") or name_of_format(self.target))
-        version = str(self.initial.get("version") or "")
+        version = parse_id(str(self.initial.get("version") or ""))
         saved = LineFormat.objects.filter(name=name)
-        chosen = saved.filter(version=int(version)).first() if version.isdecimal() else None
+        chosen = saved.filter(version=version).first() if version else None
         if chosen:
             text = msgspec.json.format(msgspec.json.encode(chosen.definition), indent=2).decode()
         else:

@@ -161,6 +161,8 @@ def test_an_earlier_version_is_taken_back(admin_client, gateway):
 
     page = admin_client.get(page_of(gateway))
     begun = admin_client.get(f"{address}?base=own&version=1")
+    for number in ("9" * 5_000, "9" * 18, "²"):
+        assert admin_client.get(f"{address}?base=own&version={number}").status_code == 200
 
     assert "Take it back" in shown(page)
     assert msgspec.json.decode(begun.context["form"]["definition"].value()) == json.loads(
