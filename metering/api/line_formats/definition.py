@@ -15,6 +15,19 @@ MAX_DEFINITION_BYTES = 20_000  # as JSON
 MAX_PATTERN_CHARACTERS = 2_000
 # A repeated group whose end repeats, too, such as `(a+)+`: some texts would take it for ever.
 NESTED_REPEAT = re.compile(r"[+*}]\??\)+[+*{]")
+NESTED_REPEAT_MESSAGE = (
+    "A repeated group must not hold a repetition: some texts would take it for ever. Write ++ or *+"
+    " for the inner one, which gives nothing back."
+)
+EXPRESSION_TOKEN = re.compile(
+    r"""
+    \\. | \[ \^? \]? (?: \\. | [^\]\\] )*+ \]  # a sign that is escaped, a set of signs
+    | (?P<opens> \( (?P<is_atomic> \?> )? ) | (?P<closes> \) )
+    | (?P<endless> [*+] | \{ \d* , \} ) (?P<keeps> \+ )? \??
+    | .
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 STATUS_RANGE = re.compile(r"(?P<first>[1-5]\d\d)(?:-(?P<last>[1-5]\d\d))?|(?P<class>[1-5])xx")
 DURATION_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}  # in milliseconds
 AUTOMATIC_UNIT = ""
@@ -248,11 +261,33 @@ def _checked_expression(field: str, pattern: str) -> "re.Pattern[str]":
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         message = f"It has more than {MAX_PATTERN_CHARACTERS:,} characters."
         raise InvalidDefinition(field, message)
-    if NESTED_REPEAT.search(pattern):
-        message = "A repeated group must not end with a repetition: it could take for ever."
-        raise InvalidDefinition(field, message)
     try:
-        return re.compile(pattern)
+        compiled = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         message = f"It is no regular expression: {error}."
         raise InvalidDefinition(field, message) from error
+    if NESTED_REPEAT.search(pattern) or _repeats_a_repetition(pattern):
+        raise InvalidDefinition(field, NESTED_REPEAT_MESSAGE)
+    return compiled
+
+
+def _repeats_a_repetition(pattern: str) -> bool:
+    """Return True if a group that is repeated without an end holds such a repetition.
+
+    One that gives nothing back, as `a++` or in `(?>…)`, is none: it is tried in one way only.
+    """
+    groups = [[False, False]]  # those that are open: holds a repetition, gives nothing back
+    has_closed_one = False  # just now, with a repetition in it
+    for token in EXPRESSION_TOKEN.finditer(pattern):
+        if token["endless"] and not token["keeps"]:
+            if has_closed_one:
+                return True
+            groups[-1][0] = True
+        has_closed_one = False
+        if token["opens"]:
+            groups.append([False, bool(token["is_atomic"])])
+        elif token["closes"] and len(groups) > 1:  # a comment may hold one that closes nothing
+            holds_one, is_atomic = groups.pop()
+            has_closed_one = holds_one and not is_atomic
+            groups[-1][0] |= has_closed_one
+    return False

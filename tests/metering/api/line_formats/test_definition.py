@@ -42,6 +42,11 @@ def test_a_definition_survives_json():
         ({"lines": "regex", "pattern": "("}, "pattern"),
         ({"lines": "regex", "pattern": r"(?P<ts>\d+)", "key": ["k"]}, "key"),
         ({"lines": "regex", "pattern": r"(?P<ts>(a+)+b)"}, "pattern"),
+        ({"lines": "regex", "pattern": r"(?P<ts>(?:\w+\s?)+)$"}, "pattern"),
+        ({"lines": "regex", "pattern": r"(?P<ts>(?:x\w*,?)*)$"}, "pattern"),
+        ({"lines": "regex", "pattern": r"(?P<ts>(?:(?:\w+)-?){2,})$"}, "pattern"),
+        ({"lines": "regex", "pattern": r"(?P<ts>(?:[)]\w{1,}?\)?)+?)$"}, "pattern"),
+        ({"key": [{"at": "a", "capture": r"((?:\w+,?)+)"}]}, "key"),
         ({"lines": "regex", "pattern": "(?P<ts>" + "a" * 2_000 + ")"}, "pattern"),
         ({"lines": "separated"}, "columns"),
         ({"lines": "separated", "columns": ["ts"], "separator": ";;"}, "separator"),
@@ -68,6 +73,22 @@ def test_what_cannot_be_used_is_rejected_with_its_field(fields, where):
         parse(**fields)
 
     assert rejected.value.field == where
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?P<ts>\d+(?: \S+)?) (?P<rest>.*)",
+        r'(?P<ts>(?:[^"\\]|\\.)*)',
+        r"(?P<ts>(?:\w++\s?)+)$",
+        r"(?P<ts>(?>\w+\s?)+)$",
+        r"(?P<ts>(?:\d{1,3}\.){3}\d+)",
+        r"(?P<ts>(?:[(+*]\()+)\w+",
+        "(?x)(?P<ts>a+) # :)",
+    ],
+)
+def test_repetitions_that_end_are_taken(pattern):
+    assert parse(lines="regex", pattern=pattern).pattern == pattern
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"a":' * 3_000, b" " * 20_001])
