@@ -1403,6 +1403,8 @@ PASSED_ON_HEADERS = (
     *("x-revcred-token", "user-agent"),
 )
 FINAL_STATUSES = {*range(200, 300), 400, 409, 413, 415, 422}
+FIRST_POST_SECONDS = 1.0  # that a new connection gets while the beacon ends
+ENDING_LOOK_SECONDS = 0.02
 # What is no path could lead elsewhere behind the address of revcred, or could never be posted.
 ADDRESS_ON_HOST = re.compile(r"/[!-~]*")
 OTLP_ADDRESS = re.compile(r"/v1/(logs|traces)/?$")
@@ -1418,13 +1420,15 @@ class BeaconHandler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.server.idle.add(self.connection)
+        self.server.fresh.add(self.connection)
 
     def finish(self) -> None:
+        self.server.fresh.discard(self.connection)
         self.server.idle.discard(self.connection)
         super().finish()
 
     def parse_request(self) -> bool:
+        self.server.fresh.discard(self.connection)
         self.server.idle.discard(self.connection)
         return super().parse_request()
 
@@ -1511,6 +1515,7 @@ class BeaconServer(ThreadingHTTPServer):
         self.server_name, self.server_port = listening.getsockname()[:2]
         self.spool = spool
         self.arrived = threading.Event()
+        self.fresh: set[socket.socket] = set()  # connections whose first post has yet to come
         self.idle: set[socket.socket] = set()  # connections that wait for another post
         self.is_ending = False
         self._warnings = warnings
@@ -1519,7 +1524,11 @@ class BeaconServer(ThreadingHTTPServer):
         """Accept no more, and end connections on which nothing is being posted."""
         self.is_ending = True
         self.shutdown()
-        for connection in list(self.idle):
+        # Whoever has just connected is about to post, and would take no answer for a loss.
+        deadline = time.monotonic() + FIRST_POST_SECONDS
+        while self.fresh and time.monotonic() < deadline:
+            time.sleep(ENDING_LOOK_SECONDS)
+        for connection in [*self.idle, *self.fresh]:
             # What has arrived is still read and answered.
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)

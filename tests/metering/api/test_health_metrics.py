@@ -15,6 +15,7 @@ from metering.models import Delivery, Quarantined, QuarantineReason
 from revcred import outbox
 from revcred.actions import sign_ins
 from revcred.models import AuditVerb, OutgoingMail, Upload
+from revcred.server.pools import RequestPool
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -130,6 +131,7 @@ def panel_expressions():
 
 def test_alerts_and_panels_use_what_is_there(samples):
     a_delivery("QueryCanceled")  # without one, there is no figure of them
+    RequestPool("pages", threads=1, seconds=1)  # likewise
     said = samples()
     names = {name for name, *_ in said}
     used = alert_expressions() | panel_expressions()

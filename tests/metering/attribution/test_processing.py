@@ -470,7 +470,8 @@ def outcomes():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_statement_agrees_with_the_rule_on_generated_cases(seed):
+def test_the_statement_agrees_with_the_rule_on_generated_cases(seed, monkeypatch):
+    monkeypatch.setattr(processing, "STATEMENT_LIMIT_SECONDS", 60.0)  # for a busy machine
     world = World(seed)
     expected = {}
     for gateway in world.gateways:
