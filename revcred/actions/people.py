@@ -51,6 +51,7 @@ from revcred.personal_texts import (
     PersonalText,
     PersonTexts,
     TextKind,
+    TextTable,
     count_in_table,
     delete_staged_rows,
     has_staged_rows,
@@ -74,6 +75,8 @@ THINGS_WITH_NAMES: tuple[tuple[type[Model], tuple[str, ...]], ...] = (
     (Gateway, ("name",)),
 )
 TABLES_OF_THINGS = tuple(model._meta.db_table for model, _ in THINGS_WITH_NAMES)
+# No call names anything by its notes.
+NOTES = TextTable(name=Customer._meta.db_table, columns={"notes": "text"})
 # People and the audit have statements of their own.
 TABLES_NOT_SEARCHED = (
     *TABLES_OF_THINGS,
@@ -209,6 +212,7 @@ def erase_person(*, person: Person, by: User) -> Erasure:
     done.mails = _erase_mails(person, texts)
     for table in text_tables("revcred_", without=TABLES_NOT_SEARCHED):
         replace_in_table(table, texts.everywhere)
+    replace_in_table(NOTES, texts.everywhere)
     # Kept for a while for their rejected rows, after the list itself has ended.
     for upload in Upload.objects.filter(is_staged=True):
         delete_staged_rows(_staging_table(upload), _findable(texts))

@@ -68,6 +68,8 @@ def by():
 def ada(by, rf):
     """Somebody who has left traces everywhere."""
     customer = factories.a_customer("Aviary")
+    customer.notes = f"Ask {NAME} <{ADDRESS}> first."
+    customer.save()
     owner = factories.a_subscriber(customer, Membership.Role.OWNER, "owner@aviary.example")
     ada = factories.a_subscriber(customer, Membership.Role.MEMBER, FORMER_ADDRESS)
     request = rf.get("/", REMOTE_ADDR="192.0.2.77")
