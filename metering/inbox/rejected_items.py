@@ -70,7 +70,7 @@ def item_without_keys(
             data["line"], key=key, transaction_id=transaction_id, secrets=secrets
         )
         return None if line is None else msgspec.json.encode(data | {"line": line}).decode()
-    return msgspec.json.encode(_cleaned(data, clean)).decode()
+    return _cleaned_json(data, clean)
 
 
 def call_with_removed_key(call: Call) -> Call:
@@ -79,6 +79,13 @@ def call_with_removed_key(call: Call) -> Call:
     if not found:
         return call
     return replace(call, key=None, fingerprint=found["fingerprint"], hint=found["hint"])
+
+
+def _cleaned_json(value: Any, clean: Callable[..., str]) -> str | None:
+    try:
+        return msgspec.json.encode(_cleaned(value, clean)).decode()
+    except RecursionError:  # read, but too deep to be looked through
+        return None
 
 
 def _cleaned(value: Any, clean: Callable[..., str], *, is_named_like_a_key: bool = False) -> Any:

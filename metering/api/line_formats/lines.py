@@ -143,9 +143,11 @@ def _json_values(line: str) -> Iterator[Any]:
     while at < len(line):
         try:
             value, at = _scanner.raw_decode(line, at)
-        except ValueError as error:
+            # Python reads NaN and infinities, which are no JSON.
+            storable = _storable(value)
+        except (ValueError, msgspec.DecodeError) as error:
             raise ItemRejected(None, "malformed", NOT_JSON) from error
-        yield _storable(value)
+        yield storable
         while line[at : at + 1].isspace():
             at += 1
 

@@ -113,7 +113,7 @@ def _is_one_object(text: str) -> bool:
     """Return True for an object that may have line breaks within it."""
     try:
         msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeEncodeError):
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
         return False
     return True
 
