@@ -15,9 +15,9 @@ from metering.ledger import partitions
 from metering.models import Claim, QuarantineReason
 from metering.quarantine import reattribution
 from metering.quarantine.statements import count_claimed_statement, count_corrections_statement
-from metering.statement_timeouts import statement_timeout
 from revcred.metering_port import CallMovement, ChargedTo, Consequences
 from revcred.models import Credential, Subscription
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 COUNT_LIMIT_SECONDS = 10.0
 QUARANTINE_ROWS_PER_COUNT = 20_000

@@ -17,8 +17,8 @@ from metering.ledger.receipts import MAX_RECEIPTS_PER_ID
 from metering.ledger.scope import SCOPE_CONDITION, LedgerScope
 from metering.models import Quarantined, SeenTransaction
 from metering.models.transactions import QuarantinedQuerySet
-from metering.statement_timeouts import statement_timeout
 from revcred.models import Assignment, Gateway
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 SEARCH_LIMIT_MILLISECONDS = 3_000
 # A gateway's clock may be ahead: a call may arrive before the moment it says.

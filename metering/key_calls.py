@@ -14,8 +14,8 @@ from django.db.transaction import atomic
 from metering import failures
 from metering.customer_calls import MAX_CLOCK_LEAD
 from metering.models import Quarantined
-from metering.statement_timeouts import statement_timeout
 from revcred.models import ExternalKey
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 HOURS_SHOWN = 24
 COUNT_LIMIT_MILLISECONDS = 1_500  # somebody waits for the page

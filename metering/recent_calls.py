@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from metering import failures
 from metering.models import IntakeStats, Transaction, Usage
-from metering.statement_timeouts import statement_timeout
 from revcred.metering_port import RECENT_CALLS_DAYS, RecentCalls, RecentCallsQuestion
 from revcred.models import ExternalKey, Gateway, Subscription
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 MAX_TRANSACTIONS_SEARCHED = 10_000  # for one name
 KEY_COUNT_LIMIT_SECONDS = 3  # to search the ledger for one of a credential's keys

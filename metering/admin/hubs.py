@@ -34,7 +34,6 @@ from metering.ledger.scope import LedgerScope
 from metering.models import IntakeStats, Quarantined, QuarantineReason, Transaction
 from metering.models.functions import first_id_at
 from metering.models.usage import CALLS_ELEMENT
-from metering.statement_timeouts import statement_timeout
 from revcred import hooks
 from revcred.admin.credentials import CREDENTIAL_STATE_TONES
 from revcred.admin_toolkit.badges import badge
@@ -52,6 +51,7 @@ from revcred.models import (
     Suspension,
     User,
 )
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 MAX_ROWS = 8  # of a table
 MAX_WAITING_READ = 1_000

@@ -16,10 +16,10 @@ from django.utils import timezone
 
 from metering import failures
 from metering.models.functions import first_id_at
-from metering.statement_timeouts import statement_timeout
 from revcred.actions import subscriptions
 from revcred.models import PathRule
 from revcred.models.sources import MAX_MATCHED_CHARACTERS
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 logger = logging.getLogger(__name__)
 

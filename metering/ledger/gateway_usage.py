@@ -11,7 +11,7 @@ from psycopg import sql
 from metering import failures
 from metering.ledger.daily_usage import UsageStep
 from metering.ledger.scope import SCOPE_CONDITION, LedgerScope
-from metering.statement_timeouts import statement_timeout
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 SUM_LIMIT_MILLISECONDS = 3_000  # somebody waits for the page
 

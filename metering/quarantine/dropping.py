@@ -17,8 +17,8 @@ from psycopg import sql
 from metering.models import QuarantineDrop
 from metering.models.functions import first_id_at
 from metering.quarantine.reattribution import BEFORE_FIRST_ID
-from metering.statement_timeouts import statement_timeout
 from revcred.models import Gateway
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 DROP_BATCH_ROWS = 10_000
 COUNT_LIMIT_MILLISECONDS = 120_000

@@ -16,17 +16,11 @@ from revcred.crypto import CannotUnseal
 from revcred.hooks import steps_of_erasing
 from revcred.models import AuditEvent, AuditVerb, PendingErasure, Subscriber, User
 from revcred.personal_texts import PersonTexts
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 logger = logging.getLogger(__name__)
 
-MAX_STATEMENT_SECONDS = 900
-
-
-def allow_long_statements(seconds: float = MAX_STATEMENT_SECONDS) -> None:
-    """Let statements take so long, and no longer, until the transaction ends."""
-    with connection.cursor() as cursor:
-        milliseconds = max(1, round(seconds * 1000))
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{milliseconds}ms"])
+MAX_STATEMENT_MILLISECONDS = 900_000
 
 
 def queue_call_erasure(
@@ -45,10 +39,11 @@ def count_calls_to_change(texts: PersonTexts, *, seconds: float) -> int | None:
     """
     end, calls = time.monotonic() + seconds, 0
     try:
-        with atomic():
+        with atomic(), connection.cursor() as cursor:
             for step in steps_of_erasing(texts):
-                allow_long_statements(end - time.monotonic())
-                calls += step()
+                left = max(1, round((end - time.monotonic()) * 1_000))
+                with statement_timeout(cursor, left):
+                    calls += step()
             set_rollback(True)
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
@@ -69,8 +64,11 @@ def finish_erasures() -> None:
             logger.error("Erasure #%s waits: no key of FERNET_KEYS opens it.", number)  # noqa: TRY400 - the reason says it all
             continue
         for step in steps_of_erasing(texts):
-            with atomic():
-                allow_long_statements()
+            with (
+                atomic(),
+                connection.cursor() as cursor,
+                statement_timeout(cursor, MAX_STATEMENT_MILLISECONDS),
+            ):
                 if changed := step():
                     PendingErasure.objects.filter(pk=erasure.pk).update(calls=F("calls") + changed)
         _finish(erasure)

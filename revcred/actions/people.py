@@ -11,13 +11,14 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django.db import connection
 from django.db.models import Model, Q, QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
 
 from revcred.actions import users
 from revcred.actions.call_erasures import (
-    allow_long_statements,
+    MAX_STATEMENT_MILLISECONDS,
     count_calls_to_change,
     queue_call_erasure,
 )
@@ -60,6 +61,7 @@ from revcred.personal_texts import (
     replace_in_value,
     text_tables,
 )
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 ERASE_RIGHT = "revcred.erase_subscriber"
 COUNTING_SECONDS = 3.0  # for calls that name the person: more are counted when they are changed
@@ -202,8 +204,12 @@ def erase_person(*, person: Person, by: User) -> Erasure:
     Raises ErasureRightRequired, LoginRankTooHigh, SuperuserNotErased, PersonErased,
     ListsWithPeopleWaiting.
     """
-    # Whole tables are read, and there is no other way to find a name in a text.
-    allow_long_statements()
+    with connection.cursor() as cursor, statement_timeout(cursor, MAX_STATEMENT_MILLISECONDS):
+        return _erase_person(person, by)
+
+
+def _erase_person(person: Person, by: User) -> Erasure:
+    # Whole tables are read, since there is no other way to find a name in a text.
     person = _locked(person)
     check_erasable(person=person, by=by)
     texts = _texts_of(person)
@@ -217,7 +223,6 @@ def erase_person(*, person: Person, by: User) -> Erasure:
     for upload in Upload.objects.filter(is_staged=True):
         delete_staged_rows(_staging_table(upload), _findable(texts))
     done.calls = count_calls_to_change(texts, seconds=COUNTING_SECONDS)
-    allow_long_statements()
     queue_call_erasure(subscriber=person.subscriber, user=person.user, texts=texts, by=by)
     done.events = _erase_events(person, texts)
     done.still_named = {

@@ -23,6 +23,7 @@ from psycopg.errors import QueryCanceled
 
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.pickers import row_picker
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 MAX_TYPED_CHARACTERS = 300
 MAX_LOOK_MILLISECONDS = 1_000
@@ -124,8 +125,11 @@ class TextFilter(FieldFilter):
     def finds_any(self, rows: QuerySet[Any]) -> bool:
         """Return True if the filter finds one of the rows, as far as that is found out quickly."""
         try:
-            with atomic(), connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = {MAX_LOOK_MILLISECONDS}")
+            with (
+                atomic(),
+                connection.cursor() as cursor,
+                statement_timeout(cursor, MAX_LOOK_MILLISECONDS),
+            ):
                 return self.narrow_by_text(rows).exists()
         except OperationalError as error:
             if not isinstance(error.__cause__, QueryCanceled):

@@ -12,6 +12,7 @@ from django.db.transaction import atomic
 from psycopg.errors import QueryCanceled
 
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
+from revcred.postgresql.statement_timeouts import statement_timeout
 
 # An escaped digit, unless the backslash before it is escaped itself.
 BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
@@ -20,7 +21,6 @@ LOOK_AROUND = re.compile(r"\(\?<?[=!]")
 MAX_MATCHED_CHARACTERS = 1_000
 LONGEST_PATHS = ("/" + "a" * 999, "/ab" * 333, "/" + "ab1-" * 249, "/" * 1_000)
 MAX_EXPRESSION_MILLISECONDS = 500  # on all of these; a usual one takes less than one
-SET_STATEMENT_TIMEOUT = "SELECT set_config('statement_timeout', %s, true)"
 
 
 class Source(models.Model):
@@ -119,16 +119,15 @@ def _check_expression(text: str, paths: Iterable[str]) -> None:
             }
         )
     try:
-        with atomic(), connection.cursor() as cursor:
-            # Set back afterwards: the setting lasts until the end of an outer transaction.
-            cursor.execute("SELECT current_setting('statement_timeout')")
-            (before,) = cursor.fetchone()
-            cursor.execute(SET_STATEMENT_TIMEOUT, [f"{MAX_EXPRESSION_MILLISECONDS}"])
+        with (
+            atomic(),
+            connection.cursor() as cursor,
+            statement_timeout(cursor, MAX_EXPRESSION_MILLISECONDS),
+        ):
             cursor.execute(
                 "SELECT count(*) FROM unnest(%s::text[]) path WHERE path ~ %s",
                 [["", *paths], text],
             )
-            cursor.execute(SET_STATEMENT_TIMEOUT, [before])
     except DataError as error:
         reason = str(error).splitlines()[0]
         raise ValidationError({"text": f"PostgreSQL cannot read it: {reason}."}) from error
