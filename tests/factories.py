@@ -1,6 +1,7 @@
 """Things that tests are about, each with what it cannot be without."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.utils import timezone
 from metering.attribution.processing import process_waiting_deliveries
 from metering.inbox.calls import ONE_CALL, Call
 from metering.inbox.intake import accept_calls
+from metering.models import Usage
 from revcred.actions import credentials
 from revcred.actions.credentials import NewKey
 from revcred.fingerprints import fingerprint_hex, hint
@@ -109,6 +111,26 @@ def a_credential(
 
 def a_gateway(name: str | None = None, **fields: Any) -> Gateway:
     return Gateway.objects.create(name=name or f"Gateway {next(_numbers)}", **fields)
+
+
+def some_usage(
+    subscription: Subscription,
+    credential: Credential | None,
+    at: datetime,
+    quantity: object,
+    element: str = "calls",
+) -> Usage:
+    """Usage of the hour in which the moment is, without the calls behind it."""
+    return Usage.objects.create(
+        subscription=subscription,
+        credential=credential,
+        customer=subscription.customer,
+        product=subscription.product,
+        hour=at.replace(minute=0, second=0, microsecond=0),
+        element=element,
+        count=1,
+        quantity=Decimal(str(quantity)),
+    )
 
 
 def a_call(key: str | None = None, *, ago: timedelta = timedelta(), **fields: Any) -> Call:

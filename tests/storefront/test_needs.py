@@ -1,14 +1,13 @@
 """The overview says what needs somebody, the worst first, and leads to what mends it."""
 
 from datetime import timedelta
-from decimal import Decimal
 
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
 from metering.ledger.scope import LedgerScope
-from metering.models import RefusedCount, Usage
+from metering.models import RefusedCount
 from metering.models.check_codes import CheckCode
 from revcred.actions import credentials
 from revcred.models import Credential, KeyUse, Membership
@@ -18,16 +17,6 @@ from tests import factories
 
 DAY = timedelta(days=1)
 KEY = "a-key-that-needs-somebody"
-
-
-@pytest.fixture
-def customer(db):
-    return factories.a_customer("Acme")
-
-
-@pytest.fixture
-def browser(customer, sign_in):
-    return sign_in(factories.a_subscriber(customer, Membership.Role.OWNER))
 
 
 def needs_of(browser):
@@ -48,18 +37,6 @@ def a_used_credential(customer, name, *, ago=timedelta(), **fields):
     for key in credential.keys.all():
         KeyUse.objects.create(external_key=key, last_used_at=timezone.now() - ago)
     return credential
-
-
-def used(subscription, at, quantity):
-    Usage.objects.create(
-        subscription=subscription,
-        customer=subscription.customer,
-        product=subscription.product,
-        hour=at.replace(minute=0, second=0, microsecond=0),
-        element="calls",
-        count=1,
-        quantity=Decimal(quantity),
-    )
 
 
 def test_who_needs_nothing_is_told_nothing(browser, customer):
@@ -174,7 +151,7 @@ def test_a_quota_that_is_used_up_or_will_be_is_told_to_owners(customer):
         for name, quota in (("fine", 4000), ("soon", 2000), ("over", 900), ("unlimited", None))
     ]
     for subscription in subscriptions:
-        used(subscription, now - 2 * DAY, 1000)
+        factories.some_usage(subscription, None, now - 2 * DAY, 1000)
     numbers = [subscription.pk for subscription in subscriptions]
 
     def needs(customers):
@@ -196,11 +173,13 @@ def test_this_month_stands_beside_as_many_days_of_the_last(customer):
     now = timezone.now().replace(month=3, day=11, hour=12, minute=0, second=0, microsecond=0)
     month = now.replace(day=1)
     before = month - DAY
-    used(subscription, before.replace(day=1), 100)
-    used(subscription, before.replace(day=10), 100)
-    used(subscription, before.replace(day=11), 5000)  # by then it was not over
-    used(subscription, month, 300)
-    used(subscription, now, 7000)  # today
+    factories.some_usage(subscription, None, before.replace(day=1), 100)
+    factories.some_usage(subscription, None, before.replace(day=10), 100)
+    factories.some_usage(
+        subscription, None, before.replace(day=11), 5000
+    )  # by then it was not over
+    factories.some_usage(subscription, None, month, 300)
+    factories.some_usage(subscription, None, now, 7000)  # today
     scope = LedgerScope(customers=[customer.pk], credentials=[], subscriptions=[subscription.pk])
 
     [row] = subscription_rows([subscription], scope, now)
@@ -213,7 +192,7 @@ def test_this_month_stands_beside_as_many_days_of_the_last(customer):
 def test_it_is_too_early_on_the_first_to_say_where_a_month_ends(customer):
     subscription = factories.a_subscription(customer, quota=10)
     now = timezone.now().replace(month=3, day=1, hour=12, minute=0, second=0, microsecond=0)
-    used(subscription, now, 9)
+    factories.some_usage(subscription, None, now, 9)
     scope = LedgerScope(customers=[customer.pk], credentials=[], subscriptions=[subscription.pk])
 
     [row] = subscription_rows([subscription], scope, now)

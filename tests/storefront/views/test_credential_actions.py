@@ -19,11 +19,6 @@ RIGHT = {"password": factories.PASSWORD}
 
 
 @pytest.fixture
-def customer(db):
-    return factories.a_customer("Acme")
-
-
-@pytest.fixture
 def ada(customer):
     return factories.a_subscriber(customer, Membership.Role.MEMBER, "ada@example.com")
 

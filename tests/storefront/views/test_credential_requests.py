@@ -24,11 +24,6 @@ Issuing = Product.CredentialIssuing
 
 
 @pytest.fixture
-def customer(db):
-    return factories.a_customer("Acme")
-
-
-@pytest.fixture
 def ada(customer):
     return factories.a_subscriber(customer, Membership.Role.MEMBER, "ada@example.com")
 

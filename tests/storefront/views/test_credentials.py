@@ -12,18 +12,8 @@ LISTING = "storefront:credentials"
 
 
 @pytest.fixture
-def customer(db):
-    return factories.a_customer("Acme")
-
-
-@pytest.fixture
 def owner(customer):
     return factories.a_subscriber(customer, Membership.Role.OWNER, "ada@example.com")
-
-
-@pytest.fixture
-def browser(owner, sign_in):
-    return sign_in(owner)
 
 
 def text_of(answer):

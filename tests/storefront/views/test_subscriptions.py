@@ -1,15 +1,12 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from metering.models import Usage
-from revcred.models import Membership
 from tests import factories
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -18,36 +15,8 @@ LISTING = "storefront:subscriptions"
 
 
 @pytest.fixture
-def customer(db):
-    return factories.a_customer("Acme")
-
-
-@pytest.fixture
-def owner(customer):
-    return factories.a_subscriber(customer, Membership.Role.OWNER)
-
-
-@pytest.fixture
-def browser(owner, sign_in):
-    return sign_in(owner)
-
-
-@pytest.fixture
 def subscription(customer):
     return factories.a_subscription(customer, name="Maps")
-
-
-def used(subscription, credential, at, quantity, element="calls"):
-    Usage.objects.create(
-        subscription=subscription,
-        credential=credential,
-        customer=subscription.customer,
-        product=subscription.product,
-        hour=at.replace(minute=0, second=0, microsecond=0),
-        element=element,
-        count=1,
-        quantity=Decimal(quantity),
-    )
 
 
 def url_of(subscription):
@@ -78,12 +47,12 @@ def chart_of(answer):
 
 def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
     shop, app = (factories.a_credential(customer, name=name) for name in ("shop", "app"))
-    used(subscription, shop, NOON, 1000)
-    used(subscription, shop, NOON + timedelta(hours=3), "0.5")
-    used(subscription, app, NOON, 20)
-    used(subscription, None, NOON - DAY, 3)
-    used(subscription, shop, NOON - 40 * DAY, 7)
-    used(subscription, shop, NOON, 99, element="tokens")
+    factories.some_usage(subscription, shop, NOON, 1000)
+    factories.some_usage(subscription, shop, NOON + timedelta(hours=3), "0.5")
+    factories.some_usage(subscription, app, NOON, 20)
+    factories.some_usage(subscription, None, NOON - DAY, 3)
+    factories.some_usage(subscription, shop, NOON - 40 * DAY, 7)
+    factories.some_usage(subscription, shop, NOON, 99, element="tokens")
 
     days = {"span": "week", "day": "2026-01-15", "off": "before"}
     page = browser.get(url_of(subscription), days)
@@ -114,7 +83,7 @@ def test_chart_and_table_have_the_same_figures(browser, customer, subscription):
 
 
 def test_a_day_is_told_by_the_hour(browser, customer, subscription):
-    used(subscription, factories.a_credential(customer), NOON, 5)
+    factories.some_usage(subscription, factories.a_credential(customer), NOON, 5)
 
     days = {"span": "day", "day": "2026-01-15", "off": "before"}
     table = table_of(browser.get(url_of(subscription), days))
@@ -129,8 +98,8 @@ def test_a_day_is_told_by_the_hour(browser, customer, subscription):
 
 def test_another_element_can_be_looked_at(browser, customer, subscription):
     credential = factories.a_credential(customer)
-    used(subscription, credential, NOON, 5)
-    used(subscription, credential, NOON, "12.25", element="tokens <in>")
+    factories.some_usage(subscription, credential, NOON, 5)
+    factories.some_usage(subscription, credential, NOON, "12.25", element="tokens <in>")
 
     page = browser.get(
         url_of(subscription), {"day": "2026-01-15", "element": "tokens <in>", "off": "before"}
@@ -143,7 +112,7 @@ def test_another_element_can_be_looked_at(browser, customer, subscription):
 def test_the_many_are_told_together(browser, customer, subscription):
     for n in range(8):
         credential = factories.a_credential(customer, name=f"credential {n}")
-        used(subscription, credential, NOON, 10 + n)
+        factories.some_usage(subscription, credential, NOON, 10 + n)
 
     days = {"day": "2026-01-15", "off": "before"}
     table = table_of(browser.get(url_of(subscription), days))
@@ -155,7 +124,7 @@ def test_the_many_are_told_together(browser, customer, subscription):
 
 def test_a_name_cannot_leave_the_data_of_the_chart(browser, customer, subscription):
     credential = factories.a_credential(customer, name="</script><script>alert(1)</script>")
-    used(subscription, credential, NOON, 5)
+    factories.some_usage(subscription, credential, NOON, 5)
 
     page = browser.get(url_of(subscription), {"day": "2026-01-15"}).content.decode()
 
@@ -233,7 +202,7 @@ def test_a_member_sees_what_own_credentials_used_and_is_told_so(customer, sign_i
 
 def test_an_owner_sees_the_quota_and_how_much_of_it_is_used(browser, customer):
     subscription = factories.a_subscription(customer, quota=2000)
-    used(subscription, None, timezone.now(), 500)
+    factories.some_usage(subscription, None, timezone.now(), 500)
 
     said = text_of(browser.get(url_of(subscription)))
 
@@ -242,8 +211,8 @@ def test_an_owner_sees_the_quota_and_how_much_of_it_is_used(browser, customer):
 
 
 def test_the_list_tells_the_calls_of_this_month(browser, subscription):
-    used(subscription, None, timezone.now(), 1234)
-    used(subscription, None, timezone.now() - 70 * DAY, 5)
+    factories.some_usage(subscription, None, timezone.now(), 1234)
+    factories.some_usage(subscription, None, timezone.now() - 70 * DAY, 5)
 
     [row] = browser.get(reverse(LISTING)).context["rows"]
 
@@ -256,7 +225,7 @@ def test_the_list_asks_the_same_number_of_questions(
     browser, customer, rows, django_assert_num_queries
 ):
     for _ in range(rows):
-        used(factories.a_subscription(customer), None, timezone.now(), 1)
+        factories.some_usage(factories.a_subscription(customer), None, timezone.now(), 1)
 
     with django_assert_num_queries(9):
         browser.get(reverse(LISTING))

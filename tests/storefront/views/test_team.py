@@ -28,11 +28,6 @@ TEAM = "/team/"
 
 
 @pytest.fixture
-def customer(db):
-    return factories.a_customer("Acme")
-
-
-@pytest.fixture
 def olga(customer):
     return factories.a_subscriber(customer, Role.OWNER, "olga@example.com")
 

@@ -1,26 +1,14 @@
 from datetime import timedelta
 
-import pytest
 from django.urls import reverse
 from django.utils import timezone
 
 from metering.models import GatewayToken, Transaction
 from metering.quarantine import reattribution
 from revcred.actions import credentials
-from revcred.models import Membership
 from tests import factories
 
 KEY = "a-key-that-ends-in-W1x2"
-
-
-@pytest.fixture
-def customer(db):
-    return factories.a_customer("Acme")
-
-
-@pytest.fixture
-def owner(customer):
-    return factories.a_subscriber(customer, Membership.Role.OWNER)
 
 
 def text_of(answer):

@@ -1,5 +1,4 @@
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 from django.urls import reverse
@@ -7,8 +6,6 @@ from django.utils import timezone
 
 from metering.ledger import gateway_usage
 from metering.ledger.daily_usage import sum_up_days
-from metering.models import Usage
-from revcred.models import Membership
 from tests import factories
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -18,31 +15,8 @@ KEY = "a-key-whose-usage-is-shown"
 
 
 @pytest.fixture
-def customer(db):
-    return factories.a_customer("Acme")
-
-
-@pytest.fixture
-def browser(customer, sign_in):
-    return sign_in(factories.a_subscriber(customer, Membership.Role.OWNER))
-
-
-@pytest.fixture
 def maps(customer):
     return factories.a_subscription(customer, name="Maps")
-
-
-def used(subscription, credential, at, quantity, element="calls"):
-    Usage.objects.create(
-        subscription=subscription,
-        credential=credential,
-        customer=subscription.customer,
-        product=subscription.product,
-        hour=at.replace(minute=0, second=0, microsecond=0),
-        element=element,
-        count=1,
-        quantity=Decimal(quantity),
-    )
 
 
 def charts_of(page):
@@ -61,10 +35,10 @@ def text_of(page):
 def test_usage_is_split_by_what_is_chosen(browser, customer, maps):
     notes = factories.a_subscription(customer, name="Notes")
     shop, app = (factories.a_credential(customer, name=name) for name in ("shop", "app"))
-    used(maps, shop, NOON, 10)
-    used(maps, app, NOON, 5)
-    used(notes, shop, NOON, 1)
-    used(maps, shop, NOON, 700, element="tiles")
+    factories.some_usage(maps, shop, NOON, 10)
+    factories.some_usage(maps, app, NOON, 5)
+    factories.some_usage(notes, shop, NOON, 1)
+    factories.some_usage(maps, shop, NOON, 700, element="tiles")
     days = {"day": "2026-01-15"}
 
     assert totals_of(browser.get(URL, days)) == {"Maps": 15, "Notes": 1}
@@ -104,11 +78,11 @@ def test_too_many_calls_by_gateway_are_told_so(browser, customer, maps, monkeypa
 
 @pytest.mark.parametrize("summed_up", [False, True])
 def test_any_days_are_shown_by_hour_day_and_month(browser, maps, summed_up):
-    used(maps, None, NOON, 1)
-    used(maps, None, NOON + HOUR, 2)
-    used(maps, None, NOON + DAY, 4)
-    used(maps, None, datetime(2026, 2, 3, 5, tzinfo=UTC), 8)
-    used(maps, None, datetime(2026, 2, 4, 5, tzinfo=UTC), 16)  # after the last day
+    factories.some_usage(maps, None, NOON, 1)
+    factories.some_usage(maps, None, NOON + HOUR, 2)
+    factories.some_usage(maps, None, NOON + DAY, 4)
+    factories.some_usage(maps, None, datetime(2026, 2, 3, 5, tzinfo=UTC), 8)
+    factories.some_usage(maps, None, datetime(2026, 2, 4, 5, tzinfo=UTC), 16)  # after the last day
     if summed_up:
         sum_up_days(timezone.now())
     days = {"since": "2026-01-15", "until": "2026-02-03"}
@@ -133,7 +107,7 @@ def test_any_days_are_shown_by_hour_day_and_month(browser, maps, summed_up):
 
 
 def test_a_year_is_shown_by_months(browser, maps):
-    used(maps, None, NOON, 1)
+    factories.some_usage(maps, None, NOON, 1)
 
     [chart] = charts_of(browser.get(URL, {"span": "year", "day": "2026-01-15"}))
 
@@ -143,8 +117,8 @@ def test_a_year_is_shown_by_months(browser, maps):
 
 def test_a_series_is_switched_off_and_on_by_its_address(browser, customer, maps):
     shop, app = (factories.a_credential(customer, name=name) for name in ("shop", "app"))
-    used(maps, shop, NOON, 10)
-    used(maps, app, NOON, 5)
+    factories.some_usage(maps, shop, NOON, 10)
+    factories.some_usage(maps, app, NOON, 5)
     days = {"day": "2026-01-15", "by": "credential"}
     whole = browser.get(URL, days)
     address = next(
@@ -165,9 +139,9 @@ def test_a_series_is_switched_off_and_on_by_its_address(browser, customer, maps)
 
 
 def test_usage_is_compared_with_the_range_before(browser, maps):
-    used(maps, None, datetime(2025, 12, 3, 4, tzinfo=UTC), 8)
-    used(maps, None, datetime(2025, 12, 31, 4, tzinfo=UTC), 2)
-    used(maps, None, NOON, 15)
+    factories.some_usage(maps, None, datetime(2025, 12, 3, 4, tzinfo=UTC), 8)
+    factories.some_usage(maps, None, datetime(2025, 12, 31, 4, tzinfo=UTC), 2)
+    factories.some_usage(maps, None, NOON, 15)
 
     page = browser.get(URL, {"day": "2026-01-15"})
 
@@ -185,10 +159,10 @@ def test_only_days_that_are_over_are_compared(browser, maps):
     # A week of which three days are over, and one has begun.
     first = now.replace(hour=0, minute=0, second=0, microsecond=0) - 3 * DAY
     for n in range(7):
-        used(maps, None, first - 7 * DAY + n * DAY, 10)
+        factories.some_usage(maps, None, first - 7 * DAY + n * DAY, 10)
     for n in range(3):
-        used(maps, None, first + n * DAY, 12)
-    used(maps, None, now, 500)
+        factories.some_usage(maps, None, first + n * DAY, 12)
+    factories.some_usage(maps, None, now, 500)
     days = {"since": f"{first:%Y-%m-%d}", "until": f"{first + 6 * DAY:%Y-%m-%d}", "step": "day"}
 
     page = browser.get(URL, days)
@@ -224,14 +198,14 @@ def test_calls_that_are_not_counted_have_a_series_of_their_own(browser, customer
     ],
 )
 def test_nonsense_is_as_if_it_had_not_been_asked(browser, maps, asked):
-    used(maps, None, timezone.now(), 1)
+    factories.some_usage(maps, None, timezone.now(), 1)
 
     assert browser.get(URL, asked).status_code == 200
 
 
 def test_another_customer_s_things_narrow_nothing(browser, maps):
     foreign = factories.a_credential(factories.a_customer())
-    used(maps, None, NOON, 1)
+    factories.some_usage(maps, None, NOON, 1)
 
     page = browser.get(URL, {"day": "2026-01-15", "credential": foreign.pk})
 
