@@ -99,26 +99,23 @@ def needs_of_subscriptions(rows: Iterable[SubscriptionRow]) -> Iterator[Need]:
         quota = row.subscription.quota
         if not row.owned or not quota:
             continue
-        address = reverse("storefront:subscription", args=[row.subscription.pk])
-        used = f"{row.calls_this_month:,.0f} of {quota:,} calls of this month are used"
+        sentence = f"{row.calls_this_month:,.0f} of {quota:,} calls of this month are used."
         if row.calls_this_month > quota:
-            yield Need(
-                harm=Harm.OVER_QUOTA,
-                name=row.subscription.name,
-                address=address,
-                sentence=f"{used}.",
-                remedy="Find out what makes them, or ask your provider for more.",
-                verbs=[("See which credential", address)],
-            )
+            harm = Harm.OVER_QUOTA
         elif row.projected is not None and row.projected > quota:
-            yield Need(
-                harm=Harm.AHEAD_OF_QUOTA,
-                name=row.subscription.name,
-                address=address,
-                sentence=f"{used}. At this pace there will be about {row.projected:,.0f}.",
-                remedy="Find out what makes them, or ask your provider for more.",
-                verbs=[("See which credential", address)],
-            )
+            harm = Harm.AHEAD_OF_QUOTA
+            sentence += f" At this pace there will be about {row.projected:,.0f}."
+        else:
+            continue
+        address = reverse("storefront:subscription", args=[row.subscription.pk])
+        yield Need(
+            harm=harm,
+            name=row.subscription.name,
+            address=address,
+            sentence=sentence,
+            remedy="Find out what makes them, or ask your provider for more.",
+            verbs=[("See which credential", address)],
+        )
 
 
 def worst_first(needs: Iterable[Need]) -> list[Need]:

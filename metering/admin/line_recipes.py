@@ -1,4 +1,4 @@
-"""What to put into a gateway's configuration, so that it logs what its format reads."""
+"""Recipes: lines for a gateway's configuration, so that it logs what its format reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ CONFIGURATIONS: Mapping[str, tuple[str, str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a gateway's calls get here: its configuration, and the agent's commands."""
+    """The way of a gateway's calls to here: its configuration, and the agent's commands."""
 
     place: str
     configuration: str

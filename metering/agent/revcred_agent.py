@@ -823,7 +823,7 @@ class OpenConnection(NamedTuple):
 
 
 class Target(ABC):
-    """Where lines are posted. `url` is its name in warnings."""
+    """A place to which lines are posted. `url` is its name in warnings."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -1267,7 +1267,7 @@ class Received(NamedTuple):
 
 
 class SpoolPlace(NamedTuple):
-    """Where a post ends in the spool."""
+    """The end of a post in the spool."""
 
     segment: int
     offset: int

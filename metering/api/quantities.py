@@ -55,6 +55,14 @@ def decode_exact_values(data: msgspec.Raw, field: str = "data") -> Any:
     return values
 
 
+def read_quantity(value: Any, field: str) -> int | Decimal:
+    """Return a value as a quantity. Raises ItemRejected, also if it is no number at all."""
+    quantity = parse_quantity(value, field)
+    if quantity is None:
+        raise ItemRejected(field, "invalid", NOT_A_QUANTITY)
+    return quantity
+
+
 def parse_quantity(value: Any, field: str, *, rounded: bool = False) -> int | Decimal | None:
     """Return a value as a quantity, or None if it is no number at all.
 
@@ -136,10 +144,7 @@ def _named_elements(
         value = _member_at_path(data, name)
         if value is None:
             continue
-        counted = parse_quantity(value, f"{within}{name}")
-        if counted is None:
-            raise ItemRejected(f"{within}{name}", "invalid", NOT_A_QUANTITY)
-        found[name] = counted
+        found[name] = read_quantity(value, f"{within}{name}")
     return found
 
 

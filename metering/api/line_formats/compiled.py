@@ -21,7 +21,7 @@ from metering.api.line_formats.definition import (
 )
 from metering.api.line_formats.lines import LineReader, Record, RecordPlace
 from metering.api.line_formats.moments import MomentReader, moment_reader
-from metering.api.quantities import NOT_A_QUANTITY, parse_quantity
+from metering.api.quantities import read_quantity
 from metering.api.revenium.naming import owner_names
 from metering.api.transactions import AcceptanceWindow, checked_key_fields
 from metering.inbox.calls import (
@@ -224,12 +224,8 @@ class CompiledFormat:
         quantities = dict(ONE_CALL)
         for name, get in self._elements:
             value = get(record)
-            if value is None:
-                continue
-            quantity = parse_quantity(value, f"elements.{name}")
-            if quantity is None:
-                raise ItemRejected(f"elements.{name}", "invalid", NOT_A_QUANTITY)
-            quantities[name] = quantity
+            if value is not None:
+                quantities[name] = read_quantity(value, f"elements.{name}")
         return quantities
 
 

@@ -1,7 +1,7 @@
 """Seal everything again under the newest encryption key, so that older ones can be removed."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError
@@ -22,12 +22,22 @@ from revcred.models import (
 RESEALED_PER_TRANSACTION = 500  # rows
 
 SealedModel = type[Model]
-SEALED_FIELDS: dict[SealedModel, Sequence[str]] = {
-    SealedValue: ("value", "secret"),
-    UploadChange: ("secret",),
-    OutgoingMail: ("body",),
-    PendingErasure: ("texts",),
-    SigningKey: ("private",),
+
+
+class Sealed(NamedTuple):
+    """Fields of a model that are sealed, and what they are called where they do not open."""
+
+    fields: Sequence[str]
+    called: str
+
+
+# In this order they are sealed again.
+SEALED: dict[SealedModel, Sealed] = {
+    SealedValue: Sealed(("value", "secret"), "the values of these external keys"),
+    UploadChange: Sealed(("secret",), "the secrets of these upload changes"),
+    OutgoingMail: Sealed(("body",), "the texts of these mails"),
+    PendingErasure: Sealed(("texts",), "the texts of these erasures"),
+    SigningKey: Sealed(("private",), "these signing keys"),
 }
 
 
@@ -37,21 +47,10 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if damaged := self._reseal_all(SealedValue):
-            message = f"No key of FERNET_KEYS opens the values of these external keys: {damaged}."
-            raise CommandError(message)
-        if damaged := self._reseal_all(UploadChange):
-            message = f"No key of FERNET_KEYS opens the secrets of these upload changes: {damaged}."
-            raise CommandError(message)
-        if damaged := self._reseal_all(OutgoingMail):
-            message = f"No key of FERNET_KEYS opens the texts of these mails: {damaged}."
-            raise CommandError(message)
-        if damaged := self._reseal_all(PendingErasure):
-            message = f"No key of FERNET_KEYS opens the texts of these erasures: {damaged}."
-            raise CommandError(message)
-        if damaged := self._reseal_all(SigningKey):
-            message = f"No key of FERNET_KEYS opens these signing keys: {damaged}."
-            raise CommandError(message)
+        for model, sealed in SEALED.items():
+            if damaged := self._reseal_all(model):
+                message = f"No key of FERNET_KEYS opens {sealed.called}: {damaged}."
+                raise CommandError(message)
         if damaged := self._reseal_second_factors():
             message = f"No key of FERNET_KEYS opens the second factors of these users: {damaged}."
             raise CommandError(message)
@@ -101,7 +100,7 @@ def reseal_rows(model: SealedModel, numbers: list[int]) -> list[int]:
     """
     rows = model._base_manager.select_for_update().filter(pk__in=numbers)
     try:
-        model._base_manager.bulk_update(rows, SEALED_FIELDS[model])
+        model._base_manager.bulk_update(rows, SEALED[model].fields)
     except CannotUnseal:
         # One bad row fails the whole update: halve the rows until the bad ones stand alone.
         half = len(numbers) // 2
