@@ -1308,7 +1308,7 @@ class Spool:
     @property
     def size(self) -> int:
         """Bytes on the disk."""
-        return sum(self._path(segment).stat().st_size for segment in self._segments())
+        return size_of_files(self._directory.glob("*.spool"))
 
     @property
     def is_full(self) -> bool:
@@ -1382,6 +1382,15 @@ class Spool:
             if place != beginning:
                 self.note_taken(beginning)
             return beginning
+
+
+def size_of_files(paths: Iterable[Path]) -> int:
+    """Return the bytes of the files that are still there: segments are deleted meanwhile."""
+    size = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
 
 
 def _read_post(file: BinaryIO) -> Received | None:
@@ -1723,7 +1732,7 @@ def status_data(state: State) -> dict[str, Any]:
         "listens": state.is_running("listen"),
         "files": files,
         "lag_seconds": time.time() - state.caught_up_at() if is_behind else 0.0,
-        "spool_bytes": sum(path.stat().st_size for path in spool.glob("*.spool")),
+        "spool_bytes": size_of_files(spool.glob("*.spool")),
         "parked": len(notes),
         "latest_parked": notes[-10:],
     }

@@ -64,6 +64,12 @@ class Journeys(Stack):
         said = {"transaction_id": name, "occurred_at": now, "key": KEY} | fields
         return name, self.ask("/v1/transactions", said)
 
+    def is_ready(self):
+        try:
+            return self.ask("/readyz").status == 200
+        except OSError:
+            return False
+
     def seconds_until_attributed(self, name):
         began = time.monotonic()
         while self.ask(f"/v1/transactions/{name}").body.get("state") != "attributed":
@@ -81,3 +87,10 @@ def stack():
             stack.serve()
             stack.seconds_until_attributed(stack.post()[0])  # until the worker is there, too
             yield stack
+
+
+@pytest.fixture(autouse=True)
+def _ready_for_the_next_test(stack):
+    """Let the installation get over what a test has killed."""
+    yield
+    stack.wait_until(stack.is_ready)

@@ -72,16 +72,8 @@ def test_what_was_accepted_survives_everything_being_killed(stack):
     for process in ("database", "broker", "web", "worker", "clock"):
         stack.start(process)
 
-    while not answers(stack):
-        pass
+    stack.wait_until(stack.is_ready)
     for name in names:
         stack.seconds_until_attributed(name)
 
     assert stack.manage("verify_usage") == "Usage equals the ledger: 0 differences."
-
-
-def answers(stack):
-    try:
-        return stack.ask("/readyz").status == 200
-    except OSError:
-        return False

@@ -940,6 +940,12 @@ def test_segments_are_deleted_once_they_were_taken(agent, revcred, port, monkeyp
         wait_until(lambda: len(list((agent.state / "spool").glob("*.spool"))) == 1)
 
 
+def test_the_size_of_the_spool_does_not_mind_a_segment_that_is_deleted_meanwhile(tmp_path):
+    (tmp_path / "kept").write_bytes(b"12345")
+
+    assert revcred_agent.size_of_files([tmp_path / "deleted", tmp_path / "kept"]) == 5
+
+
 def test_it_says_that_it_listens(agent, port):
     with agent.running("listen", "--address", f"127.0.0.1:{port}"):
         wait_until(lambda: is_open(port))
