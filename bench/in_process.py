@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from bench.stack import say
 from metering.inbox.calls import dedup_key_of_id
-from metering.ledger import daily_usage, partitions
+from metering.ledger import daily_usage, gateway_days, partitions
 from metering.ledger.daily_usage import ScopedUsage
 from metering.ledger.scope import LedgerScope
 from metering.management.commands.clock import forget_old_transactions
@@ -73,6 +73,7 @@ def year(subscription: int) -> None:
 def sum_up_days() -> None:
     """As the clock does once an hour after midnight."""
     daily_usage.sum_up_days(timezone.now())
+    gateway_days.sum_up_gateway_days()
 
 
 def days_come_and_go(after: float) -> None:

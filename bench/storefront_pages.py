@@ -64,6 +64,17 @@ FROM (SELECT n, now() - n * interval '1 second' AS at FROM generate_series(1, {r
 JOIN revcred_credential c ON c.id = 1 + calls.n % {credentials}
 JOIN bench_sub s ON s.n = c.id % {subscriptions}
 """
+# The ledger holds the last days only: sums by gateway of the days before are made of those by day.
+GATEWAY_DAYS = """
+DELETE FROM metering_dailygatewayusage;
+INSERT INTO metering_dailygatewayusage (
+    day, subscription_id, credential_id, customer_id, gateway_id, element, quantity
+)
+SELECT
+    day, subscription_id, credential_id, customer_id, (SELECT min(id) FROM revcred_gateway),
+    element, quantity
+FROM metering_dailyusage
+"""
 QUARANTINE = """
 INSERT INTO metering_quarantined (
     id, gateway_id, transaction_id, occurred_at, received_at, subscription_named, source_named,
@@ -139,6 +150,7 @@ def fill(bench: Bench, transactions: int) -> None:
     database.execute(LEDGER.format(**sizes, rows=LEDGER_ROWS).encode())
     database.execute(QUARANTINE.format(**sizes, rows=QUARANTINE_ROWS).encode())
     bench.call("bench.in_process.sum_up_days")
+    database.execute(GATEWAY_DAYS.encode())
     database.execute("VACUUM ANALYZE")
     calls = bench.ask("SELECT sum(count) FROM metering_usage WHERE element = 'calls'")
     say(f"{calls:,} transactions of one customer after {time.monotonic() - began:.0f} s.")
@@ -163,6 +175,8 @@ def _pages(bench: Bench) -> Iterator[tuple[Browser, str, str]]:
         ("usage, month", "/usage/"),
         ("usage, year by credential", "/usage/?span=year&by=credential"),
         ("usage, by element", "/usage/?by=element"),
+        ("usage, month by gateway", "/usage/?by=gateway"),
+        ("usage, year by gateway", "/usage/?span=year&by=gateway"),
         ("usage, day by gateway", "/usage/?span=day&by=gateway"),
         ("calls", "/calls/"),
         ("calls, not counted", "/calls/?show=uncounted"),

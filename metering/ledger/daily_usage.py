@@ -15,6 +15,7 @@ from django.db.models import Min
 from django.db.transaction import atomic
 from psycopg import sql
 
+from metering.ledger import gateway_days
 from metering.ledger.scope import SCOPE_CONDITION, LedgerScope
 from metering.models import SummedUpDays, Usage
 from metering.models.usage import NOBODY, OTHERS, UsageParty
@@ -233,6 +234,7 @@ def _sum_up_some_stale_days() -> int | None:
         # A note is seen only together with the hours that it is about.
         cursor.execute(DELETE_STALE_DAYS, arguments)
         cursor.execute(SUM_UP_STALE_DAYS, arguments)
+    gateway_days.sum_up_again(stale, before=summed_up.gateways_summed_up_before)
     return len(stale)
 
 

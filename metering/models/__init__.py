@@ -17,11 +17,19 @@ from metering.models.transactions import (
     Transaction,
 )
 from metering.models.trial_calls import TrialCall
-from metering.models.usage import DailyUsage, IntakeStats, StaleUsageDay, SummedUpDays, Usage
+from metering.models.usage import (
+    DailyGatewayUsage,
+    DailyUsage,
+    IntakeStats,
+    StaleUsageDay,
+    SummedUpDays,
+    Usage,
+)
 
 __all__ = [
     "Claim",
     "Conflict",
+    "DailyGatewayUsage",
     "DailyUsage",
     "Delivery",
     "DiscoveredSource",

@@ -126,6 +126,51 @@ class DailyUsage(models.Model):
         return f"{self.element} of {self.subscription} on {self.day:%Y-%m-%d}"
 
 
+class DailyGatewayUsage(models.Model):
+    """Usage through one gateway on one day in UTC that is over, by subscription and credential.
+
+    The clock sums it up from the ledger, which keeps its days for a shorter time.
+    """
+
+    day = models.DateField()
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+    credential = models.ForeignKey(
+        Credential,
+        models.PROTECT,
+        null=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+    gateway = models.ForeignKey(
+        Gateway, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+    element = models.TextField()
+    quantity = models.DecimalField(max_digits=38, decimal_places=9)
+
+    class Meta:
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(
+                "subscription",
+                "day",
+                "element",
+                "gateway",
+                "credential",
+                name="dailygatewayusage_once_a_day",
+                nulls_distinct=False,
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.element} of {self.subscription} by {self.gateway} on {self.day:%Y-%m-%d}"
+
+
 class StaleUsageDay(models.Model):
     """A note that usage of a subscription on a day that was over has changed.
 
@@ -146,9 +191,13 @@ class StaleUsageDay(models.Model):
 
 
 class SummedUpDays(models.Model):
-    """The first day that has not been summed up yet. There is one row at most."""
+    """The first day that has not been summed up yet. There is one row at most.
+
+    `gateways_summed_up_before`: the same of usage by gateway, None before its first day.
+    """
 
     summed_up_before = models.DateField()
+    gateways_summed_up_before = models.DateField(null=True)
 
     class Meta:
         default_permissions = ()

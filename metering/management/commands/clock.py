@@ -18,7 +18,7 @@ from metering.attribution import processing, slow_rules
 from metering.attribution.discovery import SourceDiscovery
 from metering.clock_set_back import bring_forward_waiting_work
 from metering.fingerprint_moves import follow_moves, forget_moves
-from metering.ledger import daily_usage, partitions
+from metering.ledger import daily_usage, gateway_days, partitions
 from metering.models import Claim, Delivery, PartialTransaction, SeenTransaction
 from metering.pairing import completion
 from metering.quarantine import dropping, reattribution
@@ -127,6 +127,7 @@ def sum_up_usage() -> None:
     """Sum up the days that are over, and those that have changed since."""
     daily_usage.sum_up_days(timezone.now())
     daily_usage.sum_up_stale_days()
+    gateway_days.sum_up_gateway_days()
 
 
 def sweep_waiting_mail() -> None:

@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
 
-from metering.ledger import daily_usage, partitions
+from metering.ledger import daily_usage, gateway_days, partitions
 from metering.ledger.statements import USAGE_DIFFERENCES
 
 
@@ -15,8 +15,8 @@ class Command(BaseCommand):
     """Compares usage with the ledger, and fails if they differ."""
 
     help = (
-        "Recompute usage from the ledger, hour by hour, and the sums of days from their hours, and"
-        " report where they differ."
+        "Recompute usage from the ledger, hour by hour, and the sums of days from their hours and,"
+        " by gateway, from the ledger, and report where they differ."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -45,6 +45,13 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{day:%Y-%m-%d} subscription {subscription} credential {credential} {element}:"
                 f" the day says {quantity} in {kept}, its hours {summed} in {counted}"
+            )
+        for row in gateway_days.gateway_differences(start.date()):
+            differences += 1
+            subscription, day, element, credential, gateway, quantity, summed = row
+            self.stdout.write(
+                f"{day:%Y-%m-%d} subscription {subscription} credential {credential} {element}"
+                f" gateway {gateway}: the day says {quantity}, the ledger {summed}"
             )
         if differences:
             message = f"{differences} differences."

@@ -224,7 +224,7 @@ def test_the_page_asks_the_same_number_of_questions(
         factories.a_credential(customer, key=key, subscriptions=[subscription])
         factories.settled(factories.a_call(key))
 
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(26):
         browser.get(URL, {"by": split})
 
 
