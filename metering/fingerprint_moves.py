@@ -37,6 +37,7 @@ MOVED_COLUMNS = (
     ("revcred_usertoken", "digest"),
     ("metering_gatewaytoken", "digest"),
     ("metering_quarantined", "fingerprint"),
+    ("metering_inventoriedkey", "fingerprint"),
 )
 MOVE_COLUMN = """
 UPDATE {table} SET {column} = move.new

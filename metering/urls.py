@@ -8,6 +8,7 @@ from metering.agent.pages import (
     agent_digest_view,
     agent_view,
 )
+from metering.api.key_inventory import KeyInventoryView
 from metering.api.metrics import metrics_view
 from metering.api.receipts import TransactionReceiptView
 from metering.api.registered_doors import DOORS, MANAGEMENT_ROOTS, METERING_ROOTS
@@ -42,6 +43,7 @@ urlpatterns = [
         name="receipt",
     ),
     path("v1/rejections", RejectionsView.as_view(), name="rejections"),
+    path("v1/keys/inventory", KeyInventoryView.as_view(), name="key_inventory"),
     path("v1/verify", VerifyView.as_view(), name="verify"),
     path("v1/auth", ForwardAuthView.as_view(), name="forward_auth"),
     path("v1/auth/<path:called>", ForwardAuthView.as_view(schema=None)),

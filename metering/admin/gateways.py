@@ -42,7 +42,9 @@ MAX_REJECTION_REASONS = 20  # on the gateway's page
 MAX_REFUSED_FIGURES = 20
 RECEIPT_PARAMETER = "check"  # as in X-Revcred-Check
 RECENT_COUNTS_PERIOD = timedelta(days=7)
-CHECK_SCOPES = {GatewayToken.Scope.CHECK, GatewayToken.Scope.VOUCH}
+SCOPES_OF_TEST_TOKENS = {GatewayToken.Scope.POST, GatewayToken.Scope.READ}
+# Asked for by an agent of its own, so that few tokens have them.
+SCOPES_CHOSEN_BY_HAND = {GatewayToken.Scope.INVENTORY}
 
 
 def _recent_count(gateway: Gateway, column: str) -> str:
@@ -66,10 +68,15 @@ class IssueGatewayTokenForm(BaseIssueTokenForm):
         " counted. This cannot be changed later.",
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["scopes"]
+        field.initial = [each for each in self.scope.values if each not in SCOPES_CHOSEN_BY_HAND]
+
     def clean_is_test(self) -> bool:
         is_test: bool = self.cleaned_data["is_test"]
-        if is_test and set(self.cleaned_data.get("scopes", ())) & CHECK_SCOPES:
-            message = "A test token cannot ask about calls. Clear those boxes, or this one."
+        if is_test and set(self.cleaned_data.get("scopes", ())) - SCOPES_OF_TEST_TOKENS:
+            message = "A test token can only post and read. Clear the other boxes, or this one."
             raise forms.ValidationError(message)
         return is_test
 

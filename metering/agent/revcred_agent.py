@@ -8,6 +8,7 @@ One file, Python 3.9 or newer, nothing to install beside it.
   listen         take what a gateway posts, keep it on this disk, pass it on until it is taken
   try FILE       show what would be sent of the first lines; sends nothing
   status         how far it is, what waits, what was rejected
+  keys SOURCE    send the list of keys that a gateway lets in, for the comparison with revcred's
 
 The log on disk is the queue: a position moves on only after revcred has answered 202. What is sent
 twice is counted once, since each line carries the digest of its file's beginning and its offset.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import csv
 import email.utils
 import fcntl
 import glob
@@ -34,15 +36,17 @@ import ssl
 import sys
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import (
@@ -96,6 +100,12 @@ SEGMENT_BYTES = 8_000_000
 DEFAULT_SPOOL_MEGABYTES = 1_024
 MAX_RECEIVED_BYTES = 16_000_000
 SYSTEMD_FIRST_SOCKET = 3
+
+INVENTORY_ADDRESS = "/v1/keys/inventory"
+MAX_KEYS_PER_PAGE = 1_000
+MAX_KEY_CHARACTERS_PER_PAGE = 600_000
+ADMIN_TIMEOUT_SECONDS = 30.0
+MAX_ADMIN_ANSWER_BYTES = 200_000_000
 
 logger = logging.getLogger("revcred-agent")
 
@@ -1008,7 +1018,7 @@ def _meaning(answer: Answer, url: str) -> str:
     if 300 <= status < 400:
         return f"{url} leads elsewhere ({status}). Name the address that it leads to."
     if status in {404, 405}:
-        return f"{url} takes no lines ({status}). Is it the address of revcred?"
+        return f"{url} has nothing at this address ({status}). Is it the address of revcred?"
     return f"{url} answers {status}."
 
 
@@ -1673,6 +1683,362 @@ def _become_new_process(listening: int) -> None:
     os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this very program
 
 
+# --- Keys that a gateway lets in ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GatewayKey:
+    """A key that a gateway lets in. Its text is sent to revcred, and written nowhere."""
+
+    text: str = field(repr=False)
+    kind: str = "key"  # or digest, alias
+    is_enabled: bool = True
+    created_at: str | None = None
+    label: str = ""
+
+    def posted(self) -> dict[str, Any]:
+        told: dict[str, Any] = {self.kind: self.text}
+        if not self.is_enabled:
+            told["enabled"] = False
+        if self.created_at:
+            told["created_at"] = self.created_at
+        if self.label:
+            told["label"] = self.label
+        return told
+
+
+class AdminAddress:
+    """A gateway's own admin address, as it is reached from its host.
+
+    A password for it stays here: it is a line such as `X-API-KEY: …` in a file.
+    """
+
+    def __init__(self, url: str, header_file: Path | None) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            message = "Name the gateway's admin address, such as http://127.0.0.1:8001."
+            raise AgentError(message)
+        self._url = url.rstrip("/")
+        self._host = parts.hostname
+        self._headers = {"Accept": "application/json"}
+        if header_file:
+            name, _, value = read_line(header_file).partition(":")
+            if not value.strip():
+                message = f"{header_file} holds no header, such as “X-API-KEY: …”."
+                raise AgentError(message)
+            self._headers[name.strip()] = value.strip()
+
+    def get(self, path: str) -> Any:
+        """Return the JSON at a path. Raises AgentError, which quotes no answer."""
+        request = urllib.request.Request(self._url + path, headers=self._headers)  # noqa: S310
+        try:
+            with _without_redirects.open(request, timeout=ADMIN_TIMEOUT_SECONDS) as response:
+                return json.loads(response.read(MAX_ADMIN_ANSWER_BYTES))
+        except urllib.error.HTTPError as error:
+            message = f"The admin address at {self._host} answers {error.code}."
+        except (OSError, http.client.HTTPException):
+            message = f"The admin address at {self._host} does not answer."
+        except ValueError:
+            message = f"The admin address at {self._host} does not answer with JSON."
+        raise AgentError(message) from None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows nowhere: the admin password would go along."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_without_redirects = urllib.request.build_opener(_NoRedirects)
+
+
+def read_line(path: Path) -> str:
+    """Return the one line of a file. Raises AgentError."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path} cannot be read: {type(error).__name__}."
+        raise AgentError(message) from None
+
+
+def _lines_of(path: str) -> Iterator[str]:
+    """Yield the lines of a text file without comments and empty ones. Raises AgentError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                text = line.strip()
+                if text and not text.startswith("#"):
+                    yield text
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path} cannot be read: {type(error).__name__}."
+        raise AgentError(message) from None
+
+
+def ask_haproxy(socket_path: str, command: str) -> str:
+    """Return the answer of HAProxy's runtime API to a command. Raises AgentError."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ADMIN_TIMEOUT_SECONDS)
+            connection.connect(socket_path)
+            connection.sendall(command.encode() + b"\n")
+            parts = []
+            while data := connection.recv(READ_BYTES):
+                parts.append(data)
+    except OSError as error:
+        message = f"HAProxy's socket {socket_path} does not answer: {error.strerror or error}."
+        raise AgentError(message) from None
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def haproxy_entries(map_name: str, socket_path: str | None) -> list[tuple[str, str]]:
+    """Return the keys and values of a map, as it is in force or as its file has it."""
+    if not socket_path:
+        pairs = (line.partition(" ") for line in _lines_of(map_name))
+        return [(key, value.strip()) for key, _, value in pairs]
+    answer = ask_haproxy(socket_path, f"show map {map_name}")
+    entries = []
+    for line in answer.splitlines():
+        place, _, pair = line.strip().partition(" ")
+        if place.startswith("0x"):
+            key, _, value = pair.partition(" ")
+            entries.append((key, value.strip()))
+        elif place:
+            message = f"HAProxy knows no map {map_name}. “show map” lists those that it has."
+            raise AgentError(message)
+    return entries
+
+
+NGINX_MAP_LINE = re.compile(
+    r"""^(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))\s+(?:"([^"]*)"|([^\s;]+))\s*;"""
+)
+NGINX_MAP_WORDS = {"default", "hostnames", "include", "volatile"}
+
+
+def nginx_entries(path: str) -> list[tuple[str, str]]:
+    """Return the keys and values of a file that a `map` of nginx includes."""
+    entries = []
+    for line in _lines_of(path):
+        found = NGINX_MAP_LINE.match(line)
+        if found and (found[1] is not None or found[2] not in NGINX_MAP_WORDS):
+            key = re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2]
+            entries.append(
+                (key.removeprefix("\\") if found[2] else key, found[3] or found[4] or "")
+            )
+    return entries
+
+
+def _keys_of_map(options: argparse.Namespace, entries: list[tuple[str, str]]) -> list[GatewayKey]:
+    kind = "digest" if options.digests else "key"
+    return [GatewayKey(key, kind, label=value) for key, value in entries]
+
+
+def keys_of_haproxy(options: argparse.Namespace) -> list[GatewayKey]:
+    return _keys_of_map(options, haproxy_entries(options.place, options.socket))
+
+
+def keys_of_nginx(options: argparse.Namespace) -> list[GatewayKey]:
+    return _keys_of_map(options, nginx_entries(options.place))
+
+
+def keys_of_express_gateway(options: argparse.Namespace) -> list[GatewayKey]:
+    found = AdminAddress(options.place, options.header_file).get("/credentials")
+    return [
+        GatewayKey(
+            f"{each['keyId']}:{each['keySecret']}",
+            is_enabled=each.get("isActive") not in (False, "false"),
+            created_at=_moment(each.get("createdAt")),
+            label=str(each.get("consumerId") or ""),
+        )
+        for each in found["credentials"]
+        if each.get("type") == "key-auth"
+    ]
+
+
+def keys_of_kong(options: argparse.Namespace) -> list[GatewayKey]:
+    """Return the keys of key-auth, by the admin address or of a configuration in JSON."""
+    if not options.place.startswith(("http://", "https://")):
+        found = json.loads("\n".join(_lines_of(options.place)))
+        consumers = {each.get("id"): each for each in found.get("consumers", [])}
+        listed = list(found.get("keyauth_credentials", []))
+        for consumer in found.get("consumers", []):
+            nested = consumer.get("keyauth_credentials", [])
+            listed += [{**each, "consumer": consumer} for each in nested]
+    else:
+        admin = AdminAddress(options.place, options.header_file)
+        consumers = {each["id"]: each for each in _pages_of_kong(admin, "/consumers")}
+        listed = list(_pages_of_kong(admin, "/key-auths"))
+    return [
+        GatewayKey(
+            str(each["key"]),
+            created_at=_moment(each.get("created_at")),
+            label=_consumer_of_kong(each.get("consumer"), consumers),
+        )
+        for each in listed
+    ]
+
+
+def _pages_of_kong(admin: AdminAddress, path: str) -> Iterator[dict[str, Any]]:
+    following: str | None = f"{path}?size=1000"
+    while following:
+        page = admin.get(following)
+        yield from page["data"]
+        following = page.get("next")
+
+
+def _consumer_of_kong(named: Any, consumers: Mapping[Any, Mapping[str, Any]]) -> str:
+    if isinstance(named, dict):
+        named = {**consumers.get(named.get("id"), {}), **named}
+        return str(named.get("username") or named.get("custom_id") or named.get("id") or "")
+    return str(named or "")
+
+
+def keys_of_apisix(options: argparse.Namespace) -> list[GatewayKey]:
+    admin = AdminAddress(options.place, options.header_file)
+    keys = []
+    for consumer in _rows_of_apisix(admin, "/apisix/admin/consumers"):
+        name = str(consumer["username"])
+        path = f"/apisix/admin/consumers/{urllib.parse.quote(name, safe='')}/credentials"
+        for row in [consumer, *_rows_of_apisix(admin, path)]:
+            plugin = (row.get("plugins") or {}).get("key-auth") or {}
+            if plugin.get("key"):
+                is_enabled = not (plugin.get("_meta") or {}).get("disable")
+                moment = _moment(row.get("create_time"))
+                keys.append(GatewayKey(str(plugin["key"]), "key", is_enabled, moment, name))
+    return keys
+
+
+def _rows_of_apisix(admin: AdminAddress, path: str) -> list[dict[str, Any]]:
+    page, size, rows = 1, 500, []
+    while True:
+        found = admin.get(f"{path}?page={page}&page_size={size}")
+        rows += [each["value"] for each in found["list"]]
+        if len(found["list"]) < size or len(rows) >= found["total"]:
+            return rows
+        page += 1
+
+
+CSV_KINDS = ("key", "digest", "alias")
+DISABLED_WORDS = {"0", "false", "no", "off", "disabled", "inactive", "revoked"}
+
+
+def keys_of_csv(options: argparse.Namespace) -> list[GatewayKey]:
+    """Return the keys of a file with a column key, digest or alias, and what else it has."""
+    try:
+        with open(options.place, encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            names = [name.strip().lower() for name in next(rows, [])]
+            records = [dict(zip(names, row)) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        message = f"{options.place} cannot be read: {type(error).__name__}."
+        raise AgentError(message) from None
+    return [
+        GatewayKey(
+            record[kind],
+            kind,
+            record.get("enabled", "").strip().lower() not in DISABLED_WORDS,
+            _moment(record.get("created_at")),
+            record.get("label", ""),
+        )
+        for record in records
+        for kind in CSV_KINDS
+        if record.get(kind)
+    ]
+
+
+def _moment(value: Any) -> str | None:
+    """Return a moment in RFC 3339, of seconds or milliseconds since 1970 or of a text; or None."""
+    with suppress(ValueError, TypeError, OverflowError, OSError):
+        if isinstance(value, (int, float)) or str(value).isdigit():
+            seconds = float(value)
+            seconds = seconds / 1_000 if seconds > 1e11 else seconds
+            return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+        moment = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).isoformat()
+    return None
+
+
+KEY_SOURCES: dict[str, Callable[[argparse.Namespace], list[GatewayKey]]] = {
+    "apisix": keys_of_apisix,
+    "csv": keys_of_csv,
+    "express-gateway": keys_of_express_gateway,
+    "haproxy": keys_of_haproxy,
+    "kong": keys_of_kong,
+    "nginx": keys_of_nginx,
+}
+
+
+def send_keys(options: argparse.Namespace, stopping: threading.Event) -> int:
+    """Send the list of keys that a gateway lets in, and say how many they are."""
+    try:
+        keys = KEY_SOURCES[options.source](options)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        # Whatever it is, its text may hold keys.
+        message = f"{options.source}'s answer or file has another shape than expected."
+        raise AgentError(message) from None
+    enabled = sum(key.is_enabled for key in keys)
+    said = f"{len(keys):,} keys, {enabled:,} of them enabled"
+    if options.dry_run:
+        sys.stdout.write(f"{said}. Nothing was sent.\n")
+        return 0
+    if not keys:
+        message = "No key was found. Nothing was sent."
+        raise AgentError(message)
+    state = State(options.state, options.host)
+    with closing(Product(options.url)) as product, state.locked("keys"):
+        courier = Courier(product, options.token_file, Warnings(), stopping, gives_up=True)
+        rejected = InventorySender(courier).send(options.source, keys)
+    sys.stdout.write(f"{said}, were sent.\n")
+    for message, count in rejected.items():
+        sys.stdout.write(f"{count:,} were rejected: {message}\n")
+    return 1 if rejected else 0
+
+
+class InventorySender:
+    """Sends a list of keys in pages. revcred uses it once it has all of them."""
+
+    def __init__(self, courier: Courier) -> None:
+        self._courier = courier
+
+    def send(self, source: str, keys: Sequence[GatewayKey]) -> dict[str, int]:
+        """Return how many keys were rejected, by reason. Raises Stopped, AgentError."""
+        begun = self._post({"step": "begin", "read_from": source})
+        inventory, pages, rejected = begun.get("inventory"), 0, Counter[str]()
+        for pages, page in enumerate(_pages_of_keys(keys), 1):
+            posted = [key.posted() for key in page]
+            step = {"step": "page", "inventory": inventory, "page": pages - 1, "keys": posted}
+            rejected.update(each["message"] for each in self._post(step).get("rejected", []))
+        self._post({"step": "end", "inventory": inventory, "pages": pages})
+        return rejected
+
+    def _post(self, step: Mapping[str, Any]) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        body = gzip.compress(json.dumps(step).encode(), 1)
+        answer = self._courier.post(INVENTORY_ADDRESS, body, headers, INVENTORY_STATUSES)
+        if answer.status != http.client.OK:
+            # revcred's messages quote no keys.
+            said = answer.data.get("message") or f"It answers {answer.status}."
+            message = f"revcred did not take the list of keys: {said}"
+            raise AgentError(message)
+        return answer.data
+
+
+INVENTORY_STATUSES = {200, 400, 404, 409, 413, 415}
+
+
+def _pages_of_keys(keys: Sequence[GatewayKey]) -> Iterator[list[GatewayKey]]:
+    page: list[GatewayKey] = []
+    characters = 0
+    for key in keys:
+        page.append(key)
+        characters += len(key.text) + len(key.label)
+        if len(page) >= MAX_KEYS_PER_PAGE or characters >= MAX_KEY_CHARACTERS_PER_PAGE:
+            yield page
+            page, characters = [], 0
+    if page:
+        yield page
+
+
 # --- What people ask ------------------------------------------------------------------------------
 
 
@@ -1846,11 +2212,32 @@ def parser() -> argparse.ArgumentParser:
     )
     tried = add("try", try_file, "show what would be sent of a file's first lines", sending)
     tried.add_argument("file", metavar="FILE")
+    listed = add("keys", send_keys, "send the list of keys that a gateway lets in", sending)
+    listed.add_argument(
+        "source", choices=sorted(KEY_SOURCES), metavar="SOURCE", help=KEY_SOURCE_HELP
+    )
+    listed.add_argument("place", metavar="FROM", help="its file, map or admin address")
+    listed.add_argument(
+        "--socket", metavar="PATH", help="HAProxy's runtime API: ask it for the map"
+    )
+    listed.add_argument(
+        "--digests",
+        action="store_true",
+        help="the map holds digests, as “revcred-agent sync” writes them",
+    )
+    listed.add_argument(
+        "--header-file",
+        type=Path,
+        metavar="FILE",
+        help="file with a header for the admin address, such as “X-API-KEY: …”",
+    )
+    listed.add_argument("--dry-run", action="store_true", help="only say how many keys there are")
     asked = add("status", status, "say how far it is, what waits, what was rejected")
     asked.add_argument("--json", action="store_true")
     return told
 
 
+KEY_SOURCE_HELP = ", ".join(sorted(KEY_SOURCES))
 Command = Callable[[argparse.Namespace, threading.Event], int]
 
 
@@ -1878,10 +2265,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise AgentError where an address or a token is missing."""
-    if options.command in {"follow", "import", "listen"} and not options.url:
+    if getattr(options, "dry_run", False):
+        return
+    if options.command in {"follow", "import", "listen", "keys"} and not options.url:
         message = "Say where revcred is: --url https://revcred.example.com, or REVCRED_URL."
         raise AgentError(message)
-    if options.command in {"follow", "import"} and not options.token_file:
+    if options.command in {"follow", "import", "keys"} and not options.token_file:
         message = "Name the file with the gateway's token: --token-file, or REVCRED_TOKEN_FILE."
         raise AgentError(message)
 

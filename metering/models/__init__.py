@@ -3,6 +3,7 @@ from metering.models.deliveries import Delivery
 from metering.models.drops import QuarantineDrop
 from metering.models.gateways import GatewayToken
 from metering.models.idempotency import IdempotentPost
+from metering.models.inventories import InventoriedKey, KeyInventory
 from metering.models.line_formats import LineFormat
 from metering.models.partial_transactions import PartialTransaction
 from metering.models.refused_calls import RefusedCall, RefusedCount
@@ -36,6 +37,8 @@ __all__ = [
     "GatewayToken",
     "IdempotentPost",
     "IntakeStats",
+    "InventoriedKey",
+    "KeyInventory",
     "LineFormat",
     "MatchedBy",
     "PartialTransaction",

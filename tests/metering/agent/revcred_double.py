@@ -21,6 +21,7 @@ class RevcredDouble(ThreadingHTTPServer):
         self.posts = []  # (path, headers, body)
         self.answers = deque()  # of the next posts: (status, headers, body); None: as usual
         self.judge = lambda _: None  # the reason why a line is rejected
+        self.judge_key = lambda _: ""  # the same of a key that a gateway lets in
         self.max_bytes = 1_000_000
         self.lock = threading.Lock()
         self.is_away = False
@@ -49,12 +50,22 @@ class RevcredDouble(ThreadingHTTPServer):
             if len(body) > self.max_bytes:
                 return 413, {}, {"code": "too_large", "message": "At most so many bytes."}
             self.posts.append((path, headers, body))
+            if path == "/v1/keys/inventory":
+                return self._take_step(json.loads(body))
             if path != "/v1/lines":
                 return 202, {}, {}
             return self._take([json.loads(line) for line in body.splitlines()])
 
     def handle_error(self, *_):
         pass
+
+    def _take_step(self, step):
+        rejected = [
+            {"index": index, "code": "invalid", "message": reason}
+            for index, key in enumerate(step.get("keys", []))
+            if (reason := self.judge_key(key.get("key")))
+        ]
+        return 200, {}, {"inventory": "inventory-1", "rejected": rejected}
 
     def _take(self, items):
         rejected = []

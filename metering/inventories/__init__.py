@@ -1,0 +1,1 @@
+"""Comparison of the keys that gateways let in with the register."""
