@@ -14,7 +14,13 @@ from metering.inbox.rejections import ItemRejection, RejectedItem
 class Acceptance(msgspec.Struct, kw_only=True):
     """The answer to a POST that was safe on disk before it was answered."""
 
-    delivery: Annotated[UUID, Meta(description="The stored batch, which support can look up.")]
+    delivery: Annotated[
+        UUID,
+        Meta(
+            description="The stored batch, which support can look up. Small POSTs that arrive at"
+            " the same moment may share one."
+        ),
+    ]
     accepted: Annotated[int, Meta(description="Items accepted, repeats included.")]
     rejected: Annotated[list[ItemRejection], Meta(description="The other items.")]
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
@@ -28,7 +29,7 @@ from metering.api.concurrency import (
 from metering.api.errors import SlowDown
 from metering.api.pipeline import DatabaseTime, Intake
 from metering.api.registered_doors import DOORS
-from metering.inbox.group_commit import DeliveryRow, commit_each_row
+from metering.inbox.group_commit import DeliveryRow, commit_joined
 from metering.inbox.intake import CommitDelivery, Step, Steps
 from revcred.api.errors import DatabaseUnavailable, InternalError
 from revcred.server.answers import CompleteAnswer
@@ -44,7 +45,9 @@ MAX_COMMIT_CHARACTERS = 200_000
 LARGE_POST_BYTES = 5_000
 
 T = TypeVar("T")
-WaitingRow = tuple[DeliveryRow, asyncio.Future[None]]
+WaitingRow = tuple[DeliveryRow, asyncio.Future[UUID]]
+# Given rows, return for each the id of what it is stored in, or the error.
+CommitRows = Callable[[Sequence[DeliveryRow]], Awaitable[Sequence[UUID | Exception]]]
 
 
 class AsyncGroupCommit:
@@ -53,34 +56,36 @@ class AsyncGroupCommit:
     One commit waits for the disk once, however many rows it has.
     """
 
-    def __init__(
-        self, commit_rows: Callable[[Sequence[DeliveryRow]], Awaitable[Sequence[Exception | None]]]
-    ) -> None:
+    def __init__(self, commit_rows: CommitRows) -> None:
         self._commit_rows = commit_rows
         self._waiting: WaitingByGateway[WaitingRow] = WaitingByGateway()
         self._writer: asyncio.Task[None] | None = None
 
-    async def commit(self, row: DeliveryRow) -> None:
-        """Return once the row is committed. Raises django.db.DatabaseError."""
-        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def commit(self, row: DeliveryRow) -> UUID:
+        """Return the id of what the row is stored in, once that is committed.
+
+        Raises:
+            django.db.DatabaseError: it is not; sending it again is safe.
+        """
+        committed: asyncio.Future[UUID] = asyncio.get_running_loop().create_future()
         self._waiting.append(row.gateway_id, (row, committed))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
-        await committed
+        return await committed
 
     async def _write_all(self) -> None:
         while self._waiting:
             group = self._take_group()
-            errors = await self._commit_rows([row for row, _ in group])
-            for (_, committed), error in zip(group, errors, strict=True):
+            outcomes = await self._commit_rows([row for row, _ in group])
+            for (_, committed), outcome in zip(group, outcomes, strict=True):
                 # Cancelled: its client has hung up. The row is committed all the same, and the
                 # client will send it again and be told that it is there.
                 if committed.done():
                     continue
-                if error is None:
-                    committed.set_result(None)
+                if isinstance(outcome, UUID):
+                    committed.set_result(outcome)
                 else:
-                    committed.set_exception(error)
+                    committed.set_exception(outcome)
         self._writer = None
 
     def _take_group(self) -> "list[WaitingRow]":
@@ -200,11 +205,11 @@ class EventLoopDoors:
             # backlog are cached.
             return await self._in_thread(database_time, step)
 
-    async def _commit_in_thread(self, rows: Sequence[DeliveryRow]) -> Sequence[Exception | None]:
-        errors: Sequence[Exception | None] = await self._in_thread(
-            DatabaseTime(), lambda: commit_each_row(rows)
+    async def _commit_in_thread(self, rows: Sequence[DeliveryRow]) -> Sequence[UUID | Exception]:
+        outcomes: Sequence[UUID | Exception] = await self._in_thread(
+            DatabaseTime(), lambda: commit_joined(rows)
         )
-        return errors
+        return outcomes
 
     async def _in_thread(self, database_time: DatabaseTime, step: Step) -> Any:
         asked_at = time.monotonic()

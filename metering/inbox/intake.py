@@ -28,16 +28,17 @@ Steps = Generator[Step, Any, T]
 
 @dataclass(frozen=True)
 class CommitDelivery:
-    """The step that commits a delivery.
+    """The step that commits a delivery, and returns the id of what it is stored in.
 
     Called, it joins the group commit of this process's threads. The server's event loop does not
-    call it, and commits `row` in a group of its own.
+    call it, and commits `row` in a group of its own, where small ones of a gateway become one.
     """
 
     row: DeliveryRow
 
-    def __call__(self) -> None:
+    def __call__(self) -> UUID:
         delivery_group_commit.commit(self.row)
+        return self.row.id
 
 
 def accept_steps(
@@ -66,10 +67,9 @@ def accept_steps(
         passed_over=passed_over,
         ids_from_callers=not isinstance(gateway, int) and gateway.ids_from_callers,
     )
-    yield CommitDelivery(row)
+    delivery: UUID = yield CommitDelivery(row)
     # After the commit: a worker that is woken earlier finds nothing.
     inbox_bell.ring()
-    delivery: UUID = row.id
     return delivery
 
 

@@ -8,7 +8,8 @@ from revcred.models import Gateway
 class Delivery(models.Model):
     """The transactions of one POST in the inbox, until all of them are processed.
 
-    `body` is a JSON array of calls without keys: see `metering.inbox.calls`.
+    Small POSTs that a gateway sent at the same moment are one delivery. `body` is a JSON array of
+    calls without keys: see `metering.inbox.calls`.
     """
 
     id = models.UUIDField(primary_key=True, db_default=TimeOrderedId(), editable=False)

@@ -1,5 +1,6 @@
 """Group commit: deliveries that wait share a commit, and each learns its own outcome."""
 
+import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,11 @@ from django.db import OperationalError, connection
 
 from metering.inbox import group_commit
 from metering.inbox.group_commit import (
+    MAX_TRANSACTIONS_PER_JOINED_ROW,
     DeliveryRow,
     GroupCommit,
     commit_each_row,
+    commit_joined,
     commit_rows,
     time_ordered_id,
 )
@@ -57,6 +60,40 @@ def test_a_bad_row_spoils_no_other():
     outcomes = commit_each_row([an_entry(), an_entry(BAD), an_entry()])
 
     assert [error is None for error in outcomes] == [True, False, True]
+    assert Delivery.objects.count() == 2
+
+
+def a_post(gateway, *names, rejected=0):
+    return DeliveryRow(gateway, len(names), rejected, json.dumps(names), passed_over=rejected)
+
+
+@pytest.mark.django_db
+def test_small_posts_of_a_gateway_are_stored_as_one():
+    posts = [
+        *(a_post(1, "a"), a_post(2, "b"), a_post(1, rejected=1), a_post(1, "c", "d", rejected=2)),
+        a_post(1, *map(str, range(MAX_TRANSACTIONS_PER_JOINED_ROW))),
+    ]
+
+    stored_in = commit_joined(posts)
+
+    first, second, large = posts[0].id, posts[1].id, posts[4].id
+    assert stored_in == [first, second, first, first, large]
+    stored = {row.pk: row for row in Delivery.objects.all()}
+    assert stored.keys() == {first, second, large}
+    assert json.loads(stored[first].body) == ["a", "c", "d"]
+    row = stored[first]
+    assert (row.gateway_id, row.transactions, row.rejected, row.passed_over) == (1, 3, 3, 3)
+    assert (stored[second].gateway_id, json.loads(stored[second].body)) == (2, ["b"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bad_post_spoils_none_that_would_be_stored_with_it():
+    good, bad, other = an_entry(), an_entry(BAD), an_entry()
+
+    stored_in = commit_joined([good, bad, other])
+
+    assert [stored_in[0], stored_in[2]] == [good.id, other.id]
+    assert isinstance(stored_in[1], Exception)
     assert Delivery.objects.count() == 2
 
 
