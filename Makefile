@@ -13,9 +13,9 @@ UV := UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 $(HERE)/uv
 FOR_MYPY := ENVIRONMENT=lint SECRET_KEY=lint FERNET_KEYS=lint FINGERPRINT_KEY=00 \
 	DATABASE_URL=postgres://nowhere/none REDIS_URL=redis://nowhere
 TEMPLATES := $(wildcard templates)
-# One more than there are cores where CI runs: journeys wait for the processes that they start. Each
-# takes whole modules, and at its end what others have left.
-WORKERS ?= 3
+# Twice as many as there are cores where CI runs: journeys wait for the processes that they start, and
+# browsers for their pages. Whoever is done takes over what others have left.
+WORKERS ?= 4
 RUN_TESTS = $(HERE)/$(if $(MEASURED),coverage run,python) -m pytest -q -n $(WORKERS) --dist worksteal
 
 # What is started here starts other processes: each would compile the same modules again.

@@ -38,14 +38,16 @@ STARTED_BY_STACK = [
 ]
 
 
-def modules() -> list[str]:
+@cache
+def modules() -> tuple[str, ...]:
     """Return the paths of the modules that hold more than imports."""
     paths = (path for app in OURS for path in (ROOT / app).rglob("*.py"))
-    return sorted(
+    with_code = (
         path.relative_to(ROOT).as_posix()
         for path in paths
         if "migrations" not in path.parts and any(map(is_code, parsed(path).body))
     )
+    return tuple(sorted(with_code))
 
 
 def is_code(node: ast.stmt) -> bool:

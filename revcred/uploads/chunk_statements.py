@@ -53,13 +53,12 @@ def prepare_chunk_statements(upload: Upload, plan: ListPlan) -> None:
         "since": plan.affected_since_query,
         "count": f"SELECT action, count(*) FROM {CHUNK_TABLE} GROUP BY action",
     } | {f"write_{number}": statement for number, statement in enumerate(plan.write)}
+    arguments = plan_arguments(upload, at=time_applied(upload))
     with connection.cursor() as cursor:
         # Those of an upload that this connection applied before have other tables in them.
         cursor.execute("DEALLOCATE ALL")
         for name, statement in statements.items():
-            cursor.execute(
-                f"PREPARE {name} AS {statement}", plan_arguments(upload, at=time_applied(upload))
-            )
+            cursor.execute(f"PREPARE {name} AS {statement}", arguments)
 
 
 class PlanRenewal:
@@ -88,11 +87,9 @@ def create_named_things(cursor: CursorWrapper, upload: Upload, plan: ListPlan) -
     """Create things that rows name, such as customers and sources, before the first chunk."""
     if plan.make_room:
         plan.make_room(cursor, applicable_rows(upload))
+    source, arguments = applicable_rows(upload), plan_arguments(upload, at=time_applied(upload))
     for statement in plan.prepare:
-        cursor.execute(
-            statement.format(source=applicable_rows(upload)),
-            plan_arguments(upload, at=time_applied(upload)),
-        )
+        cursor.execute(statement.format(source=source), arguments)
 
 
 def replan_query(plan: ListPlan, source: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from revcred.uploads.invalid_cell import InvalidCell
@@ -95,7 +96,13 @@ def parse_moment(cell: str, *, day_order: DayOrder, time_zone: ZoneInfo) -> str:
 
 def is_time_zone(name: str) -> bool:
     """Return True if moments without an offset can be read in the time zone of this name."""
-    return name in available_timezones()
+    return name in _time_zones()
+
+
+@cache
+def _time_zones() -> set[str]:
+    # Each call opens some 600 files.
+    return available_timezones()
 
 
 def parse_duration(cell: str) -> str:

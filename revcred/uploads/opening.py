@@ -104,11 +104,9 @@ def count_also_created(cursor: CursorWrapper, upload: Upload) -> dict[str, int]:
     Zero where the choices do not allow it.
     """
     counted = {}
+    source, arguments = applicable_rows(upload), plan_arguments(upload, at=timezone.now())
     for name, statement in LIST_PLANS[ListKind(upload.kind)].also_created_queries.items():
-        cursor.execute(
-            statement.format(source=applicable_rows(upload)),
-            plan_arguments(upload, at=timezone.now()),
-        )
+        cursor.execute(statement.format(source=source), arguments)
         counted[name] = cursor.fetchone()[0]
     return counted
 

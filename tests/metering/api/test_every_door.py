@@ -18,6 +18,7 @@ from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, IntakeStats, Quarantined, Rejection, Transaction, Usage
 from metering.pairing.completion import pair_due_partials
 from tests import factories
+from tests.lengths import sampled
 from tests.metering.api.conftest import LoopClient
 
 pytestmark = pytest.mark.django_db
@@ -374,7 +375,7 @@ QUANTITIES = [
 
 @pytest.mark.parametrize(
     ("door", "wire", "value"),
-    [(door, wire, value) for _, door, wire, _, value in FACTS],
+    sampled([(door, wire, value) for _, door, wire, _, value in FACTS], every=7),
     ids=[f"{name}-{wire}-{what}" for name, _, wire, what, _ in FACTS],
 )
 def test_a_fact_never_costs_the_call(ask, subscription, door, wire, value):
@@ -404,7 +405,7 @@ AT_LIMITS = [
 
 @pytest.mark.parametrize(
     ("name", "wire", "value"),
-    [(name, wire, value) for name, wire, _, value in AT_LIMITS],
+    sampled([(name, wire, value) for name, wire, _, value in AT_LIMITS], every=7),
     ids=[f"{name}-{wire}-{what}" for name, wire, what, _ in AT_LIMITS],
 )
 def test_a_fact_at_its_limit_never_costs_the_call(ask, subscription, name, wire, value):
@@ -424,7 +425,7 @@ def _is_same(kept, value):
 
 @pytest.mark.parametrize(
     ("door", "value"),
-    [(door, value) for _, door, _, value in QUANTITIES],
+    sampled([(door, value) for _, door, _, value in QUANTITIES], every=3),
     ids=[f"{name}-{what}" for name, _, what, _ in QUANTITIES],
 )
 def test_what_cannot_be_counted_is_rejected(ask, subscription, gateway, door, value):
@@ -470,7 +471,7 @@ TWICE = [
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [(name, number) for name, number, _ in TWICE],
+    sampled([(name, number) for name, number, _ in TWICE], every=3),
     ids=[f"{name}-{number}-{part}" for name, number, part in TWICE],
 )
 def test_what_is_said_twice_is_not_counted_by_chance(ask, subscription, monkeypatch, name, number):
@@ -540,7 +541,9 @@ MOMENTS = {
 DATED = [(name, what) for name, door in DOORS.items() if door.moment for what in MOMENTS]
 
 
-@pytest.mark.parametrize(("name", "what"), DATED, ids=[f"{name}-{what}" for name, what in DATED])
+@pytest.mark.parametrize(
+    ("name", "what"), sampled(DATED, every=3), ids=[f"{name}-{what}" for name, what in DATED]
+)
 def test_a_moment_outside_the_window_is_never_counted_as_now(ask, subscription, name, what):
     door, said = DOORS[name], timezone.now() + MOMENTS[what]
 

@@ -60,7 +60,7 @@ def is_answered(response) -> bool:
 
 
 @pytest.mark.parametrize(
-    "value", mostly_long(NONSENSE, quick=2), ids=lambda value: repr(value[:10])
+    "value", mostly_long(NONSENSE, quick=1), ids=lambda value: repr(value[:10])
 )
 def test_a_list_answers_to_nonsense(admin_client, value):
     one_more(1)
@@ -86,7 +86,7 @@ def test_a_form_answers_to_nonsense_to_begin_with(admin_client, value):
 
 
 @pytest.mark.parametrize(
-    "value", mostly_long(NONSENSE[:-2], quick=2), ids=lambda value: repr(value[:10])
+    "value", mostly_long(NONSENSE[:-2], quick=1), ids=lambda value: repr(value[:10])
 )
 def test_a_page_about_nonsense_leads_back(admin_client, value):
     for name, its_admin in ours():
