@@ -943,6 +943,13 @@ def read_token(path: Path) -> str:
     return token
 
 
+class GiveWay(NamedTuple):
+    """Answers that decide once they have been the answer for some seconds."""
+
+    statuses: set[int]
+    seconds: float
+
+
 class Courier:
     """Posts until there is an answer that decides. All else is tried again, for ever.
 
@@ -965,10 +972,18 @@ class Courier:
         self._gives_up = gives_up
 
     def post(
-        self, address: str, body: bytes, headers: Mapping[str, str], deciding: Iterable[int]
+        self,
+        address: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        deciding: Iterable[int],
+        give_way: GiveWay | None = None,
     ) -> Answer:
-        """Return the first answer whose status decides. Raises Stopped, AgentError."""
-        pause = FIRST_PAUSE_SECONDS
+        """Return the first answer whose status decides, now or after a while.
+
+        Raises Stopped, AgentError.
+        """
+        pause, began = FIRST_PAUSE_SECONDS, time.monotonic()
         while True:
             asked: float | None = None
             try:
@@ -977,6 +992,9 @@ class Courier:
                 self._warn(f"{self.target.url} does not answer: {_told(error)}", None)
             else:
                 if answer.status in deciding and answer.data.get("code") not in OPERATORS_CODES:
+                    return answer
+                waited = time.monotonic() - began
+                if give_way and answer.status in give_way.statuses and waited >= give_way.seconds:
                     return answer
                 asked = answer.retry_after()
                 self._warn(_meaning(answer, self.target.url), answer.status)
@@ -1274,6 +1292,7 @@ class Received(NamedTuple):
     address: str
     headers: dict[str, str]
     body: bytes
+    arrived_at: float
 
 
 class SpoolPlace(NamedTuple):
@@ -1290,7 +1309,7 @@ class Spool:
     """
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
-        self._directory = directory
+        self.directory = directory
         self._max_bytes = max_bytes
         self._writing = threading.Lock()
         self._syncing = threading.Lock()
@@ -1305,20 +1324,24 @@ class Spool:
             raise AgentError(message) from error
 
     def _segments(self) -> list[int]:
-        return sorted(int(path.stem) for path in self._directory.glob("*.spool"))
+        return sorted(int(path.stem) for path in self.directory.glob("*.spool"))
 
     def _path(self, segment: int) -> Path:
-        return self._directory / f"{segment:012}.spool"
+        return self.directory / f"{segment:012}.spool"
 
     def _begin_segment(self) -> BinaryIO:
         descriptor = os.open(self._path(self._segment), os.O_WRONLY | os.O_CREAT, 0o600)
-        sync_directory(self._directory)
+        sync_directory(self.directory)
         return os.fdopen(descriptor, "ab")
 
     @property
     def size(self) -> int:
-        """Bytes on the disk."""
-        return size_of_files(self._directory.glob("*.spool"))
+        """Bytes on the disk, also of posts that were set aside."""
+        return size_of_files(self.directory.rglob("*.spool"))
+
+    @property
+    def is_empty(self) -> bool:
+        return not size_of_files(self.directory.glob("*.spool"))
 
     @property
     def is_full(self) -> bool:
@@ -1326,7 +1349,12 @@ class Spool:
 
     def keep(self, post: Received) -> None:
         """Return once a post is on the disk. Those that wait share one fsync. Raises OSError."""
-        head = {"address": post.address, "headers": post.headers, "bytes": len(post.body)}
+        head = {
+            "address": post.address,
+            "headers": post.headers,
+            "bytes": len(post.body),
+            "at": post.arrived_at,
+        }
         with self._writing:
             if self._file.tell() > SEGMENT_BYTES:
                 self._file.flush()
@@ -1362,14 +1390,14 @@ class Spool:
     def taken_place(self) -> SpoolPlace:
         """Return the place up to which all was taken."""
         try:
-            stored = json.loads((self._directory / "taken.json").read_text(encoding="utf-8"))
+            stored = json.loads((self.directory / "taken.json").read_text(encoding="utf-8"))
             return SpoolPlace(int(stored["segment"]), int(stored["offset"]))
         except (OSError, ValueError, KeyError, TypeError):
             return SpoolPlace(0, 0)
 
     def note_taken(self, place: SpoolPlace) -> None:
         taken = {"segment": place.segment, "offset": place.offset}
-        write_safely(self._directory / "taken.json", json.dumps(taken))
+        write_safely(self.directory / "taken.json", json.dumps(taken))
         for segment in self._segments():
             if segment < place.segment:
                 self._path(segment).unlink(missing_ok=True)
@@ -1410,7 +1438,9 @@ def _read_post(file: BinaryIO) -> Received | None:
         head = json.loads(file.readline())
         body = file.read(head["bytes"] + 1)
         if len(body) == head["bytes"] + 1:
-            return Received(head["address"], head["headers"], body[:-1])
+            # Without a moment, an earlier version kept it.
+            arrived_at = head.get("at") or os.fstat(file.fileno()).st_mtime
+            return Received(head["address"], head["headers"], body[:-1], arrived_at)
     except (ValueError, KeyError, TypeError):
         pass
     file.seek(start)
@@ -1422,6 +1452,15 @@ PASSED_ON_HEADERS = (
     *("x-revcred-token", "user-agent"),
 )
 FINAL_STATUSES = {*range(200, 300), 400, 409, 413, 415, 422}
+LOGIN_HEADERS = ("authorization", "x-api-key", "x-revcred-token")
+TOKEN_STATUSES = {401, 403}
+NOWHERE_STATUSES = {404, 405}
+# For so long a post may hold up those behind it: then it is set aside, and they pass.
+HOLD_UP_SECONDS = 60.0
+# Then a post to an address that does not exist is parked. Until then the address of revcred may be
+# wrong, or a proxy may answer for it.
+NOWHERE_SECONDS = 24 * 3600.0
+MAX_QUEUES_ASIDE = 20
 FIRST_POST_SECONDS = 1.0  # that a new connection gets while the beacon ends
 ENDING_LOOK_SECONDS = 0.02
 # What is no path could lead elsewhere behind the address of revcred, or could never be posted.
@@ -1460,7 +1499,7 @@ class BeaconHandler(BaseHTTPRequestHandler):
             self._answer(413, b"", close=True)
             return
         passed_on = {name: self.headers[name] for name in PASSED_ON_HEADERS if name in self.headers}
-        if not self.server.keep(Received(self.path, passed_on, body)):
+        if not self.server.keep(Received(self.path, passed_on, body, time.time())):
             self._answer(503, b"", {"Retry-After": "10"})
         elif OTLP_ADDRESS.search(self.path.partition("?")[0]):
             # An export is answered with an empty message in its own encoding, and with 200.
@@ -1571,12 +1610,18 @@ class BeaconServer(ThreadingHTTPServer):
 
 
 class SpoolSender:
-    """Passes posts on, several at once, and notes in their order that they were taken."""
+    """Passes posts on, several at once, and notes in their order that they were taken.
 
-    def __init__(self, spool: Spool, courier: Courier, state: State) -> None:
+    With `aside`, a post that is refused for its token or its address lets the others pass.
+    """
+
+    def __init__(
+        self, spool: Spool, courier: Courier, state: State, aside: QueuesAside | None = None
+    ) -> None:
         self._spool = spool
         self._courier = courier
         self._state = state
+        self._aside = aside
         self._pool = ThreadPoolExecutor(POSTS_AT_ONCE)
 
     def run(self, arrived: threading.Event) -> None:
@@ -1613,15 +1658,90 @@ class SpoolSender:
         return end
 
     def _deliver(self, post: Received) -> list[dict[str, Any]]:
-        """Return a note if the post was rejected as a whole. Raises Stopped."""
+        """Return a note if the post was rejected as a whole. Raises Stopped, OSError."""
+        if self._aside and self._aside.has_queue_of(post):
+            self._aside.keep(post)
+            return []
         headers = {name.title(): value for name, value in post.headers.items()}
-        answer = self._courier.post(post.address, post.body, headers, FINAL_STATUSES)
+        answer = self._courier.post(
+            post.address, post.body, headers, FINAL_STATUSES, self._gives_way(post)
+        )
         if answer.status < 300:
+            return []
+        if self._aside and answer.status in TOKEN_STATUSES | NOWHERE_STATUSES:
+            self._aside.keep(post)
             return []
         said = {"code": f"http_{answer.status}", **answer.data}
         note = {name: str(said[name])[:60] for name in ("code", "field") if said.get(name)}
         address = post.address.partition("?")[0]
         return [{"at": time.time(), "path": address, "bytes": len(post.body), **note}]
+
+    def _gives_way(self, post: Received) -> GiveWay:
+        if self._aside:
+            return GiveWay(TOKEN_STATUSES | NOWHERE_STATUSES, HOLD_UP_SECONDS)
+        waited = time.time() - post.arrived_at
+        return GiveWay(NOWHERE_STATUSES, max(0.0, NOWHERE_SECONDS - waited))
+
+
+class QueuesAside:
+    """Posts that revcred refuses for their token or address: a queue for each of these.
+
+    So a wrong token, or a stray address, holds up nothing else. They are tried again for ever,
+    but for addresses that still do not exist after a day.
+    """
+
+    def __init__(self, spool: Spool, courier: Courier, state: State) -> None:
+        self._directory = spool.directory / "aside"
+        self._courier = courier
+        self._state = state
+        self._queues: dict[str, tuple[Spool, threading.Event, threading.Thread]] = {}
+        self._opening = threading.Lock()
+        for path in sorted(self._directory.glob("*/")):
+            if size_of_files(path.glob("*.spool")):
+                self._open(path.name)
+            else:  # all of it was taken before
+                for file in path.iterdir():
+                    file.unlink()
+                path.rmdir()
+
+    def has_queue_of(self, post: Received) -> bool:
+        """Return True while posts of the same address and token are waiting here."""
+        queue = self._queues.get(self._name_of(post))
+        return queue is not None and not queue[0].is_empty
+
+    def keep(self, post: Received) -> None:
+        """Return once the post is on the disk. Raises OSError."""
+        with self._opening:
+            name = self._name_of(post)
+            spool, arrived, _ = self._queues.get(name) or self._open(name)
+        spool.keep(post)
+        arrived.set()
+
+    def _name_of(self, post: Received) -> str:
+        logins = [post.headers.get(name, "") for name in LOGIN_HEADERS]
+        name = _digest("\0".join([post.address.partition("?")[0], *logins]).encode())[:16]
+        # A scanner on the host may ask for any address.
+        is_known = name in self._queues or len(self._queues) < MAX_QUEUES_ASIDE
+        return name if is_known else "others"
+
+    def _open(self, name: str) -> tuple[Spool, threading.Event, threading.Thread]:
+        try:
+            spool = Spool(self._directory / name, max_bytes=0)  # the one before is limited
+        except AgentError as error:
+            raise OSError(str(error)) from error
+        arrived = threading.Event()
+        sender = SpoolSender(spool, self._courier, self._state)
+        thread = threading.Thread(target=sender.run, args=[arrived])
+        self._queues[name] = spool, arrived, thread
+        thread.start()
+        return self._queues[name]
+
+    def close(self) -> None:
+        """Wait for what is under way, once the courier is stopped."""
+        for spool, arrived, thread in [*self._queues.values()]:
+            arrived.set()
+            thread.join()
+            spool.close()
 
 
 def listen(options: argparse.Namespace, stopping: threading.Event) -> int:
@@ -1640,7 +1760,8 @@ def listen(options: argparse.Namespace, stopping: threading.Event) -> int:
         kept = os.dup(listening.fileno())
         server = closing_later.enter_context(BeaconServer(listening, spool, warnings))
         courier = Courier(product, options.token_file, warnings, stopping)
-        sender = SpoolSender(spool, courier, state)
+        aside = closing_later.enter_context(closing(QueuesAside(spool, courier, state)))
+        sender = SpoolSender(spool, courier, state, aside)
         threads = [
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}),
             threading.Thread(target=sender.run, args=[server.arrived]),
@@ -2098,7 +2219,8 @@ def status_data(state: State) -> dict[str, Any]:
         "listens": state.is_running("listen"),
         "files": files,
         "lag_seconds": time.time() - state.caught_up_at() if is_behind else 0.0,
-        "spool_bytes": size_of_files(spool.glob("*.spool")),
+        "spool_bytes": size_of_files(spool.rglob("*.spool")),
+        "aside_bytes": size_of_files(spool.glob("aside/*/*.spool")),
         "parked": len(notes),
         "latest_parked": notes[-10:],
     }
@@ -2116,6 +2238,9 @@ def _as_text(data: Mapping[str, Any]) -> str:
     if data["listens"] or data["spool_bytes"]:
         running = "runs" if data["listens"] else "does not run"
         lines.append(f"listen {running}. {data['spool_bytes']:,} bytes are in the spool.")
+    if data["aside_bytes"]:
+        text = "were refused for their token or address, and are tried again"
+        lines.append(f"{data['aside_bytes']:,} bytes of them {text}.")
     lines.append(
         f"{data['parked']:,} rejected lines are noted."
         if data["parked"]

@@ -6,6 +6,8 @@ that such logs have without a recipe.
 
 from dataclasses import dataclass
 
+import msgspec
+
 from metering.api.line_formats.definition import (
     CountWhen,
     FormatDefinition,
@@ -13,6 +15,7 @@ from metering.api.line_formats.definition import (
     Pointer,
 )
 from revcred.models import Gateway
+from revcred.public_ids import PUBLIC_ID_PATTERN
 
 # What a caller asks for. It gives nothing back (`++`): in a line that is cut behind a long address,
 # each place would otherwise be tried as the address's end.
@@ -33,6 +36,7 @@ TRAEFIK_PATTERN = (
     r'"(?P<router>[^"]*)" "(?P<server>[^"]*)" (?P<duration>\d+)ms'
 )
 BEARER = r"(?i)^(?:bearer|apikey) +(\S+)$"
+PUBLIC_ID_CAPTURE = f"^({PUBLIC_ID_PATTERN})$"
 REQUEST_METHOD = r"^([A-Z]+) "
 REQUEST_PATH = r"^[A-Z]+ (\S+)"
 
@@ -88,6 +92,22 @@ WEB_SERVER = FormatDefinition(
         Pointer("duration_us", "us"),
     ),
     metadata={"host": ("host", "server_name")},
+)
+
+TRAEFIK_DEFINITION = FormatDefinition(
+    occurred_at=("StartUTC", "StartLocal", "time"),
+    key=(
+        "request_X-Api-Key",
+        "request_Apikey",
+        Pointer("request_Authorization", capture=BEARER),
+    ),
+    method=("RequestMethod",),
+    path=("RequestPath",),
+    status=("DownstreamStatus",),
+    request_bytes=("RequestContentSize",),
+    response_bytes=("DownstreamContentSize",),
+    latency_ms=(Pointer("Duration", "ns"),),
+    metadata={"router": ("RouterName",), "service": ("ServiceName",)},
 )
 
 BUILT_IN_FORMATS = (
@@ -162,22 +182,17 @@ BUILT_IN_FORMATS = (
     BuiltInFormat(
         name="traefik",
         title="Traefik, JSON",
+        version=2,
         kinds=(Gateway.Kind.TRAEFIK,),
-        definition=FormatDefinition(
-            occurred_at=("StartUTC", "StartLocal", "time"),
-            key=(
-                "request_X-Api-Key",
-                "request_Apikey",
-                Pointer("request_Authorization", capture=BEARER),
-            ),
-            credential=("request_X-Revcred-Credential",),
-            method=("RequestMethod",),
-            path=("RequestPath",),
-            status=("DownstreamStatus",),
-            request_bytes=("RequestContentSize",),
-            response_bytes=("DownstreamContentSize",),
-            latency_ms=(Pointer("Duration", "ns"),),
-            metadata={"router": ("RouterName",), "service": ("ServiceName",)},
+        definition=TRAEFIK_DEFINITION,
+    ),
+    # Traefik logs headers as the backend gets them. Only where it asks revcred about each call is
+    # this one none that the caller sent: the answer replaces it.
+    BuiltInFormat(
+        name="traefik-checked",
+        title="Traefik that asks revcred, JSON",
+        definition=msgspec.structs.replace(
+            TRAEFIK_DEFINITION, credential=("request_X-Revcred-Credential",)
         ),
     ),
     BuiltInFormat(
@@ -278,12 +293,19 @@ BUILT_IN_FORMATS = (
     BuiltInFormat(
         name="tyk",
         title="Tyk, analytics of its pump",
+        version=2,
         kinds=(Gateway.Kind.TYK,),
         definition=FormatDefinition(
             records=("event",),  # as Splunk's pump wraps it
             occurred_at=("timestamp", "TimeStamp"),
-            # A hash of the key, if `hash_keys` is on: an alias then.
-            credential=("api_key", "APIKey", "alias", "Alias", "oauth_id", "OauthID"),
+            # The key's alias is set by whoever made the key at Tyk, and may be a public id.
+            credential=(
+                Pointer("alias", capture=PUBLIC_ID_CAPTURE),
+                Pointer("Alias", capture=PUBLIC_ID_CAPTURE),
+            ),
+            # What the caller sent, also where Tyk refused it; a hash of it if `hash_keys` is on,
+            # which is noted as an alias.
+            key=("api_key", "APIKey", "alias", "Alias", "oauth_id", "OauthID"),
             method=("method", "Method"),
             path=("path", "Path", "raw_path", "RawPath"),
             status=("response_code", "ResponseCode"),

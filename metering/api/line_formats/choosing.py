@@ -21,13 +21,22 @@ OWN_FORMAT_CACHE_SECONDS = 2.0
 MAX_CACHED_FORMATS = 200
 
 
+# Traefik's, if it asks revcred about each call: the answer says whose the call is.
+CHECKED_TRAEFIK_FORMAT = "traefik-checked"
+
+
 class UnknownFormat(LookupError):
     """There is no format of this name."""
 
 
 def name_of_format(gateway: Gateway) -> str:
     """Return the name of the format that a gateway's lines have."""
-    return gateway.line_format or BUILT_IN_BY_KIND[Gateway.Kind(gateway.kind)].name
+    if gateway.line_format:
+        return gateway.line_format
+    kind = Gateway.Kind(gateway.kind)
+    if kind == Gateway.Kind.TRAEFIK and gateway.check_mode != Gateway.CheckMode.OFF:
+        return CHECKED_TRAEFIK_FORMAT
+    return BUILT_IN_BY_KIND[kind].name
 
 
 def format_of_gateway(gateway: Gateway) -> CompiledFormat:

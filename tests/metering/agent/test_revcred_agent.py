@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from metering.agent import revcred_agent
-from metering.agent.revcred_agent import AgentError, Answer, Product
+from metering.agent.revcred_agent import AgentError, Answer, Product, State
 from tests.metering.agent.conftest import wait_until
 from tests.metering.agent.revcred_double import TOKEN, serving
 
@@ -972,6 +972,74 @@ def test_idle_connections_do_not_hold_up_its_end(agent, revcred, port):
 def test_an_address_that_is_taken(agent, revcred):
     with pytest.raises(AgentError, match="cannot be listened at"):
         agent.run("listen", "--address", f"127.0.0.1:{revcred.server_address[1]}")
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Posts that are refused are set aside at once."""
+    monkeypatch.setattr(revcred_agent, "HOLD_UP_SECONDS", 0.0)
+    monkeypatch.setattr(revcred_agent, "MAX_PAUSE_SECONDS", 0.05)
+
+
+def refusing(revcred, statuses):
+    """Have revcred refuse posts by address or token, for as long as the dictionary says so."""
+    usual = revcred.answer
+
+    def answer(path, headers, body):
+        address, login = path.partition("?")[0], headers.get("Authorization")
+        status = statuses.get(address) or statuses.get(login)
+        return (status, {}, {"code": "not_now"}) if status else usual(path, headers, body)
+
+    revcred.answer = answer
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_refused_post_holds_up_no_other_and_is_tried_again(agent, revcred, port):
+    refused = {"/v1/not-yet": 404, "Bearer wrong": 401, "/v1/no-scope": 403}
+    refusing(revcred, refused)
+    with agent.running("listen", "--address", f"127.0.0.1:{port}"):
+        wait_until(lambda: is_open(port))
+        for number in range(6):  # more than are posted at once
+            post_to(port, "/v1/not-yet", b"%d" % number)
+            post_to(port, "/v1/no-scope", b"%d" % number)
+        post_to(port, "/v1/events", b"of another token", Authorization="Bearer wrong")
+        post_to(port, "/v1/events", b"passes")
+        wait_until(lambda: revcred.posts)
+        assert [body for _, _, body in revcred.posts] == [b"passes"]
+        assert agent.run("status") == 0
+    # It is on the disk, and goes on from there.
+    with agent.running("listen", "--address", f"127.0.0.1:{port}"):
+        refused.clear()
+        wait_until(lambda: len(revcred.posts) == 14)
+        wait_until(lambda: agent.run("status") == 0)
+
+    by_path = {}
+    for path, _, body in revcred.posts:
+        by_path.setdefault(path, []).append(body)
+    assert sorted(by_path["/v1/not-yet"]) == sorted(by_path["/v1/no-scope"])
+    assert by_path["/v1/events"] == [b"passes", b"of another token"]
+    assert State(agent.state).parked_notes() == []
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_post_to_nowhere_is_parked_in_the_end_and_one_with_a_wrong_token_never(
+    agent, revcred, port, monkeypatch, capsys
+):
+    monkeypatch.setattr(revcred_agent, "NOWHERE_SECONDS", 0.0)
+    refusing(revcred, {"/stray": 404, "/get-only": 405, "/v1/no-scope": 403})
+    with agent.running("listen", "--address", f"127.0.0.1:{port}"):
+        wait_until(lambda: is_open(port))
+        for path in ("/stray?key=rck_secret", "/v1/no-scope", "/get-only"):
+            post_to(port, path, b"1")
+        state = State(agent.state)
+        wait_until(lambda: len(state.parked_notes()) == 2)
+        agent.run("status")
+
+    notes = {note["path"]: note["code"] for note in state.parked_notes()}
+    assert notes == {"/stray": "not_now", "/get-only": "not_now"}
+    said = capsys.readouterr().out
+    assert "were refused for their token or address, and are tried again" in said
+    assert "rck_secret" not in said
 
 
 # --- What people ask ------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db  # asked whether a key is also a customer's n
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 KEY = CallerKey("rck-of-the-caller-0001")
 ALIAS = CallerKey("acme-app")
+PUBLIC_ID = "cred_0123456789abcdef0123456789abcdef"
 
 
 def noon(microsecond=0):
@@ -223,8 +224,18 @@ CASES = {
             "response_bytes": 20,
             "latency_ms": 12.5,
             "elements": {"calls": 1},
-            "metadata": {"format": "traefik 1", "router": "maps@file"},
+            "metadata": {"format": "traefik 2", "router": "maps@file"},
         },
+    ),
+    "traefik-checked": (
+        [
+            (
+                '{"StartUTC":"2026-11-16T12:00:00Z","request_X-Api-Key":"rck-of-the-caller-0001",'
+                '"request_X-Revcred-Credential":"cred_0123456789abcdef0123456789abcdef",'
+                '"RequestPath":"/maps/1","DownstreamStatus":200}'
+            )
+        ],
+        {"fingerprint": "0123456789abcdef0123456789abcdef", "path": "/maps/1"},
     ),
     "traefik-clf": (
         [
@@ -294,7 +305,7 @@ CASES = {
             "path": "/maps/1",
             "status": 200,
             "latency_ms": 12.0,
-            "metadata": {"format": "tyk 1", "api": "Maps"},
+            "metadata": {"format": "tyk 2", "api": "Maps"},
         },
     ),
     "gravitee": (
@@ -463,3 +474,25 @@ def test_quotes_in_an_address_are_part_of_it(only_call):
     call = only_call(built_in_format("combined"), line)
 
     assert (call.path, call.status, call.key) == ('/a\\"b', 200, KEY)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        # Headers as the caller sent them, and a key that Tyk did not let in.
+        ("traefik", {"request_X-Revcred-Credential": PUBLIC_ID, "StartUTC": 1794830400}),
+        ("tyk", {**TYK, "api_key": PUBLIC_ID, "alias": "", "response_code": 403}),
+    ],
+)
+def test_callers_are_not_believed_whose_they_are(name, fields):
+    (call,) = calls_in(built_in_format(name), json.dumps(fields))
+
+    assert call.fingerprint != PUBLIC_ID.removeprefix("cred_")
+
+
+def test_a_public_id_that_was_entered_at_tyk_counts():
+    fields = {**TYK, "alias": PUBLIC_ID}
+
+    (call,) = calls_in(built_in_format("tyk"), json.dumps(fields))
+
+    assert call.fingerprint == PUBLIC_ID.removeprefix("cred_")
