@@ -14,7 +14,8 @@ from django.utils.http import urlencode
 from django.utils.text import capfirst
 
 from metering import actions
-from metering.admin import line_tester, trials
+from metering.admin import drift, line_tester, trials
+from metering.admin.drift import QUIET_AFTER
 from metering.api.line_formats.choosing import format_choices
 from metering.models import GatewayToken, IntakeStats, RefusedCall, Rejection
 from metering.models.gateways import is_well_formed_gateway_token
@@ -36,8 +37,6 @@ from revcred.admin_toolkit.token_pages import (
 )
 from revcred.models import Gateway, User
 
-# A gateway that has sent nothing for so long is shown as quiet: most send every few seconds.
-QUIET_AFTER = timedelta(minutes=15)
 MAX_REJECTION_REASONS = 20  # on the gateway's page
 MAX_REFUSED_FIGURES = 20
 RECEIPT_PARAMETER = "check"  # as in X-Revcred-Check
@@ -402,6 +401,7 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
                 ("try/latest/", self._latest_trials, "revcred_gateway_try-latest"),
                 ("try/<str:trial_id>/", self._trial, "revcred_gateway_trial"),
                 ("lines/", self._lines, "revcred_gateway_lines"),
+                ("drift/", self._drift, "revcred_gateway_drift"),
             )
         ]
         return own + super().get_urls()
@@ -423,6 +423,13 @@ class GatewayAdmin(NameSearchMixin, TokenIssuingMixin):
         if not user.has_perm("revcred.view_credential"):
             raise PermissionDenied
         return line_tester.lines_page(request, self.admin_site, gateway)
+
+    def _drift(self, request: HttpRequest, gateway_id: int) -> HttpResponse:
+        user: Any = request.user
+        if not user.has_perm("revcred.view_credential"):
+            raise PermissionDenied
+        gateway = self._viewed(request, gateway_id)
+        return drift.drift_page(request, self.admin_site, gateway)
 
     def _viewed(self, request: HttpRequest, gateway_id: int) -> Gateway:
         """Return the gateway, if the user may see it and the calls that it reports."""

@@ -28,6 +28,8 @@ from metering.customer_calls import (
     ListedCall,
     list_calls,
 )
+from metering.inventories.drift import DriftKind, count_drift
+from metering.inventories.receiving import latest_inventory
 from metering.ledger.daily_usage import ScopedUsage
 from metering.ledger.quantities import format_quantity
 from metering.ledger.scope import LedgerScope
@@ -446,9 +448,22 @@ def _gateway_hub(gateway: Gateway, user: User) -> Iterator[Figure | Table]:
         keys = ExternalKey.objects.filter(gateway=gateway).values("credential").distinct()
         url = _list_url(Credential, **mine)
         yield _figure("Credentials with a key only for it", keys.count(), url)
+        yield from _drift_figures(gateway)
     if user.has_perm("revcred.view_auditevent"):
         history = reverse("admin:revcred_gateway_history", args=[gateway.pk])
         yield _events_table(_events_about({Gateway: [gateway.pk]}), history)
+
+
+def _drift_figures(gateway: Gateway) -> Iterator[Figure]:
+    """Yield how the keys that the gateway lets in differ from those that are valid here."""
+    inventory = latest_inventory(gateway.pk)
+    if inventory is None:
+        return
+    page = reverse("admin:revcred_gateway_drift", args=[gateway.pk])
+    for kind, count in count_drift(inventory).items():
+        if count or kind == DriftKind.WORKS_THERE:
+            url = f"{page}?{urlencode({'show': kind.value})}"
+            yield _figure(f"Keys: {kind.label[0].lower()}{kind.label[1:]}", count, url)
 
 
 def _waiting_by_reason_table(gateway: Gateway) -> Table:

@@ -29,7 +29,8 @@ from metering.admin.filters import (
 )
 from metering.admin.groups import QuarantineGroup
 from metering.admin.transactions import ReceiptModelAdmin, format_elements
-from metering.models import Quarantined, QuarantineDrop, QuarantineReason
+from metering.inventories.receiving import latest_inventory
+from metering.models import InventoriedKey, Quarantined, QuarantineDrop, QuarantineReason
 from metering.models.transactions import MeteredCall
 from metering.quarantine import actions, decisions
 from metering.quarantine.actions import MomentChoice
@@ -570,6 +571,8 @@ class QuarantinedAdmin(SelectionMixin, ReceiptModelAdmin):
     def _group_page_of(self, form_class: type[ActionForm]) -> Any:
         def page(request: HttpRequest, slug: str) -> HttpResponse:
             group = existing_group(slug)
+            if group is None and form_class is AttachKeyForm:
+                group = inventoried_group(slug)
             # Somebody else may have emptied the group since the page was opened.
             if group is None:
                 raise Http404
@@ -682,3 +685,16 @@ def existing_group(slug: str) -> QuarantineGroup | None:
     """Return the group that an address names, or None if it has no transactions."""
     group = QuarantineGroup.from_slug(slug)
     return group and group.with_gateway_and_hint()
+
+
+def inventoried_group(slug: str) -> QuarantineGroup | None:
+    """Return the group of an unknown key that its gateway lets in, also if no call waits."""
+    group = QuarantineGroup.from_slug(slug)
+    if group is None or group.fingerprint is None or not group.has_unknown_key:
+        return None
+    inventory = latest_inventory(group.gateway_id)
+    if inventory is None:
+        return None
+    entries = inventory.entries.exclude(kind=InventoriedKey.Kind.DIGEST)
+    entry = entries.filter(fingerprint=group.fingerprint).first()
+    return replace(group, hint=entry.hint, gateway=inventory.gateway) if entry else None

@@ -567,6 +567,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         "revcred_gateway_try": one("gateway"),
         "revcred_gateway_try-latest": one("gateway"),
         "revcred_gateway_retry-rejections": one("gateway", code=""),
+        "revcred_gateway_drift": one("gateway"),
         "revcred_gateway_lines": one("gateway", lines="{}", line_format="nginx"),
         "revcred_gateway_save-format": one(
             "gateway", name="own", definition='{"occurred_at": ["ts"]}', for_gateway="on"

@@ -1,0 +1,191 @@
+"""Drift: where the keys that a gateway lets in differ from those that are valid in the register.
+
+Both are compared as sets, by one statement, so that it is quick with a hundred thousand keys.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, models
+from django.utils import timezone
+
+from metering.models import KeyInventory
+from revcred.models import Credential, Gateway
+
+
+class DriftKind(models.TextChoices):
+    """A difference between a gateway and the register, the worst first."""
+
+    WORKS_THERE = "works-there", "Not valid here, works there"
+    UNKNOWN_HERE = "unknown-here", "There, not here"
+    MISSING_THERE = "missing-there", "Here, not there"
+    SHARED = "shared", "The same key at other gateways"
+
+
+# The states in which a key is not valid now, in words.
+KEY_STATES = {
+    "revoked": "revoked",
+    "expired": "expired",
+    "suspended": "suspended",
+    "ended": "key ended",
+    "later": "not valid yet",
+    "active": "valid",
+}
+
+JUDGED_ENTRIES = """
+WITH suspended AS (
+    -- in: the suspensions; out: the credentials that are suspended now.
+    SELECT DISTINCT credential_id FROM revcred_suspension
+    WHERE active_from <= %(now)s AND (active_until IS NULL OR active_until > %(now)s)
+), entry AS (
+    SELECT id, kind, fingerprint, hint, label, is_enabled, created_at
+    FROM metering_inventoriedkey WHERE inventory_id = %(inventory)s
+), holder AS (
+    -- in: the entries; out: one row an entry and key or public id that it stands for here.
+    SELECT entry.id, k.credential_id, k.active_from, k.active_until
+    FROM entry JOIN revcred_externalkey k ON k.fingerprint = entry.fingerprint
+    WHERE k.gateway_id IS NULL OR k.gateway_id = %(gateway)s
+    UNION ALL
+    SELECT entry.id, c.id, c.created_at, NULL FROM entry
+    JOIN revcred_credential c ON c.public_id = 'cred_' || replace(entry.fingerprint::text, '-', '')
+    WHERE entry.kind = 'alias'
+), judged AS (
+    -- in: what the entries stand for; out: one row a known entry, with the best state it has.
+    SELECT DISTINCT ON (found.id) found.id, found.credential_id, found.state
+    FROM (
+        SELECT holder.id, holder.credential_id, CASE
+            WHEN c.revoked_at <= %(now)s THEN 'revoked'
+            WHEN c.expires_at <= %(now)s THEN 'expired'
+            WHEN holder.active_until <= %(now)s THEN 'ended'
+            WHEN suspended.credential_id IS NOT NULL THEN 'suspended'
+            WHEN holder.active_from > %(now)s THEN 'later'
+            ELSE 'active'
+        END AS state
+        FROM holder JOIN revcred_credential c ON c.id = holder.credential_id
+        LEFT JOIN suspended ON suspended.credential_id = c.id
+    ) AS found
+    ORDER BY found.id, found.state <> 'active', found.credential_id DESC
+), works_there AS (
+    SELECT entry.*, judged.credential_id, judged.state
+    FROM entry JOIN judged ON judged.id = entry.id
+    WHERE entry.is_enabled AND judged.state <> 'active'
+), unknown_here AS (
+    SELECT entry.*, NULL::bigint AS credential_id, '' AS state
+    FROM entry LEFT JOIN judged ON judged.id = entry.id
+    WHERE entry.is_enabled AND judged.id IS NULL
+), missing_there AS (
+    -- in: keys that are valid now; out: those whose key the gateway does not let in, nor an id.
+    SELECT
+        k.id, k.kind, k.fingerprint, k.hint, '' AS label, true AS is_enabled, k.created_at,
+        k.credential_id, 'active' AS state
+    FROM revcred_externalkey k
+    JOIN revcred_credential c ON c.id = k.credential_id
+    LEFT JOIN suspended ON suspended.credential_id = c.id
+    WHERE k.kind = 'key' AND suspended.credential_id IS NULL
+        AND k.active_from <= %(now)s AND (k.active_until IS NULL OR k.active_until > %(now)s)
+        AND (c.revoked_at IS NULL OR c.revoked_at > %(now)s)
+        AND (c.expires_at IS NULL OR c.expires_at > %(now)s)
+        AND (k.gateway_id IS NULL OR k.gateway_id = %(gateway)s)
+        AND NOT EXISTS (
+            SELECT FROM entry WHERE entry.fingerprint = k.fingerprint AND entry.is_enabled
+        )
+        AND NOT EXISTS (
+            SELECT FROM judged JOIN entry ON entry.id = judged.id
+            WHERE judged.credential_id = k.credential_id
+                AND entry.kind = 'alias' AND entry.is_enabled
+        )
+), other_inventory AS (
+    -- in: the inventories; out: the latest of each other gateway.
+    SELECT DISTINCT ON (gateway_id) id, gateway_id FROM metering_keyinventory
+    WHERE ended_at IS NOT NULL AND gateway_id <> %(gateway)s
+    ORDER BY gateway_id, ended_at DESC
+), shared AS (
+    SELECT entry.*, judged.credential_id, judged.state
+    FROM entry LEFT JOIN judged ON judged.id = entry.id
+    WHERE entry.is_enabled AND entry.kind = 'key' AND EXISTS (
+        SELECT FROM metering_inventoriedkey other
+        JOIN other_inventory ON other_inventory.id = other.inventory_id
+        WHERE other.fingerprint = entry.fingerprint AND other.kind = 'key' AND other.is_enabled
+    )
+)
+"""
+COUNT_DRIFT = f"""
+{JUDGED_ENTRIES}
+SELECT
+    (SELECT count(*) FROM works_there), (SELECT count(*) FROM unknown_here),
+    (SELECT count(*) FROM missing_there), (SELECT count(*) FROM shared)
+"""
+LIST_DRIFT = """
+{judged}
+SELECT found.kind, found.fingerprint, found.hint, found.label, found.created_at,
+    found.credential_id, found.state, ARRAY(
+        SELECT DISTINCT other_inventory.gateway_id FROM metering_inventoriedkey other
+        JOIN other_inventory ON other_inventory.id = other.inventory_id
+        WHERE other.fingerprint = found.fingerprint AND other.kind = 'key' AND other.is_enabled
+    )
+FROM {kind} AS found ORDER BY found.id DESC LIMIT %(rows)s OFFSET %(offset)s
+"""
+# By kind, so that nothing but these names is ever put into the statement.
+LISTS = {
+    kind: LIST_DRIFT.format(judged=JUDGED_ENTRIES, kind=kind.value.replace("-", "_"))
+    for kind in DriftKind
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftedKey:
+    """A key at which gateway and register differ.
+
+    `credential`: whose it is here, if anybody's. `gateways`: others that let it in.
+    """
+
+    kind: str
+    fingerprint: UUID
+    hint: str
+    label: str
+    created_at: datetime | None
+    credential: Credential | None
+    state: str
+    gateways: Sequence[Gateway] = field(default=())
+
+
+def count_drift(inventory: KeyInventory, *, at: datetime | None = None) -> dict[DriftKind, int]:
+    """Return the number of differences of each kind."""
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_DRIFT, _arguments(inventory, at))
+        return dict(zip(DriftKind, cursor.fetchone(), strict=True))
+
+
+def list_drift(
+    inventory: KeyInventory, kind: DriftKind, *, rows: int, offset: int = 0
+) -> list[DriftedKey]:
+    """Return differences of a kind, the latest of the inventory first."""
+    with connection.cursor() as cursor:
+        cursor.execute(LISTS[kind], _arguments(inventory) | {"rows": rows, "offset": offset})
+        found = cursor.fetchall()
+    credentials = Credential.objects.select_related("customer").in_bulk({row[5] for row in found})
+    gateways = Gateway.objects.in_bulk({number for row in found for number in row[7]})
+    return [
+        DriftedKey(
+            kind=key_kind,
+            fingerprint=fingerprint,
+            hint=hint,
+            label=label,
+            created_at=created_at,
+            credential=credentials.get(credential),
+            state=KEY_STATES.get(state, ""),
+            gateways=[gateways[number] for number in others if number in gateways],
+        )
+        for key_kind, fingerprint, hint, label, created_at, credential, state, others in found
+    ]
+
+
+def _arguments(inventory: KeyInventory, at: datetime | None = None) -> dict[str, Any]:
+    return {
+        "inventory": inventory.pk,
+        "gateway": inventory.gateway_id,
+        "now": at or timezone.now(),
+    }
