@@ -6,10 +6,12 @@ from django.conf import settings
 from django.utils import timezone
 
 from metering.models import Claim, Conflict, IdempotentPost
+from revcred.models import ExportedDigest, ExternalKey
 from revcred.retention import DELETE_BATCH_ROWS, delete_beyond, delete_in_batches
 from revcred.uploads import housekeeping
 
 IDEMPOTENT_POST_RETENTION = timedelta(days=1)
+DIGEST_OF_DELETED_KEY_RETENTION = timedelta(days=31)
 
 
 def delete_idempotent_posts() -> None:
@@ -40,6 +42,13 @@ def delete_finished_claims() -> None:
     before = timezone.now() - timedelta(days=settings.LEDGER_DAYS)
     delete_in_batches(finished.filter(finished_at__lt=before))
     delete_beyond(finished, settings.MAX_FINISHED_CLAIMS, by="pk")
+
+
+def delete_digests_of_deleted_keys() -> None:
+    """Delete digests whose keys were deleted, once gateways have read of it."""
+    before = timezone.now() - DIGEST_OF_DELETED_KEY_RETENTION
+    deleted = ExportedDigest.objects.exclude(external_key__in=ExternalKey.objects.all())
+    delete_in_batches(deleted.filter(changed_at__lt=before))
 
 
 def drop_undo_data_of_uploads() -> None:

@@ -20,6 +20,7 @@ from metering.api.revenium.nowhere import (
     OtherSignalsView,
     OtlpMetricsView,
 )
+from metering.api.snapshot import SnapshotView
 from metering.api.verification.answering import SIGNING_KEYS_PATH
 from metering.api.verification.views import ForwardAuthView, VerifyView, signing_keys_view
 
@@ -43,6 +44,7 @@ urlpatterns = [
         name="receipt",
     ),
     path("v1/rejections", RejectionsView.as_view(), name="rejections"),
+    path("v1/keys", SnapshotView.as_view(), name="keys"),
     path("v1/keys/inventory", KeyInventoryView.as_view(), name="key_inventory"),
     path("v1/verify", VerifyView.as_view(), name="verify"),
     path("v1/auth", ForwardAuthView.as_view(), name="forward_auth"),

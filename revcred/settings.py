@@ -28,6 +28,8 @@ FINGERPRINT_KEY = env.str("FINGERPRINT_KEY")
 OLD_FINGERPRINT_KEY = env.str("OLD_FINGERPRINT_KEY", default="")
 # The key of the audit's chain. It stays as it is when the key of fingerprints is exchanged.
 AUDIT_KEY = env.str("AUDIT_KEY", default=FINGERPRINT_KEY)
+# Digests of keys for gateways are made under it, so gateways have it, too. Empty: none are made.
+EXPORT_KEY = env.str("EXPORT_KEY", default="")
 
 # --- Where it runs ------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ RECEIPT_PARAMETER = "check"  # as in X-Revcred-Check
 RECENT_COUNTS_PERIOD = timedelta(days=7)
 SCOPES_OF_TEST_TOKENS = {GatewayToken.Scope.POST, GatewayToken.Scope.READ}
 # Asked for by an agent of its own, so that few tokens have them.
-SCOPES_CHOSEN_BY_HAND = {GatewayToken.Scope.INVENTORY}
+SCOPES_CHOSEN_BY_HAND = {GatewayToken.Scope.INVENTORY, GatewayToken.Scope.DIGESTS}
 
 
 def _recent_count(gateway: Gateway, column: str) -> str:

@@ -9,6 +9,7 @@ One file, Python 3.9 or newer, nothing to install beside it.
   try FILE       show what would be sent of the first lines; sends nothing
   status         how far it is, what waits, what was rejected
   keys SOURCE    send the list of keys that a gateway lets in, for the comparison with revcred's
+  sync TARGET    let a gateway know the digests of valid keys; shows a plan unless told to apply it
 
 The log on disk is the queue: a position moves on only after revcred has answered 202. What is sent
 twice is counted once, since each line carries the digest of its file's beginning and its offset.
@@ -30,9 +31,11 @@ import logging
 import os
 import random
 import re
+import shlex
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -106,6 +109,14 @@ MAX_KEYS_PER_PAGE = 1_000
 MAX_KEY_CHARACTERS_PER_PAGE = 600_000
 ADMIN_TIMEOUT_SECONDS = 30.0
 MAX_ADMIN_ANSWER_BYTES = 200_000_000
+
+SNAPSHOT_ADDRESS = "/v1/keys"
+SNAPSHOT_STATUSES = {200, 400, 404, 409}
+# HAProxy takes as much in one command line as its tune.bufsize, less its own part.
+MAX_HAPROXY_COMMAND_BYTES = 12_000
+DEFAULT_MOST_PERCENT = 10.0
+FEW_ENTRIES = 5  # are never too many to take away
+COMPLETE_READ_SECONDS = 3600.0
 
 logger = logging.getLogger("revcred-agent")
 
@@ -348,10 +359,12 @@ def log_name(host: str, line: bytes, number: int) -> str:
     return _digest(host.encode() + b"\0" + line + more)
 
 
-def write_safely(path: Path, text: str) -> None:
+def write_safely(path: Path, text: str, mode: int | None = None) -> None:
     """Replace a file, so that after a power cut either the old or the new content is there."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with open(draft, "w", encoding="utf-8") as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -870,12 +883,21 @@ class Product(Target):
                 return self._exchange(self._idle.pop(), address, body, headers)
         return self._exchange(self._connect(), address, body, headers)
 
+    def get(self, address: str, headers: Mapping[str, str]) -> Answer:
+        """Ask for what is at an address. Raises OSError, http.client.HTTPException."""
+        if self._idle:
+            with suppress(OSError, http.client.HTTPException, IndexError):
+                return self._exchange(self._idle.pop(), address, None, headers)
+        return self._exchange(self._connect(), address, None, headers)
+
     def _exchange(
-        self, opened: OpenConnection, address: str, body: bytes, headers: Mapping[str, str]
+        self, opened: OpenConnection, address: str, body: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
+        """Exchange a request without a body, or a post, for its answer."""
         try:
+            method = "GET" if body is None else "POST"
             opened.connection.request(
-                "POST", opened.root + address, body, {**opened.headers, **headers}
+                method, opened.root + address, body, {**opened.headers, **headers}
             )
             response = opened.connection.getresponse()
             content = response.read(MAX_BYTES_PER_POST)
@@ -983,11 +1005,24 @@ class Courier:
 
         Raises Stopped, AgentError.
         """
+
+        def post() -> Answer:
+            return self.target.post(address, body, {**self._login(headers), **headers})
+
+        return self._first_deciding(post, deciding, give_way)
+
+    def get(self, product: Product, address: str, deciding: Iterable[int]) -> Answer:
+        """Ask for what is at an address, as `post` posts. Raises Stopped, AgentError."""
+        return self._first_deciding(lambda: product.get(address, self._login({})), deciding, None)
+
+    def _first_deciding(
+        self, ask: Callable[[], Answer], deciding: Iterable[int], give_way: GiveWay | None
+    ) -> Answer:
         pause, began = FIRST_PAUSE_SECONDS, time.monotonic()
         while True:
             asked: float | None = None
             try:
-                answer = self.target.post(address, body, {**self._login(headers), **headers})
+                answer = ask()
             except (OSError, http.client.HTTPException, AgentError) as error:
                 self._warn(f"{self.target.url} does not answer: {_told(error)}", None)
             else:
@@ -1616,7 +1651,7 @@ class SpoolSender:
     """
 
     def __init__(
-        self, spool: Spool, courier: Courier, state: State, aside: QueuesAside | None = None
+        self, spool: Spool, courier: Courier, state: State, aside: PostsAside | None = None
     ) -> None:
         self._spool = spool
         self._courier = courier
@@ -1683,7 +1718,7 @@ class SpoolSender:
         return GiveWay(NOWHERE_STATUSES, max(0.0, NOWHERE_SECONDS - waited))
 
 
-class QueuesAside:
+class PostsAside:
     """Posts that revcred refuses for their token or address: a queue for each of these.
 
     So a wrong token, or a stray address, holds up nothing else. They are tried again for ever,
@@ -1760,7 +1795,7 @@ def listen(options: argparse.Namespace, stopping: threading.Event) -> int:
         kept = os.dup(listening.fileno())
         server = closing_later.enter_context(BeaconServer(listening, spool, warnings))
         courier = Courier(product, options.token_file, warnings, stopping)
-        aside = closing_later.enter_context(closing(QueuesAside(spool, courier, state)))
+        aside = closing_later.enter_context(closing(PostsAside(spool, courier, state)))
         sender = SpoolSender(spool, courier, state, aside)
         threads = [
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}),
@@ -1936,17 +1971,18 @@ NGINX_MAP_LINE = re.compile(
 NGINX_MAP_WORDS = {"default", "hostnames", "include", "volatile"}
 
 
+def nginx_pair(line: str) -> tuple[str, str] | None:
+    """Return the key and value of a line of a `map`, or None if it is none of a key."""
+    found = NGINX_MAP_LINE.match(line)
+    if not found or found[2] in NGINX_MAP_WORDS:
+        return None
+    key = found[2].removeprefix("\\") if found[1] is None else re.sub(r"\\(.)", r"\1", found[1])
+    return key, found[3] or found[4] or ""
+
+
 def nginx_entries(path: str) -> list[tuple[str, str]]:
     """Return the keys and values of a file that a `map` of nginx includes."""
-    entries = []
-    for line in _lines_of(path):
-        found = NGINX_MAP_LINE.match(line)
-        if found and (found[1] is not None or found[2] not in NGINX_MAP_WORDS):
-            key = re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2]
-            entries.append(
-                (key.removeprefix("\\") if found[2] else key, found[3] or found[4] or "")
-            )
-    return entries
+    return [pair for line in _lines_of(path) if (pair := nginx_pair(line))]
 
 
 def _keys_of_map(options: argparse.Namespace, entries: list[tuple[str, str]]) -> list[GatewayKey]:
@@ -2160,6 +2196,394 @@ def _pages_of_keys(keys: Sequence[GatewayKey]) -> Iterator[list[GatewayKey]]:
         yield page
 
 
+# --- Digests of valid keys for a gateway ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The digests of keys that are valid, each with the credential's public id and its end."""
+
+    valid: dict[str, tuple[str, str]]  # by digest: public id, moment or ""
+    cursor: str
+
+
+class SnapshotReader:
+    """Reads which keys are valid: all of them at first and each hour, then what changed."""
+
+    def __init__(
+        self, product: Product, token_file: Path, stopping: threading.Event, warnings: Warnings
+    ) -> None:
+        self._product = product
+        self._courier = Courier(product, token_file, warnings, stopping, gives_up=True)
+        self._snapshot: Snapshot | None = None
+        self.complete_at = 0.0
+
+    def read(self) -> dict[str, str]:
+        """Return the public ids of keys that are valid now, by digest.
+
+        Raises Stopped, AgentError.
+        """
+        is_due = time.monotonic() - self.complete_at > COMPLETE_READ_SECONDS
+        known = None if is_due else self._snapshot
+        self._snapshot = self._read_pages(known)
+        now = datetime.now(timezone.utc)
+        return {
+            digest: credential
+            for digest, (credential, until) in self._snapshot.valid.items()
+            if not until or datetime.fromisoformat(until) > now
+        }
+
+    def _read_pages(self, known: Snapshot | None) -> Snapshot:
+        valid = dict(known.valid) if known else {}
+        cursor, is_first = known.cursor if known else "", True
+        while True:
+            rows, end = self._page(cursor)
+            if end["complete"] and is_first:
+                valid.clear()
+                self.complete_at = time.monotonic()
+            is_first = False
+            for row in rows:
+                valid.pop(row["digest"], None)
+                if row["state"] == "active":
+                    until = (row.get("until") or "").replace("Z", "+00:00")
+                    valid[row["digest"]] = row["credential"], until
+            cursor = end["cursor"]
+            if not end["more"]:
+                return Snapshot(valid, cursor)
+
+    def _page(self, cursor: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return the rows of a page, and its last line. Raises Stopped, AgentError."""
+        query = f"?since={urllib.parse.quote(cursor)}" if cursor else ""
+        answer = self._courier.get(self._product, SNAPSHOT_ADDRESS + query, SNAPSHOT_STATUSES)
+        if answer.status != http.client.OK:
+            said = answer.data.get("message") or f"It answers {answer.status}."
+            message = f"revcred gives no digests: {said}"
+            raise AgentError(message)
+        try:
+            lines = [json.loads(line) for line in answer.body.splitlines()]
+            end = {name: lines[-1][name] for name in ("cursor", "more", "complete")}
+            rows = [
+                {**row, "digest": _checked(DIGEST, row["digest"]), "credential": _public_id(row)}
+                for row in lines[:-1]
+            ]
+        except (ValueError, KeyError, TypeError, IndexError):
+            message = "revcred's answer was cut, or is none of digests. Nothing was changed."
+            raise AgentError(message) from None
+        return rows, end
+
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+PUBLIC_ID = re.compile(r"cred_[0-9a-f]{32}")
+
+
+def _checked(pattern: re.Pattern[str], text: str) -> str:
+    """Return a text that goes into a gateway's configuration. Raises ValueError."""
+    if not pattern.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _public_id(row: Mapping[str, Any]) -> str:
+    return _checked(PUBLIC_ID, row["credential"]) if row["state"] == "active" else ""
+
+
+@dataclass(frozen=True)
+class SyncPlan:
+    """What has to be done so that a gateway lets in valid keys, and no other of revcred's."""
+
+    ours: dict[str, str]  # all that has to be there in the end
+    added: dict[str, str]
+    changed: dict[str, str]
+    removed: list[str]
+    foreign: int  # entries that revcred did not put there
+
+    @classmethod
+    def between(
+        cls, present: Mapping[str, str], own: set[str], wanted: Mapping[str, str]
+    ) -> SyncPlan:
+        """Return the plan. `own`: digests that were put there by revcred."""
+        # What is there exactly as wanted may have been put there before the state was lost.
+        ours = {
+            digest: value
+            for digest, value in wanted.items()
+            if digest in own or present.get(digest, value) == value
+        }
+        removed = sorted(digest for digest in own - ours.keys() if digest in present)
+        return cls(
+            ours=ours,
+            added={digest: value for digest, value in ours.items() if digest not in present},
+            changed={
+                digest: value
+                for digest, value in ours.items()
+                if present.get(digest, value) != value
+            },
+            removed=removed,
+            foreign=len(present.keys() - ours.keys() - own),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.added or self.changed or self.removed)
+
+    @property
+    def unchanged(self) -> int:
+        return len(self.ours) - len(self.added) - len(self.changed)
+
+    def check(self, most_percent: float) -> None:
+        """Raise AgentError if it takes away or changes too much at once."""
+        count = len(self.removed) + len(self.changed)
+        total = count + self.unchanged
+        if count > FEW_ENTRIES and count > total * most_percent / 100:
+            message = (
+                f"It would take away or change {count:,} of {total:,} entries, more than"
+                f" {most_percent:g} %. Nothing was changed. If that is meant, say --most 100."
+            )
+            raise AgentError(message)
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.added):,} to add, {len(self.changed):,} to change,"
+            f" {len(self.removed):,} to take away, {self.unchanged:,} as they are."
+            f" {self.foreign:,} others are not revcred's and stay."
+        )
+
+
+class SyncTarget(ABC):
+    """A file of a gateway with a line for each digest, and what puts it in force."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def present(self) -> dict[str, str]:
+        """Return the values that are in force, by key. Raises AgentError."""
+        return self.entries_of_file()
+
+    def entries_of_file(self) -> dict[str, str]:
+        return {pair[0]: pair[1] for line in self._lines() if (pair := self.pair_in(line))}
+
+    @abstractmethod
+    def pair_in(self, line: str) -> tuple[str, str] | None:
+        """Return the key and value of a line, or None if it has none."""
+
+    @abstractmethod
+    def line_of(self, key: str, value: str) -> str:
+        """Return the line of an entry."""
+
+    @abstractmethod
+    def put_in_force(self, plan: SyncPlan) -> None:
+        """Let the gateway know. The file is written already. Raises AgentError."""
+
+    def write(self, ours: Mapping[str, str], gone: set[str]) -> None:
+        """Write the file. Lines that revcred did not put there stay as they are, at their place."""
+        missing, lines = dict(ours), []
+        for line in self._lines():
+            pair = self.pair_in(line)
+            key = pair[0] if pair else ""
+            if key in missing:
+                lines.append(self.line_of(key, missing.pop(key)))
+            elif key not in gone and key not in ours:
+                lines.append(line)
+        lines += [self.line_of(key, value) for key, value in missing.items()]
+        try:
+            mode = self.path.stat().st_mode if self.path.exists() else 0o640
+            write_safely(self.path, "".join(f"{line}\n" for line in lines), mode & 0o777)
+        except OSError as error:
+            message = f"{self.path} cannot be written: {error.strerror}."
+            raise AgentError(message) from error
+
+    def _lines(self) -> list[str]:
+        try:
+            return self.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"{self.path} cannot be read: {type(error).__name__}."
+            raise AgentError(message) from None
+
+
+class HaproxyMap(SyncTarget):
+    """A map of HAProxy: its file, and with a socket the map as it is in force."""
+
+    def __init__(self, path: Path, socket_path: str | None) -> None:
+        super().__init__(path)
+        self._socket_path = socket_path
+
+    def present(self) -> dict[str, str]:
+        if not self._socket_path:
+            return self.entries_of_file()
+        return dict(haproxy_entries(str(self.path), self._socket_path))
+
+    def pair_in(self, line: str) -> tuple[str, str] | None:
+        key, _, value = line.strip().partition(" ")
+        return (key, value.strip()) if key and not key.startswith("#") else None
+
+    def line_of(self, key: str, value: str) -> str:
+        return f"{key} {value}"
+
+    def put_in_force(self, plan: SyncPlan) -> None:
+        if not self._socket_path:
+            return
+        # What is taken away first: it matters most.
+        commands = [f"del map {self.path} {digest}" for digest in plan.removed]
+        commands += [f"set map {self.path} {key} {value}" for key, value in plan.changed.items()]
+        commands += [f"add map {self.path} {key} {value}" for key, value in plan.added.items()]
+        size = 0
+        batch: list[str] = []
+        for command in commands:
+            if size + len(command) > MAX_HAPROXY_COMMAND_BYTES:
+                self._command(batch)
+                size, batch = 0, []
+            batch.append(command)
+            size += len(command) + 1
+        if batch:
+            self._command(batch)
+
+    def _command(self, batch: Sequence[str]) -> None:
+        answer = ask_haproxy(str(self._socket_path), ";".join(batch)).strip()
+        if answer:
+            message = f"HAProxy answers: {answer.splitlines()[0][:200]}"
+            raise AgentError(message)
+
+
+class NginxMap(SyncTarget):
+    """A file that a `map` of nginx includes. nginx reads it when it is told to reload."""
+
+    def __init__(self, path: Path, reload_command: str | None) -> None:
+        super().__init__(path)
+        self._reload_command = reload_command
+
+    def pair_in(self, line: str) -> tuple[str, str] | None:
+        return nginx_pair(line.strip())
+
+    def line_of(self, key: str, value: str) -> str:
+        return f'"{key}" "{value}";'
+
+    def put_in_force(self, plan: SyncPlan) -> None:
+        if not self._reload_command:
+            return
+        try:
+            subprocess.run(  # noqa: S603 - what the operator wrote on the command line
+                shlex.split(self._reload_command), check=True, timeout=ADMIN_TIMEOUT_SECONDS
+            )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            message = f"“{self._reload_command}” failed: {type(error).__name__}."
+            raise AgentError(message) from None
+
+
+SYNC_TARGETS: dict[str, Callable[[argparse.Namespace], SyncTarget]] = {
+    "haproxy": lambda options: HaproxyMap(options.map, options.socket),
+    "nginx": lambda options: NginxMap(options.map, options.reload),
+}
+
+
+class OwnEntries:
+    """The digests that revcred put into a file, by which nothing else is ever taken away."""
+
+    def __init__(self, state: State, path: Path) -> None:
+        name = _digest(os.path.abspath(path).encode())
+        self._path = state.directory / f"sync-{name}.digests"
+
+    def read(self) -> set[str]:
+        try:
+            return set(self._path.read_text(encoding="utf-8").split())
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            message = f"{self._path} cannot be read: {error.strerror}."
+            raise AgentError(message) from error
+
+    def write(self, digests: Iterable[str]) -> None:
+        try:
+            write_safely(self._path, "\n".join(sorted(digests)))
+        except OSError as error:
+            message = f"{self._path} cannot be written: {error.strerror}."
+            raise AgentError(message) from error
+
+
+class KeySync:
+    """Brings a gateway's map to what revcred says.
+
+    It remembers what is in force, until something fails.
+    """
+
+    def __init__(self, reader: SnapshotReader, target: SyncTarget, own: OwnEntries) -> None:
+        self._reader = reader
+        self._target = target
+        self._own_entries = own
+        self._present: dict[str, str] | None = None  # not known: has to be looked at
+        self._own: set[str] = set()
+        self._looked_at = 0.0
+
+    def plan(self) -> SyncPlan:
+        """Return what has to be done. Raises Stopped, AgentError."""
+        wanted = self._reader.read()
+        if self._present is None or self._looked_at < self._reader.complete_at:
+            self._present, self._own = self._target.present(), self._own_entries.read()
+            self._looked_at = time.monotonic()
+        return SyncPlan.between(self._present, self._own, wanted)
+
+    def apply(self, plan: SyncPlan) -> None:
+        """Do it. Raises AgentError: some of it may be done, and the next plan has the rest."""
+        present, self._present = self._present or {}, None
+        gone = self._own - plan.ours.keys()
+        # On record first: what is put there and not known to be revcred's would stay for ever.
+        self._own_entries.write({*self._own, *plan.ours})
+        self._target.write(plan.ours, gone)
+        self._target.put_in_force(plan)
+        self._own_entries.write(plan.ours)
+        removed = {*plan.removed}
+        kept = {key: value for key, value in present.items() if key not in removed}
+        self._present, self._own = {**kept, **plan.ours}, {*plan.ours}
+        self._looked_at = time.monotonic()
+
+    def is_on_record(self, plan: SyncPlan) -> bool:
+        """Return True if the file and the record are as the plan wants them, too."""
+        return self._own == plan.ours.keys() and (
+            self._target.entries_of_file().items() >= plan.ours.items()
+        )
+
+
+def sync_keys(options: argparse.Namespace, stopping: threading.Event) -> int:
+    """Let a gateway know the digests of valid keys, once or again and again."""
+    state = State(options.state, options.host)
+    target = SYNC_TARGETS[options.target](options)
+    warnings = Warnings()
+    name = f"sync-{_digest(os.path.abspath(target.path).encode())}"
+    with closing(Product(options.url)) as product, state.locked(name):
+        reader = SnapshotReader(product, options.token_file, stopping, warnings)
+        sync = KeySync(reader, target, OwnEntries(state, target.path))
+        if not options.apply:
+            sys.stdout.write(f"{sync.plan()}\nNothing was changed: say --apply.\n")
+            return 0
+        is_first = True
+        while True:
+            try:
+                is_first = _apply_if_needed(sync, options.most, is_first=is_first)
+            except AgentError as error:
+                if not options.every:
+                    raise
+                # What is in force stays, until somebody has mended it.
+                warnings.warn(str(error)[:40], f"{error} Trying again.")
+            except Stopped:
+                return 0
+            if not options.every or stopping.wait(options.every):
+                return 0
+
+
+def _apply_if_needed(sync: KeySync, most_percent: float, *, is_first: bool) -> bool:
+    """Return False: from now on only what changes is told."""
+    plan = sync.plan()
+    if plan.is_empty and (not is_first or sync.is_on_record(plan)):
+        if is_first:
+            sys.stdout.write(f"{plan}\n")
+        return False
+    plan.check(most_percent)
+    sync.apply(plan)
+    sys.stdout.write(f"{plan}\nDone.\n")
+    sys.stdout.flush()
+    return False
+
+
 # --- What people ask ------------------------------------------------------------------------------
 
 
@@ -2357,11 +2781,34 @@ def parser() -> argparse.ArgumentParser:
         help="file with a header for the admin address, such as “X-API-KEY: …”",
     )
     listed.add_argument("--dry-run", action="store_true", help="only say how many keys there are")
+    synced = add("sync", sync_keys, "let a gateway know the digests of valid keys", sending)
+    synced.add_argument(
+        "target", choices=sorted(SYNC_TARGETS), metavar="TARGET", help=SYNC_TARGET_HELP
+    )
+    synced.add_argument("map", type=Path, metavar="MAP", help="file of the map")
+    synced.add_argument("--socket", metavar="PATH", help="HAProxy's runtime API: in force at once")
+    synced.add_argument(
+        "--reload", metavar="COMMAND", help="lets nginx read the map, such as 'nginx -s reload'"
+    )
+    synced.add_argument(
+        "--apply", action="store_true", help="do what the plan says, instead of showing it"
+    )
+    synced.add_argument(
+        "--every", type=float, metavar="SECONDS", help="go on and look again, with --apply"
+    )
+    synced.add_argument(
+        "--most",
+        type=float,
+        default=DEFAULT_MOST_PERCENT,
+        metavar="PERCENT",
+        help="take away or change no more at once (%(default)g)",
+    )
     asked = add("status", status, "say how far it is, what waits, what was rejected")
     asked.add_argument("--json", action="store_true")
     return told
 
 
+SYNC_TARGET_HELP = ", ".join(sorted(SYNC_TARGETS))
 KEY_SOURCE_HELP = ", ".join(sorted(KEY_SOURCES))
 Command = Callable[[argparse.Namespace, threading.Event], int]
 
@@ -2392,10 +2839,10 @@ def _check(options: argparse.Namespace) -> None:
     """Raise AgentError where an address or a token is missing."""
     if getattr(options, "dry_run", False):
         return
-    if options.command in {"follow", "import", "listen", "keys"} and not options.url:
+    if options.command in {"follow", "import", "listen", "keys", "sync"} and not options.url:
         message = "Say where revcred is: --url https://revcred.example.com, or REVCRED_URL."
         raise AgentError(message)
-    if options.command in {"follow", "import", "keys"} and not options.token_file:
+    if options.command in {"follow", "import", "keys", "sync"} and not options.token_file:
         message = "Name the file with the gateway's token: --token-file, or REVCRED_TOKEN_FILE."
         raise AgentError(message)
 

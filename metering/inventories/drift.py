@@ -6,14 +6,20 @@ Both are compared as sets, by one statement, so that it is quick with a hundred 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
+from cachetools import TTLCache, cached
 from django.db import connection, models
 from django.utils import timezone
 
 from metering.models import KeyInventory
 from revcred.models import Credential, Gateway
+
+# The page of a gateway shows the counts, and is opened often.
+COUNTS_CACHE_SECONDS = 60.0
+MAX_COUNTED_INVENTORIES = 100
 
 
 class DriftKind(models.TextChoices):
@@ -43,31 +49,46 @@ WITH suspended AS (
 ), entry AS (
     SELECT id, kind, fingerprint, hint, label, is_enabled, created_at
     FROM metering_inventoriedkey WHERE inventory_id = %(inventory)s
+), digest AS (
+    -- in: the exported digests; out: the same as inventories know them (`fingerprint_of_digest`).
+    SELECT
+        external_key_id,
+        substr(encode(sha256(encode(digest, 'hex')::bytea), 'hex'), 1, 32)::uuid AS fingerprint
+    FROM revcred_exporteddigest
+    WHERE EXISTS (SELECT FROM entry WHERE entry.kind = 'digest')
 ), holder AS (
     -- in: the entries; out: one row an entry and key or public id that it stands for here.
     SELECT entry.id, k.credential_id, k.active_from, k.active_until
     FROM entry JOIN revcred_externalkey k ON k.fingerprint = entry.fingerprint
-    WHERE k.gateway_id IS NULL OR k.gateway_id = %(gateway)s
+    WHERE entry.kind <> 'digest' AND (k.gateway_id IS NULL OR k.gateway_id = %(gateway)s)
+    UNION ALL
+    SELECT entry.id, k.credential_id, k.active_from, k.active_until
+    FROM entry JOIN digest ON digest.fingerprint = entry.fingerprint
+    JOIN revcred_externalkey k ON k.id = digest.external_key_id
+    WHERE entry.kind = 'digest' AND (k.gateway_id IS NULL OR k.gateway_id = %(gateway)s)
     UNION ALL
     SELECT entry.id, c.id, c.created_at, NULL FROM entry
     JOIN revcred_credential c ON c.public_id = 'cred_' || replace(entry.fingerprint::text, '-', '')
     WHERE entry.kind = 'alias'
 ), judged AS (
-    -- in: what the entries stand for; out: one row a known entry, with the best state it has.
-    SELECT DISTINCT ON (found.id) found.id, found.credential_id, found.state
+    -- in: what the entries stand for; out: one row a known entry, with the best state it has here.
+    -- State and credential are one number, since the least one is found without sorting.
+    SELECT best.id, best.number & ((1::bigint << 48) - 1) AS credential_id,
+        (ARRAY['active', 'later', 'suspended', 'ended', 'expired', 'revoked'])
+            [(best.number >> 48) + 1] AS state
     FROM (
-        SELECT holder.id, holder.credential_id, CASE
-            WHEN c.revoked_at <= %(now)s THEN 'revoked'
-            WHEN c.expires_at <= %(now)s THEN 'expired'
-            WHEN holder.active_until <= %(now)s THEN 'ended'
-            WHEN suspended.credential_id IS NOT NULL THEN 'suspended'
-            WHEN holder.active_from > %(now)s THEN 'later'
-            ELSE 'active'
-        END AS state
+        SELECT holder.id, min(c.id | (CASE
+            WHEN c.revoked_at <= %(now)s THEN 5
+            WHEN c.expires_at <= %(now)s THEN 4
+            WHEN holder.active_until <= %(now)s THEN 3
+            WHEN suspended.credential_id IS NOT NULL THEN 2
+            WHEN holder.active_from > %(now)s THEN 1
+            ELSE 0
+        END::bigint << 48)) AS number
         FROM holder JOIN revcred_credential c ON c.id = holder.credential_id
         LEFT JOIN suspended ON suspended.credential_id = c.id
-    ) AS found
-    ORDER BY found.id, found.state <> 'active', found.credential_id DESC
+        GROUP BY holder.id
+    ) AS best
 ), works_there AS (
     SELECT entry.*, judged.credential_id, judged.state
     FROM entry JOIN judged ON judged.id = entry.id
@@ -93,6 +114,10 @@ WITH suspended AS (
             SELECT FROM entry WHERE entry.fingerprint = k.fingerprint AND entry.is_enabled
         )
         AND NOT EXISTS (
+            SELECT FROM digest JOIN entry ON entry.fingerprint = digest.fingerprint
+            WHERE digest.external_key_id = k.id AND entry.kind = 'digest' AND entry.is_enabled
+        )
+        AND NOT EXISTS (
             SELECT FROM judged JOIN entry ON entry.id = judged.id
             WHERE judged.credential_id = k.credential_id
                 AND entry.kind = 'alias' AND entry.is_enabled
@@ -105,10 +130,10 @@ WITH suspended AS (
 ), shared AS (
     SELECT entry.*, judged.credential_id, judged.state
     FROM entry LEFT JOIN judged ON judged.id = entry.id
-    WHERE entry.is_enabled AND entry.kind = 'key' AND EXISTS (
-        SELECT FROM metering_inventoriedkey other
+    WHERE entry.is_enabled AND entry.kind = 'key' AND entry.fingerprint IN (
+        SELECT other.fingerprint FROM metering_inventoriedkey other
         JOIN other_inventory ON other_inventory.id = other.inventory_id
-        WHERE other.fingerprint = entry.fingerprint AND other.kind = 'key' AND other.is_enabled
+        WHERE other.kind = 'key' AND other.is_enabled
     )
 )
 """
@@ -157,6 +182,16 @@ def count_drift(inventory: KeyInventory, *, at: datetime | None = None) -> dict[
     with connection.cursor() as cursor:
         cursor.execute(COUNT_DRIFT, _arguments(inventory, at))
         return dict(zip(DriftKind, cursor.fetchone(), strict=True))
+
+
+@cached(
+    TTLCache(MAX_COUNTED_INVENTORIES, COUNTS_CACHE_SECONDS),
+    key=lambda inventory: inventory.pk,
+    lock=Lock(),
+)
+def count_drift_lately(inventory: KeyInventory) -> dict[DriftKind, int]:
+    """Return the number of differences of each kind, as it was within the last minute."""
+    return count_drift(inventory)
 
 
 def list_drift(

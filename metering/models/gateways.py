@@ -54,6 +54,7 @@ class GatewayToken(TokenModel):
         CHECK = "calls:check", "Ask whether a call may be let through"
         VOUCH = "calls:vouch", "Ask so by an id or a subscription that the gateway vouches for"
         INVENTORY = "keys:inventory", "Send lists of the keys that the gateway lets in"
+        DIGESTS = "keys:read", "Read digests of the keys that are valid"
 
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, blank=True, help_text="Where it is used.")

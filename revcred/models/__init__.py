@@ -2,6 +2,7 @@ from revcred.models.audit import AuditEvent, AuditVerb
 from revcred.models.credentials import (
     Assignment,
     Credential,
+    ExportedDigest,
     ExternalKey,
     FingerprintMove,
     KeyringCheck,
@@ -35,6 +36,7 @@ __all__ = [
     "Credential",
     "CredentialRequest",
     "Customer",
+    "ExportedDigest",
     "ExternalKey",
     "FailedSignIns",
     "FingerprintMove",

@@ -9,7 +9,7 @@ from django.contrib.postgres.fields import ArrayField, RangeOperators
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
-from django.db.models.functions import Coalesce, Lower
+from django.db.models.functions import Coalesce, Lower, Now
 from django.utils import timezone
 
 from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
@@ -323,6 +323,41 @@ class SealedValue(models.Model):
 
 def _sealed_place(field: str, key: int) -> str:
     return f"revcred.sealedvalue.{field}:{key}"
+
+
+class CurrentTransaction(models.Func):
+    """The number of the database transaction, by which others tell what is new to them."""
+
+    template = "(pg_current_xact_id()::text::bigint)"
+    output_field = models.BigIntegerField()
+
+
+class ExportedDigest(models.Model):
+    """A digest of a key for gateways, made under EXPORT_KEY.
+
+    It outlives its external key for a while, so that gateways learn of the end. Triggers note
+    changes of whatever makes a key valid.
+    """
+
+    external_key = models.OneToOneField(
+        ExternalKey,
+        models.DO_NOTHING,
+        primary_key=True,
+        related_name="exported",
+        db_constraint=False,
+    )
+    digest = models.BinaryField()
+    key_id = models.CharField(max_length=8, help_text="Which EXPORT_KEY made it.")
+    changed_in = models.BigIntegerField(
+        db_default=CurrentTransaction(), db_index=True, help_text="A transaction's number."
+    )
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"Digest of {self.external_key_id}"
 
 
 class KeyringCheck(models.Model):

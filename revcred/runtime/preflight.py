@@ -104,6 +104,9 @@ def _check_keys() -> None:
             "AUDIT_KEY would change with FINGERPRINT_KEY, and nobody could verify the audit. Set"
             " AUDIT_KEY to the value of OLD_FINGERPRINT_KEY, and keep it for ever."
         )
+    others = {settings.SECRET_KEY, settings.FINGERPRINT_KEY, settings.AUDIT_KEY}
+    if settings.EXPORT_KEY and settings.EXPORT_KEY in {*others, *settings.FERNET_KEYS}:
+        _fail_check("EXPORT_KEY is another of the keys, and gateways have it. Set one of its own.")
     if settings.SECRET_KEY in settings.FERNET_KEYS:
         _fail_check("FERNET_KEYS contains SECRET_KEY. They rotate separately: choose another key.")
 

@@ -166,6 +166,7 @@ RETENTION_STEPS: tuple[Callable[[], object], ...] = (
     metering_retention.delete_idempotent_posts,
     metering_retention.delete_conflicts,
     metering_retention.delete_finished_claims,
+    metering_retention.delete_digests_of_deleted_keys,
     metering_retention.drop_undo_data_of_uploads,
     trial_calls.delete_old_trial_calls,
     refused_calls.delete_old_receipts,

@@ -9,6 +9,7 @@ from metering.inventories.drift import DriftKind, count_drift, list_drift
 from metering.inventories.receiving import InventoryEntry
 from metering.models import InventoriedKey, Quarantined
 from revcred.actions import credentials
+from revcred.exported_digests import export_digest, make_missing_digests
 from revcred.models import ExternalKey
 from tests import factories
 
@@ -97,6 +98,26 @@ def test_keys_that_work_there_and_are_not_valid_here(gateway, django_user_model)
     )
     assert set(found[DriftKind.MISSING_THERE]) == {"ed-1"}
     assert not found[DriftKind.UNKNOWN_HERE]
+
+
+def test_digests_are_compared_as_well(gateway, settings):
+    settings.EXPORT_KEY = "the-export-key-of-these-tests"
+    valid, revoked = "a-valid-key-0001", "a-revoked-key-0002"
+    factories.a_credential(key=valid)
+    credentials.revoke_credential(
+        credential=factories.a_credential(key=revoked, name="Old"), reason="Left", by=None
+    )
+    factories.a_credential(key="valid-and-missing-0003")
+    make_missing_digests(list(ExternalKey.objects.values_list("pk", flat=True)))
+    digests = [export_digest(key).hex() for key in (valid, revoked, "unknown-key")]
+    inventory_of(gateway, *(InventoryEntry(kind=Kind.DIGEST, text=each) for each in digests))
+
+    found = drift_of(gateway)
+
+    (works_there,) = found[DriftKind.WORKS_THERE].values()
+    assert (works_there.credential.name, works_there.state) == ("Old", "revoked")
+    assert len(found[DriftKind.UNKNOWN_HERE]) == 1
+    assert set(found[DriftKind.MISSING_THERE]) == {"0003"}
 
 
 def test_keys_of_one_side_only(gateway):

@@ -21,9 +21,12 @@ class RevcredDouble(ThreadingHTTPServer):
         self.posts = []  # (path, headers, body)
         self.answers = deque()  # of the next posts: (status, headers, body); None: as usual
         self.judge = lambda _: None  # the reason why a line is rejected
+        self.valid_keys = {}  # digest → public id, or public id and end
+        self.snapshot_reads = []  # addresses
         self.judge_key = lambda _: ""  # the same of a key that a gateway lets in
         self.max_bytes = 1_000_000
         self.lock = threading.Lock()
+        self._told = {}  # by cursor
         self.is_away = False
 
     @property
@@ -59,6 +62,27 @@ class RevcredDouble(ThreadingHTTPServer):
     def handle_error(self, *_):
         pass
 
+    def read_snapshot(self, path):
+        """Return the keys that changed since the cursor, which is the number of the reading."""
+        with self.lock:
+            if self.answers and (told := self.answers.popleft()):
+                return told
+            known = self._told.get(path.partition("since=")[2], {})
+            valid = {
+                digest: {"state": "active", "until": None, **fields}
+                for digest, fields in self.valid_keys.items()
+            }
+            changed = {d: valid.get(d) for d in valid | known if valid.get(d) != known.get(d)}
+            lines = [
+                {"digest": digest, **(fields or {"state": "revoked", "credential": ""})}
+                for digest, fields in changed.items()
+            ]
+            self.snapshot_reads.append(path)
+            cursor = str(len(self.snapshot_reads))
+            self._told[cursor] = valid
+            end = {"cursor": cursor, "more": False, "complete": "since=" not in path}
+            return 200, {}, "".join(f"{json.dumps(line)}\n" for line in [*lines, end])
+
     def _take_step(self, step):
         rejected = [
             {"index": index, "code": "invalid", "message": reason}
@@ -83,10 +107,15 @@ class RevcredDouble(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self):
+        self._send(*self.server.read_snapshot(self.path))
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        status, headers, answer = self.server.answer(self.path, self.headers, body)
-        text = json.dumps(answer).encode()
+        self._send(*self.server.answer(self.path, self.headers, body))
+
+    def _send(self, status, headers, answer):
+        text = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
