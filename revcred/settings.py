@@ -226,6 +226,8 @@ MAX_BACKLOG_PER_GATEWAY = env.int("MAX_BACKLOG_PER_GATEWAY", default=50_000)
 MAX_BACKLOG = env.int("MAX_BACKLOG", default=1_000_000)
 # From this many POSTs in flight on, in one process, a gateway may have only its fair share of them.
 FAIR_SHARE_ABOVE = env.int("FAIR_SHARE_ABOVE", default=32)
+# Whether what gateways post is answered in the server's event loop, and not by Django in threads.
+DOORS_IN_EVENT_LOOP = env.bool("DOORS_IN_EVENT_LOOP", default=True)
 # How old, and how far in the future, a transaction may be, by the database's clock.
 OLDEST_TRANSACTION_DAYS = env.int("OLDEST_TRANSACTION_DAYS", default=31)
 NEWEST_TRANSACTION_MINUTES = env.int("NEWEST_TRANSACTION_MINUTES", default=60)

@@ -120,7 +120,8 @@ class EventLoopDoors:
     def __init__(self, thread: Executor | None = None) -> None:
         self._thread = thread or ThreadPoolExecutor(1, "doors")
         self._group_commit = AsyncGroupCommit(self._commit_in_thread)
-        self._dialects = {path: door.dialect for door in DOORS for path in door.paths}
+        doors = DOORS if settings.DOORS_IN_EVENT_LOOP else ()
+        self._dialects = {path: door.dialect for door in doors for path in door.paths}
         self._in_flight = InFlightRequests(share_above=settings.FAIR_SHARE_ABOVE)
         self._turns = FairTurns()
         self._rejection_pause = RejectionPause()

@@ -138,6 +138,14 @@ def test_a_small_post_is_committed_before_most_of_the_large_ones_that_came_first
     assert groups == [[GREEDY, MODEST], [GREEDY, MODEST], [GREEDY, GREEDY], [GREEDY]]
 
 
+def test_the_event_loop_can_leave_the_doors_to_django(settings):
+    assert EventLoopDoors().take("POST", "/v1/transactions")
+
+    settings.DOORS_IN_EVENT_LOOP = False
+
+    assert not EventLoopDoors().take("POST", "/v1/transactions")
+
+
 class ReadingDoors(EventLoopDoors):
     """Doors that note in which iteration of the event loop they read a POST."""
 

@@ -6,6 +6,7 @@ for all doors the same. A field that a door's struct has and this table does not
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,16 @@ from django.utils import timezone
 
 from metering.api.revenium import ai, partial_transactions, tools, v1, v2
 from metering.attribution.processing import process_waiting_deliveries
-from metering.models import Conflict, IntakeStats, Quarantined, Rejection, Transaction, Usage
+from metering.models import (
+    Conflict,
+    Delivery,
+    IntakeStats,
+    PartialTransaction,
+    Quarantined,
+    Rejection,
+    Transaction,
+    Usage,
+)
 from metering.pairing.completion import pair_due_partials
 from tests import factories
 from tests.lengths import sampled
@@ -412,6 +422,59 @@ def test_a_fact_at_its_limit_never_costs_the_call(ask, subscription, name, wire,
     assert ask(DOORS[name], {wire: value}).status_code in DOORS[name].ok
     (row,) = settle()
     assert isinstance(row, Transaction) or row.reason == "anonymous", row.error
+
+
+# What differs from one POST to the next: ids, moments of arrival, and digests of these.
+OF_ONE_POST = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r'|"(?:made_id|dedup_key|shared_id|content_hash|content)":"[0-9a-f]{32}"'
+    r'|"signature":"[^"]*"|\d{4}-\d\d-\d\dT[\d:.]+Z'
+)
+BAD_BODIES = ("", "[]", "no json", '{"id": "a"}', '[5, {"transaction_id": 7}]')
+
+
+def _stored_by(posts):
+    """Return what each server stores of the same POSTs, and take it away again."""
+    answers = [
+        f"{each.status_code} {each.content and each['Content-Type']} {each.content.decode()}"
+        for each in posts
+    ]
+    stored = [
+        *Delivery.objects.values_list("transactions", "rejected", "passed_over", "body"),
+        *PartialTransaction.objects.values_list("dedup_key", "side", "call"),
+        *Rejection.objects.values_list("door", "field", "code", "message", "item"),
+    ]
+    for model in (Delivery, PartialTransaction, Rejection):
+        model.objects.all().delete()
+    # Sorted, since ids of one millisecond have no order.
+    return [OF_ONE_POST.sub("", text) for text in (*answers, *sorted(map(repr, stored)))]
+
+
+@pytest.mark.parametrize("name", [name for name in DOORS if name != "loop"])
+def test_both_servers_answer_alike_and_store_the_same(name, client, token, monkeypatch):
+    monkeypatch.setattr("metering.api.event_loop_doors.close_old_connections", lambda: None)
+    door, now = DOORS[name], timezone.now()
+    odd = {wire: -5 for wire in (door.quantity, door.key, *door.latency) if wire}
+    bodies = [_framed(door, door.body(now), ()), *BAD_BODIES]
+    for wire, value in odd.items():
+        body = door.body(now)
+        _put(door, body, wire, value)
+        bodies.append(_framed(door, body, ()))
+
+    by_django, in_loop = (
+        _stored_by(
+            [
+                server.post(
+                    door.path, body, content_type=door.content_type, headers={"x-api-key": token}
+                )
+                for body in bodies
+            ]
+        )
+        for server in (client, LoopClient())
+    )
+
+    assert by_django == in_loop
+    assert int(by_django[0][:3]) in door.ok
 
 
 def _is_same(kept, value):
