@@ -1,6 +1,6 @@
 """Receipts: the state and history of one transaction, for the API, the admin and the storefront."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +15,7 @@ from django.db import models
 from django.db.models import Q, prefetch_related_objects
 
 from metering.inbox.calls import UNREDACTED_FIELDS, Call, possible_dedup_keys
+from metering.ledger.plain_transactions import find_plain_transaction
 from metering.models import (
     Claim,
     Conflict,
@@ -205,6 +206,8 @@ def find_receipts(gateway: Gateway, transaction_id: str) -> list[Receipt]:
     of an AI model. At most MAX_RECEIPTS_PER_ID of those are returned.
     """
     keys = possible_dedup_keys(gateway.pk, transaction_id)
+    if plain := find_plain_transaction(keys):
+        return [_receipt_of_chain([plain], [], None)]
     sharing = SeenTransaction.objects.filter(shared_id__in=keys).order_by(
         "received_at", "transaction"
     )
@@ -253,8 +256,15 @@ def receipt_of_row(row: TransactionRow) -> Receipt:
         [row for row in chain if isinstance(row, Transaction)], *ATTRIBUTION_FIELDS
     )
     prefetch_related_objects(chain, "gateway")
-    standing = chain[-1]
     conflicts = list(Conflict.objects.filter(transaction=chain[0].pk).order_by("pk"))
+    return _receipt_of_chain(chain, conflicts, _reversal_of(chain[-1]))
+
+
+def _receipt_of_chain(
+    chain: Sequence[TransactionRow], conflicts: Sequence[Conflict], reversal: Transaction | None
+) -> Receipt:
+    """Return the receipt of a row and its replacements; `reversal` takes the last one back."""
+    standing = chain[-1]
     facts: dict[str, Any] = {name: getattr(standing, name) for name in SENT_FIELDS}
     if isinstance(standing, Transaction):
         facts |= {name: getattr(standing, name) for name in ATTRIBUTION_FIELDS}
@@ -264,7 +274,7 @@ def receipt_of_row(row: TransactionRow) -> Receipt:
             "attributed_at": standing.attributed_at,
             "hint": standing.external_key.hint if standing.external_key else "",
         }
-        if _reversal_of(standing):
+        if reversal:
             facts["state"] = ReceiptState.TAKEN_BACK
     else:
         facts |= {
@@ -276,8 +286,8 @@ def receipt_of_row(row: TransactionRow) -> Receipt:
     return Receipt(
         id=chain[0].pk,
         gateway=standing.gateway,
-        history=sorted(_history_of_chain(chain, conflicts), key=lambda moment: moment.at),
-        conflicts=conflicts,
+        history=sorted(_history_of_chain(chain, conflicts, reversal), key=lambda moment: moment.at),
+        conflicts=list(conflicts),
         **facts,
     )
 
@@ -321,12 +331,12 @@ def _reversal_of(row: TransactionRow) -> Transaction | None:
 
 
 def _history_of_chain(
-    chain: list[TransactionRow], conflicts: list[Conflict]
+    chain: Sequence[TransactionRow], conflicts: Sequence[Conflict], reversal: Transaction | None
 ) -> Iterator[HistoryEntry]:
     yield _reception(chain[0])
     for row in chain:
         yield from _history_of_row(row)
-    if reversal := _reversal_of(chain[-1]):
+    if reversal:
         what = "Taken back: the list that brought it was undone"
         yield HistoryEntry(at=reversal.attributed_at, what=what)
     yield from map(_conflict_entry, conflicts)
