@@ -5,15 +5,15 @@ thousands of them; `tests/metering/attribution` holds the two together.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from metering.models import MatchedBy, QuarantineReason
 from revcred.models.periods import Period, last_possible_moment
 
 
-@dataclass(frozen=True, kw_only=True)
-class Validity:
+class Validity(msgspec.Struct, frozen=True, kw_only=True):
     """Moments and periods that end or interrupt the validity of a credential."""
 
     revoked_at: datetime | None = None
@@ -28,8 +28,7 @@ class Validity:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class MatchingKey(Validity):
+class MatchingKey(Validity, frozen=True, kw_only=True):
     """An external key with the transaction's fingerprint, and the validity of its credential."""
 
     kind: str
@@ -39,8 +38,7 @@ class MatchingKey(Validity):
     candidates: Sequence["CandidateSubscription"] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceCoverage:
+class SourceCoverage(msgspec.Struct, frozen=True, kw_only=True):
     """Sources whose calls a product counts: see `Product` for its two switches."""
 
     sources: Collection[str] = ()
@@ -56,8 +54,7 @@ class SourceCoverage:
 FULL_COVERAGE = SourceCoverage()
 
 
-@dataclass(frozen=True, kw_only=True)
-class CandidateSubscription:
+class CandidateSubscription(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription that a credential is assigned to, and the periods in which both hold."""
 
     subscription: int
@@ -74,8 +71,7 @@ class CandidateSubscription:
         return self.assigned.outlasts(moment) and self.active.outlasts(moment)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NameHolder:
+class NameHolder(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription with the name that a transaction gives, or that had it before a rename.
 
     `former_since` is the moment of the rename, `counts_until` the moment at which another
@@ -110,16 +106,14 @@ def name_holders_within(
     return [max(former, key=lambda pair: pair[0])[1]] if former else []
 
 
-@dataclass(frozen=True)
-class AttributedTo:
+class AttributedTo(msgspec.Struct, frozen=True):
     """The subscription of a transaction, and what led to it."""
 
     subscription: int
     matched_by: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class OwnerByName:
+class OwnerByName(msgspec.Struct, frozen=True, kw_only=True):
     """The owner that the names in a call lead to: see `rules_by_name.owner_by_name`.
 
     `decides`: nothing else says whose the call is, or a name means nothing. Otherwise the owner of

@@ -40,8 +40,7 @@ class NamedThing:
         return self.name.lower() == text.lower() or self.external_key == text
 
 
-@dataclass(frozen=True, kw_only=True)
-class NamedCredential(Validity):
+class NamedCredential(Validity, frozen=True, kw_only=True):
     """A credential, known by its name within its customer."""
 
     id: int

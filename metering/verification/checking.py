@@ -6,9 +6,10 @@ attributed to the same subscription; what is not is quarantined, but for `custom
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
+
+import msgspec
 
 from metering.attribution.rules import (
     AttributedTo,
@@ -40,8 +41,7 @@ CODES_BY_REASON = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class CallAhead:
+class CallAhead(msgspec.Struct, frozen=True, kw_only=True):
     """A call that is about to be made. `source`: an external key that exists.
 
     `fingerprint`: of what the caller sent as key. `may_be_alias`: it is an id that the gateway
@@ -58,8 +58,7 @@ class CallAhead:
     path: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that a subscription includes in a calendar month in UTC, and how many are used."""
 
     limit: int
@@ -67,8 +66,7 @@ class Quota:
     resets_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The code, and as much of the owner as is known. Ids are those of rows.
 
     `valid_until`: the next moment at which a period of what was looked at begins or ends.

@@ -29,7 +29,9 @@ class CompactTable:
         if number in changes:
             return changes[number]
         numbers, ends, records = self._packed
-        place = bisect_left(numbers, number)
+        place = _likely_place(numbers, number)
+        if place is None:
+            place = bisect_left(numbers, number)
         if place == len(numbers) or numbers[place] != number:
             return None
         return records[ends[place - 1] if place else 0 : ends[place]]
@@ -62,6 +64,12 @@ class CompactTable:
             if (record := self._changes[next_changed]) is not None:
                 yield next_changed, record
             next_changed = next(changed, None)
+
+
+def _likely_place(numbers: "array[int]", number: int) -> int | None:
+    """Return the place of a number among ids without gaps, or None if it is not there."""
+    place = number - numbers[0] if numbers else -1
+    return place if 0 <= place < len(numbers) and numbers[place] == number else None
 
 
 Packed = tuple["array[int]", "array[int]", bytes]

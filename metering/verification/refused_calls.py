@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
 from django.db import connection
 from django.db.transaction import atomic
 from django.utils import timezone
@@ -22,8 +22,7 @@ MAX_RECEIPTS_OF_UNKNOWN_KEYS = 10_000  # of a gateway
 MAX_PATH_CHARACTERS, MAX_METHOD_CHARACTERS = 500, 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """A call that a gateway was told not to let through, or would have been."""
 
     id: UUID

@@ -1,13 +1,13 @@
 """Answers as they are sent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 HeaderList = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class CompleteAnswer:
+class CompleteAnswer(msgspec.Struct, frozen=True):
     """An answer that is sent at once."""
 
     status: int

@@ -1,6 +1,7 @@
 """The server as granian runs it, by its interface RSGI."""
 
 import asyncio
+import gc
 import io
 import logging
 import sys
@@ -89,8 +90,8 @@ class LoopChecks(Protocol):
         """Return True if the request is for it, and it can answer already."""
         ...
 
-    def answer_from_cache(self, path: str, headers: Mapping[str, str]) -> CompleteAnswer | None:
-        """Return an answer that can be given at once, or None."""
+    def answer_at_once(self, check: Any, headers: Mapping[str, str]) -> CompleteAnswer | None:
+        """Return an answer that needs no waiting, or None. The check is as of `answer`."""
         ...
 
     async def answer(
@@ -129,6 +130,9 @@ class Server:
         # Beside a busy event loop, a thread that comes back from the database would else wait five
         # milliseconds for the interpreter, several times in each statement.
         sys.setswitchinterval(SWITCH_SECONDS)
+        # What is loaded by now stays: collecting garbage need not go through it again and again.
+        gc.collect()
+        gc.freeze()
         self._heartbeat.start()
         self._checks.begin()
 
@@ -144,11 +148,9 @@ class Server:
         # As Django reads methods: one in lower case does not lead around the doors.
         method = scope.method.upper()
         if self._checks.take(method, scope.path):
-            answer = self._checks.answer_from_cache(scope.path, headers)
+            answer = self._check_at_once(scope, headers)
             if answer is None:
                 answer = await self._answer_in_loop(scope, protocol, headers, self._check)
-            else:
-                answer = _with_common_headers(answer, _request_id(scope, headers))
             _send(protocol, answer)
         elif self._doors.take(method, scope.path):
             _send(protocol, await self._answer_in_loop(scope, protocol, headers, self._post))
@@ -175,6 +177,16 @@ class Server:
         if self._heartbeat.is_away:
             return self._doors.answer_unavailable(scope.path, headers)
         return await self._doors.answer(scope.path, headers, receive)
+
+    def _check_at_once(self, scope: Any, headers: Mapping[str, str]) -> CompleteAnswer | None:
+        request_id = _request_id(scope, headers)
+        try:
+            answered = self._checks.answer_at_once(scope, headers)
+        except Exception:
+            with working_for(request_id):
+                logger.exception("A check failed.")
+            answered = _refuse_program(*error_answer(InternalError()))
+        return answered and _with_common_headers(answered, request_id)
 
     async def _check(
         self, scope: Any, headers: Mapping[str, str], receive: ReceiveBody

@@ -11,6 +11,8 @@ from datetime import datetime
 from urllib.parse import parse_qs
 from uuid import UUID
 
+import msgspec
+
 from metering.api.verification.answers import (
     OFF_ANSWER,
     CheckAnswer,
@@ -28,7 +30,7 @@ from metering.api.verification.questions import (
 from metering.inbox.calls import strip_url_to_path
 from metering.models.check_codes import CheckCode
 from metering.verification.askers import Asker
-from metering.verification.check_metrics import CHECKS, STALE_CHECKS
+from metering.verification.check_metrics import STALE_CHECKS, check_counter
 from metering.verification.checking import CallAhead, Verdict, judge_ahead
 from metering.verification.facts import Register
 from metering.verification.refused_calls import Refused, new_receipt_id
@@ -83,8 +85,8 @@ class Checker:
         answers = self._judge(checked, signed=not is_many)
         return answers if is_many else answers[0]
 
-    def answer_forwarded(self, request: "ForwardedRequest") -> CheckAnswer:
-        """Return the answer about the call whose headers a gateway passes on.
+    def answer_forwarded(self, request: "ForwardedRequest", key: str | None) -> CheckAnswer:
+        """Return the answer about the call whose headers a gateway passes on, with its key.
 
         Raises:
             InvalidQuestion: the key or the source cannot be read.
@@ -92,11 +94,10 @@ class Checker:
         """
         self.asker.check_scope()
         if self.asker.mode == Gateway.CheckMode.OFF:
-            CHECKS.labels(self.asker.name, CheckCode.OFF).inc()
+            check_counter(self.asker.name, CheckCode.OFF).inc()
             return OFF_ANSWER
         path = request.called_path
         source = request.headers.get(SOURCE_HEADER) or None
-        key = request.find_key(self.asker)
         call = CallAhead(
             gateway=self.asker.gateway,
             at=self.now,
@@ -110,7 +111,7 @@ class Checker:
 
     def _judge(self, checked: Sequence[CheckedCall], *, signed: bool) -> list[CheckAnswer]:
         if self.asker.mode == Gateway.CheckMode.OFF:
-            CHECKS.labels(self.asker.name, CheckCode.OFF).inc(len(checked))
+            check_counter(self.asker.name, CheckCode.OFF).inc(len(checked))
             return [OFF_ANSWER] * len(checked)
         register = self.register_of([each.call for each in checked])
         return [self._answer(each, register, signed=signed) for each in checked]
@@ -119,7 +120,7 @@ class Checker:
         verdict = judge_ahead(
             checked.call, register, refuse_over_quota=self.asker.refuses_over_quota
         )
-        CHECKS.labels(self.asker.name, verdict.code).inc()
+        check_counter(self.asker.name, verdict.code).inc()
         if self.stale:
             STALE_CHECKS.inc()
         receipt = None
@@ -169,8 +170,7 @@ def sign_claim(signer: ClaimSigner, asker: Asker, answer: CheckAnswer, now: date
 NO_KEY = UUID(int=0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForwardedRequest:
+class ForwardedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request of a gateway about one call. `headers`: by lower-case names."""
 
     method: str

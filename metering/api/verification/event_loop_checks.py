@@ -9,7 +9,7 @@ from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
 from itertools import islice
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -26,7 +26,6 @@ from metering.api.verification.answering import (
     VERIFY_PATH,
     Checker,
     ForwardedRequest,
-    find_key_in_headers,
     sign_claim,
 )
 from metering.api.verification.answers import (
@@ -38,21 +37,23 @@ from metering.api.verification.errors import CheckAnswerStyle, ForwardAnswerStyl
 from metering.models.gateways import gateway_token_digest, is_well_formed_gateway_token
 from metering.verification import loading
 from metering.verification.askers import Asker
-from metering.verification.check_metrics import CHECKS
+from metering.verification.check_metrics import check_counter
 from metering.verification.checking import CallAhead
 from metering.verification.facts import Register
 from metering.verification.memory import PathsNotKnown, RegisterMemory
 from revcred.postgresql import database_deadline
 from revcred.server.answers import CompleteAnswer
 
-# A change that is announced clears the cache.
-ANSWER_CACHE_SECONDS = 10.0
+# A change that is announced clears the cache, and what is in memory does not change otherwise.
+ANSWER_CACHE_SECONDS = 60.0
+CLAIM_CACHE_SECONDS = 10.0  # a claim is good for a minute, and may be some seconds old already
 BRIEF_CACHE_SECONDS = 1.0  # as long as counters of quotas are not read again
 MAX_CACHED_ANSWERS = 50_000
 HASH_KEY_BYTES, HASH_BYTES = 32, 16
 PATHS_SECONDS = 0.5  # that PostgreSQL may take to tell the sources of paths
 
-T = TypeVar("T")
+
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 class CachedAnswer(NamedTuple):
@@ -69,6 +70,10 @@ class Check(Protocol):
     method: str
     path: str
     query_string: str
+
+
+def is_auth_path(path: str) -> bool:
+    return path == AUTH_PATH or path.startswith(f"{AUTH_PATH}/")
 
 
 class EventLoopChecks:
@@ -98,28 +103,20 @@ class EventLoopChecks:
 
         Before the register is loaded, and while fingerprints are exchanged, Django answers.
         """
-        if not path.startswith((VERIFY_PATH, AUTH_PATH)) or settings.OLD_FINGERPRINT_KEY:
-            return False
-        if path == VERIFY_PATH:
-            return method == "POST" and self.memory.is_loaded
-        is_auth = path == AUTH_PATH or path.startswith(f"{AUTH_PATH}/")
-        return is_auth and self.memory.is_loaded
+        is_check = (path == VERIFY_PATH and method == "POST") or is_auth_path(path)
+        return is_check and self.memory.is_loaded and not settings.OLD_FINGERPRINT_KEY
 
-    def answer_from_cache(self, path: str, headers: Mapping[str, str]) -> CompleteAnswer | None:
-        """Return the answer that was given to the same question before, if it still holds."""
-        if path == VERIFY_PATH:
+    def answer_at_once(self, check: Check, headers: Mapping[str, str]) -> CompleteAnswer | None:
+        """Return the answer to a check that needs neither a body nor PostgreSQL, or else None."""
+        if check.path == VERIFY_PATH:
             return None
-        self._forget_what_has_changed()
-        digest = self._digests.get(self._hash(headers.get(TOKEN_HEADER, "")))
-        asker = self.memory.asker(digest) if digest else None
-        key = find_key_in_headers(asker, headers) if asker else None
-        if not asker or not digest or not key:
+        try:
+            return self._answer_forwarded(check, headers)
+        except PathsNotKnown:
             return None
-        cached = self._cache.get(self._place_in_cache(digest, key, headers))
-        if cached is None or cached.good_until <= time.monotonic():
-            return None
-        cached.counter.inc()
-        return cached.answer
+        except APIException as error:
+            answer = self._forward_style.answer_error(error, check.path)
+        return self._forward_style.encode(answer, headers=headers, gateway=None)
 
     async def answer(
         self,
@@ -132,40 +129,71 @@ class EventLoopChecks:
         try:
             if check.path == VERIFY_PATH:
                 body = bodies.inflate_body(await receive(), headers.get("content-encoding", ""))
-                return await self._answer_questions(body, headers)
-            return await self._answer_forwarded(check, headers)
+                return await self._with_paths(lambda: self._answer_questions(body, headers))
+            return await self._with_paths(lambda: self._answer_forwarded(check, headers))
         except APIException as error:
             answer = style.answer_error(error, check.path)
         return style.encode(answer, headers=headers, gateway=None)
 
-    async def _answer_questions(self, body: bytes, headers: Mapping[str, str]) -> CompleteAnswer:
+    async def _with_paths(self, ask: Callable[[], CompleteAnswer]) -> CompleteAnswer:
+        """Return an answer, after asking PostgreSQL for the sources of paths if only it knows."""
+        while True:
+            try:
+                return ask()
+            except PathsNotKnown as unknown:
+                is_stale = self.memory.is_stale
+                found = {} if is_stale else await self._sources_of_paths(unknown.paths)
+                self.memory.remember_paths({**dict.fromkeys(unknown.paths), **found})
+
+    def _answer_questions(self, body: bytes, headers: Mapping[str, str]) -> CompleteAnswer:
+        """Return the answer to `/v1/verify`. Raises APIException, PathsNotKnown."""
         asker, _ = self._find_asker(headers.get(TOKEN_HEADER) or token_from_headers(headers))
-        answers = await self._check(asker, lambda checker: checker.answer_questions(body))
-        answer = Answer(HTTPStatus.OK, answers, {"Cache-Control": "no-store"})
+        checker = self._checker(asker)
+        answers = checker.answer_questions(body)
+        self.memory.note_refused(checker.refused)
+        answer = Answer(HTTPStatus.OK, answers, NO_STORE)
         return self._verify_style.encode(answer, headers=headers, gateway=None)
 
-    async def _answer_forwarded(self, check: Check, headers: Mapping[str, str]) -> CompleteAnswer:
+    def _answer_forwarded(self, check: Check, headers: Mapping[str, str]) -> CompleteAnswer:
+        """Return the answer to `/v1/auth`: the one that was given to the same question if it holds.
+
+        Raises:
+            APIException: the token is unknown, or the key cannot be read.
+            PathsNotKnown: only PostgreSQL can tell whose the path is.
+        """
         self._forget_what_has_changed()
         asker, digest = self._find_asker(headers.get(TOKEN_HEADER, ""))
         request = ForwardedRequest(
             method=check.method, path=check.path, query=check.query_string, headers=headers
         )
         key = request.find_key(asker)
+        place = self._place_in_cache(digest, key, headers) if key else None
+        if place and (cached := self._cache.get(place)) and cached.good_until > time.monotonic():
+            cached.counter.inc()
+            return cached.answer
         paths_before = self.memory.paths_looked_up
-        answer = await self._check(asker, lambda checker: checker.answer_forwarded(request))
+        checker = self._checker(asker)
+        answer = checker.answer_forwarded(request, key)
+        self.memory.note_refused(checker.refused)
         status = forward_status(answer)
-        encoded = self._forward_style.encode(
-            Answer(status, None, forward_headers(answer, status)), headers=headers, gateway=None
-        )
-        if key and paths_before == self.memory.paths_looked_up:
+        encoded = CompleteAnswer(status, [*forward_headers(answer, status).items()], b"")
+        if place and paths_before == self.memory.paths_looked_up:
             seconds = self._seconds_to_cache(
                 answer, is_source_named=bool(headers.get(SOURCE_HEADER))
             )
             if seconds:
-                self._keep(
-                    self._place_in_cache(digest, key, headers), asker, answer, encoded, seconds
-                )
+                self._keep(place, asker, answer, encoded, seconds)
         return encoded
+
+    def _checker(self, asker: Asker) -> Checker:
+        return Checker(
+            asker=asker,
+            now=self.memory.now(),
+            register_of=self._register_of,
+            source_named=self.memory.source_named,
+            sign_claim=partial(sign_claim, self.memory.signer),
+            stale=self.memory.is_stale,
+        )
 
     def _keep(
         self,
@@ -181,7 +209,7 @@ class EventLoopChecks:
                 del self._cache[oldest]
         code = answer.would_be or answer.code
         self._cache[place] = CachedAnswer(
-            encoded, time.monotonic() + seconds, CHECKS.labels(asker.name, code)
+            encoded, time.monotonic() + seconds, check_counter(asker.name, code)
         )
 
     def _forget_what_has_changed(self) -> None:
@@ -205,7 +233,10 @@ class EventLoopChecks:
             return 0.0
         # When a former name of a source ends is in no answer.
         is_brief = answer.quota or is_source_named
-        seconds = BRIEF_CACHE_SECONDS if is_brief else ANSWER_CACHE_SECONDS
+        if is_brief:
+            seconds = BRIEF_CACHE_SECONDS
+        else:
+            seconds = CLAIM_CACHE_SECONDS if answer.claim else ANSWER_CACHE_SECONDS
         if answer.valid_until is None:
             return seconds
         left = (answer.valid_until - self.memory.now()).total_seconds()
@@ -224,26 +255,6 @@ class EventLoopChecks:
             self._digests[hashed] = digest
             return asker, digest
         raise AuthenticationFailed("This token is unknown or revoked.", code="unknown_token")
-
-    async def _check(self, asker: Asker, ask: Callable[[Checker], T]) -> T:
-        """Return the answers, after asking PostgreSQL for the sources of paths if only it knows."""
-        while True:
-            checker = Checker(
-                asker=asker,
-                now=self.memory.now(),
-                register_of=self._register_of,
-                source_named=self.memory.source_named,
-                sign_claim=partial(sign_claim, self.memory.signer),
-                stale=self.memory.is_stale,
-            )
-            try:
-                answers = ask(checker)
-            except PathsNotKnown as unknown:
-                found = {} if checker.stale else await self._sources_of_paths(unknown.paths)
-                self.memory.remember_paths({**dict.fromkeys(unknown.paths), **found})
-                continue
-            self.memory.note_refused(checker.refused)
-            return answers
 
     def _register_of(self, calls: Sequence[CallAhead]) -> Register:
         self.memory.check_paths({call.path for call in calls if call.path and not call.source})

@@ -1,7 +1,6 @@
 """Questions that gateways ask before a call, and what is wrong with them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -75,8 +74,7 @@ class InvalidQuestion(MalformedRequest):
         self.field, self.index = field, index
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckedCall:
+class CheckedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A question in revcred's terms, and what its receipt says of it."""
 
     call: CallAhead

@@ -136,14 +136,13 @@ class ForwardAuthView(GatewayView):
     def _answer(self, request: HttpRequest) -> Answer:
         admission = require_admission("", request.headers.get(TOKEN_HEADER, ""))
         checker = database_checker(admission)
-        answer = checker.answer_forwarded(
-            ForwardedRequest(
-                method=request.method or "",
-                path=request.path,
-                query=request.META.get("QUERY_STRING", ""),
-                headers=request.headers,
-            )
+        forwarded = ForwardedRequest(
+            method=request.method or "",
+            path=request.path,
+            query=request.META.get("QUERY_STRING", ""),
+            headers=request.headers,
         )
+        answer = checker.answer_forwarded(forwarded, forwarded.find_key(checker.asker))
         record_refused(checker.refused)
         status = forward_status(answer)
         return Answer(status, None, forward_headers(answer, status))

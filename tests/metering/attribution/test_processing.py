@@ -1,7 +1,6 @@
 """The SQL that judges thousands of calls agrees with the rule for one call."""
 
 import re
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from random import Random
@@ -12,6 +11,7 @@ import pytest
 from django.db import IntegrityError, connection
 from django.db.transaction import atomic
 from django.utils import timezone
+from msgspec.structs import replace
 from psycopg import sql
 
 from metering import tasks

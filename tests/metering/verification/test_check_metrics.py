@@ -27,10 +27,9 @@ def test_answers_are_counted_by_gateway_and_code_also_from_the_cache(
     checks, token  # noqa: F811
 ):  # fmt: skip
     before = {code: counted(code) for code in ("valid", "unknown_key")}
-    headers = {"x-revcred-token": token, "x-api-key": KEY}
 
-    ask(checks, token, x_api_key=KEY)
-    assert checks.answer_from_cache("/v1/auth", headers).status == 200
+    given = ask(checks, token, x_api_key=KEY)
+    assert ask(checks, token, x_api_key=KEY) is given
     ask(checks, token, x_api_key="nobody-has-this-key")
 
     assert counted("valid") - before["valid"] == 2
