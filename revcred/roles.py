@@ -26,6 +26,7 @@ RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
         "revcred.change_subscriber": "Change subscribers and their addresses",
         "revcred.delete_subscriber": "Delete subscribers",
         "revcred.invite_subscriber": "Invite subscribers",
+        "revcred.look_as_subscriber": "Look at the storefront as a subscriber does",
         "revcred.erase_subscriber": "Erase people for good, and export what is held about them",
         "revcred.view_membership": "See who is owner, member or viewer of a customer",
         "revcred.add_membership": "Add memberships",
@@ -153,9 +154,9 @@ _OWN_TOKEN_RIGHTS = _rights_to("view", "add", "change", of=["revcred.usertoken"]
 READY_MADE_ROLES = (
     Role(
         "Support",
-        "Sees customers, subscriptions, credentials and their calls, and invites subscribers."
-        " Changes no address, no role and no key.",
-        frozenset(_VIEW_WORK_RIGHTS | {"revcred.invite_subscriber"}),
+        "Sees customers, subscriptions, credentials and their calls, invites subscribers, and looks"
+        " at the storefront as they do. Changes no address, no role and no key.",
+        frozenset(_VIEW_WORK_RIGHTS | {"revcred.invite_subscriber", "revcred.look_as_subscriber"}),
     ),
     Role(
         "Credential manager",

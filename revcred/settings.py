@@ -90,6 +90,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "revcred.accounts.limits.LimitsMiddleware",
     "revcred.accounts.second_factor.SecondFactorMiddleware",
+    "revcred.accounts.looking.LookAsSubscriberMiddleware",
     "revcred.runtime.middleware.PrivatePagesMiddleware",
 ]
 

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from revcred.accounts import pages
+from revcred.accounts import looking, pages
 from revcred.runtime.health import healthz, readyz
 
 account_urlpatterns = [
@@ -39,6 +39,7 @@ account_urlpatterns = [
     path("address/stop/", pages.stop_address_page, name="account_stop_address_page"),
     path("sessions/", pages.sessions_page, name="account_sessions"),
     path("here/<str:token>/", pages.known_device_page, name="account_known_device"),
+    path("look/end/", looking.end_look_page, name="account_end_look"),
     path("address/known/", pages.resume_reveals_page, name="account_resume_reveals"),
 ]
 

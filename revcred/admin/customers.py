@@ -8,11 +8,14 @@ from allauth.account.adapter import get_adapter
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 
 from revcred import hooks
+from revcred.accounts import looking
 from revcred.actions import addresses, memberships, subscribers, users
+from revcred.actions.looking import NobodySignsIn, NotAllowedToLook
 from revcred.admin.people import PersonPagesMixin
 from revcred.admin.selections import InviteManyForm
 from revcred.admin_toolkit import confirmation
@@ -350,6 +353,27 @@ class InviteSubscriberForm(ActionForm):
         return f"An invitation was sent to {self.target.user or self.target.email}."
 
 
+class LookForm(ActionForm):
+    """Asks before the storefront is shown as the subscriber sees it."""
+
+    title = "Look as this subscriber does"
+    button = "Look"
+    permission = "look_as"
+    explanation = (
+        "Shows the storefront as this person sees it, for 30 minutes or until you stop. Nothing can"
+        " be changed there, and no key or secret is revealed. It is on record, and the person is"
+        " not told."
+    )
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        NobodySignsIn: (None, "This subscriber has no login, or one that is off."),
+        NotAllowedToLook: (None, "You may not look as a subscriber does."),
+    }
+
+    def perform(self, by: User) -> str:
+        looking.begin_look(self.request, self.target)
+        return f"You look as {self.target} does."
+
+
 class CancelAddressChangeForm(ActionForm):
     """Asks before a new address that is not confirmed yet is dropped."""
 
@@ -445,9 +469,17 @@ class SubscriberAdmin(
     selection_forms: ClassVar[Any] = {"invite": InviteManyForm}
     action_forms: ClassVar[dict[str, type[ActionForm]]] = {
         "invite": InviteSubscriberForm,
+        "look": LookForm,
         "cancel-address": CancelAddressChangeForm,
         **PersonPagesMixin.person_forms,
     }
+
+    def action_done(
+        self, request: HttpRequest, form: ActionForm, target: Any, sentence: str
+    ) -> HttpResponse:
+        if isinstance(form, LookForm):
+            return HttpResponseRedirect(reverse("storefront:home"))
+        return super().action_done(request, form, target, sentence)
 
     @admin.display(description="signs in", boolean=True)
     def signs_in(self, subscriber: Subscriber) -> bool:

@@ -154,6 +154,8 @@ class AuditVerb(models.TextChoices):
     APPROVED = "approved", "Request approved"
     REQUEST_REJECTED = "request_rejected", "Request rejected"
     LEAK_CONTAINED = "leak_contained", "Leak contained"
+    LOOK_BEGAN = "look_began", "Began to look as the subscriber"
+    LOOK_ENDED = "look_ended", "Stopped looking as the subscriber"
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):

@@ -117,6 +117,7 @@ class Subscriber(models.Model):
         # Apart from changing subscribers: support may invite, but not redirect an invitation.
         permissions = (
             ("invite_subscriber", "Can invite subscribers"),
+            ("look_as_subscriber", "Can look at the storefront as a subscriber does"),
             ("erase_subscriber", "Can erase people and export what is held about them"),
         )
 

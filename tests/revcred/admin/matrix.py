@@ -420,6 +420,7 @@ def cases(world: World) -> dict[str, list[Case]]:
         Case("one who signs in", _of("subscriber")),
         Case("one who does not", _of("uninvited")),
     ]
+    pages["revcred_subscriber_look"] = one("subscriber")
     pages["revcred_subscriber_cancel-address"] = one("subscriber")
     pages["revcred_subscriber_export"] = one("subscriber")
     pages["revcred_subscriber_erase"] = [

@@ -61,6 +61,7 @@ AT_ONCE = {
     "revcred_subscriber_delete": DJANGO,
     "revcred_subscriber_export": READ,
     "revcred_subscriber_invite": "The page says what the link does. It works for one person.",
+    "revcred_subscriber_look": READ,
     "revcred_subscription_add": NEW,
     "revcred_subscription_change": NAMED,
     "revcred_subscription_delete": DJANGO,
