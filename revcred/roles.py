@@ -34,6 +34,8 @@ RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
         "revcred.delete_membership": "Remove memberships",
     },
     "Products and sources": {
+        "revcred.view_appearance": "See what is set for the looks of the storefront",
+        "revcred.change_appearance": "Change name, logo, colours and texts of the storefront",
         "revcred.view_product": "See products",
         "revcred.add_product": "Add products",
         "revcred.change_product": "Change products and their sources",

@@ -104,6 +104,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "revcred.appearance.appearance",
             ],
             "libraries": {"uploads": "revcred.uploads.doors.template_tags"},
         },

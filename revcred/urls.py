@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
+from revcred import appearance
 from revcred.accounts import looking, pages
 from revcred.runtime.health import healthz, readyz
 
@@ -51,6 +52,8 @@ urlpatterns = [
     path("account/2fa/", include("revcred.accounts.second_factor_urls")),
     path("account/", include(account_urlpatterns)),
     path("account/", include("allauth.urls")),
+    path("appearance/<str:digest>/colours.css", appearance.stylesheet, name="colours"),
+    path("appearance/<str:digest>/logo", appearance.logo, name="logo"),
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),

@@ -1,4 +1,5 @@
 from revcred.admin import (
+    appearance,
     audit,
     credential_requests,
     credentials,
@@ -12,6 +13,7 @@ from revcred.admin import (
 from revcred.uploads.doors import pages as upload_pages
 
 __all__ = [
+    "appearance",
     "audit",
     "credential_requests",
     "credentials",

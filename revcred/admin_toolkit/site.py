@@ -54,6 +54,7 @@ class RevcredAdminSite(AdminSite):
             "revcred.Credential",
             "revcred.CredentialRequest",
             "revcred.Upload",
+            "revcred.Appearance",
         ],
         "Metering": [
             "revcred.Gateway",

@@ -1,3 +1,4 @@
+from revcred.models.appearance import Appearance
 from revcred.models.audit import AuditEvent, AuditVerb
 from revcred.models.credentials import (
     Assignment,
@@ -30,6 +31,7 @@ from revcred.models.users import AddressChange, FailedSignIns, User
 
 __all__ = [
     "AddressChange",
+    "Appearance",
     "Assignment",
     "AuditEvent",
     "AuditVerb",

@@ -36,6 +36,7 @@ from revcred import roles
 from revcred.actions import subscriptions
 from revcred.models import (
     AddressChange,
+    Appearance,
     AuditEvent,
     CredentialRequest,
     Session,
@@ -93,6 +94,7 @@ class World:
         self.subscriber = factories.a_subscriber(self.customer, email="ada@example.com")
         self.membership = self.subscriber.memberships.get()
         self.uninvited = Subscriber.objects.create(email="new@example.com")
+        self.appearance = Appearance.objects.create(pk=1)
         self.product = factories.a_product("Maps")
         self.source = Source.objects.create(name="Tiles", external_key="tiles")
         self.path_rule = self.source.path_rules.create(match="begins_with", text="/tiles")
@@ -439,6 +441,7 @@ def cases(world: World) -> dict[str, list[Case]]:
             Case("owner", _of("membership"), {"role": "owner"}),
         ],
     )
+    pages |= standard("appearance", "revcred_appearance", add=NEW, change={"name": "Changed"})
     pages |= standard(
         "product",
         "revcred_product",

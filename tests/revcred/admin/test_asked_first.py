@@ -36,6 +36,7 @@ AT_ONCE = {
     "metering_quarantined_many-review": NO_ACCESS,
     "metering_quarantined_put-back": NO_ACCESS,
     "metering_quarantined_review": NO_ACCESS,
+    "revcred_appearance_change": "Looks and texts: no call, key or person is concerned.",
     "revcred_auditevent_undo": "The page says each value that is restored. Moves are asked.",
     "revcred_credential_add": NEW,
     "revcred_credential_add-alias": NEW,

@@ -10,7 +10,15 @@ from django.utils import timezone
 from metering.inbox.intake import accept_calls
 from metering.models import Claim, Conflict, DiscoveredSource, GatewayToken, Rejection
 from revcred.actions import credentials
-from revcred.models import CredentialRequest, OutgoingMail, Source, Upload, User, UserToken
+from revcred.models import (
+    Appearance,
+    CredentialRequest,
+    OutgoingMail,
+    Source,
+    Upload,
+    User,
+    UserToken,
+)
 from tests.factories import (
     a_call,
     a_credential,
@@ -36,6 +44,7 @@ LISTS = [
     "metering_rejection",
     "metering_transaction",
     "metering_usage",
+    "revcred_appearance",
     "revcred_auditevent",
     "revcred_credential",
     "revcred_credentialrequest",
@@ -57,6 +66,7 @@ BELOW = {User: {"is_superuser": False}}
 
 def one_more(number: int) -> None:
     """A row more in every list."""
+    Appearance.objects.get_or_create(pk=1)
     customer = a_customer()
     gateway = a_gateway()
     GatewayToken.issue(gateway, name="", scopes=[])
