@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
-from django.conf import settings
 from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.http import urlencode
@@ -14,6 +13,7 @@ from django.utils.timesince import timesince
 
 from metering.models.transactions import QuarantineReason
 from metering.verification.figures import RefusedFigure
+from revcred.actions.permitted_actions import permitted_actions_by_credential
 from revcred.models import Credential, ExternalKey
 from revcred.models.credentials import CredentialQuerySet
 from storefront.listings import (
@@ -78,8 +78,15 @@ def needs_of_credentials(
     for figure in refused:
         if figure.credential:
             yield _refused_need(figure.credential, figure)
-    for key in ending_keys(credentials, now, before=now + ENDING_SOON_PERIOD)[:MAX_NEEDS_OF_A_KIND]:
-        yield _ending_key_need(key, now, may_change=key.credential.customer_id in managed)
+    ending = list(
+        ending_keys(credentials, now, before=now + ENDING_SOON_PERIOD)[:MAX_NEEDS_OF_A_KIND]
+    )
+    permitted = permitted_actions_by_credential([key.credential_id for key in ending])
+    for key in ending:
+        may_rotate = (
+            key.credential.customer_id in managed and "rotate" in permitted[key.credential_id]
+        )
+        yield _ending_key_need(key, now, may_change=may_rotate)
     expiring = credentials.filter(
         revoked_at=None, expires_at__gt=now, expires_at__lte=now + ENDING_SOON_PERIOD
     )
@@ -175,10 +182,9 @@ def _ending_key_need(key: ExternalKey, now: datetime, *, may_change: bool) -> Ne
     is_used = used is not None and used > now - STILL_USED_PERIOD
     ends = f"its old key …{key.hint} ends {_in_words(key.active_until)}"
     verbs = [("See which calls use it", _address_of(key.credential, "#rotation"))]
-    permitted = may_change and "rotate" in settings.SUBSCRIBER_ACTIONS
     arguments = [key.credential_id, key.pk]
     if is_used and used is not None:
-        if permitted:
+        if may_change:
             verbs.append(("Let it work longer", reverse("storefront:extend_key", args=arguments)))
         return Need(
             harm=Harm.OLD_KEY_USED,
@@ -188,7 +194,7 @@ def _ending_key_need(key: ExternalKey, now: datetime, *, may_change: bool) -> Ne
             remedy="Give its new key to whatever still sends the old one.",
             verbs=verbs,
         )
-    if permitted:
+    if may_change:
         verbs.append(("End it now", reverse("storefront:end_key", args=arguments)))
     return Need(
         harm=Harm.OLD_KEY_UNUSED,

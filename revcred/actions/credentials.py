@@ -16,6 +16,7 @@ from django.utils import timezone
 from revcred import tokens
 from revcred.actions import memberships, names, reveals
 from revcred.actions.constraints import raising_on_violation
+from revcred.actions.permitted_actions import REVEAL, permitted_actions
 from revcred.crypto import CannotUnseal
 from revcred.external_keys import trim_key
 from revcred.fingerprints import fingerprint, hint
@@ -132,6 +133,10 @@ class TooManyReveals(Exception):
 
 class NothingToReveal(Exception):
     """No such value is kept, or the customer is suspended."""
+
+
+class RevealNotPermitted(Exception):
+    """A product that the credential is charged to does not let subscribers reveal."""
 
 
 class SealedValueDamaged(Exception):
@@ -643,7 +648,8 @@ def reveal_key(
 ) -> str:
     """Return the key or its secret in clear, after the reveal has been committed to the audit.
 
-    Raises RevealsPaused, TooManyReveals, CredentialRevoked, NothingToReveal, SealedValueDamaged.
+    Raises RevealsPaused, TooManyReveals, CredentialRevoked, NothingToReveal, RevealNotPermitted,
+    SealedValueDamaged.
     """
     verb = AuditVerb.KEY_REVEALED if field == "value" else AuditVerb.SECRET_REVEALED
     # Committed before anything is unsealed, so that no reveal goes unrecorded. `durable` refuses to
@@ -689,11 +695,16 @@ def _check_not_revoked(credential: Credential) -> None:
 
 
 def _credential_to_reveal(key: ExternalKey, field: RevealableField) -> Credential:
-    """Return the key's credential as it is now. Raises CredentialRevoked, NothingToReveal."""
+    """Return the key's credential as it is now.
+
+    Raises CredentialRevoked, NothingToReveal, RevealNotPermitted.
+    """
     credential = Credential.objects.select_related("customer").get(pk=key.credential_id)
     _check_not_revoked(credential)
     if credential.customer.suspended_at:
         raise NothingToReveal
+    if REVEAL not in permitted_actions(credential):
+        raise RevealNotPermitted
     if not SealedValue.objects.filter(pk=key.pk, **{f"{field}__isnull": False}).exists():
         raise NothingToReveal
     return credential

@@ -6,12 +6,12 @@ suspensions and ends stay as they are. Holders and owners are told by mail, exce
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db.transaction import atomic
 from django.urls import reverse
 from django.utils import timezone
 
 from revcred.actions import credentials
+from revcred.actions.permitted_actions import permitted_actions
 from revcred.models import Credential, ExternalKey, Membership, Subscriber, User
 from revcred.outbox import absolute_url, queue_mail
 
@@ -21,7 +21,7 @@ RESTORABLE_PERIOD = timedelta(days=7)
 
 
 class NotAllowed(Exception):
-    """The user is a viewer, sees the credential no more, or SUBSCRIBER_ACTIONS lacks the action."""
+    """The user is a viewer, sees the credential no more, or the action is not permitted."""
 
 
 class KeyEndedLongAgo(Exception):
@@ -121,7 +121,7 @@ def extend_own_key(*, key: ExternalKey, until: datetime, by: User) -> None:
 
 def _check_allowed(credential: Credential, by: User, action: str) -> None:
     """Raise NotAllowed, or RevealsPaused if the person's new address is not confirmed."""
-    if action not in settings.SUBSCRIBER_ACTIONS:
+    if action not in permitted_actions(credential):
         raise NotAllowed
     if by.reveals_rest_since:
         raise credentials.RevealsPaused

@@ -175,6 +175,11 @@ class ProductAdmin(SlowRulesMixin):
         "credential_issuing",
         "credential_limit",
         "credential_max_days",
+        "subscribers_reveal",
+        "subscribers_rotate",
+        "subscribers_suspend",
+        "subscribers_revoke",
+        "description",
     )
     autocomplete_fields = ("sources",)
 

@@ -1,7 +1,10 @@
 """Products: what customers subscribe to."""
 
+from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils.safestring import SafeString
 
+from revcred.markdown import render_markdown
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.models.sources import Source
 
@@ -56,8 +59,44 @@ class Product(models.Model):
         help_text="Subscribers have to choose an expiry within these days. Empty: none is needed.",
     )
 
+    description = models.TextField(
+        max_length=10_000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Markdown. Subscribers read it where they choose the product or see it.",
+    )
+    subscribers_rotate = models.BooleanField(
+        "subscribers rotate keys", default=True, db_default=True
+    )
+    subscribers_suspend = models.BooleanField(
+        "subscribers suspend and resume credentials", default=True, db_default=True
+    )
+    subscribers_revoke = models.BooleanField(
+        "subscribers revoke credentials", default=True, db_default=True
+    )
+    subscribers_reveal = models.BooleanField(
+        "subscribers reveal keys and secrets", default=True, db_default=True
+    )
+
     class Meta:
         ordering = ("name", "version", "pk")
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}".strip()
+
+    def clean(self) -> None:
+        """Raise ValidationError if a subscriber could make a key and not see it."""
+        makes_keys = (
+            self.subscribers_rotate or self.credential_issuing != self.CredentialIssuing.PROVIDER
+        )
+        if makes_keys and not self.subscribers_reveal:
+            message = (
+                "Whoever makes a new key has to see it: let subscribers reveal keys, or neither"
+                " rotate them nor issue or request credentials."
+            )
+            raise ValidationError({"subscribers_reveal": message})
+
+    @property
+    def description_html(self) -> SafeString:
+        return render_markdown(self.description)

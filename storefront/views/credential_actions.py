@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -10,6 +9,7 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from revcred.actions.permitted_actions import permitted_actions
 from revcred.models import Credential, ExternalKey
 from storefront.access import (
     SignedInRequest,
@@ -36,7 +36,7 @@ def action_page(
     found = get_object_or_404(
         own_credentials(request.user).select_related("customer"), pk=credential
     )
-    if form_class.permitted_as not in settings.SUBSCRIBER_ACTIONS:
+    if form_class.permitted_as not in permitted_actions(found):
         raise Http404
     its_key = None
     if key is not None:

@@ -26,7 +26,13 @@ def new_credential_page(request: SignedInRequest) -> HttpResponse:
             is_confirming = True
         elif made := form.perform(request.user):
             return _to_what_was_made(request, made)
-    context = {"form": form, "is_confirming": is_confirming, "is_offered": offered.exists()}
+    products = {each.product_id: each.product for each in offered}
+    context = {
+        "form": form,
+        "is_confirming": is_confirming,
+        "is_offered": bool(products),
+        "described": [product for product in products.values() if product.description],
+    }
     return render(request, "storefront/new_credential.html", context)
 
 

@@ -23,6 +23,7 @@ from metering.verification import figures
 from revcred.actions import credentials, teams
 from revcred.actions.credential_requests import offered_subscriptions
 from revcred.actions.own_credentials import RESTORABLE_PERIOD
+from revcred.actions.permitted_actions import REVEAL, permitted_actions
 from revcred.models import Credential, CredentialRequest, ExternalKey, Gateway
 from storefront.access import (
     SignedInRequest,
@@ -86,6 +87,10 @@ NOT_REVEALED: Mapping[type[Exception], tuple[str, str]] = {
     credentials.NothingToReveal: (
         "There is no {what} to reveal",
         "Either none is stored, or {customer} is suspended. Ask whoever provides your API.",
+    ),
+    credentials.RevealNotPermitted: (
+        "Your provider does not show this {what}",
+        "Keys and secrets of this product are not revealed. Ask whoever provides your API.",
     ),
     credentials.SealedValueDamaged: (
         "The {what} could not be decrypted",
@@ -173,6 +178,8 @@ def _credential_context(
     request: SignedInRequest, credential: Credential, now: datetime
 ) -> dict[str, Any]:
     """Return what the page shows besides usage."""
+    permitted = permitted_actions(credential)
+    may_manage = credential.may_be_managed_by(request.user) and not credential.revoked_at
     keys = list(credential.keys.select_related("gateway", "use").with_sealed())
     assignments = list(credential.assignments.select_related("subscription__product"))
     new_key = _new_key(request, keys)
@@ -199,8 +206,9 @@ def _credential_context(
         "holders": credential.holders.all(),
         "keys": [key for key in keys if not _is_ended_key(key, now)],
         "ended_keys": [key for key in keys if _is_ended_key(key, now)],
-        "may_manage": credential.may_be_managed_by(request.user) and not credential.revoked_at,
-        "permitted": settings.SUBSCRIBER_ACTIONS,
+        "may_manage": may_manage,
+        "may_reveal": may_manage and REVEAL in permitted,
+        "permitted": permitted,
         "suspension": credential.suspensions.at(now).first(),
         "rotation": _rotation(keys, now),
         "new_key": new_key,
@@ -334,7 +342,11 @@ def _reveal(
     except credentials.TooManyReveals as error:
         response = _not_revealed(request, error, context, status=429)
         response["Retry-After"] = str(error.wait_seconds)
-    except (credentials.CredentialRevoked, credentials.NothingToReveal) as error:
+    except (
+        credentials.CredentialRevoked,
+        credentials.NothingToReveal,
+        credentials.RevealNotPermitted,
+    ) as error:
         response = _not_revealed(request, error, context)
     except credentials.SealedValueDamaged as error:
         # Without a traceback, whose frames hold what was being opened.
