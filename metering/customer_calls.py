@@ -1,7 +1,7 @@
 """Calls as customers list them: counted or not, the latest first, a page at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -172,6 +172,14 @@ def _list_counted(
 ) -> list[ListedCall]:
     if wanted.subscription is not None:
         scope = scope.of_subscription(wanted.subscription)
+    if wanted.credential is not None:
+        # No others have calls of it: without this, each subscription's calls would be read.
+        charged = set(
+            Assignment.objects.filter(credential=wanted.credential).values_list(
+                "subscription", flat=True
+            )
+        )
+        scope = replace(scope, subscriptions=[s for s in scope.subscriptions if s in charged])
     conditions = [
         SCOPE_CONDITION,
         sql.SQL("t.occurred_at >= %(start)s AND t.occurred_at < %(end)s"),

@@ -18,17 +18,23 @@ from revcred.postgresql.statement_timeouts import statement_timeout
 
 SUM_LIMIT_MILLISECONDS = 3_000  # somebody waits for the page
 
-# in: the scope and a period of the ledger; out: rows of start, gateway, element and quantity, of
-# each call. Reversals take back what they correct.
+# in: the scope and a period of the ledger; out: rows of start, gateway, element and quantity.
+# Reversals take back what they correct. Most calls of an hour have the same elements: these are
+# unpacked once.
 LEDGER_CALLS = sql.SQL("""
-SELECT start, gateway_id, element, sign * (elements ->> element)::numeric AS quantity
+SELECT start, gateway_id, element, calls * (elements ->> element)::numeric AS quantity
 FROM (
     -- Cheaper than a function in FROM, which is called anew for each row.
-    SELECT
-        date_trunc({step}, t.occurred_at, 'UTC') AS start, t.gateway_id,
-        jsonb_object_keys(t.elements) AS element, t.sign, t.elements
-    FROM metering_transaction t {stale}
-    WHERE t.subscription_id = ANY (%(subscriptions)s::bigint[]) AND {period} AND {conditions}
+    SELECT start, gateway_id, jsonb_object_keys(elements) AS element, elements, calls
+    FROM (
+        -- date_bin knows no time zones, which date_trunc would look up for each row.
+        SELECT
+            date_bin({bin}, t.occurred_at, '2001-01-01 00:00Z') AS start, t.gateway_id, t.elements,
+            sum(t.sign) AS calls
+        FROM metering_transaction t {stale}
+        WHERE t.subscription_id = ANY (%(subscriptions)s::bigint[]) AND {period} AND {conditions}
+        GROUP BY 1, 2, 3
+    ) alike
 ) of_ledger
 """)
 SUM_BY_HOUR = sql.SQL("""
@@ -43,10 +49,8 @@ WITH stale AS MATERIALIZED (
     WHERE subscription_id = ANY (%(subscriptions)s::bigint[])
         AND day >= greatest(%(first)s, %(first_kept)s) AND day < least(%(end)s, %(before)s)
 )
-SELECT start, gateway_id, element, sum(quantity) FROM (
-    SELECT
-        date_trunc({step}, t.day::timestamp) AT TIME ZONE 'UTC' AS start, t.gateway_id, t.element,
-        t.quantity
+SELECT date_trunc({step}, start, 'UTC'), gateway_id, element, sum(quantity) FROM (
+    SELECT t.day::timestamp AT TIME ZONE 'UTC' AS start, t.gateway_id, t.element, t.quantity
     FROM metering_dailygatewayusage t
     WHERE t.subscription_id = ANY (%(subscriptions)s::bigint[]) AND {conditions}
         AND t.day >= %(first)s AND t.day < least(%(end)s, %(before)s)
@@ -116,7 +120,10 @@ def sum_by_gateway(
 def _statement(step: UsageStep, conditions: sql.Composable) -> sql.Composed:
     def ledger(period: sql.SQL, stale: sql.SQL) -> sql.Composed:
         return LEDGER_CALLS.format(
-            step=sql.Literal(step), stale=stale, period=period, conditions=conditions
+            bin=sql.Literal("1 hour" if step == "hour" else "1 day"),
+            stale=stale,
+            period=period,
+            conditions=conditions,
         )
 
     since = ledger(IN_PERIOD, sql.SQL(""))
