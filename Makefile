@@ -25,7 +25,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long coverage lint check fix bench bench-against bench-admin bench-upload bench-pages bench-verify bench-agent \
 	history memory overload \
-	siege upgrades failover faults teeth conformance gateways fuzz order lock audit release screenshots
+	siege upgrades failover faults teeth conformance gateways fuzz order lock audit release screenshots pictures
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -135,6 +135,9 @@ release: .venv/.dev-installed ## checks, an upgrade from the last release, build
 
 screenshots: .venv/.dev-installed ## the pictures in the docs, taken anew
 	$(HERE)/python docs/screenshots.py
+
+pictures: .venv/.dev-installed ## every page of the storefront at three widths in both themes: ARGS=folder
+	$(HERE)/python docs/storefront_pictures.py $(ARGS)
 
 export = $(UV) export -q --locked --format requirements-txt --no-header --no-annotate \
 	--no-emit-project $(2) -o requirements/$(1).txt

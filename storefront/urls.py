@@ -10,6 +10,7 @@ from storefront.views import (
     credentials,
     first_call,
     home,
+    styleguide,
     subscriptions,
     team,
     transactions,
@@ -96,5 +97,6 @@ urlpatterns = [
     ),
     path("usage/", usage.usage_page, name="usage"),
     path("calls/", calls.calls_page, name="calls"),
+    path("storefront/styleguide/", styleguide.styleguide_page, name="styleguide"),
     path("transactions/<uuid:transaction>/", transactions.transaction_page, name="transaction"),
 ]
