@@ -89,14 +89,16 @@ def warnings_of(gateway: Gateway) -> Iterator[str]:
             f"It has sent nothing since {gateway.last_seen_at:%Y-%m-%d %H:%M} UTC. See whether the"
             " gateway and its agent run."
         )
+    by_median = "by the median of its latest live calls. Near a revocation or an expiry, calls are"
     ahead = gateway.clock_ahead
-    if ahead and (ahead > CLOCK_AHEAD_AFTER or ahead < -CLOCK_BEHIND_AFTER):
-        seconds = abs(ahead.total_seconds())
-        where = "ahead of" if ahead > timedelta() else "behind"
+    if ahead and ahead > CLOCK_AHEAD_AFTER:
+        seconds = ahead.total_seconds()
+        yield f"Its clock is {seconds:,.0f} seconds ahead of revcred's, {by_median} misjudged."
+    elif ahead and ahead < -CLOCK_BEHIND_AFTER:
+        seconds = -ahead.total_seconds()
         yield (
-            f"Its clock is {seconds:,.0f} seconds {where} revcred's, or its calls arrive late, by"
-            " the median of its latest live calls. Near a revocation or an expiry, calls are"
-            " charged by its clock."
+            f"Its clock is {seconds:,.0f} seconds behind revcred's, or its calls arrive late,"
+            f" {by_median} misjudged if it is the clock."
         )
 
 
