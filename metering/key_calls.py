@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, connection
@@ -113,7 +113,7 @@ def _count_uncounted(keys: Sequence[ExternalKey], since: datetime) -> list[tuple
         Quarantined.objects.arrived_since(since - MAX_CLOCK_LEAD)
         .filter(fingerprint__in=by_fingerprint, occurred_at__gte=since)
         .order_by()
-        .annotate(hour=TruncHour("occurred_at"))
+        .annotate(hour=TruncHour("occurred_at", tzinfo=UTC))
         .values_list("fingerprint", "gateway", "hour")
         .annotate(calls=Count("pk"))
     )

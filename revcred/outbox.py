@@ -9,7 +9,7 @@ import logging
 import smtplib
 import time
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
 from itertools import islice
 from typing import Any
 
@@ -144,7 +144,9 @@ def _render_template(template_name: str, context: Mapping[str, Any]) -> str:
 
 
 def _render_text(template: Any, context: Mapping[str, Any]) -> str:
-    return str(template.template.render(Context({**context}, autoescape=False)))
+    # Whoever reads a mail may be in another zone than whoever causes it.
+    with timezone.override(UTC):
+        return str(template.template.render(Context({**context}, autoescape=False)))
 
 
 def send_waiting_mail() -> int:

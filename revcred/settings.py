@@ -92,6 +92,7 @@ MIDDLEWARE = [
     "revcred.accounts.second_factor.SecondFactorMiddleware",
     "revcred.accounts.looking.LookAsSubscriberMiddleware",
     "revcred.runtime.middleware.PrivatePagesMiddleware",
+    "revcred.runtime.middleware.PageTimeZoneMiddleware",
 ]
 
 TEMPLATES = [
@@ -106,6 +107,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "revcred.appearance.appearance",
             ],
+            "builtins": ["revcred.templatetags.moments"],
             "libraries": {"uploads": "revcred.uploads.doors.template_tags"},
         },
     },

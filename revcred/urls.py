@@ -39,6 +39,7 @@ account_urlpatterns = [
     ),
     path("address/stop/", pages.stop_address_page, name="account_stop_address_page"),
     path("sessions/", pages.sessions_page, name="account_sessions"),
+    path("time-zone/", pages.time_zone_page, name="account_time_zone"),
     path("here/<str:token>/", pages.known_device_page, name="account_known_device"),
     path("look/end/", looking.end_look_page, name="account_end_look"),
     path("address/known/", pages.resume_reveals_page, name="account_resume_reveals"),

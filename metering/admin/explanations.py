@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from metering.admin.groups import KeyOwner, QuarantineGroup
 from metering.models import Quarantined, QuarantineReason
 from revcred.models import Subscription
+from revcred.time_zones import moment_with_zone
 
 MAX_NAMED_SHOWN = 60  # characters of a name that a gateway sent
 MAX_SUBSCRIPTIONS_NAMED = 5
@@ -166,4 +167,4 @@ def _key_in_words(group: QuarantineGroup) -> SafeString:
 
 
 def _moment_in_words(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return moment_with_zone(moment)

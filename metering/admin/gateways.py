@@ -36,6 +36,7 @@ from revcred.admin_toolkit.token_pages import (
     token_state_in_words,
 )
 from revcred.models import Gateway, User
+from revcred.time_zones import moment_text, moment_with_zone
 
 MAX_REJECTION_REASONS = 20  # on the gateway's page
 MAX_REFUSED_FIGURES = 20
@@ -104,7 +105,7 @@ class GatewayTokenField(ModelChoiceField):
     """A choice of tokens that tells which of them are still in use."""
 
     def label_from_instance(self, token: GatewayToken) -> str:
-        used = f"{token.last_used_at:%Y-%m-%d %H:%M}" if token.last_used_at else "never"
+        used = moment_text(token.last_used_at) if token.last_used_at else "never"
         return f"{token.name or 'unnamed'} ({token}), last used {used}"
 
 
@@ -241,7 +242,7 @@ def _suspension_sentences(form: Any) -> list[str]:
     if at is None:
         return [f"From now on, {valid} of it work again, and its calls are counted."]
     sentence = (
-        f"From {at:%Y-%m-%d %H:%M} UTC on, {valid} of it no longer work, and its calls are not"
+        f"From {moment_with_zone(at)} on, {valid} of it no longer work, and its calls are not"
         " counted."
     )
     return [sentence]
@@ -488,7 +489,7 @@ def _refused_call_hits(refused: RefusedCall) -> list[SearchHit]:
         return []
     return [
         SearchHit(
-            label=f"Refused call of {refused.at:%Y-%m-%d %H:%M:%S} UTC",
+            label=f"Refused call of {moment_with_zone(refused.at, seconds=True)}",
             url=f"{page_of(gateway)}?{urlencode({RECEIPT_PARAMETER: str(refused.pk)})}#refused",
             detail=f"{refused.get_code_display()} · {gateway}",
         )

@@ -54,6 +54,7 @@ from revcred.models import (
     User,
 )
 from revcred.postgresql.statement_timeouts import statement_timeout
+from revcred.time_zones import day_text, moment_text
 
 MAX_ROWS = 8  # of a table
 MAX_WAITING_READ = 1_000
@@ -169,7 +170,7 @@ def _events_table(events: QuerySet[AuditEvent], url: str) -> Table:
             format_html(
                 '<a href="{}">{}</a>',
                 reverse("admin:revcred_auditevent_change", args=[event.pk]),
-                f"{event.at:%Y-%m-%d %H:%M}",
+                moment_text(event.at),
             ),
             event.get_verb_display(),
             event.target,
@@ -240,7 +241,7 @@ def _call_row(
     call: ListedCall, gateways: Mapping[int, Gateway], credentials: Mapping[Any, Credential]
 ) -> Sequence[Cell]:
     receipt = reverse("admin:metering_transaction_change", args=[call.id])
-    when = format_html('<a href="{}">{}</a>', receipt, f"{call.occurred_at:%Y-%m-%d %H:%M:%S}")
+    when = format_html('<a href="{}">{}</a>', receipt, moment_text(call.occurred_at, seconds=True))
     gateway, credential = gateways.get(call.gateway_id), credentials.get(call.credential_id)
     counted = ", ".join(f"{name} {format_quantity(n)}" for name, n in call.elements.items())
     return (
@@ -347,7 +348,7 @@ def _invitation(subscriber: Subscriber) -> Cell:
     if subscriber.user_id is not None:
         return badge("signs in", "good")
     if subscriber.invited_at:
-        return badge(f"invited {subscriber.invited_at:%Y-%m-%d}", "warn")
+        return badge(f"invited {day_text(subscriber.invited_at)}", "warn")
     return badge("never invited", "over")
 
 
@@ -522,7 +523,7 @@ def _calls_of_gateway_table(gateway: Gateway) -> Table:
                 format_html(
                     '<a href="{}">{}</a>',
                     reverse("admin:metering_transaction_change", args=[call.pk]),
-                    f"{call.occurred_at:%Y-%m-%d %H:%M:%S}",
+                    moment_text(call.occurred_at, seconds=True),
                 ),
                 *(str(call.customer), link_to(call.credential) if call.credential else None),
                 *(f"{call.method} {call.path}".strip(), call.status),

@@ -45,13 +45,14 @@ from revcred.admin.credential_actions import (
 )
 from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, FieldErrors
-from revcred.admin_toolkit.datetime_field import UtcDateTimeField
+from revcred.admin_toolkit.datetime_field import MomentField
 from revcred.admin_toolkit.filters import LinkedFilter, YesNoFilter
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.selections import SelectionForm, SelectionMixin
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, Gateway, User
+from revcred.time_zones import moment_with_zone
 
 # Only the groups of the page are counted, each by a query of the index.
 GROUPS_PER_PAGE = 50
@@ -223,13 +224,13 @@ class AttachKeyForm(ActionForm):
     credential = pickers.credential_picker()
     use_again = use_again_field()
     only_here = forms.BooleanField(required=False, label="Only at this gateway")
-    active_from = UtcDateTimeField(
+    active_from = MomentField(
         required=False,
         label="Counts from",
         help_text="Leave empty to start as early as transactions are accepted.",
     )
     remember = RememberField()
-    active_until = UtcDateTimeField(
+    active_until = MomentField(
         required=False,
         label="Counts until",
         help_text="Leave empty for no end, or to end it after the last call that waits.",
@@ -288,13 +289,11 @@ class ChargeForm(ActionForm):
     def effects(self) -> list[confirmation.Effect]:
         credential, to = self.credential, self.cleaned_data["to"]
         until = _end_unless_remembered(self.target, self.cleaned_data)
-        end = f" until {until:%Y-%m-%d %H:%M:%S} UTC" if until else " on, without an end"
+        end = f" until {moment_with_zone(until, seconds=True)}" if until else " on, without an end"
         others = remedies.assigned_instead(self.group, credential, to)
         instead = f", instead of {', '.join(f'“{other}”' for other in others)}" if others else ""
-        sentence = (
-            f"“{credential}” is charged to “{to}” from {self.group.since:%Y-%m-%d %H:%M:%S}"
-            f" UTC{end}{instead}."
-        )
+        since = moment_with_zone(self.group.since, seconds=True)
+        sentence = f"“{credential}” is charged to “{to}” from {since}{end}{instead}."
         return [confirmation.Effect(sentence)]
 
     @property

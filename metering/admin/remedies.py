@@ -20,6 +20,7 @@ from revcred.actions import credentials, undoing
 from revcred.admin_toolkit import confirmation
 from revcred.metering_port import Consequences
 from revcred.models import Assignment, Credential, Subscription, User
+from revcred.time_zones import moment_text
 
 MAX_SUBSCRIPTIONS_TRIED = 5
 SECONDS_PER_TRIAL = 0.5  # a page with all of them has to be quick
@@ -199,4 +200,4 @@ def _since(group: QuarantineGroup) -> datetime:
 
 
 def _text(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+    return moment_text(moment, seconds=True)

@@ -26,7 +26,7 @@ from metering.inbox.quantities import (
 from metering.models import Transaction, TrialCall
 from revcred.admin_toolkit import pickers
 from revcred.admin_toolkit.action_pages import ConcealedField
-from revcred.admin_toolkit.datetime_field import UtcDateTimeField
+from revcred.admin_toolkit.datetime_field import MomentField
 from revcred.external_keys import KeyTooLong, trim_key
 from revcred.fingerprints import fingerprint
 from revcred.models import Credential, ExternalKey, Gateway, Subscription
@@ -83,7 +83,7 @@ class WhatIfForm(forms.Form):
     )
     credential = pickers.credential_picker(required=False)
     subscription = pickers.subscription_picker(required=False)
-    occurred_at = UtcDateTimeField(
+    occurred_at = MomentField(
         required=False, label="Moment", help_text="When the call is made. Empty: now."
     )
     path = forms.CharField(

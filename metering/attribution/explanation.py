@@ -22,6 +22,7 @@ from revcred.models import (
 )
 from revcred.models.periods import DatedModel, last_possible_moment
 from revcred.public_ids import public_id_of
+from revcred.time_zones import moment_with_zone
 
 MAX_CANDIDATES_EXPLAINED = 20
 NO_FINGERPRINT = UUID(int=0)  # which no key has
@@ -239,4 +240,4 @@ def _period(dated: DatedModel) -> str:
 
 
 def _text(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return moment_with_zone(moment)

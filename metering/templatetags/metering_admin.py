@@ -15,6 +15,7 @@ from metering.ledger.quantities import format_field_value, format_quantity
 from metering.models import Claim, Delivery, IntakeStats, Quarantined
 from metering.verification import figures
 from revcred.models import Credential, Upload
+from revcred.time_zones import moment_text
 
 register = template.Library()
 
@@ -78,7 +79,7 @@ def hub_of(context: Any, target: Any) -> hubs.Hub | None:
 def hub_cell(value: Any) -> Any:
     """Return a cell of a hub's table: a moment to the minute, and a dash for nothing."""
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+        return moment_text(value)
     return "\N{EN DASH}" if value in (None, "") else value
 
 

@@ -30,6 +30,7 @@ from revcred.accounts import devices
 from revcred.actions import addresses, sessions, subscribers
 from revcred.actions.users import LoginActionError
 from revcred.models import Session, User
+from revcred.time_zones import time_zone_names
 
 # Each names its token in the session, and the URL of its page.
 INVITATION_PURPOSE, CONFIRM_ADDRESS_PURPOSE, STOP_ADDRESS_PURPOSE = (
@@ -255,6 +256,39 @@ def sessions_page(request: HttpRequest) -> HttpResponse:
     current = Session.objects.of_key(request.session.session_key or "").first()
     context = {"sessions": own, "current": current and current.pk, "now": timezone.now()}
     return render(request, "account/sessions.html", context)
+
+
+class TimeZoneForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Asks in which time zone pages are to show moments."""
+
+    class Meta:
+        model = User
+        fields = ("time_zone",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = [(name, name.replace("_", " ")) for name in time_zone_names()]
+        self.fields["time_zone"] = forms.ChoiceField(
+            label="Time zone",
+            choices=[("", "UTC, until you choose one"), *names],
+            required=False,
+            help_text="Pages show times in this zone, and take what you type in it. Mails, exports"
+            " and the API have UTC.",
+        )
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@login_required
+def time_zone_page(request: HttpRequest) -> HttpResponse:
+    """Choose the time zone in which pages show moments."""
+    user: Any = request.user
+    form = TimeZoneForm(request.POST or None, instance=user)
+    if request.method == "POST" and form.is_valid():
+        user.save(update_fields=["time_zone"])
+        messages.success(request, f"Pages now show times in {user.time_zone or 'UTC'}.")
+        return redirect("account_time_zone")
+    return render(request, "account/time_zone.html", {"form": form, "now": timezone.now()})
 
 
 def _render_unusable_link(request: HttpRequest, refusal: LoginActionError) -> HttpResponse:

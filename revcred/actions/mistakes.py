@@ -7,6 +7,7 @@ from revcred import hooks
 from revcred.models import AuditEvent, AuditVerb, Credential, User
 from revcred.models.audit import to_audit_json
 from revcred.public_ids import SELECT_FINGERPRINTS_OF_CREDENTIAL
+from revcred.time_zones import moment_with_zone
 
 # Columns as of `hooks.row_numbers_with_usage`.
 USAGE_QUERY = (
@@ -35,7 +36,7 @@ def reason_to_keep(credential: Credential) -> str:
     """Return a sentence on calls that came with the credential, or nothing."""
     used = credential.keys.filter(use__isnull=False).order_by(F("use__last_used_at").desc()).first()
     if used and used.last_used_at:
-        return f"It was used last at {used.last_used_at:%Y-%m-%d %H:%M} UTC. Revoke it instead."
+        return f"It was used last at {moment_with_zone(used.last_used_at)}. Revoke it instead."
     if hooks.row_numbers_with_usage(USAGE_QUERY.format(credential=credential.pk), most=1):
         return "Calls were charged through it. Revoke it instead."
     rows = SELECT_FINGERPRINTS_OF_CREDENTIAL.format(credential=credential.pk)

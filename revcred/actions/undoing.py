@@ -31,6 +31,7 @@ from revcred.models import (
     User,
 )
 from revcred.models.audit import audit_difference, to_audit_json
+from revcred.time_zones import moment_text
 
 # Verbs of events that cannot be undone, and what to do instead.
 UNDO_ALTERNATIVES: Mapping[str, str] = {
@@ -376,7 +377,7 @@ def _changed_meanwhile(event: AuditEvent, target: models.Model, name: str) -> st
     if later is None:
         return f"“{label}” has been changed meanwhile. Change it on its own page."
     by = later.actor or "revcred"
-    return f"“{label}” has been changed meanwhile, by {by} at {later.at:%Y-%m-%d %H:%M}."
+    return f"“{label}” has been changed meanwhile, by {by} at {moment_text(later.at)}."
 
 
 def _changed_names(event: AuditEvent) -> set[str]:
@@ -512,7 +513,7 @@ def _assignment_changed_meanwhile(event: AuditEvent, credential: Credential) -> 
     if later is None:
         return "Its subscriptions have been changed meanwhile. Change them on its own page."
     by = later.actor or "revcred"
-    return f"Its subscriptions have been changed meanwhile, by {by} at {later.at:%Y-%m-%d %H:%M}."
+    return f"Its subscriptions have been changed meanwhile, by {by} at {moment_text(later.at)}."
 
 
 def _parse_datetime(text: str) -> datetime:

@@ -21,6 +21,7 @@ from revcred.admin_toolkit.filters import ChoiceFilter, TextFilter, moment_filte
 from revcred.models import AuditEvent, AuditVerb, User
 from revcred.models.audit import REQUEST_ID_DETAIL
 from revcred.templatetags.events import event_details, restored_values
+from revcred.time_zones import moment_with_zone
 
 # Shown in red: whoever reads the audit for trouble looks for these first.
 GRAVE_VERBS = {
@@ -94,8 +95,9 @@ class UndoEventForm(ActionForm):
             return f"This cannot be undone. {obstacle}"
         by = event.actor or "revcred"
         return (
-            f"Restores the values from before “{event}”, by {by} at {event.at:%Y-%m-%d %H:%M:%S}"
-            f" UTC.{_restored_in_words(event)} This is recorded, too."
+            f"Restores the values from before “{event}”, by {by} at"
+            f" {moment_with_zone(event.at, seconds=True)}.{_restored_in_words(event)}"
+            " This is recorded, too."
         )
 
     def clean(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from revcred.actions import credentials, memberships, mistakes, subscribers, use
 from revcred.actions.credentials import NewKey
 from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import ActionForm, ConcealedField, FieldErrors
-from revcred.admin_toolkit.datetime_field import UtcDateTimeField
+from revcred.admin_toolkit.datetime_field import MomentField
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.external_keys import trim_key
 from revcred.fingerprints import fingerprint
@@ -24,6 +24,7 @@ from revcred.models import Credential, ExternalKey, Gateway, Subscriber, Subscri
 from revcred.models.names import MAX_NAME_CHARACTERS
 from revcred.public_ids import SELECT_FINGERPRINTS_OF_CREDENTIAL
 from revcred.roles import RIGHT_LABELS
+from revcred.time_zones import moment_text, moment_with_zone
 
 ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
 INVITE_RIGHT = "revcred.invite_subscriber"
@@ -38,11 +39,11 @@ def key_in_use_message(error: credentials.KeyInUse) -> str:
         return KEY_IN_USE_MESSAGE
     credential = error.key.credential
     return format_html(
-        'This key belongs to <a href="{}">{}</a> of {} since {} UTC.',
+        'This key belongs to <a href="{}">{}</a> of {} since {}.',
         reverse("admin:revcred_credential_change", args=[credential.pk]),
         credential,
         credential.customer,
-        f"{error.key.active_from:%Y-%m-%d %H:%M}",
+        moment_with_zone(error.key.active_from),
     )
 
 
@@ -72,8 +73,8 @@ def _tags_field() -> SimpleArrayField:
     )
 
 
-def _optional_datetime_field(help_text: str, **kwargs: Any) -> UtcDateTimeField:
-    return UtcDateTimeField(required=False, help_text=help_text, **kwargs)
+def _optional_datetime_field(help_text: str, **kwargs: Any) -> MomentField:
+    return MomentField(required=False, help_text=help_text, **kwargs)
 
 
 def use_again_field() -> forms.BooleanField:
@@ -255,7 +256,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
         ends, begins = data["expires_at"], data["active_from"]
         if ends is None:
             return []
-        end = f"{ends:%Y-%m-%d %H:%M} UTC"
+        end = moment_with_zone(ends)
         # A generated key counts from now, whenever it ends.
         begins = begins or (None if data["key"] else now)
         if begins and ends <= begins:
@@ -354,7 +355,7 @@ def _reuse_effects(typed: str, gateway: Gateway | None) -> list[confirmation.Eff
     return [
         confirmation.effect(
             f"This key belonged to “{owner}” of {owner.customer}, revoked at"
-            f" {owner.revoked_at:%Y-%m-%d %H:%M} UTC. Its calls count again.",
+            f" {moment_with_zone(owner.revoked_at)}. Its calls count again.",
             hooks.recent_calls_of(credential=owner),
             f"“{owner}”",
         )
@@ -478,7 +479,7 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
 def _key_end_effect(key: ExternalKey, now: datetime, overlap: timedelta) -> confirmation.Effect:
     """Return the effect of a rotation on an old key."""
     sentence = (
-        f"The old key …{key.hint} stays valid until {now + overlap:%Y-%m-%d %H:%M} UTC. From then"
+        f"The old key …{key.hint} stays valid until {moment_with_zone(now + overlap)}. From then"
         " on, calls with it are charged to nobody."
         if overlap
         else f"The old key …{key.hint} stops at once: calls that still come with it are charged to"
@@ -619,7 +620,7 @@ class AssignSubscriptionForm(CredentialActionForm):
         # An assignment from the past on competes with what is assigned today, too.
         others = self.target.assignments.at(max(at, now)).exclude(subscription=to).count()
         sentence = (
-            f"From {at:%Y-%m-%d %H:%M} UTC on, calls through “{self.target}” can be charged to"
+            f"From {moment_with_zone(at)} on, calls through “{self.target}” can be charged to"
             f" “{to}”."
         )
         if others:
@@ -661,7 +662,7 @@ class MoveCredentialForm(AssignSubscriptionForm):
         at = data.get("at") or timezone.now()
         lately = hooks.recent_calls_of(credential=self.target, subscription=data["subscription"])
         sentence = (
-            f"From {at:%Y-%m-%d %H:%M} UTC on, calls through “{self.target}” are charged to"
+            f"From {moment_with_zone(at)} on, calls through “{self.target}” are charged to"
             f" “{data['to']}” instead of “{data['subscription']}”."
         )
         return [confirmation.effect(sentence, lately)]
@@ -706,7 +707,7 @@ class KeyChoiceField(ModelChoiceField):
 
     def label_from_instance(self, key: ExternalKey) -> str:
         last_use = _last_use_in_words(key, timezone.now())
-        return f"{key}, from {key.active_from:%Y-%m-%d %H:%M}, {last_use}"
+        return f"{key}, from {moment_text(key.active_from)}, {last_use}"
 
 
 class EndKeyForm(EndingActionForm):

@@ -12,6 +12,7 @@ from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin, Fie
 from revcred.admin_toolkit.badges import BadgeTone, badge
 from revcred.admin_toolkit.filters import ChoiceFilter
 from revcred.models import CredentialRequest, User
+from revcred.time_zones import day_text, moment_with_zone
 
 REQUEST_STATE_TONES: dict[str, BadgeTone] = {
     CredentialRequest.State.WAITING: "warn",
@@ -46,7 +47,7 @@ class ApproveRequestForm(ActionForm):
 
     def effects(self) -> list[confirmation.Effect]:
         request = self.target
-        ends = f"{request.expires_at:%Y-%m-%d %H:%M} UTC" if request.expires_at else "never"
+        ends = moment_with_zone(request.expires_at) if request.expires_at else "never"
         used = credential_requests.count_of_product(request.customer, request.subscription.product)
         return [
             confirmation.Effect(
@@ -81,7 +82,7 @@ class RejectRequestForm(ActionForm):
     def effects(self) -> list[confirmation.Effect]:
         return [
             confirmation.Effect(
-                f"{self.target.subscriber}, who asked on {self.target.created_at:%Y-%m-%d}, gets"
+                f"{self.target.subscriber}, who asked on {day_text(self.target.created_at)}, gets"
                 f" no credential, and a mail with this reason: {self.cleaned_data['reason']}"
             )
         ]

@@ -66,6 +66,7 @@ from revcred.models import (
     Subscriber,
     User,
 )
+from revcred.time_zones import moment_text, moment_with_zone
 
 CredentialState = Credential.State
 
@@ -81,11 +82,12 @@ MAX_PERIODS_SHOWN = 100
 
 
 def key_period_in_words(key: ExternalKey) -> str:
-    """Return kind, end and period of a key, such as `key …eisw since 2026-01-01 08:00`."""
+    """Return kind, end and period of a key, such as `key …eisw since 2026-01-01 08:00 UTC`."""
     at = f" at {key.gateway}" if key.gateway else ""
-    since = f"since {key.active_from:%Y-%m-%d %H:%M}"
-    until = f" until {key.active_until:%Y-%m-%d %H:%M}" if key.active_until else ""
-    return f"{key}{at} {since}{until} UTC"
+    if key.active_until is None:
+        return f"{key}{at} since {moment_with_zone(key.active_from)}"
+    until = moment_with_zone(key.active_until)
+    return f"{key}{at} since {moment_text(key.active_from)} until {until}"
 
 
 class CredentialForm(KeepsMicrosecondsForm):
@@ -324,7 +326,7 @@ class CredentialAdmin(SelectionMixin):
         lately = hooks.recent_calls_of(credential=credential)
         if confirmation.ends_earlier(form, "expires_at"):
             return [confirmation.ending_calls_in_words(f"through “{credential}”", at, lately)]
-        until = f"until {at:%Y-%m-%d %H:%M} UTC" if at else "without an end"
+        until = f"until {moment_with_zone(at)}" if at else "without an end"
         sentence = f"“{credential}” is valid {until}. Its calls are charged as long as that."
         return [confirmation.effect(sentence, lately)]
 

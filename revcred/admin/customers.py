@@ -50,6 +50,7 @@ from revcred.models import (
     Subscription,
     User,
 )
+from revcred.time_zones import moment_text, moment_with_zone
 
 MAX_INLINE_MEMBERSHIPS = 100
 
@@ -275,8 +276,7 @@ def _suspension_effect(customer: Customer) -> confirmation.Effect:
         revealing = f"From now on keys and secrets are revealed again: {figures}."
     else:
         revealing = (
-            f"From {at:%Y-%m-%d %H:%M} UTC on no key or secret of {customer} is revealed:"
-            f" {figures}."
+            f"From {moment_with_zone(at)} on no key or secret of {customer} is revealed: {figures}."
         )
     return confirmation.effect(
         f"{revealing} Calls are not stopped: those to its {active} are counted and charged as"
@@ -424,7 +424,7 @@ def pending_address_in_words(login: User | None) -> str:
         return "none"
     return (
         f"{change.new_email}, asked for by {change.asked_by or 'the operator'}"
-        f" at {change.asked_at:%Y-%m-%d %H:%M}. It counts once it is confirmed from there."
+        f" at {moment_text(change.asked_at)}. It counts once it is confirmed from there."
     )
 
 

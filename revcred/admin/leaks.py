@@ -16,6 +16,7 @@ from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm, FieldErrors
 from revcred.admin_toolkit.lists import parse_id
 from revcred.models import Credential, ExternalKey, User
+from revcred.time_zones import moment_with_zone
 
 MAX_KEYS_SHOWN = 200
 TOO_LONG_MESSAGE = (
@@ -66,7 +67,7 @@ class ContainLeakForm(ActionForm):
         for key in self.cleaned_data["keys"]:
             told = confirmation.counted(key.credential.holders.count(), "holder is", "holders are")
             sentence = (
-                f"From {now:%Y-%m-%d %H:%M} UTC on, calls with {_label_of_key(key)} are charged to"
+                f"From {moment_with_zone(now)} on, calls with {_label_of_key(key)} are charged to"
                 f" nobody. {told} told by e-mail."
             )
             effects.append(confirmation.effect(sentence, hooks.recent_calls_of(key=key)))
@@ -135,7 +136,7 @@ def _state_of(key: ExternalKey) -> str:
     if key.credential.revoked_at:
         return "credential revoked"
     if not key.outlasts(now):
-        return f"ended {key.active_until:%Y-%m-%d %H:%M} UTC"
+        return f"ended {moment_with_zone(key.active_until)}"
     return "valid" if key.is_active_at(now) else "valid later"
 
 

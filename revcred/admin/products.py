@@ -18,6 +18,7 @@ from revcred.admin_toolkit.generic import ModelForm, TabularInline
 from revcred.admin_toolkit.lists import parse_id, rows_containing
 from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
 from revcred.models import PathRule, Product, Source
+from revcred.time_zones import moment_with_zone
 
 
 class CountedCallsFilter(ChoiceFilter):
@@ -137,7 +138,7 @@ class SlowRulesMixin(NameSearchMixin):
                 messages.warning(
                     request,
                     f"The path rule of “{rule.source}” that {rule} was switched off at"
-                    f" {rule.found_slow_at:%Y-%m-%d %H:%M} UTC, since it took too long on paths of"
+                    f" {moment_with_zone(rule.found_slow_at)}, since it took too long on paths of"
                     " calls. Write a simpler expression and switch it on.",
                 )
         return super().change_view(request, object_id, form_url, extra_context)

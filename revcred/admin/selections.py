@@ -16,10 +16,11 @@ from revcred.actions import credentials, subscribers, users
 from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import FieldErrors
 from revcred.admin_toolkit.confirmation import counted
-from revcred.admin_toolkit.datetime_field import UtcDateTimeField
+from revcred.admin_toolkit.datetime_field import MomentField
 from revcred.admin_toolkit.selections import SelectionForm
 from revcred.list_files import ListFormat, write_list
 from revcred.models import Credential, Subscriber, Subscription, Upload, User
+from revcred.time_zones import moment_with_zone
 from revcred.uploads.actions import NoRoom, receive_upload
 from revcred.uploads.columns import VALUE_SEPARATOR, ListKind
 
@@ -40,7 +41,7 @@ class CredentialSelectionForm(SelectionForm):
 
     def ending_effect(self) -> confirmation.Effect:
         sentence = (
-            f"From {timezone.now():%Y-%m-%d %H:%M} UTC on, calls with"
+            f"From {moment_with_zone(timezone.now())} on, calls with"
             f" {counted(len(self.rows), 'credential')} are charged to nobody"
         )
         return self.effect_on_rows(sentence, lambda row: hooks.recent_calls_of(credential=row))
@@ -215,7 +216,7 @@ class ExtendManyForm(CredentialListForm):
     button = "Make the list"
     columns = ("customer", "name", "expires_at")
 
-    expires_at = UtcDateTimeField(label="Expires at")
+    expires_at = MomentField(label="Expires at")
 
     def value_for(self, row: Credential) -> str:
         return str(self.cleaned_data["expires_at"].isoformat())
@@ -231,7 +232,7 @@ class MoveManyForm(CredentialListForm):
     subscription = pickers.subscription_picker(
         help_text="Credentials of other customers are rejected."
     )
-    at = UtcDateTimeField(
+    at = MomentField(
         required=False, label="Charged from", help_text="Empty: when the list is applied."
     )
 
@@ -253,7 +254,7 @@ class ExtendSubscriptionsForm(ListMakingForm):
     about = CredentialListForm.about
     columns = ("external_key", "customer", "product", "active_until")
 
-    active_until = UtcDateTimeField(label="Active until")
+    active_until = MomentField(label="Active until")
 
     def row_of_list(self, row: Subscription) -> Sequence[str]:
         until = self.cleaned_data["active_until"].isoformat()

@@ -24,6 +24,7 @@ from revcred.admin_toolkit.search import subscription_search_queries
 from revcred.admin_toolkit.selections import SelectionMixin
 from revcred.metering_port import RECENT_CALLS_DAYS
 from revcred.models import Assignment, FormerName, Product, Subscription, User
+from revcred.time_zones import moment_with_zone
 
 
 class ProductFilter(LinkedFilter):
@@ -78,7 +79,7 @@ def _lost_calls_effect(former: FormerName, taker: Subscription) -> confirmation.
         f"“{former.name}” was an external key of “{loser}” of {loser.customer}, and calls that"
         f" name it have gone on counting there: {lately.calls:,} in the last"
         f" {RECENT_CALLS_DAYS} days."
-        f" From {former.counts_until:%Y-%m-%d %H:%M} UTC on they do not:"
+        f" From {moment_with_zone(former.counts_until)} on they do not:"
         f" they are those of “{taker}”.",
         lately,
     )
@@ -117,10 +118,10 @@ def _period_effects(form: Any) -> list[confirmation.Effect]:
     until, lately = subscription.active_until, hooks.recent_calls_of(subscription=subscription)
     if confirmation.ends_earlier(form, "active_until"):
         return [confirmation.ending_calls_in_words(f"to “{subscription}”", until, lately)]
-    end = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "without an end"
+    end = f"until {moment_with_zone(until)}" if until else "without an end"
     assigned = confirmation.counted(subscription.assignments.at(now).count(), "credential")
     sentence = (
-        f"“{subscription}” is active from {subscription.active_from:%Y-%m-%d %H:%M} UTC on, {end}."
+        f"“{subscription}” is active from {moment_with_zone(subscription.active_from)} on, {end}."
         f" Calls in this period are charged to it. Assigned to it now: {assigned}."
     )
     return [confirmation.effect(sentence, lately)]
@@ -203,7 +204,7 @@ class SubscriptionAdmin(SelectionMixin):
         return "; ".join(
             former.name
             if former.counts_until is None
-            else f"{former.name}, until {former.counts_until:%Y-%m-%d %H:%M} UTC"
+            else f"{former.name}, until {moment_with_zone(former.counts_until)}"
             for former in subscription.former_names()
         )
 

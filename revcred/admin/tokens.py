@@ -24,6 +24,7 @@ from revcred.admin_toolkit.token_pages import (
     token_state_in_words,
 )
 from revcred.models import User, UserToken
+from revcred.time_zones import moment_with_zone
 
 
 class IssueUserTokenForm(BaseIssueTokenForm):
@@ -42,12 +43,12 @@ class IssueUserTokenForm(BaseIssueTokenForm):
     last_day = forms.DateField(
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="The token expires at the end of this day (UTC). Empty: it never does.",
+        help_text="The token expires at the end of this day. Empty: it never does.",
     )
 
     def clean_last_day(self) -> date | None:
         day: date | None = self.cleaned_data["last_day"]
-        if day is not None and not timezone.now().date() <= day < date.max:
+        if day is not None and not timezone.localdate() <= day < date.max:
             message = "This day is over. Choose a later one."
             raise forms.ValidationError(message)
         return day
@@ -55,7 +56,9 @@ class IssueUserTokenForm(BaseIssueTokenForm):
     def perform(self, by: User) -> str:
         data = self.cleaned_data
         last_day = data["last_day"]
-        expires_at = last_day and datetime.combine(last_day + timedelta(days=1), time(), UTC)
+        expires_at = last_day and datetime.combine(
+            last_day + timedelta(days=1), time(), timezone.get_current_timezone()
+        ).astimezone(UTC)
         self.target, self.token = tokens.issue_user_token(
             user=by, name=data["name"], scopes=data["scopes"], by=by, expires_at=expires_at
         )
@@ -76,7 +79,7 @@ class RevokeUserTokenForm(ActionForm):
     def effects(self) -> list[confirmation.Effect]:
         others = self.target.user.tokens.filter(revoked_at=None).exclude(pk=self.target.pk).count()
         used = self.target.last_used_at
-        last = f"It was last used at {used:%Y-%m-%d %H:%M} UTC." if used else "It was never used."
+        last = f"It was last used at {moment_with_zone(used)}." if used else "It was never used."
         return [
             confirmation.Effect(
                 f"Scripts with {self.target} are refused at once. {last} {self.target.user} has"

@@ -30,6 +30,7 @@ from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.filters import ChoiceFilter, MomentFilter, YesNoFilter, moment_filter
 from revcred.admin_toolkit.lists import rows_starting_with
 from revcred.models import Session, Subscriber, User
+from revcred.time_zones import moment_text, moment_with_zone
 
 
 class NewUserForm(generic.ModelForm):
@@ -168,7 +169,7 @@ class SignOutEverywhereForm(ActionForm):
 def _session_in_words(session: Session) -> str:
     return (
         f"{session.browser_in_words}, from {session.address or 'an unknown address'}, since"
-        f" {session.created_at:%Y-%m-%d %H:%M}, last used {session.last_seen_at:%Y-%m-%d %H:%M} UTC"
+        f" {moment_text(session.created_at)}, last used {moment_with_zone(session.last_seen_at)}"
     )
 
 

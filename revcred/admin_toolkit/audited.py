@@ -22,10 +22,15 @@ from revcred import hooks, pasting
 from revcred.admin_toolkit import confirmation, field_changes, stale_saves
 from revcred.admin_toolkit.datetime_field import (
     KeepsMicrosecondsForm,
-    UtcDateTimeField,
-    UtcDateTimeInput,
+    MomentField,
+    MomentInput,
 )
-from revcred.admin_toolkit.filters import FilteredChangeList, TextFilter
+from revcred.admin_toolkit.filters import (
+    FilteredChangeList,
+    MomentFilter,
+    TextFilter,
+    moment_for_address,
+)
 from revcred.admin_toolkit.generic import ModelAdmin, ModelForm
 from revcred.admin_toolkit.json_field import JsonObjectField
 from revcred.admin_toolkit.list_pages import ListPagesMixin
@@ -63,7 +68,7 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
 
     form: type[ModelForm] = KeepsMicrosecondsForm
     formfield_overrides: ClassVar[dict[Any, Any]] = {
-        models.DateTimeField: {"form_class": UtcDateTimeField, "widget": UtcDateTimeInput},
+        models.DateTimeField: {"form_class": MomentField, "widget": MomentInput},
         models.JSONField: {"form_class": JsonObjectField},
     }
     paginator = BoundedPaginator
@@ -161,6 +166,9 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
                 or pasting.any_known_key(values)
             ):
                 del query[name]
+        for each in self._filters_of(request, MomentFilter):
+            if each.parameter_name in query:
+                query[each.parameter_name] = moment_for_address(str(query[each.parameter_name]))
         for name in self._fruitless_key_like_texts(request, query):
             del query[name]
             messages.warning(request, SEARCH_FOUND_NOTHING_MESSAGE)
@@ -176,11 +184,7 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
 
     def _fruitless_key_like_texts(self, request: HttpRequest, typed: QueryDict) -> list[str]:
         """Return the filters whose text may be a key that nobody knows, and is that of no row."""
-        filters: list[Any] = [
-            each
-            for each in self.get_list_filter(request)
-            if isinstance(each, type) and issubclass(each, TextFilter)
-        ]
+        filters = self._filters_of(request, TextFilter)
         rows = self.model._base_manager.all()
         return [
             each.parameter_name
@@ -189,6 +193,14 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
             # A path is longer than a name, and in one piece, too.
             and not text.startswith("/")
             and not each(request, {each.parameter_name: [text]}, self.model, self).finds_any(rows)
+        ]
+
+    def _filters_of(self, request: HttpRequest, kind: type) -> list[Any]:
+        """Return the filters of the list that are of a kind."""
+        return [
+            each
+            for each in self.get_list_filter(request)
+            if isinstance(each, type) and issubclass(each, kind)
         ]
 
     def finds_any(self, term: str) -> bool:

@@ -23,6 +23,7 @@ from revcred import hooks
 from revcred.actions import carrying
 from revcred.hooks import TrialResult
 from revcred.metering_port import RECENT_CALLS_DAYS, Consequences, RecentCalls
+from revcred.time_zones import moment_text, moment_with_zone
 
 CONFIRMED_PARAMETER, BACK_PARAMETER, SEALED_PREFIX = "_confirmed", "_back", "_sealed_"
 UNCARRIED_PARAMETERS = ("csrfmiddlewaretoken", CONFIRMED_PARAMETER, BACK_PARAMETER)
@@ -197,8 +198,8 @@ def recent_calls_in_words(recent_calls: RecentCalls, subject: str = "It") -> str
     since, last_hour = recent_calls.last_day_since, recent_calls.last_hour
     return (
         f"{subject} had {calls} in the last {days} days, {recent_calls.last_day:,} of them in the"
-        f" last 24 hours (since {since:%Y-%m-%d %H:%M}), the latest in the hour from"
-        f" {last_hour:%Y-%m-%d %H:%M} UTC."
+        f" last 24 hours (since {moment_text(since)}), the latest in the hour from"
+        f" {moment_with_zone(last_hour)}."
     )
 
 
@@ -211,7 +212,7 @@ def effect(sentence: str, recent_calls: RecentCalls, subject: str = "It") -> Eff
 def ending_calls_in_words(subject: str, at: datetime, recent_calls: RecentCalls) -> Effect:
     """Return an effect on calls that nobody is charged for from `at` on."""
     return effect(
-        f"From {at:%Y-%m-%d %H:%M} UTC on, calls {subject} are charged to nobody.", recent_calls
+        f"From {moment_with_zone(at)} on, calls {subject} are charged to nobody.", recent_calls
     )
 
 

@@ -5,7 +5,7 @@ Addresses can be shared. What is typed is posted first, so that no key gets into
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, tzinfo
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,7 @@ from psycopg.errors import QueryCanceled
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.pickers import row_picker
 from revcred.postgresql.statement_timeouts import statement_timeout
+from revcred.time_zones import day_text, moment_text, moment_with_zone
 
 MAX_TYPED_CHARACTERS = 300
 MAX_LOOK_MILLISECONDS = 1_000
@@ -52,6 +53,10 @@ class FieldFilter(admin.SimpleListFilter):
     def in_words(self) -> str:
         """Return the value as people read it."""
         return self.value() or ""
+
+    def typed_value(self) -> str | None:
+        """Return the value as people type it."""
+        return self.value()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset if self.value() is None else self.narrow_by_text(queryset)
@@ -147,7 +152,11 @@ class TagFilter(TextFilter):
 
 
 class MomentFilter(FieldFilter):
-    """A filter by a day or moment in UTC: rows whose `lookup` compares to it."""
+    """A filter by a day or moment: rows whose `lookup` compares to it.
+
+    It is typed and shown in the page's zone. The address has it in UTC, so that it means the same
+    to whoever gets the address.
+    """
 
     lookup = ""
 
@@ -163,8 +172,15 @@ class MomentFilter(FieldFilter):
         moment = self.moment()
         if moment is None:
             return f"“{self.value()}”, which is no day such as 2026-11-30"
-        is_day = moment.time() == time.min
-        return f"{moment:%Y-%m-%d}" if is_day else f"{moment:%Y-%m-%d %H:%M} UTC"
+        local = timezone.localtime(moment)
+        return day_text(moment) if local.time() == time.min else moment_with_zone(moment)
+
+    def typed_value(self) -> str | None:
+        moment = self.moment()
+        if moment is None:
+            return self.value()
+        text = moment_text(moment)
+        return text.removesuffix(" 00:00")
 
     def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         moment = self.moment()
@@ -175,9 +191,23 @@ class MomentFilter(FieldFilter):
         return queryset.filter(**{self.lookup: moment})
 
 
-def parse_moment_in_address(text: str | None) -> datetime | None:
-    """Return the moment that a text such as `2026-11-30` or `2026-11-30 14:00` stands for."""
-    text = (text or "").removesuffix("UTC").strip()
+def moment_for_address(typed: str) -> str:
+    """Return what an address has of a moment that was typed in the page's zone."""
+    zone = timezone.get_current_timezone()
+    moment = parse_moment_in_address(typed, zone)
+    if moment is None or timezone.get_current_timezone_name() == "UTC":
+        return typed
+    return f"{moment:%Y-%m-%d %H:%M}" if moment.time() != time.min else f"{moment:%Y-%m-%d}"
+
+
+def parse_moment_in_address(text: str | None, zone: tzinfo = UTC) -> datetime | None:
+    """Return the moment that a text such as `2026-11-30` or `2026-11-30 14:00` stands for.
+
+    `zone`: that of a text that names none.
+    """
+    text = (text or "").strip()
+    if text.endswith("UTC"):
+        text, zone = text.removesuffix("UTC").strip(), UTC
     try:
         moment = parse_datetime(text)
         day = parse_date(text)
@@ -188,7 +218,10 @@ def parse_moment_in_address(text: str | None) -> datetime | None:
         moment = datetime.combine(day, time.min)
     if moment is None:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except OverflowError:  # of the first or the last day of all
+        return None
 
 
 def moment_filter(name: str, label: str, lookup: str) -> type[MomentFilter]:
@@ -243,7 +276,7 @@ class FilterForm(forms.Form):
     """The form of a list's filters."""
 
     def __init__(self, filters: Sequence[FieldFilter]) -> None:
-        chosen = {str(each.parameter_name): each.value() for each in filters}
+        chosen = {str(each.parameter_name): each.typed_value() for each in filters}
         super().__init__(initial=chosen, auto_id="filter-%s", label_suffix="")
         for each in filters:
             field = each.form_field()

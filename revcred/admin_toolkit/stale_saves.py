@@ -17,6 +17,7 @@ from django.http import HttpRequest
 
 from revcred.models import AuditEvent
 from revcred.models.audit import to_audit_json
+from revcred.time_zones import moment_with_zone
 
 VERSION_FIELD = "_version"
 MAX_EVENTS_SEARCHED = 50  # of those since the form was opened
@@ -85,7 +86,7 @@ def _change_in_words(
         changed, rows = event.details.get("changed", {}), event.details.get("rows", [])
         if name in changed or any(name == f"rows of {row['model']}" for row in rows):
             by = event.actor or "revcred"
-            return f"“{label}” was changed by {by} at {event.at:%Y-%m-%d %H:%M:%S} UTC."
+            return f"“{label}” was changed by {by} at {moment_with_zone(event.at, seconds=True)}."
     return f"“{label}” was changed."
 
 

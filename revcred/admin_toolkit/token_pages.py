@@ -11,14 +11,15 @@ from django.template.response import TemplateResponse
 
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.models.tokens import TokenModel
+from revcred.time_zones import moment_with_zone
 
 
 def token_state_in_words(token: TokenModel) -> str:
     """Return name and state of a token, such as `edge, revoked 2026-01-01 08:00 UTC`."""
     name = getattr(token, "name", "") or "unnamed"
     if token.revoked_at:
-        return f"{name}, revoked {token.revoked_at:%Y-%m-%d %H:%M} UTC"
-    used = f"{token.last_used_at:%Y-%m-%d %H:%M} UTC" if token.last_used_at else "never"
+        return f"{name}, revoked {moment_with_zone(token.revoked_at)}"
+    used = moment_with_zone(token.last_used_at) if token.last_used_at else "never"
     return f"{name}, last used {used}"
 
 

@@ -11,6 +11,8 @@ from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from revcred.time_zones import MAX_ZONE_CHARACTERS
+
 ADDRESS_CHANGE_LIFETIME = timedelta(days=3)  # like the link for a forgotten password
 
 
@@ -41,6 +43,14 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     is_active = models.BooleanField(
         "active", default=True, help_text="Switch off instead of deleting a user."
+    )
+    # The database's default is for versions of revcred that do not know the column.
+    time_zone = models.CharField(
+        max_length=MAX_ZONE_CHARACTERS,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="In which pages show the user moments, such as Europe/Berlin. Empty: UTC.",
     )
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
     session_number = models.PositiveIntegerField(

@@ -21,6 +21,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.views.defaults import page_not_found, permission_denied
 from psycopg.errors import QueryCanceled
@@ -30,6 +31,7 @@ from revcred.client_address import answering, is_trusted_proxy
 from revcred.request_id import META_KEY, REQUEST_ID_HEADER, choose_request_id, working_for
 from revcred.runtime.program_paths import accepts_any_host, is_program_path
 from revcred.runtime.schema_version import is_older_than_database
+from revcred.time_zones import time_zone_of
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -305,3 +307,22 @@ class PrivatePagesMiddleware:
         if settings.SESSION_COOKIE_NAME in request.COOKIES and "Cache-Control" not in response:
             add_never_cache_headers(response)
         return response
+
+
+class PageTimeZoneMiddleware:
+    """Shows moments on pages in the time zone of the signed-in person."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        # Without a session nobody is signed in. Programs get and send UTC.
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES or _is_for_programs(request):
+            return self.get_response(request)
+        try:
+            zone = time_zone_of(request.user)
+        except DATABASE_UNAVAILABLE_ERRORS:
+            # Whatever needs the database says so itself.
+            return self.get_response(request)
+        with timezone.override(zone):
+            return self.get_response(request)

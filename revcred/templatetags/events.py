@@ -1,7 +1,7 @@
 """Template filters for audit events."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django import template
@@ -9,6 +9,7 @@ from django import template
 from revcred.actions import undoing
 from revcred.models import AuditEvent
 from revcred.models.audit import REQUEST_ID_DETAIL
+from revcred.time_zones import moment_text
 
 register = template.Library()
 
@@ -88,5 +89,4 @@ def _datetime_or_text(value: str) -> str:
     # A name or id may look like a date; recorded datetimes always have a zone.
     if not moment.tzinfo:
         return value
-    moment = moment.astimezone(UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second else f"{moment:%Y-%m-%d %H:%M}"
+    return moment_text(moment, seconds=bool(moment.second))

@@ -1,9 +1,11 @@
 """Template filters for pages of uploads and for histories."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+
+from revcred.time_zones import moment_text
 
 register = template.Library()
 
@@ -17,10 +19,10 @@ def shown_value(value: Any) -> str:
         return ", ".join(map(str, value))
     if isinstance(value, dict):
         return ", ".join(f"{name}: {shown_value(item)}" for name, item in value.items())
-    return "" if value is None else _utc_moment_or_text(str(value))
+    return "" if value is None else _moment_or_text(str(value))
 
 
-def _utc_moment_or_text(value: str) -> str:
+def _moment_or_text(value: str) -> str:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
@@ -28,7 +30,7 @@ def _utc_moment_or_text(value: str) -> str:
     # Moments of plans always have an offset. What has none is text that only looks like a moment.
     if not moment.tzinfo:
         return value
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}".removesuffix(" 00:00")  # a day was meant
+    return moment_text(moment).removesuffix(" 00:00")  # a day was meant
 
 
 @register.filter

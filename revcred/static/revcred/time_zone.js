@@ -1,0 +1,12 @@
+"use strict";
+// Proposes the browser's time zone to whoever has not chosen one yet.
+(() => {
+  const choice = document.getElementById("id_time_zone");
+  const note = document.getElementById("zone-of-browser");
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (!choice || !note || choice.value || !zone) return;
+  if (![...choice.options].some((option) => option.value === zone)) return;
+  choice.value = zone;
+  note.textContent = `Your browser is set to ${zone}. Save it, or choose another one.`;
+  note.hidden = false;
+})();
