@@ -514,6 +514,8 @@ class QuarantinedAdmin(SelectionMixin, ReceiptModelAdmin):
         OccurredSinceFilter,
         OccurredBeforeFilter,
     )
+    unindexed_parameters = frozenset({"status", "path", "element"})
+    indexed_parameters = frozenset({"group"})
     more_columns = (
         *("received_at", "status", "method", "path", "source_named", "error", "review_note"),
     )

@@ -33,6 +33,8 @@ class UsageAdmin(ReadOnlyModelAdmin):
         HourSinceFilter,
         HourBeforeFilter,
     )
+    unindexed_parameters = frozenset({"product", "element"})
+    indexed_parameters = frozenset({"subscription", "credential", "customer"})
     more_columns = ("product",)
     counted_as = "rows"
     fields = (

@@ -18,6 +18,7 @@ from revcred.admin_toolkit.filters import (
     MomentFilter,
     TextFilter,
     YesNoFilter,
+    has_any,
     moment_filter,
 )
 from revcred.models import (
@@ -108,7 +109,7 @@ class UnusedSinceFilter(MomentFilter):
 
     def narrow(self, queryset: QuerySet[Any], moment: datetime) -> QuerySet[Any]:
         used = KeyUse.objects.filter(external_key__credential=OuterRef("pk"))
-        return queryset.exclude(Exists(used.filter(last_used_at__gte=moment)))
+        return queryset.exclude(has_any(used.filter(last_used_at__gte=moment)))
 
 
 class NeverUsedFilter(YesNoFilter):
@@ -117,7 +118,7 @@ class NeverUsedFilter(YesNoFilter):
     title, parameter_name = "never used", "never_used"
 
     def condition(self, now: datetime) -> Any:
-        return ~Exists(KeyUse.objects.filter(external_key__credential=OuterRef("pk")))
+        return ~has_any(KeyUse.objects.filter(external_key__credential=OuterRef("pk")))
 
 
 class OldKeyFilter(YesNoFilter):
@@ -137,7 +138,7 @@ class ChargedFilter(YesNoFilter):
 
     def condition(self, now: datetime) -> Any:
         active = Assignment.objects.at(now).filter(subscription__in=Subscription.objects.at(now))
-        return Exists(active.filter(credential=OuterRef("pk")))
+        return has_any(active.filter(credential=OuterRef("pk")))
 
 
 ExpiresBeforeFilter = moment_filter("expires_before", "expires before", "expires_at__lt")

@@ -141,6 +141,8 @@ class CredentialAdmin(SelectionMixin):
         OldKeyFilter,
         ChargedFilter,
     )
+    unindexed_parameters = frozenset({"unused_since", "never_used", "charged"})
+    indexed_parameters = frozenset({"customer", "subscription", "holder", "fingerprint"})
     more_columns = ("tags", "expires_at", "public_id", "created_at", "revoked_at")
     search_fields = ("name",)
     search_help_text = (

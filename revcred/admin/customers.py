@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from allauth.account.adapter import get_adapter
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -27,6 +27,7 @@ from revcred.admin_toolkit.filters import (
     LinkedFilter,
     TagFilter,
     YesNoFilter,
+    has_any,
     moment_filter,
 )
 from revcred.admin_toolkit.generic import BaseModelAdmin, ModelForm, TabularInline
@@ -91,8 +92,8 @@ class HasCredentialsFilter(YesNoFilter):
 
     title, parameter_name = "has credentials", "credentials"
 
-    def condition(self, now: datetime) -> Exists:
-        return Exists(Credential.objects.filter(customer=OuterRef("pk"), revoked_at=None))
+    def condition(self, now: datetime) -> Q:
+        return has_any(Credential.objects.filter(customer=OuterRef("pk"), revoked_at=None))
 
 
 class InvitationFilter(ChoiceFilter):
@@ -290,6 +291,7 @@ class CustomerAdmin(MembershipInlineMixin):
     """Customers with their memberships."""
 
     list_display = ("name", "external_key", "suspended_at", "created_at")
+    unindexed_parameters = frozenset({"credentials"})
     more_columns = ("tags", "email_domains", "metadata")
     list_filter = (
         SuspendedFilter,

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -17,7 +17,13 @@ from revcred.admin.selections import ExtendSubscriptionsForm
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm
 from revcred.admin_toolkit.badges import badge
-from revcred.admin_toolkit.filters import ChoiceFilter, LinkedFilter, YesNoFilter, moment_filter
+from revcred.admin_toolkit.filters import (
+    ChoiceFilter,
+    LinkedFilter,
+    YesNoFilter,
+    has_any,
+    moment_filter,
+)
 from revcred.admin_toolkit.generic import ModelForm
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.search import subscription_search_queries
@@ -64,8 +70,8 @@ class HasAssignmentFilter(YesNoFilter):
 
     title, parameter_name = "has a credential", "credential"
 
-    def condition(self, now: datetime) -> Exists:
-        return Exists(Assignment.objects.at(now).filter(subscription=OuterRef("pk")))
+    def condition(self, now: datetime) -> Q:
+        return has_any(Assignment.objects.at(now).filter(subscription=OuterRef("pk")))
 
 
 EndsBeforeFilter = moment_filter("ends_before", "ends before", "active_until__lt")
@@ -180,6 +186,8 @@ class SubscriptionAdmin(SelectionMixin):
         HasQuotaFilter,
         HasAssignmentFilter,
     )
+    unindexed_parameters = frozenset({"credential"})
+    indexed_parameters = frozenset({"customer"})
     more_columns = ("name", "quota", "created_at")
     search_fields = ("external_key", "name")
     search_help_text = "Words of a name or external key, or of its customer's."

@@ -81,6 +81,10 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
     actions = None
     # Sorting by a click would sort the whole table: only the default order has an index.
     sortable_by = ()
+    # Parameters of filters that no index serves, and of those that leave so few rows that these may
+    # be looked at one by one: see `FilteredChangeList`.
+    unindexed_parameters: ClassVar[frozenset[str]] = frozenset()
+    indexed_parameters: ClassVar[frozenset[str]] = frozenset()
     counted_as = ""
     empty_list_text = ""  # shown where the whole list is empty
 

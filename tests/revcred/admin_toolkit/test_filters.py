@@ -178,3 +178,37 @@ def test_a_picker_is_offered_only_to_those_who_may_see_what_it_picks(
 )
 def test_moments_are_days_or_moments_in_utc(text, moment):
     assert parse_moment_in_address(text) == moment
+
+
+# --- Filters without an index ---------------------------------------------------------------------
+
+
+def test_a_list_looks_at_some_rows_where_no_index_serves_its_filter(admin_client, monkeypatch):
+    monkeypatch.setattr(filters, "MAX_ROWS_LOOKED_AT", 2)
+    customer = a_customer()
+    old, middle, new = (a_credential(customer) for _ in range(3))
+    url = reverse("admin:revcred_credential_changelist")
+
+    def shown(query):
+        changelist = admin_client.get(f"{url}?{query}").context["cl"]
+        return [row.pk for row in changelist.result_list], changelist
+
+    found, changelist = shown("never_used=yes")
+    seen = changelist.looked_at
+    assert (found, seen.rows, seen.are_newest) == ([new.pk, middle.pk], 2, True)
+    found, changelist = shown(seen.url_of_older.removeprefix("?"))
+    seen = changelist.looked_at
+    assert (found, seen.rows, seen.url_of_older) == ([old.pk], 1, "")
+
+    # Beside a filter with an index, and for a file, all rows are looked at.
+    assert len(shown(f"never_used=yes&customer={customer.pk}")[0]) == 3
+    file = admin_client.post(f"{url}export/", {"format": "csv", "never_used": "yes"})
+    assert len(b"".join(file).splitlines()) == 4
+    for nonsense in ("", "x", "9" * 30):
+        assert shown(f"never_used=yes&older_than={nonsense}")[0] == [new.pk, middle.pk]
+
+
+def test_every_parameter_that_is_said_to_have_an_index_or_none_is_a_filter():
+    for _, page in lists_with_filters():
+        names = {each.parameter_name for each in page.list_filter}
+        assert page.unindexed_parameters | page.indexed_parameters <= names, page
