@@ -87,12 +87,16 @@ class UndoEventForm(ActionForm):
         users.AddressOfSubscriber: (None, users.AddressOfSubscriber.sentence),
     }
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.obstacle = undoing.undo_obstacle(self.target)
+        self.is_refused = self.obstacle is not None
+
     @property
     def explanation(self) -> str:  # type: ignore[override]
         event: AuditEvent = self.target
-        obstacle = undoing.undo_obstacle(event)
-        if obstacle:
-            return f"This cannot be undone. {obstacle}"
+        if self.is_refused:
+            return f"This cannot be undone. {self.obstacle}"
         by = event.actor or "revcred"
         return (
             f"Restores the values from before “{event}”, by {by} at"
@@ -101,8 +105,8 @@ class UndoEventForm(ActionForm):
         )
 
     def clean(self) -> dict[str, Any]:
-        if obstacle := undoing.undo_obstacle(self.target):
-            self.add_error(None, obstacle)
+        if self.obstacle:
+            self.add_error(None, self.obstacle)
         return super().clean() or self.cleaned_data
 
     def perform(self, by: User) -> str:

@@ -564,10 +564,15 @@ class DeleteMistakeForm(CredentialActionForm):
     is_destructive = True
     field_errors: ClassVar[FieldErrors] = {mistakes.CredentialUsed: (None, "")}
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reason_to_keep = mistakes.reason_to_keep(self.target)
+        self.is_refused = bool(self.reason_to_keep)
+
     @property
     def explanation(self) -> str:  # type: ignore[override]
-        if reason := mistakes.reason_to_keep(self.target):
-            return f"Only a credential that no call came with can be deleted. {reason}"
+        if self.is_refused:
+            return f"Only a credential that no call came with can be deleted. {self.reason_to_keep}"
         return (
             "For a credential that was issued by mistake: no call has come with it. Calls that come"
             " later wait in quarantine under an unknown key. This cannot be undone."

@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
 from revcred import hooks, pasting
-from revcred.actions import credentials, memberships
+from revcred.actions import credentials, memberships, mistakes
 from revcred.admin import leaks
 from revcred.admin.credential_actions import (
     AddAliasForm,
@@ -370,7 +370,7 @@ def credential_page_context(credential: Any) -> dict[str, Any]:
         "state": badge(state.label.lower(), CREDENTIAL_STATE_TONES[state]),
         "is_revoked": state is CredentialState.REVOKED,
         "is_suspended": credential.suspended,
-        "is_unused": not credential.keys.filter(use__isnull=False).exists(),
+        "is_mistake": not mistakes.reason_to_keep(credential),
         "unseen_key": "" if credential.revoked_at else unseen_key_in_words(credential),
         "keys": credential.keys.select_related("gateway", "use")[:MAX_PERIODS_SHOWN],
         "assignments": credential.assignments.select_related("subscription__product")[

@@ -40,13 +40,15 @@ class ActionForm(forms.Form):
 
     `field_errors`: for each error of the action the field to show it at (None: the whole form) and
     the message (empty: the error's own text). `is_destructive`: ask before anything ends, also if
-    no counted call moves. `permission`: the codename's verb, such as change.
+    no counted call moves. `permission`: the codename's verb, such as change. `is_refused`: what the
+    explanation says stands in the way, so that the page has no button.
     """
 
     title: ClassVar[str]
     button: ClassVar[str]
     explanation: ClassVar[str] = ""
     is_destructive: ClassVar[bool] = False
+    is_refused: bool = False
     permission: ClassVar[str] = "change"
     field_errors: ClassVar[FieldErrors] = {}
 

@@ -86,4 +86,6 @@ def test_the_page_of_a_used_one_does_not_offer_it(admin_client, mistake):
     address = reverse("admin:revcred_credential_delete-mistake", args=[mistake.pk])
 
     assert address not in page.content.decode()
-    assert "Only a credential that no call came with" in admin_client.get(address).content.decode()
+    refused = admin_client.get(address).content.decode()
+    assert "Only a credential that no call came with" in refused
+    assert "Delete for good" not in refused
