@@ -121,7 +121,7 @@ class TransactionAdmin(ReceiptModelAdmin):
     def counted(self, row: MeteredCall) -> str:
         return format_elements(row)
 
-    @admin.display(description="", empty_value="")
+    @admin.display(description="kind", empty_value="")
     def kind(self, row: Transaction) -> str | None:
         if row.sign < 0:
             return badge("reversal", "bad")

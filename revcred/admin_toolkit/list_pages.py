@@ -90,7 +90,7 @@ class ListPagesMixin(ModelAdmin):
 
     def _column_label(self, name: str) -> str:
         label: Any = label_for_field(name, self.model, self)
-        return capfirst(str(label)) or "Kind"
+        return capfirst(str(label))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -10,7 +10,7 @@ function nameOf(field) {
 }
 
 function giveNames() {
-  for (const field of document.querySelectorAll("#content-main :is(select, .inline-related input[type=checkbox])")) {
+  for (const field of document.querySelectorAll("#content-main :is(select, .inline-related input:not([type=hidden]), .inline-related textarea)")) {
     const name = nameOf(field);
     if (!name) continue;
     if (!field.labels?.length) field.setAttribute("aria-label", name);
@@ -24,6 +24,18 @@ function giveNames() {
     head.innerHTML = '<span class="unseen">Row</span>';
   }
 }
+
+/* Lets the keys scroll what is wider than its place; a link or a field inside would do so, too. */
+function letKeysScroll() {
+  for (const part of document.querySelectorAll(".scroll")) {
+    const isWider = part.scrollWidth > part.clientWidth;
+    if (isWider && !part.querySelector("a[href], button, input, select, textarea")) part.tabIndex = 0;
+    else part.removeAttribute("tabindex");
+  }
+}
+
+letKeysScroll();
+window.addEventListener("resize", letKeysScroll);
 
 // Django makes its pickers once the page is there, which may be after its load, and more of them when a row is added.
 if (window.django?.jQuery) window.django.jQuery(() => setTimeout(giveNames));
