@@ -335,12 +335,15 @@ STAFF_SECOND_FACTOR = env.str(
 )
 MFA_ADAPTER = "revcred.accounts.second_factor.SealingMfaAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RATE_LIMITS = False  # as ACCOUNT_RATE_LIMITS
 MFA_FORMS = {
     "activate_totp": "revcred.accounts.second_factor_forms.ActivateAppForm",
     "add_webauthn": "revcred.accounts.second_factor_forms.AddPasskeyForm",
     "authenticate": "revcred.accounts.second_factor_forms.SignInCodeForm",
     "authenticate_webauthn": "revcred.accounts.second_factor_forms.SignInPasskeyForm",
     "edit_webauthn": "revcred.accounts.second_factor_forms.RenamePasskeyForm",
+    "login_webauthn": "revcred.accounts.second_factor_forms.PasskeyOnlyForm",
     "reauthenticate": "revcred.accounts.second_factor_forms.ConfirmByCodeForm",
     "reauthenticate_webauthn": "revcred.accounts.second_factor_forms.ConfirmByPasskeyForm",
 }
@@ -478,6 +481,7 @@ LOGGING = {
         # Granian sets up its own, with its own level.
         "_granian": {"handlers": ["console"], "propagate": False},
         "celery": {"level": "WARNING"},
+        "fido2": {"level": "WARNING"},  # else it writes the id of each passkey that is used
         "kombu": {"level": "WARNING"},
     },
 }

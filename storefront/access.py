@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from allauth.account.internal.flows.reauthentication import (
-    did_recently_reauthenticate,
-    reauthenticate_by_password,
-)
+from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from metering.ledger.scope import LedgerScope
 from metering.models import Quarantined, Transaction
@@ -108,12 +108,21 @@ def own_ledger_scope(user: "User") -> LedgerScope:
     )
 
 
-def has_confirmed_password(request: SignedInRequest) -> bool:
-    """Return True if the password was confirmed in this session in the last five minutes.
+def other_confirmations(request: SignedInRequest) -> list[tuple[str, str]]:
+    """Return label and address of each way to confirm who asks, besides the password.
 
-    allauth lets people without a password pass. The storefront does not.
+    Each leads back to the page that is shown.
     """
-    return request.user.has_usable_password() and did_recently_reauthenticate(request)
+    own_types = set(Authenticator.objects.filter(user=request.user).values_list("type", flat=True))
+    back = urlencode({"next": request.path})
+    return [
+        (label, f"{reverse(page)}?{back}")
+        for factor_type, label, page in (
+            (Authenticator.Type.WEBAUTHN, "your passkey", "mfa_reauthenticate_webauthn"),
+            (Authenticator.Type.TOTP, "a code of your app", "mfa_reauthenticate"),
+        )
+        if factor_type in own_types
+    ]
 
 
 def check_may_manage(user: "User", credential: Credential) -> None:

@@ -162,9 +162,10 @@ FUNCTIONS_AND_CLASSES = [
         "revcred/accounts/second_factor.py",
         ("request", "user", "method"),
     ),
-    *(
-        Internal(f"{REAUTHENTICATION_FLOWS}.did_recently_reauthenticate", module, ("request",))
-        for module in ("storefront/access.py", "revcred/accounts/second_factor.py")
+    Internal(
+        f"{REAUTHENTICATION_FLOWS}.did_recently_reauthenticate",
+        "revcred/accounts/second_factor.py",
+        ("request",),
     ),
     Internal(
         f"{REAUTHENTICATION_FLOWS}.reauthenticate_by_password",
@@ -178,6 +179,11 @@ FUNCTIONS_AND_CLASSES = [
             ("email", "prefer_verified"),
         )
         for module in ("revcred/accounts/adapters.py", "revcred/accounts/limits.py")
+    ),
+    Internal(
+        "allauth.mfa.webauthn.internal.auth.extract_user_from_response",
+        "revcred/accounts/second_factor_forms.py",
+        ("response",),
     ),
     Internal(f"{TOTP}.yield_hotp_counters_from_time", "revcred/accounts/second_factor_forms.py"),
     Internal(f"{TOTP}.format_hotp_value", "revcred/accounts/second_factor_forms.py", ("value",)),

@@ -28,6 +28,8 @@ from revcred.runtime.middleware import GetResponse
 # Pages that ask for a password or a code, or send a link. Signing out is none of them.
 LIMITED_URL_NAMES = ("account_", "mfa_")
 UNLIMITED_URL_NAMES = {"account_logout"}
+# Whose GET writes a row, too: the challenge for a passkey is kept in a session.
+URL_NAMES_LIMITED_ON_GET = {"mfa_login_webauthn"}
 MINUTE_SECONDS = 60
 HOUR_SECONDS = 3600
 BUSY_WAIT_SECONDS = 2
@@ -60,7 +62,9 @@ class LimitsMiddleware:
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         name = request.resolver_match.url_name if request.resolver_match else None
-        if request.method != "POST" or name is None or name in UNLIMITED_URL_NAMES:
+        if name is None or name in UNLIMITED_URL_NAMES:
+            return None
+        if request.method != "POST" and name not in URL_NAMES_LIMITED_ON_GET:
             return None
         if not name.startswith(LIMITED_URL_NAMES):
             return None

@@ -1,12 +1,13 @@
 """Second factor at sign-in: who needs one, how it is sealed, and the record of every change.
 
 allauth.mfa does the work: codes of an authenticator app, passkeys, recovery codes. Its sign-in asks
-for the factor of whoever has one. This module adds that staff need one, that a session without the
-factor opens nothing, and that every change is recorded and told by mail.
+for the factor of whoever has one. A passkey that has checked a fingerprint, a face or a PIN is both
+factors at once, so it signs in without a password. This module adds that staff need one, that a
+session without the factor opens nothing, and that every change is recorded and told by mail.
 """
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate
@@ -39,6 +40,10 @@ UNGUARDED_URL_NAMES = {
 
 class SealingMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Seals the secrets that codes are made from under FERNET_KEYS, like all other secrets."""
+
+    error_messages: ClassVar[dict[str, Any]] = DefaultMFAAdapter.error_messages | {
+        "passkey_not_accepted": "This passkey was not accepted. Try again."
+    }
 
     def encrypt(self, text: str) -> str:
         return seal_text(text, to=AUTHENTICATOR_PLACE)
@@ -82,6 +87,17 @@ def was_factor_passed_lately(request: HttpRequest) -> bool:
     since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     records = get_authentication_records(request, request.user)
     return any(record.get("method") == "mfa" and record.get("at", 0) > since for record in records)
+
+
+def was_confirmed_lately(request: HttpRequest) -> bool:
+    """Return True if this session was asked lately who is there: by password, passkey or code.
+
+    Within ACCOUNT_REAUTHENTICATION_TIMEOUT seconds. allauth's own check lets people pass who have
+    nothing to confirm with; this one does not. Signing in is no confirmation.
+    """
+    since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+    records = get_authentication_records(request, request.user)
+    return any(record.get("reauthenticated") and record["at"] > since for record in records)
 
 
 def ask_unless_confirmed_lately(request: HttpRequest) -> HttpResponse | None:

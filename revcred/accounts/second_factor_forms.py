@@ -1,5 +1,6 @@
-"""allauth's forms about the second factor: our texts, each code once, failures on record."""
+"""allauth's forms about passkeys and codes: our texts, each code once, failures on record."""
 
+from contextlib import suppress
 from typing import Any
 
 from allauth.core import context
@@ -10,13 +11,17 @@ from allauth.mfa.totp import forms as totp
 from allauth.mfa.totp.internal import auth as totp_auth
 from allauth.mfa.utils import decrypt
 from allauth.mfa.webauthn import forms as webauthn
+from allauth.mfa.webauthn.internal import auth as webauthn_auth
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError
 from django.db.transaction import atomic
+from fido2.webauthn import AuthenticationResponse
 
 from revcred.accounts.limits import count_code
-from revcred.actions import second_factors
+from revcred.actions import second_factors, sign_ins
+from revcred.client_address import current_address
+from revcred.models import AuditVerb, User
 
 CODE_INPUT_ATTRIBUTES = {
     "autocomplete": "one-time-code",
@@ -112,11 +117,11 @@ class PasskeyAnswerMixin:
     def read(self, reader: Any) -> Any:
         try:
             return reader()
-        except (ValidationError, DatabaseError):
+        except DatabaseError:
             raise
         except Exception as error:
             # The package parses JSON, base64 and CBOR of the caller's, and fails in many ways.
-            raise get_adapter().validation_error("incorrect_code") from error
+            raise get_adapter().validation_error("passkey_not_accepted") from error
 
 
 class AddPasskeyForm(PasskeyAnswerMixin, webauthn.AddWebAuthnForm):  # type: ignore[misc]
@@ -127,6 +132,13 @@ class AddPasskeyForm(PasskeyAnswerMixin, webauthn.AddWebAuthnForm):  # type: ign
         max_length=MAX_PASSKEY_NAME,
         label="Name",
         help_text="Where it is, such as “Work laptop”, so that you can tell several apart.",
+    )
+    passwordless = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Sign in with it alone, without a password",
+        help_text="It then asks for your fingerprint, face or PIN each time. Untick this for a"
+        " security key that has none of these: you use it after your password.",
     )
 
     def clean(self) -> Any:
@@ -149,6 +161,35 @@ class BasePasskeyForm(PasskeyAnswerMixin, webauthn.AuthenticateWebAuthnForm):  #
 
 class SignInPasskeyForm(BasePasskeyForm):
     """Asks for a passkey at sign-in."""
+
+
+class PasskeyOnlyForm(PasskeyAnswerMixin, webauthn.LoginWebAuthnForm):  # type: ignore[misc]
+    """Signs in by a passkey alone, which has to have checked who uses it."""
+
+    def clean_credential(self) -> Authenticator:
+        try:
+            return self.read(self._find)
+        except ValidationError:
+            # No limit of the account counts it: its number is no secret, and could be locked out.
+            sign_ins.record_throttled_event(
+                verb=AuditVerb.SIGN_IN_FAILED, user=self._named_user(), address=current_address()
+            )
+            raise
+
+    def _find(self) -> Authenticator:
+        response = AuthenticationResponse.from_dict(self.cleaned_data["credential"])
+        # Asked for here, too: the challenge may be one that was made for a second factor.
+        if not response.response.authenticator_data.is_user_verified():
+            raise get_adapter().validation_error("passkey_not_accepted")
+        authenticator: Authenticator = super().clean_credential()
+        return authenticator
+
+    def _named_user(self) -> User | None:
+        """Return the user whom the answer names, which proves nothing."""
+        with suppress(Exception):
+            user: User = webauthn_auth.extract_user_from_response(self.cleaned_data["credential"])
+            return user
+        return None
 
 
 class ConfirmByPasskeyForm(BasePasskeyForm):

@@ -40,7 +40,8 @@ def record_factor_added(*, authenticator: Authenticator) -> None:
     """Record and tell that an app, a passkey or a set of recovery codes was added."""
     factor = FACTOR_NAMES[authenticator.type]
     _record_factor_event(AuditVerb.FACTOR_ADDED, authenticator.user, factor=factor)
-    _queue_factor_mail(authenticator.user, "added", factor=factor)
+    signs_in_alone = authenticator.type == AuthenticatorType.WEBAUTHN
+    _queue_factor_mail(authenticator.user, "added", factor=factor, signs_in_alone=signs_in_alone)
 
 
 @atomic

@@ -182,7 +182,7 @@ def _requires_trusted_types(request: HttpRequest) -> bool:
     match = request.resolver_match
     if match is None:
         return False
-    return match.namespace == "storefront" or str(match.url_name).startswith("account_")
+    return match.namespace == "storefront" or str(match.url_name).startswith(("account_", "mfa_"))
 
 
 class BrowserFeaturesMiddleware:

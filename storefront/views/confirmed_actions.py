@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from django.core.exceptions import PermissionDenied
 
+from revcred.accounts.second_factor import was_confirmed_lately
 from revcred.actions.own_credentials import NotAllowed
-from storefront.access import SignedInRequest, confirm_password, has_confirmed_password
+from storefront.access import SignedInRequest, confirm_password
 from storefront.action_forms import ActionForm
 from storefront.forms import ConfirmPasswordForm
 
@@ -32,7 +33,7 @@ def attempt_action(
     PermissionDenied if the role was changed while the page was open.
     """
     is_posted = is_final and request.method == "POST"
-    is_asked = form.is_confirmed_by_password and not has_confirmed_password(request)
+    is_asked = form.is_confirmed_by_password and not was_confirmed_lately(request)
     data = request.POST if is_posted else None
     password = ConfirmPasswordForm(data, user=request.user) if is_asked else None
     if not is_posted or not form.is_valid():

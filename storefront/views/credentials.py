@@ -20,6 +20,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from metering.key_calls import TooManyCalls, count_calls_of_keys
 from metering.verification import figures
+from revcred.accounts.second_factor import was_confirmed_lately
 from revcred.actions import credentials, teams
 from revcred.actions.credential_requests import offered_subscriptions
 from revcred.actions.own_credentials import RESTORABLE_PERIOD
@@ -29,7 +30,6 @@ from storefront.access import (
     SignedInRequest,
     check_may_manage,
     confirm_password,
-    has_confirmed_password,
     never_cached,
     own_credentials,
     own_ledger_scope,
@@ -219,7 +219,7 @@ def _credential_context(
             is_new=new_key is not None,
         ),
         "password": None
-        if has_confirmed_password(request)
+        if was_confirmed_lately(request)
         else ConfirmPasswordForm(user=request.user),
         "assignments": assignments,
         "refused": [
@@ -299,7 +299,7 @@ def reveal_page(
     context = {"credential": found, "key": its_key, "what": "key" if field == "value" else "secret"}
     if request.method == "POST":
         return _confirm_and_reveal(request, its_key, field, context)
-    form = None if has_confirmed_password(request) else ConfirmPasswordForm(user=request.user)
+    form = None if was_confirmed_lately(request) else ConfirmPasswordForm(user=request.user)
     return render(request, "storefront/reveal.html", context | {"form": form})
 
 
@@ -310,7 +310,7 @@ def _confirm_and_reveal(
     context: dict[str, Any],
 ) -> HttpResponse:
     """Reveal if the password is right, or was confirmed lately."""
-    is_asked = not has_confirmed_password(request)
+    is_asked = not was_confirmed_lately(request)
     form = ConfirmPasswordForm(request.POST, user=request.user) if is_asked else None
     if confirm_password(request, form):
         return _reveal(request, key, field, context)

@@ -49,6 +49,7 @@ def key(page):
     options = {
         "protocol": "ctap2",
         "transport": "internal",
+        "hasResidentKey": True,
         "hasUserVerification": True,
         "isUserVerified": True,
         "automaticPresenceSimulation": True,
@@ -71,8 +72,8 @@ def shoot(page, name):
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def give_password(page, user):
-    page.goto("/admin/")
+def give_password(page, user, to="/admin/"):
+    page.goto(to)
     page.get_by_label("Email").fill(user.email)
     page.get_by_label("Password").fill(factories.PASSWORD)
     page.get_by_role("button", name="Sign in").click()
@@ -168,6 +169,39 @@ def test_a_passkey_is_added_and_asked_for(page, key, boss, complaints):
     page.get_by_role("button", name="Remove the passkey").click()
     expect(page.get_by_text("The passkey was removed.")).to_be_visible()
     assert not Authenticator.objects.exists()
+    assert complaints == []
+
+
+def test_a_subscriber_signs_in_and_reveals_with_a_passkey_alone(page, key, complaints):
+    ada = factories.a_subscriber(factories.a_customer(), email="ada@example.com")
+    credential = factories.a_credential(ada.customers.get(), key="a-key-of-ada-7x4k", holders=[ada])
+    page.goto("/account/login/")
+    shoot(page, "13-entrance")
+    give_password(page, ada.user, "/account/2fa/webauthn/add/")
+    confirm(page)
+    expect(page.get_by_label("without a password")).to_be_checked()
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
+    page.context.clear_cookies()
+
+    page.goto(f"/credentials/{credential.pk}/")
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page).to_have_url(re.compile(rf"/credentials/{credential.pk}/$"))
+    page.get_by_role("link", name="Reveal").first.click()
+    shoot(page, "14-reveal")
+    page.get_by_role("link", name="your passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page).to_have_url(re.compile(rf"/credentials/{credential.pk}/$"))
+    page.get_by_role("link", name="Reveal").first.click()
+    page.get_by_role("button", name="Reveal").click()
+    expect(page.get_by_text("a-key-of-ada-7x4k")).to_be_visible()
+
+    page.context.clear_cookies()
+    page.goto("/account/login/")
+    key.send("WebAuthn.disable")
+    page.evaluate("() => { navigator.credentials.get = () => Promise.reject(new Error()) }")
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_text("The passkey was not used.")).to_be_visible()
     assert complaints == []
 
 

@@ -17,7 +17,14 @@ from revcred.crypto import CannotUnseal
 from revcred.models import AuditEvent, FailedSignIns, OutgoingMail
 from revcred.runtime import preflight
 from tests import factories
-from tests.second_factors import App, an_app, give_password, recovery_codes, sign_in_with
+from tests.second_factors import (
+    App,
+    Passkey,
+    an_app,
+    give_password,
+    recovery_codes,
+    sign_in_with,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -239,6 +246,77 @@ def test_a_passkey_that_fails_is_on_record(client, boss, app):
     assert events(boss)[-1][:2] == ("factor_failed", "")
 
 
+# --- By a passkey alone ---------------------------------------------------------------------------
+
+PASSKEY_SIGN_IN = reverse("mfa_login_webauthn")
+
+
+def a_challenge(client):
+    answer = client.get(PASSKEY_SIGN_IN, headers={"Accept": "application/json"}, secure=True)
+    return answer.json()["request_options"]["publicKey"]["challenge"]
+
+
+def sign_in_by_passkey(client, answer):
+    return client.post(PASSKEY_SIGN_IN, {"credential": answer, "next": INDEX}, secure=True)
+
+
+def test_a_passkey_alone_is_both_factors(client, boss, app):
+    passkey = Passkey(boss)
+    answer = passkey.answer(a_challenge(client))
+
+    signed_in = sign_in_by_passkey(client, answer)
+
+    assert signed_in["Location"] == INDEX
+    assert client.get(INDEX).status_code == 200
+    assert AuditEvent.objects.filter(verb="signed_in", actor=boss.email).count() == 1
+    # Neither this browser nor another one signs in with the same answer again.
+    for replaying in (client, type(client)()):
+        replaying.logout()
+        sign_in_by_passkey(replaying, answer)
+        a_challenge(replaying)
+        sign_in_by_passkey(replaying, answer)
+        assert "_auth_user_id" not in replaying.session
+
+
+def test_a_found_security_key_alone_signs_nobody_in(client, boss):
+    """Also not with the challenge that a stranger was given after the password of the own login."""
+    passkey, stranger = Passkey(boss), factories.a_user()
+    Passkey(stranger)
+    client.post(
+        reverse("account_login"),
+        {"login": stranger.email, "password": factories.PASSWORD},
+        secure=True,
+    )
+    options = client.get(AUTHENTICATE, secure=True).context["js_data"]["request_options"]
+    session = client.session
+    del session["account_login"]  # as after a quarter of an hour
+    session.save()
+
+    answer = passkey.answer(options["publicKey"]["challenge"], verified=False)
+    sign_in_by_passkey(client, answer)
+
+    assert "_auth_user_id" not in client.session
+    assert AuditEvent.objects.about(boss).filter(verb="sign_in_failed").exists()
+
+
+def test_a_passkey_of_nobody_or_of_a_login_that_is_off_opens_nothing(client, boss):
+    boss.is_active = False
+    boss.save()
+    for answer in (Passkey(boss).answer(a_challenge(client)), *MALFORMED):
+        sign_in_by_passkey(client, answer)
+        assert "_auth_user_id" not in client.session
+
+
+def test_challenges_are_limited_by_address(client, settings):
+    settings.SIGN_IN_ATTEMPTS_PER_ADDRESS = 2
+
+    answers = [
+        client.get(PASSKEY_SIGN_IN, headers={"Accept": "application/json"}) for _ in range(3)
+    ]
+
+    assert [each.status_code for each in answers] == [200, 200, 429]
+
+
 # --- No way around --------------------------------------------------------------------------------
 
 
@@ -303,7 +381,12 @@ def test_all_pages_about_factors_are_named_above():
         if each.name == "parametrize"
     ]
     of_one_passkey = {"mfa_edit_webauthn", "mfa_remove_webauthn"}  # behind its number
-    ways_in = {"mfa_authenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn"}
+    ways_in = {
+        "mfa_authenticate",
+        "mfa_reauthenticate",
+        "mfa_reauthenticate_webauthn",
+        "mfa_login_webauthn",
+    }
     assert set(names(urlpatterns)) == set(marked.args[1]) | of_one_passkey | ways_in
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from revcred.actions import credentials
 from revcred.models import AuditEvent, Membership
 from tests import factories
+from tests.second_factors import Passkey
 
 KEY, SECRET = "canary-key-that-sings-K9w2", "canary-secret-that-sings-S7x4"
 RIGHT, WRONG = {"password": factories.PASSWORD}, {"password": "not it"}
@@ -108,6 +109,31 @@ def test_a_confirmation_is_the_sessions_own(browser, credential, ada, sign_in):
     browser.post(url_of(credential), RIGHT)
 
     assert sign_in(ada).post(url_of(credential)).status_code == 403
+
+
+def test_a_passkey_confirms_in_place_of_the_password(browser, credential, ada):
+    passkey = Passkey(ada.user)
+    ada.user.set_unusable_password()
+    ada.user.save()
+    browser.force_login(ada.user)
+    asked = browser.get(url_of(credential)).content.decode()
+    way = f"{reverse('mfa_reauthenticate_webauthn')}?next="
+    assert way in asked
+    assert browser.post(url_of(credential)).status_code == 403
+
+    # The factor that opens the session is asked for like any other, and it is fresh.
+    page = browser.get(way + url_of(credential), secure=True)
+    challenge = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
+    back = browser.post(
+        reverse("mfa_reauthenticate_webauthn"),
+        {"credential": passkey.answer(challenge), "next": url_of(credential)},
+        secure=True,
+    )
+
+    assert back["Location"] == url_of(credential)
+    assert KEY in browser.post(url_of(credential)).content.decode()
+    make_older(browser, seconds=301)
+    assert browser.post(url_of(credential)).status_code == 403
 
 
 def test_whoever_has_no_password_is_never_let_through(browser, credential, ada):
