@@ -283,6 +283,8 @@ ACCOUNT_ADAPTER = "revcred.accounts.adapters.InvitationOnlyAdapter"
 ACCOUNT_FORMS = {
     "reset_password": "revcred.accounts.adapters.ForgottenPasswordForm",
     "change_password": "revcred.accounts.adapters.OwnPasswordForm",
+    "request_login_code": "revcred.accounts.adapters.AskForCodeForm",
+    "confirm_login_code": "revcred.accounts.adapters.MailedCodeForm",
 }
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
@@ -296,6 +298,10 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_MAX_EMAIL_ADDRESSES = 1  # the one that was invited; only an admin changes it
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # no mail to whatever address somebody types
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds that a confirmed password lasts
+# Subscribers may sign in by a code that is sent to their address.
+ACCOUNT_LOGIN_BY_CODE_ENABLED = env.bool("SIGN_IN_CODES", default=True)
+ACCOUNT_LOGIN_BY_CODE_TIMEOUT = 600  # seconds
+ACCOUNT_LOGIN_BY_CODE_MAX_ATTEMPTS = 3  # of typing a code, then another has to be sent
 ACCOUNT_RATE_LIMITS = False  # counted by revcred.accounts.limits: a cache forgets when it is full
 # Passwords, codes or links that may be asked for within these seconds at one account from one
 # network. Then there is a pause of as many seconds; further failures double it, up to the maximum.

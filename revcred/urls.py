@@ -8,6 +8,8 @@ from revcred.accounts import looking, pages
 from revcred.runtime.health import healthz, readyz
 
 account_urlpatterns = [
+    path("login/code/", pages.AskForCodeView.as_view(), name="account_request_login_code"),
+    path("login/code/confirm/", pages.MailedCodeView.as_view(), name="account_confirm_login_code"),
     path(
         "password/change/", pages.AtomicPasswordChangeView.as_view(), name="account_change_password"
     ),

@@ -4,7 +4,12 @@ from typing import Any
 
 from allauth.account import signals
 from allauth.account.adapter import DefaultAccountAdapter, get_adapter
-from allauth.account.forms import ChangePasswordForm, ResetPasswordForm
+from allauth.account.forms import (
+    ChangePasswordForm,
+    ConfirmLoginCodeForm,
+    RequestLoginCodeForm,
+    ResetPasswordForm,
+)
 from allauth.account.internal.userkit import filter_users_by_email
 from allauth.account.utils import user_pk_to_url_str
 from allauth.core import context as current
@@ -13,12 +18,13 @@ from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.exceptions import PermissionDenied
 from django.db.transaction import atomic, set_rollback
 from django.dispatch import receiver
+from django.forms import CharField, TextInput
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from revcred.accounts.devices import remember_device
 from revcred.accounts.hashers import HashersBusy
-from revcred.accounts.limits import count_reset, count_sign_in
+from revcred.accounts.limits import count_mailed_code, count_reset, count_sign_in
 from revcred.actions import sign_ins
 from revcred.actions.token_revocation import revoke_all_tokens
 from revcred.client_address import client_address
@@ -27,6 +33,7 @@ from revcred.models.sessions import end_all_sessions
 from revcred.outbox import absolute_url, queue_mail
 
 PASSWORD_RESET_MAIL = "account/email/password_reset_key"  # noqa: S105 - a template
+MAILED_CODE_MAIL = "account/email/login_code"
 
 
 class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -108,8 +115,44 @@ class ForgottenPasswordForm(ResetPasswordForm):  # type: ignore[misc]
         count_reset(self.cleaned_data["email"])
         if not self.users:
             _record_throttled_by_email(AuditVerb.RESET_ASKED, request, None)
-            _queue_and_discard_mail(self.cleaned_data["email"])
+            _queue_and_discard_reset_mail(self.cleaned_data["email"])
         return str(super().save(request, **kwargs))
+
+
+class AskForCodeForm(RequestLoginCodeForm):  # type: ignore[misc]
+    """Asks for the address to which a sign-in code is sent, if a subscriber has it.
+
+    Staff sign in by stronger ways. They, and addresses that nobody signs in with, get the same
+    answer, and no mail.
+    """
+
+    _user: User | None  # whom the code is sent to
+
+    def clean_email(self) -> str:
+        email: str = super().clean_email()
+        count_mailed_code(email)
+        if self._user is not None and self._user.is_staff:
+            self._user = None
+        return email
+
+    def record(self) -> None:
+        """Record the request, and do for nobody what a mail would take."""
+        user, address = self._user, client_ip(current.request)
+        sign_ins.record_throttled_event(verb=AuditVerb.CODE_ASKED, user=user, address=address)
+        if user is None:
+            code = get_adapter().generate_login_code()
+            _queue_and_discard_mail(MAILED_CODE_MAIL, self.cleaned_data["email"], {"code": code})
+
+
+class MailedCodeForm(ConfirmLoginCodeForm):  # type: ignore[misc]
+    """Asks for the code that was sent."""
+
+    code = CharField(
+        label="Code from the mail",
+        max_length=20,
+        widget=TextInput(attrs={"autocomplete": "one-time-code", "autofocus": True}),
+        help_text="Eight letters. Capital or small, with or without the hyphen.",
+    )
 
 
 class OwnPasswordForm(ChangePasswordForm):  # type: ignore[misc]
@@ -123,15 +166,19 @@ class OwnPasswordForm(ChangePasswordForm):  # type: ignore[misc]
         return password
 
 
-@atomic
-def _queue_and_discard_mail(email: str) -> None:
-    """Do what a mail would take and roll it back, so that the time tells of no account."""
+def _queue_and_discard_reset_mail(email: str) -> None:
     nobody = User(pk=0, email=email)
     # Not allauth's generator, which would give nobody an address of their own first.
     key = f"{user_pk_to_url_str(nobody)}-{PasswordResetTokenGenerator().make_token(nobody)}"
     url = get_adapter().get_reset_password_from_key_url(key)
     context = {"user": nobody, "password_reset_url": url}
-    queue_mail(PASSWORD_RESET_MAIL, email, context)
+    _queue_and_discard_mail(PASSWORD_RESET_MAIL, email, context)
+
+
+@atomic
+def _queue_and_discard_mail(template_prefix: str, email: str, context: dict[str, Any]) -> None:
+    """Do what a mail would take and roll it back, so that the time tells of no account."""
+    queue_mail(template_prefix, email, context)
     set_rollback(rollback=True)
 
 

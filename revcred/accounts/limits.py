@@ -30,6 +30,10 @@ LIMITED_URL_NAMES = ("account_", "mfa_")
 UNLIMITED_URL_NAMES = {"account_logout"}
 # Whose GET writes a row, too: the challenge for a passkey is kept in a session.
 URL_NAMES_LIMITED_ON_GET = {"mfa_login_webauthn"}
+LIMITED_VERBS = {
+    "account_reset_password": AuditVerb.RESET_LIMITED,
+    "account_request_login_code": AuditVerb.CODE_LIMITED,
+}
 MINUTE_SECONDS = 60
 HOUR_SECONDS = 3600
 BUSY_WAIT_SECONDS = 2
@@ -72,8 +76,7 @@ class LimitsMiddleware:
         try:
             count_attempt(limit, _client())
         except LimitReached as reached:
-            is_reset = name == "account_reset_password"
-            verb = AuditVerb.RESET_LIMITED if is_reset else AuditVerb.SIGN_IN_LIMITED
+            verb = LIMITED_VERBS.get(name, AuditVerb.SIGN_IN_LIMITED)
             user = request.user if isinstance(request.user, User) else None
             return too_many_attempts_page(
                 request, TooManyAttempts(verb, reached.wait_seconds, user)
@@ -99,6 +102,11 @@ def count_sign_in(request: HttpRequest, email: str) -> CountedAttempt:
 def count_reset(email: str) -> None:
     """Count a request for a link to set a new password. Raises TooManyAttempts."""
     _count_at_account("reset", email, _user_with_address(email), AuditVerb.RESET_LIMITED)
+
+
+def count_mailed_code(email: str) -> None:
+    """Count a request for a sign-in code by mail. Raises TooManyAttempts."""
+    _count_at_account("mailed code", email, _user_with_address(email), AuditVerb.CODE_LIMITED)
 
 
 def count_code(request: HttpRequest, user: User) -> CountedAttempt:

@@ -12,12 +12,13 @@ from allauth.account.decorators import reauthentication_required
 from allauth.account.fields import PasswordField
 from allauth.account.forms import SetPasswordForm
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core import signing
 from django.db.models import QuerySet
 from django.db.transaction import atomic
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -27,9 +28,10 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from revcred.accounts import devices
-from revcred.actions import addresses, sessions, subscribers
+from revcred.actions import addresses, sessions, sign_ins, subscribers
 from revcred.actions.users import LoginActionError
-from revcred.models import Session, User
+from revcred.client_address import current_address
+from revcred.models import AuditVerb, Session, User
 from revcred.time_zones import time_zone_names
 
 # Each names its token in the session, and the URL of its page.
@@ -61,6 +63,35 @@ class AtomicPasswordResetView(views.PasswordResetFromKeyView):  # type: ignore[m
     """Set a password by link, record it and queue the mail about it in one transaction."""
 
     form_valid = atomic(views.PasswordResetFromKeyView.form_valid)
+
+
+class AskForCodeView(views.RequestLoginCodeView):  # type: ignore[misc]
+    """Record the request for a sign-in code and queue the mail in one transaction."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not settings.ACCOUNT_LOGIN_BY_CODE_ENABLED:
+            raise Http404
+        response: HttpResponse = super().dispatch(request, *args, **kwargs)
+        return response
+
+    @atomic
+    def form_valid(self, form: Any) -> HttpResponse:
+        form.record()
+        response: HttpResponse = super().form_valid(form)
+        return response
+
+
+class MailedCodeView(views.ConfirmLoginCodeView):  # type: ignore[misc]
+    """Sign in by the code that was sent, and record a wrong one."""
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        sign_ins.record_throttled_event(
+            verb=AuditVerb.SIGN_IN_FAILED,
+            user=self.stage.login.user,  # None if no code was sent
+            address=current_address(),
+        )
+        response: HttpResponse = super().form_invalid(form)
+        return response
 
 
 class PasswordForm(forms.Form):

@@ -25,6 +25,8 @@ THROTTLED_VERBS = (
     AuditVerb.SIGN_IN_LIMITED,
     AuditVerb.RESET_ASKED,
     AuditVerb.RESET_LIMITED,
+    AuditVerb.CODE_ASKED,
+    AuditVerb.CODE_LIMITED,
     AuditVerb.FACTOR_FAILED,
     AuditVerb.FACTOR_LIMITED,
 )

@@ -117,6 +117,8 @@ class AuditVerb(models.TextChoices):
     SIGNED_OUT_EVERYWHERE = "signed_out_all", "Signed out everywhere"
     RESET_ASKED = "reset_asked", "Link for a new password sent"
     RESET_LIMITED = "reset_limited", "Link refused, too many requests"
+    CODE_ASKED = "code_asked", "Sign-in code sent"
+    CODE_LIMITED = "code_limited", "Sign-in code refused, too many requests"
     PASSWORD_RESET = "password_reset", "Password set by link"
     PASSWORD_CHANGED = "password_changed", "Password changed"
     ADDRESS_ASKED = "address_asked", "New address asked for"

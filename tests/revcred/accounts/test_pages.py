@@ -13,9 +13,10 @@ from django.urls import reverse
 from django.views.defaults import server_error
 
 from revcred.actions import subscribers
-from revcred.models import OutgoingMail, Subscriber
+from revcred.models import AuditEvent, FailedSignIns, OutgoingMail, Subscriber
 from revcred.runtime.middleware import database_unavailable_response
 from tests import factories
+from tests.second_factors import an_app
 
 NEW_PASSWORD = "another staple for a horse"
 
@@ -158,6 +159,78 @@ def test_an_address_nobody_has_takes_the_same_work(client):
     assert known == unknown
     assert known["INSERT"] >= 2
     assert OutgoingMail.objects.count() == 1
+
+
+CODE, ENTER_CODE = reverse("account_request_login_code"), reverse("account_confirm_login_code")
+
+
+def code_in(sent):
+    return re.search(r"\b[A-Z]{4}-[A-Z]{4}\b", sent.body)[0]
+
+
+@pytest.mark.django_db
+def test_a_mailed_code_signs_in_once_where_it_was_asked_for(client, sent_mail):
+    ada = factories.a_subscriber(factories.a_customer(), email="ada@example.com")
+    asked = client.post(CODE, {"email": "Ada@Example.com", "next": "/calls/"})
+    code = code_in(sent_mail()[0])
+    stranger = type(client)()
+    stranger.post(CODE, {"email": "nobody@example.com"})
+    stranger.post(ENTER_CODE, {"code": code})
+    assert "_auth_user_id" not in stranger.session
+
+    wrong = client.post(asked["Location"], {"code": "BBBB-BBBB"})
+    assert "Incorrect code" in text_of(wrong)
+    right = client.post(asked["Location"], {"code": code.lower()})
+
+    assert right["Location"] == "/calls/"
+    assert client.session["_auth_user_id"] == str(ada.user.pk)
+    assert code not in str(list(AuditEvent.objects.values_list("details", flat=True)))
+    verbs = AuditEvent.objects.about(ada.user).values_list("verb", flat=True)
+    assert set(verbs) == {"code_asked", "sign_in_failed", "signed_in"}
+    client.logout()
+    client.post(ENTER_CODE, {"code": code})
+    assert "_auth_user_id" not in client.session
+
+
+@pytest.mark.django_db
+def test_whom_no_code_is_mailed_gets_the_same_answer_for_the_same_work(client, sent_mail):
+    known = factories.a_subscriber(factories.a_customer()).user
+    staff = factories.a_user(is_staff=True)
+    off = factories.a_subscriber(factories.a_customer()).user
+    off.is_active = False
+    off.save()
+
+    def ask(email):
+        FailedSignIns.objects.all().delete()  # as if a minute had passed
+        browser = type(client)()
+        with CaptureQueriesContext(connection) as queries:
+            answer = browser.post(CODE, {"email": email})
+        said = (query["sql"].split()[0] for query in queries.captured_queries)
+        writes = Counter(word for word in said if word in ("INSERT", "UPDATE"))
+        wrong = browser.post(answer["Location"], {"code": "BBBB-BBBB"})
+        shown = re.sub(r'value="[^"]{64}"', "", text_of(wrong))
+        return answer.status_code, answer["Location"], writes, wrong.status_code, shown
+
+    answers = [ask(each) for each in (known.email, staff.email, off.email, "nobody@example.com")]
+
+    assert answers[1:] == answers[:1] * 3
+    assert [each.to for each in sent_mail()] == [[known.email]]
+
+
+@pytest.mark.django_db
+def test_codes_are_limited_and_ask_for_the_factor_and_can_be_off(client, sent_mail, settings):
+    ada = factories.a_subscriber(factories.a_customer()).user
+    an_app(ada)
+    statuses = [type(client)().post(CODE, {"email": ada.email}).status_code for _ in range(6)]
+    assert statuses == [302] * 5 + [429]
+    client.post(CODE, {"email": ada.email}, REMOTE_ADDR="203.0.113.9")
+    answer = client.post(ENTER_CODE, {"code": code_in(sent_mail()[-1])})
+    assert answer["Location"] == reverse("mfa_authenticate")
+
+    settings.ACCOUNT_LOGIN_BY_CODE_ENABLED = False
+    other = type(client)()
+    assert CODE not in other.get(reverse("account_login")).content.decode()
+    assert other.post(CODE, {"email": ada.email}).status_code == 404
 
 
 def test_an_invitation_leads_to_a_password_and_in(client, db, sent_mail):
