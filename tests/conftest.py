@@ -1,4 +1,5 @@
 import gc
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from django.core import mail
 from django.db import connection
 from django.test import Client
+from hypothesis import HealthCheck, settings
 
 from metering.api import authentication, backlog, pipeline
 from metering.api.revenium import keys
@@ -31,6 +33,18 @@ LONG_MODULES = {
     "tests/revcred/admin/test_takeover.py",
     "tests/revcred/uploads/test_same_as_actions.py",
 }
+
+
+# Generated cases are the same in every run, so that none fails by chance beside somebody's change:
+# HYPOTHESIS_PROFILE=random looks for new ones. A busy machine is no failure.
+for name, is_random in (("same", False), ("random", True)):
+    settings.register_profile(
+        name,
+        derandomize=not is_random,
+        deadline=None,
+        suppress_health_check=[*HealthCheck],
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -53,6 +53,7 @@ WHERE = {
     "metadata": lambda said: {"headers": [{"authorization": said}], said: said},
     "elements": lambda said: {said[:100]: 1},
 }
+MAX_PAGES = 50  # of one person; pages are looked at in the process as well, and more of them
 
 SEED = f"""
 from revcred.actions import credentials
@@ -97,7 +98,7 @@ class Browser:
     def every_page(self):
         """What links from the first page lead to, and what those lead to."""
         pages, next_paths = {}, ["/", "/admin/"]
-        while next_paths and len(pages) < 120:
+        while next_paths and len(pages) < MAX_PAGES:
             path = next_paths.pop(0)
             pages[path] = self.get(path)
             for link in re.findall(r'href="(/[^"#]*)"', html.unescape(pages[path])):

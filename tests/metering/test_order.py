@@ -16,7 +16,7 @@ from unittest.mock import patch
 from django.db import connection
 from django.db.models import Sum
 from django.db.transaction import atomic, set_rollback
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -594,11 +594,9 @@ def test_order_does_not_matter(db, request, capsys):
     chosen = settings(
         max_examples=max(1, steps // STEPS_OF_AN_EXAMPLE),
         stateful_step_count=STEPS_OF_AN_EXAMPLE,
-        deadline=None,
         database=None,
         report_multiple_bugs=False,
         phases=[Phase.generate],  # to shrink takes longer than to look
-        suppress_health_check=list(HealthCheck),
     )
     began = monotonic()
     run_state_machine_as_test(seed(start)(Order), settings=chosen)

@@ -2,7 +2,7 @@
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from requests import Request
 
 from tests.metering.api.documented import schema
@@ -14,13 +14,7 @@ documented = schemathesis.openapi.from_dict(schema(), config=few)
 @pytest.mark.django_db
 @pytest.mark.filterwarnings("ignore:Skipped test cases with unsupported payload media types")
 @documented.parametrize()
-@settings(
-    max_examples=8,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(max_examples=8)
 def test_the_answer_is_documented(case, client, token):
     asked = Request(**case.as_transport_kwargs("http://testserver")).prepare()
     headers = {name: value for name, value in asked.headers.items() if name != "Authorization"}

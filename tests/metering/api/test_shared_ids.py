@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metering.api import authentication
@@ -159,7 +159,7 @@ def test_an_id_of_one_call_has_no_others(send, client, token, credential):
     assert SeenTransaction.objects.get().shared_id is None
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(

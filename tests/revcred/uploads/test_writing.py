@@ -108,7 +108,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(
 ) | st.sampled_from(["=", "'", "'=", '"', "\r\n", "|", "_x000D_", "\ufeff", "0012", " x "])
 
 
-@settings(max_examples=20, deadline=None)  # a process for each workbook
+@settings(max_examples=20)  # a process for each workbook
 @pytest.mark.parametrize("form", ListFormat)
 @given(rows=st.lists(st.lists(cells, min_size=3, max_size=3), min_size=1, max_size=20))
 def test_whatever_stands_in_a_list_comes_back_as_it_was(tmp_path_factory, form, rows):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -227,7 +227,7 @@ def test_the_gateway_s_page_names_elements(counted, configured):
     assert counted(logs(record(said), record({"ClientPort": 1}))) == [{"calls": 1, "Duration": 7}]
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
@@ -332,7 +332,7 @@ def as_any_value(said):
     return {"stringValue": said}
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200)
 @given(
     # Usage that is no number rejects its record, so that nothing of it is kept at all.
     st.dictionaries(
@@ -370,7 +370,7 @@ DECISIVE_FIELDS = (
 
 
 @pytest.mark.parametrize("door", ["completions", "images", "audio", "video", "tool"])
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         NAMES.filter(

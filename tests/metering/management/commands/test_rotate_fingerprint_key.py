@@ -232,7 +232,8 @@ def test_a_process_that_has_not_read_of_a_move_refuses_no_token(gateway, exchang
         assert model.objects.valid().of(token).exists()
 
 
-def test_a_token_of_a_process_that_was_late_is_moved_too(gateway, exchange):
+def test_a_token_of_a_process_that_was_late_is_moved_too(gateway, exchange, monkeypatch):
+    monkeypatch.setattr(fingerprint_rotation, "REFRESH_SECONDS", 60)  # not beside our own
     resolver = exchange()
     _, late = GatewayToken.issue(gateway, name="x", scopes=[])
     began = timezone.now() - timedelta(minutes=1)
