@@ -13,8 +13,9 @@ from metering.api import authentication, backlog, pipeline
 from metering.api.revenium import keys
 from metering.api.verification import views as checks
 from revcred import outbox, request_id
+from revcred.appearance import appearance_cache
 from revcred.launcher.postgresql import APPLICATION_USER
-from revcred.models import Subscriber, User
+from revcred.models import Appearance, Subscriber, User
 from tests.emptying import quick_flush
 from tests.stores import MIGRATED_DATABASE
 
@@ -99,6 +100,7 @@ def _quick_passwords(settings: Any) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_remembered_between_tests() -> Iterator[None]:
     """A token admitted in one test is not in the next one's database."""
+    appearance_cache.keep(Appearance())
     yield
     authentication.forget_admissions()
     request_id.end_task()

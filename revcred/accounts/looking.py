@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 
 from revcred.actions import looking
 from revcred.models import Subscriber, User
+from revcred.runtime.middleware import DATABASE_UNAVAILABLE_ERRORS, database_unavailable_response
 
 LOOK_PERIOD = timedelta(minutes=30)
 SESSION_ENTRY = "look_as_subscriber"
@@ -59,10 +60,17 @@ class LookAsSubscriberMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return self.get_response(request)
 
-    def process_view(self, request: HttpRequest, *view: Any) -> None:
+    def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         match = request.resolver_match
         if match is None or match.namespace != "storefront":
-            return
+            return None
+        try:
+            self._look(request, str(match.url_name))
+        except DATABASE_UNAVAILABLE_ERRORS:
+            return database_unavailable_response(request)
+        return None
+
+    def _look(self, request: HttpRequest, url_name: str) -> None:
         user: Any = request.user
         if not user.is_staff or SESSION_ENTRY not in request.session:
             return
@@ -75,5 +83,5 @@ class LookAsSubscriberMiddleware:
             return
         request.look = {"by": user, "until": until}  # type: ignore[attr-defined] # for templates
         request.user = login
-        if request.method not in READ_METHODS or str(match.url_name).startswith("reveal_"):
+        if request.method not in READ_METHODS or url_name.startswith("reveal_"):
             raise PermissionDenied(READ_ONLY_MESSAGE)

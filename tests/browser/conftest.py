@@ -1,4 +1,4 @@
-"""One Chromium for all tests here; each test has a context of its own in it."""
+"""One Chromium for all tests of a module; each test has a context of its own in it."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(missing)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def _running_chromium():
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         # Playwright runs an event loop in this thread, which makes Django suspicious.

@@ -1,7 +1,9 @@
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError, connection
 from django.urls import reverse
 
+from revcred.appearance import MAX_AGE_SECONDS, appearance_cache
 from revcred.models import Appearance, AuditEvent, AuditVerb
 from tests.confirming import post
 
@@ -55,11 +57,29 @@ def test_what_is_set_is_on_pages_of_subscribers_and_on_record(admin_client, clie
 
 def test_the_policy_allows_no_styles_in_pages(client, page):
     Appearance.objects.update(accent="#5b21b6")
+    appearance_cache.forget()
 
     response = client.get(reverse(SIGN_IN))
 
     assert "style-src 'self';" in response["Content-Security-Policy"] + ";"
     assert "<style" not in response.content.decode()
+
+
+def test_pages_have_the_looks_that_were_read_last_while_the_database_is_away(page):
+    Appearance.objects.update(name="Fleet & Maps")
+    appearance_cache.forget()
+    assert appearance_cache.get().shown_name == "Fleet & Maps"
+
+    appearance_cache._read_at = -MAX_AGE_SECONDS
+    with connection.execute_wrapper(database_is_away):
+        assert appearance_cache.get().shown_name == "Fleet & Maps"
+    appearance_cache.forget()
+    with connection.execute_wrapper(database_is_away):
+        assert appearance_cache.get().shown_name == "revcred"
+
+
+def database_is_away(*_):
+    raise OperationalError
 
 
 def test_an_older_address_is_kept_by_nobody(client, page):

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.urls import reverse
 
 from metering.quarantine import reattribution
-from revcred.models import AuditEvent, Customer, Membership, Source, Subscriber
+from revcred.models import Appearance, AuditEvent, Customer, Membership, Source, Subscriber
 from revcred.models.audit import to_audit_json
 from tests import factories
 from tests.confirming import post
@@ -24,12 +24,24 @@ MOMENT = "%Y-%m-%dT%H:%M:%S"
 # Fields whose values nobody may read on record.
 CONCEALED = {("revcred.user", "password")}
 # Fields that say what to do and are no part of the thing; what they do has an event of its own.
-QUESTIONS = {("revcred.product", "without_sources")}
+QUESTIONS = {
+    ("revcred.product", "without_sources"),
+    ("revcred.appearance", "new_logo"),
+    ("revcred.appearance", "without_logo"),
+}
 numbers = count(1)
 
 # What has to be typed besides, so that a form can be saved.
-ONLY_SO = {"public_url": "https://another.example.com/"}
-FITTING = {"active_until": {"active_from": "2019-01-01T00:00:00"}}
+ONLY_SO = {
+    "public_url": "https://another.example.com/",
+    "accent": "#5b21b6",
+    "accent_dark": "#c4b5fd",
+    "links": "Guide https://docs.example.com",
+}
+FITTING = {
+    "active_until": {"active_from": "2019-01-01T00:00:00"},
+    "subscribers_reveal": {"subscribers_rotate": ""},
+}
 
 
 def one_of(model):
@@ -45,6 +57,7 @@ def one_of(model):
         "membership": lambda: factories.a_subscriber(customer) and Membership.objects.last(),
         "user": lambda: factories.a_user(is_staff=True),
         "gateway": factories.a_gateway,
+        "appearance": lambda: Appearance.objects.get_or_create(pk=1)[0],
         "group": lambda: Group.objects.create(name=f"Clerks {next(numbers)}"),
     }
     return made[model._meta.model_name]()

@@ -115,6 +115,8 @@ def test_neither_key_nor_secret_is_in_any_export_of_all_columns(admin_client):
 def test_every_list_can_be_exported(admin_client):
     one_more(1)
     for name in LISTS:
+        if name == "revcred_appearance":
+            continue  # one row, to which its list leads
         page = admin_client.get(reverse(f"admin:{name}_changelist"), {"reviewed": "no"})
         page = page if page.context else admin_client.get(reverse(f"admin:{name}_changelist"))
         columns = [each["name"] for each in page.context["column_choices"]]

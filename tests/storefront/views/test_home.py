@@ -50,7 +50,7 @@ def test_it_asks_the_same_number_of_questions(sign_in, rows, django_assert_num_q
         )
         credential.keys.update(active_until=timezone.now() + timedelta(days=1))
 
-    with django_assert_num_queries(19):
+    with django_assert_num_queries(20):
         browser.get(reverse(HOME))
 
 
