@@ -6,8 +6,10 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -26,6 +28,9 @@ OUTPUT_POLL_SECONDS = 0.02
 READ_BYTES = 1 << 16
 
 PR_SET_PDEATHSIG = 1
+# Linux takes the end of the thread that started a program for the end of its parent: what another
+# thread than the main one wants to start is started by this one, which stays.
+LASTING_THREAD = ThreadPoolExecutor(1, "spawner")
 # Loaded before any fork: between fork and exec nothing should be looked up or allocated.
 C_LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -237,6 +242,12 @@ def spawn_process(program: Program) -> "subprocess.Popen[bytes]":
 
     Ctrl-C then reaches the supervisor alone, which stops its programs in order.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return LASTING_THREAD.submit(_spawn_from_here, program).result()
+    return _spawn_from_here(program)
+
+
+def _spawn_from_here(program: Program) -> "subprocess.Popen[bytes]":
     # Appended: a restarted program keeps the log that tells why it ended.
     output: int | IO[bytes] = program.log.open("ab") if program.log else subprocess.PIPE
     try:

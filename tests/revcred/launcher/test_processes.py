@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_every_line_has_the_name_of_who_printed_it(
     attend_until(supervisor, child.ended)
     supervisor.attend(0.1)
     assert capsys.readouterr().out.splitlines() == ["child        │ one", "child        │ two"]
+
+
+def test_a_child_outlives_the_thread_that_started_it(supervisor: Supervisor) -> None:
+    children: list[processes.ChildProcess] = []
+    thread = Thread(target=lambda: children.append(supervisor.start(python(SLEEPS))))
+    thread.start()
+    thread.join()
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        children[0].process.wait(0.3)
 
 
 def test_a_child_that_falls_is_started_again_after_growing_pauses(supervisor: Supervisor) -> None:
