@@ -27,6 +27,7 @@ from metering.api.line_formats.definition import (
     MAX_DEFINITION_BYTES,
     FormatDefinition,
     InvalidDefinition,
+    check_speed,
     definition_as_text,
     parse_definition,
 )
@@ -60,9 +61,11 @@ class DefinitionField(forms.CharField):
         if not text:
             return None
         try:
-            return parse_definition(text)
+            definition = parse_definition(text)
+            check_speed(definition)
         except InvalidDefinition as error:
             raise forms.ValidationError(str(error)) from error
+        return definition
 
 
 class TryLinesForm(forms.Form):

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta
 
+from metering.api.line_formats.expression_trial import Expression, find_slow_expression
 from metering.inbox.quantities import MAX_ELEMENT_NAME_CHARACTERS, MAX_ELEMENTS_PER_CALL
 
 MAX_DEFINITION_BYTES = 20_000  # as JSON
@@ -18,6 +19,10 @@ NESTED_REPEAT = re.compile(r"[+*}]\??\)+[+*{]")
 NESTED_REPEAT_MESSAGE = (
     "A repeated group must not hold a repetition: some texts would take it for ever. Write ++ or *+"
     " for the inner one, which gives nothing back."
+)
+SLOW_MESSAGE = (
+    "It takes too long on some long text. Begin with ^, write ++ or *+ where nothing has to be"
+    " given back, and let no two neighbours or alternatives take the same characters."
 )
 EXPRESSION_TOKEN = re.compile(
     r"""
@@ -120,6 +125,14 @@ class FormatDefinition(
     metadata: Annotated[dict[str, Pointers], Meta(description="All that is kept besides.")] = {}
     count_when: CountWhen = CountWhen()
 
+    def expressions(self) -> Iterator[Expression]:
+        """Yield each regular expression with the name of its field, and how it is used."""
+        if self.pattern:
+            yield "pattern", self.pattern, "match"
+        for field, pointer in self.pointers():
+            if pointer.capture:
+                yield field, pointer.capture, "search"
+
     def pointers(self) -> Iterator[tuple[str, Pointer]]:
         """Yield each pointer with the name of its field."""
         for name in self.__struct_fields__:
@@ -165,6 +178,16 @@ def parse_definition(text: str | bytes) -> FormatDefinition:
         raise InvalidDefinition("", f"It is not JSON: {error}.") from error
     check_definition(definition)
     return definition
+
+
+def check_speed(definition: FormatDefinition) -> None:
+    """Try the expressions on texts that are bad for them. Raises InvalidDefinition.
+
+    Takes a fraction of a second, or a few where one is slow: for definitions that people write.
+    """
+    field = find_slow_expression(definition.expressions())
+    if field is not None:
+        raise InvalidDefinition(field, SLOW_MESSAGE)
 
 
 def definition_as_data(definition: FormatDefinition) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tests.factories import a_credential, a_customer, a_gateway, a_subscription
 pytestmark = pytest.mark.django_db
 
 KEY = "some-key-of-a-caller-0001"
+SLOW_DEFINITION = '{"occurred_at": [{"at": "ts", "capture": "([0-9]+) ms$"}]}'
 DEFINITION = json.dumps({"occurred_at": ["when"], "key": ["who"]})
 
 
@@ -92,6 +93,7 @@ def test_a_definition_is_tried_before_it_is_saved(admin_client, gateway):
         ({"lines": "x", "line_format": "gone"}, "line_format"),
         ({"lines": "x", "definition": "{"}, "definition"),
         ({"lines": "x", "definition": '{"occurred_at": []}'}, "definition"),
+        ({"lines": "x", "definition": SLOW_DEFINITION}, "definition"),
     ],
 )
 def test_what_cannot_be_tried_is_said(admin_client, gateway, data, field):
