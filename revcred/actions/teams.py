@@ -1,4 +1,4 @@
-"""Actions by which owners manage the people of their customer.
+"""Actions by which owners manage the people of their customer, and the end of a membership.
 
 They are those of `revcred.actions.memberships`, `subscribers` and `credentials`, done for the
 customer. A customer keeps an owner: no action takes the last one away.
@@ -120,11 +120,17 @@ def remove_from_team(*, membership: Membership, by: User) -> None:
     """
     membership = _lock_member(membership, by)
     _check_not_last_owner(membership)
+    end_membership(membership=membership, by=by)
+
+
+@atomic
+def end_membership(*, membership: Membership, by: User | None, address: str | None = None) -> None:
+    """End a membership with what the person holds of the customer, and the person's sessions."""
     person = membership.subscriber
     for credential in membership.customer.credentials.filter(holders=person).order_by("pk"):
         kept = [holder for holder in credential.holders.all() if holder.pk != person.pk]
         credentials.change_credential(credential=credential, holders=kept, by=by)
-    memberships.record_membership_ended(membership=membership, by=by)
+    memberships.record_membership_ended(membership=membership, by=by, address=address)
     membership.delete()
     if person.user is not None:
         end_all_sessions(person.user)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from revcred import hooks
 from revcred.accounts import looking
-from revcred.actions import addresses, memberships, subscribers, users
+from revcred.actions import addresses, memberships, subscribers, teams, users
 from revcred.actions.looking import NobodySignsIn, NotAllowedToLook
 from revcred.admin.people import PersonPagesMixin
 from revcred.admin.selections import InviteManyForm
@@ -182,12 +182,14 @@ class AuditedMembershipsMixin(AuditedModelAdmin):
             for each in formset.forms
             if each.instance.pk is not None
         }
-        # Before the save: a deleted row has no id afterwards that the event could name.
-        for gone in formset.deleted_forms:
-            if gone.instance.pk is not None:
-                memberships.record_membership_ended(
-                    membership=gone.instance, **_actor_and_address(request)
-                )
+        gone = [each.instance.pk for each in formset.deleted_forms if each.instance.pk is not None]
+        ended = list(
+            Membership.objects.select_related("customer", "subscriber").filter(pk__in=gone)
+        )
+        # Before they end, since nobody holds anything afterwards.
+        formset.end_effects = [membership_end_effect(membership) for membership in ended]
+        for membership in ended:
+            teams.end_membership(membership=membership, **_actor_and_address(request))
         super().save_formset(request, form, formset, change)
         for membership in formset.new_objects:
             memberships.announce_new_member(membership=membership, **_actor_and_address(request))
@@ -228,12 +230,13 @@ def new_role_effect(membership: Membership, old: str | None) -> confirmation.Eff
 
 
 def membership_end_effect(membership: Membership) -> confirmation.Effect:
-    """Return what somebody may no longer see once the membership has ended."""
+    """Return what somebody holds and may no longer see once the membership has ended."""
     customer, person = membership.customer, membership.subscriber
     held = customer.credentials.filter(revoked_at=None, holders=person).count()
     return confirmation.Effect(
-        f"{person} no longer belongs to {customer} from now on, and sees nothing of it. The person"
-        f" holds {confirmation.counted(held, 'credential')} of it, whose keys stay valid."
+        f"{person} no longer belongs to {customer} from now on, sees nothing of it, and is signed"
+        f" out everywhere. The person holds {confirmation.counted(held, 'credential')} of it, and"
+        " none afterwards. Their keys stay valid: rotate those that the person knows."
     )
 
 
@@ -251,7 +254,7 @@ class MembershipInlineMixin(AuditedMembershipsMixin, ReattributeRenamedMixin):
                     new_role_effect(changed, old_roles[changed.pk])
                     for changed, _ in formset.changed_objects
                 ]
-                effects += [membership_end_effect(ended) for ended in formset.deleted_objects]
+                effects += formset.end_effects
         return effects
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
@@ -561,11 +564,14 @@ class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
         """Do nothing: the membership has been recorded with its role."""
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
-        """Record the end of each membership, and tell those concerned."""
-        for membership in queryset:
-            memberships.record_membership_ended(
-                membership=membership, **_actor_and_address(request)
-            )
+        """Do nothing: the end of a membership is recorded by its own action."""
+
+    def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        teams.end_membership(membership=obj, **_actor_and_address(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
+        for membership in queryset.select_related("customer", "subscriber"):
+            teams.end_membership(membership=membership, **_actor_and_address(request))
 
     def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
         membership = form.instance

@@ -90,9 +90,14 @@ def test_a_new_member_and_the_owners_are_told(admin_client, acme, door):
 
 
 @pytest.mark.parametrize("page", ["membership", "customer", "subscriber"])
-def test_a_leaving_member_and_the_owners_are_told(admin_client, acme, page):
+def test_a_leaving_member_holds_nothing_and_the_owners_are_told(admin_client, client, acme, page):
     new = Subscriber.objects.get(email=NEW)
     membership = Membership.objects.create(customer=acme, subscriber=new)
+    new.user = factories.a_user(NEW)
+    new.save()
+    credential = factories.a_credential(acme)
+    credential.holders.add(new)
+    client.force_login(new.user)
     if page == "membership":
         address = reverse("admin:revcred_membership_delete", args=[membership.pk])
         typed = {"post": "yes"}
@@ -109,11 +114,14 @@ def test_a_leaving_member_and_the_owners_are_told(admin_client, acme, page):
     response = admin_client.post(address, typed)
     assert asked(response)
     assert f"{NEW} no longer belongs to Acme" in response.text
+    assert "holds 1 credential of it, and none afterwards" in " ".join(response.text.split())
 
     post(admin_client, address, typed)
 
     told = {mail.recipient: mail.unseal() for mail in OutgoingMail.objects.all()}
     assert told.keys() == {NEW, BOSS}
     assert "no longer belong" in told[NEW]
+    assert not credential.holders.exists()
+    assert client.get(reverse("storefront:home")).status_code == 302  # to sign in
     event = AuditEvent.objects.filter(target_type="revcred.membership", verb="deleted").get()
     assert factories.details_of(event) == {"role": "member"}
