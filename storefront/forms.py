@@ -1,5 +1,6 @@
 """Forms of the storefront."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -271,15 +272,24 @@ class CallSearchForm(forms.Form):
         term = self.cleaned_data["q"] if self.is_valid() else ""
         return find_own_receipt(term, credentials)
 
-    def address_of(self, credentials: CredentialQuerySet) -> dict[str, str]:
-        """Return the query of the result's URL, with a fingerprint for what may be a key."""
+    def address_of(
+        self, credentials: CredentialQuerySet, *, is_own_id: Callable[[str], bool]
+    ) -> dict[str, str]:
+        """Return the query of the result's URL, with a fingerprint for what may be a key.
+
+        A long text that is the id of no call may be a key of elsewhere, and addresses are logged.
+        """
         term = self.cleaned_data["q"] if self.is_valid() else ""
         if not term:
             return {}
         if named := credentials.filter(public_id=term).first():
             return {"credential": str(named.pk)}
         found = _having_fingerprint(credentials, fingerprint(extract_key(term)))
-        if is_marked_as_key(term) or found.exists():
+        if (
+            is_marked_as_key(term)
+            or found.exists()
+            or (looks_like_key(term) and not is_own_id(term))
+        ):
             return {"key": str(fingerprint(extract_key(term)))}
         return {"id": term}
 

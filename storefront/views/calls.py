@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -35,25 +35,14 @@ def calls_page(request: SignedInRequest) -> HttpResponse:
         search = CallSearchForm(request.POST)
         if refused := search.find_refused_call(mine):
             return HttpResponseRedirect(address_of_receipt(refused))
-        query = search.address_of(mine)
+        query = search.address_of(mine, is_own_id=lambda term: _is_own_id(request, term))
         address = reverse("storefront:calls")
         return HttpResponseRedirect(f"{address}?{urlencode(query)}" if query else address)
-    form = CallFilterForm(
-        request.GET,
-        credentials=mine,
-        subscriptions=own_subscriptions(request.user),
-        today=timezone.now().date(),
-    )
+    form = _filter_form(request, request.GET)
     context: dict[str, Any] = {"form": form, "search": CallSearchForm(), "rows": []}
     try:
         # One more than is shown tells that there are more.
-        found = list_calls(
-            own_ledger_scope(request.user),
-            own_uncounted_calls(request.user),
-            form.chosen,
-            after=form.position,
-            rows=CALLS_PER_PAGE + 1,
-        )
+        found = _own_calls(request, form, rows=CALLS_PER_PAGE + 1)
     except SearchTookTooLong:
         context["took_too_long"] = True
     else:
@@ -63,6 +52,36 @@ def calls_page(request: SignedInRequest) -> HttpResponse:
             last = shown[-1].position
             context["before"] = f"{last.occurred_at.isoformat()}_{last.id}"
     return render(request, "storefront/calls.html", context)
+
+
+def _filter_form(request: SignedInRequest, data: QueryDict) -> CallFilterForm:
+    return CallFilterForm(
+        data,
+        credentials=own_credentials(request.user),
+        subscriptions=own_subscriptions(request.user),
+        today=timezone.now().date(),
+    )
+
+
+def _own_calls(request: SignedInRequest, form: CallFilterForm, *, rows: int) -> list[ListedCall]:
+    """Return the user's calls that the form asks for. Raises SearchTookTooLong."""
+    return list_calls(
+        own_ledger_scope(request.user),
+        own_uncounted_calls(request.user),
+        form.chosen,
+        after=form.position,
+        rows=rows,
+    )
+
+
+def _is_own_id(request: SignedInRequest, term: str) -> bool:
+    """Return True if a call of the user's was sent under this id."""
+    data = QueryDict(mutable=True)
+    data["id"] = term
+    try:
+        return bool(_own_calls(request, _filter_form(request, data), rows=1))
+    except SearchTookTooLong:
+        return False
 
 
 def call_rows(calls: list[ListedCall]) -> list[dict[str, Any]]:
