@@ -12,6 +12,7 @@ from django.db import models
 from psycopg import sql
 
 PUBLIC_ID_PREFIX = "cred_"
+PUBLIC_ID_CHARACTERS = len(PUBLIC_ID_PREFIX) + 32
 PUBLIC_ID_PATTERN = f"{PUBLIC_ID_PREFIX}[0-9a-f]{{32}}"
 _is_public_id = re.compile(PUBLIC_ID_PATTERN).fullmatch
 

@@ -109,7 +109,7 @@ def _shown_values(
     for column in columns_of(ListKind.USAGE):
         if column.name == "key":
             shown += [stored.get("fingerprint"), stored.get("hint")]  # type: ignore[list-item]
-        elif column.name in {"gateway", "calls", "elements", "occurred_at"}:
+        elif column.name in {"credential", "gateway", "calls", "elements", "occurred_at"}:
             shown.append(values.get(column.name))
         else:
             value = stored.get(STORED_NAMES.get(column.name, column.name))

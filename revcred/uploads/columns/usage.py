@@ -2,6 +2,7 @@
 
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS
+from revcred.public_ids import PUBLIC_ID_CHARACTERS
 from revcred.uploads.columns.cell_rules import parse_moment_cell
 from revcred.uploads.columns.cells import (
     parse_decimal_cell,
@@ -53,15 +54,24 @@ USAGE_COLUMNS = (
     ListColumn(
         name="key",
         title="Key",
-        help="What the caller sent: an API key, a client id, an alias. Needed if no subscription "
-        "is named.",
+        help="What the caller sent: an API key, a client id, an alias. Needed if neither "
+        "credential nor subscription is named.",
         example="ak_live_5f2b8c1e9d",
         parse=text_parser(MAX_KEY_CHARACTERS),
         secret=True,
         aliases=(
             *("api key", "external key", "client id", "consumer key", "app id", "user key"),
-            *("subscription key", "credential", "credential id", "consumer", "caller"),
+            *("subscription key", "credential id", "consumer", "caller"),
         ),
+    ),
+    ListColumn(
+        name="credential",
+        title="Credential",
+        help="The public id of the credential, cred_…, which the gateway vouches for. It decides "
+        "before a key.",
+        example="cred_4d0c77d1f3a94c0d8f6b5c1e2a7b9d30",
+        parse=text_parser(PUBLIC_ID_CHARACTERS),
+        aliases=("public id", "credential public id", "x revcred credential"),
     ),
     ListColumn(
         name="subscription",

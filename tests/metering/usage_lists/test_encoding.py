@@ -77,6 +77,16 @@ def test_a_row_is_stored_as_if_the_gateway_had_posted_it(client, gateway, ids_fr
     assert UUID(shown[3]) == UUID(call["fingerprint"])
 
 
+def test_a_credentials_public_id_decides_before_a_key(gateway):
+    public_id = factories.a_credential(factories.a_customer()).public_id
+
+    shown, *_, call = encoded(values(credential=public_id))
+
+    assert call["fingerprint"] == public_id.removeprefix("cred_")
+    assert public_id in shown
+    assert KEY not in str((shown, call))
+
+
 def test_calls_are_one_of_the_elements(gateway):
     assert encoded(values(calls="3"))[-1]["elements"] == {"calls": 3}
     both = encoded(values(calls="3", elements='{"tokens": 7}'))[-1]["elements"]
@@ -89,6 +99,7 @@ def test_calls_are_one_of_the_elements(gateway):
     [
         ({"gateway": "nowhere"}, "gateway", "No gateway has this name."),
         ({"key": ""}, "key", "A key or a subscription is required."),
+        ({"credential": KEY}, "credential", "cred_"),
         ({"calls": "1", "elements": '{"calls": 2}'}, "calls", "calls among its elements"),
         ({"elements": '{"tokens": "many"}'}, "elements", "A quantity is a number."),
         ({"elements": '{"tokens": -1}'}, "elements", "zero or more"),
